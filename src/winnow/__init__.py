@@ -1,0 +1,3 @@
+"""winnow: sweep, select and serve PyTorch models."""
+
+__version__ = "0.1.0"

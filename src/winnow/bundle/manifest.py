@@ -1,0 +1,98 @@
+"""The model bundle: the folder in which a trained model travels from a refit to the server.
+
+    manifest.json       this module's `Manifest`: what the model is and where it comes from
+    model.onnx          the network with its preprocessing: input "input" float32 [batch, *input_shape]; output "output"
+                        float32: class probabilities [batch, classes], or target values [batch, targets]
+    model.safetensors   the same weights, for Python
+    input_example.json  a body that `POST /predict` takes
+    reference.npz       "inputs" and "outputs": rows with the answers that the model gave when it was exported
+                        (numpy's own format, read with allow_pickle=False)
+
+Nothing in it needs torch, mlflow or pickle to read. Written by training, stored by tracking, read by serving.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+FORMAT = 1
+MANIFEST, ONNX, WEIGHTS, EXAMPLE, REFERENCE = (
+    "manifest.json",
+    "model.onnx",
+    "model.safetensors",
+    "input_example.json",
+    "reference.npz",
+)
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the model is.
+
+    Attributes:
+        name: the experiment's name, which is also the registered model's.
+        study, trial: where its parameters were found.
+        input_shape: shape of one row, without the batch.
+        feature_names: one name per column for tabular models, None for tensors.
+        class_names: one name per class, in the order of the output; None for regression.
+        target_names: one name per output column for regression; the target's name alone for classification.
+        metrics: cross-validation means (`f1`), their spread (`f1.std`) and the holdout (`holdout.f1`).
+        parity: largest absolute difference between this ONNX model and torch on the holdout.
+        files: sha256 of every other file of the bundle, by name.
+    """
+
+    name: str
+    task: Literal["classification", "regression"]
+    input_shape: tuple[int, ...]
+    feature_names: tuple[str, ...] | None
+    class_names: tuple[str, ...] | None
+    target_names: tuple[str, ...]
+    study: str
+    trial: int
+    params: dict[str, object]
+    metrics: dict[str, float]
+    parity: float
+    data_name: str
+    data_sha256: str
+    git_commit: str
+    created_at: str
+    files: dict[str, str]
+    format: int = FORMAT
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the ONNX model: the model's own identity."""
+        return self.files[ONNX]
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's bytes, read in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    """Write `manifest.json` into `directory`, for people to read too."""
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    (directory / MANIFEST).write_bytes(text + b"\n")
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read and check `manifest.json`.
+
+    Raises:
+        FileNotFoundError: there is no manifest in `directory`.
+        msgspec.ValidationError: it is not one that this version reads.
+        ValueError: a file of the bundle is missing or not the one that was exported.
+    """
+    manifest = msgspec.json.decode((directory / MANIFEST).read_bytes(), type=Manifest)
+    for name, expected in manifest.files.items():
+        if not (directory / name).is_file():
+            raise ValueError(f"{directory / name}: expected a file of the bundle, found none")
+        found = sha256_of(directory / name)
+        if found != expected:
+            raise ValueError(f"{directory / name}: expected sha256 {expected}, found {found}")
+    return manifest

@@ -1,0 +1,32 @@
+"""The errors a person can cause, and how they end the program.
+
+Every message has four parts: the place, what was expected there, what was found, and the remedy. The command line
+prints the message alone, without a traceback, and exits with `exit_code`. Faults of winnow itself stay ordinary
+exceptions with their tracebacks.
+"""
+
+
+class WinnowError(Exception):
+    """An error with a message for a person; `exit_code` is the status the command line ends with."""
+
+    exit_code = 1
+
+
+class InputError(WinnowError):
+    """Bad input: something a person wrote, named or set has to change before anything is started.
+
+    Args:
+        place: where it is, as exactly as can be said ("experiments/x.yaml: training.epochs").
+        expected: what would have been right ("an integer of at least 1").
+        found: what stands there ("'ten'").
+        remedy: what to do about it, a full sentence.
+    """
+
+    exit_code = 2
+
+    def __init__(self, place: str, *, expected: str, found: str, remedy: str) -> None:
+        self.place = place
+        self.expected = expected
+        self.found = found
+        self.remedy = remedy
+        super().__init__(f"{place}: expected {expected}, found {found}. {remedy}")

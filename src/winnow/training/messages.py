@@ -1,0 +1,89 @@
+"""What a group's supervisor and its rank 0 say to each other: one JSON object a line over a socket.
+
+The supervisor owns the study and speaks first; rank 0 owns the model and answers. Neither imports the other's world:
+the supervisor has no torch, the ranks have no study, no Optuna and no MLflow.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+
+class TrainFold(msgspec.Struct, frozen=True, tag="train_fold"):
+    """Train and score one fold of a trial; answered by `Progress`…, then `FoldScored` or `Failed`."""
+
+    trial: int
+    fold: int
+    params: dict[str, Any]
+
+
+class Refit(msgspec.Struct, frozen=True, tag="refit"):
+    """Train on all but the holdout and write a bundle into `directory`; answered by `Refitted` or `Failed`.
+
+    `metrics` are the trial's cross-validation means, for the manifest.
+    """
+
+    trial: int
+    params: dict[str, Any]
+    metrics: dict[str, float]
+    directory: str
+
+
+class Stop(msgspec.Struct, frozen=True, tag="stop"):
+    """End all ranks with exit code 0."""
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The group is up: data loaded, process group formed. `device` is the kind of all ranks."""
+
+    world_size: int
+    device: str
+    folds: int
+    startup_s: float
+
+
+class Progress(msgspec.Struct, frozen=True, tag="progress"):
+    """An epoch has ended (1-based)."""
+
+    epoch: int
+    epochs: int
+    loss: float
+
+
+class FoldScored(msgspec.Struct, frozen=True, tag="fold_scored"):
+    """A fold's result. Every metric is finite; seconds are those of rank 0."""
+
+    trial: int
+    fold: int
+    metrics: dict[str, float]
+    epochs: int
+    first_step_s: float
+    train_s: float
+    score_s: float
+
+
+class Refitted(msgspec.Struct, frozen=True, tag="refitted"):
+    """The bundle is complete in `directory`; `metrics` are those of the holdout (empty where there is none)."""
+
+    trial: int
+    directory: str
+    metrics: dict[str, float]
+    parity: float
+    train_s: float
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """The job ended without a result, through a fault of its own: it is not tried again.
+
+    `reason` is one line for people; `detail` a traceback or empty.
+    """
+
+    kind: Literal["exception", "diverged", "out_of_memory", "export_differs"]
+    reason: str
+    detail: str
+
+
+ToRank = TrainFold | Refit | Stop
+FromRank = Ready | Progress | FoldScored | Refitted | Failed
