@@ -1,0 +1,82 @@
+"""What a study has to tell a tracking store, as frozen values read from the study.
+
+The study is the truth and the tracking store its projection: a record holds the whole trial as it stands, with the
+times at which things happened, so that writing it twice, late, or after a crash leaves the same run behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+TrialState = Literal["waiting", "running", "complete", "pruned", "failed"]
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """One study, for its parent run.
+
+    Attributes:
+        study: name of the study, of the MLflow experiment and of the registered model.
+        experiment: the experiment file's content as JSON values.
+        data: facts of the data set: name, rows, sha256, source.
+        environment: versions, git commit, whether the work tree was dirty, host.
+        started_at_ms: when the study was made, milliseconds since the epoch.
+    """
+
+    study: str
+    metric: str
+    goal: Literal["maximize", "minimize"]
+    experiment: Mapping[str, Any]
+    data_name: str
+    data_rows: int
+    data_sha256: str
+    data_source: str
+    task: Literal["classification", "regression"]
+    folds: int
+    seed: int
+    environment: Mapping[str, str]
+    started_at_ms: int
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FoldRecord:
+    """One scored fold (0-based): every metric, and how long it took."""
+
+    fold: int
+    metrics: Mapping[str, float]
+    epochs: int
+    train_s: float
+    started_at_ms: int
+    ended_at_ms: int
+    worker: str
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial as the study holds it now.
+
+    Attributes:
+        number: its number in the study, 0-based.
+        value: mean of the objective over the folds; None before it is complete.
+        attempts: how often it was claimed.
+        reason: why it failed or was pruned, else None.
+        run_id: the run that stands for it in the tracking store, where one is known.
+        holdout: metrics of its refit on the holdout; empty before it.
+    """
+
+    study: str
+    number: int
+    state: TrialState
+    params: Mapping[str, Any]
+    folds: tuple[FoldRecord, ...]
+    value: float | None
+    attempts: int
+    reason: str | None
+    started_at_ms: int
+    ended_at_ms: int | None
+    run_id: str | None = None
+    holdout: Mapping[str, float] = field(default_factory=dict)
+    holdout_at_ms: int | None = None
