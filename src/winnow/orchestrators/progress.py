@@ -1,0 +1,132 @@
+"""A sweep's progress on a terminal, or as plain lines anywhere else.
+
+On a terminal there is one line per worker and one for the study, redrawn in place, and what has ended scrolls above
+them. A file, a pipe or a dumb terminal gets a line per finished trial and, in between, a heartbeat at most every ten
+seconds, without a single control character. What the lines say is decided in `winnow.search.progress`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from winnow.search.progress import (
+    StudyStatus,
+    ascii_text,
+    failure_lines,
+    heartbeat_line,
+    status_lines,
+    summary_line,
+    trial_line,
+)
+from winnow.tracking.records import TrialRecord
+
+HEARTBEAT_S = 10.0
+
+
+class ProgressView:
+    """Shows a sweep; use it as a context manager.
+
+    Args:
+        stream: where to write; standard error by default, so that standard output stays the program's result.
+        metric: the objective's name, so that a trial's line can show its spread over the folds.
+        clock: seconds that never go back, for the heartbeat.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        *,
+        metric: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stream = stream if stream is not None else sys.stderr
+        self._metric = metric
+        self._clock = clock
+        # Asked here and not of rich, which takes FORCE_COLOR for a terminal and would draw into a build server's log.
+        is_terminal = self._stream.isatty()
+        self._console = Console(
+            file=self._stream, force_terminal=is_terminal, highlight=False, emoji=False, markup=False
+        )
+        self._is_live = is_terminal and not self._console.is_dumb_terminal
+        self._live: Live | None = None
+        self._status: StudyStatus | None = None
+        self._spoke_at: float | None = None
+
+    @property
+    def is_live(self) -> bool:
+        """Lines are redrawn in place; otherwise they follow one another."""
+        return self._is_live
+
+    def __enter__(self) -> Self:
+        if self._is_live:
+            self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop")
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            last = [] if self._status is None else [self._line(summary_line(self._status, width=self._console.width))]
+            self._live.update(Text("\n").join(last), refresh=True)
+            self._live.stop()
+            self._live = None
+        elif self._status is not None:
+            self._say(summary_line(self._status, width=10_000))
+
+    def update(self, status: StudyStatus) -> None:
+        """Show where the sweep stands now; call it as often as there is news."""
+        self._status = status
+        if self._live is not None:
+            lines = status_lines(status, width=self._console.width, height=max(self._console.height - 1, 2))
+            self._live.update(Text("\n").join(map(self._line, lines)), refresh=True)
+        elif self._spoke_at is None or self._clock() - self._spoke_at >= HEARTBEAT_S:
+            self._say(heartbeat_line(status))
+
+    def trial_finished(self, record: TrialRecord, best: float | None) -> None:
+        """Say how a trial ended. `best` is the best mean so far, this trial's included."""
+        is_best = record.value is not None and record.value == best
+        style = {"failed": "red", "pruned": "yellow"}.get(record.state, "bold green" if is_best else "")
+        width = self._console.width if self._live is not None else 10_000
+        self._say(trial_line(record, best=is_best, metric=self._metric, width=width), style)
+
+    def failure(self, trial: int | None, reason: str, log_path: Path | None, tail: Sequence[str]) -> None:
+        """Show a failure: the trial, its reason, the last lines of the guilty rank's log and where all of it is."""
+        first, *rest = failure_lines(trial, reason, None if log_path is None else str(log_path), tail)
+        self._say(first, "bold red")
+        for line in rest:
+            self._say(line, "dim")
+
+    def note(self, text: str) -> None:
+        """Say something else in one or more lines."""
+        for line in text.splitlines():
+            self._say(line)
+
+    def _say(self, text: str, style: str = "") -> None:
+        self._spoke_at = self._clock()
+        if self._live is not None:
+            self._console.print(self._line(text, style), soft_wrap=True)
+            return
+        self._stream.write(self._encodable(text) + "\n")
+        self._stream.flush()
+
+    def _line(self, text: str, style: str = "") -> Text:
+        return Text(self._encodable(text), style=style, no_wrap=True, overflow="crop")
+
+    def _encodable(self, text: str) -> str:
+        """The text in characters that the stream can show."""
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        try:
+            text.encode(encoding)
+        except UnicodeEncodeError:
+            return ascii_text(text)
+        return text
