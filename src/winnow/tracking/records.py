@@ -21,7 +21,7 @@ class SweepRecord:
         study: name of the study, of the MLflow experiment and of the registered model.
         experiment: the experiment file's content as JSON values.
         data: facts of the data set: name, rows, sha256, source.
-        environment: versions, git commit, whether the work tree was dirty, host.
+        environment: what the code ran on, by name: `git_commit`, `git_dirty`, `user`, `host`, `python`, `torch`, ….
         started_at_ms: when the study was made, milliseconds since the epoch.
     """
 

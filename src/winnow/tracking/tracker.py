@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from winnow.tracking.records import SweepRecord, TrialRecord
+from winnow.tracking.records import SweepRecord, TrialRecord, TrialState
 
 
 class TrackingUnavailableError(Exception):
@@ -27,12 +27,14 @@ class Sent:
         folds: numbers of the folds whose metrics are there.
         is_final: the run has ended with the trial's last state.
         holdout: the holdout's metrics are there.
+        state: the trial's state that the run shows; None where its parameters are not there yet.
     """
 
     run_id: str | None = None
     folds: frozenset[int] = frozenset()
     is_final: bool = False
     holdout: bool = False
+    state: TrialState | None = None
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,12 @@ class Tracker(Protocol):
     def sync_trial(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent) -> Sent:
         """Bring the trial's run up to the record; return what it holds afterwards.
 
-        `sent` as returned by the last call for this trial, or `Sent()`. With `Sent()` and `trial.attempts` of 1 and no
-        `trial.run_id` the run is made without looking for it; otherwise it is found by its tags first.
-        At most one request per new fold and six per trial beside them.
+        `sent` as returned by the last call for this trial, or `Sent()`. With `Sent()` the run is found by its tags
+        first, unless the trial has visibly just begun (running, first attempt, no folds, no `run_id`).
+        At most one request per new fold and six per trial beside them; a refit's holdout, which comes later, one more.
         """
 
-    def log_bundle(
-        self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, bundle: Path
-    ) -> ModelVersion:
+    def log_bundle(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, bundle: Path) -> ModelVersion:
         """Store a refitted model's bundle with its run and register it. A second call with the same run and the same
         model digest returns the version of the first."""
 

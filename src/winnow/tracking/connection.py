@@ -1,0 +1,93 @@
+"""How winnow opens an MLflow store, and what counts as the store being away.
+
+MLflow is imported here at the first request, never at the import of this module: it takes a second. Its patience is
+made short, because whoever writes to a tracking store here either tries again later by itself or has a person waiting.
+What MLflow does when asked is left to the modules that ask.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from winnow.tracking.tracker import TrackingUnavailableError
+
+# MLflow's own defaults are 120 s a request and 7 retries: a dead server would be noticed after minutes.
+_SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+}
+
+# Codes with which a store says that the request itself is wrong; everything else may be right a minute later.
+OUR_FAULT = frozenset(
+    {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE"}
+)
+
+
+def apply_settings() -> None:
+    """Give MLflow its settings for this process, where the environment does not set them already."""
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    # It logs each database error with a traceback before raising it; the raised one says the same.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+
+def open_client(uri: str) -> Any:
+    """An `MlflowClient` for `uri`.
+
+    Raises:
+        TrackingUnavailableError: the store does not answer, or is an SQLite file that nobody has made yet. (MLflow
+            would make it here, and two processes that do so at once break the file for good: see `store.prepare`.)
+    """
+    apply_settings()
+    database = sqlite_path(uri)
+    if database is not None and not database.is_file():
+        raise TrackingUnavailableError(f"{database}: expected the tracking store's database file, found none")
+    with failures_as_unavailable():
+        import mlflow.tracking
+
+        return mlflow.tracking.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The database file of an `sqlite:///PATH` address, else None."""
+    parts = urlsplit(uri)
+    if parts.scheme.partition("+")[0] != "sqlite":
+        return None
+    return Path(parts.path.removeprefix("/"))
+
+
+def is_server(uri: str) -> bool:
+    """Whether `uri` is a tracking server rather than a database of our own."""
+    return urlsplit(uri).scheme in ("http", "https")
+
+
+@contextmanager
+def failures_as_unavailable() -> Iterator[None]:
+    """Turn every way in which a store can be away into TrackingUnavailableError; let faults in the request through."""
+    import requests
+    import sqlalchemy.exc
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code in OUR_FAULT:
+            raise
+        raise TrackingUnavailableError(_first_line(error)) from error
+    except (requests.RequestException, sqlalchemy.exc.OperationalError, OSError) as error:
+        raise TrackingUnavailableError(_first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

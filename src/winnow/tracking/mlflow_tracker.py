@@ -1,0 +1,245 @@
+"""Writes a study's projection to MLflow, in few batched requests that may be repeated.
+
+What a run holds is decided in `projection`; this module finds and makes runs and sends what they lack. A run is found
+by its tags, points carry their own times, tags and parameters overwrite themselves: repeating a call, in this process
+or another, changes nothing. Registered models are made here and read by `registry`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import yaml
+
+from winnow.tracking import projection
+from winnow.tracking.connection import failures_as_unavailable, open_client
+from winnow.tracking.projection import Batch, Point, RunStart
+from winnow.tracking.records import SweepRecord, TrialRecord
+from winnow.tracking.store import artifact_root_beside
+from winnow.tracking.tracker import ModelVersion, Sent, TrackingUnavailableError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class MlflowTracker:
+    """A `Tracker` on any store that MLflow opens. One instance belongs to one thread.
+
+    Args:
+        uri: `sqlite:///…` (made by `store.prepare`), `http(s)://…`, or another database of MLflow's.
+        artifact_root: where artifacts of new experiments go; by default beside an SQLite file, else the server decides.
+    """
+
+    def __init__(self, uri: str, artifact_root: str | None = None) -> None:
+        self._uri = uri
+        self._artifact_root = artifact_root or artifact_root_beside(uri)
+        self._opened: Any = None
+        self._calls = 0
+        self._experiment_ids: dict[str, str] = {}
+        # Trials whose first call failed halfway: their run may exist.
+        self._in_doubt: set[tuple[str, int]] = set()
+
+    @property
+    def calls(self) -> int:
+        """Requests made to the store so far; uploads of files are not among them."""
+        return self._calls
+
+    def start_sweep(self, sweep: SweepRecord) -> str:
+        """Make the sweep's parent run, or find it. One process at a time may do so for a study."""
+        experiment_id = self._experiment_id(sweep.study)
+        start = projection.sweep_start(sweep)
+        found = self._find(experiment_id, {projection.KIND: "sweep", projection.STUDY: sweep.study})
+        if found is None:
+            run_id = self._create(experiment_id, start)
+            self._send(run_id, Batch(params=projection.sweep_params(sweep)))
+        else:
+            run_id = str(found.info.run_id)
+            self._send(run_id, Batch(tags=start.tags))
+            if found.info.status != "RUNNING":
+                self._set_status(run_id, "RUNNING", found.info.end_time)
+        self._log_data_set(run_id, sweep)
+        text = yaml.safe_dump(dict(sweep.experiment), sort_keys=False, allow_unicode=True)
+        self._upload(self._client.log_text, run_id, text, "experiment.yaml")
+        return run_id
+
+    def sync_trial(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent) -> Sent:
+        """Bring the trial's run up to the record; see `Tracker`."""
+        identity = (trial.study, trial.number)
+        if sent.run_id is None and trial.state == "waiting" and trial.attempts == 0:
+            return sent
+        try:
+            return self._sync(sweep, parent_run_id, trial, sent)
+        except TrackingUnavailableError:
+            if sent.run_id is None:
+                self._in_doubt.add(identity)
+            raise
+
+    def log_bundle(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, bundle: Path) -> ModelVersion:
+        """Store a refitted model's bundle with its run and register it; see `Tracker`."""
+        raise NotImplementedError
+
+    def finish_sweep(
+        self, sweep: SweepRecord, parent_run_id: str, trials: Sequence[TrialRecord], report: Path | None
+    ) -> None:
+        """Put summary and report on the parent run, and end it."""
+        self._send(parent_run_id, projection.sweep_summary(sweep, trials))
+        if report is not None:
+            self._upload(self._client.log_artifact, parent_run_id, str(report))
+        ended = max((trial.ended_at_ms or trial.started_at_ms for trial in trials), default=sweep.started_at_ms)
+        self._set_status(parent_run_id, "FINISHED", ended)
+
+    @property
+    def _client(self) -> Any:
+        if self._opened is None:
+            self._opened = open_client(self._uri)
+        return self._opened
+
+    def _sync(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent) -> Sent:
+        if sent.run_id is None:
+            sent = self._find_or_create_trial(sweep, parent_run_id, trial)
+        run_id = str(sent.run_id)
+        self._send(run_id, projection.pending(sweep, trial, sent))
+        if trial.state != sent.state and not (sent.state is None and trial.state == "running"):
+            self._set_status(run_id, projection.RUN_STATUS[trial.state], _end_of(trial))
+        self._in_doubt.discard((trial.study, trial.number))
+        return projection.after(trial, run_id)
+
+    def _find_or_create_trial(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord) -> Sent:
+        experiment_id = self._experiment_id(sweep.study)
+        if not _has_just_begun(trial) or (trial.study, trial.number) in self._in_doubt:
+            tags = {
+                projection.KIND: "trial",
+                projection.STUDY: trial.study,
+                projection.TRIAL: str(trial.number),
+            }
+            found = self._find(experiment_id, tags)
+            if found is not None:
+                if not found.inputs.dataset_inputs:
+                    self._log_data_set(str(found.info.run_id), sweep)
+                return _held_by(found, trial)
+        run_id = self._create(experiment_id, projection.trial_start(sweep, parent_run_id, trial))
+        self._log_data_set(run_id, sweep)
+        return Sent(run_id=run_id)
+
+    def _experiment_id(self, study: str) -> str:
+        known = self._experiment_ids.get(study)
+        if known is not None:
+            return known
+        experiment = self._request(self._client.get_experiment_by_name, study)
+        if experiment is None:
+            location = None if self._artifact_root is None else f"{self._artifact_root.rstrip('/')}/{study}"
+            experiment_id = str(self._create_unless_there(study, location))
+        else:
+            experiment_id = str(experiment.experiment_id)
+            if experiment.lifecycle_stage == "deleted":
+                # Only a deleted experiment can be in the way of its own name, and restoring it loses nothing.
+                self._request(self._client.restore_experiment, experiment_id)
+        self._experiment_ids[study] = experiment_id
+        return experiment_id
+
+    def _create_unless_there(self, study: str, location: str | None) -> str:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return str(self._request(self._client.create_experiment, study, artifact_location=location))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            return str(self._request(self._client.get_experiment_by_name, study).experiment_id)
+
+    def _find(self, experiment_id: str, tags: Mapping[str, str]) -> Any | None:
+        """The oldest active run with these tags, or None."""
+        conditions = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        runs = self._request(
+            self._client.search_runs,
+            [experiment_id],
+            conditions,
+            max_results=1,
+            order_by=["attributes.start_time ASC"],
+        )
+        return runs[0] if runs else None
+
+    def _create(self, experiment_id: str, start: RunStart) -> str:
+        run = self._request(
+            self._client.create_run,
+            experiment_id,
+            start_time=start.started_at_ms,
+            tags=dict(start.tags),
+            run_name=start.name,
+        )
+        return str(run.info.run_id)
+
+    def _send(self, run_id: str, batch: Batch, model_id: str | None = None) -> None:
+        if not batch:
+            return
+        from mlflow.entities import Param, RunTag
+
+        self._request(
+            self._client.log_batch,
+            run_id,
+            metrics=[_metric(point, model_id) for point in batch.metrics],
+            params=[Param(key, value) for key, value in batch.params.items()],
+            tags=[RunTag(key, value) for key, value in batch.tags.items()],
+        )
+
+    def _log_data_set(self, run_id: str, sweep: SweepRecord) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        data = Dataset(
+            name=sweep.data_name,
+            # MLflow keeps 36 characters of a digest; the whole one is a tag of every run.
+            digest=sweep.data_sha256[:16],
+            source_type="winnow",
+            source=json.dumps({"uri": sweep.data_source}),
+            profile=json.dumps({"num_rows": sweep.data_rows}),
+        )
+        context = InputTag("mlflow.data.context", "training")
+        self._request(self._client.log_inputs, run_id, [DatasetInput(data, [context])])
+
+    def _set_status(self, run_id: str, status: str, ended_at_ms: int | None) -> None:
+        # The one call of MLflow's client that sets a status and a time in one request.
+        self._request(self._client.set_terminated, run_id, status, ended_at_ms)
+
+    def _request(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        self._calls += 1
+        with failures_as_unavailable():
+            return call(*args, **kwargs)
+
+    def _upload(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with failures_as_unavailable():
+            return call(*args, **kwargs)
+
+
+def _has_just_begun(trial: TrialRecord) -> bool:
+    return trial.state == "running" and trial.attempts <= 1 and not trial.folds and trial.run_id is None
+
+
+def _end_of(trial: TrialRecord) -> int:
+    """When the run ended: the trial did, or its last fold, or (where it did nothing) when it began."""
+    last = max((fold.ended_at_ms for fold in trial.folds), default=trial.started_at_ms)
+    return trial.ended_at_ms or last
+
+
+def _held_by(run: Any, trial: TrialRecord) -> Sent:
+    """What a run that was found holds: all of it where it shows the trial's final state, which is written last."""
+    run_id, shown = str(run.info.run_id), run.data.tags.get(projection.STATE)
+    if trial.state in projection.FINAL and shown == trial.state:
+        sent = projection.after(trial, run_id)
+        status_is_right = run.info.status == projection.RUN_STATUS[trial.state]
+        holdout = bool(trial.holdout) and all(f"holdout.{name}" in run.data.metrics for name in trial.holdout)
+        return Sent(run_id, sent.folds, True, holdout, trial.state if status_is_right else "running")
+    expected = projection.parameters(trial)
+    has_parameters = expected.params.keys() <= run.data.params.keys() and all(
+        point.key in run.data.metrics for point in expected.metrics
+    )
+    by_status = {status: state for state, status in projection.RUN_STATUS.items()}
+    return Sent(run_id, state=by_status.get(run.info.status, "running") if has_parameters else None)
+
+
+def _metric(point: Point, model_id: str | None) -> Any:
+    from mlflow.entities import Metric
+
+    return Metric(point.key, point.value, point.timestamp_ms, point.step, model_id=model_id)

@@ -1,0 +1,281 @@
+"""What a run in the tracking store holds for a study and for a trial: pure functions from records to names and values.
+
+Nothing here talks to a store, so that what people see there, and what selection filters on, can be read and tested in
+one place. A fold `k` is a step: `f1.fold` has one point per fold. When a trial is complete its run gets
+
+    f1, f1.std          mean over the folds and sample standard deviation (ddof = 1)
+    train_s             seconds of training, all folds together
+
+and from a refit `holdout.f1`. `param.NAME` repeats every numeric parameter as a metric, because MLflow's search knows
+no `<` on parameters. Every point carries the time at which it happened, never the time at which it was sent: the same
+point sent twice is one point.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from winnow.tracking.records import FoldRecord, SweepRecord, TrialRecord, TrialState
+from winnow.tracking.tracker import Sent
+
+KIND, STUDY, TRIAL, STATE, REASON = "winnow.kind", "winnow.study", "winnow.trial", "winnow.state", "winnow.reason"
+METRIC, GOAL, TASK, SEED, FOLDS = "winnow.metric", "winnow.goal", "winnow.task", "winnow.seed", "winnow.folds"
+DATA_SHA256, BEST_TRIAL = "winnow.data.sha256", "winnow.best_trial"
+PARENT, DESCRIPTION = "mlflow.parentRunId", "mlflow.note.content"
+
+RUN_STATUS: Mapping[TrialState, str] = {
+    "waiting": "SCHEDULED",
+    "running": "RUNNING",
+    "complete": "FINISHED",
+    "pruned": "KILLED",
+    "failed": "FAILED",
+}
+"""How a trial's state reads as the status of an MLflow run."""
+
+FINAL: frozenset[TrialState] = frozenset({"complete", "pruned", "failed"})
+
+_UNFIT_FOR_A_KEY = re.compile(r"[^\w.\- /]")
+_LONGEST_PARAM, _LONGEST_TAG = 6000, 5000
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of a metric, at a step and at the time (milliseconds since the epoch) when it was measured."""
+
+    key: str
+    value: float
+    timestamp_ms: int
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """What a run has from the beginning."""
+
+    name: str
+    tags: Mapping[str, str]
+    started_at_ms: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is to be added to a run in one request. False where that is nothing."""
+
+    params: Mapping[str, str] = field(default_factory=dict)
+    metrics: tuple[Point, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.params or self.metrics or self.tags)
+
+
+def trial_name(number: int) -> str:
+    """The run's name of a trial, padded so that names sort as numbers do: "trial 017"."""
+    return f"trial {number:03d}"
+
+
+def sweep_start(sweep: SweepRecord) -> RunStart:
+    """The parent run of a study."""
+    return RunStart(
+        name=f"{sweep.study} sweep",
+        tags=_shared_tags(sweep) | _environment_tags(sweep) | {KIND: "sweep"},
+        started_at_ms=sweep.started_at_ms,
+    )
+
+
+def sweep_params(sweep: SweepRecord) -> dict[str, str]:
+    """The experiment file's values that a study keeps for life, flattened: `training.epochs`, `search.space.lr.log`.
+
+    Those that may change between two calls (trials, workers, …) are left out: a parameter of a run never changes.
+    """
+    kept = {key: sweep.experiment.get(key, {}) for key in ("data", "model", "cross_validation", "training")}
+    search = {key: sweep.experiment.get("search", {}).get(key) for key in ("space", "metric", "metrics", "seed")}
+    flat = _flatten(kept | {"search": search})
+    return {_key(name): _text(value)[:_LONGEST_PARAM] for name, value in flat.items() if value not in (None, {}, [])}
+
+
+def trial_start(sweep: SweepRecord, parent_run_id: str, trial: TrialRecord) -> RunStart:
+    """The run of a trial, a child of its sweep's."""
+    own = {KIND: "trial", TRIAL: str(trial.number), STATE: "running", PARENT: parent_run_id}
+    return RunStart(
+        name=trial_name(trial.number),
+        tags=_shared_tags(sweep) | _environment_tags(sweep) | own,
+        started_at_ms=trial.started_at_ms,
+    )
+
+
+def parameters(trial: TrialRecord) -> Batch:
+    """A trial's parameters, the numeric ones also as metrics."""
+    return Batch(
+        params={_key(name): _text(value)[:_LONGEST_PARAM] for name, value in trial.params.items()},
+        metrics=tuple(
+            Point(_key(f"param.{name}"), float(value), trial.started_at_ms)
+            for name, value in trial.params.items()
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        ),
+    )
+
+
+def pending(sweep: SweepRecord, trial: TrialRecord, sent: Sent) -> Batch:
+    """What the run of a trial does not hold yet, given what it does."""
+    params = parameters(trial) if sent.state is None else Batch()
+    points = list(params.metrics)
+    folds = sorted(trial.folds, key=lambda fold: fold.fold)
+    for done, fold in enumerate(folds, start=1):
+        if fold.fold not in sent.folds:
+            points += _fold_points(fold, done)
+    tags: dict[str, str] = {}
+    if trial.state in FINAL and not sent.is_final:
+        points += _final_points(sweep, trial, folds)
+        tags = _final_tags(trial)
+    if trial.holdout and not sent.holdout:
+        at = trial.holdout_at_ms or trial.ended_at_ms or trial.started_at_ms
+        points += [Point(_key(f"holdout.{name}"), value, at) for name, value in trial.holdout.items()]
+    finite = tuple(point for point in points if math.isfinite(point.value))
+    return Batch(params=params.params, metrics=finite, tags=tags)
+
+
+def after(trial: TrialRecord, run_id: str) -> Sent:
+    """What the run holds once everything pending has arrived."""
+    return Sent(
+        run_id=run_id,
+        folds=frozenset(fold.fold for fold in trial.folds),
+        is_final=trial.state in FINAL,
+        holdout=bool(trial.holdout),
+        state=trial.state,
+    )
+
+
+def sweep_summary(sweep: SweepRecord, trials: Sequence[TrialRecord]) -> Batch:
+    """Counts by state, the best trial and a description for the parent run."""
+    at = max((trial.ended_at_ms or trial.started_at_ms for trial in trials), default=sweep.started_at_ms)
+    counts = {state: sum(trial.state == state for trial in trials) for state in ("complete", "pruned", "failed")}
+    points = [Point(f"trials.{state}", float(count), at) for state, count in counts.items()]
+    best = best_of(sweep, trials)
+    tags = {DESCRIPTION: _description(sweep, trials, counts)}
+    if best and best[0].value is not None:
+        points.append(Point(_key(f"best.{sweep.metric}"), best[0].value, at))
+        tags[BEST_TRIAL] = str(best[0].number)
+    return Batch(metrics=tuple(points), tags=tags)
+
+
+def best_of(sweep: SweepRecord, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The complete trials with a finite value, best first, the earlier of two equal ones first."""
+    sign = -1.0 if sweep.goal == "maximize" else 1.0
+    scored = [t for t in trials if t.state == "complete" and t.value is not None and math.isfinite(t.value)]
+    return sorted(scored, key=lambda t: (sign * (t.value or 0.0), t.number))
+
+
+def _fold_points(fold: FoldRecord, done: int) -> list[Point]:
+    at, step = fold.ended_at_ms, fold.fold
+    scores = [Point(_key(f"{name}.fold"), value, at, step) for name, value in fold.metrics.items()]
+    return [
+        *scores,
+        Point("epochs.fold", float(fold.epochs), at, step),
+        Point("train_s.fold", fold.train_s, at, step),
+        Point("folds.done", float(done), at, step),
+    ]
+
+
+def _final_points(sweep: SweepRecord, trial: TrialRecord, folds: Sequence[FoldRecord]) -> list[Point]:
+    if not folds:
+        return []
+    at = max(fold.ended_at_ms for fold in folds)
+    points = [Point("train_s", math.fsum(fold.train_s for fold in folds), at)]
+    if trial.state != "complete":
+        return points
+    means = mean_and_spread(folds)
+    if trial.value is not None and sweep.metric in means:
+        # The study's own number, so that the two agree to the last bit.
+        means[sweep.metric] = (trial.value, means[sweep.metric][1])
+    for name, (mean, std) in means.items():
+        points.append(Point(_key(name), mean, at))
+        if std is not None:
+            points.append(Point(_key(f"{name}.std"), std, at))
+    return points
+
+
+def mean_and_spread(folds: Sequence[FoldRecord]) -> dict[str, tuple[float, float | None]]:
+    """Mean and sample standard deviation (None for a single fold) of each metric that every fold has."""
+    names = [name for name in folds[0].metrics if all(name in fold.metrics for fold in folds)]
+    values = {name: [fold.metrics[name] for fold in folds] for name in names}
+    return {
+        name: (statistics.fmean(found), statistics.stdev(found) if len(found) > 1 else None)
+        for name, found in values.items()
+        if all(math.isfinite(value) for value in found)
+    }
+
+
+def _final_tags(trial: TrialRecord) -> dict[str, str]:
+    tags = {STATE: trial.state, "winnow.attempts": str(trial.attempts)}
+    workers = ", ".join(sorted({fold.worker for fold in trial.folds}))
+    if workers:
+        tags["winnow.workers"] = workers
+    if trial.reason:
+        tags[REASON] = trial.reason[:_LONGEST_TAG]
+        tags[DESCRIPTION] = f"**{trial.state}**: {trial.reason}"[:_LONGEST_TAG]
+    return tags
+
+
+def _description(sweep: SweepRecord, trials: Sequence[TrialRecord], counts: Mapping[str, int]) -> str:
+    states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    lines = [
+        f"{len(trials)} trials ({states or 'none ended'}) of {sweep.folds}-fold cross-validation "
+        f"on {sweep.data_name} ({sweep.data_rows} rows); {sweep.goal} {sweep.metric}.",
+    ]
+    best = best_of(sweep, trials)[:5]
+    if best:
+        lines += ["", f"| trial | {sweep.metric} | holdout | parameters |", "|---|---|---|---|"]
+    for trial in best:
+        held = trial.holdout.get(sweep.metric)
+        values = ", ".join(f"{name} = {_short(value)}" for name, value in trial.params.items())
+        lines.append(f"| {trial.number} | {trial.value:.5g} | {'' if held is None else f'{held:.5g}'} | {values} |")
+    return "\n".join(lines)
+
+
+def _shared_tags(sweep: SweepRecord) -> dict[str, str]:
+    own = {
+        STUDY: sweep.study,
+        METRIC: sweep.metric,
+        GOAL: sweep.goal,
+        TASK: sweep.task,
+        FOLDS: str(sweep.folds),
+        SEED: str(sweep.seed),
+        DATA_SHA256: sweep.data_sha256,
+    }
+    return {_key(name): value[:_LONGEST_TAG] for name, value in sweep.tags.items()} | own
+
+
+def _environment_tags(sweep: SweepRecord) -> dict[str, str]:
+    """The environment under `env.`, and what MLflow has columns of its own for under its names."""
+    known = {"git_commit": "mlflow.source.git.commit", "user": "mlflow.user"}
+    tags = {_key(f"env.{name}"): value[:_LONGEST_TAG] for name, value in sweep.environment.items() if name not in known}
+    tags |= {tag: sweep.environment[name] for name, tag in known.items() if sweep.environment.get(name)}
+    return tags | {"mlflow.source.type": "LOCAL", "mlflow.source.name": "winnow train"}
+
+
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        name = f"{prefix}{key}"
+        flat |= _flatten(inner, f"{name}.") if isinstance(inner, Mapping) and inner else {name: inner}
+    return flat
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else _text(value)
+
+
+def _key(name: str) -> str:
+    """A name as MLflow takes it: letters, digits, and `_ - . /` and spaces; anything else becomes `_`."""
+    return _UNFIT_FOR_A_KEY.sub("_", name)[:250]

@@ -1,0 +1,165 @@
+"""Makes the tracking store ready, once, before any process writes to it.
+
+A new SQLite file must not be opened by two processes at once: both run MLflow's migrations, and the second leaves a
+database that never opens again. So one process makes it under a lock and under another name, and it appears only when
+it is whole. A server is only asked whether it answers. Writing runs is left to the trackers.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from winnow.config.errors import InputError
+from winnow.tracking.connection import apply_settings, is_server, open_client, sqlite_path
+from winnow.tracking.tracker import TrackingUnavailableError
+
+
+def prepare(uri: str) -> None:
+    """Make the store at `uri` ready for any number of processes; harmless where it is already.
+
+    Raises:
+        InputError: the place is read-only or full, the file is no database of MLflow's, or the server does not answer.
+    """
+    database = sqlite_path(uri)
+    if database is not None:
+        _prepare_file(database.absolute())
+    elif is_server(uri):
+        _check_server(uri)
+    else:
+        _check_answers(uri)
+
+
+def artifact_root_beside(uri: str) -> str | None:
+    """Where artifacts go by default: beside a database file; None where a server decides."""
+    database = sqlite_path(uri)
+    return None if database is None else (database.absolute().parent / "artifacts").as_uri()
+
+
+def _prepare_file(database: Path) -> None:
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(database.with_name(f"{database.name}.lock")):
+            if not database.exists():
+                _make(database)
+            _check_file(database)
+    except (OSError, sqlite3.OperationalError) as error:
+        raise InputError(
+            str(database),
+            expected="a place to write the tracking store to",
+            found=str(error),
+            remedy="Free or unlock it, or set MLFLOW_TRACKING_URI to another place.",
+        ) from error
+
+
+def _make(database: Path) -> None:
+    """Run MLflow's migrations on a new file. (Creating its tables directly is refused by its own schema, 3.17.)"""
+    apply_settings()
+    unfinished = database.with_name(f"{database.name}.new")
+    for leftover in (unfinished, Path(f"{unfinished}-wal"), Path(f"{unfinished}-shm"), Path(f"{unfinished}-journal")):
+        leftover.unlink(missing_ok=True)
+    connection = sqlite3.connect(unfinished)
+    # WAL lets people read in the UI while workers write; set first, it also halves the time of the migrations.
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.close()
+    alembic = logging.getLogger("alembic")
+    level = alembic.level
+    alembic.setLevel(logging.WARNING)
+    try:
+        _migrate(unfinished)
+    finally:
+        alembic.setLevel(level)
+    # Closing the last connection has folded the write-ahead log into the file, which so can be renamed alone.
+    unfinished.rename(database)
+
+
+def _migrate(file: Path) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
+    from sqlalchemy.exc import SQLAlchemyError
+
+    engine = create_sqlalchemy_engine(f"sqlite:///{file}")
+    try:
+        _initialize_tables(engine)
+    except (SQLAlchemyError, MlflowException) as error:
+        raise OSError(str(error).splitlines()[0]) from error
+    finally:
+        engine.dispose()
+
+
+def _check_file(database: Path) -> None:
+    """Raise where the file cannot be written, or is something else."""
+    connection = sqlite3.connect(f"file:{database}?mode=rw", uri=True, timeout=20)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        connection.rollback()
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+        raise _not_a_store(database, "no SQLite database") from error
+    finally:
+        connection.close()
+    if not {"experiments", "runs", "alembic_version"} <= tables:
+        raise _not_a_store(database, "a database with other tables" if tables else "an empty database")
+
+
+def _not_a_store(database: Path, found: str) -> InputError:
+    return InputError(
+        str(database),
+        expected="a tracking store made by MLflow",
+        found=found,
+        remedy="Move the file away to have a new one made, or set MLFLOW_TRACKING_URI to another place.",
+    )
+
+
+def _check_server(uri: str) -> None:
+    """Ask the server the cheapest question that needs its database."""
+    import requests
+
+    try:
+        answer = requests.post(
+            f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search", json={"max_results": 1}, timeout=5
+        )
+    except requests.RequestException as error:
+        raise _unreachable(uri, type(error).__name__, "Start it, or correct MLFLOW_TRACKING_URI.") from error
+    if answer.status_code == requests.codes.ok:
+        return
+    found = f"status {answer.status_code}: {answer.text.strip()[:200]}"
+    if answer.status_code == requests.codes.forbidden:
+        host = uri.split("//", 1)[1].rstrip("/")
+        raise _unreachable(
+            uri, found, f"MLflow 3 answers known host names only: start it with `--allowed-hosts {host},localhost:*`."
+        )
+    if answer.status_code == requests.codes.unauthorized:
+        raise _unreachable(uri, found, "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or a token.")
+    raise _unreachable(uri, found, "See the server's log, or correct MLFLOW_TRACKING_URI.")
+
+
+def _check_answers(uri: str) -> None:
+    """Open a database of another kind; MLflow makes its tables there under the database's own locks."""
+    try:
+        open_client(uri).search_experiments(max_results=1)
+    except TrackingUnavailableError as error:
+        raise _unreachable(uri, str(error), "Start the database, or correct MLFLOW_TRACKING_URI.") from error
+
+
+def _unreachable(uri: str, found: str, remedy: str) -> InputError:
+    return InputError(f"tracking store {_without_password(uri)}", expected="an answer", found=found, remedy=remedy)
+
+
+def _without_password(uri: str) -> str:
+    scheme, found, rest = uri.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}" if found else uri
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock file; the lock ends with the process however that ends."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
