@@ -8,15 +8,18 @@ or another, changes nothing. Registered models are made here and read by `regist
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import yaml
 
+from winnow.bundle.manifest import Manifest, read_manifest
 from winnow.tracking import projection
 from winnow.tracking.connection import failures_as_unavailable, open_client
-from winnow.tracking.projection import Batch, Point, RunStart
+from winnow.tracking.mlflow_model import BUNDLE, write_surroundings
+from winnow.tracking.projection import Batch, RunStart
 from winnow.tracking.records import SweepRecord, TrialRecord
 from winnow.tracking.store import artifact_root_beside
 from winnow.tracking.tracker import ModelVersion, Sent, TrackingUnavailableError
@@ -79,7 +82,21 @@ class MlflowTracker:
 
     def log_bundle(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, bundle: Path) -> ModelVersion:
         """Store a refitted model's bundle with its run and register it; see `Tracker`."""
-        raise NotImplementedError
+        manifest = read_manifest(bundle)
+        run_id = str(self.sync_trial(sweep, parent_run_id, trial, Sent()).run_id)
+        registered = self._registered(manifest, run_id)
+        if registered is not None:
+            return registered
+        model = self._model_of(sweep, trial, manifest, run_id)
+        with tempfile.TemporaryDirectory() as surroundings:
+            folder = Path(surroundings)
+            write_surroundings(folder, bundle, manifest, run_id=run_id, model_id=model.model_id)
+            self._upload(self._client.log_model_artifacts, model.model_id, str(bundle), BUNDLE)
+            self._upload(self._client.log_model_artifacts, model.model_id, surroundings)
+        points = projection.model_points(sweep, trial, manifest.metrics)
+        self._send(run_id, Batch(metrics=points), model=model, data=sweep)
+        self._request(self._client.finalize_logged_model, model.model_id, "READY")
+        return self._register(sweep, trial, manifest, run_id, model)
 
     def finish_sweep(
         self, sweep: SweepRecord, parent_run_id: str, trials: Sequence[TrialRecord], report: Path | None
@@ -172,15 +189,19 @@ class MlflowTracker:
         )
         return str(run.info.run_id)
 
-    def _send(self, run_id: str, batch: Batch, model_id: str | None = None) -> None:
+    def _send(self, run_id: str, batch: Batch, model: Any = None, data: SweepRecord | None = None) -> None:
+        """Add to a run; points of a `model` measured on `data` are added to both."""
         if not batch:
             return
-        from mlflow.entities import Param, RunTag
+        from mlflow.entities import Metric, Param, RunTag
 
+        link: dict[str, str] = {}
+        if model is not None and data is not None:
+            link = {"model_id": model.model_id, "dataset_name": data.data_name, "dataset_digest": _digest(data)}
         self._request(
             self._client.log_batch,
             run_id,
-            metrics=[_metric(point, model_id) for point in batch.metrics],
+            metrics=[Metric(point.key, point.value, point.timestamp_ms, point.step, **link) for point in batch.metrics],
             params=[Param(key, value) for key, value in batch.params.items()],
             tags=[RunTag(key, value) for key, value in batch.tags.items()],
         )
@@ -190,14 +211,76 @@ class MlflowTracker:
 
         data = Dataset(
             name=sweep.data_name,
-            # MLflow keeps 36 characters of a digest; the whole one is a tag of every run.
-            digest=sweep.data_sha256[:16],
+            digest=_digest(sweep),
             source_type="winnow",
             source=json.dumps({"uri": sweep.data_source}),
             profile=json.dumps({"num_rows": sweep.data_rows}),
         )
         context = InputTag("mlflow.data.context", "training")
         self._request(self._client.log_inputs, run_id, [DatasetInput(data, [context])])
+
+    def _registered(self, manifest: Manifest, run_id: str) -> ModelVersion | None:
+        """The version that this run's model of the same digest already has."""
+        condition = f"name = '{manifest.name}' and run_id = '{run_id}'"
+        for version in self._request(self._client.search_model_versions, condition):
+            if version.tags.get(projection.BUNDLE_DIGEST) == manifest.digest:
+                return ModelVersion(manifest.name, str(version.version), run_id)
+        return None
+
+    def _model_of(self, sweep: SweepRecord, trial: TrialRecord, manifest: Manifest, run_id: str) -> Any:
+        """MLflow's record of the model: the one that an interrupted call has left, or a new one tied to the run."""
+        from mlflow.entities import LoggedModelOutput
+
+        experiment_id = self._experiment_id(sweep.study)
+        condition = f"source_run_id = '{run_id}' and tags.`{projection.BUNDLE_DIGEST}` = '{manifest.digest}'"
+        left = self._request(self._client.search_logged_models, [experiment_id], condition, max_results=1)
+        if left:
+            return left[0]
+        model = self._request(
+            self._client.create_logged_model,
+            experiment_id,
+            name=manifest.name,
+            source_run_id=run_id,
+            tags=projection.model_tags(sweep, trial, manifest),
+            params=dict(projection.parameters(trial).params),
+            model_type=manifest.task,
+        )
+        self._request(self._client.log_outputs, run_id, [LoggedModelOutput(model.model_id, step=0)])
+        return model
+
+    def _register(
+        self, sweep: SweepRecord, trial: TrialRecord, manifest: Manifest, run_id: str, model: Any
+    ) -> ModelVersion:
+        self._create_registered_model(manifest.name, sweep)
+        version = self._request(
+            self._client.create_model_version,
+            manifest.name,
+            # Not "models:/ID": MLflow resolves that against the process's default store instead of this one.
+            source=model.artifact_location,
+            run_id=run_id,
+            tags=projection.model_tags(sweep, trial, manifest),
+            description=projection.model_description(sweep, trial, manifest),
+            await_creation_for=0,
+            model_id=model.model_id,
+        )
+        # The tag by which MLflow's pages link a model to its versions.
+        link = json.dumps([{"name": manifest.name, "version": int(version.version)}])
+        self._request(self._client.set_logged_model_tags, model.model_id, {"mlflow.modelVersions": link})
+        return ModelVersion(manifest.name, str(version.version), run_id)
+
+    def _create_registered_model(self, name: str, sweep: SweepRecord) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._request(
+                self._client.create_registered_model,
+                name,
+                {projection.TASK: sweep.task},
+                f"Models of the study {name}.",
+            )
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
 
     def _set_status(self, run_id: str, status: str, ended_at_ms: int | None) -> None:
         # The one call of MLflow's client that sets a status and a time in one request.
@@ -239,7 +322,6 @@ def _held_by(run: Any, trial: TrialRecord) -> Sent:
     return Sent(run_id, state=by_status.get(run.info.status, "running") if has_parameters else None)
 
 
-def _metric(point: Point, model_id: str | None) -> Any:
-    from mlflow.entities import Metric
-
-    return Metric(point.key, point.value, point.timestamp_ms, point.step, model_id=model_id)
+def _digest(sweep: SweepRecord) -> str:
+    # MLflow keeps 36 characters of a digest; the whole one is a tag of every run.
+    return sweep.data_sha256[:16]

@@ -21,12 +21,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from winnow.bundle.manifest import Manifest
 from winnow.tracking.records import FoldRecord, SweepRecord, TrialRecord, TrialState
 from winnow.tracking.tracker import Sent
 
 KIND, STUDY, TRIAL, STATE, REASON = "winnow.kind", "winnow.study", "winnow.trial", "winnow.state", "winnow.reason"
 METRIC, GOAL, TASK, SEED, FOLDS = "winnow.metric", "winnow.goal", "winnow.task", "winnow.seed", "winnow.folds"
-DATA_SHA256, BEST_TRIAL = "winnow.data.sha256", "winnow.best_trial"
+DATA_SHA256, BEST_TRIAL, BUNDLE_DIGEST = "winnow.data.sha256", "winnow.best_trial", "winnow.model.sha256"
 PARENT, DESCRIPTION = "mlflow.parentRunId", "mlflow.note.content"
 
 RUN_STATUS: Mapping[TrialState, str] = {
@@ -163,6 +164,37 @@ def sweep_summary(sweep: SweepRecord, trials: Sequence[TrialRecord]) -> Batch:
         points.append(Point(_key(f"best.{sweep.metric}"), best[0].value, at))
         tags[BEST_TRIAL] = str(best[0].number)
     return Batch(metrics=tuple(points), tags=tags)
+
+
+def model_tags(sweep: SweepRecord, trial: TrialRecord, manifest: Manifest) -> dict[str, str]:
+    """Tags of a model and of its registered version."""
+    own = {TRIAL: str(trial.number), BUNDLE_DIGEST: manifest.digest, "mlflow.source.git.commit": manifest.git_commit}
+    return {key: value for key, value in (_shared_tags(sweep) | own).items() if value}
+
+
+def model_points(sweep: SweepRecord, trial: TrialRecord, metrics: Mapping[str, float]) -> tuple[Point, ...]:
+    """A model's own metrics: means, spreads and the holdout, as the very points that its run has.
+
+    What only the manifest's `metrics` know is added, with the time of the refit.
+    """
+    known = pending(sweep, trial, Sent(folds=frozenset(fold.fold for fold in trial.folds), state=trial.state)).metrics
+    at = trial.holdout_at_ms or trial.ended_at_ms or trial.started_at_ms
+    names = {point.key for point in known}
+    more = [Point(_key(name), value, at) for name, value in metrics.items() if _key(name) not in names]
+    return (*known, *(point for point in more if math.isfinite(point.value)))
+
+
+def model_description(sweep: SweepRecord, trial: TrialRecord, manifest: Manifest) -> str:
+    """One sentence for a registered version: where it is from and how good it was."""
+    metrics = manifest.metrics
+    name = sweep.metric
+    parts = [f"{trial_name(trial.number)} of {sweep.study}, refitted on all but the holdout"]
+    if name in metrics:
+        spread = f" ± {metrics[f'{name}.std']:.3g}" if f"{name}.std" in metrics else ""
+        parts.append(f"{name} {metrics[name]:.5g}{spread} over {sweep.folds} folds")
+    if f"holdout.{name}" in metrics:
+        parts.append(f"{metrics[f'holdout.{name}']:.5g} on the holdout")
+    return "; ".join(parts) + "."
 
 
 def best_of(sweep: SweepRecord, trials: Sequence[TrialRecord]) -> list[TrialRecord]:

@@ -1,0 +1,92 @@
+"""What MLflow needs beside a bundle to know it as a model: the MLmodel file, signature, input example, requirements.
+
+    MLmodel, requirements.txt, python_env.yaml, input_example.json, serving_input_example.json
+    code/winnow_pyfunc.py        loads it without winnow
+    bundle/…                     the bundle itself, uploaded as it is: this module copies none of it
+
+The requirements are those of `pyfunc`, pinned to what is installed here; MLflow would find them out by starting Python.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from winnow.bundle.manifest import REFERENCE, Manifest
+
+BUNDLE = "bundle"
+"""Folder of the bundle inside the model's artifacts."""
+
+_LOADER = "winnow_pyfunc"
+_EXAMPLE_ROWS = 2
+_REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "pandas")
+
+
+def write_surroundings(directory: Path, bundle: Path, manifest: Manifest, *, run_id: str, model_id: str) -> None:
+    """Write everything but the bundle itself into the empty `directory`."""
+    from mlflow.models import Model
+    from mlflow.utils.environment import _PythonEnv
+
+    requirements = [f"{name}=={version(name)}" for name in _REQUIREMENTS]
+    (directory / "requirements.txt").write_text("\n".join(requirements) + "\n")
+    _PythonEnv.current().to_yaml(str(directory / "python_env.yaml"))
+    code = directory / "code"
+    code.mkdir()
+    (code / f"{_LOADER}.py").write_text(Path(__file__).with_name("pyfunc.py").read_text())
+    model = Model(
+        run_id=run_id,
+        model_id=model_id,
+        model_uuid=model_id,
+        utc_time_created=manifest.created_at,
+        signature=_signature(manifest),
+        saved_input_example_info=_write_example(directory, bundle, manifest),
+        model_size_bytes=sum(file.stat().st_size for file in bundle.iterdir()),
+        metadata={"study": manifest.study, "trial": manifest.trial, "data_sha256": manifest.data_sha256},
+    )
+    model.add_flavor(
+        "python_function",
+        loader_module=_LOADER,
+        data=BUNDLE,
+        code="code",
+        env={"virtualenv": "python_env.yaml"},
+        python_version=platform.python_version(),
+    )
+    model.save(str(directory / "MLmodel"))
+
+
+def _signature(manifest: Manifest) -> Any:
+    """Columns by name for tabular models, else one tensor of any number of rows."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+
+    if manifest.feature_names is not None:
+        # "double": MLflow refuses to narrow a column of Python floats to float32; the loader does it.
+        inputs = Schema([ColSpec("double", name) for name in manifest.feature_names])
+    else:
+        inputs = Schema([TensorSpec(np.dtype(np.float32), (-1, *manifest.input_shape))])
+    if manifest.class_names is None:
+        return ModelSignature(inputs, Schema([ColSpec("float", name) for name in manifest.target_names]))
+    probabilities = [ColSpec("float", f"probability.{name}") for name in manifest.class_names]
+    return ModelSignature(inputs, Schema([ColSpec("string", "prediction"), *probabilities]))
+
+
+def _write_example(directory: Path, bundle: Path, manifest: Manifest) -> dict[str, str]:
+    """Write the first rows of the reference sample as MLflow's input example; return how MLmodel describes it."""
+    with np.load(bundle / REFERENCE, allow_pickle=False) as reference:
+        rows = reference["inputs"][:_EXAMPLE_ROWS].tolist()
+    if manifest.feature_names is None:
+        kind, example, serving = {"type": "ndarray"}, rows, {"inputs": rows}
+    else:
+        kind = {"type": "dataframe", "pandas_orient": "split"}
+        example = {"columns": list(manifest.feature_names), "data": rows}
+        serving = {"dataframe_split": example}
+    paths = {"artifact_path": "input_example.json", "serving_input_path": "serving_input_example.json"}
+    (directory / paths["artifact_path"]).write_bytes(msgspec.json.encode(example))
+    (directory / paths["serving_input_path"]).write_text(json.dumps(serving, indent=2))
+    return kind | paths

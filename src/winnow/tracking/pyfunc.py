@@ -1,0 +1,43 @@
+"""Loads a bundle as an MLflow Python function. A copy of this file travels with every registered model.
+
+It stands alone on purpose: `mlflow.pyfunc.load_model("models:/NAME@champion")` needs numpy, pandas and ONNX Runtime,
+but not winnow. Serving has a predictor of its own.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+
+
+class BundleModel:
+    """Answers a DataFrame (tabular models) or an array [rows, *input_shape] with one row per row.
+
+    Classification: `prediction` (the class's name) and `probability.CLASS` for every class. Regression: the targets.
+    """
+
+    def __init__(self, bundle: Path) -> None:
+        self._manifest = json.loads((bundle / "manifest.json").read_text())
+        self._session = onnxruntime.InferenceSession(bundle / "model.onnx", providers=["CPUExecutionProvider"])
+
+    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """One row of answers per row of `model_input`. There are no `params`; MLflow passes them."""
+        names = self._manifest["feature_names"]
+        rows = model_input[names] if isinstance(model_input, pd.DataFrame) and names else model_input
+        inputs = np.asarray(rows, dtype=np.float32).reshape(-1, *self._manifest["input_shape"])
+        (outputs,) = self._session.run(["output"], {"input": inputs})
+        index = model_input.index if isinstance(model_input, pd.DataFrame) else None
+        classes = self._manifest["class_names"]
+        if classes is None:
+            return pd.DataFrame(outputs, columns=self._manifest["target_names"], index=index)
+        answer = pd.DataFrame(outputs, columns=[f"probability.{name}" for name in classes], index=index)
+        answer.insert(0, "prediction", np.asarray(classes)[outputs.argmax(axis=1)])
+        return answer
+
+
+def _load_pyfunc(path: str) -> BundleModel:
+    """The entry point that MLflow calls with the path of the bundle."""
+    return BundleModel(Path(path))
