@@ -1,0 +1,140 @@
+"""The `winnow` command: verbs, loaded when they are called.
+
+This module imports click alone, so that `winnow --help` and a mistyped flag answer at once. A verb is a click command
+in a module of its own; it returns its exit status, or None for success. Everything that a person can cause ends here as
+one message without a traceback; a fault of winnow keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
+
+import click
+
+from winnow import __version__
+from winnow.config.errors import InputError, WinnowError
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells number it: 128 + SIGINT."""
+
+VERBS: dict[str, tuple[str, str]] = {
+    "demo": ("winnow.cli.demo:command", "Sweep, select, serve and predict on bundled data, and say what happened."),
+    "generate-data": ("winnow.cli.generate_data:command", "Write a synthetic data set with a known answer."),
+    "train": (
+        "winnow.cli.train:command",
+        "Run a study's trials until all are done; resume or attach to a running one.",
+    ),
+    "jobs": ("winnow.cli.jobs:jobs", "List the workers at work."),
+    "logs": ("winnow.cli.jobs:logs", "Print or follow the workers' logs."),
+    "cancel": ("winnow.cli.jobs:cancel", "Stop a study's workers and hand their trials back."),
+    "report": ("winnow.cli.report:command", "Write a study's report as one HTML page."),
+    "select-model": (
+        "winnow.cli.select_model:command",
+        "Pick the run that passes the rules and say why others did not.",
+    ),
+    "prod": ("winnow.cli.prod:prod", "Serve the selected model."),
+    "prod-status": ("winnow.cli.prod:status", "Show what is being served."),
+    "prod-remove": ("winnow.cli.prod:remove", "Stop serving."),
+    "rollback": ("winnow.cli.prod:rollback", "Serve the model that was served before."),
+    "inference-one": ("winnow.cli.inference_one:command", "Ask what is being served for one prediction."),
+    "ui": ("winnow.cli.ui:command", "Open MLflow's own pages on this study's runs."),
+    "config-reference": ("winnow.cli.config_reference:command", "Write or check the generated parts of the documents."),
+}
+"""Verb → where its command is, and its sentence."""
+
+
+class LazyVerbs(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module, _, attribute = VERBS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, sentence) for verb, (_, sentence) in VERBS.items()])
+
+
+@click.group(cls=LazyVerbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="winnow")
+def winnow() -> None:
+    """Sweep, select and serve PyTorch models.
+
+    \b
+    winnow train --config FILE     a cross-validated sweep, tracked in MLflow
+    winnow select-model            the run that passes the rules
+    winnow prod                    the selected model, served
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None, command: click.Command = winnow) -> int:
+    """Run the command line and return its exit status; a fault of winnow itself is raised."""
+    try:
+        status = command.main(arguments, prog_name="winnow", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return INTERRUPTED
+    except WinnowError as error:
+        return _print_error(error)
+    except Exception as error:
+        explained = explain(error)
+        if explained is None:
+            raise
+        return _print_error(explained)
+    return status if isinstance(status, int) else 0
+
+
+def _print_error(error: WinnowError) -> int:
+    for message in (str(error), *getattr(error, "__notes__", ())):
+        click.echo(f"error: {message}", err=True)
+    return error.exit_code
+
+
+def explain(error: BaseException) -> InputError | None:
+    """What a full, read-only or forbidden disk did, as an error for a person; None where it was something else."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            return _disk(str(cause.filename or "disk"), cause.strerror or str(cause))
+        if type(cause).__module__ == "sqlite3" and getattr(cause, "sqlite_errorname", "").startswith(
+            ("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN")
+        ):
+            return _disk("database file", str(cause))
+    return None
+
+
+def _disk(place: str, found: str) -> InputError:
+    return InputError(
+        place,
+        expected="permission and room to write",
+        found=f"'{found}'",
+        remedy="Make room or give permission, or set WINNOW_HOME to another folder.",
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what led to it, nearest first; SQLAlchemy keeps the driver's error in `orig`."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        original = getattr(current, "orig", None)
+        current = original if isinstance(original, BaseException) else current.__cause__ or current.__context__

@@ -25,8 +25,8 @@ class DataConfig(Frozen):
     """Where the rows come from and which of them are kept for the end."""
 
     source: str = Field(
-        description="`sklearn:NAME` (breast_cancer, digits, diabetes, iris, wine), a CSV or Parquet path or `s3://` URL, "
-        "or a data function as `package.module:function` or `path/file.py:function`."
+        description="`sklearn:NAME` (breast_cancer, digits, diabetes, iris, wine), a CSV or Parquet path or `s3://` "
+        "URL, or a data function as `package.module:function` or `path/file.py:function`."
     )
     target: str | None = Field(default=None, description="Column to predict; a CSV or Parquet source needs it.")
     task: Literal["auto", "classification", "regression"] = Field(
@@ -89,9 +89,9 @@ class ChoiceParameter(Frozen):
 def _check_bounds(bounds: tuple[float, float], log: bool, step: float | None) -> None:
     low, high = bounds
     if low > high:
-        raise ValueError(f"the lower bound first and the upper bound second, found [{low}, {high}]")
+        raise ValueError("the lower bound first and the upper bound second")
     if log and low <= 0:
-        raise ValueError(f"bounds above 0 where `log: true` is set, found [{low}, {high}]")
+        raise ValueError("bounds above 0 where `log: true` is set")
     if log and step is not None:
         raise ValueError("either `log` or `step`, not both")
 
@@ -213,7 +213,11 @@ class ResourcesConfig(Frozen):
     """What one worker group may use."""
 
     cpu: float | None = Field(default=None, gt=0, description="CPUs; by default an equal share of the machine's.")
-    memory: str | None = Field(default=None, pattern=r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$", description="Memory.")
+    memory: str | None = Field(
+        default=None,
+        pattern=r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$",
+        description="Memory, such as `2Gi`; by default no limit.",
+    )
 
 
 class ExecutionConfig(Frozen):
@@ -222,7 +226,7 @@ class ExecutionConfig(Frozen):
     workers: int = Field(default=2, ge=1, description="Worker groups at once; each trains one trial at a time.")
     processes: int = Field(default=1, ge=1, description="Ranks of a group (DDP).")
     nodes: int = Field(default=1, ge=1, description="Machines (containers, pods) of a group.")
-    retries: int = Field(default=2, ge=0, description="How often a trial that was lost (not failed) is given another go.")
+    retries: int = Field(default=2, ge=0, description="How often a trial that was lost (not failed) is tried again.")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="`auto`: GPUs where there are any.")
     share_gpus: bool = Field(default=False, description="Let several groups share one GPU.")
     storage_patience_s: float = Field(default=300, ge=1, description="How long an unreachable study is waited for.")
@@ -234,7 +238,7 @@ class ExecutionConfig(Frozen):
 class RefitConfig(Frozen):
     """What happens after the last trial."""
 
-    top: int = Field(default=3, ge=1, description="How many of the best trials are trained again on all but the holdout.")
+    top: int = Field(default=3, ge=1, description="How many of the best trials to train again on all but the holdout.")
 
 
 class Experiment(Frozen):

@@ -1,0 +1,27 @@
+"""The options that several verbs share, so that a name means the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    default=Path("experiments/breast_cancer.yaml"),
+    show_default=True,
+    help="The experiment file.",
+)
+"""Gives the verb `config: Path`; `load_experiment` says what is wrong with it."""
+
+study_option = click.option("--study", metavar="NAME", help="Name of the study; by default the experiment's name.")
+"""Gives the verb `study: str | None`."""
+
+dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+"""Gives the verb `dry_run: bool`."""
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON for programs instead of text for people."
+)
+"""Gives the verb `as_json: bool`."""

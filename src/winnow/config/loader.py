@@ -1,0 +1,251 @@
+"""From an experiment file to a typed `Experiment`, or to one error that a person can act on.
+
+Everything that can be said from the file alone is said here, at the door: what is no YAML, an unknown key with the
+nearest valid name, a value of the wrong type or out of bounds. What needs the data, the factory or the metric is
+checked by those who load them.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import pydantic
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from winnow.config.errors import InputError
+from winnow.config.experiment import ChoiceParameter, Experiment, FloatParameter, IntParameter
+from winnow.config.yaml_text import Document, KeyPath, read_yaml
+
+Location = tuple[str | int, ...]
+"""Where pydantic found an error: keys of the file, and below `SPACE` also the parameter's kind."""
+
+REFERENCE = "docs/configuration.md"
+SPACE = ("search", "space")
+PARAMETERS: dict[str, type[BaseModel]] = {"float": FloatParameter, "int": IntParameter, "choice": ChoiceParameter}
+
+EXPECTATIONS = {
+    "bool_type": "true or false",
+    "dict_type": "a mapping of names to values",
+    "float_type": "a number",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "int_from_float": "a whole number",
+    "int_type": "a whole number",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "string_pattern_mismatch": "text that matches {pattern}",
+    "string_type": "text (in quotes, where it looks like a number)",
+    "too_long": "at most {max_length} values",
+    "too_short": "at least {min_length} values",
+    "tuple_type": "a list",
+    "union_tag_invalid": "exactly one of `float: [low, high]`, `int: [low, high]` and `choice: [value, …]`",
+    "union_tag_not_found": "exactly one of `float: [low, high]`, `int: [low, high]` and `choice: [value, …]`",
+}
+"""What pydantic's error types mean in an experiment file."""
+
+
+def load_experiment(path: Path, overrides: Mapping[str, Any] = {}) -> Experiment:
+    """Read an experiment file.
+
+    Args:
+        path: the YAML file.
+        overrides: values that replace the file's, by dotted key (`{"search.trials": 10}`); None leaves the file's.
+
+    Raises:
+        InputError: the file is missing, unreadable or wrong. All faults are found at once: the first is the error
+            itself, the others are its notes.
+    """
+    document = _read(path)
+    given = {tuple(key.split(".")): value for key, value in overrides.items() if value is not None}
+    # As JSON and strictly: lists are tuples there, but "10" is no number and `true` is not 1.
+    content = json.dumps(_with_overrides(document.content, given), default=str)
+    try:
+        return Experiment.model_validate_json(content, strict=True)
+    except pydantic.ValidationError as error:
+        first, *others = [_fault(path, document, given, details) for details in error.errors(include_url=False)]
+    for other in others:
+        first.add_note(str(other))
+    raise first
+
+
+def _read(path: Path) -> Document:
+    """The file as plain values, certainly a mapping."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8 text"
+        raise InputError(
+            str(path),
+            expected="an experiment file that can be read",
+            found=f"'{reason}'" if path.exists() else "no such file",
+            remedy="Name one with --config (make: CONFIG=…).",
+        ) from error
+    try:
+        document = read_yaml(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise InputError(
+            f"{path}:{mark.line + 1}" if mark is not None else str(path),
+            expected="YAML",
+            found=getattr(error, "problem", None) or str(error),
+            remedy="Correct the line, or the one above it.",
+        ) from error
+    if not isinstance(document.content, dict):
+        raise InputError(
+            str(path),
+            expected="a mapping of keys (name, data, model, search, …)",
+            found="an empty file" if document.content is None else _shown(document.content),
+            remedy="Start from a copy of experiments/breast_cancer.yaml, which explains every key.",
+        )
+    return document
+
+
+def _with_overrides(content: dict[str, Any], overrides: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
+    """A copy of `content` in which the overrides stand in the places of the file's values."""
+    result = copy.deepcopy(content)
+    for path, value in overrides.items():
+        section = result
+        for key in path[:-1]:
+            if section.get(key) is None:
+                section[key] = {}
+            if not isinstance(section[key], dict):
+                break  # the section itself is wrong, which validation says better
+            section = section[key]
+        else:
+            section[path[-1]] = value
+    return result
+
+
+def _fault(
+    path: Path, document: Document, overrides: Mapping[tuple[str, ...], Any], details: ErrorDetails
+) -> InputError:
+    """One of pydantic's errors as an error for a person."""
+    location, value = details["loc"], details["input"]
+    keys = _keys_in_file(location)
+    place = f"{_dotted(keys)} (overriding {path})" if keys in overrides else _place(path, document, keys)
+    if details["type"] == "extra_forbidden":
+        return _unknown_key(place, location)
+    field = _field_at(location)
+    meaning = field.description if field is not None else None
+    if details["type"] == "missing":
+        remedy = f"Add it: {meaning}" if meaning else f"Add it with its keys; {REFERENCE} shows them."
+        return InputError(place, expected="a value", found="nothing", remedy=remedy)
+    remedy = f"`{keys[-1]}` is: {meaning}" if meaning else f"{REFERENCE} explains every key."
+    if details["type"] == "literal_error" and field is not None:
+        nearest = difflib.get_close_matches(str(value), _literals(field.annotation), n=1)
+        remedy = f"Did you mean '{nearest[0]}'?" if nearest else remedy
+    if value is None and _model_at(location) is not None:
+        remedy = "Put its settings below it, or leave the key out."
+    return InputError(place, expected=_expectation(details), found=_shown(value), remedy=remedy)
+
+
+def _unknown_key(place: str, location: Location) -> InputError:
+    section, key = location[:-1], str(location[-1])
+    model = _model_at(section)
+    names = sorted(_keys_of(model)) if model else []
+    nearest = difflib.get_close_matches(key, names, n=1)
+    elsewhere = [other for other, owner in _sections() if other != section and key in _keys_of(owner)]
+    if nearest:
+        remedy = f"Did you mean '{nearest[0]}'?"
+    elif elsewhere:
+        remedy = f"It belongs to {f'`{_dotted(elsewhere[0])}`' if elsewhere[0] else 'the top level'}."
+    else:
+        remedy = f"Remove it, or see {REFERENCE}."
+    return InputError(place, expected=f"one of {', '.join(names)}", found=f"the unknown key '{key}'", remedy=remedy)
+
+
+def _expectation(details: ErrorDetails) -> str:
+    """What would have been right; pydantic's own sentence where it is clear enough."""
+    kind, context = details["type"], details.get("ctx", {})
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "model_type":
+        model = _model_at(details["loc"])
+        return f"a mapping of {', '.join(_keys_of(model))}" if model else "a mapping"
+    if kind in EXPECTATIONS:
+        return EXPECTATIONS[kind].format(**context)
+    return details["msg"].removeprefix("Input should be ")
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def _place(path: Path, document: Document, keys: KeyPath) -> str:
+    """`file:line: key.path`; the line is that of the nearest key which the file holds."""
+    known = next((keys[:end] for end in range(len(keys), 0, -1) if keys[:end] in document.lines), None)
+    file = f"{path}:{document.lines[known]}" if known else str(path)
+    return f"{file}: {_dotted(keys)}" if keys else file
+
+
+def _dotted(keys: Location) -> str:
+    text = ""
+    for key in keys:
+        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key
+    return text
+
+
+def _keys_in_file(location: Location) -> KeyPath:
+    """An error's place without the parameter's kind, which pydantic puts between its name and its keys."""
+    return (*location[:3], *location[4:]) if location[:2] == SPACE else tuple(location)
+
+
+def _model_at(location: Location) -> type[BaseModel] | None:
+    """The model that describes the mapping at `location`; None where the mapping is free or there is none."""
+    model: type[BaseModel] | None = Experiment
+    if location[:2] == SPACE and len(location) > 3:
+        model, location = PARAMETERS[str(location[3])], location[4:]
+    for key in location:
+        if model is None:
+            return None
+        field = _fields_of(model).get(str(key))
+        model = model_in(field.annotation) if field is not None else None
+    return model
+
+
+def _field_at(location: Location) -> FieldInfo | None:
+    model = _model_at(location[:-1]) if location else None
+    return _fields_of(model).get(str(location[-1])) if model is not None else None
+
+
+def _fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """A model's fields by the key that stands for them in the file."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def _keys_of(model: type[BaseModel]) -> list[str]:
+    return list(_fields_of(model))
+
+
+def _literals(annotation: Any) -> list[str]:
+    """The texts of a `Literal`, also inside a union."""
+    arguments = get_args(annotation)
+    if not arguments:
+        return [annotation] if isinstance(annotation, str) else []
+    return [text for argument in arguments for text in _literals(argument)]
+
+
+def model_in(annotation: Any) -> type[BaseModel] | None:
+    """The one model that an annotation such as `EarlyStoppingConfig | None` holds, or None."""
+    candidates = (annotation, *get_args(annotation))
+    models = [one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)]
+    return models[0] if len(models) == 1 else None
+
+
+def _sections(model: type[BaseModel] = Experiment, path: KeyPath = ()) -> list[tuple[KeyPath, type[BaseModel]]]:
+    """Every mapping of the file with the model that describes it, outermost first."""
+    found: list[tuple[KeyPath, type[BaseModel]]] = [(path, model)]
+    for key, field in _fields_of(model).items():
+        inner = model_in(field.annotation)
+        if inner is not None:
+            found += _sections(inner, (*path, key))
+    return found

@@ -1,0 +1,76 @@
+"""Where winnow keeps things, read once from the environment.
+
+Only places and addresses are settings: nothing here changes what is computed, which the experiment file alone decides.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from winnow.config.errors import InputError
+
+
+@dataclass(frozen=True)
+class Variable:
+    """The environment variable behind a setting, for the reference that is made from these types."""
+
+    name: str
+    default: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Absolute places and addresses; nothing is created or contacted by making one."""
+
+    home: Annotated[
+        Path,
+        Variable("WINNOW_HOME", "`.winnow`", "Folder for everything that winnow keeps: studies, runs, models, logs."),
+    ]
+    tracking_uri: Annotated[
+        str,
+        Variable(
+            "MLFLOW_TRACKING_URI", "`sqlite:///HOME/mlflow.db`", "MLflow's tracking store: a database or a server."
+        ),
+    ]
+    storage_url: Annotated[
+        str, Variable("WINNOW_STORAGE", "`sqlite:///HOME/studies.db`", "SQLAlchemy URL of the studies' database.")
+    ]
+
+    @property
+    def artifact_root(self) -> Path:
+        """Where MLflow puts files when the tracking store is a database of ours."""
+        return self.home / "artifacts"
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str] = os.environ) -> Settings:
+        """Read the settings; an empty variable counts as one that is not set.
+
+        Raises:
+            InputError: the home's path cannot stand in a database URL, or `WINNOW_STORAGE` is no URL.
+        """
+        home = Path(env.get("WINNOW_HOME") or ".winnow").expanduser().absolute()
+        if any(character in str(home) for character in "?#%"):
+            raise InputError(
+                "WINNOW_HOME",
+                expected="a path without '?', '#' and '%', which mean something else in a database URL",
+                found=f"'{home}'",
+                remedy="Set WINNOW_HOME to another folder.",
+            )
+        storage_url = env.get("WINNOW_STORAGE") or f"sqlite:///{home}/studies.db"
+        if "://" not in storage_url:
+            raise InputError(
+                "WINNOW_STORAGE",
+                expected="a database URL such as sqlite:////srv/winnow/studies.db",
+                found=f"'{storage_url}'",
+                remedy="Correct it, or unset it to use a file below WINNOW_HOME.",
+            )
+        return cls(
+            home=home,
+            tracking_uri=env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home}/mlflow.db",
+            storage_url=storage_url,
+        )

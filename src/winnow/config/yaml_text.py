@@ -1,0 +1,96 @@
+"""YAML as its 1.2 standard reads it, with the line of every key.
+
+PyYAML follows YAML 1.1, where `off` and `no` are booleans and `1e-4` is text; a file of hyperparameters needs both the
+other way round. A key that stands twice is refused instead of the last one winning. Dates stay text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+KeyPath = tuple[str | int, ...]
+
+BOOLEAN = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
+NULL = re.compile(r"^(?:null|Null|NULL|~|)$")
+INTEGER = re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$")
+FLOAT = re.compile(
+    r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+)
+
+
+class Yaml12Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with the scalars of YAML 1.2's core schema."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  (PyYAML's own attribute)
+
+
+def _construct_integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    text = loader.construct_scalar(node)
+    return int(text, 0) if text[:2] in ("0o", "0x") else int(text, 10)
+
+
+# The order decides: "1" fits both patterns and is an integer.
+for tag, pattern, first_characters in (
+    ("bool", BOOLEAN, [*"tTfF"]),
+    ("null", NULL, [*"nN~", ""]),
+    ("int", INTEGER, [*"-+0123456789"]),
+    ("float", FLOAT, [*"-+.0123456789"]),
+    ("merge", re.compile(r"^<<$"), ["<"]),
+):
+    Yaml12Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", pattern, first_characters)
+Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _construct_integer)
+
+
+class DuplicateKeyError(yaml.MarkedYAMLError):
+    """A mapping holds the same key twice."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """A file's content and where its keys stand.
+
+    Attributes:
+        content: plain Python values; None for an empty file.
+        lines: line number (1-based) of every key and list item, by path.
+    """
+
+    content: Any
+    lines: dict[KeyPath, int]
+
+
+def read_yaml(text: str) -> Document:
+    """Parse one YAML document.
+
+    Raises:
+        yaml.YAMLError: it is not YAML, holds a key twice, or holds a tag that makes something else than plain values.
+    """
+    loader = Yaml12Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return Document(None, {})
+        lines = dict(_lines(node, ()))
+        return Document(loader.construct_document(node), lines)
+    finally:
+        loader.dispose()
+
+
+def _lines(node: yaml.Node, path: KeyPath) -> Iterator[tuple[KeyPath, int]]:
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield (*path, index), item.start_mark.line + 1
+            yield from _lines(item, (*path, index))
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            name = str(key.value)
+            if name in seen:
+                raise DuplicateKeyError(problem=f"the key '{name}' a second time", problem_mark=key.start_mark)
+            seen.add(name)
+            yield (*path, name), key.start_mark.line + 1
+            yield from _lines(value, (*path, name))

@@ -1,0 +1,120 @@
+"""The `winnow` command: fast to start, and every error as one message."""
+
+import errno
+import json
+import sqlite3
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from winnow.cli import INTERRUPTED, VERBS, run, winnow
+from winnow.config.errors import InputError, WinnowError
+
+HEAVY = {"torch", "mlflow", "optuna", "pandas", "sklearn", "numpy", "pydantic", "sqlalchemy", "onnxruntime"}
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import json, sys, winnow.cli\n"
+        "status = winnow.cli.run(['--help'])\n"
+        "json.dump([status, sorted({name.partition('.')[0] for name in sys.modules})], sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    status, modules = json.loads(done.stderr)
+    assert status == 0
+    assert HEAVY.isdisjoint(modules)
+    assert all(verb in done.stdout for verb in VERBS)
+
+
+def test_python_m_winnow_is_the_same_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "winnow", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("winnow, version ")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_a_command(verb: str) -> None:
+    done = CliRunner().invoke(winnow, [verb, "--help"], prog_name="winnow")
+    assert (done.exit_code, done.exception) == (0, None)
+    assert done.output.startswith(f"Usage: winnow {verb}")
+
+
+def raising(error: BaseException) -> click.Command:
+    """A command that fails with `error`."""
+
+    @click.command
+    def command() -> None:
+        raise error
+
+    return command
+
+
+def returning(status: int | None) -> click.Command:
+    """A command that ends with `status`."""
+
+    @click.command
+    def command() -> int | None:
+        return status
+
+    return command
+
+
+@pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (3, 3)])
+def test_a_verb_returns_its_exit_status(returned: int | None, status: int) -> None:
+    assert run([], returning(returned)) == status
+
+
+def test_bad_input_is_one_message_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    error = InputError("x.yaml: name", expected="a name", found="nothing", remedy="Add it.")
+    error.add_note("x.yaml: data: expected a value, found nothing. Add it.")
+    assert run([], raising(error)) == 2
+    assert capsys.readouterr() == (
+        "",
+        "error: x.yaml: name: expected a name, found nothing. Add it.\n"
+        "error: x.yaml: data: expected a value, found nothing. Add it.\n",
+    )
+
+
+def test_an_error_of_winnow_brings_its_own_status(capsys: pytest.CaptureFixture[str]) -> None:
+    class NonePasses(WinnowError):
+        exit_code = 3
+
+    assert run([], raising(NonePasses("no run passes"))) == 3
+    assert capsys.readouterr().err == "error: no run passes\n"
+
+
+def test_ctrl_c_ends_with_the_status_of_shells() -> None:
+    assert run([], raising(KeyboardInterrupt())) == INTERRUPTED
+
+
+def test_a_mistyped_option_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--nonsense"]) == 2
+    assert "No such option" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES])
+def test_a_disk_that_takes_nothing_is_bad_input(code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        raise RuntimeError("wrapped") from OSError(code, "reason", "/srv/file")
+    except RuntimeError as error:
+        assert run([], raising(error)) == 2
+    assert capsys.readouterr().err.startswith(
+        "error: /srv/file: expected permission and room to write, found 'reason'."
+    )
+
+
+def test_a_read_only_database_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
+    connection = sqlite3.connect("file::memory:?mode=memory", uri=True)
+    connection.execute("PRAGMA query_only = ON")
+    with pytest.raises(sqlite3.OperationalError) as refused:
+        connection.execute("CREATE TABLE t (x)")
+    connection.close()
+    assert run([], raising(refused.value)) == 2
+    assert "WINNOW_HOME" in capsys.readouterr().err
+
+
+def test_a_fault_of_winnow_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run([], raising(ZeroDivisionError()))

@@ -1,0 +1,163 @@
+"""From a file to a typed experiment, or to one error that a person can act on."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from winnow.config.errors import InputError
+from winnow.config.experiment import ChoiceParameter, FloatParameter
+from winnow.config.loader import load_experiment
+
+SMALLEST = """\
+name: tiny
+data: {source: "sklearn:iris"}
+model: {factory: "winnow.models:mlp"}
+search:
+  space:
+    lr: {float: [1e-4, 1e-1], log: true}
+    hidden: {choice: [[64], [128, 64]]}
+  metric: {name: f1}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "experiment.yaml"
+
+
+def refusal(file: Path, text: str, overrides: dict[str, Any] | None = None) -> InputError:
+    file.write_text(text)
+    with pytest.raises(InputError) as refused:
+        load_experiment(file, overrides or {})
+    return refused.value
+
+
+def test_the_smallest_file_is_complete(file: Path) -> None:
+    file.write_text(SMALLEST)
+    experiment = load_experiment(file)
+    assert experiment.search.space == {
+        "lr": FloatParameter(bounds=(1e-4, 1e-1), log=True),
+        "hidden": ChoiceParameter(choices=([64], [128, 64])),
+    }
+
+
+def test_overrides_replace_what_the_file_says_and_none_does_not(file: Path) -> None:
+    file.write_text(SMALLEST)
+    experiment = load_experiment(file, {"search.trials": 7, "execution.workers": 3, "name": None})
+    assert (experiment.search.trials, experiment.execution.workers, experiment.name) == (7, 3, "tiny")
+
+
+def test_off_and_no_are_text(file: Path) -> None:
+    file.write_text(SMALLEST + "  pruner: off\ntraining: {precision: no}\n")
+    experiment = load_experiment(file)
+    assert (experiment.search.pruner, experiment.training.precision) == ("off", "no")
+
+
+def test_an_unknown_key_names_its_line_and_the_nearest_valid_name(file: Path) -> None:
+    error = refusal(file, SMALLEST + "training:\n  epoch: 3\n")
+    assert (error.place, error.found, error.remedy) == (
+        f"{file}:10: training.epoch",
+        "the unknown key 'epoch'",
+        "Did you mean 'epochs'?",
+    )
+
+
+def test_a_key_of_another_section_is_told_where_it_belongs(file: Path) -> None:
+    assert refusal(file, SMALLEST + "refit: {epochs: 3}\n").remedy == "It belongs to `training`."
+    assert refusal(file, SMALLEST + "refit: {tags: {}}\n").remedy == "It belongs to the top level."
+
+
+def test_an_unknown_key_of_a_parameter_is_found_at_its_own_path(file: Path) -> None:
+    error = refusal(file, SMALLEST.replace("log: true", "logg: true"))
+    assert (error.place, error.expected) == (f"{file}:6: search.space.lr.logg", "one of float, log, step")
+
+
+@pytest.mark.parametrize(
+    ("line", "place", "expected", "found"),
+    [
+        ("training: {epochs: ten}", "training.epochs", "a whole number", "'ten'"),
+        ('training: {epochs: "10"}', "training.epochs", "a whole number", "'10'"),
+        ("training: {epochs: true}", "training.epochs", "a whole number", "true"),
+        ("training: {epochs: 0}", "training.epochs", "at least 1", "0"),
+        ("training: {clip_norm: 0}", "training.clip_norm", "more than 0.0", "0"),
+        ("training: [epochs]", "training", "a mapping of epochs, ", "['epochs']"),
+        ("training:", "training", "a mapping of epochs, ", "nothing"),
+        ("training: {scheduler: {warmup_steps: 3}}", "training.scheduler.type", "a value", "nothing"),
+        ("execution: {env: {OMP_NUM_THREADS: 1}}", "execution.env.OMP_NUM_THREADS", "text (in quotes", "1"),
+        ("execution: {secrets: TOKEN}", "execution.secrets", "a list", "'TOKEN'"),
+        ("execution: {device: gpu}", "execution.device", "'auto', 'cpu' or 'cuda'", "'gpu'"),
+    ],
+)
+def test_a_wrong_value_says_what_was_expected_and_found(
+    file: Path, line: str, place: str, expected: str, found: str
+) -> None:
+    error = refusal(file, f"{SMALLEST}{line}\n")
+    assert error.place == f"{file}:9: {place}"
+    assert error.expected.startswith(expected)
+    assert error.found == found
+
+
+@pytest.mark.parametrize(
+    ("parameter", "expected"),
+    [
+        ("{float: [1e-1, 1e-4]}", "the lower bound first and the upper bound second"),
+        ("{float: [0, 1], log: true}", "bounds above 0 where `log: true` is set"),
+        ("{float: [1, 2], int: [1, 2]}", "exactly one of `float: [low, high]`"),
+        ("{}", "exactly one of `float: [low, high]`"),
+        ("{choice: []}", "at least 1 values"),
+        ("{int: [1.5, 3]}", "a whole number"),
+    ],
+)
+def test_a_parameter_that_makes_no_sense_is_refused(file: Path, parameter: str, expected: str) -> None:
+    error = refusal(file, SMALLEST.replace("{float: [1e-4, 1e-1], log: true}", parameter))
+    assert error.place.startswith(f"{file}:6: search.space.lr")
+    assert error.expected.startswith(expected)
+
+
+def test_all_faults_are_told_at_once(file: Path) -> None:
+    error = refusal(file, SMALLEST + "refit: {top: 0}\ntraining: {epoch: 1}\nextra: 1\n")
+    assert error.place == f"{file}:10: training.epoch"
+    assert [note.partition(" expected")[0] for note in error.__notes__] == [
+        f"{file}:9: refit.top:",
+        f"{file}:11: extra:",
+    ]
+
+
+def test_a_wrong_override_is_not_blamed_on_a_line(file: Path) -> None:
+    assert refusal(file, SMALLEST, {"execution.workers": 0}).place == f"execution.workers (overriding {file})"
+
+
+def test_a_missing_section_is_named(file: Path) -> None:
+    error = refusal(file, "name: tiny\n")
+    assert error.place == f"{file}: data"
+    assert len(error.__notes__) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "found"),
+    [
+        ("", "", "an empty file"),
+        ("- 1\n", "", "[1]"),
+        ("name: a\nname: b\n", ":2", "the key 'name' a second time"),
+        ("name: [a\n", ":2", "expected ',' or ']', but got '<stream end>'"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_refused(file: Path, text: str, place: str, found: str) -> None:
+    error = refusal(file, text)
+    assert (error.place, error.found) == (f"{file}{place}", found)
+
+
+def test_a_missing_file_is_refused(file: Path) -> None:
+    with pytest.raises(InputError) as refused:
+        load_experiment(file)
+    assert (refused.value.place, refused.value.found) == (str(file), "no such file")
+
+
+def test_a_file_that_is_no_text_is_refused(file: Path) -> None:
+    file.write_bytes(b"name: \xff\n")
+    with pytest.raises(InputError) as refused:
+        load_experiment(file)
+    assert refused.value.found == "'bytes that are not UTF-8 text'"
+    with pytest.raises(InputError):
+        load_experiment(file.parent)
