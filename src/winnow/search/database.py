@@ -1,0 +1,203 @@
+"""The database that holds a study: Optuna's own tables and winnow's beside them, behind one engine.
+
+Optuna leaves three things to chance that a sweep of many workers cannot: on SQLite two processes may claim one WAITING
+trial, counting trials before asking for one overshoots, and a dead worker's trial stays RUNNING. Here every change is
+one transaction that takes the write lock first, so it either happened or did not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy as sa
+from optuna.storages import RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
+from sqlalchemy import event, orm
+from sqlalchemy.engine import Connection, Engine, make_url
+
+from winnow.config.errors import InputError
+from winnow.search.tables import metadata
+
+BUSY_TIMEOUT_S = 60.0
+"""How long a SQLite writer waits for another: writes take milliseconds, so only a stuck process is ever refused."""
+
+_WRITE = "winnow_write"
+
+
+def normalize_url(url: str) -> str:
+    """Name psycopg 3 where a person wrote a plain `postgresql://`, which older SQLAlchemy takes for psycopg2."""
+    for plain in ("postgresql://", "postgres://"):
+        if url.startswith(plain):
+            return "postgresql+psycopg://" + url.removeprefix(plain)
+    return url
+
+
+class Database:
+    """One engine for Optuna's reads and winnow's transactions.
+
+    Raises:
+        InputError: the database cannot be opened, or not be written where `create` is set.
+    """
+
+    def __init__(self, url: str, *, create: bool = False) -> None:
+        self.url = normalize_url(url)
+        parsed = make_url(self.url)
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        if self.is_sqlite and parsed.database:
+            _check_file(Path(parsed.database), create=create)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        try:
+            self.optuna = _create(self.url, self.is_sqlite) if create else _open(self.url, self.is_sqlite)
+        except ImportError as error:
+            raise InputError(
+                "the study's storage (WINNOW_STORAGE)",
+                expected="a database whose driver is installed",
+                found=f"{parsed.get_backend_name()} without its driver ({error})",
+                remedy="Install it, for Postgres with `pip install 'winnow[postgres]'`.",
+            ) from error
+        except (sa.exc.OperationalError, optuna.exceptions.StorageInternalError) as error:
+            raise InputError(
+                "the study's storage (WINNOW_STORAGE)",
+                expected="a database that answers and can be written",
+                found=f"{parsed.render_as_string(hide_password=True)}: {_first_line(error)}",
+                remedy="Start it, or correct its address and rights.",
+            ) from error
+        _listen(self.engine, self.is_sqlite)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that Optuna's storage uses too."""
+        engine: Engine = self.optuna.engine
+        return engine
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[orm.Session]:
+        """One transaction that holds the write lock from its start; commits at the end, else leaves no trace."""
+        connecting = self.engine.connect().execution_options(**{_WRITE: True})
+        with connecting as connection, orm.Session(bind=connection) as session:
+            yield session
+            session.commit()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[orm.Session]:
+        """One consistent view."""
+        with orm.Session(bind=self.engine) as session:
+            yield session
+
+    def now(self, session: orm.Session) -> float:
+        """Seconds since the epoch by the database's clock, the only one that leases are measured with."""
+        clock = (
+            "SELECT (julianday('now') - 2440587.5) * 86400.0"
+            if self.is_sqlite
+            else "SELECT EXTRACT(EPOCH FROM clock_timestamp())"
+        )
+        return float(session.execute(sa.text(clock)).scalar_one())
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.optuna.remove_session()
+        self.engine.dispose()
+
+
+class SampledStorage(_CachedStorage):
+    """What samplers see: the study, cached, without the notes that they would leave in it.
+
+    TPE writes each proposal into the trial before its parameters are stored, in a transaction of Optuna's own that
+    SQLite refuses as soon as another process has written meanwhile. Parameters are stored in one piece here
+    (`Leases.set_params`), which makes that note needless.
+    """
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Nothing is stored."""
+
+
+def _open(url: str, is_sqlite: bool) -> RDBStorage:
+    return RDBStorage(
+        url, engine_kwargs=_engine_kwargs(is_sqlite), skip_table_creation=True, skip_compatibility_check=True
+    )
+
+
+def _create(url: str, is_sqlite: bool) -> RDBStorage:
+    """Open the database with its tables made. One process at a time: two that make the same table at once fail."""
+    if not is_sqlite:
+        return _with_tables(url, is_sqlite)
+    _make_wal(url)
+    path = make_url(url).database
+    if not path:
+        return _with_tables(url, is_sqlite)
+    with Path(f"{path}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _with_tables(url, is_sqlite)
+
+
+def _with_tables(url: str, is_sqlite: bool) -> RDBStorage:
+    storage = RDBStorage(url, engine_kwargs=_engine_kwargs(is_sqlite))
+    metadata.create_all(storage.engine)
+    return storage
+
+
+def _engine_kwargs(is_sqlite: bool) -> dict[str, Any]:
+    if is_sqlite:
+        return {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
+    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
+
+
+def _check_file(path: Path, *, create: bool) -> None:
+    if create:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("ab"):
+                return
+        except OSError as error:
+            raise InputError(
+                str(path),
+                expected="a place where the study's database can be written",
+                found=error.strerror or str(error),
+                remedy="Make room or give write access there, or set WINNOW_HOME to another folder.",
+            ) from error
+    if not path.is_file():
+        raise InputError(
+            str(path),
+            expected="the study's database",
+            found="no such file",
+            remedy="Run `make train` first, or set WINNOW_HOME to the folder that holds it.",
+        )
+
+
+def _make_wal(url: str) -> None:
+    """Switch the file to write-ahead logging, which stays with the file: readers and a writer no longer wait."""
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+    engine.dispose()
+
+
+def _listen(engine: Engine, is_sqlite: bool) -> None:
+    if not is_sqlite:
+        return
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: object) -> None:
+        # The driver would open transactions late, at the first write: SQLAlchemy's own recipe turns that off.
+        # https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#enabling-non-legacy-sqlite-transactional-modes
+        connection.isolation_level = None
+        # A commit survives the process; only a power cut can lose the last ones, never the file (WAL).
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    @event.listens_for(engine, "begin")
+    def _began(connection: Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITE, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    # Connections made while Optuna looked at its tables have not heard of this.
+    engine.dispose()
+
+
+def _first_line(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    return str(getattr(cause, "orig", None) or cause).strip().splitlines()[0]
