@@ -1,0 +1,72 @@
+"""Rank 0's end of the socket to its supervisor: one JSON object a line, both ways.
+
+A thread of its own reads, so that the end of the channel ends this process even in the middle of a training, on
+systems too where the kernel does not kill it together with its supervisor.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+
+from winnow.training.messages import FromRank, Progress
+
+PROGRESS_EVERY_S = 0.2
+
+
+class Channel:
+    """A connection to the supervisor."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._last_progress = 0.0
+        threading.Thread(target=self._read, name="channel", daemon=True).start()
+
+    @classmethod
+    def connect(cls, path: Path) -> Channel:
+        """Connect to the socket on which the supervisor listens.
+
+        Raises:
+            OSError: nobody listens there.
+        """
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.connect(str(path))
+        return cls(connection)
+
+    def receive(self) -> bytes:
+        """The next line; waits for it as long as it takes."""
+        return self._lines.get()
+
+    def send(self, message: FromRank) -> None:
+        """Send a message; of a fast training's progress only some.
+
+        Raises:
+            OSError: the supervisor is gone.
+        """
+        if isinstance(message, Progress) and not self._is_due(message):
+            return
+        self._connection.sendall(msgspec.json.encode(message) + b"\n")
+
+    def _is_due(self, progress: Progress) -> bool:
+        now = time.monotonic()
+        if now - self._last_progress < PROGRESS_EVERY_S:
+            return False
+        self._last_progress = now
+        return True
+
+    def _read(self) -> None:
+        with self._connection.makefile("rb") as lines:
+            try:
+                for line in lines:
+                    self._lines.put(line)
+            except OSError:
+                pass
+        # Not sys.exit: that would end this thread alone. Not 0: torchrun would wait for the other ranks.
+        os._exit(1)

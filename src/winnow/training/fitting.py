@@ -1,0 +1,149 @@
+"""From a trial's parameters and some training rows to a trained model: what folds and refits have in common.
+
+Whatever is learned from data is learned from those rows alone: the inputs' mean and spread, the target's scale, and,
+with early stopping, which epoch was best (on a part of them). A fold's scaled inputs are computed once, not per batch.
+
+Seeds depend on the study's seed and the fold but not on the trial, so that trials are compared under the same initial
+weights (of equal shapes), shuffles and masks: the difference between two trials is then less noisy than either score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from winnow.data.dataset import DataSet
+from winnow.data.preprocessing import TargetScale, fit_standardize
+from winnow.data.splits import split_watch
+from winnow.training.loop import OnEpoch, OnStep, RowLoss, Rows, Trained, predict, row_loss, train
+from winnow.training.preparation import Prepared
+from winnow.training.world import World
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The seeds of one training, the same on all ranks."""
+
+    weights: int
+    order: int
+
+
+def seeds_of(study: int, fold: int) -> Seeds:
+    """Independent seeds for a fold of a study; a refit counts as the fold after the last."""
+    weights, order = np.random.SeedSequence((study, fold)).generate_state(2)
+    return Seeds(int(weights), int(order))
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A trained network with what was fitted around it.
+
+    Attributes:
+        preprocess: raw inputs to network inputs.
+        network: on the world's device.
+        scale: of a regression target; None for classification.
+        rows: all rows of the data set as the network and the loss take them.
+    """
+
+    preprocess: nn.Module
+    network: nn.Module
+    scale: TargetScale | None
+    rows: Rows
+    loss: RowLoss
+    batch_size: int
+    trained: Trained
+
+    def score(self, prepared: Prepared, rows: NDArray[np.int64], world: World) -> dict[str, float]:
+        """Every metric of the study over some rows, equal on all ranks; NaN where one is not defined."""
+        index = torch.from_numpy(rows)
+        raw = predict(self.network, self.rows.inputs, index, self.batch_size, world)
+        loss = float(self.loss(raw, self.rows.target[index.to(world.device)]).double().mean())
+        outputs = self.finish(raw).cpu()
+        target = torch.from_numpy(prepared.data.target[rows])
+        return {spec.name: loss if spec.make is None else spec.score(outputs, target) for spec in prepared.metrics}
+
+    def finish(self, raw: Tensor) -> Tensor:
+        """The network's outputs as people see them: class probabilities, or values in the target's own units."""
+        return raw.softmax(-1) if self.scale is None else self.scale.unscale(raw)
+
+
+def fit(
+    prepared: Prepared,
+    world: World,
+    features: Tensor,
+    params: Mapping[str, Any],
+    train_rows: NDArray[np.int64],
+    fold: int,
+    *,
+    on_epoch: OnEpoch,
+    on_step: OnStep | None = None,
+) -> Fitted:
+    """Train one model on the given rows of the data set; all ranks together.
+
+    Args:
+        features: the data set's inputs on the world's device.
+        params: the trial's, as the space names them.
+        train_rows: indexes into the data set.
+        fold: its number, for the seeds.
+
+    Raises:
+        DivergedError: the loss is not finite, on every rank alike.
+        Exception: whatever a factory, an optimizer or a scheduler raises for these parameters.
+    """
+    data, experiment = prepared.data, prepared.experiment
+    settings = prepared.routing.settings(params, experiment.model.options, experiment.training)
+    training, seeds = settings.training, seeds_of(experiment.search.seed, fold)
+    learned, watch = train_rows, None
+    if training.early_stopping is not None:
+        splitter = experiment.cross_validation.splitter
+        learned, watched = split_watch(
+            data, train_rows, training.early_stopping.fraction, splitter, experiment.search.seed
+        )
+        watch = torch.from_numpy(watched)
+    preprocess = fit_standardize(data.features[learned], experiment.data.standardize).to(world.device)
+    scale = TargetScale.fit(data.target[learned]) if data.task == "regression" else None
+    torch.manual_seed(seeds.weights)
+    network = build_network(prepared.factory, data, settings.model).to(world.device)
+    target = torch.from_numpy(data.target)
+    rows = Rows(_apply(preprocess, features), (target if scale is None else scale.scale(target)).to(world.device))
+    loss = row_loss(training, data.task)
+    trained = train(
+        network,
+        rows,
+        torch.from_numpy(learned),
+        watch,
+        loss,
+        training,
+        seeds.order,
+        world,
+        on_epoch=on_epoch,
+        on_step=on_step,
+    )
+    return Fitted(preprocess, network, scale, rows, loss, training.batch_size, trained)
+
+
+def build_network(factory: Callable[..., Any], data: DataSet, arguments: Mapping[str, Any]) -> nn.Module:
+    """Call a model's factory.
+
+    Raises:
+        TypeError: it returned something else than an nn.Module.
+        Exception: whatever it raises.
+    """
+    network = factory(data.input_shape, data.outputs, **arguments)
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"the model's factory returned {type(network).__name__}, not an nn.Module")
+    return network
+
+
+@torch.no_grad()
+def _apply(preprocess: nn.Module, features: Tensor) -> Tensor:
+    """Preprocessed inputs, in parts, so that only the result is as large as the data."""
+    if isinstance(preprocess, nn.Identity):
+        return features
+    return torch.cat([preprocess(part) for part in torch.split(features, 65_536)])

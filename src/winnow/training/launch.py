@@ -1,0 +1,123 @@
+"""How the ranks of a worker group are started: a plan, without torch and without starting anything.
+
+Whoever starts them adds the variables that name this group's channel, logs and experiment (`GroupFiles`), and has to
+start them from a thread that lives as long as they do (see `leash`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from winnow.config.errors import InputError
+from winnow.training.leash import PARENT
+
+CHANNEL, EXPERIMENT, LOG_DIR, THREADS = "WINNOW_CHANNEL", "WINNOW_EXPERIMENT", "WINNOW_LOG_DIR", "WINNOW_THREADS"
+_THREAD_POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", THREADS)
+_OF_ANOTHER_WORLD = (
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "GROUP_RANK",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "TORCHELASTIC_RUN_ID",
+    "TORCHELASTIC_RESTART_COUNT",
+)
+"""Left in a shell that was itself started by torchrun, these would make a lone rank wait for others."""
+
+
+@dataclass(frozen=True)
+class GroupFiles:
+    """Where one group talks and writes.
+
+    Attributes:
+        channel: the unix socket on which the supervisor listens; at most 107 bytes long.
+        experiment: the experiment as JSON, `Experiment.model_dump(mode="json", by_alias=True)`.
+        logs: folder of `rank-N.log` and `rank-N.error.json`.
+    """
+
+    channel: Path
+    experiment: Path
+    logs: Path
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What to start: a command, the variables to set for it and those to leave out of its environment."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    unset: tuple[str, ...]
+
+
+def threads_per_rank(cpus: int, processes: int) -> int:
+    """Threads of one rank where a group has `cpus`: more ranks than CPUs still get one each."""
+    return max(1, cpus // processes)
+
+
+def plan_ranks(
+    files: GroupFiles, *, processes: int, cpus: int, parent_pid: int, gpus: tuple[str, ...] | None = None
+) -> Launch:
+    """The command and environment of one group's ranks on this machine.
+
+    Args:
+        files: where the group talks and writes.
+        processes: ranks of the group.
+        cpus: CPUs that the whole group may use.
+        parent_pid: process id of the supervisor, with which the ranks end.
+        gpus: this group's GPUs as `plan_gpus` gives them; empty: none; None: leave what is visible as it is.
+    """
+    threads = str(threads_per_rank(cpus, processes))
+    env = {
+        CHANNEL: str(files.channel),
+        EXPERIMENT: str(files.experiment),
+        LOG_DIR: str(files.logs),
+        PARENT: str(parent_pid),
+        **dict.fromkeys(_THREAD_POOLS, threads),
+    }
+    if gpus is not None:
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+    rank = ("-m", "winnow.training.rank")
+    if processes == 1:
+        return Launch((sys.executable, *rank), {**env, "RANK": "0", "WORLD_SIZE": "1"}, _OF_ANOTHER_WORLD)
+    leash = (sys.executable, "-m", "winnow.training.leash")
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone")
+    size = ("--nproc-per-node", str(processes), "--max-restarts", "0")
+    return Launch((*leash, *torchrun, *size, *rank), env, (*_OF_ANOTHER_WORLD, "RANK", "WORLD_SIZE"))
+
+
+def plan_gpus(visible: Sequence[str], workers: int, processes: int, share: bool) -> tuple[tuple[str, ...], ...]:
+    """The GPUs of each group, one per rank.
+
+    Left to itself every group of one rank would take the first GPU of the machine.
+
+    Args:
+        visible: the GPUs' indexes or ids, as CUDA_VISIBLE_DEVICES takes them; empty: the groups run on the CPU.
+        workers: number of groups.
+        processes: ranks of a group.
+        share: several groups may use one GPU; the ranks of one group never do, since NCCL refuses it.
+
+    Raises:
+        InputError: there are fewer GPUs than that needs.
+    """
+    if not visible:
+        return ((),) * workers
+    needed = processes if share else workers * processes
+    if needed > len(visible):
+        remedy = (
+            "Lower execution.processes, or set execution.device: cpu."
+            if processes > len(visible)
+            else "Lower execution.workers, or set execution.share_gpus: true to let groups share them."
+        )
+        raise InputError(
+            "execution.workers" if processes <= len(visible) else "execution.processes",
+            expected=f"at most {len(visible)} ranks, one for each visible GPU",
+            found=f"{workers} groups of {processes}",
+            remedy=remedy,
+        )
+    return tuple(
+        tuple(visible[(group * processes + rank) % len(visible)] for rank in range(processes))
+        for group in range(workers)
+    )

@@ -1,0 +1,185 @@
+"""Which parameter of a trial goes where: to the model's factory, the optimizer, the scheduler or the training itself.
+
+A name goes to the one place that takes it. Where two places do, it is qualified (`model.lr`, `optimizer.lr`); a
+factory with `**kwargs` takes what nobody else takes. A value from the space replaces the one in the file. Where the
+optimizer is itself a choice, its settings are those of all the choices, and a trial drops the ones that its own lacks.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn, get_args
+
+from winnow.config.errors import InputError
+from winnow.config.experiment import TrainingConfig
+
+Place = Literal["model", "optimizer", "scheduler", "training"]
+
+SEARCHED = frozenset({"epochs", "batch_size", "clip_norm", "optimizer"})
+"""Settings of `training` that a space may hold."""
+
+FIXED: Mapping[str, str] = {
+    "precision": "a process keeps one precision for life, so it is fixed per study",
+    "accumulation": "it is fixed per study, like the precision",
+    "early_stopping": "trials that stop by different rules would not be compared on the same terms",
+    "loss": "trials that minimize different losses would not be compared on the same scale",
+    "scheduler": "the settings of another scheduler are not the same settings; search those of one scheduler",
+    "loop": "it is the code that trains, and every parameter goes to it",
+}
+"""Settings of `training` that a space may not hold, each with the reason."""
+
+
+@dataclass(frozen=True)
+class Takers:
+    """The names that each place takes.
+
+    Attributes:
+        model_takes_rest: the factory has `**kwargs`.
+        loop_takes_all: a training function of one's own gets every parameter as it is.
+    """
+
+    training: frozenset[str] = SEARCHED
+    optimizer: frozenset[str] = frozenset()
+    scheduler: frozenset[str] = frozenset()
+    model: frozenset[str] = frozenset()
+    model_takes_rest: bool = False
+    loop_takes_all: bool = False
+
+    def takes(self, place: Place, setting: str) -> bool:
+        """Whether a place has a setting of that name."""
+        named: frozenset[str] = getattr(self, place)
+        return setting in named or (place == "model" and self.model_takes_rest)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a parameter goes: a place and the name of the setting there."""
+
+    place: Place
+    setting: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A trial's parameters, dealt out: the factory's arguments, and the training with its optimizer and scheduler."""
+
+    model: Mapping[str, Any]
+    training: TrainingConfig
+
+
+@dataclass(frozen=True)
+class Routing:
+    """The slot of every name of the space; empty where a training function of one's own takes them all."""
+
+    slots: Mapping[str, Slot]
+
+    def settings(self, params: Mapping[str, Any], options: Mapping[str, Any], training: TrainingConfig) -> Settings:
+        """Deal one trial's parameters out, over the values in the file.
+
+        Raises:
+            pydantic.ValidationError: a value is not one that `training` takes (epochs of 0, say).
+        """
+        dealt: dict[Place, dict[str, Any]] = {place: {} for place in get_args(Place)}
+        for name, value in params.items():
+            if name in self.slots:
+                slot = self.slots[name]
+                dealt[slot.place][slot.setting] = value
+        whole = {**training.model_dump(), **dealt["training"]}
+        chosen = dealt["training"].get("optimizer")
+        file = training.optimizer.model_dump()
+        whole["optimizer"] = {**file, **({"type": chosen} if chosen is not None else {}), **dealt["optimizer"]}
+        if training.scheduler is not None:
+            whole["scheduler"] = {**training.scheduler.model_dump(), **dealt["scheduler"]}
+        return Settings({**options, **dealt["model"]}, TrainingConfig.model_validate(whole))
+
+
+def route(names: Iterable[str], takers: Takers) -> Routing:
+    """Find the one place of every name of the space.
+
+    Raises:
+        InputError: nothing takes a name, two places do, a study fixes it, or two names mean the same setting.
+    """
+    if takers.loop_takes_all:
+        return Routing({})
+    slots: dict[str, Slot] = {}
+    for name in names:
+        slot = _slot(name, takers)
+        twin = next((other for other, taken in slots.items() if taken == slot), None)
+        if twin is not None:
+            raise InputError(
+                f"search.space.{name}",
+                expected="every setting once",
+                found=f"{twin!r} and {name!r}, which both are {slot.place}.{slot.setting}",
+                remedy="Leave one of them out.",
+            )
+        slots[name] = slot
+    return Routing(slots)
+
+
+def factory_takes(factory: Any) -> tuple[frozenset[str], bool]:
+    """The names that a model factory takes beside `input_shape` and `outputs`, and whether it takes any other."""
+    kinds = inspect.Parameter
+    parameters = list(inspect.signature(factory).parameters.values())
+    free = [p for p in parameters[2:] if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)]
+    return frozenset(p.name for p in free), any(p.kind is kinds.VAR_KEYWORD for p in parameters)
+
+
+def _slot(name: str, takers: Takers) -> Slot:
+    place, dot, setting = name.partition(".")
+    if dot:
+        return _qualified(name, place, setting, takers)
+    named = [place for place in get_args(Place) if name in getattr(takers, place)]
+    if name in FIXED and not named:
+        _refuse_fixed(name, name)
+    if name in FIXED:
+        named.append("training")
+    if len(named) > 1:
+        raise InputError(
+            f"search.space.{name}",
+            expected="a name that one place takes",
+            found=f"{name!r}, which {' and '.join(_spoken(place) for place in named)} take",
+            remedy=f"Write {' or '.join(f'{place}.{name}' for place in named)} instead.",
+        )
+    if named:
+        return Slot(named[0], name)
+    if takers.model_takes_rest:
+        return Slot("model", name)
+    _refuse_unknown(name, takers)
+
+
+def _qualified(name: str, place: str, setting: str, takers: Takers) -> Slot:
+    if place == "training" and setting in FIXED:
+        _refuse_fixed(name, setting)
+    for known in get_args(Place):
+        if place == known and takers.takes(known, setting):
+            return Slot(known, setting)
+    _refuse_unknown(name, takers)
+
+
+def _refuse_fixed(name: str, setting: str) -> NoReturn:
+    raise InputError(
+        f"search.space.{name}",
+        expected="a setting that may differ between trials",
+        found=f"{setting!r}: {FIXED[setting]}",
+        remedy=f"Set training.{setting} in the experiment file; to compare values, make a study of each.",
+    )
+
+
+def _refuse_unknown(name: str, takers: Takers) -> NoReturn:
+    bare = {setting for place in get_args(Place) for setting in getattr(takers, place)}
+    qualified = {f"{place}.{setting}" for place in get_args(Place) for setting in getattr(takers, place)}
+    near = difflib.get_close_matches(name, sorted(qualified if "." in name else bare), n=1)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    raise InputError(
+        f"search.space.{name}",
+        expected="the name of an argument of the model's factory, or of a setting of training, optimizer or scheduler",
+        found=f"{name!r}, which nothing takes",
+        remedy=f"{hint}There are {', '.join(sorted(bare))}.",
+    )
+
+
+def _spoken(place: str) -> str:
+    return {"model": "the model's factory", "training": "training"}.get(place, f"the {place}")

@@ -1,0 +1,127 @@
+"""What an experiment's training needs, worked out once: data, folds, metrics, and where parameters go.
+
+The ranks start from it and the checks before a sweep too, so that both see the same folds and refuse the same things.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from winnow.config.errors import InputError
+from winnow.config.experiment import ChoiceParameter, Experiment, SearchConfig
+from winnow.config.functions import load_function
+from winnow.data.dataset import DataSet
+from winnow.data.sources import load_data
+from winnow.data.splits import Fold, Holdout, deal_folds, split_holdout
+from winnow.training.metrics import DOCUMENTATION, LOSS, Goal, MetricSpec, resolve_metric
+from winnow.training.optimization import optimizer_settings, scheduler_settings
+from winnow.training.parameters import Routing, Takers, factory_takes, route
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An experiment with its data at hand.
+
+    Attributes:
+        holdout: the rows split off for the end, and the rest.
+        folds: of the rest; indexes count in the whole data set.
+        objective: name of the metric that is optimized, and `goal` its direction.
+        metrics: all that are recorded for a fold, the objective and the loss among them; with a training function of
+            one's own those that winnow computes itself, which is on the holdout.
+        routing: where the trial's parameters go.
+        factory: the model's factory; `loop` the training function of one's own, or None.
+    """
+
+    experiment: Experiment
+    data: DataSet
+    holdout: Holdout
+    folds: tuple[Fold, ...]
+    objective: str
+    goal: Goal
+    metrics: tuple[MetricSpec, ...]
+    routing: Routing
+    factory: Callable[..., Any]
+    loop: Callable[..., Any] | None
+
+
+def prepare(experiment: Experiment) -> Prepared:
+    """Load the data, deal the folds, find the metrics and route the space.
+
+    Raises:
+        InputError: any of these cannot be done as the experiment says.
+    """
+    search, training = experiment.search, experiment.training
+    loop = load_function(training.loop, "training.loop") if training.loop is not None else None
+    factory = load_function(experiment.model.factory, "model.factory")
+    routing = route(search.space, takers_of(experiment, factory))
+    data = load_data(experiment.data)
+    holdout = split_holdout(data, experiment.data.holdout, experiment.cross_validation.splitter, search.seed)
+    folds = deal_folds(data, holdout.rest, experiment.cross_validation, search.seed)
+    metrics = _metrics(search, data, names_are_free=loop is not None)
+    goal = search.metric.goal or next((spec.goal for spec in metrics if spec.name == search.metric.name), None)
+    if goal is None:
+        raise InputError(
+            "search.metric.goal",
+            expected="'maximize' or 'minimize' for a metric that declares no direction itself",
+            found="nothing",
+            remedy=f"Say whether a higher or a lower {search.metric.name} is better.",
+        )
+    return Prepared(experiment, data, holdout, folds, search.metric.name, goal, metrics, routing, factory, loop)
+
+
+def takers_of(experiment: Experiment, factory: Callable[..., Any]) -> Takers:
+    """What takes parameters in this experiment.
+
+    Raises:
+        InputError: there is no such optimizer or scheduler.
+    """
+    training = experiment.training
+    if training.loop is not None:
+        return Takers(loop_takes_all=True)
+    names, takes_rest = factory_takes(factory)
+    settings = frozenset[str]()
+    for optimizer in possible_optimizers(experiment):
+        settings |= optimizer_settings(optimizer)
+    scheduler = scheduler_settings(training.scheduler.type) if training.scheduler is not None else frozenset[str]()
+    return Takers(optimizer=settings, scheduler=scheduler, model=names, model_takes_rest=takes_rest)
+
+
+def possible_optimizers(experiment: Experiment) -> list[str]:
+    """The optimizers that trials may have: the file's, or the space's choices.
+
+    Raises:
+        InputError: the space holds `optimizer` as something else than a choice of names.
+    """
+    space = experiment.search.space
+    name = next((name for name in ("optimizer", "training.optimizer") if name in space), None)
+    if name is None:
+        return [experiment.training.optimizer.type]
+    parameter = space[name]
+    choices = parameter.choices if isinstance(parameter, ChoiceParameter) else ()
+    if not choices or not all(isinstance(choice, str) for choice in choices):
+        raise InputError(
+            f"search.space.{name}",
+            expected="a choice of names of optimizers",
+            found=repr(parameter.model_dump(by_alias=True)),
+            remedy=f"Write for example {name}: {{choice: [adamw, sgd]}}.",
+        )
+    return list(choices)
+
+
+def _metrics(search: SearchConfig, data: DataSet, *, names_are_free: bool) -> tuple[MetricSpec, ...]:
+    """The metrics to record, each once; a training function of one's own may report any name it likes."""
+    places = {search.metric.name: "search.metric.name"} | dict.fromkeys(search.metrics, "search.metrics")
+    places.setdefault(LOSS, "search.metrics")
+    specs: list[MetricSpec] = []
+    for name, place in places.items():
+        try:
+            specs.append(resolve_metric(name, data.task, data.outputs, place))
+        except InputError:
+            if not names_are_free:
+                raise
+    return tuple(specs)
+
+
+__all__ = ["DOCUMENTATION", "Prepared", "possible_optimizers", "prepare", "takers_of"]

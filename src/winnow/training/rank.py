@@ -1,0 +1,133 @@
+"""One rank of a worker group: `python -m winnow.training.rank`, started alone or by torchrun.
+
+It loads the data once, says that it is ready, and then does one job after another: folds and refits. It knows neither
+the study nor the tracking store; what to do comes from the group's supervisor, over a socket that rank 0 holds, and
+from rank 0 to the others. See `launch` for the environment it expects.
+
+A job that fails ends in place where all ranks can tell alike: always with one rank, and with several where they agreed
+on it (a loss that diverged). Otherwise the failing rank leaves its record (`rank_errors`) and exits, and torchrun ends
+the others, who may be in the middle of a collective that can no longer complete.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from winnow.training.launch import CHANNEL, EXPERIMENT, LOG_DIR, THREADS
+from winnow.training.leash import die_with_parent
+
+if TYPE_CHECKING:
+    from winnow.training.channel import Channel
+    from winnow.training.jobs import Jobs
+    from winnow.training.messages import FromRank, Refit, TrainFold
+    from winnow.training.world import World
+
+
+def main() -> None:
+    """Work until the supervisor says stop."""
+    began = time.monotonic()
+    # Before torch is imported, which takes seconds in which the parent may die too.
+    die_with_parent()
+    logs = Path(os.environ[LOG_DIR])
+    rank = int(os.environ["RANK"])
+    _log_into(logs / f"rank-{rank}.log")
+    try:
+        _work(began)
+    except Exception as error:  # noqa: BLE001 - every failure of a rank is recorded before it ends
+        _end_with_record(error, logs, rank, job=None)
+
+
+def _work(began: float) -> None:
+    import msgspec
+
+    from winnow.config.experiment import Experiment
+    from winnow.training.channel import Channel
+    from winnow.training.jobs import Jobs
+    from winnow.training.messages import Ready
+    from winnow.training.preparation import prepare
+    from winnow.training.world import World, settle, wants_cpu
+
+    experiment = Experiment.model_validate(msgspec.json.decode(Path(os.environ[EXPERIMENT]).read_bytes()))
+    settle(int(os.environ[THREADS]), experiment.training)
+    world = World(experiment.training.precision, on_cpu=wants_cpu(experiment.execution.device))
+    prepared = prepare(experiment)
+    channel = Channel.connect(Path(os.environ[CHANNEL])) if world.is_first else None
+    jobs = Jobs(prepared, world, send=channel.send if channel is not None else lambda _message: None)
+    world.freeze_garbage()
+    if channel is not None:
+        startup_s = time.monotonic() - began
+        channel.send(Ready(world.size, world.device.type, len(prepared.folds), startup_s))
+    _serve(jobs, world, channel)
+    world.leave()
+
+
+def _serve(jobs: Jobs, world: World, channel: Channel | None) -> None:
+    import msgspec
+
+    from winnow.training.messages import Stop, ToRank
+
+    decoder: msgspec.json.Decoder[ToRank] = msgspec.json.Decoder(ToRank)
+    while True:
+        job = decoder.decode(world.next_job(channel.receive() if channel is not None else None))
+        if isinstance(job, Stop):
+            return
+        answer = _do(jobs, job, world)
+        world.free_memory()
+        if channel is not None:
+            channel.send(answer)
+
+
+def _do(jobs: Jobs, job: TrainFold | Refit, world: World) -> FromRank:
+    """The job's answer; a failure that the other ranks cannot know of ends this one."""
+    from winnow.training.failures import failure_of, is_shared
+    from winnow.training.messages import TrainFold
+
+    try:
+        return jobs.train_fold(job) if isinstance(job, TrainFold) else jobs.refit(job)
+    except Exception as error:  # noqa: BLE001 - whatever a person's model raises is the job's result
+        if world.size == 1 or is_shared(error):
+            print(f"trial {job.trial} failed", flush=True)
+            failure = failure_of(error)
+            print(failure.detail or failure.reason, file=sys.stderr, flush=True)
+            return failure
+        _end_with_record(error, Path(os.environ[LOG_DIR]), world.rank, job)
+
+
+def _end_with_record(error: Exception, logs: Path, rank: int, job: TrainFold | Refit | None) -> NoReturn:
+    from winnow.training.failures import failure_of
+    from winnow.training.messages import TrainFold
+    from winnow.training.rank_errors import EXIT_CODE, RankError, write_error
+
+    failure = failure_of(error)
+    write_error(
+        logs,
+        RankError(
+            kind=failure.kind,
+            reason=failure.reason,
+            detail=failure.detail,
+            rank=rank,
+            trial=job.trial if job is not None else None,
+            fold=job.fold if isinstance(job, TrainFold) else None,
+        ),
+    )
+    print(failure.detail or failure.reason, file=sys.stderr, flush=True)
+    # Not sys.exit: tearing down a process group whose peers are stuck in a collective can itself hang.
+    os._exit(EXIT_CODE)
+
+
+def _log_into(path: Path) -> None:
+    """Send what this process and its libraries write to the rank's log, below Python's own streams."""
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    faulthandler.enable()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""What a rank leaves behind when it ends its world: `rank-N.error.json` beside its log.
+
+Where one rank of several fails, the others fail a moment later, in the middle of a collective, through no fault of
+their own; so every record bears its time, and the earliest is the guilty one. Read by the supervisor, so without torch.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+EXIT_CODE = 13
+"""Exit code of a rank that has left a record: the job failed through a fault of its own and is not tried again."""
+
+
+class RankError(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a rank ended.
+
+    Attributes:
+        reason: one line for people; `detail` is the traceback.
+        trial, fold: the job it was at; None before the first and, for `fold`, in a refit.
+        at_ns: nanoseconds since the epoch.
+    """
+
+    kind: Literal["exception", "diverged", "out_of_memory", "export_differs"]
+    reason: str
+    detail: str
+    rank: int
+    trial: int | None
+    fold: int | None
+    at_ns: int = msgspec.field(default_factory=time.time_ns)
+
+
+def write_error(directory: Path, error: RankError) -> None:
+    """Leave the record, whole or not at all."""
+    path = directory / f"rank-{error.rank}.error.json"
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_bytes(msgspec.json.encode(error))
+    unfinished.replace(path)
+
+
+def guilty_rank(directory: Path) -> RankError | None:
+    """The record of the rank that failed first, or None where no rank left one (it was killed, for instance)."""
+    records = [msgspec.json.decode(path.read_bytes(), type=RankError) for path in directory.glob("rank-*.error.json")]
+    return min(records, key=lambda record: record.at_ns, default=None)
+
+
+def clear_errors(directory: Path) -> None:
+    """Remove the records of an earlier world, before a new one starts in the same directory."""
+    for path in directory.glob("rank-*.error.json"):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,114 @@
+"""The ranks of one group as one of them sees them: who it is, where its tensors live, and how ranks agree.
+
+A process has one `Accelerator` for life, since a second one of another precision raises. Two process groups serve
+different patience: tensors travel on the accelerator's own (NCCL on GPUs, gloo on CPUs), whose timeout is minutes, for
+there all ranks are at work; the next job travels on a gloo group whose timeout is days, for an idle group waits as long
+as its supervisor does. A rank that dies closes its connections, and torchrun ends the others within seconds.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+from torch import Tensor, distributed, nn
+
+from winnow.config.experiment import TrainingConfig
+
+COMPUTE_TIMEOUT = timedelta(minutes=5)
+CONTROL_TIMEOUT = timedelta(days=30)
+
+
+class World:
+    """This process among the ranks of its group.
+
+    Attributes:
+        rank, size: which of how many.
+        device: where this rank's tensors live.
+        accelerator: the process's only one.
+    """
+
+    def __init__(self, precision: str, *, on_cpu: bool) -> None:
+        """Join the world that the environment describes (torchrun's variables; none for a lone rank)."""
+        # Gradients as views of the buckets spare a copy of all gradients per step.
+        handlers = [
+            InitProcessGroupKwargs(timeout=COMPUTE_TIMEOUT),
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
+        ]
+        self.accelerator: Any = Accelerator(cpu=on_cpu, mixed_precision=precision, kwargs_handlers=handlers)
+        self.rank = int(self.accelerator.process_index)
+        self.size = int(self.accelerator.num_processes)
+        self.device: torch.device = self.accelerator.device
+        self._control = distributed.new_group(backend="gloo", timeout=CONTROL_TIMEOUT) if self.size > 1 else None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this rank speaks for its group."""
+        return self.rank == 0
+
+    def next_job(self, line: bytes | None) -> bytes:
+        """Rank 0's line, on every rank; ranks other than 0 wait here while the group has nothing to do."""
+        box: list[Any] = [line]
+        if self._control is not None:
+            distributed.broadcast_object_list(box, src=0, group=self._control)
+        received: bytes = box[0]
+        return received
+
+    def gather(self, values: Sequence[Tensor | float]) -> Tensor:
+        """A few numbers of every rank, float64 [size, len(values)] on the CPU: the same bits on all of them."""
+        own = torch.stack([torch.as_tensor(v, dtype=torch.float64, device=self.device).detach() for v in values])
+        return self.gather_rows(own.unsqueeze(0)).cpu()
+
+    def gather_rows(self, own: Tensor) -> Tensor:
+        """The ranks' tensors one after another along the first axis; their shapes must be equal."""
+        if self.size == 1:
+            return own
+        parts = [torch.empty_like(own) for _ in range(self.size)]
+        distributed.all_gather(parts, own.contiguous())
+        return torch.cat(parts)
+
+    def share_buffers(self, module: nn.Module) -> None:
+        """Give every rank rank 0's buffers (running statistics of BatchNorm), so that all score the same model."""
+        if self.size > 1:
+            for buffer in module.buffers():
+                distributed.broadcast(buffer, src=0)
+
+    def free_memory(self) -> None:
+        """Forget the last job's model and optimizer, and give its memory back."""
+        self.accelerator.free_memory()
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    @staticmethod
+    def freeze_garbage() -> None:
+        """Exempt what exists now (imported modules, the data) from garbage collection for good.
+
+        Looking through it again after every fold would find nothing, in tens of milliseconds.
+        """
+        gc.collect()
+        gc.freeze()
+
+    def leave(self) -> None:
+        """End the world in order, so that no rank sees another's connection break."""
+        if self.size > 1:
+            distributed.destroy_process_group()
+
+
+def wants_cpu(device: str) -> bool:
+    """Whether `execution.device` means the CPU on this machine."""
+    return device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+
+
+def settle(threads: int, training: TrainingConfig) -> None:
+    """Make a process's arithmetic repeatable and no wider than its share of the machine."""
+    torch.set_num_threads(threads)
+    if training.loop is None:
+        # Autotuned convolutions may differ from one run to the next; a loop of one's own decides that for itself.
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
