@@ -19,7 +19,10 @@ from plotly.offline import get_plotlyjs
 from winnow.search.readable import duration, score, setting
 from winnow.search.report import charts
 from winnow.search.report.facts import STATES, Facts, TrialFacts, facts_of
+from winnow.search.report.figure import Figure
 from winnow.search.report.importances import FEWEST_TRIALS, importances_of
+from winnow.search.report.parallel import parallel
+from winnow.search.report.timeline import timeline
 from winnow.search.report.timescale import Timescale
 from winnow.search.study_view import Champion, StudyView
 
@@ -35,16 +38,16 @@ def render_report(view: StudyView) -> str:
         if any(trial.record.state != "waiting" for trial in facts.trials)
         else None,
         "importances": charts.importances(shares) if shares else None,
-        "parallel": charts.parallel(view, facts),
+        "parallel": parallel(view, facts),
         "heat_map": charts.heat_map(view, facts) if facts.folds_trained else None,
-        "timeline": charts.timeline(view, facts, Timescale.over(facts.sittings)) if facts.workers else None,
+        "timeline": timeline(view, facts, Timescale.over(facts.sittings)) if facts.workers else None,
     }
     sections = [
         _winner(view, facts),
         _importances(shares, facts),
-        _history(view, drawn["history"]),
+        _history(view, facts, drawn["history"]),
         _parallel(drawn["parallel"]),
-        _heat_map(view, drawn["heat_map"]),
+        _heat_map(view, facts, drawn["heat_map"]),
         _timeline(view, facts, drawn["timeline"]),
         _trials(view, facts),
         _meaning(view),
@@ -80,15 +83,15 @@ def _tiles(view: StudyView, facts: Facts) -> str:
     counts = "".join(_state(state, f"{facts.counts[state]} {state}") for state in STATES if facts.counts[state])
     pace = "–" if facts.trials_per_min is None else f"{facts.trials_per_min:.3g}"
     pauses = len(facts.sittings) - 1
-    paused = f", {pauses} pause{'s' if pauses > 1 else ''} left out" if pauses > 0 else ""
-    lost = f", {len(view.incidents)} lost attempt{'s' if len(view.incidents) > 1 else ''}" if view.incidents else ""
+    paused = f", {pauses} pause{_s(pauses)} left out" if pauses > 0 else ""
+    lost = f", {len(view.incidents)} lost attempt{_s(len(view.incidents))}" if view.incidents else ""
     tiles = [
         (f"Best {_e(view.sweep.metric)}", score(best.mean if best else None), _best_note(best)),
         ("Trials", f"{total}{asked}", f'<span class="states">{counts}</span>'),
         (
             "Folds trained",
             f"{facts.folds_trained:,}",
-            f"by {len(facts.workers)} worker{'s' if len(facts.workers) != 1 else ''}{lost}",
+            f"by {len(facts.workers)} worker{_s(len(facts.workers))}{lost}",
         ),
         ("Wall time", duration(facts.wall_s), f"since {_when(view.sweep.started_at_ms)}{paused}"),
         ("Trials per minute", pace, "ended trials by wall time, start-up included"),
@@ -147,13 +150,15 @@ def _model(best: TrialFacts, champion: Champion | None) -> str:
     return f"@{_e(champion.alias)} is {named}{origin}{since}"
 
 
-def _history(view: StudyView, drawn: Any) -> str:
-    better = "Higher" if view.sweep.goal == "maximize" else "Lower"
-    note = (
-        f"{better} is better. Pruned trials stand at the mean of the folds they were given, failed ones on the edge; "
-        "values far on the worse side lie outside the frame (double-click shows all)."
-    )
-    return _chart("history", "Optimization history", note, drawn, "No trial has begun yet.", "wide")
+def _history(view: StudyView, facts: Facts, drawn: Figure | None) -> str:
+    notes = ["Higher is better." if view.sweep.goal == "maximize" else "Lower is better."]
+    if facts.counts["pruned"]:
+        notes.append("Pruned trials stand at the mean of the folds they were given.")
+    if facts.counts["failed"]:
+        notes.append("Failed trials stand on the lower edge.")
+    if drawn is not None and (outside := charts.outside(drawn)):
+        notes.append(f"{outside} trial{_s(outside)} far on the worse side: double-click to see all.")
+    return _chart("history", "Optimization history", " ".join(notes), drawn, "No trial has begun yet.", "wide")
 
 
 def _importances(shares: Mapping[str, float], facts: Facts) -> str:
@@ -167,7 +172,9 @@ def _importances(shares: Mapping[str, float], facts: Facts) -> str:
 
 
 def _parallel(drawn: Any) -> str:
-    note = "Each line is a trial. Drag along an axis to keep a range, point at a line to read it; better is up on the right."
+    note = (
+        "A line per trial: drag along an axis to keep a range, point at a line to read it. Better is up, on the right."
+    )
     legend = (
         '<p class="legend muted"><span>worse<span class="ramp"></span>better</span>'
         '<span class="state state-pruned">pruned, dotted</span>'
@@ -180,13 +187,13 @@ def _parallel(drawn: Any) -> str:
     return _section("parallel-section", "Parallel coordinates", f"{_note(note)}{body}", "wide")
 
 
-def _heat_map(view: StudyView, drawn: Any) -> str:
+def _heat_map(view: StudyView, facts: Facts, drawn: Any) -> str:
     buttons = (
         '<span role="group" aria-label="Order of the trials">'
         '<button type="button" data-order="number" aria-pressed="true">by number</button> '
         '<button type="button" data-order="mean" aria-pressed="false">best first</button></span>'
     )
-    states = "".join(_state(state, state) for state in STATES)
+    states = "".join(_state(state, state) for state in STATES if facts.counts[state])
     note = f"{_e(view.sweep.metric)} of every trial on every fold; brighter is better. Blank: not trained."
     body = f'<p class="states muted">{states}</p>{_plot("heat_map", "Heat map of trials and folds")}'
     if drawn is None:
@@ -198,7 +205,7 @@ def _timeline(view: StudyView, facts: Facts, drawn: Any) -> str:
     note = "Each bar is a fold (its trial's number on it); the space between bars is time without training."
     unseen = sum(trial.record.state == "failed" and not trial.record.folds for trial in facts.trials)
     if unseen:
-        note += f" {unseen} trial{'s' if unseen > 1 else ''} that failed in the first fold cannot be placed."
+        note += f" {unseen} trial{_s(unseen)} that failed in the first fold cannot be placed."
     body = _plot("timeline", "Timeline of the workers") if drawn else _empty("No fold is trained yet.")
     return _section("timeline-section", "Workers", f"{_note(note if drawn else '')}{body}{_incidents(view)}", "wide")
 
@@ -292,9 +299,9 @@ def _meaning(view: StudyView) -> str:
     return _section(
         "meaning",
         "What the value means",
-        f"<p>A trial's value is the mean of <b>{_e(sweep.metric)}</b> over {sweep.folds} folds: each is scored by a model "
-        f"that was trained on rows of the others. The winner has {direction}. Values in brackets are means over the "
-        "folds that a trial was given before it ended, and do not compete.</p>"
+        f"<p>A trial's value is the mean of <b>{_e(sweep.metric)}</b> over {sweep.folds} folds: each is scored by a "
+        f"model that was trained on rows of the others. The winner has {direction}. Values in brackets are means over "
+        "the folds that a trial was given before it ended, and do not compete.</p>"
         "<p>± is the sample standard deviation between the folds. It says how much one fold differs from another, not "
         "how well the mean is known: folds share training rows.</p>"
         f"<p>{kept} The best of many trials looks better than it is, the more so the more trials there are.</p>",
@@ -365,6 +372,10 @@ def _state(state: str, text: str) -> str:
 
 def _when(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def _sort_key(key: Any) -> str:

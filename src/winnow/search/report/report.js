@@ -28,7 +28,7 @@
     const { data, layout, meta } = themed(charts[id]);
     // A finger on a chart scrolls the page; a mouse zooms.
     layout.dragmode = coarse ? false : "zoom";
-    if (meta) layout.xaxis.categoryarray = meta[order[id]];
+    if (meta) Object.assign(layout.xaxis, { categoryarray: meta[order[id]], nticks: Math.floor(element.clientWidth / 34) });
     Plotly.react(element, data, layout, config);
   }
 
@@ -92,7 +92,7 @@
       const group = svg("g", { transform: `translate(${x(index)},0)` }, root);
       svg("line", { y1: y(0), y2: y(1), class: "axis" }, group);
       const isLast = index === axes.length - 1, anchor = isLast ? "start" : "end", side = isLast ? 1 : -1;
-      const name = svg("text", { y: 16, class: "name", "text-anchor": isLast ? "end" : index ? "middle" : "start", x: isLast ? right - 4 : index ? 0 : -20 }, group);
+      const name = svg("text", { y: 16, class: "name", "text-anchor": "middle" }, group);
       name.textContent = shorten(axis.name, 16);
       svg("title", {}, name).textContent = axis.name;
       for (const [place, label] of axis.ticks) {
