@@ -78,10 +78,10 @@ def test_bad_input_is_one_message_without_a_traceback(capsys: pytest.CaptureFixt
 
 
 def test_an_error_of_winnow_brings_its_own_status(capsys: pytest.CaptureFixture[str]) -> None:
-    class NonePasses(WinnowError):
+    class NonePassesError(WinnowError):
         exit_code = 3
 
-    assert run([], raising(NonePasses("no run passes"))) == 3
+    assert run([], raising(NonePassesError("no run passes"))) == 3
     assert capsys.readouterr().err == "error: no run passes\n"
 
 

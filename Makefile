@@ -1,0 +1,121 @@
+# Every target is one line that calls `winnow VERB`; no logic lives here but the set-up.
+#
+# A variable given on the command line becomes the verb's flag of the same name: `make train CONFIG=x.yaml TRIALS=50`
+# runs `winnow train --config x.yaml --trials 50`; `make train --help` belongs to make, `.venv/bin/winnow train --help`
+# lists the flags.
+
+PYTHON      ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3) python3)
+TORCH_INDEX ?=
+VENV        := .venv
+WINNOW       = $(VENV)/bin/winnow
+PIP          = $(VENV)/bin/python -m pip --quiet --disable-pip-version-check --no-input
+STAMP       := $(VENV)/.set-up
+
+# Flags without a value: DRY_RUN=1 is --dry-run, DRY_RUN=0 is nothing.
+SWITCHES := ALL DRY_RUN FOLLOW FRESH JSON KEEP
+GIVEN     = $(filter-out PYTHON TORCH_INDEX UPGRADE VENV,$(strip $(foreach name,$(.VARIABLES),\
+              $(if $(filter command line,$(origin $(name))),$(name)))))
+flag      = --$(shell echo $(1) | tr 'A-Z_' 'a-z-')
+quoted    = '$(subst ','\'',$(1))'
+FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
+              $(if $(filter-out 0,$($(name))),$(call flag,$(name))),$(call flag,$(name)) $(call quoted,$($(name)))))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint format lock docs train select-model prod-local prod-status prod-remove rollback \
+        inference-one inference-one-input report ui generate-data jobs logs cancel bench clean
+
+help: ## Print this list
+	@echo "make TARGET [VARIABLE=value …]      a variable is the flag of the same name: TRIALS=50 is --trials 50"
+	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { sub(/ .*/, "", $$1); printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv from requirements.lock; TORCH_INDEX=URL takes torch from another package index
+
+demo: setup ## Sweep a real data set, select, serve, predict, and say what happened
+	@$(WINNOW) demo $(FLAGS)
+
+generate-data: setup ## Write a synthetic data set with a known answer (OUTPUT, ROWS)
+	@$(WINNOW) generate-data $(FLAGS)
+
+train: setup ## Run a study's trials on local processes; again: resume or attach (CONFIG, STUDY, TRIALS, WORKERS)
+	@$(WINNOW) train $(FLAGS)
+
+jobs: setup ## List the workers at work
+	@$(WINNOW) jobs $(FLAGS)
+
+logs: setup ## Print the workers' logs (STUDY)
+	@$(WINNOW) logs $(FLAGS)
+
+cancel: setup ## Stop a study's workers and hand their trials back (STUDY)
+	@$(WINNOW) cancel $(FLAGS)
+
+report: setup ## Write a study's report as one HTML page (CONFIG, STUDY, OUTPUT)
+	@$(WINNOW) report $(FLAGS)
+
+select-model: setup ## Pick the run that passes the rules, and say why others did not (CONFIG, STUDY, RULES, JSON=1)
+	@$(WINNOW) select-model $(FLAGS)
+
+prod-local: setup ## Serve the selected model on this machine (CONFIG, STUDY, PORT)
+	@$(WINNOW) prod --target local $(FLAGS)
+
+prod-status: setup ## Show what is being served
+	@$(WINNOW) prod-status $(FLAGS)
+
+prod-remove: setup ## Stop serving
+	@$(WINNOW) prod-remove $(FLAGS)
+
+rollback: setup ## Serve the model that was served before
+	@$(WINNOW) rollback $(FLAGS)
+
+inference-one inference-one-input: setup ## Ask what is being served for one prediction (INPUT=file.json)
+	@$(WINNOW) inference-one $(FLAGS)
+
+ui: setup ## Open MLflow's own pages on the runs (PORT)
+	@$(WINNOW) ui $(FLAGS)
+
+test: setup ## Run the tests that need no daemon
+	@$(VENV)/bin/pytest -m "not docker and not kubernetes"
+
+check: setup lint ## Check format, lint, types, import contracts and generated documents, then the quick tests
+	@$(VENV)/bin/pytest -m "not slow and not docker and not kubernetes" tests/unit tests/contracts
+
+lint: setup ## Check format, lint, types, import contracts and generated documents
+	@$(VENV)/bin/ruff format --check --quiet . || { echo "make format would change the files above"; exit 1; }
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+	@$(WINNOW) config-reference --check
+
+format: setup ## Format the code and repair what lint can repair
+	@$(VENV)/bin/ruff format --quiet . && $(VENV)/bin/ruff check --fix .
+
+docs: setup ## Write the generated parts of the documents
+	@$(WINNOW) config-reference --write
+
+lock: setup ## Pin in requirements.lock what pyproject.toml asks for; UPGRADE=1 takes the newest of everything
+	@CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/pip-compile $(if $(UPGRADE),--upgrade) --output-file requirements.lock pyproject.toml
+	@# A wheel built for one machine is called 2.13.0+cpu; what is pinned is 2.13.0.
+	@sed 's/^\([^ #]*==[^+ ]*\)+[^ ]*/\1/' requirements.lock > requirements.lock.new && mv requirements.lock.new requirements.lock
+
+bench: setup ## Run the benchmarks, one comparable figure each
+	@for script in benchmarks/*.py; do $(VENV)/bin/python "$$script" || exit 1; done
+
+clean: ## Remove .venv and caches; studies and models stay
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+
+# The set-up runs again where the lock, the project's own metadata or the wanted package index has changed.
+ifneq ($(TORCH_INDEX),)
+ifneq ($(TORCH_INDEX),$(shell cat $(STAMP) 2>/dev/null))
+.PHONY: $(STAMP)
+endif
+endif
+
+$(STAMP): requirements.lock pyproject.toml
+	@echo "Setting up $(VENV): $$(grep -c == requirements.lock) packages from requirements.lock (a minute or two, once) …"
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+ifneq ($(TORCH_INDEX),)
+	@$(PIP) install --force-reinstall --no-deps --index-url $(TORCH_INDEX) $$(grep ^torch== requirements.lock)
+endif
+	@$(PIP) install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --requirement requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@echo "$(TORCH_INDEX)" > $@
+	@echo "$(VENV) is ready; it is kept until requirements.lock or pyproject.toml changes."
