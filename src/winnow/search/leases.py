@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
@@ -59,6 +59,14 @@ class Nothing:
     """Nothing to claim: either the study is done, or others still hold what is left."""
 
     is_done: bool
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Where to read on about a failed trial: the end of the guilty rank's log, and the log itself on its machine."""
+
+    tail: tuple[str, ...]
+    log: str
 
 
 @dataclass(frozen=True)
@@ -159,12 +167,16 @@ class Leases:
                 )
             )
 
-    def finish_trial(self, lease: Lease, end: End, value: float | None, reason: str | None = None) -> None:
+    def finish_trial(
+        self, lease: Lease, end: End, value: float | None, reason: str | None = None, detail: Failure | None = None
+    ) -> None:
         """End a trial. `value` is the objective's mean, None for a failed one. Raises LeaseLostError."""
         with self._database.writing() as session:
             self._check(session, lease)
             self._end_trial(session, lease.trial_id, end, value)
-            self._end_task(session, lease.kind, lease.number, "failed" if end == "failed" else "done", reason)
+            state = "failed" if end == "failed" else "done"
+            result = json.dumps(asdict(detail)) if detail else None
+            self._end_task(session, lease.kind, lease.number, state, reason, result)
 
     def finish_task(self, lease: Lease, *, result: Mapping[str, Any] | None = None, reason: str | None = None) -> None:
         """End a refit or the report: with its result, or failed for a reason. Raises LeaseLostError."""

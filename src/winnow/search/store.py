@@ -21,7 +21,7 @@ from sqlalchemy import orm
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.search.database import Database, SampledStorage
-from winnow.search.leases import LeaseRules, Leases
+from winnow.search.leases import Failure, LeaseRules, Leases
 from winnow.search.progress import StudyStatus, WorkerStatus
 from winnow.search.space import decode
 from winnow.search.study_view import Champion, Incident, StudyView
@@ -187,9 +187,12 @@ class StudyStore:
 
     def trial(self, number: int) -> TrialRecord:
         """One trial as it stands."""
+        return self._records([self.frozen(number)], number)[0]
+
+    def frozen(self, number: int) -> FrozenTrial:
+        """One trial in Optuna's form, for its samplers."""
         trial_id = self.database.optuna.get_trial_id_from_study_id_trial_number(self.study_id, number)
-        frozen = self.database.optuna.get_trial(trial_id)
-        return self._records([frozen], number)[0]
+        return self.database.optuna.get_trial(trial_id)
 
     def trials(self) -> tuple[TrialRecord, ...]:
         """Every trial as it stands, by number."""
@@ -199,6 +202,15 @@ class StudyStore:
         """Scores of every trial in the order of its folds, with its state."""
         trials = self.study.get_trials(deepcopy=False)
         return [(t.state, [t.intermediate_values[k] for k in sorted(t.intermediate_values)]) for t in trials]
+
+    def failure(self, number: int) -> Failure | None:
+        """Where to read on about a failed trial; None where it did not fail by itself."""
+        with self.database.reading() as session:
+            row = self._tasks_by_number(session, number).get(number, {}).get("trial")
+        if row is None or row.state != "failed" or not row.result:
+            return None
+        detail = json.loads(row.result)
+        return Failure(tuple(detail["tail"]), detail["log"])
 
     def refits(self) -> tuple[RefitResult, ...]:
         """What became of the refits that have ended, by trial."""

@@ -1,0 +1,100 @@
+"""The process that an executor starts for a worker group: `python -m winnow.search.group --study NAME --group NAME`.
+
+It finds everything else in the study and in its environment (`config.settings`), and ends with
+
+    0   the study is done
+    3   its ranks do not come up; the log says why
+    4   another process is this group already
+    143 it was asked to stop, and has handed back what it held
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import functools
+import logging
+import os
+import signal
+import socket
+import sys
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from winnow.config.settings import Settings
+from winnow.search.database import Database
+from winnow.search.ranks import Ranks
+from winnow.search.report import render_report
+from winnow.search.store import StudyStore
+from winnow.search.worker import CannotStartError, Identity, Stop, StopRequestedError, Worker, write_experiment
+from winnow.tracking.mlflow_tracker import MlflowTracker
+from winnow.training.launch import plan_ranks
+
+DONE, CANNOT_START, ALREADY_RUNNING, STOPPED = 0, 3, 4, 143
+CPUS, GPUS = "WINNOW_GROUP_CPUS", "WINNOW_GROUP_GPUS"
+"""Set by executors: CPUs of the group; its GPUs, comma-separated and possibly none, or unset to take what there is."""
+
+
+def group_folder(home: Path, study: str, group: str) -> Path:
+    """Where a group keeps its lock and its logs."""
+    return home / "studies" / study / "groups" / group
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Be one worker group until its study is done."""
+    parser = argparse.ArgumentParser(prog="winnow.search.group")
+    parser.add_argument("--study", required=True)
+    parser.add_argument("--group", required=True)
+    asked = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
+    settings = Settings.from_environment()
+    folder = group_folder(settings.home, asked.study, asked.group)
+    folder.mkdir(parents=True, exist_ok=True)
+    stop = Stop()
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: stop.request())
+    # Held until the process ends, however it ends: this is how others see that the group lives.
+    with (folder / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return ALREADY_RUNNING
+        return _work(settings, asked.study, asked.group, folder, stop)
+
+
+def _work(settings: Settings, study: str, group: str, folder: Path, stop: Stop) -> int:
+    store = StudyStore(Database(settings.storage_url), study)
+    write_experiment(folder / "experiment.json", store)
+    execution = store.experiment().execution
+    gpus = os.environ.get(GPUS)
+    plan = functools.partial(
+        plan_ranks,
+        processes=execution.processes,
+        cpus=int(os.environ.get(CPUS, "0")) or os.cpu_count() or 1,
+        parent_pid=os.getpid(),
+        gpus=None if gpus is None else tuple(gpu for gpu in gpus.split(",") if gpu),
+    )
+    worker = Worker(
+        store,
+        Ranks(plan, folder / "experiment.json", folder, os.environ),
+        functools.partial(MlflowTracker, settings.tracking_uri),
+        _write_report,
+        Identity(group=group, owner=f"{group}/{uuid.uuid4().hex[:12]}", host=socket.gethostname()),
+        stop,
+    )
+    try:
+        worker.run()
+    except StopRequestedError:
+        return STOPPED
+    except CannotStartError as error:
+        logging.getLogger(__name__).error("the ranks do not come up: %s; log: %s", error, error.ended.log)
+        return CANNOT_START
+    return DONE
+
+
+def _write_report(store: StudyStore, path: Path) -> None:
+    path.write_text(render_report(store.view()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,255 @@
+"""A group's ranks, seen from their supervisor: started, spoken to, and told apart when they end.
+
+No thread of its own: the supervisor waits in `receive`, which wakes for a message, for the end of the ranks, and for a
+signal to the supervisor itself.
+"""
+
+from __future__ import annotations
+
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from winnow.training.launch import GroupFiles, Launch
+from winnow.training.messages import Failed, FromRank, ToRank
+from winnow.training.rank_errors import clear_errors, guilty_rank
+
+GRACE_S = 5.0
+"""How long ranks may take to end before they are killed: they keep nothing that a fold's end has not saved."""
+
+_PIECE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The ranks have ended without having been asked to.
+
+    Attributes:
+        failure: what the guilty rank left behind; None where nothing says that the job itself was at fault.
+        what: what happened, for people.
+        log: the log that tells more.
+    """
+
+    failure: Failed | None
+    what: str
+    log: Path
+
+
+class RanksEndedError(Exception):
+    """Raised where an answer was expected and the ranks have ended."""
+
+    def __init__(self, ended: Ended) -> None:
+        self.ended = ended
+        super().__init__(ended.what)
+
+
+class Planner(Protocol):
+    """`training.launch.plan_ranks` for this group, waiting only for the files."""
+
+    def __call__(self, files: GroupFiles) -> Launch: ...
+
+
+class Ranks:
+    """The ranks of one group; several worlds of them may follow one another.
+
+    Args:
+        plan: how to start them.
+        experiment: the experiment's JSON file.
+        logs: folder for the ranks' logs.
+        environment: the supervisor's own environment.
+    """
+
+    def __init__(self, plan: Planner, experiment: Path, logs: Path, environment: Mapping[str, str]) -> None:
+        self._plan = plan
+        self._experiment = experiment
+        self._logs = logs
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+        self._listener: socket.socket | None = None
+        self._connection: socket.socket | None = None
+        self._folder: Path | None = None
+        self._unread = b""
+        self._decoder: msgspec.json.Decoder[FromRank] = msgspec.json.Decoder(FromRank)
+        self._out_of_memory_before = 0
+
+    @property
+    def are_running(self) -> bool:
+        """Whether a world is up, or coming up."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def started_log(self) -> Path:
+        """What the ranks' launcher prints: imports that fail, rendezvous."""
+        return self._logs / "ranks.log"
+
+    @property
+    def first_log(self) -> Path:
+        """What rank 0 prints."""
+        return self._logs / "rank-0.log"
+
+    def start(self) -> None:
+        """Start a world. Call it from the main thread: the ranks end with the thread that started them."""
+        self.stop()
+        self._logs.mkdir(parents=True, exist_ok=True)
+        clear_errors(self._logs)
+        # A socket's path may have 107 bytes: a study's folder can be longer.
+        self._folder = Path(tempfile.mkdtemp(prefix="winnow-"))
+        channel = self._folder / "channel"
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(channel))
+        self._listener.listen(1)
+        launch = self._plan(GroupFiles(channel=channel, experiment=self._experiment, logs=self._logs))
+        inherited = {key: value for key, value in self._environment.items() if key not in launch.unset}
+        self._out_of_memory_before = out_of_memory_kills()
+        with self.started_log.open("ab") as log:
+            self._process = subprocess.Popen(
+                launch.argv,
+                env={**inherited, **launch.env},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def send(self, message: ToRank) -> None:
+        """Give rank 0 a job. Raises RanksEndedError."""
+        assert self._connection is not None, "ranks are spoken to after they were ready"
+        try:
+            self._connection.sendall(msgspec.json.encode(message) + b"\n")
+        except OSError:
+            raise RanksEndedError(self._end()) from None
+
+    def receive(self, timeout_s: float) -> FromRank | None:
+        """The next message, or None after `timeout_s`. Raises RanksEndedError."""
+        deadline = time.monotonic() + timeout_s
+        while (line := self._next_line()) is None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            waited_for = self._connection or self._listener
+            assert waited_for is not None, "ranks are listened to after they were started"
+            readable, _, _ = select.select([waited_for], [], [], min(left, 0.25))
+            if readable:
+                self._read()
+            elif not self.are_running:
+                raise RanksEndedError(self._end())
+        return self._decoder.decode(line)
+
+    def stop(self) -> None:
+        """End the world, by force where it does not end by itself; harmless where there is none."""
+        if self._process is not None:
+            if self._connection is not None:
+                self._connection.close()  # Rank 0 ends at the end of its channel.
+            _end(self._process)
+        if self._listener is not None:
+            self._listener.close()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._process = self._listener = self._connection = self._folder = None
+        self._unread = b""
+
+    def _next_line(self) -> bytes | None:
+        line, separator, rest = self._unread.partition(b"\n")
+        if not separator:
+            return None
+        self._unread = rest
+        return line
+
+    def _read(self) -> None:
+        if self._connection is None:
+            assert self._listener is not None
+            self._connection, _ = self._listener.accept()
+            return
+        try:
+            piece = self._connection.recv(_PIECE)
+        except OSError:
+            piece = b""
+        if not piece:
+            raise RanksEndedError(self._end())
+        self._unread += piece
+
+    def _end(self) -> Ended:
+        """Wait for the rest of a world that lost a rank, and say what happened to it."""
+        assert self._process is not None
+        code = _wait(self._process, timeout_s=30.0)
+        error = guilty_rank(self._logs)
+        killed_for_memory = out_of_memory_kills() > self._out_of_memory_before
+        self.stop()
+        if error is not None:
+            log = self._logs / f"rank-{error.rank}.log"
+            reason = f"rank {error.rank}: {error.reason}"
+            return Ended(Failed(error.kind, reason, error.detail), reason, log)
+        what = _describe(code)
+        if killed_for_memory:
+            # The kernel's kill looks like any other; only the counter of the group's memory limit tells.
+            reason = "out of memory: the kernel killed a rank at its memory limit"
+            return Ended(Failed("out_of_memory", reason, ""), reason, self._guilty_log())
+        return Ended(None, what, self._guilty_log())
+
+    def _guilty_log(self) -> Path:
+        logs = sorted(self._logs.glob("rank-*.log"), key=lambda path: path.stat().st_mtime)
+        return logs[0] if logs else self.started_log
+
+
+def out_of_memory_kills() -> int:
+    """How many processes the kernel has killed at this control group's memory limit; 0 where it does not say.
+
+    Version 2 counts in `memory.events`, version 1 in `memory.oom_control`.
+    """
+    own = Path("/proc/self/cgroup")
+    if not own.is_file():
+        return 0
+    for line in own.read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            places = [Path("/sys/fs/cgroup") / path.lstrip("/") / "memory.events", Path("/sys/fs/cgroup/memory.events")]
+        elif "memory" in controllers.split(","):
+            memory = Path("/sys/fs/cgroup/memory")
+            places = [memory / path.lstrip("/") / "memory.oom_control", memory / "memory.oom_control"]
+        else:
+            continue
+        for place in places:
+            count = _counter(place)
+            if count is not None:
+                return count
+    return 0
+
+
+def _counter(place: Path) -> int | None:
+    try:
+        fields = dict(line.split() for line in place.read_text().splitlines())
+    except OSError:
+        return None
+    return int(fields["oom_kill"]) if "oom_kill" in fields else None
+
+
+def _describe(code: int | None) -> str:
+    if code is None:
+        return "its ranks did not end within 30 s of losing one"
+    if code < 0:
+        return f"its ranks were ended by {signal.Signals(-code).name}"
+    return f"its ranks ended with exit code {code} and left no reason"
+
+
+def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
+    try:
+        return process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        if _wait(process, GRACE_S) is None:
+            process.kill()
+    process.wait()

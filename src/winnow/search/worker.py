@@ -1,0 +1,419 @@
+"""A worker group's supervisor: claims trials, has its ranks train them, and keeps the study.
+
+It never imports torch, so that it starts at once, stays small, and lives when the ranks die. One claim after another:
+
+    claim → (sample) → for each fold: train → record → worth another? → finish
+                     → after the last trial: refit → register;  report
+
+Whatever happens to the ranks is settled here and now: a fault of the trial ends it as failed, with its reason; a loss
+(a signal, a machine) hands it back to be continued at the fold it was lost in. A study that cannot be reached is waited
+for; the tracking store never is, except by a refit that has a model to hand over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import msgspec
+from optuna.exceptions import StorageInternalError
+from optuna.trial import TrialState
+from sqlalchemy.exc import DBAPIError
+
+from winnow.search.heartbeat import Heartbeat
+from winnow.search.leases import Failure, Lease, LeaseLostError, Leases
+from winnow.search.progress import WorkerStatus
+from winnow.search.projector import Projector, reconcile
+from winnow.search.pruning import is_hopeless
+from winnow.search.ranks import Ended, Ranks, RanksEndedError
+from winnow.search.sampling import propose
+from winnow.search.space import decode, distributions
+from winnow.search.store import StudyStore
+from winnow.tracking.records import FoldRecord, TrialRecord
+from winnow.tracking.tracker import Tracker, TrackingUnavailableError
+from winnow.training.messages import Failed, FoldScored, FromRank, Progress, Ready, Refit, Refitted, TrainFold
+
+_log = logging.getLogger(__name__)
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+IDLE_POLL_S = 0.2
+TAIL_LINES = 15
+STARTUP_TIMEOUT_S = 600.0
+FAILED_STARTS = 2
+"""Worlds in a row that end before they are ready, after which the group gives up: it is not going to get better."""
+
+
+class StopRequestedError(Exception):
+    """The supervisor was asked to stop (SIGTERM): what it holds is handed back."""
+
+
+class CannotStartError(Exception):
+    """The group's ranks do not come up."""
+
+    def __init__(self, ended: Ended) -> None:
+        self.ended = ended
+        super().__init__(ended.what)
+
+
+@dataclass
+class Stop:
+    """Set by a signal handler, read between two messages."""
+
+    is_requested: bool = False
+
+    def request(self) -> None:
+        """Have it end at the next message."""
+        self.is_requested = True
+
+    def check(self) -> None:
+        """Raise StopRequestedError once it is requested."""
+        if self.is_requested:
+            raise StopRequestedError
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who works: `group` for every life of it, `owner` for this one."""
+
+    group: str
+    owner: str
+    host: str
+
+
+class Worker:
+    """One life of one worker group.
+
+    Args:
+        store: the study.
+        ranks: its ranks, not yet started.
+        tracker: makes a client of the tracking store.
+        write_report: writes the study's report to a file.
+        identity: who this is.
+        stop: set when it shall end.
+        clock_ms: milliseconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        store: StudyStore,
+        ranks: Ranks,
+        tracker: Callable[[], Tracker],
+        write_report: Callable[[StudyStore, Path], None],
+        identity: Identity,
+        stop: Stop,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._store = store
+        self._ranks = ranks
+        self._make_tracker = tracker
+        self._write_report = write_report
+        self._identity = identity
+        self._stop = stop
+        self._clock_ms = clock_ms
+        self._experiment = store.experiment()
+        self._sweep = store.sweep()
+        self._space = distributions(self._experiment.search.space)
+        self._leases: Leases = store.leases()
+        self._projector = Projector(store, tracker)
+        self._heartbeat = Heartbeat(store, self._leases, identity.owner, identity.group, identity.host)
+        self._failed_starts = 0
+        self._guilty_log: Path | None = None
+
+    def run(self) -> None:
+        """Work until the study is done. Raises StopRequestedError, CannotStartError."""
+        self._patiently(
+            self._leases.give_back_group, self._identity.group, "its worker died", keep=self._identity.owner
+        )
+        self._projector.start()
+        with self._heartbeat:
+            try:
+                self._start_ranks()
+                while (lease := self._next()) is not None:
+                    self._work_on(lease)
+            finally:
+                self._ranks.stop()
+                is_flushed = self._projector.close(0.5 if self._stop.is_requested else 30.0)
+                if not is_flushed:
+                    _log.warning("the tracking store has not heard everything; the next run of the study tells it")
+
+    # Claiming
+
+    def _next(self) -> Lease | None:
+        while True:
+            self._stop.check()
+            claimed = self._patiently(self._leases.claim, self._identity.owner, self._identity.group)
+            if isinstance(claimed, Lease):
+                self._heartbeat.hold(claimed)
+                return claimed
+            if claimed.is_done:
+                return None
+            self._show("waiting")
+            time.sleep(IDLE_POLL_S)
+
+    def _work_on(self, lease: Lease) -> None:
+        try:
+            match lease.kind:
+                case "trial":
+                    self._work_on_trial(lease)
+                case "refit":
+                    self._work_on_refit(lease)
+                case "report":
+                    self._work_on_report(lease)
+        except LeaseLostError as lost:
+            _log.warning("passed on to another worker meanwhile: %s", lost)
+        except StopRequestedError:
+            self._leases.give_back(lease, "it was asked to stop", is_lost=False)
+            raise
+        except CannotStartError as error:
+            self._leases.give_back(lease, error.ended.what, is_lost=False)
+            raise
+        finally:
+            self._heartbeat.hold(None)
+            if lease.kind != "report":
+                self._projector.changed(lease.number)
+
+    # Trials
+
+    def _work_on_trial(self, lease: Lease) -> None:
+        trial = self._with_params(lease)
+        self._projector.changed(lease.number)
+        scored = {fold.fold: fold for fold in trial.folds}
+        for fold in range(self._sweep.folds):
+            if fold in scored:
+                continue
+            outcome = self._train_fold(lease, trial, fold)
+            if isinstance(outcome, Failed):
+                reason = f"fold {fold + 1}: {outcome.reason}"
+                _log.info("trial %d failed, %s", trial.number, reason)
+                self._patiently(self._leases.finish_trial, lease, "failed", None, reason, self._failure(outcome))
+                return
+            if outcome is None:
+                return
+            scored[fold] = outcome
+            self._patiently(self._leases.record_fold, lease, outcome, self._score(outcome))
+            if len(scored) < self._sweep.folds and self._is_hopeless(scored):
+                side = "below" if self._sweep.goal == "maximize" else "above"
+                reason = f"its mean after {len(scored)} fold(s) is {side} the median"
+                self._patiently(self._leases.finish_trial, lease, "pruned", self._mean(scored), reason)
+                return
+            self._projector.changed(lease.number)
+        self._patiently(self._leases.finish_trial, lease, "complete", self._mean(scored))
+
+    def _with_params(self, lease: Lease) -> TrialRecord:
+        """The trial with its parameters: those it had before it was lost, or new ones."""
+        trial = self._patiently(self._store.trial, lease.number)
+        if trial.params.keys() >= self._space.keys():
+            return trial
+        frozen = self._patiently(self._store.frozen, lease.number)
+        search = self._experiment.search
+        stored = self._patiently(
+            propose, self._store.study, frozen, self._space, sampler=search.sampler, seed=search.seed
+        )
+        self._patiently(self._leases.set_params, lease, stored, self._space)
+        return replace(trial, params=decode(search.space, stored))
+
+    def _train_fold(self, lease: Lease, trial: TrialRecord, fold: int) -> FoldRecord | Failed | None:
+        """A fold's record, the reason why there is none, or None where the trial was handed back."""
+        started_at_ms = self._clock_ms()
+        self._show("training", trial=trial.number, fold=fold + 1)
+        answer = self._ask(lease, TrainFold(trial=trial.number, fold=fold, params=dict(trial.params)))
+        if not isinstance(answer, FoldScored):
+            return answer if isinstance(answer, Failed) else None
+        return FoldRecord(
+            fold=fold,
+            metrics=answer.metrics,
+            epochs=answer.epochs,
+            train_s=answer.train_s,
+            started_at_ms=started_at_ms,
+            ended_at_ms=self._clock_ms(),
+            worker=self._identity.group,
+        )
+
+    def _ask(self, lease: Lease, job: TrainFold | Refit) -> FromRank | None:
+        """The ranks' answer to a job; None where they were lost and the task was handed back."""
+        try:
+            if not self._ranks.are_running:
+                self._start_ranks()
+            self._ranks.send(job)
+            return self._answer()
+        except RanksEndedError as error:
+            ended = error.ended
+            _log.warning("%s; log: %s", ended.what, ended.log)
+            self._guilty_log = ended.log
+            if ended.failure is not None:
+                return ended.failure
+            self._patiently(self._leases.give_back, lease, ended.what, is_lost=True)
+            return None
+
+    def _failure(self, failed: Failed) -> Failure:
+        """The end of the traceback, or of the guilty rank's log, and where the whole of it is."""
+        log = self._guilty_log or self._ranks.first_log
+        text = failed.detail or (log.read_text(errors="replace") if log.is_file() else "")
+        self._guilty_log = None
+        return Failure(tuple(text.rstrip().splitlines()[-TAIL_LINES:]), str(log))
+
+    def _answer(self) -> FromRank:
+        while True:
+            self._stop.check()
+            message = self._ranks.receive(timeout_s=0.5)
+            if isinstance(message, Progress):
+                self._heartbeat.epoch(message.epoch, message.epochs)
+            elif message is not None:
+                return message
+
+    def _is_hopeless(self, scored: dict[int, FoldRecord]) -> bool:
+        if self._experiment.search.pruner == "off":
+            return False
+        counted = (TrialState.COMPLETE, TrialState.PRUNED)
+        others = [scores for state, scores in self._patiently(self._store.fold_scores) if state in counted]
+        own = [self._score(scored[fold]) for fold in sorted(scored)]
+        return is_hopeless(own, others, self._sweep.goal)
+
+    def _score(self, fold: FoldRecord) -> float:
+        return fold.metrics[self._sweep.metric]
+
+    def _mean(self, scored: dict[int, FoldRecord]) -> float:
+        return statistics.fmean(self._score(fold) for fold in scored.values())
+
+    # Refits and the report
+
+    def _work_on_refit(self, lease: Lease) -> None:
+        trial = self._patiently(self._store.trial, lease.number)
+        self._show("refitting", trial=trial.number)
+        with _scratch() as scratch:
+            bundle = scratch / "bundle"
+            job = Refit(trial=trial.number, params=dict(trial.params), metrics=_means(trial), directory=str(bundle))
+            answer = self._ask(lease, job)
+            if isinstance(answer, Failed):
+                _log.warning("refit of trial %d failed: %s", trial.number, answer.reason)
+                self._patiently(self._leases.finish_task, lease, reason=answer.reason)
+            elif isinstance(answer, Refitted):
+                self._register(lease, trial, answer)
+
+    def _register(self, lease: Lease, trial: TrialRecord, refitted: Refitted) -> None:
+        """Hand the model over to the tracking store, which is waited for: the model would be lost otherwise."""
+        tracker = self._make_tracker()
+        scored = replace(trial, holdout=refitted.metrics, holdout_at_ms=self._clock_ms())
+        deadline = time.monotonic() + self._experiment.execution.storage_patience_s
+        while True:
+            try:
+                parent = self._parent_run_id()
+                version = tracker.log_bundle(self._sweep, parent, scored, Path(refitted.directory))
+                break
+            except TrackingUnavailableError as error:
+                self._stop.check()
+                if time.monotonic() > deadline:
+                    self._patiently(self._leases.give_back, lease, f"tracking store away: {error}", is_lost=True)
+                    return
+                _log.warning("model of trial %d waits for the tracking store: %s", trial.number, error)
+                time.sleep(2.0)
+        result = {"version": version.version, "metrics": refitted.metrics}
+        self._patiently(self._leases.finish_task, lease, result=result)
+
+    def _work_on_report(self, lease: Lease) -> None:
+        """The closing report: what the tracking store has not heard, the parent run's summary, the page."""
+        reconcile(self._store, self._projector)
+        self._projector.flush(30.0)
+        with _scratch() as scratch:
+            report = scratch / "report.html"
+            self._write_report(self._store, report)
+            try:
+                tracker = self._make_tracker()
+                tracker.finish_sweep(self._sweep, self._parent_run_id(), self._store.trials(), report)
+            except TrackingUnavailableError as error:
+                _log.warning("the report is not in the tracking store: %s", error)
+                self._patiently(self._leases.finish_task, lease, reason=f"tracking store away: {error}")
+                return
+        self._patiently(self._leases.finish_task, lease, result={})
+
+    def _parent_run_id(self) -> str:
+        run_id = self._store.parent_run_id()
+        assert run_id is not None, "the orchestrator makes the sweep's run before any worker"
+        return run_id
+
+    # Ranks, study and terminal
+
+    def _start_ranks(self) -> None:
+        """Bring a world up and wait until it is ready."""
+        while True:
+            self._show("starting")
+            self._ranks.start()
+            try:
+                ready = self._await_ready()
+            except RanksEndedError as error:
+                self._failed_starts += 1
+                if self._failed_starts >= FAILED_STARTS or error.ended.failure is not None:
+                    raise CannotStartError(error.ended) from error
+                continue
+            self._failed_starts = 0
+            _log.info("%d rank(s) on %s, ready after %.1f s", ready.world_size, ready.device, ready.startup_s)
+            return
+
+    def _await_ready(self) -> Ready:
+        deadline = time.monotonic() + STARTUP_TIMEOUT_S
+        while time.monotonic() < deadline:
+            self._stop.check()
+            message = self._ranks.receive(timeout_s=0.5)
+            if isinstance(message, Ready):
+                return message
+        raise RanksEndedError(Ended(None, f"its ranks were not ready within {STARTUP_TIMEOUT_S:.0f} s", Path()))
+
+    def _show(self, state: str, *, trial: int | None = None, fold: int | None = None) -> None:
+        self._heartbeat.show(
+            WorkerStatus(
+                worker=self._identity.group,
+                state=state,  # type: ignore[arg-type]
+                trial=trial,
+                fold=fold,
+                folds=self._sweep.folds,
+                epoch=None,
+                epochs=None,
+                since_ms=self._clock_ms(),
+            )
+        )
+
+    def _patiently(self, act: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Do something with the study, waiting for it while it cannot be reached."""
+        deadline = time.monotonic() + self._experiment.execution.storage_patience_s
+        pause_s = 0.2
+        while True:
+            try:
+                return act(*args, **kwargs)
+            except (DBAPIError, StorageInternalError) as error:
+                if time.monotonic() + pause_s > deadline:
+                    raise
+                _log.warning("the study does not answer, waiting: %s", error)
+            self._stop.check()
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, 5.0)
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
+        yield Path(folder)
+
+
+def _means(trial: TrialRecord) -> dict[str, float]:
+    """Mean (`f1`) and spread (`f1.std`) of every metric over the folds."""
+    names = trial.folds[0].metrics.keys() if trial.folds else ()
+    means: dict[str, float] = {}
+    for name in names:
+        values = [fold.metrics[name] for fold in trial.folds]
+        means[name] = statistics.fmean(values)
+        means[f"{name}.std"] = statistics.stdev(values) if len(values) > 1 else 0.0
+    return means
+
+
+def write_experiment(path: Path, store: StudyStore) -> None:
+    """Put the study's experiment where the ranks read it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.encode(store.experiment().model_dump(mode="json", by_alias=True)))
