@@ -1,14 +1,17 @@
 """Metrics by name: which torchmetrics class a name means, with which arguments, and whether more is better.
 
 Classification models have one output per class, for two classes too, so every classification metric is the multi-class
-one, averaged over classes (macro), except `accuracy`, the share of right rows. A regression metric is computed for
-each target and averaged over them. `loss` is the training loss itself and is recorded for every fold.
+one, averaged over classes (macro), except `accuracy`, the share of right rows. A class that a fold has no rows of is
+left out of the average of the ranking metrics (auroc, average_precision), where torchmetrics would count it as 0. A
+regression metric is computed for each target and averaged over them. `loss` is the training loss itself and is recorded
+for every fold.
 """
 
 from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -40,6 +43,7 @@ class Named:
 
 
 _MACRO = {"average": "macro"}
+_PER_CLASS = {"average": "none"}
 
 TABLE: tuple[Named, ...] = (
     Named("accuracy", "classification", "MulticlassAccuracy", "maximize", {"average": "micro"}),
@@ -48,8 +52,8 @@ TABLE: tuple[Named, ...] = (
     Named("precision", "classification", "MulticlassPrecision", "maximize", _MACRO),
     Named("recall", "classification", "MulticlassRecall", "maximize", _MACRO),
     Named("specificity", "classification", "MulticlassSpecificity", "maximize", _MACRO),
-    Named("auroc", "classification", "MulticlassAUROC", "maximize", _MACRO),
-    Named("average_precision", "classification", "MulticlassAveragePrecision", "maximize", _MACRO),
+    Named("auroc", "classification", "MulticlassAUROC", "maximize", _PER_CLASS),
+    Named("average_precision", "classification", "MulticlassAveragePrecision", "maximize", _PER_CLASS),
     Named("jaccard", "classification", "MulticlassJaccardIndex", "maximize", _MACRO),
     Named("mcc", "classification", "MulticlassMatthewsCorrCoef", "maximize"),
     Named("kappa", "classification", "MulticlassCohenKappa", "maximize"),
@@ -170,7 +174,9 @@ def _of_class(name: str, task: Task, outputs: int, place: str, short: tuple[str,
             found=repr(name),
             remedy=f"{hint}{DOCUMENTATION}",
         )
-    arguments = _MACRO if "average" in inspect.signature(found).parameters else {}
+    known = next((named.arguments for named in TABLE if named.metric_class == found.__name__), _MACRO)
+    average = _PER_CLASS if known == _PER_CLASS else _MACRO
+    arguments = average if "average" in inspect.signature(found).parameters else {}
     spec = MetricSpec(name, task, _declared_goal(found), _maker(found, arguments, outputs))
     _check_gives_one_number(spec, outputs, place)
     return spec
@@ -205,7 +211,12 @@ def _maker(metric: type[Metric] | None, arguments: Mapping[str, Any], outputs: i
 
 def _number(metric: Metric, outputs: Tensor, target: Tensor) -> float:
     metric.update(outputs, target)
-    return float(metric.compute())
+    value = metric.compute()
+    if getattr(metric, "average", None) != "none":
+        return float(value)
+    present = target.unique()
+    # Without a second class there is nothing to rank a class against.
+    return float(value[present].mean()) if len(present) > 1 else math.nan
 
 
 def _class(name: str, task: Task) -> type[Metric] | None:

@@ -1,0 +1,87 @@
+"""A training function of one's own in place of winnow's: `train_fold(fold, params) -> {metric: value}`.
+
+`training.loop` names it. It gets the rows of one fold on its device and all the trial's parameters as they stand, and
+returns the metrics of the validation rows, the study's objective among them. Where the mapping also holds `model` (an
+nn.Module that takes raw inputs and returns what a factory's network would: logits, or values in the target's own
+units), a trial can be refitted and exported; without it a refit says so.
+
+With several ranks the function runs on all of them, and has to split the rows and bring gradients together itself, for
+which `fold.accelerator` is at hand; the metrics that rank 0 returns count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from winnow.data.dataset import Task
+
+MODEL = "model"
+
+
+@dataclass(frozen=True, eq=False)
+class LoopFold:
+    """What a training function gets.
+
+    Attributes:
+        train_features, train_target: the rows to learn from: float32 [rows, *input_shape], and int64 [rows] or float32
+            [rows, targets], on `device`.
+        validation_features, validation_target: the rows to score.
+        index: number of the fold, from 0; a refit counts as the fold after the last, and its validation rows are a part
+            of the training rows, for the holdout stays unseen.
+        seed: differs between folds and not between trials.
+        rank, world_size: which of how many ranks this is.
+        task, input_shape, outputs: as a model's factory gets them.
+        report: call it after an epoch with its number from 1, the number of epochs, and the loss, for the progress.
+        accelerator: the process's own `accelerate.Accelerator`; do not make another.
+    """
+
+    train_features: Tensor
+    train_target: Tensor
+    validation_features: Tensor
+    validation_target: Tensor
+    index: int
+    seed: int
+    device: torch.device
+    rank: int
+    world_size: int
+    task: Task
+    input_shape: tuple[int, ...]
+    outputs: int
+    report: Callable[[int, int, float], None]
+    accelerator: Any
+
+
+TrainFoldFunction = Callable[[LoopFold, Mapping[str, Any]], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class LoopResult:
+    """What a training function returned, checked: its metrics, and the model where there is one."""
+
+    metrics: dict[str, float]
+    model: nn.Module | None
+
+
+def run_loop(function: TrainFoldFunction, fold: LoopFold, params: Mapping[str, Any], objective: str) -> LoopResult:
+    """Call a training function and check its answer.
+
+    Raises:
+        TypeError: it returned no mapping, a metric that is no number, or a model that is no nn.Module.
+        KeyError: the objective is not among the metrics.
+        Exception: whatever it raises itself.
+    """
+    returned = function(fold, dict(params))
+    if not isinstance(returned, Mapping):
+        raise TypeError(f"train_fold returned {type(returned).__name__}, not a mapping of metrics")
+    model = returned.get(MODEL)
+    if model is not None and not isinstance(model, nn.Module):
+        raise TypeError(f"train_fold returned a {type(model).__name__} as 'model', not an nn.Module")
+    metrics = {name: float(value) for name, value in returned.items() if name != MODEL}
+    if objective not in metrics:
+        raise KeyError(f"train_fold returned {sorted(metrics)}, without the objective {objective!r}")
+    return LoopResult(metrics, model)

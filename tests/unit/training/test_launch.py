@@ -1,0 +1,78 @@
+"""How ranks are started, as a plan."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from winnow.config.errors import InputError
+from winnow.training.launch import GroupFiles, plan_gpus, plan_ranks, threads_per_rank
+
+FILES = GroupFiles(Path("/s/channel"), Path("/s/experiment.json"), Path("/s/logs"))
+
+
+def test_a_lone_rank_needs_no_torchrun():
+    launch = plan_ranks(FILES, processes=1, cpus=2, parent_pid=7)
+    assert launch.argv == (sys.executable, "-m", "winnow.training.rank")
+    assert launch.env == {
+        "WINNOW_CHANNEL": "/s/channel",
+        "WINNOW_EXPERIMENT": "/s/experiment.json",
+        "WINNOW_LOG_DIR": "/s/logs",
+        "WINNOW_PARENT_PID": "7",
+        "WINNOW_THREADS": "2",
+        "OMP_NUM_THREADS": "2",
+        "MKL_NUM_THREADS": "2",
+        "OPENBLAS_NUM_THREADS": "2",
+        "RANK": "0",
+        "WORLD_SIZE": "1",
+    }
+    assert "LOCAL_RANK" in launch.unset
+
+
+def test_several_ranks_are_torchruns_on_a_leash_and_never_restarted_by_it():
+    launch = plan_ranks(FILES, processes=3, cpus=2, parent_pid=7, gpus=("0", "2", "3"))
+    assert launch.argv[:3] == (sys.executable, "-m", "winnow.training.leash")
+    assert launch.argv[3:] == (
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+        *("--nproc-per-node", "3", "--max-restarts", "0", "-m", "winnow.training.rank"),
+    )
+    assert launch.env["OMP_NUM_THREADS"] == "1"
+    assert launch.env["CUDA_VISIBLE_DEVICES"] == "0,2,3"
+    assert {"RANK", "WORLD_SIZE"} <= set(launch.unset)
+
+
+@pytest.mark.parametrize(("cpus", "processes", "threads"), [(1, 1, 1), (8, 1, 8), (8, 3, 2), (2, 4, 1)])
+def test_ranks_share_the_cpus_of_their_group(cpus, processes, threads):
+    assert threads_per_rank(cpus, processes) == threads
+
+
+def test_each_group_has_gpus_of_its_own():
+    assert plan_gpus(["0", "1", "2", "3"], workers=2, processes=2, share=False) == (("0", "1"), ("2", "3"))
+    assert plan_gpus(["GPU-a", "GPU-b", "GPU-c"], workers=3, processes=1, share=False) == (
+        ("GPU-a",),
+        ("GPU-b",),
+        ("GPU-c",),
+    )
+
+
+def test_groups_share_gpus_only_where_that_is_asked_for():
+    with pytest.raises(InputError, match="share_gpus: true"):
+        plan_gpus(["0"], workers=2, processes=1, share=False)
+    assert plan_gpus(["0"], workers=2, processes=1, share=True) == (("0",), ("0",))
+    assert plan_gpus(["0", "1", "2"], workers=2, processes=2, share=True) == (("0", "1"), ("2", "0"))
+
+
+def test_the_ranks_of_one_group_never_share_a_gpu():
+    with pytest.raises(InputError, match=r"execution\.processes"):
+        plan_gpus(["0"], workers=1, processes=2, share=True)
+
+
+def test_without_gpus_no_group_has_any():
+    assert plan_gpus([], workers=2, processes=4, share=False) == ((), ())
+
+
+@pytest.mark.parametrize("module", ["launch", "leash", "messages", "rank_errors"])
+def test_what_a_supervisor_needs_imports_no_torch(module):
+    code = f"import sys, winnow.training.{module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
