@@ -1,0 +1,74 @@
+"""`python -m winnow.serving --bundle DIR`: one server process. The entry point of images and deployers."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from winnow.serving import settings
+from winnow.serving.settings import SettingError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until stopped; 0 after an orderly stop, 1 for a bundle that cannot be served, 2 for wrong arguments."""
+    given = _parser().parse_args(arguments)
+    _set_up_logging()
+    try:
+        chosen = settings.from_environment()
+    except SettingError as error:
+        return _fail(error, 2)
+    if given.settle_s is not None:
+        chosen = dataclasses.replace(chosen, settle_s=given.settle_s)
+    # Late, so that wrong arguments are answered before ONNX Runtime is loaded.
+    from winnow.serving.predictor import WrongModelError
+    from winnow.serving.server import Listening, PortTakenError, run
+
+    listening = Listening(given.host, given.port, given.fd, given.door, given.ready_file)
+    try:
+        run(given.bundle, given.model_version, listening, chosen)
+    except WrongModelError as error:
+        return _fail(error, 1)
+    except PortTakenError as error:
+        return _fail(error, 2)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m winnow.serving",
+        description="Serve a model bundle over HTTP. Further settings are environment variables: WINNOW_API_KEY, "
+        "WINNOW_API_KEY_FILE, WINNOW_MAX_BODY_BYTES, WINNOW_MAX_ROWS, WINNOW_SETTLE_S, WINNOW_DRAIN_S, "
+        "WINNOW_ACCESS_LOG.",
+    )
+    parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="folder of the model bundle")
+    parser.add_argument("--model-version", metavar="V", help="version to show; by default the digest's first digits")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 finds a free one (default)")
+    parser.add_argument("--fd", type=int, help="inherited listening socket instead of host and port")
+    parser.add_argument("--door", type=Path, metavar="FILE", help="Unix socket that passes the listening socket on")
+    parser.add_argument("--ready-file", type=Path, metavar="FILE", help="written with pid, port and URL when ready")
+    parser.add_argument("--settle-s", type=float, metavar="S", help="seconds to go on answering after SIGTERM")
+    return parser
+
+
+def _set_up_logging() -> None:
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    access = logging.getLogger("winnow.serving.access")
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    access.addHandler(handler)
+    access.propagate = False
+
+
+def _fail(error: Exception, status: int) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,263 @@
+"""The server's ASGI application: predictions and probes by hand, everything else by FastAPI.
+
+A prediction takes tens of microseconds; routing, validating and encoding it through a web framework takes hundreds. So
+the routes that are called all the time are looked up in a dictionary and answered here, and the documentation and the
+model's card are left to the application in `admin`, which is imported when somebody first asks for it.
+
+Small bodies are answered on the event loop's own thread: a hop to another one costs more than a small model does. What
+would keep health checks waiting (see `predictor.inline_limit`) goes to a single worker thread, where ONNX Runtime
+releases the interpreter's lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import msgspec
+
+from winnow import __version__
+from winnow.serving import inference_codec, problems, request
+from winnow.serving.codec import Codec
+from winnow.serving.inference_codec import InferenceCodec
+from winnow.serving.invocations_codec import InvocationsCodec
+from winnow.serving.metrics import CONTENT_TYPE, Metrics
+from winnow.serving.predict_codec import PredictCodec
+from winnow.serving.predictor import Predictor
+from winnow.serving.problems import ProblemError
+from winnow.serving.request import ASGIApp, ClientGoneError, Head, Receive, Reply, Scope, Send
+from winnow.serving.settings import ServingSettings
+
+log = logging.getLogger("winnow.serving")
+access_log = logging.getLogger("winnow.serving.access")
+
+JSON = b"application/json"
+CLIENT_GONE = 499
+"""What nginx calls a client that left; counted, never sent."""
+
+
+class _Route(NamedTuple):
+    """A predicting route: its label in metrics, and its protocol."""
+
+    label: str
+    codec: Codec
+
+
+class App:
+    """The application for one loaded model.
+
+    Args:
+        make_admin: makes the application for every address that is not answered here; called once, in a thread.
+    """
+
+    def __init__(self, predictor: Predictor, settings: ServingSettings, make_admin: Callable[[], ASGIApp]) -> None:
+        self.metrics = Metrics(predictor.signature)
+        self.metrics.is_ready.set(1)
+        self._predictor = predictor
+        self._settings = settings
+        self._make_admin = make_admin
+        self._admin: asyncio.Future[ASGIApp] | None = None
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
+        self._is_draining = False
+        signature = predictor.signature
+        self._model_header = (
+            (b"x-winnow-model", f"{signature.name}/{signature.version} sha256:{signature.digest}".encode("latin-1")),
+        )
+        self._further: tuple[tuple[bytes, bytes], ...] = self._model_header
+        self._v2 = f"/v2/models/{signature.name}"
+        self._predicting = self._predicting_routes()
+        self._fixed = self._fixed_replies()
+        self._probes: dict[str, Callable[[], Reply]] = {
+            "/readyz": self._readyz,
+            "/ping": self._readyz,
+            "/health": self._readyz,
+            "/metrics": lambda: Reply(200, CONTENT_TYPE, self.metrics.exposition()),
+            "/v2/health/ready": lambda: self._v2_ready("ready"),
+            f"{self._v2}/ready": lambda: self._v2_ready("ready", signature.name),
+            f"{self._v2}/versions/{signature.version}/ready": lambda: self._v2_ready("ready", signature.name),
+        }
+
+    def start_draining(self) -> None:
+        """Stop being ready, and ask every client to close its connection after the next answer."""
+        self._is_draining = True
+        self.metrics.is_ready.set(0)
+        self._further = (*self._model_header, (b"connection", b"close"))
+
+    def close(self) -> None:
+        """Let go of the worker thread."""
+        self._worker.shutdown(wait=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI)."""
+        if scope["type"] != "http":
+            return
+        route = self._predicting.get(scope["path"])
+        if route is not None:
+            await self._predict(route, scope, receive, send)
+        else:
+            await self._other(scope, receive, send)
+
+    async def _predict(self, route: _Route, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        self.metrics.in_flight.inc()
+        head = request.head_of(scope)
+        rows = 0
+        status = CLIENT_GONE
+        try:
+            try:
+                body, rows = await self._answer(route.codec, head, receive)
+                reply = Reply(200, JSON, body)
+            except ProblemError as problem:
+                reply = self._problem(problem, head, route.codec)
+            except ClientGoneError:
+                return
+            except Exception:
+                log.exception("request %s failed", head.request_id)
+                failure = ProblemError("server-failed", "The server's log has the error, by this request's id.")
+                reply = self._problem(failure, head, route.codec)
+            status = reply.status
+            await request.reply_with(reply, head, send, self._further)
+        finally:
+            self.metrics.in_flight.dec()
+            self._record(route.label, status, time.perf_counter() - started, rows, head)
+
+    async def _answer(self, codec: Codec, head: Head, receive: Receive) -> tuple[bytes, int]:
+        """The body of the answer, and how many rows it predicts."""
+        if head.method != "POST":
+            raise ProblemError("method-not-allowed", "Expected POST.", headers=[(b"allow", b"POST")])
+        if self._settings.api_key is not None:
+            _check_key(head, self._settings.api_key)
+        media_type = request.media_type_of(head, codec.media_types)
+        body = await request.body_of(head, receive, self._settings.max_body_bytes)
+        if len(body) <= self._predictor.inline_bytes:
+            return self._work(codec, body, media_type, head.request_id)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._worker, self._work, codec, body, media_type, head.request_id)
+
+    def _work(self, codec: Codec, body: bytes, media_type: str, request_id: str) -> tuple[bytes, int]:
+        question = codec.decode(body, media_type)
+        rows = len(question.matrix)
+        if rows > self._settings.max_rows:
+            detail = f"Expected at most {self._settings.max_rows} rows, found {rows}: send them in several requests."
+            raise ProblemError("too-large", detail)
+        return codec.encode(question, self._predictor.outputs(question.matrix), request_id), rows
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        head = request.head_of(scope)
+        path = head.path
+        fixed = self._fixed.get(path)
+        probe = self._probes.get(path)
+        if fixed is None and probe is None and not path.startswith("/v2/"):
+            status = await self._by_admin(head, scope, receive, send)
+            self._record("other", status, time.perf_counter() - started, 0, head)
+            return
+        if head.method not in ("GET", "HEAD"):
+            allowed = ProblemError("method-not-allowed", "Expected GET.", headers=[(b"allow", b"GET, HEAD")])
+            reply = self._problem(allowed, head, None)
+        elif fixed is not None:
+            reply = fixed
+        elif probe is not None:
+            reply = probe()
+        else:
+            signature = self._predictor.signature
+            detail = f'This server has the model "{signature.name}" in version "{signature.version}".'
+            reply = self._problem(ProblemError("not-found", detail), head, self._predicting[f"{self._v2}/infer"].codec)
+        await request.reply_with(reply, head, send, self._further)
+        label = path if fixed is not None or probe is not None else "other"
+        self._record(label, reply.status, time.perf_counter() - started, 0, head)
+
+    async def _by_admin(self, head: Head, scope: Scope, receive: Receive, send: Send) -> int:
+        """Let FastAPI answer, with this server's own headers; return the status."""
+        if self._admin is None:
+            self._admin = asyncio.ensure_future(asyncio.to_thread(self._make_admin))
+        admin = await asyncio.shield(self._admin)
+        status = 500
+        scope.setdefault("state", {})["request_id"] = head.request_id
+
+        async def send_with_headers(message: request.Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                further = [(b"x-request-id", head.request_id.encode()), *self._further]
+                message = {**message, "headers": [*message.get("headers", ()), *further]}
+            await send(message)
+
+        try:
+            await admin(scope, receive, send_with_headers)
+        except Exception:  # FastAPI has answered with a problem and raises again, for the server to log
+            log.exception("request %s failed", head.request_id)
+        return status
+
+    def _problem(self, problem: ProblemError, head: Head, codec: Codec | None) -> Reply:
+        if problem.status >= 500 and problem.__cause__ is not None:
+            log.error("request %s: %s", head.request_id, problem.detail, exc_info=problem.__cause__)
+        members = problems.members_of(problem, head.request_id)
+        body = problems.encode(codec.problem_members(members) if codec is not None else members)
+        return Reply(problem.status, problems.MEDIA_TYPE, body, problem.headers)
+
+    def _record(self, route: str, status: int, seconds: float, rows: int, head: Head) -> None:
+        self.metrics.answered(route, status, seconds, rows)
+        if self._settings.is_access_logged:
+            line = {
+                "time": time.time(),
+                "method": head.method,
+                "path": head.path,
+                "status": status,
+                "seconds": round(seconds, 6),
+                "rows": rows,
+                "request_id": head.request_id,
+                "traceparent": head.traceparent.decode("latin-1"),
+            }
+            access_log.info(msgspec.json.encode(line).decode())
+
+    def _predicting_routes(self) -> dict[str, _Route]:
+        signature = self._predictor.signature
+        infer = _Route("/v2/infer", InferenceCodec(signature))
+        return {
+            "/predict": _Route("/predict", PredictCodec(signature)),
+            "/invocations": _Route("/invocations", InvocationsCodec(signature)),
+            f"{self._v2}/infer": infer,
+            f"{self._v2}/versions/{signature.version}/infer": infer,
+        }
+
+    def _fixed_replies(self) -> dict[str, Reply]:
+        signature = self._predictor.signature
+        model = {
+            "name": signature.name,
+            "versions": [signature.version],
+            "platform": "onnx_onnxv1",
+            "inputs": inference_codec.input_tensors(signature),
+            "outputs": inference_codec.output_tensors(signature),
+        }
+        return {
+            "/livez": Reply(200, JSON, b'{"live":true}'),
+            "/v2/health/live": Reply(200, JSON, b'{"live":true}'),
+            "/v2": _json({"name": "winnow", "version": __version__, "extensions": []}),
+            self._v2: _json(model),
+            f"{self._v2}/versions/{signature.version}": _json(model),
+        }
+
+    def _readyz(self) -> Reply:
+        return Reply(503, JSON, b'{"ready":false}') if self._is_draining else Reply(200, JSON, b'{"ready":true}')
+
+    def _v2_ready(self, member: str, name: str | None = None) -> Reply:
+        named = {"name": name} if name is not None else {}
+        return _json({**named, member: not self._is_draining}, 503 if self._is_draining else 200)
+
+
+def _json(content: object, status: int = 200) -> Reply:
+    return Reply(status, JSON, msgspec.json.encode(content))
+
+
+def _check_key(head: Head, expected: bytes) -> None:
+    scheme, _, token = head.authorization.partition(b" ")
+    given = token.strip() if scheme.lower() == b"bearer" else head.api_key
+    if not hmac.compare_digest(given, expected):
+        detail = 'Expected the header "authorization: Bearer KEY" (or "x-api-key: KEY") with this server\'s key.'
+        raise ProblemError("key-required", detail, headers=[(b"www-authenticate", b"Bearer")])

@@ -1,0 +1,121 @@
+"""The page at `/docs`: what the model takes and gives, a form to try it, and a curl for every protocol.
+
+Rendered here and not by Swagger UI: that is a megabyte of script for a page that shows types, and this one shows the
+model's own columns, classes and a row that works. It loads nothing from elsewhere.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from string import Template
+
+import msgspec
+
+from winnow.bundle.manifest import Manifest
+from winnow.serving import problems
+from winnow.serving.examples import Example
+from winnow.serving.signature import Signature
+
+MOST_FIELDS = 64
+"""Models with more columns, and tensors, are tried as JSON instead of field by field."""
+
+OPERATIONS = (
+    ("/livez", "the process is alive"),
+    ("/readyz", "it should be sent requests; 503 while it stops"),
+    ("/metrics", "Prometheus metrics"),
+    ("/model", "the model's card as JSON: signature, metrics, origin"),
+    ("/openapi.json", "this page for programs"),
+    ("/v2", "Open Inference Protocol: server and model metadata, health"),
+)
+
+
+def render(
+    manifest: Manifest, signature: Signature, examples: Sequence[Example], url: str, *, needs_key: bool
+) -> bytes:
+    """The page as UTF-8 HTML, with commands for the server at `url`."""
+    template = Template(resources.files("winnow.serving").joinpath("assets", "docs.html").read_text(encoding="utf-8"))
+    first = msgspec.json.decode(examples[0].body)["rows"][0]
+    page = template.substitute(
+        name=html.escape(signature.name),
+        version=html.escape(signature.version),
+        digest=html.escape(signature.digest[:12]),
+        sentence=_sentence(manifest, signature),
+        origin=_definitions(_origin(manifest)),
+        metrics=_table(
+            ("metric", "value"), [(name, f"{value:.4g}") for name, value in sorted(manifest.metrics.items())]
+        ),
+        form=_form(signature, first),
+        key=_KEY_FIELD if needs_key else "",
+        protocols="".join(_protocol(example, url, needs_key=needs_key) for example in examples),
+        operations=_table(("address", "answers"), OPERATIONS),
+        problems="".join(_problem(kind, *of_kind) for kind, of_kind in problems.TITLES.items()),
+        facts=_script_json({"columns": signature.columns, "classes": signature.classes, "url": url, "key": needs_key}),
+    )
+    return page.encode()
+
+
+_KEY_FIELD = '<label class="key">API key <input id="key" type="password" autocomplete="off"></label>'
+
+
+def _sentence(manifest: Manifest, signature: Signature) -> str:
+    shape = " × ".join(str(size) for size in signature.input_shape)
+    takes = f"{len(signature.columns)} columns" if signature.columns is not None else f"tensors of {shape}"
+    if signature.classes is not None:
+        gives = f"{len(signature.classes)} classes of {manifest.target_names[0]}"
+    else:
+        gives = "values of " + ", ".join(signature.targets)
+    return html.escape(f"Takes {takes}, gives {gives}. Each value is a number; null is a missing one.")
+
+
+def _origin(manifest: Manifest) -> list[tuple[str, str]]:
+    return [
+        ("study", manifest.study),
+        ("trial", str(manifest.trial)),
+        ("data", f"{manifest.data_name}, sha256 {manifest.data_sha256[:12]}"),
+        ("commit", manifest.git_commit[:12] or "unknown"),
+        ("created", manifest.created_at),
+    ]
+
+
+def _form(signature: Signature, example: object) -> str:
+    if signature.columns is None or len(signature.columns) > MOST_FIELDS or not isinstance(example, dict):
+        text = html.escape(msgspec.json.format(msgspec.json.encode({"rows": [example]}), indent=0).decode())
+        return f'<textarea id="body" spellcheck="false" rows="6">{text}</textarea>'
+    fields = []
+    for name in signature.columns:
+        value = example[name]
+        shown = "" if value is None else html.escape(f"{value:g}" if len(f"{value}") > 12 else f"{value}")
+        label = html.escape(name)
+        fields.append(
+            f'<label><span>{label}</span><input data-column="{label}" inputmode="decimal" value="{shown}"></label>'
+        )
+    return '<div class="fields">' + "".join(fields) + "</div>"
+
+
+def _protocol(example: Example, url: str, *, needs_key: bool) -> str:
+    command = html.escape(example.curl(url, needs_key=needs_key))
+    title, path = html.escape(example.title), html.escape(example.path)
+    head = f"<summary>{title} <code>POST {path}</code></summary>"
+    return f'<details>{head}<div class="code"><button class="copy">Copy</button><pre>{command}</pre></div></details>'
+
+
+def _problem(kind: str, status: int, title: str) -> str:
+    return f'<tr id="{kind}"><td>{status}</td><td><code>{kind}</code></td><td>{html.escape(title)}</td></tr>'
+
+
+def _definitions(pairs: Iterable[tuple[str, str]]) -> str:
+    return "".join(f"<dt>{html.escape(term)}</dt><dd>{html.escape(value)}</dd>" for term, value in pairs)
+
+
+def _table(head: tuple[str, str], lines: Iterable[tuple[str, str]]) -> str:
+    body = "".join(
+        f"<tr><td><code>{html.escape(left)}</code></td><td>{html.escape(right)}</td></tr>" for left, right in lines
+    )
+    return f"<table><thead><tr><th>{head[0]}</th><th>{head[1]}</th></tr></thead><tbody>{body}</tbody></table>"
+
+
+def _script_json(content: object) -> str:
+    """JSON that cannot end the script element it stands in."""
+    return msgspec.json.encode(content).decode().replace("<", "\\u003c")

@@ -1,0 +1,178 @@
+"""`POST /v2/models/NAME/infer`: the Open Inference Protocol's REST form (KServe's "V2").
+
+A request has either the one tensor `input` of shape [rows, …], or, for tabular models, one tensor per column of shape
+[rows] or [rows, 1]. `data` may be flat or nested; null is a missing value. Classification answers `output` (FP32, the
+probabilities) and `prediction` (BYTES, the class names); regression answers `output` (FP32, the values). `outputs` asks
+for some of them by name. `parameters` are taken and ignored. The binary tensor extension is left out.
+
+Source: https://github.com/kserve/open-inference-protocol, specification/protocol/inference_rest.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from winnow.serving import codec, problems, rows
+from winnow.serving.codec import Question
+from winnow.serving.problems import ProblemError
+from winnow.serving.rows import Matrix
+from winnow.serving.signature import Signature
+
+INPUT, OUTPUT, PREDICTION = "input", "output", "prediction"
+FLOATS = ("FP16", "FP32", "FP64")
+INTEGERS = ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
+DATATYPES = (*FLOATS, *INTEGERS, "BOOL")
+
+
+class InputTensor(msgspec.Struct, frozen=True, gc=False):
+    """One tensor of a request; `data` is decoded when its datatype and shape are known."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    data: msgspec.Raw
+    parameters: dict[str, Any] | None = None
+
+
+class RequestedOutput(msgspec.Struct, frozen=True, gc=False):
+    """An output asked for by name."""
+
+    name: str
+    parameters: dict[str, Any] | None = None
+
+
+class InferenceBody(msgspec.Struct, frozen=True, gc=False):
+    """The request's body."""
+
+    inputs: list[InputTensor]
+    id: str | None = None
+    outputs: list[RequestedOutput] | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class InferenceCodec:
+    """`Codec` for `/v2/…/infer`."""
+
+    media_types = (codec.JSON,)
+
+    def __init__(self, signature: Signature) -> None:
+        self._signature = signature
+        self._outputs = tuple(each["name"] for each in output_tensors(signature))
+        self._body = msgspec.json.Decoder(InferenceBody)
+        self._numbers = msgspec.json.Decoder(list[float | None])
+        self._encode = msgspec.json.Encoder().encode
+
+    def decode(self, body: bytes, media_type: str) -> Question:
+        """See `Codec.decode`."""
+        content = self._content(body)
+        wanted = tuple(each.name for each in content.outputs) if content.outputs else None
+        for name in wanted or ():
+            if name not in self._outputs:
+                known = " and ".join(f'"{each}"' for each in self._outputs)
+                found = problems.shorten(name)
+                raise ProblemError("wrong-form", f"outputs: expected {known}, found {found}.")
+        return Question(self._matrix(content.inputs), content.id, wanted)
+
+    def encode(self, question: Question, outputs: Matrix, request_id: str) -> bytes:
+        """See `Codec.encode`."""
+        signature = self._signature
+        tensors: list[dict[str, Any]] = []
+        wanted = question.wanted or self._outputs
+        if OUTPUT in wanted:
+            data = outputs.ravel().tolist()
+            tensors.append({"name": OUTPUT, "datatype": "FP32", "shape": list(outputs.shape), "data": data})
+        if PREDICTION in wanted and signature.classes is not None:
+            names = codec.labels(outputs, signature.classes)
+            tensors.append({"name": PREDICTION, "datatype": "BYTES", "shape": [len(names)], "data": names})
+        answer = {
+            "model_name": signature.name,
+            "model_version": signature.version,
+            "id": question.identifier or request_id,
+            "outputs": tensors,
+        }
+        return self._encode(answer)
+
+    def problem_members(self, members: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Adds `error`, the protocol's own error message."""
+        return {**members, "error": members["detail"]}
+
+    def _content(self, body: bytes) -> InferenceBody:
+        try:
+            return self._body.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass
+        content = rows.json_of(body)  # JSON with bare NaN, or a problem
+        try:
+            return self._body.decode(msgspec.json.encode(content))
+        except msgspec.ValidationError as error:
+            raise ProblemError("wrong-form", f"Expected an inference request: {error}.") from None
+
+    def _matrix(self, tensors: list[InputTensor]) -> Matrix:
+        names = [tensor.name for tensor in tensors]
+        columns = self._signature.columns
+        if names == [INPUT]:
+            shape = (None, *self._signature.input_shape)
+            _check(tensors[0], shape)
+            return self._values(tensors[0], tuple(tensors[0].shape), None)
+        if columns is None:
+            found = ", ".join(problems.shorten(name) for name in names[:5]) or "none"
+            raise ProblemError("wrong-form", f'inputs: expected the one tensor "{INPUT}", found {found}.')
+        rows.check_names(names, columns, "inputs", None, ignore_extra=False)
+        by_name = {tensor.name: tensor for tensor in tensors}
+        count = tensors[0].shape[0] if tensors[0].shape else 0
+        parts = []
+        for name in columns:
+            tensor = by_name[name]
+            _check(tensor, (count, 1) if len(tensor.shape) > 1 else (count,))
+            parts.append(self._values(tensor, (count,), name))
+        return np.stack(parts, axis=1)
+
+    def _values(self, tensor: InputTensor, shape: tuple[int, ...], column: str | None) -> Matrix:
+        """A tensor's data as float32 of `shape`."""
+        where = f"inputs {problems.shorten(tensor.name)}"
+        if tensor.datatype in FLOATS and column is None:
+            try:
+                numbers = self._numbers.decode(tensor.data)
+            except (msgspec.DecodeError, RecursionError):
+                numbers = []
+            if len(numbers) == shape[0] * self._signature.row_values:
+                return rows.finite(np.array(numbers, dtype=np.float64), self._signature, where)
+        values = rows.json_of(bytes(tensor.data))
+        return rows.from_flat(values, shape, self._signature, where, column, kind=_number_kind(tensor.datatype))
+
+
+def input_tensors(signature: Signature) -> list[dict[str, Any]]:
+    """The protocol's metadata of the input."""
+    return [{"name": INPUT, "datatype": "FP32", "shape": [-1, *signature.input_shape]}]
+
+
+def output_tensors(signature: Signature) -> list[dict[str, Any]]:
+    """The protocol's metadata of the outputs."""
+    tensors: list[dict[str, Any]] = [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, signature.outputs]}]
+    if signature.classes is not None:
+        tensors.append({"name": PREDICTION, "datatype": "BYTES", "shape": [-1]})
+    return tensors
+
+
+def _check(tensor: InputTensor, shape: tuple[int | None, ...]) -> None:
+    """Refuse a tensor of another datatype or shape; None in `shape` stands for any number of rows."""
+    where = f"inputs {problems.shorten(tensor.name)}"
+    if tensor.datatype not in DATATYPES:
+        raise ProblemError("wrong-form", f"{where}: expected a datatype of {', '.join(DATATYPES)}.")
+    fits = len(tensor.shape) == len(shape) and all(
+        found == expected or (expected is None and found > 0)
+        for found, expected in zip(tensor.shape, shape, strict=True)
+    )
+    if not fits or not all(tensor.shape):
+        sizes = ", ".join("rows" if size is None else str(size) for size in shape)
+        raise problems.invalid(
+            [problems.Finding(f"{where}: expected shape [{sizes}] and at least one row, found {tensor.shape}")]
+        )
+
+
+def _number_kind(datatype: str) -> rows.NumberKind:
+    return "boolean" if datatype == "BOOL" else "integer" if datatype in INTEGERS else "real"

@@ -1,0 +1,76 @@
+"""`POST /predict`: winnow's own JSON.
+
+    {"rows": [{"mean radius": 17.99, "mean texture": null, …}, …]}     by column name
+    {"rows": [[17.99, null, …], …]}                                    in the order of the columns, or tensors
+
+    {"predictions": ["malignant"], "probabilities": [{"malignant": 0.98, "benign": 0.02}],
+     "model": {"name": …, "version": …, "digest": …}, "request_id": …}
+
+Regression answers `values` (by target name) where classification answers `probabilities`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from winnow.serving import codec, problems, rows
+from winnow.serving.codec import Question, RowReader
+from winnow.serving.problems import ProblemError
+from winnow.serving.rows import Matrix
+from winnow.serving.signature import Signature
+
+
+class PredictCodec:
+    """`Codec` for `/predict`."""
+
+    media_types = (codec.JSON,)
+
+    def __init__(self, signature: Signature) -> None:
+        self._signature = signature
+        self._reader = RowReader(signature, ignore_extra=False)
+        items = list[self._reader.type]  # type: ignore[name-defined]
+        body = msgspec.defstruct("PredictBody", [("rows", items)], forbid_unknown_fields=True)
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(body)
+        self._encode = msgspec.json.Encoder().encode
+        self._model = {"name": signature.name, "version": signature.version, "digest": signature.digest}
+
+    def decode(self, body: bytes, media_type: str) -> Question:
+        """See `Codec.decode`."""
+        try:
+            items = self._decoder.decode(body).rows
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            matrix = None
+        else:
+            matrix = self._reader.matrix(items, "rows")
+        return Question(self._read(body) if matrix is None else matrix)
+
+    def encode(self, question: Question, outputs: Matrix, request_id: str) -> bytes:
+        """See `Codec.encode`."""
+        signature = self._signature
+        named, names = ("probabilities", signature.classes) if signature.classes else ("values", signature.targets)
+        answer = {
+            "predictions": codec.predictions(outputs, signature),
+            named: codec.by_name(outputs, names),
+            "model": self._model,
+            "request_id": request_id,
+        }
+        return self._encode(answer)
+
+    def problem_members(self, members: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See `Codec.problem_members`."""
+        return members
+
+    def _read(self, body: bytes) -> Matrix:
+        content = rows.json_of(body)
+        if not isinstance(content, dict):
+            found = problems.kind_of(content)
+            raise ProblemError("wrong-form", f'Expected an object {{"rows": […]}}, found {found}.')
+        if "rows" not in content:
+            raise ProblemError("wrong-form", 'Expected the key "rows" with an array of rows.')
+        for key in content:
+            if key != "rows":
+                raise ProblemError("wrong-form", f'Expected the key "rows" alone, found {problems.shorten(key)} too.')
+        return rows.from_rows(content["rows"], self._signature, "rows")

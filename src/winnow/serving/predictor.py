@@ -1,0 +1,135 @@
+"""Runs the exported model: one ONNX Runtime session on one thread.
+
+One intra-op thread that never spins, since a server scales by replicas: threads sized to the host's cores inside a
+container's share of them, or spinning between requests, cost more than they gain at these sizes.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from winnow.bundle import manifest as bundle
+from winnow.serving import rows
+from winnow.serving.problems import ProblemError
+from winnow.serving.rows import Matrix
+from winnow.serving.signature import Signature, signature_of
+
+INPUT, OUTPUT = "input", "output"
+RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-4, 1e-5
+"""How far the answers to the reference rows may lie from those at export: other CPUs round differently."""
+
+
+class WrongModelError(Exception):
+    """The bundle cannot be served: it is damaged, or does not answer as it did when it was exported."""
+
+
+class Predictor:
+    """A loaded model that has reproduced its reference rows.
+
+    Args:
+        directory: the bundle.
+        version: under which it is served; None for the digest's first twelve digits.
+
+    Raises:
+        WrongModelError: the bundle is incomplete, damaged, or gives other answers than at export.
+    """
+
+    def __init__(self, directory: Path, version: str | None = None) -> None:
+        try:
+            self.manifest = bundle.read_manifest(directory)
+            self.signature: Signature = signature_of(self.manifest, version)
+        except (OSError, ValueError) as error:  # msgspec's ValidationError is a ValueError
+            raise WrongModelError(f"{directory}: {error}") from error
+        self.example = (directory / bundle.EXAMPLE).read_bytes()
+        self._session = _session(directory / bundle.ONNX)
+        with np.load(directory / bundle.REFERENCE, allow_pickle=False) as reference:
+            inputs, expected = reference["inputs"], reference["outputs"]
+        self._check_reference(inputs.astype(np.float32, copy=False), expected)
+        self.inline_bytes = inline_limit(*self._timings(inputs), self.signature.row_values)
+
+    def outputs(self, matrix: Matrix) -> Matrix:
+        """Outputs of shape [rows, outputs] for rows of shape [rows, *input_shape].
+
+        Raises:
+            ProblemError: `no-answer` where rows with missing values have no finite output; `model-failed` where others
+                have none, or the model raises.
+        """
+        try:
+            found: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: matrix})[0]
+        except Exception as error:
+            raise ProblemError("model-failed", "The model raised an error; the server's log has it.") from error
+        found = found.reshape(len(matrix), -1)
+        if not np.isfinite(found).all():
+            self._refuse_unanswered(matrix, found)
+        return found
+
+    def _refuse_unanswered(self, matrix: Matrix, found: Matrix) -> None:
+        unanswered = ~np.isfinite(found).all(axis=1)
+        incomplete = np.isnan(matrix).reshape(len(matrix), -1).any(axis=1)
+        if (unanswered & ~incomplete).any():
+            raise ProblemError("model-failed", "The model's output for complete rows is not a finite number.")
+        findings = rows.missing_by_row(matrix, np.flatnonzero(unanswered).tolist(), self.signature)
+        raise ProblemError("no-answer", findings[0].detail, findings)
+
+    def _check_reference(self, inputs: Matrix, expected: Matrix) -> None:
+        try:
+            found = self.outputs(inputs)
+        except ProblemError as error:
+            raise WrongModelError(f"the reference rows have no answer: {error.detail}") from error
+        expected = expected.reshape(len(inputs), -1)
+        if found.shape != (len(inputs), self.signature.outputs) or expected.shape != found.shape:
+            shapes = f"{list(found.shape)} from the model, {list(expected.shape)} at export"
+            raise WrongModelError(
+                f"expected {self.signature.outputs} outputs for each of {len(inputs)} reference rows, found {shapes}"
+            )
+        if not np.allclose(found, expected, rtol=RELATIVE_TOLERANCE, atol=ABSOLUTE_TOLERANCE):
+            worst = float(np.abs(found - expected).max())
+            raise WrongModelError(f"the reference rows are answered differently than at export: up to {worst:.3g} off")
+
+    def _timings(self, inputs: Matrix) -> tuple[float, float, int]:
+        """Seconds for one row, seconds for all reference rows, and how many those are; the best of three each."""
+        one, all_rows = inputs[:1], inputs
+        return min(self._seconds(one) for _ in range(3)), min(self._seconds(all_rows) for _ in range(3)), len(inputs)
+
+    def _seconds(self, matrix: Matrix) -> float:
+        started = time.perf_counter()
+        self._session.run([OUTPUT], {INPUT: matrix})
+        return time.perf_counter() - started
+
+
+def inline_limit(
+    one_row_s: float, many_rows_s: float, many: int, row_values: int, *, budget_s: float = 0.002, largest: int = 65_536
+) -> int:
+    """The largest body, in bytes, that is answered on the event loop's own thread.
+
+    A hop to another thread and back costs more than a small model does, while a long run on the loop keeps health
+    checks waiting. So a body stays on the loop if the model needs at most `budget_s` for as many rows as it can hold
+    (a number and its comma take two bytes) and decoding it is short (`largest`).
+    """
+    if one_row_s > budget_s:
+        return 0
+    row_s = max((many_rows_s - one_row_s) / (many - 1), 1e-9) if many > 1 else one_row_s
+    return min(int((budget_s - one_row_s) / row_s + 1) * 2 * row_values, largest)
+
+
+def _session(path: Path) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise WrongModelError(f"{path}: ONNX Runtime cannot load it: {error}") from error
+    names = [each.name for each in session.get_inputs()], [each.name for each in session.get_outputs()]
+    if INPUT not in names[0] or OUTPUT not in names[1]:
+        raise WrongModelError(f'{path}: expected an input "{INPUT}" and an output "{OUTPUT}", found {names}')
+    return session

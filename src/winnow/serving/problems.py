@@ -1,0 +1,147 @@
+"""Errors as callers see them: RFC 9457 problem details that say where and what, never which value.
+
+A value that was sent may be personal, and an error travels further than an answer does (logs, tickets, screenshots).
+So findings name rows, columns and kinds ("a string"), and nothing else of what was sent; column names that the model
+does not know are shortened, since a value may stand where a name should.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+MEDIA_TYPE = b"application/problem+json"
+LONGEST_NAME = 60
+MOST_FINDINGS = 20
+
+TITLES: Mapping[str, tuple[int, str]] = {
+    "malformed-body": (400, "The body cannot be read"),
+    "wrong-form": (400, "The body has another form than this route takes"),
+    "key-required": (401, "An API key is required"),
+    "not-found": (404, "Nothing is here"),
+    "method-not-allowed": (405, "This route takes other methods"),
+    "too-large": (413, "The request is too large"),
+    "unsupported-media-type": (415, "The content type is not one that this route takes"),
+    "invalid-input": (422, "The rows do not fit the model"),
+    "no-answer": (422, "The model gives no answer for these rows"),
+    "model-failed": (500, "The model failed"),
+    "server-failed": (500, "The server failed"),
+}
+"""Every kind of problem with its status and title; the documentation page lists them."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault in the input.
+
+    Attributes:
+        detail: a sentence without values.
+        row: 0-based, where one row is at fault.
+        column: a column's name, or the index inside the row's tensor, where one is at fault.
+    """
+
+    detail: str
+    row: int | None = None
+    column: str | tuple[int, ...] | None = None
+
+
+class ProblemError(Exception):
+    """A request that is answered with a problem.
+
+    Args:
+        kind: a key of `TITLES`.
+        detail: what is wrong in this request, and what would be right.
+        findings: the single faults, where there are several or they have a place.
+        headers: further response headers (`allow`, `retry-after`).
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        detail: str,
+        findings: Sequence[Finding] = (),
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.status, self.title = TITLES[kind]
+        self.detail = detail
+        self.findings = tuple(findings)
+        self.headers = tuple(headers)
+
+
+def members_of(problem: ProblemError, request_id: str) -> dict[str, Any]:
+    """The problem as JSON members; the first finding's place stands at the top as well."""
+    members: dict[str, Any] = {
+        "type": f"/docs#{problem.kind}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "request_id": request_id,
+    }
+    if problem.findings:
+        members |= _place_of(problem.findings[0])
+        members["errors"] = [{"detail": each.detail, **_place_of(each)} for each in problem.findings[:MOST_FINDINGS]]
+    return members
+
+
+def encode(members: Mapping[str, Any]) -> bytes:
+    """A problem's members as JSON."""
+    return msgspec.json.encode(members)
+
+
+def status_kind(status: int) -> str:
+    """The kind that stands for a bare HTTP status raised by a web framework."""
+    for kind, (known, _) in TITLES.items():
+        if known == status:
+            return kind
+    return "server-failed" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "wrong-form"
+
+
+def invalid(findings: Sequence[Finding]) -> ProblemError:
+    """The problem for rows that do not fit; its detail is the first finding and the number of the others."""
+    more = len(findings) - 1
+    rest = f" ({more} more below)" if 0 < more < MOST_FINDINGS else " (more below)" if more > 0 else ""
+    return ProblemError("invalid-input", findings[0].detail + rest, findings)
+
+
+def shorten(name: str) -> str:
+    """A name that the model does not know, fit to be shown: quoted, printable and at most 60 characters long."""
+    shown = "".join(letter if letter.isprintable() else "?" for letter in name[: LONGEST_NAME + 1])
+    return f'"{shown[:LONGEST_NAME]}…"' if len(shown) > LONGEST_NAME else f'"{shown}"'
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`, did you mean "…"?` where a known name is close, else an empty string."""
+    lowered = {each.lower(): each for each in known}
+    found = difflib.get_close_matches(name[:LONGEST_NAME].lower(), lowered, n=1, cutoff=0.6)
+    return f', did you mean "{lowered[found[0]]}"?' if found else ""
+
+
+def kind_of(value: object) -> str:
+    """What a JSON value is, without saying which: "a string", "an array"."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, (int, float)):
+        return "a number"
+    if isinstance(value, str):
+        return "a string"
+    if isinstance(value, list):
+        return f"an array of {len(value)}"
+    return "an object"
+
+
+def _place_of(finding: Finding) -> dict[str, Any]:
+    place: dict[str, Any] = {}
+    if finding.row is not None:
+        place["row"] = finding.row
+    if finding.column is not None:
+        place["column"] = finding.column
+    return place

@@ -1,0 +1,143 @@
+"""The parts of an ASGI request and response that the hot path needs, read and written once, by hand."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, NamedTuple
+
+from winnow.serving.problems import ProblemError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+DISCARD_FACTOR = 4
+"""Bodies up to so many times the limit are read and thrown away, since a client reads no answer while it sends."""
+
+_GOOD_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+_own_prefix = os.urandom(6).hex()
+_own_numbers = itertools.count()
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection before its request was whole."""
+
+
+class Reply(NamedTuple):
+    """A whole response. `headers` do not include the content's length."""
+
+    status: int
+    media_type: bytes
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class Head(NamedTuple):
+    """The request's head: what of it matters here. Header values as sent, empty where absent."""
+
+    method: str
+    path: str
+    content_type: bytes
+    content_encoding: bytes
+    content_length: int | None
+    authorization: bytes
+    api_key: bytes
+    traceparent: bytes
+    request_id: str
+
+
+def head_of(scope: Scope) -> Head:
+    """Read the head; a request without a usable X-Request-ID gets one."""
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    get = headers.get
+    length = get(b"content-length", b"")
+    given = get(b"x-request-id", b"")
+    is_good = _GOOD_ID.fullmatch(given) is not None
+    return Head(
+        method=scope["method"],
+        path=scope["path"],
+        content_type=get(b"content-type", b""),
+        content_encoding=get(b"content-encoding", b""),
+        content_length=int(length) if length.isdigit() else None,
+        authorization=get(b"authorization", b""),
+        api_key=get(b"x-api-key", b""),
+        traceparent=get(b"traceparent", b""),
+        request_id=given.decode() if is_good else f"{_own_prefix}-{next(_own_numbers):x}",
+    )
+
+
+def media_type_of(head: Head, allowed: tuple[str, ...]) -> str:
+    """The body's media type; a request that names none is taken as the first allowed one.
+
+    Raises:
+        ProblemError: it is none of them, not in UTF-8, or compressed.
+    """
+    if head.content_encoding not in (b"", b"identity"):
+        raise ProblemError("unsupported-media-type", "Expected a body without content encoding: send it uncompressed.")
+    if not head.content_type:
+        return allowed[0]
+    name, *parameters = head.content_type.decode("latin-1").lower().split(";")
+    for parameter in parameters:
+        key, _, value = parameter.strip().partition("=")
+        if key == "charset" and value.strip('"') not in ("utf-8", "utf8", "us-ascii"):
+            raise ProblemError("unsupported-media-type", "Expected a body in UTF-8.")
+    if name.strip() not in allowed:
+        types = " or ".join(f'"content-type: {each}"' for each in allowed)
+        raise ProblemError("unsupported-media-type", f"Expected the header {types}.", headers=[_accepts(allowed)])
+    return name.strip()
+
+
+async def body_of(head: Head, receive: Receive, largest: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        ProblemError: it is larger than `largest` bytes.
+        ClientGoneError: it never became whole.
+    """
+    declared = head.content_length or 0
+    if declared > largest * DISCARD_FACTOR:
+        raise _too_large(largest)
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        piece = message.get("body", b"")
+        size += len(piece)
+        if size <= largest:
+            pieces.append(piece)
+        elif size > largest * DISCARD_FACTOR:
+            raise _too_large(largest)
+        if not message.get("more_body", False):
+            break
+    if size > largest:
+        raise _too_large(largest)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+async def reply_with(reply: Reply, head: Head, send: Send, further: tuple[tuple[bytes, bytes], ...]) -> None:
+    """Send a whole response, with the request's id and further headers."""
+    headers = [
+        (b"content-type", reply.media_type),
+        (b"content-length", b"%d" % len(reply.body)),
+        (b"x-request-id", head.request_id.encode()),
+        *reply.headers,
+        *further,
+    ]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if head.method == "HEAD" else reply.body})
+
+
+def _too_large(largest: int) -> ProblemError:
+    detail = f"Expected a body of at most {largest} bytes: send the rows in several requests."
+    return ProblemError("too-large", detail, headers=[(b"connection", b"close")])
+
+
+def _accepts(allowed: tuple[str, ...]) -> tuple[bytes, bytes]:
+    return (b"accept-post", ", ".join(allowed).encode())

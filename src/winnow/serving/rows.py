@@ -1,0 +1,361 @@
+"""Rows of JSON or CSV values as one float32 array, with exact errors.
+
+The codecs decode valid bodies straight into typed values; whatever that refuses comes here as plain Python values, is
+read patiently, and either is right after all (JSON with a bare `NaN`, columns nobody needs) or ends as a problem that
+names rows and columns. So this module defines what is valid, and the fast way only gets there sooner.
+
+A missing value is `null` in JSON and an empty field in CSV; inside the array it is NaN, for the model to impute.
+Infinite numbers, and those beyond float32, are refused.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NoReturn
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from winnow.serving import problems
+from winnow.serving.problems import Finding, ProblemError
+from winnow.serving.signature import Signature
+
+Matrix = NDArray[np.float32]
+"""float32 of shape [rows, *input_shape]; NaN where a value is missing."""
+
+NumberKind = Literal["real", "integer", "boolean"]
+MOST_GAPS = 5
+BEYOND = 2.0**128 - 2.0**103
+"""The smallest number that float32 rounds to infinity."""
+MISSING_TEXT = frozenset(
+    (
+        *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A"),
+        *("NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+    )
+)
+"""What pandas reads as missing, and so MLflow in CSV."""
+
+
+class _Findings:
+    """Gathers faults of values and stops the reading when there are enough to show."""
+
+    def __init__(self) -> None:
+        self.found: list[Finding] = []
+
+    def add(self, detail: str, row: int | None, column: str | tuple[int, ...] | None) -> None:
+        self.found.append(Finding(detail, row, column))
+        if len(self.found) >= problems.MOST_FINDINGS:
+            raise problems.invalid(self.found)
+
+    def stop_if_any(self) -> None:
+        if self.found:
+            raise problems.invalid(self.found)
+
+
+def json_of(body: bytes) -> Any:
+    """The body as plain JSON values; bare `NaN` and `Infinity`, which Python's `json` writes, are read too.
+
+    Raises:
+        ProblemError: it is not JSON.
+    """
+    try:
+        return msgspec.json.decode(body)
+    except RecursionError:
+        raise ProblemError("malformed-body", "The JSON is nested too deeply.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise ProblemError("malformed-body", f"Expected JSON; {reason}.") from None
+
+
+def from_rows(
+    rows: object, signature: Signature, where: str, *, ignore_extra: bool = False, may_be_ragged: bool = False
+) -> Matrix:
+    """An array from a list of rows: objects by column name, or arrays in the order of the columns, or tensors.
+
+    Args:
+        where: what the caller calls the list, for errors ("rows").
+        ignore_extra: leave out columns that the model does not know instead of refusing them.
+        may_be_ragged: a column that some object lacks and another has is a missing value instead of a fault.
+
+    Raises:
+        ProblemError: the rows do not fit.
+    """
+    items = _non_empty_list(rows, where)
+    if signature.columns is None:
+        return _tensors(items, signature, where)
+    if may_be_ragged and all(isinstance(item, dict) for item in items):
+        present = {name for item in items for name in item}
+        items = [{**dict.fromkeys(present), **item} for item in items]
+    findings = _Findings()
+    values = [
+        _row_values(item, row, signature.columns, where, ignore_extra, findings) for row, item in enumerate(items)
+    ]
+    findings.stop_if_any()
+    return np.array(values, dtype=np.float32)
+
+
+def from_table(names: Sequence[str] | None, rows: object, signature: Signature, where: str) -> Matrix:
+    """An array from rows of cells under column names in any order; further columns are ignored.
+
+    Without names the cells stand in the order of the model's columns.
+    """
+    if names is None or signature.columns is None:
+        return from_rows(rows, signature, where)
+    check_names(names, signature.columns, where, None, ignore_extra=True)
+    places = [names.index(column) for column in signature.columns]
+    items = _non_empty_list(rows, where)
+    for row, item in enumerate(items):
+        if not isinstance(item, list) or len(item) != len(names):
+            found = problems.kind_of(item)
+            _refuse(f"{where}[{row}]: expected an array of {len(names)}, one value per name, found {found}", row)
+    return from_rows([[item[place] for place in places] for item in items], signature, where)
+
+
+def from_columns(columns: Mapping[str, object], signature: Signature, where: str, *, ignore_extra: bool) -> Matrix:
+    """An array from one list of values per column; single values instead of lists make a single row."""
+    if signature.columns is None:
+        found = "an object of columns"
+        _refuse(f"{where}: expected nested arrays of shape {_batch_shape(signature)}, found {found}", None)
+    check_names(list(columns), signature.columns, where, None, ignore_extra)
+    lists: dict[str, list[object]] = {}
+    for name in signature.columns:
+        value = columns[name]
+        lists[name] = value if isinstance(value, list) else [value]
+    rows = len(lists[signature.columns[0]])
+    for name, column in lists.items():
+        if len(column) != rows:
+            first = signature.columns[0]
+            detail = f'{where}: column "{name}" has {len(column)} values, "{first}" has {rows}; expected as many'
+            raise problems.invalid([Finding(detail, None, name)])
+    if rows == 0:
+        _refuse(f"{where}: expected at least one row, found none", None)
+    findings = _Findings()
+    values = [
+        [_number(lists[name][row], row, name, f"{where}[{row}]", findings) for name in signature.columns]
+        for row in range(rows)
+    ]
+    findings.stop_if_any()
+    return np.array(values, dtype=np.float32)
+
+
+def from_csv(body: bytes, signature: Signature) -> Matrix:
+    """An array from CSV with a header, as `pandas.DataFrame.to_csv` writes it; further columns are ignored."""
+    if signature.columns is None:
+        raise ProblemError(
+            "unsupported-media-type", f"This model takes tensors of shape {_batch_shape(signature)}: send JSON."
+        )
+    try:
+        lines = list(csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True))
+    except UnicodeDecodeError:
+        raise ProblemError("malformed-body", "Expected CSV in UTF-8.") from None
+    except csv.Error as error:
+        raise ProblemError("malformed-body", f"Expected CSV; {error}.") from None
+    lines = [line for line in lines if line]
+    if len(lines) < 2:
+        _refuse("csv: expected a line of column names and at least one row", None)
+    header, *rows = lines
+    check_names(header, signature.columns, "csv", None, ignore_extra=True)
+    places = [(name, header.index(name)) for name in signature.columns]
+    findings = _Findings()
+    values = []
+    for row, cells in enumerate(rows):
+        if len(cells) != len(header):
+            _refuse(f"csv[{row}]: expected {len(header)} fields, found {len(cells)}", row)
+        values.append([_number_in(cells[place], row, name, findings) for name, place in places])
+    findings.stop_if_any()
+    return np.array(values, dtype=np.float32)
+
+
+def from_flat(
+    values: object,
+    shape: tuple[int, ...],
+    signature: Signature,
+    where: str,
+    column: str | None = None,
+    kind: NumberKind = "real",
+) -> Matrix:
+    """An array of `shape` (rows first) from a tensor's values in row-major order, flat or nested.
+
+    With `column` the tensor is that one column of the rows. Only a `boolean` tensor takes true and false, and an
+    `integer` one takes no fractions.
+    """
+    flat: list[object] = []
+    _flatten(values, flat)
+    if len(flat) != math.prod(shape):
+        expected = f"{math.prod(shape)} values for shape {list(shape)}"
+        _refuse(f"{where}: expected {expected}, found {len(flat)}", None, column)
+    row_values = max(math.prod(shape[1:]), 1)
+    findings = _Findings()
+    numbers = []
+    for position, value in enumerate(flat):
+        row, inside = divmod(position, row_values)
+        place = tuple(int(index) for index in np.unravel_index(inside, shape[1:] or (1,)))
+        name = column if column is not None else _column_at(place, signature)
+        if kind == "boolean" and isinstance(value, bool):
+            value = int(value)
+        elif kind == "integer" and isinstance(value, float) and not value.is_integer():
+            findings.add(f"{where}: row {row}: {_shown(name)}: expected a whole number", row, name)
+            continue
+        numbers.append(_number(value, row, name, f"{where}: row {row}", findings))
+    findings.stop_if_any()
+    return np.array(numbers, dtype=np.float32).reshape(shape)
+
+
+def check_names(names: Sequence[str], columns: Sequence[str], place: str, row: int | None, ignore_extra: bool) -> None:
+    """Refuse names that are unknown (unless they may be ignored), missing, or there twice.
+
+    Where a name is missing, the unknown ones are named too: one of them is probably meant.
+    """
+    known, given = set(columns), set(names)
+    unknown = [name for name in names if name not in known]
+    missing = [name for name in columns if name not in given]
+    repeated = [name for name in columns if names.count(name) > 1] if len(given) < len(names) else []
+    found = []
+    if missing or not ignore_extra:
+        found += [
+            Finding(
+                f"{place}: unknown column {problems.shorten(name)}{problems.nearest(name, columns)}",
+                row,
+                name[: problems.LONGEST_NAME],
+            )
+            for name in unknown
+        ]
+    found += [Finding(f'{place}: column "{name}" is missing', row, name) for name in missing]
+    found += [Finding(f'{place}: column "{name}" stands there more than once', row, name) for name in repeated]
+    if found:
+        raise problems.invalid(found)
+
+
+def finite(values: NDArray[np.float64] | Matrix, signature: Signature, where: str) -> Matrix:
+    """Values decoded the fast way as float32 of shape [rows, *input_shape]; infinite ones are refused by place."""
+    with np.errstate(over="ignore"):
+        matrix = values.astype(np.float32, copy=False).reshape(-1, *signature.input_shape)
+    if not np.isinf(matrix).any():
+        return matrix
+    findings = _Findings()
+    for row, *place in np.argwhere(np.isinf(matrix)).tolist():
+        column = _column_at(tuple(place), signature)
+        detail = f"{where}[{row}]: {_shown(column)}: expected a number within float32, found one beyond"
+        findings.add(detail, row, column)
+    raise problems.invalid(findings.found)
+
+
+def missing_by_row(matrix: Matrix, rows: Iterable[int], signature: Signature) -> list[Finding]:
+    """A finding per given row, naming its missing columns: those that a model without an answer could not fill in."""
+    findings = []
+    for row in rows:
+        gaps = np.argwhere(np.isnan(matrix[row]))
+        places = [_column_at(tuple(gap), signature) for gap in gaps.tolist()]
+        names = ", ".join(_shown(place) for place in places[:MOST_GAPS])
+        more = f" and {len(places) - MOST_GAPS} more" if len(places) > MOST_GAPS else ""
+        findings.append(Finding(f"row {row}: the model cannot do without {names}{more}", row, places[0]))
+    return findings
+
+
+def _row_values(
+    item: object, row: int, columns: Sequence[str], where: str, ignore_extra: bool, findings: _Findings
+) -> list[float]:
+    place = f"{where}[{row}]"
+    if isinstance(item, dict):
+        check_names(list(item), columns, place, row, ignore_extra)
+        return [_number(item[name], row, name, place, findings) for name in columns]
+    if isinstance(item, list):
+        if len(item) != len(columns):
+            _refuse(f"{place}: expected {len(columns)} values, one per column, found {len(item)}", row)
+        return [_number(value, row, name, place, findings) for value, name in zip(item, columns, strict=True)]
+    expected = f"an object by column name or an array of {len(columns)} numbers"
+    _refuse(f"{place}: expected {expected}, found {problems.kind_of(item)}", row)
+
+
+def _tensors(items: list[object], signature: Signature, where: str) -> Matrix:
+    findings = _Findings()
+    values: list[float] = []
+    for row, item in enumerate(items):
+        _tensor_values(item, signature.input_shape, (), row, f"{where}[{row}]", values, findings)
+    findings.stop_if_any()
+    return np.array(values, dtype=np.float32).reshape(-1, *signature.input_shape)
+
+
+def _tensor_values(
+    value: object,
+    shape: tuple[int, ...],
+    place: tuple[int, ...],
+    row: int,
+    where: str,
+    values: list[float],
+    findings: _Findings,
+) -> None:
+    if not shape:
+        values.append(_number(value, row, place, where, findings))
+        return
+    if not isinstance(value, list) or len(value) != shape[0]:
+        inside = f", at {list(place)} inside the row" if place else ""
+        expected = f"nested arrays of shape {list(shape)}"
+        _refuse(f"{where}{inside}: expected {expected}, found {problems.kind_of(value)}", row, place or None)
+    for index, inner in enumerate(value):
+        _tensor_values(inner, shape[1:], (*place, index), row, where, values, findings)
+
+
+def _number(value: object, row: int, column: str | tuple[int, ...], place: str, findings: _Findings) -> float:
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        found = problems.kind_of(value)
+        findings.add(f"{place}: {_shown(column)}: expected a number or null, found {found}", row, column)
+    elif abs(value) >= BEYOND:
+        findings.add(f"{place}: {_shown(column)}: expected a number within float32, found one beyond", row, column)
+    else:
+        return float(value)
+    return math.nan
+
+
+def _number_in(text: str, row: int, column: str, findings: _Findings) -> float:
+    """A CSV field as a number; Python's `1_000` is none."""
+    text = text.strip()
+    if text in MISSING_TEXT:
+        return math.nan
+    try:
+        number = float(text) if "_" not in text else None
+    except ValueError:
+        number = None
+    return _number("" if number is None else number, row, column, f"csv[{row}]", findings)
+
+
+def _flatten(value: object, flat: list[object]) -> None:
+    if isinstance(value, list):
+        for inner in value:
+            _flatten(inner, flat)
+    else:
+        flat.append(value)
+
+
+def _non_empty_list(rows: object, where: str) -> list[Any]:
+    if not isinstance(rows, list):
+        _refuse(f"{where}: expected an array of rows, found {problems.kind_of(rows)}", None)
+    if not rows:
+        _refuse(f"{where}: expected at least one row, found none", None)
+    return rows
+
+
+def _refuse(detail: str, row: int | None, column: str | tuple[int, ...] | None = None) -> NoReturn:
+    raise problems.invalid([Finding(detail, row, column)])
+
+
+def _shown(column: str | tuple[int, ...]) -> str:
+    return f'column "{column}"' if isinstance(column, str) else f"position {list(column)}"
+
+
+def _column_at(place: tuple[int, ...], signature: Signature) -> str | tuple[int, ...]:
+    return signature.columns[place[0]] if signature.columns is not None else place
+
+
+def _batch_shape(signature: Signature) -> str:
+    return "[rows, " + ", ".join(str(size) for size in signature.input_shape) + "]"

@@ -1,0 +1,226 @@
+"""One server process: load, prove, listen, and stop without losing a request.
+
+The model is loaded, warmed and checked against its reference rows before the process listens, so whoever can connect
+gets answers. On SIGTERM uvicorn alone would close its listening socket at once, while load balancers still send
+requests there. So this server first stops being ready and goes on answering for `settle_s`, asking clients to close
+their connections; then it closes the socket, lets requests end for at most `drain_s`, and exits with 0.
+
+Several processes may share one listening socket: it is inherited as a file descriptor (`fd`), and a process passes it
+on through a Unix socket (`door`), so a new version can take over an address without a moment in which nobody listens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+import uvicorn
+
+from winnow.serving import codec
+from winnow.serving.app import App
+from winnow.serving.examples import examples_of
+from winnow.serving.predict_codec import PredictCodec
+from winnow.serving.predictor import Predictor, WrongModelError
+from winnow.serving.problems import ProblemError
+from winnow.serving.request import ASGIApp
+from winnow.serving.settings import ServingSettings
+
+log = logging.getLogger("winnow.serving")
+
+KEEP_ALIVE_S = 75
+"""Longer than the 60 s after which load balancers commonly let go of idle connections: they must close first."""
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where a server listens.
+
+    Attributes:
+        port: 0 for a free one.
+        fd: an inherited listening socket instead of host and port.
+        door: path of a Unix socket that hands the listening socket to whoever connects.
+        ready_file: written with pid, host, port and URL as JSON once the server is ready.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    fd: int | None = None
+    door: Path | None = None
+    ready_file: Path | None = None
+
+
+class PortTakenError(Exception):
+    """The address cannot be listened on."""
+
+
+def run(bundle: Path, version: str | None, listening: Listening, settings: ServingSettings) -> None:
+    """Serve a bundle until SIGTERM or SIGINT.
+
+    Raises:
+        WrongModelError: the bundle cannot be served; nothing was listened on.
+        PortTakenError: the address cannot be listened on.
+    """
+    started = time.perf_counter()
+    signal.signal(signal.SIGTERM, _exit_before_start)
+    app = load_app(bundle, version, settings)
+    gc.collect()
+    gc.freeze()  # what lives as long as the process need not be looked at by every collection
+    listener = _listener(listening)
+    host, port = listener.getsockname()[:2]
+    url = f"http://{host}:{port}"
+
+    def on_listening() -> None:
+        log.info("serving at %s, ready after %.2f s", url, time.perf_counter() - started)
+        if listening.ready_file is not None:
+            _write_whole(listening.ready_file, {"pid": os.getpid(), "host": host, "port": port, "url": url})
+
+    config = uvicorn.Config(
+        app,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(int(settings.drain_s), 1),
+    )
+    DrainingServer(config, app, settings.settle_s, on_listening, _Door(listening.door, listener)).run([listener])
+    app.close()
+
+
+def load_app(bundle: Path, version: str | None, settings: ServingSettings) -> App:
+    """The application for a bundle, after its input example was answered once.
+
+    Raises:
+        WrongModelError: the bundle cannot be served.
+    """
+    predictor = Predictor(bundle, version)
+    predict = PredictCodec(predictor.signature)
+    try:
+        question = predict.decode(predictor.example, codec.JSON)
+        predict.encode(question, predictor.outputs(question.matrix), "warm-up")
+    except ProblemError as error:
+        raise WrongModelError(f"{bundle}: the input example is refused: {error.detail}") from error
+
+    def make_admin() -> ASGIApp:
+        from winnow.serving.admin import make_admin as make
+
+        examples = examples_of(predictor.signature, question.matrix)
+        needs_key = settings.api_key is not None
+        return make(predictor.manifest, predictor.signature, predictor.example, examples, needs_key=needs_key)
+
+    return App(predictor, settings, make_admin)
+
+
+class DrainingServer(uvicorn.Server):
+    """uvicorn, with a stop in two steps; a second signal skips the rest of the first."""
+
+    def __init__(
+        self, config: uvicorn.Config, app: App, settle_s: float, on_listening: Callable[[], None], door: _Door
+    ) -> None:
+        super().__init__(config)
+        self._app = app
+        self._settle_s = settle_s
+        self._on_listening = on_listening
+        self._door = door
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_stopping = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say so."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        self._door.open(self._loop)
+        self._on_listening()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop; called by the interpreter between two instructions of the main thread."""
+        if self._loop is None or self._is_stopping:
+            self.should_exit = True
+            self.force_exit = self.force_exit or sig == signal.SIGINT
+            return
+        self._is_stopping = True
+        self._loop.call_soon_threadsafe(self._settle)
+
+    def _settle(self) -> None:
+        assert self._loop is not None
+        log.info("stopping: not ready, answering for another %.3g s", self._settle_s)
+        self._app.start_draining()
+        self._loop.call_later(self._settle_s, self._close)
+
+    def _close(self) -> None:
+        self._door.close()
+        self.should_exit = True
+
+
+class _Door:
+    """Hands the listening socket to whoever connects to a Unix socket; the folder's mode decides who can."""
+
+    def __init__(self, path: Path | None, listener: socket.socket) -> None:
+        self._path = path
+        self._listener = listener
+        self._socket: socket.socket | None = None
+
+    def open(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._path is None:
+            return
+        self._path.unlink(missing_ok=True)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.bind(str(self._path))
+        self._socket.listen()
+        self._socket.setblocking(False)
+        loop.add_reader(self._socket, self._hand_over)
+        self._loop = loop
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._loop.remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    def _hand_over(self) -> None:
+        assert self._socket is not None
+        with contextlib.suppress(OSError):  # whoever asked has gone
+            connection, _ = self._socket.accept()
+            with connection:
+                socket.send_fds(connection, [b"listener"], [self._listener.fileno()])
+
+
+def _listener(listening: Listening) -> socket.socket:
+    if listening.fd is not None:
+        return socket.socket(fileno=listening.fd)
+    listener = socket.socket(socket.AF_INET6 if ":" in listening.host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((listening.host, listening.port))
+    except OSError as error:
+        listener.close()
+        place = f"{listening.host}:{listening.port}"
+        raise PortTakenError(f"{place}: expected a free port, found {error.strerror}. Use --port 0 for one.") from error
+    listener.set_inheritable(True)
+    return listener
+
+
+def _write_whole(path: Path, content: object) -> None:
+    """Write JSON so that a reader sees all of it or nothing."""
+    draft = path.with_suffix(".tmp")
+    draft.write_bytes(msgspec.json.encode(content))
+    draft.replace(path)
+
+
+def _exit_before_start(_signal: int, _frame: FrameType | None) -> None:
+    """Stop while loading: as process 1 of a container nothing happens by itself."""
+    sys.exit(0)

@@ -1,0 +1,69 @@
+"""What a served model takes and gives, in the terms of its callers.
+
+A `Signature` is the part of the bundle's manifest that decides whether a request is right, plus the version under which
+the model is served. Decoding, encoding and documentation all read it; none of them reads the manifest itself.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from winnow.bundle.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Input and output of one model.
+
+    Attributes:
+        version: the registry's version, or a label; part of the address in the Open Inference Protocol.
+        digest: sha256 of the ONNX file.
+        input_shape: shape of one row, without the batch.
+        columns: a name per value of a row for tabular models, in order; None for tensors.
+        classes: a name per output for classification, in order; None for regression.
+        targets: a name per output for regression; the target's name for classification.
+    """
+
+    name: str
+    version: str
+    digest: str
+    input_shape: tuple[int, ...]
+    columns: tuple[str, ...] | None
+    classes: tuple[str, ...] | None
+    targets: tuple[str, ...]
+
+    @property
+    def outputs(self) -> int:
+        """Values in one row of the output."""
+        return len(self.classes) if self.classes is not None else len(self.targets)
+
+    @property
+    def row_values(self) -> int:
+        """Numbers in one row of the input."""
+        return math.prod(self.input_shape)
+
+
+def signature_of(manifest: Manifest, version: str | None) -> Signature:
+    """The signature of a bundle; without a version, the first twelve digits of the digest stand for it.
+
+    Raises:
+        ValueError: names and shape contradict each other.
+    """
+    columns = manifest.feature_names
+    if columns is not None and (manifest.input_shape != (len(columns),) or len(set(columns)) != len(columns)):
+        raise ValueError(
+            f"manifest.json: expected one distinct name per column for rows of shape {list(manifest.input_shape)}, "
+            f"found {len(columns)} names, {len(set(columns))} of them distinct"
+        )
+    if manifest.task == "classification" and manifest.class_names is None:
+        raise ValueError("manifest.json: expected class_names for a classification model, found none")
+    return Signature(
+        name=manifest.name,
+        version=version or manifest.digest[:12],
+        digest=manifest.digest,
+        input_shape=manifest.input_shape,
+        columns=columns,
+        classes=manifest.class_names if manifest.task == "classification" else None,
+        targets=manifest.target_names,
+    )
