@@ -52,7 +52,7 @@ class MlflowTracker:
 
     def start_sweep(self, sweep: SweepRecord) -> str:
         """Make the sweep's parent run, or find it. One process at a time may do so for a study."""
-        experiment_id = self._experiment_id(sweep.study)
+        experiment_id = self._experiment_id(sweep)
         start = projection.sweep_start(sweep)
         found = self._find(experiment_id, {projection.KIND: "sweep", projection.STUDY: sweep.study})
         if found is None:
@@ -125,7 +125,7 @@ class MlflowTracker:
         return projection.after(trial, run_id)
 
     def _find_or_create_trial(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord) -> Sent:
-        experiment_id = self._experiment_id(sweep.study)
+        experiment_id = self._experiment_id(sweep)
         if not _has_just_begun(trial) or (trial.study, trial.number) in self._in_doubt:
             tags = {
                 projection.KIND: "trial",
@@ -141,31 +141,28 @@ class MlflowTracker:
         self._log_data_set(run_id, sweep)
         return Sent(run_id=run_id)
 
-    def _experiment_id(self, study: str) -> str:
-        known = self._experiment_ids.get(study)
-        if known is not None:
-            return known
-        experiment = self._request(self._client.get_experiment_by_name, study)
-        if experiment is None:
-            location = None if self._artifact_root is None else f"{self._artifact_root.rstrip('/')}/{study}"
-            experiment_id = str(self._create_unless_there(study, location))
-        else:
-            experiment_id = str(experiment.experiment_id)
-            if experiment.lifecycle_stage == "deleted":
-                # Only a deleted experiment can be in the way of its own name, and restoring it loses nothing.
-                self._request(self._client.restore_experiment, experiment_id)
-        self._experiment_ids[study] = experiment_id
+    def _experiment_id(self, sweep: SweepRecord) -> str:
+        if sweep.study in self._experiment_ids:
+            return self._experiment_ids[sweep.study]
+        experiment = self._request(self._client.get_experiment_by_name, sweep.study)
+        experiment_id = self._create_experiment(sweep) if experiment is None else str(experiment.experiment_id)
+        if experiment is not None and experiment.lifecycle_stage == "deleted":
+            # A deleted experiment only blocks its own name, and restoring it loses nothing.
+            self._request(self._client.restore_experiment, experiment_id)
+        self._experiment_ids[sweep.study] = experiment_id
         return experiment_id
 
-    def _create_unless_there(self, study: str, location: str | None) -> str:
+    def _create_experiment(self, sweep: SweepRecord) -> str:
         from mlflow.exceptions import MlflowException
 
+        location = None if self._artifact_root is None else f"{self._artifact_root.rstrip('/')}/{sweep.study}"
+        tags = projection.experiment_tags(sweep)
         try:
-            return str(self._request(self._client.create_experiment, study, artifact_location=location))
+            return str(self._request(self._client.create_experiment, sweep.study, location, tags))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            return str(self._request(self._client.get_experiment_by_name, study).experiment_id)
+            return str(self._request(self._client.get_experiment_by_name, sweep.study).experiment_id)
 
     def _find(self, experiment_id: str, tags: Mapping[str, str]) -> Any | None:
         """The oldest active run with these tags, or None."""
@@ -231,7 +228,7 @@ class MlflowTracker:
         """MLflow's record of the model: the one that an interrupted call has left, or a new one tied to the run."""
         from mlflow.entities import LoggedModelOutput
 
-        experiment_id = self._experiment_id(sweep.study)
+        experiment_id = self._experiment_id(sweep)
         condition = f"source_run_id = '{run_id}' and tags.`{projection.BUNDLE_DIGEST}` = '{manifest.digest}'"
         left = self._request(self._client.search_logged_models, [experiment_id], condition, max_results=1)
         if left:

@@ -41,6 +41,7 @@ RUN_STATUS: Mapping[TrialState, str] = {
 
 FINAL: frozenset[TrialState] = frozenset({"complete", "pruned", "failed"})
 
+_VIEW = "sweep"
 _UNFIT_FOR_A_KEY = re.compile(r"[^\w.\- /]")
 _LONGEST_PARAM, _LONGEST_TAG = 6000, 5000
 
@@ -81,11 +82,27 @@ def trial_name(number: int) -> str:
     return f"trial {number:03d}"
 
 
+def experiment_tags(sweep: SweepRecord) -> dict[str, str]:
+    """Tags of the MLflow experiment: its kind, a description, and the table of trials as a shared view of the UI."""
+    return {
+        # Without it MLflow 3 takes an experiment for one about language models and hides the runs behind those pages.
+        "mlflow.experimentKind": "custom_model_development",
+        DESCRIPTION: f"Cross-validated search of {sweep.study}: {sweep.goal} {sweep.metric} on {sweep.data_name}.",
+        f"mlflow.sharedViewState.{_VIEW}": json.dumps(_view(sweep)),
+    }
+
+
+def page(experiment_id: str) -> str:
+    """The table of trials, as the part of an address that follows the server's."""
+    return f"/#/experiments/{experiment_id}/runs?viewStateShareKey={_VIEW}&workflowType=machine_learning"
+
+
 def sweep_start(sweep: SweepRecord) -> RunStart:
     """The parent run of a study."""
+    own = {KIND: "sweep", METRIC: sweep.metric, GOAL: sweep.goal, TASK: sweep.task, FOLDS: str(sweep.folds)}
     return RunStart(
         name=f"{sweep.study} sweep",
-        tags=_shared_tags(sweep) | _environment_tags(sweep) | {KIND: "sweep"},
+        tags=_shared_tags(sweep) | _environment_tags(sweep) | own,
         started_at_ms=sweep.started_at_ms,
     )
 
@@ -134,7 +151,7 @@ def pending(sweep: SweepRecord, trial: TrialRecord, sent: Sent) -> Batch:
     tags: dict[str, str] = {}
     if trial.state in FINAL and not sent.is_final:
         points += _final_points(sweep, trial, folds)
-        tags = _final_tags(trial)
+        tags = _final_tags(sweep, trial, points)
     if trial.holdout and not sent.holdout:
         at = trial.holdout_at_ms or trial.ended_at_ms or trial.started_at_ms
         points += [Point(_key(f"holdout.{name}"), value, at) for name, value in trial.holdout.items()]
@@ -244,15 +261,35 @@ def mean_and_spread(folds: Sequence[FoldRecord]) -> dict[str, tuple[float, float
     }
 
 
-def _final_tags(trial: TrialRecord) -> dict[str, str]:
+def _final_tags(sweep: SweepRecord, trial: TrialRecord, points: Sequence[Point]) -> dict[str, str]:
     tags = {STATE: trial.state, "winnow.attempts": str(trial.attempts)}
     workers = ", ".join(sorted({fold.worker for fold in trial.folds}))
     if workers:
         tags["winnow.workers"] = workers
-    if trial.reason:
+    value = {point.key: point.value for point in points}
+    mean, std = value.get(_key(sweep.metric)), value.get(_key(f"{sweep.metric}.std"))
+    if mean is not None:
+        spread = "" if std is None else f" ± {std:.3g}"
+        tags[DESCRIPTION] = f"{sweep.metric} **{mean:.5g}**{spread} over {len(trial.folds)} folds"
+    elif trial.reason:
         tags[REASON] = trial.reason[:_LONGEST_TAG]
         tags[DESCRIPTION] = f"**{trial.state}**: {trial.reason}"[:_LONGEST_TAG]
     return tags
+
+
+def _view(sweep: SweepRecord) -> dict[str, Any]:
+    """Columns and order of the table of trials, as MLflow's UI stores a shared view."""
+    metrics = [sweep.metric, f"{sweep.metric}.std", f"holdout.{sweep.metric}", "folds.done", "train_s"]
+    params = sweep.experiment.get("search", {}).get("space", {})
+    return {
+        "selectedColumns": [
+            f"tags.`{STATE}`",
+            *(f"metrics.`{_key(name)}`" for name in metrics),
+            *(f"params.`{_key(name)}`" for name in params),
+        ],
+        "orderByKey": f"metrics.`{_key(sweep.metric)}`",
+        "orderByAsc": sweep.goal == "minimize",
+    }
 
 
 def _description(sweep: SweepRecord, trials: Sequence[TrialRecord], counts: Mapping[str, int]) -> str:
@@ -274,10 +311,6 @@ def _description(sweep: SweepRecord, trials: Sequence[TrialRecord], counts: Mapp
 def _shared_tags(sweep: SweepRecord) -> dict[str, str]:
     own = {
         STUDY: sweep.study,
-        METRIC: sweep.metric,
-        GOAL: sweep.goal,
-        TASK: sweep.task,
-        FOLDS: str(sweep.folds),
         SEED: str(sweep.seed),
         DATA_SHA256: sweep.data_sha256,
     }

@@ -1,0 +1,173 @@
+"""Registered models: their versions, who is champion, who was, when and why.
+
+The champion is the version that holds the registry alias, which deployments follow. MLflow keeps no history of aliases,
+so every coronation also adds a tag of its own to the registered model,
+
+    winnow.champion.2026-11-21T10:31:02.123456Z = {"version": "3", "run_id": "…", "reason": "…"}
+
+which needs no reading before writing (two processes cannot lose each other's entry), outlives the version and is seen
+on the model's page. Registering models is left to the trackers.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from winnow.bundle.manifest import read_manifest
+from winnow.tracking.connection import failures_as_unavailable, open_client
+from winnow.tracking.mlflow_model import BUNDLE
+from winnow.tracking.tracker import ModelVersion
+
+ALIAS = "champion"
+
+
+@dataclass(frozen=True)
+class ChampionRecord:
+    """One entry of the history: from `since` (UTC) on, `version` was champion, for `reason`."""
+
+    version: ModelVersion
+    since: datetime
+    reason: str
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    """A history tag's value."""
+
+    version: str
+    run_id: str
+    reason: str
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Registry:
+    """The registered models of one store. Every call raises TrackingUnavailableError where the store is away."""
+
+    def __init__(self, uri: str, now: Callable[[], datetime] = _utc_now) -> None:
+        self._uri = uri
+        self._now = now
+        self._opened: Any = None
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        """All versions of a model, newest first; empty where there is no such model."""
+        found: list[Any] = []
+        token = None
+        while True:
+            with failures_as_unavailable():
+                page = self._client.search_model_versions(f"name = '{name}'", max_results=200, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                break
+        found.sort(key=lambda version: int(version.version), reverse=True)
+        return [_version(version) for version in found]
+
+    def version_of(self, name: str, run_id: str) -> ModelVersion | None:
+        """The newest version that a run has registered, or None."""
+        with failures_as_unavailable():
+            found = list(self._client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'"))
+        return _version(max(found, key=lambda version: int(version.version))) if found else None
+
+    def champion(self, name: str, alias: str = ALIAS) -> ModelVersion | None:
+        """The version that holds the alias, or None."""
+        model = self._model(name)
+        number = None if model is None else model.aliases.get(alias)
+        if number is None:
+            return None
+        with failures_as_unavailable():
+            return _version(self._client.get_model_version(name, str(number)))
+
+    def crown(self, version: ModelVersion, reason: str, alias: str = ALIAS) -> bool:
+        """Give a version the alias and note when and why; False, and nothing is done, where it has it already.
+
+        Where an earlier call gave the alias and died before the note, the note is made up for.
+        """
+        model = self._model(version.name)
+        history = [] if model is None else _history(model, alias)
+        holds = model is not None and str(model.aliases.get(alias)) == version.version
+        if holds and history and history[-1].version.version == version.version:
+            return False
+        entry = _Entry(version.version, version.run_id, reason)
+        stamp = self._now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        with failures_as_unavailable():
+            self._client.set_registered_model_alias(version.name, alias, version.version)
+            key = f"{_prefix(alias)}{stamp}"
+            self._client.set_registered_model_tag(version.name, key, msgspec.json.encode(entry).decode())
+        return True
+
+    def champions(self, name: str, alias: str = ALIAS) -> list[ChampionRecord]:
+        """Who held the alias, oldest first."""
+        model = self._model(name)
+        return [] if model is None else _history(model, alias)
+
+    def download_bundle(self, version: ModelVersion, destination: Path) -> Path:
+        """Copy a version's bundle to `destination`, which must not exist, and check every digest.
+
+        Raises:
+            FileExistsError: `destination` is there already.
+            ValueError: a file is missing or is not the one that was exported.
+        """
+        if destination.exists():
+            raise FileExistsError(destination)
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".download-") as folder:
+            downloaded = self._download(version, folder)
+            read_manifest(downloaded)
+            shutil.move(downloaded, destination)
+        return destination
+
+    @property
+    def _client(self) -> Any:
+        if self._opened is None:
+            self._opened = open_client(self._uri)
+        return self._opened
+
+    def _model(self, name: str) -> Any | None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            with failures_as_unavailable():
+                return self._client.get_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+
+    def _download(self, version: ModelVersion, folder: str) -> Path:
+        from mlflow.artifacts import download_artifacts
+
+        with failures_as_unavailable():
+            source = self._client.get_model_version_download_uri(version.name, version.version)
+            uri = f"{source.rstrip('/')}/{BUNDLE}"
+            return Path(download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=self._uri))
+
+
+def _version(found: Any) -> ModelVersion:
+    return ModelVersion(str(found.name), str(found.version), str(found.run_id))
+
+
+def _prefix(alias: str) -> str:
+    return f"winnow.{alias}."
+
+
+def _history(model: Any, alias: str) -> list[ChampionRecord]:
+    prefix = _prefix(alias)
+    records = []
+    for key, value in sorted(model.tags.items()):
+        if key.startswith(prefix):
+            entry = msgspec.json.decode(value, type=_Entry)
+            since = datetime.strptime(key.removeprefix(prefix), "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+            records.append(
+                ChampionRecord(ModelVersion(str(model.name), entry.version, entry.run_id), since, entry.reason)
+            )
+    return records
