@@ -22,9 +22,10 @@ from winnow.search.report.facts import STATES, Facts, TrialFacts, facts_of
 from winnow.search.report.figure import Figure
 from winnow.search.report.importances import FEWEST_TRIALS, importances_of
 from winnow.search.report.parallel import parallel
-from winnow.search.report.timeline import timeline
+from winnow.search.report.timeline import FEW_BARS, timeline
 from winnow.search.report.timescale import Timescale
 from winnow.search.study_view import Champion, StudyView
+from winnow.tracking.records import TrialState
 
 _SECRET = "…"
 
@@ -46,7 +47,7 @@ def render_report(view: StudyView) -> str:
         _winner(view, facts),
         _importances(shares, facts),
         _history(view, facts, drawn["history"]),
-        _parallel(drawn["parallel"]),
+        _parallel(facts, drawn["parallel"]),
         _heat_map(view, facts, drawn["heat_map"]),
         _timeline(view, facts, drawn["timeline"]),
         _trials(view, facts),
@@ -171,14 +172,14 @@ def _importances(shares: Mapping[str, float], facts: Facts) -> str:
     return _chart("importances", "Parameter importances", note, shares or None, empty)
 
 
-def _parallel(drawn: Any) -> str:
+def _parallel(facts: Facts, drawn: Any) -> str:
     note = (
         "A line per trial: drag along an axis to keep a range, point at a line to read it. Better is up, on the right."
     )
+    kinds: tuple[tuple[TrialState, str], ...] = (("pruned", "pruned, dotted"), ("failed", "failed, dashed"))
     legend = (
         '<p class="legend muted"><span>worse<span class="ramp"></span>better</span>'
-        '<span class="state state-pruned">pruned, dotted</span>'
-        '<span class="state state-failed">failed, dashed</span></p>'
+        f"{''.join(_state(state, text) for state, text in kinds if facts.counts[state])}</p>"
     )
     chart = '<div id="parallel" class="parallel" role="img" aria-label="Parallel coordinates of all trials"></div>'
     body = f'{legend}{chart}<p id="parallel-readout" class="readout note" aria-live="polite"></p>'
@@ -202,7 +203,8 @@ def _heat_map(view: StudyView, facts: Facts, drawn: Any) -> str:
 
 
 def _timeline(view: StudyView, facts: Facts, drawn: Any) -> str:
-    note = "Each bar is a fold (its trial's number on it); the space between bars is time without training."
+    bar = "fold (its trial's number on it)" if facts.folds_trained <= FEW_BARS else "trial"
+    note = f"Each bar is a {bar}; the space between bars is time without training."
     unseen = sum(trial.record.state == "failed" and not trial.record.folds for trial in facts.trials)
     if unseen:
         note += f" {unseen} trial{_s(unseen)} that failed in the first fold cannot be placed."

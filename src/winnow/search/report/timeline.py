@@ -12,7 +12,7 @@ from winnow.search.report.timescale import Timescale
 from winnow.search.study_view import StudyView
 from winnow.tracking.records import TrialState
 
-_FEW_BARS = 1500
+FEW_BARS = 1500
 """Up to here every fold has a bar of its own; beyond, every trial."""
 
 _Bar = tuple[str, float, float, str]
@@ -25,7 +25,7 @@ def timeline(view: StudyView, facts: Facts, scale: Timescale) -> Figure:
     bars = _bars(facts, scale)
     data = [_bar_trace(state, tone, group) for (state, tone), group in bars.items()]
     data += [trace for trace in (_lost(view, scale), _failures(facts, scale)) if trace["x"] or trace.get("base")]
-    if sum(len(group) for group in bars.values()) <= _FEW_BARS:
+    if sum(len(group) for group in bars.values()) <= FEW_BARS:
         data.append(_trial_labels(facts, scale))
     layout = layout_of(height=110 + 38 * max(len(lanes), 1), margin={"l": 16, "r": 16, "t": 36, "b": 48})
     layout["xaxis"] |= {"title": {"text": f"{scale.unit} since the study began"}, "range": [0, scale.length * 1.01]}
@@ -43,7 +43,7 @@ def _bars(facts: Facts, scale: Timescale) -> dict[tuple[TrialState, int], list[_
     bars: dict[tuple[TrialState, int], list[_Bar]] = {}
     for (trial, worker, tone), stretch in _stretches(facts):
         group = bars.setdefault((trial.record.state, tone), [])
-        if facts.folds_trained > _FEW_BARS:
+        if facts.folds_trained > FEW_BARS:
             stretch = [(stretch[0][0], stretch[0][1], stretch[-1][2])]
         for fold, start_ms, end_ms in stretch:
             start = scale.at(start_ms)

@@ -1,0 +1,28 @@
+"""`winnow report`: a study as one HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from winnow.cli.options import config_option, study_option
+
+
+@click.command("report")
+@config_option
+@study_option
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The page to write; by default HOME/studies/STUDY/report.html.",
+)
+def command(config: Path, study: str | None, output: Path | None) -> None:
+    """Write a study's report as one HTML page that needs nothing but a browser."""
+    from winnow.config.loader import load_experiment
+    from winnow.config.settings import Settings
+    from winnow.orchestrators.report import write_report
+
+    name = study if study is not None else load_experiment(config).name
+    page = write_report(Settings.from_environment(), name, output)
+    click.echo(f"Report of {name}: {page.absolute().as_uri()}")
