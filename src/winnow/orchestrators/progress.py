@@ -93,7 +93,10 @@ class ProgressView:
             self._say(heartbeat_line(status))
 
     def trial_finished(self, record: TrialRecord, best: float | None) -> None:
-        """Say how a trial ended. `best` is the best mean so far, this trial's included."""
+        """Say how a trial ended. `best` is the best mean so far, this trial's included.
+
+        For a failed trial whose log is at hand, `failure` says more; one of the two is enough.
+        """
         is_best = record.value is not None and record.value == best
         style = {"failed": "red", "pruned": "yellow"}.get(record.state, "bold green" if is_best else "")
         width = self._console.width if self._live is not None else 10_000

@@ -133,12 +133,14 @@ def worker_line(worker: WorkerStatus, status: StudyStatus, *, width: int = 80, n
 def summary_line(status: StudyStatus, *, width: int = 80) -> str:
     """Where the study stands: trials, the best so far, failures, time left and time gone."""
     trials = f"{status.trials_done}/{status.trials_total} trials"
-    best = f"best {score(status.best)}" + ("" if status.best_trial is None else f" (trial {status.best_trial})")
+    best = f"best {score(status.best)}"
+    holder = "" if status.best_trial is None else f" (trial {status.best_trial})"
     left = f"{estimate(seconds_left(status))} left" if status.trials_done < status.trials_total else "done"
     gone = f"{duration((status.now_ms - status.started_at_ms) / 1000)} gone"
-    parts = [one_line(status.study), trials, best, left, *_endings(status), gone]
+    parts = [one_line(status.study), trials, best + holder, left, *_endings(status), gone]
     after_left = tuple(range(len(parts) - 1, 3, -1))
-    return _fit(parts, width, dispensable=(*after_left, 0), separator=" · ")
+    line = _fit(parts, width, dispensable=(*after_left, 0), separator=" · ")
+    return _fit([trials, best, left], width, separator=" · ") if line.endswith("…") else line
 
 
 def heartbeat_line(status: StudyStatus) -> str:
@@ -157,9 +159,8 @@ def trial_line(record: TrialRecord, *, best: bool, metric: str | None = None, wi
     if record.state != "complete":
         reason = one_line(record.reason or "")
         told = f"after {len(record.folds)} folds" if record.state == "pruned" and not reason else reason
-        return _fit([head, record.state, told, params], width, dispensable=(3,))
-    parts = [head, f"{result}{' best so far' if best else ''}", duration(seconds), params]
-    return _fit(parts, width, dispensable=(3, 2))
+        return _with_room([head, record.state, told], params, width)
+    return _with_room([head, f"{result}{' best so far' if best else ''}", duration(seconds)], params, width)
 
 
 def failure_lines(trial: int | None, reason: str, log_path: str | None, tail: Sequence[str]) -> tuple[str, ...]:
@@ -218,6 +219,13 @@ def _fit(parts: Sequence[str], width: int, *, dispensable: Sequence[int] = (), s
         if len(line) <= width:
             return line.rstrip()
     return _cut(line, width)
+
+
+def _with_room(parts: Sequence[str], rest: str, width: int) -> str:
+    """The parts, and as much of the rest as fits, where that is enough to be of use."""
+    line = _fit(parts, width)
+    room = width - len(line) - 2
+    return f"{line}  {_cut(rest, room)}" if rest and room >= min(len(rest), 16) else line
 
 
 def _cut(text: str, width: int) -> str:

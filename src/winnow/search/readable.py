@@ -59,8 +59,9 @@ def estimate(seconds: float | None) -> str:
     """A time to come, no finer than an estimate deserves: "35 s", "3 min", "2 h 10 min"; "–" for none."""
     if seconds is None:
         return "–"
-    if seconds < 55:
-        return f"{max(5 * math.ceil(seconds / 5), 5)} s"
+    if seconds < 115:
+        step = 5 if seconds < 55 else 10
+        return f"{max(step * math.ceil(seconds / step), step)} s"
     if seconds < 3600:
         return f"{max(round(seconds / 60), 1)} min"
     tens = round(seconds / 600)
