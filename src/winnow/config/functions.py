@@ -1,0 +1,178 @@
+"""From a name in an experiment file to the function it names.
+
+A person's own parts are named `package.module:function` or `path/file.py:function`. Files and packages are looked for
+from the working directory, and a file finds its neighbours as it would under `python file.py`. What the function is
+called with, and what it must return, is checked by those who call it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from winnow.config.errors import InputError
+
+FORMS = "`package.module:function` or `path/file.py:function`"
+
+
+def load_function(spec: str, place: str) -> Callable[..., Any]:
+    """Import what an experiment file names.
+
+    The module is registered in `sys.modules`, so that it runs once however often it is named, and what it defines
+    pickles. Its folder (for a file) or the working directory (for a module) joins `sys.path`.
+
+    Args:
+        spec: `package.module:function` or `path/file.py:function`; a class is a function too.
+        place: the key that holds it ("model.factory"), for messages.
+
+    Raises:
+        InputError: it has another form, there is no such file, module or name, the module fails while it is imported,
+            or the name is not callable.
+    """
+    origin, _, name = spec.rpartition(":")
+    if not origin or not name.isidentifier():
+        raise InputError(
+            place,
+            expected=FORMS,
+            found=repr(spec),
+            remedy="Write the file or module, a colon, and the function's name.",
+        )
+    module = _module_of_file(origin, place) if origin.endswith(".py") else _module_of_package(origin, place)
+    if not hasattr(module, name):
+        raise _no_such_name(module, name, origin, place)
+    function = getattr(module, name)
+    if not callable(function):
+        raise InputError(
+            place,
+            expected=f"a function '{name}' in {origin}",
+            found=f"a value of type {type(function).__name__}",
+            remedy="Name a function or a class.",
+        )
+    return function  # type: ignore[no-any-return]  # callable() says all that is known of it
+
+
+def names_function(spec: str) -> bool:
+    """Whether a text has the form of a function's name; says nothing of whether it exists."""
+    origin, _, name = spec.rpartition(":")
+    is_module = all(part.isidentifier() for part in origin.split("."))
+    return name.isidentifier() and bool(origin) and (origin.endswith(".py") or is_module)
+
+
+def _module_of_package(origin: str, place: str) -> ModuleType:
+    _join_path(Path.cwd())
+    try:
+        return importlib.import_module(origin)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if not f"{origin}.".startswith(f"{missing}."):
+            raise _failed_inside(origin, error, place) from error
+        raise InputError(
+            place,
+            expected=f"a module '{origin}' that can be imported from {Path.cwd()}",
+            found=f"no module named '{missing}'",
+            remedy="Correct the name, install the package, or name the file itself: path/file.py:function.",
+        ) from error
+    except Exception as error:
+        raise _failed_inside(origin, error, place) from error
+
+
+def _module_of_file(origin: str, place: str) -> ModuleType:
+    path = Path(origin).expanduser().resolve()
+    if not path.is_file():
+        raise InputError(
+            place,
+            expected=f"a Python file at {path}",
+            found="a folder" if path.is_dir() else "no such file",
+            remedy=_nearest_file(path),
+        )
+    name = _module_name(path)
+    loaded = sys.modules.get(name)
+    if loaded is not None:
+        return loaded
+    _join_path(path.parent)
+    module_spec = importlib.util.spec_from_file_location(name, path)
+    assert module_spec is not None and module_spec.loader is not None  # a .py file always has a loader
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[name] = module
+    try:
+        module_spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise _failed_inside(origin, error, place) from error
+    return module
+
+
+def _module_name(path: Path) -> str:
+    """The name under which the file's neighbours import it, unless another module has that name already.
+
+    A spawned process finds the module by this name too, for it inherits `sys.path`.
+    """
+    name = path.stem.replace(".", "_")
+    taken = sys.modules.get(name)
+    origin = getattr(taken, "__file__", None) if taken is not None else _origin_of(name)
+    is_free = taken is None and origin is None
+    if is_free or (origin is not None and Path(origin).resolve() == path):
+        return name
+    return f"{name}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+
+
+def _origin_of(name: str) -> str | None:
+    """Where `import name` would find a module now, or None where it would find none."""
+    try:
+        found = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    return found.origin if found is not None else None
+
+
+def _join_path(folder: Path) -> None:
+    """Put a folder where `python file.py` and `python -m module` put it: first."""
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+
+def _failed_inside(origin: str, error: Exception, place: str) -> InputError:
+    return InputError(
+        place,
+        expected=f"'{origin}' to be imported without an error",
+        found=f"{type(error).__name__}: {error}{_where(error)}",
+        remedy="Correct it, or install what it needs.",
+    )
+
+
+def _where(error: Exception) -> str:
+    """The line of the person's own file that led to the error; empty where that file did not get to run."""
+    file, line = None, 0
+    trace = error.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_filename
+        is_import_machinery = name.startswith("<frozen") or name in (__file__, importlib.__file__)
+        if not is_import_machinery and name == (file or name):
+            file, line = name, trace.tb_lineno
+        trace = trace.tb_next
+    return f" ({Path(file).name}, line {line})" if file is not None else ""
+
+
+def _no_such_name(module: ModuleType, name: str, origin: str, place: str) -> InputError:
+    own = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+    nearest = difflib.get_close_matches(name, own, n=3)
+    if nearest:
+        remedy = f"Did you mean {' or '.join(repr(one) for one in nearest)}?"
+    else:
+        remedy = f"It holds {', '.join(sorted(own)[:10])}." if own else "It holds no functions."
+    return InputError(place, expected=f"a function '{name}' in {origin}", found="no such name", remedy=remedy)
+
+
+def _nearest_file(path: Path) -> str:
+    names = [file.name for file in path.parent.glob("*.py")] if path.parent.is_dir() else []
+    nearest = difflib.get_close_matches(path.name, names, n=1)
+    if nearest:
+        return f"Did you mean '{nearest[0]}'?"
+    return f"Paths count from the working directory, {Path.cwd()}."
