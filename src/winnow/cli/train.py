@@ -1,0 +1,67 @@
+"""`winnow train`: a study's trials, until all are done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from winnow.cli.options import config_option, dry_run_option, study_option
+
+if TYPE_CHECKING:
+    from winnow.orchestrators.train import SweepResult
+
+
+@click.command("train")
+@config_option
+@study_option
+@click.option("--trials", type=click.IntRange(min=1), help="How many trials the study holds when it is done.")
+@click.option("--workers", type=click.IntRange(min=1), help="Worker groups at once.")
+@dry_run_option
+def command(config: Path, study: str | None, trials: int | None, workers: int | None, dry_run: bool) -> None:
+    """Run a study's trials on local processes until all are done.
+
+    Again: resumes where it stands, or attaches to the workers that are at it. Ctrl-C stops them and hands their trials
+    back; a closed terminal leaves them at work.
+    """
+    from winnow.config.loader import load_experiment
+    from winnow.config.settings import Settings
+    from winnow.executors.local import LocalExecutor
+    from winnow.orchestrators import train
+    from winnow.orchestrators.progress import ProgressView
+    from winnow.orchestrators.report import write_report
+
+    experiment = load_experiment(config, {"search.trials": trials, "execution.workers": workers, "name": study})
+    settings = Settings.from_environment()
+    executor = LocalExecutor(settings.home)
+    if dry_run:
+        for line in executor.plan(train.plan(experiment, experiment.name, settings)):
+            click.echo(line)
+        return
+    view = ProgressView(metric=experiment.search.metric.name)
+    result = train.train(
+        experiment, experiment.name, settings, executor, view, lambda name: write_report(settings, name)
+    )
+    click.echo(describe(result, config))
+
+
+def describe(result: SweepResult, config: Path) -> str:
+    """What came of a sweep, and what to do next."""
+    counts = ", ".join(f"{result.counts[state]} {state}" for state in ("complete", "pruned", "failed"))
+    lines = [f"study {result.study}: {result.trials} trials done ({counts})"]
+    if result.was_done:
+        lines.append(f"  nothing was left to do; more: make train CONFIG={config} TRIALS={2 * result.trials}")
+    if result.best is not None:
+        params = ", ".join(f"{name}={_short(value)}" for name, value in result.best.params.items())
+        lines.append(f"  best: trial {result.best.number}, {result.metric} {result.best.value:.4f} ({params})")
+    for refit in result.refits:
+        became = f"model version {refit.version}" if refit.version else f"no model: {refit.reason}"
+        lines.append(f"  refit of trial {refit.trial}: {became}")
+    lines.append(f"  report: {result.report.absolute().as_uri()}")
+    lines.append(f"  next: make select-model CONFIG={config}; the runs: make ui")
+    return "\n".join(lines)
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,85 @@
+"""Where worker groups run, whatever that is: what every back-end does, and the words it uses.
+
+An executor starts, finds, reads and ends the groups of a study. It knows nothing of trials: that a group which died has
+to be started again is the orchestrator's decision, from what the study still needs. Groups are found by what the
+back-end itself knows of them (a file, a label), never by the memory of the process that started them.
+
+Every implementation passes `tests/contracts/test_executors.py`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class GroupState(enum.Enum):
+    """What a group is doing."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    ENDED = "ended"
+    """It is over, and nobody was there to see how."""
+
+    @property
+    def is_over(self) -> bool:
+        """It does nothing any more, and will not by itself."""
+        return self is not GroupState.RUNNING
+
+
+@dataclass(frozen=True)
+class GroupSpec:
+    """One worker group to start.
+
+    Attributes:
+        study, name: together they name the group; the name alone is unique in its study.
+        argv: the command of its supervisor.
+        env: variables set for it, beside those that the back-end itself needs.
+    """
+
+    study: str
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class GroupStatus:
+    """A group as its back-end sees it. `exit_code` is negative for a signal, None while running or unknown."""
+
+    study: str
+    name: str
+    state: GroupState
+    exit_code: int | None = None
+
+
+class UnknownGroupError(LookupError):
+    """There is no group of this name, running or over."""
+
+
+class Executor(Protocol):
+    """Starts and ends the worker groups of studies."""
+
+    def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
+        """What `start` would do, as lines for people and for golden tests; starts nothing."""
+
+    def start(self, group: GroupSpec) -> None:
+        """Start a group; nothing where it runs already, whoever started it."""
+
+    def groups(self, study: str | None = None) -> tuple[GroupStatus, ...]:
+        """The groups of a study (or of all), running or over, by study and name."""
+
+    def status(self, study: str, name: str) -> GroupStatus:
+        """One group. Raises UnknownGroupError."""
+
+    def log(self, study: str, name: str) -> Iterator[str]:
+        """Lines of a group's logs so far; also after its end. Raises UnknownGroupError."""
+
+    def cancel(self, study: str, name: str, grace_s: float) -> None:
+        """Ask a group to stop, and end it by force after `grace_s`; harmless where it is over.
+
+        When this returns the group is over, with all its processes. Raises UnknownGroupError.
+        """

@@ -1,0 +1,177 @@
+"""Worker groups as processes of this machine.
+
+Each group is a session of its own, so that neither Ctrl-C nor a closed terminal reaches it, and has a folder:
+
+    <home>/studies/<study>/groups/<name>/process.json    who it is: a pid may be given to another, its start time not
+                                         supervisor.log  what its supervisor prints
+                                         rank-N.log      what its ranks print
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from winnow.executors.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError
+
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class _Process:
+    pid: int
+    created_at: float
+
+    def find(self) -> psutil.Process | None:
+        """The process, if it still is the one that was started."""
+        try:
+            process = psutil.Process(self.pid)
+            is_same = abs(process.create_time() - self.created_at) < 1.0
+            return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.NoSuchProcess:
+            return None
+
+
+class LocalExecutor:
+    """Implements `Executor` on subprocesses.
+
+    Args:
+        home: winnow's folder; nothing outside it is written.
+        environment: what groups inherit.
+    """
+
+    def __init__(self, home: Path, environment: Mapping[str, str] = os.environ) -> None:
+        self._studies = home / "studies"
+        self._environment = environment
+        self._children: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
+
+    def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
+        """One line a group: the variables set for it and its command."""
+        return [
+            " ".join([*(f"{key}={shlex.quote(value)}" for key, value in sorted(group.env.items())), *group.argv])
+            for group in groups
+        ]
+
+    def start(self, group: GroupSpec) -> None:
+        """Start a group's supervisor, unless it runs already."""
+        folder = self._folder(group.study, group.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / "start.lock"):
+            known = _read_process(folder)
+            if known is not None and known.find() is not None:
+                return
+            with (folder / "supervisor.log").open("ab") as log:
+                child = subprocess.Popen(
+                    group.argv,
+                    env={**self._environment, **group.env},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            _write_process(folder, _Process(child.pid, psutil.Process(child.pid).create_time()))
+        self._children[group.study, group.name] = child
+
+    def groups(self, study: str | None = None) -> tuple[GroupStatus, ...]:
+        """The groups that have a folder."""
+        found = sorted(self._studies.glob(f"{study or '*'}/groups/*/process.json"))
+        return tuple(self.status(path.parents[2].name, path.parent.name) for path in found)
+
+    def status(self, study: str, name: str) -> GroupStatus:
+        """A group that was started from here ends with its exit code, any other without."""
+        process = self._process(study, name)
+        child = self._children.get((study, name))
+        # poll() also buries a child that has ended, which would stay as a zombie otherwise.
+        exit_code = child.poll() if child is not None and child.pid == process.pid else None
+        if exit_code is not None:
+            state = GroupState.SUCCEEDED if exit_code == 0 else GroupState.FAILED
+            return GroupStatus(study, name, state, exit_code)
+        state = GroupState.RUNNING if process.find() is not None else GroupState.ENDED
+        return GroupStatus(study, name, state)
+
+    def log(self, study: str, name: str) -> Iterator[str]:
+        """The supervisor's log, then the ranks'."""
+        self._process(study, name)
+        folder = self._folder(study, name)
+        for path in [folder / "supervisor.log", folder / "ranks.log", *sorted(folder.glob("rank-*.log"))]:
+            if path.is_file():
+                with path.open(encoding="utf-8", errors="replace") as lines:
+                    for line in lines:
+                        yield f"{path.stem}: {line.rstrip()}"
+
+    def cancel(self, study: str, name: str, grace_s: float) -> None:
+        """SIGTERM to the supervisor, then SIGKILL to its whole session."""
+        known = self._process(study, name)
+        process = known.find()
+        if process is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
+            deadline = time.monotonic() + grace_s
+            while known.find() is not None and time.monotonic() < deadline:
+                self.status(study, name)
+                time.sleep(_POLL_S)
+            _kill_session(known)
+        self.status(study, name)
+
+    def _folder(self, study: str, name: str) -> Path:
+        return self._studies / study / "groups" / name
+
+    def _process(self, study: str, name: str) -> _Process:
+        known = _read_process(self._folder(study, name))
+        if known is None:
+            raise UnknownGroupError(f"{study}/{name}")
+        return known
+
+
+def visible_gpus(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """This machine's GPUs, as CUDA_VISIBLE_DEVICES names them, without loading CUDA into this process."""
+    chosen = environment.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return tuple(gpu for gpu in chosen.split(",") if gpu and gpu != "-1")
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=False)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return ()
+    count = sum(line.startswith("GPU ") for line in listed.stdout.splitlines()) if listed.returncode == 0 else 0
+    return tuple(str(index) for index in range(count))
+
+
+def _kill_session(process: _Process) -> None:
+    """Kill what is left of a group, whose session has its supervisor's pid for a name."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 5.0
+    while process.find() is not None and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+
+
+def _read_process(folder: Path) -> _Process | None:
+    try:
+        kept = json.loads((folder / "process.json").read_text())
+    except FileNotFoundError:
+        return None
+    return _Process(kept["pid"], kept["created_at"])
+
+
+def _write_process(folder: Path, process: _Process) -> None:
+    unfinished = folder / "process.json.tmp"
+    unfinished.write_text(json.dumps({"pid": process.pid, "created_at": process.created_at}))
+    unfinished.replace(folder / "process.json")
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,57 @@
+"""Worker groups that are only written down: a fake for tests of what uses executors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from winnow.executors.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError
+
+
+class MemoryExecutor:
+    """Implements `Executor`; `finish` ends a group as its process would end by itself."""
+
+    def __init__(self) -> None:
+        self.started: list[GroupSpec] = []
+        self._groups: dict[tuple[str, str], GroupStatus] = {}
+        self._logs: dict[tuple[str, str], list[str]] = {}
+
+    def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
+        """One line a group."""
+        return [" ".join(group.argv) for group in groups]
+
+    def start(self, group: GroupSpec) -> None:
+        """Write a group down as running."""
+        key = (group.study, group.name)
+        known = self._groups.get(key)
+        if known is not None and not known.state.is_over:
+            return
+        self.started.append(group)
+        self._groups[key] = GroupStatus(group.study, group.name, GroupState.RUNNING)
+        self._logs.setdefault(key, []).append(f"started {' '.join(group.argv)}")
+
+    def finish(self, study: str, name: str, exit_code: int) -> None:
+        """End a group."""
+        state = GroupState.SUCCEEDED if exit_code == 0 else GroupState.FAILED
+        self._groups[study, name] = replace(self.status(study, name), state=state, exit_code=exit_code)
+
+    def groups(self, study: str | None = None) -> tuple[GroupStatus, ...]:
+        """What is written down."""
+        return tuple(group for key, group in sorted(self._groups.items()) if study in (None, key[0]))
+
+    def status(self, study: str, name: str) -> GroupStatus:
+        """One group."""
+        try:
+            return self._groups[study, name]
+        except KeyError:
+            raise UnknownGroupError(f"{study}/{name}") from None
+
+    def log(self, study: str, name: str) -> Iterator[str]:
+        """One line a start."""
+        self.status(study, name)
+        yield from self._logs[study, name]
+
+    def cancel(self, study: str, name: str, grace_s: float) -> None:
+        """End a group as SIGTERM ends one."""
+        if not self.status(study, name).state.is_over:
+            self.finish(study, name, -15)

@@ -1,0 +1,44 @@
+"""Where and with what a sweep was made, for its runs: versions, commit, machine."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+_PACKAGES = ("winnow", "torch", "optuna", "mlflow", "accelerate", "scikit-learn", "onnxruntime")
+
+
+def describe_environment(folder: Path) -> Mapping[str, str]:
+    """Facts as text; `git.commit` and `git.dirty` are there where `folder` lies in a repository."""
+    versions = {f"version.{name}": version for name in _PACKAGES if (version := _version(name)) is not None}
+    machine = {"python": platform.python_version(), "platform": platform.platform(), "host": platform.node()}
+    return {**machine, **versions, **_git_facts(folder)}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_facts(folder: Path) -> dict[str, str]:
+    commit = _git(folder, "rev-parse", "HEAD")
+    if not commit:
+        return {}
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return {"git.commit": commit, "git.dirty": "true" if changes else "false"}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """What git prints; empty where there is no git, no repository or no commit."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,324 @@
+"""The sweep, from an experiment file to refitted models: check, make the study, start its groups, follow them.
+
+The orchestrator holds nothing that the sweep needs to go on: the groups work on when it is killed or its terminal is
+closed, and starting it again attaches to them. It restarts groups that die, hands back what they held, and shows what
+happens.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from winnow.config.errors import InputError, WinnowError
+from winnow.config.experiment import Experiment
+from winnow.config.settings import Settings
+from winnow.executors.executor import Executor, GroupSpec, GroupStatus, UnknownGroupError
+from winnow.executors.local import visible_gpus
+from winnow.orchestrators.environment import describe_environment
+from winnow.orchestrators.groups import plan_groups
+from winnow.orchestrators.progress import ProgressView
+from winnow.search.database import Database
+from winnow.search.group import CANNOT_START
+from winnow.search.projector import Projector, reconcile
+from winnow.search.store import RefitResult, StudyStore
+from winnow.tracking.mlflow_tracker import MlflowTracker
+from winnow.tracking.records import SweepRecord, TrialRecord
+from winnow.tracking.store import prepare
+from winnow.training.preflight import check
+from winnow.training.preparation import Prepared
+
+POLL_S = 0.25
+GRACE_S = 15.0
+RESTARTS = 3
+"""How often in a row a group is started again without having got anywhere."""
+
+
+class SweepFailedError(WinnowError):
+    """The sweep cannot go on: its workers do not come up, or die again and again."""
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """A study that is done.
+
+    Attributes:
+        was_done: nothing was left to do.
+        best: the complete trial with the best mean, None where there is none.
+        refits: what became of the best trials' models.
+    """
+
+    study: str
+    was_done: bool
+    trials: int
+    counts: Mapping[str, int]
+    best: TrialRecord | None
+    metric: str
+    refits: tuple[RefitResult, ...]
+    report: Path
+
+
+def describe_sweep(experiment: Experiment, study: str, checked: Prepared) -> SweepRecord:
+    """The facts of a sweep, for its runs."""
+    return SweepRecord(
+        study=study,
+        metric=checked.objective,
+        goal=checked.goal,
+        experiment=experiment.model_dump(mode="json", by_alias=True),
+        data_name=checked.data.name,
+        data_rows=checked.data.rows,
+        data_sha256=checked.data.sha256,
+        data_source=experiment.data.source,
+        task=checked.data.task,
+        folds=len(checked.folds),
+        seed=experiment.search.seed,
+        environment=describe_environment(Path.cwd()),
+        started_at_ms=time.time_ns() // 1_000_000,
+        tags=experiment.tags,
+    )
+
+
+def plan(experiment: Experiment, study: str, settings: Settings) -> tuple[GroupSpec, ...]:
+    """The groups that `train` would start on this machine. Raises InputError."""
+    return plan_groups(
+        study,
+        experiment.execution,
+        settings,
+        gpus=visible_gpus(),
+        cpus=_cpus(),
+        environment=os.environ,
+    )
+
+
+def train(
+    experiment: Experiment,
+    study: str,
+    settings: Settings,
+    executor: Executor,
+    view: ProgressView,
+    write_report: Callable[[str], Path],
+) -> SweepResult:
+    """Run a study until it is done, from wherever it stands.
+
+    Raises:
+        InputError: something in the file or around it has to change; nothing was created.
+        SweepFailedError: the groups do not come up.
+        KeyboardInterrupt: Ctrl-C; the groups were stopped and their trials handed back.
+    """
+    checked = check(experiment)
+    groups = plan(experiment, study, settings)
+    store = _open(experiment, study, settings, describe_sweep(experiment, study, checked))
+    was_done = _is_done(store)
+    if not was_done:
+        _say_where_it_stands(store, executor, view)
+        _run(store, settings, executor, groups, view)
+    return _result(store, was_done, write_report(study))
+
+
+def _open(experiment: Experiment, study: str, settings: Settings, sweep: SweepRecord) -> StudyStore:
+    """Make the study and its run, or find them, once nothing speaks against it."""
+    if settings.storage_url == settings.tracking_uri:
+        raise InputError(
+            "WINNOW_STORAGE",
+            expected="another database than MLflow's, whose tables have the same names",
+            found="the same",
+            remedy="Give each a database of its own.",
+        )
+    existing = _existing(settings, study)
+    if existing is not None:
+        existing.check(experiment, sweep)
+    prepare(settings.tracking_uri)
+    store = StudyStore(Database(settings.storage_url, create=True), study)
+    store.create(experiment, sweep)
+    # Found again by its tags where it exists, so that a tracking store that was set up anew gets its run too.
+    store.set_parent_run_id(MlflowTracker(settings.tracking_uri).start_sweep(store.sweep()))
+    return store
+
+
+def _existing(settings: Settings, study: str) -> StudyStore | None:
+    """The study if there is one; opening creates nothing."""
+    file = settings.storage_url.removeprefix("sqlite:///")
+    if file != settings.storage_url and not Path(file).is_file():
+        return None
+    store = StudyStore(Database(settings.storage_url), study)
+    return store if store.exists() else None
+
+
+def _is_done(store: StudyStore) -> bool:
+    if not store.is_done():
+        return False
+    if store.untracked():
+        # The tracking store was away at the end. Writing the report again tells it the rest.
+        store.reopen_report()
+        return False
+    return True
+
+
+def _say_where_it_stands(store: StudyStore, executor: Executor, view: ProgressView) -> None:
+    counts = store.counts()
+    ended = counts["complete"] + counts["pruned"] + counts["failed"]
+    alive = [group for group in executor.groups(store.name) if not group.state.is_over]
+    if alive:
+        where = f"{ended} of {store.target()} trials done"
+        view.note(f"study {store.name}: attached to {len(alive)} worker(s) at work, {where}")
+    elif counts["all"]:
+        view.note(f"study {store.name}: {ended} of {store.target()} trials are done, going on with the rest")
+
+
+def _run(
+    store: StudyStore, settings: Settings, executor: Executor, groups: tuple[GroupSpec, ...], view: ProgressView
+) -> None:
+    projector = Projector(store, functools.partial(MlflowTracker, settings.tracking_uri))
+    projector.start()
+    alive = [group for group in executor.groups(store.name) if not group.state.is_over]
+    if not alive:
+        # Their owners are gone with the groups, so nobody else will tell the tracking store.
+        reconcile(store, projector)
+    try:
+        with view:
+            _Follower(store, executor, groups, view).follow()
+    except KeyboardInterrupt:
+        stop(store, executor)
+        raise
+    finally:
+        projector.close(0.5)
+
+
+def stop(store: StudyStore, executor: Executor) -> int:
+    """End every group of a study and hand back what they held; return how many were at work."""
+    alive = [group for group in executor.groups(store.name) if not group.state.is_over]
+    with ThreadPoolExecutor(max_workers=max(1, len(alive))) as pool:
+        list(pool.map(lambda group: executor.cancel(group.study, group.name, GRACE_S), alive))
+    leases = store.leases()
+    for group in alive:
+        leases.give_back_group(group.name, "it was stopped", is_lost=False)
+    return len(alive)
+
+
+class _Follower:
+    """Shows a study's progress and keeps its groups up until it is done."""
+
+    def __init__(
+        self, store: StudyStore, executor: Executor, groups: tuple[GroupSpec, ...], view: ProgressView
+    ) -> None:
+        self._store = store
+        self._executor = executor
+        self._groups = groups
+        self._view = view
+        self._leases = store.leases()
+        self._started_at_ms = time.time_ns() // 1_000_000
+        self._folds_before = sum(len(scores) for _, scores in store.fold_scores())
+        self._shown = {trial.number for trial in store.trials() if trial.ended_at_ms is not None}
+        self._restarts: dict[str, int] = {}
+        self._folds_at_restart: dict[str, int] = {}
+
+    def follow(self) -> None:
+        for group in self._needed():
+            self._executor.start(group)
+        while True:
+            is_done = self._store.is_done()
+            self._show()
+            if is_done:
+                break
+            self._revive()
+            time.sleep(POLL_S)
+        self._await_end()
+
+    def _needed(self) -> tuple[GroupSpec, ...]:
+        """No more groups than there is work for: the trials that are left, or the refits at the end."""
+        counts = self._store.counts()
+        left = self._store.target() - counts["complete"] - counts["pruned"] - counts["failed"]
+        work = max(left, self._store.experiment().refit.top if left > 0 or not self._store.refits() else 1)
+        return self._groups[: max(1, work)]
+
+    def _show(self) -> None:
+        status = self._store.status(started_at_ms=self._started_at_ms, folds_before=self._folds_before)
+        if status.trials_done > len(self._shown):
+            for trial in self._store.trials():
+                if trial.ended_at_ms is not None and trial.number not in self._shown:
+                    self._show_trial(trial, is_best=trial.number == status.best_trial)
+        self._view.update(status)
+
+    def _show_trial(self, trial: TrialRecord, *, is_best: bool) -> None:
+        self._shown.add(trial.number)
+        failure = self._store.failure(trial.number) if trial.state == "failed" else None
+        if trial.state != "failed":
+            self._view.trial_finished(trial, is_best)
+            return
+        log, tail = (Path(failure.log), failure.tail) if failure is not None else (None, ())
+        self._view.failure(trial.number, trial.reason or "no reason is known", log, tail)
+
+    def _revive(self) -> None:
+        for group in self._groups:
+            try:
+                status = self._executor.status(group.study, group.name)
+            except UnknownGroupError:
+                continue
+            if status.state.is_over and not self._store.is_done():
+                self._restart(group, status)
+
+    def _restart(self, group: GroupSpec, status: GroupStatus) -> None:
+        what = _describe_end(status)
+        self._leases.give_back_group(group.name, what)
+        folds = sum(len(scores) for _, scores in self._store.fold_scores())
+        if folds > self._folds_at_restart.get(group.name, -1):
+            self._restarts[group.name] = 0
+        self._folds_at_restart[group.name] = folds
+        self._restarts[group.name] += 1
+        if status.exit_code == CANNOT_START or self._restarts[group.name] > RESTARTS:
+            raise self._give_up(group, what)
+        self._view.note(f"worker {group.name}: {what}; started again")
+        self._executor.start(group)
+
+    def _give_up(self, group: GroupSpec, what: str) -> SweepFailedError:
+        tail = list(self._executor.log(group.study, group.name))[-30:]
+        stop(self._store, self._executor)
+        return SweepFailedError(
+            f"worker {group.name} of study {group.study!r}: expected it to work, found that {what}. "
+            "The trials are handed back; mend the cause and run the same command again. "
+            "The end of its logs:\n" + "\n".join(f"  {line}" for line in tail)
+        )
+
+    def _await_end(self) -> None:
+        """Let the groups hand their last news to the tracking store and end."""
+        deadline = time.monotonic() + 60.0
+        while time.monotonic() < deadline:
+            groups = self._executor.groups(self._store.name)
+            if all(group.state.is_over for group in groups):
+                return
+            time.sleep(POLL_S / 5)
+
+
+def _describe_end(status: GroupStatus) -> str:
+    if status.exit_code == CANNOT_START:
+        return "its ranks do not come up"
+    if status.exit_code is None:
+        return "it is gone"
+    if status.exit_code < 0:
+        return f"it was killed by signal {-status.exit_code}"
+    return f"it ended with exit code {status.exit_code}"
+
+
+def _result(store: StudyStore, was_done: bool, report: Path) -> SweepResult:
+    view = store.view()
+    best = next((trial for trial in view.trials if trial.number == view.winner), None)
+    return SweepResult(
+        study=store.name,
+        was_done=was_done,
+        trials=store.target(),
+        counts=store.counts(),
+        best=best,
+        metric=view.sweep.metric,
+        refits=store.refits(),
+        report=report,
+    )
+
+
+def _cpus() -> int:
+    """CPUs that this process may use: a container's or `taskset`'s share, not the whole machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,34 @@
+"""Whether a trial is worth its next fold.
+
+The unit is the fold, not the epoch: what is compared is the mean over the folds so far with the means that other
+trials had after as many folds. Optuna's MedianPruner takes the best single report of a trial instead, which says
+nothing where every report is another fold.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Literal
+
+STARTUP_TRIALS = 5
+"""Trials that have to be finished before the median of them means anything (Optuna's own default)."""
+
+
+def is_hopeless(
+    scores: Sequence[float], others: Sequence[Sequence[float]], goal: Literal["maximize", "minimize"]
+) -> bool:
+    """The median rule over folds.
+
+    Args:
+        scores: the trial's fold scores so far, in order.
+        others: fold scores, in order, of every finished trial that was not failed.
+        goal: which way is better.
+    """
+    folds = len(scores)
+    reached = [other[:folds] for other in others if len(other) >= folds]
+    if folds == 0 or len(others) < STARTUP_TRIALS or not reached:
+        return False
+    mean = statistics.fmean(scores)
+    median = statistics.median(statistics.fmean(other) for other in reached)
+    return mean < median if goal == "maximize" else mean > median
