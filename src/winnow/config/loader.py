@@ -21,15 +21,14 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from winnow.config.errors import InputError
-from winnow.config.experiment import ChoiceParameter, Experiment, FloatParameter, IntParameter
+from winnow.config.experiment import Experiment
+from winnow.config.keys import PARAMETERS, SPACE, fields_of, model_in, sections
 from winnow.config.yaml_text import Document, KeyPath, read_yaml
 
 Location = tuple[str | int, ...]
 """Where pydantic found an error: keys of the file, and below `SPACE` also the parameter's kind."""
 
 REFERENCE = "docs/configuration.md"
-SPACE = ("search", "space")
-PARAMETERS: dict[str, type[BaseModel]] = {"float": FloatParameter, "int": IntParameter, "choice": ChoiceParameter}
 
 EXPECTATIONS = {
     "bool_type": "true or false",
@@ -150,9 +149,9 @@ def _fault(
 def _unknown_key(place: str, location: Location) -> InputError:
     section, key = location[:-1], str(location[-1])
     model = _model_at(section)
-    names = sorted(_keys_of(model)) if model else []
+    names = sorted(fields_of(model)) if model else []
     nearest = difflib.get_close_matches(key, names, n=1)
-    elsewhere = [other for other, owner in _sections() if other != section and key in _keys_of(owner)]
+    elsewhere = [other for other, owner in sections() if other != section and key in fields_of(owner)]
     if nearest:
         remedy = f"Did you mean '{nearest[0]}'?"
     elif elsewhere:
@@ -169,7 +168,7 @@ def _expectation(details: ErrorDetails) -> str:
         return str(context["error"])
     if kind == "model_type":
         model = _model_at(details["loc"])
-        return f"a mapping of {', '.join(_keys_of(model))}" if model else "a mapping"
+        return f"a mapping of {', '.join(fields_of(model))}" if model else "a mapping"
     if kind in EXPECTATIONS:
         return EXPECTATIONS[kind].format(**context)
     return details["msg"].removeprefix("Input should be ")
@@ -207,23 +206,14 @@ def _model_at(location: Location) -> type[BaseModel] | None:
     for key in location:
         if model is None:
             return None
-        field = _fields_of(model).get(str(key))
+        field = fields_of(model).get(str(key))
         model = model_in(field.annotation) if field is not None else None
     return model
 
 
 def _field_at(location: Location) -> FieldInfo | None:
     model = _model_at(location[:-1]) if location else None
-    return _fields_of(model).get(str(location[-1])) if model is not None else None
-
-
-def _fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """A model's fields by the key that stands for them in the file."""
-    return {field.alias or name: field for name, field in model.model_fields.items()}
-
-
-def _keys_of(model: type[BaseModel]) -> list[str]:
-    return list(_fields_of(model))
+    return fields_of(model).get(str(location[-1])) if model is not None else None
 
 
 def _literals(annotation: Any) -> list[str]:
@@ -232,20 +222,3 @@ def _literals(annotation: Any) -> list[str]:
     if not arguments:
         return [annotation] if isinstance(annotation, str) else []
     return [text for argument in arguments for text in _literals(argument)]
-
-
-def model_in(annotation: Any) -> type[BaseModel] | None:
-    """The one model that an annotation such as `EarlyStoppingConfig | None` holds, or None."""
-    candidates = (annotation, *get_args(annotation))
-    models = [one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)]
-    return models[0] if len(models) == 1 else None
-
-
-def _sections(model: type[BaseModel] = Experiment, path: KeyPath = ()) -> list[tuple[KeyPath, type[BaseModel]]]:
-    """Every mapping of the file with the model that describes it, outermost first."""
-    found: list[tuple[KeyPath, type[BaseModel]]] = [(path, model)]
-    for key, field in _fields_of(model).items():
-        inner = model_in(field.annotation)
-        if inner is not None:
-            found += _sections(inner, (*path, key))
-    return found

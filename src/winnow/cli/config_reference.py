@@ -1,0 +1,67 @@
+"""The verb `config-reference`: the parts of the documents that are generated from the code, written or checked."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import click
+
+from winnow.config.errors import InputError
+from winnow.config.reference import experiment_reference, fill, settings_reference, targets_reference
+
+
+def generators(root: Path) -> Mapping[str, Callable[[], str]]:
+    """What can stand in a document as `<!-- generated: NAME -->`, by name."""
+    return {
+        "experiment": experiment_reference,
+        "environment": settings_reference,
+        "targets": lambda: targets_reference((root / "Makefile").read_text(encoding="utf-8")),
+        "metrics": _metrics,
+    }
+
+
+def _metrics() -> str:
+    from winnow.training.metrics import table_markdown
+
+    return table_markdown()
+
+
+def documents(root: Path) -> list[Path]:
+    """The files that may hold generated parts."""
+    return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+
+
+@click.command(help="Write the generated parts of README.md and docs/, or check that they are up to date.")
+@click.option("--write/--check", default=False, help="Write them; by default only check.")
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=Path(),
+    help="The project's folder; by default the working directory.",
+)
+def command(write: bool, root: Path) -> int:
+    """Return 0 where everything is, or now is, up to date."""
+    stale = 0
+    for path in documents(root):
+        if not path.is_file():
+            raise InputError(
+                str(path), expected="the project's documents", found="none", remedy="Run this in the project's folder."
+            )
+        current = path.read_text(encoding="utf-8")
+        wanted = fill(current, generators(root), str(path))
+        if wanted == current:
+            continue
+        if write:
+            path.write_text(wanted, encoding="utf-8")
+            click.echo(f"written: {path}")
+            continue
+        stale = 1
+        difference = difflib.unified_diff(
+            current.splitlines(), wanted.splitlines(), str(path), "generated", lineterm=""
+        )
+        click.echo("\n".join(difference))
+    if stale:
+        click.echo("error: the documents are older than the code. Run `make docs`.", err=True)
+    return stale

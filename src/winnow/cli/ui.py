@@ -1,0 +1,82 @@
+"""The verb `ui`: MLflow's own pages on this project's runs.
+
+The process becomes MLflow's server, so that Ctrl-C and signals reach it. It listens on this machine only.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import click
+
+from winnow.cli.options import dry_run_option
+from winnow.config.errors import InputError
+from winnow.config.settings import Settings
+
+HOST = "127.0.0.1"
+USUAL_PORT = 5000
+
+
+@click.command(help="Open MLflow's own pages on the runs, for this machine only.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port; by default 5000, or a free one where that is taken.")
+@dry_run_option
+def command(port: int | None, dry_run: bool) -> None:
+    """Print the address and become MLflow's server."""
+    settings = Settings.from_environment()
+    if settings.tracking_uri.startswith(("http://", "https://")):
+        click.echo(f"The tracking server shows its own pages: {settings.tracking_uri}")
+        return
+    arguments = plan(settings, free_port(port))
+    if dry_run:
+        click.echo(" ".join(arguments))
+        return
+    click.echo(f"MLflow's pages are at http://{HOST}:{arguments[-1]} once it has started; Ctrl-C ends them.")
+    sys.stdout.flush()
+    # MLflow runs its own background jobs (evaluations of language models) beside the pages unless told not to.
+    os.execve(arguments[0], arguments, {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+
+
+def plan(settings: Settings, port: int) -> list[str]:
+    """The command line of MLflow's server.
+
+    Raises:
+        InputError: the store is a file of SQLite that does not exist yet.
+    """
+    database = settings.tracking_uri.removeprefix("sqlite:///")
+    if database != settings.tracking_uri and not Path(database).is_file():
+        raise InputError(
+            database,
+            expected="a database with runs",
+            found="none",
+            remedy="Run `make demo` or `make train` first, or set MLFLOW_TRACKING_URI.",
+        )
+    return [
+        *(sys.executable, "-m", "mlflow", "ui"),
+        *("--backend-store-uri", settings.tracking_uri),
+        *("--default-artifact-root", str(settings.artifact_root)),
+        *("--host", HOST, "--workers", "1"),
+        *("--port", str(port)),
+    ]
+
+
+def free_port(wanted: int | None) -> int:
+    """`wanted` itself; without it the usual port, or any free one.
+
+    Raises:
+        InputError: `wanted` is taken or not allowed.
+    """
+    for port in (USUAL_PORT, 0) if wanted is None else (wanted,):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError as error:
+                reason = error.strerror
+                continue
+            return int(probe.getsockname()[1])
+    raise InputError(
+        "--port", expected="a free port", found=f"{wanted} ('{reason}')", remedy="Choose another, or leave it out."
+    )

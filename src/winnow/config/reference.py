@@ -1,0 +1,154 @@
+"""The generated parts of the documents: what can be read off the code is not written a second time by hand.
+
+A document marks such a part with `<!-- generated: NAME -->` and `<!-- end generated -->`; `fill` puts the current text
+between the two. Here are also the texts that the configuration's own types give. Which names there are, and in which
+files they stand, the verb `config-reference` knows.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from winnow.config.errors import InputError
+from winnow.config.experiment import Experiment
+from winnow.config.keys import PARAMETERS, SPACE, fields_of, model_in
+from winnow.config.settings import Settings, Variable
+
+REGION = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n).*?(<!-- end generated -->)", re.DOTALL)
+
+KINDS: dict[Any, str] = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+    Any: "any value",
+    Path: "path",
+    type(None): "null",
+}
+NULLABLE = " or null"
+BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+
+
+def fill(text: str, generators: Mapping[str, Callable[[], str]], place: str) -> str:
+    """`text` with every marked part written anew.
+
+    Raises:
+        InputError: a part's name is not among the generators, or a mark is never closed.
+    """
+    if text.count("<!-- generated: ") != len(REGION.findall(text)):
+        raise InputError(
+            place,
+            expected="every <!-- generated: NAME --> to be followed by <!-- end generated -->",
+            found="one that is not",
+            remedy="Close it.",
+        )
+
+    def write(region: re.Match[str]) -> str:
+        name = region["name"]
+        if name not in generators:
+            known = ", ".join(sorted(generators))
+            raise InputError(place, expected=f"one of {known}", found=f"'{name}'", remedy="Correct the mark's name.")
+        return f"{region[1]}{generators[name]().strip()}\n{region[3]}"
+
+    return REGION.sub(write, text)
+
+
+def experiment_reference() -> str:
+    """Every key of an experiment file: one table a section, in the order of the file."""
+    return "\n".join(_section("", Experiment))
+
+
+def settings_reference() -> str:
+    """The environment variables that name places and addresses."""
+    rows = []
+    for annotation in get_type_hints(Settings, include_extras=True).values():
+        variable = next(one for one in get_args(annotation) if isinstance(one, Variable))
+        rows.append((f"`{variable.name}`", variable.default, variable.description))
+    return markdown_table(("variable", "default", "meaning"), rows)
+
+
+def markdown_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A Markdown table; bars inside cells are escaped."""
+    lines = [header, tuple("---" for _ in header), *(tuple(cell.replace("|", "\\|") for cell in row) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def targets_reference(makefile: str) -> str:
+    """The targets of a Makefile whose lines read `target: … ## Sentence`."""
+    found = re.findall(r"^([a-z][a-z -]*):.*## (.+)$", makefile, re.MULTILINE)
+    names = [(" = ".join(f"`make {name}`" for name in targets.split()), sentence) for targets, sentence in found]
+    return markdown_table(("target", "what it does"), names)
+
+
+def _section(path: str, model: type[BaseModel]) -> Iterator[str]:
+    """One model's table, then those of the models in it."""
+    yield f"### {f'`{path}`' if path else 'Top level'}\n"
+    yield f"{_first_paragraph(model)}\n"
+    fields = fields_of(model)
+    rows = [(f"`{key}`", _kind(field), _default(field), _meaning(field)) for key, field in fields.items()]
+    yield markdown_table(("key", "type", "default", "meaning"), rows) + "\n"
+    for key, field in fields.items():
+        inner = model_in(field.annotation)
+        below = f"{path}.{key}" if path else key
+        if tuple(below.split(".")) == SPACE:
+            for kind, parameter in PARAMETERS.items():
+                yield from _section(f"{below}.NAME: {{{kind}: …}}", parameter)
+        elif inner is not None:
+            yield from _section(below, inner)
+
+
+def _first_paragraph(model: type[BaseModel]) -> str:
+    return " ".join((model.__doc__ or "").strip().partition("\n\n")[0].split())
+
+
+def _meaning(field: FieldInfo) -> str:
+    inner = model_in(field.annotation)
+    return field.description or (_first_paragraph(inner) if inner is not None else "")
+
+
+def _kind(field: FieldInfo) -> str:
+    kind = _kind_of(field.annotation)
+    limits = [
+        (sign, getattr(part, name)) for part in field.metadata for name, sign in BOUNDS.items() if hasattr(part, name)
+    ]
+    if not limits:
+        return kind
+    bare = kind.removesuffix(NULLABLE)
+    shown = ", ".join(f"{sign} {limit if isinstance(limit, int) else format(limit, 'g')}" for sign, limit in limits)
+    return f"{bare} {shown}{kind[len(bare) :]}"
+
+
+def _kind_of(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _kind_of(arguments[0])
+    if origin is Literal:
+        return ", ".join(f"`{choice}`" for choice in arguments)
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(_kind_of(argument) for argument in arguments))
+    if origin is tuple:
+        inner = _kind_of(arguments[0])
+        return f"list of {inner}" if arguments[-1] is Ellipsis else f"list of {len(arguments)}: {inner}"
+    if origin is dict:
+        return f"{_kind_of(arguments[1])} by name"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "section"
+    return KINDS[annotation]
+
+
+def _default(field: FieldInfo) -> str:
+    """The default as the file would hold it; a section has those of its keys."""
+    if field.is_required():
+        return "**required**"
+    value = field.get_default()
+    if isinstance(value, BaseModel):
+        return ""
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`"

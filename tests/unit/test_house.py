@@ -1,0 +1,74 @@
+"""The project's own files: the lock, the Makefile, the package's metadata."""
+
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LOCK = (ROOT / "requirements.lock").read_text()
+PINS = [line for line in LOCK.splitlines() if line and not line.lstrip().startswith("#")]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def names(requirements: list[str]) -> set[str]:
+    """The packages that requirements name, as indexes spell them."""
+    found = (re.match(r"[A-Za-z0-9._-]+", requirement) for requirement in requirements)
+    return {re.sub(r"[-_.]+", "-", match.group()).lower() for match in found if match}
+
+
+def test_the_lock_pins_public_versions_and_names_no_place() -> None:
+    assert [pin for pin in PINS if not re.fullmatch(r"[a-z0-9._-]+==[0-9][0-9a-z.]*", pin)] == []
+    assert re.search(r"://|--|@ |(?<=[ =])/|\.\./", LOCK) is None
+
+
+def test_the_lock_pins_the_torch_that_every_index_has() -> None:
+    assert "torch==2.13.0" in PINS
+
+
+def test_the_lock_holds_all_that_the_two_commands_need() -> None:
+    assert names([*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]) - names(PINS) == set()
+
+
+def test_the_lock_does_not_take_this_project_from_an_index() -> None:
+    assert PROJECT["name"] not in names(PINS)
+
+
+def test_the_serving_extra_is_a_part_of_the_dependencies() -> None:
+    assert set(PROJECT["optional-dependencies"]["serve"]) <= set(PROJECT["dependencies"])
+
+
+def dry_make(*arguments: str) -> str:
+    """The commands that make would run, as one text."""
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("needs make")
+    done = subprocess.run(
+        [make, "--dry-run", "--old-file=.venv/.set-up", "--old-file=requirements.lock", *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["train"], "winnow train"),
+        (["train", "CONFIG=a b.yaml", "TRIALS=3"], "winnow train --config 'a b.yaml' --trials '3'"),
+        (["select-model", "JSON=1", "DRY_RUN=0"], "winnow select-model --json"),
+        (["prod-local", "PORT=0"], "winnow prod --target local --port '0'"),
+        (["inference-one-input", "INPUT=it's.json"], "winnow inference-one --input 'it'\\''s.json'"),
+        (["train", "TORCH_INDEX="], "winnow train"),
+    ],
+)
+def test_a_variable_is_the_flag_of_the_same_name(arguments: list[str], command: str) -> None:
+    ran = dry_make(*arguments)
+    assert sorted(ran[ran.index("winnow ") :].split(" --")) == sorted(command.split(" --"))
+
+
+def test_variables_of_the_environment_are_no_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "1")
+    assert "--port" not in dry_make("prod-local")
