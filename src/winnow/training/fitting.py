@@ -21,7 +21,9 @@ from torch import Tensor, nn
 from winnow.data.dataset import DataSet
 from winnow.data.preprocessing import TargetScale, fit_standardize
 from winnow.data.splits import split_watch
+from winnow.training.finished_model import FinishedModel
 from winnow.training.loop import OnEpoch, OnStep, RowLoss, Rows, Trained, predict, row_loss, train
+from winnow.training.metrics import is_loss
 from winnow.training.preparation import Prepared
 from winnow.training.world import World
 
@@ -42,35 +44,39 @@ def seeds_of(study: int, fold: int) -> Seeds:
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A trained network with what was fitted around it.
+    """A trained network with what belongs around it.
 
     Attributes:
         preprocess: raw inputs to network inputs.
         network: on the world's device.
-        scale: of a regression target; None for classification.
+        head: the network's outputs to what people read: class probabilities, or values in the target's own units.
         rows: all rows of the data set as the network and the loss take them.
     """
 
     preprocess: nn.Module
     network: nn.Module
-    scale: TargetScale | None
+    head: nn.Module
     rows: Rows
     loss: RowLoss
     batch_size: int
-    trained: Trained
 
     def score(self, prepared: Prepared, rows: NDArray[np.int64], world: World) -> dict[str, float]:
-        """Every metric of the study over some rows, equal on all ranks; NaN where one is not defined."""
+        """Every metric of the study over some rows, equal on all ranks; NaN where one is not defined.
+
+        The loss is the one that training minimizes: for regression that of the target brought to spread 1.
+        """
         index = torch.from_numpy(rows)
         raw = predict(self.network, self.rows.inputs, index, self.batch_size, world)
         loss = float(self.loss(raw, self.rows.target[index.to(world.device)]).double().mean())
-        outputs = self.finish(raw).cpu()
+        with torch.no_grad():
+            outputs = self.head(raw).cpu()
         target = torch.from_numpy(prepared.data.target[rows])
-        return {spec.name: loss if spec.make is None else spec.score(outputs, target) for spec in prepared.metrics}
+        return {spec.name: loss if is_loss(spec) else spec.score(outputs, target) for spec in prepared.metrics}
 
-    def finish(self, raw: Tensor) -> Tensor:
-        """The network's outputs as people see them: class probabilities, or values in the target's own units."""
-        return raw.softmax(-1) if self.scale is None else self.scale.unscale(raw)
+    def finished(self, world: World) -> FinishedModel:
+        """The model for export: on the CPU, in eval mode, without the precision it was trained in."""
+        network = world.accelerator.unwrap_model(self.network, keep_fp32_wrapper=False)
+        return FinishedModel(self.preprocess, network, self.head).cpu().eval()
 
 
 def fit(
@@ -83,7 +89,7 @@ def fit(
     *,
     on_epoch: OnEpoch,
     on_step: OnStep | None = None,
-) -> Fitted:
+) -> tuple[Fitted, Trained]:
     """Train one model on the given rows of the data set; all ranks together.
 
     Args:
@@ -107,11 +113,10 @@ def fit(
         )
         watch = torch.from_numpy(watched)
     preprocess = fit_standardize(data.features[learned], experiment.data.standardize).to(world.device)
-    scale = TargetScale.fit(data.target[learned]) if data.task == "regression" else None
+    head, target = _head(data, learned)
     torch.manual_seed(seeds.weights)
     network = build_network(prepared.factory, data, settings.model).to(world.device)
-    target = torch.from_numpy(data.target)
-    rows = Rows(_apply(preprocess, features), (target if scale is None else scale.scale(target)).to(world.device))
+    rows = Rows(_apply(preprocess, features), target.to(world.device))
     loss = row_loss(training, data.task)
     trained = train(
         network,
@@ -125,7 +130,7 @@ def fit(
         on_epoch=on_epoch,
         on_step=on_step,
     )
-    return Fitted(preprocess, network, scale, rows, loss, training.batch_size, trained)
+    return Fitted(preprocess, network, head.to(world.device), rows, loss, training.batch_size), trained
 
 
 def build_network(factory: Callable[..., Any], data: DataSet, arguments: Mapping[str, Any]) -> nn.Module:
@@ -139,6 +144,14 @@ def build_network(factory: Callable[..., Any], data: DataSet, arguments: Mapping
     if not isinstance(network, nn.Module):
         raise TypeError(f"the model's factory returned {type(network).__name__}, not an nn.Module")
     return network
+
+
+def _head(data: DataSet, learned: NDArray[np.int64]) -> tuple[nn.Module, Tensor]:
+    """What turns the network's outputs into what people read, and the target as the loss takes it."""
+    if data.task == "classification":
+        return nn.Softmax(-1), torch.from_numpy(data.target)
+    scale = TargetScale.fit(data.target[learned])
+    return scale, scale.scale(torch.from_numpy(data.target))
 
 
 @torch.no_grad()

@@ -5,16 +5,27 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from winnow.training.failures import DivergedError
-from winnow.training.fitting import fit
+from winnow.data.splits import split_watch
+from winnow.training.failures import DivergedError, ExportDiffersError, ExportError
+from winnow.training.fitting import Fitted, fit, seeds_of
+from winnow.training.loop import Rows, Trained, row_loss
 from winnow.training.messages import FoldScored, FromRank, Progress, Refit, Refitted, TrainFold
+from winnow.training.own_loop import LoopFold, LoopResult, run_loop
 from winnow.training.preparation import Prepared
 from winnow.training.world import World
 
 Send = Callable[[FromRank], None]
+
+_LOOP_WATCH = 0.1
+"""Share of the training rows that a training function of one's own gets as validation rows in a refit."""
 
 
 class Jobs:
@@ -23,6 +34,7 @@ class Jobs:
     def __init__(self, prepared: Prepared, world: World, send: Send) -> None:
         self._prepared, self._world, self._send = prepared, world, send
         self._features = torch.from_numpy(prepared.data.features).to(world.device)
+        self._target = torch.from_numpy(prepared.data.target).to(world.device)
 
     def train_fold(self, job: TrainFold) -> FoldScored:
         """Train on a fold's training rows and score its validation rows.
@@ -32,13 +44,12 @@ class Jobs:
             Exception: whatever the model raises, perhaps on one rank only.
         """
         fold = self._prepared.folds[job.fold]
-        fitted = fit(
-            self._prepared, self._world, self._features, job.params, fold.train, job.fold, on_epoch=self._report
-        )
+        if self._prepared.loop is not None:
+            return self._fold_by_loop(self._prepared.loop, job)
+        fitted, trained = self._fit(job.params, fold.train, job.fold)
         began = time.perf_counter()
         metrics = fitted.score(self._prepared, fold.validation, self._world)
         check_finite(metrics, f"fold {job.fold + 1}")
-        trained = fitted.trained
         return FoldScored(
             trial=job.trial,
             fold=job.fold,
@@ -50,8 +61,115 @@ class Jobs:
         )
 
     def refit(self, job: Refit) -> Refitted:
-        """Train on all but the holdout, score that once, and write the bundle (rank 0)."""
-        raise NotImplementedError
+        """Train on all but the holdout, score that once, and let rank 0 write the bundle.
+
+        Raises:
+            DivergedError: a loss or a metric is not finite, on every rank alike.
+            ExportDiffersError, ExportError: on rank 0 alone, after all that ranks do together.
+            Exception: whatever the model raises, perhaps on one rank only.
+        """
+        began = time.perf_counter()
+        prepared, holdout = self._prepared, self._prepared.holdout
+        if prepared.loop is not None:
+            fitted = self._refit_by_loop(prepared.loop, job)
+        else:
+            fitted, _ = self._fit(job.params, holdout.rest, len(prepared.folds))
+        train_s = time.perf_counter() - began
+        metrics: dict[str, float] = {}
+        if len(holdout.holdout):
+            metrics = fitted.score(prepared, holdout.holdout, self._world)
+            check_finite(metrics, "the holdout")
+        parity = self._export(fitted, job, metrics) if self._world.is_first else 0.0
+        return Refitted(trial=job.trial, directory=job.directory, metrics=metrics, parity=parity, train_s=train_s)
+
+    def _export(self, fitted: Fitted, job: Refit, metrics: Mapping[str, float]) -> float:
+        # Folds need neither ONNX nor its runtime, so their imports wait for the first refit.
+        from winnow.training.export import Origin, export
+
+        prepared = self._prepared
+        checked = prepared.holdout.holdout if len(prepared.holdout.holdout) else prepared.holdout.rest
+        named = {**job.metrics, **{f"holdout.{name}": value for name, value in metrics.items()}}
+        origin = Origin(prepared.experiment.name, job.trial, job.params, named)
+        try:
+            return export(fitted.finished(self._world), prepared.data, checked, origin, Path(job.directory))
+        except ExportDiffersError:
+            raise
+        except Exception as error:
+            raise ExportError(f"the model could not be exported: {type(error).__name__}: {error}") from error
+
+    def _fit(self, params: Mapping[str, Any], rows: NDArray[np.int64], fold: int) -> tuple[Fitted, Trained]:
+        return fit(self._prepared, self._world, self._features, params, rows, fold, on_epoch=self._report)
+
+    def _fold_by_loop(self, loop: Callable[..., Any], job: TrainFold) -> FoldScored:
+        fold, began = self._prepared.folds[job.fold], time.perf_counter()
+        epochs: list[int] = []
+        result = self._run_loop(loop, job.params, fold.train, fold.validation, job.fold, epochs)
+        train_s = time.perf_counter() - began
+        # The ranks' own metrics may differ; rank 0's count, so its verdict is the group's.
+        is_finite = all(math.isfinite(value) for value in result.metrics.values())
+        if not self._world.gather([float(is_finite)])[0, 0]:
+            check_finite(result.metrics, f"fold {job.fold + 1}")
+            raise DivergedError("a metric of rank 0 is not finite")
+        return FoldScored(
+            trial=job.trial,
+            fold=job.fold,
+            metrics=result.metrics,
+            epochs=max(epochs, default=0),
+            first_step_s=0.0,
+            train_s=train_s,
+            score_s=0.0,
+        )
+
+    def _refit_by_loop(self, loop: Callable[..., Any], job: Refit) -> Fitted:
+        prepared, experiment = self._prepared, self._prepared.experiment
+        splitter, seed = experiment.cross_validation.splitter, experiment.search.seed
+        train, watch = split_watch(prepared.data, prepared.holdout.rest, _LOOP_WATCH, splitter, seed)
+        result = self._run_loop(loop, job.params, train, watch, len(prepared.folds), [])
+        if result.model is None:
+            raise LookupError("train_fold returned no 'model', so there is nothing to score and export")
+        head = nn.Softmax(-1) if prepared.data.task == "classification" else nn.Identity()
+        rows = Rows(self._features, self._target)
+        loss = row_loss(experiment.training, prepared.data.task)
+        model = result.model.to(self._world.device)
+        return Fitted(nn.Identity(), model, head, rows, loss, experiment.training.batch_size)
+
+    def _run_loop(
+        self,
+        loop: Callable[..., Any],
+        params: Mapping[str, Any],
+        train: NDArray[np.int64],
+        validation: NDArray[np.int64],
+        index: int,
+        epochs: list[int],
+    ) -> LoopResult:
+        data, world = self._prepared.data, self._world
+        seed = seeds_of(self._prepared.experiment.search.seed, index).weights
+        torch.manual_seed(seed)
+
+        def report(epoch: int, of: int, loss: float) -> None:
+            epochs.append(epoch)
+            self._report(epoch, of, loss)
+
+        fold = LoopFold(
+            train_features=self._rows(self._features, train),
+            train_target=self._rows(self._target, train),
+            validation_features=self._rows(self._features, validation),
+            validation_target=self._rows(self._target, validation),
+            index=index,
+            seed=seed,
+            device=world.device,
+            rank=world.rank,
+            world_size=world.size,
+            task=data.task,
+            input_shape=data.input_shape,
+            outputs=data.outputs,
+            report=report,
+            accelerator=world.accelerator,
+        )
+        return run_loop(loop, fold, params, self._prepared.objective)
+
+    def _rows(self, tensor: Tensor, rows: NDArray[np.int64]) -> Tensor:
+        return tensor[torch.from_numpy(rows).to(tensor.device)]
 
     def _report(self, epoch: int, epochs: int, loss: float) -> None:
         self._send(Progress(epoch, epochs, loss))

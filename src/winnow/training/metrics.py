@@ -214,7 +214,7 @@ def _number(metric: Metric, outputs: Tensor, target: Tensor) -> float:
     value = metric.compute()
     if getattr(metric, "average", None) != "none":
         return float(value)
-    present = target.unique()
+    present = torch.unique(target)
     # Without a second class there is nothing to rank a class against.
     return float(value[present].mean()) if len(present) > 1 else math.nan
 

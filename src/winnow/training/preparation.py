@@ -15,7 +15,7 @@ from winnow.config.functions import load_function
 from winnow.data.dataset import DataSet
 from winnow.data.sources import load_data
 from winnow.data.splits import Fold, Holdout, deal_folds, split_holdout
-from winnow.training.metrics import DOCUMENTATION, LOSS, Goal, MetricSpec, resolve_metric
+from winnow.training.metrics import LOSS, Goal, MetricSpec, resolve_metric
 from winnow.training.optimization import optimizer_settings, scheduler_settings
 from winnow.training.parameters import Routing, Takers, factory_takes, route
 
@@ -122,6 +122,3 @@ def _metrics(search: SearchConfig, data: DataSet, *, names_are_free: bool) -> tu
             if not names_are_free:
                 raise
     return tuple(specs)
-
-
-__all__ = ["DOCUMENTATION", "Prepared", "possible_optimizers", "prepare", "takers_of"]

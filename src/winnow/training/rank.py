@@ -58,7 +58,6 @@ def _work(began: float) -> None:
     prepared = prepare(experiment)
     channel = Channel.connect(Path(os.environ[CHANNEL])) if world.is_first else None
     jobs = Jobs(prepared, world, send=channel.send if channel is not None else lambda _message: None)
-    world.freeze_garbage()
     if channel is not None:
         startup_s = time.monotonic() - began
         channel.send(Ready(world.size, world.device.type, len(prepared.folds), startup_s))
@@ -72,12 +71,17 @@ def _serve(jobs: Jobs, world: World, channel: Channel | None) -> None:
     from winnow.training.messages import Stop, ToRank
 
     decoder: msgspec.json.Decoder[ToRank] = msgspec.json.Decoder(ToRank)
+    is_warm = False
     while True:
         job = decoder.decode(world.next_job(channel.receive() if channel is not None else None))
         if isinstance(job, Stop):
             return
         answer = _do(jobs, job, world)
         world.free_memory()
+        if not is_warm:
+            # Only now, because torch imports a good part of itself in the first training.
+            world.freeze_garbage()
+            is_warm = True
         if channel is not None:
             channel.send(answer)
 

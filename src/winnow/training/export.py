@@ -1,0 +1,200 @@
+"""From a trained model to a bundle on disk (`winnow.bundle`): ONNX, weights, an example, and reference answers.
+
+A bundle is written beside its place and renamed into it when it is whole and has been checked: what lies at the place
+is always complete.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_model
+from torch import nn
+
+from winnow.bundle.manifest import EXAMPLE, ONNX, REFERENCE, WEIGHTS, Manifest, sha256_of, write_manifest
+from winnow.data.dataset import DataSet
+from winnow.training.failures import ExportDiffersError
+
+TOLERANCE = 1e-4
+"""How far an exported model's output may be from torch's, relative to the size of the outputs.
+
+Two runtimes add up the same float32 products (relative error 6e-8 each) in another order; over the layers of a network
+that grows to 1e-6 or 1e-5. What an export can get wrong (an operator, a missing scale, dropout left on) shows in the
+first or second digit. 1e-4 lies between the two."""
+
+REFERENCE_ROWS = 256
+CHECKED_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model comes from: what its manifest says beside what the data set and the files say."""
+
+    study: str
+    trial: int
+    params: Mapping[str, Any]
+    metrics: Mapping[str, float]
+
+
+def export(model: nn.Module, data: DataSet, rows: NDArray[np.int64], origin: Origin, directory: Path) -> float:
+    """Write the bundle of a finished model, in eval mode and on the CPU, into `directory`.
+
+    Args:
+        rows: indexes of the rows on which ONNX and torch are compared: the holdout, or the training rows.
+        directory: taken over if it exists.
+
+    Returns:
+        The largest absolute difference between the outputs of ONNX and of torch.
+
+    Raises:
+        ExportDiffersError: it is more than rounding; nothing is left behind.
+        OSError: the directory cannot be written; nothing is left behind.
+        torch.onnx.errors.OnnxExporterError: the network has no ONNX form.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    try:
+        inputs = data.features[rows]
+        _write_onnx(model, inputs[:2], unfinished / ONNX)
+        expected = _torch_outputs(model, inputs)
+        parity = check_parity(expected, _onnx_outputs(unfinished / ONNX, inputs), data.task == "classification")
+        save_model(model, str(unfinished / WEIGHTS))
+        (unfinished / EXAMPLE).write_text(_example_text(data, inputs[0]), encoding="utf-8")
+        np.savez(unfinished / REFERENCE, inputs=inputs[:REFERENCE_ROWS], outputs=expected[:REFERENCE_ROWS])
+        write_manifest(unfinished, _manifest(data, origin, parity, unfinished))
+        unfinished.chmod(0o755)
+        shutil.rmtree(directory, ignore_errors=True)
+        unfinished.rename(directory)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return parity
+
+
+def check_parity(expected: NDArray[np.float32], found: NDArray[np.float32], is_probability: bool) -> float:
+    """Compare two models' outputs, float32 [rows, outputs]; returns their largest absolute difference.
+
+    Each output may differ by `TOLERANCE` times its size: 1 for a probability, else the largest absolute value of its
+    column, since rounding in the network is magnified by the target's scale. Two models within it choose the same class
+    wherever the two likeliest classes are further apart than twice the tolerance.
+
+    Raises:
+        ExportDiffersError: they differ by more, in shape, or in what is finite.
+    """
+    if expected.shape != found.shape:
+        raise ExportDiffersError(f"the ONNX model answers with shape {found.shape} where torch has {expected.shape}")
+    difference = np.abs(expected.astype(np.float64) - found)
+    size = 1.0 if is_probability else np.maximum(np.abs(expected).max(axis=0), np.finfo(np.float32).tiny)
+    # Written so that a NaN on either side is a difference.
+    within = difference <= TOLERANCE * size
+    if not within.all():
+        row = int(np.argwhere(~within)[0][0])
+        raise ExportDiffersError(
+            f"the ONNX model differs from torch in {int((~within).any(axis=1).sum())} of {len(expected)} rows by up to "
+            f"{float(np.nanmax(difference)):.3g}; row {row}: {found[row].tolist()} instead of {expected[row].tolist()}"
+        )
+    return float(difference.max())
+
+
+def example_body(data: DataSet, row: NDArray[np.float32]) -> dict[str, Any]:
+    """A body for `POST /predict` with one row: by feature name for tables, as nested lists for tensors."""
+    if data.feature_names is None:
+        return {"rows": [_shortest(row)]}
+    return {"rows": [dict(zip(data.feature_names, _shortest(row), strict=True))]}
+
+
+def _example_text(data: DataSet, row: NDArray[np.float32]) -> str:
+    """The example as JSON, one feature a line where features have names."""
+    return json.dumps(example_body(data, row), indent=2 if data.feature_names is not None else None) + "\n"
+
+
+def _shortest(values: NDArray[np.float32]) -> Any:
+    """Python numbers with no more digits than tell these float32 values apart: 17.99, not 17.989999771118164."""
+    return [_shortest(value) for value in values] if values.ndim > 0 else float(str(values))
+
+
+def _write_onnx(model: nn.Module, rows: NDArray[np.float32], path: Path) -> None:
+    # With a single row an exporter takes the batch for a constant.
+    example = torch.from_numpy(rows if len(rows) > 1 else np.repeat(rows, 2, axis=0))
+    batch = torch.export.Dim("batch")
+    with _without_exporter_warnings():
+        torch.onnx.export(
+            model,
+            (example,),
+            str(path),
+            input_names=["input"],
+            output_names=["output"],
+            dynamic_shapes={"input": {0: batch}},
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+@contextmanager
+def _without_exporter_warnings() -> Iterator[None]:
+    """Hide what torch's exporter warns of in its own code."""
+    with warnings.catch_warnings():
+        for category in (FutureWarning, DeprecationWarning):
+            warnings.filterwarnings("ignore", category=category, module=r"(torch|onnxscript|copyreg)(\.|$)")
+        yield
+
+
+@torch.no_grad()
+def _torch_outputs(model: nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    parts = torch.split(torch.from_numpy(inputs), CHECKED_AT_ONCE)
+    outputs: NDArray[np.float32] = torch.cat([model(part) for part in parts]).numpy()
+    return outputs
+
+
+def _onnx_outputs(path: Path, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    parts = [inputs[start : start + CHECKED_AT_ONCE] for start in range(0, len(inputs), CHECKED_AT_ONCE)]
+    outputs: NDArray[np.float32] = np.concatenate([session.run(["output"], {"input": part})[0] for part in parts])
+    return outputs
+
+
+def _manifest(data: DataSet, origin: Origin, parity: float, directory: Path) -> Manifest:
+    return Manifest(
+        name=origin.study,
+        task=data.task,
+        input_shape=data.input_shape,
+        feature_names=data.feature_names,
+        class_names=data.class_names,
+        target_names=data.target_names,
+        study=origin.study,
+        trial=origin.trial,
+        params=dict(origin.params),
+        metrics=dict(origin.metrics),
+        parity=parity,
+        data_name=data.name,
+        data_sha256=data.sha256,
+        git_commit=git_commit(),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        files={name: sha256_of(directory / name) for name in (ONNX, WEIGHTS, EXAMPLE, REFERENCE)},
+    )
+
+
+def git_commit() -> str:
+    """The commit of the working directory, or WINNOW_GIT_COMMIT where there is no repository; empty if neither."""
+    told = os.environ.get("WINNOW_GIT_COMMIT", "")
+    if told or shutil.which("git") is None:
+        return told
+    asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return asked.stdout.strip() if asked.returncode == 0 else ""

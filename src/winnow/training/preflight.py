@@ -1,0 +1,230 @@
+"""Everything that can be refused before a study, a run or a worker exists.
+
+Parameters are tried at the corners of the space: with each draw a model is built, two rows go through it, and the
+optimizer and the schedule are made. Where it can be, the model is built on torch's meta device, which has shapes but no
+memory, since the largest corner may not fit beside whatever else runs here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from winnow.config.errors import InputError
+from winnow.config.experiment import ChoiceParameter, Experiment, OptimizerConfig, SchedulerConfig
+from winnow.data.splits import split_watch
+from winnow.training.optimization import make_optimizer, make_schedule, optimizer_settings, scheduler_settings
+from winnow.training.parameters import Settings, factory_takes
+from winnow.training.preparation import Prepared, possible_optimizers, prepare
+
+MAX_DRAWS = 16
+
+
+def check(experiment: Experiment) -> Prepared:
+    """Prepare an experiment and refuse what cannot be trained.
+
+    Raises:
+        InputError: the first thing that has to change, with its place in the experiment.
+    """
+    _check_device(experiment)
+    prepared = prepare(experiment)
+    _check_watch(prepared)
+    if prepared.loop is None:
+        _check_loss(prepared)
+        _check_fixed_settings(experiment)
+        _check_options(prepared)
+        for params in corner_draws(experiment):
+            _check_draw(prepared, params)
+    return prepared
+
+
+def corner_draws(experiment: Experiment) -> list[dict[str, Any]]:
+    """Draws that hold both ends of every range, and every choice (up to `MAX_DRAWS` of them), at least once."""
+    space = experiment.search.space
+    counts = [len(parameter.choices) for parameter in space.values() if isinstance(parameter, ChoiceParameter)]
+    return [
+        {
+            name: parameter.choices[draw % len(parameter.choices)]
+            if isinstance(parameter, ChoiceParameter)
+            else parameter.bounds[draw % 2]
+            for name, parameter in space.items()
+        }
+        for draw in range(min(max([2, *counts]), MAX_DRAWS))
+    ]
+
+
+def _check_device(experiment: Experiment) -> None:
+    precision, device = experiment.training.precision, experiment.execution.device
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            "execution.device",
+            expected="a device that this machine has",
+            found="'cuda', and torch sees no GPU",
+            remedy="Set execution.device: auto (or cpu), or install a build of torch for your GPU.",
+        )
+    on_cpu = device == "cpu" or not torch.cuda.is_available()
+    if precision == "fp16" and on_cpu:
+        raise InputError(
+            "training.precision",
+            expected="'no' or 'bf16' without a GPU",
+            found="'fp16', which would silently train in float32 here",
+            remedy="Set training.precision: bf16 or 'no', or run on a GPU.",
+        )
+    if precision == "bf16" and not on_cpu and not torch.cuda.is_bf16_supported():
+        raise InputError(
+            "training.precision",
+            expected="'no' or 'fp16' on a GPU without bfloat16",
+            found="'bf16'",
+            remedy="Set training.precision: fp16.",
+        )
+
+
+def _check_loss(prepared: Prepared) -> None:
+    loss, task = prepared.experiment.training.loss, prepared.data.task
+    fitting = ("auto", "cross_entropy") if task == "classification" else ("auto", "mse", "l1", "huber")
+    if loss not in fitting:
+        raise InputError(
+            "training.loss",
+            expected=f"one of {', '.join(fitting)} for {task}",
+            found=repr(loss),
+            remedy="Set training.loss: auto, or data.task where the task was taken for the wrong one.",
+        )
+
+
+def _check_watch(prepared: Prepared) -> None:
+    """Carve the watched rows of early stopping from every fold once: too few rows show here."""
+    stopping = prepared.experiment.training.early_stopping
+    if stopping is None:
+        return
+    splitter, seed = prepared.experiment.cross_validation.splitter, prepared.experiment.search.seed
+    for rows in (prepared.holdout.rest, *(fold.train for fold in prepared.folds)):
+        split_watch(prepared.data, rows, stopping.fraction, splitter, seed)
+
+
+def _check_fixed_settings(experiment: Experiment) -> None:
+    """Settings in the file that nothing would take."""
+    training = experiment.training
+    known = frozenset[str]().union(*(optimizer_settings(name) for name in possible_optimizers(experiment)))
+    _check_extras("training.optimizer", training.optimizer, known)
+    if training.scheduler is not None:
+        _check_extras("training.scheduler", training.scheduler, scheduler_settings(training.scheduler.type))
+
+
+def _check_extras(place: str, config: OptimizerConfig | SchedulerConfig, known: frozenset[str]) -> None:
+    for name in config.model_extra or {}:
+        if name not in known:
+            raise _unknown_setting(f"{place}.{name}", name, known, f"a setting of {config.type}")
+
+
+def _check_options(prepared: Prepared) -> None:
+    taken, takes_rest = factory_takes(prepared.factory)
+    for name in prepared.experiment.model.options:
+        if name not in taken and not takes_rest:
+            factory = prepared.experiment.model.factory
+            raise _unknown_setting(f"model.options.{name}", name, taken, f"an argument of {factory}")
+
+
+def _check_draw(prepared: Prepared, params: Mapping[str, Any]) -> None:
+    experiment = prepared.experiment
+    try:
+        settings = prepared.routing.settings(params, experiment.model.options, experiment.training)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            "search.space",
+            expected=f"values that training.{'.'.join(map(str, first['loc']))} takes ({first['msg']})",
+            found=repr(first["input"]),
+            remedy="Change the bounds or the choices.",
+        ) from error
+    _check_training(prepared, settings, _check_network(prepared, settings.model))
+
+
+def _check_network(prepared: Prepared, arguments: Mapping[str, Any]) -> nn.Module:
+    """A network of the right shape, on the meta device where it can live there."""
+    failure: Exception | None = None
+    # Not everything works on the meta device, so the CPU has the last word.
+    for device in ("meta", "cpu"):
+        try:
+            return _probed(prepared, arguments, torch.device(device))
+        except InputError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a factory may raise anything
+            failure = error
+    assert failure is not None
+    where = traceback.extract_tb(failure.__traceback__)[-1]
+    raise InputError(
+        "model.factory",
+        expected=f"a factory whose network takes rows of shape {list(prepared.data.input_shape)}",
+        found=f"{type(failure).__name__}: {failure} ({where.filename}:{where.lineno}) with {dict(arguments)}",
+        remedy=f"Correct {prepared.experiment.model.factory}, or the space.",
+    ) from failure
+
+
+def _probed(prepared: Prepared, arguments: Mapping[str, Any], device: torch.device) -> nn.Module:
+    data, factory = prepared.data, prepared.experiment.model.factory
+    with device:
+        built = prepared.factory(data.input_shape, data.outputs, **arguments)
+        if not isinstance(built, nn.Module):
+            raise InputError(
+                "model.factory",
+                expected="a function that returns an nn.Module",
+                found=f"{type(built).__name__} from {factory}",
+                remedy="Return the network itself.",
+            )
+        with torch.no_grad():
+            outputs = built.eval()(torch.zeros(2, *data.input_shape))
+    expected, found = (2, data.outputs), tuple(getattr(outputs, "shape", ()))
+    if found != expected:
+        raise InputError(
+            "model.factory",
+            expected=f"outputs of shape {list(expected)} for 2 rows: one per {_unit(prepared)}",
+            found=f"{list(found) if found else type(outputs).__name__} from {factory} with {dict(arguments)}",
+            remedy="Let the last layer have `outputs` outputs.",
+        )
+    return built
+
+
+def _check_training(prepared: Prepared, settings: Settings, network: nn.Module) -> None:
+    """Make the optimizer and the schedule that this draw asks for."""
+    training = settings.training
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    try:
+        optimizer = make_optimizer(training.optimizer, network, device, is_scaled=False)
+    except (TypeError, ValueError) as error:
+        place, remedy = "training.optimizer", "Correct its settings, in training.optimizer or in the space."
+        raise _not_made(place, training.optimizer, error, remedy) from error
+    if training.scheduler is None:
+        return
+    steps = -(-len(prepared.holdout.rest) // (training.batch_size * training.accumulation)) * training.epochs
+    try:
+        make_schedule(training.scheduler, optimizer, steps=steps, epochs=training.epochs)
+    except (TypeError, ValueError) as error:
+        place, remedy = "training.scheduler", "Correct its settings, in training.scheduler or in the space."
+        raise _not_made(place, training.scheduler, error, remedy) from error
+
+
+def _not_made(place: str, config: OptimizerConfig | SchedulerConfig, error: Exception, remedy: str) -> InputError:
+    return InputError(
+        place,
+        expected=f"settings with which {config.type} can be made",
+        found=f"{config.model_extra or {}} ({type(error).__name__}: {error})",
+        remedy=remedy,
+    )
+
+
+def _unknown_setting(place: str, name: str, known: frozenset[str], expected: str) -> InputError:
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    return InputError(
+        place, expected=expected, found=repr(name), remedy=f"{hint}There are {', '.join(sorted(known)) or 'none'}."
+    )
+
+
+def _unit(prepared: Prepared) -> str:
+    return "class" if prepared.data.task == "classification" else "target"

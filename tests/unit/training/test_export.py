@@ -1,0 +1,94 @@
+"""A bundle is complete, answers as torch does, or does not exist."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from winnow.bundle.manifest import EXAMPLE, MANIFEST, ONNX, REFERENCE, WEIGHTS, read_manifest
+from winnow.data.dataset import DataSet
+from winnow.training.export import Origin, check_parity, export
+from winnow.training.failures import ExportDiffersError
+from winnow.training.finished_model import FinishedModel
+
+ORIGIN = Origin("wine", 3, {"hidden": [8], "lr": 0.1}, {"f1": 0.9, "holdout.f1": 0.8})
+
+
+def _table() -> DataSet:
+    features = np.random.default_rng(0).normal(20, 3, (40, 2)).astype(np.float32)
+    features[0] = (17.99, 10.38)
+    return DataSet(
+        name="wine",
+        task="classification",
+        features=features,
+        target=np.zeros(40, np.int64),
+        groups=None,
+        time=None,
+        feature_names=("mean radius", "mean texture"),
+        class_names=("bad", "good"),
+        target_names=("quality",),
+        sha256="0" * 64,
+    )
+
+
+class _Differs(nn.Module):
+    """Answers otherwise while it is exported, as a network with a branch on its training state may."""
+
+    def forward(self, x):
+        return x * 2 if torch.compiler.is_exporting() else x
+
+
+def _model(network: nn.Module) -> FinishedModel:
+    return FinishedModel(nn.Identity(), network, nn.Softmax(-1)).eval()
+
+
+def test_a_bundle_is_complete_and_answers_as_torch_does(tmp_path):
+    torch.manual_seed(0)
+    data, directory = _table(), tmp_path / "bundles" / "3"
+    model = _model(nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 4), nn.ReLU(), nn.Dropout(), nn.Linear(4, 2)))
+    parity = export(model, data, np.arange(40), ORIGIN, directory)
+    assert parity < 1e-5
+    assert {path.name for path in directory.iterdir()} == {MANIFEST, ONNX, WEIGHTS, EXAMPLE, REFERENCE}
+    assert [path.name for path in directory.parent.iterdir()] == ["3"]
+    manifest = read_manifest(directory)
+    assert (manifest.name, manifest.trial, manifest.parity) == ("wine", 3, parity)
+    assert manifest.metrics == ORIGIN.metrics
+    assert json.loads((directory / EXAMPLE).read_text()) == {"rows": [{"mean radius": 17.99, "mean texture": 10.38}]}
+    with np.load(directory / REFERENCE, allow_pickle=False) as reference, torch.no_grad():
+        np.testing.assert_array_equal(reference["inputs"], data.features)
+        np.testing.assert_allclose(reference["outputs"], model(torch.from_numpy(data.features)).numpy())
+        np.testing.assert_allclose(reference["outputs"].sum(1), 1, rtol=1e-5)
+
+
+def test_a_second_export_replaces_the_first(tmp_path):
+    (tmp_path / "3").mkdir()
+    (tmp_path / "3" / "left over").touch()
+    export(_model(nn.Linear(2, 2)), _table(), np.arange(1), ORIGIN, tmp_path / "3")
+    assert not (tmp_path / "3" / "left over").exists()
+    assert read_manifest(tmp_path / "3").study == "wine"
+
+
+def test_a_model_whose_export_differs_is_refused_and_leaves_nothing(tmp_path):
+    with pytest.raises(ExportDiffersError, match="differs from torch in .* of 40 rows"):
+        export(_model(_Differs()), _table(), np.arange(40), ORIGIN, tmp_path / "3")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rounding_is_measured_by_the_size_of_the_outputs():
+    values = np.array([[1e6], [-2e6]], np.float32)
+    assert check_parity(values, values + 50, is_probability=False) == 50
+    with pytest.raises(ExportDiffersError):
+        check_parity(values, values + 500, is_probability=False)
+    with pytest.raises(ExportDiffersError):
+        check_parity(values, np.array([[np.nan], [-2e6]], np.float32), is_probability=False)
+    with pytest.raises(ExportDiffersError, match="shape"):
+        check_parity(values, values[:, 0], is_probability=False)
+
+
+def test_models_within_rounding_choose_the_same_class_away_from_ties():
+    expected = np.array([[0.5003, 0.4997]], np.float32)
+    found = expected + np.array([[-0.9e-4, 0.9e-4]], np.float32)
+    check_parity(expected, found, is_probability=True)
+    assert found.argmax() == expected.argmax()
