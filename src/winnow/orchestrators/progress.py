@@ -100,7 +100,7 @@ class ProgressView:
         is_best = record.value is not None and record.value == best
         style = {"failed": "red", "pruned": "yellow"}.get(record.state, "bold green" if is_best else "")
         width = self._console.width if self._live is not None else 10_000
-        self._say(trial_line(record, best=is_best, metric=self._metric, width=width), style)
+        self._say(trial_line(record, best=is_best, metric=self._metric, width=width), style, wraps=False)
 
     def failure(self, trial: int | None, reason: str, log_path: Path | None, tail: Sequence[str]) -> None:
         """Show a failure: the trial, its reason, the last lines of the guilty rank's log and where all of it is."""
@@ -114,10 +114,10 @@ class ProgressView:
         for line in text.splitlines():
             self._say(line)
 
-    def _say(self, text: str, style: str = "") -> None:
+    def _say(self, text: str, style: str = "", *, wraps: bool = True) -> None:
         self._spoke_at = self._clock()
         if self._live is not None:
-            self._console.print(self._line(text, style), soft_wrap=True)
+            self._console.print(self._line(text, style), soft_wrap=wraps)
             return
         self._stream.write(self._encodable(text) + "\n")
         self._stream.flush()

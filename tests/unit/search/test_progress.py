@@ -115,7 +115,7 @@ def test_a_finished_trial_is_one_line() -> None:
         "trial 0  0.9679 ± 0.0129 best so far  1.8 s  "
         "hidden=[128, 64]  lr=0.01879  dropout=0.2103  batch_size=33  optimizer=sgd"
     )
-    assert trial_line(trial, best=False, width=40) == "trial 0  0.9679  1.8 s"
+    assert trial_line(trial, best=False, width=40) == "trial 0  0.9679  1.8 s  hidden=[128, 64…"
 
 
 def test_a_trial_that_did_not_complete_says_why() -> None:
