@@ -1,0 +1,265 @@
+"""`winnow select-model`: pick the run that passes the rules, say why, and say why others did not.
+
+This module prints; `orchestrators.select_model` does. Exit status 3: no run passes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from winnow.cli.options import config_option, dry_run_option, json_option, study_option
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from winnow.model_query.ranking import Selection
+    from winnow.model_query.rules import Rules
+    from winnow.orchestrators.select_model import Outcome
+    from winnow.tracking.run_search import TrackedRun
+
+NO_RUN_PASSES = 3
+
+
+@click.command("select-model")
+@config_option
+@study_option
+@click.option(
+    "--rules", "rules_file", type=click.Path(path_type=Path), help="The rules file; by default metrics_config."
+)
+@json_option
+@click.option("--all", "show_all", is_flag=True, help="Also list every trial with the first rule that turns it away.")
+@click.option(
+    "--explain", metavar="RUN", help="Check one run against every rule: a run id, a name or a trial's number."
+)
+@dry_run_option
+def command(
+    config: Path,
+    study: str | None,
+    rules_file: Path | None,
+    as_json: bool,
+    show_all: bool,
+    explain: str | None,
+    dry_run: bool,
+) -> int | None:
+    """Pick the run that passes the rules, give it the champion's alias, and say why others did not.
+
+    Exit status 3: no run passes; the nearest misses are shown.
+    """
+    from winnow.config.settings import Settings
+    from winnow.model_query.rules import DEFAULT_RULES, load_rules
+    from winnow.orchestrators.select_model import choose_among_all, select_model, store_is_needed
+    from winnow.tracking.registry import Registry
+    from winnow.tracking.run_search import MlflowRunSearch
+
+    rules = load_rules(rules_file or DEFAULT_RULES)
+    name = study or _name_in(config)
+    uri = Settings.from_environment().tracking_uri
+    search = MlflowRunSearch(uri)
+    with store_is_needed(uri):
+        if explain is not None:
+            selection, runs = choose_among_all(name, rules, search)
+            _print_explanation(_named(explain, runs), rules, selection)
+            return None
+        outcome = select_model(name, rules, search, Registry(uri), dry_run=dry_run)
+        runs = choose_among_all(name, rules, search)[1] if show_all else []
+    if as_json:
+        click.echo(json.dumps(as_values(outcome, rules, runs), indent=2))
+    else:
+        _print_outcome(outcome, rules, runs, dry_run=dry_run)
+    return None if outcome.selection.winner else NO_RUN_PASSES
+
+
+def _name_in(config: Path) -> str:
+    from winnow.config.loader import load_experiment
+
+    return load_experiment(config).name
+
+
+def _named(wanted: str, runs: Sequence[TrackedRun]) -> TrackedRun:
+    """The run that a person means.
+
+    Raises:
+        InputError: none is meant, or several are.
+    """
+    from winnow.config.errors import InputError
+
+    found = [
+        run
+        for run in runs
+        if wanted in (run.name, str(run.trial)) or (len(wanted) >= 6 and run.run_id.startswith(wanted))
+    ]
+    if len(found) != 1:
+        raise InputError(
+            "--explain",
+            expected="a run's id, its name or a trial's number",
+            found=f"'{wanted}', which is {'none' if not found else 'several'} of the study's {len(runs)} trials",
+            remedy="`--all` lists them.",
+        )
+    return found[0]
+
+
+def as_values(outcome: Outcome, rules: Rules, runs: Sequence[TrackedRun]) -> dict[str, Any]:
+    """An outcome as JSON values."""
+    from winnow.model_query.ranking import failures
+
+    selection, version = outcome.selection, outcome.version
+    values: dict[str, Any] = {
+        "study": outcome.study,
+        "objective": {"metric": selection.objective.metric, "goal": selection.objective.goal},
+        "winner": None if selection.winner is None else _run_values(selection.winner),
+        "version": None if version is None else {"name": version.name, "version": version.version},
+        "alias": rules.alias,
+        "is_new": outcome.is_new,
+        "reason": outcome.reason,
+        "runners_up": [_run_values(run) for run in selection.runners_up],
+        "misses": {
+            rule: [_run_values(miss.run) | {"reason": miss.reason, "distance": miss.distance} for miss in misses]
+            for rule, misses in selection.misses.items()
+        },
+    }
+    if runs:
+        values["all"] = [
+            _run_values(run) | {"state": run.state, "reasons": [miss.reason for miss in failures(run, rules)]}
+            for run in runs
+        ]
+    return values
+
+
+def _run_values(run: TrackedRun) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "trial": run.trial,
+        "metrics": {name: value for name, value in run.metrics.items() if not name.endswith(".fold")},
+        "params": dict(run.params),
+    }
+
+
+def _print_outcome(outcome: Outcome, rules: Rules, runs: Sequence[TrackedRun], *, dry_run: bool) -> None:
+    console = _console()
+    selection = outcome.selection
+    if selection.winner is not None:
+        console.print(_runs_table(selection, rules))
+        console.print(f"\n{outcome.reason}", style="bold")
+    else:
+        console.print(f"No run of {outcome.study} passes the rules.", style="bold")
+    for rule, misses in selection.misses.items():
+        if misses:
+            console.print(_misses_table(rule, selection))
+    if runs:
+        console.print(_all_table(runs, selection, rules))
+    if selection.winner is not None:
+        console.print(_what_happened(outcome, rules, dry_run=dry_run))
+
+
+def _what_happened(outcome: Outcome, rules: Rules, *, dry_run: bool) -> str:
+    version = outcome.version
+    if version is None:
+        return f"Dry run: it has no model yet; it would be refitted and become @{rules.alias}."
+    label = f"{version.name} version {version.version}"
+    if not outcome.is_new:
+        return f"{label} is @{rules.alias} already; nothing changed."
+    return f"Dry run: {label} would become @{rules.alias}." if dry_run else f"{label} is now @{rules.alias}."
+
+
+def _runs_table(selection: Selection, rules: Rules) -> Table:
+    from rich.table import Table
+
+    metric = selection.objective.metric
+    extra = [tie.metric for tie in rules.tie_breaks if tie.metric != metric]
+    if rules.one_standard_error is not None:
+        extra.insert(0, rules.one_standard_error.metric)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    table.add_column("run")
+    for heading in (metric, "±", "holdout", *dict.fromkeys(extra)):
+        table.add_column(heading, justify="right")
+    table.add_column("parameters")
+    ranked = [selection.winner, *selection.runners_up] if selection.winner else []
+    for place, run in enumerate(ranked):
+        numbers = [metric, f"{metric}.std", f"holdout.{metric}", *dict.fromkeys(extra)]
+        cells = [_number(run.metrics.get(name)) for name in numbers]
+        parameters = "  ".join(f"{name}={_short(value)}" for name, value in sorted(run.params.items()))
+        style = "bold green" if place == 0 else None
+        table.add_row("→" if place == 0 else "", run.name, *cells, parameters, style=style)
+    return table
+
+
+def _misses_table(rule: str, selection: Selection) -> Table:
+    from rich.table import Table
+
+    table = Table(
+        title=f"\nTurned away by: {rule}", title_justify="left", box=None, pad_edge=False, header_style="bold"
+    )
+    table.add_column("run")
+    table.add_column(selection.objective.metric, justify="right")
+    table.add_column("because")
+    for miss in selection.misses[rule]:
+        off = "" if miss.distance is None else f" ({miss.distance:.3g} off)"
+        score = _number(miss.run.metrics.get(selection.objective.metric))
+        table.add_row(miss.run.name, score, f"{miss.reason}{off}")
+    return table
+
+
+def _all_table(runs: Sequence[TrackedRun], selection: Selection, rules: Rules) -> Table:
+    from rich.table import Table
+
+    from winnow.model_query.ranking import failures
+
+    table = Table(title="\nAll trials", title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for heading in ("run", "state"):
+        table.add_column(heading)
+    table.add_column(selection.objective.metric, justify="right")
+    table.add_column("passes")
+    for run in runs:
+        reasons = [miss.reason for miss in failures(run, rules)] if run.state == "complete" else ["not complete"]
+        score = _number(run.metrics.get(selection.objective.metric))
+        table.add_row(run.name, run.state, score, f"no: {'; '.join(reasons)}" if reasons else "yes")
+    return table
+
+
+def _print_explanation(run: TrackedRun, rules: Rules, selection: Selection) -> None:
+    from winnow.model_query.ranking import explain
+
+    console = _console()
+    console.print(f"{run.name} (run {run.run_id})", style="bold")
+    demands = explain(run, rules, selection)
+    for demand, is_met, found in demands:
+        console.print(f"  {'yes' if is_met else 'NO '}  {demand}: {found}")
+    if all(is_met for _, is_met, _ in demands):
+        console.print(f"It passes, and {_place_of(run, selection)}.")
+    console.print("\nIts metrics:")
+    for name, value in sorted(run.metrics.items()):
+        console.print(f"  {name} = {value:.6g}")
+
+
+def _place_of(run: TrackedRun, selection: Selection) -> str:
+    ids = [one.run_id for one in (selection.winner, *selection.runners_up) if one is not None]
+    if run.run_id not in ids:
+        return f"is behind the first {len(ids)}"
+    place = ids.index(run.run_id)
+    return "wins" if place == 0 else f"comes {place + 1} of those that pass"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.5g}"
+
+
+def _short(text: str) -> str:
+    try:
+        return f"{float(text):.4g}"
+    except ValueError:
+        return text
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    # No markup: a parameter's value may well be "[relu]".
+    console = Console(highlight=False, markup=False, emoji=False)
+    # Where nobody watches there is no width to fit into, and folded rows are hard to search.
+    return console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=200)

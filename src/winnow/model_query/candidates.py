@@ -1,0 +1,117 @@
+"""Fetches, of all a study's runs, those few that can appear in a `Selection`.
+
+`rank` over these gives the same selection as over all of them: the best that pass, the simplest within one standard
+error, and for each filter the nearest that it turns away. Each is one ordered search in the store. What the store's
+search cannot say (regular expressions, one of several values) is checked on the runs as they arrive.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from winnow.model_query.ranking import (
+    NEAREST_MISSES,
+    RUNNERS_UP,
+    as_text,
+    check,
+    failures,
+    is_comparable,
+    is_eligible,
+    metric_behind,
+    ordering,
+    standard_error,
+    threshold,
+)
+from winnow.model_query.rules import Filter, Rules
+from winnow.tracking.projection import STATE
+from winnow.tracking.run_search import Comparison, Condition, Order, RunSearch, TrackedRun
+
+_COMPLETE = Condition("tag", STATE, "=", "complete")
+
+
+def candidates(search: RunSearch, study: str, rules: Rules, objective: Order) -> list[TrackedRun]:
+    """The runs of a study that can appear in its selection, each once."""
+    found = _first(_passing(search, study, rules, objective, ordering(rules, objective)), RUNNERS_UP + 1)
+    if found and rules.one_standard_error is not None:
+        found += _simplest_near(found[0], search, study, rules, objective)
+    for rule in rules.filters:
+        found += _misses(search, study, rule, rules, objective)
+    return list({run.run_id: run for run in found}.values())
+
+
+def demanded(rule: Filter) -> list[Condition]:
+    """What of a filter the store can check by itself; the rest is checked on what it returns."""
+    return [*_within_bounds(rule), *([] if rule.equals is None else _equality(rule, "=", rule.equals))]
+
+
+def turned_away(rule: Filter, order: Sequence[Order]) -> list[tuple[list[Condition], list[Order]]]:
+    """Searches that together find the runs nearest to passing a filter, nearest first."""
+    metric = metric_behind(rule)
+    searches: list[tuple[list[Condition], list[Order]]] = []
+    if rule.min is not None:
+        searches.append(([Condition("metric", metric, "<", rule.min)], [Order(metric, "maximize"), *order]))
+    if rule.max is not None:
+        searches.append(([Condition("metric", metric, ">", rule.max)], [Order(metric, "minimize"), *order]))
+    unequal: list[list[Condition]] = []
+    if rule.equals is not None:
+        unequal.append(_equality(rule, "!=", rule.equals))
+    if rule.in_ is not None:
+        unequal.append([one for value in rule.in_ for one in _equality(rule, "!=", value)])
+    if rule.matches is not None:
+        unequal.append([])
+    # Those outside the bounds are found above, by their distance.
+    return searches + [([*_within_bounds(rule), *conditions], list(order)) for conditions in unequal]
+
+
+def _within_bounds(rule: Filter) -> list[Condition]:
+    metric = metric_behind(rule)
+    bounds: tuple[tuple[Comparison, float | None], ...] = ((">=", rule.min), ("<=", rule.max))
+    return [Condition("metric", metric, comparison, bound) for comparison, bound in bounds if bound is not None]
+
+
+def _passing(
+    search: RunSearch, study: str, rules: Rules, objective: Order, order: Sequence[Order], *more: Condition
+) -> Iterator[TrackedRun]:
+    conditions = [_COMPLETE, *more, *(one for rule in rules.filters for one in demanded(rule))]
+    for run in search.trials(study, conditions, order):
+        if is_eligible(run, objective) and not failures(run, rules):
+            yield run
+
+
+def _simplest_near(best: TrackedRun, search: RunSearch, study: str, rules: Rules, objective: Order) -> list[TrackedRun]:
+    tolerance = standard_error(best, objective)
+    if tolerance is None or rules.one_standard_error is None:
+        return []
+    comparison: Comparison = ">=" if objective.goal == "maximize" else "<="
+    near = Condition("metric", objective.metric, comparison, threshold(best, tolerance, objective))
+    simplest = Order(rules.one_standard_error.metric, rules.one_standard_error.goal)
+    order = [simplest, *ordering(rules, objective)]
+    return _first(_passing(search, study, rules, objective, order, near), 1)
+
+
+def _misses(search: RunSearch, study: str, rule: Filter, rules: Rules, objective: Order) -> list[TrackedRun]:
+    found: list[TrackedRun] = []
+    for conditions, order in turned_away(rule, ordering(rules, objective)):
+        runs = search.trials(study, [_COMPLETE, *conditions], order)
+        turned = (
+            run
+            for run in runs
+            if is_eligible(run, objective) and is_comparable(run, rule) and check(run, rule) is not None
+        )
+        found += _first(turned, NEAREST_MISSES)
+    return found
+
+
+def _equality(rule: Filter, comparison: Comparison, value: Any) -> list[Condition]:
+    """`=` or `!=` as the store can say it: numbers on metrics, text on parameters and tags; else nothing."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if rule.kind == "metric":
+        return [Condition("metric", rule.name, comparison, float(value))] if is_number else []
+    # A number may be stored in several spellings, so that only the check on the run itself is right.
+    return [] if is_number else [Condition(rule.kind, rule.name, comparison, as_text(value))]
+
+
+def _first(runs: Iterable[TrackedRun], count: int) -> list[TrackedRun]:
+    return list(itertools.islice(runs, count))

@@ -1,0 +1,251 @@
+"""From runs and rules to a `Selection`: pure, so that who wins and why can be tested without any store.
+
+The order is total: objective, tie-breaks, earlier start, run id. Where the runs come from is left to `candidates`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from winnow.config.errors import InputError
+from winnow.model_query.rules import Filter, Goal, Rules
+from winnow.tracking.projection import GOAL, METRIC
+from winnow.tracking.run_search import Order, TrackedRun
+
+RUNNERS_UP, NEAREST_MISSES = 20, 10
+NUMERIC_PARAMETER = "param."
+"""Prefix under which a run repeats its numeric parameters as metrics."""
+
+
+@dataclass(frozen=True)
+class Miss:
+    """A run that one filter turns away. `distance`: how far from the bound, None where there is no such measure."""
+
+    run: TrackedRun
+    reason: str
+    distance: float | None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Who wins, who comes next, and what each filter turned away.
+
+    Attributes:
+        objective: the metric and direction that decided.
+        winner: the run to take; None where none passes.
+        runners_up: the next 20, best first.
+        misses: for each filter, by its words, the 10 runs that it turned away most narrowly.
+        tolerance: half-width of the one-standard-error rule's tie set; None where the rule is off.
+    """
+
+    objective: Order
+    winner: TrackedRun | None
+    runners_up: tuple[TrackedRun, ...]
+    misses: Mapping[str, tuple[Miss, ...]]
+    tolerance: float | None = None
+
+
+def objective_of(rules: Rules, sweep_metric: str, sweep_goal: Goal) -> Order:
+    """The rules' objective, with `auto` replaced by what the sweep optimized."""
+    chosen = rules.objective
+    metric = sweep_metric if chosen.metric == "auto" else chosen.metric
+    return Order(metric, sweep_goal if chosen.goal == "auto" else chosen.goal)
+
+
+def resolve_objective(rules: Rules, sweep: TrackedRun) -> Order:
+    """`objective_of`, with what a sweep's parent run says of itself.
+
+    Raises:
+        InputError: the rules leave the objective to the sweep, and the sweep does not name one.
+    """
+    metric, goal = sweep.tags.get(METRIC), sweep.tags.get(GOAL)
+    if rules.objective.metric != "auto" and rules.objective.goal != "auto":
+        return Order(rules.objective.metric, rules.objective.goal)
+    if metric is None or goal not in ("maximize", "minimize"):
+        raise InputError(
+            f"run {sweep.name}",
+            expected=f"the tags {METRIC} and {GOAL}",
+            found=f"{metric!r} and {goal!r}",
+            remedy="Name metric and goal in the rules' objective.",
+        )
+    return objective_of(rules, metric, "maximize" if goal == "maximize" else "minimize")
+
+
+def ordering(rules: Rules, objective: Order) -> tuple[Order, ...]:
+    """The objective and what decides between equals."""
+    return (objective, *(Order(tie.metric, tie.goal) for tie in rules.tie_breaks))
+
+
+def rank(runs: Iterable[TrackedRun], rules: Rules, objective: Order) -> Selection:
+    """Choose among `runs` (trials of any state, in any order)."""
+    position = _position(ordering(rules, objective))
+    eligible = sorted((run for run in runs if is_eligible(run, objective)), key=position)
+    passing = [run for run in eligible if not failures(run, rules)]
+    tolerance = standard_error(passing[0], objective) if passing and rules.one_standard_error else None
+    winner = passing[0] if passing else None
+    if winner is not None and rules.one_standard_error is not None and tolerance is not None:
+        simplest = Order(rules.one_standard_error.metric, rules.one_standard_error.goal)
+        tied = [run for run in passing if is_within(run, winner, tolerance, objective)]
+        winner = min(tied, key=simplest.key)
+    others = [run for run in passing if run is not winner]
+    return Selection(
+        objective=objective,
+        winner=winner,
+        runners_up=tuple(others[:RUNNERS_UP]),
+        misses={str(one): _nearest_misses(eligible, one) for one in rules.filters},
+        tolerance=tolerance,
+    )
+
+
+def is_eligible(run: TrackedRun, objective: Order) -> bool:
+    """Complete, with a finite objective."""
+    return run.state == "complete" and math.isfinite(run.metrics.get(objective.metric, math.nan))
+
+
+def failures(run: TrackedRun, rules: Rules) -> list[Miss]:
+    """Every filter that turns a run away."""
+    return [miss for one in rules.filters if (miss := check(run, one)) is not None]
+
+
+def check(run: TrackedRun, rule: Filter) -> Miss | None:
+    """Why a filter turns a run away, or None where the run passes."""
+    value = look_up(run, rule)
+    if value is None:
+        return Miss(run, f"has no {rule.kind} {rule.name}", None)
+    if rule.min is not None or rule.max is not None:
+        number = number_of(run, rule)
+        if number is None:
+            return Miss(run, f"{rule.name} is {value}, which is no number", None)
+        if rule.min is not None and number < rule.min:
+            return Miss(run, f"{rule.name} is {number:.6g}", rule.min - number)
+        if rule.max is not None and number > rule.max:
+            return Miss(run, f"{rule.name} is {number:.6g}", number - rule.max)
+    if rule.equals is not None and not is_same(value, rule.equals):
+        return Miss(run, f"{rule.name} is {_shown(value)}", None)
+    if rule.in_ is not None and not any(is_same(value, one) for one in rule.in_):
+        return Miss(run, f"{rule.name} is {_shown(value)}", None)
+    if rule.matches is not None and re.fullmatch(rule.matches, str(value)) is None:
+        return Miss(run, f"{rule.name} is {_shown(value)}", None)
+    return None
+
+
+def look_up(run: TrackedRun, rule: Filter) -> float | str | None:
+    """What a filter looks at. Metrics that are not finite count as missing."""
+    if rule.kind == "tag":
+        return run.tags.get(rule.name)
+    if rule.kind == "param":
+        return run.params.get(rule.name)
+    value = run.metrics.get(rule.name)
+    return value if value is not None and math.isfinite(value) else None
+
+
+def number_of(run: TrackedRun, rule: Filter) -> float | None:
+    """What `min` and `max` compare: a metric, or the metric that repeats a parameter."""
+    value = run.metrics.get(metric_behind(rule))
+    return value if value is not None and math.isfinite(value) else None
+
+
+def metric_behind(rule: Filter) -> str:
+    """The metric that holds a filter's number. (Tags have none: their filters make no demand on numbers.)"""
+    return f"{NUMERIC_PARAMETER}{rule.name}" if rule.kind == "param" else rule.name
+
+
+def as_number(value: float | str) -> float | None:
+    """A finite number, also from its text, or None."""
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def is_same(found: float | str, wanted: Any) -> bool:
+    """Whether a stored value is the one of the rules: numbers as numbers, all else as the text that was stored."""
+    if isinstance(wanted, int | float) and not isinstance(wanted, bool):
+        return as_number(found) == float(wanted)
+    return str(found) == as_text(wanted)
+
+
+def as_text(wanted: Any) -> str:
+    """How a value of the rules is stored in a run: text as it is, all else as JSON."""
+    return wanted if isinstance(wanted, str) else json.dumps(wanted)
+
+
+def standard_error(run: TrackedRun, objective: Order) -> float | None:
+    """Standard error of a run's mean over its folds; None where fewer than two were scored.
+
+    Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2nd edition, section 7.10.
+    """
+    spread, folds = run.metrics.get(f"{objective.metric}.std"), run.metrics.get("folds.done", 0.0)
+    return None if spread is None or folds < 2 else spread / math.sqrt(folds)
+
+
+def threshold(best: TrackedRun, tolerance: float, objective: Order) -> float:
+    """The worst objective that still counts as equal to the best."""
+    value = best.metrics[objective.metric]
+    return value - tolerance if objective.goal == "maximize" else value + tolerance
+
+
+def is_within(run: TrackedRun, best: TrackedRun, tolerance: float, objective: Order) -> bool:
+    """Whether a run's objective counts as equal to the best."""
+    bound, value = threshold(best, tolerance, objective), run.metrics[objective.metric]
+    return value >= bound if objective.goal == "maximize" else value <= bound
+
+
+def reason(selection: Selection, rules: Rules) -> str:
+    """One sentence on why the winner won, for the history of champions."""
+    if selection.winner is None:
+        return "no run passes"
+    run, metric = selection.winner, selection.objective.metric
+    spread = f" ± {run.metrics[f'{metric}.std']:.3g}" if f"{metric}.std" in run.metrics else ""
+    score = f"{metric} {run.metrics[metric]:.5g}{spread}"
+    passed = f" of the runs that pass {len(rules.filters)} filter(s)" if rules.filters else ""
+    if rules.one_standard_error is not None and selection.tolerance is not None:
+        simple = rules.one_standard_error
+        how = f"{simple.goal}s {simple.metric} within one standard error ({selection.tolerance:.3g}) of the best"
+        return f"{run.name}: {score}; {how}{passed}"
+    best = "highest" if selection.objective.goal == "maximize" else "lowest"
+    return f"{run.name}: {score}, the {best}{passed}"
+
+
+def explain(run: TrackedRun, rules: Rules, selection: Selection) -> list[tuple[str, bool, str]]:
+    """Every demand on a run: its words, whether it is met, and what was found."""
+    found = run.metrics.get(selection.objective.metric)
+    lines = [
+        ("trial is complete", run.state == "complete", f"it is {run.state}"),
+        (
+            f"{selection.objective.metric} is a finite number",
+            found is not None and math.isfinite(found),
+            "it has none" if found is None else f"{found:.6g}",
+        ),
+    ]
+    for rule in rules.filters:
+        miss, value = check(run, rule), look_up(run, rule)
+        lines.append((str(rule), miss is None, miss.reason if miss else f"{rule.name} is {_shown(value or '')}"))
+    return lines
+
+
+def _position(order: Sequence[Order]) -> Callable[[TrackedRun], tuple[Any, ...]]:
+    return lambda run: (*(one.key(run) for one in order), run.started_at_ms, run.run_id)
+
+
+def is_comparable(run: TrackedRun, rule: Filter) -> bool:
+    """Whether a run has what a filter asks about, so that it can be near to passing."""
+    asks_for_number = rule.min is not None or rule.max is not None
+    return number_of(run, rule) is not None if asks_for_number else look_up(run, rule) is not None
+
+
+def _nearest_misses(eligible: Sequence[TrackedRun], rule: Filter) -> tuple[Miss, ...]:
+    """Those nearest to the bound, or (where there is no distance) the best; `eligible` is in order of preference."""
+    found = [miss for run in eligible if (miss := check(run, rule)) is not None and is_comparable(run, rule)]
+    found.sort(key=lambda miss: math.inf if miss.distance is None else miss.distance)
+    return tuple(found[:NEAREST_MISSES])
+
+
+def _shown(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.6g}"

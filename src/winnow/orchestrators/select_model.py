@@ -1,0 +1,133 @@
+"""The verb `select-model`: find the runs, rank them by the rules, see that the winner has a model, crown it.
+
+Who wins is decided in `model_query`; the store is read and the registry written by `tracking`. How a trial is refitted
+is passed in, for it starts workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from winnow.config.errors import InputError, WinnowError
+from winnow.model_query.candidates import candidates
+from winnow.model_query.ranking import Selection, rank, reason, resolve_objective
+from winnow.model_query.rules import Rules
+from winnow.tracking.registry import Registry
+from winnow.tracking.run_search import RunSearch, TrackedRun
+from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
+
+Refit = Callable[[TrackedRun], ModelVersion]
+"""Trains a run's trial on all but the holdout and registers the model."""
+
+
+class NoRunPassesError(WinnowError):
+    """No complete run passes the rules."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `select_model` did.
+
+    Attributes:
+        version: the winner's registered model; None where no run passes, or in a dry run before its refit.
+        is_new: whether the winner was not champion before.
+        reason: why it won, as the history of champions has it.
+    """
+
+    study: str
+    selection: Selection
+    version: ModelVersion | None
+    is_new: bool
+    reason: str
+
+
+def select_model(
+    study: str,
+    rules: Rules,
+    search: RunSearch,
+    registry: Registry,
+    refit: Refit | None = None,
+    *,
+    dry_run: bool = False,
+) -> Outcome:
+    """Choose a study's best run by the rules and make its model the champion.
+
+    Args:
+        refit: makes the winner's model where it has none.
+        dry_run: choose, but neither refit nor crown.
+
+    Raises:
+        InputError: there is no such study, or the winner has no model and there is no `refit`.
+        TrackingUnavailableError: the store does not answer.
+    """
+    selection = choose(study, rules, search)
+    why = reason(selection, rules)
+    if selection.winner is None:
+        return Outcome(study, selection, None, False, why)
+    version = registry.version_of(study, selection.winner.run_id)
+    if dry_run:
+        return Outcome(
+            study, selection, version, version is None or registry.champion(study, rules.alias) != version, why
+        )
+    if version is None:
+        version = _refitted(selection.winner, refit)
+    return Outcome(study, selection, version, registry.crown(version, why, rules.alias), why)
+
+
+def choose(study: str, rules: Rules, search: RunSearch) -> Selection:
+    """Rank the runs that can matter; InputError where there is no such study."""
+    objective = resolve_objective(rules, sweep_of(study, search))
+    return rank(candidates(search, study, rules, objective), rules, objective)
+
+
+def choose_among_all(study: str, rules: Rules, search: RunSearch) -> tuple[Selection, list[TrackedRun]]:
+    """The same selection from every trial of the study, and the trials: for `--all` and `--explain`."""
+    objective = resolve_objective(rules, sweep_of(study, search))
+    runs = list(search.trials(study, [], [objective]))
+    return rank(runs, rules, objective), runs
+
+
+def sweep_of(study: str, search: RunSearch) -> TrackedRun:
+    """The study's parent run.
+
+    Raises:
+        InputError: the tracking store has none.
+    """
+    sweep = search.sweep(study)
+    if sweep is None:
+        raise InputError(
+            f"study '{study}'",
+            expected="a study with runs in the tracking store",
+            found="none of that name",
+            remedy="Run `make train` first, or name another with --study.",
+        )
+    return sweep
+
+
+@contextmanager
+def store_is_needed(uri: str) -> Iterator[None]:
+    """Turn a store that does not answer into an error for a person, who has to be told rather than waited for."""
+    try:
+        yield
+    except TrackingUnavailableError as error:
+        raise InputError(
+            f"tracking store {uri.rpartition('@')[2]}",
+            expected="an answer",
+            found=str(error),
+            remedy="Run `make train` first, start the server, or correct MLFLOW_TRACKING_URI.",
+        ) from error
+
+
+def _refitted(winner: TrackedRun, refit: Refit | None) -> ModelVersion:
+    if refit is None:
+        raise InputError(
+            f"run {winner.name}",
+            expected="a registered model",
+            found="a run that was never refitted",
+            remedy="Raise `refit.top` and run `make train` again.",
+        )
+    return refit(winner)
