@@ -1,0 +1,139 @@
+"""A person's own data function: `load(**options) -> (X, y)`, a mapping with `X` and `y`, or a torch `Dataset`.
+
+Tensors and datasets are told by how they behave, so that data without torch loads without it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from winnow.config.errors import InputError
+from winnow.config.functions import load_function
+from winnow.data.raw import RawData, as_array, is_frame, is_tensor
+
+PLACE = "data.source"
+REQUIRED = ("X", "y")
+OPTIONAL = ("groups", "time", "feature_names", "class_names")
+RETURNS = "(X, y), a mapping with X and y, or a map-style torch Dataset of (x, y) pairs"
+
+
+def call_data_function(spec: str, options: Mapping[str, Any]) -> RawData:
+    """Call the function and see what it returned.
+
+    Raises:
+        InputError: it cannot be found, raises, or returns something else than its contract says.
+    """
+    function = load_function(spec, PLACE)
+    try:
+        result = function(**options)
+        pairs = _pairs_of(result) if _is_dataset(result) else None
+    except Exception as error:
+        raise InputError(
+            PLACE,
+            expected=f"'{spec}' to return {RETURNS}",
+            found=f"{type(error).__name__}: {error}",
+            remedy="Correct the function, or `data.options`, which are its arguments.",
+        ) from error
+    name = spec.rpartition(":")[2]
+    if pairs is not None:
+        return _from_pairs(name, spec, pairs, getattr(result, "classes", None))
+    if isinstance(result, Mapping):
+        return _from_mapping(name, spec, result)
+    if isinstance(result, tuple | list) and len(result) == 2:
+        return _from_mapping(name, spec, dict(zip(REQUIRED, result, strict=True)))
+    raise _not_the_contract(spec, _described(result))
+
+
+def _from_mapping(name: str, spec: str, result: Mapping[Any, Any]) -> RawData:
+    keys = [str(key) for key in result]
+    missing = [key for key in REQUIRED if result.get(key) is None]
+    if missing:
+        raise _not_the_contract(spec, f"a mapping with {', '.join(keys) or 'nothing'}, without {missing[0]}")
+    known = (*REQUIRED, *OPTIONAL)
+    unknown = [key for key in keys if key not in known]
+    if unknown:
+        nearest = difflib.get_close_matches(unknown[0], known, n=1)
+        raise InputError(
+            PLACE,
+            expected=f"a mapping with some of {', '.join(known)} from '{spec}'",
+            found=f"the unknown key '{unknown[0]}'",
+            remedy=f"Did you mean '{nearest[0]}'?" if nearest else "Leave it out.",
+        )
+    return RawData(
+        name,
+        result["X"],
+        result["y"],
+        groups=result.get("groups"),
+        time=result.get("time"),
+        feature_names=_names(result.get("feature_names"), "feature_names", spec),
+        class_names=_names(result.get("class_names"), "class_names", spec),
+        target_names=_target_names(result["y"]),
+    )
+
+
+def _from_pairs(name: str, spec: str, pairs: list[Any], classes: Any) -> RawData:
+    """Rows of a torch Dataset; its `classes`, as torchvision's sets have them, become the class names."""
+    for index, pair in enumerate(pairs):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise _not_the_contract(spec, f"{_described(pair)} as item {index} of a Dataset")
+    rows = [as_array(x, PLACE) if is_tensor(x) else np.asarray(x) for x, _ in pairs]
+    shapes = {row.shape: index for index, row in reversed(list(enumerate(rows)))}
+    if len(shapes) > 1:
+        shape, index = sorted(shapes.items(), key=lambda one: one[1])[1]
+        raise InputError(
+            PLACE,
+            expected=f"items of one shape, {rows[0].shape}, from '{spec}'",
+            found=f"{shape} in item {index}",
+            remedy="Crop, pad or resize them in the Dataset.",
+        )
+    targets = [as_array(y.reshape(-1), PLACE) if is_tensor(y) else np.ravel(y) for _, y in pairs]
+    target = np.stack(targets) if targets else np.empty((0, 1))
+    names = tuple(classes) if isinstance(classes, list | tuple) and all(isinstance(c, str) for c in classes) else None
+    return RawData(name, np.stack(rows) if rows else np.empty((0, 1)), target, class_names=names)
+
+
+def _is_dataset(result: Any) -> bool:
+    if isinstance(result, Mapping | tuple | list | str | bytes) or is_frame(result) or hasattr(result, "dtype"):
+        return False
+    return hasattr(result, "__getitem__")
+
+
+def _pairs_of(dataset: Any) -> list[Any]:
+    if not hasattr(dataset, "__len__"):
+        raise TypeError(f"{type(dataset).__name__} has no length; only a map-style Dataset can be split into folds")
+    return [dataset[index] for index in range(len(dataset))]
+
+
+def _names(value: Iterable[Any] | None, key: str, spec: str) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        raise _not_the_contract(spec, f"a text instead of a list as {key}")
+    return tuple(str(one) for one in value)
+
+
+def _target_names(target: Any) -> tuple[str, ...] | None:
+    """What pandas knows of the target's names."""
+    if is_frame(target):
+        return tuple(str(one) for one in target.columns)
+    name = getattr(target, "name", None)
+    return (name,) if isinstance(name, str) and name else None
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    return "None" if value is None else f"a value of type {type(value).__name__}"
+
+
+def _not_the_contract(spec: str, found: str) -> InputError:
+    return InputError(
+        PLACE,
+        expected=f"{RETURNS} from '{spec}'",
+        found=found,
+        remedy="Let the function return these.",
+    )

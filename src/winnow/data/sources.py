@@ -1,0 +1,156 @@
+"""From `data:` in an experiment file to a `DataSet`, or to one error that says what is wrong with the data.
+
+Each kind of source has a module of its own and gives `RawData`; what is checked and converted afterwards is the same
+for all of them.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from winnow.config.errors import InputError
+from winnow.config.experiment import DataConfig
+from winnow.config.functions import names_function
+from winnow.data.bundled import PREFIX, load_bundled
+from winnow.data.data_function import call_data_function
+from winnow.data.dataset import DataSet
+from winnow.data.digest import digest_of
+from winnow.data.features import convert_features
+from winnow.data.raw import RawData, as_values, is_frame
+from winnow.data.row_keys import convert_groups, convert_time
+from winnow.data.tables import read_table, take_column
+from winnow.data.target import convert_target
+
+
+def load_data(config: DataConfig) -> DataSet:
+    """Load and check the rows of an experiment.
+
+    The source is a bundled set (`sklearn:NAME`), a CSV or Parquet file or URL, or a data function. The columns
+    `data.target`, `data.group`, `data.time` and those of `data.drop` are not features.
+
+    Raises:
+        InputError: the source cannot be read, or its rows cannot be trained on; nothing is guessed or left out.
+    """
+    is_function = not config.source.startswith(PREFIX) and names_function(config.source)
+    if config.options and not is_function:
+        raise InputError(
+            "data.options",
+            expected="no options for a source that is not a data function",
+            found=", ".join(sorted(config.options)),
+            remedy="Remove `data.options`, or name a data function as `data.source`.",
+        )
+    if config.source.startswith(PREFIX):
+        raw = _without_target_column(load_bundled(config.source), config)
+    elif is_function:
+        raw = _without_target_column(call_data_function(config.source, config.options), config)
+    else:
+        raw = _from_table(config)
+    return _checked(_with_columns(raw, config), config)
+
+
+def _from_table(config: DataConfig) -> RawData:
+    frame = read_table(config.source)
+    name = PurePosixPath(urlsplit(config.source).path).name
+    if config.target is None:
+        columns = list(frame.columns)
+        raise InputError(
+            "data.target",
+            expected=f"the name of the column of {name} to predict",
+            found="nothing",
+            remedy=f"Set it to one of {', '.join(columns[:12])}{', …' if len(columns) > 12 else ''}.",
+        )
+    target = take_column(frame, config.target, "data.target", name)
+    return RawData(name, frame.drop(columns=config.target), target, target_names=(config.target,))
+
+
+def _without_target_column(raw: RawData, config: DataConfig) -> RawData:
+    if config.target is not None:
+        raise InputError(
+            "data.target",
+            expected="no target column for a source that brings its own target",
+            found=f"'{config.target}'",
+            remedy="Remove `data.target`.",
+        )
+    return raw
+
+
+def _with_columns(raw: RawData, config: DataConfig) -> RawData:
+    """Move the group and time columns out of the features, and leave out those of `data.drop`."""
+    places = [("data.group", config.group), ("data.time", config.time), *(("data.drop", one) for one in config.drop)]
+    named = {place: name for place, name in places if name is not None}
+    if not named:
+        return raw
+    frame = _as_frame(raw, next(iter(named)))
+    columns = {(place, name): take_column(frame, name, place, raw.name) for place, name in places if name is not None}
+    groups, time = columns.get(("data.group", config.group or "")), columns.get(("data.time", config.time or ""))
+    return RawData(
+        raw.name,
+        frame.drop(columns=[name for _, name in columns]),
+        raw.target,
+        groups=raw.groups if groups is None else groups,
+        time=raw.time if time is None else time,
+        class_names=raw.class_names,
+        target_names=raw.target_names,
+    )
+
+
+def _as_frame(raw: RawData, place: str) -> Any:
+    """The features as columns with names."""
+    if is_frame(raw.features):
+        return raw.features.rename(columns=str)
+    features = as_values(raw.features, "data.source")
+    if raw.feature_names is None or features.ndim != 2 or len(raw.feature_names) != features.shape[1]:
+        raise InputError(
+            place,
+            expected=f"features with named columns in '{raw.name}'",
+            found="features without names",
+            remedy="Return a DataFrame, or `groups` and `time` themselves, from the data function.",
+        )
+    import pandas as pd
+
+    return pd.DataFrame(features, columns=list(raw.feature_names))
+
+
+def _checked(raw: RawData, config: DataConfig) -> DataSet:
+    """Convert every part and make sure that all are of one length."""
+    features, feature_names = convert_features(raw.features, raw.feature_names, raw.name)
+    target_values = as_values(raw.target, "data.target")
+    _same_rows(len(features), target_values, "data.target", "y", raw.name)
+    target = convert_target(target_values, config.task, raw.class_names, raw.name)
+    groups = time = None
+    if raw.groups is not None:
+        groups = convert_groups(raw.groups, raw.name)
+        _same_rows(len(features), groups, "data.group", "groups", raw.name)
+    if raw.time is not None:
+        time = convert_time(raw.time, raw.name)
+        _same_rows(len(features), time, "data.time", "time", raw.name)
+    columns = 1 if target.task == "classification" else target.values.shape[1]
+    target_names = raw.target_names
+    if target_names is None or len(target_names) != columns:
+        target_names = ("target",) if columns == 1 else tuple(f"target_{one + 1}" for one in range(columns))
+    names = {"features": feature_names, "classes": target.class_names, "targets": target_names}
+    arrays = {"features": features, "target": target.values, "groups": groups, "time": time}
+    return DataSet(
+        name=raw.name,
+        task=target.task,
+        features=features,
+        target=target.values,
+        groups=groups,
+        time=time,
+        feature_names=feature_names,
+        class_names=target.class_names,
+        target_names=target_names,
+        sha256=digest_of(names, arrays),
+    )
+
+
+def _same_rows(rows: int, values: Any, place: str, part: str, source: str) -> None:
+    if len(values) != rows:
+        raise InputError(
+            place,
+            expected=f"as many values in {part} as rows in X of '{source}', {rows}",
+            found=f"{len(values)}",
+            remedy="Return a value for each row.",
+        )
