@@ -82,10 +82,12 @@
     });
 
     const passes = ({ places }) => [...brushes].every(([index, [low, high]]) => places[index] !== null && places[index] >= low && places[index] <= high);
+    let passing = "";
     function filter() {
       let kept = 0;
       for (const each of drawn) { each.on = passes(each.line); each.path.classList.toggle("off", !each.on); kept += each.on; }
-      readout.textContent = brushes.size ? `${kept} of ${lines.length} trials pass. Double-click an axis to clear its range.` : "";
+      passing = brushes.size ? `${kept} of ${lines.length} trials pass; double-click an axis to clear its range. ` : "";
+      readout.textContent = passing;
     }
 
     axes.forEach((axis, index) => {
@@ -121,6 +123,7 @@
     // The line nearest to the pointer, measured upright at the pointer's place between two axes.
     let near = null;
     root.addEventListener("pointermove", (event) => {
+      if (event.buttons) return;
       const box = root.getBoundingClientRect(), px = event.clientX - box.left, py = event.clientY - box.top;
       const place = ((px - left) / (width - left - right)) * (axes.length - 1);
       const index = Math.min(Math.max(Math.floor(place), 0), axes.length - 2);
@@ -135,7 +138,7 @@
       near?.path.classList.remove("near");
       near = found;
       near?.path.classList.add("near");
-      if (near) readout.textContent = near.line.text;
+      readout.textContent = passing + (near ? near.line.text : "");
     });
     filter();
   }

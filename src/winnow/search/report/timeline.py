@@ -23,7 +23,10 @@ def timeline(view: StudyView, facts: Facts, scale: Timescale) -> Figure:
     """A row for each worker, a bar for each fold it trained, a cross where an attempt or a trial ended badly."""
     lanes = [label(worker) for worker in facts.workers]
     bars = _bars(facts, scale)
-    data = [_bar_trace(state, tone, group) for (state, tone), group in bars.items()]
+    first = {state: (state, tone) for state, tone in reversed(bars)}
+    data = [
+        _bar_trace(state, tone, group, in_legend=first[state] == (state, tone)) for (state, tone), group in bars.items()
+    ]
     data += [trace for trace in (_lost(view, scale), _failures(facts, scale)) if trace["x"] or trace.get("base")]
     if sum(len(group) for group in bars.values()) <= FEW_BARS:
         data.append(_trial_labels(facts, scale))
@@ -53,26 +56,41 @@ def _bars(facts: Facts, scale: Timescale) -> dict[tuple[TrialState, int], list[_
     return dict(sorted(bars.items(), key=lambda item: (STATES.index(item[0][0]), item[0][1])))
 
 
-def _stretches(facts: Facts) -> Iterable[tuple[tuple[TrialFacts, str, int], list[tuple[int, int, int]]]]:
-    """Folds of one trial trained by one worker: ((trial, worker, tone), [(fold, start, end), …]), in order of time."""
-    found: dict[tuple[int, str], tuple[TrialFacts, list[tuple[int, int, int]]]] = {}
+_Fold = tuple[int, int, int]
+"""Fold, start and end in milliseconds."""
+
+
+def _stretches(facts: Facts) -> Iterable[tuple[tuple[TrialFacts, str, int], list[_Fold]]]:
+    """Folds of a trial that one worker trained in a row, by time: ((trial, worker, tone), folds)."""
+    found: list[tuple[TrialFacts, str, list[_Fold]]] = []
     for trial in facts.trials:
         for fold in sorted(trial.record.folds, key=lambda fold: fold.started_at_ms):
-            _, folds = found.setdefault((trial.record.number, fold.worker), (trial, []))
-            folds.append((fold.fold, fold.started_at_ms, fold.ended_at_ms))
-    seen: dict[str, int] = {}
-    for (_, worker), (trial, folds) in sorted(found.items(), key=lambda item: item[1][1][0][1]):
-        seen[worker] = seen.get(worker, -1) + 1
-        yield (trial, worker, seen[worker] % 2), folds
+            timed = (fold.fold, fold.started_at_ms, fold.ended_at_ms)
+            last = found[-1] if found else None
+            if last and last[0] is trial and last[1] == fold.worker and _follows(timed, last[2][-1]):
+                last[2].append(timed)
+            else:
+                found.append((trial, fold.worker, [timed]))
+    seen: dict[str, list[int]] = {}
+    for trial, worker, folds in sorted(found, key=lambda stretch: stretch[2][0][1]):
+        numbers = seen.setdefault(worker, [])
+        if trial.record.number not in numbers[-1:]:
+            numbers.append(trial.record.number)
+        yield (trial, worker, len(numbers) % 2), folds
 
 
-def _bar_trace(state: TrialState, tone: int, bars: Sequence[_Bar]) -> Figure:
+def _follows(fold: _Fold, last: _Fold) -> bool:
+    """Whether nothing else fits between two folds: else an attempt was lost there, or the sweep paused."""
+    return fold[1] - last[2] <= max(last[2] - last[1], 500)
+
+
+def _bar_trace(state: TrialState, tone: int, bars: Sequence[_Bar], *, in_legend: bool) -> Figure:
     return {
         "type": "bar",
         "orientation": "h",
         "name": state,
         "legendgroup": state,
-        "showlegend": tone == 0,
+        "showlegend": in_legend,
         "y": [worker for worker, _, _, _ in bars],
         "base": [start for _, start, _, _ in bars],
         "x": [length for _, _, length, _ in bars],
@@ -81,7 +99,7 @@ def _bar_trace(state: TrialState, tone: int, bars: Sequence[_Bar]) -> Figure:
         "hoverinfo": "text",
         "marker": {
             "color": COLORS[state],
-            "opacity": 1 if tone == 0 else 0.7,
+            "opacity": 1 if tone == 1 else 0.7,
             # Lines between bars that are thinner than a line would cover them.
             "line": {"width": 1 if len(bars) < 400 else 0, "color": "var(--card)"},
         },

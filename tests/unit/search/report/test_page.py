@@ -168,6 +168,21 @@ def test_folds_that_were_not_trained_are_blank() -> None:
     assert [row[9] is None for row in folds] == [False, True, True, True, True]
 
 
+def test_a_lost_attempt_parts_the_bars_of_its_trial() -> None:
+    bars = Page(render_report(view_of("usual"))).charts["timeline"]["data"]
+    lost = next(trace for trace in bars if trace.get("name") == "lost attempt")
+    assert lost["text"] == ["trial 7, attempt 1: killed by signal 9"]
+    labels = next(trace for trace in bars if trace.get("insidetextanchor"))
+    assert labels["text"].count("7") == 2
+    assert labels["text"].count("8") == 1
+
+
+def test_every_state_is_in_the_legend_once() -> None:
+    bars = Page(render_report(view_of("usual"))).charts["timeline"]["data"]
+    shown = [trace["name"] for trace in bars if trace.get("showlegend", True)]
+    assert shown == ["complete", "pruned", "failed", "lost attempt", "failure"]
+
+
 def test_lines_through_a_choice_are_spread_best_on_top() -> None:
     view = view_of("usual")
     chart = Page(render_report(view)).charts["parallel"]
