@@ -7,6 +7,7 @@ is always complete.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -151,7 +152,14 @@ def _without_exporter_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         for category in (FutureWarning, DeprecationWarning):
             warnings.filterwarnings("ignore", category=category, module=r"(torch|onnxscript|copyreg)(\.|$)")
-        yield
+        registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+        before = registration.level
+        # It tells of every operator of torchvision that it does not offer, where torchvision is not installed.
+        registration.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            registration.setLevel(before)
 
 
 @torch.no_grad()

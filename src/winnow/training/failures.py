@@ -44,6 +44,11 @@ def is_shared(error: BaseException) -> bool:
     return isinstance(error, DivergedError | ExportDiffersError | ExportError)
 
 
+def may_be_a_peers(error: BaseException) -> bool:
+    """Whether this is how a broken connection to another rank shows: gloo and NCCL raise RuntimeErrors."""
+    return isinstance(error, RuntimeError) and not is_out_of_memory(error)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed, on whatever device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):

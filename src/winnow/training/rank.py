@@ -15,6 +15,7 @@ import faulthandler
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -88,7 +89,7 @@ def _serve(jobs: Jobs, world: World, channel: Channel | None) -> None:
 
 def _do(jobs: Jobs, job: TrainFold | Refit, world: World) -> FromRank:
     """The job's answer; a failure that the other ranks cannot know of ends this one."""
-    from winnow.training.failures import failure_of, is_shared
+    from winnow.training.failures import failure_of, is_shared, may_be_a_peers
     from winnow.training.messages import TrainFold
 
     try:
@@ -99,6 +100,9 @@ def _do(jobs: Jobs, job: TrainFold | Refit, world: World) -> FromRank:
             failure = failure_of(error)
             print(failure.detail or failure.reason, file=sys.stderr, flush=True)
             return failure
+        if may_be_a_peers(error) and world.has_lost_a_peer(within_s=1.0):
+            traceback.print_exception(error)
+            os._exit(1)
         _end_with_record(error, Path(os.environ[LOG_DIR]), world.rank, job)
 
 

@@ -1,7 +1,8 @@
 """What a rank leaves behind when it ends its world: `rank-N.error.json` beside its log.
 
 Where one rank of several fails, the others fail a moment later, in the middle of a collective, through no fault of
-their own; so every record bears its time, and the earliest is the guilty one. Read by the supervisor, so without torch.
+their own. They leave no record where they can tell; every record bears its time, and the earliest is the guilty rank's.
+No record at all: a rank was killed, and the job may be tried again. Read by the supervisor, so without torch.
 """
 
 from __future__ import annotations

@@ -9,10 +9,14 @@ as its supervisor does. A rank that dies closes its connections, and torchrun en
 from __future__ import annotations
 
 import gc
+import os
+import socket
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
@@ -45,6 +49,7 @@ class World:
         self.size = int(self.accelerator.num_processes)
         self.device: torch.device = self.accelerator.device
         self._control = distributed.new_group(backend="gloo", timeout=CONTROL_TIMEOUT) if self.size > 1 else None
+        self._peers = self._meet_peers()
 
     @property
     def is_first(self) -> bool:
@@ -58,6 +63,26 @@ class World:
             distributed.broadcast_object_list(box, src=0, group=self._control)
         received: bytes = box[0]
         return received
+
+    def has_lost_a_peer(self, within_s: float) -> bool:
+        """Whether another rank of this machine is dead, or is so before the time is up.
+
+        A rank whose peer was killed sees no more than a broken connection, in whatever it did at that moment.
+        """
+        deadline = time.monotonic() + within_s
+        while not any(_is_dead(peer) for peer in self._peers):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+    def _meet_peers(self) -> tuple[psutil.Process, ...]:
+        if self._control is None:
+            return ()
+        own = (socket.gethostname(), os.getpid())
+        everyone: list[Any] = [None] * self.size
+        distributed.all_gather_object(everyone, own, group=self._control)
+        return tuple(psutil.Process(pid) for host, pid in everyone if host == own[0] and pid != own[1])
 
     def gather(self, values: Sequence[Tensor | float]) -> Tensor:
         """A few numbers of every rank, float64 [size, len(values)] on the CPU: the same bits on all of them."""
@@ -98,6 +123,14 @@ class World:
         """End the world in order, so that no rank sees another's connection break."""
         if self.size > 1:
             distributed.destroy_process_group()
+
+
+def _is_dead(process: psutil.Process) -> bool:
+    """Gone, or dead and not yet buried by torchrun."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE) or not process.is_running()
+    except psutil.NoSuchProcess:
+        return True
 
 
 def wants_cpu(device: str) -> bool:
