@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from winnow.serving.predictor import WrongModelError
     from winnow.serving.server import Listening, PortTakenError, run
 
-    listening = Listening(given.host, given.port, given.fd, given.door, given.ready_file)
+    listening = Listening(given.host, given.port, given.fd, given.door_fd, given.ready_file)
     try:
         run(given.bundle, given.model_version, listening, chosen)
     except WrongModelError as error:
@@ -48,8 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model-version", metavar="V", help="version to show; by default the digest's first digits")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 finds a free one (default)")
-    parser.add_argument("--fd", type=int, help="inherited listening socket instead of host and port")
-    parser.add_argument("--door", type=Path, metavar="FILE", help="Unix socket that passes the listening socket on")
+    parser.add_argument("--fd", type=int, metavar="N", help="inherited, bound socket instead of host and port")
+    parser.add_argument("--door-fd", type=int, metavar="N", help="inherited Unix socket that passes the other one on")
     parser.add_argument("--ready-file", type=Path, metavar="FILE", help="written with pid, port and URL when ready")
     parser.add_argument("--settle-s", type=float, metavar="S", help="seconds to go on answering after SIGTERM")
     return parser

@@ -5,8 +5,9 @@ gets answers. On SIGTERM uvicorn alone would close its listening socket at once,
 requests there. So this server first stops being ready and goes on answering for `settle_s`, asking clients to close
 their connections; then it closes the socket, lets requests end for at most `drain_s`, and exits with 0.
 
-Several processes may share one listening socket: it is inherited as a file descriptor (`fd`), and a process passes it
-on through a Unix socket (`door`), so a new version can take over an address without a moment in which nobody listens.
+Several processes may share one listening socket: it is inherited as a file descriptor, and a process passes it on to
+whoever connects to its door, a Unix socket that it inherits too. So a new version takes over an address without a
+moment in which nobody listens.
 """
 
 from __future__ import annotations
@@ -49,15 +50,15 @@ class Listening:
 
     Attributes:
         port: 0 for a free one.
-        fd: an inherited listening socket instead of host and port.
-        door: path of a Unix socket that hands the listening socket to whoever connects.
+        fd: an inherited, bound socket instead of host and port.
+        door_fd: an inherited, listening Unix socket that hands the other one to whoever connects.
         ready_file: written with pid, host, port and URL as JSON once the server is ready.
     """
 
     host: str = "127.0.0.1"
     port: int = 0
     fd: int | None = None
-    door: Path | None = None
+    door_fd: int | None = None
     ready_file: Path | None = None
 
 
@@ -97,7 +98,7 @@ def run(bundle: Path, version: str | None, listening: Listening, settings: Servi
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(int(settings.drain_s), 1),
     )
-    DrainingServer(config, app, settings.settle_s, on_listening, _Door(listening.door, listener)).run([listener])
+    DrainingServer(config, app, settings.settle_s, on_listening, _Door(listening.door_fd, listener)).run([listener])
     app.close()
 
 
@@ -162,39 +163,31 @@ class DrainingServer(uvicorn.Server):
         self._loop.call_later(self._settle_s, self._close)
 
     def _close(self) -> None:
-        self._door.close()
+        assert self._loop is not None
+        self._door.close(self._loop)
         self.should_exit = True
 
 
 class _Door:
-    """Hands the listening socket to whoever connects to a Unix socket; the folder's mode decides who can."""
+    """Hands the listening socket to whoever connects to a Unix socket; the mode of its folder decides who can."""
 
-    def __init__(self, path: Path | None, listener: socket.socket) -> None:
-        self._path = path
+    def __init__(self, fd: int | None, listener: socket.socket) -> None:
         self._listener = listener
-        self._socket: socket.socket | None = None
+        self._socket = None if fd is None else socket.socket(fileno=fd)
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._path is None:
-            return
-        self._path.unlink(missing_ok=True)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.bind(str(self._path))
-        self._socket.listen()
-        self._socket.setblocking(False)
-        loop.add_reader(self._socket, self._hand_over)
-        self._loop = loop
-
-    def close(self) -> None:
         if self._socket is not None:
-            self._loop.remove_reader(self._socket)
-            self._socket.close()
-            self._socket = None
+            self._socket.setblocking(False)
+            loop.add_reader(self._socket, self._hand_over, self._socket)
 
-    def _hand_over(self) -> None:
-        assert self._socket is not None
+    def close(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._socket is not None:
+            loop.remove_reader(self._socket)
+            self._socket.close()
+
+    def _hand_over(self, door: socket.socket) -> None:
         with contextlib.suppress(OSError):  # whoever asked has gone
-            connection, _ = self._socket.accept()
+            connection, _ = door.accept()
             with connection:
                 socket.send_fds(connection, [b"listener"], [self._listener.fileno()])
 

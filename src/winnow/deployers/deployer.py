@@ -1,0 +1,191 @@
+"""What winnow asks of a place where a model is served, whatever it is made of.
+
+A deployment has a name, and serves one release at a time on one or more replicas behind one address. Whoever holds the
+name finds it: state lives with the back-end (files, labels), never in the memory of the process that deployed.
+
+A back-end builds what it will do in a pure function (`plan`) and does it in a dull one (`deploy`). Two implementations
+pass `tests/contracts/test_deployers.py`: `local.LocalDeployer` and `memory.MemoryDeployer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from winnow.config.errors import InputError, WinnowError
+
+
+class DeploymentState(StrEnum):
+    """How a deployment, or one replica, is."""
+
+    READY = "ready"
+    DEGRADED = "degraded"
+    """Some replicas are ready, others are not."""
+    DOWN = "down"
+
+
+class Action(StrEnum):
+    """What deploying a plan changes."""
+
+    NOTHING = "nothing"
+    START = "start"
+    REPLACE = "replace"
+
+
+@dataclass(frozen=True)
+class Release:
+    """A model as it is served.
+
+    Attributes:
+        model, version: as registered.
+        digest: sha256 of the ONNX model: two releases with the same digest are the same.
+        bundle: the folder that holds it.
+    """
+
+    model: str
+    version: str
+    digest: str
+    bundle: Path
+
+
+@dataclass(frozen=True)
+class DeploymentRequest:
+    """What is wanted.
+
+    Attributes:
+        replicas: None keeps what runs, or makes one.
+        port: None keeps the one in use, or finds a free one.
+        settle_s: how long a replaced replica goes on answering before it closes.
+        ready_within_s: how long new replicas may take to become ready.
+    """
+
+    name: str
+    release: Release
+    replicas: int | None = None
+    host: str = "127.0.0.1"
+    port: int | None = None
+    settle_s: float = 0.2
+    ready_within_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One serving process, container or pod. `identifier` is what the back-end calls it."""
+
+    identifier: str
+    version: str
+    state: DeploymentState
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What is.
+
+    Attributes:
+        url: where it is asked.
+        previous: what a rollback would bring back; None where there is nothing.
+    """
+
+    name: str
+    state: DeploymentState
+    url: str
+    release: Release
+    replicas: tuple[Replica, ...]
+    previous: Release | None
+
+
+class UnknownDeploymentError(InputError):
+    """Nothing of that name is deployed."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(
+            f"deployment '{name}'",
+            expected="the name of something that is being served",
+            found="; ".join(("nothing of that name", f"served: {', '.join(known)}" if known else "nothing is served")),
+            remedy="Deploy it first (`make prod-local`), or use one of the names.",
+        )
+
+
+class DeploymentFailedError(WinnowError):
+    """New replicas did not become ready; what was served before still is.
+
+    Args:
+        lines: the last ones of the failed replica's log.
+        log: where the whole log is.
+    """
+
+    def __init__(self, name: str, reason: str, lines: Sequence[str], log: str, *, is_old_serving: bool) -> None:
+        self.lines = tuple(lines)
+        kept = "what was served before still is" if is_old_serving else "nothing is being served"
+        shown = "".join(f"\n    {line}" for line in lines) or " (empty)"
+        super().__init__(f"deployment '{name}': {reason}; {kept}. The end of {log}:{shown}")
+
+
+class AnyPlan(Protocol):
+    """What deploying would do, worked out and not yet done."""
+
+    @property
+    def action(self) -> Action:
+        """What would change."""
+
+    def render(self) -> str:
+        """The plan for people: what would be started and stopped, as commands or manifests."""
+
+
+Plan = TypeVar("Plan", bound=AnyPlan)
+
+
+class Deployer(Protocol[Plan]):
+    """One kind of place."""
+
+    def plan(self, request: DeploymentRequest) -> Plan:
+        """Work out what has to be done; the same digest, replicas and port change nothing."""
+
+    def plan_rollback(self, name: str) -> Plan:
+        """Work out how to serve what was served before the current release.
+
+        Raises:
+            UnknownDeploymentError: nothing of that name is deployed.
+            InputError: there was nothing before.
+        """
+
+    def deploy(self, plan: Plan) -> Deployment:
+        """Do it: new replicas are ready before old ones stop, so that no request is lost.
+
+        Raises:
+            InputError: the port is taken, or the deployment changed since the plan was made.
+            DeploymentFailedError: the new replicas did not become ready; the old ones still serve.
+        """
+
+    def status(self, name: str) -> Deployment:
+        """What is served under a name, looked at now.
+
+        Raises:
+            UnknownDeploymentError: nothing of that name is deployed.
+        """
+
+    def names(self) -> tuple[str, ...]:
+        """All deployments, sorted."""
+
+    def logs(self, name: str, lines: int = 20) -> list[str]:
+        """The last lines of the newest replica's log, also after it has exited.
+
+        Raises:
+            UnknownDeploymentError: nothing of that name was ever deployed.
+        """
+
+    def remove(self, name: str) -> bool:
+        """Drain and stop all replicas; False where nothing of that name is deployed."""
+
+
+def no_previous(name: str) -> InputError:
+    """The error for a rollback with nothing to go back to."""
+    return InputError(
+        f"deployment '{name}'",
+        expected="a release that was served before the current one",
+        found="none",
+        remedy="Deploy another model first, or choose one with `make select-model`.",
+    )
