@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -54,7 +55,7 @@ class LocalExecutor:
     def __init__(self, home: Path, environment: Mapping[str, str] = os.environ) -> None:
         self._studies = home / "studies"
         self._environment = environment
-        self._children: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
+        self._exit_codes: dict[int, int | None] = {}
 
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
         """One line a group: the variables set for it and its command."""
@@ -71,17 +72,9 @@ class LocalExecutor:
             known = _read_process(folder)
             if known is not None and known.find() is not None:
                 return
-            with (folder / "supervisor.log").open("ab") as log:
-                child = subprocess.Popen(
-                    group.argv,
-                    env={**self._environment, **group.env},
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
-            _write_process(folder, _Process(child.pid, psutil.Process(child.pid).create_time()))
-        self._children[group.study, group.name] = child
+            pid = _spawn(group.argv, {**self._environment, **group.env}, folder / "supervisor.log")
+            _write_process(folder, _Process(pid, psutil.Process(pid).create_time()))
+        self._exit_codes[pid] = None
 
     def groups(self, study: str | None = None) -> tuple[GroupStatus, ...]:
         """The groups that have a folder."""
@@ -91,9 +84,7 @@ class LocalExecutor:
     def status(self, study: str, name: str) -> GroupStatus:
         """A group that was started from here ends with its exit code, any other without."""
         process = self._process(study, name)
-        child = self._children.get((study, name))
-        # poll() also buries a child that has ended, which would stay as a zombie otherwise.
-        exit_code = child.poll() if child is not None and child.pid == process.pid else None
+        exit_code = self._bury(process.pid)
         if exit_code is not None:
             state = GroupState.SUCCEEDED if exit_code == 0 else GroupState.FAILED
             return GroupStatus(study, name, state, exit_code)
@@ -124,6 +115,13 @@ class LocalExecutor:
             _kill_session(known)
         self.status(study, name)
 
+    def _bury(self, pid: int) -> int | None:
+        """The exit code of a child of this process that has ended, which stays as a zombie until it is asked for."""
+        if pid in self._exit_codes and self._exit_codes[pid] is None:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            self._exit_codes[pid] = os.waitstatus_to_exitcode(status) if ended else None
+        return self._exit_codes.get(pid)
+
     def _folder(self, study: str, name: str) -> Path:
         return self._studies / study / "groups" / name
 
@@ -145,6 +143,17 @@ def visible_gpus(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]
         return ()
     count = sum(line.startswith("GPU ") for line in listed.stdout.splitlines()) if listed.returncode == 0 else 0
     return tuple(str(index) for index in range(count))
+
+
+def _spawn(argv: Sequence[str], environment: Mapping[str, str], log: Path) -> int:
+    """Start a process in a session of its own, which nobody need wait for, and return its id."""
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    streams: list[tuple[Any, ...]] = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o644),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    return os.posix_spawnp(argv[0], tuple(argv), environment, file_actions=streams, setsid=True)
 
 
 def _kill_session(process: _Process) -> None:

@@ -60,7 +60,7 @@ class Database:
                 found=f"{parsed.get_backend_name()} without its driver ({error})",
                 remedy="Install it, for Postgres with `pip install 'winnow[postgres]'`.",
             ) from error
-        except (sa.exc.OperationalError, optuna.exceptions.StorageInternalError) as error:
+        except (sa.exc.DatabaseError, optuna.exceptions.StorageInternalError) as error:
             raise InputError(
                 "the study's storage (WINNOW_STORAGE)",
                 expected="a database that answers and can be written",

@@ -7,6 +7,7 @@ back by looking them up, never by parsing, so that a choice that *is* text stays
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -36,9 +37,10 @@ def decode(space: Space, stored: Mapping[str, Any]) -> dict[str, Any]:
 def _distribution(name: str, parameter: FloatParameter | IntParameter | ChoiceParameter) -> BaseDistribution:
     match parameter:
         case FloatParameter(bounds=(low, high)):
-            return FloatDistribution(low, high, log=parameter.log, step=parameter.step)
+            step = parameter.step
+            return FloatDistribution(low, high if step is None else _on_grid(low, high, step), parameter.log, step)
         case IntParameter(bounds=(low, high)):
-            return IntDistribution(low, high, log=parameter.log, step=parameter.step)
+            return IntDistribution(low, high - (high - low) % parameter.step, parameter.log, parameter.step)
         case ChoiceParameter():
             stored = [_encoded(choice) for choice in parameter.choices]
             # Keyed by type too, because Python takes 1, 1.0 and true for the same key.
@@ -51,6 +53,11 @@ def _distribution(name: str, parameter: FloatParameter | IntParameter | ChoicePa
                     remedy="Leave one of them out.",
                 )
             return CategoricalDistribution(stored)
+
+
+def _on_grid(low: float, high: float, step: float) -> float:
+    """The last point of the grid that is not above `high`; a hair's breadth is rounding: 0.3 is three times 0.1."""
+    return low + math.floor((high - low) / step + 1e-9) * step
 
 
 def _encoded(choice: Any) -> Any:
