@@ -75,7 +75,7 @@ def export(model: nn.Module, data: DataSet, rows: NDArray[np.int64], origin: Ori
         expected = _torch_outputs(model, inputs)
         parity = check_parity(expected, _onnx_outputs(unfinished / ONNX, inputs), data.task == "classification")
         save_model(model, str(unfinished / WEIGHTS))
-        (unfinished / EXAMPLE).write_text(_example_text(data, inputs[0]), encoding="utf-8")
+        (unfinished / EXAMPLE).write_text(_example_text(data, _complete_row(inputs)), encoding="utf-8")
         np.savez(unfinished / REFERENCE, inputs=inputs[:REFERENCE_ROWS], outputs=expected[:REFERENCE_ROWS])
         write_manifest(unfinished, _manifest(data, origin, parity, unfinished))
         unfinished.chmod(0o755)
@@ -124,8 +124,17 @@ def _example_text(data: DataSet, row: NDArray[np.float32]) -> str:
 
 
 def _shortest(values: NDArray[np.float32]) -> Any:
-    """Python numbers with no more digits than tell these float32 values apart: 17.99, not 17.989999771118164."""
-    return [_shortest(value) for value in values] if values.ndim > 0 else float(str(values))
+    """Python numbers with no more digits than tell these float32 values apart (17.99, not 17.989999771118164)."""
+    if values.ndim > 0:
+        return [_shortest(value) for value in values]
+    return None if np.isnan(values) else float(str(values))
+
+
+def _complete_row(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The first row without missing values; the first of all where every row misses some."""
+    is_complete = ~np.isnan(inputs.reshape(len(inputs), -1)).any(axis=1)
+    row: NDArray[np.float32] = inputs[int(is_complete.argmax())]
+    return row
 
 
 def _write_onnx(model: nn.Module, rows: NDArray[np.float32], path: Path) -> None:

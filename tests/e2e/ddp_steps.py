@@ -1,0 +1,73 @@
+"""Trains a few models under torchrun and writes down every step, for `test_ddp_parity`.
+
+Called with the path of an .npz file, which rank 0 writes: for each case the loss of every optimizer step over all ranks,
+the final weights, and the metrics.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from winnow.config.experiment import Experiment
+from winnow.training.fitting import fit
+from winnow.training.preparation import prepare
+from winnow.training.world import World, settle
+
+STEP = {"epochs": 2, "batch_size": 64, "optimizer": {"type": "sgd", "lr": 0.2, "momentum": 0.9}}
+CASES = {
+    "batches": ("breast_cancer", None, {**STEP, "scheduler": {"type": "cosine", "warmup_steps": 4}}),
+    "one row left": ("breast_cancer", 65, STEP),
+    "accumulated and clipped": ("breast_cancer", None, {**STEP, "batch_size": 20, "accumulation": 3, "clip_norm": 0.3}),
+    "accumulated, one row left": ("breast_cancer", 65, {**STEP, "accumulation": 2, "clip_norm": 0.3}),
+    "stopped early": ("breast_cancer", None, {**STEP, "epochs": 12, "early_stopping": {"patience": 1}}),
+    "adam on regression": ("diabetes", None, {"epochs": 2, "optimizer": {"type": "adamw", "lr": 0.003}}),
+}
+
+
+def main(path: Path) -> None:
+    settle(1, Experiment.model_validate(_experiment("breast_cancer", STEP)).training)
+    world = World("no", on_cpu=True)
+    found: dict[str, np.ndarray] = {}
+    for name, (source, rows, training) in CASES.items():
+        prepared = prepare(Experiment.model_validate(_experiment(source, training)))
+        every = np.arange(prepared.data.rows)
+        learned = every if rows is None else np.random.default_rng(0).permutation(every)[:rows]
+        shares: list[torch.Tensor] = []
+        features = torch.from_numpy(prepared.data.features)
+        fitted, trained = fit(
+            *(prepared, world, features, {}, learned, 0),
+            on_epoch=lambda epoch, epochs, loss: None,
+            on_step=shares.append,
+        )
+        # A gradient step is as large as its loss is steep: both must be those of all rows.
+        found[f"{name}: steps"] = world.gather(shares).sum(0).numpy()
+        found[f"{name}: epochs"] = np.array([trained.epochs])
+        for number, weights in enumerate(fitted.network.parameters()):
+            found[f"{name}: weights {number}"] = weights.detach().numpy()
+        for metric, value in fitted.score(prepared, every, world).items():
+            found[f"{name}: {metric}"] = np.array([value])
+        world.free_memory()
+    if world.is_first:
+        np.savez(path, **found)
+    world.leave()
+
+
+def _experiment(source: str, training: dict) -> dict:
+    is_regression = source == "diabetes"
+    return {
+        "name": "parity",
+        "data": {"source": f"sklearn:{source}"},
+        "model": {"factory": "winnow.models:mlp", "options": {"hidden": [16]}},
+        "search": {
+            "space": {},
+            "metric": {"name": "r2" if is_regression else "auroc"},
+            "metrics": ["rmse", "mae"] if is_regression else ["accuracy", "f1", "mcc"],
+        },
+        "training": training,
+    }
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
