@@ -70,15 +70,18 @@ class MlflowTracker:
 
     def sync_trial(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent) -> Sent:
         """Bring the trial's run up to the record; see `Tracker`."""
-        identity = (trial.study, trial.number)
         if sent.run_id is None and trial.state == "waiting" and trial.attempts == 0:
             return sent
         try:
             return self._sync(sweep, parent_run_id, trial, sent)
         except TrackingUnavailableError:
             if sent.run_id is None:
-                self._in_doubt.add(identity)
+                self._in_doubt.add((trial.study, trial.number))
             raise
+        except self._refusal:
+            if sent.run_id is None or not self._was_deleted(sweep, sent.run_id):
+                raise
+            return self._sync(sweep, parent_run_id, trial, Sent())
 
     def log_bundle(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, bundle: Path) -> ModelVersion:
         """Store a refitted model's bundle with its run and register it; see `Tracker`."""
@@ -102,7 +105,13 @@ class MlflowTracker:
         self, sweep: SweepRecord, parent_run_id: str, trials: Sequence[TrialRecord], report: Path | None
     ) -> None:
         """Put summary and report on the parent run, and end it."""
-        self._send(parent_run_id, projection.sweep_summary(sweep, trials))
+        try:
+            self._send(parent_run_id, projection.sweep_summary(sweep, trials))
+        except self._refusal:
+            if not self._was_deleted(sweep, parent_run_id):
+                raise
+            parent_run_id = self.start_sweep(sweep)
+            self._send(parent_run_id, projection.sweep_summary(sweep, trials))
         if report is not None:
             self._upload(self._client.log_artifact, parent_run_id, str(report))
         ended = max((trial.ended_at_ms or trial.started_at_ms for trial in trials), default=sweep.started_at_ms)
@@ -113,6 +122,23 @@ class MlflowTracker:
         if self._opened is None:
             self._opened = open_client(self._uri)
         return self._opened
+
+    @property
+    def _refusal(self) -> type[Exception]:
+        """What MLflow raises where a request is wrong: a deleted run is written to, a name is taken."""
+        from mlflow.exceptions import MlflowException
+
+        refusal: type[Exception] = MlflowException
+        return refusal
+
+    def _was_deleted(self, sweep: SweepRecord, run_id: str) -> bool:
+        """Whether somebody has deleted a run (or its whole experiment) while we were writing to it."""
+        self._experiment_ids.pop(sweep.study, None)
+        try:
+            run = self._request(self._client.get_run, run_id)
+        except self._refusal:
+            return True
+        return bool(run.info.lifecycle_stage == "deleted")
 
     def _sync(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent) -> Sent:
         if sent.run_id is None:
@@ -153,14 +179,12 @@ class MlflowTracker:
         return experiment_id
 
     def _create_experiment(self, sweep: SweepRecord) -> str:
-        from mlflow.exceptions import MlflowException
-
         location = None if self._artifact_root is None else f"{self._artifact_root.rstrip('/')}/{sweep.study}"
         tags = projection.experiment_tags(sweep)
         try:
             return str(self._request(self._client.create_experiment, sweep.study, location, tags))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+        except self._refusal as error:
+            if not _is_taken(error):
                 raise
             return str(self._request(self._client.get_experiment_by_name, sweep.study).experiment_id)
 
@@ -275,8 +299,8 @@ class MlflowTracker:
                 {projection.TASK: sweep.task},
                 f"Models of the study {name}.",
             )
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+        except self._refusal as error:
+            if not _is_taken(error):
                 raise
 
     def _set_status(self, run_id: str, status: str, ended_at_ms: int | None) -> None:
@@ -291,6 +315,10 @@ class MlflowTracker:
     def _upload(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         with failures_as_unavailable():
             return call(*args, **kwargs)
+
+
+def _is_taken(error: Any) -> bool:
+    return bool(error.error_code == "RESOURCE_ALREADY_EXISTS")
 
 
 def _has_just_begun(trial: TrialRecord) -> bool:
