@@ -150,7 +150,10 @@ class CrossValidationConfig(Frozen):
         "time_series",
         "repeated",
         "repeated_stratified",
-    ] = Field(default="auto", description="`auto`: stratified for classification, kfold for regression.")
+    ] = Field(
+        default="auto",
+        description="`auto`: stratified for classes, kfold for numbers; with groups or times, the splitter for them.",
+    )
     folds: int = Field(default=5, ge=2, description="Number of folds.")
     repeats: int = Field(default=1, ge=1, description="Repetitions of the `repeated` splitters.")
 
