@@ -81,6 +81,7 @@ def _work(settings: Settings, study: str, group: str, folder: Path, stop: Stop) 
         _write_report,
         Identity(group=group, owner=f"{group}/{uuid.uuid4().hex[:12]}", host=socket.gethostname()),
         stop,
+        is_dead=lambda other: _is_dead(group_folder(settings.home, study, other)),
     )
     try:
         worker.run()
@@ -90,6 +91,16 @@ def _work(settings: Settings, study: str, group: str, folder: Path, stop: Stop) 
         logging.getLogger(__name__).error("the ranks do not come up: %s; log: %s", error, error.ended.log)
         return CANNOT_START
     return DONE
+
+
+def _is_dead(folder: Path) -> bool:
+    """Whether nobody holds a group's lock on this machine."""
+    try:
+        with (folder / "lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _write_report(store: StudyStore, path: Path) -> None:

@@ -185,6 +185,16 @@ class Leases:
             state = "failed" if reason is not None else "done"
             self._end_task(session, lease.kind, lease.number, state, reason, json.dumps(result) if result else None)
 
+    def request_refit(self, number: int, trial_id: int) -> None:
+        """Have a trial refitted that is not among the best, or once more where its refit failed."""
+        with self._database.writing() as session:
+            self._lock_study(session)
+            known = self._one(session, tasks.c.kind == "refit", tasks.c.number == number)
+            if known is None:
+                session.execute(sa.insert(tasks).values(_new_task(self._study_id, "refit", number, trial_id)))
+            elif known.state in ("done", "failed"):
+                self._update(session, "refit", number, state="waiting", lost=0, reason=None, result=None)
+
     def give_back(self, lease: Lease, what: str, *, is_lost: bool) -> None:
         """Let others have the task; what was recorded stays. `is_lost` counts towards `retries`.
 
@@ -259,8 +269,11 @@ class Leases:
             return Nothing(is_done=False)
         refits = {task.number: task for task in self._all(session, tasks.c.kind == "refit")}
         for trial_id, number in self._best_trials(session):
-            if number not in refits or refits[number].state == "waiting":
+            if number not in refits:
                 return self._take(session, "refit", number, trial_id, owner, group)
+        for refit in refits.values():
+            if refit.state == "waiting":
+                return self._take(session, "refit", refit.number, refit.trial_id, owner, group)
         if leased:
             return Nothing(is_done=False)
         report = self._one(session, tasks.c.kind == "report", tasks.c.number == target)
@@ -318,7 +331,9 @@ class Leases:
     def _give_back(self, session: orm.Session, task: sa.Row[Any], what: str, *, is_lost: bool) -> None:
         lost = task.lost + (1 if is_lost else 0)
         if is_lost:
-            session.execute(sa.insert(incidents).values(_incident(task, what, self._clock_ms())))
+            ended = sa.select(folds).where(folds.c.trial_id == task.trial_id).order_by(folds.c.ended_at_ms.desc())
+            last = session.execute(ended.limit(1)).one_or_none() if task.kind == "trial" else None
+            session.execute(sa.insert(incidents).values(_incident(task, last, what, self._clock_ms())))
         if lost > self._rules.retries:
             reason = f"lost {lost} times, the last time because {what}"
             if task.kind == "trial":
@@ -393,13 +408,16 @@ def _fold_row(study_id: int, lease: Lease, fold: FoldRecord) -> dict[str, Any]:
     }
 
 
-def _incident(task: sa.Row[Any], what: str, at_ms: int) -> dict[str, Any]:
+def _incident(task: sa.Row[Any], last_fold: sa.Row[Any] | None, what: str, at_ms: int) -> dict[str, Any]:
+    """A loss, with the fold that it cost: the one after the last that was recorded."""
     return {
         "study_id": task.study_id,
         "kind": task.kind,
         "number": task.number,
         "attempt": task.attempt,
         "worker": task.grp or "",
+        "fold": last_fold.fold + 1 if last_fold is not None else 0,
+        "fold_started_at_ms": last_fold.ended_at_ms if last_fold is not None else task.started_at_ms,
         "what": what,
         "at_ms": at_ms,
     }

@@ -305,6 +305,7 @@ class StudyStore:
             workers=tuple(life.status for life in self.workers() if life.is_heard),
             started_at_ms=started_at_ms,
             now_ms=self._clock_ms(),
+            training_since_ms=self._first_fold_since(started_at_ms),
             folds_done=done - folds_before,
             folds_total=finished_folds + missing - folds_before,
         )
@@ -330,9 +331,19 @@ class StudyStore:
         with self.database.reading() as session:
             where = (incidents.c.study_id == self.study_id) & (incidents.c.kind == "trial")
             rows = session.execute(sa.select(incidents).where(where).order_by(incidents.c.incident_id)).all()
-        return tuple(Incident(row.number, row.attempt, row.worker, row.what, row.at_ms) for row in rows)
+        return tuple(
+            Incident(row.number, row.attempt, row.worker, row.what, row.at_ms, row.fold_started_at_ms, row.fold)
+            for row in rows
+        )
 
     # Inside
+
+    def _first_fold_since(self, at_ms: int) -> int | None:
+        """When the first fold began that ended after `at_ms`, for a pace without the start-up."""
+        with self.database.reading() as session:
+            where = (folds.c.study_id == self.study_id) & (folds.c.ended_at_ms >= at_ms)
+            first: int | None = session.execute(sa.select(sa.func.min(folds.c.started_at_ms)).where(where)).scalar()
+        return first if first is None else max(first, at_ms)
 
     def _row(self) -> sa.Row[Any]:
         with self.database.reading() as session:

@@ -77,6 +77,8 @@ incidents = sa.Table(
     sa.Column("number", sa.Integer, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("worker", sa.String(64), nullable=False),
+    sa.Column("fold", sa.Integer, nullable=False),
+    sa.Column("fold_started_at_ms", sa.BigInteger),
     sa.Column("what", sa.Text, nullable=False),
     sa.Column("at_ms", sa.BigInteger, nullable=False),
 )

@@ -98,6 +98,7 @@ class Worker:
         write_report: writes the study's report to a file.
         identity: who this is.
         stop: set when it shall end.
+        is_dead: whether a group of this host is gone, where that can be seen.
         clock_ms: milliseconds since the epoch.
     """
 
@@ -109,6 +110,7 @@ class Worker:
         write_report: Callable[[StudyStore, Path], None],
         identity: Identity,
         stop: Stop,
+        is_dead: Callable[[str], bool] = lambda _group: False,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._store = store
@@ -117,6 +119,7 @@ class Worker:
         self._write_report = write_report
         self._identity = identity
         self._stop = stop
+        self._is_dead = is_dead
         self._clock_ms = clock_ms
         self._experiment = store.experiment()
         self._sweep = store.sweep()
@@ -135,7 +138,6 @@ class Worker:
         self._projector.start()
         with self._heartbeat:
             try:
-                self._start_ranks()
                 while (lease := self._next()) is not None:
                     self._work_on(lease)
             finally:
@@ -156,7 +158,14 @@ class Worker:
             if claimed.is_done:
                 return None
             self._show("waiting")
+            self._take_back_from_the_dead()
             time.sleep(IDLE_POLL_S)
+
+    def _take_back_from_the_dead(self) -> None:
+        """Not wait for the leases of groups that can be seen to be gone."""
+        for life in self._patiently(self._store.workers):
+            if life.host == self._identity.host and life.group != self._identity.group and self._is_dead(life.group):
+                self._patiently(self._leases.give_back_group, life.group, "its worker died")
 
     def _work_on(self, lease: Lease) -> None:
         try:

@@ -140,7 +140,7 @@ def test_the_view_names_the_best_trial_and_what_was_lost(tmp_path: Path) -> None
     complete(leases, claim(leases), 0.9)
     view = store.view()
     assert view.winner == 1
-    assert [(lost.trial, lost.what) for lost in view.incidents] == [(1, "it was killed")]
+    assert [(lost.trial, lost.fold, lost.what) for lost in view.incidents] == [(1, 0, "it was killed")]
 
 
 def test_a_plain_postgres_address_names_the_driver_that_is_installed() -> None:

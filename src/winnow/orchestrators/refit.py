@@ -1,0 +1,37 @@
+"""The refit of one chosen trial, for a selection whose winner has no model yet."""
+
+from __future__ import annotations
+
+import time
+
+from winnow.config.errors import WinnowError
+from winnow.executors.executor import Executor, GroupSpec
+from winnow.search.store import RefitResult, StudyStore
+
+POLL_S = 0.25
+
+
+class RefitFailedError(WinnowError):
+    """The trial could not be trained again, or its model not be stored."""
+
+
+def refit_trial(store: StudyStore, number: int, executor: Executor, group: GroupSpec) -> str:
+    """Have a trial trained on all but the holdout and registered; return the model's version.
+
+    Raises:
+        RefitFailedError: it failed, or its worker does not come up.
+    """
+    store.leases().request_refit(number, store.frozen(number)._trial_id)
+    executor.start(group)
+    while (result := _result(store, number)) is None:
+        if executor.status(group.study, group.name).state.is_over and _result(store, number) is None:
+            tail = "\n".join(f"  {line}" for line in list(executor.log(group.study, group.name))[-15:])
+            raise RefitFailedError(f"refit of trial {number}: its worker ended without a result:\n{tail}")
+        time.sleep(POLL_S)
+    if result.version is None:
+        raise RefitFailedError(f"refit of trial {number}: {result.reason}")
+    return result.version
+
+
+def _result(store: StudyStore, number: int) -> RefitResult | None:
+    return next((refit for refit in store.refits() if refit.trial == number), None)
