@@ -1,7 +1,7 @@
 """Trains a few models under torchrun and writes down every step, for `test_ddp_parity`.
 
-Called with the path of an .npz file, which rank 0 writes: for each case the loss of every optimizer step over all ranks,
-the final weights, and the metrics.
+Called with the path of an .npz file, which rank 0 writes: for each case the loss of every optimizer step over all
+ranks, the final weights, and the metrics.
 """
 
 import sys

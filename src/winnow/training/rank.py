@@ -40,7 +40,7 @@ def main() -> None:
     try:
         _work(began)
     except Exception as error:  # noqa: BLE001 - every failure of a rank is recorded before it ends
-        _end_with_record(error, logs, rank, job=None)
+        _record(error, logs, rank, job=None)
 
 
 def _work(began: float) -> None:
@@ -62,7 +62,10 @@ def _work(began: float) -> None:
     if channel is not None:
         startup_s = time.monotonic() - began
         channel.send(Ready(world.size, world.device.type, len(prepared.folds), startup_s))
-    _serve(jobs, world, channel)
+    try:
+        _serve(jobs, world, channel)
+    except Exception as error:  # noqa: BLE001 - between jobs only a peer or the supervisor can fail
+        _end(error, world, job=None)
     world.leave()
 
 
@@ -89,7 +92,7 @@ def _serve(jobs: Jobs, world: World, channel: Channel | None) -> None:
 
 def _do(jobs: Jobs, job: TrainFold | Refit, world: World) -> FromRank:
     """The job's answer; a failure that the other ranks cannot know of ends this one."""
-    from winnow.training.failures import failure_of, is_shared, may_be_a_peers
+    from winnow.training.failures import failure_of, is_shared
     from winnow.training.messages import TrainFold
 
     try:
@@ -100,13 +103,20 @@ def _do(jobs: Jobs, job: TrainFold | Refit, world: World) -> FromRank:
             failure = failure_of(error)
             print(failure.detail or failure.reason, file=sys.stderr, flush=True)
             return failure
-        if may_be_a_peers(error) and world.has_lost_a_peer(within_s=1.0):
-            traceback.print_exception(error)
-            os._exit(1)
-        _end_with_record(error, Path(os.environ[LOG_DIR]), world.rank, job)
+        _end(error, world, job)
 
 
-def _end_with_record(error: Exception, logs: Path, rank: int, job: TrainFold | Refit | None) -> NoReturn:
+def _end(error: Exception, world: World, job: TrainFold | Refit | None) -> NoReturn:
+    """End this rank: with a record if the fault is its own."""
+    from winnow.training.failures import may_be_a_peers
+
+    if may_be_a_peers(error) and world.has_lost_a_peer(within_s=1.0):
+        traceback.print_exception(error)
+        os._exit(1)
+    _record(error, Path(os.environ[LOG_DIR]), world.rank, job)
+
+
+def _record(error: Exception, logs: Path, rank: int, job: TrainFold | Refit | None) -> NoReturn:
     from winnow.training.failures import failure_of
     from winnow.training.messages import TrainFold
     from winnow.training.rank_errors import EXIT_CODE, RankError, write_error

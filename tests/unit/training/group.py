@@ -1,0 +1,114 @@
+"""A supervisor's side of a group, for tests: starts real ranks, sends jobs and reads answers."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from winnow.config.experiment import Experiment
+from winnow.training.launch import GroupFiles, Launch, plan_ranks
+from winnow.training.messages import FromRank, Progress, Ready, Stop, ToRank
+
+
+def write_files(folder: Path, experiment: Experiment) -> GroupFiles:
+    """A group's folder with its experiment."""
+    # Socket names are short: the test's own folder may be too deep.
+    files = GroupFiles(Path(f"/tmp/winnow-test-{os.getpid()}-{time.time_ns()}"), folder / "experiment.json", folder)
+    files.experiment.write_text(json.dumps(experiment.model_dump(mode="json", by_alias=True)))
+    return files
+
+
+def environment(launch: Launch) -> dict[str, str]:
+    """This process's environment as the launch wants it."""
+    return {name: value for name, value in os.environ.items() if name not in launch.unset} | launch.env
+
+
+class Group:
+    """Real ranks on a real socket. Use as a context: it leaves no process behind."""
+
+    def __init__(self, folder: Path, experiment: Experiment, processes: int) -> None:
+        files = write_files(folder, experiment)
+        launch = plan_ranks(files, processes=processes, cpus=1, parent_pid=os.getpid())
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(files.channel))
+        self._listener.listen()
+        self._listener.settimeout(120)
+        with (folder / "torchrun.log").open("wb") as log:
+            self.process = subprocess.Popen(launch.argv, env=environment(launch), stdout=log, stderr=log)
+        self._channel = files.channel
+        self._connection, _ = self._listener.accept()
+        self._connection.settimeout(120)
+        self._lines = self._connection.makefile("rb")
+        self.progress: list[Progress] = []
+        ready = self.receive()
+        assert isinstance(ready, Ready)
+        self.ready = ready
+
+    def __enter__(self) -> "Group":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for process in self.ranks():
+            process.kill()
+        self.process.kill()
+        self.process.wait()
+        self._lines.close()
+        self._connection.close()
+        self._listener.close()
+        self._channel.unlink()
+
+    def send(self, job: ToRank) -> None:
+        self._connection.sendall(msgspec.json.encode(job) + b"\n")
+
+    def receive(self) -> FromRank | None:
+        """The next message that is no progress; None at the end of the channel."""
+        for line in self._lines:
+            message: FromRank = msgspec.json.decode(line, type=FromRank)
+            if not isinstance(message, Progress):
+                return message
+            self.progress.append(message)
+        return None
+
+    def do(self, job: ToRank) -> FromRank | None:
+        self.send(job)
+        return self.receive()
+
+    def stop(self) -> int:
+        self.send(Stop())
+        return self.process.wait(timeout=60)
+
+    def ranks(self) -> list[psutil.Process]:
+        """The living processes of the ranks below torchrun."""
+        try:
+            return psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def rank(self, number: int) -> psutil.Process:
+        """The process of one rank."""
+        return next(rank for rank in self.ranks() if rank.environ().get("RANK") == str(number))
+
+    def wait_for_progress(self) -> Progress:
+        """The next message, which is expected to be of a training under way."""
+        message = msgspec.json.decode(next(self._lines), type=FromRank)
+        assert isinstance(message, Progress), message
+        return message
+
+    def close_channel(self) -> None:
+        self._connection.shutdown(socket.SHUT_RDWR)
+
+
+def wait_until_gone(processes: list[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+    """Those still alive when the time is up."""
+    _, alive = psutil.wait_procs(processes, timeout=timeout_s)
+    return [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+KILL = signal.SIGKILL

@@ -1,0 +1,61 @@
+"""A model factory and training functions of a person's own, as tests name them; they misbehave on demand."""
+
+import os
+
+import torch
+from torch import nn
+
+
+class Fault(nn.Module):
+    """Raises on one rank, or waits there until it is killed."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__()
+        self.fault = fault
+
+    def forward(self, x):
+        if self.fault == "rank 1" and os.environ.get("RANK") == "1":
+            raise ValueError("rank 1 is guilty")
+        return x
+
+
+def build(input_shape, outputs, hidden=(8,), fault="none"):
+    if fault == "raise":
+        raise ValueError("no such network")
+    if fault == "nothing":
+        return None
+    if fault == "memory":
+        torch.empty(10**16)
+    network = nn.Sequential(
+        nn.Linear(input_shape[0], hidden[0]), nn.ReLU(), nn.Linear(hidden[0], outputs), Fault(fault)
+    )
+    if fault == "nan":
+        nn.init.constant_(network[0].weight, float("nan"))
+    return network
+
+
+def wide(input_shape, outputs):
+    return nn.Linear(input_shape[0], outputs + 1)
+
+
+def train_fold(fold, params):
+    """Least squares on one-hot classes: a loop without epochs or gradients."""
+    ones = torch.ones(len(fold.train_features), 1)
+    scale = fold.train_features.std(0)
+    inputs = torch.cat([fold.train_features / scale, ones], 1)
+    target = nn.functional.one_hot(fold.train_target, fold.outputs).float()
+    identity = torch.eye(inputs.shape[1])
+    weights = torch.linalg.solve(inputs.T @ inputs + params["ridge"] * identity, inputs.T @ target)
+    model = nn.Linear(fold.input_shape[0], fold.outputs)
+    with torch.no_grad():
+        model.weight.copy_((weights[:-1] / scale[:, None]).T)
+        model.bias.copy_(weights[-1])
+        right = model(fold.validation_features).argmax(1) == fold.validation_target
+    fold.report(1, 1, 0.0)
+    score = float("nan") if params["ridge"] < 0 else right.float().mean()
+    returned = {"accuracy": score, "mine": 1.0}
+    return returned if params.get("keeps_model", True) is False else {**returned, "model": model.eval()}
+
+
+def train_fold_without_objective(fold, params):
+    return {"mine": 1.0}
