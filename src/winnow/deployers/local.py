@@ -74,7 +74,9 @@ class LocalDeployer:
         """See `Deployer.plan`."""
         folder = self._folder(request.name)
         current = _read(folder)
-        return plan(request, current, _alive(current), folder, self._python)
+        alive = _alive(current)
+        is_answering = current is not None and bool(alive) and _is_ready(current.host, current.port)
+        return plan(request, current, alive, folder, self._python, is_answering=is_answering)
 
     def plan_rollback(self, name: str) -> LocalPlan:
         """See `Deployer.plan_rollback`."""
@@ -374,7 +376,7 @@ def _last_lines(path: Path, count: int) -> list[str]:
 
 def _not_ready(plan: LocalPlan, replica: ReplicaRecord, folder: Folder, reason: str) -> DeploymentFailedError:
     log = folder.log(replica.label)
-    lines = _last_lines(log, 20)
+    lines = _last_lines(log, 20) if log.is_file() else []
     return DeploymentFailedError(plan.request.name, reason, lines, str(log), is_old_serving=bool(plan.stops))
 
 

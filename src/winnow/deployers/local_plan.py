@@ -131,7 +131,13 @@ class LocalPlan:
 
 
 def plan(
-    request: DeploymentRequest, current: Record | None, alive: Sequence[ReplicaRecord], folder: Folder, python: str
+    request: DeploymentRequest,
+    current: Record | None,
+    alive: Sequence[ReplicaRecord],
+    folder: Folder,
+    python: str,
+    *,
+    is_answering: bool,
 ) -> LocalPlan:
     """Work out what serving the request takes.
 
@@ -139,11 +145,12 @@ def plan(
         current: what is deployed, None where nothing is.
         alive: those of its replicas that still run.
         python: the interpreter to start replicas with.
+        is_answering: the current replicas say that they are ready; where they do not, they are replaced.
     """
     count = request.replicas or (len(current.replicas) if current is not None else 1)
     basis = current.serial if current is not None else 0
     port = request.port if request.port is not None else (current.port if current is not None else None)
-    action = _action(request, current, alive, count, port)
+    action = _action(request, current, alive, count, port, is_answering=is_answering)
     labels = [f"{basis + 1}-{index}" for index in range(count)] if action is not Action.NOTHING else []
     return LocalPlan(
         request=request,
@@ -157,13 +164,19 @@ def plan(
 
 
 def _action(
-    request: DeploymentRequest, current: Record | None, alive: Sequence[ReplicaRecord], count: int, port: int | None
+    request: DeploymentRequest,
+    current: Record | None,
+    alive: Sequence[ReplicaRecord],
+    count: int,
+    port: int | None,
+    *,
+    is_answering: bool,
 ) -> Action:
     if current is None or not alive:
         return Action.START
     wanted = (request.release.digest, request.host, port, count)
     found = (current.release.digest, current.host, current.port, len(alive))
-    return Action.NOTHING if wanted == found else Action.REPLACE
+    return Action.NOTHING if wanted == found and is_answering else Action.REPLACE
 
 
 def _previous(current: Record | None, release: Release) -> Release | None:

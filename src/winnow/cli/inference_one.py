@@ -1,0 +1,132 @@
+"""`winnow inference-one`: one request to whatever is being served, and the curl that does the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from winnow.cli.options import config_option, json_option, study_option
+
+if TYPE_CHECKING:
+    from winnow.serving.client import Asked
+
+MOST_CLASSES = 5
+MOST_ROWS = 20
+
+
+@click.command("inference-one")
+@config_option
+@click.option(
+    "--input", "source", type=click.Path(path_type=Path), help="JSON file to send; by default the model's example."
+)
+@click.option("--url", help="Address of a server; by default that of the deployment.")
+@click.option("--target", type=click.Choice(["local"]), default="local", show_default=True, help="Where it is served.")
+@study_option
+@json_option
+def command(config: Path, source: Path | None, url: str | None, target: str, study: str | None, as_json: bool) -> None:
+    """Ask what is being served for one prediction.
+
+    The file may hold {"rows": […]}, one row or a list of rows, any of MLflow's forms, or an inference request.
+    """
+    import msgspec
+
+    from winnow.config.errors import InputError
+    from winnow.serving.client import NoAnswerError, ask, card
+
+    address = (url or _address(config, target, study)).rstrip("/")
+    try:
+        body = _read(source) if source is not None else msgspec.json.encode(card(address)["input_example"])
+        asked = ask(address, body, key=_key())
+    except NoAnswerError as error:
+        raise InputError(
+            f"server {address}",
+            expected="a model server that answers",
+            found=str(error),
+            remedy="Start one with `make prod-local`, or name another with --url.",
+        ) from error
+    if asked.status != 200:
+        raise _refused(asked, source)
+    if as_json:
+        click.echo(msgspec.json.encode(asked.answer).decode())
+        return
+    for line in _lines(asked.answer):
+        click.echo(line)
+    click.echo(f"\nThe same with curl:\n{_curl(asked, source)}")
+
+
+def _address(config: Path, target: str, study: str | None) -> str:
+    from winnow.config.loader import load_experiment
+    from winnow.config.settings import Settings
+    from winnow.orchestrators.deploy import deployer_for
+
+    deployer = deployer_for(target, Settings.from_environment())
+    return deployer.status(study or load_experiment(config).name).url
+
+
+def _key() -> bytes | None:
+    from winnow.serving.settings import from_environment
+
+    return from_environment().api_key
+
+
+def _read(source: Path) -> bytes:
+    import msgspec
+
+    from winnow.config.errors import InputError
+
+    try:
+        body = source.read_bytes()
+        msgspec.json.decode(body)
+    except (OSError, msgspec.DecodeError) as error:
+        found = (error.strerror or str(error)).lower() if isinstance(error, OSError) else f"no JSON: {error}"
+        raise InputError(str(source), expected="a JSON file", found=found, remedy="Name another file.") from error
+    return body
+
+
+def _refused(asked: Asked, source: Path | None) -> Exception:
+    from winnow.config.errors import InputError, WinnowError
+
+    problem = asked.answer if isinstance(asked.answer, dict) else {}
+    detail = str(problem.get("detail", asked.answer))
+    if asked.status == 401:
+        return InputError(asked.address, expected="its API key", found="none or another", remedy="Set WINNOW_API_KEY.")
+    if asked.status < 500:
+        place = str(source) if source is not None else "the model's input example"
+        remedy = "Correct the rows; the server's /docs lists the columns."
+        return InputError(place, expected="rows that fit the model", found=f"'{detail}'", remedy=remedy)
+    return WinnowError(f"{asked.address} answered {asked.status}: {detail} (request {problem.get('request_id')})")
+
+
+def _lines(answer: Any) -> list[str]:
+    """An answer of `/predict` as one line per row; of another protocol as it is."""
+    import msgspec
+
+    if not isinstance(answer, dict) or not isinstance(answer.get("model"), dict):
+        return [msgspec.json.format(msgspec.json.encode(answer)).decode()]
+    model = answer["model"]
+    lines = [f"{model['name']} version {model['version']}, request {answer['request_id']}"]
+    named = answer.get("probabilities") or answer["values"]
+    width = max(len(str(each)) for each in answer["predictions"])
+    for row, (prediction, numbers) in enumerate(zip(answer["predictions"], named, strict=True)):
+        if row == MOST_ROWS:
+            lines.append(f"  … and {len(named) - MOST_ROWS} more")
+            break
+        lines.append(f"  row {row}: {_row_text(prediction, numbers, width, is_class='probabilities' in answer)}")
+    return lines
+
+
+def _row_text(prediction: Any, numbers: dict[str, float], width: int, *, is_class: bool) -> str:
+    if not is_class:
+        return "  ".join(f"{name} {value:.6g}" for name, value in numbers.items())
+    best = sorted(numbers.items(), key=lambda item: -item[1])[:MOST_CLASSES]
+    return f"{prediction:<{width}}  (" + "  ".join(f"{name} {value:.4f}" for name, value in best) + ")"
+
+
+def _curl(asked: Asked, source: Path | None) -> str:
+    from winnow.serving.examples import curl
+
+    is_sent_whole = source is not None and source.read_bytes() == asked.body
+    body = f"@{source}" if is_sent_whole else asked.body.decode()
+    return curl(asked.address, body, needs_key=_key() is not None)

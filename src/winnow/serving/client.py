@@ -1,0 +1,93 @@
+"""Asks a served model, with nothing but the standard library.
+
+For the command line and programs around it; a service that asks all the time brings its own HTTP client.
+"""
+
+from __future__ import annotations
+
+import http.client
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+MLFLOW_FORMS = frozenset(("dataframe_split", "dataframe_records", "instances", "inputs"))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request as it was sent, and the answer's status and JSON."""
+
+    address: str
+    body: bytes
+    status: int
+    answer: Any
+
+
+class NoAnswerError(Exception):
+    """Nothing at the address speaks HTTP and JSON."""
+
+
+def ask(url: str, body: bytes, *, key: bytes | None = None, timeout_s: float = 30.0) -> Asked:
+    """Send a JSON body to the route that takes its form, and return the answer, a problem included.
+
+    `{"rows": …}` goes to `/predict`, MLflow's forms to `/invocations`, an inference request to `/v2`; a bare row or
+    list of rows is wrapped as `rows`.
+
+    Raises:
+        NoAnswerError: nobody answers, or what answers is no model server.
+        msgspec.DecodeError: the body is not JSON.
+    """
+    content = msgspec.json.decode(body)
+    if isinstance(content, dict) and _is_inference(content):
+        path = f"/v2/models/{card(url, timeout_s=timeout_s)['name']}/infer"
+    elif isinstance(content, dict) and MLFLOW_FORMS & content.keys():
+        path = "/invocations"
+    else:
+        path = "/predict"
+        body = body if isinstance(content, dict) and "rows" in content else _as_rows(content)
+    status, answer = _send(url + path, body, key, timeout_s)
+    return Asked(url + path, body, status, answer)
+
+
+def card(url: str, *, timeout_s: float = 30.0) -> dict[str, Any]:
+    """The served model's card: its manifest, version, and `input_example`, a body for `/predict`.
+
+    Raises:
+        NoAnswerError: nobody answers, or what answers is no model server of winnow's.
+    """
+    status, found = _send(f"{url}/model", None, None, timeout_s)
+    if status != http.client.OK or not isinstance(found, dict) or "input_example" not in found:
+        raise NoAnswerError(f"{url}/model: expected a model's card, found status {status}")
+    return found
+
+
+def _is_inference(content: dict[str, Any]) -> bool:
+    inputs = content.get("inputs")
+    return isinstance(inputs, list) and bool(inputs) and isinstance(inputs[0], dict) and "datatype" in inputs[0]
+
+
+def _as_rows(content: Any) -> bytes:
+    is_many = isinstance(content, list) and bool(content) and isinstance(content[0], (list, dict))
+    return msgspec.json.encode({"rows": content if is_many else [content]})
+
+
+def _send(address: str, body: bytes | None, key: bytes | None, timeout_s: float) -> tuple[int, Any]:
+    headers = {"content-type": "application/json"}
+    if key is not None:
+        headers["authorization"] = f"Bearer {key.decode()}"
+    try:
+        request = urllib.request.Request(address, data=body, headers=headers)
+        with urllib.request.urlopen(request, timeout=timeout_s) as response:
+            return response.status, msgspec.json.decode(response.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            content = error.read()
+        try:
+            return error.code, msgspec.json.decode(content)
+        except msgspec.DecodeError:
+            raise NoAnswerError(f"{address}: expected JSON, found status {error.code} with something else") from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise NoAnswerError(f"{address}: {getattr(error, 'reason', error)}") from error
