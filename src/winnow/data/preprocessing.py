@@ -1,7 +1,7 @@
-"""What is fitted to the training rows and travels inside the exported model, so that whoever serves it has nothing to do.
+"""What is fitted to the training rows and travels inside the exported model.
 
-Statistics are computed in float64 over the present values and stored in float32. A missing value becomes the training
-mean. The only module of this folder that imports torch.
+Whoever serves the model sends raw inputs. Statistics are computed in float64 over the present values and stored in
+float32. A missing value becomes the training mean. The only module of this folder that imports torch.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Which rows train, validate and wait for the end: pure functions of data, settings and seed.
 
-The splitters are scikit-learn's. Each protects something: class shares (stratified), whole groups (group), the direction of time (time_series). The
-holdout and the rows that early stopping watches are split off in the same way as the folds, so that all three protect
-the same. Rows are named by their index in the whole data set, in ascending order.
+The splitters are scikit-learn's. Each protects something: class shares (stratified), whole groups (group), the
+direction of time (time_series). The holdout and the rows that early stopping watches are split off in the same way as
+the folds, so that all three protect the same. Rows are named by their index in the whole data set, in ascending order.
 """
 
 from __future__ import annotations

@@ -1,0 +1,249 @@
+"""Synthetic data whose answer is known: to try a sweep on, and to see whether it finds what there is to find.
+
+The truth is linear, so that every coefficient can be written down and compared:
+
+    regression       y = X w + b + noise · N(0, 1)             best R² = |w|² / (|w|² + noise²)
+    classification   y = argmax over classes of X W + b + noise · Gumbel(0, 1)
+
+The second is the random-utility form of multinomial logistic regression: P(class | x) = softmax((x W + b) / noise)
+(McFadden 1974), so the best accuracy is the mean of the largest probability. Features are standard normal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from winnow.config.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TARGET, GROUP = "target", "group"
+ANSWER_SUFFIX = ".answer.json"
+FRESH_ROWS = 100_000
+"""Rows drawn anew to estimate the best accuracy; its standard error is then below 0.001."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to generate.
+
+    Attributes:
+        informative: how many of the features matter; the others are noise to be ignored.
+        classes: 0 for regression, otherwise at least 2.
+        noise: standard deviation (regression) or scale (classification) of what no model can predict.
+        groups: 0 for none; otherwise rows belong to so many groups and resemble those of their own group, which does
+            not change the answer.
+    """
+
+    rows: int = 1000
+    features: int = 10
+    informative: int = 4
+    classes: int = 2
+    noise: float = 0.5
+    groups: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """The known answer: weights [features, outputs], intercepts [outputs], and the score that no model can beat."""
+
+    weights: Array
+    intercepts: Array
+    metric: str
+    best_score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Generated:
+    """Rows [rows, features], target [rows], groups [rows] or None, and the truth behind them."""
+
+    recipe: Recipe
+    features: Array
+    target: NDArray[Any]
+    groups: NDArray[np.int64] | None
+    truth: Truth
+
+
+def generate(recipe: Recipe) -> Generated:
+    """Draw the truth, then the rows; the same recipe gives the same rows.
+
+    Raises:
+        InputError: the recipe's numbers do not fit together.
+    """
+    _check(recipe)
+    random = np.random.default_rng(recipe.seed)
+    truth = _draw_truth(recipe, random)
+    groups = np.sort(np.arange(recipe.rows) % recipe.groups) if recipe.groups else None
+    features = random.standard_normal((recipe.rows, recipe.features))
+    if groups is not None:
+        shared = random.standard_normal((recipe.groups, recipe.features))[groups]
+        features = np.sqrt(0.5) * (shared + features)
+    target = _draw_target(features @ truth.weights + truth.intercepts, recipe, random)
+    return Generated(recipe, features, target, groups, truth)
+
+
+def write_generated(generated: Generated, output: Path, *, force: bool = False) -> Path:
+    """Write the rows to `output` (.csv or .parquet) and the truth beside it.
+
+    Both appear whole or not at all: they are written under other names first.
+
+    Returns:
+        The path of the answer, `OUTPUT.answer.json`.
+
+    Raises:
+        InputError: another format, a file that exists (without `force`), or a disk that is full or read-only.
+    """
+    write = _writer(output)
+    answer = output.with_name(output.name + ANSWER_SUFFIX)
+    existing = next((path for path in (output, answer) if path.exists()), None)
+    if existing is not None and not force:
+        raise InputError(
+            str(existing),
+            expected="a name that is free",
+            found="a file that exists",
+            remedy="Choose another with --output, or overwrite it with --force.",
+        )
+    text = json.dumps(describe(generated), indent=2) + "\n"
+    frame = as_frame(generated)
+    drafts = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in (answer, output)}
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        drafts[answer].write_text(text, encoding="utf-8")
+        write(frame, drafts[output])
+        for path, draft in drafts.items():
+            draft.replace(path)
+    except OSError as error:
+        raise InputError(
+            str(output),
+            expected="permission and room to write",
+            found=f"'{error.strerror or error}'",
+            remedy="Choose another place with --output, or make room.",
+        ) from error
+    finally:
+        for draft in drafts.values():
+            with contextlib.suppress(OSError):  # nothing to remove, or no folder to remove it from
+                draft.unlink()
+    return answer
+
+
+def as_frame(generated: Generated) -> pd.DataFrame:
+    """The rows as a table: x1, x2, …, perhaps `group`, and `target`."""
+    import pandas as pd
+
+    frame = pd.DataFrame(generated.features, columns=_names(generated.recipe))
+    if generated.groups is not None:
+        frame[GROUP] = generated.groups
+    frame[TARGET] = generated.target
+    return frame
+
+
+def describe(generated: Generated) -> dict[str, Any]:
+    """The truth as JSON values, with names instead of positions."""
+    recipe, truth = generated.recipe, generated.truth
+    outputs = [str(code) for code in range(recipe.classes)] or [TARGET]
+    return {
+        "model": "y = X w + b + noise * N(0, 1)"
+        if recipe.classes == 0
+        else "P(class | x) = softmax((x W + b) / noise)",
+        "task": "regression" if recipe.classes == 0 else "classification",
+        "coefficients": {
+            output: dict(zip(_names(recipe), truth.weights[:, column].tolist(), strict=True))
+            for column, output in enumerate(outputs)
+        },
+        "intercepts": dict(zip(outputs, truth.intercepts.tolist(), strict=True)),
+        "noise": recipe.noise,
+        "best": {"metric": truth.metric, "score": truth.best_score},
+        "recipe": asdict(recipe),
+    }
+
+
+def _draw_truth(recipe: Recipe, random: np.random.Generator) -> Truth:
+    """Weights of 0.5 to 2 in size for the informative features, 0 for the others; class 0 of two is the reference."""
+    outputs = max(1, recipe.classes)
+    informative = random.permutation(recipe.features)[: recipe.informative]
+    shape = (recipe.informative, outputs)
+    weights = np.zeros((recipe.features, outputs))
+    weights[informative] = random.uniform(0.5, 2.0, shape) * random.choice([-1.0, 1.0], shape)
+    intercepts = random.uniform(-0.5, 0.5, outputs)
+    if recipe.classes == 2:
+        weights[:, 0], intercepts[0] = 0.0, 0.0
+    if recipe.classes == 0:
+        signal = float(np.square(weights).sum())
+        return Truth(weights, intercepts, "r2", signal / (signal + recipe.noise**2))
+    fresh = random.standard_normal((FRESH_ROWS, recipe.features)) @ weights + intercepts
+    return Truth(weights, intercepts, "accuracy", best_accuracy(fresh, recipe.noise))
+
+
+def best_accuracy(utilities: Array, noise: float) -> float:
+    """Accuracy of whoever knows the truth: the mean of the largest class probability, for utilities [rows, classes]."""
+    if noise == 0:
+        return 1.0
+    above = (utilities - utilities.max(axis=1, keepdims=True)) / noise
+    return float((1.0 / np.exp(above).sum(axis=1)).mean())
+
+
+def _draw_target(utilities: Array, recipe: Recipe, random: np.random.Generator) -> NDArray[Any]:
+    if recipe.classes == 0:
+        return utilities[:, 0] + recipe.noise * random.standard_normal(recipe.rows)
+    chosen: NDArray[np.int64] = np.argmax(utilities + recipe.noise * random.gumbel(size=utilities.shape), axis=1)
+    return chosen
+
+
+def _names(recipe: Recipe) -> list[str]:
+    return [f"x{index + 1}" for index in range(recipe.features)]
+
+
+def _check(recipe: Recipe) -> None:
+    bounds: list[tuple[str, float, str, bool]] = [
+        ("--rows", recipe.rows, "at least 10", recipe.rows >= 10),
+        ("--features", recipe.features, "at least 1", recipe.features >= 1),
+        (
+            "--informative",
+            recipe.informative,
+            f"1 to {recipe.features}, the number of features",
+            1 <= recipe.informative <= recipe.features,
+        ),
+        (
+            "--classes",
+            recipe.classes,
+            f"0 for regression, or 2 to {recipe.rows}",
+            recipe.classes == 0 or 2 <= recipe.classes <= recipe.rows,
+        ),
+        ("--noise", recipe.noise, "a finite number of at least 0", 0 <= recipe.noise < float("inf")),
+        (
+            "--groups",
+            recipe.groups,
+            f"0 for none, or 2 to {recipe.rows}",
+            recipe.groups == 0 or 2 <= recipe.groups <= recipe.rows,
+        ),
+        ("--seed", recipe.seed, "at least 0", recipe.seed >= 0),
+    ]
+    for option, value, expected, is_right in bounds:
+        if not is_right:
+            raise InputError(option, expected=expected, found=str(value), remedy="Change this option.")
+
+
+def _writer(output: Path) -> Callable[[pd.DataFrame, Path], None]:
+    if output.suffix == ".csv":
+        return lambda frame, path: frame.to_csv(path, index=False)
+    if output.suffix == ".parquet":
+        return lambda frame, path: frame.to_parquet(path, index=False)
+    raise InputError(
+        "--output",
+        expected="a name that ends with .csv or .parquet",
+        found=f"'{output}'",
+        remedy="Add one of these to the name.",
+    )
