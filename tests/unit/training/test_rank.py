@@ -148,3 +148,13 @@ def _wait_for_descendants(pid: int, count: int) -> list[psutil.Process]:
             return family
         time.sleep(0.05)
     raise AssertionError(f"no {count} descendants within a minute")
+
+
+def test_a_rank_trains_in_bfloat16_and_exports_in_float32(tmp_path):
+    with Group(tmp_path, _experiment(precision="bf16", early_stopping={"patience": 2}), processes=1) as group:
+        scored = group.do(_fold())
+        assert isinstance(scored, FoldScored), scored
+        refitted = group.do(Refit(0, {"lr": 0.01, "fault": "none"}, {}, str(tmp_path / "bundle")))
+        assert isinstance(refitted, Refitted), refitted
+        assert refitted.parity < 1e-5
+        assert group.stop() == 0
