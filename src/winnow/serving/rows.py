@@ -212,24 +212,23 @@ def from_flat(
 def check_names(names: Sequence[str], columns: Sequence[str], place: str, row: int | None, ignore_extra: bool) -> None:
     """Refuse names that are unknown (unless they may be ignored), missing, or there twice.
 
-    Where a name is missing, the unknown ones are named too: one of them is probably meant.
+    An unknown name close to a missing one comes first: it is probably what was meant.
     """
     known, given = set(columns), set(names)
-    unknown = [name for name in names if name not in known]
     missing = [name for name in columns if name not in given]
     repeated = [name for name in columns if names.count(name) > 1] if len(given) < len(names) else []
-    found = []
-    if missing or not ignore_extra:
-        found += [
-            Finding(
-                f"{place}: unknown column {problems.shorten(name)}{problems.nearest(name, columns)}",
-                row,
-                name[: problems.LONGEST_NAME],
-            )
-            for name in unknown
-        ]
-    found += [Finding(f'{place}: column "{name}" is missing', row, name) for name in missing]
-    found += [Finding(f'{place}: column "{name}" stands there more than once', row, name) for name in repeated]
+    misspelt, strange = [], []
+    for name in names:
+        if name not in known:
+            guess = problems.nearest(name, missing)
+            detail = f"{place}: unknown column {problems.shorten(name)}{guess}"
+            (misspelt if guess else strange).append(Finding(detail, row, name[: problems.LONGEST_NAME]))
+    found = [
+        *misspelt,
+        *(Finding(f'{place}: column "{name}" is missing', row, name) for name in missing),
+        *(Finding(f'{place}: column "{name}" stands there more than once', row, name) for name in repeated),
+        *([] if ignore_extra else strange),
+    ]
     if found:
         raise problems.invalid(found)
 
