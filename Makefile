@@ -12,7 +12,7 @@ PIP          = $(VENV)/bin/python -m pip --quiet --disable-pip-version-check --n
 STAMP       := $(VENV)/.set-up
 
 # Flags without a value: DRY_RUN=1 is --dry-run, DRY_RUN=0 is nothing.
-SWITCHES := ALL DRY_RUN FOLLOW FRESH JSON KEEP
+SWITCHES := ALL DRY_RUN FORCE JSON
 GIVEN     = $(filter-out PYTHON TORCH_INDEX UPGRADE VENV,$(strip $(foreach name,$(.VARIABLES),\
               $(if $(filter command line,$(origin $(name))),$(name)))))
 flag      = --$(shell echo $(1) | tr 'A-Z_' 'a-z-')
@@ -42,7 +42,7 @@ train: setup ## Run a study's trials on local processes; again: resume or attach
 jobs: setup ## List the workers at work
 	@$(WINNOW) jobs $(FLAGS)
 
-logs: setup ## Print the workers' logs (STUDY)
+logs: setup ## Print the workers' logs (STUDY, WORKER)
 	@$(WINNOW) logs $(FLAGS)
 
 cancel: setup ## Stop a study's workers and hand their trials back (STUDY)
@@ -51,10 +51,10 @@ cancel: setup ## Stop a study's workers and hand their trials back (STUDY)
 report: setup ## Write a study's report as one HTML page (CONFIG, STUDY, OUTPUT)
 	@$(WINNOW) report $(FLAGS)
 
-select-model: setup ## Pick the run that passes the rules, and say why others did not (CONFIG, STUDY, RULES, JSON=1)
+select-model: setup ## Pick the run that passes the rules, and say why others did not (CONFIG, STUDY, RULES, ALL=1, EXPLAIN=RUN)
 	@$(WINNOW) select-model $(FLAGS)
 
-prod-local: setup ## Serve the selected model on this machine (CONFIG, STUDY, PORT)
+prod-local: setup ## Serve the selected model on this machine (CONFIG, STUDY, REPLICAS, PORT)
 	@$(WINNOW) prod --target local $(FLAGS)
 
 prod-status: setup ## Show what is being served

@@ -6,7 +6,10 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import click
 import pytest
+
+from winnow.cli import VERBS, winnow
 
 ROOT = Path(__file__).parents[2]
 LOCK = (ROOT / "requirements.lock").read_text()
@@ -67,6 +70,18 @@ def dry_make(*arguments: str) -> str:
 def test_a_variable_is_the_flag_of_the_same_name(arguments: list[str], command: str) -> None:
     ran = dry_make(*arguments)
     assert sorted(ran[ran.index("winnow ") :].split(" --")) == sorted(command.split(" --"))
+
+
+def test_every_flag_without_a_value_is_a_switch_of_the_makefile() -> None:
+    """One that is not would be passed as `--flag 1`, and the 1 refused."""
+    commands = [winnow.get_command(click.Context(winnow), verb) for verb in VERBS if verb != "config-reference"]
+    options = [option for command in commands if command for option in command.params]
+    flags = {
+        opt[2:] for option in options if isinstance(option, click.Option) and option.is_flag for opt in option.opts
+    }
+    switches = re.search(r"^SWITCHES := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert switches is not None
+    assert set(switches[1].split()) == {flag.upper().replace("-", "_") for flag in flags}
 
 
 def test_variables_of_the_environment_are_no_flags(monkeypatch: pytest.MonkeyPatch) -> None:
