@@ -82,7 +82,7 @@ lint: setup ## Check format, lint, types, import contracts and generated documen
 	@$(VENV)/bin/ruff format --check --quiet . || { echo "make format would change the files above"; exit 1; }
 	@$(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/mypy
-	@$(VENV)/bin/lint-imports
+	@contracts=$$($(VENV)/bin/lint-imports) || { echo "$$contracts"; exit 1; }; echo "$$contracts" | tail -n 1
 	@$(WINNOW) config-reference --check
 
 format: setup ## Format the code and repair what lint can repair
