@@ -96,7 +96,7 @@ def cnn(
     shape = (1, *input_shape) if len(input_shape) == 2 else tuple(input_shape)
     if len(shape) != 3:
         raise ValueError(f"input_shape: expected [channels, height, width] for a cnn, found {list(input_shape)}")
-    if kernel < 1 or kernel % 2 == 0:
+    if _positive("kernel", kernel) % 2 == 0:
         raise ValueError(f"kernel: expected an odd number of at least 1, found {kernel!r}")
     _probability("dropout", dropout)
     depth, height, width = shape
@@ -134,7 +134,7 @@ def _positive(name: str, size: int) -> int:
 
 
 def _probability(name: str, value: float) -> None:
-    if not 0 <= value < 1:
+    if not isinstance(value, int | float) or not 0 <= value < 1:
         raise ValueError(f"{name}: expected a probability from 0 to below 1, found {value!r}")
 
 

@@ -68,6 +68,7 @@ def test_a_small_cnn_learns_to_tell_two_images_apart() -> None:
         ({"hidden": 64}, "hidden: expected a list of whole numbers, found 64"),
         ({"hidden": "64"}, "hidden: expected a list of whole numbers, found '64'"),
         ({"dropout": 1.0}, "dropout: expected a probability"),
+        ({"dropout": "half"}, "dropout: expected a probability from 0 to below 1, found 'half'"),
         ({"dropout": -0.1}, "dropout: expected a probability"),
         ({"activation": "rellu"}, "activation: expected one of elu, gelu, leaky_relu, relu, silu, tanh, found 'rellu'"),
         ({"norm": "instance"}, "norm: expected one of none, batch, layer, found 'instance'"),
@@ -84,6 +85,7 @@ def test_a_wrong_parameter_of_an_mlp_is_named(arguments: dict[str, Any], message
     [
         ({"input_shape": (30,)}, r"input_shape: expected \[channels, height, width\] for a cnn, found \[30\]"),
         ({"kernel": 2}, "kernel: expected an odd number"),
+        ({"kernel": 3.0}, "kernel: expected whole numbers of at least 1, found 3.0"),
         ({"channels": [0]}, "channels: expected whole numbers of at least 1"),
         ({"hidden": -1}, "hidden: expected whole numbers of at least 1, found -1"),
         ({"dropout": 2}, "dropout: expected a probability"),

@@ -65,6 +65,26 @@ def names_function(spec: str) -> bool:
     return name.isidentifier() and bool(origin) and (origin.endswith(".py") or is_module)
 
 
+def line_in(file: str | None, error: Exception) -> str:
+    """Where in a person's file an error came from: " (net.py, line 12)", or nothing if it did not pass there.
+
+    Args:
+        file: its path as Python knows it (`__file__`, `co_filename`); None: the first file of the traceback that is
+            neither this one nor Python's import machinery.
+        error: as it was caught.
+    """
+    line = 0
+    trace = error.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_filename
+        if file is None and not name.startswith("<frozen") and name not in (__file__, importlib.__file__):
+            file = name
+        if name == file:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f" ({Path(file).name}, line {line})" if file is not None and line else ""
+
+
 def _module_of_package(origin: str, place: str) -> ModuleType:
     _join_path(Path.cwd())
     try:
@@ -142,22 +162,9 @@ def _failed_inside(origin: str, error: Exception, place: str) -> InputError:
     return InputError(
         place,
         expected=f"'{origin}' to be imported without an error",
-        found=f"{type(error).__name__}: {error}{_where(error)}",
+        found=f"{type(error).__name__}: {error}{line_in(None, error)}",
         remedy="Correct it, or install what it needs.",
     )
-
-
-def _where(error: Exception) -> str:
-    """The line of the person's own file that led to the error; empty where that file did not get to run."""
-    file, line = None, 0
-    trace = error.__traceback__
-    while trace is not None:
-        name = trace.tb_frame.f_code.co_filename
-        is_import_machinery = name.startswith("<frozen") or name in (__file__, importlib.__file__)
-        if not is_import_machinery and name == (file or name):
-            file, line = name, trace.tb_lineno
-        trace = trace.tb_next
-    return f" ({Path(file).name}, line {line})" if file is not None else ""
 
 
 def _no_such_name(module: ModuleType, name: str, origin: str, place: str) -> InputError:

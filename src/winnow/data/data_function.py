@@ -6,13 +6,14 @@ Tensors and datasets are told by how they behave, so that data without torch loa
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from winnow.config.errors import InputError
-from winnow.config.functions import load_function
+from winnow.config.functions import line_in, load_function
 from winnow.data.raw import RawData, as_array, is_frame, is_tensor
 
 PLACE = "data.source"
@@ -32,10 +33,11 @@ def call_data_function(spec: str, options: Mapping[str, Any]) -> RawData:
         result = function(**options)
         pairs = _pairs_of(result) if _is_dataset(result) else None
     except Exception as error:
+        file = getattr(sys.modules.get(getattr(function, "__module__", "")), "__file__", None)
         raise InputError(
             PLACE,
             expected=f"'{spec}' to return {RETURNS}",
-            found=f"{type(error).__name__}: {error}",
+            found=f"{type(error).__name__}: {error}{line_in(file, error)}",
             remedy="Correct the function, or `data.options`, which are its arguments.",
         ) from error
     name = spec.rpartition(":")[2]

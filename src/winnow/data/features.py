@@ -51,11 +51,12 @@ def convert_features(
     is_tabular = array.ndim == 2
     if is_tabular and names is None:
         names = tuple(f"x{index}" for index in range(array.shape[1]))
-    if names is not None and (not is_tabular or len(names) != array.shape[1] or len(set(names)) != len(names)):
+    double = next((name for index, name in enumerate(names or ()) if name in (names or ())[:index]), None)
+    if names is not None and (not is_tabular or len(names) != array.shape[1] or double is not None):
         raise InputError(
             PLACE,
             expected=f"one feature name for each column of {source}, all different; none for tensors",
-            found=f"{len(names)} names for rows of shape {array.shape[1:]}",
+            found=f"'{double}' twice" if double else f"{len(names)} names for rows of shape {array.shape[1:]}",
             remedy="Correct `feature_names`.",
         )
     _refuse_infinite(array, names, source)

@@ -6,12 +6,17 @@ float32. A missing value becomes the training mean. The only module of this fold
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+BLOCK_ELEMENTS = 2**22
+"""Numbers converted to float64 at once: 32 MiB."""
 
 
 class Impute(nn.Module):
@@ -112,13 +117,24 @@ def _moments(values: NDArray[Any], over: tuple[int, ...]) -> tuple[NDArray[np.fl
     What does not vary gets the standard deviation 1, told with scikit-learn's bound on the rounding error of a variance
     (`sklearn.preprocessing._data._is_constant_feature`); what is missing everywhere gets the mean 0 too.
     """
-    wide = values.astype(np.float64)
-    is_present = ~np.isnan(wide)
-    count = is_present.sum(axis=over, keepdims=True)
-    mean = np.where(is_present, wide, 0).sum(axis=over, keepdims=True) / np.maximum(count, 1)
-    variance = np.where(is_present, (wide - mean) ** 2, 0).sum(axis=over, keepdims=True) / np.maximum(count, 1)
+    count, total = np.int64(0), np.float64(0)
+    for block in _blocks(values):
+        is_present = ~np.isnan(block)
+        count = count + is_present.sum(axis=over, keepdims=True)
+        total = total + np.where(is_present, block, 0).sum(axis=over, keepdims=True)
+    count = np.maximum(count, 1)
+    mean = total / count
+    squares = sum(np.nansum((block - mean) ** 2, axis=over, keepdims=True) for block in _blocks(values))
+    variance = squares / count
     rounding = np.finfo(np.float64).eps
     is_constant = variance <= count * rounding * variance + (count * mean * rounding) ** 2
     std = np.sqrt(np.where(is_constant, 1.0, variance))
     # A spread below the smallest float32 would become 0 there, and divide by it.
     return mean, np.where(std < np.finfo(np.float32).tiny, 1.0, std)
+
+
+def _blocks(values: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
+    """The rows in float64, a few at a time, so that large data is not held twice."""
+    rows = max(1, BLOCK_ELEMENTS // max(1, math.prod(values.shape[1:])))
+    for start in range(0, len(values), rows):
+        yield values[start : start + rows].astype(np.float64)

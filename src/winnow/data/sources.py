@@ -6,6 +6,7 @@ for all of them.
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -62,7 +63,20 @@ def _from_table(config: DataConfig) -> RawData:
             remedy=f"Set it to one of {', '.join(columns[:12])}{', …' if len(columns) > 12 else ''}.",
         )
     target = take_column(frame, config.target, "data.target", name)
+    _refuse_unnamed([column for column in frame.columns if column not in config.drop], name)
     return RawData(name, frame.drop(columns=config.target), target, target_names=(config.target,))
+
+
+def _refuse_unnamed(columns: list[str], source: str) -> None:
+    """A column without a name is mostly a saved index; as a feature it may give the target away."""
+    unnamed = next((column for column in columns if re.fullmatch(r"Unnamed: [0-9]+", column)), None)
+    if unnamed is not None:
+        raise InputError(
+            "data.source",
+            expected=f"a name for every column of {source}",
+            found=f"none for column {int(unnamed.split()[1]) + 1}",
+            remedy=f"Name it, write the file without its index, or set `data.drop: ['{unnamed}']`.",
+        )
 
 
 def _without_target_column(raw: RawData, config: DataConfig) -> RawData:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from winnow.data.preprocessing import Impute, TargetScale, fit_standardize
+from winnow.data.preprocessing import BLOCK_ELEMENTS, Impute, TargetScale, fit_standardize
 
 Array = NDArray[np.float32]
 
@@ -77,6 +77,15 @@ def test_a_large_mean_does_not_swallow_a_small_spread() -> None:
     scaled = apply(fit_standardize(features, True), features)
     assert scaled.std() == pytest.approx(1, abs=1e-3)
     assert scaled.mean() == pytest.approx(0, abs=0.05)
+
+
+def test_large_data_is_read_in_blocks_with_the_same_result() -> None:
+    features = rows(9000, 1, 30, 30)
+    features[5, 0, 3, 3] = np.nan
+    state = fit_standardize(features, True).state_dict()
+    assert features.size > BLOCK_ELEMENTS
+    assert state["mean"].item() == pytest.approx(np.nanmean(features, dtype=np.float64), rel=1e-6)
+    assert state["std"].item() == pytest.approx(np.nanstd(features, dtype=np.float64), rel=1e-6)
 
 
 def test_statistics_travel_in_the_state_as_float32() -> None:

@@ -449,6 +449,19 @@ def test_groups_and_times_must_be_there(tmp_path: Path, changed: dict[str, Any],
     assert (error.place, error.found) == (place, found)
 
 
+def test_a_saved_index_is_no_feature_unless_it_is_named(tmp_path: Path) -> None:
+    FRAME.to_csv(tmp_path / "rows.csv")
+    config = DataConfig(source=str(tmp_path / "rows.csv"), **CSV)
+    assert refused(load_data, config).found == "none for column 1"
+    dropped = config.model_copy(update={"drop": ("price", "Unnamed: 0")})
+    assert load_data(dropped).feature_names == ("size", "count", "is_new")
+
+
+def test_a_named_index_of_a_parquet_file_is_a_column(tmp_path: Path) -> None:
+    source = saved(FRAME.set_index("day"), tmp_path / "rows.parquet")
+    assert load_data(DataConfig(source=source, **CSV)).sha256 == from_csv(tmp_path).sha256
+
+
 def test_a_table_needs_features(tmp_path: Path) -> None:
     error = refused(from_csv, tmp_path, drop=("price", "size", "count", "is_new"))
     assert "40 rows of shape (0,)" in error.found
@@ -457,7 +470,7 @@ def test_a_table_needs_features(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "place", "found"),
     [
-        ("raises", "data.source", "KeyError: 'the column that I wanted'"),
+        ("raises", "data.source", "KeyError: 'the column that I wanted' (functions_for_sources.py, line"),
         ("returns_none", "data.source", "None"),
         ("returns_three", "data.source", "a tuple of 3"),
         ("without_y", "data.source", "a mapping with X, target, without y"),
