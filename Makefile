@@ -29,6 +29,7 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { sub(/ .*/, "", $$1); printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv from requirements.lock; TORCH_INDEX=URL takes torch from another package index
+	@:
 
 demo: setup ## Sweep a real data set, select, serve, predict, and say what happened
 	@$(WINNOW) demo $(FLAGS)

@@ -87,3 +87,15 @@ def test_every_flag_without_a_value_is_a_switch_of_the_makefile() -> None:
 def test_variables_of_the_environment_are_no_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "1")
     assert "--port" not in dry_make("prod-local")
+
+
+def test_every_link_between_documents_leads_somewhere() -> None:
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    links = [
+        (document, link)
+        for document in documents
+        for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8"))
+        if "://" not in link
+    ]
+    assert links
+    assert [f"{document.name}: {link}" for document, link in links if not (document.parent / link).exists()] == []
