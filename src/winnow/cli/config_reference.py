@@ -9,11 +9,12 @@ from pathlib import Path
 import click
 
 from winnow.config.errors import InputError
-from winnow.config.reference import experiment_reference, fill, settings_reference, targets_reference
 
 
 def generators(root: Path) -> Mapping[str, Callable[[], str]]:
     """What can stand in a document as `<!-- generated: NAME -->`, by name."""
+    from winnow.config.reference import experiment_reference, settings_reference, targets_reference
+
     return {
         "experiment": experiment_reference,
         "environment": settings_reference,
@@ -43,6 +44,8 @@ def documents(root: Path) -> list[Path]:
 )
 def command(write: bool, root: Path) -> int:
     """Return 0 where everything is, or now is, up to date."""
+    from winnow.config.reference import fill
+
     stale = 0
     for path in documents(root):
         if not path.is_file():
