@@ -29,7 +29,10 @@ NO_RUN_PASSES = 3
 @config_option
 @study_option
 @click.option(
-    "--rules", "rules_file", type=click.Path(path_type=Path), help="The rules file; by default metrics_config."
+    "--rules",
+    "rules_file",
+    type=click.Path(path_type=Path),
+    help="The rules file; by default winnow's own, which takes the sweep's metric.",
 )
 @json_option
 @click.option("--all", "show_all", is_flag=True, help="Also list every trial with the first rule that turns it away.")
@@ -149,10 +152,13 @@ def _print_outcome(outcome: Outcome, rules: Rules, runs: Sequence[TrackedRun], *
         console.print(f"No run of {outcome.study} passes the rules.", style="bold")
     for rule, misses in selection.misses.items():
         if misses:
+            console.print(f"\nTurned away by: {rule}", style="italic")
             console.print(_misses_table(rule, selection))
     if runs:
+        console.print("\nAll trials", style="italic")
         console.print(_all_table(runs, selection, rules))
     if selection.winner is not None:
+        console.print()
         console.print(_what_happened(outcome, rules, dry_run=dry_run))
 
 
@@ -192,13 +198,12 @@ def _runs_table(selection: Selection, rules: Rules) -> Table:
 def _misses_table(rule: str, selection: Selection) -> Table:
     from rich.table import Table
 
-    table = Table(
-        title=f"\nTurned away by: {rule}", title_justify="left", box=None, pad_edge=False, header_style="bold"
-    )
+    table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("run")
     table.add_column(selection.objective.metric, justify="right")
     table.add_column("because")
-    for miss in selection.misses[rule]:
+    # Where somebody wins, the rest is by the way.
+    for miss in selection.misses[rule][: 3 if selection.winner else None]:
         off = "" if miss.distance is None else f" ({miss.distance:.3g} off)"
         score = _number(miss.run.metrics.get(selection.objective.metric))
         table.add_row(miss.run.name, score, f"{miss.reason}{off}")
@@ -210,7 +215,7 @@ def _all_table(runs: Sequence[TrackedRun], selection: Selection, rules: Rules) -
 
     from winnow.model_query.ranking import failures
 
-    table = Table(title="\nAll trials", title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("run", "state"):
         table.add_column(heading)
     table.add_column(selection.objective.metric, justify="right")

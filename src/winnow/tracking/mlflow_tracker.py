@@ -290,7 +290,6 @@ class MlflowTracker:
         return ModelVersion(manifest.name, str(version.version), run_id)
 
     def _create_registered_model(self, name: str, sweep: SweepRecord) -> None:
-        from mlflow.exceptions import MlflowException
 
         try:
             self._request(

@@ -6,6 +6,7 @@ Conditions and orders are those that MLflow's own search knows. Two stores answe
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Order:
-    """By a metric; runs without it come last."""
+    """By a metric; runs without it, or where it is not a number, come last."""
 
     metric: str
     goal: Literal["maximize", "minimize"]
@@ -87,7 +88,7 @@ class Order:
     def key(self, run: TrackedRun) -> tuple[bool, float]:
         """Smaller is earlier."""
         value = run.metrics.get(self.metric)
-        if value is None:
+        if value is None or math.isnan(value):
             return True, 0.0
         return False, -value if self.goal == "maximize" else value
 

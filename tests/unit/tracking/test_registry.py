@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from tests.unit.tracking.made_up import STUDY, bundle, new_store, sweep, trial
+from winnow.bundle.manifest import read_manifest
+from winnow.tracking.mlflow_tracker import MlflowTracker
+from winnow.tracking.registry import ChampionRecord, Registry
+from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
+
+NOON = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
+
+
+def clock() -> Iterator[datetime]:
+    now = NOON
+    while True:
+        yield now
+        now += timedelta(hours=1)
+
+
+def registered(uri: str, folder: Path, count: int) -> list[ModelVersion]:
+    tracker, record = MlflowTracker(uri), sweep()
+    parent = tracker.start_sweep(record)
+    trials = [trial(number) for number in range(count)]
+    return [
+        tracker.log_bundle(record, parent, one, bundle(folder / f"bundle-{one.number}", one, scale=1.0 + one.number))
+        for one in trials
+    ]
+
+
+def test_a_model_that_does_not_exist_has_neither_versions_nor_champions(tmp_path: Path) -> None:
+    registry = Registry(new_store(tmp_path))
+    assert registry.versions("nobody") == []
+    assert registry.champion("nobody") is None
+    assert registry.champions("nobody") == []
+
+
+def test_versions_come_newest_first(tmp_path: Path) -> None:
+    uri = new_store(tmp_path)
+    first, second = registered(uri, tmp_path, 2)
+    registry = Registry(uri)
+    assert registry.versions(STUDY) == [second, first]
+    assert registry.version_of(STUDY, first.run_id) == first
+    assert registry.version_of(STUDY, "0" * 32) is None
+
+
+def test_the_history_says_who_was_champion_since_when_and_why(tmp_path: Path) -> None:
+    uri = new_store(tmp_path)
+    first, second = registered(uri, tmp_path, 2)
+    times = clock()
+    registry = Registry(uri, now=lambda: next(times))
+    assert registry.crown(first, "the only one")
+    assert registry.crown(second, "better f1")
+    assert not registry.crown(second, "better f1, again")
+    assert registry.crown(first, "rolled back")
+    assert registry.champion(STUDY) == first
+    assert registry.champions(STUDY) == [
+        ChampionRecord(first, NOON, "the only one"),
+        ChampionRecord(second, NOON + timedelta(hours=1), "better f1"),
+        ChampionRecord(first, NOON + timedelta(hours=2), "rolled back"),
+    ]
+
+
+def test_aliases_have_histories_of_their_own(tmp_path: Path) -> None:
+    uri = new_store(tmp_path)
+    first, second = registered(uri, tmp_path, 2)
+    registry = Registry(uri)
+    registry.crown(first, "safe")
+    registry.crown(second, "bold", alias="challenger")
+    assert (registry.champion(STUDY), registry.champion(STUDY, "challenger")) == (first, second)
+    assert [record.reason for record in registry.champions(STUDY, "challenger")] == ["bold"]
+
+
+def test_a_coronation_that_died_before_its_note_is_noted_the_next_time(tmp_path: Path) -> None:
+    uri = new_store(tmp_path)
+    (only,) = registered(uri, tmp_path, 1)
+    mlflow.MlflowClient(uri).set_registered_model_alias(STUDY, "champion", only.version)
+    registry = Registry(uri)
+    assert registry.crown(only, "the only one")
+    assert [record.version for record in registry.champions(STUDY)] == [only]
+
+
+def test_a_bundle_comes_back_as_it_was_exported(tmp_path: Path) -> None:
+    uri = new_store(tmp_path)
+    (only,) = registered(uri, tmp_path, 1)
+    copy = Registry(uri).download_bundle(only, tmp_path / "copies" / "one")
+    original = tmp_path / "bundle-0"
+    assert read_manifest(copy) == read_manifest(original)
+    assert {file.name for file in copy.iterdir()} == {file.name for file in original.iterdir()}
+    assert [folder.name for folder in (tmp_path / "copies").iterdir()] == ["one"]
+    with pytest.raises(FileExistsError):
+        Registry(uri).download_bundle(only, copy)
+
+
+def test_a_bundle_that_was_tampered_with_is_refused(tmp_path: Path) -> None:
+    uri = new_store(tmp_path)
+    (only,) = registered(uri, tmp_path, 1)
+    (stored,) = (tmp_path / "artifacts").rglob("model.onnx")
+    stored.write_bytes(b"something else")
+    with pytest.raises(ValueError, match="expected sha256"):
+        Registry(uri).download_bundle(only, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+def test_a_store_that_is_away_is_one_error(tmp_path: Path) -> None:
+    with pytest.raises(TrackingUnavailableError):
+        Registry(f"sqlite:///{tmp_path}/nothing.db").champion(STUDY)
