@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from winnow.serving.settings import ServingSettings, SettingError, from_environment
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    assert from_environment({}) == ServingSettings()
+    assert from_environment({"WINNOW_MAX_ROWS": "", "WINNOW_API_KEY": ""}) == ServingSettings()
+
+
+def test_every_setting_has_a_variable(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("from file\n")
+    found = from_environment(
+        {
+            "WINNOW_MAX_BODY_BYTES": "1000",
+            "WINNOW_MAX_ROWS": "10",
+            "WINNOW_SETTLE_S": "0.5",
+            "WINNOW_DRAIN_S": "9",
+            "WINNOW_ACCESS_LOG": "1",
+            "WINNOW_API_KEY": "not this one",
+            "WINNOW_API_KEY_FILE": str(tmp_path / "key"),
+        }
+    )
+    assert found == ServingSettings(1000, 10, 0.5, 9.0, True, b"from file")
+
+
+@pytest.mark.parametrize("text", ["many", "0", "-1", "nan", "inf"])
+def test_a_limit_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(SettingError, match="WINNOW_MAX_ROWS: expected a number of at least 1"):
+        from_environment({"WINNOW_MAX_ROWS": text})
+
+
+def test_a_key_file_has_to_hold_a_key(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("\n")
+    for path in (tmp_path / "empty", tmp_path / "none"):
+        with pytest.raises(SettingError, match="WINNOW_API_KEY_FILE"):
+            from_environment({"WINNOW_API_KEY_FILE": str(path)})
