@@ -13,6 +13,9 @@ from typing import Annotated
 
 from winnow.config.errors import InputError
 
+DATABASES = ("sqlite", "postgresql")
+"""What studies can be kept in: a claim needs a database's own clock and transactions, which differ between them."""
+
 
 @dataclass(frozen=True)
 class Variable:
@@ -51,7 +54,8 @@ class Settings:
         """Read the settings; an empty variable counts as one that is not set.
 
         Raises:
-            InputError: the home's path cannot stand in a database URL, or `WINNOW_STORAGE` is no URL.
+            InputError: the home's path cannot stand in a database URL, or `WINNOW_STORAGE` is no URL of a
+                database that studies can be kept in.
         """
         home = Path(env.get("WINNOW_HOME") or ".winnow").expanduser().absolute()
         if any(character in str(home) for character in "?#%"):
@@ -62,10 +66,11 @@ class Settings:
                 remedy="Set WINNOW_HOME to another folder.",
             )
         storage_url = env.get("WINNOW_STORAGE") or f"sqlite:///{home}/studies.db"
-        if "://" not in storage_url:
+        scheme, separator, _ = storage_url.partition("://")
+        if not separator or scheme.partition("+")[0] not in DATABASES:
             raise InputError(
                 "WINNOW_STORAGE",
-                expected="a database URL such as sqlite:////srv/winnow/studies.db",
+                expected=f"a database URL that begins with {' or '.join(f'{name}://' for name in DATABASES)}",
                 found=f"'{storage_url}'",
                 remedy="Correct it, or unset it to use a file below WINNOW_HOME.",
             )

@@ -35,7 +35,12 @@ def test_the_environment_names_places_and_addresses() -> None:
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("WINNOW_HOME", "/srv/what?"), ("WINNOW_HOME", "/srv/a#b"), ("WINNOW_STORAGE", "studies.db")],
+    [
+        ("WINNOW_HOME", "/srv/what?"),
+        ("WINNOW_HOME", "/srv/a#b"),
+        ("WINNOW_STORAGE", "studies.db"),
+        ("WINNOW_STORAGE", "nonsense://db"),
+    ],
 )
 def test_a_place_that_no_url_can_hold_is_refused(variable: str, value: str) -> None:
     with pytest.raises(InputError) as refused:
