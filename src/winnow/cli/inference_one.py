@@ -51,7 +51,7 @@ def command(config: Path, source: Path | None, url: str | None, target: str, stu
     if as_json:
         click.echo(msgspec.json.encode(asked.answer).decode())
         return
-    for line in _lines(asked.answer):
+    for line in describe_answer(asked.answer):
         click.echo(line)
     click.echo(f"\nThe same with curl:\n{_curl(asked, source)}")
 
@@ -99,7 +99,7 @@ def _refused(asked: Asked, source: Path | None) -> Exception:
     return WinnowError(f"{asked.address} answered {asked.status}: {detail} (request {problem.get('request_id')})")
 
 
-def _lines(answer: Any) -> list[str]:
+def describe_answer(answer: Any) -> list[str]:
     """An answer of `/predict` as one line per row; of another protocol as it is."""
     import msgspec
 

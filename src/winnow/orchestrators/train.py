@@ -141,11 +141,12 @@ def _open(experiment: Experiment, study: str, settings: Settings, sweep: SweepRe
 
 
 def _existing(settings: Settings, study: str) -> StudyStore | None:
-    """The study if there is one; opening creates nothing."""
+    """The study if there is one; no file is made for it."""
     file = settings.storage_url.removeprefix("sqlite:///")
     if file != settings.storage_url and not Path(file).is_file():
         return None
-    store = StudyStore(Database(settings.storage_url), study)
+    # With its tables made, should another `make train` have been ended before it had made them all.
+    store = StudyStore(Database(settings.storage_url, create=True), study)
     return store if store.exists() else None
 
 

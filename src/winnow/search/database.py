@@ -117,28 +117,32 @@ class SampledStorage(_CachedStorage):
 
 
 def _open(url: str, is_sqlite: bool) -> RDBStorage:
-    return RDBStorage(
-        url, engine_kwargs=_engine_kwargs(is_sqlite), skip_table_creation=True, skip_compatibility_check=True
-    )
+    with _making_tables(url, is_sqlite, fcntl.LOCK_SH):
+        return RDBStorage(
+            url, engine_kwargs=_engine_kwargs(is_sqlite), skip_table_creation=True, skip_compatibility_check=True
+        )
 
 
 def _create(url: str, is_sqlite: bool) -> RDBStorage:
     """Open the database with its tables made. One process at a time: two that make the same table at once fail."""
-    if not is_sqlite:
-        return _with_tables(url, is_sqlite)
-    _make_wal(url)
-    path = make_url(url).database
-    if not path:
-        return _with_tables(url, is_sqlite)
-    with Path(f"{path}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return _with_tables(url, is_sqlite)
+    with _making_tables(url, is_sqlite, fcntl.LOCK_EX):
+        if is_sqlite:
+            _make_wal(url)
+        storage = RDBStorage(url, engine_kwargs=_engine_kwargs(is_sqlite))
+        metadata.create_all(storage.engine)
+        return storage
 
 
-def _with_tables(url: str, is_sqlite: bool) -> RDBStorage:
-    storage = RDBStorage(url, engine_kwargs=_engine_kwargs(is_sqlite))
-    metadata.create_all(storage.engine)
-    return storage
+@contextlib.contextmanager
+def _making_tables(url: str, is_sqlite: bool, how: int) -> Iterator[None]:
+    """Keep those who make tables in a file and those who open it apart."""
+    file = make_url(url).database
+    if not is_sqlite or not file:
+        yield
+        return
+    with Path(f"{file}.lock").open("a") as lock:
+        fcntl.flock(lock, how)
+        yield
 
 
 def _engine_kwargs(is_sqlite: bool) -> dict[str, Any]:

@@ -1,0 +1,95 @@
+"""`winnow demo`: the whole line once, through the very verbs that a person types one after another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from winnow.cli.options import config_option
+
+_STEPS = 4
+
+
+@click.command("demo")
+@config_option
+@click.option("--keep", is_flag=True, help="Leave the model served at the end.")
+def command(config: Path, keep: bool) -> None:
+    """Sweep, select, serve and predict on bundled data, and say what happened. Again: says what it reuses."""
+    from winnow.cli import prod, select_model, train
+
+    click.echo("winnow demo: data set, model and search space in; a served model out. No server, no account.")
+    with _step(1, f"Sweep: {_what_is_searched(config)}", f"make train CONFIG={config}"):
+        train.command.main(["--config", str(config)], standalone_mode=False)
+    with _step(2, "Select: the run that passes the rules", f"make select-model CONFIG={config}"):
+        if status := select_model.command.main(["--config", str(config)], standalone_mode=False):
+            raise SystemExit(status)
+    with _step(3, "Serve: the model that was selected", f"make prod-local CONFIG={config}"):
+        prod.prod.main(["--config", str(config)], standalone_mode=False)
+    try:
+        with _step(4, "Predict: a row that no training has seen", f"make inference-one CONFIG={config}"):
+            _predict(config)
+    finally:
+        if not keep:
+            click.echo()
+            prod.remove.main(["--config", str(config)], standalone_mode=False)
+    _say_where_to_look(config)
+
+
+@contextmanager
+def _step(number: int, title: str, by_hand: str) -> Iterator[None]:
+    click.echo()
+    click.secho(f"[{number}/{_STEPS}] {title}", bold=True, nl=False)
+    click.secho(f"   (by hand: {by_hand})", dim=True)
+    began = time.monotonic()
+    yield
+    click.secho(f"      took {time.monotonic() - began:.1f} s", dim=True)
+
+
+def _what_is_searched(config: Path) -> str:
+    from winnow.config.loader import load_experiment
+
+    experiment = load_experiment(config)
+    search, folds = experiment.search, experiment.cross_validation.folds
+    return f"{search.trials} trials of {experiment.model.factory} on {experiment.data.source}, each on {folds} folds"
+
+
+def _predict(config: Path) -> None:
+    import msgspec
+
+    from winnow.cli.inference_one import describe_answer
+    from winnow.config.errors import WinnowError
+    from winnow.config.loader import load_experiment
+    from winnow.config.settings import Settings
+    from winnow.orchestrators.demo import holdout_row
+    from winnow.orchestrators.deploy import deployer_for
+    from winnow.serving.client import ask
+
+    experiment = load_experiment(config)
+    row = holdout_row(experiment)
+    url = deployer_for("local", Settings.from_environment()).status(experiment.name).url
+    asked = ask(url, msgspec.json.encode(row.body))
+    if asked.status != 200:
+        raise WinnowError(f"{asked.address} answered {asked.status}: {asked.answer}")
+    click.echo(f"POST {asked.address} with row {row.index} of the holdout")
+    for line in describe_answer(asked.answer):
+        click.echo(line)
+    click.echo(f"  prediction: {asked.answer['predictions'][0]}   truth: {row.truth}")
+
+
+def _say_where_to_look(config: Path) -> None:
+    from winnow.config.loader import load_experiment
+    from winnow.config.settings import Settings
+    from winnow.orchestrators.report import report_path
+
+    settings = Settings.from_environment()
+    report = report_path(settings, load_experiment(config).name)
+    click.echo()
+    click.secho("Where to look", bold=True)
+    click.echo(f"  the study as a page   {report.absolute().as_uri()}")
+    click.echo("  every run in MLflow   make ui")
+    click.echo("  what can be changed   experiments/breast_cancer.yaml, which is its own manual")
+    click.echo('  your own model        README.md, "Your own model and data"')

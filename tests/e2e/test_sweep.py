@@ -1,0 +1,172 @@
+"""A sweep with real processes, and what is left of it when they die."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.e2e.sweeps import TIMEOUT_S, Sweep, end, wait_until
+
+pytestmark = pytest.mark.slow
+
+
+def is_in_fold(sweep: Sweep, number: int, fold: int) -> bool:
+    """Whether a trial has recorded `fold` folds and is at the next."""
+    trials = sweep.trials()
+    return len(trials) > number and len(trials[number].folds) >= fold
+
+
+def test_a_sweep_ends_with_its_trials_and_more_can_be_asked_for(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "quick")
+    first = sweep.run()
+    assert first.returncode == 0, first.stderr
+    assert "4 trials done (4 complete, 0 pruned, 0 failed)" in first.stdout
+    assert [trial.number for trial in sweep.trials()] == [0, 1, 2, 3]
+    again = sweep.run()
+    assert "nothing was left to do" in again.stdout
+    assert "TRIALS=8" in again.stdout
+    more = sweep.run("--trials", "6")
+    assert "6 trials done" in more.stdout
+    assert [trial.attempts for trial in sweep.trials()] == [1] * 6
+    assert sweep.trained_folds() == 30
+    assert sweep.processes() == []
+
+
+def test_a_random_search_proposes_the_same_trials_whatever_the_number_of_workers(tmp_path: Path) -> None:
+    proposed = []
+    for workers in (1, 3):
+        folder = tmp_path / str(workers)
+        folder.mkdir()
+        sweep = Sweep(folder, "quick", search={"trials": 5}, execution={"workers": workers})
+        assert sweep.run().returncode == 0
+        proposed.append([trial.params for trial in sweep.trials()])
+    assert proposed[0] == proposed[1]
+
+
+def test_a_killed_worker_s_trial_continues_at_its_next_fold(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "slow", search={"trials": 2}, execution={"workers": 1})
+    orchestrator = sweep.start()
+    wait_until(lambda: is_in_fold(sweep, 0, 3))
+    kept = sweep.trials()[0].folds[:3]
+    sweep.group("w0").kill()
+    output, _ = orchestrator.communicate(timeout=TIMEOUT_S)
+    assert orchestrator.returncode == 0, output
+    assert "worker w0: it was killed by signal 9; started again" in output
+    first, second = sweep.trials()
+    assert (first.attempts, second.attempts) == (2, 1)
+    assert first.folds[:3] == kept
+    assert [fold.fold for fold in first.folds] == [0, 1, 2, 3, 4]
+    assert sweep.trained_folds() <= 11
+    assert sweep.processes() == []
+
+
+def test_a_killed_rank_costs_one_fold(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "slow", search={"trials": 2}, execution={"workers": 1})
+    orchestrator = sweep.start()
+    wait_until(lambda: is_in_fold(sweep, 0, 2))
+    (rank,) = [p for p in sweep.group("w0").children() if "winnow.training.rank" in " ".join(p.cmdline())]
+    rank.kill()
+    output, _ = orchestrator.communicate(timeout=TIMEOUT_S)
+    assert orchestrator.returncode == 0, output
+    assert [trial.state for trial in sweep.trials()] == ["complete", "complete"]
+    assert sweep.trials()[0].attempts == 2
+    assert [lost.what for lost in sweep.store.incidents()] == ["its ranks were ended by SIGKILL"]
+    assert sweep.trained_folds() <= 11
+
+
+def test_ctrl_c_stops_the_workers_and_hands_their_trials_back(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "slow", search={"trials": 3})
+    orchestrator = sweep.start()
+    wait_until(lambda: is_in_fold(sweep, 0, 2) and is_in_fold(sweep, 1, 1))
+    code, _ = end(orchestrator, signal.SIGINT)
+    assert code == 130
+    assert sweep.processes() == []
+    assert [trial.state for trial in sweep.trials()[:2]] == ["waiting", "waiting"]
+    scored = {(trial.number, fold.fold): fold for trial in sweep.trials() for fold in trial.folds}
+    resumed = sweep.run()
+    assert resumed.returncode == 0, resumed.stderr
+    assert [trial.state for trial in sweep.trials()] == ["complete"] * 3
+    after = {(trial.number, fold.fold): fold for trial in sweep.trials() for fold in trial.folds}
+    assert scored.items() <= after.items()
+    assert sweep.store.incidents() == ()
+
+
+def test_workers_outlive_their_orchestrator_and_are_attached_to(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "slow", search={"trials": 4})
+    killed = sweep.start()
+    wait_until(lambda: is_in_fold(sweep, 0, 1))
+    supervisors = {name: sweep.group(name).pid for name in ("w0", "w1")}
+    end(killed, signal.SIGKILL)
+    second = sweep.start()
+    third = sweep.run()
+    output, _ = second.communicate(timeout=TIMEOUT_S)
+    assert (second.returncode, third.returncode) == (0, 0), output + third.stderr
+    assert "attached to 2 worker(s) at work" in output
+    assert {name: sweep.group(name).pid for name in supervisors} == supervisors or not sweep.processes()
+    assert [trial.attempts for trial in sweep.trials()] == [1] * 4
+    assert sweep.trained_folds() == 20
+
+
+def test_workers_end_by_themselves_when_nobody_watches(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "slow", search={"trials": 2})
+    orchestrator = sweep.start()
+    wait_until(lambda: is_in_fold(sweep, 0, 1))
+    end(orchestrator, signal.SIGHUP)
+    wait_until(lambda: sweep.processes() == [])
+    assert [trial.state for trial in sweep.trials()] == ["complete", "complete"]
+    assert sweep.store.is_done()
+
+
+def test_a_trial_that_fails_by_itself_is_failed_with_its_reason_and_the_sweep_goes_on(tmp_path: Path) -> None:
+    faults = ["raises", "diverges", "out of memory", "none"]
+    space = {"x": {"float": [0.1, 0.9]}, "fault": {"choice": faults}}
+    sweep = Sweep(tmp_path, "faulty", search={"space": space, "trials": 12})
+    ended = sweep.run()
+    assert ended.returncode == 0, ended.stderr
+    reasons = {str(trial.params["fault"]): trial.reason for trial in sweep.trials() if trial.state == "failed"}
+    assert reasons.keys() == set(faults[:3])
+    assert "ValueError: no such layer" in (reasons["raises"] or "")
+    assert "nan" in (reasons["diverges"] or "")
+    assert "memory" in (reasons["out of memory"] or "")
+    assert all(trial.attempts == 1 for trial in sweep.trials())
+    assert "rank-0.log" in ended.stderr
+    assert 'raise ValueError("no such layer")' in ended.stderr
+
+
+def test_a_trial_that_kills_its_worker_is_tried_again_and_then_given_up(tmp_path: Path) -> None:
+    space = {"x": {"float": [0.1, 0.9]}, "fault": {"choice": ["dies"]}}
+    sweep = Sweep(tmp_path, "faulty", search={"space": space, "trials": 1}, execution={"workers": 1, "retries": 1})
+    ended = sweep.run()
+    assert ended.returncode == 0, ended.stderr
+    (trial,) = sweep.trials()
+    assert (trial.state, trial.attempts) == ("failed", 2)
+    assert trial.reason == "lost 2 times, the last time because its ranks were ended by SIGKILL"
+
+
+def test_ranks_die_with_their_supervisor(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "slow", search={"trials": 1}, execution={"workers": 1, "processes": 2})
+    orchestrator = sweep.start()
+    wait_until(lambda: is_in_fold(sweep, 0, 1))
+    end(orchestrator, signal.SIGKILL)
+    supervisor = sweep.group("w0")
+    ranks = supervisor.children(recursive=True)
+    assert len([p for p in ranks if "winnow.training.rank" in " ".join(p.cmdline())]) >= 2
+    supervisor.kill()
+    _, alive = psutil.wait_procs(ranks, timeout=10)
+    assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def test_a_dead_neighbour_s_trial_is_not_waited_for(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "slow", search={"trials": 2})
+    orchestrator = sweep.start()
+    wait_until(lambda: is_in_fold(sweep, 0, 1) and is_in_fold(sweep, 1, 1))
+    end(orchestrator, signal.SIGKILL)
+    sweep.group("w1").kill()
+    began = time.monotonic()
+    wait_until(lambda: sweep.processes() == [])
+    assert time.monotonic() - began < 60
+    assert [trial.state for trial in sweep.trials()] == ["complete", "complete"]
