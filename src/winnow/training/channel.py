@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 
@@ -45,14 +46,13 @@ class Channel:
         return self._lines.get()
 
     def send(self, message: FromRank) -> None:
-        """Send a message; of a fast training's progress only some.
-
-        Raises:
-            OSError: the supervisor is gone.
-        """
+        """Send a message; of a fast training's progress only some. Ends this process if the supervisor is gone."""
         if isinstance(message, Progress) and not self._is_due(message):
             return
-        self._connection.sendall(msgspec.json.encode(message) + b"\n")
+        try:
+            self._connection.sendall(msgspec.json.encode(message) + b"\n")
+        except OSError:
+            _end_with_supervisor()
 
     def _is_due(self, progress: Progress) -> bool:
         now = time.monotonic()
@@ -68,5 +68,10 @@ class Channel:
                     self._lines.put(line)
             except OSError:
                 pass
-        # Not sys.exit: that would end this thread alone. Not 0: torchrun would wait for the other ranks.
-        os._exit(1)
+        _end_with_supervisor()
+
+
+def _end_with_supervisor() -> NoReturn:
+    # Not sys.exit: in the reading thread that would end the thread alone, and elsewhere it would look like the fault of
+    # the trial. Not 0: torchrun would wait for the other ranks.
+    os._exit(1)

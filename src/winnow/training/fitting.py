@@ -9,6 +9,7 @@ weights (of equal shapes), shuffles and masks: the difference between two trials
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from winnow.data.dataset import DataSet
 from winnow.data.preprocessing import TargetScale, fit_standardize
@@ -68,6 +70,9 @@ class Fitted:
         index = torch.from_numpy(rows)
         raw = predict(self.network, self.rows.inputs, index, self.batch_size, world)
         loss = float(self.loss(raw, self.rows.target[index.to(world.device)]).double().mean())
+        if not math.isfinite(loss):
+            # Some metrics raise where outputs are NaN, others answer all the same: the loss says what happened.
+            return {spec.name: loss for spec in prepared.metrics if is_loss(spec)}
         with torch.no_grad():
             outputs = self.head(raw).cpu()
         target = torch.from_numpy(prepared.data.target[rows])
@@ -143,6 +148,10 @@ def build_network(factory: Callable[..., Any], data: DataSet, arguments: Mapping
     network = factory(data.input_shape, data.outputs, **arguments)
     if not isinstance(network, nn.Module):
         raise TypeError(f"the model's factory returned {type(network).__name__}, not an nn.Module")
+    if any(is_lazy(parameter) for parameter in network.parameters()):
+        # Lazy layers learn their shapes from rows; optimizers and DDP need them before the first step.
+        with torch.no_grad():
+            network.eval()(torch.zeros(2, *data.input_shape))
     return network
 
 

@@ -46,8 +46,9 @@ class Jobs:
         fold = self._prepared.folds[job.fold]
         if self._prepared.loop is not None:
             return self._fold_by_loop(self._prepared.loop, job)
-        fitted, trained = self._fit(job.params, fold.train, job.fold)
         began = time.perf_counter()
+        fitted, trained = self._fit(job.params, fold.train, job.fold)
+        ended = time.perf_counter()
         metrics = fitted.score(self._prepared, fold.validation, self._world)
         check_finite(metrics, f"fold {job.fold + 1}")
         return FoldScored(
@@ -55,9 +56,9 @@ class Jobs:
             fold=job.fold,
             metrics=metrics,
             epochs=trained.epochs,
-            first_step_s=trained.first_step_s,
-            train_s=trained.train_s,
-            score_s=time.perf_counter() - began,
+            first_step_s=trained.first_step_at - began,
+            train_s=ended - began,
+            score_s=time.perf_counter() - ended,
         )
 
     def refit(self, job: Refit) -> Refitted:

@@ -50,11 +50,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of a training: the epochs it took, and seconds to the end of the first step and of the last epoch."""
+    """What came of a training: the epochs it took, and when the first step had ended (`time.perf_counter`)."""
 
     epochs: int
-    first_step_s: float
-    train_s: float
+    first_step_at: float
 
 
 def row_loss(config: TrainingConfig, task: str) -> RowLoss:
@@ -91,7 +90,6 @@ def train(
     Raises:
         DivergedError: the loss of an epoch is not finite; on every rank alike.
     """
-    began = time.perf_counter()
     steps = plan_steps(len(order), config.batch_size, config.accumulation, world.rank, world.size)
     shuffles = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed + world.rank)
@@ -117,7 +115,7 @@ def train(
     if stopper is not None:
         stopper.restore(network)
     world.share_buffers(network)
-    return Trained(epoch, stepper.first_step_at - began, time.perf_counter() - began)
+    return Trained(epoch, stepper.first_step_at)
 
 
 class _Stepper:

@@ -53,7 +53,11 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
 
 
 class FoldScored(msgspec.Struct, frozen=True, tag="fold_scored"):
-    """A fold's result. Every metric is finite; seconds are those of rank 0."""
+    """A fold's result. Every metric is finite.
+
+    Seconds are those of rank 0: from the job's arrival to the end of its first optimizer step, and to the end of its
+    training; and from there to the metrics.
+    """
 
     trial: int
     fold: int

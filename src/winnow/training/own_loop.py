@@ -29,7 +29,7 @@ class LoopFold:
 
     Attributes:
         train_features, train_target: the rows to learn from: float32 [rows, *input_shape], and int64 [rows] or float32
-            [rows, targets], on `device`.
+            [rows, targets], on `device`; raw, so inputs are NaN where a value is missing.
         validation_features, validation_target: the rows to score.
         index: number of the fold, from 0; a refit counts as the fold after the last, and its validation rows are a part
             of the training rows, for the holdout stays unseen.

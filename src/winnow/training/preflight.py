@@ -8,6 +8,7 @@ memory, since the largest corner may not fit beside whatever else runs here.
 from __future__ import annotations
 
 import difflib
+import os
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,7 @@ from winnow.data.splits import split_watch
 from winnow.training.optimization import make_optimizer, make_schedule, optimizer_settings, scheduler_settings
 from winnow.training.parameters import Settings, factory_takes
 from winnow.training.preparation import Prepared, possible_optimizers, prepare
+from winnow.training.world import wants_cpu
 
 MAX_DRAWS = 16
 
@@ -42,6 +44,14 @@ def check(experiment: Experiment) -> Prepared:
         for params in corner_draws(experiment):
             _check_draw(prepared, params)
     return prepared
+
+
+def visible_gpus(experiment: Experiment) -> tuple[str, ...]:
+    """This machine's GPUs as CUDA_VISIBLE_DEVICES names them, for `launch.plan_gpus`; none where ranks are on the CPU."""
+    if wants_cpu(experiment.execution.device):
+        return ()
+    told = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return tuple(told.split(",")) if told else tuple(str(gpu) for gpu in range(torch.cuda.device_count()))
 
 
 def corner_draws(experiment: Experiment) -> list[dict[str, Any]]:

@@ -34,6 +34,10 @@ def build(input_shape, outputs, hidden=(8,), fault="none"):
     return network
 
 
+def lazy(input_shape, outputs):
+    return nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(outputs))
+
+
 def wide(input_shape, outputs):
     return nn.Linear(input_shape[0], outputs + 1)
 

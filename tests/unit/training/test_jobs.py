@@ -54,6 +54,18 @@ def test_a_fold_is_learned_and_a_refit_answers_in_onnx_as_in_torch(world, tmp_pa
         np.testing.assert_allclose(answers, reference["outputs"][:1], rtol=1e-3, atol=1e-3)
 
 
+def test_a_network_of_lazy_layers_trains(world):
+    jobs = _jobs(world, factory=f"{PARTS}:lazy", training={"epochs": 3})
+    assert jobs.train_fold(TrainFold(0, 0, {"lr": 0.01})).epochs == 3
+
+
+def test_weights_that_end_as_nan_have_diverged(world):
+    # A huge step in the last batch of the only epoch: its own loss was still finite.
+    jobs = _jobs(world, metric="auroc", training={"epochs": 1, "batch_size": 1000, "optimizer": "sgd"})
+    with pytest.raises(DivergedError, match="the metric loss is"):
+        jobs.train_fold(TrainFold(0, 0, {"lr": 1e38}))
+
+
 def test_progress_tells_every_epoch(world):
     sent: list[Progress] = []
     _jobs(world, sent=sent, training={"epochs": 4}).train_fold(TrainFold(0, 0, {"lr": 0.01}))
