@@ -47,7 +47,7 @@ def check(experiment: Experiment) -> Prepared:
 
 
 def visible_gpus(experiment: Experiment) -> tuple[str, ...]:
-    """This machine's GPUs as CUDA_VISIBLE_DEVICES names them, for `launch.plan_gpus`; none where ranks are on the CPU."""
+    """This machine's GPUs as CUDA_VISIBLE_DEVICES names them, for `launch.plan_gpus`; none for ranks on the CPU."""
     if wants_cpu(experiment.execution.device):
         return ()
     told = os.environ.get("CUDA_VISIBLE_DEVICES", "")
