@@ -217,7 +217,8 @@ def check_names(names: Sequence[str], columns: Sequence[str], place: str, row: i
     known, given = set(columns), set(names)
     missing = [name for name in columns if name not in given]
     repeated = [name for name in columns if names.count(name) > 1] if len(given) < len(names) else []
-    misspelt, strange = [], []
+    misspelt: list[Finding] = []
+    strange: list[Finding] = []
     for name in names:
         if name not in known:
             guess = problems.nearest(name, missing)

@@ -3,7 +3,8 @@
 The model is loaded, warmed and checked against its reference rows before the process listens, so whoever can connect
 gets answers. On SIGTERM uvicorn alone would close its listening socket at once, while load balancers still send
 requests there. So this server first stops being ready and goes on answering for `settle_s`, asking clients to close
-their connections; then it closes the socket, lets requests end for at most `drain_s`, and exits with 0.
+their connections; then it closes the socket, lets requests end for at most `drain_s`, and exits with 0. An idle
+connection is kept for `LINGER_S` more, since its request may be on the way.
 
 Several processes may share one listening socket: it is inherited as a file descriptor, and a process passes it on to
 whoever connects to its door, a Unix socket that it inherits too. So a new version takes over an address without a
@@ -40,6 +41,7 @@ from winnow.serving.settings import ServingSettings
 
 log = logging.getLogger("winnow.serving")
 
+LINGER_S = 1.0
 KEEP_ALIVE_S = 75
 """Longer than the 60 s after which load balancers commonly let go of idle connections: they must close first."""
 
@@ -127,7 +129,7 @@ def load_app(bundle: Path, version: str | None, settings: ServingSettings) -> Ap
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn, with a stop in two steps; a second signal skips the rest of the first."""
+    """uvicorn, with a stop in steps: not ready, not accepting, not there. A second signal skips to the last."""
 
     def __init__(
         self, config: uvicorn.Config, app: App, settle_s: float, on_listening: Callable[[], None], door: _Door
@@ -163,9 +165,22 @@ class DrainingServer(uvicorn.Server):
         self._loop.call_later(self._settle_s, self._close)
 
     def _close(self) -> None:
+        """Stop accepting, and give connections that were just accepted the time to send their request.
+
+        uvicorn would close them unread, for it takes a connection without a request for an idle one.
+        """
         assert self._loop is not None
         self._door.close(self._loop)
-        self.should_exit = True
+        for server in self.servers:
+            server.close()
+        self._linger(self._loop.time() + LINGER_S)
+
+    def _linger(self, until: float) -> None:
+        assert self._loop is not None
+        if self.server_state.connections and self._loop.time() < until:
+            self._loop.call_later(0.02, self._linger, until)
+        else:
+            self.should_exit = True
 
 
 class _Door:
