@@ -12,7 +12,7 @@ PIP          = $(VENV)/bin/python -m pip --quiet --disable-pip-version-check --n
 STAMP       := $(VENV)/.set-up
 
 # Flags without a value: DRY_RUN=1 is --dry-run, DRY_RUN=0 is nothing.
-SWITCHES := ALL DRY_RUN FORCE JSON
+SWITCHES := ALL DRY_RUN FORCE JSON KEEP
 GIVEN     = $(filter-out PYTHON TORCH_INDEX UPGRADE VENV,$(strip $(foreach name,$(.VARIABLES),\
               $(if $(filter command line,$(origin $(name))),$(name)))))
 flag      = --$(shell echo $(1) | tr 'A-Z_' 'a-z-')
@@ -31,7 +31,7 @@ help: ## Print this list
 setup: $(STAMP) ## Make .venv from requirements.lock; TORCH_INDEX=URL takes torch from another package index
 	@:
 
-demo: setup ## Sweep a real data set, select, serve, predict, and say what happened
+demo: setup ## Sweep a real data set, select, serve, predict, and say what happened (KEEP=1 goes on serving)
 	@$(WINNOW) demo $(FLAGS)
 
 generate-data: setup ## Write a synthetic data set with a known answer (OUTPUT, ROWS)
