@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.unit.serving import bundles
+from winnow.bundle.manifest import ONNX, read_manifest
+from winnow.config.errors import InputError
+from winnow.orchestrators.deploy import champion_release
+from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
+
+
+class Champions:
+    """A registry with one model; counts downloads."""
+
+    def __init__(self, bundle: Path | None, *, is_away: bool = False) -> None:
+        self._bundle = bundle
+        self._is_away = is_away
+        self.downloads = 0
+
+    def champion(self, name: str, alias: str = "champion") -> ModelVersion | None:
+        if self._is_away:
+            raise TrackingUnavailableError("connection refused")
+        return ModelVersion(name, "3", "run") if self._bundle is not None else None
+
+    def download_bundle(self, version: ModelVersion, destination: Path) -> Path:
+        assert self._bundle is not None
+        self.downloads += 1
+        shutil.copytree(self._bundle, destination)
+        read_manifest(destination)
+        return destination
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundles.classification(tmp_path_factory.mktemp("bundle") / "cells")
+
+
+def test_the_champion_is_fetched_once(bundle: Path, tmp_path: Path) -> None:
+    registry = Champions(bundle)
+    first = champion_release(registry, "cells", "champion", tmp_path, store="here")
+    again = champion_release(registry, "cells", "champion", tmp_path, store="here")
+    digest = read_manifest(bundle).digest
+    assert first == again
+    assert (first.model, first.version, first.digest, first.bundle) == (
+        "cells",
+        "3",
+        digest,
+        tmp_path / "models" / digest,
+    )
+    assert read_manifest(first.bundle).name == "cells"
+    assert registry.downloads == 1
+
+
+def test_a_damaged_copy_is_fetched_again(bundle: Path, tmp_path: Path) -> None:
+    registry = Champions(bundle)
+    release = champion_release(registry, "cells", "champion", tmp_path, store="here")
+    (release.bundle / ONNX).write_bytes(b"damaged")
+    assert champion_release(registry, "cells", "champion", tmp_path, store="here") == release
+    assert read_manifest(release.bundle).digest == release.digest
+    assert registry.downloads == 2
+
+
+def test_a_dry_run_leaves_nothing_behind(bundle: Path, tmp_path: Path) -> None:
+    release = champion_release(Champions(bundle), "cells", "champion", tmp_path, store="here", is_kept=False)
+    assert release.digest == read_manifest(bundle).digest
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("registry", "message"),
+    [
+        (Champions(None), "alias 'champion', found none. Run `make select-model`"),
+        (Champions(None, is_away=True), "tracking store here: expected a store that answers"),
+    ],
+)
+def test_without_a_champion_or_a_store_the_remedy_is_named(registry: Champions, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        champion_release(registry, "cells", "champion", tmp_path, store="here")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bundle_that_was_changed_in_the_store_is_refused(bundle: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "changed"
+    shutil.copytree(bundle, changed)
+    (changed / ONNX).write_bytes(b"other")
+    with pytest.raises(InputError, match="expected the bundle that was registered"):
+        champion_release(Champions(changed), "cells", "champion", tmp_path / "home", store="here")
