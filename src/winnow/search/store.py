@@ -395,6 +395,8 @@ class StudyStore:
                     started_at_ms=row.started_at_ms,
                     ended_at_ms=row.ended_at_ms,
                     worker=row.worker,
+                    first_step_s=row.first_step_s,
+                    score_s=row.score_s,
                 )
             )
         return found

@@ -244,6 +244,8 @@ class Worker:
             started_at_ms=started_at_ms,
             ended_at_ms=self._clock_ms(),
             worker=self._identity.group,
+            first_step_s=answer.first_step_s,
+            score_s=answer.score_s,
         )
 
     def _ask(self, lease: Lease, job: TrainFold | Refit) -> FromRank | None:

@@ -43,7 +43,13 @@ class SweepRecord:
 
 @dataclass(frozen=True)
 class FoldRecord:
-    """One scored fold (0-based): every metric, and how long it took."""
+    """One scored fold (0-based): every metric, and how long it took.
+
+    Attributes:
+        train_s: seconds of training, of which `first_step_s` passed before the first step was done.
+        score_s: seconds of scoring the validation rows.
+        started_at_ms, ended_at_ms: from handing the fold to the ranks until its result was there.
+    """
 
     fold: int
     metrics: Mapping[str, float]
@@ -52,6 +58,8 @@ class FoldRecord:
     started_at_ms: int
     ended_at_ms: int
     worker: str
+    first_step_s: float = 0.0
+    score_s: float = 0.0
 
 
 @dataclass(frozen=True)
