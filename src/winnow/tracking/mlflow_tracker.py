@@ -21,7 +21,7 @@ from winnow.tracking.connection import failures_as_unavailable, open_client
 from winnow.tracking.mlflow_model import BUNDLE, write_surroundings
 from winnow.tracking.projection import Batch, RunStart
 from winnow.tracking.records import SweepRecord, TrialRecord
-from winnow.tracking.store import artifact_root_beside
+from winnow.tracking.store import artifact_root_beside, refresh_statistics
 from winnow.tracking.tracker import ModelVersion, Sent, TrackingUnavailableError
 
 P = ParamSpec("P")
@@ -116,6 +116,7 @@ class MlflowTracker:
             self._upload(self._client.log_artifact, parent_run_id, str(report))
         ended = max((trial.ended_at_ms or trial.started_at_ms for trial in trials), default=sweep.started_at_ms)
         self._set_status(parent_run_id, "FINISHED", ended)
+        refresh_statistics(self._uri)
 
     @property
     def _client(self) -> Any:

@@ -151,10 +151,12 @@ def pending(sweep: SweepRecord, trial: TrialRecord, sent: Sent) -> Batch:
     tags: dict[str, str] = {}
     if trial.state in FINAL and not sent.is_final:
         points += _final_points(sweep, trial, folds)
-        tags = _final_tags(sweep, trial, points)
+        tags = _final_tags(sweep, trial)
     if trial.holdout and not sent.holdout:
         at = trial.holdout_at_ms or trial.ended_at_ms or trial.started_at_ms
         points += [Point(_key(f"holdout.{name}"), value, at) for name, value in trial.holdout.items()]
+        summary = _in_words(sweep, trial)
+        tags |= {} if summary is None else {DESCRIPTION: summary}
     finite = tuple(point for point in points if math.isfinite(point.value))
     return Batch(params=params.params, metrics=finite, tags=tags)
 
@@ -185,8 +187,13 @@ def sweep_summary(sweep: SweepRecord, trials: Sequence[TrialRecord]) -> Batch:
 
 def model_tags(sweep: SweepRecord, trial: TrialRecord, manifest: Manifest) -> dict[str, str]:
     """Tags of a model and of its registered version."""
-    own = {TRIAL: str(trial.number), BUNDLE_DIGEST: manifest.digest, "mlflow.source.git.commit": manifest.git_commit}
-    return {key: value for key, value in (_shared_tags(sweep) | own).items() if value}
+    tags = {
+        TRIAL: str(trial.number),
+        BUNDLE_DIGEST: manifest.digest,
+        DATA_SHA256: sweep.data_sha256,
+        "mlflow.source.git.commit": manifest.git_commit,
+    }
+    return {key: value for key, value in tags.items() if value}
 
 
 def model_points(sweep: SweepRecord, trial: TrialRecord, metrics: Mapping[str, float]) -> tuple[Point, ...]:
@@ -261,20 +268,32 @@ def mean_and_spread(folds: Sequence[FoldRecord]) -> dict[str, tuple[float, float
     }
 
 
-def _final_tags(sweep: SweepRecord, trial: TrialRecord, points: Sequence[Point]) -> dict[str, str]:
+def _final_tags(sweep: SweepRecord, trial: TrialRecord) -> dict[str, str]:
     tags = {STATE: trial.state, "winnow.attempts": str(trial.attempts)}
     workers = ", ".join(sorted({fold.worker for fold in trial.folds}))
     if workers:
         tags["winnow.workers"] = workers
-    value = {point.key: point.value for point in points}
-    mean, std = value.get(_key(sweep.metric)), value.get(_key(f"{sweep.metric}.std"))
-    if mean is not None:
-        spread = "" if std is None else f" ± {std:.3g}"
-        tags[DESCRIPTION] = f"{sweep.metric} **{mean:.5g}**{spread} over {len(trial.folds)} folds"
+    summary = _in_words(sweep, trial)
+    if summary is not None:
+        tags[DESCRIPTION] = summary
     elif trial.reason:
         tags[REASON] = trial.reason[:_LONGEST_TAG]
         tags[DESCRIPTION] = f"**{trial.state}**: {trial.reason}"[:_LONGEST_TAG]
     return tags
+
+
+def _in_words(sweep: SweepRecord, trial: TrialRecord) -> str | None:
+    """A complete trial's result as a sentence; None where it has none."""
+    mean, spread = mean_and_spread(trial.folds).get(sweep.metric, (None, None)) if trial.folds else (None, None)
+    if trial.state != "complete" or mean is None:
+        return None
+    held = trial.holdout.get(sweep.metric)
+    return (
+        f"{sweep.metric} **{mean:.5g}**"
+        + ("" if spread is None else f" ± {spread:.3g}")
+        + f" over {len(trial.folds)} folds"
+        + ("" if held is None else f", {held:.5g} on the holdout")
+    )
 
 
 def _view(sweep: SweepRecord) -> dict[str, Any]:

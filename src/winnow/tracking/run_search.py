@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 from winnow.tracking import projection
 from winnow.tracking.connection import failures_as_unavailable, open_client
 from winnow.tracking.memory_tracker import MemoryRun
+from winnow.tracking.store import refresh_statistics
 
 Comparison = Literal["=", "!=", "<", "<=", ">", ">="]
 
@@ -155,6 +156,7 @@ class MlflowRunSearch:
     @property
     def _client(self) -> Any:
         if self._opened is None:
+            refresh_statistics(self._uri)
             self._opened = open_client(self._uri)
         return self._opened
 

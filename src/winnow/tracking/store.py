@@ -40,6 +40,25 @@ def artifact_root_beside(uri: str) -> str | None:
     return None if database is None else (database.absolute().parent / "artifacts").as_uri()
 
 
+def refresh_statistics(uri: str) -> None:
+    """Let SQLite count its tables anew, for otherwise it plans a search over 10,000 runs as if there were none.
+
+    Ordered searches take 0.1 s instead of 11 to 25 s by it, here and in MLflow's UI. It is only of help: where the
+    file is busy, read-only or away, nothing happens. Other databases keep their own statistics.
+    """
+    database = sqlite_path(uri)
+    if database is None or not database.is_file():
+        return
+    connection = sqlite3.connect(f"file:{database}?mode=rw", uri=True, timeout=1)
+    try:
+        connection.execute("PRAGMA analysis_limit = 1000")
+        connection.execute("ANALYZE")
+    except sqlite3.OperationalError:
+        return
+    finally:
+        connection.close()
+
+
 def _prepare_file(database: Path) -> None:
     try:
         database.parent.mkdir(parents=True, exist_ok=True)

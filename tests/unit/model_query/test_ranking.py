@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from winnow.model_query.ranking import (
     resolve_objective,
 )
 from winnow.model_query.rules import Criterion, Filter, Objective, Rules
-from winnow.tracking.run_search import MemoryRunSearch, Order, TrackedRun
+from winnow.tracking.run_search import Condition, MemoryRunSearch, Order, TrackedRun
 
 F1 = Order("f1", "maximize")
 STUDY = "made-up"
@@ -145,6 +146,25 @@ def test_the_objective_is_the_sweeps_unless_the_rules_name_another() -> None:
     assert resolve_objective(own, TrackedRun("s", "sweep", {}, {}, {}, 0)) == Order("r2", "maximize")
     with pytest.raises(InputError, match="the tags"):
         resolve_objective(Rules(), TrackedRun("s", "sweep", {}, {}, {}, 0))
+
+
+class CountingSearch(MemoryRunSearch):
+    """Counts the runs that are taken from it."""
+
+    taken = 0
+
+    def trials(self, study: str, conditions: Sequence[Condition], order: Sequence[Order]) -> Iterator[TrackedRun]:
+        for one in super().trials(study, conditions, order):
+            self.taken += 1
+            yield one
+
+
+def test_ten_thousand_runs_are_decided_by_a_few() -> None:
+    search = CountingSearch(run(number, number / 10_000, params={"lr": 0.01}) for number in range(10_000))
+    two = rules({"metric": "f1", "min": 0.5, "max": 0.8}, {"param": "lr", "max": 0.1})
+    selection = rank(candidates(search, STUDY, two, F1), two, F1)
+    assert selection.winner == run(8000, 0.8, params={"lr": 0.01})
+    assert search.taken <= 1 + RUNNERS_UP + 2 * NEAREST_MISSES
 
 
 # Few values, so that ties, equal distances and whole-value filters happen.

@@ -101,6 +101,21 @@ class _PassOn(BaseHTTPRequestHandler):
         pass
 
 
+def load(uri: str, model: str) -> mlflow.pyfunc.PyFuncModel:
+    """As a person does; MLflow's default store, which it also writes to the environment, is put back afterwards."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    try:
+        return mlflow.pyfunc.load_model(model)
+    finally:
+        mlflow.set_registry_uri(None)
+        mlflow.set_tracking_uri(None)
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        if before is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = before
+
+
 @pytest.mark.slow
 def test_every_request_to_a_server_is_counted_and_a_trial_stays_within_its_budget(tmp_path: Path) -> None:
     with mlflow_server(tmp_path) as url, _Counting(url) as counting:
@@ -178,9 +193,7 @@ def test_a_registered_model_answers_its_own_input_example(tmp_path: Path) -> Non
     refitted = trial(0)
     version = tracker.log_bundle(record, parent, refitted, bundle(tmp_path / "bundle", refitted))
     Registry(uri).crown(version, "the only one")
-    mlflow.set_registry_uri(uri)
-    mlflow.set_tracking_uri(uri)
-    model = mlflow.pyfunc.load_model(f"models:/{STUDY}@champion")
+    model = load(uri, f"models:/{STUDY}@champion")
     answer = model.predict(model.input_example)
     assert list(answer.columns) == ["prediction", "probability.benign", "probability.malignant"]
     assert set(answer["prediction"]) <= {"benign", "malignant"}
@@ -196,9 +209,7 @@ def test_a_model_of_tensors_takes_tensors(tmp_path: Path) -> None:
     parent = tracker.start_sweep(record)
     refitted = trial(0)
     version = tracker.log_bundle(record, parent, refitted, bundle(tmp_path / "bundle", refitted, features=(1, 8, 8)))
-    mlflow.set_registry_uri(uri)
-    mlflow.set_tracking_uri(uri)
-    model = mlflow.pyfunc.load_model(f"models:/{STUDY}/{version.version}")
+    model = load(uri, f"models:/{STUDY}/{version.version}")
     assert model.metadata.signature.inputs.inputs[0].shape == (-1, 1, 8, 8)
     assert len(model.predict(np.zeros((3, 1, 8, 8), dtype=np.float32))) == 3
 

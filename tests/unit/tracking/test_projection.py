@@ -93,3 +93,12 @@ def test_the_best_trial_is_complete_and_the_earlier_of_equals() -> None:
     assert [one.number for one in best_of(sweep(), trials)] == [1, 2]
     lowest = replace(trial(4), value=0.1)
     assert best_of(sweep(goal="minimize"), [*trials, lowest])[0] == lowest
+
+
+def test_a_refits_holdout_is_added_to_the_runs_description() -> None:
+    record = trial(0, holdout={"f1": 0.9}, holdout_at_ms=START_MS)
+    sent = Sent("run", frozenset(range(5)), True, False, "complete")
+    assert pending(sweep(), record, sent) == Batch(
+        metrics=(Point("holdout.f1", 0.9, START_MS),),
+        tags={"mlflow.note.content": "f1 **0.94** ± 0.0316 over 5 folds, 0.9 on the holdout"},
+    )
