@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import itertools
 import shutil
@@ -133,6 +134,7 @@ def bundle(directory: Path, of: TrialRecord, *, features: int | tuple[int, ...] 
 @functools.cache
 def _empty_store() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="winnow-store-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     prepare(f"sqlite:///{folder}/mlflow.db")
     return folder / "mlflow.db"
 
