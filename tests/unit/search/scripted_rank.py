@@ -1,0 +1,75 @@
+"""A rank without torch: a program that speaks the ranks' protocol and does what a trial's parameters say.
+
+`do`: "score" answers with the score `score`; "raise" answers that the trial failed; "die" is killed by SIGKILL; "leave"
+leaves an error record and exits, as one rank of several does; "wait" never answers.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import msgspec
+
+from winnow.training.launch import CHANNEL, LOG_DIR
+from winnow.training.messages import Failed, FoldScored, FromRank, Progress, Ready, Refit, Stop, ToRank, TrainFold
+from winnow.training.rank_errors import EXIT_CODE, RankError, write_error
+
+
+def main() -> None:
+    channel = socket.socket(socket.AF_UNIX)
+    channel.connect(os.environ[CHANNEL])
+    say(channel, Ready(world_size=1, device="cpu", folds=3, startup_s=0.0))
+    for line in channel.makefile("rb"):
+        job = msgspec.json.decode(line, type=ToRank)
+        if isinstance(job, Stop):
+            return
+        say(channel, Progress(epoch=1, epochs=2, loss=1.0))
+        if (answer := answer_to(job)) is not None:
+            say(channel, answer)
+
+
+def answer_to(job: TrainFold | Refit) -> FromRank | None:
+    if isinstance(job, Refit):
+        return Failed("exception", "this rank exports nothing", "")
+    match job.params["do"]:
+        case "die" if not once():
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "leave":
+            logs = Path(os.environ[LOG_DIR])
+            (logs / "rank-1.log").write_text("the guilty rank's last words\n")
+            error = RankError(kind="exception", reason="boom", detail="", rank=1, trial=job.trial, fold=job.fold)
+            write_error(logs, error)
+            os._exit(EXIT_CODE)
+        case "raise":
+            return Failed("exception", "ValueError: no such layer", "Traceback\nValueError: no such layer")
+        case "wait":
+            time.sleep(60)
+    return FoldScored(
+        trial=job.trial,
+        fold=job.fold,
+        metrics={"f1": job.params.get("score", 0.5), "loss": 1.0},
+        epochs=2,
+        first_step_s=0.0,
+        train_s=0.0,
+        score_s=0.0,
+    )
+
+
+def once() -> bool:
+    """Whether this has happened before in this group."""
+    marker = Path(os.environ[LOG_DIR]) / "happened"
+    happened = marker.exists()
+    marker.touch()
+    return happened and os.environ.get("SCRIPTED_RANK_DIES_ONCE") == "1"
+
+
+def say(channel: socket.socket, message: FromRank) -> None:
+    channel.sendall(msgspec.json.encode(message) + b"\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""A supervisor with real ranks' processes that do as they are told, and a tracking store in memory."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.search.studies import claim, leases_of, make_study
+from winnow.search.leases import Failure
+from winnow.search.projector import Projector, reconcile
+from winnow.search.ranks import Ranks, RanksEndedError
+from winnow.search.store import StudyStore
+from winnow.search.worker import CannotStartError, Identity, Stop, StopRequestedError, Worker
+from winnow.tracking.memory_tracker import MemoryTracker
+from winnow.training.launch import CHANNEL, EXPERIMENT, LOG_DIR, GroupFiles, Launch
+from winnow.training.messages import Ready
+
+SCRIPTED = (sys.executable, "-m", "tests.unit.search.scripted_rank")
+
+
+def ranks(folder: Path, argv: tuple[str, ...] = SCRIPTED, env: Mapping[str, str] | None = None) -> Ranks:
+    def plan(files: GroupFiles) -> Launch:
+        variables = {CHANNEL: str(files.channel), EXPERIMENT: str(files.experiment), LOG_DIR: str(files.logs)}
+        return Launch(argv, {**variables, **(env or {})}, ("UNWANTED",))
+
+    return Ranks(plan, folder / "experiment.json", folder, {**os.environ, "UNWANTED": "1"})
+
+
+def study(folder: Path, do: str, **search: Any) -> StudyStore:
+    space = {"do": {"choice": [do]}, "score": {"float": [0.0, 1.0]}}
+    return make_study(folder, space=space, trials=search.pop("trials", 2), sampler="random", **search)
+
+
+def work(
+    store: StudyStore, folder: Path, tracker: MemoryTracker, stop: Stop | None = None, env: Mapping[str, str] = {}
+) -> None:
+    store.set_parent_run_id(tracker.start_sweep(store.sweep()))
+    identity = Identity(group="w0", owner="w0/1", host="here")
+    write_report = lambda _store, path: path.write_text("<html></html>")  # noqa: E731
+    own_ranks = ranks(folder, env=env)
+    Worker(store, own_ranks, lambda: tracker, write_report, identity, stop or Stop()).run()
+
+
+def test_a_worker_ends_when_the_study_is_done_and_told(tmp_path: Path) -> None:
+    store, tracker = study(tmp_path, "score"), MemoryTracker()
+    work(store, tmp_path, tracker)
+    trials = store.trials()
+    assert [(trial.state, trial.value) for trial in trials] == [("complete", trial.params["score"]) for trial in trials]
+    assert store.is_done()
+    assert store.untracked() == []
+    assert all(trial.run_id is not None for trial in trials)
+
+
+def test_a_failed_trial_keeps_its_reason_and_the_end_of_its_traceback(tmp_path: Path) -> None:
+    store = study(tmp_path, "raise")
+    work(store, tmp_path, MemoryTracker())
+    assert [trial.reason for trial in store.trials()] == ["fold 1: ValueError: no such layer"] * 2
+    failure = Failure(("Traceback", "ValueError: no such layer"), str(tmp_path / "rank-0.log"))
+    assert store.failure(0) == failure
+
+
+def test_a_rank_that_leaves_a_record_fails_its_trial_at_once(tmp_path: Path) -> None:
+    store = study(tmp_path, "leave", trials=1)
+    work(store, tmp_path, MemoryTracker())
+    (trial,) = store.trials()
+    assert (trial.state, trial.attempts, trial.reason) == ("failed", 1, "fold 1: rank 1: boom")
+    assert store.failure(0) == Failure(("the guilty rank's last words",), str(tmp_path / "rank-1.log"))
+
+
+def test_a_killed_rank_is_replaced_and_its_trial_continued(tmp_path: Path) -> None:
+    store = study(tmp_path, "die", trials=1)
+    work(store, tmp_path, MemoryTracker(), env={"SCRIPTED_RANK_DIES_ONCE": "1"})
+    (trial,) = store.trials()
+    assert (trial.state, trial.attempts) == ("complete", 2)
+    assert [lost.what for lost in store.incidents()] == ["its ranks were ended by SIGKILL"]
+
+
+def test_hopeless_trials_are_pruned_before_their_last_fold(tmp_path: Path) -> None:
+    store = study(tmp_path, "score", trials=12, pruner="median")
+    work(store, tmp_path, MemoryTracker())
+    pruned = [trial for trial in store.trials() if trial.state == "pruned"]
+    assert pruned
+    assert all(len(trial.folds) < 3 and trial.number >= 5 for trial in pruned)
+    best = max(store.trials(), key=lambda trial: float(trial.params["score"]))
+    assert best.state == "complete"
+
+
+def test_a_worker_that_is_asked_to_stop_hands_its_trial_back(tmp_path: Path) -> None:
+    store, stop = study(tmp_path, "wait", trials=1), Stop()
+    threading.Timer(1.5, stop.request).start()
+    with pytest.raises(StopRequestedError):
+        work(store, tmp_path, MemoryTracker(), stop)
+    assert [trial.state for trial in store.trials()] == ["waiting"]
+    assert store.incidents() == ()
+
+
+def test_ranks_that_never_come_up_end_the_worker(tmp_path: Path) -> None:
+    store, tracker = study(tmp_path, "score"), MemoryTracker()
+    store.set_parent_run_id(tracker.start_sweep(store.sweep()))
+    broken = ranks(tmp_path, (sys.executable, "-c", "raise SystemExit('no such package')"))
+    worker = Worker(store, broken, lambda: tracker, lambda _s, _p: None, Identity("w0", "w0/1", "here"), Stop())
+    with pytest.raises(CannotStartError, match="exit code 1"):
+        worker.run()
+    assert [trial.state for trial in store.trials()] == ["waiting"]
+    assert "no such package" in broken.started_log.read_text()
+
+
+def test_a_sweep_does_not_wait_for_the_tracking_store(tmp_path: Path) -> None:
+    store, tracker = study(tmp_path, "raise"), MemoryTracker()
+    store.set_parent_run_id(tracker.start_sweep(store.sweep()))
+    tracker.is_unavailable = True
+    projector = Projector(store, lambda: tracker, pauses_s=(0.01,))
+    projector.start()
+    leases = leases_of(store)
+    leases.finish_trial(claim(leases), "failed", None, "boom")
+    projector.changed(0)
+    assert not projector.flush(0.2)
+    tracker.is_unavailable = False
+    assert projector.flush(5.0)
+    assert projector.close(5.0)
+    assert store.untracked() == []
+
+
+def test_what_an_outage_kept_back_is_sent_by_the_next_to_come(tmp_path: Path) -> None:
+    store, tracker = study(tmp_path, "raise"), MemoryTracker()
+    store.set_parent_run_id(tracker.start_sweep(store.sweep()))
+    leases = leases_of(store)
+    leases.finish_trial(claim(leases), "failed", None, "boom")
+    projector = Projector(store, lambda: tracker)
+    projector.start()
+    assert reconcile(store, projector) == 1
+    assert projector.close(5.0)
+    assert store.untracked() == []
+    assert store.trial(0).run_id is not None
+
+
+def test_ranks_inherit_all_but_what_their_plan_leaves_out(tmp_path: Path) -> None:
+    code = "import os; print(os.environ.get('UNWANTED'), 'PATH' in os.environ, flush=True); raise SystemExit(1)"
+    started = ranks(tmp_path, (sys.executable, "-c", code))
+    started.start()
+    with pytest.raises(RanksEndedError, match="exit code 1"):
+        started.receive(10.0)
+    assert started.started_log.read_text() == "None True\n"
+
+
+def test_ranks_are_ready_before_they_are_spoken_to_and_end_with_their_channel(tmp_path: Path) -> None:
+    started = ranks(tmp_path)
+    started.start()
+    assert isinstance(started.receive(10.0), Ready)
+    assert started.receive(0.05) is None
+    assert started.are_running
+    began = time.monotonic()
+    started.stop()
+    started.stop()
+    assert not started.are_running
+    assert time.monotonic() - began < 5.0
