@@ -111,7 +111,7 @@ def test_a_stopping_server_loses_no_request_of_clients_that_watch_readiness(bund
             is_ready.clear()
             statuses = [status for sender in senders for status in sender.result(30)]
         assert seen_after_s < 0.9
-        assert len(statuses) > 50
+        assert len(statuses) > 10
         assert set(statuses) == {200}
         assert server.process.wait(30) == 0
 
