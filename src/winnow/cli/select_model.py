@@ -17,10 +17,12 @@ from winnow.cli.options import config_option, dry_run_option, json_option, study
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from winnow.config.settings import Settings
     from winnow.model_query.ranking import Selection
     from winnow.model_query.rules import Rules
     from winnow.orchestrators.select_model import Outcome
     from winnow.tracking.run_search import TrackedRun
+    from winnow.tracking.tracker import ModelVersion
 
 NO_RUN_PASSES = 3
 
@@ -61,20 +63,30 @@ def command(
 
     rules = load_rules(rules_file or DEFAULT_RULES)
     name = study or _name_in(config)
-    uri = Settings.from_environment().tracking_uri
+    settings = Settings.from_environment()
+    uri = settings.tracking_uri
     search = MlflowRunSearch(uri)
     with store_is_needed(uri):
         if explain is not None:
             selection, runs = choose_among_all(name, rules, search)
             _print_explanation(_named(explain, runs), rules, selection)
             return None
-        outcome = select_model(name, rules, search, Registry(uri), dry_run=dry_run)
+        outcome = select_model(
+            name, rules, search, Registry(uri), lambda run: _refitted(run, name, settings), dry_run=dry_run
+        )
         runs = choose_among_all(name, rules, search)[1] if show_all else []
     if as_json:
         click.echo(json.dumps(as_values(outcome, rules, runs), indent=2))
     else:
         _print_outcome(outcome, rules, runs, dry_run=dry_run)
     return None if outcome.selection.winner else NO_RUN_PASSES
+
+
+def _refitted(run: TrackedRun, study: str, settings: Settings) -> ModelVersion:
+    from winnow.orchestrators.refit import refit_run
+
+    click.echo(f"{run.name} has no model yet: training it again on all but the holdout …", err=True)
+    return refit_run(run, study, settings)
 
 
 def _name_in(config: Path) -> str:

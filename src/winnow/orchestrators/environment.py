@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -12,9 +13,14 @@ _PACKAGES = ("winnow", "torch", "optuna", "mlflow", "accelerate", "scikit-learn"
 
 
 def describe_environment(folder: Path) -> Mapping[str, str]:
-    """Facts as text; `git.commit` and `git.dirty` are there where `folder` lies in a repository."""
+    """Facts as text; `git_commit` and `git_dirty` are there where `folder` lies in a repository."""
     versions = {f"version.{name}": version for name in _PACKAGES if (version := _version(name)) is not None}
-    machine = {"python": platform.python_version(), "platform": platform.platform(), "host": platform.node()}
+    machine = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "host": platform.node(),
+        "user": getpass.getuser(),
+    }
     return {**machine, **versions, **_git_facts(folder)}
 
 
@@ -30,7 +36,7 @@ def _git_facts(folder: Path) -> dict[str, str]:
     if not commit:
         return {}
     changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    return {"git.commit": commit, "git.dirty": "true" if changes else "false"}
+    return {"git_commit": commit, "git_dirty": "true" if changes else "false"}
 
 
 def _git(folder: Path, *arguments: str) -> str:

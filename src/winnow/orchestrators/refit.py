@@ -5,14 +5,29 @@ from __future__ import annotations
 import time
 
 from winnow.config.errors import WinnowError
+from winnow.config.settings import Settings
 from winnow.executors.executor import Executor, GroupSpec
+from winnow.executors.local import LocalExecutor
+from winnow.orchestrators.train import plan
+from winnow.search.database import Database
 from winnow.search.store import RefitResult, StudyStore
+from winnow.tracking.run_search import TrackedRun
+from winnow.tracking.tracker import ModelVersion
 
 POLL_S = 0.25
 
 
 class RefitFailedError(WinnowError):
     """The trial could not be trained again, or its model not be stored."""
+
+
+def refit_run(run: TrackedRun, study: str, settings: Settings) -> ModelVersion:
+    """Have a run's trial refitted by a worker of this machine. Raises InputError, RefitFailedError."""
+    assert run.trial is not None, "only trials are ranked"
+    store = StudyStore(Database(settings.storage_url), study)
+    group = plan(store.experiment(), study, settings)[0]
+    version = refit_trial(store, run.trial, LocalExecutor(settings.home), group)
+    return ModelVersion(study, version, run.run_id)
 
 
 def refit_trial(store: StudyStore, number: int, executor: Executor, group: GroupSpec) -> str:

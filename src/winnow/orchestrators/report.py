@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from winnow.config.settings import Settings
@@ -10,6 +11,9 @@ from winnow.search.database import Database
 from winnow.search.report import render_report
 from winnow.search.store import StudyStore
 from winnow.search.study_view import Champion, StudyView
+from winnow.tracking.connection import sqlite_path
+from winnow.tracking.registry import Registry
+from winnow.tracking.tracker import TrackingUnavailableError
 
 
 def report_path(settings: Settings, study: str) -> Path:
@@ -17,23 +21,36 @@ def report_path(settings: Settings, study: str) -> Path:
     return settings.home / "studies" / study / "report.html"
 
 
-def write_report(
-    settings: Settings, study: str, output: Path | None = None, *, champion: Champion | None = None
-) -> Path:
+def write_report(settings: Settings, study: str, output: Path | None = None) -> Path:
     """Draw a study as it stands now and return the page's path.
 
     Args:
         output: the page; `report_path` by default.
-        champion: the registered model that deployments follow, where the caller knows it.
 
     Raises:
         InputError: there is no such study, or its database does not answer.
         OSError: the page cannot be written; what was there before is left as it was.
     """
     page = output if output is not None else report_path(settings, study)
-    view = StudyStore(Database(settings.storage_url), study).view(champion)
-    write_page(view, page)
+    view = StudyStore(Database(settings.storage_url), study).view()
+    write_page(replace(view, champion=_champion(settings, view)), page)
     return page
+
+
+def _champion(settings: Settings, view: StudyView) -> Champion | None:
+    """The study's champion as the registry has it; None where there is none, or no store that answers."""
+    store = sqlite_path(settings.tracking_uri)
+    if store is not None and not store.is_file():
+        return None
+    try:
+        records = Registry(settings.tracking_uri).champions(view.sweep.study)
+    except TrackingUnavailableError:
+        return None
+    if not records:
+        return None
+    version, since_ms = records[-1].version, int(records[-1].since.timestamp() * 1000)
+    trial = next((trial.number for trial in view.trials if trial.run_id == version.run_id), None)
+    return Champion(version.name, version.version, trial=trial, since_ms=since_ms)
 
 
 def write_page(view: StudyView, page: Path) -> None:

@@ -7,10 +7,12 @@ happens.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,11 +135,22 @@ def _open(experiment: Experiment, study: str, settings: Settings, sweep: SweepRe
     if existing is not None:
         existing.check(experiment, sweep)
     prepare(settings.tracking_uri)
-    store = StudyStore(Database(settings.storage_url, create=True), study)
-    store.create(experiment, sweep)
-    # Found again by its tags where it exists, so that a tracking store that was set up anew gets its run too.
-    store.set_parent_run_id(MlflowTracker(settings.tracking_uri).start_sweep(store.sweep()))
-    return store
+    with _alone(settings.home, study):
+        store = StudyStore(Database(settings.storage_url, create=True), study)
+        store.create(experiment, sweep)
+        # Found again by its tags where it exists, so that a tracking store that was set up anew gets its run too.
+        store.set_parent_run_id(MlflowTracker(settings.tracking_uri).start_sweep(store.sweep()))
+        return store
+
+
+@contextlib.contextmanager
+def _alone(home: Path, study: str) -> Iterator[None]:
+    """Let one `make train` of a study at a time make it: two at once would give it two runs."""
+    folder = home / "studies" / study
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "open.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _existing(settings: Settings, study: str) -> StudyStore | None:
