@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -152,18 +154,22 @@ def _engine_kwargs(is_sqlite: bool) -> dict[str, Any]:
 
 
 def _check_file(path: Path, *, create: bool) -> None:
+    """Refuse a file that is not there, or cannot be made or written.
+
+    The file itself is only looked at: opening and closing it here would drop the locks that SQLite holds on it for
+    other connections of this process, which then read a log that others delete.
+    https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
+    """
     if create:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("ab"):
-                return
+            with tempfile.TemporaryFile(dir=path.parent) as probe:
+                probe.write(b" ")
         except OSError as error:
-            raise InputError(
-                str(path),
-                expected="a place where the study's database can be written",
-                found=error.strerror or str(error),
-                remedy="Make room or give write access there, or set WINNOW_HOME to another folder.",
-            ) from error
+            raise _unwritable(path, error.strerror or str(error)) from error
+        if path.exists() and not os.access(path, os.W_OK):
+            raise _unwritable(path, "a file that may only be read")
+        return
     if not path.is_file():
         raise InputError(
             str(path),
@@ -171,6 +177,15 @@ def _check_file(path: Path, *, create: bool) -> None:
             found="no such file",
             remedy="Run `make train` first, or set WINNOW_HOME to the folder that holds it.",
         )
+
+
+def _unwritable(path: Path, found: str) -> InputError:
+    return InputError(
+        str(path),
+        expected="a place where the study's database can be written",
+        found=found,
+        remedy="Make room or give write access there, or set WINNOW_HOME to another folder.",
+    )
 
 
 def _make_wal(url: str) -> None:

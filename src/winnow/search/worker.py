@@ -231,6 +231,7 @@ class Worker:
 
     def _train_fold(self, lease: Lease, trial: TrialRecord, fold: int) -> FoldRecord | Failed | None:
         """A fold's record, the reason why there is none, or None where the trial was handed back."""
+        self._ensure_ranks()
         started_at_ms = self._clock_ms()
         self._show("training", trial=trial.number, fold=fold + 1)
         answer = self._ask(lease, TrainFold(trial=trial.number, fold=fold, params=dict(trial.params)))
@@ -251,8 +252,6 @@ class Worker:
     def _ask(self, lease: Lease, job: TrainFold | Refit) -> FromRank | None:
         """The ranks' answer to a job; None where they were lost and the task was handed back."""
         try:
-            if not self._ranks.are_running:
-                self._start_ranks()
             self._ranks.send(job)
             return self._answer()
         except RanksEndedError as error:
@@ -298,6 +297,7 @@ class Worker:
 
     def _work_on_refit(self, lease: Lease) -> None:
         trial = self._patiently(self._store.trial, lease.number)
+        self._ensure_ranks()
         self._show("refitting", trial=trial.number)
         with _scratch() as scratch:
             bundle = scratch / "bundle"
@@ -352,9 +352,9 @@ class Worker:
 
     # Ranks, study and terminal
 
-    def _start_ranks(self) -> None:
-        """Bring a world up and wait until it is ready."""
-        while True:
+    def _ensure_ranks(self) -> None:
+        """Bring a world up, unless one is, and wait until it is ready. Raises CannotStartError."""
+        while not self._ranks.are_running:
             self._show("starting")
             self._ranks.start()
             try:
@@ -366,7 +366,6 @@ class Worker:
                 continue
             self._failed_starts = 0
             _log.info("%d rank(s) on %s, ready after %.1f s", ready.world_size, ready.device, ready.startup_s)
-            return
 
     def _await_ready(self) -> Ready:
         deadline = time.monotonic() + STARTUP_TIMEOUT_S

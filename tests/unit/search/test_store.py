@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,17 @@ from winnow.search.leases import Leases
 from winnow.search.progress import WorkerStatus
 from winnow.search.store import StudyStore, study_names
 
+ROOT = Path(__file__).parents[3]
+CLAIM = """
+import sys
+from pathlib import Path
+from tests.unit.search.studies import claim, leases_of, url
+from winnow.search.database import Database
+from winnow.search.store import StudyStore
+store = StudyStore(Database(url(Path(sys.argv[1]))), "a-study")
+leases_of(store).finish_trial(claim(leases_of(store)), "failed", None, "no reason")
+store.database.close()
+"""
 AT_WORK = WorkerStatus("w0", "training", 3, 2, 3, 1, 10, 500)
 
 
@@ -30,6 +43,17 @@ def test_opening_makes_no_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         Database(url(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_opening_a_study_twice_keeps_the_first_up_to_date(tmp_path: Path) -> None:
+    first = make_study(tmp_path)
+    assert first.counts()["all"] == 0
+    StudyStore(Database(url(tmp_path), create=True), "a-study").target()
+    for number in range(1, 3):
+        # Another process that is the last to close the file would delete the log that the first reads, were it not
+        # for the first one's lock.
+        subprocess.run([sys.executable, "-c", CLAIM, str(tmp_path)], cwd=ROOT, check=True, timeout=60)
+        assert first.counts()["all"] == number
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
