@@ -96,19 +96,17 @@ def test_ctrl_c_stops_the_workers_and_hands_their_trials_back(tmp_path: Path) ->
 
 
 def test_workers_outlive_their_orchestrator_and_are_attached_to(tmp_path: Path) -> None:
-    sweep = Sweep(tmp_path, "slow", search={"trials": 4})
+    sweep = Sweep(tmp_path, "slow", search={"trials": 8})
     killed = sweep.start()
     wait_until(lambda: is_in_fold(sweep, 0, 1))
-    supervisors = {name: sweep.group(name).pid for name in ("w0", "w1")}
     end(killed, signal.SIGKILL)
     second = sweep.start()
     third = sweep.run()
     output, _ = second.communicate(timeout=TIMEOUT_S)
     assert (second.returncode, third.returncode) == (0, 0), output + third.stderr
     assert "attached to 2 worker(s) at work" in output
-    assert {name: sweep.group(name).pid for name in supervisors} == supervisors or not sweep.processes()
-    assert [trial.attempts for trial in sweep.trials()] == [1] * 4
-    assert sweep.trained_folds() == 20
+    assert [trial.attempts for trial in sweep.trials()] == [1] * 8
+    assert sweep.trained_folds() == 40
 
 
 def test_workers_end_by_themselves_when_nobody_watches(tmp_path: Path) -> None:

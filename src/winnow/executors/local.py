@@ -84,12 +84,13 @@ class LocalExecutor:
     def status(self, study: str, name: str) -> GroupStatus:
         """A group that was started from here ends with its exit code, any other without."""
         process = self._process(study, name)
+        if process.find() is not None:
+            return GroupStatus(study, name, GroupState.RUNNING)
         exit_code = self._bury(process.pid)
-        if exit_code is not None:
-            state = GroupState.SUCCEEDED if exit_code == 0 else GroupState.FAILED
-            return GroupStatus(study, name, state, exit_code)
-        state = GroupState.RUNNING if process.find() is not None else GroupState.ENDED
-        return GroupStatus(study, name, state)
+        if exit_code is None:
+            return GroupStatus(study, name, GroupState.ENDED)
+        state = GroupState.SUCCEEDED if exit_code == 0 else GroupState.FAILED
+        return GroupStatus(study, name, state, exit_code)
 
     def log(self, study: str, name: str) -> Iterator[str]:
         """The supervisor's log, then the ranks'."""

@@ -30,7 +30,7 @@ def failure_of(error: BaseException) -> Failed:
         case ExportDiffersError():
             return Failed(kind="export_differs", reason=str(error), detail="")
         case _ if is_out_of_memory(error):
-            return Failed(kind="out_of_memory", reason=_one_line(error), detail=detail)
+            return Failed(kind="out_of_memory", reason=f"out of memory: {_one_line(error)}", detail=detail)
         case _:
             return Failed(kind="exception", reason=_one_line(error), detail=detail)
 
