@@ -15,8 +15,8 @@ from typing import NoReturn
 
 import click
 
-from winnow import __version__
 from winnow.config.errors import InputError, WinnowError
+from winnow.config.version import __version__
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells number it: 128 + SIGINT."""

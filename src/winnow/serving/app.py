@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from winnow import __version__
+from winnow.config.version import __version__
 from winnow.serving import inference_codec, problems, request
 from winnow.serving.codec import Codec
 from winnow.serving.inference_codec import InferenceCodec

@@ -1,0 +1,149 @@
+"""winnow as a library: the verbs as functions, with the settings of the environment.
+
+    import winnow
+
+    sweep = winnow.train("experiments/breast_cancer.yaml", trials=60)
+    chosen = winnow.select_model("experiments/breast_cancer.yaml")
+    served = winnow.serve("experiments/breast_cancer.yaml")
+    winnow.predict(served.url, [{"mean radius": 14.2, …}])
+
+Each does what the command of its name does, returns what that prints, and raises `winnow.WinnowError` where the command
+ends with a message. This module composes and nothing else; heavy imports wait until a function is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from winnow.config.errors import WinnowError
+from winnow.config.experiment import Experiment
+from winnow.config.loader import load_experiment
+from winnow.config.settings import Settings
+
+if TYPE_CHECKING:
+    from winnow.deployers.deployer import Deployment
+    from winnow.orchestrators.select_model import Outcome
+    from winnow.orchestrators.train import SweepResult
+
+
+def train(
+    config: Path | str, *, study: str | None = None, trials: int | None = None, workers: int | None = None
+) -> SweepResult:
+    """Run a study's trials on local processes until all are done; progress goes to standard error.
+
+    Args:
+        config: the experiment file.
+        study: name of the study; the experiment's by default.
+        trials, workers: instead of the file's.
+
+    Raises:
+        InputError: something in the file or around it has to change; nothing was created.
+        SweepFailedError: the workers do not come up.
+        KeyboardInterrupt: Ctrl-C; the workers were stopped and their trials handed back.
+    """
+    from winnow.executors.local import LocalExecutor
+    from winnow.orchestrators.progress import ProgressView
+    from winnow.orchestrators.report import write_report
+    from winnow.orchestrators.train import train as run
+
+    overrides = {"search.trials": trials, "execution.workers": workers, "name": study}
+    experiment = load_experiment(Path(config), overrides)
+    settings = Settings.from_environment()
+    view = ProgressView(metric=experiment.search.metric.name)
+    executor = LocalExecutor(settings.home)
+    return run(experiment, experiment.name, settings, executor, view, lambda name: write_report(settings, name))
+
+
+def select_model(
+    config: Path | str, *, study: str | None = None, rules: Path | str | None = None, dry_run: bool = False
+) -> Outcome:
+    """Choose a study's run by the rules and make its model the champion, refitting it first where it has none.
+
+    Args:
+        rules: the rules file; by default the one that is shipped.
+        dry_run: choose, but neither refit nor crown.
+
+    Raises:
+        InputError: the rules are wrong, there is no such study, or the store does not answer.
+        RefitFailedError: the winner has no model and could not be given one.
+    """
+    from winnow.model_query.rules import DEFAULT_RULES, load_rules
+    from winnow.orchestrators.refit import refit_run
+    from winnow.orchestrators.select_model import select_model as choose
+    from winnow.orchestrators.select_model import store_is_needed
+    from winnow.tracking.registry import Registry
+    from winnow.tracking.run_search import MlflowRunSearch
+
+    settings, name = Settings.from_environment(), _study_name(config, study)
+    uri = settings.tracking_uri
+    loaded = load_rules(Path(rules) if rules is not None else DEFAULT_RULES)
+    with store_is_needed(uri):
+        return choose(
+            name,
+            loaded,
+            MlflowRunSearch(uri),
+            Registry(uri),
+            lambda run: refit_run(run, name, settings),
+            dry_run=dry_run,
+        )
+
+
+def serve(
+    config: Path | str, *, study: str | None = None, replicas: int | None = None, port: int | None = None
+) -> Deployment:
+    """Serve a study's champion by processes of this machine, and return where.
+
+    What was served before answers until the new model is ready. Nothing changes where it is the same model.
+
+    Raises:
+        InputError: there is no champion, or the port is taken.
+        DeploymentFailedError: the model does not become ready.
+    """
+    from winnow.deployers.deployer import DeploymentRequest
+    from winnow.orchestrators.deploy import champion_release, deployer_for
+    from winnow.tracking.registry import ALIAS, Registry
+
+    settings, name = Settings.from_environment(), _study_name(config, study)
+    registry = Registry(settings.tracking_uri)
+    release = champion_release(registry, name, ALIAS, settings.home, store=settings.tracking_uri)
+    deployer = deployer_for("local", settings)
+    return deployer.deploy(deployer.plan(DeploymentRequest(name, release, replicas, port=port)))
+
+
+def stop_serving(config: Path | str, *, study: str | None = None) -> bool:
+    """Let requests end and stop all replicas; False where nothing was served."""
+    from winnow.orchestrators.deploy import deployer_for
+
+    return deployer_for("local", Settings.from_environment()).remove(_study_name(config, study))
+
+
+def predict(url: str, rows: Sequence[Mapping[str, float | None] | Sequence[Any]]) -> dict[str, Any]:
+    """The served model's answer of `POST /predict`: `predictions`, `probabilities` or `values`, `model`, `request_id`.
+
+    Args:
+        url: of the server, as `serve` returns it.
+        rows: values by column name, or in the columns' order; nested lists for tensors; None: missing.
+
+    Raises:
+        WinnowError: the server refuses the rows, or fails.
+        NoAnswerError: nobody answers there.
+    """
+    import msgspec
+
+    from winnow.serving.client import ask
+    from winnow.serving.settings import from_environment
+
+    asked = ask(url, msgspec.json.encode({"rows": rows}), key=from_environment().api_key)
+    if asked.status != 200:
+        raise WinnowError(f"{asked.address} answered {asked.status}: {asked.answer}")
+    answer: dict[str, Any] = asked.answer
+    return answer
+
+
+def _study_name(config: Path | str, study: str | None) -> str:
+    return study if study is not None else load_experiment(Path(config)).name
+
+
+__all__ = ["Experiment", "WinnowError", "load_experiment", "predict", "select_model", "serve", "stop_serving", "train"]

@@ -1,0 +1,39 @@
+"""winnow as a library: light to import, and the same words as the command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import winnow
+
+HEAVY = {"torch", "mlflow", "optuna", "pandas", "sklearn", "pydantic"}
+
+
+def test_importing_winnow_imports_nothing_heavy() -> None:
+    code = f"import sys, winnow; print(sorted({HEAVY!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "[]\n"
+
+
+def test_every_name_that_is_offered_is_there() -> None:
+    assert all(getattr(winnow, name) is not None for name in winnow.__all__)
+
+
+def test_another_name_is_refused_as_usual() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'sweep'"):
+        _ = winnow.sweep
+
+
+def test_bad_input_is_raised_and_not_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(winnow.WinnowError, match="no such file"):
+        winnow.train(tmp_path / "none.yaml")
+    assert capsys.readouterr().err == ""
+
+
+def test_the_version_is_the_installed_one() -> None:
+    assert winnow.__version__ == metadata.version("winnow")
