@@ -43,6 +43,10 @@ def wait_until(fact: Callable[[], bool], timeout_s: float = 10.0) -> None:
         time.sleep(0.02)
 
 
+def pid_of(home: Path) -> int:
+    return int(json.loads((home / "studies" / "a-study" / "groups" / "w0" / "process.json").read_text())["pid"])
+
+
 def test_a_plan_starts_nothing(make: Callable[[], Executor]) -> None:
     assert any("at work" in line for line in make().plan([group()]))
     assert make().groups() == ()
@@ -125,7 +129,9 @@ def test_a_local_group_that_ignores_the_request_is_killed_with_its_children(tmp_
     code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {SLEEP!r}]); {DEAF}"
     executor.start(group(code=code))
     wait_until(lambda: len(list(executor.log("a-study", "w0"))) == 2)
-    started = [p for p in psutil.Process(os.getpid()).children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
+    supervisor = psutil.Process(pid_of(tmp_path))
+    started = [supervisor, *supervisor.children(recursive=True)]
+    assert len(started) == 2
     executor.cancel("a-study", "w0", grace_s=0.2)
     _, alive = psutil.wait_procs(started, timeout=5)
     assert alive == []
@@ -134,7 +140,7 @@ def test_a_local_group_that_ignores_the_request_is_killed_with_its_children(tmp_
 def test_a_local_group_lives_in_a_session_of_its_own(tmp_path: Path) -> None:
     executor = LocalExecutor(tmp_path)
     executor.start(group())
-    pid = json.loads((tmp_path / "studies" / "a-study" / "groups" / "w0" / "process.json").read_text())["pid"]
+    pid = pid_of(tmp_path)
     assert os.getsid(pid) == pid != os.getsid(0)
     executor.cancel("a-study", "w0", grace_s=5.0)
 
