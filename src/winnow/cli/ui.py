@@ -18,6 +18,7 @@ from winnow.config.settings import Settings
 
 HOST = "127.0.0.1"
 USUAL_PORT = 5000
+MOST_STUDIES = 10
 
 
 @click.command(help="Open MLflow's own pages on the runs, for this machine only.")
@@ -33,7 +34,10 @@ def command(port: int | None, dry_run: bool) -> None:
     if dry_run:
         click.echo(" ".join(arguments))
         return
-    click.echo(f"MLflow's pages are at http://{HOST}:{arguments[-1]} once it has started; Ctrl-C ends them.")
+    address = f"http://{HOST}:{arguments[-1]}"
+    click.echo(f"MLflow's pages are at {address} once it has started; Ctrl-C ends them.")
+    for study, page in pages(settings):
+        click.echo(f"  {study:<24} {address}{page}")
     sys.stdout.flush()
     # MLflow runs its own background jobs (evaluations of language models) beside the pages unless told not to.
     os.execve(arguments[0], arguments, {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
@@ -60,6 +64,22 @@ def plan(settings: Settings, port: int) -> list[str]:
         *("--host", HOST, "--workers", "1"),
         *("--port", str(port)),
     ]
+
+
+def pages(settings: Settings) -> list[tuple[str, str]]:
+    """Studies and the paths of their tables of runs, the latest first; empty where there is nothing to name."""
+    from winnow.search.database import Database
+    from winnow.search.store import study_names
+    from winnow.tracking.run_search import MlflowRunSearch
+    from winnow.tracking.tracker import TrackingUnavailableError
+
+    try:
+        names = study_names(Database(settings.storage_url))
+        search = MlflowRunSearch(settings.tracking_uri)
+        found = [(name, search.page_of(name)) for name in reversed(names[-MOST_STUDIES:])]
+    except (InputError, TrackingUnavailableError):
+        return []
+    return [(name, page) for name, page in found if page is not None]
 
 
 def free_port(wanted: int | None) -> int:
