@@ -54,8 +54,8 @@ class Settings:
         """Read the settings; an empty variable counts as one that is not set.
 
         Raises:
-            InputError: the home's path cannot stand in a database URL, or `WINNOW_STORAGE` is no URL of a
-                database that studies can be kept in.
+            InputError: the home is no folder or cannot stand in a database URL, or `WINNOW_STORAGE` is no URL of
+                a database that studies can be kept in.
         """
         home = Path(env.get("WINNOW_HOME") or ".winnow").expanduser().absolute()
         if any(character in str(home) for character in "?#%"):
@@ -63,6 +63,14 @@ class Settings:
                 "WINNOW_HOME",
                 expected="a path without '?', '#' and '%', which mean something else in a database URL",
                 found=f"'{home}'",
+                remedy="Set WINNOW_HOME to another folder.",
+            )
+        file = next((place for place in (home, *home.parents) if place.is_file()), None)
+        if file is not None:
+            raise InputError(
+                "WINNOW_HOME",
+                expected="a folder, or a path where one can be made",
+                found=f"'{home}', {'which' if file == home else f'where {file}'} is a file",
                 remedy="Set WINNOW_HOME to another folder.",
             )
         storage_url = env.get("WINNOW_STORAGE") or f"sqlite:///{home}/studies.db"

@@ -76,6 +76,9 @@ class LocalDeployer:
         current = _read(folder)
         alive = _alive(current)
         is_answering = current is not None and bool(alive) and _is_ready(current.host, current.port)
+        is_ours = current is not None and (current.host, current.port) == (request.host, request.port)
+        if request.port is not None and not is_ours:
+            _bind(request.host, request.port).close()  # refused here, nothing has been made for it yet
         return plan(request, current, alive, folder, self._python, is_answering=is_answering)
 
     def plan_rollback(self, name: str) -> LocalPlan:

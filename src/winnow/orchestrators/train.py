@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import functools
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,9 @@ from winnow.training.preparation import Prepared
 
 POLL_S = 0.25
 GRACE_S = 15.0
+ROOM_MIB = 16
+"""Disk that a study's two databases and first logs take, with some to spare."""
+
 RESTARTS = 3
 """How often in a row a group is started again without having got anywhere."""
 
@@ -134,6 +138,7 @@ def _open(experiment: Experiment, study: str, settings: Settings, sweep: SweepRe
     existing = _existing(settings, study)
     if existing is not None:
         existing.check(experiment, sweep)
+    _check_room(settings.home)
     prepare(settings.tracking_uri)
     with _alone(settings.home, study):
         store = StudyStore(Database(settings.storage_url, create=True), study)
@@ -141,6 +146,19 @@ def _open(experiment: Experiment, study: str, settings: Settings, sweep: SweepRe
         # Found again by its tags where it exists, so that a tracking store that was set up anew gets its run too.
         store.set_parent_run_id(MlflowTracker(settings.tracking_uri).start_sweep(store.sweep()))
         return store
+
+
+def _check_room(home: Path) -> None:
+    """Refuse a disk that would be full before the first trial, while nothing lies on it yet."""
+    place = next(folder for folder in (home, *home.parents) if folder.is_dir())
+    free_mib = shutil.disk_usage(place).free / 2**20
+    if free_mib < ROOM_MIB:
+        raise InputError(
+            f"the disk of {home}",
+            expected=f"room for a study, at least {ROOM_MIB} MiB",
+            found=f"{free_mib:.1f} MiB",
+            remedy="Make room, or set WINNOW_HOME to a folder on another disk.",
+        )
 
 
 @contextlib.contextmanager

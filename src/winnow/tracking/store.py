@@ -79,21 +79,27 @@ def _make(database: Path) -> None:
     """Run MLflow's migrations on a new file. (Creating its tables directly is refused by its own schema, 3.17.)"""
     apply_settings()
     unfinished = database.with_name(f"{database.name}.new")
-    for leftover in (unfinished, Path(f"{unfinished}-wal"), Path(f"{unfinished}-shm"), Path(f"{unfinished}-journal")):
-        leftover.unlink(missing_ok=True)
-    connection = sqlite3.connect(unfinished)
-    # WAL lets people read in the UI while workers write; set first, it also halves the time of the migrations.
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.close()
+    _remove(unfinished)
     alembic = logging.getLogger("alembic")
     level = alembic.level
     alembic.setLevel(logging.WARNING)
     try:
+        connection = sqlite3.connect(unfinished)
+        # WAL lets people read in the UI while workers write; set first, it also halves the time of the migrations.
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.close()
         _migrate(unfinished)
+        # Closing the last connection has folded the write-ahead log into the file, which so can be renamed alone.
+        unfinished.rename(database)
     finally:
         alembic.setLevel(level)
-    # Closing the last connection has folded the write-ahead log into the file, which so can be renamed alone.
-    unfinished.rename(database)
+        _remove(unfinished)
+
+
+def _remove(file: Path) -> None:
+    """Remove a database with the files that SQLite keeps beside it, as far as they are there."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        Path(f"{file}{suffix}").unlink(missing_ok=True)
 
 
 def _migrate(file: Path) -> None:
