@@ -6,6 +6,7 @@ This module prints; `orchestrators.select_model` does. Exit status 3: no run pas
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,9 +150,14 @@ def _run_values(run: TrackedRun) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "trial": run.trial,
-        "metrics": {name: value for name, value in run.metrics.items() if not name.endswith(".fold")},
+        "metrics": _whole_trial(run),
         "params": dict(run.params),
     }
+
+
+def _whole_trial(run: TrackedRun) -> dict[str, float]:
+    """Its metrics without those of single folds, of which the tracking store only tells the last one's."""
+    return {name: value for name, value in run.metrics.items() if not name.endswith(".fold")}
 
 
 def _print_outcome(outcome: Outcome, rules: Rules, runs: Sequence[TrackedRun], *, dry_run: bool) -> None:
@@ -198,9 +204,10 @@ def _runs_table(selection: Selection, rules: Rules) -> Table:
         table.add_column(heading, justify="right")
     table.add_column("parameters")
     ranked = [selection.winner, *selection.runners_up] if selection.winner else []
+    numbers = [metric, f"{metric}.std", f"holdout.{metric}", *dict.fromkeys(extra)]
+    columns = [_column([run.metrics.get(name) for run in ranked]) for name in numbers]
     for place, run in enumerate(ranked):
-        numbers = [metric, f"{metric}.std", f"holdout.{metric}", *dict.fromkeys(extra)]
-        cells = [_number(run.metrics.get(name)) for name in numbers]
+        cells = [column[place] for column in columns]
         parameters = "  ".join(f"{name}={_short(value)}" for name, value in sorted(run.params.items()))
         style = "bold green" if place == 0 else None
         table.add_row("→" if place == 0 else "", run.name, *cells, parameters, style=style)
@@ -215,9 +222,10 @@ def _misses_table(rule: str, selection: Selection) -> Table:
     table.add_column(selection.objective.metric, justify="right")
     table.add_column("because")
     # Where somebody wins, the rest is by the way.
-    for miss in selection.misses[rule][: 3 if selection.winner else None]:
+    misses = selection.misses[rule][: 3 if selection.winner else None]
+    scores = _column([miss.run.metrics.get(selection.objective.metric) for miss in misses])
+    for miss, score in zip(misses, scores, strict=True):
         off = "" if miss.distance is None else f" ({miss.distance:.3g} off)"
-        score = _number(miss.run.metrics.get(selection.objective.metric))
         table.add_row(miss.run.name, score, f"{miss.reason}{off}")
     return table
 
@@ -232,9 +240,9 @@ def _all_table(runs: Sequence[TrackedRun], selection: Selection, rules: Rules) -
         table.add_column(heading)
     table.add_column(selection.objective.metric, justify="right")
     table.add_column("passes")
-    for run in runs:
+    scores = _column([run.metrics.get(selection.objective.metric) for run in runs])
+    for run, score in zip(runs, scores, strict=True):
         reasons = [miss.reason for miss in failures(run, rules)] if run.state == "complete" else ["not complete"]
-        score = _number(run.metrics.get(selection.objective.metric))
         table.add_row(run.name, run.state, score, f"no: {'; '.join(reasons)}" if reasons else "yes")
     return table
 
@@ -250,20 +258,26 @@ def _print_explanation(run: TrackedRun, rules: Rules, selection: Selection) -> N
     if all(is_met for _, is_met, _ in demands):
         console.print(f"It passes, and {_place_of(run, selection)}.")
     console.print("\nIts metrics:")
-    for name, value in sorted(run.metrics.items()):
+    for name, value in sorted(_whole_trial(run).items()):
         console.print(f"  {name} = {value:.6g}")
 
 
 def _place_of(run: TrackedRun, selection: Selection) -> str:
     ids = [one.run_id for one in (selection.winner, *selection.runners_up) if one is not None]
     if run.run_id not in ids:
-        return f"is behind the first {len(ids)}"
+        return f"is behind the first {len(ids)} of those that pass"
     place = ids.index(run.run_id)
-    return "wins" if place == 0 else f"comes {place + 1} of those that pass"
+    return "wins" if place == 0 else f"is number {place + 1} of those that pass"
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.5g}"
+def _column(values: Sequence[float | None]) -> list[str]:
+    """Numbers with equally many decimals, so that their points align: as many as give the largest five digits."""
+    largest = max((abs(value) for value in values if value is not None and math.isfinite(value)), default=0.0)
+    if all(value is None or value.is_integer() for value in values):
+        decimals = 0
+    else:
+        decimals = min(max(4 - math.floor(math.log10(largest)), 0), 9)
+    return ["" if value is None else f"{value:.{decimals}f}" for value in values]
 
 
 def _short(text: str) -> str:
