@@ -29,7 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "Run a study's trials until all are done; resume or attach to a running one.",
     ),
     "jobs": ("winnow.cli.jobs:jobs", "List the workers at work."),
-    "logs": ("winnow.cli.jobs:logs", "Print or follow the workers' logs."),
+    "logs": ("winnow.cli.jobs:logs", "Print the workers' logs."),
     "cancel": ("winnow.cli.jobs:cancel", "Stop a study's workers and hand their trials back."),
     "report": ("winnow.cli.report:command", "Write a study's report as one HTML page."),
     "select-model": (
