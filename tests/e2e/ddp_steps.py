@@ -5,12 +5,14 @@ ranks, the final weights, and the metrics.
 """
 
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from winnow.config.experiment import Experiment
+from winnow.models import mlp
 from winnow.training.fitting import fit
 from winnow.training.preparation import prepare
 from winnow.training.world import World, settle
@@ -22,6 +24,7 @@ CASES = {
     "accumulated and clipped": ("breast_cancer", None, {**STEP, "batch_size": 20, "accumulation": 3, "clip_norm": 0.3}),
     "accumulated, one row left": ("breast_cancer", 65, {**STEP, "accumulation": 2, "clip_norm": 0.3}),
     "stopped early": ("breast_cancer", None, {**STEP, "epochs": 12, "early_stopping": {"patience": 1}}),
+    "a layer left out": ("breast_cancer", None, STEP),
     "adam on regression": ("diabetes", None, {"epochs": 2, "optimizer": {"type": "adamw", "lr": 0.003}}),
 }
 
@@ -31,7 +34,8 @@ def main(path: Path) -> None:
     world = World("no", on_cpu=True)
     found: dict[str, np.ndarray] = {}
     for name, (source, rows, training) in CASES.items():
-        prepared = prepare(Experiment.model_validate(_experiment(source, training)))
+        factory = f"{__file__}:with_a_layer_left_out" if name == "a layer left out" else "winnow.models:mlp"
+        prepared = prepare(Experiment.model_validate(_experiment(source, training, factory)))
         every = np.arange(prepared.data.rows)
         learned = every if rows is None else np.random.default_rng(0).permutation(every)[:rows]
         shares: list[torch.Tensor] = []
@@ -54,12 +58,26 @@ def main(path: Path) -> None:
     world.leave()
 
 
-def _experiment(source: str, training: dict) -> dict:
+def with_a_layer_left_out(input_shape, outputs, hidden):
+    """A network one of whose layers no row ever passes: DDP would wait for its gradient."""
+    network = mlp(input_shape, outputs, hidden=hidden)
+    network.register_module("left_out", torch.nn.Linear(2, 2))
+    network.forward = types.MethodType(_without_the_last, network)
+    return network
+
+
+def _without_the_last(network: torch.nn.Sequential, inputs: torch.Tensor) -> torch.Tensor:
+    for layer in list(network)[:-1]:
+        inputs = layer(inputs)
+    return inputs
+
+
+def _experiment(source: str, training: dict, factory: str = "winnow.models:mlp") -> dict:
     is_regression = source == "diabetes"
     return {
         "name": "parity",
         "data": {"source": f"sklearn:{source}"},
-        "model": {"factory": "winnow.models:mlp", "options": {"hidden": [16]}},
+        "model": {"factory": factory, "options": {"hidden": [16]}},
         "search": {
             "space": {},
             "metric": {"name": "r2" if is_regression else "auroc"},

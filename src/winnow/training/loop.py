@@ -98,6 +98,8 @@ def train(
     schedule = None
     if config.scheduler is not None:
         schedule = make_schedule(config.scheduler, bare, steps=len(steps) * config.epochs, epochs=config.epochs)
+    if world.size > 1:
+        world.expect_unused(_has_unused_parameters(network, rows, order, loss))
     model, optimizer = world.accelerator.prepare(network, bare)
     stopper = _Stopper(config.early_stopping) if config.early_stopping is not None and watch is not None else None
     stepper = _Stepper(model, network, optimizer, schedule, loss, config, world, on_step)
@@ -173,6 +175,21 @@ class _Stepper:
         with _running_statistics(self._network) if self._has_batch_norm and len(index) == 1 else nullcontext():
             outputs = self._model(inputs)
         return self._loss(outputs, target)[: shard.real].sum()
+
+
+def _has_unused_parameters(network: nn.Module, rows: Rows, order: Tensor, loss: RowLoss) -> bool:
+    """Whether a row's loss leaves a parameter without a gradient; the same on every rank, for they try the same row.
+
+    In evaluation mode, so that neither random numbers nor running statistics move.
+    """
+    was_training = network.training
+    network.eval()
+    first = order[:1].to(rows.inputs.device)
+    total = loss(network(rows.inputs[first]), rows.target[first]).sum()
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+    network.train(was_training)
+    return any(gradient is None for gradient in gradients)
 
 
 @contextmanager

@@ -40,10 +40,8 @@ class World:
     def __init__(self, precision: str, *, on_cpu: bool) -> None:
         """Join the world that the environment describes (torchrun's variables; none for a lone rank)."""
         # Gradients as views of the buckets spare a copy of all gradients per step.
-        handlers = [
-            InitProcessGroupKwargs(timeout=COMPUTE_TIMEOUT),
-            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
-        ]
+        self._ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+        handlers = [InitProcessGroupKwargs(timeout=COMPUTE_TIMEOUT), self._ddp]
         self.accelerator: Any = Accelerator(cpu=on_cpu, mixed_precision=precision, kwargs_handlers=handlers)
         self.rank = int(self.accelerator.process_index)
         self.size = int(self.accelerator.num_processes)
@@ -55,6 +53,13 @@ class World:
     def is_first(self) -> bool:
         """Whether this rank speaks for its group."""
         return self.rank == 0
+
+    def expect_unused(self, is_expected: bool) -> None:
+        """Whether the next model that is prepared has parameters that a step may leave without a gradient.
+
+        DDP waits for every parameter's gradient, unless it looks for those that will not come, at every step's cost.
+        """
+        self._ddp.find_unused_parameters = is_expected
 
     def next_job(self, line: bytes | None) -> bytes:
         """Rank 0's line, on every rank; ranks other than 0 wait here while the group has nothing to do."""
