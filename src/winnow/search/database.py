@@ -29,6 +29,8 @@ BUSY_TIMEOUT_S = 60.0
 """How long a SQLite writer waits for another: writes take milliseconds, so only a stuck process is ever refused."""
 
 _WRITE = "winnow_write"
+_MAKING_TABLES = 0x77696E6E6F77
+"""The key of Postgres' advisory lock: "winnow" in ASCII."""
 
 
 def normalize_url(url: str) -> str:
@@ -137,13 +139,25 @@ def _create(url: str, is_sqlite: bool) -> RDBStorage:
 
 @contextlib.contextmanager
 def _making_tables(url: str, is_sqlite: bool, how: int) -> Iterator[None]:
-    """Keep those who make tables in a file and those who open it apart."""
+    """Keep those who make tables apart from each other and, in a file, from those who open it."""
     file = make_url(url).database
-    if not is_sqlite or not file:
+    if is_sqlite and file:
+        with Path(f"{file}.lock").open("a") as lock:
+            fcntl.flock(lock, how)
+            yield
+    elif not is_sqlite and how == fcntl.LOCK_EX:
+        with _locked_server(url):
+            yield
+    else:
         yield
-        return
-    with Path(f"{file}.lock").open("a") as lock:
-        fcntl.flock(lock, how)
+
+
+@contextlib.contextmanager
+def _locked_server(url: str) -> Iterator[None]:
+    """Hold a lock of the database's own, which ends with its transaction."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=_engine_kwargs(False)["connect_args"])
+    with engine.begin() as connection:
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MAKING_TABLES)))
         yield
 
 

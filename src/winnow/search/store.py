@@ -15,6 +15,7 @@ from typing import Any
 
 import optuna
 import sqlalchemy as sa
+from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import orm
 
@@ -96,15 +97,19 @@ class StudyStore:
             storage=self.database.optuna, study_name=self.name, direction=sweep.goal, load_if_exists=True
         )
         experiment_json = json.dumps(experiment.model_dump(mode="json", by_alias=True))
+        study_id = study._study_id
         with self.database.writing() as session:
-            known = session.execute(sa.select(studies).where(studies.c.study_id == study._study_id)).one_or_none()
-            values = {"target": experiment.search.trials, "experiment": experiment_json}
+            # Of two who make the study at once, the second waits here and finds the first one's row.
+            session.query(models.StudyModel).filter_by(study_id=study_id).with_for_update().one()
+            known = session.execute(sa.select(studies).where(studies.c.study_id == study_id)).one_or_none()
+            # A study never shrinks: trials that exist stay.
+            trials = session.query(models.TrialModel).filter_by(study_id=study_id).count()
+            values = {"target": max(experiment.search.trials, trials), "experiment": experiment_json}
             if known is None:
-                values |= {"study_id": study._study_id, "sweep": json.dumps(dataclasses.asdict(sweep))}
+                values |= {"study_id": study_id, "sweep": json.dumps(dataclasses.asdict(sweep))}
                 session.execute(sa.insert(studies).values(values))
             else:
-                # A study never shrinks: trials that exist stay.
-                session.execute(sa.update(studies).where(studies.c.study_id == study._study_id).values(values))
+                session.execute(sa.update(studies).where(studies.c.study_id == study_id).values(values))
 
     def check(self, experiment: Experiment, sweep: SweepRecord) -> None:
         """Refuse an experiment that this study does not continue. Raises InputError."""

@@ -50,7 +50,11 @@ def url(folder: Path) -> str:
 
 
 def make_study(folder: Path, **search: Any) -> StudyStore:
-    store = StudyStore(Database(url(folder), create=True), "a-study", clock_ms=lambda: 1000)
+    return make_study_in(url(folder), **search)
+
+
+def make_study_in(database_url: str, **search: Any) -> StudyStore:
+    store = StudyStore(Database(database_url, create=True), "a-study", clock_ms=lambda: 1000)
     store.create(experiment(**search), sweep())
     return store
 

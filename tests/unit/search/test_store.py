@@ -97,6 +97,14 @@ def test_what_only_says_how_much_and_where_may_change(tmp_path: Path) -> None:
     assert (store.target(), store.experiment().execution.workers) == (7, 5)
 
 
+def test_a_study_never_shrinks(tmp_path: Path) -> None:
+    store = make_study(tmp_path)
+    for owner in ("w0/1", "w1/1"):
+        claim(leases_of(store), owner)
+    store.create(experiment(trials=1), sweep())
+    assert store.target() == 2
+
+
 def test_a_trial_is_read_as_it_stands(tmp_path: Path) -> None:
     store = make_study(tmp_path)
     leases = leases_of(store)

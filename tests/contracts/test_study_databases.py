@@ -1,0 +1,172 @@
+"""What a study promises in every kind of database that may hold it.
+
+SQLite always; Postgres where WINNOW_TEST_POSTGRES names a server that may make databases, such as
+`postgresql://postgres@127.0.0.1:5432`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.unit.search.studies import claim, complete, experiment, fold, leases_of, make_study_in, sweep, url
+from winnow.config.errors import InputError
+from winnow.search.database import Database, normalize_url
+from winnow.search.leases import LeaseLostError, Nothing
+from winnow.search.progress import WorkerStatus
+from winnow.search.sampling import propose
+from winnow.search.space import distributions
+from winnow.search.store import StudyStore
+
+SERVER = os.environ.get("WINNOW_TEST_POSTGRES")
+SPAWN = multiprocessing.get_context("spawn")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of a database of its own, without tables."""
+    if request.param == "sqlite":
+        yield url(tmp_path)
+        return
+    if SERVER is None:
+        pytest.skip("WINNOW_TEST_POSTGRES names no server")
+    name = f"winnow_test_{uuid.uuid4().hex[:12]}"
+    server = sa.make_url(normalize_url(SERVER))
+    engine = sa.create_engine(server.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    yield server.set(database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    engine.dispose()
+
+
+def at_once(task: Callable[..., None], *of_each: tuple[Any, ...]) -> list[Any]:
+    """What processes answer that do `task` at once; each gets its arguments and a queue for its answer."""
+    answers = SPAWN.Queue()
+    processes = [SPAWN.Process(target=task, args=(*arguments, answers)) for arguments in of_each]
+    for process in processes:
+        process.start()
+    answered = [answers.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join(timeout=30)
+    return answered
+
+
+def work_until_done(database_url: str, owner: str, answers: Any) -> None:
+    """Train trials, and give some of them back at first."""
+    database = Database(database_url)
+    leases = leases_of(StudyStore(database, "a-study"), refit_top=1)
+    completed = 0
+    while not (isinstance(claimed := leases.claim(owner, owner), Nothing) and claimed.is_done):
+        if isinstance(claimed, Nothing):
+            time.sleep(0.005)
+        elif claimed.kind != "trial":
+            leases.finish_task(claimed, result={"version": "1", "metrics": {}})
+        elif claimed.attempt == 1 and claimed.number % 3 == 0:
+            leases.give_back(claimed, "it was asked to stop", is_lost=False)
+        else:
+            complete(leases, claimed, 0.5)
+            completed += 1
+    database.close()
+    answers.put(completed)
+
+
+def make(database_url: str, answers: Any) -> None:
+    store = make_study_in(database_url)
+    answers.put((store.study_id, store.target()))
+    store.database.close()
+
+
+def test_processes_that_start_at_once_make_exactly_the_trials_that_were_asked_for(database_url: str) -> None:
+    store = make_study_in(database_url, trials=31)
+    completed = at_once(work_until_done, *((database_url, f"w{index}") for index in range(3)))
+    assert sum(completed) == 31
+    counts = {"waiting": 0, "running": 0, "complete": 31, "pruned": 0, "failed": 0, "all": 31}
+    assert store.counts() == counts
+    assert [trial.number for trial in store.trials()] == list(range(31))
+    assert [trial.attempts for trial in store.trials()] == [2 if number % 3 == 0 else 1 for number in range(31)]
+    store.database.close()
+
+
+def test_processes_that_make_a_study_at_once_make_one(database_url: str) -> None:
+    made = at_once(make, *(((database_url,),) * 3))
+    assert made == [made[0]] * 3
+
+
+def test_whoever_lost_a_lease_can_write_nothing_more(database_url: str) -> None:
+    store = make_study_in(database_url)
+    leases = leases_of(store)
+    stale = claim(leases)
+    leases.give_back(stale, "it was taken for dead", is_lost=True)
+    current = claim(leases, "w1/1")
+    with pytest.raises(LeaseLostError):
+        leases.record_fold(stale, fold(0), 0.5)
+    leases.record_fold(current, fold(0), 0.5)
+    assert [trial.attempts for trial in store.trials()] == [2]
+    assert len(store.incidents()) == 1
+    store.database.close()
+
+
+def test_an_expired_lease_passes_on(database_url: str) -> None:
+    store = make_study_in(database_url)
+    leases = leases_of(store, ttl_s=0.05)
+    lost = claim(leases)
+    time.sleep(0.1)
+    assert claim(leases, "w1/1").number == lost.number
+    store.database.close()
+
+
+def test_the_database_s_clock_counts_seconds_since_the_epoch(database_url: str) -> None:
+    store = make_study_in(database_url)
+    with store.database.reading() as session:
+        assert abs(store.database.now(session) - time.time()) < 5
+    store.database.close()
+
+
+def test_a_trial_keeps_its_parameters_and_is_seen_by_the_sampler(database_url: str) -> None:
+    store = make_study_in(database_url, trials=15)
+    leases, space = leases_of(store), distributions(store.experiment().search.space)
+    for score in range(12):
+        lease = claim(leases)
+        params = propose(store.study, store.frozen(lease.number), space, sampler="tpe", seed=0)
+        leases.set_params(lease, params, space)
+        leases.record_fold(lease, fold(0, score / 12), score / 12)
+        leases.finish_trial(lease, "complete", score / 12)
+    assert all(trial.params.keys() == {"lr", "hidden"} for trial in store.trials())
+    status = store.status(started_at_ms=0)
+    assert (status.trials_done, status.best_trial) == (12, 11)
+    store.database.close()
+
+
+def test_a_worker_is_heard_until_it_ends(database_url: str) -> None:
+    store = make_study_in(database_url)
+    status = WorkerStatus("w0", "training", 3, 2, 3, 1, 10, 500)
+    store.hear("w0/1", "w0", "here", status, ttl_s=30.0)
+    assert [(life.status, life.is_heard) for life in store.workers()] == [(status, True)]
+    store.hear("w0/1", "w0", "here", status, ttl_s=0.0)
+    assert [life.is_heard for life in store.workers()] == [False]
+    store.database.close()
+
+
+def test_another_definition_is_refused(database_url: str) -> None:
+    store = make_study_in(database_url)
+    with pytest.raises(InputError, match=r"search\.space"):
+        store.create(experiment(space={"lr": {"float": [1e-4, 0.5], "log": True}}), sweep())
+    store.database.close()
+
+
+def test_a_database_without_studies_is_refused_where_none_shall_be_made(database_url: str) -> None:
+    Database(database_url, create=True).close()
+    database = Database(database_url)
+    with pytest.raises(InputError, match="a study that was started"):
+        StudyStore(database, "a-study").experiment()
+    database.close()
