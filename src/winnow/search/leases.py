@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -201,6 +201,8 @@ class Leases:
         A lease that is no longer held needs no giving back: nothing happens.
         """
         with self._database.writing() as session:
+            # A claim that finds no waiting trial and then no leased one would take the study for done.
+            self._lock_study(session)
             held = self._one(
                 session,
                 tasks.c.kind == lease.kind,
@@ -211,13 +213,32 @@ class Leases:
             if held is not None:
                 self._give_back(session, held, what, is_lost=is_lost)
 
-    def give_back_group(self, group: str, what: str, *, keep: str | None = None, is_lost: bool = True) -> int:
-        """Take back what dead owners of `group` held (all but owner `keep`); return how many tasks that were."""
+    def owners(self, group: str) -> frozenset[str]:
+        """Lives of `group` that hold something. Whoever finds the group dead afterwards knows that these are."""
+        with self._database.reading() as session:
+            where = (tasks.c.study_id == self._study_id) & (tasks.c.grp == group) & (tasks.c.state == "leased")
+            return frozenset(session.execute(sa.select(tasks.c.owner).where(where)).scalars())
+
+    def give_back_group(
+        self,
+        group: str,
+        what: str,
+        *,
+        of: Collection[str] | None = None,
+        keep: str | None = None,
+        is_lost: bool = True,
+    ) -> int:
+        """Take back what dead owners of `group` held, and return how many tasks that were.
+
+        All its owners but `keep`, or only those in `of`, where the group may have been started again meanwhile.
+        """
         with self._database.writing() as session:
             self._lock_study(session)
             conditions = [tasks.c.grp == group, tasks.c.state == "leased"]
             if keep is not None:
                 conditions.append(tasks.c.owner != keep)
+            if of is not None:
+                conditions.append(tasks.c.owner.in_(of))
             held = self._all(session, *conditions)
             for task in held:
                 self._give_back(session, task, what, is_lost=is_lost)

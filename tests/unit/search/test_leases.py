@@ -134,6 +134,18 @@ def test_a_restarted_group_takes_back_what_its_dead_owner_held(tmp_path: Path) -
     leases.renew(other)
 
 
+def test_a_life_that_began_after_the_look_keeps_what_it_holds(tmp_path: Path) -> None:
+    leases = leases_of(make_study(tmp_path))
+    dead = claim(leases, "w0/1")
+    seen = leases.owners("w0")
+    leases.give_back_group("w0", "its worker died", keep="w0/2")
+    living = claim(leases, "w0/2")
+    assert (seen, leases.owners("w0")) == ({"w0/1"}, {"w0/2"})
+    assert leases.give_back_group("w0", "it is gone", of=seen) == 0
+    leases.renew(living)
+    assert (dead.number, living.attempt) == (living.number, 2)
+
+
 def test_refits_wait_for_the_last_trial_and_the_report_for_the_refits(tmp_path: Path) -> None:
     leases = leases_of(make_study(tmp_path, trials=3), refit_top=2)
     trials = [claim(leases, f"w{i}/1") for i in range(3)]
