@@ -3,6 +3,8 @@
 It finds everything else in the study and in its environment (`config.settings`), and ends with
 
     0   the study is done
+    1   the study did not answer for too long
+    2   something that it was given is wrong
     3   its ranks do not come up; the log says why
     4   another process is this group already
     143 it was asked to stop, and has handed back what it held
@@ -18,14 +20,16 @@ import os
 import signal
 import socket
 import sys
+import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
+from winnow.config.errors import WinnowError
 from winnow.config.settings import Settings
 from winnow.search.database import Database
 from winnow.search.ranks import Ranks
-from winnow.search.report import render_report
 from winnow.search.store import StudyStore
 from winnow.search.worker import CannotStartError, Identity, Stop, StopRequestedError, Worker, write_experiment
 from winnow.tracking.mlflow_tracker import MlflowTracker
@@ -55,11 +59,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda _signal, _frame: stop.request())
     # Held until the process ends, however it ends: this is how others see that the group lives.
     with (folder / "lock").open("a") as lock:
+        if not _lock(lock):
+            return ALREADY_RUNNING
+        try:
+            return _work(settings, asked.study, asked.group, folder, stop)
+        except WinnowError as error:
+            logging.getLogger(__name__).error("%s", error)
+            return error.exit_code
+
+
+def _lock(lock: TextIO) -> bool:
+    """Be the one process of this group. Others who look whether it lives hold the lock for a moment."""
+    for pause_s in (0.05, 0.1, 0.2, 0.4, 0.0):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return ALREADY_RUNNING
-        return _work(settings, asked.study, asked.group, folder, stop)
+            time.sleep(pause_s)
+        else:
+            return True
+    return False
 
 
 def _work(settings: Settings, study: str, group: str, folder: Path, stop: Stop) -> int:
@@ -104,6 +122,9 @@ def _is_dead(folder: Path) -> bool:
 
 
 def _write_report(store: StudyStore, path: Path) -> None:
+    # The page's parameter importances load scikit-learn and pandas: not before the ranks are started.
+    from winnow.search.report import render_report
+
     path.write_text(render_report(store.view()), encoding="utf-8")
 
 

@@ -74,14 +74,18 @@ class Heartbeat:
             self._status = replace(self._status, epoch=epoch, epochs=epochs)
 
     def _run(self) -> None:
+        self._beat()
         while not self._is_closing.wait(SHOW_EVERY_S):
-            status = self._status
-            is_due = time.monotonic() - self._spoke_at > RENEW_EVERY_S
-            if status is not None and (status != self._shown or is_due):
-                self._speak(status, ttl_s=HEARD_FOR_S)
-            if is_due:
-                self._renew()
-                self._spoke_at = time.monotonic()
+            self._beat()
+
+    def _beat(self) -> None:
+        status = self._status
+        is_due = time.monotonic() - self._spoke_at > RENEW_EVERY_S
+        if status is not None and (status != self._shown or is_due):
+            self._speak(status, ttl_s=HEARD_FOR_S)
+        if is_due:
+            self._renew()
+            self._spoke_at = time.monotonic()
 
     def _speak(self, status: WorkerStatus, ttl_s: float) -> None:
         try:

@@ -20,15 +20,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 import msgspec
-from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
-from sqlalchemy.exc import DBAPIError
 
 from winnow.search.heartbeat import Heartbeat
 from winnow.search.leases import Failure, Lease, LeaseLostError, Leases
+from winnow.search.patience import Patience
 from winnow.search.progress import WorkerStatus
 from winnow.search.projector import Projector, reconcile
 from winnow.search.pruning import is_hopeless
@@ -41,8 +39,6 @@ from winnow.tracking.tracker import Tracker, TrackingUnavailableError
 from winnow.training.messages import Failed, FoldScored, FromRank, Progress, Ready, Refit, Refitted, TrainFold
 
 _log = logging.getLogger(__name__)
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 
 IDLE_POLL_S = 0.2
 TAIL_LINES = 15
@@ -99,6 +95,7 @@ class Worker:
         identity: who this is.
         stop: set when it shall end.
         is_dead: whether a group of this host is gone, where that can be seen.
+        startup_timeout_s: how long its ranks may take to come up.
         clock_ms: milliseconds since the epoch.
     """
 
@@ -111,6 +108,7 @@ class Worker:
         identity: Identity,
         stop: Stop,
         is_dead: Callable[[str], bool] = lambda _group: False,
+        startup_timeout_s: float = STARTUP_TIMEOUT_S,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._store = store
@@ -120,11 +118,13 @@ class Worker:
         self._identity = identity
         self._stop = stop
         self._is_dead = is_dead
+        self._startup_timeout_s = startup_timeout_s
         self._clock_ms = clock_ms
         self._experiment = store.experiment()
         self._sweep = store.sweep()
         self._space = distributions(self._experiment.search.space)
         self._leases: Leases = store.leases()
+        self._patiently = Patience(self._experiment.execution.storage_patience_s, stop.check)
         self._projector = Projector(store, tracker)
         self._heartbeat = Heartbeat(store, self._leases, identity.owner, identity.group, identity.host)
         self._failed_starts = 0
@@ -136,6 +136,7 @@ class Worker:
             self._leases.give_back_group, self._identity.group, "its worker died", keep=self._identity.owner
         )
         self._projector.start()
+        self._show("starting")
         with self._heartbeat:
             try:
                 while (lease := self._next()) is not None:
@@ -164,8 +165,12 @@ class Worker:
     def _take_back_from_the_dead(self) -> None:
         """Not wait for the leases of groups that can be seen to be gone."""
         for life in self._patiently(self._store.workers):
-            if life.host == self._identity.host and life.group != self._identity.group and self._is_dead(life.group):
-                self._patiently(self._leases.give_back_group, life.group, "its worker died")
+            if life.host != self._identity.host or life.group == self._identity.group:
+                continue
+            # Asked before: the group may be started again, and hold something new, while we look.
+            owners = self._patiently(self._leases.owners, life.group)
+            if owners and self._is_dead(life.group):
+                self._patiently(self._leases.give_back_group, life.group, "its worker died", of=owners)
 
     def _work_on(self, lease: Lease) -> None:
         try:
@@ -193,6 +198,9 @@ class Worker:
 
     def _work_on_trial(self, lease: Lease) -> None:
         trial = self._with_params(lease)
+        if len(trial.folds) < self._sweep.folds:
+            # Before the tracking store is told: loading its client would compete with the ranks' start for the CPUs.
+            self._ensure_ranks()
         self._projector.changed(lease.number)
         scored = {fold.fold: fold for fold in trial.folds}
         for fold in range(self._sweep.folds):
@@ -331,14 +339,14 @@ class Worker:
 
     def _work_on_report(self, lease: Lease) -> None:
         """The closing report: what the tracking store has not heard, the parent run's summary, the page."""
-        reconcile(self._store, self._projector)
+        self._patiently(reconcile, self._store, self._projector)
         self._projector.flush(30.0)
         with _scratch() as scratch:
             report = scratch / "report.html"
-            self._write_report(self._store, report)
+            self._patiently(self._write_report, self._store, report)
+            parent, trials = self._parent_run_id(), self._patiently(self._store.trials)
             try:
-                tracker = self._make_tracker()
-                tracker.finish_sweep(self._sweep, self._parent_run_id(), self._store.trials(), report)
+                self._make_tracker().finish_sweep(self._sweep, parent, trials, report)
             except TrackingUnavailableError as error:
                 _log.warning("the report is not in the tracking store: %s", error)
                 self._patiently(self._leases.finish_task, lease, reason=f"tracking store away: {error}")
@@ -346,7 +354,7 @@ class Worker:
         self._patiently(self._leases.finish_task, lease, result={})
 
     def _parent_run_id(self) -> str:
-        run_id = self._store.parent_run_id()
+        run_id = self._patiently(self._store.parent_run_id)
         assert run_id is not None, "the orchestrator makes the sweep's run before any worker"
         return run_id
 
@@ -368,13 +376,15 @@ class Worker:
             _log.info("%d rank(s) on %s, ready after %.1f s", ready.world_size, ready.device, ready.startup_s)
 
     def _await_ready(self) -> Ready:
-        deadline = time.monotonic() + STARTUP_TIMEOUT_S
+        deadline = time.monotonic() + self._startup_timeout_s
         while time.monotonic() < deadline:
             self._stop.check()
             message = self._ranks.receive(timeout_s=0.5)
             if isinstance(message, Ready):
                 return message
-        raise RanksEndedError(Ended(None, f"its ranks were not ready within {STARTUP_TIMEOUT_S:.0f} s", Path()))
+        self._ranks.stop()
+        what = f"its ranks were not ready within {self._startup_timeout_s:.0f} s"
+        raise RanksEndedError(Ended(None, what, self._ranks.first_log))
 
     def _show(self, state: str, *, trial: int | None = None, fold: int | None = None) -> None:
         self._heartbeat.show(
@@ -389,21 +399,6 @@ class Worker:
                 since_ms=self._clock_ms(),
             )
         )
-
-    def _patiently(self, act: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Do something with the study, waiting for it while it cannot be reached."""
-        deadline = time.monotonic() + self._experiment.execution.storage_patience_s
-        pause_s = 0.2
-        while True:
-            try:
-                return act(*args, **kwargs)
-            except (DBAPIError, StorageInternalError) as error:
-                if time.monotonic() + pause_s > deadline:
-                    raise
-                _log.warning("the study does not answer, waiting: %s", error)
-            self._stop.check()
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s, 5.0)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,8 @@ from winnow.search.ranks import Ranks, RanksEndedError
 from winnow.search.store import StudyStore
 from winnow.search.worker import CannotStartError, Identity, Stop, StopRequestedError, Worker
 from winnow.tracking.memory_tracker import MemoryTracker
+from winnow.tracking.records import SweepRecord, TrialRecord
+from winnow.tracking.tracker import Sent
 from winnow.training.launch import CHANNEL, EXPERIMENT, LOG_DIR, GroupFiles, Launch
 from winnow.training.messages import Ready
 
@@ -110,6 +112,37 @@ def test_ranks_that_never_come_up_end_the_worker(tmp_path: Path) -> None:
         worker.run()
     assert [trial.state for trial in store.trials()] == ["waiting"]
     assert "no such package" in broken.started_log.read_text()
+
+
+def test_ranks_that_never_connect_end_the_worker(tmp_path: Path) -> None:
+    store, tracker = study(tmp_path, "score"), MemoryTracker()
+    store.set_parent_run_id(tracker.start_sweep(store.sweep()))
+    mute = ranks(tmp_path, (sys.executable, "-c", "import time; time.sleep(60)"))
+    identity = Identity("w0", "w0/1", "here")
+    worker = Worker(store, mute, lambda: tracker, lambda _s, _p: None, identity, Stop(), startup_timeout_s=0.6)
+    with pytest.raises(CannotStartError, match="not ready within"):
+        worker.run()
+    assert not mute.are_running
+    assert [trial.state for trial in store.trials()] == ["waiting"]
+
+
+def test_a_trial_that_the_tracking_store_refuses_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    class Choosy(MemoryTracker):
+        def sync_trial(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent) -> Sent:
+            if trial.number == 0:
+                raise ValueError("a parameter that is too long")
+            return super().sync_trial(sweep, parent_run_id, trial, sent)
+
+    store, tracker = study(tmp_path, "raise"), Choosy()
+    store.set_parent_run_id(tracker.start_sweep(store.sweep()))
+    leases = leases_of(store)
+    for _ in range(2):
+        leases.finish_trial(claim(leases), "failed", None, "boom")
+    projector = Projector(store, lambda: tracker)
+    projector.start()
+    reconcile(store, projector)
+    assert projector.close(5.0)
+    assert store.untracked() == [0]
 
 
 def test_a_sweep_does_not_wait_for_the_tracking_store(tmp_path: Path) -> None:

@@ -1,0 +1,59 @@
+"""What is waited for, and what is not."""
+
+from __future__ import annotations
+
+import pytest
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from winnow.search.patience import Patience, StudyUnreachableError
+
+AWAY = OperationalError("SELECT 1", {}, Exception("the server closed the connection"))
+REFUSED = IntegrityError("INSERT", {}, Exception("there already"))
+
+
+class Study:
+    """Answers once `errors` are used up."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self._errors = list(errors)
+        self.calls = 0
+
+    def answer(self, value: int) -> int:
+        self.calls += 1
+        if self._errors:
+            raise self._errors.pop(0)
+        return value
+
+
+def as_optuna_raises(error: Exception) -> StorageInternalError:
+    raised = StorageInternalError("an exception is raised")
+    raised.__cause__ = error
+    return raised
+
+
+def test_a_study_that_is_away_is_asked_again() -> None:
+    study = Study(AWAY, as_optuna_raises(AWAY))
+    assert Patience(10.0)(study.answer, 7) == 7
+    assert study.calls == 3
+
+
+def test_a_study_that_stays_away_is_one_error_for_a_person() -> None:
+    with pytest.raises(StudyUnreachableError, match="the server closed the connection"):
+        Patience(0.1)(Study(AWAY, AWAY, AWAY).answer, 7)
+
+
+@pytest.mark.parametrize("error", [REFUSED, as_optuna_raises(REFUSED), ValueError("no")])
+def test_what_the_study_refuses_is_not_tried_again(error: Exception) -> None:
+    study = Study(error)
+    with pytest.raises(type(error)):
+        Patience(10.0)(study.answer, 7)
+    assert study.calls == 1
+
+
+def test_a_wait_can_be_ended() -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Patience(10.0, stop)(Study(AWAY).answer, 7)
