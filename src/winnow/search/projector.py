@@ -78,6 +78,9 @@ class Projector:
                 self._failures = 0
             except (TrackingUnavailableError, SQLAlchemyError, StorageInternalError) as error:
                 self._put_back(number, error)
+            except Exception:  # noqa: BLE001 - the store's client may refuse a run in any way
+                # A trial that cannot be shown must not keep the others from it; the next run of the study tries again.
+                _log.warning("the tracking store does not take trial %d", number, exc_info=True)
             with self._condition:
                 self._is_sending = False
                 self._condition.notify_all()
