@@ -53,7 +53,7 @@ def cancel(config: Path, study: str | None) -> None:
     """Stop a study's workers and hand their trials back."""
     from winnow.config.settings import Settings
     from winnow.executors.local import LocalExecutor
-    from winnow.orchestrators.train import stop
+    from winnow.orchestrators.follow import stop
     from winnow.search.database import Database
     from winnow.search.store import StudyStore
 

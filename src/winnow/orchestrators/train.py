@@ -2,7 +2,7 @@
 
 The orchestrator holds nothing that the sweep needs to go on: the groups work on when it is killed or its terminal is
 closed, and starting it again attaches to them. It restarts groups that die, hands back what they held, and shows what
-happens.
+happens (`follow.py`).
 """
 
 from __future__ import annotations
@@ -14,20 +14,19 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from winnow.config.errors import InputError, WinnowError
+from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
-from winnow.executors.executor import Executor, GroupSpec, GroupStatus, UnknownGroupError
+from winnow.executors.executor import Executor, GroupSpec
 from winnow.executors.local import visible_gpus
 from winnow.orchestrators.environment import describe_environment
+from winnow.orchestrators.follow import Follower, stop
 from winnow.orchestrators.groups import plan_groups
 from winnow.orchestrators.progress import ProgressView
-from winnow.search.database import Database
-from winnow.search.group import CANNOT_START
+from winnow.search.database import Database, normalize_url
 from winnow.search.projector import Projector, reconcile
 from winnow.search.store import RefitResult, StudyStore
 from winnow.tracking.mlflow_tracker import MlflowTracker
@@ -36,17 +35,8 @@ from winnow.tracking.store import prepare
 from winnow.training.preflight import check
 from winnow.training.preparation import Prepared
 
-POLL_S = 0.25
-GRACE_S = 15.0
 ROOM_MIB = 16
 """Disk that a study's two databases and first logs take, with some to spare."""
-
-RESTARTS = 3
-"""How often in a row a group is started again without having got anywhere."""
-
-
-class SweepFailedError(WinnowError):
-    """The sweep cannot go on: its workers do not come up, or die again and again."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +118,7 @@ def train(
 
 def _open(experiment: Experiment, study: str, settings: Settings, sweep: SweepRecord) -> StudyStore:
     """Make the study and its run, or find them, once nothing speaks against it."""
-    if settings.storage_url == settings.tracking_uri:
+    if normalize_url(settings.storage_url) == normalize_url(settings.tracking_uri):
         raise InputError(
             "WINNOW_STORAGE",
             expected="another database than MLflow's, whose tables have the same names",
@@ -213,127 +203,14 @@ def _run(
         reconcile(store, projector)
     try:
         with view:
-            _Follower(store, executor, groups, view).follow()
+            Follower(store, executor, groups, view).follow()
     except KeyboardInterrupt:
+        view.note(f"study {store.name}: stopping its workers and handing their trials back")
         stop(store, executor)
+        view.note(f"study {store.name}: stopped; the same command goes on from here")
         raise
     finally:
         projector.close(0.5)
-
-
-def stop(store: StudyStore, executor: Executor) -> int:
-    """End every group of a study and hand back what they held; return how many were at work."""
-    alive = [group for group in executor.groups(store.name) if not group.state.is_over]
-    with ThreadPoolExecutor(max_workers=max(1, len(alive))) as pool:
-        list(pool.map(lambda group: executor.cancel(group.study, group.name, GRACE_S), alive))
-    leases = store.leases()
-    for group in alive:
-        leases.give_back_group(group.name, "it was stopped", is_lost=False)
-    return len(alive)
-
-
-class _Follower:
-    """Shows a study's progress and keeps its groups up until it is done."""
-
-    def __init__(
-        self, store: StudyStore, executor: Executor, groups: tuple[GroupSpec, ...], view: ProgressView
-    ) -> None:
-        self._store = store
-        self._executor = executor
-        self._groups = groups
-        self._view = view
-        self._leases = store.leases()
-        self._started_at_ms = time.time_ns() // 1_000_000
-        self._folds_before = sum(len(scores) for _, scores in store.fold_scores())
-        self._shown = {trial.number for trial in store.trials() if trial.ended_at_ms is not None}
-        self._restarts: dict[str, int] = {}
-        self._folds_at_restart: dict[str, int] = {}
-
-    def follow(self) -> None:
-        for group in self._needed():
-            self._executor.start(group)
-        while True:
-            is_done = self._store.is_done()
-            self._show()
-            if is_done:
-                break
-            self._revive()
-            time.sleep(POLL_S)
-        self._await_end()
-
-    def _needed(self) -> tuple[GroupSpec, ...]:
-        """No more groups than there is work for: the trials that are left, or the refits at the end."""
-        counts = self._store.counts()
-        left = self._store.target() - counts["complete"] - counts["pruned"] - counts["failed"]
-        work = max(left, self._store.experiment().refit.top if left > 0 or not self._store.refits() else 1)
-        return self._groups[: max(1, work)]
-
-    def _show(self) -> None:
-        status = self._store.status(started_at_ms=self._started_at_ms, folds_before=self._folds_before)
-        if status.trials_done > len(self._shown):
-            for trial in self._store.trials():
-                if trial.ended_at_ms is not None and trial.number not in self._shown:
-                    self._show_trial(trial, is_best=trial.number == status.best_trial)
-        self._view.update(status)
-
-    def _show_trial(self, trial: TrialRecord, *, is_best: bool) -> None:
-        self._shown.add(trial.number)
-        failure = self._store.failure(trial.number) if trial.state == "failed" else None
-        if trial.state != "failed":
-            self._view.trial_finished(trial, is_best)
-            return
-        log, tail = (Path(failure.log), failure.tail) if failure is not None else (None, ())
-        self._view.failure(trial.number, trial.reason or "no reason is known", log, tail)
-
-    def _revive(self) -> None:
-        for group in self._groups:
-            try:
-                status = self._executor.status(group.study, group.name)
-            except UnknownGroupError:
-                continue
-            if status.state.is_over and not self._store.is_done():
-                self._restart(group, status)
-
-    def _restart(self, group: GroupSpec, status: GroupStatus) -> None:
-        what = _describe_end(status)
-        self._leases.give_back_group(group.name, what)
-        folds = sum(len(scores) for _, scores in self._store.fold_scores())
-        if folds > self._folds_at_restart.get(group.name, -1):
-            self._restarts[group.name] = 0
-        self._folds_at_restart[group.name] = folds
-        self._restarts[group.name] += 1
-        if status.exit_code == CANNOT_START or self._restarts[group.name] > RESTARTS:
-            raise self._give_up(group, what)
-        self._view.note(f"worker {group.name}: {what}; started again")
-        self._executor.start(group)
-
-    def _give_up(self, group: GroupSpec, what: str) -> SweepFailedError:
-        tail = list(self._executor.log(group.study, group.name))[-30:]
-        stop(self._store, self._executor)
-        return SweepFailedError(
-            f"worker {group.name} of study {group.study!r}: expected it to work, found that {what}. "
-            "The trials are handed back; mend the cause and run the same command again. "
-            "The end of its logs:\n" + "\n".join(f"  {line}" for line in tail)
-        )
-
-    def _await_end(self) -> None:
-        """Let the groups hand their last news to the tracking store and end."""
-        deadline = time.monotonic() + 60.0
-        while time.monotonic() < deadline:
-            groups = self._executor.groups(self._store.name)
-            if all(group.state.is_over for group in groups):
-                return
-            time.sleep(POLL_S / 5)
-
-
-def _describe_end(status: GroupStatus) -> str:
-    if status.exit_code == CANNOT_START:
-        return "its ranks do not come up"
-    if status.exit_code is None:
-        return "it is gone"
-    if status.exit_code < 0:
-        return f"it was killed by signal {-status.exit_code}"
-    return f"it ended with exit code {status.exit_code}"
 
 
 def _result(store: StudyStore, was_done: bool, report: Path) -> SweepResult:

@@ -1,0 +1,183 @@
+"""Following a study that its groups work on: shows what happens, starts again what dies, ends what is left.
+
+Any number of orchestrators may follow one study. What they do to its groups is safe to do twice: starting a running
+group changes nothing, and only lives that are certainly over are taken from.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from winnow.config.errors import WinnowError
+from winnow.executors.executor import Executor, GroupSpec, GroupStatus
+from winnow.orchestrators.progress import ProgressView
+from winnow.search.group import ALREADY_RUNNING, CANNOT_START, DONE
+from winnow.search.patience import Patience
+from winnow.search.progress import StudyStatus, WorkerStatus
+from winnow.search.store import StudyStore
+from winnow.tracking.records import TrialRecord
+
+POLL_S = 0.25
+GRACE_S = 15.0
+LAST_NEWS_S = 60.0
+"""How long groups may still tell the tracking store once the study is done."""
+RESTARTS = 3
+"""How often in a row a group is started again without the study having got anywhere."""
+
+
+class SweepFailedError(WinnowError):
+    """The sweep cannot go on: its workers do not come up, or die again and again."""
+
+
+def stop(store: StudyStore, executor: Executor) -> int:
+    """End every group of a study and hand back what they held; return how many were at work."""
+    groups = executor.groups(store.name)
+    alive = [group.name for group in groups if not group.state.is_over]
+    with ThreadPoolExecutor(max_workers=max(1, len(alive))) as pool:
+        list(pool.map(lambda name: executor.cancel(store.name, name, GRACE_S), alive))
+    leases = store.leases()
+    for group in groups:
+        was_stopped = group.name in alive
+        what = "it was stopped" if was_stopped else "its worker died"
+        leases.give_back_group(group.name, what, is_lost=not was_stopped)
+    return len(alive)
+
+
+class Follower:
+    """Shows a study's progress and keeps its groups up until it is done."""
+
+    def __init__(
+        self, store: StudyStore, executor: Executor, groups: tuple[GroupSpec, ...], view: ProgressView
+    ) -> None:
+        self._store = store
+        self._executor = executor
+        self._view = view
+        self._leases = store.leases()
+        self._patiently = Patience(store.experiment().execution.storage_patience_s)
+        self._groups = groups[: self._useful()]
+        self._started_at_ms = time.time_ns() // 1_000_000
+        self._folds_before = self._folds()
+        self._shown = {trial.number for trial in store.trials() if trial.ended_at_ms is not None}
+        self._starting: dict[str, int] = {}
+        self._restarts: dict[str, int] = {}
+        self._folds_at_restart: dict[str, int] = {}
+
+    def follow(self) -> None:
+        """Until the study is done and its groups are gone. Raises SweepFailedError, StudyUnreachableError."""
+        for group in self._groups:
+            self._start(group)
+        while not self._patiently(self._is_done):
+            self._patiently(self._revive)
+            time.sleep(POLL_S)
+        self._await_end()
+
+    def _useful(self) -> int:
+        """How many groups there is work for: the trials that are left, or the refits at the end."""
+        counts = self._store.counts()
+        left = self._store.target() - counts["complete"] - counts["pruned"] - counts["failed"]
+        refits = self._store.experiment().refit.top if left > 0 or not self._store.refits() else 1
+        return max(1, left, refits)
+
+    def _start(self, group: GroupSpec) -> None:
+        self._executor.start(group)
+        self._starting[group.name] = time.time_ns() // 1_000_000
+
+    # Showing
+
+    def _is_done(self) -> bool:
+        # Asked before anything is shown, so that what is shown last is the end.
+        is_done = self._store.is_done()
+        status = self._store.status(started_at_ms=self._started_at_ms, folds_before=self._folds_before)
+        if status.trials_done > len(self._shown):
+            for trial in self._store.trials():
+                if trial.ended_at_ms is not None and trial.number not in self._shown:
+                    self._show_end(trial, status.best)
+        self._view.update(self._with_starting(status))
+        return is_done
+
+    def _with_starting(self, status: StudyStatus) -> StudyStatus:
+        """With the groups that were started and have said nothing yet: a supervisor takes seconds to speak."""
+        for worker in status.workers:
+            self._starting.pop(worker.worker, None)
+        silent = [
+            WorkerStatus(name, "starting", None, None, self._store.sweep().folds, None, None, since_ms)
+            for name, since_ms in self._starting.items()
+        ]
+        return replace(status, workers=tuple(sorted((*status.workers, *silent), key=lambda worker: worker.worker)))
+
+    def _show_end(self, trial: TrialRecord, best: float | None) -> None:
+        if trial.state == "failed":
+            failure = self._store.failure(trial.number)
+            log, tail = (Path(failure.log), failure.tail) if failure is not None else (None, ())
+            self._view.failure(trial.number, trial.reason or "no reason is known", log, tail)
+        else:
+            self._view.trial_finished(trial, best)
+        self._shown.add(trial.number)
+
+    # Keeping up
+
+    def _revive(self) -> None:
+        for group in self._groups:
+            if not self._executor.status(group.study, group.name).state.is_over:
+                continue
+            # In this order: whoever held something before the group was found over is dead, even where another
+            # orchestrator starts it again at this moment.
+            owners = self._leases.owners(group.name)
+            status = self._executor.status(group.study, group.name)
+            if status.state.is_over and not self._store.is_done():
+                self._restart(group, status, owners)
+
+    def _restart(self, group: GroupSpec, status: GroupStatus, owners: Collection[str]) -> None:
+        if status.exit_code in (DONE, ALREADY_RUNNING):
+            # More trials were asked for as it ended, or a life of it that the executor does not know is at work.
+            self._start(group)
+            return
+        what = _describe_end(status)
+        self._leases.give_back_group(group.name, what, of=owners)
+        folds = self._folds()
+        if folds > self._folds_at_restart.get(group.name, -1):
+            self._restarts[group.name] = 0
+        self._folds_at_restart[group.name] = folds
+        self._restarts[group.name] += 1
+        if status.exit_code == CANNOT_START or self._restarts[group.name] > RESTARTS:
+            raise self._give_up(group, what)
+        self._view.note(f"worker {group.name}: {what}; started again")
+        self._start(group)
+
+    def _folds(self) -> int:
+        return sum(len(scores) for _, scores in self._store.fold_scores())
+
+    def _give_up(self, group: GroupSpec, what: str) -> SweepFailedError:
+        tail = list(self._executor.log(group.study, group.name))[-30:]
+        stop(self._store, self._executor)
+        return SweepFailedError(
+            f"worker {group.name} of study {group.study!r}: expected it to work, found that {what}. "
+            "The trials are handed back; mend the cause and run the same command again. "
+            "The end of its logs:\n" + "\n".join(f"  {line}" for line in tail)
+        )
+
+    def _await_end(self) -> None:
+        """Let the groups hand their last news to the tracking store, and end those that do not end by themselves."""
+        deadline = time.monotonic() + LAST_NEWS_S
+        while self._alive():
+            if time.monotonic() > deadline:
+                stop(self._store, self._executor)
+                return
+            time.sleep(POLL_S / 5)
+
+    def _alive(self) -> bool:
+        return any(not group.state.is_over for group in self._executor.groups(self._store.name))
+
+
+def _describe_end(status: GroupStatus) -> str:
+    if status.exit_code == CANNOT_START:
+        return "its ranks do not come up"
+    if status.exit_code is None:
+        return "it is gone"
+    if status.exit_code < 0:
+        return f"it was killed by signal {-status.exit_code}"
+    return f"it ended with exit code {status.exit_code}"

@@ -1,0 +1,155 @@
+"""What the orchestrator shows of a study, and what it does to its groups."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from tests.unit.search.studies import claim, complete, leases_of, make_study
+from winnow.executors.executor import GroupSpec, GroupStatus
+from winnow.executors.memory import MemoryExecutor
+from winnow.orchestrators.follow import Follower, SweepFailedError, stop
+from winnow.orchestrators.progress import ProgressView
+from winnow.search.group import ALREADY_RUNNING, CANNOT_START
+from winnow.search.leases import Lease
+from winnow.search.progress import StudyStatus
+from winnow.search.store import StudyStore
+
+GROUPS = tuple(GroupSpec("a-study", name, ("a-worker",), {}) for name in ("w0", "w1"))
+
+
+class Scripted(MemoryExecutor):
+    """Groups that do one thing each time the orchestrator looks at the first of them; then they finish the study."""
+
+    def __init__(self, store: StudyStore, *acts: Callable[[Scripted], None]) -> None:
+        super().__init__()
+        self.leases = leases_of(store, refit_top=1)
+        self._acts = list(acts)
+        self._is_acting = False
+
+    def status(self, study: str, name: str) -> GroupStatus:
+        if name == "w0" and not self._is_acting:
+            self._is_acting = True
+            (self._acts.pop(0) if self._acts else finish)(self)
+            self._is_acting = False
+        return super().status(study, name)
+
+
+def finish(executor: Scripted) -> None:
+    claimed = executor.leases.claim("w0/last", "w0")
+    while isinstance(claimed, Lease):
+        if claimed.kind == "trial":
+            complete(executor.leases, claimed, 0.5 + claimed.number / 10)
+        else:
+            executor.leases.finish_task(claimed, result={"version": "1", "metrics": {}})
+        claimed = executor.leases.claim("w0/last", "w0")
+    for name in ("w0", "w1"):
+        executor.finish("a-study", name, 0)
+
+
+def nothing(_executor: Scripted) -> None:
+    """Between two looks."""
+
+
+def dies(exit_code: int, name: str = "w0") -> Callable[[Scripted], None]:
+    return lambda executor: executor.finish("a-study", name, exit_code)
+
+
+def follow(store: StudyStore, executor: MemoryExecutor, groups: tuple[GroupSpec, ...] = GROUPS) -> str:
+    shown = io.StringIO()
+    Follower(store, executor, groups, ProgressView(shown)).follow()
+    return shown.getvalue()
+
+
+def test_the_best_trial_so_far_is_called_so(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=2)
+    shown = follow(store, Scripted(store))
+    assert "trial 0  0.5000  " in shown
+    assert "trial 1  0.6000 best so far" in shown
+
+
+def test_groups_that_have_not_spoken_yet_are_shown_as_starting(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=2)
+    assert "w0 starting · w1 starting" in follow(store, Scripted(store))
+
+
+def test_a_group_that_died_is_started_again_and_its_trial_handed_back(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=2)
+    lost = claim(leases_of(store), "w0/1")
+    executor = Scripted(store, dies(-9), nothing)
+    assert "worker w0: it was killed by signal 9; started again" in follow(store, executor)
+    assert [group.name for group in executor.started] == ["w0", "w1", "w0"]
+    assert (store.trial(lost.number).attempts, store.trial(lost.number).state) == (2, "complete")
+
+
+def test_what_a_group_holds_that_another_orchestrator_has_started_again_is_left_to_it(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=1)
+
+    def is_started_again(executor: Scripted) -> None:
+        executor.start(GROUPS[0])
+        claim(executor.leases, "w0/last")
+
+    executor = Scripted(store, dies(-9), is_started_again)
+    assert "started again" not in follow(store, executor)
+    assert [trial.attempts for trial in store.trials()] == [1]
+
+
+def test_a_life_that_the_executor_does_not_know_keeps_its_trial(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=1)
+    claim(leases_of(store), "w0/last")
+    again = dies(ALREADY_RUNNING)
+    follow(store, Scripted(store, again, again))
+    assert [trial.attempts for trial in store.trials()] == [1]
+
+
+def test_groups_of_an_earlier_run_that_are_not_needed_stay_over(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=2)
+    executor = Scripted(store)
+    follow(store, executor)
+    assert len(executor.started) == 2
+    store.create(store.experiment().model_copy(update={"search": more(store, 3)}), store.sweep())
+    shown = follow(store, executor, (GROUPS[0],))
+    assert [group.name for group in executor.started] == ["w0", "w1", "w0"]
+    assert "started again" not in shown
+
+
+def more(store: StudyStore, trials: int) -> object:
+    return store.experiment().search.model_copy(update={"trials": trials})
+
+
+def test_groups_that_do_not_come_up_end_the_sweep_with_their_log(tmp_path: Path) -> None:
+    store = make_study(tmp_path)
+    executor = Scripted(store, dies(CANNOT_START), nothing)
+    with pytest.raises(SweepFailedError, match=r"do not come up(.|\n)*started a-worker"):
+        follow(store, executor)
+    assert all(group.state.is_over for group in executor.groups())
+
+
+def test_an_outage_of_the_study_is_waited_for(tmp_path: Path) -> None:
+    class Away(StudyStore):
+        outages = 2
+
+        def status(self, *, started_at_ms: int, folds_before: int = 0) -> StudyStatus:
+            if self.outages > 0:
+                self.outages -= 1
+                raise OperationalError("SELECT", {}, Exception("the server closed the connection"))
+            return super().status(started_at_ms=started_at_ms, folds_before=folds_before)
+
+    make_study(tmp_path, trials=1)
+    store = Away(make_study(tmp_path, trials=1).database, "a-study")
+    assert "trial 0" in follow(store, Scripted(store))
+
+
+def test_stopping_hands_back_what_dead_groups_held_too(tmp_path: Path) -> None:
+    store, executor = make_study(tmp_path), MemoryExecutor()
+    for group in GROUPS:
+        executor.start(group)
+        claim(leases_of(store), f"{group.name}/1")
+    executor.finish("a-study", "w1", -9)
+    assert stop(store, executor) == 1
+    assert [trial.state for trial in store.trials()] == ["waiting", "waiting"]
+    assert [lost.what for lost in store.incidents()] == ["its worker died"]
