@@ -8,25 +8,29 @@ from pathlib import Path
 import click
 
 from winnow.cli.options import config_option, json_option, study_option
+from winnow.config.errors import InputError
 
 
 @click.command("jobs")
 @study_option
 @json_option
 def jobs(study: str | None, as_json: bool) -> None:
-    """List the worker groups of all studies (or of one) and what they do."""
+    """List the worker groups that are at work, of all studies or of one."""
     from winnow.config.settings import Settings
     from winnow.executors.local import LocalExecutor
 
-    groups = LocalExecutor(Settings.from_environment().home).groups(study)
+    groups = [
+        group for group in LocalExecutor(Settings.from_environment().home).groups(study) if not group.state.is_over
+    ]
     if as_json:
         rows = [{"study": g.study, "worker": g.name, "state": g.state.value} for g in groups]
         click.echo(json.dumps(rows, indent=2))
         return
+    width = max((len(group.study) for group in groups), default=0)
     for group in groups:
-        click.echo(f"{group.study:<24} {group.name:<8} {group.state.value}")
+        click.echo(f"{group.study:<{width}}  {group.name}  {group.state.value}")
     if not groups:
-        click.echo("no workers were started here; start some with `make train`")
+        click.echo("No workers are at work; `make train` starts some.")
 
 
 @click.command("logs")
@@ -40,10 +44,18 @@ def logs(config: Path, study: str | None, worker: str | None) -> None:
 
     executor = LocalExecutor(Settings.from_environment().home)
     name = study or _study_of(config)
-    for group in executor.groups(name):
-        if worker in (None, group.name):
-            for line in executor.log(name, group.name):
-                click.echo(f"{group.name} {line}")
+    known = [group.name for group in executor.groups(name)]
+    chosen = known if worker is None else [worker]
+    if not known or worker not in (None, *known):
+        raise InputError(
+            f"study {name!r}",
+            expected=f"a worker {worker!r}" if worker is not None else "workers that were started here",
+            found=", ".join(known) or "none",
+            remedy="`winnow jobs` lists the workers of all studies.",
+        )
+    for of_group in chosen:
+        for line in executor.log(name, of_group):
+            click.echo(f"{of_group} {line}")
 
 
 @click.command("cancel")
@@ -61,7 +73,10 @@ def cancel(config: Path, study: str | None) -> None:
     name = study or _study_of(config)
     store = StudyStore(Database(settings.storage_url), name)
     stopped = stop(store, LocalExecutor(settings.home))
-    click.echo(f"study {name}: {stopped} worker(s) stopped; `make train` goes on where they were")
+    if stopped:
+        click.echo(f"study {name}: {stopped} worker(s) stopped; `make train` goes on where they were")
+    else:
+        click.echo(f"study {name}: no workers were at work")
 
 
 def _study_of(config: Path) -> str:
