@@ -102,9 +102,7 @@ class Ranks:
         self.stop()
         self._logs.mkdir(parents=True, exist_ok=True)
         clear_errors(self._logs)
-        # A socket's path may have 107 bytes: a study's folder can be longer.
-        self._folder = Path(tempfile.mkdtemp(prefix="winnow-"))
-        channel = self._folder / "channel"
+        channel = self._make_folder() / "channel"
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(channel))
         self._listener.listen(1)
@@ -154,8 +152,22 @@ class Ranks:
             self._listener.close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+            (self._logs / "socket").unlink(missing_ok=True)
         self._process = self._listener = self._connection = self._folder = None
         self._unread = b""
+
+    def _make_folder(self) -> Path:
+        """A folder for the socket, whose path may have 107 bytes: a study's folder can be longer.
+
+        What a supervisor that was killed has left of its own is removed: the group's logs tell where it is.
+        """
+        left = self._logs / "socket"
+        if left.is_symlink():
+            shutil.rmtree(left.readlink(), ignore_errors=True)
+            left.unlink()
+        self._folder = Path(tempfile.mkdtemp(prefix="winnow-"))
+        left.symlink_to(self._folder)
+        return self._folder
 
     def _next_line(self) -> bytes | None:
         line, separator, rest = self._unread.partition(b"\n")

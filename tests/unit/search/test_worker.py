@@ -194,3 +194,16 @@ def test_ranks_are_ready_before_they_are_spoken_to_and_end_with_their_channel(tm
     started.stop()
     assert not started.are_running
     assert time.monotonic() - began < 5.0
+
+
+def test_a_killed_supervisor_s_socket_is_removed_by_the_next(tmp_path: Path) -> None:
+    killed, next_one = ranks(tmp_path), ranks(tmp_path)
+    killed.start()
+    assert isinstance(killed.receive(10.0), Ready)
+    left = (tmp_path / "socket").readlink()
+    next_one.start()
+    assert not left.exists()
+    assert (tmp_path / "socket" / "channel").exists()
+    next_one.stop()
+    killed.stop()
+    assert not (tmp_path / "socket").is_symlink()
