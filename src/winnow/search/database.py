@@ -89,8 +89,10 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[orm.Session]:
-        """One consistent view."""
-        with orm.Session(bind=self.engine) as session:
+        """One consistent view: everything that is read in it was so at one moment."""
+        # A transaction of SQLite's is such a view by itself; Postgres would look anew at every statement.
+        options = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        with orm.Session(bind=self.engine.execution_options(**options)) as session:
             yield session
 
     def now(self, session: orm.Session) -> float:

@@ -192,7 +192,7 @@ class StudyStore:
 
     def trial(self, number: int) -> TrialRecord:
         """One trial as it stands."""
-        return self._records([self.frozen(number)], number)[0]
+        return self._records(number)[0]
 
     def frozen(self, number: int) -> FrozenTrial:
         """One trial in Optuna's form, for its samplers."""
@@ -201,7 +201,7 @@ class StudyStore:
 
     def trials(self) -> tuple[TrialRecord, ...]:
         """Every trial as it stands, by number."""
-        return tuple(self._records(self.database.optuna.get_all_trials(self.study_id, deepcopy=False)))
+        return self._records()
 
     def fold_scores(self) -> list[tuple[TrialState, list[float]]]:
         """Scores of every trial in the order of its folds, with its state."""
@@ -366,15 +366,18 @@ class StudyStore:
             remedy="Run `make train` with its experiment file first, or correct the name.",
         )
 
-    def _records(self, frozen: Sequence[FrozenTrial], number: int | None = None) -> list[TrialRecord]:
+    def _records(self, number: int | None = None) -> tuple[TrialRecord, ...]:
+        """All trials, or one, as they stood at one moment: a state never comes with another state's times."""
+        space = self.experiment().search.space
         with self.database.reading() as session:
+            models_of = _trials_query(session, self.study_id, number)
+            frozen = [self.database.optuna._build_frozen_trial_from_trial_model(model) for model in models_of]
             by_number = self._tasks_by_number(session, number)
             scored = self._folds_by_trial(session, [t._trial_id for t in frozen] if number is not None else None)
-        space = self.experiment().search.space
-        return [
+        return tuple(
             _record(self.name, trial, by_number.get(trial.number, {}), scored[trial._trial_id], space)
-            for trial in sorted(frozen, key=lambda t: t.number)
-        ]
+            for trial in frozen
+        )
 
     def _tasks_by_number(self, session: orm.Session, number: int | None) -> dict[int, dict[str, sa.Row[Any]]]:
         query = sa.select(tasks).where(tasks.c.study_id == self.study_id)
@@ -421,6 +424,21 @@ def study_names(database: Database) -> list[str]:
             "SELECT s.study_name FROM studies s JOIN winnow_studies w ON w.study_id = s.study_id ORDER BY s.study_id"
         )
         return [str(name) for name in session.execute(query).scalars()]
+
+
+def _trials_query(session: orm.Session, study_id: int, number: int | None) -> orm.Query[models.TrialModel]:
+    parts = (
+        models.TrialModel.params,
+        models.TrialModel.values,
+        models.TrialModel.user_attributes,
+        models.TrialModel.system_attributes,
+        models.TrialModel.intermediate_values,
+    )
+    query = session.query(models.TrialModel).options(*(orm.selectinload(part) for part in parts))
+    query = query.filter_by(study_id=study_id)
+    if number is not None:
+        query = query.filter_by(number=number)
+    return query.order_by(models.TrialModel.number)
 
 
 def _record(
