@@ -25,6 +25,7 @@ def test_a_sweep_ends_with_its_trials_and_more_can_be_asked_for(tmp_path: Path) 
     first = sweep.run()
     assert first.returncode == 0, first.stderr
     assert "4 trials done (4 complete, 0 pruned, 0 failed)" in first.stdout
+    assert " best so far " in first.stderr
     assert [trial.number for trial in sweep.trials()] == [0, 1, 2, 3]
     again = sweep.run()
     assert "nothing was left to do" in again.stdout

@@ -51,7 +51,7 @@ def logs(config: Path, study: str | None, worker: str | None) -> None:
             f"study {name!r}",
             expected=f"a worker {worker!r}" if worker is not None else "workers that were started here",
             found=", ".join(known) or "none",
-            remedy="`winnow jobs` lists the workers of all studies.",
+            remedy="Name another with --study or --worker; `winnow jobs` lists those at work.",
         )
     for of_group in chosen:
         for line in executor.log(name, of_group):

@@ -105,7 +105,7 @@ class UnknownDeploymentError(InputError):
             f"deployment '{name}'",
             expected="the name of something that is being served",
             found="; ".join(("nothing of that name", f"served: {', '.join(known)}" if known else "nothing is served")),
-            remedy="Deploy it first (`make prod-local`), or use one of the names.",
+            remedy=f"Deploy it first (`make prod-local`){', or name one of these' if known else ''}.",
         )
 
 

@@ -45,7 +45,7 @@ def test_jobs_are_listed_until_they_are_cancelled(tmp_path: Path, executor: Loca
     assert "1 worker(s) stopped" in ask(cancel, tmp_path, "--study", "a-study").stdout
     assert executor.status("a-study", "w0").state.is_over
     assert make_study(tmp_path).counts()["waiting"] == 1
-    assert "0 worker(s) stopped" in ask(cancel, tmp_path, "--study", "a-study").stdout
+    assert "no workers were at work" in ask(cancel, tmp_path, "--study", "a-study").stdout
 
 
 def test_logs_are_those_of_the_worker_that_was_asked_for(tmp_path: Path, executor: LocalExecutor) -> None:

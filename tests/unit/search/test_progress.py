@@ -52,7 +52,7 @@ def test_nothing_is_estimated_before_a_fold_is_done() -> None:
     assert seconds_left(FRESH) is None
     assert status_lines(FRESH, width=80) == (
         "group-1  starting  for 5.0 s",
-        "breast-cancer · 0/30 trials · best – · – left · 1 min 00 s gone",
+        "breast-cancer · 0/30 trials · best – · 1 min 00 s gone",
     )
 
 
