@@ -42,8 +42,8 @@ def command(config: Path, keep: bool) -> None:
 @contextmanager
 def _step(number: int, title: str, by_hand: str) -> Iterator[None]:
     click.echo()
-    click.secho(f"[{number}/{_STEPS}] {title}", bold=True, nl=False)
-    click.secho(f"   (by hand: {by_hand})", dim=True)
+    click.secho(f"[{number}/{_STEPS}] {title}", bold=True)
+    click.secho(f"      by hand: {by_hand}", dim=True)
     began = time.monotonic()
     yield
     click.secho(f"      took {time.monotonic() - began:.1f} s", dim=True)
@@ -74,7 +74,7 @@ def _predict(config: Path) -> None:
     asked = ask(url, msgspec.json.encode(row.body))
     if asked.status != 200:
         raise WinnowError(f"{asked.address} answered {asked.status}: {asked.answer}")
-    click.echo(f"POST {asked.address} with row {row.index} of the holdout")
+    click.echo(f"POST {asked.address} with row {row.index} of the data, which is in the holdout")
     for line in describe_answer(asked.answer):
         click.echo(line)
     click.echo(f"  prediction: {asked.answer['predictions'][0]}   truth: {row.truth}")
@@ -83,10 +83,10 @@ def _predict(config: Path) -> None:
 def _say_where_to_look(config: Path) -> None:
     from winnow.config.loader import load_experiment
     from winnow.config.settings import Settings
-    from winnow.orchestrators.report import report_path
+    from winnow.orchestrators.report import write_report
 
-    settings = Settings.from_environment()
-    report = report_path(settings, load_experiment(config).name)
+    # The sweep wrote it before there was a champion to show.
+    report = write_report(Settings.from_environment(), load_experiment(config).name)
     click.echo()
     click.secho("Where to look", bold=True)
     click.echo(f"  the study as a page   {report.absolute().as_uri()}")
