@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TIMEOUT_S = 60.0
-PRELOADED = ["winnow.orchestrators.train", "winnow.orchestrators.select_model", "sklearn.datasets", "torchmetrics"]
+PRELOADED = [
+    "winnow.orchestrators.train",
+    "winnow.orchestrators.select_model",
+    "sklearn.datasets",
+    "torchmetrics",
+    "torch._dynamo",  # what shapes without memory and optimizers bring with them
+]
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(PRELOADED)
