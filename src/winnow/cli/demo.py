@@ -28,13 +28,16 @@ def command(config: Path, keep: bool) -> None:
         if status := select_model.command.main(["--config", str(config)], standalone_mode=False):
             raise SystemExit(status)
     with _step(3, "Serve: the model that was selected", f"make prod-local CONFIG={config}"):
+        was_served = _is_served(config)
         prod.prod.main(["--config", str(config)], standalone_mode=False)
     try:
         with _step(4, "Predict: a row that no training has seen", f"make inference-one CONFIG={config}"):
             _predict(config)
     finally:
-        if not keep:
-            click.echo()
+        click.echo()
+        if was_served:
+            click.echo("It was served before the demo and still is; `make prod-remove` stops it.")
+        elif not keep:
             prod.remove.main(["--config", str(config)], standalone_mode=False)
     _say_where_to_look(config)
 
@@ -57,6 +60,17 @@ def _what_is_searched(config: Path) -> str:
     return f"{search.trials} trials of {experiment.model.factory} on {experiment.data.source}, each on {folds} folds"
 
 
+def _is_served(config: Path) -> bool:
+    """Whether somebody serves this experiment's model already: what the demo did not start it does not stop."""
+    from winnow.config.loader import load_experiment
+    from winnow.config.settings import Settings
+    from winnow.deployers.deployer import DeploymentState
+    from winnow.orchestrators.deploy import deployer_for
+
+    deployer, name = deployer_for("local", Settings.from_environment()), load_experiment(config).name
+    return name in deployer.names() and deployer.status(name).state is not DeploymentState.DOWN
+
+
 def _predict(config: Path) -> None:
     import msgspec
 
@@ -74,7 +88,7 @@ def _predict(config: Path) -> None:
     asked = ask(url, msgspec.json.encode(row.body))
     if asked.status != 200:
         raise WinnowError(f"{asked.address} answered {asked.status}: {asked.answer}")
-    click.echo(f"POST {asked.address} with row {row.index} of the data, which is in the holdout")
+    click.echo(f"POST {asked.address} with row {row.index} of the data, from the holdout")
     for line in describe_answer(asked.answer):
         click.echo(line)
     click.echo(f"  prediction: {asked.answer['predictions'][0]}   truth: {row.truth}")
