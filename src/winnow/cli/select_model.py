@@ -192,6 +192,7 @@ def _what_happened(outcome: Outcome, rules: Rules, *, dry_run: bool) -> str:
 
 def _runs_table(selection: Selection, rules: Rules) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
     metric = selection.objective.metric
     extra = [tie.metric for tie in rules.tie_breaks if tie.metric != metric]
@@ -209,8 +210,10 @@ def _runs_table(selection: Selection, rules: Rules) -> Table:
     for place, run in enumerate(ranked):
         cells = [column[place] for column in columns]
         parameters = "  ".join(f"{name}={_short(value)}" for name, value in sorted(run.params.items()))
+        # The winner's parameters are told in full; each of the others has one line.
+        told = Text(parameters) if place == 0 else Text(parameters, no_wrap=True, overflow="ellipsis")
         style = "bold green" if place == 0 else None
-        table.add_row("→" if place == 0 else "", run.name, *cells, parameters, style=style)
+        table.add_row("→" if place == 0 else "", run.name, *cells, told, style=style)
     return table
 
 
