@@ -219,7 +219,7 @@ class ResourcesConfig(Frozen):
     memory: str | None = Field(
         default=None,
         pattern=r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$",
-        description="Memory, such as `2Gi`; by default no limit.",
+        description="Memory, such as `2Gi`; by default no limit. Processes of this machine are not held to it.",
     )
 
 

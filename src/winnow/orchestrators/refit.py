@@ -8,6 +8,7 @@ from winnow.config.errors import WinnowError
 from winnow.config.settings import Settings
 from winnow.executors.executor import Executor, GroupSpec
 from winnow.executors.local import LocalExecutor
+from winnow.orchestrators.follow import stop
 from winnow.orchestrators.train import plan
 from winnow.search.database import Database
 from winnow.search.store import RefitResult, StudyStore
@@ -35,9 +36,18 @@ def refit_trial(store: StudyStore, number: int, executor: Executor, group: Group
 
     Raises:
         RefitFailedError: it failed, or its worker does not come up.
+        KeyboardInterrupt: Ctrl-C; the worker was stopped and the refit handed back.
     """
     store.leases().request_refit(number, store.frozen(number)._trial_id)
     executor.start(group)
+    try:
+        return _awaited(store, number, executor, group)
+    except KeyboardInterrupt:
+        stop(store, executor)
+        raise
+
+
+def _awaited(store: StudyStore, number: int, executor: Executor, group: GroupSpec) -> str:
     while (result := _result(store, number)) is None:
         if executor.status(group.study, group.name).state.is_over and _result(store, number) is None:
             tail = "\n".join(f"  {line}" for line in list(executor.log(group.study, group.name))[-15:])

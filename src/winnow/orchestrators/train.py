@@ -106,6 +106,7 @@ def train(
         SweepFailedError: the groups do not come up.
         KeyboardInterrupt: Ctrl-C; the groups were stopped and their trials handed back.
     """
+    view.note(f"checking data, folds and models of {study}")
     checked = check(experiment)
     groups = plan(experiment, study, settings)
     store = _open(experiment, study, settings, describe_sweep(experiment, study, checked))
