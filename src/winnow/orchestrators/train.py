@@ -175,7 +175,7 @@ def _existing(settings: Settings, study: str) -> StudyStore | None:
 def _is_done(store: StudyStore) -> bool:
     if not store.is_done():
         return False
-    if store.untracked():
+    if not store.is_told():
         # The tracking store was away at the end. Writing the report again tells it the rest.
         store.reopen_report()
         return False

@@ -226,10 +226,12 @@ class StudyStore:
         return tuple(RefitResult(row.number, _result(row).get("version"), row.reason) for row in rows)
 
     def is_done(self) -> bool:
-        """Whether the report over all trials is written."""
-        with self.database.reading() as session:
-            where = (tasks.c.study_id == self.study_id) & (tasks.c.kind == "report") & (tasks.c.number == self.target())
-            return session.execute(sa.select(tasks.c.state).where(where)).scalar() in ("done", "failed")
+        """Whether the report over all trials has ended, in the tracking store or not."""
+        return self._report_state() in ("done", "failed")
+
+    def is_told(self) -> bool:
+        """Whether the tracking store holds every trial's last state, and the report."""
+        return self._report_state() == "done" and not self.untracked()
 
     # What the tracking store knows
 
@@ -408,6 +410,12 @@ class StudyStore:
                 )
             )
         return found
+
+    def _report_state(self) -> str | None:
+        with self.database.reading() as session:
+            where = (tasks.c.study_id == self.study_id) & (tasks.c.kind == "report") & (tasks.c.number == self.target())
+            state: str | None = session.execute(sa.select(tasks.c.state).where(where)).scalar()
+        return state
 
     def _update_task(self, kind: str, number: int, **values: Any) -> None:
         with self.database.writing() as session:

@@ -27,7 +27,7 @@ from optuna.trial import TrialState
 from winnow.search.heartbeat import Heartbeat
 from winnow.search.leases import Failure, Lease, LeaseLostError, Leases
 from winnow.search.patience import Patience
-from winnow.search.progress import WorkerStatus
+from winnow.search.progress import WorkerState, WorkerStatus
 from winnow.search.projector import Projector, reconcile
 from winnow.search.pruning import is_hopeless
 from winnow.search.ranks import Ended, Ranks, RanksEndedError
@@ -386,11 +386,11 @@ class Worker:
         what = f"its ranks were not ready within {self._startup_timeout_s:.0f} s"
         raise RanksEndedError(Ended(None, what, self._ranks.first_log))
 
-    def _show(self, state: str, *, trial: int | None = None, fold: int | None = None) -> None:
+    def _show(self, state: WorkerState, *, trial: int | None = None, fold: int | None = None) -> None:
         self._heartbeat.show(
             WorkerStatus(
                 worker=self._identity.group,
-                state=state,  # type: ignore[arg-type]
+                state=state,
                 trial=trial,
                 fold=fold,
                 folds=self._sweep.folds,

@@ -141,6 +141,19 @@ def test_an_ended_trial_is_untracked_until_its_last_state_was_sent(tmp_path: Pat
     assert store.untracked() == [0]
 
 
+def test_a_report_that_did_not_reach_the_tracking_store_is_written_again(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=1)
+    leases = leases_of(store)
+    leases.finish_trial(claim(leases), "failed", None, "diverged")
+    store.set_tracked(store.trial(0))
+    leases.finish_task(claim(leases), reason="tracking store away")
+    assert (store.is_done(), store.is_told()) == (True, False)
+    store.reopen_report()
+    assert not store.is_done()
+    leases.finish_task(claim(leases), result={})
+    assert (store.is_done(), store.is_told()) == (True, True)
+
+
 def test_a_worker_is_heard_of_until_it_ends(tmp_path: Path) -> None:
     store = make_study(tmp_path)
     store.hear("w0/1", "w0", "host", AT_WORK, ttl_s=60)
