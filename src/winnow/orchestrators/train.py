@@ -106,7 +106,9 @@ def train(
         SweepFailedError: the groups do not come up.
         KeyboardInterrupt: Ctrl-C; the groups were stopped and their trials handed back.
     """
-    view.note(f"checking data, folds and models of {study}")
+    if view.is_live:
+        # It takes seconds; where nobody watches, a refusal stays the only line.
+        view.note(f"checking data, folds and models of {study}")
     checked = check(experiment)
     groups = plan(experiment, study, settings)
     store = _open(experiment, study, settings, describe_sweep(experiment, study, checked))
