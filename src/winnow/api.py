@@ -48,12 +48,23 @@ def train(
     from winnow.orchestrators.report import write_report
     from winnow.orchestrators.train import train as run
 
-    overrides = {"search.trials": trials, "execution.workers": workers, "name": study}
-    experiment = load_experiment(Path(config), overrides)
+    experiment = _experiment(config, study, trials, workers)
     settings = Settings.from_environment()
     view = ProgressView(metric=experiment.search.metric.name)
     executor = LocalExecutor(settings.home)
     return run(experiment, experiment.name, settings, executor, view, lambda name: write_report(settings, name))
+
+
+def plan(
+    config: Path | str, *, study: str | None = None, trials: int | None = None, workers: int | None = None
+) -> list[str]:
+    """What `train` would start, a line for each worker; nothing is started. Raises InputError."""
+    from winnow.executors.local import LocalExecutor
+    from winnow.orchestrators.train import plan as plan_groups
+
+    experiment = _experiment(config, study, trials, workers)
+    settings = Settings.from_environment()
+    return LocalExecutor(settings.home).plan(plan_groups(experiment, experiment.name, settings))
 
 
 def select_model(
@@ -142,8 +153,22 @@ def predict(url: str, rows: Sequence[Mapping[str, float | None] | Sequence[Any]]
     return answer
 
 
+def _experiment(config: Path | str, study: str | None, trials: int | None, workers: int | None) -> Experiment:
+    return load_experiment(Path(config), {"search.trials": trials, "execution.workers": workers, "name": study})
+
+
 def _study_name(config: Path | str, study: str | None) -> str:
     return study if study is not None else load_experiment(Path(config)).name
 
 
-__all__ = ["Experiment", "WinnowError", "load_experiment", "predict", "select_model", "serve", "stop_serving", "train"]
+__all__ = [
+    "Experiment",
+    "WinnowError",
+    "load_experiment",
+    "plan",
+    "predict",
+    "select_model",
+    "serve",
+    "stop_serving",
+    "train",
+]

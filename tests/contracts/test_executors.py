@@ -109,6 +109,12 @@ def test_an_unknown_group_is_one_error_everywhere(make: Callable[[], Executor]) 
         list(executor.log("a-study", "w9"))
 
 
+def test_a_plan_shows_no_password(tmp_path: Path) -> None:
+    address = {"WINNOW_STORAGE": "postgresql://me:s3cret@db:5432/studies", "PLAIN": "a b"}
+    (line,) = LocalExecutor(tmp_path).plan([GroupSpec("a-study", "w0", ("run",), address)])
+    assert line == "PLAIN='a b' WINNOW_STORAGE='postgresql://me:***@db:5432/studies' run"
+
+
 def test_a_local_group_ends_with_its_exit_code(tmp_path: Path) -> None:
     executor = LocalExecutor(tmp_path)
     executor.start(group(code="raise SystemExit(7)"))

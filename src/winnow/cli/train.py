@@ -25,25 +25,13 @@ def command(config: Path, study: str | None, trials: int | None, workers: int | 
     Again: resumes where it stands, or attaches to the workers that are at it. Ctrl-C stops them and hands their trials
     back; a closed terminal leaves them at work.
     """
-    from winnow.config.loader import load_experiment
-    from winnow.config.settings import Settings
-    from winnow.executors.local import LocalExecutor
-    from winnow.orchestrators import train
-    from winnow.orchestrators.progress import ProgressView
-    from winnow.orchestrators.report import write_report
+    from winnow import api
 
-    experiment = load_experiment(config, {"search.trials": trials, "execution.workers": workers, "name": study})
-    settings = Settings.from_environment()
-    executor = LocalExecutor(settings.home)
     if dry_run:
-        for line in executor.plan(train.plan(experiment, experiment.name, settings)):
+        for line in api.plan(config, study=study, trials=trials, workers=workers):
             click.echo(line)
         return
-    view = ProgressView(metric=experiment.search.metric.name)
-    result = train.train(
-        experiment, experiment.name, settings, executor, view, lambda name: write_report(settings, name)
-    )
-    click.echo(describe(result, config))
+    click.echo(describe(api.train(config, study=study, trials=trials, workers=workers), config))
 
 
 def describe(result: SweepResult, config: Path) -> str:

@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -60,7 +61,7 @@ class LocalExecutor:
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
         """One line a group: the variables set for it and its command."""
         return [
-            " ".join([*(f"{key}={shlex.quote(value)}" for key, value in sorted(group.env.items())), *group.argv])
+            " ".join([*(f"{key}={_shown(value)}" for key, value in sorted(group.env.items())), *group.argv])
             for group in groups
         ]
 
@@ -144,6 +145,11 @@ def visible_gpus(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]
         return ()
     count = sum(line.startswith("GPU ") for line in listed.stdout.splitlines()) if listed.returncode == 0 else 0
     return tuple(str(index) for index in range(count))
+
+
+def _shown(value: str) -> str:
+    """A variable's value for people: quoted, and an address without its password."""
+    return shlex.quote(re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", value))
 
 
 def _spawn(argv: Sequence[str], environment: Mapping[str, str], log: Path) -> int:
