@@ -23,7 +23,7 @@ from pydantic_core import ErrorDetails
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.keys import PARAMETERS, SPACE, fields_of, model_in, sections
-from winnow.config.yaml_text import Document, KeyPath, read_yaml
+from winnow.config.yaml_text import Document, KeyPath, not_yaml, read_yaml
 
 Location = tuple[str | int, ...]
 """Where pydantic found an error: keys of the file, and below `SPACE` also the parameter's kind."""
@@ -90,13 +90,7 @@ def _read(path: Path) -> Document:
     try:
         document = read_yaml(text)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise InputError(
-            f"{path}:{mark.line + 1}" if mark is not None else str(path),
-            expected="YAML",
-            found=getattr(error, "problem", None) or str(error),
-            remedy="Correct the line, or the one above it.",
-        ) from error
+        raise not_yaml(path, error) from error
     if not isinstance(document.content, dict):
         raise InputError(
             str(path),

@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
+
+from winnow.config.errors import InputError
 
 KeyPath = tuple[str | int, ...]
 
@@ -61,6 +64,17 @@ class Document:
 
     content: Any
     lines: dict[KeyPath, int]
+
+
+def not_yaml(path: Path, error: yaml.YAMLError) -> InputError:
+    """The error for a person whose file `read_yaml` cannot read."""
+    mark = getattr(error, "problem_mark", None)
+    return InputError(
+        f"{path}:{mark.line + 1}" if mark is not None else str(path),
+        expected="YAML",
+        found=getattr(error, "problem", None) or str(error),
+        remedy="Correct the line, or the one above it.",
+    )
 
 
 def read_yaml(text: str) -> Document:

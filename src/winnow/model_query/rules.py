@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from winnow.config.errors import InputError
-from winnow.config.yaml_text import Document, KeyPath, read_yaml
+from winnow.config.yaml_text import Document, KeyPath, not_yaml, read_yaml
 
 DEFAULT_RULES = Path(__file__).with_name("metrics_config.yaml")
 HOLDOUT = "holdout."
@@ -164,13 +164,7 @@ def _read(path: Path) -> Document:
             remedy=f"Name one with --rules (make: RULES=…), or leave it out for the default, {DEFAULT_RULES}.",
         ) from error
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise InputError(
-            f"{path}:{mark.line + 1}" if mark is not None else str(path),
-            expected="YAML",
-            found=getattr(error, "problem", None) or str(error),
-            remedy="Correct the line, or the one above it.",
-        ) from error
+        raise not_yaml(path, error) from error
     if document.content is not None and not isinstance(document.content, dict):
         raise InputError(
             str(path),

@@ -9,7 +9,7 @@ import dataclasses
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from winnow.search.database import Database, SampledStorage
 from winnow.search.leases import Failure, LeaseRules, Leases
 from winnow.search.progress import StudyStatus, WorkerStatus
 from winnow.search.space import decode
-from winnow.search.study_view import Champion, Incident, StudyView
+from winnow.search.study_view import Incident, StudyView
 from winnow.search.tables import folds, incidents, studies, tasks, workers
 from winnow.tracking import records
 from winnow.tracking.records import FoldRecord, SweepRecord, TrialRecord
@@ -294,7 +294,8 @@ class StudyStore:
         by_state: dict[TrialState, int] = defaultdict(int)
         for trial in trials:
             by_state[trial.state] += 1
-        best = _best(trials, self.sweep().goal)
+        values = {t.number: t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None}
+        best = _best(values, self.sweep().goal)
         finished = by_state[TrialState.COMPLETE] + by_state[TrialState.PRUNED] + by_state[TrialState.FAIL]
         folds_of_trial = self.sweep().folds
         finished_folds = sum(len(t.intermediate_values) for t in trials if t.state.is_finished())
@@ -306,8 +307,8 @@ class StudyStore:
             trials_total=max(self.target(), len(trials)),
             failed=by_state[TrialState.FAIL],
             pruned=by_state[TrialState.PRUNED],
-            best=best.value if best else None,
-            best_trial=best.number if best else None,
+            best=values[best] if best is not None else None,
+            best_trial=best,
             goal=self.sweep().goal,
             workers=tuple(life.status for life in self.workers() if life.is_heard),
             started_at_ms=started_at_ms,
@@ -317,20 +318,17 @@ class StudyStore:
             folds_total=finished_folds + missing - folds_before,
         )
 
-    def view(self, champion: Champion | None = None) -> StudyView:
+    def view(self) -> StudyView:
         """The whole study, for the report."""
         trials = self.trials()
-        complete = [t for t in trials if t.state == "complete" and t.value is not None]
-        sign = -1.0 if self.sweep().goal == "maximize" else 1.0
-        best = min(complete, key=lambda t: (sign * (t.value or 0.0), t.number), default=None)
+        values = {t.number: t.value for t in trials if t.state == "complete" and t.value is not None}
         return StudyView(
             sweep=self.sweep(),
             trials=trials,
             space=self.experiment().model_dump(mode="json", by_alias=True)["search"]["space"],
-            winner=best.number if best else None,
+            winner=_best(values, self.sweep().goal),
             generated_at_ms=self._clock_ms(),
             incidents=self.incidents(),
-            champion=champion,
         )
 
     def incidents(self) -> tuple[Incident, ...]:
@@ -475,10 +473,10 @@ def _result(task: sa.Row[Any]) -> dict[str, Any]:
     return json.loads(task.result) if task.result else {}
 
 
-def _best(trials: Sequence[FrozenTrial], goal: str) -> FrozenTrial | None:
-    complete = [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
+def _best(values: Mapping[int, float], goal: str) -> int | None:
+    """Number of the trial with the best value; ties go to the earlier one."""
     sign = -1.0 if goal == "maximize" else 1.0
-    return min(complete, key=lambda t: (sign * (t.value or 0.0), t.number), default=None)
+    return min(values, key=lambda number: (sign * values[number], number), default=None)
 
 
 def _differences(kept: Mapping[str, Any], asked: Mapping[str, Any], path: str = "") -> list[tuple[str, str, str]]:
