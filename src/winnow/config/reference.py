@@ -70,8 +70,9 @@ def settings_reference() -> str:
     """The environment variables that name places and addresses."""
     rows = []
     for annotation in get_type_hints(Settings, include_extras=True).values():
-        variable = next(one for one in get_args(annotation) if isinstance(one, Variable))
-        rows.append((f"`{variable.name}`", variable.default, variable.description))
+        rows += [
+            (f"`{one.name}`", one.default, one.description) for one in get_args(annotation) if isinstance(one, Variable)
+        ]
     return markdown_table(("variable", "default", "meaning"), rows)
 
 

@@ -43,6 +43,20 @@ class Settings:
     storage_url: Annotated[
         str, Variable("WINNOW_STORAGE", "`sqlite:///HOME/studies.db`", "SQLAlchemy URL of the studies' database.")
     ]
+    worker_tracking_uri: Annotated[
+        str,
+        Variable(
+            "WINNOW_WORKER_TRACKING_URI",
+            "`MLFLOW_TRACKING_URI`",
+            "MLflow's address as workers in containers and pods reach it, where it differs from this terminal's.",
+        ),
+    ]
+    worker_storage_url: Annotated[
+        str,
+        Variable("WINNOW_WORKER_STORAGE", "`WINNOW_STORAGE`", "The studies' database as workers elsewhere reach it."),
+    ]
+    network: str | None = None
+    """The Docker network on which workers reach the stack; None: Docker's own."""
 
     @property
     def artifact_root(self) -> Path:
@@ -82,8 +96,11 @@ class Settings:
                 found=f"'{storage_url}'",
                 remedy="Correct it, or unset it to use a file below WINNOW_HOME.",
             )
+        tracking_uri = env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home}/mlflow.db"
         return cls(
             home=home,
-            tracking_uri=env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home}/mlflow.db",
+            tracking_uri=tracking_uri,
             storage_url=storage_url,
+            worker_tracking_uri=env.get("WINNOW_WORKER_TRACKING_URI") or tracking_uri,
+            worker_storage_url=env.get("WINNOW_WORKER_STORAGE") or storage_url,
         )

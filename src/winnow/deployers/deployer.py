@@ -43,12 +43,14 @@ class Release:
         model, version: as registered.
         digest: sha256 of the ONNX model: two releases with the same digest are the same.
         bundle: the folder that holds it.
+        image: what a back-end that runs images runs: an image id or a digest; empty where there is none.
     """
 
     model: str
     version: str
     digest: str
     bundle: Path
+    image: str = ""
 
 
 @dataclass(frozen=True)

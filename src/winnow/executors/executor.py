@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -31,19 +31,51 @@ class GroupState(enum.Enum):
 
 
 @dataclass(frozen=True)
+class GroupResources:
+    """What one node of a group may use. None: no limit.
+
+    Attributes:
+        cpus: CPUs, parts of one included.
+        memory_bytes, shm_bytes: memory, and the part of it that processes may share (`/dev/shm`).
+        gpus: the GPUs' indexes or ids, as CUDA_VISIBLE_DEVICES names them.
+    """
+
+    cpus: float | None = None
+    memory_bytes: int | None = None
+    shm_bytes: int | None = None
+    gpus: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A folder of the host, or a named volume, that containers see at `target`."""
+
+    source: str
+    target: str
+    is_read_only: bool = True
+
+
+@dataclass(frozen=True)
 class GroupSpec:
     """One worker group to start.
 
     Attributes:
         study, name: together they name the group; the name alone is unique in its study.
-        argv: the command of its supervisor.
+        argv: the command of its supervisor, and of every further node with the node's index in `WINNOW_NODE`.
         env: variables set for it, beside those that the back-end itself needs.
+        secrets: further variables, whose values no plan, log or error shows.
+        nodes: machines (containers, pods) of the group; the supervisor is on the first.
+        volumes: what is mounted where the group does not share this machine's files.
     """
 
     study: str
     name: str
     argv: tuple[str, ...]
     env: Mapping[str, str]
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    nodes: int = 1
+    resources: GroupResources = GroupResources()
+    volumes: tuple[Volume, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,4 +114,10 @@ class Executor(Protocol):
         """Ask a group to stop, and end it by force after `grace_s`; harmless where it is over.
 
         When this returns the group is over, with all its processes. Raises UnknownGroupError.
+        """
+
+    def clear(self, study: str) -> None:
+        """Take away what groups that are over have left with the back-end; their logs stay readable here.
+
+        Harmless where nothing is left. Groups that run are left alone, and so is what they need.
         """

@@ -117,6 +117,9 @@ class LocalExecutor:
             _kill_session(known)
         self.status(study, name)
 
+    def clear(self, study: str) -> None:
+        """Nothing is left with anybody else: a group's folder is its log."""
+
     def _bury(self, pid: int) -> int | None:
         """The exit code of a child of this process that has ended, which stays as a zombie until it is asked for."""
         if pid in self._exit_codes and self._exit_codes[pid] is None:

@@ -11,9 +11,8 @@ from winnow.config.settings import Settings
 def test_everything_lies_below_the_working_directory_by_default() -> None:
     home = Path.cwd() / ".winnow"
     settings = Settings.from_environment({})
-    assert settings == Settings(
-        home=home, tracking_uri=f"sqlite:///{home}/mlflow.db", storage_url=f"sqlite:///{home}/studies.db"
-    )
+    runs, studies = f"sqlite:///{home}/mlflow.db", f"sqlite:///{home}/studies.db"
+    assert settings == Settings(home, runs, studies, worker_tracking_uri=runs, worker_storage_url=studies)
     assert settings.artifact_root == home / "artifacts"
 
 
@@ -30,7 +29,13 @@ def test_the_environment_names_places_and_addresses() -> None:
             "WINNOW_STORAGE": "postgresql://db/studies",
         }
     )
-    assert settings == Settings(Path("/srv/w"), "http://mlflow:5000", "postgresql://db/studies")
+    assert settings == Settings(
+        Path("/srv/w"),
+        "http://mlflow:5000",
+        "postgresql://db/studies",
+        worker_tracking_uri="http://mlflow:5000",
+        worker_storage_url="postgresql://db/studies",
+    )
 
 
 @pytest.mark.parametrize(
