@@ -212,14 +212,29 @@ class TrainingConfig(Frozen):
         return {"type": value} if isinstance(value, str) else value
 
 
+_QUANTITY = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$"
+_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+
+def bytes_of(quantity: str) -> int:
+    """Bytes of a quantity such as `512Mi` or `2G`, in Kubernetes' notation."""
+    number = quantity.rstrip("kKMGTi")
+    return int(float(number) * _UNITS[quantity.removeprefix(number)])
+
+
 class ResourcesConfig(Frozen):
-    """What one worker group may use."""
+    """What one node of a worker group may use."""
 
     cpu: float | None = Field(default=None, gt=0, description="CPUs; by default an equal share of the machine's.")
     memory: str | None = Field(
         default=None,
-        pattern=r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$",
+        pattern=_QUANTITY,
         description="Memory, such as `2Gi`; by default no limit. Processes of this machine are not held to it.",
+    )
+    shm: str = Field(
+        default="256Mi",
+        pattern=_QUANTITY,
+        description="Shared memory (`/dev/shm`) of a container or pod: data loaders and NCCL use it.",
     )
 
 
@@ -236,6 +251,14 @@ class ExecutionConfig(Frozen):
     resources: ResourcesConfig = Field(default=ResourcesConfig(), description="What one worker group may use.")
     env: dict[str, str] = Field(default={}, description="Environment variables for every rank.")
     secrets: tuple[str, ...] = Field(default=(), description="Names of environment variables to pass on, unlogged.")
+    secrets_file: str | None = Field(
+        default=None, description="File of `NAME=value` lines with secrets that the environment does not set."
+    )
+    volumes: tuple[str, ...] = Field(
+        default=(),
+        description="What containers see beside their image: `SOURCE:TARGET`, read-only, or `SOURCE:TARGET:rw`. The "
+        "source is a folder of the Docker host or a named volume. Processes of this machine need none.",
+    )
 
 
 class RefitConfig(Frozen):

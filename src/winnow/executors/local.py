@@ -73,7 +73,7 @@ class LocalExecutor:
             known = _read_process(folder)
             if known is not None and known.find() is not None:
                 return
-            pid = _spawn(group.argv, {**self._environment, **group.env}, folder / "supervisor.log")
+            pid = _spawn(group.argv, {**self._environment, **group.env, **group.secrets}, folder / "supervisor.log")
             _write_process(folder, _Process(pid, psutil.Process(pid).create_time()))
         self._exit_codes[pid] = None
 

@@ -1,6 +1,7 @@
 """The process that an executor starts for a worker group: `python -m winnow.search.group --study NAME --group NAME`.
 
-It finds everything else in the study and in its environment (`config.settings`), and ends with
+It finds everything else in the study and in its environment (`config.settings`). On a further node of a group that is
+spread over several (`WINNOW_NODE` above 0) it is what the supervisor on the first one commands. It ends with
 
     0   the study is done
     1   the study did not answer for too long
@@ -13,6 +14,7 @@ It finds everything else in the study and in its environment (`config.settings`)
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import functools
 import logging
@@ -29,15 +31,24 @@ from typing import TextIO
 from winnow.config.errors import WinnowError
 from winnow.config.settings import Settings
 from winnow.search.database import Database
-from winnow.search.ranks import Ranks
+from winnow.search.experiment_file import DATA_FILE, fetch_data, write_experiment
+from winnow.search.log_relay import LogRelay
+from winnow.search.node import RemoteNode
+from winnow.search.nodes import CALL_PORT_OFFSET, Nodes
+from winnow.search.ranks import Planner, Ranks
 from winnow.search.store import StudyStore
-from winnow.search.worker import CannotStartError, Identity, Stop, StopRequestedError, Worker, write_experiment
+from winnow.search.worker import CannotStartError, Identity, Stop, StopRequestedError, Worker
+from winnow.tracking.data_files import DataFiles
 from winnow.tracking.mlflow_tracker import MlflowTracker
-from winnow.training.launch import plan_ranks
+from winnow.training.launch import Node, plan_ranks
 
 DONE, CANNOT_START, ALREADY_RUNNING, STOPPED = 0, 3, 4, 143
 CPUS, GPUS = "WINNOW_GROUP_CPUS", "WINNOW_GROUP_GPUS"
 """Set by executors: CPUs of the group; its GPUs, comma-separated and possibly none, or unset to take what there is."""
+NODE, NODES, MASTER, MASTER_PORT = "WINNOW_NODE", "WINNOW_NODES", "WINNOW_MASTER_ADDR", "WINNOW_MASTER_PORT"
+"""Set by executors where a group has several nodes: which this is, of how many, and where the first one is reached."""
+RELAY_LOGS = "WINNOW_RELAY_LOGS"
+"""Set where the ranks' logs are not kept: then they are written to standard error too."""
 
 
 def group_folder(home: Path, study: str, group: str) -> Path:
@@ -62,7 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not _lock(lock):
             return ALREADY_RUNNING
         try:
-            return _work(settings, asked.study, asked.group, folder, stop)
+            with LogRelay(folder) if os.environ.get(RELAY_LOGS) else contextlib.nullcontext():
+                return _work(settings, asked.study, asked.group, folder, stop)
+        except StopRequestedError:
+            return STOPPED
         except WinnowError as error:
             logging.getLogger(__name__).error("%s", error)
             return error.exit_code
@@ -82,19 +96,18 @@ def _lock(lock: TextIO) -> bool:
 
 def _work(settings: Settings, study: str, group: str, folder: Path, stop: Stop) -> int:
     store = StudyStore(Database(settings.storage_url), study)
-    write_experiment(folder / "experiment.json", store)
-    execution = store.experiment().execution
-    gpus = os.environ.get(GPUS)
-    plan = functools.partial(
-        plan_ranks,
-        processes=execution.processes,
-        cpus=int(os.environ.get(CPUS, "0")) or os.cpu_count() or 1,
-        parent_pid=os.getpid(),
-        gpus=None if gpus is None else tuple(gpu for gpu in gpus.split(",") if gpu),
-    )
+    experiment, execution = folder / "experiment.json", store.experiment().execution
+    write_experiment(experiment, store, _data(settings, execution.storage_patience_s, stop))
+    node = _node()
+    plan = _plan(execution.processes, node)
+    if node.index > 0:
+        supervisor = (node.address, node.port + CALL_PORT_OFFSET)
+        RemoteNode(node.index, supervisor, plan, folder, os.environ, execution.storage_patience_s, stop.check).run()
+        return DONE
+    nodes = Nodes(node.count, node.port + CALL_PORT_OFFSET) if node.count > 1 else None
     worker = Worker(
         store,
-        Ranks(plan, folder / "experiment.json", folder, os.environ),
+        Ranks(plan, experiment, folder, os.environ, nodes),
         functools.partial(MlflowTracker, settings.tracking_uri),
         _write_report,
         Identity(group=group, owner=f"{group}/{uuid.uuid4().hex[:12]}", host=socket.gethostname()),
@@ -103,12 +116,40 @@ def _work(settings: Settings, study: str, group: str, folder: Path, stop: Stop) 
     )
     try:
         worker.run()
-    except StopRequestedError:
-        return STOPPED
     except CannotStartError as error:
         logging.getLogger(__name__).error("the ranks do not come up: %s; log: %s", error, error.ended.log)
         return CANNOT_START
+    if nodes is not None:
+        nodes.dismiss()
     return DONE
+
+
+def _node() -> Node:
+    """Which of the group's machines this is."""
+    count = int(os.environ.get(NODES) or 1)
+    if count == 1:
+        return Node()
+    return Node(int(os.environ[NODE]), count, os.environ[MASTER], int(os.environ[MASTER_PORT]))
+
+
+def _plan(processes: int, node: Node) -> Planner:
+    gpus = os.environ.get(GPUS)
+    return functools.partial(
+        plan_ranks,
+        processes=processes,
+        cpus=int(os.environ.get(CPUS, "0")) or os.cpu_count() or 1,
+        parent_pid=os.getpid(),
+        gpus=None if gpus is None else tuple(gpu for gpu in gpus.split(",") if gpu),
+        node=node,
+    )
+
+
+def _data(settings: Settings, patience_s: float, stop: Stop) -> Path | None:
+    """The data file where it does not lie where the experiment says, fetched once for all ranks of this machine."""
+    named = os.environ.get(DATA_FILE)
+    if not named:
+        return None
+    return fetch_data(named, settings.home / "data", DataFiles(settings.tracking_uri), patience_s, stop.check)
 
 
 def _is_dead(folder: Path) -> bool:

@@ -20,12 +20,16 @@ from typing import Protocol
 
 import msgspec
 
+from winnow.search.nodes import Nodes
 from winnow.training.launch import GroupFiles, Launch
 from winnow.training.messages import Failed, FromRank, ToRank
-from winnow.training.rank_errors import clear_errors, guilty_rank
+from winnow.training.rank_errors import RankError, clear_errors, guilty_rank
 
 GRACE_S = 5.0
 """How long ranks may take to end before they are killed: they keep nothing that a fold's end has not saved."""
+
+OUT_OF_MEMORY = "out of memory: the kernel killed a rank at the memory limit"
+NODES_REPORT_WITHIN_S = 10.0
 
 _PIECE = 1 << 16
 
@@ -67,9 +71,18 @@ class Ranks:
         experiment: the experiment's JSON file.
         logs: folder for the ranks' logs.
         environment: the supervisor's own environment.
+        nodes: the group's further nodes, where it has any.
     """
 
-    def __init__(self, plan: Planner, experiment: Path, logs: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        plan: Planner,
+        experiment: Path,
+        logs: Path,
+        environment: Mapping[str, str],
+        nodes: Nodes | None = None,
+    ) -> None:
+        self._nodes = nodes
         self._plan = plan
         self._experiment = experiment
         self._logs = logs
@@ -117,6 +130,8 @@ class Ranks:
                 stdout=log,
                 stderr=log,
             )
+        if self._nodes is not None:
+            self._nodes.start_world(self._experiment.read_text(encoding="utf-8"))
 
     def send(self, message: ToRank) -> None:
         """Give rank 0 a job. Raises RanksEndedError."""
@@ -147,7 +162,9 @@ class Ranks:
         if self._process is not None:
             if self._connection is not None:
                 self._connection.close()  # Rank 0 ends at the end of its channel.
-            _end(self._process)
+            if self._nodes is not None:
+                self._nodes.stop_world()
+            end_process(self._process)
         if self._listener is not None:
             self._listener.close()
         if self._folder is not None:
@@ -193,19 +210,25 @@ class Ranks:
         """Wait for the rest of a world that lost a rank, and say what happened to it."""
         assert self._process is not None
         code = _wait(self._process, timeout_s=30.0)
-        error = guilty_rank(self._logs)
+        error = self._guilty_rank()
         killed_for_memory = out_of_memory_kills() > self._out_of_memory_before
         self.stop()
         if error is not None:
-            log = self._logs / f"rank-{error.rank}.log"
-            reason = f"rank {error.rank}: {error.reason}"
+            log = self._guilty_log() if error.rank is None else self._logs / f"rank-{error.rank}.log"
+            reason = error.reason if error.rank is None else f"rank {error.rank}: {error.reason}"
             return Ended(Failed(error.kind, reason, error.detail), reason, log)
         what = _describe(code)
         if killed_for_memory:
             # The kernel's kill looks like any other; only the counter of the group's memory limit tells.
-            reason = "out of memory: the kernel killed a rank at its memory limit"
-            return Ended(Failed("out_of_memory", reason, ""), reason, self._guilty_log())
+            return Ended(Failed("out_of_memory", OUT_OF_MEMORY, ""), OUT_OF_MEMORY, self._guilty_log())
         return Ended(None, what, self._guilty_log())
+
+    def _guilty_rank(self) -> RankError | None:
+        """What the first rank to fail has left, here or on another node."""
+        found = [guilty_rank(self._logs)]
+        if self._nodes is not None:
+            found.append(self._nodes.guilty_rank(NODES_REPORT_WITHIN_S))
+        return min((error for error in found if error is not None), key=lambda error: error.at_ns, default=None)
 
     def _guilty_log(self) -> Path:
         logs = sorted(self._logs.glob("rank-*.log"), key=lambda path: path.stat().st_mtime)
@@ -259,7 +282,8 @@ def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
         return None
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end_process(process: subprocess.Popen[bytes]) -> None:
+    """End a launcher with its ranks, by force where it does not end by itself."""
     if process.poll() is None:
         process.terminate()
         if _wait(process, GRACE_S) is None:

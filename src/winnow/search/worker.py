@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import msgspec
 from optuna.trial import TrialState
 
 from winnow.search.heartbeat import Heartbeat
@@ -416,9 +415,3 @@ def _means(trial: TrialRecord) -> dict[str, float]:
         means[name] = statistics.fmean(values)
         means[f"{name}.std"] = statistics.stdev(values) if len(values) > 1 else 0.0
     return means
-
-
-def write_experiment(path: Path, store: StudyStore) -> None:
-    """Put the study's experiment where the ranks read it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.encode(store.experiment().model_dump(mode="json", by_alias=True)))

@@ -52,22 +52,48 @@ class Launch:
     unset: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Node:
+    """One of the machines that a group's ranks are spread over.
+
+    Attributes:
+        index, count: which of how many; rank 0 is on the first.
+        address, port: where the first one's rendezvous is reached by the others.
+    """
+
+    index: int = 0
+    count: int = 1
+    address: str = "localhost"
+    port: int = 0
+
+
+RENDEZVOUS_TIMEOUT_S = 600
+"""How long a node waits for the others of its world: as long as a group may take to come up."""
+
+
 def threads_per_rank(cpus: int, processes: int) -> int:
     """Threads of one rank where a group has `cpus`: more ranks than CPUs still get one each."""
     return max(1, cpus // processes)
 
 
 def plan_ranks(
-    files: GroupFiles, *, processes: int, cpus: int, parent_pid: int, gpus: tuple[str, ...] | None = None
+    files: GroupFiles,
+    *,
+    processes: int,
+    cpus: int,
+    parent_pid: int,
+    gpus: tuple[str, ...] | None = None,
+    node: Node = Node(),
 ) -> Launch:
     """The command and environment of one group's ranks on this machine.
 
     Args:
         files: where the group talks and writes.
-        processes: ranks of the group.
-        cpus: CPUs that the whole group may use.
-        parent_pid: process id of the supervisor, with which the ranks end.
+        processes: ranks of the group on each of its nodes.
+        cpus: CPUs that they may use here.
+        parent_pid: process id of whoever starts them, with which they end.
         gpus: this group's GPUs as `plan_gpus` gives them; empty: none; None: leave what is visible as it is.
+        node: which of the group's machines this is.
     """
     threads = str(threads_per_rank(cpus, processes))
     env = {
@@ -80,12 +106,23 @@ def plan_ranks(
     if gpus is not None:
         env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     rank = ("-m", "winnow.training.rank")
-    if processes == 1:
+    if processes == 1 and node.count == 1:
         return Launch((sys.executable, *rank), {**env, "RANK": "0", "WORLD_SIZE": "1"}, _OF_ANOTHER_WORLD)
     leash = (sys.executable, "-m", "winnow.training.leash")
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone")
+    torchrun = (sys.executable, "-m", "torch.distributed.run", *_rendezvous(node))
     size = ("--nproc-per-node", str(processes), "--max-restarts", "0")
     return Launch((*leash, *torchrun, *size, *rank), env, (*_OF_ANOTHER_WORLD, "RANK", "WORLD_SIZE"))
+
+
+def _rendezvous(node: Node) -> tuple[str, ...]:
+    if node.count == 1:
+        return ("--standalone",)
+    # Static, since only so does rank 0 certainly come to the first node, where the supervisor is.
+    return (
+        *("--nnodes", str(node.count), "--node-rank", str(node.index)),
+        *("--rdzv-backend", "static", "--rdzv-conf", f"timeout={RENDEZVOUS_TIMEOUT_S}"),
+        *("--master-addr", node.address, "--master-port", str(node.port)),
+    )
 
 
 def plan_gpus(visible: Sequence[str], workers: int, processes: int, share: bool) -> tuple[tuple[str, ...], ...]:

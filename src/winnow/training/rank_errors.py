@@ -22,6 +22,7 @@ class RankError(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         reason: one line for people; `detail` is the traceback.
+        rank: which one; None where only its machine is known.
         trial, fold: the job it was at; None before the first and, for `fold`, in a refit.
         at_ns: nanoseconds since the epoch.
     """
@@ -29,7 +30,7 @@ class RankError(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["exception", "diverged", "out_of_memory", "export_differs"]
     reason: str
     detail: str
-    rank: int
+    rank: int | None
     trial: int | None
     fold: int | None
     at_ns: int = msgspec.field(default_factory=time.time_ns)

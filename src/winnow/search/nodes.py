@@ -1,0 +1,153 @@
+"""The further nodes of a worker group, seen from the supervisor on the first one.
+
+Where a group is spread over several machines, its supervisor is on one of them and has the others start and end their
+part of the world, over a connection that each of them makes and holds. So that a fault on another node ends a trial
+with its reason, as a fault here does, what its ranks leave behind is sent back.
+
+    node → supervisor   Hello, then WorldEnded each time that its part of a world has ended
+    supervisor → node   StartWorld, StopWorld, Dismiss; the end of the connection means StopWorld
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+
+import msgspec
+
+from winnow.training.rank_errors import RankError
+
+
+class Hello(msgspec.Struct, frozen=True, tag=True):
+    """A node is there."""
+
+    node: int
+
+
+class WorldEnded(msgspec.Struct, frozen=True, tag=True):
+    """A node's ranks have ended; `error` is what the guilty one of them left, if any did."""
+
+    node: int
+    world: int
+    error: RankError | None
+
+
+class StartWorld(msgspec.Struct, frozen=True, tag=True):
+    """Start your ranks for world number `world`; `experiment` is the file that they read, as JSON."""
+
+    world: int
+    experiment: str
+
+
+class StopWorld(msgspec.Struct, frozen=True, tag=True):
+    """End your ranks."""
+
+
+class Dismiss(msgspec.Struct, frozen=True, tag=True):
+    """There is nothing left to do."""
+
+
+FromNode = Hello | WorldEnded
+ToNode = StartWorld | StopWorld | Dismiss
+
+CALL_PORT_OFFSET = 1
+"""Nodes call the supervisor on the port after the rendezvous'."""
+
+
+class Nodes:
+    """The supervisor's side: listens from the start, and tells every node, also one that comes late or again.
+
+    Args:
+        count: nodes of the group, the first one included.
+        port: to listen on; 0 for a free one.
+    """
+
+    def __init__(self, count: int, port: int, host: str = "0.0.0.0") -> None:
+        self._others = count - 1
+        self._listener = socket.create_server((host, port))
+        self._changed = threading.Condition()
+        self._connected: dict[int, socket.socket] = {}
+        self._world: StartWorld | None = None
+        self._worlds = 0
+        self._ended: dict[int, WorldEnded] = {}
+        threading.Thread(target=self._accept, name="nodes", daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._listener.getsockname()[1])
+
+    def start_world(self, experiment: str) -> None:
+        """Have all nodes start their part of a new world."""
+        with self._changed:
+            self._worlds += 1
+            self._ended = {}
+            self._world = StartWorld(self._worlds, experiment)
+            self._tell_all(self._world)
+
+    def stop_world(self) -> None:
+        """Have all nodes end their part of it."""
+        with self._changed:
+            self._world = None
+            self._tell_all(StopWorld())
+
+    def guilty_rank(self, timeout_s: float) -> RankError | None:
+        """What the first rank of another node to fail has left, once all nodes have said how this world ended."""
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            while len(self._ended) < len(self._connected) and (left := deadline - time.monotonic()) > 0:
+                self._changed.wait(left)
+            errors = [ended.error for ended in self._ended.values() if ended.error is not None]
+        return min(errors, key=lambda error: error.at_ns, default=None)
+
+    def dismiss(self) -> None:
+        """Send all nodes home; none is spoken to any more."""
+        with self._changed:
+            self._tell_all(Dismiss())
+            for connection in self._connected.values():
+                connection.close()
+            self._connected = {}
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return  # dismissed
+            threading.Thread(target=self._listen, args=(connection,), name="node", daemon=True).start()
+
+    def _listen(self, connection: socket.socket) -> None:
+        decoder: msgspec.json.Decoder[FromNode] = msgspec.json.Decoder(FromNode)
+        node: int | None = None
+        with contextlib.suppress(OSError, msgspec.DecodeError), connection, connection.makefile("rb") as lines:
+            for line in lines:
+                message = decoder.decode(line)
+                with self._changed:
+                    if isinstance(message, Hello):
+                        node = message.node
+                        self._welcome(node, connection)
+                    elif message.world == self._worlds:
+                        self._ended[message.node] = message
+                    self._changed.notify_all()
+        with self._changed:
+            if node is not None and self._connected.get(node) is connection:
+                del self._connected[node]
+                self._changed.notify_all()
+
+    def _welcome(self, node: int, connection: socket.socket) -> None:
+        """A node that is started again takes the place of its earlier life, and gets what it has missed."""
+        self._connected[node] = connection
+        if self._world is not None:
+            self._tell(connection, self._world)
+
+    def _tell_all(self, message: ToNode) -> None:
+        for connection in self._connected.values():
+            self._tell(connection, message)
+
+    def _tell(self, connection: socket.socket, message: ToNode) -> None:
+        # A node that has gone is seen by its listener.
+        with contextlib.suppress(OSError):
+            connection.sendall(msgspec.json.encode(message) + b"\n")
