@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -16,27 +19,59 @@ from winnow.executors.executor import Executor, GroupSpec, GroupState, UnknownGr
 from winnow.executors.local import LocalExecutor
 from winnow.executors.memory import MemoryExecutor
 
-SLEEP = "import time; print('at work', flush=True); time.sleep(60)"
+# As a supervisor does, which would otherwise not be stopped where it is a container's first process.
+SLEEP = (
+    "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); "
+    "print('at work', flush=True); time.sleep(60)"
+)
 DEAF = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('at work', flush=True); time.sleep(60)"
 )
 
 
-def group(name: str = "w0", code: str = SLEEP, study: str = "a-study") -> GroupSpec:
-    return GroupSpec(study, name, (sys.executable, "-c", code), {"WINNOW_TEST": "1"})
+def group(name: str = "w0", code: str = SLEEP, study: str = "a-study", python: str = sys.executable) -> GroupSpec:
+    return GroupSpec(study, name, (python, "-c", code), {"WINNOW_TEST": "1"})
 
 
-@pytest.fixture(params=["local", "memory"])
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Executor]]:
-    """Makes another executor over the same back-end, as another process would have it."""
-    memory = MemoryExecutor()
-    yield (lambda: LocalExecutor(tmp_path)) if request.param == "local" else (lambda: memory)
-    executor = LocalExecutor(tmp_path)
-    for left in executor.groups():
-        executor.cancel(left.study, left.name, 0.0)
+@dataclass(frozen=True)
+class Backend:
+    """One back-end; `make` gives another executor over it, as another process would have it."""
+
+    make: Callable[[], Executor]
+    study: str = "a-study"
+    python: str = sys.executable
+
+    def group(self, name: str = "w0", code: str = SLEEP) -> GroupSpec:
+        return group(name, code, self.study, self.python)
+
+    def start(self, **of_group: Any) -> Executor:
+        """Start a group and wait until it has said something."""
+        executor = self.make()
+        spec = self.group(**of_group)
+        executor.start(spec)
+        wait_until(lambda: any("at work" in line for line in executor.log(self.study, spec.name)))
+        return executor
 
 
-def wait_until(fact: Callable[[], bool], timeout_s: float = 10.0) -> None:
+@pytest.fixture(params=["local", "memory", pytest.param("docker", marks=pytest.mark.docker)])
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
+    """Each in turn, without groups; what a test leaves there is taken away."""
+    if request.param == "docker":
+        from tests.docker.groups import sandbox
+
+        with sandbox(tmp_path) as made:
+            yield Backend(made.executor, made.study, "python3")
+    elif request.param == "local":
+        yield Backend(lambda: LocalExecutor(tmp_path))
+        executor = LocalExecutor(tmp_path)
+        for left in executor.groups():
+            executor.cancel(left.study, left.name, 0.0)
+    else:
+        memory = MemoryExecutor()
+        yield Backend(lambda: memory)
+
+
+def wait_until(fact: Callable[[], bool], timeout_s: float = 20.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not fact():
         assert time.monotonic() < deadline, "it did not become so in time"
@@ -47,66 +82,91 @@ def pid_of(home: Path) -> int:
     return int(json.loads((home / "studies" / "a-study" / "groups" / "w0" / "process.json").read_text())["pid"])
 
 
-def test_a_plan_starts_nothing(make: Callable[[], Executor]) -> None:
-    assert any("at work" in line for line in make().plan([group()]))
-    assert make().groups() == ()
+def test_a_plan_starts_nothing(backend: Backend) -> None:
+    assert any("at work" in line for line in backend.make().plan([backend.group()]))
+    assert backend.make().groups(backend.study) == ()
 
 
-def test_a_started_group_runs_and_is_found_by_others(make: Callable[[], Executor]) -> None:
-    make().start(group())
-    (found,) = make().groups("a-study")
-    assert (found.name, found.state, found.exit_code) == ("w0", GroupState.RUNNING, None)
-    assert make().groups("another-study") == ()
+def test_a_started_group_runs_and_is_found_by_others(backend: Backend) -> None:
+    backend.start()
+    (found,) = backend.make().groups(backend.study)
+    assert (found.name, found.state, found.exit_code, found.lacks_nodes) == ("w0", GroupState.RUNNING, None, False)
+    assert found in backend.make().groups()
+    assert backend.make().groups("another-study") == ()
 
 
-def test_starting_a_running_group_changes_nothing(make: Callable[[], Executor]) -> None:
-    executor = make()
-    executor.start(group())
-    executor.start(group())
-    make().start(group())
-    assert len(make().groups()) == 1
-    wait_until(lambda: len(list(executor.log("a-study", "w0"))) == 1)
+def test_starting_a_running_group_changes_nothing(backend: Backend) -> None:
+    executor = backend.start()
+    before = executor.status(backend.study, "w0")
+    executor.start(backend.group())
+    backend.make().start(backend.group())
+    assert backend.make().groups(backend.study) == (before,)
+    assert len(list(executor.log(backend.study, "w0"))) == 1
 
 
-def test_a_cancelled_group_is_over_and_may_be_cancelled_again(make: Callable[[], Executor]) -> None:
-    executor = make()
-    executor.start(group())
-    executor.cancel("a-study", "w0", grace_s=5.0)
-    executor.cancel("a-study", "w0", grace_s=5.0)
-    assert executor.status("a-study", "w0").state.is_over
+def test_a_cancelled_group_is_over_and_may_be_cancelled_again(backend: Backend) -> None:
+    executor = backend.start()
+    executor.cancel(backend.study, "w0", grace_s=5.0)
+    assert executor.status(backend.study, "w0").state.is_over
+    executor.cancel(backend.study, "w0", grace_s=5.0)
+    assert executor.status(backend.study, "w0").state.is_over
 
 
-def test_a_group_is_cancelled_by_whoever_finds_it(make: Callable[[], Executor]) -> None:
-    executor = make()
-    executor.start(group())
-    make().cancel("a-study", "w0", grace_s=5.0)
-    assert executor.status("a-study", "w0").state.is_over
+def test_a_group_is_cancelled_by_whoever_finds_it(backend: Backend) -> None:
+    executor = backend.start()
+    backend.make().cancel(backend.study, "w0", grace_s=5.0)
+    assert executor.status(backend.study, "w0").state.is_over
 
 
-def test_a_group_that_is_over_can_be_started_again(make: Callable[[], Executor]) -> None:
-    executor = make()
-    executor.start(group())
-    executor.cancel("a-study", "w0", grace_s=5.0)
-    executor.start(group())
-    assert executor.status("a-study", "w0").state is GroupState.RUNNING
+def test_a_group_that_is_over_can_be_started_again_and_keeps_its_logs(backend: Backend) -> None:
+    executor = backend.start()
+    executor.cancel(backend.study, "w0", grace_s=5.0)
+    executor.start(backend.group())
+    assert executor.status(backend.study, "w0").state is GroupState.RUNNING
+    wait_until(lambda: sum("at work" in line for line in executor.log(backend.study, "w0")) == 2)
 
 
-def test_logs_survive_the_end(make: Callable[[], Executor]) -> None:
-    executor = make()
-    executor.start(group())
-    wait_until(lambda: any("at work" in line for line in executor.log("a-study", "w0")))
-    executor.cancel("a-study", "w0", grace_s=5.0)
-    assert any("at work" in line for line in make().log("a-study", "w0"))
+def test_logs_survive_the_end_and_the_clearing(backend: Backend) -> None:
+    executor = backend.start()
+    executor.cancel(backend.study, "w0", grace_s=5.0)
+    assert any("at work" in line for line in backend.make().log(backend.study, "w0"))
+    executor.clear(backend.study)
+    executor.clear(backend.study)
+    assert any("at work" in line for line in backend.make().log(backend.study, "w0"))
+    assert [found.name for found in backend.make().groups(backend.study)] == ["w0"]
+    assert backend.make().status(backend.study, "w0").state.is_over
+    backend.make().cancel(backend.study, "w0", grace_s=1.0)
 
 
-def test_an_unknown_group_is_one_error_everywhere(make: Callable[[], Executor]) -> None:
-    executor = make()
+def test_clearing_leaves_running_groups_alone(backend: Backend) -> None:
+    executor = backend.start()
+    executor.clear(backend.study)
+    assert executor.status(backend.study, "w0").state is GroupState.RUNNING
+
+
+def test_a_log_that_is_followed_ends_with_its_group(backend: Backend) -> None:
+    executor = backend.start()
+    seen: list[str] = []
+    following = threading.Thread(target=lambda: seen.extend(executor.log(backend.study, "w0", follow=True)))
+    following.start()
+    following.join(0.5)
+    assert following.is_alive()
+    backend.make().cancel(backend.study, "w0", grace_s=5.0)
+    following.join(20)
+    assert not following.is_alive()
+    assert sum("at work" in line for line in seen) == 1
+
+
+def test_an_unknown_group_is_one_error_everywhere(backend: Backend) -> None:
+    executor = backend.make()
     with pytest.raises(UnknownGroupError):
-        executor.status("a-study", "w9")
+        executor.status(backend.study, "w9")
     with pytest.raises(UnknownGroupError):
-        executor.cancel("a-study", "w9", grace_s=1.0)
+        executor.cancel(backend.study, "w9", grace_s=1.0)
     with pytest.raises(UnknownGroupError):
-        list(executor.log("a-study", "w9"))
+        list(executor.log(backend.study, "w9"))
+    with pytest.raises(UnknownGroupError):
+        list(executor.log(backend.study, "w9", follow=True))
 
 
 def test_a_plan_shows_no_password(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ class GroupSpec:
     name: str
     argv: tuple[str, ...]
     env: Mapping[str, str]
-    secrets: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     nodes: int = 1
     resources: GroupResources = GroupResources()
     volumes: tuple[Volume, ...] = ()
@@ -80,12 +80,20 @@ class GroupSpec:
 
 @dataclass(frozen=True)
 class GroupStatus:
-    """A group as its back-end sees it. `exit_code` is negative for a signal, None while running or unknown."""
+    """A group as its back-end sees it.
+
+    Attributes:
+        exit_code: negative for a signal, None while running or unknown.
+        started_at_ms: since the epoch, None where unknown.
+        lacks_nodes: it runs, but one of its further nodes is lost; `start` brings that node back.
+    """
 
     study: str
     name: str
     state: GroupState
     exit_code: int | None = None
+    started_at_ms: int | None = None
+    lacks_nodes: bool = False
 
 
 class UnknownGroupError(LookupError):
@@ -99,7 +107,10 @@ class Executor(Protocol):
         """What `start` would do, as lines for people and for golden tests; starts nothing."""
 
     def start(self, group: GroupSpec) -> None:
-        """Start a group; nothing where it runs already, whoever started it."""
+        """Start a group; nothing where it runs already, whoever started it, but for nodes that it has lost.
+
+        A group of several nodes is started as a whole or not at all. Raises InputError.
+        """
 
     def groups(self, study: str | None = None) -> tuple[GroupStatus, ...]:
         """The groups of a study (or of all), running or over, by study and name."""
@@ -107,8 +118,12 @@ class Executor(Protocol):
     def status(self, study: str, name: str) -> GroupStatus:
         """One group. Raises UnknownGroupError."""
 
-    def log(self, study: str, name: str) -> Iterator[str]:
-        """Lines of a group's logs so far; also after its end. Raises UnknownGroupError."""
+    def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
+        """Lines of a group's logs so far; also after its end. Raises UnknownGroupError.
+
+        Args:
+            follow: go on with what comes, until the group is over.
+        """
 
     def cancel(self, study: str, name: str, grace_s: float) -> None:
         """Ask a group to stop, and end it by force after `grace_s`; harmless where it is over.

@@ -13,8 +13,6 @@ import contextlib
 import fcntl
 import json
 import os
-import re
-import shlex
 import signal
 import subprocess
 import time
@@ -26,8 +24,10 @@ from typing import Any
 import psutil
 
 from winnow.executors.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError
+from winnow.executors.masking import shown
 
 _POLL_S = 0.05
+_FOLLOW_S = 0.3
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,13 @@ class LocalExecutor:
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
         """One line a group: the variables set for it and its command."""
         return [
-            " ".join([*(f"{key}={_shown(value)}" for key, value in sorted(group.env.items())), *group.argv])
+            " ".join(
+                [
+                    *(f"{key}={shown(value)}" for key, value in sorted(group.env.items())),
+                    *(f"{name}=***" for name in sorted(group.secrets)),
+                    *group.argv,
+                ]
+            )
             for group in groups
         ]
 
@@ -85,23 +91,27 @@ class LocalExecutor:
     def status(self, study: str, name: str) -> GroupStatus:
         """A group that was started from here ends with its exit code, any other without."""
         process = self._process(study, name)
+        started_at_ms = int(1000 * process.created_at)
         if process.find() is not None:
-            return GroupStatus(study, name, GroupState.RUNNING)
+            return GroupStatus(study, name, GroupState.RUNNING, started_at_ms=started_at_ms)
         exit_code = self._bury(process.pid)
         if exit_code is None:
-            return GroupStatus(study, name, GroupState.ENDED)
+            return GroupStatus(study, name, GroupState.ENDED, started_at_ms=started_at_ms)
         state = GroupState.SUCCEEDED if exit_code == 0 else GroupState.FAILED
-        return GroupStatus(study, name, state, exit_code)
+        return GroupStatus(study, name, state, exit_code, started_at_ms)
 
-    def log(self, study: str, name: str) -> Iterator[str]:
-        """The supervisor's log, then the ranks'."""
-        self._process(study, name)
+    def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
+        """The supervisor's log, then the ranks'; then what is new in any of them."""
         folder = self._folder(study, name)
-        for path in [folder / "supervisor.log", folder / "ranks.log", *sorted(folder.glob("rank-*.log"))]:
-            if path.is_file():
-                with path.open(encoding="utf-8", errors="replace") as lines:
-                    for line in lines:
-                        yield f"{path.stem}: {line.rstrip()}"
+        read: dict[Path, int] = {}
+        while True:
+            is_last = not follow or self.status(study, name).state.is_over
+            self._process(study, name)
+            for path in [folder / "supervisor.log", folder / "ranks.log", *sorted(folder.glob("rank-*.log"))]:
+                yield from _new_lines(path, read, is_last=is_last)
+            if is_last:
+                return
+            time.sleep(_FOLLOW_S)
 
     def cancel(self, study: str, name: str, grace_s: float) -> None:
         """SIGTERM to the supervisor, then SIGKILL to its whole session."""
@@ -150,9 +160,20 @@ def visible_gpus(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]
     return tuple(str(index) for index in range(count))
 
 
-def _shown(value: str) -> str:
-    """A variable's value for people: quoted, and an address without its password."""
-    return shlex.quote(re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", value))
+def _new_lines(path: Path, read: dict[Path, int], *, is_last: bool) -> Iterator[str]:
+    """Lines of a log after the byte in `read`, which is moved on; an unfinished one only where nothing will follow."""
+    if not path.is_file():
+        return
+    if path.stat().st_size < read.get(path, 0):
+        # The next life of a rank began it anew.
+        read[path] = 0
+    with path.open("rb") as lines:
+        lines.seek(read.get(path, 0))
+        for line in lines:
+            if not line.endswith(b"\n") and not is_last:
+                return
+            read[path] = read.get(path, 0) + len(line)
+            yield f"{path.stem}: {line.decode(errors='replace').rstrip()}"
 
 
 def _spawn(argv: Sequence[str], environment: Mapping[str, str], log: Path) -> int:

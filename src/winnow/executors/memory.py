@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from winnow.executors.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError
+
+_POLL_S = 0.01
 
 
 class MemoryExecutor:
@@ -46,10 +49,17 @@ class MemoryExecutor:
         except KeyError:
             raise UnknownGroupError(f"{study}/{name}") from None
 
-    def log(self, study: str, name: str) -> Iterator[str]:
-        """One line a start."""
-        self.status(study, name)
-        yield from self._logs[study, name]
+    def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
+        """One line a start; with `follow`, what another thread adds until it ends the group."""
+        shown = 0
+        while True:
+            is_over = self.status(study, name).state.is_over
+            new = self._logs[study, name][shown:]
+            yield from new
+            shown += len(new)
+            if is_over or not follow:
+                return
+            time.sleep(_POLL_S)
 
     def cancel(self, study: str, name: str, grace_s: float) -> None:
         """End a group as SIGTERM ends one."""

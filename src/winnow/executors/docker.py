@@ -1,0 +1,461 @@
+"""Worker groups as containers of a Docker engine, this machine's or another's (`DOCKER_HOST`).
+
+What is sent is worked out in `docker_plan`, what comes back is judged in `docker_state`; here it is only done. Groups
+are found by label, so any process finds, follows and ends them. The engine sees to it that one name is one container:
+two processes that start a group at once make one. Nothing of this machine is mounted; only logs of containers that are
+taken away come to lie here:
+
+    <home>/studies/<study>/groups/<name>/container.log
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from winnow.config.errors import InputError, WinnowError
+from winnow.containers.engine import GROUP, NODE, STUDY, connect
+from winnow.executors.docker_plan import (
+    NODES,
+    ContainerRequest,
+    DockerSite,
+    GroupRequest,
+    NetworkRequest,
+    container_body,
+    is_folder,
+    plan_group,
+    render,
+)
+from winnow.executors.docker_state import Node, group_status
+from winnow.executors.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError
+from winnow.executors.streams import merged
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import docker
+
+__all__ = ["DockerExecutor", "DockerSite", "EngineError"]
+
+_CONFLICT = 409
+_TRIES, _PAUSE_S = 50, 0.2
+_FOLLOW_S = 0.5
+
+
+class EngineError(WinnowError):
+    """The engine refused something that it should do, or stopped answering."""
+
+
+class DockerExecutor:
+    """Implements `Executor` on a Docker engine.
+
+    Args:
+        site: what all groups have in common.
+        home: winnow's folder, for logs that outlive their containers.
+        engine: None for the one that the `docker` command would talk to.
+
+    Raises:
+        InputError: the SDK is not installed, or no engine answers.
+    """
+
+    def __init__(self, site: DockerSite, home: Path, *, engine: docker.DockerClient | None = None) -> None:
+        self._site = site
+        self._studies = home / "studies"
+        # Declared as Any: half of the calls are not typed in the stubs.
+        self._api: Any = (engine or connect()).api
+
+    def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
+        """The `docker` commands that would do the same, without passwords and secrets."""
+        return [line for group in groups for line in render(plan_group(group, self._site))]
+
+    def start(self, group: GroupSpec) -> None:
+        """Start a group, or what it lacks.
+
+        Raises:
+            InputError: the image, the network or a volume is missing, a name is taken by something that is not
+                winnow's, or the engine cannot give what the group asks for. Nothing is left of the try.
+            EngineError: the engine does not do it.
+        """
+        with _asking(f"worker {group.name} of study {group.study!r}"):
+            if _is_up(self._nodes(group.study, group.name)):
+                return
+            self._check(group)
+            with self._alone(group.study, group.name):
+                self._bring_up(plan_group(group, self._site))
+
+    def groups(self, study: str | None = None) -> tuple[GroupStatus, ...]:
+        """Those that have containers, and those of which only the logs are left here."""
+        with _asking("the list of workers"):
+            found: defaultdict[tuple[str, str], dict[int, Node]] = defaultdict(dict)
+            for node in self._list(STUDY if study is None else f"{STUDY}={study}"):
+                found[node.study, node.group][node.index] = node
+        statuses = {key: group_status(nodes) for key, nodes in found.items()}
+        for log in self._studies.glob(f"{study or '*'}/groups/*/container.log"):
+            key = (log.parents[2].name, log.parent.name)
+            statuses.setdefault(key, GroupStatus(*key, GroupState.ENDED))
+        return tuple(statuses[key] for key in sorted(statuses))
+
+    def status(self, study: str, name: str) -> GroupStatus:
+        """What the engine says of the first node; ended, where only logs are left."""
+        with _asking(f"worker {name} of study {study!r}"):
+            nodes = self._nodes(study, name)
+        if nodes:
+            return group_status(nodes)
+        self._require_log(study, name)
+        return GroupStatus(study, name, GroupState.ENDED)
+
+    def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
+        """What containers before these have printed, and what these do; several nodes each with a prefix."""
+        with _asking(f"the log of worker {name} of study {study!r}"):
+            nodes = self._nodes(study, name)
+            if not nodes:
+                self._require_log(study, name)
+            yield from self._saved(study, name)
+            seen: dict[str, str] = {}
+            while nodes:
+                is_last = not follow or group_status(nodes).state.is_over
+                yield from merged([self._lines(nodes[index], seen, follow=not is_last) for index in sorted(nodes)])
+                if is_last:
+                    return
+                # A stream ends with its process, which the engine or a follower may start again.
+                time.sleep(_FOLLOW_S)
+                nodes = self._nodes(study, name)
+
+    def cancel(self, study: str, name: str, grace_s: float) -> None:
+        """SIGTERM to all nodes at once, and SIGKILL to those that are still there after `grace_s`."""
+        with _asking(f"worker {name} of study {study!r}"):
+            nodes = self._nodes(study, name)
+            if not nodes:
+                self._require_log(study, name)
+            alive = [node for node in nodes.values() if not node.is_over]
+            with ThreadPoolExecutor(max_workers=max(1, len(alive))) as pool:
+                list(pool.map(lambda node: self._stop(node, grace_s), alive))
+
+    def clear(self, study: str) -> None:
+        """Save the logs of groups that are over here, and remove their containers and networks."""
+        with _asking(f"what is left of study {study!r}"):
+            for group in self.groups(study):
+                if group.state.is_over:
+                    with self._alone(study, group.name):
+                        self._clear(study, group.name)
+
+    # Looking
+
+    def _list(self, *labels: str) -> list[Node]:
+        listed = self._api.containers(all=True, filters={"label": list(labels)})
+        return [node for node in map(self._node, listed) if node is not None]
+
+    def _nodes(self, study: str, name: str) -> dict[int, Node]:
+        return {node.index: node for node in self._list(f"{STUDY}={study}", f"{GROUP}={name}")}
+
+    def _node(self, listed: Mapping[str, Any]) -> Node | None:
+        """A container of the list; None where it has gone meanwhile, or is not a node."""
+        labels, state, exit_code = listed["Labels"], listed["State"], None
+        if not {STUDY, GROUP, NODE} <= labels.keys():
+            return None
+        if state in ("exited", "dead"):
+            # Which the list tells only within a sentence.
+            found = self._inspect(listed["Id"])
+            if found is None:
+                return None
+            state, exit_code = found["State"]["Status"], found["State"]["ExitCode"]
+        return Node(
+            id=listed["Id"],
+            name=listed["Names"][0].removeprefix("/") if listed["Names"] else listed["Id"],
+            study=labels[STUDY],
+            group=labels[GROUP],
+            index=int(labels[NODE]),
+            count=int(labels.get(NODES, "1")),
+            state=state,
+            exit_code=exit_code,
+            created_at_ms=1000 * int(listed["Created"]),
+        )
+
+    def _inspect(self, name: str) -> Mapping[str, Any] | None:
+        import docker.errors
+
+        try:
+            found: Mapping[str, Any] = self._api.inspect_container(name)
+        except docker.errors.NotFound:
+            return None
+        return found
+
+    # Starting
+
+    def _check(self, group: GroupSpec) -> None:
+        """Refuse what cannot work, before anything is made."""
+        import docker.errors
+
+        try:
+            self._api.inspect_image(self._site.image)
+        except docker.errors.NotFound as error:
+            raise _missing("image", self._site.image, "Make it: `make build-train`.") from error
+        if self._site.network is not None:
+            try:
+                self._api.inspect_network(self._site.network)
+            except docker.errors.NotFound as error:
+                remedy = "Start what workers talk to: `make mlflow-init`."
+                raise _missing("network", self._site.network, remedy) from error
+        for volume in group.volumes:
+            if not is_folder(volume):
+                try:
+                    self._api.inspect_volume(volume.source)
+                except docker.errors.NotFound as error:
+                    # Docker would make it, empty.
+                    remedy = f"Make it and fill it: `docker volume create {volume.source}`; or name a folder."
+                    raise _missing("volume", volume.source, remedy) from error
+
+    def _bring_up(self, request: GroupRequest) -> None:
+        nodes = self._nodes(request.study, request.name)
+        # A world begins on all its nodes or on none: only beside a first node that runs is a lost one replaced.
+        is_alive = 0 in nodes and not nodes[0].is_over
+        for index, node in list(nodes.items()):
+            if not is_alive or node.has_failed:
+                self._retire(node)
+                del nodes[index]
+        with contextlib.ExitStack() as undo:
+            network = self._network(request.network, undo) if request.network is not None else None
+            ready = [
+                (container, self._create(container, nodes.get(index), undo))
+                for index, container in enumerate(request.containers)
+            ]
+            for container, container_id in ready:
+                if container_id is not None and network is not None:
+                    self._join(container, container_id, network)
+            for _, container_id in ready:
+                if container_id is not None:
+                    self._api.start(container_id)
+            undo.pop_all()
+
+    def _create(self, request: ContainerRequest, known: Node | None, undo: contextlib.ExitStack) -> str | None:
+        """The id of a container that has yet to be started; None where that has been done."""
+        import docker.errors
+
+        if known is not None:
+            return known.id if known.state == "created" else None
+        for _ in range(_TRIES):
+            try:
+                container_id: str = self._api.create_container_from_config(container_body(request), request.name)["Id"]
+            except docker.errors.APIError as error:
+                if error.status_code != _CONFLICT:
+                    raise
+            else:
+                undo.callback(self._remove, container_id)
+                return container_id
+            found = self._inspect(request.name)
+            if found is not None and not _is_same(found["Config"]["Labels"], request.labels):
+                raise _taken("container", request.name, "rm")
+            if found is not None and found["State"]["Status"] != "removing":
+                # Another process was faster.
+                return found["Id"] if found["State"]["Status"] == "created" else None
+            time.sleep(_PAUSE_S)
+        raise EngineError(f"container {request.name}: expected the engine to remove it, found that it does not end.")
+
+    def _network(self, request: NetworkRequest, undo: contextlib.ExitStack) -> str:
+        """The id of a group's network, made where there is none."""
+        import docker.errors
+
+        found = self._networks(request.labels[STUDY], request.labels[GROUP])
+        if found:
+            return found[0]
+        try:
+            made: str = self._api.create_network(
+                request.name, driver="bridge", internal=True, check_duplicate=True, labels=dict(request.labels)
+            )["Id"]
+        except docker.errors.APIError as error:
+            if error.status_code != _CONFLICT:
+                raise
+            found = self._networks(request.labels[STUDY], request.labels[GROUP])
+            if not found:
+                raise _taken("network", request.name, "network rm") from error
+            return found[0]
+        undo.callback(self._remove_network, made)
+        # The engine's check for duplicates is no lock: of two, both processes take the older one.
+        oldest, *newer = self._networks(request.labels[STUDY], request.labels[GROUP])
+        if made in newer:
+            self._remove_network(made)
+        return oldest
+
+    def _networks(self, study: str, group: str) -> list[str]:
+        """The networks of a group, the oldest first."""
+        found = self._api.networks(filters={"label": [f"{STUDY}={study}", f"{GROUP}={group}"]})
+        return [network["Id"] for network in sorted(found, key=lambda each: (each["Created"], each["Id"]))]
+
+    def _join(self, request: ContainerRequest, container_id: str, network: str) -> None:
+        import docker.errors
+
+        try:
+            self._api.connect_container_to_network(container_id, network, aliases=[request.hostname])
+        except docker.errors.APIError:
+            found = self._inspect(container_id)
+            joined = found["NetworkSettings"]["Networks"].values() if found is not None else ()
+            if network not in [each["NetworkID"] for each in joined]:
+                raise
+
+    # Ending
+
+    def _stop(self, node: Node, grace_s: float) -> None:
+        import docker.errors
+
+        if node.state == "created":
+            # It has no process that could be stopped, and would stay as it is.
+            self._retire(node)
+            return
+        with contextlib.suppress(docker.errors.NotFound):
+            self._api.stop(node.id, timeout=math.ceil(grace_s))
+
+    def _clear(self, study: str, name: str) -> None:
+        nodes = self._nodes(study, name)
+        if nodes and not group_status(nodes).state.is_over:
+            return
+        for node in nodes.values():
+            self._retire(node)
+        for network in self._networks(study, name):
+            self._remove_network(network)
+
+    def _retire(self, node: Node) -> None:
+        """Remove a container once its log lies here."""
+        self._save(node)
+        self._remove(node.id)
+
+    def _remove(self, container_id: str) -> None:
+        import docker.errors
+
+        try:
+            # By its id, so that whoever looked a moment ago removes no later container of this name.
+            self._api.remove_container(container_id, v=True, force=True)
+        except docker.errors.APIError as error:
+            # Another process is removing it, or has.
+            if error.status_code not in (404, _CONFLICT):
+                raise
+
+    def _remove_network(self, network: str) -> None:
+        import docker.errors
+
+        with contextlib.suppress(docker.errors.NotFound):
+            self._api.remove_network(network)
+
+    # Logs
+
+    def _save(self, node: Node) -> None:
+        import docker.errors
+
+        path = self._log(node.study, node.group)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        how = node.state if node.exit_code is None else f"{node.state} with {node.exit_code}"
+        with path.open("a", encoding="utf-8") as log, contextlib.suppress(docker.errors.NotFound):
+            log.writelines(f"{line}\n" for line in self._lines(node, {}, follow=False))
+            log.write(f"----- {node.name} {node.id[:12]} {how} -----\n")
+
+    def _saved(self, study: str, name: str) -> Iterator[str]:
+        path = self._log(study, name)
+        if path.is_file():
+            with path.open(encoding="utf-8", errors="replace") as lines:
+                yield from (line.rstrip("\n") for line in lines)
+
+    def _lines(self, node: Node, seen: dict[str, str], *, follow: bool) -> Iterator[str]:
+        """Lines of a container's log after the time in `seen`, which is moved on."""
+        prefix = f"node {node.index}: " if node.count > 1 else ""
+        before = seen.get(node.id, "")
+        unfinished = b""
+        for frame in self._frames(node.id, before, follow=follow):
+            stamp, _, text = frame.partition(b" ")
+            # Fixed in width and in UTC, so that the order of the texts is that of the times.
+            if (at := stamp.decode()) <= before:
+                continue
+            seen[node.id] = at
+            unfinished += text
+            if unfinished.endswith(b"\n"):
+                yield prefix + unfinished.decode(errors="replace").rstrip()
+                unfinished = b""
+        if unfinished:
+            yield prefix + unfinished.decode(errors="replace")
+
+    def _frames(self, container_id: str, after: str, *, follow: bool) -> Iterator[bytes]:
+        """Pieces of the log as the engine keeps them: a line, or a part of one that is longer than 16 KiB."""
+        import docker.errors
+
+        since = _seconds(after) if after else None
+        with contextlib.suppress(docker.errors.NotFound):
+            frames = self._api.logs(container_id, stream=True, follow=follow, timestamps=True, since=since)
+            # Its own close() cuts a connection that is still read, and cannot do so over SSH; without any a socket
+            # stays open until the next garbage collection.
+            with contextlib.closing(frames._response):
+                yield from frames
+
+    def _log(self, study: str, name: str) -> Path:
+        return self._studies / study / "groups" / name / "container.log"
+
+    def _require_log(self, study: str, name: str) -> None:
+        if not self._log(study, name).is_file():
+            raise UnknownGroupError(f"{study}/{name}")
+
+    @contextlib.contextmanager
+    def _alone(self, study: str, name: str) -> Iterator[None]:
+        """Change a group alone among the processes of this home, so that no log is saved twice."""
+        folder = self._log(study, name).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "start.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _is_up(nodes: Mapping[int, Node]) -> bool:
+    """Whether there is nothing to start, also not what another process has made and not started."""
+    if not nodes or any(node.state == "created" for node in nodes.values()):
+        return False
+    status = group_status(nodes)
+    return not status.state.is_over and not status.lacks_nodes
+
+
+def _is_same(found: Mapping[str, str] | None, wanted: Mapping[str, str]) -> bool:
+    return all((found or {}).get(label) == wanted[label] for label in (STUDY, GROUP, NODE))
+
+
+def _seconds(stamp: str) -> int:
+    """The whole seconds since the epoch of a time in the engine's log."""
+    from datetime import UTC, datetime
+
+    return int(datetime.fromisoformat(stamp[:19]).replace(tzinfo=UTC).timestamp())
+
+
+def _missing(kind: str, name: str, remedy: str) -> InputError:
+    return InputError(f"the {kind} of the workers", expected=f"the {kind} {name!r}", found="none", remedy=remedy)
+
+
+def _taken(kind: str, name: str, verb: str) -> InputError:
+    return InputError(
+        f"the {kind} {name!r}",
+        expected="none, or one that belongs to this study",
+        found="one that somebody else has made",
+        remedy=f"Take it away (`docker {verb} {name}`), or give the study another name.",
+    )
+
+
+@contextlib.contextmanager
+def _asking(what: str) -> Iterator[None]:
+    """Say what the engine refused in the words of this program; what it was sent is never shown."""
+    import docker.errors
+    import requests
+
+    try:
+        yield
+    except docker.errors.APIError as error:
+        found = (error.explanation or str(error)).strip().partition("\n")[0]
+        if error.is_client_error():
+            remedy = "Ask for something that this engine has, or use another (DOCKER_HOST)."
+            expected = "something that the Docker engine can do"
+            raise InputError(what, expected=expected, found=found, remedy=remedy) from error
+        raise EngineError(f"{what}: expected the Docker engine to do it, found {found!r}.") from error
+    except requests.exceptions.RequestException as error:
+        raise EngineError(
+            f"{what}: expected an answer of the Docker engine, found {type(error).__name__}. "
+            "Look whether `docker info` works, and run the same command again."
+        ) from error
