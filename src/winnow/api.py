@@ -29,42 +29,58 @@ if TYPE_CHECKING:
 
 
 def train(
-    config: Path | str, *, study: str | None = None, trials: int | None = None, workers: int | None = None
+    config: Path | str,
+    *,
+    study: str | None = None,
+    trials: int | None = None,
+    workers: int | None = None,
+    target: str = "local",
+    image: str | None = None,
 ) -> SweepResult:
-    """Run a study's trials on local processes until all are done; progress goes to standard error.
+    """Run a study's trials until all are done; progress goes to standard error.
 
     Args:
         config: the experiment file.
         study: name of the study; the experiment's by default.
         trials, workers: instead of the file's.
+        target: where its workers run: "local" processes or "docker" containers.
+        image: what containers are made of, instead of the image of `make build-train`.
 
     Raises:
         InputError: something in the file or around it has to change; nothing was created.
         SweepFailedError: the workers do not come up.
-        KeyboardInterrupt: Ctrl-C; the workers were stopped and their trials handed back.
+        KeyboardInterrupt: Ctrl-C; local workers were stopped and their trials handed back, others work on.
     """
-    from winnow.executors.local import LocalExecutor
     from winnow.orchestrators.progress import ProgressView
     from winnow.orchestrators.report import write_report
+    from winnow.orchestrators.tiers import tier_for
     from winnow.orchestrators.train import train as run
 
     experiment = _experiment(config, study, trials, workers)
     settings = Settings.from_environment()
     view = ProgressView(metric=experiment.search.metric.name)
-    executor = LocalExecutor(settings.home)
-    return run(experiment, experiment.name, settings, executor, view, lambda name: write_report(settings, name))
+    tier = tier_for(target, settings, image=image)
+    return run(experiment, experiment.name, settings, tier, view, lambda name: write_report(settings, name))
 
 
 def plan(
-    config: Path | str, *, study: str | None = None, trials: int | None = None, workers: int | None = None
+    config: Path | str,
+    *,
+    study: str | None = None,
+    trials: int | None = None,
+    workers: int | None = None,
+    target: str = "local",
+    image: str | None = None,
 ) -> list[str]:
     """What `train` would start, a line for each worker; nothing is started. Raises InputError."""
-    from winnow.executors.local import LocalExecutor
+    from winnow.orchestrators.tiers import tier_for
+    from winnow.orchestrators.train import data_of
     from winnow.orchestrators.train import plan as plan_groups
 
     experiment = _experiment(config, study, trials, workers)
     settings = Settings.from_environment()
-    return LocalExecutor(settings.home).plan(plan_groups(experiment, experiment.name, settings))
+    tier = tier_for(target, settings, image=image)
+    return tier.executor.plan(plan_groups(experiment, experiment.name, tier, data_of(experiment, tier)))
 
 
 def select_model(

@@ -18,20 +18,37 @@ if TYPE_CHECKING:
 @study_option
 @click.option("--trials", type=click.IntRange(min=1), help="How many trials the study holds when it is done.")
 @click.option("--workers", type=click.IntRange(min=1), help="Worker groups at once.")
+@click.option(
+    "--target",
+    type=click.Choice(["local", "docker"]),
+    default="local",
+    show_default=True,
+    help="Where the workers run: processes of this machine, or containers.",
+)
+@click.option("--image", metavar="NAME", help="What containers are made of; by default what `make build-train` made.")
 @dry_run_option
-def command(config: Path, study: str | None, trials: int | None, workers: int | None, dry_run: bool) -> None:
-    """Run a study's trials on local processes until all are done.
+def command(
+    config: Path,
+    study: str | None,
+    trials: int | None,
+    workers: int | None,
+    target: str,
+    image: str | None,
+    dry_run: bool,
+) -> None:
+    """Run a study's trials until all are done.
 
-    Again: resumes where it stands, or attaches to the workers that are at it. Ctrl-C stops them and hands their trials
-    back; a closed terminal leaves them at work.
+    Again: resumes where it stands, or attaches to the workers that are at it. A closed terminal leaves them at work.
+    Ctrl-C stops local workers and hands their trials back; containers go on until `winnow cancel`.
     """
     from winnow import api
 
     if dry_run:
-        for line in api.plan(config, study=study, trials=trials, workers=workers):
+        for line in api.plan(config, study=study, trials=trials, workers=workers, target=target, image=image):
             click.echo(line)
         return
-    click.echo(describe(api.train(config, study=study, trials=trials, workers=workers), config))
+    result = api.train(config, study=study, trials=trials, workers=workers, target=target, image=image)
+    click.echo(describe(result, config))
 
 
 def describe(result: SweepResult, config: Path) -> str:

@@ -16,6 +16,7 @@ from winnow.config.errors import WinnowError
 from winnow.executors.executor import Executor, GroupSpec, GroupStatus
 from winnow.orchestrators.progress import ProgressView
 from winnow.search.group import ALREADY_RUNNING, CANNOT_START, DONE
+from winnow.search.leases import Failure
 from winnow.search.patience import Patience
 from winnow.search.progress import StudyStatus, WorkerStatus
 from winnow.search.store import StudyStore
@@ -51,8 +52,15 @@ class Follower:
     """Shows a study's progress and keeps its groups up until it is done."""
 
     def __init__(
-        self, store: StudyStore, executor: Executor, groups: tuple[GroupSpec, ...], view: ProgressView
+        self,
+        store: StudyStore,
+        executor: Executor,
+        groups: tuple[GroupSpec, ...],
+        view: ProgressView,
+        look_every_s: float = POLL_S,
     ) -> None:
+        self._look_every_s = look_every_s
+        self._looked_at = 0.0
         self._store = store
         self._executor = executor
         self._view = view
@@ -112,15 +120,23 @@ class Follower:
     def _show_end(self, trial: TrialRecord, best: float | None) -> None:
         if trial.state == "failed":
             failure = self._store.failure(trial.number)
-            log, tail = (Path(failure.log), failure.tail) if failure is not None else (None, ())
+            log, tail = (self._log_of(failure), failure.tail) if failure is not None else (None, ())
             self._view.failure(trial.number, trial.reason or "no reason is known", log, tail)
         else:
             self._view.trial_finished(trial, best)
         self._shown.add(trial.number)
 
+    def _log_of(self, failure: Failure) -> Path | str:
+        """The log as a person finds it: a file of this machine, or the command that shows a container's."""
+        log = Path(failure.log)
+        return log if log.is_file() else f"winnow logs --study {self._store.name}"
+
     # Keeping up
 
     def _revive(self) -> None:
+        if time.monotonic() - self._looked_at < self._look_every_s:
+            return
+        self._looked_at = time.monotonic()
         for group in self._groups:
             if not self._executor.status(group.study, group.name).state.is_over:
                 continue

@@ -1,79 +1,170 @@
-"""Which worker groups a sweep needs: a plan, from the experiment, the machine and what is left to do."""
+"""Which worker groups a sweep needs: a plan, from the experiment, the place where they run and what it has to give."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dotenv import dotenv_values
 
 from winnow.config.errors import InputError
-from winnow.config.experiment import ExecutionConfig
-from winnow.config.settings import Settings
-from winnow.executors.executor import GroupSpec
-from winnow.search.group import CPUS, GPUS
+from winnow.config.experiment import ExecutionConfig, bytes_of
+from winnow.executors.executor import GroupResources, GroupSpec, Volume
+from winnow.search.experiment_file import DATA_FILE
+from winnow.search.group import CPUS, GPUS, RELAY_LOGS
 from winnow.training.launch import plan_gpus
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where groups run, as far as planning them depends on it.
+
+    Attributes:
+        tier: its name: local, docker, …
+        prefix: of its groups' names, so that groups of two tiers that work on one study are told apart.
+        python: the interpreter there.
+        home, storage_url, tracking_uri: winnow's folder and the two stores as they are reached from there.
+        cpus, gpus: what there is; GPUs as CUDA_VISIBLE_DEVICES names them.
+        sees_files: groups see this machine's files: the person's code, the data, the logs they write.
+        is_left_by_interrupt: Ctrl-C leaves the groups at work.
+        look_every_s: how often it is asked whether the groups are alive.
+    """
+
+    tier: str
+    prefix: str
+    python: str
+    home: Path
+    storage_url: str
+    tracking_uri: str
+    cpus: int
+    gpus: tuple[str, ...]
+    sees_files: bool
+    is_left_by_interrupt: bool
+    look_every_s: float
 
 
 def plan_groups(
     study: str,
     execution: ExecutionConfig,
-    settings: Settings,
+    site: Site,
     *,
-    gpus: Sequence[str],
-    cpus: int,
     environment: Mapping[str, str],
+    data_file: str | None = None,
 ) -> tuple[GroupSpec, ...]:
-    """The groups of a sweep on this machine.
+    """The groups of a sweep.
 
     Args:
-        gpus: those that are visible, as CUDA_VISIBLE_DEVICES names them.
-        cpus: of the machine.
-        environment: the caller's, which has to hold the secrets that the experiment names.
+        environment: the caller's, which holds the secrets that the experiment names.
+        data_file: `SHA256/NAME` of the data in the artifact store, where groups fetch it from there.
 
     Raises:
-        InputError: the machine cannot give what the experiment asks for.
+        InputError: the place cannot give what the experiment asks for, or a secret is nowhere.
     """
-    _check(execution, gpus, environment)
-    used = () if execution.device == "cpu" else gpus
+    _check(execution, site)
+    secrets = find_secrets(execution, environment)
+    volumes = tuple(parse_volume(text) for text in execution.volumes)
+    used = () if execution.device == "cpu" else site.gpus
     assigned = plan_gpus(used, execution.workers, execution.processes, execution.share_gpus)
-    share = execution.resources.cpu or max(1, cpus // execution.workers)
+    share = execution.resources.cpu or max(1, site.cpus // (execution.workers * execution.nodes))
+    memory = execution.resources.memory
+    settings = {
+        "WINNOW_HOME": str(site.home),
+        "WINNOW_STORAGE": site.storage_url,
+        "MLFLOW_TRACKING_URI": site.tracking_uri,
+        CPUS: str(max(1, int(share))),
+        **({} if site.sees_files else {RELAY_LOGS: "1"}),
+        **({} if data_file is None else {DATA_FILE: data_file}),
+    }
     return tuple(
         GroupSpec(
             study=study,
-            name=f"w{index}",
-            argv=(sys.executable, "-m", "winnow.search.group", "--study", study, "--group", f"w{index}"),
-            env={
-                **execution.env,
-                "WINNOW_HOME": str(settings.home),
-                "WINNOW_STORAGE": settings.storage_url,
-                "MLFLOW_TRACKING_URI": settings.tracking_uri,
-                CPUS: str(max(1, int(share))),
-                GPUS: ",".join(of_group),
-            },
+            name=f"{site.prefix}{index}",
+            argv=(site.python, "-m", "winnow.search.group", "--study", study, "--group", f"{site.prefix}{index}"),
+            env={**execution.env, **settings, GPUS: ",".join(of_group)},
+            secrets=secrets,
+            nodes=execution.nodes,
+            resources=GroupResources(
+                cpus=share,
+                memory_bytes=bytes_of(memory) if memory is not None else None,
+                shm_bytes=bytes_of(execution.resources.shm),
+                gpus=of_group,
+            ),
+            volumes=volumes,
         )
         for index, of_group in enumerate(assigned)
     )
 
 
-def _check(execution: ExecutionConfig, gpus: Sequence[str], environment: Mapping[str, str]) -> None:
-    if execution.nodes > 1:
+def find_secrets(execution: ExecutionConfig, environment: Mapping[str, str]) -> dict[str, str]:
+    """The values of the secrets that an experiment names, from the environment, else from its file of secrets.
+
+    Raises:
+        InputError: one is in neither, or the file is not there.
+    """
+    found: dict[str, str | None] = {}
+    if execution.secrets_file is not None:
+        file = Path(execution.secrets_file).expanduser()
+        if not file.is_file():
+            raise InputError(
+                "execution.secrets_file",
+                expected="a file of NAME=value lines",
+                found=f"'{file}', which is no file",
+                remedy="Write it, or take the key away and set the variables in the environment.",
+            )
+        found.update(dotenv_values(file))
+    found.update({name: environment[name] for name in execution.secrets if name in environment})
+    missing = [name for name in execution.secrets if found.get(name) is None]
+    if missing:
+        raise InputError(
+            "execution.secrets",
+            expected="names of variables that are set",
+            found=f"{missing[0]!r}, which is not set",
+            remedy=f"Export {missing[0]}, write it into execution.secrets_file, or take it off the list.",
+        )
+    return {name: str(found[name]) for name in execution.secrets}
+
+
+def parse_volume(text: str) -> Volume:
+    """A volume as `docker run -v` takes it, read-only unless it says `:rw`.
+
+    Raises:
+        InputError: it has another form, or its target is not absolute.
+    """
+    source, *rest = text.split(":")
+    target, mode = (*rest, "ro")[:2] if rest else ("", "ro")
+    if not source or not target.startswith("/") or mode not in ("ro", "rw") or len(rest) > 2:
+        raise InputError(
+            "execution.volumes",
+            expected="SOURCE:TARGET or SOURCE:TARGET:rw, the target an absolute path",
+            found=repr(text),
+            remedy="Write for example /srv/data:/srv/data.",
+        )
+    if source.startswith((".", "~")):
+        source = str(Path(source).expanduser().absolute())
+    return Volume(source, target, is_read_only=mode == "ro")
+
+
+def _check(execution: ExecutionConfig, site: Site) -> None:
+    if execution.nodes > 1 and site.tier == "local":
         raise InputError(
             "execution.nodes",
             expected="1 for a sweep on this machine",
             found=str(execution.nodes),
             remedy="Set execution.processes for several ranks on one machine.",
         )
-    if execution.device == "cuda" and not gpus:
+    if execution.device == "cuda" and not site.gpus:
         raise InputError(
             "execution.device",
             expected="a visible GPU",
             found="none",
             remedy="Set execution.device: auto, or look at what `nvidia-smi -L` and CUDA_VISIBLE_DEVICES say.",
         )
-    missing = [name for name in execution.secrets if name not in environment]
-    if missing:
+    cpu = execution.resources.cpu
+    if cpu is not None and cpu > site.cpus and site.tier != "local":
         raise InputError(
-            "execution.secrets",
-            expected="names of variables that are set",
-            found=f"{missing[0]!r}, which is not set",
-            remedy=f"Export {missing[0]}, or take it off the list.",
+            "execution.resources.cpu",
+            expected=f"at most {site.cpus}, which is what the Docker host has",
+            found=f"{cpu:g}",
+            remedy="Lower it.",
         )

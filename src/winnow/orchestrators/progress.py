@@ -102,7 +102,7 @@ class ProgressView:
         width = self._console.width if self._live is not None else 10_000
         self._say(trial_line(record, best=is_best, metric=self._metric, width=width), style, wraps=False)
 
-    def failure(self, trial: int | None, reason: str, log_path: Path | None, tail: Sequence[str]) -> None:
+    def failure(self, trial: int | None, reason: str, log_path: Path | str | None, tail: Sequence[str]) -> None:
         """Show a failure: the trial, its reason, the last lines of the guilty rank's log and where all of it is."""
         first, *rest = failure_lines(trial, reason, None if log_path is None else str(log_path), tail)
         self._say(first, "bold red")

@@ -7,8 +7,8 @@ import time
 from winnow.config.errors import WinnowError
 from winnow.config.settings import Settings
 from winnow.executors.executor import Executor, GroupSpec
-from winnow.executors.local import LocalExecutor
 from winnow.orchestrators.follow import stop
+from winnow.orchestrators.tiers import tier_for
 from winnow.orchestrators.train import plan
 from winnow.search.database import Database
 from winnow.search.store import RefitResult, StudyStore
@@ -26,8 +26,9 @@ def refit_run(run: TrackedRun, study: str, settings: Settings) -> ModelVersion:
     """Have a run's trial refitted by a worker of this machine. Raises InputError, RefitFailedError."""
     assert run.trial is not None, "only trials are ranked"
     store = StudyStore(Database(settings.storage_url), study)
-    group = plan(store.experiment(), study, settings)[0]
-    version = refit_trial(store, run.trial, LocalExecutor(settings.home), group)
+    tier = tier_for("local", settings)
+    group = plan(store.experiment(), study, tier)[0]
+    version = refit_trial(store, run.trial, tier.executor, group)
     return ModelVersion(study, version, run.run_id)
 
 

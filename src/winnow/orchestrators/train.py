@@ -21,17 +21,19 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
 from winnow.executors.executor import Executor, GroupSpec
-from winnow.executors.local import visible_gpus
 from winnow.orchestrators.environment import describe_environment
 from winnow.orchestrators.follow import Follower, stop
-from winnow.orchestrators.groups import plan_groups
+from winnow.orchestrators.groups import Site, plan_groups
 from winnow.orchestrators.progress import ProgressView
+from winnow.orchestrators.reach import DataFile, data_file
+from winnow.orchestrators.tiers import Tier
 from winnow.search.database import Database, normalize_url
 from winnow.search.projector import Projector, reconcile
 from winnow.search.store import RefitResult, StudyStore
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.records import SweepRecord, TrialRecord
 from winnow.tracking.store import prepare
+from winnow.tracking.tracker import TrackingUnavailableError
 from winnow.training.preflight import check
 from winnow.training.preparation import Prepared
 
@@ -79,23 +81,28 @@ def describe_sweep(experiment: Experiment, study: str, checked: Prepared) -> Swe
     )
 
 
-def plan(experiment: Experiment, study: str, settings: Settings) -> tuple[GroupSpec, ...]:
-    """The groups that `train` would start on this machine. Raises InputError."""
+def plan(experiment: Experiment, study: str, tier: Tier, data: DataFile | None = None) -> tuple[GroupSpec, ...]:
+    """The groups that `train` would start. Raises InputError."""
+    tier.check(experiment)
     return plan_groups(
         study,
         experiment.execution,
-        settings,
-        gpus=visible_gpus(),
-        cpus=_cpus(),
+        tier.site,
         environment=os.environ,
+        data_file=None if data is None else data.named,
     )
+
+
+def data_of(experiment: Experiment, tier: Tier) -> DataFile | None:
+    """The data file that this tier's groups have to fetch, if there is one."""
+    return None if tier.site.sees_files else data_file(experiment)
 
 
 def train(
     experiment: Experiment,
     study: str,
     settings: Settings,
-    executor: Executor,
+    tier: Tier,
     view: ProgressView,
     write_report: Callable[[str], Path],
 ) -> SweepResult:
@@ -104,18 +111,22 @@ def train(
     Raises:
         InputError: something in the file or around it has to change; nothing was created.
         SweepFailedError: the groups do not come up.
-        KeyboardInterrupt: Ctrl-C; the groups were stopped and their trials handed back.
+        KeyboardInterrupt: Ctrl-C; groups of this machine were stopped and their trials handed back, others work on.
     """
     if view.is_live:
         # It takes seconds; where nobody watches, a refusal stays the only line.
         view.note(f"checking data, folds and models of {study}")
     checked = check(experiment)
-    groups = plan(experiment, study, settings)
+    data = data_of(experiment, tier)
+    groups = plan(experiment, study, tier, data)
     store = _open(experiment, study, settings, describe_sweep(experiment, study, checked))
     was_done = _is_done(store)
     if not was_done:
-        _say_where_it_stands(store, executor, view)
-        _run(store, settings, executor, groups, view)
+        if data is not None:
+            _store_data(data, settings)
+        _say_where_it_stands(store, tier.executor, view)
+        _run(store, settings, tier, groups, view)
+    tier.executor.clear(study)
     return _result(store, was_done, write_report(study))
 
 
@@ -195,9 +206,20 @@ def _say_where_it_stands(store: StudyStore, executor: Executor, view: ProgressVi
         view.note(f"study {store.name}: {ended} of {store.target()} trials are done, going on with the rest")
 
 
-def _run(
-    store: StudyStore, settings: Settings, executor: Executor, groups: tuple[GroupSpec, ...], view: ProgressView
-) -> None:
+def _store_data(data: DataFile, settings: Settings) -> None:
+    try:
+        data.put(settings.tracking_uri)
+    except TrackingUnavailableError as error:
+        raise InputError(
+            f"the artifact store of {settings.tracking_uri}",
+            expected=f"room for {data.path.name}, which workers fetch from there",
+            found=str(error),
+            remedy="Start it, or mount the data with execution.volumes.",
+        ) from error
+
+
+def _run(store: StudyStore, settings: Settings, tier: Tier, groups: tuple[GroupSpec, ...], view: ProgressView) -> None:
+    executor = tier.executor
     projector = Projector(store, functools.partial(MlflowTracker, settings.tracking_uri))
     projector.start()
     alive = [group for group in executor.groups(store.name) if not group.state.is_over]
@@ -206,14 +228,23 @@ def _run(
         reconcile(store, projector)
     try:
         with view:
-            Follower(store, executor, groups, view).follow()
+            Follower(store, executor, groups, view, look_every_s=tier.site.look_every_s).follow()
     except KeyboardInterrupt:
+        if tier.site.is_left_by_interrupt:
+            _say_detached(store, tier.site, view)
+            raise
         view.note(f"study {store.name}: stopping its workers and handing their trials back")
         stop(store, executor)
         view.note(f"study {store.name}: stopped; the same command goes on from here")
         raise
     finally:
         projector.close(0.5)
+
+
+def _say_detached(store: StudyStore, site: Site, view: ProgressView) -> None:
+    view.note(f"study {store.name}: detached; its workers go on, and the same command attaches again")
+    view.note(f"  watch: winnow logs --study {store.name} --follow")
+    view.note(f"  stop:  winnow cancel --study {store.name} --target {site.tier}")
 
 
 def _result(store: StudyStore, was_done: bool, report: Path) -> SweepResult:
@@ -229,8 +260,3 @@ def _result(store: StudyStore, was_done: bool, report: Path) -> SweepResult:
         refits=store.refits(),
         report=report,
     )
-
-
-def _cpus() -> int:
-    """CPUs that this process may use: a container's or `taskset`'s share, not the whole machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -104,7 +104,7 @@ def _work(settings: Settings, study: str, group: str, folder: Path, stop: Stop) 
         supervisor = (node.address, node.port + CALL_PORT_OFFSET)
         RemoteNode(node.index, supervisor, plan, folder, os.environ, execution.storage_patience_s, stop.check).run()
         return DONE
-    nodes = Nodes(node.count, node.port + CALL_PORT_OFFSET) if node.count > 1 else None
+    nodes = Nodes(node.port + CALL_PORT_OFFSET) if node.count > 1 else None
     worker = Worker(
         store,
         Ranks(plan, experiment, folder, os.environ, nodes),

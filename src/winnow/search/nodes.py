@@ -60,13 +60,13 @@ class Nodes:
     """The supervisor's side: listens from the start, and tells every node, also one that comes late or again.
 
     Args:
-        count: nodes of the group, the first one included.
         port: to listen on; 0 for a free one.
     """
 
-    def __init__(self, count: int, port: int, host: str = "0.0.0.0") -> None:
-        self._others = count - 1
+    def __init__(self, port: int, host: str = "0.0.0.0") -> None:
         self._listener = socket.create_server((host, port))
+        self.port = int(self._listener.getsockname()[1])
+        """Where it listens."""
         self._changed = threading.Condition()
         self._connected: dict[int, socket.socket] = {}
         self._world: StartWorld | None = None
@@ -75,9 +75,10 @@ class Nodes:
         threading.Thread(target=self._accept, name="nodes", daemon=True).start()
 
     @property
-    def port(self) -> int:
-        """Where it listens."""
-        return int(self._listener.getsockname()[1])
+    def connected(self) -> tuple[int, ...]:
+        """The nodes that are there."""
+        with self._changed:
+            return tuple(sorted(self._connected))
 
     def start_world(self, experiment: str) -> None:
         """Have all nodes start their part of a new world."""
@@ -109,6 +110,8 @@ class Nodes:
             for connection in self._connected.values():
                 connection.close()
             self._connected = {}
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         self._listener.close()
 
     def _accept(self) -> None:

@@ -1,0 +1,132 @@
+"""What a worker elsewhere can reach of an experiment: the person's code, the data, the two stores.
+
+A container or a pod has its image and the network, and not the files of the terminal that started it. What it cannot
+reach is refused here, before anything is started.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from winnow.config.errors import InputError
+from winnow.config.experiment import DataConfig, Experiment
+from winnow.config.functions import names_function
+from winnow.config.settings import Settings
+from winnow.data.bundled import PREFIX
+from winnow.orchestrators.groups import parse_volume
+from winnow.tracking.data_files import DataFiles, sha256_of
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file of this machine that workers fetch from the artifact store."""
+
+    path: Path
+    sha256: str
+
+    @property
+    def named(self) -> str:
+        """As workers are told: `SHA256/NAME`."""
+        return f"{self.sha256}/{self.path.name}"
+
+    def put(self, tracking_uri: str) -> None:
+        """Store it, unless it is there already. Raises TrackingUnavailableError."""
+        DataFiles(tracking_uri).put(self.path)
+
+
+def data_file(experiment: Experiment) -> DataFile | None:
+    """The experiment's data, if it is a file that workers elsewhere have to fetch; None for anything they have.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    path = _local_path(experiment.data)
+    if path is None:
+        return None
+    if not path.is_file():
+        raise InputError(
+            "data.source",
+            expected="a file that can be read",
+            found=f"'{path}', which is none",
+            remedy="Correct the path, which counts from the working directory.",
+        )
+    if path.is_absolute():
+        targets = [parse_volume(text).target for text in experiment.execution.volumes]
+        if any(PurePosixPath(path).is_relative_to(target) for target in targets):
+            return None
+    return DataFile(path, sha256_of(path))
+
+
+def _local_path(data: DataConfig) -> Path | None:
+    source = data.source
+    if source.startswith(PREFIX) or names_function(source):
+        return None
+    return None if "://" in source else Path(source).expanduser()
+
+
+def check_code(experiment: Experiment, project: Path) -> None:
+    """Refuse a person's function in a file outside the folder that images are built from.
+
+    Raises:
+        InputError: such a function; it would not be found in the image.
+    """
+    named = {
+        "data.source": experiment.data.source,
+        "model.factory": experiment.model.factory,
+        "training.loop": experiment.training.loop,
+    }
+    for place, spec in named.items():
+        file = (spec or "").rpartition(":")[0]
+        if not file.endswith(".py") or not names_function(spec or ""):
+            continue
+        if Path(file).is_absolute() or not (project / file).resolve().is_relative_to(project.resolve()):
+            raise InputError(
+                place,
+                expected=f"a file below {project}, which the image holds, by its path from there",
+                found=f"'{file}'",
+                remedy="Move it there, or name it by its relative path.",
+            )
+
+
+def check_stores(settings: Settings) -> None:
+    """Refuse stores that a container cannot reach.
+
+    Raises:
+        InputError: a file of this machine, or an address that means the container itself.
+    """
+    stores = (
+        ("WINNOW_WORKER_STORAGE", "the studies' database", settings.worker_storage_url),
+        ("WINNOW_WORKER_TRACKING_URI", "MLflow", settings.worker_tracking_uri),
+    )
+    for variable, what, url in stores:
+        host = urlsplit(url).hostname
+        if host is None:
+            raise _no_stack(what, f"a file of this machine ({url})")
+        if _is_loopback(host):
+            raise InputError(
+                variable,
+                expected=f"an address of {what} that workers elsewhere reach",
+                found=f"'{host}', which there is the worker itself",
+                remedy=f"Set {variable} to the address to use from there, or run `make mlflow-init`.",
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _no_stack(what: str, found: str) -> InputError:
+    return InputError(
+        what,
+        expected="a server that workers elsewhere reach",
+        found=found,
+        remedy="Run `make mlflow-init`, or set WINNOW_STORAGE and MLFLOW_TRACKING_URI to servers of your own.",
+    )

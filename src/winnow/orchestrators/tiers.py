@@ -1,0 +1,98 @@
+"""The tiers on which a sweep runs: an executor each, and what planning for it depends on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from winnow.config.errors import InputError
+from winnow.config.experiment import Experiment
+from winnow.config.settings import Settings
+from winnow.executors.executor import Executor
+from winnow.executors.local import LocalExecutor, visible_gpus
+from winnow.orchestrators.groups import Site
+from winnow.orchestrators.reach import check_code, check_stores
+
+TARGETS = ("local", "docker")
+CONTAINER_PYTHON, CONTAINER_HOME = "/opt/venv/bin/python", PurePosixPath("/winnow")
+
+
+@dataclass(frozen=True)
+class Tier:
+    """One place to run groups.
+
+    Attributes:
+        executor: starts and ends them.
+        site: what their plan depends on.
+        check: raises InputError where an experiment cannot run there; changes nothing.
+    """
+
+    executor: Executor
+    site: Site
+    check: Callable[[Experiment], None]
+
+
+def tier_for(target: str, settings: Settings, *, image: str | None = None) -> Tier:
+    """The tier of a name.
+
+    Args:
+        image: what containers are made of instead of the image that `make build-train` makes.
+
+    Raises:
+        InputError: there is no such tier, or it cannot be used: no engine, no stores that workers reach, no image.
+    """
+    if target == "local":
+        return _local(settings)
+    if target == "docker":
+        return _docker(settings, image)
+    raise InputError("--target", expected=f"one of {', '.join(TARGETS)}", found=f"'{target}'", remedy="Choose one.")
+
+
+def _local(settings: Settings) -> Tier:
+    site = Site(
+        tier="local",
+        prefix="w",
+        python=sys.executable,
+        home=settings.home,
+        storage_url=settings.storage_url,
+        tracking_uri=settings.tracking_uri,
+        cpus=_cpus(),
+        gpus=visible_gpus(),
+        sees_files=True,
+        is_left_by_interrupt=False,
+        look_every_s=0.25,
+    )
+    return Tier(LocalExecutor(settings.home), site, lambda _experiment: None)
+
+
+def _docker(settings: Settings, image: str | None) -> Tier:
+    from winnow.containers.engine import connect
+    from winnow.containers.train_image import check as check_image
+    from winnow.executors.docker import DockerExecutor, DockerSite
+
+    check_stores(settings)
+    engine = connect()
+    image_id = check_image(engine, image, Path.cwd())
+    site = Site(
+        tier="docker",
+        prefix="c",
+        python=CONTAINER_PYTHON,
+        home=Path(CONTAINER_HOME),
+        storage_url=settings.worker_storage_url,
+        tracking_uri=settings.worker_tracking_uri,
+        cpus=int(engine.info()["NCPU"]),
+        gpus=visible_gpus(),
+        sees_files=False,
+        is_left_by_interrupt=True,
+        look_every_s=1.0,
+    )
+    executor = DockerExecutor(DockerSite(image=image_id, network=settings.network), settings.home, engine=engine)
+    return Tier(executor, site, lambda experiment: check_code(experiment, Path.cwd()))
+
+
+def _cpus() -> int:
+    """CPUs that this process may use: a container's or `taskset`'s share, not the whole machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,115 @@
+"""The plan of a sweep's groups: golden, per tier."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from winnow.config.errors import InputError
+from winnow.config.experiment import ExecutionConfig, bytes_of
+from winnow.executors.executor import GroupResources, GroupSpec, Volume
+from winnow.orchestrators.groups import Site, find_secrets, parse_volume, plan_groups
+
+CONTAINERS = Site(
+    tier="docker",
+    prefix="c",
+    python="/opt/venv/bin/python",
+    home=Path("/winnow"),
+    storage_url="postgresql://winnow:pw@postgres:5432/winnow",
+    tracking_uri="http://mlflow:5000",
+    cpus=4,
+    gpus=(),
+    sees_files=False,
+    is_left_by_interrupt=True,
+    look_every_s=1.0,
+)
+LOCAL = replace(CONTAINERS, tier="local", prefix="w", sees_files=True)
+
+
+def execution(**changes: Any) -> ExecutionConfig:
+    return ExecutionConfig.model_validate(changes)
+
+
+def test_a_container_group_has_all_that_it_needs_to_find_the_rest() -> None:
+    asked = execution(
+        workers=1,
+        nodes=2,
+        processes=2,
+        env={"A": "1"},
+        secrets=["KEY"],
+        volumes=["/srv/data:/data"],
+        resources={"cpu": 1.5, "memory": "2Gi", "shm": "64Mi"},
+    )
+    (group,) = plan_groups("a-study", asked, CONTAINERS, environment={"KEY": "s3cret"}, data_file="ab12/rows.csv")
+    assert group == GroupSpec(
+        study="a-study",
+        name="c0",
+        argv=("/opt/venv/bin/python", "-m", "winnow.search.group", "--study", "a-study", "--group", "c0"),
+        env={
+            "A": "1",
+            "WINNOW_HOME": "/winnow",
+            "WINNOW_STORAGE": "postgresql://winnow:pw@postgres:5432/winnow",
+            "MLFLOW_TRACKING_URI": "http://mlflow:5000",
+            "WINNOW_GROUP_CPUS": "1",
+            "WINNOW_GROUP_GPUS": "",
+            "WINNOW_RELAY_LOGS": "1",
+            "WINNOW_DATA_FILE": "ab12/rows.csv",
+        },
+        secrets={"KEY": "s3cret"},
+        nodes=2,
+        resources=GroupResources(cpus=1.5, memory_bytes=2 * 2**30, shm_bytes=64 * 2**20),
+        volumes=(Volume("/srv/data", "/data", is_read_only=True),),
+    )
+
+
+def test_the_machine_is_shared_equally_where_nothing_is_said() -> None:
+    groups = plan_groups("a-study", execution(workers=2), CONTAINERS, environment={})
+    assert [group.resources.cpus for group in groups] == [2, 2]
+    (spread,) = plan_groups("a-study", execution(workers=1, nodes=2), CONTAINERS, environment={})
+    assert spread.resources.cpus == 2
+
+
+def test_groups_of_two_tiers_have_different_names() -> None:
+    names = [plan_groups("a-study", execution(), site, environment={})[0].name for site in (LOCAL, CONTAINERS)]
+    assert names == ["w0", "c0"]
+
+
+def test_a_file_of_secrets_fills_what_the_environment_leaves_out(tmp_path: Path) -> None:
+    file = tmp_path / "secrets.env"
+    file.write_text("ONE=from-file\nTWO='of two words'\nUNNAMED=x\n")
+    asked = execution(secrets=["ONE", "TWO"], secrets_file=str(file))
+    assert find_secrets(asked, {"ONE": "from-environment"}) == {"ONE": "from-environment", "TWO": "of two words"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "site", "place"),
+    [
+        ({"secrets": ["NOWHERE"]}, LOCAL, "execution.secrets"),
+        ({"secrets_file": "no-such-file"}, LOCAL, "execution.secrets_file"),
+        ({"volumes": ["data"]}, CONTAINERS, "execution.volumes"),
+        ({"volumes": ["/a:b"]}, CONTAINERS, "execution.volumes"),
+        ({"volumes": ["/a:/b:rx"]}, CONTAINERS, "execution.volumes"),
+        ({"nodes": 2}, LOCAL, "execution.nodes"),
+        ({"device": "cuda"}, LOCAL, "execution.device"),
+        ({"resources": {"cpu": 5}}, CONTAINERS, "execution.resources.cpu"),
+    ],
+)
+def test_what_a_place_cannot_give_is_refused(changes: dict[str, Any], site: Site, place: str) -> None:
+    with pytest.raises(InputError) as refused:
+        plan_groups("a-study", execution(**changes), site, environment={})
+    assert refused.value.place == place
+
+
+def test_volumes_are_read_only_unless_they_say_otherwise() -> None:
+    assert parse_volume("models:/models:rw") == Volume("models", "/models", is_read_only=False)
+    assert parse_volume("./rows:/rows") == Volume(str(Path("rows").absolute()), "/rows", is_read_only=True)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "expected"), [("512", 512), ("1k", 1000), ("2Gi", 2**31), ("1.5Mi", 3 * 2**19), ("2G", 2 * 10**9)]
+)
+def test_quantities_are_those_of_kubernetes(quantity: str, expected: int) -> None:
+    assert bytes_of(quantity) == expected

@@ -1,0 +1,75 @@
+"""What workers elsewhere reach, and what is refused before anything starts."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from winnow.config.errors import InputError
+from winnow.config.experiment import Experiment
+from winnow.config.settings import Settings
+from winnow.orchestrators.reach import check_code, check_stores, data_file
+
+SERVERS = Settings.from_environment(
+    {"WINNOW_STORAGE": "postgresql://db:5432/studies", "MLFLOW_TRACKING_URI": "http://mlflow:5000"}
+)
+
+
+def experiment(**changes: Any) -> Experiment:
+    whole: dict[str, Any] = {
+        "name": "a-study",
+        "data": {"source": "sklearn:iris"},
+        "model": {"factory": "winnow.models:mlp"},
+        "search": {"space": {"lr": {"float": [0.1, 0.2]}}, "trials": 1, "metric": {"name": "f1"}},
+    }
+    return Experiment.model_validate({**whole, **changes})
+
+
+def test_a_file_is_named_by_its_content(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("a,b\n1,2\n")
+    found = data_file(experiment(data={"source": str(file), "target": "b"}))
+    assert found is not None
+    assert found.named == f"{hashlib.sha256(file.read_bytes()).hexdigest()}/rows.csv"
+
+
+@pytest.mark.parametrize("source", ["sklearn:iris", "s3://bucket/rows.csv", "https://host/rows.csv", "rows.py:load"])
+def test_what_workers_have_or_fetch_themselves_is_not_stored(source: str) -> None:
+    assert data_file(experiment(data={"source": source})) is None
+
+
+def test_a_file_on_a_volume_is_not_stored(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("a,b\n1,2\n")
+    mounted = {"volumes": [f"{tmp_path}:{tmp_path}"]}
+    assert data_file(experiment(data={"source": str(file), "target": "b"}, execution=mounted)) is None
+    elsewhere = {"volumes": [f"{tmp_path}:/rows"]}
+    assert data_file(experiment(data={"source": str(file), "target": "b"}, execution=elsewhere)) is not None
+
+
+def test_a_file_that_is_not_there_is_refused() -> None:
+    with pytest.raises(InputError, match=r"data\.source"):
+        data_file(experiment(data={"source": "no/such.csv", "target": "b"}))
+
+
+@pytest.mark.parametrize("file", ["/elsewhere/net.py", "../net.py"])
+def test_code_that_no_image_holds_is_refused(file: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"model\.factory"):
+        check_code(experiment(model={"factory": f"{file}:build"}), tmp_path)
+    check_code(experiment(model={"factory": "parts/net.py:build"}), tmp_path)
+
+
+def test_stores_that_are_files_name_the_command_that_makes_servers() -> None:
+    with pytest.raises(InputError, match="make mlflow-init"):
+        check_stores(Settings.from_environment({}))
+    check_stores(SERVERS)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "[::1]"])
+def test_an_address_that_means_the_worker_itself_is_refused(host: str) -> None:
+    with pytest.raises(InputError, match="WINNOW_WORKER_TRACKING_URI"):
+        check_stores(replace(SERVERS, worker_tracking_uri=f"http://{host}:5000"))
