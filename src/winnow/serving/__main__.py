@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +46,12 @@ def _parser() -> argparse.ArgumentParser:
         "WINNOW_ACCESS_LOG.",
     )
     parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="folder of the model bundle")
-    parser.add_argument("--model-version", metavar="V", help="version to show; by default the digest's first digits")
+    parser.add_argument(
+        "--model-version",
+        metavar="V",
+        default=os.environ.get("WINNOW_MODEL_VERSION") or None,
+        help="version to show (default: $WINNOW_MODEL_VERSION, else the digest's first digits)",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 finds a free one (default)")
     parser.add_argument("--fd", type=int, metavar="N", help="inherited, bound socket instead of host and port")

@@ -1,0 +1,179 @@
+"""How an image is built: the `docker build` command, worked out in a pure function and run in a dull one.
+
+The command and not the SDK, since only it speaks BuildKit, which cache mounts and secrets need. What the images hold is
+left to `train_image` and `prod_image`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from winnow.config.errors import InputError, WinnowError
+
+ENVIRONMENT: Mapping[str, str] = {"DOCKER_BUILDKIT": "1"}
+"""What the command needs beside the caller's environment; engines before 23.0 build without BuildKit by default."""
+
+END_LINES = 20
+SLOW_S = 1.0
+"""Steps that take less are not worth a line."""
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """One `docker build`.
+
+    Attributes:
+        dockerfile, context: absolute; the context is the folder that the file's COPY sees.
+        target: the stage to stop at; empty for the last one.
+        arguments: values of the file's ARGs.
+        network: Docker's `--network` for the steps that install; empty for its default.
+        pip_config: a pip.conf that is lent to the steps that install and is kept in no layer.
+        is_cached: False makes every layer again.
+    """
+
+    dockerfile: Path
+    context: Path
+    tag: str
+    target: str = ""
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    network: str = ""
+    pip_config: Path | None = None
+    is_cached: bool = True
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The command without the place for the image's id."""
+        secret = (f"--secret=id=pip-config,src={self.pip_config}",) if self.pip_config is not None else ()
+        return (
+            "docker",
+            "build",
+            "--progress=plain",
+            f"--file={self.dockerfile}",
+            *((f"--target={self.target}",) if self.target else ()),
+            f"--tag={self.tag}",
+            *(f"--build-arg={name}={value}" for name, value in self.arguments.items()),
+            *(f"--label={name}={value}" for name, value in self.labels.items()),
+            *((f"--network={self.network}",) if self.network else ()),
+            *secret,
+            *(() if self.is_cached else ("--no-cache",)),
+            str(self.context),
+        )
+
+    def render(self) -> str:
+        """The command for people, as a shell would take it."""
+        return shlex.join((*(f"{name}={value}" for name, value in ENVIRONMENT.items()), *self.argv))
+
+
+class BuildFailedError(WinnowError):
+    """A step of the build failed.
+
+    Args:
+        lines: the last ones of what the build printed.
+    """
+
+    def __init__(self, tag: str, lines: Iterable[str]) -> None:
+        shown = "".join(f"\n    {line}" for line in lines) or " (empty)"
+        super().__init__(f"image '{tag}' was not built. The end of the output:{shown}")
+
+
+def silent(line: str) -> None:
+    """Shows nothing."""
+
+
+def build(plan: BuildPlan, show: Callable[[str], None] = silent) -> str:
+    """Build an image and return its id.
+
+    Args:
+        show: is given a line for each step that took a while.
+
+    Raises:
+        InputError: there is no `docker` command.
+        BuildFailedError: the build failed.
+        KeyboardInterrupt: Ctrl-C; the build was stopped.
+    """
+    with tempfile.TemporaryDirectory(prefix="winnow-build-") as folder:
+        identifier = Path(folder) / "image-id"
+        argv = [*plan.argv[:-1], f"--iidfile={identifier}", plan.argv[-1]]
+        status, end = _run(argv, show)
+        if status != 0 or not identifier.is_file():
+            raise BuildFailedError(plan.tag, end)
+        return identifier.read_text(encoding="utf-8").strip()
+
+
+def push(tag: str, show: Callable[[str], None] = silent) -> None:
+    """Push a tag to the registry that it names.
+
+    Raises:
+        InputError: there is no `docker` command.
+        BuildFailedError: the registry did not take it.
+    """
+    show(f"Pushing {tag} …")
+    status, end = _run(["docker", "push", "--quiet", tag], silent)
+    if status != 0:
+        raise BuildFailedError(tag, end)
+
+
+def _run(argv: list[str], show: Callable[[str], None]) -> tuple[int, list[str]]:
+    """The command's exit status and its last lines."""
+    try:
+        process = subprocess.Popen(
+            argv,
+            env={**os.environ, **ENVIRONMENT},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+    except FileNotFoundError as error:
+        raise InputError(
+            "the docker command",
+            expected="one on the PATH, which builds images",
+            found="none",
+            remedy="Install Docker (the engine and its command line); `docker info` has to work.",
+        ) from error
+    assert process.stdout is not None
+    end: deque[str] = deque(maxlen=END_LINES)
+    try:
+        for line in steps(_remember(process.stdout, end)):
+            show(line)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        status = process.wait()
+    return status, list(end)
+
+
+def _remember(lines: Iterable[str], end: deque[str]) -> Iterator[str]:
+    for line in lines:
+        if line.strip():
+            end.append(line.rstrip())
+        yield line
+
+
+_STEP = re.compile(r"#(\d+) \[(.+)\] (.+)")
+_DONE = re.compile(r"#(\d+) DONE ([0-9.]+)s")
+
+
+def steps(lines: Iterable[str]) -> Iterator[str]:
+    """Of BuildKit's plain progress, one line for each step that took a while, when it is done."""
+    names: dict[str, str] = {}
+    for line in lines:
+        if match := _STEP.match(line):
+            names[match[1]] = _short(f"[{match[2]}] {match[3]}")
+        elif (match := _DONE.match(line)) and match[1] in names and float(match[2]) >= SLOW_S:
+            yield f"{float(match[2]):6.1f} s  {names[match[1]]}"
+
+
+def _short(step: str, width: int = 100) -> str:
+    text = " ".join(re.sub(r"--mount=\S+ ", "", step).split())
+    return text if len(text) <= width else f"{text[: width - 1]}…"

@@ -1,0 +1,268 @@
+"""The image that serves one model: what goes into it, its name and its labels, and whether it is there already.
+
+An image is a function of its inputs: the bundle, the serving part of this package, the lock, the Dockerfile, the base.
+Their digest is a label, so that whoever wants the same image finds the one that was built, and asking again changes
+nothing. Which model it is to be is left to the orchestrators.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from winnow.bundle.manifest import Manifest, read_manifest
+from winnow.config.errors import InputError
+from winnow.containers import build as docker_build
+from winnow.containers.build import BuildPlan
+from winnow.containers.requirements import extras, read_project
+
+if TYPE_CHECKING:
+    import docker
+
+BASE_IMAGE = "python:3.11-slim-bookworm"
+DOCKERFILE = "Dockerfile.prod"
+PORT = 8080
+"""Where the server in the image listens."""
+
+INPUTS = "winnow.inputs"
+"""Label: sha256 over everything that the image is made of."""
+
+PACKAGES = ("serving", "bundle", "config")
+"""The parts of the package that a server imports."""
+
+_PROJECT_FILES = (DOCKERFILE, "pyproject.toml", "requirements.lock")
+_PACKAGE = Path(__file__).parents[1]
+_LIMIT = 128
+"""Characters that an image's name may have after its registry, generously below Docker's 255."""
+
+
+@dataclass(frozen=True)
+class ProdImage:
+    """An image as it will be built; nothing is written or run by making one.
+
+    Attributes:
+        folder: the project's: Dockerfile.prod, pyproject.toml and requirements.lock lie there.
+        requirements: what a server needs, as pip reads it.
+        bundle: the model's folder.
+        version: what the server calls the model's version; no part of the model's layer.
+        inputs: digest over all of it.
+    """
+
+    folder: Path
+    requirements: str
+    bundle: Path
+    tag: str
+    version: str
+    labels: Mapping[str, str]
+    base_image: str
+    network: str
+    pip_config: Path | None
+    inputs: str
+
+    def command(self, context: Path) -> BuildPlan:
+        """The build, with its files laid out in `context`."""
+        return BuildPlan(
+            dockerfile=self.folder / DOCKERFILE,
+            context=context,
+            tag=self.tag,
+            arguments={"BASE_IMAGE": self.base_image, "MODEL_VERSION": self.version},
+            labels={**self.labels, INPUTS: self.inputs},
+            network=self.network,
+            pip_config=self.pip_config,
+        )
+
+    def render(self) -> str:
+        """The build for people."""
+        parts = ", ".join(f"winnow/{name}" for name in PACKAGES)
+        return (
+            f"# CONTEXT: requirements.txt (the extra 'serve'), requirements.lock, {parts}, {self.bundle} as model.tar\n"
+            f"{self.command(Path('CONTEXT')).render()}"
+        )
+
+
+def plan(
+    bundle: Path,
+    version: str,
+    *,
+    run_id: str = "",
+    folder: Path,
+    base_image: str = BASE_IMAGE,
+    base_id: str = "",
+    tag: str | None = None,
+    registry: str = "",
+    network: str = "",
+    pip_config: Path | None = None,
+) -> ProdImage:
+    """Work out the image of a bundle.
+
+    Args:
+        run_id: the tracked run that the bundle comes from.
+        base_id: id of the base where it is known: a newer base under the same name makes another image.
+        tag: by default `winnow-prod-NAME:VERSION`, below `registry`.
+
+    Raises:
+        InputError: the bundle is damaged, or the project's files are not in `folder`.
+    """
+    folder = folder.absolute()
+    for name in _PROJECT_FILES:
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder / name}",
+                expected="a file of the winnow project, which the image is built from",
+                found="none",
+                remedy="Run this in the project's own folder.",
+            )
+    manifest = _manifest(bundle)
+    labels = labels_of(manifest, version, run_id, base_image)
+    requirements = "\n".join((*extras(read_project(folder / "pyproject.toml"), ["serve"]), ""))
+    facts = {**labels, "base": base_id or base_image, "version": version, "requirements": requirements}
+    return ProdImage(
+        folder=folder,
+        requirements=requirements,
+        bundle=bundle.absolute(),
+        tag=tag or default_tag(manifest.name, version, registry),
+        version=version,
+        labels=labels,
+        base_image=base_image,
+        network=network,
+        pip_config=pip_config,
+        inputs=_digest(folder, bundle, facts),
+    )
+
+
+def labels_of(manifest: Manifest, version: str, run_id: str, base_image: str) -> Mapping[str, str]:
+    """What an image says about its model. The time is the model's own, so that the same model has the same labels."""
+    score = ", ".join(f"{name} {value:.4g}" for name, value in sorted(manifest.metrics.items()) if "." not in name)
+    labels = {
+        "org.opencontainers.image.title": manifest.name,
+        "org.opencontainers.image.description": f"{manifest.task} model {manifest.name}, version {version}: {score}",
+        "org.opencontainers.image.version": version,
+        "org.opencontainers.image.revision": manifest.git_commit,
+        "org.opencontainers.image.created": manifest.created_at,
+        "org.opencontainers.image.base.name": base_image,
+        "winnow.model": manifest.name,
+        "winnow.version": version,
+        "winnow.run": run_id,
+        "winnow.study": manifest.study,
+        "winnow.trial": str(manifest.trial),
+        "winnow.model.sha256": manifest.digest,
+        "winnow.data": manifest.data_name,
+        "winnow.data.sha256": manifest.data_sha256,
+    }
+    return {name: value for name, value in labels.items() if value}
+
+
+def default_tag(name: str, version: str, registry: str = "") -> str:
+    """`winnow-prod-NAME:VERSION` in Docker's alphabet, below a registry where one is given.
+
+    The version keeps what was served before under a name: an image without one is swept away by `docker image prune`.
+    """
+    repository = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:_LIMIT] or "model"
+    place = f"{registry.rstrip('/')}/" if registry else ""
+    return f"{place}winnow-prod-{repository}:{re.sub(r'[^A-Za-z0-9_.-]+', '-', version).lstrip('.-')[:_LIMIT] or '0'}"
+
+
+def build(
+    engine: docker.DockerClient,
+    image: ProdImage,
+    show: Callable[[str], None] = docker_build.silent,
+    *,
+    is_cached: bool = True,
+) -> str:
+    """The image's id: of the one that was built from the same inputs before, else of a new one.
+
+    Args:
+        is_cached: False builds every layer again.
+
+    Raises:
+        InputError: there is no `docker` command.
+        BuildFailedError: the build failed.
+    """
+    if is_cached and (found := find(engine, image)) is not None:
+        return found
+    with tempfile.TemporaryDirectory(prefix="winnow-prod-") as place:
+        context = Path(place)
+        lay_out(image, context)
+        return docker_build.build(dataclasses.replace(image.command(context), is_cached=is_cached), show)
+
+
+def find(engine: docker.DockerClient, image: ProdImage) -> str | None:
+    """The id of an image that was built from the same inputs, tagged again where another took its name since."""
+    found = engine.images.list(filters={"label": f"{INPUTS}={image.inputs}"})
+    if not found:
+        return None
+    if image.tag not in found[0].tags:
+        repository, _, tag = image.tag.rpartition(":")
+        found[0].tag(repository, tag)
+    return str(found[0].id)
+
+
+def lay_out(image: ProdImage, context: Path) -> None:
+    """Put all that Dockerfile.prod copies into an empty folder."""
+    (context / "requirements.txt").write_text(image.requirements, encoding="utf-8")
+    for source, name in _files(image.folder):
+        destination = context / name
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, destination)
+        destination.chmod(0o644)
+    for folder in context.rglob("*/"):
+        folder.chmod(0o755)
+    write_model_layer(image.bundle, context / "model.tar")
+
+
+def write_model_layer(bundle: Path, destination: Path) -> None:
+    """The bundle's files as `/model`, in a tar that depends on their names and bytes alone."""
+    with tarfile.open(destination, "w", format=tarfile.GNU_FORMAT) as tar:
+        folder = tarfile.TarInfo("model")
+        folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+        tar.addfile(folder)
+        for path in _bundle_files(bundle):
+            # A fresh header: no time, no owner, no name of one.
+            header = tarfile.TarInfo(f"model/{path.name}")
+            header.size, header.mode = path.stat().st_size, 0o644
+            with path.open("rb") as stream:
+                tar.addfile(header, stream)
+
+
+def _bundle_files(bundle: Path) -> list[Path]:
+    manifest = read_manifest(bundle)
+    return sorted(bundle / name for name in ("manifest.json", *manifest.files))
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, str]]:
+    """The files of the context that are copied as they are, with their names there, in a fixed order."""
+    yield folder / "requirements.lock", "requirements.lock"
+    yield _PACKAGE / "__init__.py", "winnow/__init__.py"
+    for part in PACKAGES:
+        for path in sorted((_PACKAGE / part).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                yield path, f"winnow/{path.relative_to(_PACKAGE).as_posix()}"
+
+
+def _digest(folder: Path, bundle: Path, facts: Mapping[str, str]) -> str:
+    files = [(folder / DOCKERFILE, DOCKERFILE), *_files(folder), *((path, path.name) for path in _bundle_files(bundle))]
+    total = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for path, name in files:
+        total.update(f"\n{name} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode())
+    return total.hexdigest()
+
+
+def _manifest(bundle: Path) -> Manifest:
+    try:
+        return read_manifest(bundle)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"bundle {bundle}",
+            expected="a whole model bundle",
+            found=str(error),
+            remedy="Choose another version with `make select-model`, or remove the folder so that it is fetched again.",
+        ) from error
