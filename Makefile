@@ -12,7 +12,7 @@ PIP          = $(VENV)/bin/python -m pip --quiet --disable-pip-version-check --n
 STAMP       := $(VENV)/.set-up
 
 # Flags without a value: DRY_RUN=1 is --dry-run, DRY_RUN=0 is nothing.
-SWITCHES := ALL DRY_RUN FORCE JSON KEEP
+SWITCHES := ALL DRY_RUN FOLLOW FORCE JSON KEEP VOLUMES
 GIVEN     = $(filter-out PYTHON TORCH_INDEX UPGRADE VENV,$(strip $(foreach name,$(.VARIABLES),\
               $(if $(filter command line,$(origin $(name))),$(name)))))
 flag      = --$(shell echo $(1) | tr 'A-Z_' 'a-z-')
@@ -21,8 +21,9 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
               $(if $(filter-out 0,$($(name))),$(call flag,$(name))),$(call flag,$(name)) $(call quoted,$($(name)))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format lock docs train select-model prod-local prod-status prod-remove rollback \
-        inference-one inference-one-input report ui generate-data jobs logs cancel bench clean
+.PHONY: help setup demo test test-docker check lint format lock docs train train-docker select-model prod-local prod-status prod-remove rollback \
+        inference-one inference-one-input report ui generate-data jobs logs cancel mlflow-init mlflow-remove \
+        compose-logs bench clean
 
 help: ## Print this list
 	@echo "make TARGET [VARIABLE=value …]      a variable is the flag of the same name: TRIALS=50 is --trials 50"
@@ -39,6 +40,9 @@ generate-data: setup ## Write a synthetic data set with a known answer (OUTPUT, 
 
 train: setup ## Run a study's trials on local processes; again: resume or attach (CONFIG, STUDY, TRIALS, WORKERS)
 	@$(WINNOW) train $(FLAGS)
+
+train-docker: setup ## The same sweep in containers, after mlflow-init and build-train (CONFIG, STUDY, TRIALS, WORKERS, IMAGE)
+	@$(WINNOW) train --target docker $(FLAGS)
 
 jobs: setup ## List the workers at work
 	@$(WINNOW) jobs $(FLAGS)
@@ -73,8 +77,20 @@ inference-one inference-one-input: setup ## Ask what is being served for one pre
 ui: setup ## Open MLflow's own pages on the runs (PORT)
 	@$(WINNOW) ui $(FLAGS)
 
+mlflow-init: setup ## Start Postgres, MinIO and MLflow on Docker; every verb uses them from then on (MLFLOW_PORT, POSTGRES_PORT)
+	@$(WINNOW) mlflow-init $(FLAGS)
+
+mlflow-remove: setup ## Remove them; their data is kept unless VOLUMES=1
+	@$(WINNOW) mlflow-remove $(FLAGS)
+
+compose-logs: setup ## Print their logs (SERVICE=mlflow, FOLLOW=1)
+	@$(WINNOW) compose-logs $(FLAGS)
+
 test: setup ## Run the tests that need no daemon
 	@$(VENV)/bin/pytest -m "not docker and not kubernetes"
+
+test-docker: setup ## Run the tests that need a Docker engine
+	@$(VENV)/bin/pytest -m docker
 
 check: setup lint ## Check format, lint, types, import contracts and generated documents, then the quick tests
 	@$(VENV)/bin/pytest -m "not slow and not docker and not kubernetes" tests/unit tests/contracts

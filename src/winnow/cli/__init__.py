@@ -42,6 +42,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "rollback": ("winnow.cli.prod:rollback", "Serve the model that was served before."),
     "inference-one": ("winnow.cli.inference_one:command", "Ask what is being served for one prediction."),
     "ui": ("winnow.cli.ui:command", "Open MLflow's own pages on this study's runs."),
+    "mlflow-init": ("winnow.cli.stack:init", "Start Postgres, MinIO and MLflow on Docker, for every verb to use."),
+    "mlflow-remove": ("winnow.cli.stack:remove", "Remove them; their data is kept unless --volumes."),
+    "compose-logs": ("winnow.cli.stack:logs", "Print their logs."),
     "config-reference": ("winnow.cli.config_reference:command", "Write or check the generated parts of the documents."),
 }
 """Verb → where its command is, and its sentence."""

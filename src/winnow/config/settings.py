@@ -1,17 +1,20 @@
 """Where winnow keeps things, read once from the environment.
 
 Only places and addresses are settings: nothing here changes what is computed, which the experiment file alone decides.
+What is not set is the stack's, where `mlflow-init` has made one (`winnow.config.stack_record`), else a file below the
+home.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
 from winnow.config.errors import InputError
+from winnow.config.stack_record import StackRecord, read_stack, without_password
 
 DATABASES = ("sqlite", "postgresql")
 """What studies can be kept in: a claim needs a database's own clock and transactions, which differ between them."""
@@ -26,9 +29,9 @@ class Variable:
     description: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Settings:
-    """Absolute places and addresses; nothing is created or contacted by making one."""
+    """Absolute places and addresses; nothing is created or contacted by making one. Shown without passwords."""
 
     home: Annotated[
         Path,
@@ -55,52 +58,110 @@ class Settings:
         str,
         Variable("WINNOW_WORKER_STORAGE", "`WINNOW_STORAGE`", "The studies' database as workers elsewhere reach it."),
     ]
-    network: str | None = None
-    """The Docker network on which workers reach the stack; None: Docker's own."""
+    network: Annotated[
+        str | None,
+        Variable("WINNOW_NETWORK", "the stack's, else Docker's own", "Docker network that worker containers join."),
+    ] = None
+    stack: StackRecord | None = None
+    """The stack that `mlflow-init` has made, whether or not the addresses above are its own."""
 
     @property
     def artifact_root(self) -> Path:
         """Where MLflow puts files when the tracking store is a database of ours."""
         return self.home / "artifacts"
 
+    @property
+    def store(self) -> str | None:
+        """What a verb says of where runs and studies are kept; None where that is the files below the home."""
+        if self.stack is None:
+            return None
+        stack = f"the stack at {self.stack.tracking_url}"
+        runs = self.tracking_uri == self.stack.tracking_url
+        studies = self.storage_url == _storage_of(self.stack)
+        if runs and studies:
+            return f"{stack} (`make mlflow-remove` ends it)"
+        elsewhere = without_password(self.tracking_uri), without_password(self.storage_url)
+        return f"runs in {stack if runs else elsewhere[0]}, studies in {stack if studies else elsewhere[1]}"
+
+    def __repr__(self) -> str:
+        shown = (f"{field.name}={_shown(getattr(self, field.name))!r}" for field in fields(self))
+        return f"Settings({', '.join(shown)})"
+
     @classmethod
     def from_environment(cls, env: Mapping[str, str] = os.environ) -> Settings:
-        """Read the settings; an empty variable counts as one that is not set.
+        """Read the settings; an empty variable counts as one that is not set. A variable wins over the stack.
 
         Raises:
-            InputError: the home is no folder or cannot stand in a database URL, or `WINNOW_STORAGE` is no URL of
-                a database that studies can be kept in.
+            InputError: the home is no folder or cannot stand in a database URL, `WINNOW_STORAGE` is no URL of a
+                database that studies can be kept in, or the stack's secrets are gone.
         """
-        home = Path(env.get("WINNOW_HOME") or ".winnow").expanduser().absolute()
-        if any(character in str(home) for character in "?#%"):
-            raise InputError(
-                "WINNOW_HOME",
-                expected="a path without '?', '#' and '%', which mean something else in a database URL",
-                found=f"'{home}'",
-                remedy="Set WINNOW_HOME to another folder.",
-            )
-        file = next((place for place in (home, *home.parents) if place.is_file()), None)
-        if file is not None:
-            raise InputError(
-                "WINNOW_HOME",
-                expected="a folder, or a path where one can be made",
-                found=f"'{home}', {'which' if file == home else f'where {file}'} is a file",
-                remedy="Set WINNOW_HOME to another folder.",
-            )
-        storage_url = env.get("WINNOW_STORAGE") or f"sqlite:///{home}/studies.db"
-        scheme, separator, _ = storage_url.partition("://")
-        if not separator or scheme.partition("+")[0] not in DATABASES:
-            raise InputError(
-                "WINNOW_STORAGE",
-                expected=f"a database URL that begins with {' or '.join(f'{name}://' for name in DATABASES)}",
-                found=f"'{storage_url}'",
-                remedy="Correct it, or unset it to use a file below WINNOW_HOME.",
-            )
-        tracking_uri = env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home}/mlflow.db"
+        home = home_folder(env)
+        stack = read_stack(home)
+        tracking_uri, worker_tracking_uri = f"sqlite:///{home}/mlflow.db", None
+        storage_url, worker_storage_url = f"sqlite:///{home}/studies.db", None
+        if env.get("MLFLOW_TRACKING_URI"):
+            tracking_uri = env["MLFLOW_TRACKING_URI"]
+        elif stack is not None:
+            tracking_uri, worker_tracking_uri = stack.tracking_url, stack.worker_tracking_url
+        if env.get("WINNOW_STORAGE"):
+            storage_url = env["WINNOW_STORAGE"]
+        elif stack is not None:
+            storage_url, worker_storage_url = stack.storage()
+        _check_storage(storage_url)
         return cls(
             home=home,
             tracking_uri=tracking_uri,
             storage_url=storage_url,
-            worker_tracking_uri=env.get("WINNOW_WORKER_TRACKING_URI") or tracking_uri,
-            worker_storage_url=env.get("WINNOW_WORKER_STORAGE") or storage_url,
+            worker_tracking_uri=env.get("WINNOW_WORKER_TRACKING_URI") or worker_tracking_uri or tracking_uri,
+            worker_storage_url=env.get("WINNOW_WORKER_STORAGE") or worker_storage_url or storage_url,
+            network=env.get("WINNOW_NETWORK") or (None if stack is None else stack.network),
+            stack=stack,
         )
+
+
+def home_folder(env: Mapping[str, str]) -> Path:
+    """The folder for everything that winnow keeps, absolute; it need not exist.
+
+    Raises:
+        InputError: it is no folder, or cannot stand in a database URL.
+    """
+    home = Path(env.get("WINNOW_HOME") or ".winnow").expanduser().absolute()
+    if any(character in str(home) for character in "?#%"):
+        raise InputError(
+            "WINNOW_HOME",
+            expected="a path without '?', '#' and '%', which mean something else in a database URL",
+            found=f"'{home}'",
+            remedy="Set WINNOW_HOME to another folder.",
+        )
+    file = next((place for place in (home, *home.parents) if place.is_file()), None)
+    if file is not None:
+        raise InputError(
+            "WINNOW_HOME",
+            expected="a folder, or a path where one can be made",
+            found=f"'{home}', {'which' if file == home else f'where {file}'} is a file",
+            remedy="Set WINNOW_HOME to another folder.",
+        )
+    return home
+
+
+def _check_storage(url: str) -> None:
+    scheme, separator, _ = url.partition("://")
+    if not separator or scheme.partition("+")[0] not in DATABASES:
+        raise InputError(
+            "WINNOW_STORAGE",
+            expected=f"a database URL that begins with {' or '.join(f'{name}://' for name in DATABASES)}",
+            found=f"'{without_password(url)}'",
+            remedy="Correct it, or unset it to use a file below WINNOW_HOME.",
+        )
+
+
+def _storage_of(stack: StackRecord) -> str | None:
+    """The stack's own studies' database; None where its secrets are gone, which matters to nobody who asks this."""
+    try:
+        return stack.storage()[0]
+    except InputError:
+        return None
+
+
+def _shown(value: object) -> object:
+    return without_password(value) if isinstance(value, str) else value

@@ -1,0 +1,182 @@
+"""`winnow mlflow-init`, `mlflow-remove` and `compose-logs`: Postgres, MinIO and MLflow on this machine's Docker."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from winnow.cli.options import dry_run_option
+from winnow.config.errors import InputError
+from winnow.stack.variables import KEYS, SETTINGS, STUDIES
+
+if TYPE_CHECKING:
+    from winnow.stack.lifecycle import Stack
+    from winnow.stack.plan import Project
+
+FOLDER = Path()
+_WHICH = ("WINNOW_PROJECT", "WINNOW_ENV_FILE")
+
+
+def _flag(name: str, text: str) -> Callable[[Any], Any]:
+    """A setting as a flag, so that `make mlflow-init MLFLOW_PORT=5600` works; else the environment's variable."""
+    return click.option(f"--{name.lower().replace('_', '-')}", name.lower(), envvar=name, metavar="VALUE", help=text)
+
+
+def _settings_as_flags(command: Any) -> Any:
+    for setting in reversed(SETTINGS):
+        if setting.name not in _WHICH:
+            command = _flag(setting.name, f"{setting.description} Default: {setting.default or 'none'}.")(command)
+    return _which_stack(command)
+
+
+def _which_stack(command: Any) -> Any:
+    """Which stack is meant, where there are several."""
+    command = _flag("WINNOW_ENV_FILE", "The environment file with its secrets. Default: .env.")(command)
+    return _flag("WINNOW_PROJECT", "Name of its Compose project. Default: winnow.")(command)
+
+
+@click.command("mlflow-init")
+@_settings_as_flags
+@click.option("--timeout", type=click.FloatRange(min=1), default=180, show_default=True, help="Seconds to wait.")
+@dry_run_option
+def init(timeout: float, dry_run: bool, **flags: str | None) -> None:
+    """Start Postgres, MinIO and MLflow, and let every verb use them.
+
+    Secrets are generated on the first start into .env, which keeps what is set here too. Again: changes nothing.
+    """
+    from winnow.stack import record
+    from winnow.stack.lifecycle import check_studies, open_env_file
+    from winnow.stack.plan import plan_stack
+    from winnow.stack.variables import choose
+    from winnow.tracking.store import prepare
+
+    given, home = _given(flags), _home()
+    project = _project(given, home)
+    _check_compose_file(project)
+    stack = _stack(project)
+    file = choose(given, open_env_file(project, stack.volumes()), lambda: secrets.token_urlsafe(24))
+    plan = plan_stack(project, file)
+    stack.check(plan)
+    if dry_run:
+        click.echo(plan.render())
+        return
+    stack.start(plan, timeout)
+    prepare(plan.record.tracking_url)
+    check_studies(plan.record.storage()[0])
+    record.keep(home, plan.record)
+    _print_started(plan.record, given)
+
+
+@click.command("mlflow-remove")
+@_which_stack
+@click.option("--volumes", is_flag=True, help="Delete its data too, and the secrets that open it.")
+@dry_run_option
+def remove(volumes: bool, dry_run: bool, **flags: str | None) -> None:
+    """Stop and remove the stack; verbs use files again. Data and secrets are kept unless told otherwise."""
+    from winnow.stack import env_file
+    from winnow.stack.lifecycle import end
+
+    given, home = _given(flags), _home()
+    project = _project(given, home)
+    _check_compose_file(project)
+    stack, file = _stack(project), env_file.read(project.env_file)
+    there = stack.volumes()
+    if dry_run:
+        click.echo(f"remove the containers and networks of the project {project.name}")
+        if volumes:
+            click.echo(f"delete the volumes {', '.join(there) or '(there are none)'}")
+            click.echo(f"delete the secrets in {project.env_file}")
+        return
+    end(home, stack, file, volumes=volumes)
+    if volumes:
+        click.echo(
+            f"The stack {project.name} is gone, and its data with it. Runs and studies are kept in {home} again."
+        )
+    else:
+        kept = f"Its data stays in {', '.join(there)}. " if there else ""
+        click.echo(f"The stack {project.name} is removed. {kept}Runs and studies are kept in {home} again.")
+
+
+@click.command("compose-logs")
+@_which_stack
+@click.option("--service", metavar="NAME", help="Only this service: mlflow, postgres, minio or bucket.")
+@click.option("--lines", type=click.IntRange(min=0), default=100, show_default=True, help="Last lines of each.")
+@click.option("--follow", is_flag=True, help="Go on printing until Ctrl-C.")
+@dry_run_option
+def logs(service: str | None, lines: int, follow: bool, dry_run: bool, **flags: str | None) -> int:
+    """Print the stack's logs."""
+    from winnow.stack import env_file
+    from winnow.stack.plan import BUCKET, MINIO, MLFLOW, POSTGRES, to_end
+
+    services = (MLFLOW, POSTGRES, MINIO, BUCKET)
+    if service is not None and service not in services:
+        raise InputError(
+            "--service", expected=f"one of {', '.join(services)}", found=f"'{service}'", remedy="Name one of them."
+        )
+    given = _given(flags)
+    project = _project(given, _home())
+    _check_compose_file(project)
+    file = env_file.read(project.env_file)
+    wanted = ["logs", "--tail", str(lines), *(["--follow"] if follow else []), *([service] if service else [])]
+    command = project.command(*wanted, env_file=project.env_file if file is not None else Path(os.devnull))
+    if dry_run:
+        click.echo(" ".join(command))
+        return 0
+    if not _stack(project).containers():
+        raise InputError(
+            f"the stack {project.name}", expected="containers", found="none", remedy="Start it: make mlflow-init."
+        )
+    return subprocess.run(command, env=to_end(os.environ, file), check=False).returncode
+
+
+def _given(flags: Mapping[str, str | None]) -> dict[str, str]:
+    """Settings by their names: flags, and what only the environment can give, for a key on a command line is seen."""
+    found = {name.upper(): value for name, value in flags.items() if value}
+    quiet = {one.name: os.environ.get(one.name, "") for one in (*KEYS, *STUDIES)}
+    return {**{name: value for name, value in quiet.items() if value}, **found}
+
+
+def _home() -> Path:
+    from winnow.config.settings import home_folder
+
+    return home_folder(os.environ)
+
+
+def _project(given: Mapping[str, str], home: Path) -> Project:
+    from winnow.stack.plan import project_for
+    from winnow.stack.record import read_stack
+
+    return project_for(given, read_stack(home), FOLDER)
+
+
+def _stack(project: Project) -> Stack:
+    from winnow.containers.engine import connect
+    from winnow.stack.lifecycle import Stack
+
+    return Stack(project, connect(), lambda line: click.echo(line, err=True))
+
+
+def _check_compose_file(project: Project) -> None:
+    if not project.compose_file.is_file():
+        raise InputError(
+            str(project.compose_file),
+            expected="the project's compose.yaml",
+            found="no such file",
+            remedy="Run this in the folder that holds it.",
+        )
+
+
+def _print_started(started: Any, given: Mapping[str, str]) -> None:
+    click.echo(f"MLflow    {started.tracking_url}")
+    click.echo(f"Postgres  {started.storage_url}" if started.storage_url else "Studies   WINNOW_STORAGE")
+    click.echo(f"Secrets   {started.env_file}")
+    click.echo("Every verb uses it from now on, until `make mlflow-remove`.")
+    for name in ("MLFLOW_TRACKING_URI", "WINNOW_STORAGE"):
+        if os.environ.get(name) and name not in given:
+            click.echo(f"note: {name} is set, and wins over it.", err=True)

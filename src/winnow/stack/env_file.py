@@ -1,0 +1,120 @@
+"""The environment file that opens the stack: a person's own lines, then a block that `mlflow-init` makes.
+
+The block holds generated passwords and what was set when the stack was started, so that starting it again is the same.
+Own lines are never touched, and win over the block; they are read as Compose reads them (`winnow.config.env_file`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from winnow.config.env_file import name_in, read_variables
+from winnow.config.errors import InputError
+
+BEGIN = "# The stack's block, made by `make mlflow-init`; lines of your own go outside and win over it."
+END = "# End of the stack's block."
+_PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,*=~-]*")
+
+
+@dataclass(frozen=True)
+class EnvFile:
+    """Lines outside the block, and the variables in it."""
+
+    own_text: str = ""
+    block: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def own(self) -> dict[str, str]:
+        """The variables that a person has set."""
+        return read_variables(self.own_text)
+
+    def variables(self) -> dict[str, str]:
+        """All variables, as Compose will see them."""
+        return {**self.own, **self.block}
+
+
+def parse(text: str) -> EnvFile:
+    """Split a file's text; one without a block is a person's own throughout."""
+    lines = text.splitlines()
+    if BEGIN not in lines:
+        return EnvFile(text)
+    begin = lines.index(BEGIN)
+    end = lines.index(END, begin) if END in lines[begin:] else len(lines)
+    own = [*lines[:begin], *lines[end + 1 :]]
+    return EnvFile("".join(f"{line}\n" for line in own), read_variables("\n".join(lines[begin:end])))
+
+
+def render(file: EnvFile) -> str:
+    """The file's text. The block comes last: Compose takes the last line of a name.
+
+    Raises:
+        InputError: a value cannot stand in such a file.
+    """
+    if not file.block:
+        return file.own_text
+    own = file.own_text if not file.own_text or file.own_text.endswith("\n") else f"{file.own_text}\n"
+    block = "".join(f"{name}={_quoted(name, value)}\n" for name, value in file.block.items())
+    return f"{own}{BEGIN}\n{block}{END}\n"
+
+
+def without(file: EnvFile, names: frozenset[str]) -> EnvFile:
+    """What stays when the stack's volumes go: own lines but for the given names, without the block and blank ends."""
+    lines = [line for line in file.own_text.splitlines() if name_in(line) not in names]
+    text = "\n".join(lines).strip("\n")
+    return EnvFile(f"{text}\n" if text else "")
+
+
+def read(path: Path) -> EnvFile | None:
+    """The file at `path`, or None where there is none.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            str(path),
+            expected="an environment file that can be read",
+            found=str(error),
+            remedy="Correct it, or set WINNOW_ENV_FILE to another path.",
+        ) from error
+
+
+def write(path: Path, file: EnvFile) -> bool:
+    """Write the file in one piece, for its owner's eyes only; return whether anything changed."""
+    text = render(file)
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        path.chmod(0o600)
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Made with mode 0600, so that the secrets are never to be seen by others, not for a moment.
+    descriptor, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        Path(unfinished).replace(path)
+    except OSError:
+        Path(unfinished).unlink(missing_ok=True)
+        raise
+    return True
+
+
+def _quoted(name: str, value: str) -> str:
+    if _PLAIN.fullmatch(value):
+        return value
+    if "'" in value or "\n" in value:
+        raise InputError(
+            name,
+            expected="a value without quotes and line ends",
+            found="one with them",
+            remedy=f"Write the line for {name} into the environment file yourself.",
+        )
+    return f"'{value}'"
