@@ -21,9 +21,60 @@ from winnow.config.errors import InputError, WinnowError
 ENVIRONMENT: Mapping[str, str] = {"DOCKER_BUILDKIT": "1"}
 """What the command needs beside the caller's environment; engines before 23.0 build without BuildKit by default."""
 
+TRAIN_BASE, PROD_BASE, REGISTRY, NETWORK, PIP_CONFIG = (
+    "WINNOW_TRAIN_BASE_IMAGE",
+    "WINNOW_PROD_BASE_IMAGE",
+    "WINNOW_REGISTRY",
+    "WINNOW_BUILD_NETWORK",
+    "WINNOW_PIP_CONFIG",
+)
+"""Environment variables of the build options, for verbs that build on the way and have no flags for it."""
+
 END_LINES = 20
 SLOW_S = 1.0
 """Steps that take less are not worth a line."""
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How images are built on this machine; nothing here changes what the person's code does.
+
+    Attributes:
+        base_image: another base than the Dockerfile's own; empty for that.
+        registry: where images are pushed to; empty keeps them on the engine.
+        network: Docker's `--network` for the steps that install (`host` where only the host's VPN reaches an index).
+        pip_config: a pip.conf that is lent to those steps and is kept in no layer.
+    """
+
+    base_image: str = ""
+    registry: str = ""
+    network: str = ""
+    pip_config: Path | None = None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ, *, base: str) -> BuildOptions:
+        """What the environment says, where no flag does; an empty variable counts as one that is not set.
+
+        Args:
+            base: the variable that names the base image: `TRAIN_BASE` or `PROD_BASE`.
+
+        Raises:
+            InputError: the pip.conf is no file.
+        """
+        config = environment.get(PIP_CONFIG, "")
+        return cls(
+            base_image=environment.get(base, ""),
+            registry=environment.get(REGISTRY, ""),
+            network=environment.get(NETWORK, ""),
+            pip_config=checked_pip_config(Path(config), PIP_CONFIG) if config else None,
+        )
+
+
+def checked_pip_config(path: Path, place: str) -> Path:
+    """The absolute path of a pip.conf. Raises InputError where it is no file."""
+    if not path.expanduser().is_file():
+        raise InputError(place, expected="a pip.conf", found=f"'{path}'", remedy="Name a file that is there.")
+    return path.expanduser().absolute()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING
 from winnow.config.errors import InputError
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     import docker
+
+    Engine: TypeAlias = docker.DockerClient
+    """The connection's type, for layers that hand it on and do not speak Docker themselves."""
 
 STUDY, GROUP, NODE = "winnow.study", "winnow.group", "winnow.node"
 """Labels of a worker group's containers and networks: its study, its name, the index of its node."""

@@ -22,19 +22,21 @@ from typing import TYPE_CHECKING
 from winnow.bundle.manifest import Manifest, read_manifest
 from winnow.config.errors import InputError
 from winnow.containers import build as docker_build
-from winnow.containers.build import BuildPlan
+from winnow.containers.build import BuildOptions, BuildPlan
 from winnow.containers.requirements import extras, read_project
 
 if TYPE_CHECKING:
-    import docker
+    from winnow.containers.engine import Engine
 
 BASE_IMAGE = "python:3.11-slim-bookworm"
 DOCKERFILE = "Dockerfile.prod"
 PORT = 8080
 """Where the server in the image listens."""
 
-INPUTS = "winnow.inputs"
+INPUTS = "winnow.image.inputs"
 """Label: sha256 over everything that the image is made of."""
+
+NO_OPTIONS = BuildOptions()
 
 PACKAGES = ("serving", "bundle", "config")
 """The parts of the package that a server imports."""
@@ -50,7 +52,7 @@ class ProdImage:
     """An image as it will be built; nothing is written or run by making one.
 
     Attributes:
-        folder: the project's: Dockerfile.prod, pyproject.toml and requirements.lock lie there.
+        folder: the project's: Dockerfile.prod and requirements.lock lie there.
         requirements: what a server needs, as pip reads it.
         bundle: the model's folder.
         version: what the server calls the model's version; no part of the model's layer.
@@ -63,10 +65,13 @@ class ProdImage:
     tag: str
     version: str
     labels: Mapping[str, str]
-    base_image: str
-    network: str
-    pip_config: Path | None
+    options: BuildOptions
     inputs: str
+
+    @property
+    def is_pushed(self) -> bool:
+        """It is meant for a registry."""
+        return bool(self.options.registry)
 
     def command(self, context: Path) -> BuildPlan:
         """The build, with its files laid out in `context`."""
@@ -74,18 +79,19 @@ class ProdImage:
             dockerfile=self.folder / DOCKERFILE,
             context=context,
             tag=self.tag,
-            arguments={"BASE_IMAGE": self.base_image, "MODEL_VERSION": self.version},
+            arguments={"BASE_IMAGE": self.options.base_image or BASE_IMAGE, "MODEL_VERSION": self.version},
             labels={**self.labels, INPUTS: self.inputs},
-            network=self.network,
-            pip_config=self.pip_config,
+            network=self.options.network,
+            pip_config=self.options.pip_config,
         )
 
     def render(self) -> str:
         """The build for people."""
         parts = ", ".join(f"winnow/{name}" for name in PACKAGES)
+        push = f"\ndocker push --quiet {self.tag}" if self.is_pushed else ""
         return (
             f"# CONTEXT: requirements.txt (the extra 'serve'), requirements.lock, {parts}, {self.bundle} as model.tar\n"
-            f"{self.command(Path('CONTEXT')).render()}"
+            f"{self.command(Path('CONTEXT')).render()}{push}"
         )
 
 
@@ -93,21 +99,19 @@ def plan(
     bundle: Path,
     version: str,
     *,
-    run_id: str = "",
     folder: Path,
-    base_image: str = BASE_IMAGE,
+    run_id: str = "",
     base_id: str = "",
-    tag: str | None = None,
-    registry: str = "",
-    network: str = "",
-    pip_config: Path | None = None,
+    tag: str = "",
+    options: BuildOptions = NO_OPTIONS,
 ) -> ProdImage:
     """Work out the image of a bundle.
 
     Args:
+        folder: the project's.
         run_id: the tracked run that the bundle comes from.
         base_id: id of the base where it is known: a newer base under the same name makes another image.
-        tag: by default `winnow-prod-NAME:VERSION`, below `registry`.
+        tag: by default `winnow-prod-NAME:VERSION`, below the registry.
 
     Raises:
         InputError: the bundle is damaged, or the project's files are not in `folder`.
@@ -122,6 +126,7 @@ def plan(
                 remedy="Run this in the project's own folder.",
             )
     manifest = _manifest(bundle)
+    base_image = options.base_image or BASE_IMAGE
     labels = labels_of(manifest, version, run_id, base_image)
     requirements = "\n".join((*extras(read_project(folder / "pyproject.toml"), ["serve"]), ""))
     facts = {**labels, "base": base_id or base_image, "version": version, "requirements": requirements}
@@ -129,18 +134,20 @@ def plan(
         folder=folder,
         requirements=requirements,
         bundle=bundle.absolute(),
-        tag=tag or default_tag(manifest.name, version, registry),
+        tag=tag or default_tag(manifest.name, version, options.registry),
         version=version,
         labels=labels,
-        base_image=base_image,
-        network=network,
-        pip_config=pip_config,
+        options=options,
         inputs=_digest(folder, bundle, facts),
     )
 
 
 def labels_of(manifest: Manifest, version: str, run_id: str, base_image: str) -> Mapping[str, str]:
-    """What an image says about its model. The time is the model's own, so that the same model has the same labels."""
+    """What an image says about its model. The time is the model's own, so that the same model has the same labels.
+
+    All of winnow's begin with `winnow.model.`: a container inherits its image's labels, and `winnow.study` on one would
+    make it a worker of that study.
+    """
     score = ", ".join(f"{name} {value:.4g}" for name, value in sorted(manifest.metrics.items()) if "." not in name)
     labels = {
         "org.opencontainers.image.title": manifest.name,
@@ -149,14 +156,14 @@ def labels_of(manifest: Manifest, version: str, run_id: str, base_image: str) ->
         "org.opencontainers.image.revision": manifest.git_commit,
         "org.opencontainers.image.created": manifest.created_at,
         "org.opencontainers.image.base.name": base_image,
-        "winnow.model": manifest.name,
-        "winnow.version": version,
-        "winnow.run": run_id,
-        "winnow.study": manifest.study,
-        "winnow.trial": str(manifest.trial),
+        "winnow.model.name": manifest.name,
+        "winnow.model.version": version,
+        "winnow.model.run": run_id,
+        "winnow.model.study": manifest.study,
+        "winnow.model.trial": str(manifest.trial),
         "winnow.model.sha256": manifest.digest,
-        "winnow.data": manifest.data_name,
-        "winnow.data.sha256": manifest.data_sha256,
+        "winnow.model.data": manifest.data_name,
+        "winnow.model.data.sha256": manifest.data_sha256,
     }
     return {name: value for name, value in labels.items() if value}
 
@@ -172,7 +179,7 @@ def default_tag(name: str, version: str, registry: str = "") -> str:
 
 
 def build(
-    engine: docker.DockerClient,
+    engine: Engine,
     image: ProdImage,
     show: Callable[[str], None] = docker_build.silent,
     *,
@@ -195,15 +202,33 @@ def build(
         return docker_build.build(dataclasses.replace(image.command(context), is_cached=is_cached), show)
 
 
-def find(engine: docker.DockerClient, image: ProdImage) -> str | None:
+def find(engine: Engine, image: ProdImage) -> str | None:
     """The id of an image that was built from the same inputs, tagged again where another took its name since."""
     found = engine.images.list(filters={"label": f"{INPUTS}={image.inputs}"})
     if not found:
         return None
-    if image.tag not in found[0].tags:
+    chosen = next((each for each in found if image.tag in each.tags), found[0])
+    if image.tag not in chosen.tags:
         repository, _, tag = image.tag.rpartition(":")
-        found[0].tag(repository, tag)
-    return str(found[0].id)
+        chosen.tag(repository, tag)
+    return str(chosen.id)
+
+
+def base_id(engine: Engine, base_image: str) -> str:
+    """The id of a base image that the engine holds; empty where it does not hold it yet."""
+    import docker.errors
+
+    try:
+        return str(engine.images.get(base_image).id)
+    except docker.errors.ImageNotFound:
+        return ""
+
+
+def pushed_digest(engine: Engine, identifier: str, tag: str) -> str:
+    """`REPOSITORY@sha256:…` of an image that was pushed under `tag`."""
+    repository = tag.rpartition(":")[0]
+    digests: list[str] = engine.images.get(identifier).attrs["RepoDigests"]
+    return next(digest for digest in digests if digest.startswith(f"{repository}@"))
 
 
 def lay_out(image: ProdImage, context: Path) -> None:

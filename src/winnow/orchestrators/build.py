@@ -1,0 +1,89 @@
+"""From a release to the image that serves it: built once, pushed where a registry is named, addressed by what it is.
+
+Images are built from the project's own folder. Which model is released is left to `deploy`, how it is run to deployers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from winnow.config.errors import InputError
+from winnow.containers import prod_image
+from winnow.containers.build import BuildOptions, push, silent
+from winnow.containers.prod_image import ProdImage
+from winnow.deployers.deployer import Release
+from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
+
+if TYPE_CHECKING:
+    from winnow.containers.engine import Engine
+
+
+class Versions(Protocol):
+    """What is asked of a registry; `winnow.tracking.registry.Registry` is one."""
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        """All versions of a model."""
+
+
+def plan_image(engine: Engine, registry: Versions, release: Release, options: BuildOptions, folder: Path) -> ProdImage:
+    """The image of a release, worked out and not built.
+
+    Args:
+        folder: the project's, with Dockerfile.prod.
+
+    Raises:
+        InputError: the store is away, the bundle is damaged, or the project's files are not in `folder`.
+    """
+    try:
+        runs = {each.version: each.run_id for each in registry.versions(release.model)}
+    except TrackingUnavailableError as error:
+        raise InputError(
+            "tracking store",
+            expected="a store that answers",
+            found=str(error),
+            remedy="Start it, or correct MLFLOW_TRACKING_URI.",
+        ) from error
+    return prod_image.plan(
+        release.bundle,
+        release.version,
+        run_id=runs.get(release.version, ""),
+        folder=folder,
+        options=options,
+        base_id=prod_image.base_id(engine, options.base_image or prod_image.BASE_IMAGE),
+    )
+
+
+def build_image(
+    engine: Engine,
+    image: ProdImage,
+    show: Callable[[str], None] = silent,
+    *,
+    is_cached: bool = True,
+) -> str:
+    """Build it, unless it is there; what a back-end runs: the image's id, or `REPOSITORY@sha256:…` after a push.
+
+    Raises:
+        InputError: there is no `docker` command.
+        BuildFailedError: the build failed, or the registry did not take the image.
+    """
+    identifier = prod_image.build(engine, image, show, is_cached=is_cached)
+    if not image.is_pushed:
+        return identifier
+    push(image.tag, show)
+    return prod_image.pushed_digest(engine, identifier, image.tag)
+
+
+def with_image(
+    engine: Engine,
+    registry: Versions,
+    release: Release,
+    options: BuildOptions,
+    folder: Path,
+    show: Callable[[str], None] = silent,
+) -> Release:
+    """The release with its image, built where it is not there. Raises what `plan_image` and `build_image` raise."""
+    image = plan_image(engine, registry, release, options, folder)
+    return dataclasses.replace(release, image=build_image(engine, image, show))
