@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
+import secrets
 import signal
 import socket
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
-from tests.unit.serving import bundles
-from winnow.bundle.manifest import read_manifest
+from tests.docker import serving_images
 from winnow.config.errors import InputError
+from winnow.containers.engine import connect
 from winnow.deployers.deployer import (
     Action,
     Deployer,
@@ -27,12 +27,16 @@ from winnow.deployers.deployer import (
     Release,
     UnknownDeploymentError,
 )
+from winnow.deployers.docker import DockerDeployer
 from winnow.deployers.local import LocalDeployer
 from winnow.deployers.memory import MemoryDeployer, MemoryWorld
 
 
 class Backend(Protocol):
     """A kind of deployer with what a test has to do behind its back."""
+
+    name: str
+    """What its deployment is called."""
 
     def deployer(self) -> Deployer[Any]:
         """A new deployer that knows the world only by looking."""
@@ -46,6 +50,8 @@ class Backend(Protocol):
 
 
 class LocalBackend:
+    name = "cells"
+
     def __init__(self) -> None:
         self._home = tempfile.TemporaryDirectory(prefix="winnow-test-")
         self._sockets: list[socket.socket] = []
@@ -70,6 +76,8 @@ class LocalBackend:
 
 
 class MemoryBackend:
+    name = "cells"
+
     def __init__(self, broken_digest: str) -> None:
         self._world = MemoryWorld()
         self._broken = broken_digest
@@ -88,64 +96,90 @@ class MemoryBackend:
         return
 
 
-def _release(bundle: Path, version: str) -> Release:
-    return Release("cells", version, read_manifest(bundle).digest, bundle)
+class DockerBackend(LocalBackend):
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = f"t{secrets.token_hex(4)}"
+
+    def deployer(self) -> Deployer[Any]:
+        return DockerDeployer(Path(self._home.name))
+
+    def kill(self, name: str, identifier: str) -> None:
+        connect().containers.get(identifier).kill()  # as a person would: it does not come back by itself
+
+    def close(self) -> None:
+        serving_images.remove_deployment(self.name)
+        for each in self._sockets:
+            each.close()
+        self._home.cleanup()
 
 
 @pytest.fixture(scope="module")
-def releases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Release]:
+def bundled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Release]:
     """Two models, and one that does not start: its reference rows do not hold."""
-    folder = tmp_path_factory.mktemp("bundles")
-    broken = bundles.classification(folder / "broken", scale=3.0)
-    (broken / "model.onnx").write_bytes(b"no model")
-    manifest = json.loads((broken / "manifest.json").read_text())
-    return {
-        "first": _release(bundles.classification(folder / "first"), "1"),
-        "second": _release(bundles.classification(folder / "second", scale=2.0), "2"),
-        "broken": Release("cells", "3", manifest["files"]["model.onnx"], broken),
+    return serving_images.make_releases(tmp_path_factory.mktemp("bundles"))
+
+
+@pytest.fixture(scope="module")
+def imaged(bundled: dict[str, Release]) -> dict[str, Release]:
+    return {name: serving_images.with_image(release) for name, release in bundled.items()}
+
+
+@pytest.fixture(params=["memory", "local", pytest.param("docker", marks=pytest.mark.docker)])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def releases(kind: str, bundled: dict[str, Release], request: pytest.FixtureRequest) -> dict[str, Release]:
+    return request.getfixturevalue("imaged") if kind == "docker" else bundled
+
+
+@pytest.fixture
+def backend(kind: str, bundled: dict[str, Release]) -> Iterator[Backend]:
+    backends: dict[str, Callable[[], Backend]] = {
+        "memory": lambda: MemoryBackend(bundled["broken"].digest),
+        "local": LocalBackend,
+        "docker": DockerBackend,
     }
-
-
-@pytest.fixture(params=["memory", "local"])
-def backend(request: pytest.FixtureRequest, releases: dict[str, Release]) -> Iterator[Backend]:
-    made: Backend = MemoryBackend(releases["broken"].digest) if request.param == "memory" else LocalBackend()
+    made = backends[kind]()
     yield made
     made.close()
 
 
-def _request(release: Release, **changes: Any) -> DeploymentRequest:
-    return DeploymentRequest("cells", release, ready_within_s=30, **changes)
+def _request(backend: Backend, release: Release, **changes: Any) -> DeploymentRequest:
+    return DeploymentRequest(backend.name, release, ready_within_s=30, **changes)
 
 
 def test_a_deployed_release_is_ready_and_found_by_anybody(backend: Backend, releases: dict[str, Release]) -> None:
     deployer = backend.deployer()
-    plan = deployer.plan(_request(releases["first"], replicas=2))
+    plan = deployer.plan(_request(backend, releases["first"], replicas=2))
     assert plan.action is Action.START
     assert "version 1" in plan.render()
     deployed = deployer.deploy(plan)
     assert (deployed.state, deployed.release, deployed.previous) == (DeploymentState.READY, releases["first"], None)
     assert [each.version for each in deployed.replicas] == ["1", "1"]
-    assert backend.deployer().status("cells") == deployed
-    assert backend.deployer().names() == ("cells",)
+    assert backend.deployer().status(backend.name) == deployed
+    assert backend.name in backend.deployer().names()
 
 
 def test_planning_changes_nothing(backend: Backend, releases: dict[str, Release]) -> None:
-    backend.deployer().plan(_request(releases["first"]))
-    assert backend.deployer().names() == ()
+    backend.deployer().plan(_request(backend, releases["first"]))
+    assert backend.name not in backend.deployer().names()
 
 
 def test_the_same_model_again_changes_nothing(backend: Backend, releases: dict[str, Release]) -> None:
     deployer = backend.deployer()
-    first = deployer.deploy(deployer.plan(_request(releases["first"])))
-    plan = backend.deployer().plan(_request(releases["first"]))
+    first = deployer.deploy(deployer.plan(_request(backend, releases["first"])))
+    plan = backend.deployer().plan(_request(backend, releases["first"]))
     assert plan.action is Action.NOTHING
     assert backend.deployer().deploy(plan) == first
 
 
 def test_another_model_replaces_it_at_the_same_address(backend: Backend, releases: dict[str, Release]) -> None:
     deployer = backend.deployer()
-    first = deployer.deploy(deployer.plan(_request(releases["first"])))
-    plan = deployer.plan(_request(releases["second"]))
+    first = deployer.deploy(deployer.plan(_request(backend, releases["first"])))
+    plan = deployer.plan(_request(backend, releases["second"]))
     assert plan.action is Action.REPLACE
     second = deployer.deploy(plan)
     assert (second.state, second.release, second.previous) == (
@@ -159,11 +193,11 @@ def test_another_model_replaces_it_at_the_same_address(backend: Backend, release
 
 def test_a_model_that_does_not_become_ready_leaves_the_old_one(backend: Backend, releases: dict[str, Release]) -> None:
     deployer = backend.deployer()
-    first = deployer.deploy(deployer.plan(_request(releases["first"])))
+    first = deployer.deploy(deployer.plan(_request(backend, releases["first"])))
     with pytest.raises(DeploymentFailedError, match="what was served before still is") as caught:
-        deployer.deploy(deployer.plan(_request(releases["broken"])))
+        deployer.deploy(deployer.plan(_request(backend, releases["broken"])))
     assert caught.value.lines
-    assert backend.deployer().status("cells") == first
+    assert backend.deployer().status(backend.name) == first
 
 
 def test_a_first_model_that_does_not_become_ready_leaves_nothing(
@@ -171,50 +205,50 @@ def test_a_first_model_that_does_not_become_ready_leaves_nothing(
 ) -> None:
     deployer = backend.deployer()
     with pytest.raises(DeploymentFailedError, match="nothing is being served"):
-        deployer.deploy(deployer.plan(_request(releases["broken"])))
-    assert deployer.names() == ()
+        deployer.deploy(deployer.plan(_request(backend, releases["broken"])))
+    assert backend.name not in deployer.names()
 
 
 def test_a_rollback_brings_the_previous_release_back(backend: Backend, releases: dict[str, Release]) -> None:
     deployer = backend.deployer()
-    deployer.deploy(deployer.plan(_request(releases["first"])))
-    deployer.deploy(deployer.plan(_request(releases["second"])))
-    back = deployer.deploy(deployer.plan_rollback("cells"))
+    deployer.deploy(deployer.plan(_request(backend, releases["first"])))
+    deployer.deploy(deployer.plan(_request(backend, releases["second"])))
+    back = deployer.deploy(deployer.plan_rollback(backend.name))
     assert (back.release, back.previous) == (releases["first"], releases["second"])
 
 
 def test_a_rollback_needs_something_to_go_back_to(backend: Backend, releases: dict[str, Release]) -> None:
     deployer = backend.deployer()
-    deployer.deploy(deployer.plan(_request(releases["first"])))
+    deployer.deploy(deployer.plan(_request(backend, releases["first"])))
     with pytest.raises(InputError, match="served before the current one"):
-        deployer.plan_rollback("cells")
+        deployer.plan_rollback(backend.name)
 
 
 def test_a_port_in_use_is_refused(backend: Backend, releases: dict[str, Release]) -> None:
     deployer = backend.deployer()
     with pytest.raises(InputError, match="port"):
-        deployer.deploy(deployer.plan(_request(releases["first"], port=backend.take_port())))
-    assert deployer.names() == ()
+        deployer.deploy(deployer.plan(_request(backend, releases["first"], port=backend.take_port())))
+    assert backend.name not in deployer.names()
 
 
 def test_a_dead_replica_is_seen_and_deploying_again_heals(backend: Backend, releases: dict[str, Release]) -> None:
     deployer = backend.deployer()
-    first = deployer.deploy(deployer.plan(_request(releases["first"])))
-    backend.kill("cells", first.replicas[0].identifier)
-    assert _state_within(deployer, DeploymentState.DOWN)
-    assert deployer.logs("cells")
-    healed = deployer.deploy(deployer.plan(_request(releases["first"])))
+    first = deployer.deploy(deployer.plan(_request(backend, releases["first"])))
+    backend.kill(backend.name, first.replicas[0].identifier)
+    assert _state_within(deployer, backend.name, DeploymentState.DOWN)
+    assert deployer.logs(backend.name)
+    healed = deployer.deploy(deployer.plan(_request(backend, releases["first"])))
     assert (healed.state, healed.url) == (DeploymentState.READY, first.url)
 
 
 def test_removing_twice_is_harmless(backend: Backend, releases: dict[str, Release]) -> None:
     deployer = backend.deployer()
-    deployed = deployer.deploy(deployer.plan(_request(releases["first"])))
-    assert deployer.remove("cells") is True
-    assert backend.deployer().remove("cells") is False
-    assert deployer.names() == ()
-    assert deployer.logs("cells")
-    if isinstance(backend, LocalBackend):
+    deployed = deployer.deploy(deployer.plan(_request(backend, releases["first"])))
+    assert deployer.remove(backend.name) is True
+    assert backend.deployer().remove(backend.name) is False
+    assert backend.name not in deployer.names()
+    assert deployer.logs(backend.name)
+    if not isinstance(backend, MemoryBackend):
         with pytest.raises(OSError, match="refused"):
             urllib.request.urlopen(f"{deployed.url}/livez", timeout=5)
 
@@ -223,14 +257,14 @@ def test_an_unknown_name_is_one_error(backend: Backend) -> None:
     deployer = backend.deployer()
     for ask in (deployer.status, deployer.logs, deployer.plan_rollback):
         with pytest.raises(UnknownDeploymentError):
-            ask("nobody")
-    assert deployer.remove("nobody") is False
+            ask("nobody-of-that-name")
+    assert deployer.remove("nobody-of-that-name") is False
 
 
-def _state_within(deployer: Deployer[Any], wanted: DeploymentState) -> bool:
+def _state_within(deployer: Deployer[Any], name: str, wanted: DeploymentState) -> bool:
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        if deployer.status("cells").state is wanted:
+        if deployer.status(name).state is wanted:
             return True
         time.sleep(0.05)
     return False

@@ -51,14 +51,14 @@ DEFAULT_DRAIN_S, SPARE_S = 30.0, 5.0
 SHOWN_LINES, KEPT_LINES, KEPT_LOGS = 20, 1000, 20
 PYTHON = "/opt/venv/bin/python"
 PROBE = """
-import http.client, sys, time
+import socket, sys, time
 until = time.monotonic() + float(sys.argv[1])
 while True:
     try:
-        connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[2]), timeout=2)
-        connection.request("GET", "/readyz")
-        if connection.getresponse().status == 200:
-            sys.exit(0)
+        with socket.create_connection(("127.0.0.1", int(sys.argv[2])), 2) as connection:
+            connection.sendall(b"GET /readyz HTTP/1.0\\r\\n\\r\\n")
+            if b" 200 " in connection.recv(32):
+                sys.exit(0)
     except OSError:
         pass
     if time.monotonic() >= until:
@@ -490,7 +490,7 @@ def _becomes_ready(container: Container, within_s: float) -> bool:
     """Ask the replica from inside, for it publishes nothing."""
     import docker
 
-    command = [PYTHON, "-I", "-c", PROBE, f"{within_s:g}", str(traefik.SERVER_PORT)]
+    command = [PYTHON, "-IS", "-c", PROBE, f"{within_s:g}", str(traefik.SERVER_PORT)]
     try:
         code, _ = container.exec_run(command)
     except docker.errors.APIError:  # it does not run

@@ -1,0 +1,57 @@
+"""Releases with images of small models, built once a session; the second time everything comes from Docker's cache."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from tests.unit.serving import bundles
+from winnow.bundle.manifest import REFERENCE, Manifest, read_manifest, sha256_of, write_manifest
+from winnow.containers import prod_image
+from winnow.containers.engine import DEPLOYMENT, connect
+from winnow.deployers.deployer import Release
+
+ROOT = Path(__file__).parents[2]
+
+
+def broken_bundle(directory: Path) -> Path:
+    """A whole bundle whose model does not answer as its reference rows say: no server takes it."""
+    bundle = bundles.classification(directory, scale=3.0)
+    other = bundles.classification(directory.with_name(f"{directory.name}-other"), scale=4.0)
+    shutil.copyfile(other / REFERENCE, bundle / REFERENCE)
+    manifest = msgspec.json.decode((bundle / "manifest.json").read_bytes(), type=Manifest)
+    files = {**manifest.files, REFERENCE: sha256_of(bundle / REFERENCE)}
+    write_manifest(bundle, msgspec.structs.replace(manifest, files=files))
+    return bundle
+
+
+def release_of(bundle: Path, version: str) -> Release:
+    """A bundle's release, without an image."""
+    return Release("cells", version, read_manifest(bundle).digest, bundle)
+
+
+def with_image(release: Release) -> Release:
+    """The release with an image on the engine."""
+    tag = f"winnow-test-prod:{release.digest[:12]}"
+    image = prod_image.plan(release.bundle, release.version, folder=ROOT, tag=tag)
+    return replace(release, image=prod_image.build(connect(), image))
+
+
+def make_releases(folder: Path) -> dict[str, Release]:
+    """Two models and a broken one, without images."""
+    first = bundles.classification(folder / "first")
+    second = bundles.classification(folder / "second", scale=2.0)
+    broken = broken_bundle(folder / "broken")
+    return {"first": release_of(first, "1"), "second": release_of(second, "2"), "broken": release_of(broken, "3")}
+
+
+def remove_deployment(name: str) -> None:
+    """Take away all that carries a deployment's label, however far it got."""
+    engine = connect()
+    for container in engine.containers.list(all=True, filters={"label": f"{DEPLOYMENT}={name}"}, ignore_removed=True):
+        container.remove(force=True, v=True)
+    for network in engine.networks.list(filters={"label": f"{DEPLOYMENT}={name}"}):
+        network.remove()
