@@ -53,6 +53,10 @@ class EngineError(WinnowError):
     """The engine refused something that it should do, or stopped answering."""
 
 
+class _AnotherIsAtItError(Exception):
+    """Another process is starting this group."""
+
+
 class DockerExecutor:
     """Implements `Executor` on a Docker engine.
 
@@ -60,13 +64,17 @@ class DockerExecutor:
         site: what all groups have in common.
         home: winnow's folder, for logs that outlive their containers.
         engine: None for the one that the `docker` command would talk to.
+        patience_s: how long another process may take to start the nodes of a group that it has begun.
 
     Raises:
         InputError: the SDK is not installed, or no engine answers.
     """
 
-    def __init__(self, site: DockerSite, home: Path, *, engine: docker.DockerClient | None = None) -> None:
+    def __init__(
+        self, site: DockerSite, home: Path, *, engine: docker.DockerClient | None = None, patience_s: float = 30.0
+    ) -> None:
         self._site = site
+        self._patience_s = patience_s
         self._studies = home / "studies"
         # Declared as Any: half of the calls are not typed in the stubs.
         self._api: Any = (engine or connect()).api
@@ -83,12 +91,15 @@ class DockerExecutor:
                 winnow's, or the engine cannot give what the group asks for. Nothing is left of the try.
             EngineError: the engine does not do it.
         """
+        request = plan_group(group, self._site)
+        deadline = time.monotonic() + self._patience_s
         with _asking(f"worker {group.name} of study {group.study!r}"):
-            if _is_up(self._nodes(group.study, group.name)):
-                return
-            self._check(group)
-            with self._alone(group.study, group.name):
-                self._bring_up(plan_group(group, self._site))
+            while not _is_up(self._nodes(group.study, group.name)):
+                self._check(group)
+                with self._alone(group.study, group.name), contextlib.suppress(_AnotherIsAtItError):
+                    self._bring_up(request, takes_over=time.monotonic() > deadline)
+                    return
+                time.sleep(_PAUSE_S)
 
     def groups(self, study: str | None = None) -> tuple[GroupStatus, ...]:
         """Those that have containers, and those of which only the logs are left here."""
@@ -212,27 +223,41 @@ class DockerExecutor:
                     remedy = f"Make it and fill it: `docker volume create {volume.source}`; or name a folder."
                     raise _missing("volume", volume.source, remedy) from error
 
-    def _bring_up(self, request: GroupRequest) -> None:
+    def _bring_up(self, request: GroupRequest, *, takes_over: bool) -> None:
+        """Make and start what is not there.
+
+        Whoever makes the first node makes the rest: no second one can, since its name is taken.
+
+        Args:
+            takes_over: nobody is at what has been begun.
+        """
         nodes = self._nodes(request.study, request.name)
-        # A world begins on all its nodes or on none: only beside a first node that runs is a lost one replaced.
-        is_alive = 0 in nodes and not nodes[0].is_over
-        for index, node in list(nodes.items()):
-            if not is_alive or node.has_failed:
-                self._retire(node)
-                del nodes[index]
-        with contextlib.ExitStack() as undo:
-            network = self._network(request.network, undo) if request.network is not None else None
-            ready = [
-                (container, self._create(container, nodes.get(index), undo))
-                for index, container in enumerate(request.containers)
-            ]
-            for container, container_id in ready:
+        self._take_away(nodes, is_whole=request.network is None, takes_over=takes_over)
+        with contextlib.ExitStack() as undo_network, contextlib.ExitStack() as undo_containers:
+            ready = [self._create(request.containers[0], nodes.get(0), undo_containers)]
+            network = self._network(request.network, undo_network) if request.network is not None else None
+            for index, container in enumerate(request.containers[1:], start=1):
+                ready.append(self._create(container, nodes.get(index), undo_containers))
+            for container, container_id in zip(request.containers, ready, strict=True):
                 if container_id is not None and network is not None:
                     self._join(container, container_id, network)
-            for _, container_id in ready:
+            for container_id in ready:
                 if container_id is not None:
                     self._api.start(container_id)
-            undo.pop_all()
+            undo_containers.pop_all()
+            undo_network.pop_all()
+
+    def _take_away(self, nodes: dict[int, Node], *, is_whole: bool, takes_over: bool) -> None:
+        """Remove the containers that stand in the way of new ones, also from `nodes`."""
+        begun = [] if is_whole else [node for node in nodes.values() if node.state == "created"]
+        if begun and not takes_over:
+            raise _AnotherIsAtItError
+        # A world begins on all its nodes or on none: only beside a first node that runs is a lost one replaced.
+        is_alive = 0 in nodes and not nodes[0].is_over and nodes[0] not in begun
+        for index, node in list(nodes.items()):
+            if not is_alive or node in begun or node.has_failed:
+                self._retire(node)
+                del nodes[index]
 
     def _create(self, request: ContainerRequest, known: Node | None, undo: contextlib.ExitStack) -> str | None:
         """The id of a container that has yet to be started; None where that has been done."""
@@ -253,8 +278,7 @@ class DockerExecutor:
             if found is not None and not _is_same(found["Config"]["Labels"], request.labels):
                 raise _taken("container", request.name, "rm")
             if found is not None and found["State"]["Status"] != "removing":
-                # Another process was faster.
-                return found["Id"] if found["State"]["Status"] == "created" else None
+                return _of_another(found["Id"], found["State"]["Status"], request)
             time.sleep(_PAUSE_S)
         raise EngineError(f"container {request.name}: expected the engine to remove it, found that it does not end.")
 
@@ -270,23 +294,15 @@ class DockerExecutor:
                 request.name, driver="bridge", internal=True, check_duplicate=True, labels=dict(request.labels)
             )["Id"]
         except docker.errors.APIError as error:
-            if error.status_code != _CONFLICT:
-                raise
-            found = self._networks(request.labels[STUDY], request.labels[GROUP])
-            if not found:
+            if error.status_code == _CONFLICT:
                 raise _taken("network", request.name, "network rm") from error
-            return found[0]
+            raise
         undo.callback(self._remove_network, made)
-        # The engine's check for duplicates is no lock: of two, both processes take the older one.
-        oldest, *newer = self._networks(request.labels[STUDY], request.labels[GROUP])
-        if made in newer:
-            self._remove_network(made)
-        return oldest
+        return made
 
     def _networks(self, study: str, group: str) -> list[str]:
-        """The networks of a group, the oldest first."""
         found = self._api.networks(filters={"label": [f"{STUDY}={study}", f"{GROUP}={group}"]})
-        return [network["Id"] for network in sorted(found, key=lambda each: (each["Created"], each["Id"]))]
+        return [network["Id"] for network in found]
 
     def _join(self, request: ContainerRequest, container_id: str, network: str) -> None:
         import docker.errors
@@ -413,6 +429,16 @@ def _is_up(nodes: Mapping[int, Node]) -> bool:
         return False
     status = group_status(nodes)
     return not status.state.is_over and not status.lacks_nodes
+
+
+def _of_another(container_id: str, state: str, request: ContainerRequest) -> str | None:
+    """What to do with a container that another process has just made: start it, unless that process has."""
+    if state != "created":
+        return None
+    if request.joins is not None:
+        # It has to be connected first, to a network that only one process may make: names of networks are not unique.
+        raise _AnotherIsAtItError
+    return container_id
 
 
 def _is_same(found: Mapping[str, str] | None, wanted: Mapping[str, str]) -> bool:

@@ -209,11 +209,16 @@ def container_body(request: ContainerRequest) -> dict[str, Any]:
             "ReadonlyRootfs": request.is_read_only,
             "CapDrop": list(request.cap_drop),
             "SecurityOpt": list(request.security_opt),
-            "RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": request.restarts},
+            "RestartPolicy": _restart_policy(request.restarts),
             "LogConfig": {"Type": "json-file", "Config": dict(request.log_options)},
             **_limits(request),
         },
     }
+
+
+def _restart_policy(restarts: int) -> dict[str, Any]:
+    # For the engine, on-failure with a count of 0 is without end.
+    return {"Name": "on-failure", "MaximumRetryCount": restarts} if restarts else {"Name": "no"}
 
 
 def _limits(request: ContainerRequest) -> dict[str, Any]:
@@ -273,7 +278,8 @@ def _command(verb: str, request: ContainerRequest) -> str:
         *_memory_flags(request.memory_bytes),
         *("--shm-size", str(request.shm_bytes), "--pids-limit", str(request.pids)),
         *(("--gpus", f'"device={",".join(request.gpus)}"') if request.gpus else ()),
-        *("--restart", f"on-failure:{request.restarts}", "--stop-timeout", str(request.stop_timeout_s)),
+        *("--restart", f"on-failure:{request.restarts}" if request.restarts else "no"),
+        *("--stop-timeout", str(request.stop_timeout_s)),
         *("--log-driver", "json-file"),
         *(part for name, value in request.log_options.items() for part in ("--log-opt", f"{name}={value}")),
     )
