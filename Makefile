@@ -12,7 +12,7 @@ PIP          = $(VENV)/bin/python -m pip --quiet --disable-pip-version-check --n
 STAMP       := $(VENV)/.set-up
 
 # Flags without a value: DRY_RUN=1 is --dry-run, DRY_RUN=0 is nothing.
-SWITCHES := ALL DRY_RUN FOLLOW FORCE JSON KEEP VOLUMES
+SWITCHES := ALL DRY_RUN FOLLOW FORCE JSON KEEP NO_CACHE VOLUMES
 GIVEN     = $(filter-out PYTHON TORCH_INDEX UPGRADE VENV,$(strip $(foreach name,$(.VARIABLES),\
               $(if $(filter command line,$(origin $(name))),$(name)))))
 flag      = --$(shell echo $(1) | tr 'A-Z_' 'a-z-')
@@ -21,9 +21,9 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
               $(if $(filter-out 0,$($(name))),$(call flag,$(name))),$(call flag,$(name)) $(call quoted,$($(name)))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-docker check lint format lock docs train train-docker select-model prod-local prod-status prod-remove rollback \
+.PHONY: help setup demo test test-docker check lint format lock docs train train-docker select-model prod-local prod-docker prod-status prod-remove rollback \
         inference-one inference-one-input report ui generate-data jobs logs cancel mlflow-init mlflow-remove \
-        compose-logs bench clean
+        compose-logs build-train build-prod bench clean
 
 help: ## Print this list
 	@echo "make TARGET [VARIABLE=value …]      a variable is the flag of the same name: TRIALS=50 is --trials 50"
@@ -59,19 +59,28 @@ report: setup ## Write a study's report as one HTML page (CONFIG, STUDY, OUTPUT)
 select-model: setup ## Pick the run that passes the rules, and say why others did not (CONFIG, STUDY, RULES, ALL=1, EXPLAIN=RUN)
 	@$(WINNOW) select-model $(FLAGS)
 
+build-train: setup ## Build the workers' image, with your code, and the tracking server's (BASE_IMAGE, TORCH_INDEX, REQUIREMENTS, EXTRAS, TAG, REGISTRY)
+	@$(WINNOW) build-train $(FLAGS) $(if $(TORCH_INDEX),--torch-index $(call quoted,$(TORCH_INDEX)))
+
+build-prod: setup ## Build the image that serves the selected model (CONFIG, STUDY, BASE_IMAGE, TAG, REGISTRY)
+	@$(WINNOW) build-prod $(FLAGS)
+
 prod-local: setup ## Serve the selected model on this machine (CONFIG, STUDY, REPLICAS, PORT)
 	@$(WINNOW) prod --target local $(FLAGS)
 
-prod-status: setup ## Show what is being served
+prod-docker: setup ## Serve the selected model in containers behind one entry point (CONFIG, STUDY, REPLICAS, PORT)
+	@$(WINNOW) prod --target docker $(FLAGS)
+
+prod-status: setup ## Show what is being served, by default on all tiers (TARGET)
 	@$(WINNOW) prod-status $(FLAGS)
 
-prod-remove: setup ## Stop serving
+prod-remove: setup ## Stop serving (TARGET)
 	@$(WINNOW) prod-remove $(FLAGS)
 
-rollback: setup ## Serve the model that was served before
+rollback: setup ## Serve the model that was served before (TARGET)
 	@$(WINNOW) rollback $(FLAGS)
 
-inference-one inference-one-input: setup ## Ask what is being served for one prediction (INPUT=file.json)
+inference-one inference-one-input: setup ## Ask what is being served for one prediction (INPUT=file.json, TARGET)
 	@$(WINNOW) inference-one $(FLAGS)
 
 ui: setup ## Open MLflow's own pages on the runs (PORT)
@@ -120,7 +129,8 @@ clean: ## Remove .venv and caches; studies and models stay
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 
 # The set-up runs again where the lock, the project's own metadata or the wanted package index has changed.
-ifneq ($(TORCH_INDEX),)
+# `make build-train` means the image's torch, and leaves this machine's alone.
+ifneq ($(if $(filter build-train,$(MAKECMDGOALS)),,$(TORCH_INDEX)),)
 ifneq ($(TORCH_INDEX),$(shell cat $(STAMP) 2>/dev/null))
 .PHONY: $(STAMP)
 endif

@@ -36,6 +36,8 @@ VERBS: dict[str, tuple[str, str]] = {
         "winnow.cli.select_model:command",
         "Pick the run that passes the rules and say why others did not.",
     ),
+    "build-train": ("winnow.cli.build:build_train", "Build the workers' image and the tracking server's."),
+    "build-prod": ("winnow.cli.build:build_prod", "Build the image that serves the selected model."),
     "prod": ("winnow.cli.prod:prod", "Serve the selected model."),
     "prod-status": ("winnow.cli.prod:status", "Show what is being served."),
     "prod-remove": ("winnow.cli.prod:remove", "Stop serving."),

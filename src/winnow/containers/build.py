@@ -11,6 +11,7 @@ import re
 import shlex
 import subprocess
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -31,8 +32,6 @@ TRAIN_BASE, PROD_BASE, REGISTRY, NETWORK, PIP_CONFIG = (
 """Environment variables of the build options, for verbs that build on the way and have no flags for it."""
 
 END_LINES = 20
-SLOW_S = 1.0
-"""Steps that take less are not worth a line."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,7 @@ class BuildPlan:
 
     Attributes:
         dockerfile, context: absolute; the context is the folder that the file's COPY sees.
+        tags: the image's names; the last one is the one to push.
         target: the stage to stop at; empty for the last one.
         arguments: values of the file's ARGs.
         network: Docker's `--network` for the steps that install; empty for its default.
@@ -92,7 +92,7 @@ class BuildPlan:
 
     dockerfile: Path
     context: Path
-    tag: str
+    tags: tuple[str, ...]
     target: str = ""
     arguments: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -110,7 +110,7 @@ class BuildPlan:
             "--progress=plain",
             f"--file={self.dockerfile}",
             *((f"--target={self.target}",) if self.target else ()),
-            f"--tag={self.tag}",
+            *(f"--tag={tag}" for tag in self.tags),
             *(f"--build-arg={name}={value}" for name, value in self.arguments.items()),
             *(f"--label={name}={value}" for name, value in self.labels.items()),
             *((f"--network={self.network}",) if self.network else ()),
@@ -136,15 +136,32 @@ class BuildFailedError(WinnowError):
         super().__init__(f"image '{tag}' was not built. The end of the output:{shown}")
 
 
-def silent(line: str) -> None:
+@dataclass(frozen=True)
+class Step:
+    """A step of a build, as far as it is.
+
+    Attributes:
+        took_s: None while it runs.
+        line: what it printed last.
+    """
+
+    name: str
+    took_s: float | None = None
+    line: str = ""
+
+
+Show = Callable[[Step], None]
+
+
+def silent(step: Step) -> None:
     """Shows nothing."""
 
 
-def build(plan: BuildPlan, show: Callable[[str], None] = silent) -> str:
+def build(plan: BuildPlan, show: Show = silent) -> str:
     """Build an image and return its id.
 
     Args:
-        show: is given a line for each step that took a while.
+        show: is given every step as it prints and ends.
 
     Raises:
         InputError: there is no `docker` command.
@@ -156,24 +173,27 @@ def build(plan: BuildPlan, show: Callable[[str], None] = silent) -> str:
         argv = [*plan.argv[:-1], f"--iidfile={identifier}", plan.argv[-1]]
         status, end = _run(argv, show)
         if status != 0 or not identifier.is_file():
-            raise BuildFailedError(plan.tag, end)
+            raise BuildFailedError(plan.tags[0], end)
         return identifier.read_text(encoding="utf-8").strip()
 
 
-def push(tag: str, show: Callable[[str], None] = silent) -> None:
+def push(tag: str, show: Show = silent) -> None:
     """Push a tag to the registry that it names.
 
     Raises:
         InputError: there is no `docker` command.
         BuildFailedError: the registry did not take it.
     """
-    show(f"Pushing {tag} …")
-    status, end = _run(["docker", "push", "--quiet", tag], silent)
+    name = f"push {tag}"
+    show(Step(name))
+    began = time.monotonic()
+    status, end = _run(["docker", "push", tag], silent)
     if status != 0:
         raise BuildFailedError(tag, end)
+    show(Step(name, took_s=time.monotonic() - began))
 
 
-def _run(argv: list[str], show: Callable[[str], None]) -> tuple[int, list[str]]:
+def _run(argv: list[str], show: Show) -> tuple[int, list[str]]:
     """The command's exit status and its last lines."""
     try:
         process = subprocess.Popen(
@@ -195,8 +215,8 @@ def _run(argv: list[str], show: Callable[[str], None]) -> tuple[int, list[str]]:
     assert process.stdout is not None
     end: deque[str] = deque(maxlen=END_LINES)
     try:
-        for line in steps(_remember(process.stdout, end)):
-            show(line)
+        for step in steps(_remember(process.stdout, end)):
+            show(step)
     finally:
         if process.poll() is None:
             process.terminate()
@@ -211,18 +231,28 @@ def _remember(lines: Iterable[str], end: deque[str]) -> Iterator[str]:
         yield line
 
 
-_STEP = re.compile(r"#(\d+) \[(.+)\] (.+)")
-_DONE = re.compile(r"#(\d+) DONE ([0-9.]+)s")
+_LINE = re.compile(r"#(?P<id>\d+) (?:\[(?P<stage>.+?)\] (?P<command>.+)|DONE (?P<took>[0-9.]+)s|[0-9.]+ (?P<text>.+))")
 
 
-def steps(lines: Iterable[str]) -> Iterator[str]:
-    """Of BuildKit's plain progress, one line for each step that took a while, when it is done."""
-    names: dict[str, str] = {}
+def steps(lines: Iterable[str]) -> Iterator[Step]:
+    """What BuildKit's plain progress says of the steps that do something; the cached ones are passed over.
+
+    It prints `#5 [train 2/8] RUN …` when a step begins, `#5 1.2 text` for what it prints, `#5 DONE 3.4s` at its end.
+    """
+    running: dict[str, str] = {}
     for line in lines:
-        if match := _STEP.match(line):
-            names[match[1]] = _short(f"[{match[2]}] {match[3]}")
-        elif (match := _DONE.match(line)) and match[1] in names and float(match[2]) >= SLOW_S:
-            yield f"{float(match[2]):6.1f} s  {names[match[1]]}"
+        match = _LINE.match(line)
+        if match is None:
+            continue
+        if match["stage"]:
+            # Whether a step is cached is known a line later, so it counts as begun with what it prints.
+            running[match["id"]] = _short(f"[{match['stage']}] {match['command']}")
+        elif (name := running.get(match["id"])) is None:
+            continue
+        elif match["took"]:
+            yield Step(name, took_s=float(match["took"]))
+        else:
+            yield Step(name, line=match["text"].strip())
 
 
 def _short(step: str, width: int = 100) -> str:

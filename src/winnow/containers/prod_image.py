@@ -14,7 +14,7 @@ import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from winnow.bundle.manifest import Manifest, read_manifest
 from winnow.config.errors import InputError
 from winnow.containers import build as docker_build
-from winnow.containers.build import BuildOptions, BuildPlan
+from winnow.containers.build import BuildOptions, BuildPlan, Show
 from winnow.containers.requirements import extras, read_project
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class ProdImage:
         return BuildPlan(
             dockerfile=self.folder / DOCKERFILE,
             context=context,
-            tag=self.tag,
+            tags=(self.tag,),
             arguments={"BASE_IMAGE": self.options.base_image or BASE_IMAGE, "MODEL_VERSION": self.version},
             labels={**self.labels, INPUTS: self.inputs},
             network=self.options.network,
@@ -90,7 +90,7 @@ class ProdImage:
         parts = ", ".join(f"winnow/{name}" for name in PACKAGES)
         push = f"\ndocker push --quiet {self.tag}" if self.is_pushed else ""
         return (
-            f"# CONTEXT: requirements.txt (the extra 'serve'), requirements.lock, {parts}, {self.bundle} as model.tar\n"
+            f"# CONTEXT: requirements.txt (the extra 'serve'), requirements.lock, {parts}, the model as model.tar\n"
             f"{self.command(Path('CONTEXT')).render()}{push}"
         )
 
@@ -181,7 +181,7 @@ def default_tag(name: str, version: str, registry: str = "") -> str:
 def build(
     engine: Engine,
     image: ProdImage,
-    show: Callable[[str], None] = docker_build.silent,
+    show: Show = docker_build.silent,
     *,
     is_cached: bool = True,
 ) -> str:

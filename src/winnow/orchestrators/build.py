@@ -6,13 +6,12 @@ Images are built from the project's own folder. Which model is released is left 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from winnow.config.errors import InputError
 from winnow.containers import prod_image
-from winnow.containers.build import BuildOptions, push, silent
+from winnow.containers.build import BuildOptions, Show, push, silent
 from winnow.containers.prod_image import ProdImage
 from winnow.deployers.deployer import Release
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
@@ -28,11 +27,14 @@ class Versions(Protocol):
         """All versions of a model."""
 
 
-def plan_image(engine: Engine, registry: Versions, release: Release, options: BuildOptions, folder: Path) -> ProdImage:
+def plan_image(
+    engine: Engine, registry: Versions, release: Release, options: BuildOptions, folder: Path, *, tag: str = ""
+) -> ProdImage:
     """The image of a release, worked out and not built.
 
     Args:
         folder: the project's, with Dockerfile.prod.
+        tag: the image's name; by default `winnow-prod-NAME:VERSION`.
 
     Raises:
         InputError: the store is away, the bundle is damaged, or the project's files are not in `folder`.
@@ -51,6 +53,7 @@ def plan_image(engine: Engine, registry: Versions, release: Release, options: Bu
         release.version,
         run_id=runs.get(release.version, ""),
         folder=folder,
+        tag=tag,
         options=options,
         base_id=prod_image.base_id(engine, options.base_image or prod_image.BASE_IMAGE),
     )
@@ -59,7 +62,7 @@ def plan_image(engine: Engine, registry: Versions, release: Release, options: Bu
 def build_image(
     engine: Engine,
     image: ProdImage,
-    show: Callable[[str], None] = silent,
+    show: Show = silent,
     *,
     is_cached: bool = True,
 ) -> str:
@@ -82,7 +85,7 @@ def with_image(
     release: Release,
     options: BuildOptions,
     folder: Path,
-    show: Callable[[str], None] = silent,
+    show: Show = silent,
 ) -> Release:
     """The release with its image, built where it is not there. Raises what `plan_image` and `build_image` raise."""
     image = plan_image(engine, registry, release, options, folder)

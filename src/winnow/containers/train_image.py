@@ -1,0 +1,193 @@
+"""The images of a sweep: `winnow-tracking`, the MLflow server's, and `winnow-train`, the workers', with the code here.
+
+A worker's image holds the code that it was built from, which the terminal cannot see. So a digest of the code is put on
+the image as a label, and a sweep refuses an image that was built from other code than lies here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from winnow.config.errors import InputError
+from winnow.containers.build import BuildOptions, BuildPlan
+from winnow.containers.requirements import read_project
+
+if TYPE_CHECKING:
+    from winnow.containers.engine import Engine
+
+Target = Literal["tracking", "train"]
+TARGETS: tuple[Target, ...] = ("tracking", "train")
+TRACKING, TRAIN = "winnow-tracking", "winnow-train"
+DOCKERFILE = "Dockerfile.train"
+REQUIREMENTS = "requirements.txt"
+"""A person's own requirements, where there is such a file and no other is named."""
+
+CODE = "winnow.code"
+"""Label: digest of the code that the image holds."""
+
+_CODE_NAMES = (DOCKERFILE, ".dockerignore", "pyproject.toml", "requirements.lock")
+_NO_CODE = frozenset({"__pycache__", "node_modules"})
+_NO_CODE_AT_TOP = frozenset({"build", "data", "dist", "docs"})
+
+
+def plan(
+    folder: Path,
+    target: Target,
+    *,
+    options: BuildOptions,
+    torch_index: str = "",
+    requirements: str = "",
+    extras: Sequence[str] = (),
+    tag: str = "latest",
+    revision: str = "",
+    is_cached: bool = True,
+) -> BuildPlan:
+    """Work out the build of one of the two images.
+
+    Args:
+        folder: the project's: the whole of it, less what .dockerignore names, is in the worker's image.
+        torch_index: package index that torch comes from: another one has CUDA or none.
+        requirements: a requirements file below `folder`; by default requirements.txt where there is one.
+        extras: pyproject.toml's extras that the tracking server needs: mysql, azure, gcs.
+        tag: what stands behind the colon.
+        revision: the project's commit.
+
+    Raises:
+        InputError: the folder is no winnow project, or has no such file or extra.
+    """
+    folder = folder.absolute()
+    for name in (DOCKERFILE, "pyproject.toml", "requirements.lock"):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder / name}",
+                expected="a file of the winnow project, which the image is built from",
+                found="none",
+                remedy="Run this in the project's own folder.",
+            )
+    _check_extras(folder, extras)
+    file = _checked_requirements(folder, requirements)
+    arguments = {
+        "BASE_IMAGE": options.base_image,
+        "EXTRAS": ",".join(extras),
+        **({"TORCH_INDEX": torch_index, "REQUIREMENTS": file} if target == "train" else {}),
+    }
+    name = TRAIN if target == "train" else TRACKING
+    reference = f"{name}:{tag}"
+    return BuildPlan(
+        dockerfile=folder / DOCKERFILE,
+        context=folder,
+        tags=(reference, f"{options.registry.rstrip('/')}/{reference}") if options.registry else (reference,),
+        target=target,
+        arguments={key: value for key, value in arguments.items() if value},
+        labels=_labels(folder, target, revision),
+        network=options.network,
+        pip_config=options.pip_config,
+        is_cached=is_cached,
+    )
+
+
+def check(engine: Engine, image: str | None, folder: Path) -> str:
+    """The id of the image that workers are to run.
+
+    Args:
+        image: the one that a person named, whatever it holds; None for the one that was built here.
+        folder: the project whose code the image has to hold.
+
+    Raises:
+        InputError: there is no such image, or it was built from other code than lies in `folder`.
+    """
+    import docker.errors
+
+    name = image or TRAIN
+    try:
+        found = engine.images.get(name)
+    except docker.errors.ImageNotFound as error:
+        raise InputError(
+            f"image '{name}'",
+            expected="an image on the Docker engine",
+            found="none of that name",
+            remedy="Make it with `make build-train`." if image is None else "Pull it, or correct IMAGE=.",
+        ) from error
+    if image is None and (built := found.labels.get(CODE, "")) != (here := code_digest(folder)):
+        raise InputError(
+            f"image '{name}'",
+            expected=f"one built from the code in {folder} ({here[:12]})",
+            found=f"one built from {built[:12]}" if built else "one that does not say what it was built from",
+            remedy=f"Build it again with `make build-train` (seconds), or name it to use it anyway: IMAGE={name}.",
+        )
+    return str(found.id)
+
+
+def code_digest(folder: Path) -> str:
+    """sha256 over the names and bytes of a project's code: Python files, what it requires, how it is built.
+
+    Folders that are hidden or hold no code (caches, virtual environments, data) are passed over.
+    """
+    total = hashlib.sha256()
+    for path in sorted(_code(folder)):
+        name = path.relative_to(folder).as_posix()
+        total.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def _code(folder: Path) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder):
+        here = Path(place)
+        is_top = here == folder
+        folders[:] = [name for name in folders if _has_code(here / name, is_top=is_top)]
+        for name in files:
+            if _is_code(name, is_top=is_top):
+                yield here / name
+
+
+def _is_code(name: str, *, is_top: bool) -> bool:
+    if name.startswith("requirements") and name.endswith(".txt"):
+        return True
+    return (name.endswith(".py") and not name.startswith(".")) or (is_top and name in _CODE_NAMES)
+
+
+def _has_code(folder: Path, *, is_top: bool) -> bool:
+    name = folder.name
+    if name.startswith(".") or name in _NO_CODE or name.endswith(".egg-info"):
+        return False
+    return not (is_top and name in _NO_CODE_AT_TOP) and not (folder / "pyvenv.cfg").is_file()
+
+
+def _labels(folder: Path, target: Target, revision: str) -> Mapping[str, str]:
+    labels = {
+        "org.opencontainers.image.version": str(read_project(folder / "pyproject.toml").get("version", "")),
+        "org.opencontainers.image.revision": revision,
+        CODE: code_digest(folder) if target == "train" else "",
+    }
+    return {name: value for name, value in labels.items() if value}
+
+
+def _check_extras(folder: Path, extras: Sequence[str]) -> None:
+    known = read_project(folder / "pyproject.toml").get("optional-dependencies", {})
+    unknown = [name for name in extras if name not in known]
+    if unknown:
+        raise InputError(
+            "--extras",
+            expected="extras of pyproject.toml that a tracking server needs: mysql, azure, gcs",
+            found=", ".join(f"'{name}'" for name in unknown),
+            remedy="Name some of these, with commas between them.",
+        )
+
+
+def _checked_requirements(folder: Path, given: str) -> str:
+    """The requirements file's path below the folder; empty where none is given: the Dockerfile has a default."""
+    if not given:
+        return ""
+    path = (folder / given).resolve()
+    if not path.is_file() or not path.is_relative_to(folder.resolve()):
+        raise InputError(
+            "--requirements",
+            expected="a requirements file in the project's folder",
+            found=f"'{given}'",
+            remedy="Name one by its path from there, or leave it out to use requirements.txt.",
+        )
+    return path.relative_to(folder.resolve()).as_posix()
