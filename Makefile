@@ -44,13 +44,13 @@ train: setup ## Run a study's trials on local processes; again: resume or attach
 train-docker: setup ## The same sweep in containers, after mlflow-init and build-train (CONFIG, STUDY, TRIALS, WORKERS, IMAGE)
 	@$(WINNOW) train --target docker $(FLAGS)
 
-jobs: setup ## List the workers at work
+jobs: setup ## List the workers at work, on all tiers (STUDY, TARGET)
 	@$(WINNOW) jobs $(FLAGS)
 
-logs: setup ## Print the workers' logs (STUDY, WORKER)
+logs: setup ## Print the workers' logs, also those of workers that are gone (STUDY, WORKER, FOLLOW=1, TARGET)
 	@$(WINNOW) logs $(FLAGS)
 
-cancel: setup ## Stop a study's workers and hand their trials back (STUDY)
+cancel: setup ## Stop a study's workers and hand their trials back (STUDY, TARGET)
 	@$(WINNOW) cancel $(FLAGS)
 
 report: setup ## Write a study's report as one HTML page (CONFIG, STUDY, OUTPUT)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from winnow.cli.options import config_option, json_option, study_option
+from winnow.cli.options import config_option, json_option, study_option, target_option
 
 if TYPE_CHECKING:
     from winnow.serving.client import Asked
@@ -22,10 +22,12 @@ MOST_ROWS = 20
     "--input", "source", type=click.Path(path_type=Path), help="JSON file to send; by default the model's example."
 )
 @click.option("--url", help="Address of a server; by default that of the deployment.")
-@click.option("--target", type=click.Choice(["local"]), default="local", show_default=True, help="Where it is served.")
+@target_option
 @study_option
 @json_option
-def command(config: Path, source: Path | None, url: str | None, target: str, study: str | None, as_json: bool) -> None:
+def command(
+    config: Path, source: Path | None, url: str | None, target: str | None, study: str | None, as_json: bool
+) -> None:
     """Ask what is being served for one prediction.
 
     The file may hold {"rows": […]}, one row or a list of rows, any of MLflow's forms, or an inference request.
@@ -44,7 +46,7 @@ def command(config: Path, source: Path | None, url: str | None, target: str, stu
             f"server {address}",
             expected="a model server that answers",
             found=str(error),
-            remedy="Start one with `make prod-local`, or name another with --url.",
+            remedy="Start one with `make prod-local` or `make prod-docker`, or name another with --url.",
         ) from error
     if asked.status != 200:
         raise _refused(asked, source)
@@ -56,13 +58,13 @@ def command(config: Path, source: Path | None, url: str | None, target: str, stu
     click.echo(f"\nThe same with curl:\n{_curl(asked, source)}")
 
 
-def _address(config: Path, target: str, study: str | None) -> str:
+def _address(config: Path, target: str | None, study: str | None) -> str:
     from winnow.config.loader import load_experiment
     from winnow.config.settings import Settings
-    from winnow.orchestrators.deploy import deployer_for
+    from winnow.orchestrators.deploy import deployer_for, serving_target
 
-    deployer = deployer_for(target, Settings.from_environment())
-    return deployer.status(study or load_experiment(config).name).url
+    settings, name = Settings.from_environment(), study or load_experiment(config).name
+    return deployer_for(serving_target(settings, name, target), settings).status(name).url
 
 
 def _key() -> bytes | None:

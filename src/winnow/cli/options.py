@@ -25,3 +25,10 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON for programs instead of text for people."
 )
 """Gives the verb `as_json: bool`."""
+
+target_option = click.option(
+    "--target",
+    type=click.Choice(["local", "docker"]),
+    help="Tier on which it is served; by default the one that serves it.",
+)
+"""Gives the verb `target: str | None`."""

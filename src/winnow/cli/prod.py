@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from winnow.cli.options import config_option, dry_run_option, json_option, study_option
+from winnow.cli.options import config_option, dry_run_option, json_option, study_option, target_option
 
 if TYPE_CHECKING:
     from winnow.config.settings import Settings
-    from winnow.deployers.deployer import Deployment
-
-target_option = click.option(
-    "--target", type=click.Choice(["local"]), default="local", show_default=True, help="Where it is served."
-)
+    from winnow.deployers.deployer import Deployment, Release
+    from winnow.orchestrators.deploy import Served
 
 
 @click.command("prod")
 @config_option
-@target_option
+@click.option(
+    "--target", type=click.Choice(["local", "docker"]), default="local", show_default=True, help="Tier to serve it on."
+)
 @study_option
 @click.option("--alias", default="champion", show_default=True, help="Registry alias of the version to serve.")
-@click.option("--replicas", type=click.IntRange(min=1), help="Serving processes; by default as many as run, or one.")
+@click.option("--replicas", type=click.IntRange(min=1), help="Servers side by side; by default as many as run, or one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port; by default the one in use, or a free one.")
 @dry_run_option
@@ -41,24 +40,24 @@ def prod(
 
     The model that was served before answers until the new one is ready; where that fails, it goes on answering.
     """
+    from winnow.cli.build import shown_steps
     from winnow.config.settings import Settings
-    from winnow.deployers.deployer import Action, DeploymentRequest
-    from winnow.orchestrators.deploy import champion_release, deployer_for
+    from winnow.deployers.deployer import Action
+    from winnow.orchestrators.deploy import Wanted, plan_champion
     from winnow.tracking.registry import Registry
 
     settings = Settings.from_environment()
-    name = study or _experiment_name(config)
+    wanted = Wanted(study or _experiment_name(config), alias, replicas, host, port)
     registry = Registry(settings.tracking_uri)
-    release = champion_release(registry, name, alias, settings.home, store=settings.tracking_uri, is_kept=not dry_run)
-    deployer = deployer_for(target, settings)
-    plan = deployer.plan(DeploymentRequest(name, release, replicas, host, port))
+    with shown_steps() as show:
+        deployer, plan = plan_champion(target, settings, registry, wanted, show=show, is_kept=not dry_run)
     if dry_run:
         click.echo(plan.render())
         return
     deployment = deployer.deploy(plan)
     if plan.action is Action.NOTHING:
         click.echo("This model is being served already; nothing was changed.")
-    _print_served(deployment, settings)
+    _print_served(deployment, target, settings)
 
 
 @click.command("prod-status")
@@ -66,22 +65,24 @@ def prod(
 @target_option
 @study_option
 @json_option
-def status(config: Path | None, target: str, study: str | None, as_json: bool) -> None:
+def status(config: Path | None, target: str | None, study: str | None, as_json: bool) -> None:
     """Show what is being served: versions, replicas, addresses."""
     from winnow.config.settings import Settings
-    from winnow.orchestrators.deploy import deployer_for
+    from winnow.orchestrators.deploy import served
 
-    deployer = deployer_for(target, Settings.from_environment())
-    name = study or (_experiment_name(config) if config is not None else None)
-    found = [deployer.status(each) for each in ([name] if name is not None else deployer.names())]
+    settings = Settings.from_environment()
+    found = served(settings, target, study or (_experiment_name(config) if config is not None else None))
+    champions = _champions(found, settings)
     if as_json:
         import msgspec
 
-        click.echo(msgspec.json.format(msgspec.json.encode(found, enc_hook=str)).decode())
-    elif not found:
-        click.echo("Nothing is being served. `make prod-local` serves the selected model.")
-    for deployment in found if not as_json else ():
-        _print_status(deployment)
+        rows = [{**_facts(each), "champion": champions[each.deployment.name]} for each in found]
+        click.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
+        return
+    if not found:
+        click.echo("Nothing is being served. `make prod-local` or `make prod-docker` serves the selected model.")
+    for each in found:
+        _print_status(each, champions[each.deployment.name])
 
 
 @click.command("prod-remove")
@@ -89,18 +90,26 @@ def status(config: Path | None, target: str, study: str | None, as_json: bool) -
 @target_option
 @study_option
 @dry_run_option
-def remove(config: Path, target: str, study: str | None, dry_run: bool) -> None:
-    """Stop serving: let requests end, then stop all replicas."""
+def remove(config: Path, target: str | None, study: str | None, dry_run: bool) -> None:
+    """Stop serving: let requests end, then stop all replicas. Images and logs stay."""
     from winnow.config.settings import Settings
-    from winnow.orchestrators.deploy import deployer_for
+    from winnow.deployers.deployer import UnknownDeploymentError
+    from winnow.orchestrators.deploy import deployer_for, serving_target
 
-    deployer = deployer_for(target, Settings.from_environment())
-    chosen = study or _experiment_name(config)
+    settings, chosen = Settings.from_environment(), study or _experiment_name(config)
+    try:
+        place = serving_target(settings, chosen, target)
+    except UnknownDeploymentError:
+        click.echo(f"{chosen} is not served." if dry_run else f"{chosen} was not being served.")
+        return
+    deployer = deployer_for(place, settings)
     if dry_run:
         replicas = deployer.status(chosen).replicas if chosen in deployer.names() else ()
         click.echo("\n".join(f"stop {chosen}: {each.identifier}" for each in replicas) or f"{chosen} is not served.")
         return
     click.echo(f"{chosen} is no longer served." if deployer.remove(chosen) else f"{chosen} was not being served.")
+    if place == "docker":
+        click.echo(f"Its images stay: docker image ls 'winnow-prod-{chosen}'")
 
 
 @click.command("rollback")
@@ -108,18 +117,19 @@ def remove(config: Path, target: str, study: str | None, dry_run: bool) -> None:
 @target_option
 @study_option
 @dry_run_option
-def rollback(config: Path, target: str, study: str | None, dry_run: bool) -> None:
+def rollback(config: Path, target: str | None, study: str | None, dry_run: bool) -> None:
     """Serve the model that was served before the current one."""
     from winnow.config.settings import Settings
-    from winnow.orchestrators.deploy import deployer_for
+    from winnow.orchestrators.deploy import deployer_for, serving_target
 
-    settings = Settings.from_environment()
-    deployer = deployer_for(target, settings)
-    plan = deployer.plan_rollback(study or _experiment_name(config))
+    settings, chosen = Settings.from_environment(), study or _experiment_name(config)
+    place = serving_target(settings, chosen, target)
+    deployer = deployer_for(place, settings)
+    plan = deployer.plan_rollback(chosen)
     if dry_run:
         click.echo(plan.render())
         return
-    _print_served(deployer.deploy(plan), settings)
+    _print_served(deployer.deploy(plan), place, settings)
 
 
 def _experiment_name(config: Path) -> str:
@@ -128,21 +138,26 @@ def _experiment_name(config: Path) -> str:
     return load_experiment(config).name
 
 
-def _print_served(deployment: Deployment, settings: Settings) -> None:
+def _print_served(deployment: Deployment, target: str, settings: Settings) -> None:
     from winnow.bundle.manifest import EXAMPLE
 
-    release = deployment.release
+    release, name = deployment.release, deployment.name
     example = release.bundle / EXAMPLE
     key = '  -H "authorization: Bearer $WINNOW_API_KEY" \\\n' if _has_key() else ""
+    logs = settings.home / "deployments" / name / "logs" if target == "local" else _docker_logs(deployment)
     click.echo(
         f"Serving {release.model} version {release.version} (sha256 {release.digest[:12]}) at {deployment.url}\n"
         f"  docs     {deployment.url}/docs\n"
         f"  metrics  {deployment.url}/metrics\n"
-        f"  logs     {settings.home / 'deployments' / deployment.name / 'logs'}\n"
-        f"  stop     make prod-remove STUDY={deployment.name}\n"
+        f"  logs     {logs}\n"
+        f"  stop     make prod-remove STUDY={name}\n"
         "Ask it for a prediction (`make inference-one` does the same):\n"
         f"  curl -s {deployment.url}/predict -H 'content-type: application/json' \\\n{key}  -d @{example}"
     )
+
+
+def _docker_logs(deployment: Deployment) -> str:
+    return f"docker logs {deployment.replicas[-1].identifier}"
 
 
 def _has_key() -> bool:
@@ -151,13 +166,41 @@ def _has_key() -> bool:
     return from_environment().api_key is not None
 
 
-def _print_status(deployment: Deployment) -> None:
-    release = deployment.release
+def _champions(found: list[Served], settings: Settings) -> dict[str, str | None]:
+    """The registry's champion for each deployment; None where there is none or nobody knows."""
+    if not found:
+        return {}
+    from winnow.orchestrators.deploy import champion_version
+    from winnow.tracking.registry import Registry
+
+    registry = Registry(settings.tracking_uri)
+    models = {each.deployment.release.model for each in found}
+    versions = {model: champion_version(registry, model) for model in models}
+    return {each.deployment.name: versions[each.deployment.release.model] for each in found}
+
+
+def _facts(served: Served) -> dict[str, Any]:
+    import msgspec
+
+    facts: dict[str, Any] = msgspec.to_builtins(served.deployment, enc_hook=str)
+    return {**facts, "target": served.target, "traffic": {served.deployment.release.version: 1.0}}
+
+
+def _print_status(served: Served, champion: str | None) -> None:
+    deployment, release = served.deployment, served.deployment.release
     click.echo(
         f"{deployment.name}  {deployment.state}  {deployment.url}  "
         f"{release.model} version {release.version} (sha256 {release.digest[:12]})"
     )
+    kind = "process" if served.target == "local" else "container"
     for replica in deployment.replicas:
-        click.echo(f"  process {replica.identifier}  version {replica.version}  {replica.state}")
+        click.echo(f"  {kind} {replica.identifier}  version {replica.version}  {replica.state}")
+    click.echo(f"  tier {served.target}; all requests go to version {release.version}; {_standing(release, champion)}")
     if deployment.previous is not None:
         click.echo(f"  `make rollback STUDY={deployment.name}` brings back version {deployment.previous.version}")
+
+
+def _standing(release: Release, champion: str | None) -> str:
+    if champion is None:
+        return "its registry names no champion, or is away"
+    return "it is the champion" if champion == release.version else f"the champion is version {champion}"

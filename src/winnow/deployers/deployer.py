@@ -3,8 +3,8 @@
 A deployment has a name, and serves one release at a time on one or more replicas behind one address. Whoever holds the
 name finds it: state lives with the back-end (files, labels), never in the memory of the process that deployed.
 
-A back-end builds what it will do in a pure function (`plan`) and does it in a dull one (`deploy`). Two implementations
-pass `tests/contracts/test_deployers.py`: `local.LocalDeployer` and `memory.MemoryDeployer`.
+A back-end builds what it will do in a pure function (`plan`) and does it in a dull one (`deploy`). Every implementation
+passes `tests/contracts/test_deployers.py`: `local.LocalDeployer`, `docker.DockerDeployer`, `memory.MemoryDeployer`.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ class UnknownDeploymentError(InputError):
             f"deployment '{name}'",
             expected="the name of something that is being served",
             found="; ".join(("nothing of that name", f"served: {', '.join(known)}" if known else "nothing is served")),
-            remedy=f"Deploy it first (`make prod-local`){', or name one of these' if known else ''}.",
+            remedy="Deploy it first (`make prod-local`, `make prod-docker`)"
+            f"{', or name one of these' if known else ''}.",
         )
 
 

@@ -473,7 +473,6 @@ def _replica_found(container: Container, is_ready: bool) -> ReplicaFound:
         name=str(container.name),
         serial=int(labels[SERIAL]),
         release=docker_plan.release_of(labels[RELEASE]),
-        image=attrs["Image"],
         settings=ReplicaSettings(limits["NanoCpus"] / 1e9, limits["Memory"], environment),
         is_ready=is_ready,
     )

@@ -56,12 +56,11 @@ class ReplicaSettings:
 
 @dataclass(frozen=True)
 class ReplicaFound:
-    """A replica as it was found. `image` is an image id."""
+    """A replica as it was found."""
 
     name: str
     serial: int
     release: Release
-    image: str
     settings: ReplicaSettings
     is_ready: bool
 
@@ -323,7 +322,7 @@ def plan(
 
 
 def _serves(replica: ReplicaFound, release: Release, settings: ReplicaSettings) -> bool:
-    found = (replica.release.digest, replica.image, replica.settings)
+    found = (replica.release.digest, replica.release.image, replica.settings)
     return replica.is_ready and found == (release.digest, release.image, settings)
 
 

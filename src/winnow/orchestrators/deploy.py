@@ -1,23 +1,40 @@
-"""From the registry's champion to something that answers: fetch its bundle once, and hand it to a deployer."""
+"""From the registry's champion to something that answers: fetch its bundle once, and hand it to a deployer.
+
+This is where the tiers meet: which there are, what each needs of a release, and on which one a name is being served.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from winnow.bundle.manifest import read_manifest
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
-from winnow.deployers.deployer import Deployer, Release
+from winnow.containers.build import PROD_BASE, BuildOptions, Show, silent
+from winnow.deployers.deployer import (
+    AnyPlan,
+    Deployer,
+    Deployment,
+    DeploymentRequest,
+    Release,
+    UnknownDeploymentError,
+)
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
 
-TARGETS = ("local",)
+TARGETS = ("local", "docker")
 
 
 class Champions(Protocol):
     """What is asked of a registry; `winnow.tracking.registry.Registry` is one."""
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        """All versions of a model."""
 
     def champion(self, name: str, alias: str = ...) -> ModelVersion | None:
         """The version that holds the alias, or None."""
@@ -26,8 +43,31 @@ class Champions(Protocol):
         """Copy a version's bundle to `destination`, which does not exist yet."""
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """How a study's champion is to be served; None leaves it as it is, or to the back-end.
+
+    Attributes:
+        name: the study's, which is the model's and the deployment's too.
+    """
+
+    name: str
+    alias: str = "champion"
+    replicas: int | None = None
+    host: str = "127.0.0.1"
+    port: int | None = None
+
+
+@dataclass(frozen=True)
+class Served:
+    """A deployment, and the tier that it is on."""
+
+    target: str
+    deployment: Deployment
+
+
 def deployer_for(target: str, settings: Settings) -> Deployer[Any]:
-    """The deployer of a target.
+    """The deployer of a target. It contacts nothing before it is asked something.
 
     Raises:
         InputError: there is no such target.
@@ -36,7 +76,129 @@ def deployer_for(target: str, settings: Settings) -> Deployer[Any]:
         from winnow.deployers.local import LocalDeployer
 
         return LocalDeployer(settings.home)
+    if target == "docker":
+        from winnow.deployers.docker import DockerDeployer
+
+        return DockerDeployer(settings.home)
     raise InputError("--target", expected=f"one of {', '.join(TARGETS)}", found=f"'{target}'", remedy="Choose one.")
+
+
+def plan_champion(
+    target: str,
+    settings: Settings,
+    registry: Champions,
+    wanted: Wanted,
+    *,
+    show: Show = silent,
+    is_kept: bool = True,
+) -> tuple[Deployer[Any], AnyPlan]:
+    """What serving the champion takes, and the deployer that does it: `deployer.deploy(plan)`.
+
+    An image is built here, where the tier runs images and there is none of this very model.
+
+    Args:
+        show: is given the steps of a build.
+        is_kept: False leaves no file and no image behind, for plans that are only shown.
+
+    Raises:
+        InputError: the tier, the champion, its bundle, the name or the port is not to be had.
+        BuildFailedError: the image cannot be built.
+    """
+    deployer = deployer_for(target, settings)
+    deployer.names()  # a tier that is away is refused before anything is fetched
+
+    def request(release: Release) -> DeploymentRequest:
+        return DeploymentRequest(wanted.name, release, wanted.replicas, wanted.host, wanted.port)
+
+    release = champion_release(
+        registry, wanted.name, wanted.alias, settings.home, store=settings.tracking_uri, is_kept=is_kept
+    )
+    if target != "local":
+        deployer.plan(request(release))  # a name or port that is taken is refused before minutes go into an image
+        release = _with_image(registry, release, is_built=is_kept, show=show)
+    return deployer, deployer.plan(request(release))
+
+
+def serving_target(settings: Settings, name: str, target: str | None) -> str:
+    """The tier that is meant: the named one, else the one that serves `name`.
+
+    A tier that is away (no Docker engine) serves nothing, unless it was named.
+
+    Raises:
+        UnknownDeploymentError: none serves it.
+        InputError: several do.
+    """
+    if target is not None:
+        return target
+    names = {each: deployer.names() for each, deployer in _tiers(settings, None)}
+    serving = [each for each, served in names.items() if name in served]
+    if not serving:
+        raise UnknownDeploymentError(name, sorted({each for served in names.values() for each in served}))
+    if len(serving) > 1:
+        raise InputError(
+            f"deployment '{name}'",
+            expected="one tier that serves it",
+            found=f"{len(serving)}: {', '.join(serving)}",
+            remedy=f"Say which is meant: TARGET={'|'.join(serving)}.",
+        )
+    return serving[0]
+
+
+def served(settings: Settings, target: str | None, name: str | None = None) -> list[Served]:
+    """All that is served: on one tier or on all that can be reached, under one name or any.
+
+    Raises:
+        UnknownDeploymentError: a name was given, and nobody serves it.
+        InputError: the named tier is away.
+    """
+    tiers = list(_tiers(settings, target))
+    names = {each: deployer.names() for each, deployer in tiers}
+    if name is not None and not any(name in served for served in names.values()):
+        raise UnknownDeploymentError(name, sorted({each for served in names.values() for each in served}))
+    return [
+        Served(each, deployer.status(one))
+        for each, deployer in tiers
+        for one in names[each]
+        if name is None or one == name
+    ]
+
+
+def _tiers(settings: Settings, target: str | None) -> Iterator[tuple[str, Deployer[Any]]]:
+    """The tiers that can be asked; one that was named has to be among them."""
+    for each in TARGETS if target is None else (target,):
+        deployer = deployer_for(each, settings)
+        try:
+            deployer.names()
+        except InputError:
+            if target is not None:
+                raise
+            continue
+        yield each, deployer
+
+
+def champion_version(registry: Champions, name: str, alias: str = "champion") -> str | None:
+    """The version that holds the alias now; None where none does or the store does not answer."""
+    try:
+        version = registry.champion(name, alias)
+    except TrackingUnavailableError:
+        return None
+    return version.version if version is not None else None
+
+
+def _with_image(registry: Champions, release: Release, *, is_built: bool, show: Show) -> Release:
+    """The release with its image; without building, with the one that is there, if any."""
+    from winnow.containers import prod_image
+    from winnow.containers.engine import connect
+    from winnow.orchestrators import build
+
+    engine, folder = connect(), Path()
+    options = BuildOptions.from_environment(base=PROD_BASE)
+    if is_built:
+        return build.with_image(engine, registry, release, options, folder, show)
+    if not _is_whole(release.bundle):
+        return release
+    found = prod_image.find(engine, build.plan_image(engine, registry, release, options, folder))
+    return dataclasses.replace(release, image=found or "")
 
 
 def champion_release(
