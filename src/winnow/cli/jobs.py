@@ -1,80 +1,131 @@
-"""`winnow jobs`, `logs` and `cancel`: the worker groups that are at work, whoever started them."""
+"""`winnow jobs`, `logs` and `cancel`: the worker groups that are at work, whoever started them and wherever."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from winnow.cli.options import config_option, json_option, study_option
 from winnow.config.errors import InputError
 
+if TYPE_CHECKING:
+    from winnow.executors.executor import Executor, GroupStatus
+
+target_option = click.option(
+    "--target",
+    type=click.Choice(["local", "docker"]),
+    help="Only processes of this machine, or only containers; by default all that can be asked.",
+)
+"""Gives the verb `target: str | None`."""
+
 
 @click.command("jobs")
 @study_option
+@target_option
 @json_option
-def jobs(study: str | None, as_json: bool) -> None:
+def jobs(study: str | None, target: str | None, as_json: bool) -> None:
     """List the worker groups that are at work, of all studies or of one."""
     from winnow.config.settings import Settings
-    from winnow.executors.local import LocalExecutor
+    from winnow.orchestrators.executors import executors_for
 
     groups = [
-        group for group in LocalExecutor(Settings.from_environment().home).groups(study) if not group.state.is_over
+        (tier, group)
+        for tier, executor in executors_for(target, Settings.from_environment()).items()
+        for group in executor.groups(study)
+        if not group.state.is_over
     ]
     if as_json:
-        rows = [{"study": g.study, "worker": g.name, "state": g.state.value} for g in groups]
-        click.echo(json.dumps(rows, indent=2))
+        click.echo(json.dumps([_row(tier, group) for tier, group in groups], indent=2))
         return
-    width = max((len(group.study) for group in groups), default=0)
-    for group in groups:
-        click.echo(f"{group.study:<{width}}  {group.name}  {group.state.value}")
+    width = max((len(group.study) for _, group in groups), default=0)
+    for tier, group in groups:
+        click.echo(f"{tier:<6}  {group.study:<{width}}  {group.name:<3}  {_state(group):<8}  {_since(group)}".rstrip())
     if not groups:
         click.echo("No workers are at work; `make train` starts some.")
+
+
+def _row(tier: str, group: GroupStatus) -> dict[str, object]:
+    started_at = _started_at(group)
+    return {
+        "tier": tier,
+        "study": group.study,
+        "worker": group.name,
+        "state": group.state.value,
+        "started_at": None if started_at is None else started_at.isoformat(timespec="seconds"),
+        "lacks_nodes": group.lacks_nodes,
+    }
+
+
+def _state(group: GroupStatus) -> str:
+    return f"{group.state.value}, lacks a node" if group.lacks_nodes else group.state.value
+
+
+def _since(group: GroupStatus) -> str:
+    started_at = _started_at(group)
+    return "" if started_at is None else f"since {started_at.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _started_at(group: GroupStatus) -> datetime | None:
+    return None if group.started_at_ms is None else datetime.fromtimestamp(group.started_at_ms / 1000, UTC)
 
 
 @click.command("logs")
 @config_option
 @study_option
+@target_option
 @click.option("--worker", metavar="NAME", help="One worker group; by default all of the study.")
-def logs(config: Path, study: str | None, worker: str | None) -> None:
+@click.option("--follow", is_flag=True, help="Go on with what comes, until the workers are done.")
+def logs(config: Path, study: str | None, target: str | None, worker: str | None, follow: bool) -> None:
     """Print the logs of a study's workers."""
     from winnow.config.settings import Settings
-    from winnow.executors.local import LocalExecutor
+    from winnow.executors.streams import merged
+    from winnow.orchestrators.executors import executors_for
 
-    executor = LocalExecutor(Settings.from_environment().home)
     name = study or _study_of(config)
-    known = [group.name for group in executor.groups(name)]
-    chosen = known if worker is None else [worker]
-    if not known or worker not in (None, *known):
+    executors = executors_for(target, Settings.from_environment())
+    known = [(executor, group.name) for executor in executors.values() for group in executor.groups(name)]
+    chosen = [(executor, group) for executor, group in known if worker in (None, group)]
+    if not chosen:
         raise InputError(
             f"study {name!r}",
             expected=f"a worker {worker!r}" if worker is not None else "workers that were started here",
-            found=", ".join(known) or "none",
+            found=", ".join(group for _, group in known) or "none",
             remedy="Name another with --study or --worker; `winnow jobs` lists those at work.",
         )
-    for of_group in chosen:
-        for line in executor.log(name, of_group):
-            click.echo(f"{of_group} {line}")
+    streams = [_lines(executor, name, group, follow=follow) for executor, group in chosen]
+    for lines in [merged(streams)] if follow else streams:
+        for line in lines:
+            click.echo(line)
+
+
+def _lines(executor: Executor, study: str, group: str, *, follow: bool) -> Iterator[str]:
+    for line in executor.log(study, group, follow=follow):
+        yield f"{group} {line}"
 
 
 @click.command("cancel")
 @config_option
 @study_option
-def cancel(config: Path, study: str | None) -> None:
+@target_option
+def cancel(config: Path, study: str | None, target: str | None) -> None:
     """Stop a study's workers and hand their trials back."""
     from winnow.config.settings import Settings
-    from winnow.executors.local import LocalExecutor
-    from winnow.orchestrators.follow import stop
-    from winnow.search.database import Database
-    from winnow.search.store import StudyStore
+    from winnow.orchestrators.executors import cancel as cancel_study
+    from winnow.orchestrators.executors import executors_for
 
     settings = Settings.from_environment()
     name = study or _study_of(config)
-    store = StudyStore(Database(settings.storage_url), name)
-    stopped = stop(store, LocalExecutor(settings.home))
-    if stopped:
-        click.echo(f"study {name}: {stopped} worker(s) stopped; `make train` goes on where they were")
+    done = cancel_study(name, executors_for(target, settings), settings)
+    if done.withheld is not None:
+        click.echo(f"study {name}: {done.stopped} worker(s) stopped; their trials are handed back when it is resumed")
+        click.echo(f"  the study was not told: {done.withheld}", err=True)
+    elif done.stopped:
+        click.echo(f"study {name}: {done.stopped} worker(s) stopped; the same command goes on where they were")
     else:
         click.echo(f"study {name}: no workers were at work")
 

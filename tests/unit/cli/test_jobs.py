@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from tests.unit.search.studies import claim, leases_of, make_study
 from winnow.cli.jobs import cancel, jobs, logs
+from winnow.config.errors import InputError
 from winnow.executors.executor import GroupSpec
 from winnow.executors.local import LocalExecutor
 
@@ -35,22 +38,56 @@ def executor(tmp_path: Path) -> Iterator[LocalExecutor]:
 
 def ask(command: object, home: Path, *flags: str) -> Result:
     assert callable(command)
-    environment = {"WINNOW_HOME": str(home), "WINNOW_STORAGE": f"sqlite:///{home / 'studies.db'}"}
+    environment = {
+        "WINNOW_HOME": str(home),
+        "WINNOW_STORAGE": f"sqlite:///{home / 'studies.db'}",
+        "DOCKER_HOST": "tcp://127.0.0.1:1",
+    }
     return CliRunner().invoke(command, flags, env=environment)  # type: ignore[arg-type]
 
 
 def test_jobs_are_listed_until_they_are_cancelled(tmp_path: Path, executor: LocalExecutor) -> None:
-    listed = json.loads(ask(jobs, tmp_path, "--json").stdout)
-    assert listed == [{"study": "a-study", "worker": "w0", "state": "running"}]
+    (listed,) = json.loads(ask(jobs, tmp_path, "--json").stdout)
+    started_at = datetime.fromisoformat(listed.pop("started_at"))
+    assert listed == {
+        "tier": "local",
+        "study": "a-study",
+        "worker": "w0",
+        "state": "running",
+        "lacks_nodes": False,
+    }
+    assert abs((datetime.now(UTC) - started_at).total_seconds()) < 60
     assert "1 worker(s) stopped" in ask(cancel, tmp_path, "--study", "a-study").stdout
     assert executor.status("a-study", "w0").state.is_over
     assert make_study(tmp_path).counts()["waiting"] == 1
     assert "no workers were at work" in ask(cancel, tmp_path, "--study", "a-study").stdout
 
 
+def test_jobs_are_one_line_each_for_people(tmp_path: Path, executor: LocalExecutor) -> None:
+    started_at = executor.status("a-study", "w0").started_at_ms
+    assert started_at is not None
+    since = datetime.fromtimestamp(started_at / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    assert ask(jobs, tmp_path).stdout == f"local   a-study  w0   running   since {since}\n"
+
+
+def test_an_engine_that_does_not_answer_matters_only_where_it_is_asked_for(tmp_path: Path) -> None:
+    assert "No workers" in ask(jobs, tmp_path).stdout
+    refused = ask(jobs, tmp_path, "--target", "docker")
+    assert "the Docker engine at tcp://" in str(refused.exception)
+
+
 def test_logs_are_those_of_the_worker_that_was_asked_for(tmp_path: Path, executor: LocalExecutor) -> None:
     assert ask(logs, tmp_path, "--study", "a-study", "--worker", "w0").stdout == "w0 supervisor: at work\n"
     assert executor.groups("a-study")
+
+
+def test_logs_are_followed_until_the_workers_are_done(tmp_path: Path, executor: LocalExecutor) -> None:
+    executor.start(GroupSpec("a-study", "w1", (sys.executable, "-c", "print('done')"), {}))
+    ending = threading.Timer(0.5, lambda: executor.cancel("a-study", "w0", 0.0))
+    ending.start()
+    lines = ask(logs, tmp_path, "--study", "a-study", "--follow").stdout.splitlines()
+    ending.join()
+    assert sorted(lines) == ["w0 supervisor: at work", "w1 supervisor: done"]
 
 
 @pytest.mark.parametrize("flags", [["--study", "a-study", "--worker", "w9"], ["--study", "another"]])
@@ -60,3 +97,18 @@ def test_logs_of_workers_that_nobody_started_are_refused(
     refused = ask(logs, tmp_path, *flags)
     assert refused.exception is not None
     assert "winnow jobs" in str(refused.exception)
+
+
+def test_workers_are_stopped_where_the_study_cannot_be_told(tmp_path: Path, executor: LocalExecutor) -> None:
+    (tmp_path / "studies.db").rename(tmp_path / "away.db")
+    stopped = ask(cancel, tmp_path, "--study", "a-study")
+    assert "1 worker(s) stopped; their trials are handed back when it is resumed" in stopped.stdout
+    assert "studies.db" in stopped.stderr
+    assert executor.status("a-study", "w0").state.is_over
+
+
+def test_cancelling_what_nobody_knows_is_refused(tmp_path: Path) -> None:
+    make_study(tmp_path)
+    refused = ask(cancel, tmp_path, "--study", "another")
+    assert isinstance(refused.exception, InputError)
+    assert "another" in str(refused.exception)

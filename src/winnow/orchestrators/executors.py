@@ -1,0 +1,98 @@
+"""The worker groups of all tiers: which back-ends there are to ask, and how a study is stopped wherever it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from winnow.config.errors import InputError
+from winnow.config.settings import Settings
+from winnow.executors.docker import DockerExecutor, DockerSite
+from winnow.executors.executor import Executor
+from winnow.executors.local import LocalExecutor
+from winnow.orchestrators.follow import GRACE_S, stop
+from winnow.search.database import Database
+from winnow.search.patience import Patience, StudyUnreachableError
+from winnow.search.store import StudyStore
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """What came of cancelling a study.
+
+    Attributes:
+        stopped: groups that were at work.
+        withheld: why their trials could not be handed back; None where they were.
+    """
+
+    stopped: int
+    withheld: str | None = None
+
+
+def executors_for(target: str | None, settings: Settings) -> Mapping[str, Executor]:
+    """The executors that know groups, by tier.
+
+    Args:
+        target: the one tier that is asked for. None: all; those that cannot be asked here are left out.
+
+    Raises:
+        InputError: the tier that is asked for does not answer.
+    """
+    executors: dict[str, Executor] = {}
+    if target in (None, "local"):
+        executors["local"] = LocalExecutor(settings.home)
+    if target in (None, "docker"):
+        try:
+            executors["docker"] = _docker(settings)
+        except InputError:
+            if target is not None:
+                raise
+    return executors
+
+
+def _docker(settings: Settings) -> Executor:
+    # Groups are found by label; what they are made of matters to whoever starts some.
+    return DockerExecutor(DockerSite(image="", network=settings.network), settings.home)
+
+
+def cancel(study: str, executors: Mapping[str, Executor], settings: Settings) -> Cancelled:
+    """Stop a study's groups on all tiers, hand back what they held, and clear away what they leave.
+
+    Where the study's database does not answer, the groups are stopped all the same: what they held is handed back by
+    whoever resumes the study.
+
+    Raises:
+        InputError: there is no such study, and no groups of it.
+    """
+    store, refusal = _open(study, settings)
+    stopped = 0
+    for executor in executors.values():
+        alive = [group.name for group in executor.groups(study) if not group.state.is_over]
+        if store is not None:
+            try:
+                Patience(0)(stop, store, executor)
+            except StudyUnreachableError as error:
+                store, refusal = None, error
+        if store is None:
+            _end(study, alive, executor)
+        executor.clear(study)
+        stopped += len(alive)
+    if refusal is not None and stopped == 0:
+        raise refusal
+    return Cancelled(stopped, withheld=str(refusal) if refusal is not None else None)
+
+
+def _open(study: str, settings: Settings) -> tuple[StudyStore | None, InputError | StudyUnreachableError | None]:
+    """The study, or why it cannot be had."""
+    try:
+        store = StudyStore(Database(settings.storage_url), study)
+        Patience(0)(lambda: store.study_id)
+    except (InputError, StudyUnreachableError) as error:
+        return None, error
+    return store, None
+
+
+def _end(study: str, names: list[str], executor: Executor) -> None:
+    with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
+        list(pool.map(lambda name: executor.cancel(study, name, GRACE_S), names))

@@ -1,0 +1,45 @@
+"""`winnow jobs`, `logs` and `cancel` on workers in containers, as another terminal uses them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.docker.groups import Sandbox, sandbox, wait_until
+from winnow.cli.jobs import cancel, jobs, logs
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Sandbox]:
+    with sandbox(tmp_path) as made:
+        made.executor().start(made.group())
+        wait_until(lambda: list(made.executor().log(made.study, "c0")) == ["at work"])
+        yield made
+
+
+def ask(command: click.Command, home: Path, *flags: str) -> Result:
+    environment = {"WINNOW_HOME": str(home), "WINNOW_STORAGE": f"sqlite:///{home / 'studies.db'}"}
+    return CliRunner().invoke(command, flags, env=environment)
+
+
+def test_workers_in_containers_are_listed_read_and_cancelled(here: Sandbox) -> None:
+    (listed,) = json.loads(ask(jobs, here.home, "--study", here.study, "--json").stdout)
+    assert (listed["tier"], listed["study"], listed["worker"], listed["state"]) == (
+        "docker",
+        here.study,
+        "c0",
+        "running",
+    )
+    assert ask(jobs, here.home, "--study", here.study, "--target", "local").stdout.startswith("No workers")
+    assert ask(logs, here.home, "--study", here.study).stdout == "c0 at work\n"
+    # There is no study in this home, as where its database is down.
+    assert "1 worker(s) stopped" in ask(cancel, here.home, "--study", here.study).stdout
+    assert here.left() == []
+    assert ask(logs, here.home, "--study", here.study, "--follow").stdout.startswith("c0 at work\nc0 -----")
