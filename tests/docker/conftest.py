@@ -1,0 +1,49 @@
+"""What the Docker tests share for a session. Without an engine they fail: who asks for them has one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.docker.stacks import RunningStack, running_stack
+from winnow.containers import build
+from winnow.containers import train_image as images
+from winnow.containers.build import BuildOptions
+from winnow.containers.engine import connect
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    client = connect()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def build_options() -> BuildOptions:
+    """How images are built on this machine (a network, an index of one's own), for both kinds."""
+    return BuildOptions.from_environment(base=build.TRAIN_BASE)
+
+
+@pytest.fixture(scope="session")
+def train_image(engine: docker.DockerClient, build_options: BuildOptions) -> str:
+    """The workers' image, built from this code as `make build-train` builds it."""
+    return build.build(images.plan(ROOT, "train", options=build_options))
+
+
+@pytest.fixture(scope="session")
+def tracking_image(engine: docker.DockerClient, build_options: BuildOptions) -> str:
+    """The MLflow server's image."""
+    return build.build(images.plan(ROOT, "tracking", options=build_options))
+
+
+@pytest.fixture(scope="session")
+def stack(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """A stack that is up, for tests that leave it as they find it."""
+    with running_stack(engine, tmp_path_factory.mktemp("stack")) as running:
+        yield running
