@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,15 +19,33 @@ from urllib.parse import urlsplit
 
 from winnow.tracking.tracker import TrackingUnavailableError
 
+_TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+
 # MLflow's own defaults are 120 s a request and 7 retries: a dead server would be noticed after minutes.
 _SETTINGS = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    _TIMEOUT: "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    # Else (3.17) a client that meets a server with S3 behind it asks for signed addresses and goes to S3 itself, which
+    # workers cannot reach: that the server stands between is the point of it.
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+    "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
+}
+
+TRANSFER_TIMEOUT_S = 600
+"""How long a file may take: a server answers an upload when its own store has it, a gigabyte later."""
+
+# What clients of cloud storage raise for a store that is away, by module; each is looked at only where it is loaded.
+_CLOUD_ERRORS = {
+    "botocore.exceptions": ("BotoCoreError", "ClientError"),
+    "boto3.exceptions": ("Boto3Error",),
+    "azure.core.exceptions": ("AzureError",),
+    "google.api_core.exceptions": ("GoogleAPIError",),
+    "google.auth.exceptions": ("TransportError",),
 }
 
 # Codes with which a store says that the request itself is wrong; everything else may be right a minute later.
@@ -50,6 +70,7 @@ def open_client(uri: str) -> Any:
             would make it here, and two processes that do so at once break the file for good: see `store.prepare`.)
     """
     apply_settings()
+    uri = with_driver(uri)
     database = sqlite_path(uri)
     if database is not None and not database.is_file():
         raise TrackingUnavailableError(f"{database}: expected the tracking store's database file, found none")
@@ -57,6 +78,12 @@ def open_client(uri: str) -> Any:
         import mlflow.tracking
 
         return mlflow.tracking.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def with_driver(uri: str) -> str:
+    """Name psycopg 3 where a person wrote a plain `postgresql://`, which older SQLAlchemy takes for psycopg2."""
+    scheme, found, rest = uri.partition("://")
+    return f"postgresql+psycopg://{rest}" if found and scheme in ("postgresql", "postgres") else uri
 
 
 def sqlite_path(uri: str) -> Path | None:
@@ -85,8 +112,51 @@ def failures_as_unavailable() -> Iterator[None]:
         if error.error_code in OUR_FAULT:
             raise
         raise TrackingUnavailableError(_first_line(error)) from error
-    except (requests.RequestException, sqlalchemy.exc.OperationalError, OSError) as error:
+    except (requests.RequestException, sqlalchemy.exc.OperationalError, OSError, *_cloud_errors()) as error:
         raise TrackingUnavailableError(_first_line(error)) from error
+
+
+class _Transfers:
+    """Counts the transfers at work in this process: the first one changes the timeout, the last one puts it back."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._at_work = 0
+        self._usual: str | None = None
+
+    @contextmanager
+    def one_more(self) -> Iterator[None]:
+        with self._lock:
+            if self._at_work == 0:
+                self._usual = os.environ.get(_TIMEOUT)
+                os.environ[_TIMEOUT] = str(max(TRANSFER_TIMEOUT_S, int(self._usual or 0)))
+            self._at_work += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._at_work -= 1
+                if self._at_work == 0 and self._usual is not None:
+                    os.environ[_TIMEOUT] = self._usual
+
+
+_transfers = _Transfers()
+
+
+@contextmanager
+def transferring() -> Iterator[None]:
+    """Turn failures as `failures_as_unavailable` does, and be as patient as files need.
+
+    MLflow takes its timeout from an environment variable alone. Requests of other threads are as patient meanwhile,
+    which only delays that they notice a store that hangs.
+    """
+    with _transfers.one_more(), failures_as_unavailable():
+        yield
+
+
+def _cloud_errors() -> tuple[type[Exception], ...]:
+    loaded = ((sys.modules[module], names) for module, names in _CLOUD_ERRORS.items() if module in sys.modules)
+    return tuple(getattr(module, name) for module, names in loaded for name in names)
 
 
 def _first_line(error: Exception) -> str:
