@@ -295,4 +295,8 @@ def test_nothing_is_left_but_the_logs(here: Sandbox) -> None:
     executor.cancel(here.study, "c2", grace_s=5.0)
     executor.clear(here.study)
     assert here.left() == []
-    assert [status.state for status in executor.groups(here.study)] == [GroupState.ENDED] * 3
+    assert [(status.state, status.exit_code) for status in here.executor().groups(here.study)] == [
+        (GroupState.SUCCEEDED, 0),
+        (GroupState.SUCCEEDED, 0),
+        (GroupState.FAILED, 143),
+    ]

@@ -2,16 +2,13 @@
 
 What is sent is worked out in `docker_plan`, what comes back is judged in `docker_state`; here it is only done. Groups
 are found by label, so any process finds, follows and ends them. The engine sees to it that one name is one container:
-two processes that start a group at once make one. Nothing of this machine is mounted; only logs of containers that are
-taken away come to lie here:
-
-    <home>/studies/<study>/groups/<name>/container.log
+two processes that start a group at once make one. Nothing of this machine is mounted by itself, so the engine may be
+another machine's; logs of containers that are taken away come to lie here (`docker_log`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import math
 import time
 from collections import defaultdict
@@ -22,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.config.errors import InputError, WinnowError
 from winnow.containers.engine import GROUP, NODE, STUDY, connect
+from winnow.executors.docker_log import Archive, lines
 from winnow.executors.docker_plan import (
     NODES,
     ContainerRequest,
@@ -34,7 +32,7 @@ from winnow.executors.docker_plan import (
     render,
 )
 from winnow.executors.docker_state import Node, group_status
-from winnow.executors.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError
+from winnow.executors.executor import GroupSpec, GroupStatus
 from winnow.executors.streams import merged
 
 if TYPE_CHECKING:
@@ -75,7 +73,7 @@ class DockerExecutor:
     ) -> None:
         self._site = site
         self._patience_s = patience_s
-        self._studies = home / "studies"
+        self._archive = Archive(home)
         # Declared as Any: half of the calls are not typed in the stubs.
         self._api: Any = (engine or connect()).api
 
@@ -96,7 +94,7 @@ class DockerExecutor:
         with _asking(f"worker {group.name} of study {group.study!r}"):
             while not _is_up(self._nodes(group.study, group.name)):
                 self._check(group)
-                with self._alone(group.study, group.name), contextlib.suppress(_AnotherIsAtItError):
+                with self._archive.alone(group.study, group.name), contextlib.suppress(_AnotherIsAtItError):
                     self._bring_up(request, takes_over=time.monotonic() > deadline)
                     return
                 time.sleep(_PAUSE_S)
@@ -108,31 +106,27 @@ class DockerExecutor:
             for node in self._list(STUDY if study is None else f"{STUDY}={study}"):
                 found[node.study, node.group][node.index] = node
         statuses = {key: group_status(nodes) for key, nodes in found.items()}
-        for log in self._studies.glob(f"{study or '*'}/groups/*/container.log"):
-            key = (log.parents[2].name, log.parent.name)
-            statuses.setdefault(key, GroupStatus(*key, GroupState.ENDED))
+        for status in self._archive.statuses(study):
+            statuses.setdefault((status.study, status.name), status)
         return tuple(statuses[key] for key in sorted(statuses))
 
     def status(self, study: str, name: str) -> GroupStatus:
-        """What the engine says of the first node; ended, where only logs are left."""
+        """What the engine says of the first node, or what it said before that was taken away."""
         with _asking(f"worker {name} of study {study!r}"):
             nodes = self._nodes(study, name)
-        if nodes:
-            return group_status(nodes)
-        self._require_log(study, name)
-        return GroupStatus(study, name, GroupState.ENDED)
+        return group_status(nodes) if nodes else self._archive.status(study, name)
 
     def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
         """What containers before these have printed, and what these do; several nodes each with a prefix."""
         with _asking(f"the log of worker {name} of study {study!r}"):
             nodes = self._nodes(study, name)
             if not nodes:
-                self._require_log(study, name)
-            yield from self._saved(study, name)
+                self._archive.status(study, name)
+            yield from self._archive.lines(study, name)
             seen: dict[str, str] = {}
             while nodes:
                 is_last = not follow or group_status(nodes).state.is_over
-                yield from merged([self._lines(nodes[index], seen, follow=not is_last) for index in sorted(nodes)])
+                yield from merged([lines(self._api, nodes[index], seen, follow=not is_last) for index in sorted(nodes)])
                 if is_last:
                     return
                 # A stream ends with its process, which the engine or a follower may start again.
@@ -144,7 +138,7 @@ class DockerExecutor:
         with _asking(f"worker {name} of study {study!r}"):
             nodes = self._nodes(study, name)
             if not nodes:
-                self._require_log(study, name)
+                self._archive.status(study, name)
             alive = [node for node in nodes.values() if not node.is_over]
             with ThreadPoolExecutor(max_workers=max(1, len(alive))) as pool:
                 list(pool.map(lambda node: self._stop(node, grace_s), alive))
@@ -154,7 +148,7 @@ class DockerExecutor:
         with _asking(f"what is left of study {study!r}"):
             for group in self.groups(study):
                 if group.state.is_over:
-                    with self._alone(study, group.name):
+                    with self._archive.alone(study, group.name):
                         self._clear(study, group.name)
 
     # Looking
@@ -338,7 +332,7 @@ class DockerExecutor:
 
     def _retire(self, node: Node) -> None:
         """Remove a container once its log lies here."""
-        self._save(node)
+        self._archive.save(self._api, node)
         self._remove(node.id)
 
     def _remove(self, container_id: str) -> None:
@@ -357,70 +351,6 @@ class DockerExecutor:
 
         with contextlib.suppress(docker.errors.NotFound):
             self._api.remove_network(network)
-
-    # Logs
-
-    def _save(self, node: Node) -> None:
-        import docker.errors
-
-        path = self._log(node.study, node.group)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        how = node.state if node.exit_code is None else f"{node.state} with {node.exit_code}"
-        with path.open("a", encoding="utf-8") as log, contextlib.suppress(docker.errors.NotFound):
-            log.writelines(f"{line}\n" for line in self._lines(node, {}, follow=False))
-            log.write(f"----- {node.name} {node.id[:12]} {how} -----\n")
-
-    def _saved(self, study: str, name: str) -> Iterator[str]:
-        path = self._log(study, name)
-        if path.is_file():
-            with path.open(encoding="utf-8", errors="replace") as lines:
-                yield from (line.rstrip("\n") for line in lines)
-
-    def _lines(self, node: Node, seen: dict[str, str], *, follow: bool) -> Iterator[str]:
-        """Lines of a container's log after the time in `seen`, which is moved on."""
-        prefix = f"node {node.index}: " if node.count > 1 else ""
-        before = seen.get(node.id, "")
-        unfinished = b""
-        for frame in self._frames(node.id, before, follow=follow):
-            stamp, _, text = frame.partition(b" ")
-            # Fixed in width and in UTC, so that the order of the texts is that of the times.
-            if (at := stamp.decode()) <= before:
-                continue
-            seen[node.id] = at
-            unfinished += text
-            if unfinished.endswith(b"\n"):
-                yield prefix + unfinished.decode(errors="replace").rstrip()
-                unfinished = b""
-        if unfinished:
-            yield prefix + unfinished.decode(errors="replace")
-
-    def _frames(self, container_id: str, after: str, *, follow: bool) -> Iterator[bytes]:
-        """Pieces of the log as the engine keeps them: a line, or a part of one that is longer than 16 KiB."""
-        import docker.errors
-
-        since = _seconds(after) if after else None
-        with contextlib.suppress(docker.errors.NotFound):
-            frames = self._api.logs(container_id, stream=True, follow=follow, timestamps=True, since=since)
-            # Its own close() cuts a connection that is still read, and cannot do so over SSH; without any a socket
-            # stays open until the next garbage collection.
-            with contextlib.closing(frames._response):
-                yield from frames
-
-    def _log(self, study: str, name: str) -> Path:
-        return self._studies / study / "groups" / name / "container.log"
-
-    def _require_log(self, study: str, name: str) -> None:
-        if not self._log(study, name).is_file():
-            raise UnknownGroupError(f"{study}/{name}")
-
-    @contextlib.contextmanager
-    def _alone(self, study: str, name: str) -> Iterator[None]:
-        """Change a group alone among the processes of this home, so that no log is saved twice."""
-        folder = self._log(study, name).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "start.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
 
 
 def _is_up(nodes: Mapping[int, Node]) -> bool:
@@ -443,13 +373,6 @@ def _of_another(container_id: str, state: str, request: ContainerRequest) -> str
 
 def _is_same(found: Mapping[str, str] | None, wanted: Mapping[str, str]) -> bool:
     return all((found or {}).get(label) == wanted[label] for label in (STUDY, GROUP, NODE))
-
-
-def _seconds(stamp: str) -> int:
-    """The whole seconds since the epoch of a time in the engine's log."""
-    from datetime import UTC, datetime
-
-    return int(datetime.fromisoformat(stamp[:19]).replace(tzinfo=UTC).timestamp())
 
 
 def _missing(kind: str, name: str, remedy: str) -> InputError:
