@@ -22,11 +22,14 @@ import msgspec
 
 from winnow.search.nodes import Nodes
 from winnow.training.launch import GroupFiles, Launch
-from winnow.training.messages import Failed, FromRank, ToRank
+from winnow.training.messages import Failed, FromRank, Progress, ToRank
 from winnow.training.rank_errors import RankError, clear_errors, guilty_rank
 
 GRACE_S = 5.0
 """How long ranks may take to end before they are killed: they keep nothing that a fold's end has not saved."""
+
+LEAVE_S = 3.0
+"""How long idle ranks may take to leave by themselves, once they are told that nothing comes any more."""
 
 OUT_OF_MEMORY = "out of memory: the kernel killed a rank at the memory limit"
 NODES_REPORT_WITHIN_S = 10.0
@@ -94,6 +97,7 @@ class Ranks:
         self._unread = b""
         self._decoder: msgspec.json.Decoder[FromRank] = msgspec.json.Decoder(FromRank)
         self._out_of_memory_before = 0
+        self._is_busy = False
 
     @property
     def are_running(self) -> bool:
@@ -136,6 +140,7 @@ class Ranks:
     def send(self, message: ToRank) -> None:
         """Give rank 0 a job. Raises RanksEndedError."""
         assert self._connection is not None, "ranks are spoken to after they were ready"
+        self._is_busy = True
         try:
             self._connection.sendall(msgspec.json.encode(message) + b"\n")
         except OSError:
@@ -155,13 +160,17 @@ class Ranks:
                 self._read()
             elif not self.are_running:
                 raise RanksEndedError(self._end())
-        return self._decoder.decode(line)
+        message = self._decoder.decode(line)
+        self._is_busy = isinstance(message, Progress)
+        return message
 
     def stop(self) -> None:
         """End the world, by force where it does not end by itself; harmless where there is none."""
         if self._process is not None:
             if self._connection is not None:
-                self._connection.close()  # Rank 0 ends at the end of its channel.
+                self._connection.close()  # Rank 0 ends at the end of its channel, and the others with it.
+                if not self._is_busy:
+                    _wait(self._process, LEAVE_S)
             if self._nodes is not None:
                 self._nodes.stop_world()
             end_process(self._process)
