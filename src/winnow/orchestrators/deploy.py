@@ -252,7 +252,7 @@ def _download(registry: Champions, version: ModelVersion, destination: Path) -> 
             f"model {version.name} version {version.version}",
             expected="the bundle that was registered",
             found=str(error),
-            remedy="Its files in the tracking store were changed: choose another version with `make select-model`.",
+            remedy="Its files in the tracking store were changed or removed: choose another with `make select-model`.",
         ) from error
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from winnow.bundle.manifest import read_manifest
-from winnow.tracking.connection import failures_as_unavailable, open_client
+from winnow.tracking.connection import failures_as_unavailable, open_client, transferring
 from winnow.tracking.mlflow_model import BUNDLE
 from winnow.tracking.tracker import ModelVersion
 
@@ -145,11 +145,15 @@ class Registry:
 
     def _download(self, version: ModelVersion, folder: str) -> Path:
         from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
 
-        with failures_as_unavailable():
-            source = self._client.get_model_version_download_uri(version.name, version.version)
-            uri = f"{source.rstrip('/')}/{BUNDLE}"
-            return Path(download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=self._uri))
+        try:
+            with transferring():
+                source = self._client.get_model_version_download_uri(version.name, version.version)
+                uri = f"{source.rstrip('/')}/{BUNDLE}"
+                return Path(download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=self._uri))
+        except MlflowException as error:  # the store answers: what was asked for is not there
+            raise ValueError(f"no files of it in the artifact store (run {version.run_id})") from error
 
 
 def _version(found: Any) -> ModelVersion:

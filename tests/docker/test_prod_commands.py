@@ -1,0 +1,116 @@
+"""The commands that serve, on Docker: from a registered champion to a prediction, and the errors on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docker import serving_images
+from tests.unit.serving import bundles
+from tests.unit.tracking import made_up
+from winnow.containers.engine import DEPLOYMENT, connect
+from winnow.tracking.mlflow_tracker import MlflowTracker
+from winnow.tracking.registry import Registry
+from winnow.tracking.store import prepare
+from winnow.tracking.tracker import ModelVersion
+
+pytestmark = pytest.mark.docker
+
+ROOT = Path(__file__).parents[2]
+
+
+class Winnow:
+    """The command line with a home of its own, and two registered models."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.name = f"t{secrets.token_hex(4)}"
+        self.uri = f"sqlite:///{home}/mlflow.db"
+        prepare(self.uri)
+        tracker = MlflowTracker(self.uri)
+        sweep = made_up.sweep(self.name)
+        parent = tracker.start_sweep(sweep)
+        self.versions: list[ModelVersion] = []
+        for number, scale in enumerate((1.0, 2.0)):
+            bundle = bundles.classification(home / f"bundle-{number}", name=self.name, scale=scale)
+            trial = made_up.trial(number, study=self.name)
+            self.versions.append(tracker.log_bundle(sweep, parent, trial, bundle))
+
+    def crown(self, number: int) -> None:
+        Registry(self.uri).crown(self.versions[number], "test")
+
+    def run(self, verb: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        variables = {**os.environ, "WINNOW_HOME": str(self.home), "MLFLOW_TRACKING_URI": self.uri, **environment}
+        argv = [sys.executable, "-c", "from winnow.cli import main; main()", verb, "--study", self.name, *arguments]
+        return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False, env=variables)
+
+    def containers(self) -> int:
+        filters = {"label": f"{DEPLOYMENT}={self.name}"}
+        return len(connect().containers.list(all=True, filters=filters, ignore_removed=True))
+
+
+@pytest.fixture
+def winnow(tmp_path: Path) -> Iterator[Winnow]:
+    made = Winnow(tmp_path)
+    yield made
+    serving_images.remove_deployment(made.name)
+    made.run("prod-remove", "--target", "local")
+    engine = connect()
+    for image in engine.images.list(f"winnow-prod-{made.name}"):
+        engine.images.remove(str(image.id), force=True)
+
+
+def test_a_champion_is_served_found_and_removed(winnow: Winnow, tmp_path: Path) -> None:
+    winnow.crown(0)
+    planned = winnow.run("prod", "--target", "docker", "--replicas", "2", "--dry-run")
+    assert "docker run" in planned.stdout and "IMAGE-TO-BE-BUILT" in planned.stdout, planned.stderr
+    assert winnow.containers() == 0
+    served = winnow.run("prod", "--target", "docker", "--replicas", "2")
+    assert served.returncode == 0, served.stderr
+    assert winnow.containers() == 3
+    again = winnow.run("prod", "--target", "docker")
+    assert "nothing was changed" in again.stdout, again.stderr
+
+    # Another home, as another person's: the tier says itself what it serves.
+    elsewhere = {"WINNOW_HOME": str(tmp_path / "elsewhere")}
+    asked = winnow.run("inference-one", "--json", **elsewhere)
+    assert json.loads(asked.stdout)["model"]["version"] == "1", asked.stderr
+    winnow.crown(1)
+    (status,) = json.loads(winnow.run("prod-status", "--json", **elsewhere).stdout)
+    assert (status["target"], status["state"], status["traffic"], status["champion"]) == (
+        *("docker", "ready", {"1": 1.0}, "2"),
+    )
+    assert len(status["replicas"]) == 2
+
+    assert winnow.run("prod", "--target", "local").returncode == 0
+    torn = winnow.run("inference-one")
+    assert torn.returncode == 2 and "local, docker" in torn.stderr and "TARGET=" in torn.stderr
+    assert "2" in winnow.run("inference-one", "--target", "local").stdout
+    assert winnow.run("prod-remove", "--target", "local").returncode == 0
+
+    removed = winnow.run("prod-remove", **elsewhere)
+    assert "no longer served" in removed.stdout and "images stay" in removed.stdout, removed.stderr
+    assert winnow.containers() == 0
+    assert winnow.run("inference-one").returncode == 2
+
+
+def test_without_a_champion_or_a_model_or_an_engine_nothing_is_changed(winnow: Winnow) -> None:
+    nobody = winnow.run("prod", "--target", "docker")
+    assert (nobody.returncode, nobody.stdout) == (2, "")
+    assert "make select-model" in nobody.stderr
+    winnow.crown(0)
+    away = winnow.run("prod", "--target", "docker", DOCKER_HOST=f"unix://{winnow.home}/nobody.sock")
+    assert away.returncode == 2 and "Docker engine" in away.stderr and "Traceback" not in away.stderr
+    shutil.rmtree(winnow.home / "artifacts")
+    empty = winnow.run("prod", "--target", "docker")
+    assert empty.returncode == 2 and "Traceback" not in empty.stderr, empty.stderr
+    assert winnow.containers() == 0
+    assert winnow.run("prod-status", DOCKER_HOST=f"unix://{winnow.home}/nobody.sock").returncode == 2
