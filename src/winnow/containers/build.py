@@ -195,8 +195,21 @@ def push(tag: str, show: Show = silent) -> None:
 
 def _run(argv: list[str], show: Show) -> tuple[int, list[str]]:
     """The command's exit status and its last lines."""
+    end: deque[str] = deque(maxlen=END_LINES)
+    with _started(argv) as process:
+        assert process.stdout is not None
+        try:
+            for step in steps(_remember(process.stdout, end)):
+                show(step)
+        except BaseException:
+            process.terminate()
+            raise
+    return process.returncode, list(end)
+
+
+def _started(argv: list[str]) -> subprocess.Popen[str]:
     try:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             argv,
             env={**os.environ, **ENVIRONMENT},
             stdin=subprocess.DEVNULL,
@@ -212,16 +225,6 @@ def _run(argv: list[str], show: Show) -> tuple[int, list[str]]:
             found="none",
             remedy="Install Docker (the engine and its command line); `docker info` has to work.",
         ) from error
-    assert process.stdout is not None
-    end: deque[str] = deque(maxlen=END_LINES)
-    try:
-        for step in steps(_remember(process.stdout, end)):
-            show(step)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-        status = process.wait()
-    return status, list(end)
 
 
 def _remember(lines: Iterable[str], end: deque[str]) -> Iterator[str]:
