@@ -102,8 +102,6 @@ def is_server(uri: str) -> bool:
 @contextmanager
 def failures_as_unavailable() -> Iterator[None]:
     """Turn every way in which a store can be away into TrackingUnavailableError; let faults in the request through."""
-    import requests
-    import sqlalchemy.exc
     from mlflow.exceptions import MlflowException
 
     try:
@@ -112,7 +110,7 @@ def failures_as_unavailable() -> Iterator[None]:
         if error.error_code in OUR_FAULT:
             raise
         raise TrackingUnavailableError(_first_line(error)) from error
-    except (requests.RequestException, sqlalchemy.exc.OperationalError, OSError, *_cloud_errors()) as error:
+    except _outages() as error:
         raise TrackingUnavailableError(_first_line(error)) from error
 
 
@@ -154,9 +152,13 @@ def transferring() -> Iterator[None]:
         yield
 
 
-def _cloud_errors() -> tuple[type[Exception], ...]:
+def _outages() -> tuple[type[Exception], ...]:
+    import requests
+    import sqlalchemy.exc
+
     loaded = ((sys.modules[module], names) for module, names in _CLOUD_ERRORS.items() if module in sys.modules)
-    return tuple(getattr(module, name) for module, names in loaded for name in names)
+    clouds = [getattr(module, name) for module, names in loaded for name in names]
+    return requests.RequestException, sqlalchemy.exc.OperationalError, OSError, *clouds
 
 
 def _first_line(error: Exception) -> str:

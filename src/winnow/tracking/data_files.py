@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from winnow.tracking.connection import failures_as_unavailable, open_client
+from winnow.tracking.connection import open_client, transferring
 from winnow.tracking.store import artifact_root_beside
 
 EXPERIMENT = "winnow.data"
@@ -45,7 +45,7 @@ class DataFiles:
     def put(self, path: Path) -> str:
         """Store a file unless the store holds it already; return its sha256."""
         digest = sha256_of(path)
-        with failures_as_unavailable():
+        with transferring():
             repository = self._repository(digest)
             # MLflow's repositories write a file in place: a marker that comes after it says that all of it is there.
             held = {Path(found.path).name for found in repository.list_artifacts()}
@@ -68,7 +68,7 @@ class DataFiles:
             return place
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            with failures_as_unavailable():
+            with transferring():
                 fetched = Path(self._repository(digest).download_artifacts(name, dst_path=scratch))
             if sha256_of(fetched) != digest:
                 raise DamagedFileError(f"{name}: expected sha256 {digest}, found {sha256_of(fetched)}")

@@ -17,7 +17,7 @@ import yaml
 
 from winnow.bundle.manifest import Manifest, read_manifest
 from winnow.tracking import projection
-from winnow.tracking.connection import failures_as_unavailable, open_client
+from winnow.tracking.connection import failures_as_unavailable, open_client, transferring
 from winnow.tracking.mlflow_model import BUNDLE, write_surroundings
 from winnow.tracking.projection import Batch, RunStart
 from winnow.tracking.records import SweepRecord, TrialRecord
@@ -313,7 +313,7 @@ class MlflowTracker:
             return call(*args, **kwargs)
 
     def _upload(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        with failures_as_unavailable():
+        with transferring():
             return call(*args, **kwargs)
 
 
