@@ -157,11 +157,12 @@ def silent(step: Step) -> None:
     """Shows nothing."""
 
 
-def build(plan: BuildPlan, show: Show = silent) -> str:
+def build(plan: BuildPlan, show: Show = silent, *, environment: Mapping[str, str] = os.environ) -> str:
     """Build an image and return its id.
 
     Args:
         show: is given every step as it prints and ends.
+        environment: the command's; where it is found, and which engine it talks to.
 
     Raises:
         InputError: there is no `docker` command.
@@ -171,7 +172,7 @@ def build(plan: BuildPlan, show: Show = silent) -> str:
     with tempfile.TemporaryDirectory(prefix="winnow-build-") as folder:
         identifier = Path(folder) / "image-id"
         argv = [*plan.argv[:-1], f"--iidfile={identifier}", plan.argv[-1]]
-        status, end = _run(argv, show)
+        status, end = _run(argv, show, environment)
         if status != 0 or not identifier.is_file():
             raise BuildFailedError(plan.tags[0], end)
         return identifier.read_text(encoding="utf-8").strip()
@@ -187,16 +188,16 @@ def push(tag: str, show: Show = silent) -> None:
     name = f"push {tag}"
     show(Step(name))
     began = time.monotonic()
-    status, end = _run(["docker", "push", tag], silent)
+    status, end = _run(["docker", "push", tag], silent, os.environ)
     if status != 0:
         raise BuildFailedError(tag, end)
     show(Step(name, took_s=time.monotonic() - began))
 
 
-def _run(argv: list[str], show: Show) -> tuple[int, list[str]]:
+def _run(argv: list[str], show: Show, environment: Mapping[str, str]) -> tuple[int, list[str]]:
     """The command's exit status and its last lines."""
     end: deque[str] = deque(maxlen=END_LINES)
-    with _started(argv) as process:
+    with _started(argv, environment) as process:
         assert process.stdout is not None
         try:
             for step in steps(_remember(process.stdout, end)):
@@ -207,11 +208,11 @@ def _run(argv: list[str], show: Show) -> tuple[int, list[str]]:
     return process.returncode, list(end)
 
 
-def _started(argv: list[str]) -> subprocess.Popen[str]:
+def _started(argv: list[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
     try:
         return subprocess.Popen(
             argv,
-            env={**os.environ, **ENVIRONMENT},
+            env={**environment, **ENVIRONMENT},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

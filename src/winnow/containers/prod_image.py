@@ -88,7 +88,7 @@ class ProdImage:
     def render(self) -> str:
         """The build for people."""
         parts = ", ".join(f"winnow/{name}" for name in PACKAGES)
-        push = f"\ndocker push --quiet {self.tag}" if self.is_pushed else ""
+        push = f"\ndocker push {self.tag}" if self.is_pushed else ""
         return (
             f"# CONTEXT: requirements.txt (the extra 'serve'), requirements.lock, {parts}, the model as model.tar\n"
             f"{self.command(Path('CONTEXT')).render()}{push}"

@@ -26,8 +26,8 @@ DOCKERFILE = "Dockerfile.train"
 REQUIREMENTS = "requirements.txt"
 """A person's own requirements, where there is such a file and no other is named."""
 
-CODE = "winnow.code"
-"""Label: digest of the code that the image holds."""
+CODE, NAMED = "winnow.code", "winnow.requirements"
+"""Labels: digest of the code that the image holds; the requirements file that a person named for it."""
 
 _CODE_NAMES = (DOCKERFILE, ".dockerignore", "pyproject.toml", "requirements.lock")
 _NO_CODE = frozenset({"__pycache__", "node_modules"})
@@ -83,7 +83,7 @@ def plan(
         tags=(reference, f"{options.registry.rstrip('/')}/{reference}") if options.registry else (reference,),
         target=target,
         arguments={key: value for key, value in arguments.items() if value},
-        labels=_labels(folder, target, revision),
+        labels=_labels(folder, target, revision, file),
         network=options.network,
         pip_config=options.pip_config,
         is_cached=is_cached,
@@ -112,7 +112,9 @@ def check(engine: Engine, image: str | None, folder: Path) -> str:
             found="none of that name",
             remedy="Make it with `make build-train`." if image is None else "Pull it, or correct IMAGE=.",
         ) from error
-    if image is None and (built := found.labels.get(CODE, "")) != (here := code_digest(folder)):
+    if image is None and (built := found.labels.get(CODE, "")) != (
+        here := code_digest(folder, found.labels.get(NAMED, ""))
+    ):
         raise InputError(
             f"image '{name}'",
             expected=f"one built from the code in {folder} ({here[:12]})",
@@ -122,13 +124,17 @@ def check(engine: Engine, image: str | None, folder: Path) -> str:
     return str(found.id)
 
 
-def code_digest(folder: Path) -> str:
+def code_digest(folder: Path, requirements: str = "") -> str:
     """sha256 over the names and bytes of a project's code: Python files, what it requires, how it is built.
 
     Folders that are hidden or hold no code (caches, virtual environments, data) are passed over.
+
+    Args:
+        requirements: a requirements file of another name than requirements*.txt.
     """
     total = hashlib.sha256()
-    for path in sorted(_code(folder)):
+    named = {folder / requirements} if requirements and (folder / requirements).is_file() else set()
+    for path in sorted({*_code(folder), *named}):
         name = path.relative_to(folder).as_posix()
         total.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return total.hexdigest()
@@ -157,11 +163,13 @@ def _has_code(folder: Path, *, is_top: bool) -> bool:
     return not (is_top and name in _NO_CODE_AT_TOP) and not (folder / "pyvenv.cfg").is_file()
 
 
-def _labels(folder: Path, target: Target, revision: str) -> Mapping[str, str]:
+def _labels(folder: Path, target: Target, revision: str, requirements: str) -> Mapping[str, str]:
+    is_worker = target == "train"
     labels = {
         "org.opencontainers.image.version": str(read_project(folder / "pyproject.toml").get("version", "")),
         "org.opencontainers.image.revision": revision,
-        CODE: code_digest(folder) if target == "train" else "",
+        CODE: code_digest(folder, requirements) if is_worker else "",
+        NAMED: requirements if is_worker else "",
     }
     return {name: value for name, value in labels.items() if value}
 
