@@ -39,6 +39,7 @@ class DockerSweep:
     env: Mapping[str, str]
     folder: Path
     study: str = field(default_factory=lambda: f"t{uuid.uuid4().hex[:10]}")
+    _opened: list[Database] = field(default_factory=list)
 
     @property
     def file(self) -> Path:
@@ -102,7 +103,9 @@ class DockerSweep:
 
     @property
     def store(self) -> StudyStore:
-        return StudyStore(Database(self.settings.storage_url), self.study)
+        if not self._opened:
+            self._opened.append(Database(self.settings.storage_url, create=True))
+        return StudyStore(self._opened[0], self.study)
 
     def trials(self) -> tuple[TrialRecord, ...]:
         store = self.store
@@ -133,7 +136,9 @@ class DockerSweep:
         return found
 
     def remove(self) -> None:
-        """End what a failed test has left."""
+        """End what a failed test has left, and let go of the study."""
+        for database in self._opened:
+            database.close()
         for container in self.containers():
             container.remove(force=True, v=True)
         for network in self.engine.networks.list(filters={"label": f"{STUDY}={self.study}"}):
@@ -152,7 +157,7 @@ class DockerSweep:
         complete = [trial for trial in found if trial.state == "complete"]
         assert [[fold.fold for fold in trial.folds] for trial in complete] == [list(range(folds))] * len(complete)
         uri = self.settings.tracking_uri
-        runs = MlflowRunSearch(uri).trials(self.study, [], [])
+        runs = list(MlflowRunSearch(uri).trials(self.study, [], []))
         assert sorted(run.trial for run in runs if run.trial is not None) == list(range(trials))
         ids = {run.trial: run.run_id for run in runs}
         for trial in complete:

@@ -30,12 +30,20 @@ RESTARTS = 3
 """How often in a row a group is started again without the study having got anywhere."""
 
 
+class SweepStoppedError(WinnowError):
+    """The sweep's workers were stopped by somebody else."""
+
+    def __init__(self, study: str) -> None:
+        super().__init__(f"study {study}: its workers were stopped from elsewhere; the same command goes on from here.")
+
+
 class SweepFailedError(WinnowError):
     """The sweep cannot go on: its workers do not come up, or die again and again."""
 
 
 def stop(store: StudyStore, executor: Executor) -> int:
     """End every group of a study and hand back what they held; return how many were at work."""
+    store.set_stopped(True)
     groups = executor.groups(store.name)
     alive = [group.name for group in groups if not group.state.is_over]
     with ThreadPoolExecutor(max_workers=max(1, len(alive))) as pool:
@@ -75,7 +83,13 @@ class Follower:
         self._folds_at_restart: dict[str, int] = {}
 
     def follow(self) -> None:
-        """Until the study is done and its groups are gone. Raises SweepFailedError, StudyUnreachableError."""
+        """Until the study is done and its groups are gone.
+
+        Raises:
+            SweepFailedError: the groups do not come up, or die again and again.
+            SweepStoppedError: somebody else has stopped them.
+            StudyUnreachableError: the study's database is away for too long.
+        """
         for group in self._groups:
             self._start(group)
         while not self._patiently(self._is_done):
@@ -138,13 +152,18 @@ class Follower:
             return
         self._looked_at = time.monotonic()
         for group in self._groups:
-            if not self._executor.status(group.study, group.name).state.is_over:
+            status = self._executor.status(group.study, group.name)
+            if not status.state.is_over:
+                if status.lacks_nodes:
+                    self._executor.start(group)
                 continue
             # In this order: whoever held something before the group was found over is dead, even where another
             # orchestrator starts it again at this moment.
             owners = self._leases.owners(group.name)
             status = self._executor.status(group.study, group.name)
             if status.state.is_over and not self._store.is_done():
+                if self._store.is_stopped():
+                    raise SweepStoppedError(self._store.name)
                 self._restart(group, status, owners)
 
     def _restart(self, group: GroupSpec, status: GroupStatus, owners: Collection[str]) -> None:

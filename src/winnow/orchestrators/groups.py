@@ -81,7 +81,7 @@ def plan_groups(
             study=study,
             name=f"{site.prefix}{index}",
             argv=(site.python, "-m", "winnow.search.group", "--study", study, "--group", f"{site.prefix}{index}"),
-            env={**execution.env, **settings, GPUS: ",".join(of_group)},
+            env={**execution.env, **settings, GPUS: _visible(of_group, site)},
             secrets=secrets,
             nodes=execution.nodes,
             resources=GroupResources(
@@ -143,6 +143,11 @@ def parse_volume(text: str) -> Volume:
     if source.startswith((".", "~")):
         source = str(Path(source).expanduser().absolute())
     return Volume(source, target, is_read_only=mode == "ro")
+
+
+def _visible(gpus: tuple[str, ...], site: Site) -> str:
+    """A group's GPUs as its ranks see them: a container counts those that it was given from 0."""
+    return ",".join(gpus if site.sees_files else map(str, range(len(gpus))))
 
 
 def _check(execution: ExecutionConfig, site: Site) -> None:

@@ -65,6 +65,13 @@ class Database:
                 remedy="Install it, for Postgres with `pip install 'winnow[postgres]'`.",
             ) from error
         except (sa.exc.DatabaseError, optuna.exceptions.StorageInternalError) as error:
+            if _lacks_tables(error):
+                raise InputError(
+                    f"the study's storage, {parsed.render_as_string(hide_password=True)}",
+                    expected="a database that holds studies",
+                    found="one in which none was ever made",
+                    remedy="Run `make train` or `make train-docker` first.",
+                ) from error
             raise InputError(
                 "the study's storage (WINNOW_STORAGE)",
                 expected="a database that answers and can be written",
@@ -231,6 +238,11 @@ def _listen(engine: Engine, is_sqlite: bool) -> None:
 
     # Connections made while Optuna looked at its tables have not heard of this.
     engine.dispose()
+
+
+def _lacks_tables(error: BaseException) -> bool:
+    """Whether Postgres says that a table is not there (SQLSTATE 42P01, undefined_table)."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) == "42P01"
 
 
 def _first_line(error: BaseException) -> str:

@@ -42,6 +42,10 @@ LEASE_MARGIN_S = 60.0
 """A lease outlasts an unreachable study: by this much longer than workers wait for it."""
 
 
+_STOPPED = "winnow:stopped"
+"""An attribute of Optuna's study, which only its own table keeps."""
+
+
 @dataclass(frozen=True)
 class WorkerLife:
     """One life of a worker group, as the study knows it."""
@@ -175,6 +179,14 @@ class StudyStore:
         with self.database.writing() as session:
             where = studies.c.study_id == self.study_id
             session.execute(sa.update(studies).where(where).values(parent_run_id=run_id))
+
+    def set_stopped(self, is_stopped: bool) -> None:
+        """Say to whoever follows this study that its groups were stopped on purpose, or are meant to work again."""
+        self.database.optuna.set_study_system_attr(self.study_id, _STOPPED, is_stopped)
+
+    def is_stopped(self) -> bool:
+        """Whether its groups were stopped on purpose and nobody has resumed it since."""
+        return bool(self.database.optuna.get_study_system_attrs(self.study_id).get(_STOPPED, False))
 
     def target(self) -> int:
         """How many trials make the study done."""

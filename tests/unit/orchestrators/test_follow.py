@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from tests.unit.search.studies import claim, complete, leases_of, make_study
 from winnow.executors.executor import GroupSpec, GroupStatus
 from winnow.executors.memory import MemoryExecutor
-from winnow.orchestrators.follow import Follower, SweepFailedError, stop
+from winnow.orchestrators.follow import Follower, SweepFailedError, SweepStoppedError, stop
 from winnow.orchestrators.progress import ProgressView
 from winnow.search.group import ALREADY_RUNNING, CANNOT_START
 from winnow.search.leases import Lease
@@ -153,3 +153,16 @@ def test_stopping_hands_back_what_dead_groups_held_too(tmp_path: Path) -> None:
     assert stop(store, executor) == 1
     assert [trial.state for trial in store.trials()] == ["waiting", "waiting"]
     assert [lost.what for lost in store.incidents()] == ["its worker died"]
+
+
+def test_whoever_follows_ends_when_somebody_else_stops_the_workers(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=2)
+
+    def is_cancelled_elsewhere(executor: Scripted) -> None:
+        stop(store, executor)
+
+    with pytest.raises(SweepStoppedError, match="goes on from here"):
+        follow(store, Scripted(store, is_cancelled_elsewhere, nothing))
+    store.set_stopped(False)
+    assert not store.is_stopped()
+    follow(store, Scripted(store))
