@@ -50,6 +50,7 @@ def init(timeout: float, dry_run: bool, **flags: str | None) -> None:
 
     Secrets are generated on the first start into .env, which keeps what is set here too. Again: changes nothing.
     """
+    from winnow.containers.build import TRAIN_BASE, BuildOptions
     from winnow.stack import record
     from winnow.stack.lifecycle import check_studies, open_env_file
     from winnow.stack.plan import plan_stack
@@ -61,7 +62,7 @@ def init(timeout: float, dry_run: bool, **flags: str | None) -> None:
     _check_compose_file(project)
     stack = _stack(project)
     file = choose(given, open_env_file(project, stack.volumes()), lambda: secrets.token_urlsafe(24))
-    plan = plan_stack(project, file)
+    plan = plan_stack(project, file, BuildOptions.from_environment(base=TRAIN_BASE))
     stack.check(plan)
     if dry_run:
         click.echo(plan.render())

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from winnow.config.errors import InputError, WinnowError
+from winnow.containers.build import build
 from winnow.stack import env_file, record, variables
 from winnow.stack.env_file import EnvFile
 from winnow.stack.health import Health, container_from, judge
@@ -102,12 +103,13 @@ class Stack:
         """Build, start and wait; harmless where all is up already.
 
         Raises:
+            BuildFailedError: the image was not built.
             StackError: a service failed, or was not healthy after `patience_s` seconds; its last log lines are told.
         """
         env_file.write(self.project.env_file, plan.file)
-        if plan.builds is not None:
-            self._say("building the MLflow server's image (minutes on the first time, seconds afterwards)")
-            self._compose(plan.builds, plan.file)
+        if plan.image is not None:
+            self._say("building the MLflow server's image (minutes on the first time, a moment afterwards)")
+            build(plan.image, environment=self._environment)
         self._pull(plan)
         self._up(plan, patience_s)
 
@@ -167,26 +169,34 @@ class Stack:
                 status = starting.poll()
                 if not waiting and status == 0:
                     return
-                if failed or status or time.monotonic() > deadline:
-                    why = f"gave up after {patience_s:.0f} s" if not failed and not status else "failed"
-                    raise self._failure(plan, failed or waiting, why, starting.tail() if status else "")
+                if status:
+                    raise self._failure(plan, failed or waiting, "failed", starting.tail())
+                # While Compose is at it, containers come and go, and it says itself what does not come up.
+                if failed and status == 0:
+                    raise self._failure(plan, failed, "failed")
+                if time.monotonic() > deadline:
+                    raise self._failure(plan, failed or waiting, f"not healthy after {patience_s:.0f} s")
                 if waiting and waiting != said:
                     self._say(f"waiting for {', '.join(waiting)}")
                     said = waiting
                 time.sleep(0.5)
 
-    def _failure(self, plan: StackPlan, services: list[str], why: str, output: str) -> StackError:
-        logs = []
-        for container in self.containers():
-            service = container.labels.get(_SERVICE)
-            if service in services:
-                text = container.logs(tail=LOG_LINES).decode(errors="replace").rstrip()
-                logs.append(f"--- last lines of {service} ---\n{text}")
+    def _failure(self, plan: StackPlan, services: list[str], why: str, output: str = "") -> StackError:
+        logs = [self._last_lines(one) for one in self.containers() if one.labels.get(_SERVICE) in services]
         said = "\n".join(part for part in (output, *logs) if part)
         return StackError(
             f"the stack: {', '.join(services) or MLFLOW} {why}. `make compose-logs` shows more; `make mlflow-init` "
             f"tries again, `make mlflow-remove` takes it away.\n{redacted(said, plan.file)}".rstrip()
         )
+
+    def _last_lines(self, container: Any) -> str:
+        import docker
+
+        try:
+            text = container.logs(tail=LOG_LINES).decode(errors="replace").rstrip()
+        except docker.errors.NotFound:
+            return ""
+        return f"--- last lines of {container.labels[_SERVICE]} ---\n{text}"
 
     def _compose(self, command: list[str], file: EnvFile, environment: Mapping[str, str] | None = None) -> str:
         """Run to the end; what it printed.

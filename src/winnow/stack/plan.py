@@ -6,19 +6,21 @@ environment behind its back, so that a stack started twice is the same stack.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from winnow.config.errors import InputError
 from winnow.config.stack_record import OWN_STORAGE, StackRecord, without_password
+from winnow.containers import train_image
+from winnow.containers.build import BuildOptions, BuildPlan
 from winnow.stack import env_file, variables
 from winnow.stack.env_file import EnvFile
 
 COMPOSE_FILE = "compose.yaml"
 OVERRIDE = "compose.override.yaml"
 MLFLOW, POSTGRES, MINIO, BUCKET = "mlflow", "postgres", "minio", "bucket"
-OWN_IMAGE = "winnow-tracking"
 
 # Compose would take files, projects and profiles from these.
 _COMPOSE = ("COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES", "COMPOSE_ENV_FILES")
@@ -57,10 +59,17 @@ class Project:
 
 @dataclass(frozen=True)
 class StackPlan:
-    """A stack to start. `file` is the environment file as it shall be; `record` what other verbs will read."""
+    """A stack to start.
+
+    Attributes:
+        file: the environment file as it shall be.
+        image: how the server's image is built; None where another one is named.
+        record: what other verbs will read.
+    """
 
     project: Project
     file: EnvFile
+    image: BuildPlan | None
     services: tuple[str, ...]
     ports: tuple[Port, ...]
     record: StackRecord
@@ -69,13 +78,6 @@ class StackPlan:
     def profiles(self) -> tuple[str, ...]:
         """Compose's profiles for the optional services."""
         return tuple(service for service in (POSTGRES, MINIO) if service in self.services)
-
-    @property
-    def builds(self) -> list[str] | None:
-        """The command that builds the server's image; None where another one is named."""
-        image = self.file.variables().get("TRACKING_IMAGE") or OWN_IMAGE
-        is_own = image.partition(":")[0] == OWN_IMAGE
-        return self.project.command("build", MLFLOW, profiles=self.profiles) if is_own else None
 
     @property
     def starts(self) -> list[str]:
@@ -87,7 +89,8 @@ class StackPlan:
         settings = {name: text for name, text in self.file.variables().items() if name in variables.NAMES}
         lines = [f"write {self.project.env_file} (0600):"]
         lines += [f"  {name}={_starred(name, text)}" for name, text in settings.items()]
-        lines += [f"run {' '.join(command)}" for command in (self.builds, self.starts) if command]
+        lines += [f"run {self.image.render()}"] if self.image is not None else []
+        lines += [f"run {shlex.join(self.starts)}"]
         lines += [f"publish {port.service} at {port.address}:{port.number}" for port in self.ports]
         lines += [f"wait until healthy: {', '.join(self.services)}"]
         lines += [f"use it from then on: runs in {self.record.tracking_url}, studies in {_studies(self)}"]
@@ -117,8 +120,15 @@ def project_for(environment: Mapping[str, str], record: StackRecord | None, fold
     return Project(name, (folder / COMPOSE_FILE).absolute(), path)
 
 
-def plan_stack(project: Project, file: EnvFile) -> StackPlan:
-    """The plan for a project with its environment file complete, as `variables.choose` makes it."""
+def plan_stack(project: Project, file: EnvFile, options: BuildOptions) -> StackPlan:
+    """The plan for a project with its environment file complete, as `variables.choose` makes it.
+
+    Args:
+        options: how images are built on this machine.
+
+    Raises:
+        InputError: the project's folder has no Dockerfile, or an extra is none of pyproject.toml's.
+    """
     values = file.variables()
 
     def setting(name: str) -> str:
@@ -149,14 +159,25 @@ def plan_stack(project: Project, file: EnvFile) -> StackPlan:
         storage_url=None if is_own_storage else f"postgresql+psycopg://winnow@{host}:{setting('POSTGRES_PORT')}/winnow",
         worker_storage_url=None if is_own_storage else f"postgresql+psycopg://winnow@{POSTGRES}:5432/winnow",
     )
-    return StackPlan(project, file, services, ports, record)
+    return StackPlan(project, file, _image(project, file, options), services, ports, record)
+
+
+def _image(project: Project, file: EnvFile, options: BuildOptions) -> BuildPlan | None:
+    values = file.variables()
+    name, _, tag = values.get("TRACKING_IMAGE", "").partition(":")
+    if name not in ("", train_image.TRACKING):
+        return None
+    base = values.get("BASE_IMAGE") or options.base_image
+    extras = [extra for extra in values.get("EXTRAS", "").split(",") if extra]
+    # Never pushed, whatever registry other images go to: this engine alone runs it.
+    own = replace(options, base_image=base, registry="")
+    folder = project.compose_file.parent
+    return train_image.plan(folder, "tracking", options=own, extras=extras, tag=tag or "latest")
 
 
 def subprocess_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The caller's environment without what compose.yaml or Compose would take from it."""
-    return {
-        name: value for name, value in environment.items() if name not in variables.NAMES and name not in _COMPOSE
-    } | {"DOCKER_BUILDKIT": "1"}
+    return {name: value for name, value in environment.items() if name not in variables.NAMES and name not in _COMPOSE}
 
 
 def to_end(environment: Mapping[str, str], file: EnvFile | None) -> dict[str, str]:
