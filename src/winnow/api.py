@@ -118,32 +118,38 @@ def select_model(
 
 
 def serve(
-    config: Path | str, *, study: str | None = None, replicas: int | None = None, port: int | None = None
+    config: Path | str,
+    *,
+    study: str | None = None,
+    replicas: int | None = None,
+    port: int | None = None,
+    target: str = "local",
 ) -> Deployment:
-    """Serve a study's champion by processes of this machine, and return where.
+    """Serve a study's champion, and return where.
 
     What was served before answers until the new model is ready. Nothing changes where it is the same model.
+
+    Args:
+        target: by "local" processes, or by "docker" containers behind one entry point.
 
     Raises:
         InputError: there is no champion, or the port is taken.
         DeploymentFailedError: the model does not become ready.
     """
-    from winnow.deployers.deployer import DeploymentRequest
-    from winnow.orchestrators.deploy import champion_release, deployer_for
-    from winnow.tracking.registry import ALIAS, Registry
+    from winnow.orchestrators.deploy import Wanted, plan_champion
+    from winnow.tracking.registry import Registry
 
     settings, name = Settings.from_environment(), _study_name(config, study)
-    registry = Registry(settings.tracking_uri)
-    release = champion_release(registry, name, ALIAS, settings.home, store=settings.tracking_uri)
-    deployer = deployer_for("local", settings)
-    return deployer.deploy(deployer.plan(DeploymentRequest(name, release, replicas, port=port)))
+    wanted = Wanted(name, replicas=replicas, port=port)
+    deployer, planned = plan_champion(target, settings, Registry(settings.tracking_uri), wanted)
+    return deployer.deploy(planned)
 
 
-def stop_serving(config: Path | str, *, study: str | None = None) -> bool:
+def stop_serving(config: Path | str, *, study: str | None = None, target: str = "local") -> bool:
     """Let requests end and stop all replicas; False where nothing was served."""
     from winnow.orchestrators.deploy import deployer_for
 
-    return deployer_for("local", Settings.from_environment()).remove(_study_name(config, study))
+    return deployer_for(target, Settings.from_environment()).remove(_study_name(config, study))
 
 
 def predict(url: str, rows: Sequence[Mapping[str, float | None] | Sequence[Any]]) -> dict[str, Any]:
