@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from winnow.cli.options import config_option, dry_run_option, study_option
+from winnow.cli.options import StoreVerb, config_option, dry_run_option, study_option
 
 if TYPE_CHECKING:
     from winnow.containers.build import BuildOptions, Show, Step
@@ -94,7 +94,7 @@ def build_train(
         _print_image(engine.images.get(identifier).attrs, plan.tags[-1])
 
 
-@click.command("build-prod")
+@click.command("build-prod", cls=StoreVerb)
 @config_option
 @study_option
 @click.option("--alias", default="champion", show_default=True, help="Registry alias of the version to build.")

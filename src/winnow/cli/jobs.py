@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from winnow.cli.options import config_option, json_option, study_option
+from winnow.cli.options import StoreVerb, config_option, json_option, study_option
 from winnow.config.errors import InputError
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _lines(executor: Executor, study: str, group: str, *, follow: bool) -> Itera
         yield f"{group} {line}"
 
 
-@click.command("cancel")
+@click.command("cancel", cls=StoreVerb)
 @config_option
 @study_option
 @target_option

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -32,3 +34,22 @@ target_option = click.option(
     help="Tier on which it is served; by default the one that serves it.",
 )
 """Gives the verb `target: str | None`."""
+
+
+class StoreVerb(click.Command):
+    """A verb that works on runs and studies: with a stack in use it says first, on stderr, where those are kept."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Say it, then do what the verb does."""
+        from winnow.config.settings import Settings
+
+        store = Settings.from_environment().store
+        if store is not None:
+            _say_once(f"store: {store}")
+        return super().invoke(ctx)
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    """A verb that calls others, as `demo` does, says it once."""
+    click.echo(line, err=True)

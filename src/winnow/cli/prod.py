@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from winnow.cli.options import config_option, dry_run_option, json_option, study_option, target_option
+from winnow.cli.options import StoreVerb, config_option, dry_run_option, json_option, study_option, target_option
 
 if TYPE_CHECKING:
     from winnow.config.settings import Settings
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from winnow.orchestrators.deploy import Served
 
 
-@click.command("prod")
+@click.command("prod", cls=StoreVerb)
 @config_option
 @click.option(
     "--target", type=click.Choice(["local", "docker"]), default="local", show_default=True, help="Tier to serve it on."
@@ -112,7 +112,7 @@ def remove(config: Path, target: str | None, study: str | None, dry_run: bool) -
         click.echo(f"Its images stay: docker image ls 'winnow-prod-{chosen}'")
 
 
-@click.command("rollback")
+@click.command("rollback", cls=StoreVerb)
 @config_option
 @target_option
 @study_option

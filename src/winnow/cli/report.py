@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from winnow.cli.options import config_option, study_option
+from winnow.cli.options import StoreVerb, config_option, study_option
 
 
-@click.command("report")
+@click.command("report", cls=StoreVerb)
 @config_option
 @study_option
 @click.option(

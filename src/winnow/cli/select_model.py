@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from winnow.cli.options import config_option, dry_run_option, json_option, study_option
+from winnow.cli.options import StoreVerb, config_option, dry_run_option, json_option, study_option
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 NO_RUN_PASSES = 3
 
 
-@click.command("select-model")
+@click.command("select-model", cls=StoreVerb)
 @config_option
 @study_option
 @click.option(

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from winnow.cli.options import config_option, dry_run_option, study_option
+from winnow.cli.options import StoreVerb, config_option, dry_run_option, study_option
 
 if TYPE_CHECKING:
     from winnow.orchestrators.train import SweepResult
 
 
-@click.command("train")
+@click.command("train", cls=StoreVerb)
 @config_option
 @study_option
 @click.option("--trials", type=click.IntRange(min=1), help="How many trials the study holds when it is done.")

@@ -1,6 +1,7 @@
 """The verb `ui`: MLflow's own pages on this project's runs.
 
-The process becomes MLflow's server, so that Ctrl-C and signals reach it. It listens on this machine only.
+The process becomes MLflow's server, so that Ctrl-C and signals reach it. It listens on this machine only. Where a
+tracking server is in use, such as the stack's, that one shows the pages, and its address is all that is printed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from winnow.cli.options import dry_run_option
+from winnow.cli.options import StoreVerb, dry_run_option
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
 
@@ -21,26 +22,30 @@ USUAL_PORT = 5000
 MOST_STUDIES = 10
 
 
-@click.command(help="Open MLflow's own pages on the runs, for this machine only.")
+@click.command(cls=StoreVerb, help="Open MLflow's own pages on the runs, for this machine only.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port; by default 5000, or a free one where that is taken.")
 @dry_run_option
 def command(port: int | None, dry_run: bool) -> None:
     """Print the address and become MLflow's server."""
     settings = Settings.from_environment()
     if settings.tracking_uri.startswith(("http://", "https://")):
-        click.echo(f"The tracking server shows its own pages: {settings.tracking_uri}")
+        _say_where(settings, f"The tracking server shows its own pages: {settings.tracking_uri}", settings.tracking_uri)
         return
     arguments = plan(settings, free_port(port))
     if dry_run:
         click.echo(" ".join(arguments))
         return
     address = f"http://{HOST}:{arguments[-1]}"
-    click.echo(f"MLflow's pages are at {address} once it has started; Ctrl-C ends them.")
-    for study, page in pages(settings):
-        click.echo(f"  {study:<24} {address}{page}")
+    _say_where(settings, f"MLflow's pages are at {address} once it has started; Ctrl-C ends them.", address)
     sys.stdout.flush()
     # MLflow runs its own background jobs (evaluations of language models) beside the pages unless told not to.
     os.execve(arguments[0], arguments, {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+
+
+def _say_where(settings: Settings, sentence: str, address: str) -> None:
+    click.echo(sentence)
+    for study, page in pages(settings):
+        click.echo(f"  {study:<24} {address.rstrip('/')}{page}")
 
 
 def plan(settings: Settings, port: int) -> list[str]:
