@@ -192,3 +192,13 @@ def no_previous(name: str) -> InputError:
         found="none",
         remedy="Deploy another model first, or choose one with `make select-model`.",
     )
+
+
+def changed_meanwhile(name: str) -> InputError:
+    """The error for a plan that was overtaken."""
+    return InputError(
+        f"deployment '{name}'",
+        expected="the deployment that the plan was made for",
+        found="one that somebody has changed since",
+        remedy="Run the command again.",
+    )

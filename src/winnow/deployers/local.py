@@ -8,15 +8,12 @@ address stays, and at no moment does nobody listen. What is planned, and where f
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import http.client
 import os
 import socket
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -31,22 +28,16 @@ from winnow.deployers.deployer import (
     DeploymentState,
     Replica,
     UnknownDeploymentError,
+    changed_meanwhile,
     no_previous,
 )
 from winnow.deployers.local_plan import Folder, LocalPlan, Record, ReplicaCommand, ReplicaRecord, plan
+from winnow.deployers.machine import Clock, bound, host_for_clients, locked
 
 DRAIN_S = 35.0
 """How long a replica may take to end its requests after it has settled; a little more than it allows itself."""
 LONGEST_SOCKET_PATH = 100
 PORT_PATIENCE_S = 1.0
-
-
-@dataclass(frozen=True)
-class Clock:
-    """Time, as a value that tests replace."""
-
-    now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
 
 
 class LocalDeployer:
@@ -78,7 +69,7 @@ class LocalDeployer:
         is_answering = current is not None and bool(alive) and _is_ready(current.host, current.port)
         is_ours = current is not None and (current.host, current.port) == (request.host, request.port)
         if request.port is not None and not is_ours:
-            _bind(request.host, request.port).close()  # refused here, nothing has been made for it yet
+            bound(request.host, request.port).close()  # refused here, nothing has been made for it yet
         return plan(request, current, alive, folder, self._python, is_answering=is_answering)
 
     def plan_rollback(self, name: str) -> LocalPlan:
@@ -95,10 +86,10 @@ class LocalDeployer:
         folder = self._folder(name)
         if plan.action is Action.NOTHING:
             return self.status(name)
-        with _locked(folder):
+        with locked(folder.lock):
             current = _read(folder)
             if (current.serial if current is not None else 0) != plan.basis:
-                raise _changed_meanwhile(name)
+                raise changed_meanwhile(name)
             with self._listener(plan, current, folder) as listener:
                 record = self._start(plan, current, folder, listener)
             self._retire(record, folder, plan.request.settle_s)
@@ -119,7 +110,7 @@ class LocalDeployer:
         )
         ready = sum(each.state is DeploymentState.READY for each in replicas)
         state = DeploymentState.DEGRADED if 0 < ready < len(replicas) else replicas[0].state
-        url = f"http://{_host_for_clients(record.host)}:{record.port}"
+        url = f"http://{host_for_clients(record.host)}:{record.port}"
         return Deployment(name, state, url, record.release, replicas, record.previous)
 
     def names(self) -> tuple[str, ...]:
@@ -142,7 +133,7 @@ class LocalDeployer:
         folder = self._folder(name)
         if not folder.state.is_file():
             return False
-        with _locked(folder):
+        with locked(folder.lock):
             record = _read(folder)
             if record is None:
                 return False
@@ -172,7 +163,7 @@ class LocalDeployer:
         patience_until = self._clock.now() + (PORT_PATIENCE_S if is_ours else 0)
         while listener is None:
             try:
-                listener = _bind(host, port)
+                listener = bound(host, port)
             except InputError:
                 if self._clock.now() < patience_until:
                     self._clock.sleep(0.05)
@@ -288,32 +279,6 @@ def _path_of(kind: type, value: object) -> Path:
     return Path(value)
 
 
-@contextlib.contextmanager
-def _locked(folder: Folder) -> Iterator[None]:
-    """Hold the deployment's lock, which the system lets go of when this process dies."""
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with folder.lock.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
-
-
-def _bind(host: str, port: int | None) -> socket.socket:
-    """A bound socket that does not listen yet, on a free port where none is given."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port or 0))
-    except OSError as error:
-        listener.close()
-        raise InputError(
-            f"address {host}:{port or 0}",
-            expected="a port of this machine that is free",
-            found=(error.strerror or str(error)).lower(),
-            remedy="Leave the port out to have a free one found, or choose another.",
-        ) from error
-    return listener
-
-
 def _borrow(replicas: Sequence[ReplicaRecord], folder: Folder) -> socket.socket | None:
     """The listening socket of a running replica; None where none hands it over."""
     for each in replicas:
@@ -349,7 +314,7 @@ def _reachable(path: Path) -> Iterator[str]:
 
 
 def _is_ready(host: str, port: int) -> bool:
-    connection = http.client.HTTPConnection(_host_for_clients(host), port, timeout=2)
+    connection = http.client.HTTPConnection(host_for_clients(host), port, timeout=2)
     try:
         connection.request("GET", "/readyz")
         return connection.getresponse().status == 200
@@ -357,10 +322,6 @@ def _is_ready(host: str, port: int) -> bool:
         return False
     finally:
         connection.close()
-
-
-def _host_for_clients(host: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
 
 
 def _clear(folder: Folder, record: Record) -> None:
@@ -381,12 +342,3 @@ def _not_ready(plan: LocalPlan, replica: ReplicaRecord, folder: Folder, reason: 
     log = folder.log(replica.label)
     lines = _last_lines(log, 20) if log.is_file() else []
     return DeploymentFailedError(plan.request.name, reason, lines, str(log), is_old_serving=bool(plan.stops))
-
-
-def _changed_meanwhile(name: str) -> InputError:
-    return InputError(
-        f"deployment '{name}'",
-        expected="the deployment that the plan was made for",
-        found="one that somebody has changed since",
-        remedy="Run the command again.",
-    )

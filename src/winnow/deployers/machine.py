@@ -1,0 +1,65 @@
+"""What deployers need of this machine: addresses, a lock that dies with its holder, time."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from winnow.config.errors import InputError
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Time, as a value that tests replace."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+def bound(host: str, port: int | None) -> socket.socket:
+    """A bound socket that does not listen yet, on a free port where none is given.
+
+    Raises:
+        InputError: the port is taken, or the address is none of this machine's.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port or 0))
+    except OSError as error:
+        listener.close()
+        raise InputError(
+            f"address {host}:{port or 0}",
+            expected="a port of this machine that is free",
+            found=(error.strerror or str(error)).lower(),
+            remedy="Leave the port out to have a free one found, or choose another.",
+        ) from error
+    return listener
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether somebody could listen there now."""
+    try:
+        bound(host, port).close()
+    except InputError:
+        return False
+    return True
+
+
+def host_for_clients(host: str) -> str:
+    """Where a client of this machine finds what listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file, which the system lets go of when this process dies; waits for whoever holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
