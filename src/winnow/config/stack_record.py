@@ -7,6 +7,7 @@ is left to `winnow.stack.record`.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -98,13 +99,12 @@ def with_password(url: str, password: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """An address as it may be shown: whatever stands between user and host is starred."""
+    """An address as it may be shown. Rather too much is starred than too little: passwords hold what URLs may not."""
     scheme, found, rest = url.partition("://")
-    place, slash, path = rest.partition("/")
-    user, at, host = place.rpartition("@")
-    if not found or ":" not in user:
-        return url
-    return f"{scheme}://{user.partition(':')[0]}:***{at}{host}{slash}{path}"
+    user, at, place = rest.rpartition("@")
+    if found and at and ":" in user and not user.startswith("/"):
+        rest = f"{user.partition(':')[0]}:***@{place}"
+    return re.sub(r"(?i)(password=)[^&]*", r"\1***", f"{scheme}{found}{rest}")
 
 
 _NAMES = frozenset(field.name for field in fields(StackRecord))
