@@ -61,10 +61,11 @@ def command(
 def _address(config: Path, target: str | None, study: str | None) -> str:
     from winnow.config.loader import load_experiment
     from winnow.config.settings import Settings
-    from winnow.orchestrators.deploy import deployer_for, serving_target
+    from winnow.orchestrators.deploy import reachable, serving_tier
 
-    settings, name = Settings.from_environment(), study or load_experiment(config).name
-    return deployer_for(serving_target(settings, name, target), settings).status(name).url
+    name = study or load_experiment(config).name
+    _, deployer = serving_tier(reachable(Settings.from_environment(), target), name)
+    return deployer.status(name).url
 
 
 def _key() -> bytes | None:

@@ -68,10 +68,11 @@ def prod(
 def status(config: Path | None, target: str | None, study: str | None, as_json: bool) -> None:
     """Show what is being served: versions, replicas, addresses."""
     from winnow.config.settings import Settings
-    from winnow.orchestrators.deploy import served
+    from winnow.orchestrators.deploy import reachable, served
 
     settings = Settings.from_environment()
-    found = served(settings, target, study or (_experiment_name(config) if config is not None else None))
+    name = study or (_experiment_name(config) if config is not None else None)
+    found = served(reachable(settings, target), name)
     champions = _champions(found, settings)
     if as_json:
         import msgspec
@@ -94,18 +95,17 @@ def remove(config: Path, target: str | None, study: str | None, dry_run: bool) -
     """Stop serving: let requests end, then stop all replicas. Images and logs stay."""
     from winnow.config.settings import Settings
     from winnow.deployers.deployer import UnknownDeploymentError
-    from winnow.orchestrators.deploy import deployer_for, serving_target
+    from winnow.orchestrators.deploy import reachable, serving_tier
 
     settings, chosen = Settings.from_environment(), study or _experiment_name(config)
     try:
-        place = serving_target(settings, chosen, target)
+        place, deployer = serving_tier(reachable(settings, target), chosen)
     except UnknownDeploymentError:
         click.echo(f"{chosen} is not served." if dry_run else f"{chosen} was not being served.")
         return
-    deployer = deployer_for(place, settings)
     if dry_run:
-        replicas = deployer.status(chosen).replicas if chosen in deployer.names() else ()
-        click.echo("\n".join(f"stop {chosen}: {each.identifier}" for each in replicas) or f"{chosen} is not served.")
+        for each in deployer.status(chosen).replicas:
+            click.echo(f"stop {chosen}: {each.identifier}")
         return
     click.echo(f"{chosen} is no longer served." if deployer.remove(chosen) else f"{chosen} was not being served.")
     if place == "docker":
@@ -120,11 +120,10 @@ def remove(config: Path, target: str | None, study: str | None, dry_run: bool) -
 def rollback(config: Path, target: str | None, study: str | None, dry_run: bool) -> None:
     """Serve the model that was served before the current one."""
     from winnow.config.settings import Settings
-    from winnow.orchestrators.deploy import deployer_for, serving_target
+    from winnow.orchestrators.deploy import reachable, serving_tier
 
     settings, chosen = Settings.from_environment(), study or _experiment_name(config)
-    place = serving_target(settings, chosen, target)
-    deployer = deployer_for(place, settings)
+    place, deployer = serving_tier(reachable(settings, target), chosen)
     plan = deployer.plan_rollback(chosen)
     if dry_run:
         click.echo(plan.render())

@@ -210,10 +210,10 @@ class DockerPlan:
         """What would be started and stopped, as the `docker` command would be told."""
         release, name = self.request.release, self.request.name
         what = f"{release.model} version {release.version}"
+        removed = [f"  remove {each}, which an interrupted change has left" for each in self.removes]
         if self.action is Action.NOTHING:
-            return f"{name}: {what} is being served already; nothing to do."
-        lines = [f"{name}: serve {what} (sha256 {release.digest[:12]}) at {self.host}:{self.port}"]
-        lines += [f"  remove {each}, which an interrupted change has left" for each in self.removes]
+            return "\n".join([f"{name}: {what} is being served already; nothing to do.", *removed])
+        lines = [f"{name}: serve {what} (sha256 {release.digest[:12]}) at {self.host}:{self.port}", *removed]
         lines += [f"  start  {each.render()}" for each in self.starts]
         lines += [f"  start  {self.proxy.render()}"] if self.proxy is not None else []
         lines.append(f"  when ready, send requests to: {', '.join(self.route.replicas)}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -119,18 +119,35 @@ def plan_champion(
     return deployer, deployer.plan(request(release))
 
 
-def serving_target(settings: Settings, name: str, target: str | None) -> str:
-    """The tier that is meant: the named one, else the one that serves `name`.
+def reachable(settings: Settings, target: str | None = None) -> dict[str, Deployer[Any]]:
+    """The tiers that can be asked, by name; with `target`, that one alone.
 
     A tier that is away (no Docker engine) serves nothing, unless it was named.
 
     Raises:
-        UnknownDeploymentError: none serves it.
+        InputError: the named tier is away.
+    """
+    found = {}
+    for each in TARGETS if target is None else (target,):
+        deployer = deployer_for(each, settings)
+        try:
+            deployer.names()
+        except InputError:
+            if target is not None:
+                raise
+            continue
+        found[each] = deployer
+    return found
+
+
+def serving_tier(tiers: Mapping[str, Deployer[Any]], name: str) -> tuple[str, Deployer[Any]]:
+    """The one tier that serves `name`.
+
+    Raises:
+        UnknownDeploymentError: none does.
         InputError: several do.
     """
-    if target is not None:
-        return target
-    names = {each: deployer.names() for each, deployer in _tiers(settings, None)}
+    names = {each: deployer.names() for each, deployer in tiers.items()}
     serving = [each for each, served in names.items() if name in served]
     if not serving:
         raise UnknownDeploymentError(name, sorted({each for served in names.values() for each in served}))
@@ -141,39 +158,22 @@ def serving_target(settings: Settings, name: str, target: str | None) -> str:
             found=f"{len(serving)}: {', '.join(serving)}",
             remedy=f"Say which is meant: TARGET={'|'.join(serving)}.",
         )
-    return serving[0]
+    return serving[0], tiers[serving[0]]
 
 
-def served(settings: Settings, target: str | None, name: str | None = None) -> list[Served]:
-    """All that is served: on one tier or on all that can be reached, under one name or any.
+def served(tiers: Mapping[str, Deployer[Any]], name: str | None = None) -> list[Served]:
+    """All that is served, under one name or any.
 
     Raises:
         UnknownDeploymentError: a name was given, and nobody serves it.
-        InputError: the named tier is away.
     """
-    tiers = list(_tiers(settings, target))
-    names = {each: deployer.names() for each, deployer in tiers}
-    if name is not None and not any(name in served for served in names.values()):
-        raise UnknownDeploymentError(name, sorted({each for served in names.values() for each in served}))
+    names = {each: deployer.names() for each, deployer in tiers.items()}
+    known = sorted({each for served in names.values() for each in served})
+    if name is not None and name not in known:
+        raise UnknownDeploymentError(name, known)
     return [
-        Served(each, deployer.status(one))
-        for each, deployer in tiers
-        for one in names[each]
-        if name is None or one == name
+        Served(each, tiers[each].status(one)) for each in tiers for one in names[each] if name is None or one == name
     ]
-
-
-def _tiers(settings: Settings, target: str | None) -> Iterator[tuple[str, Deployer[Any]]]:
-    """The tiers that can be asked; one that was named has to be among them."""
-    for each in TARGETS if target is None else (target,):
-        deployer = deployer_for(each, settings)
-        try:
-            deployer.names()
-        except InputError:
-            if target is not None:
-                raise
-            continue
-        yield each, deployer
 
 
 def champion_version(registry: Champions, name: str, alias: str = "champion") -> str | None:

@@ -8,7 +8,18 @@ import pytest
 from tests.unit.serving import bundles
 from winnow.bundle.manifest import ONNX, read_manifest
 from winnow.config.errors import InputError
-from winnow.orchestrators.deploy import champion_release
+from winnow.config.settings import Settings
+from winnow.deployers.deployer import DeploymentRequest, Release, UnknownDeploymentError
+from winnow.deployers.memory import MemoryDeployer, MemoryWorld
+from winnow.orchestrators.deploy import (
+    Wanted,
+    champion_release,
+    champion_version,
+    plan_champion,
+    reachable,
+    served,
+    serving_tier,
+)
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
 
 
@@ -24,6 +35,9 @@ class Champions:
         if self._is_away:
             raise TrackingUnavailableError("connection refused")
         return ModelVersion(name, "3", "run") if self._bundle is not None else None
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        return [ModelVersion(name, "3", "run")]
 
     def download_bundle(self, version: ModelVersion, destination: Path) -> Path:
         assert self._bundle is not None
@@ -88,3 +102,52 @@ def test_a_bundle_that_was_changed_in_the_store_is_refused(bundle: Path, tmp_pat
     (changed / ONNX).write_bytes(b"other")
     with pytest.raises(InputError, match="expected the bundle that was registered"):
         champion_release(Champions(changed), "cells", "champion", tmp_path / "home", store="here")
+
+
+def _tier(*names: str) -> MemoryDeployer:
+    """A tier that serves a model under each of the names."""
+    deployer = MemoryDeployer(MemoryWorld())
+    for name in names:
+        release = Release(name, "1", "aa" * 32, Path("/models/aa"))
+        deployer.deploy(deployer.plan(DeploymentRequest(name, release)))
+    return deployer
+
+
+def test_the_tier_that_serves_a_name_is_found() -> None:
+    tiers = {"local": _tier("cells"), "docker": _tier("digits")}
+    assert serving_tier(tiers, "digits") == ("docker", tiers["docker"])
+    assert [(each.target, each.deployment.name) for each in served(tiers)] == [("local", "cells"), ("docker", "digits")]
+    assert [each.target for each in served(tiers, "digits")] == ["docker"]
+
+
+def test_a_name_that_several_tiers_serve_has_to_be_told_apart() -> None:
+    tiers = {"local": _tier("cells"), "docker": _tier("cells")}
+    with pytest.raises(InputError, match=r"found 2: local, docker\. Say which is meant: TARGET=local\|docker"):
+        serving_tier(tiers, "cells")
+    assert len(served(tiers, "cells")) == 2
+
+
+def test_a_name_that_nobody_serves_is_one_error_that_names_those_that_are_served() -> None:
+    tiers = {"local": _tier("cells"), "docker": _tier()}
+    for ask in (serving_tier, served):
+        with pytest.raises(UnknownDeploymentError, match="served: cells"):
+            ask(tiers, "nobody")
+
+
+def test_a_named_tier_alone_is_asked(tmp_path: Path) -> None:
+    settings = Settings.from_environment({"WINNOW_HOME": str(tmp_path)})
+    assert list(reachable(settings, "local")) == ["local"]
+    with pytest.raises(InputError, match="one of local, docker"):
+        reachable(settings, "moon")
+
+
+def test_the_champion_is_planned_on_its_tier(bundle: Path, tmp_path: Path) -> None:
+    settings = Settings.from_environment({"WINNOW_HOME": str(tmp_path)})
+    deployer, plan = plan_champion("local", settings, Champions(bundle), Wanted("cells", replicas=2))
+    assert plan.render().count("--model-version 3") == 2
+    assert deployer.names() == ()
+
+
+def test_who_is_champion_is_unknown_without_a_store(bundle: Path) -> None:
+    registries = (Champions(bundle), Champions(None), Champions(None, is_away=True))
+    assert [champion_version(each, "cells") for each in registries] == ["3", None, None]
