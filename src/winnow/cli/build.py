@@ -17,6 +17,7 @@ from winnow.cli.options import StoreVerb, config_option, dry_run_option, study_o
 
 if TYPE_CHECKING:
     from winnow.containers.build import BuildOptions, Show, Step
+    from winnow.containers.engine import Engine
 
 SLOW_S = 1.0
 """Steps that took less get no line of their own."""
@@ -91,7 +92,7 @@ def build_train(
             identifier = build.build(plan, show)
             if options.registry:
                 build.push(plan.tags[-1], show)
-        _print_image(engine.images.get(identifier).attrs, plan.tags[-1])
+        _print_image(engine, plan.tags[-1], identifier)
 
 
 @click.command("build-prod", cls=StoreVerb)
@@ -107,7 +108,7 @@ def build_prod(
     """Build the image that serves the selected model, and print what addresses it."""
     from winnow.config.loader import load_experiment
     from winnow.config.settings import Settings
-    from winnow.containers import build
+    from winnow.containers import build, prod_image
     from winnow.containers.engine import connect
     from winnow.orchestrators.build import build_image, plan_image
     from winnow.orchestrators.deploy import champion_release
@@ -124,10 +125,13 @@ def build_prod(
     if dry_run:
         click.echo(image.render())
         return
-    click.echo(f"Building {image.tag}: {release.model} version {release.version} (sha256 {release.digest[:12]}) …")
+    if not no_cache and prod_image.find(engine, image) is not None:
+        click.echo(f"{image.tag} was built from the same model and code before; nothing is built.")
+    else:
+        click.echo(f"Building {image.tag}: {release.model} version {release.version} (sha256 {release.digest[:12]}) …")
     with shown_steps() as show:
         reference = build_image(engine, image, show, is_cached=not no_cache)
-    _print_image(engine.images.get(reference).attrs, reference)
+    _print_image(engine, image.tag, reference)
 
 
 def _options(base: str, *, pip_config: Path | None, **texts: str) -> BuildOptions:
@@ -149,8 +153,8 @@ def _kept_nowhere(home: Path, dry_run: bool) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _print_image(image: dict[str, object], name: str) -> None:
-    click.echo(f"{name}  {image['Id']}  {int(str(image['Size'])) / 1e6:,.0f} MB")
+def _print_image(engine: Engine, tag: str, reference: str) -> None:
+    click.echo(f"{tag}  {engine.images.get(reference).attrs['Size'] / 1e6:,.0f} MB  {reference}")
 
 
 @contextmanager

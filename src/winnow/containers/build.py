@@ -125,15 +125,15 @@ class BuildPlan:
 
 
 class BuildFailedError(WinnowError):
-    """A step of the build failed.
+    """A build or a push failed.
 
     Args:
-        lines: the last ones of what the build printed.
+        lines: the last ones of what it printed.
     """
 
-    def __init__(self, tag: str, lines: Iterable[str]) -> None:
+    def __init__(self, tag: str, lines: Iterable[str], *, what: str = "built") -> None:
         shown = "".join(f"\n    {line}" for line in lines) or " (empty)"
-        super().__init__(f"image '{tag}' was not built. The end of the output:{shown}")
+        super().__init__(f"image '{tag}' was not {what}. The end of the output:{shown}")
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def push(tag: str, show: Show = silent) -> None:
     began = time.monotonic()
     status, end = _run(["docker", "push", tag], silent, os.environ)
     if status != 0:
-        raise BuildFailedError(tag, end)
+        raise BuildFailedError(tag, end, what="pushed")
     show(Step(name, took_s=time.monotonic() - began))
 
 

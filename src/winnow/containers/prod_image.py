@@ -38,8 +38,8 @@ INPUTS = "winnow.image.inputs"
 
 NO_OPTIONS = BuildOptions()
 
-PACKAGES = ("serving", "bundle", "config")
-"""The parts of the package that a server imports."""
+PARTS = ("__init__.py", "bundle", "config/__init__.py", "config/version.py", "serving")
+"""The files and folders of the package that a server imports: a change in any other leaves the image as it is."""
 
 _PROJECT_FILES = (DOCKERFILE, "pyproject.toml", "requirements.lock")
 _PACKAGE = Path(__file__).parents[1]
@@ -87,7 +87,7 @@ class ProdImage:
 
     def render(self) -> str:
         """The build for people."""
-        parts = ", ".join(f"winnow/{name}" for name in PACKAGES)
+        parts = ", ".join(f"winnow/{name}" for name in PARTS)
         push = f"\ndocker push {self.tag}" if self.is_pushed else ""
         return (
             f"# CONTEXT: requirements.txt (the extra 'serve'), requirements.lock, {parts}, the model as model.tar\n"
@@ -266,9 +266,9 @@ def _bundle_files(bundle: Path) -> list[Path]:
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:
     """The files of the context that are copied as they are, with their names there, in a fixed order."""
     yield folder / "requirements.lock", "requirements.lock"
-    yield _PACKAGE / "__init__.py", "winnow/__init__.py"
-    for part in PACKAGES:
-        for path in sorted((_PACKAGE / part).rglob("*")):
+    for part in PARTS:
+        place = _PACKAGE / part
+        for path in sorted(place.rglob("*")) if place.is_dir() else (place,):
             if path.is_file() and "__pycache__" not in path.parts:
                 yield path, f"winnow/{path.relative_to(_PACKAGE).as_posix()}"
 

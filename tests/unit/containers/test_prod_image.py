@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -111,10 +113,25 @@ def test_what_is_laid_out_is_what_serves(image: ProdImage, tmp_path: Path) -> No
     assert {"model.tar", "requirements.txt", "requirements.lock", "winnow/serving/assets/docs.html"} <= names
     assert {name.split("/")[1] for name in names if name.startswith("winnow/")} == {
         "__init__.py",
-        *prod_image.PACKAGES,
+        "bundle",
+        "config",
+        "serving",
     }
     assert "onnxruntime" in (tmp_path / "requirements.txt").read_text()
     assert [name for name in names if "__pycache__" in name] == []
+
+
+def test_a_server_imports_nothing_that_is_not_laid_out(image: ProdImage, tmp_path: Path) -> None:
+    lay_out(image, tmp_path)
+    program = "import winnow.serving.__main__, winnow.serving.server, winnow.serving.docs_page; print(winnow.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == f"{tmp_path}/winnow/__init__.py\n", done.stderr
 
 
 def test_an_image_of_the_same_inputs_is_found_and_gets_its_name_back(image: ProdImage) -> None:
