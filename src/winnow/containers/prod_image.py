@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from winnow.bundle.manifest import Manifest, read_manifest
+from winnow.bundle.manifest import MANIFEST, Manifest, read_manifest, sha256_of
 from winnow.config.errors import InputError
 from winnow.containers import build as docker_build
 from winnow.containers.build import BuildOptions, BuildPlan, Show
@@ -138,7 +138,7 @@ def plan(
         version=version,
         labels=labels,
         options=options,
-        inputs=_digest(folder, bundle, facts),
+        inputs=_digest(folder, bundle, manifest, facts),
     )
 
 
@@ -260,7 +260,7 @@ def write_model_layer(bundle: Path, destination: Path) -> None:
 
 def _bundle_files(bundle: Path) -> list[Path]:
     manifest = read_manifest(bundle)
-    return sorted(bundle / name for name in ("manifest.json", *manifest.files))
+    return sorted(bundle / name for name in (MANIFEST, *manifest.files))
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -273,12 +273,16 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
                 yield path, f"winnow/{path.relative_to(_PACKAGE).as_posix()}"
 
 
-def _digest(folder: Path, bundle: Path, facts: Mapping[str, str]) -> str:
-    files = [(folder / DOCKERFILE, DOCKERFILE), *_files(folder), *((path, path.name) for path in _bundle_files(bundle))]
-    total = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for path, name in files:
-        total.update(f"\n{name} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode())
-    return total.hexdigest()
+def _digest(folder: Path, bundle: Path, manifest: Manifest, facts: Mapping[str, str]) -> str:
+    files = {name: sha256_of(path) for path, name in _files(folder)}
+    made_of = {
+        **facts,
+        **files,
+        **manifest.files,
+        DOCKERFILE: sha256_of(folder / DOCKERFILE),
+        MANIFEST: sha256_of(bundle / MANIFEST),
+    }
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
 
 def _manifest(bundle: Path) -> Manifest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -19,9 +20,17 @@ def describe_environment(folder: Path) -> Mapping[str, str]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "host": platform.node(),
-        "user": getpass.getuser(),
+        "user": _user(),
     }
     return {**machine, **versions, **_git_facts(folder)}
+
+
+def _user() -> str:
+    """The user's name, or the number where a container's user has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a KeyError before Python 3.13
+        return str(os.getuid())
 
 
 def _version(package: str) -> str | None:
