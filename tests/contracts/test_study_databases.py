@@ -1,7 +1,7 @@
 """What a study promises in every kind of database that may hold it.
 
 SQLite always; Postgres where WINNOW_TEST_POSTGRES names a server that may make databases, such as
-`postgresql://postgres@127.0.0.1:5432`.
+`postgresql://postgres@127.0.0.1:5432`; and with a Docker engine the stack's Postgres, as the role that sweeps have.
 """
 
 from __future__ import annotations
@@ -30,11 +30,27 @@ SERVER = os.environ.get("WINNOW_TEST_POSTGRES")
 SPAWN = multiprocessing.get_context("spawn")
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(scope="module")
+def stack_studies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the studies' database of a stack that is up."""
+    from tests.docker.stacks import running_stack
+    from winnow.config.settings import Settings
+    from winnow.containers.engine import connect
+
+    engine = connect()
+    with running_stack(engine, tmp_path_factory.mktemp("stack")) as stack:
+        yield Settings.from_environment(stack.env).storage_url
+    engine.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres", pytest.param("stack", marks=pytest.mark.docker)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The address of a database of its own, without tables."""
     if request.param == "sqlite":
         yield url(tmp_path)
+        return
+    if request.param == "stack":
+        yield emptied(request.getfixturevalue("stack_studies"))
         return
     if SERVER is None:
         pytest.skip("WINNOW_TEST_POSTGRES names no server")
@@ -47,6 +63,16 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     with engine.connect() as connection:
         connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
     engine.dispose()
+
+
+def emptied(address: str) -> str:
+    """A database without the tables that a test has left; its owner may do that, and no role of a sweep's may more."""
+    engine = sa.create_engine(address, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+        connection.exec_driver_sql("CREATE SCHEMA public")
+    engine.dispose()
+    return address
 
 
 def at_once(task: Callable[..., None], *of_each: tuple[Any, ...]) -> list[Any]:

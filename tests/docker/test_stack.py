@@ -1,0 +1,211 @@
+"""The stack, really up: found by every verb, kept by `mlflow-remove`, gone with its volumes."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.docker.stacks import RunningStack, free_port, running_stack
+from tests.unit.tracking.made_up import bundle, sweep, trial
+from winnow.config.settings import Settings
+from winnow.search.database import Database
+from winnow.tracking.data_files import DataFiles
+from winnow.tracking.mlflow_tracker import MlflowTracker
+from winnow.tracking.registry import Registry
+from winnow.tracking.tracker import TrackingUnavailableError
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture(scope="module")
+def own_stack(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """A stack that these tests may stop, remove and bring back."""
+    with running_stack(engine, tmp_path_factory.mktemp("own stack")) as running:
+        yield running
+
+
+def settings_of(stack: RunningStack) -> Settings:
+    return Settings.from_environment(stack.env)
+
+
+def secrets_of(stack: RunningStack) -> str:
+    return Path(stack.env["WINNOW_ENV_FILE"]).read_text()
+
+
+def started_at(stack: RunningStack) -> list[str]:
+    return [stack.service(name).attrs["State"]["StartedAt"] for name in ("postgres", "minio", "mlflow")]
+
+
+def test_starting_it_again_changes_nothing(own_stack: RunningStack) -> None:
+    before = secrets_of(own_stack), started_at(own_stack)
+    again = own_stack.winnow("mlflow-init")
+    assert again.returncode == 0, again.stderr
+    assert settings_of(own_stack).tracking_uri in again.stdout
+    assert (secrets_of(own_stack), started_at(own_stack)) == before
+
+
+def test_only_its_owner_reads_the_secrets_and_nothing_else_has_them(own_stack: RunningStack) -> None:
+    path = Path(own_stack.env["WINNOW_ENV_FILE"])
+    assert path.stat().st_mode & 0o777 == 0o600
+    passwords = [line.partition("=")[2] for line in secrets_of(own_stack).splitlines() if "PASSWORD=" in line]
+    assert len(set(passwords)) == len(passwords) == 4
+    record = (Path(own_stack.env["WINNOW_HOME"]) / "stack.json").read_text()
+    logs = own_stack.winnow("compose-logs", "--lines", "500")
+    planned = own_stack.winnow("mlflow-init", "--dry-run")
+    for text in (record, logs.stdout, planned.stdout):
+        assert text
+        assert not any(password in text for password in passwords)
+
+
+def test_ports_are_this_machine_s_alone_and_services_are_locked_down(own_stack: RunningStack) -> None:
+    for name in ("postgres", "minio", "mlflow"):
+        host = own_stack.service(name).attrs["HostConfig"]
+        addresses = [one["HostIp"] for bound in (host["PortBindings"] or {}).values() for one in bound]
+        assert set(addresses) <= {"127.0.0.1"}
+        assert (host["ReadonlyRootfs"], host["Privileged"], host["CapDrop"]) == (True, False, ["ALL"])
+        assert host["SecurityOpt"] == ["no-new-privileges:true"]
+        assert host["RestartPolicy"]["Name"] == "unless-stopped"
+        assert host["Memory"] > 0 and host["NanoCpus"] > 0
+        assert host["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "3"}
+    assert own_stack.service("mlflow").attrs["Config"]["User"] == "10001:10001"
+    assert not own_stack.service("minio").attrs["HostConfig"]["PortBindings"]
+
+
+def test_a_worker_reaches_the_server_and_the_studies_but_not_the_artifact_store(
+    own_stack: RunningStack, engine: docker.DockerClient
+) -> None:
+    settings = settings_of(own_stack)
+    code = (
+        "import json, os, socket, urllib.request as u, psycopg\n"
+        "ask = u.Request(os.environ['URI'] + '/api/2.0/mlflow/experiments/search', b'{\"max_results\": 1}',\n"
+        "                {'Content-Type': 'application/json'})\n"
+        "url = os.environ['STORAGE'].replace('+psycopg', '')\n"
+        "with u.urlopen(ask) as answer, psycopg.connect(url) as studies:\n"
+        "    found = [answer.status, studies.execute('SELECT current_database()').fetchone()[0]]\n"
+        "try:\n"
+        "    psycopg.connect(url.removesuffix('/winnow') + '/mlflow')\n"
+        "except psycopg.OperationalError:\n"
+        "    found.append('refused')\n"
+        "try:\n"
+        "    socket.create_connection(('minio', 9000), 3)\n"
+        "except OSError:\n"
+        "    found.append('no way to minio')\n"
+        "print(json.dumps(found))\n"
+    )
+    said = engine.containers.run(
+        own_stack.service("mlflow").image.id,
+        ["python", "-c", code],
+        network=settings.network,
+        environment={"URI": settings.worker_tracking_uri, "STORAGE": settings.worker_storage_url},
+        labels={"winnow.test": own_stack.project},
+        remove=True,
+    )
+    assert json.loads(said) == [200, "winnow", "refused", "no way to minio"]
+
+
+def test_artifacts_travel_through_the_server_and_an_outage_of_minio_is_one_to_wait_for(
+    own_stack: RunningStack, tmp_path: Path
+) -> None:
+    uri = settings_of(own_stack).tracking_uri
+    tracker, record = MlflowTracker(uri), sweep()
+    parent = tracker.start_sweep(record)
+    refitted = trial(0, holdout={"f1": 0.95}, holdout_at_ms=trial(0).started_at_ms + 20_000)
+    made = bundle(tmp_path / "bundle", refitted)
+    with own_stack.without("minio"), pytest.raises(TrackingUnavailableError):
+        tracker.log_bundle(record, parent, refitted, made)
+    wait_healthy(own_stack, "minio")
+    version = tracker.log_bundle(record, parent, refitted, made)
+    with own_stack.without("minio"), pytest.raises(TrackingUnavailableError):
+        Registry(uri).download_bundle(version, tmp_path / "copy")
+    wait_healthy(own_stack, "minio")
+    copy = Registry(uri).download_bundle(version, tmp_path / "copy")
+    assert (copy / "model.onnx").read_bytes() == (made / "model.onnx").read_bytes()
+    rows = tmp_path / "rows.csv"
+    rows.write_text("a,b\n1,2\n")
+    digest = DataFiles(uri).put(rows)
+    assert DataFiles(uri).fetch(digest, "rows.csv", tmp_path / "fetched").read_text() == rows.read_text()
+
+
+def test_a_verb_says_which_store_it_uses_and_leaves_its_output_clean(own_stack: RunningStack) -> None:
+    said = own_stack.winnow("ui")
+    uri = settings_of(own_stack).tracking_uri
+    assert said.stderr == f"store: the stack at {uri} (`make mlflow-remove` ends it)\n"
+    assert uri in said.stdout
+
+
+def test_removed_it_keeps_its_data_and_comes_back_with_it(own_stack: RunningStack) -> None:
+    uri, secrets = settings_of(own_stack).tracking_uri, secrets_of(own_stack)
+    Database(settings_of(own_stack).storage_url, create=True).close()
+    MlflowTracker(uri).start_sweep(sweep("kept"))
+    removed = own_stack.winnow("mlflow-remove")
+    assert removed.returncode == 0, removed.stderr
+    assert settings_of(own_stack).tracking_uri.startswith("sqlite:///")
+    assert secrets_of(own_stack) == secrets
+    env_file = Path(own_stack.env["WINNOW_ENV_FILE"])
+    elsewhere = env_file.rename(env_file.with_name("elsewhere"))
+    refused = own_stack.winnow("mlflow-init")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert f"{own_stack.project}_postgres" in refused.stderr and "VOLUMES=1" in refused.stderr
+    assert not env_file.exists()
+    elsewhere.rename(env_file)
+    back = own_stack.winnow("mlflow-init")
+    assert back.returncode == 0, back.stderr
+    from mlflow import MlflowClient
+
+    assert settings_of(own_stack).tracking_uri == uri
+    assert MlflowClient(uri).get_experiment_by_name("kept") is not None
+    Database(settings_of(own_stack).storage_url).close()
+
+
+def test_a_network_that_somebody_is_on_is_not_removed(own_stack: RunningStack, engine: docker.DockerClient) -> None:
+    worker = engine.containers.run(
+        own_stack.service("mlflow").image.id,
+        ["sleep", "60"],
+        name=f"{own_stack.project}-worker",
+        network=settings_of(own_stack).network,
+        labels={"winnow.test": own_stack.project},
+        detach=True,
+    )
+    try:
+        refused = own_stack.winnow("mlflow-remove")
+    finally:
+        worker.remove(force=True)
+    assert refused.returncode == 2
+    assert f"{own_stack.project}-worker" in refused.stderr
+    assert own_stack.service("mlflow").attrs["State"]["Running"]
+
+
+def test_a_port_that_is_taken_is_one_error_before_anything_is_made(
+    engine: docker.DockerClient, own_stack: RunningStack, tmp_path: Path
+) -> None:
+    env = {**own_stack.env, "WINNOW_HOME": str(tmp_path), "WINNOW_ENV_FILE": str(tmp_path / ".env")}
+    other = RunningStack(engine, f"{own_stack.project}b", {**env, "WINNOW_PROJECT": f"{own_stack.project}b"})
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        refused = other.winnow("mlflow-init", "--mlflow-port", str(port), "--postgres-port", str(free_port()))
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"error: MLFLOW_PORT: expected a free port, found 127.0.0.1:{port}")
+    assert list(tmp_path.iterdir()) == []
+    assert engine.volumes.list(filters={"label": f"winnow.stack={other.project}"}) == []
+
+
+def test_an_engine_that_is_not_there_is_one_error(own_stack: RunningStack, engine: docker.DockerClient) -> None:
+    away = RunningStack(engine, own_stack.project, {**own_stack.env, "DOCKER_HOST": "tcp://127.0.0.1:1"})
+    refused = away.winnow("mlflow-init")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "DOCKER_HOST" in refused.stderr
+
+
+def wait_healthy(stack: RunningStack, name: str) -> None:
+    deadline = time.monotonic() + 60
+    while stack.service(name).attrs["State"]["Health"]["Status"] != "healthy":
+        assert time.monotonic() < deadline, f"{name} did not become healthy"
+        time.sleep(0.3)
