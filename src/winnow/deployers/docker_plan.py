@@ -159,7 +159,7 @@ class ContainerRequest:
             "mem_limit": self.settings.memory_bytes,
             "memswap_limit": self.settings.memory_bytes,
             "pids_limit": MOST_PROCESSES,
-            # Names of dead replicas are not asked for elsewhere: they fail at once, and their requests go to others.
+            # The names of the deployment's own containers are all that there is to look up: nobody else is asked.
             "dns": ["127.0.0.1"],
             "ports": {f"{traefik.ENTRY_PORT}/tcp": self.published} if self.published is not None else {},
         }

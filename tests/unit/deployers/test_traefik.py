@@ -44,7 +44,7 @@ def test_a_route_file_says_where_requests_go_and_what_answers_them() -> None:
                 "replicas": {
                     "maxIdleConnsPerHost": 200,
                     "forwardingTimeouts": {
-                        "dialTimeout": "1s",
+                        "dialTimeout": "250ms",
                         "responseHeaderTimeout": "60s",
                         "idleConnTimeout": "30s",
                     },
