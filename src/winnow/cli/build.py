@@ -100,7 +100,7 @@ def build_train(
 @study_option
 @click.option("--alias", default="champion", show_default=True, help="Registry alias of the version to build.")
 @build_options("python:3.11-slim-bookworm")
-@click.option("--tag", default="", help="The image's whole name; by default winnow-prod-NAME:VERSION.")
+@click.option("--tag", default="", help="The image's name; by default winnow-prod-NAME:VERSION.")
 @dry_run_option
 def build_prod(
     config: Path, study: str | None, alias: str, tag: str, no_cache: bool, dry_run: bool, **shared: Any

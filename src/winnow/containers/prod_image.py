@@ -111,7 +111,7 @@ def plan(
         folder: the project's.
         run_id: the tracked run that the bundle comes from.
         base_id: id of the base where it is known: a newer base under the same name makes another image.
-        tag: by default `winnow-prod-NAME:VERSION`, below the registry.
+        tag: by default `winnow-prod-NAME:VERSION`; below the registry, where one is given.
 
     Raises:
         InputError: the bundle is damaged, or the project's files are not in `folder`.
@@ -134,7 +134,7 @@ def plan(
         folder=folder,
         requirements=requirements,
         bundle=bundle.absolute(),
-        tag=tag or default_tag(manifest.name, version, options.registry),
+        tag=full_tag(tag, manifest.name, version, options.registry),
         version=version,
         labels=labels,
         options=options,
@@ -168,14 +168,16 @@ def labels_of(manifest: Manifest, version: str, run_id: str, base_image: str) ->
     return {name: value for name, value in labels.items() if value}
 
 
-def default_tag(name: str, version: str, registry: str = "") -> str:
-    """`winnow-prod-NAME:VERSION` in Docker's alphabet, below a registry where one is given.
+def full_tag(tag: str, name: str, version: str, registry: str) -> str:
+    """The image's whole name: `tag`, else `winnow-prod-NAME` in Docker's alphabet; its version; below a registry.
 
     The version keeps what was served before under a name: an image without one is swept away by `docker image prune`.
     """
     repository = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:_LIMIT] or "model"
-    place = f"{registry.rstrip('/')}/" if registry else ""
-    return f"{place}winnow-prod-{repository}:{re.sub(r'[^A-Za-z0-9_.-]+', '-', version).lstrip('.-')[:_LIMIT] or '0'}"
+    chosen = tag or f"winnow-prod-{repository}"
+    if ":" not in chosen.rpartition("/")[2]:
+        chosen += f":{re.sub(r'[^A-Za-z0-9_.-]+', '-', version).lstrip('.-')[:_LIMIT] or '0'}"
+    return f"{registry.rstrip('/')}/{chosen}" if registry else chosen
 
 
 def build(

@@ -16,7 +16,7 @@ from winnow.bundle.manifest import MANIFEST, ONNX, sha256_of
 from winnow.config.errors import InputError
 from winnow.containers import prod_image
 from winnow.containers.build import BuildOptions
-from winnow.containers.prod_image import INPUTS, ProdImage, default_tag, find, lay_out, plan, write_model_layer
+from winnow.containers.prod_image import INPUTS, ProdImage, find, full_tag, lay_out, plan, write_model_layer
 
 ROOT = Path(__file__).parents[3]
 
@@ -61,15 +61,18 @@ def test_a_models_image_is_one_command(image: ProdImage, bundle: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "version", "tag"),
+    ("given", "name", "version", "registry", "tag"),
     [
-        ("breast-cancer", "3", "winnow-prod-breast-cancer:3"),
-        ("My Model/ä", "1.0+b", "winnow-prod-my-model:1.0-b"),
-        ("ä", ".", "winnow-prod-model:0"),
+        ("", "breast-cancer", "3", "", "winnow-prod-breast-cancer:3"),
+        ("", "My Model/ä", "1.0+b", "", "winnow-prod-my-model:1.0-b"),
+        ("", "ä", ".", "localhost:5001/", "localhost:5001/winnow-prod-model:0"),
+        ("cells", "x", "3", "registry.example/team", "registry.example/team/cells:3"),
+        ("localhost:5001/cells", "x", "3", "", "localhost:5001/cells:3"),
+        ("cells:blue", "x", "3", "", "cells:blue"),
     ],
 )
-def test_a_name_becomes_one_that_docker_takes(name: str, version: str, tag: str) -> None:
-    assert default_tag(name, version) == tag
+def test_a_name_becomes_one_that_docker_takes(given: str, name: str, version: str, registry: str, tag: str) -> None:
+    assert full_tag(given, name, version, registry) == tag
 
 
 def test_the_inputs_are_all_that_the_image_is_made_of_and_not_where_or_how(bundle: Path, tmp_path: Path) -> None:
