@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,6 +45,13 @@ class RunningStack:
             yield
         finally:
             self.service(name).start()
+            self._await_health(name)
+
+    def _await_health(self, name: str, within_s: float = 60.0) -> None:
+        deadline = time.monotonic() + within_s
+        while self.service(name).attrs["State"]["Health"]["Status"] != "healthy":
+            assert time.monotonic() < deadline, f"{name} did not come back"
+            time.sleep(0.2)
 
     def winnow(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A command in the stack's environment."""

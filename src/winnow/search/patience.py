@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import InternalError, OperationalError, SQLAlchemyError, TimeoutError
+from sqlalchemy.exc import InternalError, OperationalError, PendingRollbackError, SQLAlchemyError, TimeoutError
 
 from winnow.config.errors import WinnowError
 
@@ -63,8 +63,10 @@ class Patience:
 def _may_pass(error: Exception) -> bool:
     """Whether the database was away, locked or full; a statement that it refuses stays refused."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    # TimeoutError is SQLAlchemy's own: no connection became free.
-    return isinstance(cause, OperationalError | InternalError | TimeoutError) or _is_disconnect(cause)
+    # TimeoutError is SQLAlchemy's own: no connection became free. PendingRollbackError is what Optuna meets where it asks
+    # again on a connection that was lost a moment before; the next attempt begins with another.
+    passing = OperationalError | InternalError | TimeoutError | PendingRollbackError
+    return isinstance(cause, passing) or _is_disconnect(cause)
 
 
 def _is_disconnect(error: BaseException | None) -> bool:

@@ -47,7 +47,7 @@ class World:
         self.size = int(self.accelerator.num_processes)
         self.device: torch.device = self.accelerator.device
         self._control = distributed.new_group(backend="gloo", timeout=CONTROL_TIMEOUT) if self.size > 1 else None
-        self._peers = self._meet_peers()
+        self._peers, self._remote_peers = self._meet_peers()
 
     @property
     def is_first(self) -> bool:
@@ -70,24 +70,41 @@ class World:
         return received
 
     def has_lost_a_peer(self, within_s: float) -> bool:
-        """Whether another rank of this machine is dead, or is so before the time is up.
+        """Whether another rank is dead, or is so before the time is up. The world is of no use afterwards.
 
         A rank whose peer was killed sees no more than a broken connection, in whatever it did at that moment.
         """
         deadline = time.monotonic() + within_s
         while not any(_is_dead(peer) for peer in self._peers):
             if time.monotonic() >= deadline:
-                return False
+                return any(self._is_cut_off(rank, within_s) for rank in self._remote_peers)
             time.sleep(0.02)
         return True
 
-    def _meet_peers(self) -> tuple[psutil.Process, ...]:
+    def _is_cut_off(self, rank: int, within_s: float) -> bool:
+        """Whether a rank of another machine can no longer be sent to.
+
+        One that lives is in the middle of something else and takes nothing, so the sending times out; to one that is
+        dead it fails at once.
+        """
+        began = time.monotonic()
+        try:
+            sending = distributed.isend(torch.zeros(1), rank, group=self._control)
+            assert sending is not None, "this rank is in the group"
+            sending.wait(timedelta(seconds=within_s))
+        except RuntimeError:
+            return time.monotonic() - began < within_s / 2
+        return False
+
+    def _meet_peers(self) -> tuple[tuple[psutil.Process, ...], tuple[int, ...]]:
+        """The other ranks of this machine, as processes, and those of others, by number."""
         if self._control is None:
-            return ()
+            return (), ()
         own = (socket.gethostname(), os.getpid())
         everyone: list[Any] = [None] * self.size
         distributed.all_gather_object(everyone, own, group=self._control)
-        return tuple(psutil.Process(pid) for host, pid in everyone if host == own[0] and pid != own[1])
+        local = tuple(psutil.Process(pid) for host, pid in everyone if host == own[0] and pid != own[1])
+        return local, tuple(rank for rank, (host, _) in enumerate(everyone) if host != own[0])
 
     def gather(self, values: Sequence[Tensor | float]) -> Tensor:
         """A few numbers of every rank, float64 [size, len(values)] on the CPU: the same bits on all of them."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError, PendingRollbackError
 
 from winnow.search.patience import Patience, StudyUnreachableError
 
 AWAY = OperationalError("SELECT 1", {}, Exception("the server closed the connection"))
+LOST = PendingRollbackError("Can't reconnect until invalid transaction is rolled back.")
 REFUSED = IntegrityError("INSERT", {}, Exception("there already"))
 
 
@@ -33,9 +34,9 @@ def as_optuna_raises(error: Exception) -> StorageInternalError:
 
 
 def test_a_study_that_is_away_is_asked_again() -> None:
-    study = Study(AWAY, as_optuna_raises(AWAY))
+    study = Study(AWAY, as_optuna_raises(AWAY), as_optuna_raises(LOST))
     assert Patience(10.0)(study.answer, 7) == 7
-    assert study.calls == 3
+    assert study.calls == 4
 
 
 def test_a_study_that_stays_away_is_one_error_for_a_person() -> None:
