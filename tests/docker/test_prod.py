@@ -176,6 +176,8 @@ def test_replicas_are_locked_in(site: Site) -> None:
         assert attrs["Config"]["User"] == "10001:10001"
         assert not any("docker.sock" in each["Source"] for each in attrs["Mounts"])
     assert replica.attrs["HostConfig"]["PortBindings"] in (None, {})
+    (network,) = engine.networks.list(names=[f"winnow-prod-{site.name}"])
+    assert network.attrs["Options"]["com.docker.network.bridge.enable_ip_masquerade"] == "false"
     assert [each["HostIp"] for each in proxy.attrs["HostConfig"]["PortBindings"]["8080/tcp"]] == ["127.0.0.1"]
     assert KEY not in site.deployer(WINNOW_API_KEY=KEY).plan(site.request("second")).render()
 

@@ -109,7 +109,7 @@ class DockerDeployer:
         return self.status(name)
 
     def status(self, name: str) -> Deployment:
-        """See `Deployer.status`. One whose route file is lost is degraded at best: it may serve, and cannot change."""
+        """See `Deployer.status`. One whose route file is lost is never ready: the newest replicas say what it was."""
         found = self._found(name)
         proxy = found.proxies[0]
         route = found.route or _assumed_route(name, found)
