@@ -121,8 +121,9 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Release]:
 
 
 @pytest.fixture(scope="module")
-def imaged(bundled: dict[str, Release]) -> dict[str, Release]:
-    return {name: serving_images.with_image(release) for name, release in bundled.items()}
+def imaged(bundled: dict[str, Release]) -> Iterator[dict[str, Release]]:
+    yield {name: serving_images.with_image(release) for name, release in bundled.items()}
+    serving_images.forget(bundled.values())
 
 
 @pytest.fixture(params=["memory", "local", pytest.param("docker", marks=pytest.mark.docker)])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import docker
 import msgspec
 
 from tests.unit.serving import bundles
@@ -35,9 +38,20 @@ def release_of(bundle: Path, version: str) -> Release:
 
 def with_image(release: Release) -> Release:
     """The release with an image on the engine."""
-    tag = f"winnow-test-prod:{release.digest[:12]}"
-    image = prod_image.plan(release.bundle, release.version, folder=ROOT, tag=tag)
+    image = prod_image.plan(release.bundle, release.version, folder=ROOT, tag=_tag(release))
     return replace(release, image=prod_image.build(connect(), image))
+
+
+def forget(releases: Iterable[Release]) -> None:
+    """Take the images' names away, and with them the images that nobody else names or uses."""
+    engine = connect()
+    for release in releases:
+        with contextlib.suppress(docker.errors.APIError):
+            engine.images.remove(_tag(release))
+
+
+def _tag(release: Release) -> str:
+    return f"winnow-test-prod:{release.digest[:12]}"
 
 
 def make_releases(folder: Path) -> dict[str, Release]:

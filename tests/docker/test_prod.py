@@ -24,8 +24,17 @@ from tests.docker.load import Load, Outcome, running
 from winnow.bundle.manifest import EXAMPLE
 from winnow.config.errors import InputError, WinnowError
 from winnow.containers.engine import DEPLOYMENT, connect
-from winnow.deployers.deployer import Action, Deployment, DeploymentRequest, DeploymentState, Release
+from winnow.deployers.deployer import (
+    Action,
+    Deployment,
+    DeploymentFailedError,
+    DeploymentRequest,
+    DeploymentState,
+    Release,
+)
 from winnow.deployers.docker import DockerDeployer
+from winnow.deployers.machine import Clock
+from winnow.deployers.traefik import IMAGE
 
 pytestmark = pytest.mark.docker
 
@@ -65,9 +74,10 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def releases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Release]:
+def releases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Release]]:
     made = serving_images.make_releases(tmp_path_factory.mktemp("bundles"))
-    return {name: serving_images.with_image(release) for name, release in made.items()}
+    yield {name: serving_images.with_image(release) for name, release in made.items()}
+    serving_images.forget(made.values())
 
 
 @pytest.fixture
@@ -149,6 +159,26 @@ def test_a_lost_route_folder_is_made_up_for(site: Site) -> None:
     assert site.deployer().status(site.name).state is not DeploymentState.READY
     healed = site.deploy("first")
     assert (healed.state, healed.url) == (DeploymentState.READY, first.url)
+
+
+def test_another_entry_point_takes_the_port_over_or_gives_it_back(site: Site) -> None:
+    first = site.deploy("first")
+    # The image of a replica is none of an entry point: it ends at once.
+    wrong = {**os.environ, "WINNOW_PROXY_IMAGE": site.releases["first"].image}
+    hasty = DockerDeployer(site.home, environment=wrong, clock=Clock(now=lambda: time.monotonic() * 8))
+    with pytest.raises(DeploymentFailedError, match="did not take the new route over"):
+        hasty.deploy(hasty.plan(site.request("first")))
+    assert _state_within(site, DeploymentState.READY)
+    assert site.deployer().status(site.name) == first
+    engine = connect()
+    engine.images.get(IMAGE).tag(f"winnow-{site.name}", "1")
+    try:
+        changed = site.deploy("first", WINNOW_PROXY_IMAGE=f"winnow-{site.name}:1")
+        assert changed == first
+        assert site.containers() == sorted([first.replicas[0].identifier, f"winnow-prod-{site.name}-proxy"])
+    finally:
+        serving_images.remove_deployment(site.name)
+        engine.images.remove(f"winnow-{site.name}:1")
 
 
 def test_a_plan_for_what_has_changed_since_is_refused(site: Site, tmp_path: Path) -> None:
