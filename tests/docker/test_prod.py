@@ -263,6 +263,21 @@ def test_an_image_that_is_gone_and_an_engine_that_is_away_are_refused(site: Site
     assert site.containers() == []
 
 
+def test_a_rollback_to_an_image_that_was_removed_is_refused(site: Site) -> None:
+    engine = connect()
+    template = engine.containers.create(site.releases["first"].image)
+    copy = template.commit()
+    template.remove()
+    release = replace(site.releases["first"], image=str(copy.id))
+    deployer = site.deployer()
+    deployer.deploy(deployer.plan(replace(site.request("first"), release=release)))
+    second = site.deploy("second")
+    engine.images.remove(str(copy.id))
+    with pytest.raises(InputError, match="image that the Docker engine has"):
+        deployer.plan_rollback(site.name)
+    assert site.deployer().status(site.name) == second
+
+
 # The SDK leaves the connection of a pull that was refused to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_entry_point_image_that_is_nowhere_leaves_nothing(site: Site) -> None:
