@@ -6,6 +6,7 @@ They are imported when they are first named, so that `import winnow` costs nothi
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from winnow.config.version import __version__
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
         stop_serving,
         train,
     )
+
+# ONNX Runtime reports what it runs to its makers since 1.29, unless it finds this when it is imported; on a network
+# that leads nowhere it also holds up a server's end by seconds.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "Experiment",

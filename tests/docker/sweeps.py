@@ -163,9 +163,8 @@ class DockerSweep:
         for trial in complete:
             points = [(fold.fold, fold.metrics["f1"], fold.ended_at_ms) for fold in trial.folds]
             assert fold_points(uri, ids[trial.number]) == points
-        assert mlflow_states(uri, self.study) == {"FINISHED": trials - failed + 1} | (
-            {"FAILED": failed} if failed else {}
-        )
+        in_mlflow = mlflow_states(uri, self.study)
+        assert in_mlflow == {"FINISHED": trials - failed + 1} | ({"FAILED": failed} if failed else {})
         assert self.store.untracked() == []
         assert [refit.version for refit in self.store.refits()] == ["1"]
         assert self.left() == []

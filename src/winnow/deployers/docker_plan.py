@@ -36,8 +36,6 @@ MEBIBYTE = 2**20
 UNITS = {"k": 2**10, "m": MEBIBYTE, "g": 2**30}
 PROXY_CPUS, PROXY_MEMORY = 1.0, 256 * MEBIBYTE
 MOST_PROCESSES = 128
-QUIET = (("ORT_DISABLE_TELEMETRY", "1"),)
-"""Since 1.29 ONNX Runtime reports to its makers from Linux too; without a way out that delays every stop by seconds."""
 LOGGED = {"max-size": "10m", "max-file": "3"}
 
 
@@ -125,7 +123,6 @@ class ContainerRequest:
 
     Attributes:
         hostname: its name on the deployment's network.
-        constants: variables that are the same for every one of its kind.
         published: address and port of this machine that lead to it, if any do.
         directory: what it sees, read-only, as `/routes`.
     """
@@ -137,7 +134,6 @@ class ContainerRequest:
     network: str
     hostname: str
     settings: ReplicaSettings
-    constants: tuple[tuple[str, str], ...] = ()
     published: tuple[str, int] | None = None
     directory: Path | None = None
 
@@ -147,7 +143,7 @@ class ContainerRequest:
             "name": self.name,
             "image": self.image,
             "command": list(self.command),
-            "environment": dict((*self.constants, *self.settings.environment)),
+            "environment": dict(self.settings.environment),
             "labels": dict(self.labels),
             "hostname": self.hostname,
             "user": USER,
@@ -175,7 +171,7 @@ class ContainerRequest:
             words += ["--publish", f"{self.published[0]}:{self.published[1]}:{traefik.ENTRY_PORT}"]
         if self.directory is not None:
             words += ["--volume", f"{self.directory}:{traefik.DIRECTORY}:ro"]
-        for name, value in (*self.constants, *settings.environment):
+        for name, value in settings.environment:
             words += ["--env", name if name == KEY else f"{name}={value}"]
         return shlex.join([*words, self.image or "IMAGE-TO-BE-BUILT", *self.command])
 
@@ -369,7 +365,6 @@ def _replica(
         network=network_name(request.name),
         hostname=f"{REPLICA}-{serial}-{index}",
         settings=settings,
-        constants=QUIET,
     )
 
 

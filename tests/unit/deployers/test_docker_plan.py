@@ -42,7 +42,7 @@ def test_a_first_deployment_starts_replicas_and_an_entry_point() -> None:
         "cells: serve cells version 1 (sha256 aaaaaaaaaaaa) at 127.0.0.1:8123\n"
         "  start  docker run --detach --name winnow-prod-cells-1-0 --network winnow-prod-cells"
         f" --network-alias replica-1-0 {common} --memory 1073741824 --restart unless-stopped"
-        " --env ORT_DISABLE_TELEMETRY=1 --env WINNOW_API_KEY --env WINNOW_MAX_ROWS=7 sha256:1111 --model-version 1\n"
+        " --env WINNOW_API_KEY --env WINNOW_MAX_ROWS=7 sha256:1111 --model-version 1\n"
         "  start  docker run --detach --name winnow-prod-cells-proxy --network winnow-prod-cells"
         f" --network-alias proxy {common} --memory 268435456 --restart unless-stopped"
         f" --publish 127.0.0.1:8123:8080 --volume {FOLDER}:/routes:ro traefik:v3.6 {' '.join(traefik.arguments())}\n"
@@ -56,7 +56,7 @@ def test_a_replica_is_locked_in_and_says_what_it_is() -> None:
         "name": "winnow-prod-cells-2-0",
         "image": "sha256:2222",
         "command": ["--model-version", "2"],
-        "environment": {"ORT_DISABLE_TELEMETRY": "1", "WINNOW_SETTLE_S": "0.2"},
+        "environment": {"WINNOW_SETTLE_S": "0.2"},
         "labels": {
             "winnow.deployment": "cells",
             "winnow.serial": "2",
