@@ -14,6 +14,8 @@ from winnow.containers import train_image as images
 from winnow.containers.build import BuildOptions
 from winnow.containers.engine import connect
 
+pytest.register_assert_rewrite("tests.docker.sweeps")
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from tests.e2e.sweeps import TIMEOUT_S, Sweep, end, wait_until
+from winnow.tracking.connection import open_client
 
 pytestmark = pytest.mark.slow
 
@@ -30,11 +31,20 @@ def test_a_sweep_ends_with_its_trials_and_more_can_be_asked_for(tmp_path: Path) 
     again = sweep.run()
     assert "nothing was left to do" in again.stdout
     assert "TRIALS=8" in again.stdout
+    assert states_in_mlflow(sweep) == ["FINISHED"] * 5
     more = sweep.run("--trials", "6")
     assert "6 trials done" in more.stdout
     assert [trial.attempts for trial in sweep.trials()] == [1] * 6
     assert sweep.trained_folds() == 30
+    assert states_in_mlflow(sweep) == ["FINISHED"] * 7
     assert sweep.processes() == []
+
+
+def states_in_mlflow(sweep: Sweep) -> list[str]:
+    """MLflow's own states of the trials' runs and of the sweep's."""
+    client = open_client(f"sqlite:///{sweep.home / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("a-study")
+    return [run.info.status for run in client.search_runs([experiment.experiment_id])]
 
 
 def test_a_random_search_proposes_the_same_trials_whatever_the_number_of_workers(tmp_path: Path) -> None:

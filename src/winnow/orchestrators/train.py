@@ -148,8 +148,9 @@ def _open(experiment: Experiment, study: str, settings: Settings, sweep: SweepRe
         store = StudyStore(Database(settings.storage_url, create=True), study)
         store.create(experiment, sweep)
         store.set_stopped(False)
-        # Found again by its tags where it exists, so that a tracking store that was set up anew gets its run too.
-        store.set_parent_run_id(MlflowTracker(settings.tracking_uri).start_sweep(store.sweep()))
+        if not (store.is_done() and store.is_told()):
+            # Found again by its tags where it exists, so that a tracking store that was set up anew gets its run too.
+            store.set_parent_run_id(MlflowTracker(settings.tracking_uri).start_sweep(store.sweep()))
         return store
 
 

@@ -63,8 +63,8 @@ class Patience:
 def _may_pass(error: Exception) -> bool:
     """Whether the database was away, locked or full; a statement that it refuses stays refused."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    # TimeoutError is SQLAlchemy's own: no connection became free. PendingRollbackError is what Optuna meets where it asks
-    # again on a connection that was lost a moment before; the next attempt begins with another.
+    # TimeoutError is SQLAlchemy's own: no connection became free. PendingRollbackError is what Optuna meets where it
+    # asks again on a connection that was lost a moment before; the next attempt begins with another.
     passing = OperationalError | InternalError | TimeoutError | PendingRollbackError
     return isinstance(cause, passing) or _is_disconnect(cause)
 
