@@ -111,6 +111,7 @@ class Stack:
             self._say("building the MLflow server's image (minutes on the first time, a moment afterwards)")
             build(plan.image, environment=self._environment)
         self._pull(plan)
+        self._drop_failed()
         self._up(plan, patience_s)
 
     def remove(self, file: EnvFile | None, *, volumes: bool) -> None:
@@ -156,6 +157,13 @@ class Stack:
             self._compose(
                 self.project.command("pull", "--quiet", "--ignore-buildable", profiles=plan.profiles), plan.file
             )
+
+    def _drop_failed(self) -> None:
+        """Take away containers that failed the last time, which Compose would leave as they are; data is in volumes."""
+        for container in self.containers():
+            service = container.labels.get(_SERVICE, "")
+            if judge([service], [container_from(container.attrs)])[service] is Health.FAILED:
+                container.remove(force=True)
 
     def _up(self, plan: StackPlan, patience_s: float) -> None:
         """Compose starts one service after another as each becomes healthy; meanwhile say what is waited for."""

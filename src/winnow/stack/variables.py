@@ -85,6 +85,7 @@ NAMES = frozenset(variable.name for variable in (*SETTINGS, *KEYS, *STUDIES)) | 
 _DESTINATION, _BACKEND, _ENDPOINT = "MLFLOW_ARTIFACTS_DESTINATION", "MLFLOW_BACKEND_STORE_URI", "MLFLOW_S3_ENDPOINT_URL"
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql"}
 _EXTRA_OF = {"mysql": "mysql", "wasbs": "azure", "abfss": "azure", "gs": "gcs"}
+_OF_MINIO = frozenset({_ENDPOINT, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"})
 _DEFAULTS = {variable.name: variable.default for variable in SETTINGS}
 
 
@@ -151,9 +152,10 @@ def check(values: Mapping[str, str]) -> None:
 
 
 def _artifact_keys(destination: str, value: Callable[[str], str], own: Mapping[str, str]) -> dict[str, str]:
-    """What opens a destination of one's own: every name is written, empty too, for unset would mean MinIO's key."""
+    """What opens a destination of one's own. What unset would mean MinIO's is written even where it is empty."""
     if destination:
-        return {one.name: value(one.name) for one in KEYS if one.name not in own or value(one.name) != own[one.name]}
+        found = {one.name: value(one.name) for one in KEYS}
+        return {name: text for name, text in found.items() if (text or name in _OF_MINIO) and text != own.get(name)}
     stray = next((one.name for one in KEYS if one.name in own), None)
     if stray is not None:
         raise InputError(

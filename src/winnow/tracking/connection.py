@@ -36,7 +36,7 @@ _SETTINGS = {
     "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
 }
 
-TRANSFER_TIMEOUT_S = 600
+TRANSFER_TIMEOUT_S = 300
 """How long a file may take: a server answers an upload when its own store has it, a gigabyte later."""
 
 # What clients of cloud storage raise for a store that is away, by module; each is looked at only where it is loaded.
