@@ -20,6 +20,7 @@ def generators(root: Path) -> Mapping[str, Callable[[], str]]:
         "environment": settings_reference,
         "targets": lambda: targets_reference((root / "Makefile").read_text(encoding="utf-8")),
         "metrics": _metrics,
+        "stack": _stack,
     }
 
 
@@ -27,6 +28,13 @@ def _metrics() -> str:
     from winnow.training.metrics import table_markdown
 
     return table_markdown()
+
+
+def _stack() -> str:
+    from winnow.config.reference import variables_table
+    from winnow.stack.variables import KEYS, SETTINGS, STUDIES
+
+    return variables_table((*SETTINGS, *STUDIES, *KEYS))
 
 
 def documents(root: Path) -> list[Path]:

@@ -68,11 +68,13 @@ def experiment_reference() -> str:
 
 def settings_reference() -> str:
     """The environment variables that name places and addresses."""
-    rows = []
-    for annotation in get_type_hints(Settings, include_extras=True).values():
-        rows += [
-            (f"`{one.name}`", one.default, one.description) for one in get_args(annotation) if isinstance(one, Variable)
-        ]
+    hints = get_type_hints(Settings, include_extras=True).values()
+    return variables_table([one for hint in hints for one in get_args(hint) if isinstance(one, Variable)])
+
+
+def variables_table(variables: Sequence[Variable]) -> str:
+    """Environment variables as a table."""
+    rows = [(f"`{one.name}`", one.default, one.description) for one in variables]
     return markdown_table(("variable", "default", "meaning"), rows)
 
 
