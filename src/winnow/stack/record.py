@@ -10,7 +10,7 @@ from pathlib import Path
 from winnow.config.errors import InputError
 from winnow.config.stack_record import FILE, StackRecord, read_stack, render
 
-__all__ = ["StackRecord", "forget", "keep", "no_stack", "read_stack"]
+__all__ = ["StackRecord", "forget", "keep", "read_stack"]
 
 
 def keep(home: Path, record: StackRecord) -> None:
@@ -31,13 +31,3 @@ def forget(home: Path, project: str) -> None:
         return
     if record is not None and record.project == project:
         path.unlink()
-
-
-def no_stack() -> InputError:
-    """What a verb raises whose workers run elsewhere and could not reach this machine's files."""
-    return InputError(
-        "the stack",
-        expected="a tracking server and a database that workers elsewhere can reach",
-        found="none",
-        remedy="Run `make mlflow-init`, or set MLFLOW_TRACKING_URI and WINNOW_STORAGE to servers of your own.",
-    )

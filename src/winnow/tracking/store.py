@@ -142,6 +142,9 @@ def _not_a_store(database: Path, found: str) -> InputError:
     )
 
 
+_START = "Start it (`make mlflow-init` starts the stack's), or correct MLFLOW_TRACKING_URI."
+
+
 def _check_server(uri: str) -> None:
     """Ask the server the cheapest question that needs its database."""
     import requests
@@ -151,7 +154,7 @@ def _check_server(uri: str) -> None:
             f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search", json={"max_results": 1}, timeout=5
         )
     except requests.RequestException as error:
-        raise _unreachable(uri, type(error).__name__, "Start it, or correct MLFLOW_TRACKING_URI.") from error
+        raise _unreachable(uri, type(error).__name__, _START) from error
     if answer.status_code == requests.codes.ok:
         return
     found = f"status {answer.status_code}: {answer.text.strip()[:200]}"
