@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from winnow.config.errors import InputError
+from winnow.config.stack_record import without_password
 from winnow.tracking.connection import apply_settings, is_server, open_client, sqlite_path
 from winnow.tracking.tracker import TrackingUnavailableError
 
@@ -177,12 +178,7 @@ def _check_answers(uri: str) -> None:
 
 
 def _unreachable(uri: str, found: str, remedy: str) -> InputError:
-    return InputError(f"tracking store {_without_password(uri)}", expected="an answer", found=found, remedy=remedy)
-
-
-def _without_password(uri: str) -> str:
-    scheme, found, rest = uri.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}" if found else uri
+    return InputError(f"tracking store {without_password(uri)}", expected="an answer", found=found, remedy=remedy)
 
 
 @contextmanager
