@@ -12,13 +12,14 @@ import click
 
 from winnow.cli.options import StoreVerb, config_option, json_option, study_option
 from winnow.config.errors import InputError
+from winnow.config.tiers import TIERS
 
 if TYPE_CHECKING:
     from winnow.executors.executor import Executor, GroupStatus
 
 target_option = click.option(
     "--target",
-    type=click.Choice(["local", "docker"]),
+    type=click.Choice(TIERS),
     help="Only processes of this machine, or only containers; by default all that can be asked.",
 )
 """Gives the verb `target: str | None`."""

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from winnow.config.tiers import TIERS
+
 config_option = click.option(
     "--config",
     type=click.Path(path_type=Path),
@@ -30,7 +32,7 @@ json_option = click.option(
 
 target_option = click.option(
     "--target",
-    type=click.Choice(["local", "docker"]),
+    type=click.Choice(TIERS),
     help="Tier on which it is served; by default the one that serves it.",
 )
 """Gives the verb `target: str | None`."""

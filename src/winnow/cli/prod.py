@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from winnow.cli.options import StoreVerb, config_option, dry_run_option, json_option, study_option, target_option
+from winnow.config.tiers import TIERS
 
 if TYPE_CHECKING:
     from winnow.config.settings import Settings
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
 
 @click.command("prod", cls=StoreVerb)
 @config_option
-@click.option(
-    "--target", type=click.Choice(["local", "docker"]), default="local", show_default=True, help="Tier to serve it on."
-)
+@click.option("--target", type=click.Choice(TIERS), default="local", show_default=True, help="Tier to serve it on.")
 @study_option
 @click.option("--alias", default="champion", show_default=True, help="Registry alias of the version to serve.")
 @click.option("--replicas", type=click.IntRange(min=1), help="Servers side by side; by default as many as run, or one.")

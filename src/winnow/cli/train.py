@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from winnow.cli.options import StoreVerb, config_option, dry_run_option, study_option
+from winnow.config.tiers import TIERS
 
 if TYPE_CHECKING:
     from winnow.orchestrators.train import SweepResult
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--workers", type=click.IntRange(min=1), help="Worker groups at once.")
 @click.option(
     "--target",
-    type=click.Choice(["local", "docker"]),
+    type=click.Choice(TIERS),
     default="local",
     show_default=True,
     help="Where the workers run: processes of this machine, or containers.",

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from winnow.bundle.manifest import read_manifest
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
+from winnow.config.tiers import TIERS, unknown_tier
 from winnow.containers.build import PROD_BASE, BuildOptions, Show, silent
 from winnow.deployers.deployer import (
     AnyPlan,
@@ -26,8 +27,6 @@ from winnow.deployers.deployer import (
     UnknownDeploymentError,
 )
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
-
-TARGETS = ("local", "docker")
 
 
 class Champions(Protocol):
@@ -80,7 +79,7 @@ def deployer_for(target: str, settings: Settings) -> Deployer[Any]:
         from winnow.deployers.docker import DockerDeployer
 
         return DockerDeployer(settings.home)
-    raise InputError("--target", expected=f"one of {', '.join(TARGETS)}", found=f"'{target}'", remedy="Choose one.")
+    raise unknown_tier(target)
 
 
 def plan_champion(
@@ -128,7 +127,7 @@ def reachable(settings: Settings, target: str | None = None) -> dict[str, Deploy
         InputError: the named tier is away.
     """
     found = {}
-    for each in TARGETS if target is None else (target,):
+    for each in TIERS if target is None else (target,):
         deployer = deployer_for(each, settings)
         try:
             deployer.names()

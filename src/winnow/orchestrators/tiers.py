@@ -8,15 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
+from winnow.config.tiers import unknown_tier
 from winnow.executors.executor import Executor
 from winnow.executors.local import LocalExecutor, visible_gpus
 from winnow.orchestrators.groups import Site
 from winnow.orchestrators.reach import check_code, check_stores
 
-TARGETS = ("local", "docker")
 CONTAINER_PYTHON, CONTAINER_HOME = "/opt/venv/bin/python", PurePosixPath("/winnow")
 
 
@@ -48,7 +47,7 @@ def tier_for(target: str, settings: Settings, *, image: str | None = None) -> Ti
         return _local(settings)
     if target == "docker":
         return _docker(settings, image)
-    raise InputError("--target", expected=f"one of {', '.join(TARGETS)}", found=f"'{target}'", remedy="Choose one.")
+    raise unknown_tier(target)
 
 
 def _local(settings: Settings) -> Tier:
