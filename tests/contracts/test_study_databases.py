@@ -18,8 +18,9 @@ import pytest
 import sqlalchemy as sa
 
 from tests.unit.search.studies import claim, complete, experiment, fold, leases_of, make_study_in, sweep, url
+from winnow.config.addresses import with_driver
 from winnow.config.errors import InputError
-from winnow.search.database import Database, normalize_url
+from winnow.search.database import Database
 from winnow.search.leases import LeaseLostError, Nothing
 from winnow.search.progress import WorkerStatus
 from winnow.search.sampling import propose
@@ -55,7 +56,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     if SERVER is None:
         pytest.skip("WINNOW_TEST_POSTGRES names no server")
     name = f"winnow_test_{uuid.uuid4().hex[:12]}"
-    server = sa.make_url(normalize_url(SERVER))
+    server = sa.make_url(with_driver(SERVER))
     engine = sa.create_engine(server.set(database="postgres"), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")

@@ -1,35 +1,22 @@
-"""Reads files of `NAME=value` lines as Docker Compose reads them, as far as the settings of the stack go.
+"""Reads files of `NAME=value` lines: a stack's environment file, an experiment's secrets.
 
-https://docs.docker.com/compose/how-tos/environment-variables/variable-interpolation/#env-file-syntax
-What such a file says about other variables (`${OTHER}`) is left to Compose. Who writes one is `winnow.stack.env_file`.
+Nothing in a value is replaced, since passwords hold `$`; what Compose makes of `${OTHER}` is left to it. Who writes
+such a file is `winnow.stack.env_file`.
 """
 
 from __future__ import annotations
 
-import re
+from io import StringIO
 
-_LINE = re.compile(r"^\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P<value>.*?)\s*$")
-_COMMENT = re.compile(r"(?:^|\s)#.*$")
+from dotenv import dotenv_values
 
 
 def read_variables(text: str) -> dict[str, str]:
     """The variables of an environment file; where one is named twice, the last line counts."""
-    found = {}
-    for line in text.splitlines():
-        match = _LINE.match(line)
-        if match is not None:
-            found[match["name"]] = _unquoted(match["value"])
-    return found
+    found = dotenv_values(stream=StringIO(text), interpolate=False)
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def name_in(line: str) -> str | None:
     """The variable that a line sets, or None."""
-    match = _LINE.match(line)
-    return None if match is None else match["name"]
-
-
-def _unquoted(value: str) -> str:
-    quote = value[:1]
-    if quote in ("'", '"') and (end := value.find(quote, 1)) > 0:
-        return value[1:end]
-    return _COMMENT.sub("", value).rstrip()
+    return next(iter(read_variables(line)), None)

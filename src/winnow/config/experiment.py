@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
+from winnow.config.quantities import QUANTITY
+
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 """A study's name: it becomes part of file, container and Kubernetes object names."""
 
@@ -212,28 +214,18 @@ class TrainingConfig(Frozen):
         return {"type": value} if isinstance(value, str) else value
 
 
-_QUANTITY = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$"
-_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-
-
-def bytes_of(quantity: str) -> int:
-    """Bytes of a quantity such as `512Mi` or `2G`, in Kubernetes' notation."""
-    number = quantity.rstrip("kKMGTi")
-    return int(float(number) * _UNITS[quantity.removeprefix(number)])
-
-
 class ResourcesConfig(Frozen):
     """What one node of a worker group may use."""
 
     cpu: float | None = Field(default=None, gt=0, description="CPUs; by default an equal share of the machine's.")
     memory: str | None = Field(
         default=None,
-        pattern=_QUANTITY,
+        pattern=QUANTITY,
         description="Memory, such as `2Gi`; by default no limit. Processes of this machine are not held to it.",
     )
     shm: str = Field(
         default="256Mi",
-        pattern=_QUANTITY,
+        pattern=QUANTITY,
         description="Shared memory (`/dev/shm`) of a container or pod: data loaders and NCCL use it.",
     )
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
+from winnow.config.addresses import without_password
 from winnow.config.errors import InputError
-from winnow.config.stack_record import StackRecord, read_stack, without_password
+from winnow.config.stack_record import StackRecord, read_stack
 
 DATABASES = ("sqlite", "postgresql")
 """What studies can be kept in: a claim needs a database's own clock and transactions, which differ between them."""

@@ -7,11 +7,10 @@ is left to `winnow.stack.record`.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
+from winnow.config.addresses import with_password
 from winnow.config.env_file import read_variables
 from winnow.config.errors import InputError
 
@@ -89,22 +88,6 @@ def read_stack(home: Path) -> StackRecord | None:
 def render(record: StackRecord) -> str:
     """The record as the file's text."""
     return json.dumps(asdict(record), indent=2) + "\n"
-
-
-def with_password(url: str, password: str) -> str:
-    """`postgresql://me@host/db` with a password; it must be one that needs no quoting in a URL."""
-    parts = urlsplit(url)
-    user, _, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user}:{password}@{host}"))
-
-
-def without_password(url: str) -> str:
-    """An address as it may be shown. Rather too much is starred than too little: passwords hold what URLs may not."""
-    scheme, found, rest = url.partition("://")
-    user, at, place = rest.rpartition("@")
-    if found and at and ":" in user and not user.startswith("/"):
-        rest = f"{user.partition(':')[0]}:***@{place}"
-    return re.sub(r"(?i)(password=)[^&]*", r"\1***", f"{scheme}{found}{rest}")
 
 
 _NAMES = frozenset(field.name for field in fields(StackRecord))

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from winnow.config.errors import InputError
+from winnow.config.quantities import bytes_of
 from winnow.containers.engine import DEPLOYMENT, PREVIOUS, RELEASE, ROLE, SERIAL
 from winnow.deployers import traefik
 from winnow.deployers.deployer import Action, DeploymentRequest, Release
@@ -33,8 +34,9 @@ PASSED_ON = (KEY, "WINNOW_MAX_BODY_BYTES", "WINNOW_MAX_ROWS", "WINNOW_SETTLE_S",
 """The serving settings (`winnow.serving.settings`) that a replica takes over from whoever deploys it."""
 CPUS, MEMORY, PROXY_IMAGE = "WINNOW_REPLICA_CPUS", "WINNOW_REPLICA_MEMORY", "WINNOW_PROXY_IMAGE"
 MEBIBYTE = 2**20
-UNITS = {"k": 2**10, "m": MEBIBYTE, "g": 2**30}
 PROXY_CPUS, PROXY_MEMORY = 1.0, 256 * MEBIBYTE
+LEAST_MEMORY = 6 * MEBIBYTE
+"""What Docker gives at least."""
 MOST_PROCESSES = 128
 LOGGED = {"max-size": "10m", "max-file": "3"}
 
@@ -49,7 +51,7 @@ class ReplicaSettings:
 
     cpus: float = 1.0
     memory_bytes: int = 1024 * MEBIBYTE
-    environment: tuple[tuple[str, str], ...] = ()
+    environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -381,11 +383,12 @@ def _cpus(text: str) -> float:
 
 
 def _bytes(text: str) -> int:
-    number, unit = text.lower().removesuffix("i").strip(), 1
-    if number and number[-1] in UNITS:
-        number, unit = number[:-1], UNITS[number[-1]]
-    if not number.isdecimal() or int(number) * unit < 6 * MEBIBYTE:
+    try:
+        amount = bytes_of(text)
+    except ValueError:
+        amount = 0
+    if amount < LEAST_MEMORY:
         raise InputError(
-            MEMORY, expected="an amount such as 512Mi or 1g", found=f"'{text}'", remedy="Correct or unset it."
+            MEMORY, expected="an amount such as 512Mi or 1Gi", found=f"'{text}'", remedy="Correct or unset it."
         )
-    return int(number) * unit
+    return amount

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from winnow.config.addresses import without_password
 from winnow.containers.engine import GROUP, NODE, STUDY
 from winnow.executors.executor import GroupSpec, Volume
-from winnow.executors.masking import shown
 
 NODES = "winnow.nodes"
 """Label: how many nodes the container's group has, so that one that is gone is missed."""
@@ -82,7 +82,7 @@ class ContainerRequest:
     name: str
     image: str
     command: tuple[str, ...]
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     secrets: Mapping[str, str] = field(repr=False)
     labels: Mapping[str, str]
     hostname: str
@@ -284,7 +284,10 @@ def _command(verb: str, request: ContainerRequest) -> str:
         *(part for name, value in request.log_options.items() for part in ("--log-opt", f"{name}={value}")),
     )
     variables = [
-        *(f"--env {name}={shown(value)}" for name, value in sorted(request.environment.items())),
+        *(
+            f"--env {name}={shlex.quote(without_password(value))}"
+            for name, value in sorted(request.environment.items())
+        ),
         *(f"--env {name}" for name in sorted(request.secrets)),
     ]
     return " ".join((verb, shlex.join(flags), *variables, shlex.join((request.image, *request.command))))

@@ -62,7 +62,7 @@ class GroupSpec:
     Attributes:
         study, name: together they name the group; the name alone is unique in its study.
         argv: the command of its supervisor, and of every further node with the node's index in `WINNOW_NODE`.
-        env: variables set for it, beside those that the back-end itself needs.
+        env: variables set for it, beside those that the back-end itself needs; addresses in them may hold passwords.
         secrets: further variables, whose values no plan, log or error shows.
         nodes: machines (containers, pods) of the group; the supervisor is on the first.
         volumes: what is mounted where the group does not share this machine's files.
@@ -71,7 +71,7 @@ class GroupSpec:
     study: str
     name: str
     argv: tuple[str, ...]
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     nodes: int = 1
     resources: GroupResources = GroupResources()

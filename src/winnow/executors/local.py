@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -23,8 +24,8 @@ from typing import Any
 
 import psutil
 
+from winnow.config.addresses import without_password
 from winnow.executors.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError
-from winnow.executors.masking import shown
 
 _POLL_S = 0.05
 _FOLLOW_S = 0.3
@@ -63,7 +64,7 @@ class LocalExecutor:
         return [
             " ".join(
                 [
-                    *(f"{key}={shown(value)}" for key, value in sorted(group.env.items())),
+                    *(f"{key}={shlex.quote(without_password(value))}" for key, value in sorted(group.env.items())),
                     *(f"{name}=***" for name in sorted(group.secrets)),
                     *group.argv,
                 ]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from dotenv import dotenv_values
-
+from winnow.config.env_file import read_variables
 from winnow.config.errors import InputError
-from winnow.config.experiment import ExecutionConfig, bytes_of
+from winnow.config.experiment import ExecutionConfig
+from winnow.config.quantities import bytes_of
 from winnow.executors.executor import GroupResources, GroupSpec, Volume
 from winnow.search.experiment_file import DATA_FILE
 from winnow.search.group import CPUS, GPUS, RELAY_LOGS
@@ -35,8 +35,8 @@ class Site:
     prefix: str
     python: str
     home: Path
-    storage_url: str
-    tracking_uri: str
+    storage_url: str = field(repr=False)
+    tracking_uri: str = field(repr=False)
     cpus: int
     gpus: tuple[str, ...]
     sees_files: bool
@@ -102,7 +102,7 @@ def find_secrets(execution: ExecutionConfig, environment: Mapping[str, str]) -> 
     Raises:
         InputError: one is in neither, or the file is not there.
     """
-    found: dict[str, str | None] = {}
+    found: dict[str, str] = {}
     if execution.secrets_file is not None:
         file = Path(execution.secrets_file).expanduser()
         if not file.is_file():
@@ -112,9 +112,9 @@ def find_secrets(execution: ExecutionConfig, environment: Mapping[str, str]) -> 
                 found=f"'{file}', which is no file",
                 remedy="Write it, or take the key away and set the variables in the environment.",
             )
-        found.update(dotenv_values(file))
+        found.update(read_variables(file.read_text(encoding="utf-8")))
     found.update({name: environment[name] for name in execution.secrets if name in environment})
-    missing = [name for name in execution.secrets if found.get(name) is None]
+    missing = [name for name in execution.secrets if name not in found]
     if missing:
         raise InputError(
             "execution.secrets",
@@ -122,7 +122,7 @@ def find_secrets(execution: ExecutionConfig, environment: Mapping[str, str]) -> 
             found=f"{missing[0]!r}, which is not set",
             remedy=f"Export {missing[0]}, write it into execution.secrets_file, or take it off the list.",
         )
-    return {name: str(found[name]) for name in execution.secrets}
+    return {name: found[name] for name in execution.secrets}
 
 
 def parse_volume(text: str) -> Volume:

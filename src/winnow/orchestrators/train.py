@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from winnow.config.addresses import with_driver
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
@@ -27,7 +28,7 @@ from winnow.orchestrators.groups import Site, plan_groups
 from winnow.orchestrators.progress import ProgressView
 from winnow.orchestrators.reach import DataFile, data_file
 from winnow.orchestrators.tiers import Tier
-from winnow.search.database import Database, normalize_url
+from winnow.search.database import Database
 from winnow.search.projector import Projector, reconcile
 from winnow.search.store import RefitResult, StudyStore
 from winnow.tracking.mlflow_tracker import MlflowTracker
@@ -132,7 +133,7 @@ def train(
 
 def _open(experiment: Experiment, study: str, settings: Settings, sweep: SweepRecord) -> StudyStore:
     """Make the study and its run, or find them, once nothing speaks against it."""
-    if normalize_url(settings.storage_url) == normalize_url(settings.tracking_uri):
+    if with_driver(settings.storage_url) == with_driver(settings.tracking_uri):
         raise InputError(
             "WINNOW_STORAGE",
             expected="another database than MLflow's, whose tables have the same names",

@@ -22,6 +22,7 @@ from optuna.storages._cached_storage import _CachedStorage
 from sqlalchemy import event, orm
 from sqlalchemy.engine import Connection, Engine, make_url
 
+from winnow.config.addresses import with_driver
 from winnow.config.errors import InputError
 from winnow.search.tables import metadata
 
@@ -33,14 +34,6 @@ _MAKING_TABLES = 0x77696E6E6F77
 """The key of Postgres' advisory lock: "winnow" in ASCII."""
 
 
-def normalize_url(url: str) -> str:
-    """Name psycopg 3 where a person wrote a plain `postgresql://`, which older SQLAlchemy takes for psycopg2."""
-    for plain in ("postgresql://", "postgres://"):
-        if url.startswith(plain):
-            return "postgresql+psycopg://" + url.removeprefix(plain)
-    return url
-
-
 class Database:
     """One engine for Optuna's reads and winnow's transactions.
 
@@ -49,7 +42,7 @@ class Database:
     """
 
     def __init__(self, url: str, *, create: bool = False) -> None:
-        self.url = normalize_url(url)
+        self.url = with_driver(url)
         parsed = make_url(self.url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         if self.is_sqlite and parsed.database:

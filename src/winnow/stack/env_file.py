@@ -25,8 +25,8 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,*=~-]*")
 class EnvFile:
     """Lines outside the block, and the variables in it."""
 
-    own_text: str = ""
-    block: Mapping[str, str] = field(default_factory=dict)
+    own_text: str = field(default="", repr=False)
+    block: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def own(self) -> dict[str, str]:

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from winnow.config.addresses import without_password
 from winnow.config.errors import InputError
-from winnow.config.stack_record import OWN_STORAGE, StackRecord, without_password
+from winnow.config.stack_record import OWN_STORAGE, StackRecord
 from winnow.containers import train_image
 from winnow.containers.build import BuildOptions, BuildPlan
 from winnow.stack import env_file, variables

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from winnow.config.addresses import with_driver
 from winnow.config.errors import InputError
 from winnow.config.settings import Variable
 from winnow.stack.env_file import EnvFile
@@ -83,7 +84,6 @@ NAMES = frozenset(variable.name for variable in (*SETTINGS, *KEYS, *STUDIES)) | 
 """All that compose.yaml asks for: the environment file alone answers, whatever the caller's environment holds."""
 
 _DESTINATION, _BACKEND, _ENDPOINT = "MLFLOW_ARTIFACTS_DESTINATION", "MLFLOW_BACKEND_STORE_URI", "MLFLOW_S3_ENDPOINT_URL"
-_DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql"}
 _EXTRA_OF = {"mysql": "mysql", "wasbs": "azure", "abfss": "azure", "gs": "gcs"}
 _OF_MINIO = frozenset({_ENDPOINT, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"})
 _DEFAULTS = {variable.name: variable.default for variable in SETTINGS}
@@ -107,7 +107,7 @@ def choose(given: Mapping[str, str], file: EnvFile, new_password: Callable[[], s
 
     block = {one.name: value(one.name) for one in (*SETTINGS, *STUDIES)}
     for name in (_BACKEND, _DESTINATION):
-        block[name] = _with_driver(block[name])
+        block[name] = with_driver(block[name])
     block["EXTRAS"] = ",".join(_extras(block))
     block["MLFLOW_SERVER_ALLOWED_HOSTS"] = ",".join(_hosts(block))
     block["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] = ",".join(_origins(block))
@@ -165,12 +165,6 @@ def _artifact_keys(destination: str, value: Callable[[str], str], own: Mapping[s
             remedy=f"Add {_DESTINATION}, or remove the line.",
         )
     return {}
-
-
-def _with_driver(uri: str) -> str:
-    """The address with the driver that the image has, where a person named none."""
-    scheme, found, rest = uri.partition("://")
-    return f"{_DRIVERS[scheme]}://{rest}" if found and scheme in _DRIVERS else uri
 
 
 def _extras(values: Mapping[str, str]) -> list[str]:

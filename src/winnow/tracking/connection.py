@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from winnow.config.addresses import with_driver
 from winnow.tracking.tracker import TrackingUnavailableError
 
 _TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
@@ -78,12 +79,6 @@ def open_client(uri: str) -> Any:
         import mlflow.tracking
 
         return mlflow.tracking.MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-def with_driver(uri: str) -> str:
-    """Name psycopg 3 where a person wrote a plain `postgresql://`, which older SQLAlchemy takes for psycopg2."""
-    scheme, found, rest = uri.partition("://")
-    return f"postgresql+psycopg://{rest}" if found and scheme in ("postgresql", "postgres") else uri
 
 
 def sqlite_path(uri: str) -> Path | None:

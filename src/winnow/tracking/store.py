@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from winnow.config.addresses import without_password
 from winnow.config.errors import InputError
-from winnow.config.stack_record import without_password
 from winnow.tracking.connection import apply_settings, is_server, open_client, sqlite_path
 from winnow.tracking.tracker import TrackingUnavailableError
 

@@ -8,7 +8,7 @@ import pytest
 
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
-from winnow.config.stack_record import StackRecord, render, without_password
+from winnow.config.stack_record import StackRecord, render
 
 
 def test_everything_lies_below_the_working_directory_by_default(tmp_path: Path) -> None:
@@ -159,19 +159,3 @@ def test_settings_are_shown_without_passwords(tmp_path: Path) -> None:
     settings = Settings.from_environment({"WINNOW_HOME": str(tmp_path)})
     assert "hidden" not in repr(settings)
     assert "postgresql+psycopg://winnow:***@127.0.0.1:5532/winnow" in repr(settings)
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("postgresql://me:a@b:c@h:1/d", "postgresql://me:***@h:1/d"),
-        ("postgresql://me@h/d", "postgresql://me@h/d"),
-        ("postgresql://me:a/b@h/d", "postgresql://me:***@h/d"),
-        ("postgresql://h/d?user=me&password=a", "postgresql://h/d?user=me&password=***"),
-        ("http://h:5000", "http://h:5000"),
-        ("sqlite:////srv/a:b@c.db", "sqlite:////srv/a:b@c.db"),
-        ("studies.db", "studies.db"),
-    ],
-)
-def test_an_address_is_shown_without_its_password(url: str, shown: str) -> None:
-    assert without_password(url) == shown

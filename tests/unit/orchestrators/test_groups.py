@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from winnow.config.errors import InputError
-from winnow.config.experiment import ExecutionConfig, bytes_of
+from winnow.config.experiment import ExecutionConfig
 from winnow.executors.executor import GroupResources, GroupSpec, Volume
 from winnow.orchestrators.groups import Site, find_secrets, parse_volume, plan_groups
 
@@ -106,10 +106,3 @@ def test_what_a_place_cannot_give_is_refused(changes: dict[str, Any], site: Site
 def test_volumes_are_read_only_unless_they_say_otherwise() -> None:
     assert parse_volume("models:/models:rw") == Volume("models", "/models", is_read_only=False)
     assert parse_volume("./rows:/rows") == Volume(str(Path("rows").absolute()), "/rows", is_read_only=True)
-
-
-@pytest.mark.parametrize(
-    ("quantity", "expected"), [("512", 512), ("1k", 1000), ("2Gi", 2**31), ("1.5Mi", 3 * 2**19), ("2G", 2 * 10**9)]
-)
-def test_quantities_are_those_of_kubernetes(quantity: str, expected: int) -> None:
-    assert bytes_of(quantity) == expected

@@ -11,7 +11,7 @@ import pytest
 from tests.unit.search.studies import claim, complete, experiment, fold, leases_of, make_study, sweep, url
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
-from winnow.search.database import Database, normalize_url
+from winnow.search.database import Database
 from winnow.search.leases import Leases
 from winnow.search.progress import WorkerStatus
 from winnow.search.store import StudyStore, study_names
@@ -186,9 +186,3 @@ def test_the_view_names_the_best_trial_and_what_was_lost(tmp_path: Path) -> None
     view = store.view()
     assert view.winner == 1
     assert [(lost.trial, lost.fold, lost.what) for lost in view.incidents] == [(1, 0, "it was killed")]
-
-
-def test_a_plain_postgres_address_names_the_driver_that_is_installed() -> None:
-    assert normalize_url("postgresql://u:p@host/db") == "postgresql+psycopg://u:p@host/db"
-    assert normalize_url("postgres://host/db") == "postgresql+psycopg://host/db"
-    assert normalize_url("postgresql+psycopg2://host/db") == "postgresql+psycopg2://host/db"

@@ -1,0 +1,32 @@
+"""Addresses of databases and servers: the driver that a person need not name, and how they are shown."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit, urlunsplit
+
+_DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql"}
+_PASSWORD = re.compile(r"(://[^:/@\s]*):\S*@")
+# To the last @: rather too much is starred than too little, for passwords hold what addresses may not.
+_PASSWORD_OPTION = re.compile(r"(?i)(password=)[^&\s]*")
+
+
+def with_driver(url: str) -> str:
+    """The address with the driver that is installed with winnow, where a person named none.
+
+    SQLAlchemy before 2.1 takes a plain `postgresql://` for psycopg2, and any takes `mysql://` for mysqlclient.
+    """
+    scheme, found, rest = url.partition("://")
+    return f"{_DRIVERS[scheme]}://{rest}" if found and scheme in _DRIVERS else url
+
+
+def with_password(url: str, password: str) -> str:
+    """`postgresql://me@host/db` with a password; it must be one that needs no quoting in a URL."""
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user}:{password}@{host}"))
+
+
+def without_password(text: str) -> str:
+    """An address, or a text with some in it, as it may be shown."""
+    return _PASSWORD_OPTION.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))

@@ -1,0 +1,16 @@
+"""Amounts of memory as a person writes them, in Kubernetes' notation on every tier."""
+
+from __future__ import annotations
+
+import re
+
+QUANTITY = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$"
+_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+
+def bytes_of(quantity: str) -> int:
+    """Bytes of a quantity such as `512Mi` or `2G`. Raises ValueError where it is none."""
+    if re.fullmatch(QUANTITY, quantity) is None:
+        raise ValueError(f"expected a quantity such as 512Mi, found {quantity!r}")
+    number = quantity.rstrip("kKMGTi")
+    return int(float(number) * _UNITS[quantity.removeprefix(number)])
