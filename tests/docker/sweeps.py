@@ -32,12 +32,14 @@ class DockerSweep:
     """One study on a stack of its own, with all that a person has to have for it.
 
     Attributes:
+        image: the workers', whatever else is built meanwhile.
         env: what the commands are run with: the stack's home, its project, no settings of this machine's own.
     """
 
     engine: docker.DockerClient
     env: Mapping[str, str]
     folder: Path
+    image: str
     study: str = field(default_factory=lambda: f"t{uuid.uuid4().hex[:10]}")
     _opened: list[Database] = field(default_factory=list)
 
@@ -69,7 +71,7 @@ class DockerSweep:
 
     def command(self, verb: str, *flags: str) -> list[str]:
         which = ["--config", str(self.file)] if verb in ("train", "select-model") else ["--study", self.study]
-        target = ["--target", "docker"] if verb == "train" else []
+        target = ["--target", "docker", "--image", self.image] if verb == "train" else []
         return [sys.executable, "-m", "winnow", verb, *which, *target, *flags]
 
     def start(self, *flags: str) -> subprocess.Popen[str]:
