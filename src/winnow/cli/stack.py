@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import os
-import secrets
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from winnow.cli.options import dry_run_option
-from winnow.config.errors import InputError
 from winnow.stack.variables import KEYS, SETTINGS, STUDIES
-
-if TYPE_CHECKING:
-    from winnow.stack.lifecycle import Stack
-    from winnow.stack.plan import Project
 
 FOLDER = Path()
 _WHICH = ("WINNOW_PROJECT", "WINNOW_ENV_FILE")
@@ -50,27 +43,15 @@ def init(timeout: float, dry_run: bool, **flags: str | None) -> None:
 
     Secrets are generated on the first start into .env, which keeps what is set here too. Again: changes nothing.
     """
-    from winnow.containers.build import TRAIN_BASE, BuildOptions
-    from winnow.stack import record
-    from winnow.stack.lifecycle import check_studies, open_env_file
-    from winnow.stack.plan import plan_stack
-    from winnow.stack.variables import choose
-    from winnow.tracking.store import prepare
+    from winnow.orchestrators import stack as stacks
 
     given, home = _given(flags), _home()
-    project = _project(given, home)
-    _check_compose_file(project)
-    stack = _stack(project)
-    file = choose(given, open_env_file(project, stack.volumes()), lambda: secrets.token_urlsafe(24))
-    plan = plan_stack(project, file, BuildOptions.from_environment(base=TRAIN_BASE))
-    stack.check(plan)
+    stack = stacks.open_stack(stacks.find_project(given, home, FOLDER), _say)
+    plan = stacks.plan(given, stack)
     if dry_run:
         click.echo(plan.render())
         return
-    stack.start(plan, timeout)
-    prepare(plan.record.tracking_url)
-    check_studies(plan.record.storage()[0])
-    record.keep(home, plan.record)
+    stacks.start(stack, plan, home, timeout)
     _print_started(plan.record, given)
 
 
@@ -80,13 +61,11 @@ def init(timeout: float, dry_run: bool, **flags: str | None) -> None:
 @dry_run_option
 def remove(volumes: bool, dry_run: bool, **flags: str | None) -> None:
     """Stop and remove the stack; verbs use files again. Data and secrets are kept unless told otherwise."""
-    from winnow.stack import env_file
-    from winnow.stack.lifecycle import end
+    from winnow.orchestrators import stack as stacks
 
     given, home = _given(flags), _home()
-    project = _project(given, home)
-    _check_compose_file(project)
-    stack, file = _stack(project), env_file.read(project.env_file)
+    project = stacks.find_project(given, home, FOLDER)
+    stack = stacks.open_stack(project, _say)
     there = stack.volumes()
     if dry_run:
         click.echo(f"remove the containers and networks of the project {project.name}")
@@ -94,7 +73,7 @@ def remove(volumes: bool, dry_run: bool, **flags: str | None) -> None:
             click.echo(f"delete the volumes {', '.join(there) or '(there are none)'}")
             click.echo(f"delete the secrets in {project.env_file}")
         return
-    end(home, stack, file, volumes=volumes)
+    stacks.remove(stack, home, volumes=volumes)
     if volumes:
         click.echo(
             f"The stack {project.name} is gone, and its data with it. Runs and studies are kept in {home} again."
@@ -112,28 +91,14 @@ def remove(volumes: bool, dry_run: bool, **flags: str | None) -> None:
 @dry_run_option
 def logs(service: str | None, lines: int, follow: bool, dry_run: bool, **flags: str | None) -> int:
     """Print the stack's logs."""
-    from winnow.stack import env_file
-    from winnow.stack.plan import BUCKET, MINIO, MLFLOW, POSTGRES, to_end
+    from winnow.orchestrators import stack as stacks
 
-    services = (MLFLOW, POSTGRES, MINIO, BUCKET)
-    if service is not None and service not in services:
-        raise InputError(
-            "--service", expected=f"one of {', '.join(services)}", found=f"'{service}'", remedy="Name one of them."
-        )
-    given = _given(flags)
-    project = _project(given, _home())
-    _check_compose_file(project)
-    file = env_file.read(project.env_file)
-    wanted = ["logs", "--tail", str(lines), *(["--follow"] if follow else []), *([service] if service else [])]
-    command = project.command(*wanted, env_file=project.env_file if file is not None else Path(os.devnull))
+    project = stacks.find_project(_given(flags), _home(), FOLDER)
+    command = stacks.logs_command(project, service, lines, follow=follow)
     if dry_run:
         click.echo(" ".join(command))
         return 0
-    if not _stack(project).containers():
-        raise InputError(
-            f"the stack {project.name}", expected="containers", found="none", remedy="Start it: make mlflow-init."
-        )
-    return subprocess.run(command, env=to_end(os.environ, file), check=False).returncode
+    return stacks.print_logs(stacks.open_stack(project, _say), command)
 
 
 def _given(flags: Mapping[str, str | None]) -> dict[str, str]:
@@ -149,28 +114,8 @@ def _home() -> Path:
     return home_folder(os.environ)
 
 
-def _project(given: Mapping[str, str], home: Path) -> Project:
-    from winnow.stack.plan import project_for
-    from winnow.stack.record import read_stack
-
-    return project_for(given, read_stack(home), FOLDER)
-
-
-def _stack(project: Project) -> Stack:
-    from winnow.containers.engine import connect
-    from winnow.stack.lifecycle import Stack
-
-    return Stack(project, connect(), lambda line: click.echo(line, err=True))
-
-
-def _check_compose_file(project: Project) -> None:
-    if not project.compose_file.is_file():
-        raise InputError(
-            str(project.compose_file),
-            expected="the project's compose.yaml",
-            found="no such file",
-            remedy="Run this in the folder that holds it.",
-        )
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _print_started(started: Any, given: Mapping[str, str]) -> None:

@@ -1,0 +1,98 @@
+"""The stack, from what a person sets to a tracking server that every verb uses: find it, start it, end it, read it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from winnow.config.errors import InputError
+from winnow.containers.build import TRAIN_BASE, BuildOptions
+from winnow.containers.engine import connect
+from winnow.stack import env_file, record
+from winnow.stack.lifecycle import Stack, check_studies, end, open_env_file
+from winnow.stack.plan import BUCKET, MINIO, MLFLOW, POSTGRES, Project, StackPlan, plan_stack, project_for, to_end
+from winnow.stack.variables import choose
+from winnow.tracking.store import prepare
+
+SERVICES = (MLFLOW, POSTGRES, MINIO, BUCKET)
+
+
+def find_project(given: Mapping[str, str], home: Path, folder: Path) -> Project:
+    """The Compose project that is meant: the one that is set, else the one in use, else this folder's.
+
+    Raises:
+        InputError: there is no compose.yaml in the folder.
+    """
+    project = project_for(given, record.read_stack(home), folder)
+    if not project.compose_file.is_file():
+        raise InputError(
+            str(project.compose_file),
+            expected="the project's compose.yaml",
+            found="no such file",
+            remedy="Run this in the folder that holds it.",
+        )
+    return project
+
+
+def open_stack(project: Project, say: Callable[[str], None]) -> Stack:
+    """The stack of a project, there or not. Raises InputError where no engine answers."""
+    return Stack(project, connect(), say)
+
+
+def plan(given: Mapping[str, str], stack: Stack) -> StackPlan:
+    """What starting a stack takes, with secrets made for those that are not set.
+
+    Raises:
+        InputError: a setting is wrong, a port is taken, or the secrets of volumes that are there are gone.
+    """
+    project = stack.project
+    file = choose(given, open_env_file(project, stack.volumes()), lambda: secrets.token_urlsafe(24))
+    planned = plan_stack(project, file, BuildOptions.from_environment(base=TRAIN_BASE))
+    stack.check(planned)
+    return planned
+
+
+def start(stack: Stack, planned: StackPlan, home: Path, timeout_s: float) -> None:
+    """Start a planned stack, wait until it answers, and have every later verb use it.
+
+    Raises:
+        StackError: a service does not come up.
+        InputError: a database or server of the person's own does not answer.
+    """
+    stack.start(planned, timeout_s)
+    prepare(planned.record.tracking_url)
+    check_studies(planned.record.storage()[0])
+    record.keep(home, planned.record)
+
+
+def remove(stack: Stack, home: Path, *, volumes: bool) -> None:
+    """Remove a stack's containers and networks, with `volumes` its data and secrets too; verbs use files again."""
+    end(home, stack, env_file.read(stack.project.env_file), volumes=volumes)
+
+
+def logs_command(project: Project, service: str | None, lines: int, *, follow: bool) -> list[str]:
+    """The command that prints a stack's logs.
+
+    Raises:
+        InputError: there is no such service.
+    """
+    if service is not None and service not in SERVICES:
+        raise InputError(
+            "--service", expected=f"one of {', '.join(SERVICES)}", found=f"'{service}'", remedy="Name one of them."
+        )
+    wanted = ["logs", "--tail", str(lines), *(["--follow"] if follow else []), *([service] if service else [])]
+    is_there = project.env_file.is_file()
+    return project.command(*wanted, env_file=project.env_file if is_there else Path(os.devnull))
+
+
+def print_logs(stack: Stack, command: list[str]) -> int:
+    """Run that command, and return its status. Raises InputError where nothing of the stack is there."""
+    if not stack.containers():
+        raise InputError(
+            f"the stack {stack.project.name}", expected="containers", found="none", remedy="Start it: make mlflow-init."
+        )
+    environment = to_end(os.environ, env_file.read(stack.project.env_file))
+    return subprocess.run(command, env=environment, check=False).returncode
