@@ -32,7 +32,7 @@ target_option = click.option(
 def jobs(study: str | None, target: str | None, as_json: bool) -> None:
     """List the worker groups that are at work, of all studies or of one."""
     from winnow.config.settings import Settings
-    from winnow.orchestrators.executors import executors_for
+    from winnow.orchestrators.tiers import executors_for
 
     groups = [
         (tier, group)
@@ -85,7 +85,7 @@ def logs(config: Path, study: str | None, target: str | None, worker: str | None
     """Print the logs of a study's workers."""
     from winnow.config.settings import Settings
     from winnow.executors.streams import merged
-    from winnow.orchestrators.executors import executors_for
+    from winnow.orchestrators.tiers import executors_for
 
     name = study or _study_of(config)
     executors = executors_for(target, Settings.from_environment())
@@ -116,8 +116,8 @@ def _lines(executor: Executor, study: str, group: str, *, follow: bool) -> Itera
 def cancel(config: Path, study: str | None, target: str | None) -> None:
     """Stop a study's workers and hand their trials back."""
     from winnow.config.settings import Settings
-    from winnow.orchestrators.executors import cancel as cancel_study
-    from winnow.orchestrators.executors import executors_for
+    from winnow.orchestrators.cancel import cancel as cancel_study
+    from winnow.orchestrators.tiers import executors_for
 
     settings = Settings.from_environment()
     name = study or _study_of(config)

@@ -239,7 +239,9 @@ class ExecutionConfig(Frozen):
     retries: int = Field(default=2, ge=0, description="How often a trial that was lost (not failed) is tried again.")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="`auto`: GPUs where there are any.")
     share_gpus: bool = Field(default=False, description="Let several groups share one GPU.")
-    storage_patience_s: float = Field(default=300, ge=1, description="How long an unreachable study is waited for.")
+    storage_patience_s: float = Field(
+        default=300, ge=1, description="How long an unreachable study, or engine, is waited for."
+    )
     resources: ResourcesConfig = Field(default=ResourcesConfig(), description="What one worker group may use.")
     env: dict[str, str] = Field(default={}, description="Environment variables for every rank.")
     secrets: tuple[str, ...] = Field(default=(), description="Names of environment variables to pass on, unlogged.")

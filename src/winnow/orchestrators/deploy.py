@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from winnow.bundle.manifest import read_manifest
-from winnow.config.errors import InputError
+from winnow.config.errors import InputError, UnreachableError
 from winnow.config.settings import Settings
 from winnow.config.tiers import TIERS, unknown_tier
 from winnow.containers.build import PROD_BASE, BuildOptions, Show, silent
@@ -124,14 +124,14 @@ def reachable(settings: Settings, target: str | None = None) -> dict[str, Deploy
     A tier that is away (no Docker engine) serves nothing, unless it was named.
 
     Raises:
-        InputError: the named tier is away.
+        InputError, UnreachableError: the named tier is away.
     """
     found = {}
     for each in TIERS if target is None else (target,):
         deployer = deployer_for(each, settings)
         try:
             deployer.names()
-        except InputError:
+        except (InputError, UnreachableError):
             if target is not None:
                 raise
             continue

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from winnow.config.errors import WinnowError
+from winnow.config.errors import UnreachableError, WinnowError
 from winnow.executors.executor import Executor, GroupSpec, GroupStatus
 from winnow.orchestrators.progress import ProgressView
 from winnow.search.group import ALREADY_RUNNING, CANNOT_START, DONE
@@ -69,11 +69,13 @@ class Follower:
     ) -> None:
         self._look_every_s = look_every_s
         self._looked_at = 0.0
+        self._away_since: float | None = None
         self._store = store
         self._executor = executor
         self._view = view
         self._leases = store.leases()
-        self._patiently = Patience(store.experiment().execution.storage_patience_s)
+        self._patience_s = store.experiment().execution.storage_patience_s
+        self._patiently = Patience(self._patience_s)
         self._groups = groups[: self._useful()]
         self._started_at_ms = time.time_ns() // 1_000_000
         self._folds_before = self._folds()
@@ -88,7 +90,7 @@ class Follower:
         Raises:
             SweepFailedError: the groups do not come up, or die again and again.
             SweepStoppedError: somebody else has stopped them.
-            StudyUnreachableError: the study's database is away for too long.
+            StudyUnreachableError, UnreachableError: the study's database or what runs the groups is away for too long.
         """
         for group in self._groups:
             self._start(group)
@@ -148,23 +150,37 @@ class Follower:
     # Keeping up
 
     def _revive(self) -> None:
-        if time.monotonic() - self._looked_at < self._look_every_s:
+        """Look after the groups now and then. A back-end that is away is waited for: they may work on without it."""
+        now = time.monotonic()
+        if now - self._looked_at < self._look_every_s:
             return
-        self._looked_at = time.monotonic()
-        for group in self._groups:
-            status = self._executor.status(group.study, group.name)
-            if not status.state.is_over:
-                if status.lacks_nodes:
-                    self._executor.start(group)
-                continue
-            # In this order: whoever held something before the group was found over is dead, even where another
-            # orchestrator starts it again at this moment.
-            owners = self._leases.owners(group.name)
-            status = self._executor.status(group.study, group.name)
-            if status.state.is_over and not self._store.is_done():
-                if self._store.is_stopped():
-                    raise SweepStoppedError(self._store.name)
-                self._restart(group, status, owners)
+        self._looked_at = now
+        try:
+            for group in self._groups:
+                self._look_after(group)
+        except UnreachableError:
+            if self._away_since is None:
+                self._away_since = now
+                self._view.note("what runs the workers does not answer; waiting for it")
+            elif now - self._away_since > self._patience_s:
+                raise
+        else:
+            self._away_since = None
+
+    def _look_after(self, group: GroupSpec) -> None:
+        status = self._executor.status(group.study, group.name)
+        if not status.state.is_over:
+            if status.lacks_nodes:
+                self._executor.start(group)
+            return
+        # In this order: whoever held something before the group was found over is dead, even where another
+        # orchestrator starts it again at this moment.
+        owners = self._leases.owners(group.name)
+        status = self._executor.status(group.study, group.name)
+        if status.state.is_over and not self._store.is_done():
+            if self._store.is_stopped():
+                raise SweepStoppedError(self._store.name)
+            self._restart(group, status, owners)
 
     def _restart(self, group: GroupSpec, status: GroupStatus, owners: Collection[str]) -> None:
         if status.exit_code in (DONE, ALREADY_RUNNING):
@@ -205,7 +221,10 @@ class Follower:
             time.sleep(POLL_S / 5)
 
     def _alive(self) -> bool:
-        return any(not group.state.is_over for group in self._executor.groups(self._store.name))
+        try:
+            return any(not group.state.is_over for group in self._executor.groups(self._store.name))
+        except UnreachableError:
+            return True  # as far as is known: it is asked again
 
 
 def _describe_end(status: GroupStatus) -> str:

@@ -1,13 +1,14 @@
-"""The tiers on which a sweep runs: an executor each, and what planning for it depends on."""
+"""The tiers on which a sweep runs: an executor each, and for whoever starts groups, what planning them depends on."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
 from winnow.config.tiers import unknown_tier
@@ -50,6 +51,31 @@ def tier_for(target: str, settings: Settings, *, image: str | None = None) -> Ti
     raise unknown_tier(target)
 
 
+def executors_for(target: str | None, settings: Settings) -> Mapping[str, Executor]:
+    """The executors to find groups with, by tier; nothing is started with them.
+
+    Args:
+        target: the one tier that is asked for. None: all, without Docker where no engine answers and no stack is in
+            use, for then there is nothing of ours on it.
+
+    Raises:
+        InputError: the tier that is asked for does not answer.
+    """
+    executors: dict[str, Executor] = {}
+    if target in (None, "local"):
+        executors["local"] = LocalExecutor(settings.home)
+    if target in (None, "docker"):
+        from winnow.executors.docker import DockerExecutor, DockerSite
+
+        try:
+            # Groups are found by label; what they are made of matters to whoever starts some.
+            executors["docker"] = DockerExecutor(DockerSite(image="", network=settings.network), settings.home)
+        except InputError:
+            if target is not None or settings.stack is not None:
+                raise
+    return executors
+
+
 def _local(settings: Settings) -> Tier:
     site = Site(
         tier="local",
@@ -68,13 +94,15 @@ def _local(settings: Settings) -> Tier:
 
 
 def _docker(settings: Settings, image: str | None) -> Tier:
-    from winnow.containers.engine import connect
+    from winnow.containers.engine import asking, connect
     from winnow.containers.train_image import check as check_image
     from winnow.executors.docker import DockerExecutor, DockerSite
 
     check_stores(settings)
     engine = connect()
     image_id = check_image(engine, image, Path.cwd())
+    with asking("the Docker engine"):
+        cpus = int(engine.info()["NCPU"])
     site = Site(
         tier="docker",
         prefix="c",
@@ -82,7 +110,7 @@ def _docker(settings: Settings, image: str | None) -> Tier:
         home=Path(CONTAINER_HOME),
         storage_url=settings.worker_storage_url,
         tracking_uri=settings.worker_tracking_uri,
-        cpus=int(engine.info()["NCPU"]),
+        cpus=cpus,
         gpus=visible_gpus(),
         sees_files=False,
         is_left_by_interrupt=True,

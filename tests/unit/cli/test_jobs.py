@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from tests.unit.search.studies import claim, leases_of, make_study
 from winnow.cli.jobs import cancel, jobs, logs
 from winnow.config.errors import InputError
+from winnow.config.stack_record import StackRecord, render
 from winnow.executors.executor import GroupSpec
 from winnow.executors.local import LocalExecutor
 
@@ -112,3 +113,13 @@ def test_cancelling_what_nobody_knows_is_refused(tmp_path: Path) -> None:
     refused = ask(cancel, tmp_path, "--study", "another")
     assert isinstance(refused.exception, InputError)
     assert "another" in str(refused.exception)
+
+
+def test_an_engine_that_is_away_hides_no_workers_of_a_stack(tmp_path: Path) -> None:
+    assert ask(jobs, tmp_path).stdout.startswith("No workers")
+    stack = StackRecord("a-stack", "inside", "compose.yaml", ".env", "http://127.0.0.1:1", "http://mlflow:5000")
+    (tmp_path / "stack.json").write_text(render(stack))
+    for command in (jobs, logs, cancel):
+        refused = ask(command, tmp_path, "--study", "a-study").exception
+        assert isinstance(refused, InputError) and "DOCKER_HOST" in refused.remedy
+    assert ask(jobs, tmp_path, "--target", "local").stdout.startswith("No workers")

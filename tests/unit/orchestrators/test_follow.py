@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from tests.unit.search.studies import claim, complete, leases_of, make_study
+from winnow.config.errors import UnreachableError
 from winnow.executors.executor import GroupSpec, GroupStatus
 from winnow.executors.memory import MemoryExecutor
 from winnow.orchestrators.follow import Follower, SweepFailedError, SweepStoppedError, stop
@@ -34,8 +35,10 @@ class Scripted(MemoryExecutor):
     def status(self, study: str, name: str) -> GroupStatus:
         if name == "w0" and not self._is_acting:
             self._is_acting = True
-            (self._acts.pop(0) if self._acts else finish)(self)
-            self._is_acting = False
+            try:
+                (self._acts.pop(0) if self._acts else finish)(self)
+            finally:
+                self._is_acting = False
         return super().status(study, name)
 
 
@@ -142,6 +145,26 @@ def test_an_outage_of_the_study_is_waited_for(tmp_path: Path) -> None:
     make_study(tmp_path, trials=1)
     store = Away(make_study(tmp_path, trials=1).database, "a-study")
     assert "trial 0" in follow(store, Scripted(store))
+
+
+def is_away(_executor: Scripted) -> None:
+    raise UnreachableError("the engine does not answer")
+
+
+def test_an_outage_of_what_runs_the_groups_is_waited_for(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=2)
+    executor = Scripted(store, nothing, is_away, is_away, nothing)
+    shown = follow(store, executor)
+    assert shown.count("what runs the workers does not answer; waiting for it") == 1
+    assert [group.name for group in executor.started] == ["w0", "w1"]
+
+
+def test_an_outage_that_does_not_end_ends_the_following(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=2)
+    execution = store.experiment().execution.model_copy(update={"storage_patience_s": 1})
+    store.create(store.experiment().model_copy(update={"execution": execution}), store.sweep())
+    with pytest.raises(UnreachableError, match="the engine does not answer"):
+        follow(store, Scripted(store, *[is_away] * 100))
 
 
 def test_stopping_hands_back_what_dead_groups_held_too(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The worker groups of all tiers: which back-ends there are to ask, and how a study is stopped wherever it runs."""
+"""A study is stopped, on whatever tiers its groups are at work."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
-from winnow.executors.docker import DockerExecutor, DockerSite
 from winnow.executors.executor import Executor
-from winnow.executors.local import LocalExecutor
 from winnow.orchestrators.follow import GRACE_S, stop
 from winnow.search.database import Database
 from winnow.search.patience import Patience, StudyUnreachableError
@@ -30,34 +28,8 @@ class Cancelled:
     withheld: str | None = None
 
 
-def executors_for(target: str | None, settings: Settings) -> Mapping[str, Executor]:
-    """The executors that know groups, by tier.
-
-    Args:
-        target: the one tier that is asked for. None: all; those that cannot be asked here are left out.
-
-    Raises:
-        InputError: the tier that is asked for does not answer.
-    """
-    executors: dict[str, Executor] = {}
-    if target in (None, "local"):
-        executors["local"] = LocalExecutor(settings.home)
-    if target in (None, "docker"):
-        try:
-            executors["docker"] = _docker(settings)
-        except InputError:
-            if target is not None:
-                raise
-    return executors
-
-
-def _docker(settings: Settings) -> Executor:
-    # Groups are found by label; what they are made of matters to whoever starts some.
-    return DockerExecutor(DockerSite(image="", network=settings.network), settings.home)
-
-
 def cancel(study: str, executors: Mapping[str, Executor], settings: Settings) -> Cancelled:
-    """Stop a study's groups on all tiers, hand back what they held, and clear away what they leave.
+    """Stop a study's groups on these tiers, hand back what they held, and clear away what they leave.
 
     Where the study's database does not answer, the groups are stopped all the same: what they held is handed back by
     whoever resumes the study.
