@@ -12,6 +12,10 @@ class WinnowError(Exception):
     exit_code = 1
 
 
+class UnreachableError(WinnowError):
+    """Something that was asked does not answer; it may again in a while."""
+
+
 class InputError(WinnowError):
     """Bad input: something a person wrote, named or set has to change before anything is started.
 

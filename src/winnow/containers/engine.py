@@ -1,17 +1,18 @@
 """The Docker engine, as everything here that makes images and containers meets it: one connection, one set of labels.
 
 What winnow makes on an engine is found again by label, by any process, and never by the memory of the one that made it.
-The SDK is optional and is imported when an engine is asked for. What is run on it is left to executors, deployers and
-the stack.
+The SDK is optional and is imported when an engine is asked for; what it raises is turned into errors for a person here.
+What is run on the engine is left to executors, deployers and the stack.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from winnow.config.errors import InputError
+from winnow.config.errors import InputError, UnreachableError, WinnowError
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -36,21 +37,19 @@ DEPLOYMENT, SERIAL, RELEASE, PREVIOUS, ROLE = (
 TIMEOUT_S = 60
 
 
+class EngineError(WinnowError):
+    """The engine did not do what it should."""
+
+
 def connect(environment: Mapping[str, str] = os.environ) -> docker.DockerClient:
     """The engine that the `docker` command would talk to (`DOCKER_HOST`, else the local one).
 
     Raises:
         InputError: the SDK is not installed, or no engine answers.
     """
-    try:
-        import docker
-    except ImportError as error:
-        raise InputError(
-            "the Docker SDK for Python",
-            expected="the package 'docker', which the Docker back-ends need",
-            found="none",
-            remedy="Install it: pip install 'docker>=7.1'.",
-        ) from error
+    _check_sdk()
+    import docker
+
     try:
         client = docker.from_env(environment=dict(environment), timeout=TIMEOUT_S)
         client.ping()
@@ -62,6 +61,50 @@ def connect(environment: Mapping[str, str] = os.environ) -> docker.DockerClient:
             remedy="Start Docker, or set DOCKER_HOST to the engine to use; `docker info` has to work.",
         ) from error
     return client
+
+
+@contextmanager
+def asking(what: str) -> Iterator[None]:
+    """Say in the words of this program what the engine did not do; what it was sent is never shown.
+
+    Args:
+        what: what the engine is asked for, or about.
+
+    Raises:
+        InputError: it refuses, or the SDK is not installed.
+        EngineError: it fails.
+        UnreachableError: it does not answer.
+    """
+    _check_sdk()
+    import docker
+    import requests
+
+    try:
+        yield
+    except docker.errors.APIError as error:
+        found = (error.explanation or str(error)).strip().partition("\n")[0]
+        if error.is_client_error():
+            remedy = "Ask for something that this engine has, or use another (DOCKER_HOST)."
+            expected = "something that the Docker engine can do"
+            raise InputError(what, expected=expected, found=found, remedy=remedy) from error
+        raise EngineError(f"{what}: expected the Docker engine to do it, found {found!r}.") from error
+    except requests.exceptions.RequestException as error:
+        raise UnreachableError(
+            f"{what}: expected an answer of the Docker engine, found {type(error).__name__}. "
+            "Look whether `docker info` works, and run the same command again."
+        ) from error
+
+
+def _check_sdk() -> None:
+    try:
+        import docker  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            "the Docker SDK for Python",
+            expected="the package 'docker', which the Docker back-ends need",
+            found="none",
+            remedy="Install it: pip install 'docker>=7.1'.",
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -23,6 +23,7 @@ from winnow.bundle.manifest import MANIFEST, Manifest, read_manifest, sha256_of
 from winnow.config.errors import InputError
 from winnow.containers import build as docker_build
 from winnow.containers.build import BuildOptions, BuildPlan, Show
+from winnow.containers.engine import asking
 from winnow.containers.requirements import extras, read_project
 
 if TYPE_CHECKING:
@@ -204,6 +205,7 @@ def build(
         return docker_build.build(dataclasses.replace(image.command(context), is_cached=is_cached), show)
 
 
+@asking("a model's image")
 def find(engine: Engine, image: ProdImage) -> str | None:
     """The id of an image that was built from the same inputs, tagged again where another took its name since."""
     found = engine.images.list(filters={"label": f"{INPUTS}={image.inputs}"})
@@ -216,6 +218,7 @@ def find(engine: Engine, image: ProdImage) -> str | None:
     return str(chosen.id)
 
 
+@asking("the base image")
 def base_id(engine: Engine, base_image: str) -> str:
     """The id of a base image that the engine holds; empty where it does not hold it yet."""
     import docker.errors
@@ -226,6 +229,7 @@ def base_id(engine: Engine, base_image: str) -> str:
         return ""
 
 
+@asking("a model's image")
 def pushed_digest(engine: Engine, identifier: str, tag: str) -> str:
     """`REPOSITORY@sha256:…` of an image that was pushed under `tag`."""
     repository = tag.rpartition(":")[0]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from winnow.config.errors import InputError
 from winnow.containers.build import BuildOptions, BuildPlan
+from winnow.containers.engine import asking
 from winnow.containers.requirements import read_project
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def plan(
     )
 
 
+@asking("the workers' image")
 def check(engine: Engine, image: str | None, folder: Path) -> str:
     """The id of the image that workers are to run.
 

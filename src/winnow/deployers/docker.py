@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow.config.errors import InputError, WinnowError
-from winnow.containers.engine import DEPLOYMENT, SERIAL, connect
+from winnow.containers.engine import DEPLOYMENT, SERIAL, asking, connect
 from winnow.deployers import docker_look, docker_plan, traefik
 from winnow.deployers.deployer import (
     Action,
@@ -50,6 +50,7 @@ USUAL_STOP_S = (5.0, 30.0)
 """How long a server settles and drains where nothing is set."""
 SPARE_S = 5.0
 SHOWN_LINES, KEPT_LINES, KEPT_LOGS = 20, 1000, 20
+_WHAT = "the deployments on Docker"
 
 
 class DockerDeployer:
@@ -59,7 +60,8 @@ class DockerDeployer:
         home: folder below which a new deployment's files are kept.
         environment: where the engine is, and what replicas take over: API key, limits.
 
-    Every method raises InputError where no engine answers.
+    Every method raises InputError where there is no engine or it refuses, and EngineError or UnreachableError where it
+    fails or stops answering on the way.
     """
 
     def __init__(self, home: Path, *, environment: Mapping[str, str] = os.environ, clock: Clock | None = None) -> None:
@@ -71,6 +73,7 @@ class DockerDeployer:
     def _engine(self) -> Engine:
         return connect(self._environment)
 
+    @asking(_WHAT)
     def plan(self, request: DeploymentRequest) -> DockerPlan:
         """See `Deployer.plan`. A release without an image is planned as one whose image is still to be built."""
         found = docker_look.look(self._engine, request.name)
@@ -82,6 +85,7 @@ class DockerDeployer:
         self._check(made, found)
         return made
 
+    @asking(_WHAT)
     def plan_rollback(self, name: str) -> DockerPlan:
         """See `Deployer.plan_rollback`."""
         found = self._found(name)
@@ -90,6 +94,7 @@ class DockerDeployer:
         proxy = found.proxies[0]
         return self.plan(DeploymentRequest(name, found.route.previous, host=proxy.host, port=proxy.port))
 
+    @asking(_WHAT)
     def deploy(self, plan: DockerPlan) -> Deployment:
         """See `Deployer.deploy`."""
         name = plan.request.name
@@ -108,6 +113,7 @@ class DockerDeployer:
                 self._retire(self._named(name, plan.drains), directory.parent)
         return self.status(name)
 
+    @asking(_WHAT)
     def status(self, name: str) -> Deployment:
         """See `Deployer.status`. One whose route file is lost is never ready: the newest replicas say what it was."""
         found = self._found(name)
@@ -124,10 +130,12 @@ class DockerDeployer:
         state = DeploymentState.READY if is_whole else DeploymentState.DEGRADED if ready else DeploymentState.DOWN
         return Deployment(name, state, url, route.release, replicas, route.previous)
 
+    @asking(_WHAT)
     def names(self) -> tuple[str, ...]:
         """See `Deployer.names`."""
         return tuple(sorted(docker_look.names(self._engine)))
 
+    @asking(_WHAT)
     def logs(self, name: str, lines: int = SHOWN_LINES) -> list[str]:
         """See `Deployer.logs`."""
         found = docker_look.look(self._engine, name, is_probed=False)
@@ -143,6 +151,7 @@ class DockerDeployer:
         """The folder with the logs of replicas that are gone."""
         return self._root / name / "logs"
 
+    @asking(_WHAT)
     def remove(self, name: str) -> bool:
         """See `Deployer.remove`. Images stay."""
         found = docker_look.look(self._engine, name, is_probed=False)
@@ -317,14 +326,13 @@ class DockerDeployer:
             yield plan.host, plan.port
             return
         old = self._named(plan.request.name, [each.name for each in found.proxies])
-        for each in old:
-            _rename(each, docker_plan.container_name(plan.request.name, f"{docker_plan.PROXY}-old"))
-            if found.proxies[0].port == plan.port:  # one port has one holder: for a moment nobody answers
-                _stop(each, traefik.GRACE_S)
         with contextlib.ExitStack() as undo:
             for each in old:
                 undo.callback(each.start)
                 undo.callback(_rename, each, plan.proxy.name)
+                _rename(each, docker_plan.container_name(plan.request.name, f"{docker_plan.PROXY}-old"))
+                if found.proxies[0].port == plan.port:  # one port has one holder: for a moment nobody answers
+                    _stop(each, traefik.GRACE_S)
             proxy, port = self._open(plan.proxy, plan)
             undo.callback(_remove, proxy)
             yield plan.host, port

@@ -17,8 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from winnow.config.errors import InputError, WinnowError
-from winnow.containers.engine import GROUP, NODE, STUDY, connect
+from winnow.config.errors import InputError
+from winnow.containers.engine import GROUP, NODE, STUDY, EngineError, asking, connect
 from winnow.executors.docker_log import Archive, lines
 from winnow.executors.docker_plan import (
     NODES,
@@ -40,15 +40,11 @@ if TYPE_CHECKING:
 
     import docker
 
-__all__ = ["DockerExecutor", "DockerSite", "EngineError"]
+__all__ = ["DockerExecutor", "DockerSite"]
 
 _CONFLICT = 409
 _TRIES, _PAUSE_S = 50, 0.2
 _FOLLOW_S = 0.5
-
-
-class EngineError(WinnowError):
-    """The engine refused something that it should do, or stopped answering."""
 
 
 class _AnotherIsAtItError(Exception):
@@ -87,11 +83,11 @@ class DockerExecutor:
         Raises:
             InputError: the image, the network or a volume is missing, a name is taken by something that is not
                 winnow's, or the engine cannot give what the group asks for. Nothing is left of the try.
-            EngineError: the engine does not do it.
+            EngineError, UnreachableError: the engine fails, or does not answer.
         """
         request = plan_group(group, self._site)
         deadline = time.monotonic() + self._patience_s
-        with _asking(f"worker {group.name} of study {group.study!r}"):
+        with asking(f"worker {group.name} of study {group.study!r}"):
             while not _is_up(self._nodes(group.study, group.name)):
                 self._check(group)
                 with self._archive.alone(group.study, group.name), contextlib.suppress(_AnotherIsAtItError):
@@ -101,7 +97,7 @@ class DockerExecutor:
 
     def groups(self, study: str | None = None) -> tuple[GroupStatus, ...]:
         """Those that have containers, and those of which only the logs are left here."""
-        with _asking("the list of workers"):
+        with asking("the list of workers"):
             found: defaultdict[tuple[str, str], dict[int, Node]] = defaultdict(dict)
             for node in self._list(STUDY if study is None else f"{STUDY}={study}"):
                 found[node.study, node.group][node.index] = node
@@ -112,13 +108,13 @@ class DockerExecutor:
 
     def status(self, study: str, name: str) -> GroupStatus:
         """What the engine says of the first node, or what it said before that was taken away."""
-        with _asking(f"worker {name} of study {study!r}"):
+        with asking(f"worker {name} of study {study!r}"):
             nodes = self._nodes(study, name)
         return group_status(nodes) if nodes else self._archive.status(study, name)
 
     def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
         """What containers before these have printed, and what these do; several nodes each with a prefix."""
-        with _asking(f"the log of worker {name} of study {study!r}"):
+        with asking(f"the log of worker {name} of study {study!r}"):
             nodes = self._nodes(study, name)
             if not nodes:
                 self._archive.status(study, name)
@@ -135,7 +131,7 @@ class DockerExecutor:
 
     def cancel(self, study: str, name: str, grace_s: float) -> None:
         """SIGTERM to all nodes at once, and SIGKILL to those that are still there after `grace_s`."""
-        with _asking(f"worker {name} of study {study!r}"):
+        with asking(f"worker {name} of study {study!r}"):
             nodes = self._nodes(study, name)
             if not nodes:
                 self._archive.status(study, name)
@@ -145,7 +141,7 @@ class DockerExecutor:
 
     def clear(self, study: str) -> None:
         """Save the logs of groups that are over here, and remove their containers and networks."""
-        with _asking(f"what is left of study {study!r}"):
+        with asking(f"what is left of study {study!r}"):
             for group in self.groups(study):
                 if group.state.is_over:
                     with self._archive.alone(study, group.name):
@@ -386,25 +382,3 @@ def _taken(kind: str, name: str, verb: str) -> InputError:
         found="one that somebody else has made",
         remedy=f"Take it away (`docker {verb} {name}`), or give the study another name.",
     )
-
-
-@contextlib.contextmanager
-def _asking(what: str) -> Iterator[None]:
-    """Say what the engine refused in the words of this program; what it was sent is never shown."""
-    import docker.errors
-    import requests
-
-    try:
-        yield
-    except docker.errors.APIError as error:
-        found = (error.explanation or str(error)).strip().partition("\n")[0]
-        if error.is_client_error():
-            remedy = "Ask for something that this engine has, or use another (DOCKER_HOST)."
-            expected = "something that the Docker engine can do"
-            raise InputError(what, expected=expected, found=found, remedy=remedy) from error
-        raise EngineError(f"{what}: expected the Docker engine to do it, found {found!r}.") from error
-    except requests.exceptions.RequestException as error:
-        raise EngineError(
-            f"{what}: expected an answer of the Docker engine, found {type(error).__name__}. "
-            "Look whether `docker info` works, and run the same command again."
-        ) from error

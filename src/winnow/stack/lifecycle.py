@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from winnow.config.errors import InputError, WinnowError
 from winnow.containers.build import build
+from winnow.containers.engine import asking
 from winnow.stack import env_file, record, variables
 from winnow.stack.env_file import EnvFile
 from winnow.stack.health import Health, container_from, judge
@@ -31,6 +32,7 @@ LOG_LINES = 15
 STACK = "winnow.stack"
 """Label of all that a stack consists of; its value is the project's name."""
 
+_WHAT = "the stack"
 _OLDEST_COMPOSE = (2, 20)
 _PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 
@@ -40,7 +42,7 @@ class StackError(WinnowError):
 
 
 class Stack:
-    """One project on one engine.
+    """One project on one engine. Every method raises EngineError or UnreachableError where that fails or is away.
 
     Args:
         project: which.
@@ -61,11 +63,13 @@ class Stack:
         self._say = say
         self._environment = environment
 
+    @asking(_WHAT)
     def volumes(self) -> list[str]:
         """Names of the volumes that exist."""
         found = self._engine.volumes.list(filters={"label": f"{STACK}={self.project.name}"})
         return sorted(str(volume.name) for volume in found)
 
+    @asking(_WHAT)
     def containers(self) -> list[Any]:
         """All containers of the project, those that have ended too."""
         return list(
@@ -74,6 +78,7 @@ class Stack:
             )
         )
 
+    @asking(_WHAT)
     def check(self, plan: StackPlan) -> None:
         """Refuse what cannot work, before anything is made.
 
@@ -99,6 +104,7 @@ class Stack:
                     remedy=f"Free it, or choose another: make mlflow-init {port.setting}=…",
                 )
 
+    @asking(_WHAT)
     def start(self, plan: StackPlan, patience_s: float = PATIENCE_S) -> None:
         """Build, start and wait; harmless where all is up already.
 
@@ -114,6 +120,7 @@ class Stack:
         self._drop_failed()
         self._up(plan, patience_s)
 
+    @asking(_WHAT)
     def remove(self, file: EnvFile | None, *, volumes: bool) -> None:
         """Remove containers and networks, and where asked the volumes too.
 
