@@ -59,5 +59,5 @@ def fetch_data(
             time.sleep(RETRY_S)
         except DamagedFileError as error:
             raise DataFileError(
-                f"data file in the artifact store: {error}. Start the sweep again to store it."
+                f"data file in the artifact store: {error}. Remove it there, and start the sweep again to store it."
             ) from error

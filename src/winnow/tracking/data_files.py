@@ -19,7 +19,6 @@ from winnow.tracking.store import artifact_root_beside
 EXPERIMENT = "winnow.data"
 """No study can be called so."""
 
-_MARKER = ".whole"
 _PIECE = 1 << 20
 
 
@@ -47,12 +46,13 @@ class DataFiles:
         digest = sha256_of(path)
         with transferring():
             repository = self._repository(digest)
-            # MLflow's repositories write a file in place: a marker that comes after it says that all of it is there.
+            # MLflow's repositories write a file in place: a marker that comes after it says that this one is whole.
+            whole = f".{path.name}.whole"
             held = {Path(found.path).name for found in repository.list_artifacts()}
-            if not {path.name, _MARKER} <= held:
+            if not {path.name, whole} <= held:
                 repository.log_artifact(str(path))
                 with tempfile.TemporaryDirectory() as folder:
-                    marker = Path(folder) / _MARKER
+                    marker = Path(folder) / whole
                     marker.write_text(f"{path.name}\n", encoding="utf-8")
                     repository.log_artifact(str(marker))
         return digest

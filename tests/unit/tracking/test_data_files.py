@@ -43,6 +43,16 @@ def test_a_file_is_stored_once(uri: str, tmp_path: Path) -> None:
     assert [path.stat().st_mtime_ns for path in stored(uri)] == times
 
 
+def test_a_copy_that_was_cut_short_is_stored_again_also_beside_a_whole_one(uri: str, tmp_path: Path) -> None:
+    file = tmp_path / "whole.csv"
+    file.write_bytes(b"a,b\n3,4\n")
+    digest = DataFiles(uri).put(file)
+    (kept,) = (path for path in stored(uri) if path.name == "whole.csv")
+    kept.with_name("other.csv").write_bytes(b"a,")
+    assert DataFiles(uri).put(file.rename(tmp_path / "other.csv")) == digest
+    assert DataFiles(uri).fetch(digest, "other.csv", tmp_path / "here").read_bytes() == b"a,b\n3,4\n"
+
+
 def test_a_file_that_was_fetched_is_not_fetched_again(uri: str, tmp_path: Path) -> None:
     file = tmp_path / "again.csv"
     file.write_bytes(b"again\n")
