@@ -17,6 +17,7 @@ from typing import Any
 
 import optuna
 import sqlalchemy as sa
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 from sqlalchemy import event, orm
@@ -34,11 +35,16 @@ _MAKING_TABLES = 0x77696E6E6F77
 """The key of Postgres' advisory lock: "winnow" in ASCII."""
 
 
+class DatabaseAwayError(InputError):
+    """The database does not answer. It may again in a while: whoever nobody waits for waits (`patience.py`)."""
+
+
 class Database:
     """One engine for Optuna's reads and winnow's transactions.
 
     Raises:
         InputError: the database cannot be opened, or not be written where `create` is set.
+        DatabaseAwayError: it does not answer.
     """
 
     def __init__(self, url: str, *, create: bool = False) -> None:
@@ -57,7 +63,7 @@ class Database:
                 found=f"{parsed.get_backend_name()} without its driver ({error})",
                 remedy="Install it, for Postgres with `pip install 'winnow[postgres]'`.",
             ) from error
-        except (sa.exc.DatabaseError, optuna.exceptions.StorageInternalError) as error:
+        except (sa.exc.DatabaseError, StorageInternalError) as error:
             if _lacks_tables(error):
                 raise InputError(
                     f"the study's storage, {parsed.render_as_string(hide_password=True)}",
@@ -65,7 +71,7 @@ class Database:
                     found="one in which none was ever made",
                     remedy="Run `make train` or `make train-docker` first.",
                 ) from error
-            raise InputError(
+            raise (DatabaseAwayError if _is_away(error) else InputError)(
                 "the study's storage (WINNOW_STORAGE)",
                 expected="a database that answers and can be written",
                 found=f"{parsed.render_as_string(hide_password=True)}: {_first_line(error)}",
@@ -236,6 +242,10 @@ def _listen(engine: Engine, is_sqlite: bool) -> None:
 def _lacks_tables(error: BaseException) -> bool:
     """Whether Postgres says that a table is not there (SQLSTATE 42P01, undefined_table)."""
     return getattr(getattr(error, "orig", None), "sqlstate", None) == "42P01"
+
+
+def _is_away(error: BaseException) -> bool:
+    return isinstance(error.__cause__ if isinstance(error, StorageInternalError) else error, sa.exc.OperationalError)
 
 
 def _first_line(error: BaseException) -> str:

@@ -35,6 +35,7 @@ from winnow.search.experiment_file import DATA_FILE, fetch_data, write_experimen
 from winnow.search.log_relay import LogRelay
 from winnow.search.node import RemoteNode
 from winnow.search.nodes import CALL_PORT_OFFSET, Nodes
+from winnow.search.patience import Patience
 from winnow.search.ranks import Planner, Ranks
 from winnow.search.store import StudyStore
 from winnow.search.worker import CannotStartError, Identity, Stop, StopRequestedError, Worker
@@ -47,6 +48,8 @@ CPUS, GPUS = "WINNOW_GROUP_CPUS", "WINNOW_GROUP_GPUS"
 """Set by executors: CPUs of the group; its GPUs, comma-separated and possibly none, or unset to take what there is."""
 NODE, NODES, MASTER, MASTER_PORT = "WINNOW_NODE", "WINNOW_NODES", "WINNOW_MASTER_ADDR", "WINNOW_MASTER_PORT"
 """Set by executors where a group has several nodes: which this is, of how many, and where the first one is reached."""
+OPEN_PATIENCE_S = 300.0
+"""How long a study that is away is waited for before it was ever read."""
 RELAY_LOGS = "WINNOW_RELAY_LOGS"
 """Set where the ranks' logs are not kept: then they are written to standard error too."""
 
@@ -95,7 +98,8 @@ def _lock(lock: TextIO) -> bool:
 
 
 def _work(settings: Settings, study: str, group: str, folder: Path, stop: Stop) -> int:
-    store = StudyStore(Database(settings.storage_url), study)
+    # How patient the experiment is, the study itself would say. An engine that starts again starts all at once.
+    store = Patience(OPEN_PATIENCE_S, stop.check)(_open, settings.storage_url, study)
     experiment, execution = folder / "experiment.json", store.experiment().execution
     write_experiment(experiment, store, _data(settings, execution.storage_patience_s, stop))
     node = _node()
@@ -122,6 +126,13 @@ def _work(settings: Settings, study: str, group: str, folder: Path, stop: Stop) 
     if nodes is not None:
         nodes.dismiss()
     return DONE
+
+
+def _open(url: str, study: str) -> StudyStore:
+    """The study, once it has been read: that it is open says nothing yet."""
+    store = StudyStore(Database(url), study)
+    store.experiment()
+    return store
 
 
 def _node() -> Node:

@@ -15,6 +15,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import InternalError, OperationalError, PendingRollbackError, SQLAlchemyError, TimeoutError
 
 from winnow.config.errors import WinnowError
+from winnow.search.database import DatabaseAwayError
 
 _log = logging.getLogger(__name__)
 _P = ParamSpec("_P")
@@ -46,7 +47,7 @@ class Patience:
         while True:
             try:
                 return act(*args, **kwargs)
-            except (SQLAlchemyError, StorageInternalError) as error:
+            except (SQLAlchemyError, StorageInternalError, DatabaseAwayError) as error:
                 if not _may_pass(error):
                     raise
                 if time.monotonic() + pause_s > deadline:
@@ -65,7 +66,7 @@ def _may_pass(error: Exception) -> bool:
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
     # TimeoutError is SQLAlchemy's own: no connection became free. PendingRollbackError is what Optuna meets where it
     # asks again on a connection that was lost a moment before; the next attempt begins with another.
-    passing = OperationalError | InternalError | TimeoutError | PendingRollbackError
+    passing = DatabaseAwayError | OperationalError | InternalError | TimeoutError | PendingRollbackError
     return isinstance(cause, passing) or _is_disconnect(cause)
 
 
@@ -73,6 +74,7 @@ def _is_disconnect(error: BaseException | None) -> bool:
     return bool(getattr(error, "connection_invalidated", False))
 
 
-def _first_line(error: Exception) -> str:
-    cause = getattr(error, "orig", None) or error.__cause__ or error
-    return str(getattr(cause, "orig", None) or cause).strip().partition("\n")[0]
+def _first_line(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]

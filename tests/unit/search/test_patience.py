@@ -6,6 +6,7 @@ import pytest
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import IntegrityError, OperationalError, PendingRollbackError
 
+from winnow.search.database import Database
 from winnow.search.patience import Patience, StudyUnreachableError
 
 AWAY = OperationalError("SELECT 1", {}, Exception("the server closed the connection"))
@@ -37,6 +38,11 @@ def test_a_study_that_is_away_is_asked_again() -> None:
     study = Study(AWAY, as_optuna_raises(AWAY), as_optuna_raises(LOST))
     assert Patience(10.0)(study.answer, 7) == 7
     assert study.calls == 4
+
+
+def test_a_database_that_has_yet_to_come_up_is_waited_for() -> None:
+    with pytest.raises(StudyUnreachableError, match="port 1 failed: Connection refused"):
+        Patience(0.1)(Database, "postgresql://me:s3cret@127.0.0.1:1/studies")
 
 
 def test_a_study_that_stays_away_is_one_error_for_a_person() -> None:
