@@ -76,6 +76,20 @@ def checked_pip_config(path: Path, place: str) -> Path:
     return path.expanduser().absolute()
 
 
+def project_folder(folder: Path, dockerfile: str) -> Path:
+    """The absolute path of a project's folder. Raises InputError where it lacks what every image is built from."""
+    folder = folder.absolute()
+    for name in (dockerfile, "pyproject.toml", "requirements.lock"):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder / name}",
+                expected="a file of the winnow project, which the image is built from",
+                found="none",
+                remedy="Run this in the project's own folder.",
+            )
+    return folder
+
+
 @dataclass(frozen=True)
 class BuildPlan:
     """One `docker build`.

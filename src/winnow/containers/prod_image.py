@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from winnow.bundle.manifest import MANIFEST, Manifest, read_manifest, sha256_of
 from winnow.config.errors import InputError
 from winnow.containers import build as docker_build
-from winnow.containers.build import BuildOptions, BuildPlan, Show
+from winnow.containers.build import BuildOptions, BuildPlan, Show, project_folder
 from winnow.containers.engine import asking
 from winnow.containers.requirements import extras, read_project
 
@@ -42,7 +42,6 @@ NO_OPTIONS = BuildOptions()
 PARTS = ("__init__.py", "bundle", "config/__init__.py", "config/version.py", "serving")
 """The files and folders of the package that a server imports: a change in any other leaves the image as it is."""
 
-_PROJECT_FILES = (DOCKERFILE, "pyproject.toml", "requirements.lock")
 _PACKAGE = Path(__file__).parents[1]
 _LIMIT = 128
 """Characters that an image's name may have after its registry, generously below Docker's 255."""
@@ -117,15 +116,7 @@ def plan(
     Raises:
         InputError: the bundle is damaged, or the project's files are not in `folder`.
     """
-    folder = folder.absolute()
-    for name in _PROJECT_FILES:
-        if not (folder / name).is_file():
-            raise InputError(
-                f"{folder / name}",
-                expected="a file of the winnow project, which the image is built from",
-                found="none",
-                remedy="Run this in the project's own folder.",
-            )
+    folder = project_folder(folder, DOCKERFILE)
     manifest = _manifest(bundle)
     base_image = options.base_image or BASE_IMAGE
     labels = labels_of(manifest, version, run_id, base_image)

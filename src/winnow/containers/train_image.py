@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from winnow.config.errors import InputError
-from winnow.containers.build import BuildOptions, BuildPlan
+from winnow.containers.build import BuildOptions, BuildPlan, project_folder
 from winnow.containers.engine import asking
 from winnow.containers.requirements import read_project
 
@@ -60,15 +60,7 @@ def plan(
     Raises:
         InputError: the folder is no winnow project, or has no such file or extra.
     """
-    folder = folder.absolute()
-    for name in (DOCKERFILE, "pyproject.toml", "requirements.lock"):
-        if not (folder / name).is_file():
-            raise InputError(
-                f"{folder / name}",
-                expected="a file of the winnow project, which the image is built from",
-                found="none",
-                remedy="Run this in the project's own folder.",
-            )
+    folder = project_folder(folder, DOCKERFILE)
     _check_extras(folder, extras)
     file = _checked_requirements(folder, requirements)
     arguments = {
