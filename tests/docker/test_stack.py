@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import docker
@@ -48,6 +49,16 @@ def test_starting_it_again_changes_nothing(own_stack: RunningStack) -> None:
     assert again.returncode == 0, again.stderr
     assert settings_of(own_stack).tracking_uri in again.stdout
     assert (secrets_of(own_stack), started_at(own_stack)) == before
+
+
+def test_two_that_start_it_at_once_take_turns(own_stack: RunningStack) -> None:
+    own_stack.service("mlflow").remove(force=True)
+    before = secrets_of(own_stack)
+    with ThreadPoolExecutor() as pool:
+        both = list(pool.map(lambda _: own_stack.winnow("mlflow-init"), range(2)))
+    assert [each.returncode for each in both] == [0, 0], [each.stderr for each in both]
+    assert sum("waiting for another command that is changing the stack" in each.stderr for each in both) == 1
+    assert secrets_of(own_stack) == before
 
 
 def test_only_its_owner_reads_the_secrets_and_nothing_else_has_them(own_stack: RunningStack) -> None:

@@ -47,11 +47,12 @@ def init(timeout: float, dry_run: bool, **flags: str | None) -> None:
 
     given, home = _given(flags), _home()
     stack = stacks.open_stack(stacks.find_project(given, home, FOLDER), _say)
-    plan = stacks.plan(given, stack)
     if dry_run:
-        click.echo(plan.render())
+        click.echo(stacks.plan(given, stack).render())
         return
-    stacks.start(stack, plan, home, timeout)
+    with stacks.alone(stack.project, _say):
+        plan = stacks.plan(given, stack)
+        stacks.start(stack, plan, home, timeout)
     _print_started(plan.record, given)
 
 
@@ -73,7 +74,8 @@ def remove(volumes: bool, dry_run: bool, **flags: str | None) -> None:
             click.echo(f"delete the volumes {', '.join(there) or '(there are none)'}")
             click.echo(f"delete the secrets in {project.env_file}")
         return
-    stacks.remove(stack, home, volumes=volumes)
+    with stacks.alone(project, _say):
+        stacks.remove(stack, home, volumes=volumes)
     if volumes:
         click.echo(
             f"The stack {project.name} is gone, and its data with it. Runs and studies are kept in {home} again."

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import secrets
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from winnow.config.errors import InputError
@@ -40,6 +42,26 @@ def find_project(given: Mapping[str, str], home: Path, folder: Path) -> Project:
 def open_stack(project: Project, say: Callable[[str], None]) -> Stack:
     """The stack of a project, there or not. Raises InputError where no engine answers."""
     return Stack(project, connect(), say)
+
+
+@contextlib.contextmanager
+def alone(project: Project, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold a project from its plan to its end; waits for whoever is changing it, and says so.
+
+    Two first starts at once would each make secrets, and the volumes open with those of one alone. The lock is on the
+    folder of the secrets, so that it leaves no file, and the system lets go of it when this process dies.
+    """
+    folder = next(each for each in project.env_file.parents if each.is_dir())
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another command that is changing the stack {project.name}")
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 def plan(given: Mapping[str, str], stack: Stack) -> StackPlan:
