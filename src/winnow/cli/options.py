@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from winnow.config.errors import WinnowError
 from winnow.config.tiers import TIERS
 
 config_option = click.option(
@@ -42,13 +43,21 @@ class StoreVerb(click.Command):
     """A verb that works on runs and studies: with a stack in use it says first, on stderr, where those are kept."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Say it, then do what the verb does."""
+        """Say it, then do what the verb does; an error with a stack that is down says how to start that."""
         from winnow.config.settings import Settings
 
-        store = Settings.from_environment().store
-        if store is not None:
-            _say_once(f"store: {store}")
-        return super().invoke(ctx)
+        settings = Settings.from_environment()
+        if settings.store is not None:
+            _say_once(f"store: {settings.store}")
+        try:
+            return super().invoke(ctx)
+        except WinnowError as error:
+            from winnow.orchestrators.reach import silent_stack
+
+            silence = silent_stack(settings)
+            if silence is not None:
+                error.add_note(silence)
+            raise
 
 
 @functools.cache

@@ -100,10 +100,12 @@ class Settings:
         stack = read_stack(home)
         tracking_uri, worker_tracking_uri = f"sqlite:///{home}/mlflow.db", None
         storage_url, worker_storage_url = f"sqlite:///{home}/studies.db", None
-        if env.get("MLFLOW_TRACKING_URI"):
-            tracking_uri = env["MLFLOW_TRACKING_URI"]
-        elif stack is not None:
+        given = env.get("MLFLOW_TRACKING_URI", "")
+        # Set to the stack's own address, as `mlflow` itself needs it, it still is the stack that is meant.
+        if stack is not None and given.rstrip("/") in ("", stack.tracking_url):
             tracking_uri, worker_tracking_uri = stack.tracking_url, stack.worker_tracking_url
+        elif given:
+            tracking_uri = given
         if env.get("WINNOW_STORAGE"):
             storage_url = env["WINNOW_STORAGE"]
         elif stack is not None:

@@ -7,6 +7,7 @@ reach is refused here, before anything is started.
 from __future__ import annotations
 
 import ipaddress
+import socket
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -18,6 +19,9 @@ from winnow.config.settings import Settings
 from winnow.data.bundled import PREFIX
 from winnow.orchestrators.groups import parse_volume
 from winnow.tracking.data_files import DataFiles, sha256_of
+
+ANSWER_S = 2.0
+"""How long a connection to the stack may take: it is on this machine."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +102,10 @@ def check_stores(settings: Settings) -> None:
         InputError: a file of this machine, or an address that means the container itself.
     """
     stores = (
-        ("WINNOW_WORKER_STORAGE", "the studies' database", settings.worker_storage_url),
-        ("WINNOW_WORKER_TRACKING_URI", "MLflow", settings.worker_tracking_uri),
+        ("WINNOW_WORKER_STORAGE", "WINNOW_STORAGE", "the studies' database", settings.worker_storage_url),
+        ("WINNOW_WORKER_TRACKING_URI", "MLFLOW_TRACKING_URI", "MLflow", settings.worker_tracking_uri),
     )
-    for variable, what, url in stores:
+    for variable, usual, what, url in stores:
         host = urlsplit(url).hostname
         if host is None:
             raise _no_stack(what, f"a file of this machine ({url})")
@@ -110,8 +114,34 @@ def check_stores(settings: Settings) -> None:
                 variable,
                 expected=f"an address of {what} that workers elsewhere reach",
                 found=f"'{host}', which there is the worker itself",
-                remedy=f"Set {variable} to the address to use from there, or run `make mlflow-init`.",
+                remedy=f"Set {variable} to the address to use from there, or unset {usual} and use what "
+                "`make mlflow-init` starts.",
             )
+
+
+def silent_stack(settings: Settings) -> str | None:
+    """What to do about a stack that is in use and takes no connections; None where it does, or none is in use."""
+    if settings.stack is None:
+        return None
+    own = {_address(url) for url in (settings.stack.tracking_url, settings.stack.storage_url or "")}
+    for address in (_address(settings.tracking_uri), _address(settings.storage_url)):
+        if address is None or address not in own:
+            continue
+        try:
+            socket.create_connection(address, timeout=ANSWER_S).close()
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            return (
+                f"the stack at {settings.stack.tracking_url}: expected it to answer, found {reason} at "
+                f"{address[0]}:{address[1]}. Start it again with `make mlflow-init`, or end its use with "
+                "`make mlflow-remove`."
+            )
+    return None
+
+
+def _address(url: str) -> tuple[str, int] | None:
+    parts = urlsplit(url)
+    return (parts.hostname, parts.port) if parts.hostname and parts.port else None
 
 
 def _is_loopback(host: str) -> bool:

@@ -112,6 +112,10 @@ def test_a_database_of_one_s_own_is_taken_from_the_environment_file(tmp_path: Pa
             ("http://mine:1", "http://mine:1", STUDIES, INSIDE),
         ),
         (
+            {"MLFLOW_TRACKING_URI": "http://127.0.0.1:5500/"},
+            ("http://127.0.0.1:5500", "http://mlflow:5000", STUDIES, INSIDE),
+        ),
+        (
             {"WINNOW_STORAGE": "postgresql://me@db/w"},
             ("http://127.0.0.1:5500", "http://mlflow:5000", "postgresql://me@db/w", "postgresql://me@db/w"),
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
-from winnow.orchestrators.reach import check_code, check_stores, data_file
+from winnow.config.stack_record import StackRecord
+from winnow.orchestrators.reach import check_code, check_stores, data_file, silent_stack
 
 SERVERS = Settings.from_environment(
     {"WINNOW_STORAGE": "postgresql://db:5432/studies", "MLFLOW_TRACKING_URI": "http://mlflow:5000"}
@@ -73,3 +75,35 @@ def test_stores_that_are_files_name_the_command_that_makes_servers() -> None:
 def test_an_address_that_means_the_worker_itself_is_refused(host: str) -> None:
     with pytest.raises(InputError, match="WINNOW_WORKER_TRACKING_URI"):
         check_stores(replace(SERVERS, worker_tracking_uri=f"http://{host}:5000"))
+
+
+def settings_with_stack(home: Path, port: int) -> Settings:
+    record = StackRecord(
+        project="winnow",
+        network="winnow_inside",
+        compose_file=str(home / "compose.yaml"),
+        env_file=str(home / ".env"),
+        tracking_url=f"http://127.0.0.1:{port}",
+        worker_tracking_url="http://mlflow:5000",
+        storage_url=f"postgresql+psycopg://winnow@127.0.0.1:{port}/winnow",
+        worker_storage_url="postgresql+psycopg://winnow@postgres:5432/winnow",
+    )
+    uri, storage = record.tracking_url, f"postgresql+psycopg://winnow:hidden@127.0.0.1:{port}/winnow"
+    return Settings(home, uri, storage, record.worker_tracking_url, storage, record.network, record)
+
+
+def test_a_stack_that_is_down_is_said_with_the_command_that_starts_it(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        settings = settings_with_stack(tmp_path, listening.getsockname()[1])
+        assert silent_stack(settings) is None
+    said = silent_stack(settings)
+    assert said is not None and "make mlflow-init" in said and "connection refused" in said
+    assert "hidden" not in said
+
+
+def test_a_stack_that_nobody_uses_may_be_down(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        settings = settings_with_stack(tmp_path, listening.getsockname()[1])
+    elsewhere = replace(settings, tracking_uri="http://mlflow.example:80", storage_url="sqlite:////srv/s.db")
+    assert silent_stack(elsewhere) is None
+    assert silent_stack(SERVERS) is None
