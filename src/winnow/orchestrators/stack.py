@@ -14,7 +14,7 @@ from winnow.config.errors import InputError
 from winnow.containers.build import TRAIN_BASE, BuildOptions
 from winnow.containers.engine import connect
 from winnow.stack import env_file, record
-from winnow.stack.lifecycle import Stack, check_studies, end, open_env_file
+from winnow.stack.lifecycle import Stack, check_compose, check_studies, end, open_env_file
 from winnow.stack.plan import BUCKET, MINIO, MLFLOW, POSTGRES, Project, StackPlan, plan_stack, project_for, to_end
 from winnow.stack.variables import choose
 from winnow.tracking.store import prepare
@@ -111,7 +111,8 @@ def logs_command(project: Project, service: str | None, lines: int, *, follow: b
 
 
 def print_logs(stack: Stack, command: list[str]) -> int:
-    """Run that command, and return its status. Raises InputError where nothing of the stack is there."""
+    """Run that command, and return its status. Raises InputError without a stack or Compose."""
+    check_compose(os.environ)
     if not stack.containers():
         raise InputError(
             f"the stack {stack.project.name}", expected="containers", found="none", remedy="Start it: make mlflow-init."

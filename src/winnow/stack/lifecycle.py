@@ -125,9 +125,10 @@ class Stack:
         """Remove containers and networks, and where asked the volumes too.
 
         Raises:
-            InputError: containers that are no part of the stack, such as workers, are on its network.
+            InputError: containers that are no part of the stack, such as workers, are on its network; or no Compose.
             StackError: Compose could not do it.
         """
+        check_compose(self._environment)
         self._check_unused()
         arguments = ["down", "--remove-orphans", *(["--volumes"] if volumes else [])]
         known = self.project.env_file if file is not None else Path(os.devnull)
