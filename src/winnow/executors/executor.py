@@ -101,7 +101,10 @@ class UnknownGroupError(LookupError):
 
 
 class Executor(Protocol):
-    """Starts and ends the worker groups of studies."""
+    """Starts and ends the worker groups of studies.
+
+    Every method raises UnreachableError where what runs the groups does not answer; asked again, it may.
+    """
 
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
         """What `start` would do, as lines for people and for golden tests; starts nothing."""
