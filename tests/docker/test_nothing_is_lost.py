@@ -6,11 +6,13 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import docker
 import pytest
 
+from tests.docker.engine_proxy import EngineProxy
 from tests.docker.stacks import RunningStack
 from tests.docker.sweeps import DockerSweep, end, wait_until
 
@@ -101,6 +103,20 @@ def test_a_database_that_is_away_for_20_s_is_waited_for(sweep: DockerSweep, stac
     sweep.check_nothing_is_lost(trials=4)
 
 
+def test_an_engine_that_is_away_for_10_s_is_waited_for(sweep: DockerSweep) -> None:
+    with EngineProxy() as engine:
+        watched = replace(sweep.write(), env={**sweep.env, "DOCKER_HOST": engine.address})
+        orchestrator = watched.start()
+        wait_until(lambda: sweep.folds() >= 1)
+        with engine.closed():
+            time.sleep(10)
+        code, output = end(orchestrator)
+    assert code == 0, output
+    assert "what runs the workers does not answer; waiting for it" in output
+    assert [trial.attempts for trial in sweep.trials()] == [1] * 4
+    sweep.check_nothing_is_lost(trials=4)
+
+
 def test_mlflow_away_for_60_s_holds_nothing_up(sweep: DockerSweep, stack: RunningStack) -> None:
     orchestrator = sweep.write(search={"trials": 6}).start()
     wait_until(lambda: sweep.folds() >= 1)
@@ -145,7 +161,8 @@ def test_a_memory_limit_fails_the_trial_with_its_reason_and_is_not_retried(sweep
 
 def test_a_group_of_two_nodes_loses_one_and_goes_on(sweep: DockerSweep) -> None:
     execution = {"workers": 1, "nodes": 2, "resources": {"cpu": 1, "memory": "1500Mi"}}
-    orchestrator = sweep.write(search={"trials": 2}, execution=execution).start()
+    # Every step waits for the other node, over a network.
+    orchestrator = sweep.write(search={"trials": 2}, execution=execution, training={"epochs": 20}).start()
     wait_until(lambda: sweep.folds() >= 1)
     (other,) = [container for container in sweep.containers() if container.name.endswith("-1")]
     os.kill(sweep.processes("winnow.search.group", other)[0], signal.SIGKILL)
