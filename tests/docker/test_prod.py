@@ -130,9 +130,9 @@ def test_a_killed_replica_costs_at_most_the_requests_that_it_had(site: Site) -> 
     assert _state_within(site, DeploymentState.READY), "it comes back by itself"
 
 
-def test_what_a_killed_deployer_left_is_cleaned_up_by_the_next(site: Site) -> None:
-    first = site.deploy("first")
-    release = site.releases["second"]
+def deploying_elsewhere(site: Site, name: str) -> subprocess.Popen[bytes]:
+    """A process that deploys a release on two replicas."""
+    release = site.releases[name]
     code = (
         "import sys; from pathlib import Path\n"
         "from winnow.deployers.deployer import DeploymentRequest, Release\n"
@@ -142,15 +142,30 @@ def test_what_a_killed_deployer_left_is_cleaned_up_by_the_next(site: Site) -> No
         "deployer.deploy(deployer.plan(DeploymentRequest(name, Release('cells', '2', digest, Path(bundle), image), 2)))"
     )
     argv = [sys.executable, "-c", code, site.name, str(site.home), str(release.bundle), release.digest, release.image]
-    with subprocess.Popen(argv) as deploying:
+    return subprocess.Popen(argv, stderr=subprocess.DEVNULL)
+
+
+def test_what_a_killed_deployer_left_is_cleaned_up_by_the_next(site: Site) -> None:
+    first = site.deploy("first")
+    with deploying_elsewhere(site, "second") as deploying:
         while f"winnow-prod-{site.name}-2-0" not in site.containers():
             assert deploying.poll() is None
             time.sleep(0.02)
         deploying.kill()
     assert site.deployer().status(site.name) == first
     healed = site.deploy("second")
-    assert healed.release == release
+    assert healed.release == site.releases["second"]
     assert site.containers() == sorted([healed.replicas[0].identifier, f"winnow-prod-{site.name}-proxy"])
+
+
+def test_an_interrupted_deployer_leaves_nothing(site: Site) -> None:
+    with deploying_elsewhere(site, "first") as deploying:
+        while f"winnow-prod-{site.name}-1-0" not in site.containers():
+            assert deploying.poll() is None
+            time.sleep(0.02)
+        deploying.send_signal(signal.SIGINT)
+    assert site.containers() == []
+    assert connect().networks.list(filters={"label": f"{DEPLOYMENT}={site.name}"}) == []
 
 
 def test_a_lost_route_folder_is_made_up_for(site: Site) -> None:

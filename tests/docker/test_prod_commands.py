@@ -114,3 +114,13 @@ def test_without_a_champion_or_a_model_or_an_engine_nothing_is_changed(winnow: W
     assert empty.returncode == 2 and "Traceback" not in empty.stderr, empty.stderr
     assert winnow.containers() == 0
     assert winnow.run("prod-status", DOCKER_HOST=f"unix://{winnow.home}/nobody.sock").returncode == 2
+
+
+def test_what_a_change_has_left_is_removed_too(winnow: Winnow) -> None:
+    winnow.crown(0)
+    assert winnow.run("prod", "--target", "docker").returncode == 0
+    connect().containers.get(f"winnow-prod-{winnow.name}-proxy").remove(force=True)
+    removed = winnow.run("prod-remove")
+    assert "was not being served. What a change had left of it is removed" in removed.stdout, removed.stderr
+    assert winnow.containers() == 0
+    assert winnow.run("prod-remove").stdout == f"{winnow.name} was not being served.\n"

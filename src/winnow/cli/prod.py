@@ -97,10 +97,17 @@ def remove(config: Path, target: str | None, study: str | None, dry_run: bool) -
     from winnow.orchestrators.deploy import reachable, serving_tier
 
     settings, chosen = Settings.from_environment(), study or _experiment_name(config)
+    tiers = reachable(settings, target)
     try:
-        place, deployer = serving_tier(reachable(settings, target), chosen)
+        place, deployer = serving_tier(tiers, chosen)
     except UnknownDeploymentError:
-        click.echo(f"{chosen} is not served." if dry_run else f"{chosen} was not being served.")
+        if dry_run:
+            click.echo(f"{chosen} is not served.")
+            return
+        # A change that was cut off may have left parts that serve nothing.
+        left = [name for name, each in tiers.items() if each.remove(chosen)]
+        rest = " What a change had left of it is removed." if left else ""
+        click.echo(f"{chosen} was not being served.{rest}")
         return
     if dry_run:
         for each in deployer.status(chosen).replicas:

@@ -34,7 +34,7 @@ from winnow.deployers.deployer import (
     no_previous,
 )
 from winnow.deployers.docker_plan import ContainerRequest, DockerPlan, Found, ReplicaFound
-from winnow.deployers.machine import Clock, bound, host_for_clients, is_free, locked
+from winnow.deployers.machine import Clock, bound, host_for_clients, is_free, locked, uninterrupted
 
 if TYPE_CHECKING:
     import docker
@@ -216,8 +216,9 @@ class DockerDeployer:
         with contextlib.ExitStack() as undo:
             self._prepare(plan, directory, undo)
             for request in plan.starts:
-                container = self._start(request)
-                undo.callback(self._retire, [container], directory.parent, 0)
+                with uninterrupted():
+                    container = self._start(request)
+                    undo.callback(self._retire, [container], directory.parent, 0)
             self._wait_until_ready(plan, found, directory.parent)
             self._move(plan, found, directory)
             undo.pop_all()
@@ -333,8 +334,9 @@ class DockerDeployer:
                 _rename(each, docker_plan.container_name(plan.request.name, f"{docker_plan.PROXY}-old"))
                 if found.proxies[0].port == plan.port:  # one port has one holder: for a moment nobody answers
                     _stop(each, traefik.GRACE_S)
-            proxy, port = self._open(plan.proxy, plan)
-            undo.callback(_remove, proxy)
+            with uninterrupted():
+                proxy, port = self._open(plan.proxy, plan)
+                undo.callback(_remove, proxy)
             yield plan.host, port
             undo.pop_all()
         for each in old:

@@ -1,10 +1,12 @@
-"""What deployers need of this machine: addresses, a lock that dies with its holder, time."""
+"""What deployers need of this machine: addresses, a lock that dies with its holder, time, Ctrl-C."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -63,3 +65,22 @@ def locked(path: Path) -> Iterator[None]:
     with path.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of a step of a second or so.
+
+    An engine goes on with a request whose sender was interrupted, and nobody would know of what it has made.
+    """
+    if threading.current_thread() is not threading.main_thread():  # where Ctrl-C is never heard
+        yield
+        return
+    waiting: list[int] = []
+    usual = signal.signal(signal.SIGINT, lambda number, _frame: waiting.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        if waiting:
+            signal.raise_signal(signal.SIGINT)
