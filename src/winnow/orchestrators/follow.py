@@ -6,6 +6,7 @@ group changes nothing, and only lives that are certainly over are taken from.
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -195,8 +196,8 @@ class Follower:
         self._folds_at_restart[group.name] = folds
         self._restarts[group.name] += 1
         if status.exit_code == CANNOT_START or self._restarts[group.name] > RESTARTS:
-            raise self._give_up(group, what)
-        self._view.note(f"worker {group.name}: {what}; started again")
+            raise self._give_up(group, f"{what}{_perhaps(status, group)}")
+        self._view.note(f"worker {group.name}: {what}{_perhaps(status, group)}; started again")
         self._start(group)
 
     def _folds(self) -> int:
@@ -235,3 +236,11 @@ def _describe_end(status: GroupStatus) -> str:
     if status.exit_code < 0:
         return f"it was killed by signal {-status.exit_code}"
     return f"it ended with exit code {status.exit_code}"
+
+
+def _perhaps(status: GroupStatus, group: GroupSpec) -> str:
+    """A cause that a back-end does not tell from others: what is over its memory limit is killed, a supervisor too."""
+    limit = group.resources.memory_bytes
+    if status.exit_code != -signal.SIGKILL or limit is None:
+        return ""
+    return f", perhaps at its limit of {limit / 2**20:.0f} MiB (execution.resources.memory)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from tests.unit.search.studies import claim, complete, leases_of, make_study
 from winnow.config.errors import UnreachableError
-from winnow.executors.executor import GroupSpec, GroupStatus
+from winnow.executors.executor import GroupResources, GroupSpec, GroupStatus
 from winnow.executors.memory import MemoryExecutor
 from winnow.orchestrators.follow import Follower, SweepFailedError, SweepStoppedError, stop
 from winnow.orchestrators.progress import ProgressView
@@ -87,6 +88,14 @@ def test_a_group_that_died_is_started_again_and_its_trial_handed_back(tmp_path: 
     assert "worker w0: it was killed by signal 9; started again" in follow(store, executor)
     assert [group.name for group in executor.started] == ["w0", "w1", "w0"]
     assert (store.trial(lost.number).attempts, store.trial(lost.number).state) == (2, "complete")
+
+
+def test_a_group_that_is_killed_under_a_memory_limit_is_said_with_its_limit(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=2)
+    limited = tuple(replace(group, resources=GroupResources(memory_bytes=10 * 2**20)) for group in GROUPS)
+    said = follow(store, Scripted(store, dies(-9), nothing), limited)
+    limit = "perhaps at its limit of 10 MiB (execution.resources.memory)"
+    assert f"worker w0: it was killed by signal 9, {limit}; started again" in said
 
 
 def test_what_a_group_holds_that_another_orchestrator_has_started_again_is_left_to_it(tmp_path: Path) -> None:
