@@ -49,15 +49,16 @@ def command(
             click.echo(line)
         return
     result = api.train(config, study=study, trials=trials, workers=workers, target=target, image=image)
-    click.echo(describe(result, config))
+    click.echo(describe(result, config, target))
 
 
-def describe(result: SweepResult, config: Path) -> str:
-    """What came of a sweep, and what to do next."""
+def describe(result: SweepResult, config: Path, target: str = "local") -> str:
+    """What came of a sweep on a tier, and what to do next."""
+    train = "train" if target == "local" else f"train-{target}"
     counts = ", ".join(f"{result.counts[state]} {state}" for state in ("complete", "pruned", "failed"))
     lines = [f"study {result.study}: {result.trials} trials done ({counts})"]
     if result.was_done:
-        lines.append(f"  nothing was left to do; more: make train CONFIG={config} TRIALS={2 * result.trials}")
+        lines.append(f"  nothing was left to do; more: make {train} CONFIG={config} TRIALS={2 * result.trials}")
     if result.best is not None:
         params = ", ".join(f"{name}={_short(value)}" for name, value in result.best.params.items())
         lines.append(f"  best: trial {result.best.number}, {result.metric} {result.best.value:.4f} ({params})")
@@ -65,7 +66,8 @@ def describe(result: SweepResult, config: Path) -> str:
         became = f"model version {refit.version}" if refit.version else f"no model: {refit.reason}"
         lines.append(f"  refit of trial {refit.trial}: {became}")
     lines.append(f"  report: {result.report.absolute().as_uri()}")
-    lines.append(f"  next: make select-model CONFIG={config}; the runs: make ui")
+    select = f"make select-model CONFIG={config}; " if result.best is not None else ""
+    lines.append(f"  next: {select}make ui shows the runs")
     return "\n".join(lines)
 
 
