@@ -95,6 +95,26 @@ def check_code(experiment: Experiment, project: Path) -> None:
             )
 
 
+def check_secrets_file(experiment: Experiment, project: Path) -> None:
+    """Refuse a file of secrets that would be built into the image.
+
+    Raises:
+        InputError: it lies below the folder that images are built from, under a name that `.dockerignore` lets in.
+    """
+    named = experiment.execution.secrets_file
+    if named is None:
+        return
+    file = Path(named).expanduser()
+    is_inside = (project / file).resolve().is_relative_to(project.resolve())
+    if is_inside and not file.name.startswith(".") and file.suffix != ".env":
+        raise InputError(
+            "execution.secrets_file",
+            expected="a hidden file or one named *.env, which enter no image",
+            found=f"'{named}', which would be built into the workers' image",
+            remedy="Rename it, or keep it in another folder, and run `make build-train` again.",
+        )
+
+
 def check_stores(settings: Settings) -> None:
     """Refuse stores that a container cannot reach.
 

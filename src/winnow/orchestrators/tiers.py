@@ -15,7 +15,7 @@ from winnow.config.tiers import unknown_tier
 from winnow.executors.executor import Executor
 from winnow.executors.local import LocalExecutor, visible_gpus
 from winnow.orchestrators.groups import Site
-from winnow.orchestrators.reach import check_code, check_stores
+from winnow.orchestrators.reach import check_code, check_secrets_file, check_stores
 
 CONTAINER_PYTHON, CONTAINER_HOME = "/opt/venv/bin/python", PurePosixPath("/winnow")
 
@@ -117,9 +117,15 @@ def _docker(settings: Settings, image: str | None) -> Tier:
         look_every_s=1.0,
     )
     executor = DockerExecutor(DockerSite(image=image_id, network=settings.network), settings.home, engine=engine)
-    return Tier(executor, site, lambda experiment: check_code(experiment, Path.cwd()))
+    return Tier(executor, site, _check_image_holds_what_it_may)
 
 
 def _cpus() -> int:
     """CPUs that this process may use: a container's or `taskset`'s share, not the whole machine's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check_image_holds_what_it_may(experiment: Experiment) -> None:
+    """The code that is needed, and no secret."""
+    check_code(experiment, Path.cwd())
+    check_secrets_file(experiment, Path.cwd())

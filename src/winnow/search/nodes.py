@@ -71,6 +71,7 @@ class Nodes:
         self._connected: dict[int, socket.socket] = {}
         self._world: StartWorld | None = None
         self._worlds = 0
+        self._members: set[int] = set()
         self._ended: dict[int, WorldEnded] = {}
         threading.Thread(target=self._accept, name="nodes", daemon=True).start()
 
@@ -85,6 +86,7 @@ class Nodes:
         with self._changed:
             self._worlds += 1
             self._ended = {}
+            self._members = set(self._connected)
             self._world = StartWorld(self._worlds, experiment)
             self._tell_all(self._world)
 
@@ -141,10 +143,15 @@ class Nodes:
                 self._changed.notify_all()
 
     def _welcome(self, node: int, connection: socket.socket) -> None:
-        """A node that is started again takes the place of its earlier life, and gets what it has missed."""
+        """Have a node that comes late take part. One that comes again has lost its part: that world is at its end."""
         self._connected[node] = connection
-        if self._world is not None:
-            self._tell(connection, self._world)
+        if self._world is None:
+            return
+        if node in self._members:
+            self._ended[node] = WorldEnded(node, self._worlds, None)
+            return
+        self._members.add(node)
+        self._tell(connection, self._world)
 
     def _tell_all(self, message: ToNode) -> None:
         for connection in self._connected.values():

@@ -14,7 +14,7 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
 from winnow.config.stack_record import StackRecord
-from winnow.orchestrators.reach import check_code, check_stores, data_file, silent_stack
+from winnow.orchestrators.reach import check_code, check_secrets_file, check_stores, data_file, silent_stack
 
 SERVERS = Settings.from_environment(
     {"WINNOW_STORAGE": "postgresql://db:5432/studies", "MLFLOW_TRACKING_URI": "http://mlflow:5000"}
@@ -63,6 +63,16 @@ def test_code_that_no_image_holds_is_refused(file: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"model\.factory"):
         check_code(experiment(model={"factory": f"{file}:build"}), tmp_path)
     check_code(experiment(model={"factory": "parts/net.py:build"}), tmp_path)
+
+
+def test_secrets_that_would_enter_the_image_are_refused(tmp_path: Path) -> None:
+    def kept_in(file: str) -> Experiment:
+        return experiment(execution={"secrets": ["KEY"], "secrets_file": file})
+
+    with pytest.raises(InputError, match=r"execution\.secrets_file"):
+        check_secrets_file(kept_in("secrets.txt"), tmp_path)
+    for file in ("secrets.env", ".secrets", "/run/secrets.txt"):
+        check_secrets_file(kept_in(file), tmp_path)
 
 
 def test_stores_that_are_files_name_the_command_that_makes_servers() -> None:

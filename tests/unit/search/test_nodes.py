@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 import time
@@ -107,6 +108,22 @@ def test_a_node_without_a_supervisor_gives_up(nodes: Nodes, tmp_path: Path) -> N
     running = Running(nodes, tmp_path, WAITS, patience_s=0.5)
     assert running.has_ended()
     assert "first node" in str(running.raised)
+
+
+def test_a_node_that_comes_again_is_kept_for_the_next_world(nodes: Nodes, tmp_path: Path) -> None:
+    with socket.create_connection(("127.0.0.1", nodes.port)) as life:
+        life.sendall(b'{"type":"Hello","node":1}\n')
+        wait_until(lambda: nodes.connected == (1,))
+        nodes.start_world("{}")
+    wait_until(lambda: nodes.connected == ())
+    Running(nodes, tmp_path, WAITS)
+    wait_until(lambda: nodes.connected == (1,))
+    began = time.monotonic()
+    assert nodes.guilty_rank(timeout_s=15.0) is None
+    assert time.monotonic() - began < 10.0
+    assert not (tmp_path / "began").exists()
+    nodes.start_world("{}")
+    wait_until((tmp_path / "began").exists)
 
 
 def test_nobody_is_waited_for_where_no_node_is_there(nodes: Nodes) -> None:
