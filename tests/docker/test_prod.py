@@ -253,6 +253,13 @@ def test_names_of_others_are_refused(site: Site) -> None:
     assert site.containers() == []
 
 
+def test_more_replicas_than_the_engine_has_memory_for_are_refused(site: Site) -> None:
+    with pytest.raises(InputError, match=r"^REPLICAS: expected at most \d+, .*WINNOW_REPLICA_MEMORY"):
+        site.deployer().plan(site.request("first", replicas=100_000))
+    some = site.deployer(WINNOW_REPLICA_MEMORY="64Mi").plan(site.request("first", replicas=9))
+    assert len(some.starts) == 9
+
+
 def test_a_name_taken_since_the_plan_is_left_to_its_owner(site: Site) -> None:
     deployer = site.deployer()
     plan = deployer.plan(site.request("first", replicas=2))

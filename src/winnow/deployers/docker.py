@@ -187,10 +187,11 @@ class DockerDeployer:
         """Refuse what cannot be done before anything is done.
 
         Raises:
-            InputError: an image is missing, or a name or the port is somebody else's.
+            InputError: an image is missing, a name or the port is somebody else's, or the engine has not the memory.
         """
         import docker
 
+        _refuse_too_many(plan, int(self._engine.info()["MemTotal"]))
         image = plan.request.release.image
         if plan.starts and image:
             try:
@@ -527,6 +528,21 @@ def _key_file(environment: Mapping[str, str]) -> str | None:
 
 def _refused(name: str, error: docker.errors.APIError) -> WinnowError:
     return WinnowError(f"container {name}: the Docker engine refused it: {error.explanation or error}")
+
+
+def _refuse_too_many(plan: DockerPlan, memory_bytes: int) -> None:
+    """Refuse replicas whose limits together are more than an engine's memory: a mistyped number would take it all."""
+    if not plan.starts:
+        return
+    each, count = plan.starts[0].settings.memory_bytes, len(plan.route.replicas)
+    if each * count > memory_bytes:
+        raise InputError(
+            "REPLICAS",
+            expected=f"at most {memory_bytes // each}, for the engine has {memory_bytes / 2**30:.1f} GiB of memory and "
+            f"a replica may use {each / 2**30:.2g} GiB",
+            found=str(count),
+            remedy=f"Ask for fewer, or give each less with {docker_plan.MEMORY}.",
+        )
 
 
 def _no_image(plan: DockerPlan) -> InputError:
