@@ -24,7 +24,7 @@ from winnow.config.settings import Settings
 from winnow.executors.executor import Executor, GroupSpec
 from winnow.orchestrators.environment import describe_environment
 from winnow.orchestrators.follow import Follower, stop
-from winnow.orchestrators.groups import Site, plan_groups
+from winnow.orchestrators.groups import plan_groups
 from winnow.orchestrators.progress import ProgressView
 from winnow.orchestrators.reach import DataFile, data_file
 from winnow.orchestrators.tiers import Tier
@@ -234,7 +234,7 @@ def _run(store: StudyStore, settings: Settings, tier: Tier, groups: tuple[GroupS
             Follower(store, executor, groups, view, look_every_s=tier.site.look_every_s).follow()
     except KeyboardInterrupt:
         if tier.site.is_left_by_interrupt:
-            _say_detached(store, tier.site, view)
+            _say_detached(store, view)
             raise
         view.note(f"study {store.name}: stopping its workers and handing their trials back")
         stop(store, executor)
@@ -244,10 +244,10 @@ def _run(store: StudyStore, settings: Settings, tier: Tier, groups: tuple[GroupS
         projector.close(0.5)
 
 
-def _say_detached(store: StudyStore, site: Site, view: ProgressView) -> None:
+def _say_detached(store: StudyStore, view: ProgressView) -> None:
     view.note(f"study {store.name}: detached; its workers go on, and the same command attaches again")
-    view.note(f"  watch: winnow logs --study {store.name} --follow")
-    view.note(f"  stop:  winnow cancel --study {store.name} --target {site.tier}")
+    view.note(f"  watch: make logs STUDY={store.name} FOLLOW=1")
+    view.note(f"  stop:  make cancel STUDY={store.name}, which is winnow cancel --study {store.name}")
 
 
 def _result(store: StudyStore, was_done: bool, report: Path) -> SweepResult:

@@ -11,6 +11,7 @@ the others, who may be in the middle of a collective that can no longer complete
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import sys
@@ -34,6 +35,7 @@ def main() -> None:
     began = time.monotonic()
     # Before torch is imported, which takes seconds in which the parent may die too.
     die_with_parent()
+    _be_killed_first()
     logs = Path(os.environ[LOG_DIR])
     rank = int(os.environ["RANK"])
     _log_into(logs / f"rank-{rank}.log")
@@ -136,6 +138,12 @@ def _record(error: Exception, logs: Path, rank: int, job: TrainFold | Refit | No
     print(failure.detail or failure.reason, file=sys.stderr, flush=True)
     # Not sys.exit: tearing down a process group whose peers are stuck in a collective can itself hang.
     os._exit(EXIT_CODE)
+
+
+def _be_killed_first() -> None:
+    """At a memory limit let the kernel kill a rank, never the supervisor, which is there to say what happened."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
 
 
 def _log_into(path: Path) -> None:
