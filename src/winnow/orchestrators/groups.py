@@ -15,6 +15,9 @@ from winnow.search.experiment_file import DATA_FILE
 from winnow.search.group import CPUS, GPUS, RELAY_LOGS
 from winnow.training.launch import plan_gpus
 
+LEAST_MEMORY_MIB = 384
+"""With less a supervisor does not live to say that its ranks had too little."""
+
 
 @dataclass(frozen=True)
 class Site:
@@ -172,4 +175,12 @@ def _check(execution: ExecutionConfig, site: Site) -> None:
             expected=f"at most {site.cpus}, which is what the Docker host has",
             found=f"{cpu:g}",
             remedy="Lower it.",
+        )
+    memory = execution.resources.memory
+    if memory is not None and bytes_of(memory) < LEAST_MEMORY_MIB * 2**20 and site.tier != "local":
+        raise InputError(
+            "execution.resources.memory",
+            expected=f"at least {LEAST_MEMORY_MIB}Mi, of which a supervisor takes some 230 and torch the rest",
+            found=memory,
+            remedy="Raise it; a rank that trains needs more than that.",
         )

@@ -23,7 +23,7 @@ from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
 from winnow.executors.executor import Executor, GroupSpec
 from winnow.orchestrators.environment import describe_environment
-from winnow.orchestrators.follow import Follower, stop
+from winnow.orchestrators.follow import Follower, SweepFailedError, stop
 from winnow.orchestrators.groups import plan_groups
 from winnow.orchestrators.progress import ProgressView
 from winnow.orchestrators.reach import DataFile, data_file
@@ -126,7 +126,11 @@ def train(
         if data is not None:
             _store_data(data, settings)
         _say_where_it_stands(store, tier.executor, view)
-        _run(store, settings, tier, groups, view)
+        try:
+            _run(store, settings, tier, groups, view)
+        except SweepFailedError:
+            tier.executor.clear(study)
+            raise
     tier.executor.clear(study)
     return _result(store, was_done, write_report(study))
 

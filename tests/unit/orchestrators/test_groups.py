@@ -95,6 +95,7 @@ def test_a_file_of_secrets_fills_what_the_environment_leaves_out(tmp_path: Path)
         ({"nodes": 2}, LOCAL, "execution.nodes"),
         ({"device": "cuda"}, LOCAL, "execution.device"),
         ({"resources": {"cpu": 5}}, CONTAINERS, "execution.resources.cpu"),
+        ({"resources": {"memory": "10Mi"}}, CONTAINERS, "execution.resources.memory"),
     ],
 )
 def test_what_a_place_cannot_give_is_refused(changes: dict[str, Any], site: Site, place: str) -> None:
