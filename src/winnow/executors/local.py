@@ -28,6 +28,7 @@ from winnow.config.addresses import without_password
 from winnow.executors.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError
 
 _POLL_S = 0.05
+_BURIED_WITHIN_S = 5.0
 _FOLLOW_S = 0.3
 
 
@@ -93,9 +94,10 @@ class LocalExecutor:
         """A group that was started from here ends with its exit code, any other without."""
         process = self._process(study, name)
         started_at_ms = int(1000 * process.created_at)
-        if process.find() is not None:
-            return GroupStatus(study, name, GroupState.RUNNING, started_at_ms=started_at_ms)
         exit_code = self._bury(process.pid)
+        # A child is over when it can be buried: one that was killed may look dead while its last threads end.
+        if exit_code is None and (process.pid in self._exit_codes or process.find() is not None):
+            return GroupStatus(study, name, GroupState.RUNNING, started_at_ms=started_at_ms)
         if exit_code is None:
             return GroupStatus(study, name, GroupState.ENDED, started_at_ms=started_at_ms)
         state = GroupState.SUCCEEDED if exit_code == 0 else GroupState.FAILED
@@ -126,7 +128,9 @@ class LocalExecutor:
                 self.status(study, name)
                 time.sleep(_POLL_S)
             _kill_session(known)
-        self.status(study, name)
+        deadline = time.monotonic() + _BURIED_WITHIN_S
+        while not self.status(study, name).state.is_over and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
 
     def clear(self, study: str) -> None:
         """Nothing is left with anybody else: a group's folder is its log."""

@@ -182,11 +182,19 @@ class StudyStore:
 
     def set_stopped(self, is_stopped: bool) -> None:
         """Say to whoever follows this study that its groups were stopped on purpose, or are meant to work again."""
-        self.database.optuna.set_study_system_attr(self.study_id, _STOPPED, is_stopped)
+        # In a transaction of ours: Optuna's own is refused by SQLite where another process writes meanwhile.
+        study_id, value = self.study_id, json.dumps(is_stopped)
+        with self.database.writing() as session:
+            kept = session.query(models.StudySystemAttributeModel).filter_by(study_id=study_id, key=_STOPPED)
+            if kept.update({"value_json": value}) == 0:
+                session.add(models.StudySystemAttributeModel(study_id=study_id, key=_STOPPED, value_json=value))
 
     def is_stopped(self) -> bool:
         """Whether its groups were stopped on purpose and nobody has resumed it since."""
-        return bool(self.database.optuna.get_study_system_attrs(self.study_id).get(_STOPPED, False))
+        study_id = self.study_id
+        with self.database.reading() as session:
+            kept = session.query(models.StudySystemAttributeModel).filter_by(study_id=study_id, key=_STOPPED)
+            return any(json.loads(attribute.value_json) for attribute in kept)
 
     def target(self) -> int:
         """How many trials make the study done."""
