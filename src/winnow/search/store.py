@@ -194,7 +194,7 @@ class StudyStore:
         study_id = self.study_id
         with self.database.reading() as session:
             kept = session.query(models.StudySystemAttributeModel).filter_by(study_id=study_id, key=_STOPPED)
-            return any(json.loads(attribute.value_json) for attribute in kept)
+            return any(json.loads(str(attribute.value_json)) for attribute in kept)
 
     def target(self) -> int:
         """How many trials make the study done."""
