@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
 from winnow.executors.executor import Executor
-from winnow.orchestrators.follow import GRACE_S, stop
+from winnow.orchestrators.follow import end_groups, stop
 from winnow.search.database import Database
 from winnow.search.patience import Patience, StudyUnreachableError
 from winnow.search.store import StudyStore
@@ -47,7 +46,7 @@ def cancel(study: str, executors: Mapping[str, Executor], settings: Settings) ->
             except StudyUnreachableError as error:
                 store, refusal = None, error
         if store is None:
-            _end(study, alive, executor)
+            end_groups(study, alive, executor)
         executor.clear(study)
         stopped += len(alive)
     if refusal is not None and stopped == 0:
@@ -63,8 +62,3 @@ def _open(study: str, settings: Settings) -> tuple[StudyStore | None, InputError
     except (InputError, StudyUnreachableError) as error:
         return None, error
     return store, None
-
-
-def _end(study: str, names: list[str], executor: Executor) -> None:
-    with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
-        list(pool.map(lambda name: executor.cancel(study, name, GRACE_S), names))

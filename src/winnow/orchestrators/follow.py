@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -47,14 +47,19 @@ def stop(store: StudyStore, executor: Executor) -> int:
     store.set_stopped(True)
     groups = executor.groups(store.name)
     alive = [group.name for group in groups if not group.state.is_over]
-    with ThreadPoolExecutor(max_workers=max(1, len(alive))) as pool:
-        list(pool.map(lambda name: executor.cancel(store.name, name, GRACE_S), alive))
+    end_groups(store.name, alive, executor)
     leases = store.leases()
     for group in groups:
         was_stopped = group.name in alive
         what = "it was stopped" if was_stopped else "its worker died"
         leases.give_back_group(group.name, what, is_lost=not was_stopped)
     return len(alive)
+
+
+def end_groups(study: str, names: Sequence[str], executor: Executor) -> None:
+    """End groups, all at once; what they held is left to the study."""
+    with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
+        list(pool.map(lambda name: executor.cancel(study, name, GRACE_S), names))
 
 
 class Follower:

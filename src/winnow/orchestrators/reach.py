@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from winnow.bundle.manifest import sha256_of
 from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig, Experiment
 from winnow.config.functions import names_function
 from winnow.config.settings import Settings
 from winnow.data.bundled import PREFIX
 from winnow.orchestrators.groups import parse_volume
-from winnow.tracking.data_files import DataFiles, sha256_of
+from winnow.tracking.data_files import DataFiles
 
 ANSWER_S = 2.0
 """How long a connection to the stack may take: it is on this machine."""

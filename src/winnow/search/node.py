@@ -17,7 +17,7 @@ import msgspec
 
 from winnow.config.errors import WinnowError
 from winnow.search.nodes import Dismiss, Hello, StartWorld, ToNode, WorldEnded
-from winnow.search.ranks import OUT_OF_MEMORY, Planner, end_process, out_of_memory_kills
+from winnow.search.ranks import OUT_OF_MEMORY, Planner, end_process, out_of_memory_kills, start_process
 from winnow.training.launch import GroupFiles
 from winnow.training.rank_errors import RankError, clear_errors, guilty_rank
 
@@ -124,13 +124,9 @@ class RemoteNode:
         experiment = self._folder / "experiment.json"
         experiment.write_text(start.experiment, encoding="utf-8")
         launch = self._plan(GroupFiles(channel=self._folder / "no-channel", experiment=experiment, logs=self._folder))
-        inherited = {key: value for key, value in self._environment.items() if key not in launch.unset}
         self._world = start.world
         self._out_of_memory_before = out_of_memory_kills()
-        with (self._folder / "ranks.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                launch.argv, env={**inherited, **launch.env}, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+        self._process = start_process(launch, self._environment, self._folder / "ranks.log")
 
     def _report_end(self, supervisor: socket.socket) -> None:
         """Say that this node's ranks have ended, once."""

@@ -124,16 +124,8 @@ class Ranks:
         self._listener.bind(str(channel))
         self._listener.listen(1)
         launch = self._plan(GroupFiles(channel=channel, experiment=self._experiment, logs=self._logs))
-        inherited = {key: value for key, value in self._environment.items() if key not in launch.unset}
         self._out_of_memory_before = out_of_memory_kills()
-        with self.started_log.open("ab") as log:
-            self._process = subprocess.Popen(
-                launch.argv,
-                env={**inherited, **launch.env},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        self._process = start_process(launch, self._environment, self.started_log)
         if self._nodes is not None:
             self._nodes.start_world(self._experiment.read_text(encoding="utf-8"))
 
@@ -289,6 +281,19 @@ def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
         return process.wait(timeout_s)
     except subprocess.TimeoutExpired:
         return None
+
+
+def start_process(launch: Launch, environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a launcher in this environment, less what it must not inherit; it appends what it prints to `log`."""
+    inherited = {key: value for key, value in environment.items() if key not in launch.unset}
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            launch.argv,
+            env={**inherited, **launch.env},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
 
 
 def end_process(process: subprocess.Popen[bytes]) -> None:

@@ -7,32 +7,21 @@ the store itself has chosen. What is in a file is none of this module's business
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from winnow.bundle.manifest import sha256_of
 from winnow.tracking.connection import open_client, transferring
 from winnow.tracking.store import artifact_root_beside
 
 EXPERIMENT = "winnow.data"
 """No study can be called so."""
 
-_PIECE = 1 << 20
-
 
 class DamagedFileError(ValueError):
     """What came out of the store is not what was put into it."""
-
-
-def sha256_of(path: Path) -> str:
-    """The digest of a file's bytes, in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 class DataFiles:
