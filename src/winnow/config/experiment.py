@@ -217,16 +217,46 @@ class TrainingConfig(Frozen):
 class ResourcesConfig(Frozen):
     """What one node of a worker group may use."""
 
-    cpu: float | None = Field(default=None, gt=0, description="CPUs; by default an equal share of the machine's.")
+    cpu: float | None = Field(
+        default=None, gt=0, description="CPUs; by default an equal share of the machine's, of a pod 1."
+    )
     memory: str | None = Field(
         default=None,
         pattern=QUANTITY,
-        description="Memory, such as `2Gi`; by default no limit. Processes of this machine are not held to it.",
+        description="Memory, such as `2Gi`; by default no limit, of a pod `2Gi`. Processes of this machine are not "
+        "held to it.",
     )
     shm: str = Field(
         default="256Mi",
         pattern=QUANTITY,
         description="Shared memory (`/dev/shm`) of a container or pod: data loaders and NCCL use it.",
+    )
+
+
+class KubernetesConfig(Frozen):
+    """What only pods have. Other tiers pass it over."""
+
+    requests: dict[str, str] = Field(
+        default={},
+        description="What a pod asks the scheduler for where that is less than its limits: `{cpu: 250m, memory: 1Gi}`.",
+    )
+    gpu_resource: str = Field(default="nvidia.com/gpu", description="What the cluster calls a GPU.")
+    node_selector: dict[str, str] = Field(default={}, description="Labels of the nodes that pods may run on.")
+    tolerations: tuple[dict[str, Any], ...] = Field(default=(), description="Taints that pods put up with.")
+    priority_class: str | None = Field(default=None, description="Priority class of the pods.")
+    queue: str | None = Field(default=None, description="Kueue's LocalQueue that admits the groups; null: none.")
+    deadline_s: int | None = Field(default=None, ge=1, description="Longest life of a worker group; null: no limit.")
+    backoff_limit: int = Field(
+        default=6, ge=0, description="How many of a group's pods may fail, disruptions not counted."
+    )
+    ttl_s: int = Field(default=86400, ge=0, description="How long a group that is over is kept for its logs.")
+    start_patience_s: float = Field(
+        default=300, ge=1, description="How long pods that cannot start are waited for where no group is at work."
+    )
+    pod: dict[str, Any] = Field(
+        default={},
+        description="Any further fields of the pods' `spec`, laid over what is planned: maps are merged, lists of "
+        "named things by name; the worker's container is called `worker`.",
     )
 
 
@@ -251,8 +281,10 @@ class ExecutionConfig(Frozen):
     volumes: tuple[str, ...] = Field(
         default=(),
         description="What containers see beside their image: `SOURCE:TARGET`, read-only, or `SOURCE:TARGET:rw`. The "
-        "source is a folder of the Docker host or a named volume. Processes of this machine need none.",
+        "source is a folder of the Docker host or a named volume; for pods it is a volume claim. Processes of this "
+        "machine need none.",
     )
+    kubernetes: KubernetesConfig = Field(default=KubernetesConfig(), description="What only pods have.")
 
 
 class RefitConfig(Frozen):

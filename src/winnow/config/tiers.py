@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from winnow.config.errors import InputError
 
-TIERS = ("local", "docker")
+TIERS = ("local", "docker", "kubernetes")
 
 
 def unknown_tier(name: str) -> InputError:

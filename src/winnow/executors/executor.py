@@ -10,9 +10,12 @@ Every implementation passes `tests/contracts/test_executors.py`.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from winnow.config.experiment import KubernetesConfig
 
 
 class GroupState(enum.Enum):
@@ -66,6 +69,7 @@ class GroupSpec:
         secrets: further variables, whose values no plan, log or error shows.
         nodes: machines (containers, pods) of the group; the supervisor is on the first.
         volumes: what is mounted where the group does not share this machine's files.
+        kubernetes: what only pods have.
     """
 
     study: str
@@ -76,6 +80,22 @@ class GroupSpec:
     nodes: int = 1
     resources: GroupResources = GroupResources()
     volumes: tuple[Volume, ...] = ()
+    kubernetes: KubernetesConfig = field(default_factory=KubernetesConfig)
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why a group that was started does nothing yet.
+
+    Attributes:
+        reason: in the back-end's words, in one line.
+        remedy: what to do about it, a full sentence.
+        is_awaited: nothing is wrong: it waits for its turn, however long that takes.
+    """
+
+    reason: str
+    remedy: str
+    is_awaited: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,6 +106,7 @@ class GroupStatus:
         exit_code: negative for a signal, None while running or unknown.
         started_at_ms: since the epoch, None where unknown.
         lacks_nodes: it runs, but one of its further nodes is lost; `start` brings that node back.
+        trouble: what keeps one of its nodes from starting; None where nothing does, or nobody has said so yet.
     """
 
     study: str
@@ -94,6 +115,7 @@ class GroupStatus:
     exit_code: int | None = None
     started_at_ms: int | None = None
     lacks_nodes: bool = False
+    trouble: Trouble | None = None
 
 
 class UnknownGroupError(LookupError):
@@ -101,7 +123,7 @@ class UnknownGroupError(LookupError):
 
 
 class Executor(Protocol):
-    """Starts and ends the worker groups of studies.
+    """Starts and ends the worker groups of studies; safe to use from several threads.
 
     Every method raises UnreachableError where what runs the groups does not answer; asked again, it may.
     """
@@ -120,6 +142,12 @@ class Executor(Protocol):
 
     def status(self, study: str, name: str) -> GroupStatus:
         """One group. Raises UnknownGroupError."""
+
+    def watch(self, study: str) -> AbstractContextManager[Callable[[], tuple[GroupStatus, ...]]]:
+        """A way to look at a study's groups that costs little however often it is used, until it is closed.
+
+        What it says may be a moment old; what is to be acted on, `status` says.
+        """
 
     def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
         """Lines of a group's logs so far; also after its end. Raises UnknownGroupError.
