@@ -8,6 +8,7 @@ spread over several (`WINNOW_NODE` above 0) it is what the supervisor on the fir
     2   something that it was given is wrong
     3   its ranks do not come up; the log says why
     4   another process is this group already
+    77  it has lost the group's other nodes: whatever runs it may start it again
     143 it was asked to stop, and has handed back what it held
 """
 
@@ -33,17 +34,19 @@ from winnow.config.settings import Settings
 from winnow.search.database import Database
 from winnow.search.experiment_file import DATA_FILE, fetch_data, write_experiment
 from winnow.search.log_relay import LogRelay
-from winnow.search.node import RemoteNode
+from winnow.search.node import RemoteNode, SupervisorGoneError
 from winnow.search.nodes import CALL_PORT_OFFSET, Nodes
 from winnow.search.patience import Patience
 from winnow.search.ranks import Planner, Ranks
 from winnow.search.store import StudyStore
-from winnow.search.worker import CannotStartError, Identity, Stop, StopRequestedError, Worker
+from winnow.search.worker import CannotStartError, Identity, NodesGoneError, Stop, StopRequestedError, Worker
 from winnow.tracking.data_files import DataFiles
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.training.launch import Node, plan_ranks
 
-DONE, CANNOT_START, ALREADY_RUNNING, STOPPED = 0, 3, 4, 143
+DONE, CANNOT_START, ALREADY_RUNNING, LOST_ITS_GROUP, STOPPED = 0, 3, 4, 77, 143
+LONE_ENDS = 5
+"""How often a node may lose its group while the study does not get on, before it is not started again."""
 CPUS, GPUS = "WINNOW_GROUP_CPUS", "WINNOW_GROUP_GPUS"
 """Set by executors: CPUs of the group; its GPUs, comma-separated and possibly none, or unset to take what there is."""
 NODE, NODES, MASTER, MASTER_PORT = "WINNOW_NODE", "WINNOW_NODES", "WINNOW_MASTER_ADDR", "WINNOW_MASTER_PORT"
@@ -52,6 +55,8 @@ OPEN_PATIENCE_S = 300.0
 """How long a study that is away is waited for before it was ever read."""
 RELAY_LOGS = "WINNOW_RELAY_LOGS"
 """Set where the ranks' logs are not kept: then they are written to standard error too."""
+
+_log = logging.getLogger(__name__)
 
 
 def group_folder(home: Path, study: str, group: str) -> Path:
@@ -81,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except StopRequestedError:
             return STOPPED
         except WinnowError as error:
-            logging.getLogger(__name__).error("%s", error)
+            _log.error("%s", error)
             return error.exit_code
 
 
@@ -104,28 +109,39 @@ def _work(settings: Settings, study: str, group: str, folder: Path, stop: Stop) 
     write_experiment(experiment, store, _data(settings, execution.storage_patience_s, stop))
     node = _node()
     plan = _plan(execution.processes, node)
-    if node.index > 0:
-        supervisor = (node.address, node.port + CALL_PORT_OFFSET)
-        RemoteNode(node.index, supervisor, plan, folder, os.environ, execution.storage_patience_s, stop.check).run()
-        return DONE
-    nodes = Nodes(node.port + CALL_PORT_OFFSET) if node.count > 1 else None
+    try:
+        if node.index > 0:
+            supervisor = (node.address, node.port + CALL_PORT_OFFSET)
+            RemoteNode(node.index, supervisor, plan, folder, os.environ, execution.storage_patience_s, stop.check).run()
+        else:
+            _supervise(settings, store, group, Ranks(plan, experiment, folder, os.environ, _nodes(node)), stop)
+    except CannotStartError as error:
+        _log.error("the ranks do not come up: %s; log: %s", error, error.ended.log)
+        return CANNOT_START
+    except (SupervisorGoneError, NodesGoneError) as error:
+        _log.error("%s", error)
+        times = Patience(execution.storage_patience_s, stop.check)(store.count_lone_end, group, node.index)
+        return CANNOT_START if times > LONE_ENDS else LOST_ITS_GROUP
+    return DONE
+
+
+def _supervise(settings: Settings, store: StudyStore, group: str, ranks: Ranks, stop: Stop) -> None:
     worker = Worker(
         store,
-        Ranks(plan, experiment, folder, os.environ, nodes),
+        ranks,
         functools.partial(MlflowTracker, settings.tracking_uri),
         _write_report,
         Identity(group=group, owner=f"{group}/{uuid.uuid4().hex[:12]}", host=socket.gethostname()),
         stop,
-        is_dead=lambda other: _is_dead(group_folder(settings.home, study, other)),
+        is_dead=lambda other: _is_dead(group_folder(settings.home, store.name, other)),
     )
-    try:
-        worker.run()
-    except CannotStartError as error:
-        logging.getLogger(__name__).error("the ranks do not come up: %s; log: %s", error, error.ended.log)
-        return CANNOT_START
-    if nodes is not None:
-        nodes.dismiss()
-    return DONE
+    worker.run()
+    ranks.dismiss()
+
+
+def _nodes(node: Node) -> Nodes | None:
+    """The group's further nodes, where there are any."""
+    return Nodes(node.port + CALL_PORT_OFFSET, count=node.count - 1) if node.count > 1 else None
 
 
 def _open(url: str, study: str) -> StudyStore:

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from winnow.config.errors import WinnowError
-from winnow.search.nodes import Dismiss, Hello, StartWorld, ToNode, WorldEnded
+from winnow.search.nodes import Dismiss, Hello, StartWorld, ToNode, WorldEnded, keep_alive
 from winnow.search.ranks import OUT_OF_MEMORY, Planner, end_process, out_of_memory_kills, start_process
 from winnow.training.launch import GroupFiles
 from winnow.training.rank_errors import RankError, clear_errors, guilty_rank
@@ -91,6 +91,7 @@ class RemoteNode:
                     ) from error
                 time.sleep(RETRY_S)
             else:
+                keep_alive(supervisor)
                 _send(supervisor, Hello(self._index))
                 return supervisor
 

@@ -55,15 +55,31 @@ ToNode = StartWorld | StopWorld | Dismiss
 CALL_PORT_OFFSET = 1
 """Nodes call the supervisor on the port after the rendezvous'."""
 
+SILENT_S = 30
+"""After how long a machine that has gone without a word is taken for gone."""
+
+
+def keep_alive(connection: socket.socket) -> None:
+    """Have the system notice that the other side is gone: a machine that loses power closes nothing."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # Not every system has these; without them it takes the two hours that TCP's authors thought of.
+    for option, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", (SILENT_S - 10) // 5)):
+        if hasattr(socket, option):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_S * 1000)
+
 
 class Nodes:
     """The supervisor's side: listens from the start, and tells every node, also one that comes late or again.
 
     Args:
         port: to listen on; 0 for a free one.
+        count: how many further nodes the group has.
     """
 
-    def __init__(self, port: int, host: str = "0.0.0.0") -> None:
+    def __init__(self, port: int, host: str = "0.0.0.0", *, count: int = 1) -> None:
+        self._count = count
         self._listener = socket.create_server((host, port))
         self.port = int(self._listener.getsockname()[1])
         """Where it listens."""
@@ -80,6 +96,11 @@ class Nodes:
         """The nodes that are there."""
         with self._changed:
             return tuple(sorted(self._connected))
+
+    @property
+    def are_complete(self) -> bool:
+        """Whether all of them are there."""
+        return len(self.connected) >= self._count
 
     def start_world(self, experiment: str) -> None:
         """Have all nodes start their part of a new world."""
@@ -122,6 +143,7 @@ class Nodes:
                 connection, _ = self._listener.accept()
             except OSError:
                 return  # dismissed
+            keep_alive(connection)
             threading.Thread(target=self._listen, args=(connection,), name="node", daemon=True).start()
 
     def _listen(self, connection: socket.socket) -> None:

@@ -105,6 +105,11 @@ class Ranks:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def lack_nodes(self) -> bool:
+        """Whether a machine that they are spread over is not there."""
+        return self._nodes is not None and not self._nodes.are_complete
+
+    @property
     def started_log(self) -> Path:
         """What the ranks' launcher prints: imports that fail, rendezvous."""
         return self._logs / "ranks.log"
@@ -173,6 +178,11 @@ class Ranks:
             (self._logs / "socket").unlink(missing_ok=True)
         self._process = self._listener = self._connection = self._folder = None
         self._unread = b""
+
+    def dismiss(self) -> None:
+        """Send the other nodes home: nothing comes any more."""
+        if self._nodes is not None:
+            self._nodes.dismiss()
 
     def _make_folder(self) -> Path:
         """A folder for the socket, whose path may have 107 bytes: a study's folder can be longer.

@@ -42,8 +42,8 @@ LEASE_MARGIN_S = 60.0
 """A lease outlasts an unreachable study: by this much longer than workers wait for it."""
 
 
-_STOPPED = "winnow:stopped"
-"""An attribute of Optuna's study, which only its own table keeps."""
+_STOPPED, _ALONE = "winnow:stopped", "winnow:alone"
+"""Attributes of Optuna's study, which only its own table keeps."""
 
 
 @dataclass(frozen=True)
@@ -182,19 +182,27 @@ class StudyStore:
 
     def set_stopped(self, is_stopped: bool) -> None:
         """Say to whoever follows this study that its groups were stopped on purpose, or are meant to work again."""
-        # In a transaction of ours: Optuna's own is refused by SQLite where another process writes meanwhile.
-        study_id, value = self.study_id, json.dumps(is_stopped)
         with self.database.writing() as session:
-            kept = session.query(models.StudySystemAttributeModel).filter_by(study_id=study_id, key=_STOPPED)
-            if kept.update({"value_json": value}) == 0:
-                session.add(models.StudySystemAttributeModel(study_id=study_id, key=_STOPPED, value_json=value))
+            self._set_attribute(session, _STOPPED, is_stopped)
 
     def is_stopped(self) -> bool:
         """Whether its groups were stopped on purpose and nobody has resumed it since."""
-        study_id = self.study_id
         with self.database.reading() as session:
-            kept = session.query(models.StudySystemAttributeModel).filter_by(study_id=study_id, key=_STOPPED)
-            return any(json.loads(str(attribute.value_json)) for attribute in kept)
+            return bool(self._attribute(session, _STOPPED))
+
+    def count_lone_end(self, group: str, node: int) -> int:
+        """Note that a node ends since it has lost its group; how often it now has, since the study last got on.
+
+        What starts nodes again does so without end, and nobody may be watching.
+        """
+        key = f"{_ALONE}:{group}:{node}"
+        with self.database.writing() as session:
+            query = sa.select(sa.func.count()).select_from(folds).where(folds.c.study_id == self.study_id)
+            scored = int(session.execute(query).scalar_one())
+            before = self._attribute(session, key) or {}
+            count = 1 + (before["count"] if before.get("folds") == scored else 0)
+            self._set_attribute(session, key, {"folds": scored, "count": count})
+        return count
 
     def target(self) -> int:
         """How many trials make the study done."""
@@ -369,6 +377,17 @@ class StudyStore:
             where = (folds.c.study_id == self.study_id) & (folds.c.ended_at_ms >= at_ms)
             first: int | None = session.execute(sa.select(sa.func.min(folds.c.started_at_ms)).where(where)).scalar()
         return first if first is None else max(first, at_ms)
+
+    def _attribute(self, session: orm.Session, key: str) -> Any:
+        kept = session.query(models.StudySystemAttributeModel).filter_by(study_id=self.study_id, key=key).first()
+        return None if kept is None else json.loads(str(kept.value_json))
+
+    def _set_attribute(self, session: orm.Session, key: str, value: Any) -> None:
+        # In a transaction of ours: Optuna's own is refused by SQLite where another process writes meanwhile.
+        study_id, text = self.study_id, json.dumps(value)
+        kept = session.query(models.StudySystemAttributeModel).filter_by(study_id=study_id, key=key)
+        if kept.update({"value_json": text}) == 0:
+            session.add(models.StudySystemAttributeModel(study_id=study_id, key=key, value_json=text))
 
     def _row(self) -> sa.Row[Any]:
         with self.database.reading() as session:

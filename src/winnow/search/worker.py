@@ -23,6 +23,7 @@ from pathlib import Path
 
 from optuna.trial import TrialState
 
+from winnow.config.errors import WinnowError
 from winnow.search.heartbeat import Heartbeat
 from winnow.search.leases import Failure, Lease, LeaseLostError, Leases
 from winnow.search.patience import Patience
@@ -56,6 +57,10 @@ class CannotStartError(Exception):
     def __init__(self, ended: Ended) -> None:
         self.ended = ended
         super().__init__(ended.what)
+
+
+class NodesGoneError(WinnowError):
+    """Other nodes of the group are not there, and were waited for too long."""
 
 
 @dataclass
@@ -130,7 +135,7 @@ class Worker:
         self._guilty_log: Path | None = None
 
     def run(self) -> None:
-        """Work until the study is done. Raises StopRequestedError, CannotStartError."""
+        """Work until the study is done. Raises StopRequestedError, CannotStartError, NodesGoneError."""
         self._patiently(
             self._leases.give_back_group, self._identity.group, "its worker died", keep=self._identity.owner
         )
@@ -151,6 +156,7 @@ class Worker:
     def _next(self) -> Lease | None:
         while True:
             self._stop.check()
+            self._await_nodes()
             claimed = self._patiently(self._leases.claim, self._identity.owner, self._identity.group)
             if isinstance(claimed, Lease):
                 self._heartbeat.hold(claimed)
@@ -159,6 +165,20 @@ class Worker:
                 return None
             self._show("waiting")
             self._take_back_from_the_dead()
+            time.sleep(IDLE_POLL_S)
+
+    def _await_nodes(self) -> None:
+        """Claim nothing while a node is missing: others can train it meanwhile."""
+        patience_s = self._experiment.execution.storage_patience_s
+        deadline = time.monotonic() + patience_s
+        while self._ranks.lack_nodes and not self._patiently(self._store.is_done):
+            self._show("waiting")
+            if time.monotonic() > deadline:
+                raise NodesGoneError(
+                    f"worker {self._identity.group}: expected its other nodes, found that one is missing for "
+                    f"{patience_s:g} s. See what became of it; the sweep goes on without this worker."
+                )
+            self._stop.check()
             time.sleep(IDLE_POLL_S)
 
     def _take_back_from_the_dead(self) -> None:

@@ -129,3 +129,18 @@ def test_a_node_that_comes_again_is_kept_for_the_next_world(nodes: Nodes, tmp_pa
 def test_nobody_is_waited_for_where_no_node_is_there(nodes: Nodes) -> None:
     nodes.start_world("{}")
     assert nodes.guilty_rank(timeout_s=5.0) is None
+
+
+def test_the_nodes_are_complete_once_each_has_called() -> None:
+    made = Nodes(0, "127.0.0.1", count=2)
+    try:
+        with socket.create_connection(("127.0.0.1", made.port)) as first:
+            first.sendall(b'{"type":"Hello","node":1}\n')
+            wait_until(lambda: made.connected == (1,))
+            assert not made.are_complete
+            with socket.create_connection(("127.0.0.1", made.port)) as second:
+                second.sendall(b'{"type":"Hello","node":2}\n')
+                wait_until(lambda: made.are_complete)
+            wait_until(lambda: not made.are_complete)
+    finally:
+        made.dismiss()

@@ -186,3 +186,13 @@ def test_the_view_names_the_best_trial_and_what_was_lost(tmp_path: Path) -> None
     view = store.view()
     assert view.winner == 1
     assert [(lost.trial, lost.fold, lost.what) for lost in view.incidents] == [(1, 0, "it was killed")]
+
+
+def test_lone_ends_are_counted_for_each_node_until_the_study_gets_on(tmp_path: Path) -> None:
+    store = make_study(tmp_path)
+    assert [store.count_lone_end("p0", 1) for _ in range(3)] == [1, 2, 3]
+    assert store.count_lone_end("p0", 2) == 1
+    assert store.count_lone_end("p1", 1) == 1
+    leases = leases_of(store)
+    leases.record_fold(claim(leases), fold(0), 0.5)
+    assert [store.count_lone_end("p0", 1) for _ in range(2)] == [1, 2]

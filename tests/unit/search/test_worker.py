@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from tests.unit.search.studies import claim, leases_of, make_study
+from winnow.config.experiment import ExecutionConfig
 from winnow.search.leases import Failure
+from winnow.search.nodes import Nodes
 from winnow.search.projector import Projector, reconcile
 from winnow.search.ranks import Ranks, RanksEndedError
 from winnow.search.store import StudyStore
-from winnow.search.worker import CannotStartError, Identity, Stop, StopRequestedError, Worker
+from winnow.search.worker import CannotStartError, Identity, NodesGoneError, Stop, StopRequestedError, Worker
 from winnow.tracking.memory_tracker import MemoryTracker
 from winnow.tracking.records import SweepRecord, TrialRecord
 from winnow.tracking.tracker import Sent
@@ -27,12 +29,17 @@ from winnow.training.messages import Ready
 SCRIPTED = (sys.executable, "-m", "tests.unit.search.scripted_rank")
 
 
-def ranks(folder: Path, argv: tuple[str, ...] = SCRIPTED, env: Mapping[str, str] | None = None) -> Ranks:
+def ranks(
+    folder: Path,
+    argv: tuple[str, ...] = SCRIPTED,
+    env: Mapping[str, str] | None = None,
+    nodes: Nodes | None = None,
+) -> Ranks:
     def plan(files: GroupFiles) -> Launch:
         variables = {CHANNEL: str(files.channel), EXPERIMENT: str(files.experiment), LOG_DIR: str(files.logs)}
         return Launch(argv, {**variables, **(env or {})}, ("UNWANTED",))
 
-    return Ranks(plan, folder / "experiment.json", folder, {**os.environ, "UNWANTED": "1"})
+    return Ranks(plan, folder / "experiment.json", folder, {**os.environ, "UNWANTED": "1"}, nodes)
 
 
 def study(folder: Path, do: str, **search: Any) -> StudyStore:
@@ -207,3 +214,20 @@ def test_a_killed_supervisor_s_socket_is_removed_by_the_next(tmp_path: Path) -> 
     next_one.stop()
     killed.stop()
     assert not (tmp_path / "socket").is_symlink()
+
+
+def test_a_worker_whose_node_does_not_come_claims_nothing_and_leaves(tmp_path: Path) -> None:
+    store = study(tmp_path, "score")
+    impatient = store.experiment().model_copy(update={"execution": ExecutionConfig(storage_patience_s=1)})
+    store.create(impatient, store.sweep())
+    identity = Identity(group="w0", owner="w0/1", host="here")
+    nodes = Nodes(0, "127.0.0.1")
+    try:
+        worker = Worker(
+            store, ranks(tmp_path, nodes=nodes), MemoryTracker, lambda _store, _path: None, identity, Stop()
+        )
+        with pytest.raises(NodesGoneError, match="one is missing"):
+            worker.run()
+    finally:
+        nodes.dismiss()
+    assert store.trials() == ()
