@@ -1,0 +1,169 @@
+"""How an image of this engine gets to where a cluster's nodes find it: pushed to a registry, or loaded by a command.
+
+What nodes run is named by what it is: `REPOSITORY@sha256:…` after a push, and a tag with the image's id in it after a
+load, so that no node takes an older image of the same name for it. How nodes log in to a registry is left to whoever
+keeps the cluster.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from winnow.config.errors import InputError
+from winnow.containers.build import REGISTRY, BuildFailedError, Show, Step, push, silent
+from winnow.containers.engine import asking
+
+if TYPE_CHECKING:
+    from winnow.containers.engine import Engine
+
+LOAD = "WINNOW_IMAGE_LOAD"
+"""Environment variable: a command that puts an image of the engine on the cluster's nodes, given its name last."""
+
+NOTES = "images-loaded.json"
+"""What was loaded, and where to, below the home."""
+
+_ID_LENGTH = 12
+
+
+@dataclass(frozen=True)
+class Route:
+    """How images get to the cluster.
+
+    Attributes:
+        registry: where they are pushed to; it wins over `load`.
+        load: a command that is given an image's name.
+        cluster: what tells clusters apart: what is on one is not on another.
+        notes: file that remembers what was loaded; None remembers nothing.
+    """
+
+    registry: str = ""
+    load: str = ""
+    cluster: str = ""
+    notes: Path | None = None
+
+    @classmethod
+    def from_environment(
+        cls, environment: Mapping[str, str] = os.environ, *, cluster: str = "", home: Path | None = None
+    ) -> Route:
+        """What the environment says; an empty variable counts as one that is not set."""
+        return cls(
+            registry=environment.get(REGISTRY, ""),
+            load=environment.get(LOAD, ""),
+            cluster=cluster,
+            notes=None if home is None else home / NOTES,
+        )
+
+    def render(self, name: str) -> str:
+        """What would be done with an image, for people."""
+        if self.registry:
+            return f"docker push {self.registry.rstrip('/')}/{name}"
+        return f"{self.load} {name.partition(':')[0]}:ID" if self.load else f"find {name} in a registry"
+
+
+def deliver(engine: Engine, identifier: str, name: str, route: Route, show: Show = silent) -> str:
+    """The name under which the cluster's nodes can run an image of the engine.
+
+    Args:
+        identifier: the image's id.
+        name: what it is called, as `winnow-train`; a registry and a tag in it are passed over.
+
+    Raises:
+        InputError: there is no way to the cluster, or the command for it is not there.
+        BuildFailedError: the registry did not take it, or the command failed.
+    """
+    repository = name.rpartition("/")[2].partition("@")[0].partition(":")[0]
+    if route.registry:
+        return _pushed(engine, identifier, f"{route.registry.rstrip('/')}/{repository}", show)
+    if route.load:
+        return _loaded(engine, identifier, repository, route, show)
+    if (known := _digests(engine, identifier)) != []:
+        return known[0]
+    raise InputError(
+        f"image '{name}'",
+        expected="a way for it to get to the cluster's nodes",
+        found="neither a registry nor a command that loads it, and it was never pushed",
+        remedy="Name a registry that the cluster pulls from (REGISTRY=host/path, or WINNOW_REGISTRY), or the command "
+        'that loads images there (IMAGE_LOAD="kind load docker-image", or WINNOW_IMAGE_LOAD).',
+    )
+
+
+@asking("an image for the cluster")
+def _digests(engine: Engine, identifier: str) -> list[str]:
+    digests: list[str] = engine.images.get(identifier).attrs.get("RepoDigests") or []
+    return digests
+
+
+@asking("an image for the cluster")
+def _tagged(engine: Engine, identifier: str, repository: str) -> str:
+    """The image under a name that only it ever has."""
+    tag = identifier.removeprefix("sha256:")[:_ID_LENGTH]
+    engine.images.get(identifier).tag(repository, tag)
+    return f"{repository}:{tag}"
+
+
+def _pushed(engine: Engine, identifier: str, repository: str, show: Show) -> str:
+    # A push of what is there takes a second, and a registry may have been emptied since the last one.
+    push(_tagged(engine, identifier, repository), show)
+    return next(digest for digest in _digests(engine, identifier) if digest.startswith(f"{repository}@"))
+
+
+def _loaded(engine: Engine, identifier: str, repository: str, route: Route, show: Show) -> str:
+    tag = _tagged(engine, identifier, repository)
+    note = f"{route.cluster} {route.load} {identifier}"
+    if note in (notes := _read(route.notes)):
+        return tag
+    show(Step(f"{route.load} {tag}"))
+    began = time.monotonic()
+    _run([*shlex.split(route.load), tag], tag)
+    show(Step(f"{route.load} {tag}", took_s=time.monotonic() - began))
+    _write(route.notes, [*notes, note])
+    return tag
+
+
+def _run(argv: list[str], tag: str) -> None:
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+    except OSError as error:
+        raise InputError(
+            "IMAGE_LOAD",
+            expected="a command that puts an image on the cluster's nodes",
+            found=f"'{argv[0]}': {error.strerror}",
+            remedy='Correct it, for example IMAGE_LOAD="kind load docker-image", or name a registry (REGISTRY=).',
+        ) from error
+    if done.returncode != 0:
+        raise BuildFailedError(tag, done.stdout.splitlines()[-20:], what=f"loaded by `{shlex.join(argv)}`")
+
+
+def _read(notes: Path | None) -> list[str]:
+    if notes is None or not notes.is_file():
+        return []
+    try:
+        found = json.loads(notes.read_text(encoding="utf-8"))
+    except ValueError:
+        # A file that was cut short costs one more load.
+        return []
+    return [str(each) for each in found] if isinstance(found, list) else []
+
+
+def _write(path: Path | None, notes: list[str]) -> None:
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(json.dumps(notes, indent=1), encoding="utf-8")
+    new.replace(path)
