@@ -53,11 +53,12 @@ def train(
     """
     from winnow.orchestrators.progress import ProgressView
     from winnow.orchestrators.report import write_report
+    from winnow.orchestrators.settings import current
     from winnow.orchestrators.tiers import tier_for
     from winnow.orchestrators.train import train as run
 
     experiment = _experiment(config, study, trials, workers)
-    settings = Settings.from_environment()
+    settings = current()
     view = ProgressView(metric=experiment.search.metric.name)
     tier = tier_for(target, settings, image=image)
     return run(experiment, experiment.name, settings, tier, view, lambda name: write_report(settings, name))
@@ -73,12 +74,13 @@ def plan(
     image: str | None = None,
 ) -> list[str]:
     """What `train` would start, a line for each worker; nothing is started. Raises InputError."""
+    from winnow.orchestrators.settings import current
     from winnow.orchestrators.tiers import tier_for
     from winnow.orchestrators.train import data_of
     from winnow.orchestrators.train import plan as plan_groups
 
     experiment = _experiment(config, study, trials, workers)
-    settings = Settings.from_environment()
+    settings = current()
     tier = tier_for(target, settings, image=image)
     return tier.executor.plan(plan_groups(experiment, experiment.name, tier, data_of(experiment, tier)))
 
@@ -100,10 +102,11 @@ def select_model(
     from winnow.orchestrators.refit import refit_run
     from winnow.orchestrators.select_model import select_model as choose
     from winnow.orchestrators.select_model import store_is_needed
+    from winnow.orchestrators.settings import current
     from winnow.tracking.registry import Registry
     from winnow.tracking.run_search import MlflowRunSearch
 
-    settings, name = Settings.from_environment(), _study_name(config, study)
+    settings, name = current(), _study_name(config, study)
     uri = settings.tracking_uri
     loaded = load_rules(Path(rules) if rules is not None else DEFAULT_RULES)
     with store_is_needed(uri):
@@ -137,9 +140,10 @@ def serve(
         DeploymentFailedError: the model does not become ready.
     """
     from winnow.orchestrators.deploy import Wanted, plan_champion
+    from winnow.orchestrators.settings import current
     from winnow.tracking.registry import Registry
 
-    settings, name = Settings.from_environment(), _study_name(config, study)
+    settings, name = current(), _study_name(config, study)
     wanted = Wanted(name, replicas=replicas, port=port)
     deployer, planned = plan_champion(target, settings, Registry(settings.tracking_uri), wanted)
     return deployer.deploy(planned)

@@ -107,14 +107,14 @@ def build_prod(
 ) -> None:
     """Build the image that serves the selected model, and print what addresses it."""
     from winnow.config.loader import load_experiment
-    from winnow.config.settings import Settings
     from winnow.containers import build, prod_image
     from winnow.containers.engine import connect
     from winnow.orchestrators.build import build_image, plan_image
     from winnow.orchestrators.deploy import champion_release
+    from winnow.orchestrators.settings import current
     from winnow.tracking.registry import Registry
 
-    settings = Settings.from_environment()
+    settings = current()
     options = _options(build.PROD_BASE, **shared)
     name = study or load_experiment(config).name
     engine = connect()

@@ -96,11 +96,11 @@ def _predict(config: Path) -> None:
 
 def _say_where_to_look(config: Path) -> None:
     from winnow.config.loader import load_experiment
-    from winnow.config.settings import Settings
     from winnow.orchestrators.report import write_report
+    from winnow.orchestrators.settings import current
 
     # The sweep wrote it before there was a champion to show.
-    report = write_report(Settings.from_environment(), load_experiment(config).name)
+    report = write_report(current(), load_experiment(config).name)
     click.echo()
     click.secho("Where to look", bold=True)
     click.echo(f"  the study as a page   {report.absolute().as_uri()}")

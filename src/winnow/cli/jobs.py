@@ -115,11 +115,11 @@ def _lines(executor: Executor, study: str, group: str, *, follow: bool) -> Itera
 @target_option
 def cancel(config: Path, study: str | None, target: str | None) -> None:
     """Stop a study's workers and hand their trials back."""
-    from winnow.config.settings import Settings
     from winnow.orchestrators.cancel import cancel as cancel_study
+    from winnow.orchestrators.settings import current
     from winnow.orchestrators.tiers import executors_for
 
-    settings = Settings.from_environment()
+    settings = current()
     name = study or _study_of(config)
     done = cancel_study(name, executors_for(target, settings), settings)
     if done.withheld is not None:

@@ -40,12 +40,12 @@ def prod(
     The model that was served before answers until the new one is ready; where that fails, it goes on answering.
     """
     from winnow.cli.build import shown_steps
-    from winnow.config.settings import Settings
     from winnow.deployers.deployer import Action
     from winnow.orchestrators.deploy import Wanted, plan_champion
+    from winnow.orchestrators.settings import current
     from winnow.tracking.registry import Registry
 
-    settings = Settings.from_environment()
+    settings = current()
     wanted = Wanted(study or _experiment_name(config), alias, replicas, host, port)
     registry = Registry(settings.tracking_uri)
     with shown_steps() as show:
@@ -72,7 +72,7 @@ def status(config: Path | None, target: str | None, study: str | None, as_json: 
     settings = Settings.from_environment()
     name = study or (_experiment_name(config) if config is not None else None)
     found = served(reachable(settings, target), name)
-    champions = _champions(found, settings)
+    champions = _champions(found)
     if as_json:
         import msgspec
 
@@ -171,14 +171,15 @@ def _has_key() -> bool:
     return from_environment().api_key is not None
 
 
-def _champions(found: list[Served], settings: Settings) -> dict[str, str | None]:
+def _champions(found: list[Served]) -> dict[str, str | None]:
     """The registry's champion for each deployment; None where there is none or nobody knows."""
     if not found:
         return {}
     from winnow.orchestrators.deploy import champion_version
+    from winnow.orchestrators.settings import current
     from winnow.tracking.registry import Registry
 
-    registry = Registry(settings.tracking_uri)
+    registry = Registry(current().tracking_uri)
     models = {each.deployment.release.model for each in found}
     versions = {model: champion_version(registry, model) for model in models}
     return {each.deployment.name: versions[each.deployment.release.model] for each in found}

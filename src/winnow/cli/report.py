@@ -20,9 +20,9 @@ from winnow.cli.options import StoreVerb, config_option, study_option
 def command(config: Path, study: str | None, output: Path | None) -> None:
     """Write a study's report as one HTML page that needs nothing but a browser."""
     from winnow.config.loader import load_experiment
-    from winnow.config.settings import Settings
     from winnow.orchestrators.report import write_report
+    from winnow.orchestrators.settings import current
 
     name = study if study is not None else load_experiment(config).name
-    page = write_report(Settings.from_environment(), name, output)
+    page = write_report(current(), name, output)
     click.echo(f"Report of {name}: {page.absolute().as_uri()}")

@@ -56,15 +56,15 @@ def command(
 
     Exit status 3: no run passes; the nearest misses are shown.
     """
-    from winnow.config.settings import Settings
     from winnow.model_query.rules import DEFAULT_RULES, load_rules
     from winnow.orchestrators.select_model import choose_among_all, select_model, store_is_needed
+    from winnow.orchestrators.settings import current
     from winnow.tracking.registry import Registry
     from winnow.tracking.run_search import MlflowRunSearch
 
     rules = load_rules(rules_file or DEFAULT_RULES)
     name = study or _name_in(config)
-    settings = Settings.from_environment()
+    settings = current()
     uri = settings.tracking_uri
     search = MlflowRunSearch(uri)
     with store_is_needed(uri):

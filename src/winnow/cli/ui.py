@@ -1,7 +1,8 @@
 """The verb `ui`: MLflow's own pages on this project's runs.
 
 The process becomes MLflow's server, so that Ctrl-C and signals reach it. It listens on this machine only. Where a
-tracking server is in use, such as the stack's, that one shows the pages, and its address is all that is printed.
+tracking server is in use, such as the stack's, that one shows the pages, and its address is all that is printed; one on
+a cluster is reached through this process for as long as it runs.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import threading
 from pathlib import Path
 
 import click
@@ -27,9 +29,14 @@ MOST_STUDIES = 10
 @dry_run_option
 def command(port: int | None, dry_run: bool) -> None:
     """Print the address and become MLflow's server."""
-    settings = Settings.from_environment()
+    from winnow.orchestrators.settings import current
+
+    settings = current()
     if settings.tracking_uri.startswith(("http://", "https://")):
         _say_where(settings, f"The tracking server shows its own pages: {settings.tracking_uri}", settings.tracking_uri)
+        if settings.tracking_uri != Settings.from_environment().tracking_uri and not dry_run:
+            click.echo("The way there, through the cluster's API server, is held open until Ctrl-C.")
+            _wait()
         return
     arguments = plan(settings, free_port(port))
     if dry_run:
@@ -40,6 +47,12 @@ def command(port: int | None, dry_run: bool) -> None:
     sys.stdout.flush()
     # MLflow runs its own background jobs (evaluations of language models) beside the pages unless told not to.
     os.execve(arguments[0], arguments, {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+
+
+def _wait() -> None:
+    """Until a signal ends the process."""
+    sys.stdout.flush()
+    threading.Event().wait()
 
 
 def _say_where(settings: Settings, sentence: str, address: str) -> None:

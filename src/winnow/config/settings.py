@@ -15,7 +15,7 @@ from typing import Annotated
 
 from winnow.config.addresses import without_password
 from winnow.config.errors import InputError
-from winnow.config.stack_record import StackRecord, read_stack
+from winnow.config.stack_record import AnyStack, read_stack
 
 DATABASES = ("sqlite", "postgresql")
 """What studies can be kept in: a claim needs a database's own clock and transactions, which differ between them."""
@@ -63,7 +63,7 @@ class Settings:
         str | None,
         Variable("WINNOW_NETWORK", "the stack's, else Docker's own", "Docker network that worker containers join."),
     ] = None
-    stack: StackRecord | None = None
+    stack: AnyStack | None = None
     """The stack that `mlflow-init` has made, whether or not the addresses above are its own."""
 
     @property
@@ -76,11 +76,11 @@ class Settings:
         """What a verb says of where runs and studies are kept; None where that is the files below the home."""
         if self.stack is None:
             return None
-        stack = f"the stack at {self.stack.tracking_url}"
+        stack = self.stack.shown
         runs = self.tracking_uri == self.stack.tracking_url
         studies = self.storage_url == _storage_of(self.stack)
         if runs and studies:
-            return f"{stack} (`make mlflow-remove` ends it)"
+            return f"{stack} (`{self.stack.ending}` ends it)"
         elsewhere = without_password(self.tracking_uri), without_password(self.storage_url)
         return f"runs in {stack if runs else elsewhere[0]}, studies in {stack if studies else elsewhere[1]}"
 
@@ -91,6 +91,9 @@ class Settings:
     @classmethod
     def from_environment(cls, env: Mapping[str, str] = os.environ) -> Settings:
         """Read the settings; an empty variable counts as one that is not set. A variable wins over the stack.
+
+        The addresses of a stack on a cluster are those inside it, without a password: `orchestrators.settings` has
+        them answer here.
 
         Raises:
             InputError: the home is no folder or cannot stand in a database URL, `WINNOW_STORAGE` is no URL of a
@@ -158,7 +161,7 @@ def _check_storage(url: str) -> None:
         )
 
 
-def _storage_of(stack: StackRecord) -> str | None:
+def _storage_of(stack: AnyStack) -> str | None:
     """The stack's own studies' database; None where its secrets are gone, which matters to nobody who asks this."""
     try:
         return stack.storage()[0]

@@ -1,7 +1,7 @@
 """The stack that `mlflow-init` has brought up, as every later command finds it: `HOME/stack.json`.
 
-It holds addresses and no secret: the study database's password stays in the environment file that it names. Writing it
-is left to `winnow.stack.record`.
+It holds addresses and no secret: the study database's password stays in the environment file that it names, or in the
+cluster's own Secret. Writing it is left to `winnow.stack.record`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TypeAlias
 
 from winnow.config.addresses import with_password
 from winnow.config.env_file import read_variables
@@ -21,8 +22,11 @@ OWN_STORAGE, OWN_WORKER_STORAGE = "WINNOW_STORAGE", "WINNOW_WORKER_STORAGE"
 
 @dataclass(frozen=True)
 class StackRecord:
-    """A stack's facts. `storage_url` and `worker_storage_url` are None where studies are kept in a database of the
-    person's own, whose address is the environment file's `WINNOW_STORAGE`."""
+    """The facts of a stack on a Docker engine.
+
+    `storage_url` and `worker_storage_url` are None where studies are kept in a database of the person's own, whose
+    address is the environment file's `WINNOW_STORAGE`.
+    """
 
     project: str
     network: str
@@ -32,6 +36,16 @@ class StackRecord:
     worker_tracking_url: str
     storage_url: str | None = None
     worker_storage_url: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """The stack as messages name it."""
+        return f"the stack at {self.tracking_url}"
+
+    @property
+    def ending(self) -> str:
+        """The command that ends its use."""
+        return "make mlflow-remove"
 
     def storage(self) -> tuple[str, str]:
         """The studies' database as this terminal and as workers elsewhere reach it, password included.
@@ -60,13 +74,57 @@ class StackRecord:
     def _unopenable(self, found: str) -> InputError:
         return InputError(
             self.env_file,
-            expected=f"the secrets of the stack at {self.tracking_url}",
+            expected=f"the secrets of {self.shown}",
             found=found,
             remedy="Bring the file back, or end the stack with `make mlflow-remove` (VOLUMES=1 deletes its data too).",
         )
 
 
-def read_stack(home: Path) -> StackRecord | None:
+@dataclass(frozen=True)
+class ClusterStackRecord:
+    """The facts of a stack on a Kubernetes cluster: where it is, and its addresses inside, which no terminal reaches.
+
+    Attributes:
+        context: what kubeconfig calls the cluster.
+        storage_url: the studies' database, without a password.
+        is_own_storage: studies are kept in a database of the person's own, whose address is in the Secret.
+    """
+
+    context: str
+    namespace: str
+    tracking_url: str
+    storage_url: str
+    is_own_storage: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The stack as messages name it."""
+        return f"the stack in namespace {self.namespace} of the cluster {self.context}"
+
+    @property
+    def ending(self) -> str:
+        """The command that ends its use."""
+        return "make mlflow-remove TARGET=kubernetes"
+
+    @property
+    def network(self) -> None:
+        """No network of Docker's."""
+        return None
+
+    @property
+    def worker_tracking_url(self) -> str:
+        """MLflow's address as workers reach it."""
+        return self.tracking_url
+
+    def storage(self) -> tuple[str, str]:
+        """The studies' database as `StackRecord.storage` has it, but without a password and for workers alone."""
+        return self.storage_url, self.storage_url
+
+
+AnyStack: TypeAlias = StackRecord | ClusterStackRecord
+
+
+def read_stack(home: Path) -> AnyStack | None:
     """The stack that is in use, or None; whether it answers is not asked.
 
     Raises:
@@ -80,17 +138,22 @@ def read_stack(home: Path) -> StackRecord | None:
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
     try:
-        return StackRecord(**{name: value for name, value in json.loads(text).items() if name in _NAMES})
+        found = json.loads(text)
+        kind = ClusterStackRecord if found.get("kind") == _CLUSTER else StackRecord
+        names = {field.name for field in fields(kind)}
+        return kind(**{name: value for name, value in found.items() if name in names})
     except (ValueError, TypeError, AttributeError) as error:
         raise _unreadable(path, f"'{text[:40]}'") from error
 
 
-def render(record: StackRecord) -> str:
+def render(record: AnyStack) -> str:
     """The record as the file's text."""
-    return json.dumps(asdict(record), indent=2) + "\n"
+    kind = {"kind": _CLUSTER} if isinstance(record, ClusterStackRecord) else {}
+    return json.dumps({**kind, **asdict(record)}, indent=2) + "\n"
 
 
-_NAMES = frozenset(field.name for field in fields(StackRecord))
+_CLUSTER = "kubernetes"
+"""What `kind` is in the record of a stack on a cluster; that of one on Docker has none."""
 
 
 def _unreadable(path: Path, found: str) -> InputError:

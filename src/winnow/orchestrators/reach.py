@@ -17,6 +17,7 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig, Experiment
 from winnow.config.functions import names_function
 from winnow.config.settings import Settings
+from winnow.config.stack_record import StackRecord
 from winnow.data.bundled import PREFIX
 from winnow.orchestrators.groups import parse_volume
 from winnow.tracking.data_files import DataFiles
@@ -142,7 +143,7 @@ def check_stores(settings: Settings) -> None:
 
 def silent_stack(settings: Settings) -> str | None:
     """What to do about a stack that is in use and takes no connections; None where it does, or none is in use."""
-    if settings.stack is None:
+    if not isinstance(settings.stack, StackRecord):
         return None
     own = {_address(url) for url in (settings.stack.tracking_url, settings.stack.storage_url or "")}
     for address in (_address(settings.tracking_uri), _address(settings.storage_url)):

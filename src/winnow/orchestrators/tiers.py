@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
+from winnow.config.stack_record import StackRecord
 from winnow.config.tiers import unknown_tier
 from winnow.executors.executor import Executor
 from winnow.executors.local import LocalExecutor, visible_gpus
@@ -55,8 +56,8 @@ def executors_for(target: str | None, settings: Settings) -> Mapping[str, Execut
     """The executors to find groups with, by tier; nothing is started with them.
 
     Args:
-        target: the one tier that is asked for. None: all, without Docker where no engine answers and no stack is in
-            use, for then there is nothing of ours on it.
+        target: the one tier that is asked for. None: all, without Docker where no engine answers and no stack on it
+            is in use, for then there is nothing of ours on it.
 
     Raises:
         InputError: the tier that is asked for does not answer.
@@ -71,7 +72,7 @@ def executors_for(target: str | None, settings: Settings) -> Mapping[str, Execut
             # Groups are found by label; what they are made of matters to whoever starts some.
             executors["docker"] = DockerExecutor(DockerSite(image="", network=settings.network), settings.home)
         except InputError:
-            if target is not None or settings.stack is not None:
+            if target is not None or isinstance(settings.stack, StackRecord):
                 raise
     return executors
 

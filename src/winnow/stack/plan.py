@@ -13,7 +13,7 @@ from pathlib import Path
 
 from winnow.config.addresses import without_password
 from winnow.config.errors import InputError
-from winnow.config.stack_record import OWN_STORAGE, StackRecord
+from winnow.config.stack_record import OWN_STORAGE, AnyStack, StackRecord
 from winnow.containers import train_image
 from winnow.containers.build import BuildOptions, BuildPlan
 from winnow.stack import env_file, variables
@@ -98,15 +98,16 @@ class StackPlan:
         return "\n".join(lines)
 
 
-def project_for(environment: Mapping[str, str], record: StackRecord | None, folder: Path) -> Project:
+def project_for(environment: Mapping[str, str], record: AnyStack | None, folder: Path) -> Project:
     """The project that the caller means: by its own settings, else the one in use, else the one of this folder.
 
     Raises:
         InputError: the environment file is another project's.
     """
     asked = environment.get("WINNOW_ENV_FILE")
-    if record is not None and not asked and environment.get("WINNOW_PROJECT", record.project) == record.project:
-        return Project(record.project, Path(record.compose_file), Path(record.env_file))
+    in_use = record if isinstance(record, StackRecord) else None
+    if in_use is not None and not asked and environment.get("WINNOW_PROJECT", in_use.project) == in_use.project:
+        return Project(in_use.project, Path(in_use.compose_file), Path(in_use.env_file))
     path = (folder / Path(asked or ".env").expanduser()).absolute()
     file = env_file.read(path) or EnvFile()
     theirs = file.variables().get("WINNOW_PROJECT", "") or variables.default("WINNOW_PROJECT")

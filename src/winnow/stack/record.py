@@ -5,15 +5,16 @@ Its form, and how settings read it, is `winnow.config.stack_record`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from winnow.config.errors import InputError
-from winnow.config.stack_record import FILE, StackRecord, read_stack, render
+from winnow.config.stack_record import FILE, AnyStack, ClusterStackRecord, StackRecord, read_stack, render
 
-__all__ = ["StackRecord", "forget", "keep", "read_stack"]
+__all__ = ["ClusterStackRecord", "StackRecord", "forget", "forget_cluster", "keep", "read_stack"]
 
 
-def keep(home: Path, record: StackRecord) -> None:
+def keep(home: Path, record: AnyStack) -> None:
     """Let every later verb use this stack."""
     home.mkdir(parents=True, exist_ok=True)
     unfinished = home / f"{FILE}.new"
@@ -23,11 +24,21 @@ def keep(home: Path, record: StackRecord) -> None:
 
 def forget(home: Path, project: str) -> None:
     """Let later verbs use files again; harmless where another stack, or none, is in use."""
+    _forget(home, lambda record: isinstance(record, StackRecord) and record.project == project)
+
+
+def forget_cluster(home: Path, context: str, namespace: str) -> None:
+    """The same for the stack of a cluster's namespace."""
+    place = (context, namespace)
+    _forget(home, lambda record: isinstance(record, ClusterStackRecord) and place == (record.context, record.namespace))
+
+
+def _forget(home: Path, is_meant: Callable[[AnyStack], bool]) -> None:
     path = home / FILE
     try:
         record = read_stack(home)
     except InputError:
         path.unlink(missing_ok=True)
         return
-    if record is not None and record.project == project:
+    if record is not None and is_meant(record):
         path.unlink()
