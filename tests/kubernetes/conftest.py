@@ -1,0 +1,88 @@
+"""What the Kubernetes tests share for a session. Without a cluster they fail: who asks for them has one.
+
+A namespace is made once; tests that need one of their own (a quota, no stack) enter `places.place` themselves.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.kubernetes.places import ROOT, Place, place
+from winnow.cluster.api import Cluster
+from winnow.containers import build
+from winnow.containers import train_image as images
+from winnow.containers.build import BuildOptions
+from winnow.containers.delivery import Route, deliver
+from winnow.containers.engine import connect
+
+INGRESS_URL = "WINNOW_INGRESS_URL"
+"""Environment variable: where the cluster's Ingress is reached from here."""
+
+
+@pytest.fixture(scope="session")
+def shared_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A namespace that tests share, each with names or labels of its own."""
+    with place(tmp_path_factory.mktemp("place")) as made:
+        yield made
+
+
+@pytest.fixture
+def own_place(tmp_path: Path) -> Iterator[Place]:
+    """A namespace for one test alone; it costs about ten seconds."""
+    with place(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def cluster(shared_place: Place) -> Cluster:
+    """The shared namespace, as the least-privileged person reaches it."""
+    return shared_place.cluster()
+
+
+@pytest.fixture(scope="session")
+def ingress_url() -> str:
+    """Where the cluster's Ingress answers, without a slash at the end."""
+    assert os.environ.get(INGRESS_URL), f"these tests need {INGRESS_URL}: the address of the cluster's Ingress"
+    return os.environ[INGRESS_URL].rstrip("/")
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    """The engine that images are built on."""
+    client = connect()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def build_options() -> BuildOptions:
+    """How images are built on this machine (a network, an index of one's own)."""
+    return BuildOptions.from_environment(base=build.TRAIN_BASE)
+
+
+@pytest.fixture(scope="session")
+def route(shared_place: Place) -> Route:
+    """How images get to the cluster from here; a way is needed (WINNOW_REGISTRY, or WINNOW_IMAGE_LOAD)."""
+    return Route.from_environment(shared_place.environment, cluster="tests", home=shared_place.home)
+
+
+@pytest.fixture(scope="session")
+def train_image(engine: docker.DockerClient, build_options: BuildOptions, route: Route) -> str:
+    """The workers' image, built from this code as `make build-train` builds it, as the cluster's nodes find it."""
+    return _delivered(engine, "train", build_options, route)
+
+
+@pytest.fixture(scope="session")
+def tracking_image(engine: docker.DockerClient, build_options: BuildOptions, route: Route) -> str:
+    """The MLflow server's image, as the cluster's nodes find it."""
+    return _delivered(engine, "tracking", build_options, route)
+
+
+def _delivered(engine: docker.DockerClient, target: images.Target, options: BuildOptions, route: Route) -> str:
+    plan = images.plan(ROOT, target, options=options)
+    return deliver(engine, build.build(plan), plan.tags[0], route)
