@@ -21,7 +21,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
               $(if $(filter-out 0,$($(name))),$(call flag,$(name))),$(call flag,$(name)) $(call quoted,$($(name)))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-docker check lint format lock docs train train-docker select-model prod-local prod-docker prod-status prod-remove rollback \
+.PHONY: help setup demo test test-docker test-kubernetes check lint format lock docs train train-docker select-model prod-local prod-docker prod-status prod-remove rollback \
         inference-one inference-one-input report ui generate-data jobs logs cancel mlflow-init mlflow-remove \
         compose-logs build-train build-prod bench clean
 
@@ -100,6 +100,9 @@ test: setup ## Run the tests that need no daemon
 
 test-docker: setup ## Run the tests that need a Docker engine
 	@$(VENV)/bin/pytest -m docker
+
+test-kubernetes: setup ## Run the tests that need a cluster; WINNOW_REGISTRY and WINNOW_INGRESS_URL say how it is reached
+	@$(VENV)/bin/pytest -m kubernetes
 
 check: setup lint ## Check format, lint, types, import contracts and generated documents, then the quick tests
 	@$(VENV)/bin/pytest -m "not slow and not docker and not kubernetes" tests/unit tests/contracts
