@@ -35,6 +35,10 @@ class ConflictError(ClusterError):
     """An object of that name is there already, or has been changed by somebody else meanwhile."""
 
 
+class NotFoundError(ClusterError):
+    """There is no such object."""
+
+
 class ExpiredError(ClusterError):
     """What a watch was to go on from is no longer kept: list again."""
 
@@ -80,7 +84,7 @@ class Cluster:
         """One object; None where there is none."""
         try:
             return self._json("GET", kind.path(self.namespace, name))
-        except _NotFoundError:
+        except NotFoundError:
             return None
 
     def find(
@@ -132,6 +136,7 @@ class Cluster:
         tail: int | None = None,
         since: str | None = None,
         is_previous: bool = False,
+        is_stamped: bool = False,
     ) -> Iterator[str]:
         """Lines of a container's log.
 
@@ -139,6 +144,10 @@ class Cluster:
             follow: go on until it ends.
             since: RFC 3339; lines from then on.
             is_previous: of the run before the last restart.
+            is_stamped: each line begins with its time, by which one that is read again is known.
+
+        Raises:
+            NotFoundError: there is no such pod.
         """
         query = {
             "container": container,
@@ -146,6 +155,7 @@ class Cluster:
             **({"tailLines": str(tail)} if tail is not None else {}),
             **({"sinceTime": since} if since is not None else {}),
             **({"previous": "true"} if is_previous else {}),
+            **({"timestamps": "true"} if is_stamped else {}),
         }
         # A worker that computes may say nothing for hours.
         read_s = None if follow else TIMEOUT_S
@@ -199,7 +209,7 @@ class Cluster:
         try:
             path = kind.path(self.namespace, name, subresource)
             return self._json("PATCH", path, query={"fieldManager": FIELD_MANAGER}, body=patch, content_type=_MERGE)
-        except _NotFoundError:
+        except NotFoundError:
             return None
 
     def delete(
@@ -224,7 +234,7 @@ class Cluster:
         try:
             body = _delete_options(grace_s, propagation, uid)
             self._json("DELETE", kind.path(self.namespace, name), body=body)
-        except _NotFoundError:
+        except NotFoundError:
             return False
         return True
 
@@ -327,10 +337,6 @@ class Cluster:
             response.release_conn()
 
 
-class _NotFoundError(ClusterError):
-    """There is no such object."""
-
-
 def _selectors(labels: Mapping[str, str] | str, fields: str) -> dict[str, str]:
     text = labels if isinstance(labels, str) else ",".join(f"{name}={value}" for name, value in labels.items())
     return {**({"labelSelector": text} if text else {}), **({"fieldSelector": fields} if fields else {})}
@@ -370,7 +376,7 @@ def _refused(method: str, path: str, status: int, body: bytes) -> WinnowError:
     what = _what(path)
     found = message.strip().partition("\n")[0]
     if status == 404:
-        return _NotFoundError(f"{what}: expected it, found none ({found}).")
+        return NotFoundError(f"{what}: expected it, found none ({found}).")
     if status == 409:
         return ConflictError(f"{what}: expected to be the only one who changes it, found {found!r}.")
     if status == 410:

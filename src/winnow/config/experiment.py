@@ -253,6 +253,7 @@ class KubernetesConfig(Frozen):
     start_patience_s: float = Field(
         default=300, ge=1, description="How long pods that cannot start are waited for where no group is at work."
     )
+    annotations: dict[str, str] = Field(default={}, description="Annotations of the pods.")
     pod: dict[str, Any] = Field(
         default={},
         description="Any further fields of the pods' `spec`, laid over what is planned: maps are merged, lists of "
