@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from winnow.executors.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError
+from winnow.executors.executor import GroupSpec, GroupState, GroupStatus, Trouble, UnknownGroupError
 
 _POLL_S = 0.01
 
 
 class MemoryExecutor:
-    """Implements `Executor`; `finish` ends a group as its process would end by itself."""
+    """Implements `Executor`; `finish` ends a group as its process would end by itself, `trouble` keeps one from starting."""
 
     def __init__(self) -> None:
         self.started: list[GroupSpec] = []
@@ -38,6 +38,10 @@ class MemoryExecutor:
         """End a group."""
         state = GroupState.SUCCEEDED if exit_code == 0 else GroupState.FAILED
         self._groups[study, name] = replace(self.status(study, name), state=state, exit_code=exit_code)
+
+    def trouble(self, study: str, name: str, trouble: Trouble | None) -> None:
+        """Have something keep a group from starting, or nothing any more."""
+        self._groups[study, name] = replace(self._groups[study, name], trouble=trouble)
 
     def groups(self, study: str | None = None) -> tuple[GroupStatus, ...]:
         """What is written down."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,8 @@ from winnow.tracking.records import TrialRecord
 
 POLL_S = 0.25
 GRACE_S = 15.0
+AT_ONCE = 16
+"""Groups that are started or ended at the same time."""
 LAST_NEWS_S = 60.0
 """How long groups may still tell the tracking store once the study is done."""
 RESTARTS = 3
@@ -58,7 +60,7 @@ def stop(store: StudyStore, executor: Executor) -> int:
 
 def end_groups(study: str, names: Sequence[str], executor: Executor) -> None:
     """End groups, all at once; what they held is left to the study."""
-    with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
         list(pool.map(lambda name: executor.cancel(study, name, GRACE_S), names))
 
 
@@ -79,6 +81,7 @@ class Follower:
         self._store = store
         self._executor = executor
         self._view = view
+        self._look: Callable[[], tuple[GroupStatus, ...]] = lambda: executor.groups(store.name)
         self._leases = store.leases()
         self._patience_s = store.experiment().execution.storage_patience_s
         self._patiently = Patience(self._patience_s)
@@ -89,6 +92,8 @@ class Follower:
         self._starting: dict[str, int] = {}
         self._restarts: dict[str, int] = {}
         self._folds_at_restart: dict[str, int] = {}
+        self._told: set[str] = set()
+        self._stuck_since: float | None = None
 
     def follow(self) -> None:
         """Until the study is done and its groups are gone.
@@ -98,12 +103,13 @@ class Follower:
             SweepStoppedError: somebody else has stopped them.
             StudyUnreachableError, UnreachableError: the study's database or what runs the groups is away for too long.
         """
-        for group in self._groups:
-            self._start(group)
-        while not self._patiently(self._is_done):
-            self._patiently(self._revive)
-            time.sleep(POLL_S)
-        self._await_end()
+        with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+            list(pool.map(self._start, self._groups))
+        with self._executor.watch(self._store.name) as self._look:
+            while not self._patiently(self._is_done):
+                self._patiently(self._revive)
+                time.sleep(POLL_S)
+            self._await_end()
 
     def _useful(self) -> int:
         """How many groups there is work for: the trials that are left, or the refits at the end."""
@@ -162,8 +168,12 @@ class Follower:
             return
         self._looked_at = now
         try:
+            seen = {status.name: status for status in self._look()}
             for group in self._groups:
-                self._look_after(group)
+                status = seen.get(group.name)
+                if status is None or status.state.is_over or status.lacks_nodes:
+                    self._look_after(group)
+            self._tell_of_trouble([seen[group.name] for group in self._groups if group.name in seen])
         except UnreachableError:
             if self._away_since is None:
                 self._away_since = now
@@ -187,6 +197,31 @@ class Follower:
             if self._store.is_stopped():
                 raise SweepStoppedError(self._store.name)
             self._restart(group, status, owners)
+
+    def _tell_of_trouble(self, groups: Sequence[GroupStatus]) -> None:
+        """Say once what keeps groups from starting. Raises SweepFailedError where none starts for too long."""
+        stuck = [group for group in groups if group.trouble is not None and not group.state.is_over]
+        for trouble in dict.fromkeys(group.trouble for group in stuck):
+            if trouble is not None and trouble.reason not in self._told:
+                self._told.add(trouble.reason)
+                names = [group.name for group in stuck if group.trouble == trouble]
+                self._view.note(f"{_workers(names)} cannot start: {trouble.reason}. {trouble.remedy}")
+        is_hopeless = bool(stuck) and all(
+            group.trouble is not None and not group.trouble.is_awaited and not group.state.is_over for group in groups
+        )
+        if not is_hopeless:
+            self._stuck_since = None
+            return
+        now, patience_s = time.monotonic(), self._groups[0].kubernetes.start_patience_s
+        self._stuck_since = self._stuck_since if self._stuck_since is not None else now
+        if now - self._stuck_since > patience_s:
+            trouble = stuck[0].trouble
+            assert trouble is not None
+            stop(self._store, self._executor)
+            raise SweepFailedError(
+                f"study {self._store.name!r}: expected its workers to start, found for {patience_s:g} s that none "
+                f"can: {trouble.reason}. {trouble.remedy} Then run the same command again."
+            )
 
     def _restart(self, group: GroupSpec, status: GroupStatus, owners: Collection[str]) -> None:
         if status.exit_code in (DONE, ALREADY_RUNNING):
@@ -228,9 +263,15 @@ class Follower:
 
     def _alive(self) -> bool:
         try:
-            return any(not group.state.is_over for group in self._executor.groups(self._store.name))
+            return any(not group.state.is_over for group in self._look())
         except UnreachableError:
             return True  # as far as is known: it is asked again
+
+
+def _workers(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3])
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"worker{'s' if len(names) > 1 else ''} {shown}{more}"
 
 
 def _describe_end(status: GroupStatus) -> str:

@@ -15,6 +15,8 @@ from winnow.search.experiment_file import DATA_FILE
 from winnow.search.group import CPUS, GPUS, RELAY_LOGS
 from winnow.training.launch import plan_gpus
 
+POD_CPUS, POD_MEMORY = 1.0, "2Gi"
+"""What a pod may use where the experiment does not say: without a limit it would be the first to be evicted."""
 LEAST_MEMORY_MIB = 384
 """With less a supervisor does not live to say that its ranks had too little."""
 
@@ -28,7 +30,8 @@ class Site:
         prefix: of its groups' names, so that groups of two tiers that work on one study are told apart.
         python: the interpreter there.
         home, storage_url, tracking_uri: winnow's folder and the two stores as they are reached from there.
-        cpus, gpus: what there is; GPUs as CUDA_VISIBLE_DEVICES names them.
+        cpus, gpus: what there is; GPUs as CUDA_VISIBLE_DEVICES names them. None: a scheduler finds a machine for
+            every group, which has to say what it needs.
         sees_files: groups see this machine's files: the person's code, the data, the logs they write.
         is_left_by_interrupt: Ctrl-C leaves the groups at work.
         look_every_s: how often it is asked whether the groups are alive.
@@ -40,8 +43,8 @@ class Site:
     home: Path
     storage_url: str = field(repr=False)
     tracking_uri: str = field(repr=False)
-    cpus: int
-    gpus: tuple[str, ...]
+    cpus: int | None
+    gpus: tuple[str, ...] | None
     sees_files: bool
     is_left_by_interrupt: bool
     look_every_s: float
@@ -67,10 +70,9 @@ def plan_groups(
     _check(execution, site)
     secrets = find_secrets(execution, environment)
     volumes = tuple(parse_volume(text) for text in execution.volumes)
-    used = () if execution.device == "cpu" else site.gpus
-    assigned = plan_gpus(used, execution.workers, execution.processes, execution.share_gpus)
-    share = execution.resources.cpu or max(1, site.cpus // (execution.workers * execution.nodes))
-    memory = execution.resources.memory
+    assigned = _gpus(execution, site)
+    share = execution.resources.cpu or _share(execution, site)
+    memory = execution.resources.memory or (POD_MEMORY if site.cpus is None else None)
     settings = {
         "WINNOW_HOME": str(site.home),
         "WINNOW_STORAGE": site.storage_url,
@@ -94,9 +96,25 @@ def plan_groups(
                 gpus=of_group,
             ),
             volumes=volumes,
+            kubernetes=execution.kubernetes,
         )
         for index, of_group in enumerate(assigned)
     )
+
+
+def _gpus(execution: ExecutionConfig, site: Site) -> tuple[tuple[str, ...], ...]:
+    """Each group's GPUs on each of its nodes, one for every rank."""
+    if site.gpus is None:
+        # A pod counts what it was given from 0. Which nodes have GPUs only the scheduler knows: they are asked for.
+        asked = range(execution.processes) if execution.device == "cuda" else ()
+        return (tuple(map(str, asked)),) * execution.workers
+    used = () if execution.device == "cpu" else site.gpus
+    return plan_gpus(used, execution.workers, execution.processes, execution.share_gpus)
+
+
+def _share(execution: ExecutionConfig, site: Site) -> float:
+    """CPUs of a node where the experiment does not say."""
+    return POD_CPUS if site.cpus is None else max(1, site.cpus // (execution.workers * execution.nodes))
 
 
 def find_secrets(execution: ExecutionConfig, environment: Mapping[str, str]) -> dict[str, str]:
@@ -161,7 +179,15 @@ def _check(execution: ExecutionConfig, site: Site) -> None:
             found=str(execution.nodes),
             remedy="Set execution.processes for several ranks on one machine.",
         )
-    if execution.device == "cuda" and not site.gpus:
+    if execution.share_gpus and site.gpus is None:
+        raise InputError(
+            "execution.share_gpus",
+            expected="false for pods, to each of which the cluster gives GPUs of its own",
+            found="true",
+            remedy="Take it away; to share GPUs, have the cluster do it (time slicing, MPS) under a name of its own in "
+            "execution.kubernetes.gpu_resource.",
+        )
+    if execution.device == "cuda" and site.gpus == ():
         raise InputError(
             "execution.device",
             expected="a visible GPU",
@@ -169,7 +195,7 @@ def _check(execution: ExecutionConfig, site: Site) -> None:
             remedy="Set execution.device: auto, or look at what `nvidia-smi -L` and CUDA_VISIBLE_DEVICES say.",
         )
     cpu = execution.resources.cpu
-    if cpu is not None and cpu > site.cpus and site.tier != "local":
+    if cpu is not None and site.cpus is not None and cpu > site.cpus and site.tier != "local":
         raise InputError(
             "execution.resources.cpu",
             expected=f"at most {site.cpus}, which is what the Docker host has",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from sqlalchemy.exc import OperationalError
 
 from tests.unit.search.studies import claim, complete, leases_of, make_study
 from winnow.config.errors import UnreachableError
-from winnow.executors.executor import GroupResources, GroupSpec, GroupStatus
+from winnow.config.experiment import KubernetesConfig
+from winnow.executors.executor import GroupResources, GroupSpec, GroupStatus, Trouble
 from winnow.executors.memory import MemoryExecutor
 from winnow.orchestrators.follow import Follower, SweepFailedError, SweepStoppedError, stop
 from winnow.orchestrators.progress import ProgressView
@@ -25,7 +27,7 @@ GROUPS = tuple(GroupSpec("a-study", name, ("a-worker",), {}) for name in ("w0", 
 
 
 class Scripted(MemoryExecutor):
-    """Groups that do one thing each time the orchestrator looks at the first of them; then they finish the study."""
+    """Groups that do one thing whenever the orchestrator looks at all or asks for the first, and finish in the end."""
 
     def __init__(self, store: StudyStore, *acts: Callable[[Scripted], None]) -> None:
         super().__init__()
@@ -33,14 +35,26 @@ class Scripted(MemoryExecutor):
         self._acts = list(acts)
         self._is_acting = False
 
+    @contextlib.contextmanager
+    def watch(self, study: str) -> Iterator[Callable[[], tuple[GroupStatus, ...]]]:
+        def look() -> tuple[GroupStatus, ...]:
+            self._act()
+            return self.groups(study)
+
+        yield look
+
     def status(self, study: str, name: str) -> GroupStatus:
-        if name == "w0" and not self._is_acting:
+        if name == "w0":
+            self._act()
+        return super().status(study, name)
+
+    def _act(self) -> None:
+        if not self._is_acting:
             self._is_acting = True
             try:
                 (self._acts.pop(0) if self._acts else finish)(self)
             finally:
                 self._is_acting = False
-        return super().status(study, name)
 
 
 def finish(executor: Scripted) -> None:
@@ -84,7 +98,7 @@ def test_groups_that_have_not_spoken_yet_are_shown_as_starting(tmp_path: Path) -
 def test_a_group_that_died_is_started_again_and_its_trial_handed_back(tmp_path: Path) -> None:
     store = make_study(tmp_path, trials=2)
     lost = claim(leases_of(store), "w0/1")
-    executor = Scripted(store, dies(-9), nothing)
+    executor = Scripted(store, dies(-9), nothing, nothing)
     assert "worker w0: it was killed by signal 9; started again" in follow(store, executor)
     assert [group.name for group in executor.started] == ["w0", "w1", "w0"]
     assert (store.trial(lost.number).attempts, store.trial(lost.number).state) == (2, "complete")
@@ -93,7 +107,7 @@ def test_a_group_that_died_is_started_again_and_its_trial_handed_back(tmp_path: 
 def test_a_group_that_is_killed_under_a_memory_limit_is_said_with_its_limit(tmp_path: Path) -> None:
     store = make_study(tmp_path, trials=2)
     limited = tuple(replace(group, resources=GroupResources(memory_bytes=10 * 2**20)) for group in GROUPS)
-    said = follow(store, Scripted(store, dies(-9), nothing), limited)
+    said = follow(store, Scripted(store, dies(-9), nothing, nothing), limited)
     limit = "perhaps at its limit of 10 MiB (execution.resources.memory)"
     assert f"worker w0: it was killed by signal 9, {limit}; started again" in said
 
@@ -105,7 +119,7 @@ def test_what_a_group_holds_that_another_orchestrator_has_started_again_is_left_
         executor.start(GROUPS[0])
         claim(executor.leases, "w0/last")
 
-    executor = Scripted(store, dies(-9), is_started_again)
+    executor = Scripted(store, dies(-9), nothing, is_started_again)
     assert "started again" not in follow(store, executor)
     assert [trial.attempts for trial in store.trials()] == [1]
 
@@ -114,7 +128,7 @@ def test_a_life_that_the_executor_does_not_know_keeps_its_trial(tmp_path: Path) 
     store = make_study(tmp_path, trials=1)
     claim(leases_of(store), "w0/last")
     again = dies(ALREADY_RUNNING)
-    follow(store, Scripted(store, again, again))
+    follow(store, Scripted(store, again, again, again))
     assert [trial.attempts for trial in store.trials()] == [1]
 
 
@@ -135,7 +149,7 @@ def more(store: StudyStore, trials: int) -> object:
 
 def test_groups_that_do_not_come_up_end_the_sweep_with_their_log(tmp_path: Path) -> None:
     store = make_study(tmp_path)
-    executor = Scripted(store, dies(CANNOT_START), nothing)
+    executor = Scripted(store, dies(CANNOT_START), nothing, nothing)
     with pytest.raises(SweepFailedError, match=r"do not come up(.|\n)*started a-worker"):
         follow(store, executor)
     assert all(group.state.is_over for group in executor.groups())
@@ -194,7 +208,50 @@ def test_whoever_follows_ends_when_somebody_else_stops_the_workers(tmp_path: Pat
         stop(store, executor)
 
     with pytest.raises(SweepStoppedError, match="goes on from here"):
-        follow(store, Scripted(store, is_cancelled_elsewhere, nothing))
+        follow(store, Scripted(store, is_cancelled_elsewhere, nothing, nothing))
     store.set_stopped(False)
     assert not store.is_stopped()
     follow(store, Scripted(store))
+
+
+UNSCHEDULABLE = Trouble("0/3 nodes are available: 3 Insufficient cpu", "Lower execution.resources.cpu.")
+
+
+def stuck(*names: str, trouble: Trouble = UNSCHEDULABLE) -> Callable[[Scripted], None]:
+    def act(executor: Scripted) -> None:
+        for name in ("w0", "w1"):
+            executor.trouble("a-study", name, trouble if name in names else None)
+
+    return act
+
+
+def test_what_keeps_groups_from_starting_is_said_once_with_its_remedy(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=2)
+    shown = follow(store, Scripted(store, stuck("w0", "w1"), stuck("w0"), stuck()))
+    said = "workers w0, w1 cannot start: 0/3 nodes are available: 3 Insufficient cpu. Lower execution.resources.cpu."
+    assert (shown.count(said), shown.count("cannot start")) == (1, 1)
+
+
+def impatient(groups: tuple[GroupSpec, ...]) -> tuple[GroupSpec, ...]:
+    return tuple(replace(group, kubernetes=KubernetesConfig(start_patience_s=1)) for group in groups)
+
+
+def test_groups_of_which_none_can_start_are_not_waited_for_for_ever(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=2)
+    executor = Scripted(store, *[stuck("w0", "w1")] * 100)
+    with pytest.raises(SweepFailedError, match=r"none can: 0/3 nodes .* Lower execution.resources.cpu"):
+        follow(store, executor, impatient(GROUPS))
+    assert all(group.state.is_over for group in executor.groups())
+
+
+def test_the_sweep_goes_on_with_the_groups_that_start(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=2)
+    follow(store, Scripted(store, *[stuck("w1")] * 7), impatient(GROUPS))
+    assert store.is_done()
+
+
+def test_groups_that_wait_for_their_turn_are_waited_for(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=2)
+    queued = replace(UNSCHEDULABLE, is_awaited=True)
+    follow(store, Scripted(store, *[stuck("w0", "w1", trouble=queued)] * 7), impatient(GROUPS))
+    assert store.is_done()

@@ -26,7 +26,9 @@ CONTAINERS = Site(
     is_left_by_interrupt=True,
     look_every_s=1.0,
 )
+PODS = replace(CONTAINERS, tier="kubernetes", prefix="p", cpus=None, gpus=None)
 LOCAL = replace(CONTAINERS, tier="local", prefix="w", sees_files=True)
+SITES = (LOCAL, CONTAINERS, PODS)
 
 
 def execution(**changes: Any) -> ExecutionConfig:
@@ -72,9 +74,26 @@ def test_the_machine_is_shared_equally_where_nothing_is_said() -> None:
     assert spread.resources.cpus == 2
 
 
-def test_groups_of_two_tiers_have_different_names() -> None:
-    names = [plan_groups("a-study", execution(), site, environment={})[0].name for site in (LOCAL, CONTAINERS)]
-    assert names == ["w0", "c0"]
+def test_a_pod_gets_limits_where_nothing_is_said() -> None:
+    groups = plan_groups("a-study", execution(workers=200), PODS, environment={})
+    assert len(groups) == 200
+    assert {group.resources for group in groups} == {
+        GroupResources(cpus=1.0, memory_bytes=2 * 2**30, shm_bytes=256 * 2**20)
+    }
+
+
+def test_pods_ask_for_a_gpu_for_every_rank_and_count_them_from_0() -> None:
+    asked = execution(workers=2, nodes=2, processes=4, device="cuda", kubernetes={"queue": "gpus"})
+    groups = plan_groups("a-study", asked, PODS, environment={})
+    assert [group.name for group in groups] == ["p0", "p1"]
+    assert {group.resources.gpus for group in groups} == {("0", "1", "2", "3")}
+    assert {group.env["WINNOW_GROUP_GPUS"] for group in groups} == {"0,1,2,3"}
+    assert {group.kubernetes.queue for group in groups} == {"gpus"}
+
+
+def test_groups_of_different_tiers_have_different_names() -> None:
+    names = [plan_groups("a-study", execution(), site, environment={})[0].name for site in SITES]
+    assert names == ["w0", "c0", "p0"]
 
 
 def test_a_file_of_secrets_fills_what_the_environment_leaves_out(tmp_path: Path) -> None:
@@ -95,6 +114,7 @@ def test_a_file_of_secrets_fills_what_the_environment_leaves_out(tmp_path: Path)
         ({"nodes": 2}, LOCAL, "execution.nodes"),
         ({"device": "cuda"}, LOCAL, "execution.device"),
         ({"resources": {"cpu": 5}}, CONTAINERS, "execution.resources.cpu"),
+        ({"share_gpus": True}, PODS, "execution.share_gpus"),
         ({"resources": {"memory": "10Mi"}}, CONTAINERS, "execution.resources.memory"),
     ],
 )
