@@ -21,7 +21,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
               $(if $(filter-out 0,$($(name))),$(call flag,$(name))),$(call flag,$(name)) $(call quoted,$($(name)))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-docker test-kubernetes check lint format lock docs train train-docker select-model prod-local prod-docker prod-status prod-remove rollback \
+.PHONY: help setup demo test test-docker test-kubernetes check lint format lock docs train train-docker train-kubernetes select-model prod-local prod-docker prod-status prod-remove rollback \
         inference-one inference-one-input report ui generate-data jobs logs cancel mlflow-init mlflow-remove \
         compose-logs build-train build-prod bench clean
 
@@ -43,6 +43,9 @@ train: setup ## Run a study's trials on local processes; again: resume or attach
 
 train-docker: setup ## The same sweep in containers, after mlflow-init and build-train (CONFIG, STUDY, TRIALS, WORKERS, IMAGE)
 	@$(WINNOW) train --target docker $(FLAGS)
+
+train-kubernetes: setup ## The same sweep in pods (CONFIG, STUDY, TRIALS, WORKERS, IMAGE, REGISTRY or IMAGE_LOAD)
+	@$(WINNOW) train --target kubernetes $(FLAGS)
 
 jobs: setup ## List the workers at work, on all tiers (STUDY, TARGET)
 	@$(WINNOW) jobs $(FLAGS)

@@ -13,6 +13,7 @@ ends with a message. This module composes and nothing else; heavy imports wait u
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ def train(
     workers: int | None = None,
     target: str = "local",
     image: str | None = None,
+    registry: str = "",
+    image_load: str = "",
 ) -> SweepResult:
     """Run a study's trials until all are done; progress goes to standard error.
 
@@ -43,14 +46,18 @@ def train(
         config: the experiment file.
         study: name of the study; the experiment's by default.
         trials, workers: instead of the file's.
-        target: where its workers run: "local" processes or "docker" containers.
+        target: where its workers run: "local" processes, "docker" containers or "kubernetes" pods.
         image: what containers are made of, instead of the image of `make build-train`.
+        registry, image_load: where that image is pushed to, or the command that loads it, for a cluster's nodes;
+            instead of WINNOW_REGISTRY and WINNOW_IMAGE_LOAD.
 
     Raises:
         InputError: something in the file or around it has to change; nothing was created.
         SweepFailedError: the workers do not come up.
         KeyboardInterrupt: Ctrl-C; local workers were stopped and their trials handed back, others work on.
     """
+    from winnow.containers.build import REGISTRY
+    from winnow.containers.delivery import LOAD
     from winnow.orchestrators.progress import ProgressView
     from winnow.orchestrators.report import write_report
     from winnow.orchestrators.settings import current
@@ -60,7 +67,9 @@ def train(
     experiment = _experiment(config, study, trials, workers)
     settings = current()
     view = ProgressView(metric=experiment.search.metric.name)
-    tier = tier_for(target, settings, image=image)
+    told = {REGISTRY: registry, LOAD: image_load}
+    environment = {**os.environ, **{name: value for name, value in told.items() if value}}
+    tier = tier_for(target, settings, image=image, environment=environment)
     return run(experiment, experiment.name, settings, tier, view, lambda name: write_report(settings, name))
 
 

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     type=click.Choice(TIERS),
     default="local",
     show_default=True,
-    help="Where the workers run: processes of this machine, or containers.",
+    help="Where the workers run: processes of this machine, containers, or pods of a cluster.",
 )
 @click.option("--image", metavar="NAME", help="What containers are made of; by default what `make build-train` made.")
+@click.option("--registry", metavar="HOST/PATH", default="", help="Push the image there, for a cluster to pull it.")
+@click.option("--image-load", metavar="COMMAND", default="", help="Or put it on the cluster's nodes by this command.")
 @dry_run_option
 def command(
     config: Path,
@@ -35,12 +37,14 @@ def command(
     workers: int | None,
     target: str,
     image: str | None,
+    registry: str,
+    image_load: str,
     dry_run: bool,
 ) -> None:
     """Run a study's trials until all are done.
 
     Again: resumes where it stands, or attaches to the workers that are at it. A closed terminal leaves them at work.
-    Ctrl-C stops local workers and hands their trials back; containers go on until `winnow cancel`.
+    Ctrl-C stops local workers and hands their trials back; containers and pods go on until `winnow cancel`.
     """
     from winnow import api
 
@@ -48,7 +52,16 @@ def command(
         for line in api.plan(config, study=study, trials=trials, workers=workers, target=target, image=image):
             click.echo(line)
         return
-    result = api.train(config, study=study, trials=trials, workers=workers, target=target, image=image)
+    result = api.train(
+        config,
+        study=study,
+        trials=trials,
+        workers=workers,
+        target=target,
+        image=image,
+        registry=registry,
+        image_load=image_load,
+    )
     click.echo(describe(result, config, target))
 
 

@@ -7,18 +7,25 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
+from winnow.cluster.connection import CONTEXT, NAMESPACE
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
-from winnow.config.stack_record import StackRecord
+from winnow.config.stack_record import ClusterStackRecord, StackRecord
 from winnow.config.tiers import unknown_tier
 from winnow.executors.executor import Executor
 from winnow.executors.local import LocalExecutor, visible_gpus
 from winnow.orchestrators.groups import Site
 from winnow.orchestrators.reach import check_code, check_secrets_file, check_stores
 
+if TYPE_CHECKING:
+    from winnow.cluster.api import Cluster
+
 CONTAINER_PYTHON, CONTAINER_HOME = "/opt/venv/bin/python", PurePosixPath("/winnow")
+MANIFESTS = Path("k8s/train")
+"""What a worker group is on a cluster, below the project's folder."""
 
 
 @dataclass(frozen=True)
@@ -26,29 +33,38 @@ class Tier:
     """One place to run groups.
 
     Attributes:
-        executor: starts and ends them.
+        executor: finds, plans and ends them.
         site: what their plan depends on.
         check: raises InputError where an experiment cannot run there; changes nothing.
+        equip: brings what groups need to where they run, once nothing speaks against it, and gives the executor that
+            starts them.
     """
 
     executor: Executor
     site: Site
     check: Callable[[Experiment], None]
+    equip: Callable[[], Executor]
 
 
-def tier_for(target: str, settings: Settings, *, image: str | None = None) -> Tier:
+def tier_for(
+    target: str, settings: Settings, *, image: str | None = None, environment: Mapping[str, str] = os.environ
+) -> Tier:
     """The tier of a name.
 
     Args:
         image: what containers are made of instead of the image that `make build-train` makes.
+        environment: names the cluster and how images get to its nodes.
 
     Raises:
-        InputError: there is no such tier, or it cannot be used: no engine, no stores that workers reach, no image.
+        InputError: there is no such tier, or it cannot be used: no engine, no cluster, a permission is missing, no
+            stores that workers reach, no image.
     """
     if target == "local":
         return _local(settings)
     if target == "docker":
         return _docker(settings, image)
+    if target == "kubernetes":
+        return _kubernetes(settings, image, environment)
     raise unknown_tier(target)
 
 
@@ -74,7 +90,32 @@ def executors_for(target: str | None, settings: Settings) -> Mapping[str, Execut
         except InputError:
             if target is not None or isinstance(settings.stack, StackRecord):
                 raise
+    if target == "kubernetes" or (target is None and _is_cluster_meant(settings)):
+        from winnow.executors.kubernetes import KubernetesExecutor, KubernetesSite
+
+        executors["kubernetes"] = KubernetesExecutor(
+            cluster_for(settings), KubernetesSite(image="", manifests=()), settings.home
+        )
     return executors
+
+
+def cluster_for(settings: Settings, environment: Mapping[str, str] = os.environ) -> Cluster:
+    """The cluster and namespace to work in: those of the environment, of the stack in use, of kubeconfig.
+
+    Raises:
+        InputError: there is none, or no namespace is named.
+    """
+    from winnow.cluster.connection import connect
+
+    stack = settings.stack
+    if isinstance(stack, ClusterStackRecord):
+        return connect(environment, context=stack.context, namespace=stack.namespace)
+    return connect(environment)
+
+
+def _is_cluster_meant(settings: Settings) -> bool:
+    """Whether somebody who names no tier works with a cluster; a kubeconfig alone may be there for something else."""
+    return isinstance(settings.stack, ClusterStackRecord) or any(os.environ.get(name) for name in (CONTEXT, NAMESPACE))
 
 
 def _local(settings: Settings) -> Tier:
@@ -91,7 +132,8 @@ def _local(settings: Settings) -> Tier:
         is_left_by_interrupt=False,
         look_every_s=0.25,
     )
-    return Tier(LocalExecutor(settings.home), site, lambda _experiment: None)
+    executor = LocalExecutor(settings.home)
+    return Tier(executor, site, lambda _experiment: None, lambda: executor)
 
 
 def _docker(settings: Settings, image: str | None) -> Tier:
@@ -118,7 +160,50 @@ def _docker(settings: Settings, image: str | None) -> Tier:
         look_every_s=1.0,
     )
     executor = DockerExecutor(DockerSite(image=image_id, network=settings.network), settings.home, engine=engine)
-    return Tier(executor, site, _check_image_holds_what_it_may)
+    return Tier(executor, site, _check_image_holds_what_it_may, lambda: executor)
+
+
+def _kubernetes(settings: Settings, image: str | None, environment: Mapping[str, str]) -> Tier:
+    from winnow.cluster import manifests, permissions
+    from winnow.containers.delivery import Route, deliver
+    from winnow.containers.engine import connect
+    from winnow.containers.train_image import TRAIN
+    from winnow.executors.kubernetes import PERMISSIONS, KubernetesExecutor, KubernetesSite
+
+    check_stores(settings)
+    cluster = cluster_for(settings, environment)
+    objects = manifests.load(MANIFESTS)
+    permissions.check(cluster, PERMISSIONS, "a sweep")
+    image_id = None if image is not None else _built_image()
+
+    def executor(reference: str) -> Executor:
+        return KubernetesExecutor(cluster, KubernetesSite(image=reference, manifests=objects), settings.home)
+
+    def equip() -> Executor:
+        route = Route.from_environment(environment, cluster=cluster.context, home=settings.home)
+        return executor(image or deliver(connect(), str(image_id), TRAIN, route))
+
+    site = Site(
+        tier="kubernetes",
+        prefix="p",
+        python=CONTAINER_PYTHON,
+        home=Path(CONTAINER_HOME),
+        storage_url=settings.worker_storage_url,
+        tracking_uri=settings.worker_tracking_uri,
+        cpus=None,
+        gpus=None,
+        sees_files=False,
+        is_left_by_interrupt=True,
+        look_every_s=1.0,
+    )
+    return Tier(executor(image or TRAIN), site, _check_image_holds_what_it_may, equip)
+
+
+def _built_image() -> str:
+    from winnow.containers.engine import connect
+    from winnow.containers.train_image import check as check_image
+
+    return check_image(connect(), None, Path.cwd())
 
 
 def _cpus() -> int:

@@ -24,7 +24,7 @@ from winnow.config.settings import Settings
 from winnow.executors.executor import Executor, GroupSpec
 from winnow.orchestrators.environment import describe_environment
 from winnow.orchestrators.follow import Follower, SweepFailedError, stop
-from winnow.orchestrators.groups import plan_groups
+from winnow.orchestrators.groups import Site, plan_groups
 from winnow.orchestrators.progress import ProgressView
 from winnow.orchestrators.reach import DataFile, data_file
 from winnow.orchestrators.tiers import Tier
@@ -120,18 +120,19 @@ def train(
     checked = check(experiment)
     data = data_of(experiment, tier)
     groups = plan(experiment, study, tier, data)
+    executor = tier.equip()
     store = _open(experiment, study, settings, describe_sweep(experiment, study, checked))
     was_done = _is_done(store)
     if not was_done:
         if data is not None:
             _store_data(data, settings)
-        _say_where_it_stands(store, tier.executor, view)
+        _say_where_it_stands(store, executor, view)
         try:
-            _run(store, settings, tier, groups, view)
+            _run(store, settings, tier.site, executor, groups, view)
         except SweepFailedError:
-            tier.executor.clear(study)
+            executor.clear(study)
             raise
-    tier.executor.clear(study)
+    executor.clear(study)
     return _result(store, was_done, write_report(study))
 
 
@@ -225,8 +226,14 @@ def _store_data(data: DataFile, settings: Settings) -> None:
         ) from error
 
 
-def _run(store: StudyStore, settings: Settings, tier: Tier, groups: tuple[GroupSpec, ...], view: ProgressView) -> None:
-    executor = tier.executor
+def _run(
+    store: StudyStore,
+    settings: Settings,
+    site: Site,
+    executor: Executor,
+    groups: tuple[GroupSpec, ...],
+    view: ProgressView,
+) -> None:
     projector = Projector(store, functools.partial(MlflowTracker, settings.tracking_uri))
     projector.start()
     alive = [group for group in executor.groups(store.name) if not group.state.is_over]
@@ -235,9 +242,9 @@ def _run(store: StudyStore, settings: Settings, tier: Tier, groups: tuple[GroupS
         reconcile(store, projector)
     try:
         with view:
-            Follower(store, executor, groups, view, look_every_s=tier.site.look_every_s).follow()
+            Follower(store, executor, groups, view, look_every_s=site.look_every_s).follow()
     except KeyboardInterrupt:
-        if tier.site.is_left_by_interrupt:
+        if site.is_left_by_interrupt:
             _say_detached(store, view)
             raise
         view.note(f"study {store.name}: stopping its workers and handing their trials back")
