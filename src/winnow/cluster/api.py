@@ -1,46 +1,50 @@
 """What is asked of a cluster's API: get, list, watch, apply, create, delete, logs, connections to pods.
 
-One namespace, plain objects. What the API answers is turned into errors for a person here; what it was sent is never
-shown. Reading manifests is left to `manifests`, finding the cluster to `connection`.
+One namespace, plain objects. How requests travel is left to `transport`, what a refusal means to `refusals`, reading
+manifests to `manifests`, finding the cluster to `connection`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from winnow.cluster.kinds import EVENT, POD, Kind, Manifest, kind_of, name_of
-from winnow.config.errors import InputError, UnreachableError, WinnowError
+from winnow.cluster.port_stream import PortStream
+from winnow.cluster.refusals import (
+    ClusterError,
+    ConflictError,
+    ExpiredError,
+    NotFoundError,
+    NotStartedError,
+    no_place,
+    refusal,
+)
+from winnow.cluster.transport import TIMEOUT_S, Request, Stream, Transport
 
 if TYPE_CHECKING:
-    import socket
-
     from kubernetes.client import ApiClient
+
+__all__ = [
+    "FIELD_MANAGER",
+    "Change",
+    "Cluster",
+    "ClusterError",
+    "ConflictError",
+    "ExpiredError",
+    "Listing",
+    "NotFoundError",
+    "NotStartedError",
+    "Stream",
+]
 
 FIELD_MANAGER = "winnow"
 """Who applies: fields that somebody else sets beside ours are left to them."""
-TIMEOUT_S = 30.0
+
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
-
-
-class ClusterError(WinnowError):
-    """The cluster did not do what it should."""
-
-
-class ConflictError(ClusterError):
-    """An object of that name is there already, or has been changed by somebody else meanwhile."""
-
-
-class NotFoundError(ClusterError):
-    """There is no such object."""
-
-
-class ExpiredError(ClusterError):
-    """What a watch was to go on from is no longer kept: list again."""
 
 
 @dataclass(frozen=True)
@@ -69,21 +73,27 @@ class Cluster:
         client: the SDK's connection.
         namespace: where all objects are.
         context: what kubeconfig calls the cluster, for people.
+        renew: makes the connection anew where its credentials are no longer known.
     """
 
-    def __init__(self, client: ApiClient, namespace: str, context: str) -> None:
-        self._client = client
+    def __init__(
+        self, client: ApiClient, namespace: str, context: str, *, renew: Callable[[], ApiClient] | None = None
+    ) -> None:
+        self._transport = Transport(client, renew)
         self.namespace = namespace
         self.context = context
-        self.calls = 0
+
+    @property
+    def calls(self) -> int:
         """Requests so far, for whoever counts them."""
+        return self._transport.calls
 
     # Reading
 
     def get(self, kind: Kind, name: str) -> Manifest | None:
         """One object; None where there is none."""
         try:
-            return self._json("GET", kind.path(self.namespace, name))
+            return self._transport.json(Request("GET", kind.path(self.namespace, name)))
         except NotFoundError:
             return None
 
@@ -98,7 +108,7 @@ class Cluster:
             is_recent_enough: what the API server has at hand will do, which spares its database.
         """
         query = {**_selectors(labels, fields), **({"resourceVersion": "0"} if is_recent_enough else {})}
-        found = self._json("GET", kind.path(self.namespace), query=query)
+        found = self._transport.json(Request("GET", kind.path(self.namespace), query))
         stamp = {"apiVersion": kind.api_version, "kind": kind.kind}
         return Listing(
             tuple({**stamp, **item} for item in found.get("items") or ()), found["metadata"]["resourceVersion"]
@@ -106,8 +116,11 @@ class Cluster:
 
     def watch(
         self, kind: Kind, labels: Mapping[str, str] | str, resource_version: str, *, timeout_s: float = 240.0
-    ) -> Iterator[Change]:
-        """What changes from there on, until the API ends it, at the latest after `timeout_s`.
+    ) -> Stream[Change]:
+        """What changes from there on, until the API ends it, at the latest after `timeout_s`, or somebody closes it.
+
+        An end is no error: whoever wants to know more watches again from the last `resourceVersion` that was seen;
+        bookmarks bring one where nothing happens.
 
         Raises:
             ExpiredError: changes since then are no longer kept.
@@ -119,13 +132,17 @@ class Cluster:
             "resourceVersion": resource_version,
             "timeoutSeconds": str(int(timeout_s)),
         }
-        for line in self._lines("GET", kind.path(self.namespace), query, read_s=timeout_s + TIMEOUT_S):
-            event = json.loads(line)
-            if event["type"] == "ERROR":
-                if event["object"].get("code") == 410:
-                    raise ExpiredError(f"{kind.plural}: expected changes, found that they are no longer kept.")
-                raise ClusterError(f"{kind.plural}: expected changes, found {event['object'].get('message')!r}.")
-            yield Change(event["type"], event["object"])
+        request = Request("GET", kind.path(self.namespace), query)
+
+        def read(stream: Stream[Change]) -> Generator[Change, None, None]:
+            for line in self._transport.lines(request, stream, read_s=timeout_s + TIMEOUT_S):
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    status = event["object"]
+                    raise refusal("WATCH", request.path, status.get("code", 500), json.dumps(status).encode())
+                yield Change(event["type"], event["object"])
+
+        return Stream(read)
 
     def log(
         self,
@@ -137,8 +154,8 @@ class Cluster:
         since: str | None = None,
         is_previous: bool = False,
         is_stamped: bool = False,
-    ) -> Iterator[str]:
-        """Lines of a container's log.
+    ) -> Stream[str]:
+        """Lines of a container's log, until it or, from any thread, the stream is ended.
 
         Args:
             follow: go on until it ends.
@@ -148,6 +165,7 @@ class Cluster:
 
         Raises:
             NotFoundError: there is no such pod.
+            NotStartedError: the container has not run yet, or not before this run.
         """
         query = {
             "container": container,
@@ -157,15 +175,19 @@ class Cluster:
             **({"previous": "true"} if is_previous else {}),
             **({"timestamps": "true"} if is_stamped else {}),
         }
-        # A worker that computes may say nothing for hours.
-        read_s = None if follow else TIMEOUT_S
-        for line in self._lines("GET", POD.path(self.namespace, pod, "log"), query, read_s=read_s):
-            yield line.decode(errors="replace")
+        request = Request("GET", POD.path(self.namespace, pod, "log"), query, refusals={400: NotStartedError})
+
+        def read(stream: Stream[str]) -> Generator[str, None, None]:
+            # A worker that computes may say nothing for hours.
+            for line in self._transport.lines(request, stream, read_s=None if follow else TIMEOUT_S):
+                yield line.decode(errors="replace")
+
+        return Stream(read)
 
     def events(self, kind: Kind, name: str) -> list[Manifest]:
         """What the cluster's parts have said of one object, oldest first."""
         found = self.find(EVENT, fields=f"involvedObject.kind={kind.kind},involvedObject.name={name}").items
-        return sorted(found, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+        return sorted(found, key=_said_at)
 
     def is_allowed(self, verb: str, kind: Kind, subresource: str = "") -> bool:
         """Whether whoever asks may do this in the namespace."""
@@ -175,7 +197,8 @@ class Cluster:
             "kind": "SelfSubjectAccessReview",
             "spec": {"resourceAttributes": {**attributes, **({"subresource": subresource} if subresource else {})}},
         }
-        answer = self._json("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=body)
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        answer = self._transport.json(Request("POST", path, body=body, is_repeatable=True))
         return bool(answer["status"]["allowed"])
 
     # Changing
@@ -197,18 +220,18 @@ class Cluster:
             **({"dryRun": "All"} if is_dry_run else {}),
         }
         path = kind_of(manifest).path(self.namespace, name_of(manifest))
-        return self._json("PATCH", path, query=query, body=manifest, content_type=_APPLY)
+        return self._put(Request("PATCH", path, query, manifest, _APPLY), manifest)
 
     def create(self, manifest: Manifest, *, is_dry_run: bool = False) -> Manifest:
         """Make an object. Raises ConflictError where there is one of that name."""
         query = {"fieldManager": FIELD_MANAGER, **({"dryRun": "All"} if is_dry_run else {})}
-        return self._json("POST", kind_of(manifest).path(self.namespace), query=query, body=manifest)
+        return self._put(Request("POST", kind_of(manifest).path(self.namespace), query, manifest), manifest)
 
     def merge(self, kind: Kind, name: str, patch: Manifest, *, subresource: str = "") -> Manifest | None:
         """Change single fields (RFC 7386); None where there is no such object."""
+        path = kind.path(self.namespace, name, subresource)
         try:
-            path = kind.path(self.namespace, name, subresource)
-            return self._json("PATCH", path, query={"fieldManager": FIELD_MANAGER}, body=patch, content_type=_MERGE)
+            return self._transport.json(Request("PATCH", path, {"fieldManager": FIELD_MANAGER}, patch, _MERGE))
         except NotFoundError:
             return None
 
@@ -231,9 +254,9 @@ class Cluster:
         Raises:
             ConflictError: it is another one.
         """
+        body = _delete_options(grace_s, propagation, uid)
         try:
-            body = _delete_options(grace_s, propagation, uid)
-            self._json("DELETE", kind.path(self.namespace, name), body=body)
+            self._transport.json(Request("DELETE", kind.path(self.namespace, name), body=body))
         except NotFoundError:
             return False
         return True
@@ -250,91 +273,24 @@ class Cluster:
         if not labels:
             raise ValueError("expected labels, found none, which would mean every object of the namespace")
         body = _delete_options(grace_s, propagation, None)
-        self._json("DELETE", kind.path(self.namespace), query=_selectors(labels, ""), body=body)
+        self._transport.json(Request("DELETE", kind.path(self.namespace), _selectors(labels, ""), body))
 
-    def open(self, pod: str, port: int) -> socket.socket:
+    def open(self, pod: str, port: int) -> PortStream:
         """A connection to a port of a pod, through the API server.
 
         Raises:
-            UnreachableError: the pod, or the API server, does not take it.
+            NotFoundError: there is no such pod.
         """
-        from kubernetes.client import CoreV1Api
-        from kubernetes.client.exceptions import ApiException
-        from kubernetes.stream import portforward
-
-        self.calls += 1
-        try:
-            forward = portforward(
-                CoreV1Api(self._client).connect_get_namespaced_pod_portforward, pod, self.namespace, ports=str(port)
-            )
-        except ApiException as error:
-            raise UnreachableError(f"pod {pod}: expected a connection to port {port}, found {error.reason}.") from error
-        opened: socket.socket = forward.socket(port)
-        return opened
+        return self._transport.port(f"{POD.path(self.namespace, pod, 'portforward')}?ports={port}")
 
     # How
 
-    def _json(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Any = None,
-        content_type: str = "application/json",
-    ) -> Manifest:
-        with self._answer(method, path, query or {}, body, content_type, TIMEOUT_S) as response:
-            found: Manifest = json.loads(response.read() or b"{}")
-            return found
-
-    def _lines(self, method: str, path: str, query: Mapping[str, str], *, read_s: float | None) -> Iterator[bytes]:
-        import urllib3.exceptions
-
-        with self._answer(method, path, query, None, "application/json", read_s) as response:
-            unread = b""
-            try:
-                # Pieces as they come: a read of a fixed size would wait until it is full.
-                while piece := response.read1():
-                    *lines, unread = (unread + piece).split(b"\n")
-                    yield from lines
-            except (urllib3.exceptions.HTTPError, OSError) as error:
-                raise _silent(path, error) from error
-            if unread:
-                yield unread
-
-    @contextmanager
-    def _answer(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str],
-        body: Any,
-        content_type: str,
-        read_s: float | None,
-    ) -> Iterator[Any]:
-        """The response, once it is known to be a good one. Raises what the class says."""
-        import urllib3.exceptions
-
-        self.calls += 1
-        headers = {"Accept": "application/json", "Content-Type": content_type}
+    def _put(self, request: Request, manifest: Manifest) -> Manifest:
+        """Send an object. Raises InputError where there is no place for it."""
         try:
-            request = self._client.param_serialize(
-                method, path, query_params=list(query.items()), header_params=headers, auth_settings=["BearerToken"]
-            )
-            address, sent = request[1], request[2]
-            response = self._client.rest_client.request(
-                method, address, headers=sent, body=body, _request_timeout=(10.0, read_s)
-            ).response
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise _silent(path, error) from error
-        try:
-            if response.status >= 400:
-                raise _refused(method, path, response.status, response.read())
-            yield response
-        finally:
-            # One that was not read to its end is of no use to another request.
-            response.close()
-            response.release_conn()
+            return self._transport.json(request)
+        except NotFoundError as error:
+            raise no_place(self.namespace, self.context, str(manifest["kind"]), error) from error
 
 
 def _selectors(labels: Mapping[str, str] | str, fields: str) -> dict[str, str]:
@@ -352,46 +308,6 @@ def _delete_options(grace_s: float | None, propagation: str, uid: str | None) ->
     }
 
 
-def _what(path: str) -> str:
-    """An object's path as people name it: `jobs/a-name in namespace x`."""
-    _, _, rest = path.partition("/namespaces/")
-    namespace, _, what = rest.partition("/")
-    return f"{what} in namespace {namespace}" if what else path
-
-
-def _silent(path: str, error: Exception) -> UnreachableError:
-    return UnreachableError(
-        f"{_what(path)}: expected an answer of the Kubernetes API, found {type(error).__name__}. "
-        "Look whether `kubectl version` works, and run the same command again."
-    )
-
-
-def _refused(method: str, path: str, status: int, body: bytes) -> WinnowError:
-    """The error for an answer that is none of what was asked for."""
-    try:
-        answer = json.loads(body)
-        message = str(answer.get("message") or body[:200])
-    except ValueError:
-        message = body[:200].decode(errors="replace")
-    what = _what(path)
-    found = message.strip().partition("\n")[0]
-    if status == 404:
-        return NotFoundError(f"{what}: expected it, found none ({found}).")
-    if status == 409:
-        return ConflictError(f"{what}: expected to be the only one who changes it, found {found!r}.")
-    if status == 410:
-        return ExpiredError(f"{what}: expected changes, found {found!r}.")
-    if status in (429, 503, 504):
-        return UnreachableError(f"{what}: expected an answer of the Kubernetes API, found {found!r}.")
-    if status in (401, 403):
-        return InputError(
-            what,
-            expected=f"credentials that may {method} it",
-            found=found,
-            remedy="Use others (KUBECONFIG), or have the Role in docs/security.md bound to them.",
-        )
-    if status < 500:
-        return InputError(
-            what, expected="an object that the cluster takes", found=found, remedy="Correct what it is made from."
-        )
-    return ClusterError(f"{what}: expected the Kubernetes API to do it, found {found!r}.")
+def _said_at(event: Manifest) -> str:
+    series = event.get("series") or {}
+    return str(series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or "")

@@ -6,23 +6,47 @@ The namespace is never guessed: it is set, or the context in kubeconfig names it
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from winnow.cluster.api import Cluster
 from winnow.config.errors import InputError
 
+if TYPE_CHECKING:
+    from kubernetes.client import ApiClient
+
 CONTEXT, NAMESPACE = "WINNOW_CONTEXT", "WINNOW_NAMESPACE"
 """Environment variables that name another context, or another namespace, than kubeconfig's current ones."""
 
-_CONNECTIONS = 32
+IN_CLUSTER = "in-cluster"
+"""What the cluster is called that this very process runs in, where there is no kubeconfig."""
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where a pod that is given one finds its service account's token, namespace and the API's certificate."""
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_CONNECTIONS = 64
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+
+
+@dataclass(frozen=True)
+class Context:
+    """One context of a kubeconfig."""
+
+    name: str
+    namespace: str | None = None
 
 
 def connect(
     environment: Mapping[str, str] = os.environ, *, context: str | None = None, namespace: str | None = None
 ) -> Cluster:
-    """The cluster of the current context. Nothing is contacted before something is asked of it.
+    """The cluster of the current context, or the one around this process. Nothing is contacted before it is asked.
 
     Args:
         context, namespace: what a stack in use names; the environment's variables win over them.
@@ -31,54 +55,134 @@ def connect(
         InputError: the SDK is not installed, there is no kubeconfig, no such context, or no namespace is named.
     """
     _check_sdk()
+    file = environment.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+    if _is_in_cluster(environment, file):
+        inside = Context(IN_CLUSTER, _own_namespace())
+        return Cluster(_from_inside(), _namespace(environment, namespace, inside), IN_CLUSTER, renew=_from_inside)
+    chosen = _chosen(file, environment.get(CONTEXT) or context)
+
+    def from_file() -> ApiClient:
+        return _from_file(file, chosen.name)
+
+    return Cluster(from_file(), _namespace(environment, namespace, chosen), chosen.name, renew=from_file)
+
+
+def _from_file(file: str, context: str) -> ApiClient:
+    import kubernetes.config
+    from kubernetes.config.config_exception import ConfigException
+
+    try:
+        return kubernetes.config.new_client_from_config(
+            config_file=file, context=context, client_configuration=_configuration()
+        )
+    except (ConfigException, KeyError, TypeError, OSError) as error:
+        # What a hand-written kubeconfig lacks shows in any of these.
+        raise _no_cluster(file, str(error)) from error
+
+
+def _from_inside() -> ApiClient:
     import kubernetes.client
     import kubernetes.config
     from kubernetes.config.config_exception import ConfigException
 
-    wanted = environment.get(CONTEXT) or context
-    file = environment.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+    configuration = _configuration()
     try:
-        contexts, current = kubernetes.config.list_kube_config_contexts(config_file=file)
+        kubernetes.config.load_incluster_config(client_configuration=configuration)
     except ConfigException as error:
-        raise _no_cluster(file, str(error)) from error
-    chosen = _chosen(contexts, current, wanted, file)
+        raise _no_cluster(str(SERVICE_ACCOUNT), str(error)) from error
+    return kubernetes.client.ApiClient(configuration)
+
+
+def _configuration() -> Any:
+    import kubernetes.client
+    import urllib3.connection
+
+    # A new one: calling the class gives a copy of whatever another library has made the default.
     configuration = type.__call__(kubernetes.client.Configuration)
     configuration.connection_pool_maxsize = _CONNECTIONS
-    try:
-        client = kubernetes.config.new_client_from_config(
-            config_file=file, context=chosen["name"], client_configuration=configuration
-        )
-    except ConfigException as error:
-        raise _no_cluster(file, str(error)) from error
-    return Cluster(client, _namespace(environment, namespace, chosen), chosen["name"])
+    # A watch or a log that says nothing for long notices all the same that the other end is gone.
+    configuration.socket_options = [
+        *urllib3.connection.HTTPConnection.default_socket_options,
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        *(
+            (socket.IPPROTO_TCP, getattr(socket, name), value)
+            for name, value in _KEEP_ALIVE.items()
+            if hasattr(socket, name)
+        ),
+    ]
+    return configuration
 
 
-def _chosen(contexts: list[Any], current: Any, wanted: str | None, file: str) -> Any:
-    if wanted is None:
-        if not current:
-            raise _no_cluster(file, "no current context")
-        return current
-    named = {each["name"]: each for each in contexts}
-    if wanted not in named:
+def _chosen(file: str, wanted: str | None) -> Context:
+    contexts, current = _contexts(file)
+    if wanted is None and current is None:
+        raise _no_cluster(file, "no current context")
+    name = wanted if wanted is not None else str(current)
+    if name not in contexts:
         raise InputError(
-            CONTEXT,
-            expected=f"a context of {file}: {', '.join(sorted(named))}",
-            found=f"'{wanted}'",
+            CONTEXT if wanted is not None else f"kubeconfig {file}: current-context",
+            expected=f"a context of {file}: {', '.join(sorted(contexts)) or 'there is none'}",
+            found=f"'{name}'",
             remedy="Correct or unset it; `kubectl config get-contexts` lists them.",
         )
-    return named[wanted]
+    return contexts[name]
 
 
-def _namespace(environment: Mapping[str, str], of_stack: str | None, context: Any) -> str:
-    namespace = environment.get(NAMESPACE) or of_stack or context["context"].get("namespace")
+def _contexts(file: str) -> tuple[dict[str, Context], str | None]:
+    """The contexts, and the current one; of several files the first that says something counts, as for kubectl."""
+    contexts: dict[str, Context] = {}
+    current: str | None = None
+    for whole in _files(file):
+        current = current or whole.get("current-context") or None
+        for each in whole.get("contexts") or ():
+            contexts.setdefault(each["name"], Context(each["name"], (each.get("context") or {}).get("namespace")))
+    return contexts, current
+
+
+def _files(file: str) -> Iterator[dict[str, Any]]:
+    """The kubeconfigs of a list of paths; those that are not there are passed over, unless none is."""
+    paths = [Path(part).expanduser() for part in file.split(os.pathsep) if part]
+    there = [path for path in paths if path.is_file()]
+    if not there:
+        raise _no_cluster(file, "no such file")
+    for path in there:
+        try:
+            whole = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise _no_cluster(str(path), str(error).partition("\n")[0]) from error
+        if not isinstance(whole, dict):
+            raise _no_cluster(str(path), "something else")
+        yield whole
+
+
+def _is_in_cluster(environment: Mapping[str, str], file: str) -> bool:
+    """This process is in a pod with a service account, and nobody has named another cluster."""
+    has_file = any(Path(part).expanduser().is_file() for part in file.split(os.pathsep) if part)
+    return not has_file and "KUBERNETES_SERVICE_HOST" in environment and (SERVICE_ACCOUNT / "token").is_file()
+
+
+def _own_namespace() -> str | None:
+    file = SERVICE_ACCOUNT / "namespace"
+    return file.read_text(encoding="utf-8").strip() or None if file.is_file() else None
+
+
+def _namespace(environment: Mapping[str, str], of_stack: str | None, context: Context) -> str:
+    namespace = environment.get(NAMESPACE) or of_stack or context.namespace
     if not namespace:
         raise InputError(
             NAMESPACE,
-            expected=f"a namespace of the cluster '{context['name']}' to work in",
+            expected=f"a namespace of the cluster '{context.name}' to work in",
             found="none, neither set nor in kubeconfig's context",
             remedy=f"Set {NAMESPACE}, or `kubectl config set-context --current --namespace NAME`.",
         )
-    return str(namespace)
+    if not _LABEL.fullmatch(namespace):
+        raise InputError(
+            NAMESPACE,
+            expected="a namespace's name: lower-case letters, digits and dashes, 63 at most",
+            found=f"'{namespace}'",
+            remedy="Correct it; `kubectl get namespaces` lists them.",
+        )
+    return namespace
 
 
 def _no_cluster(file: str, found: str) -> InputError:

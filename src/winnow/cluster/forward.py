@@ -13,10 +13,11 @@ import time
 from collections.abc import Mapping
 from types import TracebackType
 
-from winnow.cluster.api import Cluster
+from winnow.cluster.api import Cluster, NotFoundError
 from winnow.cluster.kinds import POD, Manifest, name_of
 from winnow.cluster.permissions import Permission, verbs
-from winnow.config.errors import UnreachableError, WinnowError
+from winnow.cluster.port_stream import PortStream
+from winnow.config.errors import WinnowError
 
 PERMISSIONS: tuple[Permission, ...] = (
     *verbs(POD, "list"),
@@ -37,6 +38,7 @@ class Forward:
 
     Attributes:
         port: where it listens.
+        trouble: why the last connection that came to nothing did; empty where none has.
     """
 
     def __init__(
@@ -48,10 +50,12 @@ class Forward:
         self._patience_s = patience_s
         self._is_closed = threading.Event()
         self._lock = threading.Lock()
-        self._open: set[socket.socket] = set()
+        self._streams: set[PortStream] = set()
+        self._name = f"winnow-forward-{port}"
+        self.trouble = ""
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, name=f"winnow-forward-{port}", daemon=True).start()
+        threading.Thread(target=self._accept, name=self._name, daemon=True).start()
 
     def __enter__(self) -> Forward:
         return self
@@ -64,12 +68,14 @@ class Forward:
     def close(self) -> None:
         """Stop listening and end all connections; harmless when it is closed already."""
         self._is_closed.set()
-        with self._lock:
-            ends = [self._listener, *self._open]
-        for end in ends:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            # Wakes who accepts; closing alone does not.
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        with self._lock:
+            streams = list(self._streams)
+        for stream in streams:
+            stream.close()
 
     def _accept(self) -> None:
         while not self._is_closed.is_set():
@@ -77,33 +83,36 @@ class Forward:
                 accepted, _ = self._listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._carry, args=(accepted,), daemon=True).start()
+            threading.Thread(target=self._carry, args=(accepted,), name=self._name, daemon=True).start()
 
     def _carry(self, accepted: socket.socket) -> None:
         with accepted:
-            if (there := self._connection()) is None:
+            stream = self._connection()
+            if stream is None:
                 return
             with self._lock:
-                self._open |= {accepted, there}
-            back = threading.Thread(target=_pump, args=(there, accepted), daemon=True)
-            back.start()
-            _pump(accepted, there)
-            back.join()
-            there.close()
-            with self._lock:
-                self._open -= {accepted, there}
+                self._streams.add(stream)
+            try:
+                if not self._is_closed.is_set():
+                    stream.carry(accepted)
+            finally:
+                stream.close()
+                self.trouble = stream.trouble
+                with self._lock:
+                    self._streams.discard(stream)
 
-    def _connection(self) -> socket.socket | None:
+    def _connection(self) -> PortStream | None:
         """To the first ready pod that takes it; None where there is none in time."""
         deadline = time.monotonic() + self._patience_s
         while not self._is_closed.is_set():
             try:
                 for pod in ready_pods(self._cluster, self._labels):
-                    with contextlib.suppress(UnreachableError):
+                    with contextlib.suppress(NotFoundError):
                         return self._cluster.open(name_of(pod), self._target)
-            except WinnowError:
-                # The API server may be back in a moment; who connects sees a closed connection otherwise.
-                pass
+                self.trouble = "no pod is ready"
+            except WinnowError as error:
+                # The API server may be back in a moment, and a pod's node too.
+                self.trouble = str(error)
             if time.monotonic() > deadline:
                 return None
             self._is_closed.wait(_LOOK_AGAIN_S)
@@ -121,12 +130,3 @@ def is_ready(pod: Manifest) -> bool:
     conditions = pod.get("status", {}).get("conditions") or ()
     is_so = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
     return is_so and "deletionTimestamp" not in pod["metadata"]
-
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while piece := source.recv(65536):
-            sink.sendall(piece)
-    for end in (source, sink):
-        with contextlib.suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,99 @@
+"""What can go wrong between here and a cluster's API, as errors for a person; what the API was sent is never shown."""
+
+from __future__ import annotations
+
+import json
+
+from winnow.config.errors import InputError, UnreachableError, WinnowError
+
+
+class ClusterError(WinnowError):
+    """The cluster did not do what it should."""
+
+
+class ConflictError(ClusterError):
+    """An object of that name is there already, or has been changed by somebody else meanwhile."""
+
+
+class NotFoundError(ClusterError):
+    """There is no such object."""
+
+
+class NotStartedError(ClusterError):
+    """A container that has no log yet, or none of a run before this one."""
+
+
+class ExpiredError(ClusterError):
+    """What a watch was to go on from is no longer kept: list again."""
+
+
+def refusal(method: str, path: str, status: int, body: bytes) -> WinnowError:
+    """The error for an answer that is none of what was asked for."""
+    what, found = what_is_at(path), _message(body)
+    if status == 404:
+        return NotFoundError(f"{what}: expected it, found none ({found}).")
+    if status == 409:
+        return ConflictError(f"{what}: expected to be the only one who changes it, found {found!r}.")
+    if status == 410:
+        return ExpiredError(f"{what}: expected changes, found {found!r}.")
+    if status in (429, 502, 503, 504):
+        return UnreachableError(f"{what}: expected an answer of the Kubernetes API, found {found!r}.")
+    if status in (401, 403):
+        return InputError(
+            what,
+            expected=f"credentials that may {method} it",
+            found=found,
+            remedy="Use others (KUBECONFIG), or have the Role in docs/security.md bound to them; a quota or an "
+            "admission rule is its owner's to change.",
+        )
+    if status < 500:
+        return InputError(
+            what, expected="an object that the cluster takes", found=found, remedy="Correct what it is made from."
+        )
+    return ClusterError(f"{what}: expected the Kubernetes API to do it, found {found!r}.")
+
+
+def silence(path: str, error: Exception) -> UnreachableError:
+    """The error where nothing came back, or less than was to come."""
+    return UnreachableError(
+        f"{what_is_at(path)}: expected an answer of the Kubernetes API, found {_root(error)}. "
+        "Look whether `kubectl version` works, and run the same command again."
+    )
+
+
+def no_place(namespace: str, context: str, kind: str, found: Exception) -> InputError:
+    """The error where an object can be put nowhere."""
+    return InputError(
+        f"namespace '{namespace}' of the cluster '{context}'",
+        expected=f"it, and that the cluster knows the kind {kind}",
+        found=str(found),
+        remedy=f"Make it (`kubectl create namespace {namespace}`), or set WINNOW_NAMESPACE to another one.",
+    )
+
+
+def what_is_at(path: str) -> str:
+    """An object's path as people name it: `jobs/a-name in namespace x`."""
+    _, _, rest = path.partition("/namespaces/")
+    namespace, _, what = rest.partition("/")
+    return f"{what} in namespace {namespace}" if what else path
+
+
+def _message(body: bytes) -> str:
+    """The first line of what an API's answer says."""
+    text = body[:500].decode(errors="replace")
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        answer = None
+    if isinstance(answer, dict):
+        text = str(answer.get("message") or text)
+    return text.strip().partition("\n")[0]
+
+
+def _root(error: BaseException) -> str:
+    """The name of what began it, with its text where that is about a certificate."""
+    first: BaseException = error
+    while (cause := first.__cause__ or first.__context__) is not None:
+        first = cause
+    name = type(first).__name__
+    return f"{name} ({first})" if "SSL" in name else name
