@@ -22,7 +22,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-docker test-kubernetes check lint format lock docs train train-docker train-kubernetes select-model prod-local prod-docker prod-status prod-remove rollback \
-        inference-one inference-one-input report ui generate-data jobs logs cancel mlflow-init mlflow-remove \
+        inference-one inference-one-input report ui generate-data jobs logs cancel mlflow-init mlflow-remove kubernetes-secrets \
         compose-logs build-train build-prod bench clean
 
 help: ## Print this list
@@ -89,13 +89,16 @@ inference-one inference-one-input: setup ## Ask what is being served for one pre
 ui: setup ## Open MLflow's own pages on the runs (PORT)
 	@$(WINNOW) ui $(FLAGS)
 
-mlflow-init: setup ## Start Postgres, MinIO and MLflow on Docker; every verb uses them from then on (MLFLOW_PORT, POSTGRES_PORT)
+mlflow-init: setup ## Start Postgres, MinIO and MLflow; every verb uses them from then on (MLFLOW_PORT; TARGET=kubernetes: REGISTRY, IMAGE_LOAD)
 	@$(WINNOW) mlflow-init $(FLAGS)
 
-mlflow-remove: setup ## Remove them; their data is kept unless VOLUMES=1
+mlflow-remove: setup ## Remove them; their data is kept unless VOLUMES=1 (TARGET)
 	@$(WINNOW) mlflow-remove $(FLAGS)
 
-compose-logs: setup ## Print their logs (SERVICE=mlflow, FOLLOW=1)
+kubernetes-secrets: setup ## Make the Secret for `kubectl apply -k k8s/tracking` by hand; passwords that are there stay
+	@$(WINNOW) kubernetes-secrets $(FLAGS)
+
+compose-logs: setup ## Print their logs, on Docker (SERVICE=mlflow, FOLLOW=1)
 	@$(WINNOW) compose-logs $(FLAGS)
 
 test: setup ## Run the tests that need no daemon

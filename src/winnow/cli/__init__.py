@@ -44,8 +44,12 @@ VERBS: dict[str, tuple[str, str]] = {
     "rollback": ("winnow.cli.prod:rollback", "Serve the model that was served before."),
     "inference-one": ("winnow.cli.inference_one:command", "Ask what is being served for one prediction."),
     "ui": ("winnow.cli.ui:command", "Open MLflow's own pages on this study's runs."),
-    "mlflow-init": ("winnow.cli.stack:init", "Start Postgres, MinIO and MLflow on Docker, for every verb to use."),
+    "mlflow-init": ("winnow.cli.stack:init", "Start Postgres, MinIO and MLflow, for every verb to use."),
     "mlflow-remove": ("winnow.cli.stack:remove", "Remove them; their data is kept unless --volumes."),
+    "kubernetes-secrets": (
+        "winnow.cli.kubernetes_stack:secrets",
+        "Make the Secret that `kubectl apply -k k8s/tracking` needs.",
+    ),
     "compose-logs": ("winnow.cli.stack:logs", "Print their logs."),
     "config-reference": ("winnow.cli.config_reference:command", "Write or check the generated parts of the documents."),
 }

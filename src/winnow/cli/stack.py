@@ -1,4 +1,7 @@
-"""`winnow mlflow-init`, `mlflow-remove` and `compose-logs`: Postgres, MinIO and MLflow on this machine's Docker."""
+"""`winnow mlflow-init`, `mlflow-remove`, `compose-logs`: Postgres, MinIO and MLflow on this machine's Docker.
+
+With `--target kubernetes` they mean the stack of a cluster's namespace: `winnow.cli.kubernetes_stack`.
+"""
 
 from __future__ import annotations
 
@@ -8,65 +11,95 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from winnow.cli.options import dry_run_option
+from winnow.config.errors import InputError
+from winnow.stack.kubernetes_settings import OF_CLUSTER, OF_DOCKER
 from winnow.stack.variables import KEYS, SETTINGS, STUDIES
 
 FOLDER = Path()
 _WHICH = ("WINNOW_PROJECT", "WINNOW_ENV_FILE")
 
 
-def _flag(name: str, text: str) -> Callable[[Any], Any]:
+def setting_flag(name: str, text: str) -> Callable[[Any], Any]:
     """A setting as a flag, so that `make mlflow-init MLFLOW_PORT=5600` works; else the environment's variable."""
     return click.option(f"--{name.lower().replace('_', '-')}", name.lower(), envvar=name, metavar="VALUE", help=text)
 
 
+_target_option = click.option(
+    "--target", type=click.Choice(("docker", "kubernetes")), help="Where it is; by default where the one in use is."
+)
+
+
 def _settings_as_flags(command: Any) -> Any:
-    for setting in reversed(SETTINGS):
+    for setting in reversed((*SETTINGS, *OF_CLUSTER)):
         if setting.name not in _WHICH:
-            command = _flag(setting.name, f"{setting.description} Default: {setting.default or 'none'}.")(command)
+            command = setting_flag(setting.name, f"{setting.description} Default: {setting.default or 'none'}.")(
+                command
+            )
     return _which_stack(command)
 
 
 def _which_stack(command: Any) -> Any:
     """Which stack is meant, where there are several."""
-    command = _flag("WINNOW_ENV_FILE", "The environment file with its secrets. Default: .env.")(command)
-    return _flag("WINNOW_PROJECT", "Name of its Compose project. Default: winnow.")(command)
+    command = setting_flag("WINNOW_ENV_FILE", "The environment file with its secrets. Default: .env.")(command)
+    return setting_flag("WINNOW_PROJECT", "Name of its Compose project. Default: winnow.")(command)
 
 
 @click.command("mlflow-init")
+@click.option(
+    "--target", type=click.Choice(("docker", "kubernetes")), default="docker", show_default=True, help="Where to."
+)
 @_settings_as_flags
+@click.option("--registry", default="", help="Kubernetes: registry that the image is pushed to.")
+@click.option("--image-load", default="", help='Kubernetes: command that loads it, such as "kind load docker-image".')
 @click.option("--timeout", type=click.FloatRange(min=1), default=180, show_default=True, help="Seconds to wait.")
 @dry_run_option
-def init(timeout: float, dry_run: bool, **flags: str | None) -> None:
+def init(target: str, registry: str, image_load: str, timeout: float, dry_run: bool, **flags: str | None) -> None:
     """Start Postgres, MinIO and MLflow, and let every verb use them.
 
-    Secrets are generated on the first start into .env, which keeps what is set here too. Again: changes nothing.
+    Secrets are generated on the first start: on Docker into .env, on Kubernetes into the Secret winnow-tracking. What
+    is set here is kept there too. Again: changes nothing.
     """
+    if target == "kubernetes":
+        from winnow.cli import kubernetes_stack
+
+        given = given_for(target, flags)
+        kubernetes_stack.init(given, registry=registry, load=image_load, timeout_s=timeout, dry_run=dry_run)
+        return
     from winnow.orchestrators import stack as stacks
 
+    refuse_strangers(target, flags)
+
     given, home = _given(flags), _home()
-    stack = stacks.open_stack(stacks.find_project(given, home, FOLDER), _say)
+    stack = stacks.open_stack(stacks.find_project(given, home, FOLDER), say)
     if dry_run:
         click.echo(stacks.plan(given, stack).render())
         return
-    with stacks.alone(stack.project, _say):
+    with stacks.alone(stack.project, say):
         plan = stacks.plan(given, stack)
         stacks.start(stack, plan, home, timeout)
     _print_started(plan.record, given)
 
 
 @click.command("mlflow-remove")
+@_target_option
 @_which_stack
 @click.option("--volumes", is_flag=True, help="Delete its data too, and the secrets that open it.")
 @dry_run_option
-def remove(volumes: bool, dry_run: bool, **flags: str | None) -> None:
+def remove(target: str | None, volumes: bool, dry_run: bool, **flags: str | None) -> None:
     """Stop and remove the stack; verbs use files again. Data and secrets are kept unless told otherwise."""
+    if _meant(target) == "kubernetes":
+        from winnow.cli import kubernetes_stack
+
+        kubernetes_stack.remove(volumes=volumes, dry_run=dry_run)
+        return
     from winnow.orchestrators import stack as stacks
 
     given, home = _given(flags), _home()
     project = stacks.find_project(given, home, FOLDER)
-    stack = stacks.open_stack(project, _say)
+    stack = stacks.open_stack(project, say)
     there = stack.volumes()
     if dry_run:
         click.echo(f"remove the containers and networks of the project {project.name}")
@@ -74,7 +107,7 @@ def remove(volumes: bool, dry_run: bool, **flags: str | None) -> None:
             click.echo(f"delete the volumes {', '.join(there) or '(there are none)'}")
             click.echo(f"delete the secrets in {project.env_file}")
         return
-    with stacks.alone(project, _say):
+    with stacks.alone(project, say):
         stacks.remove(stack, home, volumes=volumes)
     if volumes:
         click.echo(
@@ -86,13 +119,18 @@ def remove(volumes: bool, dry_run: bool, **flags: str | None) -> None:
 
 
 @click.command("compose-logs")
+@_target_option
 @_which_stack
 @click.option("--service", metavar="NAME", help="Only this service: mlflow, postgres, minio or bucket.")
 @click.option("--lines", type=click.IntRange(min=0), default=100, show_default=True, help="Last lines of each.")
 @click.option("--follow", is_flag=True, help="Go on printing until Ctrl-C.")
 @dry_run_option
-def logs(service: str | None, lines: int, follow: bool, dry_run: bool, **flags: str | None) -> int:
-    """Print the stack's logs."""
+def logs(target: str | None, service: str | None, lines: int, follow: bool, dry_run: bool, **flags: str | None) -> int:
+    """Print the logs of the stack on Docker."""
+    if _meant(target) == "kubernetes":
+        from winnow.cli import kubernetes_stack
+
+        raise kubernetes_stack.no_logs(service)
     from winnow.orchestrators import stack as stacks
 
     project = stacks.find_project(_given(flags), _home(), FOLDER)
@@ -100,7 +138,7 @@ def logs(service: str | None, lines: int, follow: bool, dry_run: bool, **flags: 
     if dry_run:
         click.echo(" ".join(command))
         return 0
-    return stacks.print_logs(stacks.open_stack(project, _say), command)
+    return stacks.print_logs(stacks.open_stack(project, say), command)
 
 
 def _given(flags: Mapping[str, str | None]) -> dict[str, str]:
@@ -110,13 +148,50 @@ def _given(flags: Mapping[str, str | None]) -> dict[str, str]:
     return {**{name: value for name, value in quiet.items() if value}, **found}
 
 
+def given_for(target: str, flags: Mapping[str, str | None]) -> dict[str, str]:
+    """Settings by their names; an empty one that is given on the command line means the default again."""
+    refuse_strangers(target, flags)
+    emptied = {name.upper(): "" for name, value in flags.items() if value == "" and _is_typed(name)}
+    return {name: text for name, text in {**_given(flags), **emptied}.items() if name not in OF_DOCKER}
+
+
+def refuse_strangers(target: str, flags: Mapping[str, str | None]) -> None:
+    """Refuse a flag that means nothing there; a variable of the environment may be meant for the other.
+
+    Raises:
+        InputError: names the flag.
+    """
+    strangers = OF_DOCKER if target == "kubernetes" else {one.name for one in OF_CLUSTER}
+    for name in flags:
+        if name.upper() in strangers and _is_typed(name):
+            raise InputError(
+                name.upper(),
+                expected=f"a setting of the stack on {target.capitalize()}",
+                found="one of the other's",
+                remedy="Leave it out; docs/configuration.md lists what there is.",
+            )
+
+
+def _is_typed(name: str) -> bool:
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def _meant(target: str | None) -> str:
+    """Where the stack that is meant is: as it is said, else where the one in use is."""
+    from winnow.config.stack_record import ClusterStackRecord, read_stack
+
+    if target is not None:
+        return target
+    return "kubernetes" if isinstance(read_stack(_home()), ClusterStackRecord) else "docker"
+
+
 def _home() -> Path:
     from winnow.config.settings import home_folder
 
     return home_folder(os.environ)
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     click.echo(line, err=True)
 
 

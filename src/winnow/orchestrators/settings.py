@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from winnow.config.addresses import with_password
 from winnow.config.errors import InputError
-from winnow.config.settings import Settings
-from winnow.config.stack_record import OWN_STORAGE, OWN_WORKER_STORAGE, PASSWORD, ClusterStackRecord
+from winnow.config.settings import Settings, home_folder
+from winnow.config.stack_record import OWN_STORAGE, OWN_WORKER_STORAGE, PASSWORD, ClusterStackRecord, read_stack
+from winnow.stack.plan import MLFLOW, POSTGRES
 
 if TYPE_CHECKING:
     from winnow.cluster.api import Cluster
@@ -37,24 +38,33 @@ def current(environment: Mapping[str, str] = os.environ) -> Settings:
     if not isinstance(stack, ClusterStackRecord):
         return settings
     if settings.tracking_uri == stack.tracking_url:
-        port = _open(environment, stack, "mlflow", 5000)
-        settings = replace(settings, tracking_uri=f"http://127.0.0.1:{port}")
+        settings = replace(settings, tracking_uri=tracking_of(stack, environment))
     if settings.storage_url == stack.storage_url:
-        here, inside = _studies(stack, environment)
+        here, inside = studies_of(stack, environment)
         is_set = settings.worker_storage_url != stack.storage_url
         inside = settings.worker_storage_url if is_set else inside
         settings = replace(settings, storage_url=here, worker_storage_url=inside)
     return settings
 
 
-def _studies(stack: ClusterStackRecord, environment: Mapping[str, str]) -> tuple[str, str]:
-    """The studies' database as this terminal and as workers reach it."""
+def tracking_of(stack: ClusterStackRecord, environment: Mapping[str, str] = os.environ) -> str:
+    """The address on this machine of a stack's MLflow."""
+    return f"http://127.0.0.1:{_open(environment, stack, MLFLOW, 5000)}"
+
+
+def studies_of(stack: ClusterStackRecord, environment: Mapping[str, str] = os.environ) -> tuple[str, str]:
+    """A stack's database for studies as this terminal and as workers reach it, password included.
+
+    Raises:
+        InputError: the stack's Secret is gone, or may not be read.
+        UnreachableError: its cluster does not answer.
+    """
     secret = _secret(environment, stack)
     if stack.is_own_storage:
         own = _from(secret, OWN_STORAGE, stack)
         return own, secret.get(OWN_WORKER_STORAGE) or own
     password = _from(secret, PASSWORD, stack)
-    port = _open(environment, stack, "postgres", 5432)
+    port = _open(environment, stack, POSTGRES, 5432)
     here = f"postgresql+psycopg://winnow@127.0.0.1:{port}/winnow"
     return with_password(here, password), with_password(stack.storage_url, password)
 
@@ -74,6 +84,20 @@ def _from(secret: Mapping[str, str], name: str, stack: ClusterStackRecord) -> st
             remedy=f"Run `make mlflow-init TARGET=kubernetes` again, or end its use with `{stack.ending}`.",
         )
     return secret[name]
+
+
+def cluster_in_use(environment: Mapping[str, str] = os.environ) -> Cluster:
+    """The cluster and namespace that are meant: those that are set, else the stack's in use, else kubeconfig's.
+
+    Raises:
+        InputError: no namespace is named, or there is no such cluster.
+    """
+    from winnow.cluster.connection import connect
+
+    stack = read_stack(home_folder(environment))
+    if isinstance(stack, ClusterStackRecord):
+        return connect(environment, context=stack.context, namespace=stack.namespace)
+    return connect(environment)
 
 
 def cluster_of(stack: ClusterStackRecord, environment: Mapping[str, str] = os.environ) -> Cluster:

@@ -1,13 +1,281 @@
-"""Makes, follows and removes a planned stack in a namespace of a cluster: the part that touches the world."""
+"""Makes, follows and removes a planned stack in a namespace of a cluster: the part that touches the world.
+
+Everything that can be refused is refused before anything is made. Data is in volumes and passwords are in the Secret;
+both outlive the rest.
+"""
 
 from __future__ import annotations
 
 import base64
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
+from winnow.cluster import forward
 from winnow.cluster.api import Cluster
-from winnow.cluster.kinds import SECRET
+from winnow.cluster.difference import difference as cluster_difference
+from winnow.cluster.kinds import (
+    DEPLOYMENT,
+    EVENT,
+    POD,
+    SECRET,
+    STATEFUL_SET,
+    VOLUME_CLAIM,
+    Kind,
+    Manifest,
+    kind_of,
+    name_of,
+)
+from winnow.cluster.permissions import Permission, applying, verbs
+from winnow.cluster.prune import apply_all, orphans
+from winnow.cluster.trouble import trouble_of, trouble_of_owner
+from winnow.config.errors import InputError
+from winnow.containers.engine import STUDY
+from winnow.stack import kubernetes_settings as settings
+from winnow.stack.kubernetes_plan import KINDS, LABELS, SECRET_NAME, ClusterStackPlan, labels_of, secret_manifest
+from winnow.stack.kubernetes_settings import Chosen
+from winnow.stack.lifecycle import LOG_LINES, StackError
+from winnow.stack.plan import MLFLOW
 
-SECRET_NAME = "winnow-tracking"
+PATIENCE_S = 300.0
+TROUBLE_S = 30.0
+"""How long something may keep a pod from running before the stack counts as failed: volumes take a while."""
+
+_LOOK_S = 0.5
+_RESTARTS = 3
+_WORKLOADS: Mapping[bool, Kind] = {True: DEPLOYMENT, False: STATEFUL_SET}
+
+SECRETS_PERMISSIONS: tuple[Permission, ...] = (*verbs(SECRET, "get", "create", "patch"), *verbs(VOLUME_CLAIM, "list"))
+REMOVE_PERMISSIONS: tuple[Permission, ...] = (
+    *(permission for kind in KINDS for permission in verbs(kind, "list", "delete")),
+    *verbs(POD, "list"),
+)
+VOLUMES_PERMISSIONS: tuple[Permission, ...] = (*verbs(VOLUME_CLAIM, "list", "delete"), *verbs(SECRET, "delete"))
+DIFFERENCE_PERMISSIONS: tuple[Permission, ...] = (
+    *applying(SECRET, *KINDS),
+    *(permission for kind in (SECRET, *KINDS) for permission in verbs(kind, "get")),
+    *(permission for kind in KINDS for permission in verbs(kind, "list")),
+    *verbs(VOLUME_CLAIM, "list"),
+)
+INIT_PERMISSIONS: tuple[Permission, ...] = (
+    *SECRETS_PERMISSIONS,
+    *DIFFERENCE_PERMISSIONS,
+    *REMOVE_PERMISSIONS,
+    *verbs(POD, "delete"),
+    *verbs(POD, "get", subresource="log"),
+    *verbs(EVENT, "list"),
+    *forward.PERMISSIONS,
+)
+PERMISSIONS = tuple(dict.fromkeys((*INIT_PERMISSIONS, *VOLUMES_PERMISSIONS)))
+"""All that the stack asks of a cluster."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One service, as far as it is: what keeps it from running, and since when that is so."""
+
+    is_ready: bool
+    trouble: str = ""
+    has_failed: bool = False
+
+
+class ClusterStack:
+    """The stack of one namespace, there or not. Every method raises what `Cluster` raises.
+
+    Args:
+        say: told, in a line each, what is being done.
+    """
+
+    def __init__(self, cluster: Cluster, say: Callable[[str], None]) -> None:
+        self.cluster = cluster
+        self._say = say
+
+    def secret(self) -> dict[str, str] | None:
+        """The Secret's values by key.
+
+        Raises:
+            InputError: it is gone, or lacks a password, and the volumes that it opens are there.
+        """
+        found = read_secret(self.cluster)
+        missing = settings.missing(found)
+        if missing and (claims := self.claims()):
+            raise InputError(
+                f"the Secret {SECRET_NAME} in namespace {self.cluster.namespace}",
+                expected=f"the passwords that open the volumes {', '.join(claims)}",
+                found="none" if found is None else f"one without {', '.join(missing)}",
+                remedy="Bring it back from a copy, or delete the data: make mlflow-remove TARGET=kubernetes VOLUMES=1.",
+            )
+        return found
+
+    def claims(self) -> list[str]:
+        """Names of the claims for volumes that are there."""
+        return sorted(name_of(each) for each in self.cluster.find(VOLUME_CLAIM, LABELS).items)
+
+    def keep_secret(self, chosen: Chosen) -> bool:
+        """Make the Secret be as chosen; whether anything changed.
+
+        Raises:
+            ConflictError: another command has made it meanwhile.
+        """
+        found = read_secret(self.cluster)
+        manifest = secret_manifest(chosen.secret)
+        if found is None:
+            # Not applied: of two first starts at once, one alone may choose the passwords.
+            self.cluster.create(manifest)
+            return True
+        if found == chosen.secret:
+            return False
+        gone = {name: None for name in found if name not in chosen.secret}
+        if gone:
+            self.cluster.merge(SECRET, SECRET_NAME, {"data": gone})
+        self.cluster.apply(manifest)
+        return True
+
+    def validate(self, plan: ClusterStackPlan) -> None:
+        """Have the cluster look at all of it, without making any. Raises InputError where it would refuse."""
+        for manifest in plan.manifests:
+            self.cluster.apply(manifest, is_dry_run=True)
+
+    def start(self, plan: ClusterStackPlan, chosen: Chosen, patience_s: float = PATIENCE_S) -> None:
+        """Apply, prune and wait; harmless where all is up already.
+
+        Raises:
+            StackError: a service failed, or was not ready after `patience_s` seconds; events and logs are told.
+        """
+        self.keep_secret(chosen)
+        apply_all(self.cluster, plan.manifests, LABELS, KINDS)
+        self._drop_stuck()
+        self._wait(plan, patience_s)
+
+    def difference(self, plan: ClusterStackPlan) -> str:
+        """What starting a plan would change, as a unified diff; empty where nothing."""
+        return cluster_difference(self.cluster, plan.manifests, LABELS, KINDS)
+
+    def image(self) -> str | None:
+        """What MLflow's server runs at present."""
+        found = self.cluster.get(DEPLOYMENT, "winnow-mlflow")
+        if found is None:
+            return None
+        containers = found["spec"]["template"]["spec"]["containers"]
+        return next((str(each["image"]) for each in containers if each["name"] == MLFLOW), None)
+
+    def remove(self, *, volumes: bool, patience_s: float = 120.0) -> None:
+        """Remove all of it but volumes and Secret, and where asked those too; returns when its pods are gone.
+
+        Raises:
+            InputError: workers of a study are at work in the namespace.
+            StackError: pods did not end in time.
+        """
+        self._check_unused()
+        for each in orphans(self.cluster, (), LABELS, KINDS):
+            self.cluster.delete(kind_of(each), name_of(each))
+        self._wait_gone(patience_s)
+        if volumes:
+            for name in self.claims():
+                self.cluster.delete(VOLUME_CLAIM, name)
+            self.cluster.delete(SECRET, SECRET_NAME)
+
+    # How
+
+    def _check_unused(self) -> None:
+        pods = self.cluster.find(POD, STUDY).items
+        busy = sorted({pod["metadata"]["labels"][STUDY] for pod in pods if not _is_over(pod)})
+        if busy:
+            raise InputError(
+                f"the stack in namespace {self.cluster.namespace}",
+                expected="no workers that use it",
+                found=f"some of {', '.join(busy)}",
+                remedy=f"Stop those first: `make cancel STUDY={busy[0]}`.",
+            )
+
+    def _drop_stuck(self) -> None:
+        """Delete pods of an older description that are not ready: a StatefulSet waits for those for ever.
+
+        https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#forced-rollback
+        """
+        for workload in self.cluster.find(STATEFUL_SET, LABELS).items:
+            for pod in self.cluster.find(POD, workload["spec"]["selector"]["matchLabels"]).items:
+                revision = pod["metadata"]["labels"].get("controller-revision-hash")
+                latest = workload.get("status", {}).get("updateRevision")
+                if not forward.is_ready(pod) and latest not in (None, revision):
+                    self.cluster.delete(POD, name_of(pod), uid=pod["metadata"]["uid"])
+
+    def _wait(self, plan: ClusterStackPlan, patience_s: float) -> None:
+        began, since, said = time.monotonic(), dict[str, float](), ""
+        while True:
+            seen = {service: self._look(service) for service in plan.services}
+            waiting = [service for service, each in seen.items() if not each.is_ready]
+            if not waiting:
+                return
+            now = time.monotonic()
+            troubled = [service for service in waiting if seen[service].trouble]
+            since = {service: since.get(service, now) for service in troubled}
+            failed = [each for each in troubled if seen[each].has_failed or now - since[each] > TROUBLE_S]
+            if failed:
+                raise self._failure(failed, seen, "failed")
+            if now - began > patience_s:
+                raise self._failure(waiting, seen, f"not ready after {patience_s:.0f} s")
+            line = "; ".join(f"{each} ({seen[each].trouble})" if seen[each].trouble else each for each in waiting)
+            if line != said:
+                self._say(f"waiting for {line}")
+                said = line
+            time.sleep(_LOOK_S)
+
+    def _look(self, service: str) -> _Seen:
+        kind = _WORKLOADS[service == MLFLOW]
+        workload = self.cluster.get(kind, f"winnow-{service}")
+        if workload is not None and _is_rolled_out(workload):
+            return _Seen(is_ready=True)
+        pods = self.cluster.find(POD, labels_of(service)).items
+        for pod in pods:
+            trouble = trouble_of(pod, self.cluster.events(POD, name_of(pod)))
+            if trouble is not None:
+                return _Seen(False, trouble.reason, has_failed=_restarts(pod) >= _RESTARTS)
+        if workload is not None and not pods:
+            refused = trouble_of_owner(workload, self.cluster.events(kind, name_of(workload)))
+            return _Seen(False, refused.reason if refused is not None else "")
+        return _Seen(is_ready=False)
+
+    def _failure(self, services: list[str], seen: Mapping[str, _Seen], why: str) -> StackError:
+        secret = read_secret(self.cluster) or {}
+        said = "\n".join(part for service in services for part in (seen[service].trouble, *self._tell(service)) if part)
+        return StackError(
+            f"{self.described}: {', '.join(services)} {why}. `make mlflow-init TARGET=kubernetes` tries again, "
+            f"`make mlflow-remove TARGET=kubernetes` takes it away.\n{_redacted(said, secret)}".rstrip()
+        )
+
+    def _tell(self, service: str) -> list[str]:
+        """Events and last log lines of a service's pods."""
+        told = []
+        for pod in self.cluster.find(POD, labels_of(service)).items:
+            name = name_of(pod)
+            events = [f"{each.get('reason')}: {each.get('message')}" for each in self.cluster.events(POD, name)]
+            told += [f"--- events of {name} ---", *events[-LOG_LINES:]]
+            for container in (*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]):
+                told += self._log(name, container["name"], is_previous=_restarts(pod) > 0)
+        return told
+
+    def _log(self, pod: str, container: str, *, is_previous: bool) -> list[str]:
+        try:
+            lines = list(self.cluster.log(pod, container, tail=LOG_LINES, is_previous=is_previous))
+        except InputError:
+            # It has not started, and so has no log.
+            return []
+        return [f"--- last lines of {pod}, {container} ---", *lines] if lines else []
+
+    @property
+    def described(self) -> str:
+        """The stack as messages name it."""
+        return f"the stack in namespace {self.cluster.namespace}"
+
+    def _wait_gone(self, patience_s: float) -> None:
+        deadline = time.monotonic() + patience_s
+        while left := [name_of(pod) for pod in self.cluster.find(POD, LABELS).items]:
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"{self.described}: expected its pods to end, found {', '.join(left)} after {patience_s:.0f} s."
+                )
+            time.sleep(_LOOK_S)
 
 
 def read_secret(cluster: Cluster) -> dict[str, str] | None:
@@ -16,3 +284,38 @@ def read_secret(cluster: Cluster) -> dict[str, str] | None:
     if found is None:
         return None
     return {name: base64.b64decode(value).decode() for name, value in (found.get("data") or {}).items()}
+
+
+def _is_rolled_out(workload: Manifest) -> bool:
+    """The one pod of the latest description is ready, and no other is left."""
+    status = workload.get("status") or {}
+    is_current = status.get("observedGeneration") == workload["metadata"]["generation"]
+    if workload["kind"] == "StatefulSet" and status.get("updateRevision") != status.get("currentRevision"):
+        return False
+    return is_current and (
+        status.get("updatedReplicas", 0),
+        status.get("readyReplicas", 0),
+        status.get("replicas"),
+    ) == (
+        1,
+        1,
+        1,
+    )
+
+
+def _is_over(pod: Manifest) -> bool:
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def _restarts(pod: Manifest) -> int:
+    status = pod.get("status") or {}
+    containers = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
+    return max((int(each.get("restartCount", 0)) for each in containers), default=0)
+
+
+def _redacted(text: str, secret: Mapping[str, str]) -> str:
+    """Text of others, such as logs, without the stack's secrets."""
+    for name, value in secret.items():
+        if name not in (settings.KEPT, "MINIO_ROOT_USER", "AWS_ACCESS_KEY_ID") and value:
+            text = text.replace(value, "***")
+    return text

@@ -108,15 +108,15 @@ def choose(given: Mapping[str, str], file: EnvFile, new_password: Callable[[], s
     block = {one.name: value(one.name) for one in (*SETTINGS, *STUDIES)}
     for name in (_BACKEND, _DESTINATION):
         block[name] = with_driver(block[name])
-    block["EXTRAS"] = ",".join(_extras(block))
+    block["EXTRAS"] = ",".join(extras(block))
     block["MLFLOW_SERVER_ALLOWED_HOSTS"] = ",".join(_hosts(block))
-    block["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] = ",".join(_origins(block))
+    block["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] = ",".join(origins(block["MLFLOW_SERVER_ALLOWED_HOSTS"]))
     keys = _artifact_keys(block[_DESTINATION], value, own)
     check({**block, **keys})
     block = {name: text for name, text in block.items() if text and text != own.get(name)}
     secrets = {name: kept.get(name) or new_password() for name in SECRETS if name not in own}
     user = {} if USER in own else {USER: kept.get(USER, "winnow")}
-    _check_passwords({**own, **secrets})
+    check_passwords({**own, **secrets})
     return EnvFile(file.own_text, {**block, **keys, **user, **secrets})
 
 
@@ -134,18 +134,18 @@ def check(values: Mapping[str, str]) -> None:
     """
     for name in ("MLFLOW_PORT", "POSTGRES_PORT"):
         text = values.get(name) or default(name)
-        _require(name, text, text.isdecimal() and 0 < int(text) < 65536, "a port, 1 to 65535", "5500")
+        require(name, text, text.isdecimal() and 0 < int(text) < 65536, "a port, 1 to 65535", "5500")
     if (values.get("MLFLOW_PORT") or default("MLFLOW_PORT")) == (
         values.get("POSTGRES_PORT") or default("POSTGRES_PORT")
     ):
-        _require("POSTGRES_PORT", values.get("POSTGRES_PORT", ""), False, "another port than MLFLOW_PORT", "5532")
+        require("POSTGRES_PORT", values.get("POSTGRES_PORT", ""), False, "another port than MLFLOW_PORT", "5532")
     workers = values.get("MLFLOW_WORKERS") or "1"
-    _require("MLFLOW_WORKERS", workers, workers.isdecimal() and int(workers) > 0, "a whole number from 1", "2")
+    require("MLFLOW_WORKERS", workers, workers.isdecimal() and int(workers) > 0, "a whole number from 1", "2")
     project = values.get("WINNOW_PROJECT") or default("WINNOW_PROJECT")
     is_name = re.fullmatch(r"[a-z0-9][a-z0-9_-]*", project) is not None
-    _require("WINNOW_PROJECT", project, is_name, "lower-case letters, digits, '-' and '_'", "winnow")
+    require("WINNOW_PROJECT", project, is_name, "lower-case letters, digits, '-' and '_'", "winnow")
     bind = values.get("WINNOW_BIND") or default("WINNOW_BIND")
-    _require("WINNOW_BIND", bind, _is_address(bind), "an IPv4 address", "127.0.0.1")
+    require("WINNOW_BIND", bind, _is_address(bind), "an IPv4 address", "127.0.0.1")
     _check_backend(values.get(_BACKEND, ""))
     _check_destination(values.get(_DESTINATION, ""))
     _check_host(_ENDPOINT, values.get(_ENDPOINT, ""))
@@ -167,9 +167,10 @@ def _artifact_keys(destination: str, value: Callable[[str], str], own: Mapping[s
     return {}
 
 
-def _extras(values: Mapping[str, str]) -> list[str]:
-    given = [extra.strip() for extra in values["EXTRAS"].split(",") if extra.strip()]
-    schemes = [urlsplit(values[name]).scheme.partition("+")[0] for name in (_BACKEND, _DESTINATION)]
+def extras(values: Mapping[str, str]) -> list[str]:
+    """The image's extras: those that are named, and those that an address needs."""
+    given = [extra.strip() for extra in values.get("EXTRAS", "").split(",") if extra.strip()]
+    schemes = [urlsplit(values.get(name, "")).scheme.partition("+")[0] for name in (_BACKEND, _DESTINATION)]
     return sorted({*given, *(_EXTRA_OF[scheme] for scheme in schemes if scheme in _EXTRA_OF)})
 
 
@@ -181,9 +182,9 @@ def _hosts(values: Mapping[str, str]) -> list[str]:
     return list(dict.fromkeys([*given, *bound]))
 
 
-def _origins(values: Mapping[str, str]) -> list[str]:
+def origins(allowed_hosts: str) -> list[str]:
     """MLflow's own pages name their address as the origin of what they write."""
-    hosts = [host for host in values["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",") if host and host != "*"]
+    hosts = [host.strip() for host in allowed_hosts.split(",") if host.strip() not in ("", "*")]
     return [f"{scheme}://{host}" for host in hosts for scheme in ("http", "https")]
 
 
@@ -193,12 +194,12 @@ def _check_backend(uri: str) -> None:
     scheme = urlsplit(uri).scheme.partition("+")[0]
     databases = ("postgresql", "mysql", "mssql", "sqlite")
     shown = f"{scheme}://…" if scheme else "no URL"
-    _require(
+    require(
         _BACKEND, shown, scheme in databases, f"a URL of one of {', '.join(databases)}", "postgresql://me@db/mlflow"
     )
     if scheme == "sqlite":
         is_kept = uri.startswith("sqlite:////")
-        _require(_BACKEND, uri, is_kept, "an absolute path in MLflow's container", "sqlite:////winnow/mlflow.db")
+        require(_BACKEND, uri, is_kept, "an absolute path in MLflow's container", "sqlite:////winnow/mlflow.db")
     _check_host(_BACKEND, uri)
 
 
@@ -208,12 +209,12 @@ def _check_destination(uri: str) -> None:
     scheme = urlsplit(uri).scheme
     known = ("s3", "gs", "wasbs", "abfss", "hdfs", "sftp", "ftp", "file")
     is_known = scheme in known or uri.startswith("/")
-    _require(_DESTINATION, uri, is_known, f"an absolute path, or a URL of one of {', '.join(known)}", "s3://my-bucket")
+    require(_DESTINATION, uri, is_known, f"an absolute path, or a URL of one of {', '.join(known)}", "s3://my-bucket")
 
 
 def _check_host(name: str, uri: str) -> None:
     host = urlsplit(uri).hostname
-    _require(
+    require(
         name,
         f"the host {host}",
         host not in ("localhost", "127.0.0.1", "::1"),
@@ -222,11 +223,12 @@ def _check_host(name: str, uri: str) -> None:
     )
 
 
-def _check_passwords(values: Mapping[str, str]) -> None:
+def check_passwords(values: Mapping[str, str]) -> None:
+    """Refuse a password that no URL can hold. Raises InputError, which does not show it."""
     for name in SECRETS:
         text = values[name]
         is_safe = re.fullmatch(r"[A-Za-z0-9._~-]{8,}", text) is not None
-        _require(
+        require(
             name, "another", is_safe, "at least 8 letters, digits, '-', '.', '_' and '~', which are safe in a URL", ""
         )
 
@@ -238,7 +240,8 @@ def _is_address(text: str) -> bool:
         return False
 
 
-def _require(name: str, found: str, is_met: bool, expected: str, example: str) -> None:
+def require(name: str, found: str, is_met: bool, expected: str, example: str) -> None:
+    """Raises InputError unless something is as it should be."""
     if not is_met:
         remedy = f"Correct it, for example: {example}." if example else "Correct it."
         raise InputError(name, expected=expected, found=f"'{found}'", remedy=remedy)

@@ -1,0 +1,191 @@
+"""The stack on a cluster, from what a person sets to a tracking server that every verb uses, and what ends it again."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from winnow.cluster.kinds import Manifest
+from winnow.cluster.permissions import Permission, check
+from winnow.config.errors import InputError
+from winnow.config.settings import home_folder
+from winnow.config.stack_record import ClusterStackRecord
+from winnow.containers import train_image
+from winnow.containers.build import TRAIN_BASE, BuildOptions, BuildPlan, Show, build, silent
+from winnow.containers.delivery import Route, deliver
+from winnow.containers.engine import connect
+from winnow.orchestrators.settings import cluster_in_use, studies_of, tracking_of
+from winnow.stack import kubernetes, record
+from winnow.stack.kubernetes import ClusterStack
+from winnow.stack.kubernetes_plan import FOLDER, ClusterStackPlan, plan_stack, secret_manifest
+from winnow.stack.kubernetes_settings import Chosen, choose
+from winnow.stack.lifecycle import check_studies
+from winnow.tracking.store import prepare
+
+LATEST = f"{train_image.TRACKING}:latest"
+"""The image as k8s/tracking names it, where the name that the nodes know is not known yet."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What starting a stack takes.
+
+    Attributes:
+        chosen: what it is started with.
+        image: how the server's image is built; None where another one is named.
+        route: how that gets to the cluster's nodes.
+        plan: the manifests, with the name of the image that is known so far.
+    """
+
+    chosen: Chosen
+    image: BuildPlan | None
+    route: Route
+    plan: ClusterStackPlan
+
+    def render(self) -> str:
+        """The manifests as YAML, with what is done before as a comment."""
+        before = [self.image.render(), self.route.render(LATEST)] if self.image is not None else []
+        return "".join(f"# {line}\n" for line in before) + self.plan.render()
+
+
+def open_stack(
+    say: Callable[[str], None],
+    permissions: tuple[Permission, ...],
+    what: str,
+    environment: Mapping[str, str] = os.environ,
+) -> ClusterStack:
+    """The stack of the namespace that is meant, there or not.
+
+    Args:
+        permissions: what will be done, for `what`, as a person says it.
+
+    Raises:
+        InputError: no cluster or namespace is named, or a permission is missing.
+        UnreachableError: the cluster does not answer.
+    """
+    cluster = cluster_in_use(environment)
+    check(cluster, permissions, what)
+    return ClusterStack(cluster, say)
+
+
+def prepare_start(
+    given: Mapping[str, str],
+    stack: ClusterStack,
+    *,
+    registry: str = "",
+    load: str = "",
+    project: Path = Path(),
+    environment: Mapping[str, str] = os.environ,
+) -> Start:
+    """What starting a stack takes, with passwords made for those that are not set; nothing is made.
+
+    Args:
+        registry, load: how the image gets to the nodes, where not as the environment says.
+
+    Raises:
+        InputError: a setting is wrong, a manifest is missing, or the passwords of volumes that are there are gone.
+    """
+    chosen = choose(with_overlay(given), stack.secret(), _new_password)
+    route = Route.from_environment(environment, cluster=stack.cluster.context, home=home_folder(environment))
+    if registry or load:
+        route = replace(route, registry=registry, load=load)
+    image, named = _image(chosen, project, environment), chosen.settings.get("TRACKING_IMAGE", LATEST)
+    return Start(chosen, image, route, _plan(stack, chosen, named, project))
+
+
+def start(
+    stack: ClusterStack,
+    wanted: Start,
+    timeout_s: float,
+    *,
+    project: Path = Path(),
+    show: Show = silent,
+    environment: Mapping[str, str] = os.environ,
+) -> ClusterStackRecord:
+    """Start a stack, wait until it answers, and have every later verb use it.
+
+    Raises:
+        InputError: the cluster refuses a manifest, or there is no way for the image to get to it.
+        BuildFailedError: the image was not built or not delivered.
+        StackError: a service does not come up.
+    """
+    stack.validate(wanted.plan)
+    plan = wanted.plan
+    if wanted.image is not None:
+        reference = deliver(connect(environment), build(wanted.image, show), LATEST, wanted.route, show)
+        plan = _plan(stack, wanted.chosen, reference, project)
+    stack.start(plan, wanted.chosen, timeout_s)
+    prepare(tracking_of(plan.record, environment))
+    check_studies(studies_of(plan.record, environment)[0])
+    record.keep(home_folder(environment), plan.record)
+    return plan.record
+
+
+def difference(
+    say: Callable[[str], None], *, project: Path = Path(), environment: Mapping[str, str] = os.environ
+) -> str:
+    """What `mlflow-init` would change in the cluster, as a unified diff; empty where nothing.
+
+    The image counts as the one that runs: which one would be delivered is known when it is built.
+
+    Raises:
+        InputError: a permission is missing, a setting is wrong, or the cluster refuses a manifest.
+    """
+    stack = open_stack(say, kubernetes.DIFFERENCE_PERMISSIONS, "comparing the stack with the cluster", environment)
+    chosen = choose({}, stack.secret(), _new_password)
+    named = chosen.settings.get("TRACKING_IMAGE") or stack.image() or LATEST
+    return stack.difference(_plan(stack, chosen, named, project))
+
+
+def choose_secret(given: Mapping[str, str], stack: ClusterStack) -> Chosen:
+    """What the Secret would hold for a stack that is applied by hand. Raises InputError as `prepare_start` does."""
+    return choose(with_overlay(given), stack.secret(), _new_password)
+
+
+def shown_secret(chosen: Chosen) -> Manifest:
+    """The Secret as a manifest."""
+    return secret_manifest(chosen.secret)
+
+
+def remove(stack: ClusterStack, *, volumes: bool, environment: Mapping[str, str] = os.environ) -> None:
+    """Remove a stack, with `volumes` its data and passwords too; verbs use files again."""
+    stack.remove(volumes=volumes)
+    record.forget_cluster(home_folder(environment), stack.cluster.context, stack.cluster.namespace)
+
+
+def with_overlay(given: Mapping[str, str]) -> dict[str, str]:
+    """The settings with the overlay's text in place of its path. Raises InputError where there is no such file."""
+    path = given.get("TRACKING_OVERLAY")
+    if not path:
+        return dict(given)
+    try:
+        return {**given, "TRACKING_OVERLAY": Path(path).expanduser().read_text(encoding="utf-8")}
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            "TRACKING_OVERLAY",
+            expected="a YAML file that can be read",
+            found=f"'{path}': {error}",
+            remedy="Correct the path, which counts from the working directory.",
+        ) from error
+
+
+def _plan(stack: ClusterStack, chosen: Chosen, image: str, project: Path) -> ClusterStackPlan:
+    cluster = stack.cluster
+    return plan_stack(project / FOLDER, chosen, image=image, context=cluster.context, namespace=cluster.namespace)
+
+
+def _image(chosen: Chosen, project: Path, environment: Mapping[str, str]) -> BuildPlan | None:
+    if chosen.settings.get("TRACKING_IMAGE", train_image.TRACKING) != train_image.TRACKING:
+        return None
+    options = BuildOptions.from_environment(environment, base=TRAIN_BASE)
+    base = chosen.settings.get("BASE_IMAGE") or options.base_image
+    # Pushing it, where that is the way to the cluster, is part of its delivery.
+    own = replace(options, base_image=base, registry="")
+    return train_image.plan(project, "tracking", options=own, extras=chosen.extras)
+
+
+def _new_password() -> str:
+    return secrets.token_urlsafe(24)
