@@ -14,7 +14,7 @@ from winnow.containers import train_image as images
 from winnow.containers.build import BuildOptions
 from winnow.containers.engine import connect
 
-pytest.register_assert_rewrite("tests.docker.sweeps")
+pytest.register_assert_rewrite("tests.remote_sweeps")
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,121 +1,27 @@
-"""Sweeps in containers for tests: a real `winnow train --target docker` on real data, watched through its study."""
+"""Sweeps in containers, for tests of what a Docker engine may do to them."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
-import uuid
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import docker
-import yaml
 
-from winnow.config.settings import Settings
+from tests.remote_sweeps import RemoteSweep, end, wait_until
 from winnow.containers.engine import STUDY
-from winnow.search.database import Database
-from winnow.search.store import StudyStore
-from winnow.tracking.records import TrialRecord
-from winnow.tracking.run_search import MlflowRunSearch
 
-ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 240.0
+__all__ = ["DockerSweep", "end", "wait_until"]
 
 
 @dataclass(frozen=True)
-class DockerSweep:
-    """One study on a stack of its own, with all that a person has to have for it.
+class DockerSweep(RemoteSweep):
+    """`RemoteSweep` on an engine."""
 
-    Attributes:
-        image: the workers', whatever else is built meanwhile.
-        env: what the commands are run with: the stack's home, its project, no settings of this machine's own.
-    """
-
-    engine: docker.DockerClient
-    env: Mapping[str, str]
-    folder: Path
-    image: str
-    study: str = field(default_factory=lambda: f"t{uuid.uuid4().hex[:10]}")
-    _opened: list[Database] = field(default_factory=list)
+    engine: docker.DockerClient = field(kw_only=True)
 
     @property
-    def file(self) -> Path:
-        return self.folder / f"{self.study}.yaml"
-
-    def write(self, **changes: Any) -> DockerSweep:
-        """Write the experiment file: folds of a second or so, on real rows."""
-        experiment: dict[str, Any] = {
-            "name": self.study,
-            "data": {"source": "sklearn:breast_cancer", "holdout": 0.2},
-            "model": {"factory": "winnow.models:mlp"},
-            "search": {
-                "space": {"hidden": {"choice": [[64], [128, 64]]}, "lr": {"float": [1e-4, 1e-2], "log": True}},
-                "trials": 4,
-                "metric": {"name": "f1"},
-                "sampler": "random",
-            },
-            "cross_validation": {"folds": 3},
-            "training": {"epochs": 60, "batch_size": 16},
-            "execution": {"workers": 2, "resources": {"cpu": 1, "memory": "1500Mi"}},
-            "refit": {"top": 1},
-        }
-        for key, value in changes.items():
-            experiment[key] = {**experiment.get(key, {}), **value}
-        self.file.write_text(yaml.safe_dump(experiment))
-        return self
-
-    def command(self, verb: str, *flags: str) -> list[str]:
-        which = ["--config", str(self.file)] if verb in ("train", "select-model") else ["--study", self.study]
-        target = ["--target", "docker", "--image", self.image] if verb == "train" else []
-        return [sys.executable, "-m", "winnow", verb, *which, *target, *flags]
-
-    def start(self, *flags: str) -> subprocess.Popen[str]:
-        """Start the sweep as a terminal would, in a session of its own."""
-        return subprocess.Popen(
-            self.command("train", *flags),
-            cwd=ROOT,
-            env=dict(self.env),
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-    def run(self, verb: str = "train", *flags: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(verb, *flags),
-            cwd=ROOT,
-            env=dict(self.env),
-            text=True,
-            capture_output=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
-
-    # What is there
-
-    @property
-    def settings(self) -> Settings:
-        return Settings.from_environment(self.env)
-
-    @property
-    def store(self) -> StudyStore:
-        if not self._opened:
-            self._opened.append(Database(self.settings.storage_url, create=True))
-        return StudyStore(self._opened[0], self.study)
-
-    def trials(self) -> tuple[TrialRecord, ...]:
-        store = self.store
-        return store.trials() if store.exists() else ()
-
-    def folds(self) -> int:
-        """How many folds have been scored."""
-        return sum(len(trial.folds) for trial in self.trials())
+    def target(self) -> str:
+        return "docker"
 
     def containers(self) -> list[Any]:
         """Those of this study, running or over."""
@@ -139,68 +45,8 @@ class DockerSweep:
 
     def remove(self) -> None:
         """End what a failed test has left, and let go of the study."""
-        for database in self._opened:
-            database.close()
+        self.close()
         for container in self.containers():
             container.remove(force=True, v=True)
         for network in self.engine.networks.list(filters={"label": f"{STUDY}={self.study}"}):
             network.remove()
-
-    # What must hold in the end
-
-    def check_nothing_is_lost(self, trials: int, failed: int = 0) -> None:
-        """Exactly these trials, each fold once and the same in MLflow, nothing at work and nothing left behind."""
-        folds = self.store.sweep().folds
-        found = self.trials()
-        states = [trial.state for trial in found]
-        assert (len(found), states.count("complete"), states.count("failed")) == (trials, trials - failed, failed), [
-            (trial.number, trial.state, trial.reason) for trial in found
-        ]
-        complete = [trial for trial in found if trial.state == "complete"]
-        assert [[fold.fold for fold in trial.folds] for trial in complete] == [list(range(folds))] * len(complete)
-        uri = self.settings.tracking_uri
-        runs = list(MlflowRunSearch(uri).trials(self.study, [], []))
-        assert sorted(run.trial for run in runs if run.trial is not None) == list(range(trials))
-        ids = {run.trial: run.run_id for run in runs}
-        for trial in complete:
-            points = [(fold.fold, fold.metrics["f1"], fold.ended_at_ms) for fold in trial.folds]
-            assert fold_points(uri, ids[trial.number]) == points
-        in_mlflow = mlflow_states(uri, self.study)
-        assert in_mlflow == {"FINISHED": trials - failed + 1} | ({"FAILED": failed} if failed else {})
-        assert self.store.untracked() == []
-        assert [refit.version for refit in self.store.refits()] == ["1"]
-        assert self.left() == []
-
-
-def fold_points(uri: str, run_id: str) -> list[tuple[int, float, int]]:
-    """Every point of the folds' metric that MLflow holds, doubled ones included."""
-    from mlflow import MlflowClient
-
-    history = MlflowClient(uri).get_metric_history(run_id, "f1.fold")
-    return sorted((point.step, point.value, point.timestamp) for point in history)
-
-
-def mlflow_states(uri: str, study: str) -> dict[str, int]:
-    """How many runs of a study are in which of MLflow's own states, the sweep's own run included."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name(study)
-    assert experiment is not None
-    states = [run.info.status for run in client.search_runs([experiment.experiment_id], max_results=1000)]
-    return {state: states.count(state) for state in sorted(set(states))}
-
-
-def wait_until(fact: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not fact():
-        assert time.monotonic() < deadline, "it did not become so in time"
-        time.sleep(0.1)
-
-
-def end(process: subprocess.Popen[str], how: signal.Signals | None = None) -> tuple[int, str]:
-    """Signal a command, if at all, and wait for its end."""
-    if how is not None:
-        os.kill(process.pid, how)
-    output, _ = process.communicate(timeout=TIMEOUT_S)
-    return process.returncode, output

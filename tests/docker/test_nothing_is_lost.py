@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(400)]
 
 @pytest.fixture
 def sweep(engine: docker.DockerClient, stack: RunningStack, train_image: str, tmp_path: Path) -> Iterator[DockerSweep]:
-    made = DockerSweep(engine, stack.env, tmp_path, train_image)
+    made = DockerSweep(stack.env, tmp_path, train_image, engine=engine)
     yield made
     made.remove()
 

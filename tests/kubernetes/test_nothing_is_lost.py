@@ -1,0 +1,125 @@
+"""Whatever dies during a sweep in pods: exactly its trials, every fold once, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kubernetes.places import Place
+from tests.kubernetes.sweeps import KubernetesSweep, end, wait_until
+
+pytestmark = [pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.timeout(400)]
+
+IN_TIME_S = 30.0
+"""Within this a person is told what keeps pods from starting."""
+
+
+@pytest.fixture
+def sweep(stack: Place, train_image: str, tmp_path: Path) -> Iterator[KubernetesSweep]:
+    made = KubernetesSweep(stack.environment, tmp_path, train_image, place=stack)
+    yield made
+    made.remove()
+
+
+def test_a_group_of_two_pods_loses_each_of_them_and_goes_on(sweep: KubernetesSweep) -> None:
+    # Every step waits for the other pod, over the network.
+    orchestrator = sweep.write(search={"trials": 3}, execution={"workers": 1, "nodes": 2}).start()
+    wait_until(lambda: sweep.folds() >= 1)
+    sweep.place.admin("delete", "pod", sweep.pod(index=0), "--wait=false")
+    before = sweep.folds()
+    wait_until(lambda: sweep.folds() > before)
+    sweep.place.admin("delete", "pod", sweep.pod(index=1), "--force", "--grace-period=0")
+    code, output = end(orchestrator)
+    assert code == 0, output
+    assert len(sweep.store.incidents()) == 1, (
+        "a pod that is asked to end hands its trial back, one that is not loses it"
+    )
+    sweep.check_nothing_is_lost(trials=3)
+
+
+def test_a_deleted_job_and_an_evicted_pod_are_made_good(sweep: KubernetesSweep) -> None:
+    orchestrator = sweep.write(search={"trials": 5}).start()
+    wait_until(lambda: sweep.folds() >= 2)
+    sweep.place.admin("delete", sweep.job("p0"), "--wait=false")
+    sweep.evict(sweep.pod("p1"))
+    code, output = end(orchestrator)
+    assert code == 0, output
+    assert "worker p0: it is gone; started again" in output
+    sweep.check_nothing_is_lost(trials=5)
+
+
+def test_the_database_restarts_and_the_orchestrator_is_killed(sweep: KubernetesSweep) -> None:
+    first = sweep.write().start()
+    wait_until(lambda: sweep.folds() >= 1)
+    end(first, signal.SIGKILL)
+    sweep.place.admin("delete", "pod", "--selector", "app.kubernetes.io/component=postgres", "--wait=false")
+    second, third = sweep.start(), sweep.start()
+    (second_code, second_output), (third_code, third_output) = end(second), end(third)
+    assert (second_code, third_code) == (0, 0), second_output + third_output
+    assert "attached to 2 worker(s) at work" in second_output + third_output
+    assert [trial.attempts for trial in sweep.trials()] == [1] * 4
+    sweep.check_nothing_is_lost(trials=4)
+
+
+def test_the_sweep_goes_on_when_its_terminal_is_closed(sweep: KubernetesSweep) -> None:
+    orchestrator = sweep.write().start()
+    wait_until(lambda: sweep.folds() >= 1)
+    os.killpg(orchestrator.pid, signal.SIGHUP)
+    orchestrator.communicate(timeout=60)
+    # Nobody watches, so it is the cluster that makes another.
+    sweep.place.admin("delete", "pod", sweep.pod("p0"), "--force", "--grace-period=0")
+    wait_until(lambda: sweep.store.is_done())
+    wait_until(lambda: not sweep.pods("p0") and not sweep.pods("p1"))
+    again = sweep.run()
+    assert (again.returncode, "nothing was left to do" in again.stdout) == (0, True), again.stderr
+    sweep.check_nothing_is_lost(trials=4)
+    kept = sweep.run("logs").stdout
+    assert kept.count("rank(s) on cpu, ready after") >= 2
+
+
+def test_ctrl_c_leaves_the_workers_and_cancel_ends_them(sweep: KubernetesSweep) -> None:
+    orchestrator = sweep.write().start()
+    wait_until(lambda: sweep.folds() >= 1)
+    code, output = end(orchestrator, signal.SIGINT)
+    assert code == 130
+    assert f"winnow cancel --study {sweep.study}" in output
+    jobs = sweep.run("jobs")
+    assert (jobs.stdout.count("kubernetes"), jobs.stdout.count("running")) == (2, 2), jobs.stdout
+    cancelled = sweep.run("cancel")
+    assert cancelled.returncode == 0, cancelled.stderr
+    assert sweep.left() == []
+    assert {trial.state for trial in sweep.trials()} <= {"waiting", "complete"}
+    assert sweep.store.incidents() == ()
+    resumed = sweep.run()
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    sweep.check_nothing_is_lost(trials=4)
+
+
+def test_pods_that_no_node_has_room_for_are_reported_and_not_waited_for_for_ever(sweep: KubernetesSweep) -> None:
+    pods = {"requests": {"cpu": "900"}, "start_patience_s": 5}
+    execution = {"resources": {"cpu": 900, "memory": "1Gi"}, "kubernetes": pods}
+    began = time.monotonic()
+    code, output = end(sweep.write(execution=execution).start())
+    assert time.monotonic() - began < IN_TIME_S + 30
+    assert code == 1, output
+    assert "workers p0, p1 cannot start: " in output
+    assert "Insufficient cpu" in output
+    assert "execution.resources" in output
+    assert sweep.left() == []
+    assert {trial.state for trial in sweep.trials()} <= {"waiting"}
+
+
+def test_an_image_that_cannot_be_pulled_is_reported_with_what_the_node_says(sweep: KubernetesSweep) -> None:
+    nowhere = f"{sweep.image.partition('@')[0]}-none:none"
+    missing = KubernetesSweep(sweep.env, sweep.folder, nowhere, study=sweep.study, place=sweep.place)
+    code, output = end(missing.write(execution={"workers": 1, "kubernetes": {"start_patience_s": 5}}).start())
+    assert code == 1, output
+    assert "worker p0 cannot start: " in output
+    assert nowhere in output
+    assert missing.left() == []
+    missing.close()
