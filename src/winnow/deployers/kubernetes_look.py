@@ -1,0 +1,261 @@
+"""What there is of a deployment in a cluster, and how its pods are: read, never changed."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import http.client
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import msgspec
+
+from winnow.cluster.api import Cluster, NotFoundError, NotStartedError
+from winnow.cluster.kinds import AUTOSCALER, DEPLOYMENT, POD, REPLICA_SET, SECRET, Manifest, name_of
+from winnow.cluster.trouble import trouble_of, trouble_of_owner
+from winnow.config.errors import InputError
+from winnow.containers import engine
+from winnow.deployers.deployer import DeploymentState, Release, Replica
+from winnow.deployers.kubernetes_plan import (
+    CONTAINER,
+    FINGERPRINT,
+    KEY,
+    MANAGED_BY,
+    MODEL,
+    SETTINGS,
+    TEMPLATE,
+    Found,
+    Key,
+    ServingSettings,
+    labels_of,
+    object_name,
+    release_of,
+)
+
+
+@dataclass(frozen=True)
+class Pods:
+    """A deployment's pods that are not about to leave.
+
+    Attributes:
+        new, old: of the template that is wanted, and of others; the oldest first.
+    """
+
+    new: tuple[Manifest, ...] = ()
+    old: tuple[Manifest, ...] = ()
+
+    @property
+    def ready(self) -> int:
+        """How many of the new ones take requests."""
+        return sum(map(is_ready, self.new))
+
+    def is_rolled(self, wanted: int) -> bool:
+        """Everybody who is asked is new and ready."""
+        return not self.old and self.ready == len(self.new) >= max(wanted, 1)
+
+
+def look(cluster: Cluster, name: str) -> Found:
+    """What there is; an empty one where nothing of that name is deployed.
+
+    Raises:
+        InputError: a Deployment of that name is somebody else's.
+    """
+    live = cluster.get(DEPLOYMENT, object_name(name))
+    if live is None:
+        return Found()
+    check_ours(live, name)
+    notes = live["metadata"].get("annotations") or {}
+    autoscaler = cluster.get(AUTOSCALER, object_name(name))
+    count, template = int(live["spec"].get("replicas", 1)), template_of(live["spec"]["template"])
+    return Found(
+        release=_release(notes.get(engine.RELEASE), name),
+        previous=_previous(notes.get(engine.PREVIOUS)),
+        serial=int(notes.get(engine.SERIAL, "0")),
+        settings=_settings(notes.get(SETTINGS)),
+        fingerprint=notes.get(FINGERPRINT, ""),
+        minimum=int(autoscaler["spec"].get("minReplicas", 1)) if autoscaler is not None else count,
+        count=count,
+        is_autoscaled=autoscaler is not None and _is_scaling(autoscaler),
+        is_ready=pods_of(cluster, name, template).is_rolled(count),
+        key=_key(cluster, live),
+    )
+
+
+def check_ours(live: Manifest, name: str) -> None:
+    """Raises InputError where an object is not this deployment's."""
+    if (live["metadata"].get("labels") or {}).get(engine.DEPLOYMENT) != name:
+        raise InputError(
+            f"{live['kind']} '{name_of(live)}'",
+            expected=f"a name that nobody has, or one of the deployment '{name}'",
+            found="somebody else's",
+            remedy="Remove or rename it, or serve under another name (STUDY=).",
+        )
+
+
+def names(cluster: Cluster) -> list[str]:
+    """All deployments of the namespace."""
+    found = cluster.find(DEPLOYMENT, ",".join([*(f"{k}={v}" for k, v in MANAGED_BY.items()), engine.DEPLOYMENT])).items
+    noted = [each for each in found if engine.RELEASE in (each["metadata"].get("annotations") or {})]
+    return sorted(each["metadata"]["labels"][engine.DEPLOYMENT] for each in noted)
+
+
+def pods_of(cluster: Cluster, name: str, template: str) -> Pods:
+    """Its pods as they are now."""
+    return sorted_out(cluster.find(POD, labels_of(name)).items, template)
+
+
+def sorted_out(pods: Iterable[Manifest], template: str) -> Pods:
+    """Pods by whether they are of a template, without those that leave or have ended."""
+    staying = [each for each in pods if "deletionTimestamp" not in each["metadata"] and not _is_over(each)]
+    staying.sort(key=lambda each: (each["metadata"]["creationTimestamp"], name_of(each)))
+    is_new = [template_of(each) == template for each in staying]
+    return Pods(
+        new=tuple(pod for pod, new in zip(staying, is_new, strict=True) if new),
+        old=tuple(pod for pod, new in zip(staying, is_new, strict=True) if not new),
+    )
+
+
+def template_of(carrier: Manifest) -> str:
+    """Which template a pod is of, or which one a template is."""
+    return str((carrier["metadata"].get("labels") or {}).get(TEMPLATE, ""))
+
+
+def is_ready(pod: Manifest) -> bool:
+    """It takes requests."""
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def ended(pod: Manifest) -> str:
+    """How a pod's server has ended that was never ready; empty where it has not."""
+    for status in (pod.get("status") or {}).get("containerStatuses") or ():
+        past = (status.get("state") or {}).get("terminated") or (status.get("lastState") or {}).get("terminated")
+        if past and not status.get("ready"):
+            why = (
+                "was stopped for using more memory than its limit"
+                if past.get("reason") == "OOMKilled"
+                else "ended before it was ready"
+            )
+            return f"{why} (exit code {past.get('exitCode')})"
+    return ""
+
+
+def replica_of(pod: Manifest) -> Replica:
+    """A pod as a replica."""
+    model = (pod["metadata"].get("annotations") or {}).get(MODEL, "")
+    state = DeploymentState.READY if is_ready(pod) else DeploymentState.DOWN
+    return Replica(name_of(pod), model.rpartition("/")[2], state)
+
+
+def trouble(cluster: Cluster, name: str, pods: Pods) -> str:
+    """What keeps new pods from running, in the cluster's words and with what to do; empty where nothing is said."""
+    for pod in pods.new:
+        if (found := trouble_of(pod, cluster.events(POD, name_of(pod)))) is not None:
+            return f"{found.reason}. {found.remedy}"
+    for owner in cluster.find(REPLICA_SET, labels_of(name)).items:
+        if (found := trouble_of_owner(owner, cluster.events(REPLICA_SET, name_of(owner)))) is not None:
+            return f"{found.reason}. {found.remedy}"
+    return ""
+
+
+def events(cluster: Cluster, pod: Manifest, most: int) -> list[str]:
+    """The last of what the cluster has said about a pod."""
+    said = cluster.events(POD, name_of(pod))[-most:]
+    return [f"{each.get('type')} {each.get('reason')}: {' '.join(str(each.get('message')).split())}" for each in said]
+
+
+def log(cluster: Cluster, pod: Manifest, lines: int) -> list[str]:
+    """The end of a pod's log, of the run before where this one has said nothing; empty where it never ran."""
+    for is_previous in (False, True):
+        try:
+            found = list(cluster.log(name_of(pod), CONTAINER, tail=lines, is_previous=is_previous))
+        except (NotStartedError, NotFoundError):
+            continue
+        if found:
+            return found
+    return []
+
+
+def is_reachable(url: str) -> bool:
+    """This terminal knows the name: one of the cluster's own, or one that is not in the DNS yet, it does not."""
+    try:
+        socket.getaddrinfo(_machine(url), None)
+    except OSError:
+        return False
+    return True
+
+
+def answers(url: str) -> bool:
+    """A replica answers there, and not only whoever would pass requests on to it."""
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(_machine(url), parts.port, timeout=2)
+    try:
+        connection.request("GET", f"{parts.path}/readyz", headers={"host": parts.netloc})
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _machine(url: str) -> str:
+    """The host to connect to: names below `localhost` are this machine's (RFC 6761), whatever its resolver knows."""
+    host = urlsplit(url).hostname or ""
+    return "localhost" if host.endswith(".localhost") else host
+
+
+def _is_over(pod: Manifest) -> bool:
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def _is_scaling(autoscaler: Manifest) -> bool:
+    conditions = (autoscaler.get("status") or {}).get("conditions") or ()
+    return any(each["type"] == "ScalingActive" and each["status"] == "True" for each in conditions)
+
+
+def _release(text: str | None, name: str) -> Release:
+    try:
+        return release_of(text or "")
+    except ValueError as error:
+        raise InputError(
+            f"deployment '{name}'",
+            expected=f"a release in the annotation {engine.RELEASE}",
+            found=f"'{text}'",
+            remedy="Somebody has changed it: remove it with `make prod-remove` and deploy again.",
+        ) from error
+
+
+def _previous(text: str | None) -> Release | None:
+    try:
+        return release_of(text) if text else None
+    except ValueError:
+        return None
+
+
+def _settings(text: str | None) -> ServingSettings:
+    try:
+        return msgspec.json.decode(text or "{}", type=ServingSettings)
+    except ValueError:
+        return ServingSettings()
+
+
+def _key(cluster: Cluster, live: Manifest) -> Key | None:
+    """The API key that the Deployment refers to."""
+    containers: Sequence[Manifest] = live["spec"]["template"]["spec"]["containers"]
+    variables = [each for container in containers for each in container.get("env") or () if each["name"] == KEY]
+    for variable in variables:
+        reference = (variable.get("valueFrom") or {}).get("secretKeyRef") or {}
+        secret = cluster.get(SECRET, reference.get("name", "")) if reference else None
+        if secret is not None:
+            return Key(name_of(secret), _decoded((secret.get("data") or {}).get(reference["key"], "")))
+    return None
+
+
+def _decoded(text: str) -> str:
+    try:
+        return base64.b64decode(text).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return ""

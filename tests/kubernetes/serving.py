@@ -1,0 +1,53 @@
+"""One deployment on the cluster, and what a test does to it; its images get there as a user's do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from tests.kubernetes.places import Place
+from winnow.containers.delivery import Route, deliver
+from winnow.containers.engine import DEPLOYMENT, connect
+from winnow.deployers.deployer import Release
+from winnow.deployers.kubernetes_plan import CONTAINER, KINDS
+
+SMALL = {
+    "WINNOW_REPLICA_CPU_REQUEST": "50m",
+    "WINNOW_REPLICA_MEMORY_REQUEST": "128Mi",
+    "WINNOW_SETTLE_S": "2",
+}
+"""Settings with which many replicas fit on a small node, and leave it soon."""
+
+_END = "import os, signal; os.kill(1, signal.SIGTERM); os.kill(1, signal.SIGINT)"
+
+
+@dataclass(frozen=True)
+class Site:
+    """A deployment's name and place."""
+
+    place: Place
+    name: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        """What its deployers are run with: a host of its own, which leads to this machine."""
+        ingress = {"WINNOW_INGRESS_URL": os.environ["WINNOW_INGRESS_URL"], "WINNOW_INGRESS_HOST": "*.localhost"}
+        return {**self.place.environment, **ingress, **SMALL, **self.settings, **settings}
+
+    def kill(self, pod: str) -> None:
+        """End its server at once, as a crash would; the pod starts it again."""
+        self.place.admin("exec", pod, "--container", CONTAINER, "--", "python", "-c", _END)
+
+    def close(self) -> None:
+        """Leave nothing of it."""
+        kinds = ",".join(kind.plural for kind in KINDS)
+        chosen = f"--selector={DEPLOYMENT}={self.name}"
+        self.place.admin("delete", f"{kinds},leases", chosen, "--wait=false")
+        self.place.admin("delete", "pods", chosen, "--force", "--grace-period=0", "--wait=false")
+
+
+def delivered(release: Release, place: Place) -> Release:
+    """The release with its image where the cluster's nodes find it, by the way that the environment names."""
+    route = Route.from_environment(place.environment, cluster="tests", home=place.home)
+    return replace(release, image=deliver(connect(), release.image, f"winnow-test-{release.digest[:12]}", route))
