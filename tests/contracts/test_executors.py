@@ -8,16 +8,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
-from winnow.executors.executor import Executor, GroupSpec, GroupState, UnknownGroupError
+from winnow.executors.executor import Executor, GroupResources, GroupSpec, GroupState, UnknownGroupError
 from winnow.executors.local import LocalExecutor
 from winnow.executors.memory import MemoryExecutor
+
+if TYPE_CHECKING:
+    from tests.kubernetes.places import Place
 
 # As a supervisor does, which would otherwise not be stopped where it is a container's first process.
 SLEEP = (
@@ -40,9 +43,10 @@ class Backend:
     make: Callable[[], Executor]
     study: str = "a-study"
     python: str = sys.executable
+    resources: GroupResources = field(default_factory=GroupResources)
 
     def group(self, name: str = "w0", code: str = SLEEP) -> GroupSpec:
-        return group(name, code, self.study, self.python)
+        return replace(group(name, code, self.study, self.python), resources=self.resources)
 
     def start(self, **of_group: Any) -> Executor:
         """Start a group and wait until it has said something."""
@@ -53,7 +57,23 @@ class Backend:
         return executor
 
 
-@pytest.fixture(params=["local", "memory", pytest.param("docker", marks=pytest.mark.docker)])
+@pytest.fixture(scope="module")
+def namespace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A namespace of a cluster, for the tests of this module."""
+    from tests.kubernetes.places import place
+
+    with place(tmp_path_factory.mktemp("place")) as made:
+        yield made
+
+
+@pytest.fixture(
+    params=[
+        "local",
+        "memory",
+        pytest.param("docker", marks=pytest.mark.docker),
+        pytest.param("kubernetes", marks=pytest.mark.kubernetes),
+    ]
+)
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     """Each in turn, without groups; what a test leaves there is taken away."""
     if request.param == "docker":
@@ -61,6 +81,12 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]
 
         with sandbox(tmp_path) as made:
             yield Backend(made.executor, made.study, "python3")
+    elif request.param == "kubernetes":
+        from tests.kubernetes import groups
+
+        here = groups.sandbox(request.getfixturevalue("namespace"), tmp_path)
+        yield Backend(here.executor, here.study, "python3", here.group().resources)
+        groups.remove(here)
     elif request.param == "local":
         yield Backend(lambda: LocalExecutor(tmp_path))
         executor = LocalExecutor(tmp_path)

@@ -3,7 +3,7 @@
 What is sent is worked out in `docker_plan`, what comes back is judged in `docker_state`; here it is only done. Groups
 are found by label, so any process finds, follows and ends them. The engine sees to it that one name is one container:
 two processes that start a group at once make one. Nothing of this machine is mounted by itself, so the engine may be
-another machine's; logs of containers that are taken away come to lie here (`docker_log`).
+another machine's; logs of containers that are taken away come to lie here (`archive`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.config.errors import InputError
 from winnow.containers.engine import GROUP, NODE, STUDY, EngineError, asking, connect
-from winnow.executors.docker_log import Archive, lines
+from winnow.executors.archive import Archive
+from winnow.executors.docker_log import lines
 from winnow.executors.docker_plan import (
     NODES,
     ContainerRequest,
@@ -69,7 +70,7 @@ class DockerExecutor:
     ) -> None:
         self._site = site
         self._patience_s = patience_s
-        self._archive = Archive(home)
+        self._archive = Archive(home, "container")
         # Declared as Any: half of the calls are not typed in the stubs.
         self._api: Any = (engine or connect()).api
 
@@ -333,7 +334,11 @@ class DockerExecutor:
 
     def _retire(self, node: Node) -> None:
         """Remove a container once its log lies here."""
-        self._archive.save(self._api, node)
+        how = node.state if node.exit_code is None else f"{node.state} with {node.exit_code}"
+        log = lines(self._api, node, {}, follow=False)
+        self._archive.save(node.study, node.group, log, f"{node.name} {node.id[:12]} {how}")
+        if node.index == 0:
+            self._archive.end(group_status({0: node}))
         self._remove(node.id)
 
     def _remove(self, container_id: str) -> None:

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from winnow.executors.executor import GroupState, GroupStatus
-
-STOPPED = 143
-"""A supervisor's own exit code when it was asked to stop; any other 128 + N is a signal's."""
+from winnow.executors.exit_codes import exit_code
 
 _STATES = {
     "created": GroupState.RUNNING,
@@ -78,13 +76,6 @@ def group_status(nodes: Mapping[int, Node]) -> GroupStatus:
         started_at_ms=first.created_at_ms,
         lacks_nodes=not state.is_over and any(_is_lost(nodes.get(index)) for index in range(first.count)),
     )
-
-
-def exit_code(code: int | None) -> int | None:
-    """Docker's exit code, as 128 + N for a signal, in the words of `GroupStatus`: −N."""
-    if code is None or code == STOPPED or not 128 < code < 128 + 65:
-        return code
-    return 128 - code
 
 
 def _is_lost(node: Node | None) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from winnow.executors.docker_state import Node, exit_code, group_status
+from winnow.executors.docker_state import Node, group_status
 from winnow.executors.executor import GroupState, GroupStatus
+from winnow.executors.exit_codes import exit_code
 
 
 def node(state: str, code: int | None = None, index: int = 0, count: int = 1) -> Node:

@@ -1,0 +1,222 @@
+"""A study's Jobs and pods as they are now, kept by two watches: however many there are, looking costs no request.
+
+Lists once and follows from there. A watch that ends, as the API ends each now and then, is begun again where it was;
+after any failure it begins with a new list. Of every object only what matters is kept. While the cluster does not
+answer, whoever looks is told so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from winnow.cluster.api import Change, Cluster, Stream
+from winnow.cluster.kinds import EVENT, JOB, POD, Kind, Manifest
+from winnow.cluster.refusals import ExpiredError
+from winnow.config.errors import WinnowError
+from winnow.containers.engine import GROUP, STUDY
+from winnow.executors.executor import GroupStatus
+from winnow.executors.kubernetes_state import Events, Job, Pod, by_object, group_status, is_of_group, read_job, read_pod
+
+RETRY_S = 1.0
+SILENT_S = 5.0
+"""How long a pod may be about to start before events are asked why it does not."""
+EVENTS_EVERY_S = 10.0
+
+
+@dataclass
+class Group:
+    """What there is of one group.
+
+    Attributes:
+        pods: by uid; `gone`: by index, the last of each that was taken away, as it was last seen.
+    """
+
+    name: str
+    changed: threading.Condition
+    job: Job | None = None
+    pods: dict[str, Pod] = field(default_factory=dict)
+    gone: dict[int, Pod] = field(default_factory=dict)
+
+    def is_there(self, uid: str) -> bool:
+        """Whether a Job, or a process of any, is left."""
+        return (self.job is not None and self.job.uid == uid) or any(not pod.is_over for pod in self.pods.values())
+
+
+class Warnings:
+    """What a namespace's events warn of, asked for now and then, and only where something does not start."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._known: Events = {}
+        self._asked_at = -EVENTS_EVERY_S
+
+    def about(self, things: Iterable[Job | Pod]) -> Events:
+        """Events by object, at most `EVENTS_EVERY_S` old; none where all have started, or have not taken long so far.
+
+        Raises:
+            UnreachableError: the cluster does not answer.
+        """
+        long_ago_ms = 1000 * (time.time() - SILENT_S)
+        if not any(thing.created_at_ms < long_ago_ms and thing.is_silent for thing in things):
+            return {}
+        if time.monotonic() - self._asked_at > EVENTS_EVERY_S:
+            self._known = by_object(self._cluster.find(EVENT, fields="type=Warning").items)
+            self._asked_at = time.monotonic()
+        return self._known
+
+
+class StudyWatch:
+    """One study's groups. Safe to use from several threads, which share its two requests.
+
+    Making one lists, and raises what that raises.
+    """
+
+    def __init__(self, cluster: Cluster, study: str) -> None:
+        self._cluster = cluster
+        self._study = study
+        self._warnings = Warnings(cluster)
+        self._lock = threading.Lock()
+        self._groups: dict[str, Group] = {}
+        self._failures: dict[Kind, WinnowError] = {}
+        self._is_closed = threading.Event()
+        self._streams: dict[Kind, Stream[Change]] = {}
+        versions = {kind: self._list(kind) for kind in (JOB, POD)}
+        for kind, version in versions.items():
+            threading.Thread(
+                target=self._follow, args=(kind, version), name=f"winnow-watch-{kind.plural}", daemon=True
+            ).start()
+
+    def close(self) -> None:
+        """Look no further."""
+        self._is_closed.set()
+        for stream in list(self._streams.values()):
+            stream.close()
+
+    def statuses(self) -> dict[str, GroupStatus]:
+        """What there is, by group.
+
+        Raises:
+            UnreachableError, ClusterError, InputError: it could not be looked any more.
+        """
+        with self._lock:
+            self._check()
+            seen = [(group.name, group.job, list(group.pods.values())) for group in self._groups.values()]
+        events = self._warnings.about(thing for _, job, pods in seen for thing in (job, *pods) if thing is not None)
+        found = {name: group_status(self._study, name, job, pods, events) for name, job, pods in seen}
+        return {name: status for name, status in found.items() if status is not None}
+
+    def await_end(self, name: str, uid: str, timeout_s: float) -> bool:
+        """Wait until a Job and all processes of its group are gone; False where they are not in time.
+
+        Args:
+            uid: the Job's, since there may be another of its name meanwhile.
+        """
+        with self._lock:
+            group = self._group(name)
+            return group.changed.wait_for(lambda: not group.is_there(uid), timeout_s)
+
+    def pods(self, name: str) -> list[Pod]:
+        """A group's pods, as they are. Raises what `statuses` raises."""
+        with self._lock:
+            self._check()
+            return list(self._group(name).pods.values())
+
+    def last_pods(self, name: str) -> list[Pod]:
+        """A group's pods, and of those that are gone the last of each index, as it was last seen."""
+        with self._lock:
+            group = self._group(name)
+            return [*group.gone.values(), *group.pods.values()]
+
+    def _check(self) -> None:
+        for failure in self._failures.values():
+            raise failure
+
+    # Following
+
+    def _list(self, kind: Kind) -> str:
+        """Begin anew; from where to go on is returned."""
+        listing = self._cluster.find(kind, {STUDY: self._study})
+        with self._lock:
+            for group in self._groups.values():
+                self._forget(kind, group)
+            for manifest in listing.items:
+                self._take(kind, manifest, is_gone=False)
+            self._failures.pop(kind, None)
+            for group in self._groups.values():
+                group.changed.notify_all()
+        return listing.resource_version
+
+    def _follow(self, kind: Kind, version: str | None) -> None:
+        while not self._is_closed.is_set():
+            try:
+                version = self._list(kind) if version is None else self._read(kind, version)
+            except ExpiredError:
+                version = None
+            except WinnowError as error:
+                with self._lock:
+                    self._failures[kind] = error
+                version = None
+                self._is_closed.wait(RETRY_S)
+
+    def _read(self, kind: Kind, version: str) -> str:
+        """Take in changes until the request ends; from where to go on is returned."""
+        changes = self._cluster.watch(kind, {STUDY: self._study}, version)
+        self._streams[kind] = changes
+        with contextlib.closing(changes):
+            for change in changes:
+                version = change.object["metadata"]["resourceVersion"]
+                self._see(kind, change)
+                if self._is_closed.is_set():
+                    break
+        return version
+
+    def _see(self, kind: Kind, change: Change) -> None:
+        if change.kind == "BOOKMARK":
+            return
+        with self._lock:
+            group = self._take(kind, change.object, is_gone=change.kind == "DELETED")
+            if group is not None:
+                group.changed.notify_all()
+
+    def _take(self, kind: Kind, manifest: Manifest, *, is_gone: bool) -> Group | None:
+        if not is_of_group(manifest):
+            return None
+        group = self._group(manifest["metadata"]["labels"][GROUP])
+        if kind is JOB:
+            group.job = None if is_gone else read_job(manifest)
+            return group
+        pod = read_pod(manifest)
+        if is_gone:
+            group.pods.pop(pod.uid, None)
+            group.gone[pod.index] = pod
+        else:
+            group.pods[pod.uid] = pod
+        return group
+
+    def _forget(self, kind: Kind, group: Group) -> None:
+        if kind is JOB:
+            group.job = None
+        else:
+            group.gone |= {pod.index: pod for pod in group.pods.values()}
+            group.pods = {}
+
+    def _group(self, name: str) -> Group:
+        if name not in self._groups:
+            self._groups[name] = Group(name, threading.Condition(self._lock))
+        return self._groups[name]
+
+
+def by_group(
+    jobs: Iterable[Manifest], pods: Iterable[Manifest]
+) -> Mapping[tuple[str, str], tuple[Job | None, list[Pod]]]:
+    """Jobs and pods as they were listed, by study and group."""
+    found: dict[tuple[str, str], tuple[Job | None, list[Pod]]] = {}
+    for job in map(read_job, filter(is_of_group, jobs)):
+        found[job.study, job.group] = (job, [])
+    for pod in map(read_pod, filter(is_of_group, pods)):
+        found.setdefault((pod.study, pod.group), (None, []))[1].append(pod)
+    return found
