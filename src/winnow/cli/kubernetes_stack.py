@@ -17,9 +17,9 @@ def init(given: Mapping[str, str], *, registry: str, load: str, timeout_s: float
     """Start the stack in the namespace that is meant, or print its manifests."""
     from winnow.cli.build import shown_steps
     from winnow.orchestrators import kubernetes_stack as stacks
-    from winnow.stack.kubernetes import DIFFERENCE_PERMISSIONS, INIT_PERMISSIONS
+    from winnow.stack.kubernetes import INIT_PERMISSIONS, READ_PERMISSIONS
 
-    permissions = DIFFERENCE_PERMISSIONS if dry_run else INIT_PERMISSIONS
+    permissions = READ_PERMISSIONS if dry_run else INIT_PERMISSIONS
     stack = stacks.open_stack(say, permissions, "starting the stack")
     wanted = stacks.prepare_start(given, stack, registry=registry, load=load)
     if dry_run:

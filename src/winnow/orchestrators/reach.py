@@ -13,13 +13,16 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from winnow.bundle.manifest import sha256_of
-from winnow.config.errors import InputError
+from winnow.config.errors import InputError, WinnowError
 from winnow.config.experiment import DataConfig, Experiment
 from winnow.config.functions import names_function
 from winnow.config.settings import Settings
-from winnow.config.stack_record import StackRecord
+from winnow.config.stack_record import ClusterStackRecord
 from winnow.data.bundled import PREFIX
 from winnow.orchestrators.groups import parse_volume
+from winnow.orchestrators.settings import cluster_of
+from winnow.stack.kubernetes_plan import labels_of
+from winnow.stack.plan import MLFLOW, POSTGRES
 from winnow.tracking.data_files import DataFiles
 
 ANSWER_S = 2.0
@@ -143,7 +146,9 @@ def check_stores(settings: Settings) -> None:
 
 def silent_stack(settings: Settings) -> str | None:
     """What to do about a stack that is in use and takes no connections; None where it does, or none is in use."""
-    if not isinstance(settings.stack, StackRecord):
+    if isinstance(settings.stack, ClusterStackRecord):
+        return _silent_in_cluster(settings, settings.stack)
+    if settings.stack is None:
         return None
     own = {_address(url) for url in (settings.stack.tracking_url, settings.stack.storage_url or "")}
     for address in (_address(settings.tracking_uri), _address(settings.storage_url)):
@@ -159,6 +164,45 @@ def silent_stack(settings: Settings) -> str | None:
                 "`make mlflow-remove`."
             )
     return None
+
+
+def _silent_in_cluster(settings: Settings, stack: ClusterStackRecord) -> str | None:
+    """The same of a stack on a cluster; a cluster that does not answer says so itself."""
+    from winnow.cluster.forward import ready_pods
+
+    uses_studies = settings.storage_url == stack.storage_url and not stack.is_own_storage
+    used = {MLFLOW: settings.tracking_uri == stack.tracking_url, POSTGRES: uses_studies}
+    try:
+        cluster = cluster_of(stack)
+        down = [role for role, is_used in used.items() if is_used and not ready_pods(cluster, labels_of(role))]
+    except WinnowError:
+        return None
+    if not down:
+        return None
+    return (
+        f"{stack.shown}: expected it to answer, found no ready pod of {' and '.join(down)}. Start it again with "
+        f"`make mlflow-init TARGET=kubernetes`, or end its use with `{stack.ending}`."
+    )
+
+
+def check_outside(settings: Settings) -> None:
+    """Refuse, for workers that are in no cluster, stores that only pods of a cluster reach.
+
+    Raises:
+        InputError: they are those of the stack in use.
+    """
+    stack = settings.stack
+    if not isinstance(stack, ClusterStackRecord):
+        return
+    inside = (stack.tracking_url, urlsplit(stack.storage_url).hostname)
+    if settings.worker_tracking_uri == inside[0] or urlsplit(settings.worker_storage_url).hostname == inside[1]:
+        raise InputError(
+            stack.shown,
+            expected="stores that containers on this machine reach",
+            found="those of the cluster, which its own pods reach",
+            remedy=f"Train there (`make train-kubernetes`), or end its use with `{stack.ending}` and start one here "
+            "with `make mlflow-init`.",
+        )
 
 
 def _address(url: str) -> tuple[str, int] | None:

@@ -45,17 +45,17 @@ _LOOK_S = 0.5
 _RESTARTS = 3
 _WORKLOADS: Mapping[bool, Kind] = {True: DEPLOYMENT, False: STATEFUL_SET}
 
-SECRETS_PERMISSIONS: tuple[Permission, ...] = (*verbs(SECRET, "get", "create", "patch"), *verbs(VOLUME_CLAIM, "list"))
+READ_PERMISSIONS: tuple[Permission, ...] = (*verbs(SECRET, "get"), *verbs(VOLUME_CLAIM, "list"))
+SECRETS_PERMISSIONS: tuple[Permission, ...] = (*READ_PERMISSIONS, *verbs(SECRET, "create", "patch"))
 REMOVE_PERMISSIONS: tuple[Permission, ...] = (
     *(permission for kind in KINDS for permission in verbs(kind, "list", "delete")),
     *verbs(POD, "list"),
 )
 VOLUMES_PERMISSIONS: tuple[Permission, ...] = (*verbs(VOLUME_CLAIM, "list", "delete"), *verbs(SECRET, "delete"))
 DIFFERENCE_PERMISSIONS: tuple[Permission, ...] = (
+    *READ_PERMISSIONS,
     *applying(SECRET, *KINDS),
-    *(permission for kind in (SECRET, *KINDS) for permission in verbs(kind, "get")),
-    *(permission for kind in KINDS for permission in verbs(kind, "list")),
-    *verbs(VOLUME_CLAIM, "list"),
+    *(permission for kind in KINDS for permission in verbs(kind, "get", "list")),
 )
 INIT_PERMISSIONS: tuple[Permission, ...] = (
     *SECRETS_PERMISSIONS,
