@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from winnow.cli.options import StoreVerb, config_option, dry_run_option, study_o
 
 if TYPE_CHECKING:
     from winnow.containers.build import BuildOptions, Show, Step
+    from winnow.containers.delivery import Route
     from winnow.containers.engine import Engine
 
 SLOW_S = 1.0
@@ -33,7 +35,13 @@ def build_options(base: str) -> Callable[[_Command], _Command]:
     """
     flags = (
         click.option("--base-image", metavar="IMAGE", default="", help=f"Another base than {base}."),
-        click.option("--registry", metavar="HOST/PATH", default="", help="Push there, too."),
+        click.option("--registry", metavar="HOST/PATH", default="", help="Push there, too; a cluster pulls from it."),
+        click.option(
+            "--image-load",
+            metavar="COMMAND",
+            default="",
+            help="Have this put it on the cluster's nodes, as `kind load docker-image` does.",
+        ),
         click.option("--network", default="", help="Docker's network for steps that install: `host` for its VPN."),
         click.option(
             "--pip-config",
@@ -59,14 +67,24 @@ def build_options(base: str) -> Callable[[_Command], _Command]:
 @click.option("--tag", default="latest", show_default=True, help="The images' tag.")
 @dry_run_option
 def build_train(
-    torch_index: str, requirements: str, extras: str, tag: str, no_cache: bool, dry_run: bool, **shared: Any
+    torch_index: str,
+    requirements: str,
+    extras: str,
+    tag: str,
+    image_load: str,
+    no_cache: bool,
+    dry_run: bool,
+    **shared: Any,
 ) -> None:
     """Build the workers' image, with the code of this folder, and the tracking server's."""
+    from winnow.config.settings import home_folder
     from winnow.containers import build, train_image
+    from winnow.containers.delivery import deliver
     from winnow.containers.engine import connect
     from winnow.orchestrators.environment import describe_environment
 
     options = _options(build.TRAIN_BASE, **shared)
+    route = _route(image_load, options, home_folder(os.environ))
     plans = [
         train_image.plan(
             Path.cwd(),
@@ -83,7 +101,9 @@ def build_train(
     ]
     if dry_run:
         for plan in plans:
-            click.echo("\n".join((plan.render(), *((f"docker push {plan.tags[-1]}",) if options.registry else ()))))
+            push = [f"docker push {plan.tags[-1]}"] if options.registry else []
+            load = [route.render(plan.tags[0])] if route is not None else []
+            click.echo("\n".join((plan.render(), *push, *load)))
         return
     engine = connect()
     for plan in plans:
@@ -92,6 +112,8 @@ def build_train(
             identifier = build.build(plan, show)
             if options.registry:
                 build.push(plan.tags[-1], show)
+            if route is not None:
+                deliver(engine, identifier, plan.tags[0], route, show, is_forced=True)
         _print_image(engine, plan.tags[-1], identifier)
 
 
@@ -103,11 +125,19 @@ def build_train(
 @click.option("--tag", default="", help="The image's name; by default winnow-prod-NAME:VERSION.")
 @dry_run_option
 def build_prod(
-    config: Path, study: str | None, alias: str, tag: str, no_cache: bool, dry_run: bool, **shared: Any
+    config: Path,
+    study: str | None,
+    alias: str,
+    tag: str,
+    image_load: str,
+    no_cache: bool,
+    dry_run: bool,
+    **shared: Any,
 ) -> None:
     """Build the image that serves the selected model, and print what addresses it."""
     from winnow.config.loader import load_experiment
     from winnow.containers import build, prod_image
+    from winnow.containers.delivery import deliver
     from winnow.containers.engine import connect
     from winnow.orchestrators.build import build_image, plan_image
     from winnow.orchestrators.deploy import champion_release
@@ -122,8 +152,9 @@ def build_prod(
     with _kept_nowhere(settings.home, dry_run) as home:
         release = champion_release(versions, name, alias, home, store=settings.tracking_uri)
         image = plan_image(engine, versions, release, options, Path.cwd(), tag=tag)
+    route = _route(image_load, options, settings.home)
     if dry_run:
-        click.echo(image.render())
+        click.echo("\n".join((image.render(), *([route.render(image.tag)] if route is not None else []))))
         return
     if not no_cache and prod_image.find(engine, image) is not None:
         click.echo(f"{image.tag} was built from the same model and code before; nothing is built.")
@@ -131,6 +162,8 @@ def build_prod(
         click.echo(f"Building {image.tag}: {release.model} version {release.version} (sha256 {release.digest[:12]}) …")
     with shown_steps() as show:
         reference = build_image(engine, image, show, is_cached=not no_cache)
+        if route is not None:
+            deliver(engine, reference, image.tag, route, show, is_forced=True)
     _print_image(engine, image.tag, reference)
 
 
@@ -141,6 +174,16 @@ def _options(base: str, *, pip_config: Path | None, **texts: str) -> BuildOption
     if pip_config is not None:
         given["pip_config"] = checked_pip_config(pip_config, "--pip-config")
     return dataclasses.replace(BuildOptions.from_environment(base=base), **given)
+
+
+def _route(image_load: str, options: BuildOptions, home: Path) -> Route | None:
+    """How images are loaded onto the cluster's nodes; None where they are pushed, or stay on this engine."""
+    from winnow.cluster.connection import identity
+    from winnow.containers.delivery import Route
+
+    route = Route.from_environment(cluster=identity(), home=home)
+    load = image_load or route.load
+    return dataclasses.replace(route, registry="", load=load) if load and not options.registry else None
 
 
 @contextmanager

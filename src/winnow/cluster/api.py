@@ -73,15 +73,23 @@ class Cluster:
         client: the SDK's connection.
         namespace: where all objects are.
         context: what kubeconfig calls the cluster, for people.
+        identity: what tells it from others, also from one of the same name that was there before.
         renew: makes the connection anew where its credentials are no longer known.
     """
 
     def __init__(
-        self, client: ApiClient, namespace: str, context: str, *, renew: Callable[[], ApiClient] | None = None
+        self,
+        client: ApiClient,
+        namespace: str,
+        context: str,
+        *,
+        identity: str = "",
+        renew: Callable[[], ApiClient] | None = None,
     ) -> None:
         self._transport = Transport(client, renew)
         self.namespace = namespace
         self.context = context
+        self.identity = identity
 
     @property
     def calls(self) -> int:

@@ -5,10 +5,11 @@ The namespace is never guessed: it is set, or the context in kubeconfig names it
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,10 +38,15 @@ _KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 @dataclass(frozen=True)
 class Context:
-    """One context of a kubeconfig."""
+    """One context of a kubeconfig.
+
+    Attributes:
+        identity: differs for two clusters also where both are called the same, one after the other.
+    """
 
     name: str
     namespace: str | None = None
+    identity: str = ""
 
 
 def connect(
@@ -57,14 +63,27 @@ def connect(
     _check_sdk()
     file = environment.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
     if _is_in_cluster(environment, file):
-        inside = Context(IN_CLUSTER, _own_namespace())
-        return Cluster(_from_inside(), _namespace(environment, namespace, inside), IN_CLUSTER, renew=_from_inside)
+        inside = Context(IN_CLUSTER, _own_namespace(), IN_CLUSTER)
+        return _cluster(_from_inside, _namespace(environment, namespace, inside), inside)
     chosen = _chosen(file, environment.get(CONTEXT) or context)
 
     def from_file() -> ApiClient:
         return _from_file(file, chosen.name)
 
-    return Cluster(from_file(), _namespace(environment, namespace, chosen), chosen.name, renew=from_file)
+    return _cluster(from_file, _namespace(environment, namespace, chosen), chosen)
+
+
+def identity(environment: Mapping[str, str] = os.environ) -> str:
+    """What tells the cluster that `connect` would find from others; empty where it would find none."""
+    file = environment.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+    try:
+        return _chosen(file, environment.get(CONTEXT)).identity
+    except InputError:
+        return ""
+
+
+def _cluster(client: Callable[[], ApiClient], namespace: str, context: Context) -> Cluster:
+    return Cluster(client(), namespace, context.name, identity=context.identity, renew=client)
 
 
 def _from_file(file: str, context: str) -> ApiClient:
@@ -130,13 +149,26 @@ def _chosen(file: str, wanted: str | None) -> Context:
 
 def _contexts(file: str) -> tuple[dict[str, Context], str | None]:
     """The contexts, and the current one; of several files the first that says something counts, as for kubectl."""
-    contexts: dict[str, Context] = {}
-    current: str | None = None
-    for whole in _files(file):
-        current = current or whole.get("current-context") or None
-        for each in whole.get("contexts") or ():
-            contexts.setdefault(each["name"], Context(each["name"], (each.get("context") or {}).get("namespace")))
-    return contexts, current
+    files = list(_files(file))
+    clusters = _first(files, "clusters", "cluster")
+    contexts = {
+        name: Context(name, each.get("namespace"), _identity(name, clusters.get(str(each.get("cluster")), {})))
+        for name, each in _first(files, "contexts", "context").items()
+    }
+    return contexts, next((each["current-context"] for each in files if each.get("current-context")), None)
+
+
+def _first(files: Sequence[Mapping[str, Any]], section: str, what: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for each in (entry for file in files for entry in file.get(section) or ()):
+        found.setdefault(each["name"], each.get(what) or {})
+    return found
+
+
+def _identity(name: str, cluster: Mapping[str, Any]) -> str:
+    """A cluster that is made anew under its old name and address has a certificate authority of its own."""
+    facts = [str(cluster.get(key, "")) for key in ("server", "certificate-authority-data", "certificate-authority")]
+    return f"{name} {hashlib.sha256(' '.join(facts).encode()).hexdigest()[:12]}"
 
 
 def _files(file: str) -> Iterator[dict[str, Any]]:

@@ -66,7 +66,7 @@ def no_place(namespace: str, context: str, kind: str, found: Exception) -> Input
     return InputError(
         f"namespace '{namespace}' of the cluster '{context}'",
         expected=f"it, and that the cluster knows the kind {kind}",
-        found=str(found),
+        found=str(found).rstrip("."),
         remedy=f"Make it (`kubectl create namespace {namespace}`), or set WINNOW_NAMESPACE to another one.",
     )
 

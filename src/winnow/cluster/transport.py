@@ -105,6 +105,9 @@ class Stream(Generic[_Item]):
                 # It is not ours to close while another thread reads from it; this has that one's read end.
                 with contextlib.suppress(OSError, ValueError, RuntimeError):
                     self._response.shutdown()
+        # Nobody else reads: the connection goes at once, and not when the garbage collector comes by.
+        with contextlib.suppress(ValueError):
+            self._items.close()
 
     @contextmanager
     def reading(self, response: Any) -> Iterator[None]:

@@ -35,7 +35,7 @@ _ID_LENGTH = 12
 
 @dataclass(frozen=True)
 class Route:
-    """How images get to the cluster.
+    """How images get to a cluster.
 
     Attributes:
         registry: where they are pushed to; it wins over `load`.
@@ -61,38 +61,59 @@ class Route:
             notes=None if home is None else home / NOTES,
         )
 
+    def check(self) -> None:
+        """Raises InputError where an image that was only just built could not get there."""
+        if not (self.registry or self.load):
+            raise _no_way("the cluster's images")
+
     def render(self, name: str) -> str:
         """What would be done with an image, for people."""
+        repository = _repository(name)
         if self.registry:
-            return f"docker push {self.registry.rstrip('/')}/{name}"
-        return f"{self.load} {name.partition(':')[0]}:ID" if self.load else f"find {name} in a registry"
+            return f"docker push {self.registry.rstrip('/')}/{repository}:ID"
+        return f"{self.load} {repository}:ID" if self.load else f"# {name} as it was pushed or loaded before"
 
 
-def deliver(engine: Engine, identifier: str, name: str, route: Route, show: Show = silent) -> str:
-    """The name under which the cluster's nodes can run an image of the engine.
+def deliver(
+    engine: Engine, identifier: str, name: str, route: Route, show: Show = silent, *, is_forced: bool = False
+) -> str:
+    """The name under which the cluster's nodes can run an image of the engine; it is brought there, if need be.
 
     Args:
         identifier: the image's id.
         name: what it is called, as `winnow-train`; a registry and a tag in it are passed over.
+        is_forced: load it again where it was loaded before: a node may be new, or have made room.
 
     Raises:
         InputError: there is no way to the cluster, or the command for it is not there.
         BuildFailedError: the registry did not take it, or the command failed.
     """
-    repository = name.rpartition("/")[2].partition("@")[0].partition(":")[0]
+    repository = _repository(name)
     if route.registry:
         return _pushed(engine, identifier, f"{route.registry.rstrip('/')}/{repository}", show)
+    loaded = _read(route.notes).get(route.cluster, {}).get(identifier)
+    if loaded is not None and not (route.load and is_forced):
+        return loaded
     if route.load:
         return _loaded(engine, identifier, repository, route, show)
-    if (known := _digests(engine, identifier)) != []:
-        return known[0]
-    raise InputError(
-        f"image '{name}'",
+    if known := _digests(engine, identifier):
+        return next((digest for digest in known if _repository(digest) == repository), known[0])
+    raise _no_way(f"image '{name}'")
+
+
+def _no_way(what: str) -> InputError:
+    return InputError(
+        what,
         expected="a way for it to get to the cluster's nodes",
-        found="neither a registry nor a command that loads it, and it was never pushed",
+        found="neither a registry nor a command that loads it, and it was never brought there",
         remedy="Name a registry that the cluster pulls from (REGISTRY=host/path, or WINNOW_REGISTRY), or the command "
         'that loads images there (IMAGE_LOAD="kind load docker-image", or WINNOW_IMAGE_LOAD).',
     )
+
+
+def _repository(name: str) -> str:
+    """An image's name without its registry, tag and digest."""
+    return name.rpartition("/")[2].partition("@")[0].partition(":")[0]
 
 
 @asking("an image for the cluster")
@@ -117,14 +138,13 @@ def _pushed(engine: Engine, identifier: str, repository: str, show: Show) -> str
 
 def _loaded(engine: Engine, identifier: str, repository: str, route: Route, show: Show) -> str:
     tag = _tagged(engine, identifier, repository)
-    note = f"{route.cluster} {route.load} {identifier}"
-    if note in (notes := _read(route.notes)):
-        return tag
-    show(Step(f"{route.load} {tag}"))
+    name = f"{route.load} {tag}"
+    show(Step(name))
     began = time.monotonic()
     _run([*shlex.split(route.load), tag], tag)
-    show(Step(f"{route.load} {tag}", took_s=time.monotonic() - began))
-    _write(route.notes, [*notes, note])
+    show(Step(name, took_s=time.monotonic() - began))
+    notes = _read(route.notes)
+    _write(route.notes, {**notes, route.cluster: {**notes.get(route.cluster, {}), identifier: tag}})
     return tag
 
 
@@ -149,21 +169,22 @@ def _run(argv: list[str], tag: str) -> None:
         raise BuildFailedError(tag, done.stdout.splitlines()[-20:], what=f"loaded by `{shlex.join(argv)}`")
 
 
-def _read(notes: Path | None) -> list[str]:
+def _read(notes: Path | None) -> dict[str, dict[str, str]]:
+    """What was loaded: cluster → image's id → tag."""
     if notes is None or not notes.is_file():
-        return []
+        return {}
     try:
         found = json.loads(notes.read_text(encoding="utf-8"))
     except ValueError:
         # A file that was cut short costs one more load.
-        return []
-    return [str(each) for each in found] if isinstance(found, list) else []
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
-def _write(path: Path | None, notes: list[str]) -> None:
+def _write(path: Path | None, notes: Mapping[str, Mapping[str, str]]) -> None:
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{path.name}.new")
+    new = path.with_name(f"{path.name}.{os.getpid()}")
     new.write_text(json.dumps(notes, indent=1), encoding="utf-8")
     new.replace(path)

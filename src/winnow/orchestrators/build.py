@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from winnow.config.errors import InputError
 from winnow.containers import prod_image
 from winnow.containers.build import BuildOptions, Show, push, silent
+from winnow.containers.delivery import Route, deliver
 from winnow.containers.prod_image import ProdImage
 from winnow.deployers.deployer import Release
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
@@ -65,18 +66,26 @@ def build_image(
     show: Show = silent,
     *,
     is_cached: bool = True,
+    route: Route | None = None,
 ) -> str:
     """Build it, unless it is there; what a back-end runs: the image's id, or `REPOSITORY@sha256:…` after a push.
 
+    Args:
+        route: how it gets to the nodes of a cluster; None where the engine itself runs it.
+
     Raises:
-        InputError: there is no `docker` command.
-        BuildFailedError: the build failed, or the registry did not take the image.
+        InputError: there is no `docker` command, or no way to the cluster.
+        BuildFailedError: the build failed, or the registry, or the cluster, did not take the image.
     """
+    if route is not None and not image.is_pushed and prod_image.find(engine, image) is None:
+        route.check()  # before minutes go into it
     identifier = prod_image.build(engine, image, show, is_cached=is_cached)
-    if not image.is_pushed:
-        return identifier
-    push(image.tag, show)
-    return prod_image.pushed_digest(engine, identifier, image.tag)
+    if image.is_pushed:
+        push(image.tag, show)
+        return prod_image.pushed_digest(engine, identifier, image.tag)
+    if route is not None:
+        return deliver(engine, identifier, image.tag, route, show, is_forced=not is_cached)
+    return identifier
 
 
 def with_image(
@@ -86,7 +95,9 @@ def with_image(
     options: BuildOptions,
     folder: Path,
     show: Show = silent,
+    *,
+    route: Route | None = None,
 ) -> Release:
     """The release with its image, built where it is not there. Raises what `plan_image` and `build_image` raise."""
     image = plan_image(engine, registry, release, options, folder)
-    return dataclasses.replace(release, image=build_image(engine, image, show))
+    return dataclasses.replace(release, image=build_image(engine, image, show, route=route))

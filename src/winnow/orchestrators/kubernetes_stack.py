@@ -89,7 +89,7 @@ def prepare_start(
         InputError: a setting is wrong, a manifest is missing, or the passwords of volumes that are there are gone.
     """
     chosen = choose(with_overlay(given), stack.secret(), _new_password)
-    route = Route.from_environment(environment, cluster=stack.cluster.context, home=home_folder(environment))
+    route = Route.from_environment(environment, cluster=stack.cluster.identity, home=home_folder(environment))
     if registry or load:
         route = replace(route, registry=registry, load=load)
     image, named = _image(chosen, project, environment), chosen.settings.get("TRACKING_IMAGE", LATEST)

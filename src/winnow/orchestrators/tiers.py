@@ -180,7 +180,7 @@ def _kubernetes(settings: Settings, image: str | None, environment: Mapping[str,
         return KubernetesExecutor(cluster, KubernetesSite(image=reference, manifests=objects), settings.home)
 
     def equip() -> Executor:
-        route = Route.from_environment(environment, cluster=cluster.context, home=settings.home)
+        route = Route.from_environment(environment, cluster=cluster.identity, home=settings.home)
         return executor(image or deliver(connect(), str(image_id), TRAIN, route))
 
     site = Site(
