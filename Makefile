@@ -12,7 +12,7 @@ PIP          = $(VENV)/bin/python -m pip --quiet --disable-pip-version-check --n
 STAMP       := $(VENV)/.set-up
 
 # Flags without a value: DRY_RUN=1 is --dry-run, DRY_RUN=0 is nothing.
-SWITCHES := ALL DRY_RUN FOLLOW FORCE JSON KEEP NO_CACHE VOLUMES
+SWITCHES := ALL DRY_RUN EXIT_CODE FOLLOW FORCE JSON KEEP NO_CACHE VOLUMES
 GIVEN     = $(filter-out PYTHON TORCH_INDEX UPGRADE VENV,$(strip $(foreach name,$(.VARIABLES),\
               $(if $(filter command line,$(origin $(name))),$(name)))))
 flag      = --$(shell echo $(1) | tr 'A-Z_' 'a-z-')
@@ -21,9 +21,9 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
               $(if $(filter-out 0,$($(name))),$(call flag,$(name))),$(call flag,$(name)) $(call quoted,$($(name)))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-docker test-kubernetes check lint format lock docs train train-docker train-kubernetes select-model prod-local prod-docker prod-status prod-remove rollback \
+.PHONY: help setup demo test test-docker test-kubernetes check lint format lock docs train train-docker train-kubernetes select-model prod-local prod-docker prod-kubernetes prod-status prod-remove rollback \
         inference-one inference-one-input report ui generate-data jobs logs cancel mlflow-init mlflow-remove kubernetes-secrets \
-        compose-logs build-train build-prod bench clean
+        compose-logs build-train build-prod bench diff clean
 
 help: ## Print this list
 	@echo "make TARGET [VARIABLE=value …]      a variable is the flag of the same name: TRIALS=50 is --trials 50"
@@ -74,6 +74,9 @@ prod-local: setup ## Serve the selected model on this machine (CONFIG, STUDY, RE
 prod-docker: setup ## Serve the selected model in containers behind one entry point (CONFIG, STUDY, REPLICAS, PORT)
 	@$(WINNOW) prod --target docker $(FLAGS)
 
+prod-kubernetes: setup ## Serve the selected model in pods behind an Ingress (CONFIG, STUDY, REPLICAS, HOST, REGISTRY or IMAGE_LOAD)
+	@$(WINNOW) prod --target kubernetes $(FLAGS)
+
 prod-status: setup ## Show what is being served, by default on all tiers (TARGET)
 	@$(WINNOW) prod-status $(FLAGS)
 
@@ -100,6 +103,9 @@ kubernetes-secrets: setup ## Make the Secret for `kubectl apply -k k8s/tracking`
 
 compose-logs: setup ## Print their logs, on Docker (SERVICE=mlflow, FOLLOW=1)
 	@$(WINNOW) compose-logs $(FLAGS)
+
+diff: setup ## Show what mlflow-init and prod on Kubernetes would change in the cluster (CONFIG, STUDY, PART=stack|prod)
+	@$(WINNOW) diff $(FLAGS)
 
 test: setup ## Run the tests that need no daemon
 	@$(VENV)/bin/pytest -m "not docker and not kubernetes"

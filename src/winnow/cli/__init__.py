@@ -51,6 +51,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "Make the Secret that `kubectl apply -k k8s/tracking` needs.",
     ),
     "compose-logs": ("winnow.cli.stack:logs", "Print their logs."),
+    "diff": ("winnow.cli.diff:command", "Show what mlflow-init and prod on Kubernetes would change in the cluster."),
     "config-reference": ("winnow.cli.config_reference:command", "Write or check the generated parts of the documents."),
 }
 """Verb → where its command is, and its sentence."""

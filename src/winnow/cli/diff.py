@@ -1,0 +1,59 @@
+"""`winnow diff`: what would change in the cluster, before anything does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from winnow.cli.options import config_option, study_option
+from winnow.config.errors import InputError, UnreachableError
+
+DIFFERENT = 1
+"""Exit status with `--exit-code` where something would change, as `diff` has it."""
+
+
+@click.command("diff")
+@config_option
+@study_option
+@click.option("--part", type=click.Choice(["stack", "prod"]), help="Compare this alone; by default both.")
+@click.option("--alias", default="champion", show_default=True, help="Registry alias of the version to serve.")
+@click.option("--replicas", type=click.IntRange(min=1), help="As for prod.")
+@click.option("--exit-code", is_flag=True, help=f"End with status {DIFFERENT} where something would change.")
+def command(
+    config: Path, study: str | None, part: str | None, alias: str, replicas: int | None, exit_code: bool
+) -> int:
+    """Show what `mlflow-init` and `prod` on Kubernetes would change in the cluster; secrets are starred."""
+    compared: dict[str, Callable[[], str]] = {"stack": _stack, "prod": lambda: _prod(config, study, alias, replicas)}
+    is_different = False
+    for name in compared if part is None else (part,):
+        try:
+            text = compared[name]()
+        except (InputError, UnreachableError) as error:
+            if part is not None:
+                raise
+            # The other part may well be there to compare: before the first selection there is only the stack.
+            click.echo(f"{name} was not compared: {error}", err=True)
+            continue
+        click.echo(text or f"{name}: nothing would change.", nl=not text, err=not text)
+        is_different = is_different or bool(text)
+    return DIFFERENT if exit_code and is_different else 0
+
+
+def _stack() -> str:
+    from winnow.orchestrators.difference import stack_difference
+
+    return stack_difference(lambda line: click.echo(line, err=True))
+
+
+def _prod(config: Path, study: str | None, alias: str, replicas: int | None) -> str:
+    from winnow.config.loader import load_experiment
+    from winnow.orchestrators.deploy import Wanted
+    from winnow.orchestrators.difference import prod_difference
+    from winnow.orchestrators.settings import current
+    from winnow.tracking.registry import Registry
+
+    settings = current()
+    wanted = Wanted(study or load_experiment(config).name, alias, replicas)
+    return prod_difference(settings, Registry(settings.tracking_uri), wanted)
