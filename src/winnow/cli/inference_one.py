@@ -46,7 +46,8 @@ def command(
             f"server {address}",
             expected="a model server that answers",
             found=str(error),
-            remedy="Start one with `make prod-local` or `make prod-docker`, or name another with --url.",
+            remedy="Start one (`make prod-local`, `prod-docker`, `prod-kubernetes`), or name another with --url; "
+            "WINNOW_INGRESS_URL says where an Ingress controller is reached from here.",
         ) from error
     if asked.status != 200:
         raise _refused(asked, source)

@@ -22,8 +22,20 @@ if TYPE_CHECKING:
 @study_option
 @click.option("--alias", default="champion", show_default=True, help="Registry alias of the version to serve.")
 @click.option("--replicas", type=click.IntRange(min=1), help="Servers side by side; by default as many as run, or one.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; on Kubernetes the host of the Ingress, in which a * is the deployment's name.",
+)
 @click.option("--port", type=click.IntRange(1, 65535), help="Port; by default the one in use, or a free one.")
+@click.option("--registry", metavar="HOST/PATH", default="", help="Push the image there; a cluster pulls from it.")
+@click.option(
+    "--image-load",
+    metavar="COMMAND",
+    default="",
+    help="Have this put the image on the cluster's nodes, as `kind load docker-image` does.",
+)
 @dry_run_option
 def prod(
     config: Path,
@@ -33,6 +45,8 @@ def prod(
     replicas: int | None,
     host: str,
     port: int | None,
+    registry: str,
+    image_load: str,
     dry_run: bool,
 ) -> None:
     """Serve the selected model and print where.
@@ -46,10 +60,10 @@ def prod(
     from winnow.tracking.registry import Registry
 
     settings = current()
-    wanted = Wanted(study or _experiment_name(config), alias, replicas, host, port)
-    registry = Registry(settings.tracking_uri)
+    wanted = Wanted(study or _experiment_name(config), alias, replicas, host, port, registry, image_load)
+    models = Registry(settings.tracking_uri)
     with shown_steps() as show:
-        deployer, plan = plan_champion(target, settings, registry, wanted, show=show, is_kept=not dry_run)
+        deployer, plan = plan_champion(target, settings, models, wanted, show=show, is_kept=not dry_run)
     if dry_run:
         click.echo(plan.render())
         return
@@ -80,7 +94,9 @@ def status(config: Path | None, target: str | None, study: str | None, as_json: 
         click.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
         return
     if not found:
-        click.echo("Nothing is being served. `make prod-local` or `make prod-docker` serves the selected model.")
+        click.echo(
+            "Nothing is being served. `make prod-local`, `prod-docker` or `prod-kubernetes` serves the selected model."
+        )
     for each in found:
         _print_status(each, champions[each.deployment.name])
 
@@ -116,6 +132,8 @@ def remove(config: Path, target: str | None, study: str | None, dry_run: bool) -
     click.echo(f"{chosen} is no longer served." if deployer.remove(chosen) else f"{chosen} was not being served.")
     if place == "docker":
         click.echo(f"Its images stay: docker image ls 'winnow-prod-{chosen}'")
+    if place == "kubernetes":
+        click.echo("Its images stay where they were pushed or loaded.")
 
 
 @click.command("rollback", cls=StoreVerb)
@@ -149,20 +167,32 @@ def _print_served(deployment: Deployment, target: str, settings: Settings) -> No
     release, name = deployment.release, deployment.name
     example = release.bundle / EXAMPLE
     key = '  -H "authorization: Bearer $WINNOW_API_KEY" \\\n' if _has_key() else ""
-    logs = settings.home / "deployments" / name / "logs" if target == "local" else _docker_logs(deployment)
+    logs = {"local": _local_logs, "docker": _docker_logs, "kubernetes": _kubernetes_logs}[target]
     click.echo(
         f"Serving {release.model} version {release.version} (sha256 {release.digest[:12]}) at {deployment.url}\n"
         f"  docs     {deployment.url}/docs\n"
         f"  metrics  {deployment.url}/metrics\n"
-        f"  logs     {logs}\n"
+        f"  logs     {logs(deployment, settings)}\n"
         f"  stop     make prod-remove STUDY={name}\n"
         "Ask it for a prediction (`make inference-one` does the same):\n"
         f"  curl -s {deployment.url}/predict -H 'content-type: application/json' \\\n{key}  -d @{example}"
     )
 
 
-def _docker_logs(deployment: Deployment) -> str:
+def _local_logs(deployment: Deployment, settings: Settings) -> str:
+    return str(settings.home / "deployments" / deployment.name / "logs")
+
+
+def _docker_logs(deployment: Deployment, _settings: Settings) -> str:
     return f"docker logs {deployment.replicas[-1].identifier}"
+
+
+def _kubernetes_logs(deployment: Deployment, settings: Settings) -> str:
+    from winnow.containers.engine import DEPLOYMENT
+    from winnow.orchestrators.tiers import cluster_for
+
+    where = f"--namespace {cluster_for(settings).namespace} --selector {DEPLOYMENT}={deployment.name}"
+    return f"kubectl logs {where} --prefix"
 
 
 def _has_key() -> bool:
@@ -198,7 +228,7 @@ def _print_status(served: Served, champion: str | None) -> None:
         f"{deployment.name}  {deployment.state}  {deployment.url}  "
         f"{release.model} version {release.version} (sha256 {release.digest[:12]})"
     )
-    kind = "process" if served.target == "local" else "container"
+    kind = {"local": "process", "docker": "container", "kubernetes": "pod"}[served.target]
     for replica in deployment.replicas:
         click.echo(f"  {kind} {replica.identifier}  version {replica.version}  {replica.state}")
     click.echo(f"  tier {served.target}; all requests go to version {release.version}; {_standing(release, champion)}")

@@ -4,7 +4,8 @@ A deployment has a name, and serves one release at a time on one or more replica
 name finds it: state lives with the back-end (files, labels), never in the memory of the process that deployed.
 
 A back-end builds what it will do in a pure function (`plan`) and does it in a dull one (`deploy`). Every implementation
-passes `tests/contracts/test_deployers.py`: `local.LocalDeployer`, `docker.DockerDeployer`, `memory.MemoryDeployer`.
+passes `tests/contracts/test_deployers.py`: `local.LocalDeployer`, `docker.DockerDeployer`,
+`kubernetes.KubernetesDeployer`, `memory.MemoryDeployer`.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ class DeploymentRequest:
     """What is wanted.
 
     Attributes:
-        replicas: None keeps what runs, or makes one.
+        replicas: None keeps what runs, or makes one; where an autoscaler adds some, the least that run.
+        host: an address of this machine; on a cluster anything else is the host that the Ingress answers to.
         port: None keeps the one in use, or finds a free one.
         settle_s: how long a replaced replica goes on answering before it closes.
         ready_within_s: how long new replicas may take to become ready.
@@ -107,7 +109,7 @@ class UnknownDeploymentError(InputError):
             f"deployment '{name}'",
             expected="the name of something that is being served",
             found="; ".join(("nothing of that name", f"served: {', '.join(known)}" if known else "nothing is served")),
-            remedy="Deploy it first (`make prod-local`, `make prod-docker`)"
+            remedy="Deploy it first (`make prod-local`, `make prod-docker`, `make prod-kubernetes`)"
             f"{', or name one of these' if known else ''}.",
         )
 

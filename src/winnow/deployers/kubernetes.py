@@ -133,6 +133,8 @@ class KubernetesDeployer:
         if not plan.request.release.image:
             raise ValueError("a release without an image can only be planned")
         self.check()
+        # That it is there tells later commands of this home that a cluster is in use.
+        self.log_path(name).mkdir(parents=True, exist_ok=True)
         with self._alone(name) as held:
             if looking.look(self._cluster, name).serial != plan.basis:
                 raise changed_meanwhile(name)

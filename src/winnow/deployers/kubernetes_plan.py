@@ -235,21 +235,23 @@ def plan(
     Raises:
         InputError: the files lack what is to be set.
     """
-    release, serial = request.release, found.serial + 1
+    release = request.release
     replicas = request.replicas or found.minimum or 1
     is_same = found.release is not None and _same(found.release, release)
     objects = [_object(each, request, settings, key, replicas) for each in files]
     if key is not None:
         objects.insert(0, _secret(request.name, key))
     template, fingerprint = _template_label(objects), _fingerprint(objects)
+    is_as_wanted = is_same and found.is_ready and found.fingerprint == fingerprint
+    # Where nothing is to change, what is noted is what is there: somebody else's folder is no difference.
+    noted = found.release if is_as_wanted and found.release is not None else release
     notes = {
-        engine.SERIAL: str(serial),
-        engine.RELEASE: release_text(release),
+        engine.SERIAL: str(found.serial if is_as_wanted else found.serial + 1),
+        engine.RELEASE: release_text(noted),
         engine.PREVIOUS: _text_of(found.previous if is_same else found.release),
         SETTINGS: msgspec.json.encode(settings).decode(),
         FINGERPRINT: fingerprint,
     }
-    is_as_wanted = is_same and found.is_ready and found.fingerprint == fingerprint
     action = Action.NOTHING if is_as_wanted else (Action.REPLACE if found.serial else Action.START)
     return KubernetesPlan(
         request=request,

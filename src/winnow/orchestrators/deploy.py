@@ -11,13 +11,15 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from winnow.bundle.manifest import read_manifest
+from winnow.cluster.connection import identity
 from winnow.config.errors import InputError, UnreachableError
 from winnow.config.settings import Settings
 from winnow.config.tiers import TIERS, unknown_tier
 from winnow.containers.build import PROD_BASE, BuildOptions, Show, silent
+from winnow.containers.delivery import Route
 from winnow.deployers.deployer import (
     AnyPlan,
     Deployer,
@@ -26,7 +28,14 @@ from winnow.deployers.deployer import (
     Release,
     UnknownDeploymentError,
 )
+from winnow.orchestrators.tiers import cluster_for, is_cluster_meant
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
+
+if TYPE_CHECKING:
+    from winnow.containers.engine import Engine
+
+READY_WITHIN_S = {"kubernetes": 300.0}
+"""How long a tier's replicas may take where that is longer than usual: nodes pull the image first."""
 
 
 class Champions(Protocol):
@@ -48,6 +57,8 @@ class Wanted:
 
     Attributes:
         name: the study's, which is the model's and the deployment's too.
+        host: what is listened on; on a cluster, where it is no address, the host that the Ingress answers to.
+        image_registry, image_load: how the image gets to a cluster; empty: as the environment says.
     """
 
     name: str
@@ -55,6 +66,8 @@ class Wanted:
     replicas: int | None = None
     host: str = "127.0.0.1"
     port: int | None = None
+    image_registry: str = ""
+    image_load: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,7 @@ def deployer_for(target: str, settings: Settings) -> Deployer[Any]:
     """The deployer of a target. It contacts nothing before it is asked something.
 
     Raises:
-        InputError: there is no such target.
+        InputError: there is no such target, or no cluster and namespace are named.
     """
     if target == "local":
         from winnow.deployers.local import LocalDeployer
@@ -79,6 +92,10 @@ def deployer_for(target: str, settings: Settings) -> Deployer[Any]:
         from winnow.deployers.docker import DockerDeployer
 
         return DockerDeployer(settings.home)
+    if target == "kubernetes":
+        from winnow.deployers.kubernetes import KubernetesDeployer
+
+        return KubernetesDeployer(settings.home, cluster=cluster_for(settings))
     raise unknown_tier(target)
 
 
@@ -107,29 +124,34 @@ def plan_champion(
     deployer.names()  # a tier that is away is refused before anything is fetched
 
     def request(release: Release) -> DeploymentRequest:
-        return DeploymentRequest(wanted.name, release, wanted.replicas, wanted.host, wanted.port)
+        patience_s = READY_WITHIN_S.get(target, DeploymentRequest.ready_within_s)
+        address = wanted.host, wanted.port
+        return DeploymentRequest(wanted.name, release, wanted.replicas, *address, ready_within_s=patience_s)
 
     release = champion_release(
         registry, wanted.name, wanted.alias, settings.home, store=settings.tracking_uri, is_kept=is_kept
     )
     if target != "local":
         deployer.plan(request(release))  # a name or port that is taken is refused before minutes go into an image
-        release = _with_image(registry, release, is_built=is_kept, show=show)
+        route = _route(settings, wanted) if target == "kubernetes" else None
+        release = _with_image(registry, release, wanted, route, is_built=is_kept, show=show)
     return deployer, deployer.plan(request(release))
 
 
 def reachable(settings: Settings, target: str | None = None) -> dict[str, Deployer[Any]]:
     """The tiers that can be asked, by name; with `target`, that one alone.
 
-    A tier that is away (no Docker engine) serves nothing, unless it was named.
+    A tier that is away (no Docker engine) serves nothing, unless it was named. A cluster is asked where one is named or
+    in use: a kubeconfig alone may be there for something else.
 
     Raises:
         InputError, UnreachableError: the named tier is away.
     """
     found = {}
-    for each in TIERS if target is None else (target,):
-        deployer = deployer_for(each, settings)
+    meant = [each for each in TIERS if each != "kubernetes" or _is_cluster_used(settings)]
+    for each in meant if target is None else (target,):
         try:
+            deployer = deployer_for(each, settings)
             deployer.names()
         except (InputError, UnreachableError):
             if target is not None:
@@ -184,20 +206,52 @@ def champion_version(registry: Champions, name: str, alias: str = "champion") ->
     return version.version if version is not None else None
 
 
-def _with_image(registry: Champions, release: Release, *, is_built: bool, show: Show) -> Release:
-    """The release with its image; without building, with the one that is there, if any."""
+def _is_cluster_used(settings: Settings) -> bool:
+    return is_cluster_meant(settings) or (settings.home / "deployments" / "kubernetes").is_dir()
+
+
+def _route(settings: Settings, wanted: Wanted) -> Route:
+    """How images get to the cluster."""
+    found = Route.from_environment(cluster=identity(), home=settings.home)
+    return dataclasses.replace(
+        found, registry=wanted.image_registry or found.registry, load=wanted.image_load or found.load
+    )
+
+
+def _with_image(
+    registry: Champions, release: Release, wanted: Wanted, route: Route | None, *, is_built: bool, show: Show
+) -> Release:
+    """The release with its image; without building, with the one that is there, if any.
+
+    Args:
+        route: how it gets to a cluster; None where the engine itself runs it.
+    """
     from winnow.containers import prod_image
     from winnow.containers.engine import connect
     from winnow.orchestrators import build
 
     engine, folder = connect(), Path()
     options = BuildOptions.from_environment(base=PROD_BASE)
+    options = dataclasses.replace(options, registry=wanted.image_registry or options.registry)
     if is_built:
-        return build.with_image(engine, registry, release, options, folder, show)
+        return build.with_image(engine, registry, release, options, folder, show, route=route)
     if not _is_whole(release.bundle):
         return release
-    found = prod_image.find(engine, build.plan_image(engine, registry, release, options, folder))
-    return dataclasses.replace(release, image=found or "")
+    image = build.plan_image(engine, registry, release, options, folder)
+    found = prod_image.find(engine, image) or ""
+    if found and route is not None:
+        found = _known(engine, found, image.tag, route)
+    return dataclasses.replace(release, image=found)
+
+
+def _known(engine: Engine, identifier: str, tag: str, route: Route) -> str:
+    """What the cluster's nodes call an image; empty where it was not brought there yet."""
+    from winnow.containers.delivery import deliver
+
+    try:
+        return deliver(engine, identifier, tag, dataclasses.replace(route, registry="", load=""))
+    except InputError:
+        return ""
 
 
 def champion_release(

@@ -90,7 +90,7 @@ def executors_for(target: str | None, settings: Settings) -> Mapping[str, Execut
         except InputError:
             if target is not None or isinstance(settings.stack, StackRecord):
                 raise
-    if target == "kubernetes" or (target is None and _is_cluster_meant(settings)):
+    if target == "kubernetes" or (target is None and is_cluster_meant(settings)):
         from winnow.executors.kubernetes import KubernetesExecutor, KubernetesSite
 
         executors["kubernetes"] = KubernetesExecutor(
@@ -113,7 +113,7 @@ def cluster_for(settings: Settings, environment: Mapping[str, str] = os.environ)
     return connect(environment)
 
 
-def _is_cluster_meant(settings: Settings) -> bool:
+def is_cluster_meant(settings: Settings) -> bool:
     """Whether somebody who names no tier works with a cluster; a kubeconfig alone may be there for something else."""
     return isinstance(settings.stack, ClusterStackRecord) or any(os.environ.get(name) for name in (CONTEXT, NAMESPACE))
 
