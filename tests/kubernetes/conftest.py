@@ -6,6 +6,8 @@ A namespace is made once; tests that need one of their own (a quota, no stack) e
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from winnow.containers import train_image as images
 from winnow.containers.build import BuildOptions
 from winnow.containers.delivery import Route, deliver
 from winnow.containers.engine import connect
+
+pytest.register_assert_rewrite("tests.remote_sweeps")
 
 INGRESS_URL = "WINNOW_INGRESS_URL"
 """Environment variable: where the cluster's Ingress is reached from here."""
@@ -81,6 +85,15 @@ def train_image(engine: docker.DockerClient, build_options: BuildOptions, route:
 def tracking_image(engine: docker.DockerClient, build_options: BuildOptions, route: Route) -> str:
     """The MLflow server's image, as the cluster's nodes find it."""
     return _delivered(engine, "tracking", build_options, route)
+
+
+@pytest.fixture(scope="session")
+def stack(shared_place: Place, tracking_image: str) -> Place:
+    """The shared namespace with a stack in use; it goes with the namespace."""
+    asked = [sys.executable, "-m", "winnow", "mlflow-init", "--target", "kubernetes"]
+    done = subprocess.run(asked, cwd=ROOT, env=dict(shared_place.environment), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return shared_place
 
 
 def _delivered(engine: docker.DockerClient, target: images.Target, options: BuildOptions, route: Route) -> str:
