@@ -218,11 +218,13 @@ def _limits(manifest: Manifest, service: str, given: Mapping[str, str]) -> dict[
     """What a service may use; it goes on asking for what its file says, unless that is more."""
     place: FieldPath = (*_POD, "containers", Named(service), "resources")
     found: dict[FieldPath, Any] = {}
-    for name, setting, amount in (("cpu", "CPUS", _cores), ("memory", "MEMORY", bytes_of)):
-        limit = given.get(f"{service.upper()}_{setting}")
-        if not limit:
+    prefix = service.upper()
+    for name, limit, amount in (
+        ("cpu", given.get(f"{prefix}_CPUS"), _cores),
+        ("memory", _amount(given, f"{prefix}_MEMORY"), bytes_of),
+    ):
+        if limit is None:
             continue
-        limit = quantity(limit)
         found[(*place, "limits", name)] = limit
         if amount(str(_at(manifest, (*place, "requests", name)))) > amount(limit):
             found[(*place, "requests", name)] = limit
