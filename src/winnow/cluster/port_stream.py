@@ -32,6 +32,7 @@ PING_S = 30.0
 LINGER_S = 5.0
 """How long a pod may still answer somebody who has said that he sends no more."""
 
+_BLIND_S = 0.5
 _PIECE = 1 << 16
 _DATA, _ERROR = 0, 1
 _CONTINUATION, _BINARY, _CLOSE, _PING, _PONG = 0x0, 0x2, 0x8, 0x9, 0xA
@@ -143,7 +144,8 @@ class PortStream:
         has_room, may_take = len(self._to_local) < WINDOW, len(self._to_pod) < WINDOW
         _listen(selector, self._remote, reads=has_room and not self._is_over, writes=bool(self._to_pod))
         _listen(selector, local, reads=may_take and not is_local_done, writes=bool(self._to_local))
-        selector.select(1.0 if is_local_done else PING_S)
+        # Who is not listened to cannot wake us when the stream is closed.
+        selector.select(PING_S if has_room and not is_local_done else _BLIND_S)
 
     def _receive(self) -> bool:
         """Take what the cluster has sent; whether that was anything."""
