@@ -21,6 +21,7 @@ def generators(root: Path) -> Mapping[str, Callable[[], str]]:
         "targets": lambda: targets_reference((root / "Makefile").read_text(encoding="utf-8")),
         "metrics": _metrics,
         "stack": _stack,
+        "permissions": _permissions,
     }
 
 
@@ -37,9 +38,25 @@ def _stack() -> str:
     return variables_table((*SETTINGS, *STUDIES, *KEYS))
 
 
+def _permissions() -> str:
+    from winnow.orchestrators.permissions import permissions_table
+
+    return permissions_table()
+
+
+def _role() -> str:
+    from winnow.orchestrators.permissions import role_file
+
+    return role_file()
+
+
+WHOLE: Mapping[str, Callable[[], str]] = {"k8s/role.yaml": _role}
+"""Files that are generated from their first line to their last."""
+
+
 def documents(root: Path) -> list[Path]:
-    """The files that may hold generated parts."""
-    return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    """The files that are generated, or may hold parts that are."""
+    return [root / "README.md", *sorted((root / "docs").glob("*.md")), *(root / name for name in WHOLE)]
 
 
 @click.command(help="Write the generated parts of README.md and docs/, or check that they are up to date.")
@@ -61,7 +78,8 @@ def command(write: bool, root: Path) -> int:
                 str(path), expected="the project's documents", found="none", remedy="Run this in the project's folder."
             )
         current = path.read_text(encoding="utf-8")
-        wanted = fill(current, generators(root), str(path))
+        whole = WHOLE.get(path.relative_to(root).as_posix())
+        wanted = whole() if whole is not None else fill(current, generators(root), str(path))
         if wanted == current:
             continue
         if write:

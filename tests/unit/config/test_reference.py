@@ -51,7 +51,9 @@ def test_targets_come_from_the_makefile_itself() -> None:
 
 def test_check_shows_what_is_old_and_write_repairs_it(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
+    (tmp_path / "k8s").mkdir()
     (tmp_path / "Makefile").write_text("a: ## Do a\n")
+    (role := tmp_path / "k8s" / "role.yaml").write_text("of yesterday\n")
     readme = tmp_path / "README.md"
     readme.write_text("<!-- generated: targets -->\n<!-- end generated -->\n")
     runner = CliRunner()
@@ -59,4 +61,5 @@ def test_check_shows_what_is_old_and_write_repairs_it(tmp_path: Path) -> None:
     assert (checked.return_value, "+| `make a` | Do a |" in checked.output) == (1, True)
     assert runner.invoke(command, ["--root", str(tmp_path), "--write"], standalone_mode=False).return_value == 0
     assert "| `make a` | Do a |" in readme.read_text()
+    assert role.read_text().startswith("# All that winnow does in a cluster")
     assert runner.invoke(command, ["--root", str(tmp_path)], standalone_mode=False).return_value == 0
