@@ -28,7 +28,8 @@ def sweep(stack: Place, train_image: str, tmp_path: Path) -> Iterator[Kubernetes
 
 def test_a_group_of_two_pods_loses_each_of_them_and_goes_on(sweep: KubernetesSweep) -> None:
     # Every step waits for the other pod, over the network.
-    orchestrator = sweep.write(search={"trials": 3}, execution={"workers": 1, "nodes": 2}).start()
+    execution = {"workers": 1, "nodes": 2}
+    orchestrator = sweep.write(search={"trials": 3}, execution=execution, training={"epochs": 20}).start()
     wait_until(lambda: sweep.folds() >= 1)
     sweep.place.admin("delete", "pod", sweep.pod(index=0), "--wait=false")
     before = sweep.folds()
@@ -54,7 +55,8 @@ def test_a_deleted_job_and_an_evicted_pod_are_made_good(sweep: KubernetesSweep) 
 
 
 def test_the_database_restarts_and_the_orchestrator_is_killed(sweep: KubernetesSweep) -> None:
-    first = sweep.write().start()
+    # Long enough for what attaches to find it at work.
+    first = sweep.write(search={"trials": 12}).start()
     wait_until(lambda: sweep.folds() >= 1)
     end(first, signal.SIGKILL)
     sweep.place.admin("delete", "pod", "--selector", "app.kubernetes.io/component=postgres", "--wait=false")
@@ -62,8 +64,8 @@ def test_the_database_restarts_and_the_orchestrator_is_killed(sweep: KubernetesS
     (second_code, second_output), (third_code, third_output) = end(second), end(third)
     assert (second_code, third_code) == (0, 0), second_output + third_output
     assert "attached to 2 worker(s) at work" in second_output + third_output
-    assert [trial.attempts for trial in sweep.trials()] == [1] * 4
-    sweep.check_nothing_is_lost(trials=4)
+    assert [trial.attempts for trial in sweep.trials()] == [1] * 12
+    sweep.check_nothing_is_lost(trials=12)
 
 
 def test_the_sweep_goes_on_when_its_terminal_is_closed(sweep: KubernetesSweep) -> None:
