@@ -141,11 +141,27 @@ def _loaded(engine: Engine, identifier: str, repository: str, route: Route, show
     name = f"{route.load} {tag}"
     show(Step(name))
     began = time.monotonic()
-    _run([*shlex.split(route.load), tag], tag)
+    _run(_command(route.load, tag), tag)
     show(Step(name, took_s=time.monotonic() - began))
     notes = _read(route.notes)
     _write(route.notes, {**notes, route.cluster: {**notes.get(route.cluster, {}), identifier: tag}})
     return tag
+
+
+def _command(load: str, tag: str) -> list[str]:
+    try:
+        return [*shlex.split(load), tag]
+    except ValueError as error:
+        raise _no_command(load, str(error)) from error
+
+
+def _no_command(load: str, found: str) -> InputError:
+    return InputError(
+        "IMAGE_LOAD",
+        expected="a command that puts an image on the cluster's nodes",
+        found=f"'{load}': {found}",
+        remedy='Correct it, for example IMAGE_LOAD="kind load docker-image", or name a registry (REGISTRY=).',
+    )
 
 
 def _run(argv: list[str], tag: str) -> None:
@@ -159,12 +175,7 @@ def _run(argv: list[str], tag: str) -> None:
             errors="replace",
         )
     except OSError as error:
-        raise InputError(
-            "IMAGE_LOAD",
-            expected="a command that puts an image on the cluster's nodes",
-            found=f"'{argv[0]}': {error.strerror}",
-            remedy='Correct it, for example IMAGE_LOAD="kind load docker-image", or name a registry (REGISTRY=).',
-        ) from error
+        raise _no_command(argv[0], str(error.strerror)) from error
     if done.returncode != 0:
         raise BuildFailedError(tag, done.stdout.splitlines()[-20:], what=f"loaded by `{shlex.join(argv)}`")
 

@@ -9,6 +9,7 @@ from tests.unit.serving import bundles
 from winnow.bundle.manifest import read_manifest
 from winnow.config.errors import InputError
 from winnow.containers.build import BuildOptions
+from winnow.containers.delivery import NOTES, Route
 from winnow.containers.prod_image import BASE_IMAGE, INPUTS
 from winnow.deployers.deployer import Release
 from winnow.orchestrators.build import build_image, plan_image, with_image
@@ -58,3 +59,16 @@ def test_an_image_that_is_there_is_not_built_again(release: Release) -> None:
 def test_a_store_that_is_away_is_an_error_for_a_person(release: Release) -> None:
     with pytest.raises(InputError, match=r"tracking store: expected a store that answers, found connection refused"):
         plan_image(engine(), Away(), release, BuildOptions(), ROOT)
+
+
+def test_an_image_for_a_cluster_is_named_as_its_nodes_find_it(release: Release, tmp_path: Path) -> None:
+    image = plan_image(engine(), Registered(), release, BuildOptions(), ROOT)
+    held = engine(Image("sha256:ab", [image.tag], {INPUTS: image.inputs}))
+    (tmp_path / NOTES).write_text('{"one": {"sha256:ab": "winnow-prod-cells:ab"}}')
+    assert build_image(held, image, route=Route(cluster="one", notes=tmp_path / NOTES)) == "winnow-prod-cells:ab"
+
+
+def test_an_image_that_could_not_get_to_the_cluster_is_not_built(release: Release) -> None:
+    image = plan_image(engine(), Registered(), release, BuildOptions(), ROOT)
+    with pytest.raises(InputError, match="WINNOW_IMAGE_LOAD"):
+        build_image(engine(), image, route=Route())
