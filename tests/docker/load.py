@@ -47,7 +47,9 @@ class Load:
 
     def __init__(self, url: str, body: bytes, *, rate_per_s: float, most: int, headers: tuple[str, ...] = ()) -> None:
         parts = urlsplit(url)
-        self._host, self._port = str(parts.hostname), int(parts.port or 80)
+        name = str(parts.hostname)
+        # Names below `localhost` are this machine's, also where the resolver does not know them.
+        self._host, self._port = "localhost" if name.endswith(".localhost") else name, int(parts.port or 80)
         lines = [f"POST {parts.path} HTTP/1.1", f"host: {parts.netloc}", "content-type: application/json", *headers]
         self._head = "\r\n".join([*lines, f"content-length: {len(body)}"])
         self._body = body

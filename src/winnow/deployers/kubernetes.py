@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -55,7 +56,7 @@ PERMISSIONS = (
 
 WATCHED_S = 4.0
 """How long pods are watched before the lease is renewed and the Deployment looked at."""
-BACK_WITHIN_S, ANSWERS_S, SPARE_S = 60.0, 15.0, 10.0
+BACK_WITHIN_S, ANSWERS_S, SPARE_S = 60.0, 15.0, 5.0
 SHOWN_LINES, KEPT_LINES, KEPT_LOGS, SHOWN_EVENTS = 20, 1000, 20, 5
 
 
@@ -219,11 +220,11 @@ class KubernetesDeployer:
             for each in plan.manifests:
                 if (live := self._cluster.get(kind_of(each), name_of(each))) is not None:
                     looking.check_ours(live, name)
-        wanted = {_route(each) for each in plan.manifests if kind_of(each) == INGRESS}
+        wanted = [_route(each) for each in plan.manifests if kind_of(each) == INGRESS]
         for other in self._cluster.find(INGRESS, kubernetes_plan.MANAGED_BY).items:
             owner = (other["metadata"].get("labels") or {}).get(engine.DEPLOYMENT)
-            if owner and owner != name and _route(other) in wanted:
-                raise _same_route(owner, _route(other)[0])
+            if owner and owner != name and any(each.collides(_route(other)) for each in wanted):
+                raise _same_route(owner, _route(other).host)
 
     def _change(self, plan: KubernetesPlan, held: HeldLease) -> None:
         """Apply, and wait until all who are asked are new and ready; else take everything back as it was."""
@@ -244,6 +245,16 @@ class KubernetesDeployer:
                 self._wait_until_back(name, template)
             raise
         apply_all(self._cluster, plan.manifests, labels_of(name), KINDS)
+        self._wait_until_left(plan)
+
+    def _wait_until_left(self, plan: KubernetesPlan) -> None:
+        """Return when the release before answers nobody any more; one that ends a long request is not waited for."""
+        deadline = self._clock.now() + plan.settle_s + SPARE_S
+        with contextlib.closing(self._seen(plan.request.name)) as seen:
+            for pods, _ in seen:
+                others = [each for each in pods.values() if looking.template_of(each) != plan.template]
+                if not others or self._clock.now() > deadline:
+                    return
 
     def _scale(self, name: str, count: int | None) -> None:
         if count is not None:
@@ -383,10 +394,22 @@ class _OvertakenError(Exception):
     """Somebody else has changed the deployment while this process waited for it."""
 
 
-def _route(ingress: Manifest) -> tuple[str, str]:
-    """The host that an Ingress listens to, and its class."""
+@dataclass(frozen=True)
+class _Route:
+    """Which requests an Ingress takes; an empty class is the cluster's default, whatever that is called."""
+
+    host: str
+    ingress_class: str
+
+    def collides(self, other: _Route) -> bool:
+        """Both would take the same requests."""
+        classes = {self.ingress_class, other.ingress_class} - {""}
+        return self.host == other.host and len(classes) < 2
+
+
+def _route(ingress: Manifest) -> _Route:
     hosts = [str(rule.get("host", "")) for rule in ingress["spec"].get("rules") or ()]
-    return (hosts[0] if hosts else "", str(ingress["spec"].get("ingressClassName", "")))
+    return _Route(hosts[0] if hosts else "", str(ingress["spec"].get("ingressClassName", "")))
 
 
 def _same_route(owner: str, host: str) -> InputError:

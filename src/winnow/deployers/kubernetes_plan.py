@@ -126,6 +126,7 @@ class KubernetesPlan:
         replicas: the least that is to run.
         scale_to: how many are to run at once, without waiting for the autoscaler's next look; None leaves it to it.
         template: the label of the pods that are wanted.
+        settle_s: how long pods that are not go on answering.
         manifests: all of it, in the order in which it is applied.
     """
 
@@ -135,6 +136,7 @@ class KubernetesPlan:
     replicas: int
     scale_to: int | None
     template: str
+    settle_s: float
     manifests: tuple[Manifest, ...] = field(repr=False)
 
     def render(self) -> str:
@@ -260,6 +262,7 @@ def plan(
         replicas=replicas,
         scale_to=_scale(request, found, replicas, has_autoscaler=_has(objects, AUTOSCALER)),
         template=template,
+        settle_s=settings.settle_s + KEPT_CONNECTIONS_S,
         manifests=tuple(_noted(each, notes, template) for each in objects),
     )
 
