@@ -89,7 +89,7 @@ class KubernetesExecutor:
         deadline = time.monotonic() + self._patience_s
         self._check(group)
         with self._archive.alone(group.study, group.name):
-            while (job := self._made_or_found(objects, group)) is None:
+            while (job := self._made(objects.job) or self._found(objects.job)) is None:
                 if time.monotonic() > deadline:
                     raise ClusterError(
                         f"job {name_of(objects.job)}: expected the one of this name to go, found that it does not end. "
@@ -138,19 +138,13 @@ class KubernetesExecutor:
 
         The first node's log is kept. A pod gets no more than its own `terminationGracePeriodSeconds`.
         """
-        found = self._cluster.get(JOB, object_name(study, name))
-        if found is None or not is_of_group(found):
-            self._archive.status(study, name)
-            return
-        job = read_job(found)
-        if job.state.is_over:
-            return
-        with self._archive.alone(study, name), self._watches.of(study) as watch:
-            kept = _Kept(self._cluster, job, watch.pods(name))
-            self._delete(job)
-            self._end_pods(job, watch, grace_s)
-            self._archive.save(study, name, kept.lines(), f"{job.name} deleted")
-            self._archive.end(last_status(job, watch.last_pods(name)))
+        with self._watches.of(study) as watch:
+            job, pods = self._job(study, name), watch.pods(name)
+            if job is None and all(pod.is_over for pod in pods):
+                self._archive.status(study, name)
+            elif job is None or not job.state.is_over:
+                with self._archive.alone(study, name):
+                    self._end(study, name, job, watch, grace_s)
 
     def clear(self, study: str) -> None:
         """Save the logs of groups that are over here, and delete their Jobs; what belongs to them goes with them."""
@@ -175,6 +169,10 @@ class KubernetesExecutor:
     def _with_archived(self, found: Sequence[GroupStatus], study: str | None) -> tuple[GroupStatus, ...]:
         statuses = {(status.study, status.name): status for status in (*self._archive.statuses(study), *found)}
         return tuple(statuses[key] for key in sorted(statuses))
+
+    def _job(self, study: str, name: str) -> Job | None:
+        found = self._cluster.get(JOB, object_name(study, name))
+        return read_job(found) if found is not None and is_of_group(found) else None
 
     def _look(self, study: str, name: str) -> tuple[Job | None, list[Pod]]:
         labels = {STUDY: study, GROUP: name}
@@ -201,54 +199,64 @@ class KubernetesExecutor:
                     remedy="Make it and fill it, or name another; `kubectl get pvc` lists them.",
                 )
 
-    def _made_or_found(self, objects: GroupObjects, group: GroupSpec) -> Manifest | None:
-        """The group's Job, made where there is none; None while another is still in its place."""
+    def _made(self, job: Manifest) -> Manifest | None:
+        """A new Job; None where there is one of its name."""
         with contextlib.suppress(ConflictError):
-            return self._cluster.create(objects.job)
-        found = self._cluster.get(JOB, name_of(objects.job))
-        if found is None:
-            return None
-        labels = found["metadata"].get("labels") or {}
-        if (labels.get(STUDY), labels.get(GROUP)) != (group.study, group.name):
-            raise InputError(
-                f"the job {name_of(found)!r}",
-                expected="none, or one that belongs to this study",
-                found="one that somebody else has made",
-                remedy=f"Take it away (`kubectl delete job {name_of(found)}`), or give the study another name.",
-            )
-        job = read_job(found)
-        if job.is_leaving:
-            return None
-        if not job.state.is_over:
-            return found
-        self._retire(job, self._look(group.study, group.name)[1])
+            return self._cluster.create(job)
         return None
 
+    def _found(self, wanted: Manifest) -> Manifest | None:
+        """The Job that is at work already; None where there is none, or it has been told to make room."""
+        name, labels = name_of(wanted), wanted["metadata"]["labels"]
+        found = self._cluster.get(JOB, name)
+        if found is None:
+            return None
+        if not is_of_group(found) or any(found["metadata"]["labels"][key] != labels[key] for key in (STUDY, GROUP)):
+            raise InputError(
+                f"the job {name!r}",
+                expected="none, or one that belongs to this study",
+                found="one that somebody else has made",
+                remedy=f"Take it away (`kubectl delete job {name}`), or give the study another name.",
+            )
+        job = read_job(found)
+        if job.state.is_over and not job.is_leaving:
+            self._retire(job, self._look(job.study, job.group)[1])
+        return None if job.state.is_over or job.is_leaving else found
+
     def _equip(self, objects: GroupObjects, job: Manifest) -> None:
-        """Give a Job what it names. Its pods wait for that, also where whoever made it died before doing so."""
+        """Give a Job what it names, also one that was made by somebody who died before doing so.
+
+        Its pods wait for that. One that cannot have it is deleted while none of them has begun.
+        """
         try:
             for manifest in objects.belonging_to(job):
                 self._cluster.apply(manifest)
         except WinnowError:
-            self._delete(read_job(job))
+            if not read_job(job).active:
+                self._delete(read_job(job))
             raise
 
     # Ending
 
-    def _end_pods(self, job: Job, watch: StudyWatch, grace_s: float) -> None:
-        """End a deleted Job's pods. Raises ClusterError where they do not go."""
-        labels = {STUDY: job.study, GROUP: job.group}
-        # Without a grace the API would forget a pod whose processes still run.
-        self._cluster.delete_all(POD, labels, grace_s=max(1, math.ceil(grace_s)))
-        if watch.await_end(job.group, job.uid, grace_s + _LEAVING_S):
-            return
-        # Their machine does not answer.
-        self._cluster.delete_all(POD, labels, grace_s=0)
-        if not watch.await_end(job.group, job.uid, _LEAVING_S):
-            raise ClusterError(
-                f"job {job.name}: expected it to go with its pods, found that it does not end. "
-                f"`kubectl describe job {job.name}` may say why."
-            )
+    def _end(self, study: str, name: str, job: Job | None, watch: StudyWatch, grace_s: float) -> None:
+        """Delete a group and keep what it leaves. Raises ClusterError where it does not go."""
+        pods = watch.pods(name)
+        kept = _Kept(self._cluster, pods, job.nodes if job is not None else 1)
+        # Before the Job, with which they would go by their own grace period: once begun, none is made shorter. None is
+        # replaced before it is over. Without a grace the API would forget pods whose processes still run.
+        self._cluster.delete_all(POD, {STUDY: study, GROUP: name}, grace_s=max(1, math.ceil(grace_s)))
+        if job is not None:
+            self._delete(job)
+        if not watch.await_end(name, job, max([grace_s, *(pod.leaving_s for pod in pods)]) + _LEAVING_S):
+            # Their machine does not answer.
+            self._cluster.delete_all(POD, {STUDY: study, GROUP: name}, grace_s=0)
+            if not watch.await_end(name, job, _LEAVING_S):
+                raise ClusterError(
+                    f"worker {name} of study {study!r}: expected its job to go with its pods, found that it does not "
+                    f"end. `kubectl describe job {object_name(study, name)}` may say why."
+                )
+        self._archive.save(study, name, kept.lines(), f"{object_name(study, name)} deleted")
+        self._archive.end(last_status(study, name, job, watch.last_pods(name)))
 
     def _clear(self, listed: tuple[Job, list[Pod]]) -> None:
         job, pods = listed
@@ -300,26 +308,26 @@ class _Watches:
 
 
 class _Kept:
-    """The first node's log, read on while its pod is being deleted: with the pod it is gone."""
+    """Logs of pods that ended by themselves, and the first node's, read on while its pod is being deleted.
 
-    def __init__(self, cluster: Cluster, job: Job, pods: Sequence[Pod]) -> None:
+    With the pod its log is gone. What became of other nodes the first one's log says too, and following those of all
+    would take a connection for each.
+    """
+
+    def __init__(self, cluster: Cluster, pods: Sequence[Pod], nodes: int) -> None:
         self._lines: list[str] = []
-        firsts = [pod for pod in pods if pod.index == 0 or pod.is_over]
-        self._threads = [
-            threading.Thread(
-                target=lambda pod=pod: self._lines.extend(_readable(lines(cluster, pod, job.nodes, {}, follow=True))),
-                daemon=True,
-            )
-            for pod in firsts
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._thread = threading.Thread(target=self._read, args=(cluster, pods, nodes), name="winnow-kept", daemon=True)
+        self._thread.start()
 
-    def lines(self) -> Iterator[str]:
+    def lines(self) -> list[str]:
         """All that came, once it has ended."""
-        for thread in self._threads:
-            thread.join(_LEAVING_S)
-        yield from self._lines
+        self._thread.join(_LEAVING_S)
+        return list(self._lines)
+
+    def _read(self, cluster: Cluster, pods: Sequence[Pod], nodes: int) -> None:
+        for pod in sorted(pods, key=lambda pod: (not pod.is_over, pod.index, pod.created_at_ms)):
+            if pod.is_over or pod.index == 0:
+                self._lines.extend(_readable(lines(cluster, pod, nodes, {}, follow=True)))
 
 
 def _readable(log: Iterator[str]) -> Iterator[str]:

@@ -40,6 +40,7 @@ class Pod:
         index: of its node in the group.
         code: how its worker ended, as the cluster says it; None: it has not, or nobody has seen it.
         has_started: its worker runs, or has; before that it has no log.
+        leaving_s: what it has been given to end, if it has been deleted.
         created_at_ms: since the epoch.
         pending: what it says while it has not started; None once it has.
     """
@@ -53,6 +54,7 @@ class Pod:
     is_leaving: bool
     code: int | None
     has_started: bool
+    leaving_s: float
     created_at_ms: int
     pending: Manifest | None
 
@@ -135,6 +137,7 @@ def read_pod(manifest: Manifest) -> Pod:
         is_leaving="deletionTimestamp" in metadata,
         code=state["terminated"].get("exitCode") if "terminated" in state else None,
         has_started="running" in state or "terminated" in state,
+        leaving_s=metadata.get("deletionGracePeriodSeconds") or 0.0,
         created_at_ms=_milliseconds(metadata["creationTimestamp"]),
         pending={"status": {key: status[key] for key in told if key in status}} if is_pending else None,
     )
@@ -179,16 +182,14 @@ def group_status(
     )
 
 
-def last_status(job: Job, pods: Iterable[Pod]) -> GroupStatus:
-    """How a group has ended whose Job was taken away with all pods, from the last that was seen of them."""
-    if job.state.is_over:
-        return GroupStatus(job.study, job.group, job.state, _exit_code(job, tuple(pods)), job.created_at_ms)
+def last_status(study: str, name: str, job: Job | None, pods: Iterable[Pod]) -> GroupStatus:
+    """How a group has ended that was taken away while it ran, from the last that was seen of its pods."""
+    since_ms = job.created_at_ms if job is not None else None
     firsts = [pod for pod in pods if pod.index == 0 and pod.code is not None]
     if not firsts:
-        return GroupStatus(job.study, job.group, GroupState.ENDED, started_at_ms=job.created_at_ms)
+        return GroupStatus(study, name, GroupState.ENDED, started_at_ms=since_ms)
     code = exit_code(max(firsts, key=lambda pod: pod.created_at_ms).code)
-    state = GroupState.SUCCEEDED if code == 0 else GroupState.FAILED
-    return GroupStatus(job.study, job.group, state, code, job.created_at_ms)
+    return GroupStatus(study, name, GroupState.SUCCEEDED if code == 0 else GroupState.FAILED, code, since_ms)
 
 
 def _exit_code(job: Job, pods: Sequence[Pod]) -> int | None:

@@ -26,6 +26,9 @@ SILENT_S = 5.0
 """How long a pod may be about to start before events are asked why it does not."""
 EVENTS_EVERY_S = 10.0
 
+_ABOUT: Mapping[type, str] = {Job: "involvedObject.kind=Job", Pod: "involvedObject.kind=Pod,type=Warning"}
+"""Which events may say why one of these does not start."""
+
 
 @dataclass
 class Group:
@@ -41,9 +44,10 @@ class Group:
     pods: dict[str, Pod] = field(default_factory=dict)
     gone: dict[int, Pod] = field(default_factory=dict)
 
-    def is_there(self, uid: str) -> bool:
-        """Whether a Job, or a process of any, is left."""
-        return (self.job is not None and self.job.uid == uid) or any(not pod.is_over for pod in self.pods.values())
+    def is_there(self, job: Job | None) -> bool:
+        """Whether this Job, or a process of any, is left."""
+        is_left = job is not None and self.job is not None and self.job.uid == job.uid
+        return is_left or any(not pod.is_over for pod in self.pods.values())
 
 
 class Warnings:
@@ -61,12 +65,15 @@ class Warnings:
             UnreachableError: the cluster does not answer.
         """
         long_ago_ms = 1000 * (time.time() - SILENT_S)
-        if not any(thing.created_at_ms < long_ago_ms and thing.is_silent for thing in things):
-            return {}
-        if time.monotonic() - self._asked_at > EVENTS_EVERY_S:
-            self._known = by_object(self._cluster.find(EVENT, fields="type=Warning").items)
+        silent = {type(thing) for thing in things if thing.created_at_ms < long_ago_ms and thing.is_silent}
+        if silent and time.monotonic() - self._asked_at > EVENTS_EVERY_S:
+            # That a Job could make pods after all is no warning.
+            asked = [fields for kind, fields in _ABOUT.items() if kind in silent]
+            self._known = by_object(
+                event for fields in asked for event in self._cluster.find(EVENT, fields=fields).items
+            )
             self._asked_at = time.monotonic()
-        return self._known
+        return self._known if silent else {}
 
 
 class StudyWatch:
@@ -109,15 +116,11 @@ class StudyWatch:
         found = {name: group_status(self._study, name, job, pods, events) for name, job, pods in seen}
         return {name: status for name, status in found.items() if status is not None}
 
-    def await_end(self, name: str, uid: str, timeout_s: float) -> bool:
-        """Wait until a Job and all processes of its group are gone; False where they are not in time.
-
-        Args:
-            uid: the Job's, since there may be another of its name meanwhile.
-        """
+    def await_end(self, name: str, job: Job | None, timeout_s: float) -> bool:
+        """Wait until a group's processes are gone, and this very Job of it; False where they are not in time."""
         with self._lock:
             group = self._group(name)
-            return group.changed.wait_for(lambda: not group.is_there(uid), timeout_s)
+            return group.changed.wait_for(lambda: not group.is_there(job), timeout_s)
 
     def pods(self, name: str) -> list[Pod]:
         """A group's pods, as they are. Raises what `statuses` raises."""

@@ -1,0 +1,283 @@
+"""Worker groups on a real cluster: what holds them in, what becomes of them, and that nothing of them stays."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kubernetes.groups import SLEEP, SMALL, Sandbox, remove, sandbox, wait_until
+from tests.kubernetes.places import Place
+from winnow.config.errors import InputError
+from winnow.config.experiment import KubernetesConfig
+from winnow.executors.executor import GroupState, GroupStatus, Volume
+from winnow.executors.kubernetes import KubernetesExecutor
+from winnow.executors.kubernetes_plan import plan_group
+
+pytestmark = pytest.mark.kubernetes
+
+FACTS = """
+import json, os, pathlib
+lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+status = dict(line.split(":\\t") for line in lines if ":\\t" in line)
+def is_writable(path):
+    try:
+        (pathlib.Path(path) / "probe").write_text("x")
+    except OSError:
+        return False
+    return True
+print(json.dumps({
+    "uid": os.getuid(), "gid": os.getgid(), "capabilities": status["CapEff"].strip(),
+    "bounding": status["CapBnd"].strip(), "no_new_privileges": status["NoNewPrivs"].strip(),
+    "writable": [path for path in ("/", "/usr", "/tmp", "/winnow", "/dev/shm") if is_writable(path)],
+    "shm_bytes": os.statvfs("/dev/shm").f_blocks * os.statvfs("/dev/shm").f_frsize,
+    "token": os.path.exists("/var/run/secrets/kubernetes.io"), "secret": os.environ["TOKEN"],
+    "home": os.environ["WINNOW_HOME"], "literal": os.environ["LITERAL"],
+    "links": [name for name in os.environ if name.startswith("WINNOW_TRAIN_")],
+}))
+"""
+TALK = """
+import os, signal, socket, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+node, master = os.environ["WINNOW_NODE"], (os.environ["WINNOW_MASTER_ADDR"], int(os.environ["WINNOW_MASTER_PORT"]))
+if node == "0":
+    with socket.create_server(("", master[1])) as server:
+        while True:
+            said = server.accept()[0].recv(100).decode()
+            print("heard", said, flush=True)
+            if said == "done":
+                break
+else:
+    print("node is up", flush=True)
+    while True:
+        try:
+            with socket.create_connection(master, timeout=1) as connection:
+                connection.sendall(b"node " + node.encode())
+        except OSError:
+            pass
+        time.sleep(0.5)
+"""
+UNREADY = {"containers": [{"name": "worker", "readinessProbe": {"exec": {"command": ["false"]}}}]}
+DEAF = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('at work', flush=True); time.sleep(60)"
+)
+SLOW = SLEEP.replace("sys.exit(143)", "(time.sleep(5), sys.exit(143))")
+
+
+@pytest.fixture
+def here(shared_place: Place, tmp_path: Path) -> Iterator[Sandbox]:
+    made = sandbox(shared_place, tmp_path)
+    yield made
+    remove(made)
+
+
+def status_of(here: Sandbox, name: str = "p0") -> GroupStatus:
+    return here.executor().status(here.study, name)
+
+
+def log_of(here: Sandbox, name: str = "p0") -> list[str]:
+    return list(here.executor().log(here.study, name))
+
+
+def failed_pods(here: Sandbox, name: str = "p0") -> int:
+    return int(here.job(name)["status"].get("failed", 0))
+
+
+def test_a_worker_is_held_in_and_its_secrets_are_not_in_the_job(here: Sandbox) -> None:
+    group = here.group(FACTS, secrets={"TOKEN": "s3cret"})
+    here.executor().start(replace(group, env={**group.env, "LITERAL": "$(TOKEN) $$"}))
+    wait_until(lambda: status_of(here).state is GroupState.SUCCEEDED)
+    (line,) = log_of(here)
+    assert json.loads(line) == {
+        "uid": 10001,
+        "gid": 10001,
+        "capabilities": "0" * 16,
+        "bounding": "0" * 16,
+        "no_new_privileges": "1",
+        "writable": ["/tmp", "/winnow", "/dev/shm"],
+        "shm_bytes": 2**20,
+        "token": False,
+        "secret": "s3cret",
+        "home": "/winnow",
+        "literal": "$(TOKEN) $$",
+        "links": [],
+    }
+    assert "s3cret" not in json.dumps(here.job())
+    here.executor().clear(here.study)
+    wait_until(lambda: here.left() == [])
+
+
+def test_nodes_find_each_other_before_they_are_ready_and_come_back_without_being_counted(here: Sandbox) -> None:
+    """Deleted by hand, one by one, and evicted; a log that is followed goes on over all of that."""
+    executor, seen = here.executor(), list[str]()
+    executor.start(here.group(TALK, nodes=2, kubernetes=KubernetesConfig(pod=UNREADY)))
+    following = threading.Thread(target=lambda: seen.extend(executor.log(here.study, "p0", follow=True)), daemon=True)
+    following.start()
+    wait_until(lambda: "node 0: heard node 1" in seen)
+    first = here.pods()
+    here.place.admin("delete", "pod", first[1]["metadata"]["name"], "--wait=false")
+    wait_until(lambda: seen.count("node 1: node is up") == 2)
+    evict(here, first[0]["metadata"]["name"])
+    wait_until(lambda: is_replaced(here, 0, first) and seen[-1] == "node 0: heard node 1")
+    assert failed_pods(here) == 0
+    assert status_of(here).state is GroupState.RUNNING
+    executor.cancel(here.study, "p0", grace_s=5.0)
+    following.join(20)
+    assert not following.is_alive()
+    wait_until(lambda: here.left() == [])
+
+
+def is_replaced(here: Sandbox, index: int, before: dict[int, dict[str, Any]]) -> bool:
+    now = here.pods()
+    return index in now and now[index]["metadata"]["uid"] != before[index]["metadata"]["uid"]
+
+
+def evict(here: Sandbox, pod: str) -> None:
+    """By the API that `kubectl drain` uses."""
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+    path = f"/api/v1/namespaces/{here.place.namespace}/pods/{pod}/eviction"
+    here.place.admin("create", "--raw", path, "--filename", "-", given=json.dumps(eviction))
+
+
+def test_who_loses_its_partner_is_replaced_and_who_cannot_start_ends_the_group(here: Sandbox) -> None:
+    executor = here.executor()
+    # The second node of each group decides.
+    other = "import os, sys\nif os.environ['WINNOW_NODE'] == '1': sys.exit({})\n" + SLEEP
+    executor.start(here.group(other.format(77), name="p0", nodes=2))
+    executor.start(here.group(other.format(3), name="p1", nodes=2))
+    executor.start(here.group("raise SystemExit(1)", name="p2", kubernetes=KubernetesConfig(backoff_limit=0)))
+    executor.start(here.group("print('done')", name="p3"))
+    wait_until(lambda: all(status_of(here, name).state.is_over for name in ("p1", "p2", "p3")))
+    ends = {name: (status_of(here, name).state, status_of(here, name).exit_code) for name in ("p1", "p2", "p3")}
+    assert ends == {"p1": (GroupState.FAILED, 3), "p2": (GroupState.FAILED, 1), "p3": (GroupState.SUCCEEDED, 0)}
+    assert (status_of(here, "p0").state, failed_pods(here, "p0")) == (GroupState.RUNNING, 0)
+    executor.clear(here.study)
+    executor.cancel(here.study, "p0", grace_s=1.0)
+    wait_until(lambda: here.left() == [])
+    kept = {status.name: (status.state, status.exit_code) for status in executor.groups(here.study)}
+    assert {name: kept[name] for name in ends} == ends
+    assert log_of(here, "p3")[0] == "done"
+
+
+def test_what_keeps_a_group_from_starting_is_said_within_half_a_minute(here: Sandbox) -> None:
+    executor, started_at = here.executor(), time.monotonic()
+    too_large = replace(SMALL, cpus=1000.0)
+    executor.start(here.group(name="p0", resources=too_large))
+    here.executor(image="localhost:1/no-such-image:1").start(here.group(name="p1"))
+    executor.start(here.group(name="p2", kubernetes=KubernetesConfig(pod={"hostNetwork": True})))
+    executor.start(here.group(name="p3", kubernetes=KubernetesConfig(queue="a-queue")))
+    with executor.watch(here.study) as look:
+        wait_until(lambda: all(status.trouble is not None for status in look()), 30.0)
+        seen = {status.name: status.trouble for status in look()}
+    assert time.monotonic() - started_at < 30
+    reasons = {name: trouble.reason for name, trouble in seen.items() if trouble is not None}
+    assert "Insufficient cpu" in reasons["p0"]
+    assert "no-such-image" in reasons["p1"]
+    assert "violates PodSecurity" in reasons["p2"]
+    assert "a-queue" in reasons["p3"]
+    assert [name for name, trouble in seen.items() if trouble is not None and trouble.is_awaited] == ["p3"]
+    asked = {status.name: status.trouble.reason for status in here.executor().groups(here.study) if status.trouble}
+    assert asked.keys() == reasons.keys()
+    for name in reasons:
+        executor.cancel(here.study, name, grace_s=1.0)
+    wait_until(lambda: here.left() == [])
+
+
+@pytest.mark.parametrize(
+    ("group", "expected"),
+    [
+        ({"volumes": (Volume("/srv/rows", "/data"),)}, "volume claims"),
+        ({"volumes": (Volume("no-such-claim", "/data"),)}, "no-such-claim"),
+        ({"kubernetes": KubernetesConfig(pod={"terminationGracePeriodSeconds": "soon"})}, "a group of its own"),
+    ],
+)
+def test_what_cannot_work_is_refused_and_nothing_is_left(here: Sandbox, group: dict[str, Any], expected: str) -> None:
+    with pytest.raises(InputError) as refused:
+        here.executor().start(here.group(secrets={"TOKEN": "s3cret"}, **group))
+    assert expected in str(refused.value) or expected == "a group of its own"
+    assert "s3cret" not in str(refused.value)
+    assert here.left() == []
+
+
+def test_a_job_of_somebody_else_is_left_alone(here: Sandbox) -> None:
+    foreign = plan_group(here.group(), here.site).job
+    foreign["metadata"]["labels"] = foreign["spec"]["template"]["metadata"]["labels"] = {"app": "theirs"}
+    foreign["spec"]["suspend"] = True
+    here.place.cluster().create(foreign)
+    with pytest.raises(InputError, match="somebody else"):
+        here.executor().start(here.group())
+    here.place.admin("delete", "job", here.name())
+
+
+def test_two_processes_that_start_a_group_at_once_make_one(here: Sandbox) -> None:
+    context = multiprocessing.get_context("fork")
+    gate = context.Barrier(4)
+
+    def start(home: Path) -> None:
+        gate.wait(30)
+        here.executor(home).start(here.group(nodes=2))
+
+    # Each with a home of its own, as on several machines, so that only the cluster is between them.
+    processes = [context.Process(target=start, args=(here.home / str(index),)) for index in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0] * 4
+    kinds = [name.partition("/")[0] for name in here.left()]
+    assert kinds.count("job.batch") == kinds.count("secret") == kinds.count("service") == 1
+
+
+def test_what_its_starter_left_half_done_is_finished_by_the_next(here: Sandbox) -> None:
+    """As an orchestrator leaves it that is killed between Job and Secret."""
+    group = here.group(secrets={"TOKEN": "s3cret"})
+    here.place.cluster().create(plan_group(group, here.site).job)
+    assert status_of(here).state is GroupState.RUNNING
+    here.executor().start(group)
+    wait_until(lambda: log_of(here) == ["at work"])
+
+
+def test_a_job_that_is_deleted_by_hand_leaves_nothing_and_can_be_started_again(here: Sandbox) -> None:
+    executor = here.executor()
+    executor.start(here.group(SLOW, nodes=2))
+    wait_until(lambda: log_of(here) == ["node 0: at work", "node 1: at work"])
+    here.place.admin("delete", "job", here.name(), "--wait=false")
+    # Its workers still are at it, with what they hold.
+    assert status_of(here).state is GroupState.RUNNING
+    executor.cancel(here.study, "p0", grace_s=1.0)
+    wait_until(lambda: here.left() == [])
+    assert (status_of(here).state, status_of(here).exit_code) == (GroupState.FAILED, 143)
+    executor.start(here.group())
+    wait_until(lambda: log_of(here)[-1] == "at work")
+
+
+def test_a_worker_that_ignores_the_request_is_killed(here: Sandbox) -> None:
+    executor = here.executor()
+    executor.start(here.group(DEAF))
+    wait_until(lambda: log_of(here) == ["at work"])
+    started_at = time.monotonic()
+    executor.cancel(here.study, "p0", grace_s=1.0)
+    assert time.monotonic() - started_at < 15
+    assert executor.status(here.study, "p0").exit_code == -9
+
+
+def test_looking_costs_no_request(here: Sandbox) -> None:
+    cluster = here.place.cluster()
+    executor = KubernetesExecutor(cluster, here.site, here.home)
+    executor.start(here.group())
+    wait_until(lambda: log_of(here) == ["at work"])
+    with executor.watch(here.study) as look:
+        assert [status.state for status in look()] == [GroupState.RUNNING]
+        before = cluster.calls
+        for _ in range(100):
+            look()
+        here.place.admin("delete", "job", here.name(), "--wait=false")
+        wait_until(lambda: [status.state for status in look()] == [GroupState.ENDED])
+        assert cluster.calls - before <= 3
