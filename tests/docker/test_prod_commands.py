@@ -3,58 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.docker import serving_images
-from tests.unit.serving import bundles
-from tests.unit.tracking import made_up
-from winnow.containers.engine import DEPLOYMENT, connect
-from winnow.tracking.mlflow_tracker import MlflowTracker
-from winnow.tracking.registry import Registry
-from winnow.tracking.store import prepare
-from winnow.tracking.tracker import ModelVersion
+from tests.docker.champions import Winnow
+from winnow.containers.engine import connect
 
 pytestmark = pytest.mark.docker
-
-ROOT = Path(__file__).parents[2]
-
-
-class Winnow:
-    """The command line with a home of its own, and two registered models."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.name = f"t{secrets.token_hex(4)}"
-        self.uri = f"sqlite:///{home}/mlflow.db"
-        prepare(self.uri)
-        tracker = MlflowTracker(self.uri)
-        sweep = made_up.sweep(self.name)
-        parent = tracker.start_sweep(sweep)
-        self.versions: list[ModelVersion] = []
-        for number, scale in enumerate((1.0, 2.0)):
-            bundle = bundles.classification(home / f"bundle-{number}", name=self.name, scale=scale)
-            trial = made_up.trial(number, study=self.name)
-            self.versions.append(tracker.log_bundle(sweep, parent, trial, bundle))
-
-    def crown(self, number: int) -> None:
-        Registry(self.uri).crown(self.versions[number], "test")
-
-    def run(self, verb: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        variables = {**os.environ, "WINNOW_HOME": str(self.home), "MLFLOW_TRACKING_URI": self.uri, **environment}
-        argv = [sys.executable, "-c", "from winnow.cli import main; main()", verb, "--study", self.name, *arguments]
-        return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False, env=variables)
-
-    def containers(self) -> int:
-        filters = {"label": f"{DEPLOYMENT}={self.name}"}
-        return len(connect().containers.list(all=True, filters=filters, ignore_removed=True))
 
 
 @pytest.fixture
@@ -63,9 +22,7 @@ def winnow(tmp_path: Path) -> Iterator[Winnow]:
     yield made
     serving_images.remove_deployment(made.name)
     made.run("prod-remove", "--target", "local")
-    engine = connect()
-    for image in engine.images.list(f"winnow-prod-{made.name}"):
-        engine.images.remove(str(image.id), force=True)
+    made.forget()
 
 
 def test_a_champion_is_served_found_and_removed(winnow: Winnow, tmp_path: Path) -> None:
