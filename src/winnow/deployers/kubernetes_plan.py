@@ -61,8 +61,8 @@ CLASS, HOST, TLS = "WINNOW_INGRESS_CLASS", "WINNOW_INGRESS_HOST", "WINNOW_INGRES
 ENTRY = "WINNOW_INGRESS_URL"
 USUAL_DRAIN_S, KEPT_CONNECTIONS_S, SPARE_S = 30.0, 1.0, 6.0
 """What the server allows requests to end; what it gives kept connections to be closed; and what it may take beside."""
-_NAME_LENGTH, _HASH_LENGTH = 49, 8
-"""A Service's name has 63 characters, and a Secret's says more than `winnow-prod-NAME`."""
+_NAME_LENGTH, _HASH_LENGTH = 51, 8
+"""A Service's name has at most 63 characters, and it is `winnow-prod-NAME`."""
 
 
 @dataclass(frozen=True)
@@ -182,8 +182,9 @@ def settings_of(
     Raises:
         InputError: one is not what it should be.
     """
-    usual, told = ServingSettings(), environment.get
-    host = _host_asked(request) or (told(HOST) if HOST in environment else current.host) or ""
+    usual = ServingSettings()
+    host = _host_asked(request) or environment.get(HOST, current.host)
+    _read(environment, DRAIN, _seconds, 0.0, 0.0)
     return ServingSettings(
         cpus=_read(environment, CPUS, _cpus, current.cpus, usual.cpus),
         memory_bytes=_read(environment, MEMORY, _bytes, current.memory_bytes, usual.memory_bytes),
@@ -244,7 +245,7 @@ def plan(
     if key is not None:
         objects.insert(0, _secret(request.name, key))
     template, fingerprint = _template_label(objects), _fingerprint(objects)
-    is_as_wanted = is_same and found.is_ready and found.fingerprint == fingerprint
+    is_as_wanted = is_same and found.is_ready and (found.fingerprint, found.minimum) == (fingerprint, replicas)
     # Where nothing is to change, what is noted is what is there: somebody else's folder is no difference.
     noted = found.release if is_as_wanted and found.release is not None else release
     notes = {
