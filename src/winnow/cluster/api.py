@@ -22,7 +22,7 @@ from winnow.cluster.refusals import (
     no_place,
     refusal,
 )
-from winnow.cluster.transport import TIMEOUT_S, Request, Stream, Transport
+from winnow.cluster.transport import TIMEOUT_S, Request, Source, Stream, Transport
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
@@ -142,15 +142,16 @@ class Cluster:
         }
         request = Request("GET", kind.path(self.namespace), query)
 
-        def read(stream: Stream[Change]) -> Generator[Change, None, None]:
-            for line in self._transport.lines(request, stream, read_s=timeout_s + TIMEOUT_S):
+        def read(source: Source) -> Generator[Change, None, None]:
+            for line in self._transport.lines(request, source, read_s=timeout_s + TIMEOUT_S):
                 event = json.loads(line)
                 if event["type"] == "ERROR":
                     status = event["object"]
                     raise refusal("WATCH", request.path, status.get("code", 500), json.dumps(status).encode())
                 yield Change(event["type"], event["object"])
 
-        return Stream(read)
+        source = Source()
+        return Stream(read(source), source)
 
     def log(
         self,
@@ -185,12 +186,13 @@ class Cluster:
         }
         request = Request("GET", POD.path(self.namespace, pod, "log"), query, refusals={400: NotStartedError})
 
-        def read(stream: Stream[str]) -> Generator[str, None, None]:
+        def read(source: Source) -> Generator[str, None, None]:
             # A worker that computes may say nothing for hours.
-            for line in self._transport.lines(request, stream, read_s=None if follow else TIMEOUT_S):
+            for line in self._transport.lines(request, source, read_s=None if follow else TIMEOUT_S):
                 yield line.decode(errors="replace")
 
-        return Stream(read)
+        source = Source()
+        return Stream(read(source), source)
 
     def events(self, kind: Kind, name: str) -> list[Manifest]:
         """What the cluster's parts have said of one object, oldest first."""

@@ -71,47 +71,31 @@ class Request:
         return self.refusals[status](str(made)) if status in self.refusals else made
 
 
-class Stream(Generic[_Item]):
-    """What comes bit by bit. Any thread may close it, also while another waits for the next item, which sees its end.
+class Source:
+    """Where a stream's items come from, and whether anybody still wants them."""
 
-    Args:
-        read: reads the items; it is given the stream, to say what it reads from.
-    """
-
-    def __init__(self, read: Callable[[Stream[_Item]], Generator[_Item, None, None]]) -> None:
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._response: Any = None
         self._closed = threading.Event()
-        self._items = read(self)
-
-    def __iter__(self) -> Iterator[_Item]:
-        return self
-
-    def __next__(self) -> _Item:
-        if self._closed.is_set():
-            raise StopIteration
-        return next(self._items)
 
     @property
     def is_closed(self) -> bool:
-        """Somebody has closed it."""
+        """Nobody wants more."""
         return self._closed.is_set()
 
     def close(self) -> None:
-        """End it; harmless when it is over."""
+        """Want no more; whoever waits for an item sees the end."""
         self._closed.set()
         with self._lock:
             if self._response is not None:
                 # It is not ours to close while another thread reads from it; this has that one's read end.
                 with contextlib.suppress(OSError, ValueError, RuntimeError):
                     self._response.shutdown()
-        # Nobody else reads: the connection goes at once, and not when the garbage collector comes by.
-        with contextlib.suppress(ValueError):
-            self._items.close()
 
     @contextmanager
     def reading(self, response: Any) -> Iterator[None]:
-        """While inside, closing the stream ends reads from this response."""
+        """While inside, closing ends reads from this response."""
         with self._lock:
             self._response = response
         try:
@@ -119,6 +103,31 @@ class Stream(Generic[_Item]):
         finally:
             with self._lock:
                 self._response = None
+
+
+class Stream(Generic[_Item]):
+    """What comes bit by bit. Any thread may close it, also while another waits for the next item, which sees its end.
+
+    Args:
+        items: reads them; it must not know the stream, so that one that is dropped ends at once.
+    """
+
+    def __init__(self, items: Generator[_Item, None, None], source: Source) -> None:
+        self._items = items
+        self._source = source
+
+    def __iter__(self) -> Iterator[_Item]:
+        return self
+
+    def __next__(self) -> _Item:
+        return next(self._items)
+
+    def close(self) -> None:
+        """End it; harmless when it is over."""
+        self._source.close()
+        # Where another thread is inside, it ends by itself.
+        with contextlib.suppress(ValueError):
+            self._items.close()
 
 
 class Transport:
@@ -163,26 +172,26 @@ class Transport:
                 raise refusal("GET", path.partition("?")[0], error.status, error.body) from error
         raise AssertionError("the last try returns or raises")
 
-    def lines(self, request: Request, stream: Stream[Any], *, read_s: float | None) -> Iterator[bytes]:
-        """The lines of an answer as they come, until it or the stream ends.
+    def lines(self, request: Request, source: Source, *, read_s: float | None) -> Iterator[bytes]:
+        """The lines of an answer as they come, until it ends or nobody wants more.
 
         Args:
             read_s: how long nothing may come; None: for ever.
         """
         import urllib3.exceptions
 
-        while not stream.is_closed:
+        while not source.is_closed:
             try:
                 with self._answer(request, read_s or _SILENT_LOG_S) as response:
                     _set_timeout(response, read_s)
-                    with stream.reading(response):
-                        yield from _lines(response, stream)
+                    with source.reading(response):
+                        yield from _lines(response, source)
                     return
             except _LateError:
                 if read_s is not None:
                     raise
             except (urllib3.exceptions.HTTPError, OSError) as error:
-                if not stream.is_closed:
+                if not source.is_closed:
                     raise silence(request.path, error) from error
 
     def authorized(self) -> tuple[ApiClient, dict[str, str]]:
@@ -280,13 +289,13 @@ def _set_timeout(response: Any, read_s: float | None) -> None:
         connection.sock.settimeout(read_s)
 
 
-def _lines(response: Any, stream: Stream[Any]) -> Iterator[bytes]:
+def _lines(response: Any, source: Source) -> Iterator[bytes]:
     unread = b""
     # Pieces as they come: a read of a fixed size would wait until it is full.
-    while not stream.is_closed and (piece := response.read1()):
+    while not source.is_closed and (piece := response.read1()):
         *lines, unread = (unread + piece).split(b"\n")
         yield from lines
-    if unread and not stream.is_closed:
+    if unread and not source.is_closed:
         yield unread
 
 

@@ -169,6 +169,17 @@ def test_a_stream_is_ended_by_another_thread_while_it_waits(api: FakeApi, cluste
     release.set()
 
 
+def test_a_stream_that_is_dropped_ends_by_itself(api: FakeApi, cluster: Cluster) -> None:
+    release = threading.Event()
+    api.script = [stream("one", until=release), stream("one", until=release)]
+    assert next(cluster.log("p", "c", follow=True)) == "one"
+    unread = cluster.log("p", "c", follow=True)
+    assert next(unread) == "one"
+    unread.close()
+    assert list(unread) == []
+    release.set()
+
+
 def test_a_log_that_ends_without_a_line_break_is_whole(api: FakeApi, cluster: Cluster) -> None:
     api.objects[f"/api/v1/namespaces/{NAMESPACE}/pods/p/log"] = {}
     assert list(cluster.log("p", "c")) == ["{}"]

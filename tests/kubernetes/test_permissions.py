@@ -1,0 +1,115 @@
+"""Least privilege: the Role is enough, and what is missing is named before anything is made."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.kubernetes.places import ROOT, Place, environment, kubeconfig_of, least_privileged
+from winnow.cluster.kinds import SECRET
+from winnow.cluster.permissions import check
+from winnow.config.errors import InputError
+from winnow.orchestrators.permissions import used
+
+pytestmark = pytest.mark.kubernetes
+
+ROLE = ROOT / "k8s" / "role.yaml"
+
+
+def somebody(place: Place, name: str, role: Path, folder: Path) -> Mapping[str, str]:
+    """The environment of another person in the same namespace."""
+    file = kubeconfig_of(place.admin, least_privileged(place.admin, name, role), folder / "kubeconfig")
+    return environment(file, place.namespace, folder / "home")
+
+
+@pytest.fixture
+def newcomer(shared_place: Place, tmp_path: Path) -> Mapping[str, str]:
+    """Somebody who may read Secrets, and nothing else."""
+    role = yaml.safe_load(ROLE.read_text())
+    role["metadata"]["name"] = "reader"
+    role["rules"] = [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list"]}]
+    (tmp_path / "role.yaml").write_text(yaml.safe_dump(role))
+    return somebody(shared_place, "newcomer", tmp_path / "role.yaml", tmp_path)
+
+
+def winnow(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "winnow", *arguments],
+        cwd=ROOT,
+        env=dict(environment),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("part", list(used()))
+def test_the_role_is_enough_for_every_part(shared_place: Place, part: str) -> None:
+    check(shared_place.cluster(), used()[part], part)
+
+
+def test_the_role_is_not_more_than_it_says(shared_place: Place) -> None:
+    asked = {
+        "create pods": False,
+        "create pods/exec": False,
+        "create rolebindings": False,
+        "create serviceaccounts/token": False,
+        "update deployments": False,
+        "list nodes": False,
+        "get secrets": True,
+        "create jobs": True,
+    }
+    listed = shared_place.admin("auth", "can-i", "--list", "--as", _name(shared_place))
+    granted = {
+        f"{verb} {line.split()[0].partition('.')[0]}"
+        for line in listed.splitlines()[1:]
+        for verb in line.rpartition("[")[2].rstrip("]").split()
+    }
+    assert {each: each in granted for each in asked} == asked
+
+
+def test_another_namespace_is_out_of_reach(shared_place: Place) -> None:
+    elsewhere = {**shared_place.environment, "WINNOW_NAMESPACE": "default"}
+    said = winnow(elsewhere, "mlflow-init", "--target", "kubernetes")
+    assert said.returncode == 2, said.stderr
+    assert "namespace 'default'" in said.stderr
+    assert "create secrets" in said.stderr
+
+
+def test_missing_verbs_are_named_one_by_one_before_anything_is_made(
+    shared_place: Place, newcomer: Mapping[str, str]
+) -> None:
+    before = shared_place.admin.names("all,secrets,configmaps,persistentvolumeclaims,networkpolicies")
+    said = winnow(newcomer, "mlflow-init", "--target", "kubernetes")
+    assert said.returncode == 2, said.stderr
+    for verb in ("create secrets", "patch deployments.apps", "create statefulsets.apps", "get pods/portforward"):
+        assert verb in said.stderr
+    assert "get secrets," not in said.stderr
+    assert "kubectl apply -f k8s/role.yaml" in said.stderr
+    assert shared_place.admin.names("all,secrets,configmaps,persistentvolumeclaims,networkpolicies") == before
+
+
+def test_a_part_that_is_missing_one_verb_names_that_one(shared_place: Place, tmp_path: Path) -> None:
+    role = yaml.safe_load(ROLE.read_text())
+    role["metadata"]["name"] = "almost"
+    for rule in role["rules"]:
+        if "secrets" in rule["resources"]:
+            rule["resources"].remove("secrets")
+    role["rules"].append({"apiGroups": [""], "resources": ["secrets"], "verbs": ["create", "delete", "get", "list"]})
+    (tmp_path / "role.yaml").write_text(yaml.safe_dump(role))
+    almost = Place(
+        shared_place.namespace, shared_place.admin, somebody(shared_place, "almost", tmp_path / "role.yaml", tmp_path)
+    )
+    for part, permissions in used().items():
+        with pytest.raises(InputError, match=r"found none to patch secrets\. "):
+            check(almost.cluster(), permissions, part)
+    assert almost.cluster().is_allowed("get", SECRET)
+
+
+def _name(place: Place) -> str:
+    return f"system:serviceaccount:{place.namespace}:winnow-user"
