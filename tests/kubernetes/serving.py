@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,8 @@ from winnow.containers.engine import DEPLOYMENT, connect
 from winnow.deployers.deployer import Release
 from winnow.deployers.kubernetes_plan import CONTAINER, KINDS
 
+ONLY_BY_HAND = {"WINNOW_REPLICA_CPU_TARGET": "100000", "WINNOW_SCALE_DOWN_AFTER_S": "0"}
+"""An autoscaler that no load moves, and that lets go of replicas that nobody asks for."""
 SMALL = {
     "WINNOW_REPLICA_CPU_REQUEST": "50m",
     "WINNOW_REPLICA_MEMORY_REQUEST": "128Mi",
@@ -38,6 +41,17 @@ class Site:
     def kill(self, pod: str) -> None:
         """End its server at once, as a crash would; the pod starts it again."""
         self.place.admin("exec", pod, "--container", CONTAINER, "--", "python", "-c", _END)
+
+    def evict(self, pod: str) -> str:
+        """Have a pod leave by the API that drains nodes; what it says where it refuses."""
+        namespace = self.place.namespace
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
+        address = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
+        try:
+            self.place.admin("create", "--raw", address, "--filename", "-", given=json.dumps(body))
+        except AssertionError as error:
+            return str(error)
+        return ""
 
     def close(self) -> None:
         """Leave nothing of it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import signal
 import subprocess
@@ -20,7 +19,7 @@ from tests.docker import serving_images
 from tests.docker.load import Load, Outcome, running
 from tests.kubernetes import serving
 from tests.kubernetes.places import ROOT, Place
-from tests.kubernetes.serving import Site
+from tests.kubernetes.serving import ONLY_BY_HAND, Site
 from winnow.bundle.manifest import EXAMPLE
 from winnow.cluster.kinds import LEASE
 from winnow.config.errors import InputError
@@ -41,8 +40,6 @@ pytestmark = pytest.mark.kubernetes
 KEY = "a-key-of-this-test"
 RATE_PER_S = 40
 MOST_REQUESTS = 6000
-ONLY_BY_HAND = {"WINNOW_REPLICA_CPU_TARGET": "100000", "WINNOW_SCALE_DOWN_AFTER_S": "0"}
-"""An autoscaler that no load moves, and that lets go of replicas that nobody asks for."""
 
 
 @pytest.fixture(scope="module")
@@ -127,9 +124,9 @@ def test_no_request_fails_while_every_pod_is_evicted_in_turn(site: Site, release
     deployer = deployer_of(site)
     one, other = (each.identifier for each in deployment.replicas)
     with running(load_of(deployment)) as outcome:
-        assert evict(site, one) == ""
-        assert "disruption budget" in evict(site, other), "one at a time"
-        assert becomes(lambda: evict(site, other) == "", within_s=60)
+        assert site.evict(one) == ""
+        assert "disruption budget" in site.evict(other), "one at a time"
+        assert becomes(lambda: site.evict(other) == "", within_s=60)
         assert becomes(lambda: deployer.status(site.name).state is DeploymentState.READY, within_s=60)
         time.sleep(6)
     assert outcome.failed == Counter()
@@ -267,18 +264,6 @@ def test_hosts_and_names_of_others_are_refused(site: Site, releases: dict[str, R
     finally:
         site.place.admin("delete", "service", object_name(other.name), "--ignore-not-found")
     assert applied(other) == []
-
-
-def evict(site: Site, pod: str) -> str:
-    """Evict a pod by the API that drains nodes; what it says where it refuses."""
-    namespace = site.place.namespace
-    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
-    address = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
-    try:
-        site.place.admin("create", "--raw", address, "--filename", "-", given=json.dumps(body))
-    except AssertionError as error:
-        return str(error)
-    return ""
 
 
 def asked_with(deployment: Deployment, key: str) -> int:
