@@ -504,12 +504,23 @@ def _scale(request: DeploymentRequest, found: Found, replicas: int, *, has_autos
 
 
 def _host_asked(request: DeploymentRequest) -> str:
-    """The Ingress host that the request names; an address of a machine is none."""
+    """The Ingress host that the request names; this machine's own address, which is what it says by default, is none.
+
+    Raises:
+        InputError: it is another address.
+    """
     try:
-        ipaddress.ip_address(request.host)
+        address = ipaddress.ip_address(request.host)
     except ValueError:
         return request.host
-    return ""
+    if address.is_loopback:
+        return ""
+    raise InputError(
+        "HOST",
+        expected="the host name of an Ingress, such as cells.example.com",
+        found=f"the address {address}",
+        remedy="Name a host, or leave it out for the Ingress to take any.",
+    )
 
 
 # Reading

@@ -133,6 +133,8 @@ def plan_champion(
     )
     if target != "local":
         deployer.plan(request(release))  # a name or port that is taken is refused before minutes go into an image
+        if target == "kubernetes" and is_kept:
+            _check_permissions(deployer)
         route = _route(settings, wanted) if target == "kubernetes" else None
         release = _with_image(registry, release, wanted, route, is_built=is_kept, show=show)
     return deployer, deployer.plan(request(release))
@@ -208,6 +210,13 @@ def champion_version(registry: Champions, name: str, alias: str = "champion") ->
 
 def _is_cluster_used(settings: Settings) -> bool:
     return is_cluster_meant(settings) or (settings.home / "deployments" / "kubernetes").is_dir()
+
+
+def _check_permissions(deployer: Deployer[Any]) -> None:
+    from winnow.deployers.kubernetes import KubernetesDeployer
+
+    assert isinstance(deployer, KubernetesDeployer)
+    deployer.check()
 
 
 def _route(settings: Settings, wanted: Wanted) -> Route:

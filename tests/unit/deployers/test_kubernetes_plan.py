@@ -193,6 +193,8 @@ def test_a_setting_that_is_not_named_stays_and_an_empty_one_goes() -> None:
     assert settings_of(dict.fromkeys(told, ""), changed, request) == ServingSettings()
     named = settings_of(told, changed, replace(request, host="own.example.com"))
     assert named.host == "own.example.com"
+    with pytest.raises(InputError, match=r"HOST: expected the host name of an Ingress.*0\.0\.0\.0"):
+        settings_of({}, changed, replace(request, host="0.0.0.0"))
 
 
 @pytest.mark.parametrize(
