@@ -21,6 +21,7 @@ def generators(root: Path) -> Mapping[str, Callable[[], str]]:
         "targets": lambda: targets_reference((root / "Makefile").read_text(encoding="utf-8")),
         "metrics": _metrics,
         "stack": _stack,
+        "stack-kubernetes": _stack_on_kubernetes,
         "permissions": _permissions,
     }
 
@@ -36,6 +37,13 @@ def _stack() -> str:
     from winnow.stack.variables import KEYS, SETTINGS, STUDIES
 
     return variables_table((*SETTINGS, *STUDIES, *KEYS))
+
+
+def _stack_on_kubernetes() -> str:
+    from winnow.config.reference import variables_table
+    from winnow.stack.kubernetes_settings import OF_CLUSTER
+
+    return variables_table(OF_CLUSTER)
 
 
 def _permissions() -> str:

@@ -13,11 +13,11 @@ from winnow.config.errors import InputError
 from winnow.stack.kubernetes_settings import BACKEND, DESTINATION
 
 
-def init(given: Mapping[str, str], *, registry: str, load: str, timeout_s: float, dry_run: bool) -> None:
+def init(given: Mapping[str, str], *, registry: str, load: str, timeout_s: float | None, dry_run: bool) -> None:
     """Start the stack in the namespace that is meant, or print its manifests."""
     from winnow.cli.build import shown_steps
     from winnow.orchestrators import kubernetes_stack as stacks
-    from winnow.stack.kubernetes import INIT_PERMISSIONS, READ_PERMISSIONS
+    from winnow.stack.kubernetes import INIT_PERMISSIONS, PATIENCE_S, READ_PERMISSIONS
 
     permissions = READ_PERMISSIONS if dry_run else INIT_PERMISSIONS
     stack = stacks.open_stack(say, permissions, "starting the stack")
@@ -26,7 +26,7 @@ def init(given: Mapping[str, str], *, registry: str, load: str, timeout_s: float
         click.echo(wanted.render(), nl=False)
         return
     with shown_steps() as show:
-        record = stacks.start(stack, wanted, timeout_s, show=show)
+        record = stacks.start(stack, wanted, timeout_s or PATIENCE_S, show=show)
     click.echo(f"MLflow    {record.tracking_url}, for workers; `make ui` opens it here")
     click.echo(f"Postgres  {record.storage_url}" if not record.is_own_storage else "Studies   WINNOW_STORAGE")
     click.echo(f"Secrets   the Secret winnow-tracking in namespace {record.namespace} of the cluster {record.context}")

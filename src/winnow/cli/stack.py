@@ -54,9 +54,13 @@ def _which_stack(command: Any) -> Any:
 @_settings_as_flags
 @click.option("--registry", default="", help="Kubernetes: registry that the image is pushed to.")
 @click.option("--image-load", default="", help='Kubernetes: command that loads it, such as "kind load docker-image".')
-@click.option("--timeout", type=click.FloatRange(min=1), default=180, show_default=True, help="Seconds to wait.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=1), help="Seconds to wait. Default: 180, on Kubernetes 300, for it pulls."
+)
 @dry_run_option
-def init(target: str, registry: str, image_load: str, timeout: float, dry_run: bool, **flags: str | None) -> None:
+def init(
+    target: str, registry: str, image_load: str, timeout: float | None, dry_run: bool, **flags: str | None
+) -> None:
     """Start Postgres, MinIO and MLflow, and let every verb use them.
 
     Secrets are generated on the first start: on Docker into .env, on Kubernetes into the Secret winnow-tracking. What
@@ -69,9 +73,9 @@ def init(target: str, registry: str, image_load: str, timeout: float, dry_run: b
         kubernetes_stack.init(given, registry=registry, load=image_load, timeout_s=timeout, dry_run=dry_run)
         return
     from winnow.orchestrators import stack as stacks
+    from winnow.stack.lifecycle import PATIENCE_S
 
     refuse_strangers(target, flags)
-
     given, home = _given(flags), _home()
     stack = stacks.open_stack(stacks.find_project(given, home, FOLDER), say)
     if dry_run:
@@ -79,7 +83,7 @@ def init(target: str, registry: str, image_load: str, timeout: float, dry_run: b
         return
     with stacks.alone(stack.project, say):
         plan = stacks.plan(given, stack)
-        stacks.start(stack, plan, home, timeout)
+        stacks.start(stack, plan, home, timeout or PATIENCE_S)
     _print_started(plan.record, given)
 
 

@@ -28,7 +28,8 @@ from winnow.cluster.kinds import (
 )
 from winnow.cluster.permissions import Permission, applying, verbs
 from winnow.cluster.prune import apply_all, orphans
-from winnow.cluster.trouble import trouble_of, trouble_of_owner
+from winnow.cluster.refusals import NotFoundError, NotStartedError
+from winnow.cluster.trouble import PodTrouble, trouble_of, trouble_of_owner
 from winnow.config.errors import InputError
 from winnow.containers.engine import STUDY
 from winnow.stack import kubernetes_settings as settings
@@ -41,7 +42,7 @@ PATIENCE_S = 300.0
 TROUBLE_S = 30.0
 """How long something may keep a pod from running before the stack counts as failed: volumes take a while."""
 
-_LOOK_S = 0.5
+_LOOK_S = 1.0
 _RESTARTS = 3
 _WORKLOADS: Mapping[bool, Kind] = {True: DEPLOYMENT, False: STATEFUL_SET}
 
@@ -72,10 +73,10 @@ PERMISSIONS = tuple(dict.fromkeys((*INIT_PERMISSIONS, *VOLUMES_PERMISSIONS)))
 
 @dataclass(frozen=True)
 class _Seen:
-    """One service, as far as it is: what keeps it from running, and since when that is so."""
+    """One service, as far as it is, and what keeps it from running."""
 
     is_ready: bool
-    trouble: str = ""
+    trouble: PodTrouble | None = None
     has_failed: bool = False
 
 
@@ -201,7 +202,7 @@ class ClusterStack:
                     self.cluster.delete(POD, name_of(pod), uid=pod["metadata"]["uid"])
 
     def _wait(self, plan: ClusterStackPlan, patience_s: float) -> None:
-        began, since, said = time.monotonic(), dict[str, float](), ""
+        began, since, said = time.monotonic(), dict[str, float](), dict[str, bool]()
         while True:
             seen = {service: self._look(service) for service in plan.services}
             waiting = [service for service, each in seen.items() if not each.is_ready]
@@ -215,10 +216,11 @@ class ClusterStack:
                 raise self._failure(failed, seen, "failed")
             if now - began > patience_s:
                 raise self._failure(waiting, seen, f"not ready after {patience_s:.0f} s")
-            line = "; ".join(f"{each} ({seen[each].trouble})" if seen[each].trouble else each for each in waiting)
-            if line != said:
-                self._say(f"waiting for {line}")
-                said = line
+            # What is in the way is told once: the cluster goes on saying it in other words.
+            told = {service: bool(seen[service].trouble) for service in waiting}
+            if told != said:
+                self._say(f"waiting for {'; '.join(_with_trouble(each, seen[each]) for each in waiting)}")
+                said = told
             time.sleep(_LOOK_S)
 
     def _look(self, service: str) -> _Seen:
@@ -230,15 +232,16 @@ class ClusterStack:
         for pod in pods:
             trouble = trouble_of(pod, self.cluster.events(POD, name_of(pod)))
             if trouble is not None:
-                return _Seen(False, trouble.reason, has_failed=_restarts(pod) >= _RESTARTS)
+                return _Seen(False, trouble, has_failed=_restarts(pod) >= _RESTARTS)
         if workload is not None and not pods:
-            refused = trouble_of_owner(workload, self.cluster.events(kind, name_of(workload)))
-            return _Seen(False, refused.reason if refused is not None else "")
+            return _Seen(False, trouble_of_owner(workload, self.cluster.events(kind, name_of(workload))))
         return _Seen(is_ready=False)
 
     def _failure(self, services: list[str], seen: Mapping[str, _Seen], why: str) -> StackError:
         secret = read_secret(self.cluster) or {}
-        said = "\n".join(part for service in services for part in (seen[service].trouble, *self._tell(service)) if part)
+        troubles = [trouble for service in services if (trouble := seen[service].trouble) is not None]
+        known = [f"{trouble.reason}\n{trouble.remedy}" for trouble in troubles]
+        said = "\n".join([*known, *(line for service in services for line in self._tell(service))])
         return StackError(
             f"{self.described}: {', '.join(services)} {why}. `make mlflow-init TARGET=kubernetes` tries again, "
             f"`make mlflow-remove TARGET=kubernetes` takes it away.\n{_redacted(said, secret)}".rstrip()
@@ -251,17 +254,21 @@ class ClusterStack:
             name = name_of(pod)
             events = [f"{each.get('reason')}: {each.get('message')}" for each in self.cluster.events(POD, name)]
             told += [f"--- events of {name} ---", *events[-LOG_LINES:]]
-            for container in (*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]):
-                told += self._log(name, container["name"], is_previous=_restarts(pod) > 0)
+            for container in _containers(pod):
+                told += self._log(name, container)
         return told
 
-    def _log(self, pod: str, container: str, *, is_previous: bool) -> list[str]:
-        try:
-            lines = list(self.cluster.log(pod, container, tail=LOG_LINES, is_previous=is_previous))
-        except InputError:
-            # It has not started, and so has no log.
+    def _log(self, pod: str, container: Manifest) -> list[str]:
+        """The last lines of a container, of its run before where it has not started again; empty without any."""
+        is_waiting = "waiting" in (container.get("state") or {"waiting": {}})
+        if is_waiting and not container.get("lastState"):
             return []
-        return [f"--- last lines of {pod}, {container} ---", *lines] if lines else []
+        try:
+            lines = list(self.cluster.log(pod, container["name"], tail=LOG_LINES, is_previous=is_waiting))
+        except (NotStartedError, NotFoundError):
+            # It was replaced meanwhile.
+            return []
+        return [f"--- last lines of {pod}, {container['name']} ---", *lines] if lines else []
 
     @property
     def described(self) -> str:
@@ -307,10 +314,18 @@ def _is_over(pod: Manifest) -> bool:
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
-def _restarts(pod: Manifest) -> int:
+def _containers(pod: Manifest) -> list[Manifest]:
+    """What is known of a pod's containers, in the order in which they start."""
     status = pod.get("status") or {}
-    containers = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
-    return max((int(each.get("restartCount", 0)) for each in containers), default=0)
+    return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+
+
+def _restarts(pod: Manifest) -> int:
+    return max((int(each.get("restartCount", 0)) for each in _containers(pod)), default=0)
+
+
+def _with_trouble(service: str, seen: _Seen) -> str:
+    return f"{service} ({seen.trouble.reason})" if seen.trouble is not None else service
 
 
 def _redacted(text: str, secret: Mapping[str, str]) -> str:

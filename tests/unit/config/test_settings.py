@@ -8,7 +8,7 @@ import pytest
 
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
-from winnow.config.stack_record import StackRecord, render
+from winnow.config.stack_record import ClusterStackRecord, StackRecord, read_stack, render
 
 
 def test_everything_lies_below_the_working_directory_by_default(tmp_path: Path) -> None:
@@ -163,3 +163,36 @@ def test_settings_are_shown_without_passwords(tmp_path: Path) -> None:
     settings = Settings.from_environment({"WINNOW_HOME": str(tmp_path)})
     assert "hidden" not in repr(settings)
     assert "postgresql+psycopg://winnow:***@127.0.0.1:5532/winnow" in repr(settings)
+
+
+IN_CLUSTER = ClusterStackRecord(
+    context="a-cluster",
+    namespace="ml",
+    tracking_url="http://winnow-mlflow.ml.svc:5000",
+    storage_url="postgresql+psycopg://winnow@winnow-postgres.ml.svc:5432/winnow",
+)
+
+
+def test_the_addresses_of_a_stack_on_a_cluster_are_those_inside(tmp_path: Path) -> None:
+    (tmp_path / "stack.json").write_text(render(IN_CLUSTER))
+    settings = Settings.from_environment({"WINNOW_HOME": str(tmp_path)})
+    inside = IN_CLUSTER.tracking_url, IN_CLUSTER.storage_url
+    assert settings == Settings(tmp_path, *inside, *inside, None, IN_CLUSTER)
+    assert settings.store == (
+        "the stack in namespace ml of the cluster a-cluster (`make mlflow-remove TARGET=kubernetes` ends it)"
+    )
+
+
+def test_what_is_set_wins_over_a_stack_on_a_cluster(tmp_path: Path) -> None:
+    (tmp_path / "stack.json").write_text(render(IN_CLUSTER))
+    given = {"MLFLOW_TRACKING_URI": "http://mine:1", "WINNOW_WORKER_STORAGE": "postgresql://elsewhere/w"}
+    settings = Settings.from_environment({"WINNOW_HOME": str(tmp_path), **given})
+    assert (settings.tracking_uri, settings.worker_tracking_uri) == ("http://mine:1", "http://mine:1")
+    assert (settings.storage_url, settings.worker_storage_url) == (IN_CLUSTER.storage_url, "postgresql://elsewhere/w")
+
+
+def test_a_record_s_kind_tells_a_stack_on_a_cluster_from_one_on_docker(tmp_path: Path) -> None:
+    assert read_stack(tmp_path) is None
+    for record in (IN_CLUSTER, stack_in(tmp_path)):
+        (tmp_path / "stack.json").write_text(render(record))
+        assert read_stack(tmp_path) == record
