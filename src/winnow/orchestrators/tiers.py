@@ -18,7 +18,7 @@ from winnow.config.tiers import unknown_tier
 from winnow.executors.executor import Executor
 from winnow.executors.local import LocalExecutor, visible_gpus
 from winnow.orchestrators.groups import Site
-from winnow.orchestrators.reach import check_code, check_secrets_file, check_stores
+from winnow.orchestrators.reach import check_code, check_outside, check_secrets_file, check_stores
 
 if TYPE_CHECKING:
     from winnow.cluster.api import Cluster
@@ -142,6 +142,7 @@ def _docker(settings: Settings, image: str | None) -> Tier:
     from winnow.executors.docker import DockerExecutor, DockerSite
 
     check_stores(settings)
+    check_outside(settings)
     engine = connect()
     image_id = check_image(engine, image, Path.cwd())
     with asking("the Docker engine"):

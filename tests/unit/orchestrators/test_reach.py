@@ -13,8 +13,15 @@ import pytest
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
-from winnow.config.stack_record import StackRecord
-from winnow.orchestrators.reach import check_code, check_secrets_file, check_stores, data_file, silent_stack
+from winnow.config.stack_record import ClusterStackRecord, StackRecord
+from winnow.orchestrators.reach import (
+    check_code,
+    check_outside,
+    check_secrets_file,
+    check_stores,
+    data_file,
+    silent_stack,
+)
 
 SERVERS = Settings.from_environment(
     {"WINNOW_STORAGE": "postgresql://db:5432/studies", "MLFLOW_TRACKING_URI": "http://mlflow:5000"}
@@ -117,3 +124,20 @@ def test_a_stack_that_nobody_uses_may_be_down(tmp_path: Path) -> None:
     elsewhere = replace(settings, tracking_uri="http://mlflow.example:80", storage_url="sqlite:////srv/s.db")
     assert silent_stack(elsewhere) is None
     assert silent_stack(SERVERS) is None
+
+
+def test_containers_here_are_refused_stores_that_only_pods_reach() -> None:
+    stack = ClusterStackRecord(
+        "a-cluster", "ml", "http://winnow-mlflow.ml.svc:5000", "postgresql://winnow-postgres.ml.svc/w"
+    )
+    inside = replace(SERVERS, worker_tracking_uri=stack.tracking_url, worker_storage_url=stack.storage_url, stack=stack)
+    for settings in (
+        inside,
+        replace(inside, worker_storage_url=SERVERS.worker_storage_url),
+        replace(inside, worker_tracking_uri=SERVERS.worker_tracking_uri),
+    ):
+        with pytest.raises(InputError, match="the stack in namespace ml") as refused:
+            check_outside(settings)
+        assert "make train-kubernetes" in refused.value.remedy
+    check_outside(replace(SERVERS, stack=stack))
+    check_outside(SERVERS)
