@@ -247,10 +247,10 @@ class KubernetesExecutor:
         self._cluster.delete_all(POD, {STUDY: study, GROUP: name}, grace_s=max(1, math.ceil(grace_s)))
         if job is not None:
             self._delete(job)
-        if not watch.await_end(name, job, max([grace_s, *(pod.leaving_s for pod in pods)]) + _LEAVING_S):
+        if not watch.await_end(name, job, max([grace_s, *(pod.leaving_s for pod in pods)]), _LEAVING_S):
             # Their machine does not answer.
             self._cluster.delete_all(POD, {STUDY: study, GROUP: name}, grace_s=0)
-            if not watch.await_end(name, job, _LEAVING_S):
+            if not watch.await_end(name, job, 0.0, _LEAVING_S):
                 raise ClusterError(
                     f"worker {name} of study {study!r}: expected its job to go with its pods, found that it does not "
                     f"end. `kubectl describe job {object_name(study, name)}` may say why."

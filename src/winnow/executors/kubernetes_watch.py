@@ -89,6 +89,7 @@ class StudyWatch:
         self._lock = threading.Lock()
         self._groups: dict[str, Group] = {}
         self._failures: dict[Kind, WinnowError] = {}
+        self._changed_at = time.monotonic()
         self._is_closed = threading.Event()
         self._streams: dict[Kind, Stream[Change]] = {}
         versions = {kind: self._list(kind) for kind in (JOB, POD)}
@@ -116,11 +117,23 @@ class StudyWatch:
         found = {name: group_status(self._study, name, job, pods, events) for name, job, pods in seen}
         return {name: status for name, status in found.items() if status is not None}
 
-    def await_end(self, name: str, job: Job | None, timeout_s: float) -> bool:
-        """Wait until a group's processes are gone, and this very Job of it; False where they are not in time."""
+    def await_end(self, name: str, job: Job | None, grace_s: float, patience_s: float) -> bool:
+        """Wait until a group's processes are gone, and this very Job of it.
+
+        Args:
+            patience_s: how long nothing may happen to any group of the study after `grace_s`: one that ends many at
+                once takes its time.
+
+        Returns:
+            False where they do not go.
+        """
         with self._lock:
-            group = self._group(name)
-            return group.changed.wait_for(lambda: not group.is_there(job), timeout_s)
+            group, began_at = self._group(name), time.monotonic()
+            while not group.changed.wait_for(lambda: not group.is_there(job), patience_s):
+                now = time.monotonic()
+                if now - max(began_at + grace_s, self._changed_at) >= patience_s:
+                    return False
+            return True
 
     def pods(self, name: str) -> list[Pod]:
         """A group's pods, as they are. Raises what `statuses` raises."""
@@ -182,6 +195,7 @@ class StudyWatch:
             return
         with self._lock:
             group = self._take(kind, change.object, is_gone=change.kind == "DELETED")
+            self._changed_at = time.monotonic()
             if group is not None:
                 group.changed.notify_all()
 
