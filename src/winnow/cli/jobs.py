@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 target_option = click.option(
     "--target",
     type=click.Choice(TIERS),
-    help="Only processes of this machine, or only containers; by default all that can be asked.",
+    help="Only processes of this machine, only containers or only pods; by default all that can be asked.",
 )
 """Gives the verb `target: str | None`."""
 
@@ -43,9 +44,12 @@ def jobs(study: str | None, target: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_row(tier, group) for tier, group in groups], indent=2))
         return
-    width = max((len(group.study) for _, group in groups), default=0)
-    for tier, group in groups:
-        click.echo(f"{tier:<6}  {group.study:<{width}}  {group.name:<3}  {_state(group):<8}  {_since(group)}".rstrip())
+    rows = [(tier, group.study, group.name, _state(group), _since(group)) for tier, group in groups]
+    widths = [max(len(row[column]) for row in rows) for column in range(5)] if rows else []
+    for row, (_, group) in zip(rows, groups, strict=True):
+        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        if group.trouble is not None:
+            click.echo(f"  {group.trouble.reason}. {group.trouble.remedy}")
     if not groups:
         click.echo("No workers are at work; `make train` starts some.")
 
@@ -59,10 +63,13 @@ def _row(tier: str, group: GroupStatus) -> dict[str, object]:
         "state": group.state.value,
         "started_at": None if started_at is None else started_at.isoformat(timespec="seconds"),
         "lacks_nodes": group.lacks_nodes,
+        "trouble": None if group.trouble is None else asdict(group.trouble),
     }
 
 
 def _state(group: GroupStatus) -> str:
+    if group.trouble is not None and not group.state.is_over:
+        return "waits" if group.trouble.is_awaited else "cannot start"
     return f"{group.state.value}, lacks a node" if group.lacks_nodes else group.state.value
 
 

@@ -56,6 +56,7 @@ def test_jobs_are_listed_until_they_are_cancelled(tmp_path: Path, executor: Loca
         "worker": "w0",
         "state": "running",
         "lacks_nodes": False,
+        "trouble": None,
     }
     assert abs((datetime.now(UTC) - started_at).total_seconds()) < 60
     assert "1 worker(s) stopped" in ask(cancel, tmp_path, "--study", "a-study").stdout
@@ -68,7 +69,7 @@ def test_jobs_are_one_line_each_for_people(tmp_path: Path, executor: LocalExecut
     started_at = executor.status("a-study", "w0").started_at_ms
     assert started_at is not None
     since = datetime.fromtimestamp(started_at / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    assert ask(jobs, tmp_path).stdout == f"local   a-study  w0   running   since {since}\n"
+    assert ask(jobs, tmp_path).stdout == f"local  a-study  w0  running  since {since}\n"
 
 
 def test_an_engine_that_does_not_answer_matters_only_where_it_is_asked_for(tmp_path: Path) -> None:
