@@ -17,6 +17,7 @@ from winnow.containers.engine import DEPLOYMENT
 pytestmark = pytest.mark.kubernetes
 
 TIER = ("--target", "kubernetes")
+DIFF = ("diff", "--part", "prod", "--exit-code")
 
 
 @pytest.fixture
@@ -41,9 +42,15 @@ def test_a_champion_is_served_asked_changed_rolled_back_and_removed(
     assert {each["kind"] for each in yaml.safe_load_all(planned.stdout)} == {
         *("Deployment", "Service", "Ingress", "NetworkPolicy", "PodDisruptionBudget", "HorizontalPodAutoscaler"),
     }, planned.stderr
+    differs = winnow.run(*DIFF, "--replicas", "1")
+    assert differs.returncode == 1, differs.stderr
+    assert f"+++ deployments/winnow-prod-{winnow.name} (as it would be)" in differs.stdout
     assert objects(winnow, shared_place) == []
     served = winnow.run("prod", *TIER, "--replicas", "1")
     assert served.returncode == 0, served.stderr
+    same = winnow.run(*DIFF)
+    assert (same.returncode, same.stdout) == (0, ""), same.stdout
+    assert "-  minReplicas: 1\n+  minReplicas: 2\n" in winnow.run(*DIFF, "--replicas", "2").stdout
     assert f"http://{winnow.name}.localhost" in served.stdout
     assert len(objects(winnow, shared_place)) == 6
     assert "nothing was changed" in winnow.run("prod", *TIER).stdout
@@ -80,13 +87,9 @@ def test_a_champion_that_does_not_start_ends_with_an_error_and_leaves_nothing(
     assert objects(winnow, shared_place) == []
 
 
-def test_without_a_cluster_a_namespace_or_a_way_for_images_nothing_is_begun(winnow: Winnow, tmp_path: Path) -> None:
+def test_without_a_cluster_or_a_way_for_images_nothing_is_begun(winnow: Winnow, tmp_path: Path) -> None:
     winnow.crown(0)
     away = winnow.run("prod", *TIER, KUBECONFIG=str(tmp_path / "nowhere"))
     assert away.returncode == 2 and "kubeconfig" in away.stderr, away.stderr
-    homeless = winnow.run("prod", *TIER, WINNOW_NAMESPACE="")
-    assert homeless.returncode == 2 and "WINNOW_NAMESPACE" in homeless.stderr
     stuck = winnow.run("prod", *TIER, WINNOW_REGISTRY="", WINNOW_IMAGE_LOAD="")
     assert stuck.returncode == 2 and "REGISTRY=" in stuck.stderr and "IMAGE_LOAD=" in stuck.stderr
-    with_port = winnow.run("prod", *TIER, "--port", "8080")
-    assert with_port.returncode == 2 and "PORT" in with_port.stderr
