@@ -23,7 +23,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ from winnow.config.experiment import KubernetesConfig
 from winnow.containers.engine import STUDY
 from winnow.executors.executor import GroupResources, GroupSpec
 from winnow.executors.kubernetes import KubernetesExecutor, KubernetesSite
-from winnow.orchestrators.follow import AT_ONCE
+from winnow.orchestrators.follow import AT_ONCE, end_groups
 
 ROOT = Path(__file__).parents[1]
 STUDY_NAME = "groups-at-size"
@@ -124,17 +124,15 @@ def measure(cluster: Cluster, groups: list[GroupSpec], nodes: int, home: Path) -
         follow.note = f"a look takes {1000 * sorted(looks)[len(looks) // 2]:.0f} ms (median)"
     finally:
         with timed(cancel, cluster):
-            with ThreadPoolExecutor(len(groups)) as pool:
-                list(pool.map(lambda group: executor.cancel(STUDY_NAME, group.name, 15.0), groups))
+            end_groups(STUDY_NAME, [group.name for group in groups], executor)
             executor.clear(STUDY_NAME)
         left = [len(cluster.find(kind, {STUDY: STUDY_NAME}).items) for kind in (JOB, POD)]
         cancel.note = f"{left[0]} Jobs and {left[1]} pods are left"
     return steps
 
 
-def look_once(look: object) -> float:
+def look_once(look: Callable[[], object]) -> float:
     """Seconds that one look at all groups takes; a second passes in all."""
-    assert callable(look)
     began = time.monotonic()
     look()
     took = time.monotonic() - began

@@ -26,7 +26,7 @@ from winnow.tracking.records import TrialRecord
 POLL_S = 0.25
 GRACE_S = 15.0
 AT_ONCE = 16
-"""Groups that are started or ended at the same time."""
+"""Groups that are started at the same time."""
 LAST_NEWS_S = 60.0
 """How long groups may still tell the tracking store once the study is done."""
 RESTARTS = 3
@@ -60,7 +60,8 @@ def stop(store: StudyStore, executor: Executor) -> int:
 
 def end_groups(study: str, names: Sequence[str], executor: Executor) -> None:
     """End groups, all at once; what they held is left to the study."""
-    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+    # Each mostly waits, and the last is to be asked as early as the first.
+    with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
         list(pool.map(lambda name: executor.cancel(study, name, GRACE_S), names))
 
 
