@@ -37,7 +37,7 @@ def shared_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @pytest.fixture
 def own_place(tmp_path: Path) -> Iterator[Place]:
-    """A namespace for one test alone; it costs about ten seconds."""
+    """A namespace for one test alone; it costs a second or two."""
     with place(tmp_path) as made:
         yield made
 
