@@ -7,6 +7,7 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -287,6 +288,23 @@ def test_looking_costs_no_request(here: Sandbox) -> None:
         here.place.admin("delete", "job", here.name(), "--wait=false")
         wait_until(lambda: [status.state for status in look()] == [GroupState.ENDED])
         assert cluster.calls - before <= 3
+
+
+def test_many_groups_take_few_requests(here: Sandbox) -> None:
+    """Groups that a queue holds, so that no pod is made; benchmarks/groups_at_size.py has some that run."""
+    cluster = here.place.cluster()
+    executor = KubernetesExecutor(cluster, here.site, here.home)
+    groups = [here.group(name=f"p{i}", nodes=8, kubernetes=KubernetesConfig(queue="a-queue")) for i in range(20)]
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(executor.start, groups))
+    assert cluster.calls == 3 * len(groups)
+    with executor.watch(here.study) as look:
+        assert len(look()) == len(groups)
+        assert cluster.calls <= 3 * len(groups) + 4
+        with ThreadPoolExecutor(len(groups)) as pool:
+            list(pool.map(lambda group: executor.cancel(here.study, group.name, 1.0), groups))
+    assert cluster.calls <= 6 * len(groups) + 4
+    wait_until(lambda: here.left() == [])
 
 
 def test_jobs_logs_and_cancel_work_on_pods(here: Sandbox) -> None:
