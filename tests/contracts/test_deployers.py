@@ -125,7 +125,7 @@ class KubernetesBackend:
         self.name = self._site.name
 
     def deployer(self) -> Deployer[Any]:
-        return KubernetesDeployer(self._site.place.home, environment=self._site.environment())
+        return KubernetesDeployer(self._site.place.home, environment=self._site.environment(WINNOW_SETTLE_S="1"))
 
     def kill(self, name: str, identifier: str) -> None:
         self._site.kill(identifier)
@@ -194,7 +194,7 @@ def backend(kind: str, bundled: dict[str, Release], request: pytest.FixtureReque
 
 
 def _request(backend: Backend, release: Release, **changes: Any) -> DeploymentRequest:
-    return DeploymentRequest(backend.name, release, ready_within_s=30, **changes)
+    return DeploymentRequest(backend.name, release, ready_within_s=60, **changes)
 
 
 def test_a_deployed_release_is_ready_and_found_by_anybody(backend: Backend, releases: dict[str, Release]) -> None:

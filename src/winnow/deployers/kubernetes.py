@@ -351,14 +351,17 @@ class KubernetesDeployer:
     def _failed(self, name: str, pods: Sequence[Manifest], reason: str, is_old_serving: bool) -> DeploymentFailedError:
         """The error with what the cluster and the replica have said; its log is kept before the replica goes."""
         self._keep_logs(name, pods)
-        lines: list[str] = []
-        for pod in pods[:1]:
-            lines += looking.events(self._cluster, pod, SHOWN_EVENTS)
-            lines += looking.log(self._cluster, pod, SHOWN_LINES)
-        kept = (
-            self.log_path(name) / f"{name_of(pods[0])}.log" if pods else f"the cluster's events of {object_name(name)}"
-        )
-        return DeploymentFailedError(name, reason, lines, str(kept), is_old_serving=is_old_serving)
+        if not pods:
+            lines, source = looking.owner_events(self._cluster, name, SHOWN_EVENTS), "what the cluster says of its pods"
+            return DeploymentFailedError(name, reason, lines, source, is_old_serving=is_old_serving)
+        pod = pods[0]
+        said = looking.log(self._cluster, pod, SHOWN_LINES)
+        source = str(self._log_file(name, pod)) if said else f"what the cluster says of pod {name_of(pod)}"
+        lines = [*looking.events(self._cluster, pod, SHOWN_EVENTS), *said]
+        return DeploymentFailedError(name, reason, lines, source, is_old_serving=is_old_serving)
+
+    def _log_file(self, name: str, pod: Manifest) -> Path:
+        return self.log_path(name) / f"{name_of(pod)}.log"
 
     def _pods(self, name: str) -> tuple[Manifest, ...]:
         return self._cluster.find(POD, labels_of(name)).items
@@ -369,7 +372,7 @@ class KubernetesDeployer:
         folder.mkdir(parents=True, exist_ok=True)
         for pod in pods:
             if said := looking.log(self._cluster, pod, KEPT_LINES):
-                (folder / f"{name_of(pod)}.log").write_text("\n".join([*said, ""]), encoding="utf-8")
+                self._log_file(name, pod).write_text("\n".join([*said, ""]), encoding="utf-8")
         kept = sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
         for path in kept[:-KEPT_LOGS]:
             path.unlink(missing_ok=True)

@@ -162,8 +162,18 @@ def trouble(cluster: Cluster, name: str, pods: Pods) -> str:
 
 def events(cluster: Cluster, pod: Manifest, most: int) -> list[str]:
     """The last of what the cluster has said about a pod."""
-    said = cluster.events(POD, name_of(pod))[-most:]
-    return [f"{each.get('type')} {each.get('reason')}: {' '.join(str(each.get('message')).split())}" for each in said]
+    return [_line(each) for each in cluster.events(POD, name_of(pod))[-most:]]
+
+
+def owner_events(cluster: Cluster, name: str, most: int) -> list[str]:
+    """The last of what it has said about a deployment's attempts to make pods."""
+    owners = cluster.find(REPLICA_SET, labels_of(name)).items
+    newest = sorted(owners, key=lambda each: str(each["metadata"]["creationTimestamp"]))[-1:]
+    return [_line(event) for each in newest for event in cluster.events(REPLICA_SET, name_of(each))[-most:]]
+
+
+def _line(event: Manifest) -> str:
+    return f"{event.get('type')} {event.get('reason')}: {' '.join(str(event.get('message')).split())}"
 
 
 def log(cluster: Cluster, pod: Manifest, lines: int) -> list[str]:
