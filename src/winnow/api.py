@@ -142,7 +142,7 @@ def serve(
     What was served before answers until the new model is ready. Nothing changes where it is the same model.
 
     Args:
-        target: by "local" processes, or by "docker" containers behind one entry point.
+        target: by "local" processes, by "docker" containers behind one entry point, or by "kubernetes" pods.
 
     Raises:
         InputError: there is no champion, or the port is taken.
