@@ -258,7 +258,7 @@ def test_a_job_that_is_deleted_by_hand_leaves_nothing_and_can_be_started_again(h
     here.place.admin("delete", "job", here.name(), "--wait=false")
     # Its workers still are at it, with what they hold.
     assert status_of(here).state is GroupState.RUNNING
-    executor.cancel(here.study, "p0", grace_s=1.0)
+    executor.cancel(here.study, "p0", grace_s=15.0)
     wait_until(lambda: here.left() == [])
     assert (status_of(here).state, status_of(here).exit_code) == (GroupState.FAILED, 143)
     executor.start(here.group())

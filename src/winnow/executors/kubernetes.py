@@ -242,8 +242,8 @@ class KubernetesExecutor:
         """Delete a group and keep what it leaves. Raises ClusterError where it does not go."""
         pods = watch.pods(name)
         kept = _Kept(self._cluster, pods, job.nodes if job is not None else 1)
-        # Before the Job, with which they would go by their own grace period: once begun, none is made shorter. None is
-        # replaced before it is over. Without a grace the API would forget pods whose processes still run.
+        # Before the Job, with which they would go by their own grace period: once begun, a kubelet may not make it
+        # shorter. None is replaced before it is over. Without a grace the API would forget processes that still run.
         self._cluster.delete_all(POD, {STUDY: study, GROUP: name}, grace_s=max(1, math.ceil(grace_s)))
         if job is not None:
             self._delete(job)

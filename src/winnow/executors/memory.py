@@ -13,7 +13,7 @@ _POLL_S = 0.01
 
 
 class MemoryExecutor:
-    """Implements `Executor`; `finish` ends a group as its process would by itself, `trouble` keeps one from starting."""
+    """Implements `Executor`; `finish` ends a group as its process would, `trouble` keeps one from starting."""
 
     def __init__(self) -> None:
         self.started: list[GroupSpec] = []
