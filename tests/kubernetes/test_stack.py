@@ -51,6 +51,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def image(stack: Place) -> str:
+    """MLflow's image as the nodes find it: asked for before anything is changed."""
+    (mlflow,) = stack.admin.json("get", "deployment", "winnow-mlflow")["spec"]["template"]["spec"]["containers"]
+    return str(mlflow["image"])
+
+
 def settings_of(where: Place) -> Settings:
     return current(where.environment)
 
@@ -66,7 +73,7 @@ def pods(where: Place) -> dict[str, str]:
     return {each["metadata"]["name"]: each["metadata"]["uid"] for each in found}
 
 
-def test_starting_it_again_changes_nothing(stack: Place) -> None:
+def test_starting_it_again_changes_nothing(stack: Place, image: str) -> None:
     before = passwords(stack), pods(stack)
     assert len(before[1]) == 3
     assert difference(print, project=ROOT, environment=stack.environment) == ""
@@ -183,21 +190,6 @@ def test_a_worker_reaches_the_server_and_the_studies_by_their_services(stack: Pl
     assert json.loads(said) == [200, "winnow", "refused"]
 
 
-def test_an_image_that_is_not_there_fails_soon_and_in_the_cluster_s_words(stack: Place) -> None:
-    began = time.monotonic()
-    failed = winnow(stack, "mlflow-init", "--target", "kubernetes", "--tracking-image", "localhost:1/none:1")
-    assert failed.returncode == 1, failed.stderr
-    assert time.monotonic() - began < 75
-    error = failed.stderr[failed.stderr.index("error: ") :]
-    assert error.startswith(f"error: the stack in namespace {stack.namespace}: mlflow failed.")
-    assert "localhost:1/none:1" in error and "ImagePull" in error and "--- events of winnow-mlflow" in error
-    silent = winnow(stack, "select-model")
-    assert silent.returncode != 0
-    assert "found no ready pod of mlflow" in silent.stderr and "make mlflow-init TARGET=kubernetes" in silent.stderr
-    back = winnow(stack, "mlflow-init", "--target", "kubernetes", "--tracking-image", "")
-    assert back.returncode == 0, back.stderr
-
-
 def test_a_setting_that_the_cluster_refuses_changes_nothing(stack: Place) -> None:
     before = passwords(stack), pods(stack)
     refused = winnow(stack, "mlflow-init", "--target", "kubernetes", "--minio-volume", "1Ti")
@@ -211,9 +203,20 @@ def test_the_cluster_takes_what_kubectl_makes_of_the_folders(stack: Place, overl
     stack.admin("apply", "--server-side", "--force-conflicts", "--dry-run=server", "-k", str(ROOT / "k8s" / overlay))
 
 
-def test_removed_it_keeps_its_data_and_comes_back_with_it_by_hand(
-    stack: Place, tracking_image: str, tmp_path: Path
-) -> None:
+def test_an_image_that_is_not_there_fails_soon_and_in_the_cluster_s_words(stack: Place) -> None:
+    began = time.monotonic()
+    failed = winnow(stack, "mlflow-init", "--target", "kubernetes", "--tracking-image", "localhost:1/none:1")
+    assert failed.returncode == 1, failed.stderr
+    assert time.monotonic() - began < 75
+    error = failed.stderr[failed.stderr.index("error: ") :]
+    assert error.startswith(f"error: the stack in namespace {stack.namespace}: mlflow failed.")
+    assert "localhost:1/none:1" in error and "ImagePull" in error and "--- events of winnow-mlflow" in error
+    silent = winnow(stack, "select-model")
+    assert silent.returncode != 0
+    assert "found no ready pod of mlflow" in silent.stderr and "make mlflow-init TARGET=kubernetes" in silent.stderr
+
+
+def test_removed_it_keeps_its_data_and_comes_back_with_it_by_hand(stack: Place, image: str, tmp_path: Path) -> None:
     before = passwords(stack)
     removed = winnow(stack, "mlflow-remove")
     assert removed.returncode == 0, removed.stderr
@@ -225,7 +228,7 @@ def test_removed_it_keeps_its_data_and_comes_back_with_it_by_hand(
     assert passwords(stack) == before
     folder = tmp_path / "mine"
     folder.mkdir()
-    name, _, ref = tracking_image.partition("@")
+    name, _, ref = image.partition("@")
     kustomization = {
         "resources": [os.path.relpath(ROOT / "k8s" / "tracking", folder)],
         "images": [{"name": "winnow-tracking", "newName": name, "digest": ref}]
@@ -237,7 +240,8 @@ def test_removed_it_keeps_its_data_and_comes_back_with_it_by_hand(
     stack.admin("rollout", "status", "statefulset/winnow-postgres", "--timeout=60s")
     stack.admin("rollout", "status", "deployment/winnow-mlflow", "--timeout=120s")
 
-    adopted = winnow(stack, "mlflow-init", "--target", "kubernetes")
+    # The image that was not there is what was set last; an empty value brings the default back.
+    adopted = winnow(stack, "mlflow-init", "--target", "kubernetes", "--tracking-image", "")
     assert adopted.returncode == 0, adopted.stderr
     from mlflow import MlflowClient
 
