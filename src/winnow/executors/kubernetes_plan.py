@@ -37,6 +37,8 @@ QUEUE = "kueue.x-k8s.io/queue-name"
 """Kueue's label for the LocalQueue that admits a Job (https://kueue.sigs.k8s.io/docs/tasks/run/jobs/)."""
 
 _STORES = frozenset({"WINNOW_STORAGE", "MLFLOW_TRACKING_URI"})
+_BY_HAND = _STORES | {"WINNOW_DB_PASSWORD"}
+"""Variables by which the manifest, applied by hand, finds the stack beside it; groups are told other addresses."""
 _OF_SEVERAL = ("WINNOW_NODE", "WINNOW_NODES", "WINNOW_MASTER_ADDR", "WINNOW_MASTER_PORT")
 _INDEX = {
     "name": "WINNOW_NODE",
@@ -192,8 +194,7 @@ def _env(base: Iterable[Manifest], group: GroupSpec, name: str) -> list[Manifest
         **{key: {"name": key, "value": _literal(value)} for key, value in sorted(plain.items())},
         **{key: {"name": key, "valueFrom": {"secretKeyRef": {"name": name, "key": key}}} for key in sorted(secrets)},
     }
-    # What the manifest names of the stores is in the Secret of those who apply it by hand.
-    meant_for_others = _STORES if group.nodes > 1 else _STORES.union(_OF_SEVERAL)
+    meant_for_others = _BY_HAND if group.nodes > 1 else _BY_HAND.union(_OF_SEVERAL)
     kept = [variable for variable in base if variable["name"] in own or variable["name"] not in meant_for_others]
     known = {variable["name"] for variable in kept}
     return [
