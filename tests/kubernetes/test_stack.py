@@ -207,7 +207,7 @@ def test_an_image_that_is_not_there_fails_soon_and_in_the_cluster_s_words(stack:
     began = time.monotonic()
     failed = winnow(stack, "mlflow-init", "--target", "kubernetes", "--tracking-image", "localhost:1/none:1")
     assert failed.returncode == 1, failed.stderr
-    assert time.monotonic() - began < 75
+    assert time.monotonic() - began < 100
     error = failed.stderr[failed.stderr.index("error: ") :]
     assert error.startswith(f"error: the stack in namespace {stack.namespace}: mlflow failed.")
     assert "localhost:1/none:1" in error and "ImagePull" in error and "--- events of winnow-mlflow" in error
