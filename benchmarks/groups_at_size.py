@@ -144,7 +144,7 @@ def await_running(cluster: Cluster, pods: int) -> float:
     """When all pods run."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
-        found = cluster.find(POD, {STUDY: STUDY_NAME}, fields="status.phase=Running", is_recent_enough=True).items
+        found = cluster.find(POD, {STUDY: STUDY_NAME}, fields="status.phase=Running").items
         if len(found) >= pods:
             return time.monotonic()
         if time.monotonic() > deadline:

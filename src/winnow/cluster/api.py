@@ -105,18 +105,14 @@ class Cluster:
         except NotFoundError:
             return None
 
-    def find(
-        self, kind: Kind, labels: Mapping[str, str] | str = "", *, fields: str = "", is_recent_enough: bool = False
-    ) -> Listing:
+    def find(self, kind: Kind, labels: Mapping[str, str] | str = "", *, fields: str = "") -> Listing:
         """The objects with these labels.
 
         Args:
             labels: equal to these, or a label selector as text.
             fields: a field selector.
-            is_recent_enough: what the API server has at hand will do, which spares its database.
         """
-        query = {**_selectors(labels, fields), **({"resourceVersion": "0"} if is_recent_enough else {})}
-        found = self._transport.json(Request("GET", kind.path(self.namespace), query))
+        found = self._transport.json(Request("GET", kind.path(self.namespace), _selectors(labels, fields)))
         stamp = {"apiVersion": kind.api_version, "kind": kind.kind}
         return Listing(
             tuple({**stamp, **item} for item in found.get("items") or ()), found["metadata"]["resourceVersion"]

@@ -14,3 +14,15 @@ def bytes_of(quantity: str) -> int:
         raise ValueError(f"expected a quantity such as 512Mi, found {quantity!r}")
     number = quantity.rstrip("kKMGTi")
     return int(float(number) * _UNITS[quantity.removeprefix(number)])
+
+
+def memory_text(amount: int) -> str:
+    """Bytes as a quantity, in the largest unit that holds them whole."""
+    return next(
+        (f"{amount // _UNITS[unit]}{unit}" for unit in ("Gi", "Mi", "Ki") if amount % _UNITS[unit] == 0), str(amount)
+    )
+
+
+def cpu_text(cpus: float) -> str:
+    """CPUs as a quantity: `2`, or `1500m`, a thousandth being the smallest part that there is."""
+    return str(int(cpus)) if cpus == int(cpus) else f"{round(1000 * cpus)}m"

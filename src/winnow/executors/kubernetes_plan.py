@@ -13,15 +13,17 @@ and those in the experiment's `execution.kubernetes.pod`, stay.
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from winnow.cluster.kinds import Manifest, name_of
 from winnow.cluster.manifests import FieldPath, Named, changed, merged, named, to_yaml
+from winnow.cluster.names import shortened
+from winnow.cluster.pods import INDEX
 from winnow.config.addresses import without_password
 from winnow.config.errors import InputError
+from winnow.config.quantities import cpu_text, memory_text
 from winnow.containers.engine import GROUP, STUDY
 from winnow.executors.executor import GroupResources, GroupSpec, Volume
 
@@ -42,12 +44,11 @@ _BY_HAND = _STORES | {"WINNOW_DB_PASSWORD"}
 _OF_SEVERAL = ("WINNOW_NODE", "WINNOW_NODES", "WINNOW_MASTER_ADDR", "WINNOW_MASTER_PORT")
 _INDEX = {
     "name": "WINNOW_NODE",
-    "valueFrom": {"fieldRef": {"fieldPath": "metadata.annotations['batch.kubernetes.io/job-completion-index']"}},
+    "valueFrom": {"fieldRef": {"fieldPath": f"metadata.annotations['{INDEX}']"}},
 }
 _DEFAULT_CPUS, _DEFAULT_MEMORY_BYTES = 1.0, 2 * 2**30
 _LONGEST_NAME = 57
 """A pod's host name is its Job's with `-INDEX`, and may have 63 characters; an index has up to five."""
-_HASH = 8
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,7 @@ class GroupObjects:
 
 def object_name(study: str, group: str) -> str:
     """What a group's objects are called; a long name is cut, and told from others by a hash of the whole."""
-    whole = f"{BASE}-{study}-{group}"
-    if len(whole) <= _LONGEST_NAME:
-        return whole
-    digest = hashlib.sha256(whole.encode()).hexdigest()[:_HASH]
-    return f"{whole[: _LONGEST_NAME - _HASH - 1].rstrip('-')}-{digest}"
+    return shortened(f"{BASE}-{study}-{group}", _LONGEST_NAME)
 
 
 def plan_group(group: GroupSpec, site: KubernetesSite) -> GroupObjects:
@@ -218,24 +215,17 @@ def _limits(resources: GroupResources, gpu_resource: str) -> dict[str, str]:
     cpus = resources.cpus if resources.cpus is not None else _DEFAULT_CPUS
     memory_bytes = resources.memory_bytes if resources.memory_bytes is not None else _DEFAULT_MEMORY_BYTES
     return {
-        "cpu": str(int(cpus)) if cpus == int(cpus) else f"{round(1000 * cpus)}m",
-        "memory": _bytes(memory_bytes),
+        "cpu": cpu_text(cpus),
+        "memory": memory_text(memory_bytes),
         # Which GPUs of a node they are the cluster decides.
         **({gpu_resource: str(len(resources.gpus))} if resources.gpus else {}),
     }
 
 
-def _bytes(amount: int) -> str:
-    for unit, size in (("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10)):
-        if amount % size == 0:
-            return f"{amount // size}{unit}"
-    return str(amount)
-
-
 def _volumes(base: Mapping[str, Any], group: GroupSpec) -> dict[FieldPath, Any]:
     shm_bytes = group.resources.shm_bytes
     volumes = [
-        merged(volume, {"emptyDir": {"sizeLimit": _bytes(shm_bytes)}})
+        merged(volume, {"emptyDir": {"sizeLimit": memory_text(shm_bytes)}})
         if volume["name"] == "shm" and shm_bytes is not None
         else volume
         for volume in base.get("volumes") or ()

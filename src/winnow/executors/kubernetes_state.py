@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from winnow.cluster.kinds import Manifest
+from winnow.cluster.pods import INDEX, is_over
 from winnow.cluster.trouble import trouble_of, trouble_of_owner
 from winnow.containers.engine import GROUP, STUDY
 from winnow.executors.executor import GroupState, GroupStatus, Trouble
@@ -21,8 +22,6 @@ from winnow.executors.kubernetes_plan import WORKER
 
 Events: TypeAlias = Mapping[str, Sequence[Manifest]]
 """Events by the uid of what they are about, oldest first."""
-
-INDEX = "batch.kubernetes.io/job-completion-index"
 
 _STATES = {"Complete": GroupState.SUCCEEDED, "Failed": GroupState.FAILED}
 """A Job's conditions (https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/#JobStatus) as
@@ -38,6 +37,7 @@ class Pod:
 
     Attributes:
         index: of its node in the group.
+        is_over: its processes have ended.
         code: how its worker ended, as the cluster says it; None: it has not, or nobody has seen it.
         has_started: its worker runs, or has; before that it has no log.
         leaving_s: what it has been given to end, if it has been deleted.
@@ -51,17 +51,13 @@ class Pod:
     group: str
     index: int
     phase: str
+    is_over: bool
     is_leaving: bool
     code: int | None
     has_started: bool
     leaving_s: float
     created_at_ms: int
     pending: Manifest | None
-
-    @property
-    def is_over(self) -> bool:
-        """Its processes have ended."""
-        return self.phase in ("Succeeded", "Failed")
 
     @property
     def is_silent(self) -> bool:
@@ -134,6 +130,7 @@ def read_pod(manifest: Manifest) -> Pod:
         group=metadata["labels"][GROUP],
         index=int(metadata["labels"].get(INDEX) or metadata.get("annotations", {}).get(INDEX) or 0),
         phase=status.get("phase", "Pending"),
+        is_over=is_over(manifest),
         is_leaving="deletionTimestamp" in metadata,
         code=state["terminated"].get("exitCode") if "terminated" in state else None,
         has_started="running" in state or "terminated" in state,
@@ -171,14 +168,14 @@ def group_status(
         if not alive:
             return None
         return GroupStatus(study, name, GroupState.RUNNING, started_at_ms=min(pod.created_at_ms for pod in alive))
-    is_over = job.state.is_over
+    has_ended = job.state.is_over
     return GroupStatus(
         study,
         name,
         job.state,
-        _exit_code(job, pods) if is_over else None,
+        _exit_code(job, pods) if has_ended else None,
         started_at_ms=job.created_at_ms,
-        trouble=None if is_over or job.is_leaving else _trouble(job, pods, events),
+        trouble=None if has_ended or job.is_leaving else _trouble(job, pods, events),
     )
 
 
