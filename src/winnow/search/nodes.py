@@ -102,6 +102,12 @@ class Nodes:
         """Whether all of them are there."""
         return len(self.connected) >= self._count
 
+    @property
+    def have_all_their_parts(self) -> bool:
+        """Whether none has lost its part of the world, or has ended it, since that was started."""
+        with self._changed:
+            return not self._ended
+
     def start_world(self, experiment: str) -> None:
         """Have all nodes start their part of a new world."""
         with self._changed:

@@ -110,6 +110,11 @@ class Ranks:
         return self._nodes is not None and not self._nodes.are_complete
 
     @property
+    def cannot_meet(self) -> bool:
+        """Whether a world that is coming up waits in vain: another machine's part of it is gone."""
+        return self.lack_nodes or (self._nodes is not None and not self._nodes.have_all_their_parts)
+
+    @property
     def started_log(self) -> Path:
         """What the ranks' launcher prints: imports that fail, rendezvous."""
         return self._logs / "ranks.log"
@@ -160,6 +165,12 @@ class Ranks:
         message = self._decoder.decode(line)
         self._is_busy = isinstance(message, Progress)
         return message
+
+    def give_up(self) -> Ended:
+        """End a world that waits in vain, and say what happened to it."""
+        assert self._process is not None, "a world is given up after it was started"
+        end_process(self._process)
+        return self._end()
 
     def stop(self) -> None:
         """End the world, by force where it does not end by itself; harmless where there is none."""

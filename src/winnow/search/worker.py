@@ -63,6 +63,10 @@ class NodesGoneError(WinnowError):
     """Other nodes of the group are not there, and were waited for too long."""
 
 
+class _NodeMissingError(Exception):
+    """A node was lost before the ranks were up: what is held is handed back while it is waited for."""
+
+
 @dataclass
 class Stop:
     """Set by a signal handler, read between two messages."""
@@ -202,6 +206,9 @@ class Worker:
                     self._work_on_report(lease)
         except LeaseLostError as lost:
             _log.warning("passed on to another worker meanwhile: %s", lost)
+        except _NodeMissingError:
+            _log.warning("a node is missing; what it was to train is handed back")
+            self._patiently(self._leases.give_back, lease, "one of its nodes is missing", is_lost=False)
         except StopRequestedError:
             self._leases.give_back(lease, "it was asked to stop", is_lost=False)
             raise
@@ -382,11 +389,15 @@ class Worker:
     def _ensure_ranks(self) -> None:
         """Bring a world up, unless one is, and wait until it is ready. Raises CannotStartError."""
         while not self._ranks.are_running:
+            if self._ranks.lack_nodes:
+                raise _NodeMissingError
             self._show("starting")
             self._ranks.start()
             try:
                 ready = self._await_ready()
             except RanksEndedError as error:
+                if self._ranks.lack_nodes and error.ended.failure is None:
+                    raise _NodeMissingError from error
                 self._failed_starts += 1
                 if self._failed_starts >= FAILED_STARTS or error.ended.failure is not None:
                     raise CannotStartError(error.ended) from error
@@ -401,6 +412,8 @@ class Worker:
             message = self._ranks.receive(timeout_s=0.5)
             if isinstance(message, Ready):
                 return message
+            if self._ranks.cannot_meet:
+                raise RanksEndedError(self._ranks.give_up())
         self._ranks.stop()
         what = f"its ranks were not ready within {self._startup_timeout_s:.0f} s"
         raise RanksEndedError(Ended(None, what, self._ranks.first_log))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -216,18 +217,49 @@ def test_a_killed_supervisor_s_socket_is_removed_by_the_next(tmp_path: Path) -> 
     assert not (tmp_path / "socket").is_symlink()
 
 
-def test_a_worker_whose_node_does_not_come_claims_nothing_and_leaves(tmp_path: Path) -> None:
-    store = study(tmp_path, "score")
+def impatient_worker(folder: Path, nodes: Nodes, argv: tuple[str, ...] = SCRIPTED) -> tuple[StudyStore, Worker]:
+    store = study(folder, "score")
     impatient = store.experiment().model_copy(update={"execution": ExecutionConfig(storage_patience_s=1)})
     store.create(impatient, store.sweep())
+    store.set_parent_run_id("a-run")
     identity = Identity(group="w0", owner="w0/1", host="here")
-    nodes = Nodes(0, "127.0.0.1")
-    try:
-        worker = Worker(
-            store, ranks(tmp_path, nodes=nodes), MemoryTracker, lambda _store, _path: None, identity, Stop()
-        )
-        with pytest.raises(NodesGoneError, match="one is missing"):
-            worker.run()
-    finally:
-        nodes.dismiss()
+    own = ranks(folder, argv, nodes=nodes)
+    return store, Worker(store, own, MemoryTracker, lambda _store, _path: None, identity, Stop())
+
+
+@pytest.fixture
+def nodes() -> Iterator[Nodes]:
+    made = Nodes(0, "127.0.0.1")
+    yield made
+    made.dismiss()
+
+
+def test_a_worker_whose_node_does_not_come_claims_nothing_and_leaves(tmp_path: Path, nodes: Nodes) -> None:
+    store, worker = impatient_worker(tmp_path, nodes)
+    with pytest.raises(NodesGoneError, match="one is missing"):
+        worker.run()
     assert store.trials() == ()
+
+
+def test_a_node_that_is_lost_while_ranks_start_costs_the_trial_nothing(tmp_path: Path, nodes: Nodes) -> None:
+    # These wait for others for ever, as the ranks of a world do that does not become whole.
+    store, worker = impatient_worker(tmp_path, nodes, (sys.executable, "-c", "import time; time.sleep(60)"))
+    (tmp_path / "experiment.json").write_text("{}")
+    node = socket.create_connection(("127.0.0.1", nodes.port))
+    node.sendall(b'{"type":"Hello","node":1}\n')
+
+    def leave() -> None:
+        for line in node.makefile("rb"):
+            if b"StartWorld" in line:
+                node.shutdown(socket.SHUT_RDWR)
+
+    leaving = threading.Thread(target=leave)
+    leaving.start()
+    began = time.monotonic()
+    with pytest.raises(NodesGoneError):
+        worker.run()
+    leaving.join()
+    node.close()
+    assert time.monotonic() - began < 30
+    assert [trial.state for trial in store.trials()] == ["waiting"]
+    assert store.incidents() == ()
