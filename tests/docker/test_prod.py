@@ -22,6 +22,7 @@ import pytest
 from tests.docker import serving_images
 from tests.docker.load import Load, Outcome, running
 from winnow.bundle.manifest import EXAMPLE
+from winnow.config.clock import Clock
 from winnow.config.errors import InputError, WinnowError
 from winnow.containers.engine import DEPLOYMENT, connect
 from winnow.deployers.deployer import (
@@ -33,7 +34,6 @@ from winnow.deployers.deployer import (
     Release,
 )
 from winnow.deployers.docker import DockerDeployer
-from winnow.deployers.machine import Clock
 from winnow.deployers.traefik import IMAGE
 
 pytestmark = pytest.mark.docker

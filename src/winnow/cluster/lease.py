@@ -9,27 +9,18 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from winnow.cluster.api import Cluster, ConflictError
 from winnow.cluster.kinds import LEASE, Manifest
 from winnow.cluster.permissions import verbs
-from winnow.config.errors import InputError
+from winnow.config.clock import Clock
+from winnow.config.errors import InputError, UnreachableError
 
 DURATION_S, RENEWED_EVERY_S = 15.0, 4.0
 PERMISSIONS = verbs(LEASE, "get", "create", "patch", "delete")
-
-
-@dataclass(frozen=True)
-class Clock:
-    """Time, as a value that tests replace."""
-
-    now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
 
 
 class HeldLease:
@@ -48,18 +39,25 @@ class HeldLease:
         Raises:
             ConflictError: it was silent for so long that somebody else has taken the lease.
         """
-        if self._now() - self._renewed < RENEWED_EVERY_S:
-            return
-        self._renewed = self._now()
+        if self._now() - self._renewed >= RENEWED_EVERY_S:
+            self.confirm()
+
+    def confirm(self) -> None:
+        """As `renew`, whenever that was: before a step that must not be taken on behalf of somebody else.
+
+        Raises:
+            ConflictError: somebody else has taken the lease.
+        """
         lease = self._cluster.merge(LEASE, self._name, {"spec": {"renewTime": _time()}})
         if lease is None or lease["spec"].get("holderIdentity") != self._holder:
             raise ConflictError(f"leases/{self._name}: expected to hold it still, found that it was taken over.")
+        self._renewed = self._now()
 
     def release(self) -> None:
-        """Let others have it."""
-        lease = self._cluster.get(LEASE, self._name)
-        if lease is not None and lease["spec"].get("holderIdentity") == self._holder:
-            with contextlib.suppress(ConflictError):
+        """Let others have it; where the API is silent they have to wait until it has not been renewed for long."""
+        with contextlib.suppress(ConflictError, UnreachableError):
+            lease = self._cluster.get(LEASE, self._name)
+            if lease is not None and lease["spec"].get("holderIdentity") == self._holder:
                 self._cluster.delete(LEASE, self._name, uid=lease["metadata"]["uid"])
 
 

@@ -5,20 +5,26 @@ What an object owns goes with it and is left to the cluster.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from winnow.cluster.api import Cluster, ConflictError
 from winnow.cluster.kinds import Kind, Manifest, kind_of, name_of
 
 
 def apply_all(
-    cluster: Cluster, manifests: Sequence[Manifest], labels: Mapping[str, str], kinds: Sequence[Kind]
+    cluster: Cluster,
+    manifests: Sequence[Manifest],
+    labels: Mapping[str, str],
+    kinds: Sequence[Kind],
+    *,
+    kept: Collection[str] = (),
 ) -> None:
     """Apply objects in their order, then remove the others that have their labels.
 
     Args:
         labels: what all of `manifests` carry, and nothing of anybody else.
         kinds: what may be removed; leave out what holds data.
+        kept: uids of objects that stay whatever `manifests` say.
 
     Raises:
         ValueError: an object lacks a label, so that nobody would find it again; nothing was applied.
@@ -27,6 +33,8 @@ def apply_all(
     for manifest in manifests:
         cluster.apply(manifest)
     for orphan in orphans(cluster, manifests, labels, kinds):
+        if orphan["metadata"]["uid"] in kept:
+            continue
         # One of that name that somebody has made meanwhile is not meant.
         try:
             cluster.delete(kind_of(orphan), name_of(orphan), uid=orphan["metadata"]["uid"])

@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from winnow.config.clock import Clock
 from winnow.config.errors import InputError, WinnowError
 from winnow.containers.engine import DEPLOYMENT, SERIAL, asking, connect
 from winnow.deployers import docker_look, docker_plan, traefik
@@ -34,7 +35,7 @@ from winnow.deployers.deployer import (
     no_previous,
 )
 from winnow.deployers.docker_plan import ContainerRequest, DockerPlan, Found, ReplicaFound
-from winnow.deployers.machine import Clock, bound, host_for_clients, is_free, locked, uninterrupted
+from winnow.deployers.machine import bound, host_for_clients, is_free, locked, uninterrupted
 
 if TYPE_CHECKING:
     import docker

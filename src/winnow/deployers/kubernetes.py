@@ -1,33 +1,35 @@
 """Serves on a Kubernetes cluster: a Deployment that rolls, a Service, an Ingress, and what guards them.
 
 The cluster does the work; this applies what is wanted, watches the pods until all who are asked are new and ready, and
-takes everything back as it was where they are not. What is applied is in `kubernetes_plan`, what is seen in
-`kubernetes_look`.
+takes everything back as it was where they are not. What is applied is in `kubernetes_plan`, how it is set in
+`kubernetes_settings`, what is seen in `kubernetes_look`, and how that is waited for in `kubernetes_watch`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from winnow.cluster import lease
-from winnow.cluster.api import Cluster, ConflictError, ExpiredError
+from winnow.cluster.api import Cluster, ConflictError
 from winnow.cluster.applied import applied_of
 from winnow.cluster.connection import connect
 from winnow.cluster.difference import difference
+from winnow.cluster.forward import is_ready
 from winnow.cluster.kinds import DEPLOYMENT, EVENT, INGRESS, POD, REPLICA_SET, Manifest, kind_of, name_of
 from winnow.cluster.lease import HeldLease
 from winnow.cluster.manifests import load
 from winnow.cluster.permissions import applying, check, verbs
-from winnow.cluster.prune import apply_all
-from winnow.config.errors import InputError, UnreachableError
+from winnow.cluster.prune import apply_all, orphans
+from winnow.config.clock import Clock
+from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.containers import engine
 from winnow.deployers import kubernetes_look as looking
-from winnow.deployers import kubernetes_plan
+from winnow.deployers import kubernetes_plan, kubernetes_settings
 from winnow.deployers.deployer import (
     Action,
     Deployment,
@@ -39,14 +41,19 @@ from winnow.deployers.deployer import (
     no_previous,
 )
 from winnow.deployers.kubernetes_look import Pods
-from winnow.deployers.kubernetes_plan import ENTRY, FOLDER, KINDS, KubernetesPlan, labels_of, object_name
-from winnow.deployers.machine import Clock, uninterrupted
+from winnow.deployers.kubernetes_plan import FOLDER, KINDS, KubernetesPlan, labels_of, object_name
+from winnow.deployers.kubernetes_settings import ENTRY
+from winnow.deployers.kubernetes_watch import NOT_NOW, SILENT_S, sights
+from winnow.deployers.machine import uninterrupted
 
+READ_PERMISSIONS = (*(each for kind in KINDS for each in verbs(kind, "get", "list")), *verbs(POD, "list"))
+"""What planning takes."""
 PERMISSIONS = (
+    *READ_PERMISSIONS,
     *applying(*KINDS),
-    *(each for kind in KINDS for each in verbs(kind, "get", "list", "delete")),
+    *(each for kind in KINDS for each in verbs(kind, "delete")),
     *verbs(DEPLOYMENT, "patch", subresource="scale"),
-    *verbs(POD, "list", "watch"),
+    *verbs(POD, "watch"),
     *verbs(POD, "get", subresource="log"),
     *verbs(REPLICA_SET, "list"),
     *verbs(EVENT, "list"),
@@ -54,9 +61,11 @@ PERMISSIONS = (
 )
 """All that deploying, asking, rolling back and removing take."""
 
-WATCHED_S = 4.0
-"""How long pods are watched before the lease is renewed and the Deployment looked at."""
-BACK_WITHIN_S, ANSWERS_S, SPARE_S = 60.0, 15.0, 5.0
+BACK_WITHIN_S = 60.0
+"""How long it is tried to put back what was before, and then how long its pods are waited for."""
+ANSWERS_S, SPARE_S = 15.0, 5.0
+LOGS_WITHIN_S = 20.0
+"""After so long no further log is begun to be read: the node that has them may be gone."""
 SHOWN_LINES, KEPT_LINES, KEPT_LOGS, SHOWN_EVENTS = 20, 1000, 20, 5
 
 
@@ -87,9 +96,11 @@ class KubernetesDeployer:
         self._environment = environment
         self._folder = folder
         self._clock = clock if clock is not None else Clock()
+        self._is_checked = False
 
     @cached_property
-    def _cluster(self) -> Cluster:
+    def cluster(self) -> Cluster:
+        """Where it serves."""
         return self._given if self._given is not None else connect(self._environment)
 
     def plan(self, request: DeploymentRequest) -> KubernetesPlan:
@@ -101,9 +112,9 @@ class KubernetesDeployer:
                 found=str(request.port),
                 remedy="Leave it out; HOST= names the host that the Ingress listens to.",
             )
-        found = looking.look(self._cluster, request.name)
-        settings = kubernetes_plan.settings_of(self._environment, found.settings, request)
-        key_file = _key_file(self._environment)
+        found = looking.look(self.cluster, request.name)
+        settings = kubernetes_settings.settings_of(self._environment, found.settings, request)
+        key_file = kubernetes_settings.key_file(self._environment)
         key = kubernetes_plan.key_of(self._environment, found.key, request.name, found.serial + 1, key_file)
         made = kubernetes_plan.plan(request, found, settings, key, load(self._folder))
         self._check(made)
@@ -111,7 +122,7 @@ class KubernetesDeployer:
 
     def plan_rollback(self, name: str) -> KubernetesPlan:
         """See `Deployer.plan_rollback`."""
-        found = looking.look(self._cluster, name)
+        found = looking.look(self.cluster, name)
         if found.release is None:
             raise UnknownDeploymentError(name, self.names())
         if found.previous is None:
@@ -120,11 +131,19 @@ class KubernetesDeployer:
 
     def difference(self, plan: KubernetesPlan) -> str:
         """What deploying a plan would change in the cluster, as a unified diff; empty where that is nothing."""
-        return difference(self._cluster, plan.manifests, labels_of(plan.request.name), KINDS)
+        return difference(self.cluster, plan.manifests, labels_of(plan.request.name), KINDS)
 
-    def check(self) -> None:
-        """Ask whether all that is needed is allowed. Raises InputError with every verb that is not."""
-        check(self._cluster, PERMISSIONS, "serving on the cluster")
+    def check(self, *, is_read_only: bool = False) -> None:
+        """Ask whether all that is needed is allowed, once. Raises InputError with every verb that is not.
+
+        Args:
+            is_read_only: nothing is to be changed.
+        """
+        if is_read_only:
+            check(self.cluster, READ_PERMISSIONS, "looking at what is served on the cluster")
+        elif not self._is_checked:
+            check(self.cluster, PERMISSIONS, "serving on the cluster")
+            self._is_checked = True
 
     def deploy(self, plan: KubernetesPlan) -> Deployment:
         """See `Deployer.deploy`."""
@@ -137,7 +156,7 @@ class KubernetesDeployer:
         # That it is there tells later commands of this home that a cluster is in use.
         self.log_path(name).mkdir(parents=True, exist_ok=True)
         with self._alone(name) as held:
-            if looking.look(self._cluster, name).serial != plan.basis:
+            if looking.look(self.cluster, name).serial != plan.basis:
                 raise changed_meanwhile(name)
             self._change(plan, held)
         deployed = self.status(name)
@@ -146,10 +165,10 @@ class KubernetesDeployer:
 
     def status(self, name: str) -> Deployment:
         """See `Deployer.status`."""
-        found, live = looking.look(self._cluster, name), self._cluster.get(DEPLOYMENT, object_name(name))
+        found, live = looking.look(self.cluster, name), self.cluster.get(DEPLOYMENT, object_name(name))
         if found.release is None or live is None:
             raise UnknownDeploymentError(name, self.names())
-        pods = looking.pods_of(self._cluster, name, looking.template_of(live["spec"]["template"]))
+        pods = looking.pods_of(self.cluster, name, looking.template_of(live["spec"]["template"]))
         replicas = tuple(looking.replica_of(each) for each in (*pods.old, *pods.new))
         is_any = any(each.state is DeploymentState.READY for each in replicas)
         state = DeploymentState.DEGRADED if is_any else DeploymentState.DOWN
@@ -164,19 +183,19 @@ class KubernetesDeployer:
 
     def url(self, name: str) -> str:
         """Where a deployment is asked, from this terminal."""
-        entry = kubernetes_plan.check_entry(self._environment.get(ENTRY, ""))
-        ingress = self._cluster.get(INGRESS, object_name(name))
-        return kubernetes_plan.url_of(name, self._cluster.namespace, ingress, entry)
+        entry = kubernetes_settings.check_entry(self._environment.get(ENTRY, ""))
+        ingress = self.cluster.get(INGRESS, object_name(name))
+        return kubernetes_plan.url_of(name, self.cluster.namespace, ingress, entry)
 
     def names(self) -> tuple[str, ...]:
         """See `Deployer.names`."""
-        return tuple(looking.names(self._cluster))
+        return tuple(looking.names(self.cluster))
 
     def logs(self, name: str, lines: int = SHOWN_LINES) -> list[str]:
         """See `Deployer.logs`."""
         pods = self._pods(name)
         for pod in sorted(pods, key=lambda each: str(each["metadata"]["creationTimestamp"]), reverse=True):
-            if said := looking.log(self._cluster, pod, lines):
+            if said := looking.log(self.cluster, pod, lines):
                 return said
         kept = sorted(self.log_path(name).glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
         if not kept and not pods:
@@ -185,43 +204,42 @@ class KubernetesDeployer:
 
     def log_path(self, name: str) -> Path:
         """The folder with the logs of replicas that are gone, kept at changes of this terminal's."""
-        return self._home / "deployments" / "kubernetes" / self._cluster.namespace / name / "logs"
+        return self._home / "deployments" / "kubernetes" / self.cluster.namespace / name / "logs"
 
     def remove(self, name: str) -> bool:
         """See `Deployer.remove`. Images stay."""
         if not self._objects(name):
             return False
         self.check()
-        with self._alone(name):
+        with self._alone(name) as held:
             self._keep_logs(name, self._pods(name))
-            apply_all(self._cluster, (), labels_of(name), KINDS)
-            self._wait_until_gone(name)
+            apply_all(self.cluster, (), labels_of(name), KINDS)
+            self._wait_until_gone(name, held)
         return True
 
     # How
 
     def _alone(self, name: str) -> contextlib.AbstractContextManager[HeldLease]:
-        time = lease.Clock(self._clock.now, self._clock.sleep)
-        return lease.held(self._cluster, object_name(name), labels_of(name), f"deployment '{name}'", time)
+        return lease.held(self.cluster, object_name(name), labels_of(name), f"deployment '{name}'", self._clock)
 
     def _objects(self, name: str) -> list[Manifest]:
         """All that a deployment consists of, but its pods and what the cluster makes for it."""
-        found = [each for kind in KINDS for each in self._cluster.find(kind, labels_of(name)).items]
-        return [each for each in found if not each["metadata"].get("ownerReferences")]
+        return orphans(self.cluster, (), labels_of(name), KINDS)
 
     def _check(self, plan: KubernetesPlan) -> None:
-        """Refuse what somebody else has.
+        """Refuse what somebody else has, and what could not be taken back.
 
         Raises:
-            InputError: an object's name, or the Ingress's host, is another's.
+            InputError: an object's name, or the Ingress's host, is another's; nobody knows how an object was applied.
         """
         name = plan.request.name
-        if plan.action is Action.START:
+        if plan.action is not Action.NOTHING:
             for each in plan.manifests:
-                if (live := self._cluster.get(kind_of(each), name_of(each))) is not None:
+                if (live := self.cluster.get(kind_of(each), name_of(each))) is not None:
                     looking.check_ours(live, name)
+                    _check_known(live)
         wanted = [_route(each) for each in plan.manifests if kind_of(each) == INGRESS]
-        for other in self._cluster.find(INGRESS, kubernetes_plan.MANAGED_BY).items:
+        for other in self.cluster.find(INGRESS, kubernetes_plan.MANAGED_BY).items:
             owner = (other["metadata"].get("labels") or {}).get(engine.DEPLOYMENT)
             if owner and owner != name and any(each.collides(_route(other)) for each in wanted):
                 raise _same_route(owner, _route(other).host)
@@ -229,53 +247,93 @@ class KubernetesDeployer:
     def _change(self, plan: KubernetesPlan, held: HeldLease) -> None:
         """Apply, and wait until all who are asked are new and ready; else take everything back as it was."""
         name = plan.request.name
-        before, count = self._objects(name), looking.look(self._cluster, name).count
+        before, count = self._objects(name), looking.look(self.cluster, name).count
         known = frozenset(map(name_of, self._pods(name)))
         try:
             # What the release before needs goes only when that has gone.
-            apply_all(self._cluster, plan.manifests, labels_of(name), ())
-            self._scale(name, plan.scale_to)
+            self._insist(lambda: apply_all(self.cluster, plan.manifests, labels_of(name), ()))
+            self._insist(lambda: self._scale(name, plan.scale_to))
             self._wait_until_rolled(plan, held, known, is_old_serving=bool(before))
         except _OvertakenError as error:  # what is there now is somebody else's wish
             raise changed_meanwhile(name) from error
         except BaseException as error:
-            with uninterrupted():
-                template = self._put_back(name, before, count)
+            template = self._take_back(name, before, count, held, error)
             if template and isinstance(error, Exception):
-                self._wait_until_back(name, template)
+                self._wait_until_back(name, template, held)
             raise
-        apply_all(self._cluster, plan.manifests, labels_of(name), KINDS)
-        self._wait_until_left(plan)
+        self._insist(lambda: apply_all(self.cluster, plan.manifests, labels_of(name), KINDS))
+        self._wait_until_left(plan, held)
 
-    def _wait_until_left(self, plan: KubernetesPlan) -> None:
+    def _insist(self, step: Callable[[], None]) -> None:
+        """Take a step that may be taken twice, again where the API is silent, as while its server restarts."""
+        deadline = self._clock.now() + SILENT_S
+        while True:
+            try:
+                return step()
+            except UnreachableError:
+                if self._clock.now() > deadline:
+                    raise
+            self._clock.sleep(1.0)
+
+    def _wait_until_left(self, plan: KubernetesPlan, held: HeldLease) -> None:
         """Return when the release before answers nobody any more; one that ends a long request is not waited for."""
-        deadline = self._clock.now() + plan.settle_s + SPARE_S
-        with contextlib.closing(self._seen(plan.request.name)) as seen:
-            for pods, _ in seen:
-                others = [each for each in pods.values() if looking.template_of(each) != plan.template]
-                if not others or self._clock.now() > deadline:
+        # The change is made: what is not seen any more is no reason to say anything else.
+        seen = sights(self.cluster, labels_of(plan.request.name), self._clock, _renewing(held))
+        with contextlib.closing(seen), contextlib.suppress(_OvertakenError, *NOT_NOW):
+            for sight in seen:
+                others = [each for each in sight.pods.values() if looking.template_of(each) != plan.template]
+                if not others or sight.heard_s > plan.settle_s + SPARE_S:
                     return
 
     def _scale(self, name: str, count: int | None) -> None:
         if count is not None:
-            self._cluster.merge(DEPLOYMENT, object_name(name), {"spec": {"replicas": count}}, subresource="scale")
+            self.cluster.merge(DEPLOYMENT, object_name(name), {"spec": {"replicas": count}}, subresource="scale")
 
-    def _put_back(self, name: str, before: Sequence[Manifest], count: int) -> str:
-        """Make all be as it was applied before, and remove what was not; the label of the pods that then run."""
-        self._keep_logs(name, [each for each in self._pods(name) if not looking.is_ready(each)])
+    def _take_back(
+        self, name: str, before: Sequence[Manifest], count: int, held: HeldLease, cause: BaseException
+    ) -> str:
+        """Put back what was before, as long as that makes sense to try; the label of the pods that then run.
+
+        Raises:
+            InputError: somebody else has the deployment by now.
+            HalfChangedError: the cluster did not let it happen.
+        """
+        deadline = self._clock.now() + BACK_WITHIN_S
+        while True:
+            try:
+                with uninterrupted():
+                    template = self._put_back(name, before, count, held)
+                break
+            except _OvertakenError as error:
+                raise changed_meanwhile(name) from error
+            except NOT_NOW as error:
+                if self._clock.now() > deadline:
+                    raise HalfChangedError(name, cause, error) from cause
+            self._clock.sleep(1.0)
+        with contextlib.suppress(*NOT_NOW):
+            self._keep_logs(name, [each for each in self._pods(name) if not is_ready(each)])
+        return template
+
+    def _put_back(self, name: str, before: Sequence[Manifest], count: int, held: HeldLease) -> str:
+        """Make all be as it was applied before, and remove what was not there; nothing else is removed."""
+        try:
+            held.confirm()
+        except ConflictError as error:
+            raise _OvertakenError from error
         old = [applied for each in before if (applied := applied_of(each)) is not None]
-        apply_all(self._cluster, old[::-1], labels_of(name), KINDS)
+        kept = [str(each["metadata"]["uid"]) for each in before]
+        apply_all(self.cluster, old[::-1], labels_of(name), KINDS, kept=kept)
         deployment = next((each for each in old if kind_of(each) == DEPLOYMENT), None)
         if deployment is None:
             return ""
         self._scale(name, count)
         return looking.template_of(deployment["spec"]["template"])
 
-    def _wait_until_back(self, name: str, template: str) -> None:
-        deadline = self._clock.now() + BACK_WITHIN_S
-        with contextlib.closing(self._seen(name)) as seen:
-            for pods, _ in seen:
-                if not looking.sorted_out(pods.values(), template).old or self._clock.now() > deadline:
+    def _wait_until_back(self, name: str, template: str, held: HeldLease) -> None:
+        seen = sights(self.cluster, labels_of(name), self._clock, _renewing(held), silent_s=BACK_WITHIN_S)
+        with contextlib.closing(seen), contextlib.suppress(_OvertakenError, *NOT_NOW):
+            for sight in seen:
+                if not looking.sorted_out(sight.pods.values(), template).old or sight.heard_s > BACK_WITHIN_S:
                     return
 
     def _wait_until_rolled(
@@ -290,100 +348,81 @@ class KubernetesDeployer:
             DeploymentFailedError: a new replica ended before it was ready, or for too long none became ready.
             _OvertakenError: somebody else has changed the deployment.
         """
-        wanted, ready, began = plan.replicas, 0, self._clock.now()
-        with contextlib.closing(self._seen(plan.request.name)) as seen:
-            for every, is_due in seen:
-                pods = looking.sorted_out(every.values(), plan.template)
-                if is_due:
-                    wanted = max(plan.replicas, self._still_ours(plan, held))
-                if pods.is_rolled(wanted):
+        name, ready, since_s = plan.request.name, 0, 0.0
+        seen = sights(self.cluster, labels_of(name), self._clock, lambda: self._still_ours(plan, held))
+        with contextlib.closing(seen):
+            for sight in seen:
+                pods = looking.sorted_out(sight.pods.values(), plan.template)
+                if pods.is_rolled(max(plan.replicas, sight.wanted)):
                     return
                 if pods.ready > ready:
-                    ready, began = pods.ready, self._clock.now()
+                    ready, since_s = pods.ready, sight.heard_s
                 for pod in pods.new:
                     if name_of(pod) not in known and (reason := looking.ended(pod)):
-                        what = f"replica {name_of(pod)} {reason}"
-                        raise self._failed(plan.request.name, [pod], what, is_old_serving)
-                self._check_patience(plan, pods, self._clock.now() - began, is_old_serving)
+                        raise self._failed(name, [pod], f"replica {name_of(pod)} {reason}", is_old_serving)
+                self._check_patience(plan, pods, sight.heard_s - since_s, is_old_serving)
 
     def _check_patience(self, plan: KubernetesPlan, pods: Pods, waited_s: float, is_old_serving: bool) -> None:
         """Raises DeploymentFailedError where nothing has become ready for too long."""
         name, within_s = plan.request.name, plan.request.ready_within_s
         if waited_s > within_s:
-            why = looking.trouble(self._cluster, name, pods)
-            waiting = [each for each in pods.new if not looking.is_ready(each)]
+            why = " ".join(_as_far_as_heard(lambda: [looking.trouble(self.cluster, name, pods)]))
+            waiting = [each for each in pods.new if not is_ready(each)]
             reason = f"no new replica was ready within {within_s:g} s{f' ({why})' if why else ''}"
             raise self._failed(name, waiting, reason, is_old_serving)
 
     def _still_ours(self, plan: KubernetesPlan, held: HeldLease) -> int:
         """How many replicas are wanted by now. Raises _OvertakenError where somebody else wants something else."""
-        try:
-            held.renew()
-        except ConflictError as error:
-            raise _OvertakenError from error
-        live = self._cluster.get(DEPLOYMENT, object_name(plan.request.name))
+        _renewing(held)()
+        live = self.cluster.get(DEPLOYMENT, object_name(plan.request.name))
         if live is None or looking.template_of(live["spec"]["template"]) != plan.template:
             raise _OvertakenError
         return int(live["spec"].get("replicas", 1))
 
-    def _seen(self, name: str) -> Generator[tuple[Mapping[str, Manifest], bool], None, None]:
-        """A deployment's pods by name whenever one changes, and every `WATCHED_S` anyhow, which the flag says."""
-        version, pods, labels = "", dict[str, Manifest](), labels_of(name)
-        while True:
-            try:
-                if not version:
-                    listing = self._cluster.find(POD, labels)
-                    version, pods = listing.resource_version, {name_of(each): each for each in listing.items}
-                yield pods, True
-                with contextlib.closing(self._cluster.watch(POD, labels, version, timeout_s=WATCHED_S)) as changes:
-                    for change in changes:
-                        version = change.object["metadata"]["resourceVersion"]
-                        if change.kind == "DELETED":
-                            pods.pop(name_of(change.object), None)
-                        elif change.kind != "BOOKMARK":
-                            pods[name_of(change.object)] = change.object
-                        yield pods, False
-            except (ExpiredError, UnreachableError):
-                version = ""
-                self._clock.sleep(1.0)
-                yield pods, False
-
     def _failed(self, name: str, pods: Sequence[Manifest], reason: str, is_old_serving: bool) -> DeploymentFailedError:
         """The error with what the cluster and the replica have said; its log is kept before the replica goes."""
-        self._keep_logs(name, pods)
         if not pods:
-            lines, source = looking.owner_events(self._cluster, name, SHOWN_EVENTS), "what the cluster says of its pods"
+            lines = _as_far_as_heard(lambda: looking.owner_events(self.cluster, name, SHOWN_EVENTS))
+            source = "what the cluster says of its pods"
             return DeploymentFailedError(name, reason, lines, source, is_old_serving=is_old_serving)
         pod = pods[0]
-        said = looking.log(self._cluster, pod, SHOWN_LINES)
+        said = _as_far_as_heard(lambda: looking.log(self.cluster, pod, KEPT_LINES))
+        self._keep(name, pod, said)
         source = str(self._log_file(name, pod)) if said else f"what the cluster says of pod {name_of(pod)}"
-        lines = [*looking.events(self._cluster, pod, SHOWN_EVENTS), *said]
+        lines = [*_as_far_as_heard(lambda: looking.events(self.cluster, pod, SHOWN_EVENTS)), *said[-SHOWN_LINES:]]
         return DeploymentFailedError(name, reason, lines, source, is_old_serving=is_old_serving)
 
     def _log_file(self, name: str, pod: Manifest) -> Path:
         return self.log_path(name) / f"{name_of(pod)}.log"
 
     def _pods(self, name: str) -> tuple[Manifest, ...]:
-        return self._cluster.find(POD, labels_of(name)).items
+        return self.cluster.find(POD, labels_of(name)).items
 
     def _keep_logs(self, name: str, pods: Sequence[Manifest]) -> None:
-        """Keep the ends of pods' logs, and of the newest few of them all."""
-        folder = self.log_path(name)
-        folder.mkdir(parents=True, exist_ok=True)
+        """Keep the ends of pods' logs as far as they can be read, and of the newest few of them all."""
+        deadline = self._clock.now() + LOGS_WITHIN_S
         for pod in pods:
-            if said := looking.log(self._cluster, pod, KEPT_LINES):
-                self._log_file(name, pod).write_text("\n".join([*said, ""]), encoding="utf-8")
-        kept = sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
-        for path in kept[:-KEPT_LOGS]:
-            path.unlink(missing_ok=True)
+            if not self._log_file(name, pod).exists() and self._clock.now() < deadline:
+                self._keep(name, pod, _as_far_as_heard(partial(looking.log, self.cluster, pod, KEPT_LINES)))
 
-    def _wait_until_gone(self, name: str) -> None:
+    def _keep(self, name: str, pod: Manifest, said: Sequence[str]) -> None:
+        """Keep the end of a pod's log. Where there is no room for it, a change of what is served goes on without."""
+        folder = self.log_path(name)
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            if said:
+                self._log_file(name, pod).write_text("\n".join([*said, ""]), encoding="utf-8")
+            kept = sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
+            for path in kept[:-KEPT_LOGS]:
+                path.unlink(missing_ok=True)
+
+    def _wait_until_gone(self, name: str, held: HeldLease) -> None:
         """Return when no pod is left, or when each has had the time that it is given."""
         given = [float(each["spec"].get("terminationGracePeriodSeconds", 30)) for each in self._pods(name)]
-        deadline = self._clock.now() + max(given, default=0.0) + SPARE_S
-        with contextlib.closing(self._seen(name)) as seen:
-            for pods, _ in seen:
-                if not pods or self._clock.now() > deadline:
+        seen = sights(self.cluster, labels_of(name), self._clock, _renewing(held))
+        with contextlib.closing(seen), contextlib.suppress(_OvertakenError):
+            for sight in seen:
+                if not sight.pods or sight.heard_s > max(given, default=0.0) + SPARE_S:
                     return
 
     def _wait_for_answer(self, url: str) -> None:
@@ -391,6 +430,18 @@ class KubernetesDeployer:
         deadline = self._clock.now() + ANSWERS_S
         while looking.is_reachable(url) and not looking.answers(url) and self._clock.now() < deadline:
             self._clock.sleep(0.2)
+
+
+class HalfChangedError(WinnowError):
+    """A change has failed, and the cluster did not let what was before be put back."""
+
+    def __init__(self, name: str, cause: BaseException, error: Exception) -> None:
+        why = str(cause) or type(cause).__name__
+        super().__init__(
+            f"deployment '{name}': it is changed by half, and could not be put back ({error}). What began it: {why}\n"
+            "Replicas that were ready go on serving until new ones are. When the cluster answers again, run the same "
+            f"command again, or serve what was before: `make rollback STUDY={name}`."
+        )
 
 
 class _OvertakenError(Exception):
@@ -425,16 +476,33 @@ def _same_route(owner: str, host: str) -> InputError:
     )
 
 
-def _key_file(environment: Mapping[str, str]) -> str | None:
-    path = environment.get("WINNOW_API_KEY_FILE")
-    if not path:
-        return None
+def _renewing(held: HeldLease) -> Callable[[], int]:
+    """To be called while something is waited for. Raises _OvertakenError where somebody else has taken over."""
+
+    def look() -> int:
+        try:
+            held.renew()
+        except ConflictError as error:
+            raise _OvertakenError from error
+        return 0
+
+    return look
+
+
+def _as_far_as_heard(ask: Callable[[], list[str]]) -> list[str]:
+    """What is told beside a failure; that it cannot be had must not keep anybody from mending the failure."""
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as error:
+        return ask()
+    except NOT_NOW as error:
+        return [f"it could not be read: {error}"]
+
+
+def _check_known(live: Manifest) -> None:
+    """Raises InputError where an object does not say how it was applied."""
+    if applied_of(live) is None:
         raise InputError(
-            "WINNOW_API_KEY_FILE",
-            expected="a readable file with the API key",
-            found=f"'{path}' ({(error.strerror or str(error)).lower()})",
-            remedy="Correct or unset it.",
-        ) from error
+            f"{live['kind']} '{name_of(live)}'",
+            expected="one that says how it was applied, by which a change that fails is taken back",
+            found="no such record in its metadata.managedFields: it was restored, or replaced by hand",
+            remedy="Remove it with `make prod-remove`, and deploy again.",
+        )

@@ -13,7 +13,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from winnow.cluster.api import Cluster, NotFoundError, NotStartedError
+from winnow.cluster.forward import is_ready
 from winnow.cluster.kinds import AUTOSCALER, DEPLOYMENT, POD, REPLICA_SET, SECRET, Manifest, name_of
+from winnow.cluster.pods import is_over
 from winnow.cluster.trouble import trouble_of, trouble_of_owner
 from winnow.config.errors import InputError
 from winnow.containers import engine
@@ -28,11 +30,11 @@ from winnow.deployers.kubernetes_plan import (
     TEMPLATE,
     Found,
     Key,
-    ServingSettings,
     labels_of,
     object_name,
     release_of,
 )
+from winnow.deployers.kubernetes_settings import ServingSettings
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def pods_of(cluster: Cluster, name: str, template: str) -> Pods:
 
 def sorted_out(pods: Iterable[Manifest], template: str) -> Pods:
     """Pods by whether they are of a template, without those that leave or have ended."""
-    staying = [each for each in pods if "deletionTimestamp" not in each["metadata"] and not _is_over(each)]
+    staying = [each for each in pods if "deletionTimestamp" not in each["metadata"] and not is_over(each)]
     staying.sort(key=lambda each: (each["metadata"]["creationTimestamp"], name_of(each)))
     is_new = [template_of(each) == template for each in staying]
     return Pods(
@@ -120,12 +122,6 @@ def sorted_out(pods: Iterable[Manifest], template: str) -> Pods:
 def template_of(carrier: Manifest) -> str:
     """Which template a pod is of, or which one a template is."""
     return str((carrier["metadata"].get("labels") or {}).get(TEMPLATE, ""))
-
-
-def is_ready(pod: Manifest) -> bool:
-    """It takes requests."""
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
 def ended(pod: Manifest) -> str:
@@ -215,10 +211,6 @@ def _machine(url: str) -> str:
     """The host to connect to: names below `localhost` are this machine's (RFC 6761), whatever its resolver knows."""
     host = urlsplit(url).hostname or ""
     return "localhost" if host.endswith(".localhost") else host
-
-
-def _is_over(pod: Manifest) -> bool:
-    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
 def _is_scaling(autoscaler: Manifest) -> bool:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import ipaddress
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ import msgspec
 
 from winnow.cluster.kinds import (
     AUTOSCALER,
+    CONFIG_MAP,
     DEPLOYMENT,
     DISRUPTION_BUDGET,
     INGRESS,
@@ -38,59 +38,28 @@ from winnow.cluster.kinds import (
     name_of,
 )
 from winnow.cluster.manifests import FieldPath, Named, changed, merged, to_yaml
+from winnow.cluster.names import shortened
 from winnow.config.errors import InputError
-from winnow.config.quantities import bytes_of
+from winnow.config.quantities import cpu_text, memory_text
 from winnow.containers import engine
 from winnow.deployers.deployer import Action, DeploymentRequest, Release
+from winnow.deployers.kubernetes_settings import DRAIN, MOST, SETTLE, USUAL_DRAIN_S, ServingSettings
 
 FOLDER = Path("k8s") / "prod"
 BASE, CONTAINER, KEY, MODEL = "winnow-prod", "server", "WINNOW_API_KEY", "winnow.model"
 SETTINGS, FINGERPRINT, TEMPLATE = "winnow.settings", "winnow.fingerprint", "winnow.template"
 """Annotations of the Deployment, and the label that tells pods of one template from those of another."""
 MANAGED_BY = {"app.kubernetes.io/managed-by": "winnow"}
-KINDS: tuple[Kind, ...] = (INGRESS, AUTOSCALER, DEPLOYMENT, DISRUPTION_BUDGET, SERVICE, NETWORK_POLICY, SECRET)
+KINDS: tuple[Kind, ...] = (
+    *(INGRESS, AUTOSCALER, DEPLOYMENT, DISRUPTION_BUDGET, SERVICE, NETWORK_POLICY),
+    *(CONFIG_MAP, SECRET),
+)
 """What a deployment consists of, in the order in which it is taken away: first of all, nobody comes any more."""
 
-PASSED_ON = ("WINNOW_MAX_BODY_BYTES", "WINNOW_MAX_ROWS", "WINNOW_DRAIN_S", "WINNOW_ACCESS_LOG")
-"""The serving settings (`winnow.serving.settings`) that a replica takes over as they are."""
-SETTLE, DRAIN = "WINNOW_SETTLE_S", "WINNOW_DRAIN_S"
-CPUS, MEMORY = "WINNOW_REPLICA_CPUS", "WINNOW_REPLICA_MEMORY"
-CPU_REQUEST, MEMORY_REQUEST = "WINNOW_REPLICA_CPU_REQUEST", "WINNOW_REPLICA_MEMORY_REQUEST"
-MOST, CPU_TARGET, SCALE_DOWN = "WINNOW_MAX_REPLICAS", "WINNOW_REPLICA_CPU_TARGET", "WINNOW_SCALE_DOWN_AFTER_S"
-CLASS, HOST, TLS = "WINNOW_INGRESS_CLASS", "WINNOW_INGRESS_HOST", "WINNOW_INGRESS_TLS_SECRET"
-ENTRY = "WINNOW_INGRESS_URL"
-USUAL_DRAIN_S, KEPT_CONNECTIONS_S, SPARE_S = 30.0, 1.0, 6.0
-"""What the server allows requests to end; what it gives kept connections to be closed; and what it may take beside."""
-_NAME_LENGTH, _HASH_LENGTH = 51, 8
-"""A Service's name has at most 63 characters, and it is `winnow-prod-NAME`."""
-
-
-@dataclass(frozen=True)
-class ServingSettings:
-    """How every replica of a deployment runs, and how it is reached.
-
-    Attributes:
-        settle_s: how long a replica that leaves answers as before, while all who route to it learn of that.
-        environment: serving settings, by name, without the API key.
-        most: the autoscaler's upper bound; None: twice the lower one.
-        cpu_target_percent: of what is requested, above which the autoscaler adds replicas.
-        scale_down_after_s: how long fewer have to be enough before any is taken away.
-        ingress_class, host, tls_secret: of the Ingress; empty: the cluster's default, any, none. A `*` in the host is
-            the deployment's name.
-    """
-
-    cpus: float = 1.0
-    memory_bytes: int = 2**30
-    cpu_request: float = 0.25
-    memory_request_bytes: int = 256 * 2**20
-    settle_s: float = 5.0
-    environment: dict[str, str] = field(default_factory=dict)
-    most: int | None = None
-    cpu_target_percent: int = 80
-    scale_down_after_s: int = 300
-    ingress_class: str = ""
-    host: str = ""
-    tls_secret: str = ""
+KEPT_CONNECTIONS_S, SPARE_S = 1.0, 6.0
+"""What kept connections get to be closed, and what ending may take beside."""
+_LONGEST_NAME = 63
+"""Of a Service, whose name is a part of a host's."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +77,7 @@ class Found:
     release: Release | None = None
     previous: Release | None = None
     serial: int = 0
-    settings: ServingSettings = ServingSettings()
+    settings: ServingSettings = field(default_factory=ServingSettings)
     fingerprint: str = ""
     minimum: int = 0
     count: int = 0
@@ -150,11 +119,8 @@ class KubernetesPlan:
 
 
 def object_name(name: str) -> str:
-    """What a deployment's objects are called; one that is too long is cut, and told from others by a hash."""
-    if len(name) > _NAME_LENGTH:
-        digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH_LENGTH]
-        name = f"{name[: _NAME_LENGTH - _HASH_LENGTH - 1].rstrip('-')}-{digest}"
-    return f"{BASE}-{name}"
+    """What a deployment's objects are called."""
+    return shortened(f"{BASE}-{name}", _LONGEST_NAME)
 
 
 def labels_of(name: str) -> dict[str, str]:
@@ -170,43 +136,6 @@ def release_text(release: Release) -> str:
 def release_of(text: str) -> Release:
     """A release from JSON. Raises ValueError where it is none."""
     return msgspec.json.decode(text, type=Release, dec_hook=lambda kind, value: kind(value))
-
-
-def settings_of(
-    environment: Mapping[str, str], current: ServingSettings, request: DeploymentRequest
-) -> ServingSettings:
-    """How replicas are to run: as those that run do, changed by what the environment of the caller says.
-
-    A variable that is not set changes nothing; an empty one takes the setting back to its default.
-
-    Raises:
-        InputError: one is not what it should be.
-    """
-    usual = ServingSettings()
-    host = _host_asked(request) or environment.get(HOST, current.host)
-    _read(environment, DRAIN, _seconds, 0.0, 0.0)
-    return ServingSettings(
-        cpus=_read(environment, CPUS, _cpus, current.cpus, usual.cpus),
-        memory_bytes=_read(environment, MEMORY, _bytes, current.memory_bytes, usual.memory_bytes),
-        cpu_request=_read(environment, CPU_REQUEST, _cpus, current.cpu_request, usual.cpu_request),
-        memory_request_bytes=_read(
-            environment, MEMORY_REQUEST, _bytes, current.memory_request_bytes, usual.memory_request_bytes
-        ),
-        settle_s=_read(environment, SETTLE, _seconds, current.settle_s, usual.settle_s),
-        environment={
-            name: value
-            for name in PASSED_ON
-            if (value := environment[name] if name in environment else current.environment.get(name, ""))
-        },
-        most=_read(environment, MOST, _count, current.most, usual.most),
-        cpu_target_percent=_read(environment, CPU_TARGET, _count, current.cpu_target_percent, usual.cpu_target_percent),
-        scale_down_after_s=int(
-            _read(environment, SCALE_DOWN, _seconds, current.scale_down_after_s, usual.scale_down_after_s)
-        ),
-        ingress_class=environment.get(CLASS, current.ingress_class),
-        host=host.replace("*", request.name),
-        tls_secret=environment.get(TLS, current.tls_secret),
-    )
 
 
 def key_of(
@@ -236,7 +165,7 @@ def plan(
         files: what lies in `k8s/prod`.
 
     Raises:
-        InputError: the files lack what is to be set.
+        InputError: the files lack what is to be set, or hold a kind that a deployment does not consist of.
     """
     release = request.release
     replicas = request.replicas or found.minimum or 1
@@ -289,19 +218,6 @@ def url_of(name: str, namespace: str, ingress: Manifest | None, entry: str) -> s
     return f"{scheme}://{address}" if address else f"http://{object_name(name)}.{namespace}.svc"
 
 
-def check_entry(entry: str) -> str:
-    """The entry point's URL. Raises InputError where it is none."""
-    parts = urlsplit(entry)
-    if entry and (parts.scheme not in ("http", "https") or not parts.hostname):
-        raise InputError(
-            ENTRY,
-            expected="the URL at which the Ingress controller is reached from here, such as http://localhost:8080",
-            found=f"'{entry}'",
-            remedy="Correct or unset it.",
-        )
-    return entry
-
-
 # Objects
 
 
@@ -310,6 +226,8 @@ def _object(
 ) -> Manifest:
     """One of the files, as it is for this deployment."""
     name, kind = request.name, kind_of(file)
+    if kind not in KINDS:
+        raise _not_ours_to_apply(file)
     own = object_name(name)
     metadata = {"name": name_of(file).replace(BASE, own, 1), "labels": labels_of(name)}
     made = merged(file, {"metadata": metadata})
@@ -325,6 +243,15 @@ def _object(
     if kind == AUTOSCALER:
         return _autoscaler(made, own, settings, replicas)
     return _ingress(made, own, settings) if kind == INGRESS else made
+
+
+def _not_ours_to_apply(file: Manifest) -> InputError:
+    return InputError(
+        f"{FOLDER}: {file['kind']} '{name_of(file)}'",
+        expected=f"an object that is taken back and removed with the deployment: {', '.join(k.kind for k in KINDS)}",
+        found=f"a {file['kind']}",
+        remedy="Take it out of kustomization.yaml, and apply it by itself.",
+    )
 
 
 def _deployment(made: Manifest, request: DeploymentRequest, settings: ServingSettings, key: Key | None) -> Manifest:
@@ -374,10 +301,10 @@ def _resources(settings: ServingSettings) -> Manifest:
     # A request above the limit is refused by the cluster: who lowers the limit means both.
     return {
         "requests": {
-            "cpu": _cpu_text(min(settings.cpu_request, settings.cpus)),
-            "memory": _memory_text(min(settings.memory_request_bytes, settings.memory_bytes)),
+            "cpu": cpu_text(min(settings.cpu_request, settings.cpus)),
+            "memory": memory_text(min(settings.memory_request_bytes, settings.memory_bytes)),
         },
-        "limits": {"cpu": _cpu_text(settings.cpus), "memory": _memory_text(settings.memory_bytes)},
+        "limits": {"cpu": cpu_text(settings.cpus), "memory": memory_text(settings.memory_bytes)},
     }
 
 
@@ -501,83 +428,3 @@ def _scale(request: DeploymentRequest, found: Found, replicas: int, *, has_autos
         return replicas if found.count != replicas else None
     is_asked = request.replicas is not None and found.count > replicas
     return replicas if is_asked and not found.is_autoscaled else None
-
-
-def _host_asked(request: DeploymentRequest) -> str:
-    """The Ingress host that the request names; this machine's own address, which is what it says by default, is none.
-
-    Raises:
-        InputError: it is another address.
-    """
-    try:
-        address = ipaddress.ip_address(request.host)
-    except ValueError:
-        return request.host
-    if address.is_loopback:
-        return ""
-    raise InputError(
-        "HOST",
-        expected="the host name of an Ingress, such as cells.example.com",
-        found=f"the address {address}",
-        remedy="Name a host, or leave it out for the Ingress to take any.",
-    )
-
-
-# Reading
-
-
-def _read(environment: Mapping[str, str], name: str, reader: Any, current: Any, usual: Any) -> Any:
-    if name not in environment:
-        return current
-    return reader(name, environment[name]) if environment[name] else usual
-
-
-def _cpus(name: str, text: str) -> float:
-    try:
-        cpus = float(text[:-1]) / 1000 if text.endswith("m") else float(text)
-    except ValueError:
-        cpus = 0.0
-    if not 0.001 <= cpus <= 1024:
-        raise _wrong(name, "a number of CPUs, such as 0.5", text)
-    return cpus
-
-
-def _bytes(name: str, text: str) -> int:
-    try:
-        amount = bytes_of(text)
-    except ValueError:
-        amount = 0
-    if amount < 2**20:
-        raise _wrong(name, "an amount such as 512Mi or 1Gi", text)
-    return amount
-
-
-def _seconds(name: str, text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= 3600:
-        raise _wrong(name, "seconds, at most 3600", text)
-    return seconds
-
-
-def _count(name: str, text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise _wrong(name, "a whole number of at least 1", text)
-    return int(text)
-
-
-def _wrong(name: str, expected: str, found: str) -> InputError:
-    return InputError(name, expected=expected, found=f"'{found}'", remedy="Correct or unset it.")
-
-
-def _cpu_text(cpus: float) -> str:
-    return f"{cpus:g}" if cpus == int(cpus) else f"{round(cpus * 1000)}m"
-
-
-def _memory_text(amount: int) -> str:
-    for unit, size in (("Gi", 2**30), ("Mi", 2**20)):
-        if amount % size == 0:
-            return f"{amount // size}{unit}"
-    return str(amount)

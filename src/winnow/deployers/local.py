@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from winnow.config.clock import Clock
 from winnow.config.errors import InputError
 from winnow.deployers import process
 from winnow.deployers.deployer import (
@@ -32,7 +33,7 @@ from winnow.deployers.deployer import (
     no_previous,
 )
 from winnow.deployers.local_plan import Folder, LocalPlan, Record, ReplicaCommand, ReplicaRecord, plan
-from winnow.deployers.machine import Clock, bound, host_for_clients, locked
+from winnow.deployers.machine import bound, host_for_clients, locked
 
 DRAIN_S = 35.0
 """How long a replica may take to end its requests after it has settled; a little more than it allows itself."""

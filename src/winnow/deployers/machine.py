@@ -1,4 +1,4 @@
-"""What deployers need of this machine: addresses, a lock that dies with its holder, time, Ctrl-C."""
+"""What deployers need of this machine: addresses, a lock that dies with its holder, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -7,20 +7,10 @@ import fcntl
 import signal
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 from winnow.config.errors import InputError
-
-
-@dataclass(frozen=True)
-class Clock:
-    """Time, as a value that tests replace."""
-
-    now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
 
 
 def bound(host: str, port: int | None) -> socket.socket:

@@ -9,7 +9,8 @@ import pytest
 
 from winnow.cluster.api import ConflictError
 from winnow.cluster.kinds import Kind, Manifest, name_of
-from winnow.cluster.lease import DURATION_S, RENEWED_EVERY_S, Clock, held
+from winnow.cluster.lease import DURATION_S, RENEWED_EVERY_S, held
+from winnow.config.clock import Clock
 from winnow.config.errors import InputError
 
 

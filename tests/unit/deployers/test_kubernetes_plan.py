@@ -17,14 +17,12 @@ from winnow.deployers.kubernetes_plan import (
     Found,
     Key,
     KubernetesPlan,
-    ServingSettings,
-    check_entry,
     key_of,
     object_name,
     release_of,
-    settings_of,
     url_of,
 )
+from winnow.deployers.kubernetes_settings import ServingSettings, check_entry, settings_of
 
 FILES = load(Path(__file__).parents[3] / "k8s" / "prod")
 PLANNED = Path(__file__).parent / "planned"
