@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import sys
 import tempfile
@@ -17,6 +16,7 @@ import click
 from winnow.cli.options import StoreVerb, config_option, dry_run_option, study_option
 
 if TYPE_CHECKING:
+    from winnow.config.settings import Settings
     from winnow.containers.build import BuildOptions, Show, Step
     from winnow.containers.delivery import Route
     from winnow.containers.engine import Engine
@@ -77,14 +77,14 @@ def build_train(
     **shared: Any,
 ) -> None:
     """Build the workers' image, with the code of this folder, and the tracking server's."""
-    from winnow.config.settings import home_folder
+    from winnow.config.settings import Settings
     from winnow.containers import build, train_image
     from winnow.containers.delivery import deliver
     from winnow.containers.engine import connect
     from winnow.orchestrators.environment import describe_environment
 
     options = _options(build.TRAIN_BASE, **shared)
-    route = _route(image_load, options, home_folder(os.environ))
+    route = _route(image_load, options, Settings.from_environment())
     plans = [
         train_image.plan(
             Path.cwd(),
@@ -152,7 +152,7 @@ def build_prod(
     with _kept_nowhere(settings.home, dry_run) as home:
         release = champion_release(versions, name, alias, home, store=settings.tracking_uri)
         image = plan_image(engine, versions, release, options, Path.cwd(), tag=tag)
-    route = _route(image_load, options, settings.home)
+    route = _route(image_load, options, settings)
     if dry_run:
         click.echo("\n".join((image.render(), *([route.render(image.tag)] if route is not None else []))))
         return
@@ -176,14 +176,22 @@ def _options(base: str, *, pip_config: Path | None, **texts: str) -> BuildOption
     return dataclasses.replace(BuildOptions.from_environment(base=base), **given)
 
 
-def _route(image_load: str, options: BuildOptions, home: Path) -> Route | None:
+def _route(image_load: str, options: BuildOptions, settings: Settings) -> Route | None:
     """How images are loaded onto the cluster's nodes; None where they are pushed, or stay on this engine."""
-    from winnow.cluster.connection import identity
+    from winnow.config.errors import InputError
     from winnow.containers.delivery import Route
+    from winnow.orchestrators.settings import cluster_for
 
-    route = Route.from_environment(cluster=identity(), home=home)
-    load = image_load or route.load
-    return dataclasses.replace(route, registry="", load=load) if load and not options.registry else None
+    found = Route.from_environment(home=settings.home)
+    load = image_load or found.load
+    if not load or options.registry:
+        return None
+    # Noted for the cluster that is meant, so that whoever serves or trains there finds it loaded.
+    try:
+        identity = cluster_for(settings.stack).identity
+    except InputError:  # none is named: the command may know one all the same
+        identity = ""
+    return dataclasses.replace(found, registry="", load=load, cluster=identity)
 
 
 @contextmanager

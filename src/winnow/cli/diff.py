@@ -13,6 +13,9 @@ from winnow.config.errors import InputError, UnreachableError
 DIFFERENT = 1
 """Exit status with `--exit-code` where something would change, as `diff` has it."""
 
+NOT_COMPARED = 2
+"""Exit status where something could not be compared: nothing is known of it, which is not that it is the same."""
+
 
 @click.command("diff")
 @config_option
@@ -24,9 +27,14 @@ DIFFERENT = 1
 def command(
     config: Path, study: str | None, part: str | None, alias: str, replicas: int | None, exit_code: bool
 ) -> int:
-    """Show what `mlflow-init` and `prod` on Kubernetes would change in the cluster; secrets are starred."""
+    """Show what `mlflow-init` and `prod` on Kubernetes would change in the cluster; secrets are starred.
+
+    What the environment sets counts, as for them. Ends with status 2 where something could not be compared.
+    """
+    from winnow.orchestrators.difference import NoChampionError
+
     compared: dict[str, Callable[[], str]] = {"stack": _stack, "prod": lambda: _prod(config, study, alias, replicas)}
-    is_different = False
+    is_different, is_whole = False, True
     for name in compared if part is None else (part,):
         try:
             text = compared[name]()
@@ -35,9 +43,12 @@ def command(
                 raise
             # The other part may well be there to compare: before the first selection there is only the stack.
             click.echo(f"{name} was not compared: {error}", err=True)
+            is_whole = is_whole and isinstance(error, NoChampionError)
             continue
         click.echo(text or f"{name}: nothing would change.", nl=not text, err=not text)
         is_different = is_different or bool(text)
+    if not is_whole:
+        return NOT_COMPARED
     return DIFFERENT if exit_code and is_different else 0
 
 

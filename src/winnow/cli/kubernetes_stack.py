@@ -10,6 +10,8 @@ import click
 from winnow.cli.options import dry_run_option
 from winnow.cli.stack import given_for, say, setting_flag
 from winnow.config.errors import InputError
+from winnow.config.settings import home_folder
+from winnow.config.stack_record import read_stack
 from winnow.stack.kubernetes_settings import BACKEND, DESTINATION
 
 
@@ -56,9 +58,9 @@ def remove(*, volumes: bool, dry_run: bool) -> None:
 
 def no_logs(service: str | None) -> InputError:
     """What `compose-logs` says of a stack on a cluster."""
-    from winnow.orchestrators.settings import cluster_in_use
+    from winnow.orchestrators.settings import cluster_for
 
-    cluster = cluster_in_use()
+    cluster = cluster_for(read_stack(home_folder(os.environ)))
     meant = f"winnow.stack=tracking,winnow.role={service}" if service else "winnow.stack=tracking"
     return InputError(
         "compose-logs",

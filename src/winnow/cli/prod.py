@@ -189,9 +189,9 @@ def _docker_logs(deployment: Deployment, _settings: Settings) -> str:
 
 def _kubernetes_logs(deployment: Deployment, settings: Settings) -> str:
     from winnow.containers.engine import DEPLOYMENT
-    from winnow.orchestrators.tiers import cluster_for
+    from winnow.orchestrators.settings import cluster_for
 
-    where = f"--namespace {cluster_for(settings).namespace} --selector {DEPLOYMENT}={deployment.name}"
+    where = f"--namespace {cluster_for(settings.stack).namespace} --selector {DEPLOYMENT}={deployment.name}"
     return f"kubectl logs {where} --prefix"
 
 

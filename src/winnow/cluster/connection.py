@@ -1,6 +1,7 @@
 """Which cluster and which namespace are meant: what `kubectl` points at, unless something else is said.
 
-The namespace is never guessed: it is set, or the context in kubeconfig names it.
+The namespace is never guessed: it is set, or the stack in use names it, or the context in kubeconfig does. What a stack
+names counts on its own cluster alone: a namespace of the same name elsewhere is somebody else's.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ IN_CLUSTER = "in-cluster"
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod that is given one finds its service account's token, namespace and the API's certificate."""
 
+WAYS = ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT")
+"""Environment variables that lead to a cluster; those above choose among what they lead to."""
+
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _CONNECTIONS = 64
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
@@ -38,7 +42,7 @@ _KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 @dataclass(frozen=True)
 class Context:
-    """One context of a kubeconfig.
+    """One context of a kubeconfig, or the cluster around this process.
 
     Attributes:
         identity: differs for two clusters also where both are called the same, one after the other.
@@ -50,40 +54,49 @@ class Context:
 
 
 def connect(
-    environment: Mapping[str, str] = os.environ, *, context: str | None = None, namespace: str | None = None
+    environment: Mapping[str, str] = os.environ, *, in_use: Context | None = None, account: Path = SERVICE_ACCOUNT
 ) -> Cluster:
     """The cluster of the current context, or the one around this process. Nothing is contacted before it is asked.
 
     Args:
-        context, namespace: what a stack in use names; the environment's variables win over them.
+        in_use: where the stack in use is; the environment's variables win over it.
+        account: where a pod finds its service account.
 
     Raises:
-        InputError: the SDK is not installed, there is no kubeconfig, no such context, or no namespace is named.
+        InputError: the SDK is not installed, there is no kubeconfig, no such context, the stack in use is on another
+            cluster than the one of that name, or no namespace is named.
     """
     _check_sdk()
+    chosen, client = _meant(environment, in_use, account)
+    is_there = in_use is not None and _is_same(chosen, in_use)
+    if in_use is not None and not is_there and not environment.get(CONTEXT):
+        raise InputError(
+            f"the stack in use, in namespace {in_use.namespace} of the cluster '{in_use.name}'",
+            expected="the cluster that it was started on",
+            found=f"another one, '{chosen.name}'",
+            remedy=f"Name that one's file with KUBECONFIG, or another cluster with {CONTEXT}. Where the stack's is "
+            "gone for good, delete stack.json in WINNOW_HOME.",
+        )
+    namespace = in_use.namespace if in_use is not None and is_there else None
+    return Cluster(
+        client(), _namespace(environment, namespace, chosen), chosen.name, identity=chosen.identity, renew=client
+    )
+
+
+def _meant(
+    environment: Mapping[str, str], in_use: Context | None, account: Path
+) -> tuple[Context, Callable[[], ApiClient]]:
+    """Which cluster, and what connects to it."""
     file = environment.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
-    if _is_in_cluster(environment, file):
-        inside = Context(IN_CLUSTER, _own_namespace(), IN_CLUSTER)
-        return _cluster(_from_inside, _namespace(environment, namespace, inside), inside)
-    chosen = _chosen(file, environment.get(CONTEXT) or context)
-
-    def from_file() -> ApiClient:
-        return _from_file(file, chosen.name)
-
-    return _cluster(from_file, _namespace(environment, namespace, chosen), chosen)
+    if _is_in_cluster(environment, file, account):
+        return _inside(environment, account), lambda: _from_inside(environment, account)
+    chosen = _chosen(file, environment.get(CONTEXT) or (in_use.name if in_use is not None else None))
+    return chosen, lambda: _from_file(file, chosen.name)
 
 
-def identity(environment: Mapping[str, str] = os.environ) -> str:
-    """What tells the cluster that `connect` would find from others; empty where it would find none."""
-    file = environment.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
-    try:
-        return _chosen(file, environment.get(CONTEXT)).identity
-    except InputError:
-        return ""
-
-
-def _cluster(client: Callable[[], ApiClient], namespace: str, context: Context) -> Cluster:
-    return Cluster(client(), namespace, context.name, identity=context.identity, renew=client)
+def _is_same(chosen: Context, in_use: Context) -> bool:
+    """The cluster of the stack in use, and not only one of its name. What an older version wrote down has no more."""
+    return chosen.name == in_use.name and in_use.identity in ("", chosen.identity)
 
 
 def _from_file(file: str, context: str) -> ApiClient:
@@ -99,16 +112,29 @@ def _from_file(file: str, context: str) -> ApiClient:
         raise _no_cluster(file, str(error)) from error
 
 
-def _from_inside() -> ApiClient:
+def _inside(environment: Mapping[str, str], account: Path) -> Context:
+    """The cluster around this process."""
+    file, authority = account / "namespace", account / "ca.crt"
+    facts = {
+        "server": environment["KUBERNETES_SERVICE_HOST"],
+        "certificate-authority-data": authority.read_text(encoding="utf-8") if authority.is_file() else "",
+    }
+    namespace = file.read_text(encoding="utf-8").strip() or None if file.is_file() else None
+    return Context(IN_CLUSTER, namespace, _identity(IN_CLUSTER, facts))
+
+
+def _from_inside(environment: Mapping[str, str], account: Path) -> ApiClient:
     import kubernetes.client
-    import kubernetes.config
     from kubernetes.config.config_exception import ConfigException
+    from kubernetes.config.incluster_config import InClusterConfigLoader
 
     configuration = _configuration()
     try:
-        kubernetes.config.load_incluster_config(client_configuration=configuration)
+        InClusterConfigLoader(
+            token_filename=str(account / "token"), cert_filename=str(account / "ca.crt"), environ=environment
+        ).load_and_set(configuration)
     except ConfigException as error:
-        raise _no_cluster(str(SERVICE_ACCOUNT), str(error)) from error
+        raise _no_cluster(str(account), str(error)) from error
     return kubernetes.client.ApiClient(configuration)
 
 
@@ -187,15 +213,10 @@ def _files(file: str) -> Iterator[dict[str, Any]]:
         yield whole
 
 
-def _is_in_cluster(environment: Mapping[str, str], file: str) -> bool:
+def _is_in_cluster(environment: Mapping[str, str], file: str, account: Path) -> bool:
     """This process is in a pod with a service account, and nobody has named another cluster."""
     has_file = any(Path(part).expanduser().is_file() for part in file.split(os.pathsep) if part)
-    return not has_file and "KUBERNETES_SERVICE_HOST" in environment and (SERVICE_ACCOUNT / "token").is_file()
-
-
-def _own_namespace() -> str | None:
-    file = SERVICE_ACCOUNT / "namespace"
-    return file.read_text(encoding="utf-8").strip() or None if file.is_file() else None
+    return not has_file and "KUBERNETES_SERVICE_HOST" in environment and (account / "token").is_file()
 
 
 def _namespace(environment: Mapping[str, str], of_stack: str | None, context: Context) -> str:

@@ -94,6 +94,7 @@ class Forward:
                 self._streams.add(stream)
             try:
                 if not self._is_closed.is_set():
+                    self.trouble = ""
                     stream.carry(accepted)
             finally:
                 stream.close()

@@ -88,6 +88,7 @@ class ClusterStackRecord:
         context: what kubeconfig calls the cluster.
         storage_url: the studies' database, without a password.
         is_own_storage: studies are kept in a database of the person's own, whose address is in the Secret.
+        identity: tells the cluster from another that kubeconfig calls the same; empty where it was not written down.
     """
 
     context: str
@@ -95,6 +96,7 @@ class ClusterStackRecord:
     tracking_url: str
     storage_url: str
     is_own_storage: bool = False
+    identity: str = ""
 
     @property
     def shown(self) -> str:

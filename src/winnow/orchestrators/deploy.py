@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from winnow.bundle.manifest import read_manifest
-from winnow.cluster.connection import identity
 from winnow.config.errors import InputError, UnreachableError
 from winnow.config.settings import Settings
 from winnow.config.tiers import TIERS, unknown_tier
@@ -28,11 +27,13 @@ from winnow.deployers.deployer import (
     Release,
     UnknownDeploymentError,
 )
-from winnow.orchestrators.tiers import cluster_for, is_cluster_meant
+from winnow.orchestrators.settings import cluster_for
+from winnow.orchestrators.tiers import is_cluster_meant
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
 
 if TYPE_CHECKING:
     from winnow.containers.engine import Engine
+    from winnow.deployers.kubernetes import KubernetesDeployer
 
 READY_WITHIN_S = {"kubernetes": 300.0}
 """How long a tier's replicas may take where that is longer than usual: nodes pull the image first."""
@@ -95,7 +96,7 @@ def deployer_for(target: str, settings: Settings) -> Deployer[Any]:
     if target == "kubernetes":
         from winnow.deployers.kubernetes import KubernetesDeployer
 
-        return KubernetesDeployer(settings.home, cluster=cluster_for(settings))
+        return KubernetesDeployer(settings.home, cluster=cluster_for(settings.stack))
     raise unknown_tier(target)
 
 
@@ -121,6 +122,8 @@ def plan_champion(
         BuildFailedError: the image cannot be built.
     """
     deployer = deployer_for(target, settings)
+    if target == "kubernetes":
+        _on_cluster(deployer).check(is_read_only=not is_kept)
     deployer.names()  # a tier that is away is refused before anything is fetched
 
     def request(release: Release) -> DeploymentRequest:
@@ -133,9 +136,7 @@ def plan_champion(
     )
     if target != "local":
         deployer.plan(request(release))  # a name or port that is taken is refused before minutes go into an image
-        if target == "kubernetes" and is_kept:
-            _check_permissions(deployer)
-        route = _route(settings, wanted) if target == "kubernetes" else None
+        route = _route(_on_cluster(deployer), settings, wanted) if target == "kubernetes" else None
         release = _with_image(registry, release, wanted, route, is_built=is_kept, show=show)
     return deployer, deployer.plan(request(release))
 
@@ -212,16 +213,16 @@ def _is_cluster_used(settings: Settings) -> bool:
     return is_cluster_meant(settings) or (settings.home / "deployments" / "kubernetes").is_dir()
 
 
-def _check_permissions(deployer: Deployer[Any]) -> None:
+def _on_cluster(deployer: Deployer[Any]) -> KubernetesDeployer:
     from winnow.deployers.kubernetes import KubernetesDeployer
 
     assert isinstance(deployer, KubernetesDeployer)
-    deployer.check()
+    return deployer
 
 
-def _route(settings: Settings, wanted: Wanted) -> Route:
-    """How images get to the cluster."""
-    found = Route.from_environment(cluster=identity(), home=settings.home)
+def _route(deployer: KubernetesDeployer, settings: Settings, wanted: Wanted) -> Route:
+    """How images get to the cluster that the deployer serves on, whichever kubeconfig names as the current one."""
+    found = Route.from_environment(cluster=deployer.cluster.identity, home=settings.home)
     return dataclasses.replace(
         found, registry=wanted.image_registry or found.registry, load=wanted.image_load or found.load
     )

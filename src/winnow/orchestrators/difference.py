@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
+from winnow.config.errors import InputError
 from winnow.config.settings import Settings
 from winnow.orchestrators.deploy import Champions, Wanted, plan_champion
+from winnow.tracking.tracker import TrackingUnavailableError
+
+
+class NoChampionError(InputError):
+    """There is nothing to serve yet, and so nothing to compare."""
 
 
 def stack_difference(say: Callable[[str], None]) -> str:
-    """What `mlflow-init` on Kubernetes would change. Raises InputError where the cluster cannot be asked."""
+    """What `mlflow-init` on Kubernetes would change, with what the environment sets.
+
+    Raises:
+        InputError: a setting is wrong, or the cluster cannot be asked.
+    """
     from winnow.orchestrators.kubernetes_stack import difference
 
     return difference(say)
@@ -19,12 +30,30 @@ def prod_difference(settings: Settings, registry: Champions, wanted: Wanted) -> 
     """What `prod` on Kubernetes would change for a study's champion; no image is built for it.
 
     Raises:
-        InputError: there is no champion, or the cluster cannot be asked.
+        NoChampionError: there is no champion.
+        InputError: the cluster or the store cannot be asked.
     """
     from winnow.deployers.kubernetes import KubernetesDeployer
     from winnow.deployers.kubernetes_plan import KubernetesPlan
 
-    deployer, plan = plan_champion("kubernetes", settings, registry, wanted, is_kept=False)
+    try:
+        deployer, plan = plan_champion("kubernetes", settings, registry, wanted, is_kept=False)
+    except InputError as error:
+        if not _has_no_champion(settings, registry, wanted):
+            raise
+        told = {"expected": error.expected, "found": error.found, "remedy": error.remedy}
+        raise NoChampionError(error.place, **told) from error
     assert isinstance(deployer, KubernetesDeployer)
     assert isinstance(plan, KubernetesPlan)
     return deployer.difference(plan)
+
+
+def _has_no_champion(settings: Settings, registry: Champions, wanted: Wanted) -> bool:
+    """None is chosen; a store that does not answer may have one, and one in a file comes with the first study."""
+    database = settings.tracking_uri.removeprefix("sqlite:///")
+    if database != settings.tracking_uri and not Path(database).is_file():
+        return True
+    try:
+        return registry.champion(wanted.name, wanted.alias) is None
+    except TrackingUnavailableError:
+        return False

@@ -17,11 +17,11 @@ from winnow.containers import train_image
 from winnow.containers.build import TRAIN_BASE, BuildOptions, BuildPlan, Show, build, silent
 from winnow.containers.delivery import Route, deliver
 from winnow.containers.engine import connect
-from winnow.orchestrators.settings import cluster_in_use, studies_of, tracking_of
+from winnow.orchestrators.settings import cluster_for, studies_of, tracking_of
 from winnow.stack import kubernetes, record
 from winnow.stack.kubernetes import ClusterStack
 from winnow.stack.kubernetes_plan import FOLDER, ClusterStackPlan, plan_stack, secret_manifest
-from winnow.stack.kubernetes_settings import Chosen, choose
+from winnow.stack.kubernetes_settings import Chosen, choose, given_by
 from winnow.stack.lifecycle import check_studies
 from winnow.tracking.store import prepare
 
@@ -34,12 +34,14 @@ class Start:
     """What starting a stack takes.
 
     Attributes:
+        given: what was set this time.
         chosen: what it is started with.
         image: how the server's image is built; None where another one is named.
         route: how that gets to the cluster's nodes.
         plan: the manifests, with the name of the image that is known so far.
     """
 
+    given: Mapping[str, str]
     chosen: Chosen
     image: BuildPlan | None
     route: Route
@@ -66,7 +68,7 @@ def open_stack(
         InputError: no cluster or namespace is named, or a permission is missing.
         UnreachableError: the cluster does not answer.
     """
-    cluster = cluster_in_use(environment)
+    cluster = cluster_for(record.read_stack(home_folder(environment)), environment)
     check(cluster, permissions, what)
     return ClusterStack(cluster, say)
 
@@ -88,12 +90,13 @@ def prepare_start(
     Raises:
         InputError: a setting is wrong, a manifest is missing, or the passwords of volumes that are there are gone.
     """
-    chosen = choose(with_overlay(given), stack.secret(), _new_password)
+    given = with_overlay(given)
+    chosen = choose(given, stack.secret(), _new_password)
     route = Route.from_environment(environment, cluster=stack.cluster.identity, home=home_folder(environment))
     if registry or load:
         route = replace(route, registry=registry, load=load)
     image, named = _image(chosen, project, environment), chosen.settings.get("TRACKING_IMAGE", LATEST)
-    return Start(chosen, image, route, _plan(stack, chosen, named, project))
+    return Start(given, chosen, image, route, _plan(stack, chosen, named, project))
 
 
 def start(
@@ -113,11 +116,13 @@ def start(
         StackError: a service does not come up.
     """
     stack.validate(wanted.plan)
-    plan = wanted.plan
+    chosen, plan = wanted.chosen, wanted.plan
     if wanted.image is not None:
         reference = deliver(connect(environment), build(wanted.image, show), LATEST, wanted.route, show)
-        plan = _plan(stack, wanted.chosen, reference, project)
-    stack.start(plan, wanted.chosen, timeout_s)
+        # An image takes minutes, in which another first start may have made the passwords.
+        chosen = choose(wanted.given, stack.secret(), _new_password)
+        plan = _plan(stack, chosen, reference, project)
+    stack.start(plan, chosen, timeout_s)
     prepare(tracking_of(plan.record, environment))
     check_studies(studies_of(plan.record, environment)[0])
     record.keep(home_folder(environment), plan.record)
@@ -135,9 +140,9 @@ def difference(
         InputError: a permission is missing, a setting is wrong, or the cluster refuses a manifest.
     """
     stack = open_stack(say, kubernetes.DIFFERENCE_PERMISSIONS, "comparing the stack with the cluster", environment)
-    chosen = choose({}, stack.secret(), _new_password)
-    named = chosen.settings.get("TRACKING_IMAGE") or stack.image() or LATEST
-    return stack.difference(_plan(stack, chosen, named, project))
+    chosen = choose(with_overlay(given_by(environment)), stack.secret(), _new_password)
+    named = stack.image() if _is_built(chosen) else chosen.settings["TRACKING_IMAGE"]
+    return stack.difference(_plan(stack, chosen, named or LATEST, project))
 
 
 def choose_secret(given: Mapping[str, str], stack: ClusterStack) -> Chosen:
@@ -174,17 +179,29 @@ def with_overlay(given: Mapping[str, str]) -> dict[str, str]:
 
 def _plan(stack: ClusterStack, chosen: Chosen, image: str, project: Path) -> ClusterStackPlan:
     cluster = stack.cluster
-    return plan_stack(project / FOLDER, chosen, image=image, context=cluster.context, namespace=cluster.namespace)
+    return plan_stack(
+        project / FOLDER,
+        chosen,
+        image=image,
+        context=cluster.context,
+        namespace=cluster.namespace,
+        identity=cluster.identity,
+    )
 
 
 def _image(chosen: Chosen, project: Path, environment: Mapping[str, str]) -> BuildPlan | None:
-    if chosen.settings.get("TRACKING_IMAGE", train_image.TRACKING) != train_image.TRACKING:
+    if not _is_built(chosen):
         return None
     options = BuildOptions.from_environment(environment, base=TRAIN_BASE)
     base = chosen.settings.get("BASE_IMAGE") or options.base_image
     # Pushing it, where that is the way to the cluster, is part of its delivery.
     own = replace(options, base_image=base, registry="")
     return train_image.plan(project, "tracking", options=own, extras=chosen.extras)
+
+
+def _is_built(chosen: Chosen) -> bool:
+    """The server's image is made here, and not pulled from somewhere."""
+    return chosen.settings.get("TRACKING_IMAGE", train_image.TRACKING) == train_image.TRACKING
 
 
 def _new_password() -> str:

@@ -25,7 +25,8 @@ def used() -> Mapping[str, tuple[Permission, ...]]:
     from winnow.stack import kubernetes as stack
 
     return {
-        "`mlflow-init`, `ui`, `diff`": stack.PERMISSIONS,
+        "`mlflow-init`, `mlflow-remove`, `diff`": stack.PERMISSIONS,
+        "every verb that works on the stack's runs or studies": stack.REACH_PERMISSIONS,
         "`train-kubernetes`, `jobs`, `logs`, `cancel`": sweeping.PERMISSIONS,
         "`prod-kubernetes`, `rollback`": serving.PERMISSIONS,
     }

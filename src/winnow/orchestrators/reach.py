@@ -7,7 +7,9 @@ reach is refused here, before anything is started.
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -20,7 +22,7 @@ from winnow.config.settings import Settings
 from winnow.config.stack_record import ClusterStackRecord
 from winnow.data.bundled import PREFIX
 from winnow.orchestrators.groups import parse_volume
-from winnow.orchestrators.settings import cluster_of
+from winnow.orchestrators.settings import cluster_of, trouble_of
 from winnow.stack.kubernetes_plan import labels_of
 from winnow.stack.plan import MLFLOW, POSTGRES
 from winnow.tracking.data_files import DataFiles
@@ -144,10 +146,10 @@ def check_stores(settings: Settings) -> None:
             )
 
 
-def silent_stack(settings: Settings) -> str | None:
+def silent_stack(settings: Settings, environment: Mapping[str, str] = os.environ) -> str | None:
     """What to do about a stack that is in use and takes no connections; None where it does, or none is in use."""
     if isinstance(settings.stack, ClusterStackRecord):
-        return _silent_in_cluster(settings, settings.stack)
+        return _silent_in_cluster(settings, settings.stack, environment)
     if settings.stack is None:
         return None
     own = {_address(url) for url in (settings.stack.tracking_url, settings.stack.storage_url or "")}
@@ -166,19 +168,21 @@ def silent_stack(settings: Settings) -> str | None:
     return None
 
 
-def _silent_in_cluster(settings: Settings, stack: ClusterStackRecord) -> str | None:
+def _silent_in_cluster(settings: Settings, stack: ClusterStackRecord, environment: Mapping[str, str]) -> str | None:
     """The same of a stack on a cluster; a cluster that does not answer says so itself."""
     from winnow.cluster.forward import ready_pods
 
     uses_studies = settings.storage_url == stack.storage_url and not stack.is_own_storage
     used = {MLFLOW: settings.tracking_uri == stack.tracking_url, POSTGRES: uses_studies}
     try:
-        cluster = cluster_of(stack)
+        cluster = cluster_of(stack, environment)
         down = [role for role, is_used in used.items() if is_used and not ready_pods(cluster, labels_of(role))]
     except WinnowError:
         return None
     if not down:
-        return None
+        broken = {role: trouble for role in used if (trouble := trouble_of(stack, role))}
+        told = "; ".join(f"to {role}: {trouble}" for role, trouble in broken.items())
+        return f"{stack.shown}: expected connections through the cluster's API server, found {told}" if told else None
     return (
         f"{stack.shown}: expected it to answer, found no ready pod of {' and '.join(down)}. Start it again with "
         f"`make mlflow-init TARGET=kubernetes`, or end its use with `{stack.ending}`."

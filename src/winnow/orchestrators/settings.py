@@ -2,7 +2,8 @@
 
 A terminal reaches MLflow and Postgres in a cluster through the API server's port-forward, and workers reach them by
 their Services. A forward is opened once a process, listens on this machine alone, and is kept until the process ends.
-Verbs that need neither store read `Settings.from_environment`, which contacts nobody.
+Verbs that need neither store read `Settings.from_environment`, which contacts nobody. Which cluster a verb means is
+decided here too.
 """
 
 from __future__ import annotations
@@ -11,35 +12,42 @@ import functools
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from winnow.config.addresses import with_password
 from winnow.config.errors import InputError
-from winnow.config.settings import Settings, home_folder
-from winnow.config.stack_record import OWN_STORAGE, OWN_WORKER_STORAGE, PASSWORD, ClusterStackRecord, read_stack
+from winnow.config.settings import Settings
+from winnow.config.stack_record import OWN_STORAGE, OWN_WORKER_STORAGE, PASSWORD, AnyStack, ClusterStackRecord
 from winnow.stack.plan import MLFLOW, POSTGRES
 
 if TYPE_CHECKING:
     from winnow.cluster.api import Cluster
+    from winnow.cluster.connection import Context
     from winnow.cluster.forward import Forward
 
-_KUBECONFIG = "KUBECONFIG"
+_Way: TypeAlias = tuple[tuple[str, str], ...]
+_forwards: dict[tuple[ClusterStackRecord, str], Forward] = {}
+"""What this process holds open, by stack and role."""
 
 
 def current(environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings with addresses that answer on this machine.
 
     Raises:
-        InputError: a setting is wrong, or the Secret of the stack in use is gone or may not be read.
+        InputError: a setting is wrong, or of the stack in use the cluster is another one, the way there is not allowed,
+            or the Secret is gone.
         UnreachableError: that stack's cluster does not answer.
     """
     settings = Settings.from_environment(environment)
     stack = settings.stack
     if not isinstance(stack, ClusterStackRecord):
         return settings
-    if settings.tracking_uri == stack.tracking_url:
+    has_runs, has_studies = settings.tracking_uri == stack.tracking_url, settings.storage_url == stack.storage_url
+    if has_runs or has_studies:
+        _check_way(_way(environment), stack)
+    if has_runs:
         settings = replace(settings, tracking_uri=tracking_of(stack, environment))
-    if settings.storage_url == stack.storage_url:
+    if has_studies:
         here, inside = studies_of(stack, environment)
         is_set = settings.worker_storage_url != stack.storage_url
         inside = settings.worker_storage_url if is_set else inside
@@ -86,44 +94,68 @@ def _from(secret: Mapping[str, str], name: str, stack: ClusterStackRecord) -> st
     return secret[name]
 
 
-def cluster_in_use(environment: Mapping[str, str] = os.environ) -> Cluster:
-    """The cluster and namespace that are meant: those that are set, else the stack's in use, else kubeconfig's.
+def cluster_for(stack: AnyStack | None, environment: Mapping[str, str] = os.environ) -> Cluster:
+    """The cluster and namespace that are meant: those that are set, else those of the stack in use, else kubeconfig's.
 
     Raises:
         InputError: no namespace is named, or there is no such cluster.
     """
     from winnow.cluster.connection import connect
 
-    stack = read_stack(home_folder(environment))
-    if isinstance(stack, ClusterStackRecord):
-        return connect(environment, context=stack.context, namespace=stack.namespace)
-    return connect(environment)
+    return connect(environment, in_use=_place(stack))
 
 
 def cluster_of(stack: ClusterStackRecord, environment: Mapping[str, str] = os.environ) -> Cluster:
     """The cluster and namespace of a stack in use, whichever others are asked for beside it.
 
     Raises:
-        InputError: kubeconfig does not know it.
+        InputError: kubeconfig does not know it, or knows another of its name.
     """
-    return _cluster(environment.get(_KUBECONFIG, ""), stack)
+    return _cluster(_way(environment), stack)
+
+
+def trouble_of(stack: ClusterStackRecord, role: str) -> str:
+    """Why the last connection to a stack's service came to nothing; empty where none has, or none was wanted."""
+    forward = _forwards.get((stack, role))
+    return forward.trouble if forward is not None else ""
+
+
+def _way(environment: Mapping[str, str]) -> _Way:
+    """What of an environment leads to clusters, without which of them is asked for: this very one is."""
+    from winnow.cluster.connection import WAYS
+
+    return tuple((name, environment[name]) for name in WAYS if name in environment)
+
+
+def _place(stack: AnyStack | None) -> Context | None:
+    from winnow.cluster.connection import Context
+
+    if not isinstance(stack, ClusterStackRecord):
+        return None
+    return Context(stack.context, stack.namespace, stack.identity)
 
 
 @functools.cache
-def _cluster(kubeconfig: str, stack: ClusterStackRecord) -> Cluster:
+def _cluster(way: _Way, stack: ClusterStackRecord) -> Cluster:
     from winnow.cluster.connection import connect
 
-    return connect({_KUBECONFIG: kubeconfig}, context=stack.context, namespace=stack.namespace)
+    return connect(dict(way), in_use=_place(stack))
+
+
+@functools.cache
+def _check_way(way: _Way, stack: ClusterStackRecord) -> None:
+    """Ask once whether the stores may be reached: a connection that is refused would only be seen to break."""
+    from winnow.cluster.permissions import check
+    from winnow.stack.kubernetes import REACH_PERMISSIONS
+
+    check(_cluster(way, stack), REACH_PERMISSIONS, f"using {stack.shown}")
 
 
 def _open(environment: Mapping[str, str], stack: ClusterStackRecord, role: str, port: int) -> int:
     """A port of this machine that leads to the stack's pod of that role."""
-    return _forward(environment.get(_KUBECONFIG, ""), stack, role, port).port
-
-
-@functools.cache
-def _forward(kubeconfig: str, stack: ClusterStackRecord, role: str, port: int) -> Forward:
     from winnow.cluster.forward import Forward
     from winnow.stack.kubernetes_plan import labels_of
 
-    return Forward(_cluster(kubeconfig, stack), labels_of(role), port)
+    if (stack, role) not in _forwards:
+        _forwards[stack, role] = Forward(cluster_of(stack, environment), labels_of(role), port)
+    return _forwards[stack, role].port

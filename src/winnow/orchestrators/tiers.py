@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from winnow.cluster.connection import CONTEXT, NAMESPACE
 from winnow.config.errors import InputError
@@ -19,9 +18,7 @@ from winnow.executors.executor import Executor
 from winnow.executors.local import LocalExecutor, visible_gpus
 from winnow.orchestrators.groups import Site
 from winnow.orchestrators.reach import check_code, check_outside, check_secrets_file, check_stores
-
-if TYPE_CHECKING:
-    from winnow.cluster.api import Cluster
+from winnow.orchestrators.settings import cluster_for
 
 CONTAINER_PYTHON, CONTAINER_HOME = "/opt/venv/bin/python", PurePosixPath("/winnow")
 MANIFESTS = Path("k8s/train")
@@ -94,23 +91,9 @@ def executors_for(target: str | None, settings: Settings) -> Mapping[str, Execut
         from winnow.executors.kubernetes import KubernetesExecutor, KubernetesSite
 
         executors["kubernetes"] = KubernetesExecutor(
-            cluster_for(settings), KubernetesSite(image="", manifests=()), settings.home
+            cluster_for(settings.stack), KubernetesSite(image="", manifests=()), settings.home
         )
     return executors
-
-
-def cluster_for(settings: Settings, environment: Mapping[str, str] = os.environ) -> Cluster:
-    """The cluster and namespace to work in: those of the environment, of the stack in use, of kubeconfig.
-
-    Raises:
-        InputError: there is none, or no namespace is named.
-    """
-    from winnow.cluster.connection import connect
-
-    stack = settings.stack
-    if isinstance(stack, ClusterStackRecord):
-        return connect(environment, context=stack.context, namespace=stack.namespace)
-    return connect(environment)
 
 
 def is_cluster_meant(settings: Settings) -> bool:
@@ -172,7 +155,7 @@ def _kubernetes(settings: Settings, image: str | None, environment: Mapping[str,
     from winnow.executors.kubernetes import PERMISSIONS, KubernetesExecutor, KubernetesSite
 
     check_stores(settings)
-    cluster = cluster_for(settings, environment)
+    cluster = cluster_for(settings.stack, environment)
     objects = manifests.load(MANIFESTS)
     permissions.check(cluster, PERMISSIONS, "a sweep")
     image_id = None if image is not None else _built_image()

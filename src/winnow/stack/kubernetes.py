@@ -17,6 +17,7 @@ from winnow.cluster.difference import difference as cluster_difference
 from winnow.cluster.kinds import (
     DEPLOYMENT,
     EVENT,
+    JOB,
     POD,
     SECRET,
     STATEFUL_SET,
@@ -27,8 +28,9 @@ from winnow.cluster.kinds import (
     name_of,
 )
 from winnow.cluster.permissions import Permission, applying, verbs
+from winnow.cluster.pods import is_over
 from winnow.cluster.prune import apply_all, orphans
-from winnow.cluster.refusals import NotFoundError, NotStartedError
+from winnow.cluster.refusals import ConflictError, NotFoundError, NotStartedError
 from winnow.cluster.trouble import PodTrouble, trouble_of, trouble_of_owner
 from winnow.config.errors import InputError
 from winnow.containers.engine import STUDY
@@ -37,6 +39,7 @@ from winnow.stack.kubernetes_plan import KINDS, LABELS, SECRET_NAME, ClusterStac
 from winnow.stack.kubernetes_settings import Chosen
 from winnow.stack.lifecycle import LOG_LINES, StackError
 from winnow.stack.plan import MLFLOW
+from winnow.stack.variables import SECRETS
 
 PATIENCE_S = 300.0
 TROUBLE_S = 30.0
@@ -46,11 +49,15 @@ _LOOK_S = 1.0
 _RESTARTS = 3
 _WORKLOADS: Mapping[bool, Kind] = {True: DEPLOYMENT, False: STATEFUL_SET}
 
+REACH_PERMISSIONS: tuple[Permission, ...] = (*verbs(SECRET, "get"), *forward.PERMISSIONS)
+"""What whoever works on runs and studies from a terminal needs."""
+
 READ_PERMISSIONS: tuple[Permission, ...] = (*verbs(SECRET, "get"), *verbs(VOLUME_CLAIM, "list"))
 SECRETS_PERMISSIONS: tuple[Permission, ...] = (*READ_PERMISSIONS, *verbs(SECRET, "create", "patch"))
 REMOVE_PERMISSIONS: tuple[Permission, ...] = (
     *(permission for kind in KINDS for permission in verbs(kind, "list", "delete")),
     *verbs(POD, "list"),
+    *verbs(JOB, "list"),
 )
 VOLUMES_PERMISSIONS: tuple[Permission, ...] = (*verbs(VOLUME_CLAIM, "list", "delete"), *verbs(SECRET, "delete"))
 DIFFERENCE_PERMISSIONS: tuple[Permission, ...] = (
@@ -116,24 +123,38 @@ class ClusterStack:
         """Make the Secret be as chosen; whether anything changed.
 
         Raises:
-            ConflictError: another command has made it meanwhile.
+            InputError: another command has made or changed it since it was read, and volumes may open with what that
+                one chose; or it is somebody else's.
         """
-        found = read_secret(self.cluster)
         manifest = secret_manifest(chosen.secret)
-        if found is None:
-            # Not applied: of two first starts at once, one alone may choose the passwords.
-            self.cluster.create(manifest)
-            return True
-        if found == chosen.secret:
-            return False
-        gone = {name: None for name in found if name not in chosen.secret}
-        if gone:
-            self.cluster.merge(SECRET, SECRET_NAME, {"data": gone})
-        self.cluster.apply(manifest)
+        try:
+            live = self.cluster.get(SECRET, SECRET_NAME)
+            if live is None:
+                # Not applied: of two first starts at once, one alone may choose the passwords.
+                self.cluster.create(manifest)
+                return True
+            _check_ours(self.cluster, live)
+            found = _values(live)
+            if found == chosen.secret:
+                return False
+            if any(found.get(name) not in (None, "", chosen.secret[name]) for name in SECRETS):
+                raise self._chosen_twice()
+            gone = {name: None for name in found if name not in chosen.secret}
+            if gone:
+                patch = {"metadata": _version(live), "data": gone}
+                live = self.cluster.merge(SECRET, SECRET_NAME, patch) or live
+            self.cluster.apply({**manifest, "metadata": {**manifest["metadata"], **_version(live)}})
+        except ConflictError as error:
+            raise self._chosen_twice() from error
         return True
 
     def validate(self, plan: ClusterStackPlan) -> None:
-        """Have the cluster look at all of it, without making any. Raises InputError where it would refuse."""
+        """Have the cluster look at all of it, without making any.
+
+        Raises:
+            InputError: it would refuse something, or something of that name is somebody else's.
+        """
+        self._check_names(plan)
         for manifest in plan.manifests:
             self.cluster.apply(manifest, is_dry_run=True)
 
@@ -141,8 +162,10 @@ class ClusterStack:
         """Apply, prune and wait; harmless where all is up already.
 
         Raises:
+            InputError: another command has chosen other passwords meanwhile, or something is somebody else's.
             StackError: a service failed, or was not ready after `patience_s` seconds; events and logs are told.
         """
+        self._check_names(plan)
         self.keep_secret(chosen)
         apply_all(self.cluster, plan.manifests, LABELS, KINDS)
         self._drop_stuck()
@@ -178,9 +201,26 @@ class ClusterStack:
 
     # How
 
+    def _check_names(self, plan: ClusterStackPlan) -> None:
+        """Raises InputError where something that is there is not the stack's: applying would take it over."""
+        for manifest in plan.manifests:
+            live = self.cluster.get(kind_of(manifest), name_of(manifest))
+            if live is not None:
+                _check_ours(self.cluster, live)
+
+    def _chosen_twice(self) -> InputError:
+        return InputError(
+            f"the Secret {SECRET_NAME} in namespace {self.cluster.namespace}",
+            expected="the one that this command has read, for volumes open with its passwords alone",
+            found="that another command has changed it meanwhile",
+            remedy="Run the command again; it takes what is there now.",
+        )
+
     def _check_unused(self) -> None:
-        pods = self.cluster.find(POD, STUDY).items
-        busy = sorted({pod["metadata"]["labels"][STUDY] for pod in pods if not _is_over(pod)})
+        pods = [pod for pod in self.cluster.find(POD, STUDY).items if not is_over(pod)]
+        # One that waits, as where a queue has suspended it, has no pod yet.
+        jobs = [job for job in self.cluster.find(JOB, STUDY).items if not _has_ended(job)]
+        busy = sorted({each["metadata"]["labels"][STUDY] for each in (*pods, *jobs)})
         if busy:
             raise InputError(
                 f"the stack in namespace {self.cluster.namespace}",
@@ -288,30 +328,46 @@ class ClusterStack:
 def read_secret(cluster: Cluster) -> dict[str, str] | None:
     """The stack's secrets by name; None where there are none. Raises what Cluster raises."""
     found = cluster.get(SECRET, SECRET_NAME)
-    if found is None:
-        return None
-    return {name: base64.b64decode(value).decode() for name, value in (found.get("data") or {}).items()}
+    return None if found is None else _values(found)
 
 
-def _is_rolled_out(workload: Manifest) -> bool:
-    """The one pod of the latest description is ready, and no other is left."""
-    status = workload.get("status") or {}
-    is_current = status.get("observedGeneration") == workload["metadata"]["generation"]
-    if workload["kind"] == "StatefulSet" and status.get("updateRevision") != status.get("currentRevision"):
-        return False
-    return is_current and (
-        status.get("updatedReplicas", 0),
-        status.get("readyReplicas", 0),
-        status.get("replicas"),
-    ) == (
-        1,
-        1,
-        1,
+def _values(secret: Manifest) -> dict[str, str]:
+    return {name: base64.b64decode(value).decode() for name, value in (secret.get("data") or {}).items()}
+
+
+def _version(live: Manifest) -> dict[str, str]:
+    """What makes a change be refused where somebody else has changed the object since."""
+    return {"resourceVersion": live["metadata"]["resourceVersion"]}
+
+
+def _check_ours(cluster: Cluster, live: Manifest) -> None:
+    labels = live["metadata"].get("labels") or {}
+    if LABELS.items() <= labels.items():
+        return
+    named = f"{kind_of(live).kind.lower()} {name_of(live)}"
+    wanted = ",".join(f"{name}={value}" for name, value in LABELS.items())
+    raise InputError(
+        f"{kind_of(live).kind} {name_of(live)} in namespace {cluster.namespace}",
+        expected=f"none, or the stack's own, with the label {wanted}",
+        found="one without it, which somebody else has made",
+        remedy="Take another namespace (WINNOW_NAMESPACE), rename that one, or hand it over: "
+        f"kubectl label --namespace {cluster.namespace} {named} {wanted}.",
     )
 
 
-def _is_over(pod: Manifest) -> bool:
-    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+def _is_rolled_out(workload: Manifest) -> bool:
+    """The pods of the latest description are ready, as many as are wanted, and no other is left."""
+    wanted, status = workload["spec"].get("replicas", 1), workload.get("status") or {}
+    is_current = status.get("observedGeneration") == workload["metadata"]["generation"]
+    if workload["kind"] == "StatefulSet" and status.get("updateRevision") != status.get("currentRevision"):
+        return False
+    counted = (status.get(name, 0) for name in ("updatedReplicas", "readyReplicas", "replicas"))
+    return is_current and all(count == wanted for count in counted)
+
+
+def _has_ended(job: Manifest) -> bool:
+    conditions = (job.get("status") or {}).get("conditions") or ()
+    return any(each["type"] in ("Complete", "Failed") and each["status"] == "True" for each in conditions)
 
 
 def _containers(pod: Manifest) -> list[Manifest]:

@@ -68,15 +68,19 @@ def labels_of(role: str) -> dict[str, str]:
     return {**LABELS, ROLE: role}
 
 
-def plan_stack(folder: Path, chosen: Chosen, *, image: str, context: str, namespace: str) -> ClusterStackPlan:
+def plan_stack(
+    folder: Path, chosen: Chosen, *, image: str, context: str, namespace: str, identity: str = ""
+) -> ClusterStackPlan:
     """The plan for a namespace.
 
     Args:
         folder: of the manifests, as `k8s/tracking`.
         image: the MLflow server's, as the cluster's nodes find it.
+        identity: what tells the cluster from another that kubeconfig calls `context`, too.
 
     Raises:
-        InputError: a manifest is missing or lacks a field that is set here, or the overlay names none of them.
+        InputError: a manifest is missing or lacks a field that is set here, the overlay names none of them, or it asks
+            for several pods of a service that has one volume.
     """
     services = (
         *((POSTGRES,) if chosen.has_postgres else ()),
@@ -85,6 +89,7 @@ def plan_stack(folder: Path, chosen: Chosen, *, image: str, context: str, namesp
     )
     patched = [_patched(manifest, chosen, image) for part in services for manifest in load(folder / part)]
     overlaid = lay_over(patched, chosen.settings.get("TRACKING_OVERLAY", ""))
+    _check_single(overlaid)
     own = chosen.own_storage
     record = ClusterStackRecord(
         context=context,
@@ -92,6 +97,7 @@ def plan_stack(folder: Path, chosen: Chosen, *, image: str, context: str, namesp
         tracking_url=settings.tracking_url(namespace),
         storage_url=without_password(own) if own else settings.storage_url(namespace),
         is_own_storage=own is not None,
+        identity=identity,
     )
     return ClusterStackPlan((secret_manifest(chosen.secret), *overlaid), services, record)
 
@@ -131,6 +137,19 @@ def lay_over(manifests: Sequence[Manifest], overlay: str) -> list[Manifest]:
             )
         found[meant[0]] = merged(found[meant[0]], part)
     return found
+
+
+def _check_single(manifests: Sequence[Manifest]) -> None:
+    """Two databases behind one address, each with a volume of its own, would each be given half of the studies."""
+    for manifest in manifests:
+        replicas = manifest["spec"].get("replicas", 1) if manifest["kind"] == "StatefulSet" else 1
+        if replicas != 1:
+            raise InputError(
+                f"TRACKING_OVERLAY: {_named(manifest)}: spec.replicas",
+                expected="1, for what it keeps is in one pod's volume",
+                found=str(replicas),
+                remedy="Take it out; MLflow's server, which keeps nothing, may have more.",
+            )
 
 
 def _parts(overlay: str) -> list[dict[str, Any]]:

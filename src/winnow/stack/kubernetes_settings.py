@@ -123,6 +123,11 @@ def choose(given: Mapping[str, str], secret: Mapping[str, str] | None, new_passw
     return Chosen(settings, chosen)
 
 
+def given_by(environment: Mapping[str, str]) -> dict[str, str]:
+    """What an environment sets, by name; an empty variable counts as one that is not set."""
+    return {name: environment[name] for name in sorted(_TAKEN) if environment.get(name)}
+
+
 def missing(secret: Mapping[str, str] | None) -> list[str]:
     """The generated passwords that a Secret lacks."""
     return [name for name in SECRETS if not (secret or {}).get(name)]
@@ -139,6 +144,8 @@ def storage_url(namespace: str) -> str:
 
 
 _SHOWN = frozenset(one.name for one in SETTINGS) - {BACKEND} | {ENDPOINT, REGION}
+
+_TAKEN = _SHOWN | {BACKEND} | {one.name for one in (*KEYS, *STUDIES)}
 
 
 def _backend(password: str) -> str:

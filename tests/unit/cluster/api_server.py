@@ -17,8 +17,10 @@ import yaml
 
 from winnow.cluster.api import Cluster
 from winnow.cluster.connection import connect
+from winnow.cluster.kinds import KINDS
 
 NAMESPACE = "place"
+_PLURALS = frozenset(kind.plural for kind in KINDS)
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class FakeApi:
     """Objects by path, and what was asked. `script` answers the next requests, one each, before the objects do.
 
     Attributes:
+        answers: to whatever is asked of a path, in place of the object there.
         allowed: the verbs on resources that are granted, as `get pods/log`; None: all.
     """
 
@@ -51,6 +54,7 @@ class FakeApi:
     asked: list[Asked] = field(default_factory=list)
     script: list[Answer] = field(default_factory=list)
     allowed: set[str] | None = None
+    answers: dict[str, Answer] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
     serial: Iterator[int] = field(default_factory=itertools.count)
 
@@ -76,14 +80,18 @@ class FakeApi:
             allowed = self.allowed is None or f"{wanted['verb']} {resource}" in self.allowed
             reply(to, 201, {"status": {"allowed": allowed}})
         elif asked.method == "PATCH":
-            is_dry = asked.query.get("dryRun") == "All"
-            reply(to, 200, asked.body if is_dry else self.put(path, asked.body))
-        elif asked.method == "GET" and path.rpartition("/")[2] in ("configmaps", "secrets"):
-            labels = dict(part.split("=") for part in asked.query.get("labelSelector", "").split(",") if part)
+            self.change(to, asked)
+        elif asked.method == "POST" and path.rpartition("/")[2] in _PLURALS:
+            path = f"{path}/{asked.body['metadata']['name']}"
+            if path in self.objects:
+                reply(to, 409, {"message": "already exists"})
+            else:
+                reply(to, 201, self.put(path, asked.body))
+        elif found is None and asked.method == "GET" and path.rpartition("/")[2] in _PLURALS:
             items = [
                 {key: value for key, value in each.items() if key not in ("kind", "apiVersion")}
                 for where, each in self.objects.items()
-                if where.startswith(f"{path}/") and labels.items() <= each["metadata"].get("labels", {}).items()
+                if where.startswith(f"{path}/") and _is_selected(each, asked.query.get("labelSelector", ""))
             ]
             reply(to, 200, {"items": items, "metadata": {"resourceVersion": "1"}})
         elif found is None:
@@ -93,6 +101,27 @@ class FakeApi:
             reply(to, 200, {})
         else:
             reply(to, 200, found)
+
+    def change(self, to: BaseHTTPRequestHandler, asked: Asked) -> None:
+        """Apply, or merge what names no kind, unless it is meant for an older version of the object."""
+        found, wanted = self.objects.get(asked.path), asked.body["metadata"].get("resourceVersion")
+        if wanted is not None and (found is None or found["metadata"]["resourceVersion"] != wanted):
+            reply(to, 409, {"message": "the object has been modified"})
+        elif asked.query.get("dryRun") == "All":
+            reply(to, 200, asked.body)
+        elif "kind" in asked.body or found is None:
+            reply(to, 200, self.put(asked.path, asked.body))
+        else:
+            data = {**found.get("data", {}), **asked.body.get("data", {})}
+            left = {name: value for name, value in data.items() if value is not None}
+            reply(to, 200, self.put(asked.path, {**found, "data": left}))
+
+
+def _is_selected(found: dict[str, Any], selector: str) -> bool:
+    """Whether an object has the labels, each as `name=value` or only a name."""
+    labels = found["metadata"].get("labels", {})
+    pairs = (part.partition("=") for part in selector.split(",") if part)
+    return all(name in labels and (not sign or labels[name] == value) for name, sign, value in pairs)
 
 
 def reply(to: BaseHTTPRequestHandler, status: int, body: Any, **headers: str) -> None:
@@ -139,9 +168,9 @@ def stream(*lines: str, until: threading.Event | None = None) -> Answer:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[FakeApi]:
+def running(api: FakeApi | None = None) -> Iterator[FakeApi]:
     """An API that listens."""
-    api = FakeApi()
+    api = api if api is not None else FakeApi()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -154,7 +183,7 @@ def running() -> Iterator[FakeApi]:
             asked = Asked(self.command, parts.path, query, self.headers.get("Authorization", ""), body)
             with api.lock:
                 api.asked.append(asked)
-                answer = api.script.pop(0) if api.script else api.answer
+                answer = api.script.pop(0) if api.script else api.answers.get(parts.path, api.answer)
             answer(self, asked)
 
         do_POST = do_PATCH = do_DELETE = do_GET

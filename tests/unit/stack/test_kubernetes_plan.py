@@ -163,3 +163,12 @@ def test_pods_are_restricted_and_ask_for_little(manifest: Manifest) -> None:
             "capabilities": {"drop": ["ALL"]},
         }
         assert int(container["resources"]["requests"]["cpu"].removesuffix("m")) <= 100
+
+
+def test_what_keeps_data_has_one_pod_and_the_server_may_have_more() -> None:
+    overlay = "kind: {kind}\nmetadata: {{name: {name}}}\nspec: {{replicas: 2}}\n"
+    server = planned(TRACKING_OVERLAY=overlay.format(kind="Deployment", name="winnow-mlflow"))
+    assert the(server, "Deployment", "winnow-mlflow")["spec"]["replicas"] == 2
+    for name in ("winnow-postgres", "winnow-minio"):
+        with pytest.raises(InputError, match=f"StatefulSet {name}: spec.replicas: expected 1"):
+            planned(TRACKING_OVERLAY=overlay.format(kind="StatefulSet", name=name))
