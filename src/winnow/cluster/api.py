@@ -20,6 +20,7 @@ from winnow.cluster.refusals import (
     NotFoundError,
     NotStartedError,
     no_place,
+    not_its_own,
     refusal,
 )
 from winnow.cluster.transport import TIMEOUT_S, Request, Source, Stream, Transport
@@ -140,7 +141,7 @@ class Cluster:
 
         def read(source: Source) -> Generator[Change, None, None]:
             for line in self._transport.lines(request, source, read_s=timeout_s + TIMEOUT_S):
-                event = json.loads(line)
+                event = _event(line, request.path)
                 if event["type"] == "ERROR":
                     status = event["object"]
                     raise refusal("WATCH", request.path, status.get("code", 500), json.dumps(status).encode())
@@ -302,6 +303,16 @@ class Cluster:
 def _selectors(labels: Mapping[str, str] | str, fields: str) -> dict[str, str]:
     text = labels if isinstance(labels, str) else ",".join(f"{name}={value}" for name, value in labels.items())
     return {**({"labelSelector": text} if text else {}), **({"fieldSelector": fields} if fields else {})}
+
+
+def _event(line: bytes, path: str) -> Manifest:
+    """One event of a watch. Raises UnreachableError where something else than the API speaks."""
+    try:
+        event: Manifest = json.loads(line)
+        event["type"], event["object"]
+        return event
+    except (ValueError, KeyError, TypeError) as error:
+        raise not_its_own(path) from error
 
 
 def _delete_options(grace_s: float | None, propagation: str, uid: str | None) -> Manifest:

@@ -61,6 +61,14 @@ def silence(path: str, error: Exception) -> UnreachableError:
     )
 
 
+def not_its_own(path: str) -> UnreachableError:
+    """The error where something came back that an API does not say: a proxy's page, or half of an answer."""
+    return UnreachableError(
+        f"{what_is_at(path)}: expected an answer of the Kubernetes API, found something else. Look whether a proxy "
+        "stands before it, and whether `kubectl version` works."
+    )
+
+
 def no_place(namespace: str, context: str, kind: str, found: Exception) -> InputError:
     """The error where an object can be put nowhere."""
     return InputError(

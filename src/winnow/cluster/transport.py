@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urlencode
 
 from winnow.cluster import port_stream
-from winnow.cluster.refusals import ClusterError, refusal, silence
+from winnow.cluster.refusals import ClusterError, not_its_own, refusal, silence
 from winnow.config.errors import UnreachableError, WinnowError
 from winnow.config.version import __version__
 
@@ -154,6 +154,8 @@ class Transport:
                 try:
                     found: dict[str, Any] = json.loads(response.read() or b"{}")
                     return found
+                except ValueError as error:
+                    raise not_its_own(request.path) from error
                 except (urllib3.exceptions.HTTPError, OSError) as error:
                     # Cut off on the way.
                     if tried == TRIES_TO_CONNECT or not request.may_be_repeated:
@@ -243,8 +245,7 @@ class Transport:
                 continue
             if response.status < 400:
                 return response
-            with contextlib.closing(response):
-                body = response.read()
+            body = _read_refusal(response)
             if response.status == _UNAUTHORIZED and not has_renewed and self.renewed(client):
                 has_renewed = True
                 continue
@@ -280,6 +281,18 @@ def _send(client: ApiClient, request: Request, headers: Mapping[str, str], read_
         retries=False,
         preload_content=False,
     )
+
+
+def _read_refusal(response: Any) -> bytes:
+    """What a refusal says; nothing where that is cut off, for its status says the most."""
+    import urllib3.exceptions
+
+    with contextlib.closing(response):
+        try:
+            body: bytes = response.read()
+            return body
+        except (urllib3.exceptions.HTTPError, OSError):
+            return b""
 
 
 def _set_timeout(response: Any, read_s: float | None) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
-from tests.unit.cluster.api_server import NAMESPACE, FakeApi, cut, kubeconfig, refuse, stream
+from tests.unit.cluster.api_server import NAMESPACE, Asked, FakeApi, cut, kubeconfig, refuse, stream
 from winnow.cluster.api import (
     Change,
     Cluster,
@@ -148,6 +149,31 @@ def test_a_watch_gives_changes_and_ends_quietly(api: FakeApi, cluster: Cluster) 
     assert list(cluster.watch(POD, {"x": "y"}, "7")) == [Change("ADDED", {"a": 1}), Change("BOOKMARK", {"b": 2})]
     (asked,) = api.asked
     assert (asked.query["resourceVersion"], asked.query["labelSelector"]) == ("7", "x=y")
+
+
+def test_what_is_not_the_apis_is_taken_for_silence(api: FakeApi, cluster: Cluster) -> None:
+    """As a proxy answers by itself, and a server that goes down while it refuses."""
+    api.script = [stream("<html>"), stream("<html>")]
+    with pytest.raises(UnreachableError, match="a proxy"):
+        cluster.get(JOB, "a")
+    with pytest.raises(UnreachableError, match="a proxy"):
+        next(cluster.watch(POD, {"x": "y"}, "7"))
+    api.script = [stream('{"type": "ADDED"}')]
+    with pytest.raises(UnreachableError, match="a proxy"):
+        next(cluster.watch(POD, {"x": "y"}, "7"))
+
+
+def test_a_refusal_that_is_cut_off_still_is_one(api: FakeApi, cluster: Cluster) -> None:
+
+    def refuse_and_go(to: BaseHTTPRequestHandler, _asked: Asked) -> None:
+        to.send_response(500)
+        to.send_header("Content-Length", "1000")
+        to.end_headers()
+        to.close_connection = True
+
+    api.script = [refuse_and_go]
+    with pytest.raises(ClusterError, match="expected the Kubernetes API to do it"):
+        next(cluster.watch(POD, {"x": "y"}, "7"))
 
 
 def test_a_watch_from_too_long_ago_says_so(api: FakeApi, cluster: Cluster) -> None:
