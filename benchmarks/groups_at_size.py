@@ -37,7 +37,7 @@ from winnow.config.experiment import KubernetesConfig
 from winnow.containers.engine import STUDY
 from winnow.executors.executor import GroupResources, GroupSpec
 from winnow.executors.kubernetes import KubernetesExecutor, KubernetesSite
-from winnow.orchestrators.follow import AT_ONCE, end_groups
+from winnow.orchestrators.follow import AT_ONCE, GRACE_S
 
 ROOT = Path(__file__).parents[1]
 STUDY_NAME = "groups-at-size"
@@ -124,7 +124,7 @@ def measure(cluster: Cluster, groups: list[GroupSpec], nodes: int, home: Path) -
         follow.note = f"a look takes {1000 * sorted(looks)[len(looks) // 2]:.0f} ms (median)"
     finally:
         with timed(cancel, cluster):
-            end_groups(STUDY_NAME, [group.name for group in groups], executor)
+            executor.cancel_all(STUDY_NAME, GRACE_S)
             executor.clear(STUDY_NAME)
         left = [len(cluster.find(kind, {STUDY: STUDY_NAME}).items) for kind in (JOB, POD)]
         cancel.note = f"{left[0]} Jobs and {left[1]} pods are left"

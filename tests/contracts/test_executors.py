@@ -138,6 +138,20 @@ def test_a_cancelled_group_is_over_and_may_be_cancelled_again(backend: Backend) 
     assert executor.status(backend.study, "w0").state.is_over
 
 
+def test_all_groups_of_a_study_are_cancelled_at_once(backend: Backend) -> None:
+    executor = backend.make()
+    for name in ("w0", "w1"):
+        executor.start(backend.group(name))
+    wait_until(
+        lambda: all(any("at work" in line for line in executor.log(backend.study, name)) for name in ("w0", "w1"))
+    )
+    backend.make().cancel_all("another-study", grace_s=5.0)
+    assert not any(found.state.is_over for found in executor.groups(backend.study))
+    backend.make().cancel_all(backend.study, grace_s=5.0)
+    assert [found.state.is_over for found in executor.groups(backend.study)] == [True, True]
+    executor.cancel_all(backend.study, grace_s=5.0)
+
+
 def test_a_group_is_cancelled_by_whoever_finds_it(backend: Backend) -> None:
     executor = backend.start()
     backend.make().cancel(backend.study, "w0", grace_s=5.0)

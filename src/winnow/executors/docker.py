@@ -34,6 +34,7 @@ from winnow.executors.docker_plan import (
 )
 from winnow.executors.docker_state import Node, group_status
 from winnow.executors.executor import GroupSpec, GroupStatus
+from winnow.executors.one_by_one import cancel_each
 from winnow.executors.streams import merged
 
 if TYPE_CHECKING:
@@ -144,6 +145,10 @@ class DockerExecutor:
             alive = [node for node in nodes.values() if not node.is_over]
             with ThreadPoolExecutor(max_workers=max(1, len(alive))) as pool:
                 list(pool.map(lambda node: self._stop(node, grace_s), alive))
+
+    def cancel_all(self, study: str, grace_s: float) -> None:
+        """See `Executor.cancel_all`."""
+        cancel_each(self, study, grace_s)
 
     def clear(self, study: str) -> None:
         """Save the logs of groups that are over here, and remove their containers and networks."""

@@ -162,6 +162,9 @@ class Executor(Protocol):
         When this returns the group is over, with all its processes. Raises UnknownGroupError.
         """
 
+    def cancel_all(self, study: str, grace_s: float) -> None:
+        """Cancel all groups of a study at the same time; harmless where there is none."""
+
     def clear(self, study: str) -> None:
         """Take away what groups that are over have left with the back-end; their logs stay readable here.
 

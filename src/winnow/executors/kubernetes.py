@@ -10,21 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import math
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from winnow.cluster.api import Cluster
-from winnow.cluster.kinds import EVENT, JOB, POD, SECRET, SERVICE, VOLUME_CLAIM, Manifest, name_of
+from winnow.cluster.kinds import EVENT, JOB, POD, SECRET, SERVICE, VOLUME_CLAIM, Manifest, kind_of, name_of
 from winnow.cluster.permissions import Permission, applying, verbs
 from winnow.cluster.refusals import ClusterError, ConflictError
-from winnow.config.errors import InputError, WinnowError
+from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.containers.engine import GROUP, STUDY
 from winnow.executors.archive import Archive
 from winnow.executors.executor import GroupSpec, GroupStatus
-from winnow.executors.kubernetes_log import followed, lines
+from winnow.executors.kubernetes_log import Kept, followed, lines, readable
 from winnow.executors.kubernetes_plan import (
     GroupObjects,
     KubernetesSite,
@@ -33,26 +32,31 @@ from winnow.executors.kubernetes_plan import (
     render,
     volume_claims,
 )
-from winnow.executors.kubernetes_state import Job, Pod, group_status, is_of_group, last_status, read_job, read_pod
-from winnow.executors.kubernetes_watch import StudyWatch, Warnings, by_group
+from winnow.executors.kubernetes_state import Job, Pod, group_status, last_status, read_job
+from winnow.executors.kubernetes_watch import GroupsFound, StudyWatch, Warnings, Watches, by_group
 from winnow.executors.streams import merged
 
 __all__ = ["PERMISSIONS", "KubernetesExecutor", "KubernetesSite"]
 
 PERMISSIONS: tuple[Permission, ...] = (
-    *verbs(JOB, "create", "delete", "get", "list", "watch"),
+    *verbs(JOB, "create", "delete", "deletecollection", "get", "list", "watch"),
     *verbs(POD, "deletecollection", "list", "watch"),
     *verbs(POD, "get", subresource="log"),
     *verbs(EVENT, "list"),
     *verbs(VOLUME_CLAIM, "get"),
     *applying(SECRET, SERVICE),
+    # Whose one of the same name is.
+    *verbs(SECRET, "get"),
+    *verbs(SERVICE, "get"),
 )
 """All that running, following and ending groups takes."""
 
-_PAUSE_S = 0.2
+_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 2.0
 _LEAVING_S = 15.0
 """How long the cluster may take to see that pods have ended, after it should have ended them."""
 _AT_ONCE = 16
+_TOGETHER = 25
+"""Groups whose pods one request deletes: the API server deletes them one after another before it answers."""
 
 
 class KubernetesExecutor:
@@ -71,7 +75,7 @@ class KubernetesExecutor:
         self._patience_s = patience_s
         self._archive = Archive(home, "pod")
         self._warnings = Warnings(cluster)
-        self._watches = _Watches(cluster)
+        self._watches = Watches(cluster)
 
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
         """The manifests, as YAML, without passwords and secrets."""
@@ -86,16 +90,9 @@ class KubernetesExecutor:
             ClusterError, UnreachableError: the cluster fails, or does not answer.
         """
         objects = plan_group(group, self._site)
-        deadline = time.monotonic() + self._patience_s
         self._check(group)
         with self._archive.alone(group.study, group.name):
-            while (job := self._made(objects.job) or self._found(objects.job)) is None:
-                if time.monotonic() > deadline:
-                    raise ClusterError(
-                        f"job {name_of(objects.job)}: expected the one of this name to go, found that it does not end. "
-                        f"`kubectl describe job {name_of(objects.job)}` may say why."
-                    )
-                time.sleep(_PAUSE_S)
+            job = self._brought(objects.job)
             self._archive.begin(group.study, group.name)
             self._equip(objects, job)
 
@@ -138,28 +135,38 @@ class KubernetesExecutor:
 
         The first node's log is kept. A pod gets no more than its own `terminationGracePeriodSeconds`.
         """
-        with self._watches.of(study) as watch:
-            job, pods = self._job(study, name), watch.pods(name)
-            if job is None and all(pod.is_over for pod in pods):
-                self._archive.status(study, name)
-            elif job is None or not job.state.is_over:
-                with self._archive.alone(study, name):
-                    self._end(study, name, job, watch, grace_s)
+        job, pods = self._look(study, name)
+        if job is None and all(pod.is_over for pod in pods):
+            self._archive.status(study, name)
+        elif job is None or not job.state.is_over:
+            self._end(study, {name: (job, pods)}, grace_s)
+
+    def cancel_all(self, study: str, grace_s: float) -> None:
+        """As `cancel`, with a few requests for all of them and one for each log."""
+        found = self._groups({STUDY: study})
+        self._end(
+            study,
+            {
+                name: (job, pods)
+                for (_, name), (job, pods) in sorted(found.items())
+                if (any(not pod.is_over for pod in pods) if job is None else not job.state.is_over)
+            },
+            grace_s,
+        )
 
     def clear(self, study: str) -> None:
         """Save the logs of groups that are over here, and delete their Jobs; what belongs to them goes with them."""
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="winnow-clear") as pool:
-            list(pool.map(self._clear, self._listed(f"{STUDY}={study}")))
+            list(pool.map(self._clear, self._groups({STUDY: study}).values()))
 
     # Looking
 
-    def _listed(self, labels: str) -> list[tuple[Job, list[Pod]]]:
-        """The Jobs with these labels, each with its pods."""
-        found = by_group(self._cluster.find(JOB, labels).items, self._cluster.find(POD, labels).items)
-        return [(job, pods) for job, pods in found.values() if job is not None]
+    def _groups(self, labels: Mapping[str, str] | str) -> GroupsFound:
+        """The groups with these labels: a Job may have been made by hand, under another name than ours."""
+        return by_group(self._cluster.find(JOB, labels).items, self._cluster.find(POD, labels).items)
 
     def _statuses(self, labels: str) -> tuple[GroupStatus, ...]:
-        found = by_group(self._cluster.find(JOB, labels).items, self._cluster.find(POD, labels).items)
+        found = self._groups(labels)
         events = self._warnings.about(
             thing for job, pods in found.values() for thing in (job, *pods) if thing is not None
         )
@@ -170,14 +177,8 @@ class KubernetesExecutor:
         statuses = {(status.study, status.name): status for status in (*self._archive.statuses(study), *found)}
         return tuple(statuses[key] for key in sorted(statuses))
 
-    def _job(self, study: str, name: str) -> Job | None:
-        found = self._cluster.get(JOB, object_name(study, name))
-        return read_job(found) if found is not None and is_of_group(found) else None
-
     def _look(self, study: str, name: str) -> tuple[Job | None, list[Pod]]:
-        labels = {STUDY: study, GROUP: name}
-        jobs = [read_job(job) for job in self._cluster.find(JOB, labels).items]
-        return (jobs[0] if jobs else None), [read_pod(pod) for pod in self._cluster.find(POD, labels).items]
+        return self._groups({STUDY: study, GROUP: name}).get((study, name), (None, []))
 
     def _pods_and_end(self, watch: StudyWatch, study: str, name: str) -> tuple[list[Pod], bool]:
         pods, seen = watch.pods(name), watch.statuses().get(name)
@@ -199,29 +200,41 @@ class KubernetesExecutor:
                     remedy="Make it and fill it, or name another; `kubectl get pvc` lists them.",
                 )
 
-    def _made(self, job: Manifest) -> Manifest | None:
-        """A new Job; None where there is one of its name."""
-        with contextlib.suppress(ConflictError):
-            return self._cluster.create(job)
-        return None
+    def _brought(self, wanted: Manifest) -> Manifest:
+        """A new Job, or the one of its name that is at work already. One that is over makes room."""
+        name, deadline = name_of(wanted), time.monotonic() + self._patience_s
+        failure: WinnowError = ClusterError(
+            f"job {name}: expected the one of this name to go, found that it does not end. "
+            f"`kubectl describe job {name}` may say why."
+        )
+        pause_s = _PAUSE_S
+        while True:
+            try:
+                return self._cluster.create(wanted)
+            except ConflictError:
+                pass
+            except UnreachableError as error:
+                # It may have been made all the same.
+                failure = error
+            while (found := self._cluster.get(JOB, name)) is not None:
+                if self._is_at_work(found, wanted):
+                    return found
+                if time.monotonic() > deadline:
+                    raise failure
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            if time.monotonic() > deadline:
+                raise failure
+            if isinstance(failure, UnreachableError):
+                time.sleep(_LONGEST_PAUSE_S)
 
-    def _found(self, wanted: Manifest) -> Manifest | None:
-        """The Job that is at work already; None where there is none, or it has been told to make room."""
-        name, labels = name_of(wanted), wanted["metadata"]["labels"]
-        found = self._cluster.get(JOB, name)
-        if found is None:
-            return None
-        if not is_of_group(found) or any(found["metadata"]["labels"][key] != labels[key] for key in (STUDY, GROUP)):
-            raise InputError(
-                f"the job {name!r}",
-                expected="none, or one that belongs to this study",
-                found="one that somebody else has made",
-                remedy=f"Take it away (`kubectl delete job {name}`), or give the study another name.",
-            )
+    def _is_at_work(self, found: Manifest, wanted: Manifest) -> bool:
+        """Whether a Job of this name runs the group; one that is over is told to make room. Raises InputError."""
+        _check_ours(found, wanted)
         job = read_job(found)
         if job.state.is_over and not job.is_leaving:
             self._retire(job, self._look(job.study, job.group)[1])
-        return None if job.state.is_over or job.is_leaving else found
+        return not (job.state.is_over or job.is_leaving)
 
     def _equip(self, objects: GroupObjects, job: Manifest) -> None:
         """Give a Job what it names, also one that was made by somebody who died before doing so.
@@ -230,44 +243,96 @@ class KubernetesExecutor:
         """
         try:
             for manifest in objects.belonging_to(job):
-                self._cluster.apply(manifest)
+                self._put(manifest)
         except WinnowError:
             if not read_job(job).active:
                 self._delete(read_job(job))
             raise
 
+    def _put(self, manifest: Manifest) -> None:
+        """Make an object, or one of ours be as described. Raises InputError where there is somebody else's."""
+        try:
+            self._cluster.create(manifest)
+        except (ConflictError, UnreachableError):
+            found = self._cluster.get(kind_of(manifest), name_of(manifest))
+            if found is not None:
+                _check_ours(found, manifest)
+            self._cluster.apply(manifest)
+
     # Ending
 
-    def _end(self, study: str, name: str, job: Job | None, watch: StudyWatch, grace_s: float) -> None:
-        """Delete a group and keep what it leaves. Raises ClusterError where it does not go."""
-        pods = watch.pods(name)
-        kept = _Kept(self._cluster, pods, job.nodes if job is not None else 1)
-        # Before the Job, with which they would go by their own grace period: once begun, a kubelet may not make it
-        # shorter. None is replaced before it is over. Without a grace the API would forget processes that still run.
-        self._cluster.delete_all(POD, {STUDY: study, GROUP: name}, grace_s=max(1, math.ceil(grace_s)))
-        if job is not None:
-            self._delete(job)
-        if not watch.await_end(name, job, max([grace_s, *(pod.leaving_s for pod in pods)]), _LEAVING_S):
-            # Their machine does not answer.
-            self._cluster.delete_all(POD, {STUDY: study, GROUP: name}, grace_s=0)
-            if not watch.await_end(name, job, 0.0, _LEAVING_S):
-                raise ClusterError(
-                    f"worker {name} of study {study!r}: expected its job to go with its pods, found that it does not "
-                    f"end. `kubectl describe job {object_name(study, name)}` may say why."
-                )
-        self._archive.save(study, name, kept.lines(), f"{object_name(study, name)} deleted")
-        self._archive.end(last_status(study, name, job, watch.last_pods(name)))
+    def _end(self, study: str, groups: Mapping[str, tuple[Job | None, list[Pod]]], grace_s: float) -> None:
+        """Delete groups that run and keep what they leave. Raises ClusterError where one does not go."""
+        if not groups:
+            return
+        with contextlib.ExitStack() as held:
+            # By name, so that two who end the same groups do not wait for each other.
+            for name in sorted(groups):
+                held.enter_context(self._archive.alone(study, name))
+            watch = held.enter_context(self._watches.of(study))
+            kept = {
+                name: Kept(self._cluster, pods, job.nodes if job is not None else 1)
+                for name, (job, pods) in groups.items()
+            }
+            jobs = {name: job for name, (job, _) in groups.items()}
+            # Before the Jobs, with which they would go by their own grace period: once begun, a kubelet may not make it
+            # shorter. None is replaced before it is over. Without a grace the API would forget processes that are left.
+            self._delete_pods(study, list(groups), max(1, math.ceil(grace_s)))
+            self._delete_jobs(study, [job for job in jobs.values() if job is not None])
+            leaving_s = [pod.leaving_s for _, pods in groups.values() for pod in pods]
+            self._await_ends(study, jobs, watch, max([grace_s, *leaving_s]))
+            deadline = time.monotonic() + _LEAVING_S
+            for name, job in jobs.items():
+                title = f"{job.name if job is not None else object_name(study, name)} deleted"
+                self._archive.save(study, name, kept[name].lines(deadline), title)
+                self._archive.end(last_status(study, name, job, watch.last_pods(name)))
 
-    def _clear(self, listed: tuple[Job, list[Pod]]) -> None:
-        job, pods = listed
-        if job.state.is_over:
+    def _await_ends(self, study: str, jobs: Mapping[str, Job | None], watch: StudyWatch, grace_s: float) -> None:
+        left = watch.await_ends(jobs, grace_s, _LEAVING_S)
+        if left:
+            # Their machines do not answer.
+            self._delete_pods(study, sorted(left), 0)
+            left = watch.await_ends({name: jobs[name] for name in left}, 0.0, _LEAVING_S)
+        # What was gone before the watch began it cannot have seen go.
+        stuck = [name for name in sorted(left) if self._is_left(study, name, jobs[name])]
+        if stuck:
+            raise ClusterError(
+                f"study {study!r}: expected the jobs of its workers {', '.join(stuck)} to go with their pods, found "
+                f"that they do not end. `kubectl describe job --selector {STUDY}={study}` may say why."
+            )
+
+    def _is_left(self, study: str, name: str, job: Job | None) -> bool:
+        found, pods = self._look(study, name)
+        is_job_left = found is not None and job is not None and found.uid == job.uid
+        return is_job_left or any(not pod.is_over for pod in pods)
+
+    def _delete_pods(self, study: str, names: Sequence[str], grace_s: int) -> None:
+        self._for_some(study, names, lambda labels: self._cluster.delete_all(POD, labels, grace_s=grace_s))
+
+    def _delete_jobs(self, study: str, jobs: Sequence[Job]) -> None:
+        if len(jobs) == 1:
+            self._delete(jobs[0])
+            return
+        # All groups of the study are to end: a later Job of one of these names, too.
+        names = [job.group for job in jobs]
+        self._for_some(study, names, lambda labels: self._cluster.delete_all(JOB, labels, propagation="Foreground"))
+
+    def _for_some(self, study: str, names: Sequence[str], do: Callable[[str], None]) -> None:
+        """Do something to some groups at a time, by the label selector that means them."""
+        some = [",".join(names[at : at + _TOGETHER]) for at in range(0, len(names), _TOGETHER)]
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="winnow-end") as pool:
+            list(pool.map(do, [f"{STUDY}={study},{GROUP} in ({each})" for each in some]))
+
+    def _clear(self, found: tuple[Job | None, list[Pod]]) -> None:
+        job, pods = found
+        if job is not None and job.state.is_over:
             with self._archive.alone(job.study, job.group):
                 self._retire(job, pods)
 
     def _retire(self, job: Job, pods: list[Pod]) -> None:
         """Delete a Job that is over once its logs lie here."""
         for pod in sorted(pods, key=lambda pod: (pod.index, pod.created_at_ms)):
-            log = _readable(lines(self._cluster, pod, job.nodes, {}, follow=False))
+            log = readable(lines(self._cluster, pod, job.nodes, {}, follow=False))
             self._archive.save(job.study, job.group, log, f"{pod.name} {pod.phase} with {pod.code}")
         status = group_status(job.study, job.group, job, pods)
         assert status is not None
@@ -282,57 +347,14 @@ class KubernetesExecutor:
             self._cluster.delete(JOB, job.name, propagation="Foreground", uid=job.uid)
 
 
-class _Watches:
-    """A watch for each study that somebody follows: all who do share it."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        self._lock = threading.Lock()
-        self._open: dict[str, tuple[StudyWatch, int]] = {}
-
-    @contextlib.contextmanager
-    def of(self, study: str) -> Iterator[StudyWatch]:
-        """A study's, closed by the last who has it."""
-        with self._lock:
-            watch, users = self._open.get(study) or (StudyWatch(self._cluster, study), 0)
-            self._open[study] = (watch, users + 1)
-        try:
-            yield watch
-        finally:
-            with self._lock:
-                watch, users = self._open.pop(study)
-                if users > 1:
-                    self._open[study] = (watch, users - 1)
-                else:
-                    watch.close()
-
-
-class _Kept:
-    """Logs of pods that ended by themselves, and the first node's, read on while its pod is being deleted.
-
-    With the pod its log is gone. What became of other nodes the first one's log says too, and following those of all
-    would take a connection for each.
-    """
-
-    def __init__(self, cluster: Cluster, pods: Sequence[Pod], nodes: int) -> None:
-        self._lines: list[str] = []
-        self._thread = threading.Thread(target=self._read, args=(cluster, pods, nodes), name="winnow-kept", daemon=True)
-        self._thread.start()
-
-    def lines(self) -> list[str]:
-        """All that came, once it has ended."""
-        self._thread.join(_LEAVING_S)
-        return list(self._lines)
-
-    def _read(self, cluster: Cluster, pods: Sequence[Pod], nodes: int) -> None:
-        for pod in sorted(pods, key=lambda pod: (not pod.is_over, pod.index, pod.created_at_ms)):
-            if pod.is_over or pod.index == 0:
-                self._lines.extend(_readable(lines(cluster, pod, nodes, {}, follow=True)))
-
-
-def _readable(log: Iterator[str]) -> Iterator[str]:
-    """A log as far as it can be read: what cannot must not keep its group from ending."""
-    try:
-        yield from log
-    except WinnowError as error:
-        yield f"the rest could not be read: {error}"
+def _check_ours(found: Manifest, wanted: Manifest) -> None:
+    """Raises InputError where what has an object's name belongs to another group, or to nobody that is known here."""
+    labels = found["metadata"].get("labels") or {}
+    if any(labels.get(key) != wanted["metadata"]["labels"][key] for key in (STUDY, GROUP)):
+        kind, name = wanted["kind"].lower(), name_of(wanted)
+        raise InputError(
+            f"the {kind} {name!r}",
+            expected="none, or one that belongs to this study",
+            found="one that somebody else has made",
+            remedy=f"Take it away (`kubectl delete {kind} {name}`), or give the study another name.",
+        )

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from winnow.cluster.api import Cluster
-from winnow.cluster.refusals import NotFoundError, NotStartedError
-from winnow.config.errors import UnreachableError
+from winnow.cluster.refusals import ClusterError, NotFoundError, NotStartedError
+from winnow.config.errors import UnreachableError, WinnowError
 from winnow.executors.kubernetes_plan import WORKER
 from winnow.executors.kubernetes_state import Pod
 
 LOOK_EVERY_S = 1.0
+_IN_MEMORY = 64 * 2**10
+AWAY_S = 120.0
+"""How long a cluster may not answer somebody who follows a log."""
 
 
 def lines(cluster: Cluster, pod: Pod, nodes: int, seen: dict[str, str], *, follow: bool) -> Iterator[str]:
@@ -38,23 +43,86 @@ def lines(cluster: Cluster, pod: Pod, nodes: int, seen: dict[str, str], *, follo
                 yield prefix + text.rstrip()
 
 
-def followed(cluster: Cluster, index: int, nodes: int, look: Callable[[], tuple[list[Pod], bool]]) -> Iterator[str]:
+def followed(
+    cluster: Cluster,
+    index: int,
+    nodes: int,
+    look: Callable[[], tuple[list[Pod], bool]],
+    *,
+    away_s: float = AWAY_S,
+) -> Iterator[str]:
     """Lines of one node's pods, one pod after another, until its group is over.
 
     Args:
         look: the group's pods, and whether it is over; asked once a second while the node has none that runs.
+        away_s: how long it may raise UnreachableError before that is raised here.
     """
     seen: dict[str, str] = {}
     done: set[str] = set()
+    seen_at = time.monotonic()
     while True:
-        pods, is_over = look()
+        try:
+            pods, is_over = look()
+        except UnreachableError:
+            if time.monotonic() - seen_at > away_s:
+                raise
+            time.sleep(LOOK_EVERY_S)
+            continue
         for pod in sorted(pods, key=lambda pod: pod.created_at_ms):
             if pod.index == index and pod.uid not in done:
-                # A stream that was cut is gone on with after the line that came last.
-                with contextlib.suppress(UnreachableError):
-                    yield from lines(cluster, pod, nodes, seen, follow=not is_over)
+                following = lines(cluster, pod, nodes, seen, follow=not is_over)
+                if is_over:
+                    yield from readable(following)
+                    continue
+                # A stream that was cut, or whose node is away, is gone on with after the line that came last.
+                try:
+                    yield from following
+                except (UnreachableError, ClusterError):
+                    continue
                 if pod.is_over:
                     done.add(pod.uid)
         if is_over:
             return
+        seen_at = time.monotonic()
         time.sleep(LOOK_EVERY_S)
+
+
+class Kept:
+    """Logs of pods that ended by themselves, and the first node's, read on while its pod is being deleted.
+
+    With the pod its log is gone. What became of other nodes the first one's log says too, and following those of all
+    would take a connection for each.
+    """
+
+    def __init__(self, cluster: Cluster, pods: Sequence[Pod], nodes: int) -> None:
+        self._lock = threading.Lock()
+        self._is_read = False
+        # Of hundreds of groups they would be too much to keep in memory.
+        self._text = tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="utf-8", newline="\n")  # noqa: SIM115
+        self._thread = threading.Thread(target=self._read, args=(cluster, pods, nodes), name="winnow-kept", daemon=True)
+        self._thread.start()
+
+    def lines(self, deadline: float) -> Iterator[str]:
+        """All that came, once it has ended, or until then on the monotonic clock; to be asked for once."""
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        with self._lock, self._text:
+            self._is_read = True
+            self._text.seek(0)
+            yield from (line.rstrip("\n") for line in self._text)
+
+    def _read(self, cluster: Cluster, pods: Sequence[Pod], nodes: int) -> None:
+        for pod in sorted(pods, key=lambda pod: (not pod.is_over, pod.index, pod.created_at_ms)):
+            if pod.is_over or pod.index == 0:
+                for line in readable(lines(cluster, pod, nodes, {}, follow=True)):
+                    with self._lock:
+                        if self._is_read:
+                            return
+                        self._text.write(f"{line}\n")
+
+
+def readable(log: Iterator[str]) -> Iterator[str]:
+    """A log as far as it can be read: what cannot must not keep its group from ending."""
+    try:
+        yield from log
+    except WinnowError as error:
+        yield f"the rest could not be read: {error}"

@@ -26,6 +26,7 @@ import psutil
 
 from winnow.config.addresses import without_password
 from winnow.executors.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError
+from winnow.executors.one_by_one import cancel_each
 
 _POLL_S = 0.05
 _BURIED_WITHIN_S = 5.0
@@ -136,6 +137,10 @@ class LocalExecutor:
         deadline = time.monotonic() + _BURIED_WITHIN_S
         while not self.status(study, name).state.is_over and time.monotonic() < deadline:
             time.sleep(_POLL_S)
+
+    def cancel_all(self, study: str, grace_s: float) -> None:
+        """See `Executor.cancel_all`."""
+        cancel_each(self, study, grace_s)
 
     def clear(self, study: str) -> None:
         """Nothing is left with anybody else: a group's folder is its log."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from winnow.executors.executor import GroupSpec, GroupState, GroupStatus, Trouble, UnknownGroupError
+from winnow.executors.one_by_one import cancel_each
 
 _POLL_S = 0.01
 
@@ -75,6 +76,10 @@ class MemoryExecutor:
         """End a group as SIGTERM ends one."""
         if not self.status(study, name).state.is_over:
             self.finish(study, name, -15)
+
+    def cancel_all(self, study: str, grace_s: float) -> None:
+        """See `Executor.cancel_all`."""
+        cancel_each(self, study, grace_s)
 
     def clear(self, study: str) -> None:
         """What is written down stays."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
 from winnow.executors.executor import Executor
-from winnow.orchestrators.follow import end_groups, stop
+from winnow.orchestrators.follow import GRACE_S, stop
 from winnow.search.database import Database
 from winnow.search.patience import Patience, StudyUnreachableError
 from winnow.search.store import StudyStore
@@ -39,16 +39,16 @@ def cancel(study: str, executors: Mapping[str, Executor], settings: Settings) ->
     store, refusal = _open(study, settings)
     stopped = 0
     for executor in executors.values():
-        alive = [group.name for group in executor.groups(study) if not group.state.is_over]
+        alive = sum(not group.state.is_over for group in executor.groups(study))
         if store is not None:
             try:
                 Patience(0)(stop, store, executor)
             except StudyUnreachableError as error:
                 store, refusal = None, error
         if store is None:
-            end_groups(study, alive, executor)
+            executor.cancel_all(study, GRACE_S)
         executor.clear(study)
-        stopped += len(alive)
+        stopped += alive
     if refusal is not None and stopped == 0:
         raise refusal
     return Cancelled(stopped, withheld=str(refusal) if refusal is not None else None)

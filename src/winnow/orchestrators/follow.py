@@ -49,20 +49,13 @@ def stop(store: StudyStore, executor: Executor) -> int:
     store.set_stopped(True)
     groups = executor.groups(store.name)
     alive = [group.name for group in groups if not group.state.is_over]
-    end_groups(store.name, alive, executor)
+    executor.cancel_all(store.name, GRACE_S)
     leases = store.leases()
     for group in groups:
         was_stopped = group.name in alive
         what = "it was stopped" if was_stopped else "its worker died"
         leases.give_back_group(group.name, what, is_lost=not was_stopped)
     return len(alive)
-
-
-def end_groups(study: str, names: Sequence[str], executor: Executor) -> None:
-    """End groups, all at once; what they held is left to the study."""
-    # Each mostly waits, and the last is to be asked as early as the first.
-    with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
-        list(pool.map(lambda name: executor.cancel(study, name, GRACE_S), names))
 
 
 class Follower:

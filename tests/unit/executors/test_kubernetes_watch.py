@@ -12,13 +12,16 @@ import pytest
 
 from winnow.cluster.api import Change, Listing
 from winnow.cluster.kinds import EVENT, JOB, POD, Kind, Manifest
-from winnow.cluster.refusals import ExpiredError
-from winnow.config.errors import UnreachableError
+from winnow.cluster.refusals import ClusterError, ExpiredError
+from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.executors.executor import GroupState
 from winnow.executors.kubernetes_state import read_job
 from winnow.executors.kubernetes_watch import StudyWatch
 
 LABELS = {"winnow.study": "a-study", "winnow.group": "p0"}
+
+
+REFUSED = InputError("jobs", expected="credentials", found="403", remedy="Use others.")
 
 
 def job(uid: str = "job", **status: Any) -> Manifest:
@@ -61,6 +64,9 @@ class FakeCluster:
         self.failure: Exception | None = None
         self.listed = 0
         self.watched: dict[Kind, Said] = {}
+        self.watches = 0
+        self.is_at_an_end = False
+        self.before_watch: Callable[[], None] = lambda: None
         self._began = threading.Condition()
 
     def find(self, kind: Kind, labels: Mapping[str, str] | str = "", *, fields: str = "") -> Listing:
@@ -70,10 +76,14 @@ class FakeCluster:
         return Listing(tuple(self.objects[kind]), "1")
 
     def watch(self, kind: Kind, labels: Mapping[str, str] | str, resource_version: str) -> Said:
+        self.before_watch()
         with self._began:
-            self.watched[kind] = Said()
+            self.watches += 1
+            said = self.watched[kind] = Said()
             self._began.notify_all()
-            return self.watched[kind]
+        if self.is_at_an_end:
+            said.close()
+        return said
 
     def say(self, kind: Kind, change: Change | Exception | None) -> None:
         """To the watch of this kind, once there is one."""
@@ -128,26 +138,81 @@ def test_a_cluster_that_is_silent_is_not_taken_for_an_empty_one(cluster: FakeClu
     cluster.objects[JOB] = [job()]
     cluster.failure = UnreachableError("away")
     cluster.say(JOB, UnreachableError("away"))
-
-    def is_silent() -> bool:
-        try:
-            watch.statuses()
-        except UnreachableError:
-            return True
-        return False
-
-    wait_until(is_silent)
+    wait_until(lambda: refusal_of(watch) is UnreachableError)
     cluster.failure = None
-    wait_until(lambda: not is_silent())
+    wait_until(lambda: refusal_of(watch) is None)
     assert watch.statuses()["p0"].state is GroupState.RUNNING
+
+
+def refusal_of(watch: StudyWatch) -> type[WinnowError] | None:
+    try:
+        watch.statuses()
+    except WinnowError as error:
+        return type(error)
+    return None
+
+
+@pytest.mark.parametrize("failure", [ClusterError("500"), KeyError("metadata"), REFUSED])
+def test_what_may_pass_is_waited_out_whatever_it_is(
+    cluster: FakeCluster, watch: StudyWatch, failure: Exception
+) -> None:
+    cluster.objects[JOB] = [job()]
+    cluster.say(JOB, failure)
+    wait_until(lambda: refusal_of(watch) is UnreachableError)
+    wait_until(lambda: refusal_of(watch) is None)
+    assert watch.statuses()["p0"].state is GroupState.RUNNING
+
+
+def test_credentials_that_stay_refused_are_an_error(cluster: FakeCluster) -> None:
+    watch = StudyWatch(cluster, "a-study", refused_s=0.5)  # type: ignore[arg-type]
+    cluster.failure = REFUSED
+    cluster.say(JOB, REFUSED)
+    wait_until(lambda: refusal_of(watch) is UnreachableError)
+    wait_until(lambda: refusal_of(watch) is InputError)
+    watch.close()
+
+
+def test_watches_that_end_at_once_are_not_asked_for_without_a_pause(cluster: FakeCluster) -> None:
+    cluster.is_at_an_end = True
+    watch = StudyWatch(cluster, "a-study")  # type: ignore[arg-type]
+    time.sleep(0.5)
+    watch.close()
+    assert cluster.watches == 2
+
+
+def test_a_watch_that_begins_while_it_is_closed_is_closed(cluster: FakeCluster) -> None:
+    is_closed = threading.Event()
+
+    def wait() -> None:
+        is_closed.wait(5)
+
+    cluster.before_watch = wait
+    watch = StudyWatch(cluster, "a-study")  # type: ignore[arg-type]
+    watch.close()
+    is_closed.set()
+    wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("winnow-watch")])
+
+
+def test_a_job_that_was_not_seen_yet_has_not_ended(cluster: FakeCluster, watch: StudyWatch) -> None:
+    assert watch.await_ends({"p0": read_job(job())}, grace_s=0.0, patience_s=0.1) == {"p0"}
+    cluster.say(JOB, Change("ADDED", job()))
+    cluster.say(JOB, Change("DELETED", job()))
+    assert watch.await_ends({"p0": read_job(job())}, grace_s=0.0, patience_s=5.0) == set()
+
+
+def test_groups_that_do_not_end_are_waited_for_together(cluster: FakeCluster, watch: StudyWatch) -> None:
+    began_at = time.monotonic()
+    names = {f"p{i}" for i in range(10)}
+    assert watch.await_ends(dict.fromkeys(names, read_job(job())), grace_s=0.2, patience_s=0.2) == names
+    assert time.monotonic() - began_at < 2
 
 
 def test_an_end_is_awaited_of_one_job_and_of_all_processes(cluster: FakeCluster, watch: StudyWatch) -> None:
     cluster.say(JOB, Change("ADDED", job()))
     cluster.say(POD, Change("ADDED", pod()))
     wait_until(lambda: "p0" in watch.statuses() and len(watch.pods("p0")) == 1)
-    assert watch.await_end("p0", read_job(job()), grace_s=0.0, patience_s=0.1) is False
+    assert watch.await_ends({"p0": read_job(job())}, grace_s=0.0, patience_s=0.1) == {"p0"}
     cluster.say(JOB, Change("MODIFIED", job(uid="another")))
-    assert watch.await_end("p0", read_job(job()), grace_s=0.0, patience_s=0.2) is False
+    assert watch.await_ends({"p0": read_job(job())}, grace_s=0.0, patience_s=0.2) == {"p0"}
     cluster.say(POD, Change("MODIFIED", pod("Failed", 143)))
-    assert watch.await_end("p0", read_job(job()), grace_s=0.0, patience_s=5.0) is True
+    assert watch.await_ends({"p0": read_job(job())}, grace_s=0.0, patience_s=5.0) == set()
