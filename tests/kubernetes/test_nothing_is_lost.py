@@ -81,12 +81,12 @@ def test_the_sweep_goes_on_when_its_terminal_is_closed(sweep: KubernetesSweep) -
     again = sweep.run()
     assert (again.returncode, "nothing was left to do" in again.stdout) == (0, True), again.stderr
     sweep.check_nothing_is_lost(trials=4)
-    kept = sweep.run("logs").stdout
-    assert kept.count("rank(s) on cpu, ready after") >= 2
+    # The log of the pod that was forced away went with it; the one in its place may have come too late to train.
+    assert sweep.run("logs").stdout.count("rank(s) on cpu, ready after") in (1, 2)
 
 
 def test_ctrl_c_leaves_the_workers_and_cancel_ends_them(sweep: KubernetesSweep) -> None:
-    orchestrator = sweep.write().start()
+    orchestrator = sweep.write(search={"trials": 3}).start()
     wait_until(lambda: sweep.folds() >= 1)
     code, output = end(orchestrator, signal.SIGINT)
     assert code == 130
@@ -100,7 +100,7 @@ def test_ctrl_c_leaves_the_workers_and_cancel_ends_them(sweep: KubernetesSweep) 
     assert sweep.store.incidents() == ()
     resumed = sweep.run()
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    sweep.check_nothing_is_lost(trials=4)
+    sweep.check_nothing_is_lost(trials=3)
 
 
 def test_pods_that_no_node_has_room_for_are_reported_and_not_waited_for_for_ever(sweep: KubernetesSweep) -> None:
