@@ -24,6 +24,7 @@ from winnow.cluster.pods import INDEX
 from winnow.config.addresses import without_password
 from winnow.config.errors import InputError
 from winnow.config.quantities import cpu_text, memory_text
+from winnow.config.stack_record import PASSWORD
 from winnow.containers.engine import GROUP, STUDY
 from winnow.executors.executor import GroupResources, GroupSpec, Volume
 
@@ -39,7 +40,7 @@ QUEUE = "kueue.x-k8s.io/queue-name"
 """Kueue's label for the LocalQueue that admits a Job (https://kueue.sigs.k8s.io/docs/tasks/run/jobs/)."""
 
 _STORES = frozenset({"WINNOW_STORAGE", "MLFLOW_TRACKING_URI"})
-_BY_HAND = _STORES | {"WINNOW_DB_PASSWORD"}
+_BY_HAND = _STORES | {PASSWORD}
 """Variables by which the manifest, applied by hand, finds the stack beside it; groups are told other addresses."""
 _OF_SEVERAL = ("WINNOW_NODE", "WINNOW_NODES", "WINNOW_MASTER_ADDR", "WINNOW_MASTER_PORT")
 _INDEX = {

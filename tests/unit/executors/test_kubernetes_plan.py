@@ -6,6 +6,7 @@ import base64
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,6 +16,8 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import KubernetesConfig
 from winnow.executors.executor import GroupResources, GroupSpec, Volume
 from winnow.executors.kubernetes_plan import KubernetesSite, object_name, plan_group, render
+from winnow.stack.kubernetes_plan import SECRET_NAME
+from winnow.stack.variables import SECRETS
 
 ROOT = Path(__file__).parents[3]
 SITE = KubernetesSite("registry.example/winnow-train@sha256:0123", load(ROOT / "k8s" / "train"), {"team": "vision"})
@@ -251,6 +254,19 @@ def test_names_are_short_enough_for_host_names_and_differ() -> None:
     assert {len(name) for name in names} == {57}
     assert len(set(names)) == 3
     assert object_name("a-study", "p0") == NAME
+
+
+def test_by_hand_a_group_finds_the_stack_beside_it_by_what_its_secret_holds() -> None:
+    (applied,) = [each for each in SITE.manifests if each["kind"] == "Job"]
+    (worker,) = applied["spec"]["template"]["spec"]["containers"]
+    asked = [each["valueFrom"]["secretKeyRef"] for each in worker["env"] if "secretKeyRef" in each.get("valueFrom", {})]
+    assert {each["name"] for each in asked} == {SECRET_NAME}
+    assert {each["key"] for each in asked} <= set(SECRETS)
+    told = {each["name"]: each["value"] for each in worker["env"] if "value" in each}
+    stack = {each["metadata"]["name"]: each for each in load(ROOT / "k8s" / "tracking") if each["kind"] == "Service"}
+    for address in (told["WINNOW_STORAGE"], told["MLFLOW_TRACKING_URI"]):
+        host = urlsplit(address)
+        assert host.port in [port["port"] for port in stack[str(host.hostname)]["spec"]["ports"]]
 
 
 def test_what_belongs_to_a_job_goes_with_it() -> None:
