@@ -174,6 +174,7 @@ def running(api: FakeApi | None = None) -> Iterator[FakeApi]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # or every answer waits 40 ms for an acknowledgement of its head
 
         def do_GET(self) -> None:
             parts = urlsplit(self.path)

@@ -11,7 +11,7 @@ from winnow.cluster.api import ConflictError
 from winnow.cluster.kinds import Kind, Manifest, name_of
 from winnow.cluster.lease import DURATION_S, RENEWED_EVERY_S, held
 from winnow.config.clock import Clock
-from winnow.config.errors import InputError
+from winnow.config.errors import InputError, UnreachableError
 
 
 @dataclass
@@ -85,3 +85,31 @@ def test_a_dead_holders_lease_is_taken_over_and_it_learns_of_that_when_it_was_on
             with pytest.raises(ConflictError, match="taken over"):
                 slow.renew()
         assert leases.kept == {}
+
+
+class SilentLeases(Leases):
+    """They are there, and then the API is not."""
+
+    is_silent = False
+
+    def get(self, kind: Kind, name: str) -> Manifest | None:
+        if self.is_silent:
+            raise UnreachableError("no answer")
+        return super().get(kind, name)
+
+
+def test_an_api_that_is_silent_at_the_end_hides_no_other_failure() -> None:
+    leases = SilentLeases()
+    with pytest.raises(ValueError, match="what went wrong"), held(leases, "cells", {}, "it", Time().clock()):
+        leases.is_silent = True
+        raise ValueError("what went wrong")
+
+
+def test_whether_it_is_held_is_asked_at_once_before_a_step_that_must_not_be_another_s() -> None:
+    leases, time = Leases(), Time()
+    with held(leases, "cells", {}, "it", time.clock()) as lease:
+        lease.confirm()
+        leases.kept["cells"]["spec"]["holderIdentity"] = "somebody"
+        lease.renew()  # that was said just now
+        with pytest.raises(ConflictError, match="taken over"):
+            lease.confirm()

@@ -41,6 +41,13 @@ def test_what_is_no_longer_wanted_goes_away(api: FakeApi, cluster: Cluster) -> N
     assert names(api) == ["b", "c"]
 
 
+def test_what_is_to_be_kept_stays_whatever_is_wanted(api: FakeApi, cluster: Cluster) -> None:
+    apply_all(cluster, [config_map("a"), config_map("b")], OURS, KINDS)
+    (kept,) = [each["metadata"]["uid"] for path, each in api.objects.items() if path.endswith("/a")]
+    apply_all(cluster, (), OURS, KINDS, kept=[kept])
+    assert names(api) == ["a"]
+
+
 def test_what_others_made_or_own_stays(api: FakeApi, cluster: Cluster) -> None:
     cluster.apply({**config_map("theirs"), "metadata": {"name": "theirs", "labels": {"winnow.stack": "y"}}})
     cluster.apply(config_map("owned", ownerReferences=[{"controller": True}]))

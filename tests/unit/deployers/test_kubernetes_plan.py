@@ -257,3 +257,9 @@ def test_an_entry_point_that_is_no_url_is_refused() -> None:
     assert check_entry("") == ""
     with pytest.raises(InputError, match="WINNOW_INGRESS_URL"):
         check_entry("localhost:8080")
+
+
+def test_a_kind_that_would_be_neither_taken_back_nor_removed_is_refused() -> None:
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "winnow-prod-cache"}, "spec": {}}
+    with pytest.raises(InputError, match=r"PersistentVolumeClaim 'winnow-prod-cache': expected .*ConfigMap"):
+        kubernetes_plan.plan(DeploymentRequest("cells", FIRST), Found(), ServingSettings(), None, [*FILES, claim])

@@ -1,0 +1,204 @@
+"""Changes that go wrong, on an API that can be made to; on real ones they are made by `tests/kubernetes`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.cluster.api_server import FakeApi, cluster_of, kubeconfig, running
+from tests.unit.deployers.serving_api import ServingApi
+from winnow.cluster.lease import DURATION_S
+from winnow.config.errors import InputError, UnreachableError
+from winnow.deployers.deployer import Deployment, DeploymentFailedError, DeploymentRequest, DeploymentState, Release
+from winnow.deployers.kubernetes import BACK_WITHIN_S, HalfChangedError, KubernetesDeployer
+from winnow.deployers.kubernetes_watch import SILENT_S
+
+ROOT = Path(__file__).parents[3]
+FIRST = Release("cells", "1", "aa" * 32, Path("/models/aa"), "winnow-prod-cells@sha256:aa")
+SECOND = Release("cells", "2", "bb" * 32, Path("/models/bb"), "winnow-prod-cells@sha256:bb")
+THIRD = Release("cells", "3", "cc" * 32, Path("/models/cc"), "winnow-prod-cells@sha256:cc")
+NAME = "winnow-prod-cells"
+
+
+@pytest.fixture
+def api() -> Iterator[ServingApi]:
+    made = ServingApi()
+    with running(made):
+        yield made
+
+
+@pytest.fixture
+def deployer(api: ServingApi, tmp_path: Path) -> KubernetesDeployer:
+    settings = {"WINNOW_INGRESS_URL": api.url, "WINNOW_SETTLE_S": "5"}
+    cluster = cluster_of(api, tmp_path)
+    return KubernetesDeployer(
+        tmp_path, cluster=cluster, environment=settings, folder=ROOT / "k8s" / "prod", clock=api.time.clock()
+    )
+
+
+def deploy(deployer: KubernetesDeployer, release: Release, **changes: Any) -> Deployment:
+    request = DeploymentRequest("cells", release, ready_within_s=30, **changes)
+    return deployer.deploy(deployer.plan(request))
+
+
+def is_first(pod: dict[str, Any]) -> bool:
+    return bool(pod["spec"]["containers"][0]["image"] == FIRST.image)
+
+
+def served(api: ServingApi) -> str:
+    (deployment,) = api.live("Deployment")
+    return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+def test_a_release_is_rolled_and_removed(api: ServingApi, deployer: KubernetesDeployer) -> None:
+    deploy(deployer, FIRST, replicas=2)
+    second = deploy(deployer, SECOND)
+    assert (second.state, second.release, second.previous) == (DeploymentState.READY, SECOND, FIRST)
+    assert len(second.replicas) == 2
+    assert deployer.remove("cells") is True
+    assert api.objects == {}
+
+
+def test_what_was_served_is_put_back_where_no_log_can_be_read_or_kept(
+    api: ServingApi, deployer: KubernetesDeployer
+) -> None:
+    first = deploy(deployer, FIRST)
+    api.is_ready, api.log_status = is_first, 500
+    with pytest.raises(DeploymentFailedError, match="what was served before still is") as caught:
+        deploy(deployer, SECOND)
+    assert "its node does not answer" in " ".join(caught.value.lines)
+    assert deployer.status("cells") == first
+    api.log_status = 200
+    template = deployer.plan(DeploymentRequest("cells", THIRD)).template
+    (deployer.log_path("cells") / f"{NAME}-{template}-0.log").mkdir()  # as little to be written to as a full disk
+    with pytest.raises(DeploymentFailedError):
+        deploy(deployer, THIRD)
+    assert deployer.status("cells") == first
+
+
+def test_putting_back_removes_nothing_that_was_there_before(api: ServingApi, deployer: KubernetesDeployer) -> None:
+    deploy(deployer, FIRST)
+    (path,) = (path for path in api.objects if "/services/" in path)
+    api.objects[path]["metadata"]["ownerReferences"] = [{"kind": "Application", "name": "theirs", "uid": "7"}]
+    before = set(api.objects)
+    api.is_ready = is_first
+    with pytest.raises(DeploymentFailedError):
+        deploy(deployer, SECOND)
+    assert set(api.objects) == before
+
+
+def test_what_could_not_be_put_back_is_not_changed(api: ServingApi, deployer: KubernetesDeployer) -> None:
+    deploy(deployer, FIRST)
+    for path, each in api.objects.items():
+        api.put(path, {**each, "metadata": {**each["metadata"], "managedFields": []}})
+    with pytest.raises(InputError, match="expected one that says how it was applied"):
+        deployer.plan(DeploymentRequest("cells", SECOND))
+    deployer.plan(DeploymentRequest("cells", FIRST))  # nothing to do is no change
+
+
+@pytest.mark.parametrize("status", [503, 500, 403])
+def test_an_api_that_restarts_is_waited_for_and_its_silence_is_nobodys_fault(
+    api: ServingApi, deployer: KubernetesDeployer, status: int
+) -> None:
+    deploy(deployer, FIRST)
+    # Ready 25 s after the change, of which nobody hears for 80 s; 30 s are allowed.
+    began = api.time.now_s
+    api.is_ready = lambda pod: is_first(pod) or api.time.now_s > began + 105
+    api.refusal = lambda: status if began + 5 < api.time.now_s < began + 85 else 0
+    assert deploy(deployer, SECOND).release == SECOND
+
+
+def test_a_change_that_neither_goes_on_nor_back_says_how_to_go_on(
+    api: ServingApi, deployer: KubernetesDeployer
+) -> None:
+    deploy(deployer, FIRST)
+    began = api.time.now_s
+    api.is_ready = is_first
+    api.refusal = lambda: 503 if api.time.now_s > began + 5 else 0
+    with pytest.raises(HalfChangedError, match="make rollback STUDY=cells") as caught:
+        deploy(deployer, SECOND)
+    assert isinstance(caught.value.__cause__, UnreachableError)
+    assert SILENT_S + BACK_WITHIN_S <= api.time.now_s - began < SILENT_S + BACK_WITHIN_S + 20
+    api.refusal = lambda: 0
+    assert served(api) == SECOND.image
+    api.is_ready = lambda _pod: True
+    assert deployer.deploy(deployer.plan_rollback("cells")).release == FIRST
+
+
+def test_putting_back_waits_for_an_api_that_restarts(api: ServingApi, deployer: KubernetesDeployer) -> None:
+    first = deploy(deployer, FIRST)
+    began = api.time.now_s
+    api.is_ready = is_first
+    # It is away from the moment on at which patience with the new replica ends: that one was 30 s long.
+    api.refusal = lambda: 503 if began + 30 < api.time.now_s < began + 60 else 0
+    with pytest.raises(DeploymentFailedError):
+        deploy(deployer, SECOND)
+    assert deployer.status("cells") == first
+
+
+def test_whoever_takes_over_keeps_what_he_made(api: ServingApi, deployer: KubernetesDeployer) -> None:
+    deploy(deployer, FIRST)
+    began = api.time.now_s
+    api.is_ready = is_first
+
+    def overtaken() -> int:
+        for each in api.live("Lease") if api.time.now_s > began + 20 else ():
+            each["spec"]["holderIdentity"] = "somebody"
+        return 0
+
+    api.refusal = overtaken
+    with pytest.raises(InputError, match="somebody has changed since"):
+        deploy(deployer, SECOND)
+    assert served(api) == SECOND.image
+
+
+def test_a_watch_that_ends_at_once_is_not_begun_again_at_once(api: ServingApi, deployer: KubernetesDeployer) -> None:
+    began = api.time.now_s
+    api.is_ready = lambda _pod: api.time.now_s > began + 20
+    deploy(deployer, FIRST)
+    watches = [each for each in api.asked if "watch" in each.query]
+    assert len(watches) <= api.time.now_s - began + 3
+
+
+def test_the_lease_is_held_while_replicas_leave(api: ServingApi, deployer: KubernetesDeployer) -> None:
+    deployer = KubernetesDeployer(
+        deployer.log_path("cells").parents[4],
+        cluster=deployer.cluster,
+        environment={"WINNOW_INGRESS_URL": api.url, "WINNOW_SETTLE_S": "60"},
+        folder=ROOT / "k8s" / "prod",
+        clock=api.time.clock(),
+    )
+    deploy(deployer, FIRST)
+    for change in (lambda: deploy(deployer, SECOND), lambda: deployer.remove("cells")):
+        began = api.time.now_s
+        api.renewed.clear()
+        api.leaving_until = began + 50
+        change()
+        assert api.time.now_s >= began + 50
+        assert max(later - sooner for sooner, later in pairwise([began, *api.renewed, api.time.now_s])) < DURATION_S
+
+
+def test_permissions_are_asked_for_before_anything_else(tmp_path: Path) -> None:
+    api = FakeApi(allowed=set())
+    with running(api):
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("WINNOW_")},
+            "KUBECONFIG": str(kubeconfig(tmp_path / "kubeconfig", api.url)),
+            "WINNOW_HOME": str(tmp_path),
+            "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
+        }
+        argv = [sys.executable, "-m", "winnow", "prod", "--target", "kubernetes", "--study", "cells"]
+        for more, verb in (((), "patch deployments.apps/scale"), (("--dry-run",), "list deployments.apps")):
+            done = subprocess.run(
+                [*argv, *more], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+            )
+            assert done.returncode == 2, done.stderr
+            assert verb in done.stderr
+    assert {each.path.rpartition("/")[2] for each in api.asked} == {"selfsubjectaccessreviews"}
