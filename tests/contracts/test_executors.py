@@ -98,10 +98,12 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]
 
 
 def wait_until(fact: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
+    """Look until it is so, ever less often: a cluster has better things to do while it starts a pod."""
+    deadline, pause_s = time.monotonic() + timeout_s, 0.02
     while not fact():
         assert time.monotonic() < deadline, "it did not become so in time"
-        time.sleep(0.02)
+        time.sleep(pause_s)
+        pause_s = min(1.5 * pause_s, 0.3)
 
 
 def pid_of(home: Path) -> int:

@@ -119,31 +119,39 @@ def test_a_worker_is_held_in_and_its_secrets_are_not_in_the_job(here: Sandbox) -
 
 
 def test_nodes_find_each_other_before_they_are_ready_and_come_back_without_being_counted(here: Sandbox) -> None:
-    """One deleted by hand, one evicted; a log that is followed goes on over both.
+    """Deleted by hand or evicted; a log that is followed goes on over that.
 
-    At once, since the cluster takes the longer to replace a pod the more have gone before (10 s, 20 s, …).
+    One pod of each of two groups: the cluster waits the longer to replace one the more of a Job have gone before.
     """
-    executor, seen = here.executor(), list[str]()
-    executor.start(here.group(TALK, nodes=2, kubernetes=KubernetesConfig(pod=UNREADY)))
-    following = threading.Thread(target=lambda: seen.extend(executor.log(here.study, "p0", follow=True)), daemon=True)
-    following.start()
-    wait_until(lambda: "node 0: heard node 1" in seen)
-    first = here.pods()
-    here.place.admin("delete", "pod", first[1]["metadata"]["name"], "--wait=false")
-    evict(here, first[0]["metadata"]["name"])
-    wait_until(lambda: is_replaced(here, 0, first) and is_replaced(here, 1, first))
-    heard_before = seen.count("node 0: heard node 1")
-    wait_until(lambda: seen.count("node 1: node is up") == 2 and seen.count("node 0: heard node 1") > heard_before)
-    assert failed_pods(here) == 0
-    assert status_of(here).state is GroupState.RUNNING
-    executor.cancel(here.study, "p0", grace_s=5.0)
-    following.join(20)
-    assert not following.is_alive()
+    executor, seen = here.executor(), {name: list[str]() for name in ("p0", "p1")}
+    for name in seen:
+        executor.start(here.group(TALK, name=name, nodes=2, kubernetes=KubernetesConfig(pod=UNREADY)))
+    following = [threading.Thread(target=follow, args=(here, name, seen[name]), daemon=True) for name in seen]
+    for thread in following:
+        thread.start()
+    wait_until(lambda: all("node 0: heard node 1" in lines for lines in seen.values()))
+    first = {name: here.pods(name) for name in seen}
+    here.place.admin("delete", "pod", first["p0"][1]["metadata"]["name"], "--wait=false")
+    evict(here, first["p1"][0]["metadata"]["name"])
+    wait_until(lambda: is_replaced(here, "p0", 1, first["p0"]) and is_replaced(here, "p1", 0, first["p1"]))
+    heard = {name: lines.count("node 0: heard node 1") for name, lines in seen.items()}
+    wait_until(lambda: seen["p0"].count("node 1: node is up") == 2)
+    wait_until(lambda: all(lines.count("node 0: heard node 1") > heard[name] for name, lines in seen.items()))
+    for name in seen:
+        assert (failed_pods(here, name), status_of(here, name).state) == (0, GroupState.RUNNING)
+    executor.cancel_all(here.study, grace_s=5.0)
+    for thread in following:
+        thread.join(20)
+        assert not thread.is_alive()
     wait_until(lambda: here.left() == [])
 
 
-def is_replaced(here: Sandbox, index: int, before: dict[int, dict[str, Any]]) -> bool:
-    now = here.pods()
+def follow(here: Sandbox, name: str, seen: list[str]) -> None:
+    seen.extend(here.executor().log(here.study, name, follow=True))
+
+
+def is_replaced(here: Sandbox, name: str, index: int, before: dict[int, dict[str, Any]]) -> bool:
+    now = here.pods(name)
     return index in now and now[index]["metadata"]["uid"] != before[index]["metadata"]["uid"]
 
 
