@@ -158,7 +158,8 @@ def shown_secret(chosen: Chosen) -> Manifest:
 def remove(stack: ClusterStack, *, volumes: bool, environment: Mapping[str, str] = os.environ) -> None:
     """Remove a stack, with `volumes` its data and passwords too; verbs use files again."""
     stack.remove(volumes=volumes)
-    record.forget_cluster(home_folder(environment), stack.cluster.context, stack.cluster.namespace)
+    cluster = stack.cluster
+    record.forget_cluster(home_folder(environment), cluster.context, cluster.namespace, cluster.identity)
 
 
 def with_overlay(given: Mapping[str, str]) -> dict[str, str]:

@@ -27,10 +27,15 @@ def forget(home: Path, project: str) -> None:
     _forget(home, lambda record: isinstance(record, StackRecord) and record.project == project)
 
 
-def forget_cluster(home: Path, context: str, namespace: str) -> None:
-    """The same for the stack of a cluster's namespace."""
-    place = (context, namespace)
-    _forget(home, lambda record: isinstance(record, ClusterStackRecord) and place == (record.context, record.namespace))
+def forget_cluster(home: Path, context: str, namespace: str, identity: str = "") -> None:
+    """The same for the stack of a cluster's namespace; `identity` tells it from another of that name."""
+
+    def is_meant(record: AnyStack) -> bool:
+        if not isinstance(record, ClusterStackRecord) or (record.context, record.namespace) != (context, namespace):
+            return False
+        return record.identity in ("", identity)
+
+    _forget(home, is_meant)
 
 
 def _forget(home: Path, is_meant: Callable[[AnyStack], bool]) -> None:

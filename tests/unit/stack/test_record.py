@@ -39,3 +39,11 @@ def test_a_record_that_nobody_can_read_is_forgotten_with_any(tmp_path: Path) -> 
     (tmp_path / "stack.json").write_text("{")
     forget_cluster(tmp_path, "a-cluster", "ml")
     assert read_stack(tmp_path) is None
+
+
+def test_a_stack_on_another_cluster_of_that_name_is_not_forgotten(tmp_path: Path) -> None:
+    keep(tmp_path, replace(ON_CLUSTER, identity="one"))
+    forget_cluster(tmp_path, "a-cluster", "ml", "another")
+    assert read_stack(tmp_path) is not None
+    forget_cluster(tmp_path, "a-cluster", "ml", "one")
+    assert read_stack(tmp_path) is None
