@@ -135,24 +135,25 @@ class KubernetesExecutor:
 
         The first node's log is kept. A pod gets no more than its own `terminationGracePeriodSeconds`.
         """
-        job, pods = self._look(study, name)
-        if job is None and all(pod.is_over for pod in pods):
-            self._archive.status(study, name)
-        elif job is None or not job.state.is_over:
-            self._end(study, {name: (job, pods)}, grace_s)
+        # Watched first, so that whatever is found here is seen going, whoever ends it.
+        with self._watches.of(study) as watch:
+            job, pods = self._look(study, name)
+            if job is None and all(pod.is_over for pod in pods):
+                self._archive.status(study, name)
+            elif job is None or not job.state.is_over:
+                self._end(study, {name: (job, pods)}, watch, grace_s)
 
     def cancel_all(self, study: str, grace_s: float) -> None:
         """As `cancel`, with a few requests for all of them and one for each log."""
-        found = self._groups({STUDY: study})
-        self._end(
-            study,
-            {
+        with self._watches.of(study) as watch:
+            found = self._groups({STUDY: study})
+            at_work = {
                 name: (job, pods)
                 for (_, name), (job, pods) in sorted(found.items())
                 if (any(not pod.is_over for pod in pods) if job is None else not job.state.is_over)
-            },
-            grace_s,
-        )
+            }
+            if at_work:
+                self._end(study, at_work, watch, grace_s)
 
     def clear(self, study: str) -> None:
         """Save the logs of groups that are over here, and delete their Jobs; what belongs to them goes with them."""
@@ -261,15 +262,14 @@ class KubernetesExecutor:
 
     # Ending
 
-    def _end(self, study: str, groups: Mapping[str, tuple[Job | None, list[Pod]]], grace_s: float) -> None:
+    def _end(
+        self, study: str, groups: Mapping[str, tuple[Job | None, list[Pod]]], watch: StudyWatch, grace_s: float
+    ) -> None:
         """Delete groups that run and keep what they leave. Raises ClusterError where one does not go."""
-        if not groups:
-            return
         with contextlib.ExitStack() as held:
             # By name, so that two who end the same groups do not wait for each other.
             for name in sorted(groups):
                 held.enter_context(self._archive.alone(study, name))
-            watch = held.enter_context(self._watches.of(study))
             kept = {
                 name: Kept(self._cluster, pods, job.nodes if job is not None else 1)
                 for name, (job, pods) in groups.items()
@@ -293,7 +293,7 @@ class KubernetesExecutor:
             # Their machines do not answer.
             self._delete_pods(study, sorted(left), 0)
             left = watch.await_ends({name: jobs[name] for name in left}, 0.0, _LEAVING_S)
-        # What was gone before the watch began it cannot have seen go.
+        # A watch that had to begin anew may have seen neither its coming nor its going.
         stuck = [name for name in sorted(left) if self._is_left(study, name, jobs[name])]
         if stuck:
             raise ClusterError(

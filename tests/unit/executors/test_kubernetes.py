@@ -183,3 +183,15 @@ def test_many_groups_are_ended_with_few_requests(api: GroupApi, executor: Kubern
     assert states.pop("p7") is GroupState.SUCCEEDED
     assert states == dict.fromkeys(set(names) - {"p7"}, GroupState.ENDED)
     executor.cancel_all("a-study", grace_s=1.0)
+
+
+def test_two_who_end_the_same_groups_do_not_wait_for_each_other(api: GroupApi, executor: KubernetesExecutor) -> None:
+    for each in ("p0", "p1"):
+        executor.start(group(each))
+        api.put(f"{PODS}/{each}-pod", pod(each))
+    both = [threading.Thread(target=executor.cancel_all, args=("a-study", 1.0), daemon=True) for _ in range(2)]
+    for each_of_them in both:
+        each_of_them.start()
+    for each_of_them in both:
+        each_of_them.join(10)
+        assert not each_of_them.is_alive()
