@@ -92,6 +92,12 @@ def test_putting_back_removes_nothing_that_was_there_before(api: ServingApi, dep
     with pytest.raises(DeploymentFailedError):
         deploy(deployer, SECOND)
     assert set(api.objects) == before
+    plan = deployer.plan(DeploymentRequest("cells", SECOND, ready_within_s=30))
+    for path, each in list(api.objects.items()):  # what is planned for may lose its record before it is changed
+        api.put(path, {**each, "metadata": {**each["metadata"], "managedFields": []}})
+    with pytest.raises(DeploymentFailedError):
+        deployer.deploy(plan)
+    assert set(api.objects) == before
 
 
 def test_what_could_not_be_put_back_is_not_changed(api: ServingApi, deployer: KubernetesDeployer) -> None:
@@ -150,6 +156,26 @@ def test_whoever_takes_over_keeps_what_he_made(api: ServingApi, deployer: Kubern
 
     def overtaken() -> int:
         for each in api.live("Lease") if api.time.now_s > began + 20 else ():
+            each["spec"]["holderIdentity"] = "somebody"
+        return 0
+
+    api.refusal = overtaken
+    with pytest.raises(InputError, match="somebody has changed since"):
+        deploy(deployer, SECOND)
+    assert served(api) == SECOND.image
+
+
+def test_whoever_took_over_during_a_long_silence_keeps_what_he_made(
+    api: ServingApi, deployer: KubernetesDeployer
+) -> None:
+    deploy(deployer, FIRST)
+    began = api.time.now_s
+    api.is_ready = is_first
+
+    def overtaken() -> int:
+        if began + 5 < api.time.now_s < began + SILENT_S + 10:
+            return 503
+        for each in api.live("Lease") if api.time.now_s > began + SILENT_S else ():
             each["spec"]["holderIdentity"] = "somebody"
         return 0
 
