@@ -20,11 +20,10 @@ from typing import Any
 
 import msgspec
 
-from winnow.config.errors import InputError
-from winnow.config.quantities import bytes_of
 from winnow.containers.engine import DEPLOYMENT, PREVIOUS, RELEASE, ROLE, SERIAL
 from winnow.deployers import traefik
 from winnow.deployers.deployer import Action, DeploymentRequest, Release
+from winnow.deployers.limits import cpus_of, memory_of
 from winnow.deployers.traefik import Route
 
 USER = "10001:10001"
@@ -35,7 +34,7 @@ PASSED_ON = (KEY, "WINNOW_MAX_BODY_BYTES", "WINNOW_MAX_ROWS", "WINNOW_SETTLE_S",
 CPUS, MEMORY, PROXY_IMAGE = "WINNOW_REPLICA_CPUS", "WINNOW_REPLICA_MEMORY", "WINNOW_PROXY_IMAGE"
 MEBIBYTE = 2**20
 PROXY_CPUS, PROXY_MEMORY = 1.0, 256 * MEBIBYTE
-LEAST_MEMORY = 6 * MEBIBYTE
+LEAST_CPUS, LEAST_MEMORY = 0.01, 6 * MEBIBYTE
 """What Docker gives at least."""
 MOST_PROCESSES = 128
 LOGGED = {"max-size": "10m", "max-file": "3"}
@@ -270,8 +269,8 @@ def settings_of(
     merged = {**dict(before.environment), **told}
     cpus, memory = environment.get(CPUS), environment.get(MEMORY)
     return ReplicaSettings(
-        cpus=_cpus(cpus) if cpus else before.cpus,
-        memory_bytes=_bytes(memory) if memory else before.memory_bytes,
+        cpus=cpus_of(CPUS, cpus, LEAST_CPUS) if cpus else before.cpus,
+        memory_bytes=memory_of(MEMORY, memory, LEAST_MEMORY) if memory else before.memory_bytes,
         environment=tuple(sorted((name, value) for name, value in merged.items() if value)),
     )
 
@@ -368,27 +367,3 @@ def _replica(
         hostname=f"{REPLICA}-{serial}-{index}",
         settings=settings,
     )
-
-
-def _cpus(text: str) -> float:
-    try:
-        cpus = float(text)
-    except ValueError:
-        cpus = 0.0
-    if not 0.01 <= cpus <= 1024:
-        raise InputError(
-            CPUS, expected="a number of CPUs, such as 0.5", found=f"'{text}'", remedy="Correct or unset it."
-        )
-    return cpus
-
-
-def _bytes(text: str) -> int:
-    try:
-        amount = bytes_of(text)
-    except ValueError:
-        amount = 0
-    if amount < LEAST_MEMORY:
-        raise InputError(
-            MEMORY, expected="an amount such as 512Mi or 1Gi", found=f"'{text}'", remedy="Correct or unset it."
-        )
-    return amount

@@ -14,8 +14,8 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from winnow.config.errors import InputError
-from winnow.config.quantities import bytes_of
 from winnow.deployers.deployer import DeploymentRequest
+from winnow.deployers.limits import cpus_of, memory_of, wrong
 
 PASSED_ON = ("WINNOW_MAX_BODY_BYTES", "WINNOW_MAX_ROWS", "WINNOW_DRAIN_S", "WINNOW_ACCESS_LOG")
 """The serving settings (`winnow.serving.settings`) that a replica takes over as they are."""
@@ -154,23 +154,11 @@ def _read(
 
 
 def _cpus(name: str, text: str) -> float:
-    try:
-        cpus = float(text[:-1]) / 1000 if text.endswith("m") else float(text)
-    except ValueError:
-        cpus = 0.0
-    if not 0.001 <= cpus <= 1024:
-        raise _wrong(name, "a number of CPUs, such as 0.5", text)
-    return cpus
+    return cpus_of(name, text, least=0.001)
 
 
 def _bytes(name: str, text: str) -> int:
-    try:
-        amount = bytes_of(text)
-    except ValueError:
-        amount = 0
-    if amount < 2**20:
-        raise _wrong(name, "an amount such as 512Mi or 1Gi", text)
-    return amount
+    return memory_of(name, text, least=2**20)
 
 
 def _seconds(name: str, text: str) -> float:
@@ -179,15 +167,11 @@ def _seconds(name: str, text: str) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds <= 3600:
-        raise _wrong(name, "seconds, at most 3600", text)
+        raise wrong(name, "seconds, at most 3600", text)
     return seconds
 
 
 def _count(name: str, text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise _wrong(name, "a whole number of at least 1", text)
+        raise wrong(name, "a whole number of at least 1", text)
     return int(text)
-
-
-def _wrong(name: str, expected: str, found: str) -> InputError:
-    return InputError(name, expected=expected, found=f"'{found}'", remedy="Correct or unset it.")

@@ -1,0 +1,35 @@
+"""Limits of replicas as a person writes them in the environment, in the same notation on every tier."""
+
+from __future__ import annotations
+
+from winnow.config.errors import InputError
+from winnow.config.quantities import bytes_of
+
+_MOST_CPUS = 1024
+
+
+def cpus_of(name: str, text: str, least: float) -> float:
+    """CPUs, such as `0.5` or `500m`. Raises InputError, with the variable's name, where it is no such number."""
+    try:
+        cpus = float(text[:-1]) / 1000 if text.endswith("m") else float(text)
+    except ValueError:
+        cpus = 0.0
+    if not least <= cpus <= _MOST_CPUS:
+        raise wrong(name, "a number of CPUs, such as 0.5", text)
+    return cpus
+
+
+def memory_of(name: str, text: str, least: int) -> int:
+    """Bytes, such as `512Mi`. Raises InputError, with the variable's name, where it is no such amount."""
+    try:
+        amount = bytes_of(text)
+    except ValueError:
+        amount = 0
+    if amount < least:
+        raise wrong(name, "an amount such as 512Mi or 1Gi", text)
+    return amount
+
+
+def wrong(name: str, expected: str, found: str) -> InputError:
+    """The error for a variable that is not what it should be."""
+    return InputError(name, expected=expected, found=f"'{found}'", remedy="Correct or unset it.")
