@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 import yaml
@@ -15,6 +18,8 @@ from tests.kubernetes.serving import Site
 from winnow.containers.engine import DEPLOYMENT
 
 pytestmark = pytest.mark.kubernetes
+
+Done: TypeAlias = subprocess.CompletedProcess[str]
 
 TIER = ("--target", "kubernetes")
 DIFF = ("diff", "--part", "prod", "--exit-code")
@@ -38,42 +43,50 @@ def test_a_champion_is_served_asked_changed_rolled_back_and_removed(
     winnow: Winnow, shared_place: Place, tmp_path: Path
 ) -> None:
     winnow.crown(0)
-    planned = winnow.run("prod", *TIER, "--replicas", "1", "--dry-run")
+    planned, differs = together(
+        lambda: winnow.run("prod", *TIER, "--replicas", "1", "--dry-run"), lambda: winnow.run(*DIFF, "--replicas", "1")
+    )
     assert {each["kind"] for each in yaml.safe_load_all(planned.stdout)} == {
         *("Deployment", "Service", "Ingress", "NetworkPolicy", "PodDisruptionBudget", "HorizontalPodAutoscaler"),
     }, planned.stderr
-    differs = winnow.run(*DIFF, "--replicas", "1")
     assert differs.returncode == 1, differs.stderr
     assert f"+++ deployments/winnow-prod-{winnow.name} (as it would be)" in differs.stdout
     assert objects(winnow, shared_place) == []
     served = winnow.run("prod", *TIER, "--replicas", "1")
     assert served.returncode == 0, served.stderr
-    same = winnow.run(*DIFF)
-    assert (same.returncode, same.stdout) == (0, ""), same.stdout
-    assert "-  minReplicas: 1\n+  minReplicas: 2\n" in winnow.run(*DIFF, "--replicas", "2").stdout
     assert f"http://{winnow.name}.localhost" in served.stdout
     assert len(objects(winnow, shared_place)) == 6
-    assert "nothing was changed" in winnow.run("prod", *TIER).stdout
 
     # Another home, as another person's: the cluster says itself what it serves.
     elsewhere = {"WINNOW_HOME": str(tmp_path / "elsewhere")}
-    asked = winnow.run("inference-one", "--json", **elsewhere)
+    same, more, again, asked = together(
+        lambda: winnow.run(*DIFF),
+        lambda: winnow.run(*DIFF, "--replicas", "2"),
+        lambda: winnow.run("prod", *TIER),
+        lambda: winnow.run("inference-one", "--json", **elsewhere),
+    )
+    assert (same.returncode, same.stdout) == (0, ""), same.stdout
+    assert "-  minReplicas: 1\n+  minReplicas: 2\n" in more.stdout
+    assert "nothing was changed" in again.stdout
     assert json.loads(asked.stdout)["model"]["version"] == "1", asked.stderr
     winnow.crown(1)
     assert winnow.run("prod", *TIER).returncode == 0
     assert json.loads(winnow.run("inference-one", "--json").stdout)["model"]["version"] == "2"
     back = winnow.run("rollback", **elsewhere)
     assert back.returncode == 0, back.stderr
-    (status,) = [
-        each
-        for each in json.loads(winnow.run("prod-status", *TIER, "--json", **elsewhere).stdout)
-        if each["name"] == winnow.name
-    ]
+    rows = json.loads(winnow.run("prod-status", *TIER, "--json", **elsewhere).stdout)
+    (status,) = [each for each in rows if each["name"] == winnow.name]
     assert (status["target"], status["state"], status["traffic"]) == ("kubernetes", "ready", {"1": 1.0})
     removed = winnow.run("prod-remove", **elsewhere)
     assert "no longer served" in removed.stdout, removed.stderr
     assert objects(winnow, shared_place) == []
     assert winnow.run("inference-one").returncode == 2
+
+
+def together(*runs: Callable[[], Done]) -> list[Done]:
+    """What commands that change nothing say, asked at once: most of each is spent on loading code, and on waiting."""
+    with ThreadPoolExecutor(len(runs)) as pool:
+        return [each.result() for each in [pool.submit(run) for run in runs]]
 
 
 def test_a_champion_that_does_not_start_ends_with_an_error_and_leaves_nothing(
@@ -89,7 +102,9 @@ def test_a_champion_that_does_not_start_ends_with_an_error_and_leaves_nothing(
 
 def test_without_a_cluster_or_a_way_for_images_nothing_is_begun(winnow: Winnow, tmp_path: Path) -> None:
     winnow.crown(0)
-    away = winnow.run("prod", *TIER, KUBECONFIG=str(tmp_path / "nowhere"))
+    away, stuck = together(
+        lambda: winnow.run("prod", *TIER, KUBECONFIG=str(tmp_path / "nowhere")),
+        lambda: winnow.run("prod", *TIER, WINNOW_REGISTRY="", WINNOW_IMAGE_LOAD=""),
+    )
     assert away.returncode == 2 and "kubeconfig" in away.stderr, away.stderr
-    stuck = winnow.run("prod", *TIER, WINNOW_REGISTRY="", WINNOW_IMAGE_LOAD="")
     assert stuck.returncode == 2 and "REGISTRY=" in stuck.stderr and "IMAGE_LOAD=" in stuck.stderr
