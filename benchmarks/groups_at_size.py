@@ -7,7 +7,8 @@ seconds, those of them that winnow itself computed, the requests that it took, a
     plan      the manifests of all groups
     submit    from the first start to the last answer; how long until all pods run is printed beside it
     follow    looking once a second for half a minute, after that
-    cancel    until the last pod and Job are gone
+    cancel    until the last pod and Job are gone, which the cluster's own pace decides: a controller manager sends 20
+              requests a second unless it is told otherwise (--kube-api-qps), and has one to send for every pod
 
 It works in the namespace that WINNOW_NAMESPACE or kubeconfig's context names, and leaves nothing there:
 
