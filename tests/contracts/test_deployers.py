@@ -290,15 +290,14 @@ def test_a_dead_replica_is_seen_and_deploying_again_heals(backend: Backend, rele
 def test_removing_twice_is_harmless(backend: Backend, releases: dict[str, Release]) -> None:
     deployer = backend.deployer()
     deployed = deployer.deploy(deployer.plan(_request(backend, releases["first"])))
-    if not isinstance(backend, MemoryBackend):
-        assert card(deployed.url)["version"] == "1"
+    served = _answering(deployed.url) if not isinstance(backend, MemoryBackend) else {"version": "1"}
+    assert served is not None and served["version"] == "1"
     assert deployer.remove(backend.name) is True
     assert backend.deployer().remove(backend.name) is False
     assert backend.name not in deployer.names()
     assert deployer.logs(backend.name)
     if not isinstance(backend, MemoryBackend):
-        with pytest.raises(NoAnswerError):
-            card(deployed.url)
+        assert _answering(deployed.url) != served
 
 
 def test_an_unknown_name_is_one_error(backend: Backend) -> None:
@@ -307,6 +306,14 @@ def test_an_unknown_name_is_one_error(backend: Backend) -> None:
         with pytest.raises(UnknownDeploymentError):
             ask("nobody-of-that-name")
     assert deployer.remove("nobody-of-that-name") is False
+
+
+def _answering(url: str) -> dict[str, Any] | None:
+    """Whose card is shown there; on a cluster, somebody else's Ingress for any host may take over what nobody has."""
+    try:
+        return card(url)
+    except NoAnswerError:
+        return None
 
 
 def _state_within(deployer: Deployer[Any], name: str, wanted: DeploymentState) -> bool:
