@@ -79,10 +79,11 @@ class GroupApi(FakeApi):
             with self.changed:
                 self.changed.wait_for(lambda: len(self.gone) > told, 0.5)  # noqa: B023 - waited for at once
                 new, told = self.gone[told:], len(self.gone)
-            for kind, each in new:
-                if kind == path:
-                    to.wfile.write(json.dumps({"type": "DELETED", "object": each}).encode() + b"\n")
-            to.wfile.flush()
+            lines = [json.dumps({"type": "DELETED", "object": each}).encode() for kind, each in new if kind == path]
+            try:
+                to.wfile.write(b"".join(line + b"\n" for line in lines))
+            except OSError:
+                return
 
     def deletions(self) -> list[str]:
         return [each for each in self.log if each.startswith("DELETE")]
