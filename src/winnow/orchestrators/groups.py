@@ -49,6 +49,12 @@ class Site:
     is_left_by_interrupt: bool
     look_every_s: float
 
+    def has_gpu(self, execution: ExecutionConfig) -> bool | None:
+        """Whether ranks have a GPU; None: the machine that they and this process share says so itself."""
+        if self.sees_files:
+            return None
+        return execution.device == "cuda" if self.gpus is None else bool(self.gpus)
+
 
 def plan_groups(
     study: str,

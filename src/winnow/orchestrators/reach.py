@@ -122,8 +122,11 @@ def check_secrets_file(experiment: Experiment, project: Path) -> None:
         )
 
 
-def check_stores(settings: Settings) -> None:
+def check_stores(settings: Settings, init: str = "make mlflow-init") -> None:
     """Refuse stores that a container cannot reach.
+
+    Args:
+        init: the command that starts stores which it does reach.
 
     Raises:
         InputError: a file of this machine, or an address that means the container itself.
@@ -135,14 +138,14 @@ def check_stores(settings: Settings) -> None:
     for variable, usual, what, url in stores:
         host = urlsplit(url).hostname
         if host is None:
-            raise _no_stack(what, f"a file of this machine ({url})")
+            raise _no_stack(what, f"a file of this machine ({url})", init)
         if _is_loopback(host):
             raise InputError(
                 variable,
                 expected=f"an address of {what} that workers elsewhere reach",
                 found=f"'{host}', which there is the worker itself",
                 remedy=f"Set {variable} to the address to use from there, or unset {usual} and use what "
-                "`make mlflow-init` starts.",
+                f"`{init}` starts.",
             )
 
 
@@ -223,10 +226,10 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _no_stack(what: str, found: str) -> InputError:
+def _no_stack(what: str, found: str, init: str) -> InputError:
     return InputError(
         what,
         expected="a server that workers elsewhere reach",
         found=found,
-        remedy="Run `make mlflow-init`, or set WINNOW_STORAGE and MLFLOW_TRACKING_URI to servers of your own.",
+        remedy=f"Run `{init}`, or set WINNOW_STORAGE and MLFLOW_TRACKING_URI to servers of your own.",
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from winnow.cluster.connection import CONTEXT, NAMESPACE
 from winnow.config.errors import InputError
@@ -14,11 +15,14 @@ from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
 from winnow.config.stack_record import ClusterStackRecord, StackRecord
 from winnow.config.tiers import unknown_tier
-from winnow.executors.executor import Executor
+from winnow.executors.executor import Executor, GroupSpec
 from winnow.executors.local import LocalExecutor, visible_gpus
 from winnow.orchestrators.groups import Site
 from winnow.orchestrators.reach import check_code, check_outside, check_secrets_file, check_stores
 from winnow.orchestrators.settings import cluster_for
+
+if TYPE_CHECKING:
+    from winnow.containers.delivery import Route
 
 CONTAINER_PYTHON, CONTAINER_HOME = "/opt/venv/bin/python", PurePosixPath("/winnow")
 MANIFESTS = Path("k8s/train")
@@ -33,6 +37,7 @@ class Tier:
         executor: finds, plans and ends them.
         site: what their plan depends on.
         check: raises InputError where an experiment cannot run there; changes nothing.
+        validate: has what runs groups look at planned ones; raises InputError where it does not take them.
         equip: brings what groups need to where they run, once nothing speaks against it, and gives the executor that
             starts them.
     """
@@ -40,6 +45,7 @@ class Tier:
     executor: Executor
     site: Site
     check: Callable[[Experiment], None]
+    validate: Callable[[Sequence[GroupSpec]], None]
     equip: Callable[[], Executor]
 
 
@@ -116,7 +122,7 @@ def _local(settings: Settings) -> Tier:
         look_every_s=0.25,
     )
     executor = LocalExecutor(settings.home)
-    return Tier(executor, site, lambda _experiment: None, lambda: executor)
+    return Tier(executor, site, lambda _experiment: None, _accept, lambda: executor)
 
 
 def _docker(settings: Settings, image: str | None) -> Tier:
@@ -144,7 +150,7 @@ def _docker(settings: Settings, image: str | None) -> Tier:
         look_every_s=1.0,
     )
     executor = DockerExecutor(DockerSite(image=image_id, network=settings.network), settings.home, engine=engine)
-    return Tier(executor, site, _check_image_holds_what_it_may, lambda: executor)
+    return Tier(executor, site, _check_image_holds_what_it_may, _accept, lambda: executor)
 
 
 def _kubernetes(settings: Settings, image: str | None, environment: Mapping[str, str]) -> Tier:
@@ -154,18 +160,24 @@ def _kubernetes(settings: Settings, image: str | None, environment: Mapping[str,
     from winnow.containers.train_image import TRAIN
     from winnow.executors.kubernetes import PERMISSIONS, KubernetesExecutor, KubernetesSite
 
-    check_stores(settings)
     cluster = cluster_for(settings.stack, environment)
+    check_stores(settings, "make mlflow-init TARGET=kubernetes")
     objects = manifests.load(MANIFESTS)
     permissions.check(cluster, PERMISSIONS, "a sweep")
-    image_id = None if image is not None else _built_image()
+    route = Route.from_environment(environment, cluster=cluster.identity, home=settings.home)
+    image_id = _image_to_bring(image, route)
 
-    def executor(reference: str) -> Executor:
+    def executor(reference: str) -> KubernetesExecutor:
         return KubernetesExecutor(cluster, KubernetesSite(image=reference, manifests=objects), settings.home)
 
     def equip() -> Executor:
-        route = Route.from_environment(environment, cluster=cluster.identity, home=settings.home)
-        return executor(image or deliver(connect(), str(image_id), TRAIN, route))
+        return executor(str(image) if image_id is None else deliver(connect(), image_id, image or TRAIN, route))
+
+    planned = executor(image or TRAIN)
+
+    def validate(groups: Sequence[GroupSpec]) -> None:
+        # They differ in what they are called.
+        planned.validate(groups[0])
 
     site = Site(
         tier="kubernetes",
@@ -180,14 +192,32 @@ def _kubernetes(settings: Settings, image: str | None, environment: Mapping[str,
         is_left_by_interrupt=True,
         look_every_s=1.0,
     )
-    return Tier(executor(image or TRAIN), site, _check_image_holds_what_it_may, equip)
+    return Tier(planned, site, _check_image_holds_what_it_may, validate, equip)
 
 
-def _built_image() -> str:
+def _image_to_bring(image: str | None, route: Route) -> str | None:
+    """The id of the image of this machine's engine that is to be brought to a cluster's nodes.
+
+    None where somebody has named one that they find by themselves: by its digest, without a way from here, or not here.
+
+    Raises:
+        InputError: nobody has named one, and there is none or an old one.
+    """
     from winnow.containers.engine import connect
     from winnow.containers.train_image import check as check_image
 
-    return check_image(connect(), None, Path.cwd())
+    if image is None:
+        return check_image(connect(), None, Path.cwd())
+    if "@" in image or not (route.registry or route.load):
+        return None
+    try:
+        return check_image(connect(), image, Path.cwd())
+    except InputError:
+        return None
+
+
+def _accept(_groups: Sequence[GroupSpec]) -> None:
+    """Nothing but starting them tells."""
 
 
 def _cpus() -> int:

@@ -85,13 +85,15 @@ def describe_sweep(experiment: Experiment, study: str, checked: Prepared) -> Swe
 def plan(experiment: Experiment, study: str, tier: Tier, data: DataFile | None = None) -> tuple[GroupSpec, ...]:
     """The groups that `train` would start. Raises InputError."""
     tier.check(experiment)
-    return plan_groups(
+    groups = plan_groups(
         study,
         experiment.execution,
         tier.site,
         environment=os.environ,
         data_file=None if data is None else data.named,
     )
+    tier.validate(groups)
+    return groups
 
 
 def data_of(experiment: Experiment, tier: Tier) -> DataFile | None:
@@ -117,7 +119,7 @@ def train(
     if view.is_live:
         # It takes seconds; where nobody watches, a refusal stays the only line.
         view.note(f"checking data, folds and models of {study}")
-    checked = check(experiment)
+    checked = check(experiment, has_gpu=tier.site.has_gpu(experiment.execution))
     data = data_of(experiment, tier)
     groups = plan(experiment, study, tier, data)
     executor = tier.equip()

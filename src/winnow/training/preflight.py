@@ -28,13 +28,16 @@ from winnow.training.world import wants_cpu
 MAX_DRAWS = 16
 
 
-def check(experiment: Experiment) -> Prepared:
+def check(experiment: Experiment, *, has_gpu: bool | None = None) -> Prepared:
     """Prepare an experiment and refuse what cannot be trained.
+
+    Args:
+        has_gpu: whether ranks will have one where they run; None: they run here.
 
     Raises:
         InputError: the first thing that has to change, with its place in the experiment.
     """
-    _check_device(experiment)
+    _check_device(experiment, has_gpu)
     prepared = prepare(experiment)
     _check_watch(prepared)
     if prepared.loop is None:
@@ -69,24 +72,25 @@ def corner_draws(experiment: Experiment) -> list[dict[str, Any]]:
     ]
 
 
-def _check_device(experiment: Experiment) -> None:
+def _check_device(experiment: Experiment, has_gpu: bool | None) -> None:
     precision, device = experiment.training.precision, experiment.execution.device
-    if device == "cuda" and not torch.cuda.is_available():
+    is_there = torch.cuda.is_available() if has_gpu is None else has_gpu
+    if device == "cuda" and not is_there:
         raise InputError(
             "execution.device",
             expected="a device that this machine has",
             found="'cuda', and torch sees no GPU",
             remedy="Set execution.device: auto (or cpu), or install a build of torch for your GPU.",
         )
-    on_cpu = device == "cpu" or not torch.cuda.is_available()
+    on_cpu = device == "cpu" or not is_there
     if precision == "fp16" and on_cpu:
         raise InputError(
             "training.precision",
             expected="'no' or 'bf16' without a GPU",
-            found="'fp16', which would silently train in float32 here",
-            remedy="Set training.precision: bf16 or 'no', or run on a GPU.",
+            found="'fp16', which would silently train in float32",
+            remedy="Set training.precision: bf16 or 'no', or run on a GPU (execution.device: cuda).",
         )
-    if precision == "bf16" and not on_cpu and not torch.cuda.is_bf16_supported():
+    if precision == "bf16" and has_gpu is None and not on_cpu and not torch.cuda.is_bf16_supported():
         raise InputError(
             "training.precision",
             expected="'no' or 'fp16' on a GPU without bfloat16",

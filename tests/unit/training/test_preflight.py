@@ -117,6 +117,14 @@ def test_what_cannot_work_is_refused_at_its_place(parts, place):
     assert _place(**parts) == place
 
 
+@pytest.mark.parametrize("changes", [{}, {"training": {"precision": "fp16"}}], ids=str)
+def test_ranks_that_run_elsewhere_may_have_a_gpu_that_this_machine_has_not(changes):
+    asked = _experiment(execution={"device": "cuda"}, **changes)
+    assert check(asked, has_gpu=True).folds
+    with pytest.raises(InputError):
+        check(asked, has_gpu=False)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_refused():
     assert _place(execution={"device": "cuda"}) == "execution.device"
