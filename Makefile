@@ -62,7 +62,7 @@ report: setup ## Write a study's report as one HTML page (CONFIG, STUDY, OUTPUT)
 select-model: setup ## Pick the run that passes the rules, and say why others did not (CONFIG, STUDY, RULES, ALL=1, EXPLAIN=RUN)
 	@$(WINNOW) select-model $(FLAGS)
 
-build-train: setup ## Build the images of workers, with your code, and of MLflow (TORCH_INDEX, BASE_IMAGE, REQUIREMENTS, EXTRAS)
+build-train: setup ## Build the images of workers, with your code, and of MLflow (TORCH_INDEX, BASE_IMAGE, REQUIREMENTS, EXTRAS, REGISTRY)
 	@$(WINNOW) build-train $(FLAGS) $(if $(TORCH_INDEX),--torch-index $(call quoted,$(TORCH_INDEX)))
 
 build-prod: setup ## Build the image that serves the selected model (CONFIG, STUDY, BASE_IMAGE, TAG, REGISTRY)

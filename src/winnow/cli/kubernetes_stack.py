@@ -32,7 +32,7 @@ def init(given: Mapping[str, str], *, registry: str, load: str, timeout_s: float
     click.echo(f"MLflow    {record.tracking_url}, for workers; `make ui` opens it here")
     click.echo(f"Postgres  {record.storage_url}" if not record.is_own_storage else "Studies   WINNOW_STORAGE")
     click.echo(f"Secrets   the Secret winnow-tracking in namespace {record.namespace} of the cluster {record.context}")
-    click.echo("Every verb uses it from now on, until `make mlflow-remove`.")
+    click.echo("Every verb uses it from now on, until `make mlflow-remove TARGET=kubernetes`.")
     for name in ("MLFLOW_TRACKING_URI", "WINNOW_STORAGE"):
         if os.environ.get(name) and name not in given:
             click.echo(f"note: {name} is set, and wins over it.", err=True)

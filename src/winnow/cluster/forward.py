@@ -35,6 +35,7 @@ class Forward:
 
     Args:
         patience_s: how long a connection waits for such a pod; it is closed when there is none by then.
+        listen: the port to listen on; 0: any that is free.
 
     Attributes:
         port: where it listens.
@@ -42,7 +43,13 @@ class Forward:
     """
 
     def __init__(
-        self, cluster: Cluster, labels: Mapping[str, str], port: int, *, patience_s: float = PATIENCE_S
+        self,
+        cluster: Cluster,
+        labels: Mapping[str, str],
+        port: int,
+        *,
+        patience_s: float = PATIENCE_S,
+        listen: int = 0,
     ) -> None:
         self._cluster = cluster
         self._labels = dict(labels)
@@ -53,7 +60,7 @@ class Forward:
         self._streams: set[PortStream] = set()
         self._name = f"winnow-forward-{port}"
         self.trouble = ""
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._listener = socket.create_server(("127.0.0.1", listen), backlog=64)
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, name=self._name, daemon=True).start()
 

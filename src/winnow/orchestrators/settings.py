@@ -55,9 +55,13 @@ def current(environment: Mapping[str, str] = os.environ) -> Settings:
     return settings
 
 
-def tracking_of(stack: ClusterStackRecord, environment: Mapping[str, str] = os.environ) -> str:
-    """The address on this machine of a stack's MLflow."""
-    return f"http://127.0.0.1:{_open(environment, stack, MLFLOW, 5000)}"
+def tracking_of(stack: ClusterStackRecord, environment: Mapping[str, str] = os.environ, *, listen: int = 0) -> str:
+    """The address on this machine of a stack's MLflow.
+
+    Args:
+        listen: the port that it gets here, where none has been opened yet; 0: any that is free.
+    """
+    return f"http://127.0.0.1:{_open(environment, stack, MLFLOW, 5000, listen)}"
 
 
 def studies_of(stack: ClusterStackRecord, environment: Mapping[str, str] = os.environ) -> tuple[str, str]:
@@ -151,11 +155,11 @@ def _check_way(way: _Way, stack: ClusterStackRecord) -> None:
     check(_cluster(way, stack), REACH_PERMISSIONS, f"using {stack.shown}")
 
 
-def _open(environment: Mapping[str, str], stack: ClusterStackRecord, role: str, port: int) -> int:
+def _open(environment: Mapping[str, str], stack: ClusterStackRecord, role: str, port: int, listen: int = 0) -> int:
     """A port of this machine that leads to the stack's pod of that role."""
     from winnow.cluster.forward import Forward
     from winnow.stack.kubernetes_plan import labels_of
 
     if (stack, role) not in _forwards:
-        _forwards[stack, role] = Forward(cluster_of(stack, environment), labels_of(role), port)
+        _forwards[stack, role] = Forward(cluster_of(stack, environment), labels_of(role), port, listen=listen)
     return _forwards[stack, role].port
