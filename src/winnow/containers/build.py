@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from winnow.config.addresses import without_password
 from winnow.config.errors import InputError, WinnowError
 
 ENVIRONMENT: Mapping[str, str] = {"DOCKER_BUILDKIT": "1"}
@@ -43,12 +44,18 @@ class BuildOptions:
         registry: where images are pushed to; empty keeps them on the engine.
         network: Docker's `--network` for the steps that install (`host` where only the host's VPN reaches an index).
         pip_config: a pip.conf that is lent to those steps and is kept in no layer.
+
+    Raises:
+        InputError: the registry is a web address.
     """
 
     base_image: str = ""
     registry: str = ""
     network: str = ""
     pip_config: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_registry(self.registry)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ, *, base: str) -> BuildOptions:
@@ -66,6 +73,19 @@ class BuildOptions:
             registry=environment.get(REGISTRY, ""),
             network=environment.get(NETWORK, ""),
             pip_config=checked_pip_config(Path(config), PIP_CONFIG) if config else None,
+        )
+
+
+def check_registry(registry: str) -> None:
+    """Raises InputError where images cannot be named by it."""
+    scheme, found, _ = registry.partition("://")
+    if found:
+        raise InputError(
+            "REGISTRY",
+            expected="where images are pushed to, as their names begin: host/path, without a scheme",
+            found=f"'{without_password(registry)}'",
+            remedy=f"Leave out '{scheme}://' (REGISTRY=, or {REGISTRY}); which registries need no TLS is set in "
+            "Docker's daemon.json (`insecure-registries`).",
         )
 
 
@@ -143,11 +163,13 @@ class BuildFailedError(WinnowError):
 
     Args:
         lines: the last ones of what it printed.
+        remedy: what to do about it, where that is known.
     """
 
-    def __init__(self, tag: str, lines: Iterable[str], *, what: str = "built") -> None:
+    def __init__(self, tag: str, lines: Iterable[str], *, what: str = "built", remedy: str = "") -> None:
         shown = "".join(f"\n    {line}" for line in lines) or " (empty)"
-        super().__init__(f"image '{tag}' was not {what}. The end of the output:{shown}")
+        end = f"\n{remedy}" if remedy else ""
+        super().__init__(f"image '{tag}' was not {what}. The end of the output:{shown}{end}")
 
 
 @dataclass(frozen=True)
@@ -192,8 +214,11 @@ def build(plan: BuildPlan, show: Show = silent, *, environment: Mapping[str, str
         return identifier.read_text(encoding="utf-8").strip()
 
 
-def push(tag: str, show: Show = silent) -> None:
+def push(tag: str, show: Show = silent, *, environment: Mapping[str, str] = os.environ) -> None:
     """Push a tag to the registry that it names.
+
+    Args:
+        environment: the command's; where it is found, and which engine it talks to.
 
     Raises:
         InputError: there is no `docker` command.
@@ -202,10 +227,18 @@ def push(tag: str, show: Show = silent) -> None:
     name = f"push {tag}"
     show(Step(name))
     began = time.monotonic()
-    status, end = _run(["docker", "push", tag], silent, os.environ)
+    status, end = _run(["docker", "push", tag], silent, environment)
     if status != 0:
-        raise BuildFailedError(tag, end, what="pushed")
+        raise BuildFailedError(tag, end, what="pushed", remedy=_push_remedy(tag))
     show(Step(name, took_s=time.monotonic() - began))
+
+
+def _push_remedy(tag: str) -> str:
+    host = tag.partition("/")[0]
+    return (
+        f"Look whether the registry {host} is reachable from this machine's Docker, whether `docker login {host}` has "
+        f"been done with an account that may push there, and whether REGISTRY= (or {REGISTRY}) names the right one."
+    )
 
 
 def _run(argv: list[str], show: Show, environment: Mapping[str, str]) -> tuple[int, list[str]]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from winnow.config.errors import InputError
-from winnow.containers.build import REGISTRY, BuildFailedError, Show, Step, push, silent
+from winnow.containers.build import REGISTRY, BuildFailedError, Show, Step, check_registry, push, silent
 from winnow.containers.engine import asking
 
 if TYPE_CHECKING:
@@ -42,12 +42,18 @@ class Route:
         load: a command that is given an image's name.
         cluster: what tells clusters apart: what is on one is not on another.
         notes: file that remembers what was loaded; None remembers nothing.
+
+    Raises:
+        InputError: the registry is a web address.
     """
 
     registry: str = ""
     load: str = ""
     cluster: str = ""
     notes: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_registry(self.registry)
 
     @classmethod
     def from_environment(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from winnow.config.errors import InputError
-from winnow.containers.build import PROD_BASE, BuildFailedError, BuildOptions, BuildPlan, Step, build, steps
+from winnow.containers.build import PROD_BASE, BuildFailedError, BuildOptions, BuildPlan, Step, build, push, steps
 
 PLAN = BuildPlan(
     dockerfile=Path("/project/Dockerfile.train"),
@@ -123,3 +123,13 @@ def test_options_come_from_the_environment(tmp_path: Path) -> None:
     assert BuildOptions.from_environment({}, base=PROD_BASE) == BuildOptions()
     with pytest.raises(InputError, match=r"WINNOW_PIP_CONFIG: expected a pip\.conf, found '/no/such'"):
         BuildOptions.from_environment({"WINNOW_PIP_CONFIG": "/no/such"}, base=PROD_BASE)
+
+
+def test_a_push_that_fails_says_what_to_look_at(tmp_path: Path) -> None:
+    path = stand_in(tmp_path, "echo no basic auth credentials; exit 1")
+    with pytest.raises(BuildFailedError) as told:
+        push("reg.example:5000/team/winnow-train:1", environment={"PATH": f"{path}:/bin"})
+    first, said, remedy = str(told.value).splitlines()
+    assert first == "image 'reg.example:5000/team/winnow-train:1' was not pushed. The end of the output:"
+    assert said.strip() == "no basic auth credentials"
+    assert all(part in remedy for part in ("reachable", "`docker login reg.example:5000`", "REGISTRY="))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.unit.containers.engines import Image, engine
 from winnow.config.errors import InputError
-from winnow.containers.build import BuildFailedError
+from winnow.containers.build import BuildFailedError, BuildOptions
 from winnow.containers.delivery import NOTES, Route, deliver
 
 ID = "sha256:0123456789abcdef"
@@ -87,6 +88,12 @@ def test_without_any_way_both_are_named() -> None:
     with pytest.raises(InputError, match="WINNOW_REGISTRY"):
         Route().check()
     Route(registry="reg.example").check()
+
+
+@pytest.mark.parametrize("made", [Route, BuildOptions])
+def test_a_registry_is_no_web_address(made: Callable[..., object]) -> None:
+    with pytest.raises(InputError, match=r"REGISTRY: expected .*without a scheme, found 'http://me:\*\*\*@host/x'"):
+        made(registry="http://me:hunter2@host/x")
 
 
 def test_a_route_comes_from_the_environment(tmp_path: Path) -> None:
