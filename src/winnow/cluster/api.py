@@ -19,6 +19,7 @@ from winnow.cluster.refusals import (
     ExpiredError,
     NotFoundError,
     NotStartedError,
+    RefusedObjectError,
     no_place,
     not_its_own,
     refusal,
@@ -38,6 +39,7 @@ __all__ = [
     "Listing",
     "NotFoundError",
     "NotStartedError",
+    "RefusedObjectError",
     "Stream",
 ]
 
@@ -87,7 +89,7 @@ class Cluster:
         identity: str = "",
         renew: Callable[[], ApiClient] | None = None,
     ) -> None:
-        self._transport = Transport(client, renew)
+        self._transport = Transport(client, renew, context=context)
         self.namespace = namespace
         self.context = context
         self.identity = identity
@@ -141,7 +143,7 @@ class Cluster:
 
         def read(source: Source) -> Generator[Change, None, None]:
             for line in self._transport.lines(request, source, read_s=timeout_s + TIMEOUT_S):
-                event = _event(line, request.path)
+                event = _event(line, request.path, self._transport.api)
                 if event["type"] == "ERROR":
                     status = event["object"]
                     raise refusal("WATCH", request.path, status.get("code", 500), json.dumps(status).encode())
@@ -230,9 +232,19 @@ class Cluster:
         return self._put(Request("PATCH", path, query, manifest, _APPLY), manifest)
 
     def create(self, manifest: Manifest, *, is_dry_run: bool = False) -> Manifest:
-        """Make an object. Raises ConflictError where there is one of that name."""
-        query = {"fieldManager": FIELD_MANAGER, **({"dryRun": "All"} if is_dry_run else {})}
-        return self._put(Request("POST", kind_of(manifest).path(self.namespace), query, manifest), manifest)
+        """Make an object.
+
+        Raises:
+            ConflictError: there is one of that name.
+            RefusedObjectError: it has a field that there is not, which an API drops unless it is told to be strict.
+        """
+        query = {
+            "fieldManager": FIELD_MANAGER,
+            "fieldValidation": "Strict",
+            **({"dryRun": "All"} if is_dry_run else {}),
+        }
+        path = kind_of(manifest).path(self.namespace)
+        return self._put(Request("POST", path, query, manifest, is_repeatable=is_dry_run), manifest)
 
     def merge(self, kind: Kind, name: str, patch: Manifest, *, subresource: str = "") -> Manifest | None:
         """Change single fields (RFC 7386); None where there is no such object."""
@@ -305,14 +317,14 @@ def _selectors(labels: Mapping[str, str] | str, fields: str) -> dict[str, str]:
     return {**({"labelSelector": text} if text else {}), **({"fieldSelector": fields} if fields else {})}
 
 
-def _event(line: bytes, path: str) -> Manifest:
+def _event(line: bytes, path: str, api: str) -> Manifest:
     """One event of a watch. Raises UnreachableError where something else than the API speaks."""
     try:
         event: Manifest = json.loads(line)
         event["type"], event["object"]
         return event
     except (ValueError, KeyError, TypeError) as error:
-        raise not_its_own(path) from error
+        raise not_its_own(path, api) from error
 
 
 def _delete_options(grace_s: float | None, propagation: str, uid: str | None) -> Manifest:

@@ -48,11 +48,12 @@ class Refused(Exception):  # noqa: N818  (an answer and no fault: the caller dec
         self.body = body
 
 
-def connect(client: ApiClient, path: str, headers: dict[str, str], timeout_s: float) -> PortStream:
+def connect(client: ApiClient, path: str, headers: dict[str, str], timeout_s: float, api: str) -> PortStream:
     """Open one.
 
     Args:
         path: the pod's `portforward`, with the port as its query.
+        api: which API it is, for people.
 
     Raises:
         Refused: the API server does not give it.
@@ -76,7 +77,7 @@ def connect(client: ApiClient, path: str, headers: dict[str, str], timeout_s: fl
     except websocket.WebSocketBadStatusException as error:
         raise Refused(error.status_code, error.resp_body or b"") from error
     except (websocket.WebSocketException, OSError) as error:
-        raise silence(path.partition("?")[0], error) from error
+        raise silence(path.partition("?")[0], api, error) from error
     assert opened.sock is not None
     return PortStream(opened.sock)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from winnow.config.addresses import without_password
 from winnow.config.errors import InputError, UnreachableError, WinnowError
 
 
@@ -27,6 +28,10 @@ class ExpiredError(ClusterError):
     """What a watch was to go on from is no longer kept: list again."""
 
 
+class RefusedObjectError(InputError):
+    """An object is not one that the cluster knows: a field that there is not, a value that a field cannot have."""
+
+
 def refusal(method: str, path: str, status: int, body: bytes) -> WinnowError:
     """The error for an answer that is none of what was asked for."""
     what, found = what_is_at(path), _message(body)
@@ -47,25 +52,29 @@ def refusal(method: str, path: str, status: int, body: bytes) -> WinnowError:
             "admission rule is its owner's to change.",
         )
     if status < 500:
-        return InputError(
+        return RefusedObjectError(
             what, expected="an object that the cluster takes", found=found, remedy="Correct what it is made from."
         )
     return ClusterError(f"{what}: expected the Kubernetes API to do it, found {found!r}.")
 
 
-def silence(path: str, error: Exception) -> UnreachableError:
-    """The error where nothing came back, or less than was to come."""
+def silence(path: str, api: str, error: Exception) -> UnreachableError:
+    """The error where nothing came back, or less than was to come.
+
+    Args:
+        api: which API it is, as `api_at` says it.
+    """
     return UnreachableError(
-        f"{what_is_at(path)}: expected an answer of the Kubernetes API, found {_root(error)}. "
+        f"{_what_is_at(path, api)}: expected an answer of the Kubernetes API, found {_root(error)}. "
         "Look whether `kubectl version` works, and run the same command again."
     )
 
 
-def not_its_own(path: str) -> UnreachableError:
+def not_its_own(path: str, api: str) -> UnreachableError:
     """The error where something came back that an API does not say: a proxy's page, or half of an answer."""
     return UnreachableError(
-        f"{what_is_at(path)}: expected an answer of the Kubernetes API, found something else. Look whether a proxy "
-        "stands before it, and whether `kubectl version` works."
+        f"{_what_is_at(path, api)}: expected an answer of the Kubernetes API, found something else. Look whether a "
+        "proxy stands before it, and whether `kubectl version` works."
     )
 
 
@@ -79,11 +88,21 @@ def no_place(namespace: str, context: str, kind: str, found: Exception) -> Input
     )
 
 
+def api_at(server: str, context: str) -> str:
+    """A cluster's API as people know it: kubeconfig's name for it, and its address."""
+    return f"the cluster '{context}' at {without_password(server)}"
+
+
 def what_is_at(path: str) -> str:
     """An object's path as people name it: `jobs/a-name in namespace x`."""
     _, _, rest = path.partition("/namespaces/")
     namespace, _, what = rest.partition("/")
     return f"{what} in namespace {namespace}" if what else path
+
+
+def _what_is_at(path: str, api: str) -> str:
+    """The same, and where it is. What is in no namespace says a person nothing by its path."""
+    return f"{what_is_at(path)} of {api}" if "/namespaces/" in path else api
 
 
 def _message(body: bytes) -> str:

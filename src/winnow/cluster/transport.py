@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urlencode
 
 from winnow.cluster import port_stream
-from winnow.cluster.refusals import ClusterError, not_its_own, refusal, silence
+from winnow.cluster.refusals import ClusterError, api_at, not_its_own, refusal, silence
 from winnow.config.errors import UnreachableError, WinnowError
 from winnow.config.version import __version__
 
@@ -136,9 +136,12 @@ class Transport:
     Args:
         client: the SDK's connection.
         renew: makes it anew where the API no longer knows its credentials, for a file or a plugin may give others now.
+        context: what kubeconfig calls the cluster, for people.
     """
 
-    def __init__(self, client: ApiClient, renew: Callable[[], ApiClient] | None = None) -> None:
+    def __init__(self, client: ApiClient, renew: Callable[[], ApiClient] | None = None, *, context: str = "") -> None:
+        self.api = api_at(client.configuration.host, context)
+        """Which API it is, for people."""
         self._client = client
         self._renew = renew
         self._lock = threading.Lock()
@@ -155,11 +158,11 @@ class Transport:
                     found: dict[str, Any] = json.loads(response.read() or b"{}")
                     return found
                 except ValueError as error:
-                    raise not_its_own(request.path) from error
+                    raise not_its_own(request.path, self.api) from error
                 except (urllib3.exceptions.HTTPError, OSError) as error:
                     # Cut off on the way.
                     if tried == TRIES_TO_CONNECT or not request.may_be_repeated:
-                        raise silence(request.path, error) from error
+                        raise silence(request.path, self.api, error) from error
         raise AssertionError("the last try returns or raises")
 
     def port(self, path: str) -> port_stream.PortStream:
@@ -167,7 +170,7 @@ class Transport:
         for is_last in (False, True):
             client, headers = self.authorized()
             try:
-                return port_stream.connect(client, path, headers, CONNECT_S)
+                return port_stream.connect(client, path, headers, CONNECT_S, self.api)
             except port_stream.Refused as error:
                 if error.status == _UNAUTHORIZED and not is_last and self.renewed(client):
                     continue
@@ -194,7 +197,7 @@ class Transport:
                     raise
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 if not source.is_closed:
-                    raise silence(request.path, error) from error
+                    raise silence(request.path, self.api, error) from error
 
     def authorized(self) -> tuple[ApiClient, dict[str, str]]:
         """The connection as it is now, and the header that says who asks; no header where a certificate does."""
@@ -237,10 +240,10 @@ class Transport:
             try:
                 response = _send(client, request, headers, read_s)
             except urllib3.exceptions.ReadTimeoutError as error:
-                raise _LateError(str(silence(request.path, error))) from error
+                raise _LateError(str(silence(request.path, self.api, error))) from error
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 if tried >= TRIES_TO_CONNECT or not (request.may_be_repeated or _is_unsent(error)):
-                    raise silence(request.path, error) from error
+                    raise silence(request.path, self.api, error) from error
                 time.sleep(_wait_s(tried, None))
                 continue
             if response.status < 400:

@@ -85,6 +85,8 @@ class FakeApi:
             path = f"{path}/{asked.body['metadata']['name']}"
             if path in self.objects:
                 reply(to, 409, {"message": "already exists"})
+            elif asked.query.get("dryRun") == "All":
+                reply(to, 201, asked.body)
             else:
                 reply(to, 201, self.put(path, asked.body))
         elif found is None and asked.method == "GET" and path.rpartition("/")[2] in _PLURALS:

@@ -36,6 +36,14 @@ def test_an_object_is_applied_under_our_own_name_and_read_back(api: FakeApi, clu
     assert api.asked[0].query == {"fieldManager": "winnow", "force": "true"}
 
 
+@pytest.mark.parametrize("is_dry_run", [False, True])
+def test_a_field_that_there_is_not_is_never_dropped(api: FakeApi, cluster: Cluster, is_dry_run: bool) -> None:
+    cluster.create(MAP, is_dry_run=is_dry_run)
+    dry = {"dryRun": "All"} if is_dry_run else {}
+    assert api.asked[0].query == {"fieldManager": "winnow", "fieldValidation": "Strict", **dry}
+    assert bool(api.objects) is not is_dry_run
+
+
 def test_found_objects_say_what_they_are(api: FakeApi, cluster: Cluster) -> None:
     cluster.apply(MAP)
     (found,) = cluster.find(CONFIG_MAP, {"x": "y"}).items
@@ -84,9 +92,18 @@ def test_an_api_that_is_not_there_is_an_error_within_seconds(tmp_path: Path) -> 
         port = free.getsockname()[1]
     silent = connect({"KUBECONFIG": str(kubeconfig(tmp_path / "k", f"http://127.0.0.1:{port}"))})
     began = time.monotonic()
-    with pytest.raises(UnreachableError, match="kubectl version"):
+    with pytest.raises(UnreachableError, match="kubectl version") as caught:
         silent.find(POD)
     assert time.monotonic() - began < 5
+    api = f"the cluster 'here' at http://127.0.0.1:{port}"
+    expected = f"{api}: expected an answer of the Kubernetes API, found ConnectionRefusedError."
+    assert str(caught.value).startswith(f"pods in namespace {NAMESPACE} of {expected}")
+    with pytest.raises(UnreachableError) as caught:
+        silent.open("p", 80)
+    assert f" of {expected}" in str(caught.value)
+    with pytest.raises(UnreachableError) as caught:
+        silent.is_allowed("get", POD)
+    assert str(caught.value).startswith(expected)
 
 
 @pytest.mark.parametrize(
