@@ -18,7 +18,7 @@ from pathlib import Path
 from winnow.cluster.api import Cluster
 from winnow.cluster.kinds import EVENT, JOB, POD, SECRET, SERVICE, VOLUME_CLAIM, Manifest, kind_of, name_of
 from winnow.cluster.permissions import Permission, applying, verbs
-from winnow.cluster.refusals import ClusterError, ConflictError
+from winnow.cluster.refusals import ClusterError, ConflictError, RefusedObjectError
 from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.containers.engine import GROUP, STUDY
 from winnow.executors.archive import Archive
@@ -81,6 +81,21 @@ class KubernetesExecutor:
         """The manifests, as YAML, without passwords and secrets."""
         return render(plan_group(group, self._site) for group in groups)
 
+    def validate(self, group: GroupSpec) -> None:
+        """Have the cluster look at a group's Job, which changes nothing: before a study is begun with it.
+
+        What only pods are asked for (quota, pod security, whether there is such a priority class) it does not look at.
+
+        Raises:
+            InputError: a volume claim is missing, or the cluster does not take the Job.
+            ClusterError, UnreachableError: the cluster fails, or does not answer.
+        """
+        job = plan_group(group, self._site).job
+        self._check(group)
+        # One of that name may be there from before: by then it has been looked at.
+        with _traced(group), contextlib.suppress(ConflictError):
+            self._cluster.create(job, is_dry_run=True)
+
     def start(self, group: GroupSpec) -> None:
         """Start a group, once one of its name that is over is cleared away.
 
@@ -92,7 +107,8 @@ class KubernetesExecutor:
         objects = plan_group(group, self._site)
         self._check(group)
         with self._archive.alone(group.study, group.name):
-            job = self._brought(objects.job)
+            with _traced(group):
+                job = self._brought(objects.job)
             self._archive.begin(group.study, group.name)
             self._equip(objects, job)
 
@@ -345,6 +361,21 @@ class KubernetesExecutor:
             # By its uid, so that whoever looked a moment ago deletes no later Job of this name; and only after its
             # pods, so that until then nobody makes another.
             self._cluster.delete(JOB, job.name, propagation="Foreground", uid=job.uid)
+
+
+@contextlib.contextmanager
+def _traced(group: GroupSpec) -> Iterator[None]:
+    """Say of a Job that the cluster does not take where in the experiment it comes from."""
+    try:
+        yield
+    except RefusedObjectError as error:
+        raise InputError(
+            "execution.kubernetes.pod" if group.kubernetes.pod else "execution.kubernetes",
+            expected="fields that the cluster takes",
+            found=error.found.rstrip("."),
+            remedy="Correct it there (pod, requests, gpu_resource, node_selector, tolerations, priority_class, queue, "
+            "annotations), in execution.resources, or in k8s/train/job.yaml.",
+        ) from error
 
 
 def _check_ours(found: Manifest, wanted: Manifest) -> None:

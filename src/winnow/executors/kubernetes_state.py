@@ -7,7 +7,7 @@ pods tell how it ended, and why it does not start.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -17,7 +17,7 @@ from winnow.cluster.pods import INDEX, is_over
 from winnow.cluster.trouble import trouble_of, trouble_of_owner
 from winnow.containers.engine import GROUP, STUDY
 from winnow.executors.executor import GroupState, GroupStatus, Trouble
-from winnow.executors.exit_codes import exit_code
+from winnow.executors.exit_codes import STOPPED, exit_code
 from winnow.executors.kubernetes_plan import WORKER
 
 Events: TypeAlias = Mapping[str, Sequence[Manifest]]
@@ -26,9 +26,22 @@ Events: TypeAlias = Mapping[str, Sequence[Manifest]]
 _STATES = {"Complete": GroupState.SUCCEEDED, "Failed": GroupState.FAILED}
 """A Job's conditions (https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/#JobStatus) as
 ours. With none of them it works, waits, or ends its last pods (SuccessCriteriaMet, FailureTarget)."""
+_DECIDED = frozenset({*_STATES, "SuccessCriteriaMet", "FailureTarget"})
 
 _FATAL = (2, 3)
 """Exit codes at which the Job gives up by itself, whichever pod has them."""
+_NOT_COUNTED = (0, 77, STOPPED)
+"""Exit codes that the Job does not count as failures; 77: it lost its partner."""
+
+_AT_ONCE_S = 60.0
+"""A worker that ends within this has not come up. One that has worked for longer can start: the cluster sees to that
+after a pause, which grows to minutes and is no reason to give a group up."""
+_LONGEST_WHY = 300
+
+_ASKED_FOR = (
+    "What a group asks for is in the experiment: execution.resources, execution.volumes, and in execution.kubernetes "
+    "requests, gpu_resource, priority_class, annotations and pod."
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +51,10 @@ class Pod:
     Attributes:
         index: of its node in the group.
         is_over: its processes have ended.
+        is_disrupted: the cluster took it away, which is no failure of its own.
         code: how its worker ended, as the cluster says it; None: it has not, or nobody has seen it.
+        why: what the cluster says of that, in one line.
+        lasted_s: how long its worker ran; 0 where it never did.
         has_started: its worker runs, or has; before that it has no log.
         leaving_s: what it has been given to end, if it has been deleted.
         created_at_ms: since the epoch.
@@ -53,7 +69,10 @@ class Pod:
     phase: str
     is_over: bool
     is_leaving: bool
+    is_disrupted: bool
     code: int | None
+    why: str
+    lasted_s: float
     has_started: bool
     leaving_s: float
     created_at_ms: int
@@ -72,7 +91,9 @@ class Job:
     Attributes:
         nodes: the group's.
         active: pods that there are and that have not ended.
+        failed, may_fail: how many have, and how many may before it gives up.
         state: by its conditions.
+        is_ending: it is decided how it ends.
         said: what it says of why it does not have its pods.
     """
 
@@ -82,7 +103,10 @@ class Job:
     group: str
     nodes: int
     active: int
+    failed: int
+    may_fail: int
     state: GroupState
+    is_ending: bool
     is_leaving: bool
     created_at_ms: int
     said: Manifest
@@ -105,7 +129,10 @@ def read_job(manifest: Manifest) -> Job:
         group=metadata["labels"][GROUP],
         nodes=int(spec.get("completions") or 1),
         active=int(status.get("active") or 0),
+        failed=int(status.get("failed") or 0),
+        may_fail=int(spec.get("backoffLimit", 6)),
         state=next((_STATES[each] for each in true if each in _STATES), GroupState.RUNNING),
+        is_ending=any(each in _DECIDED for each in true),
         is_leaving="deletionTimestamp" in metadata,
         created_at_ms=_milliseconds(metadata["creationTimestamp"]),
         said={
@@ -121,6 +148,7 @@ def read_pod(manifest: Manifest) -> Pod:
     metadata, status = manifest["metadata"], manifest.get("status") or {}
     worker: Manifest = next((each for each in status.get("containerStatuses") or () if each["name"] == WORKER), {})
     state: dict[str, Any] = worker.get("state") or {}
+    ended: dict[str, Any] = state.get("terminated") or {}
     is_pending = status.get("phase", "Pending") == "Pending"
     told = ("conditions", "initContainerStatuses", "containerStatuses")
     return Pod(
@@ -132,7 +160,12 @@ def read_pod(manifest: Manifest) -> Pod:
         phase=status.get("phase", "Pending"),
         is_over=is_over(manifest),
         is_leaving="deletionTimestamp" in metadata,
-        code=state["terminated"].get("exitCode") if "terminated" in state else None,
+        is_disrupted=any(
+            each["type"] == "DisruptionTarget" and each["status"] == "True" for each in status.get("conditions") or ()
+        ),
+        code=ended.get("exitCode"),
+        why=_why(ended),
+        lasted_s=_lasted_s(ended),
         has_started="running" in state or "terminated" in state,
         leaving_s=metadata.get("deletionGracePeriodSeconds") or 0.0,
         created_at_ms=_milliseconds(metadata["creationTimestamp"]),
@@ -203,12 +236,60 @@ def _exit_code(job: Job, pods: Sequence[Pod]) -> int | None:
 def _trouble(job: Job, pods: Sequence[Pod], events: Events) -> Trouble | None:
     """Of the Job, else of its pods, by index; what is only waited for counts last."""
     waiting = (pod for pod in sorted(pods, key=lambda pod: pod.index) if not pod.is_leaving)
+    owners = trouble_of_owner(job.said, events.get(job.uid, ()) if job.is_silent else ())
+    if owners is not None and not owners.is_awaited:
+        owners = replace(owners, remedy=f"{owners.remedy} {_ASKED_FOR}")
     found = [
-        trouble_of_owner(job.said, events.get(job.uid, ()) if job.is_silent else ()),
+        owners,
         *(trouble_of(pod.pending, events.get(pod.uid, ())) for pod in waiting if pod.pending is not None),
     ]
-    known = sorted((trouble for trouble in found if trouble is not None), key=lambda trouble: trouble.is_awaited)
-    return Trouble(known[0].reason, known[0].remedy, known[0].is_awaited) if known else None
+    troubles = [Trouble(each.reason, each.remedy, each.is_awaited) for each in found if each is not None]
+    crash = _crash(job, pods)
+    known = sorted([*troubles, *([crash] if crash is not None else [])], key=lambda trouble: trouble.is_awaited)
+    return known[0] if known else None
+
+
+def _crash(job: Job, pods: Sequence[Pod]) -> Trouble | None:
+    """Of a node whose worker has failed and does not run again yet.
+
+    In the same words for all groups that fail in the same way, so that they are told of together.
+    """
+    failed = next((pod for index in range(job.nodes) if (pod := _failed(pods, index)) is not None), None)
+    if failed is None or job.is_ending:
+        return None
+    # The Job counts a pod a moment after that has ended.
+    left = job.may_fail + 1 - max(job.failed, 1)
+    again = (
+        f"the cluster tries again, {left} more time{'' if left == 1 else 's'}" if left > 0 else "the cluster gives up"
+    )
+    return Trouble(
+        f"a pod ended with exit code {failed.code}{failed.why and f' ({failed.why})'}",
+        f"Read why: `make logs STUDY={job.study}`; {again}.",
+        is_awaited=failed.lasted_s > _AT_ONCE_S,
+    )
+
+
+def _failed(pods: Sequence[Pod], index: int) -> Pod | None:
+    """The last pod of a node, where it has failed and none after it has begun."""
+    begun = [pod for pod in pods if pod.index == index and (pod.has_started or pod.is_over)]
+    last = max(begun, key=lambda pod: pod.created_at_ms, default=None)
+    if last is None or last.code is None or last.code in (*_NOT_COUNTED, *_FATAL):
+        return None
+    return None if last.is_disrupted or last.is_leaving else last
+
+
+def _why(ended: Mapping[str, Any]) -> str:
+    """What a container's last state says beside its exit code."""
+    text = " ".join(": ".join(str(ended[key]) for key in ("reason", "message") if ended.get(key)).split())
+    return text if len(text) <= _LONGEST_WHY else f"{text[: _LONGEST_WHY - 1]}…"
+
+
+def _lasted_s(ended: Mapping[str, Any]) -> float:
+    began, until = ended.get("startedAt"), ended.get("finishedAt")
+    # One that never ran began at 1970, says the kubelet.
+    if not began or not until or _milliseconds(began) == 0:
+        return 0.0
+    return (_milliseconds(until) - _milliseconds(began)) / 1000
 
 
 def _milliseconds(stamp: str) -> int:

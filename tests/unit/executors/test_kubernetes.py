@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.unit.cluster.api_server import NAMESPACE, Asked, FakeApi, cluster_of, reply, running
+from tests.unit.cluster.api_server import NAMESPACE, Asked, FakeApi, cluster_of, refuse, reply, running
 from winnow.cluster import manifests
 from winnow.config.errors import InputError
+from winnow.config.experiment import KubernetesConfig
 from winnow.containers.engine import GROUP, STUDY
 from winnow.executors.executor import GroupSpec, GroupState
 from winnow.executors.kubernetes import KubernetesExecutor, KubernetesSite
@@ -123,6 +124,37 @@ def test_a_new_group_takes_one_request_for_each_of_its_objects(api: GroupApi, ex
     assert api.log == ["POST jobs", "POST secrets"]
     owner = api.objects[f"{SECRETS}/{name_of('p0')}"]["metadata"]["ownerReferences"][0]
     assert owner["uid"] == api.objects[f"{JOBS}/{name_of('p0')}"]["metadata"]["uid"]
+
+
+def test_a_group_is_looked_at_by_the_cluster_and_nothing_made(api: GroupApi, executor: KubernetesExecutor) -> None:
+    executor.validate(group())
+    assert (api.log, api.objects) == (["POST jobs"], {})
+    assert api.asked[0].query["dryRun"] == "All"
+    assert api.asked[0].body["metadata"]["name"] == name_of("p0")
+    executor.start(group())
+    executor.validate(group())
+
+
+@pytest.mark.parametrize(
+    ("pod", "place"), [({}, "execution.kubernetes"), ({"runtimeClassname": "x"}, "execution.kubernetes.pod")]
+)
+def test_what_the_cluster_does_not_take_is_traced_to_the_experiment(
+    api: GroupApi, executor: KubernetesExecutor, pod: dict[str, Any], place: str
+) -> None:
+    wanted = GroupSpec("a-study", "p0", ("run",), {}, kubernetes=KubernetesConfig(pod=pod))
+    for ask in (executor.validate, executor.start):
+        api.script = [refuse(400, 'unknown field "spec.template.spec.runtimeClassname"')]
+        with pytest.raises(InputError, match="priority_class") as caught:
+            ask(wanted)
+        assert (caught.value.place, caught.value.expected) == (place, "fields that the cluster takes")
+        assert caught.value.found == 'unknown field "spec.template.spec.runtimeClassname"'
+    assert not api.objects
+
+
+def test_what_the_cluster_forbids_is_not_laid_to_the_experiment(api: GroupApi, executor: KubernetesExecutor) -> None:
+    api.script = [refuse(403, "exceeded quota")]
+    with pytest.raises(InputError, match=r"jobs in namespace .*exceeded quota"):
+        executor.validate(group())
 
 
 def test_a_job_is_given_its_secret_though_the_answer_was_lost(api: GroupApi, executor: KubernetesExecutor) -> None:

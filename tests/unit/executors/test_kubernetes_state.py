@@ -15,12 +15,14 @@ LABELS = {"winnow.study": "a-study", "winnow.group": "p0"}
 MADE_AT_MS = 1_767_225_600_000
 
 
-def job(condition: str | None = None, *, nodes: int = 1, active: int = 1, suspend: bool = False) -> Manifest:
+def job(
+    condition: str | None = None, *, nodes: int = 1, active: int = 1, suspend: bool = False, failed: int = 0
+) -> Manifest:
     conditions = [{"type": condition, "status": "True"}] if condition is not None else []
     return {
         "metadata": {"name": "a-job", "uid": "job", "labels": LABELS, "creationTimestamp": "2026-01-01T00:00:00Z"},
-        "spec": {"completions": nodes, "suspend": suspend},
-        "status": {"active": active, "conditions": conditions},
+        "spec": {"completions": nodes, "suspend": suspend, "backoffLimit": 6},
+        "status": {"active": active, "conditions": conditions, "failed": failed},
     }
 
 
@@ -125,7 +127,11 @@ def test_trouble_is_what_events_say_where_pods_do_not() -> None:
     assert reason(status(job(), [waiting("ContainerCreating")], [mount])) == "FailedMount: no such volume"
     assert reason(status(job(), [pod()], [mount])) is None
     refused = event("job", "FailedCreate", "exceeded quota")
-    assert reason(status(job(active=0), [], [refused])) == "FailedCreate: exceeded quota"
+    held = status(job(active=0), [], [refused])
+    assert reason(held) == "FailedCreate: exceeded quota"
+    assert held is not None
+    assert held.trouble is not None
+    assert "execution.kubernetes requests, gpu_resource, priority_class" in held.trouble.remedy
     assert reason(status(job(active=1), [pod()], [refused])) is None
     made = event("job", "SuccessfulCreate", "made", at="2026-01-01T00:02:00Z")
     assert reason(status(job(active=0), [], [made, refused])) is None
@@ -140,3 +146,76 @@ def test_a_group_that_waits_for_its_turn_is_in_no_trouble_of_its_own() -> None:
 
 def test_a_group_that_is_over_is_in_no_trouble() -> None:
     assert reason(status(job("Failed"), [waiting("ErrImagePull")])) is None
+
+
+def crashed(
+    code: int, why: str = "Error", message: str = "", *, index: int = 0, lasted_s: int = 0, at: int = 1, **status: Any
+) -> Manifest:
+    """A pod that ended, the `at`th that was made."""
+    times = {
+        "startedAt": "2026-01-01T00:00:00Z",
+        "finishedAt": f"2026-01-01T00:{lasted_s // 60:02}:{lasted_s % 60:02}Z",
+    }
+    found = pod(
+        index, {"terminated": {"exitCode": code, "reason": why, "message": message, **times}}, phase="Failed", **status
+    )
+    found["metadata"] |= {"uid": f"crashed-{index}-{at}", "creationTimestamp": f"2026-01-01T00:00:{at:02}Z"}
+    return found
+
+
+def test_a_worker_that_ends_at_once_is_a_trouble_until_one_runs() -> None:
+    found = status(job(active=0, failed=1), [crashed(5)])
+    assert found is not None
+    assert found.trouble == Trouble(
+        "a pod ended with exit code 5 (Error)",
+        "Read why: `make logs STUDY=a-study`; the cluster tries again, 6 more times.",
+    )
+    again = waiting("ContainerCreating")
+    assert reason(status(job(failed=1), [crashed(5), again])) == "a pod ended with exit code 5 (Error)"
+    runs = pod()
+    runs["metadata"]["creationTimestamp"] = "2026-01-01T00:00:02Z"
+    assert reason(status(job(failed=1), [crashed(5), runs])) is None
+    assert reason(status(job(failed=2), [crashed(5), crashed(6, at=2)])) == "a pod ended with exit code 6 (Error)"
+    unseen = "StartError: exec: no such file"
+    assert reason(status(job(), [crashed(128, "StartError", "exec:\nno such file")])) == (
+        f"a pod ended with exit code 128 ({unseen})"
+    )
+
+
+@pytest.mark.parametrize(
+    ("failed", "said"), [(0, "6 more times"), (2, "5 more times"), (6, "1 more time."), (7, "gives up")]
+)
+def test_how_often_the_cluster_tries_again_is_told(failed: int, said: str) -> None:
+    found = status(job(active=0, failed=failed), [crashed(1)])
+    assert found is not None
+    assert found.trouble is not None
+    assert said in found.trouble.remedy
+
+
+@pytest.mark.parametrize("code", [0, 2, 3, 77, 143])
+def test_what_the_job_does_not_try_again_for_a_failure_is_no_trouble(code: int) -> None:
+    assert reason(status(job(active=0), [crashed(code)])) is None
+
+
+def test_a_pod_that_somebody_took_away_is_no_trouble() -> None:
+    disrupted = {"conditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    assert reason(status(job(active=0), [crashed(137, **disrupted)])) is None
+    leaving = crashed(137)
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:01:00Z"
+    assert reason(status(job(active=0), [leaving])) is None
+    assert reason(status(job("FailureTarget", active=0), [crashed(1)])) is None
+
+
+def test_each_node_is_looked_at() -> None:
+    assert reason(status(job(nodes=2), [pod(), crashed(5, index=1)])) == "a pod ended with exit code 5 (Error)"
+
+
+def test_a_worker_that_has_worked_only_waits_for_its_next_pod() -> None:
+    for lasted_s, is_awaited in ((59, False), (61, True)):
+        found = status(job(active=0, failed=1), [crashed(137, "OOMKilled", lasted_s=lasted_s)])
+        assert found is not None
+        assert found.trouble is not None
+        assert (found.trouble.reason, found.trouble.is_awaited) == (
+            "a pod ended with exit code 137 (OOMKilled)",
+            is_awaited,
+        )
