@@ -253,5 +253,6 @@ def test_the_sweep_goes_on_with_the_groups_that_start(tmp_path: Path) -> None:
 def test_groups_that_wait_for_their_turn_are_waited_for(tmp_path: Path) -> None:
     store = make_study(tmp_path, trials=2)
     queued = replace(UNSCHEDULABLE, is_awaited=True)
-    follow(store, Scripted(store, *[stuck("w0", "w1", trouble=queued)] * 7), impatient(GROUPS))
+    shown = follow(store, Scripted(store, *[stuck("w0", "w1", trouble=queued)] * 7), impatient(GROUPS))
+    assert "workers w0, w1 wait: 0/3 nodes" in shown
     assert store.is_done()
