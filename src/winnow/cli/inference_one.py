@@ -10,6 +10,7 @@ import click
 from winnow.cli.options import config_option, json_option, study_option, target_option
 
 if TYPE_CHECKING:
+    from winnow.deployers.deployer import Deployment
     from winnow.serving.client import Asked
 
 MOST_CLASSES = 5
@@ -28,7 +29,7 @@ MOST_ROWS = 20
 def command(
     config: Path, source: Path | None, url: str | None, target: str | None, study: str | None, as_json: bool
 ) -> None:
-    """Ask what is being served for one prediction.
+    """Ask what is being served for one prediction; an answer of another model than the deployment's is an error.
 
     The file may hold {"rows": […]}, one row or a list of rows, any of MLflow's forms, or an inference request.
     """
@@ -37,7 +38,8 @@ def command(
     from winnow.config.errors import InputError
     from winnow.serving.client import NoAnswerError, ask, card
 
-    address = (url or _address(config, target, study)).rstrip("/")
+    deployment = _deployment(config, target, study) if url is None else None
+    address = (deployment.url if deployment is not None else str(url)).rstrip("/")
     try:
         body = _read(source) if source is not None else msgspec.json.encode(card(address)["input_example"])
         asked = ask(address, body, key=_key())
@@ -49,6 +51,8 @@ def command(
             remedy="Start one (`make prod-local`, `prod-docker`, `prod-kubernetes`), or name another with --url; "
             "WINNOW_INGRESS_URL says where an Ingress controller is reached from here.",
         ) from error
+    if deployment is not None:
+        check_model(asked, deployment)
     if asked.status != 200:
         raise _refused(asked, source)
     if as_json:
@@ -59,14 +63,43 @@ def command(
     click.echo(f"\nThe same with curl:\n{_curl(asked, source)}")
 
 
-def _address(config: Path, target: str | None, study: str | None) -> str:
+def _deployment(config: Path, target: str | None, study: str | None) -> Deployment:
+    from winnow.cli.prod import reachable_tiers
     from winnow.config.loader import load_experiment
     from winnow.config.settings import Settings
-    from winnow.orchestrators.deploy import reachable, serving_tier
+    from winnow.orchestrators.deploy import serving_tier
 
     name = study or load_experiment(config).name
-    _, deployer = serving_tier(reachable(Settings.from_environment(), target), name)
-    return deployer.status(name).url
+    tiers, _ = reachable_tiers(Settings.from_environment(), target)
+    return serving_tier(tiers, name)[1].status(name)
+
+
+def check_model(asked: Asked, deployment: Deployment) -> None:
+    """Refuse the answer of another model: something else has the deployment's address.
+
+    An answer that names none passes, since a proxy may drop the header; and so does the release before, while some
+    replica still is of it.
+
+    Raises:
+        InputError: another model answered.
+    """
+    from winnow.config.errors import InputError
+    from winnow.deployers.answers import ServedModel, model_of
+
+    release, old = deployment.release, deployment.previous
+    is_changing = old is not None and any(each.version == old.version for each in deployment.replicas)
+    known = {release.digest, *([old.digest] if old is not None and is_changing else [])}
+    found = model_of(asked.model)
+    if found is not None and found.digest not in known:
+        raise InputError(
+            asked.address,
+            expected=f"an answer of {ServedModel(release.model, release.version, release.digest)}, which "
+            f"'{deployment.name}' serves",
+            found=f"one of {found}",
+            remedy="Something else has its address: look at the Ingress's class and host (`kubectl describe ingress`), "
+            "or at what listens there. A change that is just being made takes a few seconds to arrive everywhere: "
+            "then ask again.",
+        )
 
 
 def _key() -> bytes | None:

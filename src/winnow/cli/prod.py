@@ -11,8 +11,9 @@ from winnow.cli.options import StoreVerb, config_option, dry_run_option, json_op
 from winnow.config.tiers import TIERS
 
 if TYPE_CHECKING:
+    from winnow.config.errors import WinnowError
     from winnow.config.settings import Settings
-    from winnow.deployers.deployer import Deployment, Release
+    from winnow.deployers.deployer import Deployer, Deployment, Release
     from winnow.orchestrators.deploy import Served
 
 
@@ -63,7 +64,7 @@ def prod(
     wanted = Wanted(study or _experiment_name(config), alias, replicas, host, port, registry, image_load)
     models = Registry(settings.tracking_uri)
     with shown_steps() as show:
-        deployer, plan = plan_champion(target, settings, models, wanted, show=show, is_kept=not dry_run)
+        deployer, plan = plan_champion(target, settings, models, wanted, show=show, say=_say, is_kept=not dry_run)
     if dry_run:
         click.echo(plan.render())
         return
@@ -78,27 +79,34 @@ def prod(
 @target_option
 @study_option
 @json_option
-def status(config: Path | None, target: str | None, study: str | None, as_json: bool) -> None:
-    """Show what is being served: versions, replicas, addresses."""
+def status(config: Path | None, target: str | None, study: str | None, as_json: bool) -> int:
+    """Show what is being served: versions, replicas, addresses.
+
+    Ends with status 1 where nothing is, as far as can be told, and a tier that is in use could not be asked.
+    """
     from winnow.config.settings import Settings
-    from winnow.orchestrators.deploy import reachable, served
+    from winnow.orchestrators.deploy import served
 
     settings = Settings.from_environment()
     name = study or (_experiment_name(config) if config is not None else None)
-    found = served(reachable(settings, target), name)
+    tiers, away = reachable_tiers(settings, target)
+    found = served(tiers, name)
     champions = _champions(found)
     if as_json:
         import msgspec
 
         rows = [{**_facts(each), "champion": champions[each.deployment.name]} for each in found]
         click.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
-        return
-    if not found:
+    elif not found and away:
+        click.echo(f"Nothing is being served on {' and '.join(tiers)}; {' and '.join(away)} could not be asked.")
+    elif not found:
         click.echo(
             "Nothing is being served. `make prod-local`, `prod-docker` or `prod-kubernetes` serves the selected model."
         )
-    for each in found:
-        _print_status(each, champions[each.deployment.name])
+    else:
+        for each in found:
+            _print_status(each, champions[each.deployment.name])
+    return 1 if away and not found else 0
 
 
 @click.command("prod-remove")
@@ -106,34 +114,40 @@ def status(config: Path | None, target: str | None, study: str | None, as_json: 
 @target_option
 @study_option
 @dry_run_option
-def remove(config: Path, target: str | None, study: str | None, dry_run: bool) -> None:
-    """Stop serving: let requests end, then stop all replicas. Images and logs stay."""
+def remove(config: Path, target: str | None, study: str | None, dry_run: bool) -> int:
+    """Stop serving: let requests end, then stop all replicas. Images and logs stay.
+
+    Ends with status 1 where it is not served, as far as can be told, and a tier that is in use could not be asked.
+    """
     from winnow.config.settings import Settings
     from winnow.deployers.deployer import UnknownDeploymentError
-    from winnow.orchestrators.deploy import reachable, serving_tier
+    from winnow.orchestrators.deploy import serving_tier
 
     settings, chosen = Settings.from_environment(), study or _experiment_name(config)
-    tiers = reachable(settings, target)
+    tiers, away = reachable_tiers(settings, target)
     try:
         place, deployer = serving_tier(tiers, chosen)
-    except UnknownDeploymentError:
+    except UnknownDeploymentError as error:
         if dry_run:
             click.echo(f"{chosen} is not served.")
-            return
-        # A change that was cut off may have left parts that serve nothing.
-        left = [name for name, each in tiers.items() if each.remove(chosen)]
-        rest = " What a change had left of it is removed." if left else ""
-        click.echo(f"{chosen} was not being served.{rest}")
-        return
+        else:
+            # A change that was cut off may have left parts that serve nothing.
+            left = [name for name, each in tiers.items() if each.remove(chosen)]
+            rest = " What a change had left of it is removed." if left else ""
+            click.echo(f"{chosen} was not being served.{rest}")
+        if error.known:
+            _say(f"Served: {', '.join(error.known)}; STUDY= or CONFIG= names one.")
+        return 1 if away else 0
     if dry_run:
         for each in deployer.status(chosen).replicas:
             click.echo(f"stop {chosen}: {each.identifier}")
-        return
+        return 0
     click.echo(f"{chosen} is no longer served." if deployer.remove(chosen) else f"{chosen} was not being served.")
     if place == "docker":
         click.echo(f"Its images stay: docker image ls 'winnow-prod-{chosen}'")
     if place == "kubernetes":
         click.echo("Its images stay where they were pushed or loaded.")
+    return 0
 
 
 @click.command("rollback", cls=StoreVerb)
@@ -144,15 +158,35 @@ def remove(config: Path, target: str | None, study: str | None, dry_run: bool) -
 def rollback(config: Path, target: str | None, study: str | None, dry_run: bool) -> None:
     """Serve the model that was served before the current one."""
     from winnow.config.settings import Settings
-    from winnow.orchestrators.deploy import reachable, serving_tier
+    from winnow.orchestrators.deploy import serving_tier
 
     settings, chosen = Settings.from_environment(), study or _experiment_name(config)
-    place, deployer = serving_tier(reachable(settings, target), chosen)
+    place, deployer = serving_tier(reachable_tiers(settings, target)[0], chosen)
     plan = deployer.plan_rollback(chosen)
     if dry_run:
         click.echo(plan.render())
         return
     _print_served(deployer.deploy(plan), place, settings)
+
+
+def reachable_tiers(settings: Settings, target: str | None) -> tuple[dict[str, Deployer[Any]], dict[str, WinnowError]]:
+    """Tiers that can be asked, and those in use that cannot, which is said on stderr; with `target`, that one alone.
+
+    Raises:
+        InputError, UnreachableError: the named tier is away.
+    """
+    from winnow.orchestrators.deploy import reachable
+
+    away: dict[str, WinnowError] = {}
+    tiers = reachable(settings, target, say=_say, on_away=away.__setitem__)
+    for name, error in away.items():
+        _say(f"warning: {name} could not be asked what it serves: {error}")
+    return tiers, away
+
+
+def _say(line: str) -> None:
+    """What is no result, for whoever waits: on stderr, also where that is no terminal."""
+    click.echo(line, err=True)
 
 
 def _experiment_name(config: Path) -> str:
@@ -167,16 +201,43 @@ def _print_served(deployment: Deployment, target: str, settings: Settings) -> No
     release, name = deployment.release, deployment.name
     example = release.bundle / EXAMPLE
     key = '  -H "authorization: Bearer $WINNOW_API_KEY" \\\n' if _has_key() else ""
-    logs = {"local": _local_logs, "docker": _docker_logs, "kubernetes": _kubernetes_logs}[target]
     click.echo(
         f"Serving {release.model} version {release.version} (sha256 {release.digest[:12]}) at {deployment.url}\n"
         f"  docs     {deployment.url}/docs\n"
         f"  metrics  {deployment.url}/metrics\n"
-        f"  logs     {logs(deployment, settings)}\n"
+        f"  logs     {_logs(deployment, target, settings)}\n"
         f"  stop     make prod-remove STUDY={name}\n"
         "Ask it for a prediction (`make inference-one` does the same):\n"
         f"  curl -s {deployment.url}/predict -H 'content-type: application/json' \\\n{key}  -d @{example}"
     )
+    warn_where_misled(deployment, target, settings)
+
+
+def warn_where_misled(deployment: Deployment, target: str, settings: Settings) -> None:
+    """Say where requests to the address do not reach the deployment: it is served, and yet nobody can use it there."""
+    from winnow.orchestrators.deploy import misled
+
+    if not (found := misled(deployment)):
+        return
+    release = deployment.release
+    look = f"Look at what else listens there, and at {_logs(deployment, target, settings)}."
+    if target == "kubernetes":
+        from winnow.deployers.kubernetes_plan import object_name
+        from winnow.orchestrators.settings import cluster_for
+
+        where = f"--namespace {cluster_for(settings.stack).namespace} {object_name(deployment.name)}"
+        look = (
+            "Look at the Ingress's class (WINNOW_INGRESS_CLASS) and host (HOST=, WINNOW_INGRESS_HOST): "
+            f"`kubectl describe ingress {where}`. WINNOW_INGRESS_URL says where its controller is reached from here."
+        )
+    _say(
+        f"warning: {deployment.url} does not lead to {release.model} version {release.version} "
+        f"(sha256 {release.digest[:12]}), whose replicas are {deployment.state}: {found}. {look}"
+    )
+
+
+def _logs(deployment: Deployment, target: str, settings: Settings) -> str:
+    return {"local": _local_logs, "docker": _docker_logs, "kubernetes": _kubernetes_logs}[target](deployment, settings)
 
 
 def _local_logs(deployment: Deployment, settings: Settings) -> str:

@@ -10,7 +10,7 @@ passes `tests/contracts/test_deployers.py`: `local.LocalDeployer`, `docker.Docke
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -102,9 +102,14 @@ class Deployment:
 
 
 class UnknownDeploymentError(InputError):
-    """Nothing of that name is deployed."""
+    """Nothing of that name is deployed.
+
+    Args:
+        known: what is.
+    """
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.known = tuple(known)
         super().__init__(
             f"deployment '{name}'",
             expected="the name of something that is being served",
@@ -141,6 +146,13 @@ class AnyPlan(Protocol):
 
 
 Plan = TypeVar("Plan", bound=AnyPlan)
+
+Say = Callable[[str], None]
+"""Is given lines about a change while it lasts; a deployer whose changes take long is made with one."""
+
+
+def mute(line: str) -> None:
+    """Says nothing."""
 
 
 class Deployer(Protocol[Plan]):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -30,18 +30,23 @@ from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.containers import engine
 from winnow.deployers import kubernetes_look as looking
 from winnow.deployers import kubernetes_plan, kubernetes_settings
+from winnow.deployers.answers import NoModelError, is_known, model_at
 from winnow.deployers.deployer import (
     Action,
     Deployment,
     DeploymentFailedError,
     DeploymentRequest,
     DeploymentState,
+    Release,
+    Say,
     UnknownDeploymentError,
     changed_meanwhile,
+    mute,
     no_previous,
 )
 from winnow.deployers.kubernetes_look import Pods
 from winnow.deployers.kubernetes_plan import FOLDER, KINDS, KubernetesPlan, labels_of, object_name
+from winnow.deployers.kubernetes_progress import Progress
 from winnow.deployers.kubernetes_settings import ENTRY
 from winnow.deployers.kubernetes_watch import NOT_NOW, SILENT_S, sights
 from winnow.deployers.machine import uninterrupted
@@ -77,6 +82,7 @@ class KubernetesDeployer:
         cluster: None: where kubeconfig points, looked up when it is first asked something.
         environment: what replicas take over: API key, limits, the Ingress's names.
         folder: the manifests.
+        say: is given what a change waits for, how far it is, and what keeps it from going on, as it happens.
 
     Every method raises InputError where the cluster refuses or none is configured, UnreachableError where it does not
     answer, and ClusterError where it fails.
@@ -90,12 +96,14 @@ class KubernetesDeployer:
         environment: Mapping[str, str] = os.environ,
         folder: Path = FOLDER,
         clock: Clock | None = None,
+        say: Say = mute,
     ) -> None:
         self._home = home.absolute()
         self._given = cluster
         self._environment = environment
         self._folder = folder
         self._clock = clock if clock is not None else Clock()
+        self._say = _as_far_as_read(say)
         self._is_checked = False
 
     @cached_property
@@ -159,8 +167,9 @@ class KubernetesDeployer:
             if looking.look(self.cluster, name).serial != plan.basis:
                 raise changed_meanwhile(name)
             self._change(plan, held)
-        deployed = self.status(name)
-        self._wait_for_answer(deployed.url)
+        with self._telling(f"version {plan.request.release.version} is served; that its address answers was not seen"):
+            deployed = self.status(name)
+            self._wait_for_answer(deployed.url, deployed.release)
         return deployed
 
     def status(self, name: str) -> Deployment:
@@ -247,7 +256,7 @@ class KubernetesDeployer:
     def _change(self, plan: KubernetesPlan, held: HeldLease) -> None:
         """Apply, and wait until all who are asked are new and ready; else take everything back as it was."""
         name = plan.request.name
-        before, count = self._objects(name), looking.look(self.cluster, name).count
+        before, found = self._objects(name), looking.look(self.cluster, name)
         known = frozenset(map(name_of, self._pods(name)))
         try:
             # What the release before needs goes only when that has gone.
@@ -257,12 +266,24 @@ class KubernetesDeployer:
         except _OvertakenError as error:  # what is there now is somebody else's wish
             raise changed_meanwhile(name) from error
         except BaseException as error:
-            template = self._take_back(name, before, count, held, error)
+            self._say(f"taking the change back{'' if isinstance(error, Exception) else ', since it was interrupted'}")
+            template = self._take_back(name, before, found.count, held, error)
             if template and isinstance(error, Exception):
                 self._wait_until_back(name, template, held)
+            self._say(_taken_back(plan.request, found.release, is_anything_left=bool(before)))
             raise
-        self._insist(lambda: apply_all(self.cluster, plan.manifests, labels_of(name), KINDS))
-        self._wait_until_left(plan, held)
+        with self._telling(f"version {plan.request.release.version} is served; what was before it still leaves"):
+            self._insist(lambda: apply_all(self.cluster, plan.manifests, labels_of(name), KINDS))
+            self._wait_until_left(plan, held)
+
+    @contextlib.contextmanager
+    def _telling(self, what: str) -> Iterator[None]:
+        """Say where a change stands that is interrupted now."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._say(f"interrupted: {what}")
+            raise
 
     def _insist(self, step: Callable[[], None]) -> None:
         """Take a step that may be taken twice, again where the API is silent, as while its server restarts."""
@@ -280,10 +301,12 @@ class KubernetesDeployer:
         # The change is made: what is not seen any more is no reason to say anything else.
         seen = sights(self.cluster, labels_of(plan.request.name), self._clock, _renewing(held))
         with contextlib.closing(seen), contextlib.suppress(_OvertakenError, *NOT_NOW):
-            for sight in seen:
+            for number, sight in enumerate(seen):
                 others = [each for each in sight.pods.values() if looking.template_of(each) != plan.template]
                 if not others or sight.heard_s > plan.settle_s + SPARE_S:
                     return
+                if number == 0:
+                    self._say(f"waiting for replicas before version {plan.request.release.version} to leave")
 
     def _scale(self, name: str, count: int | None) -> None:
         if count is not None:
@@ -349,10 +372,13 @@ class KubernetesDeployer:
             _OvertakenError: somebody else has changed the deployment.
         """
         name, ready, since_s = plan.request.name, 0, 0.0
+        version, within_s = plan.request.release.version, plan.request.ready_within_s
+        progress = Progress(self.cluster, name, version, within_s, self._say, self._clock.now)
         seen = sights(self.cluster, labels_of(name), self._clock, lambda: self._still_ours(plan, held))
         with contextlib.closing(seen):
             for sight in seen:
                 pods = looking.sorted_out(sight.pods.values(), plan.template)
+                progress.see(pods, max(plan.replicas, sight.wanted))
                 if pods.is_rolled(max(plan.replicas, sight.wanted)):
                     return
                 if pods.ready > ready:
@@ -366,10 +392,14 @@ class KubernetesDeployer:
         """Raises DeploymentFailedError where nothing has become ready for too long."""
         name, within_s = plan.request.name, plan.request.ready_within_s
         if waited_s > within_s:
-            why = " ".join(_as_far_as_heard(lambda: [looking.trouble(self.cluster, name, pods)]))
+            why = " ".join(_as_far_as_heard(lambda: self._troubles(name, pods)))
             waiting = [each for each in pods.new if not is_ready(each)]
             reason = f"no new replica was ready within {within_s:g} s{f' ({why})' if why else ''}"
             raise self._failed(name, waiting, reason, is_old_serving)
+
+    def _troubles(self, name: str, pods: Pods) -> list[str]:
+        found = looking.trouble(self.cluster, name, pods)
+        return [looking.told(found)] if found is not None else []
 
     def _still_ours(self, plan: KubernetesPlan, held: HeldLease) -> int:
         """How many replicas are wanted by now. Raises _OvertakenError where somebody else wants something else."""
@@ -425,10 +455,13 @@ class KubernetesDeployer:
                 if not sight.pods or sight.heard_s > max(given, default=0.0) + SPARE_S:
                     return
 
-    def _wait_for_answer(self, url: str) -> None:
-        """Wait a little until requests get through; where from here they never do, the cluster may still be right."""
+    def _wait_for_answer(self, url: str, release: Release) -> None:
+        """Wait a little until requests get through to it; where from here they never do, the cluster may be right."""
         deadline = self._clock.now() + ANSWERS_S
-        while looking.is_reachable(url) and not looking.answers(url) and self._clock.now() < deadline:
+        if not is_known(url) or _answers(url, release):
+            return
+        self._say(f"waiting for an answer at {url}, {ANSWERS_S:g} s at most")
+        while not _answers(url, release) and self._clock.now() < deadline:
             self._clock.sleep(0.2)
 
 
@@ -487,6 +520,33 @@ def _renewing(held: HeldLease) -> Callable[[], int]:
         return 0
 
     return look
+
+
+def _as_far_as_read(say: Say) -> Say:
+    """The same for a listener who may leave: a pipe that nobody reads any more must not end a change."""
+
+    def tell(line: str) -> None:
+        with contextlib.suppress(OSError):
+            say(line)
+
+    return tell
+
+
+def _answers(url: str, release: Release) -> bool:
+    """A replica with this very model answers there: not whoever would pass requests on to it, nor another model."""
+    try:
+        return model_at(url).digest == release.digest
+    except NoModelError:
+        return False
+
+
+def _taken_back(request: DeploymentRequest, old: Release | None, *, is_anything_left: bool) -> str:
+    """What a change that is taken back leaves."""
+    if old is not None:
+        left = f"'{request.name}' serves {old.model} version {old.version}, as before"
+    else:
+        left = "all is as it was before" if is_anything_left else f"nothing of '{request.name}' is left"
+    return f"version {request.release.version} was taken back: {left}"
 
 
 def _as_far_as_heard(ask: Callable[[], list[str]]) -> list[str]:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import http.client
-import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -16,7 +13,7 @@ from winnow.cluster.api import Cluster, NotFoundError, NotStartedError
 from winnow.cluster.forward import is_ready
 from winnow.cluster.kinds import AUTOSCALER, DEPLOYMENT, POD, REPLICA_SET, SECRET, Manifest, name_of
 from winnow.cluster.pods import is_over
-from winnow.cluster.trouble import trouble_of, trouble_of_owner
+from winnow.cluster.trouble import PodTrouble, trouble_of, trouble_of_owner
 from winnow.config.errors import InputError
 from winnow.containers import engine
 from winnow.deployers.deployer import DeploymentState, Release, Replica
@@ -145,15 +142,20 @@ def replica_of(pod: Manifest) -> Replica:
     return Replica(name_of(pod), model.rpartition("/")[2], state)
 
 
-def trouble(cluster: Cluster, name: str, pods: Pods) -> str:
-    """What keeps new pods from running, in the cluster's words and with what to do; empty where nothing is said."""
+def trouble(cluster: Cluster, name: str, pods: Pods) -> PodTrouble | None:
+    """What keeps new pods from running; None where nothing does, or nobody has said so."""
     for pod in pods.new:
         if (found := trouble_of(pod, cluster.events(POD, name_of(pod)))) is not None:
-            return f"{found.reason}. {found.remedy}"
+            return found
     for owner in cluster.find(REPLICA_SET, labels_of(name)).items:
         if (found := trouble_of_owner(owner, cluster.events(REPLICA_SET, name_of(owner)))) is not None:
-            return f"{found.reason}. {found.remedy}"
-    return ""
+            return found
+    return None
+
+
+def told(trouble: PodTrouble) -> str:
+    """A trouble in the cluster's words, and what to do."""
+    return f"{trouble.reason.rstrip('.')}. {trouble.remedy}"
 
 
 def events(cluster: Cluster, pod: Manifest, most: int) -> list[str]:
@@ -182,35 +184,6 @@ def log(cluster: Cluster, pod: Manifest, lines: int) -> list[str]:
         if found:
             return found
     return []
-
-
-def is_reachable(url: str) -> bool:
-    """This terminal knows the name: one of the cluster's own, or one that is not in the DNS yet, it does not."""
-    try:
-        socket.getaddrinfo(_machine(url), None)
-    except OSError:
-        return False
-    return True
-
-
-def answers(url: str) -> bool:
-    """A replica answers there, and not only whoever would pass requests on to it."""
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(_machine(url), parts.port, timeout=2)
-    try:
-        connection.request("GET", f"{parts.path}/readyz", headers={"host": parts.netloc})
-        return connection.getresponse().status == http.client.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
-def _machine(url: str) -> str:
-    """The host to connect to: names below `localhost` are this machine's (RFC 6761), whatever its resolver knows."""
-    host = urlsplit(url).hostname or ""
-    return "localhost" if host.endswith(".localhost") else host
 
 
 def _is_scaling(autoscaler: Manifest) -> bool:

@@ -8,24 +8,27 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from winnow.bundle.manifest import read_manifest
-from winnow.config.errors import InputError, UnreachableError
+from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.config.settings import Settings
 from winnow.config.tiers import TIERS, unknown_tier
 from winnow.containers.build import PROD_BASE, BuildOptions, Show, silent
 from winnow.containers.delivery import Route
+from winnow.deployers.answers import NoModelError, model_at
 from winnow.deployers.deployer import (
     AnyPlan,
     Deployer,
     Deployment,
     DeploymentRequest,
     Release,
+    Say,
     UnknownDeploymentError,
+    mute,
 )
 from winnow.orchestrators.settings import cluster_for
 from winnow.orchestrators.tiers import is_cluster_meant
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
 READY_WITHIN_S = {"kubernetes": 300.0}
 """How long a tier's replicas may take where that is longer than usual: nodes pull the image first."""
+ASKED_WITHIN_S = 5.0
 
 
 class Champions(Protocol):
@@ -79,8 +83,11 @@ class Served:
     deployment: Deployment
 
 
-def deployer_for(target: str, settings: Settings) -> Deployer[Any]:
+def deployer_for(target: str, settings: Settings, *, say: Say = mute) -> Deployer[Any]:
     """The deployer of a target. It contacts nothing before it is asked something.
+
+    Args:
+        say: is given lines about a change while it lasts, where that may be long.
 
     Raises:
         InputError: there is no such target, or no cluster and namespace are named.
@@ -96,7 +103,7 @@ def deployer_for(target: str, settings: Settings) -> Deployer[Any]:
     if target == "kubernetes":
         from winnow.deployers.kubernetes import KubernetesDeployer
 
-        return KubernetesDeployer(settings.home, cluster=cluster_for(settings.stack))
+        return KubernetesDeployer(settings.home, cluster=cluster_for(settings.stack), say=say)
     raise unknown_tier(target)
 
 
@@ -107,6 +114,7 @@ def plan_champion(
     wanted: Wanted,
     *,
     show: Show = silent,
+    say: Say = mute,
     is_kept: bool = True,
 ) -> tuple[Deployer[Any], AnyPlan]:
     """What serving the champion takes, and the deployer that does it: `deployer.deploy(plan)`.
@@ -115,13 +123,14 @@ def plan_champion(
 
     Args:
         show: is given the steps of a build.
+        say: is given lines about the change while the deployer makes it.
         is_kept: False leaves no file and no image behind, for plans that are only shown.
 
     Raises:
         InputError: the tier, the champion, its bundle, the name or the port is not to be had.
         BuildFailedError: the image cannot be built.
     """
-    deployer = deployer_for(target, settings)
+    deployer = deployer_for(target, settings, say=say)
     if target == "kubernetes":
         _on_cluster(deployer).check(is_read_only=not is_kept)
     deployer.names()  # a tier that is away is refused before anything is fetched
@@ -141,11 +150,21 @@ def plan_champion(
     return deployer, deployer.plan(request(release))
 
 
-def reachable(settings: Settings, target: str | None = None) -> dict[str, Deployer[Any]]:
+def reachable(
+    settings: Settings,
+    target: str | None = None,
+    *,
+    say: Say = mute,
+    on_away: Callable[[str, WinnowError], object] | None = None,
+) -> dict[str, Deployer[Any]]:
     """The tiers that can be asked, by name; with `target`, that one alone.
 
     A tier that is away (no Docker engine) serves nothing, unless it was named. A cluster is asked where one is named or
-    in use: a kubeconfig alone may be there for something else.
+    in use: a kubeconfig alone may be there for something else. So one that is away may well serve something.
+
+    Args:
+        say: is given lines about a change while one of the deployers makes it.
+        on_away: is called with a tier that is in use and cannot be asked, and why.
 
     Raises:
         InputError, UnreachableError: the named tier is away.
@@ -154,11 +173,13 @@ def reachable(settings: Settings, target: str | None = None) -> dict[str, Deploy
     meant = [each for each in TIERS if each != "kubernetes" or _is_cluster_used(settings)]
     for each in meant if target is None else (target,):
         try:
-            deployer = deployer_for(each, settings)
+            deployer = deployer_for(each, settings, say=say)
             deployer.names()
-        except (InputError, UnreachableError):
+        except (InputError, UnreachableError) as error:
             if target is not None:
                 raise
+            if each == "kubernetes" and on_away is not None:
+                on_away(each, error)
             continue
         found[each] = deployer
     return found
@@ -198,6 +219,15 @@ def served(tiers: Mapping[str, Deployer[Any]], name: str | None = None) -> list[
     return [
         Served(each, tiers[each].status(one)) for each in tiers for one in names[each] if name is None or one == name
     ]
+
+
+def misled(deployment: Deployment) -> str:
+    """What answers at a deployment's address in place of its model, asked once; empty where the model itself does."""
+    try:
+        found = model_at(deployment.url, timeout_s=ASKED_WITHIN_S)
+    except NoModelError as error:
+        return f"no model answers there ({error})"
+    return f"{found} answers there" if found.digest != deployment.release.digest else ""
 
 
 def champion_version(registry: Champions, name: str, alias: str = "champion") -> str | None:

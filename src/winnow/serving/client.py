@@ -15,16 +15,22 @@ from typing import Any
 import msgspec
 
 MLFLOW_FORMS = frozenset(("dataframe_split", "dataframe_records", "instances", "inputs"))
+_MODEL = "x-winnow-model"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as it was sent, and the answer's status and JSON."""
+    """A request as it was sent, and the answer's status and JSON.
+
+    Attributes:
+        model: the header `x-winnow-model`, which names the model that answered; empty where there is none.
+    """
 
     address: str
     body: bytes
     status: int
     answer: Any
+    model: str = ""
 
 
 class NoAnswerError(Exception):
@@ -49,8 +55,8 @@ def ask(url: str, body: bytes, *, key: bytes | None = None, timeout_s: float = 3
     else:
         path = "/predict"
         body = body if isinstance(content, dict) and "rows" in content else _as_rows(content)
-    status, answer = _send(url + path, body, key, timeout_s)
-    return Asked(url + path, body, status, answer)
+    status, answer, model = _send(url + path, body, key, timeout_s)
+    return Asked(url + path, body, status, answer, model)
 
 
 def card(url: str, *, timeout_s: float = 30.0) -> dict[str, Any]:
@@ -59,7 +65,7 @@ def card(url: str, *, timeout_s: float = 30.0) -> dict[str, Any]:
     Raises:
         NoAnswerError: nobody answers, or what answers is no model server of winnow's.
     """
-    status, found = _send(f"{url}/model", None, None, timeout_s)
+    status, found, _ = _send(f"{url}/model", None, None, timeout_s)
     if status != http.client.OK or not isinstance(found, dict) or "input_example" not in found:
         raise NoAnswerError(f"{url}/model: expected a model's card, found status {status}")
     return found
@@ -75,19 +81,20 @@ def _as_rows(content: Any) -> bytes:
     return msgspec.json.encode({"rows": content if is_many else [content]})
 
 
-def _send(address: str, body: bytes | None, key: bytes | None, timeout_s: float) -> tuple[int, Any]:
+def _send(address: str, body: bytes | None, key: bytes | None, timeout_s: float) -> tuple[int, Any, str]:
+    """The answer's status, its JSON, and the model that it is of."""
     headers = {"content-type": "application/json"}
     if key is not None:
         headers["authorization"] = f"Bearer {key.decode()}"
     try:
         request = urllib.request.Request(_reached(address, headers), data=body, headers=headers)
         with urllib.request.urlopen(request, timeout=timeout_s) as response:
-            return response.status, msgspec.json.decode(response.read())
+            return response.status, msgspec.json.decode(response.read()), response.headers.get(_MODEL, "")
     except urllib.error.HTTPError as error:
         with error:
             content = error.read()
         try:
-            return error.code, msgspec.json.decode(content)
+            return error.code, msgspec.json.decode(content), error.headers.get(_MODEL, "")
         except msgspec.DecodeError:
             raise NoAnswerError(f"{address}: expected JSON, found status {error.code} with something else") from None
     except (OSError, ValueError, http.client.HTTPException) as error:

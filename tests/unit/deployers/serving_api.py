@@ -9,6 +9,9 @@ from typing import Any
 
 from tests.unit.cluster.api_server import NAMESPACE, Asked, FakeApi, reply, stream
 from winnow.config.clock import Clock
+from winnow.containers.engine import RELEASE
+from winnow.deployers.deployer import Release
+from winnow.deployers.kubernetes_plan import release_of
 
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
 CREATED = "2026-01-01T00:00:00Z"
@@ -37,6 +40,8 @@ class ServingApi(FakeApi):
         leaving_until: when pods of templates that were wanted before are gone.
         refusal: the status with which everything is refused now; 0: nothing is.
         log_status: of every request for a log.
+        answers_as: the release that answers at the Ingress; None: the one that is deployed.
+        waits_for: why servers that are not ready do not start, as the kubelet says it.
         renewed: when the lease was, by the clock.
     """
 
@@ -45,6 +50,8 @@ class ServingApi(FakeApi):
     leaving_until: float = 0.0
     refusal: Callable[[], int] = lambda: 0
     log_status: int = 200
+    answers_as: Release | None = None
+    waits_for: dict[str, str] = field(default_factory=dict)
     renewed: list[float] = field(default_factory=list)
     past: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -56,7 +63,7 @@ class ServingApi(FakeApi):
         elif path.endswith("/log"):
             reply(to, self.log_status, {"message": "its node does not answer"})
         elif path == "/readyz":  # what is served, since this is the Ingress, too
-            reply(to, 200, {})
+            self._be_asked(to)
         elif asked.query.get("watch"):
             stream()(to, asked)
         elif asked.method == "GET" and path.endswith(f"/{NAMESPACE}/{kind}"):
@@ -75,6 +82,12 @@ class ServingApi(FakeApi):
     def live(self, kind: str) -> list[dict[str, Any]]:
         """All objects of a kind."""
         return [each for each in self.objects.values() if each["kind"] == kind]
+
+    def _be_asked(self, to: BaseHTTPRequestHandler) -> None:
+        noted = [each["metadata"]["annotations"][RELEASE] for each in self.live("Deployment")]
+        release = self.answers_as or release_of(noted[0])
+        model = f"{release.model}/{release.version} sha256:{release.digest}"
+        reply(to, 200, {"ready": True}, x_winnow_model=model)
 
     def _list(self, to: BaseHTTPRequestHandler, asked: Asked, kind: str) -> None:
         items = (
@@ -142,8 +155,12 @@ class ServingApi(FakeApi):
                 **more,
             }
             pod = {"metadata": metadata, "spec": template["spec"]}
-            ready = str(self.is_ready(pod))
-            pods.append({**pod, "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]}})
+            ready = self.is_ready(pod)
+            status: dict[str, Any] = {"phase": "Running", "conditions": [{"type": "Ready", "status": str(ready)}]}
+            if self.waits_for and not ready:
+                waiting = {"name": "server", "ready": False, "state": {"waiting": self.waits_for}}
+                status = {**status, "phase": "Pending", "containerStatuses": [waiting]}
+            pods.append({**pod, "status": status})
         return pods
 
 

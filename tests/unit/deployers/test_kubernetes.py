@@ -16,9 +16,17 @@ from tests.unit.cluster.api_server import FakeApi, cluster_of, kubeconfig, runni
 from tests.unit.deployers.serving_api import ServingApi
 from winnow.cluster.lease import DURATION_S
 from winnow.config.errors import InputError, UnreachableError
-from winnow.deployers.deployer import Deployment, DeploymentFailedError, DeploymentRequest, DeploymentState, Release
-from winnow.deployers.kubernetes import BACK_WITHIN_S, HalfChangedError, KubernetesDeployer
+from winnow.deployers.deployer import (
+    Deployment,
+    DeploymentFailedError,
+    DeploymentRequest,
+    DeploymentState,
+    Release,
+    Say,
+)
+from winnow.deployers.kubernetes import ANSWERS_S, BACK_WITHIN_S, HalfChangedError, KubernetesDeployer
 from winnow.deployers.kubernetes_watch import SILENT_S
+from winnow.orchestrators.deploy import misled
 
 ROOT = Path(__file__).parents[3]
 FIRST = Release("cells", "1", "aa" * 32, Path("/models/aa"), "winnow-prod-cells@sha256:aa")
@@ -35,11 +43,24 @@ def api() -> Iterator[ServingApi]:
 
 
 @pytest.fixture
-def deployer(api: ServingApi, tmp_path: Path) -> KubernetesDeployer:
-    settings = {"WINNOW_INGRESS_URL": api.url, "WINNOW_SETTLE_S": "5"}
-    cluster = cluster_of(api, tmp_path)
+def said() -> list[str]:
+    """What the deployer has told."""
+    return []
+
+
+@pytest.fixture
+def deployer(api: ServingApi, tmp_path: Path, said: list[str]) -> KubernetesDeployer:
+    return deployer_of(api, tmp_path, said.append)
+
+
+def deployer_of(api: ServingApi, home: Path, say: Say) -> KubernetesDeployer:
     return KubernetesDeployer(
-        tmp_path, cluster=cluster, environment=settings, folder=ROOT / "k8s" / "prod", clock=api.time.clock()
+        home,
+        cluster=cluster_of(api, home),
+        environment={"WINNOW_INGRESS_URL": api.url, "WINNOW_SETTLE_S": "5"},
+        folder=ROOT / "k8s" / "prod",
+        clock=api.time.clock(),
+        say=say,
     )
 
 
@@ -209,6 +230,83 @@ def test_the_lease_is_held_while_replicas_leave(api: ServingApi, deployer: Kuber
         change()
         assert api.time.now_s >= began + 50
         assert max(later - sooner for sooner, later in pairwise([began, *api.renewed, api.time.now_s])) < DURATION_S
+
+
+def test_what_is_waited_for_and_how_far_it_is_is_told(
+    api: ServingApi, deployer: KubernetesDeployer, said: list[str]
+) -> None:
+    began = api.time.now_s
+    api.is_ready = lambda pod: api.time.now_s > began + (3 if pod["metadata"]["name"].endswith("-0") else 6)
+    deploy(deployer, FIRST, replicas=2)
+    assert said == [
+        "waiting for 2 replicas of version 1",
+        "1 of 2 replicas of version 1 ready",
+        "2 of 2 replicas of version 1 ready",
+    ]
+
+
+def test_what_keeps_replicas_from_starting_is_told_once_and_soon(
+    api: ServingApi, deployer: KubernetesDeployer, said: list[str]
+) -> None:
+    deploy(deployer, FIRST)
+    said.clear()
+    began, told_at = api.time.now_s, list[float]()
+    api.is_ready = is_first
+
+    def pulled() -> int:  # by two names in turn, as a kubelet does it
+        reason = "ErrImagePull" if int(api.time.now_s) % 8 < 4 else "ImagePullBackOff"
+        api.waits_for = {"reason": reason, "message": "no such image"}
+        if not told_at and any("no such image" in line for line in said):
+            told_at.append(api.time.now_s - began)
+        return 0
+
+    api.refusal = pulled
+    with pytest.raises(DeploymentFailedError, match="no such image"):
+        deploy(deployer, SECOND)
+    (told,) = [line for line in said if "no such image" in line]
+    assert told.startswith("not ready yet: container server: ") and "REGISTRY=" in told
+    assert told_at[0] < 15
+    assert said[-1] == "version 2 was taken back: 'cells' serves cells version 1, as before"
+
+
+@pytest.mark.parametrize(
+    ("before", "left"), [(None, "nothing of 'cells' is left"), (FIRST, "'cells' serves cells version 1, as before")]
+)
+def test_ctrl_c_says_what_was_put_back(
+    api: ServingApi, tmp_path: Path, said: list[str], before: Release | None, left: str
+) -> None:
+    def interrupted(line: str) -> None:
+        said.append(line)
+        if line == "waiting for 1 replica of version 2":
+            raise KeyboardInterrupt
+
+    deployer = deployer_of(api, tmp_path, interrupted)
+    if before is not None:
+        deploy(deployer, before)
+    api.is_ready = is_first
+    with pytest.raises(KeyboardInterrupt):
+        deploy(deployer, SECOND)
+    assert said[-2:] == ["taking the change back, since it was interrupted", f"version 2 was taken back: {left}"]
+    assert deployer.names() == (("cells",) if before is not None else ())
+
+
+def test_a_listener_who_leaves_does_not_end_a_change(api: ServingApi, tmp_path: Path) -> None:
+    def broken(_line: str) -> None:
+        raise BrokenPipeError
+
+    assert deploy(deployer_of(api, tmp_path, broken), FIRST).state is DeploymentState.READY
+
+
+def test_an_address_that_another_model_has_is_not_waited_for_for_ever(
+    api: ServingApi, deployer: KubernetesDeployer, said: list[str]
+) -> None:
+    api.answers_as = THIRD
+    deployed = deploy(deployer, FIRST)
+    assert said[-1] == f"waiting for an answer at {api.url}, {ANSWERS_S:g} s at most"
+    assert ANSWERS_S <= api.time.now_s < ANSWERS_S + 10
+    assert misled(deployed) == "cells version 3 (sha256 cccccccccccc) answers there"
+    api.answers_as = None
+    assert misled(deployed) == ""
 
 
 def test_permissions_are_asked_for_before_anything_else(tmp_path: Path) -> None:

@@ -1,0 +1,132 @@
+"""What the verbs around serving say when the cluster, or the model at an address, is not what is meant."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.unit.cluster.api_server import FakeApi, kubeconfig, reply, running
+from winnow.cli.inference_one import check_model
+from winnow.cli.prod import remove, status, warn_where_misled
+from winnow.config.errors import InputError
+from winnow.config.settings import Settings
+from winnow.deployers.deployer import Deployment, DeploymentRequest, DeploymentState, Release, Replica
+from winnow.deployers.local import LocalDeployer
+from winnow.deployers.memory import MemoryDeployer, MemoryWorld
+from winnow.serving.client import Asked
+
+FIRST = Release("cells", "1", "aa" * 32, Path("/models/aa"))
+SECOND = Release("cells", "2", "bb" * 32, Path("/models/bb"))
+OTHER = Release("wine", "1", "cc" * 32, Path("/models/cc"))
+
+
+@pytest.fixture
+def silent_cluster(tmp_path: Path) -> dict[str, str]:
+    """The environment of somebody who works with a cluster that is down; there is no Docker engine either."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    return {
+        "KUBECONFIG": str(kubeconfig(tmp_path / "kubeconfig", url)),
+        "WINNOW_NAMESPACE": "place",
+        "WINNOW_HOME": str(tmp_path / "home"),
+        "DOCKER_HOST": url.replace("http", "tcp"),
+    }
+
+
+def invoke(command: str, environment: dict[str, str]) -> Result:
+    verb = {"prod-status": status, "prod-remove": remove}[command]
+    arguments = ["--study", "cells"] if command == "prod-remove" else []
+    return CliRunner().invoke(verb, arguments, env=environment, standalone_mode=False)
+
+
+def test_a_cluster_that_is_meant_and_down_is_not_one_that_serves_nothing(silent_cluster: dict[str, str]) -> None:
+    shown = invoke("prod-status", silent_cluster)
+    assert shown.return_value == 1
+    assert shown.stdout == "Nothing is being served on local; kubernetes could not be asked.\n"
+    assert shown.stderr.startswith("warning: kubernetes could not be asked what it serves: ")
+    assert "127.0.0.1" in shown.stderr
+    removed = invoke("prod-remove", silent_cluster)
+    assert removed.return_value == 1
+    assert "kubernetes could not be asked" in removed.stderr
+
+
+def test_without_a_cluster_nothing_is_served_and_that_is_fine(silent_cluster: dict[str, str]) -> None:
+    shown = invoke("prod-status", {**silent_cluster, "WINNOW_NAMESPACE": ""})
+    assert (shown.return_value, shown.stderr) == (0, "")
+    assert "Nothing is being served. `make prod-local`" in shown.stdout
+
+
+def test_removing_what_is_not_served_names_what_is(silent_cluster: dict[str, str]) -> None:
+    home = Path(silent_cluster["WINNOW_HOME"])
+    folder = home / "deployments" / "wine"
+    folder.mkdir(parents=True)
+    (folder / "state.json").touch()
+    assert LocalDeployer(home).names() == ("wine",)
+    removed = invoke("prod-remove", {**silent_cluster, "WINNOW_NAMESPACE": ""})
+    assert (removed.return_value, removed.stdout) == (0, "cells was not being served.\n")
+    assert removed.stderr == "Served: wine; STUDY= or CONFIG= names one.\n"
+
+
+@pytest.mark.parametrize("target", ["local", "kubernetes"])
+def test_an_address_that_leads_to_another_model_is_warned_of(silent_cluster: dict[str, str], target: str) -> None:
+    def answering(to: BaseHTTPRequestHandler, _asked: object) -> None:
+        reply(to, 200, {}, x_winnow_model=answers_as)
+
+    @click.command()
+    def asked() -> None:
+        warn_where_misled(served, target, Settings.from_environment())
+
+    with running(FakeApi(answers={"/readyz": answering})) as api:
+        served = replace(deployed(FIRST), url=api.url)
+        answers_as = f"cells/1 sha256:{FIRST.digest}"
+        assert CliRunner().invoke(asked, env=silent_cluster).output == ""
+        answers_as = f"wine/1 sha256:{OTHER.digest}"
+        warned = CliRunner().invoke(asked, env=silent_cluster)
+    assert (warned.exit_code, warned.stdout) == (0, "")
+    assert f"warning: {api.url} does not lead to cells version 1 (sha256 aaaaaaaaaaaa)" in warned.stderr
+    assert "wine version 1 (sha256 cccccccccccc) answers there" in warned.stderr
+    described = "`kubectl describe ingress --namespace place winnow-prod-cells`"
+    assert (described in warned.stderr and "WINNOW_INGRESS_CLASS" in warned.stderr) == (target == "kubernetes")
+
+
+def answer(release: Release | None) -> Asked:
+    model = f"{release.model}/{release.version} sha256:{release.digest}" if release is not None else ""
+    return Asked("http://q4.localhost:8000/predict", b"{}", 200, {}, model)
+
+
+def deployed(*releases: Release) -> Deployment:
+    deployer = MemoryDeployer(MemoryWorld())
+    for release in releases:
+        deployment = deployer.deploy(deployer.plan(DeploymentRequest("cells", release)))
+    return deployment
+
+
+def test_an_answer_of_another_model_is_an_error() -> None:
+    check_model(answer(FIRST), deployed(FIRST))
+    check_model(answer(None), deployed(FIRST))  # a proxy may have dropped the header
+    for other in (OTHER, SECOND):
+        with pytest.raises(InputError, match=f"found one of {other.model} version {other.version}") as caught:
+            check_model(answer(other), deployed(FIRST))
+        assert "expected an answer of cells version 1" in str(caught.value)
+        assert "kubectl describe ingress" in str(caught.value)
+
+
+def test_the_release_before_answers_as_long_as_replicas_are_of_it() -> None:
+    rolled = deployed(FIRST, SECOND)
+    with pytest.raises(InputError, match="found one of cells version 1"):
+        check_model(answer(FIRST), rolled)
+    rolling = Deployment(
+        name="cells",
+        state=DeploymentState.DEGRADED,
+        url=rolled.url,
+        release=SECOND,
+        replicas=(*rolled.replicas, Replica("old", "1", DeploymentState.READY)),
+        previous=FIRST,
+    )
+    check_model(answer(FIRST), rolling)
