@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import click
 
 from winnow.cli.options import dry_run_option
-from winnow.cli.stack import given_for, say, setting_flag
+from winnow.cli.stack import given_for, say, say_in_use, setting_flag
 from winnow.config.errors import InputError
 from winnow.config.settings import home_folder
 from winnow.config.stack_record import read_stack
@@ -32,10 +32,7 @@ def init(given: Mapping[str, str], *, registry: str, load: str, timeout_s: float
     click.echo(f"MLflow    {record.tracking_url}, for workers; `make ui` opens it here")
     click.echo(f"Postgres  {record.storage_url}" if not record.is_own_storage else "Studies   WINNOW_STORAGE")
     click.echo(f"Secrets   the Secret winnow-tracking in namespace {record.namespace} of the cluster {record.context}")
-    click.echo("Every verb uses it from now on, until `make mlflow-remove TARGET=kubernetes`.")
-    for name in ("MLFLOW_TRACKING_URI", "WINNOW_STORAGE"):
-        if os.environ.get(name) and name not in given:
-            click.echo(f"note: {name} is set, and wins over it.", err=True)
+    say_in_use(record.ending, given)
 
 
 def remove(*, volumes: bool, dry_run: bool) -> None:

@@ -203,7 +203,12 @@ def _print_started(started: Any, given: Mapping[str, str]) -> None:
     click.echo(f"MLflow    {started.tracking_url}")
     click.echo(f"Postgres  {started.storage_url}" if started.storage_url else "Studies   WINNOW_STORAGE")
     click.echo(f"Secrets   {started.env_file}")
-    click.echo("Every verb uses it from now on, until `make mlflow-remove`.")
+    say_in_use("make mlflow-remove", given)
+
+
+def say_in_use(ending: str, given: Mapping[str, str]) -> None:
+    """Say that verbs use a new stack until that command, and what of the environment wins over it."""
+    click.echo(f"Every verb uses it from now on, until `{ending}`.")
     for name in ("MLFLOW_TRACKING_URI", "WINNOW_STORAGE"):
         if os.environ.get(name) and name not in given:
             click.echo(f"note: {name} is set, and wins over it.", err=True)

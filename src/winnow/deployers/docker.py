@@ -23,6 +23,7 @@ from winnow.config.clock import Clock
 from winnow.config.errors import InputError, WinnowError
 from winnow.containers.engine import DEPLOYMENT, SERIAL, asking, connect
 from winnow.deployers import docker_look, docker_plan, traefik
+from winnow.deployers.api_key import key_file
 from winnow.deployers.deployer import (
     Action,
     Deployment,
@@ -79,7 +80,7 @@ class DockerDeployer:
         """See `Deployer.plan`. A release without an image is planned as one whose image is still to be built."""
         found = docker_look.look(self._engine, request.name)
         current = found.live[0].settings if found.live else None
-        settings = docker_plan.settings_of(self._environment, current, request.settle_s, _key_file(self._environment))
+        settings = docker_plan.settings_of(self._environment, current, request.settle_s, key_file(self._environment))
         port = request.port or (found.proxy.port if found.proxy is not None else _free_port(request.host))
         image = self._environment.get(docker_plan.PROXY_IMAGE) or traefik.IMAGE
         made = docker_plan.plan(request, found, settings, self._directory(request.name, found), port, image)
@@ -510,21 +511,6 @@ def _free_port(host: str) -> int:
 def _refuse_taken(host: str, port: int) -> None:
     if port >= FIRST_OPEN_PORT:  # below, the engine may listen where this person may not try
         bound(host, port).close()
-
-
-def _key_file(environment: Mapping[str, str]) -> str | None:
-    path = environment.get("WINNOW_API_KEY_FILE")
-    if not path:
-        return None
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            "WINNOW_API_KEY_FILE",
-            expected="a readable file with the API key",
-            found=f"'{path}' ({(error.strerror or str(error)).lower()})",
-            remedy="Correct or unset it.",
-        ) from error
 
 
 def _refused(name: str, error: docker.errors.APIError) -> WinnowError:

@@ -28,8 +28,8 @@ from winnow.cluster.prune import apply_all, orphans
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.containers import engine
+from winnow.deployers import api_key, kubernetes_plan, kubernetes_settings
 from winnow.deployers import kubernetes_look as looking
-from winnow.deployers import kubernetes_plan, kubernetes_settings
 from winnow.deployers.answers import NoModelError, is_known, model_at
 from winnow.deployers.deployer import (
     Action,
@@ -122,7 +122,7 @@ class KubernetesDeployer:
             )
         found = looking.look(self.cluster, request.name)
         settings = kubernetes_settings.settings_of(self._environment, found.settings, request)
-        key_file = kubernetes_settings.key_file(self._environment)
+        key_file = api_key.key_file(self._environment)
         key = kubernetes_plan.key_of(self._environment, found.key, request.name, found.serial + 1, key_file)
         made = kubernetes_plan.plan(request, found, settings, key, load(self._folder))
         self._check(made)

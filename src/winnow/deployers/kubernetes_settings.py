@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -94,22 +93,6 @@ def settings_of(
         host=host.replace("*", request.name),
         tls_secret=environment.get(TLS, current.tls_secret),
     )
-
-
-def key_file(environment: Mapping[str, str]) -> str | None:
-    """What the file with the API key holds; None where none is named. Raises InputError where it cannot be read."""
-    path = environment.get("WINNOW_API_KEY_FILE")
-    if not path:
-        return None
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            "WINNOW_API_KEY_FILE",
-            expected="a readable file with the API key",
-            found=f"'{path}' ({(error.strerror or str(error)).lower()})",
-            remedy="Correct or unset it.",
-        ) from error
 
 
 def check_entry(entry: str) -> str:

@@ -15,16 +15,10 @@ from typing import Any
 
 from winnow.config.addresses import without_password
 from winnow.containers.engine import GROUP, NODE, STUDY
-from winnow.executors.executor import GroupSpec, Volume
+from winnow.executors.executor import MASTER_PORT, WORKER_HOME, GroupSpec, Volume
 
 NODES = "winnow.nodes"
 """Label: how many nodes the container's group has, so that one that is gone is missed."""
-
-MASTER_PORT = 29400
-"""Where the first node's rendezvous listens, on the group's own network; torchrun's usual port."""
-
-WORKER_HOME = "/winnow"
-"""WINNOW_HOME of a worker: what it writes there is gone with it, for all that matters is in the study."""
 
 _LONGEST_HOSTNAME = 63
 

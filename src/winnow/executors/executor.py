@@ -17,6 +17,12 @@ from typing import Protocol
 
 from winnow.config.experiment import KubernetesConfig
 
+MASTER_PORT = 29400
+"""Where the rendezvous of a group's first node listens where it is a machine of its own; torchrun's usual port."""
+
+WORKER_HOME = "/winnow"
+"""WINNOW_HOME in a container: what a worker writes there is gone with it, for all that matters is in the study."""
+
 
 class GroupState(enum.Enum):
     """What a group is doing."""

@@ -26,16 +26,12 @@ from winnow.config.errors import InputError
 from winnow.config.quantities import cpu_text, memory_text
 from winnow.config.stack_record import PASSWORD
 from winnow.containers.engine import GROUP, STUDY
-from winnow.executors.executor import GroupResources, GroupSpec, Volume
+from winnow.executors.executor import MASTER_PORT, WORKER_HOME, GroupResources, GroupSpec, Volume
 
 BASE = "winnow-train"
 """What the Job and the Service in `k8s/train` are called."""
 WORKER = "worker"
 """The container that is winnow's; any other in the pod is the person's."""
-MASTER_PORT = 29400
-"""Where the first pod's rendezvous listens; torchrun's usual port."""
-WORKER_HOME = "/winnow"
-"""WINNOW_HOME of a worker: what it writes there is gone with it, for all that matters is in the study."""
 QUEUE = "kueue.x-k8s.io/queue-name"
 """Kueue's label for the LocalQueue that admits a Job (https://kueue.sigs.k8s.io/docs/tasks/run/jobs/)."""
 
@@ -47,7 +43,8 @@ _INDEX = {
     "name": "WINNOW_NODE",
     "valueFrom": {"fieldRef": {"fieldPath": f"metadata.annotations['{INDEX}']"}},
 }
-_DEFAULT_CPUS, _DEFAULT_MEMORY_BYTES = 1.0, 2 * 2**30
+DEFAULT_CPUS, DEFAULT_MEMORY_BYTES = 1.0, 2 * 2**30
+"""What a pod may use where nobody says: without a limit it would be the first to be evicted."""
 _LONGEST_NAME = 57
 """A pod's host name is its Job's with `-INDEX`, and may have 63 characters; an index has up to five."""
 
@@ -213,8 +210,8 @@ def _literal(text: str) -> str:
 
 
 def _limits(resources: GroupResources, gpu_resource: str) -> dict[str, str]:
-    cpus = resources.cpus if resources.cpus is not None else _DEFAULT_CPUS
-    memory_bytes = resources.memory_bytes if resources.memory_bytes is not None else _DEFAULT_MEMORY_BYTES
+    cpus = resources.cpus if resources.cpus is not None else DEFAULT_CPUS
+    memory_bytes = resources.memory_bytes if resources.memory_bytes is not None else DEFAULT_MEMORY_BYTES
     return {
         "cpu": cpu_text(cpus),
         "memory": memory_text(memory_bytes),

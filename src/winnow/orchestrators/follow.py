@@ -199,7 +199,8 @@ class Follower:
             if trouble is not None and trouble.reason not in self._told:
                 self._told.add(trouble.reason)
                 names = [group.name for group in stuck if group.trouble == trouble]
-                what = _are(names, "waits", "wait") if trouble.is_awaited else "cannot start"
+                waits = "wait" if len(names) > 1 else "waits"
+                what = waits if trouble.is_awaited else "cannot start"
                 self._view.note(f"{_workers(names)} {what}: {trouble.reason}. {trouble.remedy}")
         is_hopeless = bool(stuck) and all(
             group.trouble is not None and not group.trouble.is_awaited and not group.state.is_over for group in groups
@@ -261,10 +262,6 @@ class Follower:
             return any(not group.state.is_over for group in self._look())
         except UnreachableError:
             return True  # as far as is known: it is asked again
-
-
-def _are(names: Sequence[str], one: str, several: str) -> str:
-    return several if len(names) > 1 else one
 
 
 def _workers(names: Sequence[str]) -> str:

@@ -11,12 +11,11 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import ExecutionConfig
 from winnow.config.quantities import bytes_of
 from winnow.executors.executor import GroupResources, GroupSpec, Volume
+from winnow.executors.kubernetes_plan import DEFAULT_CPUS, DEFAULT_MEMORY_BYTES
 from winnow.search.experiment_file import DATA_FILE
 from winnow.search.group import CPUS, GPUS, RELAY_LOGS
 from winnow.training.launch import plan_gpus
 
-POD_CPUS, POD_MEMORY = 1.0, "2Gi"
-"""What a pod may use where the experiment does not say: without a limit it would be the first to be evicted."""
 LEAST_MEMORY_MIB = 384
 """With less a supervisor does not live to say that its ranks had too little."""
 
@@ -78,7 +77,6 @@ def plan_groups(
     volumes = tuple(parse_volume(text) for text in execution.volumes)
     assigned = _gpus(execution, site)
     share = execution.resources.cpu or _share(execution, site)
-    memory = execution.resources.memory or (POD_MEMORY if site.cpus is None else None)
     settings = {
         "WINNOW_HOME": str(site.home),
         "WINNOW_STORAGE": site.storage_url,
@@ -97,7 +95,7 @@ def plan_groups(
             nodes=execution.nodes,
             resources=GroupResources(
                 cpus=share,
-                memory_bytes=bytes_of(memory) if memory is not None else None,
+                memory_bytes=_memory_bytes(execution, site),
                 shm_bytes=bytes_of(execution.resources.shm),
                 gpus=of_group,
             ),
@@ -120,7 +118,14 @@ def _gpus(execution: ExecutionConfig, site: Site) -> tuple[tuple[str, ...], ...]
 
 def _share(execution: ExecutionConfig, site: Site) -> float:
     """CPUs of a node where the experiment does not say."""
-    return POD_CPUS if site.cpus is None else max(1, site.cpus // (execution.workers * execution.nodes))
+    return DEFAULT_CPUS if site.cpus is None else max(1, site.cpus // (execution.workers * execution.nodes))
+
+
+def _memory_bytes(execution: ExecutionConfig, site: Site) -> int | None:
+    """Memory of a node; None: no limit."""
+    if execution.resources.memory is not None:
+        return bytes_of(execution.resources.memory)
+    return DEFAULT_MEMORY_BYTES if site.cpus is None else None
 
 
 def find_secrets(execution: ExecutionConfig, environment: Mapping[str, str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from winnow.cluster.connection import CONTEXT, NAMESPACE
@@ -15,7 +15,7 @@ from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
 from winnow.config.stack_record import ClusterStackRecord, StackRecord
 from winnow.config.tiers import unknown_tier
-from winnow.executors.executor import Executor, GroupSpec
+from winnow.executors.executor import WORKER_HOME, Executor, GroupSpec
 from winnow.executors.local import LocalExecutor, visible_gpus
 from winnow.orchestrators.groups import Site
 from winnow.orchestrators.reach import check_code, check_outside, check_secrets_file, check_stores
@@ -24,7 +24,7 @@ from winnow.orchestrators.settings import cluster_for
 if TYPE_CHECKING:
     from winnow.containers.delivery import Route
 
-CONTAINER_PYTHON, CONTAINER_HOME = "/opt/venv/bin/python", PurePosixPath("/winnow")
+CONTAINER_PYTHON = "/opt/venv/bin/python"
 MANIFESTS = Path("k8s/train")
 """What a worker group is on a cluster, below the project's folder."""
 
@@ -136,19 +136,7 @@ def _docker(settings: Settings, image: str | None) -> Tier:
     image_id = check_image(engine, image, Path.cwd())
     with asking("the Docker engine"):
         cpus = int(engine.info()["NCPU"])
-    site = Site(
-        tier="docker",
-        prefix="c",
-        python=CONTAINER_PYTHON,
-        home=Path(CONTAINER_HOME),
-        storage_url=settings.worker_storage_url,
-        tracking_uri=settings.worker_tracking_uri,
-        cpus=cpus,
-        gpus=visible_gpus(),
-        sees_files=False,
-        is_left_by_interrupt=True,
-        look_every_s=1.0,
-    )
+    site = _elsewhere("docker", "c", settings, cpus=cpus, gpus=visible_gpus())
     executor = DockerExecutor(DockerSite(image=image_id, network=settings.network), settings.home, engine=engine)
     return Tier(executor, site, _check_image_holds_what_it_may, _accept, lambda: executor)
 
@@ -179,20 +167,25 @@ def _kubernetes(settings: Settings, image: str | None, environment: Mapping[str,
         # They differ in what they are called.
         planned.validate(groups[0])
 
-    site = Site(
-        tier="kubernetes",
-        prefix="p",
+    site = _elsewhere("kubernetes", "p", settings, cpus=None, gpus=None)
+    return Tier(planned, site, _check_image_holds_what_it_may, validate, equip)
+
+
+def _elsewhere(tier: str, prefix: str, settings: Settings, *, cpus: int | None, gpus: tuple[str, ...] | None) -> Site:
+    """A site whose groups have the workers' image and the network, and none of this machine's files."""
+    return Site(
+        tier=tier,
+        prefix=prefix,
         python=CONTAINER_PYTHON,
-        home=Path(CONTAINER_HOME),
+        home=Path(WORKER_HOME),
         storage_url=settings.worker_storage_url,
         tracking_uri=settings.worker_tracking_uri,
-        cpus=None,
-        gpus=None,
+        cpus=cpus,
+        gpus=gpus,
         sees_files=False,
         is_left_by_interrupt=True,
         look_every_s=1.0,
     )
-    return Tier(planned, site, _check_image_holds_what_it_may, validate, equip)
 
 
 def _image_to_bring(image: str | None, route: Route) -> str | None:
