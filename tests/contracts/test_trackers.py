@@ -253,6 +253,39 @@ def test_values_that_are_not_finite_are_left_out(backend: Backend) -> None:
     }
 
 
+def test_of_two_runs_for_one_trial_the_kept_one_stays(backend: Backend) -> None:
+    kept: dict[int, str] = {}
+    record, begun = sweep(), trial(0, (), "running", value=None)
+    parent = backend.tracker().start_sweep(record)
+    first, second = (
+        tracker.sync_trial(record, parent, begun, Sent(), lambda run_id: kept.setdefault(0, run_id))
+        for tracker in (backend.tracker(), backend.tracker())
+    )
+    assert first == second
+    assert run_of(backend, 0).run_id == first.run_id == kept[0]
+    assert run_of(backend, 0).data_set is not None
+
+
+def test_a_run_that_could_not_be_kept_is_found_by_the_next_try(backend: Backend) -> None:
+    def away(run_id: str) -> str:
+        raise ConnectionError("the study is away")
+
+    tracker, record, begun = backend.tracker(), sweep(), trial(0, (), "running", value=None)
+    parent = tracker.start_sweep(record)
+    with pytest.raises(ConnectionError):
+        tracker.sync_trial(record, parent, begun, Sent(), away)
+    tracker.sync_trial(record, parent, begun, Sent())
+    assert run_of(backend, 0).params["lr"] == "0.01"
+
+
+def test_the_run_that_a_record_names_is_the_one_that_is_written_to(backend: Backend) -> None:
+    tracker, record = backend.tracker(), sweep()
+    parent = tracker.start_sweep(record)
+    one, other = (tracker.sync_trial(record, parent, trial(number), Sent()).run_id for number in range(2))
+    named = replace(trial(0), run_id=other)
+    assert backend.tracker().sync_trial(record, parent, named, Sent()).run_id == other != one
+
+
 def test_an_unavailable_store_is_one_error_and_loses_nothing(backend: Backend) -> None:
     tracker, record = backend.tracker(), sweep()
     parent = tracker.start_sweep(record)

@@ -8,6 +8,7 @@ because nothing is kept here but numbers: what could not be sent is found again 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import threading
 from collections.abc import Callable
@@ -16,7 +17,8 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from winnow.search.store import StudyStore
-from winnow.tracking.tracker import Sent, Tracker, TrackingUnavailableError
+from winnow.tracking.records import TrialRecord
+from winnow.tracking.tracker import Keep, Sent, Tracker, TrackingUnavailableError
 
 _log = logging.getLogger(__name__)
 
@@ -100,10 +102,9 @@ class Projector:
         if parent is None:
             return
         record = self._store.trial(number)
-        sent = tracker.sync_trial(self._store.sweep(), parent, record, self._sent.get(number, Sent()))
-        if sent.run_id is not None and record.run_id != sent.run_id:
-            self._store.set_run_id(number, sent.run_id)
-            record = dataclasses.replace(record, run_id=sent.run_id)
+        sent = self._sent.get(number, Sent())
+        sent = tracker.sync_trial(self._store.sweep(), parent, record, sent, keep_in(self._store, record))
+        record = dataclasses.replace(record, run_id=sent.run_id)
         if sent.is_final:
             self._store.set_tracked(record)
         self._sent[number] = sent
@@ -115,6 +116,11 @@ class Projector:
         with self._condition:
             self._changed[number] = None
             self._condition.wait_for(lambda: self._is_closing, pause_s)
+
+
+def keep_in(store: StudyStore, record: TrialRecord) -> Keep:
+    """The study settles which run stands for a trial: the first that was offered since `record` was read."""
+    return functools.partial(store.keep_run_id, record.number, instead_of=record.run_id)
 
 
 def reconcile(store: StudyStore, projector: Projector) -> int:

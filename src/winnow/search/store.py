@@ -263,9 +263,16 @@ class StudyStore:
 
     # What the tracking store knows
 
-    def set_run_id(self, number: int, run_id: str) -> None:
-        """Remember the run that stands for a trial."""
-        self._update_task("trial", number, run_id=run_id)
+    def keep_run_id(self, number: int, run_id: str, instead_of: str | None) -> str:
+        """Remember the run that stands for a trial where that is still `instead_of`; return the one that does now.
+
+        Of several who offer one at once, all get the first one's.
+        """
+        where = (tasks.c.study_id == self.study_id) & (tasks.c.kind == "trial") & (tasks.c.number == number)
+        with self.database.writing() as session:
+            unchanged = tasks.c.run_id.is_not_distinct_from(instead_of)
+            session.execute(sa.update(tasks).where(where, unchanged).values(run_id=run_id))
+            return str(session.execute(sa.select(tasks.c.run_id).where(where)).scalar_one())
 
     def set_tracked(self, record: TrialRecord) -> None:
         """Remember that the tracking store holds what `record` says, unless more has happened since."""

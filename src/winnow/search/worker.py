@@ -28,7 +28,7 @@ from winnow.search.heartbeat import Heartbeat
 from winnow.search.leases import Failure, Lease, LeaseLostError, Leases
 from winnow.search.patience import Patience
 from winnow.search.progress import WorkerState, WorkerStatus
-from winnow.search.projector import Projector, reconcile
+from winnow.search.projector import Projector, keep_in, reconcile
 from winnow.search.pruning import is_hopeless
 from winnow.search.ranks import Ended, Ranks, RanksEndedError
 from winnow.search.sampling import propose
@@ -347,11 +347,14 @@ class Worker:
         """Hand the model over to the tracking store, which is waited for: the model would be lost otherwise."""
         tracker = self._make_tracker()
         scored = replace(trial, holdout=refitted.metrics, holdout_at_ms=self._clock_ms())
+        keep = keep_in(self._store, trial)
         deadline = time.monotonic() + self._experiment.execution.storage_patience_s
         while True:
             try:
                 parent = self._parent_run_id()
-                version = tracker.log_bundle(self._sweep, parent, scored, Path(refitted.directory))
+                version = tracker.log_bundle(
+                    self._sweep, parent, scored, Path(refitted.directory), lambda run_id: self._patiently(keep, run_id)
+                )
                 break
             except TrackingUnavailableError as error:
                 self._stop.check()

@@ -14,7 +14,7 @@ from winnow.bundle.manifest import read_manifest
 from winnow.tracking import projection
 from winnow.tracking.projection import Batch, Point, RunStart
 from winnow.tracking.records import SweepRecord, TrialRecord
-from winnow.tracking.tracker import ModelVersion, Sent, TrackingUnavailableError
+from winnow.tracking.tracker import Keep, ModelVersion, Sent, TrackingUnavailableError, as_offered
 
 
 @dataclass
@@ -47,6 +47,7 @@ class MemoryTracker:
         self.versions: dict[ModelVersion, str] = {}
         self.is_unavailable = False
         self._calls = 0
+        self._made = 0
 
     @property
     def calls(self) -> int:
@@ -64,15 +65,13 @@ class MemoryTracker:
         run.files.add("experiment.yaml")
         return run.run_id
 
-    def sync_trial(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent) -> Sent:
+    def sync_trial(
+        self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent, keep: Keep = as_offered
+    ) -> Sent:
         """Bring the trial's run up to the record; see `Tracker`."""
         if sent.run_id is None and trial.state == "waiting" and trial.attempts == 0:
             return sent
-        tags = {projection.KIND: "trial", projection.STUDY: trial.study, projection.TRIAL: str(trial.number)}
-        run = self.runs.get(sent.run_id or "") or self._find(tags)
-        if run is None:
-            run = self._create(projection.trial_start(sweep, parent_run_id, trial))
-            self._log_data_set(run, sweep)
+        run = self.runs.get(sent.run_id or "") or self._find_or_create_trial(sweep, parent_run_id, trial, keep)
         self._add(run, projection.pending(sweep, trial, replace(sent, state=sent.state if run.params else None)))
         if run.status != projection.RUN_STATUS[trial.state]:
             self._request()
@@ -80,10 +79,12 @@ class MemoryTracker:
             run.ended_at_ms = trial.ended_at_ms
         return projection.after(trial, run.run_id)
 
-    def log_bundle(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, bundle: Path) -> ModelVersion:
+    def log_bundle(
+        self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, bundle: Path, keep: Keep = as_offered
+    ) -> ModelVersion:
         """Register a refitted model's bundle; see `Tracker`."""
         manifest = read_manifest(bundle)
-        run_id = str(self.sync_trial(sweep, parent_run_id, trial, Sent()).run_id)
+        run_id = str(self.sync_trial(sweep, parent_run_id, trial, Sent(), keep).run_id)
         self._request()
         for version, digest in self.versions.items():
             if (version.run_id, digest) == (run_id, manifest.digest):
@@ -105,6 +106,19 @@ class MemoryTracker:
         run.status = "FINISHED"
         run.ended_at_ms = max((t.ended_at_ms or t.started_at_ms for t in trials), default=sweep.started_at_ms)
 
+    def _find_or_create_trial(
+        self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, keep: Keep
+    ) -> MemoryRun:
+        tags = {projection.KIND: "trial", projection.STUDY: trial.study, projection.TRIAL: str(trial.number)}
+        run = self.runs.get(trial.run_id or "") or self._find(tags)
+        if run is None:
+            run = self._create(projection.trial_start(sweep, parent_run_id, trial))
+        kept = self.runs[keep(run.run_id)]
+        if kept is not run:
+            del self.runs[run.run_id]
+        self._log_data_set(kept, sweep)
+        return kept
+
     def _find(self, tags: dict[str, str]) -> MemoryRun | None:
         self._request()
         found = (run for run in self.runs.values() if tags.items() <= run.tags.items())
@@ -112,7 +126,8 @@ class MemoryTracker:
 
     def _create(self, start: RunStart) -> MemoryRun:
         self._request()
-        run_id = f"{len(self.runs):032x}"
+        self._made += 1
+        run_id = f"{self._made:032x}"
         self.runs[run_id] = MemoryRun(run_id, start.name, start.started_at_ms, "RUNNING", dict(start.tags))
         return self.runs[run_id]
 

@@ -7,6 +7,7 @@ or another, changes nothing. Registered models are made here and read by `regist
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from winnow.tracking.mlflow_model import BUNDLE, write_surroundings
 from winnow.tracking.projection import Batch, RunStart
 from winnow.tracking.records import SweepRecord, TrialRecord
 from winnow.tracking.store import artifact_root_beside, refresh_statistics
-from winnow.tracking.tracker import ModelVersion, Sent, TrackingUnavailableError
+from winnow.tracking.tracker import Keep, ModelVersion, Sent, as_offered
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,7 +43,7 @@ class MlflowTracker:
         self._opened: Any = None
         self._calls = 0
         self._experiment_ids: dict[str, str] = {}
-        # Trials whose first call failed halfway: their run may exist.
+        # Trials whose run was asked for and not settled: it may exist.
         self._in_doubt: set[tuple[str, int]] = set()
 
     @property
@@ -68,25 +69,25 @@ class MlflowTracker:
         self._upload(self._client.log_text, run_id, text, "experiment.yaml")
         return run_id
 
-    def sync_trial(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent) -> Sent:
+    def sync_trial(
+        self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent, keep: Keep = as_offered
+    ) -> Sent:
         """Bring the trial's run up to the record; see `Tracker`."""
         if sent.run_id is None and trial.state == "waiting" and trial.attempts == 0:
             return sent
         try:
-            return self._sync(sweep, parent_run_id, trial, sent)
-        except TrackingUnavailableError:
-            if sent.run_id is None:
-                self._in_doubt.add((trial.study, trial.number))
-            raise
+            return self._sync(sweep, parent_run_id, trial, sent, keep)
         except self._refusal:
             if sent.run_id is None or not self._was_deleted(sweep, sent.run_id):
                 raise
-            return self._sync(sweep, parent_run_id, trial, Sent())
+            return self._sync(sweep, parent_run_id, trial, Sent(), keep)
 
-    def log_bundle(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, bundle: Path) -> ModelVersion:
+    def log_bundle(
+        self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, bundle: Path, keep: Keep = as_offered
+    ) -> ModelVersion:
         """Store a refitted model's bundle with its run and register it; see `Tracker`."""
         manifest = read_manifest(bundle)
-        run_id = str(self.sync_trial(sweep, parent_run_id, trial, Sent()).run_id)
+        run_id = str(self.sync_trial(sweep, parent_run_id, trial, Sent(), keep).run_id)
         registered = self._registered(manifest, run_id)
         if registered is not None:
             return registered
@@ -141,32 +142,43 @@ class MlflowTracker:
             return True
         return bool(run.info.lifecycle_stage == "deleted")
 
-    def _sync(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent) -> Sent:
+    def _sync(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent, keep: Keep) -> Sent:
         if sent.run_id is None:
-            sent = self._find_or_create_trial(sweep, parent_run_id, trial)
+            sent = self._find_or_create_trial(sweep, parent_run_id, trial, keep)
         run_id = str(sent.run_id)
         self._send(run_id, projection.pending(sweep, trial, sent))
         if trial.state != sent.state and not (sent.state is None and trial.state == "running"):
             self._set_status(run_id, projection.RUN_STATUS[trial.state], _end_of(trial))
-        self._in_doubt.discard((trial.study, trial.number))
         return projection.after(trial, run_id)
 
-    def _find_or_create_trial(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord) -> Sent:
-        experiment_id = self._experiment_id(sweep)
-        if not _has_just_begun(trial) or (trial.study, trial.number) in self._in_doubt:
-            tags = {
-                projection.KIND: "trial",
-                projection.STUDY: trial.study,
-                projection.TRIAL: str(trial.number),
-            }
-            found = self._find(experiment_id, tags)
-            if found is not None:
-                if not found.inputs.dataset_inputs:
-                    self._log_data_set(str(found.info.run_id), sweep)
-                return _held_by(found, trial)
-        run_id = self._create(experiment_id, projection.trial_start(sweep, parent_run_id, trial))
-        self._log_data_set(run_id, sweep)
-        return Sent(run_id=run_id)
+    def _find_or_create_trial(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, keep: Keep) -> Sent:
+        this = (trial.study, trial.number)
+        found = None
+        if this in self._in_doubt or not projection.has_just_begun(trial):
+            found = self._find_trial(sweep, trial)
+        self._in_doubt.add(this)
+        own = self._create_trial(sweep, parent_run_id, trial) if found is None else str(found.info.run_id)
+        run_id = keep(own)
+        if run_id != own:
+            self._request(self._client.delete_run, own)
+            found = self._request(self._client.get_run, run_id)
+        if found is None or not found.inputs.dataset_inputs:
+            self._log_data_set(run_id, sweep)
+        self._in_doubt.discard(this)
+        return Sent(run_id=run_id) if found is None else _held_by(found, trial)
+
+    def _find_trial(self, sweep: SweepRecord, trial: TrialRecord) -> Any | None:
+        """The active run that the record names, or the oldest that is tagged as this trial's."""
+        if trial.run_id is not None:
+            with contextlib.suppress(self._refusal):
+                run = self._request(self._client.get_run, trial.run_id)
+                if run.info.lifecycle_stage == "active":
+                    return run
+        tags = {projection.KIND: "trial", projection.STUDY: trial.study, projection.TRIAL: str(trial.number)}
+        return self._find(self._experiment_id(sweep), tags)
+
+    def _create_trial(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord) -> str:
+        return self._create(self._experiment_id(sweep), projection.trial_start(sweep, parent_run_id, trial))
 
     def _experiment_id(self, sweep: SweepRecord) -> str:
         if sweep.study in self._experiment_ids:
@@ -319,10 +331,6 @@ class MlflowTracker:
 
 def _is_taken(error: Any) -> bool:
     return bool(error.error_code == "RESOURCE_ALREADY_EXISTS")
-
-
-def _has_just_begun(trial: TrialRecord) -> bool:
-    return trial.state == "running" and trial.attempts <= 1 and not trial.folds and trial.run_id is None
 
 
 def _end_of(trial: TrialRecord) -> int:

@@ -118,6 +118,11 @@ def sweep_params(sweep: SweepRecord) -> dict[str, str]:
     return {_key(name): _text(value)[:_LONGEST_PARAM] for name, value in flat.items() if value not in (None, {}, [])}
 
 
+def has_just_begun(trial: TrialRecord) -> bool:
+    """Whether nobody can have told the store of this trial before."""
+    return trial.state == "running" and trial.attempts <= 1 and not trial.folds and trial.run_id is None
+
+
 def trial_start(sweep: SweepRecord, parent_run_id: str, trial: TrialRecord) -> RunStart:
     """The run of a trial, a child of its sweep's."""
     own = {KIND: "trial", TRIAL: str(trial.number), STATE: "running", PARENT: parent_run_id}

@@ -6,7 +6,7 @@ Two implementations pass `tests/contracts/test_trackers.py`: `mlflow_tracker.Mlf
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -37,6 +37,19 @@ class Sent:
     state: TrialState | None = None
 
 
+Keep = Callable[[str], str]
+"""Offers the run that was found or made for a trial; returns the one that stands for it.
+
+A store's search and its making of a run are two steps, so two writers may each make one. What settles it is whoever
+keeps the trial, in one step: all get the same run back, and the others are taken away.
+"""
+
+
+def as_offered(run_id: str) -> str:
+    """A `Keep` for a single writer: its run is the one."""
+    return run_id
+
+
 @dataclass(frozen=True)
 class ModelVersion:
     """A registered model's version."""
@@ -56,17 +69,23 @@ class Tracker(Protocol):
     def start_sweep(self, sweep: SweepRecord) -> str:
         """Make the sweep's parent run, or find it; return its id."""
 
-    def sync_trial(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent) -> Sent:
+    def sync_trial(
+        self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent, keep: Keep = as_offered
+    ) -> Sent:
         """Bring the trial's run up to the record; return what it holds afterwards.
 
-        `sent` as returned by the last call for this trial, or `Sent()`. With `Sent()` the run is found by its tags
-        first, unless the trial has visibly just begun (running, first attempt, no folds, no `run_id`).
+        `sent` as returned by the last call for this trial, or `Sent()`. With `Sent()` the run is found first: the one
+        that the record names, else by its tags, unless the trial has visibly just begun (running, first attempt, no
+        folds, no `run_id`). A run that is new to this tracker is offered to `keep` before anything is written to it,
+        and deleted where another is kept; what `keep` raises is passed on.
         At most one request per new fold and six per trial beside them; a refit's holdout, which comes later, one more.
         """
 
-    def log_bundle(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, bundle: Path) -> ModelVersion:
+    def log_bundle(
+        self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, bundle: Path, keep: Keep = as_offered
+    ) -> ModelVersion:
         """Store a refitted model's bundle with its run and register it. A second call with the same run and the same
-        model digest returns the version of the first."""
+        model digest returns the version of the first. `keep` as for `sync_trial`."""
 
     def finish_sweep(
         self, sweep: SweepRecord, parent_run_id: str, trials: Sequence[TrialRecord], report: Path | None

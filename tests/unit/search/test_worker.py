@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.unit.search.studies import claim, leases_of, make_study
+from tests.unit.tracking.made_up import new_store
 from winnow.config.experiment import ExecutionConfig
 from winnow.search.leases import Failure
 from winnow.search.nodes import Nodes
@@ -22,8 +23,11 @@ from winnow.search.ranks import Ranks, RanksEndedError
 from winnow.search.store import StudyStore
 from winnow.search.worker import CannotStartError, Identity, NodesGoneError, Stop, StopRequestedError, Worker
 from winnow.tracking.memory_tracker import MemoryTracker
+from winnow.tracking.mlflow_tracker import MlflowTracker
+from winnow.tracking.projection import RunStart
 from winnow.tracking.records import SweepRecord, TrialRecord
-from winnow.tracking.tracker import Sent
+from winnow.tracking.run_search import MlflowRunSearch
+from winnow.tracking.tracker import Keep, Sent, as_offered
 from winnow.training.launch import CHANNEL, EXPERIMENT, LOG_DIR, GroupFiles, Launch
 from winnow.training.messages import Ready
 
@@ -136,10 +140,12 @@ def test_ranks_that_never_connect_end_the_worker(tmp_path: Path) -> None:
 
 def test_a_trial_that_the_tracking_store_refuses_does_not_hold_up_the_others(tmp_path: Path) -> None:
     class Choosy(MemoryTracker):
-        def sync_trial(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent) -> Sent:
+        def sync_trial(
+            self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent, keep: Keep = as_offered
+        ) -> Sent:
             if trial.number == 0:
                 raise ValueError("a parameter that is too long")
-            return super().sync_trial(sweep, parent_run_id, trial, sent)
+            return super().sync_trial(sweep, parent_run_id, trial, sent, keep)
 
     store, tracker = study(tmp_path, "raise"), Choosy()
     store.set_parent_run_id(tracker.start_sweep(store.sweep()))
@@ -180,6 +186,32 @@ def test_what_an_outage_kept_back_is_sent_by_the_next_to_come(tmp_path: Path) ->
     assert projector.close(5.0)
     assert store.untracked() == []
     assert store.trial(0).run_id is not None
+
+
+def test_two_who_tell_of_one_trial_at_once_leave_one_run(tmp_path: Path) -> None:
+    uri = new_store(tmp_path)
+    store = study(tmp_path, "raise")
+    store.set_parent_run_id(MlflowTracker(uri).start_sweep(store.sweep()))
+    leases = leases_of(store)
+    leases.finish_trial(claim(leases), "failed", None, "boom")
+    both_have_looked = threading.Barrier(2)
+
+    class Simultaneous(MlflowTracker):
+        """Makes its run only when the other is about to make its own too."""
+
+        def _create(self, experiment_id: str, start: RunStart) -> str:
+            both_have_looked.wait(30.0)
+            return super()._create(experiment_id, start)
+
+    projectors = [Projector(store, lambda: Simultaneous(uri)) for _ in range(2)]
+    for projector in projectors:
+        projector.start()
+        reconcile(store, projector)
+    assert all(projector.close(30.0) for projector in projectors)
+    assert store.untracked() == []
+    (run,) = MlflowRunSearch(uri).trials(store.name, [], [])
+    assert store.trial(0).run_id == run.run_id
+    assert run.tags["winnow.reason"] == "boom"
 
 
 def test_ranks_inherit_all_but_what_their_plan_leaves_out(tmp_path: Path) -> None:
