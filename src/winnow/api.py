@@ -56,8 +56,7 @@ def train(
         SweepFailedError: the workers do not come up.
         KeyboardInterrupt: Ctrl-C; local workers were stopped and their trials handed back, others work on.
     """
-    from winnow.containers.build import REGISTRY
-    from winnow.containers.delivery import LOAD
+    from winnow.containers.delivery import with_route
     from winnow.orchestrators.progress import ProgressView
     from winnow.orchestrators.report import write_report
     from winnow.orchestrators.settings import current
@@ -67,8 +66,7 @@ def train(
     experiment = _experiment(config, study, trials, workers)
     settings = current()
     view = ProgressView(metric=experiment.search.metric.name)
-    told = {REGISTRY: registry, LOAD: image_load}
-    environment = {**os.environ, **{name: value for name, value in told.items() if value}}
+    environment = with_route(os.environ, registry=registry, load=image_load)
     tier = tier_for(target, settings, image=image, environment=environment)
     return run(experiment, experiment.name, settings, tier, view, lambda name: write_report(settings, name))
 

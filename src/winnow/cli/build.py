@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import sys
 import tempfile
@@ -83,7 +84,7 @@ def build_train(
     from winnow.containers.engine import connect
     from winnow.orchestrators.environment import describe_environment
 
-    options = _options(build.TRAIN_BASE, **shared)
+    options = _options(build.TRAIN_BASE, image_load, **shared)
     route = _route(image_load, options, Settings.from_environment())
     plans = [
         train_image.plan(
@@ -145,7 +146,7 @@ def build_prod(
     from winnow.tracking.registry import Registry
 
     settings = current()
-    options = _options(build.PROD_BASE, **shared)
+    options = _options(build.PROD_BASE, image_load, **shared)
     name = study or load_experiment(config).name
     engine = connect()
     versions = Registry(settings.tracking_uri)
@@ -167,31 +168,32 @@ def build_prod(
     _print_image(engine, image.tag, reference)
 
 
-def _options(base: str, *, pip_config: Path | None, **texts: str) -> BuildOptions:
+def _options(base: str, load: str, *, registry: str, pip_config: Path | None, **texts: str) -> BuildOptions:
     from winnow.containers.build import BuildOptions, checked_pip_config
+    from winnow.containers.delivery import with_route
 
+    environment = with_route(os.environ, registry=registry, load=load)
     given: dict[str, Any] = {name: text for name, text in texts.items() if text}
     if pip_config is not None:
         given["pip_config"] = checked_pip_config(pip_config, "--pip-config")
-    return dataclasses.replace(BuildOptions.from_environment(base=base), **given)
+    return dataclasses.replace(BuildOptions.from_environment(environment, base=base), **given)
 
 
 def _route(image_load: str, options: BuildOptions, settings: Settings) -> Route | None:
     """How images are loaded onto the cluster's nodes; None where they are pushed, or stay on this engine."""
     from winnow.config.errors import InputError
-    from winnow.containers.delivery import Route
+    from winnow.containers.delivery import Route, with_route
     from winnow.orchestrators.settings import cluster_for
 
-    found = Route.from_environment(home=settings.home)
-    load = image_load or found.load
-    if not load or options.registry:
+    found = Route.from_environment(with_route(os.environ, load=image_load), home=settings.home)
+    if not found.load or options.registry:
         return None
     # Noted for the cluster that is meant, so that whoever serves or trains there finds it loaded.
     try:
         identity = cluster_for(settings.stack).identity
     except InputError:  # none is named: the command may know one all the same
         identity = ""
-    return dataclasses.replace(found, registry="", load=load, cluster=identity)
+    return dataclasses.replace(found, registry="", cluster=identity)
 
 
 @contextmanager

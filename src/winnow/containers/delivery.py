@@ -33,6 +33,11 @@ NOTES = "images-loaded.json"
 _ID_LENGTH = 12
 
 
+def with_route(environment: Mapping[str, str], *, registry: str = "", load: str = "") -> dict[str, str]:
+    """The environment with the way that a command names: it stands instead of all that the variables say of one."""
+    return {**environment, REGISTRY: registry, LOAD: load} if registry or load else dict(environment)
+
+
 @dataclass(frozen=True)
 class Route:
     """How images get to a cluster.

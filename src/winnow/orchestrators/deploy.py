@@ -6,6 +6,7 @@ This is where the tiers meet: which there are, what each needs of a release, and
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.config.settings import Settings
 from winnow.config.tiers import TIERS, unknown_tier
 from winnow.containers.build import PROD_BASE, BuildOptions, Show, silent
-from winnow.containers.delivery import Route
+from winnow.containers.delivery import Route, with_route
 from winnow.deployers.answers import NoModelError, model_at
 from winnow.deployers.deployer import (
     AnyPlan,
@@ -252,10 +253,11 @@ def _on_cluster(deployer: Deployer[Any]) -> KubernetesDeployer:
 
 def _route(deployer: KubernetesDeployer, settings: Settings, wanted: Wanted) -> Route:
     """How images get to the cluster that the deployer serves on, whichever kubeconfig names as the current one."""
-    found = Route.from_environment(cluster=deployer.cluster.identity, home=settings.home)
-    return dataclasses.replace(
-        found, registry=wanted.image_registry or found.registry, load=wanted.image_load or found.load
-    )
+    return Route.from_environment(_environment(wanted), cluster=deployer.cluster.identity, home=settings.home)
+
+
+def _environment(wanted: Wanted) -> dict[str, str]:
+    return with_route(os.environ, registry=wanted.image_registry, load=wanted.image_load)
 
 
 def _with_image(
@@ -271,8 +273,7 @@ def _with_image(
     from winnow.orchestrators import build
 
     engine, folder = connect(), Path()
-    options = BuildOptions.from_environment(base=PROD_BASE)
-    options = dataclasses.replace(options, registry=wanted.image_registry or options.registry)
+    options = BuildOptions.from_environment(_environment(wanted), base=PROD_BASE)
     if is_built:
         return build.with_image(engine, registry, release, options, folder, show, route=route)
     if not _is_whole(release.bundle):

@@ -15,7 +15,7 @@ from winnow.config.settings import home_folder
 from winnow.config.stack_record import ClusterStackRecord
 from winnow.containers import train_image
 from winnow.containers.build import TRAIN_BASE, BuildOptions, BuildPlan, Show, build, silent
-from winnow.containers.delivery import Route, deliver
+from winnow.containers.delivery import Route, deliver, with_route
 from winnow.containers.engine import connect
 from winnow.orchestrators.settings import cluster_for, studies_of, tracking_of
 from winnow.stack import kubernetes, record
@@ -92,9 +92,8 @@ def prepare_start(
     """
     given = with_overlay(given)
     chosen = choose(given, stack.secret(), _new_password)
+    environment = with_route(environment, registry=registry, load=load)
     route = Route.from_environment(environment, cluster=stack.cluster.identity, home=home_folder(environment))
-    if registry or load:
-        route = replace(route, registry=registry, load=load)
     image, named = _image(chosen, project, environment), chosen.settings.get("TRACKING_IMAGE", LATEST)
     return Start(given, chosen, image, route, _plan(stack, chosen, named, project))
 

@@ -12,7 +12,7 @@ import pytest
 from tests.unit.containers.engines import Image, engine
 from winnow.config.errors import InputError
 from winnow.containers.build import BuildFailedError, BuildOptions
-from winnow.containers.delivery import NOTES, Route, deliver
+from winnow.containers.delivery import NOTES, Route, deliver, with_route
 
 ID = "sha256:0123456789abcdef"
 TAG = "winnow-train:0123456789ab"
@@ -94,6 +94,22 @@ def test_without_any_way_both_are_named() -> None:
 def test_a_registry_is_no_web_address(made: Callable[..., object]) -> None:
     with pytest.raises(InputError, match=r"REGISTRY: expected .*without a scheme, found 'http://me:\*\*\*@host/x'"):
         made(registry="http://me:hunter2@host/x")
+
+
+@pytest.mark.parametrize(
+    ("flags", "registry", "load"),
+    [
+        ({}, "reg.example", "kind load"),
+        ({"load": "minikube image load"}, "", "minikube image load"),
+        ({"registry": "other.example"}, "other.example", ""),
+    ],
+)
+def test_what_a_command_says_of_the_way_stands_instead_of_the_variables(
+    flags: dict[str, str], registry: str, load: str
+) -> None:
+    environment = with_route({"WINNOW_REGISTRY": "reg.example", "WINNOW_IMAGE_LOAD": "kind load"}, **flags)
+    route = Route.from_environment(environment)
+    assert (route.registry, route.load) == (registry, load)
 
 
 def test_a_route_comes_from_the_environment(tmp_path: Path) -> None:
