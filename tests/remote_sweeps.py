@@ -163,6 +163,25 @@ class RemoteSweep:
         assert self.left() == []
 
 
+def check_ctrl_c_leaves_the_workers_and_cancel_ends_them(sweep: RemoteSweep, trials: int) -> None:
+    """The terminal goes and says how to come back, two workers go on; cancelled, the sweep can still be ended."""
+    orchestrator = sweep.start()
+    wait_until(lambda: sweep.folds() >= 1)
+    code, output = end(orchestrator, signal.SIGINT)
+    assert code == 130
+    assert f"winnow cancel --study {sweep.study}" in output
+    jobs = sweep.run("jobs")
+    assert (jobs.stdout.count(sweep.target), jobs.stdout.count("running")) == (2, 2), jobs.stdout
+    cancelled = sweep.run("cancel")
+    assert cancelled.returncode == 0, cancelled.stderr
+    assert sweep.left() == []
+    assert {trial.state for trial in sweep.trials()} <= {"waiting", "complete"}
+    assert sweep.store.incidents() == ()
+    resumed = sweep.run()
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    sweep.check_nothing_is_lost(trials)
+
+
 def fold_points(uri: str, run_id: str) -> list[tuple[int, float, int]]:
     """Every point of the folds' metric that MLflow holds, doubled ones included."""
     from mlflow import MlflowClient

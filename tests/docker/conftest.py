@@ -9,27 +9,16 @@ import docker
 import pytest
 
 from tests.docker.stacks import RunningStack, running_stack
+from tests.engine import build_options, engine
 from winnow.containers import build
 from winnow.containers import train_image as images
 from winnow.containers.build import BuildOptions
-from winnow.containers.engine import connect
 
 pytest.register_assert_rewrite("tests.remote_sweeps")
 
+__all__ = ["build_options", "engine"]
+
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="session")
-def engine() -> Iterator[docker.DockerClient]:
-    client = connect()
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="session")
-def build_options() -> BuildOptions:
-    """How images are built on this machine (a network, an index of one's own), for both kinds."""
-    return BuildOptions.from_environment(base=build.TRAIN_BASE)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.docker.groups import IMAGE, Sandbox, sandbox, wait_until
+from tests.remote_workers import DEAF, FACTS, HELD_IN, LITERAL, TOKEN
 from winnow.config.errors import InputError
 from winnow.containers.engine import GROUP, NODE, STUDY
 from winnow.executors.docker import DockerExecutor
@@ -21,28 +22,6 @@ from winnow.executors.executor import GroupResources, GroupSpec, GroupState, Vol
 
 pytestmark = pytest.mark.docker
 
-FACTS = """
-import json, os, pathlib
-lines = pathlib.Path("/proc/self/status").read_text().splitlines()
-status = dict(line.split(":\\t") for line in lines if ":\\t" in line)
-def is_writable(path):
-    try:
-        (pathlib.Path(path) / "probe").write_text("x")
-    except OSError:
-        return False
-    return True
-print(json.dumps({
-    "uid": os.getuid(), "gid": os.getgid(), "capabilities": status["CapEff"].strip(),
-    "bounding": status["CapBnd"].strip(), "no_new_privileges": status["NoNewPrivs"].strip(),
-    "writable": [path for path in ("/", "/usr", "/workspace", "/home", "/tmp", "/winnow") if is_writable(path)],
-    "socket": os.path.exists("/var/run/docker.sock"),
-    "shm_bytes": os.statvfs("/dev/shm").f_blocks * os.statvfs("/dev/shm").f_frsize,
-    "secret": os.environ["TOKEN"], "home": os.environ["WINNOW_HOME"],
-}))
-"""
-DEAF = (
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('at work', flush=True); time.sleep(60)"
-)
 TALK = """
 import os, socket, time
 node, master = os.environ["WINNOW_NODE"], (os.environ["WINNOW_MASTER_ADDR"], int(os.environ["WINNOW_MASTER_PORT"]))
@@ -77,21 +56,11 @@ def container(here: Sandbox, node: int = 0) -> dict[str, object]:
 
 def test_a_worker_is_held_in(here: Sandbox) -> None:
     resources = GroupResources(cpus=0.5, memory_bytes=128 * 2**20, shm_bytes=32 * 2**20)
-    here.executor().start(here.group(FACTS, resources=resources, secrets={"TOKEN": "s3cret"}))
+    group = here.group(FACTS, resources=resources, secrets={"TOKEN": TOKEN})
+    here.executor().start(replace(group, env={**group.env, "LITERAL": LITERAL}))
     wait_until(lambda: state_of(here) is GroupState.SUCCEEDED)
     (line,) = here.executor().log(here.study, "c0")
-    assert json.loads(line) == {
-        "uid": 10001,
-        "gid": 10001,
-        "capabilities": "0" * 16,
-        "bounding": "0" * 16,
-        "no_new_privileges": "1",
-        "writable": ["/tmp", "/winnow"],
-        "socket": False,
-        "shm_bytes": 32 * 2**20,
-        "secret": "s3cret",
-        "home": "/winnow",
-    }
+    assert json.loads(line) == HELD_IN | {"shm_bytes": 32 * 2**20}
     host = container(here)["HostConfig"]
     assert isinstance(host, dict)
     limits = {name: host[name] for name in ("NanoCpus", "Memory", "MemorySwap", "PidsLimit", "Privileged", "Binds")}
@@ -103,7 +72,7 @@ def test_a_worker_is_held_in(here: Sandbox) -> None:
         "Privileged": False,
         "Binds": None,
     }
-    assert "s3cret" not in json.dumps(container(here)["Config"]["Labels"])  # type: ignore[index]
+    assert TOKEN not in json.dumps(container(here)["Config"]["Labels"])  # type: ignore[index]
 
 
 def test_a_killed_container_is_a_failed_group(here: Sandbox) -> None:

@@ -15,6 +15,7 @@ import pytest
 from tests.docker.engine_proxy import EngineProxy
 from tests.docker.stacks import RunningStack
 from tests.docker.sweeps import DockerSweep, end, wait_until
+from tests.remote_sweeps import check_ctrl_c_leaves_the_workers_and_cancel_ends_them
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -75,21 +76,7 @@ def test_the_sweep_goes_on_when_its_terminal_is_closed(sweep: DockerSweep) -> No
 
 
 def test_ctrl_c_leaves_the_workers_and_cancel_ends_them(sweep: DockerSweep) -> None:
-    orchestrator = sweep.write().start()
-    wait_until(lambda: sweep.folds() >= 1)
-    code, output = end(orchestrator, signal.SIGINT)
-    assert code == 130
-    assert f"winnow cancel --study {sweep.study}" in output
-    jobs = sweep.run("jobs")
-    assert (jobs.stdout.count("docker"), jobs.stdout.count("running")) == (2, 2), jobs.stdout
-    cancelled = sweep.run("cancel")
-    assert cancelled.returncode == 0, cancelled.stderr
-    assert sweep.left() == []
-    assert {trial.state for trial in sweep.trials()} <= {"waiting", "complete"}
-    assert sweep.store.incidents() == ()
-    resumed = sweep.run()
-    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    sweep.check_nothing_is_lost(trials=4)
+    check_ctrl_c_leaves_the_workers_and_cancel_ends_them(sweep.write(), trials=4)
 
 
 def test_a_database_that_is_away_for_20_s_is_waited_for(sweep: DockerSweep, stack: RunningStack) -> None:

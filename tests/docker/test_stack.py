@@ -13,6 +13,7 @@ import docker
 import pytest
 
 from tests.docker.stacks import RunningStack, free_port, running_stack
+from tests.remote_workers import REACHES
 from tests.unit.tracking.made_up import bundle, sweep, trial
 from winnow.config.settings import Settings
 from winnow.search.database import Database
@@ -92,32 +93,15 @@ def test_a_worker_reaches_the_server_and_the_studies_but_not_the_artifact_store(
     own_stack: RunningStack, engine: docker.DockerClient
 ) -> None:
     settings = settings_of(own_stack)
-    code = (
-        "import json, os, socket, urllib.request as u, psycopg\n"
-        "ask = u.Request(os.environ['URI'] + '/api/2.0/mlflow/experiments/search', b'{\"max_results\": 1}',\n"
-        "                {'Content-Type': 'application/json'})\n"
-        "url = os.environ['STORAGE'].replace('+psycopg', '')\n"
-        "with u.urlopen(ask) as answer, psycopg.connect(url) as studies:\n"
-        "    found = [answer.status, studies.execute('SELECT current_database()').fetchone()[0]]\n"
-        "try:\n"
-        "    psycopg.connect(url.removesuffix('/winnow') + '/mlflow')\n"
-        "except psycopg.OperationalError:\n"
-        "    found.append('refused')\n"
-        "try:\n"
-        "    socket.create_connection(('minio', 9000), 3)\n"
-        "except OSError:\n"
-        "    found.append('no way to minio')\n"
-        "print(json.dumps(found))\n"
-    )
     said = engine.containers.run(
         own_stack.service("mlflow").image.id,
-        ["python", "-c", code],
+        ["python", "-c", REACHES],
         network=settings.network,
-        environment={"URI": settings.worker_tracking_uri, "STORAGE": settings.worker_storage_url},
+        environment={"URI": settings.worker_tracking_uri, "STORAGE": settings.worker_storage_url, "ARTIFACTS": "minio"},
         labels={"winnow.test": own_stack.project},
         remove=True,
     )
-    assert json.loads(said) == [200, "winnow", "refused", "no way to minio"]
+    assert json.loads(said) == [200, "winnow", "refused", "no way to the artifacts"]
 
 
 def test_artifacts_travel_through_the_server_and_an_outage_of_minio_is_one_to_wait_for(

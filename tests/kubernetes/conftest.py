@@ -14,15 +14,17 @@ from pathlib import Path
 import docker
 import pytest
 
+from tests.engine import build_options, engine
 from tests.kubernetes.places import ROOT, Place, place
 from winnow.cluster.api import Cluster
 from winnow.containers import build
 from winnow.containers import train_image as images
 from winnow.containers.build import BuildOptions
 from winnow.containers.delivery import Route, deliver
-from winnow.containers.engine import connect
 
 pytest.register_assert_rewrite("tests.remote_sweeps")
+
+__all__ = ["build_options", "engine"]
 
 INGRESS_URL = "WINNOW_INGRESS_URL"
 """Environment variable: where the cluster's Ingress is reached from here."""
@@ -53,20 +55,6 @@ def ingress_url() -> str:
     """Where the cluster's Ingress answers, without a slash at the end."""
     assert os.environ.get(INGRESS_URL), f"these tests need {INGRESS_URL}: the address of the cluster's Ingress"
     return os.environ[INGRESS_URL].rstrip("/")
-
-
-@pytest.fixture(scope="session")
-def engine() -> Iterator[docker.DockerClient]:
-    """The engine that images are built on."""
-    client = connect()
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="session")
-def build_options() -> BuildOptions:
-    """How images are built on this machine (a network, an index of one's own)."""
-    return BuildOptions.from_environment(base=build.TRAIN_BASE)
 
 
 @pytest.fixture(scope="session")

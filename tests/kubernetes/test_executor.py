@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from tests.kubernetes.groups import SLEEP, SMALL, Sandbox, remove, sandbox, wait_until
 from tests.kubernetes.places import ROOT, Place
+from tests.remote_workers import DEAF, FACTS, HELD_IN, LITERAL, TOKEN
 from winnow.cli.jobs import cancel, jobs, logs
 from winnow.config.errors import InputError
 from winnow.config.experiment import KubernetesConfig
@@ -27,26 +28,6 @@ from winnow.executors.kubernetes_plan import plan_group
 
 pytestmark = pytest.mark.kubernetes
 
-FACTS = """
-import json, os, pathlib
-lines = pathlib.Path("/proc/self/status").read_text().splitlines()
-status = dict(line.split(":\\t") for line in lines if ":\\t" in line)
-def is_writable(path):
-    try:
-        (pathlib.Path(path) / "probe").write_text("x")
-    except OSError:
-        return False
-    return True
-print(json.dumps({
-    "uid": os.getuid(), "gid": os.getgid(), "capabilities": status["CapEff"].strip(),
-    "bounding": status["CapBnd"].strip(), "no_new_privileges": status["NoNewPrivs"].strip(),
-    "writable": [path for path in ("/", "/usr", "/tmp", "/winnow", "/dev/shm") if is_writable(path)],
-    "shm_bytes": os.statvfs("/dev/shm").f_blocks * os.statvfs("/dev/shm").f_frsize,
-    "token": os.path.exists("/var/run/secrets/kubernetes.io"), "secret": os.environ["TOKEN"],
-    "home": os.environ["WINNOW_HOME"], "literal": os.environ["LITERAL"],
-    "links": [name for name in os.environ if name.startswith("WINNOW_TRAIN_")],
-}))
-"""
 TALK = """
 import os, signal, socket, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -69,9 +50,6 @@ else:
         time.sleep(0.5)
 """
 UNREADY = {"containers": [{"name": "worker", "readinessProbe": {"exec": {"command": ["false"]}}}]}
-DEAF = (
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('at work', flush=True); time.sleep(60)"
-)
 SLOW = SLEEP.replace("sys.exit(143)", "(time.sleep(3), sys.exit(143))")
 
 
@@ -95,25 +73,12 @@ def failed_pods(here: Sandbox, name: str = "p0") -> int:
 
 
 def test_a_worker_is_held_in_and_its_secrets_are_not_in_the_job(here: Sandbox) -> None:
-    group = here.group(FACTS, secrets={"TOKEN": "s3cret"})
-    here.executor().start(replace(group, env={**group.env, "LITERAL": "$(TOKEN) $$"}))
+    group = here.group(FACTS, secrets={"TOKEN": TOKEN})
+    here.executor().start(replace(group, env={**group.env, "LITERAL": LITERAL}))
     wait_until(lambda: status_of(here).state is GroupState.SUCCEEDED)
     (line,) = log_of(here)
-    assert json.loads(line) == {
-        "uid": 10001,
-        "gid": 10001,
-        "capabilities": "0" * 16,
-        "bounding": "0" * 16,
-        "no_new_privileges": "1",
-        "writable": ["/tmp", "/winnow", "/dev/shm"],
-        "shm_bytes": 2**20,
-        "token": False,
-        "secret": "s3cret",
-        "home": "/winnow",
-        "literal": "$(TOKEN) $$",
-        "links": [],
-    }
-    assert "s3cret" not in json.dumps(here.job())
+    assert json.loads(line) == HELD_IN | {"shm_bytes": 2**20}
+    assert TOKEN not in json.dumps(here.job())
     here.executor().clear(here.study)
     wait_until(lambda: here.left() == [])
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.kubernetes.places import Place
 from tests.kubernetes.sweeps import KubernetesSweep, end, wait_until
+from tests.remote_sweeps import check_ctrl_c_leaves_the_workers_and_cancel_ends_them
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -86,21 +87,7 @@ def test_the_sweep_goes_on_when_its_terminal_is_closed(sweep: KubernetesSweep) -
 
 
 def test_ctrl_c_leaves_the_workers_and_cancel_ends_them(sweep: KubernetesSweep) -> None:
-    orchestrator = sweep.write(search={"trials": 3}).start()
-    wait_until(lambda: sweep.folds() >= 1)
-    code, output = end(orchestrator, signal.SIGINT)
-    assert code == 130
-    assert f"winnow cancel --study {sweep.study}" in output
-    jobs = sweep.run("jobs")
-    assert (jobs.stdout.count("kubernetes"), jobs.stdout.count("running")) == (2, 2), jobs.stdout
-    cancelled = sweep.run("cancel")
-    assert cancelled.returncode == 0, cancelled.stderr
-    assert sweep.left() == []
-    assert {trial.state for trial in sweep.trials()} <= {"waiting", "complete"}
-    assert sweep.store.incidents() == ()
-    resumed = sweep.run()
-    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    sweep.check_nothing_is_lost(trials=3)
+    check_ctrl_c_leaves_the_workers_and_cancel_ends_them(sweep.write(search={"trials": 3}), trials=3)
 
 
 def test_pods_that_no_node_has_room_for_are_reported_and_not_waited_for_for_ever(sweep: KubernetesSweep) -> None:

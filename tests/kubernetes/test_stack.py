@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from tests.kubernetes.places import ROOT, Place, place
+from tests.remote_workers import REACHES
 from tests.unit.tracking.made_up import sweep
 from winnow.config.settings import Settings
 from winnow.orchestrators.kubernetes_stack import difference
@@ -162,19 +163,6 @@ def test_open_settings_outlive_restarts_and_carry_big_artifacts(stack: Place, tm
 
 def test_a_worker_reaches_the_server_and_the_studies_by_their_services(stack: Place) -> None:
     settings = settings_of(stack)
-    code = (
-        "import json, os, urllib.request as u, psycopg\n"
-        "ask = u.Request(os.environ['URI'] + '/api/2.0/mlflow/experiments/search', b'{\"max_results\": 1}',\n"
-        "                {'Content-Type': 'application/json'})\n"
-        "url = os.environ['STORAGE'].replace('+psycopg', '')\n"
-        "with u.urlopen(ask) as answer, psycopg.connect(url) as studies:\n"
-        "    found = [answer.status, studies.execute('SELECT current_database()').fetchone()[0]]\n"
-        "try:\n"
-        "    psycopg.connect(url.removesuffix('/winnow') + '/mlflow')\n"
-        "except psycopg.OperationalError:\n"
-        "    found.append('refused')\n"
-        "print(json.dumps(found))\n"
-    )
     said = stack.admin(
         "exec",
         "deployment/winnow-mlflow",
@@ -185,7 +173,7 @@ def test_a_worker_reaches_the_server_and_the_studies_by_their_services(stack: Pl
         f"STORAGE={settings.worker_storage_url}",
         "python",
         "-c",
-        code,
+        REACHES,
     )
     assert json.loads(said) == [200, "winnow", "refused"]
 
