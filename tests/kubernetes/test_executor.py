@@ -301,7 +301,7 @@ def test_jobs_logs_and_cancel_work_on_pods(here: Sandbox) -> None:
     assert "cannot start" in ask(here, jobs)
     assert ask(here, logs, "--worker", "p0") == "p0 at work\n"
     assert "2 worker(s) stopped" in ask(here, cancel)
-    assert ask(here, jobs).startswith("No workers")
+    assert f"No workers are at work in namespace {here.place.namespace} of" in ask(here, jobs)
     assert ask(here, logs, "--worker", "p0").startswith("p0 at work\np0 -----")
     wait_until(lambda: here.left() == [])
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from winnow.cli.options import StoreVerb, config_option, json_option, study_option
+from winnow.cli.places import any_of
 from winnow.config.errors import InputError
 from winnow.config.tiers import TIERS
 
@@ -35,9 +36,10 @@ def jobs(study: str | None, target: str | None, as_json: bool) -> None:
     from winnow.config.settings import Settings
     from winnow.orchestrators.tiers import executors_for
 
+    executors = executors_for(target, Settings.from_environment())
     groups = [
         (tier, group)
-        for tier, executor in executors_for(target, Settings.from_environment()).items()
+        for tier, executor in executors.items()
         for group in executor.groups(study)
         if not group.state.is_over
     ]
@@ -51,7 +53,7 @@ def jobs(study: str | None, target: str | None, as_json: bool) -> None:
         if group.trouble is not None:
             click.echo(f"  {group.trouble.reason}. {group.trouble.remedy}")
     if not groups:
-        click.echo("No workers are at work; `make train` starts some.")
+        click.echo(f"No workers are at work {any_of(executors.values())}; `make train` starts some.")
 
 
 def _row(tier: str, group: GroupStatus) -> dict[str, object]:

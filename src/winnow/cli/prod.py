@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from winnow.cli.options import StoreVerb, config_option, dry_run_option, json_option, study_option, target_option
+from winnow.cli.places import any_of
 from winnow.config.tiers import TIERS
 
 if TYPE_CHECKING:
@@ -98,10 +99,11 @@ def status(config: Path | None, target: str | None, study: str | None, as_json: 
         rows = [{**_facts(each), "champion": champions[each.deployment.name]} for each in found]
         click.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
     elif not found and away:
-        click.echo(f"Nothing is being served on {' and '.join(tiers)}; {' and '.join(away)} could not be asked.")
+        click.echo(f"Nothing is being served {any_of(tiers.values())}; {' and '.join(away)} could not be asked.")
     elif not found:
         click.echo(
-            "Nothing is being served. `make prod-local`, `prod-docker` or `prod-kubernetes` serves the selected model."
+            f"Nothing is being served {any_of(tiers.values())}. "
+            "`make prod-local`, `prod-docker` or `prod-kubernetes` serves the selected model."
         )
     else:
         for each in found:

@@ -95,6 +95,11 @@ class Cluster:
         self.identity = identity
 
     @property
+    def place(self) -> str:
+        """Where its objects are, as a sentence goes on with it."""
+        return f"in namespace {self.namespace} of the cluster '{self.context}'"
+
+    @property
     def calls(self) -> int:
         """Requests so far, for whoever counts them."""
         return self._transport.calls

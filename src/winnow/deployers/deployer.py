@@ -158,6 +158,10 @@ def mute(line: str) -> None:
 class Deployer(Protocol[Plan]):
     """One kind of place."""
 
+    @property
+    def place(self) -> str:
+        """Where it looks and acts, as a sentence goes on with it: `on this machine`."""
+
     def plan(self, request: DeploymentRequest) -> Plan:
         """Work out what has to be done; the same digest, replicas and port change nothing."""
 

@@ -75,6 +75,11 @@ class DockerDeployer:
     def _engine(self) -> Engine:
         return connect(self._environment)
 
+    @property
+    def place(self) -> str:
+        """See `Deployer.place`."""
+        return "on the Docker engine"
+
     @asking(_WHAT)
     def plan(self, request: DeploymentRequest) -> DockerPlan:
         """See `Deployer.plan`. A release without an image is planned as one whose image is still to be built."""

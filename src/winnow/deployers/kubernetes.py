@@ -111,6 +111,11 @@ class KubernetesDeployer:
         """Where it serves."""
         return self._given if self._given is not None else connect(self._environment)
 
+    @property
+    def place(self) -> str:
+        """See `Deployer.place`."""
+        return self.cluster.place
+
     def plan(self, request: DeploymentRequest) -> KubernetesPlan:
         """See `Deployer.plan`. A release without an image is planned as one whose image is still to be built."""
         if request.port is not None:

@@ -62,6 +62,11 @@ class LocalDeployer:
         self._python = python
         self._clock = clock if clock is not None else Clock()
 
+    @property
+    def place(self) -> str:
+        """See `Deployer.place`."""
+        return "on this machine"
+
     def plan(self, request: DeploymentRequest) -> LocalPlan:
         """See `Deployer.plan`."""
         folder = self._folder(request.name)

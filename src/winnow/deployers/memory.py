@@ -55,6 +55,11 @@ class MemoryDeployer:
         self._world = world
         self._unready = unready
 
+    @property
+    def place(self) -> str:
+        """See `Deployer.place`."""
+        return "on this machine"
+
     def plan(self, request: DeploymentRequest) -> MemoryPlan:
         """See `Deployer.plan`."""
         basis = self._world.deployments.get(request.name)

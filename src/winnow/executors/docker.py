@@ -75,6 +75,11 @@ class DockerExecutor:
         # Declared as Any: half of the calls are not typed in the stubs.
         self._api: Any = (engine or connect()).api
 
+    @property
+    def place(self) -> str:
+        """See `Executor.place`."""
+        return "on the Docker engine"
+
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
         """The `docker` commands that would do the same, without passwords and secrets."""
         return [line for group in groups for line in render(plan_group(group, self._site))]

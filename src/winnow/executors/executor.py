@@ -134,6 +134,10 @@ class Executor(Protocol):
     Every method raises UnreachableError where what runs the groups does not answer; asked again, it may.
     """
 
+    @property
+    def place(self) -> str:
+        """Where it looks and acts, as a sentence goes on with it: `on this machine`."""
+
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
         """What `start` would do, as lines for people and for golden tests; starts nothing."""
 

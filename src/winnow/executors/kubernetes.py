@@ -77,6 +77,11 @@ class KubernetesExecutor:
         self._warnings = Warnings(cluster)
         self._watches = Watches(cluster)
 
+    @property
+    def place(self) -> str:
+        """See `Executor.place`."""
+        return self._cluster.place
+
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
         """The manifests, as YAML, without passwords and secrets."""
         return render(plan_group(group, self._site) for group in groups)

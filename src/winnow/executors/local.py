@@ -61,6 +61,11 @@ class LocalExecutor:
         self._environment = environment
         self._exit_codes: dict[int, int | None] = {}
 
+    @property
+    def place(self) -> str:
+        """See `Executor.place`."""
+        return "on this machine"
+
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
         """One line a group: the variables set for it and its command."""
         return [

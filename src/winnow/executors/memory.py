@@ -21,6 +21,11 @@ class MemoryExecutor:
         self._groups: dict[tuple[str, str], GroupStatus] = {}
         self._logs: dict[tuple[str, str], list[str]] = {}
 
+    @property
+    def place(self) -> str:
+        """See `Executor.place`."""
+        return "on this machine"
+
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
         """One line a group."""
         return [" ".join(group.argv) for group in groups]

@@ -48,7 +48,7 @@ def invoke(command: str, environment: dict[str, str]) -> Result:
 def test_a_cluster_that_is_meant_and_down_is_not_one_that_serves_nothing(silent_cluster: dict[str, str]) -> None:
     shown = invoke("prod-status", silent_cluster)
     assert shown.return_value == 1
-    assert shown.stdout == "Nothing is being served on local; kubernetes could not be asked.\n"
+    assert shown.stdout == "Nothing is being served on this machine; kubernetes could not be asked.\n"
     assert shown.stderr.startswith("warning: kubernetes could not be asked what it serves: ")
     assert "127.0.0.1" in shown.stderr
     removed = invoke("prod-remove", silent_cluster)
@@ -59,7 +59,7 @@ def test_a_cluster_that_is_meant_and_down_is_not_one_that_serves_nothing(silent_
 def test_without_a_cluster_nothing_is_served_and_that_is_fine(silent_cluster: dict[str, str]) -> None:
     shown = invoke("prod-status", {**silent_cluster, "WINNOW_NAMESPACE": ""})
     assert (shown.return_value, shown.stderr) == (0, "")
-    assert "Nothing is being served. `make prod-local`" in shown.stdout
+    assert "Nothing is being served on this machine. `make prod-local`" in shown.stdout
 
 
 def test_removing_what_is_not_served_names_what_is(silent_cluster: dict[str, str]) -> None:
