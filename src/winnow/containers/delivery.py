@@ -112,6 +112,22 @@ def deliver(
     raise _no_way(f"image '{name}'")
 
 
+def pushed_digest(engine: Engine, identifier: str, repository: str) -> str:
+    """`REPOSITORY@sha256:…` of an image that was pushed there.
+
+    Raises:
+        BuildFailedError: the engine does not know it by such a name.
+    """
+    from docker.auth import resolve_repository_name
+
+    # Its hub's repositories are named without a host by Docker, however they were named to it.
+    meant, known = resolve_repository_name(repository), _digests(engine, identifier)
+    for name, _, digest in (each.partition("@") for each in known):
+        if resolve_repository_name(name) == meant:
+            return f"{repository}@{digest}"
+    raise BuildFailedError(repository, [f"{identifier} is known as: {', '.join(known) or 'nothing'}"], what="pushed")
+
+
 def _no_way(what: str) -> InputError:
     return InputError(
         what,
@@ -144,7 +160,7 @@ def _tagged(engine: Engine, identifier: str, repository: str) -> str:
 def _pushed(engine: Engine, identifier: str, repository: str, show: Show) -> str:
     # A push of what is there takes a second, and a registry may have been emptied since the last one.
     push(_tagged(engine, identifier, repository), show)
-    return next(digest for digest in _digests(engine, identifier) if digest.startswith(f"{repository}@"))
+    return pushed_digest(engine, identifier, repository)
 
 
 def _loaded(engine: Engine, identifier: str, repository: str, route: Route, show: Show) -> str:

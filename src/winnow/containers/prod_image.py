@@ -220,14 +220,6 @@ def base_id(engine: Engine, base_image: str) -> str:
         return ""
 
 
-@asking("a model's image")
-def pushed_digest(engine: Engine, identifier: str, tag: str) -> str:
-    """`REPOSITORY@sha256:…` of an image that was pushed under `tag`."""
-    repository = tag.rpartition(":")[0]
-    digests: list[str] = engine.images.get(identifier).attrs["RepoDigests"]
-    return next(digest for digest in digests if digest.startswith(f"{repository}@"))
-
-
 def lay_out(image: ProdImage, context: Path) -> None:
     """Put all that Dockerfile.prod copies into an empty folder."""
     (context / "requirements.txt").write_text(image.requirements, encoding="utf-8")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from winnow.config.errors import InputError
 from winnow.containers import prod_image
 from winnow.containers.build import BuildOptions, Show, push, silent
-from winnow.containers.delivery import Route, deliver
+from winnow.containers.delivery import Route, deliver, pushed_digest
 from winnow.containers.prod_image import ProdImage
 from winnow.deployers.deployer import Release
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
@@ -82,7 +82,7 @@ def build_image(
     identifier = prod_image.build(engine, image, show, is_cached=is_cached)
     if image.is_pushed:
         push(image.tag, show)
-        return prod_image.pushed_digest(engine, identifier, image.tag)
+        return pushed_digest(engine, identifier, image.tag.rpartition(":")[0])
     if route is not None:
         return deliver(engine, identifier, image.tag, route, show, is_forced=not is_cached)
     return identifier

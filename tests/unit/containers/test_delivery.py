@@ -12,7 +12,7 @@ import pytest
 from tests.unit.containers.engines import Image, engine
 from winnow.config.errors import InputError
 from winnow.containers.build import BuildFailedError, BuildOptions
-from winnow.containers.delivery import NOTES, Route, deliver, with_route
+from winnow.containers.delivery import NOTES, Route, deliver, pushed_digest, with_route
 
 ID = "sha256:0123456789abcdef"
 TAG = "winnow-train:0123456789ab"
@@ -80,6 +80,26 @@ def test_a_command_that_is_not_there_is_named() -> None:
 def test_an_image_that_was_pushed_before_is_found_by_its_own_name() -> None:
     held = image("other.example/base@sha256:66", DIGEST)
     assert deliver(engine(held), ID, "winnow-train:latest", Route()) == DIGEST
+
+
+@pytest.mark.parametrize(
+    ("repository", "digest"),
+    [
+        ("localhost:5001/cells", "sha256:02"),
+        ("docker.io/team/cells", "sha256:03"),
+        ("index.docker.io/team/cells", "sha256:03"),
+        ("team/cells", "sha256:03"),
+    ],
+)
+def test_a_pushed_image_is_addressed_by_the_digest_of_its_registry(repository: str, digest: str) -> None:
+    """Docker calls docker.io/team/cells team/cells, whatever it was called when it was pushed."""
+    held = engine(image("elsewhere.example/cells@sha256:01", "localhost:5001/cells@sha256:02", "team/cells@sha256:03"))
+    assert pushed_digest(held, ID, repository) == f"{repository}@{digest}"
+
+
+def test_an_image_that_its_engine_does_not_know_as_pushed_is_an_error() -> None:
+    with pytest.raises(BuildFailedError, match=r"'reg.example/cells' was not pushed[^$]*is known as: nothing"):
+        pushed_digest(engine(image()), ID, "reg.example/cells")
 
 
 def test_without_any_way_both_are_named() -> None:

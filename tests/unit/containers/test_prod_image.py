@@ -155,12 +155,6 @@ def test_the_base_is_known_by_its_id_where_it_is_held() -> None:
     assert prod_image.base_id(held, "python:3.12") == ""
 
 
-def test_a_pushed_image_is_addressed_by_the_digest_of_its_registry() -> None:
-    digests = ("elsewhere.example/cells@sha256:01", "localhost:5001/cells@sha256:02")
-    held = engine(Image("sha256:ab", ["localhost:5001/cells:7"], digests=digests))
-    assert prod_image.pushed_digest(held, "sha256:ab", "localhost:5001/cells:7") == "localhost:5001/cells@sha256:02"
-
-
 def test_a_damaged_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged"
     shutil.copytree(bundle, damaged)
