@@ -111,6 +111,30 @@ def test_nodes_find_each_other_before_they_are_ready_and_come_back_without_being
     wait_until(lambda: here.left() == [])
 
 
+def test_a_home_that_did_not_start_a_group_follows_it_to_its_end(here: Sandbox, tmp_path: Path) -> None:
+    seen: list[str] = []
+    elsewhere = here.executor(home=tmp_path / "elsewhere")
+    here.executor().start(here.group())
+    following = threading.Thread(target=lambda: seen.extend(elsewhere.log(here.study, "p0", follow=True)))
+    following.start()
+    wait_until(lambda: seen == ["at work"])
+    here.executor().cancel_all(here.study, grace_s=5.0)
+    here.executor().clear(here.study)
+    wait_until(lambda: here.left() == [])
+    following.join(20)
+    assert not following.is_alive()
+    assert elsewhere.groups(here.study) == ()
+
+
+def test_what_ended_in_one_namespace_says_nothing_of_another(here: Sandbox, own_place: Place) -> None:
+    here.executor().start(here.group())
+    wait_until(lambda: status_of(here).state is GroupState.RUNNING)
+    here.executor().cancel(here.study, "p0", grace_s=5.0)
+    wait_until(lambda: here.left() == [])
+    assert [group.name for group in here.executor().groups(here.study)] == ["p0"]
+    assert KubernetesExecutor(own_place.cluster(), here.site, here.home).groups(here.study) == ()
+
+
 def follow(here: Sandbox, name: str, seen: list[str]) -> None:
     seen.extend(here.executor().log(here.study, name, follow=True))
 

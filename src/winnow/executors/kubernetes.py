@@ -22,7 +22,7 @@ from winnow.cluster.refusals import ClusterError, ConflictError, RefusedObjectEr
 from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.containers.engine import GROUP, STUDY
 from winnow.executors.archive import Archive
-from winnow.executors.executor import GroupSpec, GroupStatus
+from winnow.executors.executor import GroupSpec, GroupStatus, UnknownGroupError
 from winnow.executors.kubernetes_log import Kept, followed, lines, readable
 from winnow.executors.kubernetes_plan import (
     GroupObjects,
@@ -73,7 +73,8 @@ class KubernetesExecutor:
         self._site = site
         self._cluster = cluster
         self._patience_s = patience_s
-        self._archive = Archive(home, "pod")
+        # A study's name may be at work in another place of the same home: what ended there says nothing of here.
+        self._archive = Archive(home, f"pod-{cluster.namespace}-{cluster.identity.rpartition(' ')[2]}")
         self._warnings = Warnings(cluster)
         self._watches = Watches(cluster)
 
@@ -207,7 +208,12 @@ class KubernetesExecutor:
         if seen is not None and not seen.state.is_over:
             return pods, False
         # A watch may be a moment behind. What a group has left when it is over is read as a whole.
-        return self._look(study, name)[1], self.status(study, name).state.is_over
+        left = self._look(study, name)[1]
+        try:
+            return left, self.status(study, name).state.is_over
+        except UnknownGroupError:
+            # Taken away from elsewhere, and never kept here.
+            return left, True
 
     # Starting
 
