@@ -37,6 +37,9 @@ LABELS: Mapping[str, str] = {STACK: "tracking"}
 KINDS: tuple[Kind, ...] = (NETWORK_POLICY, DEPLOYMENT, STATEFUL_SET, SERVICE, CONFIG_MAP)
 """What a stack is made of, less what holds data."""
 
+WORKERS = "workers"
+"""What a stack holds for those who work with it: nothing that runs."""
+
 _MANAGED = {"app.kubernetes.io/managed-by": "winnow"}
 _SETTINGS_DIGEST = "winnow.settings"
 _POD: FieldPath = ("spec", "template", "spec")
@@ -87,7 +90,7 @@ def plan_stack(
         *((MINIO,) if not chosen.has_own_artifacts else ()),
         MLFLOW,
     )
-    patched = [_patched(manifest, chosen, image) for part in services for manifest in load(folder / part)]
+    patched = [_patched(manifest, chosen, image) for part in (WORKERS, *services) for manifest in load(folder / part)]
     overlaid = lay_over(patched, chosen.settings.get("TRACKING_OVERLAY", ""))
     _check_single(overlaid)
     own = chosen.own_storage

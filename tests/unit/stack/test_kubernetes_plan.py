@@ -13,7 +13,7 @@ from winnow.cluster.manifests import load, to_yaml
 from winnow.cluster.prune import check_labels
 from winnow.config.errors import InputError
 from winnow.config.stack_record import ClusterStackRecord
-from winnow.stack.kubernetes_plan import LABELS, ClusterStackPlan, digest, plan_stack, secret_manifest
+from winnow.stack.kubernetes_plan import LABELS, WORKERS, ClusterStackPlan, digest, plan_stack, secret_manifest
 from winnow.stack.kubernetes_settings import Chosen, choose
 
 ROOT = Path(__file__).parents[3]
@@ -105,7 +105,7 @@ def test_no_secret_is_in_any_other_manifest_or_on_paper() -> None:
 def test_what_is_elsewhere_is_not_made(given: dict[str, str], services: tuple[str, ...]) -> None:
     plan = planned(**given)
     assert plan.services == services
-    assert {each["metadata"]["labels"]["winnow.role"] for each in plan.manifests[1:]} == set(services)
+    assert {each["metadata"]["labels"]["winnow.role"] for each in plan.manifests[1:]} == {*services, WORKERS}
 
 
 def test_all_parts_are_found_again_by_their_labels() -> None:
