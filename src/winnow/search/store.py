@@ -181,9 +181,15 @@ class StudyStore:
             session.execute(sa.update(studies).where(where).values(parent_run_id=run_id))
 
     def set_stopped(self, is_stopped: bool) -> None:
-        """Say to whoever follows this study that its groups were stopped on purpose, or are meant to work again."""
+        """Say to whoever follows this study that its groups were stopped on purpose, or are meant to work again.
+
+        Whoever has them work again has mended what kept them from it: lone ends are counted anew.
+        """
         with self.database.writing() as session:
             self._set_attribute(session, _STOPPED, is_stopped)
+            if not is_stopped:
+                kept = session.query(models.StudySystemAttributeModel).filter_by(study_id=self.study_id)
+                kept.filter(models.StudySystemAttributeModel.key.startswith(f"{_ALONE}:", autoescape=True)).delete()
 
     def is_stopped(self) -> bool:
         """Whether its groups were stopped on purpose and nobody has resumed it since."""

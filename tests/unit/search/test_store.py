@@ -196,3 +196,11 @@ def test_lone_ends_are_counted_for_each_node_until_the_study_gets_on(tmp_path: P
     leases = leases_of(store)
     leases.record_fold(claim(leases), fold(0), 0.5)
     assert [store.count_lone_end("p0", 1) for _ in range(2)] == [1, 2]
+
+
+def test_lone_ends_are_counted_anew_when_the_study_is_run_again(tmp_path: Path) -> None:
+    store = make_study(tmp_path)
+    assert [store.count_lone_end("p0", 1) for _ in range(2)] == [1, 2]
+    store.set_stopped(False)
+    assert store.count_lone_end("p0", 1) == 1
+    assert not store.is_stopped()
