@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 
-from winnow.cluster.api import Cluster, ConflictError
+from winnow.cluster.api import Cluster, ClusterError, ConflictError
 from winnow.cluster.kinds import LEASE, Manifest
 from winnow.cluster.permissions import verbs
 from winnow.config.clock import Clock
@@ -54,8 +54,9 @@ class HeldLease:
         self._renewed = self._now()
 
     def release(self) -> None:
-        """Let others have it; where the API is silent they have to wait until it has not been renewed for long."""
-        with contextlib.suppress(ConflictError, UnreachableError):
+        """Let others have it; where that cannot be done they wait until it has not been renewed for long."""
+        # What was done under it is done, or its failure is on its way: a refusal here would stand in place of both.
+        with contextlib.suppress(ClusterError, InputError, UnreachableError):
             lease = self._cluster.get(LEASE, self._name)
             if lease is not None and lease["spec"].get("holderIdentity") == self._holder:
                 self._cluster.delete(LEASE, self._name, uid=lease["metadata"]["uid"])

@@ -10,8 +10,9 @@ import pytest
 from winnow.cluster.api import ConflictError
 from winnow.cluster.kinds import Kind, Manifest, name_of
 from winnow.cluster.lease import DURATION_S, RENEWED_EVERY_S, held
+from winnow.cluster.refusals import refusal
 from winnow.config.clock import Clock
-from winnow.config.errors import InputError, UnreachableError
+from winnow.config.errors import InputError
 
 
 @dataclass
@@ -87,21 +88,25 @@ def test_a_dead_holders_lease_is_taken_over_and_it_learns_of_that_when_it_was_on
         assert leases.kept == {}
 
 
-class SilentLeases(Leases):
-    """They are there, and then the API is not."""
+class RefusingLeases(Leases):
+    """They are there, and then the API does not give them any more."""
 
-    is_silent = False
+    refusal: Exception | None = None
 
     def get(self, kind: Kind, name: str) -> Manifest | None:
-        if self.is_silent:
-            raise UnreachableError("no answer")
+        if self.refusal is not None:
+            raise self.refusal
         return super().get(kind, name)
 
 
-def test_an_api_that_is_silent_at_the_end_hides_no_other_failure() -> None:
-    leases = SilentLeases()
+@pytest.mark.parametrize("status", [403, 500, 503])
+def test_an_api_that_refuses_at_the_end_neither_hides_a_failure_nor_makes_one(status: int) -> None:
+    leases = RefusingLeases()
+    with held(leases, "cells", {}, "it", Time().clock()):
+        leases.refusal = refusal("GET", "/leases/cells", status, b"")
+    leases = RefusingLeases()
     with pytest.raises(ValueError, match="what went wrong"), held(leases, "cells", {}, "it", Time().clock()):
-        leases.is_silent = True
+        leases.refusal = refusal("GET", "/leases/cells", status, b"")
         raise ValueError("what went wrong")
 
 
