@@ -89,7 +89,9 @@ class Forward:
             try:
                 accepted, _ = self._listener.accept()
             except OSError:
-                return
+                # As when this process has too many files open, which passes; the next one must find somebody here.
+                self._is_closed.wait(_LOOK_AGAIN_S)
+                continue
             threading.Thread(target=self._carry, args=(accepted,), name=self._name, daemon=True).start()
 
     def _carry(self, accepted: socket.socket) -> None:

@@ -27,7 +27,8 @@ WINDOW = 1 << 20
 """Bytes of one direction that wait here at most."""
 
 PING_S = 30.0
-"""A connection that carries nothing is kept alive for whatever lies between, every so many seconds."""
+"""A connection that one side is silent on is kept alive for whatever lies between, and the cluster asked whether it is
+still there, every so many seconds. Who has not answered after twice as many is gone."""
 
 LINGER_S = 5.0
 """How long a pod may still answer somebody who has said that he sends no more."""
@@ -85,13 +86,17 @@ def connect(client: ApiClient, path: str, headers: dict[str, str], timeout_s: fl
 class PortStream:
     """One connection, opened by `connect`.
 
+    Args:
+        ping_s: as `PING_S`.
+
     Attributes:
         trouble: what the cluster said went wrong; empty where nothing did.
         has_answered: the pod has sent something.
     """
 
-    def __init__(self, remote: socket.socket) -> None:
+    def __init__(self, remote: socket.socket, *, ping_s: float = PING_S) -> None:
         self._remote = remote
+        self._ping_s = ping_s
         self._frames = Frames()
         self._to_pod = bytearray()
         self._to_local = bytearray()
@@ -121,10 +126,11 @@ class PortStream:
 
     def _move(self, local: socket.socket, selector: selectors.BaseSelector) -> None:
         is_local_done = False
-        heard_at = sent_at = time.monotonic()
+        heard_at = sent_at = asked_at = time.monotonic()
         while not self._is_closed:
+            is_listening = not self._is_over and len(self._to_local) < WINDOW
             # Read without asking first: what TLS has decrypted already makes no socket readable.
-            if not self._is_over and len(self._to_local) < WINDOW and self._receive():
+            if is_listening and self._receive():
                 heard_at = time.monotonic()
             if not is_local_done and len(self._to_pod) < WINDOW:
                 is_local_done = self._take(local)
@@ -136,8 +142,14 @@ class PortStream:
             now = time.monotonic()
             if is_local_done and not self._to_pod and now - max(heard_at, sent_at) > LINGER_S:
                 return
-            if now - sent_at > PING_S and not self._to_pod:
+            is_owed = is_listening and asked_at > heard_at
+            # On a slow line a ping waits behind much else: as long as bytes leave, its answer may come.
+            if is_owed and now - max(asked_at, sent_at) > 2 * self._ping_s:
+                self.trouble = f"nothing has come from the cluster for {now - heard_at:.0f} s, and no ping is answered"
+                return
+            if not is_owed and now - max(asked_at, min(heard_at, sent_at)) > self._ping_s:
                 self._to_pod += frame(_PING, b"")
+                asked_at = now
             self._wait(local, selector, is_local_done=is_local_done)
 
     def _wait(self, local: socket.socket, selector: selectors.BaseSelector, *, is_local_done: bool) -> None:
@@ -146,7 +158,7 @@ class PortStream:
         _listen(selector, self._remote, reads=has_room and not self._is_over, writes=bool(self._to_pod))
         _listen(selector, local, reads=may_take and not is_local_done, writes=bool(self._to_local))
         # Who is not listened to cannot wake us when the stream is closed.
-        selector.select(PING_S if has_room and not is_local_done else _BLIND_S)
+        selector.select(self._ping_s if has_room and not is_local_done else _BLIND_S)
 
     def _receive(self) -> bool:
         """Take what the cluster has sent; whether that was anything."""

@@ -8,11 +8,12 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
 
-from winnow.cluster.port_stream import WINDOW, Frames, PortStream, frame
+from winnow.cluster.port_stream import PING_S, WINDOW, Frames, PortStream, frame
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 
@@ -67,10 +68,10 @@ class Ends:
 
 
 @pytest.fixture
-def ends() -> Iterator[Ends]:
+def ends(request: pytest.FixtureRequest) -> Iterator[Ends]:
     remote, pod = socket.socketpair()
     there, local = socket.socketpair()
-    stream = PortStream(remote)
+    stream = PortStream(remote, ping_s=getattr(request, "param", PING_S))
     thread = threading.Thread(target=stream.carry, args=(there,))
     thread.start()
     local.settimeout(5)
@@ -168,3 +169,37 @@ def test_closing_it_from_elsewhere_ends_it_at_once(ends: Ends) -> None:
     assert read(ends.local) == b""
     ends.thread.join(5)
     assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("ends", [0.1], indirect=True)
+@pytest.mark.parametrize("question", [b"question", b"z" * 8 * WINDOW], ids=["all-taken", "not-all-taken"])
+def test_who_takes_bytes_and_answers_nothing_is_gone(ends: Ends, question: bytes) -> None:
+    with suppress(ConnectionError):
+        ends.local.sendall(question)
+    ends.thread.join(5)
+    assert not ends.thread.is_alive()
+    assert "no ping is answered" in ends.stream.trouble
+
+
+@pytest.mark.parametrize("ends", [0.1], indirect=True)
+def test_who_answers_pings_may_have_nothing_else_to_say(ends: Ends) -> None:
+    ends.local.sendall(b"question")
+    assert ends.heard(1) == [(BINARY, b"\x00question")]
+    for _ in range(5):
+        assert ends.heard(1) == [(PING, b"")]
+        ends.say(PONG, b"")
+    ends.say(BINARY, b"\x00answer")
+    assert ends.local.recv(100) == b"answer"
+
+
+@pytest.mark.parametrize("ends", [0.1], indirect=True)
+def test_whoever_is_not_listened_to_owes_no_answer(ends: Ends) -> None:
+    answers = sent_by_server(BINARY, b"\x00" + b"z" * (1 << 16)) * 64
+    sender = threading.Thread(target=ends.pod.sendall, args=(answers,))
+    sender.start()
+    sender.join(0.8)
+    assert sender.is_alive() and ends.thread.is_alive()
+    left = 64 << 16
+    while left:
+        left -= len(ends.local.recv(left))
+    sender.join(5)
