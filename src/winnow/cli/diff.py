@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from winnow.cli.options import config_option, study_option
-from winnow.config.errors import InputError, UnreachableError
+from winnow.config.errors import WinnowError
 
 DIFFERENT = 1
 """Exit status with `--exit-code` where something would change, as `diff` has it."""
@@ -38,12 +38,10 @@ def command(
     for name in compared if part is None else (part,):
         try:
             text = compared[name]()
-        except (InputError, UnreachableError) as error:
-            if part is not None:
-                raise
+        except WinnowError as error:
             # The other part may well be there to compare: before the first selection there is only the stack.
             click.echo(f"{name} was not compared: {error}", err=True)
-            is_whole = is_whole and isinstance(error, NoChampionError)
+            is_whole = is_whole and part is None and isinstance(error, NoChampionError)
             continue
         click.echo(text or f"{name}: nothing would change.", nl=not text, err=not text)
         is_different = is_different or bool(text)

@@ -9,11 +9,22 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.unit.cluster.api_server import FakeApi, kubeconfig, running
+from tests.unit.cluster.api_server import Answer, FakeApi, kubeconfig, refuse, running
 from winnow.cli import winnow
 
 ROOT = Path(__file__).parents[3]
 UNSET = {name: None for name in os.environ if name.startswith(("WINNOW_", "MLFLOW_", "KUBE"))}
+
+
+class Failing(dict[str, Answer]):
+    """Answers of an API that fails at all but a few paths."""
+
+    def __init__(self, status: int, but: dict[str, Answer]) -> None:
+        super().__init__(but)
+        self._failure = refuse(status)
+
+    def get(self, path: str, default: object = None) -> Answer:  # type: ignore[override]
+        return super().get(path) or self._failure
 
 
 @pytest.fixture
@@ -50,3 +61,22 @@ def test_what_the_environment_sets_is_in_the_difference(api: FakeApi, tmp_path: 
     done = diff(tmp_path / "home", file, "--part", "stack", POSTGRES_VOLUME="50Gi", MLFLOW_WORKERS="")
     assert done.return_value == 1, done.output
     assert "storage: 50Gi" in done.output and "storage: 20Gi" in done.output
+
+
+@pytest.mark.parametrize("part", [(), ("--part", "stack"), ("--part", "prod")], ids=" ".join)
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_cluster_that_gives_no_answer_is_not_one_that_differs(
+    api: FakeApi, tmp_path: Path, part: tuple[str, ...], status: int
+) -> None:
+    # Where permissions are asked first, the objects are what fails.
+    reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    api.answers = Failing(status, {reviews: api.answer})
+    done = diff(tmp_path / "home", kubeconfig(tmp_path / "kubeconfig", api.url), *part)
+    assert done.return_value == 2, done.output
+    assert f"{part[-1] if part else 'stack'} was not compared: " in done.output
+
+
+def test_a_part_that_is_asked_for_and_not_there_is_not_compared(api: FakeApi, tmp_path: Path) -> None:
+    done = diff(tmp_path / "home", kubeconfig(tmp_path / "kubeconfig", api.url), "--part", "prod")
+    assert done.return_value == 2, done.output
+    assert "prod was not compared: " in done.output
