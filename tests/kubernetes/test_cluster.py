@@ -197,14 +197,14 @@ def test_a_job_whose_pods_are_refused_says_why(crowded: Place) -> None:
     template = {"spec": pod_spec("", cpu="1500")}
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "refused"}, "spec": {"template": template}}
     owner = cluster.create(job)
-    found = until(lambda: trouble_of_owner(owner, cluster.events(JOB, "refused")), 30)
+    found = until(lambda: trouble_of_owner(owner, cluster.events(owner)), 30)
     assert found.reason.startswith("FailedCreate: ")
     assert "exceeded quota: small" in found.reason
 
 
 def _trouble(cluster: Cluster, name: str) -> PodTrouble | None:
     (found,) = cluster.find(POD, {"winnow.test": name}).items
-    return trouble_of(found, cluster.events(POD, name))
+    return trouble_of(found, cluster.events(found))
 
 
 def _phase(cluster: Cluster, name: str) -> str:

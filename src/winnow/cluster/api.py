@@ -198,10 +198,11 @@ class Cluster:
         source = Source()
         return Stream(read(source), source)
 
-    def events(self, kind: Kind, name: str) -> list[Manifest]:
-        """What the cluster's parts have said of one object, oldest first."""
-        found = self.find(EVENT, fields=f"involvedObject.kind={kind.kind},involvedObject.name={name}").items
-        return sorted(found, key=_said_at)
+    def events(self, about: Manifest) -> list[Manifest]:
+        """What the cluster's parts have said of an object, oldest first; not of one that had its name before."""
+        wanted = {"kind": about["kind"], "name": name_of(about), "uid": about["metadata"]["uid"]}
+        fields = ",".join(f"involvedObject.{field}={value}" for field, value in wanted.items())
+        return sorted(self.find(EVENT, fields=fields).items, key=_said_at)
 
     def is_allowed(self, verb: str, kind: Kind, subresource: str = "") -> bool:
         """Whether whoever asks may do this in the namespace."""

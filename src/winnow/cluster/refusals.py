@@ -32,6 +32,12 @@ class RefusedObjectError(InputError):
     """An object is not one that the cluster knows: a field that there is not, a value that a field cannot have."""
 
 
+SILENT_S = 120.0
+"""How long the API may be silent: a server that is replaced takes a minute or so."""
+NOT_NOW = (UnreachableError, ClusterError, InputError)
+"""What asking comes to while an API server restarts: no answer, an error of its own, or that it knows nobody yet."""
+
+
 def refusal(method: str, path: str, status: int, body: bytes) -> WinnowError:
     """The error for an answer that is none of what was asked for."""
     what, found = what_is_at(path), _message(body)

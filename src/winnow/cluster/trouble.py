@@ -67,6 +67,9 @@ _STUCK: Mapping[str, str] = {
 }
 """Warnings about a pod whose containers are still said to be on their way."""
 
+_OVERCOME = frozenset({"Pulling", "Pulled", "Created"})
+"""What is said of a pod once it has its volumes and its network: what was missing before is there."""
+
 _ON_THEIR_WAY = ("ContainerCreating", "PodInitializing")
 
 
@@ -74,7 +77,8 @@ def trouble_of(pod: Manifest, events: Sequence[Manifest] = ()) -> PodTrouble | N
     """What keeps a pod from running; None where nothing does, or nobody has said so yet.
 
     Args:
-        events: about the pod, oldest first; without them what only they tell is not seen.
+        events: about the pod, oldest first; without them what only they tell is not seen. A warning counts where
+            the pod got no further after it.
     """
     status = pod.get("status") or {}
     for condition in status.get("conditions") or ():
@@ -128,7 +132,9 @@ def _waiting(status: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
 
 def _warned(events: Sequence[Manifest]) -> PodTrouble | None:
     for event in reversed(events):
-        if (reason := str(event.get("reason", ""))) in _STUCK:
+        if (reason := str(event.get("reason", ""))) in _OVERCOME:
+            return None
+        if reason in _STUCK:
             return PodTrouble(_line(reason, event.get("message")), _STUCK[reason])
     return None
 

@@ -145,10 +145,10 @@ def replica_of(pod: Manifest) -> Replica:
 def trouble(cluster: Cluster, name: str, pods: Pods) -> PodTrouble | None:
     """What keeps new pods from running; None where nothing does, or nobody has said so."""
     for pod in pods.new:
-        if (found := trouble_of(pod, cluster.events(POD, name_of(pod)))) is not None:
+        if (found := trouble_of(pod, cluster.events(pod))) is not None:
             return found
     for owner in cluster.find(REPLICA_SET, labels_of(name)).items:
-        if (found := trouble_of_owner(owner, cluster.events(REPLICA_SET, name_of(owner)))) is not None:
+        if (found := trouble_of_owner(owner, cluster.events(owner))) is not None:
             return found
     return None
 
@@ -160,14 +160,14 @@ def told(trouble: PodTrouble) -> str:
 
 def events(cluster: Cluster, pod: Manifest, most: int) -> list[str]:
     """The last of what the cluster has said about a pod."""
-    return [_line(each) for each in cluster.events(POD, name_of(pod))[-most:]]
+    return [_line(each) for each in cluster.events(pod)[-most:]]
 
 
 def owner_events(cluster: Cluster, name: str, most: int) -> list[str]:
     """The last of what it has said about a deployment's attempts to make pods."""
     owners = cluster.find(REPLICA_SET, labels_of(name)).items
     newest = sorted(owners, key=lambda each: str(each["metadata"]["creationTimestamp"]))[-1:]
-    return [_line(event) for each in newest for event in cluster.events(REPLICA_SET, name_of(each))[-most:]]
+    return [_line(event) for each in newest for event in cluster.events(each)[-most:]]
 
 
 def _line(event: Manifest) -> str:

@@ -9,17 +9,15 @@ import contextlib
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 
-from winnow.cluster.api import Cluster, ClusterError, ExpiredError
+from winnow.cluster.api import Cluster, ExpiredError
 from winnow.cluster.kinds import POD, Manifest, name_of
+from winnow.cluster.refusals import NOT_NOW, SILENT_S
 from winnow.config.clock import Clock
-from winnow.config.errors import InputError, UnreachableError
+
+__all__ = ["NOT_NOW", "SILENT_S", "WATCHED_S", "Sight", "sights"]
 
 WATCHED_S = 4.0
 """How long pods are watched before the rest is looked at again."""
-SILENT_S = 120.0
-"""How long the API may be silent: a server that is replaced takes a minute or so."""
-NOT_NOW = (UnreachableError, ClusterError, InputError)
-"""What asking comes to while an API server restarts: no answer, an error of its own, or that it knows nobody yet."""
 
 _PAUSE_S = 1.0
 

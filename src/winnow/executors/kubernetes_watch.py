@@ -34,7 +34,7 @@ EVENTS_EVERY_S = 10.0
 GroupsFound: TypeAlias = Mapping[tuple[str, str], tuple[Job | None, list[Pod]]]
 """By study and group."""
 
-_ABOUT: Mapping[type, str] = {Job: "involvedObject.kind=Job", Pod: "involvedObject.kind=Pod,type=Warning"}
+_ABOUT: Mapping[type, str] = {Job: "involvedObject.kind=Job", Pod: "involvedObject.kind=Pod"}
 """Which events may say why one of these does not start."""
 
 
@@ -78,7 +78,7 @@ class Warnings:
         long_ago_ms = 1000 * (time.time() - SILENT_S)
         silent = {type(thing) for thing in things if thing.created_at_ms < long_ago_ms and thing.is_silent}
         if silent and time.monotonic() - self._asked_at > EVENTS_EVERY_S:
-            # That a Job could make pods after all is no warning.
+            # That it could go on after all is no warning.
             asked = [fields for kind, fields in _ABOUT.items() if kind in silent]
             self._asked_at = time.monotonic()
             # Without them less is known, and nothing is wrong with the groups.

@@ -7,9 +7,9 @@ both outlive the rest.
 from __future__ import annotations
 
 import base64
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from winnow.cluster import forward
 from winnow.cluster.api import Cluster
@@ -30,8 +30,9 @@ from winnow.cluster.kinds import (
 from winnow.cluster.permissions import Permission, applying, verbs
 from winnow.cluster.pods import is_over
 from winnow.cluster.prune import apply_all, orphans
-from winnow.cluster.refusals import ConflictError, NotFoundError, NotStartedError
+from winnow.cluster.refusals import NOT_NOW, SILENT_S, ConflictError, NotFoundError, NotStartedError
 from winnow.cluster.trouble import PodTrouble, trouble_of, trouble_of_owner
+from winnow.config.clock import Clock
 from winnow.config.errors import InputError
 from winnow.containers.engine import STUDY
 from winnow.stack import kubernetes_settings as settings
@@ -48,6 +49,7 @@ TROUBLE_S = 30.0
 _LOOK_S = 1.0
 _RESTARTS = 3
 _WORKLOADS: Mapping[bool, Kind] = {True: DEPLOYMENT, False: STATEFUL_SET}
+_Answer = TypeVar("_Answer")
 
 REACH_PERMISSIONS: tuple[Permission, ...] = (*verbs(SECRET, "get"), *forward.PERMISSIONS)
 """What whoever works on runs and studies from a terminal needs."""
@@ -59,7 +61,7 @@ REMOVE_PERMISSIONS: tuple[Permission, ...] = (
     *verbs(POD, "list"),
     *verbs(JOB, "list"),
 )
-VOLUMES_PERMISSIONS: tuple[Permission, ...] = (*verbs(VOLUME_CLAIM, "list", "delete"), *verbs(SECRET, "delete"))
+VOLUMES_PERMISSIONS: tuple[Permission, ...] = (*verbs(VOLUME_CLAIM, "list", "delete"), *verbs(SECRET, "get", "delete"))
 DIFFERENCE_PERMISSIONS: tuple[Permission, ...] = (
     *READ_PERMISSIONS,
     *applying(SECRET, *KINDS),
@@ -94,9 +96,10 @@ class ClusterStack:
         say: told, in a line each, what is being done.
     """
 
-    def __init__(self, cluster: Cluster, say: Callable[[str], None]) -> None:
+    def __init__(self, cluster: Cluster, say: Callable[[str], None], clock: Clock | None = None) -> None:
         self.cluster = cluster
         self._say = say
+        self._clock = clock or Clock()
 
     def secret(self) -> dict[str, str] | None:
         """The Secret's values by key.
@@ -187,17 +190,22 @@ class ClusterStack:
         """Remove all of it but volumes and Secret, and where asked those too; returns when its pods are gone.
 
         Raises:
-            InputError: workers of a study are at work in the namespace.
+            InputError: workers of a study are at work in the namespace, or a Secret that would go is somebody else's.
+            ConflictError: that Secret was made anew meanwhile; it stays.
             StackError: pods did not end in time.
         """
         self._check_unused()
+        secret = self.cluster.get(SECRET, SECRET_NAME) if volumes else None
+        if secret is not None:
+            _check_ours(self.cluster, secret)
         for each in orphans(self.cluster, (), LABELS, KINDS):
             self.cluster.delete(kind_of(each), name_of(each))
         self._wait_gone(patience_s)
         if volumes:
             for name in self.claims():
                 self.cluster.delete(VOLUME_CLAIM, name)
-            self.cluster.delete(SECRET, SECRET_NAME)
+        if secret is not None:
+            self.cluster.delete(SECRET, SECRET_NAME, uid=secret["metadata"]["uid"])
 
     # How
 
@@ -242,13 +250,15 @@ class ClusterStack:
                     self.cluster.delete(POD, name_of(pod), uid=pod["metadata"]["uid"])
 
     def _wait(self, plan: ClusterStackPlan, patience_s: float) -> None:
-        began, since, said = time.monotonic(), dict[str, float](), dict[str, bool]()
+        began, since, said = self._clock.now(), dict[str, float](), dict[str, bool]()
         while True:
-            seen = {service: self._look(service) for service in plan.services}
+            seen, silent_s = self._heard(lambda: {service: self._look(service) for service in plan.services})
+            # The time in which nobody could see it is held against nothing.
+            began, since = began + silent_s, {service: at + silent_s for service, at in since.items()}
             waiting = [service for service, each in seen.items() if not each.is_ready]
             if not waiting:
                 return
-            now = time.monotonic()
+            now = self._clock.now()
             troubled = [service for service in waiting if seen[service].trouble]
             since = {service: since.get(service, now) for service in troubled}
             failed = [each for each in troubled if seen[each].has_failed or now - since[each] > TROUBLE_S]
@@ -261,7 +271,26 @@ class ClusterStack:
             if told != said:
                 self._say(f"waiting for {'; '.join(_with_trouble(each, seen[each]) for each in waiting)}")
                 said = told
-            time.sleep(_LOOK_S)
+            self._clock.sleep(_LOOK_S)
+
+    def _heard(self, ask: Callable[[], _Answer]) -> tuple[_Answer, float]:
+        """What asking comes to, and after how many seconds of silence: an API server that is replaced comes back.
+
+        Raises:
+            UnreachableError, ClusterError, InputError: there was no other answer for `SILENT_S`.
+        """
+        began, is_told = self._clock.now(), False
+        while True:
+            asked = self._clock.now()
+            try:
+                return ask(), asked - began
+            except NOT_NOW as error:
+                if asked - began > SILENT_S:
+                    raise
+                if not is_told:
+                    self._say(f"asking again for up to {SILENT_S:.0f} s: {error}")
+                    is_told = True
+                self._clock.sleep(_LOOK_S)
 
     def _look(self, service: str) -> _Seen:
         kind = _WORKLOADS[service == MLFLOW]
@@ -270,11 +299,11 @@ class ClusterStack:
             return _Seen(is_ready=True)
         pods = self.cluster.find(POD, labels_of(service)).items
         for pod in pods:
-            trouble = trouble_of(pod, self.cluster.events(POD, name_of(pod)))
+            trouble = trouble_of(pod, self.cluster.events(pod))
             if trouble is not None:
                 return _Seen(False, trouble, has_failed=_restarts(pod) >= _RESTARTS)
         if workload is not None and not pods:
-            return _Seen(False, trouble_of_owner(workload, self.cluster.events(kind, name_of(workload))))
+            return _Seen(False, trouble_of_owner(workload, self.cluster.events(workload)))
         return _Seen(is_ready=False)
 
     def _failure(self, services: list[str], seen: Mapping[str, _Seen], why: str) -> StackError:
@@ -292,7 +321,7 @@ class ClusterStack:
         told = []
         for pod in self.cluster.find(POD, labels_of(service)).items:
             name = name_of(pod)
-            events = [f"{each.get('reason')}: {each.get('message')}" for each in self.cluster.events(POD, name)]
+            events = [f"{each.get('reason')}: {each.get('message')}" for each in self.cluster.events(pod)]
             told += [f"--- events of {name} ---", *events[-LOG_LINES:]]
             for container in _containers(pod):
                 told += self._log(name, container)
@@ -316,13 +345,17 @@ class ClusterStack:
         return f"the stack in namespace {self.cluster.namespace}"
 
     def _wait_gone(self, patience_s: float) -> None:
-        deadline = time.monotonic() + patience_s
-        while left := [name_of(pod) for pod in self.cluster.find(POD, LABELS).items]:
-            if time.monotonic() > deadline:
+        deadline = self._clock.now() + patience_s
+        while True:
+            pods, silent_s = self._heard(lambda: self.cluster.find(POD, LABELS).items)
+            left, deadline = [name_of(pod) for pod in pods], deadline + silent_s
+            if not left:
+                return
+            if self._clock.now() > deadline:
                 raise StackError(
                     f"{self.described}: expected its pods to end, found {', '.join(left)} after {patience_s:.0f} s."
                 )
-            time.sleep(_LOOK_S)
+            self._clock.sleep(_LOOK_S)
 
 
 def read_secret(cluster: Cluster) -> dict[str, str] | None:

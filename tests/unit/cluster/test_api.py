@@ -244,8 +244,13 @@ def test_events_come_oldest_first(api: FakeApi, cluster: Cluster) -> None:
         {"reason": "a", "eventTime": "2030-01-01T00:00:00.000001Z", "lastTimestamp": None},
     ]
     api.objects[path] = {"items": events, "metadata": {"resourceVersion": "1"}}
-    assert [each["reason"] for each in cluster.events(POD, "p")] == ["a", "b", "c"]
-    assert api.asked[0].query["fieldSelector"] == "involvedObject.kind=Pod,involvedObject.name=p"
+    pod = {"kind": "Pod", "metadata": {"name": "p", "uid": "u"}}
+    assert [each["reason"] for each in cluster.events(pod)] == ["a", "b", "c"]
+
+
+def test_events_are_of_this_very_object(api: FakeApi, cluster: Cluster) -> None:
+    cluster.events({"kind": "Pod", "metadata": {"name": "p", "uid": "u"}})
+    assert api.asked[0].query["fieldSelector"] == ("involvedObject.kind=Pod,involvedObject.name=p,involvedObject.uid=u")
 
 
 def test_requests_are_counted(cluster: Cluster) -> None:

@@ -69,9 +69,16 @@ def test_a_pod_on_its_way_is_in_none() -> None:
 
 
 def test_a_volume_that_is_missing_is_seen_in_the_events() -> None:
-    found = trouble_of(pod("ContainerCreating"), [event("FailedMount", 'secret "x" not found'), event("Pulling")])
+    found = trouble_of(pod("ContainerCreating"), [event("Scheduled"), event("FailedMount", 'secret "x" not found')])
     assert found is not None
     assert found.reason == 'FailedMount: secret "x" not found'
+
+
+@pytest.mark.parametrize("reason", ["Pulling", "Pulled", "Created"])
+@pytest.mark.parametrize("warning", ["FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"])
+def test_what_a_pod_has_got_over_is_no_trouble(warning: str, reason: str) -> None:
+    assert trouble_of(pod("ContainerCreating"), [event(warning), event(reason)]) is None
+    assert trouble_of(pod("ContainerCreating"), [event(reason), event(warning)]) is not None
 
 
 def test_old_warnings_do_not_count_for_a_pod_that_runs() -> None:

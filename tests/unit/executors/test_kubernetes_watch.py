@@ -19,6 +19,7 @@ from winnow.executors.kubernetes_state import read_job
 from winnow.executors.kubernetes_watch import StudyWatch
 
 LABELS = {"winnow.study": "a-study", "winnow.group": "p0"}
+CREATING = {"reason": "ContainerCreating"}
 
 
 REFUSED = InputError("jobs", expected="credentials", found="403", remedy="Use others.")
@@ -73,7 +74,8 @@ class FakeCluster:
         if self.failure is not None:
             raise self.failure
         self.listed += 1
-        return Listing(tuple(self.objects[kind]), "1")
+        is_warned = "type=Warning" in fields
+        return Listing(tuple(each for each in self.objects[kind] if not is_warned or each["type"] == "Warning"), "1")
 
     def watch(self, kind: Kind, labels: Mapping[str, str] | str, resource_version: str) -> Said:
         self.before_watch()
@@ -216,3 +218,28 @@ def test_an_end_is_awaited_of_one_job_and_of_all_processes(cluster: FakeCluster,
     assert watch.await_ends({"p0": read_job(job())}, grace_s=0.0, patience_s=0.2) == {"p0"}
     cluster.say(POD, Change("MODIFIED", pod("Failed", 143)))
     assert watch.await_ends({"p0": read_job(job())}, grace_s=0.0, patience_s=5.0) == set()
+
+
+def test_a_warning_that_a_pod_has_got_over_is_no_trouble(cluster: FakeCluster) -> None:
+    starting = {"phase": "Pending", "containerStatuses": [{"name": "worker", "state": {"waiting": CREATING}}]}
+    cluster.objects = {JOB: [job()], POD: [{**pod(), "status": starting}], EVENT: [said("Warning", "FailedMount", 1)]}
+    assert trouble_of(cluster) == "FailedMount: it was said"
+    cluster.objects[EVENT].append(said("Normal", "Pulling", 2))
+    assert trouble_of(cluster) is None
+
+
+def said(kind: str, reason: str, second: int) -> Manifest:
+    """An event about the pod."""
+    at = f"2026-01-01T00:00:0{second}Z"
+    about = {"involvedObject": {"kind": "Pod", "uid": "pod"}}
+    return {**about, "type": kind, "reason": reason, "message": "it was said", "lastTimestamp": at}
+
+
+def trouble_of(cluster: FakeCluster) -> str | None:
+    """As a watch that has just begun sees it."""
+    watch = StudyWatch(cluster, "a-study")  # type: ignore[arg-type]
+    try:
+        trouble = watch.statuses()["p0"].trouble
+        return trouble.reason if trouble is not None else None
+    finally:
+        watch.close()

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.unit.cluster.api_server import NAMESPACE, FakeApi, cluster_of, reply, running
-from winnow.config.errors import InputError
+from tests.unit.cluster.api_server import NAMESPACE, Answer, FakeApi, cluster_of, refuse, reply, running
+from tests.unit.deployers.serving_api import Time
+from winnow.config.errors import InputError, UnreachableError
 from winnow.stack.kubernetes import ClusterStack
 from winnow.stack.kubernetes_plan import LABELS, ClusterStackPlan, plan_stack
 from winnow.stack.kubernetes_settings import Chosen, choose
@@ -163,3 +164,92 @@ def rolled(api: FakeApi, status: dict[str, Any]) -> Any:
             api.answer(to, asked)
 
     return answer
+
+
+CLAIM = f"{CORE}/persistentvolumeclaims/data-winnow-postgres-0"
+
+
+def test_a_secret_of_somebody_else_outlives_the_volumes(api: FakeApi, stack: ClusterStack) -> None:
+    api.put(SECRET, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "winnow-tracking"}})
+    api.put(CLAIM, {"metadata": {"name": "data-winnow-postgres-0", "labels": dict(LABELS)}})
+    with pytest.raises(InputError, match="which somebody else has made"):
+        stack.remove(volumes=True)
+    assert {each.method for each in api.asked} == {"GET"}
+    # Without the volumes it is in nobody's way.
+    stack.remove(volumes=False)
+    assert {SECRET, CLAIM} <= api.objects.keys()
+
+
+def test_the_secret_that_goes_is_the_one_that_was_looked_at(api: FakeApi, stack: ClusterStack) -> None:
+    stack.remove(volumes=True)
+    stack.keep_secret(chosen())
+    uid = api.objects[SECRET]["metadata"]["uid"]
+    stack.remove(volumes=True)
+    assert SECRET not in api.objects
+    (deleted,) = (each for each in api.asked if each.method == "DELETE")
+    assert deleted.body["preconditions"] == {"uid": uid}
+
+
+COUNTED = ("updatedReplicas", "readyReplicas", "replicas")
+READY = {"observedGeneration": 1, **dict.fromkeys(COUNTED, 1)}
+
+
+def silent(time: Time, until_s: float, status: int, then: Answer, *, selector: str = "") -> Answer:
+    """Answers as an API whose server is replaced until then, of what carries labels that were selected."""
+
+    def answer(to: Any, asked: Any) -> None:
+        is_away = asked.method == "GET" and selector in asked.query.get("labelSelector", "") and time.now_s < until_s
+        (refuse(status) if is_away else then)(to, asked)
+
+    return answer
+
+
+def starting(api: FakeApi, time: Time, until_s: float, status: int) -> ClusterStackPlan:
+    """A plan for services that are ready at once, in a cluster that is silent about one of them once it is there."""
+    for path in ("statefulsets/winnow-postgres", "statefulsets/winnow-minio", "deployments/winnow-mlflow"):
+        api.answers[f"{APPS}/{path}"] = rolled(api, READY)
+    minio = f"{APPS}/statefulsets/winnow-minio"
+    away = silent(time, until_s, status, api.answers[minio])
+    api.answers[minio] = lambda to, asked: (away if minio in api.objects else api.answer)(to, asked)
+    return plan_of(chosen())
+
+
+@pytest.mark.parametrize("status", [500, 503, 403])
+def test_an_api_server_that_is_replaced_is_waited_for(api: FakeApi, tmp_path: Path, status: int) -> None:
+    time, said = Time(), list[str]()
+    stack = ClusterStack(cluster_of(api, tmp_path), said.append, time.clock())
+    plan = starting(api, time, 100, status)
+    stack.start(plan, chosen(), patience_s=5)
+    assert time.now_s == 100
+    (once,) = said
+    assert once.startswith("asking again for up to 120 s: statefulsets/winnow-minio")
+
+
+def test_an_api_that_stays_away_is_given_up(api: FakeApi, tmp_path: Path) -> None:
+    time = Time()
+    stack = ClusterStack(cluster_of(api, tmp_path), lambda _line: None, time.clock())
+    plan = starting(api, time, 1000, 503)
+    with pytest.raises(UnreachableError):
+        stack.start(plan, chosen(), patience_s=5)
+    assert 120 < time.now_s < 125
+
+
+def test_the_time_in_which_nobody_could_see_it_is_held_against_nothing(api: FakeApi, tmp_path: Path) -> None:
+    time = Time()
+    stack = ClusterStack(cluster_of(api, tmp_path), lambda _line: None, time.clock())
+    plan = starting(api, time, 100, 503)
+    ready = api.answers[f"{APPS}/deployments/winnow-mlflow"]
+    behind = rolled(api, {**READY, "readyReplicas": 0})
+    api.answers[f"{APPS}/deployments/winnow-mlflow"] = lambda to, asked: (behind if time.now_s < 103 else ready)(
+        to, asked
+    )
+    stack.start(plan, chosen(), patience_s=5)
+    assert time.now_s == 103
+
+
+def test_pods_that_end_while_the_api_server_is_replaced_are_waited_for(api: FakeApi, tmp_path: Path) -> None:
+    time = Time()
+    stack = ClusterStack(cluster_of(api, tmp_path), lambda _line: None, time.clock())
+    api.answers[f"{CORE}/pods"] = silent(time, 100, 503, api.answer, selector="winnow.stack=")
+    stack.remove(volumes=False, patience_s=5)
+    assert time.now_s == 100
