@@ -6,7 +6,7 @@ spread over several (`WINNOW_NODE` above 0) it is what the supervisor on the fir
     0   the study is done
     1   the study did not answer for too long
     2   something that it was given is wrong
-    3   its ranks do not come up; the log says why
+    3   its ranks do not come up, or time and again its other nodes do not; the log says why
     4   another process is this group already
     77  it has lost the group's other nodes: whatever runs it may start it again
     143 it was asked to stop, and has handed back what it held
@@ -38,8 +38,9 @@ from winnow.search.node import RemoteNode, SupervisorGoneError
 from winnow.search.nodes import CALL_PORT_OFFSET, Nodes
 from winnow.search.patience import Patience
 from winnow.search.ranks import Planner, Ranks
+from winnow.search.stop import Stop, StopRequestedError
 from winnow.search.store import StudyStore
-from winnow.search.worker import CannotStartError, Identity, NodesGoneError, Stop, StopRequestedError, Worker
+from winnow.search.worker import CannotStartError, Identity, NodesGoneError, Worker
 from winnow.tracking.data_files import DataFiles
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.training.launch import Node, plan_ranks
@@ -121,7 +122,10 @@ def _work(settings: Settings, study: str, group: str, folder: Path, stop: Stop) 
     except (SupervisorGoneError, NodesGoneError) as error:
         _log.error("%s", error)
         times = Patience(execution.storage_patience_s, stop.check)(store.count_lone_end, group, node.index)
-        return CANNOT_START if times > LONE_ENDS else LOST_ITS_GROUP
+        if times <= LONE_ENDS:
+            return LOST_ITS_GROUP
+        _log.error("%d times by now, without the study getting on: it is not started again by itself", times)
+        return CANNOT_START
     return DONE
 
 

@@ -5,6 +5,7 @@ It knows neither the study nor the tracking store. See `nodes` for what is said.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import select
 import socket
@@ -16,8 +17,9 @@ from pathlib import Path
 import msgspec
 
 from winnow.config.errors import WinnowError
-from winnow.search.nodes import Dismiss, Hello, StartWorld, ToNode, WorldEnded, keep_alive
+from winnow.search.nodes import Dismiss, FromNode, Hello, Leaving, StartWorld, ToNode, WorldEnded, keep_alive
 from winnow.search.ranks import OUT_OF_MEMORY, Planner, end_process, out_of_memory_kills, start_process
+from winnow.search.stop import StopRequestedError
 from winnow.training.launch import GroupFiles
 from winnow.training.rank_errors import RankError, clear_errors, guilty_rank
 
@@ -40,7 +42,7 @@ class RemoteNode:
         folder: for the experiment and the ranks' logs.
         environment: what ranks inherit.
         patience_s: how long the supervisor may be away.
-        check_stop: raises where this process was asked to end.
+        check_stop: raises StopRequestedError where this process was asked to end.
     """
 
     def __init__(
@@ -65,7 +67,12 @@ class RemoteNode:
         self._out_of_memory_before = 0
 
     def run(self) -> None:
-        """Work until the supervisor says that there is nothing left to do. Raises SupervisorGoneError."""
+        """Work until the supervisor says that there is nothing left to do.
+
+        Raises:
+            SupervisorGoneError: it has not answered for too long.
+            StopRequestedError: this node was asked to end; the supervisor knows.
+        """
         try:
             while True:
                 with self._call() as supervisor:
@@ -97,6 +104,15 @@ class RemoteNode:
 
     def _serve(self, supervisor: socket.socket) -> bool:
         """Do what the supervisor says; True where it says that all is done, False where it is gone."""
+        try:
+            return self._obey(supervisor)
+        except StopRequestedError:
+            # Before the ranks are ended: what breaks by that is then known to be no failure.
+            with contextlib.suppress(OSError):
+                _send(supervisor, Leaving(self._index))
+            raise
+
+    def _obey(self, supervisor: socket.socket) -> bool:
         decoder: msgspec.json.Decoder[ToNode] = msgspec.json.Decoder(ToNode)
         unread = b""
         while True:
@@ -153,5 +169,5 @@ class RemoteNode:
             self._process = None
 
 
-def _send(supervisor: socket.socket, message: Hello | WorldEnded) -> None:
+def _send(supervisor: socket.socket, message: FromNode) -> None:
     supervisor.sendall(msgspec.json.encode(message) + b"\n")

@@ -4,7 +4,7 @@ Where a group is spread over several machines, its supervisor is on one of them 
 part of the world, over a connection that each of them makes and holds. So that a fault on another node ends a trial
 with its reason, as a fault here does, what its ranks leave behind is sent back.
 
-    node → supervisor   Hello, then WorldEnded each time that its part of a world has ended
+    node → supervisor   Hello, then WorldEnded each time that its part of a world has ended; Leaving
     supervisor → node   StartWorld, StopWorld, Dismiss; the end of the connection means StopWorld
 """
 
@@ -34,6 +34,12 @@ class WorldEnded(msgspec.Struct, frozen=True, tag=True):
     error: RankError | None
 
 
+class Leaving(msgspec.Struct, frozen=True, tag=True):
+    """A node was asked to stop. Said before its ranks end: whoever sees the world break can know why."""
+
+    node: int
+
+
 class StartWorld(msgspec.Struct, frozen=True, tag=True):
     """Start your ranks for world number `world`; `experiment` is the file that they read, as JSON."""
 
@@ -49,7 +55,7 @@ class Dismiss(msgspec.Struct, frozen=True, tag=True):
     """There is nothing left to do."""
 
 
-FromNode = Hello | WorldEnded
+FromNode = Hello | WorldEnded | Leaving
 ToNode = StartWorld | StopWorld | Dismiss
 
 CALL_PORT_OFFSET = 1
@@ -89,6 +95,7 @@ class Nodes:
         self._worlds = 0
         self._members: set[int] = set()
         self._ended: dict[int, WorldEnded] = {}
+        self._left: set[int] = set()
         threading.Thread(target=self._accept, name="nodes", daemon=True).start()
 
     @property
@@ -108,11 +115,18 @@ class Nodes:
         with self._changed:
             return not self._ended
 
+    @property
+    def left(self) -> tuple[int, ...]:
+        """The nodes that were asked to stop since the world was started."""
+        with self._changed:
+            return tuple(sorted(self._left))
+
     def start_world(self, experiment: str) -> None:
         """Have all nodes start their part of a new world."""
         with self._changed:
             self._worlds += 1
             self._ended = {}
+            self._left = set()
             self._members = set(self._connected)
             self._world = StartWorld(self._worlds, experiment)
             self._tell_all(self._world)
@@ -124,10 +138,13 @@ class Nodes:
             self._tell_all(StopWorld())
 
     def guilty_rank(self, timeout_s: float) -> RankError | None:
-        """What the first rank of another node to fail has left, once all nodes have said how this world ended."""
+        """What the first rank of another node to fail has left, once all nodes have said how this world ended.
+
+        A node that is gone by then has been heard to its last word: `left` is settled too.
+        """
         deadline = time.monotonic() + timeout_s
         with self._changed:
-            while len(self._ended) < len(self._connected) and (left := deadline - time.monotonic()) > 0:
+            while self._connected.keys() - self._ended and (left := deadline - time.monotonic()) > 0:
                 self._changed.wait(left)
             errors = [ended.error for ended in self._ended.values() if ended.error is not None]
         return min(errors, key=lambda error: error.at_ns, default=None)
@@ -159,11 +176,15 @@ class Nodes:
             for line in lines:
                 message = decoder.decode(line)
                 with self._changed:
-                    if isinstance(message, Hello):
-                        node = message.node
-                        self._welcome(node, connection)
-                    elif message.world == self._worlds:
-                        self._ended[message.node] = message
+                    match message:
+                        case Hello():
+                            node = message.node
+                            self._welcome(node, connection)
+                        case WorldEnded() if message.world == self._worlds:
+                            self._ended[message.node] = message
+                        case Leaving():
+                            self._left.add(message.node)
+                            break  # nothing follows: as good as gone, though its ranks may take a while to end
                     self._changed.notify_all()
         with self._changed:
             if node is not None and self._connected.get(node) is connection:

@@ -45,11 +45,13 @@ class Ended:
         failure: what the guilty rank left behind; None where nothing says that the job itself was at fault.
         what: what happened, for people.
         log: the log that tells more.
+        is_asked: whether one of their machines had been asked to stop, which is nobody's fault.
     """
 
     failure: Failed | None
     what: str
     log: Path
+    is_asked: bool = False
 
 
 class RanksEndedError(Exception):
@@ -239,11 +241,13 @@ class Ranks:
             log = self._guilty_log() if error.rank is None else self._logs / f"rank-{error.rank}.log"
             reason = error.reason if error.rank is None else f"rank {error.rank}: {error.reason}"
             return Ended(Failed(error.kind, reason, error.detail), reason, log)
-        what = _describe(code)
         if killed_for_memory:
             # The kernel's kill looks like any other; only the counter of the group's memory limit tells.
             return Ended(Failed("out_of_memory", OUT_OF_MEMORY, ""), OUT_OF_MEMORY, self._guilty_log())
-        return Ended(None, what, self._guilty_log())
+        if self._nodes is not None and self._nodes.left:
+            what = f"node {self._nodes.left[0]} was asked to stop"
+            return Ended(None, what, self._guilty_log(), is_asked=True)
+        return Ended(None, _describe(code), self._guilty_log())
 
     def _guilty_rank(self) -> RankError | None:
         """What the first rank to fail has left, here or on another node."""

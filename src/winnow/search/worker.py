@@ -6,8 +6,9 @@ It never imports torch, so that it starts at once, stays small, and lives when t
                      → after the last trial: refit → register;  report
 
 Whatever happens to the ranks is settled here and now: a fault of the trial ends it as failed, with its reason; a loss
-(a signal, a machine) hands it back to be continued at the fold it was lost in. A study that cannot be reached is waited
-for; the tracking store never is, except by a refit that has a model to hand over.
+(a signal, a machine) hands it back to be continued at the fold it was lost in, and counts, unless the machine had been
+asked to stop. A study that cannot be reached is waited for; the tracking store never is, except by a refit that has a
+model to hand over.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from winnow.search.pruning import is_hopeless
 from winnow.search.ranks import Ended, Ranks, RanksEndedError
 from winnow.search.sampling import propose
 from winnow.search.space import decode, distributions
+from winnow.search.stop import Stop, StopRequestedError
 from winnow.search.store import StudyStore
 from winnow.tracking.records import FoldRecord, TrialRecord
 from winnow.tracking.tracker import Tracker, TrackingUnavailableError
@@ -45,10 +47,6 @@ TAIL_LINES = 15
 STARTUP_TIMEOUT_S = 600.0
 FAILED_STARTS = 2
 """Worlds in a row that end before they are ready, after which the group gives up: it is not going to get better."""
-
-
-class StopRequestedError(Exception):
-    """The supervisor was asked to stop (SIGTERM): what it holds is handed back."""
 
 
 class CannotStartError(Exception):
@@ -65,22 +63,6 @@ class NodesGoneError(WinnowError):
 
 class _NodeMissingError(Exception):
     """A node was lost before the ranks were up: what is held is handed back while it is waited for."""
-
-
-@dataclass
-class Stop:
-    """Set by a signal handler, read between two messages."""
-
-    is_requested: bool = False
-
-    def request(self) -> None:
-        """Have it end at the next message."""
-        self.is_requested = True
-
-    def check(self) -> None:
-        """Raise StopRequestedError once it is requested."""
-        if self.is_requested:
-            raise StopRequestedError
 
 
 @dataclass(frozen=True)
@@ -294,7 +276,7 @@ class Worker:
             self._guilty_log = ended.log
             if ended.failure is not None:
                 return ended.failure
-            self._patiently(self._leases.give_back, lease, ended.what, is_lost=True)
+            self._patiently(self._leases.give_back, lease, ended.what, is_lost=not ended.is_asked)
             return None
 
     def _failure(self, failed: Failed) -> Failure:

@@ -1,22 +1,28 @@
 """A rank without torch: a program that speaks the ranks' protocol and does what a trial's parameters say.
 
 `do`: "score" answers with the score `score`; "raise" answers that the trial failed; "die" is killed by SIGKILL; "leave"
-leaves an error record and exits, as one rank of several does; "wait" never answers.
+leaves an error record and exits, as one rank of several does; "wait" never answers; "meet" trains with the rank of
+`scripted_node`, and breaks as that ends.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 
 from winnow.training.launch import CHANNEL, LOG_DIR
 from winnow.training.messages import Failed, FoldScored, FromRank, Progress, Ready, Refit, Stop, ToRank, TrainFold
 from winnow.training.rank_errors import EXIT_CODE, RankError, write_error
+
+PEER = Path("node", "peer")
+"""Below the ranks' logs: the port of the other node's rank, once it listens."""
 
 
 def main() -> None:
@@ -48,6 +54,8 @@ def answer_to(job: TrainFold | Refit) -> FromRank | None:
             return Failed("exception", "ValueError: no such layer", "Traceback\nValueError: no such layer")
         case "wait":
             time.sleep(60)
+        case "meet":
+            meet(Path(os.environ[LOG_DIR]) / PEER)
     return FoldScored(
         trial=job.trial,
         fold=job.fold,
@@ -57,6 +65,15 @@ def answer_to(job: TrainFold | Refit) -> FromRank | None:
         train_s=0.0,
         score_s=0.0,
     )
+
+
+def meet(address: Path) -> NoReturn:
+    """As a collective does: it waits for the other side, and fails where that is gone."""
+    while not address.exists():
+        time.sleep(0.02)
+    with socket.create_connection(("127.0.0.1", int(address.read_text()))) as peer, contextlib.suppress(OSError):
+        peer.recv(1)
+    os._exit(1)
 
 
 def once() -> bool:

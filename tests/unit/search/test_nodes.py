@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.search.waiting import wait_until
 from winnow.search.node import RemoteNode, SupervisorGoneError
 from winnow.search.nodes import Nodes
+from winnow.search.stop import Stop, StopRequestedError
 from winnow.training.launch import GroupFiles, Launch
 
 FAILS = """
@@ -36,8 +38,15 @@ def plan(code: str) -> Callable[[GroupFiles], Launch]:
 class Running:
     """A node in a thread of its own, with what it raised."""
 
-    def __init__(self, nodes: Nodes, folder: Path, code: str, patience_s: float = 20.0) -> None:
-        self.node = RemoteNode(1, ("127.0.0.1", nodes.port), plan(code), folder, {}, patience_s, lambda: None)
+    def __init__(
+        self,
+        nodes: Nodes,
+        folder: Path,
+        code: str,
+        patience_s: float = 20.0,
+        check_stop: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.node = RemoteNode(1, ("127.0.0.1", nodes.port), plan(code), folder, {}, patience_s, check_stop)
         self.raised: BaseException | None = None
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -45,7 +54,7 @@ class Running:
     def _run(self) -> None:
         try:
             self.node.run()
-        except SupervisorGoneError as error:
+        except (SupervisorGoneError, StopRequestedError) as error:
             self.raised = error
 
     def has_ended(self) -> bool:
@@ -58,13 +67,6 @@ def nodes() -> Iterator[Nodes]:
     made = Nodes(0, "127.0.0.1")
     yield made
     made.dismiss()
-
-
-def wait_until(fact: Callable[[], bool], timeout_s: float = 15.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not fact():
-        assert time.monotonic() < deadline, "it did not become so in time"
-        time.sleep(0.02)
 
 
 def test_what_a_rank_of_another_node_left_is_heard_here(nodes: Nodes, tmp_path: Path) -> None:
@@ -124,6 +126,21 @@ def test_a_node_that_comes_again_is_kept_for_the_next_world(nodes: Nodes, tmp_pa
     assert not (tmp_path / "began").exists()
     nodes.start_world("{}")
     wait_until((tmp_path / "began").exists)
+
+
+def test_a_node_that_is_asked_to_stop_says_so_before_its_ranks_end(nodes: Nodes, tmp_path: Path) -> None:
+    stop = Stop()
+    running = Running(nodes, tmp_path, WAITS, check_stop=stop.check)
+    wait_until(lambda: nodes.are_complete)
+    nodes.start_world("{}")
+    wait_until((tmp_path / "began").exists)
+    stop.request()
+    assert nodes.guilty_rank(timeout_s=15.0) is None
+    assert (nodes.left, nodes.are_complete) == ((1,), False)
+    assert running.has_ended()
+    assert isinstance(running.raised, StopRequestedError)
+    nodes.start_world("{}")
+    assert nodes.left == ()
 
 
 def test_nobody_is_waited_for_where_no_node_is_there(nodes: Nodes) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -14,14 +16,16 @@ from typing import Any
 import pytest
 
 from tests.unit.search.studies import claim, leases_of, make_study
+from tests.unit.search.waiting import wait_until
 from tests.unit.tracking.made_up import new_store
 from winnow.config.experiment import ExecutionConfig
 from winnow.search.leases import Failure
 from winnow.search.nodes import Nodes
 from winnow.search.projector import Projector, reconcile
 from winnow.search.ranks import Ranks, RanksEndedError
+from winnow.search.stop import Stop, StopRequestedError
 from winnow.search.store import StudyStore
-from winnow.search.worker import CannotStartError, Identity, NodesGoneError, Stop, StopRequestedError, Worker
+from winnow.search.worker import CannotStartError, Identity, NodesGoneError, Worker
 from winnow.tracking.memory_tracker import MemoryTracker
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.projection import RunStart
@@ -249,8 +253,10 @@ def test_a_killed_supervisor_s_socket_is_removed_by_the_next(tmp_path: Path) -> 
     assert not (tmp_path / "socket").is_symlink()
 
 
-def impatient_worker(folder: Path, nodes: Nodes, argv: tuple[str, ...] = SCRIPTED) -> tuple[StudyStore, Worker]:
-    store = study(folder, "score")
+def impatient_worker(
+    folder: Path, nodes: Nodes, argv: tuple[str, ...] = SCRIPTED, do: str = "score"
+) -> tuple[StudyStore, Worker]:
+    store = study(folder, do)
     impatient = store.experiment().model_copy(update={"execution": ExecutionConfig(storage_patience_s=1)})
     store.create(impatient, store.sweep())
     store.set_parent_run_id("a-run")
@@ -295,3 +301,29 @@ def test_a_node_that_is_lost_while_ranks_start_costs_the_trial_nothing(tmp_path:
     assert time.monotonic() - began < 30
     assert [trial.state for trial in store.trials()] == ["waiting"]
     assert store.incidents() == ()
+
+
+@pytest.mark.parametrize(
+    ("how", "lost"), [(signal.SIGTERM, []), (signal.SIGKILL, ["its ranks ended with exit code 1 and left no reason"])]
+)
+def test_a_node_counts_as_lost_unless_it_was_asked_to_stop(
+    tmp_path: Path, nodes: Nodes, how: signal.Signals, lost: list[str]
+) -> None:
+    store, worker = impatient_worker(tmp_path, nodes, do="meet")
+    (tmp_path / "experiment.json").write_text("{}")
+    folder = tmp_path / "node"
+    other = subprocess.Popen((sys.executable, "-m", "tests.unit.search.scripted_node", str(nodes.port), str(folder)))
+    wait_until(lambda: nodes.connected == (1,))
+
+    def end_while_it_trains() -> None:
+        wait_until((folder / "met").exists)
+        other.send_signal(how)
+
+    ending = threading.Thread(target=end_while_it_trains)
+    ending.start()
+    with pytest.raises(NodesGoneError):
+        worker.run()
+    ending.join()
+    other.wait(10.0)
+    assert [trial.state for trial in store.trials()] == ["waiting"]
+    assert [incident.what for incident in store.incidents()] == lost
