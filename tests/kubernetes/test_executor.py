@@ -20,6 +20,7 @@ from tests.kubernetes.groups import SLEEP, SMALL, Sandbox, remove, sandbox, wait
 from tests.kubernetes.places import ROOT, Place
 from tests.remote_workers import DEAF, FACTS, HELD_IN, LITERAL, TOKEN
 from winnow.cli.jobs import cancel, jobs, logs
+from winnow.cluster.refusals import NotAdmittedError
 from winnow.config.errors import InputError
 from winnow.config.experiment import KubernetesConfig
 from winnow.executors.executor import GroupState, GroupStatus, Volume
@@ -70,6 +71,18 @@ def log_of(here: Sandbox, name: str = "p0") -> list[str]:
 
 def failed_pods(here: Sandbox, name: str = "p0") -> int:
     return int(here.job(name)["status"].get("failed", 0))
+
+
+def test_a_quota_that_is_used_up_keeps_out_new_groups_and_no_others(own_place: Place, tmp_path: Path) -> None:
+    here = sandbox(own_place, tmp_path)
+    own_place.admin("create", "quota", "one", "--hard=count/jobs.batch=1")
+    wait_until(lambda: "used" in own_place.admin.json("get", "quota", "one")["status"])
+    here.executor().start(here.group())
+    for ask in (here.executor().validate, here.executor().start):
+        ask(here.group())
+    with pytest.raises(NotAdmittedError, match="exceeded quota: one"):
+        here.executor().start(here.group(name="p1"))
+    assert [group.name for group in here.executor().groups(here.study)] == ["p0"]
 
 
 def test_a_worker_is_held_in_and_its_secrets_are_not_in_the_job(here: Sandbox) -> None:

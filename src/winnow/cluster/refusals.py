@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from winnow.config.addresses import without_password
 from winnow.config.errors import InputError, UnreachableError, WinnowError
@@ -38,9 +39,14 @@ NOT_NOW = (UnreachableError, ClusterError, InputError)
 """What asking comes to while an API server restarts: no answer, an error of its own, or that it knows nobody yet."""
 
 
+class NotAdmittedError(InputError):
+    """A rule of the namespace, most often a quota, keeps out an object that the credentials may make."""
+
+
 def refusal(method: str, path: str, status: int, body: bytes) -> WinnowError:
     """The error for an answer that is none of what was asked for."""
-    what, found = what_is_at(path), _message(body)
+    answer = _status(body)
+    what, found = what_is_at(path), _message(body, answer)
     if status == 404:
         return NotFoundError(f"{what}: expected it, found none ({found}).")
     if status == 409:
@@ -49,13 +55,21 @@ def refusal(method: str, path: str, status: int, body: bytes) -> WinnowError:
         return ExpiredError(f"{what}: expected changes, found {found!r}.")
     if status in (429, 502, 503, 504):
         return UnreachableError(f"{what}: expected an answer of the Kubernetes API, found {found!r}.")
+    if status == 403 and _is_not_admitted(method, answer):
+        return NotAdmittedError(
+            what,
+            expected="what the namespace's quota and rules let in",
+            found=found,
+            remedy="Ask for less or wait until there is room, or have its owner allow more; `kubectl describe quota` "
+            "shows what is used.",
+        )
     if status in (401, 403):
         return InputError(
             what,
             expected=f"credentials that may {method} it",
             found=found,
-            remedy="Use others (KUBECONFIG), or have the Role in docs/security.md bound to them; a quota or an "
-            "admission rule is its owner's to change.",
+            remedy="Use others (KUBECONFIG), or have the Role in docs/security.md bound to them; an admission rule is "
+            "its owner's to change.",
         )
     if status < 500:
         return RefusedObjectError(
@@ -111,15 +125,29 @@ def _what_is_at(path: str, api: str) -> str:
     return f"{what_is_at(path)} of {api}" if "/namespaces/" in path else api
 
 
-def _message(body: bytes) -> str:
-    """The first line of what an API's answer says."""
-    text = body[:500].decode(errors="replace")
+def _status(body: bytes) -> dict[str, Any]:
+    """What an API says of a refusal, as https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/
+    has it; nothing where it is a proxy that answers."""
     try:
         answer = json.loads(body)
     except ValueError:
-        answer = None
-    if isinstance(answer, dict):
-        text = str(answer.get("message") or text)
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _is_not_admitted(method: str, answer: dict[str, Any]) -> bool:
+    """Whether it is not the credentials that a 403 is about; both are `Forbidden`.
+
+    Credentials are held against a request's path, which at a creation has no name, and rules against the object, which
+    has one. Of other methods only the quota's own words tell (kubernetes, resourcequota/controller.go).
+    """
+    names_object = method == "POST" and bool((answer.get("details") or {}).get("name"))
+    return names_object or "is forbidden: exceeded quota: " in str(answer.get("message"))
+
+
+def _message(body: bytes, answer: dict[str, Any]) -> str:
+    """The first line of what an API's answer says."""
+    text = str(answer.get("message") or body[:500].decode(errors="replace"))
     return text.strip().partition("\n")[0]
 
 

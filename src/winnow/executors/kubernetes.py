@@ -18,7 +18,7 @@ from pathlib import Path
 from winnow.cluster.api import Cluster
 from winnow.cluster.kinds import EVENT, JOB, POD, SECRET, SERVICE, VOLUME_CLAIM, Manifest, kind_of, name_of
 from winnow.cluster.permissions import Permission, applying, verbs
-from winnow.cluster.refusals import ClusterError, ConflictError, RefusedObjectError
+from winnow.cluster.refusals import ClusterError, ConflictError, NotAdmittedError, RefusedObjectError
 from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.containers.engine import GROUP, STUDY
 from winnow.executors.archive import Archive
@@ -100,7 +100,12 @@ class KubernetesExecutor:
         self._check(group)
         # One of that name may be there from before: by then it has been looked at.
         with _traced(group), contextlib.suppress(ConflictError):
-            self._cluster.create(job, is_dry_run=True)
+            try:
+                self._cluster.create(job, is_dry_run=True)
+            except NotAdmittedError:
+                # A quota may be used up by this very study.
+                if not self._groups({STUDY: group.study}):
+                    raise
 
     def start(self, group: GroupSpec) -> None:
         """Start a group, once one of its name that is over is cleared away.
@@ -241,6 +246,10 @@ class KubernetesExecutor:
                 return self._cluster.create(wanted)
             except ConflictError:
                 pass
+            except NotAdmittedError:
+                # A quota that is used up is held against a name before it is seen that the name is taken.
+                if self._cluster.get(JOB, name) is None:
+                    raise
             except UnreachableError as error:
                 # It may have been made all the same.
                 failure = error
@@ -281,7 +290,7 @@ class KubernetesExecutor:
         """Make an object, or one of ours be as described. Raises InputError where there is somebody else's."""
         try:
             self._cluster.create(manifest)
-        except (ConflictError, UnreachableError):
+        except (ConflictError, NotAdmittedError, UnreachableError):
             found = self._cluster.get(kind_of(manifest), name_of(manifest))
             if found is not None:
                 _check_ours(found, manifest)

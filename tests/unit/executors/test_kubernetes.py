@@ -16,6 +16,7 @@ import pytest
 
 from tests.unit.cluster.api_server import NAMESPACE, Asked, FakeApi, cluster_of, refuse, reply, running
 from winnow.cluster import manifests
+from winnow.cluster.refusals import NotAdmittedError
 from winnow.config.errors import InputError
 from winnow.config.experiment import KubernetesConfig
 from winnow.containers.engine import GROUP, STUDY
@@ -155,6 +156,27 @@ def test_what_the_cluster_forbids_is_not_laid_to_the_experiment(api: GroupApi, e
     api.script = [refuse(403, "exceeded quota")]
     with pytest.raises(InputError, match=r"jobs in namespace .*exceeded quota"):
         executor.validate(group())
+
+
+def test_a_group_that_is_at_work_is_found_so_though_the_quota_is_used_up(
+    api: GroupApi, executor: KubernetesExecutor
+) -> None:
+    def is_full(to: BaseHTTPRequestHandler, asked: Asked) -> None:
+        if asked.method == "POST":
+            reply(to, 403, {"message": "exceeded quota", "reason": "Forbidden", "details": {"name": "a-name"}})
+        else:
+            api.answer(to, asked)
+
+    for ask in (executor.start, executor.validate):
+        api.script = [is_full]
+        with pytest.raises(NotAdmittedError, match="exceeded quota"):
+            ask(group())
+    executor.start(group())
+    made = set(api.objects)
+    api.answers = dict.fromkeys((JOBS, SECRETS), is_full)
+    executor.start(group())
+    executor.validate(group())
+    assert set(api.objects) == made
 
 
 def test_a_job_is_given_its_secret_though_the_answer_was_lost(api: GroupApi, executor: KubernetesExecutor) -> None:
