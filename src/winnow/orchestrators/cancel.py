@@ -9,6 +9,7 @@ from winnow.config.errors import InputError
 from winnow.config.settings import Settings
 from winnow.executors.executor import Executor
 from winnow.orchestrators.follow import GRACE_S, stop
+from winnow.orchestrators.settings import cluster_for
 from winnow.search.database import Database
 from winnow.search.patience import Patience, StudyUnreachableError
 from winnow.search.store import StudyStore
@@ -34,12 +35,14 @@ def cancel(study: str, executors: Mapping[str, Executor], settings: Settings) ->
     whoever resumes the study.
 
     Raises:
-        InputError: there is no such study, and no groups of it.
+        InputError: there is no such study, and no groups of it, or what it takes to end them is not allowed; nothing
+            was changed.
     """
     store, refusal = _open(study, settings)
-    stopped = 0
+    groups = {tier: executor.groups(study) for tier, executor in executors.items()}
+    if groups.get("kubernetes"):
+        _check_permissions(settings)
     for executor in executors.values():
-        alive = sum(not group.state.is_over for group in executor.groups(study))
         if store is not None:
             try:
                 Patience(0)(stop, store, executor)
@@ -48,10 +51,17 @@ def cancel(study: str, executors: Mapping[str, Executor], settings: Settings) ->
         if store is None:
             executor.cancel_all(study, GRACE_S)
         executor.clear(study)
-        stopped += alive
+    stopped = sum(not group.state.is_over for found in groups.values() for group in found)
     if refusal is not None and stopped == 0:
         raise refusal
     return Cancelled(stopped, withheld=str(refusal) if refusal is not None else None)
+
+
+def _check_permissions(settings: Settings) -> None:
+    from winnow.cluster import permissions
+    from winnow.executors.kubernetes import PERMISSIONS
+
+    permissions.check(cluster_for(settings.stack), PERMISSIONS, "ending a sweep's workers")
 
 
 def _open(study: str, settings: Settings) -> tuple[StudyStore | None, InputError | StudyUnreachableError | None]:

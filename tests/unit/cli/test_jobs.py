@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.unit.cluster.api_server import NAMESPACE, FakeApi, kubeconfig, running
 from tests.unit.search.studies import claim, leases_of, make_study
 from winnow.cli.jobs import cancel, jobs, logs
 from winnow.config.errors import InputError
 from winnow.config.stack_record import StackRecord, render
 from winnow.executors.executor import GroupSpec
+from winnow.executors.kubernetes import PERMISSIONS
 from winnow.executors.local import LocalExecutor
 
 AT_WORK = (sys.executable, "-c", "import time; print('at work', flush=True); time.sleep(60)")
@@ -37,12 +39,13 @@ def executor(tmp_path: Path) -> Iterator[LocalExecutor]:
     executor.cancel("a-study", "w0", 0.0)
 
 
-def ask(command: object, home: Path, *flags: str) -> Result:
+def ask(command: object, home: Path, *flags: str, **variables: str) -> Result:
     assert callable(command)
     environment = {
         "WINNOW_HOME": str(home),
         "WINNOW_STORAGE": f"sqlite:///{home / 'studies.db'}",
         "DOCKER_HOST": "tcp://127.0.0.1:1",
+        **variables,
     }
     return CliRunner().invoke(command, flags, env=environment)  # type: ignore[arg-type]
 
@@ -124,3 +127,21 @@ def test_an_engine_that_is_away_hides_no_workers_of_a_stack(tmp_path: Path) -> N
         refused = ask(command, tmp_path, "--study", "a-study").exception
         assert isinstance(refused, InputError) and "DOCKER_HOST" in refused.remedy
     assert ask(jobs, tmp_path, "--target", "local").stdout.startswith("No workers")
+
+
+def test_workers_are_ended_only_where_all_that_it_takes_is_allowed(tmp_path: Path) -> None:
+    store = make_study(tmp_path)
+    whole = {str(permission).replace(f".{permission.kind.group}", "") for permission in PERMISSIONS}
+    with running(FakeApi(allowed=whole - {"deletecollection jobs"})) as api:
+        where = {"KUBECONFIG": str(kubeconfig(tmp_path / "kubeconfig", api.url))}
+        flags = ("--study", "a-study", "--target", "kubernetes")
+        assert "no workers were at work" in ask(cancel, tmp_path, *flags, **where).stdout
+        store.set_stopped(False)
+        labels = {"winnow.study": "a-study", "winnow.group": "p0"}
+        metadata = {"name": "a-job", "labels": labels, "creationTimestamp": "2026-01-01T00:00:00Z"}
+        api.put(f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs/a-job", {"metadata": metadata, "spec": {}})
+        refused = ask(cancel, tmp_path, *flags, **where).exception
+    assert isinstance(refused, InputError)
+    assert refused.found == "none to deletecollection jobs.batch"
+    assert [each for each in api.log if each.startswith("DELETE")] == []
+    assert not store.is_stopped()
