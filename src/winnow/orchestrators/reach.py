@@ -192,24 +192,39 @@ def _silent_in_cluster(settings: Settings, stack: ClusterStackRecord, environmen
     )
 
 
-def check_outside(settings: Settings) -> None:
-    """Refuse, for workers that are in no cluster, stores that only pods of a cluster reach.
+def check_side(settings: Settings, *, is_in_cluster: bool) -> None:
+    """Refuse the stores of a stack in use that is on the other side of a cluster's edge than the workers.
+
+    Inside, both kinds of stack have names that nobody outside knows: a Docker network's, a namespace's.
+
+    Args:
+        is_in_cluster: the workers are pods, not containers on this machine.
 
     Raises:
-        InputError: they are those of the stack in use.
+        InputError: workers are to use such a store.
     """
     stack = settings.stack
-    if not isinstance(stack, ClusterStackRecord):
+    if stack is None or isinstance(stack, ClusterStackRecord) == is_in_cluster:
         return
-    inside = (stack.tracking_url, urlsplit(stack.storage_url).hostname)
-    if settings.worker_tracking_uri == inside[0] or urlsplit(settings.worker_storage_url).hostname == inside[1]:
+    storage = stack.storage_url if isinstance(stack, ClusterStackRecord) else stack.worker_storage_url
+    is_its_database = storage is not None and _host(settings.worker_storage_url) == _host(storage)
+    if settings.worker_tracking_uri == stack.worker_tracking_url or is_its_database:
+        workers, train, init = (
+            ("pods", "make train-docker", "make mlflow-init TARGET=kubernetes")
+            if is_in_cluster
+            else ("containers on this machine", "make train-kubernetes", "make mlflow-init")
+        )
         raise InputError(
             stack.shown,
-            expected="stores that containers on this machine reach",
-            found="those of the cluster, which its own pods reach",
-            remedy=f"Train there (`make train-kubernetes`), or end its use with `{stack.ending}` and start one here "
-            "with `make mlflow-init`.",
+            expected=f"stores that {workers} reach",
+            found="those of a Docker network" if is_in_cluster else "those of the cluster, which its own pods reach",
+            remedy=f"Train beside them (`{train}`), or end its use with `{stack.ending}` and start others with "
+            f"`{init}`.",
         )
+
+
+def _host(url: str) -> str | None:
+    return urlsplit(url).hostname
 
 
 def _address(url: str) -> tuple[str, int] | None:

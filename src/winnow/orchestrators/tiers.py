@@ -18,7 +18,7 @@ from winnow.config.tiers import unknown_tier
 from winnow.executors.executor import WORKER_HOME, Executor, GroupSpec
 from winnow.executors.local import LocalExecutor, visible_gpus
 from winnow.orchestrators.groups import Site
-from winnow.orchestrators.reach import check_code, check_outside, check_secrets_file, check_stores
+from winnow.orchestrators.reach import check_code, check_secrets_file, check_side, check_stores
 from winnow.orchestrators.settings import cluster_for
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _docker(settings: Settings, image: str | None) -> Tier:
     from winnow.executors.docker import DockerExecutor, DockerSite
 
     check_stores(settings)
-    check_outside(settings)
+    check_side(settings, is_in_cluster=False)
     engine = connect()
     image_id = check_image(engine, image, Path.cwd())
     with asking("the Docker engine"):
@@ -150,6 +150,7 @@ def _kubernetes(settings: Settings, image: str | None, environment: Mapping[str,
 
     cluster = cluster_for(settings.stack, environment)
     check_stores(settings, "make mlflow-init TARGET=kubernetes")
+    check_side(settings, is_in_cluster=True)
     objects = manifests.load(MANIFESTS)
     permissions.check(cluster, PERMISSIONS, "a sweep")
     route = Route.from_environment(environment, cluster=cluster.identity, home=settings.home)

@@ -10,18 +10,20 @@ from typing import Any
 
 import pytest
 
+from tests.unit.cluster.api_server import kubeconfig, running
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
 from winnow.config.stack_record import ClusterStackRecord, StackRecord
 from winnow.orchestrators.reach import (
     check_code,
-    check_outside,
     check_secrets_file,
+    check_side,
     check_stores,
     data_file,
     silent_stack,
 )
+from winnow.orchestrators.tiers import tier_for
 
 SERVERS = Settings.from_environment(
     {"WINNOW_STORAGE": "postgresql://db:5432/studies", "MLFLOW_TRACKING_URI": "http://mlflow:5000"}
@@ -137,7 +139,38 @@ def test_containers_here_are_refused_stores_that_only_pods_reach() -> None:
         replace(inside, worker_tracking_uri=SERVERS.worker_tracking_uri),
     ):
         with pytest.raises(InputError, match="the stack in namespace ml") as refused:
-            check_outside(settings)
+            check_side(settings, is_in_cluster=False)
         assert "make train-kubernetes" in refused.value.remedy
-    check_outside(replace(SERVERS, stack=stack))
-    check_outside(SERVERS)
+    check_side(inside, is_in_cluster=True)
+    for settings in (replace(SERVERS, stack=stack), SERVERS):
+        check_side(settings, is_in_cluster=False)
+
+
+def test_pods_are_refused_stores_that_only_containers_on_their_network_reach(tmp_path: Path) -> None:
+    here = settings_with_stack(tmp_path, 5500)
+    assert isinstance(here.stack, StackRecord) and here.stack.worker_storage_url is not None
+    inside = replace(here, worker_storage_url=here.stack.worker_storage_url)
+    elsewhere = {"worker_tracking_uri": "http://mlflow.example:80", "worker_storage_url": "postgresql://db.example/w"}
+    for settings in (
+        inside,
+        replace(inside, worker_tracking_uri=elsewhere["worker_tracking_uri"]),
+        replace(inside, worker_storage_url=elsewhere["worker_storage_url"]),
+    ):
+        with pytest.raises(InputError, match="the stack at http://127") as refused:
+            check_side(settings, is_in_cluster=True)
+        assert "make mlflow-init TARGET=kubernetes" in refused.value.remedy
+    check_side(inside, is_in_cluster=False)
+    of_their_own = replace(here.stack, storage_url=None, worker_storage_url=None)
+    for stack in (here.stack, of_their_own, None):
+        check_side(replace(inside, **elsewhere, stack=stack), is_in_cluster=True)
+
+
+def test_pods_are_refused_them_before_the_cluster_is_asked_for_anything(tmp_path: Path) -> None:
+    here = settings_with_stack(tmp_path, 5500)
+    assert isinstance(here.stack, StackRecord) and here.stack.worker_storage_url is not None
+    inside = replace(here, worker_storage_url=here.stack.worker_storage_url)
+    with running() as api:
+        kubeconfig(tmp_path / "kubeconfig", api.url)
+        with pytest.raises(InputError, match="those of a Docker network"):
+            tier_for("kubernetes", inside, environment={"KUBECONFIG": str(tmp_path / "kubeconfig")})
+    assert api.log == []
