@@ -1,7 +1,8 @@
 """What one field manager has applied of an object, read back from what the API server keeps about it.
 
 Server-side apply remembers every field's owner, so an object as it was applied last can be had again, without defaults,
-other people's fields and status: what a change that fails is taken back to.
+other people's fields and status: what a change that fails is taken back to. A change takes fields from others, too, and
+what those had set is read back with the rest.
 """
 
 from __future__ import annotations
@@ -15,19 +16,38 @@ from winnow.cluster.api import FIELD_MANAGER
 from winnow.cluster.kinds import Manifest
 
 
-def applied_of(live: Manifest, manager: str = FIELD_MANAGER) -> Manifest | None:
+def applied_of(live: Manifest, manager: str = FIELD_MANAGER, *, changed: Manifest | None = None) -> Manifest | None:
     """The object as the manager applied it; None where it never did.
+
+    Args:
+        changed: the same object after the manager has applied it again. A field that it took over by that, from whoever
+            had set it, is read back as well: nobody else would bring its value back when the manager lets go of it.
 
     `metadata.managedFields` of API type meta/v1, in the notation of sigs.k8s.io/structured-merge-diff: `f:NAME` is a
     field, `k:{…}` the item of a list that has these keys, `v:VALUE` an item of a set, `.` the thing itself.
     """
+    entry = _entry(live, manager)
+    if entry is None:
+        return None
+    later = _entry(changed, manager) if changed is not None else None
+    fields = entry["fieldsV1"] if later is None else _united(entry["fieldsV1"], later["fieldsV1"])
+    owned = _owned(live, fields)
+    metadata = {"name": live["metadata"]["name"], **(owned.get("metadata") or {})}
+    return {"apiVersion": entry["apiVersion"], "kind": live["kind"], **owned, "metadata": metadata}
+
+
+def _entry(live: Manifest, manager: str) -> Mapping[str, Any] | None:
+    """What is kept about the last time that the manager applied all of an object."""
     for entry in live["metadata"].get("managedFields") or ():
-        is_whole = entry["operation"] == "Apply" and not entry.get("subresource")
-        if entry["manager"] == manager and is_whole:
-            owned = _owned(live, entry["fieldsV1"])
-            metadata = {"name": live["metadata"]["name"], **(owned.get("metadata") or {})}
-            return {"apiVersion": entry["apiVersion"], "kind": live["kind"], **owned, "metadata": metadata}
+        if entry["manager"] == manager and entry["operation"] == "Apply" and not entry.get("subresource"):
+            found: Mapping[str, Any] = entry
+            return found
     return None
+
+
+def _united(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of both."""
+    return {key: _united(one.get(key, {}), other.get(key, {})) for key in (*one, *(set(other) - set(one)))}
 
 
 def _owned(value: Any, fields: Mapping[str, Any]) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -47,7 +47,7 @@ from winnow.deployers.deployer import (
 from winnow.deployers.kubernetes_look import Pods
 from winnow.deployers.kubernetes_plan import FOLDER, KINDS, KubernetesPlan, labels_of, object_name
 from winnow.deployers.kubernetes_progress import Progress
-from winnow.deployers.kubernetes_settings import ENTRY
+from winnow.deployers.kubernetes_settings import ENTRY, READY_WITHIN_S
 from winnow.deployers.kubernetes_watch import NOT_NOW, SILENT_S, sights
 from winnow.deployers.machine import uninterrupted
 
@@ -69,6 +69,8 @@ PERMISSIONS = (
 BACK_WITHIN_S = 60.0
 """How long it is tried to put back what was before, and then how long its pods are waited for."""
 ANSWERS_S, SPARE_S = 15.0, 5.0
+COUNTED_WITHIN_S = 2.0
+"""How far the cluster's own count of new pods lags behind the pods themselves, and more."""
 LOGS_WITHIN_S = 20.0
 """After so long no further log is begun to be read: the node that has them may be gone."""
 SHOWN_LINES, KEPT_LINES, KEPT_LOGS, SHOWN_EVENTS = 20, 1000, 20, 5
@@ -117,7 +119,10 @@ class KubernetesDeployer:
         return self.cluster.place
 
     def plan(self, request: DeploymentRequest) -> KubernetesPlan:
-        """See `Deployer.plan`. A release without an image is planned as one whose image is still to be built."""
+        """See `Deployer.plan`. A release without an image is planned as one whose image is still to be built.
+
+        Whoever may apply learns here what the cluster would refuse, and what somebody has changed there since.
+        """
         if request.port is not None:
             raise InputError(
                 "PORT",
@@ -129,8 +134,12 @@ class KubernetesDeployer:
         settings = kubernetes_settings.settings_of(self._environment, found.settings, request)
         key_file = api_key.key_file(self._environment)
         key = kubernetes_plan.key_of(self._environment, found.key, request.name, found.serial + 1, key_file)
-        made = kubernetes_plan.plan(request, found, settings, key, load(self._folder))
+        files = load(self._folder)
+        made = kubernetes_plan.plan(request, found, settings, key, files)
         self._check(made)
+        if self._may_apply() and self.difference(made) and made.action is Action.NOTHING:
+            made = kubernetes_plan.plan(request, replace(found, is_drifted=True), settings, key, files)
+            self._check(made)
         return made
 
     def plan_rollback(self, name: str) -> KubernetesPlan:
@@ -140,7 +149,7 @@ class KubernetesDeployer:
             raise UnknownDeploymentError(name, self.names())
         if found.previous is None:
             raise no_previous(name)
-        return self.plan(DeploymentRequest(name, found.previous))
+        return self.plan(DeploymentRequest(name, found.previous, ready_within_s=READY_WITHIN_S))
 
     def difference(self, plan: KubernetesPlan) -> str:
         """What deploying a plan would change in the cluster, as a unified diff; empty where that is nothing."""
@@ -171,7 +180,8 @@ class KubernetesDeployer:
         with self._alone(name) as held:
             if looking.look(self.cluster, name).serial != plan.basis:
                 raise changed_meanwhile(name)
-            self._change(plan, held)
+            with _unless_overtaken(name):
+                self._change(plan, held)
         with self._telling(f"version {plan.request.release.version} is served; that its address answers was not seen"):
             deployed = self.status(name)
             self._wait_for_answer(deployed.url, deployed.release)
@@ -227,11 +237,22 @@ class KubernetesDeployer:
         self.check()
         with self._alone(name) as held:
             self._keep_logs(name, self._pods(name))
+            with _unless_overtaken(name):
+                _confirm(held)
             apply_all(self.cluster, (), labels_of(name), KINDS)
             self._wait_until_gone(name, held)
         return True
 
     # How
+
+    def _may_apply(self) -> bool:
+        """Whether the cluster can be asked what applying would do, which takes the permissions to apply."""
+        if not self._is_checked:
+            try:
+                check(self.cluster, applying(*KINDS), "asking what applying would do")
+            except InputError:  # whoever may only look sees what would be applied, and not what would become of it
+                return False
+        return True
 
     def _alone(self, name: str) -> contextlib.AbstractContextManager[HeldLease]:
         return lease.held(self.cluster, object_name(name), labels_of(name), f"deployment '{name}'", self._clock)
@@ -259,17 +280,22 @@ class KubernetesDeployer:
                 raise _same_route(owner, _route(other).host)
 
     def _change(self, plan: KubernetesPlan, held: HeldLease) -> None:
-        """Apply, and wait until all who are asked are new and ready; else take everything back as it was."""
+        """Apply, and wait until all who are asked are new and ready; else take everything back as it was.
+
+        Raises:
+            _OvertakenError: somebody else has changed the deployment; what is there now is his wish, and stays.
+        """
         name = plan.request.name
         before, found = self._objects(name), looking.look(self.cluster, name)
         known = frozenset(map(name_of, self._pods(name)))
         try:
             # What the release before needs goes only when that has gone.
-            self._insist(lambda: apply_all(self.cluster, plan.manifests, labels_of(name), ()))
-            self._insist(lambda: self._scale(name, plan.scale_to))
+            for each in plan.manifests:
+                self._insist(partial(apply_all, self.cluster, (each,), labels_of(name), ()), held)
+            self._insist(lambda: self._scale(name, plan.scale_to), held)
             self._wait_until_rolled(plan, held, known, is_old_serving=bool(before))
-        except _OvertakenError as error:  # what is there now is somebody else's wish
-            raise changed_meanwhile(name) from error
+        except _OvertakenError:
+            raise
         except BaseException as error:
             self._say(f"taking the change back{'' if isinstance(error, Exception) else ', since it was interrupted'}")
             template = self._take_back(name, before, found.count, held, error)
@@ -278,7 +304,7 @@ class KubernetesDeployer:
             self._say(_taken_back(plan.request, found.release, is_anything_left=bool(before)))
             raise
         with self._telling(f"version {plan.request.release.version} is served; what was before it still leaves"):
-            self._insist(lambda: apply_all(self.cluster, plan.manifests, labels_of(name), KINDS))
+            self._insist(lambda: apply_all(self.cluster, plan.manifests, labels_of(name), KINDS), held)
             self._wait_until_left(plan, held)
 
     @contextlib.contextmanager
@@ -290,11 +316,16 @@ class KubernetesDeployer:
             self._say(f"interrupted: {what}")
             raise
 
-    def _insist(self, step: Callable[[], None]) -> None:
-        """Take a step that may be taken twice, again where the API is silent, as while its server restarts."""
+    def _insist(self, step: Callable[[], None], held: HeldLease) -> None:
+        """Take a step that may be taken twice, again where the API is silent, as while its server restarts.
+
+        Raises:
+            _OvertakenError: somebody else has taken the lease meanwhile, as one does whose holder is not heard of.
+        """
         deadline = self._clock.now() + SILENT_S
         while True:
             try:
+                _confirm(held)
                 return step()
             except UnreachableError:
                 if self._clock.now() > deadline:
@@ -323,7 +354,7 @@ class KubernetesDeployer:
         """Put back what was before, as long as that makes sense to try; the label of the pods that then run.
 
         Raises:
-            InputError: somebody else has the deployment by now.
+            _OvertakenError: somebody else has the deployment by now.
             HalfChangedError: the cluster did not let it happen.
         """
         deadline = self._clock.now() + BACK_WITHIN_S
@@ -332,8 +363,6 @@ class KubernetesDeployer:
                 with uninterrupted():
                     template = self._put_back(name, before, count, held)
                 break
-            except _OvertakenError as error:
-                raise changed_meanwhile(name) from error
             except NOT_NOW as error:
                 if self._clock.now() > deadline:
                     raise HalfChangedError(name, cause, error) from cause
@@ -343,12 +372,11 @@ class KubernetesDeployer:
         return template
 
     def _put_back(self, name: str, before: Sequence[Manifest], count: int, held: HeldLease) -> str:
-        """Make all be as it was applied before, and remove what was not there; nothing else is removed."""
-        try:
-            held.confirm()
-        except ConflictError as error:
-            raise _OvertakenError from error
-        old = [applied for each in before if (applied := applied_of(each)) is not None]
+        """Make all be as it was before, as far as this change has touched it, and remove what was not there."""
+        _confirm(held)
+        now = [self.cluster.get(kind_of(each), name_of(each)) for each in before]
+        pairs = zip(before, now, strict=True)
+        old = [applied for was, now in pairs if (applied := applied_of(was, changed=now)) is not None]
         kept = [str(each["metadata"]["uid"]) for each in before]
         apply_all(self.cluster, old[::-1], labels_of(name), KINDS, kept=kept)
         deployment = next((each for each in old if kind_of(each) == DEPLOYMENT), None)
@@ -384,7 +412,7 @@ class KubernetesDeployer:
             for sight in seen:
                 pods = looking.sorted_out(sight.pods.values(), plan.template)
                 progress.see(pods, max(plan.replicas, sight.wanted))
-                if pods.is_rolled(max(plan.replicas, sight.wanted)):
+                if pods.is_rolled(max(plan.replicas, sight.wanted)) and self._is_counted(name, sight.wanted):
                     return
                 if pods.ready > ready:
                     ready, since_s = pods.ready, sight.heard_s
@@ -392,6 +420,20 @@ class KubernetesDeployer:
                     if name_of(pod) not in known and (reason := looking.ended(pod)):
                         raise self._failed(name, [pod], f"replica {name_of(pod)} {reason}", is_old_serving)
                 self._check_patience(plan, pods, sight.heard_s - since_s, is_old_serving)
+
+    def _is_counted(self, name: str, wanted: int) -> bool:
+        """Whether the cluster counts so many pods of the Deployment as it is now, and no others.
+
+        A pod whose Deployment somebody had changed has the label of the template that is wanted, and is none of it.
+        """
+        deadline = self._clock.now() + COUNTED_WITHIN_S
+        with contextlib.suppress(*NOT_NOW):
+            while not looking.is_counted(self.cluster.get(DEPLOYMENT, object_name(name)), wanted):
+                if self._clock.now() >= deadline:
+                    return False
+                self._clock.sleep(0.2)
+            return True
+        return False
 
     def _check_patience(self, plan: KubernetesPlan, pods: Pods, waited_s: float, is_old_serving: bool) -> None:
         """Raises DeploymentFailedError where nothing has become ready for too long."""
@@ -484,6 +526,23 @@ class HalfChangedError(WinnowError):
 
 class _OvertakenError(Exception):
     """Somebody else has changed the deployment while this process waited for it."""
+
+
+@contextlib.contextmanager
+def _unless_overtaken(name: str) -> Iterator[None]:
+    """Raises InputError where somebody else turns out to have changed the deployment."""
+    try:
+        yield
+    except _OvertakenError as error:
+        raise changed_meanwhile(name) from error
+
+
+def _confirm(held: HeldLease) -> None:
+    """Before a step that must not undo somebody else's. Raises _OvertakenError where somebody else has taken over."""
+    try:
+        held.confirm()
+    except ConflictError as error:
+        raise _OvertakenError from error
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,19 @@ def template_of(carrier: Manifest) -> str:
     return str((carrier["metadata"].get("labels") or {}).get(TEMPLATE, ""))
 
 
+def is_counted(deployment: Manifest | None, wanted: int) -> bool:
+    """Whether a Deployment's controller has seen it as it is now, and counts so many pods of it and no others.
+
+    That is how `kubectl rollout status` tells. Pods that leave are not counted.
+    """
+    if deployment is None:
+        return False
+    status = deployment.get("status") or {}
+    is_seen = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
+    updated = status.get("updatedReplicas", 0)
+    return bool(is_seen and wanted <= updated == status.get("replicas", 0))
+
+
 def ended(pod: Manifest) -> str:
     """How a pod's server has ended that was never ready; empty where it has not."""
     for status in (pod.get("status") or {}).get("containerStatuses") or ():
@@ -218,15 +231,15 @@ def _settings(text: str | None) -> ServingSettings:
 
 
 def _key(cluster: Cluster, live: Manifest) -> Key | None:
-    """The API key that the Deployment refers to."""
+    """The API key that replicas are to ask for; without a value where the Deployment names one that is not there."""
     containers: Sequence[Manifest] = live["spec"]["template"]["spec"]["containers"]
     variables = [each for container in containers for each in container.get("env") or () if each["name"] == KEY]
-    for variable in variables:
-        reference = (variable.get("valueFrom") or {}).get("secretKeyRef") or {}
-        secret = cluster.get(SECRET, reference.get("name", "")) if reference else None
-        if secret is not None:
-            return Key(name_of(secret), _decoded((secret.get("data") or {}).get(reference["key"], "")))
-    return None
+    if not variables:
+        return None
+    reference = (variables[0].get("valueFrom") or {}).get("secretKeyRef") or {}
+    secret = cluster.get(SECRET, reference["name"]) if reference else None
+    encoded = ((secret or {}).get("data") or {}).get(reference.get("key"), "")
+    return Key(reference.get("name", ""), _decoded(encoded).strip())
 
 
 def _decoded(text: str) -> str:

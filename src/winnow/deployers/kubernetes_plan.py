@@ -64,7 +64,7 @@ _LONGEST_NAME = 63
 
 @dataclass(frozen=True)
 class Key:
-    """The API key: the Secret that it is in, and what it is."""
+    """The API key: the Secret that it is in, and what it is; empty where it is not in there, or in no Secret."""
 
     secret: str
     value: str = field(repr=False)
@@ -72,7 +72,13 @@ class Key:
 
 @dataclass(frozen=True)
 class Found:
-    """What there is of a deployment. `minimum` is how many replicas run at least, `count` how many are wanted now."""
+    """What there is of a deployment.
+
+    Attributes:
+        minimum: how many replicas run at least.
+        count: how many are wanted now.
+        is_drifted: somebody has changed or removed a part of it since it was applied.
+    """
 
     release: Release | None = None
     previous: Release | None = None
@@ -83,6 +89,7 @@ class Found:
     count: int = 0
     is_autoscaled: bool = False
     is_ready: bool = False
+    is_drifted: bool = False
     key: Key | None = None
 
 
@@ -145,8 +152,13 @@ def key_of(
 
     Args:
         key_file: content of `WINNOW_API_KEY_FILE`, which stands above `WINNOW_API_KEY`.
+
+    Raises:
+        InputError: nobody says which one, and that of what runs is lost: without a word, nobody's is left out.
     """
     if key_file is None and KEY not in environment:
+        if current is not None and not current.value:
+            raise _lost_key(name, current.secret)
         return current
     value = (key_file if key_file is not None else environment[KEY]).strip()
     if not value:
@@ -154,6 +166,16 @@ def key_of(
     if current is not None and current.value == value:
         return current
     return Key(f"{object_name(name)}-key-{serial}", value)
+
+
+def _lost_key(name: str, secret: str) -> InputError:
+    where = f"the Secret '{secret}', to which its replicas refer" if secret else "a Secret"
+    return InputError(
+        f"deployment '{name}'",
+        expected=f"its API key in {where}",
+        found="none",
+        remedy=f"Set {KEY} to the key that is to be asked for, or to nothing ({KEY}=) to serve without one.",
+    )
 
 
 def plan(
@@ -174,7 +196,8 @@ def plan(
     if key is not None:
         objects.insert(0, _secret(request.name, key))
     template, fingerprint = _template_label(objects), _fingerprint(objects)
-    is_as_wanted = is_same and found.is_ready and (found.fingerprint, found.minimum) == (fingerprint, replicas)
+    is_whole = found.is_ready and not found.is_drifted
+    is_as_wanted = is_same and is_whole and (found.fingerprint, found.minimum) == (fingerprint, replicas)
     # Where nothing is to change, what is noted is what is there: somebody else's folder is no difference.
     noted = found.release if is_as_wanted and found.release is not None else release
     notes = {

@@ -46,13 +46,14 @@ class Progress:
 
     def see(self, pods: Pods, wanted: int) -> None:
         """Tell what is new about the pods, of which so many are wanted; to be called every few seconds at least."""
-        seen = pods.ready, wanted
+        ready = min(pods.ready, wanted)  # more are ready while one that leaves is of the same template
+        seen = ready, wanted
         if seen != self._seen:
             replicas = f"{wanted} replica{'' if wanted == 1 else 's'} of version {self._version}"
-            if self._seen is None and pods.ready < wanted:
-                self._say(f"waiting for {replicas}{f', {pods.ready} ready so far' if pods.ready else ''}")
+            if self._seen is None and ready < wanted:
+                self._say(f"waiting for {replicas}{f', {ready} ready so far' if ready else ''}")
             else:
-                self._say(f"{pods.ready} of {replicas} ready")
+                self._say(f"{ready} of {replicas} ready")
             self._seen, self._ask_at = seen, self._now() + TROUBLE_AFTER_S
         elif pods.ready < wanted and self._now() >= self._ask_at:
             self._tell_trouble(pods)

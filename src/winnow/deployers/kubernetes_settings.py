@@ -7,6 +7,7 @@ in the manifests is left to `kubernetes_plan`.
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -16,7 +17,8 @@ from winnow.config.errors import InputError
 from winnow.deployers.deployer import DeploymentRequest
 from winnow.deployers.limits import cpus_of, memory_of, wrong
 
-PASSED_ON = ("WINNOW_MAX_BODY_BYTES", "WINNOW_MAX_ROWS", "WINNOW_DRAIN_S", "WINNOW_ACCESS_LOG")
+LIMITS = ("WINNOW_MAX_BODY_BYTES", "WINNOW_MAX_ROWS")
+PASSED_ON = (*LIMITS, "WINNOW_DRAIN_S", "WINNOW_ACCESS_LOG")
 """The serving settings (`winnow.serving.settings`) that a replica takes over as they are."""
 SETTLE, DRAIN = "WINNOW_SETTLE_S", "WINNOW_DRAIN_S"
 CPUS, MEMORY = "WINNOW_REPLICA_CPUS", "WINNOW_REPLICA_MEMORY"
@@ -26,6 +28,8 @@ CLASS, HOST, TLS = "WINNOW_INGRESS_CLASS", "WINNOW_INGRESS_HOST", "WINNOW_INGRES
 ENTRY = "WINNOW_INGRESS_URL"
 USUAL_DRAIN_S = 30.0
 """What the server allows requests to end."""
+READY_WITHIN_S = 300.0
+"""How long new replicas may take where nobody says it: longer than elsewhere, for nodes pull the image first."""
 
 _Value = TypeVar("_Value")
 
@@ -71,6 +75,8 @@ def settings_of(
     usual = ServingSettings()
     host = _host_asked(request) or environment.get(HOST, current.host)
     _read(environment, DRAIN, _seconds, 0.0, 0.0)
+    for limit in LIMITS:
+        _read(environment, limit, _at_least_one, 0.0, 0.0)
     return ServingSettings(
         cpus=_read(environment, CPUS, _cpus, current.cpus, usual.cpus),
         memory_bytes=_read(environment, MEMORY, _bytes, current.memory_bytes, usual.memory_bytes),
@@ -152,6 +158,17 @@ def _seconds(name: str, text: str) -> float:
     if not 0 <= seconds <= 3600:
         raise wrong(name, "seconds, at most 3600", text)
     return seconds
+
+
+def _at_least_one(name: str, text: str) -> float:
+    """What the server takes as a limit; one that it does not take would end every new replica."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 1 <= number < math.inf:
+        raise wrong(name, "a number of at least 1", text)
+    return number
 
 
 def _count(name: str, text: str) -> int:

@@ -31,6 +31,7 @@ from winnow.deployers.deployer import (
     UnknownDeploymentError,
     mute,
 )
+from winnow.deployers.kubernetes_settings import READY_WITHIN_S
 from winnow.orchestrators.settings import cluster_for
 from winnow.orchestrators.tiers import is_cluster_meant
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from winnow.containers.engine import Engine
     from winnow.deployers.kubernetes import KubernetesDeployer
 
-READY_WITHIN_S = {"kubernetes": 300.0}
-"""How long a tier's replicas may take where that is longer than usual: nodes pull the image first."""
 ASKED_WITHIN_S = 5.0
 
 
@@ -137,7 +136,7 @@ def plan_champion(
     deployer.names()  # a tier that is away is refused before anything is fetched
 
     def request(release: Release) -> DeploymentRequest:
-        patience_s = READY_WITHIN_S.get(target, DeploymentRequest.ready_within_s)
+        patience_s = READY_WITHIN_S if target == "kubernetes" else DeploymentRequest.ready_within_s
         address = wanted.host, wanted.port
         return DeploymentRequest(wanted.name, release, wanted.replicas, *address, ready_within_s=patience_s)
 

@@ -64,5 +64,27 @@ def test_what_one_has_applied_is_read_back_and_nothing_else() -> None:
     }
 
 
+def test_what_one_took_over_by_a_change_is_read_back_as_its_owner_had_it() -> None:
+    before = {**LIVE, "spec": {**LIVE["spec"], "ports": [{"containerPort": 80, "protocol": "TCP", "hostPort": 9}]}}
+    taken = {
+        "f:labels": {"f:new": {}},
+        "f:spec": {
+            "f:replicas": {},
+            "f:ports": {'k:{"containerPort":80,"protocol":"TCP"}': {"f:hostPort": {}}},
+            "f:containers": {'k:{"name":"new"}': {".": {}, "f:name": {}}},
+        },
+    }
+    entry = {"manager": "winnow", "operation": "Apply", "apiVersion": "apps/v1", "fieldsV1": taken}
+    changed = {"metadata": {"managedFields": [entry]}, "spec": {"replicas": 1}}
+    restored, usual = applied_of(before, changed=changed), applied_of(before)
+    assert restored is not None and usual is not None
+    assert restored["spec"] == {
+        **usual["spec"],
+        "replicas": 4,
+        "ports": [{"containerPort": 80, "hostPort": 9}],
+    }
+    assert restored["metadata"] == usual["metadata"]
+
+
 def test_what_one_has_never_applied_is_nothing() -> None:
     assert applied_of(LIVE, "somebody-else") is None

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from tests.unit.cluster.api_server import NAMESPACE, Asked, FakeApi, reply, stream
+from tests.unit.deployers.field_owners import applied, edited
 from winnow.config.clock import Clock
 from winnow.containers.engine import RELEASE
 from winnow.deployers.deployer import Release
@@ -43,6 +44,8 @@ class ServingApi(FakeApi):
         answers_as: the release that answers at the Ingress; None: the one that is deployed.
         waits_for: why servers that are not ready do not start, as the kubelet says it.
         renewed: when the lease was, by the clock.
+        counted_from: until when a Deployment's controller has not seen it as it is.
+        is_invalid: which objects are refused as such.
     """
 
     time: Time = field(default_factory=Time)
@@ -53,6 +56,8 @@ class ServingApi(FakeApi):
     answers_as: Release | None = None
     waits_for: dict[str, str] = field(default_factory=dict)
     renewed: list[float] = field(default_factory=list)
+    counted_from: float = 0.0
+    is_invalid: Callable[[dict[str, Any]], bool] = lambda _object: False
     past: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def answer(self, to: BaseHTTPRequestHandler, asked: Asked) -> None:
@@ -71,13 +76,33 @@ class ServingApi(FakeApi):
         elif asked.method == "POST" and not path.endswith("reviews"):
             self._create(to, asked)
         elif asked.method == "PATCH" and "force" in asked.query:
-            reply(to, 200, self._apply(path, asked.body))
+            self._apply(to, asked)
         elif asked.method == "PATCH":
             self._merge(to, path, asked.body)
         elif asked.method == "DELETE" and path in self.objects:
             self._delete(to, asked)
+        elif path.startswith(DEPLOYMENTS) and path in self.objects and self.time.now_s < self.counted_from:
+            reply(to, 200, {**self.objects[path], "status": {"observedGeneration": 0}})
         else:
             super().answer(to, asked)
+
+    def put(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Keep an object; a Deployment has pods, and its controller sees it, at once."""
+        if body["kind"] == "Deployment":
+            before = self.objects.get(path)
+            if before and _template(before) != _template(body):
+                self.past[_template(before)] = before
+            self.past.pop(_template(body), None)
+            number = int(before["metadata"]["generation"]) + (before["spec"] != body["spec"]) if before else 1
+            count = body["spec"]["replicas"]
+            status = {"observedGeneration": number, "replicas": count, "updatedReplicas": count}
+            body = {**body, "metadata": {**body["metadata"], "generation": number}, "status": status}
+        return super().put(path, body)
+
+    def edit(self, kind: str, changes: dict[str, Any]) -> None:
+        """Change fields of the one object of a kind, as `kubectl patch` does."""
+        ((path, found),) = ((path, each) for path, each in self.objects.items() if each["kind"] == kind)
+        self.put(path, edited(found, changes, "kubectl"))
 
     def live(self, kind: str) -> list[dict[str, Any]]:
         """All objects of a kind."""
@@ -104,18 +129,14 @@ class ServingApi(FakeApi):
         else:
             reply(to, 201, self.put(path, asked.body))
 
-    def _apply(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        before = self.objects.get(path)
-        note = {"manager": "winnow", "operation": "Apply", "apiVersion": body["apiVersion"], "fieldsV1": _fields(body)}
-        owners = (before or body)["metadata"].get("ownerReferences") or []
-        metadata = {**body["metadata"], "managedFields": [note], "ownerReferences": owners}
-        spec = body.get("spec")
-        if body["kind"] == "Deployment":
-            spec = {**body["spec"], "replicas": before["spec"]["replicas"] if before else 1}
-            if before and _template(before) != _template(body):
-                self.past[_template(before)] = before
-            self.past.pop(_template(body), None)
-        return self.put(path, {**body, "metadata": metadata, **({"spec": spec} if spec else {})})
+    def _apply(self, to: BaseHTTPRequestHandler, asked: Asked) -> None:
+        made = applied(self.objects.get(asked.path), asked.body, asked.query["fieldManager"])
+        if self.is_invalid(made):
+            reply(to, 422, {"message": f"{made['kind']} is invalid"})
+            return
+        if made["kind"] == "Deployment":
+            made["spec"].setdefault("replicas", 1)
+        reply(to, 200, made if asked.query.get("dryRun") == "All" else self.put(asked.path, made))
 
     def _merge(self, to: BaseHTTPRequestHandler, path: str, patch: dict[str, Any]) -> None:
         found = self.objects.get(path.removesuffix("/scale"))
@@ -150,6 +171,7 @@ class ServingApi(FakeApi):
             metadata = {
                 **template["metadata"],
                 "name": name,
+                "uid": f"uid-{name}",
                 "creationTimestamp": CREATED,
                 "resourceVersion": "1",
                 **more,
@@ -171,8 +193,3 @@ def _template(deployment: dict[str, Any]) -> str:
 def _has(item: dict[str, Any], name: str, value: str) -> bool:
     labels = item["metadata"].get("labels", {})
     return labels.get(name) == value if value else name in labels
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    """Ownership of all of a value, lists as wholes."""
-    return {f"f:{key}": _fields(each) for key, each in value.items()} if isinstance(value, dict) else {}

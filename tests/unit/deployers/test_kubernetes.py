@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.cluster.api_server import FakeApi, cluster_of, kubeconfig, running
+from tests.unit.cluster.api_server import NAMESPACE, FakeApi, cluster_of, kubeconfig, running
 from tests.unit.deployers.serving_api import ServingApi
 from winnow.cluster.lease import DURATION_S
 from winnow.config.errors import InputError, UnreachableError
 from winnow.deployers.deployer import (
+    Action,
     Deployment,
     DeploymentFailedError,
     DeploymentRequest,
     DeploymentState,
     Release,
     Say,
+    mute,
 )
-from winnow.deployers.kubernetes import ANSWERS_S, BACK_WITHIN_S, HalfChangedError, KubernetesDeployer
+from winnow.deployers.kubernetes import (
+    ANSWERS_S,
+    BACK_WITHIN_S,
+    READ_PERMISSIONS,
+    HalfChangedError,
+    KubernetesDeployer,
+)
+from winnow.deployers.kubernetes_plan import KEY
+from winnow.deployers.kubernetes_settings import READY_WITHIN_S
 from winnow.deployers.kubernetes_watch import SILENT_S
 from winnow.orchestrators.deploy import misled
 
@@ -53,11 +65,11 @@ def deployer(api: ServingApi, tmp_path: Path, said: list[str]) -> KubernetesDepl
     return deployer_of(api, tmp_path, said.append)
 
 
-def deployer_of(api: ServingApi, home: Path, say: Say) -> KubernetesDeployer:
+def deployer_of(api: ServingApi, home: Path, say: Say, **settings: str) -> KubernetesDeployer:
     return KubernetesDeployer(
         home,
         cluster=cluster_of(api, home),
-        environment={"WINNOW_INGRESS_URL": api.url, "WINNOW_SETTLE_S": "5"},
+        environment={"WINNOW_INGRESS_URL": api.url, "WINNOW_SETTLE_S": "5", **settings},
         folder=ROOT / "k8s" / "prod",
         clock=api.time.clock(),
         say=say,
@@ -326,3 +338,148 @@ def test_permissions_are_asked_for_before_anything_else(tmp_path: Path) -> None:
             assert done.returncode == 2, done.stderr
             assert verb in done.stderr
     assert {each.path.rpartition("/")[2] for each in api.asked} == {"selfsubjectaccessreviews"}
+
+
+LOST: dict[str, Callable[[ServingApi], object]] = {
+    "its Secret is gone": lambda api: api.objects.pop(secret_path(api)),
+    "it is in another field": lambda api: api.objects[secret_path(api)].update(data={"OTHER": "c2VzYW1l"}),
+    "it is empty": lambda api: api.objects[secret_path(api)].update(data={"WINNOW_API_KEY": ""}),
+    "it is no text": lambda api: api.objects[secret_path(api)].update(data={"WINNOW_API_KEY": "/w=="}),
+    "it was set by hand": lambda api: key_variable(api).update(valueFrom=None, value="sesame"),
+}
+
+
+def secret_path(api: ServingApi) -> str:
+    (path,) = (path for path, each in api.objects.items() if each["kind"] == "Secret")
+    return path
+
+
+def key_variable(api: ServingApi) -> dict[str, Any]:
+    (deployment,) = api.live("Deployment")
+    (found,) = (each for each in deployment["spec"]["template"]["spec"]["containers"][0]["env"] if each["name"] == KEY)
+    variable: dict[str, Any] = found
+    return variable
+
+
+@pytest.mark.parametrize("lost", LOST.values(), ids=LOST.keys())
+def test_a_deployment_whose_key_is_lost_is_served_without_one_only_if_somebody_says_so(
+    api: ServingApi, tmp_path: Path, lost: Callable[[ServingApi], object]
+) -> None:
+    deploy(deployer_of(api, tmp_path, mute, WINNOW_API_KEY="sesame"), FIRST)
+    lost(api)
+    for release in (FIRST, SECOND):
+        with pytest.raises(InputError, match=r"its API key in .*or to nothing \(WINNOW_API_KEY=\) to serve without"):
+            deployer_of(api, tmp_path, mute).plan(DeploymentRequest("cells", release))
+    deploy(deployer_of(api, tmp_path, mute, WINNOW_API_KEY="another"), SECOND)
+    assert key_variable(api)["valueFrom"]["secretKeyRef"]["name"] == f"{NAME}-key-2"
+    lost(api)
+    deploy(deployer_of(api, tmp_path, mute, WINNOW_API_KEY=""), SECOND)
+    assert KEY not in str(api.live("Deployment")[0]["spec"])
+
+
+def test_what_somebody_else_had_set_is_put_back_as_he_had_it(api: ServingApi, deployer: KubernetesDeployer) -> None:
+    deploy(deployer, FIRST)
+    api.edit("HorizontalPodAutoscaler", {"spec": {"maxReplicas": 5}})
+    api.edit("Deployment", {"spec": {"progressDeadlineSeconds": 99, "minReadySeconds": 7}})
+    before = [each["spec"] for each in api.live("HorizontalPodAutoscaler") + api.live("Deployment")]
+    api.is_ready = is_first
+    with pytest.raises(DeploymentFailedError):
+        deploy(deployer, SECOND)
+    assert [each["spec"] for each in api.live("HorizontalPodAutoscaler") + api.live("Deployment")] == before
+
+
+DRIFTS: dict[str, Callable[[ServingApi], object]] = {
+    "an object is gone": lambda api: api.objects.pop(
+        *(p for p, each in api.objects.items() if each["kind"] == "Ingress")
+    ),
+    "a field is another": lambda api: api.edit("HorizontalPodAutoscaler", {"spec": {"maxReplicas": 5}}),
+    "a pod's field is another": lambda api: api.edit(
+        "Deployment", {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}}
+    ),
+}
+
+
+@pytest.mark.parametrize("drift", DRIFTS.values(), ids=DRIFTS.keys())
+def test_what_somebody_has_changed_is_made_as_wanted_again(
+    api: ServingApi, deployer: KubernetesDeployer, drift: Callable[[ServingApi], object]
+) -> None:
+    deploy(deployer, FIRST)
+    before = {path: each.get("spec") for path, each in api.objects.items()}
+    drift(api)
+    plan = deployer.plan(DeploymentRequest("cells", FIRST))
+    assert plan.action is Action.REPLACE
+    assert deployer.deploy(plan).previous is None
+    assert {path: each.get("spec") for path, each in api.objects.items()} == before
+    assert deployer.plan(DeploymentRequest("cells", FIRST)).action is Action.NOTHING
+
+
+def test_what_others_set_beside_it_and_how_many_run_is_no_change(api: ServingApi, deployer: KubernetesDeployer) -> None:
+    deploy(deployer, FIRST)
+    api.edit("Deployment", {"spec": {"replicas": 2}, "metadata": {"annotations": {"theirs": "1"}}})
+    assert deployer.plan(DeploymentRequest("cells", FIRST)).action is Action.NOTHING
+
+
+def test_whoever_may_only_look_sees_a_plan_and_asks_for_nothing_to_be_applied(api: ServingApi, tmp_path: Path) -> None:
+    deploy(deployer_of(api, tmp_path, mute), FIRST)
+    deployer = deployer_of(api, tmp_path, mute)
+    api.allowed = {f"{each.verb} {each.resource}" for each in READ_PERMISSIONS}
+    api.edit("HorizontalPodAutoscaler", {"spec": {"maxReplicas": 5}})
+    api.asked.clear()
+    assert deployer.plan(DeploymentRequest("cells", FIRST)).action is Action.NOTHING
+    assert deployer.plan(DeploymentRequest("cells", SECOND)).action is Action.REPLACE
+    assert {each.method for each in api.asked if "reviews" not in each.path} == {"GET"}
+
+
+def test_pods_of_a_changed_deployment_are_not_taken_for_new_ones(api: ServingApi, deployer: KubernetesDeployer) -> None:
+    deploy(deployer, FIRST)
+    api.edit("Deployment", {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}})
+    api.counted_from = api.time.now_s + 20
+    deploy(deployer, FIRST)
+    assert api.counted_from <= api.time.now_s < api.counted_from + 5
+
+
+@pytest.mark.parametrize("when", ["it begins", "it ends"])
+def test_whoever_was_cut_off_does_not_undo_what_somebody_else_has_made_meanwhile(
+    api: ServingApi, deployer: KubernetesDeployer, when: str
+) -> None:
+    deploy(deployer, FIRST)
+    plan = deployer.plan(DeploymentRequest("cells", SECOND, ready_within_s=30))
+    last, applies = {"it begins": 1, "it ends": len(plan.manifests) + 1}[when], itertools.count(1)
+
+    def cut_off() -> int:
+        if "force" in api.asked[-1].query and next(applies) == last:
+            api.time.now_s += 60
+            for each in api.live("Lease"):
+                each["spec"]["holderIdentity"] = "somebody"
+            return 503
+        return 0
+
+    api.refusal = cut_off
+    with pytest.raises(InputError, match="somebody has changed since"):
+        deployer.deploy(plan)
+    assert next(applies) == last + 1, "nothing was applied any more"
+
+
+def test_a_rollback_has_as_long_as_a_deployment(api: ServingApi, deployer: KubernetesDeployer) -> None:
+    deploy(deployer, FIRST)
+    deploy(deployer, SECOND)
+    assert deployer.plan_rollback("cells").request.ready_within_s == READY_WITHIN_S
+
+
+def test_what_the_cluster_would_refuse_is_refused_before_anything_is_made(
+    api: ServingApi, deployer: KubernetesDeployer
+) -> None:
+    api.is_invalid = lambda made: made["kind"] == "Ingress"
+    with pytest.raises(InputError, match=r"ingresses/winnow-prod-cells .*Ingress is invalid"):
+        deployer.plan(DeploymentRequest("cells", replace(FIRST, image="")))
+    assert api.objects == {}
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_a_lease_that_cannot_be_given_back_is_no_failure_of_what_was_done_under_it(
+    api: ServingApi, deployer: KubernetesDeployer, status: int
+) -> None:
+    deploy(deployer, FIRST)
+    lease = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{NAME}"
+    api.refusal = lambda: status if (api.asked[-1].method, api.asked[-1].path) == ("DELETE", lease) else 0
+    assert deploy(deployer, SECOND).release == SECOND

@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from winnow.cluster.kinds import Manifest, kind_of
 from winnow.cluster.manifests import load
 from winnow.config.errors import InputError
+from winnow.config.experiment import Name
+from winnow.containers.engine import DEPLOYMENT
 from winnow.deployers import kubernetes_plan
 from winnow.deployers.deployer import Action, DeploymentRequest, Release
 from winnow.deployers.kubernetes_plan import (
@@ -71,6 +74,12 @@ def test_a_first_deployment_is_these_manifests() -> None:
     assert made.render() == (PLANNED / "first.yaml").read_text(encoding="utf-8")
 
 
+def test_what_is_applied_by_hand_is_no_studys() -> None:
+    (name,) = {each["metadata"]["labels"][DEPLOYMENT] for each in FILES}
+    with pytest.raises(ValidationError):
+        TypeAdapter(Name).validate_python(name)
+
+
 def test_every_setting_has_its_field() -> None:
     settings = ServingSettings(
         cpus=2,
@@ -102,7 +111,7 @@ def test_the_same_again_changes_nothing_whatever_folder_it_comes_from() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"is_ready": False}, {"fingerprint": "of other files"}, {"minimum": 1}, {"release": SECOND}],
+    [{"is_ready": False}, {"is_drifted": True}, {"fingerprint": "of other files"}, {"minimum": 1}, {"release": SECOND}],
 )
 def test_what_is_not_as_wanted_is_replaced(changes: dict[str, Any]) -> None:
     assert _plan(FIRST, _running(_plan(FIRST, replicas=2), **changes), replicas=2).action is Action.REPLACE
@@ -204,6 +213,10 @@ def test_a_setting_that_is_not_named_stays_and_an_empty_one_goes() -> None:
         ("WINNOW_REPLICA_MEMORY_REQUEST", "lots"),
         ("WINNOW_SETTLE_S", "-1"),
         ("WINNOW_DRAIN_S", "long"),
+        ("WINNOW_MAX_ROWS", "many"),
+        ("WINNOW_MAX_ROWS", "0"),
+        ("WINNOW_MAX_BODY_BYTES", "32Mi"),
+        ("WINNOW_MAX_BODY_BYTES", "inf"),
         ("WINNOW_MAX_REPLICAS", "0"),
         ("WINNOW_REPLICA_CPU_TARGET", "80%"),
         ("WINNOW_SCALE_DOWN_AFTER_S", "soon"),
