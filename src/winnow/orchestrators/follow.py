@@ -6,6 +6,7 @@ group changes nothing, and only lives that are certainly over are taken from.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -13,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from winnow.config.errors import UnreachableError, WinnowError
-from winnow.executors.executor import Executor, GroupSpec, GroupStatus
+from winnow.config.errors import InputError, UnreachableError, WinnowError
+from winnow.executors.executor import Executor, GroupSpec, GroupState, GroupStatus, Trouble
 from winnow.orchestrators.progress import ProgressView
 from winnow.search.group import ALREADY_RUNNING, CANNOT_START, DONE
 from winnow.search.leases import Failure
@@ -29,6 +30,8 @@ AT_ONCE = 16
 """Groups that are started at the same time."""
 LAST_NEWS_S = 60.0
 """How long groups may still tell the tracking store once the study is done."""
+RETRY_S = 30.0
+"""How often a group that was refused is tried again while others work."""
 RESTARTS = 3
 """How often in a row a group is started again without the study having got anywhere."""
 
@@ -45,14 +48,21 @@ class SweepFailedError(WinnowError):
 
 
 def stop(store: StudyStore, executor: Executor) -> int:
-    """End every group of a study and hand back what they held; return how many were at work."""
+    """End every group of a study and hand back what they held; return how many were at work.
+
+    One that is over as far as this executor sees, and is heard of all the same, lives elsewhere or has died a moment
+    ago: it keeps what it holds until whoever resumes the study finds it dead.
+    """
     store.set_stopped(True)
     groups = executor.groups(store.name)
     alive = [group.name for group in groups if not group.state.is_over]
     executor.cancel_all(store.name, GRACE_S)
     leases = store.leases()
+    heard = {life.group for life in store.workers() if life.is_heard}
     for group in groups:
         was_stopped = group.name in alive
+        if not was_stopped and group.name in heard:
+            continue
         what = "it was stopped" if was_stopped else "its worker died"
         leases.give_back_group(group.name, what, is_lost=not was_stopped)
     return len(alive)
@@ -68,8 +78,10 @@ class Follower:
         groups: tuple[GroupSpec, ...],
         view: ProgressView,
         look_every_s: float = POLL_S,
+        retry_every_s: float = RETRY_S,
     ) -> None:
         self._look_every_s = look_every_s
+        self._retry_every_s = retry_every_s
         self._looked_at = 0.0
         self._away_since: float | None = None
         self._store = store
@@ -84,6 +96,8 @@ class Follower:
         self._folds_before = self._folds()
         self._shown = {trial.number for trial in store.trials() if trial.ended_at_ms is not None}
         self._starting: dict[str, int] = {}
+        self._refused: dict[str, WinnowError] = {}
+        self._refused_at = 0.0
         self._restarts: dict[str, int] = {}
         self._folds_at_restart: dict[str, int] = {}
         self._told: set[str] = set()
@@ -93,17 +107,24 @@ class Follower:
         """Until the study is done and its groups are gone.
 
         Raises:
+            InputError, or what else kept the groups from being started: none of them was.
             SweepFailedError: the groups do not come up, or die again and again.
             SweepStoppedError: somebody else has stopped them.
             StudyUnreachableError, UnreachableError: the study's database or what runs the groups is away for too long.
         """
-        with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
-            list(pool.map(self._start, self._groups))
-        with self._executor.watch(self._store.name) as self._look:
-            while not self._patiently(self._is_done):
-                self._patiently(self._revive)
-                time.sleep(POLL_S)
-            self._await_end()
+        try:
+            self._await(self._start_all)
+            with contextlib.ExitStack() as held:
+                self._await(lambda: self._begin_to_look(held))
+                while not self._patiently(self._is_done):
+                    self._patiently(self._revive)
+                    time.sleep(POLL_S)
+                self._await_end()
+        except SweepStoppedError:
+            # Whoever has stopped the study may not have seen what was started here at that moment.
+            self._executor.cancel_all(self._store.name, GRACE_S)
+            self._executor.clear(self._store.name)
+            raise
 
     def _useful(self) -> int:
         """How many groups there is work for: the trials that are left, or the refits at the end."""
@@ -112,9 +133,53 @@ class Follower:
         refits = self._store.experiment().refit.top if left > 0 or not self._store.refits() else 1
         return max(1, left, refits)
 
+    # Starting
+
+    def _start_all(self) -> None:
+        """Start the groups, as many as are taken; those that are refused are tried again later."""
+        before = self._at_work()
+        with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+            list(pool.map(self._start, [group for group in self._groups if group.name not in self._starting]))
+        if len(self._refused) == len(self._groups):
+            # Nothing of the try is left: a group may have been refused when half of it was made.
+            for name in self._refused.keys() & (self._at_work() - before):
+                self._executor.cancel(self._store.name, name, GRACE_S)
+            raise self._refused[self._groups[0].name]
+
+    def _at_work(self) -> frozenset[str]:
+        return frozenset(group.name for group in self._executor.groups(self._store.name) if not group.state.is_over)
+
+    def _begin_to_look(self, held: contextlib.ExitStack) -> None:
+        self._look = held.enter_context(self._executor.watch(self._store.name))
+
     def _start(self, group: GroupSpec) -> None:
-        self._executor.start(group)
+        """Start a group, or keep why it is refused. Raises SweepStoppedError, UnreachableError."""
+        self._check_not_stopped()
+        try:
+            self._executor.start(group)
+        except UnreachableError:
+            raise
+        except WinnowError as error:
+            self._refused.setdefault(group.name, error)
+            self._refused_at = time.monotonic()
+            return
+        self._refused.pop(group.name, None)
         self._starting[group.name] = time.time_ns() // 1_000_000
+        self._check_not_stopped()
+
+    def _check_not_stopped(self) -> None:
+        if self._patiently(self._store.is_stopped):
+            raise SweepStoppedError(self._store.name)
+
+    def _retry(self) -> None:
+        """Now and then, try a group again that was refused, and the others too once it is taken."""
+        if time.monotonic() - self._refused_at < self._retry_every_s:
+            return
+        for group in self._groups:
+            if group.name in self._refused:
+                self._start(group)
+                if group.name in self._refused:
+                    return
 
     # Showing
 
@@ -156,40 +221,66 @@ class Follower:
     # Keeping up
 
     def _revive(self) -> None:
-        """Look after the groups now and then. A back-end that is away is waited for: they may work on without it."""
+        """Look after the groups now and then."""
         now = time.monotonic()
-        if now - self._looked_at < self._look_every_s:
-            return
-        self._looked_at = now
+        if now - self._looked_at >= self._look_every_s:
+            self._looked_at = now
+            self._reach(self._look_after_all)
+
+    def _look_after_all(self) -> None:
+        self._retry()
+        seen = {status.name: status for status in self._look()}
+        for group in self._groups:
+            status = seen.get(group.name)
+            if group.name not in self._refused and (status is None or status.state.is_over or status.lacks_nodes):
+                self._look_after(group)
+        seen.update(self._refusals())
+        self._tell_of_trouble([seen[group.name] for group in self._groups if group.name in seen])
+
+    def _refusals(self) -> dict[str, GroupStatus]:
+        """The groups that were refused, as groups that are there and cannot start; all for the first one's reason,
+        since each is refused in words of its own."""
+        trouble = next(map(_as_trouble, self._refused.values()), None)
+        return {
+            name: GroupStatus(self._store.name, name, GroupState.RUNNING, trouble=trouble) for name in self._refused
+        }
+
+    def _await(self, act: Callable[[], None]) -> None:
+        """Do something once what runs the groups answers."""
+        while not self._reach(act):
+            time.sleep(self._look_every_s)
+
+    def _reach(self, act: Callable[[], None]) -> bool:
+        """Do something with what runs the groups, unless it is away: that is waited for, they may work on without it.
+
+        Raises:
+            UnreachableError: it has been away for too long.
+        """
         try:
-            seen = {status.name: status for status in self._look()}
-            for group in self._groups:
-                status = seen.get(group.name)
-                if status is None or status.state.is_over or status.lacks_nodes:
-                    self._look_after(group)
-            self._tell_of_trouble([seen[group.name] for group in self._groups if group.name in seen])
+            act()
         except UnreachableError:
+            now = time.monotonic()
             if self._away_since is None:
                 self._away_since = now
                 self._view.note("what runs the workers does not answer; waiting for it")
             elif now - self._away_since > self._patience_s:
                 raise
-        else:
-            self._away_since = None
+            return False
+        self._away_since = None
+        return True
 
     def _look_after(self, group: GroupSpec) -> None:
         status = self._executor.status(group.study, group.name)
         if not status.state.is_over:
             if status.lacks_nodes:
-                self._executor.start(group)
+                self._start(group)
             return
         # In this order: whoever held something before the group was found over is dead, even where another
         # orchestrator starts it again at this moment.
         owners = self._leases.owners(group.name)
         status = self._executor.status(group.study, group.name)
         if status.state.is_over and not self._store.is_done():
-            if self._store.is_stopped():
-                raise SweepStoppedError(self._store.name)
+            self._check_not_stopped()
             self._restart(group, status, owners)
 
     def _tell_of_trouble(self, groups: Sequence[GroupStatus]) -> None:
@@ -233,8 +324,9 @@ class Follower:
         self._restarts[group.name] += 1
         if status.exit_code == CANNOT_START or self._restarts[group.name] > RESTARTS:
             raise self._give_up(group, f"{what}{_perhaps(status, group)}")
-        self._view.note(f"worker {group.name}: {what}{_perhaps(status, group)}; started again")
         self._start(group)
+        again = "" if group.name in self._refused else "; started again"
+        self._view.note(f"worker {group.name}: {what}{_perhaps(status, group)}{again}")
 
     def _folds(self) -> int:
         return sum(len(scores) for _, scores in self._store.fold_scores())
@@ -268,6 +360,13 @@ def _workers(names: Sequence[str]) -> str:
     shown = ", ".join(names[:3])
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"worker{'s' if len(names) > 1 else ''} {shown}{more}"
+
+
+def _as_trouble(refused: WinnowError) -> Trouble:
+    """Why a group was not even taken, as what keeps one from starting."""
+    if isinstance(refused, InputError):
+        return Trouble(refused.found.rstrip("."), refused.remedy)
+    return Trouble(str(refused).rstrip("."), "It is tried again.")
 
 
 def _describe_end(status: GroupStatus) -> str:

@@ -114,6 +114,7 @@ def train(
     Raises:
         InputError: something in the file or around it has to change; nothing was created.
         SweepFailedError: the groups do not come up.
+        SweepStoppedError: somebody else has stopped them.
         KeyboardInterrupt: Ctrl-C; groups of this machine were stopped and their trials handed back, others work on.
     """
     if view.is_live:

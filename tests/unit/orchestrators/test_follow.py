@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from tests.unit.search.studies import claim, complete, leases_of, make_study
-from winnow.config.errors import UnreachableError
+from winnow.config.errors import InputError, UnreachableError
 from winnow.config.experiment import KubernetesConfig
 from winnow.executors.executor import GroupResources, GroupSpec, GroupStatus, Trouble
 from winnow.executors.memory import MemoryExecutor
@@ -20,7 +21,7 @@ from winnow.orchestrators.follow import Follower, SweepFailedError, SweepStopped
 from winnow.orchestrators.progress import ProgressView
 from winnow.search.group import ALREADY_RUNNING, CANNOT_START
 from winnow.search.leases import Lease
-from winnow.search.progress import StudyStatus
+from winnow.search.progress import StudyStatus, WorkerStatus
 from winnow.search.store import StudyStore
 
 GROUPS = tuple(GroupSpec("a-study", name, ("a-worker",), {}) for name in ("w0", "w1"))
@@ -65,8 +66,8 @@ def finish(executor: Scripted) -> None:
         else:
             executor.leases.finish_task(claimed, result={"version": "1", "metrics": {}})
         claimed = executor.leases.claim("w0/last", "w0")
-    for name in ("w0", "w1"):
-        executor.finish("a-study", name, 0)
+    for group in executor.groups("a-study"):
+        executor.finish("a-study", group.name, 0)
 
 
 def nothing(_executor: Scripted) -> None:
@@ -77,9 +78,9 @@ def dies(exit_code: int, name: str = "w0") -> Callable[[Scripted], None]:
     return lambda executor: executor.finish("a-study", name, exit_code)
 
 
-def follow(store: StudyStore, executor: MemoryExecutor, groups: tuple[GroupSpec, ...] = GROUPS) -> str:
+def follow(store: StudyStore, executor: MemoryExecutor, groups: tuple[GroupSpec, ...] = GROUPS, **rates: float) -> str:
     shown = io.StringIO()
-    Follower(store, executor, groups, ProgressView(shown)).follow()
+    Follower(store, executor, groups, ProgressView(shown), **rates).follow()
     return shown.getvalue()
 
 
@@ -100,7 +101,7 @@ def test_a_group_that_died_is_started_again_and_its_trial_handed_back(tmp_path: 
     lost = claim(leases_of(store), "w0/1")
     executor = Scripted(store, dies(-9), nothing, nothing)
     assert "worker w0: it was killed by signal 9; started again" in follow(store, executor)
-    assert [group.name for group in executor.started] == ["w0", "w1", "w0"]
+    assert sorted(group.name for group in executor.started) == ["w0", "w0", "w1"]
     assert (store.trial(lost.number).attempts, store.trial(lost.number).state) == (2, "complete")
 
 
@@ -139,7 +140,7 @@ def test_groups_of_an_earlier_run_that_are_not_needed_stay_over(tmp_path: Path) 
     assert len(executor.started) == 2
     store.create(store.experiment().model_copy(update={"search": more(store, 3)}), store.sweep())
     shown = follow(store, executor, (GROUPS[0],))
-    assert [group.name for group in executor.started] == ["w0", "w1", "w0"]
+    assert sorted(group.name for group in executor.started) == ["w0", "w0", "w1"]
     assert "started again" not in shown
 
 
@@ -179,7 +180,7 @@ def test_an_outage_of_what_runs_the_groups_is_waited_for(tmp_path: Path) -> None
     executor = Scripted(store, nothing, is_away, is_away, nothing)
     shown = follow(store, executor)
     assert shown.count("what runs the workers does not answer; waiting for it") == 1
-    assert [group.name for group in executor.started] == ["w0", "w1"]
+    assert sorted(group.name for group in executor.started) == ["w0", "w1"]
 
 
 def test_an_outage_that_does_not_end_ends_the_following(tmp_path: Path) -> None:
@@ -199,6 +200,46 @@ def test_stopping_hands_back_what_dead_groups_held_too(tmp_path: Path) -> None:
     assert stop(store, executor) == 1
     assert [trial.state for trial in store.trials()] == ["waiting", "waiting"]
     assert [lost.what for lost in store.incidents()] == ["its worker died"]
+
+
+def test_stopping_leaves_alone_what_a_group_holds_that_is_still_heard_of(tmp_path: Path) -> None:
+    store, executor = make_study(tmp_path), MemoryExecutor()
+    for group in GROUPS:
+        executor.start(group)
+        claim(leases_of(store), f"{group.name}/1")
+        executor.finish("a-study", group.name, -9)
+    store.hear("w1/1", "w1", "a-host", WorkerStatus("w1", "training", 1, 0, 3, None, None, 0), ttl_s=60.0)
+    assert stop(store, executor) == 0
+    assert {lease: leases_of(store).owners(lease) for lease in ("w0", "w1")} == {"w0": set(), "w1": {"w1/1"}}
+
+
+class CancelledMeanwhile(Scripted):
+    """Somebody else stops the study while the first of the groups is being started, and so does not see it."""
+
+    def __init__(self, store: StudyStore) -> None:
+        super().__init__(store)
+        self._store = store
+        self._lock = threading.Lock()
+        self.cleared: list[str] = []
+
+    def clear(self, study: str) -> None:
+        self.cleared.append(study)
+
+    def start(self, group: GroupSpec) -> None:
+        with self._lock:
+            if not self.started:
+                stop(self._store, self)
+            super().start(group)
+
+
+def test_a_study_that_is_cancelled_while_its_groups_are_started_has_none_left(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=100)
+    executor = CancelledMeanwhile(store)
+    with pytest.raises(SweepStoppedError):
+        follow(store, executor, tuple(GroupSpec("a-study", f"w{index}", ("x",), {}) for index in range(100)))
+    assert 0 < len(executor.started) < 50
+    assert all(group.state.is_over for group in executor.groups())
+    assert executor.cleared == ["a-study"]
 
 
 def test_whoever_follows_ends_when_somebody_else_stops_the_workers(tmp_path: Path) -> None:
@@ -255,4 +296,124 @@ def test_groups_that_wait_for_their_turn_are_waited_for(tmp_path: Path) -> None:
     queued = replace(UNSCHEDULABLE, is_awaited=True)
     shown = follow(store, Scripted(store, *[stuck("w0", "w1", trouble=queued)] * 7), impatient(GROUPS))
     assert "workers w0, w1 wait: 0/3 nodes" in shown
+    assert store.is_done()
+
+
+class Full(Scripted):
+    """A place that takes some groups only later, or never.
+
+    Args:
+        tries: how often each of these groups is refused.
+    """
+
+    def __init__(self, store: StudyStore, tries: dict[str, int], *acts: Callable[[Scripted], None]) -> None:
+        super().__init__(store, *acts)
+        self.tries = tries
+        self.refused: list[str] = []
+
+    def start(self, group: GroupSpec) -> None:
+        if self.tries.get(group.name, 0) > 0:
+            self.tries[group.name] -= 1
+            self.refused.append(group.name)
+            found = f"{group.name} is forbidden: exceeded quota ({len(self.refused)})"
+            raise InputError("jobs", expected="room", found=found, remedy="Ask for less.")
+        super().start(group)
+
+
+def test_groups_that_are_refused_leave_those_at_work_that_are_not(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=2)
+    executor = Full(store, {"w1": 99}, *[nothing] * 8)
+    shown = follow(store, executor)
+    said = "worker w1 cannot start: w1 is forbidden: exceeded quota (1). Ask for less."
+    assert (shown.count(said), shown.count("cannot start")) == (1, 1)
+    assert store.is_done()
+    assert executor.refused == ["w1"]
+
+
+def test_a_group_that_was_refused_is_tried_again_until_it_is_taken(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=3)
+    groups = (*GROUPS, replace(GROUPS[0], name="w2"))
+    executor = Full(store, {"w1": 2, "w2": 1}, *[nothing] * 8)
+    shown = follow(store, executor, groups, retry_every_s=0.1)
+    assert sorted(group.name for group in executor.started) == ["w0", "w1", "w2"]
+    assert shown.count("cannot start") == 1
+    assert "workers w1, w2 cannot start" in shown
+
+
+def test_where_no_group_is_taken_the_sweep_ends_and_leaves_none(tmp_path: Path) -> None:
+    class HalfMade(Full):
+        def start(self, group: GroupSpec) -> None:
+            MemoryExecutor.start(self, group)
+            super().start(group)
+
+    store = make_study(tmp_path, trials=2)
+    executor = HalfMade(store, {"w0": 9, "w1": 9})
+    with pytest.raises(InputError, match="w0 is forbidden: exceeded quota"):
+        follow(store, executor)
+    assert [group.state.is_over for group in executor.groups()] == [True, True]
+
+
+def test_groups_of_another_terminal_are_left_at_work_where_no_more_are_taken(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=2)
+    executor = Full(store, {})
+    executor.start(GROUPS[0])
+    executor.tries = {"w0": 9, "w1": 9}
+    with pytest.raises(InputError):
+        follow(store, executor)
+    assert [(group.name, group.state.is_over) for group in executor.groups()] == [("w0", False)]
+
+
+def test_a_group_that_died_and_is_refused_is_told_of_and_tried_again(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=2)
+
+    def is_full(executor: Scripted) -> None:
+        assert isinstance(executor, Full)
+        executor.tries["w0"] = 1
+        dies(-9)(executor)
+
+    shown = follow(store, Full(store, {}, is_full, *[nothing] * 8), retry_every_s=0.1)
+    assert shown.count("worker w0 cannot start: w0 is forbidden") == 1
+    assert "worker w0: it was killed by signal 9\n" in shown
+    assert store.is_done()
+
+
+def test_groups_of_which_none_is_taken_again_are_not_waited_for_for_ever(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=2)
+
+    def is_full(executor: Scripted) -> None:
+        assert isinstance(executor, Full)
+        executor.tries["w0"] = 99
+        dies(-9)(executor)
+
+    with pytest.raises(SweepFailedError, match=r"none can: w0 is forbidden.* Ask for less"):
+        follow(store, Full(store, {}, is_full, *[nothing] * 100), impatient(GROUPS[:1]))
+
+
+def test_an_outage_while_the_groups_are_started_is_waited_for(tmp_path: Path) -> None:
+    class AwayAtFirst(Scripted):
+        def __init__(self, store: StudyStore) -> None:
+            super().__init__(store)
+            self.away = ["start", "start", "watch"]
+
+        def _answer(self, to: str) -> None:
+            if to in self.away:
+                self.away.remove(to)
+                raise UnreachableError("the engine does not answer")
+
+        def start(self, group: GroupSpec) -> None:
+            if group.name == "w1":
+                self._answer("start")
+            super().start(group)
+
+        @contextlib.contextmanager
+        def watch(self, study: str) -> Iterator[Callable[[], tuple[GroupStatus, ...]]]:
+            self._answer("watch")
+            with super().watch(study) as look:
+                yield look
+
+    store = make_study(tmp_path, trials=2)
+    executor = AwayAtFirst(store)
+    shown = follow(store, executor)
+    assert shown.count("what runs the workers does not answer; waiting for it") == 2
+    assert [group.name for group in executor.started] == ["w0", "w1"]
     assert store.is_done()
