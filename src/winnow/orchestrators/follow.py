@@ -121,9 +121,11 @@ class Follower:
                     time.sleep(POLL_S)
                 self._await_end()
         except SweepStoppedError:
-            # Whoever has stopped the study may not have seen what was started here at that moment.
-            self._executor.cancel_all(self._store.name, GRACE_S)
-            self._executor.clear(self._store.name)
+            # Whoever has stopped the study may not have seen what was started here at that moment; what has been
+            # started since by somebody who resumes it is not ours to end.
+            if self._patiently(self._store.is_stopped):
+                self._executor.cancel_all(self._store.name, GRACE_S)
+                self._executor.clear(self._store.name)
             raise
 
     def _useful(self) -> int:
@@ -315,7 +317,7 @@ class Follower:
             # More trials were asked for as it ended, or a life of it that the executor does not know is at work.
             self._start(group)
             return
-        what = _describe_end(status)
+        what = _describe_end(status, group)
         self._leases.give_back_group(group.name, what, of=owners)
         folds = self._folds()
         if folds > self._folds_at_restart.get(group.name, -1):
@@ -369,9 +371,9 @@ def _as_trouble(refused: WinnowError) -> Trouble:
     return Trouble(str(refused).rstrip("."), "It is tried again.")
 
 
-def _describe_end(status: GroupStatus) -> str:
+def _describe_end(status: GroupStatus, group: GroupSpec) -> str:
     if status.exit_code == CANNOT_START:
-        return "its ranks do not come up"
+        return "its ranks do not come up" if group.nodes == 1 else "its ranks or its other nodes do not come up"
     if status.exit_code is None:
         return "it is gone"
     if status.exit_code < 0:

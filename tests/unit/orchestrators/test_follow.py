@@ -156,6 +156,13 @@ def test_groups_that_do_not_come_up_end_the_sweep_with_their_log(tmp_path: Path)
     assert all(group.state.is_over for group in executor.groups())
 
 
+def test_groups_whose_nodes_do_not_find_each_other_end_the_sweep(tmp_path: Path) -> None:
+    store = make_study(tmp_path)
+    group = replace(GROUPS[0], nodes=2)
+    with pytest.raises(SweepFailedError, match="its ranks or its other nodes do not come up"):
+        follow(store, Scripted(store, dies(CANNOT_START), nothing, nothing), (group,))
+
+
 def test_an_outage_of_the_study_is_waited_for(tmp_path: Path) -> None:
     class Away(StudyStore):
         outages = 2
