@@ -11,16 +11,29 @@ FILE = "WINNOW_API_KEY_FILE"
 
 
 def key_file(environment: Mapping[str, str]) -> str | None:
-    """What the file with the API key holds; None where none is named. Raises InputError where it cannot be read."""
+    """The API key in the file that is named; None where none is.
+
+    Raises:
+        InputError: it cannot be read, or holds none: a file that was not written yet must open nobody's model.
+    """
     path = environment.get(FILE)
     if not path:
         return None
     try:
-        return Path(path).read_text(encoding="utf-8")
+        key = Path(path).read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise InputError(
-            FILE,
-            expected="a readable file with the API key",
-            found=f"'{path}' ({(error.strerror or str(error)).lower()})",
-            remedy="Correct or unset it.",
-        ) from error
+        raise _no_key(path, (error.strerror or str(error)).lower()) from error
+    except UnicodeDecodeError as error:
+        raise _no_key(path, "no text") from error
+    if not key:
+        raise _no_key(path, "empty")
+    return key
+
+
+def _no_key(path: str, found: str) -> InputError:
+    return InputError(
+        FILE,
+        expected="a readable file with the API key",
+        found=f"'{path}' ({found})",
+        remedy="Correct it, or unset it; with WINNOW_API_KEY= no key is asked for.",
+    )

@@ -257,7 +257,7 @@ def settings_of(
     one takes the setting away.
 
     Args:
-        key_file: content of `WINNOW_API_KEY_FILE`, which stands above `WINNOW_API_KEY`.
+        key_file: the key in `WINNOW_API_KEY_FILE`, which stands above `WINNOW_API_KEY`.
 
     Raises:
         InputError: a limit is no number.
@@ -265,7 +265,7 @@ def settings_of(
     before = current if current is not None else ReplicaSettings(environment=(("WINNOW_SETTLE_S", f"{settle_s:g}"),))
     told = {name: environment[name] for name in PASSED_ON if name in environment}
     if key_file is not None:
-        told[KEY] = key_file.strip()
+        told[KEY] = key_file
     merged = {**dict(before.environment), **told}
     cpus, memory = environment.get(CPUS), environment.get(MEMORY)
     return ReplicaSettings(

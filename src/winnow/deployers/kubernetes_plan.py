@@ -151,7 +151,7 @@ def key_of(
     """The API key that is wanted; a new one gets a Secret of its own, so that what runs keeps what it knows.
 
     Args:
-        key_file: content of `WINNOW_API_KEY_FILE`, which stands above `WINNOW_API_KEY`.
+        key_file: the key in `WINNOW_API_KEY_FILE`, which stands above `WINNOW_API_KEY`.
 
     Raises:
         InputError: nobody says which one, and that of what runs is lost: without a word, nobody's is left out.

@@ -142,7 +142,7 @@ def test_a_setting_that_is_not_named_stays_and_an_empty_one_goes() -> None:
     current = ReplicaSettings(2.0, 2**30, (("WINNOW_API_KEY", "secret"), ("WINNOW_MAX_ROWS", "7")))
     assert settings_of({}, current, 0.2) == current
     assert settings_of({"WINNOW_API_KEY": ""}, current, 0.2).environment == (("WINNOW_MAX_ROWS", "7"),)
-    changed = settings_of({"WINNOW_REPLICA_CPUS": "0.5", "WINNOW_REPLICA_MEMORY": "512Mi"}, current, 0.2, " key\n")
+    changed = settings_of({"WINNOW_REPLICA_CPUS": "0.5", "WINNOW_REPLICA_MEMORY": "512Mi"}, current, 0.2, "key")
     assert changed == ReplicaSettings(0.5, 512 * 2**20, (("WINNOW_API_KEY", "key"), ("WINNOW_MAX_ROWS", "7")))
     assert settings_of({}, None, 0.2) == SETTINGS
 
