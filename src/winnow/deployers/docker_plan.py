@@ -23,13 +23,13 @@ import msgspec
 from winnow.containers.engine import DEPLOYMENT, PREVIOUS, RELEASE, ROLE, SERIAL
 from winnow.deployers import traefik
 from winnow.deployers.deployer import Action, DeploymentRequest, Release
-from winnow.deployers.limits import cpus_of, memory_of
+from winnow.deployers.limits import REQUESTS, check_requests, cpus_of, memory_of
 from winnow.deployers.traefik import Route
 
 USER = "10001:10001"
 REPLICA, PROXY = "replica", "proxy"
 KEY = "WINNOW_API_KEY"
-PASSED_ON = (KEY, "WINNOW_MAX_BODY_BYTES", "WINNOW_MAX_ROWS", "WINNOW_SETTLE_S", "WINNOW_DRAIN_S", "WINNOW_ACCESS_LOG")
+PASSED_ON = (KEY, *REQUESTS, "WINNOW_SETTLE_S", "WINNOW_DRAIN_S", "WINNOW_ACCESS_LOG")
 """The serving settings (`winnow.serving.settings`) that a replica takes over from whoever deploys it."""
 CPUS, MEMORY, PROXY_IMAGE = "WINNOW_REPLICA_CPUS", "WINNOW_REPLICA_MEMORY", "WINNOW_PROXY_IMAGE"
 MEBIBYTE = 2**20
@@ -260,9 +260,10 @@ def settings_of(
         key_file: the key in `WINNOW_API_KEY_FILE`, which stands above `WINNOW_API_KEY`.
 
     Raises:
-        InputError: a limit is no number.
+        InputError: a limit is none that can be kept.
     """
     before = current if current is not None else ReplicaSettings(environment=(("WINNOW_SETTLE_S", f"{settle_s:g}"),))
+    check_requests(environment)
     told = {name: environment[name] for name in PASSED_ON if name in environment}
     if key_file is not None:
         told[KEY] = key_file

@@ -7,7 +7,6 @@ in the manifests is left to `kubernetes_plan`.
 from __future__ import annotations
 
 import ipaddress
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -15,10 +14,9 @@ from urllib.parse import urlsplit
 
 from winnow.config.errors import InputError
 from winnow.deployers.deployer import DeploymentRequest
-from winnow.deployers.limits import cpus_of, memory_of, wrong
+from winnow.deployers.limits import REQUESTS, check_requests, cpus_of, memory_of, wrong
 
-LIMITS = ("WINNOW_MAX_BODY_BYTES", "WINNOW_MAX_ROWS")
-PASSED_ON = (*LIMITS, "WINNOW_DRAIN_S", "WINNOW_ACCESS_LOG")
+PASSED_ON = (*REQUESTS, "WINNOW_DRAIN_S", "WINNOW_ACCESS_LOG")
 """The serving settings (`winnow.serving.settings`) that a replica takes over as they are."""
 SETTLE, DRAIN = "WINNOW_SETTLE_S", "WINNOW_DRAIN_S"
 CPUS, MEMORY = "WINNOW_REPLICA_CPUS", "WINNOW_REPLICA_MEMORY"
@@ -75,8 +73,7 @@ def settings_of(
     usual = ServingSettings()
     host = _host_asked(request) or environment.get(HOST, current.host)
     _read(environment, DRAIN, _seconds, 0.0, 0.0)
-    for limit in LIMITS:
-        _read(environment, limit, _at_least_one, 0.0, 0.0)
+    check_requests(environment)
     return ServingSettings(
         cpus=_read(environment, CPUS, _cpus, current.cpus, usual.cpus),
         memory_bytes=_read(environment, MEMORY, _bytes, current.memory_bytes, usual.memory_bytes),
@@ -158,17 +155,6 @@ def _seconds(name: str, text: str) -> float:
     if not 0 <= seconds <= 3600:
         raise wrong(name, "seconds, at most 3600", text)
     return seconds
-
-
-def _at_least_one(name: str, text: str) -> float:
-    """What the server takes as a limit; one that it does not take would end every new replica."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 1 <= number < math.inf:
-        raise wrong(name, "a number of at least 1", text)
-    return number
 
 
 def _count(name: str, text: str) -> int:

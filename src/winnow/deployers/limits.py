@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 from winnow.config.errors import InputError
 from winnow.config.quantities import bytes_of
+
+REQUESTS = ("WINNOW_MAX_BODY_BYTES", "WINNOW_MAX_ROWS")
+"""The server's own limits of a request, which replicas take over as they are."""
 
 _MOST_CPUS = 1024
 
@@ -28,6 +34,22 @@ def memory_of(name: str, text: str, least: int) -> int:
     if amount < least:
         raise wrong(name, "an amount such as 512Mi or 1Gi", text)
     return amount
+
+
+def check_requests(environment: Mapping[str, str]) -> None:
+    """Refuse a limit of requests that the server does not take, by which every new replica would end.
+
+    Raises:
+        InputError: one of `REQUESTS` is no number of at least 1.
+    """
+    for name in REQUESTS:
+        text = environment.get(name, "")
+        try:
+            number = float(text or 1)
+        except ValueError:
+            number = 0.0
+        if not 1 <= number < math.inf:
+            raise wrong(name, "a number of at least 1", text)
 
 
 def wrong(name: str, expected: str, found: str) -> InputError:

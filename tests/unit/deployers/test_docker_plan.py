@@ -156,6 +156,8 @@ def test_a_setting_that_is_not_named_stays_and_an_empty_one_goes() -> None:
         ("WINNOW_REPLICA_MEMORY", "much"),
         ("WINNOW_REPLICA_MEMORY", "1"),
         ("WINNOW_REPLICA_MEMORY", "-1g"),
+        ("WINNOW_MAX_ROWS", "abc"),
+        ("WINNOW_MAX_BODY_BYTES", "0"),
     ],
 )
 def test_a_limit_that_is_none_is_refused(name: str, value: str) -> None:
