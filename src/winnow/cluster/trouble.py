@@ -17,7 +17,7 @@ class PodTrouble:
     """Why something that was started does nothing yet.
 
     Attributes:
-        reason: in the cluster's words, in one line.
+        reason: in the cluster's words, in one line, without a stop at its end.
         remedy: what to do about it, a full sentence.
         is_awaited: nothing is wrong: it waits for its turn, however long that takes.
     """
@@ -140,5 +140,5 @@ def _warned(events: Sequence[Manifest]) -> PodTrouble | None:
 
 
 def _line(reason: str, message: object) -> str:
-    text = " ".join(str(message or "").split())
+    text = " ".join(str(message or "").split()).rstrip(".")
     return f"{reason}: {text}" if text else reason

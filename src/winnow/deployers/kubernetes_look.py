@@ -168,7 +168,7 @@ def trouble(cluster: Cluster, name: str, pods: Pods) -> PodTrouble | None:
 
 def told(trouble: PodTrouble) -> str:
     """A trouble in the cluster's words, and what to do."""
-    return f"{trouble.reason.rstrip('.')}. {trouble.remedy}"
+    return f"{trouble.reason}. {trouble.remedy}"
 
 
 def events(cluster: Cluster, pod: Manifest, most: int) -> list[str]:

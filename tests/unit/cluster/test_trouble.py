@@ -20,7 +20,7 @@ def pod(
 
 
 def scheduled(reason: str) -> list[dict[str, str]]:
-    return [{"type": "PodScheduled", "status": "False", "reason": reason, "message": "0/1 nodes are available"}]
+    return [{"type": "PodScheduled", "status": "False", "reason": reason, "message": "0/1 nodes are available."}]
 
 
 def event(reason: str, message: str = "why") -> dict[str, Any]:
