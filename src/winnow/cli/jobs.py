@@ -51,7 +51,7 @@ def jobs(study: str | None, target: str | None, as_json: bool) -> None:
     for row, (_, group) in zip(rows, groups, strict=True):
         click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
         if group.trouble is not None:
-            click.echo(f"  {group.trouble.reason}. {group.trouble.remedy}")
+            click.echo(f"  {group.trouble}")
     if not groups:
         click.echo(f"No workers are at work {any_of(executors.values())}; `make train` starts some.")
 

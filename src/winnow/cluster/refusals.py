@@ -33,14 +33,14 @@ class RefusedObjectError(InputError):
     """An object is not one that the cluster knows: a field that there is not, a value that a field cannot have."""
 
 
+class NotAdmittedError(InputError):
+    """A rule of the namespace, most often a quota, keeps out an object that the credentials may make."""
+
+
 SILENT_S = 120.0
 """How long the API may be silent: a server that is replaced takes a minute or so."""
 NOT_NOW = (UnreachableError, ClusterError, InputError)
 """What asking comes to while an API server restarts: no answer, an error of its own, or that it knows nobody yet."""
-
-
-class NotAdmittedError(InputError):
-    """A rule of the namespace, most often a quota, keeps out an object that the credentials may make."""
 
 
 def refusal(method: str, path: str, status: int, body: bytes) -> WinnowError:

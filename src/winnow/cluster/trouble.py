@@ -26,6 +26,9 @@ class PodTrouble:
     remedy: str
     is_awaited: bool = False
 
+    def __str__(self) -> str:
+        return f"{self.reason}. {self.remedy}"
+
 
 _ROOM = (
     "Ask for less CPU, memory or GPUs, or for nodes that there are (node selector, tolerations, volumes), or add "

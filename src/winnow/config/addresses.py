@@ -27,6 +27,18 @@ def with_password(url: str, password: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{user}:{password}@{host}"))
 
 
+def reached(url: str) -> tuple[str, dict[str, str]]:
+    """The address to connect to, and the headers that say which one was meant where that is another.
+
+    Names below `localhost` are this machine's (RFC 6761, 6.3), which curl and browsers know and some resolvers do not.
+    """
+    parts = urlsplit(url)
+    if not (parts.hostname or "").endswith(".localhost"):
+        return url, {}
+    here = f"localhost:{parts.port}" if parts.port else "localhost"
+    return urlunsplit(parts._replace(netloc=here)), {"host": parts.netloc}
+
+
 def without_password(text: str) -> str:
     """An address, or a text with some in it, as it may be shown."""
     return _PASSWORD_OPTION.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))

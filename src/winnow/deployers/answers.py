@@ -13,6 +13,8 @@ import urllib.request
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from winnow.config.addresses import reached
+
 MODEL_HEADER = "x-winnow-model"
 _DIGEST = " sha256:"
 
@@ -46,10 +48,9 @@ def model_at(url: str, *, timeout_s: float = 2.0) -> ServedModel:
     Raises:
         NoModelError: there is none; the message says what there is instead.
     """
-    reached = _reached(url)
-    headers = {"host": urlsplit(url).netloc} if reached != url else {}
+    address, headers = reached(f"{url}/readyz")
     try:
-        request = urllib.request.Request(f"{reached}/readyz", headers=headers)
+        request = urllib.request.Request(address, headers=headers)
         with urllib.request.urlopen(request, timeout=timeout_s) as response:
             found = model_of(response.headers.get(MODEL_HEADER, ""))
     except urllib.error.HTTPError as error:
@@ -66,15 +67,7 @@ def model_at(url: str, *, timeout_s: float = 2.0) -> ServedModel:
 def is_known(url: str) -> bool:
     """This terminal knows the name: one of a cluster's own, or one that is not in the DNS yet, it does not."""
     try:
-        socket.getaddrinfo(urlsplit(_reached(url)).hostname, None)
+        socket.getaddrinfo(urlsplit(reached(url)[0]).hostname, None)
     except OSError:
         return False
     return True
-
-
-def _reached(url: str) -> str:
-    """The address to connect to: names below `localhost` are this machine's (RFC 6761), whatever its resolver knows."""
-    parts = urlsplit(url)
-    if not (parts.hostname or "").endswith(".localhost"):
-        return url
-    return parts._replace(netloc=f"localhost:{parts.port}" if parts.port else "localhost").geturl()

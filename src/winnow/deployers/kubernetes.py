@@ -25,6 +25,7 @@ from winnow.cluster.lease import HeldLease
 from winnow.cluster.manifests import load
 from winnow.cluster.permissions import applying, check, verbs
 from winnow.cluster.prune import apply_all, orphans
+from winnow.cluster.refusals import NOT_NOW, SILENT_S
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.containers import engine
@@ -48,7 +49,7 @@ from winnow.deployers.kubernetes_look import Pods
 from winnow.deployers.kubernetes_plan import FOLDER, KINDS, KubernetesPlan, labels_of, object_name
 from winnow.deployers.kubernetes_progress import Progress
 from winnow.deployers.kubernetes_settings import ENTRY, READY_WITHIN_S
-from winnow.deployers.kubernetes_watch import NOT_NOW, SILENT_S, sights
+from winnow.deployers.kubernetes_watch import sights
 from winnow.deployers.machine import uninterrupted
 
 READ_PERMISSIONS = (*(each for kind in KINDS for each in verbs(kind, "get", "list")), *verbs(POD, "list"))
@@ -137,7 +138,9 @@ class KubernetesDeployer:
         files = load(self._folder)
         made = kubernetes_plan.plan(request, found, settings, key, files)
         self._check(made)
-        if self._may_apply() and self.difference(made) and made.action is Action.NOTHING:
+        # Asked whatever is to be done: what the cluster would refuse is said here.
+        is_different = self._may_apply() and bool(self.difference(made))
+        if is_different and made.action is Action.NOTHING:
             made = kubernetes_plan.plan(request, replace(found, is_drifted=True), settings, key, files)
             self._check(made)
         return made
@@ -446,7 +449,7 @@ class KubernetesDeployer:
 
     def _troubles(self, name: str, pods: Pods) -> list[str]:
         found = looking.trouble(self.cluster, name, pods)
-        return [looking.told(found)] if found is not None else []
+        return [str(found)] if found is not None else []
 
     def _still_ours(self, plan: KubernetesPlan, held: HeldLease) -> int:
         """How many replicas are wanted by now. Raises _OvertakenError where somebody else wants something else."""
@@ -537,12 +540,19 @@ def _unless_overtaken(name: str) -> Iterator[None]:
         raise changed_meanwhile(name) from error
 
 
-def _confirm(held: HeldLease) -> None:
-    """Before a step that must not undo somebody else's. Raises _OvertakenError where somebody else has taken over."""
+@contextlib.contextmanager
+def _noticing_others() -> Iterator[None]:
+    """Raises _OvertakenError where the lease turns out to be somebody else's."""
     try:
-        held.confirm()
+        yield
     except ConflictError as error:
         raise _OvertakenError from error
+
+
+def _confirm(held: HeldLease) -> None:
+    """Before a step that must not undo somebody else's. Raises _OvertakenError where somebody else has taken over."""
+    with _noticing_others():
+        held.confirm()
 
 
 @dataclass(frozen=True)
@@ -577,10 +587,8 @@ def _renewing(held: HeldLease) -> Callable[[], int]:
     """To be called while something is waited for. Raises _OvertakenError where somebody else has taken over."""
 
     def look() -> int:
-        try:
+        with _noticing_others():
             held.renew()
-        except ConflictError as error:
-            raise _OvertakenError from error
         return 0
 
     return look

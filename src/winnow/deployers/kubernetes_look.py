@@ -166,11 +166,6 @@ def trouble(cluster: Cluster, name: str, pods: Pods) -> PodTrouble | None:
     return None
 
 
-def told(trouble: PodTrouble) -> str:
-    """A trouble in the cluster's words, and what to do."""
-    return f"{trouble.reason}. {trouble.remedy}"
-
-
 def events(cluster: Cluster, pod: Manifest, most: int) -> list[str]:
     """The last of what the cluster has said about a pod."""
     return [_line(each) for each in cluster.events(pod)[-most:]]

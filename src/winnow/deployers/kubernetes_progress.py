@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 from winnow.cluster.api import Cluster
 from winnow.cluster.forward import is_ready
+from winnow.cluster.refusals import NOT_NOW
 from winnow.deployers import kubernetes_look as looking
 from winnow.deployers.deployer import Say
 from winnow.deployers.kubernetes_look import Pods
-from winnow.deployers.kubernetes_watch import NOT_NOW
 
 TROUBLE_AFTER_S, TROUBLE_EVERY_S = 8.0, 5.0
 """When it is first asked what keeps pods from being ready, and how often then."""
@@ -67,6 +67,6 @@ class Progress:
             if found is None or found.remedy in self._told:
                 return
             self._told.add(found.remedy)
-            self._say(f"not ready yet: {looking.told(found)}")
+            self._say(f"not ready yet: {found}")
             if len(self._told) == 1:
                 self._say(f"It is given up when none becomes ready for {self._within_s:g} s; Ctrl-C takes it back now.")

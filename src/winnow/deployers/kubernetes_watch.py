@@ -14,8 +14,6 @@ from winnow.cluster.kinds import POD, Manifest, name_of
 from winnow.cluster.refusals import NOT_NOW, SILENT_S
 from winnow.config.clock import Clock
 
-__all__ = ["NOT_NOW", "SILENT_S", "WATCHED_S", "Sight", "sights"]
-
 WATCHED_S = 4.0
 """How long pods are watched before the rest is looked at again."""
 

@@ -103,6 +103,9 @@ class Trouble:
     remedy: str
     is_awaited: bool = False
 
+    def __str__(self) -> str:
+        return f"{self.reason}. {self.remedy}"
+
 
 @dataclass(frozen=True)
 class GroupStatus:

@@ -9,15 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from winnow.cluster.api import Cluster
-from winnow.cluster.refusals import ClusterError, NotFoundError, NotStartedError
+from winnow.cluster.refusals import SILENT_S, ClusterError, NotFoundError, NotStartedError
 from winnow.config.errors import UnreachableError, WinnowError
 from winnow.executors.kubernetes_plan import WORKER
 from winnow.executors.kubernetes_state import Pod
 
 LOOK_EVERY_S = 1.0
 _IN_MEMORY = 64 * 2**10
-AWAY_S = 120.0
-"""How long a cluster may not answer somebody who follows a log."""
 
 
 def lines(cluster: Cluster, pod: Pod, nodes: int, seen: dict[str, str], *, follow: bool) -> Iterator[str]:
@@ -49,7 +47,7 @@ def followed(
     nodes: int,
     look: Callable[[], tuple[list[Pod], bool]],
     *,
-    away_s: float = AWAY_S,
+    away_s: float = SILENT_S,
 ) -> Iterator[str]:
     """Lines of one node's pods, one pod after another, until its group is over.
 

@@ -294,7 +294,7 @@ class Follower:
                 names = [group.name for group in stuck if group.trouble == trouble]
                 waits = "wait" if len(names) > 1 else "waits"
                 what = waits if trouble.is_awaited else "cannot start"
-                self._view.note(f"{_workers(names)} {what}: {trouble.reason}. {trouble.remedy}")
+                self._view.note(f"{_workers(names)} {what}: {trouble}")
         is_hopeless = bool(stuck) and all(
             group.trouble is not None and not group.trouble.is_awaited and not group.state.is_over for group in groups
         )
@@ -309,7 +309,7 @@ class Follower:
             stop(self._store, self._executor)
             raise SweepFailedError(
                 f"study {self._store.name!r}: expected its workers to start, found for {patience_s:g} s that none "
-                f"can: {trouble.reason}. {trouble.remedy} Then run the same command again."
+                f"can: {trouble} Then run the same command again."
             )
 
     def _restart(self, group: GroupSpec, status: GroupStatus, owners: Collection[str]) -> None:

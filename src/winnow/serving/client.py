@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import http.client
 import urllib.error
-import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+
+from winnow.config.addresses import reached
 
 MLFLOW_FORMS = frozenset(("dataframe_split", "dataframe_records", "instances", "inputs"))
 _MODEL = "x-winnow-model"
@@ -87,7 +88,8 @@ def _send(address: str, body: bytes | None, key: bytes | None, timeout_s: float)
     if key is not None:
         headers["authorization"] = f"Bearer {key.decode()}"
     try:
-        request = urllib.request.Request(_reached(address, headers), data=body, headers=headers)
+        there, named = reached(address)
+        request = urllib.request.Request(there, data=body, headers=headers | named)
         with urllib.request.urlopen(request, timeout=timeout_s) as response:
             return response.status, msgspec.json.decode(response.read()), response.headers.get(_MODEL, "")
     except urllib.error.HTTPError as error:
@@ -99,16 +101,3 @@ def _send(address: str, body: bytes | None, key: bytes | None, timeout_s: float)
             raise NoAnswerError(f"{address}: expected JSON, found status {error.code} with something else") from None
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise NoAnswerError(f"{address}: {getattr(error, 'reason', error)}") from error
-
-
-def _reached(address: str, headers: dict[str, str]) -> str:
-    """The address to connect to; the name in it goes into the headers where it is another's.
-
-    Names below `localhost` are this machine's (RFC 6761, 6.3), which curl and browsers know and some resolvers do not.
-    """
-    parts = urllib.parse.urlsplit(address)
-    if not (parts.hostname or "").endswith(".localhost"):
-        return address
-    headers["host"] = parts.netloc
-    port = f":{parts.port}" if parts.port else ""
-    return parts._replace(netloc=f"localhost{port}").geturl()

@@ -17,6 +17,7 @@ import pytest
 from tests.unit.cluster.api_server import NAMESPACE, FakeApi, cluster_of, kubeconfig, running
 from tests.unit.deployers.serving_api import ServingApi
 from winnow.cluster.lease import DURATION_S
+from winnow.cluster.refusals import SILENT_S
 from winnow.config.errors import InputError, UnreachableError
 from winnow.deployers.deployer import (
     Action,
@@ -37,7 +38,6 @@ from winnow.deployers.kubernetes import (
 )
 from winnow.deployers.kubernetes_plan import KEY
 from winnow.deployers.kubernetes_settings import READY_WITHIN_S
-from winnow.deployers.kubernetes_watch import SILENT_S
 from winnow.orchestrators.deploy import misled
 
 ROOT = Path(__file__).parents[3]
@@ -52,6 +52,12 @@ def api() -> Iterator[ServingApi]:
     made = ServingApi()
     with running(made):
         yield made
+
+
+def take_over(api: ServingApi) -> None:
+    """As another command does that finds a lease not renewed."""
+    for each in api.live("Lease"):
+        each["spec"]["holderIdentity"] = "somebody"
 
 
 @pytest.fixture
@@ -188,8 +194,8 @@ def test_whoever_takes_over_keeps_what_he_made(api: ServingApi, deployer: Kubern
     api.is_ready = is_first
 
     def overtaken() -> int:
-        for each in api.live("Lease") if api.time.now_s > began + 20 else ():
-            each["spec"]["holderIdentity"] = "somebody"
+        if api.time.now_s > began + 20:
+            take_over(api)
         return 0
 
     api.refusal = overtaken
@@ -208,8 +214,8 @@ def test_whoever_took_over_during_a_long_silence_keeps_what_he_made(
     def overtaken() -> int:
         if began + 5 < api.time.now_s < began + SILENT_S + 10:
             return 503
-        for each in api.live("Lease") if api.time.now_s > began + SILENT_S else ():
-            each["spec"]["holderIdentity"] = "somebody"
+        if api.time.now_s > began + SILENT_S:
+            take_over(api)
         return 0
 
     api.refusal = overtaken
@@ -449,8 +455,7 @@ def test_whoever_was_cut_off_does_not_undo_what_somebody_else_has_made_meanwhile
     def cut_off() -> int:
         if "force" in api.asked[-1].query and next(applies) == last:
             api.time.now_s += 60
-            for each in api.live("Lease"):
-                each["spec"]["holderIdentity"] = "somebody"
+            take_over(api)
             return 503
         return 0
 

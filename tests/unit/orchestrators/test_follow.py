@@ -370,15 +370,21 @@ def test_groups_of_another_terminal_are_left_at_work_where_no_more_are_taken(tmp
     assert [(group.name, group.state.is_over) for group in executor.groups()] == [("w0", False)]
 
 
+def dies_for(tries: int) -> Callable[[Scripted], None]:
+    """The first group is killed, and refused so often."""
+
+    def act(executor: Scripted) -> None:
+        assert isinstance(executor, Full)
+        executor.tries["w0"] = tries
+        dies(-9)(executor)
+
+    return act
+
+
 def test_a_group_that_died_and_is_refused_is_told_of_and_tried_again(tmp_path: Path) -> None:
     store = make_study(tmp_path, trials=2)
 
-    def is_full(executor: Scripted) -> None:
-        assert isinstance(executor, Full)
-        executor.tries["w0"] = 1
-        dies(-9)(executor)
-
-    shown = follow(store, Full(store, {}, is_full, *[nothing] * 8), retry_every_s=0.1)
+    shown = follow(store, Full(store, {}, dies_for(1), *[nothing] * 8), retry_every_s=0.1)
     assert shown.count("worker w0 cannot start: w0 is forbidden") == 1
     assert "worker w0: it was killed by signal 9\n" in shown
     assert store.is_done()
@@ -387,13 +393,8 @@ def test_a_group_that_died_and_is_refused_is_told_of_and_tried_again(tmp_path: P
 def test_groups_of_which_none_is_taken_again_are_not_waited_for_for_ever(tmp_path: Path) -> None:
     store = make_study(tmp_path, trials=2)
 
-    def is_full(executor: Scripted) -> None:
-        assert isinstance(executor, Full)
-        executor.tries["w0"] = 99
-        dies(-9)(executor)
-
     with pytest.raises(SweepFailedError, match=r"none can: w0 is forbidden.* Ask for less"):
-        follow(store, Full(store, {}, is_full, *[nothing] * 100), impatient(GROUPS[:1]))
+        follow(store, Full(store, {}, dies_for(99), *[nothing] * 100), impatient(GROUPS[:1]))
 
 
 def test_an_outage_while_the_groups_are_started_is_waited_for(tmp_path: Path) -> None:
