@@ -51,7 +51,9 @@ def command(port: int | None, dry_run: bool) -> None:
     _say_where(settings, f"MLflow's pages are at {address} once it has started; Ctrl-C ends them.", address)
     sys.stdout.flush()
     # MLflow runs its own background jobs (evaluations of language models) beside the pages unless told not to.
-    os.execve(arguments[0], arguments, {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+    # The processes that it starts are kept from the working directory's modules as it is itself.
+    own = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONSAFEPATH": "1"}
+    os.execve(arguments[0], arguments, {**os.environ, **own})
 
 
 def _wait() -> None:
@@ -81,7 +83,7 @@ def plan(settings: Settings, port: int) -> list[str]:
             remedy="Run `make demo` or `make train` first, or set MLFLOW_TRACKING_URI.",
         )
     return [
-        *(sys.executable, "-m", "mlflow", "ui"),
+        *(sys.executable, "-P", "-m", "mlflow", "ui"),
         *("--backend-store-uri", settings.tracking_uri),
         *("--default-artifact-root", str(settings.artifact_root)),
         *("--host", HOST, "--workers", "1"),

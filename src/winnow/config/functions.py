@@ -1,8 +1,8 @@
 """From a name in an experiment file to the function it names.
 
 A person's own parts are named `package.module:function` or `path/file.py:function`. Files and packages are looked for
-from the working directory, and a file finds its neighbours as it would under `python file.py`. What the function is
-called with, and what it must return, is checked by those who call it.
+from the working directory, and a file finds its neighbours as it would under `python file.py`, except those that have
+the name of a standard module. What the function is called with, and what it must return, is checked by those who call it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -153,9 +154,14 @@ def _origin_of(name: str) -> str | None:
 
 
 def _join_path(folder: Path) -> None:
-    """Put a folder where `python file.py` and `python -m module` put it: first."""
+    """Put a folder before installed packages and behind the standard library.
+
+    Torch imports parts of the standard library late: a `statistics.py` beside a person's file must not stand in for it.
+    """
     if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+        standard = (sysconfig.get_path("stdlib"), sysconfig.get_config_var("DESTSHARED"))
+        places = [index for index, entry in enumerate(sys.path) if entry in standard]
+        sys.path.insert(max(places, default=-1) + 1, str(folder))
 
 
 def _failed_inside(origin: str, error: Exception, place: str) -> InputError:

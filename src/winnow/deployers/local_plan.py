@@ -187,7 +187,7 @@ def _previous(current: Record | None, release: Release) -> Release | None:
 
 def _command(request: DeploymentRequest, label: str, folder: Folder, python: str) -> ReplicaCommand:
     argv = (
-        *(python, "-m", "winnow.serving"),
+        *(python, "-P", "-m", "winnow.serving"),
         *("--bundle", str(request.release.bundle.absolute())),
         *("--model-version", request.release.version),
         *("--fd", str(FIRST_PASSED_FD)),

@@ -25,6 +25,7 @@ from typing import Any
 import psutil
 
 from winnow.config.addresses import without_password
+from winnow.config.inheritance import inherited
 from winnow.executors.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError
 from winnow.executors.one_by_one import cancel_each
 
@@ -53,12 +54,12 @@ class LocalExecutor:
 
     Args:
         home: winnow's folder; nothing outside it is written.
-        environment: what groups inherit.
+        environment: the shell's, of which groups inherit what `inheritance` allows.
     """
 
     def __init__(self, home: Path, environment: Mapping[str, str] = os.environ) -> None:
         self._studies = home / "studies"
-        self._environment = environment
+        self._environment = inherited(environment)
         self._exit_codes: dict[int, int | None] = {}
 
     @property

@@ -9,6 +9,7 @@ from pathlib import Path
 from winnow.config.env_file import read_variables
 from winnow.config.errors import InputError
 from winnow.config.experiment import ExecutionConfig
+from winnow.config.inheritance import is_of_a_world
 from winnow.config.quantities import bytes_of
 from winnow.executors.executor import GroupResources, GroupSpec, Volume
 from winnow.executors.kubernetes_plan import DEFAULT_CPUS, DEFAULT_MEMORY_BYTES
@@ -89,7 +90,7 @@ def plan_groups(
         GroupSpec(
             study=study,
             name=f"{site.prefix}{index}",
-            argv=(site.python, "-m", "winnow.search.group", "--study", study, "--group", f"{site.prefix}{index}"),
+            argv=(site.python, "-P", "-m", "winnow.search.group", "--study", study, "--group", f"{site.prefix}{index}"),
             env={**execution.env, **settings, GPUS: _visible(of_group, site)},
             secrets=secrets,
             nodes=execution.nodes,
@@ -183,6 +184,15 @@ def _visible(gpus: tuple[str, ...], site: Site) -> str:
 
 
 def _check(execution: ExecutionConfig, site: Site) -> None:
+    for place, names in (("execution.env", execution.env), ("execution.secrets", execution.secrets)):
+        for name in filter(is_of_a_world, names):
+            raise InputError(
+                place,
+                expected="variables that say nothing of a world of ranks, which winnow makes itself",
+                found=repr(name),
+                remedy="Take it away; execution.processes and execution.nodes say how many ranks a group has, and "
+                "training.* how they train.",
+            )
     if execution.nodes > 1 and site.tier == "local":
         raise InputError(
             "execution.nodes",

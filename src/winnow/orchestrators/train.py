@@ -20,11 +20,12 @@ from pathlib import Path
 from winnow.config.addresses import with_driver
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
+from winnow.config.inheritance import as_in_a_group
 from winnow.config.settings import Settings
 from winnow.executors.executor import Executor, GroupSpec
 from winnow.orchestrators.environment import describe_environment
 from winnow.orchestrators.follow import Follower, SweepFailedError, stop
-from winnow.orchestrators.groups import Site, plan_groups
+from winnow.orchestrators.groups import Site, find_secrets, plan_groups
 from winnow.orchestrators.progress import ProgressView
 from winnow.orchestrators.reach import DataFile, data_file
 from winnow.orchestrators.tiers import Tier
@@ -120,7 +121,7 @@ def train(
     if view.is_live:
         # It takes seconds; where nobody watches, a refusal stays the only line.
         view.note(f"checking data, folds and models of {study}")
-    checked = check(experiment, has_gpu=tier.site.has_gpu(experiment.execution))
+    checked = preflight(experiment, tier.site)
     data = data_of(experiment, tier)
     groups = plan(experiment, study, tier, data)
     executor = tier.equip()
@@ -137,6 +138,30 @@ def train(
             raise
     executor.clear(study)
     return _result(store, was_done, write_report(study))
+
+
+def preflight(experiment: Experiment, site: Site) -> Prepared:
+    """Check an experiment in the environment that its ranks will have, where they run on this machine.
+
+    Containers and pods may find their data elsewhere than this terminal does, so their variables are not taken here.
+    """
+    execution = experiment.execution
+    if not site.sees_files:
+        return check(experiment, has_gpu=site.has_gpu(execution))
+    given = {**execution.env, **find_secrets(execution, os.environ)}
+    with as_in_a_group(given) as withheld:
+        try:
+            return check(experiment, has_gpu=site.has_gpu(execution))
+        except InputError as error:
+            missed = error.__cause__.args[:1] if isinstance(error.__cause__, KeyError) else ()
+            if not withheld.intersection(missed):
+                raise
+            raise InputError(
+                error.place,
+                expected="a function that reads only variables that the experiment names",
+                found=f"{missed[0]}, which is set in this shell and which workers do not inherit",
+                remedy=f"Write it into execution.env, or pass it on by name: execution.secrets: [{missed[0]}].",
+            ) from error
 
 
 def _open(experiment: Experiment, study: str, settings: Settings, sweep: SweepRecord) -> StudyStore:

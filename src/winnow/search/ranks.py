@@ -20,6 +20,7 @@ from typing import Protocol
 
 import msgspec
 
+from winnow.config.inheritance import is_of_a_world
 from winnow.search.nodes import Nodes
 from winnow.training.launch import GroupFiles, Launch
 from winnow.training.messages import Failed, FromRank, Progress, ToRank
@@ -309,8 +310,8 @@ def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
 
 
 def start_process(launch: Launch, environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """Start a launcher in this environment, less what it must not inherit; it appends what it prints to `log`."""
-    inherited = {key: value for key, value in environment.items() if key not in launch.unset}
+    """Start a launcher in this environment, less other worlds' variables; it appends what it prints to `log`."""
+    inherited = {name: value for name, value in environment.items() if not is_of_a_world(name)}
     with log.open("ab") as output:
         return subprocess.Popen(
             launch.argv,

@@ -16,16 +16,8 @@ from winnow.training.leash import PARENT
 
 CHANNEL, EXPERIMENT, LOG_DIR, THREADS = "WINNOW_CHANNEL", "WINNOW_EXPERIMENT", "WINNOW_LOG_DIR", "WINNOW_THREADS"
 _THREAD_POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", THREADS)
-_OF_ANOTHER_WORLD = (
-    "LOCAL_RANK",
-    "LOCAL_WORLD_SIZE",
-    "GROUP_RANK",
-    "MASTER_ADDR",
-    "MASTER_PORT",
-    "TORCHELASTIC_RUN_ID",
-    "TORCHELASTIC_RESTART_COUNT",
-)
-"""Left in a shell that was itself started by torchrun, these would make a lone rank wait for others."""
+PYTHON = (sys.executable, "-P")
+"""Without the working directory on Python's path: a person's `random.py` there would stand in for the standard one."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +37,10 @@ class GroupFiles:
 
 @dataclass(frozen=True)
 class Launch:
-    """What to start: a command, the variables to set for it and those to leave out of its environment."""
+    """What to start: a command, and the variables to set for it beside those that it inherits."""
 
     argv: tuple[str, ...]
     env: dict[str, str]
-    unset: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -105,13 +96,14 @@ def plan_ranks(
     }
     if gpus is not None:
         env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-    rank = ("-m", "winnow.training.rank")
+    rank = (*PYTHON, "-u", "-m", "winnow.training.rank")
     if processes == 1 and node.count == 1:
-        return Launch((sys.executable, *rank), {**env, "RANK": "0", "WORLD_SIZE": "1"}, _OF_ANOTHER_WORLD)
-    leash = (sys.executable, "-m", "winnow.training.leash")
-    torchrun = (sys.executable, "-m", "torch.distributed.run", *_rendezvous(node))
+        return Launch(rank, {**env, "RANK": "0", "WORLD_SIZE": "1"})
+    leash = (*PYTHON, "-m", "winnow.training.leash")
+    torchrun = (*PYTHON, "-m", "torch.distributed.run", *_rendezvous(node))
     size = ("--nproc-per-node", str(processes), "--max-restarts", "0")
-    return Launch((*leash, *torchrun, *size, *rank), env, (*_OF_ANOTHER_WORLD, "RANK", "WORLD_SIZE"))
+    # torchrun would start Python itself, with the working directory on its path.
+    return Launch((*leash, *torchrun, *size, "--no-python", *rank), env)
 
 
 def _rendezvous(node: Node) -> tuple[str, ...]:

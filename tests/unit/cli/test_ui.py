@@ -15,7 +15,7 @@ def test_the_pages_show_the_settings_store_on_this_machine_only(tmp_path: Path) 
     settings = Settings.from_environment({"WINNOW_HOME": str(tmp_path)})
     (tmp_path / "mlflow.db").touch()
     assert plan(settings, 5001) == [
-        *(sys.executable, "-m", "mlflow", "ui"),
+        *(sys.executable, "-P", "-m", "mlflow", "ui"),
         *("--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db"),
         *("--default-artifact-root", f"{tmp_path}/artifacts"),
         *("--host", "127.0.0.1", "--workers", "1", "--port", "5001"),

@@ -57,6 +57,15 @@ def test_a_file_is_found_from_the_working_directory_and_finds_its_neighbours(fol
     assert load_function("parts/net_b.py:build", "model.factory")() == 3
 
 
+def test_a_neighbour_with_the_name_of_a_standard_module_does_not_stand_in_for_it(folder: Path) -> None:
+    sys.modules.pop("tabnanny", None)
+    (folder / "own_c.py").write_text("NAME = 'own'\n")
+    (folder / "net_c.py").write_text("import own_c, tabnanny\ndef build(): return own_c.NAME, tabnanny.__file__\n")
+    (folder / "tabnanny.py").write_text("")
+    name, standard = load_function("net_c.py:build", "model.factory")()
+    assert (name, Path(standard).parent) == ("own", Path(os.__file__).parent)
+
+
 def test_a_file_runs_once_and_what_it_defines_pickles(folder: Path) -> None:
     (folder / "once_c.py").write_text(
         "from pathlib import Path\n"

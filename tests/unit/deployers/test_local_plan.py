@@ -28,7 +28,7 @@ def test_a_first_deployment_starts_on_a_free_port() -> None:
     command = ReplicaCommand(
         label="1-0",
         argv=(
-            *("python", "-m", "winnow.serving", "--bundle", "/models/aa", "--model-version", "1", "--fd", "3"),
+            *("python", "-P", "-m", "winnow.serving", "--bundle", "/models/aa", "--model-version", "1", "--fd", "3"),
             *("--door-fd", "4", "--ready-file", "/home/ada/.winnow/deployments/cells/run/1-0.ready"),
             *("--settle-s", "0.2"),
         ),
@@ -46,7 +46,7 @@ def test_another_model_keeps_port_and_number_of_replicas_and_drains_the_old_one(
     assert made.stops == (REPLICA,)
     assert made.render() == (
         "cells: serve cells version 2 (sha256 bbbbbbbbbbbb) at 127.0.0.1:8080\n"
-        "  start  python -m winnow.serving --bundle /models/bb --model-version 2 --fd 3 --door-fd 4"
+        "  start  python -P -m winnow.serving --bundle /models/bb --model-version 2 --fd 3 --door-fd 4"
         " --ready-file /home/ada/.winnow/deployments/cells/run/5-0.ready --settle-s 0.2\n"
         "  then, when ready:\n"
         "  drain  process 4711"

@@ -49,7 +49,7 @@ def test_a_container_group_has_all_that_it_needs_to_find_the_rest() -> None:
     assert group == GroupSpec(
         study="a-study",
         name="c0",
-        argv=("/opt/venv/bin/python", "-m", "winnow.search.group", "--study", "a-study", "--group", "c0"),
+        argv=("/opt/venv/bin/python", "-P", "-m", "winnow.search.group", "--study", "a-study", "--group", "c0"),
         env={
             "A": "1",
             "WINNOW_HOME": "/winnow",
@@ -107,6 +107,9 @@ def test_a_file_of_secrets_fills_what_the_environment_leaves_out(tmp_path: Path)
     ("changes", "site", "place"),
     [
         ({"secrets": ["NOWHERE"]}, LOCAL, "execution.secrets"),
+        ({"secrets": ["WORLD_SIZE"]}, LOCAL, "execution.secrets"),
+        ({"env": {"PET_NNODES": "2"}}, CONTAINERS, "execution.env"),
+        ({"env": {"ACCELERATE_MIXED_PRECISION": "bf16"}}, PODS, "execution.env"),
         ({"secrets_file": "no-such-file"}, LOCAL, "execution.secrets_file"),
         ({"volumes": ["data"]}, CONTAINERS, "execution.volumes"),
         ({"volumes": ["/a:b"]}, CONTAINERS, "execution.volumes"),

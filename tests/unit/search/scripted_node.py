@@ -40,7 +40,7 @@ def main(port: int, folder: Path) -> None:
 
 
 def plan(files: GroupFiles) -> Launch:
-    return Launch((sys.executable, "-c", RANK, str(files.logs)), {}, ())
+    return Launch((sys.executable, "-c", RANK, str(files.logs)), {})
 
 
 if __name__ == "__main__":

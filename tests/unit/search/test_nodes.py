@@ -32,7 +32,7 @@ time.sleep(60)
 
 
 def plan(code: str) -> Callable[[GroupFiles], Launch]:
-    return lambda files: Launch((sys.executable, "-c", code, str(files.logs)), {}, ())
+    return lambda files: Launch((sys.executable, "-c", code, str(files.logs)), {})
 
 
 class Running:

@@ -46,9 +46,9 @@ def ranks(
 ) -> Ranks:
     def plan(files: GroupFiles) -> Launch:
         variables = {CHANNEL: str(files.channel), EXPERIMENT: str(files.experiment), LOG_DIR: str(files.logs)}
-        return Launch(argv, {**variables, **(env or {})}, ("UNWANTED",))
+        return Launch(argv, {**variables, **(env or {})})
 
-    return Ranks(plan, folder / "experiment.json", folder, {**os.environ, "UNWANTED": "1"}, nodes)
+    return Ranks(plan, folder / "experiment.json", folder, {**os.environ, "PET_NNODES": "2"}, nodes)
 
 
 def study(folder: Path, do: str, **search: Any) -> StudyStore:
@@ -218,8 +218,8 @@ def test_two_who_tell_of_one_trial_at_once_leave_one_run(tmp_path: Path) -> None
     assert run.tags["winnow.reason"] == "boom"
 
 
-def test_ranks_inherit_all_but_what_their_plan_leaves_out(tmp_path: Path) -> None:
-    code = "import os; print(os.environ.get('UNWANTED'), 'PATH' in os.environ, flush=True); raise SystemExit(1)"
+def test_ranks_inherit_their_supervisors_variables_but_for_those_of_another_world(tmp_path: Path) -> None:
+    code = "import os; print(os.environ.get('PET_NNODES'), 'PATH' in os.environ, flush=True); raise SystemExit(1)"
     started = ranks(tmp_path, (sys.executable, "-c", code))
     started.start()
     with pytest.raises(RanksEndedError, match="exit code 1"):

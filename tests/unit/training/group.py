@@ -13,6 +13,7 @@ import msgspec
 import psutil
 
 from winnow.config.experiment import Experiment
+from winnow.config.inheritance import is_of_a_world
 from winnow.training.launch import GroupFiles, Launch, plan_ranks
 from winnow.training.messages import FromRank, Progress, Ready, Stop, ToRank
 
@@ -27,7 +28,7 @@ def write_files(folder: Path, experiment: Experiment) -> GroupFiles:
 
 def environment(launch: Launch) -> dict[str, str]:
     """This process's environment as the launch wants it."""
-    return {name: value for name, value in os.environ.items() if name not in launch.unset} | launch.env
+    return {name: value for name, value in os.environ.items() if not is_of_a_world(name)} | launch.env
 
 
 class Group:

@@ -14,7 +14,7 @@ FILES = GroupFiles(Path("/s/channel"), Path("/s/experiment.json"), Path("/s/logs
 
 def test_a_lone_rank_needs_no_torchrun():
     launch = plan_ranks(FILES, processes=1, cpus=2, parent_pid=7)
-    assert launch.argv == (sys.executable, "-m", "winnow.training.rank")
+    assert launch.argv == (sys.executable, "-P", "-u", "-m", "winnow.training.rank")
     assert launch.env == {
         "WINNOW_CHANNEL": "/s/channel",
         "WINNOW_EXPERIMENT": "/s/experiment.json",
@@ -27,19 +27,18 @@ def test_a_lone_rank_needs_no_torchrun():
         "RANK": "0",
         "WORLD_SIZE": "1",
     }
-    assert "LOCAL_RANK" in launch.unset
 
 
 def test_several_ranks_are_torchruns_on_a_leash_and_never_restarted_by_it():
     launch = plan_ranks(FILES, processes=3, cpus=2, parent_pid=7, gpus=("0", "2", "3"))
-    assert launch.argv[:3] == (sys.executable, "-m", "winnow.training.leash")
-    assert launch.argv[3:] == (
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-        *("--nproc-per-node", "3", "--max-restarts", "0", "-m", "winnow.training.rank"),
+    assert launch.argv == (
+        *(sys.executable, "-P", "-m", "winnow.training.leash"),
+        *(sys.executable, "-P", "-m", "torch.distributed.run", "--standalone"),
+        *("--nproc-per-node", "3", "--max-restarts", "0", "--no-python"),
+        *(sys.executable, "-P", "-u", "-m", "winnow.training.rank"),
     )
     assert launch.env["OMP_NUM_THREADS"] == "1"
     assert launch.env["CUDA_VISIBLE_DEVICES"] == "0,2,3"
-    assert {"RANK", "WORLD_SIZE"} <= set(launch.unset)
 
 
 @pytest.mark.parametrize(("cpus", "processes", "threads"), [(1, 1, 1), (8, 1, 8), (8, 3, 2), (2, 4, 1)])
