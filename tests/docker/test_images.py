@@ -19,7 +19,7 @@ import pytest
 
 from tests.docker.conftest import ROOT
 from tests.unit.serving import bundles
-from winnow.bundle.manifest import ONNX, read_manifest, sha256_of
+from winnow.bundle.manifest import MANIFEST, read_manifest, sha256_of
 from winnow.config.errors import InputError
 from winnow.containers import build, prod_image
 from winnow.containers import train_image as images
@@ -215,7 +215,7 @@ def test_an_image_says_what_model_it_serves(engine: docker.DockerClient, model: 
         "winnow.model.run": "0123abcd",
         "winnow.model.study": "cells",
         "winnow.model.trial": "7",
-        "winnow.model.sha256": sha256_of(model.bundle / ONNX),
+        "winnow.model.sha256": sha256_of(model.bundle / MANIFEST),
         "winnow.model.data": "sklearn:breast_cancer",
         "winnow.model.data.sha256": "0f" * 32,
         prod_image.INPUTS: model.inputs,

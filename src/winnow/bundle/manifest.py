@@ -64,7 +64,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def digest(self) -> str:
-        """sha256 of the ONNX model: the model's own identity."""
+        """sha256 of `manifest.json`: the identity of all that is served, as the manifest names every other file's."""
+        return hashlib.sha256(_text(self)).hexdigest()
+
+    @property
+    def onnx_sha256(self) -> str:
+        """sha256 of the network alone. Models of different names, classes or columns may share it."""
         return self.files[ONNX]
 
 
@@ -76,8 +81,7 @@ def sha256_of(path: Path) -> str:
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Write `manifest.json` into `directory`, for people to read too."""
-    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-    (directory / MANIFEST).write_bytes(text + b"\n")
+    (directory / MANIFEST).write_bytes(_text(manifest))
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -96,3 +100,7 @@ def read_manifest(directory: Path) -> Manifest:
         if found != expected:
             raise ValueError(f"{directory / name}: expected sha256 {expected}, found {found}")
     return manifest
+
+
+def _text(manifest: Manifest) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"

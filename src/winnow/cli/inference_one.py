@@ -88,9 +88,9 @@ def check_model(asked: Asked, deployment: Deployment) -> None:
 
     release, old = deployment.release, deployment.previous
     is_changing = old is not None and any(each.version == old.version for each in deployment.replicas)
-    known = {release.digest, *([old.digest] if old is not None and is_changing else [])}
+    known = [release, *([old] if old is not None and is_changing else [])]
     found = model_of(asked.model)
-    if found is not None and found.digest not in known:
+    if found is not None and not any(found.is_of(each) for each in known):
         raise InputError(
             asked.address,
             expected=f"an answer of {ServedModel(release.model, release.version, release.digest)}, which "

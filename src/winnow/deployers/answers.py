@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from winnow.config.addresses import reached
+from winnow.deployers.deployer import Release
 
 MODEL_HEADER = "x-winnow-model"
 _DIGEST = " sha256:"
@@ -21,11 +22,15 @@ _DIGEST = " sha256:"
 
 @dataclass(frozen=True)
 class ServedModel:
-    """What an answer says it is of; the digest is the ONNX model's, by which two releases are told apart."""
+    """What an answer says it is of; the digest is the bundle's (`Manifest.digest`)."""
 
     name: str
     version: str
     digest: str
+
+    def is_of(self, release: Release) -> bool:
+        """The answer comes from this very release."""
+        return (self.version, self.digest) == (release.version, release.digest)
 
     def __str__(self) -> str:
         return f"{self.name} version {self.version} (sha256 {self.digest[:12]})"

@@ -42,7 +42,7 @@ class Release:
 
     Attributes:
         model, version: as registered.
-        digest: sha256 of the ONNX model: two releases with the same digest are the same.
+        digest: `Manifest.digest` of its bundle; in older records the sha256 of the ONNX file alone.
         bundle: the folder that holds it.
         image: what a back-end that runs images runs: an image id or a digest; empty where there is none.
     """
@@ -52,6 +52,12 @@ class Release:
     digest: str
     bundle: Path
     image: str = ""
+
+    def is_same(self, other: Release) -> bool:
+        """Both are served alike: under the same name and version, with the same files, from the same image."""
+        return (self.model, self.version, self.digest, self.image) == (
+            *(other.model, other.version, other.digest, other.image),
+        )
 
 
 @dataclass(frozen=True)
@@ -163,7 +169,7 @@ class Deployer(Protocol[Plan]):
         """Where it looks and acts, as a sentence goes on with it: `on this machine`."""
 
     def plan(self, request: DeploymentRequest) -> Plan:
-        """Work out what has to be done; the same digest, replicas and port change nothing."""
+        """Work out what has to be done; the same release, replicas and port change nothing."""
 
     def plan_rollback(self, name: str) -> Plan:
         """Work out how to serve what was served before the current release.

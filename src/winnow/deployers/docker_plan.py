@@ -320,15 +320,13 @@ def plan(
 
 
 def _serves(replica: ReplicaFound, release: Release, settings: ReplicaSettings) -> bool:
-    found = (replica.release.digest, replica.release.image, replica.settings)
-    return replica.is_ready and found == (release.digest, release.image, settings)
+    return replica.is_ready and replica.release.is_same(release) and replica.settings == settings
 
 
 def _previous(found: Found, release: Release) -> Release | None:
     if found.route is None or not found.serial:
         return None
-    is_same = (found.route.release.digest, found.route.release.image) == (release.digest, release.image)
-    return found.route.previous if is_same else found.route.release
+    return found.route.previous if found.route.release.is_same(release) else found.route.release
 
 
 def _proxy(

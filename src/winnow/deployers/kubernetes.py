@@ -607,7 +607,7 @@ def _as_far_as_read(say: Say) -> Say:
 def _answers(url: str, release: Release) -> bool:
     """A replica with this very model answers there: not whoever would pass requests on to it, nor another model."""
     try:
-        return model_at(url).digest == release.digest
+        return model_at(url).is_of(release)
     except NoModelError:
         return False
 

@@ -191,7 +191,7 @@ def plan(
     """
     release = request.release
     replicas = request.replicas or found.minimum or 1
-    is_same = found.release is not None and _same(found.release, release)
+    is_same = found.release is not None and found.release.is_same(release)
     objects = [_object(each, request, settings, key, replicas) for each in files]
     if key is not None:
         objects.insert(0, _secret(request.name, key))
@@ -431,10 +431,6 @@ def _has(objects: Sequence[Manifest], kind: Kind) -> bool:
 
 
 # Decisions
-
-
-def _same(one: Release, other: Release) -> bool:
-    return (one.digest, one.image) == (other.digest, other.image)
 
 
 def _text_of(release: Release | None) -> str:

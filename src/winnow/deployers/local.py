@@ -14,10 +14,12 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
+from winnow.bundle.manifest import read_manifest
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError
 from winnow.deployers import process
@@ -27,6 +29,7 @@ from winnow.deployers.deployer import (
     DeploymentFailedError,
     DeploymentRequest,
     DeploymentState,
+    Release,
     Replica,
     UnknownDeploymentError,
     changed_meanwhile,
@@ -58,6 +61,7 @@ class LocalDeployer:
         clock: Clock | None = None,
     ) -> None:
         self._root = home.absolute() / "deployments"
+        self._models = home.absolute() / "models"
         self._environment = environment
         self._python = python
         self._clock = clock if clock is not None else Clock()
@@ -84,7 +88,8 @@ class LocalDeployer:
         if current.previous is None:
             raise no_previous(name)
         asked = current.port if current.is_port_asked else None
-        return self.plan(DeploymentRequest(name, current.previous, host=current.host, port=asked))
+        previous = _with_bundle(current.previous, self._models)
+        return self.plan(DeploymentRequest(name, previous, host=current.host, port=asked))
 
     def deploy(self, plan: LocalPlan) -> Deployment:
         """See `Deployer.deploy`."""
@@ -270,6 +275,31 @@ def _read(folder: Folder) -> Record | None:
             found=str(error),
             remedy="Stop its processes and delete the folder.",
         ) from error
+
+
+def _with_bundle(release: Release, models: Path) -> Release:
+    """A recorded release, with its bundle where it is now and the digest that a server of it says.
+
+    A record holds an absolute path: after the home was moved, the bundle is below the home's models. In an older record
+    the digest is that of the ONNX file alone.
+
+    Raises:
+        InputError: its bundle is gone or damaged, or another one lies in its place.
+    """
+    place = release.bundle if release.bundle.is_dir() else models / release.bundle.name
+    try:
+        manifest = read_manifest(place)
+        found = "" if release.digest in (manifest.digest, manifest.onnx_sha256) else f"one of {manifest.name}"
+    except (OSError, ValueError) as error:
+        found = str(error)
+    if found:
+        raise InputError(
+            str(place),
+            expected=f"the bundle of {release.model} version {release.version}",
+            found=found,
+            remedy="Choose that version with `make select-model`, and serve it with `make prod-local`.",
+        )
+    return replace(release, bundle=place, digest=manifest.digest)
 
 
 def _write(folder: Folder, record: Record) -> None:

@@ -174,15 +174,15 @@ def _action(
 ) -> Action:
     if current is None or not alive:
         return Action.START
-    wanted = (request.release.digest, request.host, port, count)
-    found = (current.release.digest, current.host, current.port, len(alive))
-    return Action.NOTHING if wanted == found and is_answering else Action.REPLACE
+    is_as_wanted = (request.host, port, count) == (current.host, current.port, len(alive))
+    is_served = is_as_wanted and is_answering and request.release.is_same(current.release)
+    return Action.NOTHING if is_served else Action.REPLACE
 
 
 def _previous(current: Record | None, release: Release) -> Release | None:
     if current is None:
         return None
-    return current.previous if current.release.digest == release.digest else current.release
+    return current.previous if current.release.is_same(release) else current.release
 
 
 def _command(request: DeploymentRequest, label: str, folder: Folder, python: str) -> ReplicaCommand:

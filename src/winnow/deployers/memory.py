@@ -67,8 +67,8 @@ class MemoryDeployer:
         port = request.port if request.port is not None else _port(basis)
         action = Action.START if basis is None else Action.REPLACE
         if basis is not None and basis.state is DeploymentState.READY:
-            wanted = (request.release.digest, replicas, port)
-            if wanted == (basis.release.digest, len(basis.replicas), _port(basis)):
+            is_as_wanted = (replicas, port) == (len(basis.replicas), _port(basis))
+            if is_as_wanted and basis.release.is_same(request.release):
                 action = Action.NOTHING
         return MemoryPlan(request, action, port, replicas, basis)
 
@@ -161,4 +161,4 @@ def _port(deployment: Deployment | None) -> int | None:
 def _previous(old: Deployment | None, release: Release) -> Release | None:
     if old is None:
         return None
-    return old.previous if old.release.digest == release.digest else old.release
+    return old.previous if old.release.is_same(release) else old.release

@@ -227,7 +227,7 @@ def misled(deployment: Deployment) -> str:
         found = model_at(deployment.url, timeout_s=ASKED_WITHIN_S)
     except NoModelError as error:
         return f"no model answers there ({error})"
-    return f"{found} answers there" if found.digest != deployment.release.digest else ""
+    return "" if found.is_of(deployment.release) else f"{found} answers there"
 
 
 def champion_version(registry: Champions, name: str, alias: str = "champion") -> str | None:
@@ -275,7 +275,7 @@ def _with_image(
     options = BuildOptions.from_environment(_environment(wanted), base=PROD_BASE)
     if is_built:
         return build.with_image(engine, registry, release, options, folder, show, route=route)
-    if not _is_whole(release.bundle):
+    if _digest_of(release.bundle) is None:
         return release
     image = build.plan_image(engine, registry, release, options, folder)
     found = prod_image.find(engine, image) or ""
@@ -322,16 +322,17 @@ def champion_release(
 
 def _release(registry: Champions, version: ModelVersion, models: Path, *, is_kept: bool) -> Release:
     # A registered version's bundle never changes, so its digest is noted under the names that tell versions apart.
+    # Older notes and folders are named by the ONNX file alone: they do not match, and the bundle is fetched again.
     note = models / "versions" / f"{version.name}-{version.version}-{version.run_id}"
     if note.is_file():
         digest = note.read_text(encoding="utf-8").strip()
-        if _is_whole(models / digest):
+        if _digest_of(models / digest) == digest:
             return Release(version.name, version.version, digest, models / digest)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=models if _made(models, is_kept) else None) as folder:
         bundle = _download(registry, version, Path(folder) / "bundle")
         digest = read_manifest(bundle).digest
         if is_kept:
-            _keep(bundle, models / digest)
+            _keep(bundle, models / digest, digest)
             note.parent.mkdir(exist_ok=True)
             note.write_text(digest, encoding="utf-8")
     return Release(version.name, version.version, digest, models / digest)
@@ -349,20 +350,20 @@ def _download(registry: Champions, version: ModelVersion, destination: Path) -> 
         ) from error
 
 
-def _keep(bundle: Path, place: Path) -> None:
+def _keep(bundle: Path, place: Path, digest: str) -> None:
     """Move a bundle to its place, which holds the same bundle already, a damaged one, or nothing."""
-    if _is_whole(place):
+    if _digest_of(place) == digest:
         return
     shutil.rmtree(place, ignore_errors=True)
     bundle.rename(place)
 
 
-def _is_whole(bundle: Path) -> bool:
+def _digest_of(bundle: Path) -> str | None:
+    """The digest of a bundle, or None where it is missing or damaged."""
     try:
-        read_manifest(bundle)
+        return read_manifest(bundle).digest
     except (OSError, ValueError):
-        return False
-    return True
+        return None
 
 
 def _made(folder: Path, is_wanted: bool) -> bool:

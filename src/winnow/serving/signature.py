@@ -18,7 +18,7 @@ class Signature:
 
     Attributes:
         version: the registry's version, or a label; part of the address in the Open Inference Protocol.
-        digest: sha256 of the ONNX file.
+        digest: sha256 of the bundle's manifest, which names the sha256 of every other file.
         input_shape: shape of one row, without the batch.
         columns: a name per value of a row for tabular models, in order; None for tensors.
         classes: a name per output for classification, in order; None for regression.

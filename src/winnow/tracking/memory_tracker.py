@@ -87,11 +87,11 @@ class MemoryTracker:
         run_id = str(self.sync_trial(sweep, parent_run_id, trial, Sent(), keep).run_id)
         self._request()
         for version, digest in self.versions.items():
-            if (version.run_id, digest) == (run_id, manifest.digest):
+            if (version.run_id, digest) == (run_id, manifest.onnx_sha256):
                 return version
         number = sum(version.name == manifest.name for version in self.versions) + 1
         version = ModelVersion(manifest.name, str(number), run_id)
-        self.versions[version] = manifest.digest
+        self.versions[version] = manifest.onnx_sha256
         return version
 
     def finish_sweep(

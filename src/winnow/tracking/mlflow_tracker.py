@@ -254,10 +254,10 @@ class MlflowTracker:
         self._request(self._client.log_inputs, run_id, [DatasetInput(data, [context])])
 
     def _registered(self, manifest: Manifest, run_id: str) -> ModelVersion | None:
-        """The version that this run's model of the same digest already has."""
+        """The version that this run's model of the same weights already has."""
         condition = f"name = '{manifest.name}' and run_id = '{run_id}'"
         for version in self._request(self._client.search_model_versions, condition):
-            if version.tags.get(projection.BUNDLE_DIGEST) == manifest.digest:
+            if version.tags.get(projection.MODEL_SHA256) == manifest.onnx_sha256:
                 return ModelVersion(manifest.name, str(version.version), run_id)
         return None
 
@@ -266,7 +266,7 @@ class MlflowTracker:
         from mlflow.entities import LoggedModelOutput
 
         experiment_id = self._experiment_id(sweep)
-        condition = f"source_run_id = '{run_id}' and tags.`{projection.BUNDLE_DIGEST}` = '{manifest.digest}'"
+        condition = f"source_run_id = '{run_id}' and tags.`{projection.MODEL_SHA256}` = '{manifest.onnx_sha256}'"
         left = self._request(self._client.search_logged_models, [experiment_id], condition, max_results=1)
         if left:
             return left[0]

@@ -27,7 +27,7 @@ from winnow.tracking.tracker import Sent
 
 KIND, STUDY, TRIAL, STATE, REASON = "winnow.kind", "winnow.study", "winnow.trial", "winnow.state", "winnow.reason"
 METRIC, GOAL, TASK, SEED, FOLDS = "winnow.metric", "winnow.goal", "winnow.task", "winnow.seed", "winnow.folds"
-DATA_SHA256, BEST_TRIAL, BUNDLE_DIGEST = "winnow.data.sha256", "winnow.best_trial", "winnow.model.sha256"
+DATA_SHA256, BEST_TRIAL, MODEL_SHA256 = "winnow.data.sha256", "winnow.best_trial", "winnow.model.sha256"
 PARENT, DESCRIPTION = "mlflow.parentRunId", "mlflow.note.content"
 
 RUN_STATUS: Mapping[TrialState, str] = {
@@ -194,7 +194,7 @@ def model_tags(sweep: SweepRecord, trial: TrialRecord, manifest: Manifest) -> di
     """Tags of a model and of its registered version."""
     tags = {
         TRIAL: str(trial.number),
-        BUNDLE_DIGEST: manifest.digest,
+        MODEL_SHA256: manifest.onnx_sha256,
         DATA_SHA256: sweep.data_sha256,
         "mlflow.source.git.commit": manifest.git_commit,
     }

@@ -51,7 +51,7 @@ def test_a_models_image_is_one_command(image: ProdImage, bundle: Path) -> None:
         "--label=winnow.model.run=0123abcd",
         "--label=winnow.model.study=cells",
         "--label=winnow.model.trial=7",
-        f"--label=winnow.model.sha256={sha256_of(bundle / ONNX)}",
+        f"--label=winnow.model.sha256={sha256_of(bundle / MANIFEST)}",
         "--label=winnow.model.data=sklearn:breast_cancer",
         f"--label=winnow.model.data.sha256={'0f' * 32}",
         f"--label={INPUTS}={image.inputs}",

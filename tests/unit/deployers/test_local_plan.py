@@ -54,9 +54,14 @@ def test_another_model_keeps_port_and_number_of_replicas_and_drains_the_old_one(
 
 
 def test_the_same_model_changes_nothing() -> None:
-    made = _plan(DeploymentRequest("cells", replace(FIRST, version="9")))
+    made = _plan(DeploymentRequest("cells", FIRST))
     assert (made.action, made.starts, made.stops) == (Action.NOTHING, (), ())
-    assert made.render() == "cells: cells version 9 is being served already; nothing to do."
+    assert made.render() == "cells: cells version 1 is being served already; nothing to do."
+
+
+def test_the_same_bundle_under_another_version_is_served_as_that_version() -> None:
+    made = _plan(DeploymentRequest("cells", replace(FIRST, version="9")))
+    assert (made.action, made.previous) == (Action.REPLACE, FIRST)
 
 
 def test_other_replicas_or_another_port_change_something() -> None:

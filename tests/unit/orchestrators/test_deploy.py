@@ -68,6 +68,29 @@ def test_the_champion_is_fetched_once(bundle: Path, tmp_path: Path) -> None:
     assert registry.downloads == 1
 
 
+def test_a_second_study_with_equal_weights_is_served_under_its_own_name(bundle: Path, tmp_path: Path) -> None:
+    other = bundles.classification(tmp_path / "other", name="tissue")
+    assert read_manifest(other).onnx_sha256 == read_manifest(bundle).onnx_sha256
+    home = tmp_path / "home"
+    releases = [
+        champion_release(Champions(source), name, "champion", home, store="here")
+        for source, name in ((bundle, "cells"), (other, "tissue"))
+    ]
+    assert [read_manifest(each.bundle) for each in releases] == [read_manifest(bundle), read_manifest(other)]
+    assert not releases[0].is_same(releases[1])
+
+
+def test_a_copy_that_is_kept_under_the_digest_of_its_weights_alone_is_fetched_again(
+    bundle: Path, tmp_path: Path
+) -> None:
+    weights = read_manifest(bundle).onnx_sha256
+    bundles.classification(tmp_path / "models" / weights, name="tissue")
+    (tmp_path / "models" / "versions").mkdir()
+    (tmp_path / "models" / "versions" / "cells-3-run").write_text(weights)
+    release = champion_release(Champions(bundle), "cells", "champion", tmp_path, store="here")
+    assert read_manifest(release.bundle) == read_manifest(bundle)
+
+
 def test_a_damaged_copy_is_fetched_again(bundle: Path, tmp_path: Path) -> None:
     registry = Champions(bundle)
     release = champion_release(registry, "cells", "champion", tmp_path, store="here")
