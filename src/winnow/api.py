@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.config.errors import WinnowError
 from winnow.config.experiment import Experiment
-from winnow.config.loader import load_experiment
+from winnow.config.loader import load_experiment, located
+from winnow.config.names import check_study_name
 from winnow.config.settings import Settings
 
 if TYPE_CHECKING:
@@ -56,19 +57,25 @@ def train(
         SweepFailedError: the workers do not come up.
         KeyboardInterrupt: Ctrl-C; local workers were stopped and their trials handed back, others work on.
     """
-    from winnow.containers.delivery import with_route
+    overrides = _overrides(study, trials, workers)
+    # Read before torch and MLflow are imported, so that a mistake in the file is told at once.
+    experiment = load_experiment(Path(config), overrides)
     from winnow.orchestrators.progress import ProgressView
-    from winnow.orchestrators.report import write_report
-    from winnow.orchestrators.settings import current
-    from winnow.orchestrators.tiers import tier_for
-    from winnow.orchestrators.train import train as run
 
-    experiment = _experiment(config, study, trials, workers)
-    settings = current()
     view = ProgressView(metric=experiment.search.metric.name)
+    with view.checking() as show:
+        show(f"{experiment.name}: loading PyTorch, scikit-learn and MLflow")
+        from winnow.containers.delivery import with_route
+        from winnow.orchestrators.report import write_report
+        from winnow.orchestrators.settings import current
+        from winnow.orchestrators.tiers import tier_for
+        from winnow.orchestrators.train import train as run
+
+    settings = current()
     environment = with_route(os.environ, registry=registry, load=image_load)
     tier = tier_for(target, settings, image=image, environment=environment)
-    return run(experiment, experiment.name, settings, tier, view, lambda name: write_report(settings, name))
+    with located(Path(config), overrides):
+        return run(experiment, experiment.name, settings, tier, view, lambda name: write_report(settings, name))
 
 
 def plan(
@@ -81,15 +88,17 @@ def plan(
     image: str | None = None,
 ) -> list[str]:
     """What `train` would start, a line for each worker; nothing is started. Raises InputError."""
+    overrides = _overrides(study, trials, workers)
+    experiment = load_experiment(Path(config), overrides)
     from winnow.orchestrators.settings import current
     from winnow.orchestrators.tiers import tier_for
     from winnow.orchestrators.train import data_of
     from winnow.orchestrators.train import plan as plan_groups
 
-    experiment = _experiment(config, study, trials, workers)
     settings = current()
     tier = tier_for(target, settings, image=image)
-    return tier.executor.plan(plan_groups(experiment, experiment.name, tier, data_of(experiment, tier)))
+    with located(Path(config), overrides):
+        return tier.executor.plan(plan_groups(experiment, experiment.name, tier, data_of(experiment, tier)))
 
 
 def select_model(
@@ -105,6 +114,7 @@ def select_model(
         InputError: the rules are wrong, there is no such study, or the store does not answer.
         RefitFailedError: the winner has no model and could not be given one.
     """
+    name = _study_name(config, study)
     from winnow.model_query.rules import DEFAULT_RULES, load_rules
     from winnow.orchestrators.refit import refit_run
     from winnow.orchestrators.select_model import select_model as choose
@@ -113,7 +123,7 @@ def select_model(
     from winnow.tracking.registry import Registry
     from winnow.tracking.run_search import MlflowRunSearch
 
-    settings, name = current(), _study_name(config, study)
+    settings = current()
     uri = settings.tracking_uri
     loaded = load_rules(Path(rules) if rules is not None else DEFAULT_RULES)
     with store_is_needed(uri):
@@ -146,11 +156,12 @@ def serve(
         InputError: there is no champion, or the port is taken.
         DeploymentFailedError: the model does not become ready.
     """
+    name = _study_name(config, study)
     from winnow.orchestrators.deploy import Wanted, plan_champion
     from winnow.orchestrators.settings import current
     from winnow.tracking.registry import Registry
 
-    settings, name = current(), _study_name(config, study)
+    settings = current()
     wanted = Wanted(name, replicas=replicas, port=port)
     deployer, planned = plan_champion(target, settings, Registry(settings.tracking_uri), wanted)
     return deployer.deploy(planned)
@@ -158,9 +169,10 @@ def serve(
 
 def stop_serving(config: Path | str, *, study: str | None = None, target: str = "local") -> bool:
     """Let requests end and stop all replicas; False where nothing was served."""
+    name = _study_name(config, study)
     from winnow.orchestrators.deploy import deployer_for
 
-    return deployer_for(target, Settings.from_environment()).remove(_study_name(config, study))
+    return deployer_for(target, Settings.from_environment()).remove(name)
 
 
 def predict(url: str, rows: Sequence[Mapping[str, float | None] | Sequence[Any]]) -> dict[str, Any]:
@@ -186,12 +198,12 @@ def predict(url: str, rows: Sequence[Mapping[str, float | None] | Sequence[Any]]
     return answer
 
 
-def _experiment(config: Path | str, study: str | None, trials: int | None, workers: int | None) -> Experiment:
-    return load_experiment(Path(config), {"search.trials": trials, "execution.workers": workers, "name": study})
+def _overrides(study: str | None, trials: int | None, workers: int | None) -> dict[str, Any]:
+    return {"search.trials": trials, "execution.workers": workers, "name": study}
 
 
 def _study_name(config: Path | str, study: str | None) -> str:
-    return study if study is not None else load_experiment(Path(config)).name
+    return check_study_name(study, "study") if study is not None else load_experiment(Path(config)).name
 
 
 __all__ = [

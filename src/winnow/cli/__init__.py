@@ -7,8 +7,10 @@ one message without a traceback; a fault of winnow keeps its traceback.
 
 from __future__ import annotations
 
+import difflib
 import errno
 import importlib
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
@@ -71,6 +73,14 @@ class LazyVerbs(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        nearest = difflib.get_close_matches(args[0], VERBS, n=1)
+        if args[0] not in VERBS and nearest:
+            ctx.fail(f"No such command '{args[0]}'. Did you mean '{nearest[0]}'?")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
             formatter.write_dl([(verb, sentence) for verb, (_, sentence) in VERBS.items()])
@@ -113,8 +123,10 @@ def run(arguments: Sequence[str] | None = None, command: click.Command = winnow)
 
 
 def _print_error(error: WinnowError) -> int:
+    # click leaves colour out where standard error is no terminal. https://no-color.org
+    colour = False if os.environ.get("NO_COLOR") else None
     for message in (str(error), *getattr(error, "__notes__", ())):
-        click.echo(f"error: {message}", err=True)
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True, color=colour)
     return error.exit_code
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from winnow.cli.options import StoreVerb, config_option, dry_run_option, study_option
+from winnow.cli.options import StoreVerb, config_option, dry_run_option, study_of, study_option
 
 if TYPE_CHECKING:
     from winnow.config.settings import Settings
@@ -136,7 +136,7 @@ def build_prod(
     **shared: Any,
 ) -> None:
     """Build the image that serves the selected model, and print what addresses it."""
-    from winnow.config.loader import load_experiment
+    name = study_of(config, study)
     from winnow.containers import build, prod_image
     from winnow.containers.delivery import deliver
     from winnow.containers.engine import connect
@@ -147,7 +147,6 @@ def build_prod(
 
     settings = current()
     options = _options(build.PROD_BASE, image_load, **shared)
-    name = study or load_experiment(config).name
     engine = connect()
     versions = Registry(settings.tracking_uri)
     with _kept_nowhere(settings.home, dry_run) as home:

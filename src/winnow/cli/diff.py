@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from winnow.cli.options import config_option, study_option
+from winnow.cli.options import config_option, study_of, study_option
 from winnow.config.errors import WinnowError
 
 DIFFERENT = 1
@@ -57,12 +57,11 @@ def _stack() -> str:
 
 
 def _prod(config: Path, study: str | None, alias: str, replicas: int | None) -> str:
-    from winnow.config.loader import load_experiment
     from winnow.orchestrators.deploy import Wanted
     from winnow.orchestrators.difference import prod_difference
     from winnow.orchestrators.settings import current
     from winnow.tracking.registry import Registry
 
     settings = current()
-    wanted = Wanted(study or load_experiment(config).name, alias, replicas)
+    wanted = Wanted(study_of(config, study), alias, replicas)
     return prod_difference(settings, Registry(settings.tracking_uri), wanted)

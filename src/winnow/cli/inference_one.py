@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from winnow.cli.options import config_option, json_option, study_option, target_option
+from winnow.cli.options import config_option, json_option, study_of, study_option, target_option
 
 if TYPE_CHECKING:
     from winnow.deployers.deployer import Deployment
@@ -64,12 +64,11 @@ def command(
 
 
 def _deployment(config: Path, target: str | None, study: str | None) -> Deployment:
+    name = study_of(config, study)
     from winnow.cli.prod import reachable_tiers
-    from winnow.config.loader import load_experiment
     from winnow.config.settings import Settings
     from winnow.orchestrators.deploy import serving_tier
 
-    name = study or load_experiment(config).name
     tiers, _ = reachable_tiers(Settings.from_environment(), target)
     return serving_tier(tiers, name)[1].status(name)
 

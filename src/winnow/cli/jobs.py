@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from winnow.cli.options import StoreVerb, config_option, json_option, study_option
+from winnow.cli.options import StoreVerb, config_option, json_option, study_of, study_option
 from winnow.cli.places import any_of
 from winnow.config.errors import InputError
 from winnow.config.tiers import TIERS
@@ -92,11 +92,11 @@ def _started_at(group: GroupStatus) -> datetime | None:
 @click.option("--follow", is_flag=True, help="Go on with what comes, until the workers are done.")
 def logs(config: Path, study: str | None, target: str | None, worker: str | None, follow: bool) -> None:
     """Print the logs of a study's workers."""
+    name = study_of(config, study)
     from winnow.config.settings import Settings
     from winnow.executors.streams import merged
     from winnow.orchestrators.tiers import executors_for
 
-    name = study or _study_of(config)
     executors = executors_for(target, Settings.from_environment())
     known = [(executor, group.name) for executor in executors.values() for group in executor.groups(name)]
     chosen = [(executor, group) for executor, group in known if worker in (None, group)]
@@ -124,12 +124,12 @@ def _lines(executor: Executor, study: str, group: str, *, follow: bool) -> Itera
 @target_option
 def cancel(config: Path, study: str | None, target: str | None) -> None:
     """Stop a study's workers and hand their trials back."""
+    name = study_of(config, study)
     from winnow.orchestrators.cancel import cancel as cancel_study
     from winnow.orchestrators.settings import current
     from winnow.orchestrators.tiers import executors_for
 
     settings = current()
-    name = study or _study_of(config)
     done = cancel_study(name, executors_for(target, settings), settings)
     if done.withheld is not None:
         click.echo(f"study {name}: {done.stopped} worker(s) stopped; their trials are handed back when it is resumed")
@@ -138,9 +138,3 @@ def cancel(config: Path, study: str | None, target: str | None) -> None:
         click.echo(f"study {name}: {done.stopped} worker(s) stopped; the same command goes on where they were")
     else:
         click.echo(f"study {name}: no workers were at work")
-
-
-def _study_of(config: Path) -> str:
-    from winnow.config.loader import load_experiment
-
-    return load_experiment(config).name

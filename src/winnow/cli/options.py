@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from winnow.config.errors import WinnowError
+from winnow.config.errors import InputError, WinnowError
+from winnow.config.names import check_study_name
 from winnow.config.tiers import TIERS
 
 config_option = click.option(
@@ -20,8 +21,18 @@ config_option = click.option(
 )
 """Gives the verb `config: Path`; `load_experiment` says what is wrong with it."""
 
-study_option = click.option("--study", metavar="NAME", help="Name of the study; by default the experiment's name.")
-"""Gives the verb `study: str | None`."""
+
+def _checked_study(_context: click.Context, _parameter: click.Parameter, name: str | None) -> str | None:
+    return None if name is None else check_study_name(name, "--study")
+
+
+study_option = click.option(
+    "--study",
+    metavar="NAME",
+    callback=_checked_study,
+    help="Name of the study; by default the experiment's name.",
+)
+"""Gives the verb `study: str | None`, a name that a study can have."""
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 """Gives the verb `dry_run: bool`."""
@@ -39,6 +50,21 @@ target_option = click.option(
 """Gives the verb `target: str | None`."""
 
 
+def study_of(config: Path, study: str | None) -> str:
+    """The study that a verb works on: the one that is named, else the experiment file's.
+
+    Call it before heavy imports, so that a wrong path is an error at once.
+
+    Raises:
+        InputError: the file is missing or wrong.
+    """
+    if study is not None:
+        return study
+    from winnow.config.loader import load_experiment
+
+    return load_experiment(config).name
+
+
 class StoreVerb(click.Command):
     """A verb that works on runs and studies: with a stack in use it says first, on stderr, where those are kept."""
 
@@ -52,12 +78,19 @@ class StoreVerb(click.Command):
         try:
             return super().invoke(ctx)
         except WinnowError as error:
+            if settings.stack is None or _is_in_file(error, ctx.params.get("config")):
+                raise
             from winnow.orchestrators.reach import silent_stack
 
             silence = silent_stack(settings)
             if silence is not None:
                 error.add_note(silence)
             raise
+
+
+def _is_in_file(error: WinnowError, file: Path | None) -> bool:
+    """Whether the experiment file is at fault, so that the stack need not be asked."""
+    return isinstance(error, InputError) and file is not None and error.place.startswith(str(file))
 
 
 @functools.cache

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from winnow.cli.options import StoreVerb, config_option, dry_run_option, json_option, study_option, target_option
+from winnow.cli.options import (
+    StoreVerb,
+    config_option,
+    dry_run_option,
+    json_option,
+    study_of,
+    study_option,
+    target_option,
+)
 from winnow.cli.places import any_of
 from winnow.config.tiers import TIERS
 
@@ -55,6 +63,7 @@ def prod(
 
     The model that was served before answers until the new one is ready; where that fails, it goes on answering.
     """
+    name = study_of(config, study)
     from winnow.cli.build import shown_steps
     from winnow.deployers.deployer import Action
     from winnow.orchestrators.deploy import Wanted, plan_champion
@@ -62,7 +71,7 @@ def prod(
     from winnow.tracking.registry import Registry
 
     settings = current()
-    wanted = Wanted(study or _experiment_name(config), alias, replicas, host, port, registry, image_load)
+    wanted = Wanted(name, alias, replicas, host, port, registry, image_load)
     models = Registry(settings.tracking_uri)
     with shown_steps() as show:
         deployer, plan = plan_champion(target, settings, models, wanted, show=show, say=_say, is_kept=not dry_run)
@@ -85,11 +94,11 @@ def status(config: Path | None, target: str | None, study: str | None, as_json: 
 
     Ends with status 1 where nothing is, as far as can be told, and a tier that is in use could not be asked.
     """
+    name = study if config is None else study_of(config, study)
     from winnow.config.settings import Settings
     from winnow.orchestrators.deploy import served
 
     settings = Settings.from_environment()
-    name = study or (_experiment_name(config) if config is not None else None)
     tiers, away = reachable_tiers(settings, target)
     found = served(tiers, name)
     champions = _champions(found)
@@ -121,11 +130,12 @@ def remove(config: Path, target: str | None, study: str | None, dry_run: bool) -
 
     Ends with status 1 where it is not served, as far as can be told, and a tier that is in use could not be asked.
     """
+    chosen = study_of(config, study)
     from winnow.config.settings import Settings
     from winnow.deployers.deployer import UnknownDeploymentError
     from winnow.orchestrators.deploy import serving_tier
 
-    settings, chosen = Settings.from_environment(), study or _experiment_name(config)
+    settings = Settings.from_environment()
     tiers, away = reachable_tiers(settings, target)
     try:
         place, deployer = serving_tier(tiers, chosen)
@@ -159,10 +169,11 @@ def remove(config: Path, target: str | None, study: str | None, dry_run: bool) -
 @dry_run_option
 def rollback(config: Path, target: str | None, study: str | None, dry_run: bool) -> None:
     """Serve the model that was served before the current one."""
+    chosen = study_of(config, study)
     from winnow.config.settings import Settings
     from winnow.orchestrators.deploy import serving_tier
 
-    settings, chosen = Settings.from_environment(), study or _experiment_name(config)
+    settings = Settings.from_environment()
     place, deployer = serving_tier(reachable_tiers(settings, target)[0], chosen)
     plan = deployer.plan_rollback(chosen)
     if dry_run:
@@ -189,12 +200,6 @@ def reachable_tiers(settings: Settings, target: str | None) -> tuple[dict[str, D
 def _say(line: str) -> None:
     """What is no result, for whoever waits: on stderr, also where that is no terminal."""
     click.echo(line, err=True)
-
-
-def _experiment_name(config: Path) -> str:
-    from winnow.config.loader import load_experiment
-
-    return load_experiment(config).name
 
 
 def _print_served(deployment: Deployment, target: str, settings: Settings) -> None:

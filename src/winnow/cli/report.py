@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from winnow.cli.options import StoreVerb, config_option, study_option
+from winnow.cli.options import StoreVerb, config_option, study_of, study_option
 
 
 @click.command("report", cls=StoreVerb)
@@ -19,10 +19,9 @@ from winnow.cli.options import StoreVerb, config_option, study_option
 )
 def command(config: Path, study: str | None, output: Path | None) -> None:
     """Write a study's report as one HTML page that needs nothing but a browser."""
-    from winnow.config.loader import load_experiment
+    name = study_of(config, study)
     from winnow.orchestrators.report import write_report
     from winnow.orchestrators.settings import current
 
-    name = study if study is not None else load_experiment(config).name
     page = write_report(current(), name, output)
     click.echo(f"Report of {name}: {page.absolute().as_uri()}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from winnow.cli.options import StoreVerb, config_option, dry_run_option, json_option, study_option
+from winnow.cli.options import StoreVerb, config_option, dry_run_option, json_option, study_of, study_option
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -56,14 +56,15 @@ def command(
 
     Exit status 3: no run passes; the nearest misses are shown.
     """
+    name = study_of(config, study)
     from winnow.model_query.rules import DEFAULT_RULES, load_rules
+
+    rules = load_rules(rules_file or DEFAULT_RULES)
     from winnow.orchestrators.select_model import choose_among_all, select_model, store_is_needed
     from winnow.orchestrators.settings import current
     from winnow.tracking.registry import Registry
     from winnow.tracking.run_search import MlflowRunSearch
 
-    rules = load_rules(rules_file or DEFAULT_RULES)
-    name = study or _name_in(config)
     settings = current()
     uri = settings.tracking_uri
     search = MlflowRunSearch(uri)
@@ -88,12 +89,6 @@ def _refitted(run: TrackedRun, study: str, settings: Settings) -> ModelVersion:
 
     click.echo(f"{run.name} has no model yet: training it again on all but the holdout …", err=True)
     return refit_run(run, study, settings)
-
-
-def _name_in(config: Path) -> str:
-    from winnow.config.loader import load_experiment
-
-    return load_experiment(config).name
 
 
 def _named(wanted: str, runs: Sequence[TrackedRun]) -> TrackedRun:

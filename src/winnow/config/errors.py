@@ -29,8 +29,13 @@ class InputError(WinnowError):
     exit_code = 2
 
     def __init__(self, place: str, *, expected: str, found: str, remedy: str) -> None:
-        self.place = place
         self.expected = expected
         self.found = found
         self.remedy = remedy
-        super().__init__(f"{place}: expected {expected}, found {found}. {remedy}")
+        super().__init__()
+        self.move_to(place)
+
+    def move_to(self, place: str) -> None:
+        """Name the place more exactly than the code that raised the error could."""
+        self.place = place
+        self.args = (f"{place}: expected {self.expected}, found {self.found}. {self.remedy}",)

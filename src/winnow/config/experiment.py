@@ -9,11 +9,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
+from winnow.config.names import fault_in_study_name
 from winnow.config.quantities import QUANTITY
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+
+def _checked_name(name: str) -> str:
+    fault = fault_in_study_name(name)
+    if fault is not None:
+        raise ValueError(fault)
+    return name
+
+
+Name = Annotated[str, AfterValidator(_checked_name)]
 """A study's name: it becomes part of file, container and Kubernetes object names."""
 
 

@@ -2,15 +2,16 @@
 
 Everything that can be said from the file alone is said here, at the door: what is no YAML, an unknown key with the
 nearest valid name, a value of the wrong type or out of bounds. What needs the data, the factory or the metric is
-checked by those who load them.
+checked where those are loaded; `located` gives those errors the file and the line, too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,6 +24,7 @@ from pydantic_core import ErrorDetails
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.keys import PARAMETERS, SPACE, fields_of, model_in, sections
+from winnow.config.names import shown_text
 from winnow.config.yaml_text import Document, KeyPath, not_yaml, read_yaml
 
 Location = tuple[str | int, ...]
@@ -63,7 +65,7 @@ def load_experiment(path: Path, overrides: Mapping[str, Any] = {}) -> Experiment
             itself, the others are its notes.
     """
     document = _read(path)
-    given = {tuple(key.split(".")): value for key, value in overrides.items() if value is not None}
+    given = _given(overrides)
     # As JSON and strictly: lists are tuples there, but "10" is no number and `true` is not 1.
     content = json.dumps(_with_overrides(document.content, given), default=str)
     try:
@@ -73,6 +75,34 @@ def load_experiment(path: Path, overrides: Mapping[str, Any] = {}) -> Experiment
     for other in others:
         first.add_note(str(other))
     raise first
+
+
+@contextlib.contextmanager
+def located(path: Path, overrides: Mapping[str, Any] = {}) -> Iterator[None]:
+    """Name the file and the line in errors about the experiment that are raised in here.
+
+    Code that works on a loaded experiment names keys alone (`data.source`, `search.space.lr`).
+
+    Args:
+        path, overrides: what `load_experiment` read the experiment from.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    document, given = _read(path), _given(overrides)
+    try:
+        yield
+    except InputError as error:
+        keys = _keys_named(error.place, document)
+        if keys is not None:
+            rest = error.place.removeprefix(_dotted(keys))
+            error.move_to(_place_of(path, document, given, keys) + rest)
+        raise
+
+
+def _given(overrides: Mapping[str, Any]) -> dict[KeyPath, Any]:
+    """The overrides that replace something, by the path of their key."""
+    return {tuple(key.split(".")): value for key, value in overrides.items() if value is not None}
 
 
 def _read(path: Path) -> Document:
@@ -85,7 +115,7 @@ def _read(path: Path) -> Document:
             str(path),
             expected="an experiment file that can be read",
             found=f"'{reason}'" if path.exists() else "no such file",
-            remedy="Name one with --config (make: CONFIG=…).",
+            remedy=f"{_nearest_file(path)}Name one with --config (make: CONFIG=…).",
         ) from error
     try:
         document = read_yaml(text)
@@ -101,11 +131,11 @@ def _read(path: Path) -> Document:
     return document
 
 
-def _with_overrides(content: dict[str, Any], overrides: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
+def _with_overrides(content: dict[str, Any], overrides: Mapping[KeyPath, Any]) -> dict[str, Any]:
     """A copy of `content` in which the overrides stand in the places of the file's values."""
     result = copy.deepcopy(content)
     for path, value in overrides.items():
-        section = result
+        section: Any = result
         for key in path[:-1]:
             if section.get(key) is None:
                 section[key] = {}
@@ -117,13 +147,11 @@ def _with_overrides(content: dict[str, Any], overrides: Mapping[tuple[str, ...],
     return result
 
 
-def _fault(
-    path: Path, document: Document, overrides: Mapping[tuple[str, ...], Any], details: ErrorDetails
-) -> InputError:
+def _fault(path: Path, document: Document, overrides: Mapping[KeyPath, Any], details: ErrorDetails) -> InputError:
     """One of pydantic's errors as an error for a person."""
     location, value = details["loc"], details["input"]
     keys = _keys_in_file(location)
-    place = f"{_dotted(keys)} (overriding {path})" if keys in overrides else _place(path, document, keys)
+    place = _place_of(path, document, overrides, keys)
     if details["type"] == "extra_forbidden":
         return _unknown_key(place, location)
     field = _field_at(location)
@@ -135,6 +163,8 @@ def _fault(
     if details["type"] == "literal_error" and field is not None:
         nearest = difflib.get_close_matches(str(value), _literals(field.annotation), n=1)
         remedy = f"Did you mean '{nearest[0]}'?" if nearest else remedy
+    if details["type"] in ("union_tag_not_found", "union_tag_invalid") and isinstance(value, dict):
+        remedy = _nearest_kind(value) or remedy
     if value is None and _model_at(location) is not None:
         remedy = "Put its settings below it, or leave the key out."
     return InputError(place, expected=_expectation(details), found=_shown(value), remedy=remedy)
@@ -155,6 +185,25 @@ def _unknown_key(place: str, location: Location) -> InputError:
     return InputError(place, expected=f"one of {', '.join(names)}", found=f"the unknown key '{key}'", remedy=remedy)
 
 
+def _nearest_kind(parameter: Mapping[str, Any]) -> str | None:
+    """A hint at the kind of parameter that a mistyped key stands for."""
+    for key in parameter:
+        nearest = difflib.get_close_matches(str(key), list(PARAMETERS), n=1)
+        if nearest and key not in PARAMETERS:
+            return f"Did you mean '{nearest[0]}' instead of '{key}'?"
+    return None
+
+
+def _nearest_file(path: Path) -> str:
+    """A hint at a file with nearly the same name, or nothing."""
+    try:
+        names = [file.name for file in path.parent.iterdir() if file.suffix in (".yaml", ".yml")]
+    except OSError:
+        return ""
+    nearest = difflib.get_close_matches(path.name, names, n=1)
+    return f"Did you mean '{path.with_name(nearest[0])}'? " if nearest and nearest[0] != path.name else ""
+
+
 def _expectation(details: ErrorDetails) -> str:
     """What would have been right; pydantic's own sentence where it is clear enough."""
     kind, context = details["type"], details.get("ctx", {})
@@ -169,6 +218,8 @@ def _expectation(details: ErrorDetails) -> str:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return shown_text(value)
     text = "nothing" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 80 else f"{text[:79]}…"
 
@@ -178,6 +229,34 @@ def _place(path: Path, document: Document, keys: KeyPath) -> str:
     known = next((keys[:end] for end in range(len(keys), 0, -1) if keys[:end] in document.lines), None)
     file = f"{path}:{document.lines[known]}" if known else str(path)
     return f"{file}: {_dotted(keys)}" if keys else file
+
+
+def _place_of(path: Path, document: Document, overrides: Mapping[KeyPath, Any], keys: KeyPath) -> str:
+    return f"{_dotted(keys)} (overriding {path})" if keys in overrides else _place(path, document, keys)
+
+
+def _keys_named(place: str, document: Document) -> KeyPath | None:
+    """The nearest key of the file that an error's place names; the place's own key where the file lacks it.
+
+    None where the place is no key of an experiment: a variable, a file, a server.
+    """
+    written = {_dotted(keys): keys for keys in document.lines}
+    if place in written:
+        return written[place]
+    keys = tuple(place.split("."))
+    if _field_at(keys) is not None:
+        return keys
+    for end in reversed([index for index, character in enumerate(place) if character in ".["]):
+        outer = written.get(place[:end])
+        # Below a section with fixed keys anything else is no key: `data.csv` is a file.
+        if outer is not None and (_model_at(outer) is None or _takes_any(outer)):
+            return outer
+    return None
+
+
+def _takes_any(keys: KeyPath) -> bool:
+    model = _model_at(keys)
+    return model is not None and model.model_config.get("extra") == "allow"
 
 
 def _dotted(keys: Location) -> str:

@@ -7,9 +7,10 @@ seconds, without a single control character. What the lines say is decided in `w
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
@@ -82,6 +83,18 @@ class ProgressView:
             self._live = None
         elif self._status is not None:
             self._say(summary_line(self._status, width=10_000))
+
+    @contextlib.contextmanager
+    def checking(self) -> Iterator[Callable[[str], None]]:
+        """Give a function that shows what is being done, on a line that is cleared at the end.
+
+        Only where lines are redrawn in place; elsewhere a refusal stays the only line.
+        """
+        if not self._is_live:
+            yield lambda _what: None
+            return
+        with Live(console=self._console, auto_refresh=False, transient=True) as line:
+            yield lambda what: line.update(self._line(f"{what} …", "dim"), refresh=True)
 
     def update(self, status: StudyStatus) -> None:
         """Show where the sweep stands now; call it as often as there is news."""

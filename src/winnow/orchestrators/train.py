@@ -118,10 +118,8 @@ def train(
         SweepStoppedError: somebody else has stopped them.
         KeyboardInterrupt: Ctrl-C; groups of this machine were stopped and their trials handed back, others work on.
     """
-    if view.is_live:
-        # It takes seconds; where nobody watches, a refusal stays the only line.
-        view.note(f"checking data, folds and models of {study}")
-    checked = preflight(experiment, tier.site)
+    with view.checking() as show:
+        checked = preflight(experiment, tier.site, lambda what: show(f"{study}: checking {what}"))
     data = data_of(experiment, tier)
     groups = plan(experiment, study, tier, data)
     executor = tier.equip()
@@ -140,18 +138,19 @@ def train(
     return _result(store, was_done, write_report(study))
 
 
-def preflight(experiment: Experiment, site: Site) -> Prepared:
+def preflight(experiment: Experiment, site: Site, show: Callable[[str], None] = lambda _what: None) -> Prepared:
     """Check an experiment in the environment that its ranks will have, where they run on this machine.
 
     Containers and pods may find their data elsewhere than this terminal does, so their variables are not taken here.
+    `show` gets the name of each part before it is checked.
     """
     execution = experiment.execution
     if not site.sees_files:
-        return check(experiment, has_gpu=site.has_gpu(execution))
+        return check(experiment, has_gpu=site.has_gpu(execution), show=show)
     given = {**execution.env, **find_secrets(execution, os.environ)}
     with as_in_a_group(given) as withheld:
         try:
-            return check(experiment, has_gpu=site.has_gpu(execution))
+            return check(experiment, has_gpu=site.has_gpu(execution), show=show)
         except InputError as error:
             missed = error.__cause__.args[:1] if isinstance(error.__cause__, KeyError) else ()
             if not withheld.intersection(missed):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -28,23 +28,29 @@ from winnow.training.world import wants_cpu
 MAX_DRAWS = 16
 
 
-def check(experiment: Experiment, *, has_gpu: bool | None = None) -> Prepared:
+def check(
+    experiment: Experiment, *, has_gpu: bool | None = None, show: Callable[[str], None] = lambda _what: None
+) -> Prepared:
     """Prepare an experiment and refuse what cannot be trained.
 
     Args:
         has_gpu: whether ranks will have one where they run; None: they run here.
+        show: gets the name of each part before it is checked.
 
     Raises:
         InputError: the first thing that has to change, with its place in the experiment.
     """
     _check_device(experiment, has_gpu)
+    show("factory, data and folds")
     prepared = prepare(experiment)
     _check_watch(prepared)
     if prepared.loop is None:
         _check_loss(prepared)
         _check_fixed_settings(experiment)
         _check_options(prepared)
-        for params in corner_draws(experiment):
+        draws = corner_draws(experiment)
+        for number, params in enumerate(draws, start=1):
+            show(f"corner {number} of {len(draws)} of the search space")
             _check_draw(prepared, params)
     return prepared
 

@@ -2,9 +2,12 @@
 
 import errno
 import json
+import os
+import pty
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -12,6 +15,12 @@ from click.testing import CliRunner
 
 from winnow.cli import INTERRUPTED, VERBS, run, winnow
 from winnow.config.errors import InputError, WinnowError
+
+
+def help_of(verb: str) -> str:
+    """A verb's help."""
+    return CliRunner().invoke(winnow, [verb, "--help"]).output
+
 
 HEAVY = {"torch", "mlflow", "optuna", "pandas", "sklearn", "numpy", "pydantic", "sqlalchemy", "onnxruntime"}
 
@@ -28,6 +37,70 @@ def test_help_imports_nothing_heavy() -> None:
     assert set(statuses) == {0}
     assert HEAVY.isdisjoint(modules)
     assert all(verb in done.stdout for verb in VERBS)
+
+
+def test_the_file_is_checked_before_anything_heavy_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text("- a list\n")
+    verbs = [verb for verb in VERBS if "--config" in help_of(verb) and verb not in ("demo", "diff")]
+    program = (
+        "import json, sys, winnow.cli as cli\n"
+        "statuses = [cli.run(arguments) for arguments in json.loads(sys.argv[1])]\n"
+        "print(json.dumps([statuses, sorted({name.partition('.')[0] for name in sys.modules})]))"
+    )
+    calls = [[verb, "--config", file] for verb in verbs for file in ("missing.yaml", "wrong.yaml")]
+    command = [sys.executable, "-c", program, json.dumps(calls)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    statuses, modules = json.loads(done.stdout)
+    assert {"train", "select-model", "report", "prod", "logs", "cancel"} <= set(verbs)
+    assert set(statuses) == {2}
+    assert [line.partition(": expected ")[0] for line in done.stderr.splitlines()] == [
+        f"error: {file}" for _, _, file in calls
+    ]
+    # pydantic is what checks the file.
+    assert set(modules) & HEAVY == {"pydantic"}
+
+
+def test_a_mistyped_verb_is_told_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["trian"]) == 2
+    assert capsys.readouterr().err.endswith("Error: No such command 'trian'. Did you mean 'train'?\n")
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if "--study" in help_of(verb)])
+@pytest.mark.parametrize("name", ["*", "", "../x", "ä", "a\nb", "-"])
+def test_a_name_that_no_study_can_have_is_refused(verb: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([verb, f"--study={name}"]) == 2
+    assert capsys.readouterr().err == (
+        "error: --study: expected lower-case letters, digits and dashes, with no dash at either end, "
+        f"found {name!r}. It names the study, its runs, its model and its files.\n"
+    )
+
+
+def test_a_name_that_is_too_long_is_told_its_length(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["cancel", "--study", "a" * 64]) == 2
+    assert capsys.readouterr().err == (
+        "error: --study: expected at most 63 characters, "
+        f"found '{'a' * 60}…', which has 64 characters. It names the study, its runs, its model and its files.\n"
+    )
+
+
+def on_a_terminal(program: str, environment: dict[str, str]) -> str:
+    """What a Python program writes where its streams are a terminal."""
+    parent, child = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=child, stdout=child, stderr=child, env=environment
+    ) as process:
+        os.close(child)
+        process.wait()
+    written = os.read(parent, 100_000).decode()
+    os.close(parent)
+    return written
+
+
+@pytest.mark.parametrize(("variables", "error"), [({}, "\x1b[31m\x1b[1merror:\x1b[0m"), ({"NO_COLOR": "1"}, "error:")])
+def test_errors_are_red_on_a_terminal_unless_it_wants_no_colour(variables: dict[str, str], error: str) -> None:
+    plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+    program = "import winnow.cli; winnow.cli.run(['cancel', '--study', 'A'])"
+    assert on_a_terminal(program, plain | variables).startswith(f"{error} --study: expected ")
 
 
 def test_python_m_winnow_is_the_same_command() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import ChoiceParameter, FloatParameter
-from winnow.config.loader import load_experiment
+from winnow.config.loader import load_experiment, located
 
 SMALLEST = """\
 name: tiny
@@ -161,3 +161,45 @@ def test_a_file_that_is_no_text_is_refused(file: Path) -> None:
     assert refused.value.found == "'bytes that are not UTF-8 text'"
     with pytest.raises(InputError):
         load_experiment(file.parent)
+
+
+@pytest.mark.parametrize(
+    ("raised", "shown"),
+    [
+        ("search.space.lr", "FILE:6: search.space.lr"),
+        ("search.space.hidden.choice[1]", "FILE:7: search.space.hidden.choice[1]"),
+        ("model.factory", "FILE:3: model.factory"),
+        ("data.target", "FILE:2: data.target"),
+        ("cross_validation.folds", "FILE: cross_validation.folds"),
+        ("search.trials", "search.trials (overriding FILE)"),
+        ("data.csv", "data.csv"),
+        ("WINNOW_HOME", "WINNOW_HOME"),
+        ("study 'tiny': search.space.lr", "study 'tiny': search.space.lr"),
+    ],
+)
+def test_errors_about_a_key_name_the_file_and_the_line(raised: str, shown: str, file: Path) -> None:
+    file.write_text(SMALLEST)
+    with pytest.raises(InputError) as refused, located(file, {"search.trials": 3}):
+        raise InputError(raised, expected="this", found="that", remedy="Change it.")
+    place = shown.replace("FILE", str(file))
+    assert (refused.value.place, str(refused.value)) == (
+        place,
+        f"{place}: expected this, found that. Change it.",
+    )
+
+
+def test_a_mistyped_kind_of_parameter_is_told_the_nearest_one(file: Path) -> None:
+    error = refusal(file, SMALLEST.replace("lr: {float:", "lr: {flaot:"))
+    assert (error.place, error.remedy) == (f"{file}:6: search.space.lr", "Did you mean 'float' instead of 'flaot'?")
+
+
+def test_a_mistyped_path_is_told_the_nearest_file(file: Path) -> None:
+    file.write_text(SMALLEST)
+    with pytest.raises(InputError) as refused:
+        load_experiment(file.with_name("experimnt.yaml"))
+    assert refused.value.remedy == f"Did you mean '{file}'? Name one with --config (make: CONFIG=…)."
+
+
+def test_a_name_that_is_too_long_is_told_its_length(file: Path) -> None:
+    error = refusal(file, SMALLEST.replace("tiny", "t" * 100))
+    assert (error.expected, error.found) == ("at most 63 characters", f"'{'t' * 60}…', which has 100 characters")
