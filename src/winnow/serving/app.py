@@ -12,6 +12,7 @@ releases the interpreter's lock.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import logging
 import time
@@ -52,7 +53,8 @@ class App:
     """The application for one loaded model.
 
     Args:
-        make_admin: makes the application for every address that is not answered here; called once, in a thread.
+        make_admin: makes the application for every address that is not answered here; called in a thread, and again
+            where it failed.
     """
 
     def __init__(self, predictor: Predictor, settings: ServingSettings, make_admin: Callable[[], ASGIApp]) -> None:
@@ -93,14 +95,19 @@ class App:
         self._worker.shutdown(wait=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request (ASGI)."""
+        """Answer one request (ASGI). No exception leaves it: what is not foreseen is answered as a problem, too."""
         if scope["type"] != "http":
             return
         route = self._predicting.get(scope["path"])
-        if route is not None:
-            await self._predict(route, scope, receive, send)
-        else:
-            await self._other(scope, receive, send)
+        try:
+            if route is not None:
+                await self._predict(route, scope, receive, send)
+            else:
+                await self._other(scope, receive, send)
+        except Exception:
+            request_id = request.own_id()
+            log.exception("request %s failed", request_id)
+            await _send_failure(request_id, scope, send)
 
     async def _predict(self, route: _Route, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
@@ -118,8 +125,7 @@ class App:
                 return
             except Exception:
                 log.exception("request %s failed", head.request_id)
-                failure = ProblemError("server-failed", "The server's log has the error, by this request's id.")
-                reply = self._problem(failure, head, route.codec)
+                reply = self._problem(_failure(), head, route.codec)
             status = reply.status
             await request.reply_with(reply, head, send, self._further)
         finally:
@@ -141,11 +147,7 @@ class App:
 
     def _work(self, codec: Codec, body: bytes, media_type: str, request_id: str) -> tuple[bytes, int]:
         question = codec.decode(body, media_type)
-        rows = len(question.matrix)
-        if rows > self._settings.max_rows:
-            detail = f"Expected at most {self._settings.max_rows} rows, found {rows}: send them in several requests."
-            raise ProblemError("too-large", detail)
-        return codec.encode(question, self._predictor.outputs(question.matrix), request_id), rows
+        return codec.encode(question, self._predictor.outputs(question.matrix), request_id), len(question.matrix)
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
@@ -153,11 +155,12 @@ class App:
         path = head.path
         fixed = self._fixed.get(path)
         probe = self._probes.get(path)
-        if fixed is None and probe is None and not path.startswith("/v2/"):
+        is_known = fixed is not None or probe is not None
+        if not is_known and not path.startswith("/v2/"):
             status = await self._by_admin(head, scope, receive, send)
             self._record("other", status, time.perf_counter() - started, 0, head)
             return
-        if head.method not in ("GET", "HEAD"):
+        if is_known and head.method not in ("GET", "HEAD"):
             allowed = ProblemError("method-not-allowed", "Expected GET.", headers=[(b"allow", b"GET, HEAD")])
             reply = self._problem(allowed, head, None)
         elif fixed is not None:
@@ -169,14 +172,23 @@ class App:
             detail = f'This server has the model "{signature.name}" in version "{signature.version}".'
             reply = self._problem(ProblemError("not-found", detail), head, self._predicting[f"{self._v2}/infer"].codec)
         await request.reply_with(reply, head, send, self._further)
-        label = path if fixed is not None or probe is not None else "other"
+        label = path if is_known else "other"
         self._record(label, reply.status, time.perf_counter() - started, 0, head)
 
     async def _by_admin(self, head: Head, scope: Scope, receive: Receive, send: Send) -> int:
         """Let FastAPI answer, with this server's own headers; return the status."""
         if self._admin is None:
             self._admin = asyncio.ensure_future(asyncio.to_thread(self._make_admin))
-        admin = await asyncio.shield(self._admin)
+        starting = self._admin
+        try:
+            admin = await asyncio.shield(starting)
+        except Exception:
+            # Without a file descriptor or memory it cannot be imported. The next request tries again.
+            if self._admin is starting:
+                self._admin = None
+            log.exception("request %s failed", head.request_id)
+            await request.reply_with(self._problem(_failure(), head, None), head, send, self._further)
+            return 500
         status = 500
         scope.setdefault("state", {})["request_id"] = head.request_id
 
@@ -253,6 +265,25 @@ class App:
 
 def _json(content: object, status: int = 200) -> Reply:
     return Reply(status, JSON, msgspec.json.encode(content))
+
+
+def _failure() -> ProblemError:
+    return ProblemError("server-failed", "The server's log has the error, by this request's id.")
+
+
+async def _send_failure(request_id: str, scope: Scope, send: Send) -> None:
+    """Answer a request whose handling raised, with nothing of the code that may have raised."""
+    body = problems.encode(problems.members_of(_failure(), request_id))
+    headers = [
+        (b"content-type", problems.MEDIA_TYPE),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-request-id", request_id.encode()),
+        (b"connection", b"close"),
+    ]
+    # Where the answer had begun already, uvicorn refuses a second one and closes the connection.
+    with contextlib.suppress(RuntimeError):
+        await send({"type": "http.response.start", "status": 500, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope.get("method") == "HEAD" else body})
 
 
 def _check_key(head: Head, expected: bytes) -> None:

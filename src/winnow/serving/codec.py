@@ -82,10 +82,11 @@ class RowReader:
         """The rows as an array, or None where they are too few or ragged, for `rows` to say what is wrong.
 
         Raises:
-            ProblemError: a number lies beyond float32.
+            ProblemError: there are too many rows, or a number lies beyond float32.
         """
         if not items:
             return None
+        rows.check_count(len(items), self._signature)
         if self._struct is not None:
             struct, astuple = self._struct, msgspec.structs.astuple
             items = [astuple(item) if type(item) is struct else item for item in items]

@@ -10,8 +10,9 @@ Source: https://github.com/kserve/open-inference-protocol, specification/protoco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -26,13 +27,15 @@ INPUT, OUTPUT, PREDICTION = "input", "output", "prediction"
 FLOATS = ("FP16", "FP32", "FP64")
 INTEGERS = ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
 DATATYPES = (*FLOATS, *INTEGERS, "BOOL")
+Size = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Shape = Annotated[list[Size], msgspec.Meta(max_length=rows.DEEPEST_TENSOR)]
 
 
 class InputTensor(msgspec.Struct, frozen=True, gc=False):
     """One tensor of a request; `data` is decoded when its datatype and shape are known."""
 
     name: str
-    shape: list[int]
+    shape: Shape
     datatype: str
     data: msgspec.Raw
     parameters: dict[str, Any] | None = None
@@ -48,10 +51,22 @@ class RequestedOutput(msgspec.Struct, frozen=True, gc=False):
 class InferenceBody(msgspec.Struct, frozen=True, gc=False):
     """The request's body."""
 
-    inputs: list[InputTensor]
+    inputs: Sequence[InputTensor]
     id: str | None = None
     outputs: list[RequestedOutput] | None = None
     parameters: dict[str, Any] | None = None
+
+
+class PlainTensor(InputTensor, frozen=True, gc=False):
+    """A tensor of a body that was read as plain JSON values, for it has a bare NaN."""
+
+    data: Any
+
+
+class PlainBody(InferenceBody, frozen=True, gc=False):
+    """The request's body as plain JSON values."""
+
+    inputs: Sequence[PlainTensor]
 
 
 class InferenceCodec:
@@ -105,18 +120,19 @@ class InferenceCodec:
             return self._body.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass
-        content = rows.json_of(body)  # JSON with bare NaN, or a problem
+        content = rows.json_of(body, self._signature)  # JSON with bare NaN, or a problem
         try:
-            return self._body.decode(msgspec.json.encode(content))
+            return msgspec.convert(content, PlainBody)
         except msgspec.ValidationError as error:
             raise ProblemError("wrong-form", f"Expected an inference request: {error}.") from None
 
-    def _matrix(self, tensors: list[InputTensor]) -> Matrix:
+    def _matrix(self, tensors: Sequence[InputTensor]) -> Matrix:
         names = [tensor.name for tensor in tensors]
         columns = self._signature.columns
         if names == [INPUT]:
             shape = (None, *self._signature.input_shape)
             _check(tensors[0], shape)
+            rows.check_count(tensors[0].shape[0], self._signature)
             return self._values(tensors[0], tuple(tensors[0].shape), None)
         if columns is None:
             found = ", ".join(problems.shorten(name) for name in names[:5]) or "none"
@@ -124,6 +140,7 @@ class InferenceCodec:
         rows.check_names(names, columns, "inputs", None, ignore_extra=False)
         by_name = {tensor.name: tensor for tensor in tensors}
         count = tensors[0].shape[0] if tensors[0].shape else 0
+        rows.check_count(count, self._signature)
         parts = []
         for name in columns:
             tensor = by_name[name]
@@ -133,16 +150,32 @@ class InferenceCodec:
 
     def _values(self, tensor: InputTensor, shape: tuple[int, ...], column: str | None) -> Matrix:
         """A tensor's data as float32 of `shape`."""
+        kind = _number_kind(tensor.datatype)
+        values = tensor.data
+        if isinstance(values, msgspec.Raw):
+            matrix = self._flat_numbers(values, shape, kind)
+            if matrix is not None:
+                return matrix
+            values = rows.json_of(bytes(values), self._signature)
         where = f"inputs {problems.shorten(tensor.name)}"
-        if tensor.datatype in FLOATS and column is None:
-            try:
-                numbers = self._numbers.decode(tensor.data)
-            except (msgspec.DecodeError, RecursionError):
-                numbers = []
-            if len(numbers) == shape[0] * self._signature.row_values:
-                return rows.finite(np.array(numbers, dtype=np.float64), self._signature, where)
-        values = rows.json_of(bytes(tensor.data))
-        return rows.from_flat(values, shape, self._signature, where, column, kind=_number_kind(tensor.datatype))
+        return rows.from_flat(values, shape, self._signature, where, column, kind)
+
+    def _flat_numbers(self, data: msgspec.Raw, shape: tuple[int, ...], kind: rows.NumberKind) -> Matrix | None:
+        """Flat data as float32 of `shape`; None where it is nested or at fault, for `rows` to read."""
+        if kind == "boolean":
+            return None
+        try:
+            numbers = self._numbers.decode(data)
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        if len(numbers) != math.prod(shape):
+            return None
+        values = np.array(numbers, dtype=np.float64)
+        if kind == "integer" and (np.floor(values) < values).any():
+            return None
+        with np.errstate(over="ignore"):
+            matrix: Matrix = values.astype(np.float32).reshape(shape)
+        return None if np.isinf(matrix).any() else matrix
 
 
 def input_tensors(signature: Signature) -> list[dict[str, Any]]:

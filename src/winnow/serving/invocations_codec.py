@@ -21,7 +21,7 @@ import msgspec
 
 from winnow.serving import codec, problems, rows
 from winnow.serving.codec import Question, RowReader
-from winnow.serving.problems import ProblemError
+from winnow.serving.problems import Finding, ProblemError
 from winnow.serving.rows import Matrix
 from winnow.serving.signature import Signature
 
@@ -60,7 +60,7 @@ class InvocationsCodec:
             matrix = None
         else:
             matrix = self._typed(content)
-        return Question(self._read(rows.json_of(body)) if matrix is None else matrix)
+        return Question(self._read(rows.json_of(body, self._signature)) if matrix is None else matrix)
 
     def encode(self, question: Question, outputs: Matrix, request_id: str) -> bytes:
         """See `Codec.encode`."""
@@ -114,6 +114,11 @@ class InvocationsCodec:
         if names is not None and not isinstance(names, list):
             found = problems.kind_of(names)
             raise ProblemError("wrong-form", f"dataframe_split.columns: expected an array of names, found {found}.")
+        for place, name in enumerate(names or ()):
+            if not isinstance(name, str):
+                found = problems.kind_of(name)
+                detail = f"dataframe_split.columns[{place}]: expected a column's name, found {found}"
+                raise problems.invalid([Finding(detail + "; without columns the cells stand in the model's order")])
         if not isinstance(value["data"], list) or not all(isinstance(row, list) for row in value["data"]):
             raise ProblemError("wrong-form", "dataframe_split.data: expected an array of arrays.")
         return rows.from_table(names, value["data"], self._signature, "dataframe_split.data")

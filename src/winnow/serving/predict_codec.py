@@ -64,7 +64,7 @@ class PredictCodec:
         return members
 
     def _read(self, body: bytes) -> Matrix:
-        content = rows.json_of(body)
+        content = rows.json_of(body, self._signature)
         if not isinstance(content, dict):
             found = problems.kind_of(content)
             raise ProblemError("wrong-form", f'Expected an object {{"rows": […]}}, found {found}.')

@@ -17,7 +17,7 @@ from winnow.bundle import manifest as bundle
 from winnow.serving import rows
 from winnow.serving.problems import ProblemError
 from winnow.serving.rows import Matrix
-from winnow.serving.signature import Signature, signature_of
+from winnow.serving.signature import MOST_ROWS, Signature, signature_of
 
 INPUT, OUTPUT = "input", "output"
 RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-4, 1e-5
@@ -34,15 +34,16 @@ class Predictor:
     Args:
         directory: the bundle.
         version: under which it is served; None for the digest's first twelve digits.
+        most_rows: rows that one request may have.
 
     Raises:
         WrongModelError: the bundle is incomplete, damaged, or gives other answers than at export.
     """
 
-    def __init__(self, directory: Path, version: str | None = None) -> None:
+    def __init__(self, directory: Path, version: str | None = None, most_rows: int = MOST_ROWS) -> None:
         try:
             self.manifest = bundle.read_manifest(directory)
-            self.signature: Signature = signature_of(self.manifest, version)
+            self.signature: Signature = signature_of(self.manifest, version, most_rows)
         except (OSError, ValueError) as error:  # msgspec's ValidationError is a ValueError
             raise WrongModelError(f"{directory}: {error}") from error
         self.example = (directory / bundle.EXAMPLE).read_bytes()
@@ -56,25 +57,19 @@ class Predictor:
         """Outputs of shape [rows, outputs] for rows of shape [rows, *input_shape].
 
         Raises:
-            ProblemError: `no-answer` where rows with missing values have no finite output; `model-failed` where others
-                have none, or the model raises.
+            ProblemError: `no-answer` where a row has no finite output; `model-failed` where the model raises.
         """
         try:
             found: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: matrix})[0]
         except Exception as error:
             raise ProblemError("model-failed", "The model raised an error; the server's log has it.") from error
         found = found.reshape(len(matrix), -1)
-        if not np.isfinite(found).all():
-            self._refuse_unanswered(matrix, found)
+        is_answered = np.isfinite(found).all(axis=1)
+        if not is_answered.all():
+            # The reference rows have finite outputs, so the cause is in these rows and not in the model.
+            findings = rows.unanswered(matrix, np.flatnonzero(~is_answered), self.signature)
+            raise ProblemError("no-answer", findings[0].detail, findings)
         return found
-
-    def _refuse_unanswered(self, matrix: Matrix, found: Matrix) -> None:
-        unanswered = ~np.isfinite(found).all(axis=1)
-        incomplete = np.isnan(matrix).reshape(len(matrix), -1).any(axis=1)
-        if (unanswered & ~incomplete).any():
-            raise ProblemError("model-failed", "The model's output for complete rows is not a finite number.")
-        findings = rows.missing_by_row(matrix, np.flatnonzero(unanswered).tolist(), self.signature)
-        raise ProblemError("no-answer", findings[0].detail, findings)
 
     def _check_reference(self, inputs: Matrix, expected: Matrix) -> None:
         try:

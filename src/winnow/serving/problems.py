@@ -110,10 +110,19 @@ def invalid(findings: Sequence[Finding]) -> ProblemError:
     return ProblemError("invalid-input", findings[0].detail + rest, findings)
 
 
+def too_many_rows(most: int, found: int) -> ProblemError:
+    """The problem for more rows than one request may have."""
+    return ProblemError("too-large", f"Expected at most {most} rows, found {found}: send them in several requests.")
+
+
 def shorten(name: str) -> str:
     """A name that the model does not know, fit to be shown: quoted, printable and at most 60 characters long."""
-    shown = "".join(letter if letter.isprintable() else "?" for letter in name[: LONGEST_NAME + 1])
-    return f'"{shown[:LONGEST_NAME]}…"' if len(shown) > LONGEST_NAME else f'"{shown}"'
+    return f'"{printable(name)}…"' if len(name) > LONGEST_NAME else f'"{printable(name)}"'
+
+
+def printable(name: str) -> str:
+    """The first 60 characters of a name, with a question mark for each that cannot be printed or encoded."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name[:LONGEST_NAME])
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -16,6 +16,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+LONGEST_LENGTH = 20
+"""Digits: a Content-Length with more of them counts as one beyond every limit."""
 DISCARD_FACTOR = 4
 """Bodies up to so many times the limit are read and thrown away, since a client reads no answer while it sends."""
 
@@ -63,12 +65,17 @@ def head_of(scope: Scope) -> Head:
         path=scope["path"],
         content_type=get(b"content-type", b""),
         content_encoding=get(b"content-encoding", b""),
-        content_length=int(length) if length.isdigit() else None,
+        content_length=_length_of(length),
         authorization=get(b"authorization", b""),
         api_key=get(b"x-api-key", b""),
         traceparent=get(b"traceparent", b""),
-        request_id=given.decode() if is_good else f"{_own_prefix}-{next(_own_numbers):x}",
+        request_id=given.decode() if is_good else own_id(),
     )
+
+
+def own_id() -> str:
+    """A new request id: no other request of this process has it."""
+    return f"{_own_prefix}-{next(_own_numbers):x}"
 
 
 def media_type_of(head: Head, allowed: tuple[str, ...]) -> str:
@@ -77,7 +84,7 @@ def media_type_of(head: Head, allowed: tuple[str, ...]) -> str:
     Raises:
         ProblemError: it is none of them, not in UTF-8, or compressed.
     """
-    if head.content_encoding not in (b"", b"identity"):
+    if head.content_encoding.lower() not in (b"", b"identity"):
         raise ProblemError("unsupported-media-type", "Expected a body without content encoding: send it uncompressed.")
     if not head.content_type:
         return allowed[0]
@@ -132,6 +139,14 @@ async def reply_with(reply: Reply, head: Head, send: Send, further: tuple[tuple[
     ]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if head.method == "HEAD" else reply.body})
+
+
+def _length_of(header: bytes) -> int | None:
+    """A Content-Length as a number; None where there is none. Python reads no numbers of more than 4,300 digits."""
+    digits = header.lstrip(b"0")
+    if not header.isdigit():
+        return None
+    return int(digits or b"0") if len(digits) < LONGEST_LENGTH else 10**LONGEST_LENGTH
 
 
 def _too_large(largest: int) -> ProblemError:

@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NoReturn
 
 import msgspec
@@ -30,6 +33,10 @@ Matrix = NDArray[np.float32]
 
 NumberKind = Literal["real", "integer", "boolean"]
 MOST_GAPS = 5
+MOST_GUESSED, MOST_GUESSES = 20, 50
+"""Unknown names that are compared with missing ones, and how many of these: comparing takes up to 0.1 ms a pair."""
+DEEPEST_TENSOR = 16
+SPARE_CONTAINERS = 10_000
 BEYOND = 2.0**128 - 2.0**103
 """The smallest number that float32 rounds to infinity."""
 MISSING_TEXT = frozenset(
@@ -57,12 +64,13 @@ class _Findings:
             raise problems.invalid(self.found)
 
 
-def json_of(body: bytes) -> Any:
+def json_of(body: bytes, signature: Signature) -> Any:
     """The body as plain JSON values; bare `NaN` and `Infinity`, which Python's `json` writes, are read too.
 
     Raises:
-        ProblemError: it is not JSON.
+        ProblemError: it is not JSON in UTF-8, or holds more arrays and objects than the most rows can need.
     """
+    _check_containers(body, signature)
     try:
         return msgspec.json.decode(body)
     except RecursionError:
@@ -70,9 +78,12 @@ def json_of(body: bytes) -> Any:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
     try:
-        return json.loads(body)
+        content = json.loads(body.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         raise ProblemError("malformed-body", f"Expected JSON; {reason}.") from None
+    if b"\\u" in body:
+        _check_unicode(content)
+    return content
 
 
 def from_rows(
@@ -88,18 +99,17 @@ def from_rows(
     Raises:
         ProblemError: the rows do not fit.
     """
-    items = _non_empty_list(rows, where)
+    items = _row_list(rows, signature, where)
     if signature.columns is None:
         return _tensors(items, signature, where)
     if may_be_ragged and all(isinstance(item, dict) for item in items):
-        present = {name for item in items for name in item}
-        items = [{**dict.fromkeys(present), **item} for item in items]
+        return _ragged(items, signature.columns, where)
     findings = _Findings()
-    values = [
-        _row_values(item, row, signature.columns, where, ignore_extra, findings) for row, item in enumerate(items)
-    ]
+    values = array("d")
+    for row, item in enumerate(items):
+        values.extend(_row_values(item, row, signature.columns, where, ignore_extra, findings))
     findings.stop_if_any()
-    return np.array(values, dtype=np.float32)
+    return _matrix(values, signature.input_shape)
 
 
 def from_table(names: Sequence[str] | None, rows: object, signature: Signature, where: str) -> Matrix:
@@ -110,8 +120,9 @@ def from_table(names: Sequence[str] | None, rows: object, signature: Signature, 
     if names is None or signature.columns is None:
         return from_rows(rows, signature, where)
     check_names(names, signature.columns, where, None, ignore_extra=True)
-    places = [names.index(column) for column in signature.columns]
-    items = _non_empty_list(rows, where)
+    place_of = {name: place for place, name in enumerate(names)}
+    places = [place_of[column] for column in signature.columns]
+    items = _row_list(rows, signature, where)
     for row, item in enumerate(items):
         if not isinstance(item, list) or len(item) != len(names):
             found = problems.kind_of(item)
@@ -137,13 +148,14 @@ def from_columns(columns: Mapping[str, object], signature: Signature, where: str
             raise problems.invalid([Finding(detail, None, name)])
     if rows == 0:
         _refuse(f"{where}: expected at least one row, found none", None)
+    check_count(rows, signature)
     findings = _Findings()
-    values = [
-        [_number(lists[name][row], row, name, f"{where}[{row}]", findings) for name in signature.columns]
-        for row in range(rows)
-    ]
+    values = array("d")
+    for row in range(rows):
+        place = f"{where}[{row}]"
+        values.extend(_number(lists[name][row], row, name, place, findings) for name in signature.columns)
     findings.stop_if_any()
-    return np.array(values, dtype=np.float32)
+    return _matrix(values, signature.input_shape)
 
 
 def from_csv(body: bytes, signature: Signature) -> Matrix:
@@ -153,25 +165,31 @@ def from_csv(body: bytes, signature: Signature) -> Matrix:
             "unsupported-media-type", f"This model takes tensors of shape {_batch_shape(signature)}: send JSON."
         )
     try:
-        lines = list(csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True))
+        return _csv_matrix(io.StringIO(body.decode("utf-8-sig"), newline=""), signature, signature.columns)
     except UnicodeDecodeError:
         raise ProblemError("malformed-body", "Expected CSV in UTF-8.") from None
     except csv.Error as error:
         raise ProblemError("malformed-body", f"Expected CSV; {error}.") from None
-    lines = [line for line in lines if line]
-    if len(lines) < 2:
+
+
+def _csv_matrix(text: io.StringIO, signature: Signature, columns: Sequence[str]) -> Matrix:
+    """The array of a CSV text, read line by line so that only the model's own columns are kept."""
+    lines = (line for line in csv.reader(text, strict=True) if line)
+    header, first = next(lines, None), next(lines, None)
+    if header is None or first is None:
         _refuse("csv: expected a line of column names and at least one row", None)
-    header, *rows = lines
-    check_names(header, signature.columns, "csv", None, ignore_extra=True)
-    places = [(name, header.index(name)) for name in signature.columns]
+    check_names(header, columns, "csv", None, ignore_extra=True)
+    place_of = {name: place for place, name in enumerate(header)}
+    places = [(name, place_of[name]) for name in columns]
     findings = _Findings()
-    values = []
-    for row, cells in enumerate(rows):
+    values = array("d")
+    for row, cells in enumerate(itertools.chain([first], lines)):
+        check_count(row + 1, signature)
         if len(cells) != len(header):
             _refuse(f"csv[{row}]: expected {len(header)} fields, found {len(cells)}", row)
-        values.append([_number_in(cells[place], row, name, findings) for name, place in places])
+        values.extend(_number_in(cells[place], row, name, findings) for name, place in places)
     findings.stop_if_any()
-    return np.array(values, dtype=np.float32)
+    return _matrix(values, signature.input_shape)
 
 
 def from_flat(
@@ -188,17 +206,16 @@ def from_flat(
     `integer` one takes no fractions.
     """
     flat: list[object] = []
-    _flatten(values, flat)
+    _flatten(values, flat, DEEPEST_TENSOR)
     if len(flat) != math.prod(shape):
         expected = f"{math.prod(shape)} values for shape {list(shape)}"
         _refuse(f"{where}: expected {expected}, found {len(flat)}", None, column)
-    row_values = max(math.prod(shape[1:]), 1)
+    names = [column] if column is not None else [_column_at(place, signature) for place in np.ndindex(*shape[1:])]
     findings = _Findings()
-    numbers = []
+    numbers = array("d")
     for position, value in enumerate(flat):
-        row, inside = divmod(position, row_values)
-        place = tuple(int(index) for index in np.unravel_index(inside, shape[1:] or (1,)))
-        name = column if column is not None else _column_at(place, signature)
+        row, inside = divmod(position, len(names))
+        name = names[inside]
         if kind == "boolean" and isinstance(value, bool):
             value = int(value)
         elif kind == "integer" and isinstance(value, float) and not value.is_integer():
@@ -206,24 +223,32 @@ def from_flat(
             continue
         numbers.append(_number(value, row, name, f"{where}: row {row}", findings))
     findings.stop_if_any()
-    return np.array(numbers, dtype=np.float32).reshape(shape)
+    return _matrix(numbers, shape[1:])
+
+
+def check_count(rows: int, signature: Signature) -> None:
+    """Refuse more rows than one request may have, before anything is made for each of them."""
+    if rows > signature.most_rows:
+        raise problems.too_many_rows(signature.most_rows, rows)
 
 
 def check_names(names: Sequence[str], columns: Sequence[str], place: str, row: int | None, ignore_extra: bool) -> None:
     """Refuse names that are unknown (unless they may be ignored), missing, or there twice.
 
-    An unknown name close to a missing one comes first: it is probably what was meant.
+    An unknown name close to a missing one comes first: it is probably what was meant. Only the first unknown names are
+    looked at, since an answer shows no more than `problems.MOST_FINDINGS`.
     """
     known, given = set(columns), set(names)
     missing = [name for name in columns if name not in given]
-    repeated = [name for name in columns if names.count(name) > 1] if len(given) < len(names) else []
+    counted = Counter(names) if len(given) < len(names) else Counter[str]()
+    repeated = [name for name in columns if counted[name] > 1]
     misspelt: list[Finding] = []
     strange: list[Finding] = []
-    for name in names:
-        if name not in known:
-            guess = problems.nearest(name, missing)
-            detail = f"{place}: unknown column {problems.shorten(name)}{guess}"
-            (misspelt if guess else strange).append(Finding(detail, row, name[: problems.LONGEST_NAME]))
+    unknown = (name for name in names if name not in known) if missing or not ignore_extra else iter(())
+    for name in itertools.islice(unknown, MOST_GUESSED):
+        guess = problems.nearest(name, missing[:MOST_GUESSES])
+        detail = f"{place}: unknown column {problems.shorten(name)}{guess}"
+        (misspelt if guess else strange).append(Finding(detail, row, problems.printable(name)))
     found = [
         *misspelt,
         *(Finding(f'{place}: column "{name}" is missing', row, name) for name in missing),
@@ -241,18 +266,21 @@ def finite(values: NDArray[np.float64] | Matrix, signature: Signature, where: st
     if not np.isinf(matrix).any():
         return matrix
     findings = _Findings()
-    for row, *place in np.argwhere(np.isinf(matrix)).tolist():
+    for row, *place in np.argwhere(np.isinf(matrix))[: problems.MOST_FINDINGS].tolist():
         column = _column_at(tuple(place), signature)
         detail = f"{where}[{row}]: {_shown(column)}: expected a number within float32, found one beyond"
         findings.add(detail, row, column)
     raise problems.invalid(findings.found)
 
 
-def missing_by_row(matrix: Matrix, rows: Iterable[int], signature: Signature) -> list[Finding]:
-    """A finding per given row, naming its missing columns: those that a model without an answer could not fill in."""
+def unanswered(matrix: Matrix, rows: NDArray[np.int64], signature: Signature) -> list[Finding]:
+    """A finding for each of the first rows without an answer: its missing columns, or that its values are too large."""
     findings = []
-    for row in rows:
+    for row in rows[: problems.MOST_FINDINGS].tolist():
         gaps = np.argwhere(np.isnan(matrix[row]))
+        if not len(gaps):
+            findings.append(Finding(f"row {row}: the model has no finite answer to values of this size", row))
+            continue
         places = [_column_at(tuple(gap), signature) for gap in gaps.tolist()]
         names = ", ".join(_shown(place) for place in places[:MOST_GAPS])
         more = f" and {len(places) - MOST_GAPS} more" if len(places) > MOST_GAPS else ""
@@ -275,13 +303,31 @@ def _row_values(
     _refuse(f"{place}: expected {expected}, found {problems.kind_of(item)}", row)
 
 
+def _ragged(items: list[dict[str, object]], columns: Sequence[str], where: str) -> Matrix:
+    """An array from objects by column name; a column that only some of them have is missing in the others."""
+    known = frozenset(columns)
+    present: set[str] = set()
+    for item in items:
+        present |= known.intersection(item)
+    if len(present) < len(columns):
+        names = dict.fromkeys(itertools.chain(present, itertools.chain.from_iterable(items)))
+        check_names(list(names), columns, where, None, ignore_extra=True)
+    findings = _Findings()
+    values = array("d")
+    for row, item in enumerate(items):
+        place = f"{where}[{row}]"
+        values.extend(_number(item.get(name), row, name, place, findings) for name in columns)
+    findings.stop_if_any()
+    return _matrix(values, (len(columns),))
+
+
 def _tensors(items: list[object], signature: Signature, where: str) -> Matrix:
     findings = _Findings()
-    values: list[float] = []
+    values = array("d")
     for row, item in enumerate(items):
         _tensor_values(item, signature.input_shape, (), row, f"{where}[{row}]", values, findings)
     findings.stop_if_any()
-    return np.array(values, dtype=np.float32).reshape(-1, *signature.input_shape)
+    return _matrix(values, signature.input_shape)
 
 
 def _tensor_values(
@@ -290,7 +336,7 @@ def _tensor_values(
     place: tuple[int, ...],
     row: int,
     where: str,
-    values: list[float],
+    values: array[float],
     findings: _Findings,
 ) -> None:
     if not shape:
@@ -318,31 +364,60 @@ def _number(value: object, row: int, column: str | tuple[int, ...], place: str, 
 
 
 def _number_in(text: str, row: int, column: str, findings: _Findings) -> float:
-    """A CSV field as a number; Python's `1_000` is none."""
+    """A CSV field as a number; Python's `1_000` is none, and neither are digits of other scripts."""
     text = text.strip()
     if text in MISSING_TEXT:
         return math.nan
     try:
-        number = float(text) if "_" not in text else None
+        number = float(text) if text.isascii() and "_" not in text else None
     except ValueError:
         number = None
     return _number("" if number is None else number, row, column, f"csv[{row}]", findings)
 
 
-def _flatten(value: object, flat: list[object]) -> None:
-    if isinstance(value, list):
-        for inner in value:
-            _flatten(inner, flat)
-    else:
+def _flatten(value: object, flat: list[object], deepest: int) -> None:
+    if not isinstance(value, list):
         flat.append(value)
+    elif deepest == 0:
+        raise ProblemError("malformed-body", "The JSON is nested too deeply.")
+    else:
+        for inner in value:
+            _flatten(inner, flat, deepest - 1)
 
 
-def _non_empty_list(rows: object, where: str) -> list[Any]:
+def _row_list(rows: object, signature: Signature, where: str) -> list[Any]:
     if not isinstance(rows, list):
         _refuse(f"{where}: expected an array of rows, found {problems.kind_of(rows)}", None)
     if not rows:
         _refuse(f"{where}: expected at least one row, found none", None)
+    check_count(len(rows), signature)
     return rows
+
+
+def _matrix(values: array[float], row_shape: tuple[int, ...]) -> Matrix:
+    """The numbers of whole rows as float32 of shape [rows, *row_shape]."""
+    return np.frombuffer(values, dtype=np.float64).astype(np.float32).reshape(-1, *row_shape)
+
+
+def _check_containers(body: bytes, signature: Signature) -> None:
+    """Refuse a body with more arrays and objects than the most rows need: each takes twenty times its two bytes."""
+    columns = signature.columns or ()
+    in_names = sum(name.count("[") + name.count("{") for name in columns)
+    each_row = 4 + in_names + math.prod(signature.input_shape[:-1])
+    most = SPARE_CONTAINERS + signature.most_rows * each_row
+    if body.count(b"[") + body.count(b"{") > most:
+        detail = f"Expected at most {most} arrays and objects in a body, found more: send the rows in several requests."
+        raise ProblemError("too-large", detail)
+
+
+def _check_unicode(content: object) -> None:
+    """Refuse names and texts with half of a surrogate pair, which UTF-8 cannot write (RFC 8259, 8.2)."""
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        _refuse("Expected names and texts in Unicode, found half of a surrogate pair", None)
+    except RecursionError:
+        raise ProblemError("malformed-body", "The JSON is nested too deeply.") from None
 
 
 def _refuse(detail: str, row: int | None, column: str | tuple[int, ...] | None = None) -> NoReturn:

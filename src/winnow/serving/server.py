@@ -110,7 +110,7 @@ def load_app(bundle: Path, version: str | None, settings: ServingSettings) -> Ap
     Raises:
         WrongModelError: the bundle cannot be served.
     """
-    predictor = Predictor(bundle, version)
+    predictor = Predictor(bundle, version, settings.max_rows)
     predict = PredictCodec(predictor.signature)
     try:
         question = predict.decode(predictor.example, codec.JSON)

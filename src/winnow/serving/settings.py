@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from winnow.serving.signature import MOST_ROWS
+
 MEBIBYTE = 2**20
 
 
@@ -28,7 +30,7 @@ class ServingSettings:
     """
 
     max_body_bytes: int = 32 * MEBIBYTE
-    max_rows: int = 100_000
+    max_rows: int = MOST_ROWS
     settle_s: float = 5.0
     drain_s: float = 30.0
     is_access_logged: bool = False

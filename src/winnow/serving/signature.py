@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from winnow.bundle.manifest import Manifest
 
+MOST_ROWS = 100_000
+
 
 @dataclass(frozen=True)
 class Signature:
@@ -23,6 +25,7 @@ class Signature:
         columns: a name per value of a row for tabular models, in order; None for tensors.
         classes: a name per output for classification, in order; None for regression.
         targets: a name per output for regression; the target's name for classification.
+        most_rows: rows that one request may have.
     """
 
     name: str
@@ -32,6 +35,7 @@ class Signature:
     columns: tuple[str, ...] | None
     classes: tuple[str, ...] | None
     targets: tuple[str, ...]
+    most_rows: int = MOST_ROWS
 
     @property
     def outputs(self) -> int:
@@ -44,7 +48,7 @@ class Signature:
         return math.prod(self.input_shape)
 
 
-def signature_of(manifest: Manifest, version: str | None) -> Signature:
+def signature_of(manifest: Manifest, version: str | None, most_rows: int = MOST_ROWS) -> Signature:
     """The signature of a bundle; without a version, the first twelve digits of the digest stand for it.
 
     Raises:
@@ -66,4 +70,5 @@ def signature_of(manifest: Manifest, version: str | None) -> Signature:
         columns=columns,
         classes=manifest.class_names if manifest.task == "classification" else None,
         targets=manifest.target_names,
+        most_rows=most_rows,
     )

@@ -24,14 +24,28 @@ class Response:
 
 
 def call(
-    app: Any, method: str, path: str, body: bytes | object = b"", headers: Mapping[str, str] = JSON, pieces: int = 1
+    app: Any,
+    method: str,
+    path: str,
+    body: bytes | object = b"",
+    headers: Mapping[str, str] = JSON,
+    pieces: int = 1,
+    scope: Mapping[str, Any] | None = None,
 ) -> Response:
-    """One request; a body that is not bytes is sent as JSON, in `pieces` messages."""
+    """One request; a body that is not bytes is sent as JSON, in `pieces` messages. `scope` changes the request's."""
     content = body if isinstance(body, bytes) else msgspec.json.encode(body)
-    return asyncio.run(_call(app, method, path, content, headers, pieces))
+    return asyncio.run(_call(app, method, path, content, headers, pieces, scope or {}))
 
 
-async def _call(app: Any, method: str, path: str, body: bytes, headers: Mapping[str, str], pieces: int) -> Response:
+async def _call(
+    app: Any,
+    method: str,
+    path: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    pieces: int,
+    changes: Mapping[str, Any],
+) -> Response:
     size = max(-(-len(body) // pieces), 1)
     parts = [body[start : start + size] for start in range(0, len(body), size)] or [b""]
     inbox = [
@@ -58,6 +72,7 @@ async def _call(app: Any, method: str, path: str, body: bytes, headers: Mapping[
         "server": ("127.0.0.1", 80),
         "client": ("127.0.0.1", 1),
         "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        **changes,
     }
     await app(scope, receive, send)
     start = sent[0]

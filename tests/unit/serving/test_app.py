@@ -12,7 +12,10 @@ import pytest
 
 from tests.unit.serving.asgi import JSON, call
 from tests.unit.serving.bundles import CLASSES, COLUMNS
+from winnow.serving.admin import make_admin
 from winnow.serving.app import App
+from winnow.serving.predictor import Predictor
+from winnow.serving.request import ASGIApp
 from winnow.serving.server import load_app
 from winnow.serving.settings import ServingSettings
 
@@ -128,6 +131,13 @@ def test_a_missing_value_that_the_model_cannot_replace_is_named(bundle_folder: P
     assert answer.json["type"] == "/docs#no-answer"
 
 
+def test_values_that_the_model_cannot_compute_with_are_named_by_their_row(app: App) -> None:
+    """Each is within float32, and their sum is not."""
+    answer = call(app, "POST", "/predict", {"rows": [[1, 2, 3], [3.4e38, 3.4e38, -3.4e38]]})
+    assert (answer.status, answer.json["type"], answer.json["row"]) == (422, "/docs#no-answer", 1)
+    assert answer.json["detail"] == "row 1: the model has no finite answer to values of this size"
+
+
 def test_a_missing_value_that_the_model_replaces_is_answered(app: App) -> None:
     with_gap = call(app, "POST", "/predict", {"rows": [[1, None, 3]]}).json
     with_mean = call(app, "POST", "/predict", {"rows": [[1, 2.0, 3]]}).json
@@ -170,8 +180,61 @@ def test_open_inference_metadata_describes_the_model(app: App) -> None:
             ],
         }
     assert call(app, "GET", "/v2/models/cells/ready").json == {"name": "cells", "ready": True}
-    unknown = call(app, "GET", "/v2/models/other")
-    assert (unknown.status, unknown.json["error"]) == (404, 'This server has the model "cells" in version "3".')
+
+
+@pytest.mark.parametrize("path", ["/v2/models/other", "/v2/models/other/infer", "/v2/models/cells/versions/99/infer"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_another_model_or_version_is_not_found_and_the_served_one_is_named(app: App, method: str, path: str) -> None:
+    answer = call(app, method, path, PROTOCOLS["/v2/models/cells/infer"])
+    assert (answer.status, answer.json["error"]) == (404, 'This server has the model "cells" in version "3".')
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"content-encoding": "Identity"}, {"content-length": "0" * 5_000}, {"content-length": "0" * 5_000 + "21"}],
+)
+def test_headers_are_read_as_http_means_them(app: App, headers: dict[str, str]) -> None:
+    assert call(app, "POST", "/predict", ROWS, {**JSON, **headers}).status == 200
+
+
+def test_a_length_of_thousands_of_digits_is_too_large(app: App) -> None:
+    assert call(app, "POST", "/predict", ROWS, {**JSON, "content-length": "9" * 5_000}).status == 413
+
+
+def test_the_documentation_is_there_after_a_start_that_failed(classifier: Predictor) -> None:
+    """As without a file descriptor, when its modules cannot be read."""
+    starts = iter([OSError(24, "Too many open files"), None])
+
+    def make() -> ASGIApp:
+        error = next(starts)
+        if error is not None:
+            raise error
+        return make_admin(classifier.manifest, classifier.signature, classifier.example, (), needs_key=False)
+
+    app = App(classifier, ServingSettings(), make)
+    failed = call(app, "GET", "/model")
+    assert (failed.status, failed.headers["content-type"]) == (500, "application/problem+json")
+    assert failed.json["request_id"] == failed.headers["x-request-id"]
+    assert [call(app, "GET", path).status for path in ("/model", "/nothing", "/model")] == [200, 404, 200]
+    app.close()
+
+
+def test_an_exception_that_nothing_foresees_is_a_problem(
+    classifier: Predictor, caplog: pytest.LogCaptureFixture
+) -> None:
+    def make() -> ASGIApp:
+        raise AssertionError
+
+    app = App(classifier, ServingSettings(), make)
+    # The server's own probe fails: headers that are not bytes never come from a server.
+    answer = call(app, "GET", "/livez", scope={"headers": [("text", "text", "text")]})
+    assert (answer.status, answer.headers["content-type"], answer.json["title"]) == (
+        500,
+        "application/problem+json",
+        "The server failed",
+    )
+    assert answer.json["request_id"] == answer.headers["x-request-id"]
+    assert answer.json["request_id"] in caplog.text
 
 
 def test_metrics_count_requests_rows_and_name_the_model(app: App) -> None:

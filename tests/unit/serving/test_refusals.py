@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -49,6 +51,14 @@ def _refusal(chosen: Codec, body: object, media_type: str = codec.JSON) -> Probl
         ({"rows": [[1, 2, 1e39]]}, "invalid-input", "expected a number within float32"),
         (b'{"rows": [[1, 2, Infinity]]}', "invalid-input", "expected a number within float32"),
         (b'{"rows": [[1, 2, 1' + b"0" * 400 + b"]]}", "invalid-input", "expected a number within float32"),
+        (b'{"rows": [{"\\ud800": 1}]}', "invalid-input", "found half of a surrogate pair"),
+        (b'{"\\ud800": 1, "rows": []}', "invalid-input", "found half of a surrogate pair"),
+        ('{"rows": [[1, 2, 3]]}'.encode("utf-16"), "malformed-body", "Expected JSON"),
+        ('{"rows": [[1, 2, 3]]}'.encode("utf-16-le"), "malformed-body", "Expected JSON"),
+        ('{"rows": [[1, 2, 3]]}'.encode("utf-32"), "malformed-body", "Expected JSON"),
+        (b'{"rows": [' + b"[]," * 600_000 + b"[]]}", "too-large", "Expected at most 510000 arrays and objects"),
+        ({"rows": [[1, 2, 3]] * 100_001}, "too-large", "Expected at most 100000 rows, found 100001"),
+        (b'{"rows": [' + b"{}," * 100_000 + b"{}]}", "too-large", "Expected at most 100000 rows, found 100001"),
     ],
 )
 def test_predict_says_what_is_wrong(classifier: Predictor, body: Any, kind: str, detail: str) -> None:
@@ -94,6 +104,19 @@ def test_a_tensors_fault_is_named_by_its_place(tensor_classifier: Predictor) -> 
         ({"inputs": [[1, 2, 3]], "instances": [[1, 2, 3]]}, "wrong-form", 'found "instances" and "inputs"'),
         ({"dataframe_split": [[1, 2, 3]]}, "wrong-form", 'dataframe_split: expected an object with "data"'),
         ({"dataframe_split": {"columns": ["a"], "data": [[1]]}}, "invalid-input", "missing"),
+        (
+            {"dataframe_split": {"columns": [0, 1, 2], "data": [[1, 2, 3]]}},
+            "invalid-input",
+            "dataframe_split.columns[0]: expected a column's name, found a number",
+        ),
+        (
+            {"dataframe_split": {"columns": ["mean radius", None, ["x"]], "data": [[1, 2, 3]]}},
+            "invalid-input",
+            "dataframe_split.columns[1]: expected a column's name, found null",
+        ),
+        (b'{"dataframe_split": {"columns": ["\\ud800"], "data": [[1]]}}', "invalid-input", "surrogate pair"),
+        ({"dataframe_records": [{}] * 100_001}, "too-large", "Expected at most 100000 rows, found 100001"),
+        ({"inputs": dict.fromkeys(COLUMNS, [1] * 100_001)}, "too-large", "Expected at most 100000 rows, found 100001"),
         ({"dataframe_split": {"columns": list(COLUMNS), "data": [[1, 2]]}}, "invalid-input", "one value per name"),
         ({"dataframe_records": [{"mean radius": 1}]}, "invalid-input", 'column "mean texture" is missing'),
         ({"inputs": {**{name: [1, 2] for name in COLUMNS}, "mean radius": [1]}}, "invalid-input", "expected as many"),
@@ -106,6 +129,49 @@ def test_invocations_says_what_is_wrong(classifier: Predictor, body: Any, kind: 
     error = _refusal(InvocationsCodec(classifier.signature), body)
     assert error.kind == kind
     assert detail in error.detail
+
+
+def _peak_mib(decode: Callable[[], object]) -> float:
+    tracemalloc.start()
+    try:
+        decode()
+        return tracemalloc.get_traced_memory()[1] / 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("form", ["dataframe_records", "instances"])
+def test_records_with_keys_of_their_own_take_memory_for_the_models_columns_alone(
+    classifier: Predictor, form: str
+) -> None:
+    """A row for each unknown key, and each key in one row: 5,000 rows of 5,000 columns would take 200 MiB."""
+    chosen = InvocationsCodec(classifier.signature)
+    records = [{f"{index:x}": 1} for index in range(5_000)]
+    assert _peak_mib(lambda: _refusal(chosen, {form: records})) < 8
+    matching = msgspec.json.encode({form: [{**GOOD, **record} for record in records]})
+    assert _peak_mib(lambda: chosen.decode(matching, codec.JSON)) < 16
+
+
+def test_a_csv_takes_memory_for_the_models_columns_alone(classifier: Predictor) -> None:
+    names = ["mean radius", "mean texture", '"odd ""name"", here"', *(f"x{index}" for index in range(200))]
+    body = "\n".join([",".join(names), *[",".join(["12"] * len(names))] * 2_000]).encode()
+    assert _peak_mib(lambda: InvocationsCodec(classifier.signature).decode(body, codec.CSV)) < 8 * len(body) / 2**20
+
+
+def test_an_error_is_short_however_much_is_sent(classifier: Predictor) -> None:
+    signature = classifier.signature
+    many = [f"{'long name ' * 10}{index}" for index in range(3_000)]
+    bodies: list[tuple[Codec, object, str]] = [
+        (PredictCodec(signature), {"rows": [dict.fromkeys(many, 1)]}, codec.JSON),
+        (InvocationsCodec(signature), {"dataframe_split": {"columns": many, "data": [many]}}, codec.JSON),
+        (InvocationsCodec(signature), f"{','.join(many)}\n1\n".encode(), codec.CSV),
+        (InferenceCodec(signature), {"inputs": [_tensor(shape=[1] * 100_000)]}, codec.JSON),
+        (InferenceCodec(signature), {"inputs": [_tensor(name=name, shape=[1]) for name in many]}, codec.JSON),
+        (InferenceCodec(signature), {"inputs": [_tensor()], "outputs": [{"name": "x" * 100_000}]}, codec.JSON),
+    ]
+    for chosen, body, media_type in bodies:
+        error = _refusal(chosen, body, media_type)
+        assert len(problems.encode(chosen.problem_members(problems.members_of(error, "request")))) < 10_000
 
 
 def test_a_key_that_only_some_records_have_is_a_missing_value(classifier: Predictor) -> None:
@@ -128,6 +194,7 @@ def test_a_key_that_only_some_records_have_is_a_missing_value(classifier: Predic
         (b'mean radius,mean texture,"odd ""name"", here"\n1,2,4111-1111\n', "invalid-input", "found a string"),
         (b'mean radius,mean texture,"odd ""name"", here"\n1,2,1_0\n', "invalid-input", "found a string"),
         (b'mean radius,mean texture,"odd ""name"", here"\n1,2,inf\n', "invalid-input", "within float32"),
+        ('mean radius,mean texture,"odd ""name"", here"\n1,2,١٢\n'.encode(), "invalid-input", "found a string"),
         (b'mean radius,mean radius,mean texture,"odd ""name"", here"\n1,1,2,3\n', "invalid-input", "more than once"),
         (b"\xff\n1\n", "malformed-body", "UTF-8"),
         (b'"a\n', "malformed-body", "CSV"),
@@ -148,6 +215,15 @@ def _tensor(**changes: Any) -> dict[str, Any]:
     return {"name": "input", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3], **changes}
 
 
+def _digits(count: int) -> bytes:
+    """A tensor whose number of rows has so many digits."""
+    return msgspec.json.encode({"inputs": [_tensor(shape=[12345, 3])]}).replace(b"12345", b"9" * count)
+
+
+def _nested(depth: int) -> bytes:
+    return msgspec.json.encode({"inputs": [_tensor(data=12345)]}).replace(b"12345", b"[" * depth + b"]" * depth)
+
+
 @pytest.mark.parametrize(
     ("body", "kind", "detail"),
     [
@@ -157,6 +233,20 @@ def _tensor(**changes: Any) -> dict[str, Any]:
         ({"inputs": [_tensor(shape=[3])]}, "invalid-input", "expected shape [rows, 3]"),
         ({"inputs": [_tensor(shape=[0, 3], data=[])]}, "invalid-input", "at least one row"),
         ({"inputs": [_tensor(shape=[-1, 3])]}, "invalid-input", "expected shape [rows, 3]"),
+        ({"inputs": [_tensor(shape=[2**63 - 1, 3])]}, "too-large", "Expected at most 100000 rows"),
+        ({"inputs": [_tensor(shape=[2**64 - 1, 3])]}, "wrong-form", "Expected `int` <= 9223372036854775807"),
+        (_digits(4_000), "wrong-form", "Expected `int` <= 9223372036854775807"),
+        (_digits(5_000), "malformed-body", "Expected JSON; Integer value out of range"),
+        ({"inputs": [_tensor(shape=[1] * 17)]}, "wrong-form", "Expected `array` of length <= 16"),
+        (_nested(900), "malformed-body", "nested too deeply"),
+        (
+            b'{"inputs": [{"name": "input", "shape": [1, 3], "datatype": "FP32", "data": [NaN, 1, 1'
+            + b"0" * 400
+            + b"]}]}",
+            "invalid-input",
+            "expected a number within float32",
+        ),
+        (b'{"id": "\\ud800", "inputs": []}', "invalid-input", "surrogate pair"),
         ({"inputs": [_tensor(data=[1, 2])]}, "invalid-input", "expected 3 values for shape [1, 3], found 2"),
         ({"inputs": [_tensor(data=[1, 2, SECRET])]}, "invalid-input", "found a string"),
         ({"inputs": [_tensor(data=[1, 2, True])]}, "invalid-input", "found true or false"),
