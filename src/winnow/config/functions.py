@@ -2,7 +2,7 @@
 
 A person's own parts are named `package.module:function` or `path/file.py:function`. Files and packages are looked for
 from the working directory, and a file finds its neighbours as it would under `python file.py`, except those that have
-the name of a standard module. What the function is called with, and what it must return, is checked by those who call it.
+the name of a standard module. What the function is called with, and what it must return, is checked by its caller.
 """
 
 from __future__ import annotations

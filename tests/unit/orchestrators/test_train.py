@@ -47,8 +47,8 @@ def test_a_variable_of_the_shell_that_ranks_will_not_have_is_missed_before_the_s
         preflight(experiment(), LOCAL)
     assert str(refused.value) == (
         "data.source: expected a function that reads only variables that the experiment names, found "
-        "PYTEST_CURRENT_TEST, which is set in this shell and which workers do not inherit. Write it into execution.env, "
-        "or pass it on by name: execution.secrets: [PYTEST_CURRENT_TEST]."
+        "PYTEST_CURRENT_TEST, which is set in this shell and which workers do not inherit. Write it into "
+        "execution.env, or pass it on by name: execution.secrets: [PYTEST_CURRENT_TEST]."
     )
 
 
