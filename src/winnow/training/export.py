@@ -6,6 +6,7 @@ is always complete.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -30,6 +31,7 @@ from torch import nn
 from winnow.bundle.manifest import EXAMPLE, ONNX, REFERENCE, WEIGHTS, Manifest, sha256_of, write_manifest
 from winnow.data.dataset import DataSet
 from winnow.training.failures import ExportDiffersError
+from winnow.training.independence import CAUSE, Answer, dependence, spread
 
 TOLERANCE = 1e-4
 """How far an exported model's output may be from torch's, relative to the size of the outputs.
@@ -63,17 +65,23 @@ def export(model: nn.Module, data: DataSet, rows: NDArray[np.int64], origin: Ori
         The largest absolute difference between the outputs of ONNX and of torch.
 
     Raises:
-        ExportDiffersError: it is more than rounding; nothing is left behind.
+        ExportDiffersError: it is more than rounding, or an answer depends on the other rows of its batch; nothing is
+            left behind.
         OSError: the directory cannot be written; nothing is left behind.
         torch.onnx.errors.OnnxExporterError: the network has no ONNX form.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
-        inputs = data.features[rows]
+        inputs, is_probability = data.features[rows], data.task == "classification"
+        several = inputs if len(inputs) > 1 else data.features
+        sample = several[spread(len(several))]
+        check_independence("torch", functools.partial(_torch_outputs, model), sample, is_probability)
         _write_onnx(model, inputs[:2], unfinished / ONNX)
         expected = _torch_outputs(model, inputs)
-        parity = check_parity(expected, _onnx_outputs(unfinished / ONNX, inputs), data.task == "classification")
+        onnx = functools.partial(_onnx_outputs, _session(unfinished / ONNX))
+        parity = check_parity(expected, onnx(inputs), is_probability)
+        check_independence("ONNX", onnx, sample, is_probability)
         save_model(model, str(unfinished / WEIGHTS))
         (unfinished / EXAMPLE).write_text(_example_text(data, _complete_row(inputs)), encoding="utf-8")
         np.savez(unfinished / REFERENCE, inputs=inputs[:REFERENCE_ROWS], outputs=expected[:REFERENCE_ROWS])
@@ -99,9 +107,8 @@ def check_parity(expected: NDArray[np.float32], found: NDArray[np.float32], is_p
     if expected.shape != found.shape:
         raise ExportDiffersError(f"the ONNX model answers with shape {found.shape} where torch has {expected.shape}")
     difference = np.abs(expected.astype(np.float64) - found)
-    size = 1.0 if is_probability else np.maximum(np.abs(expected).max(axis=0), np.finfo(np.float32).tiny)
     # Written so that a NaN on either side is a difference.
-    within = difference <= TOLERANCE * size
+    within = difference <= _tolerance(expected, is_probability)
     if not within.all():
         row = int(np.argwhere(~within)[0][0])
         raise ExportDiffersError(
@@ -109,6 +116,33 @@ def check_parity(expected: NDArray[np.float32], found: NDArray[np.float32], is_p
             f"{float(np.nanmax(difference)):.3g}; row {row}: {found[row].tolist()} instead of {expected[row].tolist()}"
         )
     return float(difference.max())
+
+
+def check_independence(kind: str, answer: Answer, rows: NDArray[np.float32], is_probability: bool) -> None:
+    """Compare the answers to rows alone with those in a batch.
+
+    Args:
+        kind: which model it is, for the message.
+        answer: float32 [rows, *input_shape] to [rows, outputs].
+
+    Raises:
+        ExportDiffersError: they differ by more than rounding.
+    """
+    together = answer(rows)
+    found = dependence(answer, rows, together, _tolerance(together, is_probability))
+    if found is not None:
+        raise ExportDiffersError(
+            f"the {kind} model's answer to a row depends on the other rows of its batch: {found}. Its forward mixes "
+            f"rows, by {CAUSE}"
+        )
+
+
+def _tolerance(outputs: NDArray[np.float32], is_probability: bool) -> NDArray[np.float64] | float:
+    """How far two answers may be apart, for each output."""
+    if is_probability:
+        return TOLERANCE
+    size: NDArray[np.float64] = np.maximum(np.abs(outputs).max(axis=0), np.finfo(np.float32).tiny).astype(np.float64)
+    return TOLERANCE * size
 
 
 def example_body(data: DataSet, row: NDArray[np.float32]) -> dict[str, Any]:
@@ -178,10 +212,13 @@ def _torch_outputs(model: nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.
     return outputs
 
 
-def _onnx_outputs(path: Path, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+def _session(path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _onnx_outputs(session: Any, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
     parts = [inputs[start : start + CHECKED_AT_ONCE] for start in range(0, len(inputs), CHECKED_AT_ONCE)]
     outputs: NDArray[np.float32] = np.concatenate([session.run(["output"], {"input": part})[0] for part in parts])
     return outputs

@@ -8,24 +8,36 @@ memory, since the largest corner may not fit beside whatever else runs here.
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import ChoiceParameter, Experiment, OptimizerConfig, SchedulerConfig
+from winnow.data.preprocessing import fit_standardize
 from winnow.data.splits import split_watch
+from winnow.training.fitting import build_network
+from winnow.training.independence import CAUSE, dependence, spread
 from winnow.training.optimization import make_optimizer, make_schedule, optimizer_settings, scheduler_settings
 from winnow.training.parameters import Settings, factory_takes
 from winnow.training.preparation import Prepared, possible_optimizers, prepare
 from winnow.training.world import wants_cpu
 
 MAX_DRAWS = 16
+MAX_PARAMETERS = 5_000_000
+"""Of a network that is built with its weights before the sweep: 20 MB."""
+ROWS_TRIED = 4
+ROUNDING = 1e-3
+"""How far answers may be apart before the sweep, relative to the largest: the refit is exact, this looks for slips."""
 
 
 def check(
@@ -162,7 +174,9 @@ def _check_draw(prepared: Prepared, params: Mapping[str, Any]) -> None:
             found=repr(first["input"]),
             remedy="Change the bounds or the choices.",
         ) from error
-    _check_training(prepared, settings, _check_network(prepared, settings.model))
+    network = _check_network(prepared, settings.model)
+    _check_rows(prepared, settings.model, network)
+    _check_training(prepared, settings, network)
 
 
 def _check_network(prepared: Prepared, arguments: Mapping[str, Any]) -> nn.Module:
@@ -208,6 +222,50 @@ def _probed(prepared: Prepared, arguments: Mapping[str, Any], device: torch.devi
             remedy="Let the last layer have `outputs` outputs.",
         )
     return built
+
+
+def _check_rows(prepared: Prepared, arguments: Mapping[str, Any], network: nn.Module) -> None:
+    """Refuse a network whose answer to a row depends on the other rows of its batch, or on chance.
+
+    This is tried where it costs little, with untrained weights and a few rows of the data. The refit tries it again.
+    """
+    data, rest = prepared.data, prepared.holdout.rest
+    is_small = sum(parameter.numel() for parameter in network.parameters() if not is_lazy(parameter)) <= MAX_PARAMETERS
+    if not is_small or len(rest) < 2:
+        return
+    raw = data.features[rest[spread(len(rest), ROWS_TRIED)]]
+    rows = fit_standardize(raw, prepared.experiment.data.standardize)(torch.from_numpy(raw)).numpy()
+    try:
+        built = build_network(prepared.factory, data, arguments).eval()
+        answer = functools.partial(_answer, built)
+        together, again = answer(rows), answer(rows)
+    except Exception:  # noqa: BLE001 - it may be made for a device that is not here
+        return
+    tolerance = ROUNDING * float(np.nanmax(np.abs(together), initial=np.finfo(np.float32).tiny))
+    is_random = not np.allclose(together, again, rtol=0, atol=tolerance, equal_nan=True)
+    found = dependence(answer, rows, together, tolerance)
+    if not is_random and found is None:
+        return
+    factory = prepared.experiment.model.factory
+    if is_random:
+        raise InputError(
+            "model.factory",
+            expected="a network that answers a row the same way each time in eval mode",
+            found=f"answers that change from one call to the next, from {factory} with {dict(arguments)}",
+            remedy="Draw random numbers in training mode alone: F.dropout(x, training=self.training), or nn.Dropout.",
+        )
+    raise InputError(
+        "model.factory",
+        expected="a network whose answer to a row does not depend on the other rows of its batch",
+        found=f"{found}, from {factory} with {dict(arguments)}",
+        remedy=f"Look in its forward for {CAUSE}.",
+    )
+
+
+@torch.no_grad()
+def _answer(network: nn.Module, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    outputs: NDArray[np.float32] = network(torch.from_numpy(rows)).float().numpy()
+    return outputs
 
 
 def _check_training(prepared: Prepared, settings: Settings, network: nn.Module) -> None:

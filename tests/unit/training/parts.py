@@ -34,6 +34,24 @@ def build(input_shape, outputs, hidden=(8,), fault="none"):
     return network
 
 
+class Mixing(nn.Module):
+    """Ends in a layer before which rows are mixed, or answers change by chance, or neither."""
+
+    def __init__(self, width: int, outputs: int, how: str) -> None:
+        super().__init__()
+        self.how, self.normalize, self.last = how, nn.BatchNorm1d(width), nn.Linear(2 * width, outputs)
+
+    def forward(self, x):
+        if self.how == "view":
+            return self.last(torch.cat([x, x]).view(x.shape[0], -1))
+        both = torch.cat([x, self.normalize(x)], 1)
+        return self.last(nn.functional.dropout(both) if self.how == "dropout" else both)
+
+
+def mixing(input_shape, outputs, how="view"):
+    return Mixing(input_shape[0], outputs, how)
+
+
 def lazy(input_shape, outputs):
     return nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(outputs))
 

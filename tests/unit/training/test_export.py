@@ -9,7 +9,7 @@ from torch import nn
 
 from winnow.bundle.manifest import EXAMPLE, MANIFEST, ONNX, REFERENCE, WEIGHTS, read_manifest
 from winnow.data.dataset import DataSet
-from winnow.training.export import Origin, check_parity, export
+from winnow.training.export import Origin, check_independence, check_parity, export
 from winnow.training.failures import ExportDiffersError
 from winnow.training.finished_model import FinishedModel
 
@@ -74,6 +74,40 @@ def test_a_model_whose_export_differs_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(ExportDiffersError, match=r"differs from torch in \d+ of 40 rows"):
         export(_model(_Differs()), _table(), np.arange(40), ORIGIN, tmp_path / "3")
     assert list(tmp_path.iterdir()) == []
+
+
+class _Mixes(nn.Module):
+    """Mixes the rows of a batch, in one of the ways in which a forward may do so by mistake."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.last = how, nn.Linear(4, 2)
+
+    def forward(self, raw):
+        x = (raw - 20) / 3
+        match self.how:
+            case "view":
+                return self.last(torch.cat([x, x]).view(x.shape[0], -1))
+            case "mean":
+                return self.last(torch.cat([x, x - x.mean(0)], 1))
+            case "softmax":
+                return self.last(torch.cat([x, torch.softmax(x, 0)], 1))
+            case "squeeze":
+                return self.last(torch.cat([x, x], 1)).squeeze()
+            case _:
+                return self.last(torch.cat([x, nn.functional.batch_norm(x, None, None, training=True)], 1))
+
+
+@pytest.mark.parametrize("how", ["view", "mean", "softmax", "squeeze", "batch norm"])
+def test_a_model_that_mixes_the_rows_of_a_batch_is_refused_and_leaves_nothing(tmp_path, how):
+    with pytest.raises(ExportDiffersError, match="the torch model's answer to a row depends on the other rows"):
+        export(_model(_Mixes(how)), _table(), np.arange(40), ORIGIN, tmp_path / "3")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_onnx_model_that_mixes_rows_is_refused_even_where_torch_does_not():
+    with pytest.raises(ExportDiffersError, match=r"^the ONNX model's .* row 1 alone gives \[1\], among 2 rows \[0.5\]"):
+        check_independence("ONNX", lambda rows: rows / len(rows), np.array([[0], [1]], np.float32), True)
 
 
 def test_rounding_is_measured_by_the_size_of_the_outputs():

@@ -83,6 +83,25 @@ def test_a_factory_that_fails_for_one_choice_is_refused():
         check(_experiment(factory=f"{PARTS}:build", space={"fault": {"choice": ["none", "none ", "raise"]}}))
 
 
+def test_a_network_that_mixes_the_rows_of_a_batch_is_refused():
+    with pytest.raises(InputError) as refused:
+        check(_experiment(factory=f"{PARTS}:mixing"))
+    assert (refused.value.place, refused.value.expected) == (
+        "model.factory",
+        "a network whose answer to a row does not depend on the other rows of its batch",
+    )
+    assert refused.value.found.startswith("row 0 alone gives [")
+
+
+def test_a_network_that_draws_random_numbers_in_eval_mode_is_refused():
+    with pytest.raises(InputError, match="answers that change from one call to the next"):
+        check(_experiment(factory=f"{PARTS}:mixing", options={"how": "dropout"}))
+
+
+def test_batch_norm_that_follows_the_training_mode_mixes_nothing():
+    check(_experiment(factory=f"{PARTS}:mixing", options={"how": "batch norm"}))
+
+
 def test_a_network_of_the_wrong_width_is_refused_with_both_shapes():
     with pytest.raises(InputError) as refused:
         check(_experiment(factory=f"{PARTS}:wide"))
