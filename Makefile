@@ -80,13 +80,13 @@ prod-kubernetes: setup ## Serve the selected model in pods behind an Ingress (CO
 prod-status: setup ## Show what is being served, by default on all tiers (TARGET)
 	@$(WINNOW) prod-status $(FLAGS)
 
-prod-remove: setup ## Stop serving (TARGET)
+prod-remove: setup ## Stop serving (STUDY or CONFIG where several are served, TARGET)
 	@$(WINNOW) prod-remove $(FLAGS)
 
-rollback: setup ## Serve the model that was served before (TARGET)
+rollback: setup ## Serve the model that was served before (STUDY or CONFIG, TARGET)
 	@$(WINNOW) rollback $(FLAGS)
 
-inference-one inference-one-input: setup ## Ask what is being served for one prediction (INPUT=file.json, TARGET)
+inference-one inference-one-input: setup ## Ask what is being served for one prediction (INPUT=file.json, STUDY or CONFIG, TARGET)
 	@$(WINNOW) inference-one $(FLAGS)
 
 ui: setup ## Open MLflow's own pages on the runs (PORT)

@@ -211,8 +211,8 @@ def test_all_nodes_or_none(here: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("site", "group", "remedy"),
     [
-        ({"image": "no-such-image-of-winnow"}, {}, "make build-train"),
-        ({"network": "no-such-network-of-winnow"}, {}, "make mlflow-init"),
+        ({"image": "no-such-image-of-winnow"}, {}, "build-train"),
+        ({"network": "no-such-network-of-winnow"}, {}, "mlflow-init"),
         ({}, {"volumes": (Volume("no-such-volume-of-winnow", "/data"),)}, "docker volume create"),
         ({}, {"volumes": (Volume("/no/such/folder", "/data"),)}, "/no/such/folder"),
         ({}, {"resources": GroupResources(cpus=10_000.0)}, "10000|CPUs"),

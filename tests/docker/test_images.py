@@ -148,7 +148,7 @@ def test_an_image_of_other_code_is_refused_unless_it_is_named(
     # Built here and not for the session: the code may be edited while tests run.
     built = build.build(images.plan(ROOT, "train", options=build_options))
     assert images.check(engine, None, ROOT) == images.check(engine, images.TRAIN, project) == built
-    with pytest.raises(InputError, match=r"expected one built from the code in .*make build-train.*IMAGE=winnow-train"):
+    with pytest.raises(InputError, match=r"expected one built from the code in .*build-train.*winnow-train"):
         images.check(engine, None, project)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from winnow.cli.options import config_option
+from winnow.config.next_command import next_command
 
 _STEPS = 4
 
@@ -22,21 +23,23 @@ def command(config: Path, keep: bool) -> None:
     from winnow.cli import prod, select_model, train
 
     click.echo("winnow demo: data set, model and search space in; a served model out. No server, no account.")
-    with _step(1, f"Sweep: {_what_is_searched(config)}", f"make train CONFIG={config}"):
+    with _step(1, f"Sweep: {_what_is_searched(config)}", next_command("train", config=config)):
         train.command.main(["--config", str(config)], standalone_mode=False)
-    with _step(2, "Select: the run that passes the rules", f"make select-model CONFIG={config}"):
+    with _step(2, "Select: the run that passes the rules", next_command("select-model", config=config)):
         if status := select_model.command.main(["--config", str(config)], standalone_mode=False):
             raise SystemExit(status)
-    with _step(3, "Serve: the model that was selected", f"make prod-local CONFIG={config}"):
+    with _step(3, "Serve: the model that was selected", next_command("prod", target="local", config=config)):
         was_served = _is_served(config)
         prod.prod.main(["--config", str(config)], standalone_mode=False)
     try:
-        with _step(4, "Predict: a row that no training has seen", f"make inference-one CONFIG={config}"):
+        with _step(4, "Predict: a row that no training has seen", next_command("inference-one", config=config)):
             _predict(config)
     finally:
         click.echo()
         if was_served:
-            click.echo("It was served before the demo and still is; `make prod-remove` stops it.")
+            click.echo(
+                f"It was served before the demo and still is; `{next_command('prod-remove', config=config)}` stops it."
+            )
         elif not keep:
             prod.remove.main(["--config", str(config)], standalone_mode=False)
     _say_where_to_look(config)
@@ -104,6 +107,6 @@ def _say_where_to_look(config: Path) -> None:
     click.echo()
     click.secho("Where to look", bold=True)
     click.echo(f"  the study as a page   {report.absolute().as_uri()}")
-    click.echo("  every run in MLflow   make ui")
+    click.echo(f"  every run in MLflow   {next_command('ui')}")
     click.echo("  what can be changed   experiments/breast_cancer.yaml, which is its own manual")
     click.echo('  your own model        README.md, "Your own model and data"')

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from winnow.cli.options import config_option, json_option, study_of, study_option, target_option
+from winnow.cli.options import deployment_option, json_option, named_study, study_option, target_option
+from winnow.config.next_command import next_command, next_flag
 
 if TYPE_CHECKING:
     from winnow.deployers.deployer import Deployment
@@ -18,7 +19,7 @@ MOST_ROWS = 20
 
 
 @click.command("inference-one")
-@config_option
+@deployment_option
 @click.option(
     "--input", "source", type=click.Path(path_type=Path), help="JSON file to send; by default the model's example."
 )
@@ -27,9 +28,11 @@ MOST_ROWS = 20
 @study_option
 @json_option
 def command(
-    config: Path, source: Path | None, url: str | None, target: str | None, study: str | None, as_json: bool
+    config: Path | None, source: Path | None, url: str | None, target: str | None, study: str | None, as_json: bool
 ) -> None:
     """Ask what is being served for one prediction; an answer of another model than the deployment's is an error.
+
+    Without a name it means the only deployment.
 
     The file may hold {"rows": […]}, one row or a list of rows, any of MLflow's forms, or an inference request.
     """
@@ -48,7 +51,7 @@ def command(
             f"server {address}",
             expected="a model server that answers",
             found=str(error),
-            remedy="Start one (`make prod-local`, `prod-docker`, `prod-kubernetes`), or name another with --url; "
+            remedy=f"Start one (`{next_command('prod', target='local')}`), or name another with {next_flag('url')}; "
             "WINNOW_INGRESS_URL says where an Ingress controller is reached from here.",
         ) from error
     if deployment is not None:
@@ -63,14 +66,15 @@ def command(
     click.echo(f"\nThe same with curl:\n{_curl(asked, source)}")
 
 
-def _deployment(config: Path, target: str | None, study: str | None) -> Deployment:
-    name = study_of(config, study)
-    from winnow.cli.prod import reachable_tiers
+def _deployment(config: Path | None, target: str | None, study: str | None) -> Deployment:
+    named = named_study(config, study)
+    from winnow.cli.prod import command_for, reachable_tiers
     from winnow.config.settings import Settings
-    from winnow.orchestrators.deploy import serving_tier
+    from winnow.orchestrators.deploy import find_deployment
 
     tiers, _ = reachable_tiers(Settings.from_environment(), target)
-    return serving_tier(tiers, name)[1].status(name)
+    place, name = find_deployment(tiers, named, command_for)
+    return tiers[place].status(name)
 
 
 def check_model(asked: Asked, deployment: Deployment) -> None:

@@ -14,6 +14,7 @@ import click
 from winnow.cli.options import StoreVerb, config_option, json_option, study_of, study_option
 from winnow.cli.places import any_of
 from winnow.config.errors import InputError
+from winnow.config.next_command import next_command, next_flag
 from winnow.config.tiers import TIERS
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def jobs(study: str | None, target: str | None, as_json: bool) -> None:
         if group.trouble is not None:
             click.echo(f"  {group.trouble}")
     if not groups:
-        click.echo(f"No workers are at work {any_of(executors.values())}; `make train` starts some.")
+        click.echo(f"No workers are at work {any_of(executors.values())}; `{next_command('train')}` starts some.")
 
 
 def _row(tier: str, group: GroupStatus) -> dict[str, object]:
@@ -105,7 +106,8 @@ def logs(config: Path, study: str | None, target: str | None, worker: str | None
             f"study {name!r}",
             expected=f"a worker {worker!r}" if worker is not None else "workers that were started here",
             found=", ".join(group for _, group in known) or "none",
-            remedy="Name another with --study or --worker; `winnow jobs` lists those at work.",
+            remedy=f"Name another with {next_flag('study')} or {next_flag('worker')}; `{next_command('jobs')}` lists "
+            "those at work.",
         )
     streams = [_lines(executor, name, group, follow=follow) for executor, group in chosen]
     for lines in [merged(streams)] if follow else streams:

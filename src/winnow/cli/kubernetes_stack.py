@@ -10,6 +10,7 @@ import click
 from winnow.cli.options import dry_run_option
 from winnow.cli.stack import given_for, say, say_in_use, setting_flag
 from winnow.config.errors import InputError
+from winnow.config.next_command import next_command
 from winnow.config.settings import home_folder
 from winnow.config.stack_record import read_stack
 from winnow.stack.kubernetes_settings import BACKEND, DESTINATION
@@ -29,7 +30,7 @@ def init(given: Mapping[str, str], *, registry: str, load: str, timeout_s: float
         return
     with shown_steps() as show:
         record = stacks.start(stack, wanted, timeout_s or PATIENCE_S, show=show)
-    click.echo(f"MLflow    {record.tracking_url}, for workers; `make ui` opens it here")
+    click.echo(f"MLflow    {record.tracking_url}, for workers; `{next_command('ui')}` opens it here")
     click.echo(f"Postgres  {record.storage_url}" if not record.is_own_storage else "Studies   WINNOW_STORAGE")
     click.echo(f"Secrets   the Secret winnow-tracking in namespace {record.namespace} of the cluster {record.context}")
     say_in_use(record.ending, given)

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.names import check_study_name
+from winnow.config.next_command import Value, next_command
 from winnow.config.tiers import TIERS
 
 config_option = click.option(
@@ -33,6 +35,11 @@ study_option = click.option(
     help="Name of the study; by default the experiment's name.",
 )
 """Gives the verb `study: str | None`, a name that a study can have."""
+
+deployment_option = click.option(
+    "--config", type=click.Path(path_type=Path), help="Experiment file whose deployment is meant, instead of --study."
+)
+"""Gives the verb `config: Path | None`, for verbs that mean the only deployment where none is named."""
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 """Gives the verb `dry_run: bool`."""
@@ -63,6 +70,27 @@ def study_of(config: Path, study: str | None) -> str:
     from winnow.config.loader import load_experiment
 
     return load_experiment(config).name
+
+
+def named_study(config: Path | None, study: str | None) -> str | None:
+    """The same for a verb that needs no name: None where none was given."""
+    return study_of(config, study) if config is not None else study
+
+
+def same_command(**changes: Value) -> str:
+    """The command that is running, with the flags that were typed and with `changes`."""
+    context = click.get_current_context()
+    typed = {
+        each.opts[0].removeprefix("--"): context.params[each.name]
+        for each in context.command.params
+        if each.name is not None and context.get_parameter_source(each.name) is ParameterSource.COMMANDLINE
+    }
+    return next_command(str(context.command.name), **{**typed, **changes})
+
+
+def by_name(study: str | None, config: Path | None) -> dict[str, Value]:
+    """The flag by which the next command knows the same study: as this one was told."""
+    return {"study": study} if study is not None else {"config": config}
 
 
 class StoreVerb(click.Command):

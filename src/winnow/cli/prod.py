@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +11,17 @@ import click
 from winnow.cli.options import (
     StoreVerb,
     config_option,
+    deployment_option,
     dry_run_option,
     json_option,
+    named_study,
+    same_command,
     study_of,
     study_option,
     target_option,
 )
 from winnow.cli.places import any_of
+from winnow.config.next_command import Value, next_command, next_flag
 from winnow.config.tiers import TIERS
 
 if TYPE_CHECKING:
@@ -94,7 +99,7 @@ def status(config: Path | None, target: str | None, study: str | None, as_json: 
 
     Ends with status 1 where nothing is, as far as can be told, and a tier that is in use could not be asked.
     """
-    name = study if config is None else study_of(config, study)
+    name = named_study(config, study)
     from winnow.config.settings import Settings
     from winnow.orchestrators.deploy import served
 
@@ -112,7 +117,7 @@ def status(config: Path | None, target: str | None, study: str | None, as_json: 
     elif not found:
         click.echo(
             f"Nothing is being served {any_of(tiers.values())}. "
-            "`make prod-local`, `prod-docker` or `prod-kubernetes` serves the selected model."
+            f"`{next_command('prod', target='local')}` serves the selected model here."
         )
     else:
         for each in found:
@@ -121,40 +126,46 @@ def status(config: Path | None, target: str | None, study: str | None, as_json: 
 
 
 @click.command("prod-remove")
-@config_option
+@deployment_option
 @target_option
 @study_option
 @dry_run_option
-def remove(config: Path, target: str | None, study: str | None, dry_run: bool) -> int:
+def remove(config: Path | None, target: str | None, study: str | None, dry_run: bool) -> int:
     """Stop serving: let requests end, then stop all replicas. Images and logs stay.
 
-    Ends with status 1 where it is not served, as far as can be told, and a tier that is in use could not be asked.
+    Without a name it means the only deployment. Ends with status 1 where it is not served, as far as can be told, and
+    a tier that is in use could not be asked.
     """
-    chosen = study_of(config, study)
+    named = named_study(config, study)
     from winnow.config.settings import Settings
     from winnow.deployers.deployer import UnknownDeploymentError
-    from winnow.orchestrators.deploy import serving_tier
+    from winnow.orchestrators.deploy import find_deployment
 
     settings = Settings.from_environment()
     tiers, away = reachable_tiers(settings, target)
     try:
-        place, deployer = serving_tier(tiers, chosen)
+        place, chosen = find_deployment(tiers, named, command_for)
     except UnknownDeploymentError as error:
-        if dry_run:
-            click.echo(f"{chosen} is not served.")
-        else:
-            # A change that was cut off may have left parts that serve nothing.
-            left = [name for name, each in tiers.items() if each.remove(chosen)]
-            rest = " What a change had left of it is removed." if left else ""
-            click.echo(f"{chosen} was not being served.{rest}")
-        if error.known:
-            _say(f"Served: {', '.join(error.known)}; STUDY= or CONFIG= names one.")
+        # A change that was cut off may have left parts that serve nothing.
+        left = named is not None and not dry_run and sum(each.remove(named) for each in tiers.values()) > 0
+        what = f"{named} is not" if named is not None else "nothing is"
+        click.echo(
+            f"{named} was not being served. Parts that a failed change had left are removed."
+            if left
+            else f"Nothing was removed: {what} served {any_of(tiers.values())}."
+        )
+        for other in error.known:
+            _say(f"  {other} is served: {command_for(other)}")
         return 1 if away else 0
+    deployer = tiers[place]
     if dry_run:
         for each in deployer.status(chosen).replicas:
             click.echo(f"stop {chosen}: {each.identifier}")
         return 0
-    click.echo(f"{chosen} is no longer served." if deployer.remove(chosen) else f"{chosen} was not being served.")
+    if not deployer.remove(chosen):
+        click.echo(f"Nothing was removed: {chosen} is no longer served; another command has removed it.")
+        return 0
+    click.echo(f"{chosen} is no longer served {deployer.place}.")
     if place == "docker":
         click.echo(f"Its images stay: docker image ls 'winnow-prod-{chosen}'")
     if place == "kubernetes":
@@ -163,18 +174,20 @@ def remove(config: Path, target: str | None, study: str | None, dry_run: bool) -
 
 
 @click.command("rollback", cls=StoreVerb)
-@config_option
+@deployment_option
 @target_option
 @study_option
 @dry_run_option
-def rollback(config: Path, target: str | None, study: str | None, dry_run: bool) -> None:
-    """Serve the model that was served before the current one."""
-    chosen = study_of(config, study)
+def rollback(config: Path | None, target: str | None, study: str | None, dry_run: bool) -> None:
+    """Serve the model that was served before the current one. Without a name it means the only deployment."""
+    named = named_study(config, study)
     from winnow.config.settings import Settings
-    from winnow.orchestrators.deploy import serving_tier
+    from winnow.orchestrators.deploy import find_deployment
 
     settings = Settings.from_environment()
-    place, deployer = serving_tier(reachable_tiers(settings, target)[0], chosen)
+    tiers, _ = reachable_tiers(settings, target)
+    place, chosen = find_deployment(tiers, named, command_for)
+    deployer = tiers[place]
     plan = deployer.plan_rollback(chosen)
     if dry_run:
         click.echo(plan.render())
@@ -197,6 +210,12 @@ def reachable_tiers(settings: Settings, target: str | None) -> tuple[dict[str, D
     return tiers, away
 
 
+def command_for(name: str, target: str | None = None) -> str:
+    """The running command, for one deployment."""
+    given: dict[str, Value] = {"study": name, "config": None}
+    return same_command(**given, **({} if target is None else {"target": target}))
+
+
 def _say(line: str) -> None:
     """What is no result, for whoever waits: on stderr, also where that is no terminal."""
     click.echo(line, err=True)
@@ -213,9 +232,12 @@ def _print_served(deployment: Deployment, target: str, settings: Settings) -> No
         f"  docs     {deployment.url}/docs\n"
         f"  metrics  {deployment.url}/metrics\n"
         f"  logs     {_logs(deployment, target, settings)}\n"
-        f"  stop     make prod-remove STUDY={name}\n"
-        "Ask it for a prediction (`make inference-one` does the same):\n"
-        f"  curl -s {deployment.url}/predict -H 'content-type: application/json' \\\n{key}  -d @{example}"
+        f"  stop     {next_command('prod-remove', study=name, target=target)}\n"
+        "Ask it for a prediction:\n"
+        f"  {next_command('inference-one', study=name, target=target)}\n"
+        "or\n"
+        f"  curl -s {deployment.url}/predict -H 'content-type: application/json' \\\n{key}"
+        f"  -d {shlex.quote(f'@{example}')}"
     )
     warn_where_misled(deployment, target, settings)
 
@@ -234,7 +256,7 @@ def warn_where_misled(deployment: Deployment, target: str, settings: Settings) -
 
         where = f"--namespace {cluster_for(settings.stack).namespace} {object_name(deployment.name)}"
         look = (
-            "Look at the Ingress's class (WINNOW_INGRESS_CLASS) and host (HOST=, WINNOW_INGRESS_HOST): "
+            f"Look at the Ingress's class (WINNOW_INGRESS_CLASS) and host ({next_flag('host')}, WINNOW_INGRESS_HOST): "
             f"`kubectl describe ingress {where}`. WINNOW_INGRESS_URL says where its controller is reached from here."
         )
     _say(
@@ -301,7 +323,8 @@ def _print_status(served: Served, champion: str | None) -> None:
         click.echo(f"  {kind} {replica.identifier}  version {replica.version}  {replica.state}")
     click.echo(f"  tier {served.target}; all requests go to version {release.version}; {_standing(release, champion)}")
     if deployment.previous is not None:
-        click.echo(f"  `make rollback STUDY={deployment.name}` brings back version {deployment.previous.version}")
+        rollback = next_command("rollback", study=deployment.name, target=served.target)
+        click.echo(f"  back to version {deployment.previous.version}: {rollback}")
 
 
 def _standing(release: Release, champion: str | None) -> str:

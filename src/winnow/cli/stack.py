@@ -203,7 +203,7 @@ def _print_started(started: Any, given: Mapping[str, str]) -> None:
     click.echo(f"MLflow    {started.tracking_url}")
     click.echo(f"Postgres  {started.storage_url}" if started.storage_url else "Studies   WINNOW_STORAGE")
     click.echo(f"Secrets   {started.env_file}")
-    say_in_use("make mlflow-remove", given)
+    say_in_use(started.ending, given)
 
 
 def say_in_use(ending: str, given: Mapping[str, str]) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from winnow.cli.options import StoreVerb, config_option, dry_run_option, study_option
+from winnow.cli.options import StoreVerb, by_name, config_option, dry_run_option, study_option
+from winnow.config.next_command import next_command
 from winnow.config.tiers import TIERS
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where the workers run: processes of this machine, containers, or pods of a cluster.",
 )
-@click.option("--image", metavar="NAME", help="What containers are made of; by default what `make build-train` made.")
+@click.option("--image", metavar="NAME", help="What containers are made of; by default what build-train made.")
 @click.option("--registry", metavar="HOST/PATH", default="", help="Push the image there, for a cluster to pull it.")
 @click.option("--image-load", metavar="COMMAND", default="", help="Or put it on the cluster's nodes by this command.")
 @dry_run_option
@@ -62,16 +63,20 @@ def command(
         registry=registry,
         image_load=image_load,
     )
-    click.echo(describe(result, config, target))
+    click.echo(describe(result, config, target, study))
 
 
-def describe(result: SweepResult, config: Path, target: str = "local") -> str:
-    """What came of a sweep on a tier, and what to do next."""
-    train = "train" if target == "local" else f"train-{target}"
+def describe(result: SweepResult, config: Path, target: str = "local", study: str | None = None) -> str:
+    """What came of a sweep on a tier, and what to do next.
+
+    Args:
+        study: the name that was given; None where the experiment's own was taken.
+    """
     counts = ", ".join(f"{result.counts[state]} {state}" for state in ("complete", "pruned", "failed"))
     lines = [f"study {result.study}: {result.trials} trials done ({counts})"]
     if result.was_done:
-        lines.append(f"  nothing was left to do; more: make {train} CONFIG={config} TRIALS={2 * result.trials}")
+        more = next_command("train", target=target, config=config, study=study, trials=2 * result.trials)
+        lines.append(f"  nothing was left to do; more: {more}")
     if result.best is not None:
         params = ", ".join(f"{name}={_short(value)}" for name, value in result.best.params.items())
         lines.append(f"  best: trial {result.best.number}, {result.metric} {result.best.value:.4f} ({params})")
@@ -79,8 +84,9 @@ def describe(result: SweepResult, config: Path, target: str = "local") -> str:
         became = f"model version {refit.version}" if refit.version else f"no model: {refit.reason}"
         lines.append(f"  refit of trial {refit.trial}: {became}")
     lines.append(f"  report: {result.report.absolute().as_uri()}")
-    select = f"make select-model CONFIG={config}; " if result.best is not None else ""
-    lines.append(f"  next: {select}make ui shows the runs")
+    if result.best is not None:
+        lines.append(f"  next: {next_command('select-model', **by_name(study, config))}")
+    lines.append(f"  runs: {next_command('ui')}")
     return "\n".join(lines)
 
 

@@ -17,6 +17,7 @@ import click
 
 from winnow.cli.options import StoreVerb, dry_run_option
 from winnow.config.errors import InputError
+from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
 from winnow.config.stack_record import ClusterStackRecord
 
@@ -80,7 +81,7 @@ def plan(settings: Settings, port: int) -> list[str]:
             database,
             expected="a database with runs",
             found="none",
-            remedy="Run `make demo` or `make train` first, or set MLFLOW_TRACKING_URI.",
+            remedy=f"Run `{next_command('train')}` first, or set MLFLOW_TRACKING_URI.",
         )
     return [
         *(sys.executable, "-P", "-m", "mlflow", "ui"),

@@ -35,8 +35,8 @@ _ROOM = (
     "nodes; `kubectl get nodes` lists them."
 )
 _PULL = (
-    "Bring the image to where the nodes find it: push it (REGISTRY=), or load it (IMAGE_LOAD=; with "
-    "`make build-train` or `build-prod` where a node has lost what was loaded). Where a registry asks for a password, "
+    "Bring the image to where the nodes find it: push it (WINNOW_REGISTRY), or load it (WINNOW_IMAGE_LOAD; with "
+    "`build-train` or `build-prod` where a node has lost what was loaded). Where a registry asks for a password, "
     "name an image pull secret in the pod or its service account."
 )
 _CONFIGURATION = "Make the Secret or ConfigMap that it names, or correct the name."

@@ -25,6 +25,7 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.keys import PARAMETERS, SPACE, fields_of, model_in, sections
 from winnow.config.names import shown_text
+from winnow.config.next_command import next_flag
 from winnow.config.yaml_text import Document, KeyPath, not_yaml, read_yaml
 
 Location = tuple[str | int, ...]
@@ -115,7 +116,7 @@ def _read(path: Path) -> Document:
             str(path),
             expected="an experiment file that can be read",
             found=f"'{reason}'" if path.exists() else "no such file",
-            remedy=f"{_nearest_file(path)}Name one with --config (make: CONFIG=…).",
+            remedy=f"{_nearest_file(path)}Name one with {next_flag('config', ...)}.",
         ) from error
     try:
         document = read_yaml(text)

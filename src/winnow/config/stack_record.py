@@ -14,6 +14,7 @@ from typing import TypeAlias
 from winnow.config.addresses import with_password
 from winnow.config.env_file import read_variables
 from winnow.config.errors import InputError
+from winnow.config.next_command import next_command, next_flag
 
 FILE = "stack.json"
 PASSWORD = "WINNOW_DB_PASSWORD"
@@ -45,7 +46,7 @@ class StackRecord:
     @property
     def ending(self) -> str:
         """The command that ends its use."""
-        return "make mlflow-remove"
+        return next_command("mlflow-remove")
 
     def storage(self) -> tuple[str, str]:
         """The studies' database as this terminal and as workers elsewhere reach it, password included.
@@ -76,7 +77,8 @@ class StackRecord:
             self.env_file,
             expected=f"the secrets of {self.shown}",
             found=found,
-            remedy="Bring the file back, or end the stack with `make mlflow-remove` (VOLUMES=1 deletes its data too).",
+            remedy=f"Bring the file back, or end the stack with `{self.ending}` "
+            f"({next_flag('volumes', True)} deletes its data too).",
         )
 
 
@@ -106,7 +108,7 @@ class ClusterStackRecord:
     @property
     def ending(self) -> str:
         """The command that ends its use."""
-        return "make mlflow-remove TARGET=kubernetes"
+        return next_command("mlflow-remove", target="kubernetes")
 
     @property
     def network(self) -> None:
@@ -161,7 +163,7 @@ _CLUSTER = "kubernetes"
 def _unreadable(path: Path, found: str) -> InputError:
     return InputError(
         str(path),
-        expected="the record of a stack, as `make mlflow-init` writes it",
+        expected="the record of a stack, as `mlflow-init` writes it",
         found=found,
-        remedy="Run `make mlflow-init` again, or remove the file to keep everything in files.",
+        remedy=f"Run `{next_command('mlflow-init')}` again, or remove the file to keep everything in files.",
     )

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from winnow.config.addresses import without_password
 from winnow.config.errors import InputError, WinnowError
+from winnow.config.next_command import next_flag
 
 ENVIRONMENT: Mapping[str, str] = {"DOCKER_BUILDKIT": "1"}
 """What the command needs beside the caller's environment; engines before 23.0 build without BuildKit by default."""
@@ -84,8 +85,8 @@ def check_registry(registry: str) -> None:
             "REGISTRY",
             expected="where images are pushed to, as their names begin: host/path, without a scheme",
             found=f"'{without_password(registry)}'",
-            remedy=f"Leave out '{scheme}://' (REGISTRY=, or {REGISTRY}); which registries need no TLS is set in "
-            "Docker's daemon.json (`insecure-registries`).",
+            remedy=f"Leave out '{scheme}://' ({next_flag('registry')}, or {REGISTRY}); which registries need no TLS "
+            "is set in Docker's daemon.json (`insecure-registries`).",
         )
 
 
@@ -237,7 +238,8 @@ def _push_remedy(tag: str) -> str:
     host = tag.partition("/")[0]
     return (
         f"Look whether the registry {host} is reachable from this machine's Docker, whether `docker login {host}` has "
-        f"been done with an account that may push there, and whether REGISTRY= (or {REGISTRY}) names the right one."
+        f"been done with an account that may push there, and whether {next_flag('registry')} (or {REGISTRY}) "
+        "names the right one."
     )
 
 

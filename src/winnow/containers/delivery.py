@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from winnow.config.errors import InputError
+from winnow.config.next_command import next_flag
 from winnow.containers.build import REGISTRY, BuildFailedError, Show, Step, check_registry, push, silent
 from winnow.containers.engine import asking
 
@@ -133,8 +134,9 @@ def _no_way(what: str) -> InputError:
         what,
         expected="a way for it to get to the cluster's nodes",
         found="neither a registry nor a command that loads it, and it was never brought there",
-        remedy="Name a registry that the cluster pulls from (REGISTRY=host/path, or WINNOW_REGISTRY), or the command "
-        'that loads images there (IMAGE_LOAD="kind load docker-image", or WINNOW_IMAGE_LOAD).',
+        remedy="Name a registry that the cluster pulls from "
+        f"({next_flag('registry', 'host/path')}, or WINNOW_REGISTRY), or the command that loads images there "
+        f"({next_flag('image_load', 'kind load docker-image')}, or WINNOW_IMAGE_LOAD).",
     )
 
 
@@ -187,7 +189,8 @@ def _no_command(load: str, found: str) -> InputError:
         "IMAGE_LOAD",
         expected="a command that puts an image on the cluster's nodes",
         found=f"'{load}': {found}",
-        remedy='Correct it, for example IMAGE_LOAD="kind load docker-image", or name a registry (REGISTRY=).',
+        remedy=f"Correct it, for example {next_flag('image_load', 'kind load docker-image')}, or name a registry "
+        f"({next_flag('registry')}).",
     )
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from winnow.bundle.manifest import MANIFEST, Manifest, read_manifest, sha256_of
 from winnow.config.errors import InputError
+from winnow.config.next_command import next_command
 from winnow.containers import build as docker_build
 from winnow.containers.build import BuildOptions, BuildPlan, Show, project_folder
 from winnow.containers.engine import asking
@@ -282,5 +283,6 @@ def _manifest(bundle: Path) -> Manifest:
             f"bundle {bundle}",
             expected="a whole model bundle",
             found=str(error),
-            remedy="Choose another version with `make select-model`, or remove the folder so that it is fetched again.",
+            remedy=f"Choose another version with `{next_command('select-model')}`, or remove the folder so that it is "
+            "fetched again.",
         ) from error

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from winnow.config.errors import InputError
+from winnow.config.next_command import next_command, next_flag
 from winnow.containers.build import BuildOptions, BuildPlan, project_folder
 from winnow.containers.engine import asking
 from winnow.containers.requirements import read_project
@@ -104,7 +105,9 @@ def check(engine: Engine, image: str | None, folder: Path) -> str:
             f"image '{name}'",
             expected="an image on the Docker engine",
             found="none of that name",
-            remedy="Make it with `make build-train`." if image is None else "Pull it, or correct IMAGE=.",
+            remedy=f"Make it with `{next_command('build-train')}`."
+            if image is None
+            else f"Pull it, or correct {next_flag('image')}.",
         ) from error
     if image is None and (built := found.labels.get(CODE, "")) != (
         here := code_digest(folder, found.labels.get(NAMED, ""))
@@ -113,7 +116,8 @@ def check(engine: Engine, image: str | None, folder: Path) -> str:
             f"image '{name}'",
             expected=f"one built from the code in {folder} ({here[:12]})",
             found=f"one built from {built[:12]}" if built else "one that does not say what it was built from",
-            remedy=f"Build it again with `make build-train` (seconds), or name it to use it anyway: IMAGE={name}.",
+            remedy=f"Build it again with `{next_command('build-train')}` (seconds), or name it to use it anyway: "
+            f"{next_flag('image', name)}.",
         )
     return str(found.id)
 

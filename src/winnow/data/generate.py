@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.config.errors import InputError
+from winnow.config.next_command import next_flag
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +115,7 @@ def write_generated(generated: Generated, output: Path, *, force: bool = False) 
             str(existing),
             expected="a name that is free",
             found="a file that exists",
-            remedy="Choose another with --output, or overwrite it with --force.",
+            remedy=f"Choose another with {next_flag('output')}, or overwrite it with {next_flag('force', True)}.",
         )
     text = json.dumps(describe(generated), indent=2) + "\n"
     frame = as_frame(generated)
@@ -130,7 +131,7 @@ def write_generated(generated: Generated, output: Path, *, force: bool = False) 
             str(output),
             expected="permission and room to write",
             found=f"'{error.strerror or error}'",
-            remedy="Choose another place with --output, or make room.",
+            remedy=f"Choose another place with {next_flag('output')}, or make room.",
         ) from error
     finally:
         for draft in drafts.values():

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from winnow.config.errors import InputError
+from winnow.config.next_command import next_command
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,7 +131,7 @@ def _nearest_file(path: Path) -> str:
     nearest = difflib.get_close_matches(path.name, names, n=1, cutoff=0.8)
     if nearest and nearest[0] != path.name:
         return f"Did you mean '{nearest[0]}'?"
-    return "Paths count from the working directory; `winnow generate-data` writes a file to try."
+    return f"Paths count from the working directory; `{next_command('generate-data')}` writes a file to try."
 
 
 def _fetch(url: str) -> io.BytesIO:

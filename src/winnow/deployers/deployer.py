@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from winnow.config.errors import InputError, WinnowError
+from winnow.config.next_command import next_command
 
 
 class DeploymentState(StrEnum):
@@ -108,19 +109,21 @@ class Deployment:
 
 
 class UnknownDeploymentError(InputError):
-    """Nothing of that name is deployed.
+    """Nothing of that name is deployed, or nothing at all.
 
     Args:
-        known: what is.
+        name: None where any deployment would have done.
+        known: what is deployed.
     """
 
-    def __init__(self, name: str, known: Sequence[str]) -> None:
+    def __init__(self, name: str | None, known: Sequence[str] = ()) -> None:
         self.known = tuple(known)
+        served = f"served: {', '.join(known)}" if known else "nothing is served"
         super().__init__(
-            f"deployment '{name}'",
-            expected="the name of something that is being served",
-            found="; ".join(("nothing of that name", f"served: {', '.join(known)}" if known else "nothing is served")),
-            remedy="Deploy it first (`make prod-local`, `make prod-docker`, `make prod-kubernetes`)"
+            "deployments" if name is None else f"deployment '{name}'",
+            expected="something that is being served" if name is None else "the name of something that is being served",
+            found="nothing" if name is None else f"nothing of that name; {served}",
+            remedy=f"Deploy it first (`{next_command('prod', target='local', study=name)}`, or on another target)"
             f"{', or name one of these' if known else ''}.",
         )
 
@@ -214,7 +217,7 @@ def no_previous(name: str) -> InputError:
         f"deployment '{name}'",
         expected="a release that was served before the current one",
         found="none",
-        remedy="Deploy another model first, or choose one with `make select-model`.",
+        remedy=f"Deploy another model first, or choose one with `{next_command('select-model', study=name)}`.",
     )
 
 

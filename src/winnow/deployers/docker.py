@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, WinnowError
+from winnow.config.next_command import next_command, next_flag
 from winnow.containers.engine import DEPLOYMENT, SERIAL, asking, connect
 from winnow.deployers import docker_look, docker_plan, traefik
 from winnow.deployers.api_key import key_file
@@ -508,7 +509,7 @@ def _free_port(host: str) -> int:
             f"ports {PORTS[0]} to {PORTS[-1]} of {host}",
             expected="one that is free",
             found="none",
-            remedy="Choose another with PORT=.",
+            remedy=f"Choose another with {next_flag('port')}.",
         )
     return free
 
@@ -543,7 +544,8 @@ def _no_image(plan: DockerPlan) -> InputError:
         f"image {release.image} of {release.model} version {release.version}",
         expected="an image that the Docker engine has",
         found="none",
-        remedy="It was removed: build it again with `make build-prod`, or deploy another version.",
+        remedy=f"It was removed: build it again with `{next_command('build-prod', study=plan.request.name)}`, or "
+        "deploy another version.",
     )
 
 
@@ -558,7 +560,7 @@ def _assumed_route(name: str, found: Found) -> traefik.Route:
             f"deployment '{name}'",
             expected=f"its route file in {found.proxies[0].directory}",
             found="none",
-            remedy="Deploy again with `make prod-docker`, which writes it anew.",
+            remedy=f"Deploy again with `{next_command('prod', target='docker', study=name)}`, which writes it anew.",
         )
     release = found.replicas[-1].release
     return traefik.Route(0, release, None, tuple(each.label for each in found.replicas if each.release == release))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow.config.errors import InputError
+from winnow.config.next_command import next_flag
 from winnow.containers.engine import DEPLOYMENT, RELEASE, ROLE, SERIAL
 from winnow.deployers import docker_plan, traefik
 from winnow.deployers.docker_plan import Found, ProxyFound, ReplicaFound, ReplicaSettings
@@ -114,7 +115,7 @@ def taken(kind: str, name: str) -> InputError:
         f"{kind} '{name}'",
         expected="a name that is free, or a deployment of winnow's",
         found=f"a {kind} that somebody else has made",
-        remedy="Remove or rename it, or serve under another name with STUDY=.",
+        remedy=f"Remove or rename it, or serve under another name with {next_flag('study')}.",
     )
 
 

@@ -28,6 +28,7 @@ from winnow.cluster.prune import apply_all, orphans
 from winnow.cluster.refusals import NOT_NOW, SILENT_S
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, UnreachableError, WinnowError
+from winnow.config.next_command import next_command, next_flag
 from winnow.containers import engine
 from winnow.deployers import api_key, kubernetes_plan, kubernetes_settings
 from winnow.deployers import kubernetes_look as looking
@@ -129,7 +130,7 @@ class KubernetesDeployer:
                 "PORT",
                 expected="none: requests come in by the Ingress controller, at its own port",
                 found=str(request.port),
-                remedy="Leave it out; HOST= names the host that the Ingress listens to.",
+                remedy=f"Leave it out; {next_flag('host')} names the host that the Ingress listens to.",
             )
         found = looking.look(self.cluster, request.name)
         settings = kubernetes_settings.settings_of(self._environment, found.settings, request)
@@ -523,7 +524,7 @@ class HalfChangedError(WinnowError):
         super().__init__(
             f"deployment '{name}': it is changed by half, and could not be put back ({error}). What began it: {why}\n"
             "Replicas that were ready go on serving until new ones are. When the cluster answers again, run the same "
-            f"command again, or serve what was before: `make rollback STUDY={name}`."
+            f"command again, or serve what was before: `{next_command('rollback', study=name, target='kubernetes')}`."
         )
 
 
@@ -578,8 +579,8 @@ def _same_route(owner: str, host: str) -> InputError:
         "WINNOW_INGRESS_HOST",
         expected=f"a host of its own: requests to {host or 'any host'} go to the deployment '{owner}'",
         found=f"'{host}'" if host else "none",
-        remedy="Name one with HOST= or WINNOW_INGRESS_HOST: the star of `*.models.example.com` becomes the name of the "
-        "deployment.",
+        remedy=f"Name one with {next_flag('host')} or WINNOW_INGRESS_HOST: the star of `*.models.example.com` "
+        "becomes the name of the deployment.",
     )
 
 
@@ -636,5 +637,5 @@ def _check_known(live: Manifest) -> None:
             f"{live['kind']} '{name_of(live)}'",
             expected="one that says how it was applied, by which a change that fails is taken back",
             found="no such record in its metadata.managedFields: it was restored, or replaced by hand",
-            remedy="Remove it with `make prod-remove`, and deploy again.",
+            remedy=f"Remove it with `{next_command('prod-remove', target='kubernetes', study=...)}`, and deploy again.",
         )

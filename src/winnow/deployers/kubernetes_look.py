@@ -15,6 +15,7 @@ from winnow.cluster.kinds import AUTOSCALER, DEPLOYMENT, POD, REPLICA_SET, SECRE
 from winnow.cluster.pods import is_over
 from winnow.cluster.trouble import PodTrouble, trouble_of, trouble_of_owner
 from winnow.config.errors import InputError
+from winnow.config.next_command import next_command, next_flag
 from winnow.containers import engine
 from winnow.deployers.deployer import DeploymentState, Release, Replica
 from winnow.deployers.kubernetes_plan import (
@@ -89,7 +90,7 @@ def check_ours(live: Manifest, name: str) -> None:
             f"{live['kind']} '{name_of(live)}'",
             expected=f"a name that nobody has, or one of the deployment '{name}'",
             found="somebody else's",
-            remedy="Remove or rename it, or serve under another name (STUDY=).",
+            remedy=f"Remove or rename it, or serve under another name ({next_flag('study')}).",
         )
 
 
@@ -207,7 +208,8 @@ def _release(text: str | None, name: str) -> Release:
             f"deployment '{name}'",
             expected=f"a release in the annotation {engine.RELEASE}",
             found=f"'{text}'",
-            remedy="Somebody has changed it: remove it with `make prod-remove` and deploy again.",
+            remedy="It was changed by hand: remove it with "
+            f"`{next_command('prod-remove', study=name, target='kubernetes')}` and deploy again.",
         ) from error
 
 

@@ -22,6 +22,7 @@ import msgspec
 from winnow.bundle.manifest import read_manifest
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError
+from winnow.config.next_command import next_command
 from winnow.deployers import process
 from winnow.deployers.deployer import (
     Action,
@@ -297,7 +298,8 @@ def _with_bundle(release: Release, models: Path) -> Release:
             str(place),
             expected=f"the bundle of {release.model} version {release.version}",
             found=found,
-            remedy="Choose that version with `make select-model`, and serve it with `make prod-local`.",
+            remedy=f"Choose that version with `{next_command('select-model', study=release.model)}`, and serve it "
+            f"with `{next_command('prod', target='local', study=release.model)}`.",
         )
     return replace(release, bundle=place, digest=manifest.digest)
 

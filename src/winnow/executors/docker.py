@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow.config.errors import InputError
+from winnow.config.next_command import next_command
 from winnow.containers.engine import GROUP, NODE, STUDY, EngineError, asking, connect
 from winnow.executors.archive import Archive
 from winnow.executors.docker_log import lines
@@ -213,12 +214,12 @@ class DockerExecutor:
         try:
             self._api.inspect_image(self._site.image)
         except docker.errors.NotFound as error:
-            raise _missing("image", self._site.image, "Make it: `make build-train`.") from error
+            raise _missing("image", self._site.image, f"Make it: `{next_command('build-train')}`.") from error
         if self._site.network is not None:
             try:
                 self._api.inspect_network(self._site.network)
             except docker.errors.NotFound as error:
-                remedy = "Start what workers talk to: `make mlflow-init`."
+                remedy = f"Start what workers talk to: `{next_command('mlflow-init')}`."
                 raise _missing("network", self._site.network, remedy) from error
         for volume in group.volumes:
             if not is_folder(volume):

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from winnow.cluster.kinds import Manifest
 from winnow.cluster.pods import INDEX, is_over
 from winnow.cluster.trouble import trouble_of, trouble_of_owner
+from winnow.config.next_command import next_command
 from winnow.containers.engine import GROUP, STUDY
 from winnow.executors.executor import GroupState, GroupStatus, Trouble
 from winnow.executors.exit_codes import STOPPED, exit_code
@@ -264,7 +265,7 @@ def _crash(job: Job, pods: Sequence[Pod]) -> Trouble | None:
     )
     return Trouble(
         f"a pod ended with exit code {failed.code}{failed.why and f' ({failed.why})'}",
-        f"Read why: `make logs STUDY={job.study}`; {again}.",
+        f"Read why: `{next_command('logs', study=job.study)}`; {again}.",
         is_awaited=failed.lasted_s > _AT_ONCE_S,
     )
 

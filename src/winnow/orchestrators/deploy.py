@@ -9,6 +9,7 @@ import dataclasses
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from winnow.bundle.manifest import read_manifest
 from winnow.config.errors import InputError, UnreachableError, WinnowError
+from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
 from winnow.config.tiers import TIERS, unknown_tier
 from winnow.containers.build import PROD_BASE, BuildOptions, Show, silent
@@ -185,25 +187,34 @@ def reachable(
     return found
 
 
-def serving_tier(tiers: Mapping[str, Deployer[Any]], name: str) -> tuple[str, Deployer[Any]]:
-    """The one tier that serves `name`.
+def find_deployment(
+    tiers: Mapping[str, Deployer[Any]], name: str | None, command: Callable[[str, str | None], str]
+) -> tuple[str, str]:
+    """The one deployment that is meant, as its tier and its name.
+
+    Args:
+        name: None means the only one that there is.
+        command: gives the command that means one deployment, from its name and, where the name alone does not tell,
+            its tier.
 
     Raises:
-        UnknownDeploymentError: none does.
-        InputError: several do.
+        UnknownDeploymentError: nothing of that name is served, or nothing at all.
+        InputError: several are meant; it lists the command for each.
     """
-    names = {each: deployer.names() for each, deployer in tiers.items()}
-    serving = [each for each, served in names.items() if name in served]
-    if not serving:
-        raise UnknownDeploymentError(name, sorted({each for served in names.values() for each in served}))
-    if len(serving) > 1:
-        raise InputError(
-            f"deployment '{name}'",
-            expected="one tier that serves it",
-            found=f"{len(serving)}: {', '.join(serving)}",
-            remedy=f"Say which is meant: TARGET={'|'.join(serving)}.",
-        )
-    return serving[0], tiers[serving[0]]
+    known = [(tier, each) for tier, deployer in tiers.items() for each in deployer.names()]
+    found = [(tier, each) for tier, each in known if name in (None, each)]
+    if not found:
+        raise UnknownDeploymentError(name, sorted({each for _, each in known}))
+    if len(found) == 1:
+        return found[0]
+    count = Counter(each for _, each in found)
+    commands = [command(each, tier if count[each] > 1 else None) for tier, each in found]
+    raise InputError(
+        "deployments" if name is None else f"deployment '{name}'",
+        expected="one, since none is named" if name is None else "one target that serves it",
+        found=f"{len(found)}: {', '.join(f'{each} ({tier})' for tier, each in found)}",
+        remedy="\n  ".join(("Say which is meant:", *commands)),
+    )
 
 
 def served(tiers: Mapping[str, Deployer[Any]], name: str | None = None) -> list[Served]:
@@ -316,7 +327,8 @@ def champion_release(
             f"tracking store {store}",
             expected="a store that answers and holds a registered model",
             found=str(error),
-            remedy="Start it, correct MLFLOW_TRACKING_URI, or train a model first (`make train`, `make select-model`).",
+            remedy="Start it, correct MLFLOW_TRACKING_URI, or train a model first "
+            f"(`{next_command('train')}`, then `{next_command('select-model', study=name)}`).",
         ) from error
 
 
@@ -346,7 +358,8 @@ def _download(registry: Champions, version: ModelVersion, destination: Path) -> 
             f"model {version.name} version {version.version}",
             expected="the bundle that was registered",
             found=str(error),
-            remedy="Its files in the tracking store were changed or removed: choose another with `make select-model`.",
+            remedy="Its files in the tracking store were changed or removed: choose another with "
+            f"`{next_command('select-model', study=version.name)}`.",
         ) from error
 
 
@@ -377,5 +390,5 @@ def _no_champion(name: str, alias: str, store: str) -> InputError:
         f"registered model '{name}' in {store}",
         expected=f"a version with the alias '{alias}'",
         found="none",
-        remedy="Run `make select-model` to choose one.",
+        remedy=f"Run `{next_command('select-model', study=name)}` to choose one.",
     )

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from winnow.config.errors import InputError, UnreachableError, WinnowError
+from winnow.config.next_command import next_command
 from winnow.executors.executor import Executor, GroupSpec, GroupState, GroupStatus, Trouble
 from winnow.orchestrators.progress import ProgressView
 from winnow.search.group import ALREADY_RUNNING, CANNOT_START, DONE
@@ -218,7 +219,7 @@ class Follower:
     def _log_of(self, failure: Failure) -> Path | str:
         """The log as a person finds it: a file of this machine, or the command that shows a container's."""
         log = Path(failure.log)
-        return log if log.is_file() else f"winnow logs --study {self._store.name}"
+        return log if log.is_file() else next_command("logs", study=self._store.name)
 
     # Keeping up
 

@@ -18,6 +18,7 @@ from winnow.bundle.manifest import sha256_of
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.experiment import DataConfig, Experiment
 from winnow.config.functions import names_function
+from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
 from winnow.config.stack_record import ClusterStackRecord
 from winnow.data.bundled import PREFIX
@@ -118,11 +119,11 @@ def check_secrets_file(experiment: Experiment, project: Path) -> None:
             "execution.secrets_file",
             expected="a hidden file or one named *.env, which enter no image",
             found=f"'{named}', which would be built into the workers' image",
-            remedy="Rename it, or keep it in another folder, and run `make build-train` again.",
+            remedy=f"Rename it, or keep it in another folder, and run `{next_command('build-train')}` again.",
         )
 
 
-def check_stores(settings: Settings, init: str = "make mlflow-init") -> None:
+def check_stores(settings: Settings, init: str) -> None:
     """Refuse stores that a container cannot reach.
 
     Args:
@@ -165,8 +166,8 @@ def silent_stack(settings: Settings, environment: Mapping[str, str] = os.environ
             reason = (error.strerror or str(error)).lower()
             return (
                 f"the stack at {settings.stack.tracking_url}: expected it to answer, found {reason} at "
-                f"{address[0]}:{address[1]}. Start it again with `make mlflow-init`, or end its use with "
-                "`make mlflow-remove`."
+                f"{address[0]}:{address[1]}. Start it again with `{next_command('mlflow-init')}`, or end its use "
+                f"with `{settings.stack.ending}`."
             )
     return None
 
@@ -188,7 +189,7 @@ def _silent_in_cluster(settings: Settings, stack: ClusterStackRecord, environmen
         return f"{stack.shown}: expected connections through the cluster's API server, found {told}" if told else None
     return (
         f"{stack.shown}: expected it to answer, found no ready pod of {' and '.join(down)}. Start it again with "
-        f"`make mlflow-init TARGET=kubernetes`, or end its use with `{stack.ending}`."
+        f"`{next_command('mlflow-init', target='kubernetes')}`, or end its use with `{stack.ending}`."
     )
 
 
@@ -210,9 +211,13 @@ def check_side(settings: Settings, *, is_in_cluster: bool) -> None:
     is_its_database = storage is not None and _host(settings.worker_storage_url) == _host(storage)
     if settings.worker_tracking_uri == stack.worker_tracking_url or is_its_database:
         workers, train, init = (
-            ("pods", "make train-docker", "make mlflow-init TARGET=kubernetes")
+            ("pods", next_command("train", target="docker"), next_command("mlflow-init", target="kubernetes"))
             if is_in_cluster
-            else ("containers on this machine", "make train-kubernetes", "make mlflow-init")
+            else (
+                "containers on this machine",
+                next_command("train", target="kubernetes"),
+                next_command("mlflow-init"),
+            )
         )
         raise InputError(
             stack.shown,

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from winnow.config.errors import InputError, WinnowError
+from winnow.config.next_command import next_command, next_flag
 from winnow.model_query.candidates import candidates
 from winnow.model_query.ranking import Selection, rank, reason, resolve_objective
 from winnow.model_query.rules import Rules
@@ -103,7 +104,7 @@ def sweep_of(study: str, search: RunSearch) -> TrackedRun:
             f"study '{study}'",
             expected="a study with runs in the tracking store",
             found="none of that name",
-            remedy="Run `make train` first, or name another with --study.",
+            remedy=f"Run `{next_command('train')}` first, or name another with {next_flag('study')}.",
         )
     return sweep
 
@@ -118,7 +119,7 @@ def store_is_needed(uri: str) -> Iterator[None]:
             f"tracking store {uri.rpartition('@')[2]}",
             expected="an answer",
             found=str(error),
-            remedy="Run `make train` first, start the server, or correct MLFLOW_TRACKING_URI.",
+            remedy=f"Run `{next_command('train')}` first, start the server, or correct MLFLOW_TRACKING_URI.",
         ) from error
 
 
@@ -128,6 +129,6 @@ def _refitted(winner: TrackedRun, refit: Refit | None) -> ModelVersion:
             f"run {winner.name}",
             expected="a registered model",
             found="a run that was never refitted",
-            remedy="Raise `refit.top` and run `make train` again.",
+            remedy=f"Raise `refit.top` and run `{next_command('train')}` again.",
         )
     return refit(winner)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from winnow.config.addresses import with_password
 from winnow.config.errors import InputError
+from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
 from winnow.config.stack_record import OWN_STORAGE, OWN_WORKER_STORAGE, PASSWORD, AnyStack, ClusterStackRecord
 from winnow.stack.plan import MLFLOW, POSTGRES
@@ -93,7 +94,8 @@ def _from(secret: Mapping[str, str], name: str, stack: ClusterStackRecord) -> st
             "the Secret winnow-tracking",
             expected=f"{name} of {stack.shown}",
             found="none",
-            remedy=f"Run `make mlflow-init TARGET=kubernetes` again, or end its use with `{stack.ending}`.",
+            remedy=f"Run `{next_command('mlflow-init', target='kubernetes')}` again, or end its use with "
+            f"`{stack.ending}`.",
         )
     return secret[name]
 

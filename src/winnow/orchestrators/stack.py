@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from winnow.config.errors import InputError
+from winnow.config.next_command import next_command
 from winnow.containers.build import TRAIN_BASE, BuildOptions
 from winnow.containers.engine import connect
 from winnow.stack import env_file, record
@@ -115,7 +116,10 @@ def print_logs(stack: Stack, command: list[str]) -> int:
     check_compose(os.environ)
     if not stack.containers():
         raise InputError(
-            f"the stack {stack.project.name}", expected="containers", found="none", remedy="Start it: make mlflow-init."
+            f"the stack {stack.project.name}",
+            expected="containers",
+            found="none",
+            remedy=f"Start it: `{next_command('mlflow-init')}`.",
         )
     environment = to_end(os.environ, env_file.read(stack.project.env_file))
     return subprocess.run(command, env=environment, check=False).returncode

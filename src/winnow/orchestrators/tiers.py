@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from winnow.cluster.connection import CONTEXT, NAMESPACE
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
+from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
 from winnow.config.stack_record import ClusterStackRecord, StackRecord
 from winnow.config.tiers import unknown_tier
@@ -130,7 +131,7 @@ def _docker(settings: Settings, image: str | None) -> Tier:
     from winnow.containers.train_image import check as check_image
     from winnow.executors.docker import DockerExecutor, DockerSite
 
-    check_stores(settings)
+    check_stores(settings, next_command("mlflow-init"))
     check_side(settings, is_in_cluster=False)
     engine = connect()
     image_id = check_image(engine, image, Path.cwd())
@@ -149,7 +150,7 @@ def _kubernetes(settings: Settings, image: str | None, environment: Mapping[str,
     from winnow.executors.kubernetes import PERMISSIONS, KubernetesExecutor, KubernetesSite
 
     cluster = cluster_for(settings.stack, environment)
-    check_stores(settings, "make mlflow-init TARGET=kubernetes")
+    check_stores(settings, next_command("mlflow-init", target="kubernetes"))
     check_side(settings, is_in_cluster=True)
     objects = manifests.load(MANIFESTS)
     permissions.check(cluster, PERMISSIONS, "a sweep")

@@ -21,6 +21,7 @@ from winnow.config.addresses import with_driver
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.inheritance import as_in_a_group
+from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
 from winnow.executors.executor import Executor, GroupSpec
 from winnow.orchestrators.environment import describe_environment
@@ -284,8 +285,8 @@ def _run(
 
 def _say_detached(store: StudyStore, view: ProgressView) -> None:
     view.note(f"study {store.name}: detached; its workers go on, and the same command attaches again")
-    view.note(f"  watch: make logs STUDY={store.name} FOLLOW=1")
-    view.note(f"  stop:  make cancel STUDY={store.name}, which is winnow cancel --study {store.name}")
+    view.note(f"  watch: {next_command('logs', study=store.name, follow=True)}")
+    view.note(f"  stop:  {next_command('cancel', study=store.name)}")
 
 
 def _result(store: StudyStore, was_done: bool, report: Path) -> SweepResult:

@@ -25,6 +25,7 @@ from sqlalchemy.engine import Connection, Engine, make_url
 
 from winnow.config.addresses import with_driver
 from winnow.config.errors import InputError
+from winnow.config.next_command import next_command
 from winnow.search.tables import metadata
 
 BUSY_TIMEOUT_S = 60.0
@@ -69,7 +70,7 @@ class Database:
                     f"the study's storage, {parsed.render_as_string(hide_password=True)}",
                     expected="a database that holds studies",
                     found="one in which none was ever made",
-                    remedy="Run `make train` or `make train-docker` first.",
+                    remedy=f"Run `{next_command('train')}` first.",
                 ) from error
             raise (DatabaseAwayError if _is_away(error) else InputError)(
                 "the study's storage (WINNOW_STORAGE)",
@@ -197,7 +198,7 @@ def _check_file(path: Path, *, create: bool) -> None:
             str(path),
             expected="the study's database",
             found="no such file",
-            remedy="Run `make train` first, or set WINNOW_HOME to the folder that holds it.",
+            remedy=f"Run `{next_command('train')}` first, or set WINNOW_HOME to the folder that holds it.",
         )
 
 

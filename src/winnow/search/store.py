@@ -21,6 +21,7 @@ from sqlalchemy import orm
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
+from winnow.config.next_command import next_command, next_flag
 from winnow.search.database import Database, SampledStorage
 from winnow.search.leases import Failure, LeaseRules, Leases
 from winnow.search.progress import StudyStatus, WorkerStatus
@@ -132,7 +133,7 @@ class StudyStore:
                 expected=f"what its {self.counts()['all']} trials were made with: {was}",
                 found=now,
                 remedy="Trials of different definitions cannot be compared: give the new one another name "
-                "(`name:` in the file, or STUDY=…), or change it back.",
+                f"(`name:` in the file, or {next_flag('study', ...)}), or change it back.",
             )
 
     def leases(self) -> Leases:
@@ -415,7 +416,7 @@ class StudyStore:
             f"study {self.name!r}",
             expected="a study that was started",
             found=f"only these: {known}",
-            remedy="Run `make train` with its experiment file first, or correct the name.",
+            remedy=f"Run `{next_command('train', config=...)}` with its experiment file first, or correct the name.",
         )
 
     def _records(self, number: int | None = None) -> tuple[TrialRecord, ...]:

@@ -34,6 +34,7 @@ from winnow.cluster.refusals import NOT_NOW, SILENT_S, ConflictError, NotFoundEr
 from winnow.cluster.trouble import PodTrouble, trouble_of, trouble_of_owner
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError
+from winnow.config.next_command import next_command
 from winnow.containers.engine import STUDY
 from winnow.stack import kubernetes_settings as settings
 from winnow.stack.kubernetes_plan import KINDS, LABELS, SECRET_NAME, ClusterStackPlan, labels_of, secret_manifest
@@ -114,7 +115,8 @@ class ClusterStack:
                 f"the Secret {SECRET_NAME} in namespace {self.cluster.namespace}",
                 expected=f"the passwords that open the volumes {', '.join(claims)}",
                 found="none" if found is None else f"one without {', '.join(missing)}",
-                remedy="Bring it back from a copy, or delete the data: make mlflow-remove TARGET=kubernetes VOLUMES=1.",
+                remedy="Bring it back from a copy, or delete the data: "
+                f"`{next_command('mlflow-remove', target='kubernetes', volumes=True)}`.",
             )
         return found
 
@@ -234,7 +236,7 @@ class ClusterStack:
                 f"the stack in namespace {self.cluster.namespace}",
                 expected="no workers that use it",
                 found=f"some of {', '.join(busy)}",
-                remedy=f"Stop those first: `make cancel STUDY={busy[0]}`.",
+                remedy=f"Stop those first: `{next_command('cancel', study=busy[0])}`.",
             )
 
     def _drop_stuck(self) -> None:
@@ -312,8 +314,9 @@ class ClusterStack:
         known = [f"{trouble.reason}\n{trouble.remedy}" for trouble in troubles]
         said = "\n".join([*known, *(line for service in services for line in self._tell(service))])
         return StackError(
-            f"{self.described}: {', '.join(services)} {why}. `make mlflow-init TARGET=kubernetes` tries again, "
-            f"`make mlflow-remove TARGET=kubernetes` takes it away.\n{_redacted(said, secret)}".rstrip()
+            f"{self.described}: {', '.join(services)} {why}. "
+            f"`{next_command('mlflow-init', target='kubernetes')}` tries again, "
+            f"`{next_command('mlflow-remove', target='kubernetes')}` takes it away.\n{_redacted(said, secret)}".rstrip()
         )
 
     def _tell(self, service: str) -> list[str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from winnow.config.errors import InputError, WinnowError
+from winnow.config.next_command import next_command
 from winnow.containers.build import build
 from winnow.containers.engine import asking
 from winnow.stack import env_file, record, variables
@@ -101,7 +102,7 @@ class Stack:
                     port.setting,
                     expected="a free port",
                     found=f"{port.address}:{port.number}, which is taken",
-                    remedy=f"Free it, or choose another: make mlflow-init {port.setting}=…",
+                    remedy=f"Free it, or choose another: `{next_command('mlflow-init', **{port.setting: ...})}`.",
                 )
 
     @asking(_WHAT)
@@ -146,7 +147,7 @@ class Stack:
                     f"the network {network.name}",
                     expected="nobody but the stack itself",
                     found=", ".join(sorted(str(one.name) for one in others)),
-                    remedy="Stop those first: `make cancel STUDY=…` for a study's workers.",
+                    remedy=f"Stop those first: `{next_command('cancel', study=...)}` for a study's workers.",
                 )
 
     def _pull(self, plan: StackPlan) -> None:
@@ -201,8 +202,9 @@ class Stack:
         logs = [self._last_lines(one) for one in self.containers() if one.labels.get(_SERVICE) in services]
         said = "\n".join(part for part in (output, *logs) if part)
         return StackError(
-            f"the stack: {', '.join(services) or MLFLOW} {why}. `make compose-logs` shows more; `make mlflow-init` "
-            f"tries again, `make mlflow-remove` takes it away.\n{redacted(said, plan.file)}".rstrip()
+            f"the stack: {', '.join(services) or MLFLOW} {why}. "
+            f"`{next_command('compose-logs')}` shows more; `{next_command('mlflow-init')}` tries again, "
+            f"`{next_command('mlflow-remove')}` takes it away.\n{redacted(said, plan.file)}".rstrip()
         )
 
     def _last_lines(self, container: Any) -> str:
@@ -274,7 +276,7 @@ def open_env_file(project: Project, volumes: list[str]) -> EnvFile:
             str(project.env_file),
             expected=f"the secrets that open the volumes {', '.join(volumes)}",
             found="no such file" if file is None else f"a file without {', '.join(missing)}",
-            remedy="Bring it back from a copy, or delete the data: make mlflow-remove VOLUMES=1.",
+            remedy=f"Bring it back from a copy, or delete the data: `{next_command('mlflow-remove', volumes=True)}`.",
         )
     return file or EnvFile()
 

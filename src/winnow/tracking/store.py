@@ -16,6 +16,7 @@ from pathlib import Path
 
 from winnow.config.addresses import without_password
 from winnow.config.errors import InputError
+from winnow.config.next_command import next_command
 from winnow.tracking.connection import apply_settings, is_server, open_client, sqlite_path
 from winnow.tracking.tracker import TrackingUnavailableError
 
@@ -143,7 +144,8 @@ def _not_a_store(database: Path, found: str) -> InputError:
     )
 
 
-_START = "Start it (`make mlflow-init` starts the stack's), or correct MLFLOW_TRACKING_URI."
+def _start() -> str:
+    return f"Start it (`{next_command('mlflow-init')}` starts the stack's), or correct MLFLOW_TRACKING_URI."
 
 
 def _check_server(uri: str) -> None:
@@ -155,7 +157,7 @@ def _check_server(uri: str) -> None:
             f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search", json={"max_results": 1}, timeout=5
         )
     except requests.RequestException as error:
-        raise _unreachable(uri, type(error).__name__, _START) from error
+        raise _unreachable(uri, type(error).__name__, _start()) from error
     if answer.status_code == requests.codes.ok:
         return
     found = f"status {answer.status_code}: {answer.text.strip()[:200]}"

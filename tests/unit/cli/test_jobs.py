@@ -76,7 +76,8 @@ def test_jobs_are_one_line_each_for_people(tmp_path: Path, executor: LocalExecut
 
 
 def test_an_engine_that_does_not_answer_matters_only_where_it_is_asked_for(tmp_path: Path) -> None:
-    assert ask(jobs, tmp_path).stdout == "No workers are at work on this machine; `make train` starts some.\n"
+    train = f"WINNOW_HOME={tmp_path} make train"
+    assert ask(jobs, tmp_path).stdout == f"No workers are at work on this machine; `{train}` starts some.\n"
     refused = ask(jobs, tmp_path, "--target", "docker")
     assert "the Docker engine at tcp://" in str(refused.exception)
 
@@ -101,7 +102,7 @@ def test_logs_of_workers_that_nobody_started_are_refused(
 ) -> None:
     refused = ask(logs, tmp_path, *flags)
     assert refused.exception is not None
-    assert "winnow jobs" in str(refused.exception)
+    assert "make jobs" in str(refused.exception)
 
 
 def test_workers_are_stopped_where_the_study_cannot_be_told(tmp_path: Path, executor: LocalExecutor) -> None:

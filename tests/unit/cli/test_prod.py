@@ -59,7 +59,7 @@ def test_a_cluster_that_is_meant_and_down_is_not_one_that_serves_nothing(silent_
 def test_without_a_cluster_nothing_is_served_and_that_is_fine(silent_cluster: dict[str, str]) -> None:
     shown = invoke("prod-status", {**silent_cluster, "WINNOW_NAMESPACE": ""})
     assert (shown.return_value, shown.stderr) == (0, "")
-    assert "Nothing is being served on this machine. `make prod-local`" in shown.stdout
+    assert "Nothing is being served on this machine. `WINNOW_HOME=" in shown.stdout
 
 
 def test_removing_what_is_not_served_names_what_is(silent_cluster: dict[str, str]) -> None:
@@ -69,8 +69,9 @@ def test_removing_what_is_not_served_names_what_is(silent_cluster: dict[str, str
     (folder / "state.json").touch()
     assert LocalDeployer(home).names() == ("wine",)
     removed = invoke("prod-remove", {**silent_cluster, "WINNOW_NAMESPACE": ""})
-    assert (removed.return_value, removed.stdout) == (0, "cells was not being served.\n")
-    assert removed.stderr == "Served: wine; STUDY= or CONFIG= names one.\n"
+    assert removed.return_value == 0
+    assert removed.stdout == "Nothing was removed: cells is not served on this machine.\n"
+    assert removed.stderr == f"  wine is served: WINNOW_HOME={home} make prod-remove STUDY=wine\n"
 
 
 @pytest.mark.parametrize("target", ["local", "kubernetes"])

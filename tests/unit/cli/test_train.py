@@ -6,6 +6,7 @@ from pathlib import Path
 
 from winnow.cli.train import describe
 from winnow.orchestrators.train import SweepResult
+from winnow.tracking.records import TrialRecord
 
 
 def test_what_comes_next_is_named_for_the_tier_and_for_what_came_out() -> None:
@@ -13,5 +14,14 @@ def test_what_comes_next_is_named_for_the_tier_and_for_what_came_out() -> None:
     nothing = SweepResult("a-study", True, 2, counts, None, "f1", (), Path("report.html"))
     said = describe(nothing, Path("x.yaml"), "docker")
     assert "more: make train-docker CONFIG=x.yaml TRIALS=4" in said
-    assert said.endswith("\n  next: make ui shows the runs")
+    assert said.endswith("\n  runs: make ui")
     assert "more: make train CONFIG=x.yaml TRIALS=4" in describe(nothing, Path("x.yaml"))
+
+
+def test_a_study_that_was_named_is_named_in_the_commands_that_follow() -> None:
+    counts = {"complete": 2, "pruned": 0, "failed": 0}
+    best = TrialRecord("another", 0, "complete", {"width": 8}, (), 0.9, 1, None, 0, 1)
+    done = SweepResult("another", True, 2, counts, best, "f1", (), Path("report.html"))
+    said = describe(done, Path("my file.yaml"), "local", "another").splitlines()
+    assert said[1] == "  nothing was left to do; more: make train CONFIG='my file.yaml' STUDY=another TRIALS=4"
+    assert said[-2:] == ["  next: make select-model STUDY=another", "  runs: make ui"]

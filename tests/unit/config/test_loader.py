@@ -197,7 +197,7 @@ def test_a_mistyped_path_is_told_the_nearest_file(file: Path) -> None:
     file.write_text(SMALLEST)
     with pytest.raises(InputError) as refused:
         load_experiment(file.with_name("experimnt.yaml"))
-    assert refused.value.remedy == f"Did you mean '{file}'? Name one with --config (make: CONFIG=…)."
+    assert refused.value.remedy == f"Did you mean '{file}'? Name one with CONFIG=…."
 
 
 def test_a_name_that_is_too_long_is_told_its_length(file: Path) -> None:

@@ -103,7 +103,7 @@ def test_an_image_that_its_engine_does_not_know_as_pushed_is_an_error() -> None:
 
 
 def test_without_any_way_both_are_named() -> None:
-    with pytest.raises(InputError, match=r"REGISTRY=host/path.*IMAGE_LOAD=\"kind load docker-image\""):
+    with pytest.raises(InputError, match=r"REGISTRY=host/path.*IMAGE_LOAD='kind load docker-image'"):
         deliver(engine(image()), ID, "winnow-train", Route())
     with pytest.raises(InputError, match="WINNOW_REGISTRY"):
         Route().check()

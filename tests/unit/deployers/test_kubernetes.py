@@ -282,7 +282,7 @@ def test_what_keeps_replicas_from_starting_is_told_once_and_soon(
     with pytest.raises(DeploymentFailedError, match="no such image"):
         deploy(deployer, SECOND)
     (told,) = [line for line in said if "no such image" in line]
-    assert told.startswith("not ready yet: container server: ") and "REGISTRY=" in told
+    assert told.startswith("not ready yet: container server: ") and "WINNOW_REGISTRY" in told
     assert told_at[0] < 15
     assert said[-1] == "version 2 was taken back: 'cells' serves cells version 1, as before"
 

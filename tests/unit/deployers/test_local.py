@@ -45,5 +45,5 @@ def test_a_rollback_to_a_bundle_that_is_not_there_is_refused(damage: str, tmp_pa
         (bundle / ONNX).write_bytes(b"other")
     else:
         previous = Release("cells", "1", "cc" * 32, bundle)
-    with pytest.raises(InputError, match="expected the bundle of cells version 1, found .*make select-model"):
+    with pytest.raises(InputError, match=r"expected the bundle of cells version 1, found .*make select-model"):
         _recorded(tmp_path, previous).plan_rollback("cells")

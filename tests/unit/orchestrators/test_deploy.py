@@ -15,10 +15,10 @@ from winnow.orchestrators.deploy import (
     Wanted,
     champion_release,
     champion_version,
+    find_deployment,
     plan_champion,
     reachable,
     served,
-    serving_tier,
 )
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
 
@@ -109,7 +109,7 @@ def test_a_dry_run_leaves_nothing_behind(bundle: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("registry", "message"),
     [
-        (Champions(None), "alias 'champion', found none. Run `make select-model`"),
+        (Champions(None), "alias 'champion', found none. Run `make select-model STUDY="),
         (Champions(None, is_away=True), "tracking store here: expected a store that answers"),
     ],
 )
@@ -136,25 +136,46 @@ def _tier(*names: str) -> MemoryDeployer:
     return deployer
 
 
+def _command(name: str, tier: str | None) -> str:
+    return f"stop {name}" if tier is None else f"stop {name} on {tier}"
+
+
 def test_the_tier_that_serves_a_name_is_found() -> None:
     tiers = {"local": _tier("cells"), "docker": _tier("digits")}
-    assert serving_tier(tiers, "digits") == ("docker", tiers["docker"])
+    assert find_deployment(tiers, "digits", _command) == ("docker", "digits")
     assert [(each.target, each.deployment.name) for each in served(tiers)] == [("local", "cells"), ("docker", "digits")]
     assert [each.target for each in served(tiers, "digits")] == ["docker"]
 
 
-def test_a_name_that_several_tiers_serve_has_to_be_told_apart() -> None:
-    tiers = {"local": _tier("cells"), "docker": _tier("cells")}
-    with pytest.raises(InputError, match=r"found 2: local, docker\. Say which is meant: TARGET=local\|docker"):
-        serving_tier(tiers, "cells")
+def test_without_a_name_the_only_deployment_is_meant() -> None:
+    assert find_deployment({"local": _tier(), "docker": _tier("digits")}, None, _command) == ("docker", "digits")
+
+
+def test_several_that_may_be_meant_are_listed_with_the_command_for_each() -> None:
+    tiers = {"local": _tier("cells", "wine"), "docker": _tier("cells")}
+    with pytest.raises(InputError) as unnamed:
+        find_deployment(tiers, None, _command)
+    assert str(unnamed.value) == (
+        "deployments: expected one, since none is named, found 3: cells (local), wine (local), cells (docker). "
+        "Say which is meant:\n  stop cells on local\n  stop wine\n  stop cells on docker"
+    )
+    with pytest.raises(InputError) as named:
+        find_deployment(tiers, "cells", _command)
+    assert str(named.value) == (
+        "deployment 'cells': expected one target that serves it, found 2: cells (local), cells (docker). "
+        "Say which is meant:\n  stop cells on local\n  stop cells on docker"
+    )
     assert len(served(tiers, "cells")) == 2
 
 
-def test_a_name_that_nobody_serves_is_one_error_that_names_those_that_are_served() -> None:
+def test_a_name_that_is_not_served_is_one_error_that_names_those_that_are_served() -> None:
     tiers = {"local": _tier("cells"), "docker": _tier()}
-    for ask in (serving_tier, served):
-        with pytest.raises(UnknownDeploymentError, match="served: cells"):
-            ask(tiers, "nobody")
+    with pytest.raises(UnknownDeploymentError, match="served: cells"):
+        find_deployment(tiers, "wine", _command)
+    with pytest.raises(UnknownDeploymentError, match="served: cells"):
+        served(tiers, "wine")
+    with pytest.raises(UnknownDeploymentError, match="expected something that is being served, found nothing"):
+        find_deployment({"local": _tier()}, None, _command)
 
 
 def test_a_named_tier_alone_is_asked(tmp_path: Path) -> None:

@@ -86,14 +86,14 @@ def test_secrets_that_would_enter_the_image_are_refused(tmp_path: Path) -> None:
 
 def test_stores_that_are_files_name_the_command_that_makes_servers() -> None:
     with pytest.raises(InputError, match="make mlflow-init"):
-        check_stores(Settings.from_environment({}))
-    check_stores(SERVERS)
+        check_stores(Settings.from_environment({}), "make mlflow-init")
+    check_stores(SERVERS, "make mlflow-init")
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "[::1]"])
 def test_an_address_that_means_the_worker_itself_is_refused(host: str) -> None:
     with pytest.raises(InputError, match="WINNOW_WORKER_TRACKING_URI"):
-        check_stores(replace(SERVERS, worker_tracking_uri=f"http://{host}:5000"))
+        check_stores(replace(SERVERS, worker_tracking_uri=f"http://{host}:5000"), "make mlflow-init")
 
 
 def settings_with_stack(home: Path, port: int) -> Settings:

@@ -1,0 +1,54 @@
+"""The commands that messages tell a person to type."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from winnow.config.next_command import Value, is_clone, render
+
+PATH = "/tmp/home of mine/it's $x.yaml"
+
+
+def test_in_a_clone_it_is_a_target_of_make_and_elsewhere_a_verb_of_winnow() -> None:
+    given: dict[str, Value] = {"study": "cells", "follow": True, "worker": None, "lines": 5, "json": False, "port": ...}
+    assert render("logs", given, is_clone=True) == "make logs STUDY=cells FOLLOW=1 LINES=5 PORT=…"
+    assert render("logs", given, is_clone=False) == "winnow logs --study cells --follow --lines 5 --port …"
+
+
+@pytest.mark.parametrize(
+    ("verb", "target", "made"),
+    [
+        ("train", "local", "train"),
+        ("train", "docker", "train-docker"),
+        ("prod", None, "prod-local"),
+        ("prod", "kubernetes", "prod-kubernetes"),
+        ("prod-remove", "docker", "prod-remove TARGET=docker"),
+    ],
+)
+def test_a_tier_is_a_target_of_its_own_where_the_makefile_has_one(verb: str, target: str | None, made: str) -> None:
+    assert render(verb, {"target": target}, is_clone=True) == f"make {made}"
+
+
+def test_it_can_be_pasted_whatever_the_paths_are() -> None:
+    words = shlex.split(render("train", {"config": Path(PATH)}, is_clone=False, home="/tmp/home of mine"))
+    assert words == ["WINNOW_HOME=/tmp/home of mine", "winnow", "train", "--config", PATH]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_hands_the_verb_the_path_as_it_is() -> None:
+    command = render("train", {"config": PATH}, is_clone=True)
+    # Nothing is set up, and the recipe's shell prints the words that the verb would get.
+    asked = command.replace("make", "make -e -o setup -o .venv/.set-up", 1)
+    environment = {**os.environ, "WINNOW": 'printf "%s|"'}
+    shown = subprocess.run(["sh", "-c", asked], env=environment, capture_output=True, text=True, check=True)
+    assert shown.stdout == f"train|--config|{PATH}|"
+
+
+def test_a_clone_is_a_folder_with_the_makefile_and_the_sources() -> None:
+    assert is_clone()
