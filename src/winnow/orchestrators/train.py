@@ -36,7 +36,7 @@ from winnow.search.store import RefitResult, StudyStore
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.records import SweepRecord, TrialRecord
 from winnow.tracking.store import prepare
-from winnow.tracking.tracker import TrackingUnavailableError
+from winnow.tracking.tracker import Tracker, TrackingUnavailableError
 from winnow.training.preflight import check
 from winnow.training.preparation import Prepared
 
@@ -124,7 +124,7 @@ def train(
     data = data_of(experiment, tier)
     groups = plan(experiment, study, tier, data)
     executor = tier.equip()
-    store = _open(experiment, study, settings, describe_sweep(experiment, study, checked))
+    store = open_study(experiment, study, settings, describe_sweep(experiment, study, checked))
     was_done = _is_done(store)
     if not was_done:
         if data is not None:
@@ -136,6 +136,10 @@ def train(
             executor.clear(study)
             raise
     executor.clear(study)
+    try:
+        settle(store, MlflowTracker(settings.tracking_uri))
+    except TrackingUnavailableError as error:
+        view.note(f"study {study}: its run in MLflow may still be shown as running; the same command ends it ({error})")
     return _result(store, was_done, write_report(study))
 
 
@@ -164,7 +168,7 @@ def preflight(experiment: Experiment, site: Site, show: Callable[[str], None] = 
             ) from error
 
 
-def _open(experiment: Experiment, study: str, settings: Settings, sweep: SweepRecord) -> StudyStore:
+def open_study(experiment: Experiment, study: str, settings: Settings, sweep: SweepRecord) -> StudyStore:
     """Make the study and its run, or find them, once nothing speaks against it."""
     if with_driver(settings.storage_url) == with_driver(settings.tracking_uri):
         raise InputError(
@@ -186,6 +190,20 @@ def _open(experiment: Experiment, study: str, settings: Settings, sweep: SweepRe
             # Found again by its tags where it exists, so that a tracking store that was set up anew gets its run too.
             store.set_parent_run_id(MlflowTracker(settings.tracking_uri).start_sweep(store.sweep()))
         return store
+
+
+def settle(store: StudyStore, tracker: Tracker) -> None:
+    """End the run of a study that is done, should this or another orchestrator have started it again meanwhile.
+
+    An orchestrator that attaches while the last worker finishes the run sets it running again: it reads the study
+    before the worker has written down that all is done.
+
+    Raises:
+        TrackingUnavailableError: the tracking store does not answer.
+    """
+    parent = store.parent_run_id()
+    if parent is not None and store.is_told():
+        tracker.settle_sweep(store.sweep(), parent, store.trials())
 
 
 def _check_room(home: Path) -> None:

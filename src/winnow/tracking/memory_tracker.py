@@ -106,6 +106,12 @@ class MemoryTracker:
         run.status = "FINISHED"
         run.ended_at_ms = max((t.ended_at_ms or t.started_at_ms for t in trials), default=sweep.started_at_ms)
 
+    def settle_sweep(self, sweep: SweepRecord, parent_run_id: str, trials: Sequence[TrialRecord]) -> None:
+        """End the run of a sweep that is done; see `Tracker`."""
+        self._request()
+        if parent_run_id in self.runs and self.runs[parent_run_id].status != "FINISHED":
+            self.finish_sweep(sweep, parent_run_id, trials, None)
+
     def _find_or_create_trial(
         self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, keep: Keep
     ) -> MemoryRun:

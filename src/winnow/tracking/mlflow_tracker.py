@@ -119,6 +119,15 @@ class MlflowTracker:
         self._set_status(parent_run_id, "FINISHED", ended)
         refresh_statistics(self._uri)
 
+    def settle_sweep(self, sweep: SweepRecord, parent_run_id: str, trials: Sequence[TrialRecord]) -> None:
+        """End the run of a sweep that is done; see `Tracker`."""
+        try:
+            run = self._request(self._client.get_run, parent_run_id)
+        except self._refusal:
+            return
+        if run.info.lifecycle_stage == "active" and run.info.status != "FINISHED":
+            self.finish_sweep(sweep, parent_run_id, trials, None)
+
     @property
     def _client(self) -> Any:
         if self._opened is None:

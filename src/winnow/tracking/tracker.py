@@ -91,3 +91,9 @@ class Tracker(Protocol):
         self, sweep: SweepRecord, parent_run_id: str, trials: Sequence[TrialRecord], report: Path | None
     ) -> None:
         """Put the summary (best value, counts by state, best trial) and the report on the parent run, and end it."""
+
+    def settle_sweep(self, sweep: SweepRecord, parent_run_id: str, trials: Sequence[TrialRecord]) -> None:
+        """End the parent run of a sweep that is done, where it does not show so; harmless where the run is gone.
+
+        A second orchestrator may have started the run again after the worker's `finish_sweep`.
+        """

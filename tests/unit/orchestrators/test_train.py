@@ -1,15 +1,23 @@
 """What a sweep's orchestrator decides before it starts anything."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir
 from pathlib import Path
 
 import pytest
 
 from tests.unit.orchestrators.test_groups import CONTAINERS, LOCAL
+from tests.unit.search import studies
+from tests.unit.search.test_worker import ranks
+from tests.unit.tracking.made_up import new_store
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
-from winnow.orchestrators.train import preflight
+from winnow.config.settings import Settings
+from winnow.orchestrators.train import open_study, preflight, settle
+from winnow.search.stop import Stop
+from winnow.search.worker import Identity, Worker
+from winnow.tracking.mlflow_tracker import MlflowTracker
+from winnow.tracking.records import SweepRecord, TrialRecord
 
 DATA = """
 import os
@@ -63,3 +71,43 @@ def test_the_check_sees_the_variables_that_the_experiment_names(folder: Path, ex
 def test_the_check_for_containers_keeps_this_terminals_variables(folder: Path) -> None:
     (folder / "own_data.py").write_text(DATA)
     assert preflight(experiment(), CONTAINERS).data.rows == 40
+
+
+class AttachedToAtTheEnd(MlflowTracker):
+    """A worker's tracker: another orchestrator attaches when the run has ended and the study does not know yet."""
+
+    def __init__(self, uri: str, attach: Callable[[], object]) -> None:
+        super().__init__(uri)
+        self._attach = attach
+
+    def finish_sweep(
+        self, sweep: SweepRecord, parent_run_id: str, trials: Sequence[TrialRecord], report: Path | None
+    ) -> None:
+        super().finish_sweep(sweep, parent_run_id, trials, report)
+        self._attach()
+
+
+def test_a_run_that_a_second_orchestrator_starts_again_at_the_end_is_ended(tmp_path: Path) -> None:
+    uri = new_store(tmp_path)
+    settings = Settings.from_environment({"WINNOW_HOME": str(tmp_path), "MLFLOW_TRACKING_URI": uri})
+    space = {"do": {"choice": ["score"]}, "score": {"float": [0.0, 1.0]}}
+    scripted, sweep = studies.experiment(space=space, trials=1, sampler="random"), studies.sweep()
+
+    def attach() -> object:
+        return open_study(scripted, "a-study", settings, sweep)
+
+    def status() -> object:
+        return MlflowTracker(uri)._client.get_run(store.parent_run_id()).info.status
+
+    store = open_study(scripted, "a-study", settings, sweep)
+    Worker(
+        store,
+        ranks(tmp_path),
+        lambda: AttachedToAtTheEnd(uri, attach),
+        lambda _store, path: path.write_text("<html></html>"),
+        Identity(group="w0", owner="w0/1", host="here"),
+        Stop(),
+    ).run()
+    assert (store.is_told(), status()) == (True, "RUNNING")
+    settle(store, MlflowTracker(uri))
+    assert status() == "FINISHED"
