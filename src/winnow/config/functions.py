@@ -20,6 +20,8 @@ from typing import Any
 
 from winnow.config.errors import InputError
 
+BUNDLED = "sklearn:"
+"""Prefix of a `data.source` that names a data set of scikit-learn's."""
 FORMS = "`package.module:function` or `path/file.py:function`"
 
 
@@ -64,6 +66,11 @@ def names_function(spec: str) -> bool:
     origin, _, name = spec.rpartition(":")
     is_module = all(part.isidentifier() for part in origin.split("."))
     return name.isidentifier() and bool(origin) and (origin.endswith(".py") or is_module)
+
+
+def names_data_function(source: str) -> bool:
+    """Whether a `data.source` names a function, and not a bundled set, a file or a URL."""
+    return not source.startswith(BUNDLED) and names_function(source)
 
 
 def line_in(file: str | None, error: Exception) -> str:

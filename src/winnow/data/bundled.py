@@ -10,9 +10,10 @@ import difflib
 import numpy as np
 
 from winnow.config.errors import InputError
+from winnow.config.functions import BUNDLED
 from winnow.data.raw import RawData
 
-PREFIX = "sklearn:"
+PREFIX = BUNDLED
 TARGETS = {
     "breast_cancer": "diagnosis",
     "diabetes": "progression",

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig
-from winnow.config.functions import names_function
+from winnow.config.functions import names_data_function
 from winnow.data.bundled import PREFIX, load_bundled
 from winnow.data.data_function import call_data_function
 from winnow.data.dataset import DataSet
@@ -34,7 +34,7 @@ def load_data(config: DataConfig) -> DataSet:
     Raises:
         InputError: the source cannot be read, or its rows cannot be trained on; nothing is guessed or left out.
     """
-    is_function = not config.source.startswith(PREFIX) and names_function(config.source)
+    is_function = names_data_function(config.source)
     if config.options and not is_function:
         raise InputError(
             "data.options",

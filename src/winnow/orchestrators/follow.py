@@ -109,6 +109,7 @@ class Follower:
 
         Raises:
             InputError, or what else kept the groups from being started: none of them was.
+            InputError: a group has found that the study cannot be trained as it is; all were stopped.
             SweepFailedError: the groups do not come up, or die again and again.
             SweepStoppedError: somebody else has stopped them.
             StudyUnreachableError, UnreachableError: the study's database or what runs the groups is away for too long.
@@ -118,6 +119,7 @@ class Follower:
             with contextlib.ExitStack() as held:
                 self._await(lambda: self._begin_to_look(held))
                 while not self._patiently(self._is_done):
+                    self._check_not_refused()
                     self._patiently(self._revive)
                     time.sleep(POLL_S)
                 self._await_end()
@@ -173,6 +175,13 @@ class Follower:
     def _check_not_stopped(self) -> None:
         if self._patiently(self._store.is_stopped):
             raise SweepStoppedError(self._store.name)
+
+    def _check_not_refused(self) -> None:
+        """End all groups where one has found that the study cannot be trained as it is. Raises InputError."""
+        refusal = self._patiently(self._store.refusal)
+        if refusal is not None:
+            stop(self._store, self._executor)
+            raise refusal
 
     def _retry(self) -> None:
         """Now and then, try a group again that was refused, and the others too once it is taken."""
@@ -283,6 +292,7 @@ class Follower:
         owners = self._leases.owners(group.name)
         status = self._executor.status(group.study, group.name)
         if status.state.is_over and not self._store.is_done():
+            self._check_not_refused()
             self._check_not_stopped()
             self._restart(group, status, owners)
 

@@ -17,11 +17,10 @@ from urllib.parse import urlsplit
 from winnow.bundle.manifest import sha256_of
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.experiment import DataConfig, Experiment
-from winnow.config.functions import names_function
+from winnow.config.functions import BUNDLED, names_function
 from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
 from winnow.config.stack_record import ClusterStackRecord
-from winnow.data.bundled import PREFIX
 from winnow.orchestrators.groups import parse_volume
 from winnow.orchestrators.settings import cluster_of, trouble_of
 from winnow.stack.kubernetes_plan import labels_of
@@ -74,7 +73,7 @@ def data_file(experiment: Experiment) -> DataFile | None:
 
 def _local_path(data: DataConfig) -> Path | None:
     source = data.source
-    if source.startswith(PREFIX) or names_function(source):
+    if source.startswith(BUNDLED) or names_function(source):
         return None
     return None if "://" in source else Path(source).expanduser()
 

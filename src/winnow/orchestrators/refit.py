@@ -36,10 +36,12 @@ def refit_trial(store: StudyStore, number: int, executor: Executor, group: Group
     """Have a trial trained on all but the holdout and registered; return the model's version.
 
     Raises:
+        InputError: its worker has other rows than the study; the refit was handed back.
         RefitFailedError: it failed, or its worker does not come up.
         KeyboardInterrupt: Ctrl-C; the worker was stopped and the refit handed back.
     """
     store.leases().request_refit(number, store.frozen(number)._trial_id)
+    store.set_stopped(False)
     executor.start(group)
     try:
         return _awaited(store, number, executor, group)
@@ -51,6 +53,9 @@ def refit_trial(store: StudyStore, number: int, executor: Executor, group: Group
 def _awaited(store: StudyStore, number: int, executor: Executor, group: GroupSpec) -> str:
     while (result := _result(store, number)) is None:
         if executor.status(group.study, group.name).state.is_over and _result(store, number) is None:
+            refusal = store.refusal()
+            if refusal is not None:
+                raise refusal
             tail = "\n".join(f"  {line}" for line in list(executor.log(group.study, group.name))[-15:])
             raise RefitFailedError(f"refit of trial {number}: its worker ended without a result:\n{tail}")
         time.sleep(POLL_S)

@@ -114,7 +114,8 @@ def train(
     """Run a study until it is done, from wherever it stands.
 
     Raises:
-        InputError: something in the file or around it has to change; nothing was created.
+        InputError: something in the file or around it has to change. Nothing was created, unless workers found it:
+            then they were stopped and their trials handed back.
         SweepFailedError: the groups do not come up.
         SweepStoppedError: somebody else has stopped them.
         KeyboardInterrupt: Ctrl-C; groups of this machine were stopped and their trials handed back, others work on.
@@ -132,7 +133,7 @@ def train(
         _say_where_it_stands(store, executor, view)
         try:
             _run(store, settings, tier.site, executor, groups, view)
-        except SweepFailedError:
+        except (SweepFailedError, InputError):
             executor.clear(study)
             raise
     executor.clear(study)

@@ -1,4 +1,4 @@
-"""The file from which ranks read their experiment: the study's own, with the data where this machine has it."""
+"""The file from which ranks read their assignment: the study's experiment, with the data where this machine has it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from winnow.config.errors import WinnowError
 from winnow.search.store import StudyStore
 from winnow.tracking.data_files import DamagedFileError, DataFiles
 from winnow.tracking.tracker import TrackingUnavailableError
+from winnow.training.messages import Assignment
 
 DATA_FILE = "WINNOW_DATA_FILE"
 """Set where groups do not see the terminal's files: `SHA256/NAME` of the data file in the artifact store."""
@@ -32,7 +33,7 @@ def write_experiment(path: Path, store: StudyStore, data: Path | None = None) ->
     if data is not None:
         experiment["data"]["source"] = str(data)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.encode(experiment))
+    path.write_bytes(msgspec.json.encode(Assignment(experiment, store.sweep().data_sha256)))
 
 
 def fetch_data(

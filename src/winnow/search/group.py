@@ -5,7 +5,7 @@ spread over several (`WINNOW_NODE` above 0) it is what the supervisor on the fir
 
     0   the study is done
     1   the study did not answer for too long
-    2   something that it was given is wrong
+    2   something that it was given is wrong, or its data is not the study's; the study says which
     3   its ranks do not come up, or time and again its other nodes do not; the log says why
     4   another process is this group already
     77  it has lost the group's other nodes: whatever runs it may start it again
@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from winnow.config.errors import WinnowError
+from winnow.config.errors import InputError, WinnowError
 from winnow.config.settings import Settings
 from winnow.search.database import Database
 from winnow.search.experiment_file import DATA_FILE, fetch_data, write_experiment
@@ -106,6 +106,18 @@ def _lock(lock: TextIO) -> bool:
 def _work(settings: Settings, study: str, group: str, folder: Path, stop: Stop) -> int:
     # How patient the experiment is, the study itself would say. An engine that starts again starts all at once.
     store = Patience(OPEN_PATIENCE_S, stop.check)(_open, settings.storage_url, study)
+    try:
+        return _work_on(store, settings, group, folder, stop)
+    except InputError as error:
+        Patience(OPEN_PATIENCE_S, stop.check)(store.set_refusal, error)
+        raise
+
+
+def _work_on(store: StudyStore, settings: Settings, group: str, folder: Path, stop: Stop) -> int:
+    refusal = Patience(OPEN_PATIENCE_S, stop.check)(store.refusal)
+    if refusal is not None:
+        # What runs groups may start them again without anyone watching, and the next try would end as the last one.
+        raise refusal
     experiment, execution = folder / "experiment.json", store.experiment().execution
     write_experiment(experiment, store, _data(settings, execution.storage_patience_s, stop))
     node = _node()

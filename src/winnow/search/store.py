@@ -21,6 +21,7 @@ from sqlalchemy import orm
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
+from winnow.config.functions import names_data_function
 from winnow.config.next_command import next_command, next_flag
 from winnow.search.database import Database, SampledStorage
 from winnow.search.leases import Failure, LeaseRules, Leases
@@ -39,11 +40,13 @@ _STATES: Mapping[TrialState, records.TrialState] = {
     TrialState.FAIL: "failed",
 }
 
+_CONTENT = "data (its content)"
+
 LEASE_MARGIN_S = 60.0
 """A lease outlasts an unreachable study: by this much longer than workers wait for it."""
 
 
-_STOPPED, _ALONE = "winnow:stopped", "winnow:alone"
+_STOPPED, _ALONE, _REFUSED = "winnow:stopped", "winnow:alone", "winnow:refused"
 """Attributes of Optuna's study, which only its own table keeps."""
 
 
@@ -124,15 +127,17 @@ class StudyStore:
         asked = experiment.definition()
         differences = _differences(kept, asked)
         if kept_sweep.data_sha256 != sweep.data_sha256 and not any(d.startswith("data") for d, _, _ in differences):
-            differences.insert(0, ("data (its content)", kept_sweep.data_sha256[:12], sweep.data_sha256[:12]))
+            differences.insert(0, (_CONTENT, kept_sweep.data_sha256[:12], sweep.data_sha256[:12]))
         if differences:
             place, was, now = differences[0]
+            is_perhaps_unseeded = place == _CONTENT and names_data_function(sweep.data_source)
+            unseeded = "If the data function gives other rows each time, seed it. " if is_perhaps_unseeded else ""
             others = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
             raise InputError(
                 f"study {self.name!r}: {place}{others}",
                 expected=f"what its {self.counts()['all']} trials were made with: {was}",
                 found=now,
-                remedy="Trials of different definitions cannot be compared: give the new one another name "
+                remedy=f"{unseeded}Trials of different definitions cannot be compared: give the new one another name "
                 f"(`name:` in the file, or {next_flag('study', ...)}), or change it back.",
             )
 
@@ -189,6 +194,7 @@ class StudyStore:
         with self.database.writing() as session:
             self._set_attribute(session, _STOPPED, is_stopped)
             if not is_stopped:
+                self._set_attribute(session, _REFUSED, None)
                 kept = session.query(models.StudySystemAttributeModel).filter_by(study_id=self.study_id)
                 kept.filter(models.StudySystemAttributeModel.key.startswith(f"{_ALONE}:", autoescape=True)).delete()
 
@@ -196,6 +202,18 @@ class StudyStore:
         """Whether its groups were stopped on purpose and nobody has resumed it since."""
         with self.database.reading() as session:
             return bool(self._attribute(session, _STOPPED))
+
+    def set_refusal(self, error: InputError) -> None:
+        """Keep why a worker cannot train this study, for its orchestrator and for workers that are started again."""
+        refused = {"place": error.place, "expected": error.expected, "found": error.found, "remedy": error.remedy}
+        with self.database.writing() as session:
+            self._set_attribute(session, _REFUSED, refused)
+
+    def refusal(self) -> InputError | None:
+        """Why a worker has refused to train this study since it was last resumed."""
+        with self.database.reading() as session:
+            refused = self._attribute(session, _REFUSED)
+        return InputError(**refused) if refused else None
 
     def count_lone_end(self, group: str, node: int) -> int:
         """Note that a node ends since it has lost its group; how often it now has, since the study last got on.

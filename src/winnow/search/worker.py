@@ -24,7 +24,9 @@ from pathlib import Path
 
 from optuna.trial import TrialState
 
-from winnow.config.errors import WinnowError
+from winnow.config.errors import InputError, WinnowError
+from winnow.config.functions import names_data_function
+from winnow.config.next_command import next_flag
 from winnow.search.heartbeat import Heartbeat
 from winnow.search.leases import Failure, Lease, LeaseLostError, Leases
 from winnow.search.patience import Patience
@@ -36,7 +38,7 @@ from winnow.search.sampling import propose
 from winnow.search.space import decode, distributions
 from winnow.search.stop import Stop, StopRequestedError
 from winnow.search.store import StudyStore
-from winnow.tracking.records import FoldRecord, TrialRecord
+from winnow.tracking.records import FoldRecord, SweepRecord, TrialRecord
 from winnow.tracking.tracker import Tracker, TrackingUnavailableError
 from winnow.training.messages import Failed, FoldScored, FromRank, Progress, Ready, Refit, Refitted, TrainFold
 
@@ -121,7 +123,14 @@ class Worker:
         self._guilty_log: Path | None = None
 
     def run(self) -> None:
-        """Work until the study is done. Raises StopRequestedError, CannotStartError, NodesGoneError."""
+        """Work until the study is done.
+
+        Raises:
+            StopRequestedError: it was asked to end.
+            CannotStartError: its ranks do not come up.
+            NodesGoneError: other nodes of the group are missing.
+            InputError: its ranks have other rows than the study.
+        """
         self._patiently(
             self._leases.give_back_group, self._identity.group, "its worker died", keep=self._identity.owner
         )
@@ -196,6 +205,9 @@ class Worker:
             raise
         except CannotStartError as error:
             self._leases.give_back(lease, error.ended.what, is_lost=False)
+            raise
+        except InputError as error:
+            self._leases.give_back(lease, str(error), is_lost=False)
             raise
         finally:
             self._heartbeat.hold(None)
@@ -372,7 +384,7 @@ class Worker:
     # Ranks, study and terminal
 
     def _ensure_ranks(self) -> None:
-        """Bring a world up, unless one is, and wait until it is ready. Raises CannotStartError."""
+        """Bring a world up, unless one is, and wait until it is ready. Raises CannotStartError, InputError."""
         while not self._ranks.are_running:
             if self._ranks.lack_nodes:
                 raise _NodeMissingError
@@ -383,6 +395,8 @@ class Worker:
             except RanksEndedError as error:
                 if self._ranks.lack_nodes and error.ended.failure is None:
                     raise _NodeMissingError from error
+                if error.ended.failure is not None and error.ended.failure.kind == "other_data":
+                    raise other_data(self._sweep, self._identity.group, error.ended.what) from error
                 self._failed_starts += 1
                 if self._failed_starts >= FAILED_STARTS or error.ended.failure is not None:
                     raise CannotStartError(error.ended) from error
@@ -416,6 +430,28 @@ class Worker:
                 since_ms=self._clock_ms(),
             )
         )
+
+
+def other_data(sweep: SweepRecord, group: str, what: str) -> InputError:
+    """That a worker group's ranks have other rows than the study, with the likely cause.
+
+    Args:
+        what: which rank it is, and the digest of its rows.
+    """
+    if names_data_function(sweep.data_source):
+        cause = (
+            "The data function gives other rows in each process; seed it. If it is seeded, it computes values that "
+            "differ between machines: round them."
+        )
+    else:
+        cause = "The data has changed since the study was made, or this machine reads it with other packages."
+    return InputError(
+        f"data.source of study {sweep.study!r}",
+        expected=f"the rows that the study was made with (sha256 {sweep.data_sha256[:12]}) in worker {group}",
+        found=f"others ({what})",
+        remedy=f"{cause} No trial was spent. Then start a study of another name (`name:` in the file, or "
+        f"{next_flag('study', ...)}).",
+    )
 
 
 @contextlib.contextmanager

@@ -13,6 +13,10 @@ class DivergedError(Exception):
     """A loss or a metric is not a finite number. Raised on every rank alike, after they have compared notes."""
 
 
+class OtherDataError(Exception):
+    """A rank's rows have another digest than those of its study."""
+
+
 class ExportError(Exception):
     """A trained model could not be exported; the cause is chained."""
 
@@ -29,6 +33,8 @@ def failure_of(error: BaseException) -> Failed:
             return Failed(kind="diverged", reason=str(error), detail="")
         case ExportDiffersError():
             return Failed(kind="export_differs", reason=str(error), detail="")
+        case OtherDataError():
+            return Failed(kind="other_data", reason=str(error), detail="")
         case _ if is_out_of_memory(error):
             return Failed(kind="out_of_memory", reason=f"out of memory: {_one_line(error)}", detail=detail)
         case _:

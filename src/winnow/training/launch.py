@@ -26,7 +26,7 @@ class GroupFiles:
 
     Attributes:
         channel: the unix socket on which the supervisor listens; at most 107 bytes long.
-        experiment: the experiment as JSON, `Experiment.model_dump(mode="json", by_alias=True)`.
+        experiment: an `Assignment` as JSON: the experiment and the digest of its rows.
         logs: folder of `rank-N.log` and `rank-N.error.json`.
     """
 

@@ -11,6 +11,13 @@ from typing import Any, Literal
 import msgspec
 
 
+class Assignment(msgspec.Struct, frozen=True):
+    """What a rank reads when it starts: the experiment as JSON values, and the digest of the rows of its study."""
+
+    experiment: dict[str, Any]
+    data_sha256: str
+
+
 class TrainFold(msgspec.Struct, frozen=True, tag="train_fold"):
     """Train and score one fold of a trial; answered by `Progress`…, then `FoldScored` or `Failed`."""
 
@@ -81,10 +88,11 @@ class Refitted(msgspec.Struct, frozen=True, tag="refitted"):
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """The job ended without a result, through a fault of its own: it is not tried again.
 
-    `reason` is one line for people; `detail` a traceback or empty.
+    `reason` is one line for people; `detail` a traceback or empty. `other_data` ends a rank before its first job: its
+    rows are not those of the study.
     """
 
-    kind: Literal["exception", "diverged", "out_of_memory", "export_differs"]
+    kind: Literal["exception", "diverged", "out_of_memory", "export_differs", "other_data"]
     reason: str
     detail: str
 

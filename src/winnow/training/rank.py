@@ -51,14 +51,21 @@ def _work(began: float) -> None:
     from winnow.config.experiment import Experiment
     from winnow.training.channel import Channel
     from winnow.training.jobs import Jobs
-    from winnow.training.messages import Ready
+    from winnow.training.messages import Assignment, Ready
     from winnow.training.preparation import prepare
     from winnow.training.world import World, settle, wants_cpu
 
-    experiment = Experiment.model_validate(msgspec.json.decode(Path(os.environ[EXPERIMENT]).read_bytes()))
+    assignment = msgspec.json.decode(Path(os.environ[EXPERIMENT]).read_bytes(), type=Assignment)
+    experiment = Experiment.model_validate(assignment.experiment)
     settle(int(os.environ[THREADS]), experiment.training)
     world = World(experiment.training.precision, on_cpu=wants_cpu(experiment.execution.device))
     prepared = prepare(experiment)
+    _check_rows(prepared.data.sha256, assignment.data_sha256)
+    try:
+        # Rank 0 must not ask for a job while another rank can still find that it has no use for one.
+        world.meet()
+    except Exception as error:  # noqa: BLE001 - only a peer that has ended makes this fail
+        _end(error, world, job=None)
     channel = Channel.connect(Path(os.environ[CHANNEL])) if world.is_first else None
     jobs = Jobs(prepared, world, send=channel.send if channel is not None else lambda _message: None)
     if channel is not None:
@@ -69,6 +76,14 @@ def _work(began: float) -> None:
     except Exception as error:  # noqa: BLE001 - between jobs only a peer or the supervisor can fail
         _end(error, world, job=None)
     world.leave()
+
+
+def _check_rows(found: str, expected: str) -> None:
+    """Compare the digest of this rank's rows with that of its study. Raises OtherDataError."""
+    from winnow.training.failures import OtherDataError
+
+    if found != expected:
+        raise OtherDataError(f"its rows have sha256 {found[:12]}")
 
 
 def _serve(jobs: Jobs, world: World, channel: Channel | None) -> None:

@@ -61,6 +61,11 @@ class World:
         """
         self._ddp.find_unused_parameters = is_expected
 
+    def meet(self) -> None:
+        """Wait for all ranks. Raises RuntimeError where one of them has ended."""
+        if self._control is not None:
+            distributed.barrier(group=self._control)
+
     def next_job(self, line: bytes | None) -> bytes:
         """Rank 0's line, on every rank; ranks other than 0 wait here while the group has nothing to do."""
         box: list[Any] = [line]

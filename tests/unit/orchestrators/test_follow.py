@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -154,6 +155,23 @@ def test_groups_that_do_not_come_up_end_the_sweep_with_their_log(tmp_path: Path)
     with pytest.raises(SweepFailedError, match=r"do not come up(.|\n)*started a-worker"):
         follow(store, executor)
     assert all(group.state.is_over for group in executor.groups())
+
+
+def test_a_study_that_a_group_refuses_ends_with_its_reason_and_without_another_start(tmp_path: Path) -> None:
+    store = make_study(tmp_path)
+    refusal = InputError("data.source", expected="the study's rows", found="others", remedy="Seed it.")
+
+    def refuses(executor: Scripted) -> None:
+        store.set_refusal(refusal)
+        executor.finish("a-study", "w0", 2)
+
+    executor = Scripted(store, refuses, nothing, nothing)
+    with pytest.raises(InputError, match=re.escape(str(refusal))):
+        follow(store, executor)
+    assert all(group.state.is_over for group in executor.groups())
+    assert sorted(group.name for group in executor.started) == ["w0", "w1"]
+    store.set_stopped(False)
+    assert store.refusal() is None
 
 
 def test_groups_whose_nodes_do_not_find_each_other_end_the_sweep(tmp_path: Path) -> None:

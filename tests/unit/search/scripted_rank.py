@@ -26,6 +26,11 @@ PEER = Path("node", "peer")
 
 
 def main() -> None:
+    if os.environ.get("SCRIPTED_RANK_HAS_OTHER_ROWS"):
+        reason = "its rows have sha256 bbbbbbbbbbbb"
+        error = RankError(kind="other_data", reason=reason, detail="", rank=1, trial=None, fold=None)
+        write_error(Path(os.environ[LOG_DIR]), error)
+        os._exit(EXIT_CODE)
     channel = socket.socket(socket.AF_UNIX)
     channel.connect(os.environ[CHANNEL])
     say(channel, Ready(world_size=1, device="cpu", folds=3, startup_s=0.0))

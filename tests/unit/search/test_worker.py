@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from tests.unit.search.studies import claim, leases_of, make_study
+from tests.unit.search.studies import claim, leases_of, make_study, sweep
 from tests.unit.search.waiting import wait_until
 from tests.unit.tracking.made_up import new_store
+from winnow.config.errors import InputError
 from winnow.config.experiment import ExecutionConfig
 from winnow.search.leases import Failure
 from winnow.search.nodes import Nodes
@@ -25,7 +26,7 @@ from winnow.search.projector import Projector, reconcile
 from winnow.search.ranks import Ranks, RanksEndedError
 from winnow.search.stop import Stop, StopRequestedError
 from winnow.search.store import StudyStore
-from winnow.search.worker import CannotStartError, Identity, NodesGoneError, Worker
+from winnow.search.worker import CannotStartError, Identity, NodesGoneError, Worker, other_data
 from winnow.tracking.memory_tracker import MemoryTracker
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.projection import RunStart
@@ -128,6 +129,23 @@ def test_ranks_that_never_come_up_end_the_worker(tmp_path: Path) -> None:
         worker.run()
     assert [trial.state for trial in store.trials()] == ["waiting"]
     assert "no such package" in broken.started_log.read_text()
+
+
+def test_ranks_with_other_rows_than_the_study_end_the_worker_and_spend_no_trial(tmp_path: Path) -> None:
+    store = study(tmp_path, "score")
+    with pytest.raises(InputError) as refused:
+        work(store, tmp_path, MemoryTracker(), env={"SCRIPTED_RANK_HAS_OTHER_ROWS": "1"})
+    assert str(refused.value).startswith(
+        "data.source of study 'a-study': expected the rows that the study was made with (sha256 aaaaaaaaaaaa) in "
+        "worker w0, found others (rank 1: its rows have sha256 bbbbbbbbbbbb). The data has changed since"
+    )
+    assert [(trial.state, trial.number) for trial in store.trials()] == [("waiting", 0)]
+    assert store.incidents() == ()
+
+
+def test_a_data_function_that_gives_other_rows_is_to_be_seeded() -> None:
+    of_function = other_data(sweep(data_source="rows.py:load"), "w0", "rank 0: its rows have sha256 bbbbbbbbbbbb")
+    assert "The data function gives other rows in each process; seed it." in of_function.remedy
 
 
 def test_ranks_that_never_connect_end_the_worker(tmp_path: Path) -> None:

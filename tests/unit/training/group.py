@@ -1,6 +1,5 @@
 """A supervisor's side of a group, for tests: starts real ranks, sends jobs and reads answers."""
 
-import json
 import os
 import signal
 import socket
@@ -14,15 +13,18 @@ import psutil
 
 from winnow.config.experiment import Experiment
 from winnow.config.inheritance import is_of_a_world
+from winnow.data.sources import load_data
 from winnow.training.launch import GroupFiles, Launch, plan_ranks
-from winnow.training.messages import FromRank, Progress, Ready, Stop, ToRank
+from winnow.training.messages import Assignment, FromRank, Progress, Ready, Stop, ToRank
 
 
-def write_files(folder: Path, experiment: Experiment) -> GroupFiles:
+def write_files(folder: Path, experiment: Experiment, data_sha256: str | None = None) -> GroupFiles:
     """A group's folder with its experiment."""
     # Socket names are short: the test's own folder may be too deep.
     files = GroupFiles(Path(f"/tmp/winnow-test-{os.getpid()}-{time.time_ns()}"), folder / "experiment.json", folder)
-    files.experiment.write_text(json.dumps(experiment.model_dump(mode="json", by_alias=True)))
+    values = experiment.model_dump(mode="json", by_alias=True)
+    digest = load_data(experiment.data).sha256 if data_sha256 is None else data_sha256
+    files.experiment.write_bytes(msgspec.json.encode(Assignment(values, digest)))
     return files
 
 

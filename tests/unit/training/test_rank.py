@@ -87,6 +87,16 @@ def test_two_ranks_agree_on_a_loss_that_diverged_and_name_the_guilty_one_otherwi
     assert "rank 1 is guilty" in (tmp_path / "rank-1.log").read_text()
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_rank_with_other_rows_than_the_study_ends_before_it_is_ready(tmp_path, processes):
+    files = write_files(tmp_path, _experiment(), data_sha256="b" * 64)
+    launch = plan_ranks(files, processes=processes, cpus=1, parent_pid=os.getpid())
+    assert subprocess.run(launch.argv, env=environment(launch), timeout=120, check=False).returncode != 0
+    error = guilty_rank(tmp_path)
+    assert (error.kind, error.trial) == ("other_data", None)
+    assert error.reason.startswith("its rows have sha256 ")
+
+
 @pytest.mark.parametrize("state", ["idle", "training"])
 def test_a_killed_rank_ends_its_world_and_leaves_no_record(tmp_path, state):
     with Group(tmp_path, _experiment(epochs=100_000), processes=2) as group:
