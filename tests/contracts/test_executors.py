@@ -253,10 +253,33 @@ def test_a_local_group_lives_in_a_session_of_its_own(tmp_path: Path) -> None:
     executor.cancel("a-study", "w0", grace_s=5.0)
 
 
-def test_a_recycled_pid_is_not_taken_for_the_group(tmp_path: Path) -> None:
+def test_a_local_group_is_found_after_the_clock_was_set(tmp_path: Path) -> None:
+    LocalExecutor(tmp_path).start(group())
+    file = tmp_path / "studies" / "a-study" / "groups" / "w0" / "process.json"
+    kept = json.loads(file.read_text())
+    file.write_text(json.dumps(kept | {"created_at": kept["created_at"] - 3600}))
+    executor = LocalExecutor(tmp_path)
+    assert executor.status("a-study", "w0").state is GroupState.RUNNING
+    executor.cancel("a-study", "w0", grace_s=5.0)
+    assert executor.status("a-study", "w0").state is GroupState.ENDED
+
+
+def test_a_local_group_of_an_earlier_version_is_known_by_the_time_of_its_start(tmp_path: Path) -> None:
+    LocalExecutor(tmp_path).start(group())
+    pid = pid_of(tmp_path)
+    earlier = {"pid": pid, "created_at": psutil.Process(pid).create_time()}
+    (tmp_path / "studies" / "a-study" / "groups" / "w0" / "process.json").write_text(json.dumps(earlier))
+    executor = LocalExecutor(tmp_path)
+    assert executor.status("a-study", "w0").state is GroupState.RUNNING
+    executor.cancel("a-study", "w0", grace_s=5.0)
+    assert executor.status("a-study", "w0").state is GroupState.ENDED
+
+
+@pytest.mark.parametrize("kept", [{"created_at": 1.0}, {"created_at": time.time(), "started": "1 another-boot"}])
+def test_a_recycled_pid_is_not_taken_for_the_group(tmp_path: Path, kept: dict[str, Any]) -> None:
     folder = tmp_path / "studies" / "a-study" / "groups" / "w0"
     folder.mkdir(parents=True)
-    (folder / "process.json").write_text(f'{{"pid": {os.getpid()}, "created_at": 1.0}}')
+    (folder / "process.json").write_text(json.dumps({"pid": os.getpid(), **kept}))
     executor = LocalExecutor(tmp_path)
     assert executor.status("a-study", "w0").state is GroupState.ENDED
     executor.cancel("a-study", "w0", grace_s=0.0)

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import msgspec
 
+from winnow.config.process_identity import ProcessIdentity
 from winnow.deployers.deployer import Action, DeploymentRequest, Release
-from winnow.deployers.process import FIRST_PASSED_FD, ProcessIdentity
+from winnow.deployers.process import FIRST_PASSED_FD
 
 
 class ReplicaRecord(msgspec.Struct, frozen=True):

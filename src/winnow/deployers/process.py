@@ -1,30 +1,18 @@
-"""Processes that outlive whoever started them, known by pid and start time.
-
-A pid alone is no name: the system gives it to somebody else one day. Together with the time at which the process
-started it is one, across restarts of this program and of the machine.
-"""
+"""Starts and stops processes that outlive the program that started them; see `config.process_identity`."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import msgspec
+from winnow.config.process_identity import ProcessIdentity, identity_of, is_running
 
 FIRST_PASSED_FD = 3
 _OUT_OF_THE_WAY = 64
-
-
-class ProcessIdentity(msgspec.Struct, frozen=True):
-    """One process. `started` is the system's own mark of its start, comparable only with itself."""
-
-    pid: int
-    started: str
 
 
 def spawn_detached(argv: Sequence[str], log: Path, fds: Sequence[int], env: Mapping[str, str]) -> ProcessIdentity:
@@ -51,14 +39,13 @@ def spawn_detached(argv: Sequence[str], log: Path, fds: Sequence[int], env: Mapp
     finally:
         for fd in moved:
             os.close(fd)
-    return ProcessIdentity(pid, _started(pid) or "")
+    return identity_of(pid) or ProcessIdentity(pid, "")
 
 
 def is_alive(process: ProcessIdentity) -> bool:
     """Whether that very process still runs; a dead child that nobody has waited for does not."""
     _reap(process.pid)
-    started = _started(process.pid)
-    return started is not None and started == process.started
+    return is_running(process)
 
 
 def stop(
@@ -92,23 +79,3 @@ def _reap(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
         return
-
-
-def _started(pid: int) -> str | None:
-    """The mark of a process's start, or None where it has ended."""
-    stat = Path(f"/proc/{pid}/stat")
-    if not Path("/proc/self/stat").exists():
-        return _started_by_ps(pid)
-    try:
-        # The name in parentheses may hold spaces; the fields after it are state (3rd) … start time (22nd).
-        fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] in "ZX" else fields[19]
-
-
-def _started_by_ps(pid: int) -> str | None:
-    """The same where there is no /proc."""
-    argv = ["ps", "-o", "state=,lstart=", "-p", str(pid)]
-    state, _, started = subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip().partition(" ")
-    return started.strip() if started and not state.startswith("Z") else None

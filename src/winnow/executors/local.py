@@ -2,7 +2,7 @@
 
 Each group is a session of its own, so that neither Ctrl-C nor a closed terminal reaches it, and has a folder:
 
-    <home>/studies/<study>/groups/<name>/process.json    who it is: a pid may be given to another, its start time not
+    <home>/studies/<study>/groups/<name>/process.json    which process it is (`config.process_identity`)
                                          supervisor.log  what its supervisor prints
                                          rank-N.log      what its ranks print
 """
@@ -22,10 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 
 from winnow.config.addresses import without_password
 from winnow.config.inheritance import inherited
+from winnow.config.process_identity import ProcessIdentity, identity_of, is_running
 from winnow.executors.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError
 from winnow.executors.one_by_one import cancel_each
 
@@ -36,17 +38,19 @@ _FOLLOW_S = 0.3
 
 @dataclass(frozen=True)
 class _Process:
-    pid: int
+    """A group's supervisor as it was started; `created_at` in seconds since the epoch, by the clock of that moment."""
+
+    identity: ProcessIdentity
     created_at: float
 
-    def find(self) -> psutil.Process | None:
-        """The process, if it still is the one that was started."""
-        try:
-            process = psutil.Process(self.pid)
-            is_same = abs(process.create_time() - self.created_at) < 1.0
-            return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
-        except psutil.NoSuchProcess:
-            return None
+    @property
+    def pid(self) -> int:
+        return self.identity.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it still is the process that was started, and not dead."""
+        return is_running(self.identity)
 
 
 class LocalExecutor:
@@ -86,10 +90,10 @@ class LocalExecutor:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder / "start.lock"):
             known = _read_process(folder)
-            if known is not None and known.find() is not None:
+            if known is not None and known.is_running:
                 return
             pid = _spawn(group.argv, {**self._environment, **group.env, **group.secrets}, folder / "supervisor.log")
-            _write_process(folder, _Process(pid, psutil.Process(pid).create_time()))
+            _write_process(folder, _Process(identity_of(pid) or ProcessIdentity(pid, ""), time.time()))
         self._exit_codes[pid] = None
 
     def groups(self, study: str | None = None) -> tuple[GroupStatus, ...]:
@@ -103,7 +107,7 @@ class LocalExecutor:
         started_at_ms = int(1000 * process.created_at)
         exit_code = self._bury(process.pid)
         # A child is over when it can be buried: one that was killed may look dead while its last threads end.
-        if exit_code is None and (process.pid in self._exit_codes or process.find() is not None):
+        if exit_code is None and (process.pid in self._exit_codes or process.is_running):
             return GroupStatus(study, name, GroupState.RUNNING, started_at_ms=started_at_ms)
         if exit_code is None:
             return GroupStatus(study, name, GroupState.ENDED, started_at_ms=started_at_ms)
@@ -131,12 +135,11 @@ class LocalExecutor:
     def cancel(self, study: str, name: str, grace_s: float) -> None:
         """SIGTERM to the supervisor, then SIGKILL to its whole session."""
         known = self._process(study, name)
-        process = known.find()
-        if process is not None:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.terminate()
+        if known.is_running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(known.pid, signal.SIGTERM)
             deadline = time.monotonic() + grace_s
-            while known.find() is not None and time.monotonic() < deadline:
+            while known.is_running and time.monotonic() < deadline:
                 self.status(study, name)
                 time.sleep(_POLL_S)
             _kill_session(known)
@@ -213,7 +216,7 @@ def _kill_session(process: _Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     deadline = time.monotonic() + 5.0
-    while process.find() is not None and time.monotonic() < deadline:
+    while process.is_running and time.monotonic() < deadline:
         time.sleep(_POLL_S)
 
 
@@ -222,12 +225,23 @@ def _read_process(folder: Path) -> _Process | None:
         kept = json.loads((folder / "process.json").read_text())
     except FileNotFoundError:
         return None
-    return _Process(kept["pid"], kept["created_at"])
+    pid, created_at = int(kept["pid"]), float(kept["created_at"])
+    identity = ProcessIdentity(pid, kept["started"]) if "started" in kept else _found_by_time(pid, created_at)
+    return _Process(identity, created_at)
+
+
+def _found_by_time(pid: int, created_at: float) -> ProcessIdentity:
+    """The process that an earlier version has recorded with the time of its start alone."""
+    try:
+        is_same = abs(psutil.Process(pid).create_time() - created_at) < 1.0
+    except psutil.NoSuchProcess:
+        is_same = False
+    return (identity_of(pid) if is_same else None) or ProcessIdentity(pid, "")
 
 
 def _write_process(folder: Path, process: _Process) -> None:
     unfinished = folder / "process.json.tmp"
-    unfinished.write_text(json.dumps({"pid": process.pid, "created_at": process.created_at}))
+    unfinished.write_text(json.dumps({**msgspec.structs.asdict(process.identity), "created_at": process.created_at}))
     unfinished.replace(folder / "process.json")
 
 

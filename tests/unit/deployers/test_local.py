@@ -8,10 +8,10 @@ import pytest
 from tests.unit.serving import bundles
 from winnow.bundle.manifest import ONNX, read_manifest
 from winnow.config.errors import InputError
+from winnow.config.process_identity import ProcessIdentity
 from winnow.deployers.deployer import Release
 from winnow.deployers.local import LocalDeployer
 from winnow.deployers.local_plan import Record, ReplicaRecord
-from winnow.deployers.process import ProcessIdentity
 
 GONE = ReplicaRecord(ProcessIdentity(2**22 - 1, "1"), "2-0")
 

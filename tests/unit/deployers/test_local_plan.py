@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
+from winnow.config.process_identity import ProcessIdentity
 from winnow.deployers.deployer import Action, DeploymentRequest, Release
 from winnow.deployers.local_plan import Folder, LocalPlan, Record, ReplicaCommand, ReplicaRecord, plan
-from winnow.deployers.process import ProcessIdentity
 
 FOLDER = Folder(Path("/home/ada/.winnow/deployments/cells"))
 FIRST = Release("cells", "1", "aa" * 32, Path("/models/aa"))

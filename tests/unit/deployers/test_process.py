@@ -4,8 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+from winnow.config.process_identity import ProcessIdentity
 from winnow.deployers import process
-from winnow.deployers.process import ProcessIdentity
 
 
 def _spawn(tmp_path: Path, code: str) -> ProcessIdentity:
