@@ -14,7 +14,7 @@ import numpy as np
 
 from winnow.config.errors import InputError
 from winnow.config.functions import line_in, load_function
-from winnow.data.raw import RawData, as_array, is_frame, is_tensor
+from winnow.data.raw import RawData, as_array, is_foreign_table, is_frame, is_tensor, with_pandas
 
 PLACE = "data.source"
 REQUIRED = ("X", "y")
@@ -65,16 +65,34 @@ def _from_mapping(name: str, spec: str, result: Mapping[Any, Any]) -> RawData:
             found=f"the unknown key '{unknown[0]}'",
             remedy=f"Did you mean '{nearest[0]}'?" if nearest else "Leave it out.",
         )
+    features, target = with_pandas(result["X"], PLACE), with_pandas(result["y"], "data.target")
+    _refuse_target_among_features(features, target, spec)
     return RawData(
         name,
-        result["X"],
-        result["y"],
-        groups=result.get("groups"),
-        time=result.get("time"),
+        features,
+        target,
+        groups=with_pandas(result.get("groups"), "data.group"),
+        time=with_pandas(result.get("time"), "data.time"),
         feature_names=_names(result.get("feature_names"), "feature_names", spec),
         class_names=_names(result.get("class_names"), "class_names", spec),
-        target_names=_target_names(result["y"]),
+        target_names=_target_names(target),
     )
+
+
+def _refuse_target_among_features(features: Any, target: Any, spec: str) -> None:
+    """`frame, frame["target"]` leaves the answer among the features; another column may share its name."""
+    if not is_frame(features) or len(features) != len(target):
+        return
+    columns = [target[name] for name in target.columns] if is_frame(target) else [target]
+    for column in columns:
+        name = getattr(column, "name", None)
+        if isinstance(name, str) and (features.columns == name).sum() == 1 and features[name].equals(column):
+            raise InputError(
+                PLACE,
+                expected=f"features without the target in X of '{spec}'",
+                found=f"its column '{name}' in X and in y",
+                remedy=f"Leave it out of X: X.drop(columns='{name}').",
+            )
 
 
 def _from_pairs(name: str, spec: str, pairs: list[Any], classes: Any) -> RawData:
@@ -99,7 +117,9 @@ def _from_pairs(name: str, spec: str, pairs: list[Any], classes: Any) -> RawData
 
 
 def _is_dataset(result: Any) -> bool:
-    if isinstance(result, Mapping | tuple | list | str | bytes) or is_frame(result) or hasattr(result, "dtype"):
+    if isinstance(result, Mapping | tuple | list | str | bytes) or hasattr(result, "dtype"):
+        return False
+    if is_frame(result) or is_foreign_table(result):
         return False
     return hasattr(result, "__getitem__")
 

@@ -6,12 +6,17 @@ a network cannot take is refused here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from winnow.config.errors import InputError
+from winnow.data.labels import is_number
+from winnow.data.names import refuse_double_names
+from winnow.data.precision import refuse_merged
 from winnow.data.raw import as_values, is_frame
 
 if TYPE_CHECKING:
@@ -19,6 +24,9 @@ if TYPE_CHECKING:
 
 PLACE = "data.source"
 NUMERIC_KINDS = "buif"
+LARGEST_EXACT_IN_FLOAT64 = 2**53
+NUMBERS = (bool, int, float, Decimal, np.bool_, np.integer, np.floating)
+"""The types of numbers in arrays of objects; complex ones are not among them."""
 
 
 def convert_features(
@@ -31,15 +39,15 @@ def convert_features(
         names: of the columns, where the source has them; a DataFrame has its own.
 
     Raises:
-        InputError: no rows, no columns, text, infinite values, or names that are not one per column.
+        InputError: no rows, no columns, text, infinite values, values that float32 merges, or names that are not one
+            per column.
     """
     if is_frame(features):
-        array, own = _from_frame(features, source), tuple(str(name) for name in features.columns)
-        names = names or own
+        own = tuple(str(name) for name in features.columns)
+        refuse_double_names(own, source)
+        array, names = _from_frame(features, source), names or own
     else:
         array = _from_array(as_values(features, PLACE), names, source)
-    if array.ndim == 1:
-        array = array[:, np.newaxis]
     if array.size == 0:
         found = f"{array.shape[0]} rows of shape {array.shape[1:]}"
         raise InputError(
@@ -51,65 +59,141 @@ def convert_features(
     is_tabular = array.ndim == 2
     if is_tabular and names is None:
         names = tuple(f"x{index}" for index in range(array.shape[1]))
-    double = next((name for index, name in enumerate(names or ()) if name in (names or ())[:index]), None)
-    if names is not None and (not is_tabular or len(names) != array.shape[1] or double is not None):
+    if names is not None and (not is_tabular or len(names) != array.shape[1]):
         raise InputError(
             PLACE,
-            expected=f"one feature name for each column of {source}, all different; none for tensors",
-            found=f"'{double}' twice" if double else f"{len(names)} names for rows of shape {array.shape[1:]}",
+            expected=f"one feature name for each column of {source}; none for tensors",
+            found=f"{len(names)} names for rows of shape {array.shape[1:]}",
             remedy="Correct `feature_names`.",
         )
-    _refuse_infinite(array, names, source)
+    refuse_double_names(names or (), source)
     return np.ascontiguousarray(array), names
 
 
 def _from_frame(frame: pd.DataFrame, source: str) -> NDArray[np.float32]:
     result = np.empty(frame.shape, dtype=np.float32)
+    if len(frame) == 0:
+        return result
     for index, name in enumerate(frame.columns):
-        result[:, index] = _from_column(frame.iloc[:, index], str(name), source)
+        numbers = _from_column(frame.iloc[:, index], str(name), source)
+        result[:, index] = _as_float32(numbers, str(name), f"column '{name}'", source)
     return result
 
 
-def _from_column(column: pd.Series[Any], name: str, source: str) -> NDArray[np.float32]:
+def _from_column(column: Any, name: str, source: str) -> NDArray[Any]:
+    """A column's numbers in a type that holds them; NaN, or None among objects, where one is missing."""
     import pandas as pd
 
     if isinstance(column.dtype, pd.CategoricalDtype) or column.dtype == object:
         column = column.astype(object).infer_objects()
-    present = column.dropna()
-    if present.empty:
+    if isinstance(column.dtype, pd.ArrowDtype):
+        column = column.convert_dtypes(dtype_backend="numpy_nullable")
+    is_present = column.notna().to_numpy()
+    if not is_present.any():
         return np.full(len(column), np.nan, dtype=np.float32)
-    is_logical = column.dtype == object and all(isinstance(value, bool | np.bool_) for value in present)
-    is_numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column)
-    if not is_logical and not is_numeric:
-        raise _not_numeric(name, present.iloc[0], int(np.flatnonzero(column.notna())[0]), source)
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused with the others
-        return column.to_numpy(dtype=np.float64, na_value=np.nan).astype(np.float32)
+    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_complex_dtype(column):
+        values = np.array(column, dtype=object)
+        row = _first_mistake(values, is_present)
+        if row is not None:
+            raise _not_numeric(name, values[row], row, source)
+        values[~is_present] = None
+        return values
+    array: NDArray[Any]
+    if is_present.all():
+        array = column.to_numpy(dtype=getattr(column.dtype, "numpy_dtype", None))
+    elif pd.api.types.is_integer_dtype(column) and column.abs().max() > LARGEST_EXACT_IN_FLOAT64:
+        array = column.to_numpy(dtype=object, na_value=None)
+    else:
+        array = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    return array
 
 
-def _from_array(array: Any, names: tuple[str, ...] | None, source: str) -> NDArray[np.float32]:
-    if is_frame(array) or not isinstance(array, np.ndarray):
-        array = array.to_numpy()
+def _first_mistake(values: NDArray[Any], is_present: NDArray[np.bool_]) -> int | None:
+    """The row of the first value that is no number; where all are texts of numbers, the first one's.
+
+    A CSV column with one `?` comes as text: it is the `?` that has to be corrected.
+    """
+    present = [(row, value) for row, value in enumerate(values) if is_present[row]]
+    mistakes = (row for row, value in present if not isinstance(value, NUMBERS) and not _is_number_as_text(value))
+    texts = (row for row, value in present if isinstance(value, str))
+    return next(mistakes, next(texts, None))
+
+
+def _is_number_as_text(value: Any) -> bool:
+    return isinstance(value, str) and is_number(value)
+
+
+def _from_array(features: Any, names: tuple[str, ...] | None, source: str) -> NDArray[np.float32]:
+    """An array as float32, of at least two dimensions."""
+    array: NDArray[Any] = features if isinstance(features, np.ndarray) else features.to_numpy()
+    array = array[:, np.newaxis] if array.ndim == 1 else array
+    if array.size == 0:
+        return np.empty(array.shape, dtype=np.float32)
     if array.dtype.kind not in NUMERIC_KINDS:
-        array = _numbers_in(array, names, source)
-    with np.errstate(over="ignore"):
-        return array.astype(np.float32)  # type: ignore[no-any-return]
+        array = _as_objects(array)
+        _refuse_mistakes(array, names, source)
+    result = np.empty(array.shape, dtype=np.float32)
+    for index, name, where in _parts(array, names):
+        result[index] = _as_float32(array[index], name, where, source)
+    return result
 
 
-def _numbers_in(array: NDArray[Any], names: tuple[str, ...] | None, source: str) -> NDArray[np.float64]:
-    """An array of objects that are all numbers (or None) as such."""
-    if array.dtype.kind == "O" and all(
-        value is None or isinstance(value, int | float | np.number | np.bool_) for value in array.flat
-    ):
-        return array.astype(np.float64)
-    flat = array.reshape(len(array), -1)
-    row, column = next(
-        (row, column)
-        for row in range(flat.shape[0])
-        for column in range(flat.shape[1])
-        if not isinstance(flat[row, column], int | float | np.number | np.bool_ | None)
-    )
+def _parts(array: NDArray[Any], names: tuple[str, ...] | None) -> Iterator[tuple[Any, str | None, str]]:
+    """What is standardized together (see `preprocessing`): columns, channels, or all; and what each is called."""
+    if array.ndim == 2:
+        for column in range(array.shape[1]):
+            name = names[column] if names is not None and column < len(names) else f"x{column}"
+            yield (slice(None), column), name, f"column '{name}'"
+    elif array.ndim == 3:
+        yield ..., None, "the features"
+    else:
+        for channel in range(array.shape[1]):
+            yield (slice(None), channel), None, f"channel {channel + 1}"
+
+
+def _as_float32(values: NDArray[Any], name: str | None, where: str, source: str) -> NDArray[np.float32]:
+    """Cast what one mean is taken over; refuse infinite values, and values that become equal."""
+    is_missing, numbers = np.zeros(values.shape, dtype=bool), values
+    if values.dtype == object:
+        import pandas as pd
+
+        is_missing = pd.isna(values)
+        numbers = np.array(values[~is_missing].tolist())
+    result = np.full(values.shape, np.nan, dtype=np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused with the others
+        result[~is_missing] = numbers.astype(np.float32).ravel()
+    infinite = np.isinf(result).reshape(len(result), -1)
+    if infinite.any():
+        raise InputError(
+            PLACE,
+            expected=f"finite numbers that float32 can hold in {source}",
+            found=f"{infinite.sum()} infinite in {where}, the first in row {infinite.any(axis=1).argmax() + 1}",
+            remedy="Clip or rescale them, or leave them empty: a missing value is replaced by the training mean.",
+        )
+    leave_out = f", or leave it out with `data.drop: [{name}]`" if name is not None else ""
+    remedy = f"Subtract a constant (the first time, the smallest id) before it is read{leave_out}."
+    refuse_merged(numbers, where, PLACE, source, remedy)
+    return result
+
+
+def _as_objects(array: NDArray[Any]) -> NDArray[Any]:
+    """The same values one by one; `astype(object)` would make integers of times."""
+    values = np.empty(array.size, dtype=object)
+    values[:] = list(array.flat)
+    return values.reshape(array.shape)
+
+
+def _refuse_mistakes(values: NDArray[Any], names: tuple[str, ...] | None, source: str) -> None:
+    """Refuse objects that are neither numbers nor missing."""
+    import pandas as pd
+
+    flat = values.ravel()
+    mistake = _first_mistake(flat, ~pd.isna(flat))
+    if mistake is None:
+        return
+    row, column = divmod(mistake, values[0].size)
     name = names[column] if names is not None and column < len(names) else f"x{column}"
-    raise _not_numeric(name, flat[row, column], row, source)
+    raise _not_numeric(name, flat[mistake], row, source)
 
 
 def _not_numeric(name: str, value: Any, row: int, source: str) -> InputError:
@@ -118,20 +202,6 @@ def _not_numeric(name: str, value: Any, row: int, source: str) -> InputError:
         PLACE,
         expected=f"numbers in column '{name}' of {source}",
         found=f"{kind}: {str(value)[:40]!r} in row {row + 1}",
-        remedy=f"Leave it out with `data.drop: [{name}]`, or encode it as numbers in a data function.",
-    )
-
-
-def _refuse_infinite(array: NDArray[np.float32], names: tuple[str, ...] | None, source: str) -> None:
-    if not np.isinf(array).any():
-        return
-    rows = np.isinf(array).reshape(len(array), -1)
-    row = int(rows.any(axis=1).argmax())
-    column = int(rows[row].argmax())
-    where = f"column '{names[column]}'" if names is not None else f"element {column}"
-    raise InputError(
-        PLACE,
-        expected=f"finite numbers that float32 can hold in {source}",
-        found=f"{int(rows.sum())} infinite values, the first in {where} of row {row + 1}",
-        remedy="Clip or rescale them, or leave them empty: a missing value is replaced by the training mean.",
+        remedy=f"Correct the value or leave it empty; or encode the column as numbers, or leave it out with "
+        f"`data.drop: [{name}]`.",
     )

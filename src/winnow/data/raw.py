@@ -6,6 +6,7 @@ Sources differ in where rows come from; from here on all are treated alike. Valu
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,8 +39,39 @@ class RawData:
 
 
 def is_frame(value: Any) -> bool:
-    """Whether it is a DataFrame, told by its shape so that nothing has to be imported."""
-    return hasattr(value, "columns") and hasattr(value, "dtypes")
+    """Whether it is a DataFrame of pandas, which is not imported to find out."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(value, pandas.DataFrame)
+
+
+def is_foreign_table(value: Any) -> bool:
+    """Whether it is a table or column of another library (polars, pyarrow, …), told by what it offers."""
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(value, pandas.DataFrame | pandas.Series | pandas.Index):
+        return False
+    if hasattr(value, "columns") and hasattr(value, "dtypes"):
+        return True
+    return any(hasattr(value, name) for name in ("__dataframe__", "__arrow_c_stream__", "__arrow_c_array__"))
+
+
+def with_pandas(value: Any, place: str) -> Any:
+    """A table or column of another library as pandas' own; anything else as it is.
+
+    Raises:
+        InputError: it cannot be converted, for example because it has not been computed yet.
+    """
+    if not is_foreign_table(value):
+        return value
+    library = type(value).__module__.partition(".")[0]
+    try:
+        return value.to_pandas()
+    except (AttributeError, ImportError, TypeError, ValueError) as error:
+        raise InputError(
+            place,
+            expected="a DataFrame of pandas, an array, or something that `to_pandas()` converts",
+            found=f"a {type(value).__name__} of {library}",
+            remedy="Collect or compute it first, and return its `.to_pandas()` or `.to_numpy()`.",
+        ) from error
 
 
 def is_tensor(value: Any) -> bool:
@@ -48,7 +80,7 @@ def is_tensor(value: Any) -> bool:
 
 
 def as_values(value: Any, place: str) -> Any:
-    """A pandas object as it is, anything else as an array of at least one dimension.
+    """A pandas object as it is, anything else as an array of at least one dimension; what is masked is missing.
 
     Raises:
         InputError: it is no array: rows of different lengths, or a single value.
@@ -57,10 +89,11 @@ def as_values(value: Any, place: str) -> Any:
         return value
     if is_tensor(value):
         value = value.detach().cpu()
-        value = value.float() if value.is_floating_point() else value
+        # numpy knows no bfloat16; wider types keep what they hold.
+        value = value.float() if value.is_floating_point() and value.element_size() < 4 else value
         return _with_rows(value.numpy(), place)
     try:
-        return _with_rows(np.asarray(value), place)
+        return _with_rows(_unmasked(value) if isinstance(value, np.ma.MaskedArray) else np.asarray(value), place)
     except ValueError as error:
         raise InputError(
             place,
@@ -74,6 +107,17 @@ def as_array(value: Any, place: str) -> Any:
     """The same as a numpy array, pandas objects too."""
     values = as_values(value, place)
     return values.to_numpy() if hasattr(values, "to_numpy") else values
+
+
+def _unmasked(array: Any) -> np.ndarray[Any, Any]:
+    """A masked array with NaN, or None among objects, where it is masked."""
+    if not np.ma.is_masked(array):
+        return np.asarray(array.data)
+    if array.dtype.kind == "f":
+        return np.asarray(array.filled(np.nan))
+    values = np.asarray(array.data).astype(object)
+    values[np.ma.getmaskarray(array)] = None
+    return values
 
 
 def _with_rows(array: np.ndarray[Any, Any], place: str) -> np.ndarray[Any, Any]:

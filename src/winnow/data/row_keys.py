@@ -41,15 +41,15 @@ def convert_time(time: Any, source: str) -> NDArray[np.generic]:
         return array.astype("datetime64[us]")
     import pandas as pd
 
-    try:
-        times = pd.to_datetime(pd.Series(array), format="ISO8601", utc=True)
-    except (ValueError, TypeError) as error:
+    times = pd.to_datetime(pd.Series(array), format="ISO8601", utc=True, errors="coerce")
+    if times.isna().any():
+        row = int(times.isna().to_numpy().argmax())
         raise InputError(
             "data.time",
             expected=f"numbers, or dates in ISO 8601 (2026-11-21T09:30) in {source}",
-            found=f"{str(array[0])[:40]!r} in row 1",
+            found=f"{str(array[row])[:40]!r} in row {row + 1}",
             remedy="Write times in this form, or convert them in a data function.",
-        ) from error
+        )
     return times.dt.tz_localize(None).to_numpy(dtype="datetime64[us]")
 
 

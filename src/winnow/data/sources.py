@@ -19,9 +19,10 @@ from winnow.data.data_function import call_data_function
 from winnow.data.dataset import DataSet
 from winnow.data.digest import digest_of
 from winnow.data.features import convert_features
+from winnow.data.labels import typed_labels
 from winnow.data.raw import RawData, as_values, is_frame
 from winnow.data.row_keys import convert_groups, convert_time
-from winnow.data.tables import read_table, take_column
+from winnow.data.tables import is_csv, read_table, take_column
 from winnow.data.target import convert_target
 
 
@@ -52,7 +53,10 @@ def load_data(config: DataConfig) -> DataSet:
 
 
 def _from_table(config: DataConfig) -> RawData:
-    frame = read_table(config.source)
+    import pandas as pd
+
+    labels = {"data.target": config.target, "data.group": config.group}
+    frame = read_table(config.source, [column for column in labels.values() if column is not None])
     name = PurePosixPath(urlsplit(config.source).path).name
     if config.target is None:
         columns = list(frame.columns)
@@ -62,9 +66,15 @@ def _from_table(config: DataConfig) -> RawData:
             found="nothing",
             remedy=f"Set it to one of {', '.join(columns[:12])}{', …' if len(columns) > 12 else ''}.",
         )
-    target = take_column(frame, config.target, "data.target", name)
+    target: Any = take_column(frame, config.target, "data.target", name)
+    if is_csv(config.source):
+        target = typed_labels(target.to_numpy(dtype=object), config.task, "data.target", name)
     _refuse_unnamed([column for column in frame.columns if column not in config.drop], name)
-    return RawData(name, frame.drop(columns=config.target), target, target_names=(config.target,))
+    frame = frame.drop(columns=config.target)
+    if is_csv(config.source) and config.group in frame.columns:
+        texts = frame[config.group].to_numpy(dtype=object)
+        frame[config.group] = pd.Series(typed_labels(texts, "classification", "data.group", name))
+    return RawData(name, frame, target, target_names=(config.target,))
 
 
 def _refuse_unnamed(columns: list[str], source: str) -> None:

@@ -1,70 +1,78 @@
 """CSV and Parquet, from a path or a URL, as a DataFrame.
 
-pandas reads CSV numbers exactly, so that the same rows give the same digest from either format. A URL is fetched whole:
-a sweep holds its data in memory anyway.
+pandas reads CSV numbers exactly, so that the same rows give the same digest from either format. Nothing is repaired: a
+CSV file is checked line by line first, and its labels stay the text that they are until `labels` gives them a type. A
+URL is fetched whole: a sweep holds its data in memory anyway.
 """
 
 from __future__ import annotations
 
+import bz2
 import difflib
+import gzip
 import io
-import warnings
+import lzma
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
+from winnow.data.csv_form import check_csv
+from winnow.data.labels import MISSING
+from winnow.data.names import refuse_double_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PLACE = "data.source"
 PARQUET = frozenset({".parquet", ".pq"})
-COMPRESSIONS: dict[str, Literal["gzip", "bz2", "xz", "zip"]] = {
-    ".gz": "gzip",
-    ".bz2": "bz2",
-    ".xz": "xz",
-    ".zip": "zip",
-}
+COMPRESSIONS = frozenset({".gz", ".bz2", ".xz", ".zip"})
 FETCH_TIMEOUT_S = 60
 
 
-def read_table(source: str) -> pd.DataFrame:
+def is_csv(source: str) -> bool:
+    """Whether a path or URL names a CSV file, compressed or not."""
+    name = _name_of(source)
+    return (name.with_suffix("") if name.suffix in COMPRESSIONS else name).suffix == ".csv"
+
+
+def read_table(source: str, labels: Collection[str]) -> pd.DataFrame:
     """Read a table.
 
     Args:
         source: a path from the working directory, or a URL with the scheme http, https or s3; it ends with .csv
             (perhaps compressed: .csv.gz) or .parquet.
+        labels: columns of a CSV file to read as text, in which only an empty field is missing. Columns of a Parquet
+            file have types of their own.
 
     Raises:
-        InputError: it is missing, empty or unreadable, has another format, or its rows do not fit its header.
+        InputError: it is missing, empty or unreadable, has another format, two columns of one name, or rows that do
+            not fit its header.
     """
-    import pandas as pd
     import pyarrow as pa
 
-    path = urlsplit(source).path if "://" in source else source
-    read = _reader(path, source)
+    if not is_csv(source) and _name_of(source).suffix not in PARQUET:
+        raise InputError(
+            PLACE,
+            expected="`sklearn:NAME`, a .csv or .parquet file or URL, or a data function `package.module:function`",
+            found=f"'{source}'",
+            remedy="Convert the file, or read it in a data function.",
+        )
     stream = _fetch(source) if "://" in source else _open(source)
     try:
-        with stream, warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = read(stream)
-    except pd.errors.EmptyDataError as error:
-        raise _unreadable(source, "an empty file") from error
-    except pd.errors.ParserWarning as error:
-        raise _unreadable(source, "rows with more values than the header has names") from error
-    except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile, pa.ArrowException) as error:
+        with stream:
+            if not is_csv(source):
+                return _read_parquet(stream, source)
+            with _decompressed(stream, source) as content:
+                return _read_csv(content, source, labels)
+    except (ValueError, OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException) as error:
         raise _unreadable(source, f"'{_first_line(error)}'") from error
-    if not frame.columns.is_unique:
-        double = frame.columns[frame.columns.duplicated()][0]
-        raise _unreadable(source, f"two columns named '{double}'")
-    return frame.rename(columns=str)
 
 
 def take_column(frame: pd.DataFrame, name: str, place: str, source: str) -> pd.Series[Any]:
@@ -85,29 +93,70 @@ def take_column(frame: pd.DataFrame, name: str, place: str, source: str) -> pd.S
     )
 
 
-def _reader(path: str, source: str) -> Callable[[IO[bytes]], pd.DataFrame]:
-    """The function that reads an open file of this name."""
+def _name_of(source: str) -> PurePosixPath:
+    return PurePosixPath((urlsplit(source).path if "://" in source else source).lower())
+
+
+def _read_parquet(stream: IO[bytes], source: str) -> pd.DataFrame:
+    """A frame whose index, where it was given a name, is a column like the others."""
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    table = pq.ParquetFile(stream)
+    refuse_double_names(table.schema_arrow.names, source)
+    frame = pd.read_parquet(stream, dtype_backend="numpy_nullable")
+    named = [name for name in frame.index.names if name is not None]
+    frame = frame.reset_index(drop=not named).rename(columns=str)
+    refuse_double_names(frame.columns, source)
+    return frame
+
+
+def _read_csv(content: IO[bytes], source: str, labels: Collection[str]) -> pd.DataFrame:
     import pandas as pd
 
-    name = PurePosixPath(path.lower())
-    if name.suffix in PARQUET:
-        return lambda stream: _with_index(pd.read_parquet(stream))
-    compression = COMPRESSIONS.get(name.suffix)
-    if (name.with_suffix("") if compression else name).suffix == ".csv":
-        # Without `index_col=False` values too many would become an index, and every name would mean another column.
-        return lambda stream: pd.read_csv(stream, low_memory=False, index_col=False, compression=compression)
-    raise InputError(
-        PLACE,
-        expected="`sklearn:NAME`, a .csv or .parquet file or URL, or a data function `package.module:function`",
-        found=f"'{source}'",
-        remedy="Convert the file, or read it in a data function.",
+    names = check_csv(content, source)
+    content.seek(0)
+    as_text = [name for name in names if name in labels]
+    missing = {name: [""] if name in labels else sorted(MISSING) for name in _named_by_pandas(names)}
+    frame = pd.read_csv(
+        content,
+        low_memory=False,
+        index_col=False,
+        encoding="utf-8",
+        dtype=dict.fromkeys(as_text, "str"),
+        keep_default_na=False,
+        na_values=missing,
+        dtype_backend="numpy_nullable",  # integers stay exact beside missing values
     )
+    return frame.rename(columns=str)
 
 
-def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
-    """A frame whose index, where it was given a name, is a column like the others."""
-    named = [name for name in frame.index.names if name is not None]
-    return frame.reset_index(drop=not named)
+def _named_by_pandas(names: list[str]) -> list[str]:
+    return [name or f"Unnamed: {index}" for index, name in enumerate(names)]
+
+
+def _decompressed(stream: IO[bytes], source: str) -> IO[bytes]:
+    """The content of a perhaps compressed file, which can be read twice.
+
+    Raises:
+        ValueError: a zip file that holds more or less than one file, or one with a password.
+    """
+    suffix = _name_of(source).suffix
+    if suffix == ".gz":
+        return io.BufferedReader(gzip.GzipFile(fileobj=stream))
+    if suffix == ".bz2":
+        return bz2.BZ2File(stream)
+    if suffix == ".xz":
+        return lzma.LZMAFile(stream)
+    if suffix != ".zip":
+        return stream
+    archive = zipfile.ZipFile(stream)
+    files = [one for one in archive.infolist() if not one.is_dir()]
+    if len(files) != 1:
+        raise ValueError(f"a zip file that holds {len(files)} files")
+    if files[0].flag_bits & 1:
+        raise ValueError("a zip file with a password")
+    return archive.open(files[0])
 
 
 def _open(source: str) -> io.BufferedReader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
 import numpy as np
@@ -10,11 +11,11 @@ from numpy.typing import NDArray
 
 from winnow.config.errors import InputError
 from winnow.data.dataset import Task
+from winnow.data.labels import is_number, looks_like_classes
+from winnow.data.precision import refuse_merged
 from winnow.data.raw import as_array
 
 PLACE = "data.target"
-FEW_CLASSES = 20
-ROWS_PER_CLASS = 5
 Kind = Literal["text", "bool", "number"]
 
 
@@ -46,8 +47,8 @@ def convert_target(
         class_names: names for the classes in their order, where the source has them.
 
     Raises:
-        InputError: missing or infinite values, a single class or value, text for regression, several columns for
-            classification, or class names that do not fit.
+        InputError: missing or infinite values, a single class or value, text or values that float32 merges for
+            regression, several columns for classification, or class names that do not fit.
     """
     array = as_array(target, PLACE)
     if array.ndim == 2 and array.shape[1] == 1:
@@ -60,7 +61,8 @@ def convert_target(
     if kind == "number":
         _refuse_infinite(array, source)
     if task == "auto":
-        task = "classification" if class_names is not None or _looks_like_classes(array, kind) else "regression"
+        are_classes = array.ndim == 1 and (kind != "number" or looks_like_classes(array))
+        task = "classification" if class_names is not None or are_classes else "regression"
     if task == "regression":
         return Target("regression", _values(array, kind, source), None)
     if array.ndim == 2:
@@ -101,7 +103,21 @@ def _plain(array: NDArray[Any], source: str) -> tuple[NDArray[Any], Kind]:
         )
     kind = kinds.pop()
     assert kind is not None
+    if kind == "number" and all(isinstance(value, int | np.integer) for value in array.flat):
+        return _whole_numbers(array, source), kind
     return array.astype({"text": np.str_, "bool": np.bool_, "number": np.float64}[kind]), kind
+
+
+def _whole_numbers(array: NDArray[Any], source: str) -> NDArray[np.int64]:
+    """Python's own integers; as float64, those beyond 2**53 would merge."""
+    try:
+        return array.astype(np.int64)
+    except OverflowError as error:
+        raise _refusal(
+            f"whole numbers of at most 64 bits in the target of {source}",
+            "larger ones",
+            "Give labels as text, or rescale the target.",
+        ) from error
 
 
 def _kind_of(value: Any) -> Kind | None:
@@ -109,30 +125,24 @@ def _kind_of(value: Any) -> Kind | None:
         return "text"
     if isinstance(value, bool | np.bool_):
         return "bool"
-    return "number" if isinstance(value, int | float | np.number) else None
-
-
-def _looks_like_classes(array: NDArray[Any], kind: Kind) -> bool:
-    if array.ndim == 2:
-        return False
-    if kind != "number":
-        return True
-    values = np.unique(array)
-    is_whole = bool(np.all(values == np.round(values)))
-    are_few = len(values) <= 2 or (len(values) <= FEW_CLASSES and len(values) * ROWS_PER_CLASS <= len(array))
-    return is_whole and are_few
+    return "number" if isinstance(value, int | float | Decimal | np.integer | np.floating) else None
 
 
 def _values(array: NDArray[Any], kind: Kind, source: str) -> NDArray[np.float32]:
     if kind == "text":
+        texts = [str(text) for text in array.reshape(len(array), -1)[:, 0]]
+        row = next((row for row, text in enumerate(texts) if not is_number(text)), 0)
         raise _refusal(
             f"numbers in the target of {source} for regression",
-            f"text: {str(array.flat[0])[:40]!r} in row 1",
+            f"text: {texts[row][:40]!r} in row {row + 1}",
             "Choose another target, or set `data.task: classification`.",
         )
     with np.errstate(over="ignore"):
         values = array.reshape(len(array), -1).astype(np.float32)
     _refuse_infinite(values, source)
+    for column in array.reshape(len(array), -1).T:
+        remedy = "Subtract a constant from the target, and add it to the answers."
+        refuse_merged(column, "the target", PLACE, source, remedy)
     constant = np.flatnonzero((values == values[:1]).all(axis=0)) if len(values) else np.empty(0)
     if len(constant):
         which = f" in column {constant[0] + 1}" if values.shape[1] > 1 else ""

@@ -163,3 +163,58 @@ def names_as_text() -> Any:
 
 def two_group_columns() -> Any:
     return {"X": X, "y": Y, "groups": X}
+
+
+def double_feature_names() -> Any:
+    return {"X": X, "y": Y, "feature_names": ["a", "a"]}
+
+
+def double_columns() -> Any:
+    return pd.DataFrame(X, columns=["a", "a"]), Y
+
+
+def target_among_features() -> Any:
+    frame = pd.DataFrame({"a": X[:, 0], "label": Y})
+    return frame, frame["label"]
+
+
+def complex_numbers() -> Any:
+    return X + 1j, Y
+
+
+def masked() -> Any:
+    return np.ma.masked_equal(X, 6.0), Y
+
+
+def masked_integers() -> Any:
+    return np.ma.masked_equal(X.astype(np.int64), 6), Y
+
+
+def masked_target() -> Any:
+    return X, np.ma.masked_array(Y, mask=np.arange(20) == 3)
+
+
+def epochs_in_sequences() -> Any:
+    return (1764200000000 + np.arange(20)).reshape(20, 1, 1), Y
+
+
+class LazyFrame:
+    """A table that has not been computed yet."""
+
+    columns = ("a", "b")
+    dtypes = ("float64", "float64")
+
+
+def lazy_frame() -> Any:
+    return LazyFrame(), Y
+
+
+class OtherFrame(LazyFrame):
+    """A table of a library that converts to pandas."""
+
+    def to_pandas(self) -> Any:
+        return pd.DataFrame(X, columns=list(self.columns))
+
+
+def frame_of_another_library() -> Any:
+    return OtherFrame(), pd.Series(Y)

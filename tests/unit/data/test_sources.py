@@ -8,11 +8,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from winnow.config.errors import InputError
@@ -345,9 +348,22 @@ def saved_folder(folder: Path) -> str:
     [
         ("empty.csv", b"", "an empty file"),
         ("header.csv", b"a,b,y\n", "0 rows of shape (2,)"),
-        ("ragged.csv", b"a,y\n1,2\n1,2,3,4\n", "Expected 2 fields in line 3"),
-        ("shifted.csv", b"a,y\n1,2,3\n4,5,6\n", "rows with more values than the header has names"),
-        ("bytes.csv", b"a,y\n\xff\xfe\x00,1\n", "can't decode"),
+        ("ragged.csv", b"a,y\n1,2\n1,2,3,4\n", "4 fields in line 3 for a header of 2"),
+        ("shifted.csv", b"a,y\n1,2,3\n4,5,6\n", "3 fields in line 2 for a header of 2"),
+        ("bytes.csv", b"a,y\n\xff\xfe\x00,1\n", "the byte 0xff, which is not UTF-8"),
+        ("short.csv", b"a,b,y\n1,2,0\n\n1,0.5", "2 fields in line 4 for a header of 3"),
+        ("repeated.csv", b"a,y\n1,0\na,y\n2,1\n", "the header again in line 3"),
+        ("quote.csv", b'a,y\n1,0\n"2,1\n3,0\n', "'unexpected end of data' in the row that ends with line 4"),
+        ("nul.csv", b"a,y\n1,0\n2\0,1\n", "a NUL byte in line 3"),
+        ("latin1.csv", b"a,y\n1,caf\xe9\n", "the byte 0xe9, which is not UTF-8"),
+        ("semicolons.csv", b"a;y\n1,5;0\n", "a header separated by semicolons"),
+        ("double.csv", b"a,y,y\n1,0,0\n", "two columns named 'y'"),
+        (
+            "spaces.csv",
+            b"a, a,y\n1,2,0\n",
+            "names that differ only in white space or invisible characters: 'a' and ' a'",
+        ),
+        ("broken.csv.xz", b"not xz at all", "Input format not supported by decoder"),
         ("broken.parquet", b"not parquet at all", "Parquet magic bytes not found"),
         ("empty.parquet", b"", "Parquet file size is 0 bytes"),
         ("broken.csv.gz", b"not gzip at all", "Not a gzipped file"),
@@ -418,9 +434,9 @@ def test_text_is_no_target_for_regression(tmp_path: Path) -> None:
     ("changed", "found"),
     [
         ({"size": "red"}, "text: 'red' in row 1"),
-        (replaced("size", 8, "red"), "in row 1"),
-        (replaced("size", 8, np.inf), "1 infinite values, the first in column 'size' of row 9"),
-        (replaced("size", 8, 1e39), "1 infinite values, the first in column 'size' of row 9"),
+        (replaced("size", 8, "red"), "text: 'red' in row 9"),
+        (replaced("size", 8, np.inf), "1 infinite in column 'size', the first in row 9"),
+        (replaced("size", 8, 1e39), "1 infinite in column 'size', the first in row 9"),
     ],
 )
 def test_a_feature_that_is_no_finite_number_is_refused(tmp_path: Path, changed: dict[str, Any], found: str) -> None:
@@ -490,6 +506,13 @@ def test_a_table_needs_features(tmp_path: Path) -> None:
         ("too_few_feature_names", "data.source", "1 names for rows of shape (2,)"),
         ("names_as_text", "data.source", "a text instead of a list as class_names"),
         ("two_group_columns", "data.group", "shape (20, 2)"),
+        ("double_feature_names", "data.source", "two columns named 'a'"),
+        ("double_columns", "data.source", "two columns named 'a'"),
+        ("target_among_features", "data.source", "its column 'label' in X and in y"),
+        ("complex_numbers", "data.source", "complex128 values: '1j' in row 1"),
+        ("masked_target", "data.target", "1 missing (NaN), the first in row 4"),
+        ("lazy_frame", "data.source", "a LazyFrame of tests"),
+        ("epochs_in_sequences", "data.source", "20 different values, of which float32 can tell 1 apart"),
     ],
 )
 def test_a_data_function_that_breaks_its_contract_is_told_how(name: str, place: str, found: str) -> None:
@@ -506,6 +529,146 @@ def test_options_that_a_function_does_not_take_are_shown() -> None:
     error = refused(from_function, "pair", options={"row": 3})
     assert "unexpected keyword argument 'row'" in error.found
     assert "data.options" in error.remedy
+
+
+def test_a_parquet_file_with_two_columns_of_one_name_is_refused(tmp_path: Path) -> None:
+    table = pa.table([pa.array([1.0, 2.0]), pa.array([0, 1]), pa.array([0, 1])], names=["a", "y", "y"])
+    pq.write_table(table, tmp_path / "rows.parquet")
+    error = refused(load_data, DataConfig(source=str(tmp_path / "rows.parquet"), target="y"))
+    assert (error.place, error.found) == ("data.source", "two columns named 'y'")
+
+
+def written(folder: Path, target: list[str], *, name: str = "rows.csv", values: list[str] | None = None) -> str:
+    """A CSV file with the columns `a` and `y` as these texts."""
+    path = folder / name
+    firsts = values or [str(index) for index in range(len(target))]
+    path.write_text("a,y\n" + "".join(f"{first},{label}\n" for first, label in zip(firsts, target, strict=True)))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (["01", "02", "03"], ("01", "02", "03")),
+        (["+1", "-1"], ("+1", "-1")),
+        (["1e3", "2e3"], ("1e3", "2e3")),
+        (["1_000", "2_000"], ("1_000", "2_000")),
+        ([" 1", " 2"], (" 1", " 2")),
+        (["0x1F", "0x2F"], ("0x1F", "0x2F")),
+        (["1", "1.0"], ("1", "1.0")),
+        (["-0", "5"], ("-0", "5")),
+        (["9223372036854775808", "5"], ("5", "9223372036854775808")),
+        (["10", "9"], ("9", "10")),
+        (["10.0", "9.0"], ("9", "10")),
+        (["true", "false"], ("false", "true")),
+        (["None", "Mild"], ("Mild", "None")),
+        (["NA", "EU"], ("EU", "NA")),
+        (["null", "n/a", "nan"], ("n/a", "nan", "null")),
+    ],
+)
+def test_a_class_is_called_what_the_csv_file_calls_it(
+    tmp_path: Path, labels: list[str], names: tuple[str, ...]
+) -> None:
+    data = load_data(DataConfig(source=written(tmp_path, labels * 20), target="y"))
+    assert (data.task, data.class_names) == ("classification", names)
+    assert data.target[: len(labels)].tolist() == [names.index(label.removesuffix(".0")) for label in labels] or (
+        names == ("1", "1.0") and data.target[:2].tolist() == [0, 1]
+    )
+
+
+def test_zero_padded_codes_are_classes_however_many_there_are(tmp_path: Path) -> None:
+    codes = [f"{number:05}" for number in range(30)]
+    data = load_data(DataConfig(source=written(tmp_path, codes * 2), target="y"))
+    assert data.class_names == tuple(codes)
+
+
+def test_a_regression_target_is_numeric_however_it_is_written(tmp_path: Path) -> None:
+    source = written(tmp_path, ["1e3", "+2.50", "007", " 4"] * 5)
+    data = load_data(DataConfig(source=source, target="y", task="regression"))
+    assert data.target[:4, 0].tolist() == [1000, 2.5, 7, 4]
+    data = load_data(DataConfig(source=written(tmp_path, ["0.50", "1.25", "3.10"] * 5), target="y"))
+    assert (data.task, data.target[:3, 0].tolist()) == ("regression", [0.5, 1.25, pytest.approx(3.1)])
+    source = written(tmp_path, ["true", "FALSE"] * 5)
+    data = load_data(DataConfig(source=source, target="y", task="regression"))
+    assert data.target[:2, 0].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("target", "task", "found"),
+    [
+        (["1", "2", "NA"], "auto", "20 missing, the first in row 3: 'NA' among numbers"),
+        ([f"{index}.5" for index in range(20)] + ["?"], "auto", "text: '?' in row 21"),
+        ([f"{index}.5" for index in range(20)] + ["?"], "regression", "text: '?' in row 21"),
+    ],
+)
+def test_a_text_among_the_numbers_of_a_target_is_told_with_its_row(
+    tmp_path: Path, target: list[str], task: Any, found: str
+) -> None:
+    config = DataConfig(source=written(tmp_path, target * (20 if len(target) == 3 else 1)), target="y", task=task)
+    error = refused(load_data, config)
+    assert (error.place, error.found) == ("data.target", found)
+
+
+@pytest.mark.parametrize("mistake", ["?", "-", "1,234", "1_000", "0x1F", "True"])
+def test_the_value_that_is_no_number_is_told_and_not_the_first_one(tmp_path: Path, mistake: str) -> None:
+    values = [f"{index}.25" for index in range(20)]
+    values[5] = f'"{mistake}"'
+    error = refused(load_data, DataConfig(source=written(tmp_path, ["0", "1"] * 10, values=values), target="y"))
+    assert (error.place, error.found) == ("data.source", f"text: {mistake!r} in row 6")
+
+
+def test_groups_of_a_csv_file_that_differ_as_text_stay_apart(tmp_path: Path) -> None:
+    FRAME.assign(customer=["1", "01", "NA", "x"] * 10).to_csv(tmp_path / "rows.csv", index=False)
+    data = load_data(DataConfig(source=str(tmp_path / "rows.csv"), **CSV))
+    assert data.groups is not None and data.groups[:4].tolist() == ["1", "01", "NA", "x"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_times_in_milliseconds_that_float32_merges_are_refused(tmp_path: Path, suffix: str) -> None:
+    times = pd.Series(1764200000000 + 1000 * np.arange(ROWS))
+    source = saved(FRAME.assign(count=times), tmp_path / f"rows{suffix}")
+    error = refused(load_data, DataConfig(source=source, **CSV))
+    assert error.expected.startswith("values in column 'count' of rows")
+    assert error.found == "40 different values, of which float32 can tell 1 apart"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_ids_beyond_float64_beside_a_missing_one_are_refused(tmp_path: Path, suffix: str) -> None:
+    ids = pd.Series([None, *(2**60 + index for index in range(1, ROWS))], dtype="Int64")
+    error = refused(load_data, DataConfig(source=saved(FRAME.assign(count=ids), tmp_path / f"rows{suffix}"), **CSV))
+    assert error.found == "39 different values, of which float32 can tell 1 apart"
+
+
+def test_a_regression_target_with_a_large_offset_is_refused(tmp_path: Path) -> None:
+    error = refused(from_csv, tmp_path, {"price": 1e9 + np.arange(ROWS)}, target="price", drop=("outcome",))
+    assert (error.place, error.found) == ("data.target", "40 different values, of which float32 can tell 2 apart")
+
+
+def test_decimals_of_a_parquet_file_are_numbers(tmp_path: Path) -> None:
+    decimals = [Decimal(index) / 4 for index in range(ROWS)]
+    data = load_data(DataConfig(source=saved(FRAME.assign(count=decimals), tmp_path / "rows.parquet"), **CSV))
+    assert data.features[:4, 1].tolist() == [0, 0.25, 0.5, 0.75]
+
+
+@pytest.mark.parametrize("name", ["masked", "masked_integers"])
+def test_masked_values_are_missing(name: str) -> None:
+    data = from_function(name)
+    assert np.isnan(data.features).tolist() == [[row == 3, False] for row in range(20)]
+
+
+def test_a_frame_of_another_library_is_taken_as_pandas_has_it() -> None:
+    data = from_function("frame_of_another_library")
+    assert (data.feature_names, data.features[3].tolist(), data.class_names) == (("a", "b"), [6, 7], ("0", "1"))
+
+
+def test_a_polars_frame_is_taken(tmp_path: Path) -> None:
+    pytest.importorskip("polars")
+    path = tmp_path / "polars_source.py"
+    path.write_text(
+        "import polars\ndef load():\n    x = polars.DataFrame({'a': [1.0, None] * 9})\n    return x, [0, 1] * 9\n"
+    )
+    data = load_data(DataConfig(source=f"{path}:load"))
+    assert (data.feature_names, np.isnan(data.features).sum()) == (("a",), 9)
 
 
 @pytest.mark.parametrize("config", [{"options": {"rows": 3}}, {"target": "y"}])
