@@ -173,6 +173,16 @@ BAD = {
     "an unknown metric": Bad(
         "FILE: search.metric.name", "'acuracy'", "Did you mean 'accuracy'?", {"search": {"metric": {"name": "acuracy"}}}
     ),
+    "an infinite bound": Bad("FILE: search.space.x.float[1]", "infinity", "", space(x={"float": [0, float("inf")]})),
+    "real numbers for a whole one": Bad(
+        "FILE: search.space.batch_size.float",
+        "a range of real numbers",
+        "Write `batch_size: {int: [8, 32]}`",
+        space(batch_size={"float": [8, 32]}),
+    ),
+    "a name that MLflow refuses": Bad(
+        "FILE: search.space.kernel/", "'kernel/'", "Rename the parameter", space(**{"kernel/": {"int": [1, 2]}})
+    ),
     "precision in the space": Bad(
         "FILE: search.space.precision",
         "'precision': a process keeps",

@@ -7,6 +7,7 @@ and *where* (trials, sampler, workers, retries, …) may change between two call
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
@@ -95,6 +96,13 @@ class ChoiceParameter(Frozen):
     """One of a list of values: numbers, text, booleans, null or lists of them."""
 
     choices: tuple[Any, ...] = Field(alias="choice", min_length=1, description="The values to choose from.")
+
+    def stored(self) -> tuple[Any, ...]:
+        """The choices as Optuna stores them: lists and mappings as JSON text."""
+        return tuple(
+            json.dumps(choice, sort_keys=True) if isinstance(choice, list | tuple | dict) else choice
+            for choice in self.choices
+        )
 
 
 def _check_bounds(bounds: tuple[float, float], log: bool, step: float | None) -> None:

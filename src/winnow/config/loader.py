@@ -11,6 +11,7 @@ import contextlib
 import copy
 import difflib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -26,6 +27,7 @@ from winnow.config.experiment import Experiment
 from winnow.config.keys import PARAMETERS, SPACE, fields_of, model_in, sections
 from winnow.config.names import shown_text
 from winnow.config.next_command import next_flag
+from winnow.config.space import faults_in_space
 from winnow.config.yaml_text import Document, KeyPath, not_yaml, read_yaml
 
 Location = tuple[str | int, ...]
@@ -70,9 +72,16 @@ def load_experiment(path: Path, overrides: Mapping[str, Any] = {}) -> Experiment
     # As JSON and strictly: lists are tuples there, but "10" is no number and `true` is not 1.
     content = json.dumps(_with_overrides(document.content, given), default=str)
     try:
-        return Experiment.model_validate_json(content, strict=True)
+        experiment = Experiment.model_validate_json(content, strict=True)
     except pydantic.ValidationError as error:
-        first, *others = [_fault(path, document, given, details) for details in error.errors(include_url=False)]
+        faults = [_fault(path, document, given, details) for details in error.errors(include_url=False)]
+    else:
+        faults = list(faults_in_space(experiment))
+        for fault in faults:
+            _move_to_line(fault, path, document, given)
+        if not faults:
+            return experiment
+    first, *others = faults
     for other in others:
         first.add_note(str(other))
     raise first
@@ -94,11 +103,16 @@ def located(path: Path, overrides: Mapping[str, Any] = {}) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        keys = _keys_named(error.place, document)
-        if keys is not None:
-            rest = error.place.removeprefix(_dotted(keys))
-            error.move_to(_place_of(path, document, given, keys) + rest)
+        _move_to_line(error, path, document, given)
         raise
+
+
+def _move_to_line(error: InputError, path: Path, document: Document, overrides: Mapping[KeyPath, Any]) -> None:
+    """Let an error whose place is a key of the experiment name the file and the line, too."""
+    keys = _keys_named(error.place, document)
+    if keys is not None:
+        rest = error.place.removeprefix(_dotted(keys))
+        error.move_to(_place_of(path, document, overrides, keys) + rest)
 
 
 def _given(overrides: Mapping[str, Any]) -> dict[KeyPath, Any]:
@@ -129,7 +143,22 @@ def _read(path: Path) -> Document:
             found="an empty file" if document.content is None else _shown(document.content),
             remedy="Start from a copy of experiments/breast_cancer.yaml, which explains every key.",
         )
+    _check_finite(path, document, document.content, ())
     return document
+
+
+def _check_finite(path: Path, document: Document, value: Any, keys: KeyPath) -> None:
+    """Refuse infinity and NaN wherever they stand: the study is stored as JSON, which has no such numbers."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(
+            _place(path, document, keys),
+            expected="a finite number",
+            found="NaN" if math.isnan(value) else "infinity" if value > 0 else "minus infinity",
+            remedy="Write another number.",
+        )
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in inner:
+        _check_finite(path, document, each, (*keys, key if isinstance(key, int) else str(key)))
 
 
 def _with_overrides(content: dict[str, Any], overrides: Mapping[KeyPath, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 
 from winnow.config.errors import InputError
@@ -9,7 +10,13 @@ from winnow.config.errors import InputError
 LONGEST_STUDY = 63
 """Characters of a study's name: it becomes part of host names and of labels in a cluster (RFC 1123)."""
 
+LONGEST_PARAMETER = 200
+"""Characters of a parameter's name: MLflow keeps 250 of `search.space.NAME.choice` and of `param.NAME`."""
+
+_LONGEST_RECORDED = 250
 _LONGEST_SHOWN = 60
+_UNFIT = re.compile(r"[^\w.\- /]")
+
 _STUDY = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 
 
@@ -34,6 +41,25 @@ def check_study_name(name: str, place: str) -> str:
     raise InputError(
         place, expected=fault, found=shown_text(name), remedy="It names the study, its runs, its model and its files."
     )
+
+
+def recorded_name(name: str) -> str:
+    """A name as MLflow takes it for a parameter, a metric or a tag.
+
+    Anything but letters, digits, `_ - . /` and spaces becomes `_`. So do dots and slashes in a name that reads as a
+    path which is not in its shortest form (`a//b`, `/x`, `..`): MLflow refuses those, since names may become files.
+    """
+    kept = _UNFIT.sub("_", name)[:_LONGEST_RECORDED]
+    return re.sub(r"[./]", "_", kept) or "_" if _is_crooked_path(kept) else kept
+
+
+def is_recordable(name: str) -> bool:
+    """Whether a parameter's name needs no more than single characters replaced to be recorded."""
+    return len(name) <= LONGEST_PARAMETER and not _is_crooked_path(_UNFIT.sub("_", name))
+
+
+def _is_crooked_path(name: str) -> bool:
+    return name == "." or name.startswith(("..", "/")) or posixpath.normpath(name) != name
 
 
 def shown_text(text: str) -> str:

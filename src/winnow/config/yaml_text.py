@@ -34,7 +34,12 @@ class Yaml12Loader(yaml.SafeLoader):
 
 def _construct_integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     text = loader.construct_scalar(node)
-    return int(text, 0) if text[:2] in ("0o", "0x") else int(text, 10)
+    try:
+        return int(text, 0) if text[:2] in ("0o", "0x") else int(text, 10)
+    except ValueError as error:
+        # Python converts no more than some thousands of digits (sys.set_int_max_str_digits).
+        problem = f"a whole number of {len(text)} characters"
+        raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark) from error
 
 
 # The order decides: "1" fits both patterns and is an integer.

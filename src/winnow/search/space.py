@@ -6,27 +6,20 @@ back by looking them up, never by parsing, so that a choice that *is* text stays
 
 from __future__ import annotations
 
-import json
-import math
-from collections import Counter
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from winnow.config.errors import InputError
 from winnow.config.experiment import ChoiceParameter, FloatParameter, IntParameter
 
 Space = Mapping[str, FloatParameter | IntParameter | ChoiceParameter]
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
-    """Optuna's distribution of every parameter.
-
-    Raises:
-        InputError: two choices of a parameter are stored alike.
-    """
-    return {name: _distribution(name, parameter) for name, parameter in space.items()}
+    """Optuna's distribution of every parameter."""
+    return {name: _distribution(parameter) for name, parameter in space.items()}
 
 
 def decode(space: Space, stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,7 +27,7 @@ def decode(space: Space, stored: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _decoded(space[name], value) for name, value in stored.items() if name in space}
 
 
-def _distribution(name: str, parameter: FloatParameter | IntParameter | ChoiceParameter) -> BaseDistribution:
+def _distribution(parameter: FloatParameter | IntParameter | ChoiceParameter) -> BaseDistribution:
     match parameter:
         case FloatParameter(bounds=(low, high)):
             step = parameter.step
@@ -42,33 +35,34 @@ def _distribution(name: str, parameter: FloatParameter | IntParameter | ChoicePa
         case IntParameter(bounds=(low, high)):
             return IntDistribution(low, high - (high - low) % parameter.step, parameter.log, parameter.step)
         case ChoiceParameter():
-            stored = [_encoded(choice) for choice in parameter.choices]
-            # Keyed by type too, because Python takes 1, 1.0 and true for the same key.
-            twice = [value for (_, value), n in Counter((type(v).__name__, v) for v in stored).items() if n > 1]
-            if twice:
-                raise InputError(
-                    f"search.space.{name}.choice",
-                    expected="choices that differ",
-                    found=f"{twice[0]!r} twice",
-                    remedy="Leave one of them out.",
-                )
-            return CategoricalDistribution(stored)
+            return CategoricalDistribution(parameter.stored())
 
 
-def _on_grid(low: float, high: float, step: float) -> float:
-    """The last point of the grid that is not above `high`; a hair's breadth is rounding: 0.3 is three times 0.1."""
-    return low + math.floor((high - low) / step + 1e-9) * step
+def _on_grid(low: float, value: float, step: float) -> float:
+    """The last point of the grid that is not above `value`, in decimals as they are written.
+
+    Optuna reckons in them too: in binary three times 0.3 is less than 0.9, and the upper bound would be lost.
+    """
+    start, width = _decimal(low), _decimal(step)
+    return float(start + (_decimal(value) - start) // width * width)
 
 
-def _encoded(choice: Any) -> Any:
-    return json.dumps(choice, sort_keys=True) if isinstance(choice, list | tuple | dict) else choice
+def _nearest_on_grid(low: float, value: float, step: float) -> float:
+    """The point of the grid that Optuna, which multiplies in binary, came close to."""
+    start, width = _decimal(low), _decimal(step)
+    return float(start + round((_decimal(value) - start) / width) * width)
+
+
+def _decimal(number: float) -> Decimal:
+    return Decimal(str(number))
 
 
 def _decoded(parameter: FloatParameter | IntParameter | ChoiceParameter, value: Any) -> Any:
+    if isinstance(parameter, FloatParameter) and parameter.step is not None:
+        return _nearest_on_grid(parameter.bounds[0], value, parameter.step)
     if not isinstance(parameter, ChoiceParameter):
         return value
-    for choice in parameter.choices:
-        encoded = _encoded(choice)
+    for choice, encoded in zip(parameter.choices, parameter.stored(), strict=True):
         if type(encoded) is type(value) and encoded == value:
             return choice
     return value

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from winnow.bundle.manifest import Manifest
+from winnow.config.names import recorded_name as _key
 from winnow.tracking.records import FoldRecord, SweepRecord, TrialRecord, TrialState
 from winnow.tracking.tracker import Sent
 
@@ -42,7 +42,6 @@ RUN_STATUS: Mapping[TrialState, str] = {
 FINAL: frozenset[TrialState] = frozenset({"complete", "pruned", "failed"})
 
 _VIEW = "sweep"
-_UNFIT_FOR_A_KEY = re.compile(r"[^\w.\- /]")
 _LONGEST_PARAM, _LONGEST_TAG = 6000, 5000
 
 
@@ -363,8 +362,3 @@ def _text(value: Any) -> str:
 
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else _text(value)
-
-
-def _key(name: str) -> str:
-    """A name as MLflow takes it: letters, digits, and `_ - . /` and spaces; anything else becomes `_`."""
-    return _UNFIT_FOR_A_KEY.sub("_", name)[:250]

@@ -96,6 +96,15 @@ def scheduler_settings(name: str, place: str = "training.scheduler.type") -> fro
     return frozenset(inspect.signature(_scheduler_class(name, place)).parameters) - _NOT_SETTINGS
 
 
+def scheduler_class(name: str, place: str = "training.scheduler.type") -> type[LRScheduler] | type[CosineWithWarmup]:
+    """What makes a scheduler's factors: a class of torch, or the cosine.
+
+    Raises:
+        InputError: there is no such scheduler.
+    """
+    return CosineWithWarmup if name.lower() == COSINE else _scheduler_class(name, place)
+
+
 def make_schedule(config: SchedulerConfig, optimizer: Optimizer, *, steps: int, epochs: int) -> Schedule:
     """The schedule over a training of `steps` optimizer steps in `epochs` epochs.
 

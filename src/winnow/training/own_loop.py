@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from winnow.config.names import recorded_name
 from winnow.data.dataset import Task
 
 MODEL = "model"
@@ -72,6 +73,7 @@ def run_loop(function: TrainFoldFunction, fold: LoopFold, params: Mapping[str, A
 
     Raises:
         TypeError: it returned no mapping, a metric that is no number, or a model that is no nn.Module.
+        ValueError: two metrics would be recorded under one name.
         KeyError: the objective is not among the metrics.
         Exception: whatever it raises itself.
     """
@@ -82,6 +84,17 @@ def run_loop(function: TrainFoldFunction, fold: LoopFold, params: Mapping[str, A
     if model is not None and not isinstance(model, nn.Module):
         raise TypeError(f"train_fold returned a {type(model).__name__} as 'model', not an nn.Module")
     metrics = {name: float(value) for name, value in returned.items() if name != MODEL}
+    _check_names(metrics)
     if objective not in metrics:
         raise KeyError(f"train_fold returned {sorted(metrics)}, without the objective {objective!r}")
     return LoopResult(metrics, model)
+
+
+def _check_names(metrics: Mapping[str, float]) -> None:
+    recorded: dict[str, str] = {}
+    for name in metrics:
+        other = recorded.setdefault(recorded_name(name), name)
+        if other != name:
+            raise ValueError(
+                f"train_fold returned {other!r} and {name!r}, which MLflow both records as {recorded_name(name)!r}"
+            )

@@ -15,11 +15,9 @@ from typing import Any, Literal, NoReturn, get_args
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import TrainingConfig
+from winnow.config.space import SEARCHED
 
 Place = Literal["model", "optimizer", "scheduler", "training"]
-
-SEARCHED = frozenset({"epochs", "batch_size", "clip_norm", "optimizer"})
-"""Settings of `training` that a space may hold."""
 
 FIXED: Mapping[str, str] = {
     "precision": "a process keeps one precision for life, so it is fixed per study",

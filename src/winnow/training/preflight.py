@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import inspect
 import os
 import traceback
 from collections.abc import Callable, Mapping
@@ -22,13 +23,20 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from winnow.config.errors import InputError
-from winnow.config.experiment import ChoiceParameter, Experiment, OptimizerConfig, SchedulerConfig
+from winnow.config.experiment import ChoiceParameter, Experiment, FloatParameter, OptimizerConfig, SchedulerConfig
+from winnow.config.space import float_for_whole_numbers
 from winnow.data.preprocessing import fit_standardize
 from winnow.data.splits import split_watch
 from winnow.training.fitting import build_network
 from winnow.training.independence import CAUSE, dependence, spread
-from winnow.training.optimization import make_optimizer, make_schedule, optimizer_settings, scheduler_settings
-from winnow.training.parameters import Settings, factory_takes
+from winnow.training.optimization import (
+    make_optimizer,
+    make_schedule,
+    optimizer_settings,
+    scheduler_class,
+    scheduler_settings,
+)
+from winnow.training.parameters import Settings, Slot, factory_takes
 from winnow.training.preparation import Prepared, possible_optimizers, prepare
 from winnow.training.world import wants_cpu
 
@@ -60,6 +68,7 @@ def check(
         _check_loss(prepared)
         _check_fixed_settings(experiment)
         _check_options(prepared)
+        _check_whole_numbers(prepared)
         draws = corner_draws(experiment)
         for number, params in enumerate(draws, start=1):
             show(f"corner {number} of {len(draws)} of the search space")
@@ -160,6 +169,28 @@ def _check_options(prepared: Prepared) -> None:
         if name not in taken and not takes_rest:
             factory = prepared.experiment.model.factory
             raise _unknown_setting(f"model.options.{name}", name, taken, f"an argument of {factory}")
+
+
+def _check_whole_numbers(prepared: Prepared) -> None:
+    """Refuse a range of real numbers for an argument that is annotated as `int`.
+
+    The ends of such a range are often whole, so that the draws below would pass where most trials fail.
+    """
+    experiment = prepared.experiment
+    for name, parameter in experiment.search.space.items():
+        slot = prepared.routing.slots.get(name)
+        if slot is not None and isinstance(parameter, FloatParameter) and _takes_int(prepared, slot):
+            raise float_for_whole_numbers(name, parameter)
+
+
+def _takes_int(prepared: Prepared, slot: Slot) -> bool:
+    scheduler = prepared.experiment.training.scheduler
+    takers: dict[str, Callable[..., Any]] = {"model": prepared.factory}
+    if scheduler is not None:
+        takers["scheduler"] = scheduler_class(scheduler.type)
+    taker = takers.get(slot.place)
+    argument = inspect.signature(taker).parameters.get(slot.setting) if taker is not None else None
+    return argument is not None and argument.annotation in (int, "int")
 
 
 def _check_draw(prepared: Prepared, params: Mapping[str, Any]) -> None:

@@ -82,8 +82,8 @@ def takers_of(experiment: Experiment, factory: Callable[..., Any]) -> Takers:
         return Takers(loop_takes_all=True)
     names, takes_rest = factory_takes(factory)
     settings = frozenset[str]()
-    for optimizer in possible_optimizers(experiment):
-        settings |= optimizer_settings(optimizer)
+    for optimizer, place in _named_optimizers(experiment):
+        settings |= optimizer_settings(optimizer, place)
     scheduler = scheduler_settings(training.scheduler.type) if training.scheduler is not None else frozenset[str]()
     return Takers(optimizer=settings, scheduler=scheduler, model=names, model_takes_rest=takes_rest)
 
@@ -94,10 +94,15 @@ def possible_optimizers(experiment: Experiment) -> list[str]:
     Raises:
         InputError: the space holds `optimizer` as something else than a choice of names.
     """
+    return [optimizer for optimizer, _ in _named_optimizers(experiment)]
+
+
+def _named_optimizers(experiment: Experiment) -> list[tuple[str, str]]:
+    """The same, each with the key that names it."""
     space = experiment.search.space
     name = next((name for name in ("optimizer", "training.optimizer") if name in space), None)
     if name is None:
-        return [experiment.training.optimizer.type]
+        return [(experiment.training.optimizer.type, "training.optimizer.type")]
     parameter = space[name]
     choices = parameter.choices if isinstance(parameter, ChoiceParameter) else ()
     if not choices or not all(isinstance(choice, str) for choice in choices):
@@ -107,7 +112,7 @@ def possible_optimizers(experiment: Experiment) -> list[str]:
             found=repr(parameter.model_dump(by_alias=True)),
             remedy=f"Write for example {name}: {{choice: [adamw, sgd]}}.",
         )
-    return list(choices)
+    return [(choice, f"search.space.{name}.choice[{index}]") for index, choice in enumerate(choices)]
 
 
 def _metrics(search: SearchConfig, data: DataSet, *, names_are_free: bool) -> tuple[MetricSpec, ...]:

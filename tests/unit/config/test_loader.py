@@ -98,6 +98,106 @@ def test_a_wrong_value_says_what_was_expected_and_found(
     assert error.found == found
 
 
+def in_space(parameter: str) -> str:
+    """The smallest experiment with this in place of its learning rate."""
+    return SMALLEST.replace("lr: {float: [1e-4, 1e-1], log: true}", parameter)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "place", "expected", "found"),
+    [
+        ("x: {float: [0.1, .inf]}", "x.float[1]", "a finite number", "infinity"),
+        ("x: {float: [1e999, 1]}", "x.float[0]", "a finite number", "infinity"),
+        ("x: {float: [-.inf, 1]}", "x.float[0]", "a finite number", "minus infinity"),
+        ("x: {float: [.nan, 1]}", "x.float[0]", "a finite number", "NaN"),
+        ("x: {float: [0, 1], step: .inf}", "x.step", "a finite number", "infinity"),
+        ("x: {choice: [1, .nan]}", "x.choice[1]", "a finite number", "NaN"),
+        ("x: {choice: [[1], [.inf]]}", "x.choice[1][0]", "a finite number", "infinity"),
+        ("x: {float: [-1e308, 1e308]}", "x.float", "bounds whose difference", "[-1e+308, 1e+308]"),
+        ('x: {float: ["0.1", 1]}', "x.float[0]", "a number", "'0.1'"),
+        ("x: {float: [false, 1]}", "x.float[0]", "a number", "false"),
+        ("x: {int: [true, 4]}", "x.int[0]", "a whole number", "true"),
+        ("x: {int: [1.5, 4]}", "x.int[0]", "a whole number", "1.5"),
+        ("x: {int: [1, 4], step: 0}", "x.step", "at least 1", "0"),
+        ("x: {int: [1, 4], log: 1}", "x.log", "true or false", "1"),
+        ("x: {float: [0, 1], step: 0}", "x.step", "more than 0.0", "0"),
+        ("x: {float: [0, 1], step: -0.1}", "x.step", "more than 0.0", "-0.1"),
+        ("x: {float: [0, 1], step: 1.5}", "x.step", "at most 1, the width", "1.5, with which only 0 is ever tried"),
+        ("x: {int: [1, 10], step: 10}", "x.step", "at most 9, the width", "10, with which only 1 is ever tried"),
+        ("x: {float: [0, 1], step: 1e-300}", "x.step", "a step that divides the range into at most", "1e-300"),
+        ("x: {int: [0, 9007199254740993]}", "x.int", "bounds between -9007199254740992", "[0, 9007199254740993]"),
+        ("x: {choice: [1, 1.0]}", "x.choice", "choices that differ", "1 and 1.0"),
+        ("x: {choice: [true, 1]}", "x.choice", "choices that differ", "true and 1"),
+        ("x: {choice: [0, 0.5, false]}", "x.choice", "choices that differ", "0 and false"),
+        ("x: {choice: [relu, tanh, relu]}", "x.choice", "choices that differ", '"relu" and "relu"'),
+        ("x: {choice: [[1, 2], '[1, 2]']}", "x.choice", "choices that differ", '[1, 2] and "[1, 2]"'),
+        ("x: {choice: [{a: 1, b: 2}, {b: 2, a: 1}]}", "x.choice", "choices that differ", '{"a": 1, "b": 2} and'),
+        ("x: {choice: [1, 9007199254740993]}", "x.choice", "whole numbers between", "9007199254740993"),
+        ("batch_size: {float: [8, 32]}", "batch_size.float", "whole numbers for batch_size", "a range of real numbers"),
+        ("training.epochs: {float: [1, 3]}", "training.epochs.float", "whole numbers", "a range of real numbers"),
+        ("epochs: {int: [0, 3]}", "epochs", "values that training.epochs takes (greater than or equal to 1)", "0"),
+        ("batch_size: {choice: [8, 16.5]}", "batch_size", "values that training.batch_size takes", "16.5"),
+        ("clip_norm: {float: [0, 1]}", "clip_norm", "values that training.clip_norm takes (greater than 0)", "0.0"),
+        ("kernel/: {choice: [1, 2]}", "kernel/", "a name of 1 to 200 characters", "'kernel/'"),
+        ('"": {choice: [1, 2]}', "", "a name of 1 to 200 characters", "''"),
+        ("/x: {choice: [1, 2]}", "/x", "a name of 1 to 200 characters", "'/x'"),
+        ("a//b: {choice: [1, 2]}", "a//b", "a name of 1 to 200 characters", "'a//b'"),
+        (".: {choice: [1, 2]}", ".", "a name of 1 to 200 characters", "'.'"),
+        ("..: {choice: [1, 2]}", "..", "a name of 1 to 200 characters", "'..'"),
+        ("a/../b: {choice: [1, 2]}", "a/../b", "a name of 1 to 200 characters", "'a/../b'"),
+        (f"? {'a' * 201}\n    : {{choice: [1]}}", "a" * 201, "a name of 1 to 200", f"'{'a' * 60}…', which has 201"),
+    ],
+)
+def test_a_space_that_is_not_what_is_written_is_refused(
+    file: Path, parameter: str, place: str, expected: str, found: str
+) -> None:
+    error = refusal(file, in_space(parameter))
+    assert error.place == f"{file}:6: search.space.{place}"
+    assert error.expected.startswith(expected)
+    assert error.found.startswith(found)
+
+
+def test_names_that_mlflow_records_alike_are_refused(file: Path) -> None:
+    error = refusal(file, in_space("a(b): {int: [1, 2]}\n    'a[b]': {int: [1, 2]}"))
+    assert (error.place, error.found) == (
+        f"{file}:7: search.space.a[b]",
+        "'a(b)' and 'a[b]', which MLflow both records as 'a_b_'",
+    )
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        "x: {int: [4, 4], step: 3}",
+        "x: {float: [0.5, 0.5], step: 0.1}",
+        "x: {float: [0, 1], step: 0.3}",
+        "x: {float: [1, 4]}",
+        "x: {choice: [0, 0.5, true, null, '0', [0], [0.0]]}",
+        "a/b.c-d: {int: [1, 2]}",
+        "batch_size: {choice: [8, 16]}",
+        "clip_norm: {choice: [null, 1]}",
+    ],
+)
+def test_a_space_that_is_what_is_written_is_taken(file: Path, parameter: str) -> None:
+    file.write_text(in_space(parameter))
+    assert load_experiment(file).name == "tiny"
+
+
+def test_a_training_function_of_ones_own_takes_any_value(file: Path) -> None:
+    file.write_text(in_space("batch_size: {float: [8, 32]}") + "training: {loop: 'mine:train_fold'}\n")
+    assert load_experiment(file).search.space["batch_size"] == FloatParameter(bounds=(8.0, 32.0))
+
+
+def test_infinity_is_refused_wherever_it_stands(file: Path) -> None:
+    error = refusal(file, SMALLEST + "training:\n  clip_norm: .inf\n")
+    assert (error.place, error.found) == (f"{file}:10: training.clip_norm", "infinity")
+
+
+def test_a_number_with_thousands_of_digits_is_refused(file: Path) -> None:
+    error = refusal(file, in_space(f"x: {{int: [1, {'9' * 5000}]}}"))
+    assert (error.place, error.found) == (f"{file}:6", "a whole number of 5000 characters")
+
+
 @pytest.mark.parametrize(
     ("parameter", "expected"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.search.studies import claim, experiment, leases_of, make_study
-from winnow.config.errors import InputError
 from winnow.config.experiment import ChoiceParameter, Experiment, FloatParameter, IntParameter
 from winnow.search.pruning import is_hopeless
 from winnow.search.sampling import derive_seed, propose
@@ -40,9 +40,36 @@ def test_every_choice_survives_storage(values: list[Any]) -> None:
     assert [decode(space, {"x": choice})["x"] for choice in stored.choices] == values
 
 
-def test_choices_that_are_stored_alike_are_refused() -> None:
-    with pytest.raises(InputError, match=r"search\.space\.x\.choice"):
-        distributions({"x": ChoiceParameter(choices=([1, 2], "[1, 2]"))})
+@pytest.mark.parametrize(
+    ("low", "high", "step", "highest"),
+    [
+        (0.0, 0.9, 0.3, 0.9),
+        (0.01, 0.1, 0.01, 0.1),
+        (0.0, 0.45, 0.15, 0.45),
+        (0.0, 1.0, 0.3, 0.9),
+        (0.0, 0.5, 0.1, 0.5),
+        (-0.3, 0.6, 0.3, 0.6),
+        (1e-5, 3e-5, 1e-5, 3e-5),
+        (2.0, 2.0, 0.5, 2.0),
+    ],
+)
+def test_a_step_that_divides_the_range_keeps_the_upper_bound(
+    low: float, high: float, step: float, highest: float
+) -> None:
+    space = {"x": FloatParameter(bounds=(low, high), step=step)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Optuna warns where it corrects an upper bound.
+        found = distributions(space)["x"]
+    assert isinstance(found, optuna.distributions.FloatDistribution)
+    assert found.high == highest
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    stored = [study.ask({"x": found}).params["x"] for _ in range(100)]
+    assert max(decode(space, {"x": value})["x"] for value in stored) == highest
+
+
+def test_values_on_a_grid_are_the_decimals_that_are_written() -> None:
+    space = {"x": FloatParameter(bounds=(0.0, 0.9), step=0.3)}
+    assert [decode(space, {"x": 0.3 * steps})["x"] for steps in range(4)] == [0.0, 0.3, 0.6, 0.9]
 
 
 @settings(deadline=None, max_examples=30)

@@ -57,6 +57,23 @@ def test_tensors_and_regression_are_prepared(source, metric):
     assert check(_experiment(source=source, metric=metric, factory=factory)).objective == metric
 
 
+@pytest.mark.parametrize(
+    ("parts", "name"),
+    [
+        ({"factory": "winnow.models:cnn", "source": "sklearn:digits", "metric": "accuracy"}, "kernel"),
+        ({"training": {"scheduler": {"type": "StepLR", "step_size": 1}}}, "step_size"),
+        ({"training": {"scheduler": "cosine"}}, "warmup_steps"),
+    ],
+)
+def test_a_range_of_real_numbers_for_a_whole_one_is_refused(parts, name):
+    with pytest.raises(InputError) as refused:
+        check(_experiment(space={name: {"float": [1, 3]}}, **parts))
+    assert (refused.value.place, refused.value.remedy) == (
+        f"search.space.{name}.float",
+        f"Write `{name}: {{int: [1, 3]}}`.",
+    )
+
+
 def test_nothing_of_a_large_model_is_allocated():
     check(_experiment(space={"hidden": {"choice": [[8], [10_000_000, 10_000_000]]}}))
 
@@ -114,7 +131,7 @@ def test_a_network_of_the_wrong_width_is_refused_with_both_shapes():
     [
         ({"space": {"nonsense": {"int": [1, 2]}}}, "search.space.nonsense"),
         ({"space": {"precision": {"choice": ["no", "bf16"]}}}, "search.space.precision"),
-        ({"space": {"optimizer": {"choice": ["adam", "adamm"]}}}, "training.optimizer.type"),
+        ({"space": {"optimizer": {"choice": ["adam", "adamm"]}}}, "search.space.optimizer.choice[1]"),
         ({"space": {"optimizer": {"int": [1, 2]}}}, "search.space.optimizer"),
         ({"space": {"batch_size": {"int": [0, 8]}}}, "search.space"),
         ({"space": {"weight_decay": {"float": [-1, 0]}}}, "training.optimizer"),
