@@ -38,6 +38,8 @@ def test_a_sweep_ends_with_its_trials_and_more_can_be_asked_for(tmp_path: Path) 
     assert sweep.trained_folds() == 30
     assert states_in_mlflow(sweep) == ["FINISHED"] * 7
     assert sweep.processes() == []
+    open_to_others = [path for path in (sweep.home, *sweep.home.rglob("*")) if path.lstat().st_mode & 0o077]
+    assert open_to_others == []
 
 
 def states_in_mlflow(sweep: Sweep) -> list[str]:

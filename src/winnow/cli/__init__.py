@@ -13,11 +13,13 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from winnow.config.errors import InputError, WinnowError
+from winnow.config.private import restrict_umask, tighten
 from winnow.config.version import __version__
 
 INTERRUPTED = 130
@@ -99,7 +101,9 @@ def winnow() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit."""
+    """Run the command line and exit. What it and its children write is for this user alone."""
+    restrict_umask()
+    tighten(Path(os.environ.get("WINNOW_HOME") or ".winnow").expanduser())
     sys.exit(run(arguments))
 
 

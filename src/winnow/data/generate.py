@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_flag
+from winnow.config.private import share
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,6 +126,7 @@ def write_generated(generated: Generated, output: Path, *, force: bool = False) 
         drafts[answer].write_text(text, encoding="utf-8")
         write(frame, drafts[output])
         for path, draft in drafts.items():
+            share(draft)
             draft.replace(path)
     except OSError as error:
         raise InputError(

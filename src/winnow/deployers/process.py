@@ -27,7 +27,7 @@ def spawn_detached(argv: Sequence[str], log: Path, fds: Sequence[int], env: Mapp
     # First far above the numbers they are to have, so that none is overwritten before it is copied.
     moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _OUT_OF_THE_WAY) for fd in fds]
     try:
-        log_fd = os.open(log, flags | os.O_CLOEXEC, 0o644)
+        log_fd = os.open(log, flags | os.O_CLOEXEC, 0o600)
         moved.append(log_fd)
         actions: list[tuple[int, int, int] | tuple[int, int, str, int, int]] = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

@@ -205,7 +205,7 @@ def _spawn(argv: Sequence[str], environment: Mapping[str, str], log: Path) -> in
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     streams: list[tuple[Any, ...]] = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o644),
+        (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o600),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
     return os.posix_spawnp(argv[0], tuple(argv), environment, file_actions=streams, setsid=True)

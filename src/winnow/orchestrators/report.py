@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from winnow.config.private import share
 from winnow.config.settings import Settings
 from winnow.search.database import Database
 from winnow.search.report import render_report
@@ -34,6 +35,8 @@ def write_report(settings: Settings, study: str, output: Path | None = None) -> 
     page = output if output is not None else report_path(settings, study)
     view = StudyStore(Database(settings.storage_url), study).view()
     write_page(replace(view, champion=_champion(settings, view)), page)
+    if output is not None:
+        share(page)
     return page
 
 

@@ -22,6 +22,7 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.inheritance import as_in_a_group
 from winnow.config.next_command import next_command
+from winnow.config.private import make_home
 from winnow.config.settings import Settings
 from winnow.executors.executor import Executor, GroupSpec
 from winnow.orchestrators.environment import describe_environment
@@ -223,6 +224,7 @@ def _check_room(home: Path) -> None:
 @contextlib.contextmanager
 def _alone(home: Path, study: str) -> Iterator[None]:
     """Let one `make train` of a study at a time make it: two at once would give it two runs."""
+    make_home(home)
     folder = home / "studies" / study
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "open.lock").open("a") as lock:

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import TextIO
 
 from winnow.config.errors import InputError, WinnowError
+from winnow.config.private import restrict_umask
 from winnow.config.settings import Settings
 from winnow.search.database import Database
 from winnow.search.experiment_file import DATA_FILE, fetch_data, write_experiment
@@ -71,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--study", required=True)
     parser.add_argument("--group", required=True)
     asked = parser.parse_args(arguments)
+    restrict_umask()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
     settings = Settings.from_environment()
     folder = group_folder(settings.home, asked.study, asked.group)

@@ -86,7 +86,6 @@ def export(model: nn.Module, data: DataSet, rows: NDArray[np.int64], origin: Ori
         (unfinished / EXAMPLE).write_text(_example_text(data, _complete_row(inputs)), encoding="utf-8")
         np.savez(unfinished / REFERENCE, inputs=inputs[:REFERENCE_ROWS], outputs=expected[:REFERENCE_ROWS])
         write_manifest(unfinished, _manifest(data, origin, parity, unfinished))
-        unfinished.chmod(0o755)
         shutil.rmtree(directory, ignore_errors=True)
         unfinished.rename(directory)
     finally:

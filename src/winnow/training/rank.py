@@ -163,7 +163,7 @@ def _be_killed_first() -> None:
 
 def _log_into(path: Path) -> None:
     """Send what this process and its libraries write to the rank's log, below Python's own streams."""
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
