@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from winnow.executors.executor import Executor, GroupResources, GroupSpec, GroupState, UnknownGroupError
-from winnow.executors.local import LocalExecutor
+from winnow.executors.local import LocalExecutor, visible_gpus
 from winnow.executors.memory import MemoryExecutor
 
 if TYPE_CHECKING:
@@ -215,6 +215,11 @@ def test_a_plan_shows_no_password(tmp_path: Path) -> None:
     address = {"WINNOW_STORAGE": "postgresql://me:s3cret@db:5432/studies", "PLAIN": "a b"}
     (line,) = LocalExecutor(tmp_path).plan([GroupSpec("a-study", "w0", ("run",), address)])
     assert line == "PLAIN='a b' WINNOW_STORAGE='postgresql://me:***@db:5432/studies' run"
+
+
+@pytest.mark.parametrize(("told", "gpus"), [("1,GPU-a", ("1", "GPU-a")), ("", ()), ("-1", ())])
+def test_the_gpus_that_the_environment_names_are_the_visible_ones(told: str, gpus: tuple[str, ...]) -> None:
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": told}) == gpus
 
 
 def test_a_local_group_ends_with_its_exit_code(tmp_path: Path) -> None:

@@ -288,7 +288,10 @@ class ExecutionConfig(Frozen):
     nodes: int = Field(default=1, ge=1, description="Machines (containers, pods) of a group.")
     retries: int = Field(default=2, ge=0, description="How often a trial that was lost (not failed) is tried again.")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="`auto`: GPUs where there are any.")
-    share_gpus: bool = Field(default=False, description="Let several groups share one GPU.")
+    share_gpus: bool = Field(
+        default=False,
+        description="Let several groups share one GPU; with `device: auto` they do where there are too few.",
+    )
     storage_patience_s: float = Field(
         default=300, ge=1, description="How long an unreachable study, or engine, is waited for."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,7 +114,26 @@ def _gpus(execution: ExecutionConfig, site: Site) -> tuple[tuple[str, ...], ...]
         asked = range(execution.processes) if execution.device == "cuda" else ()
         return (tuple(map(str, asked)),) * execution.workers
     used = () if execution.device == "cpu" else site.gpus
-    return plan_gpus(used, execution.workers, execution.processes, execution.share_gpus)
+    if used and execution.nodes > 1:
+        raise InputError(
+            "execution.nodes",
+            expected="1 on a host with GPUs: the containers of a group would use the same ones, which NCCL refuses",
+            found=str(execution.nodes),
+            remedy="Set execution.processes for several ranks on one host, or execution.device: cpu.",
+        )
+    share = execution.share_gpus or execution.device == "auto"
+    return plan_gpus(used, execution.workers, execution.processes, share)
+
+
+def gpu_sharing(groups: Sequence[GroupSpec]) -> str | None:
+    """That groups share GPUs, as a line for people; None where none does."""
+    used = [gpu for group in groups for gpu in group.resources.gpus]
+    count = len(set(used))
+    if len(used) == count:
+        return None
+    gpus = "1 GPU" if count == 1 else f"{count} GPUs"
+    alone = count // len(groups[0].resources.gpus)
+    return f"{len(groups)} workers share {gpus}; execution.workers: {alone} gives each of them GPUs of its own"
 
 
 def _share(execution: ExecutionConfig, site: Site) -> float:
@@ -213,7 +232,8 @@ def _check(execution: ExecutionConfig, site: Site) -> None:
             "execution.device",
             expected="a visible GPU",
             found="none",
-            remedy="Set execution.device: auto, or look at what `nvidia-smi -L` and CUDA_VISIBLE_DEVICES say.",
+            remedy="Set execution.device: auto, or look at what `nvidia-smi -L` and CUDA_VISIBLE_DEVICES say, and "
+            "whether the installed torch is a build for GPUs.",
         )
     cpu = execution.resources.cpu
     if cpu is not None and site.cpus is not None and cpu > site.cpus and site.tier != "local":

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from winnow.executors.local import LocalExecutor, visible_gpus
 from winnow.orchestrators.groups import Site
 from winnow.orchestrators.reach import check_code, check_secrets_file, check_side, check_stores
 from winnow.orchestrators.settings import cluster_for
+from winnow.training.launch import is_torch_for_gpus
 
 if TYPE_CHECKING:
     from winnow.containers.delivery import Route
@@ -117,7 +119,8 @@ def _local(settings: Settings) -> Tier:
         storage_url=settings.storage_url,
         tracking_uri=settings.tracking_uri,
         cpus=_cpus(),
-        gpus=visible_gpus(),
+        # The ranks here use this very torch; that of an image is another one.
+        gpus=visible_gpus() if is_torch_for_gpus(find_spec("torch")) else (),
         sees_files=True,
         is_left_by_interrupt=False,
         look_every_s=0.25,

@@ -27,7 +27,7 @@ from winnow.config.settings import Settings
 from winnow.executors.executor import Executor, GroupSpec
 from winnow.orchestrators.environment import describe_environment
 from winnow.orchestrators.follow import Follower, SweepFailedError, stop
-from winnow.orchestrators.groups import Site, find_secrets, plan_groups
+from winnow.orchestrators.groups import Site, find_secrets, gpu_sharing, plan_groups
 from winnow.orchestrators.progress import ProgressView
 from winnow.orchestrators.reach import DataFile, data_file
 from winnow.orchestrators.tiers import Tier
@@ -131,6 +131,8 @@ def train(
     if not was_done:
         if data is not None:
             _store_data(data, settings)
+        if (sharing := gpu_sharing(groups)) is not None:
+            view.note(f"study {study}: {sharing}")
         _say_where_it_stands(store, executor, view)
         try:
             _run(store, settings, tier.site, executor, groups, view)

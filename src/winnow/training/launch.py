@@ -6,9 +6,11 @@ start them from a thread that lives as long as they do (see `leash`).
 
 from __future__ import annotations
 
+import runpy
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from winnow.config.errors import InputError
@@ -120,33 +122,56 @@ def _rendezvous(node: Node) -> tuple[str, ...]:
 def plan_gpus(visible: Sequence[str], workers: int, processes: int, share: bool) -> tuple[tuple[str, ...], ...]:
     """The GPUs of each group, one per rank.
 
-    Left to itself every group of one rank would take the first GPU of the machine.
+    Left to itself every group of one rank would take the first GPU of the machine. Groups that share GPUs are spread
+    over them as evenly as the numbers allow.
 
     Args:
         visible: the GPUs' indexes or ids, as CUDA_VISIBLE_DEVICES takes them; empty: the groups run on the CPU.
         workers: number of groups.
         processes: ranks of a group.
-        share: several groups may use one GPU; the ranks of one group never do, since NCCL refuses it.
+        share: several groups may use one GPU. The ranks of one group never do, since NCCL refuses it.
 
     Raises:
         InputError: there are fewer GPUs than that needs.
     """
     if not visible:
         return ((),) * workers
-    needed = processes if share else workers * processes
-    if needed > len(visible):
-        remedy = (
-            "Lower execution.processes, or set execution.device: cpu."
-            if processes > len(visible)
-            else "Lower execution.workers, or set execution.share_gpus: true to let groups share them."
-        )
+    count = len(visible)
+    there_are = "1 GPU is visible" if count == 1 else f"{count} GPUs are visible"
+    if processes > count:
         raise InputError(
-            "execution.workers" if processes <= len(visible) else "execution.processes",
-            expected=f"at most {len(visible)} ranks, one for each visible GPU",
-            found=f"{workers} groups of {processes}",
-            remedy=remedy,
+            "execution.processes",
+            expected=f"at most {count}, since each rank of a group needs a GPU of its own and {there_are}",
+            found=str(processes),
+            remedy="Lower it, or set execution.device: cpu.",
+        )
+    if not share and workers * processes > count:
+        raise InputError(
+            "execution.workers",
+            expected=f"at most {count // processes} of {_ranks(processes)}, since each rank needs a GPU of its own and "
+            f"{there_are}",
+            found=str(workers),
+            remedy="Lower it, or set execution.share_gpus: true (or execution.device: auto) to let groups share GPUs.",
         )
     return tuple(
-        tuple(visible[(group * processes + rank) % len(visible)] for rank in range(processes))
-        for group in range(workers)
+        tuple(visible[(group * processes + rank) % count] for rank in range(processes)) for group in range(workers)
     )
+
+
+def _ranks(count: int) -> str:
+    return "1 rank" if count == 1 else f"{count} ranks"
+
+
+def is_torch_for_gpus(spec: ModuleSpec | None) -> bool:
+    """Whether the torch that is installed here was built for GPUs; read from its version file, without importing it.
+
+    Args:
+        spec: where torch is; None: it is not installed.
+    """
+    folders = (spec.submodule_search_locations or []) if spec is not None else []
+    for folder in folders:
+        version = Path(folder) / "version.py"
+        if version.is_file():
+            built = runpy.run_path(str(version))
+            return built.get("cuda") is not None or built.get("hip") is not None
+    return False

@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-import os
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -38,7 +37,6 @@ from winnow.training.optimization import (
 )
 from winnow.training.parameters import Settings, Slot, factory_takes
 from winnow.training.preparation import Prepared, possible_optimizers, prepare
-from winnow.training.world import wants_cpu
 
 MAX_DRAWS = 16
 MAX_PARAMETERS = 5_000_000
@@ -74,14 +72,6 @@ def check(
             show(f"corner {number} of {len(draws)} of the search space")
             _check_draw(prepared, params)
     return prepared
-
-
-def visible_gpus(experiment: Experiment) -> tuple[str, ...]:
-    """This machine's GPUs as CUDA_VISIBLE_DEVICES names them, for `launch.plan_gpus`; none for ranks on the CPU."""
-    if wants_cpu(experiment.execution.device):
-        return ()
-    told = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return tuple(told.split(",")) if told else tuple(str(gpu) for gpu in range(torch.cuda.device_count()))
 
 
 def corner_draws(experiment: Experiment) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import pytest
 from winnow.config.errors import InputError
 from winnow.config.experiment import ExecutionConfig
 from winnow.executors.executor import GroupResources, GroupSpec, Volume
-from winnow.orchestrators.groups import Site, find_secrets, parse_volume, plan_groups
+from winnow.orchestrators.groups import Site, find_secrets, gpu_sharing, parse_volume, plan_groups
 
 CONTAINERS = Site(
     tier="docker",
@@ -91,6 +91,20 @@ def test_pods_ask_for_a_gpu_for_every_rank_and_count_them_from_0() -> None:
     assert {group.kubernetes.queue for group in groups} == {"gpus"}
 
 
+@pytest.mark.parametrize("site", [LOCAL, CONTAINERS])
+def test_groups_share_the_gpus_where_there_are_too_few_and_say_so(site: Site) -> None:
+    groups = plan_groups("a-study", execution(workers=4), replace(site, gpus=("2", "5")), environment={})
+    assert [group.resources.gpus for group in groups] == [("2",), ("5",), ("2",), ("5",)]
+    assert gpu_sharing(groups) == "4 workers share 2 GPUs; execution.workers: 2 gives each of them GPUs of its own"
+
+
+@pytest.mark.parametrize(("changes", "gpus"), [({"workers": 2}, ("0", "1")), ({"workers": 2, "device": "cpu"}, ("0",))])
+def test_groups_with_gpus_of_their_own_or_none_have_nothing_to_say(
+    changes: dict[str, Any], gpus: tuple[str, ...]
+) -> None:
+    assert gpu_sharing(plan_groups("a-study", execution(**changes), replace(LOCAL, gpus=gpus), environment={})) is None
+
+
 def test_groups_of_different_tiers_have_different_names() -> None:
     names = [plan_groups("a-study", execution(), site, environment={})[0].name for site in SITES]
     assert names == ["w0", "c0", "p0"]
@@ -116,6 +130,9 @@ def test_a_file_of_secrets_fills_what_the_environment_leaves_out(tmp_path: Path)
         ({"volumes": ["/a:/b:rx"]}, CONTAINERS, "execution.volumes"),
         ({"nodes": 2}, LOCAL, "execution.nodes"),
         ({"device": "cuda"}, LOCAL, "execution.device"),
+        ({"device": "cuda", "workers": 2}, replace(LOCAL, gpus=("0",)), "execution.workers"),
+        ({"processes": 2}, replace(LOCAL, gpus=("0",)), "execution.processes"),
+        ({"nodes": 2}, replace(CONTAINERS, gpus=("0", "1")), "execution.nodes"),
         ({"resources": {"cpu": 5}}, CONTAINERS, "execution.resources.cpu"),
         ({"share_gpus": True}, PODS, "execution.share_gpus"),
         ({"resources": {"memory": "10Mi"}}, CONTAINERS, "execution.resources.memory"),

@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
 
 from winnow.config.errors import InputError
-from winnow.training.launch import GroupFiles, plan_gpus, plan_ranks, threads_per_rank
+from winnow.training.launch import GroupFiles, is_torch_for_gpus, plan_gpus, plan_ranks, threads_per_rank
 
 FILES = GroupFiles(Path("/s/channel"), Path("/s/experiment.json"), Path("/s/logs"))
 
@@ -55,16 +56,44 @@ def test_each_group_has_gpus_of_its_own():
     )
 
 
-def test_groups_share_gpus_only_where_that_is_asked_for():
-    with pytest.raises(InputError, match="share_gpus: true"):
+def test_groups_that_may_not_share_gpus_are_refused_where_there_are_too_few():
+    with pytest.raises(InputError) as refused:
         plan_gpus(["0"], workers=2, processes=1, share=False)
-    assert plan_gpus(["0"], workers=2, processes=1, share=True) == (("0",), ("0",))
-    assert plan_gpus(["0", "1", "2"], workers=2, processes=2, share=True) == (("0", "1"), ("2", "0"))
+    assert str(refused.value) == (
+        "execution.workers: expected at most 1 of 1 rank, since each rank needs a GPU of its own and 1 GPU is visible, "
+        "found 2. Lower it, or set execution.share_gpus: true (or execution.device: auto) to let groups share GPUs."
+    )
 
 
-def test_the_ranks_of_one_group_never_share_a_gpu():
-    with pytest.raises(InputError, match=r"execution\.processes"):
-        plan_gpus(["0"], workers=1, processes=2, share=True)
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+@pytest.mark.parametrize("workers", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_groups_share_gpus_evenly_and_the_ranks_of_one_group_never_do(count, workers, processes):
+    visible = [f"GPU-{index}" for index in range(count)]
+    if processes > count:
+        with pytest.raises(InputError, match=r"execution\.processes: .*execution\.device: cpu"):
+            plan_gpus(visible, workers, processes, share=True)
+        return
+    groups = plan_gpus(visible, workers, processes, share=True)
+    assert [len(set(group)) for group in groups] == [processes] * workers
+    uses = [sum(gpu in group for group in groups) for gpu in visible]
+    assert (sum(uses), max(uses) - min(uses) <= 1) == (workers * processes, True)
+
+
+@pytest.mark.parametrize(
+    ("version", "is_for_gpus"),
+    [
+        ("cuda: str | None = None\nhip = None\n", False),
+        ("cuda = '13.0'\nhip = None\n", True),
+        ("cuda = None\nhip = '7.1'\n", True),
+    ],
+)
+def test_a_build_of_torch_for_the_cpu_is_told_without_importing_it(tmp_path, version, is_for_gpus):
+    (tmp_path / "version.py").write_text(version)
+    spec = ModuleSpec("torch", None, is_package=True)
+    spec.submodule_search_locations = [str(tmp_path)]
+    assert is_torch_for_gpus(spec) is is_for_gpus
+    assert is_torch_for_gpus(None) is False
 
 
 def test_without_gpus_no_group_has_any():

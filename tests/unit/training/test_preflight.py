@@ -6,7 +6,7 @@ import torch
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.training.parameters import Slot
-from winnow.training.preflight import MAX_DRAWS, check, corner_draws, visible_gpus
+from winnow.training.preflight import MAX_DRAWS, check, corner_draws
 
 PARTS = "tests.unit.training.parts"
 LR = {"lr": {"float": [1e-4, 1e-1], "log": True}}
@@ -164,10 +164,6 @@ def test_ranks_that_run_elsewhere_may_have_a_gpu_that_this_machine_has_not(chang
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_refused():
     assert _place(execution={"device": "cuda"}) == "execution.device"
-
-
-def test_ranks_on_the_cpu_get_no_gpus():
-    assert visible_gpus(_experiment(execution={"device": "cpu"})) == ()
 
 
 def test_a_metric_without_a_direction_needs_one():
