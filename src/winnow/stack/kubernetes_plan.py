@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -39,6 +40,8 @@ KINDS: tuple[Kind, ...] = (NETWORK_POLICY, DEPLOYMENT, STATEFUL_SET, SERVICE, CO
 
 WORKERS = "workers"
 """What a stack holds for those who work with it: nothing that runs."""
+
+POSTGRES_PORT = 5432
 
 _MANAGED = {"app.kubernetes.io/managed-by": "winnow"}
 _SETTINGS_DIGEST = "winnow.settings"
@@ -182,7 +185,25 @@ def _patched(manifest: Manifest, chosen: Chosen, image: str) -> Manifest:
             return changed(manifest, _stateful(manifest, MINIO, chosen.settings))
         case "Deployment winnow-mlflow":
             return changed(manifest, _mlflow(manifest, chosen, image))
+        case "NetworkPolicy winnow-workers":
+            return changed(manifest, {("spec", "egress"): _egress(manifest, chosen)})
     return manifest
+
+
+def _egress(manifest: Manifest, chosen: Chosen) -> list[dict[str, Any]]:
+    """What workers may reach: the file's rules, with its public addresses or without, and what is set."""
+    is_public, networks = settings.egress_of(chosen.settings.get(settings.EGRESS, ""))
+    rules = [
+        rule
+        for rule in _at(manifest, ("spec", "egress"))
+        if is_public or not any("ipBlock" in each for each in rule.get("to", ()))
+    ]
+    if networks:
+        rules.append({"to": [{"ipBlock": {"cidr": network}} for network in networks]})
+    if chosen.own_storage is not None:
+        # Its address may be a name, which a policy cannot hold.
+        rules.append({"ports": [{"port": urlsplit(chosen.own_storage).port or POSTGRES_PORT}]})
+    return rules
 
 
 def _stateful(manifest: Manifest, service: str, given: Mapping[str, str]) -> dict[FieldPath, Any]:

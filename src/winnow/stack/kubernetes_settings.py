@@ -6,6 +6,7 @@ stack again, from any machine, starts the same. Names are those of the stack on 
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -39,10 +40,19 @@ OF_CLUSTER = (
         "A YAML file with parts of the manifests in k8s/tracking, each with its kind and name, to lay over them: "
         "requests, node selectors, pull secrets, whatever else pods can have.",
     ),
+    Variable(
+        "WORKER_EGRESS",
+        "public",
+        "What workers reach beside names, each other and the stack, where the network enforces policies: `public` "
+        "addresses, networks such as 10.20.0.0/16, or `none`; several with commas.",
+    ),
 )
 """Settings that only a stack on a cluster has."""
 
 SETTINGS = (*(one for one in variables.SETTINGS if one.name not in OF_DOCKER), *OF_CLUSTER)
+
+EGRESS = "WORKER_EGRESS"
+_PUBLIC, _NOTHING = "public", "none"
 
 KEPT = "settings"
 """The Secret's key for what was set, as JSON."""
@@ -211,6 +221,8 @@ def _check(values: Mapping[str, str], passwords: Mapping[str, str]) -> None:
         text = values.get(name, "")
         is_amount = not text or re.fullmatch(QUANTITY, quantity(text)) is not None
         variables.require(name, text, is_amount, "an amount such as 512Mi or 2Gi", "2Gi")
+    egress = values.get(EGRESS, "")
+    variables.require(EGRESS, egress, _is_egress(egress), "public, none or networks", "public,10.20.0.0/16")
     for name in _CPUS:
         text = values.get(name, "")
         is_number = not text or re.fullmatch(r"[0-9]+m|[0-9]+(\.[0-9]+)?", text) is not None
@@ -218,6 +230,22 @@ def _check(values: Mapping[str, str], passwords: Mapping[str, str]) -> None:
     for name in _STUDIES:
         scheme = urlsplit(values.get(name, "")).scheme.partition("+")[0]
         variables.require(name, f"{scheme}://…", scheme in ("", "postgresql"), "a postgresql:// URL", "")
+
+
+def egress_of(text: str) -> tuple[bool, list[str]]:
+    """What WORKER_EGRESS opens: whether all public addresses, and which networks. Empty means the default."""
+    parts = [part.strip() for part in text.split(",") if part.strip()] or [_PUBLIC]
+    return _PUBLIC in parts, [part for part in parts if part not in (_PUBLIC, _NOTHING)]
+
+
+def _is_egress(text: str) -> bool:
+    is_public, networks = egress_of(text)
+    if _NOTHING in text and (is_public or networks):
+        return False
+    try:
+        return all("/" in network and ipaddress.ip_network(network) for network in networks)
+    except ValueError:
+        return False
 
 
 def quantity(text: str) -> str:

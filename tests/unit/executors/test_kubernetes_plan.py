@@ -138,8 +138,8 @@ def job(nodes: int = 1, **spec: Any) -> Manifest:
                         }
                     ],
                     "volumes": [
-                        {"name": "tmp", "emptyDir": {}},
-                        {"name": "winnow", "emptyDir": {}},
+                        {"name": "tmp", "emptyDir": {"sizeLimit": "4Gi"}},
+                        {"name": "winnow", "emptyDir": {"sizeLimit": "20Gi"}},
                         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}},
                     ],
                 },

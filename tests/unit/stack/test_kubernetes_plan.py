@@ -33,6 +33,7 @@ EVERYTHING = {
     "MINIO_MEMORY": "4Gi",
     "MINIO_VOLUME": "1Ti",
     "STORAGE_CLASS": "fast",
+    "WORKER_EGRESS": "10.20.0.0/16, 2001:db8::/32",
     "TRACKING_OVERLAY": "kind: Deployment\n"
     "metadata: {name: winnow-mlflow}\n"
     "spec: {template: {spec: {imagePullSecrets: [{name: mine}]}}}\n",
@@ -106,6 +107,25 @@ def test_what_is_elsewhere_is_not_made(given: dict[str, str], services: tuple[st
     plan = planned(**given)
     assert plan.services == services
     assert {each["metadata"]["labels"]["winnow.role"] for each in plan.manifests[1:]} == {*services, WORKERS}
+
+
+def test_what_workers_reach_beside_the_stack_is_set() -> None:
+    def last_rules(**given: str) -> list[dict[str, object]]:
+        (policy,) = (each for each in planned(**given).manifests if each["metadata"]["name"] == "winnow-workers")
+        return list(policy["spec"]["egress"][4:])
+
+    (public,) = last_rules()
+    network = {"to": [{"ipBlock": {"cidr": "10.20.0.0/16"}}]}
+    assert last_rules(WORKER_EGRESS="none") == []
+    assert last_rules(WORKER_EGRESS="10.20.0.0/16") == [network]
+    assert last_rules(WORKER_EGRESS="public,10.20.0.0/16") == [public, network]
+    assert last_rules(WORKER_EGRESS="none", WINNOW_STORAGE="postgresql://db:6543/w") == [{"ports": [{"port": 6543}]}]
+
+
+@pytest.mark.parametrize("text", ["everything", "10.20.0.0", "10.20.0.1/16", "none,public", "10.0.0.0/8;public"])
+def test_what_workers_reach_is_public_none_or_networks(text: str) -> None:
+    with pytest.raises(InputError, match="WORKER_EGRESS"):
+        planned(WORKER_EGRESS=text)
 
 
 def test_all_parts_are_found_again_by_their_labels() -> None:
