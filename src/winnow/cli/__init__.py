@@ -20,6 +20,7 @@ import click
 
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.private import restrict_umask, tighten
+from winnow.config.streams import accept_any_text
 from winnow.config.version import __version__
 
 INTERRUPTED = 130
@@ -104,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit. What it and its children write is for this user alone."""
     restrict_umask()
     tighten(Path(os.environ.get("WINNOW_HOME") or ".winnow").expanduser())
+    accept_any_text(sys.stdout, sys.stderr)
     sys.exit(run(arguments))
 
 

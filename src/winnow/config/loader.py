@@ -227,11 +227,11 @@ def _nearest_kind(parameter: Mapping[str, Any]) -> str | None:
 def _nearest_file(path: Path) -> str:
     """A hint at a file with nearly the same name, or nothing."""
     try:
-        names = [file.name for file in path.parent.iterdir() if file.suffix in (".yaml", ".yml")]
+        stems = {file.stem: file for file in path.parent.iterdir() if file.suffix in (".yaml", ".yml")}
     except OSError:
         return ""
-    nearest = difflib.get_close_matches(path.name, names, n=1)
-    return f"Did you mean '{path.with_name(nearest[0])}'? " if nearest and nearest[0] != path.name else ""
+    nearest = difflib.get_close_matches(path.stem, stems, n=1)
+    return f"Did you mean '{stems[nearest[0]]}'? " if nearest and stems[nearest[0]] != path else ""
 
 
 def _expectation(details: ErrorDetails) -> str:

@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from winnow.config.streams import accept_any_text
 from winnow.search.progress import (
     StudyStatus,
-    ascii_text,
     failure_lines,
     heartbeat_line,
     status_lines,
@@ -50,6 +50,7 @@ class ProgressView:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream = stream if stream is not None else sys.stderr
+        accept_any_text(self._stream)
         self._metric = metric
         self._clock = clock
         # Asked here and not of rich, which takes FORCE_COLOR for a terminal and would draw into a build server's log.
@@ -132,17 +133,9 @@ class ProgressView:
         if self._live is not None:
             self._console.print(self._line(text, style), soft_wrap=wraps)
             return
-        self._stream.write(self._encodable(text) + "\n")
+        self._stream.write(text + "\n")
         self._stream.flush()
 
-    def _line(self, text: str, style: str = "") -> Text:
-        return Text(self._encodable(text), style=style, no_wrap=True, overflow="crop")
-
-    def _encodable(self, text: str) -> str:
-        """The text in characters that the stream can show."""
-        encoding = getattr(self._stream, "encoding", None) or "utf-8"
-        try:
-            text.encode(encoding)
-        except UnicodeEncodeError:
-            return ascii_text(text)
-        return text
+    @staticmethod
+    def _line(text: str, style: str = "") -> Text:
+        return Text(text, style=style, no_wrap=True, overflow="crop")

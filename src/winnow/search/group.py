@@ -32,6 +32,7 @@ from typing import TextIO
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.private import restrict_umask
 from winnow.config.settings import Settings
+from winnow.config.streams import write_utf8
 from winnow.search.database import Database
 from winnow.search.experiment_file import DATA_FILE, fetch_data, write_experiment
 from winnow.search.log_relay import LogRelay
@@ -73,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--group", required=True)
     asked = parser.parse_args(arguments)
     restrict_umask()
+    write_utf8()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
     settings = Settings.from_environment()
     folder = group_folder(settings.home, asked.study, asked.group)

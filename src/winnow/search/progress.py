@@ -174,13 +174,6 @@ def failure_lines(trial: int | None, reason: str, log_path: str | None, tail: Se
     return (f"{told} failed: {one_line(reason)}", *log, *where)
 
 
-def ascii_text(text: str) -> str:
-    """The same line for a terminal that cannot show more than ASCII."""
-    for char, plain in (("–", "-"), ("·", "|"), ("…", "~"), ("±", "+-"), ("│", "|"), ("━", "="), ("╌", ".")):
-        text = text.replace(char, plain)
-    return text.encode("ascii", "backslashreplace").decode("ascii")
-
-
 def _part_of_fold(worker: WorkerStatus) -> float:
     if worker.state != "training" or not worker.epochs or worker.epoch is None:
         return 0.0

@@ -38,7 +38,7 @@ def write_surroundings(directory: Path, bundle: Path, manifest: Manifest, *, run
     _PythonEnv.current().to_yaml(str(directory / "python_env.yaml"))
     code = directory / "code"
     code.mkdir()
-    (code / f"{_LOADER}.py").write_text(Path(__file__).with_name("pyfunc.py").read_text())
+    (code / f"{_LOADER}.py").write_bytes(Path(__file__).with_name("pyfunc.py").read_bytes())
     model = Model(
         run_id=run_id,
         model_id=model_id,

@@ -20,7 +20,7 @@ class BundleModel:
     """
 
     def __init__(self, bundle: Path) -> None:
-        self._manifest = json.loads((bundle / "manifest.json").read_text())
+        self._manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
         self._session = onnxruntime.InferenceSession(bundle / "model.onnx", providers=["CPUExecutionProvider"])
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:

@@ -20,6 +20,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from winnow.config.streams import write_utf8
 from winnow.training.launch import CHANNEL, EXPERIMENT, LOG_DIR, THREADS
 from winnow.training.leash import die_with_parent
 
@@ -39,6 +40,7 @@ def main() -> None:
     logs = Path(os.environ[LOG_DIR])
     rank = int(os.environ["RANK"])
     _log_into(logs / f"rank-{rank}.log")
+    write_utf8()
     try:
         _work(began)
     except Exception as error:  # noqa: BLE001 - every failure of a rank is recorded before it ends

@@ -8,7 +8,6 @@ from tests.unit.search.sample_study import SampleStudy
 from winnow.search.progress import (
     StudyStatus,
     WorkerStatus,
-    ascii_text,
     failure_lines,
     heartbeat_line,
     seconds_left,
@@ -131,7 +130,3 @@ def test_a_failure_shows_the_end_of_the_log_and_where_it_is() -> None:
     assert lines[1] == "  │ line 6"
     assert lines[-2:] == ("  │ ValueError: [b]no[/b]", "  whole log: /home/me/log")
     assert len(lines) == 17
-
-
-def test_every_line_can_be_said_in_ascii() -> None:
-    assert ascii_text("best – · 3 ± 1 … │ ━╌ größe") == "best - | 3 +- 1 ~ | =. gr\\xf6\\xdfe"

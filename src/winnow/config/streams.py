@@ -1,0 +1,61 @@
+"""What a process prints where the stream's encoding lacks a character: plain words instead of an exception.
+
+Logs of CI, cron and old locales are often ASCII. Python's own answer on standard output is `UnicodeEncodeError`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import io
+import sys
+
+PLAIN = "winnow-plain"
+"""Name of the error handler, for `errors=` of any encoding."""
+
+# Most are as wide as what they replace, since lines are cut to the width of a terminal.
+_PLAIN_TEXT = {
+    "–": "-",
+    "·": "|",
+    "…": "~",
+    "±": "+-",
+    "│": "|",
+    "━": "=",
+    "╌": ".",
+    "─": "-",
+    "→": ">",
+    "↳": ">",
+    "×": "x",
+    "≤": "<=",
+    "≥": ">=",
+    "’": "'",
+    "“": '"',
+    "”": '"',
+}
+
+
+def _replace(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    plain = "".join(_PLAIN_TEXT.get(each) or each.encode("ascii", "backslashreplace").decode() for each in lacking)
+    return plain, error.end
+
+
+codecs.register_error(PLAIN, _replace)
+
+
+def accept_any_text(*streams: object) -> None:
+    """Let text streams write what their encoding lacks in plain words; others are left as they are."""
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            # A stream that is closed or was replaced by the caller's own is the caller's.
+            with contextlib.suppress(ValueError, io.UnsupportedOperation):
+                stream.reconfigure(errors=PLAIN)
+
+
+def write_utf8() -> None:
+    """Let this process, whose output becomes a log that winnow reads, write UTF-8 in every locale."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors=PLAIN)
