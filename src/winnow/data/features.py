@@ -67,6 +67,13 @@ def convert_features(
             remedy="Correct `feature_names`.",
         )
     refuse_double_names(names or (), source)
+    if names is not None and "" in names:
+        raise InputError(
+            PLACE,
+            expected=f"a name for every column of {source}",
+            found=f"none for column {names.index('') + 1}",
+            remedy="Name it.",
+        )
     return np.ascontiguousarray(array), names
 
 

@@ -7,6 +7,7 @@ value. Here a column is numeric only where it says the same as text and as numbe
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Any, Literal
 
 import numpy as np
@@ -57,8 +58,8 @@ def typed_labels(texts: NDArray[Any], meaning: Meaning, place: str, source: str)
         place: the key that names the column.
 
     Raises:
-        InputError: a text that counts as missing stands among numbers, or, with `auto`, a text among mostly numbers
-            that are too many for classes.
+        InputError: a text that counts as missing stands among numbers, two labels are the same number in two forms,
+            or, with `auto`, a text stands among mostly numbers that are too many for classes.
     """
     is_text = np.array([isinstance(text, str) and text != "" for text in texts], dtype=bool)
     values = np.array(texts, dtype=object)
@@ -72,6 +73,7 @@ def typed_labels(texts: NDArray[Any], meaning: Meaning, place: str, source: str)
         return values
     numbers = _numbers(distinct - MISSING)
     if _are_classes(values, numbers, meaning) and not _are_exact(numbers):
+        _refuse_two_texts_of_one_number(numbers, place, source)
         return values
     _refuse_missing_among_numbers(values, place, source)
     if not is_text.all():
@@ -86,9 +88,22 @@ def _numbers(texts: set[str]) -> dict[str, int | float]:
 
 def _are_exact(numbers: dict[str, int | float]) -> bool:
     """Whether every number gives its text back, and no two texts are one number."""
-    return len(set(numbers.values())) == len(numbers) and all(
-        WHOLE.fullmatch(text) or repr(number) == text for text, number in numbers.items()
-    )
+    are_alike = (WHOLE.fullmatch(text) or repr(number) == text for text, number in numbers.items())
+    return len(set(numbers.values())) == len(numbers) and all(are_alike)
+
+
+def _refuse_two_texts_of_one_number(numbers: dict[str, int | float], place: str, source: str) -> None:
+    """`1` and `01` may be one class or two; only the person who wrote them knows."""
+    texts: dict[Decimal, str] = {}
+    for text in sorted(numbers):
+        other = texts.setdefault(Decimal(text.strip()), text)
+        if other != text:
+            raise InputError(
+                place,
+                expected=f"labels of one form in {source}",
+                found=f"{other!r} and {text!r}, which are the same number",
+                remedy="Write them alike.",
+            )
 
 
 def _are_classes(values: NDArray[Any], numbers: dict[str, int | float], meaning: Meaning) -> bool:

@@ -22,21 +22,37 @@ def refuse_double_names(names: Iterable[str], source: str) -> None:
         source: the file or function, for the message.
 
     Raises:
-        InputError: two names are the same.
+        InputError: two names are the same, or one is white space only.
     """
+    given = [name for name in names if name]
+    if not all(_visible(name) for name in given):
+        raise InputError(
+            PLACE,
+            expected=f"a name for every column of {source}",
+            found="a name of white space only",
+            remedy="Name the column.",
+        )
+    pair = lookalikes(given)
+    if pair is not None:
+        raise InputError(
+            PLACE,
+            expected=f"a name of its own for every column of {source}",
+            found=f"two columns named '{pair[0]}'"
+            if pair[0] == pair[1]
+            else f"names that differ only in white space or invisible characters: {pair[0]!r} and {pair[1]!r}",
+            remedy="Rename or remove one of them; a join leaves such copies.",
+        )
+
+
+def lookalikes(texts: Iterable[str]) -> tuple[str, str] | None:
+    """The first two texts that are equal, or that a person cannot tell apart."""
     seen: dict[str, str] = {}
-    for name in names:
-        key = _visible(name)
-        if key and key in seen:
-            is_same = name == seen[key]
-            invisible = f"names that differ only in white space or invisible characters: {seen[key]!r} and {name!r}"
-            raise InputError(
-                PLACE,
-                expected=f"a name of its own for every column of {source}",
-                found=f"two columns named '{name}'" if is_same else invisible,
-                remedy="Rename or remove one of them; a join leaves such copies.",
-            )
-        seen[key] = name
+    for text in texts:
+        key = _visible(text)
+        if key in seen:
+            return seen[key], text
+        seen[key] = text
+    return None
 
 
 def _visible(name: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.config.errors import InputError
+from winnow.data.names import lookalikes
 from winnow.data.raw import as_array
 
 
@@ -19,12 +20,21 @@ def convert_groups(groups: Any, source: str) -> NDArray[np.generic]:
     """int64 or text [rows].
 
     Raises:
-        InputError: missing values, or more than one value for a row.
+        InputError: missing values, more than one value for a row, or groups that differ only in white space.
     """
     array = _one_per_row(groups, "data.group", source)
     if array.dtype.kind in "iuf" and (whole := _whole(array)) is not None:
         return whole
-    return array.astype(np.str_)
+    texts: NDArray[np.str_] = array.astype(np.str_)
+    pair = lookalikes(np.unique(texts).tolist())
+    if pair is not None:
+        raise InputError(
+            "data.group",
+            expected=f"groups of {source} that a person can tell apart",
+            found=f"{pair[0]!r} and {pair[1]!r}, which differ only in white space or invisible characters",
+            remedy="Write them alike, or give them different names.",
+        )
+    return texts
 
 
 def convert_time(time: Any, source: str) -> NDArray[np.generic]:
@@ -66,7 +76,7 @@ def _one_per_row(values: Any, place: str, source: str) -> NDArray[Any]:
             found=f"shape {array.shape}",
             remedy="Combine the columns into one.",
         )
-    missing = pd.isna(array)
+    missing = pd.isna(array) | np.array([isinstance(value, str) and value == "" for value in array], dtype=bool)
     if missing.any():
         raise InputError(
             place,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from winnow.config.errors import InputError
 from winnow.data.dataset import Task
 from winnow.data.labels import is_number, looks_like_classes
+from winnow.data.names import lookalikes
 from winnow.data.precision import refuse_merged
 from winnow.data.raw import as_array
 
@@ -83,7 +84,9 @@ def _plain(array: NDArray[Any], source: str) -> tuple[NDArray[Any], Kind]:
         _refuse_missing(np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, bool), source)
         return array, "number"
     if array.dtype.kind in "US":
-        return array.astype(np.str_), "text"
+        array = array.astype(np.str_)
+        _refuse_missing(array == "", source, "empty")
+        return array, "text"
     if array.dtype.kind != "O":
         raise _refusal(
             f"numbers, text or booleans in the target of {source}",
@@ -93,6 +96,7 @@ def _plain(array: NDArray[Any], source: str) -> tuple[NDArray[Any], Kind]:
     import pandas as pd
 
     _refuse_missing(pd.isna(array), source)
+    _refuse_missing(np.array([value == "" for value in array.flat]).reshape(array.shape), source, "empty")
     kinds = {_kind_of(value) for value in array.flat}
     if len(kinds) != 1 or None in kinds:
         types = sorted({type(value).__name__ for value in array.flat})
@@ -166,6 +170,7 @@ def _classes(
             f"only '{found[0]}' in all {len(array)} rows",
             "Choose another target, or add rows of another class.",
         )
+    _refuse_lookalikes(found, source)
     if names is None:
         return codes, found
     if kind == "text" and set(names) == set(found) and len(names) == len(found):
@@ -180,6 +185,16 @@ def _classes(
     return codes, names
 
 
+def _refuse_lookalikes(labels: tuple[str, ...], source: str) -> None:
+    pair = lookalikes(labels)
+    if pair is not None:
+        raise _refusal(
+            f"classes of {source} that a person can tell apart",
+            f"{pair[0]!r} and {pair[1]!r}, which differ only in white space or invisible characters",
+            "Write them alike, or give them different names.",
+        )
+
+
 def _label(value: Any) -> str:
     """A class's name: whole numbers without a decimal point, whatever their type."""
     if isinstance(value, np.floating) and value == np.round(value):
@@ -187,12 +202,12 @@ def _label(value: Any) -> str:
     return str(value)
 
 
-def _refuse_missing(missing: NDArray[np.bool_], source: str) -> None:
+def _refuse_missing(missing: NDArray[np.bool_], source: str, sign: str = "NaN") -> None:
     if missing.any():
         rows = missing.reshape(len(missing), -1).any(axis=1)
         raise _refusal(
             f"a value in every row of the target of {source}",
-            f"{int(rows.sum())} missing (NaN), the first in row {int(rows.argmax()) + 1}",
+            f"{int(rows.sum())} missing ({sign}), the first in row {int(rows.argmax()) + 1}",
             "Remove these rows, or fill them in.",
         )
 

@@ -218,3 +218,11 @@ class OtherFrame(LazyFrame):
 
 def frame_of_another_library() -> Any:
     return OtherFrame(), pd.Series(Y)
+
+
+def column_without_a_name() -> Any:
+    return pd.DataFrame(X, columns=["a", ""]), Y
+
+
+def empty_label() -> Any:
+    return X, np.array(["a", ""] * 10)

@@ -92,7 +92,7 @@ def test_the_answer_lies_beside_the_file_and_nothing_else(tmp_path: Path) -> Non
 def test_a_file_that_exists_is_overwritten_only_by_force(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("mine")
-    with pytest.raises(InputError, match="--force"):
+    with pytest.raises(InputError, match="overwrite it with"):
         write_generated(generate(Recipe(rows=30)), path)
     assert path.read_text() == "mine"
     write_generated(generate(Recipe(rows=30)), path, force=True)

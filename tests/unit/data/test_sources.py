@@ -20,6 +20,7 @@ import pytest
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig
+from winnow.config.loader import located
 from winnow.data.dataset import DataSet
 from winnow.data.sources import load_data
 
@@ -363,6 +364,7 @@ def saved_folder(folder: Path) -> str:
             b"a, a,y\n1,2,0\n",
             "names that differ only in white space or invisible characters: 'a' and ' a'",
         ),
+        ("blank.csv", b"a, , ,y\n1,2,3,0\n", "a name of white space only"),
         ("broken.csv.xz", b"not xz at all", "Input format not supported by decoder"),
         ("broken.parquet", b"not parquet at all", "Parquet magic bytes not found"),
         ("empty.parquet", b"", "Parquet file size is 0 bytes"),
@@ -509,6 +511,8 @@ def test_a_table_needs_features(tmp_path: Path) -> None:
         ("double_feature_names", "data.source", "two columns named 'a'"),
         ("double_columns", "data.source", "two columns named 'a'"),
         ("target_among_features", "data.source", "its column 'label' in X and in y"),
+        ("column_without_a_name", "data.source", "none for column 2"),
+        ("empty_label", "data.target", "10 missing (empty), the first in row 2"),
         ("complex_numbers", "data.source", "complex128 values: '1j' in row 1"),
         ("masked_target", "data.target", "1 missing (NaN), the first in row 4"),
         ("lazy_frame", "data.source", "a LazyFrame of tests"),
@@ -555,7 +559,6 @@ def written(folder: Path, target: list[str], *, name: str = "rows.csv", values: 
         (["1_000", "2_000"], ("1_000", "2_000")),
         ([" 1", " 2"], (" 1", " 2")),
         (["0x1F", "0x2F"], ("0x1F", "0x2F")),
-        (["1", "1.0"], ("1", "1.0")),
         (["-0", "5"], ("-0", "5")),
         (["9223372036854775808", "5"], ("5", "9223372036854775808")),
         (["10", "9"], ("9", "10")),
@@ -571,9 +574,43 @@ def test_a_class_is_called_what_the_csv_file_calls_it(
 ) -> None:
     data = load_data(DataConfig(source=written(tmp_path, labels * 20), target="y"))
     assert (data.task, data.class_names) == ("classification", names)
-    assert data.target[: len(labels)].tolist() == [names.index(label.removesuffix(".0")) for label in labels] or (
-        names == ("1", "1.0") and data.target[:2].tolist() == [0, 1]
-    )
+    assert data.target[: len(labels)].tolist() == [names.index(label.removesuffix(".0")) for label in labels]
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        (["1", "01"], "'01' and '1', which are the same number"),
+        (["1", "1.0"], "'1' and '1.0', which are the same number"),
+        (["1", " 1"], "' 1' and '1', which are the same number"),
+        (["yes", "yes "], "'yes' and 'yes ', which differ only in white space or invisible characters"),
+        (["", "yes"], "20 missing (NaN), the first in row 1"),
+    ],
+)
+def test_labels_that_may_be_one_class_or_two_are_refused(tmp_path: Path, labels: list[str], found: str) -> None:
+    error = refused(load_data, DataConfig(source=written(tmp_path, labels * 20), target="y"))
+    assert (error.place, error.found) == ("data.target", found)
+
+
+@pytest.mark.parametrize(
+    ("groups", "found"),
+    [
+        (["1", "1.0"], "'1' and '1.0', which are the same number"),
+        (["1", "2", "NA", "3"], "10 missing, the first in row 3: 'NA' among numbers"),
+        (["ann", "ann "], "'ann' and 'ann ', which differ only in white space or invisible characters"),
+    ],
+)
+def test_groups_that_may_be_one_or_two_are_refused(tmp_path: Path, groups: list[str], found: str) -> None:
+    error = refused(from_csv, tmp_path, {"customer": groups * (ROWS // len(groups))})
+    assert (error.place, error.found) == ("data.group", found)
+
+
+def test_an_error_of_the_data_names_the_file_and_the_line_of_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("name: own\ndata:\n  source: none.csv\n  target: y\n")
+    with pytest.raises(InputError) as caught, located(path):
+        load_data(DataConfig(source=written(tmp_path, ["1", "01"] * 20), target="y"))
+    assert caught.value.place == f"{path}:4: data.target"
 
 
 def test_zero_padded_codes_are_classes_however_many_there_are(tmp_path: Path) -> None:
