@@ -101,6 +101,7 @@ class Ranks:
         self._decoder: msgspec.json.Decoder[FromRank] = msgspec.json.Decoder(FromRank)
         self._out_of_memory_before = 0
         self._is_busy = False
+        self._sizes_before: dict[Path, int] = {}
 
     @property
     def are_running(self) -> bool:
@@ -146,6 +147,7 @@ class Ranks:
         """Give rank 0 a job. Raises RanksEndedError."""
         assert self._connection is not None, "ranks are spoken to after they were ready"
         self._is_busy = True
+        self._sizes_before = {log: log.stat().st_size for log in self._logs.glob("*.log")}
         try:
             self._connection.sendall(msgspec.json.encode(message) + b"\n")
         except OSError:
@@ -168,6 +170,14 @@ class Ranks:
         message = self._decoder.decode(line)
         self._is_busy = isinstance(message, Progress)
         return message
+
+    def written_in_job(self, log: Path) -> str:
+        """What a log has gained since the last job was sent: logs go on over jobs and worlds."""
+        if not log.is_file():
+            return ""
+        with log.open("rb") as lines:
+            lines.seek(self._sizes_before.get(log, 0))
+            return lines.read().decode(errors="replace")
 
     def give_up(self) -> Ended:
         """End a world that waits in vain, and say what happened to it."""

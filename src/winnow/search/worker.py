@@ -279,6 +279,7 @@ class Worker:
 
     def _ask(self, lease: Lease, job: TrainFold | Refit) -> FromRank | None:
         """The ranks' answer to a job; None where they were lost and the task was handed back."""
+        self._guilty_log = None
         try:
             self._ranks.send(job)
             return self._answer()
@@ -292,10 +293,9 @@ class Worker:
             return None
 
     def _failure(self, failed: Failed) -> Failure:
-        """The end of the traceback, or of the guilty rank's log, and where the whole of it is."""
+        """The end of the traceback, or of what the guilty rank wrote in this job, and where the whole log is."""
         log = self._guilty_log or self._ranks.first_log
-        text = failed.detail or (log.read_text(errors="replace") if log.is_file() else "")
-        self._guilty_log = None
+        text = failed.detail or self._ranks.written_in_job(log)
         return Failure(tuple(text.rstrip().splitlines()[-TAIL_LINES:]), str(log))
 
     def _answer(self) -> FromRank:

@@ -1,7 +1,8 @@
 """A rank without torch: a program that speaks the ranks' protocol and does what a trial's parameters say.
 
 `do`: "score" answers with the score `score`; "raise" answers that the trial failed; "die" is killed by SIGKILL; "leave"
-leaves an error record and exits, as one rank of several does; "wait" never answers; "meet" trains with the rank of
+leaves an error record and exits, as one rank of several does; "diverge" writes to its log and answers that the loss is
+not finite; "wait" never answers; "meet" trains with the rank of
 `scripted_node`, and breaks as that ends.
 """
 
@@ -57,6 +58,10 @@ def answer_to(job: TrainFold | Refit) -> FromRank | None:
             os._exit(EXIT_CODE)
         case "raise":
             return Failed("exception", "ValueError: no such layer", "Traceback\nValueError: no such layer")
+        case "diverge":
+            with (Path(os.environ[LOG_DIR]) / "rank-0.log").open("a") as log:
+                log.write(f"words of trial {job.trial}\n")
+            return Failed("diverged", "the loss is nan", "")
         case "wait":
             time.sleep(60)
         case "meet":

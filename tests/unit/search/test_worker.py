@@ -85,6 +85,17 @@ def test_a_failed_trial_keeps_its_reason_and_the_end_of_its_traceback(tmp_path: 
     assert store.failure(0) == failure
 
 
+def test_a_failed_trial_keeps_only_what_its_own_job_wrote_to_the_log(tmp_path: Path) -> None:
+    (tmp_path / "rank-0.log").write_text("words of an earlier sweep\n")
+    store = study(tmp_path, "diverge", trials=2)
+    work(store, tmp_path, MemoryTracker())
+    log = str(tmp_path / "rank-0.log")
+    assert [store.failure(number) for number in (0, 1)] == [
+        Failure(("words of trial 0",), log),
+        Failure(("words of trial 1",), log),
+    ]
+
+
 def test_a_rank_that_leaves_a_record_fails_its_trial_at_once(tmp_path: Path) -> None:
     store = study(tmp_path, "leave", trials=1)
     work(store, tmp_path, MemoryTracker())
