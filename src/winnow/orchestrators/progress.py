@@ -8,9 +8,10 @@ seconds, without a single control character. What the lines say is decided in `w
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
@@ -60,6 +61,7 @@ class ProgressView:
         )
         self._is_live = is_terminal and not self._console.is_dumb_terminal
         self._live: Live | None = None
+        self._drawn: list[Text] = []
         self._status: StudyStatus | None = None
         self._spoke_at: float | None = None
 
@@ -78,8 +80,7 @@ class ProgressView:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._live is not None:
-            last = [] if self._status is None else [self._line(summary_line(self._status, width=self._console.width))]
-            self._live.update(Text("\n").join(last), refresh=True)
+            self._draw([] if self._status is None else [summary_line(self._status, width=self._console.width)])
             self._live.stop()
             self._live = None
         elif self._status is not None:
@@ -101,8 +102,7 @@ class ProgressView:
         """Show where the sweep stands now; call it as often as there is news."""
         self._status = status
         if self._live is not None:
-            lines = status_lines(status, width=self._console.width, height=max(self._console.height - 1, 2))
-            self._live.update(Text("\n").join(map(self._line, lines)), refresh=True)
+            self._draw(status_lines(status, width=self._console.width, height=max(self._console.height - 1, 2)))
         elif self._spoke_at is None or self._clock() - self._spoke_at >= HEARTBEAT_S:
             self._say(heartbeat_line(status))
 
@@ -128,9 +128,29 @@ class ProgressView:
         for line in text.splitlines():
             self._say(line)
 
+    def _draw(self, lines: Sequence[str]) -> None:
+        assert self._live is not None, "lines are drawn while the view is open"
+        self._erase_wrapped()
+        self._drawn = [self._line(line) for line in lines]
+        self._live.update(Text("\n").join(self._drawn), refresh=True)
+
+    def _erase_wrapped(self) -> None:
+        """Erase the lines that are drawn, where a window that became narrower has wrapped them.
+
+        They then take more rows than rich remembers, and it would leave the upper ones on the screen.
+        """
+        rows = wrapped_rows([line.cell_len for line in self._drawn], self._console.width)
+        if rows <= len(self._drawn) or not wraps_again(os.environ):
+            return
+        below = len(self._drawn) - 1
+        # To the upper end, erase all below it, and to the row where rich takes the lower end for.
+        self._stream.write(f"\r\x1b[{rows - 1}A\x1b[J" + (f"\x1b[{below}B" if below else ""))
+        self._drawn = []
+
     def _say(self, text: str, style: str = "", *, wraps: bool = True) -> None:
         self._spoke_at = self._clock()
         if self._live is not None:
+            self._erase_wrapped()
             self._console.print(self._line(text, style), soft_wrap=wraps)
             return
         self._stream.write(text + "\n")
@@ -139,3 +159,14 @@ class ProgressView:
     @staticmethod
     def _line(text: str, style: str = "") -> Text:
         return Text(text, style=style, no_wrap=True, overflow="crop")
+
+
+def wrapped_rows(lengths: Sequence[int], width: int) -> int:
+    """Rows that lines of these lengths take on a terminal of this width that wraps them."""
+    return sum(max(1, -(-length // width)) for length in lengths)
+
+
+def wraps_again(environment: Mapping[str, str]) -> bool:
+    """Whether a terminal wraps the lines that it shows when its window becomes narrower; a few cut them off."""
+    cuts_off = environment.get("TERM", "").startswith(("linux", "rxvt"))
+    return not cuts_off and "XTERM_VERSION" not in environment and "STY" not in environment

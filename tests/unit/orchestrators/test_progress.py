@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.unit.search.sample_study import SampleStudy
 from tests.unit.search.test_progress import STATUS
-from winnow.orchestrators.progress import ProgressView
+from winnow.orchestrators.progress import ProgressView, wrapped_rows, wraps_again
 
 
 class Clock:
@@ -111,6 +111,18 @@ def test_a_terminal_gets_lines_that_are_drawn_in_place() -> None:
 def test_a_terminal_gets_its_cursor_back_after_an_interrupt() -> None:
     text = shown_on_a_terminal("raise KeyboardInterrupt")
     assert text.index("\x1b[?25h") < text.index("KeyboardInterrupt")
+
+
+def test_lines_that_a_narrower_window_has_wrapped_are_erased() -> None:
+    narrower = "import sys, termios; termios.tcsetwinsize(sys.stderr.fileno(), (24, 40)); view.update(STATUS)"
+    assert "\r\x1b[4A\x1b[J\x1b[2B" in shown_on_a_terminal(narrower, COLUMNS="")
+    assert "\x1b[J" not in shown_on_a_terminal(narrower, COLUMNS="", TERM="linux")
+    assert "\x1b[J" not in shown_on_a_terminal(COLUMNS="")
+
+
+def test_wrapped_lines_take_as_many_rows_as_they_are_wide() -> None:
+    assert wrapped_rows([0, 40, 41, 80, 81], 40) == 1 + 1 + 2 + 2 + 3
+    assert [wraps_again(environment) for environment in ({}, {"TERM": "tmux"}, {"STY": "1.tty"})] == [True, True, False]
 
 
 def test_no_color_is_respected() -> None:
