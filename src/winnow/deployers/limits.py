@@ -8,8 +8,16 @@ from collections.abc import Mapping
 from winnow.config.errors import InputError
 from winnow.config.quantities import bytes_of
 
-REQUESTS = ("WINNOW_MAX_BODY_BYTES", "WINNOW_MAX_ROWS")
-"""The server's own limits of a request, which replicas take over as they are."""
+REQUESTS = {
+    "WINNOW_MAX_BODY_BYTES": 1.0,
+    "WINNOW_MAX_ROWS": 1.0,
+    "WINNOW_MAX_HEADER_BYTES": 1024.0,
+    "WINNOW_MAX_CONNECTIONS": 1.0,
+    "WINNOW_MAX_INFLIGHT_BYTES": 1.0,
+    "WINNOW_HEADER_TIMEOUT_S": 0.1,
+    "WINNOW_BODY_TIMEOUT_S": 0.1,
+}
+"""The server's own limits of its clients, which replicas take over as they are, with the least value of each."""
 
 _MOST_CPUS = 1024
 
@@ -40,16 +48,16 @@ def check_requests(environment: Mapping[str, str]) -> None:
     """Refuse a limit of requests that the server does not take, by which every new replica would end.
 
     Raises:
-        InputError: one of `REQUESTS` is no number of at least 1.
+        InputError: one of `REQUESTS` is no number, or too small a one.
     """
-    for name in REQUESTS:
+    for name, least in REQUESTS.items():
         text = environment.get(name, "")
         try:
-            number = float(text or 1)
+            number = float(text or least)
         except ValueError:
             number = 0.0
-        if not 1 <= number < math.inf:
-            raise wrong(name, "a number of at least 1", text)
+        if not least <= number < math.inf:
+            raise wrong(name, f"a number of at least {least:g}", text)
 
 
 def wrong(name: str, expected: str, found: str) -> InputError:

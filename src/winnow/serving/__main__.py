@@ -42,7 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m winnow.serving",
         description="Serve a model bundle over HTTP. Further settings are environment variables: WINNOW_API_KEY, "
-        "WINNOW_API_KEY_FILE, WINNOW_MAX_BODY_BYTES, WINNOW_MAX_ROWS, WINNOW_SETTLE_S, WINNOW_DRAIN_S, "
+        "WINNOW_API_KEY_FILE, WINNOW_MAX_BODY_BYTES, WINNOW_MAX_ROWS, WINNOW_MAX_HEADER_BYTES, WINNOW_MAX_CONNECTIONS, "
+        "WINNOW_MAX_INFLIGHT_BYTES, WINNOW_HEADER_TIMEOUT_S, WINNOW_BODY_TIMEOUT_S, WINNOW_SETTLE_S, WINNOW_DRAIN_S, "
         "WINNOW_ACCESS_LOG.",
     )
     parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="folder of the model bundle")
@@ -63,7 +64,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _set_up_logging() -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    # uvicorn warns of every request that is no HTTP, without saying which: a client could fill the log with it.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     access = logging.getLogger("winnow.serving.access")
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))

@@ -24,6 +24,7 @@ import msgspec
 
 from winnow.config.version import __version__
 from winnow.serving import inference_codec, problems, request
+from winnow.serving.budget import ByteBudget, Reservation
 from winnow.serving.codec import Codec
 from winnow.serving.inference_codec import InferenceCodec
 from winnow.serving.invocations_codec import InvocationsCodec
@@ -66,6 +67,7 @@ class App:
         self._admin: asyncio.Future[ASGIApp] | None = None
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
         self._is_draining = False
+        self.budget = ByteBudget(settings.max_inflight_bytes)
         signature = predictor.signature
         self._model_header = (
             (b"x-winnow-model", f"{signature.name}/{signature.version} sha256:{signature.digest}".encode("latin-1")),
@@ -109,19 +111,45 @@ class App:
             log.exception("request %s failed", request_id)
             await _send_failure(request_id, scope, send)
 
+    async def answer_health_alone(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request on a connection too many (ASGI): health, metrics and metadata as ever, the rest with 429."""
+        if scope["path"] in self._probes or scope["path"] in self._fixed:
+            await self(scope, receive, send)
+            return
+        started = time.perf_counter()
+        head = request.head_of(scope)
+        busy = problems.too_busy("Expected a free connection, found every one in use: send the request again.")
+        await request.reply_with(self._problem(busy, head, None), head, send, self._further)
+        self._record("other", busy.status, time.perf_counter() - started, 0, head)
+
+    def refusal(self, problem: ProblemError, *, is_counted: bool) -> bytes:
+        """A whole HTTP response to a request that did not become whole.
+
+        Args:
+            is_counted: count it in the metrics, since no call of this application does.
+        """
+        request_id = request.own_id()
+        if is_counted:
+            self.metrics.answered("other", problem.status, 0.0, 0)
+        body = problems.encode(problems.members_of(problem, request_id))
+        reply = Reply(problem.status, problems.MEDIA_TYPE, body, problem.headers)
+        return request.raw_response(reply, request_id, self._further)
+
     async def _predict(self, route: _Route, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         self.metrics.in_flight.inc()
         head = request.head_of(scope)
         rows = 0
         status = CLIENT_GONE
+        reserved = Reservation(self.budget)
         try:
             try:
-                body, rows = await self._answer(route.codec, head, receive)
+                body, rows = await self._answer(route.codec, head, receive, reserved)
                 reply = Reply(200, JSON, body)
             except ProblemError as problem:
                 reply = self._problem(problem, head, route.codec)
             except ClientGoneError:
+                status = scope.get("state", {}).get("status", CLIENT_GONE)
                 return
             except Exception:
                 log.exception("request %s failed", head.request_id)
@@ -129,17 +157,18 @@ class App:
             status = reply.status
             await request.reply_with(reply, head, send, self._further)
         finally:
+            reserved.release()
             self.metrics.in_flight.dec()
             self._record(route.label, status, time.perf_counter() - started, rows, head)
 
-    async def _answer(self, codec: Codec, head: Head, receive: Receive) -> tuple[bytes, int]:
+    async def _answer(self, codec: Codec, head: Head, receive: Receive, reserved: Reservation) -> tuple[bytes, int]:
         """The body of the answer, and how many rows it predicts."""
         if head.method != "POST":
             raise ProblemError("method-not-allowed", "Expected POST.", headers=[(b"allow", b"POST")])
         if self._settings.api_key is not None:
             _check_key(head, self._settings.api_key)
         media_type = request.media_type_of(head, codec.media_types)
-        body = await request.body_of(head, receive, self._settings.max_body_bytes)
+        body = await request.body_of(head, receive, self._settings.max_body_bytes, reserved)
         if len(body) <= self._predictor.inline_bytes:
             return self._work(codec, body, media_type, head.request_id)
         loop = asyncio.get_running_loop()

@@ -64,10 +64,10 @@ class Predictor:
         except Exception as error:
             raise ProblemError("model-failed", "The model raised an error; the server's log has it.") from error
         found = found.reshape(len(matrix), -1)
-        is_answered = np.isfinite(found).all(axis=1)
-        if not is_answered.all():
+        is_finite = np.isfinite(found)
+        if not is_finite.all():
             # The reference rows have finite outputs, so the cause is in these rows and not in the model.
-            findings = rows.unanswered(matrix, np.flatnonzero(~is_answered), self.signature)
+            findings = rows.unanswered(matrix, np.flatnonzero(~is_finite.all(axis=1)), self.signature)
             raise ProblemError("no-answer", findings[0].detail, findings)
         return found
 

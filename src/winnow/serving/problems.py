@@ -21,14 +21,18 @@ MOST_FINDINGS = 20
 
 TITLES: Mapping[str, tuple[int, str]] = {
     "malformed-body": (400, "The body cannot be read"),
+    "malformed-request": (400, "The request is no HTTP"),
     "wrong-form": (400, "The body has another form than this route takes"),
     "key-required": (401, "An API key is required"),
     "not-found": (404, "Nothing is here"),
     "method-not-allowed": (405, "This route takes other methods"),
+    "request-timeout": (408, "The request did not arrive in time"),
     "too-large": (413, "The request is too large"),
     "unsupported-media-type": (415, "The content type is not one that this route takes"),
     "invalid-input": (422, "The rows do not fit the model"),
     "no-answer": (422, "The model gives no answer for these rows"),
+    "too-busy": (429, "The server has too many requests"),
+    "head-too-large": (431, "The request's head is too large"),
     "model-failed": (500, "The model failed"),
     "server-failed": (500, "The server failed"),
 }
@@ -108,6 +112,11 @@ def invalid(findings: Sequence[Finding]) -> ProblemError:
     more = len(findings) - 1
     rest = f" ({more} more below)" if 0 < more < MOST_FINDINGS else " (more below)" if more > 0 else ""
     return ProblemError("invalid-input", findings[0].detail + rest, findings)
+
+
+def too_busy(detail: str) -> ProblemError:
+    """The problem for a request that another moment could have taken."""
+    return ProblemError("too-busy", detail, headers=[(b"retry-after", b"1"), (b"connection", b"close")])
 
 
 def too_many_rows(most: int, found: int) -> ProblemError:

@@ -6,8 +6,11 @@ import itertools
 import os
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
+from winnow.serving import problems
+from winnow.serving.budget import Reservation
 from winnow.serving.problems import ProblemError
 
 Scope = MutableMapping[str, Any]
@@ -16,8 +19,10 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+UNCOUNTED_BYTES = 64 * 1024
+"""Bodies that come whole and are no larger are not counted, since they are answered at once."""
 LONGEST_LENGTH = 20
-"""Digits: a Content-Length with more of them counts as one beyond every limit."""
+"""Digits of a Content-Length: with as many it is beyond every limit, so that further ones do not matter."""
 DISCARD_FACTOR = 4
 """Bodies up to so many times the limit are read and thrown away, since a client reads no answer while it sends."""
 
@@ -58,6 +63,8 @@ def head_of(scope: Scope) -> Head:
     headers: dict[bytes, bytes] = dict(scope["headers"])
     get = headers.get
     length = get(b"content-length", b"")
+    if len(length) >= LONGEST_LENGTH:
+        length = _without_zeros(length)
     given = get(b"x-request-id", b"")
     is_good = _GOOD_ID.fullmatch(given) is not None
     return Head(
@@ -65,7 +72,7 @@ def head_of(scope: Scope) -> Head:
         path=scope["path"],
         content_type=get(b"content-type", b""),
         content_encoding=get(b"content-encoding", b""),
-        content_length=_length_of(length),
+        content_length=int(length) if length.isdigit() else None,
         authorization=get(b"authorization", b""),
         api_key=get(b"x-api-key", b""),
         traceparent=get(b"traceparent", b""),
@@ -99,11 +106,11 @@ def media_type_of(head: Head, allowed: tuple[str, ...]) -> str:
     return name.strip()
 
 
-async def body_of(head: Head, receive: Receive, largest: int) -> bytes:
-    """The whole body.
+async def body_of(head: Head, receive: Receive, largest: int, reserved: Reservation) -> bytes:
+    """The whole body; what comes in more than one piece, or is large, is reserved while it is read.
 
     Raises:
-        ProblemError: it is larger than `largest` bytes.
+        ProblemError: it is larger than `largest` bytes, or there is no room for it now.
         ClientGoneError: it never became whole.
     """
     declared = head.content_length or 0
@@ -111,42 +118,61 @@ async def body_of(head: Head, receive: Receive, largest: int) -> bytes:
         raise _too_large(largest)
     pieces: list[bytes] = []
     size = 0
+    has_room = True
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGoneError
         piece = message.get("body", b"")
+        has_more = message.get("more_body", False)
         size += len(piece)
-        if size <= largest:
+        if has_room and (has_more or size > UNCOUNTED_BYTES):
+            has_room = reserved.add(len(piece))
+        if size <= largest and has_room:
             pieces.append(piece)
-        elif size > largest * DISCARD_FACTOR:
-            raise _too_large(largest)
-        if not message.get("more_body", False):
+        else:
+            pieces.clear()
+            reserved.release()
+            if size > largest * DISCARD_FACTOR:
+                raise _too_large(largest)
+        if not has_more:
             break
     if size > largest:
         raise _too_large(largest)
+    if not has_room:
+        raise problems.too_busy("Expected room for another large body, found none: send it again in a moment.")
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 async def reply_with(reply: Reply, head: Head, send: Send, further: tuple[tuple[bytes, bytes], ...]) -> None:
     """Send a whole response, with the request's id and further headers."""
-    headers = [
-        (b"content-type", reply.media_type),
-        (b"content-length", b"%d" % len(reply.body)),
-        (b"x-request-id", head.request_id.encode()),
-        *reply.headers,
-        *further,
-    ]
+    headers = headers_of(reply, head.request_id, further)
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if head.method == "HEAD" else reply.body})
 
 
-def _length_of(header: bytes) -> int | None:
-    """A Content-Length as a number; None where there is none. Python reads no numbers of more than 4,300 digits."""
-    digits = header.lstrip(b"0")
-    if not header.isdigit():
-        return None
-    return int(digits or b"0") if len(digits) < LONGEST_LENGTH else 10**LONGEST_LENGTH
+def headers_of(reply: Reply, request_id: str, further: tuple[tuple[bytes, bytes], ...]) -> list[tuple[bytes, bytes]]:
+    """All headers of a response."""
+    return [
+        (b"content-type", reply.media_type),
+        (b"content-length", b"%d" % len(reply.body)),
+        (b"x-request-id", request_id.encode()),
+        *reply.headers,
+        *further,
+    ]
+
+
+def raw_response(reply: Reply, request_id: str, further: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """A whole response in HTTP/1.1, for a request that no application sees; the connection ends with it."""
+    lines = [b"HTTP/1.1 %d %s" % (reply.status, HTTPStatus(reply.status).phrase.encode()), b"connection: close"]
+    given = ((name, value) for name, value in headers_of(reply, request_id, further) if name != b"connection")
+    lines += [b"%s: %s" % header for header in given]
+    return b"\r\n".join([*lines, b"", reply.body])
+
+
+def _without_zeros(length: bytes) -> bytes:
+    """A Content-Length of many digits with few: Python reads no numbers of more than 4,300."""
+    return length.lstrip(b"0")[:LONGEST_LENGTH] or b"0"
 
 
 def _too_large(largest: int) -> ProblemError:

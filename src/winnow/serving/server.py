@@ -32,6 +32,7 @@ import uvicorn
 
 from winnow.serving import codec
 from winnow.serving.app import App
+from winnow.serving.connections import Connections, most_connections
 from winnow.serving.examples import examples_of
 from winnow.serving.predict_codec import PredictCodec
 from winnow.serving.predictor import Predictor, WrongModelError
@@ -89,8 +90,10 @@ def run(bundle: Path, version: str | None, listening: Listening, settings: Servi
         if listening.ready_file is not None:
             _write_whole(listening.ready_file, {"pid": os.getpid(), "host": host, "port": port, "url": url})
 
+    connections = Connections(app, settings, most_connections(settings.max_connections))
     config = uvicorn.Config(
         app,
+        http=connections.protocol,  # type: ignore[arg-type]  # it is called and nothing else
         ws="none",
         lifespan="off",
         log_config=None,
@@ -100,7 +103,8 @@ def run(bundle: Path, version: str | None, listening: Listening, settings: Servi
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(int(settings.drain_s), 1),
     )
-    DrainingServer(config, app, settings.settle_s, on_listening, _Door(listening.door_fd, listener)).run([listener])
+    door = _Door(listening.door_fd, listener)
+    DrainingServer(config, connections, settings.settle_s, on_listening, door).run([listener])
     app.close()
 
 
@@ -132,10 +136,15 @@ class DrainingServer(uvicorn.Server):
     """uvicorn, with a stop in steps: not ready, not accepting, not there. A second signal skips to the last."""
 
     def __init__(
-        self, config: uvicorn.Config, app: App, settle_s: float, on_listening: Callable[[], None], door: _Door
+        self,
+        config: uvicorn.Config,
+        connections: Connections,
+        settle_s: float,
+        on_listening: Callable[[], None],
+        door: _Door,
     ) -> None:
         super().__init__(config)
-        self._app = app
+        self._connections = connections
         self._settle_s = settle_s
         self._on_listening = on_listening
         self._door = door
@@ -147,6 +156,7 @@ class DrainingServer(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         self._door.open(self._loop)
+        self._connections.sweep_repeatedly(self._loop)
         self._on_listening()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -161,7 +171,7 @@ class DrainingServer(uvicorn.Server):
     def _settle(self) -> None:
         assert self._loop is not None
         log.info("stopping: not ready, answering for another %.3g s", self._settle_s)
-        self._app.start_draining()
+        self._connections.app.start_draining()
         self._loop.call_later(self._settle_s, self._close)
 
     def _close(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from winnow.serving.signature import MOST_ROWS
 
-MEBIBYTE = 2**20
+KIBIBYTE, MEBIBYTE = 2**10, 2**20
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,13 @@ class ServingSettings:
     Attributes:
         max_body_bytes: larger bodies are answered with 413 (`WINNOW_MAX_BODY_BYTES`).
         max_rows: more rows in one request are answered with 413 (`WINNOW_MAX_ROWS`).
+        max_header_bytes: larger heads are answered with 431 (`WINNOW_MAX_HEADER_BYTES`).
+        max_connections: further ones take the place of unused ones, or are answered with 429
+            (`WINNOW_MAX_CONNECTIONS`).
+        max_inflight_bytes: bodies beyond one packet are answered with 429 while bodies and unread answers take so much
+            (`WINNOW_MAX_INFLIGHT_BYTES`, four times the largest body).
+        header_timeout_s: a head that takes longer is answered with 408 (`WINNOW_HEADER_TIMEOUT_S`).
+        body_timeout_s: so is a body; an answer that is not read for as long is given up (`WINNOW_BODY_TIMEOUT_S`).
         settle_s: how long a stopping server goes on answering while load balancers notice (`WINNOW_SETTLE_S`).
         drain_s: how long requests may then take to end (`WINNOW_DRAIN_S`).
         is_access_logged: one JSON line per request on standard output (`WINNOW_ACCESS_LOG=1`).
@@ -35,10 +42,18 @@ class ServingSettings:
     drain_s: float = 30.0
     is_access_logged: bool = False
     api_key: bytes | None = None
+    max_header_bytes: int = 64 * KIBIBYTE
+    max_connections: int = 1_000
+    max_inflight_bytes: int = 4 * 32 * MEBIBYTE
+    header_timeout_s: float = 20.0
+    body_timeout_s: float = 60.0
 
 
 class SettingError(ValueError):
     """A setting that cannot be read; the message names it and says what would be right."""
+
+    def __init__(self, name: str, expected: str, found: str) -> None:
+        super().__init__(f"{name}: expected {expected}, found {found}. Correct or unset it.")
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> ServingSettings:
@@ -48,13 +63,19 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> ServingSett
         SettingError: a variable is not what it should be.
     """
     default = ServingSettings()
+    body = int(_number(environment, "WINNOW_MAX_BODY_BYTES", default.max_body_bytes, least=1))
     return ServingSettings(
-        max_body_bytes=int(_number(environment, "WINNOW_MAX_BODY_BYTES", default.max_body_bytes, least=1)),
+        max_body_bytes=body,
         max_rows=int(_number(environment, "WINNOW_MAX_ROWS", default.max_rows, least=1)),
         settle_s=_number(environment, "WINNOW_SETTLE_S", default.settle_s, least=0),
         drain_s=_number(environment, "WINNOW_DRAIN_S", default.drain_s, least=0),
         is_access_logged=environment.get("WINNOW_ACCESS_LOG", "") in ("1", "true", "yes"),
         api_key=_api_key(environment),
+        max_header_bytes=int(_number(environment, "WINNOW_MAX_HEADER_BYTES", default.max_header_bytes, least=1024)),
+        max_connections=int(_number(environment, "WINNOW_MAX_CONNECTIONS", default.max_connections, least=1)),
+        max_inflight_bytes=int(_number(environment, "WINNOW_MAX_INFLIGHT_BYTES", 4 * body, least=body)),
+        header_timeout_s=_number(environment, "WINNOW_HEADER_TIMEOUT_S", default.header_timeout_s, least=0.1),
+        body_timeout_s=_number(environment, "WINNOW_BODY_TIMEOUT_S", default.body_timeout_s, least=0.1),
     )
 
 
@@ -67,9 +88,7 @@ def _number(environment: Mapping[str, str], name: str, default: float, *, least:
     except ValueError:
         value = float("nan")
     if not least <= value < float("inf"):
-        raise SettingError(
-            f"{name}: expected a number of at least {least:g}, found {text!r}. Set it to one or unset it."
-        )
+        raise SettingError(name, f"a number of at least {least:.12g}", repr(text))
     return value
 
 
@@ -78,10 +97,9 @@ def _api_key(environment: Mapping[str, str]) -> bytes | None:
     try:
         text = Path(path).read_text(encoding="utf-8") if path else environment.get("WINNOW_API_KEY", "")
     except OSError as error:
-        raise SettingError(
-            f"WINNOW_API_KEY_FILE: expected a readable file, found {path!r} ({error.strerror})."
-        ) from error
+        found = f"{path!r} ({error.strerror})"
+        raise SettingError("WINNOW_API_KEY_FILE", "a readable file", found) from error
     key = text.strip().encode()
     if path and not key:
-        raise SettingError(f"WINNOW_API_KEY_FILE: expected a key in {path!r}, found an empty file.")
+        raise SettingError("WINNOW_API_KEY_FILE", f"a key in {path!r}", "an empty file")
     return key or None

@@ -217,6 +217,8 @@ def test_a_setting_that_is_not_named_stays_and_an_empty_one_goes() -> None:
         ("WINNOW_MAX_ROWS", "0"),
         ("WINNOW_MAX_BODY_BYTES", "32Mi"),
         ("WINNOW_MAX_BODY_BYTES", "inf"),
+        ("WINNOW_MAX_CONNECTIONS", "0"),
+        ("WINNOW_HEADER_TIMEOUT_S", "soon"),
         ("WINNOW_MAX_REPLICAS", "0"),
         ("WINNOW_REPLICA_CPU_TARGET", "80%"),
         ("WINNOW_SCALE_DOWN_AFTER_S", "soon"),

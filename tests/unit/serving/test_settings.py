@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from winnow.config.errors import InputError
+from winnow.deployers.limits import REQUESTS, check_requests
 from winnow.serving.settings import ServingSettings, SettingError, from_environment
 
 
@@ -21,17 +23,38 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
             "WINNOW_SETTLE_S": "0.5",
             "WINNOW_DRAIN_S": "9",
             "WINNOW_ACCESS_LOG": "1",
+            "WINNOW_MAX_HEADER_BYTES": "2000",
+            "WINNOW_MAX_CONNECTIONS": "20",
+            "WINNOW_MAX_INFLIGHT_BYTES": "3000",
+            "WINNOW_HEADER_TIMEOUT_S": "1.5",
+            "WINNOW_BODY_TIMEOUT_S": "2.5",
             "WINNOW_API_KEY": "not this one",
             "WINNOW_API_KEY_FILE": str(tmp_path / "key"),
         }
     )
-    assert found == ServingSettings(1000, 10, 0.5, 9.0, True, b"from file")
+    assert found == ServingSettings(1000, 10, 0.5, 9.0, True, b"from file", 2000, 20, 3000, 1.5, 2.5)
 
 
 @pytest.mark.parametrize("text", ["many", "0", "-1", "nan", "inf"])
 def test_a_limit_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(SettingError, match="WINNOW_MAX_ROWS: expected a number of at least 1"):
         from_environment({"WINNOW_MAX_ROWS": text})
+
+
+def test_deployers_take_for_replicas_what_a_server_takes() -> None:
+    for name, least in REQUESTS.items():
+        body = {"WINNOW_MAX_BODY_BYTES": "1"}  # the least for those in flight
+        check_requests({name: str(least)})
+        from_environment({**body, name: str(least)})
+        for refuse, error in ((check_requests, InputError), (from_environment, SettingError)):
+            with pytest.raises(error, match=f"{name}: expected a number of at least {least:g}"):
+                refuse({**body, name: str(least * 0.99)})
+
+
+def test_the_largest_body_has_room_among_those_in_flight() -> None:
+    assert from_environment({"WINNOW_MAX_BODY_BYTES": "1000"}).max_inflight_bytes == 4000
+    with pytest.raises(SettingError, match="WINNOW_MAX_INFLIGHT_BYTES: expected a number of at least 1000"):
+        from_environment({"WINNOW_MAX_BODY_BYTES": "1000", "WINNOW_MAX_INFLIGHT_BYTES": "999"})
 
 
 def test_a_key_file_has_to_hold_a_key(tmp_path: Path) -> None:
