@@ -95,7 +95,7 @@ ui: setup ## Open MLflow's own pages on the runs (PORT)
 mlflow-init: setup ## Start Postgres, MinIO and MLflow; every verb uses them from then on (MLFLOW_PORT; TARGET=kubernetes: REGISTRY, IMAGE_LOAD)
 	@$(WINNOW) mlflow-init $(FLAGS)
 
-mlflow-remove: setup ## Remove them; their data is kept unless VOLUMES=1 (TARGET)
+mlflow-remove: setup ## Remove them; their data is kept unless VOLUMES=1 (TARGET, FORCE=1)
 	@$(WINNOW) mlflow-remove $(FLAGS)
 
 kubernetes-secrets: setup ## Make the Secret for `kubectl apply -k k8s/tracking` by hand; passwords that are there stay

@@ -177,7 +177,23 @@ def test_a_network_that_somebody_is_on_is_not_removed(own_stack: RunningStack, e
     assert own_stack.service("mlflow").attrs["State"]["Running"]
 
 
-def test_a_port_that_is_taken_is_one_error_before_anything_is_made(
+def test_a_stack_is_neither_taken_over_nor_removed_by_another_folder(
+    engine: docker.DockerClient, own_stack: RunningStack, tmp_path: Path
+) -> None:
+    elsewhere = {"WINNOW_HOME": str(tmp_path / "home"), "WINNOW_ENV_FILE": str(tmp_path / ".env")}
+    other = RunningStack(engine, own_stack.project, {**own_stack.env, **elsewhere})
+    before, owner = started_at(own_stack), Path(own_stack.env["WINNOW_ENV_FILE"]).parent
+    for command in (("mlflow-init",), ("mlflow-remove", "--volumes"), ("mlflow-remove",)):
+        refused = other.winnow(*command)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert f"found one of {owner}, which opens it with its stack.env" in refused.stderr
+    shown = other.winnow("mlflow-remove", "--volumes", "--force", "--dry-run")
+    assert shown.returncode == 0
+    assert shown.stderr == f"FORCE=1: the stack {other.project} is one of {owner}, which opens it with its stack.env.\n"
+    assert (started_at(own_stack), list(tmp_path.iterdir())) == (before, [])
+
+
+def test_ports_that_are_taken_are_one_error_before_anything_is_made(
     engine: docker.DockerClient, own_stack: RunningStack, tmp_path: Path
 ) -> None:
     env = {**own_stack.env, "WINNOW_HOME": str(tmp_path), "WINNOW_ENV_FILE": str(tmp_path / ".env")}
@@ -186,9 +202,16 @@ def test_a_port_that_is_taken_is_one_error_before_anything_is_made(
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        refused = other.winnow("mlflow-init", "--mlflow-port", str(port), "--postgres-port", str(free_port()))
-    assert refused.returncode == 2
-    assert refused.stderr.startswith(f"error: MLFLOW_PORT: expected a free port, found 127.0.0.1:{port}")
+        one = other.winnow("mlflow-init", "--mlflow-port", str(port), "--postgres-port", str(free_port()))
+        theirs = settings_of(own_stack).tracking_uri.rpartition(":")[2]
+        both = other.winnow("mlflow-init", "--mlflow-port", theirs, "--postgres-port", str(port))
+    assert (one.returncode, both.returncode) == (2, 2)
+    assert one.stderr.startswith(f"error: MLFLOW_PORT: expected a free port, found 127.0.0.1:{port}")
+    assert both.stderr.startswith(
+        f"error: POSTGRES_PORT and MLFLOW_PORT: expected free ports, found 127.0.0.1:{port}, which is taken and "
+        f"127.0.0.1:{theirs}, which is taken. Free them, or choose others: make mlflow-init POSTGRES_PORT=… "
+        "MLFLOW_PORT=…"
+    )
     assert list(tmp_path.iterdir()) == []
     assert engine.volumes.list(filters={"label": f"winnow.stack={other.project}"}) == []
 

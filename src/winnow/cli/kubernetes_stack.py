@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import click
 
 from winnow.cli.options import dry_run_option
-from winnow.cli.stack import given_for, say, say_in_use, setting_flag
+from winnow.cli.stack import given_for, say, say_forced, say_in_use, setting_flag
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.config.settings import home_folder
@@ -36,14 +36,20 @@ def init(given: Mapping[str, str], *, registry: str, load: str, timeout_s: float
     say_in_use(record.ending, given)
 
 
-def remove(*, volumes: bool, dry_run: bool) -> None:
+def remove(*, volumes: bool, is_forced: bool, dry_run: bool) -> None:
     """Remove the stack of the namespace that is meant."""
     from winnow.orchestrators import kubernetes_stack as stacks
     from winnow.stack.kubernetes import REMOVE_PERMISSIONS, VOLUMES_PERMISSIONS
+    from winnow.stack.owner import check_end_in_cluster
 
     permissions = (*REMOVE_PERMISSIONS, *(VOLUMES_PERMISSIONS if volumes else ()))
     stack = stacks.open_stack(say, permissions, "removing the stack")
     namespace, claims = stack.cluster.namespace, stack.claims() if volumes else []
+    other = stacks.other_owner(stack)
+    if is_forced:
+        say_forced(f"the stack in namespace {namespace}", other)
+    else:
+        check_end_in_cluster(namespace, other)
     if dry_run:
         click.echo(f"delete all of the stack in namespace {namespace} but its volumes and its Secret")
         if volumes:

@@ -91,20 +91,27 @@ def init(
 @_target_option
 @_which_stack
 @click.option("--volumes", is_flag=True, help="Delete its data too, and the secrets that open it.")
+@click.option("--force", is_flag=True, help="Remove a stack that another folder or home has made, too.")
 @dry_run_option
-def remove(target: str | None, volumes: bool, dry_run: bool, **flags: str | None) -> None:
+def remove(target: str | None, volumes: bool, force: bool, dry_run: bool, **flags: str | None) -> None:
     """Stop and remove the stack; verbs use files again. Data and secrets are kept unless told otherwise."""
     if _meant(target) == "kubernetes":
         from winnow.cli import kubernetes_stack
 
-        kubernetes_stack.remove(volumes=volumes, dry_run=dry_run)
+        kubernetes_stack.remove(volumes=volumes, is_forced=force, dry_run=dry_run)
         return
     from winnow.orchestrators import stack as stacks
+    from winnow.stack.owner import check_end
 
     given, home = _given(flags), _home()
     project = stacks.find_project(given, home, FOLDER)
     stack = stacks.open_stack(project, say)
     there = stack.volumes()
+    other = stacks.other_owner(stack)
+    if force:
+        say_forced(f"the stack {project.name}", other)
+    else:
+        check_end(project, other)
     if dry_run:
         click.echo(f"remove the containers and networks of the project {project.name}")
         if volumes:
@@ -197,6 +204,12 @@ def _home() -> Path:
 
 def say(line: str) -> None:
     click.echo(line, err=True)
+
+
+def say_forced(what: str, other: str) -> None:
+    """Name the owner of what is removed although it is another one's."""
+    if other:
+        say(f"FORCE=1: {what} is one of {other}.")
 
 
 def _print_started(started: Any, given: Mapping[str, str]) -> None:

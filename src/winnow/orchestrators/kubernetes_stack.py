@@ -18,7 +18,7 @@ from winnow.containers.build import TRAIN_BASE, BuildOptions, BuildPlan, Show, b
 from winnow.containers.delivery import Route, deliver, with_route
 from winnow.containers.engine import connect
 from winnow.orchestrators.settings import cluster_for, studies_of, tracking_of
-from winnow.stack import kubernetes, record
+from winnow.stack import kubernetes, owner, record
 from winnow.stack.kubernetes import ClusterStack
 from winnow.stack.kubernetes_plan import FOLDER, ClusterStackPlan, plan_stack, secret_manifest
 from winnow.stack.kubernetes_settings import Chosen, choose, given_by
@@ -121,7 +121,7 @@ def start(
         # An image takes minutes, in which another first start may have made the passwords.
         chosen = choose(wanted.given, stack.secret(), _new_password)
         plan = _plan(stack, chosen, reference, project)
-    stack.start(plan, chosen, timeout_s)
+    stack.start(plan, chosen, timeout_s, owner=owner.home_here(home_folder(environment)))
     prepare(tracking_of(plan.record, environment))
     check_studies(studies_of(plan.record, environment)[0])
     record.keep(home_folder(environment), plan.record)
@@ -152,6 +152,12 @@ def choose_secret(given: Mapping[str, str], stack: ClusterStack) -> Chosen:
 def shown_secret(chosen: Chosen) -> Manifest:
     """The Secret as a manifest."""
     return secret_manifest(chosen.secret)
+
+
+def other_owner(stack: ClusterStack, environment: Mapping[str, str] = os.environ) -> str:
+    """Which other home a stack belongs to, in words; empty where it is this one's or not there."""
+    home, cluster = home_folder(environment), stack.cluster
+    return owner.other_home(stack.owner(), home, record.read_stack(home), cluster.context, cluster.namespace)
 
 
 def remove(stack: ClusterStack, *, volumes: bool, environment: Mapping[str, str] = os.environ) -> None:

@@ -14,7 +14,7 @@ from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.containers.build import TRAIN_BASE, BuildOptions
 from winnow.containers.engine import connect
-from winnow.stack import env_file, record
+from winnow.stack import env_file, owner, record
 from winnow.stack.lifecycle import Stack, check_compose, check_studies, end, open_env_file
 from winnow.stack.plan import BUCKET, MINIO, MLFLOW, POSTGRES, Project, StackPlan, plan_stack, project_for, to_end
 from winnow.stack.variables import choose
@@ -69,10 +69,12 @@ def plan(given: Mapping[str, str], stack: Stack) -> StackPlan:
     """What starting a stack takes, with secrets made for those that are not set.
 
     Raises:
-        InputError: a setting is wrong, a port is taken, or the secrets of volumes that are there are gone.
+        InputError: a setting is wrong, ports are taken, the stack is another folder's, or the secrets of volumes that
+            are there are gone.
     """
-    project = stack.project
-    file = choose(given, open_env_file(project, stack.volumes()), lambda: secrets.token_urlsafe(24))
+    project, volumes = stack.project, stack.volumes()
+    owner.check_start(project, stack.opened_by(), volumes, env_file.read(project.env_file))
+    file = choose(given, open_env_file(project, volumes), lambda: secrets.token_urlsafe(24))
     planned = plan_stack(project, file, BuildOptions.from_environment(base=TRAIN_BASE))
     stack.check(planned)
     return planned
@@ -89,6 +91,12 @@ def start(stack: Stack, planned: StackPlan, home: Path, timeout_s: float) -> Non
     prepare(planned.record.tracking_url)
     check_studies(planned.record.storage()[0])
     record.keep(home, planned.record)
+
+
+def other_owner(stack: Stack) -> str:
+    """Which other folder a stack belongs to, in words; empty where it is this one's or not there."""
+    file = env_file.read(stack.project.env_file)
+    return owner.other_folder(stack.project, stack.opened_by(), stack.volumes(), file)
 
 
 def remove(stack: Stack, home: Path, *, volumes: bool) -> None:

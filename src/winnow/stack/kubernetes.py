@@ -37,7 +37,15 @@ from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.containers.engine import STUDY
 from winnow.stack import kubernetes_settings as settings
-from winnow.stack.kubernetes_plan import KINDS, LABELS, SECRET_NAME, ClusterStackPlan, labels_of, secret_manifest
+from winnow.stack.kubernetes_plan import (
+    KINDS,
+    LABELS,
+    OWNER,
+    SECRET_NAME,
+    ClusterStackPlan,
+    labels_of,
+    secret_manifest,
+)
 from winnow.stack.kubernetes_settings import Chosen
 from winnow.stack.lifecycle import LOG_LINES, StackError
 from winnow.stack.plan import MLFLOW
@@ -58,6 +66,7 @@ REACH_PERMISSIONS: tuple[Permission, ...] = (*verbs(SECRET, "get"), *forward.PER
 READ_PERMISSIONS: tuple[Permission, ...] = (*verbs(SECRET, "get"), *verbs(VOLUME_CLAIM, "list"))
 SECRETS_PERMISSIONS: tuple[Permission, ...] = (*READ_PERMISSIONS, *verbs(SECRET, "create", "patch"))
 REMOVE_PERMISSIONS: tuple[Permission, ...] = (
+    *verbs(SECRET, "get"),
     *(permission for kind in KINDS for permission in verbs(kind, "list", "delete")),
     *verbs(POD, "list"),
     *verbs(JOB, "list"),
@@ -124,20 +133,29 @@ class ClusterStack:
         """Names of the claims for volumes that are there."""
         return sorted(name_of(each) for each in self.cluster.find(VOLUME_CLAIM, LABELS).items)
 
-    def keep_secret(self, chosen: Chosen) -> bool:
+    def owner(self) -> str | None:
+        """Who made it, as the Secret says: empty where it does not say, None where there is no Secret."""
+        live = self.cluster.get(SECRET, SECRET_NAME)
+        return None if live is None else _owner_of(live)
+
+    def keep_secret(self, chosen: Chosen, owner: str = "") -> bool:
         """Make the Secret be as chosen; whether anything changed.
+
+        Args:
+            owner: who is noted as the one that made it, where it is not there yet.
 
         Raises:
             InputError: another command has made or changed it since it was read, and volumes may open with what that
                 one chose; or it is somebody else's.
         """
-        manifest = secret_manifest(chosen.secret)
         try:
             live = self.cluster.get(SECRET, SECRET_NAME)
             if live is None:
-                # Not applied: of two first starts at once, one alone may choose the passwords.
-                self.cluster.create(manifest)
+                # Not applied: of two first starts at once, one alone may choose the passwords. And later applies, which
+                # do not name the owner, leave the annotation alone, since no apply has set it.
+                self.cluster.create(secret_manifest(chosen.secret, owner))
                 return True
+            manifest = secret_manifest(chosen.secret)
             _check_ours(self.cluster, live)
             found = _values(live)
             if found == chosen.secret:
@@ -163,15 +181,18 @@ class ClusterStack:
         for manifest in plan.manifests:
             self.cluster.apply(manifest, is_dry_run=True)
 
-    def start(self, plan: ClusterStackPlan, chosen: Chosen, patience_s: float = PATIENCE_S) -> None:
+    def start(self, plan: ClusterStackPlan, chosen: Chosen, patience_s: float = PATIENCE_S, *, owner: str = "") -> None:
         """Apply, prune and wait; harmless where all is up already.
+
+        Args:
+            owner: as for `keep_secret`.
 
         Raises:
             InputError: another command has chosen other passwords meanwhile, or something is somebody else's.
             StackError: a service failed, or was not ready after `patience_s` seconds; events and logs are told.
         """
         self._check_names(plan)
-        self.keep_secret(chosen)
+        self.keep_secret(chosen, owner)
         apply_all(self.cluster, plan.manifests, LABELS, KINDS)
         self._drop_stuck()
         self._wait(plan, patience_s)
@@ -389,6 +410,10 @@ def _check_ours(cluster: Cluster, live: Manifest) -> None:
         remedy="Take another namespace (WINNOW_NAMESPACE), rename that one, or hand it over: "
         f"kubectl label --namespace {cluster.namespace} {named} {wanted}.",
     )
+
+
+def _owner_of(secret: Manifest) -> str:
+    return str((secret["metadata"].get("annotations") or {}).get(OWNER, ""))
 
 
 def _is_rolled_out(workload: Manifest) -> bool:

@@ -32,6 +32,8 @@ from winnow.stack.variables import origins
 
 FOLDER = Path("k8s/tracking")
 SECRET_NAME = "winnow-tracking"
+OWNER = "winnow.stack.owner"
+"""Annotation of the Secret: the home that made it, `USER@HOST:PATH`."""
 LABELS: Mapping[str, str] = {STACK: "tracking"}
 """What all parts of a stack carry; a namespace has one."""
 
@@ -108,12 +110,13 @@ def plan_stack(
     return ClusterStackPlan((secret_manifest(chosen.secret), *overlaid), services, record)
 
 
-def secret_manifest(secret: Mapping[str, str]) -> Manifest:
-    """The stack's Secret."""
+def secret_manifest(secret: Mapping[str, str], owner: str = "") -> Manifest:
+    """The stack's Secret, with who made it where that is known."""
+    noted = {"annotations": {OWNER: owner}} if owner else {}
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": SECRET_NAME, "labels": {**LABELS, **_MANAGED}},
+        "metadata": {"name": SECRET_NAME, "labels": {**LABELS, **_MANAGED}, **noted},
         "type": "Opaque",
         "data": {name: base64.b64encode(text.encode()).decode() for name, text in secret.items()},
     }

@@ -36,6 +36,7 @@ STACK = "winnow.stack"
 _WHAT = "the stack"
 _OLDEST_COMPOSE = (2, 20)
 _PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
+_OPENED_BY = "com.docker.compose.project.environment_file"
 
 
 class StackError(WinnowError):
@@ -79,12 +80,18 @@ class Stack:
             )
         )
 
+    def opened_by(self) -> Path | None:
+        """The environment file that its containers were started with, as Compose notes it; None without containers."""
+        noted = [one.labels.get(_OPENED_BY, "") for one in self.containers() if one.labels.get(STACK)]
+        # Compose lists several files with commas between them; here there is one.
+        return next((Path(each) for each in noted if each), None)
+
     @asking(_WHAT)
     def check(self, plan: StackPlan) -> None:
         """Refuse what cannot work, before anything is made.
 
         Raises:
-            InputError: the project's name is another's, or a port is taken.
+            InputError: the project's name is another's, or ports are taken.
         """
         check_compose(self._environment)
         foreign = [one for one in self.containers() if one.labels.get(STACK) != self.project.name]
@@ -96,14 +103,16 @@ class Stack:
                 remedy="Set WINNOW_PROJECT to another name.",
             )
         running = {one.labels.get(_SERVICE): _published(one) for one in self.containers() if one.status == "running"}
-        for port in plan.ports:
-            if port.number not in running.get(port.service, ()) and _is_taken(port):
-                raise InputError(
-                    port.setting,
-                    expected="a free port",
-                    found=f"{port.address}:{port.number}, which is taken",
-                    remedy=f"Free it, or choose another: `{next_command('mlflow-init', **{port.setting: ...})}`.",
-                )
+        taken = [each for each in plan.ports if each.number not in running.get(each.service, ()) and _is_taken(each)]
+        if taken:
+            others = next_command("mlflow-init", **{each.setting: ... for each in taken})
+            free = "Free it, or choose another" if len(taken) == 1 else "Free them, or choose others"
+            raise InputError(
+                " and ".join(each.setting for each in taken),
+                expected="a free port" if len(taken) == 1 else "free ports",
+                found=" and ".join(f"{each.address}:{each.number}, which is taken" for each in taken),
+                remedy=f"{free}: `{others}`.",
+            )
 
     @asking(_WHAT)
     def start(self, plan: StackPlan, patience_s: float = PATIENCE_S) -> None:

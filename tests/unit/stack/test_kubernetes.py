@@ -59,6 +59,13 @@ def test_of_two_first_starts_the_first_one_s_passwords_stay(api: FakeApi, stack:
     assert not stack.keep_secret(chosen("third-one", stack.secret()))
 
 
+def test_the_secret_names_the_home_that_made_it(stack: ClusterStack) -> None:
+    assert stack.owner() is None
+    stack.keep_secret(chosen(), "ada@laptop:/home/ada/.winnow")
+    stack.keep_secret(chosen(secret=stack.secret()), "bob@desk:/home/bob/.winnow")
+    assert stack.owner() == "ada@laptop:/home/ada/.winnow"
+
+
 def test_a_secret_that_is_changed_between_its_reading_and_its_writing_is_left(
     api: FakeApi, stack: ClusterStack
 ) -> None:
