@@ -32,6 +32,8 @@ MOST_STUDIES = 10
 def command(port: int | None, dry_run: bool) -> None:
     """Print the address and become MLflow's server."""
     from winnow.orchestrators.settings import current, tracking_of
+    from winnow.tracking.connection import sqlite_path
+    from winnow.tracking.moved import correct_locations
 
     known = Settings.from_environment()
     stack, tracking_uri = known.stack, known.tracking_uri
@@ -51,6 +53,9 @@ def command(port: int | None, dry_run: bool) -> None:
     address = f"http://{HOST}:{arguments[-1]}"
     _say_where(settings, f"MLflow's pages are at {address} once it has started; Ctrl-C ends them.", address)
     sys.stdout.flush()
+    database = sqlite_path(settings.tracking_uri)
+    if database is not None:
+        correct_locations(database)
     # MLflow runs its own background jobs (evaluations of language models) beside the pages unless told not to.
     # The processes that it starts are kept from the working directory's modules as it is itself.
     own = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONSAFEPATH": "1"}

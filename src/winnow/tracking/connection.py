@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from winnow.config.addresses import with_driver
+from winnow.tracking.moved import correct_locations
 from winnow.tracking.tracker import TrackingUnavailableError
 
 _TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
@@ -75,6 +76,8 @@ def open_client(uri: str) -> Any:
     database = sqlite_path(uri)
     if database is not None and not database.is_file():
         raise TrackingUnavailableError(f"{database}: expected the tracking store's database file, found none")
+    if database is not None:
+        correct_locations(database)
     with failures_as_unavailable():
         import mlflow.tracking
 

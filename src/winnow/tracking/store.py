@@ -18,6 +18,7 @@ from winnow.config.addresses import without_password
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.tracking.connection import apply_settings, is_server, open_client, sqlite_path
+from winnow.tracking.moved import ARTIFACTS
 from winnow.tracking.tracker import TrackingUnavailableError
 
 
@@ -39,7 +40,7 @@ def prepare(uri: str) -> None:
 def artifact_root_beside(uri: str) -> str | None:
     """Where artifacts go by default: beside a database file; None where a server decides."""
     database = sqlite_path(uri)
-    return None if database is None else (database.absolute().parent / "artifacts").as_uri()
+    return None if database is None else (database.absolute().parent / ARTIFACTS).as_uri()
 
 
 def refresh_statistics(uri: str) -> None:

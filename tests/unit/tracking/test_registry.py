@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -64,6 +65,24 @@ def test_the_history_says_who_was_champion_since_when_and_why(tmp_path: Path) ->
         ChampionRecord(second, NOON + timedelta(hours=1), "better f1"),
         ChampionRecord(first, NOON + timedelta(hours=2), "rolled back"),
     ]
+
+
+@pytest.mark.parametrize("is_copied", [False, True])
+def test_a_home_that_was_moved_or_copied_serves_its_own_files(is_copied: bool, tmp_path: Path) -> None:
+    before, after = tmp_path / "a home", tmp_path / "another"
+    before.mkdir()
+    uri = new_store(before)
+    (version,) = registered(uri, tmp_path, 1)
+    (shutil.copytree if is_copied else Path.rename)(before, after)
+    uri = uri.replace(str(before), str(after))
+    # A copy does not read, or write, what belongs to the other.
+    for file in before.rglob("artifacts/**/*.onnx"):
+        file.unlink()
+    assert read_manifest(Registry(uri).download_bundle(version, tmp_path / "bundle")).study == STUDY
+    client = mlflow.MlflowClient(uri)
+    found = client.get_model_version(version.name, version.version), client.get_run(version.run_id).info
+    places = [found[0].source, found[1].artifact_uri, client.get_experiment_by_name(STUDY).artifact_location]
+    assert [place.startswith(f"{after.as_uri()}/artifacts/{STUDY}") for place in places] == [True] * 3
 
 
 def test_aliases_have_histories_of_their_own(tmp_path: Path) -> None:
