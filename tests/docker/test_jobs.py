@@ -29,6 +29,26 @@ def ask(command: click.Command, home: Path, *flags: str) -> Result:
     return CliRunner().invoke(command, flags, env=environment)
 
 
+def test_a_finished_sweep_is_listed_once_and_its_log_is_kept(here: Sandbox, tmp_path: Path) -> None:
+    here.engine.containers.get(here.left()[0]).stop(timeout=5)
+    other = ask(jobs, tmp_path / "another home", "--study", here.study)
+    assert "failed, left to another home" in other.stdout
+    first = ask(jobs, here.home, "--study", here.study)
+    assert (first.exit_code, first.stderr, "failed, not cleared away yet" in first.stdout) == (0, "", True)
+    assert here.left() == []
+    assert ask(jobs, here.home, "--study", here.study).stdout.startswith("No workers are at work")
+    assert ask(logs, here.home, "--study", here.study).stdout.startswith("c0 at work\nc0 -----")
+
+
+def test_cancelling_a_finished_sweep_whose_study_is_gone_clears_it_away(here: Sandbox) -> None:
+    here.engine.containers.get(here.left()[0]).stop(timeout=5)
+    done = ask(cancel, here.home, "--study", here.study)
+    assert (done.exit_code, here.left()) == (0, [])
+    assert done.stdout.startswith(f"study {here.study}: no workers were at work; what those that were done had left")
+    # With nothing left of it, it is a study that there is not.
+    assert ask(cancel, here.home, "--study", here.study).exit_code == 1
+
+
 def test_workers_in_containers_are_listed_read_and_cancelled(here: Sandbox) -> None:
     (listed,) = json.loads(ask(jobs, here.home, "--study", here.study, "--json").stdout)
     assert (listed["tier"], listed["study"], listed["worker"], listed["state"]) == (

@@ -16,6 +16,8 @@ from tests.docker.stacks import RunningStack, free_port, running_stack
 from tests.remote_workers import REACHES
 from tests.unit.tracking.made_up import bundle, sweep, trial
 from winnow.config.settings import Settings
+from winnow.executors.docker import DockerExecutor, DockerSite
+from winnow.executors.executor import GroupSpec
 from winnow.search.database import Database
 from winnow.tracking.data_files import DataFiles
 from winnow.tracking.mlflow_tracker import MlflowTracker
@@ -139,8 +141,17 @@ def test_removed_it_keeps_its_data_and_comes_back_with_it(own_stack: RunningStac
     uri, secrets = settings_of(own_stack).tracking_uri, secrets_of(own_stack)
     Database(settings_of(own_stack).storage_url, create=True).close()
     MlflowTracker(uri).start_sweep(sweep("kept"))
+    # A worker that ended while no terminal was watching.
+    home, study = Path(own_stack.env["WINNOW_HOME"]), f"{own_stack.project}-done"
+    site = DockerSite(image=own_stack.service("mlflow").image.id, network=settings_of(own_stack).network)
+    executor = DockerExecutor(site, home, engine=own_stack.engine)
+    executor.start(GroupSpec(study, "c0", ("echo", "done"), {}))
+    while not executor.status(study, "c0").state.is_over:
+        time.sleep(0.1)
     removed = own_stack.winnow("mlflow-remove")
     assert removed.returncode == 0, removed.stderr
+    assert own_stack.engine.containers.list(all=True, filters={"label": f"winnow.study={study}"}) == []
+    assert next(executor.log(study, "c0")) == "done"
     assert settings_of(own_stack).tracking_uri.startswith("sqlite:///")
     assert secrets_of(own_stack) == secrets
     env_file = Path(own_stack.env["WINNOW_ENV_FILE"])

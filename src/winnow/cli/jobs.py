@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,21 +33,31 @@ target_option = click.option(
 @target_option
 @json_option
 def jobs(study: str | None, target: str | None, as_json: bool) -> None:
-    """List the worker groups that are at work, of all studies or of one."""
+    """List the worker groups that are at work, of all studies or of one.
+
+    Those that are done, and whose containers or pods are still there, are listed once: their logs are brought here, and
+    what they left is removed.
+    """
     from winnow.config.settings import Settings
     from winnow.orchestrators.tiers import executors_for
 
-    executors = executors_for(target, Settings.from_environment())
+    settings = Settings.from_environment()
+    executors = executors_for(target, settings)
     groups = [
         (tier, group)
         for tier, executor in executors.items()
         for group in executor.groups(study)
-        if not group.state.is_over
+        if group.has_remains or not group.state.is_over
     ]
     if as_json:
         click.echo(json.dumps([_row(tier, group) for tier, group in groups], indent=2))
-        return
-    rows = [(tier, group.study, group.name, _state(group), _since(group)) for tier, group in groups]
+    else:
+        _print_groups(groups, executors, settings.home)
+    collect_finished(executors, settings.home, study)
+
+
+def _print_groups(groups: list[tuple[str, GroupStatus]], executors: Mapping[str, Executor], home: Path) -> None:
+    rows = [(tier, group.study, group.name, _state(group, home), _since(group)) for tier, group in groups]
     widths = [max(len(row[column]) for row in rows) for column in range(5)] if rows else []
     for row, (_, group) in zip(rows, groups, strict=True):
         click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -55,6 +65,14 @@ def jobs(study: str | None, target: str | None, as_json: bool) -> None:
             click.echo(f"  {group.trouble}")
     if not groups:
         click.echo(f"No workers are at work {any_of(executors.values())}; `{next_command('train')}` starts some.")
+
+
+def collect_finished(executors: Mapping[str, Executor], home: Path, study: str | None = None) -> None:
+    """Bring the logs of finished sweeps here and remove what they left; say on stderr what could not be done."""
+    from winnow.orchestrators.collect import collect
+
+    for failure in collect(executors, home, study):
+        click.echo(f"warning: {failure}", err=True)
 
 
 def _row(tier: str, group: GroupStatus) -> dict[str, object]:
@@ -66,13 +84,18 @@ def _row(tier: str, group: GroupStatus) -> dict[str, object]:
         "state": group.state.value,
         "started_at": None if started_at is None else started_at.isoformat(timespec="seconds"),
         "lacks_nodes": group.lacks_nodes,
+        "has_remains": group.has_remains,
         "trouble": None if group.trouble is None else asdict(group.trouble),
     }
 
 
-def _state(group: GroupStatus) -> str:
+def _state(group: GroupStatus, home: Path) -> str:
+    from winnow.orchestrators.collect import is_from
+
     if group.trouble is not None and not group.state.is_over:
         return "waits" if group.trouble.is_awaited else "cannot start"
+    if group.has_remains:
+        return f"{group.state.value}, {'not cleared away yet' if is_from(home, group) else 'left to another home'}"
     return f"{group.state.value}, lacks a node" if group.lacks_nodes else group.state.value
 
 
@@ -98,7 +121,8 @@ def logs(config: Path, study: str | None, target: str | None, worker: str | None
     from winnow.executors.streams import merged
     from winnow.orchestrators.tiers import executors_for
 
-    executors = executors_for(target, Settings.from_environment())
+    settings = Settings.from_environment()
+    executors = executors_for(target, settings)
     known = [(executor, group.name) for executor in executors.values() for group in executor.groups(name)]
     chosen = [(executor, group) for executor, group in known if worker in (None, group)]
     if not chosen:
@@ -113,6 +137,7 @@ def logs(config: Path, study: str | None, target: str | None, worker: str | None
     for lines in [merged(streams)] if follow else streams:
         for line in lines:
             click.echo(line)
+    collect_finished(executors, settings.home, name)
 
 
 def _lines(executor: Executor, study: str, group: str, *, follow: bool) -> Iterator[str]:
@@ -133,7 +158,11 @@ def cancel(config: Path, study: str | None, target: str | None) -> None:
 
     settings = current()
     done = cancel_study(name, executors_for(target, settings), settings)
-    if done.withheld is not None:
+    if done.cleared and not done.stopped:
+        click.echo(
+            f"study {name}: no workers were at work; what those that were done had left is removed, less the logs"
+        )
+    elif done.withheld is not None:
         click.echo(f"study {name}: {done.stopped} worker(s) stopped; their trials are handed back when it is resumed")
         click.echo(f"  the study was not told: {done.withheld}", err=True)
     elif done.stopped:

@@ -55,7 +55,8 @@ def remove(*, volumes: bool, is_forced: bool, dry_run: bool) -> None:
         if volumes:
             click.echo(f"delete the volumes {', '.join(claims) or '(there are none)'} and the Secret winnow-tracking")
         return
-    stacks.remove(stack, volumes=volumes)
+    for line in stacks.remove(stack, volumes=volumes):
+        say(f"warning: {line}")
     rest = "its data with it" if volumes else "its volumes and its Secret stay"
     click.echo(f"The stack in namespace {namespace} is removed, {rest}. Verbs no longer use it.")
 

@@ -119,7 +119,8 @@ def remove(target: str | None, volumes: bool, force: bool, dry_run: bool, **flag
             click.echo(f"delete the secrets in {project.env_file}")
         return
     with stacks.alone(project, say):
-        stacks.remove(stack, home, volumes=volumes)
+        for line in stacks.remove(stack, home, volumes=volumes):
+            say(f"warning: {line}")
     if volumes:
         click.echo(
             f"The stack {project.name} is gone, and its data with it. Runs and studies are kept in {home} again."

@@ -64,7 +64,7 @@ def group_status(nodes: Mapping[int, Node]) -> GroupStatus:
     some = first or next(iter(nodes.values()))
     if first is None:
         # Somebody has removed the one that counted.
-        return GroupStatus(some.study, some.group, GroupState.ENDED, started_at_ms=some.created_at_ms)
+        return GroupStatus(some.study, some.group, GroupState.ENDED, started_at_ms=some.created_at_ms, has_remains=True)
     state = _STATES[first.state]
     if state is GroupState.FAILED and first.exit_code == 0:
         state = GroupState.SUCCEEDED
@@ -75,6 +75,7 @@ def group_status(nodes: Mapping[int, Node]) -> GroupStatus:
         exit_code(first.exit_code) if state in (GroupState.SUCCEEDED, GroupState.FAILED) else None,
         started_at_ms=first.created_at_ms,
         lacks_nodes=not state.is_over and any(_is_lost(nodes.get(index)) for index in range(first.count)),
+        has_remains=state.is_over,
     )
 
 

@@ -116,6 +116,7 @@ class GroupStatus:
         started_at_ms: since the epoch, None where unknown.
         lacks_nodes: it runs, but one of its further nodes is lost; `start` brings that node back.
         trouble: what keeps one of its nodes from starting; None where nothing does, or nobody has said so yet.
+        has_remains: it is over, and its containers or pods still hold its log; `Executor.clear` brings that here.
     """
 
     study: str
@@ -125,6 +126,7 @@ class GroupStatus:
     started_at_ms: int | None = None
     lacks_nodes: bool = False
     trouble: Trouble | None = None
+    has_remains: bool = False
 
 
 class UnknownGroupError(LookupError):

@@ -210,6 +210,7 @@ def group_status(
         _exit_code(job, pods) if has_ended else None,
         started_at_ms=job.created_at_ms,
         trouble=None if has_ended or job.is_leaving else _trouble(job, pods, events),
+        has_remains=has_ended and not job.is_leaving,
     )
 
 

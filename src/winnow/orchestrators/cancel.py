@@ -22,10 +22,12 @@ class Cancelled:
     Attributes:
         stopped: groups that were at work.
         withheld: why their trials could not be handed back; None where they were.
+        cleared: groups that were done, and whose containers or pods are removed now.
     """
 
     stopped: int
     withheld: str | None = None
+    cleared: int = 0
 
 
 def cancel(study: str, executors: Mapping[str, Executor], settings: Settings) -> Cancelled:
@@ -51,10 +53,13 @@ def cancel(study: str, executors: Mapping[str, Executor], settings: Settings) ->
         if store is None:
             executor.cancel_all(study, GRACE_S)
         executor.clear(study)
-    stopped = sum(not group.state.is_over for found in groups.values() for group in found)
-    if refusal is not None and stopped == 0:
+    found = [group for groups_of in groups.values() for group in groups_of]
+    stopped = sum(not group.state.is_over for group in found)
+    # After `mlflow-remove` the study is gone, and what its workers left may still be there.
+    cleared = sum(group.has_remains for group in found)
+    if refusal is not None and not stopped and not cleared:
         raise refusal
-    return Cancelled(stopped, withheld=str(refusal) if refusal is not None else None)
+    return Cancelled(stopped, withheld=str(refusal) if refusal is not None else None, cleared=cleared)
 
 
 def _check_permissions(settings: Settings) -> None:

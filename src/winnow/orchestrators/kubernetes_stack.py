@@ -17,6 +17,8 @@ from winnow.containers import train_image
 from winnow.containers.build import TRAIN_BASE, BuildOptions, BuildPlan, Show, build, silent
 from winnow.containers.delivery import Route, deliver, with_route
 from winnow.containers.engine import connect
+from winnow.executors.kubernetes import KubernetesExecutor, KubernetesSite
+from winnow.orchestrators.collect import collect
 from winnow.orchestrators.settings import cluster_for, studies_of, tracking_of
 from winnow.stack import kubernetes, owner, record
 from winnow.stack.kubernetes import ClusterStack
@@ -160,11 +162,19 @@ def other_owner(stack: ClusterStack, environment: Mapping[str, str] = os.environ
     return owner.other_home(stack.owner(), home, record.read_stack(home), cluster.context, cluster.namespace)
 
 
-def remove(stack: ClusterStack, *, volumes: bool, environment: Mapping[str, str] = os.environ) -> None:
-    """Remove a stack, with `volumes` its data and passwords too; verbs use files again."""
+def remove(stack: ClusterStack, *, volumes: bool, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Remove a stack, with `volumes` its data and passwords too; verbs use files again.
+
+    Finished sweeps are collected first, since later verbs do not know of them any more.
+
+    Returns:
+        What of workers is left in the namespace, in words.
+    """
+    cluster, home = stack.cluster, home_folder(environment)
+    left = collect({"kubernetes": KubernetesExecutor(cluster, KubernetesSite(image="", manifests=()), home)}, home)
     stack.remove(volumes=volumes)
-    cluster = stack.cluster
-    record.forget_cluster(home_folder(environment), cluster.context, cluster.namespace, cluster.identity)
+    record.forget_cluster(home, cluster.context, cluster.namespace, cluster.identity)
+    return left
 
 
 def with_overlay(given: Mapping[str, str]) -> dict[str, str]:

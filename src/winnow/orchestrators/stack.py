@@ -14,6 +14,8 @@ from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.containers.build import TRAIN_BASE, BuildOptions
 from winnow.containers.engine import connect
+from winnow.executors.docker import DockerExecutor, DockerSite
+from winnow.orchestrators.collect import collect
 from winnow.stack import env_file, owner, record
 from winnow.stack.lifecycle import Stack, check_compose, check_studies, end, open_env_file
 from winnow.stack.plan import BUCKET, MINIO, MLFLOW, POSTGRES, Project, StackPlan, plan_stack, project_for, to_end
@@ -99,9 +101,20 @@ def other_owner(stack: Stack) -> str:
     return owner.other_folder(stack.project, stack.opened_by(), stack.volumes(), file)
 
 
-def remove(stack: Stack, home: Path, *, volumes: bool) -> None:
-    """Remove a stack's containers and networks, with `volumes` its data and secrets too; verbs use files again."""
+def remove(stack: Stack, home: Path, *, volumes: bool) -> list[str]:
+    """Remove a stack's containers and networks, with `volumes` its data and secrets too; verbs use files again.
+
+    Finished sweeps are collected first, since later verbs do not know of them any more.
+
+    Returns:
+        What of workers is left on the engine, in words.
+    """
+    left = collect({"docker": DockerExecutor(DockerSite(image="", network=None), home)}, home)
+    names = stack.ended_workers()
+    if names:
+        left.append(f"left on the engine, since another home has started them: {', '.join(names)}")
     end(home, stack, env_file.read(stack.project.env_file), volumes=volumes)
+    return left
 
 
 def logs_command(project: Project, service: str | None, lines: int, *, follow: bool) -> list[str]:

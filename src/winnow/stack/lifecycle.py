@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.next_command import next_command
 from winnow.containers.build import build
-from winnow.containers.engine import asking
+from winnow.containers.engine import STUDY, asking
 from winnow.stack import env_file, record, variables
 from winnow.stack.env_file import EnvFile
 from winnow.stack.health import Health, container_from, judge
@@ -85,6 +85,15 @@ class Stack:
         noted = [one.labels.get(_OPENED_BY, "") for one in self.containers() if one.labels.get(STACK)]
         # Compose lists several files with commas between them; here there is one.
         return next((Path(each) for each in noted if each), None)
+
+    @asking(_WHAT)
+    def ended_workers(self) -> list[str]:
+        """Containers of worker groups on the stack's networks that have ended."""
+        networks = self._engine.networks.list(filters={"label": f"{STACK}={self.project.name}"})
+        named = [str(each.name) for each in networks]
+        filters: dict[str, str | list[str] | bool] = {"label": STUDY, "status": "exited", "network": named}
+        found = self._engine.containers.list(all=True, filters=filters, ignore_removed=True) if networks else []
+        return sorted(str(each.name) for each in found)
 
     @asking(_WHAT)
     def check(self, plan: StackPlan) -> None:

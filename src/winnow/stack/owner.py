@@ -1,7 +1,7 @@
 """Whose a stack is: on Docker the folder whose environment file opens it, on a cluster the home that made its Secret.
 
-Another folder or home neither changes nor removes it by accident. Here it is decided; labels and annotations are read in
-`lifecycle` and `kubernetes`.
+Another folder or home neither changes nor removes it by accident. Here it is decided; labels and annotations are read
+by `lifecycle` and `kubernetes`.
 """
 
 from __future__ import annotations

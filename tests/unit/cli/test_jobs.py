@@ -59,6 +59,7 @@ def test_jobs_are_listed_until_they_are_cancelled(tmp_path: Path, executor: Loca
         "worker": "w0",
         "state": "running",
         "lacks_nodes": False,
+        "has_remains": False,
         "trouble": None,
     }
     assert abs((datetime.now(UTC) - started_at).total_seconds()) < 60

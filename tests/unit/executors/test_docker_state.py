@@ -14,7 +14,9 @@ def node(state: str, code: int | None = None, index: int = 0, count: int = 1) ->
 
 
 def status(state: GroupState, code: int | None = None, *, lacks_nodes: bool = False) -> GroupStatus:
-    return GroupStatus("a-study", "c0", state, code, started_at_ms=1000, lacks_nodes=lacks_nodes)
+    return GroupStatus(
+        "a-study", "c0", state, code, started_at_ms=1000, lacks_nodes=lacks_nodes, has_remains=state.is_over
+    )
 
 
 @pytest.mark.parametrize(

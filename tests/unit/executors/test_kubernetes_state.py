@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,7 +55,9 @@ def status(of: Manifest | None, pods: Sequence[Manifest], events: Sequence[Manif
 
 
 def meant(state: GroupState, code: int | None = None, trouble: Trouble | None = None) -> GroupStatus:
-    return GroupStatus("a-study", "p0", state, code, started_at_ms=MADE_AT_MS, trouble=trouble)
+    return GroupStatus(
+        "a-study", "p0", state, code, started_at_ms=MADE_AT_MS, trouble=trouble, has_remains=state.is_over
+    )
 
 
 @pytest.mark.parametrize(
@@ -93,7 +96,7 @@ def test_a_group_whose_job_is_gone_is_over_once_its_pods_are() -> None:
     ],
 )
 def test_how_a_cancelled_group_ended_its_first_pod_tells(pods: Sequence[Manifest], expected: GroupStatus) -> None:
-    assert last_status("a-study", "p0", read_job(job()), map(read_pod, pods)) == expected
+    assert last_status("a-study", "p0", read_job(job()), map(read_pod, pods)) == replace(expected, has_remains=False)
 
 
 def waiting(reason: str, index: int = 0, message: str = "") -> Manifest:
