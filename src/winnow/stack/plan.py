@@ -106,6 +106,8 @@ def project_for(environment: Mapping[str, str], record: AnyStack | None, folder:
     """
     asked = environment.get("WINNOW_ENV_FILE")
     in_use = record if isinstance(record, StackRecord) else None
+    if in_use is not None and not Path(in_use.compose_file).is_file():
+        in_use = None  # the folder was moved, and is this one, or was removed
     if in_use is not None and not asked and environment.get("WINNOW_PROJECT", in_use.project) == in_use.project:
         return Project(in_use.project, Path(in_use.compose_file), Path(in_use.env_file))
     path = (folder / Path(asked or ".env").expanduser()).absolute()

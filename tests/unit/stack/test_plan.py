@@ -119,9 +119,16 @@ def test_a_stack_whose_secrets_are_gone_can_be_removed() -> None:
 
 
 def test_the_stack_in_use_is_meant_wherever_one_is_called(tmp_path: Path) -> None:
-    record = replace(planned().record, compose_file="/srv/compose.yaml", env_file="/srv/.env")
-    assert project_for({}, record, tmp_path) == Project("winnow", Path("/srv/compose.yaml"), Path("/srv/.env"))
-    assert project_for({}, None, tmp_path) == Project("winnow", tmp_path / "compose.yaml", tmp_path / ".env")
+    made = tmp_path / "made" / "compose.yaml"
+    made.parent.mkdir()
+    made.touch()
+    record = replace(planned().record, compose_file=str(made), env_file=str(made.with_name(".env")))
+    here = Project("winnow", tmp_path / "compose.yaml", tmp_path / ".env")
+    assert project_for({}, record, tmp_path) == Project("winnow", made, made.with_name(".env"))
+    assert project_for({}, None, tmp_path) == here
+    # Its folder was moved to here.
+    made.unlink()
+    assert project_for({}, record, tmp_path) == here
 
 
 def test_another_project_s_secrets_are_not_taken(tmp_path: Path) -> None:
