@@ -210,7 +210,7 @@ def say(line: str) -> None:
 def say_forced(what: str, other: str) -> None:
     """Name the owner of what is removed although it is another one's."""
     if other:
-        say(f"FORCE=1: {what} is one of {other}.")
+        say(f"{what} is one of {other}; it is removed all the same.")
 
 
 def _print_started(started: Any, given: Mapping[str, str]) -> None:

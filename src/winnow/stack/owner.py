@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from winnow.config.errors import InputError
+from winnow.config.next_command import next_command, next_flag
 from winnow.config.stack_record import AnyStack, ClusterStackRecord
 from winnow.stack.env_file import EnvFile
 from winnow.stack.plan import Project
@@ -45,15 +46,17 @@ def check_start(project: Project, opened_by: Path | None, volumes: Sequence[str]
         return
     folder = re.sub(r"[^a-z0-9_-]+", "-", project.compose_file.parent.name.lower()).strip("-_") or "other"
     name = f"winnow-{folder}" if f"winnow-{folder}" != project.name else f"{project.name}-2"
-    own_file = "" if missing_secrets(file) else f" WINNOW_ENV_FILE=.env.{name}"
+    own_file = "" if missing_secrets(file) else f".env.{name}"
     lost = " Where the environment file is lost, bring it back from a copy, or delete the data: "
-    lost = "" if opened_by is not None else f"{lost}make mlflow-remove VOLUMES=1 FORCE=1."
+    lost = "" if opened_by is not None else f"{lost}`{next_command('mlflow-remove', volumes=True, force=True)}`."
+    own: dict[str, str | int] = {"winnow-project": name, "winnow-env-file": own_file}
+    own |= {"mlflow-port": 5501, "postgres-port": 5533}
     raise InputError(
         f"the stack '{project.name}'",
         expected=f"none of that name, or one that {project.env_file} opens",
         found=f"one of {other}",
         remedy="Choose another name and free ports for a stack of this folder: "
-        f"make mlflow-init WINNOW_PROJECT={name}{own_file} MLFLOW_PORT=5501 POSTGRES_PORT=5533.{lost}",
+        f"`{next_command('mlflow-init', **own)}`.{lost}",
     )
 
 
@@ -64,8 +67,8 @@ def check_end(project: Project, other: str) -> None:
             f"the stack '{project.name}'",
             expected=f"one that {project.env_file} opens",
             found=f"one of {other}",
-            remedy="Remove it from that folder, name another with WINNOW_PROJECT=, or add FORCE=1 to remove this one "
-            "all the same.",
+            remedy=f"Remove it from that folder, name another with {next_flag('winnow-project')}, or add "
+            f"{next_flag('force', True)} to remove this one all the same.",
         )
 
 
@@ -104,6 +107,6 @@ def check_end_in_cluster(namespace: str, other: str) -> None:
             f"the stack in namespace {namespace}",
             expected="one that this home has made",
             found=f"one of {other}",
-            remedy="Leave it to its owner, or add FORCE=1 to remove it all the same. "
+            remedy=f"Leave it to its owner, or add {next_flag('force', True)} to remove it all the same. "
             "To use it no longer from here, remove stack.json from the home.",
         )

@@ -62,7 +62,7 @@ def test_a_second_folder_is_told_whose_a_stack_is_and_how_to_have_its_own(first:
     assert str(refused.value) == (
         f"the stack 'winnow': expected none of that name, or one that {second.env_file} opens, found one of "
         f"{first.parent}, which opens it with its .env. Choose another name and free ports for a stack of this folder: "
-        "make mlflow-init WINNOW_PROJECT=winnow-second-try MLFLOW_PORT=5501 POSTGRES_PORT=5533."
+        "`make mlflow-init WINNOW_PROJECT=winnow-second-try MLFLOW_PORT=5501 POSTGRES_PORT=5533`."
     )
     with pytest.raises(InputError, match=r"WINNOW_PROJECT=winnow-second-try WINNOW_ENV_FILE=\.env\.winnow-second-try "):
         check_start(second, first, VOLUMES, OPENS)
