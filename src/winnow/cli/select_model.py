@@ -88,7 +88,7 @@ def _refitted(run: TrackedRun, study: str, settings: Settings) -> ModelVersion:
     from winnow.orchestrators.refit import refit_run
 
     click.echo(f"{run.name} has no model yet: training it again on all but the holdout …", err=True)
-    return refit_run(run, study, settings)
+    return refit_run(run, study, settings, lambda line: click.echo(line, err=True))
 
 
 def _named(wanted: str, runs: Sequence[TrackedRun]) -> TrackedRun:

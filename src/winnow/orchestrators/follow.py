@@ -21,7 +21,7 @@ from winnow.orchestrators.progress import ProgressView
 from winnow.search.group import ALREADY_RUNNING, CANNOT_START, DONE
 from winnow.search.leases import Failure
 from winnow.search.patience import Patience
-from winnow.search.progress import StudyStatus, WorkerStatus
+from winnow.search.progress import StudyStatus, WorkerStatus, waiting_lines
 from winnow.search.store import StudyStore
 from winnow.tracking.records import TrialRecord
 
@@ -102,6 +102,7 @@ class Follower:
         self._restarts: dict[str, int] = {}
         self._folds_at_restart: dict[str, int] = {}
         self._told: set[str] = set()
+        self._waits_told: set[tuple[str, int | None]] = set()
         self._stuck_since: float | None = None
 
     def follow(self) -> None:
@@ -203,6 +204,10 @@ class Follower:
             for trial in self._store.trials():
                 if trial.ended_at_ms is not None and trial.number not in self._shown:
                     self._show_end(trial, status.best)
+        for waiting, line in waiting_lines(status.workers).items():
+            if waiting not in self._waits_told:
+                self._waits_told.add(waiting)
+                self._view.note(line)
         self._view.update(self._with_starting(status))
         return is_done
 

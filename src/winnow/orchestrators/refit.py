@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from winnow.config.errors import WinnowError
 from winnow.config.settings import Settings
@@ -11,6 +12,7 @@ from winnow.orchestrators.follow import stop
 from winnow.orchestrators.tiers import tier_for
 from winnow.orchestrators.train import plan
 from winnow.search.database import Database
+from winnow.search.progress import waiting_lines
 from winnow.search.store import RefitResult, StudyStore
 from winnow.tracking.run_search import TrackedRun
 from winnow.tracking.tracker import ModelVersion
@@ -22,17 +24,25 @@ class RefitFailedError(WinnowError):
     """The trial could not be trained again, or its model not be stored."""
 
 
-def refit_run(run: TrackedRun, study: str, settings: Settings) -> ModelVersion:
-    """Have a run's trial refitted by a worker of this machine. Raises InputError, RefitFailedError."""
+def refit_run(
+    run: TrackedRun, study: str, settings: Settings, say: Callable[[str], None] = lambda _line: None
+) -> ModelVersion:
+    """Have a run's trial refitted by a worker of this machine. Raises InputError, RefitFailedError.
+
+    Args:
+        say: shows a line where the model waits for the tracking store.
+    """
     assert run.trial is not None, "only trials are ranked"
     store = StudyStore(Database(settings.storage_url), study)
     tier = tier_for("local", settings)
     group = plan(store.experiment(), study, tier)[0]
-    version = refit_trial(store, run.trial, tier.executor, group)
+    version = refit_trial(store, run.trial, tier.executor, group, say)
     return ModelVersion(study, version, run.run_id)
 
 
-def refit_trial(store: StudyStore, number: int, executor: Executor, group: GroupSpec) -> str:
+def refit_trial(
+    store: StudyStore, number: int, executor: Executor, group: GroupSpec, say: Callable[[str], None]
+) -> str:
     """Have a trial trained on all but the holdout and registered; return the model's version.
 
     Raises:
@@ -44,14 +54,19 @@ def refit_trial(store: StudyStore, number: int, executor: Executor, group: Group
     store.set_stopped(False)
     executor.start(group)
     try:
-        return _awaited(store, number, executor, group)
+        return _awaited(store, number, executor, group, say)
     except KeyboardInterrupt:
         stop(store, executor)
         raise
 
 
-def _awaited(store: StudyStore, number: int, executor: Executor, group: GroupSpec) -> str:
+def _awaited(store: StudyStore, number: int, executor: Executor, group: GroupSpec, say: Callable[[str], None]) -> str:
+    told: set[tuple[str, int | None]] = set()
     while (result := _result(store, number)) is None:
+        for waiting, line in waiting_lines(life.status for life in store.workers() if life.is_heard).items():
+            if waiting not in told:
+                told.add(waiting)
+                say(line)
         if executor.status(group.study, group.name).state.is_over and _result(store, number) is None:
             refusal = store.refusal()
             if refusal is not None:

@@ -28,6 +28,7 @@ class WorkerStatus:
         fold: the fold in training, 1-based, of `folds`.
         epoch: epochs finished in this fold, of `epochs`.
         since_ms: when it began what it does now: the fold, the refit, the waiting.
+        waits_for: why the tracking store does not take its model, where it waits for that; None where it does not.
     """
 
     worker: str
@@ -38,6 +39,7 @@ class WorkerStatus:
     epoch: int | None
     epochs: int | None
     since_ms: int
+    waits_for: str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,13 +123,24 @@ def worker_line(worker: WorkerStatus, status: StudyStatus, *, width: int = 80, n
     running_s = (status.now_ms - worker.since_ms) / 1000
     if worker.state != "training":
         trial = f"trial {worker.trial}" if worker.trial is not None else ""
-        return _fit([name, worker.state, trial, f"for {duration(running_s)}"], width)
+        waits = "waiting for MLflow" if worker.waits_for is not None else ""
+        return _fit([name, worker.state, trial, waits, f"for {duration(running_s)}"], width)
     digits = len(str(max(status.trials_total - 1, 0)))
     fold = f"fold {_of(worker.fold, worker.folds)}"
     epoch = f"epoch {_of(worker.epoch, worker.epochs)}"
     left = f"{estimate(trial_seconds_left(worker, status)):>6} left"
     number = "–" if worker.trial is None else str(worker.trial)
     return _fit([name, f"trial {number:>{digits}}", fold, epoch, left, _bar(worker)], width, dispensable=(5, 4))
+
+
+def waiting_lines(workers: Iterable[WorkerStatus]) -> dict[tuple[str, int | None], str]:
+    """What to say once of each model that waits for the tracking store, by worker and trial."""
+    return {
+        (worker.worker, worker.trial): f"worker {one_line(worker.worker)}: the model of trial {worker.trial} waits for "
+        f"MLflow and its artifact store: {one_line(worker.waits_for)}"
+        for worker in workers
+        if worker.waits_for is not None
+    }
 
 
 def summary_line(status: StudyStatus, *, width: int = 80) -> str:
@@ -193,7 +206,8 @@ def _bar(worker: WorkerStatus, cells: int = 20) -> str:
 
 def _where(worker: WorkerStatus) -> str:
     if worker.state != "training":
-        return worker.state if worker.trial is None else f"{worker.state} trial {worker.trial}"
+        waits = " (waiting for MLflow)" if worker.waits_for is not None else ""
+        return worker.state if worker.trial is None else f"{worker.state} trial {worker.trial}{waits}"
     return f"trial {worker.trial} fold {worker.fold}/{worker.folds}"
 
 

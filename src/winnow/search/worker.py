@@ -356,6 +356,7 @@ class Worker:
                     self._patiently(self._leases.give_back, lease, f"tracking store away: {error}", is_lost=True)
                     return
                 _log.warning("model of trial %d waits for the tracking store: %s", trial.number, error)
+                self._show("refitting", trial=trial.number, waits_for=str(error))
                 time.sleep(2.0)
         result = {"version": version.version, "metrics": refitted.metrics}
         self._patiently(self._leases.finish_task, lease, result=result)
@@ -417,7 +418,9 @@ class Worker:
         what = f"its ranks were not ready within {self._startup_timeout_s:.0f} s"
         raise RanksEndedError(Ended(None, what, self._ranks.first_log))
 
-    def _show(self, state: WorkerState, *, trial: int | None = None, fold: int | None = None) -> None:
+    def _show(
+        self, state: WorkerState, *, trial: int | None = None, fold: int | None = None, waits_for: str | None = None
+    ) -> None:
         self._heartbeat.show(
             WorkerStatus(
                 worker=self._identity.group,
@@ -428,6 +431,7 @@ class Worker:
                 epoch=None,
                 epochs=None,
                 since_ms=self._clock_ms(),
+                waits_for=waits_for,
             )
         )
 

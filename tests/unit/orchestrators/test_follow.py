@@ -97,6 +97,14 @@ def test_groups_that_have_not_spoken_yet_are_shown_as_starting(tmp_path: Path) -
     assert "w0 starting · w1 starting" in follow(store, Scripted(store))
 
 
+def test_a_refit_that_waits_for_the_tracking_store_is_said_once(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=2)
+    waiting = WorkerStatus("w0", "refitting", 1, None, 3, None, None, 0, waits_for="no answer")
+    store.hear("w0/1", "w0", "a-host", waiting, ttl_s=60.0)
+    shown = follow(store, Scripted(store, nothing, nothing))
+    assert shown.count("worker w0: the model of trial 1 waits for MLflow and its artifact store: no answer\n") == 1
+
+
 def test_a_group_that_died_is_started_again_and_its_trial_handed_back(tmp_path: Path) -> None:
     store = make_study(tmp_path, trials=2)
     lost = claim(leases_of(store), "w0/1")

@@ -1,8 +1,8 @@
 """A rank without torch: a program that speaks the ranks' protocol and does what a trial's parameters say.
 
-`do`: "score" answers with the score `score`; "raise" answers that the trial failed; "die" is killed by SIGKILL; "leave"
-leaves an error record and exits, as one rank of several does; "diverge" writes to its log and answers that the loss is
-not finite; "wait" never answers; "meet" trains with the rank of
+`do`: "score" answers with the score `score`; "export" too, and says that its refit is exported; "raise" answers that the
+trial failed; "diverge" writes to its log and answers that the loss is not finite; "die" is killed by SIGKILL; "leave"
+leaves an error record and exits, as one rank of several does; "wait" never answers; "meet" trains with the rank of
 `scripted_node`, and breaks as that ends.
 """
 
@@ -19,7 +19,18 @@ from typing import NoReturn
 import msgspec
 
 from winnow.training.launch import CHANNEL, LOG_DIR
-from winnow.training.messages import Failed, FoldScored, FromRank, Progress, Ready, Refit, Stop, ToRank, TrainFold
+from winnow.training.messages import (
+    Failed,
+    FoldScored,
+    FromRank,
+    Progress,
+    Ready,
+    Refit,
+    Refitted,
+    Stop,
+    ToRank,
+    TrainFold,
+)
 from winnow.training.rank_errors import EXIT_CODE, RankError, write_error
 
 PEER = Path("node", "peer")
@@ -46,6 +57,8 @@ def main() -> None:
 
 def answer_to(job: TrainFold | Refit) -> FromRank | None:
     if isinstance(job, Refit):
+        if job.params["do"] == "export":
+            return Refitted(job.trial, job.directory, metrics={}, parity=0.0, train_s=0.0)
         return Failed("exception", "this rank exports nothing", "")
     match job.params["do"]:
         case "die" if not once():

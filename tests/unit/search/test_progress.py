@@ -14,6 +14,7 @@ from winnow.search.progress import (
     status_lines,
     summary_line,
     trial_line,
+    waiting_lines,
 )
 
 TRAINING = WorkerStatus("group-0", "training", 13, 2, 5, 12, 30, 58_000)
@@ -45,6 +46,17 @@ def test_a_line_for_each_worker_and_one_for_the_study() -> None:
         "group-1  starting  for 5.0 s",
         "breast-cancer · 12/30 trials · best 0.9712 (trial 7) · 90 s left · 1 failed · 2 pruned · 1 min 00 s gone",
     )
+
+
+def test_a_model_that_waits_for_mlflow_is_told_wherever_the_worker_is_shown() -> None:
+    waiting = replace(STARTING, state="refitting", trial=7, waits_for="no answer from\nminio:9000")
+    status = replace(STATUS, workers=(waiting, TRAINING))
+    assert status_lines(status, width=120)[0] == "group-1  refitting  trial 7  waiting for MLflow  for 5.0 s"
+    assert "group-1 refitting trial 7 (waiting for MLflow)" in heartbeat_line(status)
+    assert waiting_lines(status.workers) == {
+        ("group-1", 7): "worker group-1: the model of trial 7 waits for MLflow and its artifact store: no answer from "
+        "minio:9000"
+    }
 
 
 def test_nothing_is_estimated_before_a_fold_is_done() -> None:

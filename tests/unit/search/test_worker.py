@@ -32,7 +32,7 @@ from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.projection import RunStart
 from winnow.tracking.records import SweepRecord, TrialRecord
 from winnow.tracking.run_search import MlflowRunSearch
-from winnow.tracking.tracker import Keep, Sent, as_offered
+from winnow.tracking.tracker import Keep, ModelVersion, Sent, TrackingUnavailableError, as_offered
 from winnow.training.launch import CHANNEL, EXPERIMENT, LOG_DIR, GroupFiles, Launch
 from winnow.training.messages import Ready
 
@@ -245,6 +245,24 @@ def test_two_who_tell_of_one_trial_at_once_leave_one_run(tmp_path: Path) -> None
     (run,) = MlflowRunSearch(uri).trials(store.name, [], [])
     assert store.trial(0).run_id == run.run_id
     assert run.tags["winnow.reason"] == "boom"
+
+
+def test_a_model_that_waits_for_the_tracking_store_says_so(tmp_path: Path) -> None:
+    class AwayOnce(MemoryTracker):
+        seen: tuple[str | None, ...] = ()
+
+        def log_bundle(
+            self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, bundle: Path, keep: Keep = as_offered
+        ) -> ModelVersion:
+            self.seen = (*self.seen, *(life.status.waits_for for life in store.workers()))
+            if len(self.seen) == 1:
+                raise TrackingUnavailableError("no answer from minio:9000")
+            return ModelVersion("a-study", "1", "run")
+
+    store, tracker = study(tmp_path, "export", trials=1), AwayOnce()
+    work(store, tmp_path, tracker)
+    assert tracker.seen == (None, "no answer from minio:9000")
+    assert [refit.version for refit in store.refits()] == ["1"]
 
 
 def test_ranks_inherit_their_supervisors_variables_but_for_those_of_another_world(tmp_path: Path) -> None:
