@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +15,7 @@ from winnow.config.next_command import next_command, next_flag
 
 if TYPE_CHECKING:
     from winnow.deployers.deployer import Deployment
+    from winnow.orchestrators.deploy import Way
     from winnow.serving.client import Asked
 
 MOST_CLASSES = 5
@@ -36,24 +40,26 @@ def command(
 
     The file may hold {"rows": […]}, one row or a list of rows, any of MLflow's forms, or an inference request.
     """
+    named = named_study(config, study) if url is None else None
     import msgspec
 
     from winnow.config.errors import InputError
+    from winnow.orchestrators.deploy import BY_HAND_URL
     from winnow.serving.client import NoAnswerError, ask, card
 
-    deployment = _deployment(config, target, study) if url is None else None
-    address = (deployment.url if deployment is not None else str(url)).rstrip("/")
-    try:
-        body = _read(source) if source is not None else msgspec.json.encode(card(address)["input_example"])
-        asked = ask(address, body, key=_key())
-    except NoAnswerError as error:
-        raise InputError(
-            f"server {address}",
-            expected="a model server that answers",
-            found=str(error),
-            remedy=f"Start one (`{next_command('prod', target='local')}`), or name another with {next_flag('url')}; "
-            "WINNOW_INGRESS_URL says where an Ingress controller is reached from here.",
-        ) from error
+    with _way(named, target, url) as (way, deployment):
+        address = way.url.rstrip("/")
+        try:
+            body = _read(source) if source is not None else msgspec.json.encode(card(address)["input_example"])
+            asked = ask(address, body, key=_key())
+        except NoAnswerError as error:
+            raise InputError(
+                f"server {address}",
+                expected="a model server that answers",
+                found=way.trouble() or str(error),
+                remedy=f"Start one (`{next_command('prod', target='local')}`), or name another with "
+                f"{next_flag('url')}; WINNOW_INGRESS_URL says where an Ingress controller is reached from here.",
+            ) from error
     if deployment is not None:
         check_model(asked, deployment)
     if asked.status != 200:
@@ -63,18 +69,31 @@ def command(
         return
     for line in describe_answer(asked.answer):
         click.echo(line)
-    click.echo(f"\nThe same with curl:\n{_curl(asked, source)}")
+    if way.by_hand:
+        asked = replace(asked, address=asked.address.replace(address, BY_HAND_URL, 1))
+        click.echo(f"\nThe same with curl, beside this command:\n{way.by_hand}")
+    else:
+        click.echo("\nThe same with curl:")
+    click.echo(_curl(asked, source))
 
 
-def _deployment(config: Path | None, target: str | None, study: str | None) -> Deployment:
-    named = named_study(config, study)
-    from winnow.cli.prod import command_for, reachable_tiers
+@contextmanager
+def _way(named: str | None, target: str | None, url: str | None) -> Iterator[tuple[Way, Deployment | None]]:
+    """How the server is asked, and the deployment that it has to be of; None where an address was given."""
+    from winnow.cli.prod import CUT_OFF, command_for, reachable_tiers
     from winnow.config.settings import Settings
-    from winnow.orchestrators.deploy import find_deployment
+    from winnow.orchestrators.deploy import Way, find_deployment, way_to
 
+    if url is not None:
+        yield Way(url), None
+        return
     tiers, _ = reachable_tiers(Settings.from_environment(), target)
     place, name = find_deployment(tiers, named, command_for)
-    return tiers[place].status(name)
+    deployment = tiers[place].status(name)
+    with way_to(tiers[place], place, deployment) as way:
+        if way.by_hand:
+            click.echo(f"{CUT_OFF} This goes through the cluster's API server.", err=True)
+        yield way, deployment
 
 
 def check_model(asked: Asked, deployment: Deployment) -> None:

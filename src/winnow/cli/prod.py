@@ -86,7 +86,7 @@ def prod(
     deployment = deployer.deploy(plan)
     if plan.action is Action.NOTHING:
         click.echo("This model is being served already; nothing was changed.")
-    _print_served(deployment, target, settings)
+    _print_served(deployment, target, settings, deployer)
 
 
 @click.command("prod-status")
@@ -101,7 +101,7 @@ def status(config: Path | None, target: str | None, study: str | None, as_json: 
     """
     name = named_study(config, study)
     from winnow.config.settings import Settings
-    from winnow.orchestrators.deploy import served
+    from winnow.orchestrators.deploy import is_cut_off, served
 
     settings = Settings.from_environment()
     tiers, away = reachable_tiers(settings, target)
@@ -122,6 +122,8 @@ def status(config: Path | None, target: str | None, study: str | None, as_json: 
     else:
         for each in found:
             _print_status(each, champions[each.deployment.name])
+            if is_cut_off(tiers[each.target], each.target, each.deployment):
+                click.echo(f"  {CUT_OFF}")
     return 1 if away and not found else 0
 
 
@@ -192,7 +194,7 @@ def rollback(config: Path | None, target: str | None, study: str | None, dry_run
     if dry_run:
         click.echo(plan.render())
         return
-    _print_served(deployer.deploy(plan), place, settings)
+    _print_served(deployer.deploy(plan), place, settings, deployer)
 
 
 def reachable_tiers(settings: Settings, target: str | None) -> tuple[dict[str, Deployer[Any]], dict[str, WinnowError]]:
@@ -216,30 +218,45 @@ def command_for(name: str, target: str | None = None) -> str:
     return same_command(**given, **({} if target is None else {"target": target}))
 
 
+CUT_OFF = (
+    "The Ingress has no address that answers from here: no controller has taken it yet, or it says none. "
+    "Set WINNOW_INGRESS_URL to where its controller is reached from here."
+)
+"""What is said of a deployment for which `deploy.is_cut_off` holds."""
+
+
 def _say(line: str) -> None:
     """What is no result, for whoever waits: on stderr, also where that is no terminal."""
     click.echo(line, err=True)
 
 
-def _print_served(deployment: Deployment, target: str, settings: Settings) -> None:
+def _print_served(deployment: Deployment, target: str, settings: Settings, deployer: Deployer[Any]) -> None:
     from winnow.bundle.manifest import EXAMPLE
+    from winnow.orchestrators.deploy import BY_HAND_URL, is_cut_off, port_forward
 
     release, name = deployment.release, deployment.name
+    url, way = deployment.url, ""
+    is_away = is_cut_off(deployer, target, deployment)
+    if is_away:
+        _say(CUT_OFF)
+        url, way = BY_HAND_URL, f"  way      {port_forward(deployer, name)}\n"
     example = release.bundle / EXAMPLE
     key = '  -H "authorization: Bearer $WINNOW_API_KEY" \\\n' if _has_key() else ""
     click.echo(
         f"Serving {release.model} version {release.version} (sha256 {release.digest[:12]}) at {deployment.url}\n"
-        f"  docs     {deployment.url}/docs\n"
-        f"  metrics  {deployment.url}/metrics\n"
+        f"{way}"
+        f"  docs     {url}/docs\n"
+        f"  metrics  {url}/metrics\n"
         f"  logs     {_logs(deployment, target, settings)}\n"
         f"  stop     {next_command('prod-remove', study=name, target=target)}\n"
         "Ask it for a prediction:\n"
         f"  {next_command('inference-one', study=name, target=target)}\n"
         "or\n"
-        f"  curl -s {deployment.url}/predict -H 'content-type: application/json' \\\n{key}"
+        f"  curl -s {url}/predict -H 'content-type: application/json' \\\n{key}"
         f"  -d {shlex.quote(f'@{example}')}"
     )
-    warn_where_misled(deployment, target, settings)
+    if not is_away:
+        warn_where_misled(deployment, target, settings)
 
 
 def warn_where_misled(deployment: Deployment, target: str, settings: Settings) -> None:

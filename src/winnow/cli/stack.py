@@ -6,6 +6,7 @@ With `--target kubernetes` they mean the stack of a cluster's namespace: `winnow
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,7 @@ def logs(target: str | None, service: str | None, lines: int, follow: bool, dry_
     project = stacks.find_project(_given(flags), _home(), FOLDER)
     command = stacks.logs_command(project, service, lines, follow=follow)
     if dry_run:
-        click.echo(" ".join(command))
+        click.echo(shlex.join(command))
         return 0
     return stacks.print_logs(stacks.open_stack(project, say), command)
 

@@ -8,6 +8,7 @@ a cluster is reached through this process for as long as it runs.
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import sys
 import threading
@@ -48,7 +49,7 @@ def command(port: int | None, dry_run: bool) -> None:
         return
     arguments = plan(settings, free_port(port))
     if dry_run:
-        click.echo(" ".join(arguments))
+        click.echo(shlex.join(arguments))
         return
     address = f"http://{HOST}:{arguments[-1]}"
     _say_where(settings, f"MLflow's pages are at {address} once it has started; Ctrl-C ends them.", address)
@@ -86,7 +87,7 @@ def plan(settings: Settings, port: int) -> list[str]:
             database,
             expected="a database with runs",
             found="none",
-            remedy=f"Run `{next_command('train')}` first, or set MLFLOW_TRACKING_URI.",
+            remedy=f"Run `{next_command('train', config=...)}` first, or set MLFLOW_TRACKING_URI.",
         )
     return [
         *(sys.executable, "-P", "-m", "mlflow", "ui"),

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
-from winnow.cluster import lease
+from winnow.cluster import forward, lease
 from winnow.cluster.api import Cluster, ConflictError
 from winnow.cluster.applied import applied_of
 from winnow.cluster.connection import connect
 from winnow.cluster.difference import difference
-from winnow.cluster.forward import is_ready
+from winnow.cluster.forward import Forward, is_ready
 from winnow.cluster.kinds import DEPLOYMENT, EVENT, INGRESS, POD, REPLICA_SET, Manifest, kind_of, name_of
 from winnow.cluster.lease import HeldLease
 from winnow.cluster.manifests import load
@@ -47,7 +47,7 @@ from winnow.deployers.deployer import (
     no_previous,
 )
 from winnow.deployers.kubernetes_look import Pods
-from winnow.deployers.kubernetes_plan import FOLDER, KINDS, KubernetesPlan, labels_of, object_name
+from winnow.deployers.kubernetes_plan import FOLDER, KINDS, SERVER_PORT, KubernetesPlan, labels_of, object_name
 from winnow.deployers.kubernetes_progress import Progress
 from winnow.deployers.kubernetes_settings import ENTRY, READY_WITHIN_S
 from winnow.deployers.kubernetes_watch import sights
@@ -214,6 +214,21 @@ class KubernetesDeployer:
         entry = kubernetes_settings.check_entry(self._environment.get(ENTRY, ""))
         ingress = self.cluster.get(INGRESS, object_name(name))
         return kubernetes_plan.url_of(name, self.cluster.namespace, ingress, entry)
+
+    def has_entry(self, name: str) -> bool:
+        """Whether the Ingress, or WINNOW_INGRESS_URL, says where requests from outside the cluster go."""
+        if self._environment.get(ENTRY):
+            return True
+        return bool(kubernetes_plan.address_of(self.cluster.get(INGRESS, object_name(name))))
+
+    def forward(self, name: str) -> Forward:
+        """A port of this machine that leads to a ready replica, through the API server, until it is closed.
+
+        Raises:
+            InputError: forwarding ports is not allowed.
+        """
+        check(self.cluster, forward.PERMISSIONS, "asking replicas through the API server")
+        return Forward(self.cluster, labels_of(name), SERVER_PORT)
 
     def names(self) -> tuple[str, ...]:
         """See `Deployer.names`."""

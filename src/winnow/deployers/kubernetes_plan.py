@@ -45,6 +45,9 @@ from winnow.containers import engine
 from winnow.deployers.deployer import Action, DeploymentRequest, Release
 from winnow.deployers.kubernetes_settings import DRAIN, MOST, SETTLE, USUAL_DRAIN_S, ServingSettings
 
+SERVER_PORT = 8080
+"""Where a replica listens, as its image says."""
+
 FOLDER = Path("k8s") / "prod"
 BASE, CONTAINER, KEY, MODEL = "winnow-prod", "server", "WINNOW_API_KEY", "winnow.model"
 SETTINGS, FINGERPRINT, TEMPLATE = "winnow.settings", "winnow.fingerprint", "winnow.template"
@@ -235,10 +238,15 @@ def url_of(name: str, namespace: str, ingress: Manifest | None, entry: str) -> s
         port = f":{parts.port}" if parts.port else ""
         return f"{parts.scheme}://{host}{port}{parts.path}".rstrip("/") if host else entry.rstrip("/")
     scheme = "https" if spec.get("tls") else "http"
-    status = ((ingress or {}).get("status") or {}).get("loadBalancer") or {}
-    addresses = [each.get("hostname") or each.get("ip") for each in status.get("ingress") or ()]
-    address = host or next((each for each in addresses if each), "")
+    address = host or address_of(ingress)
     return f"{scheme}://{address}" if address else f"http://{object_name(name)}.{namespace}.svc"
+
+
+def address_of(ingress: Manifest | None) -> str:
+    """Where an Ingress says that it is reached; empty before its controller has said so, which some never do."""
+    status = ((ingress or {}).get("status") or {}).get("loadBalancer") or {}
+    addresses = (each.get("hostname") or each.get("ip") or "" for each in status.get("ingress") or ())
+    return next((each for each in addresses if each), "")
 
 
 # Objects

@@ -78,7 +78,7 @@ class LocalExecutor:
                 [
                     *(f"{key}={shlex.quote(without_password(value))}" for key, value in sorted(group.env.items())),
                     *(f"{name}=***" for name in sorted(group.secrets)),
-                    *group.argv,
+                    shlex.join(group.argv),
                 ]
             )
             for group in groups

@@ -10,7 +10,8 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -232,6 +233,58 @@ def served(tiers: Mapping[str, Deployer[Any]], name: str | None = None) -> list[
     ]
 
 
+@dataclass(frozen=True)
+class Way:
+    """How a deployment is asked from this machine.
+
+    Attributes:
+        url: where, for as long as the way is held open.
+        by_hand: the command that opens the same way for other programs, at `BY_HAND_URL`; empty where it is open.
+        trouble: says why a connection came to nothing; empty where none has.
+    """
+
+    url: str
+    by_hand: str = ""
+    trouble: Callable[[], str] = lambda: ""
+
+
+BY_HAND_URL = "http://127.0.0.1:8080"
+
+
+@contextmanager
+def way_to(deployer: Deployer[Any], target: str, deployment: Deployment) -> Iterator[Way]:
+    """The deployment's own address, or a way through the cluster's API server where its Ingress has none.
+
+    Raises:
+        InputError: the Ingress has no address, and forwarding ports is not allowed.
+    """
+    if not is_cut_off(deployer, target, deployment):
+        yield Way(deployment.url)
+        return
+    on_cluster = _on_cluster(deployer)
+    with on_cluster.forward(deployment.name) as forward:
+        yield Way(f"http://127.0.0.1:{forward.port}", port_forward(deployer, deployment.name), lambda: forward.trouble)
+
+
+def is_cut_off(deployer: Deployer[Any], target: str, deployment: Deployment) -> bool:
+    """Whether it is on a cluster, its Ingress has no address, and no model answers at the one inside."""
+    if target != "kubernetes" or _on_cluster(deployer).has_entry(deployment.name):
+        return False
+    try:
+        model_at(deployment.url, timeout_s=ASKED_WITHIN_S)
+    except NoModelError:
+        return True
+    return False
+
+
+def port_forward(deployer: Deployer[Any], name: str) -> str:
+    """The command that brings a deployment on a cluster to `BY_HAND_URL`."""
+    from winnow.deployers.kubernetes_plan import object_name
+
+    namespace = _on_cluster(deployer).cluster.namespace
+    return f"kubectl port-forward --namespace {namespace} service/{object_name(name)} 8080:80"
+
+
 def misled(deployment: Deployment) -> str:
     """What answers at a deployment's address in place of its model, asked once; empty where the model itself does."""
     try:
@@ -328,7 +381,7 @@ def champion_release(
             expected="a store that answers and holds a registered model",
             found=str(error),
             remedy="Start it, correct MLFLOW_TRACKING_URI, or train a model first "
-            f"(`{next_command('train')}`, then `{next_command('select-model', study=name)}`).",
+            f"(`{next_command('train', config=...)}`, then `{next_command('select-model', study=name)}`).",
         ) from error
 
 

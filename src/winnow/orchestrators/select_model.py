@@ -104,7 +104,7 @@ def sweep_of(study: str, search: RunSearch) -> TrackedRun:
             f"study '{study}'",
             expected="a study with runs in the tracking store",
             found="none of that name",
-            remedy=f"Run `{next_command('train')}` first, or name another with {next_flag('study')}.",
+            remedy=f"Run `{next_command('train', config=...)}` first, or name another with {next_flag('study')}.",
         )
     return sweep
 
@@ -119,7 +119,8 @@ def store_is_needed(uri: str) -> Iterator[None]:
             f"tracking store {uri.rpartition('@')[2]}",
             expected="an answer",
             found=str(error),
-            remedy=f"Run `{next_command('train')}` first, start the server, or correct MLFLOW_TRACKING_URI.",
+            remedy=f"Run `{next_command('train', config=...)}` first, start the server, or correct "
+            "MLFLOW_TRACKING_URI.",
         ) from error
 
 
@@ -129,6 +130,6 @@ def _refitted(winner: TrackedRun, refit: Refit | None) -> ModelVersion:
             f"run {winner.name}",
             expected="a registered model",
             found="a run that was never refitted",
-            remedy=f"Raise `refit.top` and run `{next_command('train')}` again.",
+            remedy=f"Raise `refit.top` and run `{next_command('train', config=...)}` again.",
         )
     return refit(winner)

@@ -70,7 +70,7 @@ class Database:
                     f"the study's storage, {parsed.render_as_string(hide_password=True)}",
                     expected="a database that holds studies",
                     found="one in which none was ever made",
-                    remedy=f"Run `{next_command('train')}` first.",
+                    remedy=f"Run `{next_command('train', config=...)}` first.",
                 ) from error
             raise (DatabaseAwayError if _is_away(error) else InputError)(
                 "the study's storage (WINNOW_STORAGE)",
@@ -198,7 +198,7 @@ def _check_file(path: Path, *, create: bool) -> None:
             str(path),
             expected="the study's database",
             found="no such file",
-            remedy=f"Run `{next_command('train')}` first, or set WINNOW_HOME to the folder that holds it.",
+            remedy=f"Run `{next_command('train', config=...)}` first, or set WINNOW_HOME to the folder that holds it.",
         )
 
 

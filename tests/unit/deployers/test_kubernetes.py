@@ -38,7 +38,7 @@ from winnow.deployers.kubernetes import (
 )
 from winnow.deployers.kubernetes_plan import KEY
 from winnow.deployers.kubernetes_settings import READY_WITHIN_S
-from winnow.orchestrators.deploy import misled
+from winnow.orchestrators.deploy import is_cut_off, misled, port_forward
 
 ROOT = Path(__file__).parents[3]
 FIRST = Release("cells", "1", "aa" * 32, Path("/models/aa"), "winnow-prod-cells@sha256:aa")
@@ -325,6 +325,21 @@ def test_an_address_that_another_model_has_is_not_waited_for_for_ever(
     assert misled(deployed) == "cells version 3 (sha256 cccccccccccc) answers there"
     api.answers_as = None
     assert misled(deployed) == ""
+
+
+def test_an_ingress_without_an_address_cuts_off_whoever_does_not_say_another(api: ServingApi, tmp_path: Path) -> None:
+    deployer = deployer_of(api, tmp_path, mute, WINNOW_INGRESS_URL="")
+    deployed = deploy(deployer, FIRST)
+    assert deployed.url == "http://winnow-prod-cells.place.svc"
+    assert is_cut_off(deployer, "kubernetes", deployed)
+    assert port_forward(deployer, "cells") == (
+        "kubectl port-forward --namespace place service/winnow-prod-cells 8080:80"
+    )
+    entry = deployer_of(api, tmp_path, mute)
+    assert not is_cut_off(entry, "kubernetes", entry.status("cells"))
+    (ingress,) = api.live("Ingress")
+    ingress["status"] = {"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}}
+    assert not is_cut_off(deployer, "kubernetes", deployer.status("cells"))
 
 
 def test_permissions_are_asked_for_before_anything_else(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from winnow.deployers.kubernetes_plan import (
     Found,
     Key,
     KubernetesPlan,
+    address_of,
     key_of,
     object_name,
     release_of,
@@ -247,6 +248,13 @@ def test_another_key_gets_another_secret_and_the_same_one_stays() -> None:
 HOST = {"spec": {"rules": [{"host": "cells.example.com"}]}}
 TLS = {"spec": {"rules": [{"host": "cells.example.com"}], "tls": [{"secretName": "x"}]}}
 ADDRESS = {"spec": {"rules": [{}]}, "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}}}
+
+
+def test_an_ingress_says_where_it_is_reached_once_a_controller_has_taken_it() -> None:
+    assert [address_of(each) for each in (None, HOST, {"status": {"loadBalancer": {}}}, ADDRESS)] == [
+        *("", "", ""),
+        "192.0.2.7",
+    ]
 
 
 @pytest.mark.parametrize(
