@@ -91,10 +91,10 @@ def _from_column(column: Any, name: str, source: str) -> NDArray[Any]:
     """A column's numbers in a type that holds them; NaN, or None among objects, where one is missing."""
     import pandas as pd
 
-    if isinstance(column.dtype, pd.CategoricalDtype) or column.dtype == object:
-        column = column.astype(object).infer_objects()
-    if isinstance(column.dtype, pd.ArrowDtype):
+    if isinstance(column.dtype, pd.ArrowDtype) and column.dtype.kind != "O":
         column = column.convert_dtypes(dtype_backend="numpy_nullable")
+    if isinstance(column.dtype, pd.CategoricalDtype | pd.ArrowDtype):
+        column = column.astype(object)
     is_present = column.notna().to_numpy()
     if not is_present.any():
         return np.full(len(column), np.nan, dtype=np.float32)

@@ -49,9 +49,11 @@ def is_foreign_table(value: Any) -> bool:
     pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(value, pandas.DataFrame | pandas.Series | pandas.Index):
         return False
-    if hasattr(value, "columns") and hasattr(value, "dtypes"):
+    # The type is asked, since a lazy frame computes its columns when it is asked itself.
+    kind = type(value)
+    if hasattr(kind, "columns") and hasattr(kind, "dtypes"):
         return True
-    return any(hasattr(value, name) for name in ("__dataframe__", "__arrow_c_stream__", "__arrow_c_array__"))
+    return any(hasattr(kind, name) for name in ("__dataframe__", "__arrow_c_stream__", "__arrow_c_array__"))
 
 
 def with_pandas(value: Any, place: str) -> Any:
@@ -64,7 +66,12 @@ def with_pandas(value: Any, place: str) -> Any:
         return value
     library = type(value).__module__.partition(".")[0]
     try:
-        return value.to_pandas()
+        if not hasattr(value, "__arrow_c_stream__") or not hasattr(value, "columns"):
+            return value.to_pandas()
+        import pyarrow as pa
+
+        # Integers stay exact beside missing ones; as floats, those beyond 2**53 would merge.
+        return pa.table(value).to_pandas(integer_object_nulls=True)
     except (AttributeError, ImportError, TypeError, ValueError) as error:
         raise InputError(
             place,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
@@ -226,3 +228,16 @@ def column_without_a_name() -> Any:
 
 def empty_label() -> Any:
     return X, np.array(["a", ""] * 10)
+
+
+def arrow_decimals() -> Any:
+    decimals = pd.array([Decimal(index) for index in range(20)], dtype=pd.ArrowDtype(pa.decimal128(10, 2)))
+    return pd.DataFrame({"a": decimals}), Y
+
+
+def arrow_table() -> Any:
+    return pa.table({"a": [None, *range(19)]}), pa.array(Y)
+
+
+def arrow_ids() -> Any:
+    return pa.table({"a": [None, *(2**60 + index for index in range(19))]}), Y

@@ -698,6 +698,16 @@ def test_a_frame_of_another_library_is_taken_as_pandas_has_it() -> None:
     assert (data.feature_names, data.features[3].tolist(), data.class_names) == (("a", "b"), [6, 7], ("0", "1"))
 
 
+def test_numbers_in_the_types_of_arrow_are_taken() -> None:
+    assert from_function("arrow_decimals").features[:3, 0].tolist() == [0, 1, 2]
+    table = from_function("arrow_table")
+    assert (table.feature_names, np.isnan(table.features[:, 0]).sum(), table.class_names) == (("a",), 1, ("0", "1"))
+
+
+def test_ids_beyond_float64_of_another_library_are_refused() -> None:
+    assert refused(from_function, "arrow_ids").found == "19 different values, of which float32 can tell 1 apart"
+
+
 def test_a_polars_frame_is_taken(tmp_path: Path) -> None:
     pytest.importorskip("polars")
     path = tmp_path / "polars_source.py"
