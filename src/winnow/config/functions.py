@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from winnow.config.errors import InputError
+from winnow.config.hidden_packages import hidden_package
 
 BUNDLED = "sklearn:"
 """Prefix of a `data.source` that names a data set of scikit-learn's."""
@@ -37,7 +38,7 @@ def load_function(spec: str, place: str) -> Callable[..., Any]:
 
     Raises:
         InputError: it has another form, there is no such file, module or name, the module fails while it is imported,
-            or the name is not callable.
+            the name is not callable, or a file beside it has the name of a package that winnow needs.
     """
     origin, _, name = spec.rpartition(":")
     if not origin or not name.isidentifier():
@@ -94,7 +95,7 @@ def line_in(file: str | None, error: Exception) -> str:
 
 
 def _module_of_package(origin: str, place: str) -> ModuleType:
-    _join_path(Path.cwd())
+    _join_path(Path.cwd(), place)
     try:
         return importlib.import_module(origin)
     except ModuleNotFoundError as error:
@@ -124,7 +125,7 @@ def _module_of_file(origin: str, place: str) -> ModuleType:
     loaded = sys.modules.get(name)
     if loaded is not None:
         return loaded
-    _join_path(path.parent)
+    _join_path(path.parent, place)
     module_spec = importlib.util.spec_from_file_location(name, path)
     assert module_spec is not None and module_spec.loader is not None  # a .py file always has a loader
     module = importlib.util.module_from_spec(module_spec)
@@ -160,15 +161,27 @@ def _origin_of(name: str) -> str | None:
     return found.origin if found is not None else None
 
 
-def _join_path(folder: Path) -> None:
+def _join_path(folder: Path, place: str) -> None:
     """Put a folder before installed packages and behind the standard library.
 
     Torch imports parts of the standard library late: a `statistics.py` beside a person's file must not stand in for it.
+
+    Raises:
+        InputError: a file in the folder has the name of a package that winnow needs.
     """
-    if str(folder) not in sys.path:
-        standard = (sysconfig.get_path("stdlib"), sysconfig.get_config_var("DESTSHARED"))
-        places = [index for index, entry in enumerate(sys.path) if entry in standard]
-        sys.path.insert(max(places, default=-1) + 1, str(folder))
+    if str(folder) in sys.path:
+        return
+    hiding = hidden_package(folder)
+    if hiding is not None:
+        raise InputError(
+            place,
+            expected=f"no file in {folder} with the name of a package that winnow needs",
+            found=f"{hiding.name}, which would be imported instead of the installed {hiding.stem}",
+            remedy="Rename it.",
+        )
+    standard = (sysconfig.get_path("stdlib"), sysconfig.get_config_var("DESTSHARED"))
+    places = [index for index, entry in enumerate(sys.path) if entry in standard]
+    sys.path.insert(max(places, default=-1) + 1, str(folder))
 
 
 def _failed_inside(origin: str, error: Exception, place: str) -> InputError:

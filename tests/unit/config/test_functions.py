@@ -66,6 +66,27 @@ def test_a_neighbour_with_the_name_of_a_standard_module_does_not_stand_in_for_it
     assert (name, Path(standard).parent) == ("own", Path(os.__file__).parent)
 
 
+@pytest.mark.parametrize("hiding", ["mlflow.py", "tqdm.py", "onnx/__init__.py"])
+def test_a_neighbour_that_would_hide_a_package_that_winnow_needs_is_refused(folder: Path, hiding: str) -> None:
+    (folder / "net_d.py").write_text("def build(): ...\n")
+    (folder / hiding).parent.mkdir(exist_ok=True)
+    (folder / hiding).write_text("")
+    for spec in ("net_d.py:build", "net_d:build", "math:sqrt"):
+        name = Path(hiding).parts[0]
+        error = error_of(spec)
+        assert (error.expected, error.found) == (
+            f"no file in {folder} with the name of a package that winnow needs",
+            f"{name}, which would be imported instead of the installed {Path(name).stem}",
+        )
+
+
+def test_neighbours_of_other_names_hide_nothing(folder: Path) -> None:
+    for name in ("net_e.py", "utils.py", "pytest.py", "_tqdm.py"):
+        (folder / name).write_text("def build(): return 5\n")
+    (folder / "mlflow").mkdir()
+    assert load_function("net_e.py:build", "model.factory")() == 5
+
+
 def test_a_file_runs_once_and_what_it_defines_pickles(folder: Path) -> None:
     (folder / "once_c.py").write_text(
         "from pathlib import Path\n"

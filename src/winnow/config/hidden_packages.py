@@ -1,0 +1,64 @@
+"""Finds files of a person's that would be imported instead of a package that winnow needs.
+
+A folder with user code comes before installed packages on Python's path, so a `mlflow.py` in it hides MLflow from
+everything that is imported later.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+
+def hidden_package(folder: Path, path: Sequence[str] = sys.path) -> Path | None:
+    """The first file or package in a folder that has the name of a package that winnow needs; None without one.
+
+    Args:
+        folder: what is to join Python's path.
+        path: Python's path.
+    """
+    others = [entry for entry in path if entry != str(folder)]
+    hiding = {name: file for name, file in _modules(folder) if _is_installed(name, others)}
+    if not hiding:
+        return None
+    needed = _requirements("winnow")
+    owners = metadata.packages_distributions()
+    return next((hiding[name] for name in sorted(hiding) if needed & {*map(_normalized, owners.get(name, ()))}), None)
+
+
+def _modules(folder: Path) -> Iterator[tuple[str, Path]]:
+    for file in folder.glob("*.py"):
+        yield file.stem, file
+    for file in folder.glob("*/__init__.py"):
+        yield file.parent.name, file.parent
+
+
+def _is_installed(name: str, path: Sequence[str]) -> bool:
+    found = PathFinder.find_spec(name, path)
+    return found is not None and found.origin is not None
+
+
+def _requirements(distribution: str) -> frozenset[str]:
+    """Normalized names of a distribution and of all that it requires, without extras, at whatever depth."""
+    seen: set[str] = set()
+    left = [distribution]
+    while left:
+        name = _normalized(left.pop())
+        if name in seen:
+            continue
+        try:
+            required = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:  # required on another platform only
+            continue
+        seen.add(name)
+        left += [named[0] for line in required if "extra ==" not in line and (named := re.match(r"[\w.-]+", line))]
+    return frozenset(seen)
+
+
+def _normalized(name: str) -> str:
+    """A distribution's name as all spellings of it read (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
