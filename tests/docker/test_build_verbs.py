@@ -15,6 +15,7 @@ import pytest
 from tests.docker.conftest import ROOT
 from tests.docker.stacks import clean_environment
 from tests.unit.tracking import made_up
+from winnow.containers.train_image import project_tag
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.registry import Registry
 from winnow.tracking.store import prepare
@@ -68,7 +69,8 @@ def test_the_champion_is_built_once_and_shown_without_being_built(home: Home, en
 
     status, lines, errors = home.winnow("build-prod", "--study", name)
     (image,) = engine.images.list(name=f"winnow-prod-{name}")
-    assert (status, lines[-1].split()[0], lines[-1].split()[-1]) == (0, f"winnow-prod-{name}:1", image.id), errors
+    assert (status, lines[-1].split()[0], lines[-1].split()[-1]) == (0, image.tags[0], image.id), errors
+    assert image.tags[0].startswith(f"winnow-prod-{name}:1-")
     assert image.labels["winnow.model.run"] == home.champion.run_id
 
     status, again, errors = home.winnow("build-prod", "--study", name)
@@ -88,16 +90,18 @@ def test_a_registry_that_is_away_is_one_error(home: Home) -> None:
     name = home.champion.name
     status, _lines, errors = home.winnow("build-prod", "--study", name, "--registry", "localhost:1/team")
     assert status == 1
-    assert f"error: image 'localhost:1/team/winnow-prod-{name}:1' was not pushed. The end of the output:" in errors
+    assert f"error: image 'localhost:1/team/winnow-prod-{name}:1-" in errors
+    assert "' was not pushed. The end of the output:" in errors
 
 
 def test_what_would_be_built_for_a_sweep_is_shown(home: Home) -> None:
     status, lines, errors = home.winnow("build-train", "--dry-run", "--extras", "gcs, azure", "--registry", "r.example")
     assert status == 0, errors
     assert [line.split()[0] for line in lines] == ["DOCKER_BUILDKIT=1", "docker", "DOCKER_BUILDKIT=1", "docker"]
-    assert "--target=tracking --tag=winnow-tracking:latest --tag=r.example/winnow-tracking:latest" in lines[0]
+    tag = project_tag(ROOT)
+    assert f"--target=tracking --tag=winnow-tracking:{tag} --tag=r.example/winnow-tracking:{tag}" in lines[0]
     assert "--build-arg=EXTRAS=gcs,azure" in lines[0]
-    assert lines[3] == "docker push r.example/winnow-train:latest"
+    assert lines[3] == f"docker push r.example/winnow-train:{tag}"
 
 
 def test_an_unknown_extra_is_refused_before_anything_is_built(home: Home) -> None:

@@ -140,6 +140,9 @@ def test_an_image_holds_a_persons_code_and_requirements_and_no_secret(
     assert run(engine, again, "python", "-c", "import my_model; print(my_model.SECRET)") == "2\n"
     assert before[:-2] == after[:-2]
     assert took_s < 20
+    # Nothing needs the image that had the name before.
+    ours = {"label": f"{build.PROJECT}={build.project_id(project)}"}
+    assert [image.id for image in engine.images.list(all=True, filters=ours)] == [again]
 
 
 def test_an_image_of_other_code_is_refused_unless_it_is_named(
@@ -147,9 +150,12 @@ def test_an_image_of_other_code_is_refused_unless_it_is_named(
 ) -> None:
     # Built here and not for the session: the code may be edited while tests run.
     built = build.build(images.plan(ROOT, "train", options=build_options))
-    assert images.check(engine, None, ROOT) == images.check(engine, images.TRAIN, project) == built
+    named = f"{images.TRAIN}:{images.project_tag(ROOT)}"
+    assert images.check(engine, None, ROOT) == images.check(engine, named, project) == built
+    engine.images.get(built).tag(images.TRAIN, images.project_tag(project))
     with pytest.raises(InputError, match=r"expected one built from the code in .*build-train.*winnow-train"):
         images.check(engine, None, project)
+    engine.images.remove(f"{images.TRAIN}:{images.project_tag(project)}")
 
 
 def test_a_step_that_fails_is_one_error_with_the_end_of_the_output(build_options: BuildOptions, project: Path) -> None:
@@ -218,6 +224,7 @@ def test_an_image_says_what_model_it_serves(engine: docker.DockerClient, model: 
         "winnow.model.sha256": sha256_of(model.bundle / MANIFEST),
         "winnow.model.data": "sklearn:breast_cancer",
         "winnow.model.data.sha256": "0f" * 32,
+        build.PROJECT: build.project_id(ROOT),
         prod_image.INPUTS: model.inputs,
     }
     assert (config["User"], config["ExposedPorts"], config["StopSignal"]) == (

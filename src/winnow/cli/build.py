@@ -65,7 +65,7 @@ def build_options(base: str) -> Callable[[_Command], _Command]:
 @click.option("--torch-index", metavar="URL", default="", help="Package index of torch, with CUDA or without.")
 @click.option("--requirements", metavar="FILE", default="", help="Your requirements; by default requirements.txt.")
 @click.option("--extras", default="", help="What the tracking server needs beside Postgres and S3: mysql,azure,gcs.")
-@click.option("--tag", default="latest", show_default=True, help="The images' tag.")
+@click.option("--tag", default="", help="The images' tag; by default one of this folder's own.")
 @dry_run_option
 def build_train(
     torch_index: str,
@@ -123,7 +123,11 @@ def build_train(
 @study_option
 @click.option("--alias", default="champion", show_default=True, help="Registry alias of the version to build.")
 @build_options("python:3.11-slim-bookworm")
-@click.option("--tag", default="", help="The image's name; by default winnow-prod-NAME:VERSION.")
+@click.option(
+    "--tag",
+    default="",
+    help="The image's name; by default winnow-prod-NAME:VERSION-INPUTS, which no other image takes.",
+)
 @dry_run_option
 def build_prod(
     config: Path,

@@ -6,6 +6,7 @@ left to `train_image` and `prod_image`.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
@@ -34,6 +35,10 @@ TRAIN_BASE, PROD_BASE, REGISTRY, NETWORK, PIP_CONFIG = (
 """Environment variables of the build options, for verbs that build on the way and have no flags for it."""
 
 END_LINES = 20
+
+PROJECT = "winnow.project"
+"""Label of every image: the project that it was built for (`project_id`)."""
+_ID_LENGTH = 8
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,11 @@ def checked_pip_config(path: Path, place: str) -> Path:
     if not path.expanduser().is_file():
         raise InputError(place, expected="a pip.conf", found=f"'{path}'", remedy="Name a file that is there.")
     return path.expanduser().absolute()
+
+
+def project_id(folder: Path) -> str:
+    """What tells two projects on one engine apart: 8 digits of the sha256 of the folder's path."""
+    return hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:_ID_LENGTH]
 
 
 def project_folder(folder: Path, dockerfile: str) -> Path:
@@ -212,7 +222,15 @@ def build(plan: BuildPlan, show: Show = silent, *, environment: Mapping[str, str
         status, end = _run(argv, show, environment)
         if status != 0 or not identifier.is_file():
             raise BuildFailedError(plan.tags[0], end)
-        return identifier.read_text(encoding="utf-8").strip()
+        built = identifier.read_text(encoding="utf-8").strip()
+    if PROJECT in plan.labels:
+        # The image that had this name before has none now. Docker removes it unless a container is made of it.
+        _run(
+            ["docker", "image", "prune", "--force", f"--filter=label={PROJECT}={plan.labels[PROJECT]}"],
+            silent,
+            environment,
+        )
+    return built
 
 
 def push(tag: str, show: Show = silent, *, environment: Mapping[str, str] = os.environ) -> None:

@@ -23,8 +23,8 @@ from winnow.bundle.manifest import MANIFEST, Manifest, read_manifest, sha256_of
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.containers import build as docker_build
-from winnow.containers.build import BuildOptions, BuildPlan, Show, project_folder
-from winnow.containers.engine import asking
+from winnow.containers.build import PROJECT, BuildOptions, BuildPlan, Show, project_folder, project_id
+from winnow.containers.engine import DEPLOYMENT, asking
 from winnow.containers.requirements import extras, read_project
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def plan(
         folder: the project's.
         run_id: the tracked run that the bundle comes from.
         base_id: id of the base where it is known: a newer base under the same name makes another image.
-        tag: by default `winnow-prod-NAME:VERSION`; below the registry, where one is given.
+        tag: by default `winnow-prod-NAME:VERSION-INPUTS`; below the registry, where one is given.
 
     Raises:
         InputError: the bundle is damaged, or the project's files are not in `folder`.
@@ -120,18 +120,19 @@ def plan(
     folder = project_folder(folder, DOCKERFILE)
     manifest = _manifest(bundle)
     base_image = options.base_image or BASE_IMAGE
-    labels = labels_of(manifest, version, run_id, base_image)
+    labels = {**labels_of(manifest, version, run_id, base_image), PROJECT: project_id(folder)}
     requirements = "\n".join((*extras(read_project(folder / "pyproject.toml"), ["serve"]), ""))
     facts = {**labels, "base": base_id or base_image, "version": version, "requirements": requirements}
+    inputs = _digest(folder, bundle, manifest, facts)
     return ProdImage(
         folder=folder,
         requirements=requirements,
         bundle=bundle.absolute(),
-        tag=full_tag(tag, manifest.name, version, options.registry),
+        tag=full_tag(tag, manifest.name, version, options.registry, inputs),
         version=version,
         labels=labels,
         options=options,
-        inputs=_digest(folder, bundle, manifest, facts),
+        inputs=inputs,
     )
 
 
@@ -161,15 +162,18 @@ def labels_of(manifest: Manifest, version: str, run_id: str, base_image: str) ->
     return {name: value for name, value in labels.items() if value}
 
 
-def full_tag(tag: str, name: str, version: str, registry: str) -> str:
+def full_tag(tag: str, name: str, version: str, registry: str, inputs: str) -> str:
     """The image's whole name: `tag`, else `winnow-prod-NAME` in Docker's alphabet; its version; below a registry.
 
-    The version keeps what was served before under a name: an image without one is swept away by `docker image prune`.
+    By default the version is followed by 8 digits of the inputs, so that no other image takes the name: not that of
+    another project with such a model, nor the same version after a change of its base. What was served before keeps its
+    name, without which `docker image prune` would remove it.
     """
     repository = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:_LIMIT] or "model"
-    chosen = tag or f"winnow-prod-{repository}"
+    shown = re.sub(r"[^A-Za-z0-9_.-]+", "-", version).lstrip(".-")[: _LIMIT - 9] or "0"
+    chosen = tag or f"winnow-prod-{repository}:{shown}-{inputs[:8]}"
     if ":" not in chosen.rpartition("/")[2]:
-        chosen += f":{re.sub(r'[^A-Za-z0-9_.-]+', '-', version).lstrip('.-')[:_LIMIT] or '0'}"
+        chosen += f":{shown}"
     return f"{registry.rstrip('/')}/{chosen}" if registry else chosen
 
 
@@ -189,12 +193,24 @@ def build(
         InputError: there is no `docker` command.
         BuildFailedError: the build failed.
     """
-    if is_cached and (found := find(engine, image)) is not None:
+    found = find(engine, image)
+    if is_cached and found is not None:
         return found
+    if found is not None:
+        _keep_name(engine, image, found)
     with tempfile.TemporaryDirectory(prefix="winnow-prod-") as place:
         context = Path(place)
         lay_out(image, context)
         return docker_build.build(dataclasses.replace(image.command(context), is_cached=is_cached), show)
+
+
+@asking("a model's image")
+def _keep_name(engine: Engine, image: ProdImage, identifier: str) -> None:
+    """Give a second name to an image that is to be built again and that a deployment serves, or may roll back to."""
+    containers = engine.containers.list(all=True, filters={"label": DEPLOYMENT}, ignore_removed=True)
+    if any(identifier in text for each in containers for text in each.labels.values()):
+        repository, _, tag = image.tag.rpartition(":")
+        engine.images.get(identifier).tag(repository, f"{tag}-{identifier.removeprefix('sha256:')[:8]}")
 
 
 @asking("a model's image")

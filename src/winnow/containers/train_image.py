@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command, next_flag
-from winnow.containers.build import BuildOptions, BuildPlan, project_folder
+from winnow.containers.build import PROJECT, BuildOptions, BuildPlan, project_folder, project_id
 from winnow.containers.engine import asking
 from winnow.containers.requirements import read_project
 
@@ -31,6 +32,7 @@ REQUIREMENTS = "requirements.txt"
 CODE, NAMED = "winnow.code", "winnow.requirements"
 """Labels: digest of the code that the image holds; the requirements file that a person named for it."""
 
+_NAME_LENGTH = 60
 _CODE_NAMES = (DOCKERFILE, ".dockerignore", "pyproject.toml", "requirements.lock")
 _NO_CODE = frozenset({"__pycache__", "node_modules"})
 _NO_CODE_AT_TOP = frozenset({"build", "data", "dist", "docs"})
@@ -44,7 +46,7 @@ def plan(
     torch_index: str = "",
     requirements: str = "",
     extras: Sequence[str] = (),
-    tag: str = "latest",
+    tag: str = "",
     revision: str = "",
     is_cached: bool = True,
 ) -> BuildPlan:
@@ -55,7 +57,7 @@ def plan(
         torch_index: package index that torch comes from: another one has CUDA or none.
         requirements: a requirements file below `folder`; by default requirements.txt where there is one.
         extras: pyproject.toml's extras that the tracking server needs: mysql, azure, gcs.
-        tag: what stands behind the colon.
+        tag: what stands behind the colon; by default the project's own (`project_tag`).
         revision: the project's commit.
 
     Raises:
@@ -70,7 +72,7 @@ def plan(
         **({"TORCH_INDEX": torch_index, "REQUIREMENTS": file} if target == "train" else {}),
     }
     name = TRAIN if target == "train" else TRACKING
-    reference = f"{name}:{tag}"
+    reference = f"{name}:{tag or project_tag(folder)}"
     return BuildPlan(
         dockerfile=folder / DOCKERFILE,
         context=folder,
@@ -82,6 +84,12 @@ def plan(
         pip_config=options.pip_config,
         is_cached=is_cached,
     )
+
+
+def project_tag(folder: Path) -> str:
+    """The tag of a project's images: the folder's name, and what tells it from others of that name on the engine."""
+    name = re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-")[:_NAME_LENGTH]
+    return "-".join(part for part in (name, project_id(folder)) if part)
 
 
 @asking("the workers' image")
@@ -97,7 +105,7 @@ def check(engine: Engine, image: str | None, folder: Path) -> str:
     """
     import docker.errors
 
-    name = image or TRAIN
+    name = image or f"{TRAIN}:{project_tag(folder)}"
     try:
         found = engine.images.get(name)
     except docker.errors.ImageNotFound as error:
@@ -166,6 +174,7 @@ def _labels(folder: Path, target: Target, revision: str, requirements: str) -> M
     labels = {
         "org.opencontainers.image.version": str(read_project(folder / "pyproject.toml").get("version", "")),
         "org.opencontainers.image.revision": revision,
+        PROJECT: project_id(folder),
         CODE: code_digest(folder, requirements) if is_worker else "",
         NAMED: requirements if is_worker else "",
     }

@@ -35,7 +35,7 @@ def plan_image(
 
     Args:
         folder: the project's, with Dockerfile.prod.
-        tag: the image's name; by default `winnow-prod-NAME:VERSION`.
+        tag: the image's name; by default `winnow-prod-NAME:VERSION-INPUTS`.
 
     Raises:
         InputError: the store is away, the bundle is damaged, or the project's files are not in `folder`.

@@ -168,8 +168,10 @@ def plan_stack(project: Project, file: EnvFile, options: BuildOptions) -> StackP
 
 def _image(project: Project, file: EnvFile, options: BuildOptions) -> BuildPlan | None:
     values = file.variables()
-    name, _, tag = values.get("TRACKING_IMAGE", "").partition(":")
-    if name not in ("", train_image.TRACKING):
+    # compose.yaml's default.
+    named = values.get("TRACKING_IMAGE") or f"{train_image.TRACKING}:{project.name}"
+    name, _, tag = named.partition(":")
+    if name != train_image.TRACKING:
         return None
     base = values.get("BASE_IMAGE") or options.base_image
     extras = [extra for extra in values.get("EXTRAS", "").split(",") if extra]

@@ -43,7 +43,9 @@ SETTINGS = (
     ),
     Variable("BASE_IMAGE", "python:3.11-slim-bookworm", "What the image is built on."),
     Variable(
-        "TRACKING_IMAGE", "winnow-tracking", "The image of the MLflow server; another name is not built but pulled."
+        "TRACKING_IMAGE",
+        "winnow-tracking",
+        "MLflow's server, on Docker with WINNOW_PROJECT as its tag; an image of another name is not built but pulled.",
     ),
     Variable("POSTGRES_IMAGE", "postgres:15-bookworm", "Postgres' image, for a mirror or a digest."),
     Variable("MINIO_IMAGE", "minio/minio:RELEASE.2025-09-07T16-13-09Z", "MinIO's image, for a mirror or a digest."),

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from winnow.cli.build import build_train
+from winnow.containers.train_image import project_tag
 
 
 def planned(*flags: str) -> list[str]:
@@ -23,7 +24,8 @@ def test_a_flag_for_the_way_to_the_nodes_stands_instead_of_the_variables(
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     monkeypatch.setenv("WINNOW_HOME", str(tmp_path))
     monkeypatch.setenv("WINNOW_REGISTRY", "reg.example")
-    pushed = ["docker push reg.example/winnow-tracking:latest", "docker push reg.example/winnow-train:latest"]
+    tag = project_tag(Path.cwd())
+    pushed = [f"docker push reg.example/winnow-{each}:{tag}" for each in ("tracking", "train")]
     loaded = ["kind load winnow-tracking:ID", "kind load winnow-train:ID"]
     assert planned() == pushed
     assert planned("--image-load", "kind load") == loaded

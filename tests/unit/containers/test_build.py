@@ -1,11 +1,22 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from winnow.config.errors import InputError
-from winnow.containers.build import PROD_BASE, BuildFailedError, BuildOptions, BuildPlan, Step, build, push, steps
+from winnow.containers.build import (
+    PROD_BASE,
+    PROJECT,
+    BuildFailedError,
+    BuildOptions,
+    BuildPlan,
+    Step,
+    build,
+    push,
+    steps,
+)
 
 PLAN = BuildPlan(
     dockerfile=Path("/project/Dockerfile.train"),
@@ -90,6 +101,18 @@ def test_a_build_returns_the_id_that_docker_wrote(tmp_path: Path) -> None:
     shown: list[Step] = []
     assert build(PLAN, shown.append, environment={"PATH": path}) == "sha256:ab"
     assert shown == [Step("[1/1] RUN x 1", took_s=2.0)]
+
+
+def test_a_build_removes_the_image_that_had_its_name_before_if_it_is_this_project_s(tmp_path: Path) -> None:
+    path = stand_in(
+        tmp_path,
+        f'echo "$1 $2 $3 $4" >> {tmp_path}/asked\n'
+        'for each in "$@"; do case "$each" in --iidfile=*) printf sha256:ab > "${each#--iidfile=}";; esac; done',
+    )
+    build(replace(PLAN, labels={PROJECT: "0123abcd"}), environment={"PATH": path})
+    assert (tmp_path / "asked").read_text().splitlines()[1:] == [
+        "image prune --force --filter=label=winnow.project=0123abcd"
+    ]
 
 
 def test_a_failed_build_is_one_error_with_the_end_of_the_output(tmp_path: Path) -> None:

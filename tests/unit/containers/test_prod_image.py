@@ -15,7 +15,7 @@ from tests.unit.serving import bundles
 from winnow.bundle.manifest import MANIFEST, ONNX, sha256_of
 from winnow.config.errors import InputError
 from winnow.containers import prod_image
-from winnow.containers.build import BuildOptions
+from winnow.containers.build import BuildOptions, project_id
 from winnow.containers.prod_image import INPUTS, ProdImage, find, full_tag, lay_out, plan, write_model_layer
 
 ROOT = Path(__file__).parents[3]
@@ -37,7 +37,7 @@ def test_a_models_image_is_one_command(image: ProdImage, bundle: Path) -> None:
         "build",
         "--progress=plain",
         f"--file={ROOT}/Dockerfile.prod",
-        "--tag=registry.example/team/winnow-prod-cells:7",
+        f"--tag=registry.example/team/winnow-prod-cells:7-{image.inputs[:8]}",
         "--build-arg=BASE_IMAGE=python:3.11-slim-bookworm",
         "--build-arg=MODEL_VERSION=7",
         "--label=org.opencontainers.image.title=cells",
@@ -54,25 +54,26 @@ def test_a_models_image_is_one_command(image: ProdImage, bundle: Path) -> None:
         f"--label=winnow.model.sha256={sha256_of(bundle / MANIFEST)}",
         "--label=winnow.model.data=sklearn:breast_cancer",
         f"--label=winnow.model.data.sha256={'0f' * 32}",
+        f"--label=winnow.project={project_id(ROOT)}",
         f"--label={INPUTS}={image.inputs}",
         "/laid-out",
     )
-    assert image.render().splitlines()[-1] == "docker push registry.example/team/winnow-prod-cells:7"
+    assert image.render().splitlines()[-1] == f"docker push {image.tag}"
 
 
 @pytest.mark.parametrize(
     ("given", "name", "version", "registry", "tag"),
     [
-        ("", "breast-cancer", "3", "", "winnow-prod-breast-cancer:3"),
-        ("", "My Model/ä", "1.0+b", "", "winnow-prod-my-model:1.0-b"),
-        ("", "ä", ".", "localhost:5001/", "localhost:5001/winnow-prod-model:0"),
+        ("", "breast-cancer", "3", "", "winnow-prod-breast-cancer:3-0123abcd"),
+        ("", "My Model/ä", "1.0+b", "", "winnow-prod-my-model:1.0-b-0123abcd"),
+        ("", "ä", ".", "localhost:5001/", "localhost:5001/winnow-prod-model:0-0123abcd"),
         ("cells", "x", "3", "registry.example/team", "registry.example/team/cells:3"),
         ("localhost:5001/cells", "x", "3", "", "localhost:5001/cells:3"),
         ("cells:blue", "x", "3", "", "cells:blue"),
     ],
 )
 def test_a_name_becomes_one_that_docker_takes(given: str, name: str, version: str, registry: str, tag: str) -> None:
-    assert full_tag(given, name, version, registry) == tag
+    assert full_tag(given, name, version, registry, "0123abcd" * 8) == tag
 
 
 def test_the_inputs_are_all_that_the_image_is_made_of_and_not_where_or_how(bundle: Path, tmp_path: Path) -> None:
@@ -89,6 +90,14 @@ def test_the_inputs_are_all_that_the_image_is_made_of_and_not_where_or_how(bundl
         plan(bundles.classification(tmp_path / "scaled", scale=2.0), "7", folder=ROOT),
     ]
     assert len({first.inputs, *(other.inputs for other in others)}) == 6
+
+
+def test_the_images_of_two_projects_have_names_of_their_own(bundle: Path, tmp_path: Path) -> None:
+    for name in ("Dockerfile.prod", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, tmp_path)
+    here, there = (plan(bundle, "7", folder=folder) for folder in (ROOT, tmp_path))
+    assert [each.tag for each in (here, there)] == [f"winnow-prod-cells:7-{each.inputs[:8]}" for each in (here, there)]
+    assert here.tag != there.tag
 
 
 def test_the_models_layer_depends_on_names_and_bytes_alone(bundle: Path, tmp_path: Path) -> None:

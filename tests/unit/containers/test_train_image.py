@@ -7,8 +7,8 @@ import pytest
 
 from tests.unit.containers.engines import Image, engine
 from winnow.config.errors import InputError
-from winnow.containers.build import BuildOptions
-from winnow.containers.train_image import CODE, NAMED, check, code_digest, plan
+from winnow.containers.build import PROJECT, BuildOptions, project_id
+from winnow.containers.train_image import CODE, NAMED, check, code_digest, plan, project_tag
 
 PYPROJECT = '[project]\nname = "winnow"\nversion = "0.1.0"\noptional-dependencies = {gcs = ["x"], mysql = ["y"]}\n'
 
@@ -58,6 +58,7 @@ def test_a_workers_image_is_built_from_the_whole_folder_and_says_from_which_code
     assert made.labels == {
         "org.opencontainers.image.version": "0.1.0",
         "org.opencontainers.image.revision": "c0ffee",
+        PROJECT: project_id(project),
         CODE: code_digest(project, "requirements/mine.txt"),
         NAMED: "requirements/mine.txt",
     }
@@ -65,8 +66,21 @@ def test_a_workers_image_is_built_from_the_whole_folder_and_says_from_which_code
 
 def test_the_tracking_servers_image_does_not_change_with_the_code(project: Path) -> None:
     made = plan(project, "tracking", options=BuildOptions(), torch_index="https://index.example/cu130")
-    assert (made.tags, made.arguments) == (("winnow-tracking:latest",), {})
-    assert made.labels == {"org.opencontainers.image.version": "0.1.0"}
+    assert (made.tags, made.arguments) == ((f"winnow-tracking:{project_tag(project)}",), {})
+    assert made.labels == {"org.opencontainers.image.version": "0.1.0", PROJECT: project_id(project)}
+
+
+def test_projects_on_one_engine_have_images_of_their_own(project: Path) -> None:
+    other = project.parent / "elsewhere" / "My Project"
+    shutil.copytree(project, other)
+    assert [project_tag(each) for each in (project, other)] == [
+        f"project-{project_id(project)}",
+        f"my-project-{project_id(other)}",
+    ]
+    assert project_id(project) != project_id(other)
+    built_by_other = engine(Image("sha256:ab", [*plan(other, "train", options=BuildOptions()).tags]))
+    with pytest.raises(InputError, match=r"found none of that name\. Make it with"):
+        check(built_by_other, None, project)
 
 
 @pytest.mark.parametrize(
@@ -128,13 +142,13 @@ def test_what_is_no_code_does_not_change_the_digest(project: Path) -> None:
 
 
 def test_the_image_of_this_code_is_taken(project: Path) -> None:
-    held = engine(Image("sha256:ab", ["winnow-train:latest"], {CODE: code_digest(project)}))
+    held = engine(Image("sha256:ab", [f"winnow-train:{project_tag(project)}"], {CODE: code_digest(project)}))
     assert check(held, None, project) == "sha256:ab"
 
 
 def test_the_requirements_that_were_named_are_a_part_of_the_code(project: Path) -> None:
     labels = plan(project, "train", options=BuildOptions(), requirements="requirements/mine.txt").labels
-    held = engine(Image("sha256:ab", ["winnow-train:latest"], labels))
+    held = engine(Image("sha256:ab", [f"winnow-train:{project_tag(project)}"], labels))
     assert check(held, None, project) == "sha256:ab"
     (project / "requirements/mine.txt").write_text("y")
     with pytest.raises(InputError, match="expected one built from the code in"):
@@ -142,21 +156,22 @@ def test_the_requirements_that_were_named_are_a_part_of_the_code(project: Path) 
 
 
 def test_an_image_of_other_code_is_refused_unless_it_is_named(project: Path) -> None:
-    held = engine(Image("sha256:ab", ["winnow-train:latest"], {CODE: "0f" * 32}))
+    name = f"winnow-train:{project_tag(project)}"
+    held = engine(Image("sha256:ab", [name], {CODE: "0f" * 32}))
     with pytest.raises(InputError) as told:
         check(held, None, project)
     assert str(told.value) == (
-        f"image 'winnow-train': expected one built from the code in {project} ({code_digest(project)[:12]}), found one "
+        f"image '{name}': expected one built from the code in {project} ({code_digest(project)[:12]}), found one "
         "built from 0f0f0f0f0f0f. Build it again with `make build-train` (seconds), or name it to use it anyway: "
-        "IMAGE=winnow-train."
+        f"IMAGE={name}."
     )
-    assert check(held, "winnow-train", project) == "sha256:ab"
+    assert check(held, name, project) == "sha256:ab"
 
 
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (None, "image 'winnow-train': .*, found none of that name. Make it with `make build-train`."),
+        (None, "image 'winnow-train:project-.{8}': .*, found none of that name. Make it with `make build-train`."),
         ("theirs:1", "image 'theirs:1': .*, found none of that name. Pull it, or correct IMAGE=."),
     ],
 )

@@ -38,7 +38,8 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
 
 def test_an_image_names_the_run_of_the_release(release: Release) -> None:
     image = plan_image(engine(), Registered(), release, BuildOptions(), ROOT)
-    assert (image.tag, image.version, image.labels["winnow.model.run"]) == ("winnow-prod-cells:3", "3", "run-3")
+    tag = f"winnow-prod-cells:3-{image.inputs[:8]}"
+    assert (image.tag, image.version, image.labels["winnow.model.run"]) == (tag, "3", "run-3")
 
 
 def test_a_newer_base_makes_another_image(release: Release) -> None:

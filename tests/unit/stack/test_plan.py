@@ -87,7 +87,10 @@ def test_a_stack_for_the_network_is_found_at_this_machine() -> None:
 def test_the_server_s_image_is_built_here_unless_another_is_named() -> None:
     image = planned(EXTRAS="mysql").image
     assert image is not None
-    assert (image.target, image.tags, image.arguments) == ("tracking", ("winnow-tracking:latest",), {"EXTRAS": "mysql"})
+    assert (image.target, image.tags, image.arguments) == ("tracking", ("winnow-tracking:winnow",), {"EXTRAS": "mysql"})
+    blue = planned(TRACKING_IMAGE="winnow-tracking:blue").image
+    assert blue is not None
+    assert blue.tags == ("winnow-tracking:blue",)
     assert planned(TRACKING_IMAGE="registry.example.com/mlflow:3").image is None
 
 
