@@ -24,7 +24,7 @@ MISSING = frozenset(
 """Texts that stand for a missing number. Between texts only the empty one is missing: `None` may be a class."""
 
 NUMBER = re.compile(r"\s*[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf|infinity)\s*", re.IGNORECASE)
-WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
+WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
 PADDED = re.compile(r"\s*[+-]?0[0-9]+\s*")
 MOSTLY = 0.9
 """The share of numbers in a column from which on a text among them counts as a mistake, not as a class."""
@@ -82,14 +82,22 @@ def typed_labels(texts: NDArray[Any], meaning: Meaning, place: str, source: str)
 
 
 def _numbers(texts: set[str]) -> dict[str, int | float]:
-    are_whole = all(WHOLE.fullmatch(text) for text in texts)
+    are_whole = all(_is_whole(text) for text in texts)
     return {text: int(text) if are_whole else float(text) for text in texts}
+
+
+def _is_whole(text: str) -> bool:
+    """Whether it is an integer of at most 64 bits, written as Python writes it."""
+    return WHOLE.fullmatch(text) is not None and -(2**63) <= int(text) < 2**63
 
 
 def _are_exact(numbers: dict[str, int | float]) -> bool:
     """Whether every number gives its text back, and no two texts are one number."""
-    are_alike = (WHOLE.fullmatch(text) or repr(number) == text for text, number in numbers.items())
-    return len(set(numbers.values())) == len(numbers) and all(are_alike)
+    if len(set(numbers.values())) < len(numbers):
+        return False
+    return all(
+        int(number) == int(text) if _is_whole(text) else repr(number) == text for text, number in numbers.items()
+    )
 
 
 def _refuse_two_texts_of_one_number(numbers: dict[str, int | float], place: str, source: str) -> None:

@@ -561,6 +561,8 @@ def written(folder: Path, target: list[str], *, name: str = "rows.csv", values: 
         (["0x1F", "0x2F"], ("0x1F", "0x2F")),
         (["-0", "5"], ("-0", "5")),
         (["9223372036854775808", "5"], ("5", "9223372036854775808")),
+        (["9223372036854775807", "5"], ("5", "9223372036854775807")),
+        (["9007199254740993", "9007199254740992"], ("9007199254740992", "9007199254740993")),
         (["10", "9"], ("9", "10")),
         (["10.0", "9.0"], ("9", "10")),
         (["true", "false"], ("false", "true")),
@@ -652,6 +654,15 @@ def test_the_value_that_is_no_number_is_told_and_not_the_first_one(tmp_path: Pat
     values[5] = f'"{mistake}"'
     error = refused(load_data, DataConfig(source=written(tmp_path, ["0", "1"] * 10, values=values), target="y"))
     assert (error.place, error.found) == ("data.source", f"text: {mistake!r} in row 6")
+
+
+def test_whole_numbers_of_64_bits_are_the_same_groups_in_csv_and_parquet(tmp_path: Path) -> None:
+    frame = FRAME.assign(customer=2**60 + np.arange(ROWS) // 5)
+    csv, parquet = (
+        load_data(DataConfig(source=saved(frame, tmp_path / f"rows{suffix}"), **CSV)) for suffix in (".csv", ".parquet")
+    )
+    assert csv.groups is not None and csv.groups[5] == 2**60 + 1
+    assert csv.sha256 == parquet.sha256
 
 
 def test_groups_of_a_csv_file_that_differ_as_text_stay_apart(tmp_path: Path) -> None:
