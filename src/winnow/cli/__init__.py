@@ -8,7 +8,6 @@ one message without a traceback; a fault of winnow keeps its traceback.
 from __future__ import annotations
 
 import difflib
-import errno
 import importlib
 import os
 import sys
@@ -18,6 +17,7 @@ from typing import NoReturn
 
 import click
 
+from winnow.config.disk import disk_fault, home_of, probe
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.private import restrict_umask, tighten
 from winnow.config.streams import accept_any_text
@@ -104,7 +104,7 @@ def winnow() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit. What it and its children write is for this user alone."""
     restrict_umask()
-    tighten(Path(os.environ.get("WINNOW_HOME") or ".winnow").expanduser())
+    tighten(home_of())
     accept_any_text(sys.stdout, sys.stderr)
     sys.exit(run(arguments))
 
@@ -119,7 +119,10 @@ def run(arguments: Sequence[str] | None = None, command: click.Command = winnow)
     except click.Abort:
         return INTERRUPTED
     except WinnowError as error:
-        return _print_error(error)
+        # "The store does not answer" is not the cause where its file cannot be written.
+        refused = next((each for each in _causes(error) if type(each).__module__ == "sqlite3"), None)
+        explained = None if refused is None else _database_fault(refused)
+        return _print_error(explained or error)
     except Exception as error:
         explained = explain(error)
         if explained is None:
@@ -139,20 +142,31 @@ def _print_error(error: WinnowError) -> int:
 def explain(error: BaseException) -> InputError | None:
     """What a full, read-only or forbidden disk did, as an error for a person; None where it was something else."""
     for cause in _causes(error):
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-            return _disk(str(cause.filename or "disk"), cause.strerror or str(cause))
-        if type(cause).__module__ == "sqlite3" and getattr(cause, "sqlite_errorname", "").startswith(
-            ("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN")
-        ):
-            return _disk("database file", str(cause))
+        found = _database_fault(cause) if type(cause).__module__ == "sqlite3" else None
+        if isinstance(cause, OSError):
+            found = disk_fault(cause, home_of())
+        if found is not None:
+            return found
     return None
 
 
-def _disk(place: str, found: str) -> InputError:
+def _database_fault(error: BaseException) -> InputError | None:
+    """Which database file cannot be written, and why; SQLite does not name it."""
+    if not getattr(error, "sqlite_errorname", "").startswith(("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
+        return None
+    from winnow.config.settings import Settings
+
+    settings = Settings.from_environment()
+    files = [Path(url.partition(":///")[2]) for url in (settings.storage_url, settings.tracking_uri) if "sqlite" in url]
+    for file in files:
+        refusal = probe(file)
+        fault = None if refusal is None else disk_fault(refusal, settings.home, file)
+        if fault is not None:
+            return fault
     return InputError(
-        place,
-        expected="permission and room to write",
-        found=f"'{found}'",
+        " or ".join(map(str, files)) or "a database file",
+        expected="a file that can be written",
+        found=f"'{error}'",
         remedy="Make room or give permission, or set WINNOW_HOME to another folder.",
     )
 

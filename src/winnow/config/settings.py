@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 from winnow.config.addresses import without_password
+from winnow.config.disk import home_of
 from winnow.config.errors import InputError
 from winnow.config.stack_record import AnyStack, read_stack
 
@@ -131,7 +132,7 @@ def home_folder(env: Mapping[str, str]) -> Path:
     Raises:
         InputError: it is no folder, or cannot stand in a database URL.
     """
-    home = Path(env.get("WINNOW_HOME") or ".winnow").expanduser().absolute()
+    home = home_of(env)
     if any(character in str(home) for character in "?#%"):
         raise InputError(
             "WINNOW_HOME",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 from pathlib import Path
 
+from winnow.config.disk import disk_fault, home_of
 from winnow.config.private import share
 from winnow.config.settings import Settings
 from winnow.search.database import Database
@@ -57,12 +59,25 @@ def _champion(settings: Settings, view: StudyView) -> Champion | None:
 
 
 def write_page(view: StudyView, page: Path) -> None:
-    """Write the report in one step, so that a reader, or a full disk, never finds half of it. Raises OSError."""
+    """Write the report in one step, so that a reader never finds half of it.
+
+    Raises:
+        InputError: the disk refuses the page.
+        OSError: any other failure of a write.
+    """
     text = render_report(view)
-    page.parent.mkdir(parents=True, exist_ok=True)
     unfinished = page.with_name(f".{page.name}.{os.getpid()}")
     try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(page)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        page.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            unfinished.write_text(text, encoding="utf-8")
+            unfinished.replace(page)
+        finally:
+            # Its name may be one that the disk refuses to look for, too.
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        fault = disk_fault(error, home_of(), page)
+        if fault is None:
+            raise
+        raise fault from error

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from sqlalchemy import event, orm
 from sqlalchemy.engine import Connection, Engine, make_url
 
 from winnow.config.addresses import with_driver
+from winnow.config.disk import disk_fault, home_of, probe
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.search.tables import metadata
@@ -177,21 +176,15 @@ def _engine_kwargs(is_sqlite: bool) -> dict[str, Any]:
 
 
 def _check_file(path: Path, *, create: bool) -> None:
-    """Refuse a file that is not there, or cannot be made or written.
-
-    The file itself is only looked at: opening and closing it here would drop the locks that SQLite holds on it for
-    other connections of this process, which then read a log that others delete.
-    https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
-    """
+    """Refuse a file that is not there, or cannot be made or written."""
     if create:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=path.parent) as probe:
-                probe.write(b" ")
         except OSError as error:
-            raise _unwritable(path, error.strerror or str(error)) from error
-        if path.exists() and not os.access(path, os.W_OK):
-            raise _unwritable(path, "a file that may only be read")
+            raise _unwritable(path, error) from error
+        refusal = probe(path)
+        if refusal is not None:
+            raise _unwritable(path, refusal) from refusal
         return
     if not path.is_file():
         raise InputError(
@@ -202,11 +195,11 @@ def _check_file(path: Path, *, create: bool) -> None:
         )
 
 
-def _unwritable(path: Path, found: str) -> InputError:
-    return InputError(
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return disk_fault(error, home_of(), path) or InputError(
         str(path),
         expected="a place where the study's database can be written",
-        found=found,
+        found=error.strerror or str(error),
         remedy="Make room or give write access there, or set WINNOW_HOME to another folder.",
     )
 

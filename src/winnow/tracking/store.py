@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from winnow.config.addresses import without_password
+from winnow.config.disk import disk_fault, home_of, probe
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.tracking.connection import apply_settings, is_server, open_client, sqlite_path
@@ -70,7 +71,9 @@ def _prepare_file(database: Path) -> None:
                 _make(database)
             _check_file(database)
     except (OSError, sqlite3.OperationalError) as error:
-        raise InputError(
+        refusal = error if isinstance(error, OSError) else probe(database)
+        fault = None if refusal is None else disk_fault(refusal, home_of(), database)
+        raise fault or InputError(
             str(database),
             expected="a place to write the tracking store to",
             found=str(error),

@@ -28,7 +28,7 @@ def test_a_report_replaces_the_last_one_whole(tmp_path: Path) -> None:
 
 def test_a_page_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "report.html").mkdir()
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(InputError, match=f"found a folder at {tmp_path}"):
         write_page(SampleStudy(trials=1).view(), tmp_path / "report.html")
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 

@@ -58,7 +58,7 @@ def test_opening_a_study_twice_keeps_the_first_up_to_date(tmp_path: Path) -> Non
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="can be written"):
+    with pytest.raises(InputError, match=f"found a file at {tmp_path}/file"):
         Database(f"sqlite:///{tmp_path}/file/studies.db", create=True)
 
 

@@ -62,7 +62,7 @@ def test_another_database_is_refused_and_kept(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="a place to write the tracking store to"):
+    with pytest.raises(InputError, match=f"found a file at {tmp_path}/file"):
         prepare(f"sqlite:///{tmp_path}/file/mlflow.db")
 
 
