@@ -12,7 +12,7 @@ PIP          = $(VENV)/bin/python -m pip --quiet --disable-pip-version-check --n
 STAMP       := $(VENV)/.set-up
 
 # Flags without a value: DRY_RUN=1 is --dry-run, DRY_RUN=0 is nothing.
-SWITCHES := ALL DRY_RUN EXIT_CODE FOLLOW FORCE JSON KEEP NO_CACHE VOLUMES
+SWITCHES := ALL ALLOW_CHANGED_CODE DRY_RUN EXIT_CODE FOLLOW FORCE JSON KEEP NO_CACHE VOLUMES
 GIVEN     = $(filter-out PYTHON TORCH_INDEX UPGRADE VENV,$(strip $(foreach name,$(.VARIABLES),\
               $(if $(filter command line,$(origin $(name))),$(name)))))
 flag      = --$(shell echo $(1) | tr 'A-Z_' 'a-z-')

@@ -40,6 +40,7 @@ def train(
     image: str | None = None,
     registry: str = "",
     image_load: str = "",
+    allow_changed_code: bool = False,
 ) -> SweepResult:
     """Run a study's trials until all are done; progress goes to standard error.
 
@@ -51,6 +52,7 @@ def train(
         image: what containers are made of, instead of the image of `make build-train`.
         registry, image_load: where that image is pushed to, or the command that loads it, for a cluster's nodes;
             instead of WINNOW_REGISTRY and WINNOW_IMAGE_LOAD.
+        allow_changed_code: go on with an existing study although a file of your own code has changed since.
 
     Raises:
         InputError: something in the file or around it has to change; nothing was created.
@@ -69,13 +71,23 @@ def train(
         from winnow.orchestrators.report import write_report
         from winnow.orchestrators.settings import current
         from winnow.orchestrators.tiers import tier_for
-        from winnow.orchestrators.train import train as run
+        from winnow.orchestrators.train import Permission
+    from winnow.orchestrators.train import train as run
 
     settings = current()
     environment = with_route(os.environ, registry=registry, load=image_load)
     tier = tier_for(target, settings, image=image, environment=environment)
     with located(Path(config), overrides):
-        return run(experiment, experiment.name, settings, tier, view, lambda name: write_report(settings, name))
+        return run(
+            experiment,
+            experiment.name,
+            settings,
+            tier,
+            view,
+            lambda name: write_report(settings, name),
+            folder=Path(config).absolute().parent,
+            permission=Permission(allow_changed_code),
+        )
 
 
 def plan(

@@ -41,6 +41,11 @@ deployment_option = click.option(
 )
 """Gives the verb `config: Path | None`, for verbs that mean the only deployment where none is named."""
 
+changed_code_option = click.option(
+    "--allow-changed-code", is_flag=True, help="Go on although a file of your own code has changed; trials are marked."
+)
+"""Gives the verb `allow_changed_code: bool`."""
+
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 """Gives the verb `dry_run: bool`."""
 

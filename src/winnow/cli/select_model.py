@@ -122,31 +122,35 @@ def as_values(outcome: Outcome, rules: Rules, runs: Sequence[TrackedRun]) -> dic
     values: dict[str, Any] = {
         "study": outcome.study,
         "objective": {"metric": selection.objective.metric, "goal": selection.objective.goal},
-        "winner": None if selection.winner is None else _run_values(selection.winner),
+        "winner": None if selection.winner is None else _run_values(selection.winner, selection),
         "version": None if version is None else {"name": version.name, "version": version.version},
         "alias": rules.alias,
         "is_new": outcome.is_new,
         "reason": outcome.reason,
-        "runners_up": [_run_values(run) for run in selection.runners_up],
+        "runners_up": [_run_values(run, selection) for run in selection.runners_up],
         "misses": {
-            rule: [_run_values(miss.run) | {"reason": miss.reason, "distance": miss.distance} for miss in misses]
+            rule: [
+                _run_values(miss.run, selection) | {"reason": miss.reason, "distance": miss.distance} for miss in misses
+            ]
             for rule, misses in selection.misses.items()
         },
     }
     if runs:
         values["all"] = [
-            _run_values(run) | {"state": run.state, "reasons": [miss.reason for miss in failures(run, rules)]}
+            _run_values(run, selection)
+            | {"state": run.state, "reasons": [miss.reason for miss in failures(run, rules)]}
             for run in runs
         ]
     return values
 
 
-def _run_values(run: TrackedRun) -> dict[str, Any]:
+def _run_values(run: TrackedRun, selection: Selection) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "trial": run.trial,
         "metrics": _whole_trial(run),
         "params": dict(run.params),
+        "has_other_code": selection.has_other_code(run),
     }
 
 
@@ -208,7 +212,7 @@ def _runs_table(selection: Selection, rules: Rules) -> Table:
         # The winner's parameters are told in full; each of the others has one line.
         told = Text(parameters) if place == 0 else Text(parameters, no_wrap=True, overflow="ellipsis")
         style = "bold green" if place == 0 else None
-        table.add_row("→" if place == 0 else "", run.name, *cells, told, style=style)
+        table.add_row("→" if place == 0 else "", _name(run, selection), *cells, told, style=style)
     return table
 
 
@@ -224,7 +228,7 @@ def _misses_table(rule: str, selection: Selection) -> Table:
     scores = _column([miss.run.metrics.get(selection.objective.metric) for miss in misses])
     for miss, score in zip(misses, scores, strict=True):
         off = "" if miss.distance is None else f" ({miss.distance:.3g} off)"
-        table.add_row(miss.run.name, score, f"{miss.reason}{off}")
+        table.add_row(_name(miss.run, selection), score, f"{miss.reason}{off}")
     return table
 
 
@@ -241,7 +245,7 @@ def _all_table(runs: Sequence[TrackedRun], selection: Selection, rules: Rules) -
     scores = _column([run.metrics.get(selection.objective.metric) for run in runs])
     for run, score in zip(runs, scores, strict=True):
         reasons = [miss.reason for miss in failures(run, rules)] if run.state == "complete" else ["not complete"]
-        table.add_row(run.name, run.state, score, f"no: {'; '.join(reasons)}" if reasons else "yes")
+        table.add_row(_name(run, selection), run.state, score, f"no: {'; '.join(reasons)}" if reasons else "yes")
     return table
 
 
@@ -249,7 +253,7 @@ def _print_explanation(run: TrackedRun, rules: Rules, selection: Selection) -> N
     from winnow.model_query.ranking import explain
 
     console = _console()
-    console.print(f"{run.name} (run {run.run_id})", style="bold")
+    console.print(f"{_name(run, selection)} (run {run.run_id})", style="bold")
     demands = explain(run, rules, selection)
     for demand, is_met, found in demands:
         console.print(f"  {'yes' if is_met else 'NO '}  {demand}: {found}")
@@ -276,6 +280,10 @@ def _column(values: Sequence[float | None]) -> list[str]:
     else:
         decimals = min(max(4 - math.floor(math.log10(largest)), 0), 9)
     return ["" if value is None else f"{value:.{decimals}f}" for value in values]
+
+
+def _name(run: TrackedRun, selection: Selection) -> str:
+    return f"{run.name} (other code)" if selection.has_other_code(run) else run.name
 
 
 def _short(text: str) -> str:

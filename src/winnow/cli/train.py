@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from winnow.cli.options import StoreVerb, by_name, config_option, dry_run_option, study_option
+from winnow.cli.options import (
+    StoreVerb,
+    by_name,
+    changed_code_option,
+    config_option,
+    dry_run_option,
+    study_option,
+)
 from winnow.config.next_command import next_command
 from winnow.config.tiers import TIERS
 
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("--image", metavar="NAME", help="What containers are made of; by default what build-train made.")
 @click.option("--registry", metavar="HOST/PATH", default="", help="Push the image there, for a cluster to pull it.")
 @click.option("--image-load", metavar="COMMAND", default="", help="Or put it on the cluster's nodes by this command.")
+@changed_code_option
 @dry_run_option
 def command(
     config: Path,
@@ -40,6 +48,7 @@ def command(
     image: str | None,
     registry: str,
     image_load: str,
+    allow_changed_code: bool,
     dry_run: bool,
 ) -> None:
     """Run a study's trials until all are done.
@@ -62,6 +71,7 @@ def command(
         image=image,
         registry=registry,
         image_load=image_load,
+        allow_changed_code=allow_changed_code,
     )
     click.echo(describe(result, config, target, study))
 

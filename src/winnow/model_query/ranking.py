@@ -14,7 +14,7 @@ from typing import Any
 
 from winnow.config.errors import InputError
 from winnow.model_query.rules import Filter, Goal, Rules
-from winnow.tracking.projection import GOAL, METRIC
+from winnow.tracking.projection import CODE_SHA256, GOAL, METRIC
 from winnow.tracking.run_search import Order, TrackedRun
 
 RUNNERS_UP, NEAREST_MISSES = 20, 10
@@ -41,6 +41,7 @@ class Selection:
         runners_up: the next 20, best first.
         misses: for each filter, by its words, the 10 runs that it turned away most narrowly.
         tolerance: half-width of the one-standard-error rule's tie set; None where the rule is off.
+        code: digest of the study's present code; empty where the study has none of a person's own.
     """
 
     objective: Order
@@ -48,6 +49,12 @@ class Selection:
     runners_up: tuple[TrackedRun, ...]
     misses: Mapping[str, tuple[Miss, ...]]
     tolerance: float | None = None
+    code: str = ""
+
+    def has_other_code(self, run: TrackedRun) -> bool:
+        """Whether a run was trained with code that is known not to be the study's present one."""
+        own = run.tags.get(CODE_SHA256, "")
+        return bool(own) and own != self.code
 
 
 def objective_of(rules: Rules, sweep_metric: str, sweep_goal: Goal) -> Order:

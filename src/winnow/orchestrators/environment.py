@@ -13,8 +13,13 @@ from pathlib import Path
 _PACKAGES = ("winnow", "torch", "optuna", "mlflow", "accelerate", "scikit-learn", "onnxruntime")
 
 
-def describe_environment(folder: Path) -> Mapping[str, str]:
-    """Facts as text; `git_commit` and `git_dirty` are there where `folder` lies in a repository."""
+def describe_environment(folder: Path, home: Path | None = None) -> Mapping[str, str]:
+    """Facts as text; `git_commit` and `git_dirty` are there where `folder` lies in a repository.
+
+    Args:
+        folder: of the person's code.
+        home: winnow's own folder, whose files do not make a repository dirty.
+    """
     versions = {f"version.{name}": version for name in _PACKAGES if (version := _version(name)) is not None}
     machine = {
         "python": platform.python_version(),
@@ -22,7 +27,7 @@ def describe_environment(folder: Path) -> Mapping[str, str]:
         "host": platform.node(),
         "user": _user(),
     }
-    return {**machine, **versions, **_git_facts(folder)}
+    return {**machine, **versions, **_git_facts(folder, home)}
 
 
 def _user() -> str:
@@ -40,11 +45,14 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git_facts(folder: Path) -> dict[str, str]:
+def _git_facts(folder: Path, home: Path | None) -> dict[str, str]:
     commit = _git(folder, "rev-parse", "HEAD")
     if not commit:
         return {}
-    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    top, paths = Path(_git(folder, "rev-parse", "--show-toplevel")), [":/"]
+    if home is not None and home.resolve().is_relative_to(top):
+        paths.append(f":(top,exclude,literal){home.resolve().relative_to(top).as_posix()}")
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=normal", "--", *paths)
     return {"git_commit": commit, "git_dirty": "true" if changes else "false"}
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from winnow.config.errors import WinnowError
 from winnow.config.settings import Settings
+from winnow.config.user_code import code_of
 from winnow.executors.executor import Executor, GroupSpec
 from winnow.orchestrators.follow import stop
 from winnow.orchestrators.tiers import tier_for
@@ -34,6 +36,9 @@ def refit_run(
     """
     assert run.trial is not None, "only trials are ranked"
     store = StudyStore(Database(settings.storage_url), study)
+    store.check_code(
+        code_of(store.experiment(), Path.cwd()), "A model of other code than its trial's is not what was scored."
+    )
     tier = tier_for("local", settings)
     group = plan(store.experiment(), study, tier)[0]
     version = refit_trial(store, run.trial, tier.executor, group, say)

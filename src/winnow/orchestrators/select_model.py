@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.next_command import next_command, next_flag
 from winnow.model_query.candidates import candidates
 from winnow.model_query.ranking import Selection, rank, reason, resolve_objective
 from winnow.model_query.rules import Rules
+from winnow.tracking.projection import CODE_SHA256
 from winnow.tracking.registry import Registry
 from winnow.tracking.run_search import RunSearch, TrackedRun
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
@@ -81,15 +82,21 @@ def select_model(
 
 def choose(study: str, rules: Rules, search: RunSearch) -> Selection:
     """Rank the runs that can matter; InputError where there is no such study."""
-    objective = resolve_objective(rules, sweep_of(study, search))
-    return rank(candidates(search, study, rules, objective), rules, objective)
+    sweep = sweep_of(study, search)
+    objective = resolve_objective(rules, sweep)
+    return _with_code(rank(candidates(search, study, rules, objective), rules, objective), sweep)
 
 
 def choose_among_all(study: str, rules: Rules, search: RunSearch) -> tuple[Selection, list[TrackedRun]]:
     """The same selection from every trial of the study, and the trials: for `--all` and `--explain`."""
-    objective = resolve_objective(rules, sweep_of(study, search))
+    sweep = sweep_of(study, search)
+    objective = resolve_objective(rules, sweep)
     runs = list(search.trials(study, [], [objective]))
-    return rank(runs, rules, objective), runs
+    return _with_code(rank(runs, rules, objective), sweep), runs
+
+
+def _with_code(selection: Selection, sweep: TrackedRun) -> Selection:
+    return replace(selection, code=sweep.tags.get(CODE_SHA256, ""))
 
 
 def sweep_of(study: str, search: RunSearch) -> TrackedRun:

@@ -14,16 +14,17 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from winnow.config.addresses import with_driver
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.inheritance import as_in_a_group
-from winnow.config.next_command import next_command
+from winnow.config.next_command import next_command, next_flag
 from winnow.config.private import make_home
 from winnow.config.settings import Settings
+from winnow.config.user_code import changed_files, code_of, folder_of_code
 from winnow.executors.executor import Executor, GroupSpec
 from winnow.orchestrators.environment import describe_environment
 from winnow.orchestrators.follow import Follower, SweepFailedError, stop
@@ -65,8 +66,27 @@ class SweepResult:
     report: Path
 
 
-def describe_sweep(experiment: Experiment, study: str, checked: Prepared) -> SweepRecord:
-    """The facts of a sweep, for its runs."""
+@dataclass(frozen=True)
+class Permission:
+    """What a person has allowed beside training what is left.
+
+    Attributes:
+        changed_code: go on with other code than the study's trials were trained with.
+    """
+
+    changed_code: bool = False
+
+
+def describe_sweep(
+    experiment: Experiment, study: str, checked: Prepared, folder: Path | None = None, home: Path | None = None
+) -> SweepRecord:
+    """The facts of a sweep, for its runs.
+
+    Args:
+        folder: of the experiment file, whose commit is named where the experiment names no code of a person's own.
+        home: winnow's own folder.
+    """
+    code_folder = folder_of_code(experiment, Path.cwd()) or folder or Path.cwd()
     return SweepRecord(
         study=study,
         metric=checked.objective,
@@ -79,9 +99,10 @@ def describe_sweep(experiment: Experiment, study: str, checked: Prepared) -> Swe
         task=checked.data.task,
         folds=len(checked.folds),
         seed=experiment.search.seed,
-        environment=describe_environment(Path.cwd()),
+        environment=describe_environment(code_folder, home),
         started_at_ms=time.time_ns() // 1_000_000,
         tags=experiment.tags,
+        code=code_of(experiment, Path.cwd()),
     )
 
 
@@ -111,8 +132,14 @@ def train(
     tier: Tier,
     view: ProgressView,
     write_report: Callable[[str], Path],
+    *,
+    folder: Path | None = None,
+    permission: Permission = Permission(),
 ) -> SweepResult:
     """Run a study until it is done, from wherever it stands.
+
+    Args:
+        folder: of the experiment file.
 
     Raises:
         InputError: something in the file or around it has to change. Nothing was created, unless workers found it:
@@ -126,7 +153,12 @@ def train(
     data = data_of(experiment, tier)
     groups = plan(experiment, study, tier, data)
     executor = tier.equip()
-    store = open_study(experiment, study, settings, describe_sweep(experiment, study, checked))
+    sweep = describe_sweep(experiment, study, checked, folder, settings.home)
+    existing = _existing(settings, study)
+    if existing is not None:
+        existing.check(experiment, sweep)
+        sweep = replace(sweep, code=settle_code(existing, experiment, sweep.code or {}, executor, permission))
+    store = open_study(experiment, study, settings, sweep)
     was_done = _is_done(store)
     if not was_done:
         if data is not None:
@@ -170,6 +202,42 @@ def preflight(experiment: Experiment, site: Site, show: Callable[[str], None] = 
                 found=f"{missed[0]}, which is set in this shell and which workers do not inherit",
                 remedy=f"Write it into execution.env, or pass it on by name: execution.secrets: [{missed[0]}].",
             ) from error
+
+
+def settle_code(
+    store: StudyStore, experiment: Experiment, code: Mapping[str, str], executor: Executor, permission: Permission
+) -> Mapping[str, str] | None:
+    """The code with which a study goes on.
+
+    Raises:
+        InputError: it has changed and that is not allowed, or it is allowed while workers train with the old code.
+    """
+    kept = store.sweep().code
+    if kept is None or not changed_files(kept, code):
+        return code
+    if not permission.changed_code:
+        if store.is_done() and experiment.search.trials <= store.target():
+            return kept  # Nothing is trained.
+        store.check_code(
+            code,
+            f"To go on with it nevertheless, add {next_flag('allow_changed_code', True)}: the trials so far are then "
+            "marked as of other code.",
+        )
+    busy = workers_at_work(store, executor)
+    if busy:
+        raise InputError(
+            f"study {store.name!r}",
+            expected="no workers at work, since they train with the code from before its change",
+            found=", ".join(busy),
+            remedy=f"Stop them first: {next_command('cancel', study=store.name)}.",
+        )
+    return code
+
+
+def workers_at_work(store: StudyStore, executor: Executor) -> list[str]:
+    """Names of the groups that run as far as the executor sees, or were heard of a moment ago."""
+    alive = {group.name for group in executor.groups(store.name) if not group.state.is_over}
+    return sorted(alive | {life.group for life in store.workers() if life.is_heard})
 
 
 def open_study(experiment: Experiment, study: str, settings: Settings, sweep: SweepRecord) -> StudyStore:

@@ -32,8 +32,10 @@ def write_experiment(path: Path, store: StudyStore, data: Path | None = None) ->
     experiment = store.experiment().model_dump(mode="json", by_alias=True)
     if data is not None:
         experiment["data"]["source"] = str(data)
+    sweep = store.sweep()
+    code = None if sweep.code is None else dict(sweep.code)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.encode(Assignment(experiment, store.sweep().data_sha256)))
+    path.write_bytes(msgspec.json.encode(Assignment(experiment, sweep.data_sha256, code)))
 
 
 def fetch_data(

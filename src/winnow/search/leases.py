@@ -21,12 +21,17 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy import orm
 
+from winnow.config.user_code import digest_of_code
 from winnow.search.database import Database
 from winnow.search.tables import folds, incidents, studies, tasks
 from winnow.tracking.records import FoldRecord
 
 Kind = Literal["trial", "refit", "report"]
 End = Literal["complete", "pruned", "failed"]
+
+
+TRIAL_CODE = "winnow:code"
+"""Attribute of a trial in Optuna's tables: digest of the person's code that its folds were trained with."""
 
 
 class LeaseLostError(Exception):
@@ -320,6 +325,8 @@ class Leases:
         known = self._one(session, tasks.c.kind == kind, tasks.c.number == number)
         if known is None:
             session.execute(sa.insert(tasks).values(_new_task(self._study_id, kind, number, trial_id)))
+        if trial_id is not None and kind == "trial":
+            self._mark_code(session, trial_id)
         attempt = (known.attempt if known else 0) + 1
         started = known.started_at_ms if known and known.started_at_ms else self._clock_ms()
         self._update(
@@ -335,6 +342,21 @@ class Leases:
             tracked=False,
         )
         return Lease(self._study_id, kind, number, trial_id, attempt, owner, group)
+
+    def _mark_code(self, session: orm.Session, trial_id: int) -> None:
+        """Note the study's code on a trial; folds that other code has scored are dropped, and are trained again."""
+        sweep = session.execute(sa.select(studies.c.sweep).where(studies.c.study_id == self._study_id)).scalar_one()
+        code = digest_of_code(json.loads(sweep).get("code") or {})
+        marked = session.query(models.TrialUserAttributeModel).filter_by(trial_id=trial_id, key=TRIAL_CODE)
+        before = marked.one_or_none()
+        if before is None:
+            if code:
+                mark = models.TrialUserAttributeModel(trial_id=trial_id, key=TRIAL_CODE, value_json=json.dumps(code))
+                session.add(mark)
+        elif json.loads(str(before.value_json)) != code:
+            session.execute(sa.delete(folds).where(folds.c.trial_id == trial_id))
+            session.query(models.TrialIntermediateValueModel).filter_by(trial_id=trial_id).delete()
+            marked.update({"value_json": json.dumps(code)})
 
     def _check(self, session: orm.Session, lease: Lease) -> None:
         task = self._one(session, tasks.c.kind == lease.kind, tasks.c.number == lease.number)

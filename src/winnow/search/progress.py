@@ -49,6 +49,7 @@ class StudyStatus:
     Attributes:
         trials_done: trials that have ended, however: complete, pruned or failed.
         failed, pruned: how many of them ended so.
+        of_other_code: trials that were trained with other code than the study's present one.
         best, best_trial: the best mean so far and the trial that has it; None before the first complete trial.
         folds_done: folds that this sweep has finished since `started_at_ms`, for the pace.
         folds_total: folds it will have finished at its end, if no trial is pruned or fails.
@@ -70,6 +71,7 @@ class StudyStatus:
     folds_done: int
     folds_total: int
     training_since_ms: int | None = None
+    of_other_code: int = 0
 
 
 def seconds_per_fold(status: StudyStatus) -> float | None:
@@ -216,6 +218,8 @@ def _endings(status: StudyStatus) -> Iterable[str]:
         yield f"{status.failed} failed"
     if status.pruned:
         yield f"{status.pruned} pruned"
+    if status.of_other_code:
+        yield f"{status.of_other_code} of other code"
 
 
 def _fit(parts: Sequence[str], width: int, *, dispensable: Sequence[int] = (), separator: str = "  ") -> str:

@@ -23,8 +23,9 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.functions import names_data_function
 from winnow.config.next_command import next_command, next_flag
+from winnow.config.user_code import changed_files, digest_of_code
 from winnow.search.database import Database, SampledStorage
-from winnow.search.leases import Failure, LeaseRules, Leases
+from winnow.search.leases import TRIAL_CODE, Failure, LeaseRules, Leases
 from winnow.search.progress import StudyStatus, WorkerStatus
 from winnow.search.space import decode
 from winnow.search.study_view import Incident, StudyView
@@ -117,6 +118,7 @@ class StudyStore:
                 values |= {"study_id": study_id, "sweep": json.dumps(dataclasses.asdict(sweep))}
                 session.execute(sa.insert(studies).values(values))
             else:
+                values["sweep"] = self._with_code(session, study_id, json.loads(known.sweep), sweep.code)
                 session.execute(sa.update(studies).where(studies.c.study_id == study_id).values(values))
 
     def check(self, experiment: Experiment, sweep: SweepRecord) -> None:
@@ -140,6 +142,32 @@ class StudyStore:
                 remedy=f"{unseeded}Trials of different definitions cannot be compared: give the new one another name "
                 f"(`name:` in the file, or {next_flag('study', ...)}), or change it back.",
             )
+
+    def check_code(self, code: Mapping[str, str], allowing: str) -> None:
+        """Refuse code that is not what the trials of this study were trained with.
+
+        Args:
+            code: sha256 of each file by name, as `code_of` gives them.
+            allowing: what a person can do to go on with changed code.
+
+        Raises:
+            InputError: a file was changed, added or taken away. A study that was made before digests were kept accepts
+                any code.
+        """
+        kept = self.sweep().code
+        changed = changed_files(kept, code) if kept is not None else []
+        if kept is None or not changed:
+            return
+        name, others = changed[0], f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        is_new, is_gone = name not in kept, name not in code
+        raise InputError(
+            f"study {self.name!r}: {name}{others}",
+            expected=f"the code that its {self.counts()['all']} trials were made with"
+            + (", which did not use this file" if is_new else f": sha256 {kept[name][:12]}"),
+            found="that it is used" if is_new else "that it is not used" if is_gone else f"{code[name][:12]}",
+            remedy=f"Trials of different code cannot be compared: give the new one another name (`name:` in the file, "
+            f"or {next_flag('study', ...)}), or change it back. {allowing}",
+        )
 
     def leases(self) -> Leases:
         """The leases of this study, by the rules of its experiment."""
@@ -174,6 +202,10 @@ class StudyStore:
     def sweep(self) -> SweepRecord:
         """The facts of the sweep, for the tracking store."""
         return SweepRecord(**json.loads(self._row().sweep))
+
+    def code(self) -> str:
+        """Digest of the person's own code that trials are trained with now; empty where there is none."""
+        return digest_of_code(self.sweep().code or {})
 
     def parent_run_id(self) -> str | None:
         """The sweep's run in the tracking store, once it is made."""
@@ -357,7 +389,7 @@ class StudyStore:
         values = {t.number: t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None}
         best = _best(values, self.sweep().goal)
         finished = by_state[TrialState.COMPLETE] + by_state[TrialState.PRUNED] + by_state[TrialState.FAIL]
-        folds_of_trial = self.sweep().folds
+        folds_of_trial, code = self.sweep().folds, self.code()
         finished_folds = sum(len(t.intermediate_values) for t in trials if t.state.is_finished())
         missing = (self.target() - finished) * folds_of_trial
         done = sum(len(t.intermediate_values) for t in trials)
@@ -367,6 +399,7 @@ class StudyStore:
             trials_total=max(self.target(), len(trials)),
             failed=by_state[TrialState.FAIL],
             pruned=by_state[TrialState.PRUNED],
+            of_other_code=sum(_is_other(t.user_attrs.get(TRIAL_CODE, ""), code) for t in trials),
             best=values[best] if best is not None else None,
             best_trial=best,
             goal=self.sweep().goal,
@@ -389,6 +422,7 @@ class StudyStore:
             winner=_best(values, self.sweep().goal),
             generated_at_ms=self._clock_ms(),
             incidents=self.incidents(),
+            target=self.target(),
         )
 
     def incidents(self) -> tuple[Incident, ...]:
@@ -421,6 +455,21 @@ class StudyStore:
         if kept.update({"value_json": text}) == 0:
             session.add(models.StudySystemAttributeModel(study_id=study_id, key=key, value_json=text))
 
+    def _with_code(
+        self, session: orm.Session, study_id: int, kept: dict[str, Any], code: Mapping[str, str] | None
+    ) -> str:
+        """The sweep's record with other code; trials that do not name theirs yet get the digest of the code so far."""
+        before = digest_of_code(kept.get("code") or {})
+        if code is None or dict(code) == kept.get("code"):
+            return json.dumps(kept)
+        if before:
+            attribute = models.TrialUserAttributeModel
+            of_study = session.query(models.TrialModel.trial_id).filter_by(study_id=study_id)
+            marked = session.query(attribute.trial_id).filter(attribute.key == TRIAL_CODE)
+            for (trial_id,) in of_study.filter(models.TrialModel.trial_id.not_in(marked)):
+                session.add(attribute(trial_id=trial_id, key=TRIAL_CODE, value_json=json.dumps(before)))
+        return json.dumps(kept | {"code": dict(code)})
+
     def _row(self) -> sa.Row[Any]:
         with self.database.reading() as session:
             row = session.execute(sa.select(studies).where(studies.c.study_id == self.study_id)).one_or_none()
@@ -439,14 +488,14 @@ class StudyStore:
 
     def _records(self, number: int | None = None) -> tuple[TrialRecord, ...]:
         """All trials, or one, as they stood at one moment: a state never comes with another state's times."""
-        space = self.experiment().search.space
+        space, code = self.experiment().search.space, self.code()
         with self.database.reading() as session:
             models_of = _trials_query(session, self.study_id, number)
             frozen = [self.database.optuna._build_frozen_trial_from_trial_model(model) for model in models_of]
             by_number = self._tasks_by_number(session, number)
             scored = self._folds_by_trial(session, [t._trial_id for t in frozen] if number is not None else None)
         return tuple(
-            _record(self.name, trial, by_number.get(trial.number, {}), scored[trial._trial_id], space)
+            _record(self.name, trial, by_number.get(trial.number, {}), scored[trial._trial_id], space, code)
             for trial in frozen
         )
 
@@ -519,10 +568,11 @@ def _trials_query(session: orm.Session, study_id: int, number: int | None) -> or
 
 
 def _record(
-    study: str, trial: FrozenTrial, of_trial: Mapping[str, sa.Row[Any]], scored: list[FoldRecord], space: Any
+    study: str, trial: FrozenTrial, of_trial: Mapping[str, sa.Row[Any]], scored: list[FoldRecord], space: Any, code: str
 ) -> TrialRecord:
     task, refit = of_trial.get("trial"), of_trial.get("refit")
     refitted = _result(refit) if refit is not None else {}
+    own_code = str(trial.user_attrs.get(TRIAL_CODE, ""))
     return TrialRecord(
         study=study,
         number=trial.number,
@@ -537,7 +587,14 @@ def _record(
         run_id=task.run_id if task is not None else None,
         holdout=refitted.get("metrics", {}),
         holdout_at_ms=refit.ended_at_ms if refit is not None and refitted else None,
+        code=own_code,
+        has_other_code=_is_other(own_code, code),
     )
+
+
+def _is_other(own: str, present: str) -> bool:
+    """Whether a trial's code is known not to be the study's."""
+    return bool(own) and own != present
 
 
 def _result(task: sa.Row[Any]) -> dict[str, Any]:

@@ -59,6 +59,7 @@ class StudyView:
         space: the search space as in the experiment file: name → {"float" | "int": [low, high], "log", "step"} or
             {"choice": [...]}.
         winner: number of the complete trial with the best mean, None before there is one.
+        target: how many trials make the study done, where known.
         incidents: attempts that were lost, whether retried or given up.
         generated_at_ms: when the picture was taken.
     """
@@ -70,3 +71,4 @@ class StudyView:
     generated_at_ms: int
     incidents: tuple[Incident, ...] = ()
     champion: Champion | None = None
+    target: int | None = None

@@ -26,7 +26,7 @@ from optuna.trial import TrialState
 
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.functions import names_data_function
-from winnow.config.next_command import next_flag
+from winnow.config.next_command import next_command, next_flag
 from winnow.search.heartbeat import Heartbeat
 from winnow.search.leases import Failure, Lease, LeaseLostError, Leases
 from winnow.search.patience import Patience
@@ -129,7 +129,7 @@ class Worker:
             StopRequestedError: it was asked to end.
             CannotStartError: its ranks do not come up.
             NodesGoneError: other nodes of the group are missing.
-            InputError: its ranks have other rows than the study.
+            InputError: its ranks have other rows or other code than the study.
         """
         self._patiently(
             self._leases.give_back_group, self._identity.group, "its worker died", keep=self._identity.owner
@@ -396,8 +396,11 @@ class Worker:
             except RanksEndedError as error:
                 if self._ranks.lack_nodes and error.ended.failure is None:
                     raise _NodeMissingError from error
-                if error.ended.failure is not None and error.ended.failure.kind == "other_data":
+                kind = error.ended.failure.kind if error.ended.failure is not None else None
+                if kind == "other_data":
                     raise other_data(self._sweep, self._identity.group, error.ended.what) from error
+                if kind == "other_code":
+                    raise other_code(self._sweep, self._identity.group, error.ended.what) from error
                 self._failed_starts += 1
                 if self._failed_starts >= FAILED_STARTS or error.ended.failure is not None:
                     raise CannotStartError(error.ended) from error
@@ -455,6 +458,18 @@ def other_data(sweep: SweepRecord, group: str, what: str) -> InputError:
         found=f"others ({what})",
         remedy=f"{cause} No trial was spent. Then start a study of another name (`name:` in the file, or "
         f"{next_flag('study', ...)}).",
+    )
+
+
+def other_code(sweep: SweepRecord, group: str, what: str) -> InputError:
+    """That a worker group has other code than its study. `what`: which rank it is, and which files differ."""
+    return InputError(
+        f"the code of worker {group}",
+        expected=f"the files that study {sweep.study!r} was started with",
+        found=f"others ({what})",
+        remedy="Change them back, or have the image built from the same code. To go on with changed code, stop the "
+        f"workers with `{next_command('cancel', study=sweep.study)}` and start again with "
+        f"{next_flag('allow_changed_code', True)}. No trial was spent.",
     )
 
 

@@ -22,11 +22,13 @@ from typing import Any
 
 from winnow.bundle.manifest import Manifest
 from winnow.config.names import recorded_name as _key
+from winnow.config.user_code import digest_of_code
 from winnow.tracking.records import FoldRecord, SweepRecord, TrialRecord, TrialState
 from winnow.tracking.tracker import Sent
 
 KIND, STUDY, TRIAL, STATE, REASON = "winnow.kind", "winnow.study", "winnow.trial", "winnow.state", "winnow.reason"
 METRIC, GOAL, TASK, SEED, FOLDS = "winnow.metric", "winnow.goal", "winnow.task", "winnow.seed", "winnow.folds"
+CODE_SHA256, CODE_FILES = "winnow.code.sha256", "winnow.code.files"
 DATA_SHA256, BEST_TRIAL, MODEL_SHA256 = "winnow.data.sha256", "winnow.best_trial", "winnow.model.sha256"
 PARENT, DESCRIPTION = "mlflow.parentRunId", "mlflow.note.content"
 
@@ -99,6 +101,10 @@ def page(experiment_id: str) -> str:
 def sweep_start(sweep: SweepRecord) -> RunStart:
     """The parent run of a study."""
     own = {KIND: "sweep", METRIC: sweep.metric, GOAL: sweep.goal, TASK: sweep.task, FOLDS: str(sweep.folds)}
+    if sweep.code:
+        own[CODE_SHA256] = digest_of_code(sweep.code)
+        files = {name: sha256[:12] for name, sha256 in sorted(sweep.code.items())}
+        own[CODE_FILES] = json.dumps(files)[:_LONGEST_TAG]
     return RunStart(
         name=f"{sweep.study} sweep",
         tags=_shared_tags(sweep) | _environment_tags(sweep) | own,
@@ -124,7 +130,7 @@ def has_just_begun(trial: TrialRecord) -> bool:
 
 def trial_start(sweep: SweepRecord, parent_run_id: str, trial: TrialRecord) -> RunStart:
     """The run of a trial, a child of its sweep's."""
-    own = {KIND: "trial", TRIAL: str(trial.number), STATE: "running", PARENT: parent_run_id}
+    own = {KIND: "trial", TRIAL: str(trial.number), STATE: "running", PARENT: parent_run_id} | _code_tag(trial)
     return RunStart(
         name=trial_name(trial.number),
         tags=_shared_tags(sweep) | _environment_tags(sweep) | own,
@@ -273,7 +279,7 @@ def mean_and_spread(folds: Sequence[FoldRecord]) -> dict[str, tuple[float, float
 
 
 def _final_tags(sweep: SweepRecord, trial: TrialRecord) -> dict[str, str]:
-    tags = {STATE: trial.state, "winnow.attempts": str(trial.attempts)}
+    tags = {STATE: trial.state, "winnow.attempts": str(trial.attempts)} | _code_tag(trial)
     workers = ", ".join(sorted({fold.worker for fold in trial.folds}))
     if workers:
         tags["winnow.workers"] = workers
@@ -284,6 +290,10 @@ def _final_tags(sweep: SweepRecord, trial: TrialRecord) -> dict[str, str]:
         tags[REASON] = trial.reason[:_LONGEST_TAG]
         tags[DESCRIPTION] = f"**{trial.state}**: {trial.reason}"[:_LONGEST_TAG]
     return tags
+
+
+def _code_tag(trial: TrialRecord) -> dict[str, str]:
+    return {CODE_SHA256: trial.code} if trial.code else {}
 
 
 def _in_words(sweep: SweepRecord, trial: TrialRecord) -> str | None:

@@ -23,6 +23,8 @@ class SweepRecord:
         data: facts of the data set: name, rows, sha256, source.
         environment: what the code ran on, by name: `git_commit`, `git_dirty`, `user`, `host`, `python`, `torch`, ….
         started_at_ms: when the study was made, milliseconds since the epoch.
+        code: sha256 of each file of the person's own code, by name; None for a study that was made before these were
+            kept and has not been resumed since.
     """
 
     study: str
@@ -39,6 +41,7 @@ class SweepRecord:
     environment: Mapping[str, str]
     started_at_ms: int
     tags: Mapping[str, str] = field(default_factory=dict)
+    code: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,9 @@ class TrialRecord:
         reason: why it failed or was pruned, else None.
         run_id: the run that stands for it in the tracking store, where one is known.
         holdout: metrics of its refit on the holdout; empty before it.
+        code: digest of the person's own code that its folds were trained with; empty where there is none, or where it
+            is not known.
+        has_other_code: whether that is not the study's present code.
     """
 
     study: str
@@ -88,3 +94,5 @@ class TrialRecord:
     run_id: str | None = None
     holdout: Mapping[str, float] = field(default_factory=dict)
     holdout_at_ms: int | None = None
+    code: str = ""
+    has_other_code: bool = False

@@ -52,6 +52,7 @@ class Origin:
     trial: int
     params: Mapping[str, Any]
     metrics: Mapping[str, float]
+    git_commit: str = ""
 
 
 def export(model: nn.Module, data: DataSet, rows: NDArray[np.int64], origin: Origin, directory: Path) -> float:
@@ -238,16 +239,16 @@ def _manifest(data: DataSet, origin: Origin, parity: float, directory: Path) -> 
         parity=parity,
         data_name=data.name,
         data_sha256=data.sha256,
-        git_commit=git_commit(),
+        git_commit=origin.git_commit,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         files={name: sha256_of(directory / name) for name in (ONNX, WEIGHTS, EXAMPLE, REFERENCE)},
     )
 
 
-def git_commit() -> str:
-    """The commit of the working directory, or WINNOW_GIT_COMMIT where there is no repository; empty if neither."""
+def git_commit(folder: Path) -> str:
+    """The commit of a folder, or WINNOW_GIT_COMMIT where there is no repository; empty if neither."""
     told = os.environ.get("WINNOW_GIT_COMMIT", "")
     if told or shutil.which("git") is None:
         return told
-    asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    asked = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     return asked.stdout.strip() if asked.returncode == 0 else ""

@@ -17,6 +17,10 @@ class OtherDataError(Exception):
     """A rank's rows have another digest than those of its study."""
 
 
+class OtherCodeError(Exception):
+    """A file of a person's code is not the one that the study's trials were made with."""
+
+
 class ExportError(Exception):
     """A trained model could not be exported; the cause is chained."""
 
@@ -35,6 +39,8 @@ def failure_of(error: BaseException) -> Failed:
             return Failed(kind="export_differs", reason=str(error), detail="")
         case OtherDataError():
             return Failed(kind="other_data", reason=str(error), detail="")
+        case OtherCodeError():
+            return Failed(kind="other_code", reason=str(error), detail="")
         case _ if is_out_of_memory(error):
             return Failed(kind="out_of_memory", reason=f"out of memory: {_one_line(error)}", detail=detail)
         case _:

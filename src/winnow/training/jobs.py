@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from winnow.config.user_code import folder_of_code
 from winnow.data.splits import split_watch
 from winnow.training.failures import DivergedError, ExportDiffersError, ExportError
 from winnow.training.fitting import Fitted, fit, seeds_of
@@ -85,12 +86,13 @@ class Jobs:
 
     def _export(self, fitted: Fitted, job: Refit, metrics: Mapping[str, float]) -> float:
         # Folds need neither ONNX nor its runtime, so their imports wait for the first refit.
-        from winnow.training.export import Origin, export
+        from winnow.training.export import Origin, export, git_commit
 
         prepared = self._prepared
         checked = prepared.holdout.holdout if len(prepared.holdout.holdout) else prepared.holdout.rest
         named = {**job.metrics, **{f"holdout.{name}": value for name, value in metrics.items()}}
-        origin = Origin(prepared.experiment.name, job.trial, job.params, named)
+        commit = git_commit(folder_of_code(prepared.experiment, Path.cwd()) or Path.cwd())
+        origin = Origin(prepared.experiment.name, job.trial, job.params, named, commit)
         try:
             return export(fitted.finished(self._world), prepared.data, checked, origin, Path(job.directory))
         except ExportDiffersError:

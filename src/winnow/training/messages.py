@@ -12,10 +12,17 @@ import msgspec
 
 
 class Assignment(msgspec.Struct, frozen=True):
-    """What a rank reads when it starts: the experiment as JSON values, and the digest of the rows of its study."""
+    """What a rank reads when it starts.
+
+    Attributes:
+        experiment: as JSON values.
+        data_sha256: digest of the rows of its study.
+        code: sha256 of each file of the person's code, by name; None where the study does not know them.
+    """
 
     experiment: dict[str, Any]
     data_sha256: str
+    code: dict[str, str] | None = None
 
 
 class TrainFold(msgspec.Struct, frozen=True, tag="train_fold"):
@@ -88,11 +95,11 @@ class Refitted(msgspec.Struct, frozen=True, tag="refitted"):
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """The job ended without a result, through a fault of its own: it is not tried again.
 
-    `reason` is one line for people; `detail` a traceback or empty. `other_data` ends a rank before its first job: its
-    rows are not those of the study.
+    `reason` is one line for people; `detail` a traceback or empty. `other_data` and `other_code` end a rank before
+    its first job: its rows or its code are not those of the study.
     """
 
-    kind: Literal["exception", "diverged", "out_of_memory", "export_differs", "other_data"]
+    kind: Literal["exception", "diverged", "out_of_memory", "export_differs", "other_data", "other_code"]
     reason: str
     detail: str
 

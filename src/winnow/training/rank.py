@@ -25,6 +25,9 @@ from winnow.training.launch import CHANNEL, EXPERIMENT, LOG_DIR, THREADS
 from winnow.training.leash import die_with_parent
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from winnow.config.experiment import Experiment
     from winnow.training.channel import Channel
     from winnow.training.jobs import Jobs
     from winnow.training.messages import FromRank, Refit, TrainFold
@@ -61,6 +64,7 @@ def _work(began: float) -> None:
     experiment = Experiment.model_validate(assignment.experiment)
     settle(int(os.environ[THREADS]), experiment.training)
     world = World(experiment.training.precision, on_cpu=wants_cpu(experiment.execution.device))
+    _check_code(experiment, assignment.code)
     prepared = prepare(experiment)
     _check_rows(prepared.data.sha256, assignment.data_sha256)
     try:
@@ -78,6 +82,16 @@ def _work(began: float) -> None:
     except Exception as error:  # noqa: BLE001 - between jobs only a peer or the supervisor can fail
         _end(error, world, job=None)
     world.leave()
+
+
+def _check_code(experiment: Experiment, expected: Mapping[str, str] | None) -> None:
+    """Compare the files of the person's code here with those of the study. Raises OtherCodeError."""
+    from winnow.config.user_code import changed_files, code_of
+    from winnow.training.failures import OtherCodeError
+
+    changed = changed_files(expected, code_of(experiment, Path.cwd())) if expected is not None else []
+    if changed:
+        raise OtherCodeError(f"{', '.join(changed[:3])} differ{'s' if len(changed) == 1 else ''}")
 
 
 def _check_rows(found: str, expected: str) -> None:

@@ -27,7 +27,7 @@ class RankError(msgspec.Struct, frozen=True, kw_only=True):
         at_ns: nanoseconds since the epoch.
     """
 
-    kind: Literal["exception", "diverged", "out_of_memory", "export_differs", "other_data"]
+    kind: Literal["exception", "diverged", "out_of_memory", "export_differs", "other_data", "other_code"]
     reason: str
     detail: str
     rank: int | None

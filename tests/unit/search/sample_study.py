@@ -77,6 +77,7 @@ class SampleStudy:
             space=self.space,
             winner=winner,
             generated_at_ms=max(free_at) + 4000,
+            target=self.trials,
             incidents=tuple(incidents),
             champion=Champion(self.study, "3", "champion", winner, max(free_at)) if self.refitted and trials else None,
         )

@@ -11,6 +11,7 @@ import pytest
 from tests.unit.search.studies import claim, complete, experiment, fold, leases_of, make_study, sweep, url
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
+from winnow.config.user_code import digest_of_code
 from winnow.search.database import Database
 from winnow.search.leases import Leases
 from winnow.search.progress import WorkerStatus
@@ -204,3 +205,54 @@ def test_lone_ends_are_counted_anew_when_the_study_is_run_again(tmp_path: Path) 
     store.set_stopped(False)
     assert store.count_lone_end("p0", 1) == 1
     assert not store.is_stopped()
+
+
+OLD, NEW = {"net.py": "1" * 64}, {"net.py": "2" * 64}
+
+
+def test_changed_code_is_refused_with_the_name_of_its_file(tmp_path: Path) -> None:
+    store = make_study(tmp_path)
+    store.create(experiment(), sweep(code=OLD))
+    store.check_code(OLD, "")
+    with pytest.raises(InputError) as refused:
+        store.check_code(NEW, "Allow it.")
+    assert str(refused.value).startswith(
+        "study 'a-study': net.py: expected the code that its 0 trials were made with: sha256 111111111111, found "
+        "222222222222."
+    )
+    assert str(refused.value).endswith("Allow it.")
+    with pytest.raises(InputError, match="which did not use this file, found that it is used"):
+        store.check_code({**OLD, "more.py": "3" * 64}, "")
+
+
+def test_a_study_from_before_code_was_kept_takes_any_and_keeps_it(tmp_path: Path) -> None:
+    store = make_study(tmp_path)
+    complete(leases_of(store), claim(leases_of(store)), 0.5)
+    store.check_code(NEW, "")
+    store.create(store.experiment(), sweep(code=NEW))
+    assert store.sweep() == sweep(code=NEW)
+    assert [(trial.code, trial.has_other_code) for trial in store.trials()] == [("", False)]
+
+
+def test_trials_of_other_code_are_marked_and_unfinished_ones_are_trained_from_their_first_fold(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=3)
+    store.create(store.experiment(), sweep(code=OLD))
+    leases = leases_of(store)
+    complete(leases, claim(leases), 0.5)
+    unfinished = claim(leases)
+    leases.record_fold(unfinished, fold(0), 0.5)
+    leases.give_back(unfinished, "it was asked to stop", is_lost=False)
+    store.create(store.experiment(), sweep(code=NEW))
+    again = claim(leases)
+    assert (again.number, store.trial(again.number).folds) == (unfinished.number, ())
+    old, new = digest_of_code(OLD), digest_of_code(NEW)
+    assert [(trial.code, trial.has_other_code) for trial in store.trials()] == [(old, True), (new, False)]
+    assert store.status(started_at_ms=0).of_other_code == 1
+
+
+def test_trials_without_a_mark_are_of_the_code_before_a_change(tmp_path: Path) -> None:
+    store = make_study(tmp_path)
+    complete(leases_of(store), claim(leases_of(store)), 0.5)
+    store.create(store.experiment(), sweep(code=OLD))
+    store.create(store.experiment(), sweep(code=NEW))
+    assert [trial.code for trial in store.trials()] == [digest_of_code(OLD)]

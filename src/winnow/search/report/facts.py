@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 from winnow.search.readable import spread
 from winnow.search.study_view import StudyView
@@ -52,7 +51,7 @@ class Facts:
 
     Attributes:
         counts: trials by state; every state is there.
-        asked: how many trials the study is to hold, where the experiment says so.
+        asked: how many trials the study is to hold, where known.
         wall_s: length of all sittings.
         trials_per_min: ended trials by wall time; None before there are any.
     """
@@ -85,7 +84,7 @@ def facts_of(view: StudyView) -> Facts:
     return Facts(
         trials=trials,
         counts=counts,
-        asked=_asked(view.sweep.experiment),
+        asked=view.target,
         folds_trained=sum(len(trial.folds) for trial in view.trials),
         workers=tuple(sorted(workers, key=_natural)),
         sittings=sittings,
@@ -150,12 +149,6 @@ def _busy(view: StudyView) -> Iterable[tuple[int, int]]:
     for incident in view.incidents:
         start_ms = incident.at_ms if incident.started_at_ms is None else incident.started_at_ms
         yield min(start_ms, incident.at_ms), incident.at_ms
-
-
-def _asked(experiment: Mapping[str, Any]) -> int | None:
-    search = experiment.get("search")
-    trials = search.get("trials") if isinstance(search, Mapping) else None
-    return trials if isinstance(trials, int) else None
 
 
 def _quantile(ordered: list[float], share: float) -> float:

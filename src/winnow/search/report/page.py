@@ -266,9 +266,10 @@ def _columns(view: StudyView, facts: Facts) -> list[_Column]:
 
 
 def _ending(trial: TrialFacts) -> str:
-    """The trial's state and, under it, why it came to it."""
+    """The trial's state and, under it, why it came to it, and whether its code is not the study's."""
     reason = f"<small>{_e(trial.record.reason)}</small>" if trial.record.reason else ""
-    return f"{_state(trial.record.state, trial.record.state)}{reason}"
+    code = "<small>trained with other code</small>" if trial.record.has_other_code else ""
+    return f"{_state(trial.record.state, trial.record.state)}{reason}{code}"
 
 
 def _parameter(name: str) -> Callable[[TrialFacts], tuple[Any, str]]:
@@ -317,6 +318,7 @@ def _environment(view: StudyView) -> str:
         ("data source", f"<code>{_e(sweep.data_source)}</code>"),
         ("data sha256", f"<code>{_e(sweep.data_sha256)}</code>"),
     ]
+    rows += [(f"code {_e(name)}", f"<code>{_e(sha256[:12])}</code>") for name, sha256 in (sweep.code or {}).items()]
     rows += [(f"tag {_e(name)}", _e(value)) for name, value in sorted(sweep.tags.items())]
     experiment = json.dumps(_without_values(sweep.experiment), indent=2, ensure_ascii=False, default=str)
     body = f"{_facts(rows)}<details><summary>The experiment</summary><pre>{_e(experiment)}</pre></details>"

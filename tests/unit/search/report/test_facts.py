@@ -87,3 +87,9 @@ def test_a_study_without_trials_has_no_pace() -> None:
     view = SampleStudy(trials=0).view()
     facts = facts_of(replace(view, generated_at_ms=BEGAN_MS + 60_000))
     assert (facts.trials_per_min, facts.wall_s, facts.winner, facts.trials) == (None, 0.0, None, ())
+
+
+def test_a_study_that_was_made_larger_is_counted_against_its_present_size() -> None:
+    view = SampleStudy(trials=8).view()
+    smaller = {**view.sweep.experiment, "search": {**view.sweep.experiment["search"], "trials": 4}}
+    assert facts_of(replace(view, sweep=replace(view.sweep, experiment=smaller))).asked == 8
