@@ -7,6 +7,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql"}
 _PASSWORD = re.compile(r"(://[^:/@\s]*):\S*@")
+_SECRET_NAME = re.compile(
+    r"(?i)(^|[_.-])(api_?key|access_?key|private_?key|key|token|secret|password|passwd|passphrase|pwd|credentials?)($|[_.-])"
+)
+STARS = "***"
 # To the last @: rather too much is starred than too little, for passwords hold what addresses may not.
 _PASSWORD_OPTION = re.compile(r"(?i)(password=)[^&\s]*")
 
@@ -42,3 +46,8 @@ def reached(url: str) -> tuple[str, dict[str, str]]:
 def without_password(text: str) -> str:
     """An address, or a text with some in it, as it may be shown."""
     return _PASSWORD_OPTION.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
+
+
+def shown_value(name: str, value: str) -> str:
+    """A variable's value as it may be shown or kept: starred where its name is that of a secret."""
+    return STARS if value and name != "PWD" and _SECRET_NAME.search(name) else without_password(value)

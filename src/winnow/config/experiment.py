@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
+from winnow.config.addresses import shown_value
 from winnow.config.names import fault_in_study_name
 from winnow.config.quantities import QUANTITY
 
@@ -328,6 +329,15 @@ class Experiment(Frozen):
     execution: ExecutionConfig = ExecutionConfig()
     refit: RefitConfig = RefitConfig()
     tags: dict[str, str] = Field(default={}, description="Tags for every run of this study.")
+
+    def without_secrets(self) -> Experiment:
+        """The experiment as it may be kept: passwords and secret values in `execution.env` are starred.
+
+        Workers are started with the real values, which come from the file at each call.
+        """
+        shown = {name: shown_value(name, value) for name, value in self.execution.env.items()}
+        execution = self.execution.model_copy(update={"env": shown})
+        return self.model_copy(update={"execution": execution})
 
     def definition(self) -> dict[str, Any]:
         """What a study keeps for life, as JSON values: two experiments with equal definitions share a study."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from winnow.config.addresses import without_password
+from winnow.config.addresses import shown_value
 from winnow.containers.engine import GROUP, NODE, STUDY
 from winnow.executors.executor import MASTER_PORT, WORKER_HOME, GroupSpec, Volume
 
@@ -279,7 +279,7 @@ def _command(verb: str, request: ContainerRequest) -> str:
     )
     variables = [
         *(
-            f"--env {name}={shlex.quote(without_password(value))}"
+            f"--env {name}={shlex.quote(shown_value(name, value))}"
             for name, value in sorted(request.environment.items())
         ),
         *(f"--env {name}" for name in sorted(request.secrets)),

@@ -21,7 +21,7 @@ from winnow.cluster.kinds import Manifest, name_of
 from winnow.cluster.manifests import FieldPath, Named, changed, merged, named, to_yaml
 from winnow.cluster.names import shortened
 from winnow.cluster.pods import INDEX
-from winnow.config.addresses import without_password
+from winnow.config.addresses import shown_value
 from winnow.config.errors import InputError
 from winnow.config.quantities import cpu_text, memory_text
 from winnow.config.stack_record import PASSWORD
@@ -200,7 +200,7 @@ def _env(base: Iterable[Manifest], group: GroupSpec, name: str) -> list[Manifest
 
 def _hidden(group: GroupSpec) -> dict[str, str]:
     """The variables whose values a Job must not show: secrets, stores, and whatever else has a password in it."""
-    addresses = {key: value for key, value in group.env.items() if key in _STORES or without_password(value) != value}
+    addresses = {key: value for key, value in group.env.items() if key in _STORES or shown_value(key, value) != value}
     return {**addresses, **group.secrets}
 
 

@@ -25,7 +25,7 @@ from typing import Any
 import msgspec
 import psutil
 
-from winnow.config.addresses import without_password
+from winnow.config.addresses import shown_value
 from winnow.config.inheritance import inherited
 from winnow.config.process_identity import ProcessIdentity, identity_of, is_running
 from winnow.executors.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError
@@ -76,7 +76,7 @@ class LocalExecutor:
         return [
             " ".join(
                 [
-                    *(f"{key}={shlex.quote(without_password(value))}" for key, value in sorted(group.env.items())),
+                    *(f"{key}={shlex.quote(shown_value(key, value))}" for key, value in sorted(group.env.items())),
                     *(f"{name}=***" for name in sorted(group.secrets)),
                     shlex.join(group.argv),
                 ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from winnow.config.addresses import STARS
 from winnow.config.env_file import read_variables
 from winnow.config.errors import InputError
 from winnow.config.experiment import ExecutionConfig
@@ -146,6 +147,25 @@ def _memory_bytes(execution: ExecutionConfig, site: Site) -> int | None:
     if execution.resources.memory is not None:
         return bytes_of(execution.resources.memory)
     return DEFAULT_MEMORY_BYTES if site.cpus is None else None
+
+
+def with_kept_secrets(execution: ExecutionConfig, environment: Mapping[str, str]) -> ExecutionConfig:
+    """The execution of a study as it was kept, with values of `environment` in place of those that are starred.
+
+    Raises:
+        InputError: a starred variable is not set there.
+    """
+    env = dict(execution.env)
+    for name in [name for name, value in env.items() if STARS in value]:
+        if name not in environment:
+            raise InputError(
+                f"execution.env.{name}",
+                expected="a value for the worker; secrets are not kept with a study",
+                found="none in this shell",
+                remedy=f"Export {name} as the experiment file has it.",
+            )
+        env[name] = environment[name]
+    return execution.model_copy(update={"env": env})
 
 
 def find_secrets(execution: ExecutionConfig, environment: Mapping[str, str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from winnow.config.settings import Settings
 from winnow.config.user_code import code_of
 from winnow.executors.executor import Executor, GroupSpec
 from winnow.orchestrators.follow import stop
+from winnow.orchestrators.groups import with_kept_secrets
 from winnow.orchestrators.tiers import tier_for
 from winnow.orchestrators.train import plan
 from winnow.search.database import Database
@@ -40,7 +42,9 @@ def refit_run(
         code_of(store.experiment(), Path.cwd()), "A model of other code than its trial's is not what was scored."
     )
     tier = tier_for("local", settings)
-    group = plan(store.experiment(), study, tier)[0]
+    kept = store.experiment()
+    experiment = kept.model_copy(update={"execution": with_kept_secrets(kept.execution, os.environ)})
+    group = plan(experiment, study, tier)[0]
     version = refit_trial(store, run.trial, tier.executor, group, say)
     return ModelVersion(study, version, run.run_id)
 

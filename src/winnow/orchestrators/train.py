@@ -91,7 +91,7 @@ def describe_sweep(
         study=study,
         metric=checked.objective,
         goal=checked.goal,
-        experiment=experiment.model_dump(mode="json", by_alias=True),
+        experiment=experiment.without_secrets().model_dump(mode="json", by_alias=True),
         data_name=checked.data.name,
         data_rows=checked.data.rows,
         data_sha256=checked.data.sha256,

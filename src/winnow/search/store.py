@@ -105,7 +105,7 @@ class StudyStore:
         study = optuna.create_study(
             storage=self.database.optuna, study_name=self.name, direction=sweep.goal, load_if_exists=True
         )
-        experiment_json = json.dumps(experiment.model_dump(mode="json", by_alias=True))
+        experiment_json = json.dumps(experiment.without_secrets().model_dump(mode="json", by_alias=True))
         study_id = study._study_id
         with self.database.writing() as session:
             # Of two who make the study at once, the second waits here and finds the first one's row.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from winnow.config.addresses import with_driver, with_password, without_password
+from winnow.config.addresses import shown_value, with_driver, with_password, without_password
+from winnow.config.errors import InputError
+from winnow.config.experiment import Experiment
+from winnow.orchestrators.groups import with_kept_secrets
 
 
 def test_a_plain_address_gets_the_driver_that_is_installed() -> None:
@@ -35,3 +38,44 @@ def test_a_password_comes_before_the_host() -> None:
 )
 def test_an_address_is_shown_without_its_password(url: str, shown: str) -> None:
     assert without_password(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("API_TOKEN", "abc", "***"),
+        ("WANDB_API_KEY", "abc", "***"),
+        ("AWS_SECRET_ACCESS_KEY", "abc", "***"),
+        ("DB_PASSWORD", "abc", "***"),
+        ("DATABASE_URL", "postgresql://me:abc@host/db", "postgresql://me:***@host/db"),
+        ("TOKENIZERS_PARALLELISM", "false", "false"),
+        ("MAX_TOKENS", "10", "10"),
+        ("OMP_NUM_THREADS", "2", "2"),
+        ("API_TOKEN", "", ""),
+    ],
+)
+def test_a_value_is_starred_where_its_name_is_that_of_a_secret(name: str, value: str, shown: str) -> None:
+    assert shown_value(name, value) == shown
+
+
+def test_an_experiment_is_kept_without_the_secrets_of_its_environment() -> None:
+    experiment = Experiment.model_validate(
+        {
+            "name": "kept",
+            "data": {"source": "sklearn:iris"},
+            "model": {"factory": "winnow.models:mlp"},
+            "search": {"space": {}, "metric": {"name": "f1"}},
+            "execution": {"env": {"API_TOKEN": "abc", "URL": "http://me:abc@host", "MODE": "fast"}},
+        }
+    )
+    assert experiment.without_secrets().execution.env == {
+        "API_TOKEN": "***",
+        "URL": "http://me:***@host",
+        "MODE": "fast",
+    }
+    assert experiment.execution.env["API_TOKEN"] == "abc"
+    kept = experiment.without_secrets().execution
+    shell = {"API_TOKEN": "abc", "URL": "http://me:abc@host"}
+    assert with_kept_secrets(kept, shell) == experiment.execution
+    with pytest.raises(InputError, match="Export URL as the experiment file has it"):
+        with_kept_secrets(kept, {"API_TOKEN": "abc"})
