@@ -21,7 +21,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
               $(if $(filter-out 0,$($(name))),$(call flag,$(name))),$(call flag,$(name)) $(call quoted,$($(name)))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-docker test-kubernetes check lint format lock docs train train-docker train-kubernetes select-model prod-local prod-docker prod-kubernetes prod-status prod-remove rollback \
+.PHONY: help setup retry demo test test-docker test-kubernetes check lint format lock docs train train-docker train-kubernetes select-model prod-local prod-docker prod-kubernetes prod-status prod-remove rollback \
         inference-one inference-one-input report ui generate-data jobs logs cancel mlflow-init mlflow-remove kubernetes-secrets \
         compose-logs build-train build-prod bench diff clean
 
@@ -46,6 +46,9 @@ train-docker: setup ## The same sweep in containers, after mlflow-init and build
 
 train-kubernetes: setup ## The same sweep in pods (CONFIG, STUDY, TRIALS, WORKERS, IMAGE, REGISTRY or IMAGE_LOAD)
 	@$(WINNOW) train --target kubernetes $(FLAGS)
+
+retry: setup ## Train failed trials again under their numbers (CONFIG, STUDY, TARGET, ALLOW_CHANGED_CODE=1)
+	@$(WINNOW) retry $(FLAGS)
 
 jobs: setup ## List the workers at work, on all tiers (STUDY, TARGET)
 	@$(WINNOW) jobs $(FLAGS)

@@ -41,6 +41,7 @@ def train(
     registry: str = "",
     image_load: str = "",
     allow_changed_code: bool = False,
+    is_retry: bool = False,
 ) -> SweepResult:
     """Run a study's trials until all are done; progress goes to standard error.
 
@@ -53,6 +54,7 @@ def train(
         registry, image_load: where that image is pushed to, or the command that loads it, for a cluster's nodes;
             instead of WINNOW_REGISTRY and WINNOW_IMAGE_LOAD.
         allow_changed_code: go on with an existing study although a file of your own code has changed since.
+        is_retry: train failed trials again, as `retry` does.
 
     Raises:
         InputError: something in the file or around it has to change; nothing was created.
@@ -86,8 +88,36 @@ def train(
             view,
             lambda name: write_report(settings, name),
             folder=Path(config).absolute().parent,
-            permission=Permission(allow_changed_code),
+            permission=Permission(allow_changed_code, is_retry),
         )
+
+
+def retry(
+    config: Path | str,
+    *,
+    study: str | None = None,
+    workers: int | None = None,
+    target: str = "local",
+    image: str | None = None,
+    registry: str = "",
+    image_load: str = "",
+    allow_changed_code: bool = False,
+) -> SweepResult:
+    """Train a study's failed trials again under their numbers, and what else is left of it.
+
+    Arguments and errors are those of `train`. InputError too where there is no such study or its workers are at work.
+    """
+    return train(
+        config,
+        study=study,
+        workers=workers,
+        target=target,
+        image=image,
+        registry=registry,
+        image_load=image_load,
+        allow_changed_code=allow_changed_code,
+        is_retry=True,
+    )
 
 
 def plan(
@@ -224,6 +254,7 @@ __all__ = [
     "load_experiment",
     "plan",
     "predict",
+    "retry",
     "select_model",
     "serve",
     "stop_serving",

@@ -33,6 +33,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "winnow.cli.train:command",
         "Run a study's trials until all are done; resume or attach to a running one.",
     ),
+    "retry": ("winnow.cli.retry:command", "Train a study's failed trials again under their numbers."),
     "jobs": ("winnow.cli.jobs:jobs", "List the workers at work."),
     "logs": ("winnow.cli.jobs:logs", "Print the workers' logs."),
     "cancel": ("winnow.cli.jobs:cancel", "Stop a study's workers and hand their trials back."),

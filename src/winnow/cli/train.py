@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,18 +16,36 @@ from winnow.cli.options import (
     dry_run_option,
     study_option,
 )
-from winnow.config.next_command import next_command
+from winnow.config.next_command import next_command, next_flag
 from winnow.config.tiers import TIERS
 
 if TYPE_CHECKING:
     from winnow.orchestrators.train import SweepResult
 
 
+NONE_COMPLETED = 1
+"""Exit status where no trial completed."""
+
+workers_option = click.option("--workers", type=click.IntRange(min=1), help="Worker groups at once.")
+
+
+def image_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb `image`, `registry` and `image_load`."""
+    options = (
+        click.option("--image", metavar="NAME", help="What containers are made of; by default what build-train made."),
+        click.option("--registry", metavar="HOST/PATH", default="", help="Push the image there, for a cluster."),
+        click.option("--image-load", metavar="COMMAND", default="", help="Or put it on its nodes by this command."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.command("train", cls=StoreVerb)
 @config_option
 @study_option
 @click.option("--trials", type=click.IntRange(min=1), help="How many trials the study holds when it is done.")
-@click.option("--workers", type=click.IntRange(min=1), help="Worker groups at once.")
+@workers_option
 @click.option(
     "--target",
     type=click.Choice(TIERS),
@@ -34,9 +53,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where the workers run: processes of this machine, containers, or pods of a cluster.",
 )
-@click.option("--image", metavar="NAME", help="What containers are made of; by default what build-train made.")
-@click.option("--registry", metavar="HOST/PATH", default="", help="Push the image there, for a cluster to pull it.")
-@click.option("--image-load", metavar="COMMAND", default="", help="Or put it on the cluster's nodes by this command.")
+@image_options
 @changed_code_option
 @dry_run_option
 def command(
@@ -50,7 +67,7 @@ def command(
     image_load: str,
     allow_changed_code: bool,
     dry_run: bool,
-) -> None:
+) -> int:
     """Run a study's trials until all are done.
 
     Again: resumes where it stands, or attaches to the workers that are at it. A closed terminal leaves them at work.
@@ -61,7 +78,7 @@ def command(
     if dry_run:
         for line in api.plan(config, study=study, trials=trials, workers=workers, target=target, image=image):
             click.echo(line)
-        return
+        return 0
     result = api.train(
         config,
         study=study,
@@ -74,6 +91,12 @@ def command(
         allow_changed_code=allow_changed_code,
     )
     click.echo(describe(result, config, target, study))
+    return status_of(result)
+
+
+def status_of(result: SweepResult) -> int:
+    """The exit status: a sweep of which no trial completed has failed, though it is done."""
+    return 0 if result.counts["complete"] else NONE_COMPLETED
 
 
 def describe(result: SweepResult, config: Path, target: str = "local", study: str | None = None) -> str:
@@ -87,6 +110,10 @@ def describe(result: SweepResult, config: Path, target: str = "local", study: st
     if result.was_done:
         more = next_command("train", target=target, config=config, study=study, trials=2 * result.trials)
         lines.append(f"  nothing was left to do; more: {more}")
+    if result.counts["failed"]:
+        retry = next_command("retry", target=None if target == "local" else target, config=config, study=study)
+        allowed = next_flag("allow_changed_code", True)
+        lines.append(f"  to train failed trials again: {retry}, with {allowed} if you changed your code")
     if result.best is not None:
         params = ", ".join(f"{name}={_short(value)}" for name, value in result.best.params.items())
         lines.append(f"  best: trial {result.best.number}, {result.metric} {result.best.value:.4f} ({params})")

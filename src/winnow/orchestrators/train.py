@@ -72,9 +72,11 @@ class Permission:
 
     Attributes:
         changed_code: go on with other code than the study's trials were trained with.
+        retry: train failed trials again.
     """
 
     changed_code: bool = False
+    retry: bool = False
 
 
 def describe_sweep(
@@ -158,6 +160,8 @@ def train(
     if existing is not None:
         existing.check(experiment, sweep)
         sweep = replace(sweep, code=settle_code(existing, experiment, sweep.code or {}, executor, permission))
+    if permission.retry:
+        view.note(_retry(existing, study, executor))
     store = open_study(experiment, study, settings, sweep)
     was_done = _is_done(store)
     if not was_done:
@@ -216,7 +220,7 @@ def settle_code(
     if kept is None or not changed_files(kept, code):
         return code
     if not permission.changed_code:
-        if store.is_done() and experiment.search.trials <= store.target():
+        if store.is_done() and not permission.retry and experiment.search.trials <= store.target():
             return kept  # Nothing is trained.
         store.check_code(
             code,
@@ -232,6 +236,29 @@ def settle_code(
             remedy=f"Stop them first: {next_command('cancel', study=store.name)}.",
         )
     return code
+
+
+def _retry(store: StudyStore | None, study: str, executor: Executor) -> str:
+    """Hand failed trials out again, and say which. Raises InputError."""
+    if store is None:
+        raise InputError(
+            f"study {study!r}",
+            expected="a study with failed trials",
+            found="no study of that name",
+            remedy=f"Start it with `{next_command('train')}`, or correct the name.",
+        )
+    busy = workers_at_work(store, executor)
+    if busy:
+        raise InputError(
+            f"study {study!r}",
+            expected="no workers at work, since they may hold code from before a change",
+            found=", ".join(busy),
+            remedy=f"Wait for them, or stop them: {next_command('cancel', study=study)}.",
+        )
+    numbers = store.leases().retry_failed()
+    if not numbers:
+        return f"study {study}: no trial has failed"
+    return f"study {study}: {len(numbers)} failed trials are trained again: {', '.join(map(str, numbers))}"
 
 
 def workers_at_work(store: StudyStore, executor: Executor) -> list[str]:

@@ -200,6 +200,26 @@ class Leases:
             elif known.state in ("done", "failed"):
                 self._update(session, "refit", number, state="waiting", lost=0, reason=None, result=None)
 
+    def retry_failed(self) -> tuple[int, ...]:
+        """Let failed trials be claimed again under their numbers, and failed refits too; return the trials' numbers.
+
+        They keep their parameters, and the folds that the study's present code has scored.
+        """
+        with self._database.writing() as session:
+            target = self._lock_study(session)
+            failed = self._all(session, tasks.c.state == "failed", tasks.c.kind.in_(["trial", "refit"]))
+            for task in failed:
+                if task.kind == "trial":
+                    trial = session.get(models.TrialModel, task.trial_id)
+                    assert trial is not None, "a trial's task outlives its trial"
+                    trial.state, trial.datetime_complete = TrialState.WAITING, None
+                self._update(
+                    session, task.kind, task.number, state="waiting", lost=0, reason=None, result=None, ended_at_ms=None
+                )
+            if failed:
+                self._update(session, "report", target, state="waiting")
+            return tuple(task.number for task in failed if task.kind == "trial")
+
     def give_back(self, lease: Lease, what: str, *, is_lost: bool) -> None:
         """Let others have the task; what was recorded stays. `is_lost` counts towards `retries`.
 

@@ -351,7 +351,9 @@ def _end_of(trial: TrialRecord) -> int:
 def _held_by(run: Any, trial: TrialRecord) -> Sent:
     """What a run that was found holds: all of it where it shows the trial's final state, which is written last."""
     run_id, shown = str(run.info.run_id), run.data.tags.get(projection.STATE)
-    if trial.state in projection.FINAL and shown == trial.state:
+    # A trial that failed and was tried again is not told by its state alone.
+    is_last_attempt = run.data.tags.get(projection.ATTEMPTS) == str(trial.attempts)
+    if trial.state in projection.FINAL and shown == trial.state and is_last_attempt:
         sent = projection.after(trial, run_id)
         status_is_right = run.info.status == projection.RUN_STATUS[trial.state]
         holdout = bool(trial.holdout) and all(f"holdout.{name}" in run.data.metrics for name in trial.holdout)
@@ -361,7 +363,8 @@ def _held_by(run: Any, trial: TrialRecord) -> Sent:
         point.key in run.data.metrics for point in expected.metrics
     )
     by_status = {status: state for state, status in projection.RUN_STATUS.items()}
-    return Sent(run_id, state=by_status.get(run.info.status, "running") if has_parameters else None)
+    is_current = has_parameters and shown not in projection.FINAL
+    return Sent(run_id, state=by_status.get(run.info.status, "running") if is_current else None)
 
 
 def _digest(sweep: SweepRecord) -> str:

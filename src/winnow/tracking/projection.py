@@ -28,6 +28,7 @@ from winnow.tracking.tracker import Sent
 
 KIND, STUDY, TRIAL, STATE, REASON = "winnow.kind", "winnow.study", "winnow.trial", "winnow.state", "winnow.reason"
 METRIC, GOAL, TASK, SEED, FOLDS = "winnow.metric", "winnow.goal", "winnow.task", "winnow.seed", "winnow.folds"
+ATTEMPTS = "winnow.attempts"
 CODE_SHA256, CODE_FILES = "winnow.code.sha256", "winnow.code.files"
 DATA_SHA256, BEST_TRIAL, MODEL_SHA256 = "winnow.data.sha256", "winnow.best_trial", "winnow.model.sha256"
 PARENT, DESCRIPTION = "mlflow.parentRunId", "mlflow.note.content"
@@ -158,10 +159,11 @@ def pending(sweep: SweepRecord, trial: TrialRecord, sent: Sent) -> Batch:
     for done, fold in enumerate(folds, start=1):
         if fold.fold not in sent.folds:
             points += _fold_points(fold, done)
-    tags: dict[str, str] = {}
+    # The run of a trial that is trained again still has the tags of its failure.
+    tags = {STATE: trial.state, REASON: ""} if sent.state is None and trial.attempts > 1 else {}
     if trial.state in FINAL and not sent.is_final:
         points += _final_points(sweep, trial, folds)
-        tags = _final_tags(sweep, trial)
+        tags |= _final_tags(sweep, trial)
     if trial.holdout and not sent.holdout:
         at = trial.holdout_at_ms or trial.ended_at_ms or trial.started_at_ms
         points += [Point(_key(f"holdout.{name}"), value, at) for name, value in trial.holdout.items()]
@@ -279,7 +281,7 @@ def mean_and_spread(folds: Sequence[FoldRecord]) -> dict[str, tuple[float, float
 
 
 def _final_tags(sweep: SweepRecord, trial: TrialRecord) -> dict[str, str]:
-    tags = {STATE: trial.state, "winnow.attempts": str(trial.attempts)} | _code_tag(trial)
+    tags = {STATE: trial.state, ATTEMPTS: str(trial.attempts)} | _code_tag(trial)
     workers = ", ".join(sorted({fold.worker for fold in trial.folds}))
     if workers:
         tags["winnow.workers"] = workers

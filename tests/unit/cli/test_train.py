@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from winnow.cli.train import describe
+from winnow.cli.train import describe, status_of
 from winnow.orchestrators.train import SweepResult
 from winnow.tracking.records import TrialRecord
 
@@ -25,3 +26,10 @@ def test_a_study_that_was_named_is_named_in_the_commands_that_follow() -> None:
     said = describe(done, Path("my file.yaml"), "local", "another").splitlines()
     assert said[1] == "  nothing was left to do; more: make train CONFIG='my file.yaml' STUDY=another TRIALS=4"
     assert said[-2:] == ["  next: make select-model STUDY=another", "  runs: make ui"]
+
+
+def test_a_sweep_of_which_no_trial_completed_has_failed_and_names_what_trains_them_again() -> None:
+    failed = SweepResult("a-study", False, 2, {"complete": 0, "pruned": 0, "failed": 2}, None, "f1", (), Path("r.html"))
+    assert status_of(failed) == 1
+    assert "make retry CONFIG=x.yaml, with ALLOW_CHANGED_CODE=1 if you" in describe(failed, Path("x.yaml"))
+    assert status_of(replace(failed, counts={"complete": 1, "pruned": 0, "failed": 1})) == 0

@@ -203,3 +203,24 @@ def test_a_failure_keeps_the_end_of_its_log(tmp_path: Path) -> None:
     leases.finish_trial(claim(leases), "failed", None, "fold 1: no", failure)
     assert store.failure(0) == failure
     assert isinstance(claim(leases), Lease)
+
+
+def test_failed_trials_are_claimed_again_under_their_numbers_and_the_study_keeps_its_size(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=2)
+    leases = leases_of(store, refit_top=1)
+    failed = claim(leases)
+    leases.set_params(failed, {"lr": 0.1}, distributions({"lr": store.experiment().search.space["lr"]}))
+    leases.finish_trial(failed, "failed", None, "ValueError: a bug")
+    complete(leases, claim(leases), 0.5)
+    leases.finish_task(claim(leases), reason="it could not be exported")
+    leases.finish_task(claim(leases), result={})
+    assert (store.is_done(), leases.retry_failed()) == (True, (0,))
+    assert (store.is_done(), store.trial(0).state, store.trial(0).reason) == (False, "waiting", None)
+    again = claim(leases)
+    assert (again.number, again.attempt, store.trial(0).params["lr"]) == (0, 2, 0.1)
+    with pytest.raises(LeaseLostError):
+        leases.finish_trial(failed, "failed", None, "a late word of the first attempt")
+    complete(leases, again, 0.4)
+    assert [claim(leases).kind for _ in range(1)] == ["refit"]
+    assert store.counts() == {"waiting": 0, "running": 0, "complete": 2, "pruned": 0, "failed": 0, "all": 2}
+    assert leases.retry_failed() == ()

@@ -1,0 +1,49 @@
+"""`winnow retry`: a study's failed trials, trained again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from winnow.cli.options import StoreVerb, changed_code_option, config_option, study_option
+from winnow.cli.train import describe, image_options, status_of, workers_option
+from winnow.config.tiers import TIERS
+
+
+@click.command("retry", cls=StoreVerb)
+@config_option
+@study_option
+@workers_option
+@click.option("--target", type=click.Choice(TIERS), default="local", show_default=True, help="Where the workers run.")
+@image_options
+@changed_code_option
+def command(
+    config: Path,
+    study: str | None,
+    workers: int | None,
+    target: str,
+    image: str | None,
+    registry: str,
+    image_load: str,
+    allow_changed_code: bool,
+) -> int:
+    """Train a study's failed trials again under their numbers.
+
+    They keep their parameters. After a change of your code, which is what mostly mends them, add --allow-changed-code.
+    Failed refits are tried again too. Then the sweep goes on as with `winnow train`.
+    """
+    from winnow import api
+
+    result = api.retry(
+        config,
+        study=study,
+        workers=workers,
+        target=target,
+        image=image,
+        registry=registry,
+        image_load=image_load,
+        allow_changed_code=allow_changed_code,
+    )
+    click.echo(describe(result, config, target, study))
+    return status_of(result)
