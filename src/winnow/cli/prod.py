@@ -71,7 +71,7 @@ def prod(
     name = study_of(config, study)
     from winnow.cli.build import shown_steps
     from winnow.deployers.deployer import Action
-    from winnow.orchestrators.deploy import Wanted, plan_champion
+    from winnow.orchestrators.deploy import Wanted, plan_champion, rolls_forward
     from winnow.orchestrators.settings import current
     from winnow.tracking.registry import Registry
 
@@ -80,6 +80,8 @@ def prod(
     models = Registry(settings.tracking_uri)
     with shown_steps() as show:
         deployer, plan = plan_champion(target, settings, models, wanted, show=show, say=_say, is_kept=not dry_run)
+    if forward := rolls_forward(deployer, plan, alias):
+        _say(forward)
     if dry_run:
         click.echo(plan.render())
         return

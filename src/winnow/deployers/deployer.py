@@ -147,6 +147,10 @@ class AnyPlan(Protocol):
     """What deploying would do, worked out and not yet done."""
 
     @property
+    def request(self) -> DeploymentRequest:
+        """What is wanted."""
+
+    @property
     def action(self) -> Action:
         """What would change."""
 

@@ -25,6 +25,7 @@ from winnow.containers.build import PROD_BASE, BuildOptions, Show, silent
 from winnow.containers.delivery import Route, with_route
 from winnow.deployers.answers import NoModelError, model_at
 from winnow.deployers.deployer import (
+    Action,
     AnyPlan,
     Deployer,
     Deployment,
@@ -283,6 +284,28 @@ def port_forward(deployer: Deployer[Any], name: str) -> str:
 
     namespace = _on_cluster(deployer).cluster.namespace
     return f"kubectl port-forward --namespace {namespace} service/{object_name(name)} 8080:80"
+
+
+def rolls_forward(deployer: Deployer[Any], plan: AnyPlan, alias: str) -> str:
+    """Say that a plan undoes a rollback; empty where it does not.
+
+    A deployment keeps the release before the current one. Where that is the one that is wanted, it was rolled back, or
+    another was selected in between.
+    """
+    wanted = plan.request.release
+    if plan.action is not Action.REPLACE:
+        return ""
+    try:
+        found = deployer.status(plan.request.name)
+    except UnknownDeploymentError:
+        return ""
+    current, previous = found.release, found.previous
+    if previous is None or (previous.version, previous.digest) != (wanted.version, wanted.digest):
+        return ""
+    return (
+        f"Rolling forward to version {wanted.version}, which is @{alias} and was served before version "
+        f"{current.version}."
+    )
 
 
 def misled(deployment: Deployment) -> str:

@@ -18,6 +18,7 @@ from winnow.orchestrators.deploy import (
     find_deployment,
     plan_champion,
     reachable,
+    rolls_forward,
     served,
 )
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
@@ -138,6 +139,24 @@ def _tier(*names: str) -> MemoryDeployer:
 
 def _command(name: str, tier: str | None) -> str:
     return f"stop {name}" if tier is None else f"stop {name} on {tier}"
+
+
+def test_serving_the_champion_after_a_rollback_says_that_it_rolls_forward() -> None:
+    first, second = (
+        Release("cells", version, digest * 32, Path("/models")) for version, digest in (("1", "aa"), ("2", "bb"))
+    )
+    deployer = MemoryDeployer(MemoryWorld())
+
+    def said(release: Release) -> str:
+        return rolls_forward(deployer, deployer.plan(DeploymentRequest("cells", release)), "champion")
+
+    assert said(first) == ""
+    deployer.deploy(deployer.plan(DeploymentRequest("cells", first)))
+    assert said(second) == ""
+    deployer.deploy(deployer.plan(DeploymentRequest("cells", second)))
+    assert said(second) == ""
+    deployer.deploy(deployer.plan_rollback("cells"))
+    assert said(second) == "Rolling forward to version 2, which is @champion and was served before version 1."
 
 
 def test_the_tier_that_serves_a_name_is_found() -> None:
