@@ -29,19 +29,28 @@ def command(
 ) -> int:
     """Show what `mlflow-init` and `prod` on Kubernetes would change in the cluster; secrets are starred.
 
-    What the environment sets counts, as for them. Ends with status 2 where something could not be compared.
+    What the environment sets counts, as for them. Ends with status 2 where something could not be compared. Without a
+    champion there is nothing of prod to compare yet, which is no failure unless it was asked for with --part.
     """
     from winnow.orchestrators.difference import NoChampionError
 
     compared: dict[str, Callable[[], str]] = {"stack": _stack, "prod": lambda: _prod(config, study, alias, replicas)}
     is_different, is_whole = False, True
+    told = ""
     for name in compared if part is None else (part,):
         try:
             text = compared[name]()
         except WinnowError as error:
             # The other part may well be there to compare: before the first selection there is only the stack.
-            click.echo(f"{name} was not compared: {error}", err=True)
-            is_whole = is_whole and part is None and isinstance(error, NoChampionError)
+            is_none_yet = isinstance(error, NoChampionError)
+            if str(error) == told:
+                click.echo(f"{name} was not compared, for the same reason.", err=True)
+            elif is_none_yet:
+                click.echo(f"{name}: there is nothing to compare yet: {error}", err=True)
+            else:
+                click.echo(f"{name} was not compared: {error}", err=True)
+            told = str(error)
+            is_whole = is_whole and part is None and is_none_yet
             continue
         click.echo(text or f"{name}: nothing would change.", nl=not text, err=not text)
         is_different = is_different or bool(text)

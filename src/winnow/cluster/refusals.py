@@ -21,6 +21,10 @@ class NotFoundError(ClusterError):
     """There is no such object."""
 
 
+class NoNamespaceError(NotFoundError):
+    """There is no such namespace to make an object in."""
+
+
 class NotStartedError(ClusterError):
     """A container that has no log yet, or none of a run before this one."""
 
@@ -47,6 +51,8 @@ def refusal(method: str, path: str, status: int, body: bytes) -> WinnowError:
     """The error for an answer that is none of what was asked for."""
     answer = _status(body)
     what, found = what_is_at(path), _message(body, answer)
+    if status == 404 and (answer.get("details") or {}).get("kind") == "namespaces":
+        return NoNamespaceError(f"{what}: expected its namespace, found none.")
     if status == 404:
         return NotFoundError(f"{what}: expected it, found none ({found}).")
     if status == 409:
@@ -99,12 +105,19 @@ def not_its_own(path: str, api: str) -> UnreachableError:
 
 
 def no_place(namespace: str, context: str, kind: str, found: Exception) -> InputError:
-    """The error where an object can be put nowhere."""
+    """The error where an object can be put nowhere: its namespace or its kind is missing."""
+    if isinstance(found, NoNamespaceError):
+        return InputError(
+            "WINNOW_NAMESPACE",
+            expected=f"a namespace of the cluster '{context}'",
+            found=f"'{namespace}', which it does not have",
+            remedy=f"Make it with `kubectl create namespace {namespace}`, or name another one.",
+        )
     return InputError(
-        f"namespace '{namespace}' of the cluster '{context}'",
-        expected=f"it, and that the cluster knows the kind {kind}",
+        f"the cluster '{context}'",
+        expected=f"one that knows the kind {kind}",
         found=str(found).rstrip("."),
-        remedy=f"Make it (`kubectl create namespace {namespace}`), or set WINNOW_NAMESPACE to another one.",
+        remedy="Use Kubernetes 1.31 or newer.",
     )
 
 

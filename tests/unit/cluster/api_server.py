@@ -137,9 +137,10 @@ def reply(to: BaseHTTPRequestHandler, status: int, body: Any, **headers: str) ->
     to.wfile.write(content)
 
 
-def refuse(status: int, message: str = "no", **headers: str) -> Answer:
-    """An answer that is a refusal."""
-    return lambda to, _asked: reply(to, status, {"kind": "Status", "message": message}, **headers)
+def refuse(status: int, message: str = "no", about: str = "", **headers: str) -> Answer:
+    """An answer that is a refusal; `about` names the kind that it is about, in the plural."""
+    details = {"details": {"kind": about}} if about else {}
+    return lambda to, _asked: reply(to, status, {"kind": "Status", "message": message, **details}, **headers)
 
 
 def cut(to: BaseHTTPRequestHandler, _asked: Asked) -> None:

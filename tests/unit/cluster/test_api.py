@@ -131,8 +131,15 @@ def test_a_refusal_says_what_was_asked_and_never_what_was_sent(
 
 
 def test_a_namespace_that_is_missing_is_named(api: FakeApi, cluster: Cluster) -> None:
-    api.script = [refuse(404, 'namespaces "place" not found')]
-    with pytest.raises(InputError, match="kubectl create namespace place"):
+    api.script = [refuse(404, 'namespaces "place" not found', about="namespaces")]
+    with pytest.raises(InputError) as refused:
+        cluster.apply(MAP)
+    assert str(refused.value) == (
+        "WINNOW_NAMESPACE: expected a namespace of the cluster 'here', found 'place', which it does not have. "
+        "Make it with `kubectl create namespace place`, or name another one."
+    )
+    api.script = [refuse(404, "the server could not find the requested resource")]
+    with pytest.raises(InputError, match="expected one that knows the kind ConfigMap"):
         cluster.apply(MAP)
 
 
