@@ -7,13 +7,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from winnow.cli.options import StoreVerb, config_option, dry_run_option, json_option, study_of, study_option
+from winnow.cli.options import (
+    StoreVerb,
+    config_option,
+    dry_run_option,
+    json_option,
+    same_command,
+    study_of,
+    study_option,
+)
+from winnow.config.next_command import next_command
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -60,6 +69,7 @@ def command(
     from winnow.model_query.rules import DEFAULT_RULES, load_rules
 
     rules = load_rules(rules_file or DEFAULT_RULES)
+    from winnow.orchestrators.report import shares_of
     from winnow.orchestrators.select_model import choose_among_all, select_model, store_is_needed
     from winnow.orchestrators.settings import current
     from winnow.tracking.registry import Registry
@@ -80,7 +90,10 @@ def command(
     if as_json:
         click.echo(json.dumps(as_values(outcome, rules, runs), indent=2))
     else:
-        _print_outcome(outcome, rules, runs, dry_run=dry_run)
+        _print_outcome(outcome, rules, runs, shares_of(settings, name), dry_run=dry_run)
+        if outcome.version is not None and not dry_run:
+            alias = None if rules.alias == "champion" else rules.alias
+            click.echo(f"  next: {next_command('prod', target='local', study=name, alias=alias)}")
     return None if outcome.selection.winner else NO_RUN_PASSES
 
 
@@ -109,7 +122,7 @@ def _named(wanted: str, runs: Sequence[TrackedRun]) -> TrackedRun:
             "--explain",
             expected="a run's id, its name or a trial's number",
             found=f"'{wanted}', which is {'none' if not found else 'several'} of the study's {len(runs)} trials",
-            remedy="`--all` lists them.",
+            remedy=f"`{same_command(explain=None, all=True)}` lists them.",
         )
     return found[0]
 
@@ -127,6 +140,7 @@ def as_values(outcome: Outcome, rules: Rules, runs: Sequence[TrackedRun]) -> dic
         "alias": rules.alias,
         "is_new": outcome.is_new,
         "reason": outcome.reason,
+        "unknown": list(outcome.unknown),
         "runners_up": [_run_values(run, selection) for run in selection.runners_up],
         "misses": {
             rule: [
@@ -159,14 +173,18 @@ def _whole_trial(run: TrackedRun) -> dict[str, float]:
     return {name: value for name, value in run.metrics.items() if not name.endswith(".fold")}
 
 
-def _print_outcome(outcome: Outcome, rules: Rules, runs: Sequence[TrackedRun], *, dry_run: bool) -> None:
+def _print_outcome(
+    outcome: Outcome, rules: Rules, runs: Sequence[TrackedRun], shares: Mapping[str, float], *, dry_run: bool
+) -> None:
     console = _console()
     selection = outcome.selection
     if selection.winner is not None:
-        console.print(_runs_table(selection, rules))
+        console.print(_runs_table(selection, rules, shares))
         console.print(f"\n{outcome.reason}", style="bold")
     else:
         console.print(f"No run of {outcome.study} passes the rules.", style="bold")
+        for sentence in outcome.unknown:
+            console.print(sentence)
     for rule, misses in selection.misses.items():
         if misses:
             console.print(f"\nTurned away by: {rule}", style="italic")
@@ -189,9 +207,11 @@ def _what_happened(outcome: Outcome, rules: Rules, *, dry_run: bool) -> str:
     return f"Dry run: {label} would become @{rules.alias}." if dry_run else f"{label} is now @{rules.alias}."
 
 
-def _runs_table(selection: Selection, rules: Rules) -> Table:
+def _runs_table(selection: Selection, rules: Rules, shares: Mapping[str, float]) -> Table:
     from rich.table import Table
     from rich.text import Text
+
+    from winnow.model_query.ranking import telling_order
 
     metric = selection.objective.metric
     extra = [tie.metric for tie in rules.tie_breaks if tie.metric != metric]
@@ -206,9 +226,10 @@ def _runs_table(selection: Selection, rules: Rules) -> Table:
     ranked = [selection.winner, *selection.runners_up] if selection.winner else []
     numbers = [metric, f"{metric}.std", f"holdout.{metric}", *dict.fromkeys(extra)]
     columns = [_column([run.metrics.get(name) for run in ranked]) for name in numbers]
+    order = telling_order(ranked, shares)
     for place, run in enumerate(ranked):
         cells = [column[place] for column in columns]
-        parameters = "  ".join(f"{name}={_short(value)}" for name, value in sorted(run.params.items()))
+        parameters = "  ".join(f"{name}={_short(run.params[name])}" for name in order if name in run.params)
         # The winner's parameters are told in full; each of the others has one line.
         told = Text(parameters) if place == 0 else Text(parameters, no_wrap=True, overflow="ellipsis")
         style = "bold green" if place == 0 else None

@@ -5,6 +5,7 @@ The order is total: objective, tie-breaks, earlier start, run id. Where the runs
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import re
@@ -107,6 +108,43 @@ def rank(runs: Iterable[TrackedRun], rules: Rules, objective: Order) -> Selectio
         misses={str(one): _nearest_misses(eligible, one) for one in rules.filters},
         tolerance=tolerance,
     )
+
+
+def unknown_names(runs: Iterable[TrackedRun], rules: Rules, objective: Order) -> list[str]:
+    """A sentence for each name in the rules that no complete run has, with the nearest names that there are."""
+    complete = [run for run in runs if run.state == "complete"]
+    if not complete:
+        return []
+    known: dict[str, set[str]] = {
+        "metric": {name for run in complete for name in run.metrics if not name.endswith(".fold")},
+        "param": {name for run in complete for name in run.params},
+        "tag": {name for run in complete for name in run.tags},
+    }
+    simple = [rules.one_standard_error.metric] if rules.one_standard_error is not None else []
+    metrics = [objective.metric, *simple, *(tie.metric for tie in rules.tie_breaks)]
+    asked = [*(("metric", name) for name in metrics), *((str(one.kind), one.name) for one in rules.filters)]
+    told = []
+    for kind, name in dict.fromkeys(asked):
+        if name not in known[kind]:
+            nearest = difflib.get_close_matches(name, sorted(known[kind]), n=3, cutoff=0.5)
+            hint = f"; nearest: {', '.join(nearest)}" if nearest else ""
+            told.append(f"No run has the {kind} {name}{hint}.")
+    return told
+
+
+def telling_order(runs: Sequence[TrackedRun], shares: Mapping[str, float]) -> list[str]:
+    """The runs' parameters, those first that matter most.
+
+    Args:
+        shares: each parameter's importance; empty where it is not known.
+    """
+    values: dict[str, set[str]] = {}
+    for run in runs:
+        for name, value in run.params.items():
+            values.setdefault(name, set()).add(value)
+    # One that some run lacks differs, too.
+    is_constant = {name: len(seen) == 1 and all(name in run.params for run in runs) for name, seen in values.items()}
+    return sorted(values, key=lambda name: (-shares.get(name, 0.0), is_constant[name], name))
 
 
 def is_eligible(run: TrackedRun, objective: Order) -> bool:

@@ -8,10 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from winnow.config.disk import disk_fault, home_of
+from winnow.config.errors import WinnowError
 from winnow.config.private import share
 from winnow.config.settings import Settings
 from winnow.search.database import Database
 from winnow.search.report import render_report
+from winnow.search.report.facts import facts_of
+from winnow.search.report.importances import importances_of
 from winnow.search.store import StudyStore
 from winnow.search.study_view import Champion, StudyView
 from winnow.tracking.connection import sqlite_path
@@ -56,6 +59,15 @@ def _champion(settings: Settings, view: StudyView) -> Champion | None:
     version, since_ms = records[-1].version, int(records[-1].since.timestamp() * 1000)
     trial = next((trial.number for trial in view.trials if trial.run_id == version.run_id), None)
     return Champion(version.name, version.version, trial=trial, since_ms=since_ms)
+
+
+def shares_of(settings: Settings, study: str) -> dict[str, float]:
+    """How much of the metric's variation each parameter explains; empty where the study cannot say or be read."""
+    try:
+        view = StudyStore(Database(settings.storage_url), study).view()
+    except WinnowError:
+        return {}
+    return importances_of(view, facts_of(view).complete)
 
 
 def write_page(view: StudyView, page: Path) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.next_command import next_command, next_flag
 from winnow.model_query.candidates import candidates
-from winnow.model_query.ranking import Selection, rank, reason, resolve_objective
+from winnow.model_query.ranking import Selection, rank, reason, resolve_objective, unknown_names
 from winnow.model_query.rules import Rules
 from winnow.tracking.projection import CODE_SHA256
 from winnow.tracking.registry import Registry
@@ -38,6 +38,7 @@ class Outcome:
         version: the winner's registered model; None where no run passes, or in a dry run before its refit.
         is_new: whether the winner was not champion before.
         reason: why it won, as the history of champions has it.
+        unknown: names in the rules that no run has, a sentence each; looked for where no run passes.
     """
 
     study: str
@@ -45,6 +46,7 @@ class Outcome:
     version: ModelVersion | None
     is_new: bool
     reason: str
+    unknown: tuple[str, ...] = ()
 
 
 def select_model(
@@ -69,7 +71,8 @@ def select_model(
     selection = choose(study, rules, search)
     why = reason(selection, rules)
     if selection.winner is None:
-        return Outcome(study, selection, None, False, why)
+        runs = search.trials(study, [], [selection.objective])
+        return Outcome(study, selection, None, False, why, tuple(unknown_names(runs, rules, selection.objective)))
     version = registry.version_of(study, selection.winner.run_id)
     if dry_run:
         return Outcome(

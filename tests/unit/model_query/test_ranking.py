@@ -20,6 +20,8 @@ from winnow.model_query.ranking import (
     rank,
     reason,
     resolve_objective,
+    telling_order,
+    unknown_names,
 )
 from winnow.model_query.rules import Criterion, Filter, Objective, Rules
 from winnow.tracking.run_search import Condition, MemoryRunSearch, Order, TrackedRun
@@ -136,6 +138,25 @@ def test_the_nearest_misses_come_first_and_runs_without_the_metric_are_none() ->
     assert [(miss.run.trial, miss.reason) for miss in misses[:2]] == [(1, "f1 is 0.89"), (0, "f1 is 0.8")]
     assert len(misses) == NEAREST_MISSES
     assert rank(runs, rules({"metric": "absent", "min": 0.9}), F1).misses == {"metric absent at least 0.9": ()}
+
+
+def test_a_name_that_no_run_has_is_told_with_the_nearest_ones() -> None:
+    runs = [run(0, params={"width": 8.0}, model_bytes=10.0), run(1, state="pruned", recall=0.9)]
+    wanted = rules({"metric": "f2", "min": 0.5}, {"param": "widht", "max": 9}, {"metric": "recall", "min": 0.1})
+    assert unknown_names(runs, wanted, F1) == [
+        "No run has the metric f2; nearest: f1.",
+        "No run has the param widht; nearest: width.",
+        "No run has the metric recall.",
+    ]
+    assert unknown_names(runs, rules({"metric": "f1", "min": 0.99}), F1) == []
+    assert unknown_names([], wanted, F1) == []
+
+
+def test_parameters_that_matter_are_told_first_and_constant_ones_last() -> None:
+    same = {"a": 1.0, "b": 2.0}
+    runs = [run(0, params={**same, "lr": 0.1, "width": 8.0}), run(1, params={**same, "lr": 0.2, "width": 9.0})]
+    assert telling_order(runs, {}) == ["lr", "width", "a", "b"]
+    assert telling_order(runs, {"width": 0.9, "lr": 0.1}) == ["width", "lr", "a", "b"]
 
 
 def test_the_objective_is_the_sweeps_unless_the_rules_name_another() -> None:
