@@ -4,9 +4,10 @@
     model.onnx          the network with its preprocessing: input "input" float32 [batch, *input_shape]; output "output"
                         float32: class probabilities [batch, classes], or target values [batch, targets]
     model.safetensors   the same weights, for Python
-    input_example.json  a body that `POST /predict` takes
+    input_example.json  a body that `POST /predict` takes, with typical values; in format 1 a row of the holdout
     reference.npz       "inputs" and "outputs": rows with the answers that the model gave when it was exported
-                        (numpy's own format, read with allow_pickle=False)
+                        (numpy's own format, read with allow_pickle=False). Each value is one of its column's in the
+                        training rows, shuffled by column; in format 1 the rows are those of the holdout
 
 Nothing in it needs torch, mlflow or pickle to read. Written by training, stored by tracking, read by serving.
 """
@@ -19,7 +20,7 @@ from typing import Literal
 
 import msgspec
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST, ONNX, WEIGHTS, EXAMPLE, REFERENCE = (
     "manifest.json",
     "model.onnx",

@@ -14,6 +14,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from winnow.bundle import manifest as bundle
+from winnow.bundle.example import published_example
 from winnow.serving import rows
 from winnow.serving.problems import ProblemError
 from winnow.serving.rows import Matrix
@@ -46,7 +47,7 @@ class Predictor:
             self.signature: Signature = signature_of(self.manifest, version, most_rows)
         except (OSError, ValueError) as error:  # msgspec's ValidationError is a ValueError
             raise WrongModelError(f"{directory}: {error}") from error
-        self.example = (directory / bundle.EXAMPLE).read_bytes()
+        self.example = published_example(directory, self.manifest)
         self._session = _session(directory / bundle.ONNX)
         with np.load(directory / bundle.REFERENCE, allow_pickle=False) as reference:
             inputs, expected = reference["inputs"], reference["outputs"]

@@ -18,13 +18,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from winnow.bundle.manifest import REFERENCE, Manifest
+from winnow.bundle.example import example_row
+from winnow.bundle.manifest import Manifest
 
 BUNDLE = "bundle"
 """Folder of the bundle inside the model's artifacts."""
 
 _LOADER = "winnow_pyfunc"
-_EXAMPLE_ROWS = 2
 _REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "pandas")
 
 
@@ -77,9 +77,9 @@ def _signature(manifest: Manifest) -> Any:
 
 
 def _write_example(directory: Path, bundle: Path, manifest: Manifest) -> dict[str, str]:
-    """Write the first rows of the reference sample as MLflow's input example; return how MLmodel describes it."""
-    with np.load(bundle / REFERENCE, allow_pickle=False) as reference:
-        rows = reference["inputs"][:_EXAMPLE_ROWS].tolist()
+    """Write the bundle's example as MLflow's input example; return how MLmodel describes it."""
+    rows = [example_row(bundle, manifest)]
+    example: Any
     if manifest.feature_names is None:
         kind, example, serving = {"type": "ndarray"}, rows, {"inputs": rows}
     else:

@@ -32,6 +32,7 @@ from winnow.bundle.manifest import EXAMPLE, ONNX, REFERENCE, WEIGHTS, Manifest, 
 from winnow.data.dataset import DataSet
 from winnow.training.failures import ExportDiffersError
 from winnow.training.independence import CAUSE, Answer, dependence, spread
+from winnow.training.typical import shuffled_rows, typical_row
 
 TOLERANCE = 1e-4
 """How far an exported model's output may be from torch's, relative to the size of the outputs.
@@ -55,11 +56,19 @@ class Origin:
     git_commit: str = ""
 
 
-def export(model: nn.Module, data: DataSet, rows: NDArray[np.int64], origin: Origin, directory: Path) -> float:
+def export(
+    model: nn.Module,
+    data: DataSet,
+    rows: NDArray[np.int64],
+    trained: NDArray[np.int64],
+    origin: Origin,
+    directory: Path,
+) -> float:
     """Write the bundle of a finished model, in eval mode and on the CPU, into `directory`.
 
     Args:
         rows: indexes of the rows on which ONNX and torch are compared: the holdout, or the training rows.
+        trained: indexes of the training rows, of which the example and the reference rows are made.
         directory: taken over if it exists.
 
     Returns:
@@ -84,8 +93,8 @@ def export(model: nn.Module, data: DataSet, rows: NDArray[np.int64], origin: Ori
         parity = check_parity(expected, onnx(inputs), is_probability)
         check_independence("ONNX", onnx, sample, is_probability)
         save_model(model, str(unfinished / WEIGHTS))
-        (unfinished / EXAMPLE).write_text(_example_text(data, _complete_row(inputs)), encoding="utf-8")
-        np.savez(unfinished / REFERENCE, inputs=inputs[:REFERENCE_ROWS], outputs=expected[:REFERENCE_ROWS])
+        (unfinished / EXAMPLE).write_text(_example_text(data, typical_row(data.features, trained)), encoding="utf-8")
+        _write_reference(model, onnx, shuffled_rows(data.features, trained, REFERENCE_ROWS), unfinished / REFERENCE)
         write_manifest(unfinished, _manifest(data, origin, parity, unfinished))
         shutil.rmtree(directory, ignore_errors=True)
         unfinished.rename(directory)
@@ -164,11 +173,12 @@ def _shortest(values: NDArray[np.float32]) -> Any:
     return None if np.isnan(values) else float(str(values))
 
 
-def _complete_row(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The first row without missing values; the first of all where every row misses some."""
-    is_complete = ~np.isnan(inputs.reshape(len(inputs), -1)).any(axis=1)
-    row: NDArray[np.float32] = inputs[int(is_complete.argmax())]
-    return row
+def _write_reference(model: nn.Module, onnx: Answer, rows: NDArray[np.float32], path: Path) -> None:
+    """Write the rows that both torch and ONNX answer, with torch's answers, for a server to check itself by."""
+    expected, found = _torch_outputs(model, rows), onnx(rows)
+    is_answered = np.isfinite(expected).all(axis=1) & np.isfinite(found).all(axis=1)
+    kept = is_answered if is_answered.any() else slice(None)
+    np.savez(path, inputs=rows[kept], outputs=expected[kept])
 
 
 def _write_onnx(model: nn.Module, rows: NDArray[np.float32], path: Path) -> None:

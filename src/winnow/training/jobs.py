@@ -94,7 +94,8 @@ class Jobs:
         commit = git_commit(folder_of_code(prepared.experiment, Path.cwd()) or Path.cwd())
         origin = Origin(prepared.experiment.name, job.trial, job.params, named, commit)
         try:
-            return export(fitted.finished(self._world), prepared.data, checked, origin, Path(job.directory))
+            model, trained = fitted.finished(self._world), prepared.holdout.rest
+            return export(model, prepared.data, checked, trained, origin, Path(job.directory))
         except ExportDiffersError:
             raise
         except Exception as error:

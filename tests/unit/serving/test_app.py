@@ -4,14 +4,17 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from tests.unit.serving import bundles
 from tests.unit.serving.asgi import JSON, call
 from tests.unit.serving.bundles import CLASSES, COLUMNS
+from winnow.bundle.manifest import EXAMPLE, read_manifest, write_manifest
 from winnow.serving.admin import make_admin
 from winnow.serving.app import App
 from winnow.serving.predictor import Predictor
@@ -307,6 +310,20 @@ def test_the_models_card_holds_a_request_that_works(app: App) -> None:
     card = call(app, "GET", "/model").json
     assert (card["version"], card["trial"], card["git_commit"][:6]) == ("3", 7, "c0ffee")
     assert call(app, "POST", "/predict", card["input_example"]).status == 200
+
+
+@pytest.mark.parametrize("make", [bundles.classification, bundles.tensors])
+def test_a_row_of_the_data_in_an_older_bundle_is_not_published(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    bundle = make(tmp_path / "older")
+    write_manifest(bundle, msgspec.structs.replace(read_manifest(bundle), format=1))
+    app = _with(bundle)
+    is_table = make is bundles.classification
+    zeros = dict.fromkeys(COLUMNS, 0.0) if is_table else [[0.0] * 3] * 2
+    assert call(app, "GET", "/model").json["input_example"] == {"rows": [zeros]}
+    stored = msgspec.json.decode((bundle / EXAMPLE).read_bytes())["rows"][0]
+    for value in stored.values() if is_table else stored[0]:
+        for path in ("/model", "/docs", "/openapi.json"):
+            assert f"{value:.5g}" not in call(app, "GET", path).body.decode()
 
 
 @pytest.mark.parametrize("kind", ["classification", "regression", "tensors"])

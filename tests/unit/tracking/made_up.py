@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import functools
 import itertools
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -106,7 +107,9 @@ def bundle(directory: Path, of: TrialRecord, *, features: int | tuple[int, ...] 
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.save(model, str(directory / ONNX))
     (directory / WEIGHTS).write_bytes(weights.tobytes())
-    (directory / EXAMPLE).write_text("{}")
+    row = np.full(shape, 0.5).tolist()
+    columns = {f"column {index}": 0.5 for index in range(width)}
+    (directory / EXAMPLE).write_text(json.dumps({"rows": [columns if isinstance(features, int) else row]}))
     inputs = np.random.default_rng(0).random((6, *shape), dtype=np.float32)
     np.savez(directory / REFERENCE, inputs=inputs, outputs=np.full((6, 2), 0.5, dtype=np.float32))
     manifest = Manifest(
