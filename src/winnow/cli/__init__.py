@@ -17,6 +17,7 @@ from typing import NoReturn
 
 import click
 
+from winnow.config.addresses import own_addresses_directly
 from winnow.config.disk import disk_fault, home_of, probe
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.private import restrict_umask, tighten
@@ -107,6 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     restrict_umask()
     tighten(home_of())
     accept_any_text(sys.stdout, sys.stderr)
+    os.environ.update(own_addresses_directly(os.environ))
     sys.exit(run(arguments))
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from urllib.parse import urlsplit, urlunsplit
 
+OWN_HOSTS = ("localhost", ".localhost", "127.0.0.1", "::1", "0.0.0.0")
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql"}
 _PASSWORD = re.compile(r"(://[^:/@\s]*):\S*@")
 _SECRET_NAME = re.compile(
@@ -41,6 +43,19 @@ def reached(url: str) -> tuple[str, dict[str, str]]:
         return url, {}
     here = f"localhost:{parts.port}" if parts.port else "localhost"
     return urlunsplit(parts._replace(netloc=here)), {"host": parts.netloc}
+
+
+def own_addresses_directly(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables by which clients ask this machine's own addresses without a proxy; proxies stay for all others.
+
+    urllib, requests and httpx read `no_proxy` first and know no proxy's exception for this machine by themselves.
+    """
+    given = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    if given.strip() == "*":
+        return {}
+    hosts = [host.strip() for host in given.split(",") if host.strip()]
+    text = ",".join(dict.fromkeys([*hosts, *OWN_HOSTS]))
+    return {"no_proxy": text, "NO_PROXY": text}
 
 
 def without_password(text: str) -> str:

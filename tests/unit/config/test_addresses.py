@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from winnow.config.addresses import shown_value, with_driver, with_password, without_password
+from winnow.config.addresses import own_addresses_directly, shown_value, with_driver, with_password, without_password
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.orchestrators.groups import with_kept_secrets
@@ -79,3 +79,16 @@ def test_an_experiment_is_kept_without_the_secrets_of_its_environment() -> None:
     assert with_kept_secrets(kept, shell) == experiment.execution
     with pytest.raises(InputError, match="Export URL as the experiment file has it"):
         with_kept_secrets(kept, {"API_TOKEN": "abc"})
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "localhost,.localhost,127.0.0.1,::1,0.0.0.0"),
+        ({"NO_PROXY": "example.com, 127.0.0.1"}, "example.com,127.0.0.1,localhost,.localhost,::1,0.0.0.0"),
+        ({"no_proxy": "*"}, None),
+    ],
+)
+def test_this_machines_own_addresses_are_asked_without_a_proxy(given: dict[str, str], expected: str | None) -> None:
+    found = own_addresses_directly({"HTTP_PROXY": "http://127.0.0.1:9", **given})
+    assert found == ({} if expected is None else {"no_proxy": expected, "NO_PROXY": expected})
