@@ -152,7 +152,7 @@ def test_a_trial_that_kills_its_worker_is_tried_again_and_then_given_up(tmp_path
     space = {"x": {"float": [0.1, 0.9]}, "fault": {"choice": ["dies"]}}
     sweep = Sweep(tmp_path, "faulty", search={"space": space, "trials": 1}, execution={"workers": 1, "retries": 1})
     ended = sweep.run()
-    assert ended.returncode == 0, ended.stderr
+    assert ended.returncode == 1, ended.stderr
     (trial,) = sweep.trials()
     assert (trial.state, trial.attempts) == ("failed", 2)
     assert trial.reason == "lost 2 times, the last time because its ranks were ended by SIGKILL"

@@ -79,7 +79,7 @@ def test_a_home_that_was_moved_or_copied_serves_its_own_files(is_copied: bool, t
     for file in before.rglob("artifacts/**/*.onnx"):
         file.unlink()
     assert read_manifest(Registry(uri).download_bundle(version, tmp_path / "bundle")).study == STUDY
-    client = mlflow.MlflowClient(uri)
+    client = mlflow.MlflowClient(uri, registry_uri=uri)
     found = client.get_model_version(version.name, version.version), client.get_run(version.run_id).info
     places = [found[0].source, found[1].artifact_uri, client.get_experiment_by_name(STUDY).artifact_location]
     assert [place.startswith(f"{after.as_uri()}/artifacts/{STUDY}") for place in places] == [True] * 3
