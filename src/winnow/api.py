@@ -140,7 +140,7 @@ def plan(
     settings = current()
     tier = tier_for(target, settings, image=image)
     with located(Path(config), overrides):
-        return tier.executor.plan(plan_groups(experiment, experiment.name, tier, data_of(experiment, tier)))
+        return tier.require().plan(plan_groups(experiment, experiment.name, tier, data_of(experiment, tier)))
 
 
 def select_model(

@@ -80,7 +80,9 @@ class Follower:
         view: ProgressView,
         look_every_s: float = POLL_S,
         retry_every_s: float = RETRY_S,
+        start: Callable[[GroupSpec], None] | None = None,
     ) -> None:
+        self._start_group = executor.start if start is None else start
         self._look_every_s = look_every_s
         self._retry_every_s = retry_every_s
         self._looked_at = 0.0
@@ -162,7 +164,7 @@ class Follower:
         """Start a group, or keep why it is refused. Raises SweepStoppedError, UnreachableError."""
         self._check_not_stopped()
         try:
-            self._executor.start(group)
+            self._start_group(group)
         except UnreachableError:
             raise
         except WinnowError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -37,10 +38,11 @@ class Tier:
     """One place to run groups.
 
     Attributes:
-        executor: finds, plans and ends them.
+        executor: finds and ends them; needs no image.
         site: what their plan depends on.
         check: raises InputError where an experiment cannot run there; changes nothing.
         validate: has what runs groups look at planned ones; raises InputError where it does not take them.
+        require: the executor that plans them; raises InputError where the image that they need is missing or old.
         equip: brings what groups need to where they run, once nothing speaks against it, and gives the executor that
             starts them.
     """
@@ -49,6 +51,7 @@ class Tier:
     site: Site
     check: Callable[[Experiment], None]
     validate: Callable[[Sequence[GroupSpec]], None]
+    require: Callable[[], Executor]
     equip: Callable[[], Executor]
 
 
@@ -126,7 +129,7 @@ def _local(settings: Settings) -> Tier:
         look_every_s=0.25,
     )
     executor = LocalExecutor(settings.home)
-    return Tier(executor, site, lambda _experiment: None, _accept, lambda: executor)
+    return Tier(executor, site, lambda _experiment: None, _accept, lambda: executor, lambda: executor)
 
 
 def _docker(settings: Settings, image: str | None) -> Tier:
@@ -137,12 +140,18 @@ def _docker(settings: Settings, image: str | None) -> Tier:
     check_stores(settings, next_command("mlflow-init"))
     check_side(settings, is_in_cluster=False)
     engine = connect()
-    image_id = check_image(engine, image, Path.cwd())
     with asking("the Docker engine"):
         cpus = int(engine.info()["NCPU"])
     site = _elsewhere("docker", "c", settings, cpus=cpus, gpus=visible_gpus())
-    executor = DockerExecutor(DockerSite(image=image_id, network=settings.network), settings.home, engine=engine)
-    return Tier(executor, site, _check_image_holds_what_it_may, _accept, lambda: executor)
+
+    def executor(image_id: str) -> DockerExecutor:
+        return DockerExecutor(DockerSite(image=image_id, network=settings.network), settings.home, engine=engine)
+
+    @functools.cache
+    def require() -> Executor:
+        return executor(check_image(engine, image, Path.cwd()))
+
+    return Tier(executor(""), site, _check_image_holds_what_it_may, _accept, require, require)
 
 
 def _kubernetes(settings: Settings, image: str | None, environment: Mapping[str, str]) -> Tier:
@@ -158,22 +167,27 @@ def _kubernetes(settings: Settings, image: str | None, environment: Mapping[str,
     objects = manifests.load(MANIFESTS)
     permissions.check(cluster, PERMISSIONS, "a sweep")
     route = Route.from_environment(environment, cluster=cluster.identity, home=settings.home)
-    image_id = _image_to_bring(image, route)
+    image_to_bring = functools.cache(lambda: _image_to_bring(image, route))
 
     def executor(reference: str) -> KubernetesExecutor:
         return KubernetesExecutor(cluster, KubernetesSite(image=reference, manifests=objects), settings.home)
 
     def equip() -> Executor:
+        image_id = image_to_bring()
         return executor(str(image) if image_id is None else deliver(connect(), image_id, image or TRAIN, route))
 
     planned = executor(image or TRAIN)
+
+    def require() -> Executor:
+        image_to_bring()
+        return planned
 
     def validate(groups: Sequence[GroupSpec]) -> None:
         # They differ in what they are called.
         planned.validate(groups[0])
 
     site = _elsewhere("kubernetes", "p", settings, cpus=None, gpus=None)
-    return Tier(planned, site, _check_image_holds_what_it_may, validate, equip)
+    return Tier(planned, site, _check_image_holds_what_it_may, validate, require, equip)
 
 
 def _elsewhere(tier: str, prefix: str, settings: Settings, *, cpus: int | None, gpus: tuple[str, ...] | None) -> Site:

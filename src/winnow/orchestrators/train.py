@@ -12,6 +12,7 @@ import fcntl
 import functools
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -150,13 +151,16 @@ def train(
         SweepStoppedError: somebody else has stopped them.
         KeyboardInterrupt: Ctrl-C; groups of this machine were stopped and their trials handed back, others work on.
     """
+    existing = _found(settings, study)
+    if existing is not None and permission == Permission() and _is_attached(existing, experiment, tier):
+        return _attach(existing, experiment, settings, tier, view, write_report, folder)
+    tier.require()
     with view.checking() as show:
         checked = preflight(experiment, tier.site, lambda what: show(f"{study}: checking {what}"))
     data = data_of(experiment, tier)
     groups = plan(experiment, study, tier, data)
     executor = tier.equip()
     sweep = describe_sweep(experiment, study, checked, folder, settings.home)
-    existing = _existing(settings, study)
     if existing is not None:
         existing.check(experiment, sweep)
         sweep = replace(sweep, code=settle_code(existing, experiment, sweep.code or {}, executor, permission))
@@ -171,16 +175,85 @@ def train(
             view.note(f"study {study}: {sharing}")
         _say_where_it_stands(store, executor, view)
         try:
-            _run(store, settings, tier.site, executor, groups, view)
+            _run(store, settings, tier.site, executor, groups, view, executor.start)
         except (SweepFailedError, InputError):
             executor.clear(study)
             raise
+    return _ended(store, was_done, settings, executor, view, write_report)
+
+
+def _ended(
+    store: StudyStore,
+    was_done: bool,
+    settings: Settings,
+    executor: Executor,
+    view: ProgressView,
+    write_report: Callable[[str], Path],
+) -> SweepResult:
+    """Clear up after a sweep that is done, and say what came of it."""
+    study = store.name
     executor.clear(study)
     try:
         settle(store, MlflowTracker(settings.tracking_uri))
     except TrackingUnavailableError as error:
         view.note(f"study {study}: its run in MLflow may still be shown as running; the same command ends it ({error})")
     return _result(store, was_done, write_report(study))
+
+
+def _is_attached(store: StudyStore, experiment: Experiment, tier: Tier) -> bool:
+    """Whether the groups that the sweep needs are all at work, so that nothing is started."""
+    alive = {group.name for group in tier.executor.groups(store.name) if not group.state.is_over}
+    wanted = {f"{tier.site.prefix}{index}" for index in range(experiment.execution.workers)}
+    is_as_large = experiment.search.trials <= store.target()
+    return bool(alive) and (wanted <= alive or (is_as_large and alive < wanted and _needs_no_more(store, len(alive))))
+
+
+def _needs_no_more(store: StudyStore, workers: int) -> bool:
+    """Whether that many workers are enough for the trials that are left."""
+    counts = store.counts()
+    left = store.target() - counts["complete"] - counts["pruned"] - counts["failed"]
+    return max(1, left, store.experiment().refit.top) <= workers
+
+
+def _attach(
+    store: StudyStore,
+    experiment: Experiment,
+    settings: Settings,
+    tier: Tier,
+    view: ProgressView,
+    write_report: Callable[[str], Path],
+    folder: Path | None,
+) -> SweepResult:
+    """Follow groups that are all at work: code, data and image matter only once one has to be started again."""
+    study, lock, equipped = store.name, threading.Lock(), list[Executor]()
+    data = data_of(experiment, tier)
+    site = tier.site
+    named = None if data is None else data.named
+    groups = plan_groups(study, experiment.execution, site, environment=os.environ, data_file=named)
+
+    def start(group: GroupSpec) -> None:
+        status = next((each for each in tier.executor.groups(study) if each.name == group.name), None)
+        if status is not None and not status.state.is_over and not status.lacks_nodes:
+            return
+        with lock:
+            if not equipped:
+                tier.require()
+                checked = preflight(experiment, site)
+                plan(experiment, study, tier, data)
+                sweep = describe_sweep(experiment, study, checked, folder, settings.home)
+                store.check(experiment, sweep)
+                store.check_code(sweep.code or {}, "Or stop the workers, and start again with changed code.")
+                equipped.append(tier.equip())
+        equipped[0].start(group)
+
+    opened = open_study(experiment, study, settings, store.sweep())
+    _say_where_it_stands(opened, tier.executor, view)
+    try:
+        _run(opened, settings, site, tier.executor, groups, view, start)
+    except (SweepFailedError, InputError):
+        tier.executor.clear(study)
+        raise
+    return _ended(opened, False, settings, tier.executor, view, write_report)
 
 
 def preflight(experiment: Experiment, site: Site, show: Callable[[str], None] = lambda _what: None) -> Prepared:
@@ -329,6 +402,18 @@ def _alone(home: Path, study: str) -> Iterator[None]:
         yield
 
 
+def _found(settings: Settings, study: str) -> StudyStore | None:
+    """The study if there is one, before anything is checked: nothing is made, and what is wrong is said later."""
+    file = settings.storage_url.removeprefix("sqlite:///")
+    if file != settings.storage_url and not Path(file).is_file():
+        return None
+    try:
+        store = StudyStore(Database(settings.storage_url), study)
+    except InputError:
+        return None
+    return store if store.exists() else None
+
+
 def _existing(settings: Settings, study: str) -> StudyStore | None:
     """The study if there is one; no file is made for it."""
     file = settings.storage_url.removeprefix("sqlite:///")
@@ -379,6 +464,7 @@ def _run(
     executor: Executor,
     groups: tuple[GroupSpec, ...],
     view: ProgressView,
+    start: Callable[[GroupSpec], None],
 ) -> None:
     projector = Projector(store, functools.partial(MlflowTracker, settings.tracking_uri))
     projector.start()
@@ -388,7 +474,7 @@ def _run(
         reconcile(store, projector)
     try:
         with view:
-            Follower(store, executor, groups, view, look_every_s=site.look_every_s).follow()
+            Follower(store, executor, groups, view, look_every_s=site.look_every_s, start=start).follow()
     except KeyboardInterrupt:
         if site.is_left_by_interrupt:
             _say_detached(store, view)

@@ -1,5 +1,6 @@
 """What a sweep's orchestrator decides before it starts anything."""
 
+import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir
 from pathlib import Path
@@ -8,12 +9,18 @@ import pytest
 
 from tests.unit.orchestrators.test_groups import CONTAINERS, LOCAL
 from tests.unit.search import studies
+from tests.unit.search.studies import claim, complete, leases_of, make_study
 from tests.unit.search.test_worker import ranks
 from tests.unit.tracking.made_up import new_store
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
-from winnow.orchestrators.train import open_study, preflight, settle
+from winnow.executors.executor import GroupSpec
+from winnow.executors.memory import MemoryExecutor
+from winnow.orchestrators.follow import Follower
+from winnow.orchestrators.progress import ProgressView
+from winnow.orchestrators.tiers import Tier
+from winnow.orchestrators.train import _is_attached, open_study, preflight, settle
 from winnow.search.stop import Stop
 from winnow.search.worker import Identity, Worker
 from winnow.tracking.mlflow_tracker import MlflowTracker
@@ -111,3 +118,40 @@ def test_a_run_that_a_second_orchestrator_starts_again_at_the_end_is_ended(tmp_p
     assert (store.is_told(), status()) == (True, "RUNNING")
     settle(store, MlflowTracker(uri))
     assert status() == "FINISHED"
+
+
+def attached(folder: Path, workers: int, alive: tuple[str, ...], trials: int = 8) -> bool:
+    store = make_study(folder, trials=8)
+    asked = store.experiment()
+    search = asked.search.model_copy(update={"trials": trials})
+    execution = asked.execution.model_copy(update={"workers": workers})
+    executor = MemoryExecutor()
+    for name in alive:
+        executor.start(GroupSpec("a-study", name, ("a-worker",), {}))
+    accept = lambda *_: None  # noqa: E731
+    tier = Tier(executor, LOCAL, accept, accept, lambda: executor, lambda: executor)
+    return _is_attached(store, asked.model_copy(update={"search": search, "execution": execution}), tier)
+
+
+def test_a_sweep_is_attached_to_where_nothing_has_to_be_started(tmp_path: Path) -> None:
+    assert attached(tmp_path, 2, ("w0", "w1"))
+    assert attached(tmp_path, 2, ("w0", "w1"), trials=20)
+    assert not attached(tmp_path, 2, ("w0",))
+    assert not attached(tmp_path, 2, ())
+    assert attached(tmp_path, 9, tuple(f"w{index}" for index in range(8)))
+
+
+def test_a_group_that_runs_is_attached_to_by_a_start_of_its_own(tmp_path: Path) -> None:
+    store, executor, asked = make_study(tmp_path, trials=1), MemoryExecutor(), []
+    group = GroupSpec("a-study", "w0", ("a-worker",), {})
+    executor.start(group)
+
+    def start(each: GroupSpec) -> None:
+        asked.append(each.name)
+        leases = leases_of(store, refit_top=0)
+        complete(leases, claim(leases), 0.5)
+        leases.finish_task(claim(leases), result={})
+        executor.finish("a-study", "w0", 0)
+
+    Follower(store, executor, (group,), ProgressView(io.StringIO()), start=start).follow()
+    assert (asked, len(executor.started)) == (["w0"], 1)
