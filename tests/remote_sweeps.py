@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import yaml
 
+from winnow.config.next_command import is_clone, render
 from winnow.config.settings import Settings
 from winnow.orchestrators.settings import current
 from winnow.search.database import Database
@@ -169,7 +170,7 @@ def check_ctrl_c_leaves_the_workers_and_cancel_ends_them(sweep: RemoteSweep, tri
     wait_until(lambda: sweep.folds() >= 1)
     code, output = end(orchestrator, signal.SIGINT)
     assert code == 130
-    assert f"winnow cancel --study {sweep.study}" in output
+    assert render("cancel", {"study": sweep.study}, is_clone=is_clone()) in output
     jobs = sweep.run("jobs")
     assert (jobs.stdout.count(sweep.target), jobs.stdout.count("running")) == (2, 2), jobs.stdout
     cancelled = sweep.run("cancel")
