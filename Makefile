@@ -12,7 +12,7 @@ PIP          = $(VENV)/bin/python -m pip --quiet --disable-pip-version-check --n
 STAMP       := $(VENV)/.set-up
 
 # Flags without a value: DRY_RUN=1 is --dry-run, DRY_RUN=0 is nothing.
-SWITCHES := ALL ALLOW_CHANGED_CODE DRY_RUN EXIT_CODE FOLLOW FORCE JSON KEEP NO_CACHE VOLUMES
+SWITCHES := ALL ALLOW_CHANGED_CODE DRY_RUN EXIT_CODE FOLLOW FORCE JSON KEEP NO_CACHE VOLUMES YES
 GIVEN     = $(filter-out PYTHON TORCH_INDEX UPGRADE VENV,$(strip $(foreach name,$(.VARIABLES),\
               $(if $(filter command line,$(origin $(name))),$(name)))))
 flag      = --$(shell echo $(1) | tr 'A-Z_' 'a-z-')
@@ -22,7 +22,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
 
 .DEFAULT_GOAL := help
 .PHONY: help setup retry demo test test-docker test-kubernetes check lint format lock docs train train-docker train-kubernetes select-model prod-local prod-docker prod-kubernetes prod-status prod-remove rollback \
-        inference-one inference-one-input report ui generate-data jobs logs cancel mlflow-init mlflow-remove kubernetes-secrets \
+        inference-one inference-one-input report ui generate-data jobs logs cancel studies delete-study mlflow-init mlflow-remove kubernetes-secrets \
         compose-logs build-train build-prod bench diff clean
 
 help: ## Print this list
@@ -58,6 +58,12 @@ logs: setup ## Print the workers' logs, also those of workers that are gone (STU
 
 cancel: setup ## Stop a study's workers and hand their trials back (STUDY, TARGET)
 	@$(WINNOW) cancel $(FLAGS)
+
+studies: setup ## List all studies: state, trials, best value, workers at work (JSON=1)
+	@$(WINNOW) studies $(FLAGS)
+
+delete-study: setup ## Delete a study with its logs and report; models and runs stay (STUDY, YES=1, DRY_RUN=1)
+	@$(WINNOW) delete-study $(FLAGS)
 
 report: setup ## Write a study's report as one HTML page (CONFIG, STUDY, OUTPUT)
 	@$(WINNOW) report $(FLAGS)

@@ -27,6 +27,7 @@ from winnow.config.settings import Settings
 if TYPE_CHECKING:
     from winnow.deployers.deployer import Deployment
     from winnow.orchestrators.select_model import Outcome
+    from winnow.orchestrators.studies import Deletion, ListedStudy
     from winnow.orchestrators.train import SweepResult
 
 
@@ -118,6 +119,39 @@ def retry(
         allow_changed_code=allow_changed_code,
         is_retry=True,
     )
+
+
+def studies() -> tuple[ListedStudy, ...]:
+    """All studies of the storage, in the order in which they were made; nothing is changed.
+
+    Raises:
+        InputError: the storage cannot be read, or a tier in use does not answer.
+    """
+    from winnow.orchestrators.settings import current
+    from winnow.orchestrators.studies import list_studies
+    from winnow.orchestrators.tiers import executors_for
+
+    settings = current()
+    return list_studies(settings, executors_for(None, settings))
+
+
+def delete_study(study: str) -> Deletion:
+    """Delete a study with its logs and report, without a question; return what went.
+
+    Registered models and deployments stay, and MLflow's runs, which are marked as those of a deleted study.
+
+    Raises:
+        InputError: there is no such study, its workers are at work, or MLflow does not answer.
+    """
+    from winnow.orchestrators.settings import current
+    from winnow.orchestrators.studies import delete, plan_deletion
+    from winnow.orchestrators.tiers import executors_for
+
+    settings = current()
+    executors = executors_for(None, settings)
+    deletion = plan_deletion(check_study_name(study, "study"), settings, executors)
+    delete(deletion, settings, executors)
+    return deletion
 
 
 def plan(
@@ -251,6 +285,7 @@ def _study_name(config: Path | str, study: str | None) -> str:
 __all__ = [
     "Experiment",
     "WinnowError",
+    "delete_study",
     "load_experiment",
     "plan",
     "predict",
@@ -258,5 +293,6 @@ __all__ = [
     "select_model",
     "serve",
     "stop_serving",
+    "studies",
     "train",
 ]

@@ -38,6 +38,11 @@ VERBS: dict[str, tuple[str, str]] = {
     "jobs": ("winnow.cli.jobs:jobs", "List the workers at work."),
     "logs": ("winnow.cli.jobs:logs", "Print the workers' logs."),
     "cancel": ("winnow.cli.jobs:cancel", "Stop a study's workers and hand their trials back."),
+    "studies": ("winnow.cli.studies:studies", "List all studies: state, trials, best value, workers at work."),
+    "delete-study": (
+        "winnow.cli.studies:delete_study",
+        "Delete a study with its logs and report; models and runs stay.",
+    ),
     "report": ("winnow.cli.report:command", "Write a study's report as one HTML page."),
     "select-model": (
         "winnow.cli.select_model:command",

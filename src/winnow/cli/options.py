@@ -36,6 +36,11 @@ study_option = click.option(
 )
 """Gives the verb `study: str | None`, a name that a study can have."""
 
+required_study_option = click.option(
+    "--study", metavar="NAME", required=True, callback=_checked_study, help="Name of the study."
+)
+"""Gives the verb `study: str`, where no default would be safe."""
+
 deployment_option = click.option(
     "--config", type=click.Path(path_type=Path), help="Experiment file whose deployment is meant, instead of --study."
 )

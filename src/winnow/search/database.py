@@ -39,11 +39,16 @@ class DatabaseAwayError(InputError):
     """The database does not answer. It may again in a while: whoever nobody waits for waits (`patience.py`)."""
 
 
+class NoStudiesError(InputError):
+    """There is no database yet, or one in which no study was ever made."""
+
+
 class Database:
     """One engine for Optuna's reads and winnow's transactions.
 
     Raises:
         InputError: the database cannot be opened, or not be written where `create` is set.
+        NoStudiesError: no study was ever made there, and `create` is not set.
         DatabaseAwayError: it does not answer.
     """
 
@@ -65,7 +70,7 @@ class Database:
             ) from error
         except (sa.exc.DatabaseError, StorageInternalError) as error:
             if _lacks_tables(error):
-                raise InputError(
+                raise NoStudiesError(
                     f"the study's storage, {parsed.render_as_string(hide_password=True)}",
                     expected="a database that holds studies",
                     found="one in which none was ever made",
@@ -187,7 +192,7 @@ def _check_file(path: Path, *, create: bool) -> None:
             raise _unwritable(path, refusal) from refusal
         return
     if not path.is_file():
-        raise InputError(
+        raise NoStudiesError(
             str(path),
             expected="the study's database",
             found="no such file",

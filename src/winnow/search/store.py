@@ -33,7 +33,7 @@ from winnow.search.tables import folds, incidents, studies, tasks, workers
 from winnow.tracking import records
 from winnow.tracking.records import FoldRecord, SweepRecord, TrialRecord
 
-_STATES: Mapping[TrialState, records.TrialState] = {
+STATES: Mapping[TrialState, records.TrialState] = {
     TrialState.WAITING: "waiting",
     TrialState.RUNNING: "running",
     TrialState.COMPLETE: "complete",
@@ -47,7 +47,7 @@ LEASE_MARGIN_S = 60.0
 """A lease outlasts an unreachable study: by this much longer than workers wait for it."""
 
 
-_STOPPED, _ALONE, _REFUSED = "winnow:stopped", "winnow:alone", "winnow:refused"
+STOPPED, _ALONE, REFUSED = "winnow:stopped", "winnow:alone", "winnow:refused"
 """Attributes of Optuna's study, which only its own table keeps."""
 
 
@@ -224,27 +224,27 @@ class StudyStore:
         Whoever has them work again has mended what kept them from it: lone ends are counted anew.
         """
         with self.database.writing() as session:
-            self._set_attribute(session, _STOPPED, is_stopped)
+            self._set_attribute(session, STOPPED, is_stopped)
             if not is_stopped:
-                self._set_attribute(session, _REFUSED, None)
+                self._set_attribute(session, REFUSED, None)
                 kept = session.query(models.StudySystemAttributeModel).filter_by(study_id=self.study_id)
                 kept.filter(models.StudySystemAttributeModel.key.startswith(f"{_ALONE}:", autoescape=True)).delete()
 
     def is_stopped(self) -> bool:
         """Whether its groups were stopped on purpose and nobody has resumed it since."""
         with self.database.reading() as session:
-            return bool(self._attribute(session, _STOPPED))
+            return bool(self._attribute(session, STOPPED))
 
     def set_refusal(self, error: InputError) -> None:
         """Keep why a worker cannot train this study, for its orchestrator and for workers that are started again."""
         refused = {"place": error.place, "expected": error.expected, "found": error.found, "remedy": error.remedy}
         with self.database.writing() as session:
-            self._set_attribute(session, _REFUSED, refused)
+            self._set_attribute(session, REFUSED, refused)
 
     def refusal(self) -> InputError | None:
         """Why a worker has refused to train this study since it was last resumed."""
         with self.database.reading() as session:
-            refused = self._attribute(session, _REFUSED)
+            refused = self._attribute(session, REFUSED)
         return InputError(**refused) if refused else None
 
     def count_lone_end(self, group: str, node: int) -> int:
@@ -272,7 +272,7 @@ class StudyStore:
         with self.database.reading() as session:
             query = sa.text("SELECT state, COUNT(*) FROM trials WHERE study_id = :study_id GROUP BY state")
             found = {str(row[0]): int(row[1]) for row in session.execute(query, {"study_id": self.study_id})}
-        counts = {name: found.get(state.name, 0) for state, name in _STATES.items()}
+        counts = {name: found.get(state.name, 0) for state, name in STATES.items()}
         return counts | {"all": sum(counts.values())}
 
     def trial(self, number: int) -> TrialRecord:
@@ -576,7 +576,7 @@ def _record(
     return TrialRecord(
         study=study,
         number=trial.number,
-        state=_STATES[trial.state],
+        state=STATES[trial.state],
         params=decode(space, trial.params),
         folds=tuple(scored),
         value=trial.values[0] if trial.values else None,

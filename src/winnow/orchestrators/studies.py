@@ -1,0 +1,170 @@
+"""The studies of the storage: listed, and deleted."""
+
+from __future__ import annotations
+
+import difflib
+import shutil
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from winnow.config.disk import disk_fault, home_of
+from winnow.config.errors import InputError
+from winnow.config.next_command import next_command
+from winnow.config.settings import Settings
+from winnow.executors.executor import Executor
+from winnow.search.catalog import StudyBusyError, StudySummary, busy_workers, delete_study, summaries
+from winnow.search.database import Database, NoStudiesError
+from winnow.search.store import StudyStore
+from winnow.tracking.set_apart import runs_of, set_apart
+from winnow.tracking.tracker import TrackingUnavailableError
+
+
+@dataclass(frozen=True)
+class ListedStudy:
+    """A study and where its workers are.
+
+    Attributes:
+        at_work: how many worker groups run, by tier; groups of other machines are only in `summary.heard`.
+    """
+
+    summary: StudySummary
+    at_work: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """What goes with a study.
+
+    Attributes:
+        study: its name.
+        trials: how many trials it has.
+        folder: the folder of its logs and its report; None where there is none.
+        runs: how many runs MLflow keeps of it, set apart.
+    """
+
+    study: str
+    trials: int
+    folder: Path | None
+    runs: int
+
+
+def list_studies(settings: Settings, executors: Mapping[str, Executor]) -> tuple[ListedStudy, ...]:
+    """All studies of the storage, in the order in which they were made; nothing is changed.
+
+    Raises:
+        InputError: the storage cannot be read, or a tier in use does not answer.
+    """
+    try:
+        found = summaries(Database(settings.storage_url))
+    except NoStudiesError:
+        return ()
+    at_work: dict[str, Counter[str]] = {summary.name: Counter() for summary in found}
+    for tier, executor in executors.items():
+        for group in executor.groups() if found else ():
+            if group.study in at_work and not group.state.is_over:
+                at_work[group.study][tier] += 1
+    return tuple(
+        ListedStudy(replace(one, state="in work") if at_work[one.name] else one, dict(at_work[one.name]))
+        for one in found
+    )
+
+
+def plan_deletion(study: str, settings: Settings, executors: Mapping[str, Executor]) -> Deletion:
+    """What `delete` would remove; nothing is changed.
+
+    Raises:
+        InputError: there is no such study, its workers are at work, or a store does not answer.
+    """
+    store = _open(study, settings)
+    groups = [group for executor in executors.values() for group in executor.groups(study)]
+    running = {group.name for group in groups if not group.state.is_over}
+    _refuse_busy(study, sorted(running | set(busy_workers(store.database, store.study_id))))
+    try:
+        runs = runs_of(settings.tracking_uri, study)
+    except TrackingUnavailableError as error:
+        raise _tracking_is_away(study, error) from error
+    folder = settings.home / "studies" / study
+    return Deletion(study, store.counts()["all"], folder if folder.is_dir() else None, runs)
+
+
+def delete(deletion: Deletion, settings: Settings, executors: Mapping[str, Executor]) -> None:
+    """Set a study's runs apart, then remove its trials, its logs and its report.
+
+    The runs come first: what fails after them is done by a second call. Registered models and deployments stay.
+
+    Raises:
+        InputError: workers have begun meanwhile, a store does not answer, or the folder cannot be removed.
+    """
+    study = deletion.study
+    store = _open(study, settings)
+    _refuse_busy(study, busy_workers(store.database, store.study_id))
+    try:
+        set_apart(settings.tracking_uri, study, time.time_ns() // 1_000_000)
+    except TrackingUnavailableError as error:
+        raise _tracking_is_away(study, error) from error
+    # Containers and pods that are over still have their logs, which would come back here later.
+    for executor in executors.values():
+        executor.clear(study)
+    try:
+        delete_study(store.database, store.study_id)
+    except StudyBusyError as error:
+        _refuse_busy(study, error.args[0])
+    finally:
+        store.database.close()
+    _remove_folder(settings.home / "studies" / study)
+
+
+def _remove_folder(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise disk_fault(error, home_of(), folder) or InputError(
+            str(folder),
+            expected="a folder that can be removed; the study itself is deleted",
+            found=error.strerror or str(error),
+            remedy="Remove it by hand.",
+        ) from error
+
+
+def _open(study: str, settings: Settings) -> StudyStore:
+    """The study. Raises InputError where there is none."""
+    try:
+        database = Database(settings.storage_url)
+        names = [summary.name for summary in summaries(database)]
+    except NoStudiesError:
+        names = []
+    if study in names:
+        return StudyStore(database, study)
+    nearest = difflib.get_close_matches(study, names, n=3, cutoff=0.5)
+    listing = next_command("studies")
+    raise InputError(
+        f"study {study!r}",
+        expected="a study of the storage",
+        found=f"none of that name among {len(names)}",
+        remedy=f"Did you mean {' or '.join(nearest)}? `{listing}` lists all." if nearest else f"`{listing}` lists all.",
+    )
+
+
+def _refuse_busy(study: str, workers: Sequence[str]) -> None:
+    if workers:
+        raise InputError(
+            f"study {study!r}",
+            expected="no workers at work",
+            found=", ".join(workers),
+            remedy=f"Stop them first: {next_command('cancel', study=study)}. A worker that died counts until its "
+            "lease ends.",
+        )
+
+
+def _tracking_is_away(study: str, error: TrackingUnavailableError) -> InputError:
+    return InputError(
+        f"study {study!r}",
+        expected="MLflow's tracking store to answer, since the study's runs are set apart there",
+        found=str(error),
+        remedy="Start it and try again; the study is not deleted.",
+    )
