@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit, urlunsplit
 
-OWN_HOSTS = ("localhost", ".localhost", "127.0.0.1", "::1", "0.0.0.0")
+# urllib compares an IPv6 host with its brackets, requests without.
+OWN_HOSTS = ("localhost", ".localhost", "127.0.0.1", "::1", "[::1]", "0.0.0.0")
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql"}
 _PASSWORD = re.compile(r"(://[^:/@\s]*):\S*@")
 _SECRET_NAME = re.compile(

@@ -84,8 +84,8 @@ def test_an_experiment_is_kept_without_the_secrets_of_its_environment() -> None:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, "localhost,.localhost,127.0.0.1,::1,0.0.0.0"),
-        ({"NO_PROXY": "example.com, 127.0.0.1"}, "example.com,127.0.0.1,localhost,.localhost,::1,0.0.0.0"),
+        ({}, "localhost,.localhost,127.0.0.1,::1,[::1],0.0.0.0"),
+        ({"NO_PROXY": "example.com, 127.0.0.1"}, "example.com,127.0.0.1,localhost,.localhost,::1,[::1],0.0.0.0"),
         ({"no_proxy": "*"}, None),
     ],
 )
