@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from tests.unit.search.studies import claim, complete, experiment, fold, leases_of, make_study_in, sweep, url
 from winnow.config.addresses import with_driver
 from winnow.config.errors import InputError
+from winnow.search.catalog import delete_study, summaries
 from winnow.search.database import Database
 from winnow.search.leases import LeaseLostError, Nothing
 from winnow.search.progress import WorkerStatus
@@ -197,3 +198,19 @@ def test_a_database_without_studies_is_refused_where_none_shall_be_made(database
     with pytest.raises(InputError, match="a study that was started"):
         StudyStore(database, "a-study").experiment()
     database.close()
+
+
+def test_a_deleted_study_is_gone_and_the_next_one_of_its_name_starts_at_trial_0(database_url: str) -> None:
+    store = make_study_in(database_url)
+    leases = leases_of(store)
+    complete(leases, claim(leases), 0.9)
+    leases.finish_trial(claim(leases), "failed", None, "boom")
+    store.hear("w0/1", "w0", "ada", WorkerStatus("w0", "stopped", None, None, 3, None, None, 0), ttl_s=0)
+    (listed,) = summaries(store.database)
+    assert (listed.trials["complete"], listed.trials["failed"], listed.best, listed.best_trial) == (1, 1, 0.9, 0)
+    delete_study(store.database, store.study_id)
+    assert summaries(store.database) == ()
+    store.database.close()
+    again = make_study_in(database_url)
+    assert (again.counts()["all"], claim(leases_of(again)).number) == (0, 0)
+    again.database.close()

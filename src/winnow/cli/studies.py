@@ -119,12 +119,16 @@ def delete_study(study: str, yes: bool, dry_run: bool) -> int:
 def going(deletion: Deletion) -> str:
     """What is removed, in words."""
     files = "" if deletion.folder is None else f", with logs and report in {deletion.folder}"
-    return f"study {deletion.study} ({deletion.trials} trials{files})"
+    return f"study {deletion.study} ({_count(deletion.trials, 'trial')}{files})"
 
 
 def staying(deletion: Deletion) -> str:
     """What is kept, in words."""
-    return (
-        f"Registered models and deployments stay, and so do {deletion.runs} runs in MLflow, marked as those of a "
-        "deleted study."
-    )
+    if not deletion.runs:
+        return "Registered models and deployments stay."
+    runs = _count(deletion.runs, "run")
+    return f"Registered models and deployments stay. So do {runs} in MLflow, marked as those of a deleted study."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -240,11 +240,16 @@ def _listen(engine: Engine, is_sqlite: bool) -> None:
 
 def _lacks_tables(error: BaseException) -> bool:
     """Whether Postgres says that a table is not there (SQLSTATE 42P01, undefined_table)."""
-    return getattr(getattr(error, "orig", None), "sqlstate", None) == "42P01"
+    return getattr(getattr(_unwrapped(error), "orig", None), "sqlstate", None) == "42P01"
 
 
 def _is_away(error: BaseException) -> bool:
-    return isinstance(error.__cause__ if isinstance(error, StorageInternalError) else error, sa.exc.OperationalError)
+    return isinstance(_unwrapped(error), sa.exc.OperationalError)
+
+
+def _unwrapped(error: BaseException) -> BaseException | None:
+    """SQLAlchemy's own error; Optuna wraps those of its first look at the tables."""
+    return error.__cause__ if isinstance(error, StorageInternalError) else error
 
 
 def _first_line(error: BaseException) -> str:

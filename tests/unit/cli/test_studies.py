@@ -99,8 +99,8 @@ def test_a_study_is_deleted_only_after_a_yes(tmp_path: Path, uri: str) -> None:
     refused = ask(delete_study, tmp_path, uri, "--study", STUDY)
     assert isinstance(refused.exception, InputError)
     assert f"make delete-study STUDY={STUDY} YES=1" in str(refused.exception)
-    going = f"study {STUDY} (1 trials, with logs and report in {tmp_path / 'studies' / STUDY})"
-    staying = "Registered models and deployments stay, and so do 2 runs in MLflow, marked as those of a deleted study."
+    going = f"study {STUDY} (1 trial, with logs and report in {tmp_path / 'studies' / STUDY})"
+    staying = "Registered models and deployments stay. So do 2 runs in MLflow, marked as those of a deleted study."
     dry = ask(delete_study, tmp_path, uri, "--study", STUDY, "--dry-run").stdout
     assert dry == f"Dry run: {going} would be deleted. {staying}\n"
     assert state_of(tmp_path, uri) == (True, True, 2)

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.unit.search.studies import claim, complete, experiment, fold, leases_of, make_study, sweep
+from winnow.config.errors import InputError
 from winnow.search.catalog import StudyBusyError, StudySummary, busy_workers, delete_study, summaries
 from winnow.search.progress import WorkerStatus
 from winnow.search.store import StudyStore, study_names
@@ -60,6 +61,8 @@ def test_the_state_says_why_no_worker_is_at_work(tmp_path: Path) -> None:
     store = make_study(tmp_path)
     store.set_stopped(True)
     assert [one.state for one in summaries(store.database)] == ["stopped"]
+    store.set_refusal(InputError("a rank", expected="the study's rows", found="others", remedy="Seed it."))
+    assert [one.state for one in summaries(store.database)] == ["refused"]
     store.hear("w0/1", "w0", "ada", AT_WORK, ttl_s=60)
     assert [(one.state, one.heard) for one in summaries(store.database)] == [("in work", ("w0",))]
 
