@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from winnow.api import (
         Experiment,
         WinnowError,
+        delete_study,
         load_experiment,
         plan,
         predict,
+        retry,
         select_model,
         serve,
         stop_serving,
+        studies,
         train,
     )
 
@@ -32,12 +35,15 @@ __all__ = [
     "Experiment",
     "WinnowError",
     "__version__",
+    "delete_study",
     "load_experiment",
     "plan",
     "predict",
+    "retry",
     "select_model",
     "serve",
     "stop_serving",
+    "studies",
     "train",
 ]
 

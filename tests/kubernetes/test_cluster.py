@@ -160,7 +160,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     ("name", "reason", "remedy"),
     [
         ("large", "Unschedulable: 0/", "kubectl get nodes"),
-        ("nowhere", "container main: ErrImagePull", "REGISTRY="),
+        ("nowhere", "container main: ErrImagePull", "WINNOW_REGISTRY"),
         ("misnamed", "container main: InvalidImageName", "Correct the image's name"),
         ("unset", 'container main: CreateContainerConfigError: secret "missing" not found', "Make the Secret"),
         ("unmounted", "FailedMount: ", "Make the Secret"),

@@ -23,7 +23,7 @@ def test_where_there_is_nothing_all_is_new_and_nothing_is_made(own_place: Place)
     assert new.returncode == 1, new.stderr
     assert "+++ statefulsets/winnow-postgres (as it would be)" in new.stdout
     assert "+  WINNOW_DB_PASSWORD: '***'" in new.stdout
-    assert "prod was not compared: " in new.stderr
+    assert "prod: there is nothing to compare yet: " in new.stderr
     there = ["configmap/kube-root-ca.crt", "serviceaccount/default", "serviceaccount/winnow-user"]
     assert own_place.admin.names("all,secrets,configmaps,serviceaccounts,persistentvolumeclaims") == there
 
