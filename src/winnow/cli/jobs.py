@@ -64,7 +64,9 @@ def _print_groups(groups: list[tuple[str, GroupStatus]], executors: Mapping[str,
         if group.trouble is not None:
             click.echo(f"  {group.trouble}")
     if not groups:
-        click.echo(f"No workers are at work {any_of(executors.values())}; `{next_command('train')}` starts some.")
+        click.echo(
+            f"No workers are at work {any_of(executors.values())}; `{next_command('train', config=...)}` starts some."
+        )
 
 
 def collect_finished(executors: Mapping[str, Executor], home: Path, study: str | None = None) -> None:

@@ -35,7 +35,7 @@ def studies(as_json: bool) -> None:
     for line in table([_row(each) for each in found]):
         click.echo(line)
     if not found:
-        click.echo(f"There is no study yet; `{next_command('train')}` starts one.")
+        click.echo(f"There is no study yet; `{next_command('train', config=...)}` starts one.")
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -113,7 +113,7 @@ def describe(result: SweepResult, config: Path, target: str = "local", study: st
     if result.counts["failed"]:
         retry = next_command("retry", target=None if target == "local" else target, config=config, study=study)
         allowed = next_flag("allow_changed_code", True)
-        lines.append(f"  to train failed trials again: {retry}, with {allowed} if you changed your code")
+        lines.append(f"  train failed trials again (add {allowed} if you changed your code): {retry}")
     if result.best is not None:
         params = ", ".join(f"{name}={_short(value)}" for name, value in result.best.params.items())
         lines.append(f"  best: trial {result.best.number}, {result.metric} {result.best.value:.4f} ({params})")

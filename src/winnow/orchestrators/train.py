@@ -318,7 +318,7 @@ def _retry(store: StudyStore | None, study: str, executor: Executor) -> str:
             f"study {study!r}",
             expected="a study with failed trials",
             found="no study of that name",
-            remedy=f"Start it with `{next_command('train')}`, or correct the name.",
+            remedy=f"Start it with `{next_command('train', config=...)}`, or correct the name.",
         )
     busy = workers_at_work(store, executor)
     if busy:
@@ -331,7 +331,7 @@ def _retry(store: StudyStore | None, study: str, executor: Executor) -> str:
     numbers = store.leases().retry_failed()
     if not numbers:
         return f"study {study}: no trial has failed"
-    return f"study {study}: {len(numbers)} failed trials are trained again: {', '.join(map(str, numbers))}"
+    return f"study {study}: failed trials that are trained again: {', '.join(map(str, numbers))}"
 
 
 def workers_at_work(store: StudyStore, executor: Executor) -> list[str]:

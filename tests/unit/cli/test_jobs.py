@@ -77,7 +77,7 @@ def test_jobs_are_one_line_each_for_people(tmp_path: Path, executor: LocalExecut
 
 
 def test_an_engine_that_does_not_answer_matters_only_where_it_is_asked_for(tmp_path: Path) -> None:
-    train = f"WINNOW_HOME={tmp_path} make train"
+    train = f"WINNOW_HOME={tmp_path} make train CONFIG=…"
     assert ask(jobs, tmp_path).stdout == f"No workers are at work on this machine; `{train}` starts some.\n"
     refused = ask(jobs, tmp_path, "--target", "docker")
     assert "the Docker engine at tcp://" in str(refused.exception)

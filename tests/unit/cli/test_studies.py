@@ -65,7 +65,7 @@ def state_of(home: Path, uri: str) -> tuple[bool, bool, int]:
 
 def test_without_a_study_one_line_says_so(tmp_path: Path) -> None:
     assert ask(studies, tmp_path, "").stdout == (
-        f"There is no study yet; `WINNOW_HOME={tmp_path} make train` starts one.\n"
+        f"There is no study yet; `WINNOW_HOME={tmp_path} make train CONFIG=…` starts one.\n"
     )
     assert json.loads(ask(studies, tmp_path, "", "--json").stdout) == []
     assert list(tmp_path.iterdir()) == []

@@ -31,5 +31,6 @@ def test_a_study_that_was_named_is_named_in_the_commands_that_follow() -> None:
 def test_a_sweep_of_which_no_trial_completed_has_failed_and_names_what_trains_them_again() -> None:
     failed = SweepResult("a-study", False, 2, {"complete": 0, "pruned": 0, "failed": 2}, None, "f1", (), Path("r.html"))
     assert status_of(failed) == 1
-    assert "make retry CONFIG=x.yaml, with ALLOW_CHANGED_CODE=1 if you" in describe(failed, Path("x.yaml"))
+    again = "  train failed trials again (add ALLOW_CHANGED_CODE=1 if you changed your code): make retry CONFIG=x.yaml"
+    assert again in describe(failed, Path("x.yaml")).splitlines()
     assert status_of(replace(failed, counts={"complete": 1, "pruned": 0, "failed": 1})) == 0

@@ -20,7 +20,7 @@ from winnow.executors.memory import MemoryExecutor
 from winnow.orchestrators.follow import Follower
 from winnow.orchestrators.progress import ProgressView
 from winnow.orchestrators.tiers import Tier
-from winnow.orchestrators.train import _is_attached, open_study, preflight, settle
+from winnow.orchestrators.train import _is_attached, _retry, open_study, preflight, settle
 from winnow.search.stop import Stop
 from winnow.search.worker import Identity, Worker
 from winnow.tracking.mlflow_tracker import MlflowTracker
@@ -118,6 +118,19 @@ def test_a_run_that_a_second_orchestrator_starts_again_at_the_end_is_ended(tmp_p
     assert (store.is_told(), status()) == (True, "RUNNING")
     settle(store, MlflowTracker(uri))
     assert status() == "FINISHED"
+
+
+def test_a_retry_of_a_study_that_is_not_there_names_the_command_that_starts_it() -> None:
+    with pytest.raises(InputError, match="Start it with `.*make train CONFIG=…`, or correct the name"):
+        _retry(None, "a-study", MemoryExecutor())
+
+
+def test_a_retry_says_which_trials_are_trained_again(tmp_path: Path) -> None:
+    store = make_study(tmp_path)
+    leases = leases_of(store)
+    leases.finish_trial(claim(leases), "failed", None, "ValueError: a bug")
+    assert _retry(store, "a-study", MemoryExecutor()) == "study a-study: failed trials that are trained again: 0"
+    assert _retry(store, "a-study", MemoryExecutor()) == "study a-study: no trial has failed"
 
 
 def attached(folder: Path, workers: int, alive: tuple[str, ...], trials: int = 8) -> bool:
