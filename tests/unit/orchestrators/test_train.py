@@ -121,7 +121,7 @@ def test_a_run_that_a_second_orchestrator_starts_again_at_the_end_is_ended(tmp_p
 
 
 def test_a_retry_of_a_study_that_is_not_there_names_the_command_that_starts_it() -> None:
-    with pytest.raises(InputError, match="Start it with `.*make train CONFIG=…`, or correct the name"):
+    with pytest.raises(InputError, match=r"Start it with `.*make train CONFIG=…`, or correct the name"):
         _retry(None, "a-study", MemoryExecutor())
 
 
