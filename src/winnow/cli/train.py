@@ -116,7 +116,8 @@ def describe(result: SweepResult, config: Path, target: str = "local", study: st
         lines.append(f"  train failed trials again (add {allowed} if you changed your code): {retry}")
     if result.best is not None:
         params = ", ".join(f"{name}={_short(value)}" for name, value in result.best.params.items())
-        lines.append(f"  best: trial {result.best.number}, {result.metric} {result.best.value:.4f} ({params})")
+        code = " (other code)" if result.best.has_other_code else ""
+        lines.append(f"  best: trial {result.best.number}{code}, {result.metric} {result.best.value:.4f} ({params})")
     for refit in result.refits:
         became = f"model version {refit.version}" if refit.version else f"no model: {refit.reason}"
         lines.append(f"  refit of trial {refit.trial}: {became}")

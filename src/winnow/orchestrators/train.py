@@ -328,9 +328,11 @@ def _retry(store: StudyStore | None, study: str, executor: Executor) -> str:
             found=", ".join(busy),
             remedy=f"Wait for them, or stop them: {next_command('cancel', study=study)}.",
         )
+    refits = [str(refit.trial) for refit in store.refits() if refit.version is None]
     numbers = store.leases().retry_failed()
     if not numbers:
-        return f"study {study}: no trial has failed"
+        again = f"; failed refits that are tried again: {', '.join(refits)}" if refits else ""
+        return f"study {study}: no trial has failed{again}"
     return f"study {study}: failed trials that are trained again: {', '.join(map(str, numbers))}"
 
 

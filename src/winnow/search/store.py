@@ -137,7 +137,7 @@ class StudyStore:
             others = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
             raise InputError(
                 f"study {self.name!r}: {place}{others}",
-                expected=f"what its {self.counts()['all']} trials were made with: {was}",
+                expected=f"what the study was made with: {was}",
                 found=now,
                 remedy=f"{unseeded}Trials of different definitions cannot be compared: give the new one another name "
                 f"(`name:` in the file, or {next_flag('study', ...)}), or change it back.",
@@ -162,7 +162,7 @@ class StudyStore:
         is_new, is_gone = name not in kept, name not in code
         raise InputError(
             f"study {self.name!r}: {name}{others}",
-            expected=f"the code that its {self.counts()['all']} trials were made with"
+            expected="the code that the study was made with"
             + (", which did not use this file" if is_new else f": sha256 {kept[name][:12]}"),
             found="that it is used" if is_new else "that it is not used" if is_gone else f"{code[name][:12]}",
             remedy=f"Trials of different code cannot be compared: give the new one another name (`name:` in the file, "

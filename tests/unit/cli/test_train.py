@@ -23,6 +23,8 @@ def test_a_study_that_was_named_is_named_in_the_commands_that_follow() -> None:
     counts = {"complete": 2, "pruned": 0, "failed": 0}
     best = TrialRecord("another", 0, "complete", {"width": 8}, (), 0.9, 1, None, 0, 1)
     done = SweepResult("another", True, 2, counts, best, "f1", (), Path("report.html"))
+    of_other_code = replace(done, best=replace(best, has_other_code=True))
+    assert "\n  best: trial 0 (other code), f1 0.9000 (width=8)\n" in describe(of_other_code, Path("x.yaml"))
     said = describe(done, Path("my file.yaml"), "local", "another").splitlines()
     assert said[1] == "  nothing was left to do; more: make train CONFIG='my file.yaml' STUDY=another TRIALS=4"
     assert said[-2:] == ["  next: make select-model STUDY=another", "  runs: make ui"]

@@ -133,6 +133,15 @@ def test_a_retry_says_which_trials_are_trained_again(tmp_path: Path) -> None:
     assert _retry(store, "a-study", MemoryExecutor()) == "study a-study: no trial has failed"
 
 
+def test_a_retry_names_failed_refits_where_no_trial_has_failed(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=1)
+    leases = leases_of(store, refit_top=1)
+    complete(leases, claim(leases), 0.5)
+    leases.finish_task(claim(leases), reason="it could not be exported")
+    said = "study a-study: no trial has failed; failed refits that are tried again: 0"
+    assert _retry(store, "a-study", MemoryExecutor()) == said
+
+
 def attached(folder: Path, workers: int, alive: tuple[str, ...], trials: int = 8) -> bool:
     store = make_study(folder, trials=8)
     asked = store.experiment()

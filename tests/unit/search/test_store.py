@@ -217,7 +217,7 @@ def test_changed_code_is_refused_with_the_name_of_its_file(tmp_path: Path) -> No
     with pytest.raises(InputError) as refused:
         store.check_code(NEW, "Allow it.")
     assert str(refused.value).startswith(
-        "study 'a-study': net.py: expected the code that its 0 trials were made with: sha256 111111111111, found "
+        "study 'a-study': net.py: expected the code that the study was made with: sha256 111111111111, found "
         "222222222222."
     )
     assert str(refused.value).endswith("Allow it.")
