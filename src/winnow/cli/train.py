@@ -106,7 +106,8 @@ def describe(result: SweepResult, config: Path, target: str = "local", study: st
         study: the name that was given; None where the experiment's own was taken.
     """
     counts = ", ".join(f"{result.counts[state]} {state}" for state in ("complete", "pruned", "failed"))
-    lines = [f"study {result.study}: {result.trials} trials done ({counts})"]
+    trials = "1 trial" if result.trials == 1 else f"{result.trials} trials"
+    lines = [f"study {result.study}: {trials} done ({counts})"]
     if result.was_done:
         more = next_command("train", target=target, config=config, study=study, trials=2 * result.trials)
         lines.append(f"  nothing was left to do; more: {more}")

@@ -456,8 +456,9 @@ def other_data(sweep: SweepRecord, group: str, what: str) -> InputError:
         f"data.source of study {sweep.study!r}",
         expected=f"the rows that the study was made with (sha256 {sweep.data_sha256[:12]}) in worker {group}",
         found=f"others ({what})",
-        remedy=f"{cause} No trial was spent. Then start a study of another name (`name:` in the file, or "
-        f"{next_flag('study', ...)}).",
+        remedy=f"{cause} No trial was spent, but the study keeps its rows: delete it "
+        f"(`{next_command('delete-study', study=sweep.study)}`), or start one of another name "
+        f"({next_flag('study', ...)}).",
     )
 
 
