@@ -228,7 +228,7 @@ CUT_OFF = (
 
 
 def _say(line: str) -> None:
-    """What is no result, for whoever waits: on stderr, also where that is no terminal."""
+    """Print a message that is not a result: to stderr, also where that is not a terminal."""
     click.echo(line, err=True)
 
 
