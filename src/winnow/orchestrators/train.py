@@ -205,6 +205,9 @@ def _is_attached(store: StudyStore, experiment: Experiment, tier: Tier) -> bool:
     alive = {group.name for group in tier.executor.groups(store.name) if not group.state.is_over}
     wanted = {f"{tier.site.prefix}{index}" for index in range(experiment.execution.workers)}
     is_as_large = experiment.search.trials <= store.target()
+    if is_as_large and store.is_done() and store.is_told():
+        # The back-end may report a group as running for a moment after its work has ended.
+        return False
     return bool(alive) and (wanted <= alive or (is_as_large and alive < wanted and _needs_no_more(store, len(alive))))
 
 

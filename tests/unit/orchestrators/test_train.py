@@ -22,6 +22,7 @@ from winnow.orchestrators.progress import ProgressView
 from winnow.orchestrators.tiers import Tier
 from winnow.orchestrators.train import _is_attached, _retry, open_study, preflight, settle
 from winnow.search.stop import Stop
+from winnow.search.store import StudyStore
 from winnow.search.worker import Identity, Worker
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.records import SweepRecord, TrialRecord
@@ -143,7 +144,10 @@ def test_a_retry_names_failed_refits_where_no_trial_has_failed(tmp_path: Path) -
 
 
 def attached(folder: Path, workers: int, alive: tuple[str, ...], trials: int = 8) -> bool:
-    store = make_study(folder, trials=8)
+    return is_attached(make_study(folder, trials=8), workers, alive, trials)
+
+
+def is_attached(store: StudyStore, workers: int, alive: tuple[str, ...], trials: int) -> bool:
     asked = store.experiment()
     search = asked.search.model_copy(update={"trials": trials})
     execution = asked.execution.model_copy(update={"workers": workers})
@@ -161,6 +165,17 @@ def test_a_sweep_is_attached_to_where_nothing_has_to_be_started(tmp_path: Path) 
     assert not attached(tmp_path, 2, ("w0",))
     assert not attached(tmp_path, 2, ())
     assert attached(tmp_path, 9, tuple(f"w{index}" for index in range(8)))
+
+
+def test_a_done_study_is_not_attached_to_while_its_groups_are_still_reported_as_running(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=1)
+    leases = leases_of(store, refit_top=0)
+    complete(leases, claim(leases), 0.5)
+    leases.finish_task(claim(leases), result={})
+    assert is_attached(store, 1, ("w0",), trials=1), "MLflow has not heard of its trial"
+    store.set_tracked(store.trial(0))
+    assert not is_attached(store, 1, ("w0",), trials=1)
+    assert is_attached(store, 1, ("w0",), trials=2)
 
 
 def test_a_group_that_runs_is_attached_to_by_a_start_of_its_own(tmp_path: Path) -> None:
