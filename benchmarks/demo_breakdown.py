@@ -48,8 +48,8 @@ def main() -> None:
 
 def fold_times(home: Path) -> tuple[int, int]:
     """When the first fold began and the last one ended, milliseconds since the epoch."""
-    from winnow.search.database import Database
-    from winnow.search.store import StudyStore
+    from winnow.study.database import Database
+    from winnow.study.store import StudyStore
 
     trials = StudyStore(Database(f"sqlite:///{home / 'studies.db'}"), "breast-cancer").trials()
     folds = [fold for trial in trials for fold in trial.folds]

@@ -62,8 +62,8 @@ def run_sweep(home: Path, trials: int) -> None:
 
 def read_folds(home: Path) -> tuple[list[dict[str, float]], list[dict[str, Any]]]:
     """Every fold's times, with the wait until the next fold of its worker began, and every trial's parameters."""
-    from winnow.search.database import Database
-    from winnow.search.store import StudyStore
+    from winnow.study.database import Database
+    from winnow.study.store import StudyStore
 
     trials = StudyStore(Database(f"sqlite:///{home / 'studies.db'}"), "breast-cancer").trials()
     folds = sorted((fold for trial in trials for fold in trial.folds), key=lambda fold: fold.started_at_ms)

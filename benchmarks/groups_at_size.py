@@ -30,15 +30,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from winnow.cluster import manifests
-from winnow.cluster.api import Cluster
-from winnow.cluster.connection import connect
-from winnow.cluster.kinds import JOB, POD
 from winnow.config.experiment import KubernetesConfig
-from winnow.containers.engine import STUDY
-from winnow.executors.executor import GroupResources, GroupSpec
-from winnow.executors.kubernetes import KubernetesExecutor, KubernetesSite
-from winnow.orchestrators.follow import AT_ONCE, GRACE_S
+from winnow.orchestrators.supervise import AT_ONCE, GRACE_S
+from winnow.platforms.docker.client import STUDY
+from winnow.platforms.executor import GroupResources, GroupSpec
+from winnow.platforms.kubernetes import manifests
+from winnow.platforms.kubernetes.client import Cluster
+from winnow.platforms.kubernetes.connection import connect
+from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesSite
+from winnow.platforms.kubernetes.kinds import JOB, POD
 
 ROOT = Path(__file__).parents[1]
 STUDY_NAME = "groups-at-size"
@@ -85,7 +85,7 @@ def plan_groups(asked: argparse.Namespace) -> list[GroupSpec]:
     )
     address = {"WINNOW_STORAGE": "postgresql://winnow:secret@postgres/winnow", "MLFLOW_TRACKING_URI": "http://mlflow"}
     resources = GroupResources(cpus=1, memory_bytes=2**30, gpus=("0",))
-    argv = ("python", "-m", "winnow.search.group", "--study", STUDY_NAME)
+    argv = ("python", "-m", "winnow.worker.group", "--study", STUDY_NAME)
     return [
         GroupSpec(
             STUDY_NAME,

@@ -29,10 +29,10 @@ from tests.kubernetes.serving import ONLY_BY_HAND, Site
 
 from winnow.bundle.manifest import EXAMPLE
 from winnow.config.errors import InputError
-from winnow.containers.engine import connect
-from winnow.deployers.deployer import Deployer, Deployment, DeploymentRequest, DeploymentState, Release
-from winnow.deployers.docker import DockerDeployer
-from winnow.deployers.kubernetes import KubernetesDeployer
+from winnow.platforms.deployer import Deployer, Deployment, DeploymentRequest, DeploymentState, Release
+from winnow.platforms.docker.client import connect
+from winnow.platforms.docker.deployer import DockerDeployer
+from winnow.platforms.kubernetes.deployer import KubernetesDeployer
 
 RATE_PER_S = 100.0
 MOST_SECONDS = 60

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import docker
 import pytest
 
-from winnow.containers import build
-from winnow.containers.build import BuildOptions
-from winnow.containers.engine import connect
+from winnow.platforms.docker import build
+from winnow.platforms.docker.build import BuildOptions
+from winnow.platforms.docker.client import connect
 
 
 @pytest.fixture(scope="session")

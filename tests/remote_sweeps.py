@@ -21,8 +21,8 @@ import yaml
 from winnow.config.next_command import is_clone, render
 from winnow.config.settings import Settings
 from winnow.orchestrators.settings import current
-from winnow.search.database import Database
-from winnow.search.store import StudyStore
+from winnow.study.database import Database
+from winnow.study.store import StudyStore
 from winnow.tracking.records import TrialRecord
 from winnow.tracking.run_search import MlflowRunSearch
 

@@ -25,10 +25,10 @@ from winnow.config.names import check_study_name
 from winnow.config.settings import Settings
 
 if TYPE_CHECKING:
-    from winnow.deployers.deployer import Deployment
     from winnow.orchestrators.select_model import Outcome
     from winnow.orchestrators.studies import Deletion, ListedStudy
     from winnow.orchestrators.train import SweepResult
+    from winnow.platforms.deployer import Deployment
 
 
 def train(
@@ -70,11 +70,11 @@ def train(
     view = ProgressView(metric=experiment.search.metric.name)
     with view.checking() as show:
         show(f"{experiment.name}: loading PyTorch, scikit-learn and MLflow")
-        from winnow.containers.delivery import with_route
         from winnow.orchestrators.report import write_report
         from winnow.orchestrators.settings import current
         from winnow.orchestrators.tiers import tier_for
         from winnow.orchestrators.train import Permission
+        from winnow.platforms.docker.delivery import with_route
     from winnow.orchestrators.train import train as run
 
     settings = current()

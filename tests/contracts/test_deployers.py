@@ -18,8 +18,7 @@ from tests.docker import serving_images
 from tests.kubernetes import serving
 from tests.kubernetes.places import Place, place
 from winnow.config.errors import InputError
-from winnow.containers.engine import connect
-from winnow.deployers.deployer import (
+from winnow.platforms.deployer import (
     Action,
     Deployer,
     DeploymentFailedError,
@@ -28,11 +27,12 @@ from winnow.deployers.deployer import (
     Release,
     UnknownDeploymentError,
 )
-from winnow.deployers.docker import DockerDeployer
-from winnow.deployers.kubernetes import KubernetesDeployer
-from winnow.deployers.local import LocalDeployer
-from winnow.deployers.memory import MemoryDeployer, MemoryWorld
+from winnow.platforms.docker.client import connect
+from winnow.platforms.docker.deployer import DockerDeployer
+from winnow.platforms.kubernetes.deployer import KubernetesDeployer
+from winnow.platforms.local.deployer import LocalDeployer
 from winnow.serving.client import NoAnswerError, card
+from winnow.testing.deployer import MemoryDeployer, MemoryWorld
 
 
 class Backend(Protocol):

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from winnow.executors.executor import Executor, GroupResources, GroupSpec, GroupState, UnknownGroupError
-from winnow.executors.local import LocalExecutor, visible_gpus
-from winnow.executors.memory import MemoryExecutor
+from winnow.platforms.executor import Executor, GroupResources, GroupSpec, GroupState, UnknownGroupError
+from winnow.platforms.local.executor import LocalExecutor, visible_gpus
+from winnow.testing.executor import MemoryExecutor
 
 if TYPE_CHECKING:
     from tests.kubernetes.places import Place

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.unit.tracking.made_up import STUDY, new_store, sweep, trial
-from winnow.tracking.memory_tracker import MemoryTracker
+from winnow.testing.run_search import MemoryRunSearch
+from winnow.testing.tracker import MemoryTracker
 from winnow.tracking.mlflow_tracker import MlflowTracker
-from winnow.tracking.run_search import Condition, MemoryRunSearch, MlflowRunSearch, Order, RunSearch
+from winnow.tracking.run_search import Condition, MlflowRunSearch, Order, RunSearch
 from winnow.tracking.tracker import Sent, Tracker
 
 SCORES = {0: 0.91, 1: 0.95, 2: 0.93, 3: 0.95, 4: 0.20}

@@ -17,16 +17,16 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.unit.search.studies import claim, complete, experiment, fold, leases_of, make_study_in, sweep, url
+from tests.unit.study.studies import claim, complete, experiment, fold, leases_of, make_study_in, sweep, url
 from winnow.config.addresses import with_driver
 from winnow.config.errors import InputError
-from winnow.search.catalog import delete_study, summaries
-from winnow.search.database import Database
-from winnow.search.leases import LeaseLostError, Nothing
-from winnow.search.progress import WorkerStatus
-from winnow.search.sampling import propose
-from winnow.search.space import distributions
-from winnow.search.store import StudyStore
+from winnow.study.catalog import delete_study, summaries
+from winnow.study.database import Database
+from winnow.study.leases import LeaseLostError, Nothing
+from winnow.study.sampling import propose
+from winnow.study.space import distributions
+from winnow.study.status import WorkerStatus
+from winnow.study.store import StudyStore
 
 SERVER = os.environ.get("WINNOW_TEST_POSTGRES")
 SPAWN = multiprocessing.get_context("spawn")
@@ -37,7 +37,7 @@ def stack_studies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the studies' database of a stack that is up."""
     from tests.docker.stacks import running_stack
     from winnow.config.settings import Settings
-    from winnow.containers.engine import connect
+    from winnow.platforms.docker.client import connect
 
     engine = connect()
     with running_stack(engine, tmp_path_factory.mktemp("stack")) as stack:

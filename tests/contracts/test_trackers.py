@@ -11,7 +11,7 @@ from typing import Protocol
 import pytest
 
 from tests.unit.tracking.made_up import STUDY, bundle, fold, new_store, sweep, trial
-from winnow.tracking.memory_tracker import MemoryTracker
+from winnow.testing.tracker import MemoryTracker
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.tracker import Sent, Tracker, TrackingUnavailableError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.unit.serving import bundles
 from tests.unit.tracking import made_up
-from winnow.containers.engine import DEPLOYMENT, connect
+from winnow.platforms.docker.client import DEPLOYMENT, connect
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.registry import Registry
 from winnow.tracking.store import prepare

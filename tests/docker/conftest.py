@@ -10,9 +10,9 @@ import pytest
 
 from tests.docker.stacks import RunningStack, running_stack
 from tests.engine import build_options, engine
-from winnow.containers import build
-from winnow.containers import train_image as images
-from winnow.containers.build import BuildOptions
+from winnow.platforms.docker import build
+from winnow.platforms.docker import train_image as images
+from winnow.platforms.docker.build import BuildOptions
 
 pytest.register_assert_rewrite("tests.remote_sweeps")
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import docker
 
-from winnow.containers.engine import STUDY, connect
-from winnow.executors.docker import DockerExecutor, DockerSite
-from winnow.executors.executor import GroupSpec
+from winnow.platforms.docker.client import STUDY, connect
+from winnow.platforms.docker.executor import DockerExecutor, DockerSite
+from winnow.platforms.executor import GroupSpec
 
 IMAGE = "python:3.11-slim-bookworm"
 SITE = DockerSite(image=IMAGE)

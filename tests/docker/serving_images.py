@@ -13,9 +13,9 @@ import msgspec
 
 from tests.unit.serving import bundles
 from winnow.bundle.manifest import REFERENCE, Manifest, read_manifest, sha256_of, write_manifest
-from winnow.containers import prod_image
-from winnow.containers.engine import DEPLOYMENT, connect
-from winnow.deployers.deployer import Release
+from winnow.platforms.deployer import Release
+from winnow.platforms.docker import prod_image
+from winnow.platforms.docker.client import DEPLOYMENT, connect
 
 ROOT = Path(__file__).parents[2]
 

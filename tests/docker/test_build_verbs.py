@@ -15,7 +15,7 @@ import pytest
 from tests.docker.conftest import ROOT
 from tests.docker.stacks import clean_environment
 from tests.unit.tracking import made_up
-from winnow.containers.train_image import project_tag
+from winnow.platforms.docker.train_image import project_tag
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.registry import Registry
 from winnow.tracking.store import prepare

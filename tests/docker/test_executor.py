@@ -15,10 +15,10 @@ import pytest
 from tests.docker.groups import IMAGE, Sandbox, sandbox, wait_until
 from tests.remote_workers import DEAF, FACTS, HELD_IN, LITERAL, TOKEN
 from winnow.config.errors import InputError
-from winnow.containers.engine import GROUP, NODE, STUDY
-from winnow.executors.docker import DockerExecutor
-from winnow.executors.docker_plan import container_body, plan_group
-from winnow.executors.executor import GroupResources, GroupSpec, GroupState, Volume
+from winnow.platforms.docker.client import GROUP, NODE, STUDY
+from winnow.platforms.docker.executor import DockerExecutor
+from winnow.platforms.docker.group_plan import container_body, plan_group
+from winnow.platforms.executor import GroupResources, GroupSpec, GroupState, Volume
 
 pytestmark = pytest.mark.docker
 

@@ -21,10 +21,10 @@ from tests.docker.conftest import ROOT
 from tests.unit.serving import bundles
 from winnow.bundle.manifest import MANIFEST, read_manifest, sha256_of
 from winnow.config.errors import InputError
-from winnow.containers import build, prod_image
-from winnow.containers import train_image as images
-from winnow.containers.build import BuildFailedError, BuildOptions
-from winnow.containers.prod_image import ProdImage
+from winnow.platforms.docker import build, prod_image
+from winnow.platforms.docker import train_image as images
+from winnow.platforms.docker.build import BuildFailedError, BuildOptions
+from winnow.platforms.docker.prod_image import ProdImage
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -95,7 +95,7 @@ def test_a_worker_imports_what_it_needs_without_name_network_or_writable_root(
     engine: docker.DockerClient, train_image: str
 ) -> None:
     program = (
-        "import getpass, json, os, torch, mlflow, accelerate, onnxscript, psycopg, winnow.search.group;"
+        "import getpass, json, os, torch, mlflow, accelerate, onnxscript, psycopg, winnow.worker.group;"
         "from importlib.metadata import version;"
         "import torch._inductor.runtime.cache_dir_utils as caches; caches.default_cache_dir();"
         "print(json.dumps([os.getuid(), os.getgid(), getpass.getuser(), os.getcwd(), os.environ['WINNOW_HOME'],"

@@ -62,7 +62,7 @@ def test_the_sweep_goes_on_when_its_terminal_is_closed(sweep: DockerSweep) -> No
     wait_until(lambda: sweep.folds() >= 1)
     os.killpg(orchestrator.pid, signal.SIGHUP)
     orchestrator.communicate(timeout=60)
-    killed = sweep.processes("winnow.search.group")[0]
+    killed = sweep.processes("winnow.worker.group")[0]
     os.kill(killed, signal.SIGKILL)  # nobody watches, so the engine starts it again
     wait_until(lambda: sweep.store.is_done())
     wait_until(lambda: all(container.status == "exited" for container in sweep.containers()))
@@ -152,7 +152,7 @@ def test_a_group_of_two_nodes_loses_one_and_goes_on(sweep: DockerSweep) -> None:
     orchestrator = sweep.write(search={"trials": 2}, execution=execution, training={"epochs": 20}).start()
     wait_until(lambda: sweep.folds() >= 1)
     (other,) = [container for container in sweep.containers() if container.name.endswith("-1")]
-    os.kill(sweep.processes("winnow.search.group", other)[0], signal.SIGKILL)
+    os.kill(sweep.processes("winnow.worker.group", other)[0], signal.SIGKILL)
     code, output = end(orchestrator)
     assert code == 0, output
     assert len(sweep.store.incidents()) == 1

@@ -24,8 +24,7 @@ from tests.docker.load import Load, Outcome, running
 from winnow.bundle.manifest import EXAMPLE
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, WinnowError
-from winnow.containers.engine import DEPLOYMENT, connect
-from winnow.deployers.deployer import (
+from winnow.platforms.deployer import (
     Action,
     Deployment,
     DeploymentFailedError,
@@ -33,8 +32,9 @@ from winnow.deployers.deployer import (
     DeploymentState,
     Release,
 )
-from winnow.deployers.docker import DockerDeployer
-from winnow.deployers.traefik import IMAGE
+from winnow.platforms.docker.client import DEPLOYMENT, connect
+from winnow.platforms.docker.deployer import DockerDeployer
+from winnow.platforms.docker.traefik import IMAGE
 
 pytestmark = pytest.mark.docker
 
@@ -135,8 +135,8 @@ def deploying_elsewhere(site: Site, name: str) -> subprocess.Popen[bytes]:
     release = site.releases[name]
     code = (
         "import sys; from pathlib import Path\n"
-        "from winnow.deployers.deployer import DeploymentRequest, Release\n"
-        "from winnow.deployers.docker import DockerDeployer\n"
+        "from winnow.platforms.deployer import DeploymentRequest, Release\n"
+        "from winnow.platforms.docker.deployer import DockerDeployer\n"
         "name, home, bundle, digest, image = sys.argv[1:]\n"
         "deployer = DockerDeployer(Path(home))\n"
         "deployer.deploy(deployer.plan(DeploymentRequest(name, Release('cells', '2', digest, Path(bundle), image), 2)))"

@@ -11,7 +11,7 @@ import pytest
 
 from tests.docker import serving_images
 from tests.docker.champions import Winnow
-from winnow.containers.engine import connect
+from winnow.platforms.docker.client import connect
 
 pytestmark = pytest.mark.docker
 

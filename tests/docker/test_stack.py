@@ -16,9 +16,9 @@ from tests.docker.stacks import RunningStack, free_port, running_stack
 from tests.remote_workers import REACHES
 from tests.unit.tracking.made_up import bundle, sweep, trial
 from winnow.config.settings import Settings
-from winnow.executors.docker import DockerExecutor, DockerSite
-from winnow.executors.executor import GroupSpec
-from winnow.search.database import Database
+from winnow.platforms.docker.executor import DockerExecutor, DockerSite
+from winnow.platforms.executor import GroupSpec
+from winnow.study.database import Database
 from winnow.tracking.data_files import DataFiles
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.registry import Registry

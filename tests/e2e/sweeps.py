@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 import yaml
 
-from winnow.search.database import Database
-from winnow.search.store import StudyStore
+from winnow.study.database import Database
+from winnow.study.store import StudyStore
 from winnow.tracking.records import TrialRecord
 
 ROOT = Path(__file__).parents[2]

@@ -26,8 +26,8 @@ from tests.unit.serving import bundles
 from tests.unit.tracking import made_up
 from winnow.config.loader import load_experiment
 from winnow.orchestrators.train import describe_sweep
-from winnow.search.database import Database
-from winnow.search.store import StudyStore
+from winnow.study.database import Database
+from winnow.study.store import StudyStore
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.registry import Registry
 from winnow.tracking.store import prepare

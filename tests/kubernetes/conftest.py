@@ -16,11 +16,11 @@ import pytest
 
 from tests.engine import build_options, engine
 from tests.kubernetes.places import ROOT, Place, place
-from winnow.cluster.api import Cluster
-from winnow.containers import build
-from winnow.containers import train_image as images
-from winnow.containers.build import BuildOptions
-from winnow.containers.delivery import Route, deliver
+from winnow.platforms.docker import build
+from winnow.platforms.docker import train_image as images
+from winnow.platforms.docker.build import BuildOptions
+from winnow.platforms.docker.delivery import Route, deliver
+from winnow.platforms.kubernetes.client import Cluster
 
 pytest.register_assert_rewrite("tests.remote_sweeps")
 

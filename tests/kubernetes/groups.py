@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.kubernetes.places import PYTHON_IMAGE, ROOT, Place
-from winnow.cluster import manifests
 from winnow.config.experiment import KubernetesConfig
-from winnow.containers.delivery import Route, deliver
-from winnow.containers.engine import GROUP, STUDY, connect
-from winnow.executors.executor import GroupResources, GroupSpec
-from winnow.executors.kubernetes import KubernetesExecutor, KubernetesSite
-from winnow.executors.kubernetes_plan import object_name
+from winnow.platforms.docker.client import GROUP, STUDY, connect
+from winnow.platforms.docker.delivery import Route, deliver
+from winnow.platforms.executor import GroupResources, GroupSpec
+from winnow.platforms.kubernetes import manifests
+from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesSite
+from winnow.platforms.kubernetes.group_plan import object_name
 
 SLEEP = (
     "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); "

@@ -18,9 +18,9 @@ from typing import Any
 
 import yaml
 
-from winnow.cluster.api import Cluster
-from winnow.cluster.connection import connect
-from winnow.cluster.manifests import to_yaml
+from winnow.platforms.kubernetes.client import Cluster
+from winnow.platforms.kubernetes.connection import connect
+from winnow.platforms.kubernetes.manifests import to_yaml
 
 ROOT = Path(__file__).parents[2]
 PYTHON_IMAGE = "python:3.11-slim-bookworm"

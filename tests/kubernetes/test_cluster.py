@@ -1,4 +1,4 @@
-"""The connection to a cluster, on a real one: objects, watches, logs, troubles, ports of pods."""
+"""The connection to a cluster, on a real one: objects, watches, logs, diagnoses, ports of pods."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ import pytest
 
 from tests.kubernetes.places import Place, place
 from tests.kubernetes.pods import deployment, pod, pod_spec, until
-from winnow.cluster.api import Cluster, NotFoundError, NotStartedError
-from winnow.cluster.connection import connect
-from winnow.cluster.difference import difference
-from winnow.cluster.forward import Forward, is_ready, ready_pods
-from winnow.cluster.kinds import CONFIG_MAP, DEPLOYMENT, JOB, POD, SECRET, Manifest, name_of
-from winnow.cluster.prune import apply_all
-from winnow.cluster.trouble import PodTrouble, trouble_of, trouble_of_owner
+from winnow.platforms.kubernetes.client import Cluster, NotFoundError, NotStartedError
+from winnow.platforms.kubernetes.connection import connect
+from winnow.platforms.kubernetes.diagnosis import PodDiagnosis, diagnosis_of, diagnosis_of_owner
+from winnow.platforms.kubernetes.difference import difference
+from winnow.platforms.kubernetes.forward import Forward, is_ready, ready_pods
+from winnow.platforms.kubernetes.kinds import CONFIG_MAP, DEPLOYMENT, JOB, POD, SECRET, Manifest, name_of
+from winnow.platforms.kubernetes.prune import apply_all
 
 pytestmark = pytest.mark.kubernetes
 
@@ -167,7 +167,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     ],
 )
 def test_a_pod_that_cannot_start_says_why_within_seconds(crowded: Place, name: str, reason: str, remedy: str) -> None:
-    found = until(lambda: _trouble(crowded.cluster(), name), 30)
+    found = until(lambda: _diagnosis(crowded.cluster(), name), 30)
     assert found.reason.startswith(reason) or "ImagePullBackOff" in found.reason
     assert "\n" not in found.reason
     assert remedy in found.remedy
@@ -176,7 +176,7 @@ def test_a_pod_that_cannot_start_says_why_within_seconds(crowded: Place, name: s
 
 def test_a_log_of_what_has_not_run_is_told_from_one_of_nothing(crowded: Place) -> None:
     cluster = crowded.cluster()
-    until(lambda: _trouble(cluster, "unset"), 30)
+    until(lambda: _diagnosis(cluster, "unset"), 30)
     with pytest.raises(NotStartedError):
         list(cluster.log("unset", "main"))
     with pytest.raises(NotFoundError):
@@ -186,10 +186,10 @@ def test_a_log_of_what_has_not_run_is_told_from_one_of_nothing(crowded: Place) -
 
 
 def test_a_command_that_is_not_there_ends_the_pod(crowded: Place) -> None:
-    """It ends, where it never ran: that is a failure of its own, and no trouble in starting."""
+    """It ends, where it never ran: that is a failure of its own, and no diagnosis in starting."""
     cluster = crowded.cluster()
     until(lambda: _phase(cluster, "not-python") == "Failed", 30)
-    assert _trouble(cluster, "not-python") is None
+    assert _diagnosis(cluster, "not-python") is None
 
 
 def test_a_job_whose_pods_are_refused_says_why(crowded: Place) -> None:
@@ -197,14 +197,14 @@ def test_a_job_whose_pods_are_refused_says_why(crowded: Place) -> None:
     template = {"spec": pod_spec("", cpu="1500")}
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "refused"}, "spec": {"template": template}}
     owner = cluster.create(job)
-    found = until(lambda: trouble_of_owner(owner, cluster.events(owner)), 30)
+    found = until(lambda: diagnosis_of_owner(owner, cluster.events(owner)), 30)
     assert found.reason.startswith("FailedCreate: ")
     assert "exceeded quota: small" in found.reason
 
 
-def _trouble(cluster: Cluster, name: str) -> PodTrouble | None:
+def _diagnosis(cluster: Cluster, name: str) -> PodDiagnosis | None:
     (found,) = cluster.find(POD, {"winnow.test": name}).items
-    return trouble_of(found, cluster.events(found))
+    return diagnosis_of(found, cluster.events(found))
 
 
 def _phase(cluster: Cluster, name: str) -> str:
@@ -275,7 +275,7 @@ def test_a_port_that_nothing_listens_on_is_closed_and_says_why(cluster: Cluster,
     with Forward(cluster, server, 8001) as forward:
         with socket.create_connection(("127.0.0.1", forward.port), timeout=20) as end:
             assert end.recv(1) == b""
-        assert "refused" in until(lambda: forward.trouble)
+        assert "refused" in until(lambda: forward.diagnosis)
 
 
 def test_a_port_without_a_pod_gives_up_in_time(cluster: Cluster) -> None:
@@ -284,7 +284,7 @@ def test_a_port_without_a_pod_gives_up_in_time(cluster: Cluster) -> None:
         socket.create_connection(("127.0.0.1", forward.port), timeout=10) as end,
     ):
         assert end.recv(1) == b""
-        assert forward.trouble == "no pod is ready"
+        assert forward.diagnosis == "no pod is ready"
 
 
 def test_a_pod_on_its_way_out_is_not_ready() -> None:

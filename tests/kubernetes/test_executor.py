@@ -20,12 +20,12 @@ from tests.kubernetes.groups import SLEEP, SMALL, Sandbox, remove, sandbox, wait
 from tests.kubernetes.places import ROOT, Place
 from tests.remote_workers import DEAF, FACTS, HELD_IN, LITERAL, TOKEN
 from winnow.cli.jobs import cancel, jobs, logs
-from winnow.cluster.refusals import NotAdmittedError
 from winnow.config.errors import InputError
 from winnow.config.experiment import KubernetesConfig
-from winnow.executors.executor import GroupState, GroupStatus, Volume
-from winnow.executors.kubernetes import KubernetesExecutor
-from winnow.executors.kubernetes_plan import plan_group
+from winnow.platforms.executor import GroupState, GroupStatus, Volume
+from winnow.platforms.kubernetes.executor import KubernetesExecutor
+from winnow.platforms.kubernetes.group_plan import plan_group
+from winnow.platforms.kubernetes.refusals import NotAdmittedError
 
 pytestmark = pytest.mark.kubernetes
 
@@ -192,16 +192,16 @@ def test_what_keeps_a_group_from_starting_is_said_within_half_a_minute(here: San
     executor.start(here.group(name="p2", kubernetes=KubernetesConfig(pod={"hostNetwork": True})))
     executor.start(here.group(name="p3", kubernetes=KubernetesConfig(queue="a-queue")))
     with executor.watch(here.study) as look:
-        wait_until(lambda: all(status.trouble is not None for status in look()), 30.0)
-        seen = {status.name: status.trouble for status in look()}
+        wait_until(lambda: all(status.diagnosis is not None for status in look()), 30.0)
+        seen = {status.name: status.diagnosis for status in look()}
     assert time.monotonic() - started_at < 30
-    reasons = {name: trouble.reason for name, trouble in seen.items() if trouble is not None}
+    reasons = {name: diagnosis.reason for name, diagnosis in seen.items() if diagnosis is not None}
     assert "Insufficient cpu" in reasons["p0"]
     assert "no-such-image" in reasons["p1"]
     assert "violates PodSecurity" in reasons["p2"]
     assert "a-queue" in reasons["p3"]
-    assert [name for name, trouble in seen.items() if trouble is not None and trouble.is_awaited] == ["p3"]
-    asked = {status.name: status.trouble.reason for status in here.executor().groups(here.study) if status.trouble}
+    assert [name for name, diagnosis in seen.items() if diagnosis is not None and diagnosis.is_awaited] == ["p3"]
+    asked = {status.name: status.diagnosis.reason for status in here.executor().groups(here.study) if status.diagnosis}
     assert asked.keys() == reasons.keys()
     for name in reasons:
         executor.cancel(here.study, name, grace_s=1.0)
@@ -333,8 +333,8 @@ def test_jobs_logs_and_cancel_work_on_pods(here: Sandbox) -> None:
     here.executor().start(here.group(name="p1", resources=replace(SMALL, cpus=1000.0)))
     wait_until(lambda: log_of(here) == ["at work"])
     listed = {each["worker"]: each for each in json.loads(ask(here, jobs, "--json"))}
-    assert (listed["p0"]["tier"], listed["p0"]["state"], listed["p0"]["trouble"]) == ("kubernetes", "running", None)
-    assert "Insufficient cpu" in listed["p1"]["trouble"]["reason"]
+    assert (listed["p0"]["tier"], listed["p0"]["state"], listed["p0"]["diagnosis"]) == ("kubernetes", "running", None)
+    assert "Insufficient cpu" in listed["p1"]["diagnosis"]["reason"]
     assert "cannot start" in ask(here, jobs)
     assert ask(here, logs, "--worker", "p0") == "p0 at work\n"
     assert "2 worker(s) stopped" in ask(here, cancel)

@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from tests.kubernetes.places import ROOT, Place, environment, kubeconfig_of, least_privileged
-from winnow.cluster.kinds import SECRET
-from winnow.cluster.permissions import Permission, check
 from winnow.config.errors import InputError
 from winnow.orchestrators.permissions import used
+from winnow.platforms.kubernetes.kinds import SECRET
+from winnow.platforms.kubernetes.permissions import Permission, check
 
 pytestmark = pytest.mark.kubernetes
 

@@ -22,10 +22,8 @@ from tests.kubernetes import serving
 from tests.kubernetes.places import ROOT, Place
 from tests.kubernetes.serving import ONLY_BY_HAND, Site
 from winnow.bundle.manifest import EXAMPLE
-from winnow.cluster.kinds import LEASE
 from winnow.config.errors import InputError
-from winnow.containers.engine import DEPLOYMENT
-from winnow.deployers.deployer import (
+from winnow.platforms.deployer import (
     Action,
     Deployment,
     DeploymentFailedError,
@@ -33,8 +31,10 @@ from winnow.deployers.deployer import (
     DeploymentState,
     Release,
 )
-from winnow.deployers.kubernetes import KubernetesDeployer
-from winnow.deployers.kubernetes_plan import object_name
+from winnow.platforms.docker.client import DEPLOYMENT
+from winnow.platforms.kubernetes.deployer import KubernetesDeployer
+from winnow.platforms.kubernetes.deployment_plan import object_name
+from winnow.platforms.kubernetes.kinds import LEASE
 
 pytestmark = pytest.mark.kubernetes
 
@@ -214,8 +214,8 @@ def deploying_elsewhere(site: Site, release: Release) -> subprocess.Popen[str]:
     """A process that deploys a release, and waits for it."""
     code = (
         "import sys; from pathlib import Path\n"
-        "from winnow.deployers.deployer import DeploymentRequest, Release\n"
-        "from winnow.deployers.kubernetes import KubernetesDeployer\n"
+        "from winnow.platforms.deployer import DeploymentRequest, Release\n"
+        "from winnow.platforms.kubernetes.deployer import KubernetesDeployer\n"
         "name, home, bundle, digest, image = sys.argv[1:]\n"
         "deployer = KubernetesDeployer(Path(home))\n"
         "release = Release('cells', '9', digest, Path(bundle), image)\n"

@@ -21,7 +21,7 @@ from tests.unit.tracking.made_up import sweep
 from winnow.config.settings import Settings
 from winnow.orchestrators.kubernetes_stack import difference
 from winnow.orchestrators.settings import current
-from winnow.search.database import Database
+from winnow.study.database import Database
 from winnow.tracking.data_files import DataFiles
 from winnow.tracking.mlflow_tracker import MlflowTracker
 

@@ -18,9 +18,9 @@ from winnow.cli.options import StoreVerb, config_option, dry_run_option, study_o
 
 if TYPE_CHECKING:
     from winnow.config.settings import Settings
-    from winnow.containers.build import BuildOptions, Show, Step
-    from winnow.containers.delivery import Route
-    from winnow.containers.engine import Engine
+    from winnow.platforms.docker.build import BuildOptions, Show, Step
+    from winnow.platforms.docker.client import Engine
+    from winnow.platforms.docker.delivery import Route
 
 SLOW_S = 1.0
 """Steps that took less get no line of their own."""
@@ -79,10 +79,10 @@ def build_train(
 ) -> None:
     """Build the workers' image, with the code of this folder, and the tracking server's."""
     from winnow.config.settings import Settings
-    from winnow.containers import build, train_image
-    from winnow.containers.delivery import deliver
-    from winnow.containers.engine import connect
     from winnow.orchestrators.environment import describe_environment
+    from winnow.platforms.docker import build, train_image
+    from winnow.platforms.docker.client import connect
+    from winnow.platforms.docker.delivery import deliver
 
     options = _options(build.TRAIN_BASE, image_load, **shared)
     route = _route(image_load, options, Settings.from_environment())
@@ -141,12 +141,12 @@ def build_prod(
 ) -> None:
     """Build the image that serves the selected model, and print what addresses it."""
     name = study_of(config, study)
-    from winnow.containers import build, prod_image
-    from winnow.containers.delivery import deliver
-    from winnow.containers.engine import connect
     from winnow.orchestrators.build import build_image, plan_image
     from winnow.orchestrators.deploy import champion_release
     from winnow.orchestrators.settings import current
+    from winnow.platforms.docker import build, prod_image
+    from winnow.platforms.docker.client import connect
+    from winnow.platforms.docker.delivery import deliver
     from winnow.tracking.registry import Registry
 
     settings = current()
@@ -172,8 +172,8 @@ def build_prod(
 
 
 def _options(base: str, load: str, *, registry: str, pip_config: Path | None, **texts: str) -> BuildOptions:
-    from winnow.containers.build import BuildOptions, checked_pip_config
-    from winnow.containers.delivery import with_route
+    from winnow.platforms.docker.build import BuildOptions, checked_pip_config
+    from winnow.platforms.docker.delivery import with_route
 
     environment = with_route(os.environ, registry=registry, load=load)
     given: dict[str, Any] = {name: text for name, text in texts.items() if text}
@@ -185,8 +185,8 @@ def _options(base: str, load: str, *, registry: str, pip_config: Path | None, **
 def _route(image_load: str, options: BuildOptions, settings: Settings) -> Route | None:
     """How images are loaded onto the cluster's nodes; None where they are pushed, or stay on this engine."""
     from winnow.config.errors import InputError
-    from winnow.containers.delivery import Route, with_route
     from winnow.orchestrators.settings import cluster_for
+    from winnow.platforms.docker.delivery import Route, with_route
 
     found = Route.from_environment(with_route(os.environ, load=image_load), home=settings.home)
     if not found.load or options.registry:

@@ -34,14 +34,14 @@ def _metrics() -> str:
 
 def _stack() -> str:
     from winnow.config.reference import variables_table
-    from winnow.stack.variables import KEYS, SETTINGS, STUDIES
+    from winnow.platforms.stack_variables import KEYS, SETTINGS, STUDIES
 
     return variables_table((*SETTINGS, *STUDIES, *KEYS))
 
 
 def _stack_on_kubernetes() -> str:
     from winnow.config.reference import variables_table
-    from winnow.stack.kubernetes_settings import OF_CLUSTER
+    from winnow.platforms.kubernetes.stack_settings import OF_CLUSTER
 
     return variables_table(OF_CLUSTER)
 

@@ -67,8 +67,8 @@ def _is_served(config: Path) -> bool:
     """Whether somebody serves this experiment's model already: what the demo did not start it does not stop."""
     from winnow.config.loader import load_experiment
     from winnow.config.settings import Settings
-    from winnow.deployers.deployer import DeploymentState
     from winnow.orchestrators.deploy import deployer_for
+    from winnow.platforms.deployer import DeploymentState
 
     deployer, name = deployer_for("local", Settings.from_environment()), load_experiment(config).name
     return name in deployer.names() and deployer.status(name).state is not DeploymentState.DOWN

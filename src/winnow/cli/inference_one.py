@@ -14,8 +14,8 @@ from winnow.cli.options import deployment_option, json_option, named_study, stud
 from winnow.config.next_command import next_command, next_flag
 
 if TYPE_CHECKING:
-    from winnow.deployers.deployer import Deployment
     from winnow.orchestrators.deploy import Way
+    from winnow.platforms.deployer import Deployment
     from winnow.serving.client import Asked
 
 MOST_CLASSES = 5
@@ -56,7 +56,7 @@ def command(
             raise InputError(
                 f"server {address}",
                 expected="a model server that answers",
-                found=way.trouble() or str(error),
+                found=way.diagnosis() or str(error),
                 remedy=f"Start one (`{next_command('prod', target='local')}`), or name another with "
                 f"{next_flag('url')}; WINNOW_INGRESS_URL says where an Ingress controller is reached from here.",
             ) from error
@@ -106,7 +106,7 @@ def check_model(asked: Asked, deployment: Deployment) -> None:
         InputError: another model answered.
     """
     from winnow.config.errors import InputError
-    from winnow.deployers.answers import ServedModel, model_of
+    from winnow.platforms.answers import ServedModel, model_of
 
     release, old = deployment.release, deployment.previous
     is_changing = old is not None and any(each.version == old.version for each in deployment.replicas)

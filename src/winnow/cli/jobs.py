@@ -15,10 +15,10 @@ from winnow.cli.options import StoreVerb, config_option, json_option, study_of, 
 from winnow.cli.places import any_of
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command, next_flag
-from winnow.config.tiers import TIERS
+from winnow.config.platforms import TIERS
 
 if TYPE_CHECKING:
-    from winnow.executors.executor import Executor, GroupStatus
+    from winnow.platforms.executor import Executor, GroupStatus
 
 target_option = click.option(
     "--target",
@@ -61,8 +61,8 @@ def _print_groups(groups: list[tuple[str, GroupStatus]], executors: Mapping[str,
     widths = [max(len(row[column]) for row in rows) for column in range(5)] if rows else []
     for row, (_, group) in zip(rows, groups, strict=True):
         click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
-        if group.trouble is not None:
-            click.echo(f"  {group.trouble}")
+        if group.diagnosis is not None:
+            click.echo(f"  {group.diagnosis}")
     if not groups:
         click.echo(
             f"No workers are at work {any_of(executors.values())}; `{next_command('train', config=...)}` starts some."
@@ -87,15 +87,15 @@ def _row(tier: str, group: GroupStatus) -> dict[str, object]:
         "started_at": None if started_at is None else started_at.isoformat(timespec="seconds"),
         "lacks_nodes": group.lacks_nodes,
         "has_remains": group.has_remains,
-        "trouble": None if group.trouble is None else asdict(group.trouble),
+        "diagnosis": None if group.diagnosis is None else asdict(group.diagnosis),
     }
 
 
 def _state(group: GroupStatus, home: Path) -> str:
     from winnow.orchestrators.collect import is_from
 
-    if group.trouble is not None and not group.state.is_over:
-        return "waits" if group.trouble.is_awaited else "cannot start"
+    if group.diagnosis is not None and not group.state.is_over:
+        return "waits" if group.diagnosis.is_awaited else "cannot start"
     if group.has_remains:
         return f"{group.state.value}, {'not cleared away yet' if is_from(home, group) else 'left to another home'}"
     return f"{group.state.value}, lacks a node" if group.lacks_nodes else group.state.value
@@ -120,8 +120,8 @@ def logs(config: Path, study: str | None, target: str | None, worker: str | None
     """Print the logs of a study's workers."""
     name = study_of(config, study)
     from winnow.config.settings import Settings
-    from winnow.executors.streams import merged
     from winnow.orchestrators.tiers import executors_for
+    from winnow.platforms.log_streams import merged
 
     settings = Settings.from_environment()
     executors = executors_for(target, settings)

@@ -13,14 +13,14 @@ from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.config.settings import home_folder
 from winnow.config.stack_record import read_stack
-from winnow.stack.kubernetes_settings import BACKEND, DESTINATION
+from winnow.platforms.kubernetes.stack_settings import BACKEND, DESTINATION
 
 
 def init(given: Mapping[str, str], *, registry: str, load: str, timeout_s: float | None, dry_run: bool) -> None:
     """Start the stack in the namespace that is meant, or print its manifests."""
     from winnow.cli.build import shown_steps
     from winnow.orchestrators import kubernetes_stack as stacks
-    from winnow.stack.kubernetes import INIT_PERMISSIONS, PATIENCE_S, READ_PERMISSIONS
+    from winnow.platforms.kubernetes.stack import INIT_PERMISSIONS, PATIENCE_S, READ_PERMISSIONS
 
     permissions = READ_PERMISSIONS if dry_run else INIT_PERMISSIONS
     stack = stacks.open_stack(say, permissions, "starting the stack")
@@ -39,8 +39,8 @@ def init(given: Mapping[str, str], *, registry: str, load: str, timeout_s: float
 def remove(*, volumes: bool, is_forced: bool, dry_run: bool) -> None:
     """Remove the stack of the namespace that is meant."""
     from winnow.orchestrators import kubernetes_stack as stacks
-    from winnow.stack.kubernetes import REMOVE_PERMISSIONS, VOLUMES_PERMISSIONS
-    from winnow.stack.owner import check_end_in_cluster
+    from winnow.platforms.kubernetes.stack import REMOVE_PERMISSIONS, VOLUMES_PERMISSIONS
+    from winnow.platforms.stack_owner import check_end_in_cluster
 
     permissions = (*REMOVE_PERMISSIONS, *(VOLUMES_PERMISSIONS if volumes else ()))
     stack = stacks.open_stack(say, permissions, "removing the stack")
@@ -84,9 +84,9 @@ def secrets(dry_run: bool, **flags: str | None) -> None:
 
     Keys of stores of your own are taken from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, …
     """
-    from winnow.cluster.manifests import to_yaml
     from winnow.orchestrators import kubernetes_stack as stacks
-    from winnow.stack.kubernetes import SECRETS_PERMISSIONS
+    from winnow.platforms.kubernetes.manifests import to_yaml
+    from winnow.platforms.kubernetes.stack import SECRETS_PERMISSIONS
 
     stack = stacks.open_stack(say, SECRETS_PERMISSIONS, "making secrets")
     chosen = stacks.choose_secret(given_for("kubernetes", flags), stack)

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.names import check_study_name
 from winnow.config.next_command import Value, next_command
-from winnow.config.tiers import TIERS
+from winnow.config.platforms import TIERS
 
 config_option = click.option(
     "--config",
@@ -118,7 +118,7 @@ class StoreVerb(click.Command):
         except WinnowError as error:
             if settings.stack is None or _is_in_file(error, ctx.params.get("config")):
                 raise
-            from winnow.orchestrators.reach import silent_stack
+            from winnow.orchestrators.preflight import silent_stack
 
             silence = silent_stack(settings)
             if silence is not None:

@@ -22,13 +22,13 @@ from winnow.cli.options import (
 )
 from winnow.cli.places import any_of
 from winnow.config.next_command import Value, next_command, next_flag
-from winnow.config.tiers import TIERS
+from winnow.config.platforms import TIERS
 
 if TYPE_CHECKING:
     from winnow.config.errors import WinnowError
     from winnow.config.settings import Settings
-    from winnow.deployers.deployer import Deployer, Deployment, Release
     from winnow.orchestrators.deploy import Served
+    from winnow.platforms.deployer import Deployer, Deployment, Release
 
 
 @click.command("prod", cls=StoreVerb)
@@ -70,9 +70,9 @@ def prod(
     """
     name = study_of(config, study)
     from winnow.cli.build import shown_steps
-    from winnow.deployers.deployer import Action
     from winnow.orchestrators.deploy import Wanted, plan_champion, rolls_forward
     from winnow.orchestrators.settings import current
+    from winnow.platforms.deployer import Action
     from winnow.tracking.registry import Registry
 
     settings = current()
@@ -142,8 +142,8 @@ def remove(config: Path | None, target: str | None, study: str | None, dry_run: 
     """
     named = named_study(config, study)
     from winnow.config.settings import Settings
-    from winnow.deployers.deployer import UnknownDeploymentError
     from winnow.orchestrators.deploy import find_deployment
+    from winnow.platforms.deployer import UnknownDeploymentError
 
     settings = Settings.from_environment()
     tiers, away = reachable_tiers(settings, target)
@@ -270,8 +270,8 @@ def warn_where_misled(deployment: Deployment, target: str, settings: Settings) -
     release = deployment.release
     look = f"Look at what else listens there, and at {_logs(deployment, target, settings)}."
     if target == "kubernetes":
-        from winnow.deployers.kubernetes_plan import object_name
         from winnow.orchestrators.settings import cluster_for
+        from winnow.platforms.kubernetes.deployment_plan import object_name
 
         where = f"--namespace {cluster_for(settings.stack).namespace} {object_name(deployment.name)}"
         look = (
@@ -297,8 +297,8 @@ def _docker_logs(deployment: Deployment, _settings: Settings) -> str:
 
 
 def _kubernetes_logs(deployment: Deployment, settings: Settings) -> str:
-    from winnow.containers.engine import DEPLOYMENT
     from winnow.orchestrators.settings import cluster_for
+    from winnow.platforms.docker.client import DEPLOYMENT
 
     where = f"--namespace {cluster_for(settings.stack).namespace} --selector {DEPLOYMENT}={deployment.name}"
     return f"kubectl logs {where} --prefix"

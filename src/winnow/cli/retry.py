@@ -8,7 +8,7 @@ import click
 
 from winnow.cli.options import StoreVerb, changed_code_option, config_option, study_option
 from winnow.cli.train import describe, image_options, status_of, workers_option
-from winnow.config.tiers import TIERS
+from winnow.config.platforms import TIERS
 
 
 @click.command("retry", cls=StoreVerb)

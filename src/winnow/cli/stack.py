@@ -16,8 +16,8 @@ from click.core import ParameterSource
 
 from winnow.cli.options import dry_run_option
 from winnow.config.errors import InputError
-from winnow.stack.kubernetes_settings import OF_CLUSTER, OF_DOCKER
-from winnow.stack.variables import KEYS, SETTINGS, STUDIES
+from winnow.platforms.kubernetes.stack_settings import OF_CLUSTER, OF_DOCKER
+from winnow.platforms.stack_variables import KEYS, SETTINGS, STUDIES
 
 FOLDER = Path()
 _WHICH = ("WINNOW_PROJECT", "WINNOW_ENV_FILE")
@@ -74,7 +74,7 @@ def init(
         kubernetes_stack.init(given, registry=registry, load=image_load, timeout_s=timeout, dry_run=dry_run)
         return
     from winnow.orchestrators import stack as stacks
-    from winnow.stack.lifecycle import PATIENCE_S
+    from winnow.platforms.docker.stack import PATIENCE_S
 
     refuse_strangers(target, flags)
     given, home = _given(flags), _home()
@@ -102,7 +102,7 @@ def remove(target: str | None, volumes: bool, force: bool, dry_run: bool, **flag
         kubernetes_stack.remove(volumes=volumes, is_forced=force, dry_run=dry_run)
         return
     from winnow.orchestrators import stack as stacks
-    from winnow.stack.owner import check_end
+    from winnow.platforms.stack_owner import check_end
 
     given, home = _given(flags), _home()
     project = stacks.find_project(given, home, FOLDER)

@@ -17,7 +17,7 @@ from winnow.cli.options import (
     study_option,
 )
 from winnow.config.next_command import next_command, next_flag
-from winnow.config.tiers import TIERS
+from winnow.config.platforms import TIERS
 
 if TYPE_CHECKING:
     from winnow.orchestrators.train import SweepResult

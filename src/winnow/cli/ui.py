@@ -100,8 +100,8 @@ def plan(settings: Settings, port: int) -> list[str]:
 
 def pages(settings: Settings) -> list[tuple[str, str]]:
     """Studies and the paths of their tables of runs, the latest first; empty where there is nothing to name."""
-    from winnow.search.database import Database
-    from winnow.search.store import study_names
+    from winnow.study.database import Database
+    from winnow.study.store import study_names
     from winnow.tracking.run_search import MlflowRunSearch
     from winnow.tracking.tracker import TrackingUnavailableError
 

@@ -1,7 +1,7 @@
 """Reads files of `NAME=value` lines: a stack's environment file, an experiment's secrets.
 
 Nothing in a value is replaced, since passwords hold `$`; what Compose makes of `${OTHER}` is left to it. Who writes
-such a file is `winnow.stack.env_file`.
+such a file is `winnow.platforms.stack_env_file`.
 """
 
 from __future__ import annotations

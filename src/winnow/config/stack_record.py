@@ -1,7 +1,7 @@
 """The stack that `mlflow-init` has brought up, as every later command finds it: `HOME/stack.json`.
 
 It holds addresses and no secret: the study database's password stays in the environment file that it names, or in the
-cluster's own Secret. Writing it is left to `winnow.stack.record`.
+cluster's own Secret. Writing it is left to `winnow.platforms.stack_record`.
 """
 
 from __future__ import annotations

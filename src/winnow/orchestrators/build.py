@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from winnow.config.errors import InputError
-from winnow.containers import prod_image
-from winnow.containers.build import BuildOptions, Show, push, silent
-from winnow.containers.delivery import Route, deliver, pushed_digest
-from winnow.containers.prod_image import ProdImage
-from winnow.deployers.deployer import Release
+from winnow.platforms.deployer import Release
+from winnow.platforms.docker import prod_image
+from winnow.platforms.docker.build import BuildOptions, Show, push, silent
+from winnow.platforms.docker.delivery import Route, deliver, pushed_digest
+from winnow.platforms.docker.prod_image import ProdImage
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
 
 if TYPE_CHECKING:
-    from winnow.containers.engine import Engine
+    from winnow.platforms.docker.client import Engine
 
 
 class Versions(Protocol):

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
-from winnow.executors.executor import Executor
-from winnow.orchestrators.follow import GRACE_S, stop
 from winnow.orchestrators.settings import cluster_for
-from winnow.search.database import Database
-from winnow.search.patience import Patience, StudyUnreachableError
-from winnow.search.store import StudyStore
+from winnow.orchestrators.supervise import GRACE_S, stop
+from winnow.platforms.executor import Executor
+from winnow.study.database import Database
+from winnow.study.retry import Retry, StudyUnreachableError
+from winnow.study.store import StudyStore
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def cancel(study: str, executors: Mapping[str, Executor], settings: Settings) ->
     for executor in executors.values():
         if store is not None:
             try:
-                Patience(0)(stop, store, executor)
+                Retry(0)(stop, store, executor)
             except StudyUnreachableError as error:
                 store, refusal = None, error
         if store is None:
@@ -63,8 +63,8 @@ def cancel(study: str, executors: Mapping[str, Executor], settings: Settings) ->
 
 
 def _check_permissions(settings: Settings) -> None:
-    from winnow.cluster import permissions
-    from winnow.executors.kubernetes import PERMISSIONS
+    from winnow.platforms.kubernetes import permissions
+    from winnow.platforms.kubernetes.executor import PERMISSIONS
 
     permissions.check(cluster_for(settings.stack), PERMISSIONS, "ending a sweep's workers")
 
@@ -73,7 +73,7 @@ def _open(study: str, settings: Settings) -> tuple[StudyStore | None, InputError
     """The study, or why it cannot be had."""
     try:
         store = StudyStore(Database(settings.storage_url), study)
-        Patience(0)(lambda: store.study_id)
+        Retry(0)(lambda: store.study_id)
     except (InputError, StudyUnreachableError) as error:
         return None, error
     return store, None

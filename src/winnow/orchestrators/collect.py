@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from winnow.config.errors import WinnowError
-from winnow.executors.executor import Executor, GroupStatus
+from winnow.platforms.executor import Executor, GroupStatus
 
 
 def finished(groups: Iterable[GroupStatus], home: Path) -> list[str]:

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from winnow.bundle.manifest import read_manifest
 from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.config.next_command import next_command
+from winnow.config.platforms import TIERS, unknown_tier
 from winnow.config.settings import Settings
-from winnow.config.tiers import TIERS, unknown_tier
-from winnow.containers.build import PROD_BASE, BuildOptions, Show, silent
-from winnow.containers.delivery import Route, with_route
-from winnow.deployers.answers import NoModelError, model_at
-from winnow.deployers.deployer import (
+from winnow.orchestrators.settings import cluster_for
+from winnow.orchestrators.tiers import is_cluster_meant
+from winnow.platforms.answers import NoModelError, model_at
+from winnow.platforms.deployer import (
     Action,
     AnyPlan,
     Deployer,
@@ -35,14 +35,14 @@ from winnow.deployers.deployer import (
     UnknownDeploymentError,
     mute,
 )
-from winnow.deployers.kubernetes_settings import READY_WITHIN_S
-from winnow.orchestrators.settings import cluster_for
-from winnow.orchestrators.tiers import is_cluster_meant
+from winnow.platforms.docker.build import PROD_BASE, BuildOptions, Show, silent
+from winnow.platforms.docker.delivery import Route, with_route
+from winnow.platforms.kubernetes.serving_settings import READY_WITHIN_S
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
 
 if TYPE_CHECKING:
-    from winnow.containers.engine import Engine
-    from winnow.deployers.kubernetes import KubernetesDeployer
+    from winnow.platforms.docker.client import Engine
+    from winnow.platforms.kubernetes.deployer import KubernetesDeployer
 
 ASKED_WITHIN_S = 5.0
 
@@ -97,15 +97,15 @@ def deployer_for(target: str, settings: Settings, *, say: Say = mute) -> Deploye
         InputError: there is no such target, or no cluster and namespace are named.
     """
     if target == "local":
-        from winnow.deployers.local import LocalDeployer
+        from winnow.platforms.local.deployer import LocalDeployer
 
         return LocalDeployer(settings.home)
     if target == "docker":
-        from winnow.deployers.docker import DockerDeployer
+        from winnow.platforms.docker.deployer import DockerDeployer
 
         return DockerDeployer(settings.home)
     if target == "kubernetes":
-        from winnow.deployers.kubernetes import KubernetesDeployer
+        from winnow.platforms.kubernetes.deployer import KubernetesDeployer
 
         return KubernetesDeployer(settings.home, cluster=cluster_for(settings.stack), say=say)
     raise unknown_tier(target)
@@ -241,12 +241,12 @@ class Way:
     Attributes:
         url: where, for as long as the way is held open.
         by_hand: the command that opens the same way for other programs, at `BY_HAND_URL`; empty where it is open.
-        trouble: says why a connection came to nothing; empty where none has.
+        diagnosis: says why a connection came to nothing; empty where none has.
     """
 
     url: str
     by_hand: str = ""
-    trouble: Callable[[], str] = lambda: ""
+    diagnosis: Callable[[], str] = lambda: ""
 
 
 BY_HAND_URL = "http://127.0.0.1:8080"
@@ -264,7 +264,9 @@ def way_to(deployer: Deployer[Any], target: str, deployment: Deployment) -> Iter
         return
     on_cluster = _on_cluster(deployer)
     with on_cluster.forward(deployment.name) as forward:
-        yield Way(f"http://127.0.0.1:{forward.port}", port_forward(deployer, deployment.name), lambda: forward.trouble)
+        yield Way(
+            f"http://127.0.0.1:{forward.port}", port_forward(deployer, deployment.name), lambda: forward.diagnosis
+        )
 
 
 def is_cut_off(deployer: Deployer[Any], target: str, deployment: Deployment) -> bool:
@@ -280,7 +282,7 @@ def is_cut_off(deployer: Deployer[Any], target: str, deployment: Deployment) -> 
 
 def port_forward(deployer: Deployer[Any], name: str) -> str:
     """The command that brings a deployment on a cluster to `BY_HAND_URL`."""
-    from winnow.deployers.kubernetes_plan import object_name
+    from winnow.platforms.kubernetes.deployment_plan import object_name
 
     namespace = _on_cluster(deployer).cluster.namespace
     return f"kubectl port-forward --namespace {namespace} service/{object_name(name)} 8080:80"
@@ -331,7 +333,7 @@ def _is_cluster_used(settings: Settings) -> bool:
 
 
 def _on_cluster(deployer: Deployer[Any]) -> KubernetesDeployer:
-    from winnow.deployers.kubernetes import KubernetesDeployer
+    from winnow.platforms.kubernetes.deployer import KubernetesDeployer
 
     assert isinstance(deployer, KubernetesDeployer)
     return deployer
@@ -354,9 +356,9 @@ def _with_image(
     Args:
         route: how it gets to a cluster; None where the engine itself runs it.
     """
-    from winnow.containers import prod_image
-    from winnow.containers.engine import connect
     from winnow.orchestrators import build
+    from winnow.platforms.docker import prod_image
+    from winnow.platforms.docker.client import connect
 
     engine, folder = connect(), Path()
     options = BuildOptions.from_environment(_environment(wanted), base=PROD_BASE)
@@ -373,7 +375,7 @@ def _with_image(
 
 def _known(engine: Engine, identifier: str, tag: str, route: Route) -> str:
     """What the cluster's nodes call an image; empty where it was not brought there yet."""
-    from winnow.containers.delivery import deliver
+    from winnow.platforms.docker.delivery import deliver
 
     try:
         return deliver(engine, identifier, tag, dataclasses.replace(route, registry="", load=""))

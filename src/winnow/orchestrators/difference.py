@@ -33,8 +33,8 @@ def prod_difference(settings: Settings, registry: Champions, wanted: Wanted) -> 
         NoChampionError: there is no champion.
         InputError: the cluster or the store cannot be asked.
     """
-    from winnow.deployers.kubernetes import KubernetesDeployer
-    from winnow.deployers.kubernetes_plan import KubernetesPlan
+    from winnow.platforms.kubernetes.deployer import KubernetesDeployer
+    from winnow.platforms.kubernetes.deployment_plan import KubernetesPlan
 
     try:
         deployer, plan = plan_champion("kubernetes", settings, registry, wanted, is_kept=False)

@@ -12,11 +12,11 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import ExecutionConfig
 from winnow.config.inheritance import is_of_a_world
 from winnow.config.quantities import bytes_of
-from winnow.executors.executor import GroupResources, GroupSpec, Volume
-from winnow.executors.kubernetes_plan import DEFAULT_CPUS, DEFAULT_MEMORY_BYTES
-from winnow.search.experiment_file import DATA_FILE
-from winnow.search.group import CPUS, GPUS, RELAY_LOGS
+from winnow.platforms.executor import GroupResources, GroupSpec, Volume
+from winnow.platforms.kubernetes.group_plan import DEFAULT_CPUS, DEFAULT_MEMORY_BYTES
 from winnow.training.launch import plan_gpus
+from winnow.worker.experiment_file import DATA_FILE
+from winnow.worker.group import CPUS, GPUS, RELAY_LOGS
 
 LEAST_MEMORY_MIB = 384
 """With less a supervisor does not live to say that its ranks had too little."""
@@ -91,7 +91,7 @@ def plan_groups(
         GroupSpec(
             study=study,
             name=f"{site.prefix}{index}",
-            argv=(site.python, "-P", "-m", "winnow.search.group", "--study", study, "--group", f"{site.prefix}{index}"),
+            argv=(site.python, "-P", "-m", "winnow.worker.group", "--study", study, "--group", f"{site.prefix}{index}"),
             env={**execution.env, **settings, GPUS: _visible(of_group, site)},
             secrets=secrets,
             nodes=execution.nodes,

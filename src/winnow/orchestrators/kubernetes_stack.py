@@ -8,23 +8,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from winnow.cluster.kinds import Manifest
-from winnow.cluster.permissions import Permission, check
 from winnow.config.errors import InputError
 from winnow.config.settings import home_folder
 from winnow.config.stack_record import ClusterStackRecord
-from winnow.containers import train_image
-from winnow.containers.build import TRAIN_BASE, BuildOptions, BuildPlan, Show, build, silent
-from winnow.containers.delivery import Route, deliver, with_route
-from winnow.containers.engine import connect
-from winnow.executors.kubernetes import KubernetesExecutor, KubernetesSite
 from winnow.orchestrators.collect import collect
 from winnow.orchestrators.settings import cluster_for, studies_of, tracking_of
-from winnow.stack import kubernetes, owner, record
-from winnow.stack.kubernetes import ClusterStack
-from winnow.stack.kubernetes_plan import FOLDER, ClusterStackPlan, plan_stack, secret_manifest
-from winnow.stack.kubernetes_settings import Chosen, choose, given_by
-from winnow.stack.lifecycle import check_studies
+from winnow.platforms import stack_owner as owner
+from winnow.platforms import stack_record as record
+from winnow.platforms.docker import train_image
+from winnow.platforms.docker.build import TRAIN_BASE, BuildOptions, BuildPlan, Show, build, silent
+from winnow.platforms.docker.client import connect
+from winnow.platforms.docker.delivery import Route, deliver, with_route
+from winnow.platforms.docker.stack import check_studies
+from winnow.platforms.kubernetes import stack as kubernetes
+from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesSite
+from winnow.platforms.kubernetes.kinds import Manifest
+from winnow.platforms.kubernetes.permissions import Permission, check
+from winnow.platforms.kubernetes.stack import ClusterStack
+from winnow.platforms.kubernetes.stack_plan import FOLDER, ClusterStackPlan, plan_stack, secret_manifest
+from winnow.platforms.kubernetes.stack_settings import Chosen, choose, given_by
 from winnow.tracking.store import prepare
 
 LATEST = f"{train_image.TRACKING}:latest"

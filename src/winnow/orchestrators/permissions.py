@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from winnow.cluster.permissions import Permission, role
 from winnow.config.reference import markdown_table
+from winnow.platforms.kubernetes.permissions import Permission, role
 
 _CORE = '""'
 _HEAD = (
@@ -20,9 +20,9 @@ _HEAD = (
 
 def used() -> Mapping[str, tuple[Permission, ...]]:
     """The permissions of each part, by what it is there for."""
-    from winnow.deployers import kubernetes as serving
-    from winnow.executors import kubernetes as sweeping
-    from winnow.stack import kubernetes as stack
+    from winnow.platforms.kubernetes import deployer as serving
+    from winnow.platforms.kubernetes import executor as sweeping
+    from winnow.platforms.kubernetes import stack
 
     return {
         "`mlflow-init`, `mlflow-remove`, `diff`": stack.PERMISSIONS,

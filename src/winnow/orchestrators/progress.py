@@ -2,7 +2,7 @@
 
 On a terminal there is one line per worker and one for the study, redrawn in place, and what has ended scrolls above
 them. A file, a pipe or a dumb terminal gets a line per finished trial and, in between, a heartbeat at most every ten
-seconds, without a single control character. What the lines say is decided in `winnow.search.progress`.
+seconds, without a single control character. What the lines say is decided in `winnow.study.status`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rich.live import Live
 from rich.text import Text
 
 from winnow.config.streams import accept_any_text
-from winnow.search.progress import (
+from winnow.study.status import (
     StudyStatus,
     failure_lines,
     heartbeat_line,

@@ -10,14 +10,14 @@ from pathlib import Path
 from winnow.config.errors import WinnowError
 from winnow.config.settings import Settings
 from winnow.config.user_code import code_of
-from winnow.executors.executor import Executor, GroupSpec
-from winnow.orchestrators.follow import stop
 from winnow.orchestrators.groups import with_kept_secrets
+from winnow.orchestrators.supervise import stop
 from winnow.orchestrators.tiers import tier_for
 from winnow.orchestrators.train import plan
-from winnow.search.database import Database
-from winnow.search.progress import waiting_lines
-from winnow.search.store import RefitResult, StudyStore
+from winnow.platforms.executor import Executor, GroupSpec
+from winnow.study.database import Database
+from winnow.study.status import waiting_lines
+from winnow.study.store import RefitResult, StudyStore
 from winnow.tracking.run_search import TrackedRun
 from winnow.tracking.tracker import ModelVersion
 

@@ -11,12 +11,12 @@ from winnow.config.disk import disk_fault, home_of
 from winnow.config.errors import WinnowError
 from winnow.config.private import share
 from winnow.config.settings import Settings
-from winnow.search.database import Database
-from winnow.search.report import render_report
-from winnow.search.report.facts import facts_of
-from winnow.search.report.importances import importances_of
-from winnow.search.store import StudyStore
-from winnow.search.study_view import Champion, StudyView
+from winnow.report import render_report
+from winnow.report.facts import facts_of
+from winnow.report.importances import importances_of
+from winnow.study.database import Database
+from winnow.study.store import StudyStore
+from winnow.study.view import Champion, StudyView
 from winnow.tracking.connection import sqlite_path
 from winnow.tracking.registry import Registry
 from winnow.tracking.tracker import TrackingUnavailableError

@@ -19,12 +19,12 @@ from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
 from winnow.config.stack_record import OWN_STORAGE, OWN_WORKER_STORAGE, PASSWORD, AnyStack, ClusterStackRecord
-from winnow.stack.plan import MLFLOW, POSTGRES
+from winnow.platforms.docker.stack_plan import MLFLOW, POSTGRES
 
 if TYPE_CHECKING:
-    from winnow.cluster.api import Cluster
-    from winnow.cluster.connection import Context
-    from winnow.cluster.forward import Forward
+    from winnow.platforms.kubernetes.client import Cluster
+    from winnow.platforms.kubernetes.connection import Context
+    from winnow.platforms.kubernetes.forward import Forward
 
 _Way: TypeAlias = tuple[tuple[str, str], ...]
 _forwards: dict[tuple[ClusterStackRecord, str], Forward] = {}
@@ -83,7 +83,7 @@ def studies_of(stack: ClusterStackRecord, environment: Mapping[str, str] = os.en
 
 
 def _secret(environment: Mapping[str, str], stack: ClusterStackRecord) -> dict[str, str]:
-    from winnow.stack.kubernetes import read_secret
+    from winnow.platforms.kubernetes.stack import read_secret
 
     return read_secret(cluster_of(stack, environment)) or {}
 
@@ -106,7 +106,7 @@ def cluster_for(stack: AnyStack | None, environment: Mapping[str, str] = os.envi
     Raises:
         InputError: no namespace is named, or there is no such cluster.
     """
-    from winnow.cluster.connection import connect
+    from winnow.platforms.kubernetes.connection import connect
 
     return connect(environment, in_use=_place(stack))
 
@@ -120,21 +120,21 @@ def cluster_of(stack: ClusterStackRecord, environment: Mapping[str, str] = os.en
     return _cluster(_way(environment), stack)
 
 
-def trouble_of(stack: ClusterStackRecord, role: str) -> str:
+def diagnosis_of(stack: ClusterStackRecord, role: str) -> str:
     """Why the last connection to a stack's service came to nothing; empty where none has, or none was wanted."""
     forward = _forwards.get((stack, role))
-    return forward.trouble if forward is not None else ""
+    return forward.diagnosis if forward is not None else ""
 
 
 def _way(environment: Mapping[str, str]) -> _Way:
     """What of an environment leads to clusters, without which of them is asked for: this very one is."""
-    from winnow.cluster.connection import WAYS
+    from winnow.platforms.kubernetes.connection import WAYS
 
     return tuple((name, environment[name]) for name in WAYS if name in environment)
 
 
 def _place(stack: AnyStack | None) -> Context | None:
-    from winnow.cluster.connection import Context
+    from winnow.platforms.kubernetes.connection import Context
 
     if not isinstance(stack, ClusterStackRecord):
         return None
@@ -143,7 +143,7 @@ def _place(stack: AnyStack | None) -> Context | None:
 
 @functools.cache
 def _cluster(way: _Way, stack: ClusterStackRecord) -> Cluster:
-    from winnow.cluster.connection import connect
+    from winnow.platforms.kubernetes.connection import connect
 
     return connect(dict(way), in_use=_place(stack))
 
@@ -151,16 +151,16 @@ def _cluster(way: _Way, stack: ClusterStackRecord) -> Cluster:
 @functools.cache
 def _check_way(way: _Way, stack: ClusterStackRecord) -> None:
     """Ask once whether the stores may be reached: a connection that is refused would only be seen to break."""
-    from winnow.cluster.permissions import check
-    from winnow.stack.kubernetes import REACH_PERMISSIONS
+    from winnow.platforms.kubernetes.permissions import check
+    from winnow.platforms.kubernetes.stack import REACH_PERMISSIONS
 
     check(_cluster(way, stack), REACH_PERMISSIONS, f"using {stack.shown}")
 
 
 def _open(environment: Mapping[str, str], stack: ClusterStackRecord, role: str, port: int, listen: int = 0) -> int:
     """A port of this machine that leads to the stack's pod of that role."""
-    from winnow.cluster.forward import Forward
-    from winnow.stack.kubernetes_plan import labels_of
+    from winnow.platforms.kubernetes.forward import Forward
+    from winnow.platforms.kubernetes.stack_plan import labels_of
 
     if (stack, role) not in _forwards:
         _forwards[stack, role] = Forward(cluster_of(stack, environment), labels_of(role), port, listen=listen)

@@ -14,10 +14,10 @@ from winnow.config.disk import disk_fault, home_of
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
-from winnow.executors.executor import Executor
-from winnow.search.catalog import StudyBusyError, StudySummary, busy_workers, delete_study, summaries
-from winnow.search.database import Database, NoStudiesError
-from winnow.search.store import StudyStore
+from winnow.platforms.executor import Executor
+from winnow.study.catalog import StudyBusyError, StudySummary, busy_workers, delete_study, summaries
+from winnow.study.database import Database, NoStudiesError
+from winnow.study.store import StudyStore
 from winnow.tracking.set_apart import runs_of, set_apart
 from winnow.tracking.tracker import TrackingUnavailableError
 

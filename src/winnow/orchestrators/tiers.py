@@ -11,22 +11,22 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from winnow.cluster.connection import CONTEXT, NAMESPACE
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.next_command import next_command
+from winnow.config.platforms import unknown_tier
 from winnow.config.settings import Settings
 from winnow.config.stack_record import ClusterStackRecord, StackRecord
-from winnow.config.tiers import unknown_tier
-from winnow.executors.executor import WORKER_HOME, Executor, GroupSpec
-from winnow.executors.local import LocalExecutor, visible_gpus
 from winnow.orchestrators.groups import Site
-from winnow.orchestrators.reach import check_code, check_secrets_file, check_side, check_stores
+from winnow.orchestrators.preflight import check_code, check_secrets_file, check_side, check_stores
 from winnow.orchestrators.settings import cluster_for
+from winnow.platforms.executor import WORKER_HOME, Executor, GroupSpec
+from winnow.platforms.kubernetes.connection import CONTEXT, NAMESPACE
+from winnow.platforms.local.executor import LocalExecutor, visible_gpus
 from winnow.training.launch import is_torch_for_gpus
 
 if TYPE_CHECKING:
-    from winnow.containers.delivery import Route
+    from winnow.platforms.docker.delivery import Route
 
 CONTAINER_PYTHON = "/opt/venv/bin/python"
 MANIFESTS = Path("k8s/train")
@@ -91,7 +91,7 @@ def executors_for(target: str | None, settings: Settings) -> Mapping[str, Execut
     if target in (None, "local"):
         executors["local"] = LocalExecutor(settings.home)
     if target in (None, "docker"):
-        from winnow.executors.docker import DockerExecutor, DockerSite
+        from winnow.platforms.docker.executor import DockerExecutor, DockerSite
 
         try:
             # Groups are found by label; what they are made of matters to whoever starts some.
@@ -100,7 +100,7 @@ def executors_for(target: str | None, settings: Settings) -> Mapping[str, Execut
             if target is not None or isinstance(settings.stack, StackRecord):
                 raise
     if target == "kubernetes" or (target is None and is_cluster_meant(settings)):
-        from winnow.executors.kubernetes import KubernetesExecutor, KubernetesSite
+        from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesSite
 
         executors["kubernetes"] = KubernetesExecutor(
             cluster_for(settings.stack), KubernetesSite(image="", manifests=()), settings.home
@@ -133,9 +133,9 @@ def _local(settings: Settings) -> Tier:
 
 
 def _docker(settings: Settings, image: str | None) -> Tier:
-    from winnow.containers.engine import asking, connect
-    from winnow.containers.train_image import check as check_image
-    from winnow.executors.docker import DockerExecutor, DockerSite
+    from winnow.platforms.docker.client import asking, connect
+    from winnow.platforms.docker.executor import DockerExecutor, DockerSite
+    from winnow.platforms.docker.train_image import check as check_image
 
     check_stores(settings, next_command("mlflow-init"))
     check_side(settings, is_in_cluster=False)
@@ -155,11 +155,11 @@ def _docker(settings: Settings, image: str | None) -> Tier:
 
 
 def _kubernetes(settings: Settings, image: str | None, environment: Mapping[str, str]) -> Tier:
-    from winnow.cluster import manifests, permissions
-    from winnow.containers.delivery import Route, deliver
-    from winnow.containers.engine import connect
-    from winnow.containers.train_image import TRAIN
-    from winnow.executors.kubernetes import PERMISSIONS, KubernetesExecutor, KubernetesSite
+    from winnow.platforms.docker.client import connect
+    from winnow.platforms.docker.delivery import Route, deliver
+    from winnow.platforms.docker.train_image import TRAIN
+    from winnow.platforms.kubernetes import manifests, permissions
+    from winnow.platforms.kubernetes.executor import PERMISSIONS, KubernetesExecutor, KubernetesSite
 
     cluster = cluster_for(settings.stack, environment)
     check_stores(settings, next_command("mlflow-init", target="kubernetes"))
@@ -215,8 +215,8 @@ def _image_to_bring(image: str | None, route: Route) -> str | None:
     Raises:
         InputError: nobody has named one, and there is none or an old one.
     """
-    from winnow.containers.engine import connect
-    from winnow.containers.train_image import check as check_image
+    from winnow.platforms.docker.client import connect
+    from winnow.platforms.docker.train_image import check as check_image
 
     if image is None:
         return check_image(connect(), None, Path.cwd())

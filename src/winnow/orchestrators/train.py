@@ -26,16 +26,16 @@ from winnow.config.next_command import next_command, next_flag
 from winnow.config.private import make_home
 from winnow.config.settings import Settings
 from winnow.config.user_code import changed_files, code_of, folder_of_code
-from winnow.executors.executor import Executor, GroupSpec
 from winnow.orchestrators.environment import describe_environment
-from winnow.orchestrators.follow import Follower, SweepFailedError, stop
 from winnow.orchestrators.groups import Site, find_secrets, gpu_sharing, plan_groups
+from winnow.orchestrators.preflight import DataFile, data_file
 from winnow.orchestrators.progress import ProgressView
-from winnow.orchestrators.reach import DataFile, data_file
+from winnow.orchestrators.supervise import SweepFailedError, SweepSupervisor, stop
 from winnow.orchestrators.tiers import Tier
-from winnow.search.database import Database
-from winnow.search.projector import Projector, reconcile
-from winnow.search.store import RefitResult, StudyStore
+from winnow.platforms.executor import Executor, GroupSpec
+from winnow.study.database import Database
+from winnow.study.projector import Projector, reconcile
+from winnow.study.store import RefitResult, StudyStore
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.records import SweepRecord, TrialRecord
 from winnow.tracking.store import prepare
@@ -479,7 +479,7 @@ def _run(
         reconcile(store, projector)
     try:
         with view:
-            Follower(store, executor, groups, view, look_every_s=site.look_every_s, start=start).follow()
+            SweepSupervisor(store, executor, groups, view, look_every_s=site.look_every_s, start=start).supervise()
     except KeyboardInterrupt:
         if site.is_left_by_interrupt:
             _say_detached(store, view)

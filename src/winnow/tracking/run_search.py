@@ -1,7 +1,7 @@
 """Finds runs by conditions and order, in the store rather than here: ten thousand runs cost little more than ten.
 
-Conditions and orders are those that MLflow's own search knows. Two stores answer: MLflow's, and the runs of a
-`MemoryTracker`. What a condition is for, and what is done where MLflow knows none, is left to `model_query`.
+Conditions and orders are those that MLflow's own search knows. What a condition is for, and what is done where MLflow
+knows none, is left to `model_query`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any, Literal, Protocol
 
 from winnow.tracking import projection
 from winnow.tracking.connection import failures_as_unavailable, open_client
-from winnow.tracking.memory_tracker import MemoryRun
 from winnow.tracking.store import refresh_statistics
 
 Comparison = Literal["=", "!=", "<", "<=", ">", ">="]
@@ -161,27 +160,6 @@ class MlflowRunSearch:
         return self._opened
 
 
-class MemoryRunSearch:
-    """`RunSearch` over runs in memory."""
-
-    def __init__(self, runs: Iterable[MemoryRun | TrackedRun]) -> None:
-        self._runs = [run if isinstance(run, TrackedRun) else _from_memory(run) for run in runs]
-
-    def sweep(self, study: str) -> TrackedRun | None:
-        """The parent run of a study, or None where it has none."""
-        return next(self._search(study, [Condition("tag", projection.KIND, "=", "sweep")], []), None)
-
-    def trials(self, study: str, conditions: Sequence[Condition], order: Sequence[Order]) -> Iterator[TrackedRun]:
-        """The trials that meet all conditions; see `RunSearch`."""
-        return self._search(study, [Condition("tag", projection.KIND, "=", "trial"), *conditions], order)
-
-    def _search(self, study: str, conditions: Sequence[Condition], order: Sequence[Order]) -> Iterator[TrackedRun]:
-        of_study = [Condition("tag", projection.STUDY, "=", study), *conditions]
-        found = [run for run in self._runs if all(condition.accepts(run) for condition in of_study)]
-        found.sort(key=lambda run: (*(one.key(run) for one in order), run.started_at_ms, run.run_id))
-        return iter(found)
-
-
 def _distinct(texts: Iterable[str]) -> list[str]:
     """The first mention of each column: MLflow refuses a second, and it would decide nothing."""
     by_column: dict[str, str] = {}
@@ -199,7 +177,3 @@ def _tracked(found: Any) -> TrackedRun:
         tags=found.data.tags,
         started_at_ms=int(found.info.start_time),
     )
-
-
-def _from_memory(run: MemoryRun) -> TrackedRun:
-    return TrackedRun(run.run_id, run.name, run.params, run.metrics, run.tags, run.started_at_ms)

@@ -23,7 +23,7 @@ from torch.nn.parameter import is_lazy
 from winnow.data.dataset import DataSet
 from winnow.data.preprocessing import TargetScale, fit_standardize
 from winnow.data.splits import split_watch
-from winnow.training.finished_model import FinishedModel
+from winnow.training.export_module import ExportModule
 from winnow.training.loop import OnEpoch, OnStep, RowLoss, Rows, Trained, predict, row_loss, train
 from winnow.training.metrics import is_loss
 from winnow.training.preparation import Prepared
@@ -78,10 +78,10 @@ class Fitted:
         target = torch.from_numpy(prepared.data.target[rows])
         return {spec.name: loss if is_loss(spec) else spec.score(outputs, target) for spec in prepared.metrics}
 
-    def finished(self, world: World) -> FinishedModel:
+    def finished(self, world: World) -> ExportModule:
         """The model for export: on the CPU, in eval mode, without the precision it was trained in."""
         network = world.accelerator.unwrap_model(self.network, keep_fp32_wrapper=False)
-        return FinishedModel(self.preprocess, network, self.head).cpu().eval()
+        return ExportModule(self.preprocess, network, self.head).cpu().eval()
 
 
 def fit(

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from winnow.config.user_code import folder_of_code
 from winnow.data.splits import split_watch
+from winnow.training.custom_loop import LoopFold, LoopResult, run_loop
 from winnow.training.failures import DivergedError, ExportDiffersError, ExportError
 from winnow.training.fitting import Fitted, fit, seeds_of
 from winnow.training.loop import Rows, Trained, row_loss
 from winnow.training.messages import FoldScored, FromRank, Progress, Refit, Refitted, TrainFold
-from winnow.training.own_loop import LoopFold, LoopResult, run_loop
 from winnow.training.preparation import Prepared
 from winnow.training.world import World
 

@@ -14,7 +14,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from winnow.config.errors import InputError
-from winnow.training.leash import PARENT
+from winnow.training.pdeathsig import PARENT
 
 CHANNEL, EXPERIMENT, LOG_DIR, THREADS = "WINNOW_CHANNEL", "WINNOW_EXPERIMENT", "WINNOW_LOG_DIR", "WINNOW_THREADS"
 _THREAD_POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", THREADS)
@@ -101,7 +101,7 @@ def plan_ranks(
     rank = (*PYTHON, "-u", "-m", "winnow.training.rank")
     if processes == 1 and node.count == 1:
         return Launch(rank, {**env, "RANK": "0", "WORLD_SIZE": "1"})
-    leash = (*PYTHON, "-m", "winnow.training.leash")
+    leash = (*PYTHON, "-m", "winnow.training.pdeathsig")
     torchrun = (*PYTHON, "-m", "torch.distributed.run", *_rendezvous(node))
     size = ("--nproc-per-node", str(processes), "--max-restarts", "0")
     # torchrun would start Python itself, with the working directory on its path.

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from winnow.config.streams import write_utf8
 from winnow.training.launch import CHANNEL, EXPERIMENT, LOG_DIR, THREADS
-from winnow.training.leash import die_with_parent
+from winnow.training.pdeathsig import die_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from winnow.cli.build import build_train
-from winnow.containers.train_image import project_tag
+from winnow.platforms.docker.train_image import project_tag
 
 
 def planned(*flags: str) -> list[str]:

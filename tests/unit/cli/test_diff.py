@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.unit.cluster.api_server import Answer, FakeApi, kubeconfig, refuse, running
+from tests.unit.platforms.kubernetes.api_server import Answer, FakeApi, kubeconfig, refuse, running
 from winnow.cli import winnow
 
 ROOT = Path(__file__).parents[3]

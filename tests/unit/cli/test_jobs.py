@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.unit.cluster.api_server import NAMESPACE, FakeApi, kubeconfig, running
-from tests.unit.search.studies import claim, leases_of, make_study
+from tests.unit.platforms.kubernetes.api_server import NAMESPACE, FakeApi, kubeconfig, running
+from tests.unit.study.studies import claim, leases_of, make_study
 from winnow.cli.jobs import cancel, jobs, logs
 from winnow.config.errors import InputError
 from winnow.config.stack_record import StackRecord, render
-from winnow.executors.executor import GroupSpec
-from winnow.executors.kubernetes import PERMISSIONS
-from winnow.executors.local import LocalExecutor
+from winnow.platforms.executor import GroupSpec
+from winnow.platforms.kubernetes.executor import PERMISSIONS
+from winnow.platforms.local.executor import LocalExecutor
 
 AT_WORK = (sys.executable, "-c", "import time; print('at work', flush=True); time.sleep(60)")
 
@@ -60,7 +60,7 @@ def test_jobs_are_listed_until_they_are_cancelled(tmp_path: Path, executor: Loca
         "state": "running",
         "lacks_nodes": False,
         "has_remains": False,
-        "trouble": None,
+        "diagnosis": None,
     }
     assert abs((datetime.now(UTC) - started_at).total_seconds()) < 60
     assert "1 worker(s) stopped" in ask(cancel, tmp_path, "--study", "a-study").stdout

@@ -11,15 +11,15 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.unit.cluster.api_server import FakeApi, kubeconfig, reply, running
+from tests.unit.platforms.kubernetes.api_server import FakeApi, kubeconfig, reply, running
 from winnow.cli.inference_one import check_model
 from winnow.cli.prod import remove, status, warn_where_misled
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
-from winnow.deployers.deployer import Deployment, DeploymentRequest, DeploymentState, Release, Replica
-from winnow.deployers.local import LocalDeployer
-from winnow.deployers.memory import MemoryDeployer, MemoryWorld
+from winnow.platforms.deployer import Deployment, DeploymentRequest, DeploymentState, Release, Replica
+from winnow.platforms.local.deployer import LocalDeployer
 from winnow.serving.client import Asked
+from winnow.testing.deployer import MemoryDeployer, MemoryWorld
 
 FIRST = Release("cells", "1", "aa" * 32, Path("/models/aa"))
 SECOND = Release("cells", "2", "bb" * 32, Path("/models/bb"))

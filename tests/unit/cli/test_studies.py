@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.unit.search import studies as made
+from tests.unit.study import studies as made
 from tests.unit.tracking.made_up import STUDY, bundle, new_store, sweep, trial
 from winnow.cli.select_model import command as select_model
 from winnow.cli.studies import delete_study, studies
 from winnow.config.errors import InputError
-from winnow.search.database import Database
-from winnow.search.store import StudyStore
+from winnow.study.database import Database
+from winnow.study.store import StudyStore
 from winnow.tracking.connection import open_client
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.registry import Registry

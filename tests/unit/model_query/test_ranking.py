@@ -24,7 +24,8 @@ from winnow.model_query.ranking import (
     unknown_names,
 )
 from winnow.model_query.rules import Criterion, Filter, Objective, Rules
-from winnow.tracking.run_search import Condition, MemoryRunSearch, Order, TrackedRun
+from winnow.testing.run_search import MemoryRunSearch
+from winnow.tracking.run_search import Condition, Order, TrackedRun
 
 F1 = Order("f1", "maximize")
 STUDY = "made-up"

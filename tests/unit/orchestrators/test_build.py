@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.containers.engines import Image, engine
+from tests.unit.platforms.docker.engines import Image, engine
 from tests.unit.serving import bundles
 from winnow.bundle.manifest import read_manifest
 from winnow.config.errors import InputError
-from winnow.containers.build import BuildOptions
-from winnow.containers.delivery import NOTES, Route
-from winnow.containers.prod_image import BASE_IMAGE, INPUTS
-from winnow.deployers.deployer import Release
 from winnow.orchestrators.build import build_image, plan_image, with_image
+from winnow.platforms.deployer import Release
+from winnow.platforms.docker.build import BuildOptions
+from winnow.platforms.docker.delivery import NOTES, Route
+from winnow.platforms.docker.prod_image import BASE_IMAGE, INPUTS
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
 
 ROOT = Path(__file__).parents[3]

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from winnow.config.errors import InputError
-from winnow.executors.executor import GroupState, GroupStatus
-from winnow.executors.memory import MemoryExecutor
 from winnow.orchestrators.collect import collect, finished
+from winnow.platforms.executor import GroupState, GroupStatus
+from winnow.testing.executor import MemoryExecutor
 
 OVER = GroupStatus("done", "c0", GroupState.SUCCEEDED, 0, has_remains=True)
 FAILED = replace(OVER, name="c1", state=GroupState.FAILED, exit_code=1)

@@ -9,8 +9,6 @@ from tests.unit.serving import bundles
 from winnow.bundle.manifest import ONNX, read_manifest
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
-from winnow.deployers.deployer import DeploymentRequest, Release, UnknownDeploymentError
-from winnow.deployers.memory import MemoryDeployer, MemoryWorld
 from winnow.orchestrators.deploy import (
     Wanted,
     champion_release,
@@ -21,6 +19,8 @@ from winnow.orchestrators.deploy import (
     rolls_forward,
     served,
 )
+from winnow.platforms.deployer import DeploymentRequest, Release, UnknownDeploymentError
+from winnow.testing.deployer import MemoryDeployer, MemoryWorld
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import ExecutionConfig
-from winnow.executors.executor import GroupResources, GroupSpec, Volume
 from winnow.orchestrators.groups import Site, find_secrets, gpu_sharing, parse_volume, plan_groups
+from winnow.platforms.executor import GroupResources, GroupSpec, Volume
 
 CONTAINERS = Site(
     tier="docker",
@@ -49,7 +49,7 @@ def test_a_container_group_has_all_that_it_needs_to_find_the_rest() -> None:
     assert group == GroupSpec(
         study="a-study",
         name="c0",
-        argv=("/opt/venv/bin/python", "-P", "-m", "winnow.search.group", "--study", "a-study", "--group", "c0"),
+        argv=("/opt/venv/bin/python", "-P", "-m", "winnow.worker.group", "--study", "a-study", "--group", "c0"),
         env={
             "A": "1",
             "WINNOW_HOME": "/winnow",

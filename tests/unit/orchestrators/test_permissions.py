@@ -6,8 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from winnow.cluster.permissions import role
 from winnow.orchestrators.permissions import role_file, used
+from winnow.platforms.kubernetes.permissions import role
 
 ROOT = Path(__file__).parents[3]
 ROLE = ROOT / "k8s" / "role.yaml"

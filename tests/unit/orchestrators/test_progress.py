@@ -9,8 +9,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from tests.unit.search.sample_study import SampleStudy
-from tests.unit.search.test_progress import STATUS
+from tests.unit.report.sample_study import SampleStudy
+from tests.unit.study.test_status import STATUS
 from winnow.orchestrators.progress import ProgressView, wrapped_rows, wraps_again
 
 
@@ -25,7 +25,7 @@ class Clock:
 
 
 ON_A_TERMINAL = """
-from tests.unit.search.test_progress import STATUS
+from tests.unit.study.test_status import STATUS
 from winnow.orchestrators.progress import ProgressView
 
 with ProgressView() as view:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.search.sample_study import SampleStudy
+from tests.unit.report.sample_study import SampleStudy
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
 from winnow.orchestrators.report import report_path, write_page, write_report

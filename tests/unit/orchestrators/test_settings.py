@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cluster.api_server import NAMESPACE, FakeApi, kubeconfig, refuse, running
+from tests.unit.platforms.kubernetes.api_server import NAMESPACE, FakeApi, kubeconfig, refuse, running
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
 from winnow.config.stack_record import ClusterStackRecord, render
-from winnow.orchestrators.reach import silent_stack
-from winnow.orchestrators.settings import cluster_for, cluster_of, current, trouble_of
-from winnow.stack.kubernetes_plan import labels_of
+from winnow.orchestrators.preflight import silent_stack
+from winnow.orchestrators.settings import cluster_for, cluster_of, current, diagnosis_of
+from winnow.platforms.kubernetes.stack_plan import labels_of
 
 IN_NAMESPACE = f"/api/v1/namespaces/{NAMESPACE}"
 STACK = ClusterStackRecord(
@@ -70,7 +70,7 @@ def test_why_no_connection_came_about_is_told(api: FakeApi, environment: dict[st
     assert silent_stack(told, environment) is None
     with socket.create_connection(("127.0.0.1", int(settings.tracking_uri.rpartition(":")[2]))):
         deadline = time.monotonic() + 10
-        while not trouble_of(STACK, "mlflow") and time.monotonic() < deadline:
+        while not diagnosis_of(STACK, "mlflow") and time.monotonic() < deadline:
             time.sleep(0.02)
     said = silent_stack(told, environment)
     assert said is not None

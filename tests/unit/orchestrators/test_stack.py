@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 from winnow.orchestrators.stack import alone
-from winnow.stack.plan import Project
+from winnow.platforms.docker.stack_plan import Project
 
 
 def test_a_stack_is_changed_by_one_command_at_a_time(tmp_path: Path) -> None:

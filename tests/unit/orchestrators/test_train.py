@@ -8,24 +8,24 @@ from pathlib import Path
 import pytest
 
 from tests.unit.orchestrators.test_groups import CONTAINERS, LOCAL
-from tests.unit.search import studies
-from tests.unit.search.studies import claim, complete, leases_of, make_study
-from tests.unit.search.test_worker import ranks
+from tests.unit.study import studies
+from tests.unit.study.studies import claim, complete, leases_of, make_study
 from tests.unit.tracking.made_up import new_store
+from tests.unit.worker.test_worker import ranks
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
-from winnow.executors.executor import GroupSpec
-from winnow.executors.memory import MemoryExecutor
-from winnow.orchestrators.follow import Follower
 from winnow.orchestrators.progress import ProgressView
+from winnow.orchestrators.supervise import SweepSupervisor
 from winnow.orchestrators.tiers import Tier
 from winnow.orchestrators.train import _is_attached, _retry, open_study, preflight, settle
-from winnow.search.stop import Stop
-from winnow.search.store import StudyStore
-from winnow.search.worker import Identity, Worker
+from winnow.platforms.executor import GroupSpec
+from winnow.study.store import StudyStore
+from winnow.testing.executor import MemoryExecutor
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.records import SweepRecord, TrialRecord
+from winnow.worker.stop import Stop
+from winnow.worker.worker import Identity, Worker
 
 DATA = """
 import os
@@ -190,5 +190,5 @@ def test_a_group_that_runs_is_attached_to_by_a_start_of_its_own(tmp_path: Path) 
         leases.finish_task(claim(leases), result={})
         executor.finish("a-study", "w0", 0)
 
-    Follower(store, executor, (group,), ProgressView(io.StringIO()), start=start).follow()
+    SweepSupervisor(store, executor, (group,), ProgressView(io.StringIO()), start=start).supervise()
     assert (asked, len(executor.started)) == (["w0"], 1)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from winnow.config.errors import InputError
-from winnow.deployers.limits import REQUESTS, check_requests
+from winnow.platforms.serving_limits import REQUESTS, check_requests
 from winnow.serving.settings import ServingSettings, SettingError, from_environment
 
 

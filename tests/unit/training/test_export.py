@@ -10,8 +10,8 @@ from torch import nn
 from winnow.bundle.manifest import EXAMPLE, MANIFEST, ONNX, REFERENCE, WEIGHTS, read_manifest
 from winnow.data.dataset import DataSet
 from winnow.training.export import Origin, check_independence, check_parity, export
+from winnow.training.export_module import ExportModule
 from winnow.training.failures import ExportDiffersError
-from winnow.training.finished_model import FinishedModel
 
 ORIGIN = Origin("wine", 3, {"hidden": [8], "lr": 0.1}, {"f1": 0.9, "holdout.f1": 0.8})
 
@@ -40,8 +40,8 @@ class _Differs(nn.Module):
         return x * 2 if torch.compiler.is_exporting() else x
 
 
-def _model(network: nn.Module) -> FinishedModel:
-    return FinishedModel(nn.Identity(), network, nn.Softmax(-1)).eval()
+def _model(network: nn.Module) -> ExportModule:
+    return ExportModule(nn.Identity(), network, nn.Softmax(-1)).eval()
 
 
 def test_a_bundle_is_complete_and_answers_as_torch_does(tmp_path):

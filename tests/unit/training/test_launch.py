@@ -33,7 +33,7 @@ def test_a_lone_rank_needs_no_torchrun():
 def test_several_ranks_are_torchruns_on_a_leash_and_never_restarted_by_it():
     launch = plan_ranks(FILES, processes=3, cpus=2, parent_pid=7, gpus=("0", "2", "3"))
     assert launch.argv == (
-        *(sys.executable, "-P", "-m", "winnow.training.leash"),
+        *(sys.executable, "-P", "-m", "winnow.training.pdeathsig"),
         *(sys.executable, "-P", "-m", "torch.distributed.run", "--standalone"),
         *("--nproc-per-node", "3", "--max-restarts", "0", "--no-python"),
         *(sys.executable, "-P", "-u", "-m", "winnow.training.rank"),
@@ -100,7 +100,7 @@ def test_without_gpus_no_group_has_any():
     assert plan_gpus([], workers=2, processes=4, share=False) == ((), ())
 
 
-@pytest.mark.parametrize("module", ["launch", "leash", "messages", "rank_errors"])
+@pytest.mark.parametrize("module", ["launch", "pdeathsig", "messages", "rank_errors"])
 def test_what_a_supervisor_needs_imports_no_torch(module):
     code = f"import sys, winnow.training.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

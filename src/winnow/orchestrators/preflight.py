@@ -1,0 +1,254 @@
+"""What a worker elsewhere can reach of an experiment: the person's code, the data, the two stores.
+
+A container or a pod has its image and the network, and not the files of the terminal that started it. What it cannot
+reach is refused here, before anything is started.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from winnow.bundle.manifest import sha256_of
+from winnow.config.errors import InputError, WinnowError
+from winnow.config.experiment import DataConfig, Experiment
+from winnow.config.functions import BUNDLED, names_function
+from winnow.config.next_command import next_command
+from winnow.config.settings import Settings
+from winnow.config.stack_record import ClusterStackRecord
+from winnow.orchestrators.groups import parse_volume
+from winnow.orchestrators.settings import cluster_of, diagnosis_of
+from winnow.platforms.docker.stack_plan import MLFLOW, POSTGRES
+from winnow.platforms.kubernetes.stack_plan import labels_of
+from winnow.tracking.data_files import DataFiles
+
+ANSWER_S = 2.0
+"""How long a connection to the stack may take: it is on this machine."""
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file of this machine that workers fetch from the artifact store."""
+
+    path: Path
+    sha256: str
+
+    @property
+    def named(self) -> str:
+        """As workers are told: `SHA256/NAME`."""
+        return f"{self.sha256}/{self.path.name}"
+
+    def put(self, tracking_uri: str) -> None:
+        """Store it, unless it is there already. Raises TrackingUnavailableError."""
+        DataFiles(tracking_uri).put(self.path)
+
+
+def data_file(experiment: Experiment) -> DataFile | None:
+    """The experiment's data, if it is a file that workers elsewhere have to fetch; None for anything they have.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    path = _local_path(experiment.data)
+    if path is None:
+        return None
+    if not path.is_file():
+        raise InputError(
+            "data.source",
+            expected="a file that can be read",
+            found=f"'{path}', which is none",
+            remedy="Correct the path, which counts from the working directory.",
+        )
+    if path.is_absolute():
+        targets = [parse_volume(text).target for text in experiment.execution.volumes]
+        if any(PurePosixPath(path).is_relative_to(target) for target in targets):
+            return None
+    return DataFile(path, sha256_of(path))
+
+
+def _local_path(data: DataConfig) -> Path | None:
+    source = data.source
+    if source.startswith(BUNDLED) or names_function(source):
+        return None
+    return None if "://" in source else Path(source).expanduser()
+
+
+def check_code(experiment: Experiment, project: Path) -> None:
+    """Refuse a person's function in a file outside the folder that images are built from.
+
+    Raises:
+        InputError: such a function; it would not be found in the image.
+    """
+    named = {
+        "data.source": experiment.data.source,
+        "model.factory": experiment.model.factory,
+        "training.loop": experiment.training.loop,
+    }
+    for place, spec in named.items():
+        file = (spec or "").rpartition(":")[0]
+        if not file.endswith(".py") or not names_function(spec or ""):
+            continue
+        if Path(file).is_absolute() or not (project / file).resolve().is_relative_to(project.resolve()):
+            raise InputError(
+                place,
+                expected=f"a file below {project}, which the image holds, by its path from there",
+                found=f"'{file}'",
+                remedy="Move it there, or name it by its relative path.",
+            )
+
+
+def check_secrets_file(experiment: Experiment, project: Path) -> None:
+    """Refuse a file of secrets that would be built into the image.
+
+    Raises:
+        InputError: it lies below the folder that images are built from, under a name that `.dockerignore` lets in.
+    """
+    named = experiment.execution.secrets_file
+    if named is None:
+        return
+    file = Path(named).expanduser()
+    is_inside = (project / file).resolve().is_relative_to(project.resolve())
+    if is_inside and not file.name.startswith(".") and file.suffix != ".env":
+        raise InputError(
+            "execution.secrets_file",
+            expected="a hidden file or one named *.env, which enter no image",
+            found=f"'{named}', which would be built into the workers' image",
+            remedy=f"Rename it, or keep it in another folder, and run `{next_command('build-train')}` again.",
+        )
+
+
+def check_stores(settings: Settings, init: str) -> None:
+    """Refuse stores that a container cannot reach.
+
+    Args:
+        init: the command that starts stores which it does reach.
+
+    Raises:
+        InputError: a file of this machine, or an address that means the container itself.
+    """
+    stores = (
+        ("WINNOW_WORKER_STORAGE", "WINNOW_STORAGE", "the studies' database", settings.worker_storage_url),
+        ("WINNOW_WORKER_TRACKING_URI", "MLFLOW_TRACKING_URI", "MLflow", settings.worker_tracking_uri),
+    )
+    for variable, usual, what, url in stores:
+        host = urlsplit(url).hostname
+        if host is None:
+            raise _no_stack(what, f"a file of this machine ({url})", init)
+        if _is_loopback(host):
+            raise InputError(
+                variable,
+                expected=f"an address of {what} that workers elsewhere reach",
+                found=f"'{host}', which there is the worker itself",
+                remedy=f"Set {variable} to the address to use from there, or unset {usual} and use what "
+                f"`{init}` starts.",
+            )
+
+
+def silent_stack(settings: Settings, environment: Mapping[str, str] = os.environ) -> str | None:
+    """What to do about a stack that is in use and takes no connections; None where it does, or none is in use."""
+    if isinstance(settings.stack, ClusterStackRecord):
+        return _silent_in_cluster(settings, settings.stack, environment)
+    if settings.stack is None:
+        return None
+    own = {_address(url) for url in (settings.stack.tracking_url, settings.stack.storage_url or "")}
+    for address in (_address(settings.tracking_uri), _address(settings.storage_url)):
+        if address is None or address not in own:
+            continue
+        try:
+            socket.create_connection(address, timeout=ANSWER_S).close()
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            return (
+                f"the stack at {settings.stack.tracking_url}: expected it to answer, found {reason} at "
+                f"{address[0]}:{address[1]}. Start it again with `{next_command('mlflow-init')}`, or end its use "
+                f"with `{settings.stack.ending}`."
+            )
+    return None
+
+
+def _silent_in_cluster(settings: Settings, stack: ClusterStackRecord, environment: Mapping[str, str]) -> str | None:
+    """The same of a stack on a cluster; a cluster that does not answer says so itself."""
+    from winnow.platforms.kubernetes.forward import ready_pods
+
+    uses_studies = settings.storage_url == stack.storage_url and not stack.is_own_storage
+    used = {MLFLOW: settings.tracking_uri == stack.tracking_url, POSTGRES: uses_studies}
+    try:
+        cluster = cluster_of(stack, environment)
+        down = [role for role, is_used in used.items() if is_used and not ready_pods(cluster, labels_of(role))]
+    except WinnowError:
+        return None
+    if not down:
+        broken = {role: diagnosis for role in used if (diagnosis := diagnosis_of(stack, role))}
+        told = "; ".join(f"to {role}: {diagnosis}" for role, diagnosis in broken.items())
+        return f"{stack.shown}: expected connections through the cluster's API server, found {told}" if told else None
+    return (
+        f"{stack.shown}: expected it to answer, found no ready pod of {' and '.join(down)}. Start it again with "
+        f"`{next_command('mlflow-init', target='kubernetes')}`, or end its use with `{stack.ending}`."
+    )
+
+
+def check_side(settings: Settings, *, is_in_cluster: bool) -> None:
+    """Refuse the stores of a stack in use that is on the other side of a cluster's edge than the workers.
+
+    Inside, both kinds of stack have names that nobody outside knows: a Docker network's, a namespace's.
+
+    Args:
+        is_in_cluster: the workers are pods, not containers on this machine.
+
+    Raises:
+        InputError: workers are to use such a store.
+    """
+    stack = settings.stack
+    if stack is None or isinstance(stack, ClusterStackRecord) == is_in_cluster:
+        return
+    storage = stack.storage_url if isinstance(stack, ClusterStackRecord) else stack.worker_storage_url
+    is_its_database = storage is not None and _host(settings.worker_storage_url) == _host(storage)
+    if settings.worker_tracking_uri == stack.worker_tracking_url or is_its_database:
+        workers, train, init = (
+            ("pods", next_command("train", target="docker"), next_command("mlflow-init", target="kubernetes"))
+            if is_in_cluster
+            else (
+                "containers on this machine",
+                next_command("train", target="kubernetes"),
+                next_command("mlflow-init"),
+            )
+        )
+        raise InputError(
+            stack.shown,
+            expected=f"stores that {workers} reach",
+            found="those of a Docker network" if is_in_cluster else "those of the cluster, which its own pods reach",
+            remedy=f"Train beside them (`{train}`), or end its use with `{stack.ending}` and start others with "
+            f"`{init}`.",
+        )
+
+
+def _host(url: str) -> str | None:
+    return urlsplit(url).hostname
+
+
+def _address(url: str) -> tuple[str, int] | None:
+    parts = urlsplit(url)
+    return (parts.hostname, parts.port) if parts.hostname and parts.port else None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _no_stack(what: str, found: str, init: str) -> InputError:
+    return InputError(
+        what,
+        expected="a server that workers elsewhere reach",
+        found=found,
+        remedy=f"Run `{init}`, or set WINNOW_STORAGE and MLFLOW_TRACKING_URI to servers of your own.",
+    )

@@ -1,0 +1,408 @@
+"""Following a study that its groups work on: shows what happens, starts again what dies, ends what is left.
+
+Any number of orchestrators may follow one study. What they do to its groups is safe to do twice: starting a running
+group changes nothing, and only lives that are certainly over are taken from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from winnow.config.errors import InputError, UnreachableError, WinnowError
+from winnow.config.next_command import next_command
+from winnow.orchestrators.progress import ProgressView
+from winnow.platforms.executor import Diagnosis, Executor, GroupSpec, GroupState, GroupStatus
+from winnow.study.leases import Failure
+from winnow.study.retry import Retry
+from winnow.study.status import StudyStatus, WorkerStatus, waiting_lines
+from winnow.study.store import StudyStore
+from winnow.tracking.records import TrialRecord
+from winnow.worker.group import ALREADY_RUNNING, CANNOT_START, DONE
+
+POLL_S = 0.25
+GRACE_S = 15.0
+AT_ONCE = 16
+"""Groups that are started at the same time."""
+LAST_NEWS_S = 60.0
+"""How long groups may still tell the tracking store once the study is done."""
+RETRY_S = 30.0
+"""How often a group that was refused is tried again while others work."""
+RESTARTS = 3
+"""How often in a row a group is started again without the study having got anywhere."""
+
+
+class SweepStoppedError(WinnowError):
+    """The sweep's workers were stopped by somebody else."""
+
+    def __init__(self, study: str) -> None:
+        super().__init__(f"study {study}: its workers were stopped from elsewhere; the same command goes on from here.")
+
+
+class SweepFailedError(WinnowError):
+    """The sweep cannot go on: its workers do not come up, or die again and again."""
+
+
+def stop(store: StudyStore, executor: Executor) -> int:
+    """End every group of a study and hand back what they held; return how many were at work.
+
+    One that is over as far as this executor sees, and is heard of all the same, lives elsewhere or has died a moment
+    ago: it keeps what it holds until whoever resumes the study finds it dead.
+    """
+    store.set_stopped(True)
+    groups = executor.groups(store.name)
+    alive = [group.name for group in groups if not group.state.is_over]
+    executor.cancel_all(store.name, GRACE_S)
+    leases = store.leases()
+    heard = {life.group for life in store.workers() if life.is_heard}
+    for group in groups:
+        was_stopped = group.name in alive
+        if not was_stopped and group.name in heard:
+            continue
+        what = "it was stopped" if was_stopped else "its worker died"
+        leases.give_back_group(group.name, what, is_lost=not was_stopped)
+    return len(alive)
+
+
+class SweepSupervisor:
+    """Shows a study's progress and keeps its groups up until it is done."""
+
+    def __init__(
+        self,
+        store: StudyStore,
+        executor: Executor,
+        groups: tuple[GroupSpec, ...],
+        view: ProgressView,
+        look_every_s: float = POLL_S,
+        retry_every_s: float = RETRY_S,
+        start: Callable[[GroupSpec], None] | None = None,
+    ) -> None:
+        self._start_group = executor.start if start is None else start
+        self._look_every_s = look_every_s
+        self._retry_every_s = retry_every_s
+        self._looked_at = 0.0
+        self._away_since: float | None = None
+        self._store = store
+        self._executor = executor
+        self._view = view
+        self._look: Callable[[], tuple[GroupStatus, ...]] = lambda: executor.groups(store.name)
+        self._leases = store.leases()
+        self._patience_s = store.experiment().execution.storage_patience_s
+        self._retrying = Retry(self._patience_s)
+        self._groups = groups[: self._useful()]
+        self._started_at_ms = time.time_ns() // 1_000_000
+        self._folds_before = self._folds()
+        self._shown = {trial.number for trial in store.trials() if trial.ended_at_ms is not None}
+        self._starting: dict[str, int] = {}
+        self._refused: dict[str, WinnowError] = {}
+        self._refused_at = 0.0
+        self._restarts: dict[str, int] = {}
+        self._folds_at_restart: dict[str, int] = {}
+        self._told: set[str] = set()
+        self._waits_told: set[tuple[str, int | None]] = set()
+        self._stuck_since: float | None = None
+
+    def supervise(self) -> None:
+        """Until the study is done and its groups are gone.
+
+        Raises:
+            InputError, or what else kept the groups from being started: none of them was.
+            InputError: a group has found that the study cannot be trained as it is; all were stopped.
+            SweepFailedError: the groups do not come up, or die again and again.
+            SweepStoppedError: somebody else has stopped them.
+            StudyUnreachableError, UnreachableError: the study's database or what runs the groups is away for too long.
+        """
+        try:
+            self._await(self._start_all)
+            with contextlib.ExitStack() as held:
+                self._await(lambda: self._begin_to_look(held))
+                while not self._retrying(self._is_done):
+                    self._check_not_refused()
+                    self._retrying(self._revive)
+                    time.sleep(POLL_S)
+                self._await_end()
+        except SweepStoppedError:
+            # Whoever has stopped the study may not have seen what was started here at that moment; what has been
+            # started since by somebody who resumes it is not ours to end.
+            if self._retrying(self._store.is_stopped):
+                self._executor.cancel_all(self._store.name, GRACE_S)
+                self._executor.clear(self._store.name)
+            raise
+
+    def _useful(self) -> int:
+        """How many groups there is work for: the trials that are left, or the refits at the end."""
+        counts = self._store.counts()
+        left = self._store.target() - counts["complete"] - counts["pruned"] - counts["failed"]
+        refits = self._store.experiment().refit.top if left > 0 or not self._store.refits() else 1
+        return max(1, left, refits)
+
+    # Starting
+
+    def _start_all(self) -> None:
+        """Start the groups, as many as are taken; those that are refused are tried again later."""
+        before = self._at_work()
+        with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+            list(pool.map(self._start, [group for group in self._groups if group.name not in self._starting]))
+        if len(self._refused) == len(self._groups):
+            # Nothing of the try is left: a group may have been refused when half of it was made.
+            for name in self._refused.keys() & (self._at_work() - before):
+                self._executor.cancel(self._store.name, name, GRACE_S)
+            raise self._refused[self._groups[0].name]
+
+    def _at_work(self) -> frozenset[str]:
+        return frozenset(group.name for group in self._executor.groups(self._store.name) if not group.state.is_over)
+
+    def _begin_to_look(self, held: contextlib.ExitStack) -> None:
+        self._look = held.enter_context(self._executor.watch(self._store.name))
+
+    def _start(self, group: GroupSpec) -> None:
+        """Start a group, or keep why it is refused. Raises SweepStoppedError, UnreachableError."""
+        self._check_not_stopped()
+        try:
+            self._start_group(group)
+        except UnreachableError:
+            raise
+        except WinnowError as error:
+            self._refused.setdefault(group.name, error)
+            self._refused_at = time.monotonic()
+            return
+        self._refused.pop(group.name, None)
+        self._starting[group.name] = time.time_ns() // 1_000_000
+        self._check_not_stopped()
+
+    def _check_not_stopped(self) -> None:
+        if self._retrying(self._store.is_stopped):
+            raise SweepStoppedError(self._store.name)
+
+    def _check_not_refused(self) -> None:
+        """End all groups where one has found that the study cannot be trained as it is. Raises InputError."""
+        refusal = self._retrying(self._store.refusal)
+        if refusal is not None:
+            stop(self._store, self._executor)
+            raise refusal
+
+    def _retry(self) -> None:
+        """Now and then, try a group again that was refused, and the others too once it is taken."""
+        if time.monotonic() - self._refused_at < self._retry_every_s:
+            return
+        for group in self._groups:
+            if group.name in self._refused:
+                self._start(group)
+                if group.name in self._refused:
+                    return
+
+    # Showing
+
+    def _is_done(self) -> bool:
+        # Asked before anything is shown, so that what is shown last is the end.
+        is_done = self._store.is_done()
+        status = self._store.status(started_at_ms=self._started_at_ms, folds_before=self._folds_before)
+        if status.trials_done > len(self._shown):
+            for trial in self._store.trials():
+                if trial.ended_at_ms is not None and trial.number not in self._shown:
+                    self._show_end(trial, status.best)
+        for waiting, line in waiting_lines(status.workers).items():
+            if waiting not in self._waits_told:
+                self._waits_told.add(waiting)
+                self._view.note(line)
+        self._view.update(self._with_starting(status))
+        return is_done
+
+    def _with_starting(self, status: StudyStatus) -> StudyStatus:
+        """With the groups that were started and have said nothing yet: a supervisor takes seconds to speak."""
+        for worker in status.workers:
+            self._starting.pop(worker.worker, None)
+        silent = [
+            WorkerStatus(name, "starting", None, None, self._store.sweep().folds, None, None, since_ms)
+            for name, since_ms in self._starting.items()
+        ]
+        return replace(status, workers=tuple(sorted((*status.workers, *silent), key=lambda worker: worker.worker)))
+
+    def _show_end(self, trial: TrialRecord, best: float | None) -> None:
+        if trial.state == "failed":
+            failure = self._store.failure(trial.number)
+            log, tail = (self._log_of(failure), failure.tail) if failure is not None else (None, ())
+            self._view.failure(trial.number, trial.reason or "no reason is known", log, tail)
+        else:
+            self._view.trial_finished(trial, best)
+        self._shown.add(trial.number)
+
+    def _log_of(self, failure: Failure) -> Path | str:
+        """The log as a person finds it: a file of this machine, or the command that shows a container's."""
+        log = Path(failure.log)
+        return log if log.is_file() else next_command("logs", study=self._store.name)
+
+    # Keeping up
+
+    def _revive(self) -> None:
+        """Look after the groups now and then."""
+        now = time.monotonic()
+        if now - self._looked_at >= self._look_every_s:
+            self._looked_at = now
+            self._reach(self._look_after_all)
+
+    def _look_after_all(self) -> None:
+        self._retry()
+        seen = {status.name: status for status in self._look()}
+        for group in self._groups:
+            status = seen.get(group.name)
+            if group.name not in self._refused and (status is None or status.state.is_over or status.lacks_nodes):
+                self._look_after(group)
+        seen.update(self._refusals())
+        self._tell_of_diagnosis([seen[group.name] for group in self._groups if group.name in seen])
+
+    def _refusals(self) -> dict[str, GroupStatus]:
+        """The groups that were refused, as groups that are there and cannot start; all for the first one's reason,
+        since each is refused in words of its own."""
+        diagnosis = next(map(_as_diagnosis, self._refused.values()), None)
+        return {
+            name: GroupStatus(self._store.name, name, GroupState.RUNNING, diagnosis=diagnosis) for name in self._refused
+        }
+
+    def _await(self, act: Callable[[], None]) -> None:
+        """Do something once what runs the groups answers."""
+        while not self._reach(act):
+            time.sleep(self._look_every_s)
+
+    def _reach(self, act: Callable[[], None]) -> bool:
+        """Do something with what runs the groups, unless it is away: that is waited for, they may work on without it.
+
+        Raises:
+            UnreachableError: it has been away for too long.
+        """
+        try:
+            act()
+        except UnreachableError:
+            now = time.monotonic()
+            if self._away_since is None:
+                self._away_since = now
+                self._view.note("what runs the workers does not answer; waiting for it")
+            elif now - self._away_since > self._patience_s:
+                raise
+            return False
+        self._away_since = None
+        return True
+
+    def _look_after(self, group: GroupSpec) -> None:
+        status = self._executor.status(group.study, group.name)
+        if not status.state.is_over:
+            if status.lacks_nodes:
+                self._start(group)
+            return
+        # In this order: whoever held something before the group was found over is dead, even where another
+        # orchestrator starts it again at this moment.
+        owners = self._leases.owners(group.name)
+        status = self._executor.status(group.study, group.name)
+        if status.state.is_over and not self._store.is_done():
+            self._check_not_refused()
+            self._check_not_stopped()
+            self._restart(group, status, owners)
+
+    def _tell_of_diagnosis(self, groups: Sequence[GroupStatus]) -> None:
+        """Say once what keeps groups from starting. Raises SweepFailedError where none starts for too long."""
+        stuck = [group for group in groups if group.diagnosis is not None and not group.state.is_over]
+        for diagnosis in dict.fromkeys(group.diagnosis for group in stuck):
+            if diagnosis is not None and diagnosis.reason not in self._told:
+                self._told.add(diagnosis.reason)
+                names = [group.name for group in stuck if group.diagnosis == diagnosis]
+                waits = "wait" if len(names) > 1 else "waits"
+                what = waits if diagnosis.is_awaited else "cannot start"
+                self._view.note(f"{_workers(names)} {what}: {diagnosis}")
+        is_hopeless = bool(stuck) and all(
+            group.diagnosis is not None and not group.diagnosis.is_awaited and not group.state.is_over
+            for group in groups
+        )
+        if not is_hopeless:
+            self._stuck_since = None
+            return
+        now, patience_s = time.monotonic(), self._groups[0].kubernetes.start_patience_s
+        self._stuck_since = self._stuck_since if self._stuck_since is not None else now
+        if now - self._stuck_since > patience_s:
+            diagnosis = stuck[0].diagnosis
+            assert diagnosis is not None
+            stop(self._store, self._executor)
+            raise SweepFailedError(
+                f"study {self._store.name!r}: expected its workers to start, found for {patience_s:g} s that none "
+                f"can: {diagnosis} Then run the same command again."
+            )
+
+    def _restart(self, group: GroupSpec, status: GroupStatus, owners: Collection[str]) -> None:
+        if status.exit_code in (DONE, ALREADY_RUNNING):
+            # More trials were asked for as it ended, or a life of it that the executor does not know is at work.
+            self._start(group)
+            return
+        what = _describe_end(status, group)
+        self._leases.give_back_group(group.name, what, of=owners)
+        folds = self._folds()
+        if folds > self._folds_at_restart.get(group.name, -1):
+            self._restarts[group.name] = 0
+        self._folds_at_restart[group.name] = folds
+        self._restarts[group.name] += 1
+        if status.exit_code == CANNOT_START or self._restarts[group.name] > RESTARTS:
+            raise self._give_up(group, f"{what}{_perhaps(status, group)}")
+        self._start(group)
+        again = "" if group.name in self._refused else "; started again"
+        self._view.note(f"worker {group.name}: {what}{_perhaps(status, group)}{again}")
+
+    def _folds(self) -> int:
+        return sum(len(scores) for _, scores in self._store.fold_scores())
+
+    def _give_up(self, group: GroupSpec, what: str) -> SweepFailedError:
+        tail = list(self._executor.log(group.study, group.name))[-30:]
+        stop(self._store, self._executor)
+        return SweepFailedError(
+            f"worker {group.name} of study {group.study!r}: expected it to work, found that {what}. "
+            "The trials are handed back; mend the cause and run the same command again. "
+            "The end of its logs:\n" + "\n".join(f"  {line}" for line in tail)
+        )
+
+    def _await_end(self) -> None:
+        """Let the groups hand their last news to the tracking store, and end those that do not end by themselves."""
+        deadline = time.monotonic() + LAST_NEWS_S
+        while self._alive():
+            if time.monotonic() > deadline:
+                stop(self._store, self._executor)
+                return
+            time.sleep(POLL_S / 5)
+
+    def _alive(self) -> bool:
+        try:
+            return any(not group.state.is_over for group in self._look())
+        except UnreachableError:
+            return True  # as far as is known: it is asked again
+
+
+def _workers(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3])
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"worker{'s' if len(names) > 1 else ''} {shown}{more}"
+
+
+def _as_diagnosis(refused: WinnowError) -> Diagnosis:
+    """Why a group was not even taken, as what keeps one from starting."""
+    if isinstance(refused, InputError):
+        return Diagnosis(refused.found.rstrip("."), refused.remedy)
+    return Diagnosis(str(refused).rstrip("."), "It is tried again.")
+
+
+def _describe_end(status: GroupStatus, group: GroupSpec) -> str:
+    if status.exit_code == CANNOT_START:
+        return "its ranks do not come up" if group.nodes == 1 else "its ranks or its other nodes do not come up"
+    if status.exit_code is None:
+        return "it is gone"
+    if status.exit_code < 0:
+        return f"it was killed by signal {-status.exit_code}"
+    return f"it ended with exit code {status.exit_code}"
+
+
+def _perhaps(status: GroupStatus, group: GroupSpec) -> str:
+    """A cause that a back-end does not tell from others: what is over its memory limit is killed, a supervisor too."""
+    limit = group.resources.memory_bytes
+    if status.exit_code != -signal.SIGKILL or limit is None:
+        return ""
+    return f", perhaps at its limit of {limit / 2**20:.0f} MiB (execution.resources.memory)"

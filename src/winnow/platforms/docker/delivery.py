@@ -1,0 +1,231 @@
+"""How an image of this engine gets to where a cluster's nodes find it: pushed to a registry, or loaded by a command.
+
+What nodes run is named by what it is: `REPOSITORY@sha256:…` after a push, and a tag with the image's id in it after a
+load, so that no node takes an older image of the same name for it. How nodes log in to a registry is left to whoever
+keeps the cluster.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from winnow.config.errors import InputError
+from winnow.config.next_command import next_flag
+from winnow.platforms.docker.build import REGISTRY, BuildFailedError, Show, Step, check_registry, push, silent
+from winnow.platforms.docker.client import asking
+
+if TYPE_CHECKING:
+    from winnow.platforms.docker.client import Engine
+
+LOAD = "WINNOW_IMAGE_LOAD"
+"""Environment variable: a command that puts an image of the engine on the cluster's nodes, given its name last."""
+
+NOTES = "images-loaded.json"
+"""What was loaded, and where to, below the home."""
+
+_ID_LENGTH = 12
+
+
+def with_route(environment: Mapping[str, str], *, registry: str = "", load: str = "") -> dict[str, str]:
+    """The environment with the way that a command names: it stands instead of all that the variables say of one."""
+    return {**environment, REGISTRY: registry, LOAD: load} if registry or load else dict(environment)
+
+
+@dataclass(frozen=True)
+class Route:
+    """How images get to a cluster.
+
+    Attributes:
+        registry: where they are pushed to; it wins over `load`.
+        load: a command that is given an image's name.
+        cluster: what tells clusters apart: what is on one is not on another.
+        notes: file that remembers what was loaded; None remembers nothing.
+
+    Raises:
+        InputError: the registry is a web address.
+    """
+
+    registry: str = ""
+    load: str = ""
+    cluster: str = ""
+    notes: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_registry(self.registry)
+
+    @classmethod
+    def from_environment(
+        cls, environment: Mapping[str, str] = os.environ, *, cluster: str = "", home: Path | None = None
+    ) -> Route:
+        """What the environment says; an empty variable counts as one that is not set."""
+        return cls(
+            registry=environment.get(REGISTRY, ""),
+            load=environment.get(LOAD, ""),
+            cluster=cluster,
+            notes=None if home is None else home / NOTES,
+        )
+
+    def check(self) -> None:
+        """Raises InputError where an image that was only just built could not get there."""
+        if not (self.registry or self.load):
+            raise _no_way("the cluster's images")
+
+    def render(self, name: str) -> str:
+        """What would be done with an image, for people."""
+        repository = _repository(name)
+        if self.registry:
+            return f"docker push {self.registry.rstrip('/')}/{repository}:ID"
+        return f"{self.load} {repository}:ID" if self.load else f"# {name} as it was pushed or loaded before"
+
+
+def deliver(
+    engine: Engine, identifier: str, name: str, route: Route, show: Show = silent, *, is_forced: bool = False
+) -> str:
+    """The name under which the cluster's nodes can run an image of the engine; it is brought there, if need be.
+
+    Args:
+        identifier: the image's id.
+        name: what it is called, as `winnow-train`; a registry and a tag in it are passed over.
+        is_forced: load it again where it was loaded before: a node may be new, or have made room.
+
+    Raises:
+        InputError: there is no way to the cluster, or the command for it is not there.
+        BuildFailedError: the registry did not take it, or the command failed.
+    """
+    repository = _repository(name)
+    if route.registry:
+        return _pushed(engine, identifier, f"{route.registry.rstrip('/')}/{repository}", show)
+    loaded = _read(route.notes).get(route.cluster, {}).get(identifier)
+    if loaded is not None and not (route.load and is_forced):
+        return loaded
+    if route.load:
+        return _loaded(engine, identifier, repository, route, show)
+    if known := _digests(engine, identifier):
+        return next((digest for digest in known if _repository(digest) == repository), known[0])
+    raise _no_way(f"image '{name}'")
+
+
+def pushed_digest(engine: Engine, identifier: str, repository: str) -> str:
+    """`REPOSITORY@sha256:…` of an image that was pushed there.
+
+    Raises:
+        BuildFailedError: the engine does not know it by such a name.
+    """
+    from docker.auth import resolve_repository_name
+
+    # Its hub's repositories are named without a host by Docker, however they were named to it.
+    meant, known = resolve_repository_name(repository), _digests(engine, identifier)
+    for name, _, digest in (each.partition("@") for each in known):
+        if resolve_repository_name(name) == meant:
+            return f"{repository}@{digest}"
+    raise BuildFailedError(repository, [f"{identifier} is known as: {', '.join(known) or 'nothing'}"], what="pushed")
+
+
+def _no_way(what: str) -> InputError:
+    return InputError(
+        what,
+        expected="a way for it to get to the cluster's nodes",
+        found="neither a registry nor a command that loads it, and it was never brought there",
+        remedy="Name a registry that the cluster pulls from "
+        f"({next_flag('registry', 'host/path')}, or WINNOW_REGISTRY), or the command that loads images there "
+        f"({next_flag('image_load', 'kind load docker-image')}, or WINNOW_IMAGE_LOAD).",
+    )
+
+
+def _repository(name: str) -> str:
+    """An image's name without its registry, tag and digest."""
+    return name.rpartition("/")[2].partition("@")[0].partition(":")[0]
+
+
+@asking("an image for the cluster")
+def _digests(engine: Engine, identifier: str) -> list[str]:
+    digests: list[str] = engine.images.get(identifier).attrs.get("RepoDigests") or []
+    return digests
+
+
+@asking("an image for the cluster")
+def _tagged(engine: Engine, identifier: str, repository: str) -> str:
+    """The image under a name that only it ever has."""
+    tag = identifier.removeprefix("sha256:")[:_ID_LENGTH]
+    engine.images.get(identifier).tag(repository, tag)
+    return f"{repository}:{tag}"
+
+
+def _pushed(engine: Engine, identifier: str, repository: str, show: Show) -> str:
+    # A push of what is there takes a second, and a registry may have been emptied since the last one.
+    push(_tagged(engine, identifier, repository), show)
+    return pushed_digest(engine, identifier, repository)
+
+
+def _loaded(engine: Engine, identifier: str, repository: str, route: Route, show: Show) -> str:
+    tag = _tagged(engine, identifier, repository)
+    name = f"{route.load} {tag}"
+    show(Step(name))
+    began = time.monotonic()
+    _run(_command(route.load, tag), tag)
+    show(Step(name, took_s=time.monotonic() - began))
+    notes = _read(route.notes)
+    _write(route.notes, {**notes, route.cluster: {**notes.get(route.cluster, {}), identifier: tag}})
+    return tag
+
+
+def _command(load: str, tag: str) -> list[str]:
+    try:
+        return [*shlex.split(load), tag]
+    except ValueError as error:
+        raise _no_command(load, str(error)) from error
+
+
+def _no_command(load: str, found: str) -> InputError:
+    return InputError(
+        "IMAGE_LOAD",
+        expected="a command that puts an image on the cluster's nodes",
+        found=f"'{load}': {found}",
+        remedy=f"Correct it, for example {next_flag('image_load', 'kind load docker-image')}, or name a registry "
+        f"({next_flag('registry')}).",
+    )
+
+
+def _run(argv: list[str], tag: str) -> None:
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+    except OSError as error:
+        raise _no_command(argv[0], str(error.strerror)) from error
+    if done.returncode != 0:
+        raise BuildFailedError(tag, done.stdout.splitlines()[-20:], what=f"loaded by `{shlex.join(argv)}`")
+
+
+def _read(notes: Path | None) -> dict[str, dict[str, str]]:
+    """What was loaded: cluster → image's id → tag."""
+    if notes is None or not notes.is_file():
+        return {}
+    try:
+        found = json.loads(notes.read_text(encoding="utf-8"))
+    except ValueError:
+        # A file that was cut short costs one more load.
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(path: Path | None, notes: Mapping[str, Mapping[str, str]]) -> None:
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f"{path.name}.{os.getpid()}")
+    new.write_text(json.dumps(notes, indent=1), encoding="utf-8")
+    new.replace(path)

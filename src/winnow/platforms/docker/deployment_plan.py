@@ -1,0 +1,368 @@
+"""What a deployment on Docker is made of, and what deploying one will do: values and pure functions only.
+
+container  winnow-prod-NAME-SERIAL-I   replica I of change number SERIAL; host name `replica-SERIAL-I` on the network
+           winnow-prod-NAME-proxy      Traefik: the entry point, published at one port of this machine
+network    winnow-prod-NAME            theirs alone, without a way out
+HOME/deployments/docker/NAME/routes/   mounted into Traefik; its file is the truth about what is served
+                             lock      held by whoever changes the deployment
+                             logs/     of replicas that are gone
+
+Everything is found by label and by what the proxy mounts, so a deployment is the same one from every terminal.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from winnow.platforms.deployer import Action, DeploymentRequest, Release
+from winnow.platforms.docker import traefik
+from winnow.platforms.docker.client import DEPLOYMENT, PREVIOUS, RELEASE, ROLE, SERIAL
+from winnow.platforms.docker.traefik import Route
+from winnow.platforms.serving_limits import REQUESTS, check_requests, cpus_of, memory_of
+
+USER = "10001:10001"
+REPLICA, PROXY = "replica", "proxy"
+KEY = "WINNOW_API_KEY"
+PASSED_ON = (KEY, *REQUESTS, "WINNOW_SETTLE_S", "WINNOW_DRAIN_S", "WINNOW_ACCESS_LOG")
+"""The serving settings (`winnow.serving.settings`) that a replica takes over from whoever deploys it."""
+CPUS, MEMORY, PROXY_IMAGE = "WINNOW_REPLICA_CPUS", "WINNOW_REPLICA_MEMORY", "WINNOW_PROXY_IMAGE"
+MEBIBYTE = 2**20
+PROXY_CPUS, PROXY_MEMORY = 1.0, 256 * MEBIBYTE
+LEAST_CPUS, LEAST_MEMORY = 0.01, 6 * MEBIBYTE
+"""What Docker gives at least."""
+MOST_PROCESSES = 128
+LOGGED = {"max-size": "10m", "max-file": "3"}
+
+
+@dataclass(frozen=True)
+class ReplicaSettings:
+    """How every replica of a deployment runs.
+
+    Attributes:
+        environment: serving settings, by name; the API key among them, which no text shows.
+    """
+
+    cpus: float = 1.0
+    memory_bytes: int = 1024 * MEBIBYTE
+    environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class ReplicaFound:
+    """A replica as it was found."""
+
+    name: str
+    serial: int
+    release: Release
+    settings: ReplicaSettings
+    is_ready: bool
+
+    @property
+    def label(self) -> str:
+        """Its host name on the deployment's network."""
+        return f"replica-{'-'.join(self.name.rsplit('-', 2)[1:])}"
+
+
+@dataclass(frozen=True)
+class ProxyFound:
+    """An entry point as it was found; `directory` is what it mounts, as this machine knows it."""
+
+    name: str
+    host: str
+    port: int
+    image: str
+    arguments: tuple[str, ...]
+    directory: Path
+    is_running: bool
+
+
+@dataclass(frozen=True)
+class Found:
+    """All that there is of a deployment. `route` is None where the proxy's directory holds none."""
+
+    proxies: tuple[ProxyFound, ...] = ()
+    replicas: tuple[ReplicaFound, ...] = ()
+    route: Route | None = None
+
+    @property
+    def proxy(self) -> ProxyFound | None:
+        """The entry point; where a change of it was cut short there are two, and the first was there before."""
+        return self.proxies[0] if self.proxies else None
+
+    @property
+    def live(self) -> tuple[ReplicaFound, ...]:
+        """The replicas that requests go to."""
+        labels = self.route.replicas if self.route is not None and self.proxies else ()
+        return tuple(each for each in self.replicas if each.label in labels)
+
+    @property
+    def leftovers(self) -> tuple[ReplicaFound, ...]:
+        """Replicas that a change which was cut short has made and never used, or replaced and never removed."""
+        live = set(self.live)
+        return tuple(each for each in self.replicas if each not in live)
+
+    @property
+    def serial(self) -> int:
+        """Number of the last change; 0 where nothing is deployed."""
+        return self.route.serial if self.route is not None and self.proxies else 0
+
+    @property
+    def highest(self) -> int:
+        """The highest number that any change has used."""
+        return max((self.serial, *(each.serial for each in self.replicas)))
+
+
+@dataclass(frozen=True)
+class ContainerRequest:
+    """One container to start.
+
+    Attributes:
+        hostname: its name on the deployment's network.
+        published: address and port of this machine that lead to it, if any do.
+        directory: what it sees, read-only, as `/routes`.
+    """
+
+    name: str
+    image: str
+    command: tuple[str, ...]
+    labels: tuple[tuple[str, str], ...]
+    network: str
+    hostname: str
+    settings: ReplicaSettings
+    published: tuple[str, int] | None = None
+    directory: Path | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """What the Docker SDK is asked to create; mounts and end points need the SDK's own types."""
+        return {
+            "name": self.name,
+            "image": self.image,
+            "command": list(self.command),
+            "environment": dict(self.settings.environment),
+            "labels": dict(self.labels),
+            "hostname": self.hostname,
+            "user": USER,
+            "read_only": True,
+            "tmpfs": {"/tmp": f"rw,noexec,nosuid,nodev,size={64 * MEBIBYTE}"},
+            "cap_drop": ["ALL"],
+            "security_opt": ["no-new-privileges"],
+            "nano_cpus": int(self.settings.cpus * 1e9),
+            "mem_limit": self.settings.memory_bytes,
+            "memswap_limit": self.settings.memory_bytes,
+            "pids_limit": MOST_PROCESSES,
+            # The names of the deployment's own containers are all that there is to look up: nobody else is asked.
+            "dns": ["127.0.0.1"],
+            "ports": {f"{traefik.ENTRY_PORT}/tcp": self.published} if self.published is not None else {},
+        }
+
+    def render(self) -> str:
+        """The command of a shell that comes nearest; the API key's value is left out."""
+        settings = self.settings
+        words = ["docker", "run", "--detach", "--name", self.name, "--network", self.network]
+        words += ["--network-alias", self.hostname, "--user", USER, "--read-only", "--tmpfs", "/tmp"]
+        words += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--cpus", f"{settings.cpus:g}"]
+        words += ["--memory", str(settings.memory_bytes), "--restart", "unless-stopped"]
+        if self.published is not None:
+            words += ["--publish", f"{self.published[0]}:{self.published[1]}:{traefik.ENTRY_PORT}"]
+        if self.directory is not None:
+            words += ["--volume", f"{self.directory}:{traefik.DIRECTORY}:ro"]
+        for name, value in settings.environment:
+            words += ["--env", name if name == KEY else f"{name}={value}"]
+        return shlex.join([*words, self.image or "IMAGE-TO-BE-BUILT", *self.command])
+
+
+@dataclass(frozen=True)
+class DockerPlan:
+    """See `AnyPlan`.
+
+    Attributes:
+        basis: serial of the deployment that the plan was made for; 0 where there was none.
+        route: where requests go afterwards.
+        starts: new replicas, which have to be ready before requests go to them.
+        drains: replicas that get no requests any more and end when theirs are answered.
+        removes: containers that an earlier change has left half done.
+        proxy: the entry point to start; None keeps the one that runs.
+        is_port_asked: a person chose the port, so no other will do.
+    """
+
+    request: DeploymentRequest
+    action: Action
+    basis: int
+    host: str
+    port: int
+    is_port_asked: bool
+    route: Route
+    starts: tuple[ContainerRequest, ...]
+    drains: tuple[str, ...]
+    removes: tuple[str, ...]
+    proxy: ContainerRequest | None
+
+    def render(self) -> str:
+        """What would be started and stopped, as the `docker` command would be told."""
+        release, name = self.request.release, self.request.name
+        what = f"{release.model} version {release.version}"
+        removed = [f"  remove {each}, which an interrupted change has left" for each in self.removes]
+        if self.action is Action.NOTHING:
+            return "\n".join([f"{name}: {what} is being served already; nothing to do.", *removed])
+        lines = [f"{name}: serve {what} (sha256 {release.digest[:12]}) at {self.host}:{self.port}", *removed]
+        lines += [f"  start  {each.render()}" for each in self.starts]
+        lines += [f"  start  {self.proxy.render()}"] if self.proxy is not None else []
+        lines.append(f"  when ready, send requests to: {', '.join(self.route.replicas)}")
+        lines += [f"  drain  {each}" for each in self.drains]
+        return "\n".join(lines)
+
+
+def container_name(name: str, what: str) -> str:
+    """Name of a deployment's container."""
+    return f"{network_name(name)}-{what}"
+
+
+def network_name(name: str) -> str:
+    """Name of a deployment's network."""
+    return f"winnow-prod-{name}"
+
+
+def labels_of(name: str, serial: int, release: Release, previous: Release | None, role: str) -> dict[str, str]:
+    """What a container says about itself."""
+    found = {DEPLOYMENT: name, SERIAL: str(serial), RELEASE: release_text(release), ROLE: role}
+    return found if previous is None else {**found, PREVIOUS: release_text(previous)}
+
+
+def release_text(release: Release) -> str:
+    """A release as JSON."""
+    return msgspec.json.encode(release, enc_hook=str).decode()
+
+
+def release_of(text: str) -> Release:
+    """A release from JSON.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return msgspec.json.decode(text, type=Release, dec_hook=traefik.path_of)
+
+
+def settings_of(
+    environment: Mapping[str, str], current: ReplicaSettings | None, settle_s: float, key_file: str | None = None
+) -> ReplicaSettings:
+    """How replicas are to run: as those that run do, changed by what the environment of the caller says.
+
+    A variable that is not set changes nothing, so that no terminal takes an API key away by not knowing it; an empty
+    one takes the setting away.
+
+    Args:
+        key_file: the key in `WINNOW_API_KEY_FILE`, which stands above `WINNOW_API_KEY`.
+
+    Raises:
+        InputError: a limit is none that can be kept.
+    """
+    before = current if current is not None else ReplicaSettings(environment=(("WINNOW_SETTLE_S", f"{settle_s:g}"),))
+    check_requests(environment)
+    told = {name: environment[name] for name in PASSED_ON if name in environment}
+    if key_file is not None:
+        told[KEY] = key_file
+    merged = {**dict(before.environment), **told}
+    cpus, memory = environment.get(CPUS), environment.get(MEMORY)
+    return ReplicaSettings(
+        cpus=cpus_of(CPUS, cpus, LEAST_CPUS) if cpus else before.cpus,
+        memory_bytes=memory_of(MEMORY, memory, LEAST_MEMORY) if memory else before.memory_bytes,
+        environment=tuple(sorted((name, value) for name, value in merged.items() if value)),
+    )
+
+
+def plan(
+    request: DeploymentRequest,
+    found: Found,
+    settings: ReplicaSettings,
+    directory: Path,
+    free_port: int,
+    proxy_image: str = traefik.IMAGE,
+) -> DockerPlan:
+    """Work out what serving the request takes.
+
+    Args:
+        directory: what a new entry point mounts.
+        free_port: what a new entry point is published at where nobody asked for a port.
+    """
+    release, current = request.release, found.proxy
+    host, port = request.host, request.port or (current.port if current is not None else free_port)
+    fitting = [each for each in found.live if _serves(each, release, settings)]
+    count = request.replicas or (len(found.route.replicas) if found.route is not None and found.serial else 1)
+    kept = fitting[:count]
+    serial = found.highest + 1
+    previous = _previous(found, release)
+    proxy = _proxy(request, found, (host, port), directory, proxy_image)
+    starts = tuple(_replica(request, serial, index, previous, settings) for index in range(count - len(kept)))
+    drains = tuple(each.name for each in found.live if each not in kept)
+    removes = (*(each.name for each in found.leftovers), *(each.name for each in found.proxies[1:]))
+    labels = (*(each.label for each in kept), *(each.hostname for each in starts))
+    is_as_wanted = proxy is None and labels == (found.route.replicas if found.route is not None else ())
+    action = Action.NOTHING if is_as_wanted else (Action.REPLACE if found.live else Action.START)
+    return DockerPlan(
+        request=request,
+        action=action,
+        basis=found.serial,
+        host=host,
+        port=port,
+        is_port_asked=request.port is not None,
+        route=Route(serial, release, previous, labels),
+        starts=starts,
+        drains=drains,
+        removes=removes,
+        proxy=proxy,
+    )
+
+
+def _serves(replica: ReplicaFound, release: Release, settings: ReplicaSettings) -> bool:
+    return replica.is_ready and replica.release.is_same(release) and replica.settings == settings
+
+
+def _previous(found: Found, release: Release) -> Release | None:
+    if found.route is None or not found.serial:
+        return None
+    return found.route.previous if found.route.release.is_same(release) else found.route.release
+
+
+def _proxy(
+    request: DeploymentRequest, found: Found, address: tuple[str, int], directory: Path, image: str
+) -> ContainerRequest | None:
+    """The entry point to start, or None where the one that runs is right."""
+    current, arguments = found.proxy, traefik.arguments()
+    if current is not None and current.is_running and found.route is not None:
+        wanted = (*address, image, arguments)
+        if (current.host, current.port, current.image, current.arguments) == wanted:
+            return None
+    # It lives longer than any release, so it carries none.
+    labels = {DEPLOYMENT: request.name, ROLE: PROXY}
+    return ContainerRequest(
+        name=container_name(request.name, PROXY),
+        image=image,
+        command=arguments,
+        labels=tuple(labels.items()),
+        network=network_name(request.name),
+        hostname=PROXY,
+        settings=ReplicaSettings(PROXY_CPUS, PROXY_MEMORY),
+        published=address,
+        directory=directory,
+    )
+
+
+def _replica(
+    request: DeploymentRequest, serial: int, index: int, previous: Release | None, settings: ReplicaSettings
+) -> ContainerRequest:
+    labels = labels_of(request.name, serial, request.release, previous, REPLICA)
+    return ContainerRequest(
+        name=container_name(request.name, f"{serial}-{index}"),
+        image=request.release.image,
+        command=("--model-version", request.release.version),
+        labels=tuple(labels.items()),
+        network=network_name(request.name),
+        hostname=f"{REPLICA}-{serial}-{index}",
+        settings=settings,
+    )

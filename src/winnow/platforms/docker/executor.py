@@ -1,0 +1,405 @@
+"""Worker groups as containers of a Docker engine, this machine's or another's (`DOCKER_HOST`).
+
+What is sent is worked out in `docker_plan`, what comes back is judged in `docker_state`; here it is only done. Groups
+are found by label, so any process finds, follows and ends them. The engine sees to it that one name is one container:
+two processes that start a group at once make one. Nothing of this machine is mounted by itself, so the engine may be
+another machine's; logs of containers that are taken away come to lie here (`archive`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from winnow.config.errors import InputError
+from winnow.config.next_command import next_command
+from winnow.platforms.docker.client import GROUP, NODE, STUDY, EngineError, asking, connect
+from winnow.platforms.docker.group_log import lines
+from winnow.platforms.docker.group_plan import (
+    NODES,
+    ContainerRequest,
+    DockerSite,
+    GroupRequest,
+    NetworkRequest,
+    container_body,
+    is_folder,
+    plan_group,
+    render,
+)
+from winnow.platforms.docker.group_state import Node, group_status
+from winnow.platforms.executor import GroupSpec, GroupStatus
+from winnow.platforms.log_archive import Archive
+from winnow.platforms.log_streams import merged
+from winnow.platforms.one_by_one import cancel_each
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import docker
+
+__all__ = ["DockerExecutor", "DockerSite"]
+
+_CONFLICT = 409
+_TRIES, _PAUSE_S = 50, 0.2
+_FOLLOW_S = 0.5
+
+
+class _AnotherIsAtItError(Exception):
+    """Another process is starting this group."""
+
+
+class DockerExecutor:
+    """Implements `Executor` on a Docker engine.
+
+    Args:
+        site: what all groups have in common.
+        home: winnow's folder, for logs that outlive their containers.
+        engine: None for the one that the `docker` command would talk to.
+        patience_s: how long another process may take to start the nodes of a group that it has begun.
+
+    Raises:
+        InputError: the SDK is not installed, or no engine answers.
+    """
+
+    def __init__(
+        self, site: DockerSite, home: Path, *, engine: docker.DockerClient | None = None, patience_s: float = 30.0
+    ) -> None:
+        self._site = site
+        self._patience_s = patience_s
+        self._archive = Archive(home, "container")
+        # Declared as Any: half of the calls are not typed in the stubs.
+        self._api: Any = (engine or connect()).api
+
+    @property
+    def place(self) -> str:
+        """See `Executor.place`."""
+        return "on the Docker engine"
+
+    def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
+        """The `docker` commands that would do the same, without passwords and secrets."""
+        return [line for group in groups for line in render(plan_group(group, self._site))]
+
+    def start(self, group: GroupSpec) -> None:
+        """Start a group, or what it lacks.
+
+        Raises:
+            InputError: the image, the network or a volume is missing, a name is taken by something that is not
+                winnow's, or the engine cannot give what the group asks for. Nothing is left of the try.
+            EngineError, UnreachableError: the engine fails, or does not answer.
+        """
+        request = plan_group(group, self._site)
+        deadline = time.monotonic() + self._patience_s
+        with asking(f"worker {group.name} of study {group.study!r}"):
+            while not _is_up(self._nodes(group.study, group.name)):
+                self._check(group)
+                with self._archive.alone(group.study, group.name), contextlib.suppress(_AnotherIsAtItError):
+                    self._bring_up(request, takes_over=time.monotonic() > deadline)
+                    return
+                time.sleep(_PAUSE_S)
+
+    def groups(self, study: str | None = None) -> tuple[GroupStatus, ...]:
+        """Those that have containers, and those of which only the logs are left here."""
+        with asking("the list of workers"):
+            found: defaultdict[tuple[str, str], dict[int, Node]] = defaultdict(dict)
+            for node in self._list(STUDY if study is None else f"{STUDY}={study}"):
+                found[node.study, node.group][node.index] = node
+        statuses = {key: group_status(nodes) for key, nodes in found.items()}
+        for status in self._archive.statuses(study):
+            statuses.setdefault((status.study, status.name), status)
+        return tuple(statuses[key] for key in sorted(statuses))
+
+    def status(self, study: str, name: str) -> GroupStatus:
+        """What the engine says of the first node, or what it said before that was taken away."""
+        with asking(f"worker {name} of study {study!r}"):
+            nodes = self._nodes(study, name)
+        return group_status(nodes) if nodes else self._archive.status(study, name)
+
+    @contextlib.contextmanager
+    def watch(self, study: str) -> Iterator[Callable[[], tuple[GroupStatus, ...]]]:
+        """See `Executor.watch`: here looking costs little anyway."""
+        yield lambda: self.groups(study)
+
+    def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
+        """What containers before these have printed, and what these do; several nodes each with a prefix."""
+        with asking(f"the log of worker {name} of study {study!r}"):
+            nodes = self._nodes(study, name)
+            if not nodes:
+                self._archive.status(study, name)
+            yield from self._archive.lines(study, name)
+            seen: dict[str, str] = {}
+            while nodes:
+                is_last = not follow or group_status(nodes).state.is_over
+                yield from merged([lines(self._api, nodes[index], seen, follow=not is_last) for index in sorted(nodes)])
+                if is_last:
+                    return
+                # A stream ends with its process, which the engine or a follower may start again.
+                time.sleep(_FOLLOW_S)
+                nodes = self._nodes(study, name)
+
+    def cancel(self, study: str, name: str, grace_s: float) -> None:
+        """SIGTERM to all nodes at once, and SIGKILL to those that are still there after `grace_s`."""
+        with asking(f"worker {name} of study {study!r}"):
+            nodes = self._nodes(study, name)
+            if not nodes:
+                self._archive.status(study, name)
+            alive = [node for node in nodes.values() if not node.is_over]
+            with ThreadPoolExecutor(max_workers=max(1, len(alive))) as pool:
+                list(pool.map(lambda node: self._stop(node, grace_s), alive))
+
+    def cancel_all(self, study: str, grace_s: float) -> None:
+        """See `Executor.cancel_all`."""
+        cancel_each(self, study, grace_s)
+
+    def clear(self, study: str) -> None:
+        """Save the logs of groups that are over here, and remove their containers and networks."""
+        with asking(f"what is left of study {study!r}"):
+            for group in self.groups(study):
+                if group.state.is_over:
+                    with self._archive.alone(study, group.name):
+                        self._clear(study, group.name)
+
+    # Looking
+
+    def _list(self, *labels: str) -> list[Node]:
+        listed = self._api.containers(all=True, filters={"label": list(labels)})
+        return [node for node in map(self._node, listed) if node is not None]
+
+    def _nodes(self, study: str, name: str) -> dict[int, Node]:
+        return {node.index: node for node in self._list(f"{STUDY}={study}", f"{GROUP}={name}")}
+
+    def _node(self, listed: Mapping[str, Any]) -> Node | None:
+        """A container of the list; None where it has gone meanwhile, or is not a node."""
+        labels, state, exit_code = listed["Labels"], listed["State"], None
+        if not {STUDY, GROUP, NODE} <= labels.keys():
+            return None
+        if state in ("exited", "dead"):
+            # Which the list tells only within a sentence.
+            found = self._inspect(listed["Id"])
+            if found is None:
+                return None
+            state, exit_code = found["State"]["Status"], found["State"]["ExitCode"]
+        return Node(
+            id=listed["Id"],
+            name=listed["Names"][0].removeprefix("/") if listed["Names"] else listed["Id"],
+            study=labels[STUDY],
+            group=labels[GROUP],
+            index=int(labels[NODE]),
+            count=int(labels.get(NODES, "1")),
+            state=state,
+            exit_code=exit_code,
+            created_at_ms=1000 * int(listed["Created"]),
+        )
+
+    def _inspect(self, name: str) -> Mapping[str, Any] | None:
+        import docker.errors
+
+        try:
+            found: Mapping[str, Any] = self._api.inspect_container(name)
+        except docker.errors.NotFound:
+            return None
+        return found
+
+    # Starting
+
+    def _check(self, group: GroupSpec) -> None:
+        """Refuse what cannot work, before anything is made."""
+        import docker.errors
+
+        try:
+            self._api.inspect_image(self._site.image)
+        except docker.errors.NotFound as error:
+            raise _missing("image", self._site.image, f"Make it: `{next_command('build-train')}`.") from error
+        if self._site.network is not None:
+            try:
+                self._api.inspect_network(self._site.network)
+            except docker.errors.NotFound as error:
+                remedy = f"Start what workers talk to: `{next_command('mlflow-init')}`."
+                raise _missing("network", self._site.network, remedy) from error
+        for volume in group.volumes:
+            if not is_folder(volume):
+                try:
+                    self._api.inspect_volume(volume.source)
+                except docker.errors.NotFound as error:
+                    # Docker would make it, empty.
+                    remedy = f"Make it and fill it: `docker volume create {volume.source}`; or name a folder."
+                    raise _missing("volume", volume.source, remedy) from error
+
+    def _bring_up(self, request: GroupRequest, *, takes_over: bool) -> None:
+        """Make and start what is not there.
+
+        Whoever makes the first node makes the rest: no second one can, since its name is taken.
+
+        Args:
+            takes_over: nobody is at what has been begun.
+        """
+        nodes = self._nodes(request.study, request.name)
+        self._take_away(nodes, is_whole=request.network is None, takes_over=takes_over)
+        with contextlib.ExitStack() as undo_network, contextlib.ExitStack() as undo_containers:
+            ready = [self._create(request.containers[0], nodes.get(0), undo_containers)]
+            network = self._network(request.network, undo_network) if request.network is not None else None
+            for index, container in enumerate(request.containers[1:], start=1):
+                ready.append(self._create(container, nodes.get(index), undo_containers))
+            for container, container_id in zip(request.containers, ready, strict=True):
+                if container_id is not None and network is not None:
+                    self._join(container, container_id, network)
+            for container_id in ready:
+                if container_id is not None:
+                    self._api.start(container_id)
+            undo_containers.pop_all()
+            undo_network.pop_all()
+
+    def _take_away(self, nodes: dict[int, Node], *, is_whole: bool, takes_over: bool) -> None:
+        """Remove the containers that stand in the way of new ones, also from `nodes`."""
+        begun = [] if is_whole else [node for node in nodes.values() if node.state == "created"]
+        if begun and not takes_over:
+            raise _AnotherIsAtItError
+        # A world begins on all its nodes or on none: only beside a first node that runs is a lost one replaced.
+        is_alive = 0 in nodes and not nodes[0].is_over and nodes[0] not in begun
+        for index, node in list(nodes.items()):
+            if not is_alive or node in begun or node.has_failed:
+                self._retire(node)
+                del nodes[index]
+
+    def _create(self, request: ContainerRequest, known: Node | None, undo: contextlib.ExitStack) -> str | None:
+        """The id of a container that has yet to be started; None where that has been done."""
+        import docker.errors
+
+        if known is not None:
+            return known.id if known.state == "created" else None
+        for _ in range(_TRIES):
+            try:
+                container_id: str = self._api.create_container_from_config(container_body(request), request.name)["Id"]
+            except docker.errors.APIError as error:
+                if error.status_code != _CONFLICT:
+                    raise
+            else:
+                undo.callback(self._remove, container_id)
+                return container_id
+            found = self._inspect(request.name)
+            if found is not None and not _is_same(found["Config"]["Labels"], request.labels):
+                raise _taken("container", request.name, "rm")
+            if found is not None and found["State"]["Status"] != "removing":
+                return _of_another(found["Id"], found["State"]["Status"], request)
+            time.sleep(_PAUSE_S)
+        raise EngineError(f"container {request.name}: expected the engine to remove it, found that it does not end.")
+
+    def _network(self, request: NetworkRequest, undo: contextlib.ExitStack) -> str:
+        """The id of a group's network, made where there is none."""
+        import docker.errors
+
+        found = self._networks(request.labels[STUDY], request.labels[GROUP])
+        if found:
+            return found[0]
+        try:
+            made: str = self._api.create_network(
+                request.name, driver="bridge", internal=True, check_duplicate=True, labels=dict(request.labels)
+            )["Id"]
+        except docker.errors.APIError as error:
+            if error.status_code == _CONFLICT:
+                raise _taken("network", request.name, "network rm") from error
+            raise
+        undo.callback(self._remove_network, made)
+        return made
+
+    def _networks(self, study: str, group: str) -> list[str]:
+        found = self._api.networks(filters={"label": [f"{STUDY}={study}", f"{GROUP}={group}"]})
+        return [network["Id"] for network in found]
+
+    def _join(self, request: ContainerRequest, container_id: str, network: str) -> None:
+        import docker.errors
+
+        try:
+            self._api.connect_container_to_network(container_id, network, aliases=[request.hostname])
+        except docker.errors.APIError:
+            found = self._inspect(container_id)
+            joined = found["NetworkSettings"]["Networks"].values() if found is not None else ()
+            if network not in [each["NetworkID"] for each in joined]:
+                raise
+
+    # Ending
+
+    def _stop(self, node: Node, grace_s: float) -> None:
+        import docker.errors
+
+        if node.state == "created":
+            # It has no process that could be stopped, and would stay as it is.
+            self._retire(node)
+            return
+        with contextlib.suppress(docker.errors.NotFound):
+            self._api.stop(node.id, timeout=math.ceil(grace_s))
+
+    def _clear(self, study: str, name: str) -> None:
+        nodes = self._nodes(study, name)
+        if nodes and not group_status(nodes).state.is_over:
+            return
+        for node in nodes.values():
+            self._retire(node)
+        for network in self._networks(study, name):
+            self._remove_network(network)
+
+    def _retire(self, node: Node) -> None:
+        """Remove a container once its log lies here."""
+        how = node.state if node.exit_code is None else f"{node.state} with {node.exit_code}"
+        log = lines(self._api, node, {}, follow=False)
+        self._archive.save(node.study, node.group, log, f"{node.name} {node.id[:12]} {how}")
+        if node.index == 0:
+            self._archive.end(group_status({0: node}))
+        self._remove(node.id)
+
+    def _remove(self, container_id: str) -> None:
+        import docker.errors
+
+        try:
+            # By its id, so that whoever looked a moment ago removes no later container of this name.
+            self._api.remove_container(container_id, v=True, force=True)
+        except docker.errors.APIError as error:
+            # Another process is removing it, or has.
+            if error.status_code not in (404, _CONFLICT):
+                raise
+
+    def _remove_network(self, network: str) -> None:
+        import docker.errors
+
+        with contextlib.suppress(docker.errors.NotFound):
+            self._api.remove_network(network)
+
+
+def _is_up(nodes: Mapping[int, Node]) -> bool:
+    """Whether there is nothing to start, also not what another process has made and not started."""
+    if not nodes or any(node.state == "created" for node in nodes.values()):
+        return False
+    status = group_status(nodes)
+    return not status.state.is_over and not status.lacks_nodes
+
+
+def _of_another(container_id: str, state: str, request: ContainerRequest) -> str | None:
+    """What to do with a container that another process has just made: start it, unless that process has."""
+    if state != "created":
+        return None
+    if request.joins is not None:
+        # It has to be connected first, to a network that only one process may make: names of networks are not unique.
+        raise _AnotherIsAtItError
+    return container_id
+
+
+def _is_same(found: Mapping[str, str] | None, wanted: Mapping[str, str]) -> bool:
+    return all((found or {}).get(label) == wanted[label] for label in (STUDY, GROUP, NODE))
+
+
+def _missing(kind: str, name: str, remedy: str) -> InputError:
+    return InputError(f"the {kind} of the workers", expected=f"the {kind} {name!r}", found="none", remedy=remedy)
+
+
+def _taken(kind: str, name: str, verb: str) -> InputError:
+    return InputError(
+        f"the {kind} {name!r}",
+        expected="none, or one that belongs to this study",
+        found="one that somebody else has made",
+        remedy=f"Take it away (`docker {verb} {name}`), or give the study another name.",
+    )

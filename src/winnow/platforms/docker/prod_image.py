@@ -1,0 +1,304 @@
+"""The image that serves one model: what goes into it, its name and its labels, and whether it is there already.
+
+An image is a function of its inputs: the bundle, the serving part of this package, the lock, the Dockerfile, the base.
+Their digest is a label, so that whoever wants the same image finds the one that was built, and asking again changes
+nothing. Which model it is to be is left to the orchestrators.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from winnow.bundle.manifest import MANIFEST, Manifest, read_manifest, sha256_of
+from winnow.config.errors import InputError
+from winnow.config.next_command import next_command
+from winnow.platforms.docker import build as docker_build
+from winnow.platforms.docker.build import PROJECT, BuildOptions, BuildPlan, Show, project_folder, project_id
+from winnow.platforms.docker.client import DEPLOYMENT, asking
+from winnow.platforms.docker.requirements import extras, read_project
+
+if TYPE_CHECKING:
+    from winnow.platforms.docker.client import Engine
+
+BASE_IMAGE = "python:3.11-slim-bookworm"
+DOCKERFILE = "Dockerfile.prod"
+PORT = 8080
+"""Where the server in the image listens."""
+
+INPUTS = "winnow.image.inputs"
+"""Label: sha256 over everything that the image is made of."""
+
+NO_OPTIONS = BuildOptions()
+
+PARTS = ("__init__.py", "bundle", "config/__init__.py", "config/version.py", "serving")
+"""The files and folders of the package that a server imports: a change in any other leaves the image as it is."""
+
+_PACKAGE = Path(__file__).parents[2]
+_LIMIT = 128
+"""Characters that an image's name may have after its registry, generously below Docker's 255."""
+
+
+@dataclass(frozen=True)
+class ProdImage:
+    """An image as it will be built; nothing is written or run by making one.
+
+    Attributes:
+        folder: the project's: Dockerfile.prod and requirements.lock lie there.
+        requirements: what a server needs, as pip reads it.
+        bundle: the model's folder.
+        version: what the server calls the model's version; no part of the model's layer.
+        inputs: digest over all of it.
+    """
+
+    folder: Path
+    requirements: str
+    bundle: Path
+    tag: str
+    version: str
+    labels: Mapping[str, str]
+    options: BuildOptions
+    inputs: str
+
+    @property
+    def is_pushed(self) -> bool:
+        """It is meant for a registry."""
+        return bool(self.options.registry)
+
+    def command(self, context: Path) -> BuildPlan:
+        """The build, with its files laid out in `context`."""
+        return BuildPlan(
+            dockerfile=self.folder / DOCKERFILE,
+            context=context,
+            tags=(self.tag,),
+            arguments={"BASE_IMAGE": self.options.base_image or BASE_IMAGE, "MODEL_VERSION": self.version},
+            labels={**self.labels, INPUTS: self.inputs},
+            network=self.options.network,
+            pip_config=self.options.pip_config,
+        )
+
+    def render(self) -> str:
+        """The build for people."""
+        parts = ", ".join(f"winnow/{name}" for name in PARTS)
+        push = f"\ndocker push {self.tag}" if self.is_pushed else ""
+        return (
+            f"# CONTEXT: requirements.txt (the extra 'serve'), requirements.lock, {parts}, the model as model.tar\n"
+            f"{self.command(Path('CONTEXT')).render()}{push}"
+        )
+
+
+def plan(
+    bundle: Path,
+    version: str,
+    *,
+    folder: Path,
+    run_id: str = "",
+    base_id: str = "",
+    tag: str = "",
+    options: BuildOptions = NO_OPTIONS,
+) -> ProdImage:
+    """Work out the image of a bundle.
+
+    Args:
+        folder: the project's.
+        run_id: the tracked run that the bundle comes from.
+        base_id: id of the base where it is known: a newer base under the same name makes another image.
+        tag: by default `winnow-prod-NAME:VERSION-INPUTS`; below the registry, where one is given.
+
+    Raises:
+        InputError: the bundle is damaged, or the project's files are not in `folder`.
+    """
+    folder = project_folder(folder, DOCKERFILE)
+    manifest = _manifest(bundle)
+    base_image = options.base_image or BASE_IMAGE
+    labels = {**labels_of(manifest, version, run_id, base_image), PROJECT: project_id(folder)}
+    requirements = "\n".join((*extras(read_project(folder / "pyproject.toml"), ["serve"]), ""))
+    facts = {**labels, "base": base_id or base_image, "version": version, "requirements": requirements}
+    inputs = _digest(folder, bundle, manifest, facts)
+    return ProdImage(
+        folder=folder,
+        requirements=requirements,
+        bundle=bundle.absolute(),
+        tag=full_tag(tag, manifest.name, version, options.registry, inputs),
+        version=version,
+        labels=labels,
+        options=options,
+        inputs=inputs,
+    )
+
+
+def labels_of(manifest: Manifest, version: str, run_id: str, base_image: str) -> Mapping[str, str]:
+    """What an image says about its model. The time is the model's own, so that the same model has the same labels.
+
+    All of winnow's begin with `winnow.model.`: a container inherits its image's labels, and `winnow.study` on one would
+    make it a worker of that study.
+    """
+    score = ", ".join(f"{name} {value:.4g}" for name, value in sorted(manifest.metrics.items()) if "." not in name)
+    labels = {
+        "org.opencontainers.image.title": manifest.name,
+        "org.opencontainers.image.description": f"{manifest.task} model {manifest.name}, version {version}: {score}",
+        "org.opencontainers.image.version": version,
+        "org.opencontainers.image.revision": manifest.git_commit,
+        "org.opencontainers.image.created": manifest.created_at,
+        "org.opencontainers.image.base.name": base_image,
+        "winnow.model.name": manifest.name,
+        "winnow.model.version": version,
+        "winnow.model.run": run_id,
+        "winnow.model.study": manifest.study,
+        "winnow.model.trial": str(manifest.trial),
+        "winnow.model.sha256": manifest.digest,
+        "winnow.model.data": manifest.data_name,
+        "winnow.model.data.sha256": manifest.data_sha256,
+    }
+    return {name: value for name, value in labels.items() if value}
+
+
+def full_tag(tag: str, name: str, version: str, registry: str, inputs: str) -> str:
+    """The image's whole name: `tag`, else `winnow-prod-NAME` in Docker's alphabet; its version; below a registry.
+
+    By default the version is followed by 8 digits of the inputs, so that no other image takes the name: not that of
+    another project with such a model, nor the same version after a change of its base. What was served before keeps its
+    name, without which `docker image prune` would remove it.
+    """
+    repository = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:_LIMIT] or "model"
+    shown = re.sub(r"[^A-Za-z0-9_.-]+", "-", version).lstrip(".-")[: _LIMIT - 9] or "0"
+    chosen = tag or f"winnow-prod-{repository}:{shown}-{inputs[:8]}"
+    if ":" not in chosen.rpartition("/")[2]:
+        chosen += f":{shown}"
+    return f"{registry.rstrip('/')}/{chosen}" if registry else chosen
+
+
+def build(
+    engine: Engine,
+    image: ProdImage,
+    show: Show = docker_build.silent,
+    *,
+    is_cached: bool = True,
+) -> str:
+    """The image's id: of the one that was built from the same inputs before, else of a new one.
+
+    Args:
+        is_cached: False builds every layer again.
+
+    Raises:
+        InputError: there is no `docker` command.
+        BuildFailedError: the build failed.
+    """
+    found = find(engine, image)
+    if is_cached and found is not None:
+        return found
+    if found is not None:
+        _keep_name(engine, image, found)
+    with tempfile.TemporaryDirectory(prefix="winnow-prod-") as place:
+        context = Path(place)
+        lay_out(image, context)
+        return docker_build.build(dataclasses.replace(image.command(context), is_cached=is_cached), show)
+
+
+@asking("a model's image")
+def _keep_name(engine: Engine, image: ProdImage, identifier: str) -> None:
+    """Give a second name to an image that is to be built again and that a deployment serves, or may roll back to."""
+    containers = engine.containers.list(all=True, filters={"label": DEPLOYMENT}, ignore_removed=True)
+    if any(identifier in text for each in containers for text in each.labels.values()):
+        repository, _, tag = image.tag.rpartition(":")
+        engine.images.get(identifier).tag(repository, f"{tag}-{identifier.removeprefix('sha256:')[:8]}")
+
+
+@asking("a model's image")
+def find(engine: Engine, image: ProdImage) -> str | None:
+    """The id of an image that was built from the same inputs, tagged again where another took its name since."""
+    found = engine.images.list(filters={"label": f"{INPUTS}={image.inputs}"})
+    if not found:
+        return None
+    chosen = next((each for each in found if image.tag in each.tags), found[0])
+    if image.tag not in chosen.tags:
+        repository, _, tag = image.tag.rpartition(":")
+        chosen.tag(repository, tag)
+    return str(chosen.id)
+
+
+@asking("the base image")
+def base_id(engine: Engine, base_image: str) -> str:
+    """The id of a base image that the engine holds; empty where it does not hold it yet."""
+    import docker.errors
+
+    try:
+        return str(engine.images.get(base_image).id)
+    except docker.errors.ImageNotFound:
+        return ""
+
+
+def lay_out(image: ProdImage, context: Path) -> None:
+    """Put all that Dockerfile.prod copies into an empty folder."""
+    (context / "requirements.txt").write_text(image.requirements, encoding="utf-8")
+    for source, name in _files(image.folder):
+        destination = context / name
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, destination)
+        destination.chmod(0o644)
+    for folder in context.rglob("*/"):
+        folder.chmod(0o755)
+    write_model_layer(image.bundle, context / "model.tar")
+
+
+def write_model_layer(bundle: Path, destination: Path) -> None:
+    """The bundle's files as `/model`, in a tar that depends on their names and bytes alone."""
+    with tarfile.open(destination, "w", format=tarfile.GNU_FORMAT) as tar:
+        folder = tarfile.TarInfo("model")
+        folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+        tar.addfile(folder)
+        for path in _bundle_files(bundle):
+            # A fresh header: no time, no owner, no name of one.
+            header = tarfile.TarInfo(f"model/{path.name}")
+            header.size, header.mode = path.stat().st_size, 0o644
+            with path.open("rb") as stream:
+                tar.addfile(header, stream)
+
+
+def _bundle_files(bundle: Path) -> list[Path]:
+    manifest = read_manifest(bundle)
+    return sorted(bundle / name for name in (MANIFEST, *manifest.files))
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, str]]:
+    """The files of the context that are copied as they are, with their names there, in a fixed order."""
+    yield folder / "requirements.lock", "requirements.lock"
+    for part in PARTS:
+        place = _PACKAGE / part
+        for path in sorted(place.rglob("*")) if place.is_dir() else (place,):
+            if path.is_file() and "__pycache__" not in path.parts:
+                yield path, f"winnow/{path.relative_to(_PACKAGE).as_posix()}"
+
+
+def _digest(folder: Path, bundle: Path, manifest: Manifest, facts: Mapping[str, str]) -> str:
+    files = {name: sha256_of(path) for path, name in _files(folder)}
+    made_of = {
+        **facts,
+        **files,
+        **manifest.files,
+        DOCKERFILE: sha256_of(folder / DOCKERFILE),
+        MANIFEST: sha256_of(bundle / MANIFEST),
+    }
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+
+
+def _manifest(bundle: Path) -> Manifest:
+    try:
+        return read_manifest(bundle)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"bundle {bundle}",
+            expected="a whole model bundle",
+            found=str(error),
+            remedy=f"Choose another version with `{next_command('select-model')}`, or remove the folder so that it is "
+            "fetched again.",
+        ) from error

@@ -1,0 +1,214 @@
+"""What `mlflow-init` will start, decided without looking at any engine: services, command lines, files, addresses.
+
+Compose is told everything by the environment file: no variable that compose.yaml asks for is taken from the caller's
+environment behind its back, so that a stack started twice is the same stack.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from winnow.config.addresses import without_password
+from winnow.config.errors import InputError
+from winnow.config.stack_record import OWN_STORAGE, AnyStack, StackRecord
+from winnow.platforms import stack_env_file as env_file
+from winnow.platforms import stack_variables as variables
+from winnow.platforms.docker import train_image
+from winnow.platforms.docker.build import BuildOptions, BuildPlan
+from winnow.platforms.stack_env_file import EnvFile
+
+COMPOSE_FILE = "compose.yaml"
+OVERRIDE = "compose.override.yaml"
+MLFLOW, POSTGRES, MINIO, BUCKET = "mlflow", "postgres", "minio", "bucket"
+
+# Compose would take files, projects and profiles from these.
+_COMPOSE = ("COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES", "COMPOSE_ENV_FILES")
+
+
+@dataclass(frozen=True)
+class Port:
+    """A published port, and the setting that moves it."""
+
+    service: str
+    address: str
+    number: int
+    setting: str
+
+
+@dataclass(frozen=True)
+class Project:
+    """A Compose project: its name, its files, the environment file that opens it."""
+
+    name: str
+    compose_file: Path
+    env_file: Path
+
+    def command(self, *arguments: str, profiles: tuple[str, ...] = ("*",), env_file: Path | None = None) -> list[str]:
+        """A command line of `docker compose` for it."""
+        override = self.compose_file.with_name(OVERRIDE)
+        files = [self.compose_file, *([override] if override.is_file() else [])]
+        return [
+            *("docker", "compose", "--project-name", self.name, "--project-directory", str(self.compose_file.parent)),
+            *(part for file in files for part in ("--file", str(file))),
+            *("--env-file", str(env_file or self.env_file)),
+            *(part for profile in profiles for part in ("--profile", profile)),
+            *arguments,
+        ]
+
+
+@dataclass(frozen=True)
+class StackPlan:
+    """A stack to start.
+
+    Attributes:
+        file: the environment file as it shall be.
+        image: how the server's image is built; None where another one is named.
+        record: what other verbs will read.
+    """
+
+    project: Project
+    file: EnvFile
+    image: BuildPlan | None
+    services: tuple[str, ...]
+    ports: tuple[Port, ...]
+    record: StackRecord
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """Compose's profiles for the optional services."""
+        return tuple(service for service in (POSTGRES, MINIO) if service in self.services)
+
+    @property
+    def starts(self) -> list[str]:
+        """The command that starts the services."""
+        return self.project.command("up", "--detach", "--remove-orphans", profiles=self.profiles)
+
+    def render(self) -> str:
+        """The plan for a person: every secret starred."""
+        settings = {name: text for name, text in self.file.variables().items() if name in variables.NAMES}
+        lines = [f"write {self.project.env_file} (0600):"]
+        lines += [f"  {name}={_starred(name, text)}" for name, text in settings.items()]
+        lines += [f"run {self.image.render()}"] if self.image is not None else []
+        lines += [f"run {shlex.join(self.starts)}"]
+        lines += [f"publish {port.service} at {port.address}:{port.number}" for port in self.ports]
+        lines += [f"wait until healthy: {', '.join(self.services)}"]
+        lines += [f"use it from then on: runs in {self.record.tracking_url}, studies in {_studies(self)}"]
+        return "\n".join(lines)
+
+
+def project_for(environment: Mapping[str, str], record: AnyStack | None, folder: Path) -> Project:
+    """The project that the caller means: by its own settings, else the one in use, else the one of this folder.
+
+    Raises:
+        InputError: the environment file is another project's.
+    """
+    asked = environment.get("WINNOW_ENV_FILE")
+    in_use = record if isinstance(record, StackRecord) else None
+    if in_use is not None and not Path(in_use.compose_file).is_file():
+        in_use = None  # the folder was moved, and is this one, or was removed
+    if in_use is not None and not asked and environment.get("WINNOW_PROJECT", in_use.project) == in_use.project:
+        return Project(in_use.project, Path(in_use.compose_file), Path(in_use.env_file))
+    path = (folder / Path(asked or ".env").expanduser()).absolute()
+    file = env_file.read(path) or EnvFile()
+    theirs = file.variables().get("WINNOW_PROJECT", "") or variables.default("WINNOW_PROJECT")
+    name = environment.get("WINNOW_PROJECT") or theirs
+    if name != theirs and not variables.missing_secrets(file):
+        raise InputError(
+            str(path),
+            expected=f"the environment file of the project '{name}'",
+            found=f"the one that opens the project '{theirs}'",
+            remedy="Set WINNOW_ENV_FILE to another path for another stack, or WINNOW_PROJECT to this one's.",
+        )
+    return Project(name, (folder / COMPOSE_FILE).absolute(), path)
+
+
+def plan_stack(project: Project, file: EnvFile, options: BuildOptions) -> StackPlan:
+    """The plan for a project with its environment file complete, as `variables.choose` makes it.
+
+    Args:
+        options: how images are built on this machine.
+
+    Raises:
+        InputError: the project's folder has no Dockerfile, or an extra is none of pyproject.toml's.
+    """
+    values = file.variables()
+
+    def setting(name: str) -> str:
+        return values.get(name) or variables.default(name)
+
+    is_own_backend = bool(values.get("MLFLOW_BACKEND_STORE_URI"))
+    is_own_destination = bool(values.get("MLFLOW_ARTIFACTS_DESTINATION"))
+    is_own_storage = bool(values.get(OWN_STORAGE))
+    has_postgres = not (is_own_backend and is_own_storage)
+    services = (
+        *((POSTGRES,) if has_postgres else ()),
+        *((MINIO, BUCKET) if not is_own_destination else ()),
+        MLFLOW,
+    )
+    bind = setting("WINNOW_BIND")
+    host = "127.0.0.1" if bind.startswith("0.") else bind
+    ports = (
+        *((Port(POSTGRES, bind, int(setting("POSTGRES_PORT")), "POSTGRES_PORT"),) if has_postgres else ()),
+        Port(MLFLOW, bind, int(setting("MLFLOW_PORT")), "MLFLOW_PORT"),
+    )
+    record = StackRecord(
+        project=project.name,
+        network=f"{project.name}_inside",
+        compose_file=str(project.compose_file),
+        env_file=str(project.env_file),
+        tracking_url=f"http://{host}:{setting('MLFLOW_PORT')}",
+        worker_tracking_url=f"http://{MLFLOW}:5000",
+        storage_url=None if is_own_storage else f"postgresql+psycopg://winnow@{host}:{setting('POSTGRES_PORT')}/winnow",
+        worker_storage_url=None if is_own_storage else f"postgresql+psycopg://winnow@{POSTGRES}:5432/winnow",
+    )
+    return StackPlan(project, file, _image(project, file, options), services, ports, record)
+
+
+def _image(project: Project, file: EnvFile, options: BuildOptions) -> BuildPlan | None:
+    values = file.variables()
+    # compose.yaml's default.
+    named = values.get("TRACKING_IMAGE") or f"{train_image.TRACKING}:{project.name}"
+    name, _, tag = named.partition(":")
+    if name != train_image.TRACKING:
+        return None
+    base = values.get("BASE_IMAGE") or options.base_image
+    extras = [extra for extra in values.get("EXTRAS", "").split(",") if extra]
+    # Never pushed, whatever registry other images go to: this engine alone runs it.
+    own = replace(options, base_image=base, registry="")
+    folder = project.compose_file.parent
+    return train_image.plan(folder, "tracking", options=own, extras=extras, tag=tag or "latest")
+
+
+def subprocess_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The caller's environment without what compose.yaml or Compose would take from it."""
+    return {name: value for name, value in environment.items() if name not in variables.NAMES and name not in _COMPOSE}
+
+
+def to_end(environment: Mapping[str, str], file: EnvFile | None) -> dict[str, str]:
+    """The environment to remove with: what the file cannot say, compose.yaml would ask for all the same."""
+    missing = dict.fromkeys((*variables.missing_secrets(file), variables.USER), "gone")
+    return {**missing, **subprocess_environment(environment)}
+
+
+def redacted(text: str, file: EnvFile) -> str:
+    """Text of others, such as logs, without the stack's secrets."""
+    values = file.variables()
+    secret = {*variables.SECRETS, "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+    secret |= {"AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_ACCESS_KEY"}
+    for name in secret & values.keys():
+        text = text.replace(values[name], "***") if values[name] else text
+    return text
+
+
+def _starred(name: str, text: str) -> str:
+    if name in variables.SECRETS or any(part in name for part in ("SECRET", "TOKEN", "CONNECTION", "ACCESS_KEY")):
+        return "***" if text else ""
+    return without_password(text)
+
+
+def _studies(plan: StackPlan) -> str:
+    own = plan.file.variables().get(OWN_STORAGE, "")
+    return plan.record.storage_url or without_password(own)

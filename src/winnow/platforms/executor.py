@@ -1,0 +1,187 @@
+"""Where worker groups run, whatever that is: what every back-end does, and the words it uses.
+
+An executor starts, finds, reads and ends the groups of a study. It knows nothing of trials: that a group which died has
+to be started again is the orchestrator's decision, from what the study still needs. Groups are found by what the
+back-end itself knows of them (a file, a label), never by the memory of the process that started them.
+
+Every implementation passes `tests/contracts/test_executors.py`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from winnow.config.experiment import KubernetesConfig
+
+MASTER_PORT = 29400
+"""Where the rendezvous of a group's first node listens where it is a machine of its own; torchrun's usual port."""
+
+WORKER_HOME = "/winnow"
+"""WINNOW_HOME in a container: what a worker writes there is gone with it, for all that matters is in the study."""
+
+
+class GroupState(enum.Enum):
+    """What a group is doing."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    ENDED = "ended"
+    """It is over, and nobody was there to see how."""
+
+    @property
+    def is_over(self) -> bool:
+        """It does nothing any more, and will not by itself."""
+        return self is not GroupState.RUNNING
+
+
+@dataclass(frozen=True)
+class GroupResources:
+    """What one node of a group may use. None: no limit.
+
+    Attributes:
+        cpus: CPUs, parts of one included.
+        memory_bytes, shm_bytes: memory, and the part of it that processes may share (`/dev/shm`).
+        gpus: the GPUs' indexes or ids, as CUDA_VISIBLE_DEVICES names them.
+    """
+
+    cpus: float | None = None
+    memory_bytes: int | None = None
+    shm_bytes: int | None = None
+    gpus: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A folder of the host, or a named volume, that containers see at `target`."""
+
+    source: str
+    target: str
+    is_read_only: bool = True
+
+
+@dataclass(frozen=True)
+class GroupSpec:
+    """One worker group to start.
+
+    Attributes:
+        study, name: together they name the group; the name alone is unique in its study.
+        argv: the command of its supervisor, and of every further node with the node's index in `WINNOW_NODE`.
+        env: variables set for it, beside those that the back-end itself needs; addresses in them may hold passwords.
+        secrets: further variables, whose values no plan, log or error shows.
+        nodes: machines (containers, pods) of the group; the supervisor is on the first.
+        volumes: what is mounted where the group does not share this machine's files.
+        kubernetes: what only pods have.
+    """
+
+    study: str
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(repr=False)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    nodes: int = 1
+    resources: GroupResources = GroupResources()
+    volumes: tuple[Volume, ...] = ()
+    kubernetes: KubernetesConfig = field(default_factory=KubernetesConfig)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Why a group that was started does nothing yet.
+
+    Attributes:
+        reason: in the back-end's words, in one line.
+        remedy: what to do about it, a full sentence.
+        is_awaited: nothing is wrong: it waits for its turn, however long that takes.
+    """
+
+    reason: str
+    remedy: str
+    is_awaited: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.reason}. {self.remedy}"
+
+
+@dataclass(frozen=True)
+class GroupStatus:
+    """A group as its back-end sees it.
+
+    Attributes:
+        exit_code: negative for a signal, None while running or unknown.
+        started_at_ms: since the epoch, None where unknown.
+        lacks_nodes: it runs, but one of its further nodes is lost; `start` brings that node back.
+        diagnosis: what keeps one of its nodes from starting; None where nothing does, or nobody has said so yet.
+        has_remains: it is over, and its containers or pods still hold its log; `Executor.clear` brings that here.
+    """
+
+    study: str
+    name: str
+    state: GroupState
+    exit_code: int | None = None
+    started_at_ms: int | None = None
+    lacks_nodes: bool = False
+    diagnosis: Diagnosis | None = None
+    has_remains: bool = False
+
+
+class UnknownGroupError(LookupError):
+    """There is no group of this name, running or over."""
+
+
+class Executor(Protocol):
+    """Starts and ends the worker groups of studies; safe to use from several threads.
+
+    Every method raises UnreachableError where what runs the groups does not answer; asked again, it may.
+    """
+
+    @property
+    def place(self) -> str:
+        """Where it looks and acts, as a sentence goes on with it: `on this machine`."""
+
+    def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
+        """What `start` would do, as lines for people and for golden tests; starts nothing."""
+
+    def start(self, group: GroupSpec) -> None:
+        """Start a group; nothing where it runs already, whoever started it, but for nodes that it has lost.
+
+        A group of several nodes is started as a whole or not at all. Raises InputError.
+        """
+
+    def groups(self, study: str | None = None) -> tuple[GroupStatus, ...]:
+        """The groups of a study (or of all), running or over, by study and name."""
+
+    def status(self, study: str, name: str) -> GroupStatus:
+        """One group. Raises UnknownGroupError."""
+
+    def watch(self, study: str) -> AbstractContextManager[Callable[[], tuple[GroupStatus, ...]]]:
+        """A way to look at a study's groups that costs little however often it is used, until it is closed.
+
+        What it says may be a moment old; what is to be acted on, `status` says.
+        """
+
+    def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
+        """Lines of a group's logs so far; also after its end. Raises UnknownGroupError.
+
+        Args:
+            follow: go on with what comes, until the group is over.
+        """
+
+    def cancel(self, study: str, name: str, grace_s: float) -> None:
+        """Ask a group to stop, and end it by force after `grace_s`; harmless where it is over.
+
+        When this returns the group is over, with all its processes. Raises UnknownGroupError.
+        """
+
+    def cancel_all(self, study: str, grace_s: float) -> None:
+        """Cancel all groups of a study at the same time; harmless where there is none."""
+
+    def clear(self, study: str) -> None:
+        """Take away what groups that are over have left with the back-end; their logs stay readable here.
+
+        Harmless where nothing is left. Groups that run are left alone, and so is what they need.
+        """

@@ -1,0 +1,348 @@
+"""What is asked of a cluster's API: get, list, watch, apply, create, delete, logs, connections to pods.
+
+One namespace, plain objects. How requests travel is left to `transport`, what a refusal means to `refusals`, reading
+manifests to `manifests`, finding the cluster to `connection`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from winnow.platforms.kubernetes.kinds import EVENT, POD, Kind, Manifest, kind_of, name_of
+from winnow.platforms.kubernetes.port_stream import PortStream
+from winnow.platforms.kubernetes.refusals import (
+    ClusterError,
+    ConflictError,
+    ExpiredError,
+    NotFoundError,
+    NotStartedError,
+    RefusedObjectError,
+    no_place,
+    not_its_own,
+    refusal,
+)
+from winnow.platforms.kubernetes.transport import TIMEOUT_S, Request, Source, Stream, Transport
+
+if TYPE_CHECKING:
+    from kubernetes.client import ApiClient
+
+__all__ = [
+    "FIELD_MANAGER",
+    "Change",
+    "Cluster",
+    "ClusterError",
+    "ConflictError",
+    "ExpiredError",
+    "Listing",
+    "NotFoundError",
+    "NotStartedError",
+    "RefusedObjectError",
+    "Stream",
+]
+
+FIELD_MANAGER = "winnow"
+"""Who applies: fields that somebody else sets beside ours are left to them."""
+
+_APPLY = "application/apply-patch+yaml"
+_MERGE = "application/merge-patch+json"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Objects as they were at one moment; a watch goes on from `resource_version`."""
+
+    items: tuple[Manifest, ...]
+    resource_version: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """One event of a watch: `kind` is ADDED, MODIFIED, DELETED or BOOKMARK."""
+
+    kind: str
+    object: Manifest
+
+
+class Cluster:
+    """One namespace of one cluster. Safe to use from several threads.
+
+    Every method raises InputError where the API refuses (a permission, a wrong field), UnreachableError where it does
+    not answer, and ClusterError where it fails.
+
+    Args:
+        client: the SDK's connection.
+        namespace: where all objects are.
+        context: what kubeconfig calls the cluster, for people.
+        identity: what tells it from others, also from one of the same name that was there before.
+        renew: makes the connection anew where its credentials are no longer known.
+    """
+
+    def __init__(
+        self,
+        client: ApiClient,
+        namespace: str,
+        context: str,
+        *,
+        identity: str = "",
+        renew: Callable[[], ApiClient] | None = None,
+    ) -> None:
+        self._transport = Transport(client, renew, context=context)
+        self.namespace = namespace
+        self.context = context
+        self.identity = identity
+
+    @property
+    def place(self) -> str:
+        """Where its objects are, as a sentence goes on with it."""
+        return f"in namespace {self.namespace} of the cluster '{self.context}'"
+
+    @property
+    def calls(self) -> int:
+        """Requests so far, for whoever counts them."""
+        return self._transport.calls
+
+    # Reading
+
+    def get(self, kind: Kind, name: str) -> Manifest | None:
+        """One object; None where there is none."""
+        try:
+            return self._transport.json(Request("GET", kind.path(self.namespace, name)))
+        except NotFoundError:
+            return None
+
+    def find(self, kind: Kind, labels: Mapping[str, str] | str = "", *, fields: str = "") -> Listing:
+        """The objects with these labels.
+
+        Args:
+            labels: equal to these, or a label selector as text.
+            fields: a field selector.
+        """
+        found = self._transport.json(Request("GET", kind.path(self.namespace), _selectors(labels, fields)))
+        stamp = {"apiVersion": kind.api_version, "kind": kind.kind}
+        return Listing(
+            tuple({**stamp, **item} for item in found.get("items") or ()), found["metadata"]["resourceVersion"]
+        )
+
+    def watch(
+        self, kind: Kind, labels: Mapping[str, str] | str, resource_version: str, *, timeout_s: float = 240.0
+    ) -> Stream[Change]:
+        """What changes from there on, until the API ends it, at the latest after `timeout_s`, or somebody closes it.
+
+        An end is no error: whoever wants to know more watches again from the last `resourceVersion` that was seen;
+        bookmarks bring one where nothing happens.
+
+        Raises:
+            ExpiredError: changes since then are no longer kept.
+        """
+        query = {
+            **_selectors(labels, ""),
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(int(timeout_s)),
+        }
+        request = Request("GET", kind.path(self.namespace), query)
+
+        def read(source: Source) -> Generator[Change, None, None]:
+            for line in self._transport.lines(request, source, read_s=timeout_s + TIMEOUT_S):
+                event = _event(line, request.path, self._transport.api)
+                if event["type"] == "ERROR":
+                    status = event["object"]
+                    raise refusal("WATCH", request.path, status.get("code", 500), json.dumps(status).encode())
+                yield Change(event["type"], event["object"])
+
+        source = Source()
+        return Stream(read(source), source)
+
+    def log(
+        self,
+        pod: str,
+        container: str,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since: str | None = None,
+        is_previous: bool = False,
+        is_stamped: bool = False,
+    ) -> Stream[str]:
+        """Lines of a container's log, until it or, from any thread, the stream is ended.
+
+        Args:
+            follow: go on until it ends.
+            since: RFC 3339; lines from then on.
+            is_previous: of the run before the last restart.
+            is_stamped: each line begins with its time, by which one that is read again is known.
+
+        Raises:
+            NotFoundError: there is no such pod.
+            NotStartedError: the container has not run yet, or not before this run.
+        """
+        query = {
+            "container": container,
+            **({"follow": "true"} if follow else {}),
+            **({"tailLines": str(tail)} if tail is not None else {}),
+            **({"sinceTime": since} if since is not None else {}),
+            **({"previous": "true"} if is_previous else {}),
+            **({"timestamps": "true"} if is_stamped else {}),
+        }
+        request = Request("GET", POD.path(self.namespace, pod, "log"), query, refusals={400: NotStartedError})
+
+        def read(source: Source) -> Generator[str, None, None]:
+            # A worker that computes may say nothing for hours.
+            for line in self._transport.lines(request, source, read_s=None if follow else TIMEOUT_S):
+                yield line.decode(errors="replace")
+
+        source = Source()
+        return Stream(read(source), source)
+
+    def events(self, about: Manifest) -> list[Manifest]:
+        """What the cluster's parts have said of an object, oldest first; not of one that had its name before."""
+        wanted = {"kind": about["kind"], "name": name_of(about), "uid": about["metadata"]["uid"]}
+        fields = ",".join(f"involvedObject.{field}={value}" for field, value in wanted.items())
+        return sorted(self.find(EVENT, fields=fields).items, key=_said_at)
+
+    def is_allowed(self, verb: str, kind: Kind, subresource: str = "") -> bool:
+        """Whether whoever asks may do this in the namespace."""
+        attributes = {"namespace": self.namespace, "verb": verb, "group": kind.group, "resource": kind.plural}
+        body = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": {**attributes, **({"subresource": subresource} if subresource else {})}},
+        }
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        answer = self._transport.json(Request("POST", path, body=body, is_repeatable=True))
+        return bool(answer["status"]["allowed"])
+
+    # Changing
+
+    def apply(
+        self, manifest: Manifest, *, is_dry_run: bool = False, is_forced: bool = True, manager: str = FIELD_MANAGER
+    ) -> Manifest:
+        """Make an object be as described, by server-side apply; fields that are not described are left alone.
+
+        Args:
+            is_forced: take over fields that somebody else set.
+
+        Raises:
+            ConflictError: not forced, and somebody else set one of the fields.
+        """
+        query = {
+            "fieldManager": manager,
+            "force": "true" if is_forced else "false",
+            **({"dryRun": "All"} if is_dry_run else {}),
+        }
+        path = kind_of(manifest).path(self.namespace, name_of(manifest))
+        return self._put(Request("PATCH", path, query, manifest, _APPLY), manifest)
+
+    def create(self, manifest: Manifest, *, is_dry_run: bool = False) -> Manifest:
+        """Make an object.
+
+        Raises:
+            ConflictError: there is one of that name.
+            RefusedObjectError: it has a field that there is not, which an API drops unless it is told to be strict.
+        """
+        query = {
+            "fieldManager": FIELD_MANAGER,
+            "fieldValidation": "Strict",
+            **({"dryRun": "All"} if is_dry_run else {}),
+        }
+        path = kind_of(manifest).path(self.namespace)
+        return self._put(Request("POST", path, query, manifest, is_repeatable=is_dry_run), manifest)
+
+    def merge(self, kind: Kind, name: str, patch: Manifest, *, subresource: str = "") -> Manifest | None:
+        """Change single fields (RFC 7386); None where there is no such object."""
+        path = kind.path(self.namespace, name, subresource)
+        try:
+            return self._transport.json(Request("PATCH", path, {"fieldManager": FIELD_MANAGER}, patch, _MERGE))
+        except NotFoundError:
+            return None
+
+    def delete(
+        self,
+        kind: Kind,
+        name: str,
+        *,
+        grace_s: float | None = None,
+        propagation: str = "Background",
+        uid: str | None = None,
+    ) -> bool:
+        """Remove an object; False where there is none.
+
+        Args:
+            grace_s: what a pod gets to end; None: what it says itself.
+            propagation: Background, Foreground (it goes after what it owns) or Orphan.
+            uid: only this very one, not another of its name.
+
+        Raises:
+            ConflictError: it is another one.
+        """
+        body = _delete_options(grace_s, propagation, uid)
+        try:
+            self._transport.json(Request("DELETE", kind.path(self.namespace, name), body=body))
+        except NotFoundError:
+            return False
+        return True
+
+    def delete_all(
+        self,
+        kind: Kind,
+        labels: Mapping[str, str] | str,
+        *,
+        grace_s: float | None = None,
+        propagation: str = "Background",
+    ) -> None:
+        """Remove all objects with these labels in one request. Raises ValueError where no label is given."""
+        if not labels:
+            raise ValueError("expected labels, found none, which would mean every object of the namespace")
+        body = _delete_options(grace_s, propagation, None)
+        self._transport.json(Request("DELETE", kind.path(self.namespace), _selectors(labels, ""), body))
+
+    def open(self, pod: str, port: int) -> PortStream:
+        """A connection to a port of a pod, through the API server.
+
+        Raises:
+            NotFoundError: there is no such pod.
+        """
+        return self._transport.port(f"{POD.path(self.namespace, pod, 'portforward')}?ports={port}")
+
+    # How
+
+    def _put(self, request: Request, manifest: Manifest) -> Manifest:
+        """Send an object. Raises InputError where there is no place for it."""
+        try:
+            return self._transport.json(request)
+        except NotFoundError as error:
+            raise no_place(self.namespace, self.context, str(manifest["kind"]), error) from error
+
+
+def _selectors(labels: Mapping[str, str] | str, fields: str) -> dict[str, str]:
+    text = labels if isinstance(labels, str) else ",".join(f"{name}={value}" for name, value in labels.items())
+    return {**({"labelSelector": text} if text else {}), **({"fieldSelector": fields} if fields else {})}
+
+
+def _event(line: bytes, path: str, api: str) -> Manifest:
+    """One event of a watch. Raises UnreachableError where something else than the API speaks."""
+    try:
+        event: Manifest = json.loads(line)
+        event["type"], event["object"]
+        return event
+    except (ValueError, KeyError, TypeError) as error:
+        raise not_its_own(path, api) from error
+
+
+def _delete_options(grace_s: float | None, propagation: str, uid: str | None) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "DeleteOptions",
+        "propagationPolicy": propagation,
+        **({"gracePeriodSeconds": int(grace_s)} if grace_s is not None else {}),
+        **({"preconditions": {"uid": uid}} if uid is not None else {}),
+    }
+
+
+def _said_at(event: Manifest) -> str:
+    series = event.get("series") or {}
+    return str(series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or "")

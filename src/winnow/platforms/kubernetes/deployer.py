@@ -1,0 +1,665 @@
+"""Serves on a Kubernetes cluster: a Deployment that rolls, a Service, an Ingress, and what guards them.
+
+The cluster does the work; this applies what is wanted, watches the pods until all who are asked are new and ready, and
+takes everything back as it was where they are not. What is applied is in `kubernetes_plan`, how it is set in
+`kubernetes_settings`, what is seen in `kubernetes_look`, and how that is waited for in `kubernetes_watch`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+
+from winnow.config.clock import Clock
+from winnow.config.errors import InputError, UnreachableError, WinnowError
+from winnow.config.next_command import next_command, next_flag
+from winnow.platforms import api_key
+from winnow.platforms.answers import NoModelError, is_known, model_at
+from winnow.platforms.deployer import (
+    Action,
+    Deployment,
+    DeploymentFailedError,
+    DeploymentRequest,
+    DeploymentState,
+    Release,
+    Say,
+    UnknownDeploymentError,
+    changed_meanwhile,
+    mute,
+    no_previous,
+)
+from winnow.platforms.docker import client as engine
+from winnow.platforms.kubernetes import deployment_plan as kubernetes_plan
+from winnow.platforms.kubernetes import forward, lease
+from winnow.platforms.kubernetes import observe as looking
+from winnow.platforms.kubernetes import serving_settings as kubernetes_settings
+from winnow.platforms.kubernetes.applied import applied_of
+from winnow.platforms.kubernetes.client import Cluster, ConflictError
+from winnow.platforms.kubernetes.connection import connect
+from winnow.platforms.kubernetes.deployment_plan import (
+    FOLDER,
+    KINDS,
+    SERVER_PORT,
+    KubernetesPlan,
+    labels_of,
+    object_name,
+)
+from winnow.platforms.kubernetes.deployment_watch import sights
+from winnow.platforms.kubernetes.difference import difference
+from winnow.platforms.kubernetes.forward import Forward, is_ready
+from winnow.platforms.kubernetes.kinds import DEPLOYMENT, EVENT, INGRESS, POD, REPLICA_SET, Manifest, kind_of, name_of
+from winnow.platforms.kubernetes.lease import HeldLease
+from winnow.platforms.kubernetes.manifests import load
+from winnow.platforms.kubernetes.observe import Pods
+from winnow.platforms.kubernetes.permissions import applying, check, verbs
+from winnow.platforms.kubernetes.prune import apply_all, orphans
+from winnow.platforms.kubernetes.refusals import NOT_NOW, SILENT_S
+from winnow.platforms.kubernetes.rollout_progress import Progress
+from winnow.platforms.kubernetes.serving_settings import ENTRY, READY_WITHIN_S
+from winnow.platforms.machine import uninterrupted
+
+READ_PERMISSIONS = (*(each for kind in KINDS for each in verbs(kind, "get", "list")), *verbs(POD, "list"))
+"""What planning takes."""
+PERMISSIONS = (
+    *READ_PERMISSIONS,
+    *applying(*KINDS),
+    *(each for kind in KINDS for each in verbs(kind, "delete")),
+    *verbs(DEPLOYMENT, "patch", subresource="scale"),
+    *verbs(POD, "watch"),
+    *verbs(POD, "get", subresource="log"),
+    *verbs(REPLICA_SET, "list"),
+    *verbs(EVENT, "list"),
+    *lease.PERMISSIONS,
+)
+"""All that deploying, asking, rolling back and removing take."""
+
+BACK_WITHIN_S = 60.0
+"""How long it is tried to put back what was before, and then how long its pods are waited for."""
+ANSWERS_S, SPARE_S = 15.0, 5.0
+COUNTED_WITHIN_S = 2.0
+"""How far the cluster's own count of new pods lags behind the pods themselves, and more."""
+LOGS_WITHIN_S = 20.0
+"""After so long no further log is begun to be read: the node that has them may be gone."""
+SHOWN_LINES, KEPT_LINES, KEPT_LOGS, SHOWN_EVENTS = 20, 1000, 20, 5
+
+
+class KubernetesDeployer:
+    """`Deployer` with pods.
+
+    Args:
+        home: folder below which logs of replicas that are gone are kept.
+        cluster: None: where kubeconfig points, looked up when it is first asked something.
+        environment: what replicas take over: API key, limits, the Ingress's names.
+        folder: the manifests.
+        say: is given what a change waits for, how far it is, and what keeps it from going on, as it happens.
+
+    Every method raises InputError where the cluster refuses or none is configured, UnreachableError where it does not
+    answer, and ClusterError where it fails.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        cluster: Cluster | None = None,
+        environment: Mapping[str, str] = os.environ,
+        folder: Path = FOLDER,
+        clock: Clock | None = None,
+        say: Say = mute,
+    ) -> None:
+        self._home = home.absolute()
+        self._given = cluster
+        self._environment = environment
+        self._folder = folder
+        self._clock = clock if clock is not None else Clock()
+        self._say = _as_far_as_read(say)
+        self._is_checked = False
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """Where it serves."""
+        return self._given if self._given is not None else connect(self._environment)
+
+    @property
+    def place(self) -> str:
+        """See `Deployer.place`."""
+        return self.cluster.place
+
+    def plan(self, request: DeploymentRequest) -> KubernetesPlan:
+        """See `Deployer.plan`. A release without an image is planned as one whose image is still to be built.
+
+        Whoever may apply learns here what the cluster would refuse, and what somebody has changed there since.
+        """
+        if request.port is not None:
+            raise InputError(
+                "PORT",
+                expected="none: requests come in by the Ingress controller, at its own port",
+                found=str(request.port),
+                remedy=f"Leave it out; {next_flag('host')} names the host that the Ingress listens to.",
+            )
+        found = looking.look(self.cluster, request.name)
+        settings = kubernetes_settings.settings_of(self._environment, found.settings, request)
+        key_file = api_key.key_file(self._environment)
+        key = kubernetes_plan.key_of(self._environment, found.key, request.name, found.serial + 1, key_file)
+        files = load(self._folder)
+        made = kubernetes_plan.plan(request, found, settings, key, files)
+        self._check(made)
+        # Asked whatever is to be done: what the cluster would refuse is said here.
+        is_different = self._may_apply() and bool(self.difference(made))
+        if is_different and made.action is Action.NOTHING:
+            made = kubernetes_plan.plan(request, replace(found, is_drifted=True), settings, key, files)
+            self._check(made)
+        return made
+
+    def plan_rollback(self, name: str) -> KubernetesPlan:
+        """See `Deployer.plan_rollback`."""
+        found = looking.look(self.cluster, name)
+        if found.release is None:
+            raise UnknownDeploymentError(name, self.names())
+        if found.previous is None:
+            raise no_previous(name)
+        return self.plan(DeploymentRequest(name, found.previous, ready_within_s=READY_WITHIN_S))
+
+    def difference(self, plan: KubernetesPlan) -> str:
+        """What deploying a plan would change in the cluster, as a unified diff; empty where that is nothing."""
+        return difference(self.cluster, plan.manifests, labels_of(plan.request.name), KINDS)
+
+    def check(self, *, is_read_only: bool = False) -> None:
+        """Ask whether all that is needed is allowed, once. Raises InputError with every verb that is not.
+
+        Args:
+            is_read_only: nothing is to be changed.
+        """
+        if is_read_only:
+            check(self.cluster, READ_PERMISSIONS, "looking at what is served on the cluster")
+        elif not self._is_checked:
+            check(self.cluster, PERMISSIONS, "serving on the cluster")
+            self._is_checked = True
+
+    def deploy(self, plan: KubernetesPlan) -> Deployment:
+        """See `Deployer.deploy`."""
+        name = plan.request.name
+        if plan.action is Action.NOTHING:
+            return self.status(name)
+        if not plan.request.release.image:
+            raise ValueError("a release without an image can only be planned")
+        self.check()
+        # That it is there tells later commands of this home that a cluster is in use.
+        self.log_path(name).mkdir(parents=True, exist_ok=True)
+        with self._alone(name) as held:
+            if looking.look(self.cluster, name).serial != plan.basis:
+                raise changed_meanwhile(name)
+            with _unless_overtaken(name):
+                self._change(plan, held)
+        with self._telling(f"version {plan.request.release.version} is served; that its address answers was not seen"):
+            deployed = self.status(name)
+            self._wait_for_answer(deployed.url, deployed.release)
+        return deployed
+
+    def status(self, name: str) -> Deployment:
+        """See `Deployer.status`."""
+        found, live = looking.look(self.cluster, name), self.cluster.get(DEPLOYMENT, object_name(name))
+        if found.release is None or live is None:
+            raise UnknownDeploymentError(name, self.names())
+        pods = looking.pods_of(self.cluster, name, looking.template_of(live["spec"]["template"]))
+        replicas = tuple(looking.replica_of(each) for each in (*pods.old, *pods.new))
+        is_any = any(each.state is DeploymentState.READY for each in replicas)
+        state = DeploymentState.DEGRADED if is_any else DeploymentState.DOWN
+        return Deployment(
+            name=name,
+            state=DeploymentState.READY if pods.is_rolled(found.count) else state,
+            url=self.url(name),
+            release=found.release,
+            replicas=replicas,
+            previous=found.previous,
+        )
+
+    def url(self, name: str) -> str:
+        """Where a deployment is asked, from this terminal."""
+        entry = kubernetes_settings.check_entry(self._environment.get(ENTRY, ""))
+        ingress = self.cluster.get(INGRESS, object_name(name))
+        return kubernetes_plan.url_of(name, self.cluster.namespace, ingress, entry)
+
+    def has_entry(self, name: str) -> bool:
+        """Whether the Ingress, or WINNOW_INGRESS_URL, says where requests from outside the cluster go."""
+        if self._environment.get(ENTRY):
+            return True
+        return bool(kubernetes_plan.address_of(self.cluster.get(INGRESS, object_name(name))))
+
+    def forward(self, name: str) -> Forward:
+        """A port of this machine that leads to a ready replica, through the API server, until it is closed.
+
+        Raises:
+            InputError: forwarding ports is not allowed.
+        """
+        check(self.cluster, forward.PERMISSIONS, "asking replicas through the API server")
+        return Forward(self.cluster, labels_of(name), SERVER_PORT)
+
+    def names(self) -> tuple[str, ...]:
+        """See `Deployer.names`."""
+        return tuple(looking.names(self.cluster))
+
+    def logs(self, name: str, lines: int = SHOWN_LINES) -> list[str]:
+        """See `Deployer.logs`."""
+        pods = self._pods(name)
+        for pod in sorted(pods, key=lambda each: str(each["metadata"]["creationTimestamp"]), reverse=True):
+            if said := looking.log(self.cluster, pod, lines):
+                return said
+        kept = sorted(self.log_path(name).glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
+        if not kept and not pods:
+            raise UnknownDeploymentError(name, self.names())
+        return kept[-1].read_text(encoding="utf-8").splitlines()[-lines:] if kept else []
+
+    def log_path(self, name: str) -> Path:
+        """The folder with the logs of replicas that are gone, kept at changes of this terminal's."""
+        return self._home / "deployments" / "kubernetes" / self.cluster.namespace / name / "logs"
+
+    def remove(self, name: str) -> bool:
+        """See `Deployer.remove`. Images stay."""
+        if not self._objects(name):
+            return False
+        self.check()
+        with self._alone(name) as held:
+            self._keep_logs(name, self._pods(name))
+            with _unless_overtaken(name):
+                _confirm(held)
+            apply_all(self.cluster, (), labels_of(name), KINDS)
+            self._wait_until_gone(name, held)
+        return True
+
+    # How
+
+    def _may_apply(self) -> bool:
+        """Whether the cluster can be asked what applying would do, which takes the permissions to apply."""
+        if not self._is_checked:
+            try:
+                check(self.cluster, applying(*KINDS), "asking what applying would do")
+            except InputError:  # whoever may only look sees what would be applied, and not what would become of it
+                return False
+        return True
+
+    def _alone(self, name: str) -> contextlib.AbstractContextManager[HeldLease]:
+        return lease.held(self.cluster, object_name(name), labels_of(name), f"deployment '{name}'", self._clock)
+
+    def _objects(self, name: str) -> list[Manifest]:
+        """All that a deployment consists of, but its pods and what the cluster makes for it."""
+        return orphans(self.cluster, (), labels_of(name), KINDS)
+
+    def _check(self, plan: KubernetesPlan) -> None:
+        """Refuse what somebody else has, and what could not be taken back.
+
+        Raises:
+            InputError: an object's name, or the Ingress's host, is another's; nobody knows how an object was applied.
+        """
+        name = plan.request.name
+        if plan.action is not Action.NOTHING:
+            for each in plan.manifests:
+                if (live := self.cluster.get(kind_of(each), name_of(each))) is not None:
+                    looking.check_ours(live, name)
+                    _check_known(live)
+        wanted = [_route(each) for each in plan.manifests if kind_of(each) == INGRESS]
+        for other in self.cluster.find(INGRESS, kubernetes_plan.MANAGED_BY).items:
+            owner = (other["metadata"].get("labels") or {}).get(engine.DEPLOYMENT)
+            if owner and owner != name and any(each.collides(_route(other)) for each in wanted):
+                raise _same_route(owner, _route(other).host)
+
+    def _change(self, plan: KubernetesPlan, held: HeldLease) -> None:
+        """Apply, and wait until all who are asked are new and ready; else take everything back as it was.
+
+        Raises:
+            _OvertakenError: somebody else has changed the deployment; what is there now is his wish, and stays.
+        """
+        name = plan.request.name
+        before, found = self._objects(name), looking.look(self.cluster, name)
+        known = frozenset(map(name_of, self._pods(name)))
+        try:
+            # What the release before needs goes only when that has gone.
+            for each in plan.manifests:
+                self._insist(partial(apply_all, self.cluster, (each,), labels_of(name), ()), held)
+            self._insist(lambda: self._scale(name, plan.scale_to), held)
+            self._wait_until_rolled(plan, held, known, is_old_serving=bool(before))
+        except _OvertakenError:
+            raise
+        except BaseException as error:
+            self._say(f"taking the change back{'' if isinstance(error, Exception) else ', since it was interrupted'}")
+            template = self._take_back(name, before, found.count, held, error)
+            if template and isinstance(error, Exception):
+                self._wait_until_back(name, template, held)
+            self._say(_taken_back(plan.request, found.release, is_anything_left=bool(before)))
+            raise
+        with self._telling(f"version {plan.request.release.version} is served; what was before it still leaves"):
+            self._insist(lambda: apply_all(self.cluster, plan.manifests, labels_of(name), KINDS), held)
+            self._wait_until_left(plan, held)
+
+    @contextlib.contextmanager
+    def _telling(self, what: str) -> Iterator[None]:
+        """Say where a change stands that is interrupted now."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._say(f"interrupted: {what}")
+            raise
+
+    def _insist(self, step: Callable[[], None], held: HeldLease) -> None:
+        """Take a step that may be taken twice, again where the API is silent, as while its server restarts.
+
+        Raises:
+            _OvertakenError: somebody else has taken the lease meanwhile, as one does whose holder is not heard of.
+        """
+        deadline = self._clock.now() + SILENT_S
+        while True:
+            try:
+                _confirm(held)
+                return step()
+            except UnreachableError:
+                if self._clock.now() > deadline:
+                    raise
+            self._clock.sleep(1.0)
+
+    def _wait_until_left(self, plan: KubernetesPlan, held: HeldLease) -> None:
+        """Return when the release before answers nobody any more; one that ends a long request is not waited for."""
+        # The change is made: what is not seen any more is no reason to say anything else.
+        seen = sights(self.cluster, labels_of(plan.request.name), self._clock, _renewing(held))
+        with contextlib.closing(seen), contextlib.suppress(_OvertakenError, *NOT_NOW):
+            for number, sight in enumerate(seen):
+                others = [each for each in sight.pods.values() if looking.template_of(each) != plan.template]
+                if not others or sight.heard_s > plan.settle_s + SPARE_S:
+                    return
+                if number == 0:
+                    self._say(f"waiting for replicas before version {plan.request.release.version} to leave")
+
+    def _scale(self, name: str, count: int | None) -> None:
+        if count is not None:
+            self.cluster.merge(DEPLOYMENT, object_name(name), {"spec": {"replicas": count}}, subresource="scale")
+
+    def _take_back(
+        self, name: str, before: Sequence[Manifest], count: int, held: HeldLease, cause: BaseException
+    ) -> str:
+        """Put back what was before, as long as that makes sense to try; the label of the pods that then run.
+
+        Raises:
+            _OvertakenError: somebody else has the deployment by now.
+            HalfChangedError: the cluster did not let it happen.
+        """
+        deadline = self._clock.now() + BACK_WITHIN_S
+        while True:
+            try:
+                with uninterrupted():
+                    template = self._put_back(name, before, count, held)
+                break
+            except NOT_NOW as error:
+                if self._clock.now() > deadline:
+                    raise HalfChangedError(name, cause, error) from cause
+            self._clock.sleep(1.0)
+        with contextlib.suppress(*NOT_NOW):
+            self._keep_logs(name, [each for each in self._pods(name) if not is_ready(each)])
+        return template
+
+    def _put_back(self, name: str, before: Sequence[Manifest], count: int, held: HeldLease) -> str:
+        """Make all be as it was before, as far as this change has touched it, and remove what was not there."""
+        _confirm(held)
+        now = [self.cluster.get(kind_of(each), name_of(each)) for each in before]
+        pairs = zip(before, now, strict=True)
+        old = [applied for was, now in pairs if (applied := applied_of(was, changed=now)) is not None]
+        kept = [str(each["metadata"]["uid"]) for each in before]
+        apply_all(self.cluster, old[::-1], labels_of(name), KINDS, kept=kept)
+        deployment = next((each for each in old if kind_of(each) == DEPLOYMENT), None)
+        if deployment is None:
+            return ""
+        self._scale(name, count)
+        return looking.template_of(deployment["spec"]["template"])
+
+    def _wait_until_back(self, name: str, template: str, held: HeldLease) -> None:
+        seen = sights(self.cluster, labels_of(name), self._clock, _renewing(held), silent_s=BACK_WITHIN_S)
+        with contextlib.closing(seen), contextlib.suppress(_OvertakenError, *NOT_NOW):
+            for sight in seen:
+                if not looking.sorted_out(sight.pods.values(), template).old or sight.heard_s > BACK_WITHIN_S:
+                    return
+
+    def _wait_until_rolled(
+        self, plan: KubernetesPlan, held: HeldLease, known: frozenset[str], *, is_old_serving: bool
+    ) -> None:
+        """Return when it is done.
+
+        Args:
+            known: pods that there were before; one that has died may yet come back by itself.
+
+        Raises:
+            DeploymentFailedError: a new replica ended before it was ready, or for too long none became ready.
+            _OvertakenError: somebody else has changed the deployment.
+        """
+        name, ready, since_s = plan.request.name, 0, 0.0
+        version, within_s = plan.request.release.version, plan.request.ready_within_s
+        progress = Progress(self.cluster, name, version, within_s, self._say, self._clock.now)
+        seen = sights(self.cluster, labels_of(name), self._clock, lambda: self._still_ours(plan, held))
+        with contextlib.closing(seen):
+            for sight in seen:
+                pods = looking.sorted_out(sight.pods.values(), plan.template)
+                progress.see(pods, max(plan.replicas, sight.wanted))
+                if pods.is_rolled(max(plan.replicas, sight.wanted)) and self._is_counted(name, sight.wanted):
+                    return
+                if pods.ready > ready:
+                    ready, since_s = pods.ready, sight.heard_s
+                for pod in pods.new:
+                    if name_of(pod) not in known and (reason := looking.ended(pod)):
+                        raise self._failed(name, [pod], f"replica {name_of(pod)} {reason}", is_old_serving)
+                self._check_patience(plan, pods, sight.heard_s - since_s, is_old_serving)
+
+    def _is_counted(self, name: str, wanted: int) -> bool:
+        """Whether the cluster counts so many pods of the Deployment as it is now, and no others.
+
+        A pod whose Deployment somebody had changed has the label of the template that is wanted, and is none of it.
+        """
+        deadline = self._clock.now() + COUNTED_WITHIN_S
+        with contextlib.suppress(*NOT_NOW):
+            while not looking.is_counted(self.cluster.get(DEPLOYMENT, object_name(name)), wanted):
+                if self._clock.now() >= deadline:
+                    return False
+                self._clock.sleep(0.2)
+            return True
+        return False
+
+    def _check_patience(self, plan: KubernetesPlan, pods: Pods, waited_s: float, is_old_serving: bool) -> None:
+        """Raises DeploymentFailedError where nothing has become ready for too long."""
+        name, within_s = plan.request.name, plan.request.ready_within_s
+        if waited_s > within_s:
+            why = " ".join(_as_far_as_heard(lambda: self._diagnoses(name, pods)))
+            waiting = [each for each in pods.new if not is_ready(each)]
+            reason = f"no new replica was ready within {within_s:g} s{f' ({why})' if why else ''}"
+            raise self._failed(name, waiting, reason, is_old_serving)
+
+    def _diagnoses(self, name: str, pods: Pods) -> list[str]:
+        found = looking.diagnosis(self.cluster, name, pods)
+        return [str(found)] if found is not None else []
+
+    def _still_ours(self, plan: KubernetesPlan, held: HeldLease) -> int:
+        """How many replicas are wanted by now. Raises _OvertakenError where somebody else wants something else."""
+        _renewing(held)()
+        live = self.cluster.get(DEPLOYMENT, object_name(plan.request.name))
+        if live is None or looking.template_of(live["spec"]["template"]) != plan.template:
+            raise _OvertakenError
+        return int(live["spec"].get("replicas", 1))
+
+    def _failed(self, name: str, pods: Sequence[Manifest], reason: str, is_old_serving: bool) -> DeploymentFailedError:
+        """The error with what the cluster and the replica have said; its log is kept before the replica goes."""
+        if not pods:
+            lines = _as_far_as_heard(lambda: looking.owner_events(self.cluster, name, SHOWN_EVENTS))
+            source = "what the cluster says of its pods"
+            return DeploymentFailedError(name, reason, lines, source, is_old_serving=is_old_serving)
+        pod = pods[0]
+        said = _as_far_as_heard(lambda: looking.log(self.cluster, pod, KEPT_LINES))
+        self._keep(name, pod, said)
+        source = str(self._log_file(name, pod)) if said else f"what the cluster says of pod {name_of(pod)}"
+        lines = [*_as_far_as_heard(lambda: looking.events(self.cluster, pod, SHOWN_EVENTS)), *said[-SHOWN_LINES:]]
+        return DeploymentFailedError(name, reason, lines, source, is_old_serving=is_old_serving)
+
+    def _log_file(self, name: str, pod: Manifest) -> Path:
+        return self.log_path(name) / f"{name_of(pod)}.log"
+
+    def _pods(self, name: str) -> tuple[Manifest, ...]:
+        return self.cluster.find(POD, labels_of(name)).items
+
+    def _keep_logs(self, name: str, pods: Sequence[Manifest]) -> None:
+        """Keep the ends of pods' logs as far as they can be read, and of the newest few of them all."""
+        deadline = self._clock.now() + LOGS_WITHIN_S
+        for pod in pods:
+            if not self._log_file(name, pod).exists() and self._clock.now() < deadline:
+                self._keep(name, pod, _as_far_as_heard(partial(looking.log, self.cluster, pod, KEPT_LINES)))
+
+    def _keep(self, name: str, pod: Manifest, said: Sequence[str]) -> None:
+        """Keep the end of a pod's log. Where there is no room for it, a change of what is served goes on without."""
+        folder = self.log_path(name)
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            if said:
+                self._log_file(name, pod).write_text("\n".join([*said, ""]), encoding="utf-8")
+            kept = sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
+            for path in kept[:-KEPT_LOGS]:
+                path.unlink(missing_ok=True)
+
+    def _wait_until_gone(self, name: str, held: HeldLease) -> None:
+        """Return when no pod is left, or when each has had the time that it is given."""
+        given = [float(each["spec"].get("terminationGracePeriodSeconds", 30)) for each in self._pods(name)]
+        seen = sights(self.cluster, labels_of(name), self._clock, _renewing(held))
+        with contextlib.closing(seen), contextlib.suppress(_OvertakenError):
+            for sight in seen:
+                if not sight.pods or sight.heard_s > max(given, default=0.0) + SPARE_S:
+                    return
+
+    def _wait_for_answer(self, url: str, release: Release) -> None:
+        """Wait a little until requests get through to it; where from here they never do, the cluster may be right."""
+        deadline = self._clock.now() + ANSWERS_S
+        if not is_known(url) or _answers(url, release):
+            return
+        self._say(f"waiting for an answer at {url}, {ANSWERS_S:g} s at most")
+        while not _answers(url, release) and self._clock.now() < deadline:
+            self._clock.sleep(0.2)
+
+
+class HalfChangedError(WinnowError):
+    """A change has failed, and the cluster did not let what was before be put back."""
+
+    def __init__(self, name: str, cause: BaseException, error: Exception) -> None:
+        why = str(cause) or type(cause).__name__
+        super().__init__(
+            f"deployment '{name}': it is changed by half, and could not be put back ({error}). What began it: {why}\n"
+            "Replicas that were ready go on serving until new ones are. When the cluster answers again, run the same "
+            f"command again, or serve what was before: `{next_command('rollback', study=name, target='kubernetes')}`."
+        )
+
+
+class _OvertakenError(Exception):
+    """Somebody else has changed the deployment while this process waited for it."""
+
+
+@contextlib.contextmanager
+def _unless_overtaken(name: str) -> Iterator[None]:
+    """Raises InputError where somebody else turns out to have changed the deployment."""
+    try:
+        yield
+    except _OvertakenError as error:
+        raise changed_meanwhile(name) from error
+
+
+@contextlib.contextmanager
+def _noticing_others() -> Iterator[None]:
+    """Raises _OvertakenError where the lease turns out to be somebody else's."""
+    try:
+        yield
+    except ConflictError as error:
+        raise _OvertakenError from error
+
+
+def _confirm(held: HeldLease) -> None:
+    """Before a step that must not undo somebody else's. Raises _OvertakenError where somebody else has taken over."""
+    with _noticing_others():
+        held.confirm()
+
+
+@dataclass(frozen=True)
+class _Route:
+    """Which requests an Ingress takes; an empty class is the cluster's default, whatever that is called."""
+
+    host: str
+    ingress_class: str
+
+    def collides(self, other: _Route) -> bool:
+        """Both would take the same requests."""
+        classes = {self.ingress_class, other.ingress_class} - {""}
+        return self.host == other.host and len(classes) < 2
+
+
+def _route(ingress: Manifest) -> _Route:
+    hosts = [str(rule.get("host", "")) for rule in ingress["spec"].get("rules") or ()]
+    return _Route(hosts[0] if hosts else "", str(ingress["spec"].get("ingressClassName", "")))
+
+
+def _same_route(owner: str, host: str) -> InputError:
+    return InputError(
+        "WINNOW_INGRESS_HOST",
+        expected=f"a host of its own: requests to {host or 'any host'} go to the deployment '{owner}'",
+        found=f"'{host}'" if host else "none",
+        remedy=f"Name one with {next_flag('host')} or WINNOW_INGRESS_HOST: the star of `*.models.example.com` "
+        "becomes the name of the deployment.",
+    )
+
+
+def _renewing(held: HeldLease) -> Callable[[], int]:
+    """To be called while something is waited for. Raises _OvertakenError where somebody else has taken over."""
+
+    def look() -> int:
+        with _noticing_others():
+            held.renew()
+        return 0
+
+    return look
+
+
+def _as_far_as_read(say: Say) -> Say:
+    """The same for a listener who may leave: a pipe that nobody reads any more must not end a change."""
+
+    def tell(line: str) -> None:
+        with contextlib.suppress(OSError):
+            say(line)
+
+    return tell
+
+
+def _answers(url: str, release: Release) -> bool:
+    """A replica with this very model answers there: not whoever would pass requests on to it, nor another model."""
+    try:
+        return model_at(url).is_of(release)
+    except NoModelError:
+        return False
+
+
+def _taken_back(request: DeploymentRequest, old: Release | None, *, is_anything_left: bool) -> str:
+    """What a change that is taken back leaves."""
+    if old is not None:
+        left = f"'{request.name}' serves {old.model} version {old.version}, as before"
+    else:
+        left = "all is as it was before" if is_anything_left else f"nothing of '{request.name}' is left"
+    return f"version {request.release.version} was taken back: {left}"
+
+
+def _as_far_as_heard(ask: Callable[[], list[str]]) -> list[str]:
+    """What is told beside a failure; that it cannot be had must not keep anybody from mending the failure."""
+    try:
+        return ask()
+    except NOT_NOW as error:
+        return [f"it could not be read: {error}"]
+
+
+def _check_known(live: Manifest) -> None:
+    """Raises InputError where an object does not say how it was applied."""
+    if applied_of(live) is None:
+        raise InputError(
+            f"{live['kind']} '{name_of(live)}'",
+            expected="one that says how it was applied, by which a change that fails is taken back",
+            found="no such record in its metadata.managedFields: it was restored, or replaced by hand",
+            remedy=f"Remove it with `{next_command('prod-remove', target='kubernetes', study=...)}`, and deploy again.",
+        )

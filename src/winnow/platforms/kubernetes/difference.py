@@ -1,0 +1,94 @@
+"""What applying a set of objects would change in the cluster, as a unified diff.
+
+The cluster works it out: what is there is laid beside what a dry run of the same server-side apply answers, so that
+defaults and other people's fields make no difference. Secrets' values are starred and only said to differ.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from winnow.platforms.kubernetes.client import Cluster
+from winnow.platforms.kubernetes.kinds import Kind, Manifest, kind_of, name_of
+from winnow.platforms.kubernetes.manifests import SECRET_FIELDS, STARS, yaml_of
+from winnow.platforms.kubernetes.prune import check_labels, orphans
+
+_OF_THE_SERVER = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid")
+_OF_KUBECTL = "kubectl.kubernetes.io/last-applied-configuration"
+"""An annotation with the whole object in it, a Secret's values included."""
+
+
+def difference(
+    cluster: Cluster, manifests: Sequence[Manifest], labels: Mapping[str, str], kinds: Sequence[Kind]
+) -> str:
+    """What `prune.apply_all` would change; empty where that is nothing.
+
+    Raises:
+        ValueError: an object lacks a label.
+        InputError: the cluster does not take an object.
+    """
+    check_labels(manifests, labels)
+    parts: list[str] = []
+    for manifest in manifests:
+        live = cluster.get(kind_of(manifest), name_of(manifest))
+        parts += _lines(manifest, live, cluster.apply(manifest, is_dry_run=True))
+    for orphan in orphans(cluster, manifests, labels, kinds):
+        parts += _lines(orphan, orphan, None)
+    return "".join(parts)
+
+
+def _lines(manifest: Manifest, live: Manifest | None, wanted: Manifest | None) -> Iterator[str]:
+    name = f"{kind_of(manifest).plural}/{name_of(manifest)}"
+    before, after = _hidden(_cleaned(live), _cleaned(wanted))
+    return difflib.unified_diff(
+        _text(before),
+        _text(after),
+        f"{name} (in the cluster)" if live is not None else f"{name} (not in the cluster)",
+        f"{name} (as it would be)" if wanted is not None else f"{name} (removed)",
+    )
+
+
+def _text(manifest: Manifest | None) -> list[str]:
+    return [] if manifest is None else yaml_of(manifest).splitlines(keepends=True)
+
+
+def _cleaned(manifest: Manifest | None) -> Manifest | None:
+    """Without what only the server writes, its maps in alphabetical order."""
+    if manifest is None:
+        return None
+    rest = {key: value for key, value in manifest.items() if key != "status"}
+    metadata = {key: value for key, value in rest["metadata"].items() if key not in _OF_THE_SERVER}
+    annotations = {key: value for key, value in metadata.pop("annotations", {}).items() if key != _OF_KUBECTL}
+    cleaned: Manifest = _ordered(
+        {**rest, "metadata": {**metadata, **({"annotations": annotations} if annotations else {})}}
+    )
+    return cleaned
+
+
+def _ordered(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _ordered(value[key]) for key in sorted(value)}
+    return [_ordered(item) for item in value] if isinstance(value, list) else value
+
+
+def _hidden(before: Manifest | None, after: Manifest | None) -> tuple[Manifest | None, Manifest | None]:
+    """Both without secret values; where one differs, both say so."""
+    if "Secret" not in ((before or {}).get("kind"), (after or {}).get("kind")):
+        return before, after
+    return _starred(before, after, "old"), _starred(after, before, "new")
+
+
+def _starred(own: Manifest | None, other: Manifest | None, word: str) -> Manifest | None:
+    if own is None:
+        return None
+    result = dict(own)
+    for field in SECRET_FIELDS:
+        if own.get(field):
+            theirs = (other or {}).get(field) or {}
+            result[field] = {
+                key: STARS if key not in theirs or theirs[key] == value else f"{STARS} ({word})"
+                for key, value in own[field].items()
+            }
+    return result

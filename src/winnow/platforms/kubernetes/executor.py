@@ -1,0 +1,411 @@
+"""Worker groups as Jobs of a Kubernetes cluster, in one namespace.
+
+What is sent is worked out in `kubernetes_plan`, what comes back is judged in `kubernetes_state`; here it is only done.
+Groups are found by label, so any process finds, follows and ends them. The cluster sees to it that one name is one Job:
+two processes that start a group at once make one. It also replaces pods by itself and takes a group's Secret and
+Service away with its Job. Logs of pods that are taken away from here come to lie here (`archive`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from winnow.config.errors import InputError, UnreachableError, WinnowError
+from winnow.platforms.docker.client import GROUP, STUDY
+from winnow.platforms.executor import GroupSpec, GroupStatus, UnknownGroupError
+from winnow.platforms.kubernetes.client import Cluster
+from winnow.platforms.kubernetes.group_log import Kept, followed, lines, readable
+from winnow.platforms.kubernetes.group_plan import (
+    GroupObjects,
+    KubernetesSite,
+    object_name,
+    plan_group,
+    render,
+    volume_claims,
+)
+from winnow.platforms.kubernetes.group_state import Job, Pod, group_status, last_status, read_job
+from winnow.platforms.kubernetes.group_watch import GroupsFound, StudyWatch, Warnings, Watches, by_group
+from winnow.platforms.kubernetes.kinds import EVENT, JOB, POD, SECRET, SERVICE, VOLUME_CLAIM, Manifest, kind_of, name_of
+from winnow.platforms.kubernetes.permissions import Permission, applying, verbs
+from winnow.platforms.kubernetes.refusals import ClusterError, ConflictError, NotAdmittedError, RefusedObjectError
+from winnow.platforms.log_archive import Archive
+from winnow.platforms.log_streams import merged
+
+__all__ = ["PERMISSIONS", "KubernetesExecutor", "KubernetesSite"]
+
+PERMISSIONS: tuple[Permission, ...] = (
+    *verbs(JOB, "create", "delete", "deletecollection", "get", "list", "watch"),
+    *verbs(POD, "deletecollection", "list", "watch"),
+    *verbs(POD, "get", subresource="log"),
+    *verbs(EVENT, "list"),
+    *verbs(VOLUME_CLAIM, "get"),
+    *applying(SECRET, SERVICE),
+    # Whose one of the same name is.
+    *verbs(SECRET, "get"),
+    *verbs(SERVICE, "get"),
+)
+"""All that running, following and ending groups takes."""
+
+_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 2.0
+_LEAVING_S = 15.0
+"""How long the cluster may take to see that pods have ended, after it should have ended them."""
+_AT_ONCE = 16
+_TOGETHER = 25
+"""Groups whose pods one request deletes: the API server deletes them one after another before it answers."""
+
+
+class KubernetesExecutor:
+    """Implements `Executor` in one namespace of a cluster.
+
+    Args:
+        cluster: in which namespace.
+        site: what all groups have in common.
+        home: winnow's folder, for logs that outlive their pods.
+        patience_s: how long a Job of the same name may take to go that is on its way out.
+    """
+
+    def __init__(self, cluster: Cluster, site: KubernetesSite, home: Path, *, patience_s: float = 60.0) -> None:
+        self._site = site
+        self._cluster = cluster
+        self._patience_s = patience_s
+        # A study's name may be at work in another place of the same home: what ended there says nothing of here.
+        self._archive = Archive(home, f"pod-{cluster.namespace}-{cluster.identity.rpartition(' ')[2]}")
+        self._warnings = Warnings(cluster)
+        self._watches = Watches(cluster)
+
+    @property
+    def place(self) -> str:
+        """See `Executor.place`."""
+        return self._cluster.place
+
+    def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
+        """The manifests, as YAML, without passwords and secrets."""
+        return render(plan_group(group, self._site) for group in groups)
+
+    def validate(self, group: GroupSpec) -> None:
+        """Have the cluster look at a group's Job, which changes nothing: before a study is begun with it.
+
+        What only pods are asked for (quota, pod security, whether there is such a priority class) it does not look at.
+
+        Raises:
+            InputError: a volume claim is missing, or the cluster does not take the Job.
+            ClusterError, UnreachableError: the cluster fails, or does not answer.
+        """
+        job = plan_group(group, self._site).job
+        self._check(group)
+        # One of that name may be there from before: by then it has been looked at.
+        with _traced(group), contextlib.suppress(ConflictError):
+            try:
+                self._cluster.create(job, is_dry_run=True)
+            except NotAdmittedError:
+                # A quota may be used up by this very study.
+                if not self._groups({STUDY: group.study}):
+                    raise
+
+    def start(self, group: GroupSpec) -> None:
+        """Start a group, once one of its name that is over is cleared away.
+
+        Raises:
+            InputError: a volume claim is missing, the cluster refuses an object, or the name is taken by something that
+                is not winnow's. Nothing is left of the try.
+            ClusterError, UnreachableError: the cluster fails, or does not answer.
+        """
+        objects = plan_group(group, self._site)
+        self._check(group)
+        with self._archive.alone(group.study, group.name):
+            with _traced(group):
+                job = self._brought(objects.job)
+            self._archive.begin(group.study, group.name)
+            self._equip(objects, job)
+
+    def groups(self, study: str | None = None) -> tuple[GroupStatus, ...]:
+        """Those that have Jobs or pods, and those of which only the logs are left here."""
+        return self._with_archived(self._statuses(STUDY if study is None else f"{STUDY}={study}"), study)
+
+    def status(self, study: str, name: str) -> GroupStatus:
+        """What the cluster says of the Job, or what was seen of it before it was taken away."""
+        found = self._statuses(f"{STUDY}={study},{GROUP}={name}")
+        return found[0] if found else self._archive.status(study, name)
+
+    @contextlib.contextmanager
+    def watch(self, study: str) -> Iterator[Callable[[], tuple[GroupStatus, ...]]]:
+        """See `Executor.watch`: two requests follow all groups."""
+        with self._watches.of(study) as watch:
+            yield lambda: self._with_archived(tuple(watch.statuses().values()), study)
+
+    def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
+        """What was kept of pods before, and what these print; several nodes each with a prefix."""
+        job, pods = self._look(study, name)
+        if job is None and not pods:
+            self._archive.status(study, name)
+        yield from self._archive.lines(study, name)
+        nodes = job.nodes if job is not None else 1 + max((pod.index for pod in pods), default=0)
+        if not follow or job is None:
+            for pod in sorted(pods, key=lambda pod: (pod.index, pod.created_at_ms)):
+                yield from lines(self._cluster, pod, nodes, {}, follow=False)
+            return
+        with self._watches.of(study) as watch:
+            yield from merged(
+                [
+                    followed(self._cluster, index, nodes, lambda: self._pods_and_end(watch, study, name))
+                    for index in range(nodes)
+                ]
+            )
+
+    def cancel(self, study: str, name: str, grace_s: float) -> None:
+        """Delete the Job: SIGTERM to all pods at once, SIGKILL after `grace_s`, and away with those that stay.
+
+        The first node's log is kept. A pod gets no more than its own `terminationGracePeriodSeconds`.
+        """
+        # Watched first, so that whatever is found here is seen going, whoever ends it.
+        with self._watches.of(study) as watch:
+            job, pods = self._look(study, name)
+            if job is None and all(pod.is_over for pod in pods):
+                self._archive.status(study, name)
+            elif job is None or not job.state.is_over:
+                self._end(study, {name: (job, pods)}, watch, grace_s)
+
+    def cancel_all(self, study: str, grace_s: float) -> None:
+        """As `cancel`, with a few requests for all of them and one for each log."""
+        with self._watches.of(study) as watch:
+            found = self._groups({STUDY: study})
+            at_work = {
+                name: (job, pods)
+                for (_, name), (job, pods) in sorted(found.items())
+                if (any(not pod.is_over for pod in pods) if job is None else not job.state.is_over)
+            }
+            if at_work:
+                self._end(study, at_work, watch, grace_s)
+
+    def clear(self, study: str) -> None:
+        """Save the logs of groups that are over here, and delete their Jobs; what belongs to them goes with them."""
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="winnow-clear") as pool:
+            list(pool.map(self._clear, self._groups({STUDY: study}).values()))
+
+    # Looking
+
+    def _groups(self, labels: Mapping[str, str] | str) -> GroupsFound:
+        """The groups with these labels: a Job may have been made by hand, under another name than ours."""
+        return by_group(self._cluster.find(JOB, labels).items, self._cluster.find(POD, labels).items)
+
+    def _statuses(self, labels: str) -> tuple[GroupStatus, ...]:
+        found = self._groups(labels)
+        events = self._warnings.about(
+            thing for job, pods in found.values() for thing in (job, *pods) if thing is not None
+        )
+        statuses = (group_status(study, name, job, pods, events) for (study, name), (job, pods) in found.items())
+        return tuple(status for status in statuses if status is not None)
+
+    def _with_archived(self, found: Sequence[GroupStatus], study: str | None) -> tuple[GroupStatus, ...]:
+        statuses = {(status.study, status.name): status for status in (*self._archive.statuses(study), *found)}
+        return tuple(statuses[key] for key in sorted(statuses))
+
+    def _look(self, study: str, name: str) -> tuple[Job | None, list[Pod]]:
+        return self._groups({STUDY: study, GROUP: name}).get((study, name), (None, []))
+
+    def _pods_and_end(self, watch: StudyWatch, study: str, name: str) -> tuple[list[Pod], bool]:
+        pods, seen = watch.pods(name), watch.statuses().get(name)
+        if seen is not None and not seen.state.is_over:
+            return pods, False
+        # A watch may be a moment behind. What a group has left when it is over is read as a whole.
+        left = self._look(study, name)[1]
+        try:
+            return left, self.status(study, name).state.is_over
+        except UnknownGroupError:
+            # Taken away from elsewhere, and never kept here.
+            return left, True
+
+    # Starting
+
+    def _check(self, group: GroupSpec) -> None:
+        """Refuse what would wait for ever, before anything is made."""
+        for claim in volume_claims(group):
+            if self._cluster.get(VOLUME_CLAIM, claim) is None:
+                raise InputError(
+                    "execution.volumes",
+                    expected=f"a volume claim {claim!r} in the namespace {self._cluster.namespace!r}",
+                    found="none",
+                    remedy="Make it and fill it, or name another; `kubectl get pvc` lists them.",
+                )
+
+    def _brought(self, wanted: Manifest) -> Manifest:
+        """A new Job, or the one of its name that is at work already. One that is over makes room."""
+        name, deadline = name_of(wanted), time.monotonic() + self._patience_s
+        failure: WinnowError = ClusterError(
+            f"job {name}: expected the one of this name to go, found that it does not end. "
+            f"`kubectl describe job {name}` may say why."
+        )
+        pause_s = _PAUSE_S
+        while True:
+            try:
+                return self._cluster.create(wanted)
+            except ConflictError:
+                pass
+            except NotAdmittedError:
+                # A quota that is used up is held against a name before it is seen that the name is taken.
+                if self._cluster.get(JOB, name) is None:
+                    raise
+            except UnreachableError as error:
+                # It may have been made all the same.
+                failure = error
+            while (found := self._cluster.get(JOB, name)) is not None:
+                if self._is_at_work(found, wanted):
+                    return found
+                if time.monotonic() > deadline:
+                    raise failure
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            if time.monotonic() > deadline:
+                raise failure
+            if isinstance(failure, UnreachableError):
+                time.sleep(_LONGEST_PAUSE_S)
+
+    def _is_at_work(self, found: Manifest, wanted: Manifest) -> bool:
+        """Whether a Job of this name runs the group; one that is over is told to make room. Raises InputError."""
+        _check_ours(found, wanted)
+        job = read_job(found)
+        if job.state.is_over and not job.is_leaving:
+            self._retire(job, self._look(job.study, job.group)[1])
+        return not (job.state.is_over or job.is_leaving)
+
+    def _equip(self, objects: GroupObjects, job: Manifest) -> None:
+        """Give a Job what it names, also one that was made by somebody who died before doing so.
+
+        Its pods wait for that. One that cannot have it is deleted while none of them has begun.
+        """
+        try:
+            for manifest in objects.belonging_to(job):
+                self._put(manifest)
+        except WinnowError:
+            if not read_job(job).active:
+                self._delete(read_job(job))
+            raise
+
+    def _put(self, manifest: Manifest) -> None:
+        """Make an object, or one of ours be as described. Raises InputError where there is somebody else's."""
+        try:
+            self._cluster.create(manifest)
+        except (ConflictError, NotAdmittedError, UnreachableError):
+            found = self._cluster.get(kind_of(manifest), name_of(manifest))
+            if found is not None:
+                _check_ours(found, manifest)
+            self._cluster.apply(manifest)
+
+    # Ending
+
+    def _end(
+        self, study: str, groups: Mapping[str, tuple[Job | None, list[Pod]]], watch: StudyWatch, grace_s: float
+    ) -> None:
+        """Delete groups that run and keep what they leave. Raises ClusterError where one does not go."""
+        with contextlib.ExitStack() as held:
+            # By name, so that two who end the same groups do not wait for each other.
+            for name in sorted(groups):
+                held.enter_context(self._archive.alone(study, name))
+            kept = {
+                name: Kept(self._cluster, pods, job.nodes if job is not None else 1)
+                for name, (job, pods) in groups.items()
+            }
+            jobs = {name: job for name, (job, _) in groups.items()}
+            # Before the Jobs, with which they would go by their own grace period: once begun, a kubelet may not make it
+            # shorter. None is replaced before it is over. Without a grace the API would forget processes that are left.
+            self._delete_pods(study, list(groups), max(1, math.ceil(grace_s)))
+            self._delete_jobs(study, [job for job in jobs.values() if job is not None])
+            leaving_s = [pod.leaving_s for _, pods in groups.values() for pod in pods]
+            self._await_ends(study, jobs, watch, max([grace_s, *leaving_s]))
+            deadline = time.monotonic() + _LEAVING_S
+            for name, job in jobs.items():
+                title = f"{job.name if job is not None else object_name(study, name)} deleted"
+                self._archive.save(study, name, kept[name].lines(deadline), title)
+                self._archive.end(last_status(study, name, job, watch.last_pods(name)))
+
+    def _await_ends(self, study: str, jobs: Mapping[str, Job | None], watch: StudyWatch, grace_s: float) -> None:
+        left = watch.await_ends(jobs, grace_s, _LEAVING_S)
+        if left:
+            # Their machines do not answer.
+            self._delete_pods(study, sorted(left), 0)
+            left = watch.await_ends({name: jobs[name] for name in left}, 0.0, _LEAVING_S)
+        # A watch that had to begin anew may have seen neither its coming nor its going.
+        stuck = [name for name in sorted(left) if self._is_left(study, name, jobs[name])]
+        if stuck:
+            raise ClusterError(
+                f"study {study!r}: expected the jobs of its workers {', '.join(stuck)} to go with their pods, found "
+                f"that they do not end. `kubectl describe job --selector {STUDY}={study}` may say why."
+            )
+
+    def _is_left(self, study: str, name: str, job: Job | None) -> bool:
+        found, pods = self._look(study, name)
+        is_job_left = found is not None and job is not None and found.uid == job.uid
+        return is_job_left or any(not pod.is_over for pod in pods)
+
+    def _delete_pods(self, study: str, names: Sequence[str], grace_s: int) -> None:
+        self._for_some(study, names, lambda labels: self._cluster.delete_all(POD, labels, grace_s=grace_s))
+
+    def _delete_jobs(self, study: str, jobs: Sequence[Job]) -> None:
+        if len(jobs) == 1:
+            self._delete(jobs[0])
+            return
+        # All groups of the study are to end: a later Job of one of these names, too.
+        names = [job.group for job in jobs]
+        self._for_some(study, names, lambda labels: self._cluster.delete_all(JOB, labels, propagation="Foreground"))
+
+    def _for_some(self, study: str, names: Sequence[str], do: Callable[[str], None]) -> None:
+        """Do something to some groups at a time, by the label selector that means them."""
+        some = [",".join(names[at : at + _TOGETHER]) for at in range(0, len(names), _TOGETHER)]
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="winnow-end") as pool:
+            list(pool.map(do, [f"{STUDY}={study},{GROUP} in ({each})" for each in some]))
+
+    def _clear(self, found: tuple[Job | None, list[Pod]]) -> None:
+        job, pods = found
+        if job is not None and job.state.is_over:
+            with self._archive.alone(job.study, job.group):
+                self._retire(job, pods)
+
+    def _retire(self, job: Job, pods: list[Pod]) -> None:
+        """Delete a Job that is over once its logs lie here."""
+        for pod in sorted(pods, key=lambda pod: (pod.index, pod.created_at_ms)):
+            log = readable(lines(self._cluster, pod, job.nodes, {}, follow=False))
+            self._archive.save(job.study, job.group, log, f"{pod.name} {pod.phase} with {pod.code}")
+        status = group_status(job.study, job.group, job, pods)
+        assert status is not None
+        self._archive.save(job.study, job.group, (), f"{job.name} {status.state.value}")
+        self._archive.end(status)
+        self._delete(job)
+
+    def _delete(self, job: Job) -> None:
+        with contextlib.suppress(ConflictError):
+            # By its uid, so that whoever looked a moment ago deletes no later Job of this name; and only after its
+            # pods, so that until then nobody makes another.
+            self._cluster.delete(JOB, job.name, propagation="Foreground", uid=job.uid)
+
+
+@contextlib.contextmanager
+def _traced(group: GroupSpec) -> Iterator[None]:
+    """Say of a Job that the cluster does not take where in the experiment it comes from."""
+    try:
+        yield
+    except RefusedObjectError as error:
+        raise InputError(
+            "execution.kubernetes.pod" if group.kubernetes.pod else "execution.kubernetes",
+            expected="fields that the cluster takes",
+            found=error.found.rstrip("."),
+            remedy="Correct it there (pod, requests, gpu_resource, node_selector, tolerations, priority_class, queue, "
+            "annotations), in execution.resources, or in k8s/train/job.yaml.",
+        ) from error
+
+
+def _check_ours(found: Manifest, wanted: Manifest) -> None:
+    """Raises InputError where what has an object's name belongs to another group, or to nobody that is known here."""
+    labels = found["metadata"].get("labels") or {}
+    if any(labels.get(key) != wanted["metadata"]["labels"][key] for key in (STUDY, GROUP)):
+        kind, name = wanted["kind"].lower(), name_of(wanted)
+        raise InputError(
+            f"the {kind} {name!r}",
+            expected="none, or one that belongs to this study",
+            found="one that somebody else has made",
+            remedy=f"Take it away (`kubectl delete {kind} {name}`), or give the study another name.",
+        )

@@ -1,0 +1,142 @@
+"""A port of this machine that leads to a pod, through the API server, for as long as it is held open.
+
+What is in the cluster is reached that way from a terminal anywhere: a Service's own address answers inside alone. The
+pod is looked up anew for every connection, so that the port outlives any one pod.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from winnow.config.errors import WinnowError
+from winnow.platforms.kubernetes.client import Cluster, NotFoundError
+from winnow.platforms.kubernetes.kinds import POD, Manifest, name_of
+from winnow.platforms.kubernetes.permissions import Permission, verbs
+from winnow.platforms.kubernetes.port_stream import PortStream
+
+PERMISSIONS: tuple[Permission, ...] = (
+    *verbs(POD, "list"),
+    # A web socket is a GET; from Kubernetes 1.35 on, opening one is asked as "create", too.
+    *verbs(POD, "create", "get", subresource="portforward"),
+)
+PATIENCE_S = 15.0
+"""How long a connection is kept waiting for a pod that is ready."""
+
+_LOOK_AGAIN_S = 0.5
+
+
+class Forward:
+    """Listens on 127.0.0.1 and carries every connection to a port of a ready pod with these labels.
+
+    Args:
+        patience_s: how long a connection waits for such a pod; it is closed when there is none by then.
+        listen: the port to listen on; 0: any that is free.
+
+    Attributes:
+        port: where it listens.
+        diagnosis: why the last connection that came to nothing did; empty where none has.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        labels: Mapping[str, str],
+        port: int,
+        *,
+        patience_s: float = PATIENCE_S,
+        listen: int = 0,
+    ) -> None:
+        self._cluster = cluster
+        self._labels = dict(labels)
+        self._target = port
+        self._patience_s = patience_s
+        self._is_closed = threading.Event()
+        self._lock = threading.Lock()
+        self._streams: set[PortStream] = set()
+        self._name = f"winnow-forward-{port}"
+        self.diagnosis = ""
+        self._listener = socket.create_server(("127.0.0.1", listen), backlog=64)
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, name=self._name, daemon=True).start()
+
+    def __enter__(self) -> Forward:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening and end all connections; harmless when it is closed already."""
+        self._is_closed.set()
+        with contextlib.suppress(OSError):
+            # Wakes who accepts; closing alone does not.
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        with self._lock:
+            streams = list(self._streams)
+        for stream in streams:
+            stream.close()
+
+    def _accept(self) -> None:
+        while not self._is_closed.is_set():
+            try:
+                accepted, _ = self._listener.accept()
+            except OSError:
+                # As when this process has too many files open, which passes; the next one must find somebody here.
+                self._is_closed.wait(_LOOK_AGAIN_S)
+                continue
+            threading.Thread(target=self._carry, args=(accepted,), name=self._name, daemon=True).start()
+
+    def _carry(self, accepted: socket.socket) -> None:
+        with accepted:
+            stream = self._connection()
+            if stream is None:
+                return
+            with self._lock:
+                self._streams.add(stream)
+            try:
+                if not self._is_closed.is_set():
+                    self.diagnosis = ""
+                    stream.carry(accepted)
+            finally:
+                stream.close()
+                self.diagnosis = stream.diagnosis
+                with self._lock:
+                    self._streams.discard(stream)
+
+    def _connection(self) -> PortStream | None:
+        """To the first ready pod that takes it; None where there is none in time."""
+        deadline = time.monotonic() + self._patience_s
+        while not self._is_closed.is_set():
+            try:
+                for pod in ready_pods(self._cluster, self._labels):
+                    with contextlib.suppress(NotFoundError):
+                        return self._cluster.open(name_of(pod), self._target)
+                self.diagnosis = "no pod is ready"
+            except WinnowError as error:
+                # The API server may be back in a moment, and a pod's node too.
+                self.diagnosis = str(error)
+            if time.monotonic() > deadline:
+                return None
+            self._is_closed.wait(_LOOK_AGAIN_S)
+        return None
+
+
+def ready_pods(cluster: Cluster, labels: Mapping[str, str]) -> list[Manifest]:
+    """The pods with these labels that are ready and stay, the newest first."""
+    found = [pod for pod in cluster.find(POD, labels).items if is_ready(pod)]
+    return sorted(found, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True)
+
+
+def is_ready(pod: Manifest) -> bool:
+    """It takes connections and is not on its way out."""
+    conditions = pod.get("status", {}).get("conditions") or ()
+    is_so = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    return is_so and "deletionTimestamp" not in pod["metadata"]

@@ -1,0 +1,299 @@
+"""What a cluster says of a group's Job and pods, and what that means for the group: one table, pure functions.
+
+The Job controller replaces pods by itself and counts what failed, so the Job alone decides whether a group is over; its
+pods tell how it ended, and why it does not start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from winnow.config.next_command import next_command
+from winnow.platforms.docker.client import GROUP, STUDY
+from winnow.platforms.executor import Diagnosis, GroupState, GroupStatus
+from winnow.platforms.exit_codes import STOPPED, exit_code
+from winnow.platforms.kubernetes.diagnosis import diagnosis_of, diagnosis_of_owner
+from winnow.platforms.kubernetes.group_plan import WORKER
+from winnow.platforms.kubernetes.kinds import Manifest
+from winnow.platforms.kubernetes.pods import INDEX, is_over
+
+Events: TypeAlias = Mapping[str, Sequence[Manifest]]
+"""Events by the uid of what they are about, oldest first."""
+
+_STATES = {"Complete": GroupState.SUCCEEDED, "Failed": GroupState.FAILED}
+"""A Job's conditions (https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/#JobStatus) as
+ours. With none of them it works, waits, or ends its last pods (SuccessCriteriaMet, FailureTarget)."""
+_DECIDED = frozenset({*_STATES, "SuccessCriteriaMet", "FailureTarget"})
+
+_FATAL = (2, 3)
+"""Exit codes at which the Job gives up by itself, whichever pod has them."""
+_NOT_COUNTED = (0, 77, STOPPED)
+"""Exit codes that the Job does not count as failures; 77: it lost its partner."""
+
+_AT_ONCE_S = 60.0
+"""A worker that ends within this has not come up. One that has worked for longer can start: the cluster sees to that
+after a pause, which grows to minutes and is no reason to give a group up."""
+_LONGEST_WHY = 300
+
+_ASKED_FOR = (
+    "What a group asks for is in the experiment: execution.resources, execution.volumes, and in execution.kubernetes "
+    "requests, gpu_resource, priority_class, annotations and pod."
+)
+
+
+@dataclass(frozen=True)
+class Pod:
+    """What matters of one.
+
+    Attributes:
+        index: of its node in the group.
+        is_over: its processes have ended.
+        is_disrupted: the cluster took it away, which is no failure of its own.
+        code: how its worker ended, as the cluster says it; None: it has not, or nobody has seen it.
+        why: what the cluster says of that, in one line.
+        lasted_s: how long its worker ran; 0 where it never did.
+        has_started: its worker runs, or has; before that it has no log.
+        leaving_s: what it has been given to end, if it has been deleted.
+        created_at_ms: since the epoch.
+        pending: what it says while it has not started; None once it has.
+    """
+
+    name: str
+    uid: str
+    study: str
+    group: str
+    index: int
+    phase: str
+    is_over: bool
+    is_leaving: bool
+    is_disrupted: bool
+    code: int | None
+    why: str
+    lasted_s: float
+    has_started: bool
+    leaving_s: float
+    created_at_ms: int
+    pending: Manifest | None
+
+    @property
+    def is_silent(self) -> bool:
+        """It has not started and does not say why: where that takes long, an event may."""
+        return self.pending is not None and not self.is_leaving and diagnosis_of(self.pending) is None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What matters of one.
+
+    Attributes:
+        nodes: the group's.
+        active: pods that there are and that have not ended.
+        failed, may_fail: how many have, and how many may before it gives up.
+        state: by its conditions.
+        is_ending: it is decided how it ends.
+        said: what it says of why it does not have its pods.
+    """
+
+    name: str
+    uid: str
+    study: str
+    group: str
+    nodes: int
+    active: int
+    failed: int
+    may_fail: int
+    state: GroupState
+    is_ending: bool
+    is_leaving: bool
+    created_at_ms: int
+    said: Manifest
+
+    @property
+    def is_silent(self) -> bool:
+        """It works, its pods have not all been made, and it does not say why: an event may."""
+        is_at_it = self.state is GroupState.RUNNING and not self.is_leaving
+        return is_at_it and self.active < self.nodes and diagnosis_of_owner(self.said) is None
+
+
+def read_job(manifest: Manifest) -> Job:
+    """A worker group's Job, as the API gives it."""
+    metadata, spec, status = manifest["metadata"], manifest["spec"], manifest.get("status") or {}
+    true = [each["type"] for each in status.get("conditions") or () if each["status"] == "True"]
+    return Job(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        study=metadata["labels"][STUDY],
+        group=metadata["labels"][GROUP],
+        nodes=int(spec.get("completions") or 1),
+        active=int(status.get("active") or 0),
+        failed=int(status.get("failed") or 0),
+        may_fail=int(spec.get("backoffLimit", 6)),
+        state=next((_STATES[each] for each in true if each in _STATES), GroupState.RUNNING),
+        is_ending=any(each in _DECIDED for each in true),
+        is_leaving="deletionTimestamp" in metadata,
+        created_at_ms=_milliseconds(metadata["creationTimestamp"]),
+        said={
+            "kind": "Job",
+            "metadata": {"labels": metadata["labels"]},
+            "spec": {"suspend": bool(spec.get("suspend"))},
+        },
+    )
+
+
+def read_pod(manifest: Manifest) -> Pod:
+    """A worker group's pod, as the API gives it."""
+    metadata, status = manifest["metadata"], manifest.get("status") or {}
+    worker: Manifest = next((each for each in status.get("containerStatuses") or () if each["name"] == WORKER), {})
+    state: dict[str, Any] = worker.get("state") or {}
+    ended: dict[str, Any] = state.get("terminated") or {}
+    is_pending = status.get("phase", "Pending") == "Pending"
+    told = ("conditions", "initContainerStatuses", "containerStatuses")
+    return Pod(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        study=metadata["labels"][STUDY],
+        group=metadata["labels"][GROUP],
+        index=int(metadata["labels"].get(INDEX) or metadata.get("annotations", {}).get(INDEX) or 0),
+        phase=status.get("phase", "Pending"),
+        is_over=is_over(manifest),
+        is_leaving="deletionTimestamp" in metadata,
+        is_disrupted=any(
+            each["type"] == "DisruptionTarget" and each["status"] == "True" for each in status.get("conditions") or ()
+        ),
+        code=ended.get("exitCode"),
+        why=_why(ended),
+        lasted_s=_lasted_s(ended),
+        has_started="running" in state or "terminated" in state,
+        leaving_s=metadata.get("deletionGracePeriodSeconds") or 0.0,
+        created_at_ms=_milliseconds(metadata["creationTimestamp"]),
+        pending={"status": {key: status[key] for key in told if key in status}} if is_pending else None,
+    )
+
+
+def by_object(events: Iterable[Manifest]) -> Events:
+    """Events by the uid of what they are about, oldest first."""
+    found: dict[str, list[Manifest]] = {}
+    for event in sorted(events, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or ""):
+        found.setdefault(event["involvedObject"].get("uid", ""), []).append(event)
+    return found
+
+
+def is_of_group(manifest: Manifest) -> bool:
+    """Whether an object carries the labels of a group, which anybody may have given another."""
+    return {STUDY, GROUP} <= (manifest["metadata"].get("labels") or {}).keys()
+
+
+def group_status(
+    study: str, name: str, job: Job | None, pods: Iterable[Pod], events: Events = MappingProxyType({})
+) -> GroupStatus | None:
+    """What a group is doing; None where there is nothing of it.
+
+    Args:
+        job: None: it is gone, and its pods may be on their way out.
+        events: warnings about Jobs and pods.
+    """
+    pods = tuple(pods)
+    if job is None:
+        alive = [pod for pod in pods if not pod.is_over]
+        if not alive:
+            return None
+        return GroupStatus(study, name, GroupState.RUNNING, started_at_ms=min(pod.created_at_ms for pod in alive))
+    has_ended = job.state.is_over
+    return GroupStatus(
+        study,
+        name,
+        job.state,
+        _exit_code(job, pods) if has_ended else None,
+        started_at_ms=job.created_at_ms,
+        diagnosis=None if has_ended or job.is_leaving else _diagnosis(job, pods, events),
+        has_remains=has_ended and not job.is_leaving,
+    )
+
+
+def last_status(study: str, name: str, job: Job | None, pods: Iterable[Pod]) -> GroupStatus:
+    """How a group has ended that was taken away while it ran, from the last that was seen of its pods."""
+    since_ms = job.created_at_ms if job is not None else None
+    firsts = [pod for pod in pods if pod.index == 0 and pod.code is not None]
+    if not firsts:
+        return GroupStatus(study, name, GroupState.ENDED, started_at_ms=since_ms)
+    code = exit_code(max(firsts, key=lambda pod: pod.created_at_ms).code)
+    return GroupStatus(study, name, GroupState.SUCCEEDED if code == 0 else GroupState.FAILED, code, since_ms)
+
+
+def _exit_code(job: Job, pods: Sequence[Pod]) -> int | None:
+    """Of the pod that decided: one at whose code the Job gave up, else the first node's last."""
+    if job.state is GroupState.SUCCEEDED:
+        return 0
+    ended = sorted((pod for pod in pods if pod.code is not None), key=lambda pod: pod.created_at_ms)
+    fatal = [pod.code for pod in ended if pod.code in _FATAL]
+    failed = [pod.code for pod in ended if pod.code != 0]
+    first = [pod.code for pod in ended if pod.index == 0 and pod.code != 0]
+    return exit_code(next((codes[-1] for codes in (fatal, first, failed) if codes), None))
+
+
+def _diagnosis(job: Job, pods: Sequence[Pod], events: Events) -> Diagnosis | None:
+    """Of the Job, else of its pods, by index; what is only waited for counts last."""
+    waiting = (pod for pod in sorted(pods, key=lambda pod: pod.index) if not pod.is_leaving)
+    owners = diagnosis_of_owner(job.said, events.get(job.uid, ()) if job.is_silent else ())
+    if owners is not None and not owners.is_awaited:
+        owners = replace(owners, remedy=f"{owners.remedy} {_ASKED_FOR}")
+    found = [
+        owners,
+        *(diagnosis_of(pod.pending, events.get(pod.uid, ())) for pod in waiting if pod.pending is not None),
+    ]
+    diagnoses = [Diagnosis(each.reason, each.remedy, each.is_awaited) for each in found if each is not None]
+    crash = _crash(job, pods)
+    known = sorted([*diagnoses, *([crash] if crash is not None else [])], key=lambda diagnosis: diagnosis.is_awaited)
+    return known[0] if known else None
+
+
+def _crash(job: Job, pods: Sequence[Pod]) -> Diagnosis | None:
+    """Of a node whose worker has failed and does not run again yet.
+
+    In the same words for all groups that fail in the same way, so that they are told of together.
+    """
+    failed = next((pod for index in range(job.nodes) if (pod := _failed(pods, index)) is not None), None)
+    if failed is None or job.is_ending:
+        return None
+    # The Job counts a pod a moment after that has ended.
+    left = job.may_fail + 1 - max(job.failed, 1)
+    again = (
+        f"the cluster tries again, {left} more time{'' if left == 1 else 's'}" if left > 0 else "the cluster gives up"
+    )
+    return Diagnosis(
+        f"a pod ended with exit code {failed.code}{failed.why and f' ({failed.why})'}",
+        f"Read why: `{next_command('logs', study=job.study)}`; {again}.",
+        is_awaited=failed.lasted_s > _AT_ONCE_S,
+    )
+
+
+def _failed(pods: Sequence[Pod], index: int) -> Pod | None:
+    """The last pod of a node, where it has failed and none after it has begun."""
+    begun = [pod for pod in pods if pod.index == index and (pod.has_started or pod.is_over)]
+    last = max(begun, key=lambda pod: pod.created_at_ms, default=None)
+    if last is None or last.code is None or last.code in (*_NOT_COUNTED, *_FATAL):
+        return None
+    return None if last.is_disrupted or last.is_leaving else last
+
+
+def _why(ended: Mapping[str, Any]) -> str:
+    """What a container's last state says beside its exit code."""
+    text = " ".join(": ".join(str(ended[key]) for key in ("reason", "message") if ended.get(key)).split())
+    return text if len(text) <= _LONGEST_WHY else f"{text[: _LONGEST_WHY - 1]}…"
+
+
+def _lasted_s(ended: Mapping[str, Any]) -> float:
+    began, until = ended.get("startedAt"), ended.get("finishedAt")
+    # One that never ran began at 1970, says the kubelet.
+    if not began or not until or _milliseconds(began) == 0:
+        return 0.0
+    return (_milliseconds(until) - _milliseconds(began)) / 1000
+
+
+def _milliseconds(stamp: str) -> int:
+    """An RFC 3339 time as milliseconds since the epoch."""
+    return int(1000 * datetime.fromisoformat(stamp).timestamp())

@@ -1,0 +1,316 @@
+"""A study's Jobs and pods as they are now, kept by two watches: however many there are, looking costs no request.
+
+Lists once and follows from there. A watch that ends, as the API ends each now and then, is begun again where it was;
+after any failure it begins with a new list. Of every object only what matters is kept. While the cluster does not
+answer, or not as it should, whoever looks is told so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from winnow.config.errors import InputError, UnreachableError, WinnowError
+from winnow.platforms.docker.client import GROUP, STUDY
+from winnow.platforms.executor import GroupStatus
+from winnow.platforms.kubernetes.client import Change, Cluster, Stream
+from winnow.platforms.kubernetes.group_state import (
+    Events,
+    Job,
+    Pod,
+    by_object,
+    group_status,
+    is_of_group,
+    read_job,
+    read_pod,
+)
+from winnow.platforms.kubernetes.kinds import EVENT, JOB, POD, Kind, Manifest
+from winnow.platforms.kubernetes.refusals import ClusterError, ExpiredError
+
+RETRY_S = 1.0
+"""How long to wait after a failure, and after a watch that ended at once, as some proxies have them do."""
+REFUSED_S = 30.0
+"""How long credentials have to be refused before they are taken for wrong: an API server that starts refuses good ones,
+until it knows its own rules."""
+SILENT_S = 5.0
+"""How long a pod may be about to start before events are asked why it does not."""
+EVENTS_EVERY_S = 10.0
+
+GroupsFound: TypeAlias = Mapping[tuple[str, str], tuple[Job | None, list[Pod]]]
+"""By study and group."""
+
+_ABOUT: Mapping[type, str] = {Job: "involvedObject.kind=Job", Pod: "involvedObject.kind=Pod"}
+"""Which events may say why one of these does not start."""
+
+
+@dataclass
+class Group:
+    """What there is of one group.
+
+    Attributes:
+        jobs: uids of all that were ever seen.
+        pods: by uid; `gone`: by index, the last of each that was taken away, as it was last seen.
+    """
+
+    name: str
+    changed: threading.Condition
+    job: Job | None = None
+    jobs: set[str] = field(default_factory=set)
+    pods: dict[str, Pod] = field(default_factory=dict)
+    gone: dict[int, Pod] = field(default_factory=dict)
+
+    def is_there(self, job: Job | None) -> bool:
+        """Whether this Job, or a process of any, is left; one that was not seen yet is on its way here."""
+        is_left = job is not None and self.job is not None and self.job.uid == job.uid
+        is_unseen = job is not None and job.uid not in self.jobs
+        return is_left or is_unseen or any(not pod.is_over for pod in self.pods.values())
+
+
+class Warnings:
+    """What a namespace's events warn of, asked for now and then, and only where something does not start."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._known: Events = {}
+        self._asked_at = -EVENTS_EVERY_S
+
+    def about(self, things: Iterable[Job | Pod]) -> Events:
+        """Events by object, at most `EVENTS_EVERY_S` old; none where all have started, or have not taken long so far.
+
+        Raises:
+            UnreachableError: the cluster does not answer.
+        """
+        long_ago_ms = 1000 * (time.time() - SILENT_S)
+        silent = {type(thing) for thing in things if thing.created_at_ms < long_ago_ms and thing.is_silent}
+        if silent and time.monotonic() - self._asked_at > EVENTS_EVERY_S:
+            # That it could go on after all is no warning.
+            asked = [fields for kind, fields in _ABOUT.items() if kind in silent]
+            self._asked_at = time.monotonic()
+            # Without them less is known, and nothing is wrong with the groups.
+            with contextlib.suppress(ClusterError):
+                self._known = by_object(
+                    event for fields in asked for event in self._cluster.find(EVENT, fields=fields).items
+                )
+        return self._known if silent else {}
+
+
+class StudyWatch:
+    """One study's groups. Safe to use from several threads, which share its two requests.
+
+    Making one lists, and raises what that raises.
+
+    Args:
+        refused_s: how long credentials have to be refused before they are taken for wrong.
+    """
+
+    def __init__(self, cluster: Cluster, study: str, *, refused_s: float = REFUSED_S) -> None:
+        self._cluster = cluster
+        self._study = study
+        self._refused_s = refused_s
+        self._refused_since: dict[Kind, float] = {}
+        self._warnings = Warnings(cluster)
+        self._lock = threading.Lock()
+        self._groups: dict[str, Group] = {}
+        self._failures: dict[Kind, WinnowError] = {}
+        self._changed_at = time.monotonic()
+        self._is_closed = threading.Event()
+        self._streams: dict[Kind, Stream[Change]] = {}
+        versions = {kind: self._list(kind) for kind in (JOB, POD)}
+        for kind, version in versions.items():
+            threading.Thread(
+                target=self._follow, args=(kind, version), name=f"winnow-watch-{kind.plural}", daemon=True
+            ).start()
+
+    def close(self) -> None:
+        """Look no further."""
+        # First, so that a thread that has just begun to watch sees it, if its stream is not seen here.
+        self._is_closed.set()
+        for stream in list(self._streams.values()):
+            stream.close()
+
+    def statuses(self) -> dict[str, GroupStatus]:
+        """What there is, by group.
+
+        Raises:
+            UnreachableError: it cannot be looked, for now.
+            InputError: whoever asks may not look any more.
+        """
+        with self._lock:
+            self._check()
+            seen = [(group.name, group.job, list(group.pods.values())) for group in self._groups.values()]
+        events = self._warnings.about(thing for _, job, pods in seen for thing in (job, *pods) if thing is not None)
+        found = {name: group_status(self._study, name, job, pods, events) for name, job, pods in seen}
+        return {name: status for name, status in found.items() if status is not None}
+
+    def await_ends(self, jobs: Mapping[str, Job | None], grace_s: float, patience_s: float) -> set[str]:
+        """Wait until these groups' processes are gone, and these very Jobs of them.
+
+        Args:
+            patience_s: how long nothing may happen to any group of the study after `grace_s`: one that ends many at
+                once takes its time.
+
+        Returns:
+            Those that do not go.
+        """
+        ready_at = time.monotonic() + grace_s
+        with self._lock:
+            return {name for name, job in jobs.items() if not self._ends(self._group(name), job, ready_at, patience_s)}
+
+    def _ends(self, group: Group, job: Job | None, ready_at: float, patience_s: float) -> bool:
+        while group.is_there(job):
+            left_s = max(ready_at, self._changed_at) + patience_s - time.monotonic()
+            if left_s <= 0:
+                return False
+            group.changed.wait(left_s)
+        return True
+
+    def pods(self, name: str) -> list[Pod]:
+        """A group's pods, as they are. Raises what `statuses` raises."""
+        with self._lock:
+            self._check()
+            return list(self._group(name).pods.values())
+
+    def last_pods(self, name: str) -> list[Pod]:
+        """A group's pods, and of those that are gone the last of each index, as it was last seen."""
+        with self._lock:
+            group = self._group(name)
+            return [*group.gone.values(), *group.pods.values()]
+
+    def _check(self) -> None:
+        for failure in self._failures.values():
+            raise failure
+
+    # Following
+
+    def _list(self, kind: Kind) -> str:
+        """Begin anew; from where to go on is returned."""
+        listing = self._cluster.find(kind, {STUDY: self._study})
+        with self._lock:
+            for group in self._groups.values():
+                self._forget(kind, group)
+            for manifest in listing.items:
+                self._take(kind, manifest, is_gone=False)
+            self._failures.pop(kind, None)
+            self._refused_since.pop(kind, None)
+            for group in self._groups.values():
+                group.changed.notify_all()
+        return listing.resource_version
+
+    def _follow(self, kind: Kind, version: str | None) -> None:
+        while not self._is_closed.is_set():
+            began_at = time.monotonic()
+            try:
+                if version is None:
+                    version = self._list(kind)
+                    continue
+                version = self._read(kind, version)
+            except ExpiredError:
+                version = None
+            except Exception as error:  # noqa: BLE001 - else whoever looks would for ever see what was there before
+                self._fail(kind, error)
+                version = None
+            if time.monotonic() - began_at < RETRY_S:
+                self._is_closed.wait(RETRY_S)
+
+    def _fail(self, kind: Kind, error: Exception) -> None:
+        """Keep why nothing can be seen, as something that may pass, for it is asked again."""
+        now = time.monotonic()
+        with self._lock:
+            if not isinstance(error, InputError):
+                self._refused_since.pop(kind, None)
+            elif now - self._refused_since.setdefault(kind, now) >= self._refused_s:
+                self._failures[kind] = error
+                return
+            said = str(error) if isinstance(error, WinnowError) else f"{kind.plural}: {type(error).__name__}: {error}"
+            self._failures[kind] = UnreachableError(said)
+
+    def _read(self, kind: Kind, version: str) -> str:
+        """Take in changes until the request ends; from where to go on is returned."""
+        changes = self._cluster.watch(kind, {STUDY: self._study}, version)
+        self._streams[kind] = changes
+        if self._is_closed.is_set():
+            changes.close()
+        with contextlib.closing(changes):
+            for change in changes:
+                version = change.object["metadata"]["resourceVersion"]
+                self._see(kind, change)
+                if self._is_closed.is_set():
+                    break
+        return version
+
+    def _see(self, kind: Kind, change: Change) -> None:
+        if change.kind == "BOOKMARK":
+            return
+        with self._lock:
+            group = self._take(kind, change.object, is_gone=change.kind == "DELETED")
+            self._changed_at = time.monotonic()
+            if group is not None:
+                group.changed.notify_all()
+
+    def _take(self, kind: Kind, manifest: Manifest, *, is_gone: bool) -> Group | None:
+        if not is_of_group(manifest):
+            return None
+        group = self._group(manifest["metadata"]["labels"][GROUP])
+        if kind is JOB:
+            job = read_job(manifest)
+            group.jobs.add(job.uid)
+            group.job = None if is_gone else job
+            return group
+        pod = read_pod(manifest)
+        if is_gone:
+            group.pods.pop(pod.uid, None)
+            group.gone[pod.index] = pod
+        else:
+            group.pods[pod.uid] = pod
+        return group
+
+    def _forget(self, kind: Kind, group: Group) -> None:
+        if kind is JOB:
+            group.job = None
+        else:
+            group.gone |= {pod.index: pod for pod in group.pods.values()}
+            group.pods = {}
+
+    def _group(self, name: str) -> Group:
+        if name not in self._groups:
+            self._groups[name] = Group(name, threading.Condition(self._lock))
+        return self._groups[name]
+
+
+class Watches:
+    """A watch for each study that somebody follows: all who do share it."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._lock = threading.Lock()
+        self._open: dict[str, tuple[StudyWatch, int]] = {}
+
+    @contextlib.contextmanager
+    def of(self, study: str) -> Iterator[StudyWatch]:
+        """A study's, closed by the last who has it."""
+        with self._lock:
+            watch, users = self._open.get(study) or (StudyWatch(self._cluster, study), 0)
+            self._open[study] = (watch, users + 1)
+        try:
+            yield watch
+        finally:
+            with self._lock:
+                watch, users = self._open.pop(study)
+                if users > 1:
+                    self._open[study] = (watch, users - 1)
+                else:
+                    watch.close()
+
+
+def by_group(jobs: Iterable[Manifest], pods: Iterable[Manifest]) -> GroupsFound:
+    """Jobs and pods as they were listed."""
+    found: dict[tuple[str, str], tuple[Job | None, list[Pod]]] = {}
+    for job in map(read_job, filter(is_of_group, jobs)):
+        found[job.study, job.group] = (job, [])
+    for pod in map(read_pod, filter(is_of_group, pods)):
+        found.setdefault((pod.study, pod.group), (None, []))[1].append(pod)
+    return found

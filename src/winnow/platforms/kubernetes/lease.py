@@ -1,0 +1,129 @@
+"""A lock that all who work in a namespace see: a Lease, which its holder renews and which outlives no crash for long.
+
+Whether a holder is alive is judged by whether it renews while one looks, and by nobody's clock, as clients that elect a
+leader do it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+
+from winnow.config.clock import Clock
+from winnow.config.errors import InputError, UnreachableError
+from winnow.platforms.kubernetes.client import Cluster, ClusterError, ConflictError
+from winnow.platforms.kubernetes.kinds import LEASE, Manifest
+from winnow.platforms.kubernetes.permissions import verbs
+
+DURATION_S, RENEWED_EVERY_S = 15.0, 4.0
+PERMISSIONS = verbs(LEASE, "get", "create", "patch", "delete")
+
+
+class HeldLease:
+    """A lease that is ours, until it is not renewed for `DURATION_S`."""
+
+    def __init__(self, cluster: Cluster, name: str, holder: str, now: Callable[[], float]) -> None:
+        self._cluster = cluster
+        self._name = name
+        self._holder = holder
+        self._now = now
+        self._renewed = now()
+
+    def renew(self) -> None:
+        """Say that its holder is alive, unless that was said just now; to be called every few seconds.
+
+        Raises:
+            ConflictError: it was silent for so long that somebody else has taken the lease.
+        """
+        if self._now() - self._renewed >= RENEWED_EVERY_S:
+            self.confirm()
+
+    def confirm(self) -> None:
+        """As `renew`, whenever that was: before a step that must not be taken on behalf of somebody else.
+
+        Raises:
+            ConflictError: somebody else has taken the lease.
+        """
+        lease = self._cluster.merge(LEASE, self._name, {"spec": {"renewTime": _time()}})
+        if lease is None or lease["spec"].get("holderIdentity") != self._holder:
+            raise ConflictError(f"leases/{self._name}: expected to hold it still, found that it was taken over.")
+        self._renewed = self._now()
+
+    def release(self) -> None:
+        """Let others have it; where that cannot be done they wait until it has not been renewed for long."""
+        # What was done under it is done, or its failure is on its way: a refusal here would stand in place of both.
+        with contextlib.suppress(ClusterError, InputError, UnreachableError):
+            lease = self._cluster.get(LEASE, self._name)
+            if lease is not None and lease["spec"].get("holderIdentity") == self._holder:
+                self._cluster.delete(LEASE, self._name, uid=lease["metadata"]["uid"])
+
+
+@contextlib.contextmanager
+def held(
+    cluster: Cluster, name: str, labels: Mapping[str, str], what: str, clock: Clock | None = None
+) -> Iterator[HeldLease]:
+    """Hold a lease. One that a dead process has left is taken over after `DURATION_S`.
+
+    Args:
+        what: that is changed under it, for people.
+
+    Raises:
+        InputError: somebody else holds it.
+    """
+    time_of = clock if clock is not None else Clock()
+    holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    while True:
+        with contextlib.suppress(ConflictError):
+            cluster.create(_manifest(name, labels, holder))
+            break
+        _wait_for_end(cluster, name, what, time_of)
+    lease = HeldLease(cluster, name, holder, time_of.now)
+    try:
+        yield lease
+    finally:
+        lease.release()
+
+
+def _wait_for_end(cluster: Cluster, name: str, what: str, clock: Clock) -> None:
+    """Return when the lease is gone. Raises InputError where its holder is seen to live."""
+    found = cluster.get(LEASE, name)
+    if found is None:
+        return
+    deadline = clock.now() + DURATION_S
+    while clock.now() < deadline:
+        clock.sleep(1.0)
+        now = cluster.get(LEASE, name)
+        if now is None:
+            return
+        if now["metadata"]["resourceVersion"] != found["metadata"]["resourceVersion"]:
+            raise InputError(
+                what,
+                expected="nobody else who changes it at this time",
+                found=f"{now['spec'].get('holderIdentity')}, since {now['spec'].get('acquireTime')}",
+                remedy="Wait for it, and run the command again.",
+            )
+    with contextlib.suppress(ConflictError):
+        cluster.delete(LEASE, name, uid=found["metadata"]["uid"])
+
+
+def _manifest(name: str, labels: Mapping[str, str], holder: str) -> Manifest:
+    return {
+        "apiVersion": LEASE.api_version,
+        "kind": LEASE.kind,
+        "metadata": {"name": name, "labels": dict(labels)},
+        "spec": {
+            "holderIdentity": holder,
+            "leaseDurationSeconds": int(DURATION_S),
+            "acquireTime": _time(),
+            "renewTime": _time(),
+        },
+    }
+
+
+def _time() -> str:
+    """Now, as the API writes a MicroTime."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

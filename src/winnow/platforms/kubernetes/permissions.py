@@ -1,0 +1,93 @@
+"""What has to be allowed, asked before anything is made: every missing verb by its name, at once.
+
+Every part that deals with the cluster declares the `PERMISSIONS` that it uses; `k8s/role.yaml` is their union. Who
+grants them, and to whom, is left to the cluster's owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from winnow.config.errors import InputError
+from winnow.platforms.kubernetes.client import Cluster
+from winnow.platforms.kubernetes.kinds import Kind, Manifest
+
+ROLE = "winnow"
+"""The name of the Role in `k8s/role.yaml`."""
+
+_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Permission:
+    """One verb on one kind, in one namespace."""
+
+    verb: str
+    kind: Kind
+    subresource: str = ""
+
+    @property
+    def resource(self) -> str:
+        """As a Role names it: `pods/log`."""
+        return f"{self.kind.plural}/{self.subresource}" if self.subresource else self.kind.plural
+
+    def __str__(self) -> str:
+        group = f".{self.kind.group}" if self.kind.group else ""
+        return f"{self.verb} {self.kind.plural}{group}{f'/{self.subresource}' if self.subresource else ''}"
+
+
+def verbs(kind: Kind, *names: str, subresource: str = "") -> tuple[Permission, ...]:
+    """Several verbs on a kind."""
+    return tuple(Permission(name, kind, subresource) for name in names)
+
+
+def applying(*kinds: Kind) -> tuple[Permission, ...]:
+    """What `Cluster.apply` needs: a server-side apply is a patch, and creates what is not there."""
+    return tuple(permission for kind in kinds for permission in verbs(kind, "create", "patch"))
+
+
+def check(cluster: Cluster, permissions: Iterable[Permission], what: str) -> None:
+    """Ask whether all of it is allowed.
+
+    Args:
+        what: for which it is needed, as a person says it: "training on the cluster".
+
+    Raises:
+        InputError: something is not; every missing verb is named.
+        UnreachableError: the cluster does not answer.
+    """
+    wanted = list(dict.fromkeys(permissions))
+    if not wanted:
+        return
+    with ThreadPoolExecutor(min(_AT_ONCE, len(wanted)), thread_name_prefix="winnow-permissions") as pool:
+        allowed = list(pool.map(lambda each: cluster.is_allowed(each.verb, each.kind, each.subresource), wanted))
+    missing = [permission for permission, is_allowed in zip(wanted, allowed, strict=True) if not is_allowed]
+    if missing:
+        raise InputError(
+            f"namespace '{cluster.namespace}' of the cluster '{cluster.context}'",
+            expected=f"permission for {what}",
+            found=f"none to {', '.join(map(str, sorted(missing, key=str)))}",
+            remedy="Have its owner bind the Role to you: `kubectl apply -f k8s/role.yaml` and a RoleBinding, as "
+            "docs/security.md shows.",
+        )
+
+
+def role(permissions: Iterable[Permission]) -> Manifest:
+    """The Role that grants just these, one rule for every set of verbs of an API group, all in alphabetical order."""
+    by_resource: dict[tuple[str, str], set[str]] = {}
+    for each in permissions:
+        by_resource.setdefault((each.kind.group, each.resource), set()).add(each.verb)
+    rules: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (group, resource), allowed in sorted(by_resource.items()):
+        rules.setdefault((group, tuple(sorted(allowed))), []).append(resource)
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": {"name": ROLE},
+        "rules": [
+            {"apiGroups": [group], "resources": resources, "verbs": list(allowed)}
+            for (group, allowed), resources in rules.items()
+        ],
+    }

@@ -1,0 +1,453 @@
+"""Makes, follows and removes a planned stack in a namespace of a cluster: the part that touches the world.
+
+Everything that can be refused is refused before anything is made. Data is in volumes and passwords are in the Secret;
+both outlive the rest.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from winnow.config.clock import Clock
+from winnow.config.errors import InputError
+from winnow.config.next_command import next_command
+from winnow.platforms.docker.client import STUDY
+from winnow.platforms.docker.stack import LOG_LINES, StackError
+from winnow.platforms.docker.stack_plan import MLFLOW
+from winnow.platforms.kubernetes import forward
+from winnow.platforms.kubernetes import stack_settings as settings
+from winnow.platforms.kubernetes.client import Cluster
+from winnow.platforms.kubernetes.diagnosis import PodDiagnosis, diagnosis_of, diagnosis_of_owner
+from winnow.platforms.kubernetes.difference import difference as cluster_difference
+from winnow.platforms.kubernetes.kinds import (
+    DEPLOYMENT,
+    EVENT,
+    JOB,
+    POD,
+    SECRET,
+    STATEFUL_SET,
+    VOLUME_CLAIM,
+    Kind,
+    Manifest,
+    kind_of,
+    name_of,
+)
+from winnow.platforms.kubernetes.permissions import Permission, applying, verbs
+from winnow.platforms.kubernetes.pods import is_over
+from winnow.platforms.kubernetes.prune import apply_all, orphans
+from winnow.platforms.kubernetes.refusals import NOT_NOW, SILENT_S, ConflictError, NotFoundError, NotStartedError
+from winnow.platforms.kubernetes.stack_plan import (
+    KINDS,
+    LABELS,
+    OWNER,
+    SECRET_NAME,
+    ClusterStackPlan,
+    labels_of,
+    secret_manifest,
+)
+from winnow.platforms.kubernetes.stack_settings import Chosen
+from winnow.platforms.stack_variables import SECRETS
+
+PATIENCE_S = 300.0
+TROUBLE_S = 30.0
+"""How long something may keep a pod from running before the stack counts as failed: volumes take a while."""
+
+_LOOK_S = 1.0
+_RESTARTS = 3
+_WORKLOADS: Mapping[bool, Kind] = {True: DEPLOYMENT, False: STATEFUL_SET}
+_Answer = TypeVar("_Answer")
+
+REACH_PERMISSIONS: tuple[Permission, ...] = (*verbs(SECRET, "get"), *forward.PERMISSIONS)
+"""What whoever works on runs and studies from a terminal needs."""
+
+READ_PERMISSIONS: tuple[Permission, ...] = (*verbs(SECRET, "get"), *verbs(VOLUME_CLAIM, "list"))
+SECRETS_PERMISSIONS: tuple[Permission, ...] = (*READ_PERMISSIONS, *verbs(SECRET, "create", "patch"))
+REMOVE_PERMISSIONS: tuple[Permission, ...] = (
+    *verbs(SECRET, "get"),
+    *(permission for kind in KINDS for permission in verbs(kind, "list", "delete")),
+    *verbs(POD, "list"),
+    *verbs(JOB, "list"),
+)
+VOLUMES_PERMISSIONS: tuple[Permission, ...] = (*verbs(VOLUME_CLAIM, "list", "delete"), *verbs(SECRET, "get", "delete"))
+DIFFERENCE_PERMISSIONS: tuple[Permission, ...] = (
+    *READ_PERMISSIONS,
+    *applying(SECRET, *KINDS),
+    *(permission for kind in KINDS for permission in verbs(kind, "get", "list")),
+)
+INIT_PERMISSIONS: tuple[Permission, ...] = (
+    *SECRETS_PERMISSIONS,
+    *DIFFERENCE_PERMISSIONS,
+    *REMOVE_PERMISSIONS,
+    *verbs(POD, "delete"),
+    *verbs(POD, "get", subresource="log"),
+    *verbs(EVENT, "list"),
+    *forward.PERMISSIONS,
+)
+PERMISSIONS = tuple(dict.fromkeys((*INIT_PERMISSIONS, *VOLUMES_PERMISSIONS)))
+"""All that the stack asks of a cluster."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One service, as far as it is, and what keeps it from running."""
+
+    is_ready: bool
+    diagnosis: PodDiagnosis | None = None
+    has_failed: bool = False
+
+
+class ClusterStack:
+    """The stack of one namespace, there or not. Every method raises what `Cluster` raises.
+
+    Args:
+        say: told, in a line each, what is being done.
+    """
+
+    def __init__(self, cluster: Cluster, say: Callable[[str], None], clock: Clock | None = None) -> None:
+        self.cluster = cluster
+        self._say = say
+        self._clock = clock or Clock()
+
+    def secret(self) -> dict[str, str] | None:
+        """The Secret's values by key.
+
+        Raises:
+            InputError: it is gone, or lacks a password, and the volumes that it opens are there.
+        """
+        found = read_secret(self.cluster)
+        missing = settings.missing(found)
+        if missing and (claims := self.claims()):
+            raise InputError(
+                f"the Secret {SECRET_NAME} in namespace {self.cluster.namespace}",
+                expected=f"the passwords that open the volumes {', '.join(claims)}",
+                found="none" if found is None else f"one without {', '.join(missing)}",
+                remedy="Bring it back from a copy, or delete the data: "
+                f"`{next_command('mlflow-remove', target='kubernetes', volumes=True)}`.",
+            )
+        return found
+
+    def claims(self) -> list[str]:
+        """Names of the claims for volumes that are there."""
+        return sorted(name_of(each) for each in self.cluster.find(VOLUME_CLAIM, LABELS).items)
+
+    def owner(self) -> str | None:
+        """Who made it, as the Secret says: empty where it does not say, None where there is no Secret."""
+        live = self.cluster.get(SECRET, SECRET_NAME)
+        return None if live is None else _owner_of(live)
+
+    def keep_secret(self, chosen: Chosen, owner: str = "") -> bool:
+        """Make the Secret be as chosen; whether anything changed.
+
+        Args:
+            owner: who is noted as the one that made it, where it is not there yet.
+
+        Raises:
+            InputError: another command has made or changed it since it was read, and volumes may open with what that
+                one chose; or it is somebody else's.
+        """
+        try:
+            live = self.cluster.get(SECRET, SECRET_NAME)
+            if live is None:
+                # Not applied: of two first starts at once, one alone may choose the passwords. And later applies, which
+                # do not name the owner, leave the annotation alone, since no apply has set it.
+                self.cluster.create(secret_manifest(chosen.secret, owner))
+                return True
+            manifest = secret_manifest(chosen.secret)
+            _check_ours(self.cluster, live)
+            found = _values(live)
+            if found == chosen.secret:
+                return False
+            if any(found.get(name) not in (None, "", chosen.secret[name]) for name in SECRETS):
+                raise self._chosen_twice()
+            gone = {name: None for name in found if name not in chosen.secret}
+            if gone:
+                patch = {"metadata": _version(live), "data": gone}
+                live = self.cluster.merge(SECRET, SECRET_NAME, patch) or live
+            self.cluster.apply({**manifest, "metadata": {**manifest["metadata"], **_version(live)}})
+        except ConflictError as error:
+            raise self._chosen_twice() from error
+        return True
+
+    def validate(self, plan: ClusterStackPlan) -> None:
+        """Have the cluster look at all of it, without making any.
+
+        Raises:
+            InputError: it would refuse something, or something of that name is somebody else's.
+        """
+        self._check_names(plan)
+        for manifest in plan.manifests:
+            self.cluster.apply(manifest, is_dry_run=True)
+
+    def start(self, plan: ClusterStackPlan, chosen: Chosen, patience_s: float = PATIENCE_S, *, owner: str = "") -> None:
+        """Apply, prune and wait; harmless where all is up already.
+
+        Args:
+            owner: as for `keep_secret`.
+
+        Raises:
+            InputError: another command has chosen other passwords meanwhile, or something is somebody else's.
+            StackError: a service failed, or was not ready after `patience_s` seconds; events and logs are told.
+        """
+        self._check_names(plan)
+        self.keep_secret(chosen, owner)
+        apply_all(self.cluster, plan.manifests, LABELS, KINDS)
+        self._drop_stuck()
+        self._wait(plan, patience_s)
+
+    def difference(self, plan: ClusterStackPlan) -> str:
+        """What starting a plan would change, as a unified diff; empty where nothing."""
+        return cluster_difference(self.cluster, plan.manifests, LABELS, KINDS)
+
+    def image(self) -> str | None:
+        """What MLflow's server runs at present."""
+        found = self.cluster.get(DEPLOYMENT, "winnow-mlflow")
+        if found is None:
+            return None
+        containers = found["spec"]["template"]["spec"]["containers"]
+        return next((str(each["image"]) for each in containers if each["name"] == MLFLOW), None)
+
+    def remove(self, *, volumes: bool, patience_s: float = 120.0) -> None:
+        """Remove all of it but volumes and Secret, and where asked those too; returns when its pods are gone.
+
+        Raises:
+            InputError: workers of a study are at work in the namespace, or a Secret that would go is somebody else's.
+            ConflictError: that Secret was made anew meanwhile; it stays.
+            StackError: pods did not end in time.
+        """
+        self._check_unused()
+        secret = self.cluster.get(SECRET, SECRET_NAME) if volumes else None
+        if secret is not None:
+            _check_ours(self.cluster, secret)
+        for each in orphans(self.cluster, (), LABELS, KINDS):
+            self.cluster.delete(kind_of(each), name_of(each))
+        self._wait_gone(patience_s)
+        if volumes:
+            for name in self.claims():
+                self.cluster.delete(VOLUME_CLAIM, name)
+        if secret is not None:
+            self.cluster.delete(SECRET, SECRET_NAME, uid=secret["metadata"]["uid"])
+
+    # How
+
+    def _check_names(self, plan: ClusterStackPlan) -> None:
+        """Raises InputError where something that is there is not the stack's: applying would take it over."""
+        for manifest in plan.manifests:
+            live = self.cluster.get(kind_of(manifest), name_of(manifest))
+            if live is not None:
+                _check_ours(self.cluster, live)
+
+    def _chosen_twice(self) -> InputError:
+        return InputError(
+            f"the Secret {SECRET_NAME} in namespace {self.cluster.namespace}",
+            expected="the one that this command has read, for volumes open with its passwords alone",
+            found="that another command has changed it meanwhile",
+            remedy="Run the command again; it takes what is there now.",
+        )
+
+    def _check_unused(self) -> None:
+        pods = [pod for pod in self.cluster.find(POD, STUDY).items if not is_over(pod)]
+        # One that waits, as where a queue has suspended it, has no pod yet.
+        jobs = [job for job in self.cluster.find(JOB, STUDY).items if not _has_ended(job)]
+        busy = sorted({each["metadata"]["labels"][STUDY] for each in (*pods, *jobs)})
+        if busy:
+            raise InputError(
+                f"the stack in namespace {self.cluster.namespace}",
+                expected="no workers that use it",
+                found=f"some of {', '.join(busy)}",
+                remedy=f"Stop those first: `{next_command('cancel', study=busy[0])}`.",
+            )
+
+    def _drop_stuck(self) -> None:
+        """Delete pods of an older description that are not ready: a StatefulSet waits for those for ever.
+
+        https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#forced-rollback
+        """
+        for workload in self.cluster.find(STATEFUL_SET, LABELS).items:
+            for pod in self.cluster.find(POD, workload["spec"]["selector"]["matchLabels"]).items:
+                revision = pod["metadata"]["labels"].get("controller-revision-hash")
+                latest = workload.get("status", {}).get("updateRevision")
+                if not forward.is_ready(pod) and latest not in (None, revision):
+                    self.cluster.delete(POD, name_of(pod), uid=pod["metadata"]["uid"])
+
+    def _wait(self, plan: ClusterStackPlan, patience_s: float) -> None:
+        began, since, said = self._clock.now(), dict[str, float](), dict[str, bool]()
+        while True:
+            seen, silent_s = self._heard(lambda: {service: self._look(service) for service in plan.services})
+            # The time in which nobody could see it is held against nothing.
+            began, since = began + silent_s, {service: at + silent_s for service, at in since.items()}
+            waiting = [service for service, each in seen.items() if not each.is_ready]
+            if not waiting:
+                return
+            now = self._clock.now()
+            troubled = [service for service in waiting if seen[service].diagnosis]
+            since = {service: since.get(service, now) for service in troubled}
+            failed = [each for each in troubled if seen[each].has_failed or now - since[each] > TROUBLE_S]
+            if failed:
+                raise self._failure(failed, seen, "failed")
+            if now - began > patience_s:
+                raise self._failure(waiting, seen, f"not ready after {patience_s:.0f} s")
+            # What is in the way is told once: the cluster goes on saying it in other words.
+            told = {service: bool(seen[service].diagnosis) for service in waiting}
+            if told != said:
+                self._say(f"waiting for {'; '.join(_with_diagnosis(each, seen[each]) for each in waiting)}")
+                said = told
+            self._clock.sleep(_LOOK_S)
+
+    def _heard(self, ask: Callable[[], _Answer]) -> tuple[_Answer, float]:
+        """What asking comes to, and after how many seconds of silence: an API server that is replaced comes back.
+
+        Raises:
+            UnreachableError, ClusterError, InputError: there was no other answer for `SILENT_S`.
+        """
+        began, is_told = self._clock.now(), False
+        while True:
+            asked = self._clock.now()
+            try:
+                return ask(), asked - began
+            except NOT_NOW as error:
+                if asked - began > SILENT_S:
+                    raise
+                if not is_told:
+                    self._say(f"asking again for up to {SILENT_S:.0f} s: {error}")
+                    is_told = True
+                self._clock.sleep(_LOOK_S)
+
+    def _look(self, service: str) -> _Seen:
+        kind = _WORKLOADS[service == MLFLOW]
+        workload = self.cluster.get(kind, f"winnow-{service}")
+        if workload is not None and _is_rolled_out(workload):
+            return _Seen(is_ready=True)
+        pods = self.cluster.find(POD, labels_of(service)).items
+        for pod in pods:
+            diagnosis = diagnosis_of(pod, self.cluster.events(pod))
+            if diagnosis is not None:
+                return _Seen(False, diagnosis, has_failed=_restarts(pod) >= _RESTARTS)
+        if workload is not None and not pods:
+            return _Seen(False, diagnosis_of_owner(workload, self.cluster.events(workload)))
+        return _Seen(is_ready=False)
+
+    def _failure(self, services: list[str], seen: Mapping[str, _Seen], why: str) -> StackError:
+        secret = read_secret(self.cluster) or {}
+        diagnoses = [diagnosis for service in services if (diagnosis := seen[service].diagnosis) is not None]
+        known = [f"{diagnosis.reason}\n{diagnosis.remedy}" for diagnosis in diagnoses]
+        said = "\n".join([*known, *(line for service in services for line in self._tell(service))])
+        return StackError(
+            f"{self.described}: {', '.join(services)} {why}. "
+            f"`{next_command('mlflow-init', target='kubernetes')}` tries again, "
+            f"`{next_command('mlflow-remove', target='kubernetes')}` takes it away.\n{_redacted(said, secret)}".rstrip()
+        )
+
+    def _tell(self, service: str) -> list[str]:
+        """Events and last log lines of a service's pods."""
+        told = []
+        for pod in self.cluster.find(POD, labels_of(service)).items:
+            name = name_of(pod)
+            events = [f"{each.get('reason')}: {each.get('message')}" for each in self.cluster.events(pod)]
+            told += [f"--- events of {name} ---", *events[-LOG_LINES:]]
+            for container in _containers(pod):
+                told += self._log(name, container)
+        return told
+
+    def _log(self, pod: str, container: Manifest) -> list[str]:
+        """The last lines of a container, of its run before where it has not started again; empty without any."""
+        is_waiting = "waiting" in (container.get("state") or {"waiting": {}})
+        if is_waiting and not container.get("lastState"):
+            return []
+        try:
+            lines = list(self.cluster.log(pod, container["name"], tail=LOG_LINES, is_previous=is_waiting))
+        except (NotStartedError, NotFoundError):
+            # It was replaced meanwhile.
+            return []
+        return [f"--- last lines of {pod}, {container['name']} ---", *lines] if lines else []
+
+    @property
+    def described(self) -> str:
+        """The stack as messages name it."""
+        return f"the stack in namespace {self.cluster.namespace}"
+
+    def _wait_gone(self, patience_s: float) -> None:
+        deadline = self._clock.now() + patience_s
+        while True:
+            pods, silent_s = self._heard(lambda: self.cluster.find(POD, LABELS).items)
+            left, deadline = [name_of(pod) for pod in pods], deadline + silent_s
+            if not left:
+                return
+            if self._clock.now() > deadline:
+                raise StackError(
+                    f"{self.described}: expected its pods to end, found {', '.join(left)} after {patience_s:.0f} s."
+                )
+            self._clock.sleep(_LOOK_S)
+
+
+def read_secret(cluster: Cluster) -> dict[str, str] | None:
+    """The stack's secrets by name; None where there are none. Raises what Cluster raises."""
+    found = cluster.get(SECRET, SECRET_NAME)
+    return None if found is None else _values(found)
+
+
+def _values(secret: Manifest) -> dict[str, str]:
+    return {name: base64.b64decode(value).decode() for name, value in (secret.get("data") or {}).items()}
+
+
+def _version(live: Manifest) -> dict[str, str]:
+    """What makes a change be refused where somebody else has changed the object since."""
+    return {"resourceVersion": live["metadata"]["resourceVersion"]}
+
+
+def _check_ours(cluster: Cluster, live: Manifest) -> None:
+    labels = live["metadata"].get("labels") or {}
+    if LABELS.items() <= labels.items():
+        return
+    named = f"{kind_of(live).kind.lower()} {name_of(live)}"
+    wanted = ",".join(f"{name}={value}" for name, value in LABELS.items())
+    raise InputError(
+        f"{kind_of(live).kind} {name_of(live)} in namespace {cluster.namespace}",
+        expected=f"none, or the stack's own, with the label {wanted}",
+        found="one without it, which somebody else has made",
+        remedy="Take another namespace (WINNOW_NAMESPACE), rename that one, or hand it over: "
+        f"kubectl label --namespace {cluster.namespace} {named} {wanted}.",
+    )
+
+
+def _owner_of(secret: Manifest) -> str:
+    return str((secret["metadata"].get("annotations") or {}).get(OWNER, ""))
+
+
+def _is_rolled_out(workload: Manifest) -> bool:
+    """The pods of the latest description are ready, as many as are wanted, and no other is left."""
+    wanted, status = workload["spec"].get("replicas", 1), workload.get("status") or {}
+    is_current = status.get("observedGeneration") == workload["metadata"]["generation"]
+    if workload["kind"] == "StatefulSet" and status.get("updateRevision") != status.get("currentRevision"):
+        return False
+    counted = (status.get(name, 0) for name in ("updatedReplicas", "readyReplicas", "replicas"))
+    return is_current and all(count == wanted for count in counted)
+
+
+def _has_ended(job: Manifest) -> bool:
+    conditions = (job.get("status") or {}).get("conditions") or ()
+    return any(each["type"] in ("Complete", "Failed") and each["status"] == "True" for each in conditions)
+
+
+def _containers(pod: Manifest) -> list[Manifest]:
+    """What is known of a pod's containers, in the order in which they start."""
+    status = pod.get("status") or {}
+    return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+
+
+def _restarts(pod: Manifest) -> int:
+    return max((int(each.get("restartCount", 0)) for each in _containers(pod)), default=0)
+
+
+def _with_diagnosis(service: str, seen: _Seen) -> str:
+    return f"{service} ({seen.diagnosis.reason})" if seen.diagnosis is not None else service
+
+
+def _redacted(text: str, secret: Mapping[str, str]) -> str:
+    """Text of others, such as logs, without the stack's secrets."""
+    for name, value in secret.items():
+        if name not in (settings.KEPT, "MINIO_ROOT_USER", "AWS_ACCESS_KEY_ID") and value:
+            text = text.replace(value, "***")
+    return text

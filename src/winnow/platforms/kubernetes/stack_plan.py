@@ -1,0 +1,321 @@
+"""What `mlflow-init` makes in a namespace of a cluster, decided without asking it: the manifests of k8s/tracking.
+
+Which of its parts are there, and single fields of them, follow from what is set; the rest of the files is as a person
+reads it. Making and following it is left to `stack.kubernetes`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from winnow.config.addresses import without_password
+from winnow.config.errors import InputError
+from winnow.config.quantities import bytes_of
+from winnow.config.stack_record import ClusterStackRecord
+from winnow.config.yaml_text import not_yaml
+from winnow.platforms.docker.client import ROLE
+from winnow.platforms.docker.stack import STACK
+from winnow.platforms.docker.stack_plan import MINIO, MLFLOW, POSTGRES
+from winnow.platforms.kubernetes import stack_settings as settings
+from winnow.platforms.kubernetes.kinds import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    NETWORK_POLICY,
+    SERVICE,
+    STATEFUL_SET,
+    Kind,
+    Manifest,
+)
+from winnow.platforms.kubernetes.manifests import APPEND, FieldPath, Named, changed, load, merged, to_yaml
+from winnow.platforms.kubernetes.stack_settings import Chosen, quantity
+from winnow.platforms.stack_variables import origins
+
+FOLDER = Path("k8s/tracking")
+SECRET_NAME = "winnow-tracking"
+OWNER = "winnow.platforms.stack_owner"
+"""Annotation of the Secret: the home that made it, `USER@HOST:PATH`."""
+LABELS: Mapping[str, str] = {STACK: "tracking"}
+"""What all parts of a stack carry; a namespace has one."""
+
+KINDS: tuple[Kind, ...] = (NETWORK_POLICY, DEPLOYMENT, STATEFUL_SET, SERVICE, CONFIG_MAP)
+"""What a stack is made of, less what holds data."""
+
+WORKERS = "workers"
+"""What a stack holds for those who work with it: nothing that runs."""
+
+POSTGRES_PORT = 5432
+
+_MANAGED = {"app.kubernetes.io/managed-by": "winnow"}
+_SETTINGS_DIGEST = "winnow.settings"
+_POD: FieldPath = ("spec", "template", "spec")
+_AT_MLFLOW: FieldPath = (*_POD, "containers", Named(MLFLOW))
+_ALLOWED_HOSTS: FieldPath = (*_AT_MLFLOW, "env", Named("MLFLOW_SERVER_ALLOWED_HOSTS"), "value")
+
+
+@dataclass(frozen=True)
+class ClusterStackPlan:
+    """A stack to make in a namespace.
+
+    Attributes:
+        manifests: in the order in which they are applied; the Secret first.
+        services: the parts that have to become ready.
+        record: what other verbs will read.
+    """
+
+    manifests: tuple[Manifest, ...]
+    services: tuple[str, ...]
+    record: ClusterStackRecord
+
+    def render(self) -> str:
+        """The manifests as YAML, every secret starred."""
+        return to_yaml(self.manifests)
+
+
+def labels_of(role: str) -> dict[str, str]:
+    """Labels of a service's pods."""
+    return {**LABELS, ROLE: role}
+
+
+def plan_stack(
+    folder: Path, chosen: Chosen, *, image: str, context: str, namespace: str, identity: str = ""
+) -> ClusterStackPlan:
+    """The plan for a namespace.
+
+    Args:
+        folder: of the manifests, as `k8s/tracking`.
+        image: the MLflow server's, as the cluster's nodes find it.
+        identity: what tells the cluster from another that kubeconfig calls `context`, too.
+
+    Raises:
+        InputError: a manifest is missing or lacks a field that is set here, the overlay names none of them, or it asks
+            for several pods of a service that has one volume.
+    """
+    services = (
+        *((POSTGRES,) if chosen.has_postgres else ()),
+        *((MINIO,) if not chosen.has_own_artifacts else ()),
+        MLFLOW,
+    )
+    patched = [_patched(manifest, chosen, image) for part in (WORKERS, *services) for manifest in load(folder / part)]
+    overlaid = lay_over(patched, chosen.settings.get("TRACKING_OVERLAY", ""))
+    _check_single(overlaid)
+    own = chosen.own_storage
+    record = ClusterStackRecord(
+        context=context,
+        namespace=namespace,
+        tracking_url=settings.tracking_url(namespace),
+        storage_url=without_password(own) if own else settings.storage_url(namespace),
+        is_own_storage=own is not None,
+        identity=identity,
+    )
+    return ClusterStackPlan((secret_manifest(chosen.secret), *overlaid), services, record)
+
+
+def secret_manifest(secret: Mapping[str, str], owner: str = "") -> Manifest:
+    """The stack's Secret, with who made it where that is known."""
+    noted = {"annotations": {OWNER: owner}} if owner else {}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": SECRET_NAME, "labels": {**LABELS, **_MANAGED}, **noted},
+        "type": "Opaque",
+        "data": {name: base64.b64encode(text.encode()).decode() for name, text in secret.items()},
+    }
+
+
+def lay_over(manifests: Sequence[Manifest], overlay: str) -> list[Manifest]:
+    """The manifests with the parts of some laid over them (`manifests.merged`).
+
+    Raises:
+        InputError: the overlay is no YAML, or a part of it is of none of them.
+    """
+    found = list(manifests)
+    for part in _parts(overlay):
+        metadata = part.get("metadata")
+        name = metadata.get("name") if isinstance(metadata, dict) else None
+        meant = [
+            index
+            for index, each in enumerate(found)
+            if (each["kind"], each["metadata"]["name"]) == (part.get("kind"), name)
+        ]
+        if not meant:
+            raise InputError(
+                "TRACKING_OVERLAY",
+                expected=f"parts of {', '.join(_named(each) for each in manifests)}",
+                found=f"one of {part.get('kind')} '{name}'",
+                remedy="Correct its kind and metadata.name.",
+            )
+        found[meant[0]] = merged(found[meant[0]], part)
+    return found
+
+
+def _check_single(manifests: Sequence[Manifest]) -> None:
+    """Two databases behind one address, each with a volume of its own, would each be given half of the studies."""
+    for manifest in manifests:
+        replicas = manifest["spec"].get("replicas", 1) if manifest["kind"] == "StatefulSet" else 1
+        if replicas != 1:
+            raise InputError(
+                f"TRACKING_OVERLAY: {_named(manifest)}: spec.replicas",
+                expected="1, for what it keeps is in one pod's volume",
+                found=str(replicas),
+                remedy="Take it out; MLflow's server, which keeps nothing, may have more.",
+            )
+
+
+def _parts(overlay: str) -> list[dict[str, Any]]:
+    try:
+        parts = [part for part in yaml.safe_load_all(overlay) if part is not None]
+    except yaml.YAMLError as error:
+        raise not_yaml(Path("TRACKING_OVERLAY"), error) from error
+    if not all(isinstance(part, dict) for part in parts):
+        raise InputError(
+            "TRACKING_OVERLAY",
+            expected="YAML documents that are maps",
+            found="another",
+            remedy="Write parts of manifests, each with its kind and metadata.name.",
+        )
+    return parts
+
+
+def _named(manifest: Manifest) -> str:
+    return f"{manifest['kind']} {manifest['metadata']['name']}"
+
+
+def _patched(manifest: Manifest, chosen: Chosen, image: str) -> Manifest:
+    match _named(manifest):
+        case "StatefulSet winnow-postgres":
+            return changed(manifest, _stateful(manifest, POSTGRES, chosen.settings))
+        case "StatefulSet winnow-minio":
+            return changed(manifest, _stateful(manifest, MINIO, chosen.settings))
+        case "Deployment winnow-mlflow":
+            return changed(manifest, _mlflow(manifest, chosen, image))
+        case "NetworkPolicy winnow-workers":
+            return changed(manifest, {("spec", "egress"): _egress(manifest, chosen)})
+    return manifest
+
+
+def _egress(manifest: Manifest, chosen: Chosen) -> list[dict[str, Any]]:
+    """What workers may reach: the file's rules, with its public addresses or without, and what is set."""
+    is_public, networks = settings.egress_of(chosen.settings.get(settings.EGRESS, ""))
+    rules = [
+        rule
+        for rule in _at(manifest, ("spec", "egress"))
+        if is_public or not any("ipBlock" in each for each in rule.get("to", ()))
+    ]
+    if networks:
+        rules.append({"to": [{"ipBlock": {"cidr": network}} for network in networks]})
+    if chosen.own_storage is not None:
+        # Its address may be a name, which a policy cannot hold.
+        rules.append({"ports": [{"port": urlsplit(chosen.own_storage).port or POSTGRES_PORT}]})
+    return rules
+
+
+def _stateful(manifest: Manifest, service: str, given: Mapping[str, str]) -> dict[FieldPath, Any]:
+    prefix = service.upper()
+    claim: FieldPath = ("spec", "volumeClaimTemplates", 0, "spec")
+    wanted = {
+        (*_POD, "containers", Named(service), "image"): given.get(f"{prefix}_IMAGE"),
+        (*claim, "resources", "requests", "storage"): _amount(given, f"{prefix}_VOLUME"),
+        (*claim, "storageClassName"): given.get("STORAGE_CLASS"),
+        **_limits(manifest, service, given),
+    }
+    return {path: value for path, value in wanted.items() if value is not None}
+
+
+def _mlflow(manifest: Manifest, chosen: Chosen, image: str) -> dict[FieldPath, Any]:
+    given = chosen.settings
+    wanted: dict[FieldPath, Any] = {
+        (*_AT_MLFLOW, "image"): image,
+        _env("MLFLOW_WORKERS"): given.get("MLFLOW_WORKERS"),
+        _ALLOWED_HOSTS: _hosts(manifest, given),
+        **_limits(manifest, MLFLOW, given),
+        ("spec", "template", "metadata", "annotations"): {_SETTINGS_DIGEST: digest(chosen.secret)},
+    }
+    if chosen.has_own_artifacts:
+        wanted[_env(settings.DESTINATION)] = given[settings.DESTINATION]
+        wanted[_env(settings.REGION)] = given.get(settings.REGION)
+        wanted[_env("AWS_ENDPOINT_URL_S3")] = given.get(settings.ENDPOINT)
+    else:
+        wanted[(*_POD, "initContainers", Named("bucket"), "image")] = image
+    changes = {path: value for path, value in wanted.items() if value is not None}
+    if chosen.has_own_artifacts:
+        # None takes a field away.
+        changes[(*_POD, "initContainers")] = None
+        if settings.ENDPOINT not in given:
+            changes[(*_AT_MLFLOW, "env", Named("AWS_ENDPOINT_URL_S3"))] = None
+    if allowed := origins(given.get("MLFLOW_SERVER_ALLOWED_HOSTS", "")):
+        changes[(*_AT_MLFLOW, "env", APPEND)] = {
+            "name": "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS",
+            "value": ",".join(allowed),
+        }
+    return changes
+
+
+def _env(name: str) -> FieldPath:
+    return (*_AT_MLFLOW, "env", Named(name), "value")
+
+
+def _hosts(manifest: Manifest, given: Mapping[str, str]) -> str | None:
+    """The file's hosts and those that are given; None where none are."""
+    more = given.get("MLFLOW_SERVER_ALLOWED_HOSTS")
+    return f"{_at(manifest, _ALLOWED_HOSTS)},{more}" if more else None
+
+
+def _limits(manifest: Manifest, service: str, given: Mapping[str, str]) -> dict[FieldPath, Any]:
+    """What a service may use; it goes on asking for what its file says, unless that is more."""
+    place: FieldPath = (*_POD, "containers", Named(service), "resources")
+    found: dict[FieldPath, Any] = {}
+    prefix = service.upper()
+    for name, limit, amount in (
+        ("cpu", given.get(f"{prefix}_CPUS"), _cores),
+        ("memory", _amount(given, f"{prefix}_MEMORY"), bytes_of),
+    ):
+        if limit is None:
+            continue
+        found[(*place, "limits", name)] = limit
+        if amount(str(_at(manifest, (*place, "requests", name)))) > amount(limit):
+            found[(*place, "requests", name)] = limit
+    return found
+
+
+def _cores(quantity: str) -> float:
+    return float(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity)
+
+
+def _at(manifest: Manifest, path: FieldPath) -> Any:
+    """What stands at a path of the project's own files. Raises InputError where a person has taken it out."""
+    place: Any = manifest
+    for part in path:
+        try:
+            if isinstance(part, Named):
+                place = next(each for each in place if each["name"] == part.name)
+            else:
+                place = place[part]
+        except (KeyError, TypeError, StopIteration) as error:
+            raise InputError(
+                _named(manifest),
+                expected=f"{part} of {' '.join(str(each) for each in path)}",
+                found="none",
+                remedy="Put it back in the manifest below k8s/.",
+            ) from error
+    return place
+
+
+def _amount(given: Mapping[str, str], name: str) -> str | None:
+    return quantity(given[name]) if given.get(name) else None
+
+
+def digest(secret: Mapping[str, str]) -> str:
+    """What tells MLflow's pods of one Secret from those of another, so that a changed key makes a new pod.
+
+    Passwords that were generated go in too, which nobody can guess: it says nothing of those that a person chose.
+    """
+    text = "\n".join(f"{name}={secret[name]}" for name in sorted(secret) if name != settings.KEPT)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

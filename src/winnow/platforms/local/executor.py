@@ -1,0 +1,252 @@
+"""Worker groups as processes of this machine.
+
+Each group is a session of its own, so that neither Ctrl-C nor a closed terminal reaches it, and has a folder:
+
+    <home>/studies/<study>/groups/<name>/process.json    which process it is (`config.process_identity`)
+                                         supervisor.log  what its supervisor prints
+                                         rank-N.log      what its ranks print
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from winnow.config.addresses import shown_value
+from winnow.config.inheritance import inherited
+from winnow.config.process_identity import ProcessIdentity, identity_of, is_running
+from winnow.platforms.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError
+from winnow.platforms.one_by_one import cancel_each
+
+_POLL_S = 0.05
+_BURIED_WITHIN_S = 5.0
+_FOLLOW_S = 0.3
+
+
+@dataclass(frozen=True)
+class _Process:
+    """A group's supervisor as it was started; `created_at` in seconds since the epoch, by the clock of that moment."""
+
+    identity: ProcessIdentity
+    created_at: float
+
+    @property
+    def pid(self) -> int:
+        return self.identity.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it still is the process that was started, and not dead."""
+        return is_running(self.identity)
+
+
+class LocalExecutor:
+    """Implements `Executor` on subprocesses.
+
+    Args:
+        home: winnow's folder; nothing outside it is written.
+        environment: the shell's, of which groups inherit what `inheritance` allows.
+    """
+
+    def __init__(self, home: Path, environment: Mapping[str, str] = os.environ) -> None:
+        self._studies = home / "studies"
+        self._environment = inherited(environment)
+        self._exit_codes: dict[int, int | None] = {}
+
+    @property
+    def place(self) -> str:
+        """See `Executor.place`."""
+        return "on this machine"
+
+    def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
+        """One line a group: the variables set for it and its command."""
+        return [
+            " ".join(
+                [
+                    *(f"{key}={shlex.quote(shown_value(key, value))}" for key, value in sorted(group.env.items())),
+                    *(f"{name}=***" for name in sorted(group.secrets)),
+                    shlex.join(group.argv),
+                ]
+            )
+            for group in groups
+        ]
+
+    def start(self, group: GroupSpec) -> None:
+        """Start a group's supervisor, unless it runs already."""
+        folder = self._folder(group.study, group.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / "start.lock"):
+            known = _read_process(folder)
+            if known is not None and known.is_running:
+                return
+            pid = _spawn(group.argv, {**self._environment, **group.env, **group.secrets}, folder / "supervisor.log")
+            _write_process(folder, _Process(identity_of(pid) or ProcessIdentity(pid, ""), time.time()))
+        self._exit_codes[pid] = None
+
+    def groups(self, study: str | None = None) -> tuple[GroupStatus, ...]:
+        """The groups that have a folder."""
+        found = sorted(self._studies.glob(f"{study or '*'}/groups/*/process.json"))
+        return tuple(self.status(path.parents[2].name, path.parent.name) for path in found)
+
+    def status(self, study: str, name: str) -> GroupStatus:
+        """A group that was started from here ends with its exit code, any other without."""
+        process = self._process(study, name)
+        started_at_ms = int(1000 * process.created_at)
+        exit_code = self._reap(process.pid)
+        # A child is over when it can be buried: one that was killed may look dead while its last threads end.
+        if exit_code is None and (process.pid in self._exit_codes or process.is_running):
+            return GroupStatus(study, name, GroupState.RUNNING, started_at_ms=started_at_ms)
+        if exit_code is None:
+            return GroupStatus(study, name, GroupState.ENDED, started_at_ms=started_at_ms)
+        state = GroupState.SUCCEEDED if exit_code == 0 else GroupState.FAILED
+        return GroupStatus(study, name, state, exit_code, started_at_ms)
+
+    @contextlib.contextmanager
+    def watch(self, study: str) -> Iterator[Callable[[], tuple[GroupStatus, ...]]]:
+        """See `Executor.watch`: here looking costs little anyway."""
+        yield lambda: self.groups(study)
+
+    def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
+        """The supervisor's log, then the ranks'; then what is new in any of them."""
+        folder = self._folder(study, name)
+        read: dict[Path, int] = {}
+        while True:
+            is_last = not follow or self.status(study, name).state.is_over
+            self._process(study, name)
+            for path in [folder / "supervisor.log", folder / "ranks.log", *sorted(folder.glob("rank-*.log"))]:
+                yield from _new_lines(path, read, is_last=is_last)
+            if is_last:
+                return
+            time.sleep(_FOLLOW_S)
+
+    def cancel(self, study: str, name: str, grace_s: float) -> None:
+        """SIGTERM to the supervisor, then SIGKILL to its whole session."""
+        known = self._process(study, name)
+        if known.is_running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(known.pid, signal.SIGTERM)
+            deadline = time.monotonic() + grace_s
+            while known.is_running and time.monotonic() < deadline:
+                self.status(study, name)
+                time.sleep(_POLL_S)
+            _kill_session(known)
+        deadline = time.monotonic() + _BURIED_WITHIN_S
+        while not self.status(study, name).state.is_over and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+
+    def cancel_all(self, study: str, grace_s: float) -> None:
+        """See `Executor.cancel_all`."""
+        cancel_each(self, study, grace_s)
+
+    def clear(self, study: str) -> None:
+        """Nothing is left with anybody else: a group's folder is its log."""
+
+    def _reap(self, pid: int) -> int | None:
+        """The exit code of a child of this process that has ended, which stays as a zombie until it is asked for."""
+        if pid in self._exit_codes and self._exit_codes[pid] is None:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            self._exit_codes[pid] = os.waitstatus_to_exitcode(status) if ended else None
+        return self._exit_codes.get(pid)
+
+    def _folder(self, study: str, name: str) -> Path:
+        return self._studies / study / "groups" / name
+
+    def _process(self, study: str, name: str) -> _Process:
+        known = _read_process(self._folder(study, name))
+        if known is None:
+            raise UnknownGroupError(f"{study}/{name}")
+        return known
+
+
+def visible_gpus(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """This machine's GPUs, as CUDA_VISIBLE_DEVICES names them, without loading CUDA into this process."""
+    chosen = environment.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return tuple(gpu for gpu in chosen.split(",") if gpu and gpu != "-1")
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=False)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return ()
+    count = sum(line.startswith("GPU ") for line in listed.stdout.splitlines()) if listed.returncode == 0 else 0
+    return tuple(str(index) for index in range(count))
+
+
+def _new_lines(path: Path, read: dict[Path, int], *, is_last: bool) -> Iterator[str]:
+    """Lines of a log after the byte in `read`, which is moved on; an unfinished one only where nothing will follow."""
+    if not path.is_file():
+        return
+    if path.stat().st_size < read.get(path, 0):
+        # The next life of a rank began it anew.
+        read[path] = 0
+    with path.open("rb") as lines:
+        lines.seek(read.get(path, 0))
+        for line in lines:
+            if not line.endswith(b"\n") and not is_last:
+                return
+            read[path] = read.get(path, 0) + len(line)
+            yield f"{path.stem}: {line.decode(errors='replace').rstrip()}"
+
+
+def _spawn(argv: Sequence[str], environment: Mapping[str, str], log: Path) -> int:
+    """Start a process in a session of its own, which nobody need wait for, and return its id."""
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    streams: list[tuple[Any, ...]] = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    return os.posix_spawnp(argv[0], tuple(argv), environment, file_actions=streams, setsid=True)
+
+
+def _kill_session(process: _Process) -> None:
+    """Kill what is left of a group, whose session has its supervisor's pid for a name."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 5.0
+    while process.is_running and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+
+
+def _read_process(folder: Path) -> _Process | None:
+    try:
+        kept = json.loads((folder / "process.json").read_text())
+    except FileNotFoundError:
+        return None
+    pid, created_at = int(kept["pid"]), float(kept["created_at"])
+    identity = ProcessIdentity(pid, kept["started"]) if "started" in kept else _found_by_time(pid, created_at)
+    return _Process(identity, created_at)
+
+
+def _found_by_time(pid: int, created_at: float) -> ProcessIdentity:
+    """The process that an earlier version has recorded with the time of its start alone."""
+    try:
+        is_same = abs(psutil.Process(pid).create_time() - created_at) < 1.0
+    except psutil.NoSuchProcess:
+        is_same = False
+    return (identity_of(pid) if is_same else None) or ProcessIdentity(pid, "")
+
+
+def _write_process(folder: Path, process: _Process) -> None:
+    unfinished = folder / "process.json.tmp"
+    unfinished.write_text(json.dumps({**msgspec.structs.asdict(process.identity), "created_at": process.created_at}))
+    unfinished.replace(folder / "process.json")
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,93 @@
+"""What is kept here of worker groups whose back-end forgets them: their logs, and how they ended.
+
+<home>/studies/<study>/groups/<name>/<stem>.log    the logs of the group so far, one container or pod after another
+                                     <stem>.json   how its last life ended
+                                     start.lock    held by whoever changes the group
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from winnow.platforms.executor import GroupState, GroupStatus, UnknownGroupError
+
+
+class Archive:
+    """What lies below winnow's folder.
+
+    Args:
+        home: that folder.
+        stem: of the files' names, so that two back-ends do not take each other's groups for their own.
+    """
+
+    def __init__(self, home: Path, stem: str) -> None:
+        self._studies = home / "studies"
+        self._stem = stem
+
+    def begin(self, study: str, name: str) -> None:
+        """Remember that a group has been started, however it is lost; how its life before this one ended, forget."""
+        folder = self._folder(study, name)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{self._stem}.log").touch()
+        (folder / f"{self._stem}.json").unlink(missing_ok=True)
+
+    def save(self, study: str, name: str, lines: Iterable[str], title: str) -> None:
+        """Append the log of one container or pod.
+
+        Args:
+            title: which it was and how it ended, for the line that follows its log.
+        """
+        folder = self._folder(study, name)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / f"{self._stem}.log").open("a", encoding="utf-8") as log:
+            log.writelines(f"{line}\n" for line in lines)
+            log.write(f"----- {title} -----\n")
+
+    def end(self, status: GroupStatus) -> None:
+        """Keep how a group ended; one that is taken away while it runs has ended without anybody seeing how."""
+        state = status.state if status.state.is_over else GroupState.ENDED
+        kept = {"state": state.value, "exit_code": status.exit_code, "started_at_ms": status.started_at_ms}
+        folder = self._folder(status.study, status.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = folder / f"{self._stem}.json.tmp"
+        unfinished.write_text(json.dumps(kept))
+        unfinished.replace(folder / f"{self._stem}.json")
+
+    def status(self, study: str, name: str) -> GroupStatus:
+        """How a group ended. Raises UnknownGroupError."""
+        folder = self._folder(study, name)
+        if not (folder / f"{self._stem}.log").is_file():
+            raise UnknownGroupError(f"{study}/{name}")
+        try:
+            kept = json.loads((folder / f"{self._stem}.json").read_text())
+        except FileNotFoundError:
+            return GroupStatus(study, name, GroupState.ENDED)
+        return GroupStatus(study, name, GroupState(kept["state"]), kept["exit_code"], kept["started_at_ms"])
+
+    def statuses(self, study: str | None) -> Iterator[GroupStatus]:
+        """Those of a study, or of all."""
+        for log in self._studies.glob(f"{study or '*'}/groups/*/{self._stem}.log"):
+            yield self.status(log.parents[2].name, log.parent.name)
+
+    def lines(self, study: str, name: str) -> Iterator[str]:
+        """The logs that are kept; none where there are none."""
+        path = self._folder(study, name) / f"{self._stem}.log"
+        if path.is_file():
+            with path.open(encoding="utf-8", errors="replace") as kept:
+                yield from (line.rstrip("\n") for line in kept)
+
+    @contextlib.contextmanager
+    def alone(self, study: str, name: str) -> Iterator[None]:
+        """Change a group alone among the processes of this home, so that no log is kept twice."""
+        folder = self._folder(study, name)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "start.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _folder(self, study: str, name: str) -> Path:
+        return self._studies / study / "groups" / name

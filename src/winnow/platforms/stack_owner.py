@@ -1,0 +1,112 @@
+"""Whose a stack is: on Docker the folder whose environment file opens it, on a cluster the home that made its Secret.
+
+Another folder or home neither changes nor removes it by accident. Here it is decided; labels and annotations are read
+by `lifecycle` and `kubernetes`.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from winnow.config.errors import InputError
+from winnow.config.next_command import next_command, next_flag
+from winnow.config.stack_record import AnyStack, ClusterStackRecord
+from winnow.platforms.docker.stack_plan import Project
+from winnow.platforms.stack_env_file import EnvFile
+from winnow.platforms.stack_variables import missing_secrets
+
+
+def other_folder(project: Project, opened_by: Path | None, volumes: Sequence[str], file: EnvFile | None) -> str:
+    """Which other folder the stack of this name belongs to, in words; empty where it is this project's or not there.
+
+    Args:
+        opened_by: the environment file that its containers were started with; None where there are no containers.
+        volumes: names of its volumes.
+        file: this project's environment file.
+    """
+    has_secrets = not missing_secrets(file)
+    if opened_by is not None:
+        # A folder that was moved together with its environment file keeps its stack.
+        is_ours = opened_by.resolve() == project.env_file.resolve() or (has_secrets and not opened_by.exists())
+        return "" if is_ours else f"{opened_by.parent}, which opens it with its {opened_by.name}"
+    if volumes and not has_secrets:
+        return f"another folder, or a lost environment file: {project.env_file} does not open {', '.join(volumes)}"
+    return ""
+
+
+def check_start(project: Project, opened_by: Path | None, volumes: Sequence[str], file: EnvFile | None) -> None:
+    """Raises InputError where starting the project would take over the stack of another folder."""
+    other = other_folder(project, opened_by, volumes, file)
+    if not other:
+        return
+    folder = re.sub(r"[^a-z0-9_-]+", "-", project.compose_file.parent.name.lower()).strip("-_") or "other"
+    name = f"winnow-{folder}" if f"winnow-{folder}" != project.name else f"{project.name}-2"
+    own_file = "" if missing_secrets(file) else f".env.{name}"
+    lost = " Where the environment file is lost, bring it back from a copy, or delete the data: "
+    lost = "" if opened_by is not None else f"{lost}`{next_command('mlflow-remove', volumes=True, force=True)}`."
+    own: dict[str, str | int] = {"winnow-project": name, "winnow-env-file": own_file}
+    own |= {"mlflow-port": 5501, "postgres-port": 5533}
+    raise InputError(
+        f"the stack '{project.name}'",
+        expected=f"none of that name, or one that {project.env_file} opens",
+        found=f"one of {other}",
+        remedy="Choose another name and free ports for a stack of this folder: "
+        f"`{next_command('mlflow-init', **own)}`.{lost}",
+    )
+
+
+def check_end(project: Project, other: str) -> None:
+    """Raises InputError where the stack to remove is another folder's (`other_folder`)."""
+    if other:
+        raise InputError(
+            f"the stack '{project.name}'",
+            expected=f"one that {project.env_file} opens",
+            found=f"one of {other}",
+            remedy=f"Remove it from that folder, name another with {next_flag('winnow-project')}, or add "
+            f"{next_flag('force', True)} to remove this one all the same.",
+        )
+
+
+def home_here(home: Path) -> str:
+    """A home as the owner of a stack on a cluster: `USER@HOST:PATH`."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as containers have
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}:{home.absolute()}"
+
+
+def other_home(owner: str | None, home: Path, record: AnyStack | None, context: str, namespace: str) -> str:
+    """Which other home the stack in a namespace belongs to, in words; empty where it is this one's or not there.
+
+    Args:
+        owner: what its Secret says; empty for one that was made by hand or by an older version, None without a Secret.
+        record: the stack that this home uses.
+    """
+    here = home_here(home)
+    if owner in (None, here):
+        return ""
+    is_used_here = isinstance(record, ClusterStackRecord) and (record.context, record.namespace) == (context, namespace)
+    if not owner:
+        return "" if is_used_here else "someone that it does not name, and this home does not use it"
+    place, _, path = owner.partition(":")
+    # A home that was moved keeps its stack.
+    is_moved = is_used_here and place == here.partition(":")[0] and not Path(path).exists()
+    return "" if is_moved else owner
+
+
+def check_end_in_cluster(namespace: str, other: str) -> None:
+    """Raises InputError where the stack to remove is another home's (`other_home`)."""
+    if other:
+        raise InputError(
+            f"the stack in namespace {namespace}",
+            expected="one that this home has made",
+            found=f"one of {other}",
+            remedy=f"Leave it to its owner, or add {next_flag('force', True)} to remove it all the same. "
+            "To use it no longer from here, remove stack.json from the home.",
+        )

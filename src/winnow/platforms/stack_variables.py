@@ -1,0 +1,249 @@
+"""What can be set of the stack, and how what is set comes together: one table, from which flags and documents are made.
+
+A value comes from the caller (environment or flag), else from a person's own line in the environment file, else from
+the block there, which keeps what was set before. Defaults are those of compose.yaml; here they are for people to read,
+and for what this program itself has to know.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from winnow.config.addresses import with_driver
+from winnow.config.errors import InputError
+from winnow.config.settings import Variable
+from winnow.platforms.stack_env_file import EnvFile
+
+SETTINGS = (
+    Variable("WINNOW_PROJECT", "winnow", "Name of the Compose project: of all containers, volumes and networks."),
+    Variable("WINNOW_BIND", "127.0.0.1", "Address that published ports bind to; 0.0.0.0 opens them to the network."),
+    Variable("MLFLOW_PORT", "5500", "MLflow's port on this machine."),
+    Variable("POSTGRES_PORT", "5532", "Postgres' port on this machine."),
+    Variable("MLFLOW_WORKERS", "2", "Processes of the MLflow server."),
+    Variable(
+        "MLFLOW_SERVER_ALLOWED_HOSTS",
+        "",
+        "More Host headers that MLflow answers, separated by commas, whole: mlflow.example.com, 10.0.0.5:5500.",
+    ),
+    Variable(
+        "MLFLOW_BACKEND_STORE_URI",
+        "the stack's Postgres",
+        "MLflow's own database: postgresql://, mysql:// or sqlite:////winnow/mlflow.db, as its container reaches it.",
+    ),
+    Variable(
+        "MLFLOW_ARTIFACTS_DESTINATION",
+        "the stack's MinIO",
+        "Where artifacts are kept: s3://, wasbs://, gs://, or a path such as /winnow/artifacts.",
+    ),
+    Variable(
+        "EXTRAS", "", "Extras of the image, separated by commas: mysql, azure, gcs. The addresses above add theirs."
+    ),
+    Variable("BASE_IMAGE", "python:3.11-slim-bookworm", "What the image is built on."),
+    Variable(
+        "TRACKING_IMAGE",
+        "winnow-tracking",
+        "MLflow's server, on Docker with WINNOW_PROJECT as its tag; an image of another name is not built but pulled.",
+    ),
+    Variable("POSTGRES_IMAGE", "postgres:15-bookworm", "Postgres' image, for a mirror or a digest."),
+    Variable("MINIO_IMAGE", "minio/minio:RELEASE.2025-09-07T16-13-09Z", "MinIO's image, for a mirror or a digest."),
+    Variable("MLFLOW_CPUS", "1", "CPUs that MLflow may use."),
+    Variable("MLFLOW_MEMORY", "2g", "Memory that MLflow may use."),
+    Variable("POSTGRES_CPUS", "1", "CPUs that Postgres may use."),
+    Variable("POSTGRES_MEMORY", "1g", "Memory that Postgres may use."),
+    Variable("MINIO_CPUS", "1", "CPUs that MinIO may use."),
+    Variable("MINIO_MEMORY", "1g", "Memory that MinIO may use."),
+)
+"""What may be shown and given as a flag."""
+
+KEYS = (
+    Variable("MLFLOW_S3_ENDPOINT_URL", "AWS' own", "An S3 service other than AWS', such as https://s3.example.com."),
+    Variable("AWS_ACCESS_KEY_ID", "", "Its key."),
+    Variable("AWS_SECRET_ACCESS_KEY", "", "Its key's secret."),
+    Variable("AWS_SESSION_TOKEN", "", "Its key's session."),
+    Variable("AWS_DEFAULT_REGION", "us-east-1", "Its region."),
+    Variable("AZURE_STORAGE_CONNECTION_STRING", "", "How Azure Blob storage is opened."),
+    Variable("AZURE_STORAGE_ACCESS_KEY", "", "Another way to open it."),
+)
+"""What opens an artifact store of one's own; taken only beside MLFLOW_ARTIFACTS_DESTINATION."""
+
+STUDIES = (
+    Variable("WINNOW_STORAGE", "the stack's Postgres", "A database of one's own for studies."),
+    Variable("WINNOW_WORKER_STORAGE", "WINNOW_STORAGE", "The same as workers reach it."),
+)
+
+USER = "MINIO_ROOT_USER"
+SECRETS = ("POSTGRES_PASSWORD", "MLFLOW_DB_PASSWORD", "WINNOW_DB_PASSWORD", "MINIO_ROOT_PASSWORD")
+"""Generated on the first start; a person may write lines of their own for them before that."""
+
+NAMES = frozenset(variable.name for variable in (*SETTINGS, *KEYS, *STUDIES)) | {
+    *SECRETS,
+    USER,
+    "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS",
+}
+"""All that compose.yaml asks for: the environment file alone answers, whatever the caller's environment holds."""
+
+_DESTINATION, _BACKEND, _ENDPOINT = "MLFLOW_ARTIFACTS_DESTINATION", "MLFLOW_BACKEND_STORE_URI", "MLFLOW_S3_ENDPOINT_URL"
+_EXTRA_OF = {"mysql": "mysql", "wasbs": "azure", "abfss": "azure", "gs": "gcs"}
+_OF_MINIO = frozenset({_ENDPOINT, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"})
+_DEFAULTS = {variable.name: variable.default for variable in SETTINGS}
+
+
+def default(name: str) -> str:
+    """What compose.yaml takes where a setting is not given."""
+    return _DEFAULTS[name]
+
+
+def choose(given: Mapping[str, str], file: EnvFile, new_password: Callable[[], str]) -> EnvFile:
+    """The environment file with all that the stack needs; own lines are as they were.
+
+    Raises:
+        InputError: a value is not one that the stack could be started with.
+    """
+    own, kept = file.own, file.block
+
+    def value(name: str) -> str:
+        return given.get(name) or own.get(name) or kept.get(name, "")
+
+    block = {one.name: value(one.name) for one in (*SETTINGS, *STUDIES)}
+    for name in (_BACKEND, _DESTINATION):
+        block[name] = with_driver(block[name])
+    block["EXTRAS"] = ",".join(extras(block))
+    block["MLFLOW_SERVER_ALLOWED_HOSTS"] = ",".join(_hosts(block))
+    block["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] = ",".join(origins(block["MLFLOW_SERVER_ALLOWED_HOSTS"]))
+    keys = _artifact_keys(block[_DESTINATION], value, own)
+    check({**block, **keys})
+    block = {name: text for name, text in block.items() if text and text != own.get(name)}
+    secrets = {name: kept.get(name) or new_password() for name in SECRETS if name not in own}
+    user = {} if USER in own else {USER: kept.get(USER, "winnow")}
+    check_passwords({**own, **secrets})
+    return EnvFile(file.own_text, {**block, **keys, **user, **secrets})
+
+
+def missing_secrets(file: EnvFile | None) -> list[str]:
+    """The generated passwords that a file lacks."""
+    found = {} if file is None else file.variables()
+    return [name for name in SECRETS if not found.get(name)]
+
+
+def check(values: Mapping[str, str]) -> None:
+    """Refuse what the stack could not be started with.
+
+    Raises:
+        InputError: names the variable.
+    """
+    for name in ("MLFLOW_PORT", "POSTGRES_PORT"):
+        text = values.get(name) or default(name)
+        require(name, text, text.isdecimal() and 0 < int(text) < 65536, "a port, 1 to 65535", "5500")
+    if (values.get("MLFLOW_PORT") or default("MLFLOW_PORT")) == (
+        values.get("POSTGRES_PORT") or default("POSTGRES_PORT")
+    ):
+        require("POSTGRES_PORT", values.get("POSTGRES_PORT", ""), False, "another port than MLFLOW_PORT", "5532")
+    workers = values.get("MLFLOW_WORKERS") or "1"
+    require("MLFLOW_WORKERS", workers, workers.isdecimal() and int(workers) > 0, "a whole number from 1", "2")
+    project = values.get("WINNOW_PROJECT") or default("WINNOW_PROJECT")
+    is_name = re.fullmatch(r"[a-z0-9][a-z0-9_-]*", project) is not None
+    require("WINNOW_PROJECT", project, is_name, "lower-case letters, digits, '-' and '_'", "winnow")
+    bind = values.get("WINNOW_BIND") or default("WINNOW_BIND")
+    require("WINNOW_BIND", bind, _is_address(bind), "an IPv4 address", "127.0.0.1")
+    _check_backend(values.get(_BACKEND, ""))
+    _check_destination(values.get(_DESTINATION, ""))
+    _check_host(_ENDPOINT, values.get(_ENDPOINT, ""))
+
+
+def _artifact_keys(destination: str, value: Callable[[str], str], own: Mapping[str, str]) -> dict[str, str]:
+    """What opens a destination of one's own. What unset would mean MinIO's is written even where it is empty."""
+    if destination:
+        found = {one.name: value(one.name) for one in KEYS}
+        return {name: text for name, text in found.items() if (text or name in _OF_MINIO) and text != own.get(name)}
+    stray = next((one.name for one in KEYS if one.name in own), None)
+    if stray is not None:
+        raise InputError(
+            f"{stray} in the environment file",
+            expected=f"{_DESTINATION} beside it, for it opens an artifact store of your own",
+            found="none, which means the stack's MinIO",
+            remedy=f"Add {_DESTINATION}, or remove the line.",
+        )
+    return {}
+
+
+def extras(values: Mapping[str, str]) -> list[str]:
+    """The image's extras: those that are named, and those that an address needs."""
+    given = [extra.strip() for extra in values.get("EXTRAS", "").split(",") if extra.strip()]
+    schemes = [urlsplit(values.get(name, "")).scheme.partition("+")[0] for name in (_BACKEND, _DESTINATION)]
+    return sorted({*given, *(_EXTRA_OF[scheme] for scheme in schemes if scheme in _EXTRA_OF)})
+
+
+def _hosts(values: Mapping[str, str]) -> list[str]:
+    """Hosts to allow besides compose.yaml's own: those given, and the address that is bound to."""
+    given = [host.strip() for host in values["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",") if host.strip()]
+    bind = values["WINNOW_BIND"] or default("WINNOW_BIND")
+    bound = [] if bind.startswith(("127.", "0.")) else [f"{bind}:*"]
+    return list(dict.fromkeys([*given, *bound]))
+
+
+def origins(allowed_hosts: str) -> list[str]:
+    """MLflow's own pages name their address as the origin of what they write."""
+    hosts = [host.strip() for host in allowed_hosts.split(",") if host.strip() not in ("", "*")]
+    return [f"{scheme}://{host}" for host in hosts for scheme in ("http", "https")]
+
+
+def _check_backend(uri: str) -> None:
+    if not uri:
+        return
+    scheme = urlsplit(uri).scheme.partition("+")[0]
+    databases = ("postgresql", "mysql", "mssql", "sqlite")
+    shown = f"{scheme}://…" if scheme else "no URL"
+    require(
+        _BACKEND, shown, scheme in databases, f"a URL of one of {', '.join(databases)}", "postgresql://me@db/mlflow"
+    )
+    if scheme == "sqlite":
+        is_kept = uri.startswith("sqlite:////")
+        require(_BACKEND, uri, is_kept, "an absolute path in MLflow's container", "sqlite:////winnow/mlflow.db")
+    _check_host(_BACKEND, uri)
+
+
+def _check_destination(uri: str) -> None:
+    if not uri:
+        return
+    scheme = urlsplit(uri).scheme
+    known = ("s3", "gs", "wasbs", "abfss", "hdfs", "sftp", "ftp", "file")
+    is_known = scheme in known or uri.startswith("/")
+    require(_DESTINATION, uri, is_known, f"an absolute path, or a URL of one of {', '.join(known)}", "s3://my-bucket")
+
+
+def _check_host(name: str, uri: str) -> None:
+    host = urlsplit(uri).hostname
+    require(
+        name,
+        f"the host {host}",
+        host not in ("localhost", "127.0.0.1", "::1"),
+        "a host that MLflow's container can reach, where localhost is the container itself",
+        "host.docker.internal, which is this machine",
+    )
+
+
+def check_passwords(values: Mapping[str, str]) -> None:
+    """Refuse a password that no URL can hold. Raises InputError, which does not show it."""
+    for name in SECRETS:
+        text = values[name]
+        is_safe = re.fullmatch(r"[A-Za-z0-9._~-]{8,}", text) is not None
+        require(
+            name, "another", is_safe, "at least 8 letters, digits, '-', '.', '_' and '~', which are safe in a URL", ""
+        )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return ip_address(text).version == 4
+    except ValueError:
+        return False
+
+
+def require(name: str, found: str, is_met: bool, expected: str, example: str) -> None:
+    """Raises InputError unless something is as it should be."""
+    if not is_met:
+        remedy = f"Correct it, for example: {example}." if example else "Correct it."
+        raise InputError(name, expected=expected, found=f"'{found}'", remedy=remedy)

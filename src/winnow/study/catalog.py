@@ -1,0 +1,167 @@
+"""All studies of a database: listed with a few counting queries, and deleted as a whole.
+
+One study is made, continued and read in `store.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from optuna.storages._rdb import models
+from optuna.trial import TrialState
+from sqlalchemy import orm
+
+from winnow.study.database import Database
+from winnow.study.store import REFUSED, STATES, STOPPED
+from winnow.study.tables import folds, incidents, studies, tasks, workers
+
+StudyState = Literal["in work", "done", "stopped", "refused", "unfinished"]
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """A study in a few numbers.
+
+    Attributes:
+        state: "refused": a worker could not train it; "stopped": it was cancelled; "unfinished": no worker was heard
+            of, and nothing says why.
+        trials: how many there are, by state.
+        target: how many make the study done.
+        metric: what trials are compared by; None where the record of an older study does not say it.
+        best, best_trial: the best value and its trial; None before the first complete trial.
+        created_at_ms, changed_at_ms: milliseconds since the epoch, None where it is not known.
+        heard: worker groups that were heard of a moment ago, sorted.
+    """
+
+    name: str
+    state: StudyState
+    trials: Mapping[str, int]
+    target: int
+    metric: str | None
+    best: float | None
+    best_trial: int | None
+    created_at_ms: int | None
+    changed_at_ms: int | None
+    heard: tuple[str, ...]
+
+
+class StudyBusyError(Exception):
+    """Workers are at work on a study: `args[0]` names them."""
+
+
+def summaries(database: Database) -> tuple[StudySummary, ...]:
+    """All studies as they stood at one moment, in the order in which they were made."""
+    if not sa.inspect(database.engine).has_table(studies.name):
+        return ()
+    study_models = models.StudyModel
+    with database.reading() as session:
+        query = sa.select(study_models.study_name, studies).join(studies, studies.c.study_id == study_models.study_id)
+        rows = session.execute(query.order_by(studies.c.study_id)).all()
+        counts = _trials_by_state(session)
+        now = database.now(session)
+        return tuple(_summary(session, row, counts[row.study_id], now) for row in rows)
+
+
+def delete_study(database: Database, study_id: int) -> None:
+    """Remove a study with its trials and everything that winnow keeps of it, in one transaction.
+
+    Raises:
+        StudyBusyError: workers are at work; nothing was removed.
+    """
+    with database.writing() as session:
+        study = session.query(models.StudyModel).filter_by(study_id=study_id).with_for_update().one()
+        # Claims wait for this row, so none comes between the look at them and the end.
+        session.execute(sa.select(studies.c.study_id).where(studies.c.study_id == study_id).with_for_update()).one()
+        busy = _busy(session, study_id, database.now(session))
+        if busy:
+            raise StudyBusyError(busy)
+        for table in (tasks, folds, workers, incidents, studies):
+            session.execute(sa.delete(table).where(table.c.study_id == study_id))
+        # Optuna's own way: its models take everything that belongs to a study along.
+        session.delete(study)
+
+
+def busy_workers(database: Database, study_id: int) -> tuple[str, ...]:
+    """Worker groups that hold a living lease of a study or were heard of a moment ago, sorted."""
+    with database.reading() as session:
+        return _busy(session, study_id, database.now(session))
+
+
+def _busy(session: orm.Session, study_id: int, now: float) -> tuple[str, ...]:
+    leased = sa.select(tasks.c.grp).where(
+        tasks.c.study_id == study_id, tasks.c.state == "leased", tasks.c.expires_at >= now
+    )
+    held = {str(group) for group in session.execute(leased).scalars()}
+    return tuple(sorted(held | set(_heard(session, study_id, now))))
+
+
+def _heard(session: orm.Session, study_id: int, now: float) -> tuple[str, ...]:
+    query = sa.select(workers.c.grp).where(workers.c.study_id == study_id, workers.c.expires_at >= now)
+    return tuple(sorted({str(group) for group in session.execute(query).scalars()}))
+
+
+def _trials_by_state(session: orm.Session) -> Mapping[int, Mapping[TrialState, int]]:
+    trial = models.TrialModel
+    query = session.query(trial.study_id, trial.state, sa.func.count()).group_by(trial.study_id, trial.state)
+    found: dict[int, dict[TrialState, int]] = defaultdict(dict)
+    for study_id, state, count in query:
+        found[study_id][state] = count
+    return found
+
+
+def _summary(session: orm.Session, row: sa.Row[Any], counts: Mapping[TrialState, int], now: float) -> StudySummary:
+    sweep = json.loads(row.sweep)
+    best = _best(session, row.study_id, sweep.get("goal", "maximize"))
+    heard = _heard(session, row.study_id, now)
+    return StudySummary(
+        name=str(row.study_name),
+        state="in work" if heard else _resting_state(session, row),
+        trials={name: counts.get(state, 0) for state, name in STATES.items()},
+        target=int(row.target),
+        metric=sweep.get("metric"),
+        best=None if best is None else best[0],
+        best_trial=None if best is None else best[1],
+        created_at_ms=sweep.get("started_at_ms"),
+        changed_at_ms=_changed_at_ms(session, row.study_id) or sweep.get("started_at_ms"),
+        heard=heard,
+    )
+
+
+def _resting_state(session: orm.Session, row: sa.Row[Any]) -> StudyState:
+    """Why no worker is at work."""
+    report = (tasks.c.study_id == row.study_id) & (tasks.c.kind == "report") & (tasks.c.number == row.target)
+    if session.execute(sa.select(tasks.c.state).where(report)).scalar() in ("done", "failed"):
+        return "done"
+    kept = session.query(models.StudySystemAttributeModel).filter_by(study_id=row.study_id)
+    attributes = {str(one.key): json.loads(str(one.value_json)) for one in kept}
+    if attributes.get(REFUSED):
+        return "refused"
+    return "stopped" if attributes.get(STOPPED) else "unfinished"
+
+
+def _best(session: orm.Session, study_id: int, goal: str) -> tuple[float, int] | None:
+    """(value, number) of the best complete trial; ties go to the earlier one."""
+    trial, value = models.TrialModel, models.TrialValueModel.value
+    query = (
+        session.query(value, trial.number)
+        .join(trial, trial.trial_id == models.TrialValueModel.trial_id)
+        .filter(trial.study_id == study_id, trial.state == TrialState.COMPLETE, value.is_not(None))
+        .order_by(value.asc() if goal == "minimize" else value.desc(), trial.number)
+    )
+    best = query.first()
+    return None if best is None else (float(best[0]), int(best[1]))
+
+
+def _changed_at_ms(session: orm.Session, study_id: int) -> int | None:
+    """When a task of a study last began or ended, or a fold was last scored."""
+    columns = (tasks.c.started_at_ms, tasks.c.ended_at_ms, folds.c.ended_at_ms)
+    latest = (
+        session.execute(sa.select(sa.func.max(column)).where(column.table.c.study_id == study_id)).scalar()
+        for column in columns
+    )
+    return max((int(at_ms) for at_ms in latest if at_ms is not None), default=None)

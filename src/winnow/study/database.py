@@ -1,0 +1,257 @@
+"""The database that holds a study: Optuna's own tables and winnow's beside them, behind one engine.
+
+Optuna leaves three things to chance that a sweep of many workers cannot: on SQLite two processes may claim one WAITING
+trial, counting trials before asking for one overshoots, and a dead worker's trial stays RUNNING. Here every change is
+one transaction that takes the write lock first, so it either happened or did not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy as sa
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
+from sqlalchemy import event, orm
+from sqlalchemy.engine import Connection, Engine, make_url
+
+from winnow.config.addresses import with_driver
+from winnow.config.disk import disk_fault, home_of, probe
+from winnow.config.errors import InputError
+from winnow.config.next_command import next_command
+from winnow.study.tables import metadata
+
+BUSY_TIMEOUT_S = 60.0
+"""How long a SQLite writer waits for another: writes take milliseconds, so only a stuck process is ever refused."""
+
+_WRITE = "winnow_write"
+_MAKING_TABLES = 0x77696E6E6F77
+"""The key of Postgres' advisory lock: "winnow" in ASCII."""
+
+
+class DatabaseAwayError(InputError):
+    """The database does not answer. It may again in a while: whoever nobody waits for waits (`patience.py`)."""
+
+
+class NoStudiesError(InputError):
+    """There is no database yet, or one in which no study was ever made."""
+
+
+class Database:
+    """One engine for Optuna's reads and winnow's transactions.
+
+    Raises:
+        InputError: the database cannot be opened, or not be written where `create` is set.
+        NoStudiesError: no study was ever made there, and `create` is not set.
+        DatabaseAwayError: it does not answer.
+    """
+
+    def __init__(self, url: str, *, create: bool = False) -> None:
+        self.url = with_driver(url)
+        parsed = make_url(self.url)
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        if self.is_sqlite and parsed.database:
+            _check_file(Path(parsed.database), create=create)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        try:
+            self.optuna = _create(self.url, self.is_sqlite) if create else _open(self.url, self.is_sqlite)
+        except ImportError as error:
+            raise InputError(
+                "the study's storage (WINNOW_STORAGE)",
+                expected="a database whose driver is installed",
+                found=f"{parsed.get_backend_name()} without its driver ({error})",
+                remedy="Install it, for Postgres with `pip install 'winnow[postgres]'`.",
+            ) from error
+        except (sa.exc.DatabaseError, StorageInternalError) as error:
+            if _lacks_tables(error):
+                raise NoStudiesError(
+                    f"the study's storage, {parsed.render_as_string(hide_password=True)}",
+                    expected="a database that holds studies",
+                    found="one in which none was ever made",
+                    remedy=f"Run `{next_command('train', config=...)}` first.",
+                ) from error
+            raise (DatabaseAwayError if _is_away(error) else InputError)(
+                "the study's storage (WINNOW_STORAGE)",
+                expected="a database that answers and can be written",
+                found=f"{parsed.render_as_string(hide_password=True)}: {_first_line(error)}",
+                remedy="Start it, or correct its address and rights.",
+            ) from error
+        _listen(self.engine, self.is_sqlite)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that Optuna's storage uses too."""
+        engine: Engine = self.optuna.engine
+        return engine
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[orm.Session]:
+        """One transaction that holds the write lock from its start; commits at the end, else leaves no trace."""
+        connecting = self.engine.connect().execution_options(**{_WRITE: True})
+        with connecting as connection, orm.Session(bind=connection) as session:
+            yield session
+            session.commit()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[orm.Session]:
+        """One consistent view: everything that is read in it was so at one moment."""
+        # A transaction of SQLite's is such a view by itself; Postgres would look anew at every statement.
+        options = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        with orm.Session(bind=self.engine.execution_options(**options)) as session:
+            yield session
+
+    def now(self, session: orm.Session) -> float:
+        """Seconds since the epoch by the database's clock, the only one that leases are measured with."""
+        clock = (
+            "SELECT (julianday('now') - 2440587.5) * 86400.0"
+            if self.is_sqlite
+            else "SELECT EXTRACT(EPOCH FROM clock_timestamp())"
+        )
+        return float(session.execute(sa.text(clock)).scalar_one())
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.optuna.remove_session()
+        self.engine.dispose()
+
+
+class SampledStorage(_CachedStorage):
+    """What samplers see: the study, cached, without the notes that they would leave in it.
+
+    TPE writes each proposal into the trial before its parameters are stored, in a transaction of Optuna's own that
+    SQLite refuses as soon as another process has written meanwhile. Parameters are stored in one piece here
+    (`Leases.set_params`), which makes that note needless.
+    """
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Nothing is stored."""
+
+
+def _open(url: str, is_sqlite: bool) -> RDBStorage:
+    with _making_tables(url, is_sqlite, fcntl.LOCK_SH):
+        return RDBStorage(
+            url, engine_kwargs=_engine_kwargs(is_sqlite), skip_table_creation=True, skip_compatibility_check=True
+        )
+
+
+def _create(url: str, is_sqlite: bool) -> RDBStorage:
+    """Open the database with its tables made. One process at a time: two that make the same table at once fail."""
+    with _making_tables(url, is_sqlite, fcntl.LOCK_EX):
+        if is_sqlite:
+            _make_wal(url)
+        storage = RDBStorage(url, engine_kwargs=_engine_kwargs(is_sqlite))
+        metadata.create_all(storage.engine)
+        return storage
+
+
+@contextlib.contextmanager
+def _making_tables(url: str, is_sqlite: bool, how: int) -> Iterator[None]:
+    """Keep those who make tables apart from each other and, in a file, from those who open it."""
+    file = make_url(url).database
+    if is_sqlite and file:
+        with Path(f"{file}.lock").open("a") as lock:
+            fcntl.flock(lock, how)
+            yield
+    elif not is_sqlite and how == fcntl.LOCK_EX:
+        with _locked_server(url):
+            yield
+    else:
+        yield
+
+
+@contextlib.contextmanager
+def _locked_server(url: str) -> Iterator[None]:
+    """Hold a lock of the database's own, which ends with its transaction."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=_engine_kwargs(False)["connect_args"])
+    with engine.begin() as connection:
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MAKING_TABLES)))
+        yield
+
+
+def _engine_kwargs(is_sqlite: bool) -> dict[str, Any]:
+    if is_sqlite:
+        return {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
+    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
+
+
+def _check_file(path: Path, *, create: bool) -> None:
+    """Refuse a file that is not there, or cannot be made or written."""
+    if create:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        refusal = probe(path)
+        if refusal is not None:
+            raise _unwritable(path, refusal) from refusal
+        return
+    if not path.is_file():
+        raise NoStudiesError(
+            str(path),
+            expected="the study's database",
+            found="no such file",
+            remedy=f"Run `{next_command('train', config=...)}` first, or set WINNOW_HOME to the folder that holds it.",
+        )
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return disk_fault(error, home_of(), path) or InputError(
+        str(path),
+        expected="a place where the study's database can be written",
+        found=error.strerror or str(error),
+        remedy="Make room or give write access there, or set WINNOW_HOME to another folder.",
+    )
+
+
+def _make_wal(url: str) -> None:
+    """Switch the file to write-ahead logging, which stays with the file: readers and a writer no longer wait."""
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+    engine.dispose()
+
+
+def _listen(engine: Engine, is_sqlite: bool) -> None:
+    if not is_sqlite:
+        return
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: object) -> None:
+        # The driver would open transactions late, at the first write: SQLAlchemy's own recipe turns that off.
+        # https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#enabling-non-legacy-sqlite-transactional-modes
+        connection.isolation_level = None
+        # A commit survives the process; only a power cut can lose the last ones, never the file (WAL).
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    @event.listens_for(engine, "begin")
+    def _began(connection: Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITE, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    # Connections made while Optuna looked at its tables have not heard of this.
+    engine.dispose()
+
+
+def _lacks_tables(error: BaseException) -> bool:
+    """Whether Postgres says that a table is not there (SQLSTATE 42P01, undefined_table)."""
+    return getattr(getattr(_unwrapped(error), "orig", None), "sqlstate", None) == "42P01"
+
+
+def _is_away(error: BaseException) -> bool:
+    return isinstance(_unwrapped(error), sa.exc.OperationalError)
+
+
+def _unwrapped(error: BaseException) -> BaseException | None:
+    """SQLAlchemy's own error; Optuna wraps those of its first look at the tables."""
+    return error.__cause__ if isinstance(error, StorageInternalError) else error
+
+
+def _first_line(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    return str(getattr(cause, "orig", None) or cause).strip().splitlines()[0]

@@ -1,0 +1,619 @@
+"""A study as a whole: made, found, compared with what a person asks for, and read.
+
+The truth about a sweep is here. What is written while it runs goes through `leases.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+import sqlalchemy as sa
+from optuna.storages._rdb import models
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import orm
+
+from winnow.config.errors import InputError
+from winnow.config.experiment import Experiment
+from winnow.config.functions import names_data_function
+from winnow.config.next_command import next_command, next_flag
+from winnow.config.user_code import changed_files, digest_of_code
+from winnow.study.database import Database, SampledStorage
+from winnow.study.leases import TRIAL_CODE, Failure, LeaseRules, Leases
+from winnow.study.space import decode
+from winnow.study.status import StudyStatus, WorkerStatus
+from winnow.study.tables import folds, incidents, studies, tasks, workers
+from winnow.study.view import Incident, StudyView
+from winnow.tracking import records
+from winnow.tracking.records import FoldRecord, SweepRecord, TrialRecord
+
+STATES: Mapping[TrialState, records.TrialState] = {
+    TrialState.WAITING: "waiting",
+    TrialState.RUNNING: "running",
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
+
+_CONTENT = "data (its content)"
+
+LEASE_MARGIN_S = 60.0
+"""A lease outlasts an unreachable study: by this much longer than workers wait for it."""
+
+
+STOPPED, _ALONE, REFUSED = "winnow:stopped", "winnow:alone", "winnow:refused"
+"""Attributes of Optuna's study, which only its own table keeps."""
+
+
+@dataclass(frozen=True)
+class WorkerLife:
+    """One life of a worker group, as the study knows it."""
+
+    owner: str
+    group: str
+    host: str
+    status: WorkerStatus
+    is_heard: bool
+
+
+@dataclass(frozen=True)
+class RefitResult:
+    """What became of a refit: a model version, or a reason why there is none."""
+
+    trial: int
+    version: str | None
+    reason: str | None
+
+
+class StudyStore:
+    """The study called `name` in a database.
+
+    Args:
+        database: opened with `create=True` by whoever may make studies.
+        name: the study's name.
+    """
+
+    def __init__(
+        self, database: Database, name: str, clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    ) -> None:
+        self.database = database
+        self.name = name
+        self._clock_ms = clock_ms
+        self._study: optuna.Study | None = None
+
+    # Making and opening
+
+    def exists(self) -> bool:
+        """Whether there is such a study."""
+        if not sa.inspect(self.database.engine).has_table(studies.name):
+            return False
+        return self.name in study_names(self.database)
+
+    def create(self, experiment: Experiment, sweep: SweepRecord) -> None:
+        """Make the study, or give the one that is there the experiment's number of trials and ways of running.
+
+        Raises:
+            InputError: there is one of another definition or other data; it is left as it was.
+        """
+        self.check(experiment, sweep)
+        study = optuna.create_study(
+            storage=self.database.optuna, study_name=self.name, direction=sweep.goal, load_if_exists=True
+        )
+        experiment_json = json.dumps(experiment.without_secrets().model_dump(mode="json", by_alias=True))
+        study_id = study._study_id
+        with self.database.writing() as session:
+            # Of two who make the study at once, the second waits here and finds the first one's row.
+            session.query(models.StudyModel).filter_by(study_id=study_id).with_for_update().one()
+            known = session.execute(sa.select(studies).where(studies.c.study_id == study_id)).one_or_none()
+            # A study never shrinks: trials that exist stay.
+            trials = session.query(models.TrialModel).filter_by(study_id=study_id).count()
+            values = {"target": max(experiment.search.trials, trials), "experiment": experiment_json}
+            if known is None:
+                values |= {"study_id": study_id, "sweep": json.dumps(dataclasses.asdict(sweep))}
+                session.execute(sa.insert(studies).values(values))
+            else:
+                values["sweep"] = self._with_code(session, study_id, json.loads(known.sweep), sweep.code)
+                session.execute(sa.update(studies).where(studies.c.study_id == study_id).values(values))
+
+    def check(self, experiment: Experiment, sweep: SweepRecord) -> None:
+        """Refuse an experiment that this study does not continue. Raises InputError."""
+        if not self.exists():
+            return
+        kept, kept_sweep = self.experiment().definition(), self.sweep()
+        asked = experiment.definition()
+        differences = _differences(kept, asked)
+        if kept_sweep.data_sha256 != sweep.data_sha256 and not any(d.startswith("data") for d, _, _ in differences):
+            differences.insert(0, (_CONTENT, kept_sweep.data_sha256[:12], sweep.data_sha256[:12]))
+        if differences:
+            place, was, now = differences[0]
+            is_perhaps_unseeded = place == _CONTENT and names_data_function(sweep.data_source)
+            unseeded = "If the data function gives other rows each time, seed it. " if is_perhaps_unseeded else ""
+            others = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
+            raise InputError(
+                f"study {self.name!r}: {place}{others}",
+                expected=f"what the study was made with: {was}",
+                found=now,
+                remedy=f"{unseeded}Trials of different definitions cannot be compared: give the new one another name "
+                f"(`name:` in the file, or {next_flag('study', ...)}), or change it back.",
+            )
+
+    def check_code(self, code: Mapping[str, str], allowing: str) -> None:
+        """Refuse code that is not what the trials of this study were trained with.
+
+        Args:
+            code: sha256 of each file by name, as `code_of` gives them.
+            allowing: what a person can do to go on with changed code.
+
+        Raises:
+            InputError: a file was changed, added or taken away. A study that was made before digests were kept accepts
+                any code.
+        """
+        kept = self.sweep().code
+        changed = changed_files(kept, code) if kept is not None else []
+        if kept is None or not changed:
+            return
+        name, others = changed[0], f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        is_new, is_gone = name not in kept, name not in code
+        raise InputError(
+            f"study {self.name!r}: {name}{others}",
+            expected="the code that the study was made with"
+            + (", which did not use this file" if is_new else f": sha256 {kept[name][:12]}"),
+            found="that it is used" if is_new else "that it is not used" if is_gone else f"{code[name][:12]}",
+            remedy=f"Trials of different code cannot be compared: give the new one another name (`name:` in the file, "
+            f"or {next_flag('study', ...)}), or change it back. {allowing}",
+        )
+
+    def leases(self) -> Leases:
+        """The leases of this study, by the rules of its experiment."""
+        experiment = self.experiment()
+        rules = LeaseRules(
+            ttl_s=experiment.execution.storage_patience_s + LEASE_MARGIN_S,
+            retries=experiment.execution.retries,
+            refit_top=experiment.refit.top,
+            goal=self.sweep().goal,
+        )
+        return Leases(self.database, self.study_id, rules, self._clock_ms)
+
+    @property
+    def study(self) -> optuna.Study:
+        """The study in Optuna's eyes. Raises InputError where there is none."""
+        if self._study is None:
+            try:
+                self._study = optuna.load_study(study_name=self.name, storage=SampledStorage(self.database.optuna))
+            except KeyError:
+                raise self._no_such_study() from None
+        return self._study
+
+    @property
+    def study_id(self) -> int:
+        """Optuna's id of the study."""
+        return self.study._study_id
+
+    def experiment(self) -> Experiment:
+        """The experiment as last given."""
+        return Experiment.model_validate_json(self._row().experiment)
+
+    def sweep(self) -> SweepRecord:
+        """The facts of the sweep, for the tracking store."""
+        return SweepRecord(**json.loads(self._row().sweep))
+
+    def code(self) -> str:
+        """Digest of the person's own code that trials are trained with now; empty where there is none."""
+        return digest_of_code(self.sweep().code or {})
+
+    def parent_run_id(self) -> str | None:
+        """The sweep's run in the tracking store, once it is made."""
+        run_id: str | None = self._row().parent_run_id
+        return run_id
+
+    def set_parent_run_id(self, run_id: str) -> None:
+        """Remember the sweep's run."""
+        with self.database.writing() as session:
+            where = studies.c.study_id == self.study_id
+            session.execute(sa.update(studies).where(where).values(parent_run_id=run_id))
+
+    def set_stopped(self, is_stopped: bool) -> None:
+        """Say to whoever follows this study that its groups were stopped on purpose, or are meant to work again.
+
+        Whoever has them work again has mended what kept them from it: lone ends are counted anew.
+        """
+        with self.database.writing() as session:
+            self._set_attribute(session, STOPPED, is_stopped)
+            if not is_stopped:
+                self._set_attribute(session, REFUSED, None)
+                kept = session.query(models.StudySystemAttributeModel).filter_by(study_id=self.study_id)
+                kept.filter(models.StudySystemAttributeModel.key.startswith(f"{_ALONE}:", autoescape=True)).delete()
+
+    def is_stopped(self) -> bool:
+        """Whether its groups were stopped on purpose and nobody has resumed it since."""
+        with self.database.reading() as session:
+            return bool(self._attribute(session, STOPPED))
+
+    def set_refusal(self, error: InputError) -> None:
+        """Keep why a worker cannot train this study, for its orchestrator and for workers that are started again."""
+        refused = {"place": error.place, "expected": error.expected, "found": error.found, "remedy": error.remedy}
+        with self.database.writing() as session:
+            self._set_attribute(session, REFUSED, refused)
+
+    def refusal(self) -> InputError | None:
+        """Why a worker has refused to train this study since it was last resumed."""
+        with self.database.reading() as session:
+            refused = self._attribute(session, REFUSED)
+        return InputError(**refused) if refused else None
+
+    def count_lone_end(self, group: str, node: int) -> int:
+        """Note that a node ends since it has lost its group; how often it now has, since the study last got on.
+
+        What starts nodes again does so without end, and nobody may be watching.
+        """
+        key = f"{_ALONE}:{group}:{node}"
+        with self.database.writing() as session:
+            query = sa.select(sa.func.count()).select_from(folds).where(folds.c.study_id == self.study_id)
+            scored = int(session.execute(query).scalar_one())
+            before = self._attribute(session, key) or {}
+            count = 1 + (before["count"] if before.get("folds") == scored else 0)
+            self._set_attribute(session, key, {"folds": scored, "count": count})
+        return count
+
+    def target(self) -> int:
+        """How many trials make the study done."""
+        return int(self._row().target)
+
+    # Trials
+
+    def counts(self) -> dict[str, int]:
+        """Trials by state, and `all` of them."""
+        with self.database.reading() as session:
+            query = sa.text("SELECT state, COUNT(*) FROM trials WHERE study_id = :study_id GROUP BY state")
+            found = {str(row[0]): int(row[1]) for row in session.execute(query, {"study_id": self.study_id})}
+        counts = {name: found.get(state.name, 0) for state, name in STATES.items()}
+        return counts | {"all": sum(counts.values())}
+
+    def trial(self, number: int) -> TrialRecord:
+        """One trial as it stands."""
+        return self._records(number)[0]
+
+    def frozen(self, number: int) -> FrozenTrial:
+        """One trial in Optuna's form, for its samplers."""
+        trial_id = self.database.optuna.get_trial_id_from_study_id_trial_number(self.study_id, number)
+        return self.database.optuna.get_trial(trial_id)
+
+    def trials(self) -> tuple[TrialRecord, ...]:
+        """Every trial as it stands, by number."""
+        return self._records()
+
+    def fold_scores(self) -> list[tuple[TrialState, list[float]]]:
+        """Scores of every trial in the order of its folds, with its state."""
+        trials = self.study.get_trials(deepcopy=False)
+        return [(t.state, [t.intermediate_values[k] for k in sorted(t.intermediate_values)]) for t in trials]
+
+    def failure(self, number: int) -> Failure | None:
+        """Where to read on about a failed trial; None where it did not fail by itself."""
+        with self.database.reading() as session:
+            row = self._tasks_by_number(session, number).get(number, {}).get("trial")
+        if row is None or row.state != "failed" or not row.result:
+            return None
+        detail = json.loads(row.result)
+        return Failure(tuple(detail["tail"]), detail["log"])
+
+    def refits(self) -> tuple[RefitResult, ...]:
+        """What became of the refits that have ended, by trial."""
+        with self.database.reading() as session:
+            where = (tasks.c.study_id == self.study_id) & (tasks.c.kind == "refit")
+            query = sa.select(tasks).where(where, tasks.c.state.in_(["done", "failed"])).order_by(tasks.c.number)
+            rows = session.execute(query).all()
+        return tuple(RefitResult(row.number, _result(row).get("version"), row.reason) for row in rows)
+
+    def is_done(self) -> bool:
+        """Whether the report over all trials has ended, in the tracking store or not."""
+        return self._report_state() in ("done", "failed")
+
+    def is_told(self) -> bool:
+        """Whether the tracking store holds every trial's last state, and the report."""
+        return self._report_state() == "done" and not self.untracked()
+
+    # What the tracking store knows
+
+    def keep_run_id(self, number: int, run_id: str, instead_of: str | None) -> str:
+        """Remember the run that stands for a trial where that is still `instead_of`; return the one that does now.
+
+        Of several who offer one at once, all get the first one's.
+        """
+        where = (tasks.c.study_id == self.study_id) & (tasks.c.kind == "trial") & (tasks.c.number == number)
+        with self.database.writing() as session:
+            unchanged = tasks.c.run_id.is_not_distinct_from(instead_of)
+            session.execute(sa.update(tasks).where(where, unchanged).values(run_id=run_id))
+            return str(session.execute(sa.select(tasks.c.run_id).where(where)).scalar_one())
+
+    def set_tracked(self, record: TrialRecord) -> None:
+        """Remember that the tracking store holds what `record` says, unless more has happened since."""
+        if self.trial(record.number) == record:
+            self._update_task("trial", record.number, tracked=True)
+            self._update_task("refit", record.number, tracked=True)
+
+    def untracked(self) -> list[int]:
+        """Numbers of ended trials whose last state the tracking store may not hold."""
+        with self.database.reading() as session:
+            where = (tasks.c.study_id == self.study_id) & tasks.c.kind.in_(["trial", "refit"])
+            ended = tasks.c.state.in_(["done", "failed"]) & tasks.c.tracked.is_(False)
+            return sorted(set(session.execute(sa.select(tasks.c.number).where(where, ended)).scalars()))
+
+    def reopen_report(self) -> None:
+        """Have the report written again, for what was not told to the tracking store in time."""
+        self._update_task("report", self.target(), state="waiting")
+
+    # Workers
+
+    def hear(self, owner: str, group: str, host: str, status: WorkerStatus, ttl_s: float) -> None:
+        """Note what a worker does now; it counts as heard of for `ttl_s` (0: it has ended)."""
+        with self.database.writing() as session:
+            values = {
+                "study_id": self.study_id,
+                "grp": group,
+                "host": host,
+                "status": json.dumps(dataclasses.asdict(status)),
+                "expires_at": self.database.now(session) + ttl_s if ttl_s > 0 else 0.0,
+            }
+            changed = session.execute(sa.update(workers).where(workers.c.owner == owner).values(values))
+            if changed.rowcount == 0:  # type: ignore[attr-defined]
+                session.execute(sa.insert(workers).values(values | {"owner": owner}))
+
+    def workers(self) -> tuple[WorkerLife, ...]:
+        """The latest life of every group that was heard of, by group."""
+        with self.database.reading() as session:
+            now = self.database.now(session)
+            query = sa.select(workers).where(workers.c.study_id == self.study_id).order_by(workers.c.expires_at)
+            rows = session.execute(query).all()
+        latest = {
+            row.grp: WorkerLife(
+                row.owner, row.grp, row.host, WorkerStatus(**json.loads(row.status)), row.expires_at >= now
+            )
+            for row in rows
+        }
+        return tuple(latest[group] for group in sorted(latest))
+
+    # Pictures
+
+    def status(self, *, started_at_ms: int, folds_before: int = 0) -> StudyStatus:
+        """Where the sweep stands, for the terminal. `folds_before`: folds that were finished before `started_at_ms`."""
+        trials = self.study.get_trials(deepcopy=False)
+        by_state: dict[TrialState, int] = defaultdict(int)
+        for trial in trials:
+            by_state[trial.state] += 1
+        values = {t.number: t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None}
+        best = _best(values, self.sweep().goal)
+        finished = by_state[TrialState.COMPLETE] + by_state[TrialState.PRUNED] + by_state[TrialState.FAIL]
+        folds_of_trial, code = self.sweep().folds, self.code()
+        finished_folds = sum(len(t.intermediate_values) for t in trials if t.state.is_finished())
+        missing = (self.target() - finished) * folds_of_trial
+        done = sum(len(t.intermediate_values) for t in trials)
+        return StudyStatus(
+            study=self.name,
+            trials_done=finished,
+            trials_total=max(self.target(), len(trials)),
+            failed=by_state[TrialState.FAIL],
+            pruned=by_state[TrialState.PRUNED],
+            of_other_code=sum(_is_other(t.user_attrs.get(TRIAL_CODE, ""), code) for t in trials),
+            best=values[best] if best is not None else None,
+            best_trial=best,
+            goal=self.sweep().goal,
+            workers=tuple(life.status for life in self.workers() if life.is_heard),
+            started_at_ms=started_at_ms,
+            now_ms=self._clock_ms(),
+            training_since_ms=self._first_fold_since(started_at_ms),
+            folds_done=done - folds_before,
+            folds_total=finished_folds + missing - folds_before,
+        )
+
+    def view(self) -> StudyView:
+        """The whole study, for the report."""
+        trials = self.trials()
+        values = {t.number: t.value for t in trials if t.state == "complete" and t.value is not None}
+        return StudyView(
+            sweep=self.sweep(),
+            trials=trials,
+            space=self.experiment().model_dump(mode="json", by_alias=True)["search"]["space"],
+            winner=_best(values, self.sweep().goal),
+            generated_at_ms=self._clock_ms(),
+            incidents=self.incidents(),
+            target=self.target(),
+        )
+
+    def incidents(self) -> tuple[Incident, ...]:
+        """Attempts at trials that were lost, in the order of their loss."""
+        with self.database.reading() as session:
+            where = (incidents.c.study_id == self.study_id) & (incidents.c.kind == "trial")
+            rows = session.execute(sa.select(incidents).where(where).order_by(incidents.c.incident_id)).all()
+        return tuple(
+            Incident(row.number, row.attempt, row.worker, row.what, row.at_ms, row.fold_started_at_ms, row.fold)
+            for row in rows
+        )
+
+    # Inside
+
+    def _first_fold_since(self, at_ms: int) -> int | None:
+        """When the first fold began that ended after `at_ms`, for a pace without the start-up."""
+        with self.database.reading() as session:
+            where = (folds.c.study_id == self.study_id) & (folds.c.ended_at_ms >= at_ms)
+            first: int | None = session.execute(sa.select(sa.func.min(folds.c.started_at_ms)).where(where)).scalar()
+        return first if first is None else max(first, at_ms)
+
+    def _attribute(self, session: orm.Session, key: str) -> Any:
+        kept = session.query(models.StudySystemAttributeModel).filter_by(study_id=self.study_id, key=key).first()
+        return None if kept is None else json.loads(str(kept.value_json))
+
+    def _set_attribute(self, session: orm.Session, key: str, value: Any) -> None:
+        # In a transaction of ours: Optuna's own is refused by SQLite where another process writes meanwhile.
+        study_id, text = self.study_id, json.dumps(value)
+        kept = session.query(models.StudySystemAttributeModel).filter_by(study_id=study_id, key=key)
+        if kept.update({"value_json": text}) == 0:
+            session.add(models.StudySystemAttributeModel(study_id=study_id, key=key, value_json=text))
+
+    def _with_code(
+        self, session: orm.Session, study_id: int, kept: dict[str, Any], code: Mapping[str, str] | None
+    ) -> str:
+        """The sweep's record with other code; trials that do not name theirs yet get the digest of the code so far."""
+        before = digest_of_code(kept.get("code") or {})
+        if code is None or dict(code) == kept.get("code"):
+            return json.dumps(kept)
+        if before:
+            attribute = models.TrialUserAttributeModel
+            of_study = session.query(models.TrialModel.trial_id).filter_by(study_id=study_id)
+            marked = session.query(attribute.trial_id).filter(attribute.key == TRIAL_CODE)
+            for (trial_id,) in of_study.filter(models.TrialModel.trial_id.not_in(marked)):
+                session.add(attribute(trial_id=trial_id, key=TRIAL_CODE, value_json=json.dumps(before)))
+        return json.dumps(kept | {"code": dict(code)})
+
+    def _row(self) -> sa.Row[Any]:
+        with self.database.reading() as session:
+            row = session.execute(sa.select(studies).where(studies.c.study_id == self.study_id)).one_or_none()
+        if row is None:
+            raise self._no_such_study()
+        return row
+
+    def _no_such_study(self) -> InputError:
+        known = ", ".join(study_names(self.database)) or "none"
+        return InputError(
+            f"study {self.name!r}",
+            expected="a study that was started",
+            found=f"only these: {known}",
+            remedy=f"Run `{next_command('train', config=...)}` with its experiment file first, or correct the name.",
+        )
+
+    def _records(self, number: int | None = None) -> tuple[TrialRecord, ...]:
+        """All trials, or one, as they stood at one moment: a state never comes with another state's times."""
+        space, code = self.experiment().search.space, self.code()
+        with self.database.reading() as session:
+            models_of = _trials_query(session, self.study_id, number)
+            frozen = [self.database.optuna._build_frozen_trial_from_trial_model(model) for model in models_of]
+            by_number = self._tasks_by_number(session, number)
+            scored = self._folds_by_trial(session, [t._trial_id for t in frozen] if number is not None else None)
+        return tuple(
+            _record(self.name, trial, by_number.get(trial.number, {}), scored[trial._trial_id], space, code)
+            for trial in frozen
+        )
+
+    def _tasks_by_number(self, session: orm.Session, number: int | None) -> dict[int, dict[str, sa.Row[Any]]]:
+        query = sa.select(tasks).where(tasks.c.study_id == self.study_id)
+        if number is not None:
+            query = query.where(tasks.c.number == number)
+        found: dict[int, dict[str, sa.Row[Any]]] = defaultdict(dict)
+        for row in session.execute(query):
+            found[row.number][row.kind] = row
+        return found
+
+    def _folds_by_trial(self, session: orm.Session, trial_ids: list[int] | None) -> dict[int, list[FoldRecord]]:
+        query = sa.select(folds).where(folds.c.study_id == self.study_id).order_by(folds.c.fold)
+        if trial_ids is not None:
+            query = query.where(folds.c.trial_id.in_(trial_ids))
+        found: dict[int, list[FoldRecord]] = defaultdict(list)
+        for row in session.execute(query):
+            found[row.trial_id].append(
+                FoldRecord(
+                    fold=row.fold,
+                    metrics=json.loads(row.metrics),
+                    epochs=row.epochs,
+                    train_s=row.train_s,
+                    started_at_ms=row.started_at_ms,
+                    ended_at_ms=row.ended_at_ms,
+                    worker=row.worker,
+                    first_step_s=row.first_step_s,
+                    score_s=row.score_s,
+                )
+            )
+        return found
+
+    def _report_state(self) -> str | None:
+        with self.database.reading() as session:
+            where = (tasks.c.study_id == self.study_id) & (tasks.c.kind == "report") & (tasks.c.number == self.target())
+            state: str | None = session.execute(sa.select(tasks.c.state).where(where)).scalar()
+        return state
+
+    def _update_task(self, kind: str, number: int, **values: Any) -> None:
+        with self.database.writing() as session:
+            where = (tasks.c.study_id == self.study_id) & (tasks.c.kind == kind) & (tasks.c.number == number)
+            session.execute(sa.update(tasks).where(where).values(**values))
+
+
+def study_names(database: Database) -> list[str]:
+    """Names of the studies in a database, in the order in which they were made."""
+    if not sa.inspect(database.engine).has_table(studies.name):
+        return []
+    with database.reading() as session:
+        query = sa.text(
+            "SELECT s.study_name FROM studies s JOIN winnow_studies w ON w.study_id = s.study_id ORDER BY s.study_id"
+        )
+        return [str(name) for name in session.execute(query).scalars()]
+
+
+def _trials_query(session: orm.Session, study_id: int, number: int | None) -> orm.Query[models.TrialModel]:
+    parts = (
+        models.TrialModel.params,
+        models.TrialModel.values,
+        models.TrialModel.user_attributes,
+        models.TrialModel.system_attributes,
+        models.TrialModel.intermediate_values,
+    )
+    query = session.query(models.TrialModel).options(*(orm.selectinload(part) for part in parts))
+    query = query.filter_by(study_id=study_id)
+    if number is not None:
+        query = query.filter_by(number=number)
+    return query.order_by(models.TrialModel.number)
+
+
+def _record(
+    study: str, trial: FrozenTrial, of_trial: Mapping[str, sa.Row[Any]], scored: list[FoldRecord], space: Any, code: str
+) -> TrialRecord:
+    task, refit = of_trial.get("trial"), of_trial.get("refit")
+    refitted = _result(refit) if refit is not None else {}
+    own_code = str(trial.user_attrs.get(TRIAL_CODE, ""))
+    return TrialRecord(
+        study=study,
+        number=trial.number,
+        state=STATES[trial.state],
+        params=decode(space, trial.params),
+        folds=tuple(scored),
+        value=trial.values[0] if trial.values else None,
+        attempts=task.attempt if task is not None else 0,
+        reason=task.reason if task is not None else None,
+        started_at_ms=task.started_at_ms if task is not None else 0,
+        ended_at_ms=task.ended_at_ms if task is not None else None,
+        run_id=task.run_id if task is not None else None,
+        holdout=refitted.get("metrics", {}),
+        holdout_at_ms=refit.ended_at_ms if refit is not None and refitted else None,
+        code=own_code,
+        has_other_code=_is_other(own_code, code),
+    )
+
+
+def _is_other(own: str, present: str) -> bool:
+    """Whether a trial's code is known not to be the study's."""
+    return bool(own) and own != present
+
+
+def _result(task: sa.Row[Any]) -> dict[str, Any]:
+    return json.loads(task.result) if task.result else {}
+
+
+def _best(values: Mapping[int, float], goal: str) -> int | None:
+    """Number of the trial with the best value; ties go to the earlier one."""
+    sign = -1.0 if goal == "maximize" else 1.0
+    return min(values, key=lambda number: (sign * values[number], number), default=None)
+
+
+def _differences(kept: Mapping[str, Any], asked: Mapping[str, Any], path: str = "") -> list[tuple[str, str, str]]:
+    """(place, kept, asked) of every value that differs, down to the keys."""
+    found: list[tuple[str, str, str]] = []
+    for key in [*kept, *(key for key in asked if key not in kept)]:
+        was, now, place = kept.get(key), asked.get(key), f"{path}.{key}".lstrip(".")
+        if isinstance(was, Mapping) and isinstance(now, Mapping):
+            found += _differences(was, now, place)
+        elif was != now:
+            found.append((place, json.dumps(was), json.dumps(now)))
+    return found

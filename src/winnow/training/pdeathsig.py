@@ -1,0 +1,50 @@
+"""Ends a process with its parent, so that nothing outlives its sweep.
+
+A killed parent cannot clean up, hence the kernel has to do it: Linux signals a child whose parent is gone where the
+child has asked for that. Elsewhere a rank notices the closed channel instead, and the others the dead rank.
+
+As a program (`python -m winnow.training.pdeathsig COMMAND …`) it asks for the signal and then becomes the command, for
+commands such as torchrun that do not ask for it themselves. The kernel watches the parent's *thread* that made the
+child: start children from a thread that lives as long as they shall.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+PARENT = "WINNOW_PARENT_PID"
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Have this process killed as soon as its parent is gone.
+
+    The parent is expected to have its own process id in the environment's WINNOW_PARENT_PID: one that died before this
+    call has been replaced by another, and then this process exits at once.
+
+    Raises:
+        OSError: Linux refused the request.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    expected = os.environ.get(PARENT)
+    if expected is not None and os.getppid() != int(expected):
+        sys.exit(1)
+
+
+def main() -> None:
+    """Become the command of the arguments, on the leash; its own children find its process id as their parent."""
+    die_with_parent()
+    command = sys.argv[1:]
+    # exec keeps both the process id and the request for the signal.
+    os.execvpe(command[0], command, {**os.environ, PARENT: str(os.getpid())})
+
+
+if __name__ == "__main__":
+    main()

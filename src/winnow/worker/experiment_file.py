@@ -1,0 +1,66 @@
+"""The file from which ranks read their assignment: the study's experiment, with the data where this machine has it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from winnow.config.errors import WinnowError
+from winnow.study.store import StudyStore
+from winnow.tracking.data_files import DamagedFileError, DataFiles
+from winnow.tracking.tracker import TrackingUnavailableError
+from winnow.training.messages import Assignment
+
+DATA_FILE = "WINNOW_DATA_FILE"
+"""Set where groups do not see the terminal's files: `SHA256/NAME` of the data file in the artifact store."""
+
+RETRY_S = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+class DataFileError(WinnowError):
+    """The data file cannot be had from the artifact store."""
+
+
+def write_experiment(path: Path, store: StudyStore, data: Path | None = None) -> None:
+    """Put the study's experiment where the ranks read it, with `data` in place of the source where it is given."""
+    experiment = store.experiment().model_dump(mode="json", by_alias=True)
+    if data is not None:
+        experiment["data"]["source"] = str(data)
+    sweep = store.sweep()
+    code = None if sweep.code is None else dict(sweep.code)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.encode(Assignment(experiment, sweep.data_sha256, code)))
+
+
+def fetch_data(
+    named: str, folder: Path, files: DataFiles, patience_s: float, check_stop: Callable[[], None] = lambda: None
+) -> Path:
+    """The data file `SHA256/NAME`, fetched into `folder`. A store that is away is waited for.
+
+    Raises:
+        DataFileError: the store stays away, or holds another file than was put there.
+    """
+    digest, _, name = named.partition("/")
+    deadline = time.monotonic() + patience_s
+    while True:
+        check_stop()
+        try:
+            return files.fetch(digest, name, folder)
+        except TrackingUnavailableError as error:
+            if time.monotonic() > deadline:
+                raise DataFileError(
+                    f"data file {name}: expected it in the artifact store, which did not answer for {patience_s:g} s "
+                    f"({error}). Start the store; the worker is started again with the sweep."
+                ) from error
+            _log.warning("data file %s waits for the artifact store: %s", name, error)
+            time.sleep(RETRY_S)
+        except DamagedFileError as error:
+            raise DataFileError(
+                f"data file in the artifact store: {error}. Remove it there, and start the sweep again to store it."
+            ) from error

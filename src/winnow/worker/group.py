@@ -1,0 +1,220 @@
+"""The process that an executor starts for a worker group: `python -m winnow.worker.group --study NAME --group NAME`.
+
+It finds everything else in the study and in its environment (`config.settings`). On a further node of a group that is
+spread over several (`WINNOW_NODE` above 0) it is what the supervisor on the first one commands. It ends with
+
+    0   the study is done
+    1   the study did not answer for too long
+    2   something that it was given is wrong, or its data is not the study's; the study says which
+    3   its ranks do not come up, or time and again its other nodes do not; the log says why
+    4   another process is this group already
+    77  it has lost the group's other nodes: whatever runs it may start it again
+    143 it was asked to stop, and has handed back what it held
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import functools
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from winnow.config.errors import InputError, WinnowError
+from winnow.config.private import restrict_umask
+from winnow.config.settings import Settings
+from winnow.config.streams import write_utf8
+from winnow.study.database import Database
+from winnow.study.retry import Retry
+from winnow.study.store import StudyStore
+from winnow.tracking.data_files import DataFiles
+from winnow.tracking.mlflow_tracker import MlflowTracker
+from winnow.training.launch import Node, plan_ranks
+from winnow.worker.experiment_file import DATA_FILE, fetch_data, write_experiment
+from winnow.worker.log_relay import LogRelay
+from winnow.worker.node import RemoteNode, SupervisorGoneError
+from winnow.worker.nodes import CALL_PORT_OFFSET, Nodes
+from winnow.worker.ranks import Planner, Ranks
+from winnow.worker.stop import Stop, StopRequestedError
+from winnow.worker.worker import CannotStartError, Identity, NodesGoneError, Worker
+
+DONE, CANNOT_START, ALREADY_RUNNING, LOST_ITS_GROUP, STOPPED = 0, 3, 4, 77, 143
+LONE_ENDS = 5
+"""How often a node may lose its group while the study does not get on, before it is not started again."""
+CPUS, GPUS = "WINNOW_GROUP_CPUS", "WINNOW_GROUP_GPUS"
+"""Set by executors: CPUs of the group; its GPUs, comma-separated and possibly none, or unset to take what there is."""
+NODE, NODES, MASTER, MASTER_PORT = "WINNOW_NODE", "WINNOW_NODES", "WINNOW_MASTER_ADDR", "WINNOW_MASTER_PORT"
+"""Set by executors where a group has several nodes: which this is, of how many, and where the first one is reached."""
+OPEN_PATIENCE_S = 300.0
+"""How long a study that is away is waited for before it was ever read."""
+RELAY_LOGS = "WINNOW_RELAY_LOGS"
+"""Set where the ranks' logs are not kept: then they are written to standard error too."""
+
+_log = logging.getLogger(__name__)
+
+
+def group_folder(home: Path, study: str, group: str) -> Path:
+    """Where a group keeps its lock and its logs."""
+    return home / "studies" / study / "groups" / group
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Be one worker group until its study is done."""
+    parser = argparse.ArgumentParser(prog="winnow.worker.group")
+    parser.add_argument("--study", required=True)
+    parser.add_argument("--group", required=True)
+    asked = parser.parse_args(arguments)
+    restrict_umask()
+    write_utf8()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
+    settings = Settings.from_environment()
+    folder = group_folder(settings.home, asked.study, asked.group)
+    folder.mkdir(parents=True, exist_ok=True)
+    stop = Stop()
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: stop.request())
+    # Held until the process ends, however it ends: this is how others see that the group lives.
+    with (folder / "lock").open("a") as lock:
+        if not _lock(lock):
+            return ALREADY_RUNNING
+        try:
+            with LogRelay(folder) if os.environ.get(RELAY_LOGS) else contextlib.nullcontext():
+                return _work(settings, asked.study, asked.group, folder, stop)
+        except StopRequestedError:
+            return STOPPED
+        except WinnowError as error:
+            _log.error("%s", error)
+            return error.exit_code
+
+
+def _lock(lock: TextIO) -> bool:
+    """Be the one process of this group. Others who look whether it lives hold the lock for a moment."""
+    for pause_s in (0.05, 0.1, 0.2, 0.4, 0.0):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(pause_s)
+        else:
+            return True
+    return False
+
+
+def _work(settings: Settings, study: str, group: str, folder: Path, stop: Stop) -> int:
+    # How patient the experiment is, the study itself would say. An engine that starts again starts all at once.
+    store = Retry(OPEN_PATIENCE_S, stop.check)(_open, settings.storage_url, study)
+    try:
+        return _work_on(store, settings, group, folder, stop)
+    except InputError as error:
+        Retry(OPEN_PATIENCE_S, stop.check)(store.set_refusal, error)
+        raise
+
+
+def _work_on(store: StudyStore, settings: Settings, group: str, folder: Path, stop: Stop) -> int:
+    refusal = Retry(OPEN_PATIENCE_S, stop.check)(store.refusal)
+    if refusal is not None:
+        # What runs groups may start them again without anyone watching, and the next try would end as the last one.
+        raise refusal
+    experiment, execution = folder / "experiment.json", store.experiment().execution
+    write_experiment(experiment, store, _data(settings, execution.storage_patience_s, stop))
+    node = _node()
+    plan = _plan(execution.processes, node)
+    try:
+        if node.index > 0:
+            supervisor = (node.address, node.port + CALL_PORT_OFFSET)
+            RemoteNode(node.index, supervisor, plan, folder, os.environ, execution.storage_patience_s, stop.check).run()
+        else:
+            _supervise(settings, store, group, Ranks(plan, experiment, folder, os.environ, _nodes(node)), stop)
+    except CannotStartError as error:
+        _log.error("the ranks do not come up: %s; log: %s", error, error.ended.log)
+        return CANNOT_START
+    except (SupervisorGoneError, NodesGoneError) as error:
+        _log.error("%s", error)
+        times = Retry(execution.storage_patience_s, stop.check)(store.count_lone_end, group, node.index)
+        if times <= LONE_ENDS:
+            return LOST_ITS_GROUP
+        _log.error("%d times by now, without the study getting on: it is not started again by itself", times)
+        return CANNOT_START
+    return DONE
+
+
+def _supervise(settings: Settings, store: StudyStore, group: str, ranks: Ranks, stop: Stop) -> None:
+    worker = Worker(
+        store,
+        ranks,
+        functools.partial(MlflowTracker, settings.tracking_uri),
+        _write_report,
+        Identity(group=group, owner=f"{group}/{uuid.uuid4().hex[:12]}", host=socket.gethostname()),
+        stop,
+        is_dead=lambda other: _is_dead(group_folder(settings.home, store.name, other)),
+    )
+    worker.run()
+    ranks.dismiss()
+
+
+def _nodes(node: Node) -> Nodes | None:
+    """The group's further nodes, where there are any."""
+    return Nodes(node.port + CALL_PORT_OFFSET, count=node.count - 1) if node.count > 1 else None
+
+
+def _open(url: str, study: str) -> StudyStore:
+    """The study, once it has been read: that it is open says nothing yet."""
+    store = StudyStore(Database(url), study)
+    store.experiment()
+    return store
+
+
+def _node() -> Node:
+    """Which of the group's machines this is."""
+    count = int(os.environ.get(NODES) or 1)
+    if count == 1:
+        return Node()
+    return Node(int(os.environ[NODE]), count, os.environ[MASTER], int(os.environ[MASTER_PORT]))
+
+
+def _plan(processes: int, node: Node) -> Planner:
+    gpus = os.environ.get(GPUS)
+    return functools.partial(
+        plan_ranks,
+        processes=processes,
+        cpus=int(os.environ.get(CPUS, "0")) or os.cpu_count() or 1,
+        parent_pid=os.getpid(),
+        gpus=None if gpus is None else tuple(gpu for gpu in gpus.split(",") if gpu),
+        node=node,
+    )
+
+
+def _data(settings: Settings, patience_s: float, stop: Stop) -> Path | None:
+    """The data file where it does not lie where the experiment says, fetched once for all ranks of this machine."""
+    named = os.environ.get(DATA_FILE)
+    if not named:
+        return None
+    return fetch_data(named, settings.home / "data", DataFiles(settings.tracking_uri), patience_s, stop.check)
+
+
+def _is_dead(folder: Path) -> bool:
+    """Whether nobody holds a group's lock on this machine."""
+    try:
+        with (folder / "lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _write_report(store: StudyStore, path: Path) -> None:
+    # The page's parameter importances load scikit-learn and pandas: not before the ranks are started.
+    from winnow.report import render_report
+
+    path.write_text(render_report(store.view()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""Keeps a worker's lease alive and its line on the terminal fresh, from a thread beside the work.
+
+The work itself may be one long training step; a heartbeat from the supervisor says that the group lives, not that it
+gets on. A lease that was lost is found out by the next write.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
+
+from winnow.study.leases import Lease, LeaseLostError, Leases
+from winnow.study.status import WorkerStatus
+from winnow.study.store import StudyStore
+
+_log = logging.getLogger(__name__)
+
+SHOW_EVERY_S = 0.5
+RENEW_EVERY_S = 10.0
+HEARD_FOR_S = 30.0
+
+
+class Heartbeat:
+    """A context manager; while it is open its worker counts as alive.
+
+    Args:
+        store, leases: the study.
+        owner, group, host: who is alive.
+    """
+
+    def __init__(self, store: StudyStore, leases: Leases, owner: str, group: str, host: str) -> None:
+        self._store = store
+        self._leases = leases
+        self._owner = owner
+        self._group = group
+        self._host = host
+        self._status: WorkerStatus | None = None
+        self._shown: WorkerStatus | None = None
+        self._lease: Lease | None = None
+        self._spoke_at = 0.0
+        self._is_closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_closing.set()
+        self._thread.join()
+        if self._status is not None:
+            self._speak(replace(self._status, state="stopped"), ttl_s=0.0)
+
+    def hold(self, lease: Lease | None) -> None:
+        """Renew this lease from now on, or none."""
+        self._lease = lease
+
+    def show(self, status: WorkerStatus) -> None:
+        """What the worker does now."""
+        self._status = status
+
+    def epoch(self, epoch: int, epochs: int) -> None:
+        """How far its fold is."""
+        if self._status is not None:
+            self._status = replace(self._status, epoch=epoch, epochs=epochs)
+
+    def _run(self) -> None:
+        self._beat()
+        while not self._is_closing.wait(SHOW_EVERY_S):
+            self._beat()
+
+    def _beat(self) -> None:
+        status = self._status
+        is_due = time.monotonic() - self._spoke_at > RENEW_EVERY_S
+        if status is not None and (status != self._shown or is_due):
+            self._speak(status, ttl_s=HEARD_FOR_S)
+        if is_due:
+            self._renew()
+            self._spoke_at = time.monotonic()
+
+    def _speak(self, status: WorkerStatus, ttl_s: float) -> None:
+        try:
+            self._store.hear(self._owner, self._group, self._host, status, ttl_s)
+            self._shown = status
+        except (SQLAlchemyError, StorageInternalError) as error:
+            _log.warning("the study does not hear the heartbeat: %s", error)
+
+    def _renew(self) -> None:
+        lease = self._lease
+        if lease is None:
+            return
+        try:
+            self._leases.renew(lease)
+        except LeaseLostError:
+            _log.warning("%s %d was given to another worker", lease.kind, lease.number)
+        except (SQLAlchemyError, StorageInternalError) as error:
+            _log.warning("the lease could not be renewed: %s", error)

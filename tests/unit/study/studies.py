@@ -1,0 +1,80 @@
+"""Studies for tests: made in a fresh SQLite file, with as little as each test needs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from winnow.config.experiment import Experiment
+from winnow.study.database import Database
+from winnow.study.leases import Lease, LeaseRules, Leases
+from winnow.study.store import StudyStore
+from winnow.tracking.records import FoldRecord, SweepRecord
+
+SPACE = {"lr": {"float": [1e-4, 1.0], "log": True}, "hidden": {"choice": [[64], [128, 64]]}}
+
+
+def experiment(**search: Any) -> Experiment:
+    return Experiment.model_validate(
+        {
+            "name": "a-study",
+            "data": {"source": "sklearn:breast_cancer"},
+            "model": {"factory": "winnow.models:mlp"},
+            "search": {"space": SPACE, "trials": 5, "metric": {"name": "f1"}} | search,
+        }
+    )
+
+
+def sweep(**changes: Any) -> SweepRecord:
+    record = SweepRecord(
+        study="a-study",
+        metric="f1",
+        goal="maximize",
+        experiment={},
+        data_name="breast_cancer",
+        data_rows=569,
+        data_sha256="a" * 64,
+        data_source="sklearn:breast_cancer",
+        task="classification",
+        folds=3,
+        seed=0,
+        environment={},
+        started_at_ms=1,
+    )
+    return dataclasses.replace(record, **changes)
+
+
+def url(folder: Path) -> str:
+    return f"sqlite:///{folder / 'studies.db'}"
+
+
+def make_study(folder: Path, **search: Any) -> StudyStore:
+    return make_study_in(url(folder), **search)
+
+
+def make_study_in(database_url: str, **search: Any) -> StudyStore:
+    store = StudyStore(Database(database_url, create=True), "a-study", clock_ms=lambda: 1000)
+    store.create(experiment(**search), sweep())
+    return store
+
+
+def leases_of(store: StudyStore, *, ttl_s: float = 60.0, retries: int = 2, refit_top: int = 2) -> Leases:
+    rules = LeaseRules(ttl_s=ttl_s, retries=retries, refit_top=refit_top, goal="maximize")
+    return Leases(store.database, store.study_id, rules, clock_ms=lambda: 1000)
+
+
+def claim(leases: Leases, owner: str = "w0/1") -> Lease:
+    claimed = leases.claim(owner, owner.split("/")[0])
+    assert isinstance(claimed, Lease), claimed
+    return claimed
+
+
+def fold(number: int, score: float = 0.5) -> FoldRecord:
+    return FoldRecord(number, {"f1": score, "loss": 1.0}, 3, 0.1, 10 * number, 10 * number + 9, "w0")
+
+
+def complete(leases: Leases, lease: Lease, score: float) -> None:
+    for number in range(3):
+        leases.record_fold(lease, fold(number, score), score)
+    leases.finish_trial(lease, "complete", score)

@@ -1,0 +1,226 @@
+"""Claims, leases, and what they promise whatever dies."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.unit.study.studies import claim, complete, experiment, fold, leases_of, make_study, sweep, url
+from winnow.study.database import Database
+from winnow.study.leases import Failure, Lease, LeaseLostError, Nothing
+from winnow.study.space import distributions
+from winnow.study.store import StudyStore
+
+
+def claim_until_done(database_url: str, owner: str, counted: multiprocessing.Queue[int]) -> None:
+    leases = leases_of(StudyStore(Database(database_url), "a-study"), refit_top=1)
+    trials = 0
+    while not (isinstance(claimed := leases.claim(owner, owner), Nothing) and claimed.is_done):
+        if isinstance(claimed, Nothing):
+            time.sleep(0.005)
+        elif claimed.kind == "trial":
+            trials += 1
+            complete(leases, claimed, 0.5)
+        else:
+            leases.finish_task(claimed, result={"version": "1", "metrics": {}})
+    counted.put(trials)
+
+
+def test_four_processes_that_start_at_once_make_exactly_the_trials_that_were_asked_for(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=41)
+    spawn = multiprocessing.get_context("spawn")
+    counted: multiprocessing.Queue[int] = spawn.Queue()
+    workers = [spawn.Process(target=claim_until_done, args=(url(tmp_path), f"w{i}", counted)) for i in range(4)]
+    for worker in workers:
+        worker.start()
+    counts = [counted.get(timeout=120) for _ in workers]
+    for worker in workers:
+        worker.join(timeout=30)
+    assert sum(counts) == 41
+    assert store.counts() == {"waiting": 0, "running": 0, "complete": 41, "pruned": 0, "failed": 0, "all": 41}
+    assert [trial.attempts for trial in store.trials()] == [1] * 41
+
+
+def test_a_trial_counts_once_however_it_ended(tmp_path: Path) -> None:
+    leases = leases_of(make_study(tmp_path, trials=3))
+    complete(leases, claim(leases), 0.5)
+    leases.finish_trial(claim(leases), "failed", None, "diverged")
+    leases.finish_trial(claim(leases), "pruned", 0.1, "hopeless")
+    assert claim(leases).kind == "refit"
+
+
+def test_claiming_again_returns_the_lease_that_is_held(tmp_path: Path) -> None:
+    leases = leases_of(make_study(tmp_path))
+    first = claim(leases)
+    assert claim(leases) == first
+    assert claim(leases, "w1/1").number == 1
+
+
+def test_a_lost_trial_continues_under_its_number_with_its_parameters_and_scores(tmp_path: Path) -> None:
+    store = make_study(tmp_path)
+    leases = leases_of(store)
+    lost = claim(leases)
+    leases.set_params(lost, {"lr": 0.1, "hidden": "[64]"}, distributions(store.experiment().search.space))
+    leases.record_fold(lost, fold(0, 0.7), 0.7)
+    leases.give_back_group("w0", "it was killed")
+    again = claim(leases, "w1/1")
+    assert (again.number, again.attempt) == (0, 2)
+    trial = store.trial(0)
+    assert trial.params == {"lr": 0.1, "hidden": [64]}
+    assert [scored.metrics["f1"] for scored in trial.folds] == [0.7]
+
+
+def test_whoever_lost_a_lease_can_write_nothing_more(tmp_path: Path) -> None:
+    store = make_study(tmp_path)
+    leases = leases_of(store)
+    stale = claim(leases)
+    leases.give_back(stale, "it was taken for dead", is_lost=True)
+    current = claim(leases, "w1/1")
+    for write in (
+        lambda: leases.record_fold(stale, fold(0), 0.5),
+        lambda: leases.finish_trial(stale, "complete", 1.0),
+        lambda: leases.set_params(stale, {}, {}),
+        lambda: leases.renew(stale),
+    ):
+        with pytest.raises(LeaseLostError):
+            write()
+    assert store.trial(0).folds == ()
+    leases.record_fold(current, fold(0), 0.5)
+
+
+def test_an_expired_lease_passes_on(tmp_path: Path) -> None:
+    leases = leases_of(make_study(tmp_path), ttl_s=0.05)
+    lost = claim(leases)
+    time.sleep(0.1)
+    again = claim(leases, "w1/1")
+    assert (again.number, again.attempt) == (lost.number, 2)
+
+
+def test_a_renewed_lease_does_not_expire(tmp_path: Path) -> None:
+    leases = leases_of(make_study(tmp_path), ttl_s=0.4)
+    held = claim(leases)
+    for _ in range(4):
+        time.sleep(0.2)
+        leases.renew(held)
+    assert claim(leases, "w1/1").number == 1
+
+
+def test_a_trial_lost_too_often_is_failed_with_the_reason(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=1)
+    leases = leases_of(store, retries=2)
+    for _ in range(3):
+        leases.give_back(claim(leases), "it was killed by SIGKILL", is_lost=True)
+    trial = store.trial(0)
+    assert (trial.state, trial.attempts) == ("failed", 3)
+    assert trial.reason == "lost 3 times, the last time because it was killed by SIGKILL"
+    assert [incident.attempt for incident in store.incidents()] == [1, 2, 3]
+
+
+def test_handing_back_costs_no_retry(tmp_path: Path) -> None:
+    leases = leases_of(make_study(tmp_path), retries=0)
+    for _ in range(3):
+        leases.give_back(claim(leases), "it was asked to stop", is_lost=False)
+    assert claim(leases).attempt == 4
+
+
+def test_a_restarted_group_takes_back_what_its_dead_owner_held(tmp_path: Path) -> None:
+    leases = leases_of(make_study(tmp_path))
+    dead, other = claim(leases, "w0/1"), claim(leases, "w1/1")
+    assert leases.give_back_group("w0", "its worker died", keep="w0/2") == 1
+    assert claim(leases, "w0/2").number == dead.number
+    leases.renew(other)
+
+
+def test_a_life_that_began_after_the_look_keeps_what_it_holds(tmp_path: Path) -> None:
+    leases = leases_of(make_study(tmp_path))
+    dead = claim(leases, "w0/1")
+    seen = leases.owners("w0")
+    leases.give_back_group("w0", "its worker died", keep="w0/2")
+    living = claim(leases, "w0/2")
+    assert (seen, leases.owners("w0")) == ({"w0/1"}, {"w0/2"})
+    assert leases.give_back_group("w0", "it is gone", of=seen) == 0
+    leases.renew(living)
+    assert (dead.number, living.attempt) == (living.number, 2)
+
+
+def test_refits_wait_for_the_last_trial_and_the_report_for_the_refits(tmp_path: Path) -> None:
+    leases = leases_of(make_study(tmp_path, trials=3), refit_top=2)
+    trials = [claim(leases, f"w{i}/1") for i in range(3)]
+    for trial, score in zip(trials[:2], (0.5, 0.9), strict=True):
+        complete(leases, trial, score)
+    assert leases.claim("w0/1", "w0") == Nothing(is_done=False)
+    complete(leases, trials[2], 0.7)
+    first, second = claim(leases, "w0/1"), claim(leases, "w1/1")
+    assert [(task.kind, task.number) for task in (first, second)] == [("refit", 1), ("refit", 2)]
+    assert leases.claim("w2/1", "w2") == Nothing(is_done=False)
+    leases.finish_task(first, result={"version": "1", "metrics": {"f1": 0.8}})
+    leases.finish_task(second, reason="the export differs")
+    report = claim(leases, "w2/1")
+    assert (report.kind, report.number) == ("report", 3)
+    leases.finish_task(report, result={})
+    assert leases.claim("w2/1", "w2") == Nothing(is_done=True)
+
+
+def test_a_study_without_a_complete_trial_still_ends(tmp_path: Path) -> None:
+    leases = leases_of(make_study(tmp_path, trials=1))
+    leases.finish_trial(claim(leases), "failed", None, "diverged")
+    leases.finish_task(claim(leases), result={})
+    assert leases.claim("w0/1", "w0") == Nothing(is_done=True)
+
+
+def test_asking_for_more_trials_reopens_a_study_that_was_done(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=1)
+    leases = leases_of(store, refit_top=1)
+    complete(leases, claim(leases), 0.5)
+    leases.finish_task(claim(leases), result={"version": "1", "metrics": {}})
+    leases.finish_task(claim(leases), result={})
+    assert store.is_done()
+    store.create(experiment(trials=2), sweep())
+    assert not store.is_done()
+    complete(leases, claim(leases), 0.9)
+    refit = claim(leases)
+    assert (refit.kind, refit.number) == ("refit", 1)
+    leases.finish_task(refit, result={"version": "2", "metrics": {}})
+    assert claim(leases).kind == "report"
+
+
+def test_recording_a_fold_twice_keeps_one(tmp_path: Path) -> None:
+    store = make_study(tmp_path)
+    leases = leases_of(store)
+    lease = claim(leases)
+    leases.record_fold(lease, fold(0, 0.5), 0.5)
+    leases.record_fold(lease, fold(0, 0.6), 0.6)
+    assert [scored.metrics["f1"] for scored in store.trial(0).folds] == [0.6]
+
+
+def test_a_failure_keeps_the_end_of_its_log(tmp_path: Path) -> None:
+    store = make_study(tmp_path)
+    leases = leases_of(store)
+    failure = Failure(("Traceback …", "ValueError: no"), "/logs/rank-0.log")
+    leases.finish_trial(claim(leases), "failed", None, "fold 1: no", failure)
+    assert store.failure(0) == failure
+    assert isinstance(claim(leases), Lease)
+
+
+def test_failed_trials_are_claimed_again_under_their_numbers_and_the_study_keeps_its_size(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=2)
+    leases = leases_of(store, refit_top=1)
+    failed = claim(leases)
+    leases.set_params(failed, {"lr": 0.1}, distributions({"lr": store.experiment().search.space["lr"]}))
+    leases.finish_trial(failed, "failed", None, "ValueError: a bug")
+    complete(leases, claim(leases), 0.5)
+    leases.finish_task(claim(leases), reason="it could not be exported")
+    leases.finish_task(claim(leases), result={})
+    assert (store.is_done(), leases.retry_failed()) == (True, (0,))
+    assert (store.is_done(), store.trial(0).state, store.trial(0).reason) == (False, "waiting", None)
+    again = claim(leases)
+    assert (again.number, again.attempt, store.trial(0).params["lr"]) == (0, 2, 0.1)
+    with pytest.raises(LeaseLostError):
+        leases.finish_trial(failed, "failed", None, "a late word of the first attempt")
+    complete(leases, again, 0.4)
+    assert [claim(leases).kind for _ in range(1)] == ["refit"]
+    assert store.counts() == {"waiting": 0, "running": 0, "complete": 2, "pruned": 0, "failed": 0, "all": 2}
+    assert leases.retry_failed() == ()

@@ -1,0 +1,376 @@
+"""A supervisor with real ranks' processes that do as they are told, and a tracking store in memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.study.studies import claim, leases_of, make_study, sweep
+from tests.unit.tracking.made_up import new_store
+from tests.unit.worker.waiting import wait_until
+from winnow.config.errors import InputError
+from winnow.config.experiment import ExecutionConfig
+from winnow.study.leases import Failure
+from winnow.study.projector import Projector, reconcile
+from winnow.study.store import StudyStore
+from winnow.testing.tracker import MemoryTracker
+from winnow.tracking.mlflow_tracker import MlflowTracker
+from winnow.tracking.projection import RunStart
+from winnow.tracking.records import SweepRecord, TrialRecord
+from winnow.tracking.run_search import MlflowRunSearch
+from winnow.tracking.tracker import Keep, ModelVersion, Sent, TrackingUnavailableError, as_offered
+from winnow.training.launch import CHANNEL, EXPERIMENT, LOG_DIR, GroupFiles, Launch
+from winnow.training.messages import Ready
+from winnow.worker.nodes import Nodes
+from winnow.worker.ranks import Ranks, RanksEndedError
+from winnow.worker.stop import Stop, StopRequestedError
+from winnow.worker.worker import CannotStartError, Identity, NodesGoneError, Worker, other_data
+
+SCRIPTED = (sys.executable, "-m", "tests.unit.worker.scripted_rank")
+
+
+def ranks(
+    folder: Path,
+    argv: tuple[str, ...] = SCRIPTED,
+    env: Mapping[str, str] | None = None,
+    nodes: Nodes | None = None,
+) -> Ranks:
+    def plan(files: GroupFiles) -> Launch:
+        variables = {CHANNEL: str(files.channel), EXPERIMENT: str(files.experiment), LOG_DIR: str(files.logs)}
+        return Launch(argv, {**variables, **(env or {})})
+
+    return Ranks(plan, folder / "experiment.json", folder, {**os.environ, "PET_NNODES": "2"}, nodes)
+
+
+def study(folder: Path, do: str, **search: Any) -> StudyStore:
+    space = {"do": {"choice": [do]}, "score": {"float": [0.0, 1.0]}}
+    return make_study(folder, space=space, trials=search.pop("trials", 2), sampler="random", **search)
+
+
+def work(
+    store: StudyStore, folder: Path, tracker: MemoryTracker, stop: Stop | None = None, env: Mapping[str, str] = {}
+) -> None:
+    store.set_parent_run_id(tracker.start_sweep(store.sweep()))
+    identity = Identity(group="w0", owner="w0/1", host="here")
+    write_report = lambda _store, path: path.write_text("<html></html>")  # noqa: E731
+    own_ranks = ranks(folder, env=env)
+    Worker(store, own_ranks, lambda: tracker, write_report, identity, stop or Stop()).run()
+
+
+def test_a_worker_ends_when_the_study_is_done_and_told(tmp_path: Path) -> None:
+    store, tracker = study(tmp_path, "score"), MemoryTracker()
+    work(store, tmp_path, tracker)
+    trials = store.trials()
+    assert [(trial.state, trial.value) for trial in trials] == [("complete", trial.params["score"]) for trial in trials]
+    assert store.is_done()
+    assert store.untracked() == []
+    assert all(trial.run_id is not None for trial in trials)
+
+
+def test_a_failed_trial_keeps_its_reason_and_the_end_of_its_traceback(tmp_path: Path) -> None:
+    store = study(tmp_path, "raise")
+    work(store, tmp_path, MemoryTracker())
+    assert [trial.reason for trial in store.trials()] == ["fold 1: ValueError: no such layer"] * 2
+    failure = Failure(("Traceback", "ValueError: no such layer"), str(tmp_path / "rank-0.log"))
+    assert store.failure(0) == failure
+
+
+def test_a_failed_trial_keeps_only_what_its_own_job_wrote_to_the_log(tmp_path: Path) -> None:
+    (tmp_path / "rank-0.log").write_text("words of an earlier sweep\n")
+    store = study(tmp_path, "diverge", trials=2)
+    work(store, tmp_path, MemoryTracker())
+    log = str(tmp_path / "rank-0.log")
+    assert [store.failure(number) for number in (0, 1)] == [
+        Failure(("words of trial 0",), log),
+        Failure(("words of trial 1",), log),
+    ]
+
+
+def test_a_rank_that_leaves_a_record_fails_its_trial_at_once(tmp_path: Path) -> None:
+    store = study(tmp_path, "leave", trials=1)
+    work(store, tmp_path, MemoryTracker())
+    (trial,) = store.trials()
+    assert (trial.state, trial.attempts, trial.reason) == ("failed", 1, "fold 1: rank 1: boom")
+    assert store.failure(0) == Failure(("the guilty rank's last words",), str(tmp_path / "rank-1.log"))
+
+
+def test_a_killed_rank_is_replaced_and_its_trial_continued(tmp_path: Path) -> None:
+    store = study(tmp_path, "die", trials=1)
+    work(store, tmp_path, MemoryTracker(), env={"SCRIPTED_RANK_DIES_ONCE": "1"})
+    (trial,) = store.trials()
+    assert (trial.state, trial.attempts) == ("complete", 2)
+    assert [lost.what for lost in store.incidents()] == ["its ranks were ended by SIGKILL"]
+
+
+def test_hopeless_trials_are_pruned_before_their_last_fold(tmp_path: Path) -> None:
+    store = study(tmp_path, "score", trials=12, pruner="median")
+    work(store, tmp_path, MemoryTracker())
+    pruned = [trial for trial in store.trials() if trial.state == "pruned"]
+    assert pruned
+    assert all(len(trial.folds) < 3 and trial.number >= 5 for trial in pruned)
+    best = max(store.trials(), key=lambda trial: float(trial.params["score"]))
+    assert best.state == "complete"
+
+
+def test_a_worker_that_is_asked_to_stop_hands_its_trial_back(tmp_path: Path) -> None:
+    store, stop = study(tmp_path, "wait", trials=1), Stop()
+    threading.Timer(1.5, stop.request).start()
+    with pytest.raises(StopRequestedError):
+        work(store, tmp_path, MemoryTracker(), stop)
+    assert [trial.state for trial in store.trials()] == ["waiting"]
+    assert store.incidents() == ()
+
+
+def test_ranks_that_never_come_up_end_the_worker(tmp_path: Path) -> None:
+    store, tracker = study(tmp_path, "score"), MemoryTracker()
+    store.set_parent_run_id(tracker.start_sweep(store.sweep()))
+    broken = ranks(tmp_path, (sys.executable, "-c", "raise SystemExit('no such package')"))
+    worker = Worker(store, broken, lambda: tracker, lambda _s, _p: None, Identity("w0", "w0/1", "here"), Stop())
+    with pytest.raises(CannotStartError, match="exit code 1"):
+        worker.run()
+    assert [trial.state for trial in store.trials()] == ["waiting"]
+    assert "no such package" in broken.started_log.read_text()
+
+
+def test_ranks_with_other_rows_than_the_study_end_the_worker_and_spend_no_trial(tmp_path: Path) -> None:
+    store = study(tmp_path, "score")
+    with pytest.raises(InputError) as refused:
+        work(store, tmp_path, MemoryTracker(), env={"SCRIPTED_RANK_HAS_OTHER_ROWS": "1"})
+    assert str(refused.value).startswith(
+        "data.source of study 'a-study': expected the rows that the study was made with (sha256 aaaaaaaaaaaa) in "
+        "worker w0, found others (rank 1: its rows have sha256 bbbbbbbbbbbb). The data has changed since"
+    )
+    assert [(trial.state, trial.number) for trial in store.trials()] == [("waiting", 0)]
+    assert store.incidents() == ()
+
+
+def test_a_data_function_that_gives_other_rows_is_to_be_seeded() -> None:
+    of_function = other_data(sweep(data_source="rows.py:load"), "w0", "rank 0: its rows have sha256 bbbbbbbbbbbb")
+    assert "The data function gives other rows in each process; seed it." in of_function.remedy
+
+
+def test_ranks_that_never_connect_end_the_worker(tmp_path: Path) -> None:
+    store, tracker = study(tmp_path, "score"), MemoryTracker()
+    store.set_parent_run_id(tracker.start_sweep(store.sweep()))
+    mute = ranks(tmp_path, (sys.executable, "-c", "import time; time.sleep(60)"))
+    identity = Identity("w0", "w0/1", "here")
+    worker = Worker(store, mute, lambda: tracker, lambda _s, _p: None, identity, Stop(), startup_timeout_s=0.6)
+    with pytest.raises(CannotStartError, match="not ready within"):
+        worker.run()
+    assert not mute.are_running
+    assert [trial.state for trial in store.trials()] == ["waiting"]
+
+
+def test_a_trial_that_the_tracking_store_refuses_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    class Choosy(MemoryTracker):
+        def sync_trial(
+            self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent, keep: Keep = as_offered
+        ) -> Sent:
+            if trial.number == 0:
+                raise ValueError("a parameter that is too long")
+            return super().sync_trial(sweep, parent_run_id, trial, sent, keep)
+
+    store, tracker = study(tmp_path, "raise"), Choosy()
+    store.set_parent_run_id(tracker.start_sweep(store.sweep()))
+    leases = leases_of(store)
+    for _ in range(2):
+        leases.finish_trial(claim(leases), "failed", None, "boom")
+    projector = Projector(store, lambda: tracker)
+    projector.start()
+    reconcile(store, projector)
+    assert projector.close(5.0)
+    assert store.untracked() == [0]
+
+
+def test_a_sweep_does_not_wait_for_the_tracking_store(tmp_path: Path) -> None:
+    store, tracker = study(tmp_path, "raise"), MemoryTracker()
+    store.set_parent_run_id(tracker.start_sweep(store.sweep()))
+    tracker.is_unavailable = True
+    projector = Projector(store, lambda: tracker, pauses_s=(0.01,))
+    projector.start()
+    leases = leases_of(store)
+    leases.finish_trial(claim(leases), "failed", None, "boom")
+    projector.changed(0)
+    assert not projector.flush(0.2)
+    tracker.is_unavailable = False
+    assert projector.flush(5.0)
+    assert projector.close(5.0)
+    assert store.untracked() == []
+
+
+def test_what_an_outage_kept_back_is_sent_by_the_next_to_come(tmp_path: Path) -> None:
+    store, tracker = study(tmp_path, "raise"), MemoryTracker()
+    store.set_parent_run_id(tracker.start_sweep(store.sweep()))
+    leases = leases_of(store)
+    leases.finish_trial(claim(leases), "failed", None, "boom")
+    projector = Projector(store, lambda: tracker)
+    projector.start()
+    assert reconcile(store, projector) == 1
+    assert projector.close(5.0)
+    assert store.untracked() == []
+    assert store.trial(0).run_id is not None
+
+
+def test_two_who_tell_of_one_trial_at_once_leave_one_run(tmp_path: Path) -> None:
+    uri = new_store(tmp_path)
+    store = study(tmp_path, "raise")
+    store.set_parent_run_id(MlflowTracker(uri).start_sweep(store.sweep()))
+    leases = leases_of(store)
+    leases.finish_trial(claim(leases), "failed", None, "boom")
+    both_have_looked = threading.Barrier(2)
+
+    class Simultaneous(MlflowTracker):
+        """Makes its run only when the other is about to make its own too."""
+
+        def _create(self, experiment_id: str, start: RunStart) -> str:
+            both_have_looked.wait(30.0)
+            return super()._create(experiment_id, start)
+
+    projectors = [Projector(store, lambda: Simultaneous(uri)) for _ in range(2)]
+    for projector in projectors:
+        projector.start()
+        reconcile(store, projector)
+    assert all(projector.close(30.0) for projector in projectors)
+    assert store.untracked() == []
+    (run,) = MlflowRunSearch(uri).trials(store.name, [], [])
+    assert store.trial(0).run_id == run.run_id
+    assert run.tags["winnow.reason"] == "boom"
+
+
+def test_a_model_that_waits_for_the_tracking_store_says_so(tmp_path: Path) -> None:
+    class AwayOnce(MemoryTracker):
+        seen: tuple[str | None, ...] = ()
+
+        def log_bundle(
+            self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, bundle: Path, keep: Keep = as_offered
+        ) -> ModelVersion:
+            self.seen = (*self.seen, *(life.status.waits_for for life in store.workers()))
+            if len(self.seen) == 1:
+                raise TrackingUnavailableError("no answer from minio:9000")
+            return ModelVersion("a-study", "1", "run")
+
+    store, tracker = study(tmp_path, "export", trials=1), AwayOnce()
+    work(store, tmp_path, tracker)
+    assert tracker.seen == (None, "no answer from minio:9000")
+    assert [refit.version for refit in store.refits()] == ["1"]
+
+
+def test_ranks_inherit_their_supervisors_variables_but_for_those_of_another_world(tmp_path: Path) -> None:
+    code = "import os; print(os.environ.get('PET_NNODES'), 'PATH' in os.environ, flush=True); raise SystemExit(1)"
+    started = ranks(tmp_path, (sys.executable, "-c", code))
+    started.start()
+    with pytest.raises(RanksEndedError, match="exit code 1"):
+        started.receive(10.0)
+    assert started.started_log.read_text() == "None True\n"
+
+
+def test_ranks_are_ready_before_they_are_spoken_to_and_end_with_their_channel(tmp_path: Path) -> None:
+    started = ranks(tmp_path)
+    started.start()
+    assert isinstance(started.receive(10.0), Ready)
+    assert started.receive(0.05) is None
+    assert started.are_running
+    began = time.monotonic()
+    started.stop()
+    started.stop()
+    assert not started.are_running
+    assert time.monotonic() - began < 5.0
+
+
+def test_a_killed_supervisor_s_socket_is_removed_by_the_next(tmp_path: Path) -> None:
+    killed, next_one = ranks(tmp_path), ranks(tmp_path)
+    killed.start()
+    assert isinstance(killed.receive(10.0), Ready)
+    left = (tmp_path / "socket").readlink()
+    next_one.start()
+    assert not left.exists()
+    assert (tmp_path / "socket" / "channel").exists()
+    next_one.stop()
+    killed.stop()
+    assert not (tmp_path / "socket").is_symlink()
+
+
+def impatient_worker(
+    folder: Path, nodes: Nodes, argv: tuple[str, ...] = SCRIPTED, do: str = "score"
+) -> tuple[StudyStore, Worker]:
+    store = study(folder, do)
+    impatient = store.experiment().model_copy(update={"execution": ExecutionConfig(storage_patience_s=1)})
+    store.create(impatient, store.sweep())
+    store.set_parent_run_id("a-run")
+    identity = Identity(group="w0", owner="w0/1", host="here")
+    own = ranks(folder, argv, nodes=nodes)
+    return store, Worker(store, own, MemoryTracker, lambda _store, _path: None, identity, Stop())
+
+
+@pytest.fixture
+def nodes() -> Iterator[Nodes]:
+    made = Nodes(0, "127.0.0.1")
+    yield made
+    made.dismiss()
+
+
+def test_a_worker_whose_node_does_not_come_claims_nothing_and_leaves(tmp_path: Path, nodes: Nodes) -> None:
+    store, worker = impatient_worker(tmp_path, nodes)
+    with pytest.raises(NodesGoneError, match="one is missing"):
+        worker.run()
+    assert store.trials() == ()
+
+
+def test_a_node_that_is_lost_while_ranks_start_costs_the_trial_nothing(tmp_path: Path, nodes: Nodes) -> None:
+    # These wait for others for ever, as the ranks of a world do that does not become whole.
+    store, worker = impatient_worker(tmp_path, nodes, (sys.executable, "-c", "import time; time.sleep(60)"))
+    (tmp_path / "experiment.json").write_text("{}")
+    node = socket.create_connection(("127.0.0.1", nodes.port))
+    node.sendall(b'{"type":"Hello","node":1}\n')
+
+    def leave() -> None:
+        for line in node.makefile("rb"):
+            if b"StartWorld" in line:
+                node.shutdown(socket.SHUT_RDWR)
+
+    leaving = threading.Thread(target=leave)
+    leaving.start()
+    began = time.monotonic()
+    with pytest.raises(NodesGoneError):
+        worker.run()
+    leaving.join()
+    node.close()
+    assert time.monotonic() - began < 30
+    assert [trial.state for trial in store.trials()] == ["waiting"]
+    assert store.incidents() == ()
+
+
+@pytest.mark.parametrize(
+    ("how", "lost"), [(signal.SIGTERM, []), (signal.SIGKILL, ["its ranks ended with exit code 1 and left no reason"])]
+)
+def test_a_node_counts_as_lost_unless_it_was_asked_to_stop(
+    tmp_path: Path, nodes: Nodes, how: signal.Signals, lost: list[str]
+) -> None:
+    store, worker = impatient_worker(tmp_path, nodes, do="meet")
+    (tmp_path / "experiment.json").write_text("{}")
+    folder = tmp_path / "node"
+    other = subprocess.Popen((sys.executable, "-m", "tests.unit.worker.scripted_node", str(nodes.port), str(folder)))
+    wait_until(lambda: nodes.connected == (1,))
+
+    def end_while_it_trains() -> None:
+        wait_until((folder / "met").exists)
+        other.send_signal(how)
+
+    ending = threading.Thread(target=end_while_it_trains)
+    ending.start()
+    with pytest.raises(NodesGoneError):
+        worker.run()
+    ending.join()
+    other.wait(10.0)
+    assert [trial.state for trial in store.trials()] == ["waiting"]
+    assert [incident.what for incident in store.incidents()] == lost
