@@ -42,21 +42,21 @@ train: setup ## Run a study's trials on local processes; again: resume or attach
 	@$(WINNOW) train $(FLAGS)
 
 train-docker: setup ## The same sweep in containers, after mlflow-init and build-train (CONFIG, STUDY, TRIALS, WORKERS, IMAGE)
-	@$(WINNOW) train --target docker $(FLAGS)
+	@$(WINNOW) train --platform docker $(FLAGS)
 
 train-kubernetes: setup ## The same sweep in pods (CONFIG, STUDY, TRIALS, WORKERS, IMAGE, REGISTRY or IMAGE_LOAD)
-	@$(WINNOW) train --target kubernetes $(FLAGS)
+	@$(WINNOW) train --platform kubernetes $(FLAGS)
 
-retry: setup ## Train failed trials again under their numbers (CONFIG, STUDY, TARGET, ALLOW_CHANGED_CODE=1)
+retry: setup ## Train failed trials again under their numbers (CONFIG, STUDY, PLATFORM, ALLOW_CHANGED_CODE=1)
 	@$(WINNOW) retry $(FLAGS)
 
-jobs: setup ## List the workers at work, on all tiers (STUDY, TARGET)
+jobs: setup ## List the workers at work, on all platforms (STUDY, PLATFORM)
 	@$(WINNOW) jobs $(FLAGS)
 
-logs: setup ## Print the workers' logs, also those of workers that are gone (STUDY, WORKER, FOLLOW=1, TARGET)
+logs: setup ## Print the workers' logs, also those of workers that are gone (STUDY, WORKER, FOLLOW=1, PLATFORM)
 	@$(WINNOW) logs $(FLAGS)
 
-cancel: setup ## Stop a study's workers and hand their trials back (STUDY, TARGET)
+cancel: setup ## Stop a study's workers and hand their trials back (STUDY, PLATFORM)
 	@$(WINNOW) cancel $(FLAGS)
 
 studies: setup ## List all studies: state, trials, best value, workers at work (JSON=1)
@@ -78,33 +78,33 @@ build-prod: setup ## Build the image that serves the selected model (CONFIG, STU
 	@$(WINNOW) build-prod $(FLAGS)
 
 prod-local: setup ## Serve the selected model on this machine (CONFIG, STUDY, REPLICAS, PORT)
-	@$(WINNOW) prod --target local $(FLAGS)
+	@$(WINNOW) prod --platform local $(FLAGS)
 
 prod-docker: setup ## Serve the selected model in containers behind one entry point (CONFIG, STUDY, REPLICAS, PORT)
-	@$(WINNOW) prod --target docker $(FLAGS)
+	@$(WINNOW) prod --platform docker $(FLAGS)
 
 prod-kubernetes: setup ## Serve the selected model in pods behind an Ingress (CONFIG, STUDY, REPLICAS, HOST, REGISTRY or IMAGE_LOAD)
-	@$(WINNOW) prod --target kubernetes $(FLAGS)
+	@$(WINNOW) prod --platform kubernetes $(FLAGS)
 
-prod-status: setup ## Show what is being served, by default on all tiers (TARGET)
+prod-status: setup ## Show what is being served, by default on all platforms (PLATFORM)
 	@$(WINNOW) prod-status $(FLAGS)
 
-prod-remove: setup ## Stop serving (STUDY or CONFIG where several are served, TARGET)
+prod-remove: setup ## Stop serving (STUDY or CONFIG where several are served, PLATFORM)
 	@$(WINNOW) prod-remove $(FLAGS)
 
-rollback: setup ## Serve the model that was served before (STUDY or CONFIG, TARGET)
+rollback: setup ## Serve the model that was served before (STUDY or CONFIG, PLATFORM)
 	@$(WINNOW) rollback $(FLAGS)
 
-inference-one inference-one-input: setup ## Ask what is being served for one prediction (INPUT=file.json, STUDY or CONFIG, TARGET)
+inference-one inference-one-input: setup ## Ask what is being served for one prediction (INPUT=file.json, STUDY or CONFIG, PLATFORM)
 	@$(WINNOW) inference-one $(FLAGS)
 
 ui: setup ## Open MLflow's own pages on the runs (PORT)
 	@$(WINNOW) ui $(FLAGS)
 
-mlflow-init: setup ## Start Postgres, MinIO and MLflow; every verb uses them from then on (MLFLOW_PORT; TARGET=kubernetes: REGISTRY, IMAGE_LOAD)
+mlflow-init: setup ## Start Postgres, MinIO and MLflow; every verb uses them from then on (MLFLOW_PORT; PLATFORM=kubernetes: REGISTRY, IMAGE_LOAD)
 	@$(WINNOW) mlflow-init $(FLAGS)
 
-mlflow-remove: setup ## Remove them; their data is kept unless VOLUMES=1 (TARGET, FORCE=1)
+mlflow-remove: setup ## Remove them; their data is kept unless VOLUMES=1 (PLATFORM, FORCE=1)
 	@$(WINNOW) mlflow-remove $(FLAGS)
 
 kubernetes-secrets: setup ## Make the Secret for `kubectl apply -k k8s/tracking` by hand; passwords that are there stay

@@ -92,7 +92,7 @@ class RemoteSweep:
 
     def command(self, verb: str, *flags: str) -> list[str]:
         which = ["--config", str(self.file)] if verb in ("train", "select-model") else ["--study", self.study]
-        target = ["--target", self.target, "--image", self.image] if verb == "train" else []
+        target = ["--platform", self.target, "--image", self.image] if verb == "train" else []
         return [sys.executable, "-m", "winnow", verb, *which, *target, *flags]
 
     def start(self, *flags: str) -> subprocess.Popen[str]:

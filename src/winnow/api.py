@@ -37,7 +37,7 @@ def train(
     study: str | None = None,
     trials: int | None = None,
     workers: int | None = None,
-    target: str = "local",
+    platform: str = "local",
     image: str | None = None,
     registry: str = "",
     image_load: str = "",
@@ -50,7 +50,7 @@ def train(
         config: the experiment file.
         study: name of the study; the experiment's by default.
         trials, workers: instead of the file's.
-        target: where its workers run: "local" processes, "docker" containers or "kubernetes" pods.
+        platform: where its workers run: "local" processes, "docker" containers or "kubernetes" pods.
         image: what containers are made of, instead of the image of `make build-train`.
         registry, image_load: where that image is pushed to, or the command that loads it, for a cluster's nodes;
             instead of WINNOW_REGISTRY and WINNOW_IMAGE_LOAD.
@@ -79,7 +79,7 @@ def train(
 
     settings = current()
     environment = with_route(os.environ, registry=registry, load=image_load)
-    tier = tier_for(target, settings, image=image, environment=environment)
+    tier = tier_for(platform, settings, image=image, environment=environment)
     with located(Path(config), overrides):
         return run(
             experiment,
@@ -98,7 +98,7 @@ def retry(
     *,
     study: str | None = None,
     workers: int | None = None,
-    target: str = "local",
+    platform: str = "local",
     image: str | None = None,
     registry: str = "",
     image_load: str = "",
@@ -112,7 +112,7 @@ def retry(
         config,
         study=study,
         workers=workers,
-        target=target,
+        platform=platform,
         image=image,
         registry=registry,
         image_load=image_load,
@@ -160,7 +160,7 @@ def plan(
     study: str | None = None,
     trials: int | None = None,
     workers: int | None = None,
-    target: str = "local",
+    platform: str = "local",
     image: str | None = None,
 ) -> list[str]:
     """What `train` would start, a line for each worker; nothing is started. Raises InputError."""
@@ -172,7 +172,7 @@ def plan(
     from winnow.orchestrators.train import plan as plan_groups
 
     settings = current()
-    tier = tier_for(target, settings, image=image)
+    tier = tier_for(platform, settings, image=image)
     with located(Path(config), overrides):
         return tier.require().plan(plan_groups(experiment, experiment.name, tier, data_of(experiment, tier)))
 
@@ -219,14 +219,14 @@ def serve(
     study: str | None = None,
     replicas: int | None = None,
     port: int | None = None,
-    target: str = "local",
+    platform: str = "local",
 ) -> Deployment:
     """Serve a study's champion, and return where.
 
     What was served before answers until the new model is ready. Nothing changes where it is the same model.
 
     Args:
-        target: by "local" processes, by "docker" containers behind one entry point, or by "kubernetes" pods.
+        platform: by "local" processes, by "docker" containers behind one entry point, or by "kubernetes" pods.
 
     Raises:
         InputError: there is no champion, or the port is taken.
@@ -239,16 +239,16 @@ def serve(
 
     settings = current()
     wanted = Wanted(name, replicas=replicas, port=port)
-    deployer, planned = plan_champion(target, settings, Registry(settings.tracking_uri), wanted)
+    deployer, planned = plan_champion(platform, settings, Registry(settings.tracking_uri), wanted)
     return deployer.deploy(planned)
 
 
-def stop_serving(config: Path | str, *, study: str | None = None, target: str = "local") -> bool:
+def stop_serving(config: Path | str, *, study: str | None = None, platform: str = "local") -> bool:
     """Let requests end and stop all replicas; False where nothing was served."""
     name = _study_name(config, study)
     from winnow.orchestrators.deploy import deployer_for
 
-    return deployer_for(target, Settings.from_environment()).remove(name)
+    return deployer_for(platform, Settings.from_environment()).remove(name)
 
 
 def predict(url: str, rows: Sequence[Mapping[str, float | None] | Sequence[Any]]) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def test_workers_in_containers_are_listed_read_and_cancelled(here: Sandbox) -> N
         "c0",
         "running",
     )
-    assert ask(jobs, here.home, "--study", here.study, "--target", "local").stdout.startswith("No workers")
+    assert ask(jobs, here.home, "--study", here.study, "--platform", "local").stdout.startswith("No workers")
     assert ask(logs, here.home, "--study", here.study).stdout == "c0 at work\n"
     # There is no study in this home, as where its database is down.
     assert "1 worker(s) stopped" in ask(cancel, here.home, "--study", here.study).stdout

@@ -21,19 +21,19 @@ def winnow(tmp_path: Path) -> Iterator[Winnow]:
     made = Winnow(tmp_path)
     yield made
     serving_images.remove_deployment(made.name)
-    made.run("prod-remove", "--target", "local")
+    made.run("prod-remove", "--platform", "local")
     made.forget()
 
 
 def test_a_champion_is_served_found_and_removed(winnow: Winnow, tmp_path: Path) -> None:
     winnow.crown(0)
-    planned = winnow.run("prod", "--target", "docker", "--replicas", "2", "--dry-run")
+    planned = winnow.run("prod", "--platform", "docker", "--replicas", "2", "--dry-run")
     assert "docker run" in planned.stdout and "IMAGE-TO-BE-BUILT" in planned.stdout, planned.stderr
     assert winnow.containers() == 0
-    served = winnow.run("prod", "--target", "docker", "--replicas", "2")
+    served = winnow.run("prod", "--platform", "docker", "--replicas", "2")
     assert served.returncode == 0, served.stderr
     assert winnow.containers() == 3
-    again = winnow.run("prod", "--target", "docker")
+    again = winnow.run("prod", "--platform", "docker")
     assert "nothing was changed" in again.stdout, again.stderr
 
     # Another home, as another person's: the tier says itself what it serves.
@@ -47,11 +47,11 @@ def test_a_champion_is_served_found_and_removed(winnow: Winnow, tmp_path: Path) 
     )
     assert len(status["replicas"]) == 2
 
-    assert winnow.run("prod", "--target", "local").returncode == 0
+    assert winnow.run("prod", "--platform", "local").returncode == 0
     torn = winnow.run("inference-one")
     assert torn.returncode == 2 and f"(local), {winnow.name} (docker)" in torn.stderr
-    assert "2" in winnow.run("inference-one", "--target", "local").stdout
-    assert winnow.run("prod-remove", "--target", "local").returncode == 0
+    assert "2" in winnow.run("inference-one", "--platform", "local").stdout
+    assert winnow.run("prod-remove", "--platform", "local").returncode == 0
 
     removed = winnow.run("prod-remove", **elsewhere)
     assert "no longer served" in removed.stdout and "images stay" in removed.stdout, removed.stderr
@@ -60,14 +60,14 @@ def test_a_champion_is_served_found_and_removed(winnow: Winnow, tmp_path: Path) 
 
 
 def test_without_a_champion_or_a_model_or_an_engine_nothing_is_changed(winnow: Winnow) -> None:
-    nobody = winnow.run("prod", "--target", "docker")
+    nobody = winnow.run("prod", "--platform", "docker")
     assert (nobody.returncode, nobody.stdout) == (2, "")
     assert "select-model" in nobody.stderr
     winnow.crown(0)
-    away = winnow.run("prod", "--target", "docker", DOCKER_HOST=f"unix://{winnow.home}/nobody.sock")
+    away = winnow.run("prod", "--platform", "docker", DOCKER_HOST=f"unix://{winnow.home}/nobody.sock")
     assert away.returncode == 2 and "Docker engine" in away.stderr and "Traceback" not in away.stderr
     shutil.rmtree(winnow.home / "artifacts")
-    empty = winnow.run("prod", "--target", "docker")
+    empty = winnow.run("prod", "--platform", "docker")
     assert empty.returncode == 2 and "Traceback" not in empty.stderr, empty.stderr
     assert winnow.containers() == 0
     assert winnow.run("prod-status", DOCKER_HOST=f"unix://{winnow.home}/nobody.sock").returncode == 2
@@ -75,7 +75,7 @@ def test_without_a_champion_or_a_model_or_an_engine_nothing_is_changed(winnow: W
 
 def test_what_a_change_has_left_is_removed_too(winnow: Winnow) -> None:
     winnow.crown(0)
-    assert winnow.run("prod", "--target", "docker").returncode == 0
+    assert winnow.run("prod", "--platform", "docker").returncode == 0
     connect().containers.get(f"winnow-prod-{winnow.name}-proxy").remove(force=True)
     removed = winnow.run("prod-remove")
     assert "was not being served. Parts that a failed change had left are removed" in removed.stdout, removed.stderr

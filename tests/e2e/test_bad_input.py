@@ -342,8 +342,8 @@ def test_a_home_that_is_a_file_is_refused(person: Person) -> None:
     [
         ("select-model", "tracking store", "train"),
         ("prod", "tracking store", "train"),
-        ("rollback", "deployment 'bad'", "winnow prod --target local --study bad"),
-        ("inference-one", "deployment 'bad'", "winnow prod --target local --study bad"),
+        ("rollback", "deployment 'bad'", "winnow prod --platform local --study bad"),
+        ("inference-one", "deployment 'bad'", "winnow prod --platform local --study bad"),
         ("report", "HOME/studies.db", "train"),
         ("cancel", "HOME/studies.db", "train"),
         ("ui", "HOME/mlflow.db", "train"),
@@ -524,7 +524,7 @@ def test_a_folder_that_must_not_be_written_to_is_refused(person: Person) -> None
         (["train", "--nonsense"], "--nonsense"),
         (["trian"], "trian"),
         (["prod", "--port", "70000"], "--port"),
-        (["prod", "--target", "moon"], "--target"),
+        (["prod", "--platform", "moon"], "--platform"),
     ],
 )
 def test_a_mistyped_command_line_is_refused(arguments: list[str], named: str, person: Person) -> None:

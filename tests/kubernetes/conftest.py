@@ -78,7 +78,7 @@ def tracking_image(engine: docker.DockerClient, build_options: BuildOptions, rou
 @pytest.fixture(scope="session")
 def stack(shared_place: Place, tracking_image: str) -> Place:
     """The shared namespace with a stack in use; it goes with the namespace."""
-    asked = [sys.executable, "-m", "winnow", "mlflow-init", "--target", "kubernetes"]
+    asked = [sys.executable, "-m", "winnow", "mlflow-init", "--platform", "kubernetes"]
     done = subprocess.run(asked, cwd=ROOT, env=dict(shared_place.environment), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return shared_place

@@ -346,6 +346,6 @@ def test_jobs_logs_and_cancel_work_on_pods(here: Sandbox) -> None:
 def ask(here: Sandbox, verb: click.Command, *flags: str) -> str:
     """What a verb prints of this study."""
     environment = {**here.place.environment, "WINNOW_HOME": str(here.home)}
-    done = CliRunner().invoke(verb, ["--study", here.study, "--target", "kubernetes", *flags], env=environment)
+    done = CliRunner().invoke(verb, ["--study", here.study, "--platform", "kubernetes", *flags], env=environment)
     assert done.exit_code == 0, done.output
     return done.stdout

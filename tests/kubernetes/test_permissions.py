@@ -75,7 +75,7 @@ def test_the_role_is_not_more_than_it_says(shared_place: Place) -> None:
 
 def test_another_namespace_is_out_of_reach(shared_place: Place) -> None:
     elsewhere = {**shared_place.environment, "WINNOW_NAMESPACE": "default"}
-    said = winnow(elsewhere, "mlflow-init", "--target", "kubernetes")
+    said = winnow(elsewhere, "mlflow-init", "--platform", "kubernetes")
     assert said.returncode == 2, said.stderr
     assert "namespace 'default'" in said.stderr
     assert "create secrets" in said.stderr
@@ -85,7 +85,7 @@ def test_missing_verbs_are_named_one_by_one_before_anything_is_made(
     shared_place: Place, newcomer: Mapping[str, str]
 ) -> None:
     before = shared_place.admin.names("all,secrets,configmaps,persistentvolumeclaims,networkpolicies")
-    said = winnow(newcomer, "mlflow-init", "--target", "kubernetes")
+    said = winnow(newcomer, "mlflow-init", "--platform", "kubernetes")
     assert said.returncode == 2, said.stderr
     for verb in ("create secrets", "patch deployments.apps", "create statefulsets.apps", "get pods/portforward"):
         assert verb in said.stderr

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.kubernetes
 
 Done: TypeAlias = subprocess.CompletedProcess[str]
 
-TIER = ("--target", "kubernetes")
+TIER = ("--platform", "kubernetes")
 DIFF = ("diff", "--part", "prod", "--exit-code")
 
 

@@ -46,7 +46,7 @@ def winnow(where: Place, *arguments: str, timeout_s: float = 300) -> subprocess.
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A namespace whose stack these tests may break, remove and bring back."""
     with place(tmp_path_factory.mktemp("stack")) as made:
-        started = winnow(made, "mlflow-init", "--target", "kubernetes")
+        started = winnow(made, "mlflow-init", "--platform", "kubernetes")
         assert started.returncode == 0, started.stderr
         assert f"the Secret winnow-tracking in namespace {made.namespace}" in started.stdout
         yield made
@@ -79,7 +79,7 @@ def test_starting_it_again_changes_nothing(stack: Place, image: str) -> None:
     assert len(before[1]) == 3
     assert difference(print, project=ROOT, environment=stack.environment) == ""
     began = time.monotonic()
-    again = winnow(stack, "mlflow-init", "--target", "kubernetes")
+    again = winnow(stack, "mlflow-init", "--platform", "kubernetes")
     assert again.returncode == 0, again.stderr
     assert "waiting" not in again.stderr
     assert time.monotonic() - began < 60
@@ -89,7 +89,7 @@ def test_starting_it_again_changes_nothing(stack: Place, image: str) -> None:
 def test_secrets_stay_where_they_are(stack: Place) -> None:
     import base64
 
-    planned = winnow(stack, "mlflow-init", "--target", "kubernetes", "--dry-run")
+    planned = winnow(stack, "mlflow-init", "--platform", "kubernetes", "--dry-run")
     by_hand = winnow(stack, "kubernetes-secrets", "--dry-run")
     record = (stack.home / "stack.json").read_text()
     values = [base64.b64decode(text).decode() for name, text in passwords(stack).items() if "PASSWORD" in name]
@@ -103,12 +103,12 @@ def test_secrets_stay_where_they_are(stack: Place) -> None:
 
 
 def test_a_verb_says_which_store_it_uses_and_jobs_opens_none(stack: Place) -> None:
-    said = winnow(stack, "cancel", "--study", "none-of-that-name", "--target", "local")
+    said = winnow(stack, "cancel", "--study", "none-of-that-name", "--platform", "local")
     first = said.stderr.splitlines()[0]
     assert first.startswith(f"store: the stack in namespace {stack.namespace} of the cluster {_context(stack)} (`")
     assert "mlflow-remove" in first and first.endswith(" ends it)")
     nobody = {**stack.environment, "KUBECONFIG": str(stack.home / "none")}
-    listed = winnow(Place(stack.namespace, stack.admin, nobody), "jobs", "--target", "local")
+    listed = winnow(Place(stack.namespace, stack.admin, nobody), "jobs", "--platform", "local")
     assert listed.returncode == 0, listed.stderr
 
 
@@ -179,7 +179,7 @@ def test_a_worker_reaches_the_server_and_the_studies_by_their_services(stack: Pl
 
 def test_a_setting_that_the_cluster_refuses_changes_nothing(stack: Place) -> None:
     before = passwords(stack), pods(stack)
-    refused = winnow(stack, "mlflow-init", "--target", "kubernetes", "--minio-volume", "1Ti")
+    refused = winnow(stack, "mlflow-init", "--platform", "kubernetes", "--minio-volume", "1Ti")
     assert refused.returncode == 2
     assert "winnow-minio" in refused.stderr
     assert (passwords(stack), pods(stack)) == before
@@ -191,7 +191,7 @@ def test_the_cluster_takes_what_kubectl_makes_of_the_folders(stack: Place, overl
 
 
 def test_an_image_that_is_not_there_fails_soon_and_in_the_cluster_s_words(stack: Place) -> None:
-    command = ["mlflow-init", "--target", "kubernetes", "--tracking-image", "localhost:1/none:1"]
+    command = ["mlflow-init", "--platform", "kubernetes", "--tracking-image", "localhost:1/none:1"]
     began = time.monotonic()
     with subprocess.Popen(
         [sys.executable, "-m", "winnow", *command],
@@ -238,7 +238,7 @@ def test_removed_it_keeps_its_data_and_comes_back_with_it_by_hand(stack: Place, 
     stack.admin("rollout", "status", "deployment/winnow-mlflow", "--timeout=120s")
 
     # The image that was not there is what was set last; an empty value brings the default back.
-    adopted = winnow(stack, "mlflow-init", "--target", "kubernetes", "--tracking-image", "")
+    adopted = winnow(stack, "mlflow-init", "--platform", "kubernetes", "--tracking-image", "")
     assert adopted.returncode == 0, adopted.stderr
     from mlflow import MlflowClient
 
@@ -248,7 +248,7 @@ def test_removed_it_keeps_its_data_and_comes_back_with_it_by_hand(stack: Place, 
 
 
 def test_with_its_volumes_all_of_it_goes(stack: Place) -> None:
-    removed = winnow(stack, "mlflow-remove", "--target", "kubernetes", "--volumes")
+    removed = winnow(stack, "mlflow-remove", "--platform", "kubernetes", "--volumes")
     assert removed.returncode == 0, removed.stderr
     stack.admin("wait", "pvc", "--selector", "winnow.stack=tracking", "--for=delete", "--timeout=60s")
     kinds = "all,networkpolicy,pvc,secret,configmap"
@@ -263,7 +263,7 @@ def test_passwords_that_are_gone_while_volumes_are_there_are_one_error(stack: Pl
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
     }
     stack.admin("create", "--filename", "-", given=json.dumps(claim))
-    for verb in (("mlflow-init", "--target", "kubernetes"), ("kubernetes-secrets",)):
+    for verb in (("mlflow-init", "--platform", "kubernetes"), ("kubernetes-secrets",)):
         refused = winnow(stack, *verb)
         assert refused.returncode == 2
         assert "data-winnow-postgres-0" in refused.stderr and "VOLUMES=1" in refused.stderr
@@ -272,7 +272,7 @@ def test_passwords_that_are_gone_while_volumes_are_there_are_one_error(stack: Pl
 
 def test_nobody_s_permissions_are_named_before_anything_is_made(stack: Place) -> None:
     stack.admin("delete", "rolebinding", "--all")
-    refused = winnow(stack, "mlflow-init", "--target", "kubernetes")
+    refused = winnow(stack, "mlflow-init", "--platform", "kubernetes")
     assert refused.returncode == 2
     assert "create statefulsets.apps" in refused.stderr and "patch secrets" in refused.stderr
     assert stack.admin.names("statefulset,deployment") == []

@@ -66,7 +66,7 @@ def dry_make(*arguments: str, variables: Mapping[str, str] | None = None) -> str
         (["train"], "winnow train"),
         (["train", "CONFIG=a b.yaml", "TRIALS=3"], "winnow train --config 'a b.yaml' --trials '3'"),
         (["select-model", "JSON=1", "DRY_RUN=0"], "winnow select-model --json"),
-        (["prod-local", "PORT=0"], "winnow prod --target local --port '0'"),
+        (["prod-local", "PORT=0"], "winnow prod --platform local --port '0'"),
         (["inference-one-input", "INPUT=it's.json"], "winnow inference-one --input 'it'\\''s.json'"),
         (["train", "TORCH_INDEX="], "winnow train"),
     ],

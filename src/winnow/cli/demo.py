@@ -28,7 +28,7 @@ def command(config: Path, keep: bool) -> None:
     with _step(2, "Select: the run that passes the rules", next_command("select-model", config=config)):
         if status := select_model.command.main(["--config", str(config)], standalone_mode=False):
             raise SystemExit(status)
-    with _step(3, "Serve: the model that was selected", next_command("prod", target="local", config=config)):
+    with _step(3, "Serve: the model that was selected", next_command("prod", platform="local", config=config)):
         was_served = _is_served(config)
         prod.prod.main(["--config", str(config)], standalone_mode=False)
     try:

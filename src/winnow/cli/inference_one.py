@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from winnow.cli.options import deployment_option, json_option, named_study, study_option, target_option
+from winnow.cli.options import deployment_option, json_option, named_study, platform_option, study_option
 from winnow.config.next_command import next_command, next_flag
 
 if TYPE_CHECKING:
@@ -28,11 +28,11 @@ MOST_ROWS = 20
     "--input", "source", type=click.Path(path_type=Path), help="JSON file to send; by default the model's example."
 )
 @click.option("--url", help="Address of a server; by default that of the deployment.")
-@target_option
+@platform_option
 @study_option
 @json_option
 def command(
-    config: Path | None, source: Path | None, url: str | None, target: str | None, study: str | None, as_json: bool
+    config: Path | None, source: Path | None, url: str | None, platform: str | None, study: str | None, as_json: bool
 ) -> None:
     """Ask what is being served for one prediction; an answer of another model than the deployment's is an error.
 
@@ -47,7 +47,7 @@ def command(
     from winnow.orchestrators.deploy import BY_HAND_URL
     from winnow.serving.client import NoAnswerError, ask, card
 
-    with _way(named, target, url) as (way, deployment):
+    with _way(named, platform, url) as (way, deployment):
         address = way.url.rstrip("/")
         try:
             body = _read(source) if source is not None else msgspec.json.encode(card(address)["input_example"])
@@ -57,7 +57,7 @@ def command(
                 f"server {address}",
                 expected="a model server that answers",
                 found=way.diagnosis() or str(error),
-                remedy=f"Start one (`{next_command('prod', target='local')}`), or name another with "
+                remedy=f"Start one (`{next_command('prod', platform='local')}`), or name another with "
                 f"{next_flag('url')}; WINNOW_INGRESS_URL says where an Ingress controller is reached from here.",
             ) from error
     if deployment is not None:
@@ -78,7 +78,7 @@ def command(
 
 
 @contextmanager
-def _way(named: str | None, target: str | None, url: str | None) -> Iterator[tuple[Way, Deployment | None]]:
+def _way(named: str | None, platform: str | None, url: str | None) -> Iterator[tuple[Way, Deployment | None]]:
     """How the server is asked, and the deployment that it has to be of; None where an address was given."""
     from winnow.cli.prod import CUT_OFF, command_for, reachable_tiers
     from winnow.config.settings import Settings
@@ -87,7 +87,7 @@ def _way(named: str | None, target: str | None, url: str | None) -> Iterator[tup
     if url is not None:
         yield Way(url), None
         return
-    tiers, _ = reachable_tiers(Settings.from_environment(), target)
+    tiers, _ = reachable_tiers(Settings.from_environment(), platform)
     place, name = find_deployment(tiers, named, command_for)
     deployment = tiers[place].status(name)
     with way_to(tiers[place], place, deployment) as way:

@@ -20,19 +20,19 @@ from winnow.config.platforms import TIERS
 if TYPE_CHECKING:
     from winnow.platforms.executor import Executor, GroupStatus
 
-target_option = click.option(
-    "--target",
+platform_option = click.option(
+    "--platform",
     type=click.Choice(TIERS),
     help="Only processes of this machine, only containers or only pods; by default all that can be asked.",
 )
-"""Gives the verb `target: str | None`."""
+"""Gives the verb `platform: str | None`."""
 
 
 @click.command("jobs")
 @study_option
-@target_option
+@platform_option
 @json_option
-def jobs(study: str | None, target: str | None, as_json: bool) -> None:
+def jobs(study: str | None, platform: str | None, as_json: bool) -> None:
     """List the worker groups that are at work, of all studies or of one.
 
     Those that are done, and whose containers or pods are still there, are listed once: their logs are brought here, and
@@ -42,7 +42,7 @@ def jobs(study: str | None, target: str | None, as_json: bool) -> None:
     from winnow.orchestrators.tiers import executors_for
 
     settings = Settings.from_environment()
-    executors = executors_for(target, settings)
+    executors = executors_for(platform, settings)
     groups = [
         (tier, group)
         for tier, executor in executors.items()
@@ -113,10 +113,10 @@ def _started_at(group: GroupStatus) -> datetime | None:
 @click.command("logs")
 @config_option
 @study_option
-@target_option
+@platform_option
 @click.option("--worker", metavar="NAME", help="One worker group; by default all of the study.")
 @click.option("--follow", is_flag=True, help="Go on with what comes, until the workers are done.")
-def logs(config: Path, study: str | None, target: str | None, worker: str | None, follow: bool) -> None:
+def logs(config: Path, study: str | None, platform: str | None, worker: str | None, follow: bool) -> None:
     """Print the logs of a study's workers."""
     name = study_of(config, study)
     from winnow.config.settings import Settings
@@ -124,7 +124,7 @@ def logs(config: Path, study: str | None, target: str | None, worker: str | None
     from winnow.platforms.log_streams import merged
 
     settings = Settings.from_environment()
-    executors = executors_for(target, settings)
+    executors = executors_for(platform, settings)
     known = [(executor, group.name) for executor in executors.values() for group in executor.groups(name)]
     chosen = [(executor, group) for executor, group in known if worker in (None, group)]
     if not chosen:
@@ -150,8 +150,8 @@ def _lines(executor: Executor, study: str, group: str, *, follow: bool) -> Itera
 @click.command("cancel", cls=StoreVerb)
 @config_option
 @study_option
-@target_option
-def cancel(config: Path, study: str | None, target: str | None) -> None:
+@platform_option
+def cancel(config: Path, study: str | None, platform: str | None) -> None:
     """Stop a study's workers and hand their trials back."""
     name = study_of(config, study)
     from winnow.orchestrators.cancel import cancel as cancel_study
@@ -159,7 +159,7 @@ def cancel(config: Path, study: str | None, target: str | None) -> None:
     from winnow.orchestrators.tiers import executors_for
 
     settings = current()
-    done = cancel_study(name, executors_for(target, settings), settings)
+    done = cancel_study(name, executors_for(platform, settings), settings)
     if done.cleared and not done.stopped:
         click.echo(
             f"study {name}: no workers were at work; what those that were done had left is removed, less the logs"

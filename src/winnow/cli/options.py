@@ -59,12 +59,12 @@ json_option = click.option(
 )
 """Gives the verb `as_json: bool`."""
 
-target_option = click.option(
-    "--target",
+platform_option = click.option(
+    "--platform",
     type=click.Choice(TIERS),
     help="Tier on which it is served; by default the one that serves it.",
 )
-"""Gives the verb `target: str | None`."""
+"""Gives the verb `platform: str | None`."""
 
 
 def study_of(config: Path, study: str | None) -> str:

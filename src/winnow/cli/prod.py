@@ -15,10 +15,10 @@ from winnow.cli.options import (
     dry_run_option,
     json_option,
     named_study,
+    platform_option,
     same_command,
     study_of,
     study_option,
-    target_option,
 )
 from winnow.cli.places import any_of
 from winnow.config.next_command import Value, next_command, next_flag
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @click.command("prod", cls=StoreVerb)
 @config_option
-@click.option("--target", type=click.Choice(TIERS), default="local", show_default=True, help="Tier to serve it on.")
+@click.option("--platform", type=click.Choice(TIERS), default="local", show_default=True, help="Tier to serve it on.")
 @study_option
 @click.option("--alias", default="champion", show_default=True, help="Registry alias of the version to serve.")
 @click.option("--replicas", type=click.IntRange(min=1), help="Servers side by side; by default as many as run, or one.")
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 @dry_run_option
 def prod(
     config: Path,
-    target: str,
+    platform: str,
     study: str | None,
     alias: str,
     replicas: int | None,
@@ -79,7 +79,7 @@ def prod(
     wanted = Wanted(name, alias, replicas, host, port, registry, image_load)
     models = Registry(settings.tracking_uri)
     with shown_steps() as show:
-        deployer, plan = plan_champion(target, settings, models, wanted, show=show, say=_say, is_kept=not dry_run)
+        deployer, plan = plan_champion(platform, settings, models, wanted, show=show, say=_say, is_kept=not dry_run)
     if forward := rolls_forward(deployer, plan, alias):
         _say(forward)
     if dry_run:
@@ -88,15 +88,15 @@ def prod(
     deployment = deployer.deploy(plan)
     if plan.action is Action.NOTHING:
         click.echo("This model is being served already; nothing was changed.")
-    _print_served(deployment, target, settings, deployer)
+    _print_served(deployment, platform, settings, deployer)
 
 
 @click.command("prod-status")
 @click.option("--config", type=click.Path(path_type=Path), help="Show only this experiment's deployment.")
-@target_option
+@platform_option
 @study_option
 @json_option
-def status(config: Path | None, target: str | None, study: str | None, as_json: bool) -> int:
+def status(config: Path | None, platform: str | None, study: str | None, as_json: bool) -> int:
     """Show what is being served: versions, replicas, addresses.
 
     Ends with status 1 where nothing is, as far as can be told, and a tier that is in use could not be asked.
@@ -106,7 +106,7 @@ def status(config: Path | None, target: str | None, study: str | None, as_json: 
     from winnow.orchestrators.deploy import is_cut_off, served
 
     settings = Settings.from_environment()
-    tiers, away = reachable_tiers(settings, target)
+    tiers, away = reachable_tiers(settings, platform)
     found = served(tiers, name)
     champions = _champions(found)
     if as_json:
@@ -119,22 +119,22 @@ def status(config: Path | None, target: str | None, study: str | None, as_json: 
     elif not found:
         click.echo(
             f"Nothing is being served {any_of(tiers.values())}. "
-            f"`{next_command('prod', target='local')}` serves the selected model here."
+            f"`{next_command('prod', platform='local')}` serves the selected model here."
         )
     else:
         for each in found:
             _print_status(each, champions[each.deployment.name])
-            if is_cut_off(tiers[each.target], each.target, each.deployment):
+            if is_cut_off(tiers[each.platform], each.platform, each.deployment):
                 click.echo(f"  {CUT_OFF}")
     return 1 if away and not found else 0
 
 
 @click.command("prod-remove")
 @deployment_option
-@target_option
+@platform_option
 @study_option
 @dry_run_option
-def remove(config: Path | None, target: str | None, study: str | None, dry_run: bool) -> int:
+def remove(config: Path | None, platform: str | None, study: str | None, dry_run: bool) -> int:
     """Stop serving: let requests end, then stop all replicas. Images and logs stay.
 
     Without a name it means the only deployment. Ends with status 1 where it is not served, as far as can be told, and
@@ -146,7 +146,7 @@ def remove(config: Path | None, target: str | None, study: str | None, dry_run: 
     from winnow.platforms.deployer import UnknownDeploymentError
 
     settings = Settings.from_environment()
-    tiers, away = reachable_tiers(settings, target)
+    tiers, away = reachable_tiers(settings, platform)
     try:
         place, chosen = find_deployment(tiers, named, command_for)
     except UnknownDeploymentError as error:
@@ -179,17 +179,17 @@ def remove(config: Path | None, target: str | None, study: str | None, dry_run: 
 
 @click.command("rollback", cls=StoreVerb)
 @deployment_option
-@target_option
+@platform_option
 @study_option
 @dry_run_option
-def rollback(config: Path | None, target: str | None, study: str | None, dry_run: bool) -> None:
+def rollback(config: Path | None, platform: str | None, study: str | None, dry_run: bool) -> None:
     """Serve the model that was served before the current one. Without a name it means the only deployment."""
     named = named_study(config, study)
     from winnow.config.settings import Settings
     from winnow.orchestrators.deploy import find_deployment
 
     settings = Settings.from_environment()
-    tiers, _ = reachable_tiers(settings, target)
+    tiers, _ = reachable_tiers(settings, platform)
     place, chosen = find_deployment(tiers, named, command_for)
     deployer = tiers[place]
     plan = deployer.plan_rollback(chosen)
@@ -199,8 +199,10 @@ def rollback(config: Path | None, target: str | None, study: str | None, dry_run
     _print_served(deployer.deploy(plan), place, settings, deployer)
 
 
-def reachable_tiers(settings: Settings, target: str | None) -> tuple[dict[str, Deployer[Any]], dict[str, WinnowError]]:
-    """Tiers that can be asked, and those in use that cannot, which is said on stderr; with `target`, that one alone.
+def reachable_tiers(
+    settings: Settings, platform: str | None
+) -> tuple[dict[str, Deployer[Any]], dict[str, WinnowError]]:
+    """Tiers that can be asked, and those in use that cannot, which is said on stderr; with `platform`, that one alone.
 
     Raises:
         InputError, UnreachableError: the named tier is away.
@@ -208,16 +210,16 @@ def reachable_tiers(settings: Settings, target: str | None) -> tuple[dict[str, D
     from winnow.orchestrators.deploy import reachable
 
     away: dict[str, WinnowError] = {}
-    tiers = reachable(settings, target, say=_say, on_away=away.__setitem__)
+    tiers = reachable(settings, platform, say=_say, on_away=away.__setitem__)
     for name, error in away.items():
         _say(f"warning: {name} could not be asked what it serves: {error}")
     return tiers, away
 
 
-def command_for(name: str, target: str | None = None) -> str:
+def command_for(name: str, platform: str | None = None) -> str:
     """The running command, for one deployment."""
     given: dict[str, Value] = {"study": name, "config": None}
-    return same_command(**given, **({} if target is None else {"target": target}))
+    return same_command(**given, **({} if platform is None else {"platform": platform}))
 
 
 CUT_OFF = (
@@ -232,13 +234,13 @@ def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _print_served(deployment: Deployment, target: str, settings: Settings, deployer: Deployer[Any]) -> None:
+def _print_served(deployment: Deployment, platform: str, settings: Settings, deployer: Deployer[Any]) -> None:
     from winnow.bundle.manifest import EXAMPLE
     from winnow.orchestrators.deploy import BY_HAND_URL, is_cut_off, port_forward
 
     release, name = deployment.release, deployment.name
     url, way = deployment.url, ""
-    is_away = is_cut_off(deployer, target, deployment)
+    is_away = is_cut_off(deployer, platform, deployment)
     if is_away:
         _say(CUT_OFF)
         url, way = BY_HAND_URL, f"  way      {port_forward(deployer, name)}\n"
@@ -249,27 +251,27 @@ def _print_served(deployment: Deployment, target: str, settings: Settings, deplo
         f"{way}"
         f"  docs     {url}/docs\n"
         f"  metrics  {url}/metrics\n"
-        f"  logs     {_logs(deployment, target, settings)}\n"
-        f"  stop     {next_command('prod-remove', study=name, target=target)}\n"
+        f"  logs     {_logs(deployment, platform, settings)}\n"
+        f"  stop     {next_command('prod-remove', study=name, platform=platform)}\n"
         "Ask it for a prediction:\n"
-        f"  {next_command('inference-one', study=name, target=target)}\n"
+        f"  {next_command('inference-one', study=name, platform=platform)}\n"
         "or\n"
         f"  curl -s {url}/predict -H 'content-type: application/json' \\\n{key}"
         f"  -d {shlex.quote(f'@{example}')}"
     )
     if not is_away:
-        warn_where_misled(deployment, target, settings)
+        warn_where_misled(deployment, platform, settings)
 
 
-def warn_where_misled(deployment: Deployment, target: str, settings: Settings) -> None:
+def warn_where_misled(deployment: Deployment, platform: str, settings: Settings) -> None:
     """Say where requests to the address do not reach the deployment: it is served, and yet nobody can use it there."""
     from winnow.orchestrators.deploy import misled
 
     if not (found := misled(deployment)):
         return
     release = deployment.release
-    look = f"Look at what else listens there, and at {_logs(deployment, target, settings)}."
-    if target == "kubernetes":
+    look = f"Look at what else listens there, and at {_logs(deployment, platform, settings)}."
+    if platform == "kubernetes":
         from winnow.orchestrators.settings import cluster_for
         from winnow.platforms.kubernetes.deployment_plan import object_name
 
@@ -284,8 +286,10 @@ def warn_where_misled(deployment: Deployment, target: str, settings: Settings) -
     )
 
 
-def _logs(deployment: Deployment, target: str, settings: Settings) -> str:
-    return {"local": _local_logs, "docker": _docker_logs, "kubernetes": _kubernetes_logs}[target](deployment, settings)
+def _logs(deployment: Deployment, platform: str, settings: Settings) -> str:
+    return {"local": _local_logs, "docker": _docker_logs, "kubernetes": _kubernetes_logs}[platform](
+        deployment, settings
+    )
 
 
 def _local_logs(deployment: Deployment, settings: Settings) -> str:
@@ -328,7 +332,7 @@ def _facts(served: Served) -> dict[str, Any]:
     import msgspec
 
     facts: dict[str, Any] = msgspec.to_builtins(served.deployment, enc_hook=str)
-    return {**facts, "target": served.target, "traffic": {served.deployment.release.version: 1.0}}
+    return {**facts, "platform": served.platform, "traffic": {served.deployment.release.version: 1.0}}
 
 
 def _print_status(served: Served, champion: str | None) -> None:
@@ -337,12 +341,14 @@ def _print_status(served: Served, champion: str | None) -> None:
         f"{deployment.name}  {deployment.state}  {deployment.url}  "
         f"{release.model} version {release.version} (sha256 {release.digest[:12]})"
     )
-    kind = {"local": "process", "docker": "container", "kubernetes": "pod"}[served.target]
+    kind = {"local": "process", "docker": "container", "kubernetes": "pod"}[served.platform]
     for replica in deployment.replicas:
         click.echo(f"  {kind} {replica.identifier}  version {replica.version}  {replica.state}")
-    click.echo(f"  tier {served.target}; all requests go to version {release.version}; {_standing(release, champion)}")
+    click.echo(
+        f"  tier {served.platform}; all requests go to version {release.version}; {_standing(release, champion)}"
+    )
     if deployment.previous is not None:
-        rollback = next_command("rollback", study=deployment.name, target=served.target)
+        rollback = next_command("rollback", study=deployment.name, platform=served.platform)
         click.echo(f"  back to version {deployment.previous.version}: {rollback}")
 
 

@@ -15,14 +15,14 @@ from winnow.config.platforms import TIERS
 @config_option
 @study_option
 @workers_option
-@click.option("--target", type=click.Choice(TIERS), default="local", show_default=True, help="Where the workers run.")
+@click.option("--platform", type=click.Choice(TIERS), default="local", show_default=True, help="Where the workers run.")
 @image_options
 @changed_code_option
 def command(
     config: Path,
     study: str | None,
     workers: int | None,
-    target: str,
+    platform: str,
     image: str | None,
     registry: str,
     image_load: str,
@@ -39,11 +39,11 @@ def command(
         config,
         study=study,
         workers=workers,
-        target=target,
+        platform=platform,
         image=image,
         registry=registry,
         image_load=image_load,
         allow_changed_code=allow_changed_code,
     )
-    click.echo(describe(result, config, target, study))
+    click.echo(describe(result, config, platform, study))
     return status_of(result)

@@ -93,7 +93,7 @@ def command(
         _print_outcome(outcome, rules, runs, shares_of(settings, name), dry_run=dry_run)
         if outcome.version is not None and not dry_run:
             alias = None if rules.alias == "champion" else rules.alias
-            click.echo(f"  next: {next_command('prod', target='local', study=name, alias=alias)}")
+            click.echo(f"  next: {next_command('prod', platform='local', study=name, alias=alias)}")
     return None if outcome.selection.winner else NO_RUN_PASSES
 
 

@@ -1,6 +1,6 @@
 """`winnow mlflow-init`, `mlflow-remove`, `compose-logs`: Postgres, MinIO and MLflow on this machine's Docker.
 
-With `--target kubernetes` they mean the stack of a cluster's namespace: `winnow.cli.kubernetes_stack`.
+With `--platform kubernetes` they mean the stack of a cluster's namespace: `winnow.cli.kubernetes_stack`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def setting_flag(name: str, text: str) -> Callable[[Any], Any]:
 
 
 _target_option = click.option(
-    "--target", type=click.Choice(("docker", "kubernetes")), help="Where it is; by default where the one in use is."
+    "--platform", type=click.Choice(("docker", "kubernetes")), help="Where it is; by default where the one in use is."
 )
 
 
@@ -50,7 +50,7 @@ def _which_stack(command: Any) -> Any:
 
 @click.command("mlflow-init")
 @click.option(
-    "--target", type=click.Choice(("docker", "kubernetes")), default="docker", show_default=True, help="Where to."
+    "--platform", type=click.Choice(("docker", "kubernetes")), default="docker", show_default=True, help="Where to."
 )
 @_settings_as_flags
 @click.option("--registry", default="", help="Kubernetes: registry that the image is pushed to.")
@@ -60,23 +60,23 @@ def _which_stack(command: Any) -> Any:
 )
 @dry_run_option
 def init(
-    target: str, registry: str, image_load: str, timeout: float | None, dry_run: bool, **flags: str | None
+    platform: str, registry: str, image_load: str, timeout: float | None, dry_run: bool, **flags: str | None
 ) -> None:
     """Start Postgres, MinIO and MLflow, and let every verb use them.
 
     Secrets are generated on the first start: on Docker into .env, on Kubernetes into the Secret winnow-tracking. What
     is set here is kept there too. Again: changes nothing.
     """
-    if target == "kubernetes":
+    if platform == "kubernetes":
         from winnow.cli import kubernetes_stack
 
-        given = given_for(target, flags)
+        given = given_for(platform, flags)
         kubernetes_stack.init(given, registry=registry, load=image_load, timeout_s=timeout, dry_run=dry_run)
         return
     from winnow.orchestrators import stack as stacks
     from winnow.platforms.docker.stack import PATIENCE_S
 
-    refuse_strangers(target, flags)
+    refuse_strangers(platform, flags)
     given, home = _given(flags), _home()
     stack = stacks.open_stack(stacks.find_project(given, home, FOLDER), say)
     if dry_run:
@@ -94,9 +94,9 @@ def init(
 @click.option("--volumes", is_flag=True, help="Delete its data too, and the secrets that open it.")
 @click.option("--force", is_flag=True, help="Remove a stack that another folder or home has made, too.")
 @dry_run_option
-def remove(target: str | None, volumes: bool, force: bool, dry_run: bool, **flags: str | None) -> None:
+def remove(platform: str | None, volumes: bool, force: bool, dry_run: bool, **flags: str | None) -> None:
     """Stop and remove the stack; verbs use files again. Data and secrets are kept unless told otherwise."""
-    if _meant(target) == "kubernetes":
+    if _meant(platform) == "kubernetes":
         from winnow.cli import kubernetes_stack
 
         kubernetes_stack.remove(volumes=volumes, is_forced=force, dry_run=dry_run)
@@ -138,9 +138,11 @@ def remove(target: str | None, volumes: bool, force: bool, dry_run: bool, **flag
 @click.option("--lines", type=click.IntRange(min=0), default=100, show_default=True, help="Last lines of each.")
 @click.option("--follow", is_flag=True, help="Go on printing until Ctrl-C.")
 @dry_run_option
-def logs(target: str | None, service: str | None, lines: int, follow: bool, dry_run: bool, **flags: str | None) -> int:
+def logs(
+    platform: str | None, service: str | None, lines: int, follow: bool, dry_run: bool, **flags: str | None
+) -> int:
     """Print the logs of the stack on Docker."""
-    if _meant(target) == "kubernetes":
+    if _meant(platform) == "kubernetes":
         from winnow.cli import kubernetes_stack
 
         raise kubernetes_stack.no_logs(service)
@@ -161,25 +163,25 @@ def _given(flags: Mapping[str, str | None]) -> dict[str, str]:
     return {**{name: value for name, value in quiet.items() if value}, **found}
 
 
-def given_for(target: str, flags: Mapping[str, str | None]) -> dict[str, str]:
+def given_for(platform: str, flags: Mapping[str, str | None]) -> dict[str, str]:
     """Settings by their names; an empty one that is given on the command line means the default again."""
-    refuse_strangers(target, flags)
+    refuse_strangers(platform, flags)
     emptied = {name.upper(): "" for name, value in flags.items() if value == "" and _is_typed(name)}
     return {name: text for name, text in {**_given(flags), **emptied}.items() if name not in OF_DOCKER}
 
 
-def refuse_strangers(target: str, flags: Mapping[str, str | None]) -> None:
+def refuse_strangers(platform: str, flags: Mapping[str, str | None]) -> None:
     """Refuse a flag that means nothing there; a variable of the environment may be meant for the other.
 
     Raises:
         InputError: names the flag.
     """
-    strangers = OF_DOCKER if target == "kubernetes" else {one.name for one in OF_CLUSTER}
+    strangers = OF_DOCKER if platform == "kubernetes" else {one.name for one in OF_CLUSTER}
     for name in flags:
         if name.upper() in strangers and _is_typed(name):
             raise InputError(
                 name.upper(),
-                expected=f"a setting of the stack on {target.capitalize()}",
+                expected=f"a setting of the stack on {platform.capitalize()}",
                 found="one of the other's",
                 remedy="Leave it out; docs/configuration.md lists what there is.",
             )
@@ -189,12 +191,12 @@ def _is_typed(name: str) -> bool:
     return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
-def _meant(target: str | None) -> str:
+def _meant(platform: str | None) -> str:
     """Where the stack that is meant is: as it is said, else where the one in use is."""
     from winnow.config.stack_record import ClusterStackRecord, read_stack
 
-    if target is not None:
-        return target
+    if platform is not None:
+        return platform
     return "kubernetes" if isinstance(read_stack(_home()), ClusterStackRecord) else "docker"
 
 

@@ -47,7 +47,7 @@ def image_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--trials", type=click.IntRange(min=1), help="How many trials the study holds when it is done.")
 @workers_option
 @click.option(
-    "--target",
+    "--platform",
     type=click.Choice(TIERS),
     default="local",
     show_default=True,
@@ -61,7 +61,7 @@ def command(
     study: str | None,
     trials: int | None,
     workers: int | None,
-    target: str,
+    platform: str,
     image: str | None,
     registry: str,
     image_load: str,
@@ -76,7 +76,7 @@ def command(
     from winnow import api
 
     if dry_run:
-        for line in api.plan(config, study=study, trials=trials, workers=workers, target=target, image=image):
+        for line in api.plan(config, study=study, trials=trials, workers=workers, platform=platform, image=image):
             click.echo(line)
         return 0
     result = api.train(
@@ -84,13 +84,13 @@ def command(
         study=study,
         trials=trials,
         workers=workers,
-        target=target,
+        platform=platform,
         image=image,
         registry=registry,
         image_load=image_load,
         allow_changed_code=allow_changed_code,
     )
-    click.echo(describe(result, config, target, study))
+    click.echo(describe(result, config, platform, study))
     return status_of(result)
 
 
@@ -99,7 +99,7 @@ def status_of(result: SweepResult) -> int:
     return 0 if result.counts["complete"] else NONE_COMPLETED
 
 
-def describe(result: SweepResult, config: Path, target: str = "local", study: str | None = None) -> str:
+def describe(result: SweepResult, config: Path, platform: str = "local", study: str | None = None) -> str:
     """What came of a sweep on a tier, and what to do next.
 
     Args:
@@ -109,10 +109,10 @@ def describe(result: SweepResult, config: Path, target: str = "local", study: st
     trials = "1 trial" if result.trials == 1 else f"{result.trials} trials"
     lines = [f"study {result.study}: {trials} done ({counts})"]
     if result.was_done:
-        more = next_command("train", target=target, config=config, study=study, trials=2 * result.trials)
+        more = next_command("train", platform=platform, config=config, study=study, trials=2 * result.trials)
         lines.append(f"  nothing was left to do; more: {more}")
     if result.counts["failed"]:
-        retry = next_command("retry", target=None if target == "local" else target, config=config, study=study)
+        retry = next_command("retry", platform=None if platform == "local" else platform, config=config, study=study)
         allowed = next_flag("allow_changed_code", True)
         lines.append(f"  train failed trials again (add {allowed} if you changed your code): {retry}")
     if result.best is not None:

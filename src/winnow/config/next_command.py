@@ -59,7 +59,7 @@ def render(verb: str, flags: Mapping[str, Value], *, is_clone: bool, home: str =
     given = dict(flags)
     targets = _TARGETS.get(verb)
     if targets is not None:
-        verb = targets.get(given.pop("target", None), verb)
+        verb = targets.get(given.pop("platform", None), verb)
     return " ".join([*words, "make", verb, *_flags(given, is_make=True)])
 
 

@@ -9,4 +9,4 @@ TIERS = ("local", "docker", "kubernetes")
 
 def unknown_tier(name: str) -> InputError:
     """The error for a tier that there is not."""
-    return InputError("--target", expected=f"one of {', '.join(TIERS)}", found=f"'{name}'", remedy="Choose one.")
+    return InputError("--platform", expected=f"one of {', '.join(TIERS)}", found=f"'{name}'", remedy="Choose one.")

@@ -108,7 +108,7 @@ class ClusterStackRecord:
     @property
     def ending(self) -> str:
         """The command that ends its use."""
-        return next_command("mlflow-remove", target="kubernetes")
+        return next_command("mlflow-remove", platform="kubernetes")
 
     @property
     def network(self) -> None:

@@ -83,36 +83,36 @@ class Wanted:
 class Served:
     """A deployment, and the tier that it is on."""
 
-    target: str
+    platform: str
     deployment: Deployment
 
 
-def deployer_for(target: str, settings: Settings, *, say: Say = mute) -> Deployer[Any]:
-    """The deployer of a target. It contacts nothing before it is asked something.
+def deployer_for(platform: str, settings: Settings, *, say: Say = mute) -> Deployer[Any]:
+    """The deployer of a platform. It contacts nothing before it is asked something.
 
     Args:
         say: is given lines about a change while it lasts, where that may be long.
 
     Raises:
-        InputError: there is no such target, or no cluster and namespace are named.
+        InputError: there is no such platform, or no cluster and namespace are named.
     """
-    if target == "local":
+    if platform == "local":
         from winnow.platforms.local.deployer import LocalDeployer
 
         return LocalDeployer(settings.home)
-    if target == "docker":
+    if platform == "docker":
         from winnow.platforms.docker.deployer import DockerDeployer
 
         return DockerDeployer(settings.home)
-    if target == "kubernetes":
+    if platform == "kubernetes":
         from winnow.platforms.kubernetes.deployer import KubernetesDeployer
 
         return KubernetesDeployer(settings.home, cluster=cluster_for(settings.stack), say=say)
-    raise unknown_tier(target)
+    raise unknown_tier(platform)
 
 
 def plan_champion(
-    target: str,
+    platform: str,
     settings: Settings,
     registry: Champions,
     wanted: Wanted,
@@ -134,34 +134,34 @@ def plan_champion(
         InputError: the tier, the champion, its bundle, the name or the port is not to be had.
         BuildFailedError: the image cannot be built.
     """
-    deployer = deployer_for(target, settings, say=say)
-    if target == "kubernetes":
+    deployer = deployer_for(platform, settings, say=say)
+    if platform == "kubernetes":
         _on_cluster(deployer).check(is_read_only=not is_kept)
     deployer.names()  # a tier that is away is refused before anything is fetched
 
     def request(release: Release) -> DeploymentRequest:
-        patience_s = READY_WITHIN_S if target == "kubernetes" else DeploymentRequest.ready_within_s
+        patience_s = READY_WITHIN_S if platform == "kubernetes" else DeploymentRequest.ready_within_s
         address = wanted.host, wanted.port
         return DeploymentRequest(wanted.name, release, wanted.replicas, *address, ready_within_s=patience_s)
 
     release = champion_release(
         registry, wanted.name, wanted.alias, settings.home, store=settings.tracking_uri, is_kept=is_kept
     )
-    if target != "local":
+    if platform != "local":
         deployer.plan(request(release))  # a name or port that is taken is refused before minutes go into an image
-        route = _route(_on_cluster(deployer), settings, wanted) if target == "kubernetes" else None
+        route = _route(_on_cluster(deployer), settings, wanted) if platform == "kubernetes" else None
         release = _with_image(registry, release, wanted, route, is_built=is_kept, show=show)
     return deployer, deployer.plan(request(release))
 
 
 def reachable(
     settings: Settings,
-    target: str | None = None,
+    platform: str | None = None,
     *,
     say: Say = mute,
     on_away: Callable[[str, WinnowError], object] | None = None,
 ) -> dict[str, Deployer[Any]]:
-    """The tiers that can be asked, by name; with `target`, that one alone.
+    """The tiers that can be asked, by name; with `platform`, that one alone.
 
     A tier that is away (no Docker engine) serves nothing, unless it was named. A cluster is asked where one is named or
     in use: a kubeconfig alone may be there for something else. So one that is away may well serve something.
@@ -175,12 +175,12 @@ def reachable(
     """
     found = {}
     meant = [each for each in TIERS if each != "kubernetes" or _is_cluster_used(settings)]
-    for each in meant if target is None else (target,):
+    for each in meant if platform is None else (platform,):
         try:
             deployer = deployer_for(each, settings, say=say)
             deployer.names()
         except (InputError, UnreachableError) as error:
-            if target is not None:
+            if platform is not None:
                 raise
             if each == "kubernetes" and on_away is not None:
                 on_away(each, error)
@@ -213,7 +213,7 @@ def find_deployment(
     commands = [command(each, tier if count[each] > 1 else None) for tier, each in found]
     raise InputError(
         "deployments" if name is None else f"deployment '{name}'",
-        expected="one, since none is named" if name is None else "one target that serves it",
+        expected="one, since none is named" if name is None else "one platform that serves it",
         found=f"{len(found)}: {', '.join(f'{each} ({tier})' for tier, each in found)}",
         remedy="\n  ".join(("Say which is meant:", *commands)),
     )
@@ -253,13 +253,13 @@ BY_HAND_URL = "http://127.0.0.1:8080"
 
 
 @contextmanager
-def way_to(deployer: Deployer[Any], target: str, deployment: Deployment) -> Iterator[Way]:
+def way_to(deployer: Deployer[Any], platform: str, deployment: Deployment) -> Iterator[Way]:
     """The deployment's own address, or a way through the cluster's API server where its Ingress has none.
 
     Raises:
         InputError: the Ingress has no address, and forwarding ports is not allowed.
     """
-    if not is_cut_off(deployer, target, deployment):
+    if not is_cut_off(deployer, platform, deployment):
         yield Way(deployment.url)
         return
     on_cluster = _on_cluster(deployer)
@@ -269,9 +269,9 @@ def way_to(deployer: Deployer[Any], target: str, deployment: Deployment) -> Iter
         )
 
 
-def is_cut_off(deployer: Deployer[Any], target: str, deployment: Deployment) -> bool:
+def is_cut_off(deployer: Deployer[Any], platform: str, deployment: Deployment) -> bool:
     """Whether it is on a cluster, its Ingress has no address, and no model answers at the one inside."""
-    if target != "kubernetes" or _on_cluster(deployer).has_entry(deployment.name):
+    if platform != "kubernetes" or _on_cluster(deployer).has_entry(deployment.name):
         return False
     try:
         model_at(deployment.url, timeout_s=ASKED_WITHIN_S)

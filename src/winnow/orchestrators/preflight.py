@@ -188,7 +188,7 @@ def _silent_in_cluster(settings: Settings, stack: ClusterStackRecord, environmen
         return f"{stack.shown}: expected connections through the cluster's API server, found {told}" if told else None
     return (
         f"{stack.shown}: expected it to answer, found no ready pod of {' and '.join(down)}. Start it again with "
-        f"`{next_command('mlflow-init', target='kubernetes')}`, or end its use with `{stack.ending}`."
+        f"`{next_command('mlflow-init', platform='kubernetes')}`, or end its use with `{stack.ending}`."
     )
 
 
@@ -210,11 +210,11 @@ def check_side(settings: Settings, *, is_in_cluster: bool) -> None:
     is_its_database = storage is not None and _host(settings.worker_storage_url) == _host(storage)
     if settings.worker_tracking_uri == stack.worker_tracking_url or is_its_database:
         workers, train, init = (
-            ("pods", next_command("train", target="docker"), next_command("mlflow-init", target="kubernetes"))
+            ("pods", next_command("train", platform="docker"), next_command("mlflow-init", platform="kubernetes"))
             if is_in_cluster
             else (
                 "containers on this machine",
-                next_command("train", target="kubernetes"),
+                next_command("train", platform="kubernetes"),
                 next_command("mlflow-init"),
             )
         )

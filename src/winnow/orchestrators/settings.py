@@ -94,7 +94,7 @@ def _from(secret: Mapping[str, str], name: str, stack: ClusterStackRecord) -> st
             "the Secret winnow-tracking",
             expected=f"{name} of {stack.shown}",
             found="none",
-            remedy=f"Run `{next_command('mlflow-init', target='kubernetes')}` again, or end its use with "
+            remedy=f"Run `{next_command('mlflow-init', platform='kubernetes')}` again, or end its use with "
             f"`{stack.ending}`.",
         )
     return secret[name]

@@ -56,7 +56,7 @@ class Tier:
 
 
 def tier_for(
-    target: str, settings: Settings, *, image: str | None = None, environment: Mapping[str, str] = os.environ
+    platform: str, settings: Settings, *, image: str | None = None, environment: Mapping[str, str] = os.environ
 ) -> Tier:
     """The tier of a name.
 
@@ -68,38 +68,38 @@ def tier_for(
         InputError: there is no such tier, or it cannot be used: no engine, no cluster, a permission is missing, no
             stores that workers reach, no image.
     """
-    if target == "local":
+    if platform == "local":
         return _local(settings)
-    if target == "docker":
+    if platform == "docker":
         return _docker(settings, image)
-    if target == "kubernetes":
+    if platform == "kubernetes":
         return _kubernetes(settings, image, environment)
-    raise unknown_tier(target)
+    raise unknown_tier(platform)
 
 
-def executors_for(target: str | None, settings: Settings) -> Mapping[str, Executor]:
+def executors_for(platform: str | None, settings: Settings) -> Mapping[str, Executor]:
     """The executors to find groups with, by tier; nothing is started with them.
 
     Args:
-        target: the one tier that is asked for. None: all, without Docker where no engine answers and no stack on it
+        platform: the one tier that is asked for. None: all, without Docker where no engine answers and no stack on it
             is in use, for then there is nothing of ours on it.
 
     Raises:
         InputError: the tier that is asked for does not answer.
     """
     executors: dict[str, Executor] = {}
-    if target in (None, "local"):
+    if platform in (None, "local"):
         executors["local"] = LocalExecutor(settings.home)
-    if target in (None, "docker"):
+    if platform in (None, "docker"):
         from winnow.platforms.docker.executor import DockerExecutor, DockerSite
 
         try:
             # Groups are found by label; what they are made of matters to whoever starts some.
             executors["docker"] = DockerExecutor(DockerSite(image="", network=settings.network), settings.home)
         except InputError:
-            if target is not None or isinstance(settings.stack, StackRecord):
+            if platform is not None or isinstance(settings.stack, StackRecord):
                 raise
-    if target == "kubernetes" or (target is None and is_cluster_meant(settings)):
+    if platform == "kubernetes" or (platform is None and is_cluster_meant(settings)):
         from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesSite
 
         executors["kubernetes"] = KubernetesExecutor(
@@ -162,7 +162,7 @@ def _kubernetes(settings: Settings, image: str | None, environment: Mapping[str,
     from winnow.platforms.kubernetes.executor import PERMISSIONS, KubernetesExecutor, KubernetesSite
 
     cluster = cluster_for(settings.stack, environment)
-    check_stores(settings, next_command("mlflow-init", target="kubernetes"))
+    check_stores(settings, next_command("mlflow-init", platform="kubernetes"))
     check_side(settings, is_in_cluster=True)
     objects = manifests.load(MANIFESTS)
     permissions.check(cluster, PERMISSIONS, "a sweep")

@@ -123,7 +123,7 @@ class UnknownDeploymentError(InputError):
             "deployments" if name is None else f"deployment '{name}'",
             expected="something that is being served" if name is None else "the name of something that is being served",
             found="nothing" if name is None else f"nothing of that name; {served}",
-            remedy=f"Deploy it first (`{next_command('prod', target='local', study=name)}`, or on another target)"
+            remedy=f"Deploy it first (`{next_command('prod', platform='local', study=name)}`, or on another platform)"
             f"{', or name one of these' if known else ''}.",
         )
 

@@ -79,7 +79,7 @@ def test_jobs_are_one_line_each_for_people(tmp_path: Path, executor: LocalExecut
 def test_an_engine_that_does_not_answer_matters_only_where_it_is_asked_for(tmp_path: Path) -> None:
     train = f"WINNOW_HOME={tmp_path} make train CONFIG=…"
     assert ask(jobs, tmp_path).stdout == f"No workers are at work on this machine; `{train}` starts some.\n"
-    refused = ask(jobs, tmp_path, "--target", "docker")
+    refused = ask(jobs, tmp_path, "--platform", "docker")
     assert "the Docker engine at tcp://" in str(refused.exception)
 
 
@@ -128,7 +128,7 @@ def test_an_engine_that_is_away_hides_no_workers_of_a_stack(tmp_path: Path) -> N
     for command in (jobs, logs, cancel):
         refused = ask(command, tmp_path, "--study", "a-study").exception
         assert isinstance(refused, InputError) and "DOCKER_HOST" in refused.remedy
-    assert ask(jobs, tmp_path, "--target", "local").stdout.startswith("No workers")
+    assert ask(jobs, tmp_path, "--platform", "local").stdout.startswith("No workers")
 
 
 def test_workers_are_ended_only_where_all_that_it_takes_is_allowed(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_workers_are_ended_only_where_all_that_it_takes_is_allowed(tmp_path: Pat
     whole = {str(permission).replace(f".{permission.kind.group}", "") for permission in PERMISSIONS}
     with running(FakeApi(allowed=whole - {"deletecollection jobs"})) as api:
         where = {"KUBECONFIG": str(kubeconfig(tmp_path / "kubeconfig", api.url))}
-        flags = ("--study", "a-study", "--target", "kubernetes")
+        flags = ("--study", "a-study", "--platform", "kubernetes")
         assert "no workers were at work" in ask(cancel, tmp_path, *flags, **where).stdout
         store.set_stopped(False)
         labels = {"winnow.study": "a-study", "winnow.group": "p0"}

@@ -22,17 +22,17 @@ def test_in_a_clone_it_is_a_target_of_make_and_elsewhere_a_verb_of_winnow() -> N
 
 
 @pytest.mark.parametrize(
-    ("verb", "target", "made"),
+    ("verb", "platform", "made"),
     [
         ("train", "local", "train"),
         ("train", "docker", "train-docker"),
         ("prod", None, "prod-local"),
         ("prod", "kubernetes", "prod-kubernetes"),
-        ("prod-remove", "docker", "prod-remove TARGET=docker"),
+        ("prod-remove", "docker", "prod-remove PLATFORM=docker"),
     ],
 )
-def test_a_tier_is_a_target_of_its_own_where_the_makefile_has_one(verb: str, target: str | None, made: str) -> None:
-    assert render(verb, {"target": target}, is_clone=True) == f"make {made}"
+def test_a_platform_has_its_own_make_target_where_there_is_one(verb: str, platform: str | None, made: str) -> None:
+    assert render(verb, {"platform": platform}, is_clone=True) == f"make {made}"
 
 
 def test_it_can_be_pasted_whatever_the_paths_are() -> None:

@@ -179,7 +179,7 @@ def test_the_addresses_of_a_stack_on_a_cluster_are_those_inside(tmp_path: Path) 
     inside = IN_CLUSTER.tracking_url, IN_CLUSTER.storage_url
     assert settings == Settings(tmp_path, *inside, *inside, None, IN_CLUSTER)
     assert settings.store == (
-        "the stack in namespace ml of the cluster a-cluster (`make mlflow-remove TARGET=kubernetes` ends it)"
+        "the stack in namespace ml of the cluster a-cluster (`make mlflow-remove PLATFORM=kubernetes` ends it)"
     )
 
 

@@ -162,8 +162,11 @@ def test_serving_the_champion_after_a_rollback_says_that_it_rolls_forward() -> N
 def test_the_tier_that_serves_a_name_is_found() -> None:
     tiers = {"local": _tier("cells"), "docker": _tier("digits")}
     assert find_deployment(tiers, "digits", _command) == ("docker", "digits")
-    assert [(each.target, each.deployment.name) for each in served(tiers)] == [("local", "cells"), ("docker", "digits")]
-    assert [each.target for each in served(tiers, "digits")] == ["docker"]
+    assert [(each.platform, each.deployment.name) for each in served(tiers)] == [
+        ("local", "cells"),
+        ("docker", "digits"),
+    ]
+    assert [each.platform for each in served(tiers, "digits")] == ["docker"]
 
 
 def test_without_a_name_the_only_deployment_is_meant() -> None:
@@ -181,7 +184,7 @@ def test_several_that_may_be_meant_are_listed_with_the_command_for_each() -> Non
     with pytest.raises(InputError) as named:
         find_deployment(tiers, "cells", _command)
     assert str(named.value) == (
-        "deployment 'cells': expected one target that serves it, found 2: cells (local), cells (docker). "
+        "deployment 'cells': expected one platform that serves it, found 2: cells (local), cells (docker). "
         "Say which is meant:\n  stop cells on local\n  stop cells on docker"
     )
     assert len(served(tiers, "cells")) == 2

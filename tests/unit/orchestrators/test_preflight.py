@@ -158,7 +158,7 @@ def test_pods_are_refused_stores_that_only_containers_on_their_network_reach(tmp
     ):
         with pytest.raises(InputError, match="the stack at http://127") as refused:
             check_side(settings, is_in_cluster=True)
-        assert "make mlflow-init TARGET=kubernetes" in refused.value.remedy
+        assert "make mlflow-init PLATFORM=kubernetes" in refused.value.remedy
     check_side(inside, is_in_cluster=False)
     of_their_own = replace(here.stack, storage_url=None, worker_storage_url=None)
     for stack in (here.stack, of_their_own, None):

@@ -562,7 +562,7 @@ def _assumed_route(name: str, found: Found) -> traefik.Route:
             f"deployment '{name}'",
             expected=f"its route file in {found.proxies[0].directory}",
             found="none",
-            remedy=f"Deploy again with `{next_command('prod', target='docker', study=name)}`, which writes it anew.",
+            remedy=f"Deploy again with `{next_command('prod', platform='docker', study=name)}`, which writes it anew.",
         )
     release = found.replicas[-1].release
     return traefik.Route(0, release, None, tuple(each.label for each in found.replicas if each.release == release))

@@ -548,7 +548,7 @@ class HalfChangedError(WinnowError):
         super().__init__(
             f"deployment '{name}': it is changed by half, and could not be put back ({error}). What began it: {why}\n"
             "Replicas that were ready go on serving until new ones are. When the cluster answers again, run the same "
-            f"command again, or serve what was before: `{next_command('rollback', study=name, target='kubernetes')}`."
+            f"command again, or serve what was before: `{next_command('rollback', study=name, platform='kubernetes')}`."
         )
 
 
@@ -661,5 +661,6 @@ def _check_known(live: Manifest) -> None:
             f"{live['kind']} '{name_of(live)}'",
             expected="one that says how it was applied, by which a change that fails is taken back",
             found="no such record in its metadata.managedFields: it was restored, or replaced by hand",
-            remedy=f"Remove it with `{next_command('prod-remove', target='kubernetes', study=...)}`, and deploy again.",
+            remedy=f"Remove it with `{next_command('prod-remove', platform='kubernetes', study=...)}`, "
+            "and deploy again.",
         )

@@ -209,7 +209,7 @@ def _release(text: str | None, name: str) -> Release:
             expected=f"a release in the annotation {engine.RELEASE}",
             found=f"'{text}'",
             remedy="It was changed by hand: remove it with "
-            f"`{next_command('prod-remove', study=name, target='kubernetes')}` and deploy again.",
+            f"`{next_command('prod-remove', study=name, platform='kubernetes')}` and deploy again.",
         ) from error
 
 

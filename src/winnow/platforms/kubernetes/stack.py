@@ -125,7 +125,7 @@ class ClusterStack:
                 expected=f"the passwords that open the volumes {', '.join(claims)}",
                 found="none" if found is None else f"one without {', '.join(missing)}",
                 remedy="Bring it back from a copy, or delete the data: "
-                f"`{next_command('mlflow-remove', target='kubernetes', volumes=True)}`.",
+                f"`{next_command('mlflow-remove', platform='kubernetes', volumes=True)}`.",
             )
         return found
 
@@ -336,8 +336,9 @@ class ClusterStack:
         said = "\n".join([*known, *(line for service in services for line in self._tell(service))])
         return StackError(
             f"{self.described}: {', '.join(services)} {why}. "
-            f"`{next_command('mlflow-init', target='kubernetes')}` tries again, "
-            f"`{next_command('mlflow-remove', target='kubernetes')}` takes it away.\n{_redacted(said, secret)}".rstrip()
+            f"`{next_command('mlflow-init', platform='kubernetes')}` tries again, "
+            f"`{next_command('mlflow-remove', platform='kubernetes')}` takes it away.\n"
+            f"{_redacted(said, secret)}".rstrip()
         )
 
     def _tell(self, service: str) -> list[str]:

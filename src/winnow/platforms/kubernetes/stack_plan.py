@@ -40,7 +40,7 @@ from winnow.platforms.stack_variables import origins
 
 FOLDER = Path("k8s/tracking")
 SECRET_NAME = "winnow-tracking"
-OWNER = "winnow.platforms.stack_owner"
+OWNER = "winnow.stack.owner"
 """Annotation of the Secret: the home that made it, `USER@HOST:PATH`."""
 LABELS: Mapping[str, str] = {STACK: "tracking"}
 """What all parts of a stack carry; a namespace has one."""

@@ -299,7 +299,7 @@ def _with_bundle(release: Release, models: Path) -> Release:
             expected=f"the bundle of {release.model} version {release.version}",
             found=found,
             remedy=f"Choose that version with `{next_command('select-model', study=release.model)}`, and serve it "
-            f"with `{next_command('prod', target='local', study=release.model)}`.",
+            f"with `{next_command('prod', platform='local', study=release.model)}`.",
         )
     return replace(release, bundle=place, digest=manifest.digest)
 

@@ -351,7 +351,7 @@ def test_permissions_are_asked_for_before_anything_else(tmp_path: Path) -> None:
             "WINNOW_HOME": str(tmp_path),
             "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
         }
-        argv = [sys.executable, "-m", "winnow", "prod", "--target", "kubernetes", "--study", "cells"]
+        argv = [sys.executable, "-m", "winnow", "prod", "--platform", "kubernetes", "--study", "cells"]
         for more, verb in (((), "patch deployments.apps/scale"), (("--dry-run",), "list deployments.apps")):
             done = subprocess.run(
                 [*argv, *more], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
