@@ -99,7 +99,7 @@ def test_what_would_be_built_for_a_sweep_is_shown(home: Home) -> None:
     assert status == 0, errors
     assert [line.split()[0] for line in lines] == ["DOCKER_BUILDKIT=1", "docker", "DOCKER_BUILDKIT=1", "docker"]
     tag = project_tag(ROOT)
-    assert f"--platform=tracking --tag=winnow-tracking:{tag} --tag=r.example/winnow-tracking:{tag}" in lines[0]
+    assert f"--target=tracking --tag=winnow-tracking:{tag} --tag=r.example/winnow-tracking:{tag}" in lines[0]
     assert "--build-arg=EXTRAS=gcs,azure" in lines[0]
     assert lines[3] == f"docker push r.example/winnow-train:{tag}"
 

@@ -51,7 +51,7 @@ def test_cancelling_a_finished_sweep_whose_study_is_gone_clears_it_away(here: Sa
 
 def test_workers_in_containers_are_listed_read_and_cancelled(here: Sandbox) -> None:
     (listed,) = json.loads(ask(jobs, here.home, "--study", here.study, "--json").stdout)
-    assert (listed["tier"], listed["study"], listed["worker"], listed["state"]) == (
+    assert (listed["platform"], listed["study"], listed["worker"], listed["state"]) == (
         "docker",
         here.study,
         "c0",

@@ -333,7 +333,11 @@ def test_jobs_logs_and_cancel_work_on_pods(here: Sandbox) -> None:
     here.executor().start(here.group(name="p1", resources=replace(SMALL, cpus=1000.0)))
     wait_until(lambda: log_of(here) == ["at work"])
     listed = {each["worker"]: each for each in json.loads(ask(here, jobs, "--json"))}
-    assert (listed["p0"]["tier"], listed["p0"]["state"], listed["p0"]["diagnosis"]) == ("kubernetes", "running", None)
+    assert (listed["p0"]["platform"], listed["p0"]["state"], listed["p0"]["diagnosis"]) == (
+        "kubernetes",
+        "running",
+        None,
+    )
     assert "Insufficient cpu" in listed["p1"]["diagnosis"]["reason"]
     assert "cannot start" in ask(here, jobs)
     assert ask(here, logs, "--worker", "p0") == "p0 at work\n"

@@ -27,6 +27,14 @@ from winnow.config.version import __version__
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells number it: 128 + SIGINT."""
 
+OLD_TARGET = InputError(
+    "--target",
+    expected="the flag's present name, --platform",
+    found="its former name",
+    remedy="Write --platform NAME, or PLATFORM=NAME with make.",
+)
+"""The error for a flag that scripts may still use."""
+
 VERBS: dict[str, tuple[str, str]] = {
     "demo": ("winnow.cli.demo:command", "Sweep, select, serve and predict on bundled data, and say what happened."),
     "generate-data": ("winnow.cli.generate_data:command", "Write a synthetic data set with a known answer."),
@@ -121,6 +129,11 @@ def run(arguments: Sequence[str] | None = None, command: click.Command = winnow)
     """Run the command line and return its exit status; a fault of winnow itself is raised."""
     try:
         status = command.main(arguments, prog_name="winnow", standalone_mode=False)
+    except click.NoSuchOption as error:
+        if error.option_name == "--target":
+            return _print_error(OLD_TARGET)
+        error.show()
+        return error.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code

@@ -44,20 +44,20 @@ def jobs(study: str | None, platform: str | None, as_json: bool) -> None:
     settings = Settings.from_environment()
     executors = executors_for(platform, settings)
     groups = [
-        (tier, group)
-        for tier, executor in executors.items()
+        (place, group)
+        for place, executor in executors.items()
         for group in executor.groups(study)
         if group.has_remains or not group.state.is_over
     ]
     if as_json:
-        click.echo(json.dumps([_row(tier, group) for tier, group in groups], indent=2))
+        click.echo(json.dumps([_row(place, group) for place, group in groups], indent=2))
     else:
         _print_groups(groups, executors, settings.home)
     collect_finished(executors, settings.home, study)
 
 
 def _print_groups(groups: list[tuple[str, GroupStatus]], executors: Mapping[str, Executor], home: Path) -> None:
-    rows = [(tier, group.study, group.name, _state(group, home), _since(group)) for tier, group in groups]
+    rows = [(place, group.study, group.name, _state(group, home), _since(group)) for place, group in groups]
     widths = [max(len(row[column]) for row in rows) for column in range(5)] if rows else []
     for row, (_, group) in zip(rows, groups, strict=True):
         click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -77,10 +77,10 @@ def collect_finished(executors: Mapping[str, Executor], home: Path, study: str |
         click.echo(f"warning: {failure}", err=True)
 
 
-def _row(tier: str, group: GroupStatus) -> dict[str, object]:
+def _row(platform: str, group: GroupStatus) -> dict[str, object]:
     started_at = _started_at(group)
     return {
-        "tier": tier,
+        "platform": platform,
         "study": group.study,
         "worker": group.name,
         "state": group.state.value,

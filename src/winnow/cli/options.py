@@ -62,7 +62,7 @@ json_option = click.option(
 platform_option = click.option(
     "--platform",
     type=click.Choice(TIERS),
-    help="Tier on which it is served; by default the one that serves it.",
+    help="Platform on which it is served; by default the one that serves it.",
 )
 """Gives the verb `platform: str | None`."""
 

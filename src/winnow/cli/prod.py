@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 @click.command("prod", cls=StoreVerb)
 @config_option
-@click.option("--platform", type=click.Choice(TIERS), default="local", show_default=True, help="Tier to serve it on.")
+@click.option(
+    "--platform", type=click.Choice(TIERS), default="local", show_default=True, help="Platform to serve it on."
+)
 @study_option
 @click.option("--alias", default="champion", show_default=True, help="Registry alias of the version to serve.")
 @click.option("--replicas", type=click.IntRange(min=1), help="Servers side by side; by default as many as run, or one.")
@@ -99,7 +101,7 @@ def prod(
 def status(config: Path | None, platform: str | None, study: str | None, as_json: bool) -> int:
     """Show what is being served: versions, replicas, addresses.
 
-    Ends with status 1 where nothing is, as far as can be told, and a tier that is in use could not be asked.
+    Ends with status 1 where nothing is, as far as can be told, and a platform that is in use could not be asked.
     """
     name = named_study(config, study)
     from winnow.config.settings import Settings
@@ -138,7 +140,7 @@ def remove(config: Path | None, platform: str | None, study: str | None, dry_run
     """Stop serving: let requests end, then stop all replicas. Images and logs stay.
 
     Without a name it means the only deployment. Ends with status 1 where it is not served, as far as can be told, and
-    a tier that is in use could not be asked.
+    a platform that is in use could not be asked.
     """
     named = named_study(config, study)
     from winnow.config.settings import Settings
@@ -202,10 +204,10 @@ def rollback(config: Path | None, platform: str | None, study: str | None, dry_r
 def reachable_tiers(
     settings: Settings, platform: str | None
 ) -> tuple[dict[str, Deployer[Any]], dict[str, WinnowError]]:
-    """Tiers that can be asked, and those in use that cannot, which is said on stderr; with `platform`, that one alone.
+    """Platforms that can be asked, and those in use that cannot, which stderr names; with `platform`, that one alone.
 
     Raises:
-        InputError, UnreachableError: the named tier is away.
+        InputError, UnreachableError: the named platform is away.
     """
     from winnow.orchestrators.deploy import reachable
 
@@ -345,7 +347,7 @@ def _print_status(served: Served, champion: str | None) -> None:
     for replica in deployment.replicas:
         click.echo(f"  {kind} {replica.identifier}  version {replica.version}  {replica.state}")
     click.echo(
-        f"  tier {served.platform}; all requests go to version {release.version}; {_standing(release, champion)}"
+        f"  platform {served.platform}; all requests go to version {release.version}; {_standing(release, champion)}"
     )
     if deployment.previous is not None:
         rollback = next_command("rollback", study=deployment.name, platform=served.platform)

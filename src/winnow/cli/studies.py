@@ -62,7 +62,7 @@ def _row(study: ListedStudy) -> tuple[str, ...]:
 
 def _workers(study: ListedStudy) -> str:
     if study.at_work:
-        return "workers: " + ", ".join(f"{count} {tier}" for tier, count in study.at_work.items())
+        return "workers: " + ", ".join(f"{count} {platform}" for platform, count in study.at_work.items())
     # Those of another machine are known by the study alone.
     return f"workers elsewhere: {', '.join(study.summary.heard)}" if study.summary.heard else ""
 

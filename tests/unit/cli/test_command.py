@@ -192,3 +192,14 @@ def test_a_read_only_database_is_bad_input(capsys: pytest.CaptureFixture[str]) -
 def test_a_fault_of_winnow_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         run([], raising(ZeroDivisionError()))
+
+
+@pytest.mark.parametrize("verb", ["jobs", "prod", "retry", "mlflow-init"])
+def test_the_former_name_of_a_flag_is_refused_with_its_present_one(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([verb, "--target", "docker"]) == 2
+    assert capsys.readouterr().err == (
+        "error: --target: expected the flag's present name, --platform, found its former name. "
+        "Write --platform NAME, or PLATFORM=NAME with make.\n"
+    )

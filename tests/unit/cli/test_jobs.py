@@ -54,7 +54,7 @@ def test_jobs_are_listed_until_they_are_cancelled(tmp_path: Path, executor: Loca
     (listed,) = json.loads(ask(jobs, tmp_path, "--json").stdout)
     started_at = datetime.fromisoformat(listed.pop("started_at"))
     assert listed == {
-        "tier": "local",
+        "platform": "local",
         "study": "a-study",
         "worker": "w0",
         "state": "running",

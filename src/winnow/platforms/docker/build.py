@@ -154,7 +154,7 @@ class BuildPlan:
             "build",
             "--progress=plain",
             f"--file={self.dockerfile}",
-            *((f"--platform={self.target}",) if self.target else ()),
+            *((f"--target={self.target}",) if self.target else ()),
             *(f"--tag={tag}" for tag in self.tags),
             *(f"--build-arg={name}={value}" for name, value in self.arguments.items()),
             *(f"--label={name}={value}" for name, value in self.labels.items()),

@@ -54,7 +54,7 @@ def test_a_plan_is_one_command() -> None:
         "build",
         "--progress=plain",
         "--file=/project/Dockerfile.train",
-        "--platform=train",
+        "--target=train",
         "--tag=winnow-train:latest",
         "--tag=registry.example/winnow-train:latest",
         "--build-arg=BASE_IMAGE=python:3.12-slim",
