@@ -42,7 +42,7 @@ def test_a_champion_is_served_found_and_removed(winnow: Winnow, tmp_path: Path) 
     assert json.loads(asked.stdout)["model"]["version"] == "1", asked.stderr
     winnow.crown(1)
     (status,) = json.loads(winnow.run("prod-status", "--json", **elsewhere).stdout)
-    assert (status["target"], status["state"], status["traffic"], status["champion"]) == (
+    assert (status["platform"], status["state"], status["traffic"], status["champion"]) == (
         *("docker", "ready", {"1": 1.0}, "2"),
     )
     assert len(status["replicas"]) == 2

@@ -76,7 +76,7 @@ def test_a_champion_is_served_asked_changed_rolled_back_and_removed(
     assert back.returncode == 0, back.stderr
     rows = json.loads(winnow.run("prod-status", *TIER, "--json", **elsewhere).stdout)
     (status,) = [each for each in rows if each["name"] == winnow.name]
-    assert (status["target"], status["state"], status["traffic"]) == ("kubernetes", "ready", {"1": 1.0})
+    assert (status["platform"], status["state"], status["traffic"]) == ("kubernetes", "ready", {"1": 1.0})
     removed = winnow.run("prod-remove", **elsewhere)
     assert "no longer served" in removed.stdout, removed.stderr
     assert objects(winnow, shared_place) == []
