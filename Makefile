@@ -27,7 +27,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
 
 help: ## Print this list
 	@echo "make TARGET [VARIABLE=value …]      a variable is the flag of the same name: TRIALS=50 is --trials 50"
-	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { sub(/ .*/, "", $$1); printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { n = split($$1, names, " "); for (i = 1; i <= n; i++) printf "  %-19s %s\n", names[i], $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv from requirements.lock; TORCH_INDEX=URL takes torch from another package index
 	@:
