@@ -11,7 +11,8 @@ from pathlib import Path
 
 from tests.unit.serving import bundles
 from tests.unit.tracking import made_up
-from winnow.platforms.docker.client import DEPLOYMENT, connect
+from winnow.platforms.docker.client import connect
+from winnow.platforms.labels import DEPLOYMENT
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.registry import Registry
 from winnow.tracking.store import prepare

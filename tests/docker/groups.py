@@ -12,9 +12,10 @@ from typing import Any
 
 import docker
 
-from winnow.platforms.docker.client import STUDY, connect
+from winnow.platforms.docker.client import connect
 from winnow.platforms.docker.executor import DockerExecutor, DockerSite
 from winnow.platforms.executor import GroupSpec
+from winnow.platforms.labels import STUDY
 
 IMAGE = "python:3.11-slim-bookworm"
 SITE = DockerSite(image=IMAGE)

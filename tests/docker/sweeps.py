@@ -8,7 +8,7 @@ from typing import Any
 import docker
 
 from tests.remote_sweeps import RemoteSweep, end, wait_until
-from winnow.platforms.docker.client import STUDY
+from winnow.platforms.labels import STUDY
 
 __all__ = ["DockerSweep", "end", "wait_until"]
 

@@ -15,10 +15,10 @@ import pytest
 from tests.docker.groups import IMAGE, Sandbox, sandbox, wait_until
 from tests.remote_workers import DEAF, FACTS, HELD_IN, LITERAL, TOKEN
 from winnow.config.errors import InputError
-from winnow.platforms.docker.client import GROUP, NODE, STUDY
 from winnow.platforms.docker.executor import DockerExecutor
 from winnow.platforms.docker.group_plan import container_body, plan_group
 from winnow.platforms.executor import GroupResources, GroupSpec, GroupState, Volume
+from winnow.platforms.labels import GROUP, NODE, STUDY
 
 pytestmark = pytest.mark.docker
 

@@ -32,9 +32,10 @@ from winnow.platforms.deployer import (
     DeploymentState,
     Release,
 )
-from winnow.platforms.docker.client import DEPLOYMENT, connect
+from winnow.platforms.docker.client import connect
 from winnow.platforms.docker.deployer import DockerDeployer
 from winnow.platforms.docker.traefik import IMAGE
+from winnow.platforms.labels import DEPLOYMENT
 
 pytestmark = pytest.mark.docker
 

@@ -11,12 +11,13 @@ from typing import Any
 
 from tests.kubernetes.places import PYTHON_IMAGE, ROOT, Place
 from winnow.config.experiment import KubernetesConfig
-from winnow.platforms.docker.client import GROUP, STUDY, connect
+from winnow.platforms.docker.client import connect
 from winnow.platforms.docker.delivery import Route, deliver
 from winnow.platforms.executor import GroupResources, GroupSpec
 from winnow.platforms.kubernetes import manifests
 from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesSite
 from winnow.platforms.kubernetes.group_plan import object_name
+from winnow.platforms.labels import GROUP, STUDY
 
 SLEEP = (
     "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); "

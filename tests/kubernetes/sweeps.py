@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from tests.kubernetes.places import Place
 from tests.remote_sweeps import RemoteSweep, end, wait_until
-from winnow.platforms.docker.client import GROUP, STUDY
+from winnow.platforms.labels import GROUP, STUDY
 
 __all__ = ["KubernetesSweep", "end", "wait_until"]
 

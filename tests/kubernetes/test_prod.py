@@ -31,10 +31,10 @@ from winnow.platforms.deployer import (
     DeploymentState,
     Release,
 )
-from winnow.platforms.docker.client import DEPLOYMENT
 from winnow.platforms.kubernetes.deployer import KubernetesDeployer
 from winnow.platforms.kubernetes.deployment_plan import object_name
 from winnow.platforms.kubernetes.kinds import LEASE
+from winnow.platforms.labels import DEPLOYMENT
 
 pytestmark = pytest.mark.kubernetes
 

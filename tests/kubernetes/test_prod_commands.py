@@ -15,7 +15,7 @@ import yaml
 from tests.docker.champions import Winnow
 from tests.kubernetes.places import Place
 from tests.kubernetes.serving import Site
-from winnow.platforms.docker.client import DEPLOYMENT
+from winnow.platforms.labels import DEPLOYMENT
 
 pytestmark = pytest.mark.kubernetes
 

@@ -40,7 +40,7 @@ def remove(*, volumes: bool, is_forced: bool, dry_run: bool) -> None:
     """Remove the stack of the namespace that is meant."""
     from winnow.orchestrators import kubernetes_stack as stacks
     from winnow.platforms.kubernetes.stack import REMOVE_PERMISSIONS, VOLUMES_PERMISSIONS
-    from winnow.platforms.stack_owner import check_end_in_cluster
+    from winnow.platforms.kubernetes.stack_owner import check_end_in_cluster
 
     permissions = (*REMOVE_PERMISSIONS, *(VOLUMES_PERMISSIONS if volumes else ()))
     stack = stacks.open_stack(say, permissions, "removing the stack")

@@ -304,7 +304,7 @@ def _docker_logs(deployment: Deployment, _settings: Settings) -> str:
 
 def _kubernetes_logs(deployment: Deployment, settings: Settings) -> str:
     from winnow.orchestrators.settings import cluster_for
-    from winnow.platforms.docker.client import DEPLOYMENT
+    from winnow.platforms.labels import DEPLOYMENT
 
     where = f"--namespace {cluster_for(settings.stack).namespace} --selector {DEPLOYMENT}={deployment.name}"
     return f"kubectl logs {where} --prefix"

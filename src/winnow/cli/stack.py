@@ -102,7 +102,7 @@ def remove(platform: str | None, volumes: bool, force: bool, dry_run: bool, **fl
         kubernetes_stack.remove(volumes=volumes, is_forced=force, dry_run=dry_run)
         return
     from winnow.orchestrators import stack as stacks
-    from winnow.platforms.stack_owner import check_end
+    from winnow.platforms.docker.stack_owner import check_end
 
     given, home = _given(flags), _home()
     project = stacks.find_project(given, home, FOLDER)

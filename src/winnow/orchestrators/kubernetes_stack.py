@@ -13,7 +13,6 @@ from winnow.config.settings import home_folder
 from winnow.config.stack_record import ClusterStackRecord
 from winnow.orchestrators.collect import collect
 from winnow.orchestrators.settings import cluster_for, studies_of, tracking_of
-from winnow.platforms import stack_owner as owner
 from winnow.platforms import stack_record as record
 from winnow.platforms.docker import train_image
 from winnow.platforms.docker.build import TRAIN_BASE, BuildOptions, BuildPlan, Show, build, silent
@@ -21,6 +20,7 @@ from winnow.platforms.docker.client import connect
 from winnow.platforms.docker.delivery import Route, deliver, with_route
 from winnow.platforms.docker.stack import check_studies
 from winnow.platforms.kubernetes import stack as kubernetes
+from winnow.platforms.kubernetes import stack_owner as owner
 from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesSite
 from winnow.platforms.kubernetes.kinds import Manifest
 from winnow.platforms.kubernetes.permissions import Permission, check

@@ -23,8 +23,8 @@ from winnow.config.settings import Settings
 from winnow.config.stack_record import ClusterStackRecord
 from winnow.orchestrators.groups import parse_volume
 from winnow.orchestrators.settings import cluster_of, diagnosis_of
-from winnow.platforms.docker.stack_plan import MLFLOW, POSTGRES
 from winnow.platforms.kubernetes.stack_plan import labels_of
+from winnow.platforms.stack import MLFLOW, POSTGRES
 from winnow.tracking.data_files import DataFiles
 
 ANSWER_S = 2.0

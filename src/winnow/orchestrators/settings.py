@@ -19,7 +19,7 @@ from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
 from winnow.config.stack_record import OWN_STORAGE, OWN_WORKER_STORAGE, PASSWORD, AnyStack, ClusterStackRecord
-from winnow.platforms.docker.stack_plan import MLFLOW, POSTGRES
+from winnow.platforms.stack import MLFLOW, POSTGRES
 
 if TYPE_CHECKING:
     from winnow.platforms.kubernetes.client import Cluster

@@ -1,6 +1,5 @@
-"""The Docker engine, as everything here that makes images and containers meets it: one connection, one set of labels.
+"""The connection to the Docker engine.
 
-What winnow makes on an engine is found again by label, by any process, and never by the memory of the one that made it.
 The SDK is optional and is imported when an engine is asked for; what it raises is turned into errors for a person here.
 What is run on the engine is left to executors, deployers and the stack.
 """
@@ -21,18 +20,6 @@ if TYPE_CHECKING:
 
     Engine: TypeAlias = docker.DockerClient
     """The connection's type, for layers that hand it on and do not speak Docker themselves."""
-
-STUDY, GROUP, NODE = "winnow.study", "winnow.group", "winnow.node"
-"""Labels of a worker group's containers and networks: its study, its name, the index of its node."""
-
-DEPLOYMENT, SERIAL, RELEASE, PREVIOUS, ROLE = (
-    "winnow.deployment",
-    "winnow.serial",
-    "winnow.release",
-    "winnow.previous",
-    "winnow.role",
-)
-"""Labels of what serves: the deployment, the number of the change that made it, the release as JSON, and its part."""
 
 TIMEOUT_S = 60
 

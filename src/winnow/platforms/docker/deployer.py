@@ -37,8 +37,9 @@ from winnow.platforms.deployer import (
 from winnow.platforms.docker import deployment_plan as docker_plan
 from winnow.platforms.docker import observe as docker_look
 from winnow.platforms.docker import traefik
-from winnow.platforms.docker.client import DEPLOYMENT, SERIAL, asking, connect
+from winnow.platforms.docker.client import asking, connect
 from winnow.platforms.docker.deployment_plan import ContainerRequest, DockerPlan, Found, ReplicaFound
+from winnow.platforms.labels import DEPLOYMENT, SERIAL
 from winnow.platforms.machine import bound, host_for_clients, is_free, locked, uninterrupted
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ import msgspec
 
 from winnow.platforms.deployer import Action, DeploymentRequest, Release
 from winnow.platforms.docker import traefik
-from winnow.platforms.docker.client import DEPLOYMENT, PREVIOUS, RELEASE, ROLE, SERIAL
 from winnow.platforms.docker.traefik import Route
+from winnow.platforms.labels import DEPLOYMENT, PREVIOUS, RELEASE, ROLE, SERIAL
 from winnow.platforms.serving_limits import REQUESTS, check_requests, cpus_of, memory_of
 
 USER = "10001:10001"

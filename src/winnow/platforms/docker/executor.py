@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
-from winnow.platforms.docker.client import GROUP, NODE, STUDY, EngineError, asking, connect
+from winnow.platforms.docker.client import EngineError, asking, connect
 from winnow.platforms.docker.group_log import lines
 from winnow.platforms.docker.group_plan import (
     NODES,
@@ -34,6 +34,7 @@ from winnow.platforms.docker.group_plan import (
 )
 from winnow.platforms.docker.group_state import Node, group_status
 from winnow.platforms.executor import GroupSpec, GroupStatus
+from winnow.platforms.labels import GROUP, NODE, STUDY
 from winnow.platforms.log_archive import Archive
 from winnow.platforms.log_streams import merged
 from winnow.platforms.one_by_one import cancel_each

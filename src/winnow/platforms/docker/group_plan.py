@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from winnow.config.addresses import shown_value
-from winnow.platforms.docker.client import GROUP, NODE, STUDY
 from winnow.platforms.executor import MASTER_PORT, WORKER_HOME, GroupSpec, Volume
+from winnow.platforms.labels import GROUP, NODE, STUDY
 
 NODES = "winnow.nodes"
 """Label: how many nodes the container's group has, so that one that is gone is missed."""

@@ -12,8 +12,8 @@ from winnow.config.errors import InputError
 from winnow.config.next_command import next_flag
 from winnow.platforms.docker import deployment_plan as docker_plan
 from winnow.platforms.docker import traefik
-from winnow.platforms.docker.client import DEPLOYMENT, RELEASE, ROLE, SERIAL
 from winnow.platforms.docker.deployment_plan import Found, ProxyFound, ReplicaFound, ReplicaSettings
+from winnow.platforms.labels import DEPLOYMENT, RELEASE, ROLE, SERIAL
 from winnow.platforms.machine import host_for_clients
 
 if TYPE_CHECKING:

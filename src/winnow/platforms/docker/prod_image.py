@@ -24,8 +24,9 @@ from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.platforms.docker import build as docker_build
 from winnow.platforms.docker.build import PROJECT, BuildOptions, BuildPlan, Show, project_folder, project_id
-from winnow.platforms.docker.client import DEPLOYMENT, asking
+from winnow.platforms.docker.client import asking
 from winnow.platforms.docker.requirements import extras, read_project
+from winnow.platforms.labels import DEPLOYMENT
 
 if TYPE_CHECKING:
     from winnow.platforms.docker.client import Engine

@@ -16,41 +16,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from winnow.config.errors import InputError, WinnowError
+from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.platforms import stack_env_file as env_file
 from winnow.platforms import stack_record as record
 from winnow.platforms import stack_variables as variables
 from winnow.platforms.docker.build import build
-from winnow.platforms.docker.client import STUDY, asking
+from winnow.platforms.docker.client import asking
 from winnow.platforms.docker.stack_health import Health, container_from, judge
-from winnow.platforms.docker.stack_plan import (
-    MLFLOW,
-    Port,
-    Project,
-    StackPlan,
-    redacted,
-    subprocess_environment,
-    to_end,
-)
+from winnow.platforms.docker.stack_plan import Port, Project, StackPlan, redacted, subprocess_environment, to_end
+from winnow.platforms.labels import STACK, STUDY
+from winnow.platforms.stack import LOG_LINES, MLFLOW, StackError
 from winnow.platforms.stack_env_file import EnvFile
 
 if TYPE_CHECKING:
     import docker
 
 PATIENCE_S = 180.0
-LOG_LINES = 15
-STACK = "winnow.stack"
-"""Label of all that a stack consists of; its value is the project's name."""
 
 _WHAT = "the stack"
 _OLDEST_COMPOSE = (2, 20)
 _PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 _OPENED_BY = "com.docker.compose.project.environment_file"
-
-
-class StackError(WinnowError):
-    """The stack was started and did not become what it should, through no fault in what was asked for."""
 
 
 class Stack:

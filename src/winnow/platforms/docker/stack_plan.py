@@ -18,11 +18,12 @@ from winnow.platforms import stack_env_file as env_file
 from winnow.platforms import stack_variables as variables
 from winnow.platforms.docker import train_image
 from winnow.platforms.docker.build import BuildOptions, BuildPlan
+from winnow.platforms.stack import MINIO, MLFLOW, POSTGRES
 from winnow.platforms.stack_env_file import EnvFile
 
 COMPOSE_FILE = "compose.yaml"
 OVERRIDE = "compose.override.yaml"
-MLFLOW, POSTGRES, MINIO, BUCKET = "mlflow", "postgres", "minio", "bucket"
+BUCKET = "bucket"
 
 # Compose would take files, projects and profiles from these.
 _COMPOSE = ("COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES", "COMPOSE_ENV_FILES")

@@ -17,7 +17,7 @@ from pathlib import Path
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.config.next_command import next_command, next_flag
-from winnow.platforms import api_key
+from winnow.platforms import api_key, labels
 from winnow.platforms.answers import NoModelError, is_known, model_at
 from winnow.platforms.deployer import (
     Action,
@@ -32,7 +32,6 @@ from winnow.platforms.deployer import (
     mute,
     no_previous,
 )
-from winnow.platforms.docker import client as engine
 from winnow.platforms.kubernetes import deployment_plan as kubernetes_plan
 from winnow.platforms.kubernetes import forward, lease
 from winnow.platforms.kubernetes import observe as looking
@@ -303,7 +302,7 @@ class KubernetesDeployer:
                     _check_known(live)
         wanted = [_route(each) for each in plan.manifests if kind_of(each) == INGRESS]
         for other in self.cluster.find(INGRESS, kubernetes_plan.MANAGED_BY).items:
-            owner = (other["metadata"].get("labels") or {}).get(engine.DEPLOYMENT)
+            owner = (other["metadata"].get("labels") or {}).get(labels.DEPLOYMENT)
             if owner and owner != name and any(each.collides(_route(other)) for each in wanted):
                 raise _same_route(owner, _route(other).host)
 

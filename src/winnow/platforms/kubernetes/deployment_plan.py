@@ -25,8 +25,8 @@ import msgspec
 
 from winnow.config.errors import InputError
 from winnow.config.quantities import cpu_text, memory_text
+from winnow.platforms import labels
 from winnow.platforms.deployer import Action, DeploymentRequest, Release
-from winnow.platforms.docker import client as engine
 from winnow.platforms.kubernetes.kinds import (
     AUTOSCALER,
     CONFIG_MAP,
@@ -135,7 +135,7 @@ def object_name(name: str) -> str:
 
 def labels_of(name: str) -> dict[str, str]:
     """What all objects of a deployment carry, and nobody else's."""
-    return {**MANAGED_BY, engine.DEPLOYMENT: name}
+    return {**MANAGED_BY, labels.DEPLOYMENT: name}
 
 
 def release_text(release: Release) -> str:
@@ -204,9 +204,9 @@ def plan(
     # Where nothing is to change, what is noted is what is there: somebody else's folder is no difference.
     noted = found.release if is_as_wanted and found.release is not None else release
     notes = {
-        engine.SERIAL: str(found.serial if is_as_wanted else found.serial + 1),
-        engine.RELEASE: release_text(noted),
-        engine.PREVIOUS: _text_of(found.previous if is_same else found.release),
+        labels.SERIAL: str(found.serial if is_as_wanted else found.serial + 1),
+        labels.RELEASE: release_text(noted),
+        labels.PREVIOUS: _text_of(found.previous if is_same else found.release),
         SETTINGS: msgspec.json.encode(settings).decode(),
         FINGERPRINT: fingerprint,
     }
@@ -264,7 +264,7 @@ def _object(
     made = merged(file, {"metadata": metadata})
     if kind == DEPLOYMENT:
         return _deployment(made, request, settings, key)
-    selected = {engine.DEPLOYMENT: name}
+    selected = {labels.DEPLOYMENT: name}
     if kind == SERVICE:
         return changed(made, {("spec", "selector"): selected})
     if kind == DISRUPTION_BUDGET:
@@ -286,8 +286,8 @@ def _not_ours_to_apply(file: Manifest) -> InputError:
 
 
 def _deployment(made: Manifest, request: DeploymentRequest, settings: ServingSettings, key: Key | None) -> Manifest:
-    release, labels = request.release, labels_of(request.name)
-    selected = {engine.DEPLOYMENT: request.name}
+    release, carried = request.release, labels_of(request.name)
+    selected = {labels.DEPLOYMENT: request.name}
     pod: FieldPath = ("spec", "template", "spec")
     server: FieldPath = (*pod, "containers", Named(CONTAINER))
     settle_s = max(math.ceil(settings.settle_s), 1)
@@ -317,7 +317,7 @@ def _deployment(made: Manifest, request: DeploymentRequest, settings: ServingSet
         {
             "spec": {
                 "template": {
-                    "metadata": {"labels": labels, "annotations": described},
+                    "metadata": {"labels": carried, "annotations": described},
                     "spec": {
                         "topologySpreadConstraints": spread or None,
                         "containers": [{"name": CONTAINER, "env": variables}],
@@ -415,8 +415,8 @@ def _noted(made: Manifest, notes: Mapping[str, str], template: str) -> Manifest:
     if kind_of(made) != DEPLOYMENT:
         return made
     kept = {name: value for name, value in notes.items() if value}
-    labels = {"template": {"metadata": {"labels": {TEMPLATE: template}}}}
-    return merged(made, {"metadata": {"annotations": kept}, "spec": labels})
+    relabeled = {"template": {"metadata": {"labels": {TEMPLATE: template}}}}
+    return merged(made, {"metadata": {"annotations": kept}, "spec": relabeled})
 
 
 def _template_label(objects: Sequence[Manifest]) -> str:

@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from winnow.config.errors import InputError, UnreachableError, WinnowError
-from winnow.platforms.docker.client import GROUP, STUDY
 from winnow.platforms.executor import GroupSpec, GroupStatus, UnknownGroupError
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.group_log import Kept, followed, lines, readable
@@ -33,6 +32,7 @@ from winnow.platforms.kubernetes.group_watch import GroupsFound, StudyWatch, War
 from winnow.platforms.kubernetes.kinds import EVENT, JOB, POD, SECRET, SERVICE, VOLUME_CLAIM, Manifest, kind_of, name_of
 from winnow.platforms.kubernetes.permissions import Permission, applying, verbs
 from winnow.platforms.kubernetes.refusals import ClusterError, ConflictError, NotAdmittedError, RefusedObjectError
+from winnow.platforms.labels import GROUP, STUDY
 from winnow.platforms.log_archive import Archive
 from winnow.platforms.log_streams import merged
 

@@ -21,12 +21,12 @@ from winnow.config.addresses import shown_value
 from winnow.config.errors import InputError
 from winnow.config.quantities import cpu_text, memory_text
 from winnow.config.stack_record import PASSWORD
-from winnow.platforms.docker.client import GROUP, STUDY
 from winnow.platforms.executor import MASTER_PORT, WORKER_HOME, GroupResources, GroupSpec, Volume
 from winnow.platforms.kubernetes.kinds import Manifest, name_of
 from winnow.platforms.kubernetes.manifests import FieldPath, Named, changed, merged, named, to_yaml
 from winnow.platforms.kubernetes.names import shortened
 from winnow.platforms.kubernetes.pods import INDEX
+from winnow.platforms.labels import GROUP, STUDY
 
 BASE = "winnow-train"
 """What the Job and the Service in `k8s/train` are called."""

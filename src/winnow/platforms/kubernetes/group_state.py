@@ -13,13 +13,13 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from winnow.config.next_command import next_command
-from winnow.platforms.docker.client import GROUP, STUDY
 from winnow.platforms.executor import Diagnosis, GroupState, GroupStatus
 from winnow.platforms.exit_codes import STOPPED, exit_code
 from winnow.platforms.kubernetes.diagnosis import diagnosis_of, diagnosis_of_owner
 from winnow.platforms.kubernetes.group_plan import WORKER
 from winnow.platforms.kubernetes.kinds import Manifest
 from winnow.platforms.kubernetes.pods import INDEX, is_over
+from winnow.platforms.labels import GROUP, STUDY
 
 Events: TypeAlias = Mapping[str, Sequence[Manifest]]
 """Events by the uid of what they are about, oldest first."""

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from winnow.config.errors import InputError, UnreachableError, WinnowError
-from winnow.platforms.docker.client import GROUP, STUDY
 from winnow.platforms.executor import GroupStatus
 from winnow.platforms.kubernetes.client import Change, Cluster, Stream
 from winnow.platforms.kubernetes.group_state import (
@@ -30,6 +29,7 @@ from winnow.platforms.kubernetes.group_state import (
 )
 from winnow.platforms.kubernetes.kinds import EVENT, JOB, POD, Kind, Manifest
 from winnow.platforms.kubernetes.refusals import ClusterError, ExpiredError
+from winnow.platforms.labels import GROUP, STUDY
 
 RETRY_S = 1.0
 """How long to wait after a failure, and after a watch that ended at once, as some proxies have them do."""

@@ -11,8 +11,8 @@ import msgspec
 
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command, next_flag
+from winnow.platforms import labels
 from winnow.platforms.deployer import DeploymentState, Release, Replica
-from winnow.platforms.docker import client as engine
 from winnow.platforms.kubernetes.client import Cluster, NotFoundError, NotStartedError
 from winnow.platforms.kubernetes.deployment_plan import (
     CONTAINER,
@@ -70,9 +70,9 @@ def look(cluster: Cluster, name: str) -> Found:
     autoscaler = cluster.get(AUTOSCALER, object_name(name))
     count, template = int(live["spec"].get("replicas", 1)), template_of(live["spec"]["template"])
     return Found(
-        release=_release(notes.get(engine.RELEASE), name),
-        previous=_previous(notes.get(engine.PREVIOUS)),
-        serial=int(notes.get(engine.SERIAL, "0")),
+        release=_release(notes.get(labels.RELEASE), name),
+        previous=_previous(notes.get(labels.PREVIOUS)),
+        serial=int(notes.get(labels.SERIAL, "0")),
         settings=_settings(notes.get(SETTINGS)),
         fingerprint=notes.get(FINGERPRINT, ""),
         minimum=int(autoscaler["spec"].get("minReplicas", 1)) if autoscaler is not None else count,
@@ -85,7 +85,7 @@ def look(cluster: Cluster, name: str) -> Found:
 
 def check_ours(live: Manifest, name: str) -> None:
     """Raises InputError where an object is not this deployment's."""
-    if (live["metadata"].get("labels") or {}).get(engine.DEPLOYMENT) != name:
+    if (live["metadata"].get("labels") or {}).get(labels.DEPLOYMENT) != name:
         raise InputError(
             f"{live['kind']} '{name_of(live)}'",
             expected=f"a name that nobody has, or one of the deployment '{name}'",
@@ -96,9 +96,9 @@ def check_ours(live: Manifest, name: str) -> None:
 
 def names(cluster: Cluster) -> list[str]:
     """All deployments of the namespace."""
-    found = cluster.find(DEPLOYMENT, ",".join([*(f"{k}={v}" for k, v in MANAGED_BY.items()), engine.DEPLOYMENT])).items
-    noted = [each for each in found if engine.RELEASE in (each["metadata"].get("annotations") or {})]
-    return sorted(each["metadata"]["labels"][engine.DEPLOYMENT] for each in noted)
+    found = cluster.find(DEPLOYMENT, ",".join([*(f"{k}={v}" for k, v in MANAGED_BY.items()), labels.DEPLOYMENT])).items
+    noted = [each for each in found if labels.RELEASE in (each["metadata"].get("annotations") or {})]
+    return sorted(each["metadata"]["labels"][labels.DEPLOYMENT] for each in noted)
 
 
 def pods_of(cluster: Cluster, name: str, template: str) -> Pods:
@@ -206,7 +206,7 @@ def _release(text: str | None, name: str) -> Release:
     except ValueError as error:
         raise InputError(
             f"deployment '{name}'",
-            expected=f"a release in the annotation {engine.RELEASE}",
+            expected=f"a release in the annotation {labels.RELEASE}",
             found=f"'{text}'",
             remedy="It was changed by hand: remove it with "
             f"`{next_command('prod-remove', study=name, platform='kubernetes')}` and deploy again.",

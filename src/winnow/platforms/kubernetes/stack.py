@@ -14,9 +14,6 @@ from typing import TypeVar
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
-from winnow.platforms.docker.client import STUDY
-from winnow.platforms.docker.stack import LOG_LINES, StackError
-from winnow.platforms.docker.stack_plan import MLFLOW
 from winnow.platforms.kubernetes import forward
 from winnow.platforms.kubernetes import stack_settings as settings
 from winnow.platforms.kubernetes.client import Cluster
@@ -49,6 +46,8 @@ from winnow.platforms.kubernetes.stack_plan import (
     secret_manifest,
 )
 from winnow.platforms.kubernetes.stack_settings import Chosen
+from winnow.platforms.labels import STUDY
+from winnow.platforms.stack import LOG_LINES, MLFLOW, StackError
 from winnow.platforms.stack_variables import SECRETS
 
 PATIENCE_S = 300.0

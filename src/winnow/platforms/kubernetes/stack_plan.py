@@ -21,9 +21,6 @@ from winnow.config.errors import InputError
 from winnow.config.quantities import bytes_of
 from winnow.config.stack_record import ClusterStackRecord
 from winnow.config.yaml_text import not_yaml
-from winnow.platforms.docker.client import ROLE
-from winnow.platforms.docker.stack import STACK
-from winnow.platforms.docker.stack_plan import MINIO, MLFLOW, POSTGRES
 from winnow.platforms.kubernetes import stack_settings as settings
 from winnow.platforms.kubernetes.kinds import (
     CONFIG_MAP,
@@ -36,6 +33,8 @@ from winnow.platforms.kubernetes.kinds import (
 )
 from winnow.platforms.kubernetes.manifests import APPEND, FieldPath, Named, changed, load, merged, to_yaml
 from winnow.platforms.kubernetes.stack_settings import Chosen, quantity
+from winnow.platforms.labels import ROLE, STACK
+from winnow.platforms.stack import MINIO, MLFLOW, POSTGRES
 from winnow.platforms.stack_variables import origins
 
 FOLDER = Path("k8s/tracking")

@@ -10,7 +10,6 @@ from pydantic import TypeAdapter, ValidationError
 from winnow.config.errors import InputError
 from winnow.config.experiment import Name
 from winnow.platforms.deployer import Action, DeploymentRequest, Release
-from winnow.platforms.docker.client import DEPLOYMENT
 from winnow.platforms.kubernetes import deployment_plan as kubernetes_plan
 from winnow.platforms.kubernetes.deployment_plan import (
     FINGERPRINT,
@@ -27,6 +26,7 @@ from winnow.platforms.kubernetes.deployment_plan import (
 from winnow.platforms.kubernetes.kinds import Manifest, kind_of
 from winnow.platforms.kubernetes.manifests import load
 from winnow.platforms.kubernetes.serving_settings import ServingSettings, check_entry, settings_of
+from winnow.platforms.labels import DEPLOYMENT
 
 FILES = load(Path(__file__).parents[4] / "k8s" / "prod")
 PLANNED = Path(__file__).parent / "planned"

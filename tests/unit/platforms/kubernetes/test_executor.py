@@ -17,12 +17,12 @@ import pytest
 from tests.unit.platforms.kubernetes.api_server import NAMESPACE, Asked, FakeApi, cluster_of, refuse, reply, running
 from winnow.config.errors import InputError
 from winnow.config.experiment import KubernetesConfig
-from winnow.platforms.docker.client import GROUP, STUDY
 from winnow.platforms.executor import GroupSpec, GroupState
 from winnow.platforms.kubernetes import manifests
 from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesSite
 from winnow.platforms.kubernetes.group_plan import object_name
 from winnow.platforms.kubernetes.refusals import NotAdmittedError
+from winnow.platforms.labels import GROUP, STUDY
 
 K8S = Path(__file__).parents[4] / "k8s" / "train"
 JOBS, PODS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs", f"/api/v1/namespaces/{NAMESPACE}/pods"

@@ -13,10 +13,10 @@ import pytest
 from tests.unit.platforms.kubernetes.api_server import NAMESPACE, Answer, FakeApi, cluster_of, refuse, reply, running
 from tests.unit.platforms.kubernetes.serving_api import Time
 from winnow.config.errors import InputError, UnreachableError
-from winnow.platforms.docker.stack import StackError
 from winnow.platforms.kubernetes.stack import ClusterStack
 from winnow.platforms.kubernetes.stack_plan import LABELS, ClusterStackPlan, plan_stack
 from winnow.platforms.kubernetes.stack_settings import Chosen, choose
+from winnow.platforms.stack import StackError
 
 FOLDER = Path(__file__).parents[4] / "k8s" / "tracking"
 CORE, APPS, BATCH = (f"/{group}/namespaces/{NAMESPACE}" for group in ("api/v1", "apis/apps/v1", "apis/batch/v1"))

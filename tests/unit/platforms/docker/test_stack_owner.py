@@ -1,4 +1,4 @@
-"""Whose a stack is, decided from what the engine, the cluster and this folder say."""
+"""Whose a stack on Docker is, decided from what the engine and this folder say."""
 
 from __future__ import annotations
 
@@ -7,22 +7,13 @@ from pathlib import Path
 import pytest
 
 from winnow.config.errors import InputError
-from winnow.config.stack_record import ClusterStackRecord
+from winnow.platforms.docker.stack_owner import check_end, check_start, other_folder
 from winnow.platforms.docker.stack_plan import Project
 from winnow.platforms.stack_env_file import EnvFile
-from winnow.platforms.stack_owner import (
-    check_end,
-    check_end_in_cluster,
-    check_start,
-    home_here,
-    other_folder,
-    other_home,
-)
 from winnow.platforms.stack_variables import SECRETS
 
 OPENS = EnvFile(block=dict.fromkeys(SECRETS, "a-password"))
 VOLUMES = ["winnow_minio", "winnow_postgres"]
-USED = ClusterStackRecord("lab", "team", "http://winnow-mlflow.team:5000", "postgresql://x")
 
 
 @pytest.fixture
@@ -81,25 +72,3 @@ def test_removing_a_stack_of_another_folder_is_refused(first: Path, tmp_path: Pa
     with pytest.raises(InputError, match=r"found one of .*/first, which opens it with its \.env\. .*FORCE=1"):
         check_end(second, other_folder(second, first, VOLUMES, None))
     check_end(second, "")
-
-
-def test_a_stack_on_a_cluster_belongs_to_the_home_that_made_it(tmp_path: Path) -> None:
-    assert other_home(home_here(tmp_path), tmp_path, None, "lab", "team") == ""
-    assert other_home(None, tmp_path, None, "lab", "team") == ""
-    # Using it does not make it one's own.
-    assert other_home("ada@laptop:/home/ada/.winnow", tmp_path, USED, "lab", "team") == "ada@laptop:/home/ada/.winnow"
-    with pytest.raises(InputError, match=r"found one of ada@laptop:/home/ada/\.winnow\. .*FORCE=1"):
-        check_end_in_cluster("team", "ada@laptop:/home/ada/.winnow")
-
-
-def test_a_home_that_was_moved_keeps_its_stack_on_a_cluster(tmp_path: Path) -> None:
-    before = home_here(tmp_path / "before")
-    assert other_home(before, tmp_path / "after", USED, "lab", "team") == ""
-    assert other_home(before, tmp_path / "after", None, "lab", "team") == before
-
-
-def test_a_stack_on_a_cluster_that_names_no_owner_is_that_of_a_home_that_uses_it(tmp_path: Path) -> None:
-    assert other_home("", tmp_path, USED, "lab", "team") == ""
-    for namespace, record in (("team", None), ("other", USED)):
-        found = other_home("", tmp_path, record, "lab", namespace)
-        assert found == "someone that it does not name, and this home does not use it"

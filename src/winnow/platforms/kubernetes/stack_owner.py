@@ -1,0 +1,55 @@
+"""Whose a stack on a cluster is: the home that made its Secret.
+
+Another home neither changes nor removes it by accident. This module decides; `stack` reads the annotation.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from pathlib import Path
+
+from winnow.config.errors import InputError
+from winnow.config.next_command import next_flag
+from winnow.config.stack_record import AnyStack, ClusterStackRecord
+
+
+def home_here(home: Path) -> str:
+    """A home as the owner of a stack on a cluster: `USER@HOST:PATH`."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as containers have
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}:{home.absolute()}"
+
+
+def other_home(owner: str | None, home: Path, record: AnyStack | None, context: str, namespace: str) -> str:
+    """Which other home the stack in a namespace belongs to, in words; empty where it is this one's or not there.
+
+    Args:
+        owner: what its Secret says; empty for one that was made by hand or by an older version, None without a Secret.
+        record: the stack that this home uses.
+    """
+    here = home_here(home)
+    if owner in (None, here):
+        return ""
+    is_used_here = isinstance(record, ClusterStackRecord) and (record.context, record.namespace) == (context, namespace)
+    if not owner:
+        return "" if is_used_here else "someone that it does not name, and this home does not use it"
+    place, _, path = owner.partition(":")
+    # A home that was moved keeps its stack.
+    is_moved = is_used_here and place == here.partition(":")[0] and not Path(path).exists()
+    return "" if is_moved else owner
+
+
+def check_end_in_cluster(namespace: str, other: str) -> None:
+    """Raises InputError where the stack to remove is another home's (`other_home`)."""
+    if other:
+        raise InputError(
+            f"the stack in namespace {namespace}",
+            expected="one that this home has made",
+            found=f"one of {other}",
+            remedy=f"Leave it to its owner, or add {next_flag('force', True)} to remove it all the same. "
+            "To use it no longer from here, remove stack.json from the home.",
+        )

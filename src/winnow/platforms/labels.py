@@ -1,0 +1,22 @@
+"""The labels of what winnow makes on a platform.
+
+It is found again by label, by any process, and never by the memory of the one that made it. Docker objects and
+Kubernetes objects carry the same labels.
+"""
+
+from __future__ import annotations
+
+STUDY, GROUP, NODE = "winnow.study", "winnow.group", "winnow.node"
+"""Labels of a worker group's containers and networks: its study, its name, the index of its node."""
+
+DEPLOYMENT, SERIAL, RELEASE, PREVIOUS, ROLE = (
+    "winnow.deployment",
+    "winnow.serial",
+    "winnow.release",
+    "winnow.previous",
+    "winnow.role",
+)
+"""Labels of what serves: the deployment, the number of the change that made it, the release as JSON, and its part."""
+
+STACK = "winnow.stack"
+"""Label of all that a tracking stack consists of; on Docker its value is the name of the project."""
