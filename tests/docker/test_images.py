@@ -78,7 +78,7 @@ def project(engine: docker.DockerClient, tmp_path: Path) -> Iterator[Path]:
         folder.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, folder)
     shutil.copytree(ROOT / "src" / "winnow" / "config", folder / "src" / "winnow" / "config")
-    shutil.copytree(ROOT / "src" / "winnow" / "containers", folder / "src" / "winnow" / "containers")
+    shutil.copytree(ROOT / "src" / "winnow" / "platforms", folder / "src" / "winnow" / "platforms")
     for name in ("my_model.py", *SECRETS):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("SECRET = 1\n")
