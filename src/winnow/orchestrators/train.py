@@ -2,7 +2,7 @@
 
 The orchestrator holds nothing that the sweep needs to go on: the groups work on when it is killed or its terminal is
 closed, and starting it again attaches to them. It restarts groups that die, hands back what they held, and shows what
-happens (`follow.py`).
+happens (`supervise.py`).
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ class GroupStatus:
         exit_code: negative for a signal, None while running or unknown.
         started_at_ms: since the epoch, None where unknown.
         lacks_nodes: it runs, but one of its further nodes is lost; `start` brings that node back.
-        diagnosis: what keeps one of its nodes from starting; None where nothing does, or nobody has said so yet.
+        diagnosis: what keeps one of its nodes from starting; None where nothing does, or nothing is known yet.
         has_remains: it is over, and its containers or pods still hold its log; `Executor.clear` brings that here.
     """
 

@@ -23,7 +23,7 @@ JSON = "application/json"
 CSV = "text/csv"
 
 _ESCAPED = re.compile(r'["\\\x00-\x1f]')
-"""What msgspec's structs cannot have in a name: objects with such columns are read retrying."""
+"""What msgspec's structs cannot have in a name: objects with such columns are read patiently."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Rows of JSON or CSV values as one float32 array, with exact errors.
 
 The codecs decode valid bodies straight into typed values; whatever that refuses comes here as plain Python values, is
-read retrying, and either is right after all (JSON with a bare `NaN`, columns nobody needs) or ends as a problem that
+read patiently, and either is right after all (JSON with a bare `NaN`, columns nobody needs) or ends as a problem that
 names rows and columns. So this module defines what is valid, and the fast way only gets there sooner.
 
 A missing value is `null` in JSON and an empty field in CSV; inside the array it is NaN, for the model to impute.

@@ -1,7 +1,7 @@
 """How the ranks of a worker group are started: a plan, without torch and without starting anything.
 
 Whoever starts them adds the variables that name this group's channel, logs and experiment (`GroupFiles`), and has to
-start them from a thread that lives as long as they do (see `leash`).
+start them from a thread that lives as long as they do (see `pdeathsig`).
 """
 
 from __future__ import annotations
@@ -101,11 +101,11 @@ def plan_ranks(
     rank = (*PYTHON, "-u", "-m", "winnow.training.rank")
     if processes == 1 and node.count == 1:
         return Launch(rank, {**env, "RANK": "0", "WORLD_SIZE": "1"})
-    leash = (*PYTHON, "-m", "winnow.training.pdeathsig")
+    pdeathsig = (*PYTHON, "-m", "winnow.training.pdeathsig")
     torchrun = (*PYTHON, "-m", "torch.distributed.run", *_rendezvous(node))
     size = ("--nproc-per-node", str(processes), "--max-restarts", "0")
     # torchrun would start Python itself, with the working directory on its path.
-    return Launch((*leash, *torchrun, *size, "--no-python", *rank), env)
+    return Launch((*pdeathsig, *torchrun, *size, "--no-python", *rank), env)
 
 
 def _rendezvous(node: Node) -> tuple[str, ...]:

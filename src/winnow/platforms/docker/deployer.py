@@ -2,7 +2,7 @@
 
 A change starts new replicas beside the old ones, waits until they are ready, moves all requests in one rename of the
 route file, sees through the entry point that Traefik has taken it over, and only then lets the old ones end. What is
-planned, and how things are called, is in `docker_plan`; what Traefik is told, in `traefik`.
+planned, and how things are called, is in `deployment_plan`; what Traefik is told, in `traefik`.
 
 The engine has to be the one of this machine, since a folder is mounted.
 """

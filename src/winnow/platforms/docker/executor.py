@@ -1,6 +1,6 @@
 """Worker groups as containers of a Docker engine, this machine's or another's (`DOCKER_HOST`).
 
-What is sent is worked out in `docker_plan`, what comes back is judged in `docker_state`; here it is only done. Groups
+What is sent is worked out in `group_plan`, what comes back is judged in `group_state`; here it is only done. Groups
 are found by label, so any process finds, follows and ends them. The engine sees to it that one name is one container:
 two processes that start a group at once make one. Nothing of this machine is mounted by itself, so the engine may be
 another machine's; logs of containers that are taken away come to lie here (`archive`).

@@ -1,8 +1,8 @@
 """Serves on a Kubernetes cluster: a Deployment that rolls, a Service, an Ingress, and what guards them.
 
 The cluster does the work; this applies what is wanted, watches the pods until all who are asked are new and ready, and
-takes everything back as it was where they are not. What is applied is in `kubernetes_plan`, how it is set in
-`kubernetes_settings`, what is seen in `kubernetes_look`, and how that is waited for in `kubernetes_watch`.
+takes everything back as it was where they are not. What is applied is in `deployment_plan`, how it is set in
+`serving_settings`, what is seen in `observe`, and how that is waited for in `deployment_watch`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A deployment's pods whenever one of them changes: a watch that outlives restarts of the API server.
 
-What the pods mean is left to `kubernetes_look`, and what is to be done about them to `kubernetes`.
+What the pods mean is left to `observe`, and what is to be done about them to `deployer`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Why a pod does not run yet, in the cluster's own words, and what a person can do about it.
 
-What is only on its way (pulling, creating) is no diagnosis. What is done about it is left to whoever started the pod.
+A pod that is only on its way (pulling, creating) has no diagnosis. Acting on one is left to what started the pod.
 """
 
 from __future__ import annotations

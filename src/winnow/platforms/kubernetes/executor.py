@@ -1,6 +1,6 @@
 """Worker groups as Jobs of a Kubernetes cluster, in one namespace.
 
-What is sent is worked out in `kubernetes_plan`, what comes back is judged in `kubernetes_state`; here it is only done.
+What is sent is worked out in `group_plan`, what comes back is judged in `group_state`; here it is only done.
 Groups are found by label, so any process finds, follows and ends them. The cluster sees to it that one name is one Job:
 two processes that start a group at once make one. It also replaces pods by itself and takes a group's Secret and
 Service away with its Job. Logs of pods that are taken away from here come to lie here (`archive`).

@@ -1,6 +1,6 @@
 """What is told of a change of a deployment's pods while it lasts: what is waited for, how far it is, what is wrong.
 
-Lines for people, each thing once. What a diagnosis means for the change is left to `kubernetes`, which ends it when its
+Lines for people, each thing once. What a diagnosis means for the change is left to `deployer`, which ends it when its
 patience does; until then an autoscaler may add nodes, or a person may push an image.
 """
 

@@ -1,7 +1,7 @@
 """How replicas on Kubernetes are to run and to be reached: read from the environment of whoever deploys.
 
 A setting that is not named keeps what runs; one that is set to nothing goes back to its default. What becomes of them
-in the manifests is left to `kubernetes_plan`.
+in the manifests is left to `deployment_plan`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What `mlflow-init` makes in a namespace of a cluster, decided without asking it: the manifests of k8s/tracking.
 
 Which of its parts are there, and single fields of them, follow from what is set; the rest of the files is as a person
-reads it. Making and following it is left to `stack.kubernetes`.
+reads it. Making and following it is left to `stack`.
 """
 
 from __future__ import annotations
