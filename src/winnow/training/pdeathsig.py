@@ -39,7 +39,7 @@ def die_with_parent() -> None:
 
 
 def main() -> None:
-    """Become the command of the arguments, which dies with its parent; its children see its process id as their parent."""
+    """Become the given command, which dies with its parent; its children see its process id as their parent."""
     die_with_parent()
     command = sys.argv[1:]
     # exec keeps both the process id and the request for the signal.
