@@ -15,14 +15,14 @@ from winnow.cli.options import StoreVerb, config_option, json_option, study_of, 
 from winnow.cli.places import any_of
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command, next_flag
-from winnow.config.platforms import TIERS
+from winnow.config.platforms import PLATFORMS
 
 if TYPE_CHECKING:
     from winnow.platforms.executor import Executor, GroupStatus
 
 platform_option = click.option(
     "--platform",
-    type=click.Choice(TIERS),
+    type=click.Choice(PLATFORMS),
     help="Only processes of this machine, only containers or only pods; by default all that can be asked.",
 )
 """Gives the verb `platform: str | None`."""

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.names import check_study_name
 from winnow.config.next_command import Value, next_command
-from winnow.config.platforms import TIERS
+from winnow.config.platforms import PLATFORMS
 
 config_option = click.option(
     "--config",
@@ -61,7 +61,7 @@ json_option = click.option(
 
 platform_option = click.option(
     "--platform",
-    type=click.Choice(TIERS),
+    type=click.Choice(PLATFORMS),
     help="Platform on which it is served; by default the one that serves it.",
 )
 """Gives the verb `platform: str | None`."""

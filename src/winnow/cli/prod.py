@@ -22,7 +22,7 @@ from winnow.cli.options import (
 )
 from winnow.cli.places import any_of
 from winnow.config.next_command import Value, next_command, next_flag
-from winnow.config.platforms import TIERS
+from winnow.config.platforms import PLATFORMS
 
 if TYPE_CHECKING:
     from winnow.config.errors import WinnowError
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @click.command("prod", cls=StoreVerb)
 @config_option
 @click.option(
-    "--platform", type=click.Choice(TIERS), default="local", show_default=True, help="Platform to serve it on."
+    "--platform", type=click.Choice(PLATFORMS), default="local", show_default=True, help="Platform to serve it on."
 )
 @study_option
 @click.option("--alias", default="champion", show_default=True, help="Registry alias of the version to serve.")

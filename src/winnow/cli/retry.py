@@ -8,14 +8,16 @@ import click
 
 from winnow.cli.options import StoreVerb, changed_code_option, config_option, study_option
 from winnow.cli.train import describe, image_options, status_of, workers_option
-from winnow.config.platforms import TIERS
+from winnow.config.platforms import PLATFORMS
 
 
 @click.command("retry", cls=StoreVerb)
 @config_option
 @study_option
 @workers_option
-@click.option("--platform", type=click.Choice(TIERS), default="local", show_default=True, help="Where the workers run.")
+@click.option(
+    "--platform", type=click.Choice(PLATFORMS), default="local", show_default=True, help="Where the workers run."
+)
 @image_options
 @changed_code_option
 def command(

@@ -17,7 +17,7 @@ from winnow.cli.options import (
     study_option,
 )
 from winnow.config.next_command import next_command, next_flag
-from winnow.config.platforms import TIERS
+from winnow.config.platforms import PLATFORMS
 
 if TYPE_CHECKING:
     from winnow.orchestrators.train import SweepResult
@@ -48,7 +48,7 @@ def image_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @workers_option
 @click.option(
     "--platform",
-    type=click.Choice(TIERS),
+    type=click.Choice(PLATFORMS),
     default="local",
     show_default=True,
     help="Where the workers run: processes of this machine, containers, or pods of a cluster.",

@@ -1,12 +1,12 @@
-"""The tiers: places where a sweep can run and a model can be served."""
+"""The names of the platforms on which a sweep runs and a model is served."""
 
 from __future__ import annotations
 
 from winnow.config.errors import InputError
 
-TIERS = ("local", "docker", "kubernetes")
+PLATFORMS = ("local", "docker", "kubernetes")
 
 
-def unknown_tier(name: str) -> InputError:
-    """The error for a tier that there is not."""
-    return InputError("--platform", expected=f"one of {', '.join(TIERS)}", found=f"'{name}'", remedy="Choose one.")
+def unknown_platform(name: str) -> InputError:
+    """The error for a platform that does not exist."""
+    return InputError("--platform", expected=f"one of {', '.join(PLATFORMS)}", found=f"'{name}'", remedy="Choose one.")

@@ -39,6 +39,11 @@ class StackRecord:
     worker_storage_url: str | None = None
 
     @property
+    def platform(self) -> str:
+        """Where it runs."""
+        return "docker"
+
+    @property
     def shown(self) -> str:
         """The stack as messages name it."""
         return f"the stack at {self.tracking_url}"
@@ -99,6 +104,11 @@ class ClusterStackRecord:
     storage_url: str
     is_own_storage: bool = False
     identity: str = ""
+
+    @property
+    def platform(self) -> str:
+        """Where it runs."""
+        return _CLUSTER
 
     @property
     def shown(self) -> str:

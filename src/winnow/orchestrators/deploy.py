@@ -19,10 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from winnow.bundle.manifest import read_manifest
 from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.config.next_command import next_command
-from winnow.config.platforms import TIERS, unknown_tier
 from winnow.config.settings import Settings
-from winnow.orchestrators.settings import cluster_for
-from winnow.orchestrators.tiers import is_cluster_meant
 from winnow.platforms.answers import NoModelError, model_at
 from winnow.platforms.deployer import (
     Action,
@@ -38,6 +35,7 @@ from winnow.platforms.deployer import (
 from winnow.platforms.docker.build import PROD_BASE, BuildOptions, Show, silent
 from winnow.platforms.docker.delivery import Route, with_route
 from winnow.platforms.kubernetes.serving_settings import READY_WITHIN_S
+from winnow.platforms.table import all_platforms, platform_for
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
 
 if TYPE_CHECKING:
@@ -96,19 +94,7 @@ def deployer_for(platform: str, settings: Settings, *, say: Say = mute) -> Deplo
     Raises:
         InputError: there is no such platform, or no cluster and namespace are named.
     """
-    if platform == "local":
-        from winnow.platforms.local.deployer import LocalDeployer
-
-        return LocalDeployer(settings.home)
-    if platform == "docker":
-        from winnow.platforms.docker.deployer import DockerDeployer
-
-        return DockerDeployer(settings.home)
-    if platform == "kubernetes":
-        from winnow.platforms.kubernetes.deployer import KubernetesDeployer
-
-        return KubernetesDeployer(settings.home, cluster=cluster_for(settings.stack), say=say)
-    raise unknown_tier(platform)
+    return platform_for(platform, settings).deployer(say=say)
 
 
 def plan_champion(
@@ -174,18 +160,20 @@ def reachable(
         InputError, UnreachableError: the named tier is away.
     """
     found = {}
-    meant = [each for each in TIERS if each != "kubernetes" or _is_cluster_used(settings)]
-    for each in meant if platform is None else (platform,):
+    for each in all_platforms(settings) if platform is None else (platform_for(platform, settings),):
+        is_used = each.is_in_use or each.has_deployments
+        if platform is None and each.capabilities.is_remote and not is_used:
+            continue
         try:
-            deployer = deployer_for(each, settings, say=say)
+            deployer = each.deployer(say=say)
             deployer.names()
         except (InputError, UnreachableError) as error:
             if platform is not None:
                 raise
-            if each == "kubernetes" and on_away is not None:
-                on_away(each, error)
+            if each.capabilities.is_remote and on_away is not None:
+                on_away(each.name, error)
             continue
-        found[each] = deployer
+        found[each.name] = deployer
     return found
 
 
@@ -326,10 +314,6 @@ def champion_version(registry: Champions, name: str, alias: str = "champion") ->
     except TrackingUnavailableError:
         return None
     return version.version if version is not None else None
-
-
-def _is_cluster_used(settings: Settings) -> bool:
-    return is_cluster_meant(settings) or (settings.home / "deployments" / "kubernetes").is_dir()
 
 
 def _on_cluster(deployer: Deployer[Any]) -> KubernetesDeployer:

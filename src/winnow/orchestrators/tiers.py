@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.next_command import next_command
-from winnow.config.platforms import unknown_tier
+from winnow.config.platforms import unknown_platform
 from winnow.config.settings import Settings
-from winnow.config.stack_record import ClusterStackRecord, StackRecord
 from winnow.orchestrators.groups import Site
 from winnow.orchestrators.preflight import check_code, check_secrets_file, check_side, check_stores
 from winnow.orchestrators.settings import cluster_for
 from winnow.platforms.executor import WORKER_HOME, Executor, GroupSpec
-from winnow.platforms.kubernetes.connection import CONTEXT, NAMESPACE
 from winnow.platforms.local.executor import LocalExecutor, visible_gpus
+from winnow.platforms.table import all_platforms, platform_for
 from winnow.training.launch import is_torch_for_gpus
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def tier_for(
         return _docker(settings, image)
     if platform == "kubernetes":
         return _kubernetes(settings, image, environment)
-    raise unknown_tier(platform)
+    raise unknown_platform(platform)
 
 
 def executors_for(platform: str | None, settings: Settings) -> Mapping[str, Executor]:
@@ -88,29 +87,16 @@ def executors_for(platform: str | None, settings: Settings) -> Mapping[str, Exec
         InputError: the tier that is asked for does not answer.
     """
     executors: dict[str, Executor] = {}
-    if platform in (None, "local"):
-        executors["local"] = LocalExecutor(settings.home)
-    if platform in (None, "docker"):
-        from winnow.platforms.docker.executor import DockerExecutor, DockerSite
-
+    for each in all_platforms(settings) if platform is None else (platform_for(platform, settings),):
+        is_expected = platform is not None or each.is_in_use
+        if each.capabilities.is_remote and not is_expected:
+            continue
         try:
-            # Groups are found by label; what they are made of matters to whoever starts some.
-            executors["docker"] = DockerExecutor(DockerSite(image="", network=settings.network), settings.home)
+            executors[each.name] = each.executor()
         except InputError:
-            if platform is not None or isinstance(settings.stack, StackRecord):
+            if is_expected:
                 raise
-    if platform == "kubernetes" or (platform is None and is_cluster_meant(settings)):
-        from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesSite
-
-        executors["kubernetes"] = KubernetesExecutor(
-            cluster_for(settings.stack), KubernetesSite(image="", manifests=()), settings.home
-        )
     return executors
-
-
-def is_cluster_meant(settings: Settings) -> bool:
-    """Whether somebody who names no tier works with a cluster; a kubeconfig alone may be there for something else."""
-    return isinstance(settings.stack, ClusterStackRecord) or any(os.environ.get(name) for name in (CONTEXT, NAMESPACE))
 
 
 def _local(settings: Settings) -> Tier:

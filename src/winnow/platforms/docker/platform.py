@@ -1,0 +1,37 @@
+"""A Docker engine as a platform: containers of an image."""
+
+from __future__ import annotations
+
+from winnow.config.settings import Settings
+from winnow.platforms.deployer import Say
+from winnow.platforms.docker.deployer import DockerDeployer
+from winnow.platforms.docker.executor import DockerExecutor, DockerSite
+from winnow.platforms.platform import Capabilities
+
+
+class DockerPlatform:
+    """`Platform` of containers on the Docker engine that the environment names."""
+
+    name = "docker"
+    capabilities = Capabilities(shares_files=False, is_remote=False)
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether the stack in use runs on a Docker engine."""
+        return self._settings.stack is not None and self._settings.stack.platform == self.name
+
+    @property
+    def has_deployments(self) -> bool:
+        """Whether the home has records of deployments on Docker."""
+        return (self._settings.home / "deployments" / self.name).is_dir()
+
+    def executor(self) -> DockerExecutor:
+        """The executor that finds groups by their labels. Raises InputError where no engine answers."""
+        return DockerExecutor(DockerSite(image="", network=self._settings.network), self._settings.home)
+
+    def deployer(self, *, say: Say) -> DockerDeployer:
+        """The deployer; its changes are too short to tell of."""
+        return DockerDeployer(self._settings.home)

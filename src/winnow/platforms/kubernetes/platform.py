@@ -1,0 +1,62 @@
+"""A Kubernetes cluster as a platform: pods in one namespace."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping
+
+from winnow.config.settings import Settings
+from winnow.config.stack_record import ClusterStackRecord
+from winnow.platforms.deployer import Say
+from winnow.platforms.kubernetes.client import Cluster
+from winnow.platforms.kubernetes.connection import CONTEXT, NAMESPACE, Context, connect
+from winnow.platforms.kubernetes.deployer import KubernetesDeployer
+from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesSite
+from winnow.platforms.platform import Capabilities
+
+
+class KubernetesPlatform:
+    """`Platform` of pods in one namespace of one cluster.
+
+    Args:
+        environment: names the cluster and its namespace where the stack in use does not.
+    """
+
+    name = "kubernetes"
+    capabilities = Capabilities(shares_files=False, is_remote=True)
+
+    def __init__(self, settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
+        self._settings, self._environment = settings, environment
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether the stack in use is on a cluster, or the environment names one. A kubeconfig alone says nothing."""
+        stack = self._settings.stack
+        has_stack = stack is not None and stack.platform == self.name
+        return has_stack or any(self._environment.get(name) for name in (CONTEXT, NAMESPACE))
+
+    @property
+    def has_deployments(self) -> bool:
+        """Whether the home has records of deployments on a cluster."""
+        return (self._settings.home / "deployments" / self.name).is_dir()
+
+    @functools.cached_property
+    def cluster(self) -> Cluster:
+        """The cluster and namespace that are named, else those of the stack in use, else kubeconfig's.
+
+        Raises:
+            InputError: no namespace is named, or there is no such cluster.
+        """
+        stack = self._settings.stack
+        if not isinstance(stack, ClusterStackRecord):
+            return connect(self._environment)
+        return connect(self._environment, in_use=Context(stack.context, stack.namespace, stack.identity))
+
+    def executor(self) -> KubernetesExecutor:
+        """The executor that finds groups by their labels. Raises InputError."""
+        return KubernetesExecutor(self.cluster, KubernetesSite(image="", manifests=()), self._settings.home)
+
+    def deployer(self, *, say: Say) -> KubernetesDeployer:
+        """The deployer. Raises InputError."""
+        return KubernetesDeployer(self._settings.home, cluster=self.cluster, say=say)

@@ -1,0 +1,33 @@
+"""This machine as a platform: processes, which share its files."""
+
+from __future__ import annotations
+
+from winnow.config.settings import Settings
+from winnow.platforms.deployer import Say
+from winnow.platforms.local.deployer import LocalDeployer
+from winnow.platforms.local.executor import LocalExecutor
+from winnow.platforms.platform import Capabilities
+
+
+class LocalPlatform:
+    """`Platform` of processes on this machine."""
+
+    name = "local"
+    capabilities = Capabilities(shares_files=True, is_remote=False)
+    is_in_use = True
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @property
+    def has_deployments(self) -> bool:
+        """Whether the home has records of deployments on any platform; the local ones lie beside the others."""
+        return (self._settings.home / "deployments").is_dir()
+
+    def executor(self) -> LocalExecutor:
+        """The executor."""
+        return LocalExecutor(self._settings.home)
+
+    def deployer(self, *, say: Say) -> LocalDeployer:
+        """The deployer; its changes are too short to tell of."""
+        return LocalDeployer(self._settings.home)

@@ -1,0 +1,64 @@
+"""A platform: where sweeps run and models are served. Code above `platforms/` meets every one in this protocol.
+
+`winnow.platforms.table` maps names to platforms. Making one contacts nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from winnow.platforms.deployer import Deployer, Say
+from winnow.platforms.executor import Executor
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a platform has; code above asks for these facts instead of comparing names.
+
+    Attributes:
+        shares_files: workers and replicas see this machine's files and run this installation of winnow. Elsewhere
+            they run an image, and need stores that answer over the network.
+        is_remote: it is another system than this machine. A verb that names no platform asks it only where it is in
+            use.
+    """
+
+    shares_files: bool
+    is_remote: bool
+
+
+class Platform(Protocol):
+    """One place where worker groups and replicas run."""
+
+    @property
+    def name(self) -> str:
+        """What `--platform` calls it."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it has."""
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether the stack in use is there, or the environment names it: its absence is then an error."""
+
+    @property
+    def has_deployments(self) -> bool:
+        """Whether the home has records of deployments there."""
+
+    def executor(self) -> Executor:
+        """The executor that finds and ends groups; it starts none, since no image is named.
+
+        Raises:
+            InputError: the platform cannot be asked.
+        """
+
+    def deployer(self, *, say: Say) -> Deployer[Any]:
+        """The deployer. It contacts nothing before it is asked something.
+
+        Args:
+            say: receives lines about a change while the change lasts.
+
+        Raises:
+            InputError: the platform is not configured.
+        """

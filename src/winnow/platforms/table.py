@@ -1,0 +1,54 @@
+"""The platforms by name. Each is imported when it is asked for: Docker's and Kubernetes' clients are heavy.
+
+A new platform is a folder that passes the contract suites, a name in `winnow.config.platforms`, and a line here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from winnow.config.platforms import PLATFORMS, unknown_platform
+from winnow.config.settings import Settings
+from winnow.platforms.platform import Platform
+
+_Factory: TypeAlias = Callable[[Settings, Mapping[str, str]], Platform]
+
+
+def platform_for(name: str, settings: Settings, environment: Mapping[str, str] = os.environ) -> Platform:
+    """The platform of a name; nothing is contacted.
+
+    Raises:
+        InputError: there is no such platform.
+    """
+    factory = _TABLE.get(name)
+    if factory is None:
+        raise unknown_platform(name)
+    return factory(settings, environment)
+
+
+def all_platforms(settings: Settings, environment: Mapping[str, str] = os.environ) -> tuple[Platform, ...]:
+    """Every platform, in the order in which messages list them."""
+    return tuple(platform_for(name, settings, environment) for name in PLATFORMS)
+
+
+def _local(settings: Settings, _environment: Mapping[str, str]) -> Platform:
+    from winnow.platforms.local.platform import LocalPlatform
+
+    return LocalPlatform(settings)
+
+
+def _docker(settings: Settings, _environment: Mapping[str, str]) -> Platform:
+    from winnow.platforms.docker.platform import DockerPlatform
+
+    return DockerPlatform(settings)
+
+
+def _kubernetes(settings: Settings, environment: Mapping[str, str]) -> Platform:
+    from winnow.platforms.kubernetes.platform import KubernetesPlatform
+
+    return KubernetesPlatform(settings, environment)
+
+
+_TABLE: Mapping[str, _Factory] = {"local": _local, "docker": _docker, "kubernetes": _kubernetes}
