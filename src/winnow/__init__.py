@@ -1,9 +1,10 @@
 """winnow: sweep, select and serve PyTorch models.
 
-The functions of `winnow.api` are at hand here: `winnow.train`, `winnow.select_model`, `winnow.serve`, `winnow.predict`.
-They are imported when they are first named, so that `import winnow` costs nothing.
+Every public name of `winnow.api` is available here: `winnow.train`, `winnow.select_model`, `winnow.serve`, …. It is
+imported when it is first used, so that `import winnow` costs nothing.
 """
 
+# ruff: noqa: F405 (the names of `__all__` come from the star import below)
 from __future__ import annotations
 
 import os
@@ -12,32 +13,28 @@ from typing import TYPE_CHECKING
 from winnow.config.version import __version__
 
 if TYPE_CHECKING:
-    from winnow.api import (
-        Experiment,
-        WinnowError,
-        delete_study,
-        load_experiment,
-        plan,
-        predict,
-        retry,
-        select_model,
-        serve,
-        stop_serving,
-        studies,
-        train,
-    )
+    from winnow.api import *  # noqa: F403
 
 # ONNX Runtime reports what it runs to its makers since 1.29, unless it finds this when it is imported; on a network
 # that leads nowhere it also holds up a server's end by seconds.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
+    "Deletion",
+    "Deployment",
     "Experiment",
+    "InputError",
+    "ListedStudy",
+    "Outcome",
+    "Selection",
+    "SweepResult",
+    "UnreachableError",
     "WinnowError",
     "__version__",
     "delete_study",
     "load_experiment",
     "plan",
+    "plan_deletion",
     "predict",
     "retry",
     "select_model",
@@ -45,6 +42,7 @@ __all__ = [
     "stop_serving",
     "studies",
     "train",
+    "write_report",
 ]
 
 

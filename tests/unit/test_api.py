@@ -10,18 +10,26 @@ from pathlib import Path
 import pytest
 
 import winnow
+from winnow import api
 
 HEAVY = {"torch", "mlflow", "optuna", "pandas", "sklearn", "pydantic"}
 
 
 def test_importing_winnow_imports_nothing_heavy() -> None:
-    code = f"import sys, winnow; print(sorted({HEAVY!r} & set(sys.modules)))"
+    code = f"import sys, winnow, winnow.api; print(sorted({HEAVY!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "[]\n"
 
 
-def test_every_name_that_is_offered_is_there() -> None:
-    assert all(getattr(winnow, name) is not None for name in winnow.__all__)
+def test_the_package_offers_every_name_of_its_api() -> None:
+    assert set(winnow.__all__) == {*api.__all__, "__version__"}
+    assert all(getattr(winnow, name) is getattr(api, name) for name in api.__all__)
+
+
+def test_every_function_and_type_has_a_docstring() -> None:
+    documents = {name: getattr(api, name).__doc__ or "" for name in api.__all__}
+    # A dataclass without a docstring of its own is given its signature.
+    assert [name for name, text in documents.items() if not text or text.startswith(f"{name}(")] == []
 
 
 def test_another_name_is_refused_as_usual() -> None:

@@ -1,0 +1,79 @@
+"""winnow as a library: every verb of the `winnow` command as a function.
+
+    import winnow
+
+    winnow.train("experiments/breast_cancer.yaml", trials=60)
+    winnow.select_model("experiments/breast_cancer.yaml")
+    served = winnow.serve("experiments/breast_cancer.yaml")
+    winnow.predict(served.url, [{"mean radius": 14.2, …}])
+
+A function does what the command of its name does, returns frozen values in place of text, and raises WinnowError where
+the command ends with a message. The environment's settings apply (WINNOW_HOME, MLFLOW_TRACKING_URI, …). Functions that
+take `config` and `study` mean one study: the one that is named, else that of the experiment file.
+
+Importing this package is cheap: a function imports what it needs when it is called, and the types that functions return
+are imported when they are first named.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from winnow.api.deployments import predict, serve, stop_serving
+from winnow.api.selection import select_model
+from winnow.api.study import delete_study, plan_deletion, studies, write_report
+from winnow.api.sweep import plan, retry, train
+from winnow.config.errors import InputError, UnreachableError, WinnowError
+
+if TYPE_CHECKING:
+    from winnow.config.experiment import Experiment
+    from winnow.config.loader import load_experiment
+    from winnow.model_query.ranking import Selection
+    from winnow.orchestrators.select_model import Outcome
+    from winnow.orchestrators.studies import Deletion, ListedStudy
+    from winnow.orchestrators.train import SweepResult
+    from winnow.platforms.deployer import Deployment
+
+_LATE = {
+    "Deletion": "winnow.orchestrators.studies",
+    "Deployment": "winnow.platforms.deployer",
+    "Experiment": "winnow.config.experiment",
+    "ListedStudy": "winnow.orchestrators.studies",
+    "Outcome": "winnow.orchestrators.select_model",
+    "Selection": "winnow.model_query.ranking",
+    "SweepResult": "winnow.orchestrators.train",
+    "load_experiment": "winnow.config.loader",
+}
+"""Names whose modules import much, by module; they are imported when they are first named."""
+
+__all__ = [
+    "Deletion",
+    "Deployment",
+    "Experiment",
+    "InputError",
+    "ListedStudy",
+    "Outcome",
+    "Selection",
+    "SweepResult",
+    "UnreachableError",
+    "WinnowError",
+    "delete_study",
+    "load_experiment",
+    "plan",
+    "plan_deletion",
+    "predict",
+    "retry",
+    "select_model",
+    "serve",
+    "stop_serving",
+    "studies",
+    "train",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _LATE:
+        return getattr(importlib.import_module(_LATE[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

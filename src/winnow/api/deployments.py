@@ -1,0 +1,99 @@
+"""Serve a model, see and change what is served, and ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from winnow.api.names import study_name
+from winnow.config.errors import WinnowError
+
+if TYPE_CHECKING:
+    from winnow.platforms.deployer import Deployment
+
+
+def serve(
+    config: Path | str | None = None,
+    *,
+    study: str | None = None,
+    replicas: int | None = None,
+    port: int | None = None,
+    platform: str = "local",
+) -> Deployment:
+    """Serve a study's champion, and return where.
+
+    The model that was served before answers until the new one is ready. Nothing changes where it is the same model.
+
+    Args:
+        config: the experiment file; not needed with `study`.
+        study: name of the study; by default the experiment's.
+        replicas: servers side by side; by default as many as run, or one.
+        port: the port; by default the one in use, or a free one.
+        platform: "local" processes, "docker" containers behind one entry point, or "kubernetes" pods.
+
+    Returns:
+        The deployment; `url` is where it answers.
+
+    Raises:
+        InputError: there is no champion, the platform cannot be used, or the port is taken.
+        DeploymentFailedError: the new model does not become ready; the old one still serves.
+    """
+    name = study_name(config, study)
+    from winnow.orchestrators.deploy import Wanted, plan_champion
+    from winnow.orchestrators.settings import current
+    from winnow.tracking.registry import Registry
+
+    settings = current()
+    wanted = Wanted(name, replicas=replicas, port=port)
+    deployer, planned = plan_champion(platform, settings, Registry(settings.tracking_uri), wanted)
+    return deployer.deploy(planned)
+
+
+def stop_serving(config: Path | str | None = None, *, study: str | None = None, platform: str = "local") -> bool:
+    """Let requests end, then stop all replicas of a deployment. Images and logs stay.
+
+    Args:
+        config: the experiment file; not needed with `study`.
+        study: name of the study; by default the experiment's.
+        platform: the platform that serves it.
+
+    Returns:
+        False where nothing was served.
+
+    Raises:
+        InputError: the platform cannot be used.
+    """
+    name = study_name(config, study)
+    from winnow.config.settings import Settings
+    from winnow.orchestrators.deploy import deployer_for
+
+    return deployer_for(platform, Settings.from_environment()).remove(name)
+
+
+def predict(url: str, rows: Sequence[Mapping[str, float | None] | Sequence[Any]]) -> dict[str, Any]:
+    """Ask a served model for predictions: `POST /predict`.
+
+    WINNOW_API_KEY is sent where it is set.
+
+    Args:
+        url: address of the server, as `serve` returns it.
+        rows: values by column name, or in the columns' order; nested lists for tensors. None is a missing value.
+
+    Returns:
+        The answer's JSON: `predictions`, `probabilities` or `values`, `model`, `request_id`.
+
+    Raises:
+        WinnowError: the server refuses the rows, or fails.
+        NoAnswerError: nothing at the address speaks HTTP and JSON.
+    """
+    import msgspec
+
+    from winnow.serving.client import ask
+    from winnow.serving.settings import from_environment
+
+    asked = ask(url, msgspec.json.encode({"rows": rows}), key=from_environment().api_key)
+    if asked.status != 200:
+        raise WinnowError(f"{asked.address} answered {asked.status}: {asked.answer}")
+    answer: dict[str, Any] = asked.answer
+    return answer

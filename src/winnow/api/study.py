@@ -1,0 +1,98 @@
+"""The studies of the storage: list them, delete one, draw one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from winnow.api.names import study_name
+from winnow.config.names import check_study_name
+
+if TYPE_CHECKING:
+    from winnow.orchestrators.studies import Deletion, ListedStudy
+
+
+def studies() -> tuple[ListedStudy, ...]:
+    """List all studies of the storage, in the order in which they were made. Change nothing.
+
+    Returns:
+        For each study its state, trials, best value, and how many worker groups run on which platform.
+
+    Raises:
+        InputError: the storage cannot be read, or a platform in use does not answer.
+    """
+    from winnow.orchestrators.settings import current
+    from winnow.orchestrators.studies import list_studies
+    from winnow.orchestrators.tiers import executors_for
+
+    settings = current()
+    return list_studies(settings, executors_for(None, settings))
+
+
+def plan_deletion(study: str) -> Deletion:
+    """Say what `delete_study` would delete. Change nothing.
+
+    Args:
+        study: name of the study.
+
+    Returns:
+        How many trials and which folder would be deleted, and how many runs MLflow keeps.
+
+    Raises:
+        InputError: there is no such study, its workers are running, or a store does not answer.
+    """
+    from winnow.orchestrators import studies as orchestrator
+    from winnow.orchestrators.settings import current
+    from winnow.orchestrators.tiers import executors_for
+
+    settings = current()
+    return orchestrator.plan_deletion(check_study_name(study, "study"), settings, executors_for(None, settings))
+
+
+def delete_study(study: str) -> Deletion:
+    """Delete a study with its trials, logs and report, without asking.
+
+    Registered models and deployments stay. So do the runs in MLflow, which are marked as those of a deleted study, so
+    that a new study of the same name starts afresh.
+
+    Args:
+        study: name of the study.
+
+    Returns:
+        What was deleted.
+
+    Raises:
+        InputError: there is no such study, its workers are running, or a store does not answer.
+    """
+    from winnow.orchestrators import studies as orchestrator
+    from winnow.orchestrators.settings import current
+    from winnow.orchestrators.tiers import executors_for
+
+    settings = current()
+    executors = executors_for(None, settings)
+    deletion = orchestrator.plan_deletion(check_study_name(study, "study"), settings, executors)
+    orchestrator.delete(deletion, settings, executors)
+    return deletion
+
+
+def write_report(
+    config: Path | str | None = None, *, study: str | None = None, output: Path | str | None = None
+) -> Path:
+    """Write a study's report as one HTML page that needs nothing but a browser.
+
+    Args:
+        config: the experiment file; not needed with `study`.
+        study: name of the study; by default the experiment's.
+        output: the page to write; by default WINNOW_HOME/studies/STUDY/report.html.
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: there is no such study, or the disk refuses the page.
+    """
+    name = study_name(config, study)
+    from winnow.orchestrators import report
+    from winnow.orchestrators.settings import current
+
+    return report.write_report(current(), name, None if output is None else Path(output))

@@ -1,0 +1,170 @@
+"""Run a sweep, continue one, or show what one would start."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from winnow.orchestrators.train import SweepResult
+
+
+def train(
+    config: Path | str,
+    *,
+    study: str | None = None,
+    trials: int | None = None,
+    workers: int | None = None,
+    platform: str = "local",
+    image: str | None = None,
+    registry: str = "",
+    image_load: str = "",
+    allow_changed_code: bool = False,
+    is_retry: bool = False,
+) -> SweepResult:
+    """Run a study's trials until all are done. Progress goes to standard error.
+
+    A study that exists is resumed where it stands; one whose workers are running is attached to.
+
+    Args:
+        config: the experiment file.
+        study: name of the study; by default the experiment's.
+        trials: how many trials the study holds when it is done; by default as many as the file says.
+        workers: worker groups that run at once; by default as many as the file says.
+        platform: where workers run: "local" processes, "docker" containers or "kubernetes" pods.
+        image: the containers' image; by default the one that `build_train` made.
+        registry: HOST/PATH that the image is pushed to, for a cluster; by default WINNOW_REGISTRY.
+        image_load: command that loads the image onto a cluster's nodes; by default WINNOW_IMAGE_LOAD.
+        allow_changed_code: continue a study although a file of your own code has changed; its trials are marked.
+        is_retry: train failed trials again, as `retry` does.
+
+    Returns:
+        The counts of trials by state, the best trial, and what became of the refits.
+
+    Raises:
+        InputError: the file, or something that it needs, has to change; nothing was created.
+        SweepFailedError: the workers do not come up, or die again and again.
+        KeyboardInterrupt: Ctrl-C. Local workers were stopped and their trials handed back; other workers go on.
+    """
+    overrides = _overrides(study, trials, workers)
+    from winnow.config.loader import load_experiment, located
+
+    # The file is read before torch and MLflow are imported, so that a mistake in it is an error at once.
+    experiment = load_experiment(Path(config), overrides)
+    from winnow.orchestrators.progress import ProgressView
+
+    view = ProgressView(metric=experiment.search.metric.name)
+    with view.checking() as show:
+        show(f"{experiment.name}: loading PyTorch, scikit-learn and MLflow")
+        from winnow.orchestrators.report import write_report
+        from winnow.orchestrators.settings import current
+        from winnow.orchestrators.tiers import tier_for
+        from winnow.orchestrators.train import Permission
+        from winnow.platforms.docker.delivery import with_route
+    from winnow.orchestrators.train import train as run
+
+    settings = current()
+    environment = with_route(os.environ, registry=registry, load=image_load)
+    tier = tier_for(platform, settings, image=image, environment=environment)
+    with located(Path(config), overrides):
+        return run(
+            experiment,
+            experiment.name,
+            settings,
+            tier,
+            view,
+            lambda name: write_report(settings, name),
+            folder=Path(config).absolute().parent,
+            permission=Permission(allow_changed_code, is_retry),
+        )
+
+
+def retry(
+    config: Path | str,
+    *,
+    study: str | None = None,
+    workers: int | None = None,
+    platform: str = "local",
+    image: str | None = None,
+    registry: str = "",
+    image_load: str = "",
+    allow_changed_code: bool = False,
+) -> SweepResult:
+    """Train a study's failed trials again under their numbers, then whatever else is left of it.
+
+    Trials keep their parameters. Failed refits are tried again, too.
+
+    Args:
+        config: the experiment file.
+        study: name of the study; by default the experiment's.
+        workers: worker groups that run at once; by default as many as the file says.
+        platform: where workers run: "local" processes, "docker" containers or "kubernetes" pods.
+        image: the containers' image; by default the one that `build_train` made.
+        registry: HOST/PATH that the image is pushed to, for a cluster; by default WINNOW_REGISTRY.
+        image_load: command that loads the image onto a cluster's nodes; by default WINNOW_IMAGE_LOAD.
+        allow_changed_code: continue a study although a file of your own code has changed; its trials are marked.
+
+    Returns:
+        The same as `train`.
+
+    Raises:
+        InputError: the file has to change, there is no such study, or its workers are running.
+        SweepFailedError: the workers do not come up, or die again and again.
+        KeyboardInterrupt: Ctrl-C. Local workers were stopped and their trials handed back; other workers go on.
+    """
+    return train(
+        config,
+        study=study,
+        workers=workers,
+        platform=platform,
+        image=image,
+        registry=registry,
+        image_load=image_load,
+        allow_changed_code=allow_changed_code,
+        is_retry=True,
+    )
+
+
+def plan(
+    config: Path | str,
+    *,
+    study: str | None = None,
+    trials: int | None = None,
+    workers: int | None = None,
+    platform: str = "local",
+    image: str | None = None,
+) -> list[str]:
+    """Say what `train` would start; start nothing.
+
+    Args:
+        config: the experiment file.
+        study: name of the study; by default the experiment's.
+        trials: how many trials the study holds when it is done; by default as many as the file says.
+        workers: worker groups that run at once; by default as many as the file says.
+        platform: where workers would run: "local", "docker" or "kubernetes".
+        image: the containers' image; by default the one that `build_train` made.
+
+    Returns:
+        Lines for a person: a command or manifest for each worker group.
+
+    Raises:
+        InputError: the file, or something that it needs, has to change.
+    """
+    overrides = _overrides(study, trials, workers)
+    from winnow.config.loader import load_experiment, located
+
+    experiment = load_experiment(Path(config), overrides)
+    from winnow.orchestrators.settings import current
+    from winnow.orchestrators.tiers import tier_for
+    from winnow.orchestrators.train import data_of
+    from winnow.orchestrators.train import plan as plan_groups
+
+    settings = current()
+    tier = tier_for(platform, settings, image=image)
+    with located(Path(config), overrides):
+        return tier.require().plan(plan_groups(experiment, experiment.name, tier, data_of(experiment, tier)))
+
+
+def _overrides(study: str | None, trials: int | None, workers: int | None) -> dict[str, Any]:
+    return {"search.trials": trials, "execution.workers": workers, "name": study}
