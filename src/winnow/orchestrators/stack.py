@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from winnow.config.errors import InputError
+from winnow.config.file_lock import locked
 from winnow.config.next_command import next_command
 from winnow.orchestrators.collect import collect
 from winnow.platforms import stack_env_file as env_file
@@ -50,24 +50,15 @@ def open_stack(project: Project, say: Callable[[str], None]) -> Stack:
     return Stack(project, connect(), say)
 
 
-@contextlib.contextmanager
-def alone(project: Project, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold a project from its plan to its end; waits for whoever is changing it, and says so.
+def alone(project: Project, say: Callable[[str], None]) -> contextlib.AbstractContextManager[None]:
+    """Lock a project while it is planned and changed; say so before waiting for another command.
 
-    Two first starts at once would each make secrets, and the volumes open with those of one alone. The lock is on the
-    folder of the secrets, so that it leaves no file, and the system lets go of it when this process dies.
+    Two first starts at once would each make secrets, and the volumes open with one set of them only. The lock is on the
+    folder of the secrets, so that it leaves no file.
     """
     folder = next(each for each in project.env_file.parents if each.is_dir())
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"waiting for another command that is changing the stack {project.name}")
-            fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(held)
+    sentence = f"waiting for another command that is changing the stack {project.name}"
+    return locked(folder, on_wait=lambda: say(sentence))
 
 
 def plan(given: Mapping[str, str], stack: Stack) -> StackPlan:

@@ -7,20 +7,19 @@ happens (`supervise.py`).
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import functools
 import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from winnow.config.addresses import with_driver
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
+from winnow.config.file_lock import locked
 from winnow.config.inheritance import as_in_a_group
 from winnow.config.next_command import next_command, next_flag
 from winnow.config.private import make_home
@@ -359,7 +358,9 @@ def open_study(experiment: Experiment, study: str, settings: Settings, sweep: Sw
         existing.check(experiment, sweep)
     _check_room(settings.home)
     prepare(settings.tracking_uri)
-    with _alone(settings.home, study):
+    make_home(settings.home)
+    # Two commands that open the study at once would give it two runs.
+    with locked(settings.home / "studies" / study / "open.lock"):
         store = StudyStore(Database(settings.storage_url, create=True), study)
         store.create(experiment, sweep)
         store.set_stopped(False)
@@ -394,17 +395,6 @@ def _check_room(home: Path) -> None:
             found=f"{free_mib:.1f} MiB",
             remedy="Make room, or set WINNOW_HOME to a folder on another disk.",
         )
-
-
-@contextlib.contextmanager
-def _alone(home: Path, study: str) -> Iterator[None]:
-    """Let one `make train` of a study at a time make it: two at once would give it two runs."""
-    make_home(home)
-    folder = home / "studies" / study
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "open.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _found(settings: Settings, study: str) -> StudyStore | None:

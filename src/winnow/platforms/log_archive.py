@@ -2,17 +2,17 @@
 
 <home>/studies/<study>/groups/<name>/<stem>.log    the logs of the group so far, one container or pod after another
                                      <stem>.json   how its last life ended
-                                     start.lock    held by whoever changes the group
+                                     start.lock    held by the process that changes the group
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from winnow.config.file_lock import locked
 from winnow.platforms.executor import GroupState, GroupStatus, UnknownGroupError
 
 
@@ -80,14 +80,9 @@ class Archive:
             with path.open(encoding="utf-8", errors="replace") as kept:
                 yield from (line.rstrip("\n") for line in kept)
 
-    @contextlib.contextmanager
-    def alone(self, study: str, name: str) -> Iterator[None]:
-        """Change a group alone among the processes of this home, so that no log is kept twice."""
-        folder = self._folder(study, name)
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "start.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+    def locked(self, study: str, name: str) -> contextlib.AbstractContextManager[None]:
+        """Lock a group among the processes of this home, so that no log is kept twice."""
+        return locked(self._folder(study, name) / "start.lock")
 
     def _folder(self, study: str, name: str) -> Path:
         return self._studies / study / "groups" / name

@@ -1,14 +1,12 @@
-"""What deployers need of this machine: addresses, a lock that dies with its holder, Ctrl-C."""
+"""What deployers need of this machine: addresses, and steps that Ctrl-C does not cut short."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import signal
 import socket
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 from winnow.config.errors import InputError
 
@@ -46,15 +44,6 @@ def is_free(host: str, port: int) -> bool:
 def host_for_clients(host: str) -> str:
     """Where a client of this machine finds what listens on `host`."""
     return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, which the system lets go of when this process dies; waits for whoever holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ one transaction that takes the write lock first, so it either happened or did no
 from __future__ import annotations
 
 import contextlib
-import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from sqlalchemy.engine import Connection, Engine, make_url
 from winnow.config.addresses import with_driver
 from winnow.config.disk import disk_fault, home_of, probe
 from winnow.config.errors import InputError
+from winnow.config.file_lock import locked
 from winnow.config.next_command import next_command
 from winnow.study.tables import metadata
 
@@ -134,7 +134,7 @@ class SampledStorage(_CachedStorage):
 
 
 def _open(url: str, is_sqlite: bool) -> RDBStorage:
-    with _making_tables(url, is_sqlite, fcntl.LOCK_SH):
+    with _locked(url, is_sqlite, is_shared=True):
         return RDBStorage(
             url, engine_kwargs=_engine_kwargs(is_sqlite), skip_table_creation=True, skip_compatibility_check=True
         )
@@ -142,7 +142,7 @@ def _open(url: str, is_sqlite: bool) -> RDBStorage:
 
 def _create(url: str, is_sqlite: bool) -> RDBStorage:
     """Open the database with its tables made. One process at a time: two that make the same table at once fail."""
-    with _making_tables(url, is_sqlite, fcntl.LOCK_EX):
+    with _locked(url, is_sqlite, is_shared=False):
         if is_sqlite:
             _make_wal(url)
         storage = RDBStorage(url, engine_kwargs=_engine_kwargs(is_sqlite))
@@ -150,19 +150,12 @@ def _create(url: str, is_sqlite: bool) -> RDBStorage:
         return storage
 
 
-@contextlib.contextmanager
-def _making_tables(url: str, is_sqlite: bool, how: int) -> Iterator[None]:
-    """Keep those who make tables apart from each other and, in a file, from those who open it."""
+def _locked(url: str, is_sqlite: bool, *, is_shared: bool) -> contextlib.AbstractContextManager[None]:
+    """Let one process at a time make tables, and none open a file meanwhile."""
     file = make_url(url).database
     if is_sqlite and file:
-        with Path(f"{file}.lock").open("a") as lock:
-            fcntl.flock(lock, how)
-            yield
-    elif not is_sqlite and how == fcntl.LOCK_EX:
-        with _locked_server(url):
-            yield
-    else:
-        yield
+        return locked(Path(f"{file}.lock"), is_shared=is_shared)
+    return contextlib.nullcontext() if is_sqlite or is_shared else _locked_server(url)
 
 
 @contextlib.contextmanager

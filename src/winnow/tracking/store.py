@@ -7,16 +7,14 @@ it is whole. A server is only asked whether it answers. Writing runs is left to 
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from winnow.config.addresses import without_password
 from winnow.config.disk import disk_fault, home_of, probe
 from winnow.config.errors import InputError
+from winnow.config.file_lock import locked
 from winnow.config.next_command import next_command
 from winnow.tracking.connection import apply_settings, is_server, open_client, sqlite_path
 from winnow.tracking.moved import ARTIFACTS
@@ -65,8 +63,7 @@ def refresh_statistics(uri: str) -> None:
 
 def _prepare_file(database: Path) -> None:
     try:
-        database.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(database.with_name(f"{database.name}.lock")):
+        with locked(database.with_name(f"{database.name}.lock")):
             if not database.exists():
                 _make(database)
             _check_file(database)
@@ -185,11 +182,3 @@ def _check_answers(uri: str) -> None:
 
 def _unreachable(uri: str, found: str, remedy: str) -> InputError:
     return InputError(f"tracking store {without_password(uri)}", expected="an answer", found=found, remedy=remedy)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock file; the lock ends with the process however that ends."""
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -16,20 +16,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import functools
 import logging
 import os
 import signal
 import socket
 import sys
-import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
 
 from winnow.config.errors import InputError, WinnowError
+from winnow.config.file_lock import try_locked
 from winnow.config.private import restrict_umask
 from winnow.config.settings import Settings
 from winnow.config.streams import write_utf8
@@ -54,6 +52,8 @@ CPUS, GPUS = "WINNOW_GROUP_CPUS", "WINNOW_GROUP_GPUS"
 """Set by executors: CPUs of the group; its GPUs, comma-separated and possibly none, or unset to take what there is."""
 NODE, NODES, MASTER, MASTER_PORT = "WINNOW_NODE", "WINNOW_NODES", "WINNOW_MASTER_ADDR", "WINNOW_MASTER_PORT"
 """Set by executors where a group has several nodes: which this is, of how many, and where the first one is reached."""
+ASKED_WITHIN_S = 0.75
+"""How long a group waits for its lock: longer than a process that only asks whether the group lives holds it."""
 OPEN_PATIENCE_S = 300.0
 """How long a study that is away is waited for before it was ever read."""
 RELAY_LOGS = "WINNOW_RELAY_LOGS"
@@ -81,9 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     stop = Stop()
     signal.signal(signal.SIGTERM, lambda _signal, _frame: stop.request())
-    # Held until the process ends, however it ends: this is how others see that the group lives.
-    with (folder / "lock").open("a") as lock:
-        if not _lock(lock):
+    # This lock tells others that the group lives. A process that only asks holds it for a moment.
+    with try_locked(folder / "lock", within_s=ASKED_WITHIN_S) as is_only_one:
+        if not is_only_one:
             return ALREADY_RUNNING
         try:
             with LogRelay(folder) if os.environ.get(RELAY_LOGS) else contextlib.nullcontext():
@@ -93,18 +93,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except WinnowError as error:
             _log.error("%s", error)
             return error.exit_code
-
-
-def _lock(lock: TextIO) -> bool:
-    """Be the one process of this group. Others who look whether it lives hold the lock for a moment."""
-    for pause_s in (0.05, 0.1, 0.2, 0.4, 0.0):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(pause_s)
-        else:
-            return True
-    return False
 
 
 def _work(settings: Settings, study: str, group: str, folder: Path, stop: Stop) -> int:
@@ -200,13 +188,12 @@ def _data(settings: Settings, patience_s: float, stop: Stop) -> Path | None:
 
 
 def _is_dead(folder: Path) -> bool:
-    """Whether nobody holds a group's lock on this machine."""
+    """Whether no process of this machine holds a group's lock; False where this machine does not have the group."""
     try:
-        with (folder / "lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with try_locked(folder / "lock", is_shared=True) as is_free:
+            return is_free
     except OSError:
         return False
-    return True
 
 
 def _write_report(store: StudyStore, path: Path) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, WinnowError
+from winnow.config.file_lock import locked
 from winnow.config.next_command import next_command, next_flag
 from winnow.platforms.api_key import key_file
 from winnow.platforms.deployer import (
@@ -40,7 +41,7 @@ from winnow.platforms.docker import traefik
 from winnow.platforms.docker.client import asking, connect
 from winnow.platforms.docker.deployment_plan import ContainerRequest, DockerPlan, Found, ReplicaFound
 from winnow.platforms.labels import DEPLOYMENT, SERIAL
-from winnow.platforms.machine import bound, host_for_clients, is_free, locked, uninterrupted
+from winnow.platforms.machine import bound, host_for_clients, is_free, uninterrupted
 
 if TYPE_CHECKING:
     import docker

@@ -99,7 +99,7 @@ class DockerExecutor:
         with asking(f"worker {group.name} of study {group.study!r}"):
             while not _is_up(self._nodes(group.study, group.name)):
                 self._check(group)
-                with self._archive.alone(group.study, group.name), contextlib.suppress(_AnotherIsAtItError):
+                with self._archive.locked(group.study, group.name), contextlib.suppress(_AnotherIsAtItError):
                     self._bring_up(request, takes_over=time.monotonic() > deadline)
                     return
                 time.sleep(_PAUSE_S)
@@ -162,7 +162,7 @@ class DockerExecutor:
         with asking(f"what is left of study {study!r}"):
             for group in self.groups(study):
                 if group.state.is_over:
-                    with self._archive.alone(study, group.name):
+                    with self._archive.locked(study, group.name):
                         self._clear(study, group.name)
 
     # Looking

@@ -117,7 +117,7 @@ class KubernetesExecutor:
         """
         objects = plan_group(group, self._site)
         self._check(group)
-        with self._archive.alone(group.study, group.name):
+        with self._archive.locked(group.study, group.name):
             with _traced(group):
                 job = self._brought(objects.job)
             self._archive.begin(group.study, group.name)
@@ -305,7 +305,7 @@ class KubernetesExecutor:
         with contextlib.ExitStack() as held:
             # By name, so that two who end the same groups do not wait for each other.
             for name in sorted(groups):
-                held.enter_context(self._archive.alone(study, name))
+                held.enter_context(self._archive.locked(study, name))
             kept = {
                 name: Kept(self._cluster, pods, job.nodes if job is not None else 1)
                 for name, (job, pods) in groups.items()
@@ -362,7 +362,7 @@ class KubernetesExecutor:
     def _clear(self, found: tuple[Job | None, list[Pod]]) -> None:
         job, pods = found
         if job is not None and job.state.is_over:
-            with self._archive.alone(job.study, job.group):
+            with self._archive.locked(job.study, job.group):
                 self._retire(job, pods)
 
     def _retire(self, job: Job, pods: list[Pod]) -> None:

@@ -22,6 +22,7 @@ import msgspec
 from winnow.bundle.manifest import read_manifest
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError
+from winnow.config.file_lock import locked
 from winnow.config.next_command import next_command
 from winnow.platforms.deployer import (
     Action,
@@ -37,7 +38,7 @@ from winnow.platforms.deployer import (
 )
 from winnow.platforms.local import process
 from winnow.platforms.local.deployment_plan import Folder, LocalPlan, Record, ReplicaCommand, ReplicaRecord, plan
-from winnow.platforms.machine import bound, host_for_clients, locked
+from winnow.platforms.machine import bound, host_for_clients
 
 DRAIN_S = 35.0
 """How long a replica may take to end its requests after it has settled; a little more than it allows itself."""

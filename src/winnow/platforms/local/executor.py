@@ -10,7 +10,6 @@ Each group is a session of its own, so that neither Ctrl-C nor a closed terminal
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shlex
@@ -26,6 +25,7 @@ import msgspec
 import psutil
 
 from winnow.config.addresses import shown_value
+from winnow.config.file_lock import locked
 from winnow.config.inheritance import inherited
 from winnow.config.process_identity import ProcessIdentity, identity_of, is_running
 from winnow.platforms.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError
@@ -87,8 +87,7 @@ class LocalExecutor:
     def start(self, group: GroupSpec) -> None:
         """Start a group's supervisor, unless it runs already."""
         folder = self._folder(group.study, group.name)
-        folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / "start.lock"):
+        with locked(folder / "start.lock"):
             known = _read_process(folder)
             if known is not None and known.is_running:
                 return
@@ -243,10 +242,3 @@ def _write_process(folder: Path, process: _Process) -> None:
     unfinished = folder / "process.json.tmp"
     unfinished.write_text(json.dumps({**msgspec.structs.asdict(process.identity), "created_at": process.created_at}))
     unfinished.replace(folder / "process.json")
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
