@@ -24,42 +24,57 @@ from winnow.api.deployments import predict, serve, stop_serving
 from winnow.api.selection import select_model
 from winnow.api.study import delete_study, plan_deletion, studies, write_report
 from winnow.api.sweep import plan, retry, train
+from winnow.api.workers import cancel, jobs, logs
 from winnow.config.errors import InputError, UnreachableError, WinnowError
 
 if TYPE_CHECKING:
     from winnow.config.experiment import Experiment
     from winnow.config.loader import load_experiment
     from winnow.model_query.ranking import Selection
+    from winnow.orchestrators.cancel import Cancelled
     from winnow.orchestrators.select_model import Outcome
     from winnow.orchestrators.studies import Deletion, ListedStudy
     from winnow.orchestrators.train import SweepResult
+    from winnow.orchestrators.workers import Jobs, WorkerGroup
     from winnow.platforms.deployer import Deployment
+    from winnow.platforms.executor import GroupStatus
 
 _LATE = {
+    "Cancelled": "winnow.orchestrators.cancel",
     "Deletion": "winnow.orchestrators.studies",
     "Deployment": "winnow.platforms.deployer",
     "Experiment": "winnow.config.experiment",
+    "GroupStatus": "winnow.platforms.executor",
+    "Jobs": "winnow.orchestrators.workers",
     "ListedStudy": "winnow.orchestrators.studies",
     "Outcome": "winnow.orchestrators.select_model",
     "Selection": "winnow.model_query.ranking",
     "SweepResult": "winnow.orchestrators.train",
+    "WorkerGroup": "winnow.orchestrators.workers",
     "load_experiment": "winnow.config.loader",
 }
 """Names whose modules import much, by module; they are imported when they are first named."""
 
 __all__ = [
+    "Cancelled",
     "Deletion",
     "Deployment",
     "Experiment",
+    "GroupStatus",
     "InputError",
+    "Jobs",
     "ListedStudy",
     "Outcome",
     "Selection",
     "SweepResult",
     "UnreachableError",
     "WinnowError",
+    "WorkerGroup",
+    "cancel",
     "delete_study",
+    "jobs",
     "load_experiment",
+    "logs",
     "plan",
     "plan_deletion",
     "predict",

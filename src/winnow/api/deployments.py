@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from winnow.api.names import study_name
+from winnow.api.arguments import study_name
 from winnow.config.errors import WinnowError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from winnow.api.names import study_name
+from winnow.api.arguments import study_name
 from winnow.config.names import check_study_name
 
 if TYPE_CHECKING:

@@ -1,9 +1,8 @@
-"""`winnow jobs`, `logs` and `cancel`: the worker groups that are at work, whoever started them and wherever."""
+"""`winnow jobs`, `logs` and `cancel`: the worker groups at work, on all platforms."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,13 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from winnow.cli.options import StoreVerb, config_option, json_option, study_of, study_option
-from winnow.cli.places import any_of
-from winnow.config.errors import InputError
-from winnow.config.next_command import next_command, next_flag
+from winnow.cli.places import either
+from winnow.config.next_command import next_command
 from winnow.config.platforms import PLATFORMS
 
 if TYPE_CHECKING:
-    from winnow.platforms.executor import Executor, GroupStatus
+    from winnow.api import GroupStatus, Jobs, WorkerGroup
 
 platform_option = click.option(
     "--platform",
@@ -33,54 +31,39 @@ platform_option = click.option(
 @platform_option
 @json_option
 def jobs(study: str | None, platform: str | None, as_json: bool) -> None:
-    """List the worker groups that are at work, of all studies or of one.
+    """List the worker groups at work, of all studies or of one.
 
-    Those that are done, and whose containers or pods are still there, are listed once: their logs are brought here, and
-    what they left is removed.
+    Groups that are over are listed once, if their containers or pods are still there: their logs are fetched, and the
+    containers or pods are removed.
     """
-    from winnow.config.settings import Settings
-    from winnow.orchestrators.tiers import executors_for
+    from winnow import api
 
-    settings = Settings.from_environment()
-    executors = executors_for(platform, settings)
-    groups = [
-        (place, group)
-        for place, executor in executors.items()
-        for group in executor.groups(study)
-        if group.has_remains or not group.state.is_over
-    ]
+    found = api.jobs(study=study, platform=platform, say=_warn)
     if as_json:
-        click.echo(json.dumps([_row(place, group) for place, group in groups], indent=2))
+        click.echo(json.dumps([_row(each) for each in found.groups], indent=2))
     else:
-        _print_groups(groups, executors, settings.home)
-    collect_finished(executors, settings.home, study)
+        _print_groups(found)
 
 
-def _print_groups(groups: list[tuple[str, GroupStatus]], executors: Mapping[str, Executor], home: Path) -> None:
-    rows = [(place, group.study, group.name, _state(group, home), _since(group)) for place, group in groups]
-    widths = [max(len(row[column]) for row in rows) for column in range(5)] if rows else []
-    for row, (_, group) in zip(rows, groups, strict=True):
+def _print_groups(found: Jobs) -> None:
+    rows = [(each.platform, each.status.study, each.status.name, _state(each), _since(each)) for each in found.groups]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row, each in zip(rows, found.groups, strict=True):
         click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
-        if group.diagnosis is not None:
-            click.echo(f"  {group.diagnosis}")
-    if not groups:
-        click.echo(
-            f"No workers are at work {any_of(executors.values())}; `{next_command('train', config=...)}` starts some."
-        )
+        if each.status.diagnosis is not None:
+            click.echo(f"  {each.status.diagnosis}")
+    if not rows:
+        click.echo(f"No workers are at work {either(found.places)}; `{next_command('train', config=...)}` starts some.")
 
 
-def collect_finished(executors: Mapping[str, Executor], home: Path, study: str | None = None) -> None:
-    """Bring the logs of finished sweeps here and remove what they left; say on stderr what could not be done."""
-    from winnow.orchestrators.collect import collect
-
-    for failure in collect(executors, home, study):
-        click.echo(f"warning: {failure}", err=True)
+def _warn(line: str) -> None:
+    click.echo(f"warning: {line}", err=True)
 
 
-def _row(platform: str, group: GroupStatus) -> dict[str, object]:
-    started_at = _started_at(group)
+def _row(found: WorkerGroup) -> dict[str, object]:
+    group, started_at = found.status, _started_at(found.status)
     return {
-        "platform": platform,
+        "platform": found.platform,
         "study": group.study,
         "worker": group.name,
         "state": group.state.value,
@@ -91,18 +74,17 @@ def _row(platform: str, group: GroupStatus) -> dict[str, object]:
     }
 
 
-def _state(group: GroupStatus, home: Path) -> str:
-    from winnow.orchestrators.collect import is_from
-
+def _state(found: WorkerGroup) -> str:
+    group = found.status
     if group.diagnosis is not None and not group.state.is_over:
         return "waits" if group.diagnosis.is_awaited else "cannot start"
     if group.has_remains:
-        return f"{group.state.value}, {'not cleared away yet' if is_from(home, group) else 'left to another home'}"
+        return f"{group.state.value}, {'not cleared away yet' if found.is_from_here else 'left to another home'}"
     return f"{group.state.value}, lacks a node" if group.lacks_nodes else group.state.value
 
 
-def _since(group: GroupStatus) -> str:
-    started_at = _started_at(group)
+def _since(found: WorkerGroup) -> str:
+    started_at = _started_at(found.status)
     return "" if started_at is None else f"since {started_at.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
@@ -118,33 +100,10 @@ def _started_at(group: GroupStatus) -> datetime | None:
 @click.option("--follow", is_flag=True, help="Go on with what comes, until the workers are done.")
 def logs(config: Path, study: str | None, platform: str | None, worker: str | None, follow: bool) -> None:
     """Print the logs of a study's workers."""
-    name = study_of(config, study)
-    from winnow.config.settings import Settings
-    from winnow.orchestrators.tiers import executors_for
-    from winnow.platforms.log_streams import merged
+    from winnow import api
 
-    settings = Settings.from_environment()
-    executors = executors_for(platform, settings)
-    known = [(executor, group.name) for executor in executors.values() for group in executor.groups(name)]
-    chosen = [(executor, group) for executor, group in known if worker in (None, group)]
-    if not chosen:
-        raise InputError(
-            f"study {name!r}",
-            expected=f"a worker {worker!r}" if worker is not None else "workers that were started here",
-            found=", ".join(group for _, group in known) or "none",
-            remedy=f"Name another with {next_flag('study')} or {next_flag('worker')}; `{next_command('jobs')}` lists "
-            "those at work.",
-        )
-    streams = [_lines(executor, name, group, follow=follow) for executor, group in chosen]
-    for lines in [merged(streams)] if follow else streams:
-        for line in lines:
-            click.echo(line)
-    collect_finished(executors, settings.home, name)
-
-
-def _lines(executor: Executor, study: str, group: str, *, follow: bool) -> Iterator[str]:
-    for line in executor.log(study, group, follow=follow):
-        yield f"{group} {line}"
+    for line in api.logs(config, study=study, platform=platform, worker=worker, follow=follow, say=_warn):
+        click.echo(line)
 
 
 @click.command("cancel", cls=StoreVerb)
@@ -154,12 +113,9 @@ def _lines(executor: Executor, study: str, group: str, *, follow: bool) -> Itera
 def cancel(config: Path, study: str | None, platform: str | None) -> None:
     """Stop a study's workers and hand their trials back."""
     name = study_of(config, study)
-    from winnow.orchestrators.cancel import cancel as cancel_study
-    from winnow.orchestrators.settings import current
-    from winnow.orchestrators.tiers import executors_for
+    from winnow import api
 
-    settings = current()
-    done = cancel_study(name, executors_for(platform, settings), settings)
+    done = api.cancel(study=name, platform=platform)
     if done.cleared and not done.stopped:
         click.echo(
             f"study {name}: no workers were at work; what those that were done had left is removed, less the logs"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 
@@ -16,5 +16,10 @@ class Placed(Protocol):
 
 def any_of(asked: Iterable[Placed]) -> str:
     """`on this machine, on the Docker engine or in namespace …`."""
-    *others, last = (each.place for each in asked)
+    return either([each.place for each in asked])
+
+
+def either(places: Sequence[str]) -> str:
+    """`on this machine, on the Docker engine or in namespace …`."""
+    *others, last = places
     return f"{', '.join(others)} or {last}" if others else last

@@ -1,4 +1,4 @@
-"""Which study a function means."""
+"""What the functions of the API share: which study they mean, and how they report nothing."""
 
 from __future__ import annotations
 
@@ -21,3 +21,7 @@ def study_name(config: Path | str | None, study: str | None) -> str:
     from winnow.config.loader import load_experiment
 
     return load_experiment(Path(config)).name
+
+
+def silent(_line: str) -> None:
+    """The default of `say`: ignore the line."""
