@@ -39,3 +39,10 @@ class InputError(WinnowError):
         """Name the place more exactly than the code that raised the error could."""
         self.place = place
         self.args = (f"{place}: expected {self.expected}, found {self.found}. {self.remedy}",)
+
+
+class UnavailableError(InputError):
+    """A platform is not there: its SDK is not installed, no engine answers, or no cluster is configured.
+
+    Verbs that only show a plan continue without it (`DRY_RUN=1`).
+    """

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from winnow.config.errors import InputError, UnreachableError, WinnowError
+from winnow.config.errors import InputError, UnavailableError, UnreachableError, WinnowError
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -32,7 +32,7 @@ def connect(environment: Mapping[str, str] = os.environ) -> docker.DockerClient:
     """The engine that the `docker` command would talk to (`DOCKER_HOST`, else the local one).
 
     Raises:
-        InputError: the SDK is not installed, or no engine answers.
+        UnavailableError: the SDK is not installed, or no engine answers.
     """
     _check_sdk()
     import docker
@@ -41,7 +41,7 @@ def connect(environment: Mapping[str, str] = os.environ) -> docker.DockerClient:
         client = docker.from_env(environment=dict(environment), timeout=TIMEOUT_S)
         client.ping()
     except (docker.errors.DockerException, OSError) as error:
-        raise InputError(
+        raise UnavailableError(
             f"the Docker engine at {environment.get('DOCKER_HOST') or 'its default address'}",
             expected="one that answers",
             found=_first_line(error),
@@ -86,7 +86,7 @@ def _check_sdk() -> None:
     try:
         import docker  # noqa: F401
     except ImportError as error:
-        raise InputError(
+        raise UnavailableError(
             "the Docker SDK for Python",
             expected="the package 'docker', which the Docker back-ends need",
             found="none",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from winnow.config.errors import InputError
+from winnow.config.errors import InputError, UnavailableError
 from winnow.platforms.kubernetes.client import Cluster
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ def connect(
         account: where a pod finds its service account.
 
     Raises:
-        InputError: the SDK is not installed, there is no kubeconfig, no such context, the stack in use is on another
-            cluster than the one of that name, or no namespace is named.
+        UnavailableError: the SDK is not installed, there is no kubeconfig, or no namespace is named.
+        InputError: there is no such context, or the stack in use is on another cluster than the one of that name.
     """
     _check_sdk()
     chosen, client = _meant(environment, in_use, account)
@@ -222,7 +222,7 @@ def _is_in_cluster(environment: Mapping[str, str], file: str, account: Path) -> 
 def _namespace(environment: Mapping[str, str], of_stack: str | None, context: Context) -> str:
     namespace = environment.get(NAMESPACE) or of_stack or context.namespace
     if not namespace:
-        raise InputError(
+        raise UnavailableError(
             NAMESPACE,
             expected=f"a namespace of the cluster '{context.name}' to work in",
             found="none, neither set nor in kubeconfig's context",
@@ -238,8 +238,8 @@ def _namespace(environment: Mapping[str, str], of_stack: str | None, context: Co
     return namespace
 
 
-def _no_cluster(file: str, found: str) -> InputError:
-    return InputError(
+def _no_cluster(file: str, found: str) -> UnavailableError:
+    return UnavailableError(
         f"kubeconfig {file}",
         expected="a cluster and a current context",
         found=found,
@@ -251,7 +251,7 @@ def _check_sdk() -> None:
     try:
         import kubernetes  # noqa: F401
     except ImportError as error:
-        raise InputError(
+        raise UnavailableError(
             "the Kubernetes SDK for Python",
             expected="the package 'kubernetes', which the Kubernetes back-ends need",
             found="none",
