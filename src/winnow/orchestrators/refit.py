@@ -59,7 +59,7 @@ def refit_trial(
         RefitFailedError: it failed, or its worker does not come up.
         KeyboardInterrupt: Ctrl-C; the worker was stopped and the refit handed back.
     """
-    store.leases().request_refit(number, store.frozen(number)._trial_id)
+    store.leases().request_refit(number)
     store.set_stopped(False)
     executor.start(group)
     try:

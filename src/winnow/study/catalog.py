@@ -6,16 +6,15 @@ One study is made, continued and read in `store.py`.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy import orm
 
+from winnow.study import optuna_tables
 from winnow.study.database import Database
 from winnow.study.store import REFUSED, STATES, STOPPED
 from winnow.study.tables import folds, incidents, studies, tasks, workers
@@ -58,13 +57,13 @@ def summaries(database: Database) -> tuple[StudySummary, ...]:
     """All studies as they stood at one moment, in the order in which they were made."""
     if not sa.inspect(database.engine).has_table(studies.name):
         return ()
-    study_models = models.StudyModel
     with database.reading() as session:
-        query = sa.select(study_models.study_name, studies).join(studies, studies.c.study_id == study_models.study_id)
-        rows = session.execute(query.order_by(studies.c.study_id)).all()
-        counts = _trials_by_state(session)
+        names = optuna_tables.study_names(session)
+        rows = session.execute(sa.select(studies).order_by(studies.c.study_id)).all()
+        counts = optuna_tables.counts_by_state(session)
         now = database.now(session)
-        return tuple(_summary(session, row, counts[row.study_id], now) for row in rows)
+        known = [row for row in rows if row.study_id in names]
+        return tuple(_summary(session, names[row.study_id], row, counts.get(row.study_id, {}), now) for row in known)
 
 
 def delete_study(database: Database, study_id: int) -> None:
@@ -74,7 +73,7 @@ def delete_study(database: Database, study_id: int) -> None:
         StudyBusyError: workers are at work; nothing was removed.
     """
     with database.writing() as session:
-        study = session.query(models.StudyModel).filter_by(study_id=study_id).with_for_update().one()
+        optuna_tables.lock_study(session, study_id)
         # Claims wait for this row, so none comes between the look at them and the end.
         session.execute(sa.select(studies.c.study_id).where(studies.c.study_id == study_id).with_for_update()).one()
         busy = _busy(session, study_id, database.now(session))
@@ -82,8 +81,7 @@ def delete_study(database: Database, study_id: int) -> None:
             raise StudyBusyError(busy)
         for table in (tasks, folds, workers, incidents, studies):
             session.execute(sa.delete(table).where(table.c.study_id == study_id))
-        # Optuna's own way: its models take everything that belongs to a study along.
-        session.delete(study)
+        optuna_tables.delete_study(session, study_id)
 
 
 def busy_workers(database: Database, study_id: int) -> tuple[str, ...]:
@@ -105,27 +103,20 @@ def _heard(session: orm.Session, study_id: int, now: float) -> tuple[str, ...]:
     return tuple(sorted({str(group) for group in session.execute(query).scalars()}))
 
 
-def _trials_by_state(session: orm.Session) -> Mapping[int, Mapping[TrialState, int]]:
-    trial = models.TrialModel
-    query = session.query(trial.study_id, trial.state, sa.func.count()).group_by(trial.study_id, trial.state)
-    found: dict[int, dict[TrialState, int]] = defaultdict(dict)
-    for study_id, state, count in query:
-        found[study_id][state] = count
-    return found
-
-
-def _summary(session: orm.Session, row: sa.Row[Any], counts: Mapping[TrialState, int], now: float) -> StudySummary:
+def _summary(
+    session: orm.Session, name: str, row: sa.Row[Any], counts: Mapping[TrialState, int], now: float
+) -> StudySummary:
     sweep = json.loads(row.sweep)
-    best = _best(session, row.study_id, sweep.get("goal", "maximize"))
+    best = next(iter(optuna_tables.best_trials(session, row.study_id, sweep.get("goal", "maximize"), 1)), None)
     heard = _heard(session, row.study_id, now)
     return StudySummary(
-        name=str(row.study_name),
+        name=name,
         state="in work" if heard else _resting_state(session, row),
         trials={name: counts.get(state, 0) for state, name in STATES.items()},
         target=int(row.target),
         metric=sweep.get("metric"),
-        best=None if best is None else best[0],
-        best_trial=None if best is None else best[1],
+        best=None if best is None else best[1],
+        best_trial=None if best is None else best[0].number,
         created_at_ms=sweep.get("started_at_ms"),
         changed_at_ms=_changed_at_ms(session, row.study_id) or sweep.get("started_at_ms"),
         heard=heard,
@@ -137,24 +128,10 @@ def _resting_state(session: orm.Session, row: sa.Row[Any]) -> StudyState:
     report = (tasks.c.study_id == row.study_id) & (tasks.c.kind == "report") & (tasks.c.number == row.target)
     if session.execute(sa.select(tasks.c.state).where(report)).scalar() in ("done", "failed"):
         return "done"
-    kept = session.query(models.StudySystemAttributeModel).filter_by(study_id=row.study_id)
-    attributes = {str(one.key): json.loads(str(one.value_json)) for one in kept}
+    attributes = optuna_tables.attributes(session, row.study_id)
     if attributes.get(REFUSED):
         return "refused"
     return "stopped" if attributes.get(STOPPED) else "unfinished"
-
-
-def _best(session: orm.Session, study_id: int, goal: str) -> tuple[float, int] | None:
-    """(value, number) of the best complete trial; ties go to the earlier one."""
-    trial, value = models.TrialModel, models.TrialValueModel.value
-    query = (
-        session.query(value, trial.number)
-        .join(trial, trial.trial_id == models.TrialValueModel.trial_id)
-        .filter(trial.study_id == study_id, trial.state == TrialState.COMPLETE, value.is_not(None))
-        .order_by(value.asc() if goal == "minimize" else value.desc(), trial.number)
-    )
-    best = query.first()
-    return None if best is None else (float(best[0]), int(best[1]))
 
 
 def _changed_at_ms(session: orm.Session, study_id: int) -> int | None:

@@ -16,7 +16,6 @@ import optuna
 import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from optuna.storages._cached_storage import _CachedStorage
 from sqlalchemy import event, orm
 from sqlalchemy.engine import Connection, Engine, make_url
 
@@ -119,18 +118,6 @@ class Database:
         """Give all connections back."""
         self.optuna.remove_session()
         self.engine.dispose()
-
-
-class SampledStorage(_CachedStorage):
-    """What samplers see: the study, cached, without the notes that they would leave in it.
-
-    TPE writes each proposal into the trial before its parameters are stored, in a transaction of Optuna's own that
-    SQLite refuses as soon as another process has written meanwhile. Parameters are stored in one piece here
-    (`Leases.set_params`), which makes that note needless.
-    """
-
-    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """Nothing is stored."""
 
 
 def _open(url: str, is_sqlite: bool) -> RDBStorage:

@@ -12,23 +12,26 @@ import json
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from optuna.distributions import BaseDistribution, distribution_to_json
-from optuna.storages._rdb import models
+from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 from sqlalchemy import orm
 
 from winnow.config.user_code import digest_of_code
+from winnow.study import optuna_tables
 from winnow.study.database import Database
 from winnow.study.tables import folds, incidents, studies, tasks
 from winnow.tracking.records import FoldRecord
 
 Kind = Literal["trial", "refit", "report"]
 End = Literal["complete", "pruned", "failed"]
-
+_ENDS: Mapping[End, TrialState] = {
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
 
 TRIAL_CODE = "winnow:code"
 """Attribute of a trial in Optuna's tables: digest of the person's code that its folds were trained with."""
@@ -140,16 +143,7 @@ class Leases:
         """Store the parameters that a new trial tries. Raises LeaseLostError."""
         with self._database.writing() as session:
             self._check(session, lease)
-            session.query(models.TrialParamModel).filter_by(trial_id=lease.trial_id).delete()
-            session.add_all(
-                models.TrialParamModel(
-                    trial_id=lease.trial_id,
-                    param_name=name,
-                    param_value=space[name].to_internal_repr(value),
-                    distribution_json=distribution_to_json(space[name]),
-                )
-                for name, value in params.items()
-            )
+            optuna_tables.set_params(session, _trial_id(lease), params, space)
 
     def record_fold(self, lease: Lease, fold: FoldRecord, score: float) -> None:
         """Store a fold's result and renew the lease. Storing the same fold again replaces it. Raises LeaseLostError."""
@@ -159,18 +153,7 @@ class Leases:
             where = (folds.c.trial_id == lease.trial_id) & (folds.c.fold == fold.fold)
             session.execute(sa.delete(folds).where(where))
             session.execute(sa.insert(folds).values(_fold_row(self._study_id, lease, fold)))
-            session.query(models.TrialIntermediateValueModel).filter_by(
-                trial_id=lease.trial_id, step=fold.fold
-            ).delete()
-            stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(score)
-            session.add(
-                models.TrialIntermediateValueModel(
-                    trial_id=lease.trial_id,
-                    step=fold.fold,
-                    intermediate_value=stored,
-                    intermediate_value_type=kind,
-                )
-            )
+            optuna_tables.set_intermediate_value(session, _trial_id(lease), fold.fold, score)
 
     def finish_trial(
         self, lease: Lease, end: End, value: float | None, reason: str | None = None, detail: Failure | None = None
@@ -178,7 +161,7 @@ class Leases:
         """End a trial. `value` is the objective's mean, None for a failed one. Raises LeaseLostError."""
         with self._database.writing() as session:
             self._check(session, lease)
-            self._end_trial(session, lease.trial_id, end, value)
+            optuna_tables.end_trial(session, _trial_id(lease), _ENDS[end], value)
             state = "failed" if end == "failed" else "done"
             result = json.dumps(asdict(detail)) if detail else None
             self._end_task(session, lease.kind, lease.number, state, reason, result)
@@ -190,12 +173,13 @@ class Leases:
             state = "failed" if reason is not None else "done"
             self._end_task(session, lease.kind, lease.number, state, reason, json.dumps(result) if result else None)
 
-    def request_refit(self, number: int, trial_id: int) -> None:
+    def request_refit(self, number: int) -> None:
         """Have a trial refitted that is not among the best, or once more where its refit failed."""
         with self._database.writing() as session:
             self._lock_study(session)
             known = self._one(session, tasks.c.kind == "refit", tasks.c.number == number)
             if known is None:
+                trial_id = optuna_tables.trial_id_of(session, self._study_id, number)
                 session.execute(sa.insert(tasks).values(_new_task(self._study_id, "refit", number, trial_id)))
             elif known.state in ("done", "failed"):
                 self._update(session, "refit", number, state="waiting", lost=0, reason=None, result=None)
@@ -210,9 +194,7 @@ class Leases:
             failed = self._all(session, tasks.c.state == "failed", tasks.c.kind.in_(["trial", "refit"]))
             for task in failed:
                 if task.kind == "trial":
-                    trial = session.get(models.TrialModel, task.trial_id)
-                    assert trial is not None, "a trial's task outlives its trial"
-                    trial.state, trial.datetime_complete = TrialState.WAITING, None
+                    optuna_tables.reopen_trial(session, task.trial_id)
                 self._update(
                     session, task.kind, task.number, state="waiting", lost=0, reason=None, result=None, ended_at_ms=None
                 )
@@ -285,28 +267,18 @@ class Leases:
         return found[0] if found else None
 
     def _claim_waiting_trial(self, session: orm.Session, owner: str, group: str) -> Lease | None:
-        waiting = (
-            session.query(models.TrialModel)
-            .filter_by(study_id=self._study_id, state=TrialState.WAITING)
-            .order_by(models.TrialModel.number)
-            .first()
-        )
+        waiting = optuna_tables.first_waiting_trial(session, self._study_id)
         if waiting is None:
             return None
-        waiting.state = TrialState.RUNNING
-        if waiting.datetime_start is None:
-            waiting.datetime_start = datetime.now()
-        return self._take(session, "trial", int(waiting.number), int(waiting.trial_id), owner, group)
+        optuna_tables.start_trial(session, waiting.trial_id)
+        return self._take(session, "trial", waiting.number, waiting.trial_id, owner, group)
 
     def _claim_new_trial(self, session: orm.Session, owner: str, group: str, target: int) -> Lease | None:
-        count = session.query(models.TrialModel).filter_by(study_id=self._study_id).count()
+        count = optuna_tables.count_trials(session, self._study_id)
         if count >= target:
             return None
-        trial = models.TrialModel(study_id=self._study_id, number=count, state=TrialState.RUNNING)
-        trial.datetime_start = datetime.now()
-        session.add(trial)
-        session.flush()
-        return self._take(session, "trial", count, int(trial.trial_id), owner, group)
+        trial = optuna_tables.add_running_trial(session, self._study_id, number=count)
+        return self._take(session, "trial", trial.number, trial.trial_id, owner, group)
 
     def _claim_closing_task(self, session: orm.Session, owner: str, group: str, target: int) -> Lease | Nothing:
         """Refits once every trial has ended, the report once every refit has."""
@@ -314,9 +286,10 @@ class Leases:
         if any(task.kind == "trial" for task in leased):
             return Nothing(is_done=False)
         refits = {task.number: task for task in self._all(session, tasks.c.kind == "refit")}
-        for trial_id, number in self._best_trials(session):
-            if number not in refits:
-                return self._take(session, "refit", number, trial_id, owner, group)
+        rules = self._rules
+        for trial, _value in optuna_tables.best_trials(session, self._study_id, rules.goal, rules.refit_top):
+            if trial.number not in refits:
+                return self._take(session, "refit", trial.number, trial.trial_id, owner, group)
         for refit in refits.values():
             if refit.state == "waiting":
                 return self._take(session, "refit", refit.number, refit.trial_id, owner, group)
@@ -326,18 +299,6 @@ class Leases:
         if report is None or report.state == "waiting":
             return self._take(session, "report", target, None, owner, group)
         return Nothing(is_done=True)
-
-    def _best_trials(self, session: orm.Session) -> list[tuple[int, int]]:
-        """(trial id, number) of the best complete trials, best first; ties go to the earlier one."""
-        value = models.TrialValueModel.value
-        query = (
-            session.query(models.TrialModel.trial_id, models.TrialModel.number)
-            .join(models.TrialValueModel, models.TrialValueModel.trial_id == models.TrialModel.trial_id)
-            .filter(models.TrialModel.study_id == self._study_id, models.TrialModel.state == TrialState.COMPLETE)
-            .order_by(value.desc() if self._rules.goal == "maximize" else value.asc(), models.TrialModel.number)
-            .limit(self._rules.refit_top)
-        )
-        return [(row[0], row[1]) for row in query]
 
     def _take(
         self, session: orm.Session, kind: Kind, number: int, trial_id: int | None, owner: str, group: str
@@ -367,16 +328,13 @@ class Leases:
         """Note the study's code on a trial; folds that other code has scored are dropped, and are trained again."""
         sweep = session.execute(sa.select(studies.c.sweep).where(studies.c.study_id == self._study_id)).scalar_one()
         code = digest_of_code(json.loads(sweep).get("code") or {})
-        marked = session.query(models.TrialUserAttributeModel).filter_by(trial_id=trial_id, key=TRIAL_CODE)
-        before = marked.one_or_none()
-        if before is None:
-            if code:
-                mark = models.TrialUserAttributeModel(trial_id=trial_id, key=TRIAL_CODE, value_json=json.dumps(code))
-                session.add(mark)
-        elif json.loads(str(before.value_json)) != code:
+        before = optuna_tables.trial_attribute(session, trial_id, TRIAL_CODE)
+        if before == code or (before is None and not code):
+            return
+        if before is not None:
             session.execute(sa.delete(folds).where(folds.c.trial_id == trial_id))
-            session.query(models.TrialIntermediateValueModel).filter_by(trial_id=trial_id).delete()
-            marked.update({"value_json": json.dumps(code)})
+            optuna_tables.remove_intermediate_values(session, trial_id)
+        optuna_tables.set_trial_attribute(session, trial_id, TRIAL_CODE, code)
 
     def _check(self, session: orm.Session, lease: Lease) -> None:
         task = self._one(session, tasks.c.kind == lease.kind, tasks.c.number == lease.number)
@@ -400,24 +358,13 @@ class Leases:
         if lost > self._rules.retries:
             reason = f"lost {lost} times, the last time because {what}"
             if task.kind == "trial":
-                self._end_trial(session, task.trial_id, "failed", None)
+                optuna_tables.end_trial(session, task.trial_id, TrialState.FAIL, None)
             self._end_task(session, task.kind, task.number, "failed", reason)
             self._update(session, task.kind, task.number, lost=lost)
             return
         if task.kind == "trial":
-            trial = session.get(models.TrialModel, task.trial_id)
-            assert trial is not None, "a trial's task outlives its trial"
-            trial.state = TrialState.WAITING
+            optuna_tables.reopen_trial(session, task.trial_id)
         self._update(session, task.kind, task.number, state="waiting", lost=lost, owner=None, grp=None, expires_at=None)
-
-    def _end_trial(self, session: orm.Session, trial_id: int | None, end: End, value: float | None) -> None:
-        trial = session.get(models.TrialModel, trial_id)
-        assert trial is not None, "a trial's task outlives its trial"
-        trial.state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}[end]
-        trial.datetime_complete = datetime.now()
-        if value is not None:
-            stored, kind = models.TrialValueModel.value_to_stored_repr(value)
-            session.add(models.TrialValueModel(trial_id=trial_id, objective=0, value=stored, value_type=kind))
 
     def _end_task(
         self, session: orm.Session, kind: str, number: int, state: str, reason: str | None, result: str | None = None
@@ -441,6 +388,11 @@ class Leases:
 
     def _lease(self, task: sa.Row[Any]) -> Lease:
         return Lease(self._study_id, task.kind, task.number, task.trial_id, task.attempt, task.owner, task.grp)
+
+
+def _trial_id(lease: Lease) -> int:
+    assert lease.trial_id is not None, "only the report has no trial"
+    return lease.trial_id
 
 
 def _new_task(study_id: int, kind: Kind, number: int, trial_id: int | None) -> dict[str, Any]:

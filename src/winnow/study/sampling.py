@@ -18,6 +18,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
+from winnow.study.optuna_tables import accepts
+
 
 def propose(
     study: optuna.Study,
@@ -39,7 +41,7 @@ def propose(
     relative = chosen.sample_relative(study, trial, together) if together else {}
     proposed = {}
     for name, distribution in space.items():
-        if name in fixed and distribution._contains(distribution.to_internal_repr(fixed[name])):
+        if name in fixed and accepts(distribution, fixed[name]):
             proposed[name] = fixed[name]
         elif distribution.single():
             proposed[name] = _only_value(distribution)

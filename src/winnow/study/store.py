@@ -15,7 +15,6 @@ from typing import Any
 
 import optuna
 import sqlalchemy as sa
-from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import orm
 
@@ -24,7 +23,8 @@ from winnow.config.experiment import Experiment
 from winnow.config.functions import names_data_function
 from winnow.config.next_command import next_command, next_flag
 from winnow.config.user_code import changed_files, digest_of_code
-from winnow.study.database import Database, SampledStorage
+from winnow.study import optuna_tables
+from winnow.study.database import Database
 from winnow.study.leases import TRIAL_CODE, Failure, LeaseRules, Leases
 from winnow.study.space import decode
 from winnow.study.status import StudyStatus, WorkerStatus
@@ -106,13 +106,13 @@ class StudyStore:
             storage=self.database.optuna, study_name=self.name, direction=sweep.goal, load_if_exists=True
         )
         experiment_json = json.dumps(experiment.without_secrets().model_dump(mode="json", by_alias=True))
-        study_id = study._study_id
+        study_id = optuna_tables.study_id_of(study)
         with self.database.writing() as session:
             # Of two who make the study at once, the second waits here and finds the first one's row.
-            session.query(models.StudyModel).filter_by(study_id=study_id).with_for_update().one()
+            optuna_tables.lock_study(session, study_id)
             known = session.execute(sa.select(studies).where(studies.c.study_id == study_id)).one_or_none()
             # A study never shrinks: trials that exist stay.
-            trials = session.query(models.TrialModel).filter_by(study_id=study_id).count()
+            trials = optuna_tables.count_trials(session, study_id)
             values = {"target": max(experiment.search.trials, trials), "experiment": experiment_json}
             if known is None:
                 values |= {"study_id": study_id, "sweep": json.dumps(dataclasses.asdict(sweep))}
@@ -185,7 +185,8 @@ class StudyStore:
         """The study in Optuna's eyes. Raises InputError where there is none."""
         if self._study is None:
             try:
-                self._study = optuna.load_study(study_name=self.name, storage=SampledStorage(self.database.optuna))
+                storage = optuna_tables.SampledStorage(self.database.optuna)
+                self._study = optuna.load_study(study_name=self.name, storage=storage)
             except KeyError:
                 raise self._no_such_study() from None
         return self._study
@@ -193,7 +194,7 @@ class StudyStore:
     @property
     def study_id(self) -> int:
         """Optuna's id of the study."""
-        return self.study._study_id
+        return optuna_tables.study_id_of(self.study)
 
     def experiment(self) -> Experiment:
         """The experiment as last given."""
@@ -224,27 +225,26 @@ class StudyStore:
         Whoever has them work again has mended what kept them from it: lone ends are counted anew.
         """
         with self.database.writing() as session:
-            self._set_attribute(session, STOPPED, is_stopped)
+            optuna_tables.set_attribute(session, self.study_id, STOPPED, is_stopped)
             if not is_stopped:
-                self._set_attribute(session, REFUSED, None)
-                kept = session.query(models.StudySystemAttributeModel).filter_by(study_id=self.study_id)
-                kept.filter(models.StudySystemAttributeModel.key.startswith(f"{_ALONE}:", autoescape=True)).delete()
+                optuna_tables.set_attribute(session, self.study_id, REFUSED, None)
+                optuna_tables.remove_attributes(session, self.study_id, f"{_ALONE}:")
 
     def is_stopped(self) -> bool:
         """Whether its groups were stopped on purpose and nobody has resumed it since."""
         with self.database.reading() as session:
-            return bool(self._attribute(session, STOPPED))
+            return bool(optuna_tables.attribute(session, self.study_id, STOPPED))
 
     def set_refusal(self, error: InputError) -> None:
         """Keep why a worker cannot train this study, for its orchestrator and for workers that are started again."""
         refused = {"place": error.place, "expected": error.expected, "found": error.found, "remedy": error.remedy}
         with self.database.writing() as session:
-            self._set_attribute(session, REFUSED, refused)
+            optuna_tables.set_attribute(session, self.study_id, REFUSED, refused)
 
     def refusal(self) -> InputError | None:
         """Why a worker has refused to train this study since it was last resumed."""
         with self.database.reading() as session:
-            refused = self._attribute(session, REFUSED)
+            refused = optuna_tables.attribute(session, self.study_id, REFUSED)
         return InputError(**refused) if refused else None
 
     def count_lone_end(self, group: str, node: int) -> int:
@@ -256,9 +256,9 @@ class StudyStore:
         with self.database.writing() as session:
             query = sa.select(sa.func.count()).select_from(folds).where(folds.c.study_id == self.study_id)
             scored = int(session.execute(query).scalar_one())
-            before = self._attribute(session, key) or {}
+            before = optuna_tables.attribute(session, self.study_id, key) or {}
             count = 1 + (before["count"] if before.get("folds") == scored else 0)
-            self._set_attribute(session, key, {"folds": scored, "count": count})
+            optuna_tables.set_attribute(session, self.study_id, key, {"folds": scored, "count": count})
         return count
 
     def target(self) -> int:
@@ -270,9 +270,8 @@ class StudyStore:
     def counts(self) -> dict[str, int]:
         """Trials by state, and `all` of them."""
         with self.database.reading() as session:
-            query = sa.text("SELECT state, COUNT(*) FROM trials WHERE study_id = :study_id GROUP BY state")
-            found = {str(row[0]): int(row[1]) for row in session.execute(query, {"study_id": self.study_id})}
-        counts = {name: found.get(state.name, 0) for state, name in STATES.items()}
+            found = optuna_tables.counts_by_state(session, self.study_id).get(self.study_id, {})
+        counts = {name: found.get(state, 0) for state, name in STATES.items()}
         return counts | {"all": sum(counts.values())}
 
     def trial(self, number: int) -> TrialRecord:
@@ -444,17 +443,6 @@ class StudyStore:
             first: int | None = session.execute(sa.select(sa.func.min(folds.c.started_at_ms)).where(where)).scalar()
         return first if first is None else max(first, at_ms)
 
-    def _attribute(self, session: orm.Session, key: str) -> Any:
-        kept = session.query(models.StudySystemAttributeModel).filter_by(study_id=self.study_id, key=key).first()
-        return None if kept is None else json.loads(str(kept.value_json))
-
-    def _set_attribute(self, session: orm.Session, key: str, value: Any) -> None:
-        # In a transaction of ours: Optuna's own is refused by SQLite where another process writes meanwhile.
-        study_id, text = self.study_id, json.dumps(value)
-        kept = session.query(models.StudySystemAttributeModel).filter_by(study_id=study_id, key=key)
-        if kept.update({"value_json": text}) == 0:
-            session.add(models.StudySystemAttributeModel(study_id=study_id, key=key, value_json=text))
-
     def _with_code(
         self, session: orm.Session, study_id: int, kept: dict[str, Any], code: Mapping[str, str] | None
     ) -> str:
@@ -463,11 +451,8 @@ class StudyStore:
         if code is None or dict(code) == kept.get("code"):
             return json.dumps(kept)
         if before:
-            attribute = models.TrialUserAttributeModel
-            of_study = session.query(models.TrialModel.trial_id).filter_by(study_id=study_id)
-            marked = session.query(attribute.trial_id).filter(attribute.key == TRIAL_CODE)
-            for (trial_id,) in of_study.filter(models.TrialModel.trial_id.not_in(marked)):
-                session.add(attribute(trial_id=trial_id, key=TRIAL_CODE, value_json=json.dumps(before)))
+            for trial_id in optuna_tables.trials_without_attribute(session, study_id, TRIAL_CODE):
+                optuna_tables.set_trial_attribute(session, trial_id, TRIAL_CODE, before)
         return json.dumps(kept | {"code": dict(code)})
 
     def _row(self) -> sa.Row[Any]:
@@ -490,13 +475,12 @@ class StudyStore:
         """All trials, or one, as they stood at one moment: a state never comes with another state's times."""
         space, code = self.experiment().search.space, self.code()
         with self.database.reading() as session:
-            models_of = _trials_query(session, self.study_id, number)
-            frozen = [self.database.optuna._build_frozen_trial_from_trial_model(model) for model in models_of]
+            stored = optuna_tables.read_trials(session, self.database.optuna, self.study_id, number)
             by_number = self._tasks_by_number(session, number)
-            scored = self._folds_by_trial(session, [t._trial_id for t in frozen] if number is not None else None)
+            scored = self._folds_by_trial(session, [trial.trial_id for trial in stored] if number is not None else None)
         return tuple(
-            _record(self.name, trial, by_number.get(trial.number, {}), scored[trial._trial_id], space, code)
-            for trial in frozen
+            _record(self.name, each.frozen, by_number.get(each.frozen.number, {}), scored[each.trial_id], space, code)
+            for each in stored
         )
 
     def _tasks_by_number(self, session: orm.Session, number: int | None) -> dict[int, dict[str, sa.Row[Any]]]:
@@ -546,25 +530,8 @@ def study_names(database: Database) -> list[str]:
     if not sa.inspect(database.engine).has_table(studies.name):
         return []
     with database.reading() as session:
-        query = sa.text(
-            "SELECT s.study_name FROM studies s JOIN winnow_studies w ON w.study_id = s.study_id ORDER BY s.study_id"
-        )
-        return [str(name) for name in session.execute(query).scalars()]
-
-
-def _trials_query(session: orm.Session, study_id: int, number: int | None) -> orm.Query[models.TrialModel]:
-    parts = (
-        models.TrialModel.params,
-        models.TrialModel.values,
-        models.TrialModel.user_attributes,
-        models.TrialModel.system_attributes,
-        models.TrialModel.intermediate_values,
-    )
-    query = session.query(models.TrialModel).options(*(orm.selectinload(part) for part in parts))
-    query = query.filter_by(study_id=study_id)
-    if number is not None:
-        query = query.filter_by(number=number)
-    return query.order_by(models.TrialModel.number)
+        ours = set(session.execute(sa.select(studies.c.study_id)).scalars())
+        return [name for study_id, name in optuna_tables.study_names(session).items() if study_id in ours]
 
 
 def _record(
