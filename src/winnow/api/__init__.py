@@ -21,6 +21,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from winnow.api.deployments import predict, serve, stop_serving
+from winnow.api.generation import GeneratedData, generate_data
 from winnow.api.selection import select_model
 from winnow.api.study import delete_study, plan_deletion, studies, write_report
 from winnow.api.sweep import plan, retry, train
@@ -60,6 +61,7 @@ __all__ = [
     "Deletion",
     "Deployment",
     "Experiment",
+    "GeneratedData",
     "GroupStatus",
     "InputError",
     "Jobs",
@@ -72,6 +74,7 @@ __all__ = [
     "WorkerGroup",
     "cancel",
     "delete_study",
+    "generate_data",
     "jobs",
     "load_experiment",
     "logs",

@@ -39,11 +39,18 @@ def command(
     The coefficients, the noise and the best score that any model can reach are written beside it, to
     OUTPUT.answer.json.
     """
-    from winnow.data.generate import Recipe, generate, write_generated
+    from winnow import api
 
-    recipe = Recipe(rows, features, informative, classes, noise, groups, seed)
-    generated = generate(recipe)
-    answer = write_generated(generated, output, force=force)
-    truth = generated.truth
+    made = api.generate_data(
+        output,
+        rows=rows,
+        features=features,
+        informative=informative,
+        classes=classes,
+        noise=noise,
+        groups=groups,
+        seed=seed,
+        force=force,
+    )
     click.echo(f"{output}: {rows} rows, {features} features ({informative} matter), target column 'target'")
-    click.echo(f"{answer}: the answer; the best possible {truth.metric} is {truth.best_score:.3f}")
+    click.echo(f"{made.answer}: the answer; the best possible {made.metric} is {made.best_score:.3f}")

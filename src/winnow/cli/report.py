@@ -20,8 +20,7 @@ from winnow.cli.options import StoreVerb, config_option, study_of, study_option
 def command(config: Path, study: str | None, output: Path | None) -> None:
     """Write a study's report as one HTML page that needs nothing but a browser."""
     name = study_of(config, study)
-    from winnow.orchestrators.report import write_report
-    from winnow.orchestrators.settings import current
+    from winnow import api
 
-    page = write_report(current(), name, output)
+    page = api.write_report(study=name, output=output)
     click.echo(f"Report of {name}: {page.absolute().as_uri()}")

@@ -16,7 +16,7 @@ from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 
 if TYPE_CHECKING:
-    from winnow.orchestrators.studies import Deletion, ListedStudy
+    from winnow.api import Deletion, ListedStudy
 
 NOT_DELETED = 1
 """Exit status where the answer was no."""
@@ -89,13 +89,9 @@ def delete_study(study: str, yes: bool, dry_run: bool) -> int:
     Registered models, deployments and MLflow's runs stay. The runs are marked as those of a deleted study, so that a
     new study of the same name starts afresh.
     """
-    from winnow.orchestrators.settings import current
-    from winnow.orchestrators.studies import delete, plan_deletion
-    from winnow.orchestrators.tiers import executors_for
+    from winnow import api
 
-    settings = current()
-    executors = executors_for(None, settings)
-    deletion = plan_deletion(study, settings, executors)
+    deletion = api.plan_deletion(study)
     if dry_run:
         click.echo(f"Dry run: {going(deletion)} would be deleted. {staying(deletion)}")
         return 0
@@ -111,7 +107,7 @@ def delete_study(study: str, yes: bool, dry_run: bool) -> int:
         if not click.confirm("Delete it?"):
             click.echo("Nothing was deleted.")
             return NOT_DELETED
-    delete(deletion, settings, executors)
+    api.delete_study(study)
     click.echo(f"Deleted {going(deletion)}. {staying(deletion)}")
     return 0
 

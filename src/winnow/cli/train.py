@@ -20,7 +20,7 @@ from winnow.config.next_command import next_command, next_flag
 from winnow.config.platforms import PLATFORMS
 
 if TYPE_CHECKING:
-    from winnow.orchestrators.train import SweepResult
+    from winnow.api import SweepResult
 
 
 NONE_COMPLETED = 1
