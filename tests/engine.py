@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import docker
 import pytest
 
-from winnow.platforms.docker import build
-from winnow.platforms.docker.build import BuildOptions
 from winnow.platforms.docker.client import connect
+from winnow.platforms.images import TRAIN_BASE, BuildOptions
 
 
 @pytest.fixture(scope="session")
@@ -23,4 +22,4 @@ def engine() -> Iterator[docker.DockerClient]:
 @pytest.fixture(scope="session")
 def build_options() -> BuildOptions:
     """How images are built on this machine (a network, an index of one's own), for both kinds."""
-    return BuildOptions.from_environment(base=build.TRAIN_BASE)
+    return BuildOptions.from_environment(base=TRAIN_BASE)

@@ -12,7 +12,7 @@ from tests.docker.stacks import RunningStack, running_stack
 from tests.engine import build_options, engine
 from winnow.platforms.docker import build
 from winnow.platforms.docker import train_image as images
-from winnow.platforms.docker.build import BuildOptions
+from winnow.platforms.images import BuildOptions
 
 pytest.register_assert_rewrite("tests.remote_sweeps")
 

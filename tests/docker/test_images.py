@@ -23,8 +23,8 @@ from winnow.bundle.manifest import MANIFEST, read_manifest, sha256_of
 from winnow.config.errors import InputError
 from winnow.platforms.docker import build, prod_image
 from winnow.platforms.docker import train_image as images
-from winnow.platforms.docker.build import BuildFailedError, BuildOptions
 from winnow.platforms.docker.prod_image import ProdImage
+from winnow.platforms.images import BuildFailedError, BuildOptions
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 

@@ -18,8 +18,8 @@ from tests.engine import build_options, engine
 from tests.kubernetes.places import ROOT, Place, place
 from winnow.platforms.docker import build
 from winnow.platforms.docker import train_image as images
-from winnow.platforms.docker.build import BuildOptions
-from winnow.platforms.docker.delivery import Route, deliver
+from winnow.platforms.docker.delivery import deliver
+from winnow.platforms.images import BuildOptions, ImageRoute
 from winnow.platforms.kubernetes.client import Cluster
 
 pytest.register_assert_rewrite("tests.remote_sweeps")
@@ -58,19 +58,19 @@ def ingress_url() -> str:
 
 
 @pytest.fixture(scope="session")
-def route(shared_place: Place) -> Route:
+def route(shared_place: Place) -> ImageRoute:
     """How images get to the cluster from here; a way is needed (WINNOW_REGISTRY, or WINNOW_IMAGE_LOAD)."""
-    return Route.from_environment(shared_place.environment, cluster="tests", home=shared_place.home)
+    return ImageRoute.from_environment(shared_place.environment, cluster="tests", home=shared_place.home)
 
 
 @pytest.fixture(scope="session")
-def train_image(engine: docker.DockerClient, build_options: BuildOptions, route: Route) -> str:
+def train_image(engine: docker.DockerClient, build_options: BuildOptions, route: ImageRoute) -> str:
     """The workers' image, built from this code as `make build-train` builds it, as the cluster's nodes find it."""
     return _delivered(engine, "train", build_options, route)
 
 
 @pytest.fixture(scope="session")
-def tracking_image(engine: docker.DockerClient, build_options: BuildOptions, route: Route) -> str:
+def tracking_image(engine: docker.DockerClient, build_options: BuildOptions, route: ImageRoute) -> str:
     """The MLflow server's image, as the cluster's nodes find it."""
     return _delivered(engine, "tracking", build_options, route)
 
@@ -84,6 +84,6 @@ def stack(shared_place: Place, tracking_image: str) -> Place:
     return shared_place
 
 
-def _delivered(engine: docker.DockerClient, target: images.Target, options: BuildOptions, route: Route) -> str:
+def _delivered(engine: docker.DockerClient, target: images.Target, options: BuildOptions, route: ImageRoute) -> str:
     plan = images.plan(ROOT, target, options=options)
     return deliver(engine, build.build(plan), plan.tags[0], route)

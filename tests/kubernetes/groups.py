@@ -12,8 +12,9 @@ from typing import Any
 from tests.kubernetes.places import PYTHON_IMAGE, ROOT, Place
 from winnow.config.experiment import KubernetesConfig
 from winnow.platforms.docker.client import connect
-from winnow.platforms.docker.delivery import Route, deliver
+from winnow.platforms.docker.delivery import deliver
 from winnow.platforms.executor import GroupResources, GroupSpec
+from winnow.platforms.images import ImageRoute
 from winnow.platforms.kubernetes import manifests
 from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesSite
 from winnow.platforms.kubernetes.group_plan import object_name
@@ -88,7 +89,7 @@ def site(place: Place) -> KubernetesSite:
     if place.namespace not in _SITES:
         engine = connect()
         identifier = str(engine.images.get(PYTHON_IMAGE).id)
-        route = Route.from_environment(place.environment, cluster="tests", home=place.home)
+        route = ImageRoute.from_environment(place.environment, cluster="tests", home=place.home)
         image = deliver(engine, identifier, PYTHON_IMAGE, route)
         engine.close()
         _SITES[place.namespace] = KubernetesSite(image, manifests.load(ROOT / "k8s" / "train"))

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from tests.kubernetes.places import Place
 from winnow.platforms.deployer import Release
 from winnow.platforms.docker.client import connect
-from winnow.platforms.docker.delivery import Route, deliver
+from winnow.platforms.docker.delivery import deliver
+from winnow.platforms.images import ImageRoute
 from winnow.platforms.kubernetes.deployment_plan import CONTAINER, KINDS
 from winnow.platforms.labels import DEPLOYMENT
 
@@ -64,5 +65,5 @@ class Site:
 
 def delivered(release: Release, place: Place) -> Release:
     """The release with its image where the cluster's nodes find it, by the way that the environment names."""
-    route = Route.from_environment(place.environment, cluster="tests", home=place.home)
+    route = ImageRoute.from_environment(place.environment, cluster="tests", home=place.home)
     return replace(release, image=deliver(connect(), release.image, f"winnow-test-{release.digest[:12]}", route))

@@ -61,7 +61,7 @@ def train(
         from winnow.orchestrators.settings import current
         from winnow.orchestrators.tiers import tier_for
         from winnow.orchestrators.train import Permission
-        from winnow.platforms.docker.delivery import with_route
+        from winnow.platforms.images import with_route
     from winnow.orchestrators.train import train as run
 
     settings = current()

@@ -18,9 +18,8 @@ from winnow.cli.options import StoreVerb, config_option, dry_run_option, study_o
 
 if TYPE_CHECKING:
     from winnow.config.settings import Settings
-    from winnow.platforms.docker.build import BuildOptions, Show, Step
     from winnow.platforms.docker.client import Engine
-    from winnow.platforms.docker.delivery import Route
+    from winnow.platforms.images import BuildOptions, ImageRoute, Show, Step
 
 SLOW_S = 1.0
 """Steps that took less get no line of their own."""
@@ -83,8 +82,9 @@ def build_train(
     from winnow.platforms.docker import build, train_image
     from winnow.platforms.docker.client import connect
     from winnow.platforms.docker.delivery import deliver
+    from winnow.platforms.images import TRAIN_BASE
 
-    options = _options(build.TRAIN_BASE, image_load, **shared)
+    options = _options(TRAIN_BASE, image_load, **shared)
     route = _route(image_load, options, Settings.from_environment())
     plans = [
         train_image.plan(
@@ -144,13 +144,14 @@ def build_prod(
     from winnow.orchestrators.build import build_image, plan_image
     from winnow.orchestrators.deploy import champion_release
     from winnow.orchestrators.settings import current
-    from winnow.platforms.docker import build, prod_image
+    from winnow.platforms.docker import prod_image
     from winnow.platforms.docker.client import connect
     from winnow.platforms.docker.delivery import deliver
+    from winnow.platforms.images import PROD_BASE
     from winnow.tracking.registry import Registry
 
     settings = current()
-    options = _options(build.PROD_BASE, image_load, **shared)
+    options = _options(PROD_BASE, image_load, **shared)
     engine = connect()
     versions = Registry(settings.tracking_uri)
     with _kept_nowhere(settings.home, dry_run) as home:
@@ -172,8 +173,7 @@ def build_prod(
 
 
 def _options(base: str, load: str, *, registry: str, pip_config: Path | None, **texts: str) -> BuildOptions:
-    from winnow.platforms.docker.build import BuildOptions, checked_pip_config
-    from winnow.platforms.docker.delivery import with_route
+    from winnow.platforms.images import BuildOptions, checked_pip_config, with_route
 
     environment = with_route(os.environ, registry=registry, load=load)
     given: dict[str, Any] = {name: text for name, text in texts.items() if text}
@@ -182,13 +182,13 @@ def _options(base: str, load: str, *, registry: str, pip_config: Path | None, **
     return dataclasses.replace(BuildOptions.from_environment(environment, base=base), **given)
 
 
-def _route(image_load: str, options: BuildOptions, settings: Settings) -> Route | None:
+def _route(image_load: str, options: BuildOptions, settings: Settings) -> ImageRoute | None:
     """How images are loaded onto the cluster's nodes; None where they are pushed, or stay on this engine."""
     from winnow.config.errors import InputError
     from winnow.orchestrators.settings import cluster_for
-    from winnow.platforms.docker.delivery import Route, with_route
+    from winnow.platforms.images import ImageRoute, with_route
 
-    found = Route.from_environment(with_route(os.environ, load=image_load), home=settings.home)
+    found = ImageRoute.from_environment(with_route(os.environ, load=image_load), home=settings.home)
     if not found.load or options.registry:
         return None
     # Noted for the cluster that is meant, so that whoever serves or trains there finds it loaded.

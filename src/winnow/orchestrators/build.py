@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 from winnow.config.errors import InputError
 from winnow.platforms.deployer import Release
 from winnow.platforms.docker import prod_image
-from winnow.platforms.docker.build import BuildOptions, Show, push, silent
-from winnow.platforms.docker.delivery import Route, deliver, pushed_digest
+from winnow.platforms.docker.build import push
+from winnow.platforms.docker.delivery import deliver, pushed_digest
 from winnow.platforms.docker.prod_image import ProdImage
+from winnow.platforms.images import BuildOptions, ImageRoute, Show, silent
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def build_image(
     show: Show = silent,
     *,
     is_cached: bool = True,
-    route: Route | None = None,
+    route: ImageRoute | None = None,
 ) -> str:
     """Build it, unless it is there; what a back-end runs: the image's id, or `REPOSITORY@sha256:…` after a push.
 
@@ -96,7 +97,7 @@ def with_image(
     folder: Path,
     show: Show = silent,
     *,
-    route: Route | None = None,
+    route: ImageRoute | None = None,
 ) -> Release:
     """The release with its image, built where it is not there. Raises what `plan_image` and `build_image` raise."""
     image = plan_image(engine, registry, release, options, folder)

@@ -32,8 +32,7 @@ from winnow.platforms.deployer import (
     UnknownDeploymentError,
     mute,
 )
-from winnow.platforms.docker.build import PROD_BASE, BuildOptions, Show, silent
-from winnow.platforms.docker.delivery import Route, with_route
+from winnow.platforms.images import PROD_BASE, BuildOptions, ImageRoute, Show, silent, with_route
 from winnow.platforms.kubernetes.serving_settings import READY_WITHIN_S
 from winnow.platforms.table import all_platforms, platform_for
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
@@ -323,9 +322,9 @@ def _on_cluster(deployer: Deployer[Any]) -> KubernetesDeployer:
     return deployer
 
 
-def _route(deployer: KubernetesDeployer, settings: Settings, wanted: Wanted) -> Route:
+def _route(deployer: KubernetesDeployer, settings: Settings, wanted: Wanted) -> ImageRoute:
     """How images get to the cluster that the deployer serves on, whichever kubeconfig names as the current one."""
-    return Route.from_environment(_environment(wanted), cluster=deployer.cluster.identity, home=settings.home)
+    return ImageRoute.from_environment(_environment(wanted), cluster=deployer.cluster.identity, home=settings.home)
 
 
 def _environment(wanted: Wanted) -> dict[str, str]:
@@ -333,7 +332,7 @@ def _environment(wanted: Wanted) -> dict[str, str]:
 
 
 def _with_image(
-    registry: Champions, release: Release, wanted: Wanted, route: Route | None, *, is_built: bool, show: Show
+    registry: Champions, release: Release, wanted: Wanted, route: ImageRoute | None, *, is_built: bool, show: Show
 ) -> Release:
     """The release with its image; without building, with the one that is there, if any.
 
@@ -357,7 +356,7 @@ def _with_image(
     return dataclasses.replace(release, image=found)
 
 
-def _known(engine: Engine, identifier: str, tag: str, route: Route) -> str:
+def _known(engine: Engine, identifier: str, tag: str, route: ImageRoute) -> str:
     """What the cluster's nodes call an image; empty where it was not brought there yet."""
     from winnow.platforms.docker.delivery import deliver
 

@@ -15,10 +15,11 @@ from winnow.orchestrators.collect import collect
 from winnow.orchestrators.settings import cluster_for, studies_of, tracking_of
 from winnow.platforms import stack_record as record
 from winnow.platforms.docker import train_image
-from winnow.platforms.docker.build import TRAIN_BASE, BuildOptions, BuildPlan, Show, build, silent
+from winnow.platforms.docker.build import BuildPlan, build
 from winnow.platforms.docker.client import connect
-from winnow.platforms.docker.delivery import Route, deliver, with_route
+from winnow.platforms.docker.delivery import deliver
 from winnow.platforms.docker.stack import check_studies
+from winnow.platforms.images import TRAIN_BASE, BuildOptions, ImageRoute, Show, silent, with_route
 from winnow.platforms.kubernetes import stack as kubernetes
 from winnow.platforms.kubernetes import stack_owner as owner
 from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesSite
@@ -48,7 +49,7 @@ class Start:
     given: Mapping[str, str]
     chosen: Chosen
     image: BuildPlan | None
-    route: Route
+    route: ImageRoute
     plan: ClusterStackPlan
 
     def render(self) -> str:
@@ -97,7 +98,7 @@ def prepare_start(
     given = with_overlay(given)
     chosen = choose(given, stack.secret(), _new_password)
     environment = with_route(environment, registry=registry, load=load)
-    route = Route.from_environment(environment, cluster=stack.cluster.identity, home=home_folder(environment))
+    route = ImageRoute.from_environment(environment, cluster=stack.cluster.identity, home=home_folder(environment))
     image, named = _image(chosen, project, environment), chosen.settings.get("TRACKING_IMAGE", LATEST)
     return Start(given, chosen, image, route, _plan(stack, chosen, named, project))
 

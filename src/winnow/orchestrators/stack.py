@@ -16,11 +16,11 @@ from winnow.orchestrators.collect import collect
 from winnow.platforms import stack_env_file as env_file
 from winnow.platforms import stack_record as record
 from winnow.platforms.docker import stack_owner as owner
-from winnow.platforms.docker.build import TRAIN_BASE, BuildOptions
 from winnow.platforms.docker.client import connect
 from winnow.platforms.docker.executor import DockerExecutor, DockerSite
 from winnow.platforms.docker.stack import Stack, check_compose, check_studies, end, open_env_file
 from winnow.platforms.docker.stack_plan import BUCKET, Project, StackPlan, plan_stack, project_for, to_end
+from winnow.platforms.images import TRAIN_BASE, BuildOptions
 from winnow.platforms.stack import MINIO, MLFLOW, POSTGRES
 from winnow.platforms.stack_variables import choose
 from winnow.tracking.store import prepare

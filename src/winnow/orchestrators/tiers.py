@@ -25,7 +25,7 @@ from winnow.platforms.table import all_platforms, platform_for
 from winnow.training.launch import is_torch_for_gpus
 
 if TYPE_CHECKING:
-    from winnow.platforms.docker.delivery import Route
+    from winnow.platforms.images import ImageRoute
 
 CONTAINER_PYTHON = "/opt/venv/bin/python"
 MANIFESTS = Path("k8s/train")
@@ -142,8 +142,8 @@ def _docker(settings: Settings, image: str | None) -> Tier:
 
 def _kubernetes(settings: Settings, image: str | None, environment: Mapping[str, str]) -> Tier:
     from winnow.platforms.docker.client import connect
-    from winnow.platforms.docker.delivery import Route, deliver
-    from winnow.platforms.docker.train_image import TRAIN
+    from winnow.platforms.docker.delivery import deliver
+    from winnow.platforms.images import TRAIN, ImageRoute
     from winnow.platforms.kubernetes import manifests, permissions
     from winnow.platforms.kubernetes.executor import PERMISSIONS, KubernetesExecutor, KubernetesSite
 
@@ -152,7 +152,7 @@ def _kubernetes(settings: Settings, image: str | None, environment: Mapping[str,
     check_side(settings, is_in_cluster=True)
     objects = manifests.load(MANIFESTS)
     permissions.check(cluster, PERMISSIONS, "a sweep")
-    route = Route.from_environment(environment, cluster=cluster.identity, home=settings.home)
+    route = ImageRoute.from_environment(environment, cluster=cluster.identity, home=settings.home)
     image_to_bring = functools.cache(lambda: _image_to_bring(image, route))
 
     def executor(reference: str) -> KubernetesExecutor:
@@ -193,7 +193,7 @@ def _elsewhere(tier: str, prefix: str, settings: Settings, *, cpus: int | None, 
     )
 
 
-def _image_to_bring(image: str | None, route: Route) -> str | None:
+def _image_to_bring(image: str | None, route: ImageRoute) -> str | None:
     """The id of the image of this machine's engine that is to be brought to a cluster's nodes.
 
     None where somebody has named one that they find by themselves: by its digest, without a way from here, or not here.

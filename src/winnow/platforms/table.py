@@ -39,16 +39,18 @@ def _local(settings: Settings, _environment: Mapping[str, str]) -> Platform:
     return LocalPlatform(settings)
 
 
-def _docker(settings: Settings, _environment: Mapping[str, str]) -> Platform:
+def _docker(settings: Settings, environment: Mapping[str, str]) -> Platform:
+    from winnow.platforms.docker.images import DockerImages
     from winnow.platforms.docker.platform import DockerPlatform
 
-    return DockerPlatform(settings)
+    return DockerPlatform(settings, DockerImages(environment))
 
 
 def _kubernetes(settings: Settings, environment: Mapping[str, str]) -> Platform:
+    from winnow.platforms.docker.images import DockerImages
     from winnow.platforms.kubernetes.platform import KubernetesPlatform
 
-    return KubernetesPlatform(settings, environment)
+    return KubernetesPlatform(settings, DockerImages(environment), environment)
 
 
 _TABLE: Mapping[str, _Factory] = {"local": _local, "docker": _docker, "kubernetes": _kubernetes}

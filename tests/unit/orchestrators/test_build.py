@@ -10,9 +10,8 @@ from winnow.bundle.manifest import read_manifest
 from winnow.config.errors import InputError
 from winnow.orchestrators.build import build_image, plan_image, with_image
 from winnow.platforms.deployer import Release
-from winnow.platforms.docker.build import BuildOptions
-from winnow.platforms.docker.delivery import NOTES, Route
 from winnow.platforms.docker.prod_image import BASE_IMAGE, INPUTS
+from winnow.platforms.images import NOTES, BuildOptions, ImageRoute
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
 
 ROOT = Path(__file__).parents[3]
@@ -66,10 +65,10 @@ def test_an_image_for_a_cluster_is_named_as_its_nodes_find_it(release: Release, 
     image = plan_image(engine(), Registered(), release, BuildOptions(), ROOT)
     held = engine(Image("sha256:ab", [image.tag], {INPUTS: image.inputs}))
     (tmp_path / NOTES).write_text('{"one": {"sha256:ab": "winnow-prod-cells:ab"}}')
-    assert build_image(held, image, route=Route(cluster="one", notes=tmp_path / NOTES)) == "winnow-prod-cells:ab"
+    assert build_image(held, image, route=ImageRoute(cluster="one", notes=tmp_path / NOTES)) == "winnow-prod-cells:ab"
 
 
 def test_an_image_that_could_not_get_to_the_cluster_is_not_built(release: Release) -> None:
     image = plan_image(engine(), Registered(), release, BuildOptions(), ROOT)
     with pytest.raises(InputError, match="WINNOW_IMAGE_LOAD"):
-        build_image(engine(), image, route=Route())
+        build_image(engine(), image, route=ImageRoute())

@@ -14,92 +14,22 @@ import subprocess
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from winnow.config.addresses import without_password
-from winnow.config.errors import InputError, WinnowError
+from winnow.config.errors import InputError
 from winnow.config.next_command import next_flag
+from winnow.platforms.images import REGISTRY, BuildFailedError, Show, Step, silent
 
 ENVIRONMENT: Mapping[str, str] = {"DOCKER_BUILDKIT": "1"}
 """What the command needs beside the caller's environment; engines before 23.0 build without BuildKit by default."""
-
-TRAIN_BASE, PROD_BASE, REGISTRY, NETWORK, PIP_CONFIG = (
-    "WINNOW_TRAIN_BASE_IMAGE",
-    "WINNOW_PROD_BASE_IMAGE",
-    "WINNOW_REGISTRY",
-    "WINNOW_BUILD_NETWORK",
-    "WINNOW_PIP_CONFIG",
-)
-"""Environment variables of the build options, for verbs that build on the way and have no flags for it."""
 
 END_LINES = 20
 
 PROJECT = "winnow.project"
 """Label of every image: the project that it was built for (`project_id`)."""
 _ID_LENGTH = 8
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """How images are built on this machine; nothing here changes what the person's code does.
-
-    Attributes:
-        base_image: another base than the Dockerfile's own; empty for that.
-        registry: where images are pushed to; empty keeps them on the engine.
-        network: Docker's `--network` for the steps that install (`host` where only the host's VPN reaches an index).
-        pip_config: a pip.conf that is lent to those steps and is kept in no layer.
-
-    Raises:
-        InputError: the registry is a web address.
-    """
-
-    base_image: str = ""
-    registry: str = ""
-    network: str = ""
-    pip_config: Path | None = None
-
-    def __post_init__(self) -> None:
-        check_registry(self.registry)
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ, *, base: str) -> BuildOptions:
-        """What the environment says, where no flag does; an empty variable counts as one that is not set.
-
-        Args:
-            base: the variable that names the base image: `TRAIN_BASE` or `PROD_BASE`.
-
-        Raises:
-            InputError: the pip.conf is no file.
-        """
-        config = environment.get(PIP_CONFIG, "")
-        return cls(
-            base_image=environment.get(base, ""),
-            registry=environment.get(REGISTRY, ""),
-            network=environment.get(NETWORK, ""),
-            pip_config=checked_pip_config(Path(config), PIP_CONFIG) if config else None,
-        )
-
-
-def check_registry(registry: str) -> None:
-    """Raises InputError where images cannot be named by it."""
-    scheme, found, _ = registry.partition("://")
-    if found:
-        raise InputError(
-            "REGISTRY",
-            expected="where images are pushed to, as their names begin: host/path, without a scheme",
-            found=f"'{without_password(registry)}'",
-            remedy=f"Leave out '{scheme}://' ({next_flag('registry')}, or {REGISTRY}); which registries need no TLS "
-            "is set in Docker's daemon.json (`insecure-registries`).",
-        )
-
-
-def checked_pip_config(path: Path, place: str) -> Path:
-    """The absolute path of a pip.conf. Raises InputError where it is no file."""
-    if not path.expanduser().is_file():
-        raise InputError(place, expected="a pip.conf", found=f"'{path}'", remedy="Name a file that is there.")
-    return path.expanduser().absolute()
 
 
 def project_id(folder: Path) -> str:
@@ -167,41 +97,6 @@ class BuildPlan:
     def render(self) -> str:
         """The command for people, as a shell would take it."""
         return shlex.join((*(f"{name}={value}" for name, value in ENVIRONMENT.items()), *self.argv))
-
-
-class BuildFailedError(WinnowError):
-    """A build or a push failed.
-
-    Args:
-        lines: the last ones of what it printed.
-        remedy: what to do about it, where that is known.
-    """
-
-    def __init__(self, tag: str, lines: Iterable[str], *, what: str = "built", remedy: str = "") -> None:
-        shown = "".join(f"\n    {line}" for line in lines) or " (empty)"
-        end = f"\n{remedy}" if remedy else ""
-        super().__init__(f"image '{tag}' was not {what}. The end of the output:{shown}{end}")
-
-
-@dataclass(frozen=True)
-class Step:
-    """A step of a build, as far as it is.
-
-    Attributes:
-        took_s: None while it runs.
-        line: what it printed last.
-    """
-
-    name: str
-    took_s: float | None = None
-    line: str = ""
-
-
-Show = Callable[[Step], None]
-
-
-def silent(step: Step) -> None:
-    """Shows nothing."""
 
 
 def build(plan: BuildPlan, show: Show = silent, *, environment: Mapping[str, str] = os.environ) -> str:

@@ -13,81 +13,23 @@ import shlex
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_flag
-from winnow.platforms.docker.build import REGISTRY, BuildFailedError, Show, Step, check_registry, push, silent
+from winnow.platforms.docker.build import push
 from winnow.platforms.docker.client import asking
+from winnow.platforms.images import BuildFailedError, ImageRoute, Show, Step, no_route, repository_of, silent
 
 if TYPE_CHECKING:
     from winnow.platforms.docker.client import Engine
 
-LOAD = "WINNOW_IMAGE_LOAD"
-"""Environment variable: a command that puts an image of the engine on the cluster's nodes, given its name last."""
-
-NOTES = "images-loaded.json"
-"""What was loaded, and where to, below the home."""
-
 _ID_LENGTH = 12
 
 
-def with_route(environment: Mapping[str, str], *, registry: str = "", load: str = "") -> dict[str, str]:
-    """The environment with the way that a command names: it stands instead of all that the variables say of one."""
-    return {**environment, REGISTRY: registry, LOAD: load} if registry or load else dict(environment)
-
-
-@dataclass(frozen=True)
-class Route:
-    """How images get to a cluster.
-
-    Attributes:
-        registry: where they are pushed to; it wins over `load`.
-        load: a command that is given an image's name.
-        cluster: what tells clusters apart: what is on one is not on another.
-        notes: file that remembers what was loaded; None remembers nothing.
-
-    Raises:
-        InputError: the registry is a web address.
-    """
-
-    registry: str = ""
-    load: str = ""
-    cluster: str = ""
-    notes: Path | None = None
-
-    def __post_init__(self) -> None:
-        check_registry(self.registry)
-
-    @classmethod
-    def from_environment(
-        cls, environment: Mapping[str, str] = os.environ, *, cluster: str = "", home: Path | None = None
-    ) -> Route:
-        """What the environment says; an empty variable counts as one that is not set."""
-        return cls(
-            registry=environment.get(REGISTRY, ""),
-            load=environment.get(LOAD, ""),
-            cluster=cluster,
-            notes=None if home is None else home / NOTES,
-        )
-
-    def check(self) -> None:
-        """Raises InputError where an image that was only just built could not get there."""
-        if not (self.registry or self.load):
-            raise _no_way("the cluster's images")
-
-    def render(self, name: str) -> str:
-        """What would be done with an image, for people."""
-        repository = _repository(name)
-        if self.registry:
-            return f"docker push {self.registry.rstrip('/')}/{repository}:ID"
-        return f"{self.load} {repository}:ID" if self.load else f"# {name} as it was pushed or loaded before"
-
-
 def deliver(
-    engine: Engine, identifier: str, name: str, route: Route, show: Show = silent, *, is_forced: bool = False
+    engine: Engine, identifier: str, name: str, route: ImageRoute, show: Show = silent, *, is_forced: bool = False
 ) -> str:
     """The name under which the cluster's nodes can run an image of the engine; it is brought there, if need be.
 
@@ -100,7 +42,7 @@ def deliver(
         InputError: there is no way to the cluster, or the command for it is not there.
         BuildFailedError: the registry did not take it, or the command failed.
     """
-    repository = _repository(name)
+    repository = repository_of(name)
     if route.registry:
         return _pushed(engine, identifier, f"{route.registry.rstrip('/')}/{repository}", show)
     loaded = _read(route.notes).get(route.cluster, {}).get(identifier)
@@ -109,8 +51,8 @@ def deliver(
     if route.load:
         return _loaded(engine, identifier, repository, route, show)
     if known := _digests(engine, identifier):
-        return next((digest for digest in known if _repository(digest) == repository), known[0])
-    raise _no_way(f"image '{name}'")
+        return next((digest for digest in known if repository_of(digest) == repository), known[0])
+    raise no_route(f"image '{name}'")
 
 
 def pushed_digest(engine: Engine, identifier: str, repository: str) -> str:
@@ -127,22 +69,6 @@ def pushed_digest(engine: Engine, identifier: str, repository: str) -> str:
         if resolve_repository_name(name) == meant:
             return f"{repository}@{digest}"
     raise BuildFailedError(repository, [f"{identifier} is known as: {', '.join(known) or 'nothing'}"], what="pushed")
-
-
-def _no_way(what: str) -> InputError:
-    return InputError(
-        what,
-        expected="a way for it to get to the cluster's nodes",
-        found="neither a registry nor a command that loads it, and it was never brought there",
-        remedy="Name a registry that the cluster pulls from "
-        f"({next_flag('registry', 'host/path')}, or WINNOW_REGISTRY), or the command that loads images there "
-        f"({next_flag('image_load', 'kind load docker-image')}, or WINNOW_IMAGE_LOAD).",
-    )
-
-
-def _repository(name: str) -> str:
-    """An image's name without its registry, tag and digest."""
-    return name.rpartition("/")[2].partition("@")[0].partition(":")[0]
 
 
 @asking("an image for the cluster")
@@ -165,7 +91,7 @@ def _pushed(engine: Engine, identifier: str, repository: str, show: Show) -> str
     return pushed_digest(engine, identifier, repository)
 
 
-def _loaded(engine: Engine, identifier: str, repository: str, route: Route, show: Show) -> str:
+def _loaded(engine: Engine, identifier: str, repository: str, route: ImageRoute, show: Show) -> str:
     tag = _tagged(engine, identifier, repository)
     name = f"{route.load} {tag}"
     show(Step(name))

@@ -6,6 +6,7 @@ from winnow.config.settings import Settings
 from winnow.platforms.deployer import Say
 from winnow.platforms.docker.deployer import DockerDeployer
 from winnow.platforms.docker.executor import DockerExecutor, DockerSite
+from winnow.platforms.docker.images import DockerImages
 from winnow.platforms.platform import Capabilities
 
 
@@ -15,8 +16,8 @@ class DockerPlatform:
     name = "docker"
     capabilities = Capabilities(shares_files=False, is_remote=False)
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, images: DockerImages) -> None:
+        self._settings, self._images = settings, images
 
     @property
     def is_in_use(self) -> bool:

@@ -23,9 +23,10 @@ from winnow.bundle.manifest import MANIFEST, Manifest, read_manifest, sha256_of
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.platforms.docker import build as docker_build
-from winnow.platforms.docker.build import PROJECT, BuildOptions, BuildPlan, Show, project_folder, project_id
+from winnow.platforms.docker.build import PROJECT, BuildPlan, project_folder, project_id
 from winnow.platforms.docker.client import asking
 from winnow.platforms.docker.requirements import extras, read_project
+from winnow.platforms.images import BuildOptions, Show, silent
 from winnow.platforms.labels import DEPLOYMENT
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def full_tag(tag: str, name: str, version: str, registry: str, inputs: str) -> s
 def build(
     engine: Engine,
     image: ProdImage,
-    show: Show = docker_build.silent,
+    show: Show = silent,
     *,
     is_cached: bool = True,
 ) -> str:

@@ -17,7 +17,8 @@ from winnow.config.stack_record import OWN_STORAGE, AnyStack, StackRecord
 from winnow.platforms import stack_env_file as env_file
 from winnow.platforms import stack_variables as variables
 from winnow.platforms.docker import train_image
-from winnow.platforms.docker.build import BuildOptions, BuildPlan
+from winnow.platforms.docker.build import BuildPlan
+from winnow.platforms.images import BuildOptions
 from winnow.platforms.stack import MINIO, MLFLOW, POSTGRES
 from winnow.platforms.stack_env_file import EnvFile
 

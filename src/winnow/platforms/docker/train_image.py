@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, Literal
 
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command, next_flag
-from winnow.platforms.docker.build import PROJECT, BuildOptions, BuildPlan, project_folder, project_id
+from winnow.platforms.docker.build import PROJECT, BuildPlan, project_folder, project_id
 from winnow.platforms.docker.client import asking
 from winnow.platforms.docker.requirements import read_project
+from winnow.platforms.images import TRAIN, BuildOptions
 
 if TYPE_CHECKING:
     from winnow.platforms.docker.client import Engine
 
 Target = Literal["tracking", "train"]
 TARGETS: tuple[Target, ...] = ("tracking", "train")
-TRACKING, TRAIN = "winnow-tracking", "winnow-train"
+TRACKING = "winnow-tracking"
 DOCKERFILE = "Dockerfile.train"
 REQUIREMENTS = "requirements.txt"
 """A person's own requirements, where there is such a file and no other is named."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from winnow.config.settings import Settings
 from winnow.config.stack_record import ClusterStackRecord
 from winnow.platforms.deployer import Say
+from winnow.platforms.images import Images
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.connection import CONTEXT, NAMESPACE, Context, connect
 from winnow.platforms.kubernetes.deployer import KubernetesDeployer
@@ -20,14 +21,15 @@ class KubernetesPlatform:
     """`Platform` of pods in one namespace of one cluster.
 
     Args:
+        images: builds and delivers what pods run.
         environment: names the cluster and its namespace where the stack in use does not.
     """
 
     name = "kubernetes"
     capabilities = Capabilities(shares_files=False, is_remote=True)
 
-    def __init__(self, settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
-        self._settings, self._environment = settings, environment
+    def __init__(self, settings: Settings, images: Images, environment: Mapping[str, str] = os.environ) -> None:
+        self._settings, self._images, self._environment = settings, images, environment
 
     @property
     def is_in_use(self) -> bool:

@@ -6,17 +6,8 @@ from pathlib import Path
 import pytest
 
 from winnow.config.errors import InputError
-from winnow.platforms.docker.build import (
-    PROD_BASE,
-    PROJECT,
-    BuildFailedError,
-    BuildOptions,
-    BuildPlan,
-    Step,
-    build,
-    push,
-    steps,
-)
+from winnow.platforms.docker.build import PROJECT, BuildPlan, build, push, steps
+from winnow.platforms.images import PROD_BASE, BuildFailedError, BuildOptions, Step
 
 PLAN = BuildPlan(
     dockerfile=Path("/project/Dockerfile.train"),

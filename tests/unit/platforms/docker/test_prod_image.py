@@ -15,8 +15,9 @@ from tests.unit.serving import bundles
 from winnow.bundle.manifest import MANIFEST, ONNX, sha256_of
 from winnow.config.errors import InputError
 from winnow.platforms.docker import prod_image
-from winnow.platforms.docker.build import BuildOptions, project_id
+from winnow.platforms.docker.build import project_id
 from winnow.platforms.docker.prod_image import INPUTS, ProdImage, find, full_tag, lay_out, plan, write_model_layer
+from winnow.platforms.images import BuildOptions
 
 ROOT = Path(__file__).parents[4]
 

@@ -7,7 +7,6 @@ import pytest
 
 from winnow.config.errors import InputError
 from winnow.config.stack_record import StackRecord
-from winnow.platforms.docker.build import BuildOptions
 from winnow.platforms.docker.stack_plan import (
     Port,
     Project,
@@ -18,6 +17,7 @@ from winnow.platforms.docker.stack_plan import (
     subprocess_environment,
     to_end,
 )
+from winnow.platforms.images import BuildOptions
 from winnow.platforms.stack_env_file import EnvFile
 from winnow.platforms.stack_variables import choose
 

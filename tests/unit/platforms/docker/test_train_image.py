@@ -7,8 +7,9 @@ import pytest
 
 from tests.unit.platforms.docker.engines import Image, engine
 from winnow.config.errors import InputError
-from winnow.platforms.docker.build import PROJECT, BuildOptions, project_id
+from winnow.platforms.docker.build import PROJECT, project_id
 from winnow.platforms.docker.train_image import CODE, NAMED, check, code_digest, plan, project_tag
+from winnow.platforms.images import BuildOptions
 
 PYPROJECT = '[project]\nname = "winnow"\nversion = "0.1.0"\noptional-dependencies = {gcs = ["x"], mysql = ["y"]}\n'
 

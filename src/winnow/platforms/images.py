@@ -1,0 +1,233 @@
+"""Images, as far as code outside `platforms/docker` needs to know of them: how they are built, found and delivered.
+
+A Docker engine on this machine builds the images that containers and pods run. `platforms/docker` implements `Images`;
+`winnow.platforms.table` passes it to the platforms that need one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from winnow.config.addresses import without_password
+from winnow.config.errors import InputError, WinnowError
+from winnow.config.next_command import next_flag
+
+TRAIN = "winnow-train"
+"""The workers' image: its repository's name, whatever the registry and the tag."""
+
+TRAIN_BASE, PROD_BASE, REGISTRY, NETWORK, PIP_CONFIG = (
+    "WINNOW_TRAIN_BASE_IMAGE",
+    "WINNOW_PROD_BASE_IMAGE",
+    "WINNOW_REGISTRY",
+    "WINNOW_BUILD_NETWORK",
+    "WINNOW_PIP_CONFIG",
+)
+"""Environment variables of the build options, for verbs that build on the way and have no flags for it."""
+
+LOAD = "WINNOW_IMAGE_LOAD"
+"""Environment variable: a command that puts an image of the engine on the cluster's nodes; its name is appended."""
+
+NOTES = "images-loaded.json"
+"""The file below the home that records which images were loaded, and onto which cluster."""
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How images are built on this machine; nothing here changes what the person's code does.
+
+    Attributes:
+        base_image: a base image other than the Dockerfile's own; empty for that one.
+        registry: where images are pushed to; empty keeps them on the engine.
+        network: Docker's `--network` for the steps that install (`host` where only the host's VPN reaches an index).
+        pip_config: a pip.conf that those steps see and that no layer keeps.
+
+    Raises:
+        InputError: the registry is a web address.
+    """
+
+    base_image: str = ""
+    registry: str = ""
+    network: str = ""
+    pip_config: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_registry(self.registry)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ, *, base: str) -> BuildOptions:
+        """The options that the environment sets, for verbs without flags; an empty variable counts as not set.
+
+        Args:
+            base: the variable that names the base image: `TRAIN_BASE` or `PROD_BASE`.
+
+        Raises:
+            InputError: the pip.conf is no file.
+        """
+        config = environment.get(PIP_CONFIG, "")
+        return cls(
+            base_image=environment.get(base, ""),
+            registry=environment.get(REGISTRY, ""),
+            network=environment.get(NETWORK, ""),
+            pip_config=checked_pip_config(Path(config), PIP_CONFIG) if config else None,
+        )
+
+
+def check_registry(registry: str) -> None:
+    """Raises InputError where images cannot be named by it."""
+    scheme, found, _ = registry.partition("://")
+    if found:
+        raise InputError(
+            "REGISTRY",
+            expected="where images are pushed to, as their names begin: host/path, without a scheme",
+            found=f"'{without_password(registry)}'",
+            remedy=f"Leave out '{scheme}://' ({next_flag('registry')}, or {REGISTRY}); which registries need no TLS "
+            "is set in Docker's daemon.json (`insecure-registries`).",
+        )
+
+
+def checked_pip_config(path: Path, place: str) -> Path:
+    """The absolute path of a pip.conf. Raises InputError where it is no file."""
+    if not path.expanduser().is_file():
+        raise InputError(place, expected="a pip.conf", found=f"'{path}'", remedy="Name a file that is there.")
+    return path.expanduser().absolute()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a build.
+
+    Attributes:
+        took_s: None while it runs.
+        line: the last line that it printed.
+    """
+
+    name: str
+    took_s: float | None = None
+    line: str = ""
+
+
+Show = Callable[[Step], None]
+
+
+def silent(step: Step) -> None:
+    """Show nothing."""
+
+
+class BuildFailedError(WinnowError):
+    """A build, a push or a load failed.
+
+    Args:
+        lines: the last lines of its output.
+        remedy: what to do about it, where that is known.
+    """
+
+    def __init__(self, tag: str, lines: Iterable[str], *, what: str = "built", remedy: str = "") -> None:
+        shown = "".join(f"\n    {line}" for line in lines) or " (empty)"
+        end = f"\n{remedy}" if remedy else ""
+        super().__init__(f"image '{tag}' was not {what}. The end of the output:{shown}{end}")
+
+
+def with_route(environment: Mapping[str, str], *, registry: str = "", load: str = "") -> dict[str, str]:
+    """The environment with the route that a command's flags name; a flag replaces both variables."""
+    return {**environment, REGISTRY: registry, LOAD: load} if registry or load else dict(environment)
+
+
+@dataclass(frozen=True)
+class ImageRoute:
+    """How images of this machine's engine reach a cluster's nodes.
+
+    Attributes:
+        registry: where they are pushed to; it wins over `load`.
+        load: a command that is given an image's name.
+        cluster: the cluster's identity: an image on one cluster is not on another.
+        notes: the file that records what was loaded; None records nothing.
+
+    Raises:
+        InputError: the registry is a web address.
+    """
+
+    registry: str = ""
+    load: str = ""
+    cluster: str = ""
+    notes: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_registry(self.registry)
+
+    @classmethod
+    def from_environment(
+        cls, environment: Mapping[str, str] = os.environ, *, cluster: str = "", home: Path | None = None
+    ) -> ImageRoute:
+        """The route that the environment sets; an empty variable counts as not set."""
+        return cls(
+            registry=environment.get(REGISTRY, ""),
+            load=environment.get(LOAD, ""),
+            cluster=cluster,
+            notes=None if home is None else home / NOTES,
+        )
+
+    def check(self) -> None:
+        """Raises InputError where an image that was only just built could not reach the nodes."""
+        if not (self.registry or self.load):
+            raise no_route("the cluster's images")
+
+    def render(self, name: str) -> str:
+        """The command that would deliver an image, for people."""
+        repository = repository_of(name)
+        if self.registry:
+            return f"docker push {self.registry.rstrip('/')}/{repository}:ID"
+        return f"{self.load} {repository}:ID" if self.load else f"# {name} as it was pushed or loaded before"
+
+
+class Images(Protocol):
+    """Builds, finds and delivers images. Making one contacts nothing; every method may.
+
+    Every method raises InputError where no engine answers, and UnreachableError where it stops answering.
+    """
+
+    def train_image(self, name: str | None, folder: Path) -> str:
+        """The id of the image that workers run.
+
+        Args:
+            name: an image that a person named, whatever it holds; None for the one that was built from `folder`.
+            folder: the project whose code the image has to hold.
+
+        Raises:
+            InputError: there is no such image, or it was built from other code than is in `folder`.
+        """
+
+    def deliver(
+        self, identifier: str, name: str, route: ImageRoute, show: Show = silent, *, is_forced: bool = False
+    ) -> str:
+        """Deliver an image to a cluster's nodes, if it is not there; return the name by which they run it.
+
+        Args:
+            identifier: the image's id.
+            name: its name, such as `winnow-train`; a registry and a tag in it are ignored.
+            is_forced: load it again where it was loaded before: a node may be new, or have removed it.
+
+        Raises:
+            InputError: the route leads nowhere, or its command does not exist.
+            BuildFailedError: the registry refused the image, or the command failed.
+        """
+
+
+def no_route(what: str) -> InputError:
+    """The error for an image that no route brings to the nodes."""
+    return InputError(
+        what,
+        expected="a way for it to get to the cluster's nodes",
+        found="neither a registry nor a command that loads it, and it was never brought there",
+        remedy="Name a registry that the cluster pulls from "
+        f"({next_flag('registry', 'host/path')}, or WINNOW_REGISTRY), or the command that loads images there "
+        f"({next_flag('image_load', 'kind load docker-image')}, or WINNOW_IMAGE_LOAD).",
+    )
+
+
+def repository_of(name: str) -> str:
+    """An image's name without its registry, tag and digest."""
+    return name.rpartition("/")[2].partition("@")[0].partition(":")[0]
