@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from winnow.api.deployments import predict, serve, stop_serving
 from winnow.api.generation import GeneratedData, generate_data
-from winnow.api.selection import select_model
+from winnow.api.selection import check_runs, explain_run, parameter_importances, select_model
 from winnow.api.study import delete_study, plan_deletion, studies, write_report
 from winnow.api.sweep import plan, retry, train
 from winnow.api.workers import cancel, jobs, logs
@@ -31,26 +31,34 @@ from winnow.config.errors import InputError, UnreachableError, WinnowError
 if TYPE_CHECKING:
     from winnow.config.experiment import Experiment
     from winnow.config.loader import load_experiment
-    from winnow.model_query.ranking import Selection
+    from winnow.model_query.ranking import Demand, Miss, Selection
     from winnow.orchestrators.cancel import Cancelled
-    from winnow.orchestrators.select_model import Outcome
+    from winnow.orchestrators.select_model import CheckedRun, Explanation, Outcome
     from winnow.orchestrators.studies import Deletion, ListedStudy
     from winnow.orchestrators.train import SweepResult
     from winnow.orchestrators.workers import Jobs, WorkerGroup
     from winnow.platforms.deployer import Deployment
     from winnow.platforms.executor import GroupStatus
+    from winnow.tracking.run_search import TrackedRun
+    from winnow.tracking.tracker import ModelVersion
 
 _LATE = {
     "Cancelled": "winnow.orchestrators.cancel",
+    "CheckedRun": "winnow.orchestrators.select_model",
     "Deletion": "winnow.orchestrators.studies",
+    "Demand": "winnow.model_query.ranking",
     "Deployment": "winnow.platforms.deployer",
     "Experiment": "winnow.config.experiment",
+    "Explanation": "winnow.orchestrators.select_model",
     "GroupStatus": "winnow.platforms.executor",
     "Jobs": "winnow.orchestrators.workers",
     "ListedStudy": "winnow.orchestrators.studies",
+    "Miss": "winnow.model_query.ranking",
+    "ModelVersion": "winnow.tracking.tracker",
     "Outcome": "winnow.orchestrators.select_model",
     "Selection": "winnow.model_query.ranking",
     "SweepResult": "winnow.orchestrators.train",
+    "TrackedRun": "winnow.tracking.run_search",
     "WorkerGroup": "winnow.orchestrators.workers",
     "load_experiment": "winnow.config.loader",
 }
@@ -58,26 +66,35 @@ _LATE = {
 
 __all__ = [
     "Cancelled",
+    "CheckedRun",
     "Deletion",
+    "Demand",
     "Deployment",
     "Experiment",
+    "Explanation",
     "GeneratedData",
     "GroupStatus",
     "InputError",
     "Jobs",
     "ListedStudy",
+    "Miss",
+    "ModelVersion",
     "Outcome",
     "Selection",
     "SweepResult",
+    "TrackedRun",
     "UnreachableError",
     "WinnowError",
     "WorkerGroup",
     "cancel",
+    "check_runs",
     "delete_study",
+    "explain_run",
     "generate_data",
     "jobs",
     "load_experiment",
     "logs",
+    "parameter_importances",
     "plan",
     "plan_deletion",
     "predict",

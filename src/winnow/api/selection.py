@@ -1,14 +1,18 @@
-"""Choose a study's best run by the rules."""
+"""Choose a study's best run by the rules, and see why it is that one."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from winnow.api.arguments import study_name
+from winnow.api.arguments import silent, study_name
 
 if TYPE_CHECKING:
-    from winnow.orchestrators.select_model import Outcome
+    from winnow.orchestrators.select_model import CheckedRun, Explanation, Outcome
+    from winnow.tracking.run_search import RunSearch, TrackedRun
+    from winnow.tracking.tracker import ModelVersion
 
 
 def select_model(
@@ -17,6 +21,7 @@ def select_model(
     study: str | None = None,
     rules: Path | str | None = None,
     dry_run: bool = False,
+    say: Callable[[str], None] = silent,
 ) -> Outcome:
     """Choose a study's run by the rules and make its model the champion. A winner without a model is refitted first.
 
@@ -25,6 +30,7 @@ def select_model(
         study: name of the study; by default the experiment's.
         rules: the rules file; by default the one that winnow ships.
         dry_run: choose, but neither refit nor move the alias.
+        say: is called with lines for a person during a refit.
 
     Returns:
         The selection and the winner's registered model. Where no run passes, `selection.winner` is None.
@@ -34,23 +40,112 @@ def select_model(
         RefitFailedError: the winner has no model and could not be given one.
     """
     name = study_name(config, study)
-    from winnow.model_query.rules import DEFAULT_RULES, load_rules
+    from winnow.model_query.rules import load_rules
+
+    loaded = load_rules(_rules_file(rules))
+    from winnow.orchestrators import select_model as orchestrator
     from winnow.orchestrators.refit import refit_run
-    from winnow.orchestrators.select_model import select_model as choose
-    from winnow.orchestrators.select_model import store_is_needed
     from winnow.orchestrators.settings import current
     from winnow.tracking.registry import Registry
     from winnow.tracking.run_search import MlflowRunSearch
 
     settings = current()
+
+    def refit(run: TrackedRun) -> ModelVersion:
+        say(f"{run.name} has no model yet: training it again on all but the holdout …")
+        return refit_run(run, name, settings, say)
+
     uri = settings.tracking_uri
-    loaded = load_rules(Path(rules) if rules is not None else DEFAULT_RULES)
+    with orchestrator.store_is_needed(uri):
+        search, registry = MlflowRunSearch(uri), Registry(uri)
+        return orchestrator.select_model(name, loaded, search, registry, refit, dry_run=dry_run)
+
+
+def check_runs(
+    config: Path | str | None = None, *, study: str | None = None, rules: Path | str | None = None
+) -> tuple[CheckedRun, ...]:
+    """Hold every trial of a study against the rules' filters. Change nothing.
+
+    Args:
+        config: the experiment file; not needed with `study`.
+        study: name of the study; by default the experiment's.
+        rules: the rules file; by default the one that winnow ships.
+
+    Returns:
+        The runs, the best first, each with the filters that turn it away.
+
+    Raises:
+        InputError: the rules are wrong, there is no such study, or the store does not answer.
+    """
+    name = study_name(config, study)
+    from winnow.model_query.rules import load_rules
+
+    loaded = load_rules(_rules_file(rules))
+    from winnow.orchestrators import select_model as orchestrator
+
+    with _run_search() as search:
+        return orchestrator.check_runs(name, loaded, search)
+
+
+def explain_run(
+    run: str, config: Path | str | None = None, *, study: str | None = None, rules: Path | str | None = None
+) -> Explanation:
+    """Hold one run against every rule. Change nothing.
+
+    Args:
+        run: the run's name, its trial's number, or at least the first 6 characters of its id.
+        config: the experiment file; not needed with `study`.
+        study: name of the study; by default the experiment's.
+        rules: the rules file; by default the one that winnow ships.
+
+    Returns:
+        What is demanded of the run, whether it meets that, and the selection in which it has its place.
+
+    Raises:
+        InputError: the rules are wrong, there is no such study or run, or the store does not answer.
+    """
+    name = study_name(config, study)
+    from winnow.model_query.rules import load_rules
+
+    loaded = load_rules(_rules_file(rules))
+    from winnow.orchestrators import select_model as orchestrator
+
+    with _run_search() as search:
+        rules_file = None if rules is None else Path(rules)
+        return orchestrator.explain_run(name, run, loaded, search, rules_file=rules_file)
+
+
+def parameter_importances(config: Path | str | None = None, *, study: str | None = None) -> dict[str, float]:
+    """Say how much of the metric's variation each parameter explains, by PED-ANOVA (Watanabe et al., IJCAI 2023).
+
+    Args:
+        config: the experiment file; not needed with `study`.
+        study: name of the study; by default the experiment's.
+
+    Returns:
+        Shares by parameter, most important first. They add up to 1. Empty where the study has too
+        few trials or cannot be read.
+    """
+    name = study_name(config, study)
+    from winnow.orchestrators.report import shares_of
+    from winnow.orchestrators.settings import current
+
+    return shares_of(current(), name)
+
+
+def _rules_file(rules: Path | str | None) -> Path:
+    from winnow.model_query.rules import DEFAULT_RULES
+
+    return DEFAULT_RULES if rules is None else Path(rules)
+
+
+@contextmanager
+def _run_search() -> Iterator[RunSearch]:
+    """The tracking store's runs; a store that does not answer is an InputError."""
+    from winnow.orchestrators.select_model import store_is_needed
+    from winnow.orchestrators.settings import current
+    from winnow.tracking.run_search import MlflowRunSearch
+
+    uri = current().tracking_uri
     with store_is_needed(uri):
-        return choose(
-            name,
-            loaded,
-            MlflowRunSearch(uri),
-            Registry(uri),
-            lambda run: refit_run(run, name, settings),
-            dry_run=dry_run,
-        )
+        yield MlflowRunSearch(uri)

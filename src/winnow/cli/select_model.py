@@ -1,6 +1,6 @@
 """`winnow select-model`: pick the run that passes the rules, say why, and say why others did not.
 
-This module prints; `orchestrators.select_model` does. Exit status 3: no run passes.
+Exit status 3: no run passes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from winnow.cli.options import (
     config_option,
     dry_run_option,
     json_option,
-    same_command,
     study_of,
     study_option,
 )
@@ -27,12 +26,7 @@ from winnow.config.next_command import next_command
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from winnow.config.settings import Settings
-    from winnow.model_query.ranking import Selection
-    from winnow.model_query.rules import Rules
-    from winnow.orchestrators.select_model import Outcome
-    from winnow.tracking.run_search import TrackedRun
-    from winnow.tracking.tracker import ModelVersion
+    from winnow.api import CheckedRun, Explanation, Outcome, Selection, TrackedRun
 
 NO_RUN_PASSES = 3
 
@@ -66,78 +60,36 @@ def command(
     Exit status 3: no run passes; the nearest misses are shown.
     """
     name = study_of(config, study)
-    from winnow.model_query.rules import DEFAULT_RULES, load_rules
+    from winnow import api
 
-    rules = load_rules(rules_file or DEFAULT_RULES)
-    from winnow.orchestrators.report import shares_of
-    from winnow.orchestrators.select_model import choose_among_all, select_model, store_is_needed
-    from winnow.orchestrators.settings import current
-    from winnow.tracking.registry import Registry
-    from winnow.tracking.run_search import MlflowRunSearch
-
-    settings = current()
-    uri = settings.tracking_uri
-    search = MlflowRunSearch(uri)
-    with store_is_needed(uri):
-        if explain is not None:
-            selection, runs = choose_among_all(name, rules, search)
-            _print_explanation(_named(explain, runs), rules, selection)
-            return None
-        outcome = select_model(
-            name, rules, search, Registry(uri), lambda run: _refitted(run, name, settings), dry_run=dry_run
-        )
-        runs = choose_among_all(name, rules, search)[1] if show_all else []
+    if explain is not None:
+        _print_explanation(api.explain_run(explain, study=name, rules=rules_file))
+        return None
+    outcome = api.select_model(study=name, rules=rules_file, dry_run=dry_run, say=_say)
+    runs = api.check_runs(study=name, rules=rules_file) if show_all else ()
     if as_json:
-        click.echo(json.dumps(as_values(outcome, rules, runs), indent=2))
+        click.echo(json.dumps(as_values(outcome, runs), indent=2))
     else:
-        _print_outcome(outcome, rules, runs, shares_of(settings, name), dry_run=dry_run)
+        _print_outcome(outcome, runs, api.parameter_importances(study=name), dry_run=dry_run)
         if outcome.version is not None and not dry_run:
-            alias = None if rules.alias == "champion" else rules.alias
+            alias = None if outcome.alias == "champion" else outcome.alias
             click.echo(f"  next: {next_command('prod', platform='local', study=name, alias=alias)}")
     return None if outcome.selection.winner else NO_RUN_PASSES
 
 
-def _refitted(run: TrackedRun, study: str, settings: Settings) -> ModelVersion:
-    from winnow.orchestrators.refit import refit_run
-
-    click.echo(f"{run.name} has no model yet: training it again on all but the holdout …", err=True)
-    return refit_run(run, study, settings, lambda line: click.echo(line, err=True))
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
-def _named(wanted: str, runs: Sequence[TrackedRun]) -> TrackedRun:
-    """The run that a person means.
-
-    Raises:
-        InputError: none is meant, or several are.
-    """
-    from winnow.config.errors import InputError
-
-    found = [
-        run
-        for run in runs
-        if wanted in (run.name, str(run.trial)) or (len(wanted) >= 6 and run.run_id.startswith(wanted))
-    ]
-    if len(found) != 1:
-        raise InputError(
-            "--explain",
-            expected="a run's id, its name or a trial's number",
-            found=f"'{wanted}', which is {'none' if not found else 'several'} of the study's {len(runs)} trials",
-            remedy=f"`{same_command(explain=None, all=True)}` lists them.",
-        )
-    return found[0]
-
-
-def as_values(outcome: Outcome, rules: Rules, runs: Sequence[TrackedRun]) -> dict[str, Any]:
+def as_values(outcome: Outcome, runs: Sequence[CheckedRun]) -> dict[str, Any]:
     """An outcome as JSON values."""
-    from winnow.model_query.ranking import failures
-
     selection, version = outcome.selection, outcome.version
     values: dict[str, Any] = {
         "study": outcome.study,
         "objective": {"metric": selection.objective.metric, "goal": selection.objective.goal},
         "winner": None if selection.winner is None else _run_values(selection.winner, selection),
         "version": None if version is None else {"name": version.name, "version": version.version},
-        "alias": rules.alias,
+        "alias": outcome.alias,
         "is_new": outcome.is_new,
         "reason": outcome.reason,
         "unknown": list(outcome.unknown),
@@ -151,9 +103,9 @@ def as_values(outcome: Outcome, rules: Rules, runs: Sequence[TrackedRun]) -> dic
     }
     if runs:
         values["all"] = [
-            _run_values(run, selection)
-            | {"state": run.state, "reasons": [miss.reason for miss in failures(run, rules)]}
-            for run in runs
+            _run_values(each.run, selection)
+            | {"state": each.run.state, "reasons": [miss.reason for miss in each.misses]}
+            for each in runs
         ]
     return values
 
@@ -173,13 +125,11 @@ def _whole_trial(run: TrackedRun) -> dict[str, float]:
     return {name: value for name, value in run.metrics.items() if not name.endswith(".fold")}
 
 
-def _print_outcome(
-    outcome: Outcome, rules: Rules, runs: Sequence[TrackedRun], shares: Mapping[str, float], *, dry_run: bool
-) -> None:
+def _print_outcome(outcome: Outcome, runs: Sequence[CheckedRun], shares: Mapping[str, float], *, dry_run: bool) -> None:
     console = _console()
     selection = outcome.selection
     if selection.winner is not None:
-        console.print(_runs_table(selection, rules, shares))
+        console.print(_runs_table(outcome, shares))
         console.print(f"\n{outcome.reason}", style="bold")
     else:
         console.print(f"No run of {outcome.study} passes the rules.", style="bold")
@@ -191,40 +141,36 @@ def _print_outcome(
             console.print(_misses_table(rule, selection))
     if runs:
         console.print("\nAll trials", style="italic")
-        console.print(_all_table(runs, selection, rules))
+        console.print(_all_table(runs, selection))
     if selection.winner is not None:
         console.print()
-        console.print(_what_happened(outcome, rules, dry_run=dry_run))
+        console.print(_what_happened(outcome, dry_run=dry_run))
 
 
-def _what_happened(outcome: Outcome, rules: Rules, *, dry_run: bool) -> str:
+def _what_happened(outcome: Outcome, *, dry_run: bool) -> str:
     version = outcome.version
     if version is None:
-        return f"Dry run: it has no model yet; it would be refitted and become @{rules.alias}."
+        return f"Dry run: it has no model yet; it would be refitted and become @{outcome.alias}."
     label = f"{version.name} version {version.version}"
     if not outcome.is_new:
-        return f"{label} is @{rules.alias} already; nothing changed."
-    return f"Dry run: {label} would become @{rules.alias}." if dry_run else f"{label} is now @{rules.alias}."
+        return f"{label} is @{outcome.alias} already; nothing changed."
+    return f"Dry run: {label} would become @{outcome.alias}." if dry_run else f"{label} is now @{outcome.alias}."
 
 
-def _runs_table(selection: Selection, rules: Rules, shares: Mapping[str, float]) -> Table:
+def _runs_table(outcome: Outcome, shares: Mapping[str, float]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from winnow.model_query.ranking import telling_order
-
-    metric = selection.objective.metric
-    extra = [tie.metric for tie in rules.tie_breaks if tie.metric != metric]
-    if rules.one_standard_error is not None:
-        extra.insert(0, rules.one_standard_error.metric)
+    selection, metric = outcome.selection, outcome.selection.objective.metric
+    extra = [name for name in outcome.compared if name != metric]
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
     table.add_column("run")
-    for heading in (metric, "±", "holdout", *dict.fromkeys(extra)):
+    for heading in (metric, "±", "holdout", *extra):
         table.add_column(heading, justify="right")
     table.add_column("parameters")
     ranked = [selection.winner, *selection.runners_up] if selection.winner else []
-    numbers = [metric, f"{metric}.std", f"holdout.{metric}", *dict.fromkeys(extra)]
+    numbers = [metric, f"{metric}.std", f"holdout.{metric}", *extra]
     columns = [_column([run.metrics.get(name) for run in ranked]) for name in numbers]
     order = telling_order(ranked, shares)
     for place, run in enumerate(ranked):
@@ -235,6 +181,21 @@ def _runs_table(selection: Selection, rules: Rules, shares: Mapping[str, float])
         style = "bold green" if place == 0 else None
         table.add_row("→" if place == 0 else "", _name(run, selection), *cells, told, style=style)
     return table
+
+
+def telling_order(runs: Sequence[TrackedRun], shares: Mapping[str, float]) -> list[str]:
+    """The runs' parameters, those first that matter most.
+
+    Args:
+        shares: each parameter's importance; empty where it is not known.
+    """
+    values: dict[str, set[str]] = {}
+    for run in runs:
+        for name, value in run.params.items():
+            values.setdefault(name, set()).add(value)
+    # One that some run lacks differs, too.
+    is_constant = {name: len(seen) == 1 and all(name in run.params for run in runs) for name, seen in values.items()}
+    return sorted(values, key=lambda name: (-shares.get(name, 0.0), is_constant[name], name))
 
 
 def _misses_table(rule: str, selection: Selection) -> Table:
@@ -253,32 +214,28 @@ def _misses_table(rule: str, selection: Selection) -> Table:
     return table
 
 
-def _all_table(runs: Sequence[TrackedRun], selection: Selection, rules: Rules) -> Table:
+def _all_table(runs: Sequence[CheckedRun], selection: Selection) -> Table:
     from rich.table import Table
-
-    from winnow.model_query.ranking import failures
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("run", "state"):
         table.add_column(heading)
     table.add_column(selection.objective.metric, justify="right")
     table.add_column("passes")
-    scores = _column([run.metrics.get(selection.objective.metric) for run in runs])
-    for run, score in zip(runs, scores, strict=True):
-        reasons = [miss.reason for miss in failures(run, rules)] if run.state == "complete" else ["not complete"]
+    scores = _column([each.run.metrics.get(selection.objective.metric) for each in runs])
+    for each, score in zip(runs, scores, strict=True):
+        run = each.run
+        reasons = [miss.reason for miss in each.misses] if run.state == "complete" else ["not complete"]
         table.add_row(_name(run, selection), run.state, score, f"no: {'; '.join(reasons)}" if reasons else "yes")
     return table
 
 
-def _print_explanation(run: TrackedRun, rules: Rules, selection: Selection) -> None:
-    from winnow.model_query.ranking import explain
-
-    console = _console()
+def _print_explanation(explained: Explanation) -> None:
+    console, run, selection = _console(), explained.run, explained.selection
     console.print(f"{_name(run, selection)} (run {run.run_id})", style="bold")
-    demands = explain(run, rules, selection)
-    for demand, is_met, found in demands:
-        console.print(f"  {'yes' if is_met else 'NO '}  {demand}: {found}")
-    if all(is_met for _, is_met, _ in demands):
+    for demand in explained.demands:
+        console.print(f"  {'yes' if demand.is_met else 'NO '}  {demand.text}: {demand.found}")
+    if all(demand.is_met for demand in explained.demands):
         console.print(f"It passes, and {_place_of(run, selection)}.")
     console.print("\nIts metrics:")
     for name, value in sorted(_whole_trial(run).items()):

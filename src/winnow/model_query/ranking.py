@@ -132,21 +132,6 @@ def unknown_names(runs: Iterable[TrackedRun], rules: Rules, objective: Order) ->
     return told
 
 
-def telling_order(runs: Sequence[TrackedRun], shares: Mapping[str, float]) -> list[str]:
-    """The runs' parameters, those first that matter most.
-
-    Args:
-        shares: each parameter's importance; empty where it is not known.
-    """
-    values: dict[str, set[str]] = {}
-    for run in runs:
-        for name, value in run.params.items():
-            values.setdefault(name, set()).add(value)
-    # One that some run lacks differs, too.
-    is_constant = {name: len(seen) == 1 and all(name in run.params for run in runs) for name, seen in values.items()}
-    return sorted(values, key=lambda name: (-shares.get(name, 0.0), is_constant[name], name))
-
-
 def is_eligible(run: TrackedRun, objective: Order) -> bool:
     """Complete, with a finite objective."""
     return run.state == "complete" and math.isfinite(run.metrics.get(objective.metric, math.nan))
@@ -258,21 +243,38 @@ def reason(selection: Selection, rules: Rules) -> str:
     return f"{run.name}: {score}, the {best}{passed}"
 
 
-def explain(run: TrackedRun, rules: Rules, selection: Selection) -> list[tuple[str, bool, str]]:
-    """Every demand on a run: its words, whether it is met, and what was found."""
-    found = run.metrics.get(selection.objective.metric)
-    lines = [
-        ("trial is complete", run.state == "complete", f"it is {run.state}"),
-        (
-            f"{selection.objective.metric} is a finite number",
-            found is not None and math.isfinite(found),
-            "it has none" if found is None else f"{found:.6g}",
-        ),
-    ]
-    for rule in rules.filters:
-        miss, value = check(run, rule), look_up(run, rule)
-        lines.append((str(rule), miss is None, miss.reason if miss else f"{rule.name} is {_shown(value or '')}"))
-    return lines
+@dataclass(frozen=True)
+class Demand:
+    """What is demanded of a run to be selected.
+
+    Attributes:
+        text: the demand, for a person.
+        is_met: whether the run meets it.
+        found: what the run has, for a person.
+    """
+
+    text: str
+    is_met: bool
+    found: str
+
+
+def explain(run: TrackedRun, rules: Rules, selection: Selection) -> tuple[Demand, ...]:
+    """Hold a run against every demand on it."""
+    metric = selection.objective.metric
+    value = run.metrics.get(metric)
+    is_finite = value is not None and math.isfinite(value)
+    return (
+        Demand("trial is complete", run.state == "complete", f"it is {run.state}"),
+        Demand(f"{metric} is a finite number", is_finite, "it has none" if value is None else f"{value:.6g}"),
+        *(_filter_demand(run, rule) for rule in rules.filters),
+    )
+
+
+def _filter_demand(run: TrackedRun, rule: Filter) -> Demand:
+    miss = check(run, rule)
+    return Demand(
+        str(rule), miss is None, miss.reason if miss else f"{rule.name} is {_shown(look_up(run, rule) or '')}"
+    )
 
 
 def _position(order: Sequence[Order]) -> Callable[[TrackedRun], tuple[Any, ...]]:

@@ -9,11 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.next_command import next_command, next_flag
 from winnow.model_query.candidates import candidates
-from winnow.model_query.ranking import Selection, rank, reason, resolve_objective, unknown_names
+from winnow.model_query.ranking import (
+    Demand,
+    Miss,
+    Selection,
+    explain,
+    failures,
+    rank,
+    reason,
+    resolve_objective,
+    unknown_names,
+)
 from winnow.model_query.rules import Rules
 from winnow.tracking.projection import CODE_SHA256
 from winnow.tracking.registry import Registry
@@ -39,6 +50,8 @@ class Outcome:
         is_new: whether the winner was not champion before.
         reason: why it won, as the history of champions has it.
         unknown: names in the rules that no run has, a sentence each; looked for where no run passes.
+        alias: the alias that the winner gets.
+        compared: metrics beside the objective by which runs were compared: of the one-standard-error rule and of ties.
     """
 
     study: str
@@ -47,6 +60,36 @@ class Outcome:
     is_new: bool
     reason: str
     unknown: tuple[str, ...] = ()
+    alias: str = "champion"
+    compared: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CheckedRun:
+    """A trial's run, and the filters that turn it away.
+
+    Attributes:
+        run: the run as the tracking store has it.
+        misses: one for each filter that the run does not pass; empty where it passes all.
+    """
+
+    run: TrackedRun
+    misses: tuple[Miss, ...]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One run held against the rules.
+
+    Attributes:
+        run: the run as the tracking store has it.
+        demands: what is demanded of it.
+        selection: the selection among all trials, in which the run has its place.
+    """
+
+    run: TrackedRun
+    demands: tuple[Demand, ...]
+    selection: Selection
 
 
 def select_model(
@@ -70,17 +113,22 @@ def select_model(
     """
     selection = choose(study, rules, search)
     why = reason(selection, rules)
+    chosen = Outcome(study, selection, None, False, why, alias=rules.alias, compared=_compared(rules))
     if selection.winner is None:
         runs = search.trials(study, [], [selection.objective])
-        return Outcome(study, selection, None, False, why, tuple(unknown_names(runs, rules, selection.objective)))
+        return replace(chosen, unknown=tuple(unknown_names(runs, rules, selection.objective)))
     version = registry.version_of(study, selection.winner.run_id)
     if dry_run:
-        return Outcome(
-            study, selection, version, version is None or registry.champion(study, rules.alias) != version, why
-        )
+        is_new = version is None or registry.champion(study, rules.alias) != version
+        return replace(chosen, version=version, is_new=is_new)
     if version is None:
         version = _refitted(selection.winner, refit)
-    return Outcome(study, selection, version, registry.crown(version, why, rules.alias), why)
+    return replace(chosen, version=version, is_new=registry.crown(version, why, rules.alias))
+
+
+def _compared(rules: Rules) -> tuple[str, ...]:
+    first = [rules.one_standard_error.metric] if rules.one_standard_error is not None else []
+    return tuple(dict.fromkeys([*first, *(tie.metric for tie in rules.tie_breaks)]))
 
 
 def choose(study: str, rules: Rules, search: RunSearch) -> Selection:
@@ -90,8 +138,42 @@ def choose(study: str, rules: Rules, search: RunSearch) -> Selection:
     return _with_code(rank(candidates(search, study, rules, objective), rules, objective), sweep)
 
 
+def check_runs(study: str, rules: Rules, search: RunSearch) -> tuple[CheckedRun, ...]:
+    """Hold every trial of a study against the filters, the best first; InputError where there is no such study."""
+    objective = resolve_objective(rules, sweep_of(study, search))
+    return tuple(CheckedRun(run, tuple(failures(run, rules))) for run in search.trials(study, [], [objective]))
+
+
+def explain_run(
+    study: str, wanted: str, rules: Rules, search: RunSearch, *, rules_file: Path | None = None
+) -> Explanation:
+    """Hold one run against the rules.
+
+    Args:
+        wanted: the run's name, its trial's number, or at least the first 6 characters of its id.
+        rules_file: where the rules are from, for the command in an error.
+
+    Raises:
+        InputError: there is no such study, or not exactly one such run.
+    """
+    selection, runs = choose_among_all(study, rules, search)
+    found = [
+        run
+        for run in runs
+        if wanted in (run.name, str(run.trial)) or (len(wanted) >= 6 and run.run_id.startswith(wanted))
+    ]
+    if len(found) != 1:
+        raise InputError(
+            "--explain",
+            expected="a run's id, its name or a trial's number",
+            found=f"'{wanted}', which is {'none' if not found else 'several'} of the study's {len(runs)} trials",
+            remedy=f"`{next_command('select-model', study=study, rules=rules_file, all=True)}` lists them.",
+        )
+    return Explanation(found[0], explain(found[0], rules, selection), selection)
+
+
 def choose_among_all(study: str, rules: Rules, search: RunSearch) -> tuple[Selection, list[TrackedRun]]:
-    """The same selection from every trial of the study, and the trials: for `--all` and `--explain`."""
+    """The same selection from every trial of the study, and the trials."""
     sweep = sweep_of(study, search)
     objective = resolve_objective(rules, sweep)
     runs = list(search.trials(study, [], [objective]))

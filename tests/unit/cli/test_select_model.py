@@ -9,9 +9,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.unit.tracking.made_up import STUDY, bundle, new_store, sweep, trial
-from winnow.cli.select_model import command
+from winnow.cli.select_model import command, telling_order
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.registry import Registry
+from winnow.tracking.run_search import TrackedRun
 from winnow.tracking.tracker import Sent
 
 
@@ -90,3 +91,13 @@ def test_every_trial_is_listed(uri: str) -> None:
     output = call(uri, "--all", "--dry-run").output
     assert "All trials" in output
     assert "no: not complete" in output
+
+
+def run(params: dict[str, str]) -> TrackedRun:
+    return TrackedRun("an-id", "a run", params, {}, {}, 0)
+
+
+def test_parameters_that_matter_come_first_and_constant_ones_last() -> None:
+    runs = [run({"a": "1", "b": "2", "lr": "0.1", "width": "8"}), run({"a": "1", "b": "2", "lr": "0.2", "width": "9"})]
+    assert telling_order(runs, {}) == ["lr", "width", "a", "b"]
+    assert telling_order(runs, {"width": 0.9, "lr": 0.1}) == ["width", "lr", "a", "b"]

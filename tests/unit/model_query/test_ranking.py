@@ -20,7 +20,6 @@ from winnow.model_query.ranking import (
     rank,
     reason,
     resolve_objective,
-    telling_order,
     unknown_names,
 )
 from winnow.model_query.rules import Criterion, Filter, Objective, Rules
@@ -151,13 +150,6 @@ def test_a_name_that_no_run_has_is_told_with_the_nearest_ones() -> None:
     ]
     assert unknown_names(runs, rules({"metric": "f1", "min": 0.99}), F1) == []
     assert unknown_names([], wanted, F1) == []
-
-
-def test_parameters_that_matter_are_told_first_and_constant_ones_last() -> None:
-    same = {"a": 1.0, "b": 2.0}
-    runs = [run(0, params={**same, "lr": 0.1, "width": 8.0}), run(1, params={**same, "lr": 0.2, "width": 9.0})]
-    assert telling_order(runs, {}) == ["lr", "width", "a", "b"]
-    assert telling_order(runs, {"width": 0.9, "lr": 0.1}) == ["width", "lr", "a", "b"]
 
 
 def test_the_objective_is_the_sweeps_unless_the_rules_name_another() -> None:
