@@ -108,10 +108,10 @@ def test_a_worker_imports_what_it_needs_without_name_network_or_writable_root(
 def test_the_tracking_server_is_on_its_way_up_without_torch(engine: docker.DockerClient, tracking_image: str) -> None:
     assert "mlflow, version 3" in run(engine, tracking_image, "mlflow", "--version")
     program = (
-        "import importlib.util as u; print([n for n in ('mlflow', 'psycopg', 'boto3', 'torch', 'winnow', 'optuna',"
-        " 'pytest') if u.find_spec(n)])"
+        "import importlib.util as u; print([n for n in ('mlflow', 'psycopg', 'psycopg2', 'boto3', 'torch', 'winnow',"
+        " 'optuna', 'pytest') if u.find_spec(n)])"
     )
-    assert run(engine, tracking_image, "python", "-c", program) == "['mlflow', 'psycopg', 'boto3']\n"
+    assert run(engine, tracking_image, "python", "-c", program) == "['mlflow', 'psycopg', 'psycopg2', 'boto3']\n"
 
 
 def test_no_development_tool_is_in_a_worker(engine: docker.DockerClient, train_image: str) -> None:

@@ -219,8 +219,10 @@ def _listen(engine: Engine, is_sqlite: bool) -> None:
 
 
 def _lacks_tables(error: BaseException) -> bool:
-    """Whether Postgres says that a table is not there (SQLSTATE 42P01, undefined_table)."""
-    return getattr(getattr(_unwrapped(error), "orig", None), "sqlstate", None) == "42P01"
+    """Whether Postgres reports that a table does not exist (SQLSTATE 42P01, undefined_table)."""
+    found = getattr(_unwrapped(error), "orig", None)
+    # psycopg calls the code sqlstate, psycopg2 calls it pgcode.
+    return "42P01" in (getattr(found, "sqlstate", None), getattr(found, "pgcode", None))
 
 
 def _is_away(error: BaseException) -> bool:
