@@ -118,7 +118,7 @@ class StoreVerb(click.Command):
         except WinnowError as error:
             if settings.stack is None or _is_in_file(error, ctx.params.get("config")):
                 raise
-            from winnow.orchestrators.preflight import silent_stack
+            from winnow.orchestrators.settings import silent_stack
 
             silence = silent_stack(settings)
             if silence is not None:

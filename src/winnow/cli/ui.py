@@ -20,7 +20,6 @@ from winnow.cli.options import StoreVerb, dry_run_option
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
-from winnow.config.stack_record import ClusterStackRecord
 
 HOST = "127.0.0.1"
 USUAL_PORT = 5000
@@ -32,15 +31,13 @@ MOST_STUDIES = 10
 @dry_run_option
 def command(port: int | None, dry_run: bool) -> None:
     """Print the address and become MLflow's server."""
-    from winnow.orchestrators.settings import current, tracking_of
+    from winnow.orchestrators.settings import current
+    from winnow.platforms.stack import any_port
     from winnow.tracking.connection import sqlite_path
     from winnow.tracking.moved import correct_locations
 
-    known = Settings.from_environment()
-    stack, tracking_uri = known.stack, known.tracking_uri
-    if isinstance(stack, ClusterStackRecord) and tracking_uri == stack.tracking_url and not dry_run:
-        tracking_of(stack, listen=free_port(port))
-    settings = current()
+    tracking_uri = Settings.from_environment().tracking_uri
+    settings = current(choose_port=any_port if dry_run else lambda: free_port(port))
     if settings.tracking_uri.startswith(("http://", "https://")):
         _say_where(settings, f"The tracking server shows its own pages: {settings.tracking_uri}", settings.tracking_uri)
         if settings.tracking_uri != tracking_uri and not dry_run:

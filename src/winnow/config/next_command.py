@@ -21,7 +21,9 @@ _TARGETS: Mapping[str, Mapping[object, str]] = {
     "train": {"local": "train", "docker": "train-docker", "kubernetes": "train-kubernetes"},
     "prod": {None: "prod-local", "local": "prod-local", "docker": "prod-docker", "kubernetes": "prod-kubernetes"},
 }
-"""Verbs that have one Makefile target for each tier."""
+"""Verbs that have one Makefile target for each platform."""
+_DEFAULTS: Mapping[str, Mapping[str, Value]] = {"mlflow-init": {"platform": "docker"}}
+"""Values of flags that a verb has by itself, and that are not printed."""
 
 
 def next_command(verb: str, **flags: Value) -> str:
@@ -54,9 +56,9 @@ def render(verb: str, flags: Mapping[str, Value], *, is_clone: bool, home: str =
         home: what WINNOW_HOME is set to; "" where it is not set.
     """
     words = [f"{_HOME}={shlex.quote(home)}"] if home else []
+    given = {name: value for name, value in flags.items() if _DEFAULTS.get(verb, {}).get(name) != value}
     if not is_clone:
-        return " ".join([*words, "winnow", verb, *_flags(flags, is_make=False)])
-    given = dict(flags)
+        return " ".join([*words, "winnow", verb, *_flags(given, is_make=False)])
     targets = _TARGETS.get(verb)
     if targets is not None:
         verb = targets.get(given.pop("platform", None), verb)

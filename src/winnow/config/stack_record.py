@@ -49,6 +49,11 @@ class StackRecord:
         return f"the stack at {self.tracking_url}"
 
     @property
+    def reachable_from(self) -> str:
+        """Whose its names are, as messages about workers elsewhere say it."""
+        return "those of a Docker network"
+
+    @property
     def ending(self) -> str:
         """The command that ends its use."""
         return next_command("mlflow-remove")
@@ -116,6 +121,11 @@ class ClusterStackRecord:
         return f"the stack in namespace {self.namespace} of the cluster {self.context}"
 
     @property
+    def reachable_from(self) -> str:
+        """Whose its names are, as messages about workers elsewhere say it."""
+        return "those of the cluster, which its own pods reach"
+
+    @property
     def ending(self) -> str:
         """The command that ends its use."""
         return next_command("mlflow-remove", platform="kubernetes")
@@ -129,6 +139,11 @@ class ClusterStackRecord:
     def worker_tracking_url(self) -> str:
         """MLflow's address as workers reach it."""
         return self.tracking_url
+
+    @property
+    def worker_storage_url(self) -> str:
+        """The studies' database as workers reach it, without a password."""
+        return self.storage_url
 
     def storage(self) -> tuple[str, str]:
         """The studies' database as `StackRecord.storage` has it, but without a password and for workers alone."""

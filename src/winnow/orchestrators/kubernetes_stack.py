@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from winnow.config.errors import InputError
-from winnow.config.settings import home_folder
+from winnow.config.settings import Settings, home_folder
 from winnow.config.stack_record import ClusterStackRecord
 from winnow.orchestrators.collect import collect
-from winnow.orchestrators.settings import cluster_for, studies_of, tracking_of
+from winnow.orchestrators.settings import cluster_for
 from winnow.platforms import stack_record as record
 from winnow.platforms.docker import train_image
 from winnow.platforms.docker.build import BuildPlan, build
@@ -28,6 +28,7 @@ from winnow.platforms.kubernetes.permissions import Permission, check
 from winnow.platforms.kubernetes.stack import ClusterStack
 from winnow.platforms.kubernetes.stack_plan import FOLDER, ClusterStackPlan, plan_stack, secret_manifest
 from winnow.platforms.kubernetes.stack_settings import Chosen, choose, given_by
+from winnow.platforms.kubernetes.stores import local_settings
 from winnow.tracking.store import prepare
 
 LATEST = f"{train_image.TRACKING}:latest"
@@ -127,8 +128,11 @@ def start(
         chosen = choose(wanted.given, stack.secret(), _new_password)
         plan = _plan(stack, chosen, reference, project)
     stack.start(plan, chosen, timeout_s, owner=owner.home_here(home_folder(environment)))
-    prepare(tracking_of(plan.record, environment))
-    check_studies(studies_of(plan.record, environment)[0])
+    home, storage_url = home_folder(environment), plan.record.storage_url
+    used = Settings(home, plan.record.tracking_url, storage_url, plan.record.tracking_url, storage_url)
+    opened = local_settings(used, plan.record, environment)
+    prepare(opened.tracking_uri)
+    check_studies(opened.storage_url)
     record.keep(home_folder(environment), plan.record)
     return plan.record
 

@@ -7,28 +7,19 @@ reach is refused here, before anything is started.
 from __future__ import annotations
 
 import ipaddress
-import os
-import socket
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from winnow.bundle.manifest import sha256_of
-from winnow.config.errors import InputError, WinnowError
+from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig, Experiment
 from winnow.config.functions import BUNDLED, names_function
 from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
-from winnow.config.stack_record import ClusterStackRecord
 from winnow.orchestrators.groups import parse_volume
-from winnow.orchestrators.settings import cluster_of, diagnosis_of
-from winnow.platforms.kubernetes.stack_plan import labels_of
-from winnow.platforms.stack import MLFLOW, POSTGRES
+from winnow.platforms.platform import Platform
 from winnow.tracking.data_files import DataFiles
-
-ANSWER_S = 2.0
-"""How long a connection to the stack may take: it is on this machine."""
 
 
 @dataclass(frozen=True)
@@ -149,91 +140,31 @@ def check_stores(settings: Settings, init: str) -> None:
             )
 
 
-def silent_stack(settings: Settings, environment: Mapping[str, str] = os.environ) -> str | None:
-    """What to do about a stack that is in use and takes no connections; None where it does, or none is in use."""
-    if isinstance(settings.stack, ClusterStackRecord):
-        return _silent_in_cluster(settings, settings.stack, environment)
-    if settings.stack is None:
-        return None
-    own = {_address(url) for url in (settings.stack.tracking_url, settings.stack.storage_url or "")}
-    for address in (_address(settings.tracking_uri), _address(settings.storage_url)):
-        if address is None or address not in own:
-            continue
-        try:
-            socket.create_connection(address, timeout=ANSWER_S).close()
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            return (
-                f"the stack at {settings.stack.tracking_url}: expected it to answer, found {reason} at "
-                f"{address[0]}:{address[1]}. Start it again with `{next_command('mlflow-init')}`, or end its use "
-                f"with `{settings.stack.ending}`."
-            )
-    return None
+def check_side(settings: Settings, platform: Platform) -> None:
+    """Refuse the stores of a stack in use that workers of this platform cannot reach.
 
-
-def _silent_in_cluster(settings: Settings, stack: ClusterStackRecord, environment: Mapping[str, str]) -> str | None:
-    """The same of a stack on a cluster; a cluster that does not answer says so itself."""
-    from winnow.platforms.kubernetes.forward import ready_pods
-
-    uses_studies = settings.storage_url == stack.storage_url and not stack.is_own_storage
-    used = {MLFLOW: settings.tracking_uri == stack.tracking_url, POSTGRES: uses_studies}
-    try:
-        cluster = cluster_of(stack, environment)
-        down = [role for role, is_used in used.items() if is_used and not ready_pods(cluster, labels_of(role))]
-    except WinnowError:
-        return None
-    if not down:
-        broken = {role: diagnosis for role in used if (diagnosis := diagnosis_of(stack, role))}
-        told = "; ".join(f"to {role}: {diagnosis}" for role, diagnosis in broken.items())
-        return f"{stack.shown}: expected connections through the cluster's API server, found {told}" if told else None
-    return (
-        f"{stack.shown}: expected it to answer, found no ready pod of {' and '.join(down)}. Start it again with "
-        f"`{next_command('mlflow-init', platform='kubernetes')}`, or end its use with `{stack.ending}`."
-    )
-
-
-def check_side(settings: Settings, *, is_in_cluster: bool) -> None:
-    """Refuse the stores of a stack in use that is on the other side of a cluster's edge than the workers.
-
-    Inside, both kinds of stack have names that nobody outside knows: a Docker network's, a namespace's.
-
-    Args:
-        is_in_cluster: the workers are pods, not containers on this machine.
+    Inside, each kind of stack has names that are unknown outside: a Docker network's, a namespace's.
 
     Raises:
         InputError: workers are to use such a store.
     """
     stack = settings.stack
-    if stack is None or isinstance(stack, ClusterStackRecord) == is_in_cluster:
+    if stack is None or stack.platform == platform.name:
         return
-    storage = stack.storage_url if isinstance(stack, ClusterStackRecord) else stack.worker_storage_url
+    storage = stack.worker_storage_url
     is_its_database = storage is not None and _host(settings.worker_storage_url) == _host(storage)
     if settings.worker_tracking_uri == stack.worker_tracking_url or is_its_database:
-        workers, train, init = (
-            ("pods", next_command("train", platform="docker"), next_command("mlflow-init", platform="kubernetes"))
-            if is_in_cluster
-            else (
-                "containers on this machine",
-                next_command("train", platform="kubernetes"),
-                next_command("mlflow-init"),
-            )
-        )
         raise InputError(
             stack.shown,
-            expected=f"stores that {workers} reach",
-            found="those of a Docker network" if is_in_cluster else "those of the cluster, which its own pods reach",
-            remedy=f"Train beside them (`{train}`), or end its use with `{stack.ending}` and start others with "
-            f"`{init}`.",
+            expected=f"stores that {platform.capabilities.workers} reach",
+            found=stack.reachable_from,
+            remedy=f"Train beside them (`{next_command('train', platform=stack.platform)}`), or end its use with "
+            f"`{stack.ending}` and start others with `{next_command('mlflow-init', platform=platform.name)}`.",
         )
 
 
 def _host(url: str) -> str | None:
     return urlsplit(url).hostname
-
-
-def _address(url: str) -> tuple[str, int] | None:
-    parts = urlsplit(url)
-    return (parts.hostname, parts.port) if parts.hostname and parts.port else None
 
 
 def _is_loopback(host: str) -> bool:

@@ -124,7 +124,7 @@ def _docker(settings: Settings, image: str | None) -> Tier:
     from winnow.platforms.docker.train_image import check as check_image
 
     check_stores(settings, next_command("mlflow-init"))
-    check_side(settings, is_in_cluster=False)
+    check_side(settings, platform_for("docker", settings))
     engine = connect()
     with asking("the Docker engine"):
         cpus = int(engine.info()["NCPU"])
@@ -149,7 +149,7 @@ def _kubernetes(settings: Settings, image: str | None, environment: Mapping[str,
 
     cluster = cluster_for(settings.stack, environment)
     check_stores(settings, next_command("mlflow-init", platform="kubernetes"))
-    check_side(settings, is_in_cluster=True)
+    check_side(settings, platform_for("kubernetes", settings, environment))
     objects = manifests.load(MANIFESTS)
     permissions.check(cluster, PERMISSIONS, "a sweep")
     route = ImageRoute.from_environment(environment, cluster=cluster.identity, home=settings.home)

@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from winnow.config.settings import Settings
 from winnow.platforms.deployer import Deployer, Say
 from winnow.platforms.executor import Executor
+from winnow.platforms.stack import ChoosePort, any_port
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,13 @@ class Capabilities:
     Attributes:
         shares_files: workers and replicas see this machine's files and run this installation of winnow. Elsewhere
             they run an image, and need stores that answer over the network.
+        workers: what messages call the workers.
         is_remote: it is another system than this machine. A verb that names no platform asks it only where it is in
             use.
     """
 
     shares_files: bool
+    workers: str
     is_remote: bool
 
 
@@ -62,3 +66,18 @@ class Platform(Protocol):
         Raises:
             InputError: the platform is not configured.
         """
+
+    def local_settings(self, choose_port: ChoosePort = any_port) -> Settings:
+        """The settings, with addresses of the platform's stack in use that answer on this machine.
+
+        Args:
+            choose_port: the port on which MLflow answers here where the stack's own address does not.
+
+        Raises:
+            InputError: the stack cannot be reached: its cluster is another one, a permission is missing, or its
+                secrets are gone.
+            UnreachableError: its cluster does not answer.
+        """
+
+    def silent_stack(self) -> str | None:
+        """What to do about the platform's stack in use where it takes no connections; None where it does."""

@@ -29,6 +29,8 @@ def test_in_a_clone_it_is_a_target_of_make_and_elsewhere_a_verb_of_winnow() -> N
         ("prod", None, "prod-local"),
         ("prod", "kubernetes", "prod-kubernetes"),
         ("prod-remove", "docker", "prod-remove PLATFORM=docker"),
+        ("mlflow-init", "docker", "mlflow-init"),
+        ("mlflow-init", "kubernetes", "mlflow-init PLATFORM=kubernetes"),
     ],
 )
 def test_a_platform_has_its_own_make_target_where_there_is_one(verb: str, platform: str | None, made: str) -> None:

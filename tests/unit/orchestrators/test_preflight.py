@@ -15,15 +15,10 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
 from winnow.config.stack_record import ClusterStackRecord, StackRecord
-from winnow.orchestrators.preflight import (
-    check_code,
-    check_secrets_file,
-    check_side,
-    check_stores,
-    data_file,
-    silent_stack,
-)
+from winnow.orchestrators.preflight import check_code, check_secrets_file, check_side, check_stores, data_file
+from winnow.orchestrators.settings import silent_stack
 from winnow.orchestrators.tiers import tier_for
+from winnow.platforms.table import platform_for
 
 SERVERS = Settings.from_environment(
     {"WINNOW_STORAGE": "postgresql://db:5432/studies", "MLFLOW_TRACKING_URI": "http://mlflow:5000"}
@@ -139,11 +134,11 @@ def test_containers_here_are_refused_stores_that_only_pods_reach() -> None:
         replace(inside, worker_tracking_uri=SERVERS.worker_tracking_uri),
     ):
         with pytest.raises(InputError, match="the stack in namespace ml") as refused:
-            check_side(settings, is_in_cluster=False)
+            check_side(settings, platform_for("docker", settings))
         assert "make train-kubernetes" in refused.value.remedy
-    check_side(inside, is_in_cluster=True)
+    check_side(inside, platform_for("kubernetes", settings))
     for settings in (replace(SERVERS, stack=stack), SERVERS):
-        check_side(settings, is_in_cluster=False)
+        check_side(settings, platform_for("docker", settings))
 
 
 def test_pods_are_refused_stores_that_only_containers_on_their_network_reach(tmp_path: Path) -> None:
@@ -157,12 +152,12 @@ def test_pods_are_refused_stores_that_only_containers_on_their_network_reach(tmp
         replace(inside, worker_storage_url=elsewhere["worker_storage_url"]),
     ):
         with pytest.raises(InputError, match="the stack at http://127") as refused:
-            check_side(settings, is_in_cluster=True)
+            check_side(settings, platform_for("kubernetes", settings))
         assert "make mlflow-init PLATFORM=kubernetes" in refused.value.remedy
-    check_side(inside, is_in_cluster=False)
+    check_side(inside, platform_for("docker", settings))
     of_their_own = replace(here.stack, storage_url=None, worker_storage_url=None)
     for stack in (here.stack, of_their_own, None):
-        check_side(replace(inside, **elsewhere, stack=stack), is_in_cluster=True)
+        check_side(replace(inside, **elsewhere, stack=stack), platform_for("kubernetes", settings))
 
 
 def test_pods_are_refused_them_before_the_cluster_is_asked_for_anything(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from tests.unit.platforms.kubernetes.api_server import NAMESPACE, FakeApi, kubec
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
 from winnow.config.stack_record import ClusterStackRecord, render
-from winnow.orchestrators.preflight import silent_stack
-from winnow.orchestrators.settings import cluster_for, cluster_of, current, diagnosis_of
+from winnow.orchestrators.settings import current, silent_stack
 from winnow.platforms.kubernetes.stack_plan import labels_of
+from winnow.platforms.kubernetes.stores import cluster_named, cluster_of, diagnosis_of
 
 IN_NAMESPACE = f"/api/v1/namespaces/{NAMESPACE}"
 STACK = ClusterStackRecord(
@@ -81,6 +81,6 @@ def test_the_stack_s_own_stores_are_reached_where_another_cluster_is_asked_for(
     api: FakeApi, environment: dict[str, str]
 ) -> None:
     asked = {**environment, "WINNOW_NAMESPACE": "another"}
-    assert cluster_for(STACK, asked).namespace == "another"
+    assert cluster_named(STACK, asked).namespace == "another"
     assert cluster_of(STACK, asked).namespace == NAMESPACE
-    assert cluster_for(None, environment).namespace == NAMESPACE
+    assert cluster_named(None, environment).namespace == NAMESPACE

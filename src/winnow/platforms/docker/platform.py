@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from winnow.config.settings import Settings
+from winnow.config.stack_record import StackRecord
 from winnow.platforms.deployer import Say
 from winnow.platforms.docker.deployer import DockerDeployer
 from winnow.platforms.docker.executor import DockerExecutor, DockerSite
 from winnow.platforms.docker.images import DockerImages
+from winnow.platforms.docker.stores import silence
 from winnow.platforms.platform import Capabilities
+from winnow.platforms.stack import ChoosePort, any_port
 
 
 class DockerPlatform:
     """`Platform` of containers on the Docker engine that the environment names."""
 
     name = "docker"
-    capabilities = Capabilities(shares_files=False, is_remote=False)
+    capabilities = Capabilities(shares_files=False, workers="containers on this machine", is_remote=False)
 
     def __init__(self, settings: Settings, images: DockerImages) -> None:
         self._settings, self._images = settings, images
@@ -36,3 +39,12 @@ class DockerPlatform:
     def deployer(self, *, say: Say) -> DockerDeployer:
         """The deployer; its changes are too short to tell of."""
         return DockerDeployer(self._settings.home)
+
+    def local_settings(self, choose_port: ChoosePort = any_port) -> Settings:
+        """The settings as they are: a stack on this engine publishes its ports on this machine."""
+        return self._settings
+
+    def silent_stack(self) -> str | None:
+        """What to do about a stack that takes no connections."""
+        stack = self._settings.stack
+        return silence(self._settings, stack) if isinstance(stack, StackRecord) else None

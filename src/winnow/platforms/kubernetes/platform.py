@@ -11,10 +11,12 @@ from winnow.config.stack_record import ClusterStackRecord
 from winnow.platforms.deployer import Say
 from winnow.platforms.images import Images
 from winnow.platforms.kubernetes.client import Cluster
-from winnow.platforms.kubernetes.connection import CONTEXT, NAMESPACE, Context, connect
+from winnow.platforms.kubernetes.connection import CONTEXT, NAMESPACE
 from winnow.platforms.kubernetes.deployer import KubernetesDeployer
 from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesSite
+from winnow.platforms.kubernetes.stores import cluster_named, local_settings, silence
 from winnow.platforms.platform import Capabilities
+from winnow.platforms.stack import ChoosePort, any_port
 
 
 class KubernetesPlatform:
@@ -26,7 +28,7 @@ class KubernetesPlatform:
     """
 
     name = "kubernetes"
-    capabilities = Capabilities(shares_files=False, is_remote=True)
+    capabilities = Capabilities(shares_files=False, workers="pods", is_remote=True)
 
     def __init__(self, settings: Settings, images: Images, environment: Mapping[str, str] = os.environ) -> None:
         self._settings, self._images, self._environment = settings, images, environment
@@ -50,10 +52,7 @@ class KubernetesPlatform:
         Raises:
             InputError: no namespace is named, or there is no such cluster.
         """
-        stack = self._settings.stack
-        if not isinstance(stack, ClusterStackRecord):
-            return connect(self._environment)
-        return connect(self._environment, in_use=Context(stack.context, stack.namespace, stack.identity))
+        return cluster_named(self._settings.stack, self._environment)
 
     def executor(self) -> KubernetesExecutor:
         """The executor that finds groups by their labels. Raises InputError."""
@@ -62,3 +61,15 @@ class KubernetesPlatform:
     def deployer(self, *, say: Say) -> KubernetesDeployer:
         """The deployer. Raises InputError."""
         return KubernetesDeployer(self._settings.home, cluster=self.cluster, say=say)
+
+    def local_settings(self, choose_port: ChoosePort = any_port) -> Settings:
+        """The settings with forwarded ports of this machine in place of the stack's addresses in the cluster."""
+        stack = self._settings.stack
+        if not isinstance(stack, ClusterStackRecord):
+            return self._settings
+        return local_settings(self._settings, stack, self._environment, choose_port)
+
+    def silent_stack(self) -> str | None:
+        """What to do about a stack that takes no connections."""
+        stack = self._settings.stack
+        return silence(self._settings, stack, self._environment) if isinstance(stack, ClusterStackRecord) else None

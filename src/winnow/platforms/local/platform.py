@@ -7,13 +7,14 @@ from winnow.platforms.deployer import Say
 from winnow.platforms.local.deployer import LocalDeployer
 from winnow.platforms.local.executor import LocalExecutor
 from winnow.platforms.platform import Capabilities
+from winnow.platforms.stack import ChoosePort, any_port
 
 
 class LocalPlatform:
     """`Platform` of processes on this machine."""
 
     name = "local"
-    capabilities = Capabilities(shares_files=True, is_remote=False)
+    capabilities = Capabilities(shares_files=True, workers="processes on this machine", is_remote=False)
     is_in_use = True
 
     def __init__(self, settings: Settings) -> None:
@@ -31,3 +32,10 @@ class LocalPlatform:
     def deployer(self, *, say: Say) -> LocalDeployer:
         """The deployer; its changes are too short to tell of."""
         return LocalDeployer(self._settings.home)
+
+    def local_settings(self, choose_port: ChoosePort = any_port) -> Settings:
+        """The settings as they are: no stack runs on this platform."""
+        return self._settings
+
+    def silent_stack(self) -> None:
+        """None: no stack runs on this platform."""
