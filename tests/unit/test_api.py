@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import re
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 
 import winnow
 from winnow import api
+from winnow.api.reference import attribute_types, entries_of
 
 HEAVY = {"torch", "mlflow", "optuna", "pandas", "sklearn", "pydantic"}
 
@@ -45,3 +50,29 @@ def test_bad_input_is_raised_and_not_printed(tmp_path: Path, capsys: pytest.Capt
 
 def test_the_version_is_the_installed_one() -> None:
     assert winnow.__version__ == metadata.version("winnow")
+
+
+def test_every_argument_is_described() -> None:
+    functions = [each for name in api.__all__ if isinstance(each := getattr(api, name), FunctionType)]
+    described = {each.__name__: arguments(each) for each in functions}
+    assert described == {each.__name__: list(inspect.signature(each).parameters) for each in functions}
+
+
+def arguments(function: FunctionType) -> list[str]:
+    """The arguments that a docstring describes."""
+    return list(entries_of(function, "Args"))
+
+
+def test_every_type_that_is_returned_is_public() -> None:
+    public = {name: getattr(api, name) for name in api.__all__}
+    values = [each for each in public.values() if isinstance(each, type) and dataclasses.is_dataclass(each)]
+    names = {name for each in values for annotation in attribute_types(each).values() for name in named(annotation)}
+    functions = [each for each in public.values() if isinstance(each, FunctionType)]
+    names |= {name for each in functions for name in named(str(inspect.signature(each).return_annotation))}
+    assert names - set(public) == set()
+
+
+def named(annotation: str) -> set[str]:
+    """The types of winnow in an annotation."""
+    words = set(re.findall(r"[A-Z]\w+", annotation))
+    return words - {"Any", "Iterator", "Literal", "Mapping", "None", "Path", "Sequence"}

@@ -21,6 +21,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from winnow.api.deployments import predict, serve, stop_serving
+from winnow.api.documents import Document, config_reference
 from winnow.api.generation import GeneratedData, generate_data
 from winnow.api.selection import check_runs, explain_run, parameter_importances, select_model
 from winnow.api.study import delete_study, plan_deletion, studies, write_report
@@ -33,13 +34,19 @@ if TYPE_CHECKING:
     from winnow.config.loader import load_experiment
     from winnow.model_query.ranking import Demand, Miss, Selection
     from winnow.orchestrators.cancel import Cancelled
+    from winnow.orchestrators.refit import RefitFailedError
     from winnow.orchestrators.select_model import CheckedRun, Explanation, Outcome
     from winnow.orchestrators.studies import Deletion, ListedStudy
+    from winnow.orchestrators.supervise import SweepFailedError
     from winnow.orchestrators.train import SweepResult
     from winnow.orchestrators.workers import Jobs, WorkerGroup
-    from winnow.platforms.deployer import Deployment
-    from winnow.platforms.executor import GroupStatus
-    from winnow.tracking.run_search import TrackedRun
+    from winnow.platforms.deployer import Deployment, DeploymentFailedError, DeploymentState, Release, Replica
+    from winnow.platforms.executor import Diagnosis, GroupState, GroupStatus
+    from winnow.serving.client import NoAnswerError
+    from winnow.study.catalog import StudySummary
+    from winnow.study.store import RefitResult
+    from winnow.tracking.records import FoldRecord, TrialRecord
+    from winnow.tracking.run_search import Order, TrackedRun
     from winnow.tracking.tracker import ModelVersion
 
 _LATE = {
@@ -48,17 +55,31 @@ _LATE = {
     "Deletion": "winnow.orchestrators.studies",
     "Demand": "winnow.model_query.ranking",
     "Deployment": "winnow.platforms.deployer",
+    "DeploymentFailedError": "winnow.platforms.deployer",
+    "DeploymentState": "winnow.platforms.deployer",
+    "Diagnosis": "winnow.platforms.executor",
     "Experiment": "winnow.config.experiment",
     "Explanation": "winnow.orchestrators.select_model",
+    "FoldRecord": "winnow.tracking.records",
+    "GroupState": "winnow.platforms.executor",
     "GroupStatus": "winnow.platforms.executor",
     "Jobs": "winnow.orchestrators.workers",
     "ListedStudy": "winnow.orchestrators.studies",
     "Miss": "winnow.model_query.ranking",
     "ModelVersion": "winnow.tracking.tracker",
+    "NoAnswerError": "winnow.serving.client",
+    "Order": "winnow.tracking.run_search",
     "Outcome": "winnow.orchestrators.select_model",
+    "RefitFailedError": "winnow.orchestrators.refit",
+    "RefitResult": "winnow.study.store",
+    "Release": "winnow.platforms.deployer",
+    "Replica": "winnow.platforms.deployer",
     "Selection": "winnow.model_query.ranking",
+    "StudySummary": "winnow.study.catalog",
+    "SweepFailedError": "winnow.orchestrators.supervise",
     "SweepResult": "winnow.orchestrators.train",
     "TrackedRun": "winnow.tracking.run_search",
+    "TrialRecord": "winnow.tracking.records",
     "WorkerGroup": "winnow.orchestrators.workers",
     "load_experiment": "winnow.config.loader",
 }
@@ -70,24 +91,40 @@ __all__ = [
     "Deletion",
     "Demand",
     "Deployment",
+    "DeploymentFailedError",
+    "DeploymentState",
+    "Diagnosis",
+    "Document",
     "Experiment",
     "Explanation",
+    "FoldRecord",
     "GeneratedData",
+    "GroupState",
     "GroupStatus",
     "InputError",
     "Jobs",
     "ListedStudy",
     "Miss",
     "ModelVersion",
+    "NoAnswerError",
+    "Order",
     "Outcome",
+    "RefitFailedError",
+    "RefitResult",
+    "Release",
+    "Replica",
     "Selection",
+    "StudySummary",
+    "SweepFailedError",
     "SweepResult",
     "TrackedRun",
+    "TrialRecord",
     "UnreachableError",
     "WinnowError",
     "WorkerGroup",
     "cancel",
     "check_runs",
+    "config_reference",
     "delete_study",
     "explain_run",
     "generate_data",

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from winnow.config.addresses import reached
+from winnow.config.errors import UnreachableError
 
 MLFLOW_FORMS = frozenset(("dataframe_split", "dataframe_records", "instances", "inputs"))
 _MODEL = "x-winnow-model"
@@ -34,7 +35,7 @@ class Asked:
     model: str = ""
 
 
-class NoAnswerError(Exception):
+class NoAnswerError(UnreachableError):
     """Nothing at the address speaks HTTP and JSON."""
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from winnow.cli.config_reference import command, documents, generators
+from winnow.api.documents import documents, generators
+from winnow.cli.config_reference import command
 from winnow.config.errors import InputError
 from winnow.config.reference import experiment_reference, fill, targets_reference
 

@@ -1,0 +1,154 @@
+"""The reference of the API, in Markdown, from its signatures and docstrings.
+
+Docstrings have the sections `Args:`, `Returns:`, `Raises:` and `Attributes:`; an entry reads `name, other: text`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType
+from typing import Any, Literal, get_args, get_origin
+
+from winnow.config.reference import markdown_table
+
+GROUPS: Mapping[str, str] = {
+    "Sweeps": "sweep",
+    "Workers": "workers",
+    "Studies": "study",
+    "Selection": "selection",
+    "Serving": "deployments",
+    "Data": "generation",
+    "Documents": "documents",
+}
+"""The modules of the functions, by heading."""
+
+_SECTION = re.compile(r"^(Args|Returns|Raises|Attributes):\n((?:    .*\n|\n)*)", re.MULTILINE)
+_ENTRY = re.compile(r"^(?P<names>[\w, ]+): (?P<text>.*(?:\n    .*)*)", re.MULTILINE)
+
+
+def api_reference() -> str:
+    """Every public name of `winnow.api`: functions by group, then errors and types."""
+    api = importlib.import_module("winnow.api")
+    public = {name: getattr(api, name) for name in api.__all__}
+    lines: list[str] = []
+    for heading, module in GROUPS.items():
+        lines += [f"## {heading}\n"]
+        for function in _functions(public, f"winnow.api.{module}"):
+            lines += _function(function)
+    classes = {name: each for name, each in public.items() if isinstance(each, type)}
+    errors = {name: each for name, each in classes.items() if issubclass(each, Exception)}
+    lines += ["## Experiments\n", *_function(public["load_experiment"]), "## Errors\n"]
+    rows = [(f"`{name}`", f"`{each.__mro__[1].__name__}`", _summary(each)) for name, each in errors.items()]
+    lines += [markdown_table(("error", "is a", "meaning"), rows), "", "## Types\n"]
+    for name, each in classes.items():
+        if name not in errors:
+            lines += _type(name, each)
+    return "\n".join(lines)
+
+
+def _functions(public: Mapping[str, Any], module: str) -> Iterator[FunctionType]:
+    """A module's public functions, in the order in which they are defined."""
+    found = [each for each in public.values() if isinstance(each, FunctionType) and each.__module__ == module]
+    yield from sorted(found, key=lambda each: each.__code__.co_firstlineno)
+
+
+def _function(function: FunctionType) -> Iterator[str]:
+    text, sections = _parts(function)
+    signature = inspect.signature(function)
+    bare = signature.replace(
+        parameters=[each.replace(annotation=inspect.Parameter.empty) for each in signature.parameters.values()],
+        return_annotation=inspect.Signature.empty,
+    )
+    yield f"### `{function.__name__}`\n"
+    yield f"```python\nwinnow.{function.__name__}{_plain(str(bare))} -> {signature.return_annotation}\n```\n"
+    yield f"{text}\n"
+    meanings = _entries(sections.get("Args", ""))
+    if signature.parameters:
+        rows = [
+            (f"`{name}`", f"`{each.annotation}`", _default(each), meanings.get(name, ""))
+            for name, each in signature.parameters.items()
+        ]
+        yield markdown_table(("argument", "type", "default", "meaning"), rows) + "\n"
+    if "Returns" in sections:
+        yield f"Returns: {_one_line(sections['Returns'])}\n"
+    if "Raises" in sections:
+        yield "Raises:\n"
+        yield from (f"- `{name}`: {meaning}" for name, meaning in _entries(sections["Raises"]).items())
+        yield ""
+
+
+def _type(name: str, each: type) -> Iterator[str]:
+    text, sections = _parts(each)
+    yield f"### `{name}`\n"
+    yield f"{text}\n"
+    if issubclass(each, enum.Enum):
+        yield f"One of {', '.join(f'`{member.name}` (`{member.value!r}`)' for member in each)}.\n"
+    if not dataclasses.is_dataclass(each):
+        return
+    meanings = _entries(sections.get("Attributes", ""))
+    rows = [(f"`{one}`", f"`{kind}`", meanings.get(one, "")) for one, kind in attribute_types(each).items()]
+    rows += [
+        (f"`{attribute}`", f"`{inspect.signature(value.fget).return_annotation}`", _summary(value))
+        for attribute, value in vars(each).items()
+        if isinstance(value, property) and value.fget is not None
+    ]
+    yield markdown_table(("attribute", "type", "meaning"), rows) + "\n"
+
+
+def _parts(documented: Callable[..., Any] | type) -> tuple[str, dict[str, str]]:
+    """A docstring as its text and its sections."""
+    text = f"{inspect.getdoc(documented)}\n"
+    sections = {found[1]: inspect.cleandoc(f"\n{found[2]}") for found in _SECTION.finditer(text)}
+    return _SECTION.sub("", text).strip(), sections
+
+
+def attribute_types(each: type) -> dict[str, str]:
+    """The types of a dataclass's fields as they are written, with aliases of literals written out."""
+    module = vars(importlib.import_module(each.__module__))
+    literals = {name: value for name, value in module.items() if get_origin(value) is Literal}
+
+    def shown(annotation: str) -> str:
+        return re.sub(r"\w+", lambda word: _choices(literals[word[0]]) if word[0] in literals else word[0], annotation)
+
+    return {one.name: shown(str(one.type)) for one in dataclasses.fields(each)}
+
+
+def _choices(literal: object) -> str:
+    return " | ".join(map(repr, get_args(literal)))
+
+
+def entries_of(documented: Callable[..., Any] | type, section: str) -> dict[str, str]:
+    """The entries of a docstring's section, by name; empty where it has no such section."""
+    return _entries(_parts(documented)[1].get(section, ""))
+
+
+def _entries(section: str) -> dict[str, str]:
+    return {
+        name.strip(): _one_line(found["text"])
+        for found in _ENTRY.finditer(section)
+        for name in found["names"].split(",")
+    }
+
+
+def _summary(documented: object) -> str:
+    return _one_line((inspect.getdoc(documented) or "").partition("\n\n")[0])
+
+
+def _default(parameter: inspect.Parameter) -> str:
+    if parameter.default is inspect.Parameter.empty:
+        return "**required**"
+    return f"`{_plain(repr(parameter.default))}`"
+
+
+def _plain(text: str) -> str:
+    """A signature without what only Python's own `repr` says: addresses of functions, and the class of a path."""
+    return re.sub(r"PosixPath\('([^']*)'\)", r"'\1'", re.sub(r"<function (\w+) at 0x\w+>", r"\1", text))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
