@@ -37,7 +37,7 @@ from winnow.platforms.executor import GroupResources, GroupSpec
 from winnow.platforms.kubernetes import manifests
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.connection import connect
-from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesSite
+from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesWorkers
 from winnow.platforms.kubernetes.kinds import JOB, POD
 
 ROOT = Path(__file__).parents[1]
@@ -108,8 +108,8 @@ def pair(text: str) -> dict[str, str]:
 
 def measure(cluster: Cluster, groups: list[GroupSpec], nodes: int, home: Path) -> list[Step]:
     """All steps, with nothing left behind."""
-    site = KubernetesSite("winnow-train:simulated", manifests.load(ROOT / "k8s" / "train"))
-    executor = KubernetesExecutor(cluster, site, home)
+    workers = KubernetesWorkers("winnow-train:simulated", manifests.load(ROOT / "k8s" / "train"))
+    executor = KubernetesExecutor(cluster, workers, home)
     steps = [Step("plan"), Step("submit"), Step("follow"), Step("cancel")]
     plan, submit, follow, cancel = steps
     with timed(plan, cluster):

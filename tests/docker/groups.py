@@ -13,12 +13,12 @@ from typing import Any
 import docker
 
 from winnow.platforms.docker.client import connect
-from winnow.platforms.docker.executor import DockerExecutor, DockerSite
+from winnow.platforms.docker.executor import DockerExecutor, DockerWorkers
 from winnow.platforms.executor import GroupSpec
 from winnow.platforms.labels import STUDY
 
 IMAGE = "python:3.11-slim-bookworm"
-SITE = DockerSite(image=IMAGE)
+WORKERS = DockerWorkers(image=IMAGE)
 
 SLEEP = (
     "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); "
@@ -33,11 +33,11 @@ class Sandbox:
     engine: docker.DockerClient
     study: str
     home: Path
-    site: DockerSite = SITE
+    workers: DockerWorkers = WORKERS
 
-    def executor(self, **site: Any) -> DockerExecutor:
+    def executor(self, **workers: Any) -> DockerExecutor:
         """Another one over the same engine, as another process would have it."""
-        return DockerExecutor(replace(self.site, **site), self.home, engine=self.engine)
+        return DockerExecutor(replace(self.workers, **workers), self.home, engine=self.engine)
 
     def group(self, code: str = SLEEP, name: str = "c0", **others: Any) -> GroupSpec:
         """A group that runs Python code, by default until it is stopped."""

@@ -16,7 +16,7 @@ from tests.docker.groups import IMAGE, Sandbox, sandbox, wait_until
 from tests.remote_workers import DEAF, FACTS, HELD_IN, LITERAL, TOKEN
 from winnow.config.errors import InputError
 from winnow.platforms.docker.executor import DockerExecutor
-from winnow.platforms.docker.group_plan import container_body, plan_group
+from winnow.platforms.docker.group_plan import container_body, container_name, plan_group
 from winnow.platforms.executor import GroupResources, GroupSpec, GroupState, Volume
 from winnow.platforms.labels import GROUP, NODE, STUDY
 
@@ -130,14 +130,14 @@ def test_what_was_made_and_never_started_can_be_started_and_cancelled(here: Sand
 def test_a_group_whose_starter_died_half_way_is_started_by_the_next(here: Sandbox) -> None:
     group = here.group(nodes=2)
     make_only(here, group)
-    DockerExecutor(here.site, here.home, engine=here.engine, patience_s=0.5).start(group)
+    DockerExecutor(here.workers, here.home, engine=here.engine, start_within_s=0.5).start(group)
     status = here.executor().status(here.study, "c0")
     assert (status.state, status.lacks_nodes) == (GroupState.RUNNING, False)
 
 
 def make_only(here: Sandbox, group: GroupSpec) -> None:
-    request = plan_group(group, here.site).containers[0]
-    here.engine.api.create_container_from_config(container_body(request), request.name)
+    first = plan_group(group, here.workers).nodes[0]
+    here.engine.api.create_container_from_config(container_body(first, here.workers), container_name(first))
 
 
 def test_two_processes_that_start_a_group_at_once_make_one(here: Sandbox) -> None:
@@ -145,7 +145,7 @@ def test_two_processes_that_start_a_group_at_once_make_one(here: Sandbox) -> Non
     gate = context.Barrier(4)
 
     def start(home: Path) -> None:
-        executor = DockerExecutor(here.site, home)
+        executor = DockerExecutor(here.workers, home)
         gate.wait(30)
         executor.start(here.group(nodes=2))
 

@@ -16,7 +16,7 @@ from tests.docker.stacks import RunningStack, free_port, running_stack
 from tests.remote_workers import REACHES
 from tests.unit.tracking.made_up import bundle, sweep, trial
 from winnow.config.settings import Settings
-from winnow.platforms.docker.executor import DockerExecutor, DockerSite
+from winnow.platforms.docker.executor import DockerExecutor, DockerWorkers
 from winnow.platforms.executor import GroupSpec
 from winnow.study.database import Database
 from winnow.tracking.data_files import DataFiles
@@ -143,8 +143,8 @@ def test_removed_it_keeps_its_data_and_comes_back_with_it(own_stack: RunningStac
     MlflowTracker(uri).start_sweep(sweep("kept"))
     # A worker that ended while no terminal was watching.
     home, study = Path(own_stack.env["WINNOW_HOME"]), f"{own_stack.project}-done"
-    site = DockerSite(image=own_stack.service("mlflow").image.id, network=settings_of(own_stack).network)
-    executor = DockerExecutor(site, home, engine=own_stack.engine)
+    workers = DockerWorkers(image=own_stack.service("mlflow").image.id, network=settings_of(own_stack).network)
+    executor = DockerExecutor(workers, home, engine=own_stack.engine)
     executor.start(GroupSpec(study, "c0", ("echo", "done"), {}))
     while not executor.status(study, "c0").state.is_over:
         time.sleep(0.1)

@@ -16,7 +16,7 @@ from winnow.platforms.docker.delivery import deliver
 from winnow.platforms.executor import GroupResources, GroupSpec
 from winnow.platforms.images import ImageRoute
 from winnow.platforms.kubernetes import manifests
-from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesSite
+from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesWorkers
 from winnow.platforms.kubernetes.group_plan import object_name
 from winnow.platforms.labels import GROUP, STUDY
 
@@ -34,15 +34,15 @@ class Sandbox:
     place: Place
     study: str
     home: Path
-    site: KubernetesSite
+    workers: KubernetesWorkers
 
-    def executor(self, home: Path | None = None, **site: Any) -> KubernetesExecutor:
+    def executor(self, home: Path | None = None, **workers: Any) -> KubernetesExecutor:
         """Another one in the same namespace, as another process would have it."""
-        return KubernetesExecutor(self.place.cluster(), replace(self.site, **site), home or self.home)
+        return KubernetesExecutor(self.place.cluster(), replace(self.workers, **workers), home or self.home)
 
     def group(self, code: str = SLEEP, name: str = "p0", **others: Any) -> GroupSpec:
         """A group that runs Python code, by default until it is stopped."""
-        whole = {"resources": SMALL, "kubernetes": KubernetesConfig(), **others}
+        whole = {"resources": SMALL, "options": KubernetesConfig(), **others}
         return GroupSpec(self.study, name, ("python3", "-c", code), {"WINNOW_TEST": "1"}, **whole)
 
     def name(self, group: str = "p0") -> str:
@@ -71,7 +71,7 @@ class Sandbox:
 
 def sandbox(place: Place, home: Path) -> Sandbox:
     """A study without groups."""
-    return Sandbox(place, f"t{uuid.uuid4().hex[:10]}", home, site(place))
+    return Sandbox(place, f"t{uuid.uuid4().hex[:10]}", home, workers(place))
 
 
 def remove(here: Sandbox) -> None:
@@ -81,19 +81,19 @@ def remove(here: Sandbox) -> None:
     here.place.admin("delete", "pods", *chosen, "--wait=false", "--force", "--grace-period=0")
 
 
-_SITES: dict[str, KubernetesSite] = {}
+_WORKERS: dict[str, KubernetesWorkers] = {}
 
 
-def site(place: Place) -> KubernetesSite:
+def workers(place: Place) -> KubernetesWorkers:
     """A small image, brought to the cluster once, and the project's own manifests."""
-    if place.namespace not in _SITES:
+    if place.namespace not in _WORKERS:
         engine = connect()
         identifier = str(engine.images.get(PYTHON_IMAGE).id)
         route = ImageRoute.from_environment(place.environment, cluster="tests", home=place.home)
         image = deliver(engine, identifier, PYTHON_IMAGE, route)
         engine.close()
-        _SITES[place.namespace] = KubernetesSite(image, manifests.load(ROOT / "k8s" / "train"))
-    return _SITES[place.namespace]
+        _WORKERS[place.namespace] = KubernetesWorkers(image, manifests.load(ROOT / "k8s" / "train"))
+    return _WORKERS[place.namespace]
 
 
 def wait_until(fact: Callable[[], bool], timeout_s: float = 40.0) -> None:

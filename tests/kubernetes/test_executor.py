@@ -103,7 +103,7 @@ def test_nodes_find_each_other_before_they_are_ready_and_come_back_without_being
     """
     executor, seen = here.executor(), {name: list[str]() for name in ("p0", "p1")}
     for name in seen:
-        executor.start(here.group(TALK, name=name, nodes=2, kubernetes=KubernetesConfig(pod=UNREADY)))
+        executor.start(here.group(TALK, name=name, nodes=2, options=KubernetesConfig(pod=UNREADY)))
     following = [threading.Thread(target=follow, args=(here, name, seen[name]), daemon=True) for name in seen]
     for thread in following:
         thread.start()
@@ -145,7 +145,7 @@ def test_what_ended_in_one_namespace_says_nothing_of_another(here: Sandbox, own_
     here.executor().cancel(here.study, "p0", grace_s=5.0)
     wait_until(lambda: here.left() == [])
     assert [group.name for group in here.executor().groups(here.study)] == ["p0"]
-    assert KubernetesExecutor(own_place.cluster(), here.site, here.home).groups(here.study) == ()
+    assert KubernetesExecutor(own_place.cluster(), here.workers, here.home).groups(here.study) == ()
 
 
 def follow(here: Sandbox, name: str, seen: list[str]) -> None:
@@ -170,7 +170,7 @@ def test_who_loses_its_partner_is_replaced_and_who_cannot_start_ends_the_group(h
     other = "import os, sys\nif os.environ['WINNOW_NODE'] == '1': sys.exit({})\n" + SLEEP
     executor.start(here.group(other.format(77), name="p0", nodes=2))
     executor.start(here.group(other.format(3), name="p1", nodes=2))
-    executor.start(here.group("raise SystemExit(1)", name="p2", kubernetes=KubernetesConfig(backoff_limit=0)))
+    executor.start(here.group("raise SystemExit(1)", name="p2", options=KubernetesConfig(backoff_limit=0)))
     executor.start(here.group("print('done')", name="p3"))
     wait_until(lambda: all(status_of(here, name).state.is_over for name in ("p1", "p2", "p3")))
     ends = {name: (status_of(here, name).state, status_of(here, name).exit_code) for name in ("p1", "p2", "p3")}
@@ -189,8 +189,8 @@ def test_what_keeps_a_group_from_starting_is_said_within_half_a_minute(here: San
     too_large = replace(SMALL, cpus=1000.0)
     executor.start(here.group(name="p0", resources=too_large))
     here.executor(image="localhost:1/no-such-image:1").start(here.group(name="p1"))
-    executor.start(here.group(name="p2", kubernetes=KubernetesConfig(pod={"hostNetwork": True})))
-    executor.start(here.group(name="p3", kubernetes=KubernetesConfig(queue="a-queue")))
+    executor.start(here.group(name="p2", options=KubernetesConfig(pod={"hostNetwork": True})))
+    executor.start(here.group(name="p3", options=KubernetesConfig(queue="a-queue")))
     with executor.watch(here.study) as look:
         wait_until(lambda: all(status.diagnosis is not None for status in look()), 30.0)
         seen = {status.name: status.diagnosis for status in look()}
@@ -214,7 +214,7 @@ def test_what_keeps_a_group_from_starting_is_said_within_half_a_minute(here: San
         ({"volumes": (Volume("/srv/rows", "/data"),)}, "volume claims"),
         ({"volumes": (Volume("no-such-claim", "/data"),)}, "no-such-claim"),
         (
-            {"kubernetes": KubernetesConfig(pod={"terminationGracePeriodSeconds": "soon"})},
+            {"options": KubernetesConfig(pod={"terminationGracePeriodSeconds": "soon"})},
             "terminationGracePeriodSeconds",
         ),
     ],
@@ -235,7 +235,7 @@ def test_the_manifests_are_taken_as_they_are(here: Sandbox, folder: str) -> None
 
 
 def test_a_job_of_somebody_else_is_left_alone(here: Sandbox) -> None:
-    foreign = plan_group(here.group(), here.site).job
+    foreign = plan_group(here.group(), here.workers).job
     foreign["metadata"]["labels"] = foreign["spec"]["template"]["metadata"]["labels"] = {"app": "theirs"}
     foreign["spec"]["suspend"] = True
     here.place.cluster().create(foreign)
@@ -266,7 +266,7 @@ def test_two_processes_that_start_a_group_at_once_make_one(here: Sandbox) -> Non
 def test_what_its_starter_left_half_done_is_finished_by_the_next(here: Sandbox) -> None:
     """As an orchestrator leaves it that is killed between Job and Secret."""
     group = here.group(secrets={"TOKEN": "s3cret"})
-    here.place.cluster().create(plan_group(group, here.site).job)
+    here.place.cluster().create(plan_group(group, here.workers).job)
     assert status_of(here).state is GroupState.RUNNING
     here.executor().start(group)
     wait_until(lambda: log_of(here) == ["at work"])
@@ -298,7 +298,7 @@ def test_a_worker_that_ignores_the_request_is_killed(here: Sandbox) -> None:
 
 def test_looking_costs_no_request(here: Sandbox) -> None:
     cluster = here.place.cluster()
-    executor = KubernetesExecutor(cluster, here.site, here.home)
+    executor = KubernetesExecutor(cluster, here.workers, here.home)
     executor.start(here.group())
     wait_until(lambda: log_of(here) == ["at work"])
     with executor.watch(here.study) as look:
@@ -314,8 +314,8 @@ def test_looking_costs_no_request(here: Sandbox) -> None:
 def test_many_groups_take_few_requests(here: Sandbox) -> None:
     """Groups that a queue holds, so that no pod is made; benchmarks/groups_at_size.py has some that run."""
     cluster = here.place.cluster()
-    executor = KubernetesExecutor(cluster, here.site, here.home)
-    groups = [here.group(name=f"p{i}", nodes=8, kubernetes=KubernetesConfig(queue="a-queue")) for i in range(20)]
+    executor = KubernetesExecutor(cluster, here.workers, here.home)
+    groups = [here.group(name=f"p{i}", nodes=8, options=KubernetesConfig(queue="a-queue")) for i in range(20)]
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(executor.start, groups))
     assert cluster.calls == 3 * len(groups)

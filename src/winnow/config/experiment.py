@@ -310,6 +310,15 @@ class ExecutionConfig(Frozen):
     )
     kubernetes: KubernetesConfig = Field(default=KubernetesConfig(), description="What only pods have.")
 
+    @property
+    def start_timeout_s(self) -> float:
+        """How long no group may start before the sweep fails, on every platform."""
+        return self.kubernetes.start_patience_s
+
+    def options_for(self, platform: str) -> Frozen | None:
+        """The section that this platform alone reads; None where it has none."""
+        return {"kubernetes": self.kubernetes}.get(platform)
+
 
 class RefitConfig(Frozen):
     """What happens after the last trial."""

@@ -12,8 +12,8 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import ExecutionConfig
 from winnow.config.inheritance import is_of_a_world
 from winnow.config.quantities import bytes_of
+from winnow.platforms.container import DEFAULT_CPUS, DEFAULT_MEMORY_BYTES
 from winnow.platforms.executor import GroupResources, GroupSpec, Volume
-from winnow.platforms.kubernetes.group_plan import DEFAULT_CPUS, DEFAULT_MEMORY_BYTES
 from winnow.training.launch import plan_gpus
 from winnow.worker.experiment_file import DATA_FILE
 from winnow.worker.group import CPUS, GPUS, RELAY_LOGS
@@ -102,7 +102,8 @@ def plan_groups(
                 gpus=of_group,
             ),
             volumes=volumes,
-            kubernetes=execution.kubernetes,
+            options=execution.options_for(site.tier),
+            start_timeout_s=execution.start_timeout_s,
         )
         for index, of_group in enumerate(assigned)
     )

@@ -22,7 +22,7 @@ from winnow.platforms.docker.stack import check_studies
 from winnow.platforms.images import TRAIN_BASE, BuildOptions, ImageRoute, Show, silent, with_route
 from winnow.platforms.kubernetes import stack as kubernetes
 from winnow.platforms.kubernetes import stack_owner as owner
-from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesSite
+from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesWorkers
 from winnow.platforms.kubernetes.kinds import Manifest
 from winnow.platforms.kubernetes.permissions import Permission, check
 from winnow.platforms.kubernetes.stack import ClusterStack
@@ -178,7 +178,7 @@ def remove(stack: ClusterStack, *, volumes: bool, environment: Mapping[str, str]
         What of workers is left in the namespace, in words.
     """
     cluster, home = stack.cluster, home_folder(environment)
-    left = collect({"kubernetes": KubernetesExecutor(cluster, KubernetesSite(image="", manifests=()), home)}, home)
+    left = collect({"kubernetes": KubernetesExecutor(cluster, KubernetesWorkers(image="", manifests=()), home)}, home)
     stack.remove(volumes=volumes)
     record.forget_cluster(home, cluster.context, cluster.namespace, cluster.identity)
     return left

@@ -17,7 +17,7 @@ from winnow.platforms import stack_env_file as env_file
 from winnow.platforms import stack_record as record
 from winnow.platforms.docker import stack_owner as owner
 from winnow.platforms.docker.client import connect
-from winnow.platforms.docker.executor import DockerExecutor, DockerSite
+from winnow.platforms.docker.executor import DockerExecutor, DockerWorkers
 from winnow.platforms.docker.stack import Stack, check_compose, check_studies, end, open_env_file
 from winnow.platforms.docker.stack_plan import BUCKET, Project, StackPlan, plan_stack, project_for, to_end
 from winnow.platforms.images import TRAIN_BASE, BuildOptions
@@ -103,7 +103,7 @@ def remove(stack: Stack, home: Path, *, volumes: bool) -> list[str]:
     Returns:
         What of workers is left on the engine, in words.
     """
-    left = collect({"docker": DockerExecutor(DockerSite(image="", network=None), home)}, home)
+    left = collect({"docker": DockerExecutor(DockerWorkers(image="", network=None), home)}, home)
     names = stack.ended_workers()
     if names:
         left.append(f"left on the engine, since another home has started them: {', '.join(names)}")

@@ -320,14 +320,14 @@ class SweepSupervisor:
         if not is_hopeless:
             self._stuck_since = None
             return
-        now, patience_s = time.monotonic(), self._groups[0].kubernetes.start_patience_s
+        now, timeout_s = time.monotonic(), self._groups[0].start_timeout_s
         self._stuck_since = self._stuck_since if self._stuck_since is not None else now
-        if now - self._stuck_since > patience_s:
+        if now - self._stuck_since > timeout_s:
             diagnosis = stuck[0].diagnosis
             assert diagnosis is not None
             stop(self._store, self._executor)
             raise SweepFailedError(
-                f"study {self._store.name!r}: expected its workers to start, found for {patience_s:g} s that none "
+                f"study {self._store.name!r}: expected its workers to start, found for {timeout_s:g} s that none "
                 f"can: {diagnosis} Then run the same command again."
             )
 

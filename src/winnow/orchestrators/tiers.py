@@ -19,7 +19,8 @@ from winnow.config.settings import Settings
 from winnow.orchestrators.groups import Site
 from winnow.orchestrators.preflight import check_code, check_secrets_file, check_side, check_stores
 from winnow.orchestrators.settings import cluster_for
-from winnow.platforms.executor import WORKER_HOME, Executor, GroupSpec
+from winnow.platforms.container import WORKER_HOME
+from winnow.platforms.executor import Executor, GroupSpec
 from winnow.platforms.local.executor import LocalExecutor, visible_gpus
 from winnow.platforms.table import all_platforms, platform_for
 from winnow.training.launch import is_torch_for_gpus
@@ -120,7 +121,7 @@ def _local(settings: Settings) -> Tier:
 
 def _docker(settings: Settings, image: str | None) -> Tier:
     from winnow.platforms.docker.client import asking, connect
-    from winnow.platforms.docker.executor import DockerExecutor, DockerSite
+    from winnow.platforms.docker.executor import DockerExecutor, DockerWorkers
     from winnow.platforms.docker.train_image import check as check_image
 
     check_stores(settings, next_command("mlflow-init"))
@@ -131,7 +132,7 @@ def _docker(settings: Settings, image: str | None) -> Tier:
     site = _elsewhere("docker", "c", settings, cpus=cpus, gpus=visible_gpus())
 
     def executor(image_id: str) -> DockerExecutor:
-        return DockerExecutor(DockerSite(image=image_id, network=settings.network), settings.home, engine=engine)
+        return DockerExecutor(DockerWorkers(image=image_id, network=settings.network), settings.home, engine=engine)
 
     @functools.cache
     def require() -> Executor:
@@ -145,7 +146,7 @@ def _kubernetes(settings: Settings, image: str | None, environment: Mapping[str,
     from winnow.platforms.docker.delivery import deliver
     from winnow.platforms.images import TRAIN, ImageRoute
     from winnow.platforms.kubernetes import manifests, permissions
-    from winnow.platforms.kubernetes.executor import PERMISSIONS, KubernetesExecutor, KubernetesSite
+    from winnow.platforms.kubernetes.executor import PERMISSIONS, KubernetesExecutor, KubernetesWorkers
 
     cluster = cluster_for(settings.stack, environment)
     check_stores(settings, next_command("mlflow-init", platform="kubernetes"))
@@ -156,7 +157,7 @@ def _kubernetes(settings: Settings, image: str | None, environment: Mapping[str,
     image_to_bring = functools.cache(lambda: _image_to_bring(image, route))
 
     def executor(reference: str) -> KubernetesExecutor:
-        return KubernetesExecutor(cluster, KubernetesSite(image=reference, manifests=objects), settings.home)
+        return KubernetesExecutor(cluster, KubernetesWorkers(image=reference, manifests=objects), settings.home)
 
     def equip() -> Executor:
         image_id = image_to_bring()

@@ -15,14 +15,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from winnow.config.experiment import KubernetesConfig
-
-MASTER_PORT = 29400
-"""Where the rendezvous of a group's first node listens where it is a machine of its own; torchrun's usual port."""
-
-WORKER_HOME = "/winnow"
-"""WINNOW_HOME in a container: what a worker writes there is gone with it, for all that matters is in the study."""
-
 
 class GroupState(enum.Enum):
     """What a group is doing."""
@@ -75,7 +67,8 @@ class GroupSpec:
         secrets: further variables, whose values no plan, log or error shows.
         nodes: machines (containers, pods) of the group; the supervisor is on the first.
         volumes: what is mounted where the group does not share this machine's files.
-        kubernetes: what only pods have.
+        options: the platform's own section of the experiment; read by that platform alone.
+        start_timeout_s: how long no group of the study may start before the sweep fails.
     """
 
     study: str
@@ -86,7 +79,8 @@ class GroupSpec:
     nodes: int = 1
     resources: GroupResources = GroupResources()
     volumes: tuple[Volume, ...] = ()
-    kubernetes: KubernetesConfig = field(default_factory=KubernetesConfig)
+    options: object = None
+    start_timeout_s: float = 300.0
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def test_pods_ask_for_a_gpu_for_every_rank_and_count_them_from_0() -> None:
     assert [group.name for group in groups] == ["p0", "p1"]
     assert {group.resources.gpus for group in groups} == {("0", "1", "2", "3")}
     assert {group.env["WINNOW_GROUP_GPUS"] for group in groups} == {"0,1,2,3"}
-    assert {group.kubernetes.queue for group in groups} == {"gpus"}
+    assert [group.options for group in groups] == [asked.kubernetes] * 2
 
 
 @pytest.mark.parametrize("site", [LOCAL, CONTAINERS])

@@ -15,7 +15,6 @@ from sqlalchemy.exc import OperationalError
 
 from tests.unit.study.studies import claim, complete, leases_of, make_study
 from winnow.config.errors import InputError, UnreachableError
-from winnow.config.experiment import KubernetesConfig
 from winnow.orchestrators.progress import ProgressView
 from winnow.orchestrators.supervise import SweepFailedError, SweepStoppedError, SweepSupervisor, stop
 from winnow.platforms.executor import Diagnosis, GroupResources, GroupSpec, GroupStatus
@@ -307,7 +306,7 @@ def test_what_keeps_groups_from_starting_is_said_once_with_its_remedy(tmp_path: 
 
 
 def impatient(groups: tuple[GroupSpec, ...]) -> tuple[GroupSpec, ...]:
-    return tuple(replace(group, kubernetes=KubernetesConfig(start_patience_s=1)) for group in groups)
+    return tuple(replace(group, start_timeout_s=1.0) for group in groups)
 
 
 def test_groups_of_which_none_can_start_are_not_waited_for_for_ever(tmp_path: Path) -> None:

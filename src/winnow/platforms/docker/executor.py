@@ -1,9 +1,9 @@
 """Worker groups as containers of a Docker engine, this machine's or another's (`DOCKER_HOST`).
 
-What is sent is worked out in `group_plan`, what comes back is judged in `group_state`; here it is only done. Groups
-are found by label, so any process finds, follows and ends them. The engine sees to it that one name is one container:
-two processes that start a group at once make one. Nothing of this machine is mounted by itself, so the engine may be
-another machine's; logs of containers that are taken away come to lie here (`archive`).
+`group_plan` decides what is sent and `group_state` what an answer means; this module only acts. Groups are found by
+label, so any process finds and ends them. The engine allows one container per name: two processes that start the same
+group at once make one. Nothing of this machine is mounted unless asked for, so the engine may be another machine's.
+Logs of removed containers are kept here (`log_archive`).
 """
 
 from __future__ import annotations
@@ -19,15 +19,18 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
+from winnow.platforms.container import ContainerSpec
 from winnow.platforms.docker.client import EngineError, asking, connect
 from winnow.platforms.docker.group_log import lines
 from winnow.platforms.docker.group_plan import (
     NODES,
-    ContainerRequest,
-    DockerSite,
+    DockerWorkers,
     GroupRequest,
     NetworkRequest,
     container_body,
+    container_labels,
+    container_name,
+    hostname,
     is_folder,
     plan_group,
     render,
@@ -44,14 +47,14 @@ if TYPE_CHECKING:
 
     import docker
 
-__all__ = ["DockerExecutor", "DockerSite"]
+__all__ = ["DockerExecutor", "DockerWorkers"]
 
 _CONFLICT = 409
 _TRIES, _PAUSE_S = 50, 0.2
 _FOLLOW_S = 0.5
 
 
-class _AnotherIsAtItError(Exception):
+class _AnotherStartsItError(Exception):
     """Another process is starting this group."""
 
 
@@ -59,20 +62,25 @@ class DockerExecutor:
     """Implements `Executor` on a Docker engine.
 
     Args:
-        site: what all groups have in common.
+        workers: what all workers have in common.
         home: winnow's folder, for logs that outlive their containers.
         engine: None for the one that the `docker` command would talk to.
-        patience_s: how long another process may take to start the nodes of a group that it has begun.
+        start_within_s: how long another process may take to start the nodes of a group that it has begun.
 
     Raises:
         InputError: the SDK is not installed, or no engine answers.
     """
 
     def __init__(
-        self, site: DockerSite, home: Path, *, engine: docker.DockerClient | None = None, patience_s: float = 30.0
+        self,
+        workers: DockerWorkers,
+        home: Path,
+        *,
+        engine: docker.DockerClient | None = None,
+        start_within_s: float = 30.0,
     ) -> None:
-        self._site = site
-        self._patience_s = patience_s
+        self._workers = workers
+        self._start_within_s = start_within_s
         self._archive = Archive(home, "container")
         # Declared as Any: half of the calls are not typed in the stubs.
         self._api: Any = (engine or connect()).api
@@ -84,7 +92,7 @@ class DockerExecutor:
 
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
         """The `docker` commands that would do the same, without passwords and secrets."""
-        return [line for group in groups for line in render(plan_group(group, self._site))]
+        return [line for group in groups for line in render(plan_group(group, self._workers))]
 
     def start(self, group: GroupSpec) -> None:
         """Start a group, or what it lacks.
@@ -94,12 +102,12 @@ class DockerExecutor:
                 winnow's, or the engine cannot give what the group asks for. Nothing is left of the try.
             EngineError, UnreachableError: the engine fails, or does not answer.
         """
-        request = plan_group(group, self._site)
-        deadline = time.monotonic() + self._patience_s
+        request = plan_group(group, self._workers)
+        deadline = time.monotonic() + self._start_within_s
         with asking(f"worker {group.name} of study {group.study!r}"):
             while not _is_up(self._nodes(group.study, group.name)):
                 self._check(group)
-                with self._archive.locked(group.study, group.name), contextlib.suppress(_AnotherIsAtItError):
+                with self._archive.locked(group.study, group.name), contextlib.suppress(_AnotherStartsItError):
                     self._bring_up(request, takes_over=time.monotonic() > deadline)
                     return
                 time.sleep(_PAUSE_S)
@@ -213,15 +221,15 @@ class DockerExecutor:
         import docker.errors
 
         try:
-            self._api.inspect_image(self._site.image)
+            self._api.inspect_image(self._workers.image)
         except docker.errors.NotFound as error:
-            raise _missing("image", self._site.image, f"Make it: `{next_command('build-train')}`.") from error
-        if self._site.network is not None:
+            raise _missing("image", self._workers.image, f"Make it: `{next_command('build-train')}`.") from error
+        if self._workers.network is not None:
             try:
-                self._api.inspect_network(self._site.network)
+                self._api.inspect_network(self._workers.network)
             except docker.errors.NotFound as error:
                 remedy = f"Start what workers talk to: `{next_command('mlflow-init')}`."
-                raise _missing("network", self._site.network, remedy) from error
+                raise _missing("network", self._workers.network, remedy) from error
         for volume in group.volumes:
             if not is_folder(volume):
                 try:
@@ -234,21 +242,21 @@ class DockerExecutor:
     def _bring_up(self, request: GroupRequest, *, takes_over: bool) -> None:
         """Make and start what is not there.
 
-        Whoever makes the first node makes the rest: no second one can, since its name is taken.
+        The process that makes the first node makes the rest: its name is then taken for every other process.
 
         Args:
-            takes_over: nobody is at what has been begun.
+            takes_over: the process that made the containers that never started is taken for dead.
         """
-        nodes = self._nodes(request.study, request.name)
+        first = request.nodes[0]
+        nodes = self._nodes(first.study, first.group)
         self._take_away(nodes, is_whole=request.network is None, takes_over=takes_over)
         with contextlib.ExitStack() as undo_network, contextlib.ExitStack() as undo_containers:
-            ready = [self._create(request.containers[0], nodes.get(0), undo_containers)]
-            network = self._network(request.network, undo_network) if request.network is not None else None
-            for index, container in enumerate(request.containers[1:], start=1):
-                ready.append(self._create(container, nodes.get(index), undo_containers))
-            for container, container_id in zip(request.containers, ready, strict=True):
+            ready = [self._create(first, nodes.get(0), undo_containers)]
+            network = self._network(first, request.network, undo_network) if request.network is not None else None
+            ready += [self._create(node, nodes.get(node.index), undo_containers) for node in request.nodes[1:]]
+            for node, container_id in zip(request.nodes, ready, strict=True):
                 if container_id is not None and network is not None:
-                    self._join(container, container_id, network)
+                    self._join(node, container_id, network)
             for container_id in ready:
                 if container_id is not None:
                     self._api.start(container_id)
@@ -259,7 +267,7 @@ class DockerExecutor:
         """Remove the containers that stand in the way of new ones, also from `nodes`."""
         begun = [] if is_whole else [node for node in nodes.values() if node.state == "created"]
         if begun and not takes_over:
-            raise _AnotherIsAtItError
+            raise _AnotherStartsItError
         # A world begins on all its nodes or on none: only beside a first node that runs is a lost one replaced.
         is_alive = 0 in nodes and not nodes[0].is_over and nodes[0] not in begun
         for index, node in list(nodes.items()):
@@ -267,34 +275,35 @@ class DockerExecutor:
                 self._retire(node)
                 del nodes[index]
 
-    def _create(self, request: ContainerRequest, known: Node | None, undo: contextlib.ExitStack) -> str | None:
+    def _create(self, node: ContainerSpec, known: Node | None, undo: contextlib.ExitStack) -> str | None:
         """The id of a container that has yet to be started; None where that has been done."""
         import docker.errors
 
+        name, body = container_name(node), container_body(node, self._workers)
         if known is not None:
             return known.id if known.state == "created" else None
         for _ in range(_TRIES):
             try:
-                container_id: str = self._api.create_container_from_config(container_body(request), request.name)["Id"]
+                container_id: str = self._api.create_container_from_config(body, name)["Id"]
             except docker.errors.APIError as error:
                 if error.status_code != _CONFLICT:
                     raise
             else:
                 undo.callback(self._remove, container_id)
                 return container_id
-            found = self._inspect(request.name)
-            if found is not None and not _is_same(found["Config"]["Labels"], request.labels):
-                raise _taken("container", request.name, "rm")
+            found = self._inspect(name)
+            if found is not None and not _is_same(found["Config"]["Labels"], container_labels(node)):
+                raise _taken("container", name, "rm")
             if found is not None and found["State"]["Status"] != "removing":
-                return _of_another(found["Id"], found["State"]["Status"], request)
+                return _of_another(found["Id"], found["State"]["Status"], node)
             time.sleep(_PAUSE_S)
-        raise EngineError(f"container {request.name}: expected the engine to remove it, found that it does not end.")
+        raise EngineError(f"container {name}: expected the engine to remove it, found that it does not end.")
 
-    def _network(self, request: NetworkRequest, undo: contextlib.ExitStack) -> str:
+    def _network(self, first: ContainerSpec, request: NetworkRequest, undo: contextlib.ExitStack) -> str:
         """The id of a group's network, made where there is none."""
         import docker.errors
 
-        found = self._networks(request.labels[STUDY], request.labels[GROUP])
+        found = self._networks(first.study, first.group)
         if found:
             return found[0]
         try:
@@ -312,11 +321,11 @@ class DockerExecutor:
         found = self._api.networks(filters={"label": [f"{STUDY}={study}", f"{GROUP}={group}"]})
         return [network["Id"] for network in found]
 
-    def _join(self, request: ContainerRequest, container_id: str, network: str) -> None:
+    def _join(self, node: ContainerSpec, container_id: str, network: str) -> None:
         import docker.errors
 
         try:
-            self._api.connect_container_to_network(container_id, network, aliases=[request.hostname])
+            self._api.connect_container_to_network(container_id, network, aliases=[hostname(container_name(node))])
         except docker.errors.APIError:
             found = self._inspect(container_id)
             joined = found["NetworkSettings"]["Networks"].values() if found is not None else ()
@@ -379,13 +388,13 @@ def _is_up(nodes: Mapping[int, Node]) -> bool:
     return not status.state.is_over and not status.lacks_nodes
 
 
-def _of_another(container_id: str, state: str, request: ContainerRequest) -> str | None:
+def _of_another(container_id: str, state: str, node: ContainerSpec) -> str | None:
     """What to do with a container that another process has just made: start it, unless that process has."""
     if state != "created":
         return None
-    if request.joins is not None:
+    if node.nodes > 1:
         # It has to be connected first, to a network that only one process may make: names of networks are not unique.
-        raise _AnotherIsAtItError
+        raise _AnotherStartsItError
     return container_id
 
 

@@ -1,8 +1,8 @@
-"""What a worker group is on a Docker engine, and what starting one will ask of it: values and pure functions only.
+"""How a worker group is rendered for a Docker engine: values and pure functions only.
 
-A group is one container per node, `winnow-STUDY-GROUP-NODE`. Groups of several nodes have a network of their own as
-well, `winnow-STUDY-GROUP`, on which the nodes find each other by name and which leads nowhere else. Engines take
-requests as JSON; `container_body` is that JSON, so what a test compares is what is sent.
+A group is one container per node, `winnow-STUDY-GROUP-NODE`. Groups of several nodes also have a network of their own,
+`winnow-STUDY-GROUP`, on which the nodes find each other by name and which leads nowhere else. An engine takes requests
+as JSON; `container_body` is that JSON, so tests compare what is sent.
 """
 
 from __future__ import annotations
@@ -14,18 +14,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from winnow.config.addresses import shown_value
-from winnow.platforms.executor import MASTER_PORT, WORKER_HOME, GroupSpec, Volume
-from winnow.platforms.labels import GROUP, NODE, STUDY
+from winnow.platforms.container import SHM_BYTES, STOP_GRACE_S, USER, WORKER_HOME, ContainerSpec, plan_containers
+from winnow.platforms.executor import GroupSpec, Volume
+from winnow.platforms.labels import NODE
 
 NODES = "winnow.nodes"
-"""Label: how many nodes the container's group has, so that one that is gone is missed."""
+"""Label: how many nodes the container's group has, so that a missing one is noticed."""
 
 _LONGEST_HOSTNAME = 63
+_CAPABILITIES_DROPPED = ("ALL",)
+_SECURITY_OPTIONS = ("no-new-privileges",)
 
 
 @dataclass(frozen=True)
-class DockerSite:
-    """What all groups on an engine have in common.
+class DockerWorkers:
+    """What all workers on an engine have in common.
 
     Attributes:
         image: the workers' image, by name or id.
@@ -33,19 +36,19 @@ class DockerSite:
         user: `uid:gid`, which need not have names in the image.
         shm_bytes: `/dev/shm` of a group that asks for nothing else.
         pids: processes and threads that one node may have.
-        restarts: how often the engine starts a node again that has failed, without anybody having to watch.
-        stop_grace_s: what a worker is given to hand back its trial when somebody uses `docker stop`.
-        log_file_bytes, log_files: after how much a container's log begins a new file, and how many are kept.
-        labels: for all that is made, beside winnow's own.
+        restarts: how often the engine restarts a failed node by itself.
+        stop_grace_s: time for a worker to hand back its trial after `docker stop`.
+        log_file_bytes, log_files: size at which a container's log begins a new file, and how many files are kept.
+        labels: for all objects, beside winnow's own.
     """
 
     image: str
     network: str | None = None
-    user: str = "10001:10001"
-    shm_bytes: int = 256 * 2**20
+    user: str = USER
+    shm_bytes: int = SHM_BYTES
     pids: int = 4096
     restarts: int = 3
-    stop_grace_s: float = 30.0
+    stop_grace_s: float = STOP_GRACE_S
     log_file_bytes: int = 10 * 2**20
     log_files: int = 3
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -60,117 +63,68 @@ class NetworkRequest:
 
 
 @dataclass(frozen=True)
-class ContainerRequest:
-    """One node.
-
-    Attributes:
-        hostname: also what other nodes find it by, on the network that it joins.
-        secrets: variables as those of `environment`, whose values are not shown to people.
-        network: the one it is made on, None for Docker's own; `joins`: the group's own, connected before it starts.
-        tmpfs: what can be written to, and how.
-        nano_cpus: 10⁻⁹ CPUs; None: no limit.
-        memory_bytes: also the limit of memory and swap together, so that swapping does not blur it.
-        gpus: indexes or ids of the host's GPUs.
-    """
-
-    name: str
-    image: str
-    command: tuple[str, ...]
-    environment: Mapping[str, str] = field(repr=False)
-    secrets: Mapping[str, str] = field(repr=False)
-    labels: Mapping[str, str]
-    hostname: str
-    user: str
-    network: str | None
-    joins: str | None
-    volumes: tuple[Volume, ...]
-    tmpfs: Mapping[str, str]
-    nano_cpus: int | None
-    memory_bytes: int | None
-    shm_bytes: int
-    pids: int
-    gpus: tuple[str, ...]
-    restarts: int
-    stop_timeout_s: int
-    log_options: Mapping[str, str]
-    is_read_only: bool = True
-    cap_drop: tuple[str, ...] = ("ALL",)
-    security_opt: tuple[str, ...] = ("no-new-privileges",)
-
-
-@dataclass(frozen=True)
 class GroupRequest:
     """A whole group: its network, if it needs one, and its nodes by index."""
 
-    study: str
-    name: str
+    workers: DockerWorkers
     network: NetworkRequest | None
-    containers: tuple[ContainerRequest, ...]
+    nodes: tuple[ContainerSpec, ...]
 
 
-def container_name(study: str, group: str, node: int) -> str:
+def plan_group(group: GroupSpec, workers: DockerWorkers) -> GroupRequest:
+    """The requests that start a group."""
+    master = hostname(_name(group.study, group.name, 0))
+    nodes = plan_containers(group, workers.image, master, workers.labels)
+    network = NetworkRequest(f"winnow-{group.study}-{group.name}", nodes[0].labels) if group.nodes > 1 else None
+    return GroupRequest(workers, network, nodes)
+
+
+def container_name(node: ContainerSpec) -> str:
     """The one name that a node's container can have, by which an engine refuses a second one."""
-    return f"winnow-{study}-{group}-{node}"
+    return _name(node.study, node.group, node.index)
+
+
+def container_labels(node: ContainerSpec) -> Mapping[str, str]:
+    """The labels of a node's container."""
+    return {**node.labels, NODE: str(node.index), NODES: str(node.nodes)}
 
 
 def hostname(name: str) -> str:
     """A container's name as its host name, also on its group's network.
 
-    Kernel and DNS refuse one of more than 63 characters; what tells nodes apart stands at the end.
+    Kernel and DNS refuse one of more than 63 characters; the end of the name tells nodes apart.
     """
     return name[-_LONGEST_HOSTNAME:].lstrip("-")
 
 
-def plan_group(group: GroupSpec, site: DockerSite) -> GroupRequest:
-    """The requests that start a group."""
-    labels = {**site.labels, STUDY: group.study, GROUP: group.name}
-    network = NetworkRequest(f"winnow-{group.study}-{group.name}", labels) if group.nodes > 1 else None
-    return GroupRequest(
-        group.study,
-        group.name,
-        network,
-        tuple(_container(group, site, labels, network, node) for node in range(group.nodes)),
-    )
+def _name(study: str, group: str, index: int) -> str:
+    return f"winnow-{study}-{group}-{index}"
 
 
-def _container(
-    group: GroupSpec, site: DockerSite, labels: Mapping[str, str], network: NetworkRequest | None, node: int
-) -> ContainerRequest:
-    name = container_name(group.study, group.name, node)
-    resources = group.resources
-    return ContainerRequest(
-        name=name,
-        image=site.image,
-        command=group.argv,
-        environment={**group.env, "WINNOW_HOME": WORKER_HOME, **_place(group, node)},
-        secrets=group.secrets,
-        labels={**labels, NODE: str(node), NODES: str(group.nodes)},
-        hostname=hostname(name),
-        user=site.user,
-        network=site.network,
-        joins=network.name if network is not None else None,
-        volumes=group.volumes,
-        tmpfs=_tmpfs(site.user),
-        nano_cpus=round(resources.cpus * 1e9) if resources.cpus is not None else None,
-        memory_bytes=resources.memory_bytes,
-        shm_bytes=resources.shm_bytes or site.shm_bytes,
-        pids=site.pids,
-        gpus=resources.gpus,
-        restarts=site.restarts,
-        stop_timeout_s=math.ceil(site.stop_grace_s),
-        log_options={"max-size": str(site.log_file_bytes), "max-file": str(site.log_files)},
-    )
+# What the engine is sent
 
 
-def _place(group: GroupSpec, node: int) -> Mapping[str, str]:
-    """Where a node stands among the others; nothing where there are none."""
-    if group.nodes == 1:
-        return {}
+def container_body(node: ContainerSpec, workers: DockerWorkers) -> dict[str, Any]:
+    """The body of `POST /containers/create`, Engine API 1.41 (Docker 20.10)."""
     return {
-        "WINNOW_NODE": str(node),
-        "WINNOW_NODES": str(group.nodes),
-        "WINNOW_MASTER_ADDR": hostname(container_name(group.study, group.name, 0)),
-        "WINNOW_MASTER_PORT": str(MASTER_PORT),
+        "Image": node.image,
+        "Cmd": list(node.command),
+        "Env": [f"{name}={value}" for name, value in sorted({**node.environment, **node.secrets}.items())],
+        "Labels": dict(container_labels(node)),
+        "Hostname": hostname(container_name(node)),
+        "User": workers.user,
+        "StopTimeout": math.ceil(workers.stop_grace_s),
+        "HostConfig": {
+            "NetworkMode": workers.network or "default",
+            "Mounts": [_mount(volume) for volume in node.volumes],
+            "Tmpfs": dict(_tmpfs(workers.user)),
+            "ReadonlyRootfs": True,
+            "CapDrop": list(_CAPABILITIES_DROPPED),
+            "SecurityOpt": list(_SECURITY_OPTIONS),
+            "RestartPolicy": _restart_policy(workers.restarts),
+            "LogConfig": {"Type": "json-file", "Config": dict(_log_options(workers))},
+            **_limits(node, workers),
+        },
     }
 
 
@@ -183,31 +137,12 @@ def _tmpfs(user: str) -> Mapping[str, str]:
     }
 
 
-# What the engine is sent
+def _log_options(workers: DockerWorkers) -> Mapping[str, str]:
+    return {"max-size": str(workers.log_file_bytes), "max-file": str(workers.log_files)}
 
 
-def container_body(request: ContainerRequest) -> dict[str, Any]:
-    """The body of `POST /containers/create`, Engine API 1.41 (Docker 20.10)."""
-    return {
-        "Image": request.image,
-        "Cmd": list(request.command),
-        "Env": [f"{name}={value}" for name, value in sorted({**request.environment, **request.secrets}.items())],
-        "Labels": dict(request.labels),
-        "Hostname": request.hostname,
-        "User": request.user,
-        "StopTimeout": request.stop_timeout_s,
-        "HostConfig": {
-            "NetworkMode": request.network or "default",
-            "Mounts": [_mount(volume) for volume in request.volumes],
-            "Tmpfs": dict(request.tmpfs),
-            "ReadonlyRootfs": request.is_read_only,
-            "CapDrop": list(request.cap_drop),
-            "SecurityOpt": list(request.security_opt),
-            "RestartPolicy": _restart_policy(request.restarts),
-            "LogConfig": {"Type": "json-file", "Config": dict(request.log_options)},
-            **_limits(request),
-        },
-    }
+def _nano_cpus(cpus: float) -> int:
+    return round(cpus * 1e9)
 
 
 def _restart_policy(restarts: int) -> dict[str, Any]:
@@ -215,14 +150,16 @@ def _restart_policy(restarts: int) -> dict[str, Any]:
     return {"Name": "on-failure", "MaximumRetryCount": restarts} if restarts else {"Name": "no"}
 
 
-def _limits(request: ContainerRequest) -> dict[str, Any]:
-    limits: dict[str, Any] = {"ShmSize": request.shm_bytes, "PidsLimit": request.pids}
-    if request.nano_cpus is not None:
-        limits["NanoCpus"] = request.nano_cpus
-    if request.memory_bytes is not None:
-        limits |= {"Memory": request.memory_bytes, "MemorySwap": request.memory_bytes}
-    if request.gpus:
-        limits["DeviceRequests"] = [{"DeviceIDs": list(request.gpus), "Capabilities": [["gpu"]]}]
+def _limits(node: ContainerSpec, workers: DockerWorkers) -> dict[str, Any]:
+    asked = node.resources
+    limits: dict[str, Any] = {"ShmSize": asked.shm_bytes or workers.shm_bytes, "PidsLimit": workers.pids}
+    if asked.cpus is not None:
+        limits["NanoCpus"] = _nano_cpus(asked.cpus)
+    if asked.memory_bytes is not None:
+        # Also the limit of memory and swap together: a worker must not swap.
+        limits |= {"Memory": asked.memory_bytes, "MemorySwap": asked.memory_bytes}
+    if asked.gpus:
+        limits["DeviceRequests"] = [{"DeviceIDs": list(asked.gpus), "Capabilities": [["gpu"]]}]
     return limits
 
 
@@ -240,51 +177,46 @@ def _mount(volume: Volume) -> dict[str, Any]:
 
 
 def render(request: GroupRequest) -> list[str]:
-    """The same as `docker` commands that can be pasted, but for passwords, which are masked.
+    """The same as `docker` commands that can be pasted, with passwords masked.
 
-    Secrets are named only: `docker` then takes their values from the environment of whoever pastes them.
+    Secrets are named only: `docker` takes their values from the environment of the shell.
     """
-    if request.network is None:
-        return [_command("docker run --detach", container) for container in request.containers]
-    lines = [
-        shlex.join(
-            ("docker", "network", "create", "--internal", *_labels(request.network.labels), request.network.name)
-        )
-    ]
-    for container in request.containers:
-        join = ("docker", "network", "connect", "--alias", container.hostname, request.network.name, container.name)
-        lines += [_command("docker create", container), shlex.join(join)]
-    return [*lines, shlex.join(("docker", "start", *(container.name for container in request.containers)))]
+    workers, network = request.workers, request.network
+    if network is None:
+        return [_command("docker run --detach", node, workers) for node in request.nodes]
+    lines = [shlex.join(("docker", "network", "create", "--internal", *_labels(network.labels), network.name))]
+    names = [container_name(node) for node in request.nodes]
+    for node, name in zip(request.nodes, names, strict=True):
+        join = ("docker", "network", "connect", "--alias", hostname(name), network.name, name)
+        lines += [_command("docker create", node, workers), shlex.join(join)]
+    return [*lines, shlex.join(("docker", "start", *names))]
 
 
-def _command(verb: str, request: ContainerRequest) -> str:
+def _command(verb: str, node: ContainerSpec, workers: DockerWorkers) -> str:
+    name, asked = container_name(node), node.resources
     flags = (
-        *("--name", request.name, "--hostname", request.hostname),
-        *(("--network", request.network) if request.network is not None else ()),
-        *_labels(request.labels),
-        *("--user", request.user),
-        *(("--read-only",) if request.is_read_only else ()),
-        *(part for path, options in request.tmpfs.items() for part in ("--tmpfs", f"{path}:{options}")),
-        *(part for volume in request.volumes for part in ("--mount", _mount_flag(volume))),
-        *(part for capability in request.cap_drop for part in ("--cap-drop", capability)),
-        *(part for option in request.security_opt for part in ("--security-opt", option)),
-        *(("--cpus", f"{request.nano_cpus / 1e9:g}") if request.nano_cpus is not None else ()),
-        *_memory_flags(request.memory_bytes),
-        *("--shm-size", str(request.shm_bytes), "--pids-limit", str(request.pids)),
-        *(("--gpus", f'"device={",".join(request.gpus)}"') if request.gpus else ()),
-        *("--restart", f"on-failure:{request.restarts}" if request.restarts else "no"),
-        *("--stop-timeout", str(request.stop_timeout_s)),
+        *("--name", name, "--hostname", hostname(name)),
+        *(("--network", workers.network) if workers.network is not None else ()),
+        *_labels(container_labels(node)),
+        *("--user", workers.user, "--read-only"),
+        *(part for path, options in _tmpfs(workers.user).items() for part in ("--tmpfs", f"{path}:{options}")),
+        *(part for volume in node.volumes for part in ("--mount", _mount_flag(volume))),
+        *(part for capability in _CAPABILITIES_DROPPED for part in ("--cap-drop", capability)),
+        *(part for option in _SECURITY_OPTIONS for part in ("--security-opt", option)),
+        *(("--cpus", f"{_nano_cpus(asked.cpus) / 1e9:g}") if asked.cpus is not None else ()),
+        *_memory_flags(asked.memory_bytes),
+        *("--shm-size", str(asked.shm_bytes or workers.shm_bytes), "--pids-limit", str(workers.pids)),
+        *(("--gpus", f'"device={",".join(asked.gpus)}"') if asked.gpus else ()),
+        *("--restart", f"on-failure:{workers.restarts}" if workers.restarts else "no"),
+        *("--stop-timeout", str(math.ceil(workers.stop_grace_s))),
         *("--log-driver", "json-file"),
-        *(part for name, value in request.log_options.items() for part in ("--log-opt", f"{name}={value}")),
+        *(part for name, value in _log_options(workers).items() for part in ("--log-opt", f"{name}={value}")),
     )
     variables = [
-        *(
-            f"--env {name}={shlex.quote(shown_value(name, value))}"
-            for name, value in sorted(request.environment.items())
-        ),
-        *(f"--env {name}" for name in sorted(request.secrets)),
+        *(f"--env {name}={shlex.quote(shown_value(name, value))}" for name, value in sorted(node.environment.items())),
+        *(f"--env {name}" for name in sorted(node.secrets)),
     ]
-    return " ".join((verb, shlex.join(flags), *variables, shlex.join((request.image, *request.command))))
+    return " ".join((verb, shlex.join(flags), *variables, shlex.join((node.image, *node.command))))
 
 
 def _memory_flags(memory_bytes: int | None) -> Sequence[str]:

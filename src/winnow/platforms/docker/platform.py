@@ -6,7 +6,7 @@ from winnow.config.settings import Settings
 from winnow.config.stack_record import StackRecord
 from winnow.platforms.deployer import Say
 from winnow.platforms.docker.deployer import DockerDeployer
-from winnow.platforms.docker.executor import DockerExecutor, DockerSite
+from winnow.platforms.docker.executor import DockerExecutor, DockerWorkers
 from winnow.platforms.docker.images import DockerImages
 from winnow.platforms.docker.stores import silence
 from winnow.platforms.platform import Capabilities
@@ -34,7 +34,7 @@ class DockerPlatform:
 
     def executor(self) -> DockerExecutor:
         """The executor that finds groups by their labels. Raises InputError where no engine answers."""
-        return DockerExecutor(DockerSite(image="", network=self._settings.network), self._settings.home)
+        return DockerExecutor(DockerWorkers(image="", network=self._settings.network), self._settings.home)
 
     def deployer(self, *, say: Say) -> DockerDeployer:
         """The deployer; its changes are too short to tell of."""

@@ -1,9 +1,9 @@
 """Worker groups as Jobs of a Kubernetes cluster, in one namespace.
 
-What is sent is worked out in `group_plan`, what comes back is judged in `group_state`; here it is only done.
-Groups are found by label, so any process finds, follows and ends them. The cluster sees to it that one name is one Job:
-two processes that start a group at once make one. It also replaces pods by itself and takes a group's Secret and
-Service away with its Job. Logs of pods that are taken away from here come to lie here (`archive`).
+`group_plan` decides what is sent and `group_state` what an answer means; this module only acts. Groups are found by
+label, so any process finds and ends them. The cluster allows one Job per name: two processes that start the same group
+at once make one. It also replaces pods by itself, and removes a group's Secret and Service with its Job. Logs of pods
+that this module removes are kept here (`log_archive`).
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.group_log import Kept, followed, lines, readable
 from winnow.platforms.kubernetes.group_plan import (
     GroupObjects,
-    KubernetesSite,
+    KubernetesWorkers,
     object_name,
     plan_group,
+    pod_options,
     render,
     volume_claims,
 )
@@ -36,7 +37,7 @@ from winnow.platforms.labels import GROUP, STUDY
 from winnow.platforms.log_archive import Archive
 from winnow.platforms.log_streams import merged
 
-__all__ = ["PERMISSIONS", "KubernetesExecutor", "KubernetesSite"]
+__all__ = ["PERMISSIONS", "KubernetesExecutor", "KubernetesWorkers"]
 
 PERMISSIONS: tuple[Permission, ...] = (
     *verbs(JOB, "create", "delete", "deletecollection", "get", "list", "watch"),
@@ -45,11 +46,11 @@ PERMISSIONS: tuple[Permission, ...] = (
     *verbs(EVENT, "list"),
     *verbs(VOLUME_CLAIM, "get"),
     *applying(SECRET, SERVICE),
-    # Whose one of the same name is.
+    # To see to which group one of the same name belongs.
     *verbs(SECRET, "get"),
     *verbs(SERVICE, "get"),
 )
-"""All that running, following and ending groups takes."""
+"""What running, watching and ending groups takes."""
 
 _PAUSE_S, _LONGEST_PAUSE_S = 0.2, 2.0
 _LEAVING_S = 15.0
@@ -64,16 +65,18 @@ class KubernetesExecutor:
 
     Args:
         cluster: in which namespace.
-        site: what all groups have in common.
+        workers: what all workers have in common.
         home: winnow's folder, for logs that outlive their pods.
-        patience_s: how long a Job of the same name may take to go that is on its way out.
+        removal_within_s: how long a Job of the same name that is being deleted may take to go.
     """
 
-    def __init__(self, cluster: Cluster, site: KubernetesSite, home: Path, *, patience_s: float = 60.0) -> None:
-        self._site = site
+    def __init__(
+        self, cluster: Cluster, workers: KubernetesWorkers, home: Path, *, removal_within_s: float = 60.0
+    ) -> None:
+        self._workers = workers
         self._cluster = cluster
-        self._patience_s = patience_s
-        # A study's name may be at work in another place of the same home: what ended there says nothing of here.
+        self._removal_within_s = removal_within_s
+        # Another namespace may run a study of the same name from this home: its groups are others.
         self._archive = Archive(home, f"pod-{cluster.namespace}-{cluster.identity.rpartition(' ')[2]}")
         self._warnings = Warnings(cluster)
         self._watches = Watches(cluster)
@@ -85,7 +88,7 @@ class KubernetesExecutor:
 
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
         """The manifests, as YAML, without passwords and secrets."""
-        return render(plan_group(group, self._site) for group in groups)
+        return render(plan_group(group, self._workers) for group in groups)
 
     def validate(self, group: GroupSpec) -> None:
         """Have the cluster look at a group's Job, which changes nothing: before a study is begun with it.
@@ -96,7 +99,7 @@ class KubernetesExecutor:
             InputError: a volume claim is missing, or the cluster does not take the Job.
             ClusterError, UnreachableError: the cluster fails, or does not answer.
         """
-        job = plan_group(group, self._site).job
+        job = plan_group(group, self._workers).job
         self._check(group)
         # One of that name may be there from before: by then it has been looked at.
         with _traced(group), contextlib.suppress(ConflictError):
@@ -115,7 +118,7 @@ class KubernetesExecutor:
                 is not winnow's. Nothing is left of the try.
             ClusterError, UnreachableError: the cluster fails, or does not answer.
         """
-        objects = plan_group(group, self._site)
+        objects = plan_group(group, self._workers)
         self._check(group)
         with self._archive.locked(group.study, group.name):
             with _traced(group):
@@ -235,7 +238,7 @@ class KubernetesExecutor:
 
     def _brought(self, wanted: Manifest) -> Manifest:
         """A new Job, or the one of its name that is at work already. One that is over makes room."""
-        name, deadline = name_of(wanted), time.monotonic() + self._patience_s
+        name, deadline = name_of(wanted), time.monotonic() + self._removal_within_s
         failure: WinnowError = ClusterError(
             f"job {name}: expected the one of this name to go, found that it does not end. "
             f"`kubectl describe job {name}` may say why."
@@ -390,7 +393,7 @@ def _traced(group: GroupSpec) -> Iterator[None]:
         yield
     except RefusedObjectError as error:
         raise InputError(
-            "execution.kubernetes.pod" if group.kubernetes.pod else "execution.kubernetes",
+            "execution.kubernetes.pod" if pod_options(group).pod else "execution.kubernetes",
             expected="fields that the cluster takes",
             found=error.found.rstrip("."),
             remedy="Correct it there (pod, requests, gpu_resource, node_selector, tolerations, priority_class, queue, "

@@ -1,13 +1,14 @@
-"""What a cluster is given to run a worker group, decided without one: a Job of as many pods as the group has nodes.
+"""How a worker group is rendered for a cluster, decided without one: a Job of as many pods as the group has nodes.
 
-    Job      indexed; the supervisor is on index 0, whose success is the group's. Its name is the one that a group can
-             have, by which a cluster refuses a second one.
-    Secret   the addresses of the stores and the experiment's secrets, which the Job names and does not hold.
-    Service  headless, where there are several pods: by it they find each other, also before they are ready.
+    Job      indexed; the supervisor is on index 0, whose success is the group's. A group has one possible Job name, so
+             a cluster refuses a second Job of the group.
+    Secret   the addresses of the stores and the experiment's secrets, which the Job refers to and does not hold.
+    Service  headless, where there are several pods: they find each other by it, also before they are ready.
 
-Secret and Service carry the Job's name and belong to it, so that the cluster takes them away with it, whoever deletes
-it and even when it does so by itself. What is in `k8s/train` is patched field by field; a person's own additions there,
-and those in the experiment's `execution.kubernetes.pod`, stay.
+Secret and Service have the Job's name and belong to it, so the cluster removes them with the Job, even when the Job's
+time to live ends. The manifests in `k8s/train` are patched field by field. A person's own additions there, and those in
+the experiment's `execution.kubernetes.pod`, stay. What every worker may do (user, read-only root, capabilities, grace
+period) is in the manifest and can be changed there.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from typing import Any
 
 from winnow.config.addresses import shown_value
 from winnow.config.errors import InputError
+from winnow.config.experiment import KubernetesConfig
 from winnow.config.quantities import cpu_text, memory_text
 from winnow.config.stack_record import PASSWORD
-from winnow.platforms.executor import MASTER_PORT, WORKER_HOME, GroupResources, GroupSpec, Volume
+from winnow.platforms.container import DEFAULT_CPUS, DEFAULT_MEMORY_BYTES, ContainerSpec, plan_containers
+from winnow.platforms.executor import GroupResources, GroupSpec, Volume
 from winnow.platforms.kubernetes.kinds import Manifest, name_of
 from winnow.platforms.kubernetes.manifests import FieldPath, Named, changed, merged, named, to_yaml
 from winnow.platforms.kubernetes.names import shortened
@@ -31,32 +34,30 @@ from winnow.platforms.labels import GROUP, STUDY
 BASE = "winnow-train"
 """What the Job and the Service in `k8s/train` are called."""
 WORKER = "worker"
-"""The container that is winnow's; any other in the pod is the person's."""
+"""Winnow's container; any other in the pod is the person's own."""
 QUEUE = "kueue.x-k8s.io/queue-name"
 """Kueue's label for the LocalQueue that admits a Job (https://kueue.sigs.k8s.io/docs/tasks/run/jobs/)."""
 
 _STORES = frozenset({"WINNOW_STORAGE", "MLFLOW_TRACKING_URI"})
 _BY_HAND = _STORES | {PASSWORD}
-"""Variables by which the manifest, applied by hand, finds the stack beside it; groups are told other addresses."""
+"""Variables with which the manifest, applied by hand, finds the stack beside it; groups get other addresses."""
 _OF_SEVERAL = ("WINNOW_NODE", "WINNOW_NODES", "WINNOW_MASTER_ADDR", "WINNOW_MASTER_PORT")
 _INDEX = {
     "name": "WINNOW_NODE",
     "valueFrom": {"fieldRef": {"fieldPath": f"metadata.annotations['{INDEX}']"}},
 }
-DEFAULT_CPUS, DEFAULT_MEMORY_BYTES = 1.0, 2 * 2**30
-"""What a pod may use where nobody says: without a limit it would be the first to be evicted."""
 _LONGEST_NAME = 57
 """A pod's host name is its Job's with `-INDEX`, and may have 63 characters; an index has up to five."""
 
 
 @dataclass(frozen=True)
-class KubernetesSite:
-    """What all groups on a cluster have in common.
+class KubernetesWorkers:
+    """What all workers on a cluster have in common.
 
     Attributes:
-        image: the workers', as the cluster's nodes find it.
+        image: the workers' image, as the cluster's nodes pull it.
         manifests: the objects of `k8s/train`.
-        labels: for all that is made, beside winnow's own.
+        labels: for all objects, beside winnow's own.
     """
 
     image: str
@@ -97,27 +98,34 @@ def object_name(study: str, group: str) -> str:
     return shortened(f"{BASE}-{study}-{group}", _LONGEST_NAME)
 
 
-def plan_group(group: GroupSpec, site: KubernetesSite) -> GroupObjects:
+def plan_group(group: GroupSpec, workers: KubernetesWorkers) -> GroupObjects:
     """The objects of a group.
 
     Raises:
         InputError: it mounts a folder of a host, or a manifest lacks what is patched.
     """
     _check_volumes(group.volumes)
-    name, own = object_name(group.study, group.name), {**site.labels, STUDY: group.study, GROUP: group.name}
-    base = named(site.manifests, "Job", BASE)
-    labels = {**base["metadata"].get("labels", {}), **own}
+    name = object_name(group.study, group.name)
+    # The pods of a Job have one template: each reads its index from the annotation that the Job controller sets.
+    node = plan_containers(group, workers.image, f"{name}-0.{name}", workers.labels)[0]
+    base = named(workers.manifests, "Job", BASE)
+    labels = {**base["metadata"].get("labels", {}), **node.labels}
     return GroupObjects(
-        job=_job(base, group, site, name, own),
+        job=_job(base, node, pod_options(group), name),
         secret={
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {"name": name, "labels": labels},
             "type": "Opaque",
-            "data": {key: base64.b64encode(value.encode()).decode() for key, value in sorted(_hidden(group).items())},
+            "data": {key: base64.b64encode(value.encode()).decode() for key, value in sorted(_hidden(node).items())},
         },
-        service=_service(named(site.manifests, "Service", BASE), group, name, own) if group.nodes > 1 else None,
+        service=_service(named(workers.manifests, "Service", BASE), node, name) if node.nodes > 1 else None,
     )
+
+
+def pod_options(group: GroupSpec) -> KubernetesConfig:
+    """The section of the experiment that only pods have."""
+    return group.options if isinstance(group.options, KubernetesConfig) else KubernetesConfig()
 
 
 def render(groups: Iterable[GroupObjects]) -> list[str]:
@@ -133,63 +141,56 @@ def volume_claims(group: GroupSpec) -> tuple[str, ...]:
 # The Job
 
 
-def _job(base: Manifest, group: GroupSpec, site: KubernetesSite, name: str, own: Mapping[str, str]) -> Manifest:
-    wanted, pod = group.kubernetes, ("spec", "template", "spec")
-    template = ("spec", "template", "metadata")
-    queue = {QUEUE: wanted.queue} if wanted.queue is not None else {}
+def _job(base: Manifest, node: ContainerSpec, options: KubernetesConfig, name: str) -> Manifest:
+    pod, template = ("spec", "template", "spec"), ("spec", "template", "metadata")
+    queue = {QUEUE: options.queue} if options.queue is not None else {}
     changes: dict[FieldPath, Any] = {
         ("metadata", "name"): name,
-        ("metadata", "labels"): {**base["metadata"].get("labels", {}), **own, **queue},
-        # Kueue lets it go when it is its turn.
+        ("metadata", "labels"): {**base["metadata"].get("labels", {}), **node.labels, **queue},
+        # Kueue clears it when it admits the Job.
         ("spec", "suspend"): True if queue else None,
-        ("spec", "completions"): group.nodes,
-        ("spec", "parallelism"): group.nodes,
-        ("spec", "backoffLimit"): wanted.backoff_limit,
-        ("spec", "activeDeadlineSeconds"): wanted.deadline_s,
-        ("spec", "ttlSecondsAfterFinished"): wanted.ttl_s,
-        (*template, "labels"): {**_at(base, *template, "labels"), **own},
-        (*template, "annotations"): {**_at(base, *template, "annotations"), **wanted.annotations} or None,
-        (*pod, "subdomain"): name if group.nodes > 1 else None,
-        (*pod, "nodeSelector"): {**_at(base, *pod, "nodeSelector"), **wanted.node_selector} or None,
-        (*pod, "tolerations"): [*(_at(base, *pod).get("tolerations") or ()), *wanted.tolerations] or None,
-        **({(*pod, "priorityClassName"): wanted.priority_class} if wanted.priority_class is not None else {}),
-        **_volumes(_at(base, *pod), group),
-        **_worker((*pod, "containers", Named(WORKER)), _worker_of(base), group, site, name),
+        ("spec", "completions"): node.nodes,
+        ("spec", "parallelism"): node.nodes,
+        ("spec", "backoffLimit"): options.backoff_limit,
+        ("spec", "activeDeadlineSeconds"): options.deadline_s,
+        ("spec", "ttlSecondsAfterFinished"): options.ttl_s,
+        (*template, "labels"): {**_at(base, *template, "labels"), **node.labels},
+        (*template, "annotations"): {**_at(base, *template, "annotations"), **options.annotations} or None,
+        (*pod, "subdomain"): name if node.nodes > 1 else None,
+        (*pod, "nodeSelector"): {**_at(base, *pod, "nodeSelector"), **options.node_selector} or None,
+        (*pod, "tolerations"): [*(_at(base, *pod).get("tolerations") or ()), *options.tolerations] or None,
+        **({(*pod, "priorityClassName"): options.priority_class} if options.priority_class is not None else {}),
+        **_volumes(_at(base, *pod), node),
+        **_worker((*pod, "containers", Named(WORKER)), _worker_of(base), node, options, name),
     }
     job = changed(base, changes)
-    return changed(job, {pod: merged(_at(job, *pod), wanted.pod)}) if wanted.pod else job
+    return changed(job, {pod: merged(_at(job, *pod), options.pod)}) if options.pod else job
 
 
 def _worker(
-    path: FieldPath, base: Mapping[str, Any], group: GroupSpec, site: KubernetesSite, name: str
+    path: FieldPath, base: Mapping[str, Any], node: ContainerSpec, options: KubernetesConfig, name: str
 ) -> dict[FieldPath, Any]:
-    limits = _limits(group.resources, group.kubernetes.gpu_resource)
+    limits = _limits(node.resources, options.gpu_resource)
     return {
-        (*path, "image"): site.image,
-        (*path, "command"): [_literal(word) for word in group.argv],
+        (*path, "image"): node.image,
+        (*path, "command"): [_literal(word) for word in node.command],
         (*path, "args"): None,
-        (*path, "env"): _env(base.get("env") or (), group, name),
-        (*path, "resources"): {"limits": limits, "requests": {**limits, **group.kubernetes.requests}},
-        (*path, "volumeMounts"): [*(base.get("volumeMounts") or ()), *_mounts(group.volumes)],
+        (*path, "env"): _env(base.get("env") or (), node, name),
+        (*path, "resources"): {"limits": limits, "requests": {**limits, **options.requests}},
+        (*path, "volumeMounts"): [*(base.get("volumeMounts") or ()), *_mounts(node.volumes)],
     }
 
 
-def _env(base: Iterable[Manifest], group: GroupSpec, name: str) -> list[Manifest]:
+def _env(base: Iterable[Manifest], node: ContainerSpec, name: str) -> list[Manifest]:
     """The variables of the manifest, with those of the group in their places or after them."""
-    secrets = _hidden(group)
-    plain = {**{key: value for key, value in group.env.items() if key not in secrets}, "WINNOW_HOME": WORKER_HOME}
-    if group.nodes > 1:
-        plain |= {
-            "WINNOW_NODES": str(group.nodes),
-            "WINNOW_MASTER_ADDR": f"{name}-0.{name}",
-            "WINNOW_MASTER_PORT": str(MASTER_PORT),
-        }
+    hidden = _hidden(node)
+    plain = {key: value for key, value in node.environment.items() if key not in hidden}
     own: dict[str, Manifest] = {
-        **({"WINNOW_NODE": _INDEX} if group.nodes > 1 else {}),
         **{key: {"name": key, "value": _literal(value)} for key, value in sorted(plain.items())},
-        **{key: {"name": key, "valueFrom": {"secretKeyRef": {"name": name, "key": key}}} for key in sorted(secrets)},
+        **({"WINNOW_NODE": _INDEX} if node.nodes > 1 else {}),
+        **{key: {"name": key, "valueFrom": {"secretKeyRef": {"name": name, "key": key}}} for key in sorted(hidden)},
     }
-    meant_for_others = _BY_HAND if group.nodes > 1 else _BY_HAND.union(_OF_SEVERAL)
+    meant_for_others = _BY_HAND if node.nodes > 1 else _BY_HAND.union(_OF_SEVERAL)
     kept = [variable for variable in base if variable["name"] in own or variable["name"] not in meant_for_others]
     known = {variable["name"] for variable in kept}
     return [
@@ -198,14 +199,16 @@ def _env(base: Iterable[Manifest], group: GroupSpec, name: str) -> list[Manifest
     ]
 
 
-def _hidden(group: GroupSpec) -> dict[str, str]:
-    """The variables whose values a Job must not show: secrets, stores, and whatever else has a password in it."""
-    addresses = {key: value for key, value in group.env.items() if key in _STORES or shown_value(key, value) != value}
-    return {**addresses, **group.secrets}
+def _hidden(node: ContainerSpec) -> dict[str, str]:
+    """The variables whose values a Job must not show: secrets, addresses of stores, and any other with a password."""
+    addresses = {
+        key: value for key, value in node.environment.items() if key in _STORES or shown_value(key, value) != value
+    }
+    return {**addresses, **node.secrets}
 
 
 def _literal(text: str) -> str:
-    """A text that means itself where a cluster puts in variables for `$(NAME)`."""
+    """A text as it is to arrive: a cluster replaces `$(NAME)` in it by a variable."""
     return text.replace("$", "$$")
 
 
@@ -215,13 +218,13 @@ def _limits(resources: GroupResources, gpu_resource: str) -> dict[str, str]:
     return {
         "cpu": cpu_text(cpus),
         "memory": memory_text(memory_bytes),
-        # Which GPUs of a node they are the cluster decides.
+        # The cluster decides which GPUs of a node they are.
         **({gpu_resource: str(len(resources.gpus))} if resources.gpus else {}),
     }
 
 
-def _volumes(base: Mapping[str, Any], group: GroupSpec) -> dict[FieldPath, Any]:
-    shm_bytes = group.resources.shm_bytes
+def _volumes(base: Mapping[str, Any], node: ContainerSpec) -> dict[FieldPath, Any]:
+    shm_bytes = node.resources.shm_bytes
     volumes = [
         merged(volume, {"emptyDir": {"sizeLimit": memory_text(shm_bytes)}})
         if volume["name"] == "shm" and shm_bytes is not None
@@ -233,7 +236,7 @@ def _volumes(base: Mapping[str, Any], group: GroupSpec) -> dict[FieldPath, Any]:
             "name": f"volume-{index}",
             "persistentVolumeClaim": {"claimName": volume.source, "readOnly": volume.is_read_only},
         }
-        for index, volume in enumerate(group.volumes)
+        for index, volume in enumerate(node.volumes)
     ]
     return {("spec", "template", "spec", "volumes"): [*volumes, *claims]}
 
@@ -259,13 +262,13 @@ def _check_volumes(volumes: Sequence[Volume]) -> None:
 # The Service
 
 
-def _service(base: Manifest, group: GroupSpec, name: str, own: Mapping[str, str]) -> Manifest:
+def _service(base: Manifest, node: ContainerSpec, name: str) -> Manifest:
     return changed(
         base,
         {
             ("metadata", "name"): name,
-            ("metadata", "labels"): {**base["metadata"].get("labels", {}), **own},
-            ("spec", "selector"): {STUDY: group.study, GROUP: group.name},
+            ("metadata", "labels"): {**base["metadata"].get("labels", {}), **node.labels},
+            ("spec", "selector"): {STUDY: node.study, GROUP: node.group},
         },
     )
 

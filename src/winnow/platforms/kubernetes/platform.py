@@ -13,7 +13,7 @@ from winnow.platforms.images import Images
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.connection import CONTEXT, NAMESPACE
 from winnow.platforms.kubernetes.deployer import KubernetesDeployer
-from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesSite
+from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesWorkers
 from winnow.platforms.kubernetes.stores import cluster_named, local_settings, silence
 from winnow.platforms.platform import Capabilities
 from winnow.platforms.stack import ChoosePort, any_port
@@ -56,7 +56,7 @@ class KubernetesPlatform:
 
     def executor(self) -> KubernetesExecutor:
         """The executor that finds groups by their labels. Raises InputError."""
-        return KubernetesExecutor(self.cluster, KubernetesSite(image="", manifests=()), self._settings.home)
+        return KubernetesExecutor(self.cluster, KubernetesWorkers(image="", manifests=()), self._settings.home)
 
     def deployer(self, *, say: Say) -> KubernetesDeployer:
         """The deployer. Raises InputError."""

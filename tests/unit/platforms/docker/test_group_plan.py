@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from winnow.platforms.docker.group_plan import (
-    ContainerRequest,
-    DockerSite,
+    DockerWorkers,
     NetworkRequest,
     container_body,
+    container_labels,
+    container_name,
+    hostname,
     plan_group,
     render,
 )
 from winnow.platforms.executor import GroupResources, GroupSpec, Volume
 
-SITE = DockerSite(image="winnow-train", network="winnow_inside", labels={"team": "vision"})
+WORKERS = DockerWorkers(image="winnow-train", network="winnow_inside", labels={"team": "vision"})
 GROUP = GroupSpec(
     study="a-study",
     name="c0",
@@ -29,43 +31,12 @@ def of_nodes(count: int) -> GroupSpec:
     return GroupSpec("a-study", "c0", ("run",), {"A": "1"}, nodes=count)
 
 
-def test_a_group_of_one_node_is_one_container() -> None:
-    request = plan_group(GROUP, SITE)
-    assert request.network is None
-    assert request.containers == (
-        ContainerRequest(
-            name="winnow-a-study-c0-0",
-            image="winnow-train",
-            command=GROUP.argv,
-            environment={"WINNOW_STORAGE": GROUP.env["WINNOW_STORAGE"], "WINNOW_HOME": "/winnow"},
-            secrets={"TOKEN": "t0ken"},
-            labels={**LABELS, "winnow.node": "0", "winnow.nodes": "1"},
-            hostname="winnow-a-study-c0-0",
-            user="10001:10001",
-            network="winnow_inside",
-            joins=None,
-            volumes=GROUP.volumes,
-            tmpfs={
-                "/tmp": "rw,exec,nosuid,nodev,mode=1777",
-                "/winnow": "rw,noexec,nosuid,nodev,mode=0700,uid=10001,gid=10001",
-            },
-            nano_cpus=1_500_000_000,
-            memory_bytes=2_147_483_648,
-            shm_bytes=67_108_864,
-            pids=4096,
-            gpus=("0", "GPU-12ab"),
-            restarts=3,
-            stop_timeout_s=30,
-            log_options={"max-size": "10485760", "max-file": "3"},
-            is_read_only=True,
-            cap_drop=("ALL",),
-            security_opt=("no-new-privileges",),
-        ),
-    )
-
-
 def test_the_engine_is_sent_all_of_it() -> None:
-    assert container_body(plan_group(GROUP, SITE).containers[0]) == {
+    request = plan_group(GROUP, WORKERS)
+    assert request.network is None
+    (node,) = request.nodes
+    assert container_name(node) == "winnow-a-study-c0-0"
+    assert container_body(node, WORKERS) == {
         "Image": "winnow-train",
         "Cmd": ["python", "-m", "winnow.worker.group", "--study", "a-study", "--group", "c0"],
         "Env": [
@@ -103,7 +74,8 @@ def test_the_engine_is_sent_all_of_it() -> None:
 
 
 def test_what_is_not_asked_for_is_not_limited() -> None:
-    host = container_body(plan_group(of_nodes(1), DockerSite("an-image", restarts=0)).containers[0])["HostConfig"]
+    workers = DockerWorkers("an-image", restarts=0)
+    host = container_body(plan_group(of_nodes(1), workers).nodes[0], workers)["HostConfig"]
     assert {"NanoCpus", "Memory", "MemorySwap", "DeviceRequests"} & host.keys() == set()
     assert host["NetworkMode"] == "default"
     # On-failure with a count of 0 would be without end.
@@ -111,12 +83,12 @@ def test_what_is_not_asked_for_is_not_limited() -> None:
 
 
 def test_nodes_have_a_network_of_their_own_and_know_the_first() -> None:
-    request = plan_group(of_nodes(2), SITE)
+    request = plan_group(of_nodes(2), WORKERS)
     assert request.network == NetworkRequest("winnow-a-study-c0", LABELS)
-    assert [(each.name, each.joins, each.environment, each.labels) for each in request.containers] == [
+    found = [(container_name(node), node.environment, container_labels(node)) for node in request.nodes]
+    assert found == [
         (
             f"winnow-a-study-c0-{node}",
-            "winnow-a-study-c0",
             {
                 "A": "1",
                 "WINNOW_HOME": "/winnow",
@@ -132,13 +104,14 @@ def test_nodes_have_a_network_of_their_own_and_know_the_first() -> None:
 
 
 def test_host_names_are_short_enough_and_differ() -> None:
-    nodes = plan_group(GroupSpec("s" * 63, "c0", ("run",), {}, nodes=2), SITE).containers
-    assert [node.hostname for node in nodes] == [f"{'s' * 58}-c0-{index}" for index in (0, 1)]
-    assert {node.environment["WINNOW_MASTER_ADDR"] for node in nodes} == {nodes[0].hostname}
+    nodes = plan_group(GroupSpec("s" * 63, "c0", ("run",), {}, nodes=2), WORKERS).nodes
+    names = [hostname(container_name(node)) for node in nodes]
+    assert names == [f"{'s' * 58}-c0-{index}" for index in (0, 1)]
+    assert {node.environment["WINNOW_MASTER_ADDR"] for node in nodes} == {names[0]}
 
 
 def test_a_plan_is_a_command_without_a_password_in_it() -> None:
-    assert render(plan_group(GROUP, SITE)) == [
+    assert render(plan_group(GROUP, WORKERS)) == [
         "docker run --detach --name winnow-a-study-c0-0 --hostname winnow-a-study-c0-0 --network winnow_inside "
         "--label team=vision --label winnow.study=a-study --label winnow.group=c0 --label winnow.node=0 "
         "--label winnow.nodes=1 --user 10001:10001 --read-only --tmpfs /tmp:rw,exec,nosuid,nodev,mode=1777 "
@@ -153,7 +126,7 @@ def test_a_plan_is_a_command_without_a_password_in_it() -> None:
 
 
 def test_a_plan_for_several_nodes_connects_them_before_they_start() -> None:
-    lines = render(plan_group(of_nodes(2), DockerSite("an-image")))
+    lines = render(plan_group(of_nodes(2), DockerWorkers("an-image")))
     assert [" ".join(line.split()[:3]) for line in lines] == [
         "docker network create",
         "docker create --name",
@@ -171,4 +144,4 @@ def test_a_plan_for_several_nodes_connects_them_before_they_start() -> None:
 
 def test_no_value_of_a_secret_is_shown_by_accident() -> None:
     assert "t0ken" not in repr(GROUP)
-    assert "t0ken" not in repr(plan_group(GROUP, SITE))
+    assert "t0ken" not in repr(plan_group(GROUP, WORKERS))

@@ -19,7 +19,7 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import KubernetesConfig
 from winnow.platforms.executor import GroupSpec, GroupState
 from winnow.platforms.kubernetes import manifests
-from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesSite
+from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesWorkers
 from winnow.platforms.kubernetes.group_plan import object_name
 from winnow.platforms.kubernetes.refusals import NotAdmittedError
 from winnow.platforms.labels import GROUP, STUDY
@@ -100,8 +100,8 @@ def api() -> Iterator[GroupApi]:
 
 @pytest.fixture
 def executor(api: GroupApi, tmp_path: Path) -> KubernetesExecutor:
-    site = KubernetesSite("an-image", manifests.load(K8S))
-    return KubernetesExecutor(cluster_of(api, tmp_path), site, tmp_path / "home", patience_s=5.0)
+    workers = KubernetesWorkers("an-image", manifests.load(K8S))
+    return KubernetesExecutor(cluster_of(api, tmp_path), workers, tmp_path / "home", removal_within_s=5.0)
 
 
 def group(name: str = "p0") -> GroupSpec:
@@ -142,7 +142,7 @@ def test_a_group_is_looked_at_by_the_cluster_and_nothing_made(api: GroupApi, exe
 def test_what_the_cluster_does_not_take_is_traced_to_the_experiment(
     api: GroupApi, executor: KubernetesExecutor, pod: dict[str, Any], place: str
 ) -> None:
-    wanted = GroupSpec("a-study", "p0", ("run",), {}, kubernetes=KubernetesConfig(pod=pod))
+    wanted = GroupSpec("a-study", "p0", ("run",), {}, options=KubernetesConfig(pod=pod))
     for ask in (executor.validate, executor.start):
         api.script = [refuse(400, 'unknown field "spec.template.spec.runtimeClassname"')]
         with pytest.raises(InputError, match="priority_class") as caught:

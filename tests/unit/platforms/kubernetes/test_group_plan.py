@@ -13,14 +13,15 @@ import pytest
 from winnow.config.errors import InputError
 from winnow.config.experiment import KubernetesConfig
 from winnow.platforms.executor import GroupResources, GroupSpec, Volume
-from winnow.platforms.kubernetes.group_plan import KubernetesSite, object_name, plan_group, render
+from winnow.platforms.kubernetes.group_plan import KubernetesWorkers, object_name, plan_group, render
 from winnow.platforms.kubernetes.kinds import Manifest
 from winnow.platforms.kubernetes.manifests import load
 from winnow.platforms.kubernetes.stack_plan import SECRET_NAME
 from winnow.platforms.stack_variables import SECRETS
 
 ROOT = Path(__file__).parents[4]
-SITE = KubernetesSite("registry.example/winnow-train@sha256:0123", load(ROOT / "k8s" / "train"), {"team": "vision"})
+IMAGE = "registry.example/winnow-train@sha256:0123"
+WORKERS = KubernetesWorkers(IMAGE, load(ROOT / "k8s" / "train"), {"team": "vision"})
 ARGV = ("/opt/venv/bin/python", "-m", "winnow.worker.group", "--study", "a-study", "--group", "p0")
 GROUP = GroupSpec(
     study="a-study",
@@ -108,7 +109,7 @@ def job(nodes: int = 1, **spec: Any) -> Manifest:
                     "containers": [
                         {
                             "name": "worker",
-                            "image": "registry.example/winnow-train@sha256:0123",
+                            "image": IMAGE,
                             "imagePullPolicy": "IfNotPresent",
                             "command": list(ARGV),
                             "env": [
@@ -150,7 +151,7 @@ def job(nodes: int = 1, **spec: Any) -> Manifest:
 
 
 def test_a_group_of_one_pod_is_a_job_and_a_secret() -> None:
-    objects = plan_group(GROUP, SITE)
+    objects = plan_group(GROUP, WORKERS)
     assert objects.job == job()
     assert objects.service is None
     assert objects.secret == {
@@ -171,7 +172,7 @@ def test_a_group_of_one_pod_is_a_job_and_a_secret() -> None:
 
 
 def test_several_pods_have_a_service_and_know_the_first() -> None:
-    objects = plan_group(replace(GROUP, nodes=2), SITE)
+    objects = plan_group(replace(GROUP, nodes=2), WORKERS)
     assert objects.job == job(nodes=2)
     assert objects.service == {
         "apiVersion": "v1",
@@ -202,7 +203,7 @@ def test_what_the_experiment_says_of_pods_is_in_the_job() -> None:
     )
     resources = GroupResources(cpus=1.5, memory_bytes=3 * 2**29, shm_bytes=64 * 2**20, gpus=("0", "1"))
     volumes = (Volume("rows", "/data"), Volume("cache", "/cache", is_read_only=False))
-    found = plan_group(replace(GROUP, resources=resources, volumes=volumes, kubernetes=config), SITE).job
+    found = plan_group(replace(GROUP, resources=resources, volumes=volumes, options=config), WORKERS).job
 
     wanted = job(suspend=True, backoffLimit=2, activeDeadlineSeconds=3600, ttlSecondsAfterFinished=60)
     wanted["metadata"]["labels"] = {**LABELS, "kueue.x-k8s.io/queue-name": "team-a"}
@@ -235,8 +236,8 @@ def test_a_persons_own_variables_in_the_manifest_stay_and_those_of_others_are_no
     manifests = load(ROOT / "k8s" / "train")
     manifests[1]["spec"]["template"]["spec"]["containers"][0]["env"].append({"name": "MINE", "value": "1"})
     group = GroupSpec("a-study", "p0", ("run",), {"A": "1"})
-    worker = plan_group(group, KubernetesSite("an-image", manifests)).job["spec"]["template"]["spec"]["containers"][0]
-    assert worker["env"] == [
+    planned = plan_group(group, KubernetesWorkers("an-image", manifests)).job
+    assert planned["spec"]["template"]["spec"]["containers"][0]["env"] == [
         {"name": "WINNOW_HOME", "value": "/winnow"},
         {"name": "WINNOW_RELAY_LOGS", "value": "1"},
         {"name": "MINE", "value": "1"},
@@ -246,7 +247,7 @@ def test_a_persons_own_variables_in_the_manifest_stay_and_those_of_others_are_no
 
 def test_a_folder_is_no_volume_of_a_cluster() -> None:
     with pytest.raises(InputError, match="volume claims"):
-        plan_group(replace(GROUP, volumes=(Volume("/srv/rows", "/data"),)), SITE)
+        plan_group(replace(GROUP, volumes=(Volume("/srv/rows", "/data"),)), WORKERS)
 
 
 def test_names_are_short_enough_for_host_names_and_differ() -> None:
@@ -257,7 +258,7 @@ def test_names_are_short_enough_for_host_names_and_differ() -> None:
 
 
 def test_by_hand_a_group_finds_the_stack_beside_it_by_what_its_secret_holds() -> None:
-    (applied,) = [each for each in SITE.manifests if each["kind"] == "Job"]
+    (applied,) = [each for each in WORKERS.manifests if each["kind"] == "Job"]
     (worker,) = applied["spec"]["template"]["spec"]["containers"]
     asked = [each["valueFrom"]["secretKeyRef"] for each in worker["env"] if "secretKeyRef" in each.get("valueFrom", {})]
     assert {each["name"] for each in asked} == {SECRET_NAME}
@@ -271,7 +272,7 @@ def test_by_hand_a_group_finds_the_stack_beside_it_by_what_its_secret_holds() ->
 
 def test_what_belongs_to_a_job_goes_with_it() -> None:
     made = {**job(nodes=2), "metadata": {"name": NAME, "uid": "1-2-3"}}
-    owned = plan_group(replace(GROUP, nodes=2), SITE).belonging_to(made)
+    owned = plan_group(replace(GROUP, nodes=2), WORKERS).belonging_to(made)
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": NAME, "uid": "1-2-3"}
     assert [(each["kind"], each["metadata"]["ownerReferences"]) for each in owned] == [
         ("Secret", [owner]),
@@ -280,9 +281,9 @@ def test_what_belongs_to_a_job_goes_with_it() -> None:
 
 
 def test_a_plan_shows_no_secret() -> None:
-    text = "\n".join(render([plan_group(replace(GROUP, nodes=2), SITE)]))
+    text = "\n".join(render([plan_group(replace(GROUP, nodes=2), WORKERS)]))
     assert text.count("\n---\n") == 2
     for hidden in ("s3cret", "t0ken", "pr0xy"):
         assert hidden not in text
         assert base64.b64encode(hidden.encode()).decode().rstrip("=")[:-1] not in text
-    assert "t0ken" not in repr(plan_group(GROUP, SITE))
+    assert "t0ken" not in repr(plan_group(GROUP, WORKERS))
