@@ -12,9 +12,9 @@ import yaml
 
 from tests.kubernetes.places import ROOT, Place, environment, kubeconfig_of, least_privileged
 from winnow.config.errors import InputError
-from winnow.orchestrators.permissions import used
 from winnow.platforms.kubernetes.kinds import SECRET
 from winnow.platforms.kubernetes.permissions import Permission, check
+from winnow.platforms.kubernetes.role import USED
 
 pytestmark = pytest.mark.kubernetes
 
@@ -48,9 +48,9 @@ def winnow(environment: Mapping[str, str], *arguments: str) -> subprocess.Comple
     )
 
 
-@pytest.mark.parametrize("part", list(used()))
+@pytest.mark.parametrize("part", list(USED))
 def test_the_role_is_enough_for_every_part(shared_place: Place, part: str) -> None:
-    check(shared_place.cluster(), used()[part], part)
+    check(shared_place.cluster(), USED[part], part)
 
 
 def test_the_role_is_not_more_than_it_says(shared_place: Place) -> None:
@@ -105,7 +105,7 @@ def test_a_part_that_is_missing_one_verb_names_that_one(shared_place: Place, tmp
     almost = Place(
         shared_place.namespace, shared_place.admin, somebody(shared_place, "almost", tmp_path / "role.yaml", tmp_path)
     )
-    lacking = {part: permissions for part, permissions in used().items() if Permission("patch", SECRET) in permissions}
+    lacking = {part: permissions for part, permissions in USED.items() if Permission("patch", SECRET) in permissions}
     assert len(lacking) >= 3
     for part, permissions in lacking.items():
         with pytest.raises(InputError, match=r"found none to patch secrets\. "):

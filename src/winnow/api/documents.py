@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from winnow.config.errors import InputError
+
+if TYPE_CHECKING:
+    from winnow.platforms.platform import PlatformDocuments
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def config_reference(root: Path | str = Path(), *, write: bool = False) -> tuple
 
 def documents(root: Path) -> list[Path]:
     """The files that are generated, or may hold parts that are."""
-    return [root / "README.md", *sorted((root / "docs").glob("*.md")), *(root / name for name in WHOLE)]
+    return [root / "README.md", *sorted((root / "docs").glob("*.md")), *(root / name for name in _whole_files())]
 
 
 def generators(root: Path) -> Mapping[str, Callable[[], str]]:
@@ -61,8 +65,7 @@ def generators(root: Path) -> Mapping[str, Callable[[], str]]:
         "targets": lambda: targets_reference((root / "Makefile").read_text(encoding="utf-8")),
         "metrics": _metrics,
         "stack": _stack,
-        "stack-kubernetes": _stack_on_kubernetes,
-        "permissions": _permissions,
+        **{name: text for each in _of_platforms() for name, text in each.parts.items()},
     }
 
 
@@ -74,7 +77,7 @@ def _document(path: Path, root: Path) -> Document:
             str(path), expected="the project's documents", found="none", remedy="Run this in the project's folder."
         )
     found = path.read_text(encoding="utf-8")
-    whole = WHOLE.get(path.relative_to(root).as_posix())
+    whole = _whole_files().get(path.relative_to(root).as_posix())
     return Document(path, found, whole() if whole is not None else fill(found, generators(root), str(path)))
 
 
@@ -97,24 +100,13 @@ def _stack() -> str:
     return variables_table((*SETTINGS, *STUDIES, *KEYS))
 
 
-def _stack_on_kubernetes() -> str:
-    from winnow.config.reference import variables_table
-    from winnow.platforms.kubernetes.stack_settings import OF_CLUSTER
-
-    return variables_table(OF_CLUSTER)
+def _whole_files() -> Mapping[str, Callable[[], str]]:
+    """The files that are generated from their first line to their last, by their path in the project."""
+    return {name: text for each in _of_platforms() for name, text in each.files.items()}
 
 
-def _permissions() -> str:
-    from winnow.orchestrators.permissions import permissions_table
+def _of_platforms() -> tuple[PlatformDocuments, ...]:
+    from winnow.config.settings import Settings
+    from winnow.platforms.table import all_platforms
 
-    return permissions_table()
-
-
-def _role() -> str:
-    from winnow.orchestrators.permissions import role_file
-
-    return role_file()
-
-
-WHOLE: Mapping[str, Callable[[], str]] = {"k8s/role.yaml": _role}
-"""Files that are generated from their first line to their last."""
+    return tuple(each.documents for each in all_platforms(Settings.from_environment()))

@@ -17,6 +17,8 @@ from winnow.config.addresses import reached
 from winnow.platforms.deployer import Release
 
 MODEL_HEADER = "x-winnow-model"
+ASKED_WITHIN_S = 5.0
+"""How long an address is given to answer where it is asked once."""
 _DIGEST = " sha256:"
 
 
@@ -67,6 +69,15 @@ def model_at(url: str, *, timeout_s: float = 2.0) -> ServedModel:
     if found is None:
         raise NoModelError("an answer that names no model")
     return found
+
+
+def is_answering(url: str) -> bool:
+    """A model answers at an address."""
+    try:
+        model_at(url, timeout_s=ASKED_WITHIN_S)
+    except NoModelError:
+        return False
+    return True
 
 
 def is_known(url: str) -> bool:

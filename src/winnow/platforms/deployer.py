@@ -11,6 +11,7 @@ passes `tests/contracts/test_deployers.py`: `local.LocalDeployer`, `docker.Docke
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -108,6 +109,35 @@ class Deployment:
     previous: Release | None
 
 
+@dataclass(frozen=True)
+class ManualAccess:
+    """How a person reaches a deployment whose own address does not answer from this machine.
+
+    Attributes:
+        reason: why the address does not answer, and what makes it answer.
+        command: opens a port of this machine that leads to the deployment while the command runs.
+        url: where the deployment answers then.
+    """
+
+    reason: str
+    command: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a deployment answers from this machine, for as long as the context that gives it is open.
+
+    Attributes:
+        manual: how a person reaches it without this program; None where `url` is the deployment's own address.
+        diagnosis: says why the last connection failed; empty where none did.
+    """
+
+    url: str
+    manual: ManualAccess | None = None
+    diagnosis: Callable[[], str] = lambda: ""
+
+
 class UnknownDeploymentError(InputError):
     """Nothing of that name is deployed, or nothing at all.
 
@@ -175,6 +205,17 @@ class Deployer(Protocol[Plan]):
     def place(self) -> str:
         """Where it looks and acts, as a sentence goes on with it: `on this machine`."""
 
+    def check(self, *, is_read_only: bool = False) -> None:
+        """Raise where the platform does not answer or does not permit what serving takes. Changes nothing.
+
+        Args:
+            is_read_only: a plan is made and not carried out.
+
+        Raises:
+            InputError: the platform is not there, or a permission is missing.
+            UnreachableError: it does not answer.
+        """
+
     def plan(self, request: DeploymentRequest) -> Plan:
         """Work out what has to be done; the same release, replicas and port change nothing."""
 
@@ -184,6 +225,12 @@ class Deployer(Protocol[Plan]):
         Raises:
             UnknownDeploymentError: nothing of that name is deployed.
             InputError: there was nothing before.
+        """
+
+    def difference(self, plan: Plan) -> str:
+        """What deploying a plan would change, empty where that is nothing.
+
+        A unified diff where the platform can compare; elsewhere the plan as `AnyPlan.render` gives it.
         """
 
     def deploy(self, plan: Plan) -> Deployment:
@@ -203,6 +250,25 @@ class Deployer(Protocol[Plan]):
 
     def names(self) -> tuple[str, ...]:
         """All deployments, sorted."""
+
+    def endpoint(self, deployment: Deployment) -> AbstractContextManager[Endpoint]:
+        """An address at which a deployment answers from this machine while the context is open.
+
+        Raises:
+            InputError: there is none, and the platform does not permit another way to it.
+        """
+
+    def manual_access(self, deployment: Deployment) -> ManualAccess | None:
+        """How a person reaches a deployment; None where its own address answers from this machine."""
+
+    def logs_hint(self, deployment: Deployment) -> str:
+        """The path or the command that shows a person the replicas' logs."""
+
+    def address_hint(self, deployment: Deployment) -> str:
+        """What to look at where a deployment's address leads to another server: sentences for a message."""
+
+    def images_hint(self, name: str) -> str:
+        """Where a deployment's images stay after it is removed; empty where it has none."""
 
     def logs(self, name: str, lines: int = 20) -> list[str]:
         """The last lines of the newest replica's log, also after it has exited.
@@ -233,3 +299,17 @@ def changed_meanwhile(name: str) -> InputError:
         found="one that somebody has changed since",
         remedy="Run the command again.",
     )
+
+
+def rendered_change(plan: AnyPlan) -> str:
+    """`Deployer.difference` of a platform that cannot compare."""
+    return "" if plan.action is Action.NOTHING else f"{plan.render()}\n"
+
+
+def look_at_listener(logs: str) -> str:
+    """`Deployer.address_hint` where a deployment listens on a port of this machine.
+
+    Args:
+        logs: the deployment's `logs_hint`.
+    """
+    return f"Look at what else listens there, and at {logs}."

@@ -183,6 +183,81 @@ class ImageRoute:
         return f"{self.load} {repository}:ID" if self.load else f"# {name} as it was pushed or loaded before"
 
 
+@dataclass(frozen=True)
+class TrainImagesRequest:
+    """The images of a sweep: the workers', with the project's code, and the tracking server's.
+
+    Attributes:
+        folder: the project's; all of it, less what .dockerignore names, is in the workers' image.
+        torch_index: the package index that torch comes from; another one has CUDA or none.
+        requirements: a requirements file below `folder`; empty for requirements.txt where there is one.
+        extras: pyproject.toml's extras that the tracking server needs.
+        tag: the text after the colon; empty for the project's own.
+        revision: the project's commit.
+        is_cached: False builds every layer again.
+    """
+
+    folder: Path
+    options: BuildOptions
+    torch_index: str = ""
+    requirements: str = ""
+    extras: tuple[str, ...] = ()
+    tag: str = ""
+    revision: str = ""
+    is_cached: bool = True
+
+
+@dataclass(frozen=True)
+class ModelImageRequest:
+    """The image that serves one model.
+
+    Attributes:
+        bundle: the model's folder.
+        version: the model's version, as the server names it.
+        folder: the project's, with Dockerfile.prod.
+        run_id: the tracked run that the bundle comes from.
+        tag: the image's name; empty for `winnow-prod-NAME:VERSION-INPUTS`, which no other image takes.
+        is_cached: False builds every layer again.
+    """
+
+    bundle: Path
+    version: str
+    folder: Path
+    options: BuildOptions
+    run_id: str = ""
+    tag: str = ""
+    is_cached: bool = True
+
+
+class ImageBuild(Protocol):
+    """One image as it would be built. Only `find` and `build` contact an engine."""
+
+    @property
+    def tag(self) -> str:
+        """The image's whole name, with its registry where one is named."""
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Facts that the plan lacks because no engine answered; another `tag` may follow from them."""
+
+    def render(self) -> str:
+        """The commands that build it, and push it where a registry is named."""
+
+    def find(self) -> str | None:
+        """The id of the image that was built from the same inputs before; None where there is none."""
+
+    def build(self, show: Show = silent) -> str:
+        """Build it unless `find` finds it, and push it where a registry is named.
+
+        Returns:
+            The name by which it runs: the image's id, or `REPOSITORY@sha256:…` after a push.
+
+        Raises:
+            InputError: there is no `docker` command.
+            BuildFailedError: the build failed, or the registry refused the image.
+        """
+
+
 class Images(Protocol):
     """Builds, finds and delivers images. Making one contacts nothing; every method may.
 
@@ -199,6 +274,23 @@ class Images(Protocol):
         Raises:
             InputError: there is no such image, or it was built from other code than is in `folder`.
         """
+
+    def plan_train_images(self, request: TrainImagesRequest) -> tuple[ImageBuild, ...]:
+        """The images of a sweep as they would be built; no engine is contacted.
+
+        Raises:
+            InputError: the folder is no winnow project, or has no such file or extra.
+        """
+
+    def plan_model_image(self, request: ModelImageRequest) -> ImageBuild:
+        """The image of a model as it would be built; where no engine answers, with `ImageBuild.unknown`.
+
+        Raises:
+            InputError: the bundle is damaged, or the project's files are not in the folder.
+        """
+
+    def size_bytes(self, reference: str) -> int:
+        """The size of an image that is on the engine, by its id or its digest."""
 
     def deliver(
         self, identifier: str, name: str, route: ImageRoute, show: Show = silent, *, is_forced: bool = False

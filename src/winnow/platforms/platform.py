@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from winnow.config.settings import Settings
-from winnow.platforms.deployer import Deployer, Say
+from winnow.platforms.deployer import AnyPlan, Deployer, DeploymentRequest, Say
 from winnow.platforms.executor import Executor
+from winnow.platforms.images import ImageBuild, ImageRoute, Show, silent
 from winnow.platforms.stack import ChoosePort, any_port
 
 
@@ -24,11 +26,15 @@ class Capabilities:
         workers: what messages call the workers.
         is_remote: it is another system than this machine. A verb that names no platform asks it only where it is in
             use.
+        replica: what one replica is: a process, a container or a pod.
+        ready_within_s: how long new replicas may take to become ready. Longer where nodes pull the image first.
     """
 
     shares_files: bool
     workers: str
     is_remote: bool
+    replica: str
+    ready_within_s: float
 
 
 class Platform(Protocol):
@@ -81,3 +87,59 @@ class Platform(Protocol):
 
     def silent_stack(self) -> str | None:
         """What to do about the platform's stack in use where it takes no connections; None where it does."""
+
+    def plan_offline(self, request: DeploymentRequest) -> OfflinePlan:
+        """Plan a first deployment without asking the platform anything: it is not there.
+
+        Raises:
+            InputError: a setting is wrong.
+        """
+
+    def image_route(self) -> ImageRoute | None:
+        """How images of this machine's engine reach the nodes; None where the platform needs no delivery."""
+
+    def prepare_image(self, image: ImageBuild, show: Show = silent) -> str:
+        """Build a model's image unless it is there, deliver it, and return the name by which replicas run it.
+
+        A platform that shares this machine's files runs no image and returns "".
+
+        Raises:
+            InputError: no engine answers, or no route leads to the nodes.
+            BuildFailedError: the build or the delivery failed.
+        """
+
+    def find_image(self, image: ImageBuild) -> str:
+        """The name by which replicas run an image that was built and delivered before; empty where there is none.
+
+        Raises:
+            InputError: no engine answers.
+        """
+
+    @property
+    def documents(self) -> PlatformDocuments:
+        """What the documents say about the platform, as the code declares it."""
+
+
+@dataclass(frozen=True)
+class OfflinePlan:
+    """A plan that was made without the platform.
+
+    Attributes:
+        unknown: the facts that could not be looked up.
+    """
+
+    plan: AnyPlan
+    unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PlatformDocuments:
+    """Documents that are generated from a platform's code.
+
+    Attributes:
+        parts: the text for each `<!-- generated: NAME -->`, by name.
+        files: the content of each file that is generated as a whole, by its path in the project.
+    """
+
+    parts: Mapping[str, Callable[[], str]] = field(default_factory=dict)
+    files: Mapping[str, Callable[[], str]] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from winnow.config.platforms import PLATFORMS, unknown_platform
 from winnow.config.settings import Settings
+from winnow.platforms.images import Images
 from winnow.platforms.platform import Platform
 
 _Factory: TypeAlias = Callable[[Settings, Mapping[str, str]], Platform]
@@ -33,6 +34,17 @@ def all_platforms(settings: Settings, environment: Mapping[str, str] = os.enviro
     return tuple(platform_for(name, settings, environment) for name in PLATFORMS)
 
 
+def images(environment: Mapping[str, str] = os.environ) -> Images:
+    """The images of this machine's engine; nothing is contacted.
+
+    Args:
+        environment: names the engine.
+    """
+    from winnow.platforms.docker.images import DockerImages
+
+    return DockerImages(environment)
+
+
 def _local(settings: Settings, _environment: Mapping[str, str]) -> Platform:
     from winnow.platforms.local.platform import LocalPlatform
 
@@ -47,10 +59,9 @@ def _docker(settings: Settings, environment: Mapping[str, str]) -> Platform:
 
 
 def _kubernetes(settings: Settings, environment: Mapping[str, str]) -> Platform:
-    from winnow.platforms.docker.images import DockerImages
     from winnow.platforms.kubernetes.platform import KubernetesPlatform
 
-    return KubernetesPlatform(settings, DockerImages(environment), environment)
+    return KubernetesPlatform(settings, images(environment), environment)
 
 
 _TABLE: Mapping[str, _Factory] = {"local": _local, "docker": _docker, "kubernetes": _kubernetes}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from winnow.config.errors import InputError
@@ -13,10 +14,13 @@ from winnow.platforms.deployer import (
     DeploymentFailedError,
     DeploymentRequest,
     DeploymentState,
+    Endpoint,
     Release,
     Replica,
     UnknownDeploymentError,
+    look_at_listener,
     no_previous,
+    rendered_change,
 )
 
 FIRST_PORT = 20_000
@@ -60,6 +64,9 @@ class MemoryDeployer:
         """See `Deployer.place`."""
         return "on this machine"
 
+    def check(self, *, is_read_only: bool = False) -> None:
+        """See `Deployer.check`."""
+
     def plan(self, request: DeploymentRequest) -> MemoryPlan:
         """See `Deployer.plan`."""
         basis = self._world.deployments.get(request.name)
@@ -78,6 +85,10 @@ class MemoryDeployer:
         if current.previous is None:
             raise no_previous(name)
         return self.plan(DeploymentRequest(name, current.previous))
+
+    def difference(self, plan: MemoryPlan) -> str:
+        """See `Deployer.difference`."""
+        return rendered_change(plan)
 
     def deploy(self, plan: MemoryPlan) -> Deployment:
         """See `Deployer.deploy`."""
@@ -116,6 +127,25 @@ class MemoryDeployer:
     def names(self) -> tuple[str, ...]:
         """See `Deployer.names`."""
         return tuple(sorted(self._world.deployments))
+
+    def endpoint(self, deployment: Deployment) -> AbstractContextManager[Endpoint]:
+        """See `Deployer.endpoint`."""
+        return nullcontext(Endpoint(deployment.url))
+
+    def manual_access(self, deployment: Deployment) -> None:
+        """See `Deployer.manual_access`."""
+
+    def logs_hint(self, deployment: Deployment) -> str:
+        """See `Deployer.logs_hint`."""
+        return f"the log of {deployment.name}"
+
+    def address_hint(self, deployment: Deployment) -> str:
+        """See `Deployer.address_hint`."""
+        return look_at_listener(self.logs_hint(deployment))
+
+    def images_hint(self, name: str) -> str:
+        """See `Deployer.images_hint`."""
+        return ""
 
     def logs(self, name: str, lines: int = 20) -> list[str]:
         """See `Deployer.logs`."""

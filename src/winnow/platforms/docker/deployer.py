@@ -30,10 +30,13 @@ from winnow.platforms.deployer import (
     DeploymentFailedError,
     DeploymentRequest,
     DeploymentState,
+    Endpoint,
     Replica,
     UnknownDeploymentError,
     changed_meanwhile,
+    look_at_listener,
     no_previous,
+    rendered_change,
 )
 from winnow.platforms.docker import deployment_plan as docker_plan
 from winnow.platforms.docker import observe as docker_look
@@ -85,6 +88,10 @@ class DockerDeployer:
         """See `Deployer.place`."""
         return "on the Docker engine"
 
+    def check(self, *, is_read_only: bool = False) -> None:
+        """See `Deployer.check`. An engine that answers permits everything."""
+        self.names()
+
     @asking(_WHAT)
     def plan(self, request: DeploymentRequest) -> DockerPlan:
         """See `Deployer.plan`. A release without an image is planned as one whose image is still to be built."""
@@ -105,6 +112,10 @@ class DockerDeployer:
             raise no_previous(name)
         proxy = found.proxies[0]
         return self.plan(DeploymentRequest(name, found.route.previous, host=proxy.host, port=proxy.port))
+
+    def difference(self, plan: DockerPlan) -> str:
+        """See `Deployer.difference`."""
+        return rendered_change(plan)
 
     @asking(_WHAT)
     def deploy(self, plan: DockerPlan) -> Deployment:
@@ -146,6 +157,25 @@ class DockerDeployer:
     def names(self) -> tuple[str, ...]:
         """See `Deployer.names`."""
         return tuple(sorted(docker_look.names(self._engine)))
+
+    def endpoint(self, deployment: Deployment) -> contextlib.AbstractContextManager[Endpoint]:
+        """See `Deployer.endpoint`."""
+        return contextlib.nullcontext(Endpoint(deployment.url))
+
+    def manual_access(self, deployment: Deployment) -> None:
+        """See `Deployer.manual_access`."""
+
+    def logs_hint(self, deployment: Deployment) -> str:
+        """See `Deployer.logs_hint`."""
+        return f"docker logs {deployment.replicas[-1].identifier}"
+
+    def address_hint(self, deployment: Deployment) -> str:
+        """See `Deployer.address_hint`."""
+        return look_at_listener(self.logs_hint(deployment))
+
+    def images_hint(self, name: str) -> str:
+        """See `Deployer.images_hint`."""
+        return f"Its images stay: docker image ls 'winnow-prod-{name}'"
 
     @asking(_WHAT)
     def logs(self, name: str, lines: int = SHOWN_LINES) -> list[str]:
@@ -412,6 +442,18 @@ class DockerDeployer:
 def _restart(policy: str) -> Any:
     """A restart policy; the SDK's published types know only two of the four."""
     return {"Name": policy}
+
+
+def plan_first(request: DeploymentRequest, home: Path, environment: Mapping[str, str] = os.environ) -> DockerPlan:
+    """Plan a deployment as where there is none, without an engine.
+
+    Raises:
+        InputError: a setting is wrong.
+    """
+    settings = docker_plan.settings_of(environment, None, request.settle_s, key_file(environment))
+    directory = home.absolute() / "deployments" / "docker" / request.name / "routes"
+    image = environment.get(docker_plan.PROXY_IMAGE) or traefik.IMAGE
+    return docker_plan.plan(request, Found(), settings, directory, request.port or _free_port(request.host), image)
 
 
 def plan_directory(plan: DockerPlan, current: Path) -> Path:

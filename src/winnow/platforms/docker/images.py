@@ -4,35 +4,150 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from winnow.platforms.docker import delivery, train_image
-from winnow.platforms.docker.client import connect
-from winnow.platforms.images import ImageRoute, Show, silent
+from winnow.config.errors import UnavailableError
+from winnow.platforms.docker import build as docker_build
+from winnow.platforms.docker import delivery, prod_image, train_image
+from winnow.platforms.docker.build import BuildPlan, push
+from winnow.platforms.docker.client import asking, connect
+from winnow.platforms.docker.prod_image import ProdImage
+from winnow.platforms.images import ImageRoute, ModelImageRequest, Show, TrainImagesRequest, silent
 
 if TYPE_CHECKING:
     from winnow.platforms.docker.client import Engine
 
 
 class DockerImages:
-    """Implements `Images` on the Docker engine that the environment names, which is contacted when it is needed."""
+    """Implements `Images` on the Docker engine that the environment names, which is contacted when it is needed.
 
-    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+    Args:
+        engine: an engine that is connected already.
+    """
+
+    def __init__(self, environment: Mapping[str, str] = os.environ, *, engine: Engine | None = None) -> None:
         self._environment = environment
+        self._given = engine
 
     @functools.cached_property
     def engine(self) -> Engine:
-        """The engine. Raises InputError where none answers."""
-        return connect(self._environment)
+        """The engine. Raises UnavailableError where none answers."""
+        return self._given if self._given is not None else connect(self._environment)
 
     def train_image(self, name: str | None, folder: Path) -> str:
         """See `Images.train_image`."""
         return train_image.check(self.engine, name, folder)
+
+    def plan_train_images(self, request: TrainImagesRequest) -> tuple[TrainImageBuild, ...]:
+        """See `Images.plan_train_images`: the tracking server's, then the workers'."""
+        plans = (
+            train_image.plan(
+                request.folder,
+                target,
+                options=request.options,
+                torch_index=request.torch_index,
+                requirements=request.requirements,
+                extras=request.extras,
+                tag=request.tag,
+                revision=request.revision,
+                is_cached=request.is_cached,
+            )
+            for target in train_image.TARGETS
+        )
+        return tuple(TrainImageBuild(each, bool(request.options.registry)) for each in plans)
+
+    def plan_model_image(self, request: ModelImageRequest) -> ModelImageBuild:
+        """See `Images.plan_model_image`."""
+        base = request.options.base_image or prod_image.BASE_IMAGE
+        unknown: tuple[str, ...] = ()
+        try:
+            base_id = prod_image.base_id(self.engine, base)
+        except UnavailableError:
+            base_id, unknown = "", (f"the id of the base image {base}, from which the image's tag is made",)
+        image = prod_image.plan(
+            request.bundle,
+            request.version,
+            run_id=request.run_id,
+            folder=request.folder,
+            tag=request.tag,
+            options=request.options,
+            base_id=base_id,
+        )
+        return ModelImageBuild(image, request.is_cached, unknown, lambda: self.engine)
+
+    @asking("an image")
+    def size_bytes(self, reference: str) -> int:
+        """See `Images.size_bytes`."""
+        return int(self.engine.images.get(reference).attrs["Size"])
 
     def deliver(
         self, identifier: str, name: str, route: ImageRoute, show: Show = silent, *, is_forced: bool = False
     ) -> str:
         """See `Images.deliver`."""
         return delivery.deliver(self.engine, identifier, name, route, show, is_forced=is_forced)
+
+
+@dataclass(frozen=True)
+class TrainImageBuild:
+    """`ImageBuild` of one image of a sweep. Docker's cache decides which of its layers are built again."""
+
+    plan: BuildPlan
+    is_pushed: bool
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def tag(self) -> str:
+        """See `ImageBuild.tag`."""
+        return self.plan.tags[-1]
+
+    def render(self) -> str:
+        """See `ImageBuild.render`."""
+        return f"{self.plan.render()}\ndocker push {self.tag}" if self.is_pushed else self.plan.render()
+
+    def find(self) -> None:
+        """See `ImageBuild.find`."""
+
+    def build(self, show: Show = silent) -> str:
+        """See `ImageBuild.build`. The name is the image's id, pushed or not."""
+        identifier = docker_build.build(self.plan, show)
+        if self.is_pushed:
+            push(self.tag, show)
+        return identifier
+
+
+@dataclass(frozen=True)
+class ModelImageBuild:
+    """`ImageBuild` of a model's image.
+
+    Attributes:
+        engine: connects to the engine. Raises UnavailableError.
+    """
+
+    image: ProdImage
+    is_cached: bool
+    unknown: tuple[str, ...]
+    engine: Callable[[], Engine]
+
+    @property
+    def tag(self) -> str:
+        """See `ImageBuild.tag`."""
+        return self.image.tag
+
+    def render(self) -> str:
+        """See `ImageBuild.render`."""
+        return self.image.render()
+
+    def find(self) -> str | None:
+        """See `ImageBuild.find`."""
+        return prod_image.find(self.engine(), self.image)
+
+    def build(self, show: Show = silent) -> str:
+        """See `ImageBuild.build`."""
+        identifier = prod_image.build(self.engine(), self.image, show, is_cached=self.is_cached)
+        if not self.image.is_pushed:
+            return identifier
+        push(self.tag, show)
+        return delivery.pushed_digest(self.engine(), identifier, self.tag.rpartition(":")[0])

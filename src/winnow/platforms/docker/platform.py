@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from winnow.config.settings import Settings
 from winnow.config.stack_record import StackRecord
-from winnow.platforms.deployer import Say
-from winnow.platforms.docker.deployer import DockerDeployer
+from winnow.platforms.deployer import DeploymentRequest, Say
+from winnow.platforms.docker.deployer import DockerDeployer, plan_first
 from winnow.platforms.docker.executor import DockerExecutor, DockerWorkers
 from winnow.platforms.docker.images import DockerImages
 from winnow.platforms.docker.stores import silence
-from winnow.platforms.platform import Capabilities
+from winnow.platforms.images import ImageBuild, Show, silent
+from winnow.platforms.platform import Capabilities, OfflinePlan, PlatformDocuments
 from winnow.platforms.stack import ChoosePort, any_port
 
 
@@ -17,7 +18,14 @@ class DockerPlatform:
     """`Platform` of containers on the Docker engine that the environment names."""
 
     name = "docker"
-    capabilities = Capabilities(shares_files=False, workers="containers on this machine", is_remote=False)
+    capabilities = Capabilities(
+        shares_files=False,
+        workers="containers on this machine",
+        is_remote=False,
+        replica="container",
+        ready_within_s=60,
+    )
+    documents = PlatformDocuments()
 
     def __init__(self, settings: Settings, images: DockerImages) -> None:
         self._settings, self._images = settings, images
@@ -48,3 +56,19 @@ class DockerPlatform:
         """What to do about a stack that takes no connections."""
         stack = self._settings.stack
         return silence(self._settings, stack) if isinstance(stack, StackRecord) else None
+
+    def plan_offline(self, request: DeploymentRequest) -> OfflinePlan:
+        """See `Platform.plan_offline`."""
+        plan = plan_first(request, self._settings.home)
+        return OfflinePlan(plan, unknown=("what serves now, so it is planned as a first deployment",))
+
+    def image_route(self) -> None:
+        """See `Platform.image_route`."""
+
+    def prepare_image(self, image: ImageBuild, show: Show = silent) -> str:
+        """See `Platform.prepare_image`."""
+        return image.build(show)
+
+    def find_image(self, image: ImageBuild) -> str:
+        """See `Platform.find_image`."""
+        return image.find() or ""

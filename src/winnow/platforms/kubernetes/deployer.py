@@ -18,13 +18,15 @@ from winnow.config.clock import Clock
 from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.config.next_command import next_command, next_flag
 from winnow.platforms import api_key, labels
-from winnow.platforms.answers import NoModelError, is_known, model_at
+from winnow.platforms.answers import NoModelError, is_answering, is_known, model_at
 from winnow.platforms.deployer import (
     Action,
     Deployment,
     DeploymentFailedError,
     DeploymentRequest,
     DeploymentState,
+    Endpoint,
+    ManualAccess,
     Release,
     Say,
     UnknownDeploymentError,
@@ -83,6 +85,12 @@ COUNTED_WITHIN_S = 2.0
 """How far the cluster's own count of new pods lags behind the pods themselves, and more."""
 LOGS_WITHIN_S = 20.0
 """After so long no further log is begun to be read: the node that has them may be gone."""
+FORWARDED_PORT = 8080
+"""The port of this machine in the command that a person runs to reach a deployment."""
+NO_ADDRESS = (
+    "The Ingress has no address that answers from here: no controller has taken it yet, or it says none. "
+    "Set WINNOW_INGRESS_URL to where its controller is reached from here."
+)
 SHOWN_LINES, KEPT_LINES, KEPT_LOGS, SHOWN_EVENTS = 20, 1000, 20, 5
 
 
@@ -133,13 +141,7 @@ class KubernetesDeployer:
 
         Whoever may apply learns here what the cluster would refuse, and what somebody has changed there since.
         """
-        if request.port is not None:
-            raise InputError(
-                "PORT",
-                expected="none: requests come in by the Ingress controller, at its own port",
-                found=str(request.port),
-                remedy=f"Leave it out; {next_flag('host')} names the host that the Ingress listens to.",
-            )
+        _refuse_port(request)
         found = looking.look(self.cluster, request.name)
         settings = kubernetes_settings.settings_of(self._environment, found.settings, request)
         key_file = api_key.key_file(self._environment)
@@ -164,15 +166,11 @@ class KubernetesDeployer:
         return self.plan(DeploymentRequest(name, found.previous, ready_within_s=READY_WITHIN_S))
 
     def difference(self, plan: KubernetesPlan) -> str:
-        """What deploying a plan would change in the cluster, as a unified diff; empty where that is nothing."""
+        """See `Deployer.difference`: what applying would change in the cluster, as the cluster works it out."""
         return difference(self.cluster, plan.manifests, labels_of(plan.request.name), KINDS)
 
     def check(self, *, is_read_only: bool = False) -> None:
-        """Ask whether all that is needed is allowed, once. Raises InputError with every verb that is not.
-
-        Args:
-            is_read_only: nothing is to be changed.
-        """
+        """See `Deployer.check`. Asks once; the error names every verb that is not permitted."""
         if is_read_only:
             check(self.cluster, READ_PERMISSIONS, "looking at what is served on the cluster")
         elif not self._is_checked:
@@ -241,6 +239,41 @@ class KubernetesDeployer:
     def names(self) -> tuple[str, ...]:
         """See `Deployer.names`."""
         return tuple(looking.names(self.cluster))
+
+    @contextlib.contextmanager
+    def endpoint(self, deployment: Deployment) -> Iterator[Endpoint]:
+        """See `Deployer.endpoint`: where the Ingress has no address, a forwarded port."""
+        manual = self.manual_access(deployment)
+        if manual is None:
+            yield Endpoint(deployment.url)
+            return
+        with self.forward(deployment.name) as forward:
+            yield Endpoint(f"http://127.0.0.1:{forward.port}", manual, lambda: forward.diagnosis)
+
+    def manual_access(self, deployment: Deployment) -> ManualAccess | None:
+        """See `Deployer.manual_access`: needed where the Ingress has no address and its Service's does not answer."""
+        if self.has_entry(deployment.name) or is_answering(deployment.url):
+            return None
+        name = object_name(deployment.name)
+        command = f"kubectl port-forward --namespace {self.cluster.namespace} service/{name} {FORWARDED_PORT}:80"
+        return ManualAccess(NO_ADDRESS, command, f"http://127.0.0.1:{FORWARDED_PORT}")
+
+    def logs_hint(self, deployment: Deployment) -> str:
+        """See `Deployer.logs_hint`."""
+        selector = f"{labels.DEPLOYMENT}={deployment.name}"
+        return f"kubectl logs --namespace {self.cluster.namespace} --selector {selector} --prefix"
+
+    def address_hint(self, deployment: Deployment) -> str:
+        """See `Deployer.address_hint`."""
+        where = f"--namespace {self.cluster.namespace} {object_name(deployment.name)}"
+        return (
+            f"Look at the Ingress's class (WINNOW_INGRESS_CLASS) and host ({next_flag('host')}, WINNOW_INGRESS_HOST): "
+            f"`kubectl describe ingress {where}`. WINNOW_INGRESS_URL says where its controller is reached from here."
+        )
+
+    def images_hint(self, name: str) -> str:
+        """See `Deployer.images_hint`."""
+        return "Its images stay where they were pushed or loaded."
 
     def logs(self, name: str, lines: int = SHOWN_LINES) -> list[str]:
         """See `Deployer.logs`."""
@@ -537,6 +570,31 @@ class KubernetesDeployer:
         self._say(f"waiting for an answer at {url}, {ANSWERS_S:g} s at most")
         while not _answers(url, release) and self._clock.now() < deadline:
             self._clock.sleep(0.2)
+
+
+def plan_first(
+    request: DeploymentRequest, environment: Mapping[str, str] = os.environ, folder: Path = FOLDER
+) -> KubernetesPlan:
+    """Plan a deployment as where there is none, without a cluster.
+
+    Raises:
+        InputError: a setting is wrong, or the manifests are not in `folder`.
+    """
+    _refuse_port(request)
+    found = kubernetes_plan.Found()
+    settings = kubernetes_settings.settings_of(environment, found.settings, request)
+    key = kubernetes_plan.key_of(environment, None, request.name, 1, api_key.key_file(environment))
+    return kubernetes_plan.plan(request, found, settings, key, load(folder))
+
+
+def _refuse_port(request: DeploymentRequest) -> None:
+    if request.port is not None:
+        raise InputError(
+            "PORT",
+            expected="none: requests come in by the Ingress controller, at its own port",
+            found=str(request.port),
+            remedy=f"Leave it out; {next_flag('host')} names the host that the Ingress listens to.",
+        )
 
 
 class HalfChangedError(WinnowError):

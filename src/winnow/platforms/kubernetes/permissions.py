@@ -12,10 +12,7 @@ from dataclasses import dataclass
 
 from winnow.config.errors import InputError
 from winnow.platforms.kubernetes.client import Cluster
-from winnow.platforms.kubernetes.kinds import Kind, Manifest
-
-ROLE = "winnow"
-"""The name of the Role in `k8s/role.yaml`."""
+from winnow.platforms.kubernetes.kinds import Kind
 
 _AT_ONCE = 16
 
@@ -72,22 +69,3 @@ def check(cluster: Cluster, permissions: Iterable[Permission], what: str) -> Non
             remedy="Have its owner bind the Role to you: `kubectl apply -f k8s/role.yaml` and a RoleBinding, as "
             "docs/security.md shows.",
         )
-
-
-def role(permissions: Iterable[Permission]) -> Manifest:
-    """The Role that grants just these, one rule for every set of verbs of an API group, all in alphabetical order."""
-    by_resource: dict[tuple[str, str], set[str]] = {}
-    for each in permissions:
-        by_resource.setdefault((each.kind.group, each.resource), set()).add(each.verb)
-    rules: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for (group, resource), allowed in sorted(by_resource.items()):
-        rules.setdefault((group, tuple(sorted(allowed))), []).append(resource)
-    return {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "Role",
-        "metadata": {"name": ROLE},
-        "rules": [
-            {"apiGroups": [group], "resources": resources, "verbs": list(allowed)}
-            for (group, allowed), resources in rules.items()
-        ],
-    }

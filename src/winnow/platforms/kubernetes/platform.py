@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Mapping
 
+from winnow.config.errors import InputError
 from winnow.config.settings import Settings
 from winnow.config.stack_record import ClusterStackRecord
-from winnow.platforms.deployer import Say
-from winnow.platforms.images import Images
+from winnow.platforms.deployer import DeploymentRequest, Say
+from winnow.platforms.images import ImageBuild, ImageRoute, Images, Show, silent
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.connection import CONTEXT, NAMESPACE
-from winnow.platforms.kubernetes.deployer import KubernetesDeployer
+from winnow.platforms.kubernetes.deployer import KubernetesDeployer, plan_first
 from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesWorkers
+from winnow.platforms.kubernetes.serving_settings import READY_WITHIN_S
 from winnow.platforms.kubernetes.stores import cluster_named, local_settings, silence
-from winnow.platforms.platform import Capabilities
+from winnow.platforms.platform import Capabilities, OfflinePlan, PlatformDocuments
 from winnow.platforms.stack import ChoosePort, any_port
 
 
@@ -28,7 +31,9 @@ class KubernetesPlatform:
     """
 
     name = "kubernetes"
-    capabilities = Capabilities(shares_files=False, workers="pods", is_remote=True)
+    capabilities = Capabilities(
+        shares_files=False, workers="pods", is_remote=True, replica="pod", ready_within_s=READY_WITHIN_S
+    )
 
     def __init__(self, settings: Settings, images: Images, environment: Mapping[str, str] = os.environ) -> None:
         self._settings, self._images, self._environment = settings, images, environment
@@ -73,3 +78,44 @@ class KubernetesPlatform:
         """What to do about a stack that takes no connections."""
         stack = self._settings.stack
         return silence(self._settings, stack, self._environment) if isinstance(stack, ClusterStackRecord) else None
+
+    def plan_offline(self, request: DeploymentRequest) -> OfflinePlan:
+        """See `Platform.plan_offline`."""
+        unknown = (
+            "what serves now, so it is planned as a first deployment",
+            "whether the namespace takes the manifests, and whether you may apply them",
+        )
+        return OfflinePlan(plan_first(request), unknown)
+
+    def image_route(self) -> ImageRoute:
+        """See `Platform.image_route`."""
+        try:
+            cluster = self.cluster.identity
+        except InputError:  # none is named; a command that loads images may know one all the same
+            cluster = ""
+        return ImageRoute.from_environment(self._environment, cluster=cluster, home=self._settings.home)
+
+    def prepare_image(self, image: ImageBuild, show: Show = silent) -> str:
+        """See `Platform.prepare_image`."""
+        route = self.image_route()
+        if not route.registry and image.find() is None:
+            route.check()  # before minutes go into an image that could not be delivered
+        reference = image.build(show)
+        return reference if route.registry else self._images.deliver(reference, image.tag, route, show)
+
+    def find_image(self, image: ImageBuild) -> str:
+        """See `Platform.find_image`."""
+        found = image.find()
+        if found is None:
+            return ""
+        try:
+            return self._images.deliver(found, image.tag, dataclasses.replace(self.image_route(), registry="", load=""))
+        except InputError:  # it was never delivered
+            return ""
+
+    @property
+    def documents(self) -> PlatformDocuments:
+        """See `Platform.documents`: the Role, the permissions that it grants, and the stack's variables."""
+        from winnow.platforms.kubernetes.role import DOCUMENTS
+
+        return DOCUMENTS

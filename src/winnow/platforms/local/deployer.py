@@ -30,11 +30,14 @@ from winnow.platforms.deployer import (
     DeploymentFailedError,
     DeploymentRequest,
     DeploymentState,
+    Endpoint,
     Release,
     Replica,
     UnknownDeploymentError,
     changed_meanwhile,
+    look_at_listener,
     no_previous,
+    rendered_change,
 )
 from winnow.platforms.local import process
 from winnow.platforms.local.deployment_plan import Folder, LocalPlan, Record, ReplicaCommand, ReplicaRecord, plan
@@ -73,6 +76,9 @@ class LocalDeployer:
         """See `Deployer.place`."""
         return "on this machine"
 
+    def check(self, *, is_read_only: bool = False) -> None:
+        """See `Deployer.check`. A machine permits itself to serve."""
+
     def plan(self, request: DeploymentRequest) -> LocalPlan:
         """See `Deployer.plan`."""
         folder = self._folder(request.name)
@@ -92,6 +98,10 @@ class LocalDeployer:
         asked = current.port if current.is_port_asked else None
         previous = _with_bundle(current.previous, self._models)
         return self.plan(DeploymentRequest(name, previous, host=current.host, port=asked))
+
+    def difference(self, plan: LocalPlan) -> str:
+        """See `Deployer.difference`."""
+        return rendered_change(plan)
 
     def deploy(self, plan: LocalPlan) -> Deployment:
         """See `Deployer.deploy`."""
@@ -129,6 +139,25 @@ class LocalDeployer:
     def names(self) -> tuple[str, ...]:
         """See `Deployer.names`."""
         return tuple(sorted(path.parent.name for path in self._root.glob("*/state.json")))
+
+    def endpoint(self, deployment: Deployment) -> contextlib.AbstractContextManager[Endpoint]:
+        """See `Deployer.endpoint`."""
+        return contextlib.nullcontext(Endpoint(deployment.url))
+
+    def manual_access(self, deployment: Deployment) -> None:
+        """See `Deployer.manual_access`."""
+
+    def logs_hint(self, deployment: Deployment) -> str:
+        """See `Deployer.logs_hint`."""
+        return str(self.log_path(deployment.name))
+
+    def address_hint(self, deployment: Deployment) -> str:
+        """See `Deployer.address_hint`."""
+        return look_at_listener(self.logs_hint(deployment))
+
+    def images_hint(self, name: str) -> str:
+        """See `Deployer.images_hint`."""
+        return ""
 
     def logs(self, name: str, lines: int = 20) -> list[str]:
         """See `Deployer.logs`."""

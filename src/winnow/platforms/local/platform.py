@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from winnow.config.settings import Settings
-from winnow.platforms.deployer import Say
+from winnow.platforms.deployer import DeploymentRequest, Say, mute
+from winnow.platforms.images import ImageBuild, Show, silent
 from winnow.platforms.local.deployer import LocalDeployer
 from winnow.platforms.local.executor import LocalExecutor
-from winnow.platforms.platform import Capabilities
+from winnow.platforms.platform import Capabilities, OfflinePlan, PlatformDocuments
 from winnow.platforms.stack import ChoosePort, any_port
 
 
@@ -14,7 +15,10 @@ class LocalPlatform:
     """`Platform` of processes on this machine."""
 
     name = "local"
-    capabilities = Capabilities(shares_files=True, workers="processes on this machine", is_remote=False)
+    capabilities = Capabilities(
+        shares_files=True, workers="processes on this machine", is_remote=False, replica="process", ready_within_s=60
+    )
+    documents = PlatformDocuments()
     is_in_use = True
 
     def __init__(self, settings: Settings) -> None:
@@ -39,3 +43,18 @@ class LocalPlatform:
 
     def silent_stack(self) -> None:
         """None: no stack runs on this platform."""
+
+    def plan_offline(self, request: DeploymentRequest) -> OfflinePlan:
+        """See `Platform.plan_offline`. This machine is always there."""
+        return OfflinePlan(self.deployer(say=mute).plan(request), unknown=())
+
+    def image_route(self) -> None:
+        """See `Platform.image_route`."""
+
+    def prepare_image(self, image: ImageBuild, show: Show = silent) -> str:
+        """See `Platform.prepare_image`."""
+        return ""
+
+    def find_image(self, image: ImageBuild) -> str:
+        """See `Platform.find_image`."""
+        return ""

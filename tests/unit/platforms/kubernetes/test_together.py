@@ -11,8 +11,9 @@ from winnow.config.errors import InputError
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.difference import difference
 from winnow.platforms.kubernetes.kinds import CONFIG_MAP, DEPLOYMENT, POD, SECRET
-from winnow.platforms.kubernetes.permissions import Permission, applying, check, role, verbs
+from winnow.platforms.kubernetes.permissions import Permission, applying, check, verbs
 from winnow.platforms.kubernetes.prune import apply_all
+from winnow.platforms.kubernetes.role import role
 
 OURS = {"winnow.stack": "x"}
 KINDS = (CONFIG_MAP, SECRET)

@@ -6,17 +6,16 @@ from pathlib import Path
 
 import yaml
 
-from winnow.orchestrators.permissions import role_file, used
-from winnow.platforms.kubernetes.permissions import role
+from winnow.platforms.kubernetes.role import USED, role, role_file
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 ROLE = ROOT / "k8s" / "role.yaml"
 
 
 def test_the_role_is_what_the_parts_use() -> None:
     shipped = ROLE.read_text()
     assert shipped == role_file()
-    assert yaml.safe_load(shipped) == role({each for part in used().values() for each in part})
+    assert yaml.safe_load(shipped) == role({each for part in USED.values() for each in part})
 
 
 def test_the_role_reaches_no_further_than_it_says() -> None:
