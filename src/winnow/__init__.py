@@ -48,10 +48,12 @@ __all__ = [
     "Release",
     "Replica",
     "Selection",
+    "StackStatus",
     "StudySummary",
     "SweepFailedError",
     "SweepResult",
     "TrackedRun",
+    "TrackingPages",
     "TrialRecord",
     "UnreachableError",
     "WinnowError",
@@ -66,6 +68,7 @@ __all__ = [
     "jobs",
     "load_experiment",
     "logs",
+    "mlflow_status",
     "parameter_importances",
     "plan",
     "plan_deletion",
@@ -76,6 +79,7 @@ __all__ = [
     "stop_serving",
     "studies",
     "train",
+    "ui",
     "write_report",
 ]
 

@@ -24,6 +24,7 @@ from winnow.api.deployments import predict, serve, stop_serving
 from winnow.api.documents import Document, config_reference
 from winnow.api.generation import GeneratedData, generate_data
 from winnow.api.selection import check_runs, explain_run, parameter_importances, select_model
+from winnow.api.stack import StackStatus, mlflow_status, ui
 from winnow.api.study import delete_study, plan_deletion, studies, write_report
 from winnow.api.sweep import plan, retry, train
 from winnow.api.workers import cancel, jobs, logs
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from winnow.config.loader import load_experiment
     from winnow.model_query.ranking import Demand, Miss, Selection
     from winnow.orchestrators.cancel import Cancelled
+    from winnow.orchestrators.pages import TrackingPages
     from winnow.orchestrators.refit import RefitFailedError
     from winnow.orchestrators.select_model import CheckedRun, Explanation, Outcome
     from winnow.orchestrators.studies import Deletion, ListedStudy
@@ -79,6 +81,7 @@ _LATE = {
     "SweepFailedError": "winnow.orchestrators.supervise",
     "SweepResult": "winnow.orchestrators.train",
     "TrackedRun": "winnow.tracking.run_search",
+    "TrackingPages": "winnow.orchestrators.pages",
     "TrialRecord": "winnow.tracking.records",
     "WorkerGroup": "winnow.orchestrators.workers",
     "load_experiment": "winnow.config.loader",
@@ -114,10 +117,12 @@ __all__ = [
     "Release",
     "Replica",
     "Selection",
+    "StackStatus",
     "StudySummary",
     "SweepFailedError",
     "SweepResult",
     "TrackedRun",
+    "TrackingPages",
     "TrialRecord",
     "UnreachableError",
     "WinnowError",
@@ -131,6 +136,7 @@ __all__ = [
     "jobs",
     "load_experiment",
     "logs",
+    "mlflow_status",
     "parameter_importances",
     "plan",
     "plan_deletion",
@@ -141,6 +147,7 @@ __all__ = [
     "stop_serving",
     "studies",
     "train",
+    "ui",
     "write_report",
 ]
 

@@ -22,6 +22,7 @@ GROUPS: Mapping[str, str] = {
     "Studies": "study",
     "Selection": "selection",
     "Serving": "deployments",
+    "The tracking stack": "stack",
     "Data": "generation",
     "Documents": "documents",
 }

@@ -118,11 +118,11 @@ class StoreVerb(click.Command):
         except WinnowError as error:
             if settings.stack is None or _is_in_file(error, ctx.params.get("config")):
                 raise
-            from winnow.orchestrators.settings import silent_stack
+            from winnow import api
 
-            silence = silent_stack(settings)
-            if silence is not None:
-                error.add_note(silence)
+            stack = api.mlflow_status()
+            if stack is not None and stack.diagnosis is not None:
+                error.add_note(stack.diagnosis)
             raise
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from winnow.cli.ui import HOST, free_port, plan
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
+from winnow.orchestrators.pages import HOST, free_port, plan
 
 
 def test_the_pages_show_the_settings_store_on_this_machine_only(tmp_path: Path) -> None:

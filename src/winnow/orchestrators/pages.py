@@ -1,0 +1,132 @@
+"""MLflow's own pages on this project's runs: where they are, and which server shows them.
+
+Where a tracking server is in use, such as the stack's, that one shows the pages. Otherwise a server of MLflow's is
+needed for as long as they are looked at; it listens on this machine only.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from winnow.config.errors import InputError
+from winnow.config.next_command import next_command
+from winnow.config.settings import Settings
+from winnow.orchestrators.settings import current
+from winnow.platforms.stack import any_port
+from winnow.study.database import Database
+from winnow.study.store import study_names
+from winnow.tracking.connection import sqlite_path
+from winnow.tracking.moved import correct_locations
+from winnow.tracking.run_search import MlflowRunSearch
+from winnow.tracking.tracker import TrackingUnavailableError
+
+HOST = "127.0.0.1"
+USUAL_PORT = 5000
+MOST_STUDIES = 10
+
+SERVER_ENVIRONMENT: Mapping[str, str] = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONSAFEPATH": "1"}
+"""MLflow runs jobs of its own beside the pages (evaluations of language models) unless told not to. The processes that
+it starts do not import the working directory's modules."""
+
+
+@dataclass(frozen=True)
+class TrackingPages:
+    """Where MLflow shows the runs.
+
+    Attributes:
+        address: URL of the pages.
+        studies: the latest studies, each with the URL of its table of runs; empty in a dry run with a `server`.
+        server: command of the server that shows the pages, to be run as long as they are needed; empty where a
+            tracking server in use shows them.
+        environment: variables to set for that command.
+        is_forwarded: this process forwards the address to a cluster; it answers until the process ends.
+    """
+
+    address: str
+    studies: tuple[tuple[str, str], ...]
+    server: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    is_forwarded: bool = False
+
+
+def find_pages(port: int | None = None, *, dry_run: bool = False) -> TrackingPages:
+    """Find out where MLflow shows the runs.
+
+    Args:
+        port: on which the pages are shown here; None: the usual one, or a free one where that is taken.
+        dry_run: open no port, and change no file.
+
+    Raises:
+        InputError: the port is taken, or the store is a file of SQLite that does not exist yet.
+    """
+    stated = Settings.from_environment().tracking_uri
+    settings = current(choose_port=any_port if dry_run else lambda: free_port(port))
+    uri = settings.tracking_uri
+    if uri.startswith(("http://", "https://")):
+        return TrackingPages(uri, pages(settings, uri), is_forwarded=uri != stated)
+    server = plan(settings, free_port(port))
+    address = f"http://{HOST}:{server[-1]}"
+    if dry_run:
+        return TrackingPages(address, (), tuple(server), SERVER_ENVIRONMENT)
+    studies, database = pages(settings, address), sqlite_path(uri)
+    if database is not None:
+        correct_locations(database)
+    return TrackingPages(address, studies, tuple(server), SERVER_ENVIRONMENT)
+
+
+def plan(settings: Settings, port: int) -> list[str]:
+    """The command line of MLflow's server.
+
+    Raises:
+        InputError: the store is a file of SQLite that does not exist yet.
+    """
+    database = settings.tracking_uri.removeprefix("sqlite:///")
+    if database != settings.tracking_uri and not Path(database).is_file():
+        raise InputError(
+            database,
+            expected="a database with runs",
+            found="none",
+            remedy=f"Run `{next_command('train', config=...)}` first, or set MLFLOW_TRACKING_URI.",
+        )
+    return [
+        *(sys.executable, "-P", "-m", "mlflow", "ui"),
+        *("--backend-store-uri", settings.tracking_uri),
+        *("--default-artifact-root", str(settings.artifact_root)),
+        *("--host", HOST, "--workers", "1"),
+        *("--port", str(port)),
+    ]
+
+
+def pages(settings: Settings, address: str) -> tuple[tuple[str, str], ...]:
+    """The latest studies first, each with the URL of its table of runs; empty where a store does not answer."""
+    try:
+        names = study_names(Database(settings.storage_url))
+        search = MlflowRunSearch(settings.tracking_uri)
+        found = [(name, search.page_of(name)) for name in reversed(names[-MOST_STUDIES:])]
+    except (InputError, TrackingUnavailableError):
+        return ()
+    return tuple((name, f"{address.rstrip('/')}{page}") for name, page in found if page is not None)
+
+
+def free_port(wanted: int | None) -> int:
+    """`wanted` itself; without it the usual port, or any free one.
+
+    Raises:
+        InputError: `wanted` is taken or not allowed.
+    """
+    for port in (USUAL_PORT, 0) if wanted is None else (wanted,):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError as error:
+                reason = error.strerror
+                continue
+            return int(probe.getsockname()[1])
+    raise InputError(
+        "--port", expected="a free port", found=f"{wanted} ('{reason}')", remedy="Choose another, or leave it out."
+    )
