@@ -17,6 +17,7 @@ import winnow
 from winnow import api
 from winnow.api.reference import attribute_types, entries_of
 
+LATER = {"winnow.platforms.deployer"}
 HEAVY = {"torch", "mlflow", "optuna", "pandas", "sklearn", "pydantic"}
 
 
@@ -61,6 +62,14 @@ def test_every_argument_is_described() -> None:
 def arguments(function: FunctionType) -> list[str]:
     """The arguments that a docstring describes."""
     return list(entries_of(function, "Args"))
+
+
+def test_every_attribute_is_described() -> None:
+    types = [each for name in api.__all__ if isinstance(each := getattr(api, name), type)]
+    values = [each for each in types if dataclasses.is_dataclass(each) and each.__module__ not in LATER]
+    assert {each.__name__: set(entries_of(each, "Attributes")) for each in values} == {
+        each.__name__: {field.name for field in dataclasses.fields(each)} for each in values
+    }
 
 
 def test_every_type_that_is_returned_is_public() -> None:

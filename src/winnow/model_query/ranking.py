@@ -25,7 +25,13 @@ NUMERIC_PARAMETER = "param."
 
 @dataclass(frozen=True)
 class Miss:
-    """A run that one filter turns away. `distance`: how far from the bound, None where there is no such measure."""
+    """A run that one filter turns away.
+
+    Attributes:
+        run: the run.
+        reason: what it has instead.
+        distance: how far that is from the filter's bound; None where there is no such measure.
+    """
 
     run: TrackedRun
     reason: str

@@ -46,8 +46,10 @@ class Outcome:
     """What `select_model` did.
 
     Attributes:
+        study: the study's name.
+        selection: the winner, the runners-up, and the nearest misses of each filter.
         version: the winner's registered model; None where no run passes, or in a dry run before its refit.
-        is_new: whether the winner was not champion before.
+        is_new: whether the alias was another version's before, or no version's.
         reason: why it won, as the history of champions has it.
         unknown: names in the rules that no run has, a sentence each; looked for where no run passes.
         alias: the alias that the winner gets.

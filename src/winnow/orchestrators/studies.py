@@ -27,7 +27,8 @@ class ListedStudy:
     """A study and where its workers are.
 
     Attributes:
-        at_work: how many worker groups run, by tier; groups of other machines are only in `summary.heard`.
+        summary: the study itself.
+        at_work: number of worker groups that run, by platform; groups of other machines are in `summary.heard` alone.
     """
 
     summary: StudySummary
@@ -36,13 +37,13 @@ class ListedStudy:
 
 @dataclass(frozen=True)
 class Deletion:
-    """What goes with a study.
+    """What is deleted with a study, and what MLflow keeps.
 
     Attributes:
-        study: its name.
-        trials: how many trials it has.
+        study: the study's name.
+        trials: number of its trials.
         folder: the folder of its logs and its report; None where there is none.
-        runs: how many runs MLflow keeps of it, set apart.
+        runs: number of its runs that MLflow keeps, marked as those of a deleted study.
     """
 
     study: str

@@ -51,7 +51,12 @@ class SweepResult:
     """A study that is done.
 
     Attributes:
+        study: the study's name.
         was_done: nothing was left to do.
+        trials: number of trials, in all states.
+        counts: number of trials, by state.
+        metric: what trials are compared by.
+        report: the study's report, an HTML page.
         best: the complete trial with the best mean, None where there is none.
         refits: what became of the best trials' models.
     """

@@ -103,11 +103,13 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class GroupStatus:
-    """A group as its back-end sees it.
+    """A worker group as its platform reports it.
 
     Attributes:
-        exit_code: negative for a signal, None while running or unknown.
-        started_at_ms: since the epoch, None where unknown.
+        study, name: together they name the group.
+        state: what it is doing.
+        exit_code: negative for a signal; None while it runs or where it is not known.
+        started_at_ms: since the epoch; None where it is not known.
         lacks_nodes: it runs, but one of its further nodes is lost; `start` brings that node back.
         diagnosis: what keeps one of its nodes from starting; None where nothing does, or nothing is known yet.
         has_remains: it is over, and its containers or pods still hold its log; `Executor.clear` brings that here.

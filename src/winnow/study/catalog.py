@@ -27,14 +27,16 @@ class StudySummary:
     """A study in a few numbers.
 
     Attributes:
+        name: the study's name.
         state: "refused": a worker could not train it; "stopped": it was cancelled; "unfinished": no worker was heard
-            of, and nothing says why.
-        trials: how many there are, by state.
-        target: how many make the study done.
+            from, and nothing says why.
+        trials: number of trials, by state.
+        target: number of trials with which the study is done.
         metric: what trials are compared by; None where the record of an older study does not say it.
-        best, best_trial: the best value and its trial; None before the first complete trial.
-        created_at_ms, changed_at_ms: milliseconds since the epoch, None where it is not known.
-        heard: worker groups that were heard of a moment ago, sorted.
+        best: the best value; None before the first complete trial.
+        best_trial: number of the trial that has it.
+        created_at_ms, changed_at_ms: milliseconds since the epoch; None where it is not known.
+        heard: worker groups that were heard from a moment ago, sorted.
     """
 
     name: str

@@ -64,7 +64,13 @@ class WorkerLife:
 
 @dataclass(frozen=True)
 class RefitResult:
-    """What became of a refit: a model version, or a reason why there is none."""
+    """What became of a refit: a model version, or a reason why there is none.
+
+    Attributes:
+        trial: number of the trial.
+        version: version of the registered model; None where there is none.
+        reason: why there is none; None where there is one.
+    """
 
     trial: int
     version: str | None

@@ -46,12 +46,17 @@ class SweepRecord:
 
 @dataclass(frozen=True)
 class FoldRecord:
-    """One scored fold (0-based): every metric, and how long it took.
+    """One scored fold: every metric, and how long it took.
 
     Attributes:
-        train_s: seconds of training, of which `first_step_s` passed before the first step was done.
+        fold: its number, 0-based.
+        metrics: every metric on the validation rows, by name.
+        epochs: how many were trained.
+        train_s: seconds of training.
+        started_at_ms, ended_at_ms: when the ranks got the fold and when its result came, since the epoch.
+        worker: the group that trained it.
+        first_step_s: seconds of `train_s` until the first step was done.
         score_s: seconds of scoring the validation rows.
-        started_at_ms, ended_at_ms: from handing the fold to the ranks until its result was there.
     """
 
     fold: int
@@ -70,12 +75,18 @@ class TrialRecord:
     """One trial as the study holds it now.
 
     Attributes:
+        study: name of the study.
         number: its number in the study, 0-based.
-        value: mean of the objective over the folds; None before it is complete.
+        state: how far it is.
+        params: its hyperparameters, by name.
+        folds: the folds that are scored.
+        value: mean of the objective over the folds; None before the trial is complete.
         attempts: how often it was claimed.
         reason: why it failed or was pruned, else None.
-        run_id: the run that stands for it in the tracking store, where one is known.
-        holdout: metrics of its refit on the holdout; empty before it.
+        started_at_ms, ended_at_ms: milliseconds since the epoch; the end is None before there is one.
+        run_id: its run in the tracking store, where one is known.
+        holdout: metrics of its refit on the holdout; empty before the refit.
+        holdout_at_ms: when these were computed, since the epoch.
         code: digest of the person's own code that its folds were trained with; empty where there is none, or where it
             is not known.
         has_other_code: whether that is not the study's present code.

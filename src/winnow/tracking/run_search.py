@@ -31,7 +31,16 @@ _FIRST_PAGE, _LARGEST_PAGE = 32, 1000
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """A run as the store has it; every metric is the newest value."""
+    """A run as the tracking store has it.
+
+    Attributes:
+        run_id: the store's id of the run.
+        name: the run's name: `trial 003`.
+        params: parameters as text, by name.
+        metrics: the newest value of each metric, by name.
+        tags: tags by name.
+        started_at_ms: milliseconds since the epoch.
+    """
 
     run_id: str
     name: str
@@ -42,7 +51,7 @@ class TrackedRun:
 
     @property
     def trial(self) -> int | None:
-        """Number of the trial in its study; None for a run that is none."""
+        """Number of the trial in its study; None for a run that is not a trial's."""
         number = self.tags.get(projection.TRIAL)
         return None if number is None else int(number)
 
@@ -80,7 +89,12 @@ class Condition:
 
 @dataclass(frozen=True)
 class Order:
-    """By a metric; runs without it, or where it is not a number, come last."""
+    """An order of runs by a metric; runs without it, or where it is not a number, come last.
+
+    Attributes:
+        metric: the metric's name.
+        goal: whether the largest or the smallest value comes first.
+    """
 
     metric: str
     goal: Literal["maximize", "minimize"]

@@ -52,7 +52,13 @@ def as_offered(run_id: str) -> str:
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """A registered model's version."""
+    """A registered model's version.
+
+    Attributes:
+        name: the registered model's name.
+        version: its version, as the registry numbers it.
+        run_id: the run that it is from.
+    """
 
     name: str
     version: str
