@@ -16,8 +16,23 @@ import pytest
 import winnow
 from winnow import api
 from winnow.api.reference import attribute_types, entries_of
+from winnow.cli import VERBS
 
 LATER = {"winnow.platforms.deployer"}
+OTHER_NAMES = {
+    "prod": "serve",
+    "prod-remove": "stop_serving",
+    "prod-status": "status",
+    # `winnow.report` is a package.
+    "report": "write_report",
+}
+WITHOUT = {
+    # It runs other verbs' commands, to show them.
+    "demo",
+    # To come.
+    *("build-train", "build-prod", "prod-status", "rollback", "inference-one", "mlflow-init", "mlflow-remove", "diff"),
+    *("kubernetes-secrets", "compose-logs"),
+}
 HEAVY = {"torch", "mlflow", "optuna", "pandas", "sklearn", "pydantic"}
 
 
@@ -79,6 +94,10 @@ def test_every_type_that_is_returned_is_public() -> None:
     functions = [each for each in public.values() if isinstance(each, FunctionType)]
     names |= {name for each in functions for name in named(str(inspect.signature(each).return_annotation))}
     assert names - set(public) == set()
+
+
+def test_every_verb_of_the_command_is_a_function() -> None:
+    assert {verb for verb in VERBS if OTHER_NAMES.get(verb, verb.replace("-", "_")) not in api.__all__} == WITHOUT
 
 
 def named(annotation: str) -> set[str]:

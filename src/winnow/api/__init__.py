@@ -20,7 +20,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from winnow.api.deployments import predict, serve, stop_serving
+from winnow.api.deployments import holdout_row, predict, serve, stop_serving
 from winnow.api.documents import Document, config_reference
 from winnow.api.generation import GeneratedData, generate_data
 from winnow.api.selection import check_runs, explain_run, parameter_importances, select_model
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from winnow.config.loader import load_experiment
     from winnow.model_query.ranking import Demand, Miss, Selection
     from winnow.orchestrators.cancel import Cancelled
+    from winnow.orchestrators.holdout import HoldoutRow
     from winnow.orchestrators.pages import TrackingPages
     from winnow.orchestrators.refit import RefitFailedError
     from winnow.orchestrators.select_model import CheckedRun, Explanation, Outcome
@@ -65,6 +66,7 @@ _LATE = {
     "FoldRecord": "winnow.tracking.records",
     "GroupState": "winnow.platforms.executor",
     "GroupStatus": "winnow.platforms.executor",
+    "HoldoutRow": "winnow.orchestrators.holdout",
     "Jobs": "winnow.orchestrators.workers",
     "ListedStudy": "winnow.orchestrators.studies",
     "Miss": "winnow.model_query.ranking",
@@ -104,6 +106,7 @@ __all__ = [
     "GeneratedData",
     "GroupState",
     "GroupStatus",
+    "HoldoutRow",
     "InputError",
     "Jobs",
     "ListedStudy",
@@ -133,6 +136,7 @@ __all__ = [
     "delete_study",
     "explain_run",
     "generate_data",
+    "holdout_row",
     "jobs",
     "load_experiment",
     "logs",

@@ -10,6 +10,7 @@ from winnow.api.arguments import study_name
 from winnow.config.errors import WinnowError
 
 if TYPE_CHECKING:
+    from winnow.orchestrators.holdout import HoldoutRow
     from winnow.platforms.deployer import Deployment
 
 
@@ -69,6 +70,26 @@ def stop_serving(config: Path | str | None = None, *, study: str | None = None, 
     from winnow.orchestrators.deploy import deployer_for
 
     return deployer_for(platform, Settings.from_environment()).remove(name)
+
+
+def holdout_row(config: Path | str) -> HoldoutRow:
+    """Take a row that no training has seen, to try a served model with.
+
+    Args:
+        config: the experiment file.
+
+    Returns:
+        The first row of the holdout as a request, and its true class or target value.
+
+    Raises:
+        InputError: the file or its data cannot be read, or nothing is held out.
+    """
+    from winnow.config.loader import load_experiment
+
+    experiment = load_experiment(Path(config))
+    from winnow.orchestrators import holdout
+
+    return holdout.holdout_row(experiment)
 
 
 def predict(url: str, rows: Sequence[Mapping[str, float | None] | Sequence[Any]]) -> dict[str, Any]:

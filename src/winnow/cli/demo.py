@@ -77,16 +77,16 @@ def _is_served(config: Path) -> bool:
 def _predict(config: Path) -> None:
     import msgspec
 
+    from winnow import api
     from winnow.cli.inference_one import describe_answer
     from winnow.config.errors import WinnowError
     from winnow.config.loader import load_experiment
     from winnow.config.settings import Settings
-    from winnow.orchestrators.demo import holdout_row
     from winnow.orchestrators.deploy import deployer_for
     from winnow.serving.client import ask
 
     experiment = load_experiment(config)
-    row = holdout_row(experiment)
+    row = api.holdout_row(config)
     url = deployer_for("local", Settings.from_environment()).status(experiment.name).url
     asked = ask(url, msgspec.json.encode(row.body))
     if asked.status != 200:
@@ -98,12 +98,10 @@ def _predict(config: Path) -> None:
 
 
 def _say_where_to_look(config: Path) -> None:
-    from winnow.config.loader import load_experiment
-    from winnow.orchestrators.report import write_report
-    from winnow.orchestrators.settings import current
+    from winnow import api
 
-    # The sweep wrote it before there was a champion to show.
-    report = write_report(current(), load_experiment(config).name)
+    # The sweep wrote the report before there was a champion to show.
+    report = api.write_report(config)
     click.echo()
     click.secho("Where to look", bold=True)
     click.echo(f"  the study as a page   {report.absolute().as_uri()}")

@@ -1,7 +1,4 @@
-"""The whole line once, on bundled data: sweep, select, serve, predict.
-
-It is the product's main job as a person would do it by hand, one verb after another, so it shares all of its code.
-"""
+"""A row of the holdout, to try a served model with."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.data.sources import load_data
 from winnow.data.splits import split_holdout
@@ -16,7 +14,13 @@ from winnow.data.splits import split_holdout
 
 @dataclass(frozen=True)
 class HoldoutRow:
-    """One row that no training has seen: a body for `/predict`, and the truth."""
+    """A row that no training has seen, and the truth.
+
+    Attributes:
+        body: a request for `/predict` with this row.
+        index: the row's number in the data, 0-based.
+        truth: its class, or its target value, as text.
+    """
 
     body: Mapping[str, Any]
     index: int
@@ -24,7 +28,18 @@ class HoldoutRow:
 
 
 def holdout_row(experiment: Experiment) -> HoldoutRow:
-    """The first row of the experiment's holdout."""
+    """The first row of the experiment's holdout.
+
+    Raises:
+        InputError: the data cannot be read, or nothing is held out.
+    """
+    if not experiment.data.holdout:
+        raise InputError(
+            "data.holdout",
+            expected="a share above 0, so that there is a row that no training has seen",
+            found="0",
+            remedy="Raise it, and sweep again under another name.",
+        )
     data = load_data(experiment.data)
     holdout = split_holdout(data, experiment.data.holdout, experiment.cross_validation.splitter, experiment.search.seed)
     index = int(holdout.holdout[0])
