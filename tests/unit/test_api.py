@@ -15,7 +15,7 @@ import pytest
 
 import winnow
 from winnow import api
-from winnow.api.reference import attribute_types, entries_of
+from winnow.api.reference import api_reference, attribute_types, entries_of
 from winnow.cli import VERBS
 
 LATER = {"winnow.platforms.deployer"}
@@ -85,6 +85,13 @@ def test_every_attribute_is_described() -> None:
     assert {each.__name__: set(entries_of(each, "Attributes")) for each in values} == {
         each.__name__: {field.name for field in dataclasses.fields(each)} for each in values
     }
+
+
+def test_the_reference_has_every_name_once() -> None:
+    text = api_reference()
+    headings = re.findall(r"^### `(\w+)`$", text, re.MULTILINE)
+    errors = re.findall(r"^\| `(\w+Error)` \|", text, re.MULTILINE)
+    assert sorted([*headings, *errors]) == sorted(api.__all__)
 
 
 def test_every_type_that_is_returned_is_public() -> None:
