@@ -142,7 +142,7 @@ class RemoteSweep:
 
     def check_nothing_is_lost(self, trials: int, failed: int = 0) -> None:
         """Exactly these trials, each fold once and the same in MLflow, nothing at work and nothing left behind."""
-        folds = self.store.sweep().folds
+        folds = self.store.header.sweep.folds
         found = self.trials()
         states = [trial.state for trial in found]
         assert (len(found), states.count("complete"), states.count("failed")) == (trials, trials - failed, failed), [

@@ -1,25 +1,16 @@
-"""What a study promises in every kind of database that may hold it.
-
-SQLite always; Postgres where WINNOW_TEST_POSTGRES names a server on which databases may be created, such as
-`postgresql://postgres@127.0.0.1:5432`; and with a Docker engine the stack's Postgres, as the role that sweeps have.
-Postgres is asked through both drivers that the extra `postgres` offers.
-"""
+"""What a study promises in every kind of database that may hold it (`conftest.py`)."""
 
 from __future__ import annotations
 
 import gc
 import multiprocessing
-import os
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
-from tests.unit.study.studies import claim, complete, experiment, fold, leases_of, make_study_in, sweep, url
+from tests.unit.study.studies import claim, complete, experiment, fold, leases_of, make_study_in, statements, sweep
 from winnow.config.errors import InputError
 from winnow.study.catalog import delete_study, summaries
 from winnow.study.database import Database, NoStudiesError
@@ -29,65 +20,7 @@ from winnow.study.space import distributions
 from winnow.study.status import WorkerStatus
 from winnow.study.store import StudyStore
 
-SERVER = os.environ.get("WINNOW_TEST_POSTGRES")
-DRIVERS = ("psycopg", "psycopg2")
-KINDS = (
-    "sqlite",
-    *(f"postgres-{driver}" for driver in DRIVERS),
-    *(pytest.param(f"stack-{driver}", marks=pytest.mark.docker) for driver in DRIVERS),
-)
 SPAWN = multiprocessing.get_context("spawn")
-
-
-@pytest.fixture(scope="module")
-def stack_studies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the studies' database of a stack that is up."""
-    from tests.docker.stacks import running_stack
-    from winnow.config.settings import Settings
-    from winnow.platforms.docker.client import connect
-
-    engine = connect()
-    with running_stack(engine, tmp_path_factory.mktemp("stack")) as stack:
-        yield Settings.from_environment(stack.env).storage_url
-    engine.close()
-
-
-@pytest.fixture(params=KINDS)
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The address of a database of its own, without tables."""
-    kind, _, driver = request.param.partition("-")
-    if kind == "sqlite":
-        yield url(tmp_path)
-        return
-    if kind == "stack":
-        yield emptied(with_other_driver(request.getfixturevalue("stack_studies"), driver))
-        return
-    if SERVER is None:
-        pytest.skip("WINNOW_TEST_POSTGRES names no server")
-    name = f"winnow_test_{uuid.uuid4().hex[:12]}"
-    server = sa.make_url(with_other_driver(SERVER, driver))
-    engine = sa.create_engine(server.set(database="postgres"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    yield server.set(database=name).render_as_string(hide_password=False)
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
-    engine.dispose()
-
-
-def with_other_driver(address: str, driver: str) -> str:
-    """A Postgres address that names `driver`."""
-    return f"postgresql+{driver}://{address.partition('://')[2]}"
-
-
-def emptied(address: str) -> str:
-    """A database without the tables that a test has left; its owner may do that, and no role of a sweep's may more."""
-    engine = sa.create_engine(address, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
-        connection.exec_driver_sql("CREATE SCHEMA public")
-    engine.dispose()
-    return address
 
 
 def at_once(task: Callable[..., None], *of_each: tuple[Any, ...]) -> list[Any]:
@@ -175,7 +108,7 @@ def test_the_database_s_clock_counts_seconds_since_the_epoch(database_url: str) 
 
 def test_a_trial_keeps_its_parameters_and_is_seen_by_the_sampler(database_url: str) -> None:
     store = make_study_in(database_url, trials=15)
-    leases, space = leases_of(store), distributions(store.experiment().search.space)
+    leases, space = leases_of(store), distributions(store.header.experiment.search.space)
     for score in range(12):
         lease = claim(leases)
         params = propose(store.study, store.frozen(lease.number), space, sampler="tpe", seed=0)
@@ -198,6 +131,22 @@ def test_a_worker_is_heard_until_it_ends(database_url: str) -> None:
     store.database.close()
 
 
+def test_the_status_is_read_with_one_statement(database_url: str) -> None:
+    store = make_study_in(database_url, trials=2)
+    leases, at_work = leases_of(store), WorkerStatus("w0", "training", 0, 2, 3, 1, 10, 500)
+    complete(leases, claim(leases), 0.5)
+    leases.record_fold(claim(leases), fold(0), 0.5)
+    store.hear("w0/1", "w0", "here", at_work, ttl_s=30.0)
+    store.set_stopped(True)
+    store.status(started_at_ms=0)
+    with statements(store) as sent:
+        status = store.status(started_at_ms=0)
+    assert (status.trials_done, status.best, status.folds_done, status.folds_total) == (1, 0.5, 4, 6)
+    assert (status.workers, status.owners) == ((at_work,), {"w0": frozenset({"w0/1"})})
+    assert (status.is_stopped, status.is_done, len(sent)) == (True, False, 1)
+    store.database.close()
+
+
 def test_another_definition_is_refused(database_url: str) -> None:
     store = make_study_in(database_url)
     with pytest.raises(InputError, match=r"search\.space"):
@@ -209,7 +158,7 @@ def test_a_database_without_studies_is_refused_where_none_shall_be_made(database
     Database(database_url, create=True).close()
     database = Database(database_url)
     with pytest.raises(InputError, match="a study that was started"):
-        StudyStore(database, "a-study").experiment()
+        _ = StudyStore(database, "a-study").header
     database.close()
 
 

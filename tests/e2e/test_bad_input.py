@@ -390,7 +390,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Person:
     prepare(uri)
     store = StudyStore(Database(f"sqlite:///{person.home / 'studies.db'}", create=True), "bad")
     store.create(experiment, describe_sweep(experiment, "bad", check(experiment)))
-    store.set_parent_run_id(MlflowTracker(uri).start_sweep(store.sweep()))
+    store.set_parent_run_id(MlflowTracker(uri).start_sweep(store.header.sweep))
     store.database.close()
     return person
 

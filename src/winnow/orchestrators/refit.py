@@ -39,10 +39,10 @@ def refit_run(
     assert run.trial is not None, "only trials are ranked"
     store = StudyStore(Database(settings.storage_url), study)
     store.check_code(
-        code_of(store.experiment(), Path.cwd()), "A model of other code than its trial's is not what was scored."
+        code_of(store.header.experiment, Path.cwd()), "A model of other code than its trial's is not what was scored."
     )
     tier = tier_for("local", settings)
-    kept = store.experiment()
+    kept = store.header.experiment
     experiment = kept.model_copy(update={"execution": with_kept_secrets(kept.execution, os.environ)})
     group = plan(experiment, study, tier)[0]
     version = refit_trial(store, run.trial, tier.executor, group, say)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -92,7 +92,7 @@ class SweepSupervisor:
         self._view = view
         self._look: Callable[[], tuple[GroupStatus, ...]] = lambda: executor.groups(store.name)
         self._leases = store.leases()
-        self._patience_s = store.experiment().execution.storage_patience_s
+        self._patience_s = store.header.experiment.execution.storage_patience_s
         self._retrying = Retry(self._patience_s)
         self._groups = groups[: self._useful()]
         self._started_at_ms = time.time_ns() // 1_000_000
@@ -121,9 +121,9 @@ class SweepSupervisor:
             self._await(self._start_all)
             with contextlib.ExitStack() as held:
                 self._await(lambda: self._begin_to_look(held))
-                while not self._retrying(self._is_done):
-                    self._check_not_refused()
-                    self._retrying(self._revive)
+                while not (status := self._retrying(self._show)).is_done:
+                    self._check_not_refused(status.refusal)
+                    self._retrying(self._revive, status.owners)
                     time.sleep(POLL_S)
                 self._await_end()
         except SweepStoppedError:
@@ -138,7 +138,7 @@ class SweepSupervisor:
         """How many groups there is work for: the trials that are left, or the refits at the end."""
         counts = self._store.counts()
         left = self._store.target() - counts["complete"] - counts["pruned"] - counts["failed"]
-        refits = self._store.experiment().refit.top if left > 0 or not self._store.refits() else 1
+        refits = self._store.header.experiment.refit.top if left > 0 or not self._store.refits() else 1
         return max(1, left, refits)
 
     # Starting
@@ -179,9 +179,8 @@ class SweepSupervisor:
         if self._retrying(self._store.is_stopped):
             raise SweepStoppedError(self._store.name)
 
-    def _check_not_refused(self) -> None:
+    def _check_not_refused(self, refusal: InputError | None) -> None:
         """End all groups where one has found that the study cannot be trained as it is. Raises InputError."""
-        refusal = self._retrying(self._store.refusal)
         if refusal is not None:
             stop(self._store, self._executor)
             raise refusal
@@ -198,9 +197,8 @@ class SweepSupervisor:
 
     # Showing
 
-    def _is_done(self) -> bool:
-        # Asked before anything is shown, so that what is shown last is the end.
-        is_done = self._store.is_done()
+    def _show(self) -> StudyStatus:
+        """Show where the study stands, and return it; what is shown last is the end."""
         status = self._store.status(started_at_ms=self._started_at_ms, folds_before=self._folds_before)
         if status.trials_done > len(self._shown):
             for trial in self._store.trials():
@@ -211,14 +209,14 @@ class SweepSupervisor:
                 self._waits_told.add(waiting)
                 self._view.note(line)
         self._view.update(self._with_starting(status))
-        return is_done
+        return status
 
     def _with_starting(self, status: StudyStatus) -> StudyStatus:
         """With the groups that were started and have said nothing yet: a supervisor takes seconds to speak."""
         for worker in status.workers:
             self._starting.pop(worker.worker, None)
         silent = [
-            WorkerStatus(name, "starting", None, None, self._store.sweep().folds, None, None, since_ms)
+            WorkerStatus(name, "starting", None, None, self._store.header.sweep.folds, None, None, since_ms)
             for name, since_ms in self._starting.items()
         ]
         return replace(status, workers=tuple(sorted((*status.workers, *silent), key=lambda worker: worker.worker)))
@@ -239,20 +237,24 @@ class SweepSupervisor:
 
     # Keeping up
 
-    def _revive(self) -> None:
-        """Look after the groups now and then."""
+    def _revive(self, owners: Mapping[str, Collection[str]]) -> None:
+        """Observe the groups from time to time, and start again what is over.
+
+        Args:
+            owners: for each group, its lives that held a lease before the groups are observed.
+        """
         now = time.monotonic()
         if now - self._looked_at >= self._look_every_s:
             self._looked_at = now
-            self._reach(self._look_after_all)
+            self._reach(lambda: self._look_after_all(owners))
 
-    def _look_after_all(self) -> None:
+    def _look_after_all(self, owners: Mapping[str, Collection[str]]) -> None:
         self._retry()
         seen = {status.name: status for status in self._look()}
         for group in self._groups:
             status = seen.get(group.name)
             if group.name not in self._refused and (status is None or status.state.is_over or status.lacks_nodes):
-                self._look_after(group)
+                self._look_after(group, owners.get(group.name, ()))
         seen.update(self._refusals())
         self._tell_of_diagnosis([seen[group.name] for group in self._groups if group.name in seen])
 
@@ -288,18 +290,16 @@ class SweepSupervisor:
         self._away_since = None
         return True
 
-    def _look_after(self, group: GroupSpec) -> None:
+    def _look_after(self, group: GroupSpec, owners: Collection[str]) -> None:
         status = self._executor.status(group.study, group.name)
         if not status.state.is_over:
             if status.lacks_nodes:
                 self._start(group)
             return
-        # In this order: whoever held something before the group was found over is dead, even where another
-        # orchestrator starts it again at this moment.
-        owners = self._leases.owners(group.name)
-        status = self._executor.status(group.study, group.name)
-        if status.state.is_over and not self._store.is_done():
-            self._check_not_refused()
+        # Every life in `owners` is dead: it held a lease before the group was found over. A life that another
+        # orchestrator starts at this moment is not among them.
+        if not self._store.is_done():
+            self._check_not_refused(self._store.refusal())
             self._check_not_stopped()
             self._restart(group, status, owners)
 

@@ -219,7 +219,7 @@ def _needs_no_more(store: StudyStore, workers: int) -> bool:
     """Whether that many workers are enough for the trials that are left."""
     counts = store.counts()
     left = store.target() - counts["complete"] - counts["pruned"] - counts["failed"]
-    return max(1, left, store.experiment().refit.top) <= workers
+    return max(1, left, store.header.experiment.refit.top) <= workers
 
 
 def _attach(
@@ -253,7 +253,7 @@ def _attach(
                 equipped.append(tier.equip())
         equipped[0].start(group)
 
-    opened = open_study(experiment, study, settings, store.sweep())
+    opened = open_study(experiment, study, settings, store.header.sweep)
     _say_where_it_stands(opened, tier.executor, view)
     try:
         _run(opened, settings, site, tier.executor, groups, view, start)
@@ -296,7 +296,7 @@ def settle_code(
     Raises:
         InputError: it has changed and that is not allowed, or it is allowed while workers train with the old code.
     """
-    kept = store.sweep().code
+    kept = store.header.sweep.code
     if kept is None or not changed_files(kept, code):
         return code
     if not permission.changed_code:
@@ -371,7 +371,7 @@ def open_study(experiment: Experiment, study: str, settings: Settings, sweep: Sw
         store.set_stopped(False)
         if not (store.is_done() and store.is_told()):
             # Found again by its tags where it exists, so that a tracking store that was set up anew gets its run too.
-            store.set_parent_run_id(MlflowTracker(settings.tracking_uri).start_sweep(store.sweep()))
+            store.set_parent_run_id(MlflowTracker(settings.tracking_uri).start_sweep(store.header.sweep))
         return store
 
 
@@ -386,7 +386,7 @@ def settle(store: StudyStore, tracker: Tracker) -> None:
     """
     parent = store.parent_run_id()
     if parent is not None and store.is_told():
-        tracker.settle_sweep(store.sweep(), parent, store.trials())
+        tracker.settle_sweep(store.header.sweep, parent, store.trials())
 
 
 def _check_room(home: Path) -> None:

@@ -16,7 +16,8 @@ from sqlalchemy import orm
 
 from winnow.study import optuna_tables
 from winnow.study.database import Database
-from winnow.study.store import REFUSED, STATES, STOPPED
+from winnow.study.status_query import REFUSED, STOPPED
+from winnow.study.store import STATES
 from winnow.study.tables import folds, incidents, studies, tasks, workers
 
 StudyState = Literal["in work", "done", "stopped", "refused", "unfinished"]

@@ -107,12 +107,15 @@ class Database:
 
     def now(self, session: orm.Session) -> float:
         """Seconds since the epoch by the database's clock, the only one that leases are measured with."""
-        clock = (
-            "SELECT (julianday('now') - 2440587.5) * 86400.0"
-            if self.is_sqlite
-            else "SELECT EXTRACT(EPOCH FROM clock_timestamp())"
+        return float(session.execute(sa.select(self.clock)).scalar_one())
+
+    @property
+    def clock(self) -> sa.ColumnElement[float]:
+        """`now` as an expression, for a query that needs it beside other values."""
+        seconds = (
+            "(julianday('now') - 2440587.5) * 86400.0" if self.is_sqlite else "EXTRACT(EPOCH FROM clock_timestamp())"
         )
-        return float(session.execute(sa.text(clock)).scalar_one())
+        return sa.literal_column(seconds, sa.Double)
 
     def close(self) -> None:
         """Give all connections back."""

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-import optuna
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages import RDBStorage
@@ -65,9 +64,10 @@ def accepts(distribution: BaseDistribution, value: Any) -> bool:
 # Studies
 
 
-def study_id_of(study: optuna.Study) -> int:
-    """The study's id in the database."""
-    return study._study_id
+def study_id_of(session: orm.Session, name: str) -> int | None:
+    """The id of the study called `name`, None where there is none."""
+    found: int | None = session.execute(sa.select(models.StudyModel.study_id).filter_by(study_name=name)).scalar()
+    return found
 
 
 def lock_study(session: orm.Session, study_id: int) -> None:
@@ -112,7 +112,35 @@ def remove_attributes(session: orm.Session, study_id: int, prefix: str) -> None:
     kept.filter(model.key.startswith(prefix, autoescape=True)).delete()
 
 
+def attribute_rows(study_id: int, keys: Sequence[str]) -> sa.Subquery:
+    """`key` and `value_json` of these attributes of the study, as far as they are set; for a query of the caller's."""
+    model = models.StudySystemAttributeModel
+    return sa.select(model.key, model.value_json).where(model.study_id == study_id, model.key.in_(keys)).subquery()
+
+
 # Trials
+
+
+def trial_rows(study_id: int, attribute: str) -> sa.Subquery:
+    """The study's trials, one row each, for a query of the caller's.
+
+    The columns are `trial_id`, `number`, `state` (the name of a `TrialState`), `value` and `attribute_json`, the
+    attribute of this name.
+    """
+    trial, value, mark = models.TrialModel, models.TrialValueModel, models.TrialUserAttributeModel
+    return (
+        sa.select(
+            trial.trial_id,
+            trial.number,
+            sa.cast(trial.state, sa.String).label("state"),
+            value.value,
+            mark.value_json.label("attribute_json"),
+        )
+        .outerjoin(value, (value.trial_id == trial.trial_id) & (value.objective == 0))
+        .outerjoin(mark, (mark.trial_id == trial.trial_id) & (mark.key == attribute))
+        .where(trial.study_id == study_id)
+        .subquery()
+    )
 
 
 def count_trials(session: orm.Session, study_id: int) -> int:

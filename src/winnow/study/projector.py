@@ -103,7 +103,7 @@ class Projector:
             return
         record = self._store.trial(number)
         sent = self._sent.get(number, Sent())
-        sent = tracker.sync_trial(self._store.sweep(), parent, record, sent, keep_in(self._store, record))
+        sent = tracker.sync_trial(self._store.header.sweep, parent, record, sent, keep_in(self._store, record))
         record = dataclasses.replace(record, run_id=sent.run_id)
         if sent.is_final:
             self._store.set_tracked(record)

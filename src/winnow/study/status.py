@@ -6,10 +6,11 @@ writes the lines, where and when is `winnow.orchestrators.progress`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
+from winnow.config.errors import InputError
 from winnow.study.formatting import duration, estimate, one_line, printable, score, setting, spread
 from winnow.tracking.records import TrialRecord
 
@@ -55,6 +56,10 @@ class StudyStatus:
         folds_total: folds it will have finished at its end, if no trial is pruned or fails.
         started_at_ms, now_ms: milliseconds since the epoch.
         training_since_ms: when this sweep's first fold began, so that start-up does not count as slow training.
+        is_done: the report over all trials has ended.
+        is_stopped: the groups were stopped on purpose, and the study was not resumed since.
+        refusal: why a worker cannot train the study, None where none refused.
+        owners: for each group, the lives of it that hold a lease.
     """
 
     study: str
@@ -72,6 +77,10 @@ class StudyStatus:
     folds_total: int
     training_since_ms: int | None = None
     of_other_code: int = 0
+    is_done: bool = False
+    is_stopped: bool = False
+    refusal: InputError | None = None
+    owners: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def seconds_per_fold(status: StudyStatus) -> float | None:

@@ -20,14 +20,15 @@ from sqlalchemy import orm
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
-from winnow.config.functions import names_data_function
-from winnow.config.next_command import next_command, next_flag
-from winnow.config.user_code import changed_files, digest_of_code
+from winnow.config.next_command import next_command
+from winnow.config.user_code import digest_of_code
 from winnow.study import optuna_tables
 from winnow.study.database import Database
+from winnow.study.header import StudyHeader
 from winnow.study.leases import TRIAL_CODE, Failure, LeaseRules, Leases
 from winnow.study.space import decode
 from winnow.study.status import StudyStatus, WorkerStatus
+from winnow.study.status_query import REFUSED, STOPPED, read_status
 from winnow.study.tables import folds, incidents, studies, tasks, workers
 from winnow.study.view import Incident, StudyView
 from winnow.tracking import records
@@ -41,14 +42,11 @@ STATES: Mapping[TrialState, records.TrialState] = {
     TrialState.FAIL: "failed",
 }
 
-_CONTENT = "data (its content)"
-
 LEASE_MARGIN_S = 60.0
 """A lease outlasts an unreachable study: by this much longer than workers wait for it."""
 
-
-STOPPED, _ALONE, REFUSED = "winnow:stopped", "winnow:alone", "winnow:refused"
-"""Attributes of Optuna's study, which only its own table keeps."""
+_ALONE = "winnow:alone"
+"""Attribute of Optuna's study for each node of a group that has ended without the others."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +90,7 @@ class StudyStore:
         self.name = name
         self._clock_ms = clock_ms
         self._study: optuna.Study | None = None
+        self._header: StudyHeader | None = None
 
     # Making and opening
 
@@ -108,12 +107,13 @@ class StudyStore:
             InputError: there is one of another definition or other data; it is left as it was.
         """
         self.check(experiment, sweep)
-        study = optuna.create_study(
+        optuna.create_study(
             storage=self.database.optuna, study_name=self.name, direction=sweep.goal, load_if_exists=True
         )
         experiment_json = json.dumps(experiment.without_secrets().model_dump(mode="json", by_alias=True))
-        study_id = optuna_tables.study_id_of(study)
         with self.database.writing() as session:
+            study_id = optuna_tables.study_id_of(session, self.name)
+            assert study_id is not None, "Optuna has just made it"
             # Of two who make the study at once, the second waits here and finds the first one's row.
             optuna_tables.lock_study(session, study_id)
             known = session.execute(sa.select(studies).where(studies.c.study_id == study_id)).one_or_none()
@@ -126,28 +126,13 @@ class StudyStore:
             else:
                 values["sweep"] = self._with_code(session, study_id, json.loads(known.sweep), sweep.code)
                 session.execute(sa.update(studies).where(studies.c.study_id == study_id).values(values))
+        self._header = None
 
     def check(self, experiment: Experiment, sweep: SweepRecord) -> None:
         """Refuse an experiment that this study does not continue. Raises InputError."""
         if not self.exists():
             return
-        kept, kept_sweep = self.experiment().definition(), self.sweep()
-        asked = experiment.definition()
-        differences = _differences(kept, asked)
-        if kept_sweep.data_sha256 != sweep.data_sha256 and not any(d.startswith("data") for d, _, _ in differences):
-            differences.insert(0, (_CONTENT, kept_sweep.data_sha256[:12], sweep.data_sha256[:12]))
-        if differences:
-            place, was, now = differences[0]
-            is_perhaps_unseeded = place == _CONTENT and names_data_function(sweep.data_source)
-            unseeded = "If the data function gives other rows each time, seed it. " if is_perhaps_unseeded else ""
-            others = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
-            raise InputError(
-                f"study {self.name!r}: {place}{others}",
-                expected=f"what the study was made with: {was}",
-                found=now,
-                remedy=f"{unseeded}Trials of different definitions cannot be compared: give the new one another name "
-                f"(`name:` in the file, or {next_flag('study', ...)}), or change it back.",
-            )
+        self.header.check(experiment, sweep)
 
     def check_code(self, code: Mapping[str, str], allowing: str) -> None:
         """Refuse code that is not what the trials of this study were trained with.
@@ -157,32 +142,19 @@ class StudyStore:
             allowing: what a person can do to go on with changed code.
 
         Raises:
-            InputError: a file was changed, added or taken away. A study that was made before digests were kept accepts
-                any code.
+            InputError: a file was changed, added or taken away.
         """
-        kept = self.sweep().code
-        changed = changed_files(kept, code) if kept is not None else []
-        if kept is None or not changed:
-            return
-        name, others = changed[0], f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-        is_new, is_gone = name not in kept, name not in code
-        raise InputError(
-            f"study {self.name!r}: {name}{others}",
-            expected="the code that the study was made with"
-            + (", which did not use this file" if is_new else f": sha256 {kept[name][:12]}"),
-            found="that it is used" if is_new else "that it is not used" if is_gone else f"{code[name][:12]}",
-            remedy=f"Trials of different code cannot be compared: give the new one another name (`name:` in the file, "
-            f"or {next_flag('study', ...)}), or change it back. {allowing}",
-        )
+        # Another process may have resumed the study with changed code since this one has read the header.
+        self._read_header().check_code(code, allowing)
 
     def leases(self) -> Leases:
         """The leases of this study, by the rules of its experiment."""
-        experiment = self.experiment()
+        experiment = self.header.experiment
         rules = LeaseRules(
             ttl_s=experiment.execution.storage_patience_s + LEASE_MARGIN_S,
             retries=experiment.execution.retries,
             refit_top=experiment.refit.top,
-            goal=self.sweep().goal,
+            goal=self.header.sweep.goal,
         )
         return Leases(self.database, self.study_id, rules, self._clock_ms)
 
@@ -199,20 +171,18 @@ class StudyStore:
 
     @property
     def study_id(self) -> int:
-        """Optuna's id of the study."""
-        return optuna_tables.study_id_of(self.study)
+        """Optuna's id of the study. Raises InputError where there is none."""
+        return self.header.study_id
 
-    def experiment(self) -> Experiment:
-        """The experiment as last given."""
-        return Experiment.model_validate_json(self._row().experiment)
+    @property
+    def header(self) -> StudyHeader:
+        """What does not change while this process works on the study: read once. Raises InputError where there is none.
 
-    def sweep(self) -> SweepRecord:
-        """The facts of the sweep, for the tracking store."""
-        return SweepRecord(**json.loads(self._row().sweep))
-
-    def code(self) -> str:
-        """Digest of the person's own code that trials are trained with now; empty where there is none."""
-        return digest_of_code(self.sweep().code or {})
+        `create` may change it (workers, refits, trials wanted, code); the next reader gets what it has stored.
+        """
+        if self._header is None:
+            self._header = self._read_header()
+        return self._header
 
     def parent_run_id(self) -> str | None:
         """The sweep's run in the tracking store, once it is made."""
@@ -386,45 +356,35 @@ class StudyStore:
     # Pictures
 
     def status(self, *, started_at_ms: int, folds_before: int = 0) -> StudyStatus:
-        """Where the sweep stands, for the terminal. `folds_before`: folds that were finished before `started_at_ms`."""
-        trials = self.study.get_trials(deepcopy=False)
-        by_state: dict[TrialState, int] = defaultdict(int)
-        for trial in trials:
-            by_state[trial.state] += 1
-        values = {t.number: t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None}
-        best = _best(values, self.sweep().goal)
-        finished = by_state[TrialState.COMPLETE] + by_state[TrialState.PRUNED] + by_state[TrialState.FAIL]
-        folds_of_trial, code = self.sweep().folds, self.code()
-        finished_folds = sum(len(t.intermediate_values) for t in trials if t.state.is_finished())
-        missing = (self.target() - finished) * folds_of_trial
-        done = sum(len(t.intermediate_values) for t in trials)
-        return StudyStatus(
-            study=self.name,
-            trials_done=finished,
-            trials_total=max(self.target(), len(trials)),
-            failed=by_state[TrialState.FAIL],
-            pruned=by_state[TrialState.PRUNED],
-            of_other_code=sum(_is_other(t.user_attrs.get(TRIAL_CODE, ""), code) for t in trials),
-            best=values[best] if best is not None else None,
-            best_trial=best,
-            goal=self.sweep().goal,
-            workers=tuple(life.status for life in self.workers() if life.is_heard),
-            started_at_ms=started_at_ms,
-            now_ms=self._clock_ms(),
-            training_since_ms=self._first_fold_since(started_at_ms),
-            folds_done=done - folds_before,
-            folds_total=finished_folds + missing - folds_before,
-        )
+        """Where the sweep stands, read with one statement.
+
+        Args:
+            started_at_ms: from when on folds count for the pace.
+            folds_before: folds that were finished before.
+        """
+        header = self.header
+        with self.database.reading() as session:
+            status = read_status(
+                session,
+                self.database,
+                header,
+                started_at_ms=started_at_ms,
+                now_ms=self._clock_ms(),
+                folds_before=folds_before,
+            )
+        if status is None:
+            raise self._no_such_study()
+        return status
 
     def view(self) -> StudyView:
         """The whole study, for the report."""
-        trials = self.trials()
+        header, trials = self.header, self.trials()
         values = {t.number: t.value for t in trials if t.state == "complete" and t.value is not None}
         return StudyView(
-            sweep=self.sweep(),
+            sweep=header.sweep,
             trials=trials,
-            space=self.experiment().model_dump(mode="json", by_alias=True)["search"]["space"],
-            winner=_best(values, self.sweep().goal),
+            space=header.experiment.model_dump(mode="json", by_alias=True)["search"]["space"],
+            winner=_best(values, header.sweep.goal),
             generated_at_ms=self._clock_ms(),
             incidents=self.incidents(),
             target=self.target(),
@@ -441,13 +401,6 @@ class StudyStore:
         )
 
     # Inside
-
-    def _first_fold_since(self, at_ms: int) -> int | None:
-        """When the first fold began that ended after `at_ms`, for a pace without the start-up."""
-        with self.database.reading() as session:
-            where = (folds.c.study_id == self.study_id) & (folds.c.ended_at_ms >= at_ms)
-            first: int | None = session.execute(sa.select(sa.func.min(folds.c.started_at_ms)).where(where)).scalar()
-        return first if first is None else max(first, at_ms)
 
     def _with_code(
         self, session: orm.Session, study_id: int, kept: dict[str, Any], code: Mapping[str, str] | None
@@ -468,6 +421,14 @@ class StudyStore:
             raise self._no_such_study()
         return row
 
+    def _read_header(self) -> StudyHeader:
+        with self.database.reading() as session:
+            study_id = optuna_tables.study_id_of(session, self.name)
+            row = session.execute(sa.select(studies).where(studies.c.study_id == study_id)).one_or_none()
+        if row is None:
+            raise self._no_such_study()
+        return StudyHeader.parse(row.study_id, self.name, row.experiment, row.sweep)
+
     def _no_such_study(self) -> InputError:
         known = ", ".join(study_names(self.database)) or "none"
         return InputError(
@@ -479,7 +440,7 @@ class StudyStore:
 
     def _records(self, number: int | None = None) -> tuple[TrialRecord, ...]:
         """All trials, or one, as they stood at one moment: a state never comes with another state's times."""
-        space, code = self.experiment().search.space, self.code()
+        space, code = self.header.experiment.search.space, self.header.code
         with self.database.reading() as session:
             stored = optuna_tables.read_trials(session, self.database.optuna, self.study_id, number)
             by_number = self._tasks_by_number(session, number)
@@ -578,15 +539,3 @@ def _best(values: Mapping[int, float], goal: str) -> int | None:
     """Number of the trial with the best value; ties go to the earlier one."""
     sign = -1.0 if goal == "maximize" else 1.0
     return min(values, key=lambda number: (sign * values[number], number), default=None)
-
-
-def _differences(kept: Mapping[str, Any], asked: Mapping[str, Any], path: str = "") -> list[tuple[str, str, str]]:
-    """(place, kept, asked) of every value that differs, down to the keys."""
-    found: list[tuple[str, str, str]] = []
-    for key in [*kept, *(key for key in asked if key not in kept)]:
-        was, now, place = kept.get(key), asked.get(key), f"{path}.{key}".lstrip(".")
-        if isinstance(was, Mapping) and isinstance(now, Mapping):
-            found += _differences(was, now, place)
-        elif was != now:
-            found.append((place, json.dumps(was), json.dumps(now)))
-    return found

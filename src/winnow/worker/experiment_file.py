@@ -29,10 +29,10 @@ class DataFileError(WinnowError):
 
 def write_experiment(path: Path, store: StudyStore, data: Path | None = None) -> None:
     """Put the study's experiment where the ranks read it, with `data` in place of the source where it is given."""
-    experiment = store.experiment().model_dump(mode="json", by_alias=True)
+    experiment = store.header.experiment.model_dump(mode="json", by_alias=True)
     if data is not None:
         experiment["data"]["source"] = str(data)
-    sweep = store.sweep()
+    sweep = store.header.sweep
     code = None if sweep.code is None else dict(sweep.code)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(msgspec.json.encode(Assignment(experiment, sweep.data_sha256, code)))

@@ -110,7 +110,7 @@ def _work_on(store: StudyStore, settings: Settings, group: str, folder: Path, st
     if refusal is not None:
         # What runs groups may start them again without anyone watching, and the next try would end as the last one.
         raise refusal
-    experiment, execution = folder / "experiment.json", store.experiment().execution
+    experiment, execution = folder / "experiment.json", store.header.experiment.execution
     write_experiment(experiment, store, _data(settings, execution.storage_patience_s, stop))
     node = _node()
     plan = _plan(execution.processes, node)
@@ -155,7 +155,7 @@ def _nodes(node: Node) -> Nodes | None:
 def _open(url: str, study: str) -> StudyStore:
     """The study, once it has been read: that it is open says nothing yet."""
     store = StudyStore(Database(url), study)
-    store.experiment()
+    store.header  # noqa: B018 - reads it
     return store
 
 

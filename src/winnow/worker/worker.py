@@ -112,8 +112,8 @@ class Worker:
         self._is_dead = is_dead
         self._startup_timeout_s = startup_timeout_s
         self._clock_ms = clock_ms
-        self._experiment = store.experiment()
-        self._sweep = store.sweep()
+        self._experiment = store.header.experiment
+        self._sweep = store.header.sweep
         self._space = distributions(self._experiment.search.space)
         self._leases: Leases = store.leases()
         self._retrying = Retry(self._experiment.execution.storage_patience_s, stop.check)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from tests.unit.study.studies import claim, complete, leases_of, make_study
+from tests.unit.study.studies import claim, complete, leases_of, make_study, statements
 from winnow.config.errors import InputError, UnreachableError
 from winnow.orchestrators.progress import ProgressView
 from winnow.orchestrators.supervise import SweepFailedError, SweepStoppedError, SweepSupervisor, stop
@@ -91,6 +91,18 @@ def test_the_best_trial_so_far_is_called_so(tmp_path: Path) -> None:
     assert "trial 1  0.6000 best so far" in shown
 
 
+def test_a_poll_in_which_nothing_happens_costs_one_statement(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=2)
+    counts: list[int] = []
+    with statements(store) as sent:
+
+        def count(_executor: Scripted) -> None:
+            counts.append(len(sent))
+
+        follow(store, Scripted(store, count, count, count))
+    assert [counts[1] - counts[0], counts[2] - counts[1]] == [1, 1]
+
+
 def test_groups_that_have_not_spoken_yet_are_shown_as_starting(tmp_path: Path) -> None:
     store = make_study(tmp_path, trials=2)
     assert "w0 starting · w1 starting" in follow(store, Scripted(store))
@@ -128,7 +140,7 @@ def test_what_a_group_holds_that_another_orchestrator_has_started_again_is_left_
         executor.start(GROUPS[0])
         claim(executor.leases, "w0/last")
 
-    executor = Scripted(store, dies(-9), nothing, is_started_again)
+    executor = Scripted(store, dies(-9), is_started_again)
     assert "started again" not in follow(store, executor)
     assert [trial.attempts for trial in store.trials()] == [1]
 
@@ -146,14 +158,14 @@ def test_groups_of_an_earlier_run_that_are_not_needed_stay_over(tmp_path: Path) 
     executor = Scripted(store)
     follow(store, executor)
     assert len(executor.started) == 2
-    store.create(store.experiment().model_copy(update={"search": more(store, 3)}), store.sweep())
+    store.create(store.header.experiment.model_copy(update={"search": more(store, 3)}), store.header.sweep)
     shown = follow(store, executor, (GROUPS[0],))
     assert sorted(group.name for group in executor.started) == ["w0", "w0", "w1"]
     assert "started again" not in shown
 
 
 def more(store: StudyStore, trials: int) -> object:
-    return store.experiment().search.model_copy(update={"trials": trials})
+    return store.header.experiment.search.model_copy(update={"trials": trials})
 
 
 def test_groups_that_do_not_come_up_end_the_sweep_with_their_log(tmp_path: Path) -> None:
@@ -217,8 +229,8 @@ def test_an_outage_of_what_runs_the_groups_is_waited_for(tmp_path: Path) -> None
 
 def test_an_outage_that_does_not_end_ends_the_following(tmp_path: Path) -> None:
     store = make_study(tmp_path, trials=2)
-    execution = store.experiment().execution.model_copy(update={"storage_patience_s": 1})
-    store.create(store.experiment().model_copy(update={"execution": execution}), store.sweep())
+    execution = store.header.experiment.execution.model_copy(update={"storage_patience_s": 1})
+    store.create(store.header.experiment.model_copy(update={"execution": execution}), store.header.sweep)
     with pytest.raises(UnreachableError, match="the engine does not answer"):
         follow(store, Scripted(store, *[is_away] * 100))
 

@@ -148,7 +148,7 @@ def attached(folder: Path, workers: int, alive: tuple[str, ...], trials: int = 8
 
 
 def is_attached(store: StudyStore, workers: int, alive: tuple[str, ...], trials: int) -> bool:
-    asked = store.experiment()
+    asked = store.header.experiment
     search = asked.search.model_copy(update={"trials": trials})
     execution = asked.execution.model_copy(update={"workers": workers})
     executor = MemoryExecutor()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import sqlalchemy as sa
 
 from winnow.config.experiment import Experiment
 from winnow.study.database import Database
@@ -57,6 +61,20 @@ def make_study_in(database_url: str, **search: Any) -> StudyStore:
     store = StudyStore(Database(database_url, create=True), "a-study", clock_ms=lambda: 1000)
     store.create(experiment(**search), sweep())
     return store
+
+
+@contextlib.contextmanager
+def statements(store: StudyStore) -> Iterator[list[str]]:
+    """The statements that the study's database gets meanwhile, without the beginnings of transactions."""
+    sent: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if not statement.startswith("BEGIN"):
+            sent.append(statement)
+
+    sa.event.listen(store.database.engine, "before_cursor_execute", note)
+    yield sent
+    sa.event.remove(store.database.engine, "before_cursor_execute", note)
 
 
 def leases_of(store: StudyStore, *, ttl_s: float = 60.0, retries: int = 2, refit_top: int = 2) -> Leases:

@@ -94,7 +94,7 @@ def test_proposals_stay_within_bounds_and_on_the_grid(low: int, width: int, step
 def test_a_trial_is_proposed_the_same_whoever_asks(tmp_path: Path) -> None:
     store = make_study(tmp_path)
     leases = leases_of(store)
-    space = distributions(store.experiment().search.space)
+    space = distributions(store.header.experiment.search.space)
     claim(leases, "w0/1")
     asked = [propose(store.study, store.frozen(0), space, sampler="tpe", seed=4) for _ in range(2)]
     claim(leases, "w1/1")
@@ -105,7 +105,7 @@ def test_a_trial_is_proposed_the_same_whoever_asks(tmp_path: Path) -> None:
 def test_sampling_leaves_no_note_in_the_study(tmp_path: Path) -> None:
     store = make_study(tmp_path, trials=30)
     leases = leases_of(store)
-    space = distributions(store.experiment().search.space)
+    space = distributions(store.header.experiment.search.space)
     for number in range(15):
         lease = claim(leases)
         leases.set_params(lease, propose(store.study, store.frozen(number), space, sampler="tpe", seed=0), space)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.unit.study.studies import claim, complete, experiment, fold, leases_of, make_study, sweep, url
+from tests.unit.study.studies import claim, complete, experiment, fold, leases_of, make_study, statements, sweep, url
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.user_code import digest_of_code
 from winnow.study.database import Database
 from winnow.study.leases import Leases
-from winnow.study.status import WorkerStatus
+from winnow.study.status import StudyStatus, WorkerStatus
 from winnow.study.store import StudyStore, study_names
 
 ROOT = Path(__file__).parents[3]
@@ -28,6 +29,7 @@ store = StudyStore(Database(url(Path(sys.argv[1]))), "a-study")
 leases_of(store).finish_trial(claim(leases_of(store)), "failed", None, "no reason")
 store.database.close()
 """
+REFUSAL = InputError("data.source", expected="these rows", found="others", remedy="Start another study.")
 AT_WORK = WorkerStatus("w0", "training", 3, 2, 3, 1, 10, 500)
 
 
@@ -35,8 +37,8 @@ def test_a_study_is_found_again_with_its_experiment(tmp_path: Path) -> None:
     make_study(tmp_path)
     store = StudyStore(Database(url(tmp_path)), "a-study")
     assert store.exists()
-    assert store.experiment() == experiment()
-    assert store.sweep() == sweep()
+    assert store.header.experiment == experiment()
+    assert store.header.sweep == sweep()
     assert study_names(store.database) == ["a-study"]
 
 
@@ -73,14 +75,14 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_study_is_refused_with_those_there_are(tmp_path: Path) -> None:
     database = make_study(tmp_path).database
     with pytest.raises(InputError, match="a-study"):
-        StudyStore(database, "another").experiment()
+        _ = StudyStore(database, "another").header
 
 
 def test_another_space_is_refused_and_nothing_changes(tmp_path: Path) -> None:
     store = make_study(tmp_path)
     with pytest.raises(InputError, match=r"search\.space\.lr\.float"):
         store.create(experiment(space={"lr": {"float": [1e-4, 0.5], "log": True}}, trials=9), sweep())
-    assert store.experiment() == experiment()
+    assert store.header.experiment == experiment()
     assert store.target() == 5
 
 
@@ -95,7 +97,7 @@ def test_what_only_says_how_much_and_where_may_change(tmp_path: Path) -> None:
         update={"execution": Experiment.model_fields["execution"].get_default().model_copy(update={"workers": 5})}
     )
     store.create(changed, sweep())
-    assert (store.target(), store.experiment().execution.workers) == (7, 5)
+    assert (store.target(), store.header.experiment.execution.workers) == (7, 5)
 
 
 def test_a_study_never_shrinks(tmp_path: Path) -> None:
@@ -178,6 +180,70 @@ def test_the_status_counts_folds_from_where_this_sweep_began(tmp_path: Path) -> 
     assert (status.folds_done, status.folds_total) == (3, 5)
 
 
+def test_the_status_is_everything_that_is_known_at_one_moment(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=3)
+    leases = leases_of(store)
+    complete(leases, claim(leases), 0.5)
+    leases.finish_trial(claim(leases), "failed", None, "diverged")
+    leases.record_fold(claim(leases, "w1/2"), fold(0), 0.5)
+    for owner, ttl_s in (("w1/1", 0), ("w1/2", 60), ("w0/1", 0)):
+        store.hear(owner, owner[:2], "host", dataclasses.replace(AT_WORK, worker=owner), ttl_s=ttl_s)
+    store.set_stopped(True)
+    store.set_refusal(REFUSAL)
+    status = store.status(started_at_ms=5)
+    assert dataclasses.replace(status, refusal=None) == StudyStatus(
+        study="a-study",
+        trials_done=2,
+        trials_total=3,
+        failed=1,
+        pruned=0,
+        best=0.5,
+        best_trial=0,
+        goal="maximize",
+        workers=(dataclasses.replace(AT_WORK, worker="w1/2"),),
+        started_at_ms=5,
+        now_ms=1000,
+        folds_done=4,
+        folds_total=6,
+        training_since_ms=5,
+        is_stopped=True,
+        owners={"w1": frozenset({"w1/2"})},
+    )
+    assert str(status.refusal) == str(REFUSAL)
+
+
+def test_the_status_of_a_study_is_done_once_its_report_has_ended(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=1)
+    leases = leases_of(store, refit_top=0)
+    complete(leases, claim(leases), 0.5)
+    assert not store.status(started_at_ms=0).is_done
+    leases.finish_task(claim(leases), reason="tracking store away")
+    assert store.status(started_at_ms=0).is_done
+
+
+def test_the_status_costs_one_statement(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=3)
+    leases = leases_of(store)
+    complete(leases, claim(leases), 0.5)
+    store.hear("w0/1", "w0", "host", AT_WORK, ttl_s=60)
+    store.status(started_at_ms=0)
+    with statements(store) as sent:
+        store.status(started_at_ms=0)
+    assert len(sent) == 1
+
+
+def test_the_header_is_read_with_the_first_trial_and_never_again(tmp_path: Path) -> None:
+    made = make_study(tmp_path, trials=2)
+    complete(leases_of(made), claim(leases_of(made)), 0.5)
+    store = StudyStore(Database(url(tmp_path)), "a-study")
+    with statements(store) as sent:
+        first = store.trial(0)
+        assert sum("winnow_studies" in statement for statement in sent) == 1
+        sent.clear()
+        assert (store.trial(0), store.header) == (first, made.header)
+        assert sum("winnow_studies" in statement for statement in sent) == 0
+
+
 def test_the_view_names_the_best_trial_and_what_was_lost(tmp_path: Path) -> None:
     store = make_study(tmp_path, trials=2)
     leases = leases_of(store)
@@ -229,20 +295,20 @@ def test_a_study_from_before_code_was_kept_takes_any_and_keeps_it(tmp_path: Path
     store = make_study(tmp_path)
     complete(leases_of(store), claim(leases_of(store)), 0.5)
     store.check_code(NEW, "")
-    store.create(store.experiment(), sweep(code=NEW))
-    assert store.sweep() == sweep(code=NEW)
+    store.create(store.header.experiment, sweep(code=NEW))
+    assert store.header.sweep == sweep(code=NEW)
     assert [(trial.code, trial.has_other_code) for trial in store.trials()] == [("", False)]
 
 
 def test_trials_of_other_code_are_marked_and_unfinished_ones_are_trained_from_their_first_fold(tmp_path: Path) -> None:
     store = make_study(tmp_path, trials=3)
-    store.create(store.experiment(), sweep(code=OLD))
+    store.create(store.header.experiment, sweep(code=OLD))
     leases = leases_of(store)
     complete(leases, claim(leases), 0.5)
     unfinished = claim(leases)
     leases.record_fold(unfinished, fold(0), 0.5)
     leases.give_back(unfinished, "it was asked to stop", is_lost=False)
-    store.create(store.experiment(), sweep(code=NEW))
+    store.create(store.header.experiment, sweep(code=NEW))
     again = claim(leases)
     assert (again.number, store.trial(again.number).folds) == (unfinished.number, ())
     old, new = digest_of_code(OLD), digest_of_code(NEW)
@@ -253,6 +319,6 @@ def test_trials_of_other_code_are_marked_and_unfinished_ones_are_trained_from_th
 def test_trials_without_a_mark_are_of_the_code_before_a_change(tmp_path: Path) -> None:
     store = make_study(tmp_path)
     complete(leases_of(store), claim(leases_of(store)), 0.5)
-    store.create(store.experiment(), sweep(code=OLD))
-    store.create(store.experiment(), sweep(code=NEW))
+    store.create(store.header.experiment, sweep(code=OLD))
+    store.create(store.header.experiment, sweep(code=NEW))
     assert [trial.code for trial in store.trials()] == [digest_of_code(OLD)]

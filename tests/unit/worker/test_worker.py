@@ -60,7 +60,7 @@ def study(folder: Path, do: str, **search: Any) -> StudyStore:
 def work(
     store: StudyStore, folder: Path, tracker: MemoryTracker, stop: Stop | None = None, env: Mapping[str, str] = {}
 ) -> None:
-    store.set_parent_run_id(tracker.start_sweep(store.sweep()))
+    store.set_parent_run_id(tracker.start_sweep(store.header.sweep))
     identity = Identity(group="w0", owner="w0/1", host="here")
     write_report = lambda _store, path: path.write_text("<html></html>")  # noqa: E731
     own_ranks = ranks(folder, env=env)
@@ -133,7 +133,7 @@ def test_a_worker_that_is_asked_to_stop_hands_its_trial_back(tmp_path: Path) -> 
 
 def test_ranks_that_never_come_up_end_the_worker(tmp_path: Path) -> None:
     store, tracker = study(tmp_path, "score"), MemoryTracker()
-    store.set_parent_run_id(tracker.start_sweep(store.sweep()))
+    store.set_parent_run_id(tracker.start_sweep(store.header.sweep))
     broken = ranks(tmp_path, (sys.executable, "-c", "raise SystemExit('no such package')"))
     worker = Worker(store, broken, lambda: tracker, lambda _s, _p: None, Identity("w0", "w0/1", "here"), Stop())
     with pytest.raises(CannotStartError, match="exit code 1"):
@@ -161,7 +161,7 @@ def test_a_data_function_that_gives_other_rows_is_to_be_seeded() -> None:
 
 def test_ranks_that_never_connect_end_the_worker(tmp_path: Path) -> None:
     store, tracker = study(tmp_path, "score"), MemoryTracker()
-    store.set_parent_run_id(tracker.start_sweep(store.sweep()))
+    store.set_parent_run_id(tracker.start_sweep(store.header.sweep))
     mute = ranks(tmp_path, (sys.executable, "-c", "import time; time.sleep(60)"))
     identity = Identity("w0", "w0/1", "here")
     worker = Worker(store, mute, lambda: tracker, lambda _s, _p: None, identity, Stop(), startup_timeout_s=0.6)
@@ -181,7 +181,7 @@ def test_a_trial_that_the_tracking_store_refuses_does_not_hold_up_the_others(tmp
             return super().sync_trial(sweep, parent_run_id, trial, sent, keep)
 
     store, tracker = study(tmp_path, "raise"), Choosy()
-    store.set_parent_run_id(tracker.start_sweep(store.sweep()))
+    store.set_parent_run_id(tracker.start_sweep(store.header.sweep))
     leases = leases_of(store)
     for _ in range(2):
         leases.finish_trial(claim(leases), "failed", None, "boom")
@@ -194,7 +194,7 @@ def test_a_trial_that_the_tracking_store_refuses_does_not_hold_up_the_others(tmp
 
 def test_a_sweep_does_not_wait_for_the_tracking_store(tmp_path: Path) -> None:
     store, tracker = study(tmp_path, "raise"), MemoryTracker()
-    store.set_parent_run_id(tracker.start_sweep(store.sweep()))
+    store.set_parent_run_id(tracker.start_sweep(store.header.sweep))
     tracker.is_unavailable = True
     projector = Projector(store, lambda: tracker, pauses_s=(0.01,))
     projector.start()
@@ -210,7 +210,7 @@ def test_a_sweep_does_not_wait_for_the_tracking_store(tmp_path: Path) -> None:
 
 def test_what_an_outage_kept_back_is_sent_by_the_next_to_come(tmp_path: Path) -> None:
     store, tracker = study(tmp_path, "raise"), MemoryTracker()
-    store.set_parent_run_id(tracker.start_sweep(store.sweep()))
+    store.set_parent_run_id(tracker.start_sweep(store.header.sweep))
     leases = leases_of(store)
     leases.finish_trial(claim(leases), "failed", None, "boom")
     projector = Projector(store, lambda: tracker)
@@ -224,7 +224,7 @@ def test_what_an_outage_kept_back_is_sent_by_the_next_to_come(tmp_path: Path) ->
 def test_two_who_tell_of_one_trial_at_once_leave_one_run(tmp_path: Path) -> None:
     uri = new_store(tmp_path)
     store = study(tmp_path, "raise")
-    store.set_parent_run_id(MlflowTracker(uri).start_sweep(store.sweep()))
+    store.set_parent_run_id(MlflowTracker(uri).start_sweep(store.header.sweep))
     leases = leases_of(store)
     leases.finish_trial(claim(leases), "failed", None, "boom")
     both_have_looked = threading.Barrier(2)
@@ -304,8 +304,8 @@ def impatient_worker(
     folder: Path, nodes: Nodes, argv: tuple[str, ...] = SCRIPTED, do: str = "score"
 ) -> tuple[StudyStore, Worker]:
     store = study(folder, do)
-    impatient = store.experiment().model_copy(update={"execution": ExecutionConfig(storage_patience_s=1)})
-    store.create(impatient, store.sweep())
+    impatient = store.header.experiment.model_copy(update={"execution": ExecutionConfig(storage_patience_s=1)})
+    store.create(impatient, store.header.sweep)
     store.set_parent_run_id("a-run")
     identity = Identity(group="w0", owner="w0/1", host="here")
     own = ranks(folder, argv, nodes=nodes)

@@ -1,0 +1,101 @@
+"""What a study is: its definition and its data, which do not change while a process works on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from winnow.config.errors import InputError
+from winnow.config.experiment import Experiment
+from winnow.config.functions import names_data_function
+from winnow.config.next_command import next_flag
+from winnow.config.user_code import changed_files, digest_of_code
+from winnow.tracking.records import SweepRecord
+
+_CONTENT = "data (its content)"
+
+
+@dataclass(frozen=True)
+class StudyHeader:
+    """A study without its trials, as a process reads it once.
+
+    Attributes:
+        study_id: Optuna's id of the study.
+        name: the study's name.
+        experiment: the experiment as last given.
+        sweep: metric, direction, folds and digests, as the tracking store gets them.
+        code: digest of the person's own code that trials are trained with; empty where there is none.
+    """
+
+    study_id: int
+    name: str
+    experiment: Experiment
+    sweep: SweepRecord
+    code: str
+
+    @classmethod
+    def parse(cls, study_id: int, name: str, experiment_json: str, sweep_json: str) -> StudyHeader:
+        """Parse a row of winnow's table of studies."""
+        sweep = SweepRecord(**json.loads(sweep_json))
+        code = digest_of_code(sweep.code or {})
+        return cls(study_id, name, Experiment.model_validate_json(experiment_json), sweep, code)
+
+    def check(self, experiment: Experiment, sweep: SweepRecord) -> None:
+        """Refuse an experiment that this study does not continue. Raises InputError."""
+        differences = _differences(self.experiment.definition(), experiment.definition())
+        kept, found = self.sweep.data_sha256, sweep.data_sha256
+        if kept != found and not any(place.startswith("data") for place, _, _ in differences):
+            differences.insert(0, (_CONTENT, kept[:12], found[:12]))
+        if not differences:
+            return
+        place, was, now = differences[0]
+        is_perhaps_unseeded = place == _CONTENT and names_data_function(sweep.data_source)
+        unseeded = "If the data function gives other rows each time, seed it. " if is_perhaps_unseeded else ""
+        others = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
+        raise InputError(
+            f"study {self.name!r}: {place}{others}",
+            expected=f"what the study was made with: {was}",
+            found=now,
+            remedy=f"{unseeded}Trials of different definitions cannot be compared: give the new one another name "
+            f"(`name:` in the file, or {next_flag('study', ...)}), or change it back.",
+        )
+
+    def check_code(self, code: Mapping[str, str], allowing: str) -> None:
+        """Refuse code that is not what the trials of this study were trained with.
+
+        Args:
+            code: sha256 of each file by name, as `code_of` gives them.
+            allowing: what a person can do to go on with changed code.
+
+        Raises:
+            InputError: a file was changed, added or taken away. A study that was made before digests were kept accepts
+                any code.
+        """
+        kept = self.sweep.code
+        changed = changed_files(kept, code) if kept is not None else []
+        if kept is None or not changed:
+            return
+        name, others = changed[0], f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        is_new, is_gone = name not in kept, name not in code
+        raise InputError(
+            f"study {self.name!r}: {name}{others}",
+            expected="the code that the study was made with"
+            + (", which did not use this file" if is_new else f": sha256 {kept[name][:12]}"),
+            found="that it is used" if is_new else "that it is not used" if is_gone else f"{code[name][:12]}",
+            remedy=f"Trials of different code cannot be compared: give the new one another name (`name:` in the file, "
+            f"or {next_flag('study', ...)}), or change it back. {allowing}",
+        )
+
+
+def _differences(kept: Mapping[str, Any], asked: Mapping[str, Any], path: str = "") -> list[tuple[str, str, str]]:
+    """(place, kept, asked) of every value that differs, down to the keys."""
+    found: list[tuple[str, str, str]] = []
+    for key in [*kept, *(key for key in asked if key not in kept)]:
+        was, now, place = kept.get(key), asked.get(key), f"{path}.{key}".lstrip(".")
+        if isinstance(was, Mapping) and isinstance(now, Mapping):
+            found += _differences(was, now, place)
+        elif was != now:
+            found.append((place, json.dumps(was), json.dumps(now)))
+    return found
