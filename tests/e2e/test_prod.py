@@ -3,61 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.e2e.models import Winnow, address, two_models
 from tests.unit.serving import bundles
-from tests.unit.tracking import made_up
-from winnow.tracking.mlflow_tracker import MlflowTracker
-from winnow.tracking.registry import Registry
-from winnow.tracking.store import prepare
-from winnow.tracking.tracker import ModelVersion
-
-
-class Winnow:
-    """The command line with a home of its own, and two registered models."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.uri = f"sqlite:///{home}/mlflow.db"
-        prepare(self.uri)
-        tracker = MlflowTracker(self.uri)
-        sweep = made_up.sweep("cells")
-        parent = tracker.start_sweep(sweep)
-        self.versions: list[ModelVersion] = []
-        for number, scale in enumerate((1.0, 2.0)):
-            bundle = bundles.classification(home / f"bundle-{number}", scale=scale)
-            trial = made_up.trial(number, study="cells")
-            self.versions.append(tracker.log_bundle(sweep, parent, trial, bundle))
-
-    def crown(self, number: int) -> None:
-        Registry(self.uri).crown(self.versions[number], "test")
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "WINNOW_HOME": str(self.home), "MLFLOW_TRACKING_URI": self.uri}
-        argv = [sys.executable, "-c", "from winnow.cli import main; main()", *arguments]
-        return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, env=environment)
 
 
 @pytest.fixture
 def winnow() -> Iterator[Winnow]:
-    with tempfile.TemporaryDirectory(prefix="winnow-test-") as home:
-        made = Winnow(Path(home))
+    with two_models() as made:
         yield made
-        made.run("prod-remove", "--study", "cells")
-
-
-def _address(output: str) -> str:
-    found = re.search(r"http://127\.0\.0\.1:\d+", output)
-    assert found is not None, output
-    return found.group()
 
 
 def test_a_champion_is_served_asked_replaced_rolled_back_and_removed(winnow: Winnow) -> None:
@@ -71,7 +29,7 @@ def test_a_champion_is_served_asked_replaced_rolled_back_and_removed(winnow: Win
 
     served = winnow.run("prod", "--study", "cells")
     assert (served.returncode, "cells version 1" in served.stdout) == (0, True), served.stderr
-    url = _address(served.stdout)
+    url = address(served.stdout)
     asked = winnow.run("inference-one", "--study", "cells", "--json")
     assert set(json.loads(asked.stdout)) == {"predictions", "probabilities", "model", "request_id"}
     assert "nothing was changed" in winnow.run("prod", "--study", "cells").stdout
@@ -80,7 +38,7 @@ def test_a_champion_is_served_asked_replaced_rolled_back_and_removed(winnow: Win
     assert "cells version 2" in winnow.run("prod", "--study", "cells").stdout
     rolled_back = winnow.run("rollback", "--study", "cells")
     assert "cells version 1" in rolled_back.stdout
-    assert _address(rolled_back.stdout) == url
+    assert address(rolled_back.stdout) == url
     (status,) = json.loads(winnow.run("prod-status", "--json").stdout)
     assert (status["state"], status["release"]["version"], status["previous"]["version"]) == ("ready", "1", "2")
 
@@ -91,7 +49,7 @@ def test_a_champion_is_served_asked_replaced_rolled_back_and_removed(winnow: Win
 
 def test_inference_one_shows_the_answer_and_the_curl_that_gets_it(winnow: Winnow) -> None:
     winnow.crown(0)
-    url = _address(winnow.run("prod", "--study", "cells").stdout)
+    url = address(winnow.run("prod", "--study", "cells").stdout)
     shown = winnow.run("inference-one", "--url", url).stdout
     assert "row 0: " in shown
     by_curl = subprocess.run(["bash", "-c", shown[shown.index("curl ") :]], capture_output=True, text=True, check=True)

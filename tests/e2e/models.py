@@ -1,0 +1,60 @@
+"""The command line with registered models to serve, in a home of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.unit.serving import bundles
+from tests.unit.tracking import made_up
+from winnow.tracking.mlflow_tracker import MlflowTracker
+from winnow.tracking.registry import Registry
+from winnow.tracking.store import prepare
+from winnow.tracking.tracker import ModelVersion
+
+
+class Winnow:
+    """The command line with a home of its own, and two registered models."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.uri = f"sqlite:///{home}/mlflow.db"
+        prepare(self.uri)
+        tracker = MlflowTracker(self.uri)
+        sweep = made_up.sweep("cells")
+        parent = tracker.start_sweep(sweep)
+        self.versions: list[ModelVersion] = []
+        for number, scale in enumerate((1.0, 2.0)):
+            bundle = bundles.classification(home / f"bundle-{number}", scale=scale)
+            trial = made_up.trial(number, study="cells")
+            self.versions.append(tracker.log_bundle(sweep, parent, trial, bundle))
+
+    def crown(self, number: int) -> None:
+        Registry(self.uri).crown(self.versions[number], "test")
+
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "WINNOW_HOME": str(self.home), "MLFLOW_TRACKING_URI": self.uri, **variables}
+        argv = [sys.executable, "-c", "from winnow.cli import main; main()", *arguments]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, env=environment)
+
+
+@contextlib.contextmanager
+def two_models() -> Iterator[Winnow]:
+    """A home with two models of the study `cells`; nothing of it is served at the end."""
+    with tempfile.TemporaryDirectory(prefix="winnow-test-") as home:
+        made = Winnow(Path(home))
+        yield made
+        made.run("prod-remove", "--study", "cells")
+
+
+def address(output: str) -> str:
+    """The address that a command says is served."""
+    found = re.search(r"http://127\.0\.0\.1:\d+", output)
+    assert found is not None, output
+    return found.group()
