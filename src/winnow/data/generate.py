@@ -11,9 +11,7 @@ The second is the random-utility form of multinomial logistic regression: P(clas
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from winnow.config.atomic_write import replacing
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_flag
 from winnow.config.private import share
@@ -120,14 +119,12 @@ def write_generated(generated: Generated, output: Path, *, force: bool = False) 
         )
     text = json.dumps(describe(generated), indent=2) + "\n"
     frame = as_frame(generated)
-    drafts = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in (answer, output)}
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        drafts[answer].write_text(text, encoding="utf-8")
-        write(frame, drafts[output])
-        for path, draft in drafts.items():
-            share(draft)
-            draft.replace(path)
+        with replacing(output) as drawn, replacing(answer) as known:
+            known.write_text(text, encoding="utf-8")
+            write(frame, drawn)
+            share(known)
+            share(drawn)
     except OSError as error:
         raise InputError(
             str(output),
@@ -135,10 +132,6 @@ def write_generated(generated: Generated, output: Path, *, force: bool = False) 
             found=f"'{error.strerror or error}'",
             remedy=f"Choose another place with {next_flag('output')}, or make room.",
         ) from error
-    finally:
-        for draft in drafts.values():
-            with contextlib.suppress(OSError):  # nothing to remove, or no folder to remove it from
-                draft.unlink()
     return answer
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from dataclasses import replace
 from pathlib import Path
 
+from winnow.config.atomic_write import replace_text
 from winnow.config.disk import disk_fault, home_of
 from winnow.config.errors import WinnowError
 from winnow.config.private import share
@@ -78,16 +77,8 @@ def write_page(view: StudyView, page: Path) -> None:
         OSError: any other failure of a write.
     """
     text = render_report(view)
-    unfinished = page.with_name(f".{page.name}.{os.getpid()}")
     try:
-        page.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            unfinished.write_text(text, encoding="utf-8")
-            unfinished.replace(page)
-        finally:
-            # Its name may be one that the disk refuses to look for, too.
-            with contextlib.suppress(OSError):
-                unfinished.unlink(missing_ok=True)
+        replace_text(page, text)
     except OSError as error:
         fault = disk_fault(error, home_of(), page)
         if fault is None:

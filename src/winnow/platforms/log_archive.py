@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from winnow.config.atomic_write import replace_text
 from winnow.config.file_lock import locked
 from winnow.platforms.executor import GroupState, GroupStatus, UnknownGroupError
 
@@ -51,11 +52,7 @@ class Archive:
         """Keep how a group ended; one that is taken away while it runs has ended without anybody seeing how."""
         state = status.state if status.state.is_over else GroupState.ENDED
         kept = {"state": state.value, "exit_code": status.exit_code, "started_at_ms": status.started_at_ms}
-        folder = self._folder(status.study, status.name)
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / f"{self._stem}.json.tmp"
-        unfinished.write_text(json.dumps(kept))
-        unfinished.replace(folder / f"{self._stem}.json")
+        replace_text(self._folder(status.study, status.name) / f"{self._stem}.json", json.dumps(kept))
 
     def status(self, study: str, name: str) -> GroupStatus:
         """How a group ended. Raises UnknownGroupError."""

@@ -6,13 +6,12 @@ Own lines are never touched, and win over the block; they are read as Compose re
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from winnow.config.atomic_write import replace_text
 from winnow.config.env_file import name_in, read_variables
 from winnow.config.errors import InputError
 
@@ -89,21 +88,12 @@ def read(path: Path) -> EnvFile | None:
 
 
 def write(path: Path, file: EnvFile) -> bool:
-    """Write the file in one piece, for its owner's eyes only; return whether anything changed."""
+    """Write the file in one step, readable by its owner alone; return whether anything changed."""
     text = render(file)
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         path.chmod(0o600)
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Made with mode 0600, so that the secrets are never to be seen by others, not for a moment.
-    descriptor, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        Path(unfinished).replace(path)
-    except OSError:
-        Path(unfinished).unlink(missing_ok=True)
-        raise
+    replace_text(path, text, mode=0o600)
     return True
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from winnow.config.atomic_write import replace_text
 from winnow.config.errors import InputError
 from winnow.config.stack_record import FILE, AnyStack, ClusterStackRecord, StackRecord, read_stack, render
 
@@ -16,10 +17,7 @@ __all__ = ["ClusterStackRecord", "StackRecord", "forget", "forget_cluster", "kee
 
 def keep(home: Path, record: AnyStack) -> None:
     """Let every later verb use this stack."""
-    home.mkdir(parents=True, exist_ok=True)
-    unfinished = home / f"{FILE}.new"
-    unfinished.write_text(render(record), encoding="utf-8")
-    unfinished.replace(home / FILE)
+    replace_text(home / FILE, render(record))
 
 
 def forget(home: Path, project: str) -> None:

@@ -30,6 +30,7 @@ from types import FrameType
 import msgspec
 import uvicorn
 
+from winnow.config.atomic_write import replace_bytes
 from winnow.serving import codec
 from winnow.serving.app import App
 from winnow.serving.connections import Connections, most_connections
@@ -88,7 +89,8 @@ def run(bundle: Path, version: str | None, listening: Listening, settings: Servi
     def on_listening() -> None:
         log.info("serving at %s, ready after %.2f s", url, time.perf_counter() - started)
         if listening.ready_file is not None:
-            _write_whole(listening.ready_file, {"pid": os.getpid(), "host": host, "port": port, "url": url})
+            ready = {"pid": os.getpid(), "host": host, "port": port, "url": url}
+            replace_bytes(listening.ready_file, msgspec.json.encode(ready))
 
     connections = Connections(app, settings, most_connections(settings.max_connections))
     config = uvicorn.Config(
@@ -230,13 +232,6 @@ def _listener(listening: Listening) -> socket.socket:
         raise PortTakenError(f"{place}: expected a free port, found {error.strerror}. Use --port 0 for one.") from error
     listener.set_inheritable(True)
     return listener
-
-
-def _write_whole(path: Path, content: object) -> None:
-    """Write JSON so that a reader sees all of it or nothing."""
-    draft = path.with_suffix(".tmp")
-    draft.write_bytes(msgspec.json.encode(content))
-    draft.replace(path)
 
 
 def _exit_before_start(_signal: int, _frame: FrameType | None) -> None:

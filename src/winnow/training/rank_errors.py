@@ -13,6 +13,8 @@ from typing import Literal
 
 import msgspec
 
+from winnow.config.atomic_write import replace_bytes
+
 EXIT_CODE = 13
 """Exit code of a rank that has left a record: the job failed through a fault of its own and is not tried again."""
 
@@ -38,10 +40,7 @@ class RankError(msgspec.Struct, frozen=True, kw_only=True):
 
 def write_error(directory: Path, error: RankError) -> None:
     """Leave the record, whole or not at all."""
-    path = directory / f"rank-{error.rank}.error.json"
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_bytes(msgspec.json.encode(error))
-    unfinished.replace(path)
+    replace_bytes(directory / f"rank-{error.rank}.error.json", msgspec.json.encode(error))
 
 
 def guilty_rank(directory: Path) -> RankError | None:

@@ -8,7 +8,6 @@ keeps the cluster.
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import subprocess
 import time
@@ -16,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from winnow.config.atomic_write import replace_text
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_flag
 from winnow.platforms.docker.build import push
@@ -149,9 +149,5 @@ def _read(notes: Path | None) -> dict[str, dict[str, str]]:
 
 
 def _write(path: Path | None, notes: Mapping[str, Mapping[str, str]]) -> None:
-    if path is None:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{path.name}.{os.getpid()}")
-    new.write_text(json.dumps(notes, indent=1), encoding="utf-8")
-    new.replace(path)
+    if path is not None:
+        replace_text(path, json.dumps(notes, indent=1))

@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from winnow.config.atomic_write import replace_text
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.file_lock import locked
@@ -535,11 +536,8 @@ def _rename(container: Container, name: str) -> None:
 
 
 def _write(directory: Path, route: traefik.Route) -> None:
-    """Put a route file in its place so that Traefik sees the old one or the new one."""
-    draft = directory / f".{traefik.FILE}.draft"
-    draft.write_text(traefik.render(route), encoding="utf-8")
-    draft.chmod(0o644)
-    draft.replace(directory / traefik.FILE)
+    """Replace the route file. Traefik runs as another user, and skips the draft, whose name does not end in `.yaml`."""
+    replace_text(directory / traefik.FILE, traefik.render(route), mode=0o644)
 
 
 def _free_port(host: str) -> int:

@@ -42,7 +42,7 @@ INPUTS = "winnow.image.inputs"
 
 NO_OPTIONS = BuildOptions()
 
-PARTS = ("__init__.py", "bundle", "config/__init__.py", "config/version.py", "serving")
+PARTS = ("__init__.py", "bundle", "config/__init__.py", "config/atomic_write.py", "config/version.py", "serving")
 """The files and folders of the package that a server imports: a change in any other leaves the image as it is."""
 
 _PACKAGE = Path(__file__).parents[2]

@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from winnow.bundle.manifest import read_manifest
+from winnow.config.atomic_write import replace_bytes
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError
 from winnow.config.file_lock import locked
@@ -335,9 +336,7 @@ def _with_bundle(release: Release, models: Path) -> Release:
 
 
 def _write(folder: Folder, record: Record) -> None:
-    draft = folder.state.with_suffix(".tmp")
-    draft.write_bytes(msgspec.json.format(msgspec.json.encode(record, enc_hook=str), indent=2))
-    draft.replace(folder.state)
+    replace_bytes(folder.state, msgspec.json.format(msgspec.json.encode(record, enc_hook=str), indent=2))
 
 
 def _path_of(kind: type, value: object) -> Path:

@@ -25,6 +25,7 @@ import msgspec
 import psutil
 
 from winnow.config.addresses import shown_value
+from winnow.config.atomic_write import replace_text
 from winnow.config.file_lock import locked
 from winnow.config.inheritance import inherited
 from winnow.config.process_identity import ProcessIdentity, identity_of, is_running
@@ -239,6 +240,5 @@ def _found_by_time(pid: int, created_at: float) -> ProcessIdentity:
 
 
 def _write_process(folder: Path, process: _Process) -> None:
-    unfinished = folder / "process.json.tmp"
-    unfinished.write_text(json.dumps({**msgspec.structs.asdict(process.identity), "created_at": process.created_at}))
-    unfinished.replace(folder / "process.json")
+    record = {**msgspec.structs.asdict(process.identity), "created_at": process.created_at}
+    replace_text(folder / "process.json", json.dumps(record))
