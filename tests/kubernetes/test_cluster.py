@@ -17,9 +17,10 @@ import pytest
 
 from tests.kubernetes.places import Place, place
 from tests.kubernetes.pods import deployment, pod, pod_spec, until
+from winnow.platforms.diagnosis import Diagnosis
 from winnow.platforms.kubernetes.client import Cluster, NotFoundError, NotStartedError
 from winnow.platforms.kubernetes.connection import connect
-from winnow.platforms.kubernetes.diagnosis import PodDiagnosis, diagnosis_of, diagnosis_of_owner
+from winnow.platforms.kubernetes.diagnosis import diagnosis_of, diagnosis_of_owner
 from winnow.platforms.kubernetes.difference import difference
 from winnow.platforms.kubernetes.forward import Forward, is_ready, ready_pods
 from winnow.platforms.kubernetes.kinds import CONFIG_MAP, DEPLOYMENT, JOB, POD, SECRET, Manifest, name_of
@@ -202,7 +203,7 @@ def test_a_job_whose_pods_are_refused_says_why(crowded: Place) -> None:
     assert "exceeded quota: small" in found.reason
 
 
-def _diagnosis(cluster: Cluster, name: str) -> PodDiagnosis | None:
+def _diagnosis(cluster: Cluster, name: str) -> Diagnosis | None:
     (found,) = cluster.find(POD, {"winnow.test": name}).items
     return diagnosis_of(found, cluster.events(found))
 

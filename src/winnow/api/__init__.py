@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from winnow.orchestrators.train import SweepResult
     from winnow.orchestrators.workers import Jobs, WorkerGroup
     from winnow.platforms.deployer import Deployment, DeploymentFailedError, DeploymentState, Release, Replica
-    from winnow.platforms.executor import Diagnosis, GroupState, GroupStatus
+    from winnow.platforms.diagnosis import Diagnosis
+    from winnow.platforms.executor import GroupState, GroupStatus
     from winnow.serving.client import NoAnswerError
     from winnow.study.catalog import StudySummary
     from winnow.study.store import RefitResult
@@ -60,7 +61,7 @@ _LATE = {
     "Deployment": "winnow.platforms.deployer",
     "DeploymentFailedError": "winnow.platforms.deployer",
     "DeploymentState": "winnow.platforms.deployer",
-    "Diagnosis": "winnow.platforms.executor",
+    "Diagnosis": "winnow.platforms.diagnosis",
     "Experiment": "winnow.config.experiment",
     "Explanation": "winnow.orchestrators.select_model",
     "FoldRecord": "winnow.tracking.records",

@@ -17,7 +17,8 @@ from pathlib import Path
 from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.config.next_command import next_command
 from winnow.orchestrators.progress import ProgressView
-from winnow.platforms.executor import Diagnosis, Executor, GroupSpec, GroupState, GroupStatus
+from winnow.platforms.diagnosis import Diagnosis
+from winnow.platforms.executor import Executor, GroupSpec, GroupState, GroupStatus
 from winnow.study.leases import Failure
 from winnow.study.retry import Retry
 from winnow.study.status import StudyStatus, WorkerStatus, waiting_lines

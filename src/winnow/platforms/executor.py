@@ -15,6 +15,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from winnow.platforms.diagnosis import Diagnosis
+
 
 class GroupState(enum.Enum):
     """What a group is doing."""
@@ -81,24 +83,6 @@ class GroupSpec:
     volumes: tuple[Volume, ...] = ()
     options: object = None
     start_timeout_s: float = 300.0
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """Why a group that was started does nothing yet.
-
-    Attributes:
-        reason: in the back-end's words, in one line.
-        remedy: what to do about it, a full sentence.
-        is_awaited: nothing is wrong: it waits for its turn, however long that takes.
-    """
-
-    reason: str
-    remedy: str
-    is_awaited: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.reason}. {self.remedy}"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from winnow.platforms.executor import Diagnosis, GroupSpec, GroupState, GroupStatus, UnknownGroupError
+from winnow.platforms.diagnosis import Diagnosis
+from winnow.platforms.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError
 from winnow.platforms.one_by_one import cancel_each
 
 _POLL_S = 0.01

@@ -17,7 +17,8 @@ from tests.unit.study.studies import claim, complete, leases_of, make_study, sta
 from winnow.config.errors import InputError, UnreachableError
 from winnow.orchestrators.progress import ProgressView
 from winnow.orchestrators.supervise import SweepFailedError, SweepStoppedError, SweepSupervisor, stop
-from winnow.platforms.executor import Diagnosis, GroupResources, GroupSpec, GroupStatus
+from winnow.platforms.diagnosis import Diagnosis
+from winnow.platforms.executor import GroupResources, GroupSpec, GroupStatus
 from winnow.study.leases import Lease
 from winnow.study.status import StudyStatus, WorkerStatus
 from winnow.study.store import StudyStore

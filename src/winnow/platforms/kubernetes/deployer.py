@@ -35,8 +35,7 @@ from winnow.platforms.deployer import (
     no_previous,
 )
 from winnow.platforms.kubernetes import deployment_plan as kubernetes_plan
-from winnow.platforms.kubernetes import forward, lease
-from winnow.platforms.kubernetes import observe as looking
+from winnow.platforms.kubernetes import forward, lease, observe
 from winnow.platforms.kubernetes import serving_settings as kubernetes_settings
 from winnow.platforms.kubernetes.applied import applied_of
 from winnow.platforms.kubernetes.client import Cluster, ConflictError
@@ -49,7 +48,7 @@ from winnow.platforms.kubernetes.deployment_plan import (
     labels_of,
     object_name,
 )
-from winnow.platforms.kubernetes.deployment_watch import sights
+from winnow.platforms.kubernetes.deployment_watch import watch_pods
 from winnow.platforms.kubernetes.difference import difference
 from winnow.platforms.kubernetes.forward import Forward, is_ready
 from winnow.platforms.kubernetes.kinds import DEPLOYMENT, EVENT, INGRESS, POD, REPLICA_SET, Manifest, kind_of, name_of
@@ -142,7 +141,7 @@ class KubernetesDeployer:
         Whoever may apply learns here what the cluster would refuse, and what somebody has changed there since.
         """
         _refuse_port(request)
-        found = looking.look(self.cluster, request.name)
+        found = observe.find(self.cluster, request.name)
         settings = kubernetes_settings.settings_of(self._environment, found.settings, request)
         key_file = api_key.key_file(self._environment)
         key = kubernetes_plan.key_of(self._environment, found.key, request.name, found.serial + 1, key_file)
@@ -158,7 +157,7 @@ class KubernetesDeployer:
 
     def plan_rollback(self, name: str) -> KubernetesPlan:
         """See `Deployer.plan_rollback`."""
-        found = looking.look(self.cluster, name)
+        found = observe.find(self.cluster, name)
         if found.release is None:
             raise UnknownDeploymentError(name, self.names())
         if found.previous is None:
@@ -188,7 +187,7 @@ class KubernetesDeployer:
         # That it is there tells later commands of this home that a cluster is in use.
         self.log_path(name).mkdir(parents=True, exist_ok=True)
         with self._alone(name) as held:
-            if looking.look(self.cluster, name).serial != plan.basis:
+            if observe.find(self.cluster, name).serial != plan.basis:
                 raise changed_meanwhile(name)
             with _unless_overtaken(name):
                 self._change(plan, held)
@@ -199,11 +198,11 @@ class KubernetesDeployer:
 
     def status(self, name: str) -> Deployment:
         """See `Deployer.status`."""
-        found, live = looking.look(self.cluster, name), self.cluster.get(DEPLOYMENT, object_name(name))
+        found, live = observe.find(self.cluster, name), self.cluster.get(DEPLOYMENT, object_name(name))
         if found.release is None or live is None:
             raise UnknownDeploymentError(name, self.names())
-        pods = looking.pods_of(self.cluster, name, looking.template_of(live["spec"]["template"]))
-        replicas = tuple(looking.replica_of(each) for each in (*pods.old, *pods.new))
+        pods = observe.pods_of(self.cluster, name, observe.template_of(live["spec"]["template"]))
+        replicas = tuple(observe.replica_of(each) for each in (*pods.old, *pods.new))
         is_any = any(each.state is DeploymentState.READY for each in replicas)
         state = DeploymentState.DEGRADED if is_any else DeploymentState.DOWN
         return Deployment(
@@ -238,7 +237,7 @@ class KubernetesDeployer:
 
     def names(self) -> tuple[str, ...]:
         """See `Deployer.names`."""
-        return tuple(looking.names(self.cluster))
+        return tuple(observe.names(self.cluster))
 
     @contextlib.contextmanager
     def endpoint(self, deployment: Deployment) -> Iterator[Endpoint]:
@@ -279,7 +278,7 @@ class KubernetesDeployer:
         """See `Deployer.logs`."""
         pods = self._pods(name)
         for pod in sorted(pods, key=lambda each: str(each["metadata"]["creationTimestamp"]), reverse=True):
-            if said := looking.log(self.cluster, pod, lines):
+            if said := observe.log(self.cluster, pod, lines):
                 return said
         kept = sorted(self.log_path(name).glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
         if not kept and not pods:
@@ -331,7 +330,7 @@ class KubernetesDeployer:
         if plan.action is not Action.NOTHING:
             for each in plan.manifests:
                 if (live := self.cluster.get(kind_of(each), name_of(each))) is not None:
-                    looking.check_ours(live, name)
+                    observe.check_ours(live, name)
                     _check_known(live)
         wanted = [_route(each) for each in plan.manifests if kind_of(each) == INGRESS]
         for other in self.cluster.find(INGRESS, kubernetes_plan.MANAGED_BY).items:
@@ -346,7 +345,7 @@ class KubernetesDeployer:
             _OvertakenError: somebody else has changed the deployment; what is there now is his wish, and stays.
         """
         name = plan.request.name
-        before, found = self._objects(name), looking.look(self.cluster, name)
+        before, found = self._objects(name), observe.find(self.cluster, name)
         known = frozenset(map(name_of, self._pods(name)))
         try:
             # What the release before needs goes only when that has gone.
@@ -395,11 +394,11 @@ class KubernetesDeployer:
     def _wait_until_left(self, plan: KubernetesPlan, held: HeldLease) -> None:
         """Return when the release before answers nobody any more; one that ends a long request is not waited for."""
         # The change is made: what is not seen any more is no reason to say anything else.
-        seen = sights(self.cluster, labels_of(plan.request.name), self._clock, _renewing(held))
-        with contextlib.closing(seen), contextlib.suppress(_OvertakenError, *NOT_NOW):
-            for number, sight in enumerate(seen):
-                others = [each for each in sight.pods.values() if looking.template_of(each) != plan.template]
-                if not others or sight.heard_s > plan.settle_s + SPARE_S:
+        watched = watch_pods(self.cluster, labels_of(plan.request.name), self._clock, _renewing(held))
+        with contextlib.closing(watched), contextlib.suppress(_OvertakenError, *NOT_NOW):
+            for number, moment in enumerate(watched):
+                others = [each for each in moment.pods.values() if observe.template_of(each) != plan.template]
+                if not others or moment.watched_s > plan.settle_s + SPARE_S:
                     return
                 if number == 0:
                     self._say(f"waiting for replicas before version {plan.request.release.version} to leave")
@@ -443,13 +442,13 @@ class KubernetesDeployer:
         if deployment is None:
             return ""
         self._scale(name, count)
-        return looking.template_of(deployment["spec"]["template"])
+        return observe.template_of(deployment["spec"]["template"])
 
     def _wait_until_back(self, name: str, template: str, held: HeldLease) -> None:
-        seen = sights(self.cluster, labels_of(name), self._clock, _renewing(held), silent_s=BACK_WITHIN_S)
-        with contextlib.closing(seen), contextlib.suppress(_OvertakenError, *NOT_NOW):
-            for sight in seen:
-                if not looking.sorted_out(sight.pods.values(), template).old or sight.heard_s > BACK_WITHIN_S:
+        watched = watch_pods(self.cluster, labels_of(name), self._clock, _renewing(held), silent_s=BACK_WITHIN_S)
+        with contextlib.closing(watched), contextlib.suppress(_OvertakenError, *NOT_NOW):
+            for moment in watched:
+                if not observe.sorted_out(moment.pods.values(), template).old or moment.watched_s > BACK_WITHIN_S:
                     return
 
     def _wait_until_rolled(
@@ -467,19 +466,19 @@ class KubernetesDeployer:
         name, ready, since_s = plan.request.name, 0, 0.0
         version, within_s = plan.request.release.version, plan.request.ready_within_s
         progress = Progress(self.cluster, name, version, within_s, self._say, self._clock.now)
-        seen = sights(self.cluster, labels_of(name), self._clock, lambda: self._still_ours(plan, held))
-        with contextlib.closing(seen):
-            for sight in seen:
-                pods = looking.sorted_out(sight.pods.values(), plan.template)
-                progress.see(pods, max(plan.replicas, sight.wanted))
-                if pods.is_rolled(max(plan.replicas, sight.wanted)) and self._is_counted(name, sight.wanted):
+        watched = watch_pods(self.cluster, labels_of(name), self._clock, lambda: self._still_ours(plan, held))
+        with contextlib.closing(watched):
+            for moment in watched:
+                pods = observe.sorted_out(moment.pods.values(), plan.template)
+                progress.see(pods, max(plan.replicas, moment.wanted))
+                if pods.is_rolled(max(plan.replicas, moment.wanted)) and self._is_counted(name, moment.wanted):
                     return
                 if pods.ready > ready:
-                    ready, since_s = pods.ready, sight.heard_s
+                    ready, since_s = pods.ready, moment.watched_s
                 for pod in pods.new:
-                    if name_of(pod) not in known and (reason := looking.ended(pod)):
+                    if name_of(pod) not in known and (reason := observe.ended(pod)):
                         raise self._failed(name, [pod], f"replica {name_of(pod)} {reason}", is_old_serving)
-                self._check_patience(plan, pods, sight.heard_s - since_s, is_old_serving)
+                self._check_patience(plan, pods, moment.watched_s - since_s, is_old_serving)
 
     def _is_counted(self, name: str, wanted: int) -> bool:
         """Whether the cluster counts so many pods of the Deployment as it is now, and no others.
@@ -488,7 +487,7 @@ class KubernetesDeployer:
         """
         deadline = self._clock.now() + COUNTED_WITHIN_S
         with contextlib.suppress(*NOT_NOW):
-            while not looking.is_counted(self.cluster.get(DEPLOYMENT, object_name(name)), wanted):
+            while not observe.is_counted(self.cluster.get(DEPLOYMENT, object_name(name)), wanted):
                 if self._clock.now() >= deadline:
                     return False
                 self._clock.sleep(0.2)
@@ -505,28 +504,28 @@ class KubernetesDeployer:
             raise self._failed(name, waiting, reason, is_old_serving)
 
     def _diagnoses(self, name: str, pods: Pods) -> list[str]:
-        found = looking.diagnosis(self.cluster, name, pods)
+        found = observe.diagnosis(self.cluster, name, pods)
         return [str(found)] if found is not None else []
 
     def _still_ours(self, plan: KubernetesPlan, held: HeldLease) -> int:
         """How many replicas are wanted by now. Raises _OvertakenError where somebody else wants something else."""
         _renewing(held)()
         live = self.cluster.get(DEPLOYMENT, object_name(plan.request.name))
-        if live is None or looking.template_of(live["spec"]["template"]) != plan.template:
+        if live is None or observe.template_of(live["spec"]["template"]) != plan.template:
             raise _OvertakenError
         return int(live["spec"].get("replicas", 1))
 
     def _failed(self, name: str, pods: Sequence[Manifest], reason: str, is_old_serving: bool) -> DeploymentFailedError:
         """The error with what the cluster and the replica have said; its log is kept before the replica goes."""
         if not pods:
-            lines = _as_far_as_heard(lambda: looking.owner_events(self.cluster, name, SHOWN_EVENTS))
+            lines = _as_far_as_heard(lambda: observe.owner_events(self.cluster, name, SHOWN_EVENTS))
             source = "what the cluster says of its pods"
             return DeploymentFailedError(name, reason, lines, source, is_old_serving=is_old_serving)
         pod = pods[0]
-        said = _as_far_as_heard(lambda: looking.log(self.cluster, pod, KEPT_LINES))
+        said = _as_far_as_heard(lambda: observe.log(self.cluster, pod, KEPT_LINES))
         self._keep(name, pod, said)
         source = str(self._log_file(name, pod)) if said else f"what the cluster says of pod {name_of(pod)}"
-        lines = [*_as_far_as_heard(lambda: looking.events(self.cluster, pod, SHOWN_EVENTS)), *said[-SHOWN_LINES:]]
+        lines = [*_as_far_as_heard(lambda: observe.events(self.cluster, pod, SHOWN_EVENTS)), *said[-SHOWN_LINES:]]
         return DeploymentFailedError(name, reason, lines, source, is_old_serving=is_old_serving)
 
     def _log_file(self, name: str, pod: Manifest) -> Path:
@@ -540,7 +539,7 @@ class KubernetesDeployer:
         deadline = self._clock.now() + LOGS_WITHIN_S
         for pod in pods:
             if not self._log_file(name, pod).exists() and self._clock.now() < deadline:
-                self._keep(name, pod, _as_far_as_heard(partial(looking.log, self.cluster, pod, KEPT_LINES)))
+                self._keep(name, pod, _as_far_as_heard(partial(observe.log, self.cluster, pod, KEPT_LINES)))
 
     def _keep(self, name: str, pod: Manifest, said: Sequence[str]) -> None:
         """Keep the end of a pod's log. Where there is no room for it, a change of what is served goes on without."""
@@ -556,10 +555,10 @@ class KubernetesDeployer:
     def _wait_until_gone(self, name: str, held: HeldLease) -> None:
         """Return when no pod is left, or when each has had the time that it is given."""
         given = [float(each["spec"].get("terminationGracePeriodSeconds", 30)) for each in self._pods(name)]
-        seen = sights(self.cluster, labels_of(name), self._clock, _renewing(held))
-        with contextlib.closing(seen), contextlib.suppress(_OvertakenError):
-            for sight in seen:
-                if not sight.pods or sight.heard_s > max(given, default=0.0) + SPARE_S:
+        watched = watch_pods(self.cluster, labels_of(name), self._clock, _renewing(held))
+        with contextlib.closing(watched), contextlib.suppress(_OvertakenError):
+            for moment in watched:
+                if not moment.pods or moment.watched_s > max(given, default=0.0) + SPARE_S:
                     return
 
     def _wait_for_answer(self, url: str, release: Release) -> None:

@@ -1,4 +1,4 @@
-"""A deployment's pods whenever one of them changes: a watch that outlives restarts of the API server.
+"""A deployment's pods whenever one of them changes, also while the API server restarts.
 
 What the pods mean is left to `observe`, and what is to be done about them to `deployer`.
 """
@@ -10,72 +10,62 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 
 from winnow.config.clock import Clock
-from winnow.platforms.kubernetes.client import Cluster, ExpiredError
+from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.kinds import POD, Manifest, name_of
 from winnow.platforms.kubernetes.refusals import NOT_NOW, SILENT_S
+from winnow.platforms.kubernetes.watch import Watch
 
-WATCHED_S = 4.0
-"""How long pods are watched before the rest is looked at again."""
-
-_PAUSE_S = 1.0
+CHECK_EVERY_S = 4.0
+"""How often `check` is called while no pod changes."""
 
 
 @dataclass(frozen=True)
-class Sight:
+class PodsSeen:
     """Pods at one moment.
 
     Attributes:
         pods: by name.
-        wanted: what `look` said last.
-        heard_s: how long they have been watched; the time in which nobody could see them does not count.
+        wanted: the last answer of `check`.
+        watched_s: how long they have been watched, without the time in which the API did not answer.
     """
 
     pods: Mapping[str, Manifest]
     wanted: int
-    heard_s: float
+    watched_s: float
 
 
-def sights(
-    cluster: Cluster, labels: Mapping[str, str], clock: Clock, look: Callable[[], int], *, silent_s: float = SILENT_S
-) -> Generator[Sight, None, None]:
-    """The pods with these labels as they are, and again at every change and every `WATCHED_S`; for ever.
+def watch_pods(
+    cluster: Cluster, labels: Mapping[str, str], clock: Clock, check: Callable[[], int], *, silent_s: float = SILENT_S
+) -> Generator[PodsSeen, None, None]:
+    """The pods with these labels as they are, and again at every change and every `CHECK_EVERY_S`; for ever.
 
     Args:
-        look: called before each watch, for what else has to be looked at (and renewed) all the time.
+        check: renews a lease or reads the Deployment meanwhile; gives the number of pods that are wanted.
 
     Raises:
         UnreachableError, ClusterError, InputError: the API has given no other answer for `silent_s`.
-        Whatever else `look` raises.
+        Whatever else `check` raises.
     """
-    version, pods = "", dict[str, Manifest]()
+    watch, pods = Watch(cluster, POD, labels, clock=clock, timeout_s=CHECK_EVERY_S), dict[str, Manifest]()
     started = heard = clock.now()
     lost_s, is_silent = 0.0, False
     while True:
-        began = clock.now()
         try:
-            wanted = look()
-            if not version:
-                listing = cluster.find(POD, labels)
-                version, pods = listing.resource_version, {name_of(each): each for each in listing.items}
+            if (listing := watch.refresh()) is not None:
+                pods = {name_of(each): each for each in listing.items}
+            wanted = check()
             lost_s += clock.now() - heard if is_silent else 0.0
             heard, is_silent = clock.now(), False
-            yield Sight(pods, wanted, clock.now() - started - lost_s)
-            with contextlib.closing(cluster.watch(POD, labels, version, timeout_s=WATCHED_S)) as changes:
+            yield PodsSeen(pods, wanted, heard - started - lost_s)
+            with contextlib.closing(watch.changes()) as changes:
                 for change in changes:
-                    version = change.object["metadata"]["resourceVersion"]
                     if change.kind == "DELETED":
                         pods.pop(name_of(change.object), None)
-                    elif change.kind != "BOOKMARK":
+                    else:
                         pods[name_of(change.object)] = change.object
                     heard = clock.now()
-                    yield Sight(pods, wanted, heard - started - lost_s)
-        except ExpiredError:
-            version = ""
+                    yield PodsSeen(pods, wanted, heard - started - lost_s)
         except NOT_NOW:
             if clock.now() - heard > silent_s:
                 raise
-            version, is_silent = "", True
-        # A proxy may end every watch at once, and whether it lets changes through nobody knows.
-        if not version or clock.now() - began < _PAUSE_S:
-            version = ""
-            clock.sleep(_PAUSE_S)
+            is_silent = True

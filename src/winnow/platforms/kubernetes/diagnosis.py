@@ -6,29 +6,10 @@ A pod that is only on its way (pulling, creating) has no diagnosis. Acting on on
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from winnow.platforms.diagnosis import Diagnosis
 from winnow.platforms.kubernetes.kinds import Manifest
-
-
-@dataclass(frozen=True)
-class PodDiagnosis:
-    """Why something that was started does nothing yet.
-
-    Attributes:
-        reason: in the cluster's words, in one line, without a stop at its end.
-        remedy: what to do about it, a full sentence.
-        is_awaited: nothing is wrong: it waits for its turn, however long that takes.
-    """
-
-    reason: str
-    remedy: str
-    is_awaited: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.reason}. {self.remedy}"
-
 
 _ROOM = (
     "Ask for less CPU, memory or GPUs, or for nodes that there are (node selector, tolerations, volumes), or add "
@@ -76,7 +57,7 @@ _OVERCOME = frozenset({"Pulling", "Pulled", "Created"})
 _ON_THEIR_WAY = ("ContainerCreating", "PodInitializing")
 
 
-def diagnosis_of(pod: Manifest, events: Sequence[Manifest] = ()) -> PodDiagnosis | None:
+def diagnosis_of(pod: Manifest, events: Sequence[Manifest] = ()) -> Diagnosis | None:
     """What keeps a pod from running; None where nothing does, or nobody has said so yet.
 
     Args:
@@ -90,13 +71,13 @@ def diagnosis_of(pod: Manifest, events: Sequence[Manifest] = ()) -> PodDiagnosis
     waiting = list(_waiting(status))
     for name, why in waiting:
         if (reason := str(why.get("reason", ""))) in _WAITING:
-            return PodDiagnosis(_line(f"container {name}: {reason}", why.get("message")), _WAITING[reason])
+            return Diagnosis(_line(f"container {name}: {reason}", why.get("message")), _WAITING[reason])
     if any(why.get("reason") in _ON_THEIR_WAY for _, why in waiting):
         return _warned(events)
     return None
 
 
-def diagnosis_of_owner(owner: Manifest, events: Sequence[Manifest] = ()) -> PodDiagnosis | None:
+def diagnosis_of_owner(owner: Manifest, events: Sequence[Manifest] = ()) -> Diagnosis | None:
     """What keeps a Job, ReplicaSet or StatefulSet from making its pods; None where nothing does.
 
     Args:
@@ -108,23 +89,23 @@ def diagnosis_of_owner(owner: Manifest, events: Sequence[Manifest] = ()) -> PodD
         if event.get("reason") == "SuccessfulCreate":
             return None
         if event.get("reason") == "FailedCreate":
-            return PodDiagnosis(_line("FailedCreate", event.get("message")), _REFUSED)
+            return Diagnosis(_line("FailedCreate", event.get("message")), _REFUSED)
     return None
 
 
-def _unscheduled(condition: Mapping[str, Any]) -> PodDiagnosis | None:
+def _unscheduled(condition: Mapping[str, Any]) -> Diagnosis | None:
     reason = str(condition.get("reason", ""))
     text = _line(reason, condition.get("message"))
     if reason == "SchedulingGated":
-        return PodDiagnosis(text, "Wait for whoever holds the pod's scheduling gate.", is_awaited=True)
-    return PodDiagnosis(text, _ROOM)
+        return Diagnosis(text, "Wait for whoever holds the pod's scheduling gate.", is_awaited=True)
+    return Diagnosis(text, _ROOM)
 
 
-def _suspended(job: Manifest) -> PodDiagnosis:
+def _suspended(job: Manifest) -> Diagnosis:
     queue = (job["metadata"].get("labels") or {}).get("kueue.x-k8s.io/queue-name")
     if queue:
-        return PodDiagnosis(f"Suspended: waits for its turn in the queue {queue}", "Wait, or use another queue.", True)
-    return PodDiagnosis("Suspended: somebody has set spec.suspend", "Set it to false for the Job to go on.", True)
+        return Diagnosis(f"Suspended: waits for its turn in the queue {queue}", "Wait, or use another queue.", True)
+    return Diagnosis("Suspended: somebody has set spec.suspend", "Set it to false for the Job to go on.", True)
 
 
 def _waiting(status: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -133,12 +114,12 @@ def _waiting(status: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
             yield container["name"], why
 
 
-def _warned(events: Sequence[Manifest]) -> PodDiagnosis | None:
+def _warned(events: Sequence[Manifest]) -> Diagnosis | None:
     for event in reversed(events):
         if (reason := str(event.get("reason", ""))) in _OVERCOME:
             return None
         if reason in _STUCK:
-            return PodDiagnosis(_line(reason, event.get("message")), _STUCK[reason])
+            return Diagnosis(_line(reason, event.get("message")), _STUCK[reason])
     return None
 
 

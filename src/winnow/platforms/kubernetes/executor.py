@@ -29,7 +29,7 @@ from winnow.platforms.kubernetes.group_plan import (
     volume_claims,
 )
 from winnow.platforms.kubernetes.group_state import Job, Pod, group_status, last_status, read_job
-from winnow.platforms.kubernetes.group_watch import GroupsFound, StudyWatch, Warnings, Watches, by_group
+from winnow.platforms.kubernetes.group_watch import GroupsFound, StudyWatch, StudyWatches, Warnings, by_group
 from winnow.platforms.kubernetes.kinds import EVENT, JOB, POD, SECRET, SERVICE, VOLUME_CLAIM, Manifest, kind_of, name_of
 from winnow.platforms.kubernetes.permissions import Permission, applying, verbs
 from winnow.platforms.kubernetes.refusals import ClusterError, ConflictError, NotAdmittedError, RefusedObjectError
@@ -79,7 +79,7 @@ class KubernetesExecutor:
         # Another namespace may run a study of the same name from this home: its groups are others.
         self._archive = Archive(home, f"pod-{cluster.namespace}-{cluster.identity.rpartition(' ')[2]}")
         self._warnings = Warnings(cluster)
-        self._watches = Watches(cluster)
+        self._watches = StudyWatches(cluster)
 
     @property
     def place(self) -> str:

@@ -13,7 +13,8 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from winnow.config.next_command import next_command
-from winnow.platforms.executor import Diagnosis, GroupState, GroupStatus
+from winnow.platforms.diagnosis import Diagnosis
+from winnow.platforms.executor import GroupState, GroupStatus
 from winnow.platforms.exit_codes import STOPPED, exit_code
 from winnow.platforms.kubernetes.diagnosis import diagnosis_of, diagnosis_of_owner
 from winnow.platforms.kubernetes.group_plan import WORKER
@@ -245,10 +246,8 @@ def _diagnosis(job: Job, pods: Sequence[Pod], events: Events) -> Diagnosis | Non
         owners,
         *(diagnosis_of(pod.pending, events.get(pod.uid, ())) for pod in waiting if pod.pending is not None),
     ]
-    diagnoses = [Diagnosis(each.reason, each.remedy, each.is_awaited) for each in found if each is not None]
-    crash = _crash(job, pods)
-    known = sorted([*diagnoses, *([crash] if crash is not None else [])], key=lambda diagnosis: diagnosis.is_awaited)
-    return known[0] if known else None
+    known = [each for each in (*found, _crash(job, pods)) if each is not None]
+    return min(known, key=lambda diagnosis: diagnosis.is_awaited, default=None)
 
 
 def _crash(job: Job, pods: Sequence[Pod]) -> Diagnosis | None:

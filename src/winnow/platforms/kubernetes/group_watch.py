@@ -1,8 +1,7 @@
-"""A study's Jobs and pods as they are now, kept by two watches: however many there are, looking costs no request.
+"""A study's Jobs and pods as they are now, kept up to date by two watches: reading them costs no request.
 
-Lists once and follows from there. A watch that ends, as the API ends each now and then, is begun again where it was;
-after any failure it begins with a new list. Of every object only what matters is kept. While the cluster does not
-answer, or not as it should, whoever looks is told so.
+Of every object only the fields that matter are kept. While the cluster does not answer, or not as it should, readers
+get an error.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import TypeAlias
 
 from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.platforms.executor import GroupStatus
-from winnow.platforms.kubernetes.client import Change, Cluster, Stream
+from winnow.platforms.kubernetes.client import Change, Cluster, Listing
 from winnow.platforms.kubernetes.group_state import (
     Events,
     Job,
@@ -28,16 +27,15 @@ from winnow.platforms.kubernetes.group_state import (
     read_pod,
 )
 from winnow.platforms.kubernetes.kinds import EVENT, JOB, POD, Kind, Manifest
-from winnow.platforms.kubernetes.refusals import ClusterError, ExpiredError
+from winnow.platforms.kubernetes.refusals import ClusterError
+from winnow.platforms.kubernetes.watch import Watch
 from winnow.platforms.labels import GROUP, STUDY
 
-RETRY_S = 1.0
-"""How long to wait after a failure, and after a watch that ended at once, as some proxies have them do."""
 REFUSED_S = 30.0
 """How long credentials have to be refused before they are taken for wrong: an API server that starts refuses good ones,
 until it knows its own rules."""
 SILENT_S = 5.0
-"""How long a pod may be about to start before events are asked why it does not."""
+"""How long a pod may take to start before its events are read."""
 EVENTS_EVERY_S = 10.0
 
 GroupsFound: TypeAlias = Mapping[tuple[str, str], tuple[Job | None, list[Pod]]]
@@ -101,14 +99,13 @@ class Warnings:
 class StudyWatch:
     """One study's groups. Safe to use from several threads, which share its two requests.
 
-    Making one lists, and raises what that raises.
+    Making one lists the objects, and raises what listing raises.
 
     Args:
         refused_s: how long credentials have to be refused before they are taken for wrong.
     """
 
     def __init__(self, cluster: Cluster, study: str, *, refused_s: float = REFUSED_S) -> None:
-        self._cluster = cluster
         self._study = study
         self._refused_s = refused_s
         self._refused_since: dict[Kind, float] = {}
@@ -117,27 +114,25 @@ class StudyWatch:
         self._groups: dict[str, Group] = {}
         self._failures: dict[Kind, WinnowError] = {}
         self._changed_at = time.monotonic()
-        self._is_closed = threading.Event()
-        self._streams: dict[Kind, Stream[Change]] = {}
-        versions = {kind: self._list(kind) for kind in (JOB, POD)}
-        for kind, version in versions.items():
+        self._watches = {kind: Watch(cluster, kind, {STUDY: study}) for kind in (JOB, POD)}
+        for kind, watch in self._watches.items():
+            self._replace(kind, watch.refresh())
+        for kind, watch in self._watches.items():
             threading.Thread(
-                target=self._follow, args=(kind, version), name=f"winnow-watch-{kind.plural}", daemon=True
+                target=self._keep_up, args=(kind, watch), name=f"winnow-watch-{kind.plural}", daemon=True
             ).start()
 
     def close(self) -> None:
-        """Look no further."""
-        # First, so that a thread that has just begun to watch sees it, if its stream is not seen here.
-        self._is_closed.set()
-        for stream in list(self._streams.values()):
-            stream.close()
+        """End the watches."""
+        for watch in self._watches.values():
+            watch.close()
 
     def statuses(self) -> dict[str, GroupStatus]:
         """What there is, by group.
 
         Raises:
-            UnreachableError: it cannot be looked, for now.
-            InputError: whoever asks may not look any more.
+            UnreachableError: the cluster does not answer for now.
+            InputError: the permission to watch was revoked.
         """
         with self._lock:
             self._check()
@@ -146,23 +141,23 @@ class StudyWatch:
         found = {name: group_status(self._study, name, job, pods, events) for name, job, pods in seen}
         return {name: status for name, status in found.items() if status is not None}
 
-    def await_ends(self, jobs: Mapping[str, Job | None], grace_s: float, patience_s: float) -> set[str]:
+    def await_ends(self, jobs: Mapping[str, Job | None], grace_s: float, quiet_s: float) -> set[str]:
         """Wait until these groups' processes are gone, and these very Jobs of them.
 
         Args:
-            patience_s: how long nothing may happen to any group of the study after `grace_s`: one that ends many at
-                once takes its time.
+            quiet_s: how long nothing may happen to any group of the study after `grace_s`: to end many at once takes
+                time.
 
         Returns:
             Those that do not go.
         """
         ready_at = time.monotonic() + grace_s
         with self._lock:
-            return {name for name, job in jobs.items() if not self._ends(self._group(name), job, ready_at, patience_s)}
+            return {name for name, job in jobs.items() if not self._ends(self._group(name), job, ready_at, quiet_s)}
 
-    def _ends(self, group: Group, job: Job | None, ready_at: float, patience_s: float) -> bool:
+    def _ends(self, group: Group, job: Job | None, ready_at: float, quiet_s: float) -> bool:
         while group.is_there(job):
-            left_s = max(ready_at, self._changed_at) + patience_s - time.monotonic()
+            left_s = max(ready_at, self._changed_at) + quiet_s - time.monotonic()
             if left_s <= 0:
                 return False
             group.changed.wait(left_s)
@@ -184,40 +179,34 @@ class StudyWatch:
         for failure in self._failures.values():
             raise failure
 
-    # Following
+    # Keeping up
 
-    def _list(self, kind: Kind) -> str:
-        """Begin anew; from where to go on is returned."""
-        listing = self._cluster.find(kind, {STUDY: self._study})
+    def _keep_up(self, kind: Kind, watch: Watch) -> None:
+        while not watch.is_closed:
+            try:
+                with contextlib.closing(watch.changes()) as changes:
+                    for change in changes:
+                        self._see(kind, change)
+                if not watch.is_closed:
+                    self._replace(kind, watch.refresh())
+            except Exception as error:  # noqa: BLE001 - a thread that died would leave readers with old objects for ever
+                self._fail(kind, error)
+
+    def _replace(self, kind: Kind, listing: Listing | None) -> None:
+        """Take in all objects of a kind; None: none were missed."""
         with self._lock:
-            for group in self._groups.values():
-                self._forget(kind, group)
-            for manifest in listing.items:
-                self._take(kind, manifest, is_gone=False)
+            if listing is not None:
+                for group in self._groups.values():
+                    self._forget(kind, group)
+                for manifest in listing.items:
+                    self._take(kind, manifest, is_gone=False)
             self._failures.pop(kind, None)
             self._refused_since.pop(kind, None)
             for group in self._groups.values():
                 group.changed.notify_all()
-        return listing.resource_version
-
-    def _follow(self, kind: Kind, version: str | None) -> None:
-        while not self._is_closed.is_set():
-            began_at = time.monotonic()
-            try:
-                if version is None:
-                    version = self._list(kind)
-                    continue
-                version = self._read(kind, version)
-            except ExpiredError:
-                version = None
-            except Exception as error:  # noqa: BLE001 - else whoever looks would for ever see what was there before
-                self._fail(kind, error)
-                version = None
-            if time.monotonic() - began_at < RETRY_S:
-                self._is_closed.wait(RETRY_S)
 
     def _fail(self, kind: Kind, error: Exception) -> None:
-        """Keep why nothing can be seen, as something that may pass, for it is asked again."""
+        """Keep an error for readers: as one that may pass, since the watch goes on, until credentials stay refused."""
         now = time.monotonic()
         with self._lock:
             if not isinstance(error, InputError):
@@ -228,23 +217,7 @@ class StudyWatch:
             said = str(error) if isinstance(error, WinnowError) else f"{kind.plural}: {type(error).__name__}: {error}"
             self._failures[kind] = UnreachableError(said)
 
-    def _read(self, kind: Kind, version: str) -> str:
-        """Take in changes until the request ends; from where to go on is returned."""
-        changes = self._cluster.watch(kind, {STUDY: self._study}, version)
-        self._streams[kind] = changes
-        if self._is_closed.is_set():
-            changes.close()
-        with contextlib.closing(changes):
-            for change in changes:
-                version = change.object["metadata"]["resourceVersion"]
-                self._see(kind, change)
-                if self._is_closed.is_set():
-                    break
-        return version
-
     def _see(self, kind: Kind, change: Change) -> None:
-        if change.kind == "BOOKMARK":
-            return
         with self._lock:
             group = self._take(kind, change.object, is_gone=change.kind == "DELETED")
             self._changed_at = time.monotonic()
@@ -281,8 +254,8 @@ class StudyWatch:
         return self._groups[name]
 
 
-class Watches:
-    """A watch for each study that somebody follows: all who do share it."""
+class StudyWatches:
+    """One watch per study, shared by all its readers."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -291,7 +264,7 @@ class Watches:
 
     @contextlib.contextmanager
     def of(self, study: str) -> Iterator[StudyWatch]:
-        """A study's, closed by the last who has it."""
+        """A study's watch. Its last reader closes it."""
         with self._lock:
             watch, users = self._open.get(study) or (StudyWatch(self._cluster, study), 0)
             self._open[study] = (watch, users + 1)

@@ -1,4 +1,4 @@
-"""What there is of a deployment in a cluster, and how its pods are: read, never changed."""
+"""Reads what a cluster has of a deployment, and the state of its pods. Changes nothing."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from winnow.config.errors import InputError
 from winnow.config.next_command import next_command, next_flag
 from winnow.platforms import labels
 from winnow.platforms.deployer import DeploymentState, Release, Replica
+from winnow.platforms.diagnosis import Diagnosis
 from winnow.platforms.kubernetes.client import Cluster, NotFoundError, NotStartedError
 from winnow.platforms.kubernetes.deployment_plan import (
     CONTAINER,
@@ -28,7 +29,7 @@ from winnow.platforms.kubernetes.deployment_plan import (
     object_name,
     release_of,
 )
-from winnow.platforms.kubernetes.diagnosis import PodDiagnosis, diagnosis_of, diagnosis_of_owner
+from winnow.platforms.kubernetes.diagnosis import diagnosis_of, diagnosis_of_owner
 from winnow.platforms.kubernetes.forward import is_ready
 from winnow.platforms.kubernetes.kinds import AUTOSCALER, DEPLOYMENT, POD, REPLICA_SET, SECRET, Manifest, name_of
 from winnow.platforms.kubernetes.pods import is_over
@@ -56,7 +57,7 @@ class Pods:
         return not self.old and self.ready == len(self.new) >= max(wanted, 1)
 
 
-def look(cluster: Cluster, name: str) -> Found:
+def find(cluster: Cluster, name: str) -> Found:
     """What there is; an empty one where nothing of that name is deployed.
 
     Raises:
@@ -156,7 +157,7 @@ def replica_of(pod: Manifest) -> Replica:
     return Replica(name_of(pod), model.rpartition("/")[2], state)
 
 
-def diagnosis(cluster: Cluster, name: str, pods: Pods) -> PodDiagnosis | None:
+def diagnosis(cluster: Cluster, name: str, pods: Pods) -> Diagnosis | None:
     """What keeps new pods from running; None where nothing does, or nobody has said so."""
     for pod in pods.new:
         if (found := diagnosis_of(pod, cluster.events(pod))) is not None:

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable
 
 from winnow.platforms.deployer import Say
-from winnow.platforms.kubernetes import observe as looking
+from winnow.platforms.kubernetes import observe
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.forward import is_ready
 from winnow.platforms.kubernetes.observe import Pods
@@ -62,7 +62,7 @@ class Progress:
     def _tell_diagnosis(self, pods: Pods) -> None:
         with contextlib.suppress(*NOT_NOW):  # what is only told must not end the change
             waiting = tuple(each for each in pods.new if not is_ready(each))
-            found = looking.diagnosis(self._cluster, self._name, Pods(new=waiting[:MOST_LOOKED_AT]))
+            found = observe.diagnosis(self._cluster, self._name, Pods(new=waiting[:MOST_LOOKED_AT]))
             # An image that cannot be pulled is called by two names in turn; what is to be done about it stays the same.
             if found is None or found.remedy in self._told:
                 return

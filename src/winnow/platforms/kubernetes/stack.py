@@ -14,10 +14,11 @@ from typing import TypeVar
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
+from winnow.platforms.diagnosis import Diagnosis
 from winnow.platforms.kubernetes import forward
 from winnow.platforms.kubernetes import stack_settings as settings
 from winnow.platforms.kubernetes.client import Cluster
-from winnow.platforms.kubernetes.diagnosis import PodDiagnosis, diagnosis_of, diagnosis_of_owner
+from winnow.platforms.kubernetes.diagnosis import diagnosis_of, diagnosis_of_owner
 from winnow.platforms.kubernetes.difference import difference as cluster_difference
 from winnow.platforms.kubernetes.kinds import (
     DEPLOYMENT,
@@ -94,7 +95,7 @@ class _Seen:
     """One service, as far as it is, and what keeps it from running."""
 
     is_ready: bool
-    diagnosis: PodDiagnosis | None = None
+    diagnosis: Diagnosis | None = None
     has_failed: bool = False
 
 

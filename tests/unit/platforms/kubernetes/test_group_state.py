@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from winnow.platforms.executor import Diagnosis, GroupState, GroupStatus
+from winnow.platforms.diagnosis import Diagnosis
+from winnow.platforms.executor import GroupState, GroupStatus
 from winnow.platforms.kubernetes.group_state import by_object, group_status, last_status, read_job, read_pod
 from winnow.platforms.kubernetes.kinds import Manifest
 

@@ -77,7 +77,7 @@ class FakeCluster:
         is_warned = "type=Warning" in fields
         return Listing(tuple(each for each in self.objects[kind] if not is_warned or each["type"] == "Warning"), "1")
 
-    def watch(self, kind: Kind, labels: Mapping[str, str] | str, resource_version: str) -> Said:
+    def watch(self, kind: Kind, labels: Mapping[str, str] | str, resource_version: str, *, timeout_s: float) -> Said:
         self.before_watch()
         with self._began:
             self.watches += 1
@@ -196,16 +196,16 @@ def test_a_watch_that_begins_while_it_is_closed_is_closed(cluster: FakeCluster) 
 
 
 def test_a_job_that_was_not_seen_yet_has_not_ended(cluster: FakeCluster, watch: StudyWatch) -> None:
-    assert watch.await_ends({"p0": read_job(job())}, grace_s=0.0, patience_s=0.1) == {"p0"}
+    assert watch.await_ends({"p0": read_job(job())}, grace_s=0.0, quiet_s=0.1) == {"p0"}
     cluster.say(JOB, Change("ADDED", job()))
     cluster.say(JOB, Change("DELETED", job()))
-    assert watch.await_ends({"p0": read_job(job())}, grace_s=0.0, patience_s=5.0) == set()
+    assert watch.await_ends({"p0": read_job(job())}, grace_s=0.0, quiet_s=5.0) == set()
 
 
 def test_groups_that_do_not_end_are_waited_for_together(cluster: FakeCluster, watch: StudyWatch) -> None:
     began_at = time.monotonic()
     names = {f"p{i}" for i in range(10)}
-    assert watch.await_ends(dict.fromkeys(names, read_job(job())), grace_s=0.2, patience_s=0.2) == names
+    assert watch.await_ends(dict.fromkeys(names, read_job(job())), grace_s=0.2, quiet_s=0.2) == names
     assert time.monotonic() - began_at < 2
 
 
@@ -213,11 +213,11 @@ def test_an_end_is_awaited_of_one_job_and_of_all_processes(cluster: FakeCluster,
     cluster.say(JOB, Change("ADDED", job()))
     cluster.say(POD, Change("ADDED", pod()))
     wait_until(lambda: "p0" in watch.statuses() and len(watch.pods("p0")) == 1)
-    assert watch.await_ends({"p0": read_job(job())}, grace_s=0.0, patience_s=0.1) == {"p0"}
+    assert watch.await_ends({"p0": read_job(job())}, grace_s=0.0, quiet_s=0.1) == {"p0"}
     cluster.say(JOB, Change("MODIFIED", job(uid="another")))
-    assert watch.await_ends({"p0": read_job(job())}, grace_s=0.0, patience_s=0.2) == {"p0"}
+    assert watch.await_ends({"p0": read_job(job())}, grace_s=0.0, quiet_s=0.2) == {"p0"}
     cluster.say(POD, Change("MODIFIED", pod("Failed", 143)))
-    assert watch.await_ends({"p0": read_job(job())}, grace_s=0.0, patience_s=5.0) == set()
+    assert watch.await_ends({"p0": read_job(job())}, grace_s=0.0, quiet_s=5.0) == set()
 
 
 def test_a_warning_that_a_pod_has_got_over_is_no_trouble(cluster: FakeCluster) -> None:

@@ -1,0 +1,90 @@
+"""A watch that outlives its requests: the objects of one kind, and then every change of them.
+
+A request that ends, as the API ends each of them now and then, is sent again from the last `resourceVersion`. After a
+failure the objects are listed anew. What a failure means (a restart, a revoked permission) is left to the reader.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+from collections.abc import Generator, Mapping
+
+from winnow.config.clock import Clock
+from winnow.platforms.kubernetes.client import Change, Cluster, Listing, Stream
+from winnow.platforms.kubernetes.kinds import Kind
+from winnow.platforms.kubernetes.refusals import ExpiredError
+
+RETRY_S = 1.0
+"""Pause after a round of reading that was shorter than this: it failed, or its request ended at once."""
+
+
+class Watch:
+    """The objects of one kind that have some labels. One thread reads rounds, any thread may close it.
+
+    A round is a call of `refresh` and then of `changes`. Both raise what `Cluster` raises.
+
+    Args:
+        timeout_s: length of a round in which nothing fails.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        kind: Kind,
+        labels: Mapping[str, str],
+        *,
+        clock: Clock | None = None,
+        timeout_s: float = 240.0,
+    ) -> None:
+        self._cluster = cluster
+        self._kind = kind
+        self._labels = labels
+        self._clock = clock if clock is not None else Clock()
+        self._timeout_s = timeout_s
+        self._began_at = -math.inf
+        self._version: str | None = None
+        self._stream: Stream[Change] | None = None
+        self._is_closed = threading.Event()
+
+    @property
+    def is_closed(self) -> bool:
+        """Nothing more is to be read."""
+        return self._is_closed.is_set()
+
+    def close(self) -> None:
+        """End the request from which another thread reads, and every later one at once."""
+        # Set first: a thread that is just sending a request, whose stream is not known here yet, sees it.
+        self._is_closed.set()
+        if self._stream is not None:
+            self._stream.close()
+
+    def refresh(self) -> Listing | None:
+        """All objects where changes may have been missed; None where `changes` goes on from the last one."""
+        if self._clock.now() - self._began_at < RETRY_S:
+            # Some proxies end every request at once, and may hold changes back.
+            self._version = None
+            self._clock.sleep(RETRY_S)
+        self._began_at = self._clock.now()
+        if self._version is not None:
+            return None
+        listing = self._cluster.find(self._kind, self._labels)
+        self._version = listing.resource_version
+        return listing
+
+    def changes(self) -> Generator[Change, None, None]:
+        """What changes from there on, until the round ends; nothing where the objects have to be listed first."""
+        # Forgotten unless the reader takes every change in.
+        version, self._version = self._version, None
+        if version is None:
+            return
+        stream = self._stream = self._cluster.watch(self._kind, self._labels, version, timeout_s=self._timeout_s)
+        if self.is_closed:
+            stream.close()
+        with contextlib.closing(stream), contextlib.suppress(ExpiredError):
+            for change in stream:
+                version = change.object["metadata"]["resourceVersion"]
+                if change.kind != "BOOKMARK":
+                    yield change
+            self._version = version
