@@ -106,7 +106,7 @@ def check_model(asked: Asked, deployment: Deployment) -> None:
         InputError: another model answered.
     """
     from winnow.config.errors import InputError
-    from winnow.platforms.answers import ServedModel, model_of
+    from winnow.platforms.readiness import ServedModel, model_of
 
     release, old = deployment.release, deployment.previous
     is_changing = old is not None and any(each.version == old.version for each in deployment.replicas)

@@ -20,7 +20,6 @@ from winnow.bundle.manifest import read_manifest
 from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
-from winnow.platforms.answers import NoModelError, model_at
 from winnow.platforms.deployer import (
     Action,
     AnyPlan,
@@ -34,6 +33,7 @@ from winnow.platforms.deployer import (
 )
 from winnow.platforms.images import PROD_BASE, BuildOptions, ImageRoute, Show, silent, with_route
 from winnow.platforms.kubernetes.serving_settings import READY_WITHIN_S
+from winnow.platforms.readiness import NoModelError, model_at
 from winnow.platforms.table import all_platforms, platform_for
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
 

@@ -41,9 +41,10 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-def host_for_clients(host: str) -> str:
-    """Where a client of this machine finds what listens on `host`."""
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
+def url_for_clients(host: str, port: int) -> str:
+    """The address at which a client on this machine reaches what listens on `host`."""
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
 @contextlib.contextmanager

@@ -17,7 +17,8 @@ from winnow.config.addresses import reached
 from winnow.config.errors import UnreachableError
 
 MLFLOW_FORMS = frozenset(("dataframe_split", "dataframe_records", "instances", "inputs"))
-_MODEL = "x-winnow-model"
+MODEL_HEADER = "x-winnow-model"
+"""On every answer of a model server: the model that it is of."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def ask(url: str, body: bytes, *, key: bytes | None = None, timeout_s: float = 3
     list of rows is wrapped as `rows`.
 
     Raises:
-        NoAnswerError: nobody answers, or what answers is no model server.
+        NoAnswerError: nothing answers, or what answers is no model server.
         msgspec.DecodeError: the body is not JSON.
     """
     content = msgspec.json.decode(body)
@@ -65,7 +66,7 @@ def card(url: str, *, timeout_s: float = 30.0) -> dict[str, Any]:
     """The served model's card: its manifest, version, and `input_example`, a body for `/predict`.
 
     Raises:
-        NoAnswerError: nobody answers, or what answers is no model server of winnow's.
+        NoAnswerError: nothing answers, or what answers is no model server of winnow's.
     """
     status, found, _ = _send(f"{url}/model", None, None, timeout_s)
     if status != http.client.OK or not isinstance(found, dict) or "input_example" not in found:
@@ -92,12 +93,12 @@ def _send(address: str, body: bytes | None, key: bytes | None, timeout_s: float)
         there, named = reached(address)
         request = urllib.request.Request(there, data=body, headers=headers | named)
         with urllib.request.urlopen(request, timeout=timeout_s) as response:
-            return response.status, msgspec.json.decode(response.read()), response.headers.get(_MODEL, "")
+            return response.status, msgspec.json.decode(response.read()), response.headers.get(MODEL_HEADER, "")
     except urllib.error.HTTPError as error:
         with error:
             content = error.read()
         try:
-            return error.code, msgspec.json.decode(content), error.headers.get(_MODEL, "")
+            return error.code, msgspec.json.decode(content), error.headers.get(MODEL_HEADER, "")
         except msgspec.DecodeError:
             raise NoAnswerError(f"{address}: expected JSON, found status {error.code} with something else") from None
     except (OSError, ValueError, http.client.HTTPException) as error:

@@ -45,7 +45,7 @@ from winnow.platforms.docker import traefik
 from winnow.platforms.docker.client import asking, connect
 from winnow.platforms.docker.deployment_plan import ContainerRequest, DockerPlan, Found, ReplicaFound
 from winnow.platforms.labels import DEPLOYMENT, SERIAL
-from winnow.platforms.machine import bound, host_for_clients, is_free, uninterrupted
+from winnow.platforms.machine import bound, is_free, uninterrupted, url_for_clients
 
 if TYPE_CHECKING:
     import docker
@@ -143,8 +143,8 @@ class DockerDeployer:
         found = self._found(name)
         proxy = found.proxies[0]
         route = found.route or _assumed_route(name, found)
-        url = f"http://{host_for_clients(proxy.host)}:{proxy.port}"
-        is_open = proxy.is_running and docker_look.answers(proxy.host, proxy.port) is not None
+        url = url_for_clients(proxy.host, proxy.port)
+        is_open = proxy.is_running and docker_look.route_serial(proxy.host, proxy.port) is not None
         by_label = {each.label: each for each in found.replicas}
         replicas = tuple(
             _replica(label, by_label.get(label), route.release.version, is_open) for label in route.replicas
@@ -400,7 +400,7 @@ class DockerDeployer:
 
     def _wait_for_takeover(self, plan: DockerPlan, host: str, port: int, serial: int, found: Found) -> None:
         deadline = self._clock.now() + TAKEOVER_S
-        while docker_look.answers(host, port) != str(serial):
+        while docker_look.route_serial(host, port) != str(serial):
             if self._clock.now() > deadline:
                 proxies = docker_look.containers(self._engine, plan.request.name, docker_plan.PROXY)
                 raise DeploymentFailedError(

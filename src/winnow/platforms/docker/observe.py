@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +13,8 @@ from winnow.platforms.docker import deployment_plan as docker_plan
 from winnow.platforms.docker import traefik
 from winnow.platforms.docker.deployment_plan import Found, ProxyFound, ReplicaFound, ReplicaSettings
 from winnow.platforms.labels import DEPLOYMENT, RELEASE, ROLE, SERIAL
-from winnow.platforms.machine import host_for_clients
+from winnow.platforms.machine import url_for_clients
+from winnow.platforms.readiness import READY_PATH, ask_own
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from winnow.platforms.docker.client import Engine
 
 PYTHON = "/opt/venv/bin/python"
-PROBE = """
+PROBE = f"""
 import socket, sys, time
 until = time.monotonic() + float(sys.argv[1])
 while True:
     try:
         with socket.create_connection(("127.0.0.1", int(sys.argv[2])), 2) as connection:
-            connection.sendall(b"GET /readyz HTTP/1.0\\r\\n\\r\\n")
+            connection.sendall(b"GET {READY_PATH} HTTP/1.0\\r\\n\\r\\n")
             if b" 200 " in connection.recv(32):
                 sys.exit(0)
     except OSError:
@@ -38,7 +38,7 @@ while True:
         sys.exit(1)
     time.sleep(0.05)
 """
-"""Runs inside the replica, which publishes no port: whether it gets ready within so many seconds."""
+"""A program that runs inside a replica, which publishes no port: wait so many seconds until its port is ready."""
 
 
 def names(engine: Engine) -> set[str]:
@@ -91,17 +91,10 @@ def becomes_ready(container: Container, within_s: float) -> bool:
     return bool(code == 0)
 
 
-def answers(host: str, port: int) -> str | None:
-    """The serial of the route by which a replica answered, or None where none did."""
-    connection = http.client.HTTPConnection(host_for_clients(host), port, timeout=2)
-    try:
-        connection.request("GET", "/readyz")
-        answer = connection.getresponse()
-        return answer.getheader(traefik.SERIAL_HEADER) if answer.status == http.client.OK else None
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
+def route_serial(host: str, port: int) -> str | None:
+    """The serial of the route by which a ready replica answers; None where none does."""
+    answer = ask_own(url_for_clients(host, port))
+    return None if answer is None else answer.headers.get(traefik.SERIAL_HEADER)
 
 
 def log(container: Container, lines: int) -> list[str]:

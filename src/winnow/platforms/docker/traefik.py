@@ -16,6 +16,7 @@ import msgspec
 import yaml
 
 from winnow.platforms.deployer import Release
+from winnow.platforms.readiness import READY_PATH
 
 IMAGE = "traefik:v3.6"
 DIRECTORY = "/routes"
@@ -99,7 +100,7 @@ def path_of(kind: type, value: object) -> Path:
 def _dynamic(route: Route) -> dict[str, Any]:
     """The routes in Traefik's own terms."""
     servers = [{"url": f"http://{label}:{SERVER_PORT}"} for label in route.replicas]
-    health = {"path": "/readyz", "interval": f"{HEALTH_INTERVAL_S}s", "timeout": f"{HEALTH_TIMEOUT_S}s"}
+    health = {"path": READY_PATH, "interval": f"{HEALTH_INTERVAL_S}s", "timeout": f"{HEALTH_TIMEOUT_S}s"}
     timeouts = {
         "dialTimeout": f"{DIAL_MS}ms",
         "responseHeaderTimeout": f"{ANSWER_S}s",

@@ -18,7 +18,6 @@ from winnow.config.clock import Clock
 from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.config.next_command import next_command, next_flag
 from winnow.platforms import api_key, labels
-from winnow.platforms.answers import NoModelError, is_answering, is_known, model_at
 from winnow.platforms.deployer import (
     Action,
     Deployment,
@@ -61,6 +60,7 @@ from winnow.platforms.kubernetes.refusals import NOT_NOW, SILENT_S
 from winnow.platforms.kubernetes.rollout_progress import Progress
 from winnow.platforms.kubernetes.serving_settings import ENTRY, READY_WITHIN_S
 from winnow.platforms.machine import uninterrupted
+from winnow.platforms.readiness import NoModelError, is_answering, is_known, model_at
 
 READ_PERMISSIONS = (*(each for kind in KINDS for each in verbs(kind, "get", "list")), *verbs(POD, "list"))
 """What planning takes."""

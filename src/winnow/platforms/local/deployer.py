@@ -8,7 +8,6 @@ address stays, and at no moment does nobody listen. What is planned, and where f
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
 import socket
 import sys
@@ -42,7 +41,8 @@ from winnow.platforms.deployer import (
 )
 from winnow.platforms.local import process
 from winnow.platforms.local.deployment_plan import Folder, LocalPlan, Record, ReplicaCommand, ReplicaRecord, plan
-from winnow.platforms.machine import bound, host_for_clients
+from winnow.platforms.machine import bound, url_for_clients
+from winnow.platforms.readiness import ask_own
 
 DRAIN_S = 35.0
 """How long a replica may take to end its requests after it has settled; a little more than it allows itself."""
@@ -134,7 +134,7 @@ class LocalDeployer:
         )
         ready = sum(each.state is DeploymentState.READY for each in replicas)
         state = DeploymentState.DEGRADED if 0 < ready < len(replicas) else replicas[0].state
-        url = f"http://{host_for_clients(record.host)}:{record.port}"
+        url = url_for_clients(record.host, record.port)
         return Deployment(name, state, url, record.release, replicas, record.previous)
 
     def names(self) -> tuple[str, ...]:
@@ -381,14 +381,7 @@ def _reachable(path: Path) -> Iterator[str]:
 
 
 def _is_ready(host: str, port: int) -> bool:
-    connection = http.client.HTTPConnection(host_for_clients(host), port, timeout=2)
-    try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+    return ask_own(url_for_clients(host, port)) is not None
 
 
 def _clear(folder: Folder, record: Record) -> None:

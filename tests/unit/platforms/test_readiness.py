@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.platforms.kubernetes.api_server import Answer, FakeApi, reply, running
-from winnow.platforms.answers import NoModelError, ServedModel, is_known, model_at, model_of
+from winnow.platforms.readiness import NoModelError, ServedModel, ask_own, ask_ready, is_known, model_at, model_of
 
 DIGEST = "ab" * 32
 HEADER = f"cells/3 sha256:{DIGEST}"
@@ -35,11 +35,26 @@ def test_what_is_there_in_place_of_a_model_is_said(answered: Answer, message: st
         model_at(api.url)
 
 
-def test_nobody_is_no_model() -> None:
+def test_a_closed_port_is_no_model_and_not_ready() -> None:
     with running(FakeApi()) as api:
         url = api.url
     with pytest.raises(NoModelError, match="refused"):
         model_at(url)
+    assert ask_own(url) is None
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_server_that_is_not_ready_has_no_ready_answer(status: int) -> None:
+    with running(FakeApi(answers={"/readyz": answer(status)})) as api:
+        assert ask_own(api.url) is None
+        assert ask_ready(api.url).status == status
+
+
+def test_a_ready_answer_has_the_headers_that_a_proxy_adds() -> None:
+    with running(FakeApi(answers={"/readyz": answer(200, x_winnow_serial="7")})) as api:
+        found = ask_own(api.url)
+    assert found is not None
+    assert (found.headers.get("x-winnow-serial"), found.model) == ("7", None)
 
 
 def test_a_name_that_only_a_cluster_knows_is_not_known_here() -> None:
