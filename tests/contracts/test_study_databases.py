@@ -15,8 +15,7 @@ from winnow.config.errors import InputError
 from winnow.study.catalog import delete_study, summaries
 from winnow.study.database import Database, NoStudiesError
 from winnow.study.leases import LeaseLostError, Nothing
-from winnow.study.sampling import propose
-from winnow.study.space import distributions
+from winnow.study.space import distributions, propose
 from winnow.study.status import WorkerStatus
 from winnow.study.store import StudyStore
 

@@ -13,7 +13,7 @@ import torch
 
 from winnow.config.experiment import Experiment
 from winnow.models import mlp
-from winnow.training.fitting import fit
+from winnow.training.jobs import fit
 from winnow.training.preparation import prepare
 from winnow.training.world import World, settle
 

@@ -1,7 +1,4 @@
-"""From a trial's parameters and some training rows to a trained model: what folds and refits have in common.
-
-Whatever is learned from data is learned from those rows alone: the inputs' mean and spread, the target's scale, and,
-with early stopping, which epoch was best (on a part of them). A fold's scaled inputs are computed once, not per batch.
+"""A trained network with what belongs around it, the network before, and the seeds of its training.
 
 Seeds depend on the study's seed and the fold but not on the trial, so that trials are compared under the same initial
 weights (of equal shapes), shuffles and masks: the difference between two trials is then less noisy than either score.
@@ -17,14 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import is_lazy
 
 from winnow.data.dataset import DataSet
-from winnow.data.preprocessing import TargetScale, fit_standardize
-from winnow.data.splits import split_watch
 from winnow.training.export_module import ExportModule
-from winnow.training.loop import OnEpoch, OnStep, RowLoss, Rows, Trained, predict, row_loss, train
+from winnow.training.loop import RowLoss, Rows, predict
 from winnow.training.metrics import is_loss
 from winnow.training.preparation import Prepared
 from winnow.training.world import World
@@ -84,60 +79,6 @@ class Fitted:
         return ExportModule(self.preprocess, network, self.head).cpu().eval()
 
 
-def fit(
-    prepared: Prepared,
-    world: World,
-    features: Tensor,
-    params: Mapping[str, Any],
-    train_rows: NDArray[np.int64],
-    fold: int,
-    *,
-    on_epoch: OnEpoch,
-    on_step: OnStep | None = None,
-) -> tuple[Fitted, Trained]:
-    """Train one model on the given rows of the data set; all ranks together.
-
-    Args:
-        features: the data set's inputs on the world's device.
-        params: the trial's, as the space names them.
-        train_rows: indexes into the data set.
-        fold: its number, for the seeds.
-
-    Raises:
-        DivergedError: the loss is not finite, on every rank alike.
-        Exception: whatever a factory, an optimizer or a scheduler raises for these parameters.
-    """
-    data, experiment = prepared.data, prepared.experiment
-    settings = prepared.routing.settings(params, experiment.model.options, experiment.training)
-    training, seeds = settings.training, seeds_of(experiment.search.seed, fold)
-    learned, watch = train_rows, None
-    if training.early_stopping is not None:
-        splitter = experiment.cross_validation.splitter
-        learned, watched = split_watch(
-            data, train_rows, training.early_stopping.fraction, splitter, experiment.search.seed
-        )
-        watch = torch.from_numpy(watched)
-    preprocess = fit_standardize(data.features[learned], experiment.data.standardize).to(world.device)
-    head, target = _head(data, learned)
-    torch.manual_seed(seeds.weights)
-    network = build_network(prepared.factory, data, settings.model).to(world.device)
-    rows = Rows(_apply(preprocess, features), target.to(world.device))
-    loss = row_loss(training, data.task)
-    trained = train(
-        network,
-        rows,
-        torch.from_numpy(learned),
-        watch,
-        loss,
-        training,
-        seeds.order,
-        world,
-        on_epoch=on_epoch,
-        on_step=on_step,
-    )
-    return Fitted(preprocess, network, head.to(world.device), rows, loss, training.batch_size), trained
-
-
 def build_network(factory: Callable[..., Any], data: DataSet, arguments: Mapping[str, Any]) -> nn.Module:
     """Call a model's factory.
 
@@ -153,19 +94,3 @@ def build_network(factory: Callable[..., Any], data: DataSet, arguments: Mapping
         with torch.no_grad():
             network.eval()(torch.zeros(2, *data.input_shape))
     return network
-
-
-def _head(data: DataSet, learned: NDArray[np.int64]) -> tuple[nn.Module, Tensor]:
-    """What turns the network's outputs into what people read, and the target as the loss takes it."""
-    if data.task == "classification":
-        return nn.Softmax(-1), torch.from_numpy(data.target)
-    scale = TargetScale.fit(data.target[learned])
-    return scale, scale.scale(torch.from_numpy(data.target))
-
-
-@torch.no_grad()
-def _apply(preprocess: nn.Module, features: Tensor) -> Tensor:
-    """Preprocessed inputs, in parts, so that only the result is as large as the data."""
-    if isinstance(preprocess, nn.Identity):
-        return features
-    return torch.cat([preprocess(part) for part in torch.split(features, 65_536)])

@@ -1,4 +1,9 @@
-"""The two jobs of a group, done by all its ranks together: train and score a fold, and refit a trial for export."""
+"""The two jobs of a group, done by all its ranks together: train and score a fold, and refit a trial for export.
+
+Whatever is learned from data is learned from the training rows alone: the inputs' mean and spread, the target's scale,
+and, with early stopping, which epoch was best (on a part of them). A fold's scaled inputs are computed once, not per
+batch.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from winnow.config.user_code import folder_of_code
+from winnow.data.dataset import DataSet
+from winnow.data.preprocessing import TargetScale, fit_standardize
 from winnow.data.splits import split_watch
 from winnow.training.custom_loop import LoopFold, LoopResult, run_loop
 from winnow.training.failures import DivergedError, ExportDiffersError, ExportError
-from winnow.training.fitting import Fitted, fit, seeds_of
-from winnow.training.loop import Rows, Trained, row_loss
+from winnow.training.fitting import Fitted, build_network, seeds_of
+from winnow.training.loop import OnEpoch, OnStep, Rows, Trained, row_loss, train
 from winnow.training.messages import FoldScored, FromRank, Progress, Refit, Refitted, TrainFold
+from winnow.training.optimization import make_optimizer
 from winnow.training.preparation import Prepared
 from winnow.training.world import World
 
@@ -36,6 +44,10 @@ class Jobs:
         self._prepared, self._world, self._send = prepared, world, send
         self._features = torch.from_numpy(prepared.data.features).to(world.device)
         self._target = torch.from_numpy(prepared.data.target).to(world.device)
+
+    def do(self, job: TrainFold | Refit) -> FoldScored | Refitted:
+        """Do a job. Raises what `train_fold` and `refit` raise."""
+        return self.train_fold(job) if isinstance(job, TrainFold) else self.refit(job)
 
     def train_fold(self, job: TrainFold) -> FoldScored:
         """Train on a fold's training rows and score its validation rows.
@@ -179,6 +191,62 @@ class Jobs:
         self._send(Progress(epoch, epochs, loss))
 
 
+def fit(
+    prepared: Prepared,
+    world: World,
+    features: Tensor,
+    params: Mapping[str, Any],
+    train_rows: NDArray[np.int64],
+    fold: int,
+    *,
+    on_epoch: OnEpoch,
+    on_step: OnStep | None = None,
+) -> tuple[Fitted, Trained]:
+    """Train one model on the given rows of the data set; all ranks together.
+
+    Args:
+        features: the data set's inputs on the world's device.
+        params: the trial's, as the space names them.
+        train_rows: indexes into the data set.
+        fold: its number, for the seeds.
+
+    Raises:
+        DivergedError: the loss is not finite, on every rank alike.
+        Exception: whatever a factory, an optimizer or a scheduler raises for these parameters.
+    """
+    data, experiment = prepared.data, prepared.experiment
+    settings = prepared.routing.settings(params, experiment.model.options, experiment.training)
+    training, seeds = settings.training, seeds_of(experiment.search.seed, fold)
+    learned, watch = train_rows, None
+    if training.early_stopping is not None:
+        splitter = experiment.cross_validation.splitter
+        learned, watched = split_watch(
+            data, train_rows, training.early_stopping.fraction, splitter, experiment.search.seed
+        )
+        watch = torch.from_numpy(watched)
+    preprocess = fit_standardize(data.features[learned], experiment.data.standardize).to(world.device)
+    head, target = _head(data, learned)
+    torch.manual_seed(seeds.weights)
+    network = build_network(prepared.factory, data, settings.model).to(world.device)
+    optimizer = make_optimizer(training.optimizer, network, world.device, is_scaled=training.precision == "fp16")
+    rows = Rows(_apply(preprocess, features), target.to(world.device))
+    loss = row_loss(training, data.task)
+    trained = train(
+        network,
+        optimizer,
+        rows,
+        torch.from_numpy(learned),
+        watch,
+        loss,
+        training,
+        seeds.order,
+        world,
+        on_epoch=on_epoch,
+        on_step=on_step,
+    )
+    return Fitted(preprocess, network, head.to(world.device), rows, loss, training.batch_size), trained
+
+
 def check_finite(metrics: Mapping[str, float], where: str) -> None:
     """Refuse metrics that are not numbers.
 
@@ -188,3 +256,19 @@ def check_finite(metrics: Mapping[str, float], where: str) -> None:
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise DivergedError(f"the metric {name} is {value} on {where}: not defined for these outputs, or diverged")
+
+
+def _head(data: DataSet, learned: NDArray[np.int64]) -> tuple[nn.Module, Tensor]:
+    """What turns the network's outputs into what people read, and the target as the loss takes it."""
+    if data.task == "classification":
+        return nn.Softmax(-1), torch.from_numpy(data.target)
+    scale = TargetScale.fit(data.target[learned])
+    return scale, scale.scale(torch.from_numpy(data.target))
+
+
+@torch.no_grad()
+def _apply(preprocess: nn.Module, features: Tensor) -> Tensor:
+    """Preprocessed inputs, in parts, so that only the result is as large as the data."""
+    if isinstance(preprocess, nn.Identity):
+        return features
+    return torch.cat([preprocess(part) for part in torch.split(features, 65_536)])

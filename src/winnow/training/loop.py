@@ -23,11 +23,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import Optimizer
 
 from winnow.config.experiment import EarlyStoppingConfig, TrainingConfig
 from winnow.training.batches import Shard, Step, plan_steps
 from winnow.training.failures import DivergedError
-from winnow.training.optimization import Schedule, make_optimizer, make_schedule
+from winnow.training.optimization import Schedule, make_schedule
 from winnow.training.world import World
 
 RowLoss = Callable[[Tensor, Tensor], Tensor]
@@ -67,6 +68,7 @@ def row_loss(config: TrainingConfig, task: str) -> RowLoss:
 
 def train(
     network: nn.Module,
+    optimizer: Optimizer,
     rows: Rows,
     order: Tensor,
     watch: Tensor | None,
@@ -82,6 +84,7 @@ def train(
 
     Args:
         network: on the device, with the same weights on every rank.
+        optimizer: over the network's parameters.
         rows: all rows of the data set.
         order: int64 [training rows]: indexes of the rows to train on, on the CPU.
         watch: indexes of the rows that early stopping watches; None without early stopping.
@@ -93,16 +96,14 @@ def train(
     steps = plan_steps(len(order), config.batch_size, config.accumulation, world.rank, world.size)
     shuffles = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed + world.rank)
-    is_scaled = config.precision == "fp16"
-    bare = make_optimizer(config.optimizer, network, world.device, is_scaled=is_scaled)
     schedule = None
     if config.scheduler is not None:
-        schedule = make_schedule(config.scheduler, bare, steps=len(steps) * config.epochs, epochs=config.epochs)
+        schedule = make_schedule(config.scheduler, optimizer, steps=len(steps) * config.epochs, epochs=config.epochs)
     if world.size > 1:
         world.expect_unused(_has_unused_parameters(network, rows, order, loss))
-    model, optimizer = world.accelerator.prepare(network, bare)
+    model, prepared = world.accelerator.prepare(network, optimizer)
     stopper = _Stopper(config.early_stopping) if config.early_stopping is not None and watch is not None else None
-    stepper = _Stepper(model, network, optimizer, schedule, loss, config, world, on_step)
+    stepper = _Stepper(model, network, prepared, schedule, loss, config, world, on_step)
     epoch = 0
     for epoch in range(1, config.epochs + 1):
         network.train()

@@ -15,12 +15,12 @@ class Assignment(msgspec.Struct, frozen=True):
     """What a rank reads when it starts.
 
     Attributes:
-        experiment: as JSON values.
+        experiment: as JSON.
         data_sha256: digest of the rows of its study.
         code: sha256 of each file of the person's code, by name; None where the study does not know them.
     """
 
-    experiment: dict[str, Any]
+    experiment: msgspec.Raw
     data_sha256: str
     code: dict[str, str] | None = None
 

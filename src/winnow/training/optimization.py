@@ -168,11 +168,6 @@ class CosineWithWarmup:
         return self.final_factor + (1 - self.final_factor) * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def is_taken_by_one_of(setting: str, optimizers: list[str]) -> bool:
-    """Whether at least one of these optimizers can be told the setting."""
-    return any(setting in optimizer_settings(name) for name in optimizers)
-
-
 def _scheduler_class(name: str, place: str) -> type[LRScheduler]:
     known: Mapping[str, type[LRScheduler]] = {
         cls.__name__.lower(): cls

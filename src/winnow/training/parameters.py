@@ -1,21 +1,23 @@
 """Which parameter of a trial goes where: to the model's factory, the optimizer, the scheduler or the training itself.
 
 A name goes to the one place that takes it. Where two places do, it is qualified (`model.lr`, `optimizer.lr`); a
-factory with `**kwargs` takes what nobody else takes. A value from the space replaces the one in the file. Where the
-optimizer is itself a choice, its settings are those of all the choices, and a trial drops the ones that its own lacks.
+factory with `**kwargs` takes every name that no other place takes. A value from the space replaces the one in the file.
+Where the optimizer is itself a choice, its settings are those of all the choices, and a trial drops the ones that its
+own optimizer lacks.
 """
 
 from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, get_args
 
 from winnow.config.errors import InputError
-from winnow.config.experiment import TrainingConfig
+from winnow.config.experiment import ChoiceParameter, Experiment, TrainingConfig
 from winnow.config.space import SEARCHED
+from winnow.training.optimization import optimizer_settings, scheduler_settings
 
 Place = Literal["model", "optimizer", "scheduler", "training"]
 
@@ -115,6 +117,50 @@ def route(names: Iterable[str], takers: Takers) -> Routing:
             )
         slots[name] = slot
     return Routing(slots)
+
+
+def takers_of(experiment: Experiment, factory: Callable[..., Any]) -> Takers:
+    """What takes parameters in this experiment.
+
+    Raises:
+        InputError: there is no such optimizer or scheduler.
+    """
+    training = experiment.training
+    if training.loop is not None:
+        return Takers(loop_takes_all=True)
+    names, takes_rest = factory_takes(factory)
+    settings = frozenset[str]()
+    for optimizer, place in _named_optimizers(experiment):
+        settings |= optimizer_settings(optimizer, place)
+    scheduler = scheduler_settings(training.scheduler.type) if training.scheduler is not None else frozenset[str]()
+    return Takers(optimizer=settings, scheduler=scheduler, model=names, model_takes_rest=takes_rest)
+
+
+def possible_optimizers(experiment: Experiment) -> list[str]:
+    """The optimizers that trials may have: the file's, or the space's choices.
+
+    Raises:
+        InputError: the space holds `optimizer` as something else than a choice of names.
+    """
+    return [optimizer for optimizer, _ in _named_optimizers(experiment)]
+
+
+def _named_optimizers(experiment: Experiment) -> list[tuple[str, str]]:
+    """The same, each with the key that names it."""
+    space = experiment.search.space
+    name = next((name for name in ("optimizer", "training.optimizer") if name in space), None)
+    if name is None:
+        return [(experiment.training.optimizer.type, "training.optimizer.type")]
+    parameter = space[name]
+    choices = parameter.choices if isinstance(parameter, ChoiceParameter) else ()
+    if not choices or not all(isinstance(choice, str) for choice in choices):
+        raise InputError(
+            f"search.space.{name}",
+            expected="a choice of names of optimizers",
+            found=repr(parameter.model_dump(by_alias=True)),
+            remedy=f"Write for example {name}: {{choice: [adamw, sgd]}}.",
+        )
+    return [(choice, f"search.space.{name}.choice[{index}]") for index, choice in enumerate(choices)]
 
 
 def factory_takes(factory: Any) -> tuple[frozenset[str], bool]:

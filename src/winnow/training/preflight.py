@@ -35,8 +35,8 @@ from winnow.training.optimization import (
     scheduler_class,
     scheduler_settings,
 )
-from winnow.training.parameters import Settings, Slot, factory_takes
-from winnow.training.preparation import Prepared, possible_optimizers, prepare
+from winnow.training.parameters import Settings, Slot, factory_takes, possible_optimizers
+from winnow.training.preparation import Prepared, prepare
 
 MAX_DRAWS = 16
 MAX_PARAMETERS = 5_000_000

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from winnow.config.errors import InputError
-from winnow.config.experiment import ChoiceParameter, Experiment, SearchConfig
+from winnow.config.experiment import Experiment, SearchConfig
 from winnow.config.functions import load_function
 from winnow.data.dataset import DataSet
 from winnow.data.sources import load_data
 from winnow.data.splits import Fold, Holdout, deal_folds, split_holdout
 from winnow.training.metrics import LOSS, Goal, MetricSpec, resolve_metric
-from winnow.training.optimization import optimizer_settings, scheduler_settings
-from winnow.training.parameters import Routing, Takers, factory_takes, route
+from winnow.training.parameters import Routing, route, takers_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,50 +68,6 @@ def prepare(experiment: Experiment) -> Prepared:
             remedy=f"Say whether a higher or a lower {search.metric.name} is better.",
         )
     return Prepared(experiment, data, holdout, folds, search.metric.name, goal, metrics, routing, factory, loop)
-
-
-def takers_of(experiment: Experiment, factory: Callable[..., Any]) -> Takers:
-    """What takes parameters in this experiment.
-
-    Raises:
-        InputError: there is no such optimizer or scheduler.
-    """
-    training = experiment.training
-    if training.loop is not None:
-        return Takers(loop_takes_all=True)
-    names, takes_rest = factory_takes(factory)
-    settings = frozenset[str]()
-    for optimizer, place in _named_optimizers(experiment):
-        settings |= optimizer_settings(optimizer, place)
-    scheduler = scheduler_settings(training.scheduler.type) if training.scheduler is not None else frozenset[str]()
-    return Takers(optimizer=settings, scheduler=scheduler, model=names, model_takes_rest=takes_rest)
-
-
-def possible_optimizers(experiment: Experiment) -> list[str]:
-    """The optimizers that trials may have: the file's, or the space's choices.
-
-    Raises:
-        InputError: the space holds `optimizer` as something else than a choice of names.
-    """
-    return [optimizer for optimizer, _ in _named_optimizers(experiment)]
-
-
-def _named_optimizers(experiment: Experiment) -> list[tuple[str, str]]:
-    """The same, each with the key that names it."""
-    space = experiment.search.space
-    name = next((name for name in ("optimizer", "training.optimizer") if name in space), None)
-    if name is None:
-        return [(experiment.training.optimizer.type, "training.optimizer.type")]
-    parameter = space[name]
-    choices = parameter.choices if isinstance(parameter, ChoiceParameter) else ()
-    if not choices or not all(isinstance(choice, str) for choice in choices):
-        raise InputError(
-            f"search.space.{name}",
-            expected="a choice of names of optimizers",
-            found=repr(parameter.model_dump(by_alias=True)),
-            remedy=f"Write for example {name}: {{choice: [adamw, sgd]}}.",
-        )
-    return [(choice, f"search.space.{name}.choice[{index}]") for index, choice in enumerate(choices)]
 
 
 def _metrics(search: SearchConfig, data: DataSet, *, names_are_free: bool) -> tuple[MetricSpec, ...]:

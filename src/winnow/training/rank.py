@@ -61,7 +61,7 @@ def _work(began: float) -> None:
     from winnow.training.world import World, settle, wants_cpu
 
     assignment = msgspec.json.decode(Path(os.environ[EXPERIMENT]).read_bytes(), type=Assignment)
-    experiment = Experiment.model_validate(assignment.experiment)
+    experiment = Experiment.model_validate_json(bytes(assignment.experiment))
     settle(int(os.environ[THREADS]), experiment.training)
     world = World(experiment.training.precision, on_cpu=wants_cpu(experiment.execution.device))
     _check_code(experiment, assignment.code)
@@ -126,10 +126,9 @@ def _serve(jobs: Jobs, world: World, channel: Channel | None) -> None:
 def _do(jobs: Jobs, job: TrainFold | Refit, world: World) -> FromRank:
     """The job's answer; a failure that the other ranks cannot know of ends this one."""
     from winnow.training.failures import failure_of, is_shared
-    from winnow.training.messages import TrainFold
 
     try:
-        return jobs.train_fold(job) if isinstance(job, TrainFold) else jobs.refit(job)
+        return jobs.do(job)
     except Exception as error:  # noqa: BLE001 - whatever a person's model raises is the job's result
         if world.size == 1 or is_shared(error):
             print(f"trial {job.trial} failed", flush=True)

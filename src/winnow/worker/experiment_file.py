@@ -29,13 +29,14 @@ class DataFileError(WinnowError):
 
 def write_experiment(path: Path, store: StudyStore, data: Path | None = None) -> None:
     """Put the study's experiment where the ranks read it, with `data` in place of the source where it is given."""
-    experiment = store.header.experiment.model_dump(mode="json", by_alias=True)
+    experiment, sweep = store.header.experiment, store.header.sweep
     if data is not None:
-        experiment["data"]["source"] = str(data)
-    sweep = store.header.sweep
+        source = experiment.data.model_copy(update={"source": str(data)})
+        experiment = experiment.model_copy(update={"data": source})
     code = None if sweep.code is None else dict(sweep.code)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.encode(Assignment(experiment, sweep.data_sha256, code)))
+    as_json = msgspec.Raw(experiment.model_dump_json(by_alias=True).encode())
+    path.write_bytes(msgspec.json.encode(Assignment(as_json, sweep.data_sha256, code)))
 
 
 def fetch_data(

@@ -31,8 +31,7 @@ from winnow.study.leases import Failure, Lease, LeaseLostError, Leases
 from winnow.study.projector import Projector, keep_in, reconcile
 from winnow.study.pruning import is_hopeless
 from winnow.study.retry import Retry
-from winnow.study.sampling import propose
-from winnow.study.space import decode, distributions
+from winnow.study.space import decode, distributions, propose
 from winnow.study.status import WorkerState, WorkerStatus
 from winnow.study.store import StudyStore
 from winnow.tracking.records import FoldRecord, SweepRecord, TrialRecord

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from tests.unit.study.studies import claim, experiment, leases_of, make_study
 from winnow.config.experiment import ChoiceParameter, Experiment, FloatParameter, IntParameter
 from winnow.study.pruning import is_hopeless
-from winnow.study.sampling import derive_seed, propose
-from winnow.study.space import decode, distributions
+from winnow.study.space import decode, derive_seed, distributions, propose
 from winnow.training.messages import TrainFold
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)

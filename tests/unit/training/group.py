@@ -22,9 +22,9 @@ def write_files(folder: Path, experiment: Experiment, data_sha256: str | None = 
     """A group's folder with its experiment."""
     # Socket names are short: the test's own folder may be too deep.
     files = GroupFiles(Path(f"/tmp/winnow-test-{os.getpid()}-{time.time_ns()}"), folder / "experiment.json", folder)
-    values = experiment.model_dump(mode="json", by_alias=True)
+    as_json = msgspec.Raw(experiment.model_dump_json(by_alias=True).encode())
     digest = load_data(experiment.data).sha256 if data_sha256 is None else data_sha256
-    files.experiment.write_bytes(msgspec.json.encode(Assignment(values, digest)))
+    files.experiment.write_bytes(msgspec.json.encode(Assignment(as_json, digest)))
     return files
 
 

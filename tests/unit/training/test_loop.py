@@ -11,6 +11,7 @@ from torch import nn
 from winnow.config.experiment import TrainingConfig
 from winnow.training.failures import DivergedError
 from winnow.training.loop import Rows, predict, row_loss, train
+from winnow.training.optimization import make_optimizer
 
 ROWS = 65
 
@@ -31,6 +32,7 @@ def _train(world, network, rows=None, watch=None, on_step=None, **settings):
     losses = []
     trained = train(
         network,
+        make_optimizer(config.optimizer, network, world.device, is_scaled=False),
         rows or _rows(),
         torch.arange(ROWS),
         watch,
