@@ -20,12 +20,10 @@ import click
 from winnow.config.addresses import own_addresses_directly
 from winnow.config.disk import disk_fault, home_of, probe
 from winnow.config.errors import InputError, WinnowError
+from winnow.config.exit_codes import CommandExit
 from winnow.config.private import restrict_umask, tighten
 from winnow.config.streams import accept_any_text
 from winnow.config.version import __version__
-
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells number it: 128 + SIGINT."""
 
 OLD_TARGET = InputError(
     "--target",
@@ -138,7 +136,7 @@ def run(arguments: Sequence[str] | None = None, command: click.Command = winnow)
         error.show()
         return error.exit_code
     except click.Abort:
-        return INTERRUPTED
+        return CommandExit.INTERRUPTED
     except WinnowError as error:
         # "The store does not answer" is not the cause where its file cannot be written.
         refused = next((each for each in _causes(error) if type(each).__module__ == "sqlite3"), None)
@@ -149,7 +147,7 @@ def run(arguments: Sequence[str] | None = None, command: click.Command = winnow)
         if explained is None:
             raise
         return _print_error(explained)
-    return status if isinstance(status, int) else 0
+    return status if isinstance(status, int) else CommandExit.DONE
 
 
 def _print_error(error: WinnowError) -> int:

@@ -5,11 +5,13 @@ prints the message alone, without a traceback, and exits with `exit_code`. Fault
 exceptions with their tracebacks.
 """
 
+from winnow.config.exit_codes import CommandExit
+
 
 class WinnowError(Exception):
     """An error with a message for a person; `exit_code` is the status the command line ends with."""
 
-    exit_code = 1
+    exit_code: int = CommandExit.FAILED
 
 
 class UnreachableError(WinnowError):
@@ -26,7 +28,7 @@ class InputError(WinnowError):
         remedy: what to do about it, a full sentence.
     """
 
-    exit_code = 2
+    exit_code = CommandExit.REFUSED
 
     def __init__(self, place: str, *, expected: str, found: str, remedy: str) -> None:
         self.expected = expected

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from winnow.config.errors import InputError, WinnowError
+from winnow.config.exit_codes import CommandExit
 from winnow.config.next_command import next_command, next_flag
 from winnow.model_query.candidates import candidates
 from winnow.model_query.ranking import (
@@ -38,7 +39,7 @@ Refit = Callable[[TrackedRun], ModelVersion]
 class NoRunPassesError(WinnowError):
     """No complete run passes the rules."""
 
-    exit_code = 3
+    exit_code = CommandExit.NO_RUN_PASSES
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from winnow.config.errors import InputError, UnreachableError, WinnowError
+from winnow.config.exit_codes import GroupExit
 from winnow.config.next_command import next_command
 from winnow.orchestrators.progress import ProgressView
 from winnow.platforms.diagnosis import Diagnosis
@@ -24,7 +25,6 @@ from winnow.study.retry import Retry
 from winnow.study.status import StudyStatus, WorkerStatus, waiting_lines
 from winnow.study.store import StudyStore
 from winnow.tracking.records import TrialRecord
-from winnow.worker.group import ALREADY_RUNNING, CANNOT_START, DONE
 
 POLL_S = 0.25
 GRACE_S = 15.0
@@ -333,7 +333,7 @@ class SweepSupervisor:
             )
 
     def _restart(self, group: GroupSpec, status: GroupStatus, owners: Collection[str]) -> None:
-        if status.exit_code in (DONE, ALREADY_RUNNING):
+        if status.exit_code in (GroupExit.DONE, GroupExit.ALREADY_RUNNING):
             # More trials were asked for as it ended, or a life of it that the executor does not know is at work.
             self._start(group)
             return
@@ -344,7 +344,7 @@ class SweepSupervisor:
             self._restarts[group.name] = 0
         self._folds_at_restart[group.name] = folds
         self._restarts[group.name] += 1
-        if status.exit_code == CANNOT_START or self._restarts[group.name] > RESTARTS:
+        if status.exit_code == GroupExit.CANNOT_START or self._restarts[group.name] > RESTARTS:
             raise self._give_up(group, f"{what}{_perhaps(status, group)}")
         self._start(group)
         again = "" if group.name in self._refused else "; started again"
@@ -392,7 +392,7 @@ def _as_diagnosis(refused: WinnowError) -> Diagnosis:
 
 
 def _describe_end(status: GroupStatus, group: GroupSpec) -> str:
-    if status.exit_code == CANNOT_START:
+    if status.exit_code == GroupExit.CANNOT_START:
         return "its ranks do not come up" if group.nodes == 1 else "its ranks or its other nodes do not come up"
     if status.exit_code is None:
         return "it is gone"

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 import msgspec
 
+from winnow.config.exit_codes import RankExit
 from winnow.training.messages import FromRank, Progress
 
 PROGRESS_EVERY_S = 0.2
@@ -74,4 +75,4 @@ class Channel:
 def _end_with_supervisor() -> NoReturn:
     # Not sys.exit: in the reading thread that would end the thread alone, and elsewhere it would look like the fault of
     # the trial. Not 0: torchrun would wait for the other ranks.
-    os._exit(1)
+    os._exit(RankExit.LOST_PEER)

@@ -15,6 +15,8 @@ import os
 import signal
 import sys
 
+from winnow.config.exit_codes import RankExit
+
 PARENT = "WINNOW_PARENT_PID"
 _PR_SET_PDEATHSIG = 1
 
@@ -35,7 +37,7 @@ def die_with_parent() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     expected = os.environ.get(PARENT)
     if expected is not None and os.getppid() != int(expected):
-        sys.exit(1)
+        sys.exit(RankExit.LOST_PEER)
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from winnow.config.exit_codes import RankExit
 from winnow.config.streams import write_utf8
 from winnow.training.launch import CHANNEL, EXPERIMENT, LOG_DIR, THREADS
 from winnow.training.pdeathsig import die_with_parent
@@ -144,14 +145,14 @@ def _end(error: Exception, world: World, job: TrainFold | Refit | None) -> NoRet
 
     if may_be_a_peers(error) and world.has_lost_a_peer(within_s=1.0):
         traceback.print_exception(error)
-        os._exit(1)
+        os._exit(RankExit.LOST_PEER)
     _record(error, Path(os.environ[LOG_DIR]), world.rank, job)
 
 
 def _record(error: Exception, logs: Path, rank: int, job: TrainFold | Refit | None) -> NoReturn:
     from winnow.training.failures import failure_of
     from winnow.training.messages import TrainFold
-    from winnow.training.rank_errors import EXIT_CODE, RankError, write_error
+    from winnow.training.rank_errors import RankError, write_error
 
     failure = failure_of(error)
     write_error(
@@ -167,7 +168,7 @@ def _record(error: Exception, logs: Path, rank: int, job: TrainFold | Refit | No
     )
     print(failure.detail or failure.reason, file=sys.stderr, flush=True)
     # Not sys.exit: tearing down a process group whose peers are stuck in a collective can itself hang.
-    os._exit(EXIT_CODE)
+    os._exit(RankExit.RECORDED)
 
 
 def _be_killed_first() -> None:

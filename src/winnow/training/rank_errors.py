@@ -15,9 +15,6 @@ import msgspec
 
 from winnow.config.atomic_write import replace_bytes
 
-EXIT_CODE = 13
-"""Exit code of a rank that has left a record: the job failed through a fault of its own and is not tried again."""
-
 
 class RankError(msgspec.Struct, frozen=True, kw_only=True):
     """Why a rank ended.

@@ -1,15 +1,8 @@
 """The process that an executor starts for a worker group: `python -m winnow.worker.group --study NAME --group NAME`.
 
 It finds everything else in the study and in its environment (`config.settings`). On a further node of a group that is
-spread over several (`WINNOW_NODE` above 0) it is what the supervisor on the first one commands. It ends with
-
-    0   the study is done
-    1   the study did not answer for too long
-    2   something that it was given is wrong, or its data is not the study's; the study says which
-    3   its ranks do not come up, or time and again its other nodes do not; the log says why
-    4   another process is this group already
-    77  it has lost the group's other nodes: whatever runs it may start it again
-    143 it was asked to stop, and has handed back what it held
+spread over several (`WINNOW_NODE` above 0) it does what the supervisor on the first one commands. It ends with one of
+`config.exit_codes.GroupExit`.
 """
 
 from __future__ import annotations
@@ -27,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from winnow.config.errors import InputError, WinnowError
+from winnow.config.exit_codes import GroupExit
 from winnow.config.file_lock import try_locked
 from winnow.config.private import restrict_umask
 from winnow.config.settings import Settings
@@ -45,7 +39,6 @@ from winnow.worker.ranks import Planner, Ranks
 from winnow.worker.stop import Stop, StopRequestedError
 from winnow.worker.worker import CannotStartError, Identity, NodesGoneError, Worker
 
-DONE, CANNOT_START, ALREADY_RUNNING, LOST_ITS_GROUP, STOPPED = 0, 3, 4, 77, 143
 LONE_ENDS = 5
 """How often a node may lose its group while the study does not get on, before it is not started again."""
 CPUS, GPUS = "WINNOW_GROUP_CPUS", "WINNOW_GROUP_GPUS"
@@ -84,12 +77,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # This lock tells others that the group lives. A process that only asks holds it for a moment.
     with try_locked(folder / "lock", within_s=ASKED_WITHIN_S) as is_only_one:
         if not is_only_one:
-            return ALREADY_RUNNING
+            return GroupExit.ALREADY_RUNNING
         try:
             with LogRelay(folder) if os.environ.get(RELAY_LOGS) else contextlib.nullcontext():
                 return _work(settings, asked.study, asked.group, folder, stop)
         except StopRequestedError:
-            return STOPPED
+            return GroupExit.STOPPED
         except WinnowError as error:
             _log.error("%s", error)
             return error.exit_code
@@ -122,15 +115,15 @@ def _work_on(store: StudyStore, settings: Settings, group: str, folder: Path, st
             _supervise(settings, store, group, Ranks(plan, experiment, folder, os.environ, _nodes(node)), stop)
     except CannotStartError as error:
         _log.error("the ranks do not come up: %s; log: %s", error, error.ended.log)
-        return CANNOT_START
+        return GroupExit.CANNOT_START
     except (SupervisorGoneError, NodesGoneError) as error:
         _log.error("%s", error)
         times = Retry(execution.storage_patience_s, stop.check)(store.count_lone_end, group, node.index)
         if times <= LONE_ENDS:
-            return LOST_ITS_GROUP
+            return GroupExit.LOST_NODES
         _log.error("%d times by now, without the study getting on: it is not started again by itself", times)
-        return CANNOT_START
-    return DONE
+        return GroupExit.CANNOT_START
+    return GroupExit.DONE
 
 
 def _supervise(settings: Settings, store: StudyStore, group: str, ranks: Ranks, stop: Stop) -> None:

@@ -13,8 +13,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from winnow.cli import INTERRUPTED, VERBS, run, winnow
+from winnow.cli import VERBS, run, winnow
 from winnow.config.errors import InputError, WinnowError
+from winnow.config.exit_codes import CommandExit
 
 
 def help_of(verb: str) -> str:
@@ -160,7 +161,7 @@ def test_an_error_of_winnow_brings_its_own_status(capsys: pytest.CaptureFixture[
 
 
 def test_ctrl_c_ends_with_the_status_of_shells() -> None:
-    assert run([], raising(KeyboardInterrupt())) == INTERRUPTED
+    assert run([], raising(KeyboardInterrupt())) == CommandExit.INTERRUPTED
 
 
 def test_a_mistyped_option_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from tests.unit.study.studies import claim, complete, leases_of, make_study, statements
 from winnow.config.errors import InputError, UnreachableError
+from winnow.config.exit_codes import GroupExit
 from winnow.orchestrators.progress import ProgressView
 from winnow.orchestrators.supervise import SweepFailedError, SweepStoppedError, SweepSupervisor, stop
 from winnow.platforms.diagnosis import Diagnosis
@@ -23,7 +24,6 @@ from winnow.study.leases import Lease
 from winnow.study.status import StudyStatus, WorkerStatus
 from winnow.study.store import StudyStore
 from winnow.testing.executor import MemoryExecutor
-from winnow.worker.group import ALREADY_RUNNING, CANNOT_START
 
 GROUPS = tuple(GroupSpec("a-study", name, ("a-worker",), {}) for name in ("w0", "w1"))
 
@@ -149,7 +149,7 @@ def test_what_a_group_holds_that_another_orchestrator_has_started_again_is_left_
 def test_a_life_that_the_executor_does_not_know_keeps_its_trial(tmp_path: Path) -> None:
     store = make_study(tmp_path, trials=1)
     claim(leases_of(store), "w0/last")
-    again = dies(ALREADY_RUNNING)
+    again = dies(GroupExit.ALREADY_RUNNING)
     follow(store, Scripted(store, again, again, again))
     assert [trial.attempts for trial in store.trials()] == [1]
 
@@ -171,7 +171,7 @@ def more(store: StudyStore, trials: int) -> object:
 
 def test_groups_that_do_not_come_up_end_the_sweep_with_their_log(tmp_path: Path) -> None:
     store = make_study(tmp_path)
-    executor = Scripted(store, dies(CANNOT_START), nothing, nothing)
+    executor = Scripted(store, dies(GroupExit.CANNOT_START), nothing, nothing)
     with pytest.raises(SweepFailedError, match=r"do not come up(.|\n)*started a-worker"):
         follow(store, executor)
     assert all(group.state.is_over for group in executor.groups())
@@ -198,7 +198,7 @@ def test_groups_whose_nodes_do_not_find_each_other_end_the_sweep(tmp_path: Path)
     store = make_study(tmp_path)
     group = replace(GROUPS[0], nodes=2)
     with pytest.raises(SweepFailedError, match="its ranks or its other nodes do not come up"):
-        follow(store, Scripted(store, dies(CANNOT_START), nothing, nothing), (group,))
+        follow(store, Scripted(store, dies(GroupExit.CANNOT_START), nothing, nothing), (group,))
 
 
 def test_an_outage_of_the_study_is_waited_for(tmp_path: Path) -> None:

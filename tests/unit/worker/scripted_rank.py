@@ -18,6 +18,7 @@ from typing import NoReturn
 
 import msgspec
 
+from winnow.config.exit_codes import RankExit
 from winnow.training.launch import CHANNEL, LOG_DIR
 from winnow.training.messages import (
     Failed,
@@ -31,7 +32,7 @@ from winnow.training.messages import (
     ToRank,
     TrainFold,
 )
-from winnow.training.rank_errors import EXIT_CODE, RankError, write_error
+from winnow.training.rank_errors import RankError, write_error
 
 PEER = Path("node", "peer")
 """Below the ranks' logs: the port of the other node's rank, once it listens."""
@@ -42,7 +43,7 @@ def main() -> None:
         reason = "its rows have sha256 bbbbbbbbbbbb"
         error = RankError(kind="other_data", reason=reason, detail="", rank=1, trial=None, fold=None)
         write_error(Path(os.environ[LOG_DIR]), error)
-        os._exit(EXIT_CODE)
+        os._exit(RankExit.RECORDED)
     channel = socket.socket(socket.AF_UNIX)
     channel.connect(os.environ[CHANNEL])
     say(channel, Ready(world_size=1, device="cpu", folds=3, startup_s=0.0))
@@ -68,7 +69,7 @@ def answer_to(job: TrainFold | Refit) -> FromRank | None:
             (logs / "rank-1.log").write_text("the guilty rank's last words\n")
             error = RankError(kind="exception", reason="boom", detail="", rank=1, trial=job.trial, fold=job.fold)
             write_error(logs, error)
-            os._exit(EXIT_CODE)
+            os._exit(RankExit.RECORDED)
         case "raise":
             return Failed("exception", "ValueError: no such layer", "Traceback\nValueError: no such layer")
         case "diverge":

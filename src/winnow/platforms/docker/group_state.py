@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from winnow.config.exit_codes import group_exit_of_container
 from winnow.platforms.executor import GroupState, GroupStatus
-from winnow.platforms.exit_codes import exit_code
 
 _STATES = {
     "created": GroupState.RUNNING,
@@ -72,7 +72,7 @@ def group_status(nodes: Mapping[int, Node]) -> GroupStatus:
         first.study,
         first.group,
         state,
-        exit_code(first.exit_code) if state in (GroupState.SUCCEEDED, GroupState.FAILED) else None,
+        group_exit_of_container(first.exit_code) if state in (GroupState.SUCCEEDED, GroupState.FAILED) else None,
         started_at_ms=first.created_at_ms,
         lacks_nodes=not state.is_over and any(_is_lost(nodes.get(index)) for index in range(first.count)),
         has_remains=state.is_over,

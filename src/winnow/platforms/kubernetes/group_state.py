@@ -12,10 +12,10 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from winnow.config.exit_codes import NEVER_RETRIED, NOT_A_FAILURE, GroupExit, group_exit_of_container
 from winnow.config.next_command import next_command
 from winnow.platforms.diagnosis import Diagnosis
 from winnow.platforms.executor import GroupState, GroupStatus
-from winnow.platforms.exit_codes import STOPPED, exit_code
 from winnow.platforms.kubernetes.diagnosis import diagnosis_of, diagnosis_of_owner
 from winnow.platforms.kubernetes.group_plan import WORKER
 from winnow.platforms.kubernetes.kinds import Manifest
@@ -29,11 +29,6 @@ _STATES = {"Complete": GroupState.SUCCEEDED, "Failed": GroupState.FAILED}
 """A Job's conditions (https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/#JobStatus) as
 ours. With none of them it works, waits, or ends its last pods (SuccessCriteriaMet, FailureTarget)."""
 _DECIDED = frozenset({*_STATES, "SuccessCriteriaMet", "FailureTarget"})
-
-_FATAL = (2, 3)
-"""Exit codes at which the Job gives up by itself, whichever pod has them."""
-_NOT_COUNTED = (0, 77, STOPPED)
-"""Exit codes that the Job does not count as failures; 77: it lost its partner."""
 
 _AT_ONCE_S = 60.0
 """A worker that ends within this has not come up. One that has worked for longer can start: the cluster sees to that
@@ -221,7 +216,7 @@ def last_status(study: str, name: str, job: Job | None, pods: Iterable[Pod]) -> 
     firsts = [pod for pod in pods if pod.index == 0 and pod.code is not None]
     if not firsts:
         return GroupStatus(study, name, GroupState.ENDED, started_at_ms=since_ms)
-    code = exit_code(max(firsts, key=lambda pod: pod.created_at_ms).code)
+    code = group_exit_of_container(max(firsts, key=lambda pod: pod.created_at_ms).code)
     return GroupStatus(study, name, GroupState.SUCCEEDED if code == 0 else GroupState.FAILED, code, since_ms)
 
 
@@ -230,10 +225,10 @@ def _exit_code(job: Job, pods: Sequence[Pod]) -> int | None:
     if job.state is GroupState.SUCCEEDED:
         return 0
     ended = sorted((pod for pod in pods if pod.code is not None), key=lambda pod: pod.created_at_ms)
-    fatal = [pod.code for pod in ended if pod.code in _FATAL]
+    fatal = [pod.code for pod in ended if pod.code in NEVER_RETRIED]
     failed = [pod.code for pod in ended if pod.code != 0]
     first = [pod.code for pod in ended if pod.index == 0 and pod.code != 0]
-    return exit_code(next((codes[-1] for codes in (fatal, first, failed) if codes), None))
+    return group_exit_of_container(next((codes[-1] for codes in (fatal, first, failed) if codes), None))
 
 
 def _diagnosis(job: Job, pods: Sequence[Pod], events: Events) -> Diagnosis | None:
@@ -274,7 +269,7 @@ def _failed(pods: Sequence[Pod], index: int) -> Pod | None:
     """The last pod of a node, where it has failed and none after it has begun."""
     begun = [pod for pod in pods if pod.index == index and (pod.has_started or pod.is_over)]
     last = max(begun, key=lambda pod: pod.created_at_ms, default=None)
-    if last is None or last.code is None or last.code in (*_NOT_COUNTED, *_FATAL):
+    if last is None or last.code is None or last.code in (GroupExit.DONE, *NOT_A_FAILURE, *NEVER_RETRIED):
         return None
     return None if last.is_disrupted or last.is_leaving else last
 

@@ -6,7 +6,6 @@ import pytest
 
 from winnow.platforms.docker.group_state import Node, group_status
 from winnow.platforms.executor import GroupState, GroupStatus
-from winnow.platforms.exit_codes import exit_code
 
 
 def node(state: str, code: int | None = None, index: int = 0, count: int = 1) -> Node:
@@ -36,13 +35,6 @@ def status(state: GroupState, code: int | None = None, *, lacks_nodes: bool = Fa
 )
 def test_a_group_does_what_its_container_does(said: Node, meant: GroupStatus) -> None:
     assert group_status({0: said}) == meant
-
-
-@pytest.mark.parametrize(
-    ("docker", "ours"), [(0, 0), (1, 1), (127, 127), (128, 128), (137, -9), (139, -11), (143, 143), (255, 255)]
-)
-def test_a_signal_is_a_negative_exit_code_but_for_a_supervisor_that_was_asked_to_stop(docker: int, ours: int) -> None:
-    assert exit_code(docker) == ours
 
 
 @pytest.mark.parametrize(

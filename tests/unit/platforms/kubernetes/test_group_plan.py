@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from winnow.config.errors import InputError
+from winnow.config.exit_codes import NEVER_RETRIED, NOT_A_FAILURE
 from winnow.config.experiment import KubernetesConfig
 from winnow.platforms.executor import GroupResources, GroupSpec, Volume
 from winnow.platforms.kubernetes.group_plan import KubernetesWorkers, object_name, plan_group, render
@@ -79,11 +80,11 @@ def job(nodes: int = 1, **spec: Any) -> Manifest:
                 "rules": [
                     {
                         "action": "FailJob",
-                        "onExitCodes": {"containerName": "worker", "operator": "In", "values": [2, 3]},
+                        "onExitCodes": {"containerName": "worker", "operator": "In", "values": [*NEVER_RETRIED]},
                     },
                     {
                         "action": "Ignore",
-                        "onExitCodes": {"containerName": "worker", "operator": "In", "values": [77, 143]},
+                        "onExitCodes": {"containerName": "worker", "operator": "In", "values": [*NOT_A_FAILURE]},
                     },
                     {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
                 ]
