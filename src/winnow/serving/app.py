@@ -175,8 +175,8 @@ class App:
         return await loop.run_in_executor(self._worker, self._work, codec, body, media_type, head.request_id)
 
     def _work(self, codec: Codec, body: bytes, media_type: str, request_id: str) -> tuple[bytes, int]:
-        question = codec.decode(body, media_type)
-        return codec.encode(question, self._predictor.outputs(question.matrix), request_id), len(question.matrix)
+        inference = codec.decode(body, media_type)
+        return codec.encode(inference, self._predictor.outputs(inference.matrix), request_id), len(inference.matrix)
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()

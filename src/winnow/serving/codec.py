@@ -23,11 +23,11 @@ JSON = "application/json"
 CSV = "text/csv"
 
 _ESCAPED = re.compile(r'["\\\x00-\x1f]')
-"""What msgspec's structs cannot have in a name: objects with such columns are read patiently."""
+"""What msgspec's structs cannot have in a name: `rows` reads objects with such columns value by value."""
 
 
 @dataclass(frozen=True)
-class Question:
+class InferenceRequest:
     """A decoded request: the rows, and what its answer has to repeat.
 
     Attributes:
@@ -47,14 +47,14 @@ class Codec(Protocol):
     def media_types(self) -> tuple[str, ...]:
         """Content types that `decode` takes; the first is assumed where a request names none."""
 
-    def decode(self, body: bytes, media_type: str) -> Question:
+    def decode(self, body: bytes, media_type: str) -> InferenceRequest:
         """The rows in a body.
 
         Raises:
             ProblemError: it is not one of this protocol, or its rows do not fit the model.
         """
 
-    def encode(self, question: Question, outputs: Matrix, request_id: str) -> bytes:
+    def encode(self, request: InferenceRequest, outputs: Matrix, request_id: str) -> bytes:
         """The answer for outputs of shape [rows, outputs]."""
 
     def problem_members(self, members: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -62,7 +62,7 @@ class Codec(Protocol):
 
 
 class RowReader:
-    """Reads rows of valid JSON values into an array without looking at each value in Python.
+    """Reads rows of valid JSON values into an array, without a Python loop over the values.
 
     `type` is what a msgspec decoder has to decode a row into: a struct with one field per column, or a list of numbers;
     for tensors nested lists of numbers.

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from winnow.serving import codec, problems, rows
-from winnow.serving.codec import Question
+from winnow.serving.codec import InferenceRequest
 from winnow.serving.problems import ProblemError
 from winnow.serving.rows import Matrix
 from winnow.serving.signature import Signature
@@ -81,7 +81,7 @@ class InferenceCodec:
         self._numbers = msgspec.json.Decoder(list[float | None])
         self._encode = msgspec.json.Encoder().encode
 
-    def decode(self, body: bytes, media_type: str) -> Question:
+    def decode(self, body: bytes, media_type: str) -> InferenceRequest:
         """See `Codec.decode`."""
         content = self._content(body)
         wanted = tuple(each.name for each in content.outputs) if content.outputs else None
@@ -90,13 +90,13 @@ class InferenceCodec:
                 known = " and ".join(f'"{each}"' for each in self._outputs)
                 found = problems.shorten(name)
                 raise ProblemError("wrong-form", f"outputs: expected {known}, found {found}.")
-        return Question(self._matrix(content.inputs), content.id, wanted)
+        return InferenceRequest(self._matrix(content.inputs), content.id, wanted)
 
-    def encode(self, question: Question, outputs: Matrix, request_id: str) -> bytes:
+    def encode(self, request: InferenceRequest, outputs: Matrix, request_id: str) -> bytes:
         """See `Codec.encode`."""
         signature = self._signature
         tensors: list[dict[str, Any]] = []
-        wanted = question.wanted or self._outputs
+        wanted = request.wanted or self._outputs
         if OUTPUT in wanted:
             data = outputs.ravel().tolist()
             tensors.append({"name": OUTPUT, "datatype": "FP32", "shape": list(outputs.shape), "data": data})
@@ -106,7 +106,7 @@ class InferenceCodec:
         answer = {
             "model_name": signature.name,
             "model_version": signature.version,
-            "id": question.identifier or request_id,
+            "id": request.identifier or request_id,
             "outputs": tensors,
         }
         return self._encode(answer)

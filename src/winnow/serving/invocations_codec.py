@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from winnow.serving import codec, problems, rows
-from winnow.serving.codec import Question, RowReader
+from winnow.serving.codec import InferenceRequest, RowReader
 from winnow.serving.problems import Finding, ProblemError
 from winnow.serving.rows import Matrix
 from winnow.serving.signature import Signature
@@ -50,19 +50,19 @@ class InvocationsCodec:
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(body)
         self._encode = msgspec.json.Encoder().encode
 
-    def decode(self, body: bytes, media_type: str) -> Question:
+    def decode(self, body: bytes, media_type: str) -> InferenceRequest:
         """See `Codec.decode`."""
         if media_type == codec.CSV:
-            return Question(rows.from_csv(body, self._signature))
+            return InferenceRequest(rows.from_csv(body, self._signature))
         try:
             content = self._decoder.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             matrix = None
         else:
             matrix = self._typed(content)
-        return Question(self._read(rows.json_of(body, self._signature)) if matrix is None else matrix)
+        return InferenceRequest(self._read(rows.json_of(body, self._signature)) if matrix is None else matrix)
 
-    def encode(self, question: Question, outputs: Matrix, request_id: str) -> bytes:
+    def encode(self, request: InferenceRequest, outputs: Matrix, request_id: str) -> bytes:
         """See `Codec.encode`."""
         classes = self._signature.classes
         if classes is None:

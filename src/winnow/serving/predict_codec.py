@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from winnow.serving import codec, problems, rows
-from winnow.serving.codec import Question, RowReader
+from winnow.serving.codec import InferenceRequest, RowReader
 from winnow.serving.problems import ProblemError
 from winnow.serving.rows import Matrix
 from winnow.serving.signature import Signature
@@ -37,7 +37,7 @@ class PredictCodec:
         self._encode = msgspec.json.Encoder().encode
         self._model = {"name": signature.name, "version": signature.version, "digest": signature.digest}
 
-    def decode(self, body: bytes, media_type: str) -> Question:
+    def decode(self, body: bytes, media_type: str) -> InferenceRequest:
         """See `Codec.decode`."""
         try:
             items = self._decoder.decode(body).rows
@@ -45,9 +45,9 @@ class PredictCodec:
             matrix = None
         else:
             matrix = self._reader.matrix(items, "rows")
-        return Question(self._read(body) if matrix is None else matrix)
+        return InferenceRequest(self._read(body) if matrix is None else matrix)
 
-    def encode(self, question: Question, outputs: Matrix, request_id: str) -> bytes:
+    def encode(self, request: InferenceRequest, outputs: Matrix, request_id: str) -> bytes:
         """See `Codec.encode`."""
         signature = self._signature
         named, names = ("probabilities", signature.classes) if signature.classes else ("values", signature.targets)

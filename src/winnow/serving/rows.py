@@ -1,8 +1,9 @@
 """Rows of JSON or CSV values as one float32 array, with exact errors.
 
-The codecs decode valid bodies straight into typed values; whatever that refuses comes here as plain Python values, is
-read patiently, and either is right after all (JSON with a bare `NaN`, columns nobody needs) or ends as a problem that
-names rows and columns. So this module defines what is valid, and the fast way only gets there sooner.
+The codecs decode valid bodies straight into typed values. A body that their decoders refuse comes here as plain Python
+values and is read value by value: it is either valid after all (JSON with a bare `NaN`, columns that the model does not
+have) or ends as a problem that names rows and columns. This module defines what is valid; the typed decoders are only
+faster.
 
 A missing value is `null` in JSON and an empty field in CSV; inside the array it is NaN, for the model to impute.
 Infinite numbers, and those beyond float32, are refused.

@@ -119,15 +119,15 @@ def load_app(bundle: Path, version: str | None, settings: ServingSettings) -> Ap
     predictor = Predictor(bundle, version, settings.max_rows)
     predict = PredictCodec(predictor.signature)
     try:
-        question = predict.decode(predictor.example, codec.JSON)
-        predict.encode(question, predictor.outputs(question.matrix), "warm-up")
+        request = predict.decode(predictor.example, codec.JSON)
+        predict.encode(request, predictor.outputs(request.matrix), "warm-up")
     except ProblemError as error:
         raise WrongModelError(f"{bundle}: the input example is refused: {error.detail}") from error
 
     def make_admin() -> ASGIApp:
         from winnow.serving.admin import make_admin as make
 
-        examples = examples_of(predictor.signature, question.matrix)
+        examples = examples_of(predictor.signature, request.matrix)
         needs_key = settings.api_key is not None
         return make(predictor.manifest, predictor.signature, predictor.example, examples, needs_key=needs_key)
 

@@ -138,9 +138,9 @@ def test_every_form_of_a_tensor_decodes_to_the_same_rows(tensor_classifier: Pred
 @given(rows=tables)
 def test_every_protocol_answers_a_classification_alike(classifier: Predictor, rows: list[list[Any]]) -> None:
     codecs = _codecs(classifier)
-    question = codecs["predict"].decode(msgspec.json.encode({"rows": rows}), codec.JSON)
-    outputs = classifier.outputs(question.matrix)
-    answers = {name: msgspec.json.decode(each.encode(question, outputs, "request")) for name, each in codecs.items()}
+    request = codecs["predict"].decode(msgspec.json.encode({"rows": rows}), codec.JSON)
+    outputs = classifier.outputs(request.matrix)
+    answers = {name: msgspec.json.decode(each.encode(request, outputs, "request")) for name, each in codecs.items()}
     classes = list(classifier.signature.classes or ())
     labels = [classes[index] for index in outputs.argmax(axis=1)]
     assert answers["predict"]["predictions"] == labels
@@ -155,9 +155,9 @@ def test_every_protocol_answers_a_classification_alike(classifier: Predictor, ro
 
 def test_every_protocol_answers_a_regression_alike(regressor: Predictor) -> None:
     codecs = _codecs(regressor)
-    question = codecs["predict"].decode(b'{"rows": [[1, 2, 3], [0, 0, 1]]}', codec.JSON)
-    outputs = regressor.outputs(question.matrix)
-    answers = {name: msgspec.json.decode(each.encode(question, outputs, "r")) for name, each in codecs.items()}
+    request = codecs["predict"].decode(b'{"rows": [[1, 2, 3], [0, 0, 1]]}', codec.JSON)
+    outputs = regressor.outputs(request.matrix)
+    answers = {name: msgspec.json.decode(each.encode(request, outputs, "r")) for name, each in codecs.items()}
     expected = [{"first": 14.0, "second": 140.0}, {"first": 3.0, "second": 30.0}]
     assert answers["predict"]["predictions"] == answers["predict"]["values"] == expected
     assert answers["invocations"]["predictions"] == expected
@@ -171,8 +171,8 @@ def test_a_single_target_is_a_plain_number(tmp_path: Any) -> None:
 
     predictor = Predictor(bundles.regression(tmp_path / "one", targets=1))
     predict = PredictCodec(predictor.signature)
-    question = predict.decode(b'{"rows": [[1, 2, 3]]}', codec.JSON)
-    answer = msgspec.json.decode(predict.encode(question, predictor.outputs(question.matrix), "r"))
+    request = predict.decode(b'{"rows": [[1, 2, 3]]}', codec.JSON)
+    answer = msgspec.json.decode(predict.encode(request, predictor.outputs(request.matrix), "r"))
     assert (answer["predictions"], answer["values"]) == ([14.0], [{"first": 14.0}])
 
 
@@ -180,7 +180,7 @@ def test_a_single_target_is_a_plain_number(tmp_path: Any) -> None:
 def test_an_inference_answers_the_outputs_asked_for(classifier: Predictor, wanted: list[str]) -> None:
     inference = InferenceCodec(classifier.signature)
     body = {**_v2([[1, 2, 3]], (3,)), "id": "mine", "outputs": [{"name": name} for name in wanted]}
-    question = inference.decode(msgspec.json.encode(body), codec.JSON)
-    answer = msgspec.json.decode(inference.encode(question, classifier.outputs(question.matrix), "request"))
+    request = inference.decode(msgspec.json.encode(body), codec.JSON)
+    answer = msgspec.json.decode(inference.encode(request, classifier.outputs(request.matrix), "request"))
     assert answer["id"] == "mine"
     assert {each["name"] for each in answer["outputs"]} == set(wanted)
