@@ -32,7 +32,7 @@ from winnow.platforms.deployer import (
     mute,
 )
 from winnow.platforms.images import PROD_BASE, BuildOptions, ImageRoute, Show, silent, with_route
-from winnow.platforms.kubernetes.serving_settings import READY_WITHIN_S
+from winnow.platforms.kubernetes.deployment_settings import READY_WITHIN_S
 from winnow.platforms.readiness import NoModelError, model_at
 from winnow.platforms.table import all_platforms, platform_for
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError

@@ -43,7 +43,7 @@ from winnow.platforms.docker import deployment_plan as docker_plan
 from winnow.platforms.docker import observe as docker_look
 from winnow.platforms.docker import traefik
 from winnow.platforms.docker.client import asking, connect
-from winnow.platforms.docker.deployment_plan import ContainerRequest, DockerPlan, Found, ReplicaFound
+from winnow.platforms.docker.deployment_plan import ContainerRequest, DockerPlan, EngineDeployment, ReplicaFound
 from winnow.platforms.labels import DEPLOYMENT, SERIAL
 from winnow.platforms.machine import bound, is_free, uninterrupted, url_for_clients
 
@@ -214,19 +214,19 @@ class DockerDeployer:
             shutil.rmtree(directory, ignore_errors=True)
         return True
 
-    def _found(self, name: str) -> Found:
+    def _found(self, name: str) -> EngineDeployment:
         found = docker_look.look(self._engine, name)
         if not found.proxies:
             raise UnknownDeploymentError(name, self.names())
         return found
 
-    def _directory(self, name: str, found: Found) -> Path:
+    def _directory(self, name: str, found: EngineDeployment) -> Path:
         """What an entry point mounts: that of the current one, else a folder of this home."""
         if found.proxy is not None and found.proxy.directory.is_dir():
             return found.proxy.directory
         return self._root / name / "routes"
 
-    def _check(self, plan: DockerPlan, found: Found) -> None:
+    def _check(self, plan: DockerPlan, found: EngineDeployment) -> None:
         """Refuse what cannot be done before anything is done.
 
         Raises:
@@ -251,7 +251,7 @@ class DockerDeployer:
         if plan.proxy is not None and not is_held:
             _refuse_taken(plan.host, plan.port)
 
-    def _change(self, plan: DockerPlan, found: Found, directory: Path) -> None:
+    def _change(self, plan: DockerPlan, found: EngineDeployment, directory: Path) -> None:
         """Start what is new, and move the requests to it.
 
         Raises:
@@ -332,7 +332,7 @@ class DockerDeployer:
             raise _refused(request.name, error) from error
         return container
 
-    def _wait_until_ready(self, plan: DockerPlan, found: Found, folder: Path) -> None:
+    def _wait_until_ready(self, plan: DockerPlan, found: EngineDeployment, folder: Path) -> None:
         deadline = self._clock.now() + plan.request.ready_within_s
         waiting = [self._engine.containers.get(each.name) for each in plan.starts]
         while waiting:
@@ -347,7 +347,7 @@ class DockerDeployer:
                 limit = f"was not ready within {plan.request.ready_within_s:g} s"
                 raise _not_ready(plan, waiting[0], found, folder, limit)
 
-    def _move(self, plan: DockerPlan, found: Found, directory: Path) -> None:
+    def _move(self, plan: DockerPlan, found: EngineDeployment, directory: Path) -> None:
         """Let requests take the new route; where that cannot be seen to work, they take the old one again."""
         before = found.route
         _write(directory, plan.route)
@@ -365,7 +365,7 @@ class DockerDeployer:
             raise
 
     @contextlib.contextmanager
-    def _entry_point(self, plan: DockerPlan, found: Found) -> Iterator[tuple[str, int]]:
+    def _entry_point(self, plan: DockerPlan, found: EngineDeployment) -> Iterator[tuple[str, int]]:
         """Yield the address of the entry point that is wanted; the one before goes only when that has proved itself."""
         if plan.proxy is None:
             yield plan.host, plan.port
@@ -398,7 +398,7 @@ class DockerDeployer:
                     raise
                 port = _free_port(plan.host)
 
-    def _wait_for_takeover(self, plan: DockerPlan, host: str, port: int, serial: int, found: Found) -> None:
+    def _wait_for_takeover(self, plan: DockerPlan, host: str, port: int, serial: int, found: EngineDeployment) -> None:
         deadline = self._clock.now() + TAKEOVER_S
         while docker_look.route_serial(host, port) != str(serial):
             if self._clock.now() > deadline:
@@ -418,7 +418,7 @@ class DockerDeployer:
         ours = [each for role in roles for each in docker_look.containers(self._engine, name, role)]
         return [each for each in ours if each.name in names]
 
-    def _clean_up(self, containers: Sequence[Container], found: Found, folder: Path) -> None:
+    def _clean_up(self, containers: Sequence[Container], found: EngineDeployment, folder: Path) -> None:
         """Remove what an interrupted change has left: what never served at once, and while it loads it hears nobody."""
         unused = [each for each in containers if int(each.labels.get(SERIAL, "0")) > found.serial]
         self._retire(unused, folder, 0)
@@ -454,7 +454,9 @@ def plan_first(request: DeploymentRequest, home: Path, environment: Mapping[str,
     settings = docker_plan.settings_of(environment, None, request.settle_s, key_file(environment))
     directory = home.absolute() / "deployments" / "docker" / request.name / "routes"
     image = environment.get(docker_plan.PROXY_IMAGE) or traefik.IMAGE
-    return docker_plan.plan(request, Found(), settings, directory, request.port or _free_port(request.host), image)
+    return docker_plan.plan(
+        request, EngineDeployment(), settings, directory, request.port or _free_port(request.host), image
+    )
 
 
 def plan_directory(plan: DockerPlan, current: Path) -> Path:
@@ -476,7 +478,7 @@ def _end_of(container: Container) -> str:
 
 
 def _not_ready(
-    plan: DockerPlan, container: Container, found: Found, folder: Path, reason: str
+    plan: DockerPlan, container: Container, found: EngineDeployment, folder: Path, reason: str
 ) -> DeploymentFailedError:
     lines = docker_look.log(container, SHOWN_LINES)
     log = folder / "logs" / f"{container.name}.log"
@@ -593,7 +595,7 @@ def _no_image(plan: DockerPlan) -> InputError:
     )
 
 
-def _assumed_route(name: str, found: Found) -> traefik.Route:
+def _assumed_route(name: str, found: EngineDeployment) -> traefik.Route:
     """What the newest replicas say, where the route file is lost.
 
     Raises:

@@ -18,18 +18,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from winnow.platforms.api_key import API_KEY
+from winnow.platforms.container import USER
 from winnow.platforms.deployer import Action, DeploymentRequest, Release
 from winnow.platforms.docker import traefik
 from winnow.platforms.docker.traefik import Route
 from winnow.platforms.labels import DEPLOYMENT, PREVIOUS, RELEASE, ROLE, SERIAL
+from winnow.platforms.release_json import release_text
 from winnow.platforms.serving_limits import REQUESTS, check_requests, cpus_of, memory_of
 
-USER = "10001:10001"
 REPLICA, PROXY = "replica", "proxy"
-KEY = "WINNOW_API_KEY"
-PASSED_ON = (KEY, *REQUESTS, "WINNOW_SETTLE_S", "WINNOW_DRAIN_S", "WINNOW_ACCESS_LOG")
+PASSED_ON = (API_KEY, *REQUESTS, "WINNOW_SETTLE_S", "WINNOW_DRAIN_S", "WINNOW_ACCESS_LOG")
 """The serving settings (`winnow.serving.settings`) that a replica takes over from whoever deploys it."""
 CPUS, MEMORY, PROXY_IMAGE = "WINNOW_REPLICA_CPUS", "WINNOW_REPLICA_MEMORY", "WINNOW_PROXY_IMAGE"
 MEBIBYTE = 2**20
@@ -83,8 +82,8 @@ class ProxyFound:
 
 
 @dataclass(frozen=True)
-class Found:
-    """All that there is of a deployment. `route` is None where the proxy's directory holds none."""
+class EngineDeployment:
+    """What an engine has of a deployment. `route` is None where the proxy's directory holds none."""
 
     proxies: tuple[ProxyFound, ...] = ()
     replicas: tuple[ReplicaFound, ...] = ()
@@ -173,7 +172,7 @@ class ContainerRequest:
         if self.directory is not None:
             words += ["--volume", f"{self.directory}:{traefik.DIRECTORY}:ro"]
         for name, value in settings.environment:
-            words += ["--env", name if name == KEY else f"{name}={value}"]
+            words += ["--env", name if name == API_KEY else f"{name}={value}"]
         return shlex.join([*words, self.image or "IMAGE-TO-BE-BUILT", *self.command])
 
 
@@ -234,20 +233,6 @@ def labels_of(name: str, serial: int, release: Release, previous: Release | None
     return found if previous is None else {**found, PREVIOUS: release_text(previous)}
 
 
-def release_text(release: Release) -> str:
-    """A release as JSON."""
-    return msgspec.json.encode(release, enc_hook=str).decode()
-
-
-def release_of(text: str) -> Release:
-    """A release from JSON.
-
-    Raises:
-        ValueError: it is none.
-    """
-    return msgspec.json.decode(text, type=Release, dec_hook=traefik.path_of)
-
-
 def settings_of(
     environment: Mapping[str, str], current: ReplicaSettings | None, settle_s: float, key_file: str | None = None
 ) -> ReplicaSettings:
@@ -266,7 +251,7 @@ def settings_of(
     check_requests(environment)
     told = {name: environment[name] for name in PASSED_ON if name in environment}
     if key_file is not None:
-        told[KEY] = key_file
+        told[API_KEY] = key_file
     merged = {**dict(before.environment), **told}
     cpus, memory = environment.get(CPUS), environment.get(MEMORY)
     return ReplicaSettings(
@@ -278,7 +263,7 @@ def settings_of(
 
 def plan(
     request: DeploymentRequest,
-    found: Found,
+    found: EngineDeployment,
     settings: ReplicaSettings,
     directory: Path,
     free_port: int,
@@ -323,14 +308,14 @@ def _serves(replica: ReplicaFound, release: Release, settings: ReplicaSettings) 
     return replica.is_ready and replica.release.is_same(release) and replica.settings == settings
 
 
-def _previous(found: Found, release: Release) -> Release | None:
+def _previous(found: EngineDeployment, release: Release) -> Release | None:
     if found.route is None or not found.serial:
         return None
     return found.route.previous if found.route.release.is_same(release) else found.route.release
 
 
 def _proxy(
-    request: DeploymentRequest, found: Found, address: tuple[str, int], directory: Path, image: str
+    request: DeploymentRequest, found: EngineDeployment, address: tuple[str, int], directory: Path, image: str
 ) -> ContainerRequest | None:
     """The entry point to start, or None where the one that runs is right."""
     current, arguments = found.proxy, traefik.arguments()

@@ -11,10 +11,11 @@ from winnow.config.errors import InputError
 from winnow.config.next_command import next_flag
 from winnow.platforms.docker import deployment_plan as docker_plan
 from winnow.platforms.docker import traefik
-from winnow.platforms.docker.deployment_plan import Found, ProxyFound, ReplicaFound, ReplicaSettings
+from winnow.platforms.docker.deployment_plan import EngineDeployment, ProxyFound, ReplicaFound, ReplicaSettings
 from winnow.platforms.labels import DEPLOYMENT, RELEASE, ROLE, SERIAL
 from winnow.platforms.machine import url_for_clients
 from winnow.platforms.readiness import READY_PATH, ask_own
+from winnow.platforms.release_json import release_of
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -46,7 +47,7 @@ def names(engine: Engine) -> set[str]:
     return {each.labels[DEPLOYMENT] for each in _labelled(engine, DEPLOYMENT, f"{ROLE}={docker_plan.PROXY}")}
 
 
-def look(engine: Engine, name: str, *, is_probed: bool = True) -> Found:
+def look(engine: Engine, name: str, *, is_probed: bool = True) -> EngineDeployment:
     """All there is of a deployment; without probing, no replica counts as ready.
 
     Raises:
@@ -58,7 +59,7 @@ def look(engine: Engine, name: str, *, is_probed: bool = True) -> Found:
         ready = list(pool.map(lambda each: is_probed and becomes_ready(each, 0), found))
     replicas = [_replica(each, is_ready) for each, is_ready in zip(found, ready, strict=True)]
     route = _read(proxies[0].directory) if proxies else None
-    return Found(tuple(proxies), tuple(sorted(replicas, key=lambda each: (each.serial, each.name))), route)
+    return EngineDeployment(tuple(proxies), tuple(sorted(replicas, key=lambda each: (each.serial, each.name))), route)
 
 
 def containers(engine: Engine, name: str, role: str) -> list[Container]:
@@ -146,7 +147,7 @@ def _replica(container: Container, is_ready: bool) -> ReplicaFound:
     return ReplicaFound(
         name=str(container.name),
         serial=int(labels[SERIAL]),
-        release=docker_plan.release_of(labels[RELEASE]),
+        release=release_of(labels[RELEASE]),
         settings=ReplicaSettings(limits["NanoCpus"] / 1e9, limits["Memory"], environment),
         is_ready=is_ready,
     )

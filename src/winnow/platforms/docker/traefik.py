@@ -9,7 +9,6 @@ Traefik neither talks to Docker nor has a dashboard: whoever takes it over learn
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,6 +16,7 @@ import yaml
 
 from winnow.platforms.deployer import Release
 from winnow.platforms.readiness import READY_PATH
+from winnow.platforms.release_json import path_of
 
 IMAGE = "traefik:v3.6"
 DIRECTORY = "/routes"
@@ -88,13 +88,6 @@ def parse(text: str) -> Route:
     if not first.startswith(_STATE):
         raise ValueError(f"expected a first line that begins with {_STATE!r}")
     return msgspec.json.decode(first.removeprefix(_STATE), type=Route, dec_hook=path_of)
-
-
-def path_of(kind: type, value: object) -> Path:
-    """The one type of a release that JSON does not know."""
-    if kind is not Path or not isinstance(value, str):
-        raise TypeError(f"expected a path, found {kind}")
-    return Path(value)
 
 
 def _dynamic(route: Route) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from winnow.platforms.images import ImageBuild, ImageRoute, Images, Show, silent
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.connection import CONTEXT, NAMESPACE
 from winnow.platforms.kubernetes.deployer import KubernetesDeployer, plan_first
+from winnow.platforms.kubernetes.deployment_settings import READY_WITHIN_S
 from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesWorkers
-from winnow.platforms.kubernetes.serving_settings import READY_WITHIN_S
 from winnow.platforms.kubernetes.stores import cluster_named, local_settings, silence
 from winnow.platforms.platform import Capabilities, OfflinePlan, PlatformDocuments
 from winnow.platforms.stack import ChoosePort, any_port

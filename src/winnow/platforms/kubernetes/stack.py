@@ -33,6 +33,7 @@ from winnow.platforms.kubernetes.kinds import (
     kind_of,
     name_of,
 )
+from winnow.platforms.kubernetes.ownership import check_ours
 from winnow.platforms.kubernetes.permissions import Permission, applying, verbs
 from winnow.platforms.kubernetes.pods import is_over
 from winnow.platforms.kubernetes.prune import apply_all, orphans
@@ -399,18 +400,13 @@ def _version(live: Manifest) -> dict[str, str]:
 
 
 def _check_ours(cluster: Cluster, live: Manifest) -> None:
-    labels = live["metadata"].get("labels") or {}
-    if LABELS.items() <= labels.items():
-        return
-    named = f"{kind_of(live).kind.lower()} {name_of(live)}"
+    named = f"{live['kind'].lower()} {name_of(live)}"
     wanted = ",".join(f"{name}={value}" for name, value in LABELS.items())
-    raise InputError(
-        f"{kind_of(live).kind} {name_of(live)} in namespace {cluster.namespace}",
-        expected=f"none, or the stack's own, with the label {wanted}",
-        found="one without it, which somebody else has made",
-        remedy="Take another namespace (WINNOW_NAMESPACE), rename that one, or hand it over: "
-        f"kubectl label --namespace {cluster.namespace} {named} {wanted}.",
+    remedy = (
+        "Take another namespace (WINNOW_NAMESPACE), rename that one, or hand it over: "
+        f"kubectl label --namespace {cluster.namespace} {named} {wanted}."
     )
+    check_ours(live, LABELS, owner=f"the stack in namespace {cluster.namespace}", remedy=remedy)
 
 
 def _owner_of(secret: Manifest) -> str:
