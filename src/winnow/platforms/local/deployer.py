@@ -245,7 +245,7 @@ class LocalDeployer:
         command.ready.unlink(missing_ok=True)
         with _open_door(command.door) as door:
             fds = (listener.fileno(), door.fileno())
-            identity = process.spawn_detached(command.argv, command.log, fds, self._environment)
+            identity = process.spawn_detached(command.argv, command.log, self._environment, fds)
         return ReplicaRecord(identity, command.label)
 
     def _wait_until_ready(self, plan: LocalPlan, started: Sequence[ReplicaRecord], folder: Folder) -> None:
