@@ -65,7 +65,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "mlflow-init": ("winnow.cli.stack:init", "Start Postgres, MinIO and MLflow, for every verb to use."),
     "mlflow-remove": ("winnow.cli.stack:remove", "Remove them; their data is kept unless --volumes."),
     "kubernetes-secrets": (
-        "winnow.cli.kubernetes_stack:secrets",
+        "winnow.cli.stack:secrets",
         "Make the Secret that `kubectl apply -k k8s/tracking` needs.",
     ),
     "compose-logs": ("winnow.cli.stack:logs", "Print their logs."),

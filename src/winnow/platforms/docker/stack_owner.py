@@ -55,13 +55,14 @@ def check_start(project: Project, opened_by: Path | None, volumes: Sequence[str]
     )
 
 
-def check_end(project: Project, other: str) -> None:
-    """Raises InputError where the stack to remove is another folder's (`other_folder`)."""
-    if other:
-        raise InputError(
-            f"the stack '{project.name}'",
-            expected=f"one that {project.env_file} opens",
-            found=f"one of {other}",
-            remedy=f"Remove it from that folder, name another with {next_flag('winnow-project')}, or add "
-            f"{next_flag('force', True)} to remove this one all the same.",
-        )
+def refusal_to_end(project: Project, other: str) -> InputError | None:
+    """The error where the stack to remove is another folder's (`other_folder`)."""
+    if not other:
+        return None
+    return InputError(
+        f"the stack '{project.name}'",
+        expected=f"one that {project.env_file} opens",
+        found=f"one of {other}",
+        remedy=f"Remove it from that folder, name another with {next_flag('winnow-project')}, or add "
+        f"{next_flag('force', True)} to remove this one all the same.",
+    )

@@ -18,7 +18,7 @@ from winnow.platforms import stack_env_file as env_file
 from winnow.platforms import stack_variables as variables
 from winnow.platforms.docker import train_image
 from winnow.platforms.docker.build import BuildPlan
-from winnow.platforms.images import BuildOptions
+from winnow.platforms.images import TRACKING, BuildOptions
 from winnow.platforms.stack import MINIO, MLFLOW, POSTGRES
 from winnow.platforms.stack_env_file import EnvFile
 
@@ -62,13 +62,14 @@ class Project:
 
 
 @dataclass(frozen=True)
-class StackPlan:
+class DockerStackPlan:
     """A stack to start.
 
     Attributes:
         file: the environment file as it shall be.
         image: how the server's image is built; None where another one is named.
         record: what other verbs will read.
+        unknown: see `winnow.platforms.stack.StackPlan.unknown`.
     """
 
     project: Project
@@ -77,6 +78,17 @@ class StackPlan:
     services: tuple[str, ...]
     ports: tuple[Port, ...]
     record: StackRecord
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def endpoints(self) -> Mapping[str, str]:
+        """Where a person finds its parts once it is started, by what they are."""
+        storage_url = self.record.storage_url
+        return {
+            "MLflow": self.record.tracking_url,
+            **({"Postgres": storage_url} if storage_url is not None else {"Studies": "WINNOW_STORAGE"}),
+            "Secrets": self.record.env_file,
+        }
 
     @property
     def profiles(self) -> tuple[str, ...]:
@@ -127,7 +139,7 @@ def project_for(environment: Mapping[str, str], record: AnyStack | None, folder:
     return Project(name, (folder / COMPOSE_FILE).absolute(), path)
 
 
-def plan_stack(project: Project, file: EnvFile, options: BuildOptions) -> StackPlan:
+def plan_stack(project: Project, file: EnvFile, options: BuildOptions) -> DockerStackPlan:
     """The plan for a project with its environment file complete, as `variables.choose` makes it.
 
     Args:
@@ -166,22 +178,20 @@ def plan_stack(project: Project, file: EnvFile, options: BuildOptions) -> StackP
         storage_url=None if is_own_storage else f"postgresql+psycopg://winnow@{host}:{setting('POSTGRES_PORT')}/winnow",
         worker_storage_url=None if is_own_storage else f"postgresql+psycopg://winnow@{POSTGRES}:5432/winnow",
     )
-    return StackPlan(project, file, _image(project, file, options), services, ports, record)
+    return DockerStackPlan(project, file, _image(project, file, options), services, ports, record)
 
 
 def _image(project: Project, file: EnvFile, options: BuildOptions) -> BuildPlan | None:
     values = file.variables()
     # compose.yaml's default.
-    named = values.get("TRACKING_IMAGE") or f"{train_image.TRACKING}:{project.name}"
+    named = values.get("TRACKING_IMAGE") or f"{TRACKING}:{project.name}"
     name, _, tag = named.partition(":")
-    if name != train_image.TRACKING:
+    if name != TRACKING:
         return None
     base = values.get("BASE_IMAGE") or options.base_image
     extras = [extra for extra in values.get("EXTRAS", "").split(",") if extra]
-    # Never pushed, whatever registry other images go to: this engine alone runs it.
-    own = replace(options, base_image=base, registry="")
     folder = project.compose_file.parent
-    return train_image.plan(folder, "tracking", options=own, extras=extras, tag=tag or "latest")
+    return train_image.plan_tracking(folder, replace(options, base_image=base), extras, tag or "latest")
 
 
 def subprocess_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -211,6 +221,6 @@ def _starred(name: str, text: str) -> str:
     return without_password(text)
 
 
-def _studies(plan: StackPlan) -> str:
+def _studies(plan: DockerStackPlan) -> str:
     own = plan.file.variables().get(OWN_STORAGE, "")
     return plan.record.storage_url or without_password(own)

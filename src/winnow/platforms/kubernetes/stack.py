@@ -52,7 +52,7 @@ from winnow.platforms.labels import STUDY
 from winnow.platforms.stack import LOG_LINES, MLFLOW, StackError
 from winnow.platforms.stack_variables import SECRETS
 
-PATIENCE_S = 300.0
+START_TIMEOUT_S = 300.0
 TROUBLE_S = 30.0
 """How long something may keep a pod from running before the stack counts as failed: volumes take a while."""
 
@@ -182,7 +182,9 @@ class ClusterStack:
         for manifest in plan.manifests:
             self.cluster.apply(manifest, is_dry_run=True)
 
-    def start(self, plan: ClusterStackPlan, chosen: Chosen, patience_s: float = PATIENCE_S, *, owner: str = "") -> None:
+    def start(
+        self, plan: ClusterStackPlan, chosen: Chosen, timeout_s: float = START_TIMEOUT_S, *, owner: str = ""
+    ) -> None:
         """Apply, prune and wait; harmless where all is up already.
 
         Args:
@@ -190,13 +192,13 @@ class ClusterStack:
 
         Raises:
             InputError: another command has chosen other passwords meanwhile, or something is somebody else's.
-            StackError: a service failed, or was not ready after `patience_s` seconds; events and logs are told.
+            StackError: a service failed, or was not ready after `timeout_s` seconds; events and logs are told.
         """
         self._check_names(plan)
         self.keep_secret(chosen, owner)
         apply_all(self.cluster, plan.manifests, LABELS, KINDS)
         self._drop_stuck()
-        self._wait(plan, patience_s)
+        self._wait(plan, timeout_s)
 
     def difference(self, plan: ClusterStackPlan) -> str:
         """What starting a plan would change, as a unified diff; empty where nothing."""
@@ -210,7 +212,7 @@ class ClusterStack:
         containers = found["spec"]["template"]["spec"]["containers"]
         return next((str(each["image"]) for each in containers if each["name"] == MLFLOW), None)
 
-    def remove(self, *, volumes: bool, patience_s: float = 120.0) -> None:
+    def remove(self, *, volumes: bool, timeout_s: float = 120.0) -> None:
         """Remove all of it but volumes and Secret, and where asked those too; returns when its pods are gone.
 
         Raises:
@@ -224,7 +226,7 @@ class ClusterStack:
             _check_ours(self.cluster, secret)
         for each in orphans(self.cluster, (), LABELS, KINDS):
             self.cluster.delete(kind_of(each), name_of(each))
-        self._wait_gone(patience_s)
+        self._wait_gone(timeout_s)
         if volumes:
             for name in self.claims():
                 self.cluster.delete(VOLUME_CLAIM, name)
@@ -273,7 +275,7 @@ class ClusterStack:
                 if not forward.is_ready(pod) and latest not in (None, revision):
                     self.cluster.delete(POD, name_of(pod), uid=pod["metadata"]["uid"])
 
-    def _wait(self, plan: ClusterStackPlan, patience_s: float) -> None:
+    def _wait(self, plan: ClusterStackPlan, timeout_s: float) -> None:
         began, since, said = self._clock.now(), dict[str, float](), dict[str, bool]()
         while True:
             seen, silent_s = self._heard(lambda: {service: self._look(service) for service in plan.services})
@@ -288,8 +290,8 @@ class ClusterStack:
             failed = [each for each in troubled if seen[each].has_failed or now - since[each] > TROUBLE_S]
             if failed:
                 raise self._failure(failed, seen, "failed")
-            if now - began > patience_s:
-                raise self._failure(waiting, seen, f"not ready after {patience_s:.0f} s")
+            if now - began > timeout_s:
+                raise self._failure(waiting, seen, f"not ready after {timeout_s:.0f} s")
             # What is in the way is told once: the cluster goes on saying it in other words.
             told = {service: bool(seen[service].diagnosis) for service in waiting}
             if told != said:
@@ -370,8 +372,8 @@ class ClusterStack:
         """The stack as messages name it."""
         return f"the stack in namespace {self.cluster.namespace}"
 
-    def _wait_gone(self, patience_s: float) -> None:
-        deadline = self._clock.now() + patience_s
+    def _wait_gone(self, timeout_s: float) -> None:
+        deadline = self._clock.now() + timeout_s
         while True:
             pods, silent_s = self._heard(lambda: self.cluster.find(POD, LABELS).items)
             left, deadline = [name_of(pod) for pod in pods], deadline + silent_s
@@ -379,7 +381,7 @@ class ClusterStack:
                 return
             if self._clock.now() > deadline:
                 raise StackError(
-                    f"{self.described}: expected its pods to end, found {', '.join(left)} after {patience_s:.0f} s."
+                    f"{self.described}: expected its pods to end, found {', '.join(left)} after {timeout_s:.0f} s."
                 )
             self._clock.sleep(_LOOK_S)
 

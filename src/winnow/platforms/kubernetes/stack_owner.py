@@ -43,13 +43,14 @@ def other_home(owner: str | None, home: Path, record: AnyStack | None, context: 
     return "" if is_moved else owner
 
 
-def check_end_in_cluster(namespace: str, other: str) -> None:
-    """Raises InputError where the stack to remove is another home's (`other_home`)."""
-    if other:
-        raise InputError(
-            f"the stack in namespace {namespace}",
-            expected="one that this home has made",
-            found=f"one of {other}",
-            remedy=f"Leave it to its owner, or add {next_flag('force', True)} to remove it all the same. "
-            "To use it no longer from here, remove stack.json from the home.",
-        )
+def refusal_to_end(namespace: str, other: str) -> InputError | None:
+    """The error where the stack to remove is another home's (`other_home`)."""
+    if not other:
+        return None
+    return InputError(
+        f"the stack in namespace {namespace}",
+        expected="one that this home has made",
+        found=f"one of {other}",
+        remedy=f"Leave it to its owner, or add {next_flag('force', True)} to remove it all the same. "
+        "To use it no longer from here, remove stack.json from the home.",
+    )

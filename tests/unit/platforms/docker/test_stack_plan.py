@@ -8,9 +8,9 @@ import pytest
 from winnow.config.errors import InputError
 from winnow.config.stack_record import StackRecord
 from winnow.platforms.docker.stack_plan import (
+    DockerStackPlan,
     Port,
     Project,
-    StackPlan,
     plan_stack,
     project_for,
     redacted,
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[4]
 PROJECT = Project("winnow", ROOT / "compose.yaml", ROOT / ".env")
 
 
-def planned(**given: str) -> StackPlan:
+def planned(**given: str) -> DockerStackPlan:
     return plan_stack(PROJECT, choose(given, EnvFile(), lambda: "a-generated-one"), BuildOptions())
 
 
