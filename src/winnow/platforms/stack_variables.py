@@ -21,13 +21,18 @@ from winnow.platforms.stack_env_file import EnvFile
 SETTINGS = (
     Variable("WINNOW_PROJECT", "winnow", "Name of the Compose project: of all containers, volumes and networks."),
     Variable("WINNOW_BIND", "127.0.0.1", "Address that published ports bind to; 0.0.0.0 opens them to the network."),
-    Variable("MLFLOW_PORT", "5500", "MLflow's port on this machine."),
+    Variable("MLFLOW_PORT", "5000, or the next free one", "MLflow's port on this machine."),
     Variable("POSTGRES_PORT", "5532", "Postgres' port on this machine."),
+    Variable(
+        "MINIO_CONSOLE_PORT",
+        "9001, or the next free one",
+        "Port of MinIO's console on 127.0.0.1, whatever WINNOW_BIND says.",
+    ),
     Variable("MLFLOW_WORKERS", "2", "Processes of the MLflow server."),
     Variable(
         "MLFLOW_SERVER_ALLOWED_HOSTS",
         "",
-        "More Host headers that MLflow answers, separated by commas, whole: mlflow.example.com, 10.0.0.5:5500.",
+        "More Host headers that MLflow answers, separated by commas, whole: mlflow.example.com, 10.0.0.5:5000.",
     ),
     Variable(
         "MLFLOW_BACKEND_STORE_URI",
@@ -79,7 +84,12 @@ CLUSTER_SETTINGS = (
 """Settings that only a stack on a cluster has."""
 
 ONLY_ON: Mapping[str, frozenset[str]] = {
-    "docker": frozenset({"WINNOW_PROJECT", "WINNOW_ENV_FILE", "WINNOW_BIND", "MLFLOW_PORT", "POSTGRES_PORT"}),
+    "docker": frozenset(
+        {
+            *("WINNOW_PROJECT", "WINNOW_ENV_FILE", "WINNOW_BIND"),
+            *("MLFLOW_PORT", "POSTGRES_PORT", "MINIO_CONSOLE_PORT"),
+        }
+    ),
     "kubernetes": frozenset(one.name for one in CLUSTER_SETTINGS),
 }
 """Names of the settings that the stack of one platform has alone."""
@@ -134,7 +144,7 @@ def new_password() -> str:
 
 
 def default(name: str) -> str:
-    """What compose.yaml takes where a setting is not given."""
+    """What compose.yaml takes where a setting is not given; ports that are chosen have no such value."""
     return _DEFAULTS[name]
 
 
@@ -176,13 +186,7 @@ def check(values: Mapping[str, str]) -> None:
     Raises:
         InputError: names the variable.
     """
-    for name in ("MLFLOW_PORT", "POSTGRES_PORT"):
-        text = values.get(name) or default(name)
-        require(name, text, text.isdecimal() and 0 < int(text) < 65536, "a port, 1 to 65535", "5500")
-    if (values.get("MLFLOW_PORT") or default("MLFLOW_PORT")) == (
-        values.get("POSTGRES_PORT") or default("POSTGRES_PORT")
-    ):
-        require("POSTGRES_PORT", values.get("POSTGRES_PORT", ""), False, "another port than MLFLOW_PORT", "5532")
+    _check_ports(values)
     workers = values.get("MLFLOW_WORKERS") or "1"
     require("MLFLOW_WORKERS", workers, workers.isdecimal() and int(workers) > 0, "a whole number from 1", "2")
     project = values.get("WINNOW_PROJECT") or default("WINNOW_PROJECT")
@@ -193,6 +197,17 @@ def check(values: Mapping[str, str]) -> None:
     _check_backend(values.get(BACKEND, ""))
     _check_destination(values.get(DESTINATION, ""))
     _check_host(ENDPOINT, values.get(ENDPOINT, ""))
+
+
+def _check_ports(values: Mapping[str, str]) -> None:
+    seen: dict[str, str] = {}
+    for name in ("MLFLOW_PORT", "POSTGRES_PORT", "MINIO_CONSOLE_PORT"):
+        text = values.get(name) or (default(name) if name == "POSTGRES_PORT" else "")
+        if not text:
+            continue
+        require(name, text, text.isdecimal() and 0 < int(text) < 65536, "a port, 1 to 65535", "5600")
+        require(name, text, text not in seen, f"another port than {seen.get(text)}", "5532")
+        seen[text] = name
 
 
 def _artifact_keys(destination: str, value: Callable[[str], str], own: Mapping[str, str]) -> dict[str, str]:

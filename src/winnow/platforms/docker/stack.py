@@ -7,7 +7,6 @@ refused is refused before anything is made.
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import tempfile
 import time
@@ -22,7 +21,8 @@ from winnow.platforms import stack_env_file as env_file
 from winnow.platforms.docker.build import build
 from winnow.platforms.docker.client import asking
 from winnow.platforms.docker.stack_health import Health, container_from, judge
-from winnow.platforms.docker.stack_plan import DockerStackPlan, Port, Project, redacted, subprocess_environment, to_end
+from winnow.platforms.docker.stack_plan import DockerStackPlan, Project, redacted, subprocess_environment, to_end
+from winnow.platforms.docker.stack_ports import is_free
 from winnow.platforms.labels import STACK, STUDY
 from winnow.platforms.stack import LOG_LINES, MLFLOW, StackError
 from winnow.platforms.stack_env_file import EnvFile
@@ -107,7 +107,8 @@ class EngineStack:
                 remedy="Set WINNOW_PROJECT to another name.",
             )
         running = {one.labels.get(_SERVICE): _published(one) for one in self.containers() if one.status == "running"}
-        taken = [each for each in plan.ports if each.number not in running.get(each.service, ()) and _is_taken(each)]
+        planned = [each for each in plan.ports if each.number not in running.get(each.service, ())]
+        taken = [each for each in planned if not is_free(each.address, each.number)]
         if taken:
             others = next_command("mlflow-init", **{each.setting: ... for each in taken})
             free = "Free it, or choose another" if len(taken) == 1 else "Free them, or choose others"
@@ -316,13 +317,3 @@ def _verb(command: list[str]) -> str:
 def _published(container: Any) -> set[int]:
     bindings = container.attrs["NetworkSettings"]["Ports"] or {}
     return {int(binding["HostPort"]) for found in bindings.values() for binding in found or ()}
-
-
-def _is_taken(port: Port) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((port.address, port.number))
-        except OSError:
-            return True
-    return False

@@ -23,6 +23,7 @@ from winnow.platforms.docker import stack_owner as owner
 from winnow.platforms.docker.client import connect
 from winnow.platforms.docker.stack import START_TIMEOUT_S, EngineStack, check_compose
 from winnow.platforms.docker.stack_plan import BUCKET, DockerStackPlan, plan_stack, project_for, to_end
+from winnow.platforms.docker.stack_ports import choose_ports, is_free
 from winnow.platforms.images import TRAIN_BASE, BuildOptions, Show, silent
 from winnow.platforms.stack import MINIO, MLFLOW, POSTGRES, StackEnd
 from winnow.platforms.stack_env_file import EnvFile
@@ -171,7 +172,11 @@ class DockerStack:
         raise AssertionError("no plan of secrets exists for Docker")
 
     def _planned(self, volumes: list[str]) -> DockerStackPlan:
-        file = variables.choose(self._given, self._env_file(volumes), variables.new_password)
+        file = self._env_file(volumes)
+        ports, said = choose_ports(self._given, file, is_free)
+        for line in said:
+            self._say(line)
+        file = variables.choose({**self._given, **ports}, file, variables.new_password)
         return plan_stack(self.project, file, BuildOptions.from_environment(self._environment, base=TRAIN_BASE))
 
     def _env_file(self, volumes: list[str]) -> EnvFile:

@@ -18,6 +18,7 @@ from winnow.platforms import stack_env_file as env_file
 from winnow.platforms import stack_variables as variables
 from winnow.platforms.docker import train_image
 from winnow.platforms.docker.build import BuildPlan
+from winnow.platforms.docker.stack_ports import CONSOLE_ADDRESS, CONSOLE_PORT, MLFLOW_PORT, POSTGRES_PORT
 from winnow.platforms.images import TRACKING, BuildOptions
 from winnow.platforms.stack import MINIO, MLFLOW, POSTGRES
 from winnow.platforms.stack_env_file import EnvFile
@@ -84,9 +85,11 @@ class DockerStackPlan:
     def endpoints(self) -> Mapping[str, str]:
         """Where a person finds its parts once it is started, by what they are."""
         storage_url = self.record.storage_url
+        console = next((f"http://{port.address}:{port.number}" for port in self.ports if port.service == MINIO), None)
         return {
             "MLflow": self.record.tracking_url,
             **({"Postgres": storage_url} if storage_url is not None else {"Studies": "WINNOW_STORAGE"}),
+            **({"MinIO": console} if console is not None else {}),
             "Secrets": self.record.env_file,
         }
 
@@ -140,7 +143,7 @@ def project_for(environment: Mapping[str, str], record: AnyStack | None, folder:
 
 
 def plan_stack(project: Project, file: EnvFile, options: BuildOptions) -> DockerStackPlan:
-    """The plan for a project with its environment file complete, as `variables.choose` makes it.
+    """The plan for a project with its environment file complete: as `variables.choose` makes it, with its ports.
 
     Args:
         options: how images are built on this machine.
@@ -165,17 +168,18 @@ def plan_stack(project: Project, file: EnvFile, options: BuildOptions) -> Docker
     bind = setting("WINNOW_BIND")
     host = "127.0.0.1" if bind.startswith("0.") else bind
     ports = (
-        *((Port(POSTGRES, bind, int(setting("POSTGRES_PORT")), "POSTGRES_PORT"),) if has_postgres else ()),
-        Port(MLFLOW, bind, int(setting("MLFLOW_PORT")), "MLFLOW_PORT"),
+        *((Port(POSTGRES, bind, int(setting(POSTGRES_PORT)), POSTGRES_PORT),) if has_postgres else ()),
+        Port(MLFLOW, bind, int(values[MLFLOW_PORT]), MLFLOW_PORT),
+        *((Port(MINIO, CONSOLE_ADDRESS, int(values[CONSOLE_PORT]), CONSOLE_PORT),) if MINIO in services else ()),
     )
     record = StackRecord(
         project=project.name,
         network=f"{project.name}_inside",
         compose_file=str(project.compose_file),
         env_file=str(project.env_file),
-        tracking_url=f"http://{host}:{setting('MLFLOW_PORT')}",
+        tracking_url=f"http://{host}:{values[MLFLOW_PORT]}",
         worker_tracking_url=f"http://{MLFLOW}:5000",
-        storage_url=None if is_own_storage else f"postgresql+psycopg://winnow@{host}:{setting('POSTGRES_PORT')}/winnow",
+        storage_url=None if is_own_storage else f"postgresql+psycopg://winnow@{host}:{setting(POSTGRES_PORT)}/winnow",
         worker_storage_url=None if is_own_storage else f"postgresql+psycopg://winnow@{POSTGRES}:5432/winnow",
     )
     return DockerStackPlan(project, file, _image(project, file, options), services, ports, record)

@@ -26,7 +26,8 @@ PROJECT = Project("winnow", ROOT / "compose.yaml", ROOT / ".env")
 
 
 def planned(**given: str) -> DockerStackPlan:
-    return plan_stack(PROJECT, choose(given, EnvFile(), lambda: "a-generated-one"), BuildOptions())
+    ports = {"MLFLOW_PORT": "5000", "MINIO_CONSOLE_PORT": "9001"}
+    return plan_stack(PROJECT, choose({**ports, **given}, EnvFile(), lambda: "a-generated-one"), BuildOptions())
 
 
 def test_by_default_everything_is_started_for_this_machine_alone() -> None:
@@ -34,14 +35,21 @@ def test_by_default_everything_is_started_for_this_machine_alone() -> None:
     assert plan.services == ("postgres", "minio", "bucket", "mlflow")
     assert plan.ports == (
         Port("postgres", "127.0.0.1", 5532, "POSTGRES_PORT"),
-        Port("mlflow", "127.0.0.1", 5500, "MLFLOW_PORT"),
+        Port("mlflow", "127.0.0.1", 5000, "MLFLOW_PORT"),
+        Port("minio", "127.0.0.1", 9001, "MINIO_CONSOLE_PORT"),
     )
+    assert plan.endpoints == {
+        "MLflow": "http://127.0.0.1:5000",
+        "Postgres": "postgresql+psycopg://winnow@127.0.0.1:5532/winnow",
+        "MinIO": "http://127.0.0.1:9001",
+        "Secrets": str(ROOT / ".env"),
+    }
     assert plan.record == StackRecord(
         project="winnow",
         network="winnow_inside",
         compose_file=str(ROOT / "compose.yaml"),
         env_file=str(ROOT / ".env"),
-        tracking_url="http://127.0.0.1:5500",
+        tracking_url="http://127.0.0.1:5000",
         worker_tracking_url="http://mlflow:5000",
         storage_url="postgresql+psycopg://winnow@127.0.0.1:5532/winnow",
         worker_storage_url="postgresql+psycopg://winnow@postgres:5432/winnow",
@@ -80,8 +88,10 @@ def test_what_is_elsewhere_is_not_started(given: dict[str, str], services: tuple
 
 
 def test_a_stack_for_the_network_is_found_at_this_machine() -> None:
-    assert planned(WINNOW_BIND="0.0.0.0").record.tracking_url == "http://127.0.0.1:5500"
-    assert planned(WINNOW_BIND="10.0.0.5").record.tracking_url == "http://10.0.0.5:5500"
+    assert planned(WINNOW_BIND="0.0.0.0").record.tracking_url == "http://127.0.0.1:5000"
+    plan = planned(WINNOW_BIND="10.0.0.5")
+    assert plan.record.tracking_url == "http://10.0.0.5:5000"
+    assert [port.address for port in plan.ports if port.service == "minio"] == ["127.0.0.1"]
 
 
 def test_the_server_s_image_is_built_here_unless_another_is_named() -> None:
