@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -31,6 +31,13 @@ def any_port() -> int:
 
 class StackError(WinnowError):
     """The stack was started and did not become what it should, although nothing was wrong with the request."""
+
+
+def redacted(text: str, secrets: Iterable[str]) -> str:
+    """A text of other programs, such as a log, with every secret starred."""
+    for secret in secrets:
+        text = text.replace(secret, "***") if secret else text
+    return text
 
 
 class StackPlan(Protocol):

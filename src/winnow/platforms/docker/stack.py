@@ -21,10 +21,10 @@ from winnow.platforms import stack_env_file as env_file
 from winnow.platforms.docker.build import build
 from winnow.platforms.docker.client import asking
 from winnow.platforms.docker.stack_health import Health, container_from, judge
-from winnow.platforms.docker.stack_plan import DockerStackPlan, Project, redacted, subprocess_environment, to_end
+from winnow.platforms.docker.stack_plan import DockerStackPlan, Project, secrets_of, subprocess_environment, to_end
 from winnow.platforms.docker.stack_ports import is_free
 from winnow.platforms.labels import STACK, STUDY
-from winnow.platforms.stack import LOG_LINES, MLFLOW, StackError
+from winnow.platforms.stack import LOG_LINES, MLFLOW, StackError, redacted
 from winnow.platforms.stack_env_file import EnvFile
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ class EngineStack:
         return StackError(
             f"the stack: {', '.join(services) or MLFLOW} {why}. "
             f"`{next_command('compose-logs')}` shows more; `{next_command('mlflow-init')}` tries again, "
-            f"`{next_command('mlflow-remove')}` takes it away.\n{redacted(said, plan.file)}".rstrip()
+            f"`{next_command('mlflow-remove')}` takes it away.\n{redacted(said, secrets_of(plan.file))}".rstrip()
         )
 
     def _last_lines(self, container: Any) -> str:
@@ -240,7 +240,7 @@ class EngineStack:
         done = subprocess.run(command, env=dict(asked), capture_output=True, text=True, check=False)
         if done.returncode:
             lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-            shown = redacted("\n".join(lines[-LOG_LINES:]), file)
+            shown = redacted("\n".join(lines[-LOG_LINES:]), secrets_of(file))
             raise StackError(f"`docker compose {_verb(command)}` failed:\n{shown}")
         return done.stdout
 

@@ -16,7 +16,6 @@ from winnow.config.file_lock import locked
 from winnow.config.next_command import next_command
 from winnow.config.stack_record import AnyStack
 from winnow.platforms import stack_env_file as env_file
-from winnow.platforms import stack_record as record
 from winnow.platforms import stack_variables as variables
 from winnow.platforms.deployer import Say
 from winnow.platforms.docker import stack_owner as owner
@@ -27,6 +26,7 @@ from winnow.platforms.docker.stack_ports import choose_ports, is_free
 from winnow.platforms.images import TRAIN_BASE, BuildOptions, Show, silent
 from winnow.platforms.stack import MINIO, MLFLOW, POSTGRES, StackEnd
 from winnow.platforms.stack_env_file import EnvFile
+from winnow.platforms.stack_record import forget
 
 SERVICES = (MLFLOW, POSTGRES, MINIO, BUCKET)
 
@@ -120,7 +120,7 @@ class DockerStack:
         names = self._live.ended_workers()
         file = env_file.read(self.project.env_file)
         self._live.remove(file, volumes=volumes)
-        record.forget(self._home, self.project.name)
+        forget(self._home, lambda used: owner.is_of(used, self.project))
         if volumes and file is not None:
             self._drop_secrets(file)
         return [f"left on the engine, since another home has started them: {', '.join(names)}"] if names else []

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command, next_flag
+from winnow.config.stack_record import AnyStack, StackRecord
 from winnow.platforms.docker.stack_plan import Project
 from winnow.platforms.stack_env_file import EnvFile
 from winnow.platforms.stack_variables import missing_secrets
@@ -32,6 +33,11 @@ def other_folder(project: Project, opened_by: Path | None, volumes: Sequence[str
     if volumes and not has_secrets:
         return f"another folder, or a lost environment file: {project.env_file} does not open {', '.join(volumes)}"
     return ""
+
+
+def is_of(record: AnyStack, project: Project) -> bool:
+    """Whether the stack in use is this project's."""
+    return isinstance(record, StackRecord) and record.project == project.name
 
 
 def check_start(project: Project, opened_by: Path | None, volumes: Sequence[str], file: EnvFile | None) -> None:

@@ -209,14 +209,11 @@ def to_end(environment: Mapping[str, str], file: EnvFile | None) -> dict[str, st
     return {**missing, **subprocess_environment(environment)}
 
 
-def redacted(text: str, file: EnvFile) -> str:
-    """Text of others, such as logs, without the stack's secrets."""
-    values = file.variables()
-    secret = {*variables.SECRETS, "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
-    secret |= {"AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_ACCESS_KEY"}
-    for name in secret & values.keys():
-        text = text.replace(values[name], "***") if values[name] else text
-    return text
+def secrets_of(file: EnvFile) -> list[str]:
+    """What no log may show."""
+    names = {*variables.SECRETS, "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+    names |= {"AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_ACCESS_KEY"}
+    return [text for name, text in file.variables().items() if name in names]
 
 
 def _starred(name: str, text: str) -> str:

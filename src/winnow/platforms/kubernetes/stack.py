@@ -49,7 +49,7 @@ from winnow.platforms.kubernetes.stack_plan import (
 )
 from winnow.platforms.kubernetes.stack_settings import Chosen
 from winnow.platforms.labels import STUDY
-from winnow.platforms.stack import LOG_LINES, MLFLOW, StackError
+from winnow.platforms.stack import LOG_LINES, MLFLOW, StackError, redacted
 from winnow.platforms.stack_variables import SECRETS
 
 START_TIMEOUT_S = 300.0
@@ -341,7 +341,7 @@ class ClusterStack:
             f"{self.described}: {', '.join(services)} {why}. "
             f"`{next_command('mlflow-init', platform='kubernetes')}` tries again, "
             f"`{next_command('mlflow-remove', platform='kubernetes')}` takes it away.\n"
-            f"{_redacted(said, secret)}".rstrip()
+            f"{redacted(said, _hidden(secret))}".rstrip()
         )
 
     def _tell(self, service: str) -> list[str]:
@@ -444,9 +444,7 @@ def _with_diagnosis(service: str, seen: _Seen) -> str:
     return f"{service} ({seen.diagnosis.reason})" if seen.diagnosis is not None else service
 
 
-def _redacted(text: str, secret: Mapping[str, str]) -> str:
-    """Text of others, such as logs, without the stack's secrets."""
-    for name, value in secret.items():
-        if name not in (settings.KEPT, "MINIO_ROOT_USER", "AWS_ACCESS_KEY_ID") and value:
-            text = text.replace(value, "***")
-    return text
+def _hidden(secret: Mapping[str, str]) -> list[str]:
+    """What no log may show."""
+    shown = (settings.KEPT, "MINIO_ROOT_USER", "AWS_ACCESS_KEY_ID")
+    return [text for name, text in secret.items() if name not in shown]

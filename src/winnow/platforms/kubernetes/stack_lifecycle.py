@@ -12,7 +12,6 @@ from typing import NoReturn
 from winnow.config.errors import InputError, UnavailableError, UnreachableError
 from winnow.config.next_command import next_command
 from winnow.config.stack_record import AnyStack, ClusterStackRecord
-from winnow.platforms import stack_record as record
 from winnow.platforms.deployer import Say
 from winnow.platforms.images import (
     TRACKING,
@@ -42,6 +41,7 @@ from winnow.platforms.kubernetes.stack import (
 from winnow.platforms.kubernetes.stack_plan import FOLDER, SECRET_NAME, ClusterStackPlan, plan_stack, secret_manifest
 from winnow.platforms.kubernetes.stack_settings import Chosen, choose
 from winnow.platforms.stack import StackEnd
+from winnow.platforms.stack_record import forget
 from winnow.platforms.stack_variables import new_password
 
 LATEST = f"{TRACKING}:latest"
@@ -189,7 +189,7 @@ class KubernetesStack:
         """See `Stack.end`."""
         cluster = self._connect()
         ClusterStack(cluster, self._say).remove(volumes=volumes)
-        record.forget_cluster(self._home, cluster.context, cluster.namespace, cluster.identity)
+        forget(self._home, lambda used: owner.is_of(used, cluster.context, cluster.namespace, cluster.identity))
         return []
 
     def difference(self) -> str:

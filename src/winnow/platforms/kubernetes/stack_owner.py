@@ -34,13 +34,20 @@ def other_home(owner: str | None, home: Path, record: AnyStack | None, context: 
     here = home_here(home)
     if owner in (None, here):
         return ""
-    is_used_here = isinstance(record, ClusterStackRecord) and (record.context, record.namespace) == (context, namespace)
+    is_used_here = is_of(record, context, namespace)
     if not owner:
         return "" if is_used_here else "someone that it does not name, and this home does not use it"
     place, _, path = owner.partition(":")
     # A home that was moved keeps its stack.
     is_moved = is_used_here and place == here.partition(":")[0] and not Path(path).exists()
     return "" if is_moved else owner
+
+
+def is_of(record: AnyStack | None, context: str, namespace: str, identity: str = "") -> bool:
+    """Whether the stack in use is a namespace's; `identity` tells the cluster from another that has its name."""
+    if not isinstance(record, ClusterStackRecord) or (record.context, record.namespace) != (context, namespace):
+        return False
+    return not identity or record.identity in ("", identity)
 
 
 def refusal_to_end(namespace: str, other: str) -> InputError | None:

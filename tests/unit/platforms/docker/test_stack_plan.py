@@ -13,11 +13,12 @@ from winnow.platforms.docker.stack_plan import (
     Project,
     plan_stack,
     project_for,
-    redacted,
+    secrets_of,
     subprocess_environment,
     to_end,
 )
 from winnow.platforms.images import BuildOptions
+from winnow.platforms.stack import redacted
 from winnow.platforms.stack_env_file import EnvFile
 from winnow.platforms.stack_variables import choose
 
@@ -118,7 +119,7 @@ def test_a_plan_shows_no_password() -> None:
 
 def test_logs_are_shown_without_secrets() -> None:
     file = choose({}, EnvFile(), lambda: "a-generated-one")
-    assert redacted("password 'a-generated-one' is wrong", file) == "password '***' is wrong"
+    assert redacted("password 'a-generated-one' is wrong", secrets_of(file)) == "password '***' is wrong"
 
 
 def test_compose_takes_nothing_behind_the_environment_file_s_back() -> None:
