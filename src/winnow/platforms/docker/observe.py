@@ -1,4 +1,4 @@
-"""Looks at what there is of a deployment on a Docker engine, and whether it answers. Changes nothing."""
+"""Reads what a Docker engine has of a deployment, and whether it answers. Changes nothing."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def names(engine: Engine) -> set[str]:
     return {each.labels[DEPLOYMENT] for each in _labelled(engine, DEPLOYMENT, f"{ROLE}={docker_plan.PROXY}")}
 
 
-def look(engine: Engine, name: str, *, is_probed: bool = True) -> EngineDeployment:
-    """All there is of a deployment; without probing, no replica counts as ready.
+def find(engine: Engine, name: str, *, is_probed: bool = True) -> EngineDeployment:
+    """What the engine has of a deployment; without probing, no replica counts as ready.
 
     Raises:
-        InputError: the route file is none.
+        InputError: the route file cannot be read as one.
     """
     proxies = sorted((_proxy(each) for each in containers(engine, name, docker_plan.PROXY)), key=_by_fitness)
     found = containers(engine, name, docker_plan.REPLICA)
@@ -81,7 +81,7 @@ def network(engine: Engine, name: str) -> Network | None:
 
 
 def becomes_ready(container: Container, within_s: float) -> bool:
-    """Whether a replica gets ready in that time; it is asked from inside, for it publishes nothing."""
+    """Whether a replica gets ready in that time. The probe runs inside it, since a replica publishes no port."""
     import docker
 
     command = [PYTHON, "-IS", "-c", PROBE, f"{within_s:g}", str(traefik.SERVER_PORT)]
@@ -105,7 +105,7 @@ def log(container: Container, lines: int) -> list[str]:
 
 
 def taken(kind: str, name: str) -> InputError:
-    """The error for a name that somebody else has taken."""
+    """The error for a name that something else has taken."""
     return InputError(
         f"{kind} '{name}'",
         expected="a name that is free, or a deployment of winnow's",

@@ -4,7 +4,7 @@ Traefik watches a mounted directory. A new route file is renamed into it, so tha
 never a part (a mounted file would stay the old one, since a rename makes another file). The file's first line is a
 comment with the release that the routes lead to, so that what is served and where requests go change in one step.
 
-Traefik neither talks to Docker nor has a dashboard: whoever takes it over learns the replicas' addresses, no more.
+Traefik neither talks to Docker nor has a dashboard: an attacker who controls it learns the replicas' addresses only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SERIAL_HEADER = "x-winnow-serial"
 """On every answer: the number of the change whose routes it came by."""
 
 IDLE_CONNECTION_S = 30
-"""Well below the 75 s for which a server keeps an idle connection: whoever sends on it must be the one to close it."""
+"""Well below the 75 s for which a server keeps an idle connection: the sender has to be the one that closes it."""
 ATTEMPTS, FIRST_WAIT_MS = 20, 20
 """Connection failures are tried again, on the next replica. With one dead replica of two and requests side by side,
 every attempt may meet the dead one again by chance: five attempts would fail one request in thirty."""

@@ -109,7 +109,7 @@ def check(engine: Engine, image: str | None, folder: Path) -> str:
     """The id of the image that workers are to run.
 
     Args:
-        image: the one that a person named, whatever it holds; None for the one that was built here.
+        image: one that a person named, with any content; None for the one that was built here.
         folder: the project whose code the image has to hold.
 
     Raises:
