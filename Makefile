@@ -74,16 +74,16 @@ select-model: setup ## Pick the run that passes the rules, and say why others di
 build-train: setup ## Build the images of workers, with your code, and of MLflow (TORCH_INDEX, BASE_IMAGE, REQUIREMENTS, EXTRAS, REGISTRY)
 	@$(WINNOW) build-train $(FLAGS) $(if $(TORCH_INDEX),--torch-index $(call quoted,$(TORCH_INDEX)))
 
-build-prod: setup ## Build the image that serves the selected model (CONFIG, STUDY, BASE_IMAGE, TAG, REGISTRY)
+build-prod: setup ## Build the image that serves the selected model (CONFIG, STUDY, VERSION, BASE_IMAGE, TAG, REGISTRY)
 	@$(WINNOW) build-prod $(FLAGS)
 
-prod-local: setup ## Serve the selected model on this machine (CONFIG, STUDY, REPLICAS, PORT)
+prod-local: setup ## Serve the selected model on this machine (CONFIG, STUDY, VERSION, REPLICAS, PORT)
 	@$(WINNOW) prod --platform local $(FLAGS)
 
-prod-docker: setup ## Serve the selected model in containers behind one entry point (CONFIG, STUDY, REPLICAS, PORT)
+prod-docker: setup ## Serve the selected model in containers behind one entry point (CONFIG, STUDY, VERSION, REPLICAS, PORT)
 	@$(WINNOW) prod --platform docker $(FLAGS)
 
-prod-kubernetes: setup ## Serve the selected model in pods behind an Ingress (CONFIG, STUDY, REPLICAS, HOST, REGISTRY or IMAGE_LOAD)
+prod-kubernetes: setup ## Serve the selected model in pods behind an Ingress (CONFIG, STUDY, VERSION, REPLICAS, HOST, REGISTRY or IMAGE_LOAD)
 	@$(WINNOW) prod --platform kubernetes $(FLAGS)
 
 prod-status: setup ## Show what is being served, by default on all platforms (PLATFORM)

@@ -18,17 +18,19 @@ def serve(
     config: Path | str | None = None,
     *,
     study: str | None = None,
+    version: str | None = None,
     replicas: int | None = None,
     port: int | None = None,
     platform: str = "local",
 ) -> Deployment:
-    """Serve a study's champion, and return where.
+    """Serve a study's champion, or another version of its model, and return where.
 
     The model that was served before answers until the new one is ready. Nothing changes where it is the same model.
 
     Args:
         config: the experiment file; not needed with `study`.
         study: name of the study; by default the experiment's.
+        version: number of the version to serve, instead of the champion.
         replicas: servers side by side; by default as many as run, or one.
         port: the port; by default the one in use, or a free one.
         platform: "local" processes, "docker" containers behind one entry point, or "kubernetes" pods.
@@ -37,18 +39,17 @@ def serve(
         The deployment; `url` is where it answers.
 
     Raises:
-        InputError: there is no champion, the platform cannot be used, or the port is taken.
+        InputError: there is no champion or no such version, the platform cannot be used, or the port is taken.
         DeploymentFailedError: the new model does not become ready; the old one still serves.
     """
     name = study_name(config, study)
-    from winnow.orchestrators.deploy import Wanted, plan_champion
+    from winnow.orchestrators.deploy import ServeRequest, plan_serving
     from winnow.orchestrators.settings import current
     from winnow.tracking.registry import Registry
 
     settings = current()
-    wanted = Wanted(name, replicas=replicas, port=port)
-    deployer, planned = plan_champion(platform, settings, Registry(settings.tracking_uri), wanted)
-    return deployer.deploy(planned)
+    request = ServeRequest(name, version=version, replicas=replicas, port=port)
+    return plan_serving(platform, settings, Registry(settings.tracking_uri), request).deploy()
 
 
 def stop_serving(config: Path | str | None = None, *, study: str | None = None, platform: str = "local") -> bool:
@@ -67,7 +68,7 @@ def stop_serving(config: Path | str | None = None, *, study: str | None = None, 
     """
     name = study_name(config, study)
     from winnow.config.settings import Settings
-    from winnow.orchestrators.deploy import deployer_for
+    from winnow.orchestrators.deployments import deployer_for
 
     return deployer_for(platform, Settings.from_environment()).remove(name)
 

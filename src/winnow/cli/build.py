@@ -6,7 +6,6 @@ import dataclasses
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from winnow.cli.options import StoreVerb, config_option, dry_run_option, study_of, study_option
+from winnow.cli.options import StoreVerb, config_option, dry_run_option, study_of, study_option, version_options
 
 if TYPE_CHECKING:
-    from winnow.config.settings import Settings
-    from winnow.platforms.docker.client import Engine
-    from winnow.platforms.images import BuildOptions, ImageRoute, Show, Step
+    from winnow.orchestrators.build import BuiltImage, PlannedBuild
+    from winnow.platforms.deployer import Release
+    from winnow.platforms.images import BuildOptions, Show, Step
 
 SLOW_S = 1.0
 """Steps that took less get no line of their own."""
@@ -78,50 +77,38 @@ def build_train(
 ) -> None:
     """Build the workers' image, with the code of this folder, and the tracking server's."""
     from winnow.config.settings import Settings
-    from winnow.orchestrators.environment import describe_environment
-    from winnow.platforms.docker import build, train_image
-    from winnow.platforms.docker.client import connect
-    from winnow.platforms.docker.delivery import deliver
+    from winnow.orchestrators.build import plan_train_builds
     from winnow.platforms.images import TRAIN_BASE
+    from winnow.platforms.table import images
 
-    options = _options(TRAIN_BASE, image_load, **shared)
-    route = _route(image_load, options, Settings.from_environment())
-    plans = [
-        train_image.plan(
-            Path.cwd(),
-            target,
-            options=options,
-            torch_index=torch_index,
-            requirements=requirements,
-            extras=[name.strip() for name in extras.split(",") if name.strip()],
-            tag=tag,
-            revision=describe_environment(Path.cwd()).get("git_commit", ""),
-            is_cached=not no_cache,
-        )
-        for target in train_image.TARGETS
-    ]
+    environment, options = _options(TRAIN_BASE, image_load, **shared)
+    plans = plan_train_builds(
+        images(environment),
+        Settings.from_environment(),
+        environment,
+        options,
+        Path.cwd(),
+        torch_index=torch_index,
+        requirements=requirements,
+        extras=tuple(name.strip() for name in extras.split(",") if name.strip()),
+        tag=tag,
+        is_cached=not no_cache,
+    )
     if dry_run:
         for plan in plans:
-            push = [f"docker push {plan.tags[-1]}"] if options.registry else []
-            load = [route.render(plan.tags[0])] if route is not None else []
-            click.echo("\n".join((plan.render(), *push, *load)))
+            click.echo(plan.render())
         return
-    engine = connect()
     for plan in plans:
-        click.echo(f"Building {plan.tags[0]} …")
+        click.echo(f"Building {plan.image.tag} …")
         with shown_steps() as show:
-            identifier = build.build(plan, show)
-            if options.registry:
-                build.push(plan.tags[-1], show)
-            if route is not None:
-                deliver(engine, identifier, plan.tags[0], route, show, is_forced=True)
-        _print_image(engine, plan.tags[-1], identifier)
+            built = plan.run(show)
+        _print_image(built)
 
 
 @click.command("build-prod", cls=StoreVerb)
 @config_option
 @study_option
-@click.option("--alias", default="champion", show_default=True, help="Registry alias of the version to build.")
+@version_options
 @build_options("python:3.11-slim-bookworm")
 @click.option(
     "--tag",
@@ -133,6 +120,7 @@ def build_prod(
     config: Path,
     study: str | None,
     alias: str,
+    version: str | None,
     tag: str,
     image_load: str,
     no_cache: bool,
@@ -141,76 +129,65 @@ def build_prod(
 ) -> None:
     """Build the image that serves the selected model, and print what addresses it."""
     name = study_of(config, study)
-    from winnow.orchestrators.build import build_image, plan_image
-    from winnow.orchestrators.deploy import champion_release
+    from winnow.cli.prod import say_unknown
+    from winnow.orchestrators.build import plan_model_build
+    from winnow.orchestrators.releases import choose_version, fetch_release, shown_release
     from winnow.orchestrators.settings import current
-    from winnow.platforms.docker import prod_image
-    from winnow.platforms.docker.client import connect
-    from winnow.platforms.docker.delivery import deliver
     from winnow.platforms.images import PROD_BASE
+    from winnow.platforms.table import images
     from winnow.tracking.registry import Registry
 
     settings = current()
-    options = _options(PROD_BASE, image_load, **shared)
-    engine = connect()
-    versions = Registry(settings.tracking_uri)
-    with _kept_nowhere(settings.home, dry_run) as home:
-        release = champion_release(versions, name, alias, home, store=settings.tracking_uri)
-        image = plan_image(engine, versions, release, options, Path.cwd(), tag=tag)
-    route = _route(image_load, options, settings)
+    environment, options = _options(PROD_BASE, image_load, **shared)
+    registry, store, home = Registry(settings.tracking_uri), settings.tracking_uri, settings.home
+
+    def plan(release: Release) -> PlannedBuild:
+        return plan_model_build(
+            images(environment),
+            settings,
+            environment,
+            options,
+            Path.cwd(),
+            release,
+            chosen,
+            tag=tag,
+            is_cached=not no_cache,
+        )
+
+    chosen = choose_version(registry, name, store=store, alias=alias, number=version)
     if dry_run:
-        click.echo("\n".join((image.render(), *([route.render(image.tag)] if route is not None else []))))
+        with shown_release(registry, chosen, home, store=store) as shown:
+            planned = plan(shown)
+        say_unknown((), planned.image.unknown)
+        click.echo(planned.render())
         return
-    if not no_cache and prod_image.find(engine, image) is not None:
-        click.echo(f"{image.tag} was built from the same model and code before; nothing is built.")
+    release = fetch_release(registry, chosen, home, store=store)
+    planned = plan(release)
+    if not no_cache and planned.image.find() is not None:
+        click.echo(f"{planned.image.tag} was built from the same model and code before; nothing is built.")
     else:
-        click.echo(f"Building {image.tag}: {release.model} version {release.version} (sha256 {release.digest[:12]}) …")
+        of = f"{release.model} version {release.version} (sha256 {release.digest[:12]})"
+        click.echo(f"Building {planned.image.tag}: {of} …")
     with shown_steps() as show:
-        reference = build_image(engine, image, show, is_cached=not no_cache)
-        if route is not None:
-            deliver(engine, reference, image.tag, route, show, is_forced=True)
-    _print_image(engine, image.tag, reference)
+        built = planned.run(show)
+    _print_image(built)
 
 
-def _options(base: str, load: str, *, registry: str, pip_config: Path | None, **texts: str) -> BuildOptions:
+def _options(
+    base: str, load: str, *, registry: str, pip_config: Path | None, **texts: str
+) -> tuple[dict[str, str], BuildOptions]:
+    """The environment with the flags' route to a cluster, and the options of the build."""
     from winnow.platforms.images import BuildOptions, checked_pip_config, with_route
 
     environment = with_route(os.environ, registry=registry, load=load)
     given: dict[str, Any] = {name: text for name, text in texts.items() if text}
     if pip_config is not None:
         given["pip_config"] = checked_pip_config(pip_config, "--pip-config")
-    return dataclasses.replace(BuildOptions.from_environment(environment, base=base), **given)
+    return environment, dataclasses.replace(BuildOptions.from_environment(environment, base=base), **given)
 
 
-def _route(image_load: str, options: BuildOptions, settings: Settings) -> ImageRoute | None:
-    """How images are loaded onto the cluster's nodes; None where they are pushed, or stay on this engine."""
-    from winnow.config.errors import InputError
-    from winnow.orchestrators.settings import cluster_for
-    from winnow.platforms.images import ImageRoute, with_route
-
-    found = ImageRoute.from_environment(with_route(os.environ, load=image_load), home=settings.home)
-    if not found.load or options.registry:
-        return None
-    # Noted for the cluster that is meant, so that whoever serves or trains there finds it loaded.
-    try:
-        identity = cluster_for(settings.stack).identity
-    except InputError:  # none is named: the command may know one all the same
-        identity = ""
-    return dataclasses.replace(found, registry="", cluster=identity)
-
-
-@contextmanager
-def _kept_nowhere(home: Path, dry_run: bool) -> Iterator[Path]:
-    """The home; for a plan that is only shown, a folder that is gone afterwards."""
-    if not dry_run:
-        yield home
-        return
-    with tempfile.TemporaryDirectory(prefix="winnow-dry-run-") as folder:
-        yield Path(folder)
-
-
-def _print_image(engine: Engine, tag: str, reference: str) -> None:
-    click.echo(f"{tag}  {engine.images.get(reference).attrs['Size'] / 1e6:,.0f} MB  {reference}")
+def _print_image(built: BuiltImage) -> None:
+    click.echo(f"{built.tag}  {built.size_bytes / 1e6:,.0f} MB  {built.reference}")
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def _is_served(config: Path) -> bool:
     """Whether somebody serves this experiment's model already: what the demo did not start it does not stop."""
     from winnow.config.loader import load_experiment
     from winnow.config.settings import Settings
-    from winnow.orchestrators.deploy import deployer_for
+    from winnow.orchestrators.deployments import deployer_for
     from winnow.platforms.deployer import DeploymentState
 
     deployer, name = deployer_for("local", Settings.from_environment()), load_experiment(config).name
@@ -82,7 +82,7 @@ def _predict(config: Path) -> None:
     from winnow.config.errors import WinnowError
     from winnow.config.loader import load_experiment
     from winnow.config.settings import Settings
-    from winnow.orchestrators.deploy import deployer_for
+    from winnow.orchestrators.deployments import deployer_for
     from winnow.serving.client import ask
 
     experiment = load_experiment(config)

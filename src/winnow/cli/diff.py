@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from winnow.cli.options import config_option, study_of, study_option
+from winnow.cli.options import config_option, study_of, study_option, version_options
 from winnow.config.errors import WinnowError
 
 DIFFERENT = 1
@@ -21,20 +21,29 @@ NOT_COMPARED = 2
 @config_option
 @study_option
 @click.option("--part", type=click.Choice(["stack", "prod"]), help="Compare this alone; by default both.")
-@click.option("--alias", default="champion", show_default=True, help="Registry alias of the version to serve.")
+@version_options
 @click.option("--replicas", type=click.IntRange(min=1), help="As for prod.")
 @click.option("--exit-code", is_flag=True, help=f"End with status {DIFFERENT} where something would change.")
 def command(
-    config: Path, study: str | None, part: str | None, alias: str, replicas: int | None, exit_code: bool
+    config: Path,
+    study: str | None,
+    part: str | None,
+    alias: str,
+    version: str | None,
+    replicas: int | None,
+    exit_code: bool,
 ) -> int:
     """Show what `mlflow-init` and `prod` on Kubernetes would change in the cluster; secrets are starred.
 
     What the environment sets counts, as for them. Ends with status 2 where something could not be compared. Without a
     champion there is nothing of prod to compare yet, which is no failure unless it was asked for with --part.
     """
-    from winnow.orchestrators.difference import NoChampionError
+    from winnow.orchestrators.releases import NoChampionError
 
-    compared: dict[str, Callable[[], str]] = {"stack": _stack, "prod": lambda: _prod(config, study, alias, replicas)}
+    compared: dict[str, Callable[[], str]] = {
+        "stack": _stack,
+        "prod": lambda: _prod(config, study, alias, version, replicas),
+    }
     is_different, is_whole = False, True
     told = ""
     for name in compared if part is None else (part,):
@@ -65,12 +74,12 @@ def _stack() -> str:
     return stack_difference(lambda line: click.echo(line, err=True))
 
 
-def _prod(config: Path, study: str | None, alias: str, replicas: int | None) -> str:
-    from winnow.orchestrators.deploy import Wanted
+def _prod(config: Path, study: str | None, alias: str, version: str | None, replicas: int | None) -> str:
+    from winnow.orchestrators.deploy import ServeRequest
     from winnow.orchestrators.difference import prod_difference
     from winnow.orchestrators.settings import current
     from winnow.tracking.registry import Registry
 
     settings = current()
-    wanted = Wanted(study_of(config, study), alias, replicas)
-    return prod_difference(settings, Registry(settings.tracking_uri), wanted)
+    request = ServeRequest(study_of(config, study), alias, version, replicas)
+    return prod_difference("kubernetes", settings, Registry(settings.tracking_uri), request)

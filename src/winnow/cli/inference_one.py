@@ -14,8 +14,7 @@ from winnow.cli.options import deployment_option, json_option, named_study, plat
 from winnow.config.next_command import next_command, next_flag
 
 if TYPE_CHECKING:
-    from winnow.orchestrators.deploy import Way
-    from winnow.platforms.deployer import Deployment
+    from winnow.platforms.deployer import Deployment, Endpoint
     from winnow.serving.client import Asked
 
 MOST_CLASSES = 5
@@ -44,11 +43,10 @@ def command(
     import msgspec
 
     from winnow.config.errors import InputError
-    from winnow.orchestrators.deploy import BY_HAND_URL
     from winnow.serving.client import NoAnswerError, ask, card
 
-    with _way(named, platform, url) as (way, deployment):
-        address = way.url.rstrip("/")
+    with _endpoint(named, platform, url) as (endpoint, deployment):
+        address = endpoint.url.rstrip("/")
         try:
             body = _read(source) if source is not None else msgspec.json.encode(card(address)["input_example"])
             asked = ask(address, body, key=_key())
@@ -56,7 +54,7 @@ def command(
             raise InputError(
                 f"server {address}",
                 expected="a model server that answers",
-                found=way.diagnosis() or str(error),
+                found=endpoint.diagnosis() or str(error),
                 remedy=f"Start one (`{next_command('prod', platform='local')}`), or name another with "
                 f"{next_flag('url')}; WINNOW_INGRESS_URL says where an Ingress controller is reached from here.",
             ) from error
@@ -69,31 +67,32 @@ def command(
         return
     for line in describe_answer(asked.answer):
         click.echo(line)
-    if way.by_hand:
-        asked = replace(asked, address=asked.address.replace(address, BY_HAND_URL, 1))
-        click.echo(f"\nThe same with curl, beside this command:\n{way.by_hand}")
+    if endpoint.manual is not None:
+        asked = replace(asked, address=asked.address.replace(address, endpoint.manual.url, 1))
+        click.echo(f"\nThe same with curl, beside this command:\n{endpoint.manual.command}")
     else:
         click.echo("\nThe same with curl:")
     click.echo(_curl(asked, source))
 
 
 @contextmanager
-def _way(named: str | None, platform: str | None, url: str | None) -> Iterator[tuple[Way, Deployment | None]]:
-    """How the server is asked, and the deployment that it has to be of; None where an address was given."""
-    from winnow.cli.prod import CUT_OFF, command_for, reachable_tiers
+def _endpoint(named: str | None, platform: str | None, url: str | None) -> Iterator[tuple[Endpoint, Deployment | None]]:
+    """Where the server answers, and the deployment that it has to serve; None where an address was given."""
+    from winnow.cli.prod import answering_deployers, command_for
     from winnow.config.settings import Settings
-    from winnow.orchestrators.deploy import Way, find_deployment, way_to
+    from winnow.orchestrators.deployments import find_deployment
+    from winnow.platforms.deployer import Endpoint
 
     if url is not None:
-        yield Way(url), None
+        yield Endpoint(url), None
         return
-    tiers, _ = reachable_tiers(Settings.from_environment(), platform)
-    place, name = find_deployment(tiers, named, command_for)
-    deployment = tiers[place].status(name)
-    with way_to(tiers[place], place, deployment) as way:
-        if way.by_hand:
-            click.echo(f"{CUT_OFF} This goes through the cluster's API server.", err=True)
-        yield way, deployment
+    deployers, _ = answering_deployers(Settings.from_environment(), platform)
+    found_on, name = find_deployment(deployers, named, command_for)
+    deployment = deployers[found_on].status(name)
+    with deployers[found_on].endpoint(deployment) as endpoint:
+        if endpoint.manual is not None:
+            click.echo(f"{endpoint.manual.reason} This goes through the cluster's API server.", err=True)
+        yield endpoint, deployment
 
 
 def check_model(asked: Asked, deployment: Deployment) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -13,6 +14,8 @@ from winnow.config.errors import InputError, WinnowError
 from winnow.config.names import check_study_name
 from winnow.config.next_command import Value, next_command
 from winnow.config.platforms import PLATFORMS
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
 
 config_option = click.option(
     "--config",
@@ -50,6 +53,14 @@ changed_code_option = click.option(
     "--allow-changed-code", is_flag=True, help="Go on although a file of your own code has changed; trials are marked."
 )
 """Gives the verb `allow_changed_code: bool`."""
+
+
+def version_options(command: _Command) -> _Command:
+    """Gives the verb `alias: str` and `version: str | None`: which version of the model it works on."""
+    alias = click.option("--alias", default="champion", show_default=True, help="Registry alias of the version.")
+    version = click.option("--version", metavar="NUMBER", help="Number of the version, instead of an alias.")
+    return alias(version(command))
+
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 """Gives the verb `dry_run: bool`."""

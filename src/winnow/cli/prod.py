@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +20,16 @@ from winnow.cli.options import (
     same_command,
     study_of,
     study_option,
+    version_options,
 )
 from winnow.cli.places import any_of
-from winnow.config.next_command import Value, next_command, next_flag
+from winnow.config.next_command import Value, next_command
 from winnow.config.platforms import PLATFORMS
 
 if TYPE_CHECKING:
     from winnow.config.errors import WinnowError
     from winnow.config.settings import Settings
-    from winnow.orchestrators.deploy import Served
+    from winnow.orchestrators.deployments import FoundDeployment
     from winnow.platforms.deployer import Deployer, Deployment, Release
 
 
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     "--platform", type=click.Choice(PLATFORMS), default="local", show_default=True, help="Platform to serve it on."
 )
 @study_option
-@click.option("--alias", default="champion", show_default=True, help="Registry alias of the version to serve.")
+@version_options
 @click.option("--replicas", type=click.IntRange(min=1), help="Servers side by side; by default as many as run, or one.")
 @click.option(
     "--host",
@@ -59,6 +61,7 @@ def prod(
     platform: str,
     study: str | None,
     alias: str,
+    version: str | None,
     replicas: int | None,
     host: str,
     port: int | None,
@@ -72,25 +75,28 @@ def prod(
     """
     name = study_of(config, study)
     from winnow.cli.build import shown_steps
-    from winnow.orchestrators.deploy import Wanted, plan_champion, rolls_forward
+    from winnow.orchestrators.deploy import ServeRequest, plan_serving, preview_serving
     from winnow.orchestrators.settings import current
-    from winnow.platforms.deployer import Action
     from winnow.tracking.registry import Registry
 
     settings = current()
-    wanted = Wanted(name, alias, replicas, host, port, registry, image_load)
+    request = ServeRequest(name, alias, version, replicas, host, port, registry, image_load)
     models = Registry(settings.tracking_uri)
-    with shown_steps() as show:
-        deployer, plan = plan_champion(platform, settings, models, wanted, show=show, say=_say, is_kept=not dry_run)
-    if forward := rolls_forward(deployer, plan, alias):
-        _say(forward)
     if dry_run:
-        click.echo(plan.render())
+        preview = preview_serving(platform, settings, models, request)
+        say_unknown(preview.absences, preview.unknown)
+        if preview.note:
+            _say(preview.note)
+        click.echo(preview.plan.render())
         return
-    deployment = deployer.deploy(plan)
-    if plan.action is Action.NOTHING:
+    with shown_steps() as show:
+        planned = plan_serving(platform, settings, models, request, show=show, say=_say)
+    if planned.note:
+        _say(planned.note)
+    deployment = planned.deploy()
+    if planned.changes_nothing:
         click.echo("This model is being served already; nothing was changed.")
-    _print_served(deployment, platform, settings, deployer)
+    _print_served(deployment, platform, planned.deployer)
 
 
 @click.command("prod-status")
@@ -105,11 +111,11 @@ def status(config: Path | None, platform: str | None, study: str | None, as_json
     """
     name = named_study(config, study)
     from winnow.config.settings import Settings
-    from winnow.orchestrators.deploy import is_cut_off, served
+    from winnow.orchestrators.deployments import list_deployments
 
     settings = Settings.from_environment()
-    tiers, away = reachable_tiers(settings, platform)
-    found = served(tiers, name)
+    deployers, away = answering_deployers(settings, platform)
+    found = list_deployments(deployers, name)
     champions = _champions(found)
     if as_json:
         import msgspec
@@ -117,17 +123,17 @@ def status(config: Path | None, platform: str | None, study: str | None, as_json
         rows = [{**_facts(each), "champion": champions[each.deployment.name]} for each in found]
         click.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
     elif not found and away:
-        click.echo(f"Nothing is being served {any_of(tiers.values())}; {' and '.join(away)} could not be asked.")
+        click.echo(f"Nothing is being served {any_of(deployers.values())}; {' and '.join(away)} could not be asked.")
     elif not found:
         click.echo(
-            f"Nothing is being served {any_of(tiers.values())}. "
+            f"Nothing is being served {any_of(deployers.values())}. "
             f"`{next_command('prod', platform='local')}` serves the selected model here."
         )
     else:
         for each in found:
-            _print_status(each, champions[each.deployment.name])
-            if is_cut_off(tiers[each.platform], each.platform, each.deployment):
-                click.echo(f"  {CUT_OFF}")
+            _print_status(each, champions[each.deployment.name], settings)
+            if (manual := deployers[each.platform].manual_access(each.deployment)) is not None:
+                click.echo(f"  {manual.reason}")
     return 1 if away and not found else 0
 
 
@@ -144,26 +150,25 @@ def remove(config: Path | None, platform: str | None, study: str | None, dry_run
     """
     named = named_study(config, study)
     from winnow.config.settings import Settings
-    from winnow.orchestrators.deploy import find_deployment
+    from winnow.orchestrators.deployments import find_deployment
     from winnow.platforms.deployer import UnknownDeploymentError
 
-    settings = Settings.from_environment()
-    tiers, away = reachable_tiers(settings, platform)
+    deployers, away = answering_deployers(Settings.from_environment(), platform)
     try:
-        place, chosen = find_deployment(tiers, named, command_for)
+        found_on, chosen = find_deployment(deployers, named, command_for)
     except UnknownDeploymentError as error:
         # A change that was cut off may have left parts that serve nothing.
-        left = named is not None and not dry_run and sum(each.remove(named) for each in tiers.values()) > 0
+        left = named is not None and not dry_run and sum(each.remove(named) for each in deployers.values()) > 0
         what = f"{named} is not" if named is not None else "nothing is"
         click.echo(
             f"{named} was not being served. Parts that a failed change had left are removed."
             if left
-            else f"Nothing was removed: {what} served {any_of(tiers.values())}."
+            else f"Nothing was removed: {what} served {any_of(deployers.values())}."
         )
         for other in error.known:
             _say(f"  {other} is served: {command_for(other)}")
         return 1 if away else 0
-    deployer = tiers[place]
+    deployer = deployers[found_on]
     if dry_run:
         for each in deployer.status(chosen).replicas:
             click.echo(f"stop {chosen}: {each.identifier}")
@@ -172,10 +177,8 @@ def remove(config: Path | None, platform: str | None, study: str | None, dry_run
         click.echo(f"Nothing was removed: {chosen} is no longer served; another command has removed it.")
         return 0
     click.echo(f"{chosen} is no longer served {deployer.place}.")
-    if place == "docker":
-        click.echo(f"Its images stay: docker image ls 'winnow-prod-{chosen}'")
-    if place == "kubernetes":
-        click.echo("Its images stay where they were pushed or loaded.")
+    if hint := deployer.images_hint(chosen):
+        click.echo(hint)
     return 0
 
 
@@ -188,34 +191,36 @@ def rollback(config: Path | None, platform: str | None, study: str | None, dry_r
     """Serve the model that was served before the current one. Without a name it means the only deployment."""
     named = named_study(config, study)
     from winnow.config.settings import Settings
-    from winnow.orchestrators.deploy import find_deployment
+    from winnow.orchestrators.deployments import find_deployment
 
-    settings = Settings.from_environment()
-    tiers, _ = reachable_tiers(settings, platform)
-    place, chosen = find_deployment(tiers, named, command_for)
-    deployer = tiers[place]
+    deployers, _ = answering_deployers(Settings.from_environment(), platform)
+    found_on, chosen = find_deployment(deployers, named, command_for)
+    deployer = deployers[found_on]
     plan = deployer.plan_rollback(chosen)
     if dry_run:
         click.echo(plan.render())
         return
-    _print_served(deployer.deploy(plan), place, settings, deployer)
+    _print_served(deployer.deploy(plan), found_on, deployer)
 
 
-def reachable_tiers(
+def answering_deployers(
     settings: Settings, platform: str | None
 ) -> tuple[dict[str, Deployer[Any]], dict[str, WinnowError]]:
-    """Platforms that can be asked, and those in use that cannot, which stderr names; with `platform`, that one alone.
+    """The deployers that answer, and the platforms in use that do not, which stderr names.
+
+    Args:
+        platform: the one that is asked; None: all.
 
     Raises:
-        InputError, UnreachableError: the named platform is away.
+        InputError, UnreachableError: the named platform does not answer.
     """
-    from winnow.orchestrators.deploy import reachable
+    from winnow.orchestrators import deployments
 
     away: dict[str, WinnowError] = {}
-    tiers = reachable(settings, platform, say=_say, on_away=away.__setitem__)
+    deployers = deployments.answering_deployers(settings, platform, say=_say, on_away=away.__setitem__)
     for name, error in away.items():
         _say(f"warning: {name} could not be asked what it serves: {error}")
-    return tiers, away
+    return deployers, away
 
 
 def command_for(name: str, platform: str | None = None) -> str:
@@ -224,11 +229,12 @@ def command_for(name: str, platform: str | None = None) -> str:
     return same_command(**given, **({} if platform is None else {"platform": platform}))
 
 
-CUT_OFF = (
-    "The Ingress has no address that answers from here: no controller has taken it yet, or it says none. "
-    "Set WINNOW_INGRESS_URL to where its controller is reached from here."
-)
-"""What is said of a deployment for which `deploy.is_cut_off` holds."""
+def say_unknown(absences: Iterable[str], unknown: Iterable[str]) -> None:
+    """Say on stderr, for a plan that is only shown, what could not be looked up, and why."""
+    for each in absences:
+        _say(f"warning: {each}")
+    for each in unknown:
+        _say(f"not looked up: {each}")
 
 
 def _say(line: str) -> None:
@@ -236,16 +242,15 @@ def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _print_served(deployment: Deployment, platform: str, settings: Settings, deployer: Deployer[Any]) -> None:
+def _print_served(deployment: Deployment, platform: str, deployer: Deployer[Any]) -> None:
     from winnow.bundle.manifest import EXAMPLE
-    from winnow.orchestrators.deploy import BY_HAND_URL, is_cut_off, port_forward
 
     release, name = deployment.release, deployment.name
     url, way = deployment.url, ""
-    is_away = is_cut_off(deployer, platform, deployment)
-    if is_away:
-        _say(CUT_OFF)
-        url, way = BY_HAND_URL, f"  way      {port_forward(deployer, name)}\n"
+    manual = deployer.manual_access(deployment)
+    if manual is not None:
+        _say(manual.reason)
+        url, way = manual.url, f"  way      {manual.command}\n"
     example = release.bundle / EXAMPLE
     key = '  -H "authorization: Bearer $WINNOW_API_KEY" \\\n' if _has_key() else ""
     click.echo(
@@ -253,7 +258,7 @@ def _print_served(deployment: Deployment, platform: str, settings: Settings, dep
         f"{way}"
         f"  docs     {url}/docs\n"
         f"  metrics  {url}/metrics\n"
-        f"  logs     {_logs(deployment, platform, settings)}\n"
+        f"  logs     {deployer.logs_hint(deployment)}\n"
         f"  stop     {next_command('prod-remove', study=name, platform=platform)}\n"
         "Ask it for a prediction:\n"
         f"  {next_command('inference-one', study=name, platform=platform)}\n"
@@ -261,53 +266,22 @@ def _print_served(deployment: Deployment, platform: str, settings: Settings, dep
         f"  curl -s {url}/predict -H 'content-type: application/json' \\\n{key}"
         f"  -d {shlex.quote(f'@{example}')}"
     )
-    if not is_away:
-        warn_where_misled(deployment, platform, settings)
+    if manual is None:
+        warn_of_other_answer(deployment, deployer)
 
 
-def warn_where_misled(deployment: Deployment, platform: str, settings: Settings) -> None:
-    """Say where requests to the address do not reach the deployment: it is served, and yet nobody can use it there."""
-    from winnow.orchestrators.deploy import misled
+def warn_of_other_answer(deployment: Deployment, deployer: Deployer[Any]) -> None:
+    """Say that something else answers at the deployment's address."""
+    from winnow.orchestrators.deployments import other_answer
 
-    if not (found := misled(deployment)):
+    if not (found := other_answer(deployment)):
         return
     release = deployment.release
-    look = f"Look at what else listens there, and at {_logs(deployment, platform, settings)}."
-    if platform == "kubernetes":
-        from winnow.orchestrators.settings import cluster_for
-        from winnow.platforms.kubernetes.deployment_plan import object_name
-
-        where = f"--namespace {cluster_for(settings.stack).namespace} {object_name(deployment.name)}"
-        look = (
-            f"Look at the Ingress's class (WINNOW_INGRESS_CLASS) and host ({next_flag('host')}, WINNOW_INGRESS_HOST): "
-            f"`kubectl describe ingress {where}`. WINNOW_INGRESS_URL says where its controller is reached from here."
-        )
     _say(
         f"warning: {deployment.url} does not lead to {release.model} version {release.version} "
-        f"(sha256 {release.digest[:12]}), whose replicas are {deployment.state}: {found}. {look}"
+        f"(sha256 {release.digest[:12]}), whose replicas are {deployment.state}: {found}. "
+        f"{deployer.address_hint(deployment)}"
     )
-
-
-def _logs(deployment: Deployment, platform: str, settings: Settings) -> str:
-    return {"local": _local_logs, "docker": _docker_logs, "kubernetes": _kubernetes_logs}[platform](
-        deployment, settings
-    )
-
-
-def _local_logs(deployment: Deployment, settings: Settings) -> str:
-    return str(settings.home / "deployments" / deployment.name / "logs")
-
-
-def _docker_logs(deployment: Deployment, _settings: Settings) -> str:
-    return f"docker logs {deployment.replicas[-1].identifier}"
-
-
-def _kubernetes_logs(deployment: Deployment, settings: Settings) -> str:
-    from winnow.orchestrators.settings import cluster_for
-    from winnow.platforms.labels import DEPLOYMENT
-
-    where = f"--namespace {cluster_for(settings.stack).namespace} --selector {DEPLOYMENT}={deployment.name}"
-    return f"kubectl logs {where} --prefix"
 
 
 def _has_key() -> bool:
@@ -316,34 +290,36 @@ def _has_key() -> bool:
     return from_environment().api_key is not None
 
 
-def _champions(found: list[Served]) -> dict[str, str | None]:
-    """The registry's champion for each deployment; None where there is none or nobody knows."""
+def _champions(found: list[FoundDeployment]) -> dict[str, str | None]:
+    """The registry's champion for each deployment; None where there is none or its store does not answer."""
     if not found:
         return {}
-    from winnow.orchestrators.deploy import champion_version
+    from winnow.orchestrators.releases import champion_number
     from winnow.orchestrators.settings import current
     from winnow.tracking.registry import Registry
 
     registry = Registry(current().tracking_uri)
     models = {each.deployment.release.model for each in found}
-    versions = {model: champion_version(registry, model) for model in models}
+    versions = {model: champion_number(registry, model) for model in models}
     return {each.deployment.name: versions[each.deployment.release.model] for each in found}
 
 
-def _facts(served: Served) -> dict[str, Any]:
+def _facts(served: FoundDeployment) -> dict[str, Any]:
     import msgspec
 
     facts: dict[str, Any] = msgspec.to_builtins(served.deployment, enc_hook=str)
     return {**facts, "platform": served.platform, "traffic": {served.deployment.release.version: 1.0}}
 
 
-def _print_status(served: Served, champion: str | None) -> None:
+def _print_status(served: FoundDeployment, champion: str | None, settings: Settings) -> None:
+    from winnow.platforms.table import platform_for
+
     deployment, release = served.deployment, served.deployment.release
     click.echo(
         f"{deployment.name}  {deployment.state}  {deployment.url}  "
         f"{release.model} version {release.version} (sha256 {release.digest[:12]})"
     )
-    kind = {"local": "process", "docker": "container", "kubernetes": "pod"}[served.platform]
+    kind = platform_for(served.platform, settings).capabilities.replica
     for replica in deployment.replicas:
         click.echo(f"  {kind} {replica.identifier}  version {replica.version}  {replica.state}")
     click.echo(

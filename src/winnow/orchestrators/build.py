@@ -1,104 +1,148 @@
-"""From a release to the image that serves it: built once, pushed where a registry is named, addressed by what it is.
+"""Build the images of a sweep and of a model, from the project's own folder, and load them onto a cluster's nodes.
 
-Images are built from the project's own folder. Which model is released is left to `deploy`, how it is run to deployers.
+Which model an image serves is left to `releases`, how images are built and delivered to `winnow.platforms`.
 """
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
-from winnow.config.errors import InputError
+from winnow.config.settings import Settings
+from winnow.orchestrators.environment import describe_environment
 from winnow.platforms.deployer import Release
-from winnow.platforms.docker import prod_image
-from winnow.platforms.docker.build import push
-from winnow.platforms.docker.delivery import deliver, pushed_digest
-from winnow.platforms.docker.prod_image import ProdImage
-from winnow.platforms.images import BuildOptions, ImageRoute, Show, silent
-from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
-
-if TYPE_CHECKING:
-    from winnow.platforms.docker.client import Engine
-
-
-class Versions(Protocol):
-    """What is asked of a registry; `winnow.tracking.registry.Registry` is one."""
-
-    def versions(self, name: str) -> list[ModelVersion]:
-        """All versions of a model."""
+from winnow.platforms.images import (
+    BuildOptions,
+    ImageBuild,
+    ImageRoute,
+    Images,
+    ModelImageRequest,
+    Show,
+    TrainImagesRequest,
+    silent,
+)
+from winnow.platforms.table import all_platforms
+from winnow.tracking.tracker import ModelVersion
 
 
-def plan_image(
-    engine: Engine, registry: Versions, release: Release, options: BuildOptions, folder: Path, *, tag: str = ""
-) -> ProdImage:
-    """The image of a release, worked out and not built.
+@dataclass(frozen=True)
+class BuiltImage:
+    """An image on this machine's engine.
 
-    Args:
-        folder: the project's, with Dockerfile.prod.
-        tag: the image's name; by default `winnow-prod-NAME:VERSION-INPUTS`.
-
-    Raises:
-        InputError: the store is away, the bundle is damaged, or the project's files are not in `folder`.
+    Attributes:
+        reference: the image's id, or `REPOSITORY@sha256:…` after a push.
     """
-    try:
-        runs = {each.version: each.run_id for each in registry.versions(release.model)}
-    except TrackingUnavailableError as error:
-        raise InputError(
-            "tracking store",
-            expected="a store that answers",
-            found=str(error),
-            remedy="Start it, or correct MLFLOW_TRACKING_URI.",
-        ) from error
-    return prod_image.plan(
-        release.bundle,
-        release.version,
-        run_id=runs.get(release.version, ""),
-        folder=folder,
-        tag=tag,
-        options=options,
-        base_id=prod_image.base_id(engine, options.base_image or prod_image.BASE_IMAGE),
-    )
+
+    tag: str
+    reference: str
+    size_bytes: int
 
 
-def build_image(
-    engine: Engine,
-    image: ProdImage,
-    show: Show = silent,
-    *,
-    is_cached: bool = True,
-    route: ImageRoute | None = None,
-) -> str:
-    """Build it, unless it is there; what a back-end runs: the image's id, or `REPOSITORY@sha256:…` after a push.
+@dataclass(frozen=True)
+class PlannedBuild:
+    """An image to build, and the clusters whose nodes it is loaded onto.
 
-    Args:
-        route: how it gets to the nodes of a cluster; None where the engine itself runs it.
-
-    Raises:
-        InputError: there is no `docker` command, or no way to the cluster.
-        BuildFailedError: the build failed, or the registry, or the cluster, did not take the image.
+    Attributes:
+        routes: one for each cluster; empty where the image is pushed, or stays on the engine.
     """
-    if route is not None and not image.is_pushed and prod_image.find(engine, image) is None:
-        route.check()  # before minutes go into it
-    identifier = prod_image.build(engine, image, show, is_cached=is_cached)
-    if image.is_pushed:
-        push(image.tag, show)
-        return pushed_digest(engine, identifier, image.tag.rpartition(":")[0])
-    if route is not None:
-        return deliver(engine, identifier, image.tag, route, show, is_forced=not is_cached)
-    return identifier
+
+    image: ImageBuild
+    images: Images
+    routes: tuple[ImageRoute, ...]
+
+    def render(self) -> str:
+        """The commands that build, push and load it."""
+        return "\n".join((self.image.render(), *(each.render(self.image.tag) for each in self.routes)))
+
+    def run(self, show: Show = silent) -> BuiltImage:
+        """Build the image unless it is there, push it where a registry is named, and load it.
+
+        Raises:
+            InputError: no engine answers, there is no `docker` command, or no such command as loads images.
+            BuildFailedError: a build, a push or a load failed.
+        """
+        reference = self.image.build(show)
+        for each in self.routes:
+            # A node may be new, or have removed the image: load it also where it was loaded before.
+            self.images.deliver(reference, self.image.tag, each, show, is_forced=True)
+        return BuiltImage(self.image.tag, reference, self.images.size_bytes(reference))
 
 
-def with_image(
-    engine: Engine,
-    registry: Versions,
-    release: Release,
+def plan_train_builds(
+    images: Images,
+    settings: Settings,
+    environment: Mapping[str, str],
     options: BuildOptions,
     folder: Path,
-    show: Show = silent,
     *,
-    route: ImageRoute | None = None,
-) -> Release:
-    """The release with its image, built where it is not there. Raises what `plan_image` and `build_image` raise."""
-    image = plan_image(engine, registry, release, options, folder)
-    return dataclasses.replace(release, image=build_image(engine, image, show, route=route))
+    torch_index: str = "",
+    requirements: str = "",
+    extras: tuple[str, ...] = (),
+    tag: str = "",
+    is_cached: bool = True,
+) -> tuple[PlannedBuild, ...]:
+    """The tracking server's image and the workers', with the code in `folder`. No engine is contacted.
+
+    Args:
+        environment: names the command that loads images onto a cluster's nodes.
+        torch_index, requirements, extras, tag, is_cached: as in `TrainImagesRequest`.
+
+    Raises:
+        InputError: the folder is no winnow project, or has no such file or extra.
+    """
+    revision = describe_environment(folder).get("git_commit", "")
+    request = TrainImagesRequest(folder, options, torch_index, requirements, extras, tag, revision, is_cached)
+    routes = _load_routes(settings, environment, options)
+    return tuple(PlannedBuild(each, images, routes) for each in images.plan_train_images(request))
+
+
+def plan_model_build(
+    images: Images,
+    settings: Settings,
+    environment: Mapping[str, str],
+    options: BuildOptions,
+    folder: Path,
+    release: Release,
+    version: ModelVersion,
+    *,
+    tag: str = "",
+    is_cached: bool = True,
+) -> PlannedBuild:
+    """The image that serves a release.
+
+    Args:
+        environment: names the command that loads images onto a cluster's nodes.
+        tag, is_cached: as in `ModelImageRequest`.
+
+    Raises:
+        InputError: the bundle is damaged, or the project's files are not in `folder`.
+    """
+    image = plan_model_image(images, release, version, options, folder, tag=tag, is_cached=is_cached)
+    return PlannedBuild(image, images, _load_routes(settings, environment, options))
+
+
+def plan_model_image(
+    images: Images,
+    release: Release,
+    version: ModelVersion,
+    options: BuildOptions,
+    folder: Path,
+    *,
+    tag: str = "",
+    is_cached: bool = True,
+) -> ImageBuild:
+    """The image that serves a release, as it would be built. Arguments and errors are those of `plan_model_build`."""
+    request = ModelImageRequest(release.bundle, release.version, folder, options, version.run_id, tag, is_cached)
+    return images.plan_model_image(request)
+
+
+def _load_routes(settings: Settings, environment: Mapping[str, str], options: BuildOptions) -> tuple[ImageRoute, ...]:
+    """How images are loaded onto clusters' nodes; empty where they are pushed, or stay on this engine.
+
+    A load is recorded for its cluster, so that a verb that serves or trains there finds the image.
+    """
+    if options.registry:
+        return ()
+    routes = (each.image_route() for each in all_platforms(settings, environment))
+    return tuple(route for route in routes if route is not None and route.load)

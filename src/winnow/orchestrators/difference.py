@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
-from winnow.config.errors import InputError
 from winnow.config.settings import Settings
-from winnow.orchestrators.deploy import Champions, Wanted, plan_champion
-from winnow.tracking.tracker import TrackingUnavailableError
-
-
-class NoChampionError(InputError):
-    """There is nothing to serve yet, and so nothing to compare."""
+from winnow.orchestrators.deploy import ServeRequest, checked_deployer, shown_request
+from winnow.orchestrators.releases import ModelRegistry
+from winnow.platforms.table import platform_for
 
 
 def stack_difference(say: Callable[[str], None]) -> str:
@@ -21,39 +16,18 @@ def stack_difference(say: Callable[[str], None]) -> str:
     Raises:
         InputError: a setting is wrong, or the cluster cannot be asked.
     """
-    from winnow.orchestrators.stack import difference
+    from winnow.orchestrators.kubernetes_stack import difference
 
-    return difference("kubernetes", say=say)
+    return difference(say)
 
 
-def prod_difference(settings: Settings, registry: Champions, wanted: Wanted) -> str:
-    """What `prod` on Kubernetes would change for a study's champion; no image is built for it.
+def prod_difference(platform: str, settings: Settings, registry: ModelRegistry, request: ServeRequest) -> str:
+    """What `prod` would change on a platform; no image is built for it.
 
     Raises:
-        NoChampionError: there is no champion.
-        InputError: the cluster or the store cannot be asked.
+        NoChampionError: no version is chosen yet.
+        InputError, UnreachableError: the platform, the engine or the store cannot be asked.
     """
-    from winnow.platforms.kubernetes.deployer import KubernetesDeployer
-    from winnow.platforms.kubernetes.deployment_plan import KubernetesPlan
-
-    try:
-        deployer, plan = plan_champion("kubernetes", settings, registry, wanted, is_kept=False)
-    except InputError as error:
-        if not _has_no_champion(settings, registry, wanted):
-            raise
-        told = {"expected": error.expected, "found": error.found, "remedy": error.remedy}
-        raise NoChampionError(error.place, **told) from error
-    assert isinstance(deployer, KubernetesDeployer)
-    assert isinstance(plan, KubernetesPlan)
-    return deployer.difference(plan)
-
-
-def _has_no_champion(settings: Settings, registry: Champions, wanted: Wanted) -> bool:
-    """None is chosen; a store that does not answer may have one, and one in a file comes with the first study."""
-    database = settings.tracking_uri.removeprefix("sqlite:///")
-    if database != settings.tracking_uri and not Path(database).is_file():
-        return True
-    try:
-        return registry.champion(wanted.name, wanted.alias) is None
-    except TrackingUnavailableError:
-        return False
+    chosen = platform_for(platform, settings, request.environment)
+    deployer = checked_deployer(chosen, is_read_only=True)
+    return deployer.difference(deployer.plan(shown_request(chosen, settings, registry, request)))

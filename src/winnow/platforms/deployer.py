@@ -206,14 +206,14 @@ class Deployer(Protocol[Plan]):
         """Where it looks and acts, as a sentence goes on with it: `on this machine`."""
 
     def check(self, *, is_read_only: bool = False) -> None:
-        """Raise where the platform does not answer or does not permit what serving takes. Changes nothing.
+        """Raise where the platform does not permit what serving takes. Changes nothing.
 
         Args:
             is_read_only: a plan is made and not carried out.
 
         Raises:
-            InputError: the platform is not there, or a permission is missing.
-            UnreachableError: it does not answer.
+            InputError: a permission is missing.
+            UnreachableError: the platform does not answer.
         """
 
     def plan(self, request: DeploymentRequest) -> Plan:

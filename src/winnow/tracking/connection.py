@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from winnow.config.addresses import with_driver
 from winnow.tracking.moved import correct_locations
-from winnow.tracking.tracker import TrackingUnavailableError
+from winnow.tracking.tracker import NoStoreError, TrackingUnavailableError
 
 _TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 
@@ -68,14 +68,15 @@ def open_client(uri: str) -> Any:
     """An `MlflowClient` for `uri`.
 
     Raises:
-        TrackingUnavailableError: the store does not answer, or is an SQLite file that nobody has made yet. (MLflow
-            would make it here, and two processes that do so at once break the file for good: see `store.prepare`.)
+        NoStoreError: the store is an SQLite file that does not exist yet. (MLflow would make it here, and two
+            processes that do so at once break the file for good: see `store.prepare`.)
+        TrackingUnavailableError: the store does not answer.
     """
     apply_settings()
     uri = with_driver(uri)
     database = sqlite_path(uri)
     if database is not None and not database.is_file():
-        raise TrackingUnavailableError(f"{database}: expected the tracking store's database file, found none")
+        raise NoStoreError(f"{database}: expected the tracking store's database file, found none")
     if database is not None:
         correct_locations(database)
     with failures_as_unavailable():

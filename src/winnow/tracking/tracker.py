@@ -18,6 +18,10 @@ class TrackingUnavailableError(Exception):
     """The store did not answer, or answered that it cannot now: worth another try later."""
 
 
+class NoStoreError(TrackingUnavailableError):
+    """The store is a file that does not exist yet: nothing was ever tracked."""
+
+
 @dataclass(frozen=True)
 class Sent:
     """What a run already holds, so that only the rest is sent.

@@ -13,11 +13,12 @@ from click.testing import CliRunner, Result
 
 from tests.unit.platforms.kubernetes.api_server import FakeApi, kubeconfig, reply, running
 from winnow.cli.inference_one import check_model
-from winnow.cli.prod import remove, status, warn_where_misled
+from winnow.cli.prod import remove, status, warn_of_other_answer
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
-from winnow.platforms.deployer import Deployment, DeploymentRequest, DeploymentState, Release, Replica
+from winnow.platforms.deployer import Deployment, DeploymentRequest, DeploymentState, Release, Replica, mute
 from winnow.platforms.local.deployer import LocalDeployer
+from winnow.platforms.table import platform_for
 from winnow.serving.client import Asked
 from winnow.testing.deployer import MemoryDeployer, MemoryWorld
 
@@ -81,7 +82,8 @@ def test_an_address_that_leads_to_another_model_is_warned_of(silent_cluster: dic
 
     @click.command()
     def asked() -> None:
-        warn_where_misled(served, target, Settings.from_environment())
+        deployer = platform_for(target, Settings.from_environment()).deployer(say=mute)
+        warn_of_other_answer(served, deployer)
 
     with running(FakeApi(answers={"/readyz": answering})) as api:
         served = replace(deployed(FIRST), url=api.url)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from winnow.platforms.docker import delivery, prod_image, train_image
 from winnow.platforms.docker.build import BuildPlan, push
 from winnow.platforms.docker.client import asking, connect
 from winnow.platforms.docker.prod_image import ProdImage
-from winnow.platforms.images import BuildOptions, ImageRoute, ModelImageRequest, Show, TrainImagesRequest, silent
+from winnow.platforms.images import ImageRoute, ModelImageRequest, Show, TrainImagesRequest, silent
 
 if TYPE_CHECKING:
     from winnow.platforms.docker.client import Engine
@@ -59,10 +59,6 @@ class DockerImages:
         )
         return tuple(TrainImageBuild(each, bool(request.options.registry)) for each in plans)
 
-    def plan_tracking_image(self, folder: Path, options: BuildOptions, extras: Sequence[str]) -> TrainImageBuild:
-        """See `Images.plan_tracking_image`."""
-        return TrainImageBuild(train_image.plan_tracking(folder, options, extras), is_pushed=False)
-
     def plan_model_image(self, request: ModelImageRequest) -> ModelImageBuild:
         """See `Images.plan_model_image`."""
         base = request.options.base_image or prod_image.BASE_IMAGE
@@ -70,7 +66,8 @@ class DockerImages:
         try:
             base_id = prod_image.base_id(self.engine, base)
         except UnavailableError:
-            base_id, unknown = "", (f"the id of the base image {base}, from which the image's tag is made",)
+            unknown = (f"the id of the base image {base}, on which the image's tag depends: no Docker engine answers",)
+            base_id = ""
         image = prod_image.plan(
             request.bundle,
             request.version,

@@ -12,29 +12,28 @@ import msgspec
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command, next_flag
 from winnow.platforms import labels
-from winnow.platforms.api_key import API_KEY
 from winnow.platforms.deployer import DeploymentState, Release, Replica
 from winnow.platforms.diagnosis import Diagnosis
 from winnow.platforms.kubernetes.client import Cluster, NotFoundError, NotStartedError
 from winnow.platforms.kubernetes.deployment_plan import (
     CONTAINER,
     FINGERPRINT,
+    KEY,
     MANAGED_BY,
     MODEL,
     SETTINGS,
     TEMPLATE,
-    ClusterDeployment,
+    Found,
     Key,
     labels_of,
     object_name,
+    release_of,
 )
-from winnow.platforms.kubernetes.deployment_settings import DeploymentSettings
 from winnow.platforms.kubernetes.diagnosis import diagnosis_of, diagnosis_of_owner
 from winnow.platforms.kubernetes.forward import is_ready
 from winnow.platforms.kubernetes.kinds import AUTOSCALER, DEPLOYMENT, POD, REPLICA_SET, SECRET, Manifest, name_of
-from winnow.platforms.kubernetes.ownership import check_ours
 from winnow.platforms.kubernetes.pods import is_over
-from winnow.platforms.release_json import release_of
+from winnow.platforms.kubernetes.serving_settings import ServingSettings
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Pods:
         return not self.old and self.ready == len(self.new) >= max(wanted, 1)
 
 
-def find(cluster: Cluster, name: str) -> ClusterDeployment:
+def find(cluster: Cluster, name: str) -> Found:
     """What there is; an empty one where nothing of that name is deployed.
 
     Raises:
@@ -66,12 +65,12 @@ def find(cluster: Cluster, name: str) -> ClusterDeployment:
     """
     live = cluster.get(DEPLOYMENT, object_name(name))
     if live is None:
-        return ClusterDeployment()
-    check_is_of(live, name)
+        return Found()
+    check_ours(live, name)
     notes = live["metadata"].get("annotations") or {}
     autoscaler = cluster.get(AUTOSCALER, object_name(name))
     count, template = int(live["spec"].get("replicas", 1)), template_of(live["spec"]["template"])
-    return ClusterDeployment(
+    return Found(
         release=_release(notes.get(labels.RELEASE), name),
         previous=_previous(notes.get(labels.PREVIOUS)),
         serial=int(notes.get(labels.SERIAL, "0")),
@@ -85,10 +84,15 @@ def find(cluster: Cluster, name: str) -> ClusterDeployment:
     )
 
 
-def check_is_of(live: Manifest, name: str) -> None:
-    """Raises InputError where an object does not belong to the deployment of this name."""
-    remedy = f"Remove or rename it, or serve under another name ({next_flag('study')})."
-    check_ours(live, {labels.DEPLOYMENT: name}, owner=f"the deployment '{name}'", remedy=remedy)
+def check_ours(live: Manifest, name: str) -> None:
+    """Raises InputError where an object is not this deployment's."""
+    if (live["metadata"].get("labels") or {}).get(labels.DEPLOYMENT) != name:
+        raise InputError(
+            f"{live['kind']} '{name_of(live)}'",
+            expected=f"a name that nobody has, or one of the deployment '{name}'",
+            found="somebody else's",
+            remedy=f"Remove or rename it, or serve under another name ({next_flag('study')}).",
+        )
 
 
 def names(cluster: Cluster) -> list[str]:
@@ -217,17 +221,17 @@ def _previous(text: str | None) -> Release | None:
         return None
 
 
-def _settings(text: str | None) -> DeploymentSettings:
+def _settings(text: str | None) -> ServingSettings:
     try:
-        return msgspec.json.decode(text or "{}", type=DeploymentSettings)
+        return msgspec.json.decode(text or "{}", type=ServingSettings)
     except ValueError:
-        return DeploymentSettings()
+        return ServingSettings()
 
 
 def _key(cluster: Cluster, live: Manifest) -> Key | None:
     """The API key that replicas are to ask for; without a value where the Deployment names one that is not there."""
     containers: Sequence[Manifest] = live["spec"]["template"]["spec"]["containers"]
-    variables = [each for container in containers for each in container.get("env") or () if each["name"] == API_KEY]
+    variables = [each for container in containers for each in container.get("env") or () if each["name"] == KEY]
     if not variables:
         return None
     reference = (variables[0].get("valueFrom") or {}).get("secretKeyRef") or {}

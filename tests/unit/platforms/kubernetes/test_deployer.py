@@ -17,14 +17,14 @@ import pytest
 from tests.unit.platforms.kubernetes.api_server import NAMESPACE, FakeApi, cluster_of, kubeconfig, running
 from tests.unit.platforms.kubernetes.serving_api import ServingApi
 from winnow.config.errors import InputError, UnreachableError
-from winnow.orchestrators.deploy import is_cut_off, misled, port_forward
-from winnow.platforms.api_key import API_KEY
+from winnow.orchestrators.deployments import other_answer
 from winnow.platforms.deployer import (
     Action,
     Deployment,
     DeploymentFailedError,
     DeploymentRequest,
     DeploymentState,
+    ManualAccess,
     Release,
     Say,
     mute,
@@ -32,13 +32,15 @@ from winnow.platforms.deployer import (
 from winnow.platforms.kubernetes.deployer import (
     ANSWERS_S,
     BACK_WITHIN_S,
+    NO_ADDRESS,
     READ_PERMISSIONS,
     HalfChangedError,
     KubernetesDeployer,
 )
-from winnow.platforms.kubernetes.deployment_settings import READY_WITHIN_S
+from winnow.platforms.kubernetes.deployment_plan import KEY
 from winnow.platforms.kubernetes.lease import DURATION_S
 from winnow.platforms.kubernetes.refusals import SILENT_S
+from winnow.platforms.kubernetes.serving_settings import READY_WITHIN_S
 
 ROOT = Path(__file__).parents[4]
 FIRST = Release("cells", "1", "aa" * 32, Path("/models/aa"), "winnow-prod-cells@sha256:aa")
@@ -322,24 +324,22 @@ def test_an_address_that_another_model_has_is_not_waited_for_for_ever(
     deployed = deploy(deployer, FIRST)
     assert said[-1] == f"waiting for an answer at {api.url}, {ANSWERS_S:g} s at most"
     assert ANSWERS_S <= api.time.now_s < ANSWERS_S + 10
-    assert misled(deployed) == "cells version 3 (sha256 cccccccccccc) answers there"
+    assert other_answer(deployed) == "cells version 3 (sha256 cccccccccccc) answers there"
     api.answers_as = None
-    assert misled(deployed) == ""
+    assert other_answer(deployed) == ""
 
 
-def test_an_ingress_without_an_address_cuts_off_whoever_does_not_say_another(api: ServingApi, tmp_path: Path) -> None:
+def test_a_deployment_whose_ingress_has_no_address_is_reached_by_hand(api: ServingApi, tmp_path: Path) -> None:
     deployer = deployer_of(api, tmp_path, mute, WINNOW_INGRESS_URL="")
     deployed = deploy(deployer, FIRST)
     assert deployed.url == "http://winnow-prod-cells.place.svc"
-    assert is_cut_off(deployer, "kubernetes", deployed)
-    assert port_forward(deployer, "cells") == (
-        "kubectl port-forward --namespace place service/winnow-prod-cells 8080:80"
-    )
+    command = "kubectl port-forward --namespace place service/winnow-prod-cells 8080:80"
+    assert deployer.manual_access(deployed) == ManualAccess(NO_ADDRESS, command, "http://127.0.0.1:8080")
     entry = deployer_of(api, tmp_path, mute)
-    assert not is_cut_off(entry, "kubernetes", entry.status("cells"))
+    assert entry.manual_access(entry.status("cells")) is None
     (ingress,) = api.live("Ingress")
     ingress["status"] = {"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}}
-    assert not is_cut_off(deployer, "kubernetes", deployer.status("cells"))
+    assert deployer.manual_access(deployer.status("cells")) is None
 
 
 def test_permissions_are_asked_for_before_anything_else(tmp_path: Path) -> None:
@@ -377,9 +377,7 @@ def secret_path(api: ServingApi) -> str:
 
 def key_variable(api: ServingApi) -> dict[str, Any]:
     (deployment,) = api.live("Deployment")
-    (found,) = (
-        each for each in deployment["spec"]["template"]["spec"]["containers"][0]["env"] if each["name"] == API_KEY
-    )
+    (found,) = (each for each in deployment["spec"]["template"]["spec"]["containers"][0]["env"] if each["name"] == KEY)
     variable: dict[str, Any] = found
     return variable
 
@@ -397,7 +395,7 @@ def test_a_deployment_whose_key_is_lost_is_served_without_one_only_if_somebody_s
     assert key_variable(api)["valueFrom"]["secretKeyRef"]["name"] == f"{NAME}-key-2"
     lost(api)
     deploy(deployer_of(api, tmp_path, mute, WINNOW_API_KEY=""), SECOND)
-    assert API_KEY not in str(api.live("Deployment")[0]["spec"])
+    assert KEY not in str(api.live("Deployment")[0]["spec"])
 
 
 def test_what_somebody_else_had_set_is_put_back_as_he_had_it(api: ServingApi, deployer: KubernetesDeployer) -> None:

@@ -1,22 +1,16 @@
-"""The stack on Docker: changes of one stack take turns."""
+"""Changes of one stack take turns."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
-from winnow.platforms.docker.stack_lifecycle import DockerStack
-
-ROOT = Path(__file__).parents[4]
-
-
-def docker_stack(home: Path, say: Callable[[str], None] = print, **given: str) -> DockerStack:
-    return DockerStack(given, home=home, in_use=None, folder=ROOT, say=say)
+from winnow.orchestrators.stack import alone
+from winnow.platforms.docker.stack_plan import Project
 
 
 def test_a_stack_is_changed_by_one_command_at_a_time(tmp_path: Path) -> None:
-    given = {"WINNOW_PROJECT": "a-project", "WINNOW_ENV_FILE": str(tmp_path / "not there yet" / ".env")}
+    project = Project("a-project", tmp_path / "compose.yaml", tmp_path / "not there yet" / ".env")
     said: list[str] = []
     is_waiting, is_in = threading.Event(), threading.Event()
 
@@ -25,10 +19,10 @@ def test_a_stack_is_changed_by_one_command_at_a_time(tmp_path: Path) -> None:
             said.append(line)
             is_waiting.set()
 
-        with docker_stack(tmp_path, say, **given).lock():
+        with alone(project, say):
             is_in.set()
 
-    with docker_stack(tmp_path, said.append, **given).lock():
+    with alone(project, said.append):
         thread = threading.Thread(target=second)
         thread.start()
         assert is_waiting.wait(10)

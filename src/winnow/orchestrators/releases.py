@@ -1,0 +1,196 @@
+"""From a registered model to a release: choose the version, and fetch its bundle to `HOME/models/DIGEST` once.
+
+How a release is served is left to `deploy`, which image serves it to `build`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from winnow.bundle.manifest import read_manifest
+from winnow.config.errors import InputError
+from winnow.config.next_command import next_command
+from winnow.platforms.deployer import Release
+from winnow.tracking.tracker import ModelVersion, NoStoreError, TrackingUnavailableError
+
+
+class ModelRegistry(Protocol):
+    """What serving asks of a registry; implemented by `winnow.tracking.registry.Registry`."""
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        """All versions of a model, newest first; empty where there is no such model."""
+
+    def champion(self, name: str, alias: str = ...) -> ModelVersion | None:
+        """The version that holds the alias, or None."""
+
+    def download_bundle(self, version: ModelVersion, destination: Path) -> Path:
+        """Copy a version's bundle to `destination`, which does not exist yet."""
+
+
+class NoChampionError(InputError):
+    """No version of a model holds the alias, or the model has none."""
+
+
+def choose_version(
+    registry: ModelRegistry, name: str, *, store: str, alias: str = "champion", number: str | None = None
+) -> ModelVersion:
+    """The version of a model to serve.
+
+    Args:
+        store: the registry's address, for errors.
+        alias: the alias that the version holds.
+        number: the version itself, instead of the alias.
+
+    Raises:
+        NoChampionError: no version holds the alias.
+        InputError: there is no such version, or the store does not answer.
+    """
+    with _store_is_needed(name, store):
+        if number is None:
+            version = registry.champion(name, alias)
+            if version is None:
+                raise _no_champion(name, alias, store)
+            return version
+        known = registry.versions(name)
+    for each in known:
+        if each.version == number:
+            return each
+    numbers = ", ".join(each.version for each in reversed(known))
+    raise InputError(
+        f"registered model '{name}' in {store}",
+        expected=f"one of its versions: {numbers}" if known else "a model with versions",
+        found=f"version '{number}'" if known else "none",
+        remedy="Name one of them, or leave it out to serve the champion."
+        if known
+        else f"Run `{next_command('select-model', study=name)}` to choose one.",
+    )
+
+
+def fetch_release(registry: ModelRegistry, version: ModelVersion, home: Path, *, store: str) -> Release:
+    """A version as a release, with its bundle in `HOME/models/DIGEST`.
+
+    Args:
+        store: the registry's address, for errors.
+
+    Raises:
+        InputError: the store does not answer, or the bundle in it is damaged.
+    """
+    models = home / "models"
+    if (kept := _kept(models, version)) is not None:
+        return kept
+    models.mkdir(parents=True, exist_ok=True)
+    with _store_is_needed(version.name, store), tempfile.TemporaryDirectory(prefix=".fetch-", dir=models) as folder:
+        bundle = _download(registry, version, Path(folder) / "bundle")
+        digest = read_manifest(bundle).digest
+        _keep(bundle, models / digest, digest)
+    note = _note(models, version)
+    note.parent.mkdir(exist_ok=True)
+    note.write_text(digest, encoding="utf-8")
+    return Release(version.name, version.version, digest, models / digest)
+
+
+@contextmanager
+def shown_release(registry: ModelRegistry, version: ModelVersion, home: Path, *, store: str) -> Iterator[Release]:
+    """The same for a plan that is only shown: a bundle that is not in the home yet is gone when the context closes.
+
+    Raises:
+        InputError: the store does not answer, or the bundle in it is damaged.
+    """
+    if (kept := _kept(home / "models", version)) is not None:
+        yield kept
+        return
+    with tempfile.TemporaryDirectory(prefix="winnow-dry-run-") as folder:
+        yield fetch_release(registry, version, Path(folder), store=store)
+
+
+def as_kept(release: Release, home: Path) -> Release:
+    """A release with its bundle where `fetch_release` puts it."""
+    return replace(release, bundle=home / "models" / release.digest)
+
+
+def champion_number(registry: ModelRegistry, name: str, alias: str = "champion") -> str | None:
+    """The number of the version that holds the alias; None where none does or the store does not answer."""
+    try:
+        version = registry.champion(name, alias)
+    except TrackingUnavailableError:
+        return None
+    return version.version if version is not None else None
+
+
+@contextmanager
+def _store_is_needed(name: str, store: str) -> Iterator[None]:
+    try:
+        yield
+    except TrackingUnavailableError as error:
+        # A store in a file comes with the first study.
+        kind = NoChampionError if isinstance(error, NoStoreError) else InputError
+        raise kind(
+            f"tracking store {store}",
+            expected="a store that answers and holds a registered model",
+            found=str(error),
+            remedy="Start it, correct MLFLOW_TRACKING_URI, or train a model first "
+            f"(`{next_command('train', config=...)}`, then `{next_command('select-model', study=name)}`).",
+        ) from error
+
+
+def _note(models: Path, version: ModelVersion) -> Path:
+    """The file that records a version's digest. A registered version's bundle never changes."""
+    return models / "versions" / f"{version.name}-{version.version}-{version.run_id}"
+
+
+def _kept(models: Path, version: ModelVersion) -> Release | None:
+    """The release where its whole bundle is here.
+
+    Older notes and folders are named by the ONNX file alone: they do not match, and the bundle is fetched again.
+    """
+    note = _note(models, version)
+    if not note.is_file():
+        return None
+    digest = note.read_text(encoding="utf-8").strip()
+    if _digest_of(models / digest) != digest:
+        return None
+    return Release(version.name, version.version, digest, models / digest)
+
+
+def _download(registry: ModelRegistry, version: ModelVersion, destination: Path) -> Path:
+    try:
+        return registry.download_bundle(version, destination)
+    except ValueError as error:
+        raise InputError(
+            f"model {version.name} version {version.version}",
+            expected="the bundle that was registered",
+            found=str(error),
+            remedy="Its files in the tracking store were changed or removed: choose another with "
+            f"`{next_command('select-model', study=version.name)}`.",
+        ) from error
+
+
+def _keep(bundle: Path, place: Path, digest: str) -> None:
+    """Move a bundle to its place, which holds the same bundle already, a damaged one, or nothing."""
+    if _digest_of(place) == digest:
+        return
+    shutil.rmtree(place, ignore_errors=True)
+    bundle.rename(place)
+
+
+def _digest_of(bundle: Path) -> str | None:
+    """The digest of a bundle, or None where it is missing or damaged."""
+    try:
+        return read_manifest(bundle).digest
+    except (OSError, ValueError):
+        return None
+
+
+def _no_champion(name: str, alias: str, store: str) -> NoChampionError:
+    return NoChampionError(
+        f"registered model '{name}' in {store}",
+        expected=f"a version with the alias '{alias}'",
+        found="none",
+        remedy=f"Run `{next_command('select-model', study=name)}` to choose one.",
+    )

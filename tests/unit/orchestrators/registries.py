@@ -1,0 +1,41 @@
+"""A registry with one model, for tests of what is done with a registered version."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from winnow.bundle.manifest import read_manifest
+from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
+
+
+class FakeRegistry:
+    """A registry with one model, whose champion is its newest version; counts downloads.
+
+    Args:
+        bundle: the bundle of every version; None: there is no version.
+        numbers: the versions, newest first.
+        is_away: the store does not answer.
+    """
+
+    def __init__(self, bundle: Path | None, numbers: Sequence[str] = ("3",), *, is_away: bool = False) -> None:
+        self._bundle = bundle
+        self._numbers = numbers
+        self._is_away = is_away
+        self.downloads = 0
+
+    def champion(self, name: str, alias: str = "champion") -> ModelVersion | None:
+        return next(iter(self.versions(name)), None)
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        if self._is_away:
+            raise TrackingUnavailableError("connection refused")
+        return [ModelVersion(name, number, f"run-{number}") for number in self._numbers if self._bundle is not None]
+
+    def download_bundle(self, version: ModelVersion, destination: Path) -> Path:
+        assert self._bundle is not None
+        self.downloads += 1
+        shutil.copytree(self._bundle, destination)
+        read_manifest(destination)
+        return destination
