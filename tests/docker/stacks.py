@@ -78,7 +78,8 @@ def running_stack(engine: docker.DockerClient, folder: Path) -> Iterator[Running
     project = f"t{uuid.uuid4().hex[:10]}"
     own = {"WINNOW_PROJECT": project, "WINNOW_ENV_FILE": str(folder / "stack.env")}
     stack = RunningStack(engine, project, {**clean_environment(folder / "home"), **own})
-    ports = ("--mlflow-port", str(free_port()), "--postgres-port", str(free_port()))
+    names = ("--mlflow-port", "--postgres-port", "--minio-console-port")
+    ports = [word for name in names for word in (name, str(free_port()))]
     try:
         started = stack.winnow("mlflow-init", *ports)
         assert started.returncode == 0, started.stdout + started.stderr

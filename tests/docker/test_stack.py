@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -88,7 +89,11 @@ def test_ports_are_this_machine_s_alone_and_services_are_locked_down(own_stack: 
         assert host["Memory"] > 0 and host["NanoCpus"] > 0
         assert host["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "3"}
     assert own_stack.service("mlflow").attrs["Config"]["User"] == "10001:10001"
-    assert not own_stack.service("minio").attrs["HostConfig"]["PortBindings"]
+    # MinIO publishes its console, and not its S3 port.
+    assert list(own_stack.service("minio").attrs["HostConfig"]["PortBindings"]) == ["9001/tcp"]
+    console = own_stack.service("minio").ports["9001/tcp"][0]
+    with urllib.request.urlopen(f"http://{console['HostIp']}:{console['HostPort']}/login", timeout=10) as page:
+        assert (page.status, page.headers["Server"]) == (200, "MinIO Console")
 
 
 def test_a_worker_reaches_the_server_and_the_studies_but_not_the_artifact_store(

@@ -19,8 +19,8 @@ from tests.kubernetes.places import ROOT, Place, place
 from tests.remote_workers import REACHES
 from tests.unit.tracking.made_up import sweep
 from winnow.config.settings import Settings
-from winnow.orchestrators.kubernetes_stack import difference
 from winnow.orchestrators.settings import current
+from winnow.orchestrators.stack import difference
 from winnow.study.database import Database
 from winnow.tracking.data_files import DataFiles
 from winnow.tracking.mlflow_tracker import MlflowTracker
@@ -77,7 +77,7 @@ def pods(where: Place) -> dict[str, str]:
 def test_starting_it_again_changes_nothing(stack: Place, image: str) -> None:
     before = passwords(stack), pods(stack)
     assert len(before[1]) == 3
-    assert difference(print, project=ROOT, environment=stack.environment) == ""
+    assert difference("kubernetes", say=print, folder=ROOT, environment=stack.environment) == ""
     began = time.monotonic()
     again = winnow(stack, "mlflow-init", "--platform", "kubernetes")
     assert again.returncode == 0, again.stderr

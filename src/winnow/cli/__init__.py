@@ -23,6 +23,7 @@ from winnow.config.errors import InputError, WinnowError
 from winnow.config.exit_codes import CommandExit
 from winnow.config.private import restrict_umask, tighten
 from winnow.config.streams import accept_any_text
+from winnow.config.system import check_system
 from winnow.config.version import __version__
 
 OLD_TARGET = InputError(
@@ -65,7 +66,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "mlflow-init": ("winnow.cli.stack:init", "Start Postgres, MinIO and MLflow, for every verb to use."),
     "mlflow-remove": ("winnow.cli.stack:remove", "Remove them; their data is kept unless --volumes."),
     "kubernetes-secrets": (
-        "winnow.cli.kubernetes_stack:secrets",
+        "winnow.cli.stack:secrets",
         "Make the Secret that `kubectl apply -k k8s/tracking` needs.",
     ),
     "compose-logs": ("winnow.cli.stack:logs", "Print their logs."),
@@ -116,6 +117,10 @@ def winnow() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit. What it and its children write is for this user alone."""
+    try:
+        check_system()
+    except InputError as error:
+        sys.exit(_print_error(error))
     restrict_umask()
     tighten(home_of())
     accept_any_text(sys.stdout, sys.stderr)

@@ -1,17 +1,23 @@
-"""The rows of a study as plain arrays.
+"""The rows of a study as plain arrays, and the digest of their content.
 
-Everything above this folder sees data only as a `DataSet`: who loads it, from where and in what format, ends here.
+Code outside this folder sees data only as a `DataSet`, whatever source and format it came from. The same rows give the
+same digest from every format, type and machine: it covers what training sees (features, target, groups, time, names, in
+order) and not what the data is called.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Task = Literal["classification", "regression"]
+
+_DIGEST_VERSION = "1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,3 +60,30 @@ class DataSet:
     def outputs(self) -> int:
         """Outputs that a model of this data needs: classes, or targets."""
         return len(self.class_names) if self.class_names is not None else len(self.target_names)
+
+
+def digest_of(names: dict[str, tuple[str, ...] | None], arrays: dict[str, NDArray[Any] | None]) -> str:
+    """sha256, in hex, of names and arrays; the order of the dictionaries' keys counts."""
+    digest = hashlib.sha256(_DIGEST_VERSION.encode())
+    digest.update(json.dumps(names, ensure_ascii=True).encode())
+    for name, array in arrays.items():
+        digest.update(f"\n{name}:{_header(array)}\n".encode())
+        if array is not None:
+            digest.update(_content(array))
+    return digest.hexdigest()
+
+
+def _header(array: NDArray[Any] | None) -> str:
+    return "none" if array is None else f"{array.dtype.kind}{list(array.shape)}"
+
+
+def _content(array: NDArray[Any]) -> bytes | memoryview[int]:
+    """Little-endian bytes; text as JSON, since its width in memory depends on the longest one."""
+    if array.dtype.kind == "U":
+        return json.dumps(array.tolist(), ensure_ascii=True).encode()
+    if array.dtype.kind == "M":
+        array = array.astype("datetime64[us]").astype(np.int64)
+    if array.dtype.kind == "f":
+        array = np.where(np.isnan(array), np.array(np.nan, array.dtype), array + 0.0)  # one NaN, and no -0.0
+    ordered = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
+    return ordered.tobytes()

@@ -16,8 +16,7 @@ from winnow.config.experiment import DataConfig
 from winnow.config.functions import names_data_function
 from winnow.data.bundled import PREFIX, load_bundled
 from winnow.data.data_function import call_data_function
-from winnow.data.dataset import DataSet
-from winnow.data.digest import digest_of
+from winnow.data.dataset import DataSet, digest_of
 from winnow.data.features import convert_features
 from winnow.data.labels import typed_labels
 from winnow.data.raw import RawData, as_values, is_frame

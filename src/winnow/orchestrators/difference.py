@@ -16,9 +16,9 @@ def stack_difference(say: Callable[[str], None]) -> str:
     Raises:
         InputError: a setting is wrong, or the cluster cannot be asked.
     """
-    from winnow.orchestrators.kubernetes_stack import difference
+    from winnow.orchestrators.stack import difference
 
-    return difference(say)
+    return difference("kubernetes", say=say)
 
 
 def prod_difference(platform: str, settings: Settings, registry: ModelRegistry, request: ServeRequest) -> str:

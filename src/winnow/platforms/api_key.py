@@ -1,4 +1,4 @@
-"""The API key that replicas get from a file of whoever deploys, the same on every tier that runs images."""
+"""The API key that replicas ask for; the caller may keep it in a file. The same on every platform that runs images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from winnow.config.errors import InputError
 
-FILE = "WINNOW_API_KEY_FILE"
+API_KEY, FILE = "WINNOW_API_KEY", "WINNOW_API_KEY_FILE"
 
 
 def key_file(environment: Mapping[str, str]) -> str | None:

@@ -7,7 +7,7 @@ A Docker engine on this machine builds the images that containers and pods run. 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +18,9 @@ from winnow.config.next_command import next_flag
 
 TRAIN = "winnow-train"
 """The workers' image: its repository's name, whatever the registry and the tag."""
+
+TRACKING = "winnow-tracking"
+"""The tracking server's image, named likewise."""
 
 TRAIN_BASE, PROD_BASE, REGISTRY, NETWORK, PIP_CONFIG = (
     "WINNOW_TRAIN_BASE_IMAGE",
@@ -280,6 +283,13 @@ class Images(Protocol):
 
         Raises:
             InputError: the folder is no winnow project, or has no such file or extra.
+        """
+
+    def plan_tracking_image(self, folder: Path, options: BuildOptions, extras: Sequence[str]) -> ImageBuild:
+        """The tracking server's image alone, as it would be built; no engine is contacted, and nothing is pushed.
+
+        Raises:
+            InputError: the folder is no winnow project, or an extra is none of pyproject.toml's.
         """
 
     def plan_model_image(self, request: ModelImageRequest) -> ImageBuild:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from winnow.config.settings import Settings
 from winnow.platforms.deployer import AnyPlan, Deployer, DeploymentRequest, Say
 from winnow.platforms.executor import Executor
 from winnow.platforms.images import ImageBuild, ImageRoute, Show, silent
-from winnow.platforms.stack import ChoosePort, any_port
+from winnow.platforms.stack import ChoosePort, Stack, any_port
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,18 @@ class Platform(Protocol):
 
         Raises:
             InputError: the platform is not configured.
+        """
+
+    def stack(self, given: Mapping[str, str], *, folder: Path, say: Say) -> Stack:
+        """The platform's tracking stack, started or not; nothing is contacted.
+
+        Args:
+            given: settings by name (`winnow.platforms.stack_variables`); an empty one means the default again.
+            folder: the project's, with compose.yaml and k8s/.
+            say: receives what is being done, a line each.
+
+        Raises:
+            InputError: the platform has no stack, or a file that it is made of is missing.
         """
 
     def local_settings(self, choose_port: ChoosePort = any_port) -> Settings:

@@ -1,11 +1,18 @@
-"""The tracking stack: MLflow, its database and its artifact store, under the same names on every platform."""
+"""The tracking stack: MLflow, its database and its artifact store, under the same names on every platform.
+
+`Stack` is what a platform offers for it. `winnow.orchestrators.stack` composes its methods.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
 
-from winnow.config.errors import WinnowError
+from winnow.config.errors import InputError, WinnowError
+from winnow.config.stack_record import AnyStack
+from winnow.platforms.images import Show, silent
 
 MLFLOW, POSTGRES, MINIO = "mlflow", "postgres", "minio"
 """Names of its services."""
@@ -24,3 +31,139 @@ def any_port() -> int:
 
 class StackError(WinnowError):
     """The stack was started and did not become what it should, although nothing was wrong with the request."""
+
+
+def redacted(text: str, secrets: Iterable[str]) -> str:
+    """A text of other programs, such as a log, with every secret starred."""
+    for secret in secrets:
+        text = text.replace(secret, "***") if secret else text
+    return text
+
+
+class StackPlan(Protocol):
+    """A stack that is planned and not started."""
+
+    @property
+    def record(self) -> AnyStack:
+        """What other verbs will read."""
+
+    @property
+    def endpoints(self) -> Mapping[str, str]:
+        """Where a person finds its parts once it is started, by what they are."""
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Facts that the plan lacks because the platform did not answer, a sentence each."""
+
+    def render(self) -> str:
+        """The plan for a person, every secret starred."""
+
+
+class SecretsPlan(Protocol):
+    """Secrets of a stack that is started by hand; none of them are stored yet."""
+
+    @property
+    def place(self) -> str:
+        """Where they are stored, as messages name it."""
+
+    def render(self) -> str:
+        """What would be stored, every secret starred."""
+
+
+@dataclass(frozen=True)
+class StackEnd:
+    """What removing a stack takes.
+
+    Attributes:
+        stack: the stack, as messages name it.
+        steps: what is removed, a line each.
+        outcome: what holds once it is removed, in sentences.
+        owner: the other folder or home that made it; empty where it is this one's.
+        refusal: says why another's stack is left alone; None where it is this one's.
+    """
+
+    stack: str
+    steps: tuple[str, ...]
+    outcome: str
+    owner: str = ""
+    refusal: InputError | None = None
+
+    def render(self) -> str:
+        """The steps for a person."""
+        return "\n".join(self.steps)
+
+
+class Stack(Protocol):
+    """The tracking stack of one platform, started or not. Making one contacts nothing. It takes its own plans alone.
+
+    Every method raises InputError where the platform refuses or is not there, and UnreachableError where it stops
+    answering.
+    """
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Keep other commands of this machine from changing the stack; wait for the one that does."""
+
+    def plan(self, *, is_dry_run: bool = False) -> StackPlan:
+        """Plan a start, with secrets made for those that are not set; nothing is changed.
+
+        Args:
+            is_dry_run: the plan is only shown. Without the platform it is made all the same, with `unknown` facts.
+
+        Raises:
+            InputError: a setting is wrong, ports are taken, the stack is another's, or its volumes are there and the
+                secrets that open them are not.
+        """
+
+    def start(self, plan: Any, timeout_s: float | None, show: Show = silent) -> None:
+        """Start it and wait until its services are ready; harmless where they are already.
+
+        Args:
+            timeout_s: how long they may take; None for the platform's own limit.
+            show: receives the steps of an image's build and delivery.
+
+        Raises:
+            BuildFailedError: the server's image was not built or not delivered.
+            StackError: a service does not become ready.
+        """
+
+    def plan_end(self, *, volumes: bool) -> StackEnd:
+        """Plan a removal; nothing is changed.
+
+        Args:
+            volumes: remove its data too, and the secrets that open it.
+        """
+
+    def end(self, *, volumes: bool) -> list[str]:
+        """Remove it and have later verbs use files again; return what is left, in words.
+
+        Raises:
+            InputError: workers use it.
+            StackError: it was not removed.
+        """
+
+    def difference(self) -> str:
+        """What a start would change, as a unified diff; empty where nothing.
+
+        Raises:
+            InputError: the platform cannot compare.
+        """
+
+    def logs_command(self, service: str | None, lines: int, *, follow: bool) -> list[str]:
+        """The command that prints the logs of one service or all; nothing is contacted.
+
+        Raises:
+            InputError: there is no such service, or the logs are read with another program, which the error names.
+        """
+
+    def print_logs(self, command: list[str]) -> int:
+        """Run that command and return its exit status."""
+
+    def plan_secrets(self) -> SecretsPlan:
+        """Plan the secrets of a stack that is started by hand; those that are stored stay as they are.
+
+        Raises:
+            InputError: the platform has none, or as for `plan`.
+        """
+
+    def store_secrets(self, plan: Any) -> bool:
+        """Store them; return whether any changed."""

@@ -1,4 +1,4 @@
-"""Which stack is in use: the record that `mlflow-init` leaves and `mlflow-remove` takes away, for other parts to ask.
+"""Which stack is in use: the record that `mlflow-init` writes and `mlflow-remove` deletes.
 
 Its form, and how settings read it, is `winnow.config.stack_record`.
 """
@@ -10,9 +10,7 @@ from pathlib import Path
 
 from winnow.config.atomic_write import replace_text
 from winnow.config.errors import InputError
-from winnow.config.stack_record import FILE, AnyStack, ClusterStackRecord, StackRecord, read_stack, render
-
-__all__ = ["ClusterStackRecord", "StackRecord", "forget", "forget_cluster", "keep", "read_stack"]
+from winnow.config.stack_record import FILE, AnyStack, read_stack, render
 
 
 def keep(home: Path, record: AnyStack) -> None:
@@ -20,23 +18,12 @@ def keep(home: Path, record: AnyStack) -> None:
     replace_text(home / FILE, render(record))
 
 
-def forget(home: Path, project: str) -> None:
-    """Let later verbs use files again; harmless where another stack, or none, is in use."""
-    _forget(home, lambda record: isinstance(record, StackRecord) and record.project == project)
+def forget(home: Path, is_meant: Callable[[AnyStack], bool]) -> None:
+    """Let later verbs use files again; harmless where another stack, or none, is in use.
 
-
-def forget_cluster(home: Path, context: str, namespace: str, identity: str = "") -> None:
-    """The same for the stack of a cluster's namespace; `identity` tells it from another of that name."""
-
-    def is_meant(record: AnyStack) -> bool:
-        if not isinstance(record, ClusterStackRecord) or (record.context, record.namespace) != (context, namespace):
-            return False
-        return record.identity in ("", identity)
-
-    _forget(home, is_meant)
-
-
-def _forget(home: Path, is_meant: Callable[[AnyStack], bool]) -> None:
+    Args:
+        is_meant: whether a record is the removed stack's. A record that cannot be read is deleted without asking.
+    """
     path = home / FILE
     try:
         record = read_stack(home)

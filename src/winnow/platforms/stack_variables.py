@@ -8,6 +8,7 @@ and for what this program itself has to know.
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -20,13 +21,18 @@ from winnow.platforms.stack_env_file import EnvFile
 SETTINGS = (
     Variable("WINNOW_PROJECT", "winnow", "Name of the Compose project: of all containers, volumes and networks."),
     Variable("WINNOW_BIND", "127.0.0.1", "Address that published ports bind to; 0.0.0.0 opens them to the network."),
-    Variable("MLFLOW_PORT", "5500", "MLflow's port on this machine."),
+    Variable("MLFLOW_PORT", "5000, or the next free one", "MLflow's port on this machine."),
     Variable("POSTGRES_PORT", "5532", "Postgres' port on this machine."),
+    Variable(
+        "MINIO_CONSOLE_PORT",
+        "9001, or the next free one",
+        "Port of MinIO's console on 127.0.0.1, whatever WINNOW_BIND says.",
+    ),
     Variable("MLFLOW_WORKERS", "2", "Processes of the MLflow server."),
     Variable(
         "MLFLOW_SERVER_ALLOWED_HOSTS",
         "",
-        "More Host headers that MLflow answers, separated by commas, whole: mlflow.example.com, 10.0.0.5:5500.",
+        "More Host headers that MLflow answers, separated by commas, whole: mlflow.example.com, 10.0.0.5:5000.",
     ),
     Variable(
         "MLFLOW_BACKEND_STORE_URI",
@@ -56,7 +62,37 @@ SETTINGS = (
     Variable("MINIO_CPUS", "1", "CPUs that MinIO may use."),
     Variable("MINIO_MEMORY", "1g", "Memory that MinIO may use."),
 )
-"""What may be shown and given as a flag."""
+"""What may be shown and given as a flag; those of `ONLY_ON` name the platform that has them alone."""
+
+CLUSTER_SETTINGS = (
+    Variable("POSTGRES_VOLUME", "10Gi", "Size of Postgres' volume, fixed once it is there."),
+    Variable("MINIO_VOLUME", "20Gi", "Size of MinIO's volume, fixed once it is there."),
+    Variable("STORAGE_CLASS", "the cluster's default", "Storage class of the volumes, fixed once they are there."),
+    Variable(
+        "TRACKING_OVERLAY",
+        "",
+        "A YAML file with parts of the manifests in k8s/tracking, each with its kind and name, to lay over them: "
+        "requests, node selectors, pull secrets, whatever else pods can have.",
+    ),
+    Variable(
+        "WORKER_EGRESS",
+        "public",
+        "What workers reach beside names, each other and the stack, where the network enforces policies: `public` "
+        "addresses, networks such as 10.20.0.0/16, or `none`; several with commas.",
+    ),
+)
+"""Settings that only a stack on a cluster has."""
+
+ONLY_ON: Mapping[str, frozenset[str]] = {
+    "docker": frozenset(
+        {
+            *("WINNOW_PROJECT", "WINNOW_ENV_FILE", "WINNOW_BIND"),
+            *("MLFLOW_PORT", "POSTGRES_PORT", "MINIO_CONSOLE_PORT"),
+        }
+    ),
+    "kubernetes": frozenset(one.name for one in CLUSTER_SETTINGS),
+}
+"""Names of the settings that the stack of one platform has alone."""
 
 KEYS = (
     Variable("MLFLOW_S3_ENDPOINT_URL", "AWS' own", "An S3 service other than AWS', such as https://s3.example.com."),
@@ -85,14 +121,30 @@ NAMES = frozenset(variable.name for variable in (*SETTINGS, *KEYS, *STUDIES)) | 
 }
 """All that compose.yaml asks for: the environment file alone answers, whatever the caller's environment holds."""
 
-_DESTINATION, _BACKEND, _ENDPOINT = "MLFLOW_ARTIFACTS_DESTINATION", "MLFLOW_BACKEND_STORE_URI", "MLFLOW_S3_ENDPOINT_URL"
+DESTINATION, BACKEND, ENDPOINT = "MLFLOW_ARTIFACTS_DESTINATION", "MLFLOW_BACKEND_STORE_URI", "MLFLOW_S3_ENDPOINT_URL"
 _EXTRA_OF = {"mysql": "mysql", "wasbs": "azure", "abfss": "azure", "gs": "gcs"}
-_OF_MINIO = frozenset({_ENDPOINT, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"})
+_OF_MINIO = frozenset({ENDPOINT, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"})
 _DEFAULTS = {variable.name: variable.default for variable in SETTINGS}
 
 
+def settings_of(platform: str) -> tuple[Variable, ...]:
+    """The settings of a platform's stack that may be shown."""
+    strange = not_on(platform)
+    return tuple(one for one in (*SETTINGS, *CLUSTER_SETTINGS) if one.name not in strange)
+
+
+def not_on(platform: str) -> frozenset[str]:
+    """Names of settings that other platforms' stacks have, and this one's has not."""
+    return frozenset[str]().union(*(names for name, names in ONLY_ON.items() if name != platform))
+
+
+def new_password() -> str:
+    """A password that can stand in a URL: 192 random bits."""
+    return secrets.token_urlsafe(24)
+
+
 def default(name: str) -> str:
-    """What compose.yaml takes where a setting is not given."""
+    """What compose.yaml takes where a setting is not given; ports that are chosen have no such value."""
     return _DEFAULTS[name]
 
 
@@ -108,18 +160,18 @@ def choose(given: Mapping[str, str], file: EnvFile, new_password: Callable[[], s
         return given.get(name) or own.get(name) or kept.get(name, "")
 
     block = {one.name: value(one.name) for one in (*SETTINGS, *STUDIES)}
-    for name in (_BACKEND, _DESTINATION):
+    for name in (BACKEND, DESTINATION):
         block[name] = with_driver(block[name])
     block["EXTRAS"] = ",".join(extras(block))
     block["MLFLOW_SERVER_ALLOWED_HOSTS"] = ",".join(_hosts(block))
     block["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] = ",".join(origins(block["MLFLOW_SERVER_ALLOWED_HOSTS"]))
-    keys = _artifact_keys(block[_DESTINATION], value, own)
+    keys = _artifact_keys(block[DESTINATION], value, own)
     check({**block, **keys})
     block = {name: text for name, text in block.items() if text and text != own.get(name)}
-    secrets = {name: kept.get(name) or new_password() for name in SECRETS if name not in own}
+    passwords = {name: kept.get(name) or new_password() for name in SECRETS if name not in own}
     user = {} if USER in own else {USER: kept.get(USER, "winnow")}
-    check_passwords({**own, **secrets})
-    return EnvFile(file.own_text, {**block, **keys, **user, **secrets})
+    check_passwords({**own, **passwords})
+    return EnvFile(file.own_text, {**block, **keys, **user, **passwords})
 
 
 def missing_secrets(file: EnvFile | None) -> list[str]:
@@ -134,13 +186,7 @@ def check(values: Mapping[str, str]) -> None:
     Raises:
         InputError: names the variable.
     """
-    for name in ("MLFLOW_PORT", "POSTGRES_PORT"):
-        text = values.get(name) or default(name)
-        require(name, text, text.isdecimal() and 0 < int(text) < 65536, "a port, 1 to 65535", "5500")
-    if (values.get("MLFLOW_PORT") or default("MLFLOW_PORT")) == (
-        values.get("POSTGRES_PORT") or default("POSTGRES_PORT")
-    ):
-        require("POSTGRES_PORT", values.get("POSTGRES_PORT", ""), False, "another port than MLFLOW_PORT", "5532")
+    _check_ports(values)
     workers = values.get("MLFLOW_WORKERS") or "1"
     require("MLFLOW_WORKERS", workers, workers.isdecimal() and int(workers) > 0, "a whole number from 1", "2")
     project = values.get("WINNOW_PROJECT") or default("WINNOW_PROJECT")
@@ -148,9 +194,20 @@ def check(values: Mapping[str, str]) -> None:
     require("WINNOW_PROJECT", project, is_name, "lower-case letters, digits, '-' and '_'", "winnow")
     bind = values.get("WINNOW_BIND") or default("WINNOW_BIND")
     require("WINNOW_BIND", bind, _is_address(bind), "an IPv4 address", "127.0.0.1")
-    _check_backend(values.get(_BACKEND, ""))
-    _check_destination(values.get(_DESTINATION, ""))
-    _check_host(_ENDPOINT, values.get(_ENDPOINT, ""))
+    _check_backend(values.get(BACKEND, ""))
+    _check_destination(values.get(DESTINATION, ""))
+    _check_host(ENDPOINT, values.get(ENDPOINT, ""))
+
+
+def _check_ports(values: Mapping[str, str]) -> None:
+    seen: dict[str, str] = {}
+    for name in ("MLFLOW_PORT", "POSTGRES_PORT", "MINIO_CONSOLE_PORT"):
+        text = values.get(name) or (default(name) if name == "POSTGRES_PORT" else "")
+        if not text:
+            continue
+        require(name, text, text.isdecimal() and 0 < int(text) < 65536, "a port, 1 to 65535", "5600")
+        require(name, text, text not in seen, f"another port than {seen.get(text)}", "5532")
+        seen[text] = name
 
 
 def _artifact_keys(destination: str, value: Callable[[str], str], own: Mapping[str, str]) -> dict[str, str]:
@@ -162,9 +219,9 @@ def _artifact_keys(destination: str, value: Callable[[str], str], own: Mapping[s
     if stray is not None:
         raise InputError(
             f"{stray} in the environment file",
-            expected=f"{_DESTINATION} beside it, for it opens an artifact store of your own",
+            expected=f"{DESTINATION} beside it, for it opens an artifact store of your own",
             found="none, which means the stack's MinIO",
-            remedy=f"Add {_DESTINATION}, or remove the line.",
+            remedy=f"Add {DESTINATION}, or remove the line.",
         )
     return {}
 
@@ -172,7 +229,7 @@ def _artifact_keys(destination: str, value: Callable[[str], str], own: Mapping[s
 def extras(values: Mapping[str, str]) -> list[str]:
     """The image's extras: those that are named, and those that an address needs."""
     given = [extra.strip() for extra in values.get("EXTRAS", "").split(",") if extra.strip()]
-    schemes = [urlsplit(values.get(name, "")).scheme.partition("+")[0] for name in (_BACKEND, _DESTINATION)]
+    schemes = [urlsplit(values.get(name, "")).scheme.partition("+")[0] for name in (BACKEND, DESTINATION)]
     return sorted({*given, *(_EXTRA_OF[scheme] for scheme in schemes if scheme in _EXTRA_OF)})
 
 
@@ -196,13 +253,11 @@ def _check_backend(uri: str) -> None:
     scheme = urlsplit(uri).scheme.partition("+")[0]
     databases = ("postgresql", "mysql", "mssql", "sqlite")
     shown = f"{scheme}://…" if scheme else "no URL"
-    require(
-        _BACKEND, shown, scheme in databases, f"a URL of one of {', '.join(databases)}", "postgresql://me@db/mlflow"
-    )
+    require(BACKEND, shown, scheme in databases, f"a URL of one of {', '.join(databases)}", "postgresql://me@db/mlflow")
     if scheme == "sqlite":
         is_kept = uri.startswith("sqlite:////")
-        require(_BACKEND, uri, is_kept, "an absolute path in MLflow's container", "sqlite:////winnow/mlflow.db")
-    _check_host(_BACKEND, uri)
+        require(BACKEND, uri, is_kept, "an absolute path in MLflow's container", "sqlite:////winnow/mlflow.db")
+    _check_host(BACKEND, uri)
 
 
 def _check_destination(uri: str) -> None:
@@ -211,7 +266,7 @@ def _check_destination(uri: str) -> None:
     scheme = urlsplit(uri).scheme
     known = ("s3", "gs", "wasbs", "abfss", "hdfs", "sftp", "ftp", "file")
     is_known = scheme in known or uri.startswith("/")
-    require(_DESTINATION, uri, is_known, f"an absolute path, or a URL of one of {', '.join(known)}", "s3://my-bucket")
+    require(DESTINATION, uri, is_known, f"an absolute path, or a URL of one of {', '.join(known)}", "s3://my-bucket")
 
 
 def _check_host(name: str, uri: str) -> None:

@@ -55,7 +55,7 @@ def _docker(settings: Settings, environment: Mapping[str, str]) -> Platform:
     from winnow.platforms.docker.images import DockerImages
     from winnow.platforms.docker.platform import DockerPlatform
 
-    return DockerPlatform(settings, DockerImages(environment))
+    return DockerPlatform(settings, DockerImages(environment), environment)
 
 
 def _kubernetes(settings: Settings, environment: Mapping[str, str]) -> Platform:

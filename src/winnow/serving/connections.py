@@ -11,6 +11,7 @@ use, a further one is answered 429, except for health checks. So slow clients ca
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import resource
 from typing import Any
@@ -301,6 +302,9 @@ def most_connections(wanted: int) -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = 2 * wanted + SPARE_DESCRIPTORS
     if soft < needed:
-        soft = min(needed, hard) if hard != resource.RLIM_INFINITY else needed
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        wished = min(needed, hard) if hard != resource.RLIM_INFINITY else needed
+        # macOS refuses more than 10,240, whatever the hard limit says.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wished, hard))
+            soft = wished
     return max(min(wanted, (soft - SPARE_DESCRIPTORS) // 2), 1)

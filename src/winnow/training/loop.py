@@ -4,6 +4,10 @@ Batches are slices of an index tensor; a DataLoader's workers and copies cost mo
 does. Everything that several ranks must do alike is planned or drawn before it is needed (shuffles on the CPU from
 one seed, sizes of all batches), and what they must agree on (the epoch's losses) is exchanged once per epoch.
 
+Knowing every batch's size beforehand makes the weights right: a row counts 1/(rows of its optimizer step) on every
+rank, so that ragged last batches, uneven shards and accumulated batches give the gradient of one process that holds all
+the rows.
+
 With several ranks a step's gradient is that of one process with all the rows. Two things still differ between rank
 counts, as with DistributedDataParallel anywhere: BatchNorm normalizes each rank's shard by its own statistics and keeps
 rank 0's running ones; dropout draws other masks on every rank.
@@ -26,7 +30,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from winnow.config.experiment import EarlyStoppingConfig, TrainingConfig
-from winnow.training.batches import Shard, Step, plan_steps
 from winnow.training.failures import DivergedError
 from winnow.training.optimization import Schedule, make_schedule
 from winnow.training.world import World
@@ -47,6 +50,29 @@ class Rows:
 
     inputs: Tensor
     target: Tensor
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A rank's part of one batch.
+
+    Attributes:
+        start, stop: positions in the epoch's order; never empty, since a rank without rows must still take part in the
+            exchange of gradients and so runs one row that does not count.
+        real: how many of the rows from `start` on count.
+    """
+
+    start: int
+    stop: int
+    real: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step: this rank's shards of its batches, and the rows of all ranks in them."""
+
+    shards: tuple[Shard, ...]
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -119,6 +145,25 @@ def train(
         stopper.restore(network)
     world.share_buffers(network)
     return Trained(epoch, stepper.first_step_at)
+
+
+def plan_steps(rows: int, batch_size: int, accumulation: int, rank: int, world_size: int) -> tuple[Step, ...]:
+    """The steps of one epoch over `rows` rows, in batches of `batch_size` over all ranks.
+
+    The last batch may have fewer rows, and the last step fewer batches than `accumulation`.
+    """
+    batches = [(start, min(start + batch_size, rows)) for start in range(0, rows, batch_size)]
+    groups = [batches[first : first + accumulation] for first in range(0, len(batches), accumulation)]
+    return tuple(
+        Step(tuple(_shard(*batch, rank, world_size) for batch in group), group[-1][1] - group[0][0]) for group in groups
+    )
+
+
+def _shard(start: int, stop: int, rank: int, world_size: int) -> Shard:
+    """An even share of a batch: sizes differ by at most one row."""
+    rows = stop - start
+    first, end = start + rows * rank // world_size, start + rows * (rank + 1) // world_size
+    return Shard(first, end, end - first) if end > first else Shard(start, start + 1, 0)
 
 
 class _Stepper:

@@ -1,11 +1,12 @@
-"""Ends a process with its parent, so that nothing outlives its sweep.
+"""End a process with its parent, so that no process outlives its sweep.
 
-A killed parent cannot clean up, hence the kernel has to do it: Linux signals a child whose parent is gone where the
-child has asked for that. Elsewhere a rank notices the closed channel instead, and the others the dead rank.
+A killed parent cannot clean up, so the kernel has to: Linux signals a child whose parent is gone where the child has
+asked for that (`prctl(PR_SET_PDEATHSIG)`). Other systems have no such request. There, rank 0 ends when it finds its
+channel to the supervisor closed, and torchrun ends the other ranks.
 
 As a program (`python -m winnow.training.pdeathsig COMMAND …`) it asks for the signal and then becomes the command, for
 commands such as torchrun that do not ask for it themselves. The kernel watches the parent's *thread* that made the
-child: start children from a thread that lives as long as they shall.
+child: start children from a thread that lives as long as they do.
 """
 
 from __future__ import annotations
@@ -21,20 +22,19 @@ PARENT = "WINNOW_PARENT_PID"
 _PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent() -> None:
-    """Have this process killed as soon as its parent is gone.
+def die_with_parent(system: str = sys.platform) -> None:
+    """Have the kernel kill this process as soon as its parent is gone, where the kernel can.
 
-    The parent is expected to have its own process id in the environment's WINNOW_PARENT_PID: one that died before this
-    call has been replaced by another, and then this process exits at once.
+    Exits at once where the parent died before this call: its process id is in the environment's WINNOW_PARENT_PID, and
+    is not that of this process's parent any more.
 
     Raises:
         OSError: Linux refused the request.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if system.startswith("linux"):
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     expected = os.environ.get(PARENT)
     if expected is not None and os.getppid() != int(expected):
         sys.exit(RankExit.LOST_PEER)

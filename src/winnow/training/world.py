@@ -16,13 +16,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import Tensor, distributed, nn
 
 from winnow.config.experiment import TrainingConfig
+from winnow.config.process_identity import ProcessIdentity, identity_of, is_running
 
 COMPUTE_TIMEOUT = timedelta(minutes=5)
 CONTROL_TIMEOUT = timedelta(days=30)
@@ -80,7 +80,7 @@ class World:
         A rank whose peer was killed sees no more than a broken connection, in whatever it did at that moment.
         """
         deadline = time.monotonic() + within_s
-        while not any(_is_dead(peer) for peer in self._peers):
+        while all(is_running(peer) for peer in self._peers):
             if time.monotonic() >= deadline:
                 return any(self._is_cut_off(rank, within_s) for rank in self._remote_peers)
             time.sleep(0.02)
@@ -101,14 +101,14 @@ class World:
             return time.monotonic() - began < within_s / 2
         return False
 
-    def _meet_peers(self) -> tuple[tuple[psutil.Process, ...], tuple[int, ...]]:
+    def _meet_peers(self) -> tuple[tuple[ProcessIdentity, ...], tuple[int, ...]]:
         """The other ranks of this machine, as processes, and those of others, by number."""
         if self._control is None:
             return (), ()
         own = (socket.gethostname(), os.getpid())
         everyone: list[Any] = [None] * self.size
         distributed.all_gather_object(everyone, own, group=self._control)
-        local = tuple(psutil.Process(pid) for host, pid in everyone if host == own[0] and pid != own[1])
+        local = tuple(identity_of(pid) for host, pid in everyone if host == own[0] and pid != own[1])
         return local, tuple(rank for rank, (host, _) in enumerate(everyone) if host != own[0])
 
     def gather(self, values: Sequence[Tensor | float]) -> Tensor:
@@ -150,14 +150,6 @@ class World:
         """End the world in order, so that no rank sees another's connection break."""
         if self.size > 1:
             distributed.destroy_process_group()
-
-
-def _is_dead(process: psutil.Process) -> bool:
-    """Gone, or dead and not yet buried by torchrun."""
-    try:
-        return bool(process.status() == psutil.STATUS_ZOMBIE) or not process.is_running()
-    except psutil.NoSuchProcess:
-        return True
 
 
 def wants_cpu(device: str) -> bool:

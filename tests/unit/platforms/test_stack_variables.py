@@ -112,7 +112,7 @@ def test_pages_may_write_from_the_hosts_that_are_allowed() -> None:
     [
         ("MLFLOW_PORT", "http"),
         ("MLFLOW_PORT", "0"),
-        ("POSTGRES_PORT", "5500"),
+        ("MINIO_CONSOLE_PORT", "5532"),
         ("MLFLOW_WORKERS", "many"),
         ("WINNOW_PROJECT", "Mine!"),
         ("WINNOW_BIND", "localhost"),

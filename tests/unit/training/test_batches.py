@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from winnow.training.batches import Shard, Step, plan_steps
+from winnow.training.loop import Shard, Step, plan_steps
 
 sizes = {
     "rows": st.integers(1, 300),

@@ -1,4 +1,4 @@
-"""How an image is built: the `docker build` command, worked out in a pure function and run in a dull one.
+"""Builds an image: plans the `docker build` command in a pure function and runs it in a thin one.
 
 The command and not the SDK, since only it speaks BuildKit, which cache mounts and secrets need. What the images hold is
 left to `train_image` and `prod_image`.

@@ -1,7 +1,7 @@
 """The connection to the Docker engine.
 
-The SDK is optional and is imported when an engine is asked for; what it raises is turned into errors for a person here.
-What is run on the engine is left to executors, deployers and the stack.
+The SDK is optional and imported when an engine is asked for. This module turns its errors into errors for people.
+Executors, deployers and the stack decide what runs on the engine.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     import docker
 
     Engine: TypeAlias = docker.DockerClient
-    """The connection's type, for layers that hand it on and do not speak Docker themselves."""
+    """The connection's type, for code that passes it on and does not use it."""
 
 TIMEOUT_S = 60
 
 
 class EngineError(WinnowError):
-    """The engine did not do what it should."""
+    """The engine failed at something that it was asked for."""
 
 
 def connect(environment: Mapping[str, str] = os.environ) -> docker.DockerClient:
@@ -52,7 +52,7 @@ def connect(environment: Mapping[str, str] = os.environ) -> docker.DockerClient:
 
 @contextmanager
 def asking(what: str) -> Iterator[None]:
-    """Say in the words of this program what the engine did not do; what it was sent is never shown.
+    """Turn the SDK's errors into errors for people; the request that was sent is never shown.
 
     Args:
         what: what the engine is asked for, or about.
@@ -88,7 +88,7 @@ def _check_sdk() -> None:
     except ImportError as error:
         raise UnavailableError(
             "the Docker SDK for Python",
-            expected="the package 'docker', which the Docker back-ends need",
+            expected="the package 'docker', which the platform Docker needs",
             found="none",
             remedy="Install it: pip install 'docker>=7.1'.",
         ) from error

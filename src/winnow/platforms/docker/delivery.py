@@ -1,8 +1,8 @@
-"""How an image of this engine gets to where a cluster's nodes find it: pushed to a registry, or loaded by a command.
+"""Brings an image of this engine to where a cluster's nodes find it: pushes it to a registry, or loads it by a command.
 
-What nodes run is named by what it is: `REPOSITORY@sha256:…` after a push, and a tag with the image's id in it after a
-load, so that no node takes an older image of the same name for it. How nodes log in to a registry is left to whoever
-keeps the cluster.
+Nodes run an image by a name that only it can have: `REPOSITORY@sha256:…` after a push, a tag that contains the image's
+id after a load. So no node runs an older image of the same name. How nodes log in to a registry is left to the
+cluster's administrator.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ID_LENGTH = 12
 def deliver(
     engine: Engine, identifier: str, name: str, route: ImageRoute, show: Show = silent, *, is_forced: bool = False
 ) -> str:
-    """The name under which the cluster's nodes can run an image of the engine; it is brought there, if need be.
+    """The name under which the cluster's nodes can run an image of the engine; the image is delivered if necessary.
 
     Args:
         identifier: the image's id.
@@ -63,7 +63,7 @@ def pushed_digest(engine: Engine, identifier: str, repository: str) -> str:
     """
     from docker.auth import resolve_repository_name
 
-    # Its hub's repositories are named without a host by Docker, however they were named to it.
+    # Docker names repositories of its hub without a host, even where they were given with one.
     meant, known = resolve_repository_name(repository), _digests(engine, identifier)
     for name, _, digest in (each.partition("@") for each in known):
         if resolve_repository_name(name) == meant:
@@ -79,14 +79,14 @@ def _digests(engine: Engine, identifier: str) -> list[str]:
 
 @asking("an image for the cluster")
 def _tagged(engine: Engine, identifier: str, repository: str) -> str:
-    """The image under a name that only it ever has."""
+    """The image under a name that no other image gets."""
     tag = identifier.removeprefix("sha256:")[:_ID_LENGTH]
     engine.images.get(identifier).tag(repository, tag)
     return f"{repository}:{tag}"
 
 
 def _pushed(engine: Engine, identifier: str, repository: str, show: Show) -> str:
-    # A push of what is there takes a second, and a registry may have been emptied since the last one.
+    # Pushing an image that is there takes a second, and the registry may have been emptied since the last push.
     push(_tagged(engine, identifier, repository), show)
     return pushed_digest(engine, identifier, repository)
 
@@ -143,7 +143,7 @@ def _read(notes: Path | None) -> dict[str, dict[str, str]]:
     try:
         found = json.loads(notes.read_text(encoding="utf-8"))
     except ValueError:
-        # A file that was cut short costs one more load.
+        # A truncated file costs one more load.
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -1,10 +1,10 @@
 """Serves on a Docker engine: replicas of an immutable image behind one Traefik container.
 
-A change starts new replicas beside the old ones, waits until they are ready, moves all requests in one rename of the
-route file, sees through the entry point that Traefik has taken it over, and only then lets the old ones end. What is
-planned, and how things are called, is in `deployment_plan`; what Traefik is told, in `traefik`.
+A change starts new replicas beside the old ones, waits until they are ready, and moves all requests by one rename of
+the route file. It confirms through the entry point that Traefik has read the file, and only then ends the old replicas.
+`deployment_plan` holds plans and names, `traefik` the configuration of Traefik.
 
-The engine has to be the one of this machine, since a folder is mounted.
+The engine has to run on this machine: a folder is mounted.
 """
 
 from __future__ import annotations
@@ -40,10 +40,9 @@ from winnow.platforms.deployer import (
     rendered_change,
 )
 from winnow.platforms.docker import deployment_plan as docker_plan
-from winnow.platforms.docker import observe as docker_look
-from winnow.platforms.docker import traefik
+from winnow.platforms.docker import observe, traefik
 from winnow.platforms.docker.client import asking, connect
-from winnow.platforms.docker.deployment_plan import ContainerRequest, DockerPlan, Found, ReplicaFound
+from winnow.platforms.docker.deployment_plan import ContainerRequest, DockerPlan, EngineDeployment, ReplicaFound
 from winnow.platforms.labels import DEPLOYMENT, SERIAL
 from winnow.platforms.machine import bound, is_free, uninterrupted, url_for_clients
 
@@ -54,11 +53,11 @@ if TYPE_CHECKING:
     from winnow.platforms.docker.client import Engine
 
 PORTS = range(8100, 8200)
-"""Where a free port is looked for: below those that the system hands out by itself, so that it is free tomorrow too."""
+"""Candidates for a free port: below the range from which the system assigns ports, so that one stays free."""
 FIRST_OPEN_PORT = 1024
 TAKEOVER_S = 20.0
 USUAL_STOP_S = (5.0, 30.0)
-"""How long a server settles and drains where nothing is set."""
+"""How long a server settles and drains by default."""
 SPARE_S = 5.0
 SHOWN_LINES, KEPT_LINES, KEPT_LOGS = 20, 1000, 20
 _WHAT = "the deployments on Docker"
@@ -71,8 +70,8 @@ class DockerDeployer:
         home: folder below which a new deployment's files are kept.
         environment: where the engine is, and what replicas take over: API key, limits.
 
-    Every method raises InputError where there is no engine or it refuses, and EngineError or UnreachableError where it
-    fails or stops answering on the way.
+    Every method raises InputError where there is no engine or the engine refuses, EngineError where it fails, and
+    UnreachableError where it stops answering.
     """
 
     def __init__(self, home: Path, *, environment: Mapping[str, str] = os.environ, clock: Clock | None = None) -> None:
@@ -95,7 +94,7 @@ class DockerDeployer:
     @asking(_WHAT)
     def plan(self, request: DeploymentRequest) -> DockerPlan:
         """See `Deployer.plan`. A release without an image is planned as one whose image is still to be built."""
-        found = docker_look.look(self._engine, request.name)
+        found = observe.find(self._engine, request.name)
         current = found.live[0].settings if found.live else None
         settings = docker_plan.settings_of(self._environment, current, request.settle_s, key_file(self._environment))
         port = request.port or (found.proxy.port if found.proxy is not None else _free_port(request.host))
@@ -125,9 +124,9 @@ class DockerDeployer:
             return self.status(name)
         if plan.starts and not plan.request.release.image:
             raise ValueError("a release without an image can only be planned")
-        directory = plan_directory(plan, self._directory(name, docker_look.look(self._engine, name)))
+        directory = plan_directory(plan, self._directory(name, observe.find(self._engine, name)))
         with locked(directory.parent / "lock"):
-            found = docker_look.look(self._engine, name)
+            found = observe.find(self._engine, name)
             if found.serial != plan.basis:
                 raise changed_meanwhile(name)
             self._clean_up(self._named(name, plan.removes), found, directory.parent)
@@ -143,7 +142,7 @@ class DockerDeployer:
         proxy = found.proxies[0]
         route = found.route or _assumed_route(name, found)
         url = url_for_clients(proxy.host, proxy.port)
-        is_open = proxy.is_running and docker_look.route_serial(proxy.host, proxy.port) is not None
+        is_open = proxy.is_running and observe.route_serial(proxy.host, proxy.port) is not None
         by_label = {each.label: each for each in found.replicas}
         replicas = tuple(
             _replica(label, by_label.get(label), route.release.version, is_open) for label in route.replicas
@@ -156,7 +155,7 @@ class DockerDeployer:
     @asking(_WHAT)
     def names(self) -> tuple[str, ...]:
         """See `Deployer.names`."""
-        return tuple(sorted(docker_look.names(self._engine)))
+        return tuple(sorted(observe.names(self._engine)))
 
     def endpoint(self, deployment: Deployment) -> contextlib.AbstractContextManager[Endpoint]:
         """See `Deployer.endpoint`."""
@@ -180,10 +179,10 @@ class DockerDeployer:
     @asking(_WHAT)
     def logs(self, name: str, lines: int = SHOWN_LINES) -> list[str]:
         """See `Deployer.logs`."""
-        found = docker_look.look(self._engine, name, is_probed=False)
+        found = observe.find(self._engine, name, is_probed=False)
         if found.live:
             newest = max(found.live, key=lambda each: (each.serial, each.name))
-            return docker_look.log(self._engine.containers.get(newest.name), lines)
+            return observe.log(self._engine.containers.get(newest.name), lines)
         kept = sorted(self.log_path(name).glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
         if not kept:
             raise UnknownDeploymentError(name, self.names())
@@ -196,40 +195,40 @@ class DockerDeployer:
     @asking(_WHAT)
     def remove(self, name: str) -> bool:
         """See `Deployer.remove`. Images stay."""
-        found = docker_look.look(self._engine, name, is_probed=False)
+        found = observe.find(self._engine, name, is_probed=False)
         if not found.proxies and not found.replicas:
             self._remove_networks(name)
             return False
         directory = self._directory(name, found)
         with locked(directory.parent / "lock"):
-            # The entry point first: it takes no new requests, and ends when those that it has are answered.
-            proxies = docker_look.containers(self._engine, name, docker_plan.PROXY)
+            # The entry point ends first: it refuses new requests and answers those that it has.
+            proxies = observe.containers(self._engine, name, docker_plan.PROXY)
             for each in proxies:
                 _stop(each, traefik.GRACE_S + SPARE_S)
-            self._retire(docker_look.containers(self._engine, name, docker_plan.REPLICA), directory.parent)
+            self._retire(observe.containers(self._engine, name, docker_plan.REPLICA), directory.parent)
             for each in proxies:
                 _remove(each)
             self._remove_networks(name)
             shutil.rmtree(directory, ignore_errors=True)
         return True
 
-    def _found(self, name: str) -> Found:
-        found = docker_look.look(self._engine, name)
+    def _found(self, name: str) -> EngineDeployment:
+        found = observe.find(self._engine, name)
         if not found.proxies:
             raise UnknownDeploymentError(name, self.names())
         return found
 
-    def _directory(self, name: str, found: Found) -> Path:
-        """What an entry point mounts: that of the current one, else a folder of this home."""
+    def _directory(self, name: str, found: EngineDeployment) -> Path:
+        """The folder that an entry point mounts: the one in use, else a folder of this home."""
         if found.proxy is not None and found.proxy.directory.is_dir():
             return found.proxy.directory
         return self._root / name / "routes"
 
-    def _check(self, plan: DockerPlan, found: Found) -> None:
+    def _check(self, plan: DockerPlan, found: EngineDeployment) -> None:
         """Refuse what cannot be done before anything is done.
 
         Raises:
-            InputError: an image is missing, a name or the port is somebody else's, or the engine has not the memory.
+            InputError: an image is missing, a name or the port is taken, or the engine has too little memory.
         """
         import docker
 
@@ -244,17 +243,17 @@ class DockerDeployer:
             with contextlib.suppress(docker.errors.NotFound):
                 taken = self._engine.containers.get(each.name)
                 if taken.labels.get(DEPLOYMENT) != plan.request.name:
-                    raise docker_look.taken("container", each.name)
-        docker_look.network(self._engine, plan.request.name)
+                    raise observe.taken("container", each.name)
+        observe.network(self._engine, plan.request.name)
         is_held = any(each.port == plan.port for each in found.proxies)
         if plan.proxy is not None and not is_held:
             _refuse_taken(plan.host, plan.port)
 
-    def _change(self, plan: DockerPlan, found: Found, directory: Path) -> None:
+    def _change(self, plan: DockerPlan, found: EngineDeployment, directory: Path) -> None:
         """Start what is new, and move the requests to it.
 
         Raises:
-            DeploymentFailedError: it does not work; what was made for it is gone again, and all is as before.
+            DeploymentFailedError: it does not work. What was made for it is removed; the rest is as before.
         """
         with contextlib.ExitStack() as undo:
             self._prepare(plan, directory, undo)
@@ -276,8 +275,8 @@ class DockerDeployer:
                 self._engine.images.get(plan.proxy.image)
             except docker.errors.ImageNotFound:
                 self._pull(plan.proxy.image)
-        if docker_look.network(self._engine, name) is None:
-            # Without masquerading nothing leaves it: a replica answers its entry point and reaches nobody.
+        if observe.network(self._engine, name) is None:
+            # Without masquerading nothing leaves the network: a replica can only answer its entry point.
             network = self._engine.networks.create(
                 docker_plan.network_name(name),
                 driver="bridge",
@@ -288,7 +287,7 @@ class DockerDeployer:
         if not directory.is_dir():
             directory.mkdir(parents=True)
             undo.callback(shutil.rmtree, directory, ignore_errors=True)
-        directory.chmod(0o755)  # whatever the umask: the entry point is another user
+        directory.chmod(0o755)  # despite the umask: the entry point runs as another user
 
     def _pull(self, image: str) -> None:
         import docker
@@ -304,7 +303,10 @@ class DockerDeployer:
             ) from error
 
     def _start(self, request: ContainerRequest, *, restart: str = "no") -> Container:
-        """Create and start a container, or leave none; a replica restarts only once it was ready: its end is seen."""
+        """Create and start a container, or leave none.
+
+        A replica restarts only after it was ready once; before that its end has to be noticed.
+        """
         import docker
         from docker.types import LogConfig, Mount
 
@@ -331,7 +333,7 @@ class DockerDeployer:
             raise _refused(request.name, error) from error
         return container
 
-    def _wait_until_ready(self, plan: DockerPlan, found: Found, folder: Path) -> None:
+    def _wait_until_ready(self, plan: DockerPlan, found: EngineDeployment, folder: Path) -> None:
         deadline = self._clock.now() + plan.request.ready_within_s
         waiting = [self._engine.containers.get(each.name) for each in plan.starts]
         while waiting:
@@ -339,15 +341,15 @@ class DockerDeployer:
                 each.reload()
                 if not each.attrs["State"]["Running"]:
                     raise _not_ready(plan, each, found, folder, _end_of(each))
-            if docker_look.becomes_ready(waiting[0], 1):
-                # From now on a replica that dies comes back.
+            if observe.becomes_ready(waiting[0], 1):
+                # From now on the engine restarts it.
                 waiting.pop(0).update(restart_policy=_restart("unless-stopped"))
             elif self._clock.now() > deadline:
                 limit = f"was not ready within {plan.request.ready_within_s:g} s"
                 raise _not_ready(plan, waiting[0], found, folder, limit)
 
-    def _move(self, plan: DockerPlan, found: Found, directory: Path) -> None:
-        """Let requests take the new route; where that cannot be seen to work, they take the old one again."""
+    def _move(self, plan: DockerPlan, found: EngineDeployment, directory: Path) -> None:
+        """Move requests to the new route, and back to the old one where the new one is not seen to work."""
         before = found.route
         _write(directory, plan.route)
         try:
@@ -364,8 +366,8 @@ class DockerDeployer:
             raise
 
     @contextlib.contextmanager
-    def _entry_point(self, plan: DockerPlan, found: Found) -> Iterator[tuple[str, int]]:
-        """Yield the address of the entry point that is wanted; the one before goes only when that has proved itself."""
+    def _entry_point(self, plan: DockerPlan, found: EngineDeployment) -> Iterator[tuple[str, int]]:
+        """Yield the address of the wanted entry point. The one before is removed only when the new one has worked."""
         if plan.proxy is None:
             yield plan.host, plan.port
             return
@@ -375,7 +377,7 @@ class DockerDeployer:
                 undo.callback(each.start)
                 undo.callback(_rename, each, plan.proxy.name)
                 _rename(each, docker_plan.container_name(plan.request.name, f"{docker_plan.PROXY}-old"))
-                if found.proxies[0].port == plan.port:  # one port has one holder: for a moment nobody answers
+                if found.proxies[0].port == plan.port:  # two cannot publish one port: for a moment none answers
                     _stop(each, traefik.GRACE_S)
             with uninterrupted():
                 proxy, port = self._open(plan.proxy, plan)
@@ -387,7 +389,7 @@ class DockerDeployer:
             _remove(each)
 
     def _open(self, proxy: ContainerRequest, plan: DockerPlan) -> tuple[Container, int]:
-        """Start the entry point at its port, or at another free one where nobody asked for that."""
+        """Start the entry point at its port, or at another free one where the caller did not choose the port."""
         port = plan.port
         while True:
             try:
@@ -397,15 +399,15 @@ class DockerDeployer:
                     raise
                 port = _free_port(plan.host)
 
-    def _wait_for_takeover(self, plan: DockerPlan, host: str, port: int, serial: int, found: Found) -> None:
+    def _wait_for_takeover(self, plan: DockerPlan, host: str, port: int, serial: int, found: EngineDeployment) -> None:
         deadline = self._clock.now() + TAKEOVER_S
-        while docker_look.route_serial(host, port) != str(serial):
+        while observe.route_serial(host, port) != str(serial):
             if self._clock.now() > deadline:
-                proxies = docker_look.containers(self._engine, plan.request.name, docker_plan.PROXY)
+                proxies = observe.containers(self._engine, plan.request.name, docker_plan.PROXY)
                 raise DeploymentFailedError(
                     plan.request.name,
                     f"the entry point at {host}:{port} did not take the new route over within {TAKEOVER_S:g} s",
-                    [line for each in proxies for line in docker_look.log(each, SHOWN_LINES)],
+                    [line for each in proxies for line in observe.log(each, SHOWN_LINES)],
                     "the entry point's log",
                     is_old_serving=bool(found.live),
                 )
@@ -414,17 +416,20 @@ class DockerDeployer:
     def _named(self, name: str, names: Sequence[str]) -> list[Container]:
         """Those of a deployment's own containers."""
         roles = (docker_plan.PROXY, docker_plan.REPLICA)
-        ours = [each for role in roles for each in docker_look.containers(self._engine, name, role)]
+        ours = [each for role in roles for each in observe.containers(self._engine, name, role)]
         return [each for each in ours if each.name in names]
 
-    def _clean_up(self, containers: Sequence[Container], found: Found, folder: Path) -> None:
-        """Remove what an interrupted change has left: what never served at once, and while it loads it hears nobody."""
+    def _clean_up(self, containers: Sequence[Container], found: EngineDeployment, folder: Path) -> None:
+        """Remove replicas left by an interrupted change.
+
+        Those that never served are killed at once; they do not handle SIGTERM while loading.
+        """
         unused = [each for each in containers if int(each.labels.get(SERIAL, "0")) > found.serial]
         self._retire(unused, folder, 0)
         self._retire([each for each in containers if each not in unused], folder)
 
     def _retire(self, containers: Sequence[Container], folder: Path, within_s: float | None = None) -> None:
-        """Let containers end, all at once; keep the end of their logs, and remove them."""
+        """Stop containers in parallel, keep the end of their logs, and remove them."""
 
         def retire(container: Container) -> None:
             _stop(container, _grace_of(container) if within_s is None else within_s)
@@ -453,7 +458,9 @@ def plan_first(request: DeploymentRequest, home: Path, environment: Mapping[str,
     settings = docker_plan.settings_of(environment, None, request.settle_s, key_file(environment))
     directory = home.absolute() / "deployments" / "docker" / request.name / "routes"
     image = environment.get(docker_plan.PROXY_IMAGE) or traefik.IMAGE
-    return docker_plan.plan(request, Found(), settings, directory, request.port or _free_port(request.host), image)
+    return docker_plan.plan(
+        request, EngineDeployment(), settings, directory, request.port or _free_port(request.host), image
+    )
 
 
 def plan_directory(plan: DockerPlan, current: Path) -> Path:
@@ -475,9 +482,9 @@ def _end_of(container: Container) -> str:
 
 
 def _not_ready(
-    plan: DockerPlan, container: Container, found: Found, folder: Path, reason: str
+    plan: DockerPlan, container: Container, found: EngineDeployment, folder: Path, reason: str
 ) -> DeploymentFailedError:
-    lines = docker_look.log(container, SHOWN_LINES)
+    lines = observe.log(container, SHOWN_LINES)
     log = folder / "logs" / f"{container.name}.log"
     is_old_serving = bool(found.live)
     return DeploymentFailedError(
@@ -486,13 +493,13 @@ def _not_ready(
 
 
 def _keep_log(container: Container, folder: Path) -> None:
-    """Keep the end of a replica's log, and of the newest few of them all."""
+    """Keep the end of a replica's log, and only the newest `KEPT_LOGS` logs."""
     import docker
 
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        text = "\n".join(docker_look.log(container, KEPT_LINES))
-    except docker.errors.NotFound:  # somebody else has removed it
+        text = "\n".join(observe.log(container, KEPT_LINES))
+    except docker.errors.NotFound:  # another process has removed it
         return
     (folder / f"{container.name}.log").write_text(f"{text}\n", encoding="utf-8")
     kept = sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
@@ -592,7 +599,7 @@ def _no_image(plan: DockerPlan) -> InputError:
     )
 
 
-def _assumed_route(name: str, found: Found) -> traefik.Route:
+def _assumed_route(name: str, found: EngineDeployment) -> traefik.Route:
     """What the newest replicas say, where the route file is lost.
 
     Raises:

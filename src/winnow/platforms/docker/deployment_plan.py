@@ -2,9 +2,9 @@
 
 container  winnow-prod-NAME-SERIAL-I   replica I of change number SERIAL; host name `replica-SERIAL-I` on the network
            winnow-prod-NAME-proxy      Traefik: the entry point, published at one port of this machine
-network    winnow-prod-NAME            theirs alone, without a way out
+network    winnow-prod-NAME            of these containers alone; nothing leaves it
 HOME/deployments/docker/NAME/routes/   mounted into Traefik; its file is the truth about what is served
-                             lock      held by whoever changes the deployment
+                             lock      held while a process changes the deployment
                              logs/     of replicas that are gone
 
 Everything is found by label and by what the proxy mounts, so a deployment is the same one from every terminal.
@@ -18,24 +18,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from winnow.platforms.api_key import API_KEY
+from winnow.platforms.container import USER
 from winnow.platforms.deployer import Action, DeploymentRequest, Release
 from winnow.platforms.docker import traefik
 from winnow.platforms.docker.traefik import Route
 from winnow.platforms.labels import DEPLOYMENT, PREVIOUS, RELEASE, ROLE, SERIAL
+from winnow.platforms.release_json import release_text
 from winnow.platforms.serving_limits import REQUESTS, check_requests, cpus_of, memory_of
 
-USER = "10001:10001"
 REPLICA, PROXY = "replica", "proxy"
-KEY = "WINNOW_API_KEY"
-PASSED_ON = (KEY, *REQUESTS, "WINNOW_SETTLE_S", "WINNOW_DRAIN_S", "WINNOW_ACCESS_LOG")
-"""The serving settings (`winnow.serving.settings`) that a replica takes over from whoever deploys it."""
+PASSED_ON = (API_KEY, *REQUESTS, "WINNOW_SETTLE_S", "WINNOW_DRAIN_S", "WINNOW_ACCESS_LOG")
+"""The serving settings (`winnow.serving.settings`) that a replica takes over from the environment of `prod`."""
 CPUS, MEMORY, PROXY_IMAGE = "WINNOW_REPLICA_CPUS", "WINNOW_REPLICA_MEMORY", "WINNOW_PROXY_IMAGE"
 MEBIBYTE = 2**20
 PROXY_CPUS, PROXY_MEMORY = 1.0, 256 * MEBIBYTE
 LEAST_CPUS, LEAST_MEMORY = 0.01, 6 * MEBIBYTE
-"""What Docker gives at least."""
+"""The least that Docker accepts."""
 MOST_PROCESSES = 128
 LOGGED = {"max-size": "10m", "max-file": "3"}
 
@@ -83,8 +82,8 @@ class ProxyFound:
 
 
 @dataclass(frozen=True)
-class Found:
-    """All that there is of a deployment. `route` is None where the proxy's directory holds none."""
+class EngineDeployment:
+    """What an engine has of a deployment. `route` is None where the proxy's directory holds none."""
 
     proxies: tuple[ProxyFound, ...] = ()
     replicas: tuple[ReplicaFound, ...] = ()
@@ -92,7 +91,7 @@ class Found:
 
     @property
     def proxy(self) -> ProxyFound | None:
-        """The entry point; where a change of it was cut short there are two, and the first was there before."""
+        """The entry point. After an interrupted change there are two; the first one is the older."""
         return self.proxies[0] if self.proxies else None
 
     @property
@@ -103,7 +102,7 @@ class Found:
 
     @property
     def leftovers(self) -> tuple[ReplicaFound, ...]:
-        """Replicas that a change which was cut short has made and never used, or replaced and never removed."""
+        """Replicas that an interrupted change has made and never used, or replaced and never removed."""
         live = set(self.live)
         return tuple(each for each in self.replicas if each not in live)
 
@@ -156,7 +155,7 @@ class ContainerRequest:
             "mem_limit": self.settings.memory_bytes,
             "memswap_limit": self.settings.memory_bytes,
             "pids_limit": MOST_PROCESSES,
-            # The names of the deployment's own containers are all that there is to look up: nobody else is asked.
+            # Replicas resolve only names of the deployment's own containers: no other name server is asked.
             "dns": ["127.0.0.1"],
             "ports": {f"{traefik.ENTRY_PORT}/tcp": self.published} if self.published is not None else {},
         }
@@ -173,7 +172,7 @@ class ContainerRequest:
         if self.directory is not None:
             words += ["--volume", f"{self.directory}:{traefik.DIRECTORY}:ro"]
         for name, value in settings.environment:
-            words += ["--env", name if name == KEY else f"{name}={value}"]
+            words += ["--env", name if name == API_KEY else f"{name}={value}"]
         return shlex.join([*words, self.image or "IMAGE-TO-BE-BUILT", *self.command])
 
 
@@ -185,10 +184,10 @@ class DockerPlan:
         basis: serial of the deployment that the plan was made for; 0 where there was none.
         route: where requests go afterwards.
         starts: new replicas, which have to be ready before requests go to them.
-        drains: replicas that get no requests any more and end when theirs are answered.
-        removes: containers that an earlier change has left half done.
+        drains: replicas that get no further requests and end when theirs are answered.
+        removes: containers left by an interrupted change.
         proxy: the entry point to start; None keeps the one that runs.
-        is_port_asked: a person chose the port, so no other will do.
+        is_port_asked: the caller chose the port, so no other one is tried.
     """
 
     request: DeploymentRequest
@@ -234,39 +233,25 @@ def labels_of(name: str, serial: int, release: Release, previous: Release | None
     return found if previous is None else {**found, PREVIOUS: release_text(previous)}
 
 
-def release_text(release: Release) -> str:
-    """A release as JSON."""
-    return msgspec.json.encode(release, enc_hook=str).decode()
-
-
-def release_of(text: str) -> Release:
-    """A release from JSON.
-
-    Raises:
-        ValueError: it is none.
-    """
-    return msgspec.json.decode(text, type=Release, dec_hook=traefik.path_of)
-
-
 def settings_of(
     environment: Mapping[str, str], current: ReplicaSettings | None, settle_s: float, key_file: str | None = None
 ) -> ReplicaSettings:
     """How replicas are to run: as those that run do, changed by what the environment of the caller says.
 
-    A variable that is not set changes nothing, so that no terminal takes an API key away by not knowing it; an empty
-    one takes the setting away.
+    A variable that is not set changes nothing, so a terminal that does not know the API key does not remove it. An
+    empty variable removes the setting.
 
     Args:
-        key_file: the key in `WINNOW_API_KEY_FILE`, which stands above `WINNOW_API_KEY`.
+        key_file: the key in `WINNOW_API_KEY_FILE`, which overrides `WINNOW_API_KEY`.
 
     Raises:
-        InputError: a limit is none that can be kept.
+        InputError: a limit is not valid.
     """
     before = current if current is not None else ReplicaSettings(environment=(("WINNOW_SETTLE_S", f"{settle_s:g}"),))
     check_requests(environment)
     told = {name: environment[name] for name in PASSED_ON if name in environment}
     if key_file is not None:
-        told[KEY] = key_file
+        told[API_KEY] = key_file
     merged = {**dict(before.environment), **told}
     cpus, memory = environment.get(CPUS), environment.get(MEMORY)
     return ReplicaSettings(
@@ -278,7 +263,7 @@ def settings_of(
 
 def plan(
     request: DeploymentRequest,
-    found: Found,
+    found: EngineDeployment,
     settings: ReplicaSettings,
     directory: Path,
     free_port: int,
@@ -288,7 +273,7 @@ def plan(
 
     Args:
         directory: what a new entry point mounts.
-        free_port: what a new entry point is published at where nobody asked for a port.
+        free_port: where a new entry point is published if the caller chose no port.
     """
     release, current = request.release, found.proxy
     host, port = request.host, request.port or (current.port if current is not None else free_port)
@@ -323,14 +308,14 @@ def _serves(replica: ReplicaFound, release: Release, settings: ReplicaSettings) 
     return replica.is_ready and replica.release.is_same(release) and replica.settings == settings
 
 
-def _previous(found: Found, release: Release) -> Release | None:
+def _previous(found: EngineDeployment, release: Release) -> Release | None:
     if found.route is None or not found.serial:
         return None
     return found.route.previous if found.route.release.is_same(release) else found.route.release
 
 
 def _proxy(
-    request: DeploymentRequest, found: Found, address: tuple[str, int], directory: Path, image: str
+    request: DeploymentRequest, found: EngineDeployment, address: tuple[str, int], directory: Path, image: str
 ) -> ContainerRequest | None:
     """The entry point to start, or None where the one that runs is right."""
     current, arguments = found.proxy, traefik.arguments()
@@ -338,7 +323,7 @@ def _proxy(
         wanted = (*address, image, arguments)
         if (current.host, current.port, current.image, current.arguments) == wanted:
             return None
-    # It lives longer than any release, so it carries none.
+    # It outlives releases, so its labels name none.
     labels = {DEPLOYMENT: request.name, ROLE: PROXY}
     return ContainerRequest(
         name=container_name(request.name, PROXY),

@@ -113,7 +113,7 @@ class DockerExecutor:
                 time.sleep(_PAUSE_S)
 
     def groups(self, study: str | None = None) -> tuple[GroupStatus, ...]:
-        """Those that have containers, and those of which only the logs are left here."""
+        """Groups that have containers, and groups of which only the logs are kept here."""
         with asking("the list of workers"):
             found: defaultdict[tuple[str, str], dict[int, Node]] = defaultdict(dict)
             for node in self._list(STUDY if study is None else f"{STUDY}={study}"):
@@ -124,18 +124,18 @@ class DockerExecutor:
         return tuple(statuses[key] for key in sorted(statuses))
 
     def status(self, study: str, name: str) -> GroupStatus:
-        """What the engine says of the first node, or what it said before that was taken away."""
+        """What the engine says of the first node, or what is kept of a node that was removed."""
         with asking(f"worker {name} of study {study!r}"):
             nodes = self._nodes(study, name)
         return group_status(nodes) if nodes else self._archive.status(study, name)
 
     @contextlib.contextmanager
     def watch(self, study: str) -> Iterator[Callable[[], tuple[GroupStatus, ...]]]:
-        """See `Executor.watch`: here looking costs little anyway."""
+        """See `Executor.watch`: a list costs little here."""
         yield lambda: self.groups(study)
 
     def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
-        """What containers before these have printed, and what these do; several nodes each with a prefix."""
+        """The kept logs of removed containers, then those of the present ones. Several nodes have a prefix each."""
         with asking(f"the log of worker {name} of study {study!r}"):
             nodes = self._nodes(study, name)
             if not nodes:
@@ -147,7 +147,7 @@ class DockerExecutor:
                 yield from merged([lines(self._api, nodes[index], seen, follow=not is_last) for index in sorted(nodes)])
                 if is_last:
                     return
-                # A stream ends with its process, which the engine or a follower may start again.
+                # A stream ends with its process, which the engine or a supervisor may start again.
                 time.sleep(_FOLLOW_S)
                 nodes = self._nodes(study, name)
 
@@ -173,7 +173,7 @@ class DockerExecutor:
                     with self._archive.locked(study, group.name):
                         self._clear(study, group.name)
 
-    # Looking
+    # Reading
 
     def _list(self, *labels: str) -> list[Node]:
         listed = self._api.containers(all=True, filters={"label": list(labels)})
@@ -183,12 +183,12 @@ class DockerExecutor:
         return {node.index: node for node in self._list(f"{STUDY}={study}", f"{GROUP}={name}")}
 
     def _node(self, listed: Mapping[str, Any]) -> Node | None:
-        """A container of the list; None where it has gone meanwhile, or is not a node."""
+        """A container of the list; None where it was removed meanwhile, or is not a node."""
         labels, state, exit_code = listed["Labels"], listed["State"], None
         if not {STUDY, GROUP, NODE} <= labels.keys():
             return None
         if state in ("exited", "dead"):
-            # Which the list tells only within a sentence.
+            # The list has the exit code only inside a sentence.
             found = self._inspect(listed["Id"])
             if found is None:
                 return None
@@ -264,11 +264,11 @@ class DockerExecutor:
             undo_network.pop_all()
 
     def _take_away(self, nodes: dict[int, Node], *, is_whole: bool, takes_over: bool) -> None:
-        """Remove the containers that stand in the way of new ones, also from `nodes`."""
+        """Remove the containers that block new ones, also from `nodes`."""
         begun = [] if is_whole else [node for node in nodes.values() if node.state == "created"]
         if begun and not takes_over:
             raise _AnotherStartsItError
-        # A world begins on all its nodes or on none: only beside a first node that runs is a lost one replaced.
+        # A world starts on all its nodes or on none: a lost node is replaced only while the first one runs.
         is_alive = 0 in nodes and not nodes[0].is_over and nodes[0] not in begun
         for index, node in list(nodes.items()):
             if not is_alive or node in begun or node.has_failed:
@@ -276,7 +276,7 @@ class DockerExecutor:
                 del nodes[index]
 
     def _create(self, node: ContainerSpec, known: Node | None, undo: contextlib.ExitStack) -> str | None:
-        """The id of a container that has yet to be started; None where that has been done."""
+        """The id of a container that still has to be started; None where it has been."""
         import docker.errors
 
         name, body = container_name(node), container_body(node, self._workers)
@@ -338,7 +338,7 @@ class DockerExecutor:
         import docker.errors
 
         if node.state == "created":
-            # It has no process that could be stopped, and would stay as it is.
+            # It has no process to stop.
             self._retire(node)
             return
         with contextlib.suppress(docker.errors.NotFound):
@@ -354,7 +354,7 @@ class DockerExecutor:
             self._remove_network(network)
 
     def _retire(self, node: Node) -> None:
-        """Remove a container once its log lies here."""
+        """Keep a container's log, then remove the container."""
         how = node.state if node.exit_code is None else f"{node.state} with {node.exit_code}"
         log = lines(self._api, node, {}, follow=False)
         self._archive.save(node.study, node.group, log, f"{node.name} {node.id[:12]} {how}")
@@ -366,7 +366,7 @@ class DockerExecutor:
         import docker.errors
 
         try:
-            # By its id, so that whoever looked a moment ago removes no later container of this name.
+            # By its id: a later container of this name is another one.
             self._api.remove_container(container_id, v=True, force=True)
         except docker.errors.APIError as error:
             # Another process is removing it, or has.
@@ -381,7 +381,7 @@ class DockerExecutor:
 
 
 def _is_up(nodes: Mapping[int, Node]) -> bool:
-    """Whether there is nothing to start, also not what another process has made and not started."""
+    """Whether every node runs: none is missing, and none was made by another process and not started yet."""
     if not nodes or any(node.state == "created" for node in nodes.values()):
         return False
     status = group_status(nodes)
@@ -389,11 +389,11 @@ def _is_up(nodes: Mapping[int, Node]) -> bool:
 
 
 def _of_another(container_id: str, state: str, node: ContainerSpec) -> str | None:
-    """What to do with a container that another process has just made: start it, unless that process has."""
+    """The id of a container that another process has just made, to start it; None where that process has."""
     if state != "created":
         return None
     if node.nodes > 1:
-        # It has to be connected first, to a network that only one process may make: names of networks are not unique.
+        # It must be connected first, to a network that only one process may make: network names are not unique.
         raise _AnotherStartsItError
     return container_id
 

@@ -1,4 +1,4 @@
-"""What containers print, read from the engine while there is one."""
+"""What containers print, read from the engine while the containers exist."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def lines(api: Any, node: Node, seen: dict[str, str], *, follow: bool) -> Iterat
 
     Args:
         api: the engine's, an `APIClient`.
-        seen: container id → time of the last line that was had. Only what is newer comes, and it is moved on.
+        seen: container id → time of the last line that was read. Only newer lines are read, and the time is updated.
         follow: go on until the container's process ends.
     """
     prefix = f"node {node.index}: " if node.count > 1 else ""

@@ -1,4 +1,4 @@
-"""What an engine says of a group's containers, and what that means for the group: one table, pure functions."""
+"""What an engine says of a group's containers, and what it means for the group: one table and pure functions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _STATES = {
     "created": GroupState.RUNNING,
     "running": GroupState.RUNNING,
     "paused": GroupState.RUNNING,
-    # Its process has died, and the engine will start it again by itself.
+    # Its process has died, and the engine will restart it.
     "restarting": GroupState.RUNNING,
     "exited": GroupState.FAILED,
     "dead": GroupState.FAILED,
@@ -45,17 +45,17 @@ class Node:
 
     @property
     def is_over(self) -> bool:
-        """It does nothing any more, and the engine will not change that."""
+        """It does not run, and the engine will not restart it."""
         return _STATES[self.state].is_over
 
     @property
     def has_failed(self) -> bool:
-        """It is over, and not since all was done."""
+        """It is over, with another exit code than 0."""
         return self.is_over and self.exit_code != 0
 
 
 def group_status(nodes: Mapping[int, Node]) -> GroupStatus:
-    """What a group is doing: what its first node does, on which its supervisor is.
+    """What a group is doing: the state of its first node, on which its supervisor is.
 
     Args:
         nodes: its containers by index, at least one.
@@ -63,7 +63,7 @@ def group_status(nodes: Mapping[int, Node]) -> GroupStatus:
     first = nodes.get(0)
     some = first or next(iter(nodes.values()))
     if first is None:
-        # Somebody has removed the one that counted.
+        # A person has removed the first node.
         return GroupStatus(some.study, some.group, GroupState.ENDED, started_at_ms=some.created_at_ms, has_remains=True)
     state = _STATES[first.state]
     if state is GroupState.FAILED and first.exit_code == 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from winnow.platforms.docker import delivery, prod_image, train_image
 from winnow.platforms.docker.build import BuildPlan, push
 from winnow.platforms.docker.client import asking, connect
 from winnow.platforms.docker.prod_image import ProdImage
-from winnow.platforms.images import ImageRoute, ModelImageRequest, Show, TrainImagesRequest, silent
+from winnow.platforms.images import BuildOptions, ImageRoute, ModelImageRequest, Show, TrainImagesRequest, silent
 
 if TYPE_CHECKING:
     from winnow.platforms.docker.client import Engine
@@ -58,6 +58,10 @@ class DockerImages:
             for target in train_image.TARGETS
         )
         return tuple(TrainImageBuild(each, bool(request.options.registry)) for each in plans)
+
+    def plan_tracking_image(self, folder: Path, options: BuildOptions, extras: Sequence[str]) -> TrainImageBuild:
+        """See `Images.plan_tracking_image`."""
+        return TrainImageBuild(train_image.plan_tracking(folder, options, extras), is_pushed=False)
 
     def plan_model_image(self, request: ModelImageRequest) -> ModelImageBuild:
         """See `Images.plan_model_image`."""

@@ -1,4 +1,4 @@
-"""Looks at what there is of a deployment on a Docker engine, and whether it answers. Changes nothing."""
+"""Reads what a Docker engine has of a deployment, and whether it answers. Changes nothing."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from winnow.config.errors import InputError
 from winnow.config.next_command import next_flag
 from winnow.platforms.docker import deployment_plan as docker_plan
 from winnow.platforms.docker import traefik
-from winnow.platforms.docker.deployment_plan import Found, ProxyFound, ReplicaFound, ReplicaSettings
+from winnow.platforms.docker.deployment_plan import EngineDeployment, ProxyFound, ReplicaFound, ReplicaSettings
 from winnow.platforms.labels import DEPLOYMENT, RELEASE, ROLE, SERIAL
 from winnow.platforms.machine import url_for_clients
 from winnow.platforms.readiness import READY_PATH, ask_own
+from winnow.platforms.release_json import release_of
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -46,11 +47,11 @@ def names(engine: Engine) -> set[str]:
     return {each.labels[DEPLOYMENT] for each in _labelled(engine, DEPLOYMENT, f"{ROLE}={docker_plan.PROXY}")}
 
 
-def look(engine: Engine, name: str, *, is_probed: bool = True) -> Found:
-    """All there is of a deployment; without probing, no replica counts as ready.
+def find(engine: Engine, name: str, *, is_probed: bool = True) -> EngineDeployment:
+    """What the engine has of a deployment; without probing, no replica counts as ready.
 
     Raises:
-        InputError: the route file is none.
+        InputError: the route file cannot be read as one.
     """
     proxies = sorted((_proxy(each) for each in containers(engine, name, docker_plan.PROXY)), key=_by_fitness)
     found = containers(engine, name, docker_plan.REPLICA)
@@ -58,7 +59,7 @@ def look(engine: Engine, name: str, *, is_probed: bool = True) -> Found:
         ready = list(pool.map(lambda each: is_probed and becomes_ready(each, 0), found))
     replicas = [_replica(each, is_ready) for each, is_ready in zip(found, ready, strict=True)]
     route = _read(proxies[0].directory) if proxies else None
-    return Found(tuple(proxies), tuple(sorted(replicas, key=lambda each: (each.serial, each.name))), route)
+    return EngineDeployment(tuple(proxies), tuple(sorted(replicas, key=lambda each: (each.serial, each.name))), route)
 
 
 def containers(engine: Engine, name: str, role: str) -> list[Container]:
@@ -80,7 +81,7 @@ def network(engine: Engine, name: str) -> Network | None:
 
 
 def becomes_ready(container: Container, within_s: float) -> bool:
-    """Whether a replica gets ready in that time; it is asked from inside, for it publishes nothing."""
+    """Whether a replica gets ready in that time. The probe runs inside it, since a replica publishes no port."""
     import docker
 
     command = [PYTHON, "-IS", "-c", PROBE, f"{within_s:g}", str(traefik.SERVER_PORT)]
@@ -104,7 +105,7 @@ def log(container: Container, lines: int) -> list[str]:
 
 
 def taken(kind: str, name: str) -> InputError:
-    """The error for a name that somebody else has taken."""
+    """The error for a name that something else has taken."""
     return InputError(
         f"{kind} '{name}'",
         expected="a name that is free, or a deployment of winnow's",
@@ -146,7 +147,7 @@ def _replica(container: Container, is_ready: bool) -> ReplicaFound:
     return ReplicaFound(
         name=str(container.name),
         serial=int(labels[SERIAL]),
-        release=docker_plan.release_of(labels[RELEASE]),
+        release=release_of(labels[RELEASE]),
         settings=ReplicaSettings(limits["NanoCpus"] / 1e9, limits["Memory"], environment),
         is_ready=is_ready,
     )

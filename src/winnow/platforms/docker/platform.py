@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
 from winnow.config.settings import Settings
 from winnow.config.stack_record import StackRecord
 from winnow.platforms.deployer import DeploymentRequest, Say
 from winnow.platforms.docker.deployer import DockerDeployer, plan_first
 from winnow.platforms.docker.executor import DockerExecutor, DockerWorkers
 from winnow.platforms.docker.images import DockerImages
+from winnow.platforms.docker.stack_lifecycle import DockerStack
 from winnow.platforms.docker.stores import silence
 from winnow.platforms.images import ImageBuild, Show, silent
 from winnow.platforms.platform import Capabilities, OfflinePlan, PlatformDocuments
@@ -27,8 +32,8 @@ class DockerPlatform:
     )
     documents = PlatformDocuments()
 
-    def __init__(self, settings: Settings, images: DockerImages) -> None:
-        self._settings, self._images = settings, images
+    def __init__(self, settings: Settings, images: DockerImages, environment: Mapping[str, str] = os.environ) -> None:
+        self._settings, self._images, self._environment = settings, images, environment
 
     @property
     def is_in_use(self) -> bool:
@@ -47,6 +52,17 @@ class DockerPlatform:
     def deployer(self, *, say: Say) -> DockerDeployer:
         """The deployer; its changes are too short to tell of."""
         return DockerDeployer(self._settings.home)
+
+    def stack(self, given: Mapping[str, str], *, folder: Path, say: Say) -> DockerStack:
+        """The stack of the Compose project that is meant."""
+        return DockerStack(
+            given,
+            home=self._settings.home,
+            in_use=self._settings.stack,
+            folder=folder,
+            say=say,
+            environment=self._environment,
+        )
 
     def local_settings(self, choose_port: ChoosePort = any_port) -> Settings:
         """The settings as they are: a stack on this engine publishes its ports on this machine."""

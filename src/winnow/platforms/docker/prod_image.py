@@ -1,8 +1,8 @@
 """The image that serves one model: what goes into it, its name and its labels, and whether it is there already.
 
 An image is a function of its inputs: the bundle, the serving part of this package, the lock, the Dockerfile, the base.
-Their digest is a label, so that whoever wants the same image finds the one that was built, and asking again changes
-nothing. Which model it is to be is left to the orchestrators.
+Their digest is a label by which an image built from the same inputs is found, so asking again changes nothing. The
+orchestrators decide which model it is.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class ProdImage:
 
     @property
     def is_pushed(self) -> bool:
-        """It is meant for a registry."""
+        """The tag names a registry."""
         return bool(self.options.registry)
 
     def command(self, context: Path) -> BuildPlan:

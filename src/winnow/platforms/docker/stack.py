@@ -7,7 +7,6 @@ refused is refused before anything is made.
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,20 +18,19 @@ from typing import IO, TYPE_CHECKING, Any
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.platforms import stack_env_file as env_file
-from winnow.platforms import stack_record as record
-from winnow.platforms import stack_variables as variables
 from winnow.platforms.docker.build import build
 from winnow.platforms.docker.client import asking
 from winnow.platforms.docker.stack_health import Health, container_from, judge
-from winnow.platforms.docker.stack_plan import Port, Project, StackPlan, redacted, subprocess_environment, to_end
+from winnow.platforms.docker.stack_plan import DockerStackPlan, Project, secrets_of, subprocess_environment, to_end
+from winnow.platforms.docker.stack_ports import is_free
 from winnow.platforms.labels import STACK, STUDY
-from winnow.platforms.stack import LOG_LINES, MLFLOW, StackError
+from winnow.platforms.stack import LOG_LINES, MLFLOW, StackError, redacted
 from winnow.platforms.stack_env_file import EnvFile
 
 if TYPE_CHECKING:
     import docker
 
-PATIENCE_S = 180.0
+START_TIMEOUT_S = 180.0
 
 _WHAT = "the stack"
 _OLDEST_COMPOSE = (2, 20)
@@ -40,7 +38,7 @@ _PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 _OPENED_BY = "com.docker.compose.project.environment_file"
 
 
-class Stack:
+class EngineStack:
     """One project on one engine. Every method raises EngineError or UnreachableError where that fails or is away.
 
     Args:
@@ -93,7 +91,7 @@ class Stack:
         return sorted(str(each.name) for each in found)
 
     @asking(_WHAT)
-    def check(self, plan: StackPlan) -> None:
+    def check(self, plan: DockerStackPlan) -> None:
         """Refuse what cannot work, before anything is made.
 
         Raises:
@@ -109,7 +107,8 @@ class Stack:
                 remedy="Set WINNOW_PROJECT to another name.",
             )
         running = {one.labels.get(_SERVICE): _published(one) for one in self.containers() if one.status == "running"}
-        taken = [each for each in plan.ports if each.number not in running.get(each.service, ()) and _is_taken(each)]
+        planned = [each for each in plan.ports if each.number not in running.get(each.service, ())]
+        taken = [each for each in planned if not is_free(each.address, each.number)]
         if taken:
             others = next_command("mlflow-init", **{each.setting: ... for each in taken})
             free = "Free it, or choose another" if len(taken) == 1 else "Free them, or choose others"
@@ -121,12 +120,12 @@ class Stack:
             )
 
     @asking(_WHAT)
-    def start(self, plan: StackPlan, patience_s: float = PATIENCE_S) -> None:
+    def start(self, plan: DockerStackPlan, timeout_s: float = START_TIMEOUT_S) -> None:
         """Build, start and wait; harmless where all is up already.
 
         Raises:
             BuildFailedError: the image was not built.
-            StackError: a service failed, or was not healthy after `patience_s` seconds; its last log lines are told.
+            StackError: a service failed, or was not healthy after `timeout_s` seconds; its last log lines are told.
         """
         env_file.write(self.project.env_file, plan.file)
         if plan.image is not None:
@@ -134,7 +133,7 @@ class Stack:
             build(plan.image, environment=self._environment)
         self._pull(plan)
         self._drop_failed()
-        self._up(plan, patience_s)
+        self._up(plan, timeout_s)
 
     @asking(_WHAT)
     def remove(self, file: EnvFile | None, *, volumes: bool) -> None:
@@ -165,7 +164,7 @@ class Stack:
                     remedy=f"Stop those first: `{next_command('cancel', study=...)}` for a study's workers.",
                 )
 
-    def _pull(self, plan: StackPlan) -> None:
+    def _pull(self, plan: DockerStackPlan) -> None:
         """Fetch images that are not there yet: apart from the start, for it may take minutes."""
         import docker
 
@@ -189,9 +188,9 @@ class Stack:
             if judge([service], [container_from(container.attrs)])[service] is Health.FAILED:
                 container.remove(force=True)
 
-    def _up(self, plan: StackPlan, patience_s: float) -> None:
+    def _up(self, plan: DockerStackPlan, timeout_s: float) -> None:
         """Compose starts one service after another as each becomes healthy; meanwhile say what is waited for."""
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + timeout_s
         with _running(plan.starts, subprocess_environment(self._environment)) as starting:
             said: list[str] = []
             while True:
@@ -207,19 +206,19 @@ class Stack:
                 if failed and status == 0:
                     raise self._failure(plan, failed, "failed")
                 if time.monotonic() > deadline:
-                    raise self._failure(plan, failed or waiting, f"not healthy after {patience_s:.0f} s")
+                    raise self._failure(plan, failed or waiting, f"not healthy after {timeout_s:.0f} s")
                 if waiting and waiting != said:
                     self._say(f"waiting for {', '.join(waiting)}")
                     said = waiting
                 time.sleep(0.5)
 
-    def _failure(self, plan: StackPlan, services: list[str], why: str, output: str = "") -> StackError:
+    def _failure(self, plan: DockerStackPlan, services: list[str], why: str, output: str = "") -> StackError:
         logs = [self._last_lines(one) for one in self.containers() if one.labels.get(_SERVICE) in services]
         said = "\n".join(part for part in (output, *logs) if part)
         return StackError(
             f"the stack: {', '.join(services) or MLFLOW} {why}. "
             f"`{next_command('compose-logs')}` shows more; `{next_command('mlflow-init')}` tries again, "
-            f"`{next_command('mlflow-remove')}` takes it away.\n{redacted(said, plan.file)}".rstrip()
+            f"`{next_command('mlflow-remove')}` takes it away.\n{redacted(said, secrets_of(plan.file))}".rstrip()
         )
 
     def _last_lines(self, container: Any) -> str:
@@ -241,7 +240,7 @@ class Stack:
         done = subprocess.run(command, env=dict(asked), capture_output=True, text=True, check=False)
         if done.returncode:
             lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-            shown = redacted("\n".join(lines[-LOG_LINES:]), file)
+            shown = redacted("\n".join(lines[-LOG_LINES:]), secrets_of(file))
             raise StackError(f"`docker compose {_verb(command)}` failed:\n{shown}")
         return done.stdout
 
@@ -276,67 +275,6 @@ def check_compose(environment: Mapping[str, str]) -> None:
         found=found,
         remedy="Install Docker's Compose plugin; `docker compose version` has to work.",
     )
-
-
-def open_env_file(project: Project, volumes: list[str]) -> EnvFile:
-    """The environment file to start with.
-
-    Raises:
-        InputError: there are volumes, and no file with the passwords that open them.
-    """
-    file = env_file.read(project.env_file)
-    missing = variables.missing_secrets(file)
-    if volumes and missing:
-        raise InputError(
-            str(project.env_file),
-            expected=f"the secrets that open the volumes {', '.join(volumes)}",
-            found="no such file" if file is None else f"a file without {', '.join(missing)}",
-            remedy=f"Bring it back from a copy, or delete the data: `{next_command('mlflow-remove', volumes=True)}`.",
-        )
-    return file or EnvFile()
-
-
-def end(home: Path, stack: Stack, file: EnvFile | None, *, volumes: bool) -> None:
-    """Remove the stack, let later verbs use files again, and drop the secrets with the volumes that they opened."""
-    stack.remove(file, volumes=volumes)
-    record.forget(home, stack.project.name)
-    if not volumes or file is None:
-        return
-    kept = env_file.without(file, frozenset({*variables.SECRETS, variables.USER}))
-    if kept.own_text:
-        env_file.write(stack.project.env_file, kept)
-    else:
-        stack.project.env_file.unlink(missing_ok=True)
-
-
-def check_studies(url: str) -> None:
-    """Open the studies' database once, as every verb will.
-
-    Raises:
-        InputError: it does not open.
-    """
-    import sqlalchemy as sa
-
-    if url.startswith("sqlite"):
-        return
-    try:
-        engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"connect_timeout": 10})
-        with engine.connect():
-            pass
-    except ImportError as error:
-        raise InputError(
-            "Postgres' driver",
-            expected="the package 'psycopg'",
-            found="none",
-            remedy="Install it: pip install 'winnow[postgres]'.",
-        ) from error
-    except sa.exc.OperationalError as error:
-        raise InputError(
-            f"the studies' database {sa.make_url(url).render_as_string(hide_password=True)}",
-            expected="one that opens with the environment file's password",
-            found=str(error.orig).strip().splitlines()[0],
-            remedy="Bring back the environment file that belongs to these volumes, or correct WINNOW_STORAGE.",
-        ) from error
 
 
 class _Running:
@@ -379,13 +317,3 @@ def _verb(command: list[str]) -> str:
 def _published(container: Any) -> set[int]:
     bindings = container.attrs["NetworkSettings"]["Ports"] or {}
     return {int(binding["HostPort"]) for found in bindings.values() for binding in found or ()}
-
-
-def _is_taken(port: Port) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((port.address, port.number))
-        except OSError:
-            return True
-    return False

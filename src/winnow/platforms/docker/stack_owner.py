@@ -11,6 +11,7 @@ from pathlib import Path
 
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command, next_flag
+from winnow.config.stack_record import AnyStack, StackRecord
 from winnow.platforms.docker.stack_plan import Project
 from winnow.platforms.stack_env_file import EnvFile
 from winnow.platforms.stack_variables import missing_secrets
@@ -34,6 +35,11 @@ def other_folder(project: Project, opened_by: Path | None, volumes: Sequence[str
     return ""
 
 
+def is_of(record: AnyStack, project: Project) -> bool:
+    """Whether the stack in use is this project's."""
+    return isinstance(record, StackRecord) and record.project == project.name
+
+
 def check_start(project: Project, opened_by: Path | None, volumes: Sequence[str], file: EnvFile | None) -> None:
     """Raises InputError where starting the project would take over the stack of another folder."""
     other = other_folder(project, opened_by, volumes, file)
@@ -55,13 +61,14 @@ def check_start(project: Project, opened_by: Path | None, volumes: Sequence[str]
     )
 
 
-def check_end(project: Project, other: str) -> None:
-    """Raises InputError where the stack to remove is another folder's (`other_folder`)."""
-    if other:
-        raise InputError(
-            f"the stack '{project.name}'",
-            expected=f"one that {project.env_file} opens",
-            found=f"one of {other}",
-            remedy=f"Remove it from that folder, name another with {next_flag('winnow-project')}, or add "
-            f"{next_flag('force', True)} to remove this one all the same.",
-        )
+def refusal_to_end(project: Project, other: str) -> InputError | None:
+    """The error where the stack to remove is another folder's (`other_folder`)."""
+    if not other:
+        return None
+    return InputError(
+        f"the stack '{project.name}'",
+        expected=f"one that {project.env_file} opens",
+        found=f"one of {other}",
+        remedy=f"Remove it from that folder, name another with {next_flag('winnow-project')}, or add "
+        f"{next_flag('force', True)} to remove this one all the same.",
+    )

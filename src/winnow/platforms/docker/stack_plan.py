@@ -18,7 +18,8 @@ from winnow.platforms import stack_env_file as env_file
 from winnow.platforms import stack_variables as variables
 from winnow.platforms.docker import train_image
 from winnow.platforms.docker.build import BuildPlan
-from winnow.platforms.images import BuildOptions
+from winnow.platforms.docker.stack_ports import CONSOLE_ADDRESS, CONSOLE_PORT, MLFLOW_PORT, POSTGRES_PORT
+from winnow.platforms.images import TRACKING, BuildOptions
 from winnow.platforms.stack import MINIO, MLFLOW, POSTGRES
 from winnow.platforms.stack_env_file import EnvFile
 
@@ -62,13 +63,14 @@ class Project:
 
 
 @dataclass(frozen=True)
-class StackPlan:
+class DockerStackPlan:
     """A stack to start.
 
     Attributes:
         file: the environment file as it shall be.
         image: how the server's image is built; None where another one is named.
         record: what other verbs will read.
+        unknown: see `winnow.platforms.stack.StackPlan.unknown`.
     """
 
     project: Project
@@ -77,6 +79,19 @@ class StackPlan:
     services: tuple[str, ...]
     ports: tuple[Port, ...]
     record: StackRecord
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def endpoints(self) -> Mapping[str, str]:
+        """Where a person finds its parts once it is started, by what they are."""
+        storage_url = self.record.storage_url
+        console = next((f"http://{port.address}:{port.number}" for port in self.ports if port.service == MINIO), None)
+        return {
+            "MLflow": self.record.tracking_url,
+            **({"Postgres": storage_url} if storage_url is not None else {"Studies": "WINNOW_STORAGE"}),
+            **({"MinIO": console} if console is not None else {}),
+            "Secrets": self.record.env_file,
+        }
 
     @property
     def profiles(self) -> tuple[str, ...]:
@@ -127,8 +142,8 @@ def project_for(environment: Mapping[str, str], record: AnyStack | None, folder:
     return Project(name, (folder / COMPOSE_FILE).absolute(), path)
 
 
-def plan_stack(project: Project, file: EnvFile, options: BuildOptions) -> StackPlan:
-    """The plan for a project with its environment file complete, as `variables.choose` makes it.
+def plan_stack(project: Project, file: EnvFile, options: BuildOptions) -> DockerStackPlan:
+    """The plan for a project with its environment file complete: as `variables.choose` makes it, with its ports.
 
     Args:
         options: how images are built on this machine.
@@ -153,35 +168,34 @@ def plan_stack(project: Project, file: EnvFile, options: BuildOptions) -> StackP
     bind = setting("WINNOW_BIND")
     host = "127.0.0.1" if bind.startswith("0.") else bind
     ports = (
-        *((Port(POSTGRES, bind, int(setting("POSTGRES_PORT")), "POSTGRES_PORT"),) if has_postgres else ()),
-        Port(MLFLOW, bind, int(setting("MLFLOW_PORT")), "MLFLOW_PORT"),
+        *((Port(POSTGRES, bind, int(setting(POSTGRES_PORT)), POSTGRES_PORT),) if has_postgres else ()),
+        Port(MLFLOW, bind, int(values[MLFLOW_PORT]), MLFLOW_PORT),
+        *((Port(MINIO, CONSOLE_ADDRESS, int(values[CONSOLE_PORT]), CONSOLE_PORT),) if MINIO in services else ()),
     )
     record = StackRecord(
         project=project.name,
         network=f"{project.name}_inside",
         compose_file=str(project.compose_file),
         env_file=str(project.env_file),
-        tracking_url=f"http://{host}:{setting('MLFLOW_PORT')}",
+        tracking_url=f"http://{host}:{values[MLFLOW_PORT]}",
         worker_tracking_url=f"http://{MLFLOW}:5000",
-        storage_url=None if is_own_storage else f"postgresql+psycopg://winnow@{host}:{setting('POSTGRES_PORT')}/winnow",
+        storage_url=None if is_own_storage else f"postgresql+psycopg://winnow@{host}:{setting(POSTGRES_PORT)}/winnow",
         worker_storage_url=None if is_own_storage else f"postgresql+psycopg://winnow@{POSTGRES}:5432/winnow",
     )
-    return StackPlan(project, file, _image(project, file, options), services, ports, record)
+    return DockerStackPlan(project, file, _image(project, file, options), services, ports, record)
 
 
 def _image(project: Project, file: EnvFile, options: BuildOptions) -> BuildPlan | None:
     values = file.variables()
     # compose.yaml's default.
-    named = values.get("TRACKING_IMAGE") or f"{train_image.TRACKING}:{project.name}"
+    named = values.get("TRACKING_IMAGE") or f"{TRACKING}:{project.name}"
     name, _, tag = named.partition(":")
-    if name != train_image.TRACKING:
+    if name != TRACKING:
         return None
     base = values.get("BASE_IMAGE") or options.base_image
     extras = [extra for extra in values.get("EXTRAS", "").split(",") if extra]
-    # Never pushed, whatever registry other images go to: this engine alone runs it.
-    own = replace(options, base_image=base, registry="")
     folder = project.compose_file.parent
-    return train_image.plan(folder, "tracking", options=own, extras=extras, tag=tag or "latest")
+    return train_image.plan_tracking(folder, replace(options, base_image=base), extras, tag or "latest")
 
 
 def subprocess_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -195,14 +209,11 @@ def to_end(environment: Mapping[str, str], file: EnvFile | None) -> dict[str, st
     return {**missing, **subprocess_environment(environment)}
 
 
-def redacted(text: str, file: EnvFile) -> str:
-    """Text of others, such as logs, without the stack's secrets."""
-    values = file.variables()
-    secret = {*variables.SECRETS, "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
-    secret |= {"AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_ACCESS_KEY"}
-    for name in secret & values.keys():
-        text = text.replace(values[name], "***") if values[name] else text
-    return text
+def secrets_of(file: EnvFile) -> list[str]:
+    """What no log may show."""
+    names = {*variables.SECRETS, "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+    names |= {"AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_ACCESS_KEY"}
+    return [text for name, text in file.variables().items() if name in names]
 
 
 def _starred(name: str, text: str) -> str:
@@ -211,6 +222,6 @@ def _starred(name: str, text: str) -> str:
     return without_password(text)
 
 
-def _studies(plan: StackPlan) -> str:
+def _studies(plan: DockerStackPlan) -> str:
     own = plan.file.variables().get(OWN_STORAGE, "")
     return plan.record.storage_url or without_password(own)

@@ -4,12 +4,11 @@ Traefik watches a mounted directory. A new route file is renamed into it, so tha
 never a part (a mounted file would stay the old one, since a rename makes another file). The file's first line is a
 comment with the release that the routes lead to, so that what is served and where requests go change in one step.
 
-Traefik neither talks to Docker nor has a dashboard: whoever takes it over learns the replicas' addresses, no more.
+Traefik neither talks to Docker nor has a dashboard: an attacker who controls it learns the replicas' addresses only.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,6 +16,7 @@ import yaml
 
 from winnow.platforms.deployer import Release
 from winnow.platforms.readiness import READY_PATH
+from winnow.platforms.release_json import path_of
 
 IMAGE = "traefik:v3.6"
 DIRECTORY = "/routes"
@@ -27,7 +27,7 @@ SERIAL_HEADER = "x-winnow-serial"
 """On every answer: the number of the change whose routes it came by."""
 
 IDLE_CONNECTION_S = 30
-"""Well below the 75 s for which a server keeps an idle connection: whoever sends on it must be the one to close it."""
+"""Well below the 75 s for which a server keeps an idle connection: the sender has to be the one that closes it."""
 ATTEMPTS, FIRST_WAIT_MS = 20, 20
 """Connection failures are tried again, on the next replica. With one dead replica of two and requests side by side,
 every attempt may meet the dead one again by chance: five attempts would fail one request in thirty."""
@@ -88,13 +88,6 @@ def parse(text: str) -> Route:
     if not first.startswith(_STATE):
         raise ValueError(f"expected a first line that begins with {_STATE!r}")
     return msgspec.json.decode(first.removeprefix(_STATE), type=Route, dec_hook=path_of)
-
-
-def path_of(kind: type, value: object) -> Path:
-    """The one type of a release that JSON does not know."""
-    if kind is not Path or not isinstance(value, str):
-        raise TypeError(f"expected a path, found {kind}")
-    return Path(value)
 
 
 def _dynamic(route: Route) -> dict[str, Any]:

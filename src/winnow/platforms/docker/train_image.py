@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,14 +19,13 @@ from winnow.config.next_command import next_command, next_flag
 from winnow.platforms.docker.build import PROJECT, BuildPlan, project_folder, project_id
 from winnow.platforms.docker.client import asking
 from winnow.platforms.docker.requirements import read_project
-from winnow.platforms.images import TRAIN, BuildOptions
+from winnow.platforms.images import TRACKING, TRAIN, BuildOptions
 
 if TYPE_CHECKING:
     from winnow.platforms.docker.client import Engine
 
 Target = Literal["tracking", "train"]
 TARGETS: tuple[Target, ...] = ("tracking", "train")
-TRACKING = "winnow-tracking"
 DOCKERFILE = "Dockerfile.train"
 REQUIREMENTS = "requirements.txt"
 """A person's own requirements, where there is such a file and no other is named."""
@@ -87,6 +87,17 @@ def plan(
     )
 
 
+def plan_tracking(folder: Path, options: BuildOptions, extras: Sequence[str], tag: str = "") -> BuildPlan:
+    """Work out the build of the tracking server's image for a stack.
+
+    It is not pushed with other images: the stack's own engine runs it, or its delivery to a cluster pushes it.
+
+    Raises:
+        InputError: as for `plan`.
+    """
+    return plan(folder, "tracking", options=replace(options, registry=""), extras=extras, tag=tag)
+
+
 def project_tag(folder: Path) -> str:
     """The tag of a project's images: the folder's name, and what tells it from others of that name on the engine."""
     name = re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-")[:_NAME_LENGTH]
@@ -98,7 +109,7 @@ def check(engine: Engine, image: str | None, folder: Path) -> str:
     """The id of the image that workers are to run.
 
     Args:
-        image: the one that a person named, whatever it holds; None for the one that was built here.
+        image: one that a person named, with any content; None for the one that was built here.
         folder: the project whose code the image has to hold.
 
     Raises:

@@ -2,7 +2,7 @@
 
 The cluster does the work; this applies what is wanted, watches the pods until all who are asked are new and ready, and
 takes everything back as it was where they are not. What is applied is in `deployment_plan`, how it is set in
-`serving_settings`, what is seen in `observe`, and how that is waited for in `deployment_watch`.
+`deployment_settings`, what is seen in `observe`, and how that is waited for in `deployment_watch`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ from winnow.platforms.deployer import (
     no_previous,
 )
 from winnow.platforms.kubernetes import deployment_plan as kubernetes_plan
-from winnow.platforms.kubernetes import forward, lease, observe
-from winnow.platforms.kubernetes import serving_settings as kubernetes_settings
+from winnow.platforms.kubernetes import deployment_settings, forward, lease, observe
 from winnow.platforms.kubernetes.applied import applied_of
 from winnow.platforms.kubernetes.client import Cluster, ConflictError
 from winnow.platforms.kubernetes.connection import connect
@@ -47,6 +46,7 @@ from winnow.platforms.kubernetes.deployment_plan import (
     labels_of,
     object_name,
 )
+from winnow.platforms.kubernetes.deployment_settings import ENTRY, READY_WITHIN_S
 from winnow.platforms.kubernetes.deployment_watch import watch_pods
 from winnow.platforms.kubernetes.difference import difference
 from winnow.platforms.kubernetes.forward import Forward, is_ready
@@ -58,7 +58,6 @@ from winnow.platforms.kubernetes.permissions import applying, check, verbs
 from winnow.platforms.kubernetes.prune import apply_all, orphans
 from winnow.platforms.kubernetes.refusals import NOT_NOW, SILENT_S
 from winnow.platforms.kubernetes.rollout_progress import Progress
-from winnow.platforms.kubernetes.serving_settings import ENTRY, READY_WITHIN_S
 from winnow.platforms.machine import uninterrupted
 from winnow.platforms.readiness import NoModelError, is_answering, is_known, model_at
 
@@ -142,7 +141,7 @@ class KubernetesDeployer:
         """
         _refuse_port(request)
         found = observe.find(self.cluster, request.name)
-        settings = kubernetes_settings.settings_of(self._environment, found.settings, request)
+        settings = deployment_settings.settings_of(self._environment, found.settings, request)
         key_file = api_key.key_file(self._environment)
         key = kubernetes_plan.key_of(self._environment, found.key, request.name, found.serial + 1, key_file)
         files = load(self._folder)
@@ -216,7 +215,7 @@ class KubernetesDeployer:
 
     def url(self, name: str) -> str:
         """Where a deployment is asked, from this terminal."""
-        entry = kubernetes_settings.check_entry(self._environment.get(ENTRY, ""))
+        entry = deployment_settings.check_entry(self._environment.get(ENTRY, ""))
         ingress = self.cluster.get(INGRESS, object_name(name))
         return kubernetes_plan.url_of(name, self.cluster.namespace, ingress, entry)
 
@@ -330,7 +329,7 @@ class KubernetesDeployer:
         if plan.action is not Action.NOTHING:
             for each in plan.manifests:
                 if (live := self.cluster.get(kind_of(each), name_of(each))) is not None:
-                    observe.check_ours(live, name)
+                    observe.check_is_of(live, name)
                     _check_known(live)
         wanted = [_route(each) for each in plan.manifests if kind_of(each) == INGRESS]
         for other in self.cluster.find(INGRESS, kubernetes_plan.MANAGED_BY).items:
@@ -580,8 +579,8 @@ def plan_first(
         InputError: a setting is wrong, or the manifests are not in `folder`.
     """
     _refuse_port(request)
-    found = kubernetes_plan.Found()
-    settings = kubernetes_settings.settings_of(environment, found.settings, request)
+    found = kubernetes_plan.ClusterDeployment()
+    settings = deployment_settings.settings_of(environment, found.settings, request)
     key = kubernetes_plan.key_of(environment, None, request.name, 1, api_key.key_file(environment))
     return kubernetes_plan.plan(request, found, settings, key, load(folder))
 
@@ -637,21 +636,21 @@ def _confirm(held: HeldLease) -> None:
 
 
 @dataclass(frozen=True)
-class _Route:
+class _IngressRule:
     """Which requests an Ingress takes; an empty class is the cluster's default, whatever that is called."""
 
     host: str
     ingress_class: str
 
-    def collides(self, other: _Route) -> bool:
+    def collides(self, other: _IngressRule) -> bool:
         """Both would take the same requests."""
         classes = {self.ingress_class, other.ingress_class} - {""}
         return self.host == other.host and len(classes) < 2
 
 
-def _route(ingress: Manifest) -> _Route:
+def _route(ingress: Manifest) -> _IngressRule:
     hosts = [str(rule.get("host", "")) for rule in ingress["spec"].get("rules") or ()]
-    return _Route(hosts[0] if hosts else "", str(ingress["spec"].get("ingressClassName", "")))
+    return _IngressRule(hosts[0] if hosts else "", str(ingress["spec"].get("ingressClassName", "")))
 
 
 def _same_route(owner: str, host: str) -> InputError:

@@ -26,7 +26,9 @@ import msgspec
 from winnow.config.errors import InputError
 from winnow.config.quantities import cpu_text, memory_text
 from winnow.platforms import labels
+from winnow.platforms.api_key import API_KEY
 from winnow.platforms.deployer import Action, DeploymentRequest, Release
+from winnow.platforms.kubernetes.deployment_settings import DRAIN, MOST, SETTLE, USUAL_DRAIN_S, DeploymentSettings
 from winnow.platforms.kubernetes.kinds import (
     AUTOSCALER,
     CONFIG_MAP,
@@ -43,13 +45,13 @@ from winnow.platforms.kubernetes.kinds import (
 )
 from winnow.platforms.kubernetes.manifests import FieldPath, Named, changed, merged, to_yaml
 from winnow.platforms.kubernetes.names import shortened
-from winnow.platforms.kubernetes.serving_settings import DRAIN, MOST, SETTLE, USUAL_DRAIN_S, ServingSettings
+from winnow.platforms.release_json import release_text
 
 SERVER_PORT = 8080
 """Where a replica listens, as its image says."""
 
 FOLDER = Path("k8s") / "prod"
-BASE, CONTAINER, KEY, MODEL = "winnow-prod", "server", "WINNOW_API_KEY", "winnow.model"
+BASE, CONTAINER, MODEL = "winnow-prod", "server", "winnow.model"
 SETTINGS, FINGERPRINT, TEMPLATE = "winnow.settings", "winnow.fingerprint", "winnow.template"
 """Annotations of the Deployment, and the label that tells pods of one template from those of another."""
 MANAGED_BY = {"app.kubernetes.io/managed-by": "winnow"}
@@ -74,8 +76,8 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What there is of a deployment.
+class ClusterDeployment:
+    """What a cluster has of a deployment.
 
     Attributes:
         minimum: how many replicas run at least.
@@ -86,7 +88,7 @@ class Found:
     release: Release | None = None
     previous: Release | None = None
     serial: int = 0
-    settings: ServingSettings = field(default_factory=ServingSettings)
+    settings: DeploymentSettings = field(default_factory=DeploymentSettings)
     fingerprint: str = ""
     minimum: int = 0
     count: int = 0
@@ -138,16 +140,6 @@ def labels_of(name: str) -> dict[str, str]:
     return {**MANAGED_BY, labels.DEPLOYMENT: name}
 
 
-def release_text(release: Release) -> str:
-    """A release as JSON."""
-    return msgspec.json.encode(release, enc_hook=str).decode()
-
-
-def release_of(text: str) -> Release:
-    """A release from JSON. Raises ValueError where it is none."""
-    return msgspec.json.decode(text, type=Release, dec_hook=lambda kind, value: kind(value))
-
-
 def key_of(
     environment: Mapping[str, str], current: Key | None, name: str, serial: int, key_file: str | None
 ) -> Key | None:
@@ -159,11 +151,11 @@ def key_of(
     Raises:
         InputError: nobody says which one, and that of what runs is lost: without a word, nobody's is left out.
     """
-    if key_file is None and KEY not in environment:
+    if key_file is None and API_KEY not in environment:
         if current is not None and not current.value:
             raise _lost_key(name, current.secret)
         return current
-    value = (key_file if key_file is not None else environment[KEY]).strip()
+    value = (key_file if key_file is not None else environment[API_KEY]).strip()
     if not value:
         return None
     if current is not None and current.value == value:
@@ -177,12 +169,16 @@ def _lost_key(name: str, secret: str) -> InputError:
         f"deployment '{name}'",
         expected=f"its API key in {where}",
         found="none",
-        remedy=f"Set {KEY} to the key that is to be asked for, or to nothing ({KEY}=) to serve without one.",
+        remedy=f"Set {API_KEY} to the key that is to be asked for, or to nothing ({API_KEY}=) to serve without one.",
     )
 
 
 def plan(
-    request: DeploymentRequest, found: Found, settings: ServingSettings, key: Key | None, files: Sequence[Manifest]
+    request: DeploymentRequest,
+    found: ClusterDeployment,
+    settings: DeploymentSettings,
+    key: Key | None,
+    files: Sequence[Manifest],
 ) -> KubernetesPlan:
     """Work out what serving the request takes.
 
@@ -253,7 +249,7 @@ def address_of(ingress: Manifest | None) -> str:
 
 
 def _object(
-    file: Manifest, request: DeploymentRequest, settings: ServingSettings, key: Key | None, replicas: int
+    file: Manifest, request: DeploymentRequest, settings: DeploymentSettings, key: Key | None, replicas: int
 ) -> Manifest:
     """One of the files, as it is for this deployment."""
     name, kind = request.name, kind_of(file)
@@ -285,7 +281,7 @@ def _not_ours_to_apply(file: Manifest) -> InputError:
     )
 
 
-def _deployment(made: Manifest, request: DeploymentRequest, settings: ServingSettings, key: Key | None) -> Manifest:
+def _deployment(made: Manifest, request: DeploymentRequest, settings: DeploymentSettings, key: Key | None) -> Manifest:
     release, carried = request.release, labels_of(request.name)
     selected = {labels.DEPLOYMENT: request.name}
     pod: FieldPath = ("spec", "template", "spec")
@@ -305,7 +301,7 @@ def _deployment(made: Manifest, request: DeploymentRequest, settings: ServingSet
             (*server, "args"): ["--model-version", release.version],
             (*server, "lifecycle", "preStop"): {"sleep": {"seconds": settle_s}},
             (*server, "resources"): _resources(settings),
-            (*server, "env", Named(KEY)): _key_variable(key),
+            (*server, "env", Named(API_KEY)): _key_variable(key),
         },
     )
     spread = [
@@ -328,7 +324,7 @@ def _deployment(made: Manifest, request: DeploymentRequest, settings: ServingSet
     )
 
 
-def _resources(settings: ServingSettings) -> Manifest:
+def _resources(settings: DeploymentSettings) -> Manifest:
     # A request above the limit is refused by the cluster: who lowers the limit means both.
     return {
         "requests": {
@@ -342,7 +338,7 @@ def _resources(settings: ServingSettings) -> Manifest:
 def _key_variable(key: Key | None) -> Manifest | None:
     if key is None:
         return None
-    return {"name": KEY, "valueFrom": {"secretKeyRef": {"name": key.secret, "key": KEY}}}
+    return {"name": API_KEY, "valueFrom": {"secretKeyRef": {"name": key.secret, "key": API_KEY}}}
 
 
 def _secret(name: str, key: Key) -> Manifest:
@@ -351,11 +347,11 @@ def _secret(name: str, key: Key) -> Manifest:
         "kind": SECRET.kind,
         "metadata": {"name": key.secret, "labels": labels_of(name)},
         "type": "Opaque",
-        "data": {KEY: base64.b64encode(key.value.encode()).decode()},
+        "data": {API_KEY: base64.b64encode(key.value.encode()).decode()},
     }
 
 
-def _autoscaler(made: Manifest, own: str, settings: ServingSettings, replicas: int) -> Manifest:
+def _autoscaler(made: Manifest, own: str, settings: DeploymentSettings, replicas: int) -> Manifest:
     most = settings.most if settings.most is not None else 2 * replicas
     if most < replicas:
         raise InputError(
@@ -381,7 +377,7 @@ def _autoscaler(made: Manifest, own: str, settings: ServingSettings, replicas: i
     return changed(made, {("spec", "metrics"): metrics})
 
 
-def _ingress(made: Manifest, own: str, settings: ServingSettings) -> Manifest:
+def _ingress(made: Manifest, own: str, settings: DeploymentSettings) -> Manifest:
     host, secret = settings.host, settings.tls_secret
     rules = [
         {
@@ -445,7 +441,7 @@ def _text_of(release: Release | None) -> str:
     return "" if release is None else release_text(release)
 
 
-def _scale(request: DeploymentRequest, found: Found, replicas: int, *, has_autoscaler: bool) -> int | None:
+def _scale(request: DeploymentRequest, found: ClusterDeployment, replicas: int, *, has_autoscaler: bool) -> int | None:
     """How many are to run at once.
 
     Fewer than the minimum would run until the autoscaler looks, every 15 s. More than it are the autoscaler's to take

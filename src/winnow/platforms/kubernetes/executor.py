@@ -31,6 +31,7 @@ from winnow.platforms.kubernetes.group_plan import (
 from winnow.platforms.kubernetes.group_state import Job, Pod, group_status, last_status, read_job
 from winnow.platforms.kubernetes.group_watch import GroupsFound, StudyWatch, StudyWatches, Warnings, by_group
 from winnow.platforms.kubernetes.kinds import EVENT, JOB, POD, SECRET, SERVICE, VOLUME_CLAIM, Manifest, kind_of, name_of
+from winnow.platforms.kubernetes.ownership import check_ours
 from winnow.platforms.kubernetes.permissions import Permission, applying, verbs
 from winnow.platforms.kubernetes.refusals import ClusterError, ConflictError, NotAdmittedError, RefusedObjectError
 from winnow.platforms.labels import GROUP, STUDY
@@ -402,13 +403,8 @@ def _traced(group: GroupSpec) -> Iterator[None]:
 
 
 def _check_ours(found: Manifest, wanted: Manifest) -> None:
-    """Raises InputError where what has an object's name belongs to another group, or to nobody that is known here."""
-    labels = found["metadata"].get("labels") or {}
-    if any(labels.get(key) != wanted["metadata"]["labels"][key] for key in (STUDY, GROUP)):
-        kind, name = wanted["kind"].lower(), name_of(wanted)
-        raise InputError(
-            f"the {kind} {name!r}",
-            expected="none, or one that belongs to this study",
-            found="one that somebody else has made",
-            remedy=f"Take it away (`kubectl delete {kind} {name}`), or give the study another name.",
-        )
+    """Raises InputError where an object of the wanted name belongs to another group, or to none."""
+    labels = {key: wanted["metadata"]["labels"][key] for key in (STUDY, GROUP)}
+    kind, name = wanted["kind"].lower(), name_of(wanted)
+    remedy = f"Take it away (`kubectl delete {kind} {name}`), or give the study another name."
+    check_ours(found, labels, owner="this study", remedy=remedy)

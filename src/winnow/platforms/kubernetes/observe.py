@@ -12,28 +12,29 @@ import msgspec
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command, next_flag
 from winnow.platforms import labels
+from winnow.platforms.api_key import API_KEY
 from winnow.platforms.deployer import DeploymentState, Release, Replica
 from winnow.platforms.diagnosis import Diagnosis
 from winnow.platforms.kubernetes.client import Cluster, NotFoundError, NotStartedError
 from winnow.platforms.kubernetes.deployment_plan import (
     CONTAINER,
     FINGERPRINT,
-    KEY,
     MANAGED_BY,
     MODEL,
     SETTINGS,
     TEMPLATE,
-    Found,
+    ClusterDeployment,
     Key,
     labels_of,
     object_name,
-    release_of,
 )
+from winnow.platforms.kubernetes.deployment_settings import DeploymentSettings
 from winnow.platforms.kubernetes.diagnosis import diagnosis_of, diagnosis_of_owner
 from winnow.platforms.kubernetes.forward import is_ready
 from winnow.platforms.kubernetes.kinds import AUTOSCALER, DEPLOYMENT, POD, REPLICA_SET, SECRET, Manifest, name_of
+from winnow.platforms.kubernetes.ownership import check_ours
 from winnow.platforms.kubernetes.pods import is_over
-from winnow.platforms.kubernetes.serving_settings import ServingSettings
+from winnow.platforms.release_json import release_of
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Pods:
         return not self.old and self.ready == len(self.new) >= max(wanted, 1)
 
 
-def find(cluster: Cluster, name: str) -> Found:
+def find(cluster: Cluster, name: str) -> ClusterDeployment:
     """What there is; an empty one where nothing of that name is deployed.
 
     Raises:
@@ -65,12 +66,12 @@ def find(cluster: Cluster, name: str) -> Found:
     """
     live = cluster.get(DEPLOYMENT, object_name(name))
     if live is None:
-        return Found()
-    check_ours(live, name)
+        return ClusterDeployment()
+    check_is_of(live, name)
     notes = live["metadata"].get("annotations") or {}
     autoscaler = cluster.get(AUTOSCALER, object_name(name))
     count, template = int(live["spec"].get("replicas", 1)), template_of(live["spec"]["template"])
-    return Found(
+    return ClusterDeployment(
         release=_release(notes.get(labels.RELEASE), name),
         previous=_previous(notes.get(labels.PREVIOUS)),
         serial=int(notes.get(labels.SERIAL, "0")),
@@ -84,15 +85,10 @@ def find(cluster: Cluster, name: str) -> Found:
     )
 
 
-def check_ours(live: Manifest, name: str) -> None:
-    """Raises InputError where an object is not this deployment's."""
-    if (live["metadata"].get("labels") or {}).get(labels.DEPLOYMENT) != name:
-        raise InputError(
-            f"{live['kind']} '{name_of(live)}'",
-            expected=f"a name that nobody has, or one of the deployment '{name}'",
-            found="somebody else's",
-            remedy=f"Remove or rename it, or serve under another name ({next_flag('study')}).",
-        )
+def check_is_of(live: Manifest, name: str) -> None:
+    """Raises InputError where an object does not belong to the deployment of this name."""
+    remedy = f"Remove or rename it, or serve under another name ({next_flag('study')})."
+    check_ours(live, {labels.DEPLOYMENT: name}, owner=f"the deployment '{name}'", remedy=remedy)
 
 
 def names(cluster: Cluster) -> list[str]:
@@ -221,17 +217,17 @@ def _previous(text: str | None) -> Release | None:
         return None
 
 
-def _settings(text: str | None) -> ServingSettings:
+def _settings(text: str | None) -> DeploymentSettings:
     try:
-        return msgspec.json.decode(text or "{}", type=ServingSettings)
+        return msgspec.json.decode(text or "{}", type=DeploymentSettings)
     except ValueError:
-        return ServingSettings()
+        return DeploymentSettings()
 
 
 def _key(cluster: Cluster, live: Manifest) -> Key | None:
     """The API key that replicas are to ask for; without a value where the Deployment names one that is not there."""
     containers: Sequence[Manifest] = live["spec"]["template"]["spec"]["containers"]
-    variables = [each for container in containers for each in container.get("env") or () if each["name"] == KEY]
+    variables = [each for container in containers for each in container.get("env") or () if each["name"] == API_KEY]
     if not variables:
         return None
     reference = (variables[0].get("valueFrom") or {}).get("secretKeyRef") or {}

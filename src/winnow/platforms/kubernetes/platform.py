@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
@@ -15,8 +16,9 @@ from winnow.platforms.images import ImageBuild, ImageRoute, Images, Show, silent
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.connection import CONTEXT, NAMESPACE
 from winnow.platforms.kubernetes.deployer import KubernetesDeployer, plan_first
+from winnow.platforms.kubernetes.deployment_settings import READY_WITHIN_S
 from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesWorkers
-from winnow.platforms.kubernetes.serving_settings import READY_WITHIN_S
+from winnow.platforms.kubernetes.stack_lifecycle import KubernetesStack
 from winnow.platforms.kubernetes.stores import cluster_named, local_settings, silence
 from winnow.platforms.platform import Capabilities, OfflinePlan, PlatformDocuments
 from winnow.platforms.stack import ChoosePort, any_port
@@ -66,6 +68,19 @@ class KubernetesPlatform:
     def deployer(self, *, say: Say) -> KubernetesDeployer:
         """The deployer. Raises InputError."""
         return KubernetesDeployer(self._settings.home, cluster=self.cluster, say=say)
+
+    def stack(self, given: Mapping[str, str], *, folder: Path, say: Say) -> KubernetesStack:
+        """The stack of the namespace that is meant."""
+        return KubernetesStack(
+            lambda: self.cluster,
+            self._images,
+            given,
+            home=self._settings.home,
+            in_use=self._settings.stack,
+            folder=folder,
+            say=say,
+            environment=self._environment,
+        )
 
     def local_settings(self, choose_port: ChoosePort = any_port) -> Settings:
         """The settings with forwarded ports of this machine in place of the stack's addresses in the cluster."""

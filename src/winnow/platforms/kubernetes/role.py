@@ -12,8 +12,8 @@ from winnow.config.reference import markdown_table, variables_table
 from winnow.platforms.kubernetes import deployer, executor, stack
 from winnow.platforms.kubernetes.kinds import Manifest
 from winnow.platforms.kubernetes.permissions import Permission
-from winnow.platforms.kubernetes.stack_settings import OF_CLUSTER
 from winnow.platforms.platform import PlatformDocuments
+from winnow.platforms.stack_variables import CLUSTER_SETTINGS
 
 ROLE = "winnow"
 """The Role's name."""
@@ -85,6 +85,6 @@ def _verbs(permissions: tuple[Permission, ...], group: str, resource: str) -> st
 
 
 DOCUMENTS = PlatformDocuments(
-    parts={"permissions": permissions_table, "stack-kubernetes": lambda: variables_table(OF_CLUSTER)},
+    parts={"permissions": permissions_table, "stack-kubernetes": lambda: variables_table(CLUSTER_SETTINGS)},
     files={"k8s/role.yaml": role_file},
 )

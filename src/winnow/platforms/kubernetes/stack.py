@@ -33,6 +33,7 @@ from winnow.platforms.kubernetes.kinds import (
     kind_of,
     name_of,
 )
+from winnow.platforms.kubernetes.ownership import check_ours
 from winnow.platforms.kubernetes.permissions import Permission, applying, verbs
 from winnow.platforms.kubernetes.pods import is_over
 from winnow.platforms.kubernetes.prune import apply_all, orphans
@@ -48,10 +49,10 @@ from winnow.platforms.kubernetes.stack_plan import (
 )
 from winnow.platforms.kubernetes.stack_settings import Chosen
 from winnow.platforms.labels import STUDY
-from winnow.platforms.stack import LOG_LINES, MLFLOW, StackError
+from winnow.platforms.stack import LOG_LINES, MLFLOW, StackError, redacted
 from winnow.platforms.stack_variables import SECRETS
 
-PATIENCE_S = 300.0
+START_TIMEOUT_S = 300.0
 TROUBLE_S = 30.0
 """How long something may keep a pod from running before the stack counts as failed: volumes take a while."""
 
@@ -181,7 +182,9 @@ class ClusterStack:
         for manifest in plan.manifests:
             self.cluster.apply(manifest, is_dry_run=True)
 
-    def start(self, plan: ClusterStackPlan, chosen: Chosen, patience_s: float = PATIENCE_S, *, owner: str = "") -> None:
+    def start(
+        self, plan: ClusterStackPlan, chosen: Chosen, timeout_s: float = START_TIMEOUT_S, *, owner: str = ""
+    ) -> None:
         """Apply, prune and wait; harmless where all is up already.
 
         Args:
@@ -189,13 +192,13 @@ class ClusterStack:
 
         Raises:
             InputError: another command has chosen other passwords meanwhile, or something is somebody else's.
-            StackError: a service failed, or was not ready after `patience_s` seconds; events and logs are told.
+            StackError: a service failed, or was not ready after `timeout_s` seconds; events and logs are told.
         """
         self._check_names(plan)
         self.keep_secret(chosen, owner)
         apply_all(self.cluster, plan.manifests, LABELS, KINDS)
         self._drop_stuck()
-        self._wait(plan, patience_s)
+        self._wait(plan, timeout_s)
 
     def difference(self, plan: ClusterStackPlan) -> str:
         """What starting a plan would change, as a unified diff; empty where nothing."""
@@ -209,7 +212,7 @@ class ClusterStack:
         containers = found["spec"]["template"]["spec"]["containers"]
         return next((str(each["image"]) for each in containers if each["name"] == MLFLOW), None)
 
-    def remove(self, *, volumes: bool, patience_s: float = 120.0) -> None:
+    def remove(self, *, volumes: bool, timeout_s: float = 120.0) -> None:
         """Remove all of it but volumes and Secret, and where asked those too; returns when its pods are gone.
 
         Raises:
@@ -223,7 +226,7 @@ class ClusterStack:
             _check_ours(self.cluster, secret)
         for each in orphans(self.cluster, (), LABELS, KINDS):
             self.cluster.delete(kind_of(each), name_of(each))
-        self._wait_gone(patience_s)
+        self._wait_gone(timeout_s)
         if volumes:
             for name in self.claims():
                 self.cluster.delete(VOLUME_CLAIM, name)
@@ -272,7 +275,7 @@ class ClusterStack:
                 if not forward.is_ready(pod) and latest not in (None, revision):
                     self.cluster.delete(POD, name_of(pod), uid=pod["metadata"]["uid"])
 
-    def _wait(self, plan: ClusterStackPlan, patience_s: float) -> None:
+    def _wait(self, plan: ClusterStackPlan, timeout_s: float) -> None:
         began, since, said = self._clock.now(), dict[str, float](), dict[str, bool]()
         while True:
             seen, silent_s = self._heard(lambda: {service: self._look(service) for service in plan.services})
@@ -287,8 +290,8 @@ class ClusterStack:
             failed = [each for each in troubled if seen[each].has_failed or now - since[each] > TROUBLE_S]
             if failed:
                 raise self._failure(failed, seen, "failed")
-            if now - began > patience_s:
-                raise self._failure(waiting, seen, f"not ready after {patience_s:.0f} s")
+            if now - began > timeout_s:
+                raise self._failure(waiting, seen, f"not ready after {timeout_s:.0f} s")
             # What is in the way is told once: the cluster goes on saying it in other words.
             told = {service: bool(seen[service].diagnosis) for service in waiting}
             if told != said:
@@ -338,7 +341,7 @@ class ClusterStack:
             f"{self.described}: {', '.join(services)} {why}. "
             f"`{next_command('mlflow-init', platform='kubernetes')}` tries again, "
             f"`{next_command('mlflow-remove', platform='kubernetes')}` takes it away.\n"
-            f"{_redacted(said, secret)}".rstrip()
+            f"{redacted(said, _hidden(secret))}".rstrip()
         )
 
     def _tell(self, service: str) -> list[str]:
@@ -369,8 +372,8 @@ class ClusterStack:
         """The stack as messages name it."""
         return f"the stack in namespace {self.cluster.namespace}"
 
-    def _wait_gone(self, patience_s: float) -> None:
-        deadline = self._clock.now() + patience_s
+    def _wait_gone(self, timeout_s: float) -> None:
+        deadline = self._clock.now() + timeout_s
         while True:
             pods, silent_s = self._heard(lambda: self.cluster.find(POD, LABELS).items)
             left, deadline = [name_of(pod) for pod in pods], deadline + silent_s
@@ -378,7 +381,7 @@ class ClusterStack:
                 return
             if self._clock.now() > deadline:
                 raise StackError(
-                    f"{self.described}: expected its pods to end, found {', '.join(left)} after {patience_s:.0f} s."
+                    f"{self.described}: expected its pods to end, found {', '.join(left)} after {timeout_s:.0f} s."
                 )
             self._clock.sleep(_LOOK_S)
 
@@ -399,18 +402,13 @@ def _version(live: Manifest) -> dict[str, str]:
 
 
 def _check_ours(cluster: Cluster, live: Manifest) -> None:
-    labels = live["metadata"].get("labels") or {}
-    if LABELS.items() <= labels.items():
-        return
-    named = f"{kind_of(live).kind.lower()} {name_of(live)}"
+    named = f"{live['kind'].lower()} {name_of(live)}"
     wanted = ",".join(f"{name}={value}" for name, value in LABELS.items())
-    raise InputError(
-        f"{kind_of(live).kind} {name_of(live)} in namespace {cluster.namespace}",
-        expected=f"none, or the stack's own, with the label {wanted}",
-        found="one without it, which somebody else has made",
-        remedy="Take another namespace (WINNOW_NAMESPACE), rename that one, or hand it over: "
-        f"kubectl label --namespace {cluster.namespace} {named} {wanted}.",
+    remedy = (
+        "Take another namespace (WINNOW_NAMESPACE), rename that one, or hand it over: "
+        f"kubectl label --namespace {cluster.namespace} {named} {wanted}."
     )
+    check_ours(live, LABELS, owner=f"the stack in namespace {cluster.namespace}", remedy=remedy)
 
 
 def _owner_of(secret: Manifest) -> str:
@@ -446,9 +444,7 @@ def _with_diagnosis(service: str, seen: _Seen) -> str:
     return f"{service} ({seen.diagnosis.reason})" if seen.diagnosis is not None else service
 
 
-def _redacted(text: str, secret: Mapping[str, str]) -> str:
-    """Text of others, such as logs, without the stack's secrets."""
-    for name, value in secret.items():
-        if name not in (settings.KEPT, "MINIO_ROOT_USER", "AWS_ACCESS_KEY_ID") and value:
-            text = text.replace(value, "***")
-    return text
+def _hidden(secret: Mapping[str, str]) -> list[str]:
+    """What no log may show."""
+    shown = (settings.KEPT, "MINIO_ROOT_USER", "AWS_ACCESS_KEY_ID")
+    return [text for name, text in secret.items() if name not in shown]

@@ -34,7 +34,7 @@ def other_home(owner: str | None, home: Path, record: AnyStack | None, context: 
     here = home_here(home)
     if owner in (None, here):
         return ""
-    is_used_here = isinstance(record, ClusterStackRecord) and (record.context, record.namespace) == (context, namespace)
+    is_used_here = is_of(record, context, namespace)
     if not owner:
         return "" if is_used_here else "someone that it does not name, and this home does not use it"
     place, _, path = owner.partition(":")
@@ -43,13 +43,21 @@ def other_home(owner: str | None, home: Path, record: AnyStack | None, context: 
     return "" if is_moved else owner
 
 
-def check_end_in_cluster(namespace: str, other: str) -> None:
-    """Raises InputError where the stack to remove is another home's (`other_home`)."""
-    if other:
-        raise InputError(
-            f"the stack in namespace {namespace}",
-            expected="one that this home has made",
-            found=f"one of {other}",
-            remedy=f"Leave it to its owner, or add {next_flag('force', True)} to remove it all the same. "
-            "To use it no longer from here, remove stack.json from the home.",
-        )
+def is_of(record: AnyStack | None, context: str, namespace: str, identity: str = "") -> bool:
+    """Whether the stack in use is a namespace's; `identity` tells the cluster from another that has its name."""
+    if not isinstance(record, ClusterStackRecord) or (record.context, record.namespace) != (context, namespace):
+        return False
+    return not identity or record.identity in ("", identity)
+
+
+def refusal_to_end(namespace: str, other: str) -> InputError | None:
+    """The error where the stack to remove is another home's (`other_home`)."""
+    if not other:
+        return None
+    return InputError(
+        f"the stack in namespace {namespace}",
+        expected="one that this home has made",
+        found=f"one of {other}",
+        remedy=f"Leave it to its owner, or add {next_flag('force', True)} to remove it all the same. "
+        "To use it no longer from here, remove stack.json from the home.",
+    )

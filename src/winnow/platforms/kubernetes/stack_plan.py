@@ -35,7 +35,7 @@ from winnow.platforms.kubernetes.manifests import APPEND, FieldPath, Named, chan
 from winnow.platforms.kubernetes.stack_settings import Chosen, quantity
 from winnow.platforms.labels import ROLE, STACK
 from winnow.platforms.stack import MINIO, MLFLOW, POSTGRES
-from winnow.platforms.stack_variables import origins
+from winnow.platforms.stack_variables import DESTINATION, ENDPOINT, origins
 
 FOLDER = Path("k8s/tracking")
 SECRET_NAME = "winnow-tracking"
@@ -238,16 +238,16 @@ def _mlflow(manifest: Manifest, chosen: Chosen, image: str) -> dict[FieldPath, A
         ("spec", "template", "metadata", "annotations"): {_SETTINGS_DIGEST: digest(chosen.secret)},
     }
     if chosen.has_own_artifacts:
-        wanted[_env(settings.DESTINATION)] = given[settings.DESTINATION]
+        wanted[_env(DESTINATION)] = given[DESTINATION]
         wanted[_env(settings.REGION)] = given.get(settings.REGION)
-        wanted[_env("AWS_ENDPOINT_URL_S3")] = given.get(settings.ENDPOINT)
+        wanted[_env("AWS_ENDPOINT_URL_S3")] = given.get(ENDPOINT)
     else:
         wanted[(*_POD, "initContainers", Named("bucket"), "image")] = image
     changes = {path: value for path, value in wanted.items() if value is not None}
     if chosen.has_own_artifacts:
         # None takes a field away.
         changes[(*_POD, "initContainers")] = None
-        if settings.ENDPOINT not in given:
+        if ENDPOINT not in given:
             changes[(*_AT_MLFLOW, "env", Named("AWS_ENDPOINT_URL_S3"))] = None
     if allowed := origins(given.get("MLFLOW_SERVER_ALLOWED_HOSTS", "")):
         changes[(*_AT_MLFLOW, "env", APPEND)] = {

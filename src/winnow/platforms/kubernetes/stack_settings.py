@@ -16,40 +16,12 @@ from urllib.parse import urlsplit
 from winnow.config.addresses import with_driver
 from winnow.config.errors import InputError
 from winnow.config.quantities import QUANTITY
-from winnow.config.settings import Variable
 from winnow.config.stack_record import OWN_STORAGE, OWN_WORKER_STORAGE
 from winnow.platforms import stack_variables as variables
-from winnow.platforms.stack_variables import KEYS, SECRETS, STUDIES, USER
+from winnow.platforms.stack_variables import BACKEND, DESTINATION, ENDPOINT, KEYS, SECRETS, STUDIES, USER
 
-BACKEND, DESTINATION, ENDPOINT, REGION = (
-    "MLFLOW_BACKEND_STORE_URI",
-    "MLFLOW_ARTIFACTS_DESTINATION",
-    "MLFLOW_S3_ENDPOINT_URL",
-    "AWS_DEFAULT_REGION",
-)
-OF_DOCKER = frozenset({"WINNOW_PROJECT", "WINNOW_ENV_FILE", "WINNOW_BIND", "MLFLOW_PORT", "POSTGRES_PORT"})
-"""Settings that a stack on a cluster has no use for."""
-
-OF_CLUSTER = (
-    Variable("POSTGRES_VOLUME", "10Gi", "Size of Postgres' volume, fixed once it is there."),
-    Variable("MINIO_VOLUME", "20Gi", "Size of MinIO's volume, fixed once it is there."),
-    Variable("STORAGE_CLASS", "the cluster's default", "Storage class of the volumes, fixed once they are there."),
-    Variable(
-        "TRACKING_OVERLAY",
-        "",
-        "A YAML file with parts of the manifests in k8s/tracking, each with its kind and name, to lay over them: "
-        "requests, node selectors, pull secrets, whatever else pods can have.",
-    ),
-    Variable(
-        "WORKER_EGRESS",
-        "public",
-        "What workers reach beside names, each other and the stack, where the network enforces policies: `public` "
-        "addresses, networks such as 10.20.0.0/16, or `none`; several with commas.",
-    ),
-)
-"""Settings that only a stack on a cluster has."""
-
-SETTINGS = (*(one for one in variables.SETTINGS if one.name not in OF_DOCKER), *OF_CLUSTER)
+REGION = "AWS_DEFAULT_REGION"
+SETTINGS = variables.settings_of("kubernetes")
 
 EGRESS = "WORKER_EGRESS"
 _PUBLIC, _NOTHING = "public", "none"
@@ -133,11 +105,6 @@ def choose(given: Mapping[str, str], secret: Mapping[str, str] | None, new_passw
     return Chosen(settings, chosen)
 
 
-def given_by(environment: Mapping[str, str]) -> dict[str, str]:
-    """What an environment sets, by name; an empty variable counts as one that is not set."""
-    return {name: environment[name] for name in sorted(_TAKEN) if environment.get(name)}
-
-
 def missing(secret: Mapping[str, str] | None) -> list[str]:
     """The generated passwords that a Secret lacks."""
     return [name for name in SECRETS if not (secret or {}).get(name)]
@@ -154,8 +121,6 @@ def storage_url(namespace: str) -> str:
 
 
 _SHOWN = frozenset(one.name for one in SETTINGS) - {BACKEND} | {ENDPOINT, REGION}
-
-_TAKEN = _SHOWN | {BACKEND} | {one.name for one in (*KEYS, *STUDIES)}
 
 
 def _backend(password: str) -> str:

@@ -43,6 +43,7 @@ from winnow.platforms.local import process
 from winnow.platforms.local.deployment_plan import Folder, LocalPlan, Record, ReplicaCommand, ReplicaRecord, plan
 from winnow.platforms.machine import bound, url_for_clients
 from winnow.platforms.readiness import ask_own
+from winnow.platforms.release_json import path_of
 
 DRAIN_S = 35.0
 """How long a replica may take to end its requests after it has settled; a little more than it allows itself."""
@@ -244,7 +245,7 @@ class LocalDeployer:
         command.ready.unlink(missing_ok=True)
         with _open_door(command.door) as door:
             fds = (listener.fileno(), door.fileno())
-            identity = process.spawn_detached(command.argv, command.log, fds, self._environment)
+            identity = process.spawn_detached(command.argv, command.log, self._environment, fds)
         return ReplicaRecord(identity, command.label)
 
     def _wait_until_ready(self, plan: LocalPlan, started: Sequence[ReplicaRecord], folder: Folder) -> None:
@@ -297,7 +298,7 @@ def _alive(record: Record | None) -> list[ReplicaRecord]:
 
 def _read(folder: Folder) -> Record | None:
     try:
-        return msgspec.json.decode(folder.state.read_bytes(), type=Record, dec_hook=_path_of)
+        return msgspec.json.decode(folder.state.read_bytes(), type=Record, dec_hook=path_of)
     except FileNotFoundError:
         return None
     except msgspec.ValidationError as error:
@@ -337,13 +338,6 @@ def _with_bundle(release: Release, models: Path) -> Release:
 
 def _write(folder: Folder, record: Record) -> None:
     replace_bytes(folder.state, msgspec.json.format(msgspec.json.encode(record, enc_hook=str), indent=2))
-
-
-def _path_of(kind: type, value: object) -> Path:
-    """The one type of a record that JSON does not know."""
-    if kind is not Path or not isinstance(value, str):
-        raise TypeError(f"expected a path, found {kind}")
-    return Path(value)
 
 
 def _borrow(replicas: Sequence[ReplicaRecord], folder: Folder) -> socket.socket | None:

@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import psutil
@@ -30,6 +29,7 @@ from winnow.config.file_lock import locked
 from winnow.config.inheritance import inherited
 from winnow.config.process_identity import ProcessIdentity, identity_of, is_running
 from winnow.platforms.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError
+from winnow.platforms.local.process import spawn_detached
 from winnow.platforms.one_by_one import cancel_each
 
 _POLL_S = 0.05
@@ -92,9 +92,10 @@ class LocalExecutor:
             known = _read_process(folder)
             if known is not None and known.is_running:
                 return
-            pid = _spawn(group.argv, {**self._environment, **group.env, **group.secrets}, folder / "supervisor.log")
-            _write_process(folder, _Process(identity_of(pid) or ProcessIdentity(pid, ""), time.time()))
-        self._exit_codes[pid] = None
+            environment = {**self._environment, **group.env, **group.secrets}
+            identity = spawn_detached(group.argv, folder / "supervisor.log", environment)
+            _write_process(folder, _Process(identity, time.time()))
+        self._exit_codes[identity.pid] = None
 
     def groups(self, study: str | None = None) -> tuple[GroupStatus, ...]:
         """The groups that have a folder."""
@@ -200,17 +201,6 @@ def _new_lines(path: Path, read: dict[Path, int], *, is_last: bool) -> Iterator[
             yield f"{path.stem}: {line.decode(errors='replace').rstrip()}"
 
 
-def _spawn(argv: Sequence[str], environment: Mapping[str, str], log: Path) -> int:
-    """Start a process in a session of its own, which nobody need wait for, and return its id."""
-    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    streams: list[tuple[Any, ...]] = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o600),
-        (os.POSIX_SPAWN_DUP2, 1, 2),
-    ]
-    return os.posix_spawnp(argv[0], tuple(argv), environment, file_actions=streams, setsid=True)
-
-
 def _kill_session(process: _Process) -> None:
     """Kill what is left of a group, whose session has its supervisor's pid for a name."""
     with contextlib.suppress(ProcessLookupError):
@@ -236,7 +226,7 @@ def _found_by_time(pid: int, created_at: float) -> ProcessIdentity:
         is_same = abs(psutil.Process(pid).create_time() - created_at) < 1.0
     except psutil.NoSuchProcess:
         is_same = False
-    return (identity_of(pid) if is_same else None) or ProcessIdentity(pid, "")
+    return identity_of(pid) if is_same else ProcessIdentity(pid, "")
 
 
 def _write_process(folder: Path, process: _Process) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from winnow.config.errors import InputError
 from winnow.config.settings import Settings
 from winnow.platforms.deployer import DeploymentRequest, Say, mute
 from winnow.platforms.images import ImageBuild, Show, silent
@@ -36,6 +41,15 @@ class LocalPlatform:
     def deployer(self, *, say: Say) -> LocalDeployer:
         """The deployer; its changes are too short to tell of."""
         return LocalDeployer(self._settings.home)
+
+    def stack(self, given: Mapping[str, str], *, folder: Path, say: Say) -> NoReturn:
+        """Raises InputError: without a stack, runs and studies are kept in files."""
+        raise InputError(
+            "--platform",
+            expected="a platform on which a stack runs: docker or kubernetes",
+            found=f"'{self.name}'",
+            remedy="Choose one of them; without a stack, runs and studies are kept in files below the home.",
+        )
 
     def local_settings(self, choose_port: ChoosePort = any_port) -> Settings:
         """The settings as they are: no stack runs on this platform."""

@@ -1,4 +1,4 @@
-"""Starts and stops processes that outlive the program that started them; see `config.process_identity`."""
+"""Start and stop processes that outlive the program that started them; see `config.process_identity`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIRST_PASSED_FD = 3
 _OUT_OF_THE_WAY = 64
 
 
-def spawn_detached(argv: Sequence[str], log: Path, fds: Sequence[int], env: Mapping[str, str]) -> ProcessIdentity:
+def spawn_detached(argv: Sequence[str], log: Path, env: Mapping[str, str], fds: Sequence[int] = ()) -> ProcessIdentity:
     """Start a process in a session of its own, with its output appended to `log` and `fds` as 3, 4, ….
 
     No signal of this terminal reaches it, and it stays when this process ends.
@@ -35,15 +35,15 @@ def spawn_detached(argv: Sequence[str], log: Path, fds: Sequence[int], env: Mapp
             (os.POSIX_SPAWN_DUP2, log_fd, 2),
         ]
         actions += [(os.POSIX_SPAWN_DUP2, fd, FIRST_PASSED_FD + i) for i, fd in enumerate(moved[: len(fds)])]
-        pid = os.posix_spawn(argv[0], list(argv), dict(env), file_actions=actions, setsid=True)
+        pid = os.posix_spawnp(argv[0], list(argv), dict(env), file_actions=actions, setsid=True)
     finally:
         for fd in moved:
             os.close(fd)
-    return identity_of(pid) or ProcessIdentity(pid, "")
+    return identity_of(pid)
 
 
 def is_alive(process: ProcessIdentity) -> bool:
-    """Whether that very process still runs; a dead child that nobody has waited for does not."""
+    """Whether that very process still runs; one of this process's own children that has ended is reaped."""
     _reap(process.pid)
     return is_running(process)
 
@@ -74,7 +74,7 @@ def _signal(process: ProcessIdentity, number: int) -> None:
 
 
 def _reap(pid: int) -> None:
-    """Take note of a child's end, so that it does not stay as a zombie; other people's processes are left alone."""
+    """Wait for a child that has ended, which otherwise stays as a zombie; do nothing for any other process."""
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:

@@ -12,13 +12,14 @@ from winnow.platforms.docker import deployment_plan as docker_plan
 from winnow.platforms.docker import traefik
 from winnow.platforms.docker.deployment_plan import (
     DockerPlan,
-    Found,
+    EngineDeployment,
     ProxyFound,
     ReplicaFound,
     ReplicaSettings,
     settings_of,
 )
 from winnow.platforms.docker.traefik import Route
+from winnow.platforms.release_json import release_of
 
 FOLDER = Path("/home/ada/.winnow/deployments/docker/cells/routes")
 FIRST = Release("cells", "1", "aa" * 32, Path("/models/aa"), "sha256:1111")
@@ -34,15 +35,18 @@ def _replica(serial: int, index: int, release: Release = FIRST, *, is_ready: boo
 
 
 REPLICAS = (_replica(1, 0), _replica(1, 1))
-RUNNING = Found((PROXY,), REPLICAS, Route(1, FIRST, None, ("replica-1-0", "replica-1-1")))
+RUNNING = EngineDeployment((PROXY,), REPLICAS, Route(1, FIRST, None, ("replica-1-0", "replica-1-1")))
 
 
-def _plan(release: Release, found: Found = RUNNING, settings: ReplicaSettings = SETTINGS, **changes: Any) -> DockerPlan:
+def _plan(
+    release: Release, found: EngineDeployment = RUNNING, settings: ReplicaSettings = SETTINGS, **changes: Any
+) -> DockerPlan:
     return docker_plan.plan(DeploymentRequest("cells", release, **changes), found, settings, FOLDER, 8123)
 
 
 def test_a_first_deployment_starts_replicas_and_an_entry_point() -> None:
-    made = _plan(FIRST, Found(), ReplicaSettings(environment=(("WINNOW_API_KEY", "secret"), ("WINNOW_MAX_ROWS", "7"))))
+    settings = ReplicaSettings(environment=(("WINNOW_API_KEY", "secret"), ("WINNOW_MAX_ROWS", "7")))
+    made = _plan(FIRST, EngineDeployment(), settings)
     assert (made.action, made.basis, made.host, made.port) == (Action.START, 0, "127.0.0.1", 8123)
     assert made.route == Route(1, FIRST, None, ("replica-1-0",))
     common = "--user 10001:10001 --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges --cpus 1"
@@ -87,7 +91,7 @@ def test_a_replica_is_locked_in_and_says_what_it_is() -> None:
         "dns": ["127.0.0.1"],
         "ports": {},
     }
-    assert docker_plan.release_of(dict(start.labels)["winnow.release"]) == SECOND
+    assert release_of(dict(start.labels)["winnow.release"]) == SECOND
 
 
 def test_the_same_again_changes_nothing() -> None:

@@ -8,16 +8,17 @@ import pytest
 from winnow.config.errors import InputError
 from winnow.config.stack_record import StackRecord
 from winnow.platforms.docker.stack_plan import (
+    DockerStackPlan,
     Port,
     Project,
-    StackPlan,
     plan_stack,
     project_for,
-    redacted,
+    secrets_of,
     subprocess_environment,
     to_end,
 )
 from winnow.platforms.images import BuildOptions
+from winnow.platforms.stack import redacted
 from winnow.platforms.stack_env_file import EnvFile
 from winnow.platforms.stack_variables import choose
 
@@ -25,8 +26,9 @@ ROOT = Path(__file__).parents[4]
 PROJECT = Project("winnow", ROOT / "compose.yaml", ROOT / ".env")
 
 
-def planned(**given: str) -> StackPlan:
-    return plan_stack(PROJECT, choose(given, EnvFile(), lambda: "a-generated-one"), BuildOptions())
+def planned(**given: str) -> DockerStackPlan:
+    ports = {"MLFLOW_PORT": "5000", "MINIO_CONSOLE_PORT": "9001"}
+    return plan_stack(PROJECT, choose({**ports, **given}, EnvFile(), lambda: "a-generated-one"), BuildOptions())
 
 
 def test_by_default_everything_is_started_for_this_machine_alone() -> None:
@@ -34,14 +36,21 @@ def test_by_default_everything_is_started_for_this_machine_alone() -> None:
     assert plan.services == ("postgres", "minio", "bucket", "mlflow")
     assert plan.ports == (
         Port("postgres", "127.0.0.1", 5532, "POSTGRES_PORT"),
-        Port("mlflow", "127.0.0.1", 5500, "MLFLOW_PORT"),
+        Port("mlflow", "127.0.0.1", 5000, "MLFLOW_PORT"),
+        Port("minio", "127.0.0.1", 9001, "MINIO_CONSOLE_PORT"),
     )
+    assert plan.endpoints == {
+        "MLflow": "http://127.0.0.1:5000",
+        "Postgres": "postgresql+psycopg://winnow@127.0.0.1:5532/winnow",
+        "MinIO": "http://127.0.0.1:9001",
+        "Secrets": str(ROOT / ".env"),
+    }
     assert plan.record == StackRecord(
         project="winnow",
         network="winnow_inside",
         compose_file=str(ROOT / "compose.yaml"),
         env_file=str(ROOT / ".env"),
-        tracking_url="http://127.0.0.1:5500",
+        tracking_url="http://127.0.0.1:5000",
         worker_tracking_url="http://mlflow:5000",
         storage_url="postgresql+psycopg://winnow@127.0.0.1:5532/winnow",
         worker_storage_url="postgresql+psycopg://winnow@postgres:5432/winnow",
@@ -80,8 +89,10 @@ def test_what_is_elsewhere_is_not_started(given: dict[str, str], services: tuple
 
 
 def test_a_stack_for_the_network_is_found_at_this_machine() -> None:
-    assert planned(WINNOW_BIND="0.0.0.0").record.tracking_url == "http://127.0.0.1:5500"
-    assert planned(WINNOW_BIND="10.0.0.5").record.tracking_url == "http://10.0.0.5:5500"
+    assert planned(WINNOW_BIND="0.0.0.0").record.tracking_url == "http://127.0.0.1:5000"
+    plan = planned(WINNOW_BIND="10.0.0.5")
+    assert plan.record.tracking_url == "http://10.0.0.5:5000"
+    assert [port.address for port in plan.ports if port.service == "minio"] == ["127.0.0.1"]
 
 
 def test_the_server_s_image_is_built_here_unless_another_is_named() -> None:
@@ -108,7 +119,7 @@ def test_a_plan_shows_no_password() -> None:
 
 def test_logs_are_shown_without_secrets() -> None:
     file = choose({}, EnvFile(), lambda: "a-generated-one")
-    assert redacted("password 'a-generated-one' is wrong", file) == "password '***' is wrong"
+    assert redacted("password 'a-generated-one' is wrong", secrets_of(file)) == "password '***' is wrong"
 
 
 def test_compose_takes_nothing_behind_the_environment_file_s_back() -> None:

@@ -11,8 +11,8 @@ from tests.unit.platforms.kubernetes.api_server import NAMESPACE, Asked, FakeApi
 from tests.unit.platforms.kubernetes.field_owners import applied, edited
 from winnow.config.clock import Clock
 from winnow.platforms.deployer import Release
-from winnow.platforms.kubernetes.deployment_plan import release_of
 from winnow.platforms.labels import RELEASE
+from winnow.platforms.release_json import release_of
 
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
 CREATED = "2026-01-01T00:00:00Z"

@@ -18,6 +18,7 @@ from tests.unit.platforms.kubernetes.api_server import NAMESPACE, FakeApi, clust
 from tests.unit.platforms.kubernetes.serving_api import ServingApi
 from winnow.config.errors import InputError, UnreachableError
 from winnow.orchestrators.deployments import other_answer
+from winnow.platforms.api_key import API_KEY
 from winnow.platforms.deployer import (
     Action,
     Deployment,
@@ -37,10 +38,9 @@ from winnow.platforms.kubernetes.deployer import (
     HalfChangedError,
     KubernetesDeployer,
 )
-from winnow.platforms.kubernetes.deployment_plan import KEY
+from winnow.platforms.kubernetes.deployment_settings import READY_WITHIN_S
 from winnow.platforms.kubernetes.lease import DURATION_S
 from winnow.platforms.kubernetes.refusals import SILENT_S
-from winnow.platforms.kubernetes.serving_settings import READY_WITHIN_S
 
 ROOT = Path(__file__).parents[4]
 FIRST = Release("cells", "1", "aa" * 32, Path("/models/aa"), "winnow-prod-cells@sha256:aa")
@@ -377,7 +377,9 @@ def secret_path(api: ServingApi) -> str:
 
 def key_variable(api: ServingApi) -> dict[str, Any]:
     (deployment,) = api.live("Deployment")
-    (found,) = (each for each in deployment["spec"]["template"]["spec"]["containers"][0]["env"] if each["name"] == KEY)
+    (found,) = (
+        each for each in deployment["spec"]["template"]["spec"]["containers"][0]["env"] if each["name"] == API_KEY
+    )
     variable: dict[str, Any] = found
     return variable
 
@@ -395,7 +397,7 @@ def test_a_deployment_whose_key_is_lost_is_served_without_one_only_if_somebody_s
     assert key_variable(api)["valueFrom"]["secretKeyRef"]["name"] == f"{NAME}-key-2"
     lost(api)
     deploy(deployer_of(api, tmp_path, mute, WINNOW_API_KEY=""), SECOND)
-    assert KEY not in str(api.live("Deployment")[0]["spec"])
+    assert API_KEY not in str(api.live("Deployment")[0]["spec"])
 
 
 def test_what_somebody_else_had_set_is_put_back_as_he_had_it(api: ServingApi, deployer: KubernetesDeployer) -> None:

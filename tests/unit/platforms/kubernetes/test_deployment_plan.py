@@ -14,19 +14,19 @@ from winnow.platforms.kubernetes import deployment_plan as kubernetes_plan
 from winnow.platforms.kubernetes.deployment_plan import (
     FINGERPRINT,
     TEMPLATE,
-    Found,
+    ClusterDeployment,
     Key,
     KubernetesPlan,
     address_of,
     key_of,
     object_name,
-    release_of,
     url_of,
 )
+from winnow.platforms.kubernetes.deployment_settings import DeploymentSettings, check_entry, settings_of
 from winnow.platforms.kubernetes.kinds import Manifest, kind_of
 from winnow.platforms.kubernetes.manifests import load
-from winnow.platforms.kubernetes.serving_settings import ServingSettings, check_entry, settings_of
 from winnow.platforms.labels import DEPLOYMENT
+from winnow.platforms.release_json import release_of
 
 FILES = load(Path(__file__).parents[4] / "k8s" / "prod")
 PLANNED = Path(__file__).parent / "planned"
@@ -34,13 +34,13 @@ IMAGE = "registry.example.com/winnow-prod-cells@sha256:"
 FIRST = Release("cells", "1", "aa" * 32, Path("/models/aa"), f"{IMAGE}{'11' * 32}")
 SECOND = Release("cells", "2", "bb" * 32, Path("/models/bb"), f"{IMAGE}{'22' * 32}")
 
-NOTHING = Found()
+NOTHING = ClusterDeployment()
 
 
 def _plan(
     release: Release,
-    found: Found = NOTHING,
-    settings: ServingSettings | None = None,
+    found: ClusterDeployment = NOTHING,
+    settings: DeploymentSettings | None = None,
     key: Key | None = None,
     **changes: Any,
 ) -> KubernetesPlan:
@@ -53,10 +53,10 @@ def _of(plan: KubernetesPlan, kind: str) -> Manifest:
     return found
 
 
-def _running(plan: KubernetesPlan, **changes: Any) -> Found:
+def _running(plan: KubernetesPlan, **changes: Any) -> ClusterDeployment:
     """What is found when a plan was carried out."""
     notes = _of(plan, "Deployment")["metadata"]["annotations"]
-    found = Found(
+    found = ClusterDeployment(
         release=release_of(notes["winnow.release"]),
         previous=release_of(notes["winnow.previous"]) if "winnow.previous" in notes else None,
         serial=int(notes["winnow.serial"]),
@@ -82,7 +82,7 @@ def test_what_is_applied_by_hand_is_no_studys() -> None:
 
 
 def test_every_setting_has_its_field() -> None:
-    settings = ServingSettings(
+    settings = DeploymentSettings(
         cpus=2,
         memory_bytes=512 * 2**20,
         cpu_request=0.1,
@@ -121,11 +121,11 @@ def test_what_is_not_as_wanted_is_replaced(changes: dict[str, Any]) -> None:
 def test_only_another_template_makes_other_pods() -> None:
     first = _plan(FIRST)
     more = _plan(FIRST, _running(first), replicas=4)
-    other_host = _plan(FIRST, _running(first), ServingSettings(host="other.example.com"))
+    other_host = _plan(FIRST, _running(first), DeploymentSettings(host="other.example.com"))
     assert first.template == more.template == other_host.template
     assert _of(first, "Deployment")["spec"]["template"] == _of(more, "Deployment")["spec"]["template"]
     assert _of(first, "Deployment")["spec"]["template"]["metadata"]["labels"][TEMPLATE] == first.template
-    others = (_plan(SECOND), _plan(FIRST, settings=ServingSettings(cpus=2)), _plan(FIRST, key=Key("k", "v")))
+    others = (_plan(SECOND), _plan(FIRST, settings=DeploymentSettings(cpus=2)), _plan(FIRST, key=Key("k", "v")))
     assert len({first.template, *(each.template for each in others)}) == 4
 
 
@@ -157,7 +157,9 @@ def test_the_autoscaler_is_left_what_it_knows_better(
 def test_without_an_autoscaler_among_the_files_the_number_is_set() -> None:
     files = [each for each in FILES if each["kind"] != "HorizontalPodAutoscaler"]
     request = DeploymentRequest("cells", FIRST, 2)
-    made = kubernetes_plan.plan(request, Found(count=5, minimum=5, serial=1), ServingSettings(), None, files)
+    made = kubernetes_plan.plan(
+        request, ClusterDeployment(count=5, minimum=5, serial=1), DeploymentSettings(), None, files
+    )
     assert made.scale_to == 2
     assert all("replicas" not in each["spec"] for each in made.manifests)
 
@@ -170,7 +172,7 @@ def test_a_persons_own_fields_and_objects_are_kept() -> None:
     deployment["spec"]["template"]["spec"] = pod
     extra = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "winnow-prod-notes"}, "data": {"a": "b"}}
     made = kubernetes_plan.plan(
-        DeploymentRequest("cells", FIRST), Found(), ServingSettings(), None, [deployment, extra]
+        DeploymentRequest("cells", FIRST), ClusterDeployment(), DeploymentSettings(), None, [deployment, extra]
     )
     assert _of(made, "Deployment")["spec"]["template"]["spec"]["nodeSelector"] == {"disk": "ssd"}
     assert _of(made, "ConfigMap")["metadata"]["name"] == "winnow-prod-cells-notes"
@@ -193,12 +195,12 @@ def test_a_setting_that_is_not_named_stays_and_an_empty_one_goes() -> None:
         "WINNOW_MAX_ROWS": "7",
         "WINNOW_INGRESS_HOST": "*.models.example.com",
     }
-    changed = settings_of(told, ServingSettings(), request)
-    assert changed == ServingSettings(
+    changed = settings_of(told, DeploymentSettings(), request)
+    assert changed == DeploymentSettings(
         cpus=0.5, memory_bytes=2**29, most=9, environment={"WINNOW_MAX_ROWS": "7"}, host="cells.models.example.com"
     )
     assert settings_of({}, changed, request) == changed
-    assert settings_of(dict.fromkeys(told, ""), changed, request) == ServingSettings()
+    assert settings_of(dict.fromkeys(told, ""), changed, request) == DeploymentSettings()
     named = settings_of(told, changed, replace(request, host="own.example.com"))
     assert named.host == "own.example.com"
     with pytest.raises(InputError, match=r"HOST: expected the host name of an Ingress.*0\.0\.0\.0"):
@@ -227,12 +229,12 @@ def test_a_setting_that_is_not_named_stays_and_an_empty_one_goes() -> None:
 )
 def test_a_wrong_setting_is_refused_by_its_name(name: str, text: str) -> None:
     with pytest.raises(InputError, match=f"^{name}: expected .*, found '{text}'"):
-        settings_of({name: text}, ServingSettings(), DeploymentRequest("cells", FIRST))
+        settings_of({name: text}, DeploymentSettings(), DeploymentRequest("cells", FIRST))
 
 
 def test_fewer_at_most_than_at_least_is_refused() -> None:
     with pytest.raises(InputError, match="WINNOW_MAX_REPLICAS: expected at least 3"):
-        _plan(FIRST, settings=ServingSettings(most=2), replicas=3)
+        _plan(FIRST, settings=DeploymentSettings(most=2), replicas=3)
 
 
 def test_another_key_gets_another_secret_and_the_same_one_stays() -> None:
@@ -285,4 +287,6 @@ def test_an_entry_point_that_is_no_url_is_refused() -> None:
 def test_a_kind_that_would_be_neither_taken_back_nor_removed_is_refused() -> None:
     claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "winnow-prod-cache"}, "spec": {}}
     with pytest.raises(InputError, match=r"PersistentVolumeClaim 'winnow-prod-cache': expected .*ConfigMap"):
-        kubernetes_plan.plan(DeploymentRequest("cells", FIRST), Found(), ServingSettings(), None, [*FILES, claim])
+        kubernetes_plan.plan(
+            DeploymentRequest("cells", FIRST), ClusterDeployment(), DeploymentSettings(), None, [*FILES, claim]
+        )

@@ -155,9 +155,9 @@ def test_several_servers_are_waited_for_as_one_is(api: FakeApi, stack: ClusterSt
 
     roll(servers=1)
     with pytest.raises(StackError, match="mlflow not ready"):
-        stack.start(plan, made, patience_s=0)
+        stack.start(plan, made, timeout_s=0)
     roll(servers=2)
-    stack.start(plan, made, patience_s=0)
+    stack.start(plan, made, timeout_s=0)
 
 
 def rolled(api: FakeApi, status: dict[str, Any]) -> Any:
@@ -226,7 +226,7 @@ def test_an_api_server_that_is_replaced_is_waited_for(api: FakeApi, tmp_path: Pa
     time, said = Time(), list[str]()
     stack = ClusterStack(cluster_of(api, tmp_path), said.append, time.clock())
     plan = starting(api, time, 100, status)
-    stack.start(plan, chosen(), patience_s=5)
+    stack.start(plan, chosen(), timeout_s=5)
     assert time.now_s == 100
     (once,) = said
     assert once.startswith("asking again for up to 120 s: statefulsets/winnow-minio")
@@ -237,7 +237,7 @@ def test_an_api_that_stays_away_is_given_up(api: FakeApi, tmp_path: Path) -> Non
     stack = ClusterStack(cluster_of(api, tmp_path), lambda _line: None, time.clock())
     plan = starting(api, time, 1000, 503)
     with pytest.raises(UnreachableError):
-        stack.start(plan, chosen(), patience_s=5)
+        stack.start(plan, chosen(), timeout_s=5)
     assert 120 < time.now_s < 125
 
 
@@ -250,7 +250,7 @@ def test_the_time_in_which_nobody_could_see_it_is_held_against_nothing(api: Fake
     api.answers[f"{APPS}/deployments/winnow-mlflow"] = lambda to, asked: (behind if time.now_s < 103 else ready)(
         to, asked
     )
-    stack.start(plan, chosen(), patience_s=5)
+    stack.start(plan, chosen(), timeout_s=5)
     assert time.now_s == 103
 
 
@@ -258,5 +258,5 @@ def test_pods_that_end_while_the_api_server_is_replaced_are_waited_for(api: Fake
     time = Time()
     stack = ClusterStack(cluster_of(api, tmp_path), lambda _line: None, time.clock())
     api.answers[f"{CORE}/pods"] = silent(time, 100, 503, api.answer, selector="winnow.stack=")
-    stack.remove(volumes=False, patience_s=5)
+    stack.remove(volumes=False, timeout_s=5)
     assert time.now_s == 100

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from winnow.config.errors import InputError
 from winnow.config.stack_record import ClusterStackRecord
-from winnow.platforms.kubernetes.stack_owner import check_end_in_cluster, home_here, other_home
+from winnow.platforms.kubernetes.stack_owner import home_here, other_home, refusal_to_end
 
 USED = ClusterStackRecord("lab", "team", "http://winnow-mlflow.team:5000", "postgresql://x")
 
@@ -18,8 +15,9 @@ def test_a_stack_on_a_cluster_belongs_to_the_home_that_made_it(tmp_path: Path) -
     assert other_home(None, tmp_path, None, "lab", "team") == ""
     # Using it does not make it one's own.
     assert other_home("ada@laptop:/home/ada/.winnow", tmp_path, USED, "lab", "team") == "ada@laptop:/home/ada/.winnow"
-    with pytest.raises(InputError, match=r"found one of ada@laptop:/home/ada/\.winnow\. .*FORCE=1"):
-        check_end_in_cluster("team", "ada@laptop:/home/ada/.winnow")
+    refusal = str(refusal_to_end("team", "ada@laptop:/home/ada/.winnow"))
+    assert "found one of ada@laptop:/home/ada/.winnow. " in refusal and "FORCE=1" in refusal
+    assert refusal_to_end("team", "") is None
 
 
 def test_a_home_that_was_moved_keeps_its_stack_on_a_cluster(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from winnow.platforms.local import process
 
 
 def _spawn(tmp_path: Path, code: str) -> ProcessIdentity:
-    return process.spawn_detached([sys.executable, "-c", code], tmp_path / "log", (), os.environ)
+    return process.spawn_detached([sys.executable, "-c", code], tmp_path / "log", os.environ)
 
 
 def test_a_process_is_known_by_pid_and_start(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_stopping_what_has_ended_harms_nobody() -> None:
 def test_descriptors_arrive_in_order_whatever_their_numbers(tmp_path: Path) -> None:
     first, second = (os.open(tmp_path / name, os.O_CREAT | os.O_WRONLY) for name in ("first", "second"))
     code = "import os; os.write(3, b'three'); os.write(4, b'four'); print('done')"
-    started = process.spawn_detached([sys.executable, "-c", code], tmp_path / "log", (second, first), os.environ)
+    started = process.spawn_detached([sys.executable, "-c", code], tmp_path / "log", os.environ, (second, first))
     while process.is_alive(started):
         continue
     os.close(first)

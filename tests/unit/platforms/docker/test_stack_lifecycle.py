@@ -1,16 +1,22 @@
-"""Changes of one stack take turns."""
+"""The stack on Docker: changes of one stack take turns."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
-from winnow.orchestrators.stack import alone
-from winnow.platforms.docker.stack_plan import Project
+from winnow.platforms.docker.stack_lifecycle import DockerStack
+
+ROOT = Path(__file__).parents[4]
+
+
+def docker_stack(home: Path, say: Callable[[str], None] = print, **given: str) -> DockerStack:
+    return DockerStack(given, home=home, in_use=None, folder=ROOT, say=say)
 
 
 def test_a_stack_is_changed_by_one_command_at_a_time(tmp_path: Path) -> None:
-    project = Project("a-project", tmp_path / "compose.yaml", tmp_path / "not there yet" / ".env")
+    given = {"WINNOW_PROJECT": "a-project", "WINNOW_ENV_FILE": str(tmp_path / "not there yet" / ".env")}
     said: list[str] = []
     is_waiting, is_in = threading.Event(), threading.Event()
 
@@ -19,10 +25,10 @@ def test_a_stack_is_changed_by_one_command_at_a_time(tmp_path: Path) -> None:
             said.append(line)
             is_waiting.set()
 
-        with alone(project, say):
+        with docker_stack(tmp_path, say, **given).lock():
             is_in.set()
 
-    with alone(project, said.append):
+    with docker_stack(tmp_path, said.append, **given).lock():
         thread = threading.Thread(target=second)
         thread.start()
         assert is_waiting.wait(10)

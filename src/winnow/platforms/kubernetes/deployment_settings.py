@@ -33,7 +33,7 @@ _Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
-class ServingSettings:
+class DeploymentSettings:
     """How every replica of a deployment runs, and how it is reached.
 
     Attributes:
@@ -61,8 +61,8 @@ class ServingSettings:
 
 
 def settings_of(
-    environment: Mapping[str, str], current: ServingSettings, request: DeploymentRequest
-) -> ServingSettings:
+    environment: Mapping[str, str], current: DeploymentSettings, request: DeploymentRequest
+) -> DeploymentSettings:
     """How replicas are to run: as those that run do, changed by what the environment of the caller says.
 
     A variable that is not set changes nothing; an empty one takes the setting back to its default.
@@ -70,11 +70,11 @@ def settings_of(
     Raises:
         InputError: one is not what it should be.
     """
-    usual = ServingSettings()
+    usual = DeploymentSettings()
     host = _host_asked(request) or environment.get(HOST, current.host)
     _read(environment, DRAIN, _seconds, 0.0, 0.0)
     check_requests(environment)
-    return ServingSettings(
+    return DeploymentSettings(
         cpus=_read(environment, CPUS, _cpus, current.cpus, usual.cpus),
         memory_bytes=_read(environment, MEMORY, _bytes, current.memory_bytes, usual.memory_bytes),
         cpu_request=_read(environment, CPU_REQUEST, _cpus, current.cpu_request, usual.cpu_request),
