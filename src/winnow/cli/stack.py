@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -71,16 +70,22 @@ def init(
     from winnow.orchestrators import stack as stacks
 
     given = _given_for(platform, flags)
+    with shown_steps() as show:
+        plan = stacks.init(
+            platform,
+            given,
+            say=_say,
+            registry=registry,
+            image_load=image_load,
+            timeout_s=timeout,
+            is_dry_run=dry_run,
+            show=show,
+        )
     if dry_run:
-        plan = stacks.plan_init(platform, given, say=_say, registry=registry, image_load=image_load)
         click.echo(plan.render().rstrip("\n"))
         for fact in plan.unknown:
             _say(f"not looked up: {fact}")
         return
-    with shown_steps() as show:
-        plan = stacks.init(
-            platform, given, say=_say, registry=registry, image_load=image_load, timeout_s=timeout, show=show
-        )
     for name, address in plan.endpoints.items():
         click.echo(f"{name:<10}{address}")
     click.echo(f"Every verb uses it from now on, until `{plan.record.ending}`.")
@@ -99,8 +104,14 @@ def remove(platform: str | None, volumes: bool, force: bool, dry_run: bool, **fl
     """Stop and remove the stack; verbs use files again. Data and secrets are kept unless told otherwise."""
     from winnow.orchestrators import stack as stacks
 
-    act = stacks.plan_remove if dry_run else stacks.remove
-    end = act(platform or stacks.platform_in_use(), _given(flags), say=_say, volumes=volumes, is_forced=force)
+    end = stacks.remove(
+        platform or stacks.platform_in_use(),
+        _given(flags),
+        say=_say,
+        volumes=volumes,
+        is_forced=force,
+        is_dry_run=dry_run,
+    )
     click.echo(end.render() if dry_run else end.outcome)
 
 
@@ -117,12 +128,12 @@ def logs(
     """Print the logs of the stack on Docker."""
     from winnow.orchestrators import stack as stacks
 
-    platform, given = platform or stacks.platform_in_use(), _given(flags)
-    command = stacks.logs_command(platform, given, say=_say, service=service, lines=lines, follow=follow)
+    meant = platform or stacks.platform_in_use()
+    printed = stacks.logs(meant, _given(flags), say=_say, service=service, lines=lines, follow=follow)
     if dry_run:
-        click.echo(shlex.join(command))
+        click.echo(printed.render())
         return 0
-    return stacks.print_logs(platform, given, command, say=_say)
+    return printed.print()
 
 
 @click.command("kubernetes-secrets")
@@ -136,12 +147,11 @@ def secrets(dry_run: bool, **flags: str | None) -> None:
     """
     from winnow.orchestrators import stack as stacks
 
-    given = _given_for("kubernetes", flags)
+    made = stacks.secrets("kubernetes", _given_for("kubernetes", flags), say=_say)
     if dry_run:
-        click.echo(stacks.plan_secrets("kubernetes", given, say=_say).render(), nl=False)
+        click.echo(made.render(), nl=False)
         return
-    plan, is_changed = stacks.store_secrets("kubernetes", given, say=_say)
-    click.echo(f"{plan.place}: {'written' if is_changed else 'as it was'}.")
+    click.echo(f"{made.place}: {'written' if made.store() else 'as it was'}.")
 
 
 def _given(flags: Mapping[str, str | None]) -> dict[str, str]:

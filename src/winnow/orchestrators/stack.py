@@ -15,7 +15,7 @@ from winnow.config.stack_record import AnyStack, read_stack
 from winnow.orchestrators.collect import collect
 from winnow.platforms.images import Show, silent, with_route
 from winnow.platforms.platform import Platform
-from winnow.platforms.stack import SecretsPlan, Stack, StackEnd, StackPlan
+from winnow.platforms.stack import Stack, StackEnd, StackLogs, StackPlan, StackSecrets
 from winnow.platforms.stack_record import keep
 from winnow.platforms.table import platform_for
 from winnow.tracking.store import prepare
@@ -31,27 +31,6 @@ def platform_in_use(environment: Mapping[str, str] = os.environ) -> str:
     return DEFAULT_PLATFORM if stack is None else stack.platform
 
 
-def plan_init(
-    platform: str,
-    given: Mapping[str, str],
-    *,
-    say: Say,
-    registry: str = "",
-    image_load: str = "",
-    folder: Path = FOLDER,
-    environment: Mapping[str, str] = os.environ,
-) -> StackPlan:
-    """What starting a stack would do; nothing is changed, and the platform need not answer.
-
-    Args: as for `init`.
-
-    Raises:
-        InputError: as for `init`.
-    """
-    environment = with_route(environment, registry=registry, load=image_load)
-    return _stack(platform, given, say, folder, environment).plan(is_dry_run=True)
-
-
 def init(
     platform: str,
     given: Mapping[str, str],
@@ -60,17 +39,19 @@ def init(
     registry: str = "",
     image_load: str = "",
     timeout_s: float | None = None,
+    is_dry_run: bool = False,
     show: Show = silent,
     folder: Path = FOLDER,
     environment: Mapping[str, str] = os.environ,
 ) -> StackPlan:
-    """Start a stack, wait until it answers, and have every later verb use it.
+    """Start a stack, wait until it answers, and have every later verb use it; return what was started.
 
     Args:
         given: settings by name (`winnow.platforms.stack_variables`); an empty one means the default again.
         say: receives what is being done, a line each.
         registry, image_load: how images get to a cluster's nodes, where not as the environment says.
         timeout_s: how long the services may take; None for the platform's own limit.
+        is_dry_run: only plan it; nothing is changed, and the platform need not answer.
         show: receives the steps of an image's build and delivery.
         folder: the project's, with compose.yaml and k8s/.
 
@@ -81,6 +62,8 @@ def init(
     """
     environment = with_route(environment, registry=registry, load=image_load)
     stack = _stack(platform, given, say, folder, environment)
+    if is_dry_run:
+        return stack.plan(is_dry_run=True)
     with stack.lock():
         plan = stack.plan()
         stack.start(plan, timeout_s, show)
@@ -91,26 +74,6 @@ def init(
     return plan
 
 
-def plan_remove(
-    platform: str,
-    given: Mapping[str, str],
-    *,
-    say: Say,
-    volumes: bool = False,
-    is_forced: bool = False,
-    folder: Path = FOLDER,
-    environment: Mapping[str, str] = os.environ,
-) -> StackEnd:
-    """What removing a stack would do; nothing is changed.
-
-    Args: as for `remove`.
-
-    Raises:
-        InputError: as for `remove`.
-    """
-    return _plan_end(_stack(platform, given, say, folder, environment), say, volumes, is_forced)
-
-
 def remove(
     platform: str,
     given: Mapping[str, str],
@@ -118,6 +81,7 @@ def remove(
     say: Say,
     volumes: bool = False,
     is_forced: bool = False,
+    is_dry_run: bool = False,
     folder: Path = FOLDER,
     environment: Mapping[str, str] = os.environ,
 ) -> StackEnd:
@@ -126,13 +90,20 @@ def remove(
     Args:
         volumes: remove its data too, and the secrets that open it.
         is_forced: remove it where another folder or home has made it, too.
+        is_dry_run: only plan it; nothing is changed.
 
     Raises:
         InputError: the platform has no stack, another folder or home has made it, or workers use it.
         StackError: it was not removed.
     """
     stack = _stack(platform, given, say, folder, environment)
-    plan = _plan_end(stack, say, volumes, is_forced)
+    plan = stack.plan_end(volumes=volumes)
+    if plan.refusal is not None:
+        if not is_forced:
+            raise plan.refusal
+        say(f"{plan.stack} is one of {plan.owner}; it is removed all the same.")
+    if is_dry_run:
+        return plan
     with stack.lock():
         chosen = _platform(platform, environment)
         left = collect({chosen.name: chosen.executor()}, home_folder(environment))
@@ -142,7 +113,7 @@ def remove(
     return plan
 
 
-def logs_command(
+def logs(
     platform: str,
     given: Mapping[str, str],
     *,
@@ -151,41 +122,16 @@ def logs_command(
     lines: int = 100,
     follow: bool = False,
     environment: Mapping[str, str] = os.environ,
-) -> list[str]:
-    """The command that prints a stack's logs. Raises InputError as `Stack.logs_command` does."""
-    return _stack(platform, given, say, FOLDER, environment).logs_command(service, lines, follow=follow)
+) -> StackLogs:
+    """The last lines of a stack's services. Raises InputError as `Stack.logs` does."""
+    return _stack(platform, given, say, FOLDER, environment).logs(service, lines, follow=follow)
 
 
-def print_logs(
-    platform: str,
-    given: Mapping[str, str],
-    command: list[str],
-    *,
-    say: Say,
-    environment: Mapping[str, str] = os.environ,
-) -> int:
-    """Run that command and return its exit status. Raises InputError without a stack."""
-    return _stack(platform, given, say, FOLDER, environment).print_logs(command)
-
-
-def plan_secrets(
+def secrets(
     platform: str, given: Mapping[str, str], *, say: Say, environment: Mapping[str, str] = os.environ
-) -> SecretsPlan:
-    """What `store_secrets` would store. Raises InputError as `Stack.plan_secrets` does."""
-    return _stack(platform, given, say, FOLDER, environment).plan_secrets()
-
-
-def store_secrets(
-    platform: str, given: Mapping[str, str], *, say: Say, environment: Mapping[str, str] = os.environ
-) -> tuple[SecretsPlan, bool]:
-    """Store the secrets of a stack that is started by hand; what was planned, and whether anything changed.
-
-    Raises:
-        InputError: as `Stack.plan_secrets`.
-    """
-    stack = _stack(platform, given, say, FOLDER, environment)
-    plan = stack.plan_secrets()
-    return plan, stack.store_secrets(plan)
+) -> StackSecrets:
+    """The secrets of a stack that is started by hand. Raises InputError as `Stack.secrets` does."""
+    return _stack(platform, given, say, FOLDER, environment).secrets()
 
 
 def difference(platform: str, *, say: Say, folder: Path = FOLDER, environment: Mapping[str, str] = os.environ) -> str:
@@ -246,12 +192,3 @@ def _opened(record: AnyStack, environment: Mapping[str, str]) -> Settings:
     home = home_folder(environment)
     settings = Settings(home, record.tracking_url, here, record.worker_tracking_url, inside, stack=record)
     return platform_for(record.platform, settings, environment).local_settings()
-
-
-def _plan_end(stack: Stack, say: Say, volumes: bool, is_forced: bool) -> StackEnd:
-    plan = stack.plan_end(volumes=volumes)
-    if plan.refusal is not None:
-        if not is_forced:
-            raise plan.refusal
-        say(f"{plan.stack} is one of {plan.owner}; it is removed all the same.")
-    return plan

@@ -59,8 +59,8 @@ class StackPlan(Protocol):
         """The plan for a person, every secret starred."""
 
 
-class SecretsPlan(Protocol):
-    """Secrets of a stack that is started by hand; none of them are stored yet."""
+class StackSecrets(Protocol):
+    """Secrets of a stack that is started by hand: planned until they are stored."""
 
     @property
     def place(self) -> str:
@@ -68,6 +68,23 @@ class SecretsPlan(Protocol):
 
     def render(self) -> str:
         """What would be stored, every secret starred."""
+
+    def store(self) -> bool:
+        """Store them; return whether any changed."""
+
+
+class StackLogs(Protocol):
+    """The logs of a stack; they are read when they are printed."""
+
+    def render(self) -> str:
+        """The command that prints them."""
+
+    def print(self) -> int:
+        """Print them and return the command's exit status.
+
+        Raises:
+            InputError: there is no stack.
+        """
 
 
 @dataclass(frozen=True)
@@ -94,7 +111,7 @@ class StackEnd:
 
 
 class Stack(Protocol):
-    """The tracking stack of one platform, started or not. Making one contacts nothing. It takes its own plans alone.
+    """The tracking stack of one platform, started or not. Making one contacts nothing.
 
     Every method raises InputError where the platform refuses or is not there, and UnreachableError where it stops
     answering.
@@ -148,22 +165,16 @@ class Stack(Protocol):
             InputError: the platform cannot compare.
         """
 
-    def logs_command(self, service: str | None, lines: int, *, follow: bool) -> list[str]:
-        """The command that prints the logs of one service or all; nothing is contacted.
+    def logs(self, service: str | None, lines: int, *, follow: bool) -> StackLogs:
+        """The last lines of one service or all; nothing is contacted.
 
         Raises:
-            InputError: there is no such service, or the logs are read with another program, which the error names.
+            InputError: there is no such service, or another program prints the logs: the error names it.
         """
 
-    def print_logs(self, command: list[str]) -> int:
-        """Run that command and return its exit status."""
-
-    def plan_secrets(self) -> SecretsPlan:
+    def secrets(self) -> StackSecrets:
         """Plan the secrets of a stack that is started by hand; those that are stored stay as they are.
 
         Raises:
             InputError: the platform has none, or as for `plan`.
         """
-
-    def store_secrets(self, plan: Any) -> bool:
-        """Store them; return whether any changed."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shlex
 import subprocess
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,6 +30,18 @@ from winnow.platforms.stack_env_file import EnvFile
 from winnow.platforms.stack_record import forget
 
 SERVICES = (MLFLOW, POSTGRES, MINIO, BUCKET)
+
+
+@dataclass(frozen=True)
+class ComposeLogs:
+    """Implements `winnow.platforms.stack.StackLogs`."""
+
+    command: list[str]
+    print: Callable[[], int]
+
+    def render(self) -> str:
+        """See `StackLogs.render`."""
+        return shlex.join(self.command)
 
 
 class DockerStack:
@@ -134,18 +147,27 @@ class DockerStack:
             remedy=f"See what would be done: `{next_command('mlflow-init', dry_run=True)}`.",
         )
 
-    def logs_command(self, service: str | None, lines: int, *, follow: bool) -> list[str]:
-        """See `Stack.logs_command`."""
+    def logs(self, service: str | None, lines: int, *, follow: bool) -> ComposeLogs:
+        """See `Stack.logs`."""
         if service is not None and service not in SERVICES:
             raise InputError(
                 "--service", expected=f"one of {', '.join(SERVICES)}", found=f"'{service}'", remedy="Name one of them."
             )
         wanted = ["logs", "--tail", str(lines), *(["--follow"] if follow else []), *([service] if service else [])]
         is_there = self.project.env_file.is_file()
-        return self.project.command(*wanted, env_file=self.project.env_file if is_there else Path(os.devnull))
+        command = self.project.command(*wanted, env_file=self.project.env_file if is_there else Path(os.devnull))
+        return ComposeLogs(command, lambda: self._print(command))
 
-    def print_logs(self, command: list[str]) -> int:
-        """See `Stack.print_logs`. Raises InputError without a stack or Compose."""
+    def secrets(self) -> NoReturn:
+        """Raises InputError: `mlflow-init` alone makes them."""
+        raise InputError(
+            "--platform",
+            expected="a platform on which a stack can be started by hand, such as kubernetes",
+            found="'docker'",
+            remedy=f"Start it with `{next_command('mlflow-init')}`, which makes its secrets.",
+        )
+
+    def _print(self, command: list[str]) -> int:
         live = self._live
         check_compose(self._environment)
         if not live.containers():
@@ -157,19 +179,6 @@ class DockerStack:
             )
         environment = to_end(self._environment, env_file.read(self.project.env_file))
         return subprocess.run(command, env=environment, check=False).returncode
-
-    def plan_secrets(self) -> NoReturn:
-        """Raises InputError: `mlflow-init` alone makes them."""
-        raise InputError(
-            "--platform",
-            expected="a platform on which a stack can be started by hand, such as kubernetes",
-            found="'docker'",
-            remedy=f"Start it with `{next_command('mlflow-init')}`, which makes its secrets.",
-        )
-
-    def store_secrets(self, plan: NoReturn) -> NoReturn:
-        """Never called: there is no plan."""
-        raise AssertionError("no plan of secrets exists for Docker")
 
     def _planned(self, volumes: list[str]) -> DockerStackPlan:
         file = self._env_file(volumes)

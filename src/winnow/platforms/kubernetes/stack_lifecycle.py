@@ -101,15 +101,24 @@ class KubernetesStackPlan:
 
 
 @dataclass(frozen=True)
-class SecretPlan:
-    """The Secret of a stack that is applied by hand."""
+class StackSecret:
+    """The Secret of a stack that is applied by hand; implements `winnow.platforms.stack.StackSecrets`."""
 
     chosen: Chosen
-    place: str
+    live: ClusterStack
+
+    @property
+    def place(self) -> str:
+        """See `StackSecrets.place`."""
+        return f"the Secret {SECRET_NAME} in namespace {self.live.cluster.namespace}"
 
     def render(self) -> str:
-        """See `SecretsPlan.render`."""
+        """See `StackSecrets.render`."""
         return to_yaml([secret_manifest(self.chosen.secret)])
+
+    def store(self) -> bool:
+        """See `StackSecrets.store`."""
+        return self.live.keep_secret(self.chosen)
 
 
 class KubernetesStack:
@@ -199,7 +208,7 @@ class KubernetesStack:
         named = live.image() if _is_built(chosen) else chosen.settings["TRACKING_IMAGE"]
         return live.difference(self._objects(chosen, named or LATEST, _Place.of(live.cluster)))
 
-    def logs_command(self, service: str | None, lines: int, *, follow: bool) -> NoReturn:
+    def logs(self, service: str | None, lines: int, *, follow: bool) -> NoReturn:
         """Raises InputError, which names the kubectl command that prints them."""
         cluster = self._connect()
         meant = f"winnow.stack=tracking,winnow.role={service}" if service else "winnow.stack=tracking"
@@ -210,19 +219,10 @@ class KubernetesStack:
             remedy=f"Ask kubectl: kubectl logs --namespace {cluster.namespace} --selector {meant} --prefix --tail 100.",
         )
 
-    def print_logs(self, command: list[str]) -> int:
-        """Never called: there is no command."""
-        raise AssertionError("no command prints the logs of a stack on a cluster")
-
-    def plan_secrets(self) -> SecretPlan:
-        """See `Stack.plan_secrets`."""
+    def secrets(self) -> StackSecret:
+        """See `Stack.secrets`."""
         live = self._permitted(SECRETS_PERMISSIONS, "making secrets")
-        place = f"the Secret {SECRET_NAME} in namespace {live.cluster.namespace}"
-        return SecretPlan(choose(self._given, live.secret(), new_password), place)
-
-    def store_secrets(self, plan: SecretPlan) -> bool:
-        """See `Stack.store_secrets`."""
-        return ClusterStack(self._connect(), self._say).keep_secret(plan.chosen)
+        return StackSecret(choose(self._given, live.secret(), new_password), live)
 
     def _permitted(self, permissions: tuple[Permission, ...], what: str) -> ClusterStack:
         """The stack on its cluster. Raises InputError where a permission for `what` is missing."""
