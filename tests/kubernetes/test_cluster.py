@@ -259,7 +259,7 @@ def test_many_connections_share_a_port(cluster: Cluster, server: Mapping[str, st
 def test_a_port_outlives_the_pod_that_it_led_to(
     cluster: Cluster, shared_place: Place, server: Mapping[str, str]
 ) -> None:
-    with Forward(cluster, server, 8000, patience_s=40) as forward:
+    with Forward(cluster, server, 8000, pod_timeout_s=40) as forward:
         assert ask(forward.port, "GET", "/3")
         idle = socket.create_connection(("127.0.0.1", forward.port), timeout=40)
         time.sleep(0.5)
@@ -281,7 +281,7 @@ def test_a_port_that_nothing_listens_on_is_closed_and_says_why(cluster: Cluster,
 
 def test_a_port_without_a_pod_gives_up_in_time(cluster: Cluster) -> None:
     with (
-        Forward(cluster, {"winnow.test": "nobody"}, 8000, patience_s=0.5) as forward,
+        Forward(cluster, {"winnow.test": "nobody"}, 8000, pod_timeout_s=0.5) as forward,
         socket.create_connection(("127.0.0.1", forward.port), timeout=10) as end,
     ):
         assert end.recv(1) == b""

@@ -1,8 +1,8 @@
 """What one field manager has applied of an object, read back from what the API server keeps about it.
 
-Server-side apply remembers every field's owner, so an object as it was applied last can be had again, without defaults,
-other people's fields and status: what a change that fails is taken back to. A change takes fields from others, too, and
-what those had set is read back with the rest.
+Server-side apply records every field's owner, so the object as it was last applied can be restored, without defaults,
+other managers' fields and status. A failed change is undone with it. Fields that the change took over from other
+managers are read back, too.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ def applied_of(live: Manifest, manager: str = FIELD_MANAGER, *, changed: Manifes
     """The object as the manager applied it; None where it never did.
 
     Args:
-        changed: the same object after the manager has applied it again. A field that it took over by that, from whoever
-            had set it, is read back as well: nobody else would bring its value back when the manager lets go of it.
+        changed: the same object after the manager has applied it again. A field that it took over from another manager
+            by that is read back as well: its value would be lost when the manager releases it.
 
     `metadata.managedFields` of API type meta/v1, in the notation of sigs.k8s.io/structured-merge-diff: `f:NAME` is a
     field, `k:{…}` the item of a list that has these keys, `v:VALUE` an item of a set, `.` the thing itself.

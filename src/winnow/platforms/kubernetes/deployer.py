@@ -1,8 +1,8 @@
 """Serves on a Kubernetes cluster: a Deployment that rolls, a Service, an Ingress, and what guards them.
 
-The cluster does the work; this applies what is wanted, watches the pods until all who are asked are new and ready, and
-takes everything back as it was where they are not. What is applied is in `deployment_plan`, how it is set in
-`deployment_settings`, what is seen in `observe`, and how that is waited for in `deployment_watch`.
+The cluster does the work; this module applies what is wanted, watches the pods until every replica is new and ready,
+and restores the state before where they do not get ready. `deployment_plan` decides what is applied,
+`deployment_settings` how it is set, `observe` reads the cluster, and `deployment_watch` waits for its pods.
 """
 
 from __future__ import annotations
@@ -74,15 +74,15 @@ PERMISSIONS = (
     *verbs(EVENT, "list"),
     *lease.PERMISSIONS,
 )
-"""All that deploying, asking, rolling back and removing take."""
+"""What deploying, asking, rolling back and removing take."""
 
 BACK_WITHIN_S = 60.0
-"""How long it is tried to put back what was before, and then how long its pods are waited for."""
+"""How long restoring the state before is tried, and then how long its pods are waited for."""
 ANSWERS_S, SPARE_S = 15.0, 5.0
 COUNTED_WITHIN_S = 2.0
-"""How far the cluster's own count of new pods lags behind the pods themselves, and more."""
+"""Generously how far the cluster's own count of new pods lags behind the pods themselves."""
 LOGS_WITHIN_S = 20.0
-"""After so long no further log is begun to be read: the node that has them may be gone."""
+"""After this no further log is read: the node that has it may be gone."""
 FORWARDED_PORT = 8080
 """The port of this machine in the command that a person runs to reach a deployment."""
 NO_ADDRESS = (
@@ -97,10 +97,10 @@ class KubernetesDeployer:
 
     Args:
         home: folder below which logs of replicas that are gone are kept.
-        cluster: None: where kubeconfig points, looked up when it is first asked something.
+        cluster: None: the one of kubeconfig, found when it is first needed.
         environment: what replicas take over: API key, limits, the Ingress's names.
         folder: the manifests.
-        say: is given what a change waits for, how far it is, and what keeps it from going on, as it happens.
+        say: receives lines about a change: what it waits for, how far it is, what blocks it.
 
     Every method raises InputError where the cluster refuses or none is configured, UnreachableError where it does not
     answer, and ClusterError where it fails.
@@ -121,7 +121,7 @@ class KubernetesDeployer:
         self._environment = environment
         self._folder = folder
         self._clock = clock if clock is not None else Clock()
-        self._say = _as_far_as_read(say)
+        self._say = _ignoring_closed_pipe(say)
         self._is_checked = False
 
     @cached_property
@@ -137,7 +137,7 @@ class KubernetesDeployer:
     def plan(self, request: DeploymentRequest) -> KubernetesPlan:
         """See `Deployer.plan`. A release without an image is planned as one whose image is still to be built.
 
-        Whoever may apply learns here what the cluster would refuse, and what somebody has changed there since.
+        With the permission to apply, this also reports what the cluster would refuse, and what was changed there since.
         """
         _refuse_port(request)
         found = observe.find(self.cluster, request.name)
@@ -147,7 +147,7 @@ class KubernetesDeployer:
         files = load(self._folder)
         made = kubernetes_plan.plan(request, found, settings, key, files)
         self._check(made)
-        # Asked whatever is to be done: what the cluster would refuse is said here.
+        # Asked for every action, so that a plan reports what the cluster would refuse.
         is_different = self._may_apply() and bool(self.difference(made))
         if is_different and made.action is Action.NOTHING:
             made = kubernetes_plan.plan(request, replace(found, is_drifted=True), settings, key, files)
@@ -170,7 +170,7 @@ class KubernetesDeployer:
     def check(self, *, is_read_only: bool = False) -> None:
         """See `Deployer.check`. Asks once; the error names every verb that is not permitted."""
         if is_read_only:
-            check(self.cluster, READ_PERMISSIONS, "looking at what is served on the cluster")
+            check(self.cluster, READ_PERMISSIONS, "reading what is served on the cluster")
         elif not self._is_checked:
             check(self.cluster, PERMISSIONS, "serving on the cluster")
             self._is_checked = True
@@ -183,7 +183,7 @@ class KubernetesDeployer:
         if not plan.request.release.image:
             raise ValueError("a release without an image can only be planned")
         self.check()
-        # That it is there tells later commands of this home that a cluster is in use.
+        # The folder tells later commands of this home that a cluster is in use.
         self.log_path(name).mkdir(parents=True, exist_ok=True)
         with self._alone(name) as held:
             if observe.find(self.cluster, name).serial != plan.basis:
@@ -214,7 +214,7 @@ class KubernetesDeployer:
         )
 
     def url(self, name: str) -> str:
-        """Where a deployment is asked, from this terminal."""
+        """The URL of a deployment, as this terminal reaches it."""
         entry = deployment_settings.check_entry(self._environment.get(ENTRY, ""))
         ingress = self.cluster.get(INGRESS, object_name(name))
         return kubernetes_plan.url_of(name, self.cluster.namespace, ingress, entry)
@@ -285,7 +285,7 @@ class KubernetesDeployer:
         return kept[-1].read_text(encoding="utf-8").splitlines()[-lines:] if kept else []
 
     def log_path(self, name: str) -> Path:
-        """The folder with the logs of replicas that are gone, kept at changes of this terminal's."""
+        """The folder with the logs of removed replicas, kept by changes that were made from this home."""
         return self._home / "deployments" / "kubernetes" / self.cluster.namespace / name / "logs"
 
     def remove(self, name: str) -> bool:
@@ -304,11 +304,11 @@ class KubernetesDeployer:
     # How
 
     def _may_apply(self) -> bool:
-        """Whether the cluster can be asked what applying would do, which takes the permissions to apply."""
+        """Whether the caller may ask the cluster what applying would do, which takes the permissions to apply."""
         if not self._is_checked:
             try:
                 check(self.cluster, applying(*KINDS), "asking what applying would do")
-            except InputError:  # whoever may only look sees what would be applied, and not what would become of it
+            except InputError:  # a caller who may only read sees manifests, and not what they would change
                 return False
         return True
 
@@ -316,14 +316,14 @@ class KubernetesDeployer:
         return lease.held(self.cluster, object_name(name), labels_of(name), f"deployment '{name}'", self._clock)
 
     def _objects(self, name: str) -> list[Manifest]:
-        """All that a deployment consists of, but its pods and what the cluster makes for it."""
+        """The objects of a deployment, without its pods and what the cluster makes for it."""
         return orphans(self.cluster, (), labels_of(name), KINDS)
 
     def _check(self, plan: KubernetesPlan) -> None:
-        """Refuse what somebody else has, and what could not be taken back.
+        """Refuse names that are taken, and changes that could not be undone.
 
         Raises:
-            InputError: an object's name, or the Ingress's host, is another's; nobody knows how an object was applied.
+            InputError: an object's name or the Ingress's host is taken, or an object does not say how it was applied.
         """
         name = plan.request.name
         if plan.action is not Action.NOTHING:
@@ -338,16 +338,16 @@ class KubernetesDeployer:
                 raise _same_route(owner, _route(other).host)
 
     def _change(self, plan: KubernetesPlan, held: HeldLease) -> None:
-        """Apply, and wait until all who are asked are new and ready; else take everything back as it was.
+        """Apply, and wait until every replica is new and ready; else restore the state before.
 
         Raises:
-            _OvertakenError: somebody else has changed the deployment; what is there now is his wish, and stays.
+            _OvertakenError: another process has changed the deployment; its change stays.
         """
         name = plan.request.name
         before, found = self._objects(name), observe.find(self.cluster, name)
         known = frozenset(map(name_of, self._pods(name)))
         try:
-            # What the release before needs goes only when that has gone.
+            # What the release before needs is removed only after that release.
             for each in plan.manifests:
                 self._insist(partial(apply_all, self.cluster, (each,), labels_of(name), ()), held)
             self._insist(lambda: self._scale(name, plan.scale_to), held)
@@ -367,7 +367,7 @@ class KubernetesDeployer:
 
     @contextlib.contextmanager
     def _telling(self, what: str) -> Iterator[None]:
-        """Say where a change stands that is interrupted now."""
+        """Say how far a change is when it is interrupted."""
         try:
             yield
         except KeyboardInterrupt:
@@ -375,10 +375,10 @@ class KubernetesDeployer:
             raise
 
     def _insist(self, step: Callable[[], None], held: HeldLease) -> None:
-        """Take a step that may be taken twice, again where the API is silent, as while its server restarts.
+        """Take an idempotent step, again while the API does not answer, as when its server restarts.
 
         Raises:
-            _OvertakenError: somebody else has taken the lease meanwhile, as one does whose holder is not heard of.
+            _OvertakenError: another process has taken the lease, since it was not renewed.
         """
         deadline = self._clock.now() + SILENT_S
         while True:
@@ -391,8 +391,8 @@ class KubernetesDeployer:
             self._clock.sleep(1.0)
 
     def _wait_until_left(self, plan: KubernetesPlan, held: HeldLease) -> None:
-        """Return when the release before answers nobody any more; one that ends a long request is not waited for."""
-        # The change is made: what is not seen any more is no reason to say anything else.
+        """Return when the release before takes no more requests. Its last long requests are not waited for."""
+        # The change has succeeded: failing to watch its end must not be reported as a failure.
         watched = watch_pods(self.cluster, labels_of(plan.request.name), self._clock, _renewing(held))
         with contextlib.closing(watched), contextlib.suppress(_OvertakenError, *NOT_NOW):
             for number, moment in enumerate(watched):
@@ -409,11 +409,11 @@ class KubernetesDeployer:
     def _take_back(
         self, name: str, before: Sequence[Manifest], count: int, held: HeldLease, cause: BaseException
     ) -> str:
-        """Put back what was before, as long as that makes sense to try; the label of the pods that then run.
+        """Restore the state before, retrying for `BACK_WITHIN_S`, and return the template label of its pods.
 
         Raises:
-            _OvertakenError: somebody else has the deployment by now.
-            HalfChangedError: the cluster did not let it happen.
+            _OvertakenError: another process has the deployment by now.
+            HalfChangedError: the cluster did not allow it.
         """
         deadline = self._clock.now() + BACK_WITHIN_S
         while True:
@@ -430,7 +430,7 @@ class KubernetesDeployer:
         return template
 
     def _put_back(self, name: str, before: Sequence[Manifest], count: int, held: HeldLease) -> str:
-        """Make all be as it was before, as far as this change has touched it, and remove what was not there."""
+        """Restore every object that this change has touched, and remove every object that it has made."""
         _confirm(held)
         now = [self.cluster.get(kind_of(each), name_of(each)) for each in before]
         pairs = zip(before, now, strict=True)
@@ -453,14 +453,14 @@ class KubernetesDeployer:
     def _wait_until_rolled(
         self, plan: KubernetesPlan, held: HeldLease, known: frozenset[str], *, is_old_serving: bool
     ) -> None:
-        """Return when it is done.
+        """Return when every replica is new and ready.
 
         Args:
-            known: pods that there were before; one that has died may yet come back by itself.
+            known: pods from before the change; one of them that died may restart by itself.
 
         Raises:
             DeploymentFailedError: a new replica ended before it was ready, or for too long none became ready.
-            _OvertakenError: somebody else has changed the deployment.
+            _OvertakenError: another process has changed the deployment.
         """
         name, ready, since_s = plan.request.name, 0, 0.0
         version, within_s = plan.request.release.version, plan.request.ready_within_s
@@ -477,12 +477,12 @@ class KubernetesDeployer:
                 for pod in pods.new:
                     if name_of(pod) not in known and (reason := observe.ended(pod)):
                         raise self._failed(name, [pod], f"replica {name_of(pod)} {reason}", is_old_serving)
-                self._check_patience(plan, pods, moment.watched_s - since_s, is_old_serving)
+                self._check_in_time(plan, pods, moment.watched_s - since_s, is_old_serving)
 
     def _is_counted(self, name: str, wanted: int) -> bool:
         """Whether the cluster counts so many pods of the Deployment as it is now, and no others.
 
-        A pod whose Deployment somebody had changed has the label of the template that is wanted, and is none of it.
+        After a manual change of the Deployment, pods may carry the label of the wanted template and differ from it.
         """
         deadline = self._clock.now() + COUNTED_WITHIN_S
         with contextlib.suppress(*NOT_NOW):
@@ -493,11 +493,11 @@ class KubernetesDeployer:
             return True
         return False
 
-    def _check_patience(self, plan: KubernetesPlan, pods: Pods, waited_s: float, is_old_serving: bool) -> None:
+    def _check_in_time(self, plan: KubernetesPlan, pods: Pods, waited_s: float, is_old_serving: bool) -> None:
         """Raises DeploymentFailedError where nothing has become ready for too long."""
         name, within_s = plan.request.name, plan.request.ready_within_s
         if waited_s > within_s:
-            why = " ".join(_as_far_as_heard(lambda: self._diagnoses(name, pods)))
+            why = " ".join(_as_far_as_known(lambda: self._diagnoses(name, pods)))
             waiting = [each for each in pods.new if not is_ready(each)]
             reason = f"no new replica was ready within {within_s:g} s{f' ({why})' if why else ''}"
             raise self._failed(name, waiting, reason, is_old_serving)
@@ -507,7 +507,7 @@ class KubernetesDeployer:
         return [str(found)] if found is not None else []
 
     def _still_ours(self, plan: KubernetesPlan, held: HeldLease) -> int:
-        """How many replicas are wanted by now. Raises _OvertakenError where somebody else wants something else."""
+        """How many replicas are wanted by now. Raises _OvertakenError where another process changed the template."""
         _renewing(held)()
         live = self.cluster.get(DEPLOYMENT, object_name(plan.request.name))
         if live is None or observe.template_of(live["spec"]["template"]) != plan.template:
@@ -515,16 +515,16 @@ class KubernetesDeployer:
         return int(live["spec"].get("replicas", 1))
 
     def _failed(self, name: str, pods: Sequence[Manifest], reason: str, is_old_serving: bool) -> DeploymentFailedError:
-        """The error with what the cluster and the replica have said; its log is kept before the replica goes."""
+        """The error with the events and the log of a replica, which is kept before the replica is removed."""
         if not pods:
-            lines = _as_far_as_heard(lambda: observe.owner_events(self.cluster, name, SHOWN_EVENTS))
+            lines = _as_far_as_known(lambda: observe.owner_events(self.cluster, name, SHOWN_EVENTS))
             source = "what the cluster says of its pods"
             return DeploymentFailedError(name, reason, lines, source, is_old_serving=is_old_serving)
         pod = pods[0]
-        said = _as_far_as_heard(lambda: observe.log(self.cluster, pod, KEPT_LINES))
+        said = _as_far_as_known(lambda: observe.log(self.cluster, pod, KEPT_LINES))
         self._keep(name, pod, said)
         source = str(self._log_file(name, pod)) if said else f"what the cluster says of pod {name_of(pod)}"
-        lines = [*_as_far_as_heard(lambda: observe.events(self.cluster, pod, SHOWN_EVENTS)), *said[-SHOWN_LINES:]]
+        lines = [*_as_far_as_known(lambda: observe.events(self.cluster, pod, SHOWN_EVENTS)), *said[-SHOWN_LINES:]]
         return DeploymentFailedError(name, reason, lines, source, is_old_serving=is_old_serving)
 
     def _log_file(self, name: str, pod: Manifest) -> Path:
@@ -534,14 +534,14 @@ class KubernetesDeployer:
         return self.cluster.find(POD, labels_of(name)).items
 
     def _keep_logs(self, name: str, pods: Sequence[Manifest]) -> None:
-        """Keep the ends of pods' logs as far as they can be read, and of the newest few of them all."""
+        """Keep the ends of pods' logs as far as they can be read, and only the newest `KEPT_LOGS` logs."""
         deadline = self._clock.now() + LOGS_WITHIN_S
         for pod in pods:
             if not self._log_file(name, pod).exists() and self._clock.now() < deadline:
-                self._keep(name, pod, _as_far_as_heard(partial(observe.log, self.cluster, pod, KEPT_LINES)))
+                self._keep(name, pod, _as_far_as_known(partial(observe.log, self.cluster, pod, KEPT_LINES)))
 
     def _keep(self, name: str, pod: Manifest, said: Sequence[str]) -> None:
-        """Keep the end of a pod's log. Where there is no room for it, a change of what is served goes on without."""
+        """Keep the end of a pod's log. A full disk must not stop the change."""
         folder = self.log_path(name)
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
@@ -552,7 +552,7 @@ class KubernetesDeployer:
                 path.unlink(missing_ok=True)
 
     def _wait_until_gone(self, name: str, held: HeldLease) -> None:
-        """Return when no pod is left, or when each has had the time that it is given."""
+        """Return when no pod is left, or when every pod has had its grace period."""
         given = [float(each["spec"].get("terminationGracePeriodSeconds", 30)) for each in self._pods(name)]
         watched = watch_pods(self.cluster, labels_of(name), self._clock, _renewing(held))
         with contextlib.closing(watched), contextlib.suppress(_OvertakenError):
@@ -561,7 +561,7 @@ class KubernetesDeployer:
                     return
 
     def _wait_for_answer(self, url: str, release: Release) -> None:
-        """Wait a little until requests get through to it; where from here they never do, the cluster may be right."""
+        """Wait a little until requests arrive at it. They may never do from this machine, which is not an error."""
         deadline = self._clock.now() + ANSWERS_S
         if not is_known(url) or _answers(url, release):
             return
@@ -573,7 +573,7 @@ class KubernetesDeployer:
 def plan_first(
     request: DeploymentRequest, environment: Mapping[str, str] = os.environ, folder: Path = FOLDER
 ) -> KubernetesPlan:
-    """Plan a deployment as where there is none, without a cluster.
+    """Plan a first deployment, without a cluster.
 
     Raises:
         InputError: a setting is wrong, or the manifests are not in `folder`.
@@ -596,7 +596,7 @@ def _refuse_port(request: DeploymentRequest) -> None:
 
 
 class HalfChangedError(WinnowError):
-    """A change has failed, and the cluster did not let what was before be put back."""
+    """A change has failed, and restoring the state before has failed, too."""
 
     def __init__(self, name: str, cause: BaseException, error: Exception) -> None:
         why = str(cause) or type(cause).__name__
@@ -608,12 +608,12 @@ class HalfChangedError(WinnowError):
 
 
 class _OvertakenError(Exception):
-    """Somebody else has changed the deployment while this process waited for it."""
+    """Another process has changed the deployment while this one waited for it."""
 
 
 @contextlib.contextmanager
 def _unless_overtaken(name: str) -> Iterator[None]:
-    """Raises InputError where somebody else turns out to have changed the deployment."""
+    """Raise InputError where another process has changed the deployment."""
     try:
         yield
     except _OvertakenError as error:
@@ -622,7 +622,7 @@ def _unless_overtaken(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _noticing_others() -> Iterator[None]:
-    """Raises _OvertakenError where the lease turns out to be somebody else's."""
+    """Raise _OvertakenError where another process holds the lease."""
     try:
         yield
     except ConflictError as error:
@@ -630,14 +630,14 @@ def _noticing_others() -> Iterator[None]:
 
 
 def _confirm(held: HeldLease) -> None:
-    """Before a step that must not undo somebody else's. Raises _OvertakenError where somebody else has taken over."""
+    """Confirm the lease before a step that would undo another process's change. Raises _OvertakenError."""
     with _noticing_others():
         held.confirm()
 
 
 @dataclass(frozen=True)
 class _IngressRule:
-    """Which requests an Ingress takes; an empty class is the cluster's default, whatever that is called."""
+    """Which requests an Ingress takes; an empty class is the cluster's default class, whose name is not known here."""
 
     host: str
     ingress_class: str
@@ -664,18 +664,18 @@ def _same_route(owner: str, host: str) -> InputError:
 
 
 def _renewing(held: HeldLease) -> Callable[[], int]:
-    """To be called while something is waited for. Raises _OvertakenError where somebody else has taken over."""
+    """A check that renews the lease. It raises _OvertakenError where another process has taken the lease."""
 
-    def look() -> int:
+    def renew() -> int:
         with _noticing_others():
             held.renew()
         return 0
 
-    return look
+    return renew
 
 
-def _as_far_as_read(say: Say) -> Say:
-    """The same for a listener who may leave: a pipe that nobody reads any more must not end a change."""
+def _ignoring_closed_pipe(say: Say) -> Say:
+    """The same, ignoring a closed pipe: that its reader is gone must not end a change."""
 
     def tell(line: str) -> None:
         with contextlib.suppress(OSError):
@@ -685,7 +685,7 @@ def _as_far_as_read(say: Say) -> Say:
 
 
 def _answers(url: str, release: Release) -> bool:
-    """A replica with this very model answers there: not whoever would pass requests on to it, nor another model."""
+    """Whether a replica with this very model answers there, not a proxy in front of it and not another model."""
     try:
         return model_at(url).is_of(release)
     except NoModelError:
@@ -693,7 +693,7 @@ def _answers(url: str, release: Release) -> bool:
 
 
 def _taken_back(request: DeploymentRequest, old: Release | None, *, is_anything_left: bool) -> str:
-    """What a change that is taken back leaves."""
+    """A line that says what is served after a change was undone."""
     if old is not None:
         left = f"'{request.name}' serves {old.model} version {old.version}, as before"
     else:
@@ -701,8 +701,8 @@ def _taken_back(request: DeploymentRequest, old: Release | None, *, is_anything_
     return f"version {request.release.version} was taken back: {left}"
 
 
-def _as_far_as_heard(ask: Callable[[], list[str]]) -> list[str]:
-    """What is told beside a failure; that it cannot be had must not keep anybody from mending the failure."""
+def _as_far_as_known(ask: Callable[[], list[str]]) -> list[str]:
+    """Extra context for an error message. Failing to fetch it must not hide the original error."""
     try:
         return ask()
     except NOT_NOW as error:

@@ -2,11 +2,10 @@
 
 Deployment, Service, Ingress, PodDisruptionBudget, HorizontalPodAutoscaler, NetworkPolicy   `winnow-prod-NAME`
 Secret                 `winnow-prod-NAME-key-SERIAL`: the API key, where there is one, under a new name for a new key
-Lease                  `winnow-prod-NAME`, while somebody changes it
+Lease                  `winnow-prod-NAME`, while a process changes it
 
-They are what lies in `k8s/prod`, with names, image and settings put in by field path. The Deployment's annotations say
-what is served, what was served before it, how it was set and how often it was changed; so a deployment is the same one
-from every terminal.
+They are the manifests in `k8s/prod`, with names, image and settings set by field path. The Deployment's annotations
+hold the release, the one before it, the settings and the number of changes, so every terminal sees the same deployment.
 """
 
 from __future__ import annotations
@@ -59,17 +58,17 @@ KINDS: tuple[Kind, ...] = (
     *(INGRESS, AUTOSCALER, DEPLOYMENT, DISRUPTION_BUDGET, SERVICE, NETWORK_POLICY),
     *(CONFIG_MAP, SECRET),
 )
-"""What a deployment consists of, in the order in which it is taken away: first of all, nobody comes any more."""
+"""The kinds of a deployment's objects, in the order of their removal: the entry for requests goes first."""
 
 KEPT_CONNECTIONS_S, SPARE_S = 1.0, 6.0
-"""What kept connections get to be closed, and what ending may take beside."""
+"""Time in which kept connections are closed, and further time that ending may take."""
 _LONGEST_NAME = 63
-"""Of a Service, whose name is a part of a host's."""
+"""Of a Service: its name is a label of a host name."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """The API key: the Secret that it is in, and what it is; empty where it is not in there, or in no Secret."""
+    """The API key: the Secret that holds it, and its value; both empty where they are missing."""
 
     secret: str
     value: str = field(repr=False)
@@ -80,9 +79,9 @@ class ClusterDeployment:
     """What a cluster has of a deployment.
 
     Attributes:
-        minimum: how many replicas run at least.
+        minimum: the least number of replicas.
         count: how many are wanted now.
-        is_drifted: somebody has changed or removed a part of it since it was applied.
+        is_drifted: an object was changed or removed since it was applied.
     """
 
     release: Release | None = None
@@ -105,10 +104,10 @@ class KubernetesPlan:
     Attributes:
         basis: serial of the deployment that the plan was made for; 0 where there was none.
         replicas: the least that is to run.
-        scale_to: how many are to run at once, without waiting for the autoscaler's next look; None leaves it to it.
+        scale_to: number of replicas to set at once; None leaves it to the autoscaler.
         template: the label of the pods that are wanted.
-        settle_s: how long pods that are not go on answering.
-        manifests: all of it, in the order in which it is applied.
+        settle_s: how long replaced pods go on answering.
+        manifests: all objects, in the order in which they are applied.
     """
 
     request: DeploymentRequest
@@ -136,20 +135,20 @@ def object_name(name: str) -> str:
 
 
 def labels_of(name: str) -> dict[str, str]:
-    """What all objects of a deployment carry, and nobody else's."""
+    """Labels of all objects of a deployment, and of no others."""
     return {**MANAGED_BY, labels.DEPLOYMENT: name}
 
 
 def key_of(
     environment: Mapping[str, str], current: Key | None, name: str, serial: int, key_file: str | None
 ) -> Key | None:
-    """The API key that is wanted; a new one gets a Secret of its own, so that what runs keeps what it knows.
+    """The API key that is wanted. A new key gets a Secret of its own, so that running replicas keep theirs.
 
     Args:
-        key_file: the key in `WINNOW_API_KEY_FILE`, which stands above `WINNOW_API_KEY`.
+        key_file: the key in `WINNOW_API_KEY_FILE`, which overrides `WINNOW_API_KEY`.
 
     Raises:
-        InputError: nobody says which one, and that of what runs is lost: without a word, nobody's is left out.
+        InputError: the key of the running replicas is lost and the caller names none. A key is never dropped silently.
     """
     if key_file is None and API_KEY not in environment:
         if current is not None and not current.value:
@@ -197,7 +196,7 @@ def plan(
     template, fingerprint = _template_label(objects), _fingerprint(objects)
     is_whole = found.is_ready and not found.is_drifted
     is_as_wanted = is_same and is_whole and (found.fingerprint, found.minimum) == (fingerprint, replicas)
-    # Where nothing is to change, what is noted is what is there: somebody else's folder is no difference.
+    # Where nothing is to change, the annotation stays: the bundle's folder on another machine is no difference.
     noted = found.release if is_as_wanted and found.release is not None else release
     notes = {
         labels.SERIAL: str(found.serial if is_as_wanted else found.serial + 1),
@@ -220,7 +219,7 @@ def plan(
 
 
 def url_of(name: str, namespace: str, ingress: Manifest | None, entry: str) -> str:
-    """Where a deployment is asked.
+    """The URL of a deployment.
 
     Args:
         ingress: as the cluster has it; None where there is none.
@@ -239,7 +238,7 @@ def url_of(name: str, namespace: str, ingress: Manifest | None, entry: str) -> s
 
 
 def address_of(ingress: Manifest | None) -> str:
-    """Where an Ingress says that it is reached; empty before its controller has said so, which some never do."""
+    """The address in an Ingress's status; empty before its controller has set it, which some never do."""
     status = ((ingress or {}).get("status") or {}).get("loadBalancer") or {}
     addresses = (each.get("hostname") or each.get("ip") or "" for each in status.get("ingress") or ())
     return next((each for each in addresses if each), "")
@@ -251,7 +250,7 @@ def address_of(ingress: Manifest | None) -> str:
 def _object(
     file: Manifest, request: DeploymentRequest, settings: DeploymentSettings, key: Key | None, replicas: int
 ) -> Manifest:
-    """One of the files, as it is for this deployment."""
+    """One of the files, set for this deployment."""
     name, kind = request.name, kind_of(file)
     if kind not in KINDS:
         raise _not_ours_to_apply(file)
@@ -325,7 +324,7 @@ def _deployment(made: Manifest, request: DeploymentRequest, settings: Deployment
 
 
 def _resources(settings: DeploymentSettings) -> Manifest:
-    # A request above the limit is refused by the cluster: who lowers the limit means both.
+    # The cluster refuses a request above the limit, so a lower limit lowers the request, too.
     return {
         "requests": {
             "cpu": cpu_text(min(settings.cpu_request, settings.cpus)),
@@ -416,13 +415,13 @@ def _noted(made: Manifest, notes: Mapping[str, str], template: str) -> Manifest:
 
 
 def _template_label(objects: Sequence[Manifest]) -> str:
-    """What tells pods of this template from others; the same template has the same one."""
+    """The label value that tells pods of this template from others: a digest of the template."""
     (deployment,) = (each for each in objects if kind_of(each) == DEPLOYMENT)
     return _digest(deployment["spec"]["template"])[:12]
 
 
 def _fingerprint(objects: Sequence[Manifest]) -> str:
-    """Of all that is applied but what the Secret holds, which its name stands for."""
+    """A digest of everything that is applied. The Secret counts by its name, not by its value."""
     return _digest([{**each, "data": None} if kind_of(each) == SECRET else each for each in objects])
 
 
@@ -444,7 +443,7 @@ def _text_of(release: Release | None) -> str:
 def _scale(request: DeploymentRequest, found: ClusterDeployment, replicas: int, *, has_autoscaler: bool) -> int | None:
     """How many are to run at once.
 
-    Fewer than the minimum would run until the autoscaler looks, every 15 s. More than it are the autoscaler's to take
+    Fewer than the minimum would run until the autoscaler acts, every 15 s. More than it are the autoscaler's to take
     away, for it knows the load; where it knows nothing (no metrics in the cluster), a person's word counts.
     """
     if found.count < replicas or not has_autoscaler:

@@ -1,7 +1,7 @@
-"""How replicas on Kubernetes are to run and to be reached: read from the environment of whoever deploys.
+"""How replicas on Kubernetes run and are reached, read from the environment of the `prod` command.
 
-A setting that is not named keeps what runs; one that is set to nothing goes back to its default. What becomes of them
-in the manifests is left to `deployment_plan`.
+A setting that is not named stays as it is; an empty one goes back to its default. `deployment_plan` puts the settings
+into manifests.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ MOST, CPU_TARGET, SCALE_DOWN = "WINNOW_MAX_REPLICAS", "WINNOW_REPLICA_CPU_TARGET
 CLASS, HOST, TLS = "WINNOW_INGRESS_CLASS", "WINNOW_INGRESS_HOST", "WINNOW_INGRESS_TLS_SECRET"
 ENTRY = "WINNOW_INGRESS_URL"
 USUAL_DRAIN_S = 30.0
-"""What the server allows requests to end."""
+"""The server's default time for requests to end."""
 READY_WITHIN_S = 300.0
-"""How long new replicas may take where nobody says it: longer than elsewhere, for nodes pull the image first."""
+"""Default time for new replicas to get ready: longer than on other platforms, since nodes pull the image first."""
 
 _Value = TypeVar("_Value")
 
@@ -37,11 +37,11 @@ class DeploymentSettings:
     """How every replica of a deployment runs, and how it is reached.
 
     Attributes:
-        settle_s: how long a replica that leaves answers as before, while all who route to it learn of that.
+        settle_s: how long a terminating replica answers as before, while the routers learn of its end.
         environment: serving settings, by name, without the API key.
         most: the autoscaler's upper bound; None: twice the lower one.
         cpu_target_percent: of what is requested, above which the autoscaler adds replicas.
-        scale_down_after_s: how long fewer have to be enough before any is taken away.
+        scale_down_after_s: how long fewer replicas have to be enough before one is removed.
         ingress_class, host, tls_secret: of the Ingress; empty: the cluster's default, any, none. A `*` in the host is
             the deployment's name.
     """
@@ -68,7 +68,7 @@ def settings_of(
     A variable that is not set changes nothing; an empty one takes the setting back to its default.
 
     Raises:
-        InputError: one is not what it should be.
+        InputError: a variable is not valid.
     """
     usual = DeploymentSettings()
     host = _host_asked(request) or environment.get(HOST, current.host)
@@ -112,10 +112,10 @@ def check_entry(entry: str) -> str:
 
 
 def _host_asked(request: DeploymentRequest) -> str:
-    """The Ingress host that the request names; this machine's own address, which is what it says by default, is none.
+    """The Ingress host that the request names; the default, this machine's own address, counts as none.
 
     Raises:
-        InputError: it is another address.
+        InputError: it is an address and no name.
     """
     try:
         address = ipaddress.ip_address(request.host)

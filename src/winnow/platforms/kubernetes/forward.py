@@ -1,7 +1,7 @@
 """A port of this machine that leads to a pod, through the API server, for as long as it is held open.
 
-What is in the cluster is reached that way from a terminal anywhere: a Service's own address answers inside alone. The
-pod is looked up anew for every connection, so that the port outlives any one pod.
+A terminal outside the cluster reaches a Service that way; the Service's own address answers inside only. Every
+connection finds its pod anew, so the port outlives any one pod.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ PERMISSIONS: tuple[Permission, ...] = (
     # A web socket is a GET; from Kubernetes 1.35 on, opening one is asked as "create", too.
     *verbs(POD, "create", "get", subresource="portforward"),
 )
-PATIENCE_S = 15.0
-"""How long a connection is kept waiting for a pod that is ready."""
+POD_TIMEOUT_S = 15.0
+"""How long a connection waits for a pod that is ready."""
 
-_LOOK_AGAIN_S = 0.5
+_RETRY_S = 0.5
 
 
 class Forward:
     """Listens on 127.0.0.1 and carries every connection to a port of a ready pod with these labels.
 
     Args:
-        patience_s: how long a connection waits for such a pod; it is closed when there is none by then.
+        pod_timeout_s: how long a connection waits for such a pod before it is closed.
         listen: the port to listen on; 0: any that is free.
 
     Attributes:
         port: where it listens.
-        diagnosis: why the last connection that came to nothing did; empty where none has.
+        diagnosis: why the last connection failed; empty where none has.
     """
 
     def __init__(
@@ -48,13 +48,13 @@ class Forward:
         labels: Mapping[str, str],
         port: int,
         *,
-        patience_s: float = PATIENCE_S,
+        pod_timeout_s: float = POD_TIMEOUT_S,
         listen: int = 0,
     ) -> None:
         self._cluster = cluster
         self._labels = dict(labels)
         self._target = port
-        self._patience_s = patience_s
+        self._pod_timeout_s = pod_timeout_s
         self._is_closed = threading.Event()
         self._lock = threading.Lock()
         self._streams: set[PortStream] = set()
@@ -76,7 +76,7 @@ class Forward:
         """Stop listening and end all connections; harmless when it is closed already."""
         self._is_closed.set()
         with contextlib.suppress(OSError):
-            # Wakes who accepts; closing alone does not.
+            # Wakes the accepting thread; closing alone does not.
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         with self._lock:
@@ -89,8 +89,8 @@ class Forward:
             try:
                 accepted, _ = self._listener.accept()
             except OSError:
-                # As when this process has too many files open, which passes; the next one must find somebody here.
-                self._is_closed.wait(_LOOK_AGAIN_S)
+                # Such as too many open files, which passes: the thread has to go on accepting.
+                self._is_closed.wait(_RETRY_S)
                 continue
             threading.Thread(target=self._carry, args=(accepted,), name=self._name, daemon=True).start()
 
@@ -112,8 +112,8 @@ class Forward:
                     self._streams.discard(stream)
 
     def _connection(self) -> PortStream | None:
-        """To the first ready pod that takes it; None where there is none in time."""
-        deadline = time.monotonic() + self._patience_s
+        """A connection to the first ready pod that takes it; None where there is none in time."""
+        deadline = time.monotonic() + self._pod_timeout_s
         while not self._is_closed.is_set():
             try:
                 for pod in ready_pods(self._cluster, self._labels):
@@ -125,7 +125,7 @@ class Forward:
                 self.diagnosis = str(error)
             if time.monotonic() > deadline:
                 return None
-            self._is_closed.wait(_LOOK_AGAIN_S)
+            self._is_closed.wait(_RETRY_S)
         return None
 
 
@@ -136,7 +136,7 @@ def ready_pods(cluster: Cluster, labels: Mapping[str, str]) -> list[Manifest]:
 
 
 def is_ready(pod: Manifest) -> bool:
-    """It takes connections and is not on its way out."""
+    """It takes connections and is not being deleted."""
     conditions = pod.get("status", {}).get("conditions") or ()
     is_so = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
     return is_so and "deletionTimestamp" not in pod["metadata"]

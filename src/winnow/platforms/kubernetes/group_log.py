@@ -1,4 +1,4 @@
-"""What workers in pods print: a node's log goes on over all the pods that it has had, as long as they can be read."""
+"""What workers in pods print: the log of a node spans all pods that it has had, as far as they can be read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from winnow.platforms.kubernetes.group_plan import WORKER
 from winnow.platforms.kubernetes.group_state import Pod
 from winnow.platforms.kubernetes.refusals import SILENT_S, ClusterError, NotFoundError, NotStartedError
 
-LOOK_EVERY_S = 1.0
+READ_EVERY_S = 1.0
 _IN_MEMORY = 64 * 2**10
 
 
@@ -22,7 +22,7 @@ def lines(cluster: Cluster, pod: Pod, nodes: int, seen: dict[str, str], *, follo
     """Lines of a pod's log, with its node's number where there are several; none where it is gone or has not started.
 
     Args:
-        seen: uid → time of the last line that was had. Only what is newer comes, and it is moved on.
+        seen: uid → time of the last line that was read. Only newer lines are read, and the time is updated.
         follow: go on until the worker ends.
     """
     if not pod.has_started:
@@ -45,14 +45,14 @@ def followed(
     cluster: Cluster,
     index: int,
     nodes: int,
-    look: Callable[[], tuple[list[Pod], bool]],
+    observe: Callable[[], tuple[list[Pod], bool]],
     *,
     away_s: float = SILENT_S,
 ) -> Iterator[str]:
     """Lines of one node's pods, one pod after another, until its group is over.
 
     Args:
-        look: the group's pods, and whether it is over; asked once a second while the node has none that runs.
+        observe: the group's pods, and whether it is over; called once a second while no pod of the node runs.
         away_s: how long it may raise UnreachableError before that is raised here.
     """
     seen: dict[str, str] = {}
@@ -60,11 +60,11 @@ def followed(
     seen_at = time.monotonic()
     while True:
         try:
-            pods, is_over = look()
+            pods, is_over = observe()
         except UnreachableError:
             if time.monotonic() - seen_at > away_s:
                 raise
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(READ_EVERY_S)
             continue
         for pod in sorted(pods, key=lambda pod: pod.created_at_ms):
             if pod.index == index and pod.uid not in done:
@@ -72,7 +72,7 @@ def followed(
                 if is_over:
                     yield from readable(following)
                     continue
-                # A stream that was cut, or whose node is away, is gone on with after the line that came last.
+                # A stream that broke is resumed after its last line.
                 try:
                     yield from following
                 except (UnreachableError, ClusterError):
@@ -82,26 +82,26 @@ def followed(
         if is_over:
             return
         seen_at = time.monotonic()
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(READ_EVERY_S)
 
 
 class Kept:
-    """Logs of pods that ended by themselves, and the first node's, read on while its pod is being deleted.
+    """Logs of pods that ended by themselves, and of the first node, read while its pod is being deleted.
 
-    With the pod its log is gone. What became of other nodes the first one's log says too, and following those of all
-    would take a connection for each.
+    A log is lost with its pod. The first node's log also says what became of the other nodes, and reading all of them
+    would take a connection each.
     """
 
     def __init__(self, cluster: Cluster, pods: Sequence[Pod], nodes: int) -> None:
         self._lock = threading.Lock()
         self._is_read = False
-        # Of hundreds of groups they would be too much to keep in memory.
+        # Logs of hundreds of groups do not fit into memory.
         self._text = tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="utf-8", newline="\n")  # noqa: SIM115
         self._thread = threading.Thread(target=self._read, args=(cluster, pods, nodes), name="winnow-kept", daemon=True)
         self._thread.start()
 
     def lines(self, deadline: float) -> Iterator[str]:
-        """All that came, once it has ended, or until then on the monotonic clock; to be asked for once."""
+        """All lines, once the log has ended or the monotonic clock reaches the deadline; to be called once."""
         self._thread.join(max(0.0, deadline - time.monotonic()))
         with self._lock, self._text:
             self._is_read = True
@@ -119,7 +119,7 @@ class Kept:
 
 
 def readable(log: Iterator[str]) -> Iterator[str]:
-    """A log as far as it can be read: what cannot must not keep its group from ending."""
+    """A log as far as it can be read. An error must not keep the group from ending."""
     try:
         yield from log
     except WinnowError as error:

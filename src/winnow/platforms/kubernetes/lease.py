@@ -1,7 +1,7 @@
-"""A lock that all who work in a namespace see: a Lease, which its holder renews and which outlives no crash for long.
+"""A lock shared by all processes of a namespace: a Lease, which its holder renews and which expires after a crash.
 
-Whether a holder is alive is judged by whether it renews while one looks, and by nobody's clock, as clients that elect a
-leader do it.
+A holder is alive if it renews the lease while another process watches. Clocks of different machines are never compared,
+as in client-go's leader election.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PERMISSIONS = verbs(LEASE, "get", "create", "patch", "delete")
 
 
 class HeldLease:
-    """A lease that is ours, until it is not renewed for `DURATION_S`."""
+    """A lease that this process holds until it fails to renew it for `DURATION_S`."""
 
     def __init__(self, cluster: Cluster, name: str, holder: str, now: Callable[[], float]) -> None:
         self._cluster = cluster
@@ -34,19 +34,19 @@ class HeldLease:
         self._renewed = now()
 
     def renew(self) -> None:
-        """Say that its holder is alive, unless that was said just now; to be called every few seconds.
+        """Renew the lease, unless it was renewed just now; to be called every few seconds.
 
         Raises:
-            ConflictError: it was silent for so long that somebody else has taken the lease.
+            ConflictError: it was not renewed in time, and another process has taken it.
         """
         if self._now() - self._renewed >= RENEWED_EVERY_S:
             self.confirm()
 
     def confirm(self) -> None:
-        """As `renew`, whenever that was: before a step that must not be taken on behalf of somebody else.
+        """Renew the lease in any case: before a step that only its holder may take.
 
         Raises:
-            ConflictError: somebody else has taken the lease.
+            ConflictError: another process has taken the lease.
         """
         lease = self._cluster.merge(LEASE, self._name, {"spec": {"renewTime": _time()}})
         if lease is None or lease["spec"].get("holderIdentity") != self._holder:
@@ -54,8 +54,8 @@ class HeldLease:
         self._renewed = self._now()
 
     def release(self) -> None:
-        """Let others have it; where that cannot be done they wait until it has not been renewed for long."""
-        # What was done under it is done, or its failure is on its way: a refusal here would stand in place of both.
+        """Give the lease back; where that fails, others wait until it expires."""
+        # An error here would hide the success or the failure of what was done under the lease.
         with contextlib.suppress(ClusterError, InputError, UnreachableError):
             lease = self._cluster.get(LEASE, self._name)
             if lease is not None and lease["spec"].get("holderIdentity") == self._holder:
@@ -66,13 +66,13 @@ class HeldLease:
 def held(
     cluster: Cluster, name: str, labels: Mapping[str, str], what: str, clock: Clock | None = None
 ) -> Iterator[HeldLease]:
-    """Hold a lease. One that a dead process has left is taken over after `DURATION_S`.
+    """Hold a lease. That of a dead process is taken over after `DURATION_S`.
 
     Args:
-        what: that is changed under it, for people.
+        what: what is changed under it, for messages.
 
     Raises:
-        InputError: somebody else holds it.
+        InputError: another process holds it.
     """
     time_of = clock if clock is not None else Clock()
     holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -89,7 +89,7 @@ def held(
 
 
 def _wait_for_end(cluster: Cluster, name: str, what: str, clock: Clock) -> None:
-    """Return when the lease is gone. Raises InputError where its holder is seen to live."""
+    """Return when the lease is gone. Raises InputError where its holder renews it."""
     found = cluster.get(LEASE, name)
     if found is None:
         return

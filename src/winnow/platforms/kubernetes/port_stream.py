@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 SUBPROTOCOL = "v4.channel.k8s.io"
 WINDOW = 1 << 20
-"""Bytes of one direction that wait here at most."""
+"""Most bytes of one direction that are buffered here."""
 
 PING_S = 30.0
-"""A connection that one side is silent on is kept alive for whatever lies between, and the cluster asked whether it is
-still there, every so many seconds. Who has not answered after twice as many is gone."""
+"""Seconds between pings on an idle connection, which keep proxies from closing it. A cluster that has not answered
+after twice as long is gone."""
 
 LINGER_S = 5.0
-"""How long a pod may still answer somebody who has said that he sends no more."""
+"""How long a pod may still answer after the local side has finished sending."""
 
 _BLIND_S = 0.5
 _PIECE = 1 << 16
@@ -40,8 +40,8 @@ _CONTINUATION, _BINARY, _CLOSE, _PING, _PONG = 0x0, 0x2, 0x8, 0x9, 0xA
 _WANTS = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
-class Refused(Exception):  # noqa: N818  (an answer and no fault: the caller decides what it means)
-    """The API server answered something else than a web socket."""
+class Refused(Exception):  # noqa: N818  (an answer, not a fault: the caller decides what it means)
+    """The API server answered with something else than a web socket."""
 
     def __init__(self, status: int, body: bytes) -> None:
         super().__init__(status)
@@ -57,8 +57,8 @@ def connect(client: ApiClient, path: str, headers: dict[str, str], timeout_s: fl
         api: which API it is, for people.
 
     Raises:
-        Refused: the API server does not give it.
-        UnreachableError: it does not answer.
+        Refused: the API server refuses it.
+        UnreachableError: the API server does not answer.
     """
     import websocket
 
@@ -102,7 +102,7 @@ class PortStream:
         self._to_local = bytearray()
         self._is_closed = False
         self._is_over = False
-        """The pod, or whatever lies between, sends no more."""
+        """The pod, or a proxy on the way, sends no more."""
         self._opened: set[int] = set()
         self.diagnosis = ""
         self.has_answered = False
@@ -111,7 +111,7 @@ class PortStream:
         """End it, from any thread; harmless when it is over."""
         self._is_closed = True
         with contextlib.suppress(OSError):
-            # The socket below TLS: what another thread reads from must stay whole.
+            # The socket below TLS: another thread may still read from the TLS layer.
             socket.socket.shutdown(self._remote, socket.SHUT_RDWR)
 
     def carry(self, local: socket.socket) -> None:
@@ -143,7 +143,7 @@ class PortStream:
             if is_local_done and not self._to_pod and now - max(heard_at, sent_at) > LINGER_S:
                 return
             is_owed = is_listening and asked_at > heard_at
-            # On a slow line a ping waits behind much else: as long as bytes leave, its answer may come.
+            # On a slow line a ping queues behind other bytes: while bytes leave, its answer may still come.
             if is_owed and now - max(asked_at, sent_at) > 2 * self._ping_s:
                 self.diagnosis = (
                     f"nothing has come from the cluster for {now - heard_at:.0f} s, and no ping is answered"
@@ -155,15 +155,15 @@ class PortStream:
             self._wait(local, selector, is_local_done=is_local_done)
 
     def _wait(self, local: socket.socket, selector: selectors.BaseSelector, *, is_local_done: bool) -> None:
-        """Until something can be moved."""
+        """Wait until something can be moved."""
         has_room, may_take = len(self._to_local) < WINDOW, len(self._to_pod) < WINDOW
         _listen(selector, self._remote, reads=has_room and not self._is_over, writes=bool(self._to_pod))
         _listen(selector, local, reads=may_take and not is_local_done, writes=bool(self._to_local))
-        # Who is not listened to cannot wake us when the stream is closed.
+        # A socket that is not selected cannot wake this thread when the stream is closed.
         selector.select(self._ping_s if has_room and not is_local_done else _BLIND_S)
 
     def _receive(self) -> bool:
-        """Take what the cluster has sent; whether that was anything."""
+        """Read what the cluster has sent, and return whether there was anything."""
         has_come = False
         while len(self._to_local) < WINDOW:
             try:
@@ -195,7 +195,7 @@ class PortStream:
                 self._to_local += content
 
     def _take(self, local: socket.socket) -> bool:
-        """Take what there is to send; whether that was the last."""
+        """Read what there is to send, and return whether that was the last."""
         while len(self._to_pod) < WINDOW:
             try:
                 piece = local.recv(_PIECE)
@@ -208,7 +208,7 @@ class PortStream:
 
     @staticmethod
     def _flush(unsent: bytearray, sink: socket.socket) -> bool:
-        """Send what can be sent; whether that was anything."""
+        """Send what can be sent, and return whether there was anything."""
         has_sent = False
         while unsent:
             try:

@@ -1,6 +1,6 @@
-"""Applying a set of objects as one: what is no longer in the set goes away, found by its labels.
+"""Applies a set of objects as one: objects with its labels that are no longer in the set are removed.
 
-What an object owns goes with it and is left to the cluster.
+The cluster removes what an object owns.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def apply_all(
     """Apply objects in their order, then remove the others that have their labels.
 
     Args:
-        labels: what all of `manifests` carry, and nothing of anybody else.
+        labels: those of all `manifests`, and of no other objects.
         kinds: what may be removed; leave out what holds data.
-        kept: uids of objects that stay whatever `manifests` say.
+        kept: uids of objects that stay although they are not in `manifests`.
 
     Raises:
-        ValueError: an object lacks a label, so that nobody would find it again; nothing was applied.
+        ValueError: an object lacks a label, by which it would be found again; nothing was applied.
     """
     check_labels(manifests, labels)
     for manifest in manifests:
@@ -35,7 +35,7 @@ def apply_all(
     for orphan in orphans(cluster, manifests, labels, kinds):
         if orphan["metadata"]["uid"] in kept:
             continue
-        # One of that name that somebody has made meanwhile is not meant.
+        # Its uid excludes a newer object of the same name.
         try:
             cluster.delete(kind_of(orphan), name_of(orphan), uid=orphan["metadata"]["uid"])
         except ConflictError:
@@ -45,7 +45,7 @@ def apply_all(
 def orphans(
     cluster: Cluster, manifests: Sequence[Manifest], labels: Mapping[str, str], kinds: Sequence[Kind]
 ) -> list[Manifest]:
-    """The cluster's objects that have the labels, are in no one else's hands, and are not among `manifests`.
+    """The cluster's objects that have the labels, have no controller, and are not among `manifests`.
 
     Raises:
         ValueError: no label is given, which would mean every object of the namespace.

@@ -1,7 +1,7 @@
-"""Requests to a cluster's API: credentials, patience, streams that another thread can end.
+"""Requests to a cluster's API: credentials, retries, streams that another thread can end.
 
-The SDK finds the cluster and keeps the credentials; requests go through its own pool of connections, so that TLS and
-proxies are as it set them up. What is asked for, and what an answer means, is left to `api`.
+The SDK finds the cluster and keeps the credentials. Requests go through its pool of connections, so that its settings
+for TLS and proxies apply. `client` decides what is requested, and `refusals` what an error means.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ TIMEOUT_S = 30.0
 """How long one answer may take."""
 
 TRIES, TRIES_TO_CONNECT = 6, 3
-"""How often the API is asked where it says to come back later, and where no connection comes about or holds."""
+"""How often a request is sent where the API says to retry, and where no connection is made or it breaks."""
 
 _SILENT_LOG_S = 10.0
-"""A container that has said nothing yet does not even begin its answer: so often it is looked whether anybody waits."""
+"""How often to check whether a log is still wanted: the API does not answer before the container's first line."""
 
 _LONGEST_WAIT_S = 10.0
 _UNAUTHORIZED, _TOO_MANY = 401, 429
@@ -48,7 +48,7 @@ class Request:
 
     Attributes:
         path: below the API's address.
-        is_repeatable: asked twice it does what it does asked once; None: as its method says, all but a creation.
+        is_repeatable: it is idempotent; None: as its method says, every one but POST.
         refusals: errors for statuses that mean something special here.
     """
 
@@ -62,17 +62,17 @@ class Request:
 
     @property
     def may_be_repeated(self) -> bool:
-        """It does no harm to ask again without knowing what came of it."""
+        """It may be sent again without knowing whether it was carried out."""
         return self.method != "POST" if self.is_repeatable is None else self.is_repeatable
 
     def refusal(self, status: int, body: bytes) -> WinnowError:
-        """The error for an answer that is none of what was asked for."""
+        """The error for a status above 400."""
         made = refusal(self.method, self.path, status, body)
         return self.refusals[status](str(made)) if status in self.refusals else made
 
 
 class Source:
-    """Where a stream's items come from, and whether anybody still wants them."""
+    """Where a stream's items come from, and whether the stream was closed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -81,15 +81,15 @@ class Source:
 
     @property
     def is_closed(self) -> bool:
-        """Nobody wants more."""
+        """No more items are wanted."""
         return self._closed.is_set()
 
     def close(self) -> None:
-        """Want no more; whoever waits for an item sees the end."""
+        """End the stream; a thread that waits for an item sees its end."""
         self._closed.set()
         with self._lock:
             if self._response is not None:
-                # It is not ours to close while another thread reads from it; this has that one's read end.
+                # Closing it while another thread reads from it is not safe; a shutdown ends that read.
                 with contextlib.suppress(OSError, ValueError, RuntimeError):
                     self._response.shutdown()
 
@@ -106,10 +106,10 @@ class Source:
 
 
 class Stream(Generic[_Item]):
-    """What comes bit by bit. Any thread may close it, also while another waits for the next item, which sees its end.
+    """Items as they arrive. Any thread may close it, also while another waits for the next item and then sees the end.
 
     Args:
-        items: reads them; it must not know the stream, so that one that is dropped ends at once.
+        items: reads the items; without a reference to the stream, so that dropping the stream ends it at once.
     """
 
     def __init__(self, items: Generator[_Item, None, None], source: Source) -> None:
@@ -125,17 +125,17 @@ class Stream(Generic[_Item]):
     def close(self) -> None:
         """End it; harmless when it is over."""
         self._source.close()
-        # Where another thread is inside, it ends by itself.
+        # A thread that is inside ends by itself.
         with contextlib.suppress(ValueError):
             self._items.close()
 
 
 class Transport:
-    """The way to an API. Safe to use from several threads. Raises what `refusals` makes.
+    """Sends requests to an API. Safe to use from several threads. Raises what `refusals` makes.
 
     Args:
         client: the SDK's connection.
-        renew: makes it anew where the API no longer knows its credentials, for a file or a plugin may give others now.
+        renew: makes the connection anew where its credentials are refused: a file or a plugin may give newer ones.
         context: what kubeconfig calls the cluster, for people.
     """
 
@@ -178,10 +178,10 @@ class Transport:
         raise AssertionError("the last try returns or raises")
 
     def lines(self, request: Request, source: Source, *, read_s: float | None) -> Iterator[bytes]:
-        """The lines of an answer as they come, until it ends or nobody wants more.
+        """The lines of an answer as they arrive, until it ends or the source is closed.
 
         Args:
-            read_s: how long nothing may come; None: for ever.
+            read_s: longest pause between lines; None: no limit.
         """
         import urllib3.exceptions
 
@@ -200,15 +200,15 @@ class Transport:
                     raise silence(request.path, self.api, error) from error
 
     def authorized(self) -> tuple[ApiClient, dict[str, str]]:
-        """The connection as it is now, and the header that says who asks; no header where a certificate does."""
-        # Under the lock a plugin whose credentials have expired is run once, and not by every thread.
+        """The connection as it is now, and the header with the credentials; no header where a certificate is used."""
+        # The lock runs a plugin whose credentials have expired once, and not once per thread.
         with self._lock:
             self.calls += 1
             settings = self._client.configuration.auth_settings().values()
             return self._client, {each["key"]: each["value"] for each in settings if each["in"] == "header"}
 
     def renewed(self, client: ApiClient) -> bool:
-        """Whether other credentials than that client's may be had now."""
+        """Whether newer credentials than that client's may exist now."""
         with self._lock:
             if self._renew is None:
                 return False
@@ -218,7 +218,7 @@ class Transport:
 
     @contextmanager
     def _answer(self, request: Request, read_s: float) -> Iterator[Any]:
-        """The response, once it is known to be a good one.
+        """The response, once its status is known to be good.
 
         Raises:
             _LateError: nothing came within `read_s`.
@@ -227,7 +227,7 @@ class Transport:
         try:
             yield response
         finally:
-            # One that was not read to its end is of no use to another request.
+            # A connection whose response was not read to its end cannot be used again.
             response.close()
             response.release_conn()
 
@@ -260,7 +260,7 @@ class Transport:
 
 
 class _LateError(UnreachableError):
-    """An answer has not begun in time."""
+    """An answer did not begin in time."""
 
 
 def _send(client: ApiClient, request: Request, headers: Mapping[str, str], read_s: float) -> Any:
@@ -269,7 +269,7 @@ def _send(client: ApiClient, request: Request, headers: Mapping[str, str], read_
     query = f"?{urlencode(request.query)}" if request.query else ""
     sent = {
         "Accept": "application/json",
-        # An API server compresses what is long.
+        # An API server compresses long answers.
         "Accept-Encoding": "gzip",
         "Content-Type": request.content_type,
         "User-Agent": f"winnow/{__version__}",
@@ -287,7 +287,7 @@ def _send(client: ApiClient, request: Request, headers: Mapping[str, str], read_
 
 
 def _read_refusal(response: Any) -> bytes:
-    """What a refusal says; nothing where that is cut off, for its status says the most."""
+    """The body of a refusal; empty where it is cut off, since the status says the most."""
     import urllib3.exceptions
 
     with contextlib.closing(response):
@@ -299,7 +299,7 @@ def _read_refusal(response: Any) -> bytes:
 
 
 def _set_timeout(response: Any, read_s: float | None) -> None:
-    """How long nothing may come from now on."""
+    """Set the longest pause between reads from now on."""
     connection = response.connection
     if connection is not None and connection.sock is not None:
         connection.sock.settimeout(read_s)
@@ -307,7 +307,7 @@ def _set_timeout(response: Any, read_s: float | None) -> None:
 
 def _lines(response: Any, source: Source) -> Iterator[bytes]:
     unread = b""
-    # Pieces as they come: a read of a fixed size would wait until it is full.
+    # Pieces as they arrive: a read of a fixed size would wait until it is full.
     while not source.is_closed and (piece := response.read1()):
         *lines, unread = (unread + piece).split(b"\n")
         yield from lines
@@ -316,21 +316,21 @@ def _lines(response: Any, source: Source) -> Iterator[bytes]:
 
 
 def _is_unsent(error: Exception) -> bool:
-    """No connection came about, so that nothing can have been done."""
+    """No connection was made, so nothing was done."""
     import urllib3.exceptions
 
     return isinstance(error, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError)
 
 
 def _is_to_be_repeated(request: Request, status: int, retry_after: str | None) -> bool:
-    """The API asks for it: by 429 before it has done anything, by any other answer with `Retry-After` perhaps after."""
+    """The API asks for a retry: with 429 before it does anything, with `Retry-After` possibly after it has."""
     if status == _TOO_MANY:
         return True
     return status in _BUSY and retry_after is not None and request.may_be_repeated
 
 
 def _wait_s(tried: int, retry_after: str | None) -> float:
-    """Seconds until the next try: what the API says, else twice as long each time; never many."""
+    """Seconds until the next try: what the API says, else twice as long each time, up to `_LONGEST_WAIT_S`."""
     said = float(retry_after) if retry_after is not None and retry_after.isdigit() else 0.2 * 2**tried
-    # Not all at the same moment again.
+    # Spread retries of several processes.
     return min(said, _LONGEST_WAIT_S) + random.uniform(0, 0.1)

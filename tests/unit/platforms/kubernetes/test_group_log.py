@@ -42,32 +42,32 @@ class Logs(Cluster):
         return Said(said)
 
 
-def looks(*found: tuple[list[Pod], bool] | Exception) -> Callable[[], tuple[list[Pod], bool]]:
+def observing(*found: tuple[list[Pod], bool] | Exception) -> Callable[[], tuple[list[Pod], bool]]:
     """What is seen one after another, the last for ever."""
     left = list(found)
 
-    def look() -> tuple[list[Pod], bool]:
+    def observe() -> tuple[list[Pod], bool]:
         seen = left.pop(0) if len(left) > 1 else left[0]
         if isinstance(seen, Exception):
             raise seen
         return seen
 
-    return look
+    return observe
 
 
 def test_a_log_goes_on_after_the_cluster_or_a_pods_machine_was_away() -> None:
     cluster = Logs(["1 one"], ClusterError("its machine is away"), ["1 one", "2 two"])
-    look = looks(([pod()], False), UnreachableError("away"), ([pod()], False), ([pod("Failed")], True))
-    assert list(followed(cluster, 0, 1, look)) == ["one", "two"]
+    observe = observing(([pod()], False), UnreachableError("away"), ([pod()], False), ([pod("Failed")], True))
+    assert list(followed(cluster, 0, 1, observe)) == ["one", "two"]
 
 
 def test_a_cluster_that_stays_away_ends_a_log_that_is_followed() -> None:
     began_at = time.monotonic()
     with pytest.raises(UnreachableError, match="away"):
-        list(followed(Logs(), 0, 1, looks(UnreachableError("away")), away_s=0.5))
+        list(followed(Logs(), 0, 1, observing(UnreachableError("away")), away_s=0.5))
     assert time.monotonic() - began_at < 5
 
 
 def test_what_cannot_be_read_of_a_group_that_is_over_is_said() -> None:
     cluster = Logs(UnreachableError("away"))
-    assert list(followed(cluster, 0, 1, looks(([pod("Failed")], True)))) == ["the rest could not be read: away"]
+    assert list(followed(cluster, 0, 1, observing(([pod("Failed")], True)))) == ["the rest could not be read: away"]
