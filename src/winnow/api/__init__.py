@@ -20,11 +20,37 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from winnow.api.deployments import holdout_row, predict, serve, stop_serving
+from winnow.api.deployments import (
+    diff,
+    holdout_row,
+    inference_one,
+    plan_rollback,
+    plan_serving,
+    predict,
+    preview_serving,
+    remove_deployment,
+    rollback,
+    serve,
+    status,
+    stop_serving,
+)
 from winnow.api.documents import Document, config_reference
 from winnow.api.generation import GeneratedData, generate_data
+from winnow.api.images import ImageOptions, build_prod, build_train, plan_build_prod, plan_build_train
 from winnow.api.selection import check_runs, explain_run, parameter_importances, select_model
-from winnow.api.stack import StackStatus, mlflow_status, ui
+from winnow.api.stack import (
+    MadeSecrets,
+    PrintedLogs,
+    StackStart,
+    StackStatus,
+    compose_logs,
+    kubernetes_secrets,
+    mlflow_init,
+    mlflow_remove,
+    mlflow_status,
+    stack_settings,
+    ui,
+)
 from winnow.api.study import delete_study, plan_deletion, studies, write_report
 from winnow.api.sweep import plan, retry, train
 from winnow.api.workers import cancel, jobs, logs
@@ -33,19 +59,36 @@ from winnow.config.errors import InputError, UnreachableError, WinnowError
 if TYPE_CHECKING:
     from winnow.config.experiment import Experiment
     from winnow.config.loader import load_experiment
+    from winnow.config.settings import Variable
     from winnow.model_query.ranking import Demand, Miss, Selection
+    from winnow.orchestrators.build import BuiltImage, PlannedBuild
     from winnow.orchestrators.cancel import Cancelled
+    from winnow.orchestrators.deploy import ServePlan, ServePreview, ServeRequest
+    from winnow.orchestrators.deployments import Access, Removal, ServedDeployment, Serving, SeveralDeploymentsError
+    from winnow.orchestrators.difference import Difference
     from winnow.orchestrators.holdout import HoldoutRow
+    from winnow.orchestrators.inference import Inference
     from winnow.orchestrators.pages import TrackingPages
     from winnow.orchestrators.refit import RefitFailedError
+    from winnow.orchestrators.releases import NoChampionError
     from winnow.orchestrators.select_model import CheckedRun, Explanation, Outcome
     from winnow.orchestrators.studies import Deletion, ListedStudy
     from winnow.orchestrators.supervise import SweepFailedError
     from winnow.orchestrators.train import SweepResult
     from winnow.orchestrators.workers import Jobs, WorkerGroup
-    from winnow.platforms.deployer import Deployment, DeploymentFailedError, DeploymentState, Release, Replica
+    from winnow.platforms.deployer import (
+        Deployment,
+        DeploymentFailedError,
+        DeploymentState,
+        ManualAccess,
+        Release,
+        Replica,
+        UnknownDeploymentError,
+    )
     from winnow.platforms.diagnosis import Diagnosis
     from winnow.platforms.executor import GroupState, GroupStatus
+    from winnow.platforms.images import BuildFailedError, BuildStep
+    from winnow.platforms.stack import StackEnd, StackError
     from winnow.serving.client import NoAnswerError
     from winnow.study.catalog import StudySummary
     from winnow.study.store import RefitResult
@@ -54,6 +97,10 @@ if TYPE_CHECKING:
     from winnow.tracking.tracker import ModelVersion
 
 _LATE = {
+    "Access": "winnow.orchestrators.deployments",
+    "BuildFailedError": "winnow.platforms.images",
+    "BuildStep": "winnow.platforms.images",
+    "BuiltImage": "winnow.orchestrators.build",
     "Cancelled": "winnow.orchestrators.cancel",
     "CheckedRun": "winnow.orchestrators.select_model",
     "Deletion": "winnow.orchestrators.studies",
@@ -62,36 +109,56 @@ _LATE = {
     "DeploymentFailedError": "winnow.platforms.deployer",
     "DeploymentState": "winnow.platforms.deployer",
     "Diagnosis": "winnow.platforms.diagnosis",
+    "Difference": "winnow.orchestrators.difference",
     "Experiment": "winnow.config.experiment",
     "Explanation": "winnow.orchestrators.select_model",
     "FoldRecord": "winnow.tracking.records",
     "GroupState": "winnow.platforms.executor",
     "GroupStatus": "winnow.platforms.executor",
     "HoldoutRow": "winnow.orchestrators.holdout",
+    "Inference": "winnow.orchestrators.inference",
     "Jobs": "winnow.orchestrators.workers",
     "ListedStudy": "winnow.orchestrators.studies",
+    "ManualAccess": "winnow.platforms.deployer",
     "Miss": "winnow.model_query.ranking",
     "ModelVersion": "winnow.tracking.tracker",
     "NoAnswerError": "winnow.serving.client",
+    "NoChampionError": "winnow.orchestrators.releases",
     "Order": "winnow.tracking.run_search",
     "Outcome": "winnow.orchestrators.select_model",
+    "PlannedBuild": "winnow.orchestrators.build",
     "RefitFailedError": "winnow.orchestrators.refit",
     "RefitResult": "winnow.study.store",
     "Release": "winnow.platforms.deployer",
+    "Removal": "winnow.orchestrators.deployments",
     "Replica": "winnow.platforms.deployer",
     "Selection": "winnow.model_query.ranking",
+    "ServePlan": "winnow.orchestrators.deploy",
+    "ServePreview": "winnow.orchestrators.deploy",
+    "ServeRequest": "winnow.orchestrators.deploy",
+    "ServedDeployment": "winnow.orchestrators.deployments",
+    "Serving": "winnow.orchestrators.deployments",
+    "SeveralDeploymentsError": "winnow.orchestrators.deployments",
+    "StackEnd": "winnow.platforms.stack",
+    "StackError": "winnow.platforms.stack",
     "StudySummary": "winnow.study.catalog",
     "SweepFailedError": "winnow.orchestrators.supervise",
     "SweepResult": "winnow.orchestrators.train",
     "TrackedRun": "winnow.tracking.run_search",
     "TrackingPages": "winnow.orchestrators.pages",
     "TrialRecord": "winnow.tracking.records",
+    "UnknownDeploymentError": "winnow.platforms.deployer",
+    "Variable": "winnow.config.settings",
     "WorkerGroup": "winnow.orchestrators.workers",
     "load_experiment": "winnow.config.loader",
 }
 """Names whose modules import much, by module; they are imported when they are first named."""
 
 __all__ = [
+    "Access",
+    "BuildFailedError",
+    "BuildStep",
+    "BuiltImage",
     "Cancelled",
     "CheckedRun",
     "Deletion",
@@ -100,6 +167,7 @@ __all__ = [
     "DeploymentFailedError",
     "DeploymentState",
     "Diagnosis",
+    "Difference",
     "Document",
     "Experiment",
     "Explanation",
@@ -108,19 +176,36 @@ __all__ = [
     "GroupState",
     "GroupStatus",
     "HoldoutRow",
+    "ImageOptions",
+    "Inference",
     "InputError",
     "Jobs",
     "ListedStudy",
+    "MadeSecrets",
+    "ManualAccess",
     "Miss",
     "ModelVersion",
     "NoAnswerError",
+    "NoChampionError",
     "Order",
     "Outcome",
+    "PlannedBuild",
+    "PrintedLogs",
     "RefitFailedError",
     "RefitResult",
     "Release",
+    "Removal",
     "Replica",
     "Selection",
+    "ServePlan",
+    "ServePreview",
+    "ServeRequest",
+    "ServedDeployment",
+    "Serving",
+    "SeveralDeploymentsError",
+    "StackEnd",
+    "StackError",
+    "StackStart",
     "StackStatus",
     "StudySummary",
     "SweepFailedError",
@@ -128,27 +213,46 @@ __all__ = [
     "TrackedRun",
     "TrackingPages",
     "TrialRecord",
+    "UnknownDeploymentError",
     "UnreachableError",
+    "Variable",
     "WinnowError",
     "WorkerGroup",
+    "build_prod",
+    "build_train",
     "cancel",
     "check_runs",
+    "compose_logs",
     "config_reference",
     "delete_study",
+    "diff",
     "explain_run",
     "generate_data",
     "holdout_row",
+    "inference_one",
     "jobs",
+    "kubernetes_secrets",
     "load_experiment",
     "logs",
+    "mlflow_init",
+    "mlflow_remove",
     "mlflow_status",
     "parameter_importances",
     "plan",
+    "plan_build_prod",
+    "plan_build_train",
     "plan_deletion",
+    "plan_rollback",
+    "plan_serving",
     "predict",
+    "preview_serving",
+    "remove_deployment",
     "retry",
+    "rollback",
     "select_model",
     "serve",
+    "stack_settings",
+    "status",
     "stop_serving",
     "studies",
     "train",

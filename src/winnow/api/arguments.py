@@ -23,5 +23,5 @@ def study_name(config: Path | str | None, study: str | None) -> str:
     return load_experiment(Path(config)).name
 
 
-def silent(_line: str) -> None:
-    """The default of `say`: ignore the line."""
+def silent(_message: object) -> None:
+    """The default of `say` and `show`: ignore the message."""

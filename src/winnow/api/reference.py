@@ -21,6 +21,7 @@ GROUPS: Mapping[str, str] = {
     "Workers": "workers",
     "Studies": "study",
     "Selection": "selection",
+    "Images": "images",
     "Serving": "deployments",
     "The tracking stack": "stack",
     "Data": "generation",
@@ -61,12 +62,8 @@ def _functions(public: Mapping[str, Any], module: str) -> Iterator[FunctionType]
 def _function(function: FunctionType) -> Iterator[str]:
     text, sections = _parts(function)
     signature = inspect.signature(function)
-    bare = signature.replace(
-        parameters=[each.replace(annotation=inspect.Parameter.empty) for each in signature.parameters.values()],
-        return_annotation=inspect.Signature.empty,
-    )
     yield f"### `{function.__name__}`\n"
-    yield f"```python\nwinnow.{function.__name__}{_plain(str(bare))} -> {signature.return_annotation}\n```\n"
+    yield f"```python\nwinnow.{function.__name__}{_plain(str(_bare(function)))} -> {signature.return_annotation}\n```\n"
     yield f"{text}\n"
     meanings = _entries(sections.get("Args", ""))
     if signature.parameters:
@@ -99,6 +96,18 @@ def _type(name: str, each: type) -> Iterator[str]:
         if isinstance(value, property) and value.fget is not None
     ]
     yield markdown_table(("attribute", "type", "meaning"), rows) + "\n"
+    methods = {name: one for name, one in vars(each).items() if isinstance(one, FunctionType) and name[0] != "_"}
+    yield from (f"- `{name}{_plain(str(_bare(one)))}`: {_summary(one)}" for name, one in methods.items())
+    yield from [""] if methods else []
+
+
+def _bare(function: FunctionType) -> inspect.Signature:
+    """A signature without types and `self`."""
+    signature = inspect.signature(function)
+    parameters = [each.replace(annotation=inspect.Parameter.empty) for each in signature.parameters.values()]
+    return signature.replace(
+        parameters=[each for each in parameters if each.name != "self"], return_annotation=inspect.Signature.empty
+    )
 
 
 def _parts(documented: Callable[..., Any] | type) -> tuple[str, dict[str, str]]:
@@ -109,14 +118,17 @@ def _parts(documented: Callable[..., Any] | type) -> tuple[str, dict[str, str]]:
 
 
 def attribute_types(each: type) -> dict[str, str]:
-    """The types of a dataclass's fields as they are written, with aliases of literals written out."""
+    """The types of a dataclass's public fields as they are written, with aliases of literals written out.
+
+    A field that `repr` leaves out is not public.
+    """
     module = vars(importlib.import_module(each.__module__))
     literals = {name: value for name, value in module.items() if get_origin(value) is Literal}
 
     def shown(annotation: str) -> str:
         return re.sub(r"\w+", lambda word: _choices(literals[word[0]]) if word[0] in literals else word[0], annotation)
 
-    return {one.name: shown(str(one.type)) for one in dataclasses.fields(each)}
+    return {one.name: shown(str(one.type)) for one in dataclasses.fields(each) if one.repr}
 
 
 def _choices(literal: object) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -16,9 +14,7 @@ import click
 from winnow.cli.options import StoreVerb, config_option, dry_run_option, study_of, study_option, version_options
 
 if TYPE_CHECKING:
-    from winnow.orchestrators.build import BuiltImage, PlannedBuild
-    from winnow.platforms.deployer import Release
-    from winnow.platforms.images import BuildOptions, Show, Step
+    from winnow.api import BuildStep, PlannedBuild
 
 SLOW_S = 1.0
 """Steps that took less get no line of their own."""
@@ -70,39 +66,27 @@ def build_train(
     requirements: str,
     extras: str,
     tag: str,
-    image_load: str,
     no_cache: bool,
     dry_run: bool,
     **shared: Any,
 ) -> None:
     """Build the workers' image, with the code of this folder, and the tracking server's."""
-    from winnow.config.settings import Settings
-    from winnow.orchestrators.build import plan_train_builds
-    from winnow.platforms.images import TRAIN_BASE
-    from winnow.platforms.table import images
+    from winnow import api
 
-    environment, options = _options(TRAIN_BASE, image_load, **shared)
-    plans = plan_train_builds(
-        images(environment),
-        Settings.from_environment(),
-        environment,
-        options,
-        Path.cwd(),
+    plans = api.plan_build_train(
         torch_index=torch_index,
         requirements=requirements,
-        extras=tuple(name.strip() for name in extras.split(",") if name.strip()),
+        extras=[name.strip() for name in extras.split(",") if name.strip()],
         tag=tag,
-        is_cached=not no_cache,
+        options=api.ImageOptions(**shared, is_cached=not no_cache),
     )
     if dry_run:
         for plan in plans:
             click.echo(plan.render())
         return
     for plan in plans:
-        click.echo(f"Building {plan.image.tag} …")
-        with shown_steps() as show:
-            built = plan.run(show)
-        _print_image(built)
+        click.echo(f"Building {plan.tag} …")
+        _run(plan)
 
 
 @click.command("build-prod", cls=StoreVerb)
@@ -122,80 +106,41 @@ def build_prod(
     alias: str,
     version: str | None,
     tag: str,
-    image_load: str,
     no_cache: bool,
     dry_run: bool,
     **shared: Any,
 ) -> None:
     """Build the image that serves the selected model, and print what addresses it."""
     name = study_of(config, study)
+    from winnow import api
     from winnow.cli.prod import say_unknown
-    from winnow.orchestrators.build import plan_model_build
-    from winnow.orchestrators.releases import choose_version, fetch_release, shown_release
-    from winnow.orchestrators.settings import current
-    from winnow.platforms.images import PROD_BASE
-    from winnow.platforms.table import images
-    from winnow.tracking.registry import Registry
 
-    settings = current()
-    environment, options = _options(PROD_BASE, image_load, **shared)
-    registry, store, home = Registry(settings.tracking_uri), settings.tracking_uri, settings.home
-
-    def plan(release: Release) -> PlannedBuild:
-        return plan_model_build(
-            images(environment),
-            settings,
-            environment,
-            options,
-            Path.cwd(),
-            release,
-            chosen,
-            tag=tag,
-            is_cached=not no_cache,
-        )
-
-    chosen = choose_version(registry, name, store=store, alias=alias, number=version)
+    options = api.ImageOptions(**shared, is_cached=not no_cache)
+    plan = api.plan_build_prod(study=name, alias=alias, version=version, tag=tag, options=options, dry_run=dry_run)
     if dry_run:
-        with shown_release(registry, chosen, home, store=store) as shown:
-            planned = plan(shown)
-        say_unknown((), planned.image.unknown)
-        click.echo(planned.render())
+        say_unknown((), plan.unknown)
+        click.echo(plan.render())
         return
-    release = fetch_release(registry, chosen, home, store=store)
-    planned = plan(release)
-    if not no_cache and planned.image.find() is not None:
-        click.echo(f"{planned.image.tag} was built from the same model and code before; nothing is built.")
-    else:
+    if not no_cache and plan.is_built():
+        click.echo(f"{plan.tag} was built from the same model and code before; nothing is built.")
+    elif (release := plan.release) is not None:
         of = f"{release.model} version {release.version} (sha256 {release.digest[:12]})"
-        click.echo(f"Building {planned.image.tag}: {of} …")
+        click.echo(f"Building {plan.tag}: {of} …")
+    _run(plan)
+
+
+def _run(plan: PlannedBuild) -> None:
     with shown_steps() as show:
-        built = planned.run(show)
-    _print_image(built)
-
-
-def _options(
-    base: str, load: str, *, registry: str, pip_config: Path | None, **texts: str
-) -> tuple[dict[str, str], BuildOptions]:
-    """The environment with the flags' route to a cluster, and the options of the build."""
-    from winnow.platforms.images import BuildOptions, checked_pip_config, with_route
-
-    environment = with_route(os.environ, registry=registry, load=load)
-    given: dict[str, Any] = {name: text for name, text in texts.items() if text}
-    if pip_config is not None:
-        given["pip_config"] = checked_pip_config(pip_config, "--pip-config")
-    return environment, dataclasses.replace(BuildOptions.from_environment(environment, base=base), **given)
-
-
-def _print_image(built: BuiltImage) -> None:
+        built = plan.run(show)
     click.echo(f"{built.tag}  {built.size_bytes / 1e6:,.0f} MB  {built.reference}")
 
 
 @contextmanager
-def shown_steps() -> Iterator[Show]:
-    """Shows a build: a line for each step that took a while, and in a terminal the running one in place."""
+def shown_steps() -> Iterator[Callable[[BuildStep], None]]:
+    """Show a build: a line for each step that took a while, and in a terminal the running one in place."""
     is_live = sys.stderr.isatty()
 
-    def show(step: Step) -> None:
+    def show(step: BuildStep) -> None:
         if is_live:
             click.echo("\r\x1b[K", nl=False, err=True)
         if step.took_s is None:

@@ -6,11 +6,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from winnow.cli.options import config_option
 from winnow.config.next_command import next_command
+
+if TYPE_CHECKING:
+    from winnow.api import ServedDeployment
 
 _STEPS = 4
 
@@ -56,45 +60,36 @@ def _step(number: int, title: str, by_hand: str) -> Iterator[None]:
 
 
 def _what_is_searched(config: Path) -> str:
-    from winnow.config.loader import load_experiment
+    from winnow import api
 
-    experiment = load_experiment(config)
+    experiment = api.load_experiment(config)
     search, folds = experiment.search, experiment.cross_validation.folds
     return f"{search.trials} trials of {experiment.model.factory} on {experiment.data.source}, each on {folds} folds"
 
 
 def _is_served(config: Path) -> bool:
-    """Whether somebody serves this experiment's model already: what the demo did not start it does not stop."""
-    from winnow.config.loader import load_experiment
-    from winnow.config.settings import Settings
-    from winnow.orchestrators.deployments import deployer_for
-    from winnow.platforms.deployer import DeploymentState
+    """Whether this experiment's model is served already: the demo does not stop what it did not start."""
+    return any(each.deployment.state != "down" for each in _deployments(config))
 
-    deployer, name = deployer_for("local", Settings.from_environment()), load_experiment(config).name
-    return name in deployer.names() and deployer.status(name).state is not DeploymentState.DOWN
+
+def _deployments(config: Path) -> list[ServedDeployment]:
+    from winnow import api
+
+    name = api.load_experiment(config).name
+    return [each for each in api.status(platform="local").deployments if each.deployment.name == name]
 
 
 def _predict(config: Path) -> None:
-    import msgspec
-
     from winnow import api
     from winnow.cli.inference_one import describe_answer
-    from winnow.config.errors import WinnowError
-    from winnow.config.loader import load_experiment
-    from winnow.config.settings import Settings
-    from winnow.orchestrators.deployments import deployer_for
-    from winnow.serving.client import ask
 
-    experiment = load_experiment(config)
     row = api.holdout_row(config)
-    url = deployer_for("local", Settings.from_environment()).status(experiment.name).url
-    asked = ask(url, msgspec.json.encode(row.body))
-    if asked.status != 200:
-        raise WinnowError(f"{asked.address} answered {asked.status}: {asked.answer}")
-    click.echo(f"POST {asked.address} with row {row.index} of the data, from the holdout")
-    for line in describe_answer(asked.answer):
+    (served,) = _deployments(config)
+    answer = api.predict(served.deployment.url, row.body["rows"])
+    click.echo(f"POST {served.deployment.url}/predict with row {row.index} of the data, from the holdout")
+    for line in describe_answer(answer):
         click.echo(line)
-    click.echo(f"  prediction: {asked.answer['predictions'][0]}   truth: {row.truth}")
+    click.echo(f"  prediction: {answer['predictions'][0]}   truth: {row.truth}")
 
 
 def _say_where_to_look(config: Path) -> None:

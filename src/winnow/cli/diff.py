@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from winnow.cli.options import config_option, study_of, study_option, version_options
-from winnow.config.errors import WinnowError
+from winnow.cli.options import config_option, study_option, version_options
 
 DIFFERENT = 1
 """Exit status with `--exit-code` where something would change, as `diff` has it."""
@@ -38,48 +36,29 @@ def command(
     What the environment sets counts, as for them. Ends with status 2 where something could not be compared. Without a
     champion there is nothing of prod to compare yet, which is no failure unless it was asked for with --part.
     """
-    from winnow.orchestrators.releases import NoChampionError
+    from winnow import api
 
-    compared: dict[str, Callable[[], str]] = {
-        "stack": _stack,
-        "prod": lambda: _prod(config, study, alias, version, replicas),
-    }
-    is_different, is_whole = False, True
+    found = api.diff(
+        config,
+        study=study,
+        part=part,
+        alias=alias,
+        version=version,
+        replicas=replicas,
+        say=lambda line: click.echo(line, err=True),
+    )
     told = ""
-    for name in compared if part is None else (part,):
-        try:
-            text = compared[name]()
-        except WinnowError as error:
-            # The other part may well be there to compare: before the first selection there is only the stack.
-            is_none_yet = isinstance(error, NoChampionError)
-            if str(error) == told:
-                click.echo(f"{name} was not compared, for the same reason.", err=True)
-            elif is_none_yet:
-                click.echo(f"{name}: there is nothing to compare yet: {error}", err=True)
-            else:
-                click.echo(f"{name} was not compared: {error}", err=True)
-            told = str(error)
-            is_whole = is_whole and part is None and is_none_yet
-            continue
-        click.echo(text or f"{name}: nothing would change.", nl=not text, err=not text)
-        is_different = is_different or bool(text)
-    if not is_whole:
+    for each in found:
+        if each.error is None:
+            click.echo(each.text or f"{each.part}: nothing would change.", nl=not each.text, err=not each.text)
+        elif str(each.error) == told:
+            click.echo(f"{each.part} was not compared, for the same reason.", err=True)
+        elif each.has_nothing_yet:
+            click.echo(f"{each.part}: there is nothing to compare yet: {each.error}", err=True)
+        else:
+            click.echo(f"{each.part} was not compared: {each.error}", err=True)
+        told = str(each.error) if each.error is not None else told
+    # Before the first selection there is only the stack to compare.
+    if any(each.error is not None and (part is not None or not each.has_nothing_yet) for each in found):
         return NOT_COMPARED
-    return DIFFERENT if exit_code and is_different else 0
-
-
-def _stack() -> str:
-    from winnow.orchestrators.difference import stack_difference
-
-    return stack_difference(lambda line: click.echo(line, err=True))
-
-
-def _prod(config: Path, study: str | None, alias: str, version: str | None, replicas: int | None) -> str:
-    from winnow.orchestrators.deploy import ServeRequest
-    from winnow.orchestrators.difference import prod_difference
-    from winnow.orchestrators.settings import current
-    from winnow.tracking.registry import Registry
-
-    settings = current()
-    request = ServeRequest(study_of(config, study), alias, version, replicas)
-    return prod_difference("kubernetes", settings, Registry(settings.tracking_uri), request)
+    return DIFFERENT if exit_code and any(each.text for each in found) else 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -107,6 +108,24 @@ def same_command(**changes: Value) -> str:
         if each.name is not None and context.get_parameter_source(each.name) is ParameterSource.COMMANDLINE
     }
     return next_command(str(context.command.name), **{**typed, **changes})
+
+
+def command_for(name: str, platform: str | None = None) -> str:
+    """The running command, for one deployment."""
+    given: dict[str, Value] = {"study": name, "config": None}
+    return same_command(**given, **({} if platform is None else {"platform": platform}))
+
+
+@contextmanager
+def candidates_as_commands() -> Iterator[None]:
+    """Where several deployments could be meant, have the error name this command for each of them."""
+    from winnow import api
+
+    try:
+        yield
+    except api.SeveralDeploymentsError as error:
+        error.suggest([command_for(*each) for each in error.candidates])
+        raise
 
 
 def by_name(study: str | None, config: Path | None) -> dict[str, Value]:

@@ -1,22 +1,8 @@
-"""Where a verb has looked, for people: who finds nothing should see whether it was looked for in the right place."""
+"""Where a verb has looked, for a person who may have expected another place."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
-
-
-class Placed(Protocol):
-    """An executor or a deployer."""
-
-    @property
-    def place(self) -> str:
-        """Where it looks, with its preposition."""
-
-
-def any_of(asked: Iterable[Placed]) -> str:
-    """`on this machine, on the Docker engine or in namespace …`."""
-    return either([each.place for each in asked])
+from collections.abc import Sequence
 
 
 def either(places: Sequence[str]) -> str:

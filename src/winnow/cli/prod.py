@@ -11,26 +11,24 @@ import click
 
 from winnow.cli.options import (
     StoreVerb,
+    candidates_as_commands,
+    command_for,
     config_option,
     deployment_option,
     dry_run_option,
     json_option,
     named_study,
     platform_option,
-    same_command,
     study_of,
     study_option,
     version_options,
 )
-from winnow.cli.places import any_of
-from winnow.config.next_command import Value, next_command
+from winnow.cli.places import either
+from winnow.config.next_command import next_command
 from winnow.config.platforms import PLATFORMS
 
 if TYPE_CHECKING:
-    from winnow.config.errors import WinnowError
-    from winnow.config.settings import Settings
-    from winnow.orchestrators.deployments import FoundDeployment
-    from winnow.platforms.deployer import Deployer, Deployment, Release
+    from winnow.api import Access, Deployment, Release, ServedDeployment
 
 
 @click.command("prod", cls=StoreVerb)
@@ -74,29 +72,25 @@ def prod(
     The model that was served before answers until the new one is ready; where that fails, it goes on answering.
     """
     name = study_of(config, study)
+    from winnow import api
     from winnow.cli.build import shown_steps
-    from winnow.orchestrators.deploy import ServeRequest, plan_serving, preview_serving
-    from winnow.orchestrators.settings import current
-    from winnow.tracking.registry import Registry
 
-    settings = current()
-    request = ServeRequest(name, alias, version, replicas, host, port, registry, image_load)
-    models = Registry(settings.tracking_uri)
+    request = api.ServeRequest(name, alias, version, replicas, host, port, registry, image_load)
     if dry_run:
-        preview = preview_serving(platform, settings, models, request)
+        preview = api.preview_serving(request, platform)
         say_unknown(preview.absences, preview.unknown)
         if preview.note:
             _say(preview.note)
-        click.echo(preview.plan.render())
+        click.echo(preview.render())
         return
     with shown_steps() as show:
-        planned = plan_serving(platform, settings, models, request, show=show, say=_say)
-    if planned.note:
-        _say(planned.note)
-    deployment = planned.deploy()
-    if planned.changes_nothing:
+        plan = api.plan_serving(request, platform, show=show, say=_say)
+    if plan.note:
+        _say(plan.note)
+    deployment = plan.deploy()
+    if plan.changes_nothing:
         click.echo("This model is being served already; nothing was changed.")
-    _print_served(deployment, platform, planned.deployer)
+    _print_served(deployment, plan.platform, plan.access(deployment))
 
 
 @click.command("prod-status")
@@ -110,31 +104,26 @@ def status(config: Path | None, platform: str | None, study: str | None, as_json
     Ends with status 1 where nothing is, as far as can be told, and a platform that is in use could not be asked.
     """
     name = named_study(config, study)
-    from winnow.config.settings import Settings
-    from winnow.orchestrators.deployments import list_deployments
+    from winnow import api
 
-    settings = Settings.from_environment()
-    deployers, away = answering_deployers(settings, platform)
-    found = list_deployments(deployers, name)
-    champions = _champions(found)
+    found = api.status(study=name, platform=platform, say=_say)
     if as_json:
         import msgspec
 
-        rows = [{**_facts(each), "champion": champions[each.deployment.name]} for each in found]
+        rows = [_facts(each) for each in found.deployments]
         click.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
-    elif not found and away:
-        click.echo(f"Nothing is being served {any_of(deployers.values())}; {' and '.join(away)} could not be asked.")
-    elif not found:
+    elif found.deployments:
+        for each in found.deployments:
+            _print_status(each)
+    elif found.absent:
+        absent = " and ".join(found.absent)
+        click.echo(f"Nothing is being served {either(found.places)}; {absent} could not be asked.")
+    else:
         click.echo(
-            f"Nothing is being served {any_of(deployers.values())}. "
+            f"Nothing is being served {either(found.places)}. "
             f"`{next_command('prod', platform='local')}` serves the selected model here."
         )
-    else:
-        for each in found:
-            _print_status(each, champions[each.deployment.name], settings)
-            if (manual := deployers[each.platform].manual_access(each.deployment)) is not None:
-                click.echo(f"  {manual.reason}")
-    return 1 if away and not found else 0
+    return 1 if found.absent and not found.deployments else 0
 
 
 @click.command("prod-remove")
@@ -149,36 +138,28 @@ def remove(config: Path | None, platform: str | None, study: str | None, dry_run
     a platform that is in use could not be asked.
     """
     named = named_study(config, study)
-    from winnow.config.settings import Settings
-    from winnow.orchestrators.deployments import find_deployment
-    from winnow.platforms.deployer import UnknownDeploymentError
+    from winnow import api
 
-    deployers, away = answering_deployers(Settings.from_environment(), platform)
-    try:
-        found_on, chosen = find_deployment(deployers, named, command_for)
-    except UnknownDeploymentError as error:
-        # A change that was cut off may have left parts that serve nothing.
-        left = named is not None and not dry_run and sum(each.remove(named) for each in deployers.values()) > 0
-        what = f"{named} is not" if named is not None else "nothing is"
+    with candidates_as_commands():
+        found = api.remove_deployment(study=named, platform=platform, dry_run=dry_run, say=_say)
+    if found.place is None:
+        what = f"{found.name} is not" if found.name is not None else "nothing is"
         click.echo(
-            f"{named} was not being served. Parts that a failed change had left are removed."
-            if left
-            else f"Nothing was removed: {what} served {any_of(deployers.values())}."
+            f"{found.name} was not being served. Parts that a failed change had left are removed."
+            if found.has_removed_parts
+            else f"Nothing was removed: {what} served {either(found.places)}."
         )
-        for other in error.known:
+        for other in found.known:
             _say(f"  {other} is served: {command_for(other)}")
-        return 1 if away else 0
-    deployer = deployers[found_on]
-    if dry_run:
-        for each in deployer.status(chosen).replicas:
-            click.echo(f"stop {chosen}: {each.identifier}")
-        return 0
-    if not deployer.remove(chosen):
-        click.echo(f"Nothing was removed: {chosen} is no longer served; another command has removed it.")
-        return 0
-    click.echo(f"{chosen} is no longer served {deployer.place}.")
-    if hint := deployer.images_hint(chosen):
-        click.echo(hint)
+        return 1 if found.absent else 0
+    for each in found.replicas:
+        click.echo(f"stop {found.name}: {each}")
+    if found.is_removed:
+        click.echo(f"{found.name} is no longer served {found.place}.")
+        if found.images:
+            click.echo(found.images)
+    elif not dry_run:
+        click.echo(f"Nothing was removed: {found.name} is no longer served; another command has removed it.")
     return 0
 
 
@@ -190,43 +171,15 @@ def remove(config: Path | None, platform: str | None, study: str | None, dry_run
 def rollback(config: Path | None, platform: str | None, study: str | None, dry_run: bool) -> None:
     """Serve the model that was served before the current one. Without a name it means the only deployment."""
     named = named_study(config, study)
-    from winnow.config.settings import Settings
-    from winnow.orchestrators.deployments import find_deployment
+    from winnow import api
 
-    deployers, _ = answering_deployers(Settings.from_environment(), platform)
-    found_on, chosen = find_deployment(deployers, named, command_for)
-    deployer = deployers[found_on]
-    plan = deployer.plan_rollback(chosen)
+    with candidates_as_commands():
+        plan = api.plan_rollback(study=named, platform=platform, say=_say)
     if dry_run:
         click.echo(plan.render())
         return
-    _print_served(deployer.deploy(plan), found_on, deployer)
-
-
-def answering_deployers(
-    settings: Settings, platform: str | None
-) -> tuple[dict[str, Deployer[Any]], dict[str, WinnowError]]:
-    """The deployers that answer, and the platforms in use that do not, which stderr names.
-
-    Args:
-        platform: the one that is asked; None: all.
-
-    Raises:
-        InputError, UnreachableError: the named platform does not answer.
-    """
-    from winnow.orchestrators import deployments
-
-    away: dict[str, WinnowError] = {}
-    deployers = deployments.answering_deployers(settings, platform, say=_say, on_away=away.__setitem__)
-    for name, error in away.items():
-        _say(f"warning: {name} could not be asked what it serves: {error}")
-    return deployers, away
-
-
-def command_for(name: str, platform: str | None = None) -> str:
-    """The running command, for one deployment."""
-    given: dict[str, Value] = {"study": name, "config": None}
-    return same_command(**given, **({} if platform is None else {"platform": platform}))
+    deployment = plan.deploy()
+    _print_served(deployment, plan.platform, plan.access(deployment))
 
 
 def say_unknown(absences: Iterable[str], unknown: Iterable[str]) -> None:
@@ -242,92 +195,53 @@ def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _print_served(deployment: Deployment, platform: str, deployer: Deployer[Any]) -> None:
-    from winnow.bundle.manifest import EXAMPLE
-
+def _print_served(deployment: Deployment, platform: str, access: Access) -> None:
     release, name = deployment.release, deployment.name
-    url, way = deployment.url, ""
-    manual = deployer.manual_access(deployment)
-    if manual is not None:
-        _say(manual.reason)
-        url, way = manual.url, f"  way      {manual.command}\n"
-    example = release.bundle / EXAMPLE
-    key = '  -H "authorization: Bearer $WINNOW_API_KEY" \\\n' if _has_key() else ""
+    url, way = access.url, ""
+    if access.manual is not None:
+        _say(access.manual.reason)
+        way = f"  way      {access.manual.command}\n"
+    key = '  -H "authorization: Bearer $WINNOW_API_KEY" \\\n' if access.needs_key else ""
     click.echo(
         f"Serving {release.model} version {release.version} (sha256 {release.digest[:12]}) at {deployment.url}\n"
         f"{way}"
         f"  docs     {url}/docs\n"
         f"  metrics  {url}/metrics\n"
-        f"  logs     {deployer.logs_hint(deployment)}\n"
+        f"  logs     {access.logs}\n"
         f"  stop     {next_command('prod-remove', study=name, platform=platform)}\n"
         "Ask it for a prediction:\n"
         f"  {next_command('inference-one', study=name, platform=platform)}\n"
         "or\n"
         f"  curl -s {url}/predict -H 'content-type: application/json' \\\n{key}"
-        f"  -d {shlex.quote(f'@{example}')}"
+        f"  -d {shlex.quote(f'@{access.example}')}"
     )
-    if manual is None:
-        warn_of_other_answer(deployment, deployer)
+    if access.warning:
+        _say(f"warning: {access.warning}")
 
 
-def warn_of_other_answer(deployment: Deployment, deployer: Deployer[Any]) -> None:
-    """Say that something else answers at the deployment's address."""
-    from winnow.orchestrators.deployments import other_answer
-
-    if not (found := other_answer(deployment)):
-        return
-    release = deployment.release
-    _say(
-        f"warning: {deployment.url} does not lead to {release.model} version {release.version} "
-        f"(sha256 {release.digest[:12]}), whose replicas are {deployment.state}: {found}. "
-        f"{deployer.address_hint(deployment)}"
-    )
-
-
-def _has_key() -> bool:
-    from winnow.serving.settings import from_environment
-
-    return from_environment().api_key is not None
-
-
-def _champions(found: list[FoundDeployment]) -> dict[str, str | None]:
-    """The registry's champion for each deployment; None where there is none or its store does not answer."""
-    if not found:
-        return {}
-    from winnow.orchestrators.releases import champion_number
-    from winnow.orchestrators.settings import current
-    from winnow.tracking.registry import Registry
-
-    registry = Registry(current().tracking_uri)
-    models = {each.deployment.release.model for each in found}
-    versions = {model: champion_number(registry, model) for model in models}
-    return {each.deployment.name: versions[each.deployment.release.model] for each in found}
-
-
-def _facts(served: FoundDeployment) -> dict[str, Any]:
+def _facts(served: ServedDeployment) -> dict[str, Any]:
     import msgspec
 
     facts: dict[str, Any] = msgspec.to_builtins(served.deployment, enc_hook=str)
-    return {**facts, "platform": served.platform, "traffic": {served.deployment.release.version: 1.0}}
+    traffic = {served.deployment.release.version: 1.0}
+    return {**facts, "platform": served.platform, "traffic": traffic, "champion": served.champion}
 
 
-def _print_status(served: FoundDeployment, champion: str | None, settings: Settings) -> None:
-    from winnow.platforms.table import platform_for
-
+def _print_status(served: ServedDeployment) -> None:
     deployment, release = served.deployment, served.deployment.release
     click.echo(
         f"{deployment.name}  {deployment.state}  {deployment.url}  "
         f"{release.model} version {release.version} (sha256 {release.digest[:12]})"
     )
-    kind = platform_for(served.platform, settings).capabilities.replica
     for replica in deployment.replicas:
-        click.echo(f"  {kind} {replica.identifier}  version {replica.version}  {replica.state}")
-    click.echo(
-        f"  platform {served.platform}; all requests go to version {release.version}; {_standing(release, champion)}"
-    )
+        click.echo(f"  {served.replica} {replica.identifier}  version {replica.version}  {replica.state}")
+    standing = _standing(release, served.champion)
+    click.echo(f"  platform {served.platform}; all requests go to version {release.version}; {standing}")
     if deployment.previous is not None:
         rollback = next_command("rollback", study=deployment.name, platform=served.platform)
         click.echo(f"  back to version {deployment.previous.version}: {rollback}")
+    if served.manual is not None:
+        click.echo(f"  {served.manual.reason}")
 
 
 def _standing(release: Release, champion: str | None) -> str:

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
+from winnow import api
 from winnow.cli.options import dry_run_option
-from winnow.config.errors import InputError
-from winnow.platforms.stack_variables import (
-    BACKEND,
-    CLUSTER_SETTINGS,
-    DESTINATION,
-    KEYS,
-    SETTINGS,
-    STUDIES,
-    not_on,
-)
 
 PLATFORMS = ("docker", "kubernetes")
-_WHICH = ("WINNOW_PROJECT", "WINNOW_ENV_FILE")
+WHICH = {
+    "WINNOW_PROJECT": "Name of its Compose project. Default: winnow.",
+    "WINNOW_ENV_FILE": "The environment file with its secrets. Default: .env.",
+}
+"""Settings that say which stack is meant, where there are several."""
 
 
 def _setting_flag(name: str, text: str) -> Callable[[Any], Any]:
     """A setting as a flag, so that `make mlflow-init MLFLOW_PORT=5600` works; else the environment's variable."""
-    return click.option(f"--{name.lower().replace('_', '-')}", name.lower(), envvar=name, metavar="VALUE", help=text)
+    return click.option(f"--{name.lower().replace('_', '-')}", name.lower(), metavar="VALUE", help=text)
 
 
 _platform_option = click.option(
@@ -36,17 +29,17 @@ _platform_option = click.option(
 
 
 def _settings_as_flags(command: Any) -> Any:
-    for setting in reversed((*SETTINGS, *CLUSTER_SETTINGS)):
-        if setting.name not in _WHICH:
+    for setting in reversed(api.stack_settings()):
+        if setting.name not in WHICH:
             text = f"{setting.description} Default: {setting.default or 'none'}."
             command = _setting_flag(setting.name, text)(command)
     return _which_stack(command)
 
 
 def _which_stack(command: Any) -> Any:
-    """Which stack is meant, where there are several."""
-    command = _setting_flag("WINNOW_ENV_FILE", "The environment file with its secrets. Default: .env.")(command)
-    return _setting_flag("WINNOW_PROJECT", "Name of its Compose project. Default: winnow.")(command)
+    for name, text in reversed(WHICH.items()):
+        command = _setting_flag(name, text)(command)
+    return command
 
 
 @click.command("mlflow-init")
@@ -67,31 +60,28 @@ def init(
     is set here is kept there too. Again: changes nothing.
     """
     from winnow.cli.build import shown_steps
-    from winnow.orchestrators import stack as stacks
 
-    given = _given_for(platform, flags)
     with shown_steps() as show:
-        plan = stacks.init(
+        started = api.mlflow_init(
             platform,
-            given,
-            say=_say,
+            _typed(flags),
             registry=registry,
             image_load=image_load,
             timeout_s=timeout,
-            is_dry_run=dry_run,
+            dry_run=dry_run,
             show=show,
+            say=_say,
         )
     if dry_run:
-        click.echo(plan.render().rstrip("\n"))
-        for fact in plan.unknown:
+        click.echo(started.plan.rstrip("\n"))
+        for fact in started.unknown:
             _say(f"not looked up: {fact}")
         return
-    for name, address in plan.endpoints.items():
+    for name, address in started.endpoints.items():
         click.echo(f"{name:<10}{address}")
-    click.echo(f"Every verb uses it from now on, until `{plan.record.ending}`.")
-    for name in ("MLFLOW_TRACKING_URI", "WINNOW_STORAGE"):
-        if os.environ.get(name) and name not in given:
-            _say(f"note: {name} is set, and wins over it.")
+    click.echo(f"Every verb uses it from now on, until `{started.ending}`.")
+    for name in started.overriding:
+        _say(f"note: {name} is set, and wins over it.")
 
 
 @click.command("mlflow-remove")
@@ -100,17 +90,23 @@ def init(
 @click.option("--volumes", is_flag=True, help="Delete its data too, and the secrets that open it.")
 @click.option("--force", is_flag=True, help="Remove a stack that another folder or home has made, too.")
 @dry_run_option
-def remove(platform: str | None, volumes: bool, force: bool, dry_run: bool, **flags: str | None) -> None:
+def remove(
+    platform: str | None,
+    winnow_project: str | None,
+    winnow_env_file: str | None,
+    volumes: bool,
+    force: bool,
+    dry_run: bool,
+) -> None:
     """Stop and remove the stack; verbs use files again. Data and secrets are kept unless told otherwise."""
-    from winnow.orchestrators import stack as stacks
-
-    end = stacks.remove(
-        platform or stacks.platform_in_use(),
-        _given(flags),
-        say=_say,
+    end = api.mlflow_remove(
+        platform,
+        project=winnow_project,
+        env_file=winnow_env_file,
         volumes=volumes,
-        is_forced=force,
-        is_dry_run=dry_run,
+        force=force,
+        dry_run=dry_run,
+        say=_say,
     )
     click.echo(end.render() if dry_run else end.outcome)
 
@@ -123,67 +119,49 @@ def remove(platform: str | None, volumes: bool, force: bool, dry_run: bool, **fl
 @click.option("--follow", is_flag=True, help="Go on printing until Ctrl-C.")
 @dry_run_option
 def logs(
-    platform: str | None, service: str | None, lines: int, follow: bool, dry_run: bool, **flags: str | None
+    platform: str | None,
+    winnow_project: str | None,
+    winnow_env_file: str | None,
+    service: str | None,
+    lines: int,
+    follow: bool,
+    dry_run: bool,
 ) -> int:
     """Print the logs of the stack on Docker."""
-    from winnow.orchestrators import stack as stacks
-
-    meant = platform or stacks.platform_in_use()
-    printed = stacks.logs(meant, _given(flags), say=_say, service=service, lines=lines, follow=follow)
+    logs = api.compose_logs(
+        platform,
+        project=winnow_project,
+        env_file=winnow_env_file,
+        service=service,
+        lines=lines,
+        follow=follow,
+        dry_run=dry_run,
+        say=_say,
+    )
     if dry_run:
-        click.echo(printed.render())
-        return 0
-    return printed.print()
+        click.echo(logs.command)
+    return logs.exit_status
 
 
 @click.command("kubernetes-secrets")
-@_setting_flag(BACKEND, "MLflow's own database, where that is not to be the stack's Postgres.")
-@_setting_flag(DESTINATION, "Where artifacts are kept, where that is not to be the stack's MinIO.")
+@_setting_flag("MLFLOW_BACKEND_STORE_URI", "MLflow's own database, where that is not to be the stack's Postgres.")
+@_setting_flag("MLFLOW_ARTIFACTS_DESTINATION", "Where artifacts are kept, where that is not to be the stack's MinIO.")
 @dry_run_option
 def secrets(dry_run: bool, **flags: str | None) -> None:
     """Make the Secret that `kubectl apply -k k8s/tracking` needs. Passwords that are there stay as they are.
 
     Keys of stores of your own are taken from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, …
     """
-    from winnow.orchestrators import stack as stacks
-
-    made = stacks.secrets("kubernetes", _given_for("kubernetes", flags), say=_say)
+    made = api.kubernetes_secrets(_typed(flags), dry_run=dry_run, say=_say)
     if dry_run:
-        click.echo(made.render(), nl=False)
+        click.echo(made.plan, nl=False)
         return
-    click.echo(f"{made.place}: {'written' if made.store() else 'as it was'}.")
+    click.echo(f"{made.place}: {'written' if made.is_changed else 'as it was'}.")
 
 
-def _given(flags: Mapping[str, str | None]) -> dict[str, str]:
-    """Settings by their names: flags, and what only the environment can give, since a command line can be seen."""
-    found = {name.upper(): value for name, value in flags.items() if value}
-    quiet = {one.name: os.environ.get(one.name, "") for one in (*KEYS, *STUDIES)}
-    return {**{name: value for name, value in quiet.items() if value}, **found}
-
-
-def _given_for(platform: str, flags: Mapping[str, str | None]) -> dict[str, str]:
-    """The settings of a platform's stack; an empty one that is typed means the default again.
-
-    A variable of the environment may be meant for another platform and is passed over.
-
-    Raises:
-        InputError: a setting is typed that this platform's stack does not have.
-    """
-    strange, typed = not_on(platform), [name for name in flags if _is_typed(name)]
-    for name in typed:
-        if name.upper() in strange:
-            raise InputError(
-                name.upper(),
-                expected=f"a setting of the stack on {platform.capitalize()}",
-                found="one of the other's",
-                remedy="Leave it out; docs/configuration.md lists what there is.",
-            )
-    emptied = {name.upper(): "" for name in typed if flags[name] == ""}
-    return {name: text for name, text in {**_given(flags), **emptied}.items() if name not in strange}
-
-
-def _is_typed(name: str) -> bool:
-    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+def _typed(flags: Mapping[str, str | None]) -> dict[str, str]:
+    """The settings that are given as flags, by their names."""
+    return {name.upper(): value for name, value in flags.items() if value is not None}
 
 
 def _say(line: str) -> None:

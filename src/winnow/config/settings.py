@@ -24,7 +24,13 @@ DATABASES = ("sqlite", "postgresql")
 
 @dataclass(frozen=True)
 class Variable:
-    """The environment variable behind a setting, for the reference that is made from these types."""
+    """An environment variable.
+
+    Attributes:
+        name: the variable's name.
+        default: what holds where it is not set, for a person; empty for nothing.
+        description: what it sets.
+    """
 
     name: str
     default: str

@@ -6,7 +6,7 @@ Which model an image serves is left to `releases`, how images are built and deli
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from winnow.config.settings import Settings
@@ -31,7 +31,9 @@ class BuiltImage:
     """An image on this machine's engine.
 
     Attributes:
-        reference: the image's id, or `REPOSITORY@sha256:…` after a push.
+        tag: its name.
+        reference: its id, or `REPOSITORY@sha256:…` after a push.
+        size_bytes: its size on the engine.
     """
 
     tag: str
@@ -43,17 +45,34 @@ class BuiltImage:
 class PlannedBuild:
     """An image to build, and the clusters whose nodes it is loaded onto.
 
+    `routes` has one for each cluster; it is empty where the image is pushed, or stays on the engine.
+
     Attributes:
-        routes: one for each cluster; empty where the image is pushed, or stays on the engine.
+        release: the model that the image serves; None for the images of a sweep.
     """
 
-    image: ImageBuild
-    images: Images
-    routes: tuple[ImageRoute, ...]
+    image: ImageBuild = field(repr=False)
+    images: Images = field(repr=False)
+    routes: tuple[ImageRoute, ...] = field(repr=False)
+    release: Release | None = None
+
+    @property
+    def tag(self) -> str:
+        """The image's whole name, with its registry where one is named."""
+        return self.image.tag
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Facts that the plan lacks because no engine answered; another `tag` may follow from them."""
+        return self.image.unknown
+
+    def is_built(self) -> bool:
+        """Whether the engine has the image, built from the same inputs."""
+        return self.image.find() is not None
 
     def render(self) -> str:
         """The commands that build, push and load it."""
-        return "\n".join((self.image.render(), *(each.render(self.image.tag) for each in self.routes)))
+        return "\n".join((self.image.render(), *(each.render(self.tag) for each in self.routes)))
 
     def run(self, show: Show = silent) -> BuiltImage:
         """Build the image unless it is there, push it where a registry is named, and load it.
@@ -65,8 +84,8 @@ class PlannedBuild:
         reference = self.image.build(show)
         for each in self.routes:
             # A node may be new, or have removed the image: load it also where it was loaded before.
-            self.images.deliver(reference, self.image.tag, each, show, is_forced=True)
-        return BuiltImage(self.image.tag, reference, self.images.size_bytes(reference))
+            self.images.deliver(reference, self.tag, each, show, is_forced=True)
+        return BuiltImage(self.tag, reference, self.images.size_bytes(reference))
 
 
 def plan_train_builds(
@@ -119,7 +138,7 @@ def plan_model_build(
         InputError: the bundle is damaged, or the project's files are not in `folder`.
     """
     image = plan_model_image(images, release, version, options, folder, tag=tag, is_cached=is_cached)
-    return PlannedBuild(image, images, _load_routes(settings, environment, options))
+    return PlannedBuild(image, images, _load_routes(settings, environment, options), release)
 
 
 def plan_model_image(

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from winnow.config.errors import UnavailableError, UnreachableError, WinnowError
 from winnow.config.settings import Settings
 from winnow.orchestrators.build import plan_model_image
+from winnow.orchestrators.deployments import Access, access_to, ask_deployers, find_deployment
 from winnow.orchestrators.releases import ModelRegistry, as_kept, choose_version, fetch_release, shown_release
 from winnow.platforms.deployer import (
     Action,
@@ -40,6 +41,8 @@ class ServeRequest:
         name: the study's, which is the model's and the deployment's too.
         alias: the registry's alias of the version to serve.
         version: the version's number, instead of the alias.
+        replicas: servers side by side; None keeps as many as run, or makes one.
+        port: None keeps the one in use, or finds a free one.
         host: the address to listen on; on a cluster, where it is no address, the host that the Ingress answers to.
         image_registry, image_load: how the image reaches a cluster; empty for what the environment sets.
     """
@@ -66,24 +69,34 @@ class ServeRequest:
 
 @dataclass(frozen=True)
 class ServePlan:
-    """What serving a version takes, worked out and not yet done.
+    """What serving a version takes, planned and not yet done.
 
     Attributes:
+        platform: the platform that serves it.
         note: says that the plan undoes a rollback; empty where it does not.
     """
 
-    deployer: Deployer[Any]
-    plan: AnyPlan
-    note: str
+    deployer: Deployer[Any] = field(repr=False)
+    plan: AnyPlan = field(repr=False)
+    platform: str
+    note: str = ""
 
     @property
     def changes_nothing(self) -> bool:
-        """The model is being served already."""
+        """Whether the model is being served already."""
         return self.plan.action is Action.NOTHING
 
+    def render(self) -> str:
+        """The commands or manifests, for a person."""
+        return self.plan.render()
+
     def deploy(self) -> Deployment:
-        """Serve it. Raises what `Deployer.deploy` raises."""
+        """Serve it. Raises DeploymentFailedError where new replicas do not become ready; the old ones still serve."""
         return self.deployer.deploy(self.plan)
+
+    def access(self, deployment: Deployment) -> Access:
+        """How the deployment is used from this machine."""
+        return access_to(self.deployer, deployment)
 
 
 @dataclass(frozen=True)
@@ -91,15 +104,19 @@ class ServePreview:
     """A plan that is only shown.
 
     Attributes:
-        note: as in `ServePlan`.
+        note: says that the plan undoes a rollback; empty where it does not.
         unknown: the facts that could not be looked up.
         absences: why they could not.
     """
 
-    plan: AnyPlan
+    plan: AnyPlan = field(repr=False)
     note: str
     unknown: tuple[str, ...] = ()
     absences: tuple[str, ...] = ()
+
+    def render(self) -> str:
+        """The commands or manifests, for a person."""
+        return self.plan.render()
 
 
 def plan_serving(
@@ -130,7 +147,25 @@ def plan_serving(
         deployer.plan(request.on(chosen, release))  # a name or port that is taken is refused before a build
         release = replace(release, image=chosen.prepare_image(_image(request, release, version), show))
     plan = deployer.plan(request.on(chosen, release))
-    return ServePlan(deployer, plan, rolls_forward(deployer, plan, request))
+    return ServePlan(deployer, plan, platform, rolls_forward(deployer, plan, request))
+
+
+def plan_rollback(settings: Settings, name: str | None, platform: str | None, *, say: Say = mute) -> ServePlan:
+    """Plan to serve what was served before the current release.
+
+    Args:
+        name: None means the only deployment that there is.
+        platform: None means the one that serves it.
+        say: receives lines about the change while the deployer makes it.
+
+    Raises:
+        UnknownDeploymentError: nothing of that name is served.
+        SeveralDeploymentsError: several could be meant.
+        InputError: nothing was served before, or the platform does not answer.
+    """
+    deployers, _ = ask_deployers(settings, platform, say)
+    found_on, chosen = find_deployment(deployers, name)
+    return ServePlan(deployers[found_on], deployers[found_on].plan_rollback(chosen), found_on)
 
 
 def preview_serving(platform: str, settings: Settings, registry: ModelRegistry, request: ServeRequest) -> ServePreview:

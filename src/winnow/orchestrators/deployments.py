@@ -1,25 +1,137 @@
-"""What is served, on which platform: find deployments, and see whether their addresses lead to them."""
+"""What is served, on which platform: find deployments, stop them, and see whether their addresses lead to them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from winnow.bundle.manifest import EXAMPLE
 from winnow.config.errors import InputError, UnreachableError, WinnowError
+from winnow.config.next_command import next_flag
 from winnow.config.settings import Settings
-from winnow.platforms.deployer import Deployer, Deployment, Say, UnknownDeploymentError, mute
+from winnow.orchestrators.releases import champion_number
+from winnow.orchestrators.settings import current
+from winnow.platforms.deployer import Deployer, Deployment, ManualAccess, Say, UnknownDeploymentError, mute
 from winnow.platforms.readiness import ASKED_WITHIN_S, NoModelError, model_at
 from winnow.platforms.table import all_platforms, platform_for
+from winnow.serving.settings import from_environment
 
 
 @dataclass(frozen=True)
-class FoundDeployment:
-    """A deployment, and the platform that serves it."""
+class ServedDeployment:
+    """A deployment, and the platform that serves it.
+
+    Attributes:
+        platform: "local", "docker" or "kubernetes".
+        deployment: the deployment as its platform reports it.
+        replica: what a replica is there: "process", "container" or "pod".
+        champion: the version that the registry names as the model's champion; None where it names none or is away.
+        manual: how a person reaches the deployment; None where its own address answers from this machine.
+    """
 
     platform: str
     deployment: Deployment
+    replica: str
+    champion: str | None = None
+    manual: ManualAccess | None = None
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What is being served.
+
+    Attributes:
+        deployments: by platform and name.
+        places: where they were looked for, as a sentence continues: "on this machine".
+        absent: platforms in use that could not be asked, and why.
+    """
+
+    deployments: tuple[ServedDeployment, ...]
+    places: tuple[str, ...]
+    absent: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a deployment is used from this machine.
+
+    Attributes:
+        url: where it answers: its own address, or where `manual` makes it answer.
+        manual: how a person reaches it; None where its own address answers.
+        example: a file with a request for `/predict`.
+        needs_key: requests carry the key in WINNOW_API_KEY.
+        logs: the path or the command that shows the replicas' logs.
+        warning: says that something else answers at its address; empty where the deployment does.
+    """
+
+    url: str
+    manual: ManualAccess | None
+    example: Path
+    needs_key: bool
+    logs: str
+    warning: str
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What stopping a deployment did, or in a dry run would do.
+
+    Attributes:
+        name: the deployment; None where none was named and nothing is served.
+        place: where it is served, as a sentence continues: "on this machine"; None where it is not served.
+        is_removed: it was served and is no longer. False in a dry run.
+        replicas: identifiers of the replicas that would stop; only in a dry run.
+        images: where its images stay, a sentence; empty where it has none.
+        has_removed_parts: it was not served, and parts that a failed change had left are removed.
+        known: names of what is served instead, where nothing of the name is.
+        places: where it was looked for.
+        absent: platforms in use that could not be asked, and why.
+    """
+
+    name: str | None
+    place: str | None
+    is_removed: bool
+    replicas: tuple[str, ...]
+    images: str
+    has_removed_parts: bool
+    known: tuple[str, ...]
+    places: tuple[str, ...]
+    absent: Mapping[str, str]
+
+
+class SeveralDeploymentsError(InputError):
+    """Several deployments could be meant.
+
+    Args:
+        name: the name that was given, if any.
+        found: the platform and the name of each.
+    """
+
+    def __init__(self, name: str | None, found: Sequence[tuple[str, str]]) -> None:
+        count = Counter(each for _, each in found)
+        self.candidates = tuple((each, platform if count[each] > 1 else None) for platform, each in found)
+        """The name of each, and its platform where the name is not enough."""
+        super().__init__(
+            "deployments" if name is None else f"deployment '{name}'",
+            expected="one, since none is named" if name is None else "one platform that serves it",
+            found=f"{len(found)}: {', '.join(f'{each} ({platform})' for platform, each in found)}",
+            remedy="",
+        )
+        self.suggest([" ".join(_flags(*each)) for each in self.candidates])
+
+    def suggest(self, commands: Sequence[str]) -> None:
+        """Name the command, or the flags, for each candidate."""
+        self.remedy = "\n  ".join(("Say which is meant:", *commands))
+        self.move_to(self.place)
+
+
+def _flags(name: str, platform: str | None) -> Iterator[str]:
+    yield next_flag("study", name)
+    if platform is not None:
+        yield next_flag("platform", platform)
 
 
 def deployer_for(platform: str, settings: Settings, *, say: Say = mute) -> Deployer[Any]:
@@ -71,39 +183,45 @@ def answering_deployers(
     return found
 
 
-def find_deployment(
-    deployers: Mapping[str, Deployer[Any]], name: str | None, command: Callable[[str, str | None], str]
-) -> tuple[str, str]:
+def ask_deployers(
+    settings: Settings, platform: str | None, say: Say
+) -> tuple[dict[str, Deployer[Any]], dict[str, str]]:
+    """The deployers that answer, and the platforms in use that do not, with the reason, which `say` receives.
+
+    Raises:
+        InputError, UnreachableError: the named platform does not answer.
+    """
+    absent: dict[str, str] = {}
+
+    def note(name: str, error: WinnowError) -> None:
+        absent[name] = str(error)
+        say(f"warning: {name} could not be asked what it serves: {error}")
+
+    return answering_deployers(settings, platform, say=say, on_away=note), absent
+
+
+def find_deployment(deployers: Mapping[str, Deployer[Any]], name: str | None) -> tuple[str, str]:
     """The platform and the name of the one deployment that is meant.
 
     Args:
         deployers: by platform.
         name: None means the only deployment that there is.
-        command: gives the command that means one deployment, from its name and, where the name is not enough, its
-            platform.
 
     Raises:
         UnknownDeploymentError: nothing of that name is served, or nothing at all.
-        InputError: several are meant; it lists the command for each.
+        SeveralDeploymentsError: several could be meant.
     """
     known = [(platform, each) for platform, deployer in deployers.items() for each in deployer.names()]
     found = [(platform, each) for platform, each in known if name in (None, each)]
     if not found:
         raise UnknownDeploymentError(name, sorted({each for _, each in known}))
-    if len(found) == 1:
-        return found[0]
-    count = Counter(each for _, each in found)
-    commands = [command(each, platform if count[each] > 1 else None) for platform, each in found]
-    raise InputError(
-        "deployments" if name is None else f"deployment '{name}'",
-        expected="one, since none is named" if name is None else "one platform that serves it",
-        found=f"{len(found)}: {', '.join(f'{each} ({platform})' for platform, each in found)}",
-        remedy="\n  ".join(("Say which is meant:", *commands)),
-    )
+    if len(found) > 1:
+        raise SeveralDeploymentsError(name, found)
+    return found[0]
 
 
-def list_deployments(deployers: Mapping[str, Deployer[Any]], name: str | None = None) -> list[FoundDeployment]:
-    """All deployments, of one name or of any.
+def list_deployments(deployers: Mapping[str, Deployer[Any]], name: str | None = None) -> list[tuple[str, Deployment]]:
+    """All deployments with their platforms, of one name or of any.
 
     Args:
         deployers: by platform.
@@ -116,11 +234,94 @@ def list_deployments(deployers: Mapping[str, Deployer[Any]], name: str | None = 
     if name is not None and name not in known:
         raise UnknownDeploymentError(name, known)
     return [
-        FoundDeployment(platform, deployer.status(each))
+        (platform, deployer.status(each))
         for platform, deployer in deployers.items()
         for each in names[platform]
         if name is None or each == name
     ]
+
+
+def observe_serving(settings: Settings, name: str | None, platform: str | None, say: Say) -> Serving:
+    """What is being served, under one name or any, on one platform or all.
+
+    Raises:
+        UnknownDeploymentError: a name was given, and nothing of that name is served.
+        InputError, UnreachableError: the named platform does not answer.
+    """
+    deployers, absent = ask_deployers(settings, platform, say)
+    found = list_deployments(deployers, name)
+    champions = _champions({deployment.release.model for _, deployment in found})
+    served = tuple(
+        ServedDeployment(
+            where,
+            deployment,
+            platform_for(where, settings).capabilities.replica,
+            champions[deployment.release.model],
+            deployers[where].manual_access(deployment),
+        )
+        for where, deployment in found
+    )
+    return Serving(served, tuple(each.place for each in deployers.values()), absent)
+
+
+def _champions(models: Set[str]) -> dict[str, str | None]:
+    """The number of each model's champion; None where there is none or its store does not answer."""
+    if not models:
+        return {}
+    # It imports MLflow, which takes a second or two.
+    from winnow.tracking.registry import Registry
+
+    registry = Registry(current().tracking_uri)
+    return {model: champion_number(registry, model) for model in models}
+
+
+def access_to(deployer: Deployer[Any], deployment: Deployment) -> Access:
+    """How a deployment is used from this machine; its address is asked once."""
+    manual = deployer.manual_access(deployment)
+    return Access(
+        url=deployment.url if manual is None else manual.url,
+        manual=manual,
+        example=deployment.release.bundle / EXAMPLE,
+        needs_key=from_environment().api_key is not None,
+        logs=deployer.logs_hint(deployment),
+        warning=address_warning(deployer, deployment) if manual is None else "",
+    )
+
+
+def address_warning(deployer: Deployer[Any], deployment: Deployment) -> str:
+    """Say that something else answers at a deployment's address; empty where the deployment's model does."""
+    found, release = other_answer(deployment), deployment.release
+    if not found:
+        return ""
+    return (
+        f"{deployment.url} does not lead to {release.model} version {release.version} "
+        f"(sha256 {release.digest[:12]}), whose replicas are {deployment.state}: {found}. "
+        f"{deployer.address_hint(deployment)}"
+    )
+
+
+def remove_deployment(
+    settings: Settings, name: str | None, platform: str | None, say: Say, *, dry_run: bool = False
+) -> Removal:
+    """Let a deployment's requests end and stop its replicas, or say what would be stopped.
+
+    Raises:
+        SeveralDeploymentsError: several could be meant.
+        InputError, UnreachableError: the named platform does not answer.
+    """
+    deployers, absent = ask_deployers(settings, platform, say)
+    nothing = Removal(name, None, False, (), "", False, (), tuple(each.place for each in deployers.values()), absent)
+    try:
+        found_on, chosen = find_deployment(deployers, name)
+    except UnknownDeploymentError as error:
+        # A change that was cut off may have left parts that serve nothing.
+        removed = [each.remove(name) for each in deployers.values()] if name is not None and not dry_run else []
+        return replace(nothing, has_removed_parts=any(removed), known=error.known)
+    deployer = deployers[found_on]
+    found = replace(nothing, name=chosen, place=deployer.place, images=deployer.images_hint(chosen))
+    if dry_run:
+        return replace(found, replicas=tuple(each.identifier for each in deployer.status(chosen).replicas))
+    return replace(found, is_removed=deployer.remove(chosen))
 
 
 def other_answer(deployment: Deployment) -> str:

@@ -6,7 +6,7 @@ Each function takes the name of a platform; `winnow.platforms.stack.Stack` is wh
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from winnow.config.errors import InputError
@@ -17,9 +17,12 @@ from winnow.platforms.images import Show, silent, with_route
 from winnow.platforms.platform import Platform
 from winnow.platforms.stack import Stack, StackEnd, StackLogs, StackPlan, StackSecrets
 from winnow.platforms.stack_record import keep
+from winnow.platforms.stack_variables import CLUSTER_SETTINGS, KEYS, SETTINGS, STUDIES, not_on
 from winnow.platforms.table import platform_for
 from winnow.tracking.store import prepare
 
+PROJECT, ENV_FILE = "WINNOW_PROJECT", "WINNOW_ENV_FILE"
+ALL_SETTINGS = (*(each.name for each in (*SETTINGS, *CLUSTER_SETTINGS)), ENV_FILE)
 DEFAULT_PLATFORM = "docker"
 FOLDER = Path()
 Say = Callable[[str], None]
@@ -29,6 +32,55 @@ def platform_in_use(environment: Mapping[str, str] = os.environ) -> str:
     """The name of the platform of the stack in use; the default one without a stack."""
     stack = read_stack(home_folder(environment))
     return DEFAULT_PLATFORM if stack is None else stack.platform
+
+
+def settings_given(
+    platform: str,
+    typed: Mapping[str, str],
+    names: Iterable[str] = ALL_SETTINGS,
+    environment: Mapping[str, str] = os.environ,
+) -> dict[str, str]:
+    """The settings of a platform's stack, by name: those that are typed, else those that the environment sets.
+
+    A variable of the environment may be meant for another platform's stack and is then passed over.
+
+    Args:
+        typed: an empty one means the default again.
+        names: the settings that are taken from the environment, beside those that open stores of one's own.
+
+    Raises:
+        InputError: a setting is typed that this platform's stack does not have.
+    """
+    strange = not_on(platform)
+    for name in typed:
+        if name in strange:
+            raise InputError(
+                name,
+                expected=f"a setting of the stack on {platform.capitalize()}",
+                found="one of the other's",
+                remedy="Leave it out; docs/configuration.md lists what there is.",
+            )
+    return {**{name: text for name, text in _set(names, environment).items() if name not in strange}, **typed}
+
+
+def which_given(
+    project: str | None, env_file: str | None, environment: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """Which stack is meant, where there are several, and what opens it; by name."""
+    typed = {PROJECT: project, ENV_FILE: env_file}
+    return {**_set(typed, environment), **{name: text for name, text in typed.items() if text}}
+
+
+def _set(names: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """What the environment sets of these, and what opens stores of one's own: a key does not belong in a flag."""
+    opening = (each.name for each in (*KEYS, *STUDIES))
+    return {name: environment[name] for name in (*names, *opening) if environment.get(name)}
+
+
+def overriding(given: Mapping[str, str], environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Variables of the environment that win over the addresses of a stack that was started with these settings."""
+    names = ("MLFLOW_TRACKING_URI", "WINNOW_STORAGE")
+    return tuple(name for name in names if environment.get(name) and name not in given)
 
 
 def init(

@@ -22,7 +22,7 @@ from winnow.config.next_command import next_command
 
 
 class DeploymentState(StrEnum):
-    """How a deployment, or one replica, is."""
+    """Whether a deployment, or one replica, answers."""
 
     READY = "ready"
     DEGRADED = "degraded"
@@ -46,7 +46,7 @@ class Release:
         model, version: as registered.
         digest: `Manifest.digest` of its bundle; in older records the sha256 of the ONNX file alone.
         bundle: the folder that holds it.
-        image: what a back-end that runs images runs: an image id or a digest; empty where there is none.
+        image: the image that replicas run, by its id or its digest; empty where the platform runs none.
     """
 
     model: str
@@ -85,7 +85,13 @@ class DeploymentRequest:
 
 @dataclass(frozen=True)
 class Replica:
-    """One serving process, container or pod. `identifier` is what the back-end calls it."""
+    """One serving process, container or pod.
+
+    Attributes:
+        identifier: the process id, or the container's or pod's name.
+        version: the model's version that it serves.
+        state: whether it answers.
+    """
 
     identifier: str
     version: str
@@ -94,11 +100,15 @@ class Replica:
 
 @dataclass(frozen=True)
 class Deployment:
-    """What is.
+    """A deployment as its platform reports it.
 
     Attributes:
-        url: where it is asked.
-        previous: what a rollback would bring back; None where there is nothing.
+        name: the deployment's name.
+        state: whether its replicas answer.
+        url: its address.
+        release: the model that it serves.
+        replicas: its replicas.
+        previous: the release that a rollback would serve; None where there is none.
     """
 
     name: str

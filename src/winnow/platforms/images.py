@@ -100,11 +100,12 @@ def checked_pip_config(path: Path, place: str) -> Path:
 
 
 @dataclass(frozen=True)
-class Step:
+class BuildStep:
     """One step of a build.
 
     Attributes:
-        took_s: None while it runs.
+        name: what it does, as the build names it.
+        took_s: how long it took; None while it runs.
         line: the last line that it printed.
     """
 
@@ -113,10 +114,10 @@ class Step:
     line: str = ""
 
 
-Show = Callable[[Step], None]
+Show = Callable[[BuildStep], None]
 
 
-def silent(step: Step) -> None:
+def silent(step: BuildStep) -> None:
     """Show nothing."""
 
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner, Result
 
 from tests.unit.platforms.kubernetes.api_server import FakeApi, kubeconfig, reply, running
-from winnow.cli.inference_one import check_model
-from winnow.cli.prod import remove, status, warn_of_other_answer
+from winnow.cli.prod import remove, status
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
+from winnow.orchestrators.deployments import address_warning
+from winnow.orchestrators.inference import check_model
 from winnow.platforms.deployer import Deployment, DeploymentRequest, DeploymentState, Release, Replica, mute
 from winnow.platforms.local.deployer import LocalDeployer
 from winnow.platforms.table import platform_for
@@ -80,22 +80,17 @@ def test_an_address_that_leads_to_another_model_is_warned_of(silent_cluster: dic
     def answering(to: BaseHTTPRequestHandler, _asked: object) -> None:
         reply(to, 200, {}, x_winnow_model=answers_as)
 
-    @click.command()
-    def asked() -> None:
-        deployer = platform_for(target, Settings.from_environment()).deployer(say=mute)
-        warn_of_other_answer(served, deployer)
-
+    deployer = platform_for(target, Settings.from_environment(silent_cluster), silent_cluster).deployer(say=mute)
     with running(FakeApi(answers={"/readyz": answering})) as api:
         served = replace(deployed(FIRST), url=api.url)
         answers_as = f"cells/1 sha256:{FIRST.digest}"
-        assert CliRunner().invoke(asked, env=silent_cluster).output == ""
+        assert address_warning(deployer, served) == ""
         answers_as = f"wine/1 sha256:{OTHER.digest}"
-        warned = CliRunner().invoke(asked, env=silent_cluster)
-    assert (warned.exit_code, warned.stdout) == (0, "")
-    assert f"warning: {api.url} does not lead to cells version 1 (sha256 aaaaaaaaaaaa)" in warned.stderr
-    assert "wine version 1 (sha256 cccccccccccc) answers there" in warned.stderr
+        warning = address_warning(deployer, served)
+    assert warning.startswith(f"{api.url} does not lead to cells version 1 (sha256 aaaaaaaaaaaa)")
+    assert "wine version 1 (sha256 cccccccccccc) answers there" in warning
     described = "`kubectl describe ingress --namespace place winnow-prod-cells`"
-    assert (described in warned.stderr and "WINNOW_INGRESS_CLASS" in warned.stderr) == (target == "kubernetes")
+    assert (described in warning and "WINNOW_INGRESS_CLASS" in warning) == (target == "kubernetes")
 
 
 def answer(release: Release | None) -> Asked:

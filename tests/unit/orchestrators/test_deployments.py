@@ -6,7 +6,12 @@ import pytest
 
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
-from winnow.orchestrators.deployments import answering_deployers, find_deployment, list_deployments
+from winnow.orchestrators.deployments import (
+    SeveralDeploymentsError,
+    answering_deployers,
+    find_deployment,
+    list_deployments,
+)
 from winnow.platforms.deployer import DeploymentRequest, Release, UnknownDeploymentError
 from winnow.testing.deployer import MemoryDeployer, MemoryWorld
 
@@ -20,22 +25,18 @@ def _deployer(*names: str) -> MemoryDeployer:
     return deployer
 
 
-def _command(name: str, platform: str | None) -> str:
-    return f"stop {name}" if platform is None else f"stop {name} on {platform}"
-
-
 def test_the_platform_that_serves_a_name_is_found() -> None:
     deployers = {"local": _deployer("cells"), "docker": _deployer("digits")}
-    assert find_deployment(deployers, "digits", _command) == ("docker", "digits")
-    assert [(each.platform, each.deployment.name) for each in list_deployments(deployers)] == [
+    assert find_deployment(deployers, "digits") == ("docker", "digits")
+    assert [(platform, each.name) for platform, each in list_deployments(deployers)] == [
         ("local", "cells"),
         ("docker", "digits"),
     ]
-    assert [each.platform for each in list_deployments(deployers, "digits")] == ["docker"]
+    assert [platform for platform, _ in list_deployments(deployers, "digits")] == ["docker"]
 
 
 def test_without_a_name_the_only_deployment_is_meant() -> None:
-    assert find_deployment({"local": _deployer(), "docker": _deployer("digits")}, None, _command) == (
+    assert find_deployment({"local": _deployer(), "docker": _deployer("digits")}, None) == (
         "docker",
         "digits",
     )
@@ -43,29 +44,32 @@ def test_without_a_name_the_only_deployment_is_meant() -> None:
 
 def test_several_that_may_be_meant_are_listed_with_the_command_for_each() -> None:
     deployers = {"local": _deployer("cells", "wine"), "docker": _deployer("cells")}
-    with pytest.raises(InputError) as unnamed:
-        find_deployment(deployers, None, _command)
+    with pytest.raises(SeveralDeploymentsError) as unnamed:
+        find_deployment(deployers, None)
+    assert unnamed.value.candidates == (("cells", "local"), ("wine", None), ("cells", "docker"))
+    assert "Say which is meant:\n  STUDY=cells PLATFORM=local\n  STUDY=wine\n" in str(unnamed.value)
+    unnamed.value.suggest(["stop cells on local", "stop wine", "stop cells on docker"])
     assert str(unnamed.value) == (
         "deployments: expected one, since none is named, found 3: cells (local), wine (local), cells (docker). "
         "Say which is meant:\n  stop cells on local\n  stop wine\n  stop cells on docker"
     )
-    with pytest.raises(InputError) as named:
-        find_deployment(deployers, "cells", _command)
+    with pytest.raises(SeveralDeploymentsError) as named:
+        find_deployment(deployers, "cells")
     assert str(named.value) == (
         "deployment 'cells': expected one platform that serves it, found 2: cells (local), cells (docker). "
-        "Say which is meant:\n  stop cells on local\n  stop cells on docker"
+        "Say which is meant:\n  STUDY=cells PLATFORM=local\n  STUDY=cells PLATFORM=docker"
     )
     assert len(list_deployments(deployers, "cells")) == 2
 
 
-def test_a_name_that_is_not_served_is_one_error_that_names_those_that_are_list_deployments() -> None:
+def test_a_name_that_is_not_served_is_one_error_that_names_those_that_are() -> None:
     deployers = {"local": _deployer("cells"), "docker": _deployer()}
     with pytest.raises(UnknownDeploymentError, match="served: cells"):
-        find_deployment(deployers, "wine", _command)
+        find_deployment(deployers, "wine")
     with pytest.raises(UnknownDeploymentError, match="served: cells"):
         list_deployments(deployers, "wine")
     with pytest.raises(UnknownDeploymentError, match="expected something that is being served, found nothing"):
-        find_deployment({"local": _deployer()}, None, _command)
+        find_deployment({"local": _deployer()}, None)
 
 
 def test_a_named_platform_alone_is_asked(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_flag
-from winnow.platforms.images import REGISTRY, BuildFailedError, Show, Step, silent
+from winnow.platforms.images import REGISTRY, BuildFailedError, BuildStep, Show, silent
 
 ENVIRONMENT: Mapping[str, str] = {"DOCKER_BUILDKIT": "1"}
 """What the command needs beside the caller's environment; engines before 23.0 build without BuildKit by default."""
@@ -139,12 +139,12 @@ def push(tag: str, show: Show = silent, *, environment: Mapping[str, str] = os.e
         BuildFailedError: the registry did not take it.
     """
     name = f"push {tag}"
-    show(Step(name))
+    show(BuildStep(name))
     began = time.monotonic()
     status, end = _run(["docker", "push", tag], silent, environment)
     if status != 0:
         raise BuildFailedError(tag, end, what="pushed", remedy=_push_remedy(tag))
-    show(Step(name, took_s=time.monotonic() - began))
+    show(BuildStep(name, took_s=time.monotonic() - began))
 
 
 def _push_remedy(tag: str) -> str:
@@ -200,7 +200,7 @@ def _remember(lines: Iterable[str], end: deque[str]) -> Iterator[str]:
 _LINE = re.compile(r"#(?P<id>\d+) (?:\[(?P<stage>.+?)\] (?P<command>.+)|DONE (?P<took>[0-9.]+)s|[0-9.]+ (?P<text>.+))")
 
 
-def steps(lines: Iterable[str]) -> Iterator[Step]:
+def steps(lines: Iterable[str]) -> Iterator[BuildStep]:
     """What BuildKit's plain progress says of the steps that do something; the cached ones are passed over.
 
     It prints `#5 [train 2/8] RUN …` when a step begins, `#5 1.2 text` for what it prints, `#5 DONE 3.4s` at its end.
@@ -216,9 +216,9 @@ def steps(lines: Iterable[str]) -> Iterator[Step]:
         elif (name := running.get(match["id"])) is None:
             continue
         elif match["took"]:
-            yield Step(name, took_s=float(match["took"]))
+            yield BuildStep(name, took_s=float(match["took"]))
         else:
-            yield Step(name, line=match["text"].strip())
+            yield BuildStep(name, line=match["text"].strip())
 
 
 def _short(step: str, width: int = 100) -> str:

@@ -20,7 +20,7 @@ from winnow.config.errors import InputError
 from winnow.config.next_command import next_flag
 from winnow.platforms.docker.build import push
 from winnow.platforms.docker.client import asking
-from winnow.platforms.images import BuildFailedError, ImageRoute, Show, Step, no_route, repository_of, silent
+from winnow.platforms.images import BuildFailedError, BuildStep, ImageRoute, Show, no_route, repository_of, silent
 
 if TYPE_CHECKING:
     from winnow.platforms.docker.client import Engine
@@ -94,10 +94,10 @@ def _pushed(engine: Engine, identifier: str, repository: str, show: Show) -> str
 def _loaded(engine: Engine, identifier: str, repository: str, route: ImageRoute, show: Show) -> str:
     tag = _tagged(engine, identifier, repository)
     name = f"{route.load} {tag}"
-    show(Step(name))
+    show(BuildStep(name))
     began = time.monotonic()
     _run(_command(route.load, tag), tag)
-    show(Step(name, took_s=time.monotonic() - began))
+    show(BuildStep(name, took_s=time.monotonic() - began))
     notes = _read(route.notes)
     _write(route.notes, {**notes, route.cluster: {**notes.get(route.cluster, {}), identifier: tag}})
     return tag

@@ -7,7 +7,7 @@ import pytest
 
 from winnow.config.errors import InputError
 from winnow.platforms.docker.build import PROJECT, BuildPlan, build, push, steps
-from winnow.platforms.images import PROD_BASE, BuildFailedError, BuildOptions, Step
+from winnow.platforms.images import PROD_BASE, BuildFailedError, BuildOptions, BuildStep
 
 PLAN = BuildPlan(
     dockerfile=Path("/project/Dockerfile.train"),
@@ -67,11 +67,11 @@ def test_what_is_not_asked_for_is_left_out() -> None:
 
 def test_steps_that_do_something_are_shown_and_cached_ones_are_not() -> None:
     assert list(steps(PROGRESS.splitlines())) == [
-        Step("[internal] load build definition from Dockerfile.train", took_s=0.0),
-        Step("[train 2/8] RUN pip install torch", line="Collecting torch"),
-        Step("[train 2/8] RUN pip install torch", line="Installing collected packages: torch"),
-        Step("[train 2/8] RUN pip install torch", took_s=4.1),
-        Step("[train 7/8] COPY . .", took_s=0.1),
+        BuildStep("[internal] load build definition from Dockerfile.train", took_s=0.0),
+        BuildStep("[train 2/8] RUN pip install torch", line="Collecting torch"),
+        BuildStep("[train 2/8] RUN pip install torch", line="Installing collected packages: torch"),
+        BuildStep("[train 2/8] RUN pip install torch", took_s=4.1),
+        BuildStep("[train 7/8] COPY . .", took_s=0.1),
     ]
 
 
@@ -89,9 +89,9 @@ def test_a_build_returns_the_id_that_docker_wrote(tmp_path: Path) -> None:
         'for each in "$@"; do case "$each" in --iidfile=*) printf sha256:ab > "${each#--iidfile=}";; esac; done\n'
         'echo "#3 [1/1] RUN x $DOCKER_BUILDKIT"; echo "#3 DONE 2.0s"',
     )
-    shown: list[Step] = []
+    shown: list[BuildStep] = []
     assert build(PLAN, shown.append, environment={"PATH": path}) == "sha256:ab"
-    assert shown == [Step("[1/1] RUN x 1", took_s=2.0)]
+    assert shown == [BuildStep("[1/1] RUN x 1", took_s=2.0)]
 
 
 def test_a_build_removes_the_image_that_had_its_name_before_if_it_is_this_project_s(tmp_path: Path) -> None:

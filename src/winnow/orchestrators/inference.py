@@ -1,0 +1,143 @@
+"""One request to a model server, to see that it answers as it should."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from winnow.config.errors import InputError, WinnowError
+from winnow.config.next_command import next_command, next_flag
+from winnow.config.settings import Settings
+from winnow.orchestrators.deployments import ask_deployers, find_deployment
+from winnow.platforms.deployer import Deployment, Endpoint, Say
+from winnow.platforms.readiness import ServedModel, model_of
+from winnow.serving.client import Asked, NoAnswerError, ask, card
+from winnow.serving.examples import curl
+from winnow.serving.settings import from_environment
+
+
+@dataclass(frozen=True)
+class Inference:
+    """A request to a model server, and its answer.
+
+    Attributes:
+        answer: the answer's JSON.
+        curl: the command that sends the same request.
+        access: the command that has to run beside `curl`, since the server's own address does not answer from this
+            machine; empty where it does.
+    """
+
+    answer: Any
+    curl: str
+    access: str = ""
+
+
+def infer_once(
+    settings: Settings, name: str | None, platform: str | None, *, url: str | None, source: Path | None, say: Say
+) -> Inference:
+    """Send one request to a deployment, or to the server at an address.
+
+    Args:
+        name: the deployment's; None means the only one that there is.
+        platform: None means the one that serves it.
+        url: the address of a server, instead of a deployment.
+        source: JSON file to send; None: the model's own example.
+
+    Raises:
+        UnknownDeploymentError: nothing of that name is served.
+        SeveralDeploymentsError: several could be meant.
+        InputError: no model server answers, another model than the deployment's answers, or the file is refused.
+        WinnowError: the server fails.
+    """
+    key = from_environment().api_key
+    with _endpoint(settings, name, platform, url, say) as (endpoint, deployment):
+        address = endpoint.url.rstrip("/")
+        try:
+            body = _read(source) if source is not None else msgspec.json.encode(card(address)["input_example"])
+            asked = ask(address, body, key=key)
+        except NoAnswerError as error:
+            raise InputError(
+                f"server {address}",
+                expected="a model server that answers",
+                found=endpoint.diagnosis() or str(error),
+                remedy=f"Start one (`{next_command('prod', platform='local')}`), or name another with "
+                f"{next_flag('url')}; WINNOW_INGRESS_URL says where an Ingress controller is reached from here.",
+            ) from error
+    if deployment is not None:
+        check_model(asked, deployment)
+    if asked.status != 200:
+        raise _refused(asked, source)
+    manual = endpoint.manual
+    shown = asked.address if manual is None else asked.address.replace(address, manual.url, 1)
+    is_sent_whole = source is not None and body == asked.body
+    command = curl(shown, f"@{source}" if is_sent_whole else asked.body.decode(), needs_key=key is not None)
+    return Inference(asked.answer, command, "" if manual is None else manual.command)
+
+
+@contextmanager
+def _endpoint(
+    settings: Settings, name: str | None, platform: str | None, url: str | None, say: Say
+) -> Iterator[tuple[Endpoint, Deployment | None]]:
+    """Where the server answers, and the deployment that it has to serve; None where an address was given."""
+    if url is not None:
+        yield Endpoint(url), None
+        return
+    deployers, _ = ask_deployers(settings, platform, say)
+    found_on, chosen = find_deployment(deployers, name)
+    deployment = deployers[found_on].status(chosen)
+    with deployers[found_on].endpoint(deployment) as endpoint:
+        if endpoint.manual is not None:
+            say(f"{endpoint.manual.reason} This goes through the cluster's API server.")
+        yield endpoint, deployment
+
+
+def check_model(asked: Asked, deployment: Deployment) -> None:
+    """Refuse the answer of another model: something else has the deployment's address.
+
+    An answer that names none passes, since a proxy may drop the header; and so does the release before, while some
+    replica still is of it.
+
+    Raises:
+        InputError: another model answered.
+    """
+    release, old = deployment.release, deployment.previous
+    is_changing = old is not None and any(each.version == old.version for each in deployment.replicas)
+    known = [release, *([old] if old is not None and is_changing else [])]
+    found = model_of(asked.model)
+    if found is not None and not any(found.is_of(each) for each in known):
+        raise InputError(
+            asked.address,
+            expected=f"an answer of {ServedModel(release.model, release.version, release.digest)}, which "
+            f"'{deployment.name}' serves",
+            found=f"one of {found}",
+            remedy="Something else has its address: look at the Ingress's class and host (`kubectl describe ingress`), "
+            "or at what listens there. A change that is just being made takes a few seconds to arrive everywhere: "
+            "then ask again.",
+        )
+
+
+def _read(source: Path) -> bytes:
+    try:
+        body = source.read_bytes()
+        msgspec.json.decode(body)
+    except (OSError, msgspec.DecodeError) as error:
+        found = (error.strerror or str(error)).lower() if isinstance(error, OSError) else f"no JSON: {error}"
+        raise InputError(str(source), expected="a JSON file", found=found, remedy="Name another file.") from error
+    return body
+
+
+def _refused(asked: Asked, source: Path | None) -> Exception:
+    problem = asked.answer if isinstance(asked.answer, dict) else {}
+    detail = str(problem.get("detail", asked.answer))
+    if asked.status == 401:
+        return InputError(asked.address, expected="its API key", found="none or another", remedy="Set WINNOW_API_KEY.")
+    if asked.status < 500:
+        place = str(source) if source is not None else "the model's input example"
+        remedy = "Correct the rows; the server's /docs lists the columns."
+        return InputError(place, expected="rows that fit the model", found=f"'{detail}'", remedy=remedy)
+    return WinnowError(f"{asked.address} answered {asked.status}: {detail} (request {problem.get('request_id')})")
