@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from winnow.config.addresses import with_driver
 from winnow.config.errors import InputError
+from winnow.config.next_command import next_command
 from winnow.config.settings import Variable
 from winnow.platforms.stack_env_file import EnvFile
 
@@ -174,10 +175,25 @@ def choose(given: Mapping[str, str], file: EnvFile, new_password: Callable[[], s
     return EnvFile(file.own_text, {**block, **keys, **user, **passwords})
 
 
-def missing_secrets(file: EnvFile | None) -> list[str]:
-    """The generated passwords that a file lacks."""
-    found = {} if file is None else file.variables()
-    return [name for name in SECRETS if not found.get(name)]
+def missing_secrets(values: Mapping[str, str] | None) -> list[str]:
+    """The generated passwords that an environment file or a Secret lacks; all of them where there is none."""
+    return [name for name in SECRETS if not (values or {}).get(name)]
+
+
+def secrets_lost(place: str, volumes: Sequence[str], found: str, *, platform: str) -> InputError:
+    """The error where volumes exist and the secrets that open them do not.
+
+    Args:
+        place: where the secrets should be.
+        found: what is there.
+    """
+    return InputError(
+        place,
+        expected=f"the secrets that open the volumes {', '.join(volumes)}",
+        found=found,
+        remedy="Bring it back from a copy, or delete the data: "
+        f"`{next_command('mlflow-remove', platform=platform, volumes=True)}`.",
+    )
 
 
 def check(values: Mapping[str, str]) -> None:

@@ -76,7 +76,7 @@ def test_without_a_cluster_the_manifests_are_shown_with_what_is_unknown(away: di
     assert secret == (
         "not looked up: the Secret winnow-tracking, with the passwords and settings of a stack that exists"
     )
-    assert permissions == "not looked up: permissions"
+    assert permissions == "not looked up: whether starting the stack is permitted there"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -91,7 +91,7 @@ def test_a_cluster_that_does_not_answer_leaves_only_its_secret_and_permissions_u
     assert kinds(done.stdout) == ALL_KINDS
     secret, permissions = done.stderr.splitlines()
     assert secret.startswith("not looked up: the Secret winnow-tracking, with the passwords and settings of a stack ")
-    assert permissions == "not looked up: permissions"
+    assert permissions == "not looked up: whether starting the stack is permitted there"
 
 
 def test_a_start_is_refused_without_its_platform(away: dict[str, str], tmp_path: Path) -> None:

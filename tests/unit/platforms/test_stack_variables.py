@@ -34,8 +34,12 @@ FRESH = {
 
 def test_a_first_start_generates_every_secret_and_nothing_else() -> None:
     assert chosen() == EnvFile("", FRESH)
-    assert missing_secrets(None) == missing_secrets(EnvFile("MINE=1\n")) == list(SECRETS)
-    assert missing_secrets(chosen()) == []
+
+
+def test_secrets_that_are_missing_are_named() -> None:
+    assert missing_secrets(None) == missing_secrets({"MINE": "1"}) == list(SECRETS)
+    assert missing_secrets(chosen().variables()) == []
+    assert missing_secrets({**FRESH, "WINNOW_DB_PASSWORD": ""}) == ["WINNOW_DB_PASSWORD"]
 
 
 def test_a_second_start_is_the_same() -> None:

@@ -191,15 +191,10 @@ class DockerStack:
     def _env_file(self, volumes: list[str]) -> EnvFile:
         """The environment file to start with. Raises InputError where volumes exist and it does not open them."""
         file = env_file.read(self.project.env_file)
-        missing = variables.missing_secrets(file)
+        missing = variables.missing_secrets(file.variables() if file is not None else None)
         if volumes and missing:
-            raise InputError(
-                str(self.project.env_file),
-                expected=f"the secrets that open the volumes {', '.join(volumes)}",
-                found="no such file" if file is None else f"a file without {', '.join(missing)}",
-                remedy="Bring it back from a copy, or delete the data: "
-                f"`{next_command('mlflow-remove', volumes=True)}`.",
-            )
+            found = "no such file" if file is None else f"a file without {', '.join(missing)}"
+            raise variables.secrets_lost(str(self.project.env_file), volumes, found, platform="docker")
         return file or EnvFile()
 
     def _drop_secrets(self, file: EnvFile) -> None:

@@ -25,7 +25,7 @@ def other_folder(project: Project, opened_by: Path | None, volumes: Sequence[str
         volumes: names of its volumes.
         file: this project's environment file.
     """
-    has_secrets = not missing_secrets(file)
+    has_secrets = file is not None and not missing_secrets(file.variables())
     if opened_by is not None:
         # A folder that was moved together with its environment file keeps its stack.
         is_ours = opened_by.resolve() == project.env_file.resolve() or (has_secrets and not opened_by.exists())
@@ -47,7 +47,7 @@ def check_start(project: Project, opened_by: Path | None, volumes: Sequence[str]
         return
     folder = re.sub(r"[^a-z0-9_-]+", "-", project.compose_file.parent.name.lower()).strip("-_") or "other"
     name = f"winnow-{folder}" if f"winnow-{folder}" != project.name else f"{project.name}-2"
-    own_file = "" if missing_secrets(file) else f".env.{name}"
+    own_file = f".env.{name}" if file is not None and not missing_secrets(file.variables()) else ""
     lost = " Where the environment file is lost, bring it back from a copy, or delete the data: "
     lost = "" if opened_by is not None else f"{lost}`{next_command('mlflow-remove', volumes=True, force=True)}`."
     own: dict[str, str | int] = {"winnow-project": name, "winnow-env-file": own_file}

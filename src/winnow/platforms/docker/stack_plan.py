@@ -132,7 +132,7 @@ def project_for(environment: Mapping[str, str], record: AnyStack | None, folder:
     file = env_file.read(path) or EnvFile()
     theirs = file.variables().get("WINNOW_PROJECT", "") or variables.default("WINNOW_PROJECT")
     name = environment.get("WINNOW_PROJECT") or theirs
-    if name != theirs and not variables.missing_secrets(file):
+    if name != theirs and not variables.missing_secrets(file.variables()):
         raise InputError(
             str(path),
             expected=f"the environment file of the project '{name}'",
@@ -205,7 +205,8 @@ def subprocess_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 def to_end(environment: Mapping[str, str], file: EnvFile | None) -> dict[str, str]:
     """The environment to remove with: what the file cannot say, compose.yaml would ask for all the same."""
-    missing = dict.fromkeys((*variables.missing_secrets(file), variables.USER), "gone")
+    values = file.variables() if file is not None else {}
+    missing = dict.fromkeys((*variables.missing_secrets(values), variables.USER), "gone")
     return {**missing, **subprocess_environment(environment)}
 
 

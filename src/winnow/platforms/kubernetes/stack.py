@@ -50,7 +50,7 @@ from winnow.platforms.kubernetes.stack_plan import (
 from winnow.platforms.kubernetes.stack_settings import Chosen
 from winnow.platforms.labels import STUDY
 from winnow.platforms.stack import LOG_LINES, MLFLOW, StackError, redacted
-from winnow.platforms.stack_variables import SECRETS
+from winnow.platforms.stack_variables import SECRETS, missing_secrets, secrets_lost
 
 START_TIMEOUT_S = 300.0
 TROUBLE_S = 30.0
@@ -119,15 +119,11 @@ class ClusterStack:
             InputError: it is gone, or lacks a password, and the volumes that it opens are there.
         """
         found = read_secret(self.cluster)
-        missing = settings.missing(found)
+        missing = missing_secrets(found)
         if missing and (claims := self.claims()):
-            raise InputError(
-                f"the Secret {SECRET_NAME} in namespace {self.cluster.namespace}",
-                expected=f"the passwords that open the volumes {', '.join(claims)}",
-                found="none" if found is None else f"one without {', '.join(missing)}",
-                remedy="Bring it back from a copy, or delete the data: "
-                f"`{next_command('mlflow-remove', platform='kubernetes', volumes=True)}`.",
-            )
+            place = f"the Secret {SECRET_NAME} in namespace {self.cluster.namespace}"
+            lacking = "none" if found is None else f"one without {', '.join(missing)}"
+            raise secrets_lost(place, claims, lacking, platform="kubernetes")
         return found
 
     def claims(self) -> list[str]:

@@ -47,6 +47,8 @@ from winnow.platforms.stack_variables import new_password
 LATEST = f"{TRACKING}:latest"
 """The image as k8s/tracking names it, while the name that the nodes know is unknown."""
 
+_PERMISSIONS = "whether starting the stack is permitted there"
+
 
 @dataclass(frozen=True)
 class _Place:
@@ -237,12 +239,12 @@ class KubernetesStack:
             cluster = self._connect()
         except UnavailableError as error:
             place = _Place(self._environment.get(CONTEXT, ""), self._environment.get(NAMESPACE, ""))
-            unknown = (f"the cluster and its namespace: {error}", secret, "permissions")
+            unknown = (f"the cluster and its namespace: {error}", secret, _PERMISSIONS)
             return replace(self._planned(place, None), unknown=unknown)
         try:
             kept = self._permitted(READ_PERMISSIONS, "starting the stack").secret()
         except UnreachableError as error:
-            return replace(self._planned(_Place.of(cluster), None), unknown=(f"{secret}: {error}", "permissions"))
+            return replace(self._planned(_Place.of(cluster), None), unknown=(f"{secret}: {error}", _PERMISSIONS))
         return self._planned(_Place.of(cluster), kept)
 
     def _planned(self, place: _Place, secret: Mapping[str, str] | None) -> KubernetesStackPlan:

@@ -105,11 +105,6 @@ def choose(given: Mapping[str, str], secret: Mapping[str, str] | None, new_passw
     return Chosen(settings, chosen)
 
 
-def missing(secret: Mapping[str, str] | None) -> list[str]:
-    """The generated passwords that a Secret lacks."""
-    return [name for name in SECRETS if not (secret or {}).get(name)]
-
-
 def tracking_url(namespace: str) -> str:
     """MLflow's address inside the cluster."""
     return f"http://winnow-mlflow.{namespace}.svc:5000"

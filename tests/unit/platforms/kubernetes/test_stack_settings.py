@@ -13,7 +13,6 @@ from winnow.platforms.kubernetes.stack_settings import (
     SETTINGS,
     Chosen,
     choose,
-    missing,
     quantity,
     storage_url,
     tracking_url,
@@ -132,12 +131,6 @@ def test_a_password_that_no_url_can_hold_is_refused_and_not_shown() -> None:
         chosen(secret={**FRESH, "POSTGRES_PASSWORD": "with@sign"})
     assert refused.value.place == "POSTGRES_PASSWORD"
     assert "with@sign" not in str(refused.value)
-
-
-def test_missing_passwords_are_named() -> None:
-    assert missing(FRESH) == []
-    assert missing({**FRESH, "WINNOW_DB_PASSWORD": ""}) == ["WINNOW_DB_PASSWORD"]
-    assert len(missing(None)) == 4
 
 
 def test_memory_may_be_written_as_on_docker() -> None:
