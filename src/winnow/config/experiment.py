@@ -252,7 +252,7 @@ class ResourcesConfig(Frozen):
 
 
 class KubernetesConfig(Frozen):
-    """What only pods have. Other tiers pass it over."""
+    """What only pods have. Other platforms ignore it."""
 
     requests: dict[str, str] = Field(
         default={},

@@ -1,17 +1,19 @@
 """The stack that `mlflow-init` has brought up, as every later command finds it: `HOME/stack.json`.
 
 It holds addresses and no secret: the study database's password stays in the environment file that it names, or in the
-cluster's own Secret. Writing it is left to `winnow.platforms.stack_record`.
+cluster's own Secret. `mlflow-init` writes it and `mlflow-remove` deletes it.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TypeAlias
 
 from winnow.config.addresses import with_password
+from winnow.config.atomic_write import replace_text
 from winnow.config.env_file import read_variables
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command, next_flag
@@ -173,6 +175,27 @@ def read_stack(home: Path) -> AnyStack | None:
         return kind(**{name: value for name, value in found.items() if name in names})
     except (ValueError, TypeError, AttributeError) as error:
         raise _unreadable(path, f"'{text[:40]}'") from error
+
+
+def keep_stack(home: Path, record: AnyStack) -> None:
+    """Let every later verb use this stack."""
+    replace_text(home / FILE, render(record))
+
+
+def forget_stack(home: Path, is_meant: Callable[[AnyStack], bool]) -> None:
+    """Let later verbs use files again; harmless where another stack, or none, is in use.
+
+    Args:
+        is_meant: whether a record is the removed stack's. A record that cannot be read is deleted without asking.
+    """
+    path = home / FILE
+    try:
+        record = read_stack(home)
+    except InputError:
+        path.unlink(missing_ok=True)
+        return
+    if record is not None and is_meant(record):
+        path.unlink()
 
 
 def render(record: AnyStack) -> str:

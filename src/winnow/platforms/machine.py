@@ -33,7 +33,7 @@ def bound(host: str, port: int | None) -> socket.socket:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether somebody could listen there now."""
+    """Whether a port of this machine can be listened on now."""
     try:
         bound(host, port).close()
     except InputError:
@@ -49,11 +49,11 @@ def url_for_clients(host: str, port: int) -> str:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of a step of a second or so.
+    """Hold Ctrl-C back until the end of a step of about a second.
 
-    An engine goes on with a request whose sender was interrupted, and nobody would know of what it has made.
+    The engine or cluster finishes a request whose sender was interrupted, and the created object would be orphaned.
     """
-    if threading.current_thread() is not threading.main_thread():  # where Ctrl-C is never heard
+    if threading.current_thread() is not threading.main_thread():  # Python handles signals in the main thread alone
         yield
         return
     waiting: list[int] = []

@@ -1,4 +1,4 @@
-"""Limits of replicas as a person writes them in the environment, in the same notation on every tier."""
+"""Limits of replicas as a person writes them in the environment, in the same notation on every platform."""
 
 from __future__ import annotations
 

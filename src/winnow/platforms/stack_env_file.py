@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from winnow.config.atomic_write import replace_text
-from winnow.config.env_file import name_in, read_variables
+from winnow.config.env_file import read_variables
 from winnow.config.errors import InputError
 
 BEGIN = "# The stack's block, made by `make mlflow-init`; lines of your own go outside and win over it."
@@ -63,7 +63,7 @@ def render(file: EnvFile) -> str:
 
 def without(file: EnvFile, names: frozenset[str]) -> EnvFile:
     """What stays when the stack's volumes go: own lines but for the given names, without the block and blank ends."""
-    lines = [line for line in file.own_text.splitlines() if name_in(line) not in names]
+    lines = [line for line in file.own_text.splitlines() if not names & read_variables(line).keys()]
     text = "\n".join(lines).strip("\n")
     return EnvFile(f"{text}\n" if text else "")
 

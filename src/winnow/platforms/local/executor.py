@@ -28,9 +28,8 @@ from winnow.config.atomic_write import replace_text
 from winnow.config.file_lock import locked
 from winnow.config.inheritance import inherited
 from winnow.config.process_identity import ProcessIdentity, identity_of, is_running
-from winnow.platforms.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError
+from winnow.platforms.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError, cancel_each
 from winnow.platforms.local.process import spawn_detached
-from winnow.platforms.one_by_one import cancel_each
 
 _POLL_S = 0.05
 _BURIED_WITHIN_S = 5.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from winnow.platforms.docker.stack_ports import choose_ports, is_free
+from winnow.platforms.docker.stack_ports import choose_ports
+from winnow.platforms.machine import is_free
 from winnow.platforms.stack_env_file import EnvFile
 
 NEW = EnvFile()
