@@ -43,7 +43,7 @@ MAX_PARAMETERS = 5_000_000
 """Of a network that is built with its weights before the sweep: 20 MB."""
 ROWS_TRIED = 4
 ROUNDING = 1e-3
-"""How far answers may be apart before the sweep, relative to the largest: the refit is exact, this looks for slips."""
+"""How far answers may be apart before the sweep, relative to the largest; the check at the refit is stricter."""
 
 
 def check(
