@@ -43,8 +43,9 @@ from winnow.platforms.docker import deployment_plan as docker_plan
 from winnow.platforms.docker import observe, traefik
 from winnow.platforms.docker.client import asking, connect
 from winnow.platforms.docker.deployment_plan import ContainerRequest, DockerPlan, EngineDeployment, ReplicaFound
+from winnow.platforms.interrupts import uninterrupted
 from winnow.platforms.labels import DEPLOYMENT, SERIAL
-from winnow.platforms.machine import bound, is_free, uninterrupted, url_for_clients
+from winnow.platforms.ports import bound, is_free, url_for_clients
 
 if TYPE_CHECKING:
     import docker

@@ -23,7 +23,7 @@ from winnow.platforms.docker.client import asking
 from winnow.platforms.docker.stack_health import Health, container_from, judge
 from winnow.platforms.docker.stack_plan import DockerStackPlan, Project, secrets_of, subprocess_environment, to_end
 from winnow.platforms.labels import STACK, STUDY
-from winnow.platforms.machine import is_free
+from winnow.platforms.ports import is_free
 from winnow.platforms.stack import LOG_LINES, MLFLOW, StackError, redacted
 from winnow.platforms.stack_env_file import EnvFile
 

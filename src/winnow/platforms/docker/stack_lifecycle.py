@@ -25,7 +25,7 @@ from winnow.platforms.docker.stack import START_TIMEOUT_S, EngineStack, check_co
 from winnow.platforms.docker.stack_plan import BUCKET, DockerStackPlan, plan_stack, project_for, to_end
 from winnow.platforms.docker.stack_ports import choose_ports
 from winnow.platforms.images import TRAIN_BASE, BuildOptions, Show, silent
-from winnow.platforms.machine import is_free
+from winnow.platforms.ports import is_free
 from winnow.platforms.stack import MINIO, MLFLOW, POSTGRES, StackEnd
 from winnow.platforms.stack_env_file import EnvFile
 

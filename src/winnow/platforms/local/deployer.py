@@ -41,7 +41,7 @@ from winnow.platforms.deployer import (
 )
 from winnow.platforms.local import process
 from winnow.platforms.local.deployment_plan import Folder, LocalPlan, Record, ReplicaCommand, ReplicaRecord, plan
-from winnow.platforms.machine import bound, url_for_clients
+from winnow.platforms.ports import bound, url_for_clients
 from winnow.platforms.readiness import ask_own
 from winnow.platforms.release_json import path_of
 

@@ -29,10 +29,9 @@ from winnow.config.file_lock import locked
 from winnow.config.inheritance import inherited
 from winnow.config.process_identity import ProcessIdentity, identity_of, is_running
 from winnow.platforms.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError, cancel_each
-from winnow.platforms.local.process import spawn_detached
+from winnow.platforms.local.process import spawn_detached, wait_until
 
-_POLL_S = 0.05
-_BURIED_WITHIN_S = 5.0
+_REAPED_WITHIN_S = 10.0
 _FOLLOW_S = 0.3
 
 
@@ -106,7 +105,7 @@ class LocalExecutor:
         process = self._process(study, name)
         started_at_ms = int(1000 * process.created_at)
         exit_code = self._reap(process.pid)
-        # A child is over when it can be buried: one that was killed may look dead while its last threads end.
+        # A child is over once it can be reaped: one that was killed may look dead while its last threads end.
         if exit_code is None and (process.pid in self._exit_codes or process.is_running):
             return GroupStatus(study, name, GroupState.RUNNING, started_at_ms=started_at_ms)
         if exit_code is None:
@@ -138,14 +137,11 @@ class LocalExecutor:
         if known.is_running:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(known.pid, signal.SIGTERM)
-            deadline = time.monotonic() + grace_s
-            while known.is_running and time.monotonic() < deadline:
-                self.status(study, name)
-                time.sleep(_POLL_S)
-            _kill_session(known)
-        deadline = time.monotonic() + _BURIED_WITHIN_S
-        while not self.status(study, name).state.is_over and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
+            wait_until(lambda: not known.is_running, grace_s)
+            # Kill the rest of its session, whose id is its pid. macOS refuses that where only zombies are left.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(known.pid, signal.SIGKILL)
+        wait_until(lambda: self.status(study, name).state.is_over, _REAPED_WITHIN_S)
 
     def cancel_all(self, study: str, grace_s: float) -> None:
         """See `Executor.cancel_all`."""
@@ -198,15 +194,6 @@ def _new_lines(path: Path, read: dict[Path, int], *, is_last: bool) -> Iterator[
                 return
             read[path] = read.get(path, 0) + len(line)
             yield f"{path.stem}: {line.decode(errors='replace').rstrip()}"
-
-
-def _kill_session(process: _Process) -> None:
-    """Kill what is left of a group, whose session has its supervisor's pid for a name."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 5.0
-    while process.is_running and time.monotonic() < deadline:
-        time.sleep(_POLL_S)
 
 
 def _read_process(folder: Path) -> _Process | None:

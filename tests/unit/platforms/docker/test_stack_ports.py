@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 
 from winnow.platforms.docker.stack_ports import choose_ports
-from winnow.platforms.machine import is_free
+from winnow.platforms.ports import is_free
 from winnow.platforms.stack_env_file import EnvFile
 
 NEW = EnvFile()

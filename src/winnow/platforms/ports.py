@@ -1,12 +1,8 @@
-"""What deployers need of this machine: addresses, and steps that Ctrl-C does not cut short."""
+"""Addresses and ports of this machine."""
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import socket
-import threading
-from collections.abc import Iterator
 
 from winnow.config.errors import InputError
 
@@ -45,22 +41,3 @@ def url_for_clients(host: str, port: int) -> str:
     """The address at which a client on this machine reaches what listens on `host`."""
     name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
-
-
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back until the end of a step of about a second.
-
-    The engine or cluster finishes a request whose sender was interrupted, and the created object would be orphaned.
-    """
-    if threading.current_thread() is not threading.main_thread():  # Python handles signals in the main thread alone
-        yield
-        return
-    waiting: list[int] = []
-    usual = signal.signal(signal.SIGINT, lambda number, _frame: waiting.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, usual)
-        if waiting:
-            signal.raise_signal(signal.SIGINT)
