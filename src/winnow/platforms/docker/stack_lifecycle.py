@@ -95,11 +95,11 @@ class DockerStack:
         """See `Stack.plan`."""
         try:
             live = self._live
-        except UnavailableError as error:
+        except UnavailableError:
             if not is_dry_run:
                 raise
-            unknown = f"whether the stack {self.project.name} and its volumes exist, and whose they are: {error}"
-            return replace(self._planned([]), unknown=(unknown,))
+            unknown = f"whether the stack {self.project.name} and its volumes exist, and whose they are"
+            return replace(self._planned([]), unknown=(f"{unknown}: no Docker engine answers",))
         volumes = live.volumes()
         owner.check_start(self.project, live.opened_by(), volumes, env_file.read(self.project.env_file))
         plan = self._planned(volumes)

@@ -238,12 +238,13 @@ class KubernetesStack:
             cluster = self._connect()
         except UnavailableError as error:
             place = _Place(self._environment.get(CONTEXT, ""), self._environment.get(NAMESPACE, ""))
-            unknown = (f"the cluster and its namespace: {error}", secret, _PERMISSIONS)
+            unknown = (f"the cluster and its namespace: {error.place}: {error.found}", secret, _PERMISSIONS)
             return replace(self._planned(place, None), unknown=unknown)
         try:
             kept = self._permitted(READ_PERMISSIONS, "starting the stack").secret()
-        except UnreachableError as error:
-            return replace(self._planned(_Place.of(cluster), None), unknown=(f"{secret}: {error}", _PERMISSIONS))
+        except UnreachableError:
+            plan = self._planned(_Place.of(cluster), None)
+            return replace(plan, unknown=(f"{secret}: the cluster does not answer", _PERMISSIONS))
         return self._planned(_Place.of(cluster), kept)
 
     def _planned(self, place: _Place, secret: Mapping[str, str] | None) -> KubernetesStackPlan:
