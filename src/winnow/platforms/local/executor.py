@@ -53,7 +53,7 @@ class _Process:
 
 
 class LocalExecutor:
-    """Implements `Executor` on subprocesses.
+    """`Executor` with processes of this machine.
 
     Args:
         home: winnow's folder; nothing outside it is written.
@@ -101,7 +101,7 @@ class LocalExecutor:
         return tuple(self.status(path.parents[2].name, path.parent.name) for path in found)
 
     def status(self, study: str, name: str) -> GroupStatus:
-        """A group that was started from here ends with its exit code, any other without."""
+        """See `Executor.status`. The exit code is known of groups that this executor started."""
         process = self._process(study, name)
         started_at_ms = int(1000 * process.created_at)
         exit_code = self._reap(process.pid)
@@ -115,7 +115,7 @@ class LocalExecutor:
 
     @contextlib.contextmanager
     def watch(self, study: str) -> Iterator[Callable[[], tuple[GroupStatus, ...]]]:
-        """See `Executor.watch`: here looking costs little anyway."""
+        """See `Executor.watch`. Reading the state costs little here."""
         yield lambda: self.groups(study)
 
     def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
@@ -148,7 +148,7 @@ class LocalExecutor:
         cancel_each(self, study, grace_s)
 
     def clear(self, study: str) -> None:
-        """Nothing is left with anybody else: a group's folder is its log."""
+        """See `Executor.clear`. Nothing is left to remove: a group's folder holds its logs."""
 
     def _reap(self, pid: int) -> int | None:
         """The exit code of a child of this process that has ended, which stays as a zombie until it is asked for."""
@@ -181,11 +181,11 @@ def visible_gpus(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]
 
 
 def _new_lines(path: Path, read: dict[Path, int], *, is_last: bool) -> Iterator[str]:
-    """Lines of a log after the byte in `read`, which is moved on; an unfinished one only where nothing will follow."""
+    """Lines of a log after the byte in `read`, which is advanced; an unfinished line only in the last reading."""
     if not path.is_file():
         return
     if path.stat().st_size < read.get(path, 0):
-        # The next life of a rank began it anew.
+        # The next life of a rank has truncated it.
         read[path] = 0
     with path.open("rb") as lines:
         lines.seek(read.get(path, 0))
