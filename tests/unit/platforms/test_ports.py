@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
-from winnow.platforms.ports import url_for_clients
+from winnow.platforms.ports import is_free, url_for_clients
 
 
 @pytest.mark.parametrize(
@@ -18,3 +20,10 @@ from winnow.platforms.ports import url_for_clients
 )
 def test_a_client_is_sent_to_an_address_of_this_machine(host: str, url: str) -> None:
     assert url_for_clients(host, 80) == url
+
+
+def test_a_port_on_which_something_listens_is_not_free() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        assert not is_free("127.0.0.1", port)
+    assert is_free("127.0.0.1", port)
