@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.study.studies import claim, complete, experiment, fold, leases_of, make_study, sweep, url
+from tests.unit.study.studies import claim, complete, experiment, fold, leases_of, make_study, one_job, sweep, url
 from winnow.study.database import Database
-from winnow.study.leases import Failure, Lease, LeaseLostError, Nothing
+from winnow.study.leases import Claim, Failure, Lease, LeaseLostError
 from winnow.study.space import distributions
 from winnow.study.store import StudyStore
 
@@ -18,14 +18,15 @@ from winnow.study.store import StudyStore
 def claim_until_done(database_url: str, owner: str, counted: multiprocessing.Queue[int]) -> None:
     leases = leases_of(StudyStore(Database(database_url), "a-study"), refit_top=1)
     trials = 0
-    while not (isinstance(claimed := leases.claim(owner, owner), Nothing) and claimed.is_done):
-        if isinstance(claimed, Nothing):
+    while not (claimed := leases.claim(owner, owner, one_job)).is_study_finished:
+        if not claimed.jobs:
             time.sleep(0.005)
-        elif claimed.kind == "trial":
-            trials += 1
-            complete(leases, claimed, 0.5)
-        else:
-            leases.finish_task(claimed, result={"version": "1", "metrics": {}})
+        for lease in claimed.leases:
+            if lease.kind == "trial":
+                trials += 1
+                complete(leases, lease, 0.5)
+            else:
+                leases.finish_task(lease, result={"version": "1", "metrics": {}})
     counted.put(trials)
 
 
@@ -73,7 +74,7 @@ def test_a_lost_trial_continues_under_its_number_with_its_parameters_and_scores(
     assert [scored.metrics["f1"] for scored in trial.folds] == [0.7]
 
 
-def test_whoever_lost_a_lease_can_write_nothing_more(tmp_path: Path) -> None:
+def test_a_stale_lease_writes_nothing(tmp_path: Path) -> None:
     store = make_study(tmp_path)
     leases = leases_of(store)
     stale = claim(leases)
@@ -151,24 +152,24 @@ def test_refits_wait_for_the_last_trial_and_the_report_for_the_refits(tmp_path: 
     trials = [claim(leases, f"w{i}/1") for i in range(3)]
     for trial, score in zip(trials[:2], (0.5, 0.9), strict=True):
         complete(leases, trial, score)
-    assert leases.claim("w0/1", "w0") == Nothing(is_done=False)
+    assert leases.claim("w0/1", "w0", one_job) == Claim(())
     complete(leases, trials[2], 0.7)
     first, second = claim(leases, "w0/1"), claim(leases, "w1/1")
     assert [(task.kind, task.number) for task in (first, second)] == [("refit", 1), ("refit", 2)]
-    assert leases.claim("w2/1", "w2") == Nothing(is_done=False)
+    assert leases.claim("w2/1", "w2", one_job) == Claim(())
     leases.finish_task(first, result={"version": "1", "metrics": {"f1": 0.8}})
     leases.finish_task(second, reason="the export differs")
     report = claim(leases, "w2/1")
     assert (report.kind, report.number) == ("report", 3)
     leases.finish_task(report, result={})
-    assert leases.claim("w2/1", "w2") == Nothing(is_done=True)
+    assert leases.claim("w2/1", "w2", one_job) == Claim((), is_study_finished=True)
 
 
 def test_a_study_without_a_complete_trial_still_ends(tmp_path: Path) -> None:
     leases = leases_of(make_study(tmp_path, trials=1))
     leases.finish_trial(claim(leases), "failed", None, "diverged")
     leases.finish_task(claim(leases), result={})
-    assert leases.claim("w0/1", "w0") == Nothing(is_done=True)
+    assert leases.claim("w0/1", "w0", one_job) == Claim((), is_study_finished=True)
 
 
 def test_asking_for_more_trials_reopens_a_study_that_was_done(tmp_path: Path) -> None:
