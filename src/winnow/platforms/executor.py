@@ -30,7 +30,7 @@ class GroupState(enum.Enum):
 
     @property
     def is_over(self) -> bool:
-        """It does nothing any more, and will not by itself."""
+        """It does not run, and does not start again by itself."""
         return self is not GroupState.RUNNING
 
 
@@ -39,7 +39,7 @@ class GroupResources:
     """What one node of a group may use. None: no limit.
 
     Attributes:
-        cpus: CPUs, parts of one included.
+        cpus: CPUs; fractions are allowed.
         memory_bytes, shm_bytes: memory, and the part of it that processes may share (`/dev/shm`).
         gpus: the GPUs' indexes or ids, as CUDA_VISIBLE_DEVICES names them.
     """
@@ -117,12 +117,12 @@ class UnknownGroupError(LookupError):
 class Executor(Protocol):
     """Starts and ends the worker groups of studies; safe to use from several threads.
 
-    Every method raises UnreachableError where what runs the groups does not answer; asked again, it may.
+    Every method raises UnreachableError where the platform does not answer. A later call may succeed.
     """
 
     @property
     def place(self) -> str:
-        """Where it looks and acts, as a sentence goes on with it: `on this machine`."""
+        """Where its groups run, to end a sentence with: `on this machine`."""
 
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
         """What `start` would do, as lines for people and for golden tests; starts nothing."""
@@ -140,16 +140,16 @@ class Executor(Protocol):
         """One group. Raises UnknownGroupError."""
 
     def watch(self, study: str) -> AbstractContextManager[Callable[[], tuple[GroupStatus, ...]]]:
-        """A way to look at a study's groups that costs little however often it is used, until it is closed.
+        """A function that gives a study's groups and is cheap to call often, until the context ends.
 
-        What it says may be a moment old; what is to be acted on, `status` says.
+        Its answer may be a moment old. `status` gives what may be acted on.
         """
 
     def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
         """Lines of a group's logs so far; also after its end. Raises UnknownGroupError.
 
         Args:
-            follow: go on with what comes, until the group is over.
+            follow: go on with new lines until the group is over.
         """
 
     def cancel(self, study: str, name: str, grace_s: float) -> None:
