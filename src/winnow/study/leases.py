@@ -333,7 +333,7 @@ class Leases:
             attempt=attempt,
             owner=owner,
             grp=group,
-            expires_at=self._database.now(session) + self._rules.ttl_s,
+            expires_at=self._database.clock + self._rules.ttl_s,
             started_at_ms=started,
             tracked=False,
         )
@@ -355,12 +355,11 @@ class Leases:
             raise LeaseLostError(f"{lease.kind} {lease.number}, attempt {lease.attempt} of {lease.owner}")
 
     def _extend(self, session: orm.Session, lease: Lease) -> None:
-        self._update(session, lease.kind, lease.number, expires_at=self._database.now(session) + self._rules.ttl_s)
+        self._update(session, lease.kind, lease.number, expires_at=self._database.clock + self._rules.ttl_s)
 
     def _give_back_expired(self, session: orm.Session, owner: str) -> None:
         """Give back what has expired. The owner that claims lives, and keeps what no other has taken."""
-        now = self._database.now(session)
-        expired = (tasks.c.state == "leased", tasks.c.expires_at < now, tasks.c.owner != owner)
+        expired = (tasks.c.state == "leased", tasks.c.expires_at < self._database.clock, tasks.c.owner != owner)
         for task in self._all(session, *expired):
             self._give_back(session, task, f"its worker was not heard of for {self._rules.ttl_s:.0f} s", is_lost=True)
 

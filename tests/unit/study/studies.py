@@ -78,8 +78,10 @@ def statements(store: StudyStore) -> Iterator[list[str]]:
     sa.event.remove(store.database.engine, "before_cursor_execute", note)
 
 
-def leases_of(store: StudyStore, *, ttl_s: float = 60.0, retries: int = 2, refit_top: int = 2) -> Leases:
-    schedule = ScheduleRules(folds=3, metric="f1", goal="maximize", pruner="off", refit_top=refit_top)
+def leases_of(
+    store: StudyStore, *, ttl_s: float = 60.0, retries: int = 2, refit_top: int = 2, pruner: Any = "off"
+) -> Leases:
+    schedule = ScheduleRules(folds=3, metric="f1", goal="maximize", pruner=pruner, refit_top=refit_top)
     rules = LeaseRules(ttl_s=ttl_s, retries=retries, schedule=schedule)
     return Leases(store.database, store.study_id, rules, clock_ms=lambda: 1000)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from tests.unit.study.studies import claim, complete, experiment, fold, leases_of, make_study, one_job, sweep, url
 from winnow.study.database import Database
 from winnow.study.leases import Claim, Failure, Lease, LeaseLostError
+from winnow.study.schedule import Job, ScheduleView, TrainFolds, TrialFold, next_jobs
 from winnow.study.space import distributions
 from winnow.study.store import StudyStore
 
@@ -225,3 +227,66 @@ def test_failed_trials_are_claimed_again_under_their_numbers_and_the_study_keeps
     assert [claim(leases).kind for _ in range(1)] == ["refit"]
     assert store.counts() == {"waiting": 0, "running": 0, "complete": 2, "pruned": 0, "failed": 0, "all": 2}
     assert leases.retry_failed() == ()
+
+
+def test_one_claim_takes_the_leases_of_all_its_jobs(tmp_path: Path) -> None:
+    leases = leases_of(make_study(tmp_path, trials=4))
+    claim(leases, "w1/1")
+    three_jobs = functools.partial(next_jobs, capacity=3)
+    claimed = leases.claim("w0/1", "w0", three_jobs)
+    assert [(lease.number, lease.attempt, lease.owner) for lease in claimed.leases] == [
+        (number, 1, "w0/1") for number in (1, 2, 3)
+    ]
+    assert leases.claim("w0/1", "w0", three_jobs).leases == claimed.leases
+
+
+def test_a_claim_that_names_what_another_worker_holds_takes_nothing(tmp_path: Path) -> None:
+    store = make_study(tmp_path)
+    leases = leases_of(store)
+    held = claim(leases, "w1/1")
+    wrong = TrainFolds((TrialFold(None, 0), TrialFold(held.number, 0)))
+    with pytest.raises(ValueError, match="trial 0 is held by w1/1"):
+        leases.claim("w0/1", "w0", lambda _view: (wrong,))
+    assert [trial.number for trial in store.trials()] == [0]
+    leases.renew(held)
+
+
+def test_a_waiting_trial_begins_anew_where_other_code_has_scored_its_folds(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=1)
+    for code in ({"model.py": "a"}, {"model.py": "b"}):
+        store.create(experiment(trials=1), sweep(code=code))
+        leases = leases_of(store)
+        (claimed,) = leases.claim("w0/1", "w0", one_job).jobs
+        assert claimed.job == TrainFolds((TrialFold(None if code["model.py"] == "a" else 0, 0),))
+        leases.record_fold(claimed.leases[0], fold(0), 0.5)
+        leases.give_back(claimed.leases[0], "it was asked to stop", is_lost=False)
+    (claimed,) = leases.claim("w0/1", "w0", one_job).jobs
+    assert claimed.job == TrainFolds((TrialFold(0, 1),))
+
+
+def test_a_worker_sees_the_study_as_one_that_has_just_come(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=6)
+    long_at_work, seen = leases_of(store, pruner="median"), []
+
+    def see(view: ScheduleView) -> tuple[Job, ...]:
+        seen.append(view)
+        return ()
+
+    ends = (
+        lambda leases, lease: complete(leases, lease, 0.5),
+        lambda leases, lease: leases.finish_trial(lease, "failed", None, "boom"),
+        lambda leases, lease: leases.record_fold(lease, fold(0, 0.7), 0.7),
+        lambda leases, lease: leases.give_back(lease, "it was killed", is_lost=True),
+        lambda leases, _lease: leases.retry_failed(),
+    )
+    for number, end in enumerate(ends):
+        end(long_at_work, claim(long_at_work, f"w{number}/1"))
+        for leases in (long_at_work, leases_of(store, pruner="median")):
+            leases.claim("w9/1", "w9", see)
+        assert seen[-1] == seen[-2]
+    assert [(trial.state, trial.scores, trial.owner) for trial in seen[-1].trials] == [
+        ("complete", (0.5, 0.5, 0.5), None),
+        ("waiting", (), None),
+        ("running", (0.7,), "w2/1"),
+        ("running", (), "w4/1"),
+    ]
