@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from winnow.config.errors import InputError
 from winnow.config.quantities import bytes_of
 
+CPUS, MEMORY = "WINNOW_REPLICA_CPUS", "WINNOW_REPLICA_MEMORY"
+"""Environment variables with the limits of one replica."""
+
 REQUESTS = {
     "WINNOW_MAX_BODY_BYTES": 1.0,
     "WINNOW_MAX_ROWS": 1.0,

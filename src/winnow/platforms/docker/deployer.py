@@ -46,6 +46,7 @@ from winnow.platforms.docker.deployment_plan import ContainerRequest, DockerPlan
 from winnow.platforms.interrupts import uninterrupted
 from winnow.platforms.labels import DEPLOYMENT, SERIAL
 from winnow.platforms.ports import bound, is_free, url_for_clients
+from winnow.platforms.serving_limits import MEMORY
 
 if TYPE_CHECKING:
     import docker
@@ -585,7 +586,7 @@ def _refuse_too_many(plan: DockerPlan, memory_bytes: int) -> None:
             expected=f"at most {memory_bytes // each}, for the engine has {memory_bytes / 2**30:.1f} GiB of memory and "
             f"a replica may use {each / 2**30:.2g} GiB",
             found=str(count),
-            remedy=f"Ask for fewer, or give each less with {docker_plan.MEMORY}.",
+            remedy=f"Ask for fewer, or give each less with {MEMORY}.",
         )
 
 
