@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -25,7 +26,7 @@ from tests.e2e.forked import Ended, winnow
 from tests.unit.serving import bundles
 from tests.unit.tracking import made_up
 from winnow.config.loader import load_experiment
-from winnow.orchestrators.train import describe_sweep
+from winnow.orchestrators.opened_study import describe_sweep
 from winnow.study.database import Database
 from winnow.study.store import StudyStore
 from winnow.tracking.mlflow_tracker import MlflowTracker
@@ -389,7 +390,9 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Person:
     experiment = load_experiment(person.file)
     prepare(uri)
     store = StudyStore(Database(f"sqlite:///{person.home / 'studies.db'}", create=True), "bad")
-    store.create(experiment, describe_sweep(experiment, "bad", check(experiment)))
+    with contextlib.chdir(person.folder):
+        sweep = describe_sweep(experiment, "bad", check(experiment))
+    store.create(experiment, sweep)
     store.set_parent_run_id(MlflowTracker(uri).start_sweep(store.header.sweep))
     store.database.close()
     return person

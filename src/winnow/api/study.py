@@ -23,7 +23,7 @@ def studies() -> tuple[ListedStudy, ...]:
     """
     from winnow.orchestrators.settings import current
     from winnow.orchestrators.studies import list_studies
-    from winnow.orchestrators.tiers import executors_for
+    from winnow.orchestrators.workers import executors_for
 
     settings = current()
     return list_studies(settings, executors_for(None, settings))
@@ -43,7 +43,7 @@ def plan_deletion(study: str) -> Deletion:
     """
     from winnow.orchestrators import studies as orchestrator
     from winnow.orchestrators.settings import current
-    from winnow.orchestrators.tiers import executors_for
+    from winnow.orchestrators.workers import executors_for
 
     settings = current()
     return orchestrator.plan_deletion(check_study_name(study, "study"), settings, executors_for(None, settings))
@@ -66,7 +66,7 @@ def delete_study(study: str) -> Deletion:
     """
     from winnow.orchestrators import studies as orchestrator
     from winnow.orchestrators.settings import current
-    from winnow.orchestrators.tiers import executors_for
+    from winnow.orchestrators.workers import executors_for
 
     settings = current()
     executors = executors_for(None, settings)

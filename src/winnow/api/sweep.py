@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from winnow.api.arguments import silent
 
 if TYPE_CHECKING:
     from winnow.orchestrators.train import SweepResult
@@ -21,7 +23,6 @@ def train(
     registry: str = "",
     image_load: str = "",
     allow_changed_code: bool = False,
-    is_retry: bool = False,
 ) -> SweepResult:
     """Run a study's trials until all are done. Progress goes to standard error.
 
@@ -37,7 +38,6 @@ def train(
         registry: HOST/PATH that the image is pushed to, for a cluster; by default WINNOW_REGISTRY.
         image_load: command that loads the image onto a cluster's nodes; by default WINNOW_IMAGE_LOAD.
         allow_changed_code: continue a study although a file of your own code has changed; its trials are marked.
-        is_retry: train failed trials again, as `retry` does.
 
     Returns:
         The counts of trials by state, the best trial, and what became of the refits.
@@ -47,37 +47,15 @@ def train(
         SweepFailedError: the workers do not come up, or die again and again.
         KeyboardInterrupt: Ctrl-C. Local workers were stopped and their trials handed back; other workers go on.
     """
-    overrides = _overrides(study, trials, workers)
-    from winnow.config.loader import load_experiment, located
-
-    # The file is read before torch and MLflow are imported, so that a mistake in it is an error at once.
-    experiment = load_experiment(Path(config), overrides)
-    from winnow.orchestrators.progress import ProgressView
-
-    view = ProgressView(metric=experiment.search.metric.name)
-    with view.checking() as show:
-        show(f"{experiment.name}: loading PyTorch, scikit-learn and MLflow")
-        from winnow.orchestrators.report import write_report
-        from winnow.orchestrators.settings import current
-        from winnow.orchestrators.tiers import tier_for
-        from winnow.orchestrators.train import Permission
-        from winnow.platforms.images import with_route
-    from winnow.orchestrators.train import train as run
-
-    settings = current()
-    environment = with_route(os.environ, registry=registry, load=image_load)
-    tier = tier_for(platform, settings, image=image, environment=environment)
-    with located(Path(config), overrides):
-        return run(
-            experiment,
-            experiment.name,
-            settings,
-            tier,
-            view,
-            lambda name: write_report(settings, name),
-            folder=Path(config).absolute().parent,
-            permission=Permission(allow_changed_code, is_retry),
-        )
+    return _run(
+        config,
+        _overrides(study, trials, workers),
+        platform=platform,
+        image=image,
+        registry=registry,
+        image_load=image_load,
+        allow_changed_code=allow_changed_code,
+    )
 
 
 def retry(
@@ -113,10 +91,9 @@ def retry(
         SweepFailedError: the workers do not come up, or die again and again.
         KeyboardInterrupt: Ctrl-C. Local workers were stopped and their trials handed back; other workers go on.
     """
-    return train(
+    return _run(
         config,
-        study=study,
-        workers=workers,
+        _overrides(study, None, workers),
         platform=platform,
         image=image,
         registry=registry,
@@ -134,8 +111,11 @@ def plan(
     workers: int | None = None,
     platform: str = "local",
     image: str | None = None,
+    say: Callable[[str], None] = silent,
 ) -> list[str]:
     """Say what `train` would start; start nothing.
+
+    It needs no Docker engine and no cluster: placeholders stand for facts that could not be looked up.
 
     Args:
         config: the experiment file.
@@ -144,6 +124,7 @@ def plan(
         workers: worker groups that run at once; by default as many as the file says.
         platform: where workers would run: "local", "docker" or "kubernetes".
         image: the containers' image; by default the one that `build_train` made.
+        say: is called with a line for each fact that could not be looked up.
 
     Returns:
         Lines for a person: a command or manifest for each worker group.
@@ -155,15 +136,40 @@ def plan(
     from winnow.config.loader import load_experiment, located
 
     experiment = load_experiment(Path(config), overrides)
+    from winnow.config.settings import Settings
     from winnow.orchestrators.settings import current
-    from winnow.orchestrators.tiers import tier_for
-    from winnow.orchestrators.train import data_of
-    from winnow.orchestrators.train import plan as plan_groups
+    from winnow.orchestrators.sweep_request import SweepRequest
+    from winnow.orchestrators.train import plan as plan_sweep
+    from winnow.platforms.lookup import Lookup
+
+    lookup = Lookup(is_optional=True)
+    settings = lookup("the stack's addresses on this machine", current, Settings.from_environment())
+    with located(Path(config), overrides):
+        lines = plan_sweep(SweepRequest(experiment, platform=platform, image=image), settings, lookup)
+    for fact in lookup.unknown:
+        say(f"not looked up: {fact}")
+    return lines
+
+
+def _run(config: Path | str, overrides: dict[str, Any], **options: Any) -> SweepResult:
+    """Run a sweep. `options` are the fields of a `SweepRequest`."""
+    from winnow.config.loader import load_experiment, located
+
+    # The file is read before torch and MLflow are imported, so that a mistake in it is an error at once.
+    experiment = load_experiment(Path(config), overrides)
+    from winnow.orchestrators.progress import ProgressView
+
+    view = ProgressView(metric=experiment.search.metric.name)
+    with view.checking() as show:
+        show(f"{experiment.name}: loading PyTorch, scikit-learn and MLflow")
+        from winnow.orchestrators.settings import current
+        from winnow.orchestrators.sweep_request import SweepRequest
+        from winnow.orchestrators.train import train as run
 
     settings = current()
-    tier = tier_for(platform, settings, image=image)
+    request = SweepRequest(experiment, folder=Path(config).absolute().parent, **options)
     with located(Path(config), overrides):
-        return tier.require().plan(plan_groups(experiment, experiment.name, tier, data_of(experiment, tier)))
+        return run(request, settings, view)
 
 
 def _overrides(study: str | None, trials: int | None, workers: int | None) -> dict[str, Any]:

@@ -33,8 +33,7 @@ def jobs(*, study: str | None = None, platform: str | None = None, say: Callable
         InputError: the platform does not answer.
     """
     from winnow.config.settings import Settings
-    from winnow.orchestrators.tiers import executors_for
-    from winnow.orchestrators.workers import list_jobs
+    from winnow.orchestrators.workers import executors_for, list_jobs
 
     settings = Settings.from_environment()
     executors = executors_for(platform, settings)
@@ -70,8 +69,7 @@ def logs(
     """
     name = study_name(config, study)
     from winnow.config.settings import Settings
-    from winnow.orchestrators.tiers import executors_for
-    from winnow.orchestrators.workers import read_logs
+    from winnow.orchestrators.workers import executors_for, read_logs
 
     settings = Settings.from_environment()
     executors = executors_for(platform, settings)
@@ -101,7 +99,7 @@ def cancel(config: Path | str | None = None, *, study: str | None = None, platfo
     name = study_name(config, study)
     from winnow.orchestrators import cancel as orchestrator
     from winnow.orchestrators.settings import current
-    from winnow.orchestrators.tiers import executors_for
+    from winnow.orchestrators.workers import executors_for
 
     settings = current()
     return orchestrator.cancel(name, executors_for(platform, settings), settings)

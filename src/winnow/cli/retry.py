@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,16 +21,7 @@ from winnow.config.platforms import PLATFORMS
 )
 @image_options
 @changed_code_option
-def command(
-    config: Path,
-    study: str | None,
-    workers: int | None,
-    platform: str,
-    image: str | None,
-    registry: str,
-    image_load: str,
-    allow_changed_code: bool,
-) -> int:
+def command(config: Path, study: str | None, platform: str, **options: Any) -> int:
     """Train a study's failed trials again under their numbers.
 
     They keep their parameters. After a change of your code, which is what mostly mends them, add --allow-changed-code.
@@ -37,15 +29,6 @@ def command(
     """
     from winnow import api
 
-    result = api.retry(
-        config,
-        study=study,
-        workers=workers,
-        platform=platform,
-        image=image,
-        registry=registry,
-        image_load=image_load,
-        allow_changed_code=allow_changed_code,
-    )
+    result = api.retry(config, study=study, platform=platform, **options)
     click.echo(describe(result, config, platform, study))
     return status_of(result)

@@ -56,18 +56,7 @@ def image_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @image_options
 @changed_code_option
 @dry_run_option
-def command(
-    config: Path,
-    study: str | None,
-    trials: int | None,
-    workers: int | None,
-    platform: str,
-    image: str | None,
-    registry: str,
-    image_load: str,
-    allow_changed_code: bool,
-    dry_run: bool,
-) -> int:
+def command(config: Path, study: str | None, platform: str, dry_run: bool, **options: Any) -> int:
     """Run a study's trials until all are done.
 
     Again: resumes where it stands, or attaches to the workers that are at it. A closed terminal leaves them at work.
@@ -76,22 +65,17 @@ def command(
     from winnow import api
 
     if dry_run:
-        for line in api.plan(config, study=study, trials=trials, workers=workers, platform=platform, image=image):
+        shown = {name: options[name] for name in ("trials", "workers", "image")}
+        for line in api.plan(config, study=study, platform=platform, say=_say, **shown):
             click.echo(line)
         return 0
-    result = api.train(
-        config,
-        study=study,
-        trials=trials,
-        workers=workers,
-        platform=platform,
-        image=image,
-        registry=registry,
-        image_load=image_load,
-        allow_changed_code=allow_changed_code,
-    )
+    result = api.train(config, study=study, platform=platform, **options)
     click.echo(describe(result, config, platform, study))
     return status_of(result)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def status_of(result: SweepResult) -> int:
@@ -100,7 +84,7 @@ def status_of(result: SweepResult) -> int:
 
 
 def describe(result: SweepResult, config: Path, platform: str = "local", study: str | None = None) -> str:
-    """What came of a sweep on a tier, and what to do next.
+    """What came of a sweep, and what to do next.
 
     Args:
         study: the name that was given; None where the experiment's own was taken.

@@ -1,4 +1,4 @@
-"""Amounts of memory as a person writes them, in Kubernetes' notation on every platform."""
+"""Amounts of memory as a person writes them, in Kubernetes' notation on every tier."""
 
 from __future__ import annotations
 

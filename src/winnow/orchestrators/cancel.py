@@ -1,4 +1,4 @@
-"""A study is stopped, on whatever tiers its groups are at work."""
+"""Stopping a study, on all platforms on which its groups run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
-from winnow.orchestrators.settings import cluster_for
 from winnow.orchestrators.supervise import GRACE_S, stop
 from winnow.platforms.executor import Executor
 from winnow.study.database import Database
@@ -31,19 +30,23 @@ class Cancelled:
 
 
 def cancel(study: str, executors: Mapping[str, Executor], settings: Settings) -> Cancelled:
-    """Stop a study's groups on these tiers, hand back what they held, and clear away what they leave.
+    """Stop a study's groups on these platforms, hand back what they held, and remove their containers and pods.
 
-    Where the study's database does not answer, the groups are stopped all the same: what they held is handed back by
-    whoever resumes the study.
+    Where the study's database does not answer, the groups are stopped all the same: what they held is handed back when
+    the study is resumed.
+
+    Args:
+        executors: by platform.
 
     Raises:
-        InputError: there is no such study, and no groups of it, or what it takes to end them is not allowed; nothing
-            was changed.
+        InputError: there is no such study, and no groups of it, or a permission to end them is missing; nothing was
+            changed.
     """
     store, refusal = _open(study, settings)
-    groups = {tier: executor.groups(study) for tier, executor in executors.items()}
-    if groups.get("kubernetes"):
-        _check_permissions(settings)
+    found = {platform: executor.groups(study) for platform, executor in executors.items()}
+    for platform, groups in found.items():
+        if groups:
+            executors[platform].check_may_end()
     for executor in executors.values():
         if store is not None:
             try:
@@ -53,24 +56,17 @@ def cancel(study: str, executors: Mapping[str, Executor], settings: Settings) ->
         if store is None:
             executor.cancel_all(study, GRACE_S)
         executor.clear(study)
-    found = [group for groups_of in groups.values() for group in groups_of]
-    stopped = sum(not group.state.is_over for group in found)
-    # After `mlflow-remove` the study is gone, and what its workers left may still be there.
-    cleared = sum(group.has_remains for group in found)
+    every = [group for groups in found.values() for group in groups]
+    stopped = sum(not group.state.is_over for group in every)
+    # After `mlflow-remove` the study is gone, while its workers' containers and pods may still exist.
+    cleared = sum(group.has_remains for group in every)
     if refusal is not None and not stopped and not cleared:
         raise refusal
     return Cancelled(stopped, withheld=str(refusal) if refusal is not None else None, cleared=cleared)
 
 
-def _check_permissions(settings: Settings) -> None:
-    from winnow.platforms.kubernetes import permissions
-    from winnow.platforms.kubernetes.executor import PERMISSIONS
-
-    permissions.check(cluster_for(settings.stack), PERMISSIONS, "ending a sweep's workers")
-
-
 def _open(study: str, settings: Settings) -> tuple[StudyStore | None, InputError | StudyUnreachableError | None]:
-    """The study, or why it cannot be had."""
+    """The study, or why it cannot be opened."""
     try:
         store = StudyStore(Database(settings.storage_url), study)
         Retry(0)(lambda: store.study_id)

@@ -1,9 +1,8 @@
-"""Which worker groups a sweep needs: a plan, from the experiment, the place where they run and what it has to give."""
+"""The worker groups of a sweep, planned from the experiment and from what the groups find where they run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from winnow.config.addresses import STARS
@@ -14,53 +13,19 @@ from winnow.config.inheritance import is_of_a_world
 from winnow.config.quantities import bytes_of
 from winnow.platforms.container import DEFAULT_CPUS, DEFAULT_MEMORY_BYTES
 from winnow.platforms.executor import GroupResources, GroupSpec, Volume
+from winnow.platforms.sweep import WorkerHost
 from winnow.training.launch import plan_gpus
 from winnow.worker.experiment_file import DATA_FILE
 from winnow.worker.group import CPUS, GPUS, RELAY_LOGS
 
 LEAST_MEMORY_MIB = 384
-"""With less a supervisor does not live to say that its ranks had too little."""
-
-
-@dataclass(frozen=True)
-class Site:
-    """Where groups run, as far as planning them depends on it.
-
-    Attributes:
-        tier: its name: local, docker, …
-        prefix: of its groups' names, so that groups of two tiers that work on one study are told apart.
-        python: the interpreter there.
-        home, storage_url, tracking_uri: winnow's folder and the two stores as they are reached from there.
-        cpus, gpus: what there is; GPUs as CUDA_VISIBLE_DEVICES names them. None: a scheduler finds a machine for
-            every group, which has to say what it needs.
-        sees_files: groups see this machine's files: the person's code, the data, the logs they write.
-        is_left_by_interrupt: Ctrl-C leaves the groups at work.
-        look_every_s: how often it is asked whether the groups are alive.
-    """
-
-    tier: str
-    prefix: str
-    python: str
-    home: Path
-    storage_url: str = field(repr=False)
-    tracking_uri: str = field(repr=False)
-    cpus: int | None
-    gpus: tuple[str, ...] | None
-    sees_files: bool
-    is_left_by_interrupt: bool
-    look_every_s: float
-
-    def has_gpu(self, execution: ExecutionConfig) -> bool | None:
-        """Whether ranks have a GPU; None: the machine that they and this process share says so itself."""
-        if self.sees_files:
-            return None
-        return execution.device == "cuda" if self.gpus is None else bool(self.gpus)
+"""With less, a supervisor is killed before it can report that its ranks had too little."""
 
 
 def plan_groups(
     study: str,
     execution: ExecutionConfig,
-    site: Site,
+    host: WorkerHost,
     *,
     environment: Mapping[str, str],
     data_file: str | None = None,
@@ -68,54 +33,55 @@ def plan_groups(
     """The groups of a sweep.
 
     Args:
-        environment: the caller's, which holds the secrets that the experiment names.
+        environment: of this process, which holds the secrets that the experiment names.
         data_file: `SHA256/NAME` of the data in the artifact store, where groups fetch it from there.
 
     Raises:
-        InputError: the place cannot give what the experiment asks for, or a secret is nowhere.
+        InputError: the platform lacks what the experiment asks for, or a secret is not set.
     """
-    _check(execution, site)
+    _check(execution, host)
     secrets = find_secrets(execution, environment)
     volumes = tuple(parse_volume(text) for text in execution.volumes)
-    assigned = _gpus(execution, site)
-    share = execution.resources.cpu or _share(execution, site)
+    assigned = _gpus(execution, host)
+    share = execution.resources.cpu or _share(execution, host)
+    prefix, shares_files = host.capabilities.group_prefix, host.capabilities.shares_files
     settings = {
-        "WINNOW_HOME": str(site.home),
-        "WINNOW_STORAGE": site.storage_url,
-        "MLFLOW_TRACKING_URI": site.tracking_uri,
+        "WINNOW_HOME": str(host.home),
+        "WINNOW_STORAGE": host.storage_url,
+        "MLFLOW_TRACKING_URI": host.tracking_uri,
         CPUS: str(max(1, int(share))),
-        **({} if site.sees_files else {RELAY_LOGS: "1"}),
+        **({} if shares_files else {RELAY_LOGS: "1"}),
         **({} if data_file is None else {DATA_FILE: data_file}),
     }
     return tuple(
         GroupSpec(
             study=study,
-            name=f"{site.prefix}{index}",
-            argv=(site.python, "-P", "-m", "winnow.worker.group", "--study", study, "--group", f"{site.prefix}{index}"),
-            env={**execution.env, **settings, GPUS: _visible(of_group, site)},
+            name=f"{prefix}{index}",
+            argv=(host.python, "-P", "-m", "winnow.worker.group", "--study", study, "--group", f"{prefix}{index}"),
+            env={**execution.env, **settings, GPUS: _visible(of_group, host)},
             secrets=secrets,
             nodes=execution.nodes,
             resources=GroupResources(
                 cpus=share,
-                memory_bytes=_memory_bytes(execution, site),
+                memory_bytes=_memory_bytes(execution, host),
                 shm_bytes=bytes_of(execution.resources.shm),
                 gpus=of_group,
             ),
             volumes=volumes,
-            options=execution.options_for(site.tier),
+            options=execution.options_for(host.platform),
             start_timeout_s=execution.start_timeout_s,
         )
         for index, of_group in enumerate(assigned)
     )
 
 
-def _gpus(execution: ExecutionConfig, site: Site) -> tuple[tuple[str, ...], ...]:
+def _gpus(execution: ExecutionConfig, host: WorkerHost) -> tuple[tuple[str, ...], ...]:
     """Each group's GPUs on each of its nodes, one for every rank."""
-    if site.gpus is None:
-        # A pod counts what it was given from 0. Which nodes have GPUs only the scheduler knows: they are asked for.
+    if host.gpus is None:
+        # The scheduler finds nodes that have as many GPUs as are asked for; a group counts those that it gets from 0.
         asked = range(execution.processes) if execution.device == "cuda" else ()
         return (tuple(map(str, asked)),) * execution.workers
-    used = () if execution.device == "cpu" else site.gpus
+    used = () if execution.device == "cpu" else host.gpus
     if used and execution.nodes > 1:
         raise InputError(
             "execution.nodes",
@@ -138,16 +104,18 @@ def gpu_sharing(groups: Sequence[GroupSpec]) -> str | None:
     return f"{len(groups)} workers share {gpus}; execution.workers: {alone} gives each of them GPUs of its own"
 
 
-def _share(execution: ExecutionConfig, site: Site) -> float:
+def _share(execution: ExecutionConfig, host: WorkerHost) -> float:
     """CPUs of a node where the experiment does not say."""
-    return DEFAULT_CPUS if site.cpus is None else max(1, site.cpus // (execution.workers * execution.nodes))
+    if host.cpus is None:
+        return DEFAULT_CPUS
+    return max(1, host.cpus // (execution.workers * execution.nodes))
 
 
-def _memory_bytes(execution: ExecutionConfig, site: Site) -> int | None:
+def _memory_bytes(execution: ExecutionConfig, host: WorkerHost) -> int | None:
     """Memory of a node; None: no limit."""
     if execution.resources.memory is not None:
         return bytes_of(execution.resources.memory)
-    return DEFAULT_MEMORY_BYTES if site.cpus is None else None
+    return DEFAULT_MEMORY_BYTES if host.capabilities.schedules_machines else None
 
 
 def with_kept_secrets(execution: ExecutionConfig, environment: Mapping[str, str]) -> ExecutionConfig:
@@ -218,12 +186,12 @@ def parse_volume(text: str) -> Volume:
     return Volume(source, target, is_read_only=mode == "ro")
 
 
-def _visible(gpus: tuple[str, ...], site: Site) -> str:
+def _visible(gpus: tuple[str, ...], host: WorkerHost) -> str:
     """A group's GPUs as its ranks see them: a container counts those that it was given from 0."""
-    return ",".join(gpus if site.sees_files else map(str, range(len(gpus))))
+    return ",".join(gpus if host.capabilities.shares_files else map(str, range(len(gpus))))
 
 
-def _check(execution: ExecutionConfig, site: Site) -> None:
+def _check(execution: ExecutionConfig, host: WorkerHost) -> None:
     for place, names in (("execution.env", execution.env), ("execution.secrets", execution.secrets)):
         for name in filter(is_of_a_world, names):
             raise InputError(
@@ -233,22 +201,22 @@ def _check(execution: ExecutionConfig, site: Site) -> None:
                 remedy="Take it away; execution.processes and execution.nodes say how many ranks a group has, and "
                 "training.* how they train.",
             )
-    if execution.nodes > 1 and site.tier == "local":
+    if execution.nodes > 1 and not host.capabilities.has_nodes:
         raise InputError(
             "execution.nodes",
             expected="1 for a sweep on this machine",
             found=str(execution.nodes),
             remedy="Set execution.processes for several ranks on one machine.",
         )
-    if execution.share_gpus and site.gpus is None:
+    if execution.share_gpus and host.capabilities.schedules_machines:
         raise InputError(
             "execution.share_gpus",
-            expected="false for pods, to each of which the cluster gives GPUs of its own",
+            expected="false where the cluster gives every worker GPUs of its own",
             found="true",
             remedy="Take it away; to share GPUs, have the cluster do it (time slicing, MPS) under a name of its own in "
             "execution.kubernetes.gpu_resource.",
         )
-    if execution.device == "cuda" and site.gpus == ():
+    if execution.device == "cuda" and host.gpus == ():
         raise InputError(
             "execution.device",
             expected="a visible GPU",
@@ -256,16 +224,18 @@ def _check(execution: ExecutionConfig, site: Site) -> None:
             remedy="Set execution.device: auto, or look at what `nvidia-smi -L` and CUDA_VISIBLE_DEVICES say, and "
             "whether the installed torch is a build for GPUs.",
         )
+    if not host.capabilities.limits_resources:
+        return
     cpu = execution.resources.cpu
-    if cpu is not None and site.cpus is not None and cpu > site.cpus and site.tier != "local":
+    if cpu is not None and host.cpus is not None and cpu > host.cpus:
         raise InputError(
             "execution.resources.cpu",
-            expected=f"at most {site.cpus}, which is what the Docker host has",
+            expected=f"at most {host.cpus}, which is what the host has",
             found=f"{cpu:g}",
             remedy="Lower it.",
         )
     memory = execution.resources.memory
-    if memory is not None and bytes_of(memory) < LEAST_MEMORY_MIB * 2**20 and site.tier != "local":
+    if memory is not None and bytes_of(memory) < LEAST_MEMORY_MIB * 2**20:
         raise InputError(
             "execution.resources.memory",
             expected=f"at least {LEAST_MEMORY_MIB}Mi, of which a supervisor takes some 230 and torch the rest",

@@ -1,25 +1,31 @@
-"""What a worker elsewhere can reach of an experiment: the person's code, the data, the two stores.
+"""What is checked before a sweep starts anything: the experiment's parts, and what workers can reach of them.
 
-A container or a pod has its image and the network, and not the files of the terminal that started it. What it cannot
-reach is refused here, before anything is started.
+A container or a pod has its image and the network, and not the files of the terminal that started it. Code, data and
+stores that it cannot reach are refused here.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from winnow.bundle.manifest import sha256_of
-from winnow.config.errors import InputError
+from winnow.config.errors import InputError, UnavailableError
 from winnow.config.experiment import DataConfig, Experiment
 from winnow.config.functions import BUNDLED, names_function
+from winnow.config.inheritance import as_in_a_group
 from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
-from winnow.orchestrators.groups import parse_volume
+from winnow.orchestrators.groups import find_secrets, parse_volume
 from winnow.platforms.platform import Platform
+from winnow.platforms.sweep import WorkerHost
 from winnow.tracking.data_files import DataFiles
+from winnow.training.preflight import check
+from winnow.training.preparation import Prepared
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,38 @@ def _local_path(data: DataConfig) -> Path | None:
     return None if "://" in source else Path(source).expanduser()
 
 
+def check_training(
+    experiment: Experiment, host: WorkerHost, show: Callable[[str], None] = lambda _what: None
+) -> Prepared:
+    """Check an experiment in the environment that its ranks will have, where they run on this machine.
+
+    Containers and pods may find their data elsewhere than this terminal does, so their variables are not set here.
+
+    Args:
+        show: receives the name of each part before it is checked.
+
+    Raises:
+        InputError: a part does not work, or reads a variable that workers do not have.
+    """
+    execution = experiment.execution
+    if not host.capabilities.shares_files:
+        return check(experiment, has_gpu=host.has_gpu(execution), show=show)
+    given = {**execution.env, **find_secrets(execution, os.environ)}
+    with as_in_a_group(given) as withheld:
+        try:
+            return check(experiment, has_gpu=host.has_gpu(execution), show=show)
+        except InputError as error:
+            missed = error.__cause__.args[:1] if isinstance(error.__cause__, KeyError) else ()
+            if not withheld.intersection(missed):
+                raise
+            raise InputError(
+                error.place,
+                expected="a function that reads only variables that the experiment names",
+                found=f"{missed[0]}, which is set in this shell and which workers do not inherit",
+                remedy=f"Write it into execution.env, or pass it on by name: execution.secrets: [{missed[0]}].",
+            ) from error
+
+
 def check_code(experiment: Experiment, project: Path) -> None:
     """Refuse a person's function in a file outside the folder that images are built from.
 
@@ -113,14 +151,15 @@ def check_secrets_file(experiment: Experiment, project: Path) -> None:
         )
 
 
-def check_stores(settings: Settings, init: str) -> None:
-    """Refuse stores that a container cannot reach.
+def checked_stores(settings: Settings, init: str) -> Settings:
+    """The settings, unless their stores are out of a container's reach.
 
     Args:
-        init: the command that starts stores which it does reach.
+        init: the command that starts stores that it reaches.
 
     Raises:
-        InputError: a file of this machine, or an address that means the container itself.
+        UnavailableError: a store is a file of this machine.
+        InputError: a store's address means the container itself.
     """
     stores = (
         ("WINNOW_WORKER_STORAGE", "WINNOW_STORAGE", "the studies' database", settings.worker_storage_url),
@@ -138,6 +177,7 @@ def check_stores(settings: Settings, init: str) -> None:
                 remedy=f"Set {variable} to the address to use from there, or unset {usual} and use what "
                 f"`{init}` starts.",
             )
+    return settings
 
 
 def check_side(settings: Settings, platform: Platform) -> None:
@@ -176,8 +216,8 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _no_stack(what: str, found: str, init: str) -> InputError:
-    return InputError(
+def _no_stack(what: str, found: str, init: str) -> UnavailableError:
+    return UnavailableError(
         what,
         expected="a server that workers elsewhere reach",
         found=found,

@@ -10,11 +10,11 @@ from pathlib import Path
 from winnow.config.errors import WinnowError
 from winnow.config.settings import Settings
 from winnow.config.user_code import code_of
-from winnow.orchestrators.groups import with_kept_secrets
+from winnow.orchestrators.groups import plan_groups, with_kept_secrets
 from winnow.orchestrators.supervise import stop
-from winnow.orchestrators.tiers import tier_for
-from winnow.orchestrators.train import plan
 from winnow.platforms.executor import Executor, GroupSpec
+from winnow.platforms.lookup import Lookup
+from winnow.platforms.table import platform_for
 from winnow.study.database import Database
 from winnow.study.status import waiting_lines
 from winnow.study.store import RefitResult, StudyStore
@@ -22,6 +22,8 @@ from winnow.tracking.run_search import TrackedRun
 from winnow.tracking.tracker import ModelVersion
 
 POLL_S = 0.25
+HERE = "local"
+"""The platform of a refit: it needs one worker, and no image."""
 
 
 class RefitFailedError(WinnowError):
@@ -41,11 +43,10 @@ def refit_run(
     store.check_code(
         code_of(store.header.experiment, Path.cwd()), "A model of other code than its trial's is not what was scored."
     )
-    tier = tier_for("local", settings)
-    kept = store.header.experiment
-    experiment = kept.model_copy(update={"execution": with_kept_secrets(kept.execution, os.environ)})
-    group = plan(experiment, study, tier)[0]
-    version = refit_trial(store, run.trial, tier.executor, group, say)
+    platform = platform_for(HERE, settings).sweep(None, Lookup())
+    execution = with_kept_secrets(store.header.experiment.execution, os.environ)
+    group = plan_groups(study, execution, platform.host, environment=os.environ)[0]
+    version = refit_trial(store, run.trial, platform.executor, group, say)
     return ModelVersion(study, version, run.run_id)
 
 

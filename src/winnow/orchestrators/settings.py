@@ -7,15 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from winnow.config.settings import Settings
-from winnow.config.stack_record import AnyStack
 from winnow.platforms.stack import ChoosePort, any_port
 from winnow.platforms.table import platform_for
-
-if TYPE_CHECKING:
-    from winnow.platforms.kubernetes.client import Cluster
 
 
 def current(environment: Mapping[str, str] = os.environ, *, choose_port: ChoosePort = any_port) -> Settings:
@@ -40,14 +35,3 @@ def silent_stack(settings: Settings, environment: Mapping[str, str] = os.environ
     if settings.stack is None:
         return None
     return platform_for(settings.stack.platform, settings, environment).silent_stack()
-
-
-def cluster_for(stack: AnyStack | None, environment: Mapping[str, str] = os.environ) -> Cluster:
-    """The cluster and namespace that are named, else those of the stack in use, else kubeconfig's.
-
-    Raises:
-        InputError: no namespace is named, or there is no such cluster.
-    """
-    from winnow.platforms.kubernetes.stores import cluster_named
-
-    return cluster_named(stack, environment)

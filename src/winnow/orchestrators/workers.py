@@ -8,9 +8,11 @@ from pathlib import Path
 
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command, next_flag
+from winnow.config.settings import Settings
 from winnow.orchestrators.collect import is_from
 from winnow.platforms.executor import Executor, GroupStatus
 from winnow.platforms.log_streams import merged
+from winnow.platforms.table import all_platforms, platform_for
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,29 @@ class Jobs:
 
     groups: tuple[WorkerGroup, ...]
     places: tuple[str, ...]
+
+
+def executors_for(platform: str | None, settings: Settings) -> Mapping[str, Executor]:
+    """The executors that find groups, by platform; they start none.
+
+    Args:
+        platform: the only one to ask. None: all, except for Docker where no engine answers and a cluster that is
+            neither named nor in use.
+
+    Raises:
+        InputError: a platform that is named or in use cannot be asked.
+    """
+    executors: dict[str, Executor] = {}
+    for each in all_platforms(settings) if platform is None else (platform_for(platform, settings),):
+        is_expected = platform is not None or each.is_in_use
+        if each.capabilities.is_remote and not is_expected:
+            continue
+        try:
+            executors[each.name] = each.executor()
+        except InputError:
+            if is_expected:
+                raise
+    return executors
 
 
 def list_jobs(executors: Mapping[str, Executor], home: Path, study: str | None = None) -> Jobs:

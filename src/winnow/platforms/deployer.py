@@ -1,12 +1,11 @@
-"""What every platform offers for serving models: the protocol `Deployer` and its types.
+"""What winnow asks of a place where a model is served, whatever it is made of.
 
-A deployment has a name, and serves one release at a time on one or more replicas behind one address. Its state lives on
-the platform (files, labels), never in the memory of the process that deployed it, so every process that knows the name
-finds it.
+A deployment has a name, and serves one release at a time on one or more replicas behind one address. Whoever holds the
+name finds it: state lives with the back-end (files, labels), never in the memory of the process that deployed.
 
-A deployer works a change out in `plan` and carries it out in `deploy`. Every implementation passes
-`tests/contracts/test_deployers.py`: `LocalDeployer`, `DockerDeployer`, `KubernetesDeployer`, and `MemoryDeployer` of
-`winnow.testing`.
+A back-end builds what it will do in a pure function (`plan`) and does it in a dull one (`deploy`). Every implementation
+passes `tests/contracts/test_deployers.py`: `local.LocalDeployer`, `docker.DockerDeployer`,
+`kubernetes.KubernetesDeployer`, `memory.MemoryDeployer`.
 """
 
 from __future__ import annotations
@@ -210,11 +209,11 @@ def mute(line: str) -> None:
 
 
 class Deployer(Protocol[Plan]):
-    """Serves releases on one platform."""
+    """One kind of place."""
 
     @property
     def place(self) -> str:
-        """What it looks at and changes, as a sentence continues: "on this machine"."""
+        """Where it looks and acts, as a sentence goes on with it: `on this machine`."""
 
     def check(self, *, is_read_only: bool = False) -> None:
         """Raise where the platform does not permit what serving takes. Changes nothing.

@@ -1,8 +1,8 @@
-"""Where worker groups run: what every platform's executor does, and the types it speaks in.
+"""Where worker groups run, whatever that is: what every back-end does, and the words it uses.
 
-An executor starts, finds, reads and ends the groups of a study. It knows nothing of trials: the orchestrator decides
-whether a dead group is started again, from what the study still needs. Groups are found by what the platform itself
-knows of them (a file, a label), never by the memory of the process that started them.
+An executor starts, finds, reads and ends the groups of a study. It knows nothing of trials: that a group which died has
+to be started again is the orchestrator's decision, from what the study still needs. Groups are found by what the
+back-end itself knows of them (a file, a label), never by the memory of the process that started them.
 
 Every implementation passes `tests/contracts/test_executors.py`.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -26,11 +25,11 @@ class GroupState(enum.Enum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     ENDED = "ended"
-    """It is over; how it ended was not seen."""
+    """It is over, and nobody was there to see how."""
 
     @property
     def is_over(self) -> bool:
-        """It does not run, and does not start again by itself."""
+        """It does nothing any more, and will not by itself."""
         return self is not GroupState.RUNNING
 
 
@@ -39,7 +38,7 @@ class GroupResources:
     """What one node of a group may use. None: no limit.
 
     Attributes:
-        cpus: CPUs; fractions are allowed.
+        cpus: CPUs, parts of one included.
         memory_bytes, shm_bytes: memory, and the part of it that processes may share (`/dev/shm`).
         gpus: the GPUs' indexes or ids, as CUDA_VISIBLE_DEVICES names them.
     """
@@ -66,7 +65,7 @@ class GroupSpec:
     Attributes:
         study, name: together they name the group; the name alone is unique in its study.
         argv: the command of its supervisor, and of every further node with the node's index in `WINNOW_NODE`.
-        env: variables set for it, beside those that the platform itself needs; addresses in them may hold passwords.
+        env: variables set for it, beside those that the back-end itself needs; addresses in them may hold passwords.
         secrets: further variables, whose values no plan, log or error shows.
         nodes: machines (containers, pods) of the group; the supervisor is on the first.
         volumes: what is mounted where the group does not share this machine's files.
@@ -117,18 +116,18 @@ class UnknownGroupError(LookupError):
 class Executor(Protocol):
     """Starts and ends the worker groups of studies; safe to use from several threads.
 
-    Every method raises UnreachableError where the platform does not answer. A later call may succeed.
+    Every method raises UnreachableError where what runs the groups does not answer; asked again, it may.
     """
 
     @property
     def place(self) -> str:
-        """Where its groups run, to end a sentence with: `on this machine`."""
+        """Where it looks and acts, as a sentence goes on with it: `on this machine`."""
 
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
         """What `start` would do, as lines for people and for golden tests; starts nothing."""
 
     def start(self, group: GroupSpec) -> None:
-        """Start a group, or the nodes that it has lost; do nothing where it runs already, whichever process started it.
+        """Start a group; nothing where it runs already, whoever started it, but for nodes that it has lost.
 
         A group of several nodes is started as a whole or not at all. Raises InputError.
         """
@@ -140,17 +139,20 @@ class Executor(Protocol):
         """One group. Raises UnknownGroupError."""
 
     def watch(self, study: str) -> AbstractContextManager[Callable[[], tuple[GroupStatus, ...]]]:
-        """A function that gives a study's groups and is cheap to call often, until the context ends.
+        """A way to look at a study's groups that costs little however often it is used, until it is closed.
 
-        Its answer may be a moment old. `status` gives what may be acted on.
+        What it says may be a moment old; what is to be acted on, `status` says.
         """
 
     def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
         """Lines of a group's logs so far; also after its end. Raises UnknownGroupError.
 
         Args:
-            follow: go on with new lines until the group is over.
+            follow: go on with what comes, until the group is over.
         """
+
+    def check_may_end(self) -> None:
+        """Check, before groups are ended, whether that is permitted; changes nothing. Raises InputError."""
 
     def cancel(self, study: str, name: str, grace_s: float) -> None:
         """Ask a group to stop, and end it by force after `grace_s`; harmless where it is over.
@@ -162,15 +164,7 @@ class Executor(Protocol):
         """Cancel all groups of a study at the same time; harmless where there is none."""
 
     def clear(self, study: str) -> None:
-        """Remove what groups that are over have left on the platform; their logs stay readable here.
+        """Take away what groups that are over have left with the back-end; their logs stay readable here.
 
         Harmless where nothing is left. Groups that run are left alone, and so is what they need.
         """
-
-
-def cancel_each(executor: Executor, study: str, grace_s: float) -> None:
-    """Implement `Executor.cancel_all` with `Executor.cancel`, where a platform ends each group by itself."""
-    names = [group.name for group in executor.groups(study) if not group.state.is_over]
-    # Each call mostly waits, and the last group is to be asked as early as the first.
-    with ThreadPoolExecutor(max(1, len(names)), thread_name_prefix="winnow-cancel") as pool:
-        list(pool.map(lambda name: executor.cancel(study, name, grace_s), names))

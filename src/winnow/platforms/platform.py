@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from winnow.config.settings import Settings
 from winnow.platforms.deployer import AnyPlan, Deployer, DeploymentRequest, Say
 from winnow.platforms.executor import Executor
 from winnow.platforms.images import ImageBuild, ImageRoute, Show, silent
+from winnow.platforms.lookup import Lookup
 from winnow.platforms.stack import ChoosePort, Stack, any_port
+
+if TYPE_CHECKING:
+    from winnow.platforms.sweep import SweepPlatform
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,12 @@ class Capabilities:
             use.
         replica: what one replica is: a process, a container or a pod.
         ready_within_s: how long new replicas may take to become ready. Longer where nodes pull the image first.
+        has_nodes: a worker group may have several nodes.
+        limits_resources: it holds groups to the CPUs and the memory that they are given.
+        schedules_machines: a scheduler finds a machine for each group, and gives it GPUs of its own.
+        is_left_by_interrupt: Ctrl-C leaves groups at work.
+        group_prefix: of groups' names, so that groups of two platforms that work on one study differ.
+        poll_s: how often groups are asked whether they run.
     """
 
     shares_files: bool
@@ -36,10 +46,16 @@ class Capabilities:
     is_remote: bool
     replica: str
     ready_within_s: float
+    has_nodes: bool
+    limits_resources: bool
+    schedules_machines: bool
+    is_left_by_interrupt: bool
+    group_prefix: str
+    poll_s: float
 
 
 class Platform(Protocol):
-    """Runs worker groups and replicas."""
+    """One place where worker groups and replicas run."""
 
     @property
     def name(self) -> str:
@@ -62,6 +78,18 @@ class Platform(Protocol):
 
         Raises:
             InputError: the platform cannot be asked.
+        """
+
+    def sweep(self, image: str | None, lookup: Lookup) -> SweepPlatform:
+        """What plans and starts the groups of a sweep.
+
+        Args:
+            image: the image that groups run, instead of the one of this project.
+            lookup: looks up facts; a plan that is only shown continues without those of a platform that is not there.
+
+        Raises:
+            InputError: the platform is not there, or a permission is missing.
+            UnreachableError: it does not answer.
         """
 
     def deployer(self, *, say: Say) -> Deployer[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,23 +42,29 @@ class StudyHeader:
         code = digest_of_code(sweep.code or {})
         return cls(study_id, name, Experiment.model_validate_json(experiment_json), sweep, code)
 
-    def check(self, experiment: Experiment, sweep: SweepRecord) -> None:
+    def check_definition(self, experiment: Experiment) -> None:
         """Refuse an experiment that this study does not continue. Raises InputError."""
-        differences = _differences(self.experiment.definition(), experiment.definition())
+        self._refuse(_differences(self.experiment.definition(), experiment.definition()))
+
+    def check_data(self, sweep: SweepRecord) -> None:
+        """Refuse data with other rows than the study's. Raises InputError."""
         kept, found = self.sweep.data_sha256, sweep.data_sha256
-        if kept != found and not any(place.startswith("data") for place, _, _ in differences):
-            differences.insert(0, (_CONTENT, kept[:12], found[:12]))
+        is_perhaps_unseeded = names_data_function(sweep.data_source)
+        self._refuse(
+            [(_CONTENT, kept[:12], found[:12])] if kept != found else [],
+            "If the data function gives other rows each time, seed it. " if is_perhaps_unseeded else "",
+        )
+
+    def _refuse(self, differences: Sequence[tuple[str, str, str]], remedy: str = "") -> None:
         if not differences:
             return
         place, was, now = differences[0]
-        is_perhaps_unseeded = place == _CONTENT and names_data_function(sweep.data_source)
-        unseeded = "If the data function gives other rows each time, seed it. " if is_perhaps_unseeded else ""
         others = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
         raise InputError(
             f"study {self.name!r}: {place}{others}",
             expected=f"what the study was made with: {was}",
             found=now,
-            remedy=f"{unseeded}Trials of different definitions cannot be compared: give the new one another name "
+            remedy=f"{remedy}Trials of different definitions cannot be compared: give the new one another name "
             f"(`name:` in the file, or {next_flag('study', ...)}), or change it back.",
         )
 

@@ -25,12 +25,11 @@ from winnow.config.user_code import digest_of_code
 from winnow.study import optuna_tables
 from winnow.study.database import Database
 from winnow.study.header import StudyHeader
-from winnow.study.leases import Failure, LeaseRules, Leases
-from winnow.study.schedule import ScheduleRules
+from winnow.study.leases import TRIAL_CODE, Failure, LeaseRules, Leases
 from winnow.study.space import decode
 from winnow.study.status import StudyStatus, WorkerStatus
 from winnow.study.status_query import REFUSED, STOPPED, read_status
-from winnow.study.tables import TRIAL_CODE, folds, incidents, studies, tasks, workers
+from winnow.study.tables import folds, incidents, studies, tasks, workers
 from winnow.study.view import Incident, StudyView
 from winnow.tracking import records
 from winnow.tracking.records import FoldRecord, SweepRecord, TrialRecord
@@ -129,11 +128,16 @@ class StudyStore:
                 session.execute(sa.update(studies).where(studies.c.study_id == study_id).values(values))
         self._header = None
 
+    def check_definition(self, experiment: Experiment) -> None:
+        """Refuse an experiment that this study does not continue, before its data are read. Raises InputError."""
+        if self.exists():
+            self.header.check_definition(experiment)
+
     def check(self, experiment: Experiment, sweep: SweepRecord) -> None:
-        """Refuse an experiment that this study does not continue. Raises InputError."""
-        if not self.exists():
-            return
-        self.header.check(experiment, sweep)
+        """Refuse an experiment or data that this study does not continue. Raises InputError."""
+        if self.exists():
+            self.header.check_definition(experiment)
+            self.header.check_data(sweep)
 
     def check_code(self, code: Mapping[str, str], allowing: str) -> None:
         """Refuse code that is not what the trials of this study were trained with.
@@ -150,17 +154,12 @@ class StudyStore:
 
     def leases(self) -> Leases:
         """The leases of this study, by the rules of its experiment."""
-        experiment, sweep = self.header.experiment, self.header.sweep
+        experiment = self.header.experiment
         rules = LeaseRules(
             ttl_s=experiment.execution.storage_patience_s + LEASE_MARGIN_S,
             retries=experiment.execution.retries,
-            schedule=ScheduleRules(
-                folds=sweep.folds,
-                metric=sweep.metric,
-                goal=sweep.goal,
-                pruner=experiment.search.pruner,
-                refit_top=experiment.refit.top,
-            ),
+            refit_top=experiment.refit.top,
+            goal=self.header.sweep.goal,
         )
         return Leases(self.database, self.study_id, rules, self._clock_ms)
 

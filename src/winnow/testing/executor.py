@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from winnow.platforms.diagnosis import Diagnosis
-from winnow.platforms.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError, cancel_each
+from winnow.platforms.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError
+from winnow.platforms.one_by_one import cancel_each
 
 _POLL_S = 0.01
 
@@ -76,6 +77,9 @@ class MemoryExecutor:
             if is_over or not follow:
                 return
             time.sleep(_POLL_S)
+
+    def check_may_end(self) -> None:
+        """Nothing to check: permission to start groups is permission to end them."""
 
     def cancel(self, study: str, name: str, grace_s: float) -> None:
         """End a group as SIGTERM ends one."""

@@ -63,7 +63,7 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class TrialSettings:
+class Settings:
     """A trial's parameters, dealt out: the factory's arguments, and the training with its optimizer and scheduler."""
 
     model: Mapping[str, Any]
@@ -76,9 +76,7 @@ class Routing:
 
     slots: Mapping[str, Slot]
 
-    def settings(
-        self, params: Mapping[str, Any], options: Mapping[str, Any], training: TrainingConfig
-    ) -> TrialSettings:
+    def settings(self, params: Mapping[str, Any], options: Mapping[str, Any], training: TrainingConfig) -> Settings:
         """Deal one trial's parameters out, over the values in the file.
 
         Raises:
@@ -95,7 +93,7 @@ class Routing:
         whole["optimizer"] = {**file, **({"type": chosen} if chosen is not None else {}), **dealt["optimizer"]}
         if training.scheduler is not None:
             whole["scheduler"] = {**training.scheduler.model_dump(), **dealt["scheduler"]}
-        return TrialSettings({**options, **dealt["model"]}, TrainingConfig.model_validate(whole))
+        return Settings({**options, **dealt["model"]}, TrainingConfig.model_validate(whole))
 
 
 def route(names: Iterable[str], takers: Takers) -> Routing:

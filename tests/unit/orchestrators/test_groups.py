@@ -1,4 +1,4 @@
-"""The plan of a sweep's groups: golden, per tier."""
+"""The plan of a sweep's groups: golden, per platform."""
 
 from __future__ import annotations
 
@@ -10,25 +10,31 @@ import pytest
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import ExecutionConfig
-from winnow.orchestrators.groups import Site, find_secrets, gpu_sharing, parse_volume, plan_groups
+from winnow.config.settings import Settings
+from winnow.orchestrators.groups import find_secrets, gpu_sharing, parse_volume, plan_groups
 from winnow.platforms.executor import GroupResources, GroupSpec, Volume
+from winnow.platforms.sweep import WorkerHost
+from winnow.platforms.table import platform_for
 
-CONTAINERS = Site(
-    tier="docker",
-    prefix="c",
-    python="/opt/venv/bin/python",
-    home=Path("/winnow"),
-    storage_url="postgresql://winnow:pw@postgres:5432/winnow",
-    tracking_uri="http://mlflow:5000",
-    cpus=4,
-    gpus=(),
-    sees_files=False,
-    is_left_by_interrupt=True,
-    look_every_s=1.0,
-)
-PODS = replace(CONTAINERS, tier="kubernetes", prefix="p", cpus=None, gpus=None)
-LOCAL = replace(CONTAINERS, tier="local", prefix="w", sees_files=True)
-SITES = (LOCAL, CONTAINERS, PODS)
+
+def host(platform: str, *, cpus: int | None, gpus: tuple[str, ...] | None) -> WorkerHost:
+    """What workers find on a platform, with stores and interpreter of a container."""
+    found = platform_for(platform, Settings.from_environment({}))
+    return WorkerHost(
+        platform=platform,
+        capabilities=found.capabilities,
+        python="/opt/venv/bin/python",
+        home=Path("/winnow"),
+        storage_url="postgresql://winnow:pw@postgres:5432/winnow",
+        tracking_uri="http://mlflow:5000",
+        cpus=cpus,
+        gpus=gpus,
+    )
+
+
+CONTAINERS = host("docker", cpus=4, gpus=())
+PODS = host("kubernetes", cpus=None, gpus=None)
+LOCAL = host("local", cpus=4, gpus=())
 
 
 def execution(**changes: Any) -> ExecutionConfig:
@@ -91,9 +97,9 @@ def test_pods_ask_for_a_gpu_for_every_rank_and_count_them_from_0() -> None:
     assert [group.options for group in groups] == [asked.kubernetes] * 2
 
 
-@pytest.mark.parametrize("site", [LOCAL, CONTAINERS])
-def test_groups_share_the_gpus_where_there_are_too_few_and_say_so(site: Site) -> None:
-    groups = plan_groups("a-study", execution(workers=4), replace(site, gpus=("2", "5")), environment={})
+@pytest.mark.parametrize("host", [LOCAL, CONTAINERS])
+def test_groups_share_the_gpus_where_there_are_too_few_and_say_so(host: WorkerHost) -> None:
+    groups = plan_groups("a-study", execution(workers=4), replace(host, gpus=("2", "5")), environment={})
     assert [group.resources.gpus for group in groups] == [("2",), ("5",), ("2",), ("5",)]
     assert gpu_sharing(groups) == "4 workers share 2 GPUs; execution.workers: 2 gives each of them GPUs of its own"
 
@@ -105,8 +111,8 @@ def test_groups_with_gpus_of_their_own_or_none_have_nothing_to_say(
     assert gpu_sharing(plan_groups("a-study", execution(**changes), replace(LOCAL, gpus=gpus), environment={})) is None
 
 
-def test_groups_of_different_tiers_have_different_names() -> None:
-    names = [plan_groups("a-study", execution(), site, environment={})[0].name for site in SITES]
+def test_groups_of_different_platforms_have_different_names() -> None:
+    names = [plan_groups("a-study", execution(), host, environment={})[0].name for host in (LOCAL, CONTAINERS, PODS)]
     assert names == ["w0", "c0", "p0"]
 
 
@@ -118,7 +124,7 @@ def test_a_file_of_secrets_fills_what_the_environment_leaves_out(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("changes", "site", "place"),
+    ("changes", "host", "place"),
     [
         ({"secrets": ["NOWHERE"]}, LOCAL, "execution.secrets"),
         ({"secrets": ["WORLD_SIZE"]}, LOCAL, "execution.secrets"),
@@ -138,9 +144,9 @@ def test_a_file_of_secrets_fills_what_the_environment_leaves_out(tmp_path: Path)
         ({"resources": {"memory": "10Mi"}}, CONTAINERS, "execution.resources.memory"),
     ],
 )
-def test_what_a_place_cannot_give_is_refused(changes: dict[str, Any], site: Site, place: str) -> None:
+def test_what_a_platform_cannot_give_is_refused(changes: dict[str, Any], host: WorkerHost, place: str) -> None:
     with pytest.raises(InputError) as refused:
-        plan_groups("a-study", execution(**changes), site, environment={})
+        plan_groups("a-study", execution(**changes), host, environment={})
     assert refused.value.place == place
 
 

@@ -15,9 +15,11 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
 from winnow.config.stack_record import ClusterStackRecord, StackRecord
-from winnow.orchestrators.preflight import check_code, check_secrets_file, check_side, check_stores, data_file
+from winnow.orchestrators.preflight import check_code, check_secrets_file, check_side, checked_stores, data_file
 from winnow.orchestrators.settings import silent_stack
-from winnow.orchestrators.tiers import tier_for
+from winnow.orchestrators.sweep_platform import sweep_platform
+from winnow.orchestrators.sweep_request import SweepRequest
+from winnow.platforms.lookup import Lookup
 from winnow.platforms.table import platform_for
 
 SERVERS = Settings.from_environment(
@@ -81,14 +83,14 @@ def test_secrets_that_would_enter_the_image_are_refused(tmp_path: Path) -> None:
 
 def test_stores_that_are_files_name_the_command_that_makes_servers() -> None:
     with pytest.raises(InputError, match="make mlflow-init"):
-        check_stores(Settings.from_environment({}), "make mlflow-init")
-    check_stores(SERVERS, "make mlflow-init")
+        checked_stores(Settings.from_environment({}), "make mlflow-init")
+    checked_stores(SERVERS, "make mlflow-init")
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "[::1]"])
 def test_an_address_that_means_the_worker_itself_is_refused(host: str) -> None:
     with pytest.raises(InputError, match="WINNOW_WORKER_TRACKING_URI"):
-        check_stores(replace(SERVERS, worker_tracking_uri=f"http://{host}:5000"), "make mlflow-init")
+        checked_stores(replace(SERVERS, worker_tracking_uri=f"http://{host}:5000"), "make mlflow-init")
 
 
 def settings_with_stack(home: Path, port: int) -> Settings:
@@ -167,5 +169,6 @@ def test_pods_are_refused_them_before_the_cluster_is_asked_for_anything(tmp_path
     with running() as api:
         kubeconfig(tmp_path / "kubeconfig", api.url)
         with pytest.raises(InputError, match="those of a Docker network"):
-            tier_for("kubernetes", inside, environment={"KUBECONFIG": str(tmp_path / "kubeconfig")})
+            request = SweepRequest(experiment(), platform="kubernetes")
+            sweep_platform(request, inside, Lookup(), {"KUBECONFIG": str(tmp_path / "kubeconfig")})
     assert api.log == []

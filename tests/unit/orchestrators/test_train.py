@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,17 @@ from tests.unit.worker.test_worker import ranks
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
+from winnow.orchestrators.attach import is_attachable
+from winnow.orchestrators.opened_study import open_study, settle
+from winnow.orchestrators.preflight import check_training
 from winnow.orchestrators.progress import ProgressView
+from winnow.orchestrators.resume import check_retry, retry_failed
 from winnow.orchestrators.supervise import SweepSupervisor
-from winnow.orchestrators.tiers import Tier
-from winnow.orchestrators.train import _is_attached, _retry, open_study, preflight, settle
+from winnow.orchestrators.sweep_request import SweepRequest
+from winnow.orchestrators.train import train
 from winnow.platforms.executor import GroupSpec
+from winnow.platforms.sweep import WorkerHost
+from winnow.study.database import Database
 from winnow.study.store import StudyStore
 from winnow.testing.executor import MemoryExecutor
 from winnow.tracking.mlflow_tracker import MlflowTracker
@@ -60,7 +67,7 @@ def experiment(**execution: object) -> Experiment:
 def test_a_variable_of_the_shell_that_ranks_will_not_have_is_missed_before_the_sweep(folder: Path) -> None:
     (folder / "own_data.py").write_text(DATA)
     with pytest.raises(InputError) as refused:
-        preflight(experiment(), LOCAL)
+        check_training(experiment(), LOCAL)
     assert str(refused.value) == (
         "data.source: expected a function that reads only variables that the experiment names, found "
         "PYTEST_CURRENT_TEST, which is set in this shell and which workers do not inherit. Write it into "
@@ -73,12 +80,31 @@ def test_a_variable_of_the_shell_that_ranks_will_not_have_is_missed_before_the_s
 )
 def test_the_check_sees_the_variables_that_the_experiment_names(folder: Path, execution: dict[str, object]) -> None:
     (folder / "own_data.py").write_text(DATA)
-    assert preflight(experiment(**execution), LOCAL).data.rows == 40
+    assert check_training(experiment(**execution), LOCAL).data.rows == 40
 
 
 def test_the_check_for_containers_keeps_this_terminals_variables(folder: Path) -> None:
     (folder / "own_data.py").write_text(DATA)
-    assert preflight(experiment(), CONTAINERS).data.rows == 40
+    assert check_training(experiment(), CONTAINERS).data.rows == 40
+
+
+def refusal(request: SweepRequest, home: Path) -> str:
+    """What `train` says of a request that it refuses."""
+    with pytest.raises(InputError) as refused:
+        train(request, Settings.from_environment({"WINNOW_HOME": str(home)}), ProgressView(io.StringIO()))
+    return str(refused.value)
+
+
+def test_what_takes_no_data_is_refused_before_the_data_are_read(folder: Path) -> None:
+    (folder / "own_data.py").write_text("def load():\n    raise ValueError('the data were read')\n")
+    asked, home = experiment(), folder / "home"
+    assert "the data were read" in refusal(SweepRequest(asked), home)
+    assert "no study of that name" in refusal(SweepRequest(asked, is_retry=True), home)
+    store = StudyStore(Database(f"sqlite:///{home}/studies.db", create=True), "cells")
+    store.create(asked, replace(studies.sweep(), code={"own_data.py": "0" * 64}))
+    assert refusal(SweepRequest(asked), home).startswith("study 'cells': own_data.py: expected the code")
+    other = asked.model_copy(update={"training": asked.training.model_copy(update={"epochs": 2})})
+    assert refusal(SweepRequest(other), home).startswith("study 'cells': training.epochs: expected")
 
 
 class AttachedToAtTheEnd(MlflowTracker):
@@ -123,15 +149,20 @@ def test_a_run_that_a_second_orchestrator_starts_again_at_the_end_is_ended(tmp_p
 
 def test_a_retry_of_a_study_that_is_not_there_names_the_command_that_starts_it() -> None:
     with pytest.raises(InputError, match=r"Start it with `.*make train CONFIG=…`, or correct the name"):
-        _retry(None, "a-study", MemoryExecutor())
+        check_retry(None, "a-study", MemoryExecutor())
+
+
+def test_a_retry_is_refused_while_workers_are_at_work(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"expected no workers at work.*found w0, w1\."):
+        check_retry(make_study(tmp_path), "a-study", platform_with("w0", "w1").executor)
 
 
 def test_a_retry_says_which_trials_are_trained_again(tmp_path: Path) -> None:
     store = make_study(tmp_path)
     leases = leases_of(store)
     leases.finish_trial(claim(leases), "failed", None, "ValueError: a bug")
-    assert _retry(store, "a-study", MemoryExecutor()) == "study a-study: failed trials that are trained again: 0"
-    assert _retry(store, "a-study", MemoryExecutor()) == "study a-study: no trial has failed"
+    assert retry_failed(store) == "study a-study: failed trials that are trained again: 0"
+    assert retry_failed(store) == "study a-study: no trial has failed"
 
 
 def test_a_retry_names_failed_refits_where_no_trial_has_failed(tmp_path: Path) -> None:
@@ -140,7 +171,36 @@ def test_a_retry_names_failed_refits_where_no_trial_has_failed(tmp_path: Path) -
     complete(leases, claim(leases), 0.5)
     leases.finish_task(claim(leases), reason="it could not be exported")
     said = "study a-study: no trial has failed; failed refits that are tried again: 0"
-    assert _retry(store, "a-study", MemoryExecutor()) == said
+    assert retry_failed(store) == said
+
+
+class MemorySweep:
+    """Implements `SweepPlatform` on groups in memory."""
+
+    host: WorkerHost = LOCAL
+
+    def __init__(self) -> None:
+        self.executor = MemoryExecutor()
+
+    def check_image(self) -> None:
+        """There is none."""
+
+    def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
+        return self.executor.plan(groups)
+
+    def validate(self, groups: Sequence[GroupSpec]) -> None:
+        """All are accepted."""
+
+    def equip(self) -> MemoryExecutor:
+        return self.executor
+
+
+def platform_with(*alive: str) -> MemorySweep:
+    """A platform on which these groups of a study run."""
+    platform = MemorySweep()
+    for name in alive:
+        platform.executor.start(GroupSpec("a-study", name, ("a-worker",), {}))
+    return platform
 
 
 def attached(folder: Path, workers: int, alive: tuple[str, ...], trials: int = 8) -> bool:
@@ -151,12 +211,8 @@ def is_attached(store: StudyStore, workers: int, alive: tuple[str, ...], trials:
     asked = store.header.experiment
     search = asked.search.model_copy(update={"trials": trials})
     execution = asked.execution.model_copy(update={"workers": workers})
-    executor = MemoryExecutor()
-    for name in alive:
-        executor.start(GroupSpec("a-study", name, ("a-worker",), {}))
-    accept = lambda *_: None  # noqa: E731
-    tier = Tier(executor, LOCAL, accept, accept, lambda: executor, lambda: executor)
-    return _is_attached(store, asked.model_copy(update={"search": search, "execution": execution}), tier)
+    request = SweepRequest(asked.model_copy(update={"search": search, "execution": execution}))
+    return is_attachable(store, request, platform_with(*alive))
 
 
 def test_a_sweep_is_attached_to_where_nothing_has_to_be_started(tmp_path: Path) -> None:

@@ -36,10 +36,11 @@ from winnow.platforms.docker.group_plan import (
     render,
 )
 from winnow.platforms.docker.group_state import Node, group_status
-from winnow.platforms.executor import GroupSpec, GroupStatus, cancel_each
+from winnow.platforms.executor import GroupSpec, GroupStatus
 from winnow.platforms.labels import GROUP, NODE, STUDY
 from winnow.platforms.log_archive import Archive
 from winnow.platforms.log_streams import merged
+from winnow.platforms.one_by_one import cancel_each
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,6 +150,9 @@ class DockerExecutor:
                 # A stream ends with its process, which the engine or a supervisor may start again.
                 time.sleep(_FOLLOW_S)
                 nodes = self._nodes(study, name)
+
+    def check_may_end(self) -> None:
+        """Nothing to check: permission to start groups is permission to end them."""
 
     def cancel(self, study: str, name: str, grace_s: float) -> None:
         """SIGTERM to all nodes at once, and SIGKILL to those that are still there after `grace_s`."""

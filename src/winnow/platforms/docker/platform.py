@@ -14,7 +14,9 @@ from winnow.platforms.docker.executor import DockerExecutor, DockerWorkers
 from winnow.platforms.docker.images import DockerImages
 from winnow.platforms.docker.stack_lifecycle import DockerStack
 from winnow.platforms.docker.stores import silence
+from winnow.platforms.docker.sweep import DockerSweep
 from winnow.platforms.images import ImageBuild, Show, silent
+from winnow.platforms.lookup import Lookup
 from winnow.platforms.platform import Capabilities, OfflinePlan, PlatformDocuments
 from winnow.platforms.stack import ChoosePort, any_port
 
@@ -29,6 +31,12 @@ class DockerPlatform:
         is_remote=False,
         replica="container",
         ready_within_s=60,
+        has_nodes=True,
+        limits_resources=True,
+        schedules_machines=False,
+        is_left_by_interrupt=True,
+        group_prefix="c",
+        poll_s=1.0,
     )
     documents = PlatformDocuments()
 
@@ -48,6 +56,10 @@ class DockerPlatform:
     def executor(self) -> DockerExecutor:
         """The executor that finds groups by their labels. Raises InputError where no engine answers."""
         return DockerExecutor(DockerWorkers(image="", network=self._settings.network), self._settings.home)
+
+    def sweep(self, image: str | None, lookup: Lookup) -> DockerSweep:
+        """See `Platform.sweep`."""
+        return DockerSweep(self, self._settings, self._images, image, lookup)
 
     def deployer(self, *, say: Say) -> DockerDeployer:
         """The deployer; its changes are too short to tell of."""

@@ -104,6 +104,11 @@ def project_tag(folder: Path) -> str:
     return "-".join(part for part in (name, project_id(folder)) if part)
 
 
+def image_name(image: str | None, folder: Path) -> str:
+    """The image that workers run: the one that a person named, else the one that is built from a project's folder."""
+    return image or f"{TRAIN}:{project_tag(folder)}"
+
+
 @asking("the workers' image")
 def check(engine: Engine, image: str | None, folder: Path) -> str:
     """The id of the image that workers are to run.
@@ -117,7 +122,7 @@ def check(engine: Engine, image: str | None, folder: Path) -> str:
     """
     import docker.errors
 
-    name = image or f"{TRAIN}:{project_tag(folder)}"
+    name = image_name(image, folder)
     try:
         found = engine.images.get(name)
     except docker.errors.ImageNotFound as error:

@@ -20,6 +20,8 @@ from winnow.platforms.kubernetes.deployment_settings import READY_WITHIN_S
 from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesWorkers
 from winnow.platforms.kubernetes.stack_lifecycle import KubernetesStack
 from winnow.platforms.kubernetes.stores import cluster_named, local_settings, silence
+from winnow.platforms.kubernetes.sweep import KubernetesSweep
+from winnow.platforms.lookup import Lookup
 from winnow.platforms.platform import Capabilities, OfflinePlan, PlatformDocuments
 from winnow.platforms.stack import ChoosePort, any_port
 
@@ -34,7 +36,17 @@ class KubernetesPlatform:
 
     name = "kubernetes"
     capabilities = Capabilities(
-        shares_files=False, workers="pods", is_remote=True, replica="pod", ready_within_s=READY_WITHIN_S
+        shares_files=False,
+        workers="pods",
+        is_remote=True,
+        replica="pod",
+        ready_within_s=READY_WITHIN_S,
+        has_nodes=True,
+        limits_resources=True,
+        schedules_machines=True,
+        is_left_by_interrupt=True,
+        group_prefix="p",
+        poll_s=1.0,
     )
 
     def __init__(self, settings: Settings, images: Images, environment: Mapping[str, str] = os.environ) -> None:
@@ -64,6 +76,10 @@ class KubernetesPlatform:
     def executor(self) -> KubernetesExecutor:
         """The executor that finds groups by their labels. Raises InputError."""
         return KubernetesExecutor(self.cluster, KubernetesWorkers(image="", manifests=()), self._settings.home)
+
+    def sweep(self, image: str | None, lookup: Lookup) -> KubernetesSweep:
+        """See `Platform.sweep`."""
+        return KubernetesSweep(self, self._settings, self._images, image, lookup)
 
     def deployer(self, *, say: Say) -> KubernetesDeployer:
         """The deployer. Raises InputError."""

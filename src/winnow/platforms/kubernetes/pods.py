@@ -1,4 +1,4 @@
-"""What several modules read from a pod."""
+"""What is read from a pod wherever pods are looked at."""
 
 from __future__ import annotations
 

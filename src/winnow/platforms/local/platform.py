@@ -12,6 +12,8 @@ from winnow.platforms.deployer import DeploymentRequest, Say, mute
 from winnow.platforms.images import ImageBuild, Show, silent
 from winnow.platforms.local.deployer import LocalDeployer
 from winnow.platforms.local.executor import LocalExecutor
+from winnow.platforms.local.sweep import LocalSweep
+from winnow.platforms.lookup import Lookup
 from winnow.platforms.platform import Capabilities, OfflinePlan, PlatformDocuments
 from winnow.platforms.stack import ChoosePort, any_port
 
@@ -21,7 +23,17 @@ class LocalPlatform:
 
     name = "local"
     capabilities = Capabilities(
-        shares_files=True, workers="processes on this machine", is_remote=False, replica="process", ready_within_s=60
+        shares_files=True,
+        workers="processes on this machine",
+        is_remote=False,
+        replica="process",
+        ready_within_s=60,
+        has_nodes=False,
+        limits_resources=False,
+        schedules_machines=False,
+        is_left_by_interrupt=False,
+        group_prefix="w",
+        poll_s=0.25,
     )
     documents = PlatformDocuments()
     is_in_use = True
@@ -37,6 +49,10 @@ class LocalPlatform:
     def executor(self) -> LocalExecutor:
         """The executor."""
         return LocalExecutor(self._settings.home)
+
+    def sweep(self, image: str | None, lookup: Lookup) -> LocalSweep:
+        """See `Platform.sweep`; nothing is looked up."""
+        return LocalSweep(self, self._settings)
 
     def deployer(self, *, say: Say) -> LocalDeployer:
         """The deployer; its changes are too short to tell of."""

@@ -1,0 +1,138 @@
+"""The study of a sweep: found where it exists, else made, with the facts and the tracking run that belong to it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from winnow.config.addresses import with_driver
+from winnow.config.errors import InputError
+from winnow.config.experiment import Experiment
+from winnow.config.file_lock import locked
+from winnow.config.private import make_home
+from winnow.config.settings import Settings
+from winnow.config.user_code import code_of, folder_of_code
+from winnow.orchestrators.environment import describe_environment
+from winnow.study.database import Database, NoStudiesError
+from winnow.study.store import StudyStore
+from winnow.tracking.mlflow_tracker import MlflowTracker
+from winnow.tracking.records import SweepRecord
+from winnow.tracking.store import prepare
+from winnow.tracking.tracker import Tracker
+from winnow.training.preparation import Prepared
+
+ROOM_MIB = 16
+"""Disk that a study's two databases and first logs take, with some to spare."""
+
+
+def describe_sweep(
+    experiment: Experiment, study: str, checked: Prepared, folder: Path | None = None, home: Path | None = None
+) -> SweepRecord:
+    """The facts of a sweep, for its runs.
+
+    Args:
+        folder: of the experiment file, whose commit is named where the experiment names no code of a person's own.
+        home: winnow's own folder.
+    """
+    code_folder = folder_of_code(experiment, Path.cwd()) or folder or Path.cwd()
+    return SweepRecord(
+        study=study,
+        metric=checked.objective,
+        goal=checked.goal,
+        experiment=experiment.without_secrets().model_dump(mode="json", by_alias=True),
+        data_name=checked.data.name,
+        data_rows=checked.data.rows,
+        data_sha256=checked.data.sha256,
+        data_source=experiment.data.source,
+        task=checked.data.task,
+        folds=len(checked.folds),
+        seed=experiment.search.seed,
+        environment=describe_environment(code_folder, home),
+        started_at_ms=time.time_ns() // 1_000_000,
+        tags=experiment.tags,
+        code=code_of(experiment, Path.cwd()),
+    )
+
+
+def find_study(settings: Settings, study: str) -> StudyStore | None:
+    """The study if there is one; nothing is made.
+
+    Raises:
+        InputError: its database cannot be opened, or is MLflow's.
+    """
+    if with_driver(settings.storage_url) == with_driver(settings.tracking_uri):
+        raise InputError(
+            "WINNOW_STORAGE",
+            expected="another database than MLflow's, whose tables have the same names",
+            found="the same",
+            remedy="Give each a database of its own.",
+        )
+    file = settings.storage_url.removeprefix("sqlite:///")
+    if file != settings.storage_url and not Path(file).is_file():
+        return None
+    try:
+        store = StudyStore(Database(settings.storage_url), study)
+    except NoStudiesError:
+        return None
+    return store if store.exists() else None
+
+
+def open_study(experiment: Experiment, study: str, settings: Settings, sweep: SweepRecord) -> StudyStore:
+    """Make the study and its run, or find them. Call it once all checks have passed.
+
+    Raises:
+        InputError: the study is one of another definition or other data, a store cannot be used, or the disk is full.
+    """
+    existing = find_study(settings, study)
+    if existing is not None:
+        existing.check(experiment, sweep)
+    _check_room(settings.home)
+    prepare(settings.tracking_uri)
+    make_home(settings.home)
+    # Two commands that open the study at once would give it two runs.
+    with locked(settings.home / "studies" / study / "open.lock"):
+        store = StudyStore(Database(settings.storage_url, create=True), study)
+        store.create(experiment, sweep)
+        store.set_stopped(False)
+        if not (store.is_done() and store.is_told()):
+            # Found again by its tags where it exists, so that a tracking store that was set up anew gets its run too.
+            store.set_parent_run_id(MlflowTracker(settings.tracking_uri).start_sweep(store.header.sweep))
+        return store
+
+
+def is_finished(store: StudyStore) -> bool:
+    """Whether nothing is left to do. A study that is done and whose end MLflow missed writes its report again."""
+    if not store.is_done():
+        return False
+    if not store.is_told():
+        store.reopen_report()
+        return False
+    return True
+
+
+def settle(store: StudyStore, tracker: Tracker) -> None:
+    """End the run of a study that is done, should this or another orchestrator have started it again meanwhile.
+
+    An orchestrator that attaches while the last worker finishes the run sets it running again: it reads the study
+    before the worker has recorded that all is done.
+
+    Raises:
+        TrackingUnavailableError: the tracking store does not answer.
+    """
+    parent = store.parent_run_id()
+    if parent is not None and store.is_told():
+        tracker.settle_sweep(store.header.sweep, parent, store.trials())
+
+
+def _check_room(home: Path) -> None:
+    """Refuse a disk that would be full before the first trial, while it is still unused."""
+    place = next(folder for folder in (home, *home.parents) if folder.is_dir())
+    free_mib = shutil.disk_usage(place).free / 2**20
+    if free_mib < ROOM_MIB:
+        raise InputError(
+            f"the disk of {home}",
+            expected=f"room for a study, at least {ROOM_MIB} MiB",
+            found=f"{free_mib:.1f} MiB",
+            remedy="Make room, or set WINNOW_HOME to a folder on another disk.",
+        )

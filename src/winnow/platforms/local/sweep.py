@@ -1,0 +1,47 @@
+"""The worker groups of a sweep on this machine: `SweepPlatform` of processes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from winnow.config.settings import Settings
+from winnow.platforms.executor import GroupSpec
+from winnow.platforms.local.executor import LocalExecutor
+from winnow.platforms.machine import usable_cpus, visible_gpus
+from winnow.platforms.platform import Platform
+from winnow.platforms.sweep import WorkerHost
+from winnow.training.launch import is_torch_for_gpus
+
+
+class LocalSweep:
+    """Implements `SweepPlatform`: groups are processes of this installation, so there is no image and no refusal."""
+
+    def __init__(self, platform: Platform, settings: Settings) -> None:
+        self.executor = LocalExecutor(settings.home)
+        self.host = WorkerHost(
+            platform=platform.name,
+            capabilities=platform.capabilities,
+            python=sys.executable,
+            home=settings.home,
+            storage_url=settings.storage_url,
+            tracking_uri=settings.tracking_uri,
+            cpus=usable_cpus(),
+            # Ranks use the torch of this installation, which may be a build without CUDA.
+            gpus=visible_gpus() if is_torch_for_gpus(find_spec("torch")) else (),
+        )
+
+    def check_image(self) -> None:
+        """Nothing: processes run no image."""
+
+    def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
+        """See `SweepPlatform.plan`."""
+        return self.executor.plan(groups)
+
+    def validate(self, groups: Sequence[GroupSpec]) -> None:
+        """Nothing: only starting a process shows whether it starts."""
+
+    def equip(self) -> LocalExecutor:
+        """See `SweepPlatform.equip`."""
+        return self.executor
