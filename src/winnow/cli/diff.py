@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from winnow.cli.options import config_option, study_option, version_options
+from winnow.cli.options import config_option, say, study_option, version_options
 
 DIFFERENT = 1
 """Exit status with `--exit-code` where something would change, as `diff` has it."""
@@ -45,7 +45,7 @@ def command(
         alias=alias,
         version=version,
         replicas=replicas,
-        say=lambda line: click.echo(line, err=True),
+        say=say,
     )
     told = ""
     for each in found:

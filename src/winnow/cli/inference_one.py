@@ -13,6 +13,7 @@ from winnow.cli.options import (
     json_option,
     named_study,
     platform_option,
+    say,
     study_option,
 )
 
@@ -44,7 +45,7 @@ def command(
     from winnow import api
 
     with candidates_as_commands():
-        made = api.inference_one(study=named, platform=platform, url=url, source=source, say=_say)
+        made = api.inference_one(study=named, platform=platform, url=url, source=source, say=say)
     if as_json:
         click.echo(msgspec.json.encode(made.answer).decode())
         return
@@ -52,10 +53,6 @@ def command(
         click.echo(line)
     click.echo(f"\nThe same with curl, beside this command:\n{made.access}" if made.access else "\nThe same with curl:")
     click.echo(made.curl)
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
 
 
 def describe_answer(answer: Any) -> list[str]:

@@ -99,6 +99,11 @@ def named_study(config: Path | None, study: str | None) -> str | None:
     return study_of(config, study) if config is not None else study
 
 
+def say(line: str) -> None:
+    """Print a message that is not a result: to stderr, also where that is not a terminal."""
+    click.echo(line, err=True)
+
+
 def same_command(**changes: Value) -> str:
     """The command that is running, with the flags that were typed and with `changes`."""
     context = click.get_current_context()

@@ -19,6 +19,7 @@ from winnow.cli.options import (
     json_option,
     named_study,
     platform_option,
+    say,
     study_of,
     study_option,
     version_options,
@@ -80,13 +81,13 @@ def prod(
         preview = api.preview_serving(request, platform)
         say_unknown(preview.absences, preview.unknown)
         if preview.note:
-            _say(preview.note)
+            say(preview.note)
         click.echo(preview.render())
         return
     with shown_steps() as show:
-        plan = api.plan_serving(request, platform, show=show, say=_say)
+        plan = api.plan_serving(request, platform, show=show, say=say)
     if plan.note:
-        _say(plan.note)
+        say(plan.note)
     deployment = plan.deploy()
     if plan.changes_nothing:
         click.echo("This model is being served already; nothing was changed.")
@@ -106,7 +107,7 @@ def status(config: Path | None, platform: str | None, study: str | None, as_json
     name = named_study(config, study)
     from winnow import api
 
-    found = api.status(study=name, platform=platform, say=_say)
+    found = api.status(study=name, platform=platform, say=say)
     if as_json:
         import msgspec
 
@@ -141,7 +142,7 @@ def remove(config: Path | None, platform: str | None, study: str | None, dry_run
     from winnow import api
 
     with candidates_as_commands():
-        found = api.remove_deployment(study=named, platform=platform, dry_run=dry_run, say=_say)
+        found = api.remove_deployment(study=named, platform=platform, dry_run=dry_run, say=say)
     if found.place is None:
         what = f"{found.name} is not" if found.name is not None else "nothing is"
         click.echo(
@@ -150,7 +151,7 @@ def remove(config: Path | None, platform: str | None, study: str | None, dry_run
             else f"Nothing was removed: {what} served {either(found.places)}."
         )
         for other in found.known:
-            _say(f"  {other} is served: {command_for(other)}")
+            say(f"  {other} is served: {command_for(other)}")
         return 1 if found.absent else 0
     for each in found.replicas:
         click.echo(f"stop {found.name}: {each}")
@@ -174,7 +175,7 @@ def rollback(config: Path | None, platform: str | None, study: str | None, dry_r
     from winnow import api
 
     with candidates_as_commands():
-        plan = api.plan_rollback(study=named, platform=platform, say=_say)
+        plan = api.plan_rollback(study=named, platform=platform, say=say)
     if dry_run:
         click.echo(plan.render())
         return
@@ -185,21 +186,16 @@ def rollback(config: Path | None, platform: str | None, study: str | None, dry_r
 def say_unknown(absences: Iterable[str], unknown: Iterable[str]) -> None:
     """Say on stderr, for a plan that is only shown, what could not be looked up, and why."""
     for each in absences:
-        _say(f"warning: {each}")
+        say(f"warning: {each}")
     for each in unknown:
-        _say(f"not looked up: {each}")
-
-
-def _say(line: str) -> None:
-    """Print a message that is not a result: to stderr, also where that is not a terminal."""
-    click.echo(line, err=True)
+        say(f"not looked up: {each}")
 
 
 def _print_served(deployment: Deployment, platform: str, access: Access) -> None:
     release, name = deployment.release, deployment.name
     url, way = access.url, ""
     if access.manual is not None:
-        _say(access.manual.reason)
+        say(access.manual.reason)
         way = f"  way      {access.manual.command}\n"
     key = '  -H "authorization: Bearer $WINNOW_API_KEY" \\\n' if access.needs_key else ""
     click.echo(
@@ -216,7 +212,7 @@ def _print_served(deployment: Deployment, platform: str, access: Access) -> None
         f"  -d {shlex.quote(f'@{access.example}')}"
     )
     if access.warning:
-        _say(f"warning: {access.warning}")
+        say(f"warning: {access.warning}")
 
 
 def _facts(served: ServedDeployment) -> dict[str, Any]:

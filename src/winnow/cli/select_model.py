@@ -18,6 +18,7 @@ from winnow.cli.options import (
     config_option,
     dry_run_option,
     json_option,
+    say,
     study_of,
     study_option,
 )
@@ -65,7 +66,7 @@ def command(
     if explain is not None:
         _print_explanation(api.explain_run(explain, study=name, rules=rules_file))
         return None
-    outcome = api.select_model(study=name, rules=rules_file, dry_run=dry_run, say=_say)
+    outcome = api.select_model(study=name, rules=rules_file, dry_run=dry_run, say=say)
     runs = api.check_runs(study=name, rules=rules_file) if show_all else ()
     if as_json:
         click.echo(json.dumps(as_values(outcome, runs), indent=2))
@@ -75,10 +76,6 @@ def command(
             alias = None if outcome.alias == "champion" else outcome.alias
             click.echo(f"  next: {next_command('prod', platform='local', study=name, alias=alias)}")
     return None if outcome.selection.winner else NO_RUN_PASSES
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
 
 
 def as_values(outcome: Outcome, runs: Sequence[CheckedRun]) -> dict[str, Any]:

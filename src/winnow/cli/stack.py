@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from winnow import api
-from winnow.cli.options import dry_run_option
+from winnow.cli.options import dry_run_option, say
 
 PLATFORMS = ("docker", "kubernetes")
 WHICH = {
@@ -70,18 +70,18 @@ def init(
             timeout_s=timeout,
             dry_run=dry_run,
             show=show,
-            say=_say,
+            say=say,
         )
     if dry_run:
         click.echo(started.plan.rstrip("\n"))
         for fact in started.unknown:
-            _say(f"not looked up: {fact}")
+            say(f"not looked up: {fact}")
         return
     for name, address in started.endpoints.items():
         click.echo(f"{name:<10}{address}")
     click.echo(f"Every verb uses it from now on, until `{started.ending}`.")
     for name in started.overriding:
-        _say(f"note: {name} is set, and wins over it.")
+        say(f"note: {name} is set, and wins over it.")
 
 
 @click.command("mlflow-remove")
@@ -106,7 +106,7 @@ def remove(
         volumes=volumes,
         force=force,
         dry_run=dry_run,
-        say=_say,
+        say=say,
     )
     click.echo(end.render() if dry_run else end.outcome)
 
@@ -136,7 +136,7 @@ def logs(
         lines=lines,
         follow=follow,
         dry_run=dry_run,
-        say=_say,
+        say=say,
     )
     if dry_run:
         click.echo(logs.command)
@@ -152,7 +152,7 @@ def secrets(dry_run: bool, **flags: str | None) -> None:
 
     Keys of stores of your own are taken from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, …
     """
-    made = api.kubernetes_secrets(_typed(flags), dry_run=dry_run, say=_say)
+    made = api.kubernetes_secrets(_typed(flags), dry_run=dry_run, say=say)
     if dry_run:
         click.echo(made.plan, nl=False)
         return
@@ -162,7 +162,3 @@ def secrets(dry_run: bool, **flags: str | None) -> None:
 def _typed(flags: Mapping[str, str | None]) -> dict[str, str]:
     """The settings that are given as flags, by their names."""
     return {name.upper(): value for name, value in flags.items() if value is not None}
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)

@@ -134,18 +134,6 @@ def _flags(name: str, platform: str | None) -> Iterator[str]:
         yield next_flag("platform", platform)
 
 
-def deployer_for(platform: str, settings: Settings, *, say: Say = mute) -> Deployer[Any]:
-    """The deployer of a platform. It contacts nothing before it is asked something.
-
-    Args:
-        say: receives lines about a change while the change lasts.
-
-    Raises:
-        InputError: there is no such platform, or it is not configured.
-    """
-    return platform_for(platform, settings).deployer(say=say)
-
-
 def answering_deployers(
     settings: Settings,
     platform: str | None = None,
