@@ -1,4 +1,4 @@
-"""What every executor promises, over every back-end that exists."""
+"""What every executor promises, over every platform."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def group(name: str = "w0", code: str = SLEEP, study: str = "a-study", python: s
 
 
 @dataclass(frozen=True)
-class Backend:
-    """One back-end; `make` gives another executor over it, as another process would have it."""
+class Platform:
+    """One platform; `make` gives another executor over it, as another process would have it."""
 
     make: Callable[[], Executor]
     study: str = "a-study"
@@ -75,27 +75,27 @@ def namespace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         pytest.param("kubernetes", marks=pytest.mark.kubernetes),
     ]
 )
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
+def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Platform]:
     """Each in turn, without groups; what a test leaves there is taken away."""
     if request.param == "docker":
         from tests.docker.groups import sandbox
 
         with sandbox(tmp_path) as made:
-            yield Backend(made.executor, made.study, "python3")
+            yield Platform(made.executor, made.study, "python3")
     elif request.param == "kubernetes":
         from tests.kubernetes import groups
 
         here = groups.sandbox(request.getfixturevalue("namespace"), tmp_path)
-        yield Backend(here.executor, here.study, "python3", here.group().resources)
+        yield Platform(here.executor, here.study, "python3", here.group().resources)
         groups.remove(here)
     elif request.param == "local":
-        yield Backend(lambda: LocalExecutor(tmp_path))
+        yield Platform(lambda: LocalExecutor(tmp_path))
         executor = LocalExecutor(tmp_path)
         for left in executor.groups():
             executor.cancel(left.study, left.name, 0.0)
     else:
         memory = MemoryExecutor()
-        yield Backend(lambda: memory)
+        yield Platform(lambda: memory)
 
 
 def wait_until(fact: Callable[[], bool], timeout_s: float = 20.0) -> None:
@@ -111,105 +111,105 @@ def pid_of(home: Path) -> int:
     return int(json.loads((home / "studies" / "a-study" / "groups" / "w0" / "process.json").read_text())["pid"])
 
 
-def test_a_plan_starts_nothing(backend: Backend) -> None:
-    assert any("at work" in line for line in backend.make().plan([backend.group()]))
-    assert backend.make().groups(backend.study) == ()
+def test_a_plan_starts_nothing(platform: Platform) -> None:
+    assert any("at work" in line for line in platform.make().plan([platform.group()]))
+    assert platform.make().groups(platform.study) == ()
 
 
-def test_a_started_group_runs_and_is_found_by_others(backend: Backend) -> None:
-    backend.start()
-    (found,) = backend.make().groups(backend.study)
+def test_a_started_group_runs_and_is_found_by_others(platform: Platform) -> None:
+    platform.start()
+    (found,) = platform.make().groups(platform.study)
     assert (found.name, found.state, found.exit_code, found.lacks_nodes) == ("w0", GroupState.RUNNING, None, False)
-    assert found in backend.make().groups()
-    assert backend.make().groups("another-study") == ()
+    assert found in platform.make().groups()
+    assert platform.make().groups("another-study") == ()
 
 
-def test_starting_a_running_group_changes_nothing(backend: Backend) -> None:
-    executor = backend.start()
-    before = executor.status(backend.study, "w0")
-    executor.start(backend.group())
-    backend.make().start(backend.group())
-    assert backend.make().groups(backend.study) == (before,)
-    assert len(list(executor.log(backend.study, "w0"))) == 1
+def test_starting_a_running_group_changes_nothing(platform: Platform) -> None:
+    executor = platform.start()
+    before = executor.status(platform.study, "w0")
+    executor.start(platform.group())
+    platform.make().start(platform.group())
+    assert platform.make().groups(platform.study) == (before,)
+    assert len(list(executor.log(platform.study, "w0"))) == 1
 
 
-def test_a_cancelled_group_is_over_and_may_be_cancelled_again(backend: Backend) -> None:
-    executor = backend.start()
-    executor.cancel(backend.study, "w0", grace_s=5.0)
-    assert executor.status(backend.study, "w0").state.is_over
-    executor.cancel(backend.study, "w0", grace_s=5.0)
-    assert executor.status(backend.study, "w0").state.is_over
+def test_a_cancelled_group_is_over_and_may_be_cancelled_again(platform: Platform) -> None:
+    executor = platform.start()
+    executor.cancel(platform.study, "w0", grace_s=5.0)
+    assert executor.status(platform.study, "w0").state.is_over
+    executor.cancel(platform.study, "w0", grace_s=5.0)
+    assert executor.status(platform.study, "w0").state.is_over
 
 
-def test_all_groups_of_a_study_are_cancelled_at_once(backend: Backend) -> None:
-    executor = backend.make()
+def test_all_groups_of_a_study_are_cancelled_at_once(platform: Platform) -> None:
+    executor = platform.make()
     for name in ("w0", "w1"):
-        executor.start(backend.group(name))
+        executor.start(platform.group(name))
     wait_until(
-        lambda: all(any("at work" in line for line in executor.log(backend.study, name)) for name in ("w0", "w1"))
+        lambda: all(any("at work" in line for line in executor.log(platform.study, name)) for name in ("w0", "w1"))
     )
-    backend.make().cancel_all("another-study", grace_s=5.0)
-    assert not any(found.state.is_over for found in executor.groups(backend.study))
-    backend.make().cancel_all(backend.study, grace_s=5.0)
-    assert [found.state.is_over for found in executor.groups(backend.study)] == [True, True]
-    executor.cancel_all(backend.study, grace_s=5.0)
+    platform.make().cancel_all("another-study", grace_s=5.0)
+    assert not any(found.state.is_over for found in executor.groups(platform.study))
+    platform.make().cancel_all(platform.study, grace_s=5.0)
+    assert [found.state.is_over for found in executor.groups(platform.study)] == [True, True]
+    executor.cancel_all(platform.study, grace_s=5.0)
 
 
-def test_a_group_is_cancelled_by_whoever_finds_it(backend: Backend) -> None:
-    executor = backend.start()
-    backend.make().cancel(backend.study, "w0", grace_s=5.0)
-    assert executor.status(backend.study, "w0").state.is_over
+def test_a_group_is_cancelled_by_any_process_that_finds_it(platform: Platform) -> None:
+    executor = platform.start()
+    platform.make().cancel(platform.study, "w0", grace_s=5.0)
+    assert executor.status(platform.study, "w0").state.is_over
 
 
-def test_a_group_that_is_over_can_be_started_again_and_keeps_its_logs(backend: Backend) -> None:
-    executor = backend.start()
-    executor.cancel(backend.study, "w0", grace_s=5.0)
-    executor.start(backend.group())
-    assert executor.status(backend.study, "w0").state is GroupState.RUNNING
-    wait_until(lambda: sum("at work" in line for line in executor.log(backend.study, "w0")) == 2)
+def test_a_group_that_is_over_can_be_started_again_and_keeps_its_logs(platform: Platform) -> None:
+    executor = platform.start()
+    executor.cancel(platform.study, "w0", grace_s=5.0)
+    executor.start(platform.group())
+    assert executor.status(platform.study, "w0").state is GroupState.RUNNING
+    wait_until(lambda: sum("at work" in line for line in executor.log(platform.study, "w0")) == 2)
 
 
-def test_logs_survive_the_end_and_the_clearing(backend: Backend) -> None:
-    executor = backend.start()
-    executor.cancel(backend.study, "w0", grace_s=5.0)
-    assert any("at work" in line for line in backend.make().log(backend.study, "w0"))
-    executor.clear(backend.study)
-    executor.clear(backend.study)
-    assert any("at work" in line for line in backend.make().log(backend.study, "w0"))
-    assert [found.name for found in backend.make().groups(backend.study)] == ["w0"]
-    assert backend.make().status(backend.study, "w0").state.is_over
-    backend.make().cancel(backend.study, "w0", grace_s=1.0)
+def test_logs_survive_the_end_and_the_clearing(platform: Platform) -> None:
+    executor = platform.start()
+    executor.cancel(platform.study, "w0", grace_s=5.0)
+    assert any("at work" in line for line in platform.make().log(platform.study, "w0"))
+    executor.clear(platform.study)
+    executor.clear(platform.study)
+    assert any("at work" in line for line in platform.make().log(platform.study, "w0"))
+    assert [found.name for found in platform.make().groups(platform.study)] == ["w0"]
+    assert platform.make().status(platform.study, "w0").state.is_over
+    platform.make().cancel(platform.study, "w0", grace_s=1.0)
 
 
-def test_clearing_leaves_running_groups_alone(backend: Backend) -> None:
-    executor = backend.start()
-    executor.clear(backend.study)
-    assert executor.status(backend.study, "w0").state is GroupState.RUNNING
+def test_clearing_leaves_running_groups_alone(platform: Platform) -> None:
+    executor = platform.start()
+    executor.clear(platform.study)
+    assert executor.status(platform.study, "w0").state is GroupState.RUNNING
 
 
-def test_a_log_that_is_followed_ends_with_its_group(backend: Backend) -> None:
-    executor = backend.start()
+def test_a_log_that_is_followed_ends_with_its_group(platform: Platform) -> None:
+    executor = platform.start()
     seen: list[str] = []
-    following = threading.Thread(target=lambda: seen.extend(executor.log(backend.study, "w0", follow=True)))
+    following = threading.Thread(target=lambda: seen.extend(executor.log(platform.study, "w0", follow=True)))
     following.start()
     following.join(0.5)
     assert following.is_alive()
-    backend.make().cancel(backend.study, "w0", grace_s=5.0)
+    platform.make().cancel(platform.study, "w0", grace_s=5.0)
     following.join(20)
     assert not following.is_alive()
     assert sum("at work" in line for line in seen) == 1
 
 
-def test_an_unknown_group_is_one_error_everywhere(backend: Backend) -> None:
-    executor = backend.make()
+def test_an_unknown_group_is_one_error_everywhere(platform: Platform) -> None:
+    executor = platform.make()
     with pytest.raises(UnknownGroupError):
-        executor.status(backend.study, "w9")
+        executor.status(platform.study, "w9")
     with pytest.raises(UnknownGroupError):
-        executor.cancel(backend.study, "w9", grace_s=1.0)
+        executor.cancel(platform.study, "w9", grace_s=1.0)
     with pytest.raises(UnknownGroupError):
-        list(executor.log(backend.study, "w9"))
+        list(executor.log(platform.study, "w9"))
     with pytest.raises(UnknownGroupError):
-        list(executor.log(backend.study, "w9", follow=True))
+        list(executor.log(platform.study, "w9", follow=True))
 
 
 def test_a_plan_shows_no_password(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def test_two_processes_that_start_a_group_at_once_make_one(here: Sandbox) -> Non
     assert (status.state, status.lacks_nodes) == (GroupState.RUNNING, False)
 
 
-def test_nodes_reach_each_other_by_name_and_nobody_else(here: Sandbox) -> None:
+def test_nodes_reach_each_other_by_name_and_nothing_else(here: Sandbox) -> None:
     here.executor(network=None).start(here.group(TALK, nodes=2))
     wait_until(lambda: state_of(here) is GroupState.SUCCEEDED)
     assert "node 0: heard node 1" in list(here.executor().log(here.study, "c0"))

@@ -234,7 +234,7 @@ def test_the_manifests_are_taken_as_they_are(here: Sandbox, folder: str) -> None
     assert {"train": "job.batch/winnow-train", "prod": "deployment.apps/winnow-prod"}[folder] in taken
 
 
-def test_a_job_of_somebody_else_is_left_alone(here: Sandbox) -> None:
+def test_a_job_of_another_owner_is_left_alone(here: Sandbox) -> None:
     foreign = plan_group(here.group(), here.workers).job
     foreign["metadata"]["labels"] = foreign["spec"]["template"]["metadata"]["labels"] = {"app": "theirs"}
     foreign["spec"]["suspend"] = True

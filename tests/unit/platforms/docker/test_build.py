@@ -139,7 +139,7 @@ def test_options_come_from_the_environment(tmp_path: Path) -> None:
         BuildOptions.from_environment({"WINNOW_PIP_CONFIG": "/no/such"}, base=PROD_BASE)
 
 
-def test_a_push_that_fails_says_what_to_look_at(tmp_path: Path) -> None:
+def test_a_push_that_fails_says_what_to_check(tmp_path: Path) -> None:
     path = stand_in(tmp_path, "echo no basic auth credentials; exit 1")
     with pytest.raises(BuildFailedError) as told:
         push("reg.example:5000/team/winnow-train:1", environment={"PATH": f"{path}:/bin"})

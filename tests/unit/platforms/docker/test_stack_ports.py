@@ -34,7 +34,7 @@ def test_no_two_services_get_the_same_port() -> None:
     assert ports == {"MLFLOW_PORT": "5003", "MINIO_CONSOLE_PORT": "5002"}
 
 
-def test_a_port_is_looked_for_at_the_address_that_it_is_published_on() -> None:
+def test_a_free_port_is_one_at_the_address_that_it_is_published_on() -> None:
     asked: list[tuple[str, int]] = []
 
     def free(address: str, port: int) -> bool:

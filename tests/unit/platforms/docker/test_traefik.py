@@ -70,7 +70,7 @@ def test_the_entry_point_closes_idle_connections_long_before_a_server_does() -> 
     assert traefik.IDLE_CONNECTION_S < KEEP_ALIVE_S / 2
 
 
-def test_the_entry_point_opens_one_port_and_speaks_to_nobody_else() -> None:
+def test_the_entry_point_opens_one_port_and_calls_no_other_service() -> None:
     arguments = traefik.arguments()
     assert [each for each in arguments if ".address=" in each] == ["--entryPoints.web.address=:8080"]
     assert not any(word in each.lower() for each in arguments for word in ("docker", "api", "dashboard", "accesslog"))

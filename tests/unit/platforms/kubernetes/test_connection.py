@@ -15,7 +15,7 @@ URL = "http://127.0.0.1:1"
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"
 
 
-def test_the_context_names_the_namespace_unless_somebody_else_does(tmp_path: Path) -> None:
+def test_the_context_names_the_namespace_unless_a_variable_or_the_stack_does(tmp_path: Path) -> None:
     environment = {"KUBECONFIG": str(kubeconfig(tmp_path / "k", URL, namespace="of-context"))}
     assert connect(environment).namespace == "of-context"
     stack = Context("here", "of-stack")

@@ -190,7 +190,7 @@ def test_putting_back_waits_for_an_api_that_restarts(api: ServingApi, deployer: 
     assert deployer.status("cells") == first
 
 
-def test_whoever_takes_over_keeps_what_he_made(api: ServingApi, deployer: KubernetesDeployer) -> None:
+def test_a_change_that_takes_over_is_not_undone(api: ServingApi, deployer: KubernetesDeployer) -> None:
     deploy(deployer, FIRST)
     began = api.time.now_s
     api.is_ready = is_first
@@ -206,7 +206,7 @@ def test_whoever_takes_over_keeps_what_he_made(api: ServingApi, deployer: Kubern
     assert served(api) == SECOND.image
 
 
-def test_whoever_took_over_during_a_long_silence_keeps_what_he_made(
+def test_a_change_that_took_over_during_a_long_silence_is_not_undone(
     api: ServingApi, deployer: KubernetesDeployer
 ) -> None:
     deploy(deployer, FIRST)
@@ -385,7 +385,7 @@ def key_variable(api: ServingApi) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("lost", LOST.values(), ids=LOST.keys())
-def test_a_deployment_whose_key_is_lost_is_served_without_one_only_if_somebody_says_so(
+def test_a_deployment_whose_key_is_lost_is_served_without_one_only_if_told_to(
     api: ServingApi, tmp_path: Path, lost: Callable[[ServingApi], object]
 ) -> None:
     deploy(deployer_of(api, tmp_path, mute, WINNOW_API_KEY="sesame"), FIRST)
@@ -400,7 +400,7 @@ def test_a_deployment_whose_key_is_lost_is_served_without_one_only_if_somebody_s
     assert API_KEY not in str(api.live("Deployment")[0]["spec"])
 
 
-def test_what_somebody_else_had_set_is_put_back_as_he_had_it(api: ServingApi, deployer: KubernetesDeployer) -> None:
+def test_fields_of_other_managers_are_restored(api: ServingApi, deployer: KubernetesDeployer) -> None:
     deploy(deployer, FIRST)
     api.edit("HorizontalPodAutoscaler", {"spec": {"maxReplicas": 5}})
     api.edit("Deployment", {"spec": {"progressDeadlineSeconds": 99, "minReadySeconds": 7}})
@@ -423,7 +423,7 @@ DRIFTS: dict[str, Callable[[ServingApi], object]] = {
 
 
 @pytest.mark.parametrize("drift", DRIFTS.values(), ids=DRIFTS.keys())
-def test_what_somebody_has_changed_is_made_as_wanted_again(
+def test_manual_changes_are_reverted(
     api: ServingApi, deployer: KubernetesDeployer, drift: Callable[[ServingApi], object]
 ) -> None:
     deploy(deployer, FIRST)
@@ -442,7 +442,7 @@ def test_what_others_set_beside_it_and_how_many_run_is_no_change(api: ServingApi
     assert deployer.plan(DeploymentRequest("cells", FIRST)).action is Action.NOTHING
 
 
-def test_whoever_may_only_look_sees_a_plan_and_asks_for_nothing_to_be_applied(api: ServingApi, tmp_path: Path) -> None:
+def test_a_caller_who_may_only_read_sees_a_plan_and_applies_nothing(api: ServingApi, tmp_path: Path) -> None:
     deploy(deployer_of(api, tmp_path, mute), FIRST)
     deployer = deployer_of(api, tmp_path, mute)
     api.allowed = {f"{each.verb} {each.resource}" for each in READ_PERMISSIONS}
@@ -462,7 +462,7 @@ def test_pods_of_a_changed_deployment_are_not_taken_for_new_ones(api: ServingApi
 
 
 @pytest.mark.parametrize("when", ["it begins", "it ends"])
-def test_whoever_was_cut_off_does_not_undo_what_somebody_else_has_made_meanwhile(
+def test_a_process_that_was_cut_off_does_not_undo_a_later_change(
     api: ServingApi, deployer: KubernetesDeployer, when: str
 ) -> None:
     deploy(deployer, FIRST)

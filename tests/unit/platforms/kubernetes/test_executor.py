@@ -127,7 +127,7 @@ def test_a_new_group_takes_one_request_for_each_of_its_objects(api: GroupApi, ex
     assert owner["uid"] == api.objects[f"{JOBS}/{name_of('p0')}"]["metadata"]["uid"]
 
 
-def test_a_group_is_looked_at_by_the_cluster_and_nothing_made(api: GroupApi, executor: KubernetesExecutor) -> None:
+def test_a_group_is_checked_by_the_cluster_and_nothing_is_made(api: GroupApi, executor: KubernetesExecutor) -> None:
     executor.validate(group())
     assert (api.log, api.objects) == (["POST jobs"], {})
     assert api.asked[0].query["dryRun"] == "All"
@@ -189,14 +189,14 @@ def test_a_job_is_given_its_secret_though_the_answer_was_lost(api: GroupApi, exe
     assert api.log == ["POST jobs", f"GET jobs/{name_of('p0')}", "POST secrets"]
 
 
-def test_a_secret_of_somebody_else_is_left_alone(api: GroupApi, executor: KubernetesExecutor) -> None:
+def test_a_secret_of_another_owner_is_left_alone(api: GroupApi, executor: KubernetesExecutor) -> None:
     theirs = api.put(f"{SECRETS}/{name_of('p0')}", {"kind": "Secret", "metadata": {"name": name_of("p0")}})
     with pytest.raises(InputError, match="somebody else"):
         executor.start(group())
     assert list(api.objects.values()) == [theirs]
 
 
-def test_a_job_that_leaves_is_looked_at_and_not_created_again_and_again(
+def test_a_job_that_terminates_is_polled_and_not_created_again_and_again(
     api: GroupApi, executor: KubernetesExecutor
 ) -> None:
     executor.start(group())
@@ -210,9 +210,7 @@ def test_a_job_that_leaves_is_looked_at_and_not_created_again_and_again(
     assert executor.status("a-study", "p0").state is GroupState.RUNNING
 
 
-def test_a_job_that_somebody_made_by_hand_is_ended_whatever_its_name(
-    api: GroupApi, executor: KubernetesExecutor
-) -> None:
+def test_a_job_made_by_hand_is_ended_under_any_name(api: GroupApi, executor: KubernetesExecutor) -> None:
     executor.start(group())
     job = api.objects.pop(f"{JOBS}/{name_of('p0')}")
     api.put(f"{JOBS}/by-hand", {**job, "metadata": {**job["metadata"], "name": "by-hand"}})

@@ -113,7 +113,7 @@ def reason(found: GroupStatus | None) -> str | None:
     return found.diagnosis.reason if found.diagnosis is not None else None
 
 
-def test_trouble_is_what_the_pods_say() -> None:
+def test_a_diagnosis_is_what_the_pods_say() -> None:
     unschedulable = {
         "conditions": [
             {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "Insufficient cpu"}
@@ -126,7 +126,7 @@ def test_trouble_is_what_the_pods_say() -> None:
     assert reason(status(job(), [waiting("ContainerCreating")])) is None
 
 
-def test_trouble_is_what_events_say_where_pods_do_not() -> None:
+def test_a_diagnosis_is_what_events_say_where_pods_do_not() -> None:
     mount = event("pod-0", "FailedMount", "no such volume")
     assert reason(status(job(), [waiting("ContainerCreating")], [mount])) == "FailedMount: no such volume"
     assert reason(status(job(), [pod()], [mount])) is None
@@ -141,7 +141,7 @@ def test_trouble_is_what_events_say_where_pods_do_not() -> None:
     assert reason(status(job(active=0), [], [made, refused])) is None
 
 
-def test_a_group_that_waits_for_its_turn_is_in_no_trouble_of_its_own() -> None:
+def test_a_group_that_waits_for_its_turn_has_an_awaited_diagnosis() -> None:
     held = status(job(active=0, suspend=True), [])
     assert held is not None
     assert held.diagnosis is not None
@@ -167,7 +167,7 @@ def crashed(
     return found
 
 
-def test_a_worker_that_ends_at_once_is_a_trouble_until_one_runs() -> None:
+def test_a_worker_that_ends_at_once_is_a_diagnosis_until_one_runs() -> None:
     found = status(job(active=0, failed=1), [crashed(5)])
     assert found is not None
     assert found.diagnosis == Diagnosis(
@@ -201,7 +201,7 @@ def test_what_the_job_does_not_try_again_for_a_failure_is_no_trouble(code: int) 
     assert reason(status(job(active=0), [crashed(code)])) is None
 
 
-def test_a_pod_that_somebody_took_away_is_no_trouble() -> None:
+def test_a_pod_that_was_evicted_is_no_diagnosis() -> None:
     disrupted = {"conditions": [{"type": "DisruptionTarget", "status": "True"}]}
     assert reason(status(job(active=0), [crashed(137, **disrupted)])) is None
     leaving = crashed(137)
@@ -210,7 +210,7 @@ def test_a_pod_that_somebody_took_away_is_no_trouble() -> None:
     assert reason(status(job("FailureTarget", active=0), [crashed(1)])) is None
 
 
-def test_each_node_is_looked_at() -> None:
+def test_each_node_is_diagnosed() -> None:
     assert reason(status(job(nodes=2), [pod(), crashed(5, index=1)])) == "a pod ended with exit code 5 (Error)"
 
 

@@ -140,7 +140,7 @@ def test_what_is_printed_holds_no_secret() -> None:
     )
 
 
-def test_an_object_that_somebody_has_taken_out_is_named() -> None:
+def test_an_object_that_is_missing_from_the_manifests_is_named() -> None:
     assert named([job()], "Job", "j") == job()
     with pytest.raises(InputError, match="Service 's'"):
         named([job()], "Service", "s")

@@ -193,7 +193,7 @@ def test_who_answers_pings_may_have_nothing_else_to_say(ends: Ends) -> None:
 
 
 @pytest.mark.parametrize("ends", [0.1], indirect=True)
-def test_whoever_is_not_listened_to_owes_no_answer(ends: Ends) -> None:
+def test_a_side_that_is_not_read_owes_no_answer(ends: Ends) -> None:
     answers = sent_by_server(BINARY, b"\x00" + b"z" * (1 << 16)) * 64
     sender = threading.Thread(target=ends.pod.sendall, args=(answers,))
     sender.start()

@@ -106,7 +106,7 @@ def test_what_was_set_before_is_taken_out_of_the_secret(api: FakeApi, stack: Clu
         (SECRET, ("v1", "Secret")),
     ],
 )
-def test_somebody_else_s_things_are_not_taken_over(
+def test_objects_of_another_owner_are_not_taken_over(
     api: FakeApi, stack: ClusterStack, path: str, kind: tuple[str, str]
 ) -> None:
     plan = plan_of(chosen())
@@ -176,7 +176,7 @@ def rolled(api: FakeApi, status: dict[str, Any]) -> Any:
 CLAIM = f"{CORE}/persistentvolumeclaims/data-winnow-postgres-0"
 
 
-def test_a_secret_of_somebody_else_outlives_the_volumes(api: FakeApi, stack: ClusterStack) -> None:
+def test_a_secret_of_another_owner_outlives_the_volumes(api: FakeApi, stack: ClusterStack) -> None:
     api.put(SECRET, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "winnow-tracking"}})
     api.put(CLAIM, {"metadata": {"name": "data-winnow-postgres-0", "labels": dict(LABELS)}})
     with pytest.raises(InputError, match="which somebody else has made"):
@@ -187,7 +187,7 @@ def test_a_secret_of_somebody_else_outlives_the_volumes(api: FakeApi, stack: Clu
     assert {SECRET, CLAIM} <= api.objects.keys()
 
 
-def test_the_secret_that_goes_is_the_one_that_was_looked_at(api: FakeApi, stack: ClusterStack) -> None:
+def test_the_secret_that_is_removed_is_the_one_that_was_read(api: FakeApi, stack: ClusterStack) -> None:
     stack.remove(volumes=True)
     stack.keep_secret(chosen())
     uid = api.objects[SECRET]["metadata"]["uid"]
@@ -241,7 +241,7 @@ def test_an_api_that_stays_away_is_given_up(api: FakeApi, tmp_path: Path) -> Non
     assert 120 < time.now_s < 125
 
 
-def test_the_time_in_which_nobody_could_see_it_is_held_against_nothing(api: FakeApi, tmp_path: Path) -> None:
+def test_time_without_an_answer_of_the_api_counts_against_no_service(api: FakeApi, tmp_path: Path) -> None:
     time = Time()
     stack = ClusterStack(cluster_of(api, tmp_path), lambda _line: None, time.clock())
     plan = starting(api, time, 100, 503)

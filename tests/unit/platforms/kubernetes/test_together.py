@@ -64,7 +64,7 @@ def test_an_orphan_is_removed_as_the_very_one_that_was_seen(api: FakeApi, cluste
     assert api.asked[-1].body["preconditions"] == {"uid": uid}
 
 
-def test_an_object_that_nobody_would_find_again_is_not_applied(api: FakeApi, cluster: Cluster) -> None:
+def test_an_object_that_could_not_be_found_again_is_not_applied(api: FakeApi, cluster: Cluster) -> None:
     with pytest.raises(ValueError, match=r"expected configmaps/a to carry winnow.stack=z"):
         apply_all(cluster, [config_map("a")], {"winnow.stack": "z"}, KINDS)
     with pytest.raises(ValueError, match="expected labels"):
