@@ -17,7 +17,7 @@ import pytest
 
 from winnow.platforms.executor import Executor, GroupResources, GroupSpec, GroupState, UnknownGroupError
 from winnow.platforms.local.executor import LocalExecutor
-from winnow.platforms.machine import visible_gpus
+from winnow.platforms.processors import visible_gpus
 from winnow.testing.executor import MemoryExecutor
 
 if TYPE_CHECKING:

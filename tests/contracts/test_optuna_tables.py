@@ -100,7 +100,6 @@ def use_everything(database: Database) -> int:
         optuna_tables.remove_intermediate_values(session, failed)
         optuna_tables.end_trial(session, failed, TrialState.FAIL, None)
         optuna_tables.reopen_trial(session, waiting)
-        assert optuna_tables.first_waiting_trial(session, study_id) == optuna_tables.TrialKey(waiting, 2)
         assert optuna_tables.trials_without_attribute(session, study_id, "code") == (failed, waiting)
         assert optuna_tables.trial_attribute(session, complete, "code") == "sha of 0.5"
     with database.reading() as session:

@@ -39,8 +39,11 @@ class Winnow:
         Registry(self.uri).crown(self.versions[number], "test")
 
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return self.python("from winnow.cli import main; main()", *arguments, **variables)
+
+    def python(self, program: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "WINNOW_HOME": str(self.home), "MLFLOW_TRACKING_URI": self.uri, **variables}
-        argv = [sys.executable, "-c", "from winnow.cli import main; main()", *arguments]
+        argv = [sys.executable, "-c", program, *arguments]
         return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, env=environment)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import textwrap
 from collections.abc import Iterator
 
 import pytest
@@ -70,3 +71,18 @@ def test_inference_one_shows_the_answer_and_the_curl_that_gets_it(winnow: Winnow
     assert (refused.returncode, 'column "mean texture"' in refused.stderr) == (2, True)
     rows.write_text("{")
     assert winnow.run("inference-one", "--url", url, "--input", str(rows)).returncode == 2
+
+
+def test_a_program_serves_asks_and_stops_a_model(winnow: Winnow) -> None:
+    winnow.crown(0)
+    program = """
+        import winnow
+
+        served = winnow.serve(study="cells")
+        answer = winnow.predict(served.url, [[1.0, 2.0, 3.0]])
+        (found,) = winnow.status(study="cells", platform="local").deployments
+        removed = winnow.remove_deployment(study="cells")
+        print(answer["model"]["version"], found.champion, found.deployment == served, removed.is_removed)
+    """
+    ran = winnow.python(textwrap.dedent(program))
+    assert ran.stdout == "1 1 True True\n", ran.stderr

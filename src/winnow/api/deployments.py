@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow.api.arguments import silent, study_name
-from winnow.config.errors import WinnowError
+from winnow.config.errors import InputError, WinnowError
 
 if TYPE_CHECKING:
     from winnow.orchestrators.deploy import ServePlan, ServePreview, ServeRequest
@@ -276,6 +276,9 @@ def diff(
 
     Returns:
         For each part a unified diff, or the error for which it could not be compared. Secrets are starred.
+
+    Raises:
+        InputError: there is no such part.
     """
     from winnow.orchestrators.difference import compare, prod_difference, stack_difference
 
@@ -289,6 +292,8 @@ def diff(
         return prod_difference("kubernetes", settings, Registry(settings.tracking_uri), request)
 
     parts = {"stack": lambda: stack_difference(say), "prod": prod}
+    if part is not None and part not in parts:
+        raise InputError("part", expected=f"one of {', '.join(parts)}", found=f"'{part}'", remedy="Choose one.")
     return compare(parts if part is None else {part: parts[part]})
 
 

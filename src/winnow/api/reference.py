@@ -159,8 +159,10 @@ def _default(parameter: inspect.Parameter) -> str:
 
 
 def _plain(text: str) -> str:
-    """A signature without what only Python's own `repr` says: addresses of functions, and the class of a path."""
-    return re.sub(r"PosixPath\('([^']*)'\)", r"'\1'", re.sub(r"<function (\w+) at 0x\w+>", r"\1", text))
+    """A signature without what `repr` adds: addresses of functions, the class of a path, and fields of defaults."""
+    text = re.sub(r"<function (\w+) at 0x\w+>", r"\1", text)
+    text = re.sub(r"PosixPath\('([^']*)'\)", r"'\1'", text)
+    return re.sub(r"\b([A-Z]\w+)\([^()]*\)", r"\1()", text)
 
 
 def _one_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Addresses of databases and servers: the driver that a person need not name, and how they are shown."""
+"""Addresses of databases and servers: default drivers, names of this machine, and secrets that are not shown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SECRET_NAME = re.compile(
     r"(?i)(^|[_.-])(api_?key|access_?key|private_?key|key|token|secret|password|passwd|passphrase|pwd|credentials?)($|[_.-])"
 )
 STARS = "***"
-# To the last @: rather too much is starred than too little, for passwords hold what addresses may not.
+# Up to the last @: passwords may hold characters that addresses may not, and too many stars do no harm.
 _PASSWORD_OPTION = re.compile(r"(?i)(password=)[^&\s]*")
 
 

@@ -1,4 +1,4 @@
-"""Time, as a value that tests replace; whoever waits takes one."""
+"""Time as a value, which code that waits is given, so that tests replace it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Clock:
-    """`now` in seconds since any moment, never going back; `sleep` for so many."""
+    """`now` in seconds since an arbitrary moment, never going back; `sleep` takes seconds."""
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep

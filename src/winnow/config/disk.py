@@ -1,4 +1,4 @@
-"""What a disk refuses, as an error that names the path and the remedy for that refusal."""
+"""Explain what a disk refuses by an error that names the path and the remedy."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _REFUSALS = frozenset(
 
 
 def home_of(environment: Mapping[str, str] = os.environ) -> Path:
-    """The folder that WINNOW_HOME names, as an absolute path; whether it can be one is not asked."""
+    """The folder that WINNOW_HOME names, as an absolute path. It need not exist."""
     return Path(environment.get("WINNOW_HOME") or ".winnow").expanduser().absolute()
 
 
 def disk_fault(error: OSError, home: Path, path: Path | None = None) -> InputError | None:
-    """A refusal of the disk as an error for a person; None where it was something else, or names no path.
+    """A refusal of the disk as an error for a person; None for any other error, and for one without a path.
 
     Args:
-        home: winnow's own folder, which can be another one.
-        path: what was to be written; by default what the error names. A write to a full disk names none: then it is
-            the first full one of the places that winnow writes to.
+        home: winnow's own folder, which may be on another disk.
+        path: what was to be written; by default what the error names. The error for a full disk names nothing: then it
+            is the first place with a full disk that winnow writes to.
     """
     if path is None and error.filename is not None:
         path = Path(os.fsdecode(error.filename))
@@ -95,8 +95,8 @@ def disk_fault(error: OSError, home: Path, path: Path | None = None) -> InputErr
 def probe(file: Path) -> OSError | None:
     """Why a database file, or one that SQLite makes beside it, cannot be written; None where it can.
 
-    The file itself is only looked at: closing it would drop the locks that SQLite holds on it for other connections
-    of this process.
+    The file itself is not opened: closing it would drop the locks that SQLite holds on it for other connections of
+    this process.
     https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
     """
     try:
@@ -116,12 +116,12 @@ def _is_full(path: Path) -> bool:
 
 
 def _there(path: Path) -> Path | None:
-    """The nearest folder of a path that is there."""
+    """The nearest folder of a path that exists."""
     return next((place for place in (path, *path.parents) if place.is_dir()), None)
 
 
 def _owner(path: Path) -> str:
-    """Whose the path, or the nearest folder of it, is: ", which belongs to root"."""
+    """The owner of the path or of its nearest folder, in words: " (/data belongs to root)"."""
     for place in (path, *path.parents):
         try:
             found = place.owner()

@@ -1,7 +1,7 @@
-"""Reads files of `NAME=value` lines: a stack's environment file, an experiment's secrets.
+"""Read files of `NAME=value` lines: a stack's environment file, an experiment's secrets.
 
-Nothing in a value is replaced, since passwords hold `$`; what Compose makes of `${OTHER}` is left to it. Who writes
-such a file is `winnow.platforms.stack_env_file`.
+Values are taken as they stand, since passwords hold `$`; replacing `${OTHER}` is left to Compose. The stack's file is
+written by `winnow.platforms.stack_env_file`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,3 @@ def read_variables(text: str) -> dict[str, str]:
     """The variables of an environment file; where one is named twice, the last line counts."""
     found = dotenv_values(stream=StringIO(text), interpolate=False)
     return {name: value for name, value in found.items() if value is not None}
-
-
-def name_in(line: str) -> str | None:
-    """The variable that a line sets, or None."""
-    return next(iter(read_variables(line)), None)

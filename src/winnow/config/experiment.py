@@ -252,7 +252,7 @@ class ResourcesConfig(Frozen):
 
 
 class KubernetesConfig(Frozen):
-    """What only pods have. Other tiers pass it over."""
+    """What only pods have. Other platforms ignore it."""
 
     requests: dict[str, str] = Field(
         default={},
@@ -264,7 +264,7 @@ class KubernetesConfig(Frozen):
     priority_class: str | None = Field(default=None, description="Priority class of the pods.")
     queue: str | None = Field(default=None, description="Kueue's LocalQueue that admits the groups; null: none.")
     deadline_s: int | None = Field(
-        default=None, ge=1, description="Longest life of a group's Job; whoever follows starts another. Null: no limit."
+        default=None, ge=1, description="Longest life of a group's Job; the sweep then starts another. Null: no limit."
     )
     backoff_limit: int = Field(
         default=6, ge=0, description="How many of a group's pods may fail, disruptions not counted."

@@ -1,8 +1,8 @@
-"""From a name in an experiment file to the function it names.
+"""Import the functions that an experiment file names.
 
-A person's own parts are named `package.module:function` or `path/file.py:function`. Files and packages are looked for
-from the working directory, and a file finds its neighbours as it would under `python file.py`, except those that have
-the name of a standard module. What the function is called with, and what it must return, is checked by its caller.
+A person's own code is named `package.module:function` or `path/file.py:function`. Files and packages are found from the
+working directory, and a file finds its neighbours as under `python file.py`, except those with the name of a standard
+module. The caller checks arguments and results.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def load_function(spec: str, place: str) -> Callable[..., Any]:
 
 
 def names_function(spec: str) -> bool:
-    """Whether a text has the form of a function's name; says nothing of whether it exists."""
+    """Whether a text has the form of a function's name; the function need not exist."""
     origin, _, name = spec.rpartition(":")
     is_module = all(part.isidentifier() for part in origin.split("."))
     return name.isidentifier() and bool(origin) and (origin.endswith(".py") or is_module)
@@ -75,7 +75,7 @@ def names_data_function(source: str) -> bool:
 
 
 def line_in(file: str | None, error: Exception) -> str:
-    """Where in a person's file an error came from: " (net.py, line 12)", or nothing if it did not pass there.
+    """Where in a person's file an error came from: " (net.py, line 12)", or "" where it came from another.
 
     Args:
         file: its path as Python knows it (`__file__`, `co_filename`); None: the first file of the traceback that is

@@ -1,4 +1,4 @@
-"""Finds files of a person's that would be imported instead of a package that winnow needs.
+"""Find a person's files that Python would import instead of a package that winnow needs.
 
 A folder with user code comes before installed packages on Python's path, so a `mlflow.py` in it hides MLflow from
 everything that is imported later.
@@ -18,7 +18,7 @@ def hidden_package(folder: Path, path: Sequence[str] = sys.path) -> Path | None:
     """The first file or package in a folder that has the name of a package that winnow needs; None without one.
 
     Args:
-        folder: what is to join Python's path.
+        folder: the folder that is about to join Python's path.
         path: Python's path.
     """
     others = [entry for entry in path if entry != str(folder)]

@@ -6,7 +6,7 @@ A group of this machine would inherit the whole shell that started the sweep. It
 inherit nothing from a shell: what they hold is set on purpose, by an image or a manifest.
 
 A rank's place in its world is set by winnow and torchrun alone. Variables of other launchers are withheld from ranks on
-every tier, because torchrun and Accelerate read them as settings of their own.
+every platform, because torchrun and Accelerate read them as settings of their own.
 """
 
 from __future__ import annotations

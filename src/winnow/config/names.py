@@ -21,7 +21,7 @@ _STUDY = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 
 
 def fault_in_study_name(name: str) -> str | None:
-    """What a study's name has to be instead; None where it is right."""
+    """What a study's name has to be, where it is not that; None where it is right."""
     if len(name) > LONGEST_STUDY:
         return f"at most {LONGEST_STUDY} characters"
     if _STUDY.fullmatch(name) is None:
@@ -63,7 +63,7 @@ def _is_crooked_path(name: str) -> bool:
 
 
 def shown_text(text: str) -> str:
-    """A text in quotes, on one line; of a long one the beginning and the length."""
+    """A text in quotes, on one line; a long one is cut, and its length is given."""
     if len(text) <= _LONGEST_SHOWN:
         return repr(text)
     return f"{text[:_LONGEST_SHOWN] + '…'!r}, which has {len(text)} characters"

@@ -1,7 +1,7 @@
 """Keep what winnow writes from other users of the machine: folders get mode 0700, files 0600.
 
-The umask of a command and of its workers does it for whatever they make. A home that an older version made is tightened
-where it is found. What a person names with `--output` is not winnow's own, and keeps the modes of the person's umask.
+The umask of a command and of its workers gives new files these modes. The home of an older version is tightened when a
+command finds it. A file that a person names with `--output` is not winnow's own: it has the modes of the usual umask.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import stat
 from pathlib import Path
 
 OTHERS = 0o077
-"""What a umask takes away from the group and from all others."""
+"""The permissions that a umask takes away from the group and from all others."""
 
 _OWN = ("artifacts", "data", "deployments", "images-loaded.json", "models", "stack.json", "studies")
 _DATABASES = ("mlflow.db", "studies.db")
-"""With what SQLite keeps beside them, under names that begin alike."""
+"""Databases, and how the names of the files begin that SQLite keeps beside them."""
 
 _usual_umask: int | None = None
 
 
 def restrict_umask() -> None:
-    """Have this process and its children make files that their user alone reads."""
+    """Set the umask, so that the files of this process and its children are readable by their user alone."""
     global _usual_umask
     before = os.umask(OTHERS)
     os.umask(before | OTHERS)

@@ -1,4 +1,4 @@
-"""Amounts of memory as a person writes them, in Kubernetes' notation on every tier."""
+"""Amounts of memory as a person writes them, in Kubernetes' notation on every platform."""
 
 from __future__ import annotations
 

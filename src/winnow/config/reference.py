@@ -1,8 +1,8 @@
-"""The generated parts of the documents: what can be read off the code is not written a second time by hand.
+"""Generate the parts of the documents that can be read off the code.
 
 A document marks such a part with `<!-- generated: NAME -->` and `<!-- end generated -->`; `fill` puts the current text
-between the two. Here are also the texts that the configuration's own types give. Which names there are, and in which
-files they stand, the verb `config-reference` knows.
+between the two. This module also makes the texts that come from the configuration's own types. The verb
+`config-reference` knows all names and files.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 
 def fill(text: str, generators: Mapping[str, Callable[[], str]], place: str) -> str:
-    """`text` with every marked part written anew.
+    """`text` with every marked part replaced.
 
     Raises:
         InputError: a part's name is not among the generators, or a mark is never closed.

@@ -169,7 +169,7 @@ def _check_storage(url: str) -> None:
 
 
 def _storage_of(stack: AnyStack) -> str | None:
-    """The stack's own studies' database; None where its secrets are gone, which matters to nobody who asks this."""
+    """The database of the stack's studies; None where its secrets are gone, and with them its address."""
     try:
         return stack.storage()[0]
     except InputError:

@@ -1,17 +1,19 @@
-"""The stack that `mlflow-init` has brought up, as every later command finds it: `HOME/stack.json`.
+"""The stack that `mlflow-init` started, as every later command finds it: `HOME/stack.json`.
 
-It holds addresses and no secret: the study database's password stays in the environment file that it names, or in the
-cluster's own Secret. Writing it is left to `winnow.platforms.stack_record`.
+The file holds addresses and no secret: the study database's password stays in the environment file that it names, or
+in the cluster's Secret. `mlflow-init` writes it and `mlflow-remove` deletes it.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TypeAlias
 
 from winnow.config.addresses import with_password
+from winnow.config.atomic_write import replace_text
 from winnow.config.env_file import read_variables
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command, next_flag
@@ -23,10 +25,10 @@ OWN_STORAGE, OWN_WORKER_STORAGE = "WINNOW_STORAGE", "WINNOW_WORKER_STORAGE"
 
 @dataclass(frozen=True)
 class StackRecord:
-    """The facts of a stack on a Docker engine.
+    """A stack on a Docker engine.
 
-    `storage_url` and `worker_storage_url` are None where studies are kept in a database of the person's own, whose
-    address is the environment file's `WINNOW_STORAGE`.
+    `storage_url` and `worker_storage_url` are None where studies are kept in another database, whose address is
+    `WINNOW_STORAGE` in the environment file.
     """
 
     project: str
@@ -40,7 +42,7 @@ class StackRecord:
 
     @property
     def platform(self) -> str:
-        """Where it runs."""
+        """The platform that it runs on."""
         return "docker"
 
     @property
@@ -62,7 +64,7 @@ class StackRecord:
         """The studies' database as this terminal and as workers elsewhere reach it, password included.
 
         Raises:
-            InputError: the environment file is gone, or lacks what is needed.
+            InputError: the environment file is missing, or lacks a variable.
         """
         variables = self._variables()
         if self.storage_url is None or self.worker_storage_url is None:
@@ -94,13 +96,13 @@ class StackRecord:
 
 @dataclass(frozen=True)
 class ClusterStackRecord:
-    """The facts of a stack on a Kubernetes cluster: where it is, and its addresses inside, which no terminal reaches.
+    """A stack on a Kubernetes cluster: where it is, and its addresses inside, which no terminal can reach.
 
     Attributes:
         context: what kubeconfig calls the cluster.
         storage_url: the studies' database, without a password.
-        is_own_storage: studies are kept in a database of the person's own, whose address is in the Secret.
-        identity: tells the cluster from another that kubeconfig calls the same; empty where it was not written down.
+        is_own_storage: studies are kept in another database, whose address is in the Secret.
+        identity: tells the cluster from another of the same name; empty in records of older versions.
     """
 
     context: str
@@ -112,7 +114,7 @@ class ClusterStackRecord:
 
     @property
     def platform(self) -> str:
-        """Where it runs."""
+        """The platform that it runs on."""
         return _CLUSTER
 
     @property
@@ -132,7 +134,7 @@ class ClusterStackRecord:
 
     @property
     def network(self) -> None:
-        """No network of Docker's."""
+        """None: it has no Docker network."""
         return None
 
     @property
@@ -146,7 +148,7 @@ class ClusterStackRecord:
         return self.storage_url
 
     def storage(self) -> tuple[str, str]:
-        """The studies' database as `StackRecord.storage` has it, but without a password and for workers alone."""
+        """As `StackRecord.storage`, but without a password, and the address inside the cluster twice."""
         return self.storage_url, self.storage_url
 
 
@@ -154,10 +156,10 @@ AnyStack: TypeAlias = StackRecord | ClusterStackRecord
 
 
 def read_stack(home: Path) -> AnyStack | None:
-    """The stack that is in use, or None; whether it answers is not asked.
+    """The stack in use, or None; it is not contacted.
 
     Raises:
-        InputError: the record is not readable as one.
+        InputError: the record cannot be read.
     """
     path = home / FILE
     try:
@@ -175,6 +177,27 @@ def read_stack(home: Path) -> AnyStack | None:
         raise _unreadable(path, f"'{text[:40]}'") from error
 
 
+def keep_stack(home: Path, record: AnyStack) -> None:
+    """Let every later verb use this stack."""
+    replace_text(home / FILE, render(record))
+
+
+def forget_stack(home: Path, is_meant: Callable[[AnyStack], bool]) -> None:
+    """Let later verbs use files again; harmless where another stack, or none, is in use.
+
+    Args:
+        is_meant: whether a record is the removed stack's. A record that cannot be read is deleted without asking.
+    """
+    path = home / FILE
+    try:
+        record = read_stack(home)
+    except InputError:
+        path.unlink(missing_ok=True)
+        return
+    if record is not None and is_meant(record):
+        path.unlink()
+
+
 def render(record: AnyStack) -> str:
     """The record as the file's text."""
     kind = {"kind": _CLUSTER} if isinstance(record, ClusterStackRecord) else {}
@@ -182,7 +205,7 @@ def render(record: AnyStack) -> str:
 
 
 _CLUSTER = "kubernetes"
-"""What `kind` is in the record of a stack on a cluster; that of one on Docker has none."""
+"""The value of `kind` in the record of a stack on a cluster; that of a stack on Docker has no `kind`."""
 
 
 def _unreadable(path: Path, found: str) -> InputError:

@@ -1,4 +1,4 @@
-"""What a process prints where the stream's encoding lacks a character: plain words instead of an exception.
+"""Print plain characters where a stream's encoding lacks one, instead of raising an exception.
 
 Logs of CI, cron and old locales are often ASCII. Python's own answer on standard output is `UnicodeEncodeError`.
 """
@@ -46,10 +46,10 @@ codecs.register_error(PLAIN, _replace)
 
 
 def accept_any_text(*streams: object) -> None:
-    """Let text streams write what their encoding lacks in plain words; others are left as they are."""
+    """Let text streams replace what their encoding lacks; leave other streams as they are."""
     for stream in streams:
         if isinstance(stream, io.TextIOWrapper):
-            # A stream that is closed or was replaced by the caller's own is the caller's.
+            # The caller may have closed the stream, or replaced it by one that cannot be reconfigured.
             with contextlib.suppress(ValueError, io.UnsupportedOperation):
                 stream.reconfigure(errors=PLAIN)
 

@@ -1,10 +1,10 @@
 """The files of a person's own code that an experiment runs, and their digests.
 
-A study keeps the digests, so that trials of changed code are not taken for trials of the same study. Covered are the
-files of the model factory, the data function and the training loop, and the modules that they import from their own
-folder or from the working directory, directly or through one another. Imports are read from the source text; nothing is
-imported. Not covered: installed packages, modules named at run time (`importlib.import_module(name)`), and files that
-code reads.
+A study keeps the digests, so that trials of changed code are not mistaken for trials of the same study. They cover the
+files of the model factory, the data function and the training loop, and the modules that these import, directly or
+indirectly, from their own folder or from the working directory. Imports are read from the source text; nothing is
+imported. They do not cover installed packages, modules named at run time (`importlib.import_module(name)`), and files
+that the code reads.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ def digest_of_code(code: Mapping[str, str]) -> str:
 
 
 def changed_files(kept: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
-    """Names of the files that differ, those that both have first."""
+    """Names of the files that differ; files that both have come first."""
     changed = [name for name in sorted(kept) if name in found and kept[name] != found[name]]
     return changed + sorted(kept.keys() ^ found.keys())
 
 
 def code_files(experiment: Experiment, folder: Path) -> list[CodeFile]:
-    """The files, those that the experiment names first."""
+    """The files; those that the experiment names come first."""
     specs = (experiment.model.factory, experiment.data.source, experiment.training.loop)
     found: dict[Path, CodeFile] = {}
     for spec in specs:

@@ -1,3 +1,3 @@
-"""The version, apart from the package's front door, which offers everything and so may be imported by nothing in it."""
+"""The version, in a module of its own: no module of the package may import `winnow` itself."""
 
 __version__ = "0.1.0"

@@ -1,7 +1,7 @@
 """YAML as its 1.2 standard reads it, with the line of every key.
 
-PyYAML follows YAML 1.1, where `off` and `no` are booleans and `1e-4` is text; a file of hyperparameters needs both the
-other way round. A key that stands twice is refused instead of the last one winning. Dates stay text.
+PyYAML follows YAML 1.1, where `off` and `no` are booleans and `1e-4` is text; hyperparameters need the opposite.
+A repeated key is refused, where PyYAML takes the last one. Dates stay text.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Document:
 
 
 def not_yaml(path: Path, error: yaml.YAMLError) -> InputError:
-    """The error for a person whose file `read_yaml` cannot read."""
+    """The error for a file that `read_yaml` cannot read."""
     mark = getattr(error, "problem_mark", None)
     return InputError(
         f"{path}:{mark.line + 1}" if mark is not None else str(path),

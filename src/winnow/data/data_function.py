@@ -1,6 +1,6 @@
 """A person's own data function: `load(**options) -> (X, y)`, a mapping with `X` and `y`, or a torch `Dataset`.
 
-Tensors and datasets are told by how they behave, so that data without torch loads without it.
+Tensors and datasets are recognized by their methods, so that data without torch loads without it.
 """
 
 from __future__ import annotations

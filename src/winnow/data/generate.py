@@ -184,7 +184,7 @@ def _draw_truth(recipe: Recipe, random: np.random.Generator) -> Truth:
 
 
 def best_accuracy(utilities: Array, noise: float) -> float:
-    """Accuracy of whoever knows the truth: the mean of the largest class probability, for utilities [rows, classes]."""
+    """Accuracy of the best possible classifier: the mean largest class probability, for utilities [rows, classes]."""
     if noise == 0:
         return 1.0
     above = (utilities - utilities.max(axis=1, keepdims=True)) / noise

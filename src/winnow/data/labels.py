@@ -101,7 +101,7 @@ def _are_exact(numbers: dict[str, int | float]) -> bool:
 
 
 def _refuse_two_texts_of_one_number(numbers: dict[str, int | float], place: str, source: str) -> None:
-    """`1` and `01` may be one class or two; only the person who wrote them knows."""
+    """Refuse `1` beside `01`: they may be one class or two."""
     texts: dict[Decimal, str] = {}
     for text in sorted(numbers):
         other = texts.setdefault(Decimal(text.strip()), text)
@@ -134,7 +134,7 @@ def _refuse_missing_among_numbers(values: NDArray[Any], place: str, source: str)
 
 
 def _refuse_text_among_numbers(values: NDArray[Any], place: str, source: str) -> None:
-    """One `?` in a column of numbers does not make a class of every number."""
+    """Refuse a text among numbers: one `?` must not turn every number into a class."""
     numbers = [float(text) for text in values if text is not None and is_number(text)]
     present = sum(text is not None for text in values)
     if len(numbers) < MOSTLY * present or not numbers or looks_like_classes(np.array(numbers)):

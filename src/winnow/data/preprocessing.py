@@ -1,6 +1,6 @@
 """What is fitted to the training rows and travels inside the exported model.
 
-Whoever serves the model sends raw inputs. Statistics are computed in float64 over the present values and stored in
+Clients send raw inputs. Statistics are computed in float64 over the present values and stored in
 float32. A missing value becomes the training mean. The only module of this folder that imports torch.
 """
 
@@ -20,7 +20,7 @@ BLOCK_ELEMENTS = 2**22
 
 
 class Impute(nn.Module):
-    """Puts the training mean where a value is missing, and leaves the rest alone."""
+    """Puts the training mean where a value is missing, and keeps all other values."""
 
     mean: Tensor
 

@@ -45,11 +45,11 @@ def is_frame(value: Any) -> bool:
 
 
 def is_foreign_table(value: Any) -> bool:
-    """Whether it is a table or column of another library (polars, pyarrow, …), told by what it offers."""
+    """Whether it is a table or column of another library (polars, pyarrow, …), recognized by its methods."""
     pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(value, pandas.DataFrame | pandas.Series | pandas.Index):
         return False
-    # The type is asked, since a lazy frame computes its columns when it is asked itself.
+    # On the type, because a lazy frame would compute its columns when they are read.
     kind = type(value)
     if hasattr(kind, "columns") and hasattr(kind, "dtypes"):
         return True
@@ -82,7 +82,7 @@ def with_pandas(value: Any, place: str) -> Any:
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether it is a torch tensor, told by its shape so that torch is not imported."""
+    """Whether it is a torch tensor, recognized by its methods so that torch is not imported."""
     return hasattr(value, "detach") and hasattr(value, "numpy") and hasattr(value, "cpu")
 
 

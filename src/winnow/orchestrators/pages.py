@@ -6,7 +6,6 @@ needed for as long as they are looked at; it listens on this machine only.
 
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
 from winnow.orchestrators.settings import current
+from winnow.platforms.ports import bound
 from winnow.platforms.stack import any_port
 from winnow.study.database import Database
 from winnow.study.store import study_names
@@ -119,14 +119,11 @@ def free_port(wanted: int | None) -> int:
         InputError: `wanted` is taken or not allowed.
     """
     for port in (USUAL_PORT, 0) if wanted is None else (wanted,):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError as error:
-                reason = error.strerror
-                continue
-            return int(probe.getsockname()[1])
+        try:
+            with bound(HOST, port) as listener:
+                return int(listener.getsockname()[1])
+        except InputError as error:
+            reason = error.found
     raise InputError(
         "--port", expected="a free port", found=f"{wanted} ('{reason}')", remedy="Choose another, or leave it out."
     )

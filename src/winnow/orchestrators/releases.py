@@ -171,12 +171,12 @@ def _download(registry: ModelRegistry, version: ModelVersion, destination: Path)
         ) from error
 
 
-def _keep(bundle: Path, place: Path, digest: str) -> None:
-    """Move a bundle to its place, which holds the same bundle already, a damaged one, or nothing."""
-    if _digest_of(place) == digest:
+def _keep(bundle: Path, folder: Path, digest: str) -> None:
+    """Move a bundle to its folder, unless that holds the same bundle already; it may hold a damaged one."""
+    if _digest_of(folder) == digest:
         return
-    shutil.rmtree(place, ignore_errors=True)
-    bundle.rename(place)
+    shutil.rmtree(folder, ignore_errors=True)
+    bundle.rename(folder)
 
 
 def _digest_of(bundle: Path) -> str | None:

@@ -11,12 +11,11 @@ from pathlib import Path
 
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings, home_folder
-from winnow.config.stack_record import AnyStack, read_stack
+from winnow.config.stack_record import AnyStack, keep_stack, read_stack
 from winnow.orchestrators.collect import collect
 from winnow.platforms.images import Show, silent, with_route
 from winnow.platforms.platform import Platform
 from winnow.platforms.stack import Stack, StackEnd, StackLogs, StackPlan, StackSecrets
-from winnow.platforms.stack_record import keep
 from winnow.platforms.stack_variables import CLUSTER_SETTINGS, KEYS, SETTINGS, STUDIES, not_on
 from winnow.platforms.table import platform_for
 from winnow.tracking.store import prepare
@@ -122,7 +121,7 @@ def init(
         opened = _opened(plan.record, environment)
         prepare(opened.tracking_uri)
         check_studies(opened.storage_url)
-        keep(home_folder(environment), plan.record)
+        keep_stack(home_folder(environment), plan.record)
     return plan
 
 

@@ -1,4 +1,4 @@
-"""The API key that replicas ask for; the caller may keep it in a file. The same on every platform that runs images."""
+"""The API key that replicas ask for, which a person may keep in a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def key_file(environment: Mapping[str, str]) -> str | None:
     """The API key in the file that is named; None where none is.
 
     Raises:
-        InputError: it cannot be read, or holds none: a file that was not written yet must open nobody's model.
+        InputError: it cannot be read, or is empty. No model is served without a key for a file that is not there yet.
     """
     path = environment.get(FILE)
     if not path:

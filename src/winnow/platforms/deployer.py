@@ -1,11 +1,12 @@
-"""What winnow asks of a place where a model is served, whatever it is made of.
+"""What every platform offers for serving models: the protocol `Deployer` and its types.
 
-A deployment has a name, and serves one release at a time on one or more replicas behind one address. Whoever holds the
-name finds it: state lives with the back-end (files, labels), never in the memory of the process that deployed.
+A deployment has a name, and serves one release at a time on one or more replicas behind one address. Its state lives on
+the platform (files, labels), never in the memory of the process that deployed it, so every process that knows the name
+finds it.
 
-A back-end builds what it will do in a pure function (`plan`) and does it in a dull one (`deploy`). Every implementation
-passes `tests/contracts/test_deployers.py`: `local.LocalDeployer`, `docker.DockerDeployer`,
-`kubernetes.KubernetesDeployer`, `memory.MemoryDeployer`.
+A deployer works a change out in `plan` and carries it out in `deploy`. Every implementation passes
+`tests/contracts/test_deployers.py`: `LocalDeployer`, `DockerDeployer`, `KubernetesDeployer`, and `MemoryDeployer` of
+`winnow.testing`.
 """
 
 from __future__ import annotations
@@ -209,11 +210,11 @@ def mute(line: str) -> None:
 
 
 class Deployer(Protocol[Plan]):
-    """One kind of place."""
+    """Serves releases on one platform."""
 
     @property
     def place(self) -> str:
-        """Where it looks and acts, as a sentence goes on with it: `on this machine`."""
+        """What it looks at and changes, as a sentence continues: "on this machine"."""
 
     def check(self, *, is_read_only: bool = False) -> None:
         """Raise where the platform does not permit what serving takes. Changes nothing.

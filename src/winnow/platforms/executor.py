@@ -1,8 +1,8 @@
-"""Where worker groups run, whatever that is: what every back-end does, and the words it uses.
+"""Where worker groups run: what every platform's executor does, and the types it speaks in.
 
-An executor starts, finds, reads and ends the groups of a study. It knows nothing of trials: that a group which died has
-to be started again is the orchestrator's decision, from what the study still needs. Groups are found by what the
-back-end itself knows of them (a file, a label), never by the memory of the process that started them.
+An executor starts, finds, reads and ends the groups of a study. It knows nothing of trials: the orchestrator decides
+whether a dead group is started again, from what the study still needs. Groups are found by what the platform itself
+knows of them (a file, a label), never by the memory of the process that started them.
 
 Every implementation passes `tests/contracts/test_executors.py`.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -25,11 +26,11 @@ class GroupState(enum.Enum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     ENDED = "ended"
-    """It is over, and nobody was there to see how."""
+    """It is over; how it ended was not seen."""
 
     @property
     def is_over(self) -> bool:
-        """It does nothing any more, and will not by itself."""
+        """It does not run, and does not start again by itself."""
         return self is not GroupState.RUNNING
 
 
@@ -38,7 +39,7 @@ class GroupResources:
     """What one node of a group may use. None: no limit.
 
     Attributes:
-        cpus: CPUs, parts of one included.
+        cpus: CPUs; fractions are allowed.
         memory_bytes, shm_bytes: memory, and the part of it that processes may share (`/dev/shm`).
         gpus: the GPUs' indexes or ids, as CUDA_VISIBLE_DEVICES names them.
     """
@@ -65,7 +66,7 @@ class GroupSpec:
     Attributes:
         study, name: together they name the group; the name alone is unique in its study.
         argv: the command of its supervisor, and of every further node with the node's index in `WINNOW_NODE`.
-        env: variables set for it, beside those that the back-end itself needs; addresses in them may hold passwords.
+        env: variables set for it, beside those that the platform itself needs; addresses in them may hold passwords.
         secrets: further variables, whose values no plan, log or error shows.
         nodes: machines (containers, pods) of the group; the supervisor is on the first.
         volumes: what is mounted where the group does not share this machine's files.
@@ -116,18 +117,18 @@ class UnknownGroupError(LookupError):
 class Executor(Protocol):
     """Starts and ends the worker groups of studies; safe to use from several threads.
 
-    Every method raises UnreachableError where what runs the groups does not answer; asked again, it may.
+    Every method raises UnreachableError where the platform does not answer. A later call may succeed.
     """
 
     @property
     def place(self) -> str:
-        """Where it looks and acts, as a sentence goes on with it: `on this machine`."""
+        """Where its groups run, to end a sentence with: `on this machine`."""
 
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
         """What `start` would do, as lines for people and for golden tests; starts nothing."""
 
     def start(self, group: GroupSpec) -> None:
-        """Start a group; nothing where it runs already, whoever started it, but for nodes that it has lost.
+        """Start a group, or the nodes that it has lost; do nothing where it runs already, whichever process started it.
 
         A group of several nodes is started as a whole or not at all. Raises InputError.
         """
@@ -139,16 +140,16 @@ class Executor(Protocol):
         """One group. Raises UnknownGroupError."""
 
     def watch(self, study: str) -> AbstractContextManager[Callable[[], tuple[GroupStatus, ...]]]:
-        """A way to look at a study's groups that costs little however often it is used, until it is closed.
+        """A function that gives a study's groups and is cheap to call often, until the context ends.
 
-        What it says may be a moment old; what is to be acted on, `status` says.
+        Its answer may be a moment old. `status` gives what may be acted on.
         """
 
     def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
         """Lines of a group's logs so far; also after its end. Raises UnknownGroupError.
 
         Args:
-            follow: go on with what comes, until the group is over.
+            follow: go on with new lines until the group is over.
         """
 
     def check_may_end(self) -> None:
@@ -164,7 +165,15 @@ class Executor(Protocol):
         """Cancel all groups of a study at the same time; harmless where there is none."""
 
     def clear(self, study: str) -> None:
-        """Take away what groups that are over have left with the back-end; their logs stay readable here.
+        """Remove what groups that are over have left on the platform; their logs stay readable here.
 
         Harmless where nothing is left. Groups that run are left alone, and so is what they need.
         """
+
+
+def cancel_each(executor: Executor, study: str, grace_s: float) -> None:
+    """Implement `Executor.cancel_all` with `Executor.cancel`, where a platform ends each group by itself."""
+    names = [group.name for group in executor.groups(study) if not group.state.is_over]
+    # Each call mostly waits, and the last group is to be asked as early as the first.
+    with ThreadPoolExecutor(max(1, len(names)), thread_name_prefix="winnow-cancel") as pool:
+        list(pool.map(lambda name: executor.cancel(study, name, grace_s), names))

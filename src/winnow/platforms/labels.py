@@ -1,7 +1,6 @@
 """The labels of what winnow makes on a platform.
 
-It is found again by label, by any process, and never by the memory of the one that made it. Docker objects and
-Kubernetes objects carry the same labels.
+Any process finds it again by label. Docker objects and Kubernetes objects carry the same labels.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is kept here of worker groups whose back-end forgets them: their logs, and how they ended.
+"""What this machine keeps of worker groups that their platform forgets: their logs, and how they ended.
 
 <home>/studies/<study>/groups/<name>/<stem>.log    the logs of the group so far, one container or pod after another
                                      <stem>.json   how its last life ended
@@ -18,11 +18,11 @@ from winnow.platforms.executor import GroupState, GroupStatus, UnknownGroupError
 
 
 class Archive:
-    """What lies below winnow's folder.
+    """The kept logs and ends of one platform's groups.
 
     Args:
-        home: that folder.
-        stem: of the files' names, so that two back-ends do not take each other's groups for their own.
+        home: winnow's folder.
+        stem: of the files' names, so that no platform takes another's groups for its own.
     """
 
     def __init__(self, home: Path, stem: str) -> None:
@@ -30,7 +30,7 @@ class Archive:
         self._stem = stem
 
     def begin(self, study: str, name: str) -> None:
-        """Remember that a group has been started, however it is lost; how its life before this one ended, forget."""
+        """Note that a group has been started, and forget how its last life ended."""
         folder = self._folder(study, name)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{self._stem}.log").touch()
@@ -49,7 +49,7 @@ class Archive:
             log.write(f"----- {title} -----\n")
 
     def end(self, status: GroupStatus) -> None:
-        """Keep how a group ended; one that is taken away while it runs has ended without anybody seeing how."""
+        """Keep how a group ended. One that was removed while it ran has ended in an unknown way."""
         state = status.state if status.state.is_over else GroupState.ENDED
         kept = {"state": state.value, "exit_code": status.exit_code, "started_at_ms": status.started_at_ms}
         replace_text(self._folder(status.study, status.name) / f"{self._stem}.json", json.dumps(kept))
@@ -71,7 +71,7 @@ class Archive:
             yield self.status(log.parents[2].name, log.parent.name)
 
     def lines(self, study: str, name: str) -> Iterator[str]:
-        """The logs that are kept; none where there are none."""
+        """The lines of the kept logs, if any."""
         path = self._folder(study, name) / f"{self._stem}.log"
         if path.is_file():
             with path.open(encoding="utf-8", errors="replace") as kept:

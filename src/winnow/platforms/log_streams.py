@@ -1,4 +1,4 @@
-"""Several streams of lines as one, in the order in which the lines come."""
+"""Merge several streams of lines into one, in the order in which the lines come."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 
 
 def merged(streams: Sequence[Iterator[str]]) -> Iterator[str]:
-    """The lines of all streams; ends with the last of them, and raises what the first of them raises.
+    """The lines of all streams, until the last one ends. Raises the first error of any stream.
 
-    Streams are read by threads that end with the process, since whoever follows logs may leave at any time.
+    The threads that read the streams end with the process, since the reader may stop at any time.
     """
     if len(streams) == 1:
         yield from streams[0]

@@ -55,7 +55,7 @@ class Capabilities:
 
 
 class Platform(Protocol):
-    """One place where worker groups and replicas run."""
+    """Runs worker groups and replicas."""
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""Limits of replicas as a person writes them in the environment, in the same notation on every tier."""
+"""Limits of replicas as a person writes them in the environment, in the same notation on every platform."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 from winnow.config.errors import InputError
 from winnow.config.quantities import bytes_of
+
+CPUS, MEMORY = "WINNOW_REPLICA_CPUS", "WINNOW_REPLICA_MEMORY"
+"""Environment variables with the limits of one replica."""
 
 REQUESTS = {
     "WINNOW_MAX_BODY_BYTES": 1.0,
@@ -17,7 +20,7 @@ REQUESTS = {
     "WINNOW_HEADER_TIMEOUT_S": 0.1,
     "WINNOW_BODY_TIMEOUT_S": 0.1,
 }
-"""The server's own limits of its clients, which replicas take over as they are, with the least value of each."""
+"""The server's own limits of its clients, which are passed to replicas unchanged, each with its least value."""
 
 _MOST_CPUS = 1024
 
@@ -45,7 +48,7 @@ def memory_of(name: str, text: str, least: int) -> int:
 
 
 def check_requests(environment: Mapping[str, str]) -> None:
-    """Refuse a limit of requests that the server does not take, by which every new replica would end.
+    """Refuse a limit of requests that the server does not accept: every new replica would end at once.
 
     Raises:
         InputError: one of `REQUESTS` is no number, or too small a one.

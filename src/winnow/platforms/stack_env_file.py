@@ -1,7 +1,7 @@
-"""The environment file that opens the stack: a person's own lines, then a block that `mlflow-init` makes.
+"""The environment file that opens the stack: a person's own lines, then a block that `mlflow-init` writes.
 
-The block holds generated passwords and what was set when the stack was started, so that starting it again is the same.
-Own lines are never touched, and win over the block; they are read as Compose reads them (`winnow.config.env_file`).
+The block holds generated passwords and the settings of the last start, so that another start is the same. Own lines
+are never changed, and win over the block; they are read as Compose reads them (`winnow.config.env_file`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from winnow.config.atomic_write import replace_text
-from winnow.config.env_file import name_in, read_variables
+from winnow.config.env_file import read_variables
 from winnow.config.errors import InputError
 
 BEGIN = "# The stack's block, made by `make mlflow-init`; lines of your own go outside and win over it."
@@ -22,7 +22,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,*=~-]*")
 
 @dataclass(frozen=True)
 class EnvFile:
-    """Lines outside the block, and the variables in it."""
+    """The lines outside the block, and the variables in it."""
 
     own_text: str = field(default="", repr=False)
     block: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -33,12 +33,12 @@ class EnvFile:
         return read_variables(self.own_text)
 
     def variables(self) -> dict[str, str]:
-        """All variables, as Compose will see them."""
+        """All variables, as Compose sees them."""
         return {**self.own, **self.block}
 
 
 def parse(text: str) -> EnvFile:
-    """Split a file's text; one without a block is a person's own throughout."""
+    """Split a file's text; without a block, all of it is a person's own."""
     lines = text.splitlines()
     if BEGIN not in lines:
         return EnvFile(text)
@@ -62,8 +62,8 @@ def render(file: EnvFile) -> str:
 
 
 def without(file: EnvFile, names: frozenset[str]) -> EnvFile:
-    """What stays when the stack's volumes go: own lines but for the given names, without the block and blank ends."""
-    lines = [line for line in file.own_text.splitlines() if name_in(line) not in names]
+    """The file after its volumes are deleted: own lines without those names; no block, no blank ends."""
+    lines = [line for line in file.own_text.splitlines() if not names & read_variables(line).keys()]
     text = "\n".join(lines).strip("\n")
     return EnvFile(f"{text}\n" if text else "")
 

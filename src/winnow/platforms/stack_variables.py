@@ -1,8 +1,8 @@
-"""What can be set of the stack, and how what is set comes together: one table, from which flags and documents are made.
+"""The settings of the stack: the tables from which flags and documents are generated, and how values are chosen.
 
 A value comes from the caller (environment or flag), else from a person's own line in the environment file, else from
-the block there, which keeps what was set before. Defaults are those of compose.yaml; here they are for people to read,
-and for what this program itself has to know.
+the block there, which keeps earlier settings. compose.yaml has the same defaults; those here are for people to read,
+and for decisions of this program.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ SETTINGS = (
     Variable("MINIO_CPUS", "1", "CPUs that MinIO may use."),
     Variable("MINIO_MEMORY", "1g", "Memory that MinIO may use."),
 )
-"""What may be shown and given as a flag; those of `ONLY_ON` name the platform that has them alone."""
+"""Settings that may be shown and given as a flag; `ONLY_ON` says which of them one platform has alone."""
 
 CLUSTER_SETTINGS = (
     Variable("POSTGRES_VOLUME", "10Gi", "Size of Postgres' volume, fixed once it is there."),
@@ -104,7 +104,7 @@ KEYS = (
     Variable("AZURE_STORAGE_CONNECTION_STRING", "", "How Azure Blob storage is opened."),
     Variable("AZURE_STORAGE_ACCESS_KEY", "", "Another way to open it."),
 )
-"""What opens an artifact store of one's own; taken only beside MLFLOW_ARTIFACTS_DESTINATION."""
+"""Keys of another artifact store than the stack's; used only with MLFLOW_ARTIFACTS_DESTINATION."""
 
 STUDIES = (
     Variable("WINNOW_STORAGE", "the stack's Postgres", "A database of one's own for studies."),
@@ -113,14 +113,14 @@ STUDIES = (
 
 USER = "MINIO_ROOT_USER"
 SECRETS = ("POSTGRES_PASSWORD", "MLFLOW_DB_PASSWORD", "WINNOW_DB_PASSWORD", "MINIO_ROOT_PASSWORD")
-"""Generated on the first start; a person may write lines of their own for them before that."""
+"""Generated on the first start, unless a person has written own lines for them before."""
 
 NAMES = frozenset(variable.name for variable in (*SETTINGS, *KEYS, *STUDIES)) | {
     *SECRETS,
     USER,
     "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS",
 }
-"""All that compose.yaml asks for: the environment file alone answers, whatever the caller's environment holds."""
+"""Every variable of compose.yaml. They come from the environment file, never from the caller's environment."""
 
 DESTINATION, BACKEND, ENDPOINT = "MLFLOW_ARTIFACTS_DESTINATION", "MLFLOW_BACKEND_STORE_URI", "MLFLOW_S3_ENDPOINT_URL"
 _EXTRA_OF = {"mysql": "mysql", "wasbs": "azure", "abfss": "azure", "gs": "gcs"}
@@ -150,10 +150,10 @@ def default(name: str) -> str:
 
 
 def choose(given: Mapping[str, str], file: EnvFile, new_password: Callable[[], str]) -> EnvFile:
-    """The environment file with all that the stack needs; own lines are as they were.
+    """The environment file with everything that the stack needs; own lines stay as they are.
 
     Raises:
-        InputError: a value is not one that the stack could be started with.
+        InputError: the stack cannot start with one of the values.
     """
     own, kept = file.own, file.block
 
@@ -197,7 +197,7 @@ def secrets_lost(place: str, volumes: Sequence[str], found: str, *, platform: st
 
 
 def check(values: Mapping[str, str]) -> None:
-    """Refuse what the stack could not be started with.
+    """Refuse values with which the stack cannot start.
 
     Raises:
         InputError: names the variable.
@@ -227,7 +227,7 @@ def _check_ports(values: Mapping[str, str]) -> None:
 
 
 def _artifact_keys(destination: str, value: Callable[[str], str], own: Mapping[str, str]) -> dict[str, str]:
-    """What opens a destination of one's own. What unset would mean MinIO's is written even where it is empty."""
+    """The keys of another artifact store. Those that default to MinIO's are written even where they are empty."""
     if destination:
         found = {one.name: value(one.name) for one in KEYS}
         return {name: text for name, text in found.items() if (text or name in _OF_MINIO) and text != own.get(name)}
@@ -243,14 +243,14 @@ def _artifact_keys(destination: str, value: Callable[[str], str], own: Mapping[s
 
 
 def extras(values: Mapping[str, str]) -> list[str]:
-    """The image's extras: those that are named, and those that an address needs."""
+    """The image's extras: those that are named, and those that a database or store needs."""
     given = [extra.strip() for extra in values.get("EXTRAS", "").split(",") if extra.strip()]
     schemes = [urlsplit(values.get(name, "")).scheme.partition("+")[0] for name in (BACKEND, DESTINATION)]
     return sorted({*given, *(_EXTRA_OF[scheme] for scheme in schemes if scheme in _EXTRA_OF)})
 
 
 def _hosts(values: Mapping[str, str]) -> list[str]:
-    """Hosts to allow besides compose.yaml's own: those given, and the address that is bound to."""
+    """Host headers to allow besides compose.yaml's own: those given, and the address that ports bind to."""
     given = [host.strip() for host in values["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",") if host.strip()]
     bind = values["WINNOW_BIND"] or default("WINNOW_BIND")
     bound = [] if bind.startswith(("127.", "0.")) else [f"{bind}:*"]
@@ -258,7 +258,7 @@ def _hosts(values: Mapping[str, str]) -> list[str]:
 
 
 def origins(allowed_hosts: str) -> list[str]:
-    """MLflow's own pages name their address as the origin of what they write."""
+    """The origins that MLflow's own pages send when they write."""
     hosts = [host.strip() for host in allowed_hosts.split(",") if host.strip() not in ("", "*")]
     return [f"{scheme}://{host}" for host in hosts for scheme in ("http", "https")]
 
@@ -314,7 +314,7 @@ def _is_address(text: str) -> bool:
 
 
 def require(name: str, found: str, is_met: bool, expected: str, example: str) -> None:
-    """Raises InputError unless something is as it should be."""
+    """Raises InputError unless the condition is met."""
     if not is_met:
         remedy = f"Correct it, for example: {example}." if example else "Correct it."
         raise InputError(name, expected=expected, found=f"'{found}'", remedy=remedy)

@@ -77,7 +77,7 @@ def delete_study(database: Database, study_id: int) -> None:
     """
     with database.writing() as session:
         optuna_tables.lock_study(session, study_id)
-        # Claims wait for this row, so none comes between the look at them and the end.
+        # Claims wait for this row, so that no claim comes between this check and the deletion.
         session.execute(sa.select(studies.c.study_id).where(studies.c.study_id == study_id).with_for_update()).one()
         busy = _busy(session, study_id, database.now(session))
         if busy:

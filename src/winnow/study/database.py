@@ -1,8 +1,8 @@
 """The database that holds a study: Optuna's own tables and winnow's beside them, behind one engine.
 
-Optuna leaves three things to chance that a sweep of many workers cannot: on SQLite two processes may claim one WAITING
-trial, counting trials before asking for one overshoots, and a dead worker's trial stays RUNNING. Here every change is
-one transaction that takes the write lock first, so it either happened or did not.
+Optuna alone does not give a sweep of many workers what it needs: on SQLite two processes may claim one WAITING trial,
+counting trials before asking for one may overshoot, and a dead worker's trial stays RUNNING. Here every change is one
+transaction that takes the write lock first, so it either happens as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MAKING_TABLES = 0x77696E6E6F77
 
 
 class DatabaseAwayError(InputError):
-    """The database does not answer. It may again in a while: whoever nobody waits for waits (`patience.py`)."""
+    """The database does not answer. It may be restarting; workers try again for a while (`retry.py`)."""
 
 
 class NoStudiesError(InputError):
@@ -100,7 +100,7 @@ class Database:
     @contextlib.contextmanager
     def reading(self) -> Iterator[orm.Session]:
         """One consistent view: everything that is read in it was so at one moment."""
-        # A transaction of SQLite's is such a view by itself; Postgres would look anew at every statement.
+        # A transaction of SQLite is such a view; on Postgres' default level every statement sees later commits.
         options = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         with orm.Session(bind=self.engine.execution_options(**options)) as session:
             yield session
@@ -217,7 +217,7 @@ def _listen(engine: Engine, is_sqlite: bool) -> None:
         writes = connection.get_execution_options().get(_WRITE, False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
-    # Connections made while Optuna looked at its tables have not heard of this.
+    # Optuna has opened connections already; close them, because the listeners serve new ones only.
     engine.dispose()
 
 
@@ -233,7 +233,7 @@ def _is_away(error: BaseException) -> bool:
 
 
 def _unwrapped(error: BaseException) -> BaseException | None:
-    """SQLAlchemy's own error; Optuna wraps those of its first look at the tables."""
+    """SQLAlchemy's own error; Optuna wraps those that it meets while it opens the tables."""
     return error.__cause__ if isinstance(error, StorageInternalError) else error
 
 

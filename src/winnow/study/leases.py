@@ -1,9 +1,9 @@
-"""Who works on what: claims, leases, and what a lease allows to be written.
+"""Leases: which worker works on what, and what its lease allows it to write.
 
-A task is one trial, the refit of one trial, or the closing report. A claim gives it to one owner until a time by the
-database's clock; every write names the claim (its attempt) and is refused once the task has passed to another. Each
-function here is one transaction, so that a study has exactly as many trials as it should whatever dies, and a trial
-that lost its worker goes on under its own number at the fold it died in.
+A task is one trial, the refit of one trial, or the closing report. A claim gives tasks to one owner until a time by the
+database's clock; `schedule.py` decides which. Every write names its claim (the attempt) and is refused once the task
+has passed to another owner. Each public method is one transaction. A study therefore gets exactly as many trials as it
+should, whatever dies, and a lost trial continues under its number at the fold in which it was lost.
 """
 
 from __future__ import annotations
@@ -22,7 +22,18 @@ from sqlalchemy import orm
 from winnow.config.user_code import digest_of_code
 from winnow.study import optuna_tables
 from winnow.study.database import Database
-from winnow.study.tables import folds, incidents, studies, tasks
+from winnow.study.schedule import (
+    FinishTrial,
+    Job,
+    RefitTrial,
+    ScheduleRules,
+    ScheduleView,
+    TrainFolds,
+    WriteReport,
+    is_finished,
+)
+from winnow.study.schedule_query import ScheduleReader
+from winnow.study.tables import TRIAL_CODE, folds, incidents, studies, tasks
 from winnow.tracking.records import FoldRecord
 
 Kind = Literal["trial", "refit", "report"]
@@ -33,12 +44,9 @@ _ENDS: Mapping[End, TrialState] = {
     "failed": TrialState.FAIL,
 }
 
-TRIAL_CODE = "winnow:code"
-"""Attribute of a trial in Optuna's tables: digest of the person's code that its folds were trained with."""
-
 
 class LeaseLostError(Exception):
-    """The task has passed to another owner, or has ended: whatever was being done for it does not count."""
+    """The task has passed to another owner, or has ended: what was done for it does not count."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +71,24 @@ class Lease:
 
 
 @dataclass(frozen=True)
-class Nothing:
-    """Nothing to claim: either the study is done, or others still hold what is left."""
+class ClaimedJob:
+    """A job with the leases that it needs: one for each (trial, fold) pair in their order, or one for its only task."""
 
-    is_done: bool
+    job: Job
+    leases: tuple[Lease, ...]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a worker is to do now. Without jobs, the study is finished or others hold what is left."""
+
+    jobs: tuple[ClaimedJob, ...]
+    is_study_finished: bool = False
+
+    @property
+    def leases(self) -> tuple[Lease, ...]:
+        """The leases of all jobs."""
+        return tuple(lease for claimed in self.jobs for lease in claimed.leases)
 
 
 @dataclass(frozen=True)
@@ -79,19 +101,17 @@ class Failure:
 
 @dataclass(frozen=True)
 class LeaseRules:
-    """What a claim needs to know beside the study.
+    """How leases of a study are given.
 
     Attributes:
         ttl_s: how long a lease lasts without renewal.
-        retries: how often a lost task is given another go.
-        refit_top: how many of the best trials are refitted after the last trial.
-        goal: which way the objective is better.
+        retries: how often a lost task is tried again.
+        schedule: what decides which tasks come next.
     """
 
     ttl_s: float
     retries: int
-    refit_top: int
-    goal: Literal["maximize", "minimize"]
+    schedule: ScheduleRules
 
 
 class Leases:
@@ -114,24 +134,22 @@ class Leases:
         self._database = database
         self._study_id = study_id
         self._rules = rules
+        self._schedule = ScheduleReader(study_id, rules.schedule)
         self._clock_ms = clock_ms
 
-    def claim(self, owner: str, group: str) -> Lease | Nothing:
-        """Take the next task: a waiting trial, a new one while the study wants more, then refits, then the report.
+    def claim(self, owner: str, group: str, decide: Callable[[ScheduleView], tuple[Job, ...]]) -> Claim:
+        """Read the study, have `decide` name the owner's jobs, and take every lease that they need.
 
-        Claiming again while holding a lease returns that lease, so that a claim whose answer was lost is not lost.
+        Claims of one study wait for each other, so that no decision is out of date. A claim whose answer was lost may
+        be repeated: it names the same jobs with the same leases.
         """
         with self._database.writing() as session:
-            target = self._lock_study(session)
-            held = self._one(session, tasks.c.owner == owner, tasks.c.state == "leased")
-            if held is not None:
-                return self._lease(held)
-            self._give_back_expired(session)
-            return (
-                self._claim_waiting_trial(session, owner, group)
-                or self._claim_new_trial(session, owner, group, target)
-                or self._claim_closing_task(session, owner, group, target)
-            )
+            target, code = self._lock_study(session)
+            self._give_back_expired(session, owner)
+            view = self._schedule.read(session, owner, target, code)
+            jobs = decide(view)
+            claimed = tuple(ClaimedJob(job, self._take_all(session, job, owner, group, code)) for job in jobs)
+            return Claim(claimed, is_study_finished=not jobs and is_finished(view))
 
     def renew(self, lease: Lease) -> None:
         """Hold the lease for another `ttl_s`. Raises LeaseLostError."""
@@ -190,7 +208,7 @@ class Leases:
         They keep their parameters, and the folds that the study's present code has scored.
         """
         with self._database.writing() as session:
-            target = self._lock_study(session)
+            target, _ = self._lock_study(session)
             failed = self._all(session, tasks.c.state == "failed", tasks.c.kind.in_(["trial", "refit"]))
             for task in failed:
                 if task.kind == "trial":
@@ -221,7 +239,7 @@ class Leases:
                 self._give_back(session, held, what, is_lost=is_lost)
 
     def owners(self, group: str) -> frozenset[str]:
-        """Lives of `group` that hold something. Whoever finds the group dead afterwards knows that these are."""
+        """The lives of `group` that hold something. If the group is found dead afterwards, these are the dead ones."""
         with self._database.reading() as session:
             where = (tasks.c.study_id == self._study_id) & (tasks.c.grp == group) & (tasks.c.state == "leased")
             return frozenset(session.execute(sa.select(tasks.c.owner).where(where)).scalars())
@@ -253,10 +271,11 @@ class Leases:
 
     # What follows runs inside a transaction of the functions above.
 
-    def _lock_study(self, session: orm.Session) -> int:
-        """Make claims of one study wait for each other (SQLite's transaction already does); return its target."""
-        query = sa.select(studies.c.target).where(studies.c.study_id == self._study_id).with_for_update()
-        return int(session.execute(query).scalar_one())
+    def _lock_study(self, session: orm.Session) -> tuple[int, str]:
+        """Make claims of one study wait for each other; return its target and the digest of its present code."""
+        query = sa.select(studies.c.target, studies.c.sweep).where(studies.c.study_id == self._study_id)
+        target, sweep = session.execute(query.with_for_update()).one()
+        return int(target), digest_of_code(json.loads(sweep).get("code") or {})
 
     def _all(self, session: orm.Session, *conditions: sa.ColumnElement[bool]) -> Sequence[sa.Row[Any]]:
         query = sa.select(tasks).where(tasks.c.study_id == self._study_id, *conditions)
@@ -266,39 +285,33 @@ class Leases:
         found = self._all(session, *conditions)
         return found[0] if found else None
 
-    def _claim_waiting_trial(self, session: orm.Session, owner: str, group: str) -> Lease | None:
-        waiting = optuna_tables.first_waiting_trial(session, self._study_id)
-        if waiting is None:
-            return None
-        optuna_tables.start_trial(session, waiting.trial_id)
-        return self._take(session, "trial", waiting.number, waiting.trial_id, owner, group)
+    def _take_all(self, session: orm.Session, job: Job, owner: str, group: str, code: str) -> tuple[Lease, ...]:
+        match job:
+            case TrainFolds(pairs):
+                return tuple(self._take_trial(session, pair.trial, owner, group, code) for pair in pairs)
+            case FinishTrial(trial):
+                return (self._take_trial(session, trial, owner, group, code),)
+            case RefitTrial(trial):
+                trial_id = optuna_tables.trial_id_of(session, self._study_id, trial)
+                return (self._take(session, "refit", trial, trial_id, owner, group),)
+            case WriteReport(trials):
+                return (self._take(session, "report", trials, None, owner, group),)
 
-    def _claim_new_trial(self, session: orm.Session, owner: str, group: str, target: int) -> Lease | None:
-        count = optuna_tables.count_trials(session, self._study_id)
-        if count >= target:
-            return None
-        trial = optuna_tables.add_running_trial(session, self._study_id, number=count)
-        return self._take(session, "trial", trial.number, trial.trial_id, owner, group)
-
-    def _claim_closing_task(self, session: orm.Session, owner: str, group: str, target: int) -> Lease | Nothing:
-        """Refits once every trial has ended, the report once every refit has."""
-        leased = self._all(session, tasks.c.state == "leased")
-        if any(task.kind == "trial" for task in leased):
-            return Nothing(is_done=False)
-        refits = {task.number: task for task in self._all(session, tasks.c.kind == "refit")}
-        rules = self._rules
-        for trial, _value in optuna_tables.best_trials(session, self._study_id, rules.goal, rules.refit_top):
-            if trial.number not in refits:
-                return self._take(session, "refit", trial.number, trial.trial_id, owner, group)
-        for refit in refits.values():
-            if refit.state == "waiting":
-                return self._take(session, "refit", refit.number, refit.trial_id, owner, group)
-        if leased:
-            return Nothing(is_done=False)
-        report = self._one(session, tasks.c.kind == "report", tasks.c.number == target)
-        if report is None or report.state == "waiting":
-            return self._take(session, "report", target, None, owner, group)
-        return Nothing(is_done=True)
+    def _take_trial(self, session: orm.Session, number: int | None, owner: str, group: str, code: str) -> Lease:
+        """Lease a trial, or a new one. One that is claimed anew is marked as running with the study's present code."""
+        if number is None:
+            count = optuna_tables.count_trials(session, self._study_id)
+            trial_id = optuna_tables.add_running_trial(session, self._study_id, number=count).trial_id
+            lease = self._take(session, "trial", count, trial_id, owner, group)
+        else:
+            held = self._one(session, tasks.c.kind == "trial", tasks.c.number == number, tasks.c.owner == owner)
+            if held is not None:
+                return self._lease(held)
+            trial_id = optuna_tables.trial_id_of(session, self._study_id, number)
+            lease = self._take(session, "trial", number, trial_id, owner, group)
+            optuna_tables.start_trial(session, trial_id)
+        self._mark_code(session, trial_id, code)
+        return lease
 
     def _take(
         self, session: orm.Session, kind: Kind, number: int, trial_id: int | None, owner: str, group: str
@@ -306,8 +319,10 @@ class Leases:
         known = self._one(session, tasks.c.kind == kind, tasks.c.number == number)
         if known is None:
             session.execute(sa.insert(tasks).values(_new_task(self._study_id, kind, number, trial_id)))
-        if trial_id is not None and kind == "trial":
-            self._mark_code(session, trial_id)
+        elif known.owner == owner:
+            return self._lease(known)
+        elif known.state == "leased":
+            raise ValueError(f"{kind} {number} is held by {known.owner}: no schedule may give it to {owner} too")
         attempt = (known.attempt if known else 0) + 1
         started = known.started_at_ms if known and known.started_at_ms else self._clock_ms()
         self._update(
@@ -318,16 +333,14 @@ class Leases:
             attempt=attempt,
             owner=owner,
             grp=group,
-            expires_at=self._database.now(session) + self._rules.ttl_s,
+            expires_at=self._database.clock + self._rules.ttl_s,
             started_at_ms=started,
             tracked=False,
         )
         return Lease(self._study_id, kind, number, trial_id, attempt, owner, group)
 
-    def _mark_code(self, session: orm.Session, trial_id: int) -> None:
-        """Note the study's code on a trial; folds that other code has scored are dropped, and are trained again."""
-        sweep = session.execute(sa.select(studies.c.sweep).where(studies.c.study_id == self._study_id)).scalar_one()
-        code = digest_of_code(json.loads(sweep).get("code") or {})
+    def _mark_code(self, session: orm.Session, trial_id: int, code: str) -> None:
+        """Note the study's code on a trial. Folds that other code has scored are dropped, and are trained again."""
         before = optuna_tables.trial_attribute(session, trial_id, TRIAL_CODE)
         if before == code or (before is None and not code):
             return
@@ -342,11 +355,12 @@ class Leases:
             raise LeaseLostError(f"{lease.kind} {lease.number}, attempt {lease.attempt} of {lease.owner}")
 
     def _extend(self, session: orm.Session, lease: Lease) -> None:
-        self._update(session, lease.kind, lease.number, expires_at=self._database.now(session) + self._rules.ttl_s)
+        self._update(session, lease.kind, lease.number, expires_at=self._database.clock + self._rules.ttl_s)
 
-    def _give_back_expired(self, session: orm.Session) -> None:
-        now = self._database.now(session)
-        for task in self._all(session, tasks.c.state == "leased", tasks.c.expires_at < now):
+    def _give_back_expired(self, session: orm.Session, owner: str) -> None:
+        """Give back what has expired. The owner that claims lives, and keeps what no other has taken."""
+        expired = (tasks.c.state == "leased", tasks.c.expires_at < self._database.clock, tasks.c.owner != owner)
+        for task in self._all(session, *expired):
             self._give_back(session, task, f"its worker was not heard of for {self._rules.ttl_s:.0f} s", is_lost=True)
 
     def _give_back(self, session: orm.Session, task: sa.Row[Any], what: str, *, is_lost: bool) -> None:

@@ -187,14 +187,6 @@ def trial_id_of(session: orm.Session, study_id: int, number: int) -> int:
     return int(session.execute(query).scalar_one())
 
 
-def first_waiting_trial(session: orm.Session, study_id: int) -> TrialKey | None:
-    """The waiting trial with the lowest number."""
-    trial = models.TrialModel
-    query = session.query(trial).filter_by(study_id=study_id, state=TrialState.WAITING).order_by(trial.number)
-    waiting = query.first()
-    return None if waiting is None else TrialKey(int(waiting.trial_id), int(waiting.number))
-
-
 def best_trials(session: orm.Session, study_id: int, goal: Goal, limit: int) -> tuple[tuple[TrialKey, float], ...]:
     """The best complete trials with their values, best first; of equal ones the earlier."""
     trial, value = models.TrialModel, models.TrialValueModel.value

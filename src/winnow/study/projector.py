@@ -1,8 +1,8 @@
-"""Writes the study into the tracking store, behind the sweep's back.
+"""Writes the study into the tracking store, without holding up the sweep.
 
 A worker only says which trial has changed. A thread reads that trial from the study and sends what the store does not
-hold yet; changes that come faster than the store answers are sent together. While the store is away nothing is lost,
-because nothing is kept here but numbers: what could not be sent is found again in the study (`StudyStore.untracked`).
+hold yet; changes that come faster than the store answers are sent together. Nothing is lost while the store is away:
+this module keeps only numbers, and the study knows which trials were not sent (`StudyStore.untracked`).
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Projector:
             except (TrackingUnavailableError, SQLAlchemyError, StorageInternalError) as error:
                 self._put_back(number, error)
             except Exception:  # noqa: BLE001 - the store's client may refuse a run in any way
-                # A trial that cannot be shown must not keep the others from it; the next run of the study tries again.
+                # A trial that the store refuses must not hold up the others. The next run of the study tries it again.
                 _log.warning("the tracking store does not take trial %d", number, exc_info=True)
             with self._condition:
                 self._is_sending = False
@@ -119,12 +119,15 @@ class Projector:
 
 
 def keep_in(store: StudyStore, record: TrialRecord) -> Keep:
-    """The study settles which run stands for a trial: the first that was offered since `record` was read."""
+    """A function that keeps a run as the trial's, unless the trial got another one since `record` was read.
+
+    It returns the run that the study keeps.
+    """
     return functools.partial(store.keep_run_id, record.number, instead_of=record.run_id)
 
 
 def reconcile(store: StudyStore, projector: Projector) -> int:
-    """Have everything sent that ended without the tracking store having heard of it; return how many trials."""
+    """Send every ended trial whose last state the tracking store may not hold; return how many those are."""
     numbers = store.untracked()
     for number in numbers:
         projector.changed(number)

@@ -1,8 +1,8 @@
-"""Whether a trial is worth its next fold.
+"""Whether a trial is worth another fold.
 
-The unit is the fold, not the epoch: what is compared is the mean over the folds so far with the means that other
-trials had after as many folds. Optuna's MedianPruner takes the best single report of a trial instead, which says
-nothing where every report is another fold.
+The unit is the fold, not the epoch: the rule compares the mean over the folds so far with the means that other trials
+had after as many folds. Optuna's MedianPruner compares the best single report of a trial, which says nothing where each
+report is another fold.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Sequence
 from typing import Literal
 
 STARTUP_TRIALS = 5
-"""Trials that have to be finished before the median of them means anything (Optuna's own default)."""
+"""How many trials must have ended before their median counts (Optuna's default)."""
 
 
-def is_hopeless(
+def should_prune(
     scores: Sequence[float], others: Sequence[Sequence[float]], goal: Literal["maximize", "minimize"]
 ) -> bool:
     """The median rule over folds.
 
     Args:
         scores: the trial's fold scores so far, in order.
-        others: fold scores, in order, of every finished trial that was not failed.
+        others: fold scores, in order, of every trial that has ended and did not fail.
         goal: which way is better.
     """
     folds = len(scores)

@@ -1,7 +1,7 @@
-"""Waiting for a study that cannot be reached: a database that restarts, a disk that is full for a while.
+"""Try again while the study cannot be reached: its database restarts, or its disk is full for a while.
 
-What is tried again has to be of one piece and safe to repeat, since an answer may be lost after the work was done; the
-transactions of `leases.py` are.
+A call that is tried again must be atomic and safe to repeat, since its answer may be lost after the work was done. The
+transactions of `leases.py` are both.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ LONGEST_PAUSE_S = 5.0
 
 
 class StudyUnreachableError(WinnowError):
-    """The study did not answer for longer than anybody wanted to wait."""
+    """The study did not answer within the time that the caller allows."""
 
 
 class Retry:
-    """Calls things that need the study, again and again while it is away.
+    """Calls functions that need the study, and calls them again while it is away.
 
     Args:
-        seconds: how long one thing is waited for.
-        check: called before each pause; whatever it raises ends the wait.
+        seconds: how long one call is tried.
+        check: called before each pause; an exception that it raises ends the wait.
     """
 
     def __init__(self, seconds: float, check: Callable[[], None] = lambda: None) -> None:

@@ -1,7 +1,7 @@
-"""What a person reads while a sweep runs, as text: pure functions from a study's state to lines.
+"""Where a sweep stands, and the lines in which a person reads it: pure functions from values to text.
 
-Every line is plain text of at most `width` columns; where there is no room, the least important parts go first. Who
-writes the lines, where and when is `winnow.orchestrators.progress`.
+Every line is plain text of at most `width` columns; where there is no room, the least important parts are left out
+first. `winnow.orchestrators.progress` writes the lines.
 """
 
 from __future__ import annotations

@@ -31,9 +31,8 @@ from winnow.config.errors import InputError
 from winnow.study import optuna_tables
 from winnow.study.database import Database
 from winnow.study.header import StudyHeader
-from winnow.study.leases import TRIAL_CODE
 from winnow.study.status import StudyStatus, WorkerStatus
-from winnow.study.tables import folds, studies, tasks, workers
+from winnow.study.tables import TRIAL_CODE, folds, studies, tasks, workers
 
 STOPPED, REFUSED = "winnow:stopped", "winnow:refused"
 """Attributes of Optuna's study: its groups were stopped on purpose; a worker could not train it."""

@@ -25,11 +25,12 @@ from winnow.config.user_code import digest_of_code
 from winnow.study import optuna_tables
 from winnow.study.database import Database
 from winnow.study.header import StudyHeader
-from winnow.study.leases import TRIAL_CODE, Failure, LeaseRules, Leases
+from winnow.study.leases import Failure, LeaseRules, Leases
+from winnow.study.schedule import ScheduleRules
 from winnow.study.space import decode
 from winnow.study.status import StudyStatus, WorkerStatus
 from winnow.study.status_query import REFUSED, STOPPED, read_status
-from winnow.study.tables import folds, incidents, studies, tasks, workers
+from winnow.study.tables import TRIAL_CODE, folds, incidents, studies, tasks, workers
 from winnow.study.view import Incident, StudyView
 from winnow.tracking import records
 from winnow.tracking.records import FoldRecord, SweepRecord, TrialRecord
@@ -154,12 +155,17 @@ class StudyStore:
 
     def leases(self) -> Leases:
         """The leases of this study, by the rules of its experiment."""
-        experiment = self.header.experiment
+        experiment, sweep = self.header.experiment, self.header.sweep
         rules = LeaseRules(
             ttl_s=experiment.execution.storage_patience_s + LEASE_MARGIN_S,
             retries=experiment.execution.retries,
-            refit_top=experiment.refit.top,
-            goal=self.header.sweep.goal,
+            schedule=ScheduleRules(
+                folds=sweep.folds,
+                metric=sweep.metric,
+                goal=sweep.goal,
+                pruner=experiment.search.pruner,
+                refit_top=experiment.refit.top,
+            ),
         )
         return Leases(self.database, self.study_id, rules, self._clock_ms)
 

@@ -11,6 +11,9 @@ import sqlalchemy as sa
 
 metadata = sa.MetaData()
 
+TRIAL_CODE = "winnow:code"
+"""Attribute of a trial in Optuna's tables: digest of the person's code that its folds were trained with."""
+
 studies = sa.Table(
     "winnow_studies",
     metadata,

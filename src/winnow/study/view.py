@@ -1,6 +1,6 @@
-"""One study at one moment, complete enough to be drawn without asking anyone else.
+"""One study at one moment, with everything that its report shows.
 
-The study store takes the picture, the report draws it. Times are milliseconds since the epoch; fold numbers are
+The study store reads it, the report draws it. Times are milliseconds since the epoch; fold numbers are
 0-based here and 1-based wherever a person reads them.
 """
 
@@ -15,7 +15,7 @@ from winnow.tracking.records import SweepRecord, TrialRecord
 
 @dataclass(frozen=True)
 class Incident:
-    """An attempt at a trial that was lost: its worker died or fell silent, and the trial was handed back.
+    """An attempt at a trial that was lost: its worker died or stopped renewing its lease.
 
     Attributes:
         attempt: which claim of the trial it was, 1-based.
@@ -36,7 +36,7 @@ class Incident:
 
 @dataclass(frozen=True)
 class Champion:
-    """The registered model that a deployment of this study follows.
+    """The registered model that a deployment of this study serves.
 
     Attributes:
         trial: the trial it was refitted from, where known.
@@ -61,7 +61,7 @@ class StudyView:
         winner: number of the complete trial with the best mean, None before there is one.
         target: how many trials make the study done, where known.
         incidents: attempts that were lost, whether retried or given up.
-        generated_at_ms: when the picture was taken.
+        generated_at_ms: when the study was read.
     """
 
     sweep: SweepRecord

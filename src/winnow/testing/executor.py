@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from winnow.platforms.diagnosis import Diagnosis
-from winnow.platforms.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError
-from winnow.platforms.one_by_one import cancel_each
+from winnow.platforms.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError, cancel_each
 
 _POLL_S = 0.01
 

@@ -1,6 +1,6 @@
-"""What a group's supervisor and its rank 0 say to each other: one JSON object a line over a socket.
+"""The messages between a group's supervisor and its rank 0: one JSON object a line over a socket.
 
-The supervisor owns the study and speaks first; rank 0 owns the model and answers. Neither imports the other's world:
+The supervisor owns the study and sends jobs; rank 0 owns the model and answers. Neither imports what the other needs:
 the supervisor has no torch, the ranks have no study, no Optuna and no MLflow.
 """
 

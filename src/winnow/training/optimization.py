@@ -60,7 +60,7 @@ def optimizer_class(name: str, place: str = "training.optimizer.type") -> type[O
 
 
 def optimizer_settings(name: str, place: str = "training.optimizer.type") -> frozenset[str]:
-    """What an optimizer can be told.
+    """The names of an optimizer's settings.
 
     Raises:
         InputError: there is no such optimizer.
@@ -72,9 +72,9 @@ def make_optimizer(config: OptimizerConfig, model: nn.Module, device: torch.devi
     """The optimizer over a model's parameters; settings that are another optimizer's are left out.
 
     Args:
-        is_scaled: gradients are scaled (fp16). A fused optimizer then leaves steps out inside its kernel, where nobody
-            sees it, so that the schedule would run ahead of the steps; fused kernels are used otherwise, since they
-            take the same steps in less time (1.25 to 1.44 times faster training of small models).
+        is_scaled: gradients are scaled (fp16). A fused optimizer would then skip steps inside its kernel without
+            reporting it, and the schedule would run ahead of the steps. Otherwise fused kernels are used: they take
+            the same steps in less time (1.25 to 1.44 times faster training of small models).
     """
     cls = optimizer_class(config.type)
     known = optimizer_settings(config.type)
@@ -86,7 +86,7 @@ def make_optimizer(config: OptimizerConfig, model: nn.Module, device: torch.devi
 
 
 def scheduler_settings(name: str, place: str = "training.scheduler.type") -> frozenset[str]:
-    """What a scheduler can be told.
+    """The names of a scheduler's settings.
 
     Raises:
         InputError: there is no such scheduler.

@@ -63,7 +63,7 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrialSettings:
     """A trial's parameters, dealt out: the factory's arguments, and the training with its optimizer and scheduler."""
 
     model: Mapping[str, Any]
@@ -76,7 +76,9 @@ class Routing:
 
     slots: Mapping[str, Slot]
 
-    def settings(self, params: Mapping[str, Any], options: Mapping[str, Any], training: TrainingConfig) -> Settings:
+    def settings(
+        self, params: Mapping[str, Any], options: Mapping[str, Any], training: TrainingConfig
+    ) -> TrialSettings:
         """Deal one trial's parameters out, over the values in the file.
 
         Raises:
@@ -93,7 +95,7 @@ class Routing:
         whole["optimizer"] = {**file, **({"type": chosen} if chosen is not None else {}), **dealt["optimizer"]}
         if training.scheduler is not None:
             whole["scheduler"] = {**training.scheduler.model_dump(), **dealt["scheduler"]}
-        return Settings({**options, **dealt["model"]}, TrainingConfig.model_validate(whole))
+        return TrialSettings({**options, **dealt["model"]}, TrainingConfig.model_validate(whole))
 
 
 def route(names: Iterable[str], takers: Takers) -> Routing:

@@ -35,7 +35,7 @@ from winnow.training.optimization import (
     scheduler_class,
     scheduler_settings,
 )
-from winnow.training.parameters import Settings, Slot, factory_takes, possible_optimizers
+from winnow.training.parameters import Slot, TrialSettings, factory_takes, possible_optimizers
 from winnow.training.preparation import Prepared, prepare
 
 MAX_DRAWS = 16
@@ -43,7 +43,7 @@ MAX_PARAMETERS = 5_000_000
 """Of a network that is built with its weights before the sweep: 20 MB."""
 ROWS_TRIED = 4
 ROUNDING = 1e-3
-"""How far answers may be apart before the sweep, relative to the largest: the refit is exact, this looks for slips."""
+"""How far answers may be apart before the sweep, relative to the largest; the check at the refit is stricter."""
 
 
 def check(
@@ -289,7 +289,7 @@ def _answer(network: nn.Module, rows: NDArray[np.float32]) -> NDArray[np.float32
     return outputs
 
 
-def _check_training(prepared: Prepared, settings: Settings, network: nn.Module) -> None:
+def _check_training(prepared: Prepared, settings: TrialSettings, network: nn.Module) -> None:
     """Make the optimizer and the schedule that this draw asks for."""
     training = settings.training
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))

@@ -1,6 +1,6 @@
-"""What an experiment's training needs, worked out once: data, folds, metrics, and where parameters go.
+"""What an experiment's training needs, prepared once: data, folds, metrics, and where parameters go.
 
-The ranks start from it and the checks before a sweep too, so that both see the same folds and refuse the same things.
+Ranks and the checks before a sweep both start from it, so that both see the same folds and refuse the same things.
 """
 
 from __future__ import annotations

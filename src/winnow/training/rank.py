@@ -4,9 +4,9 @@ It loads the data once, says that it is ready, and then does one job after anoth
 the study nor the tracking store; what to do comes from the group's supervisor, over a socket that rank 0 holds, and
 from rank 0 to the others. See `launch` for the environment it expects.
 
-A job that fails ends in place where all ranks can tell alike: always with one rank, and with several where they agreed
-on it (a loss that diverged). Otherwise the failing rank leaves its record (`rank_errors`) and exits, and torchrun ends
-the others, who may be in the middle of a collective that can no longer complete.
+A failed job leaves the rank running where every rank knows of the failure: always with one rank, and with several
+where they agreed on it (a loss that diverged). Otherwise the failing rank writes its record (`rank_errors`) and exits,
+and torchrun ends the others, which may be in the middle of a collective that can no longer complete.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _serve(jobs: Jobs, world: World, channel: Channel | None) -> None:
 
 
 def _do(jobs: Jobs, job: TrainFold | Refit, world: World) -> FromRank:
-    """The job's answer; a failure that the other ranks cannot know of ends this one."""
+    """The job's answer; a failure that the other ranks do not know of ends this one."""
     from winnow.training.failures import failure_of, is_shared
 
     try:
@@ -172,7 +172,7 @@ def _record(error: Exception, logs: Path, rank: int, job: TrainFold | Refit | No
 
 
 def _be_killed_first() -> None:
-    """At a memory limit let the kernel kill a rank, never the supervisor, which is there to say what happened."""
+    """At a memory limit let the kernel kill a rank and not the supervisor, which reports what happened."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
 

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class DataFileError(WinnowError):
-    """The data file cannot be had from the artifact store."""
+    """The data file cannot be fetched from the artifact store."""
 
 
 def write_experiment(path: Path, store: StudyStore, data: Path | None = None) -> None:
@@ -42,7 +42,7 @@ def write_experiment(path: Path, store: StudyStore, data: Path | None = None) ->
 def fetch_data(
     named: str, folder: Path, files: DataFiles, patience_s: float, check_stop: Callable[[], None] = lambda: None
 ) -> Path:
-    """The data file `SHA256/NAME`, fetched into `folder`. A store that is away is waited for.
+    """Fetch the data file `SHA256/NAME` into `folder`, trying again while the store is away.
 
     Raises:
         DataFileError: the store stays away, or holds another file than was put there.

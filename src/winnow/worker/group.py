@@ -37,7 +37,8 @@ from winnow.worker.node import RemoteNode, SupervisorGoneError
 from winnow.worker.nodes import CALL_PORT_OFFSET, Nodes
 from winnow.worker.ranks import Planner, Ranks
 from winnow.worker.stop import Stop, StopRequestedError
-from winnow.worker.worker import CannotStartError, Identity, NodesGoneError, Worker
+from winnow.worker.worker import Identity, NodesGoneError, Worker
+from winnow.worker.world import CannotStartError
 
 LONE_ENDS = 5
 """How often a node may lose its group while the study does not get on, before it is not started again."""

@@ -1,7 +1,7 @@
-"""Keeps a worker's lease alive and its line on the terminal fresh, from a thread beside the work.
+"""Keeps a worker's leases alive and its line on the terminal fresh, from a thread beside the work.
 
-The work itself may be one long training step; a heartbeat from the supervisor says that the group lives, not that it
-gets on. A lease that was lost is found out by the next write.
+The work itself may be one long training step: a heartbeat says that the supervisor is alive, not that the training
+advances. The next write finds out that a lease was lost.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Heartbeat:
 
     Args:
         store, leases: the study.
-        owner, group, host: who is alive.
+        owner, group, host: which worker is alive.
     """
 
     def __init__(self, store: StudyStore, leases: Leases, owner: str, group: str, host: str) -> None:
@@ -43,7 +43,7 @@ class Heartbeat:
         self._host = host
         self._status: WorkerStatus | None = None
         self._shown: WorkerStatus | None = None
-        self._lease: Lease | None = None
+        self._held: tuple[Lease, ...] = ()
         self._spoke_at = 0.0
         self._is_closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -60,16 +60,16 @@ class Heartbeat:
         if self._status is not None:
             self._speak(replace(self._status, state="stopped"), ttl_s=0.0)
 
-    def hold(self, lease: Lease | None) -> None:
-        """Renew this lease from now on, or none."""
-        self._lease = lease
+    def hold(self, leases: tuple[Lease, ...]) -> None:
+        """Renew these leases from now on, and no others."""
+        self._held = leases
 
     def show(self, status: WorkerStatus) -> None:
         """What the worker does now."""
         self._status = status
 
     def epoch(self, epoch: int, epochs: int) -> None:
-        """How far its fold is."""
+        """How far the worker's fold is."""
         if self._status is not None:
             self._status = replace(self._status, epoch=epoch, epochs=epochs)
 
@@ -95,12 +95,10 @@ class Heartbeat:
             _log.warning("the study does not hear the heartbeat: %s", error)
 
     def _renew(self) -> None:
-        lease = self._lease
-        if lease is None:
-            return
-        try:
-            self._leases.renew(lease)
-        except LeaseLostError:
-            _log.warning("%s %d was given to another worker", lease.kind, lease.number)
-        except (SQLAlchemyError, StorageInternalError) as error:
-            _log.warning("the lease could not be renewed: %s", error)
+        for lease in self._held:
+            try:
+                self._leases.renew(lease)
+            except LeaseLostError:
+                _log.warning("%s %d was given to another worker", lease.kind, lease.number)
+            except (SQLAlchemyError, StorageInternalError) as error:
+                _log.warning("the lease could not be renewed: %s", error)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.orchestrators.registries import FakeRegistry
+from tests.unit.platforms.kubernetes.api_server import kubeconfig
 from tests.unit.serving import bundles
 from winnow.config.errors import UnavailableError
 from winnow.config.settings import Settings
@@ -65,22 +67,9 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return Settings.from_environment({"WINNOW_HOME": str(tmp_path / "home")})
 
 
-UNKNOWN = {
-    "docker": ("what serves now, so it is planned as a first deployment", "whether the image is there, and its id"),
-    "kubernetes": (
-        "what serves now, so it is planned as a first deployment",
-        "whether the namespace takes the manifests, and whether you may apply them",
-        "whether the image is there, and its id",
-    ),
-}
-
-
 @pytest.mark.parametrize(
     ("platform", "planned"),
-    [
-        ("docker", "IMAGE-TO-BE-BUILT --model-version 2"),
-        ("kubernetes", "name: winnow-prod-cells"),
-    ],
+    [("docker", "IMAGE-TO-BE-BUILT --model-version 2"), ("kubernetes", "image: IMAGE-TO-BE-BUILT")],
 )
 def test_a_preview_needs_neither_engine_nor_cluster(
     platform: str, planned: str, bundle: Path, nowhere: Settings
@@ -88,8 +77,26 @@ def test_a_preview_needs_neither_engine_nor_cluster(
     registry, request = FakeRegistry(bundle, ("3", "2")), ServeRequest("cells", version="2")
     preview = preview_serving(platform, nowhere, registry, request)
     assert planned in preview.plan.render()
-    assert preview.unknown == UNKNOWN[platform]
-    assert len(preview.absences) == {"docker": 1, "kubernetes": 2}[platform]
+    not_permitted = ("whether the namespace takes the manifests, and whether you may apply them",)
+    assert preview.unknown == (
+        "what serves now, so it is planned as a first deployment",
+        *(not_permitted if platform == "kubernetes" else ()),
+        "whether the image is there, and its id",
+    )
+    engine = f"the Docker engine at {os.environ['DOCKER_HOST']}: "
+    cluster = (f"kubeconfig {os.environ['KUBECONFIG']}: ",) if platform == "kubernetes" else ()
+    assert [each.startswith(what) for each, what in zip(preview.absences, (*cluster, engine), strict=True)]
     assert not nowhere.home.exists()
     with pytest.raises(UnavailableError):
         plan_serving(platform, nowhere, registry, request)
+
+
+def test_a_preview_does_not_need_a_cluster_that_is_down(
+    bundle: Path, nowhere: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = os.environ["DOCKER_HOST"].replace("tcp", "http")
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig(nowhere.home.with_name("kubeconfig"), address)))
+    monkeypatch.setenv("WINNOW_NAMESPACE", "place")
+    preview = preview_serving("kubernetes", nowhere, FakeRegistry(bundle), ServeRequest("cells"))
+    assert preview.unknown[0] == "what serves now, so it is planned as a first deployment"
+    assert address in preview.absences[0]

@@ -6,6 +6,7 @@ import base64
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,17 @@ def test_why_no_connection_came_about_is_told(api: FakeApi, environment: dict[st
     said = silent_stack(told, environment)
     assert said is not None
     assert "the cluster's API server, found to mlflow: " in said and "error dialing backend: EOF" in said
+
+
+def test_mlflow_in_a_cluster_answers_here_on_the_port_that_is_chosen(
+    api: FakeApi, environment: dict[str, str], tmp_path: Path
+) -> None:
+    # A forward is opened once per process and stack.
+    (tmp_path / "stack.json").write_text(render(replace(STACK, storage_url="postgresql://another.example/w")))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    settings = current({**environment, "WINNOW_STORAGE": "postgresql://mine/w"}, choose_port=lambda: port)
+    assert (settings.tracking_uri, settings.worker_tracking_uri) == (f"http://127.0.0.1:{port}", STACK.tracking_url)
 
 
 def test_the_stack_s_own_stores_are_reached_where_another_cluster_is_asked_for(

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from winnow.config.errors import InputError
-from winnow.config.stack_record import AnyStack, ClusterStackRecord, StackRecord
+from winnow.config.stack_record import AnyStack, ClusterStackRecord, StackRecord, keep_stack
 from winnow.orchestrators import stack as stacks
-from winnow.platforms.stack_record import keep
 
 ON_DOCKER = StackRecord("mine", "mine_inside", "compose.yaml", ".env", "http://127.0.0.1:5000", "http://mlflow:5000")
 ON_CLUSTER = ClusterStackRecord("a-cluster", "ml", "http://winnow-mlflow.ml.svc:5000", "postgresql://winnow@db/winnow")
@@ -35,5 +34,5 @@ def test_what_compose_cannot_do_is_refused_with_what_does_it(tmp_path: Path) -> 
 @pytest.mark.parametrize(("record", "meant"), [(None, "docker"), (ON_DOCKER, "docker"), (ON_CLUSTER, "kubernetes")])
 def test_the_platform_of_the_stack_in_use_is_meant(record: AnyStack | None, meant: str, tmp_path: Path) -> None:
     if record is not None:
-        keep(tmp_path, record)
+        keep_stack(tmp_path, record)
     assert stacks.platform_in_use({"WINNOW_HOME": str(tmp_path)}) == meant

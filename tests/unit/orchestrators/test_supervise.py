@@ -13,14 +13,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from tests.unit.study.studies import claim, complete, leases_of, make_study, statements
+from tests.unit.study.studies import claim, complete, leases_of, make_study, one_job, statements
 from winnow.config.errors import InputError, UnreachableError
 from winnow.config.exit_codes import GroupExit
 from winnow.orchestrators.progress import ProgressView
 from winnow.orchestrators.supervise import SweepFailedError, SweepStoppedError, SweepSupervisor, stop
 from winnow.platforms.diagnosis import Diagnosis
 from winnow.platforms.executor import GroupResources, GroupSpec, GroupStatus
-from winnow.study.leases import Lease
 from winnow.study.status import StudyStatus, WorkerStatus
 from winnow.study.store import StudyStore
 from winnow.testing.executor import MemoryExecutor
@@ -60,13 +59,12 @@ class Scripted(MemoryExecutor):
 
 
 def finish(executor: Scripted) -> None:
-    claimed = executor.leases.claim("w0/last", "w0")
-    while isinstance(claimed, Lease):
-        if claimed.kind == "trial":
-            complete(executor.leases, claimed, 0.5 + claimed.number / 10)
+    while leases := executor.leases.claim("w0/last", "w0", one_job).leases:
+        (lease,) = leases
+        if lease.kind == "trial":
+            complete(executor.leases, lease, 0.5 + lease.number / 10)
         else:
-            executor.leases.finish_task(claimed, result={"version": "1", "metrics": {}})
-        claimed = executor.leases.claim("w0/last", "w0")
+            executor.leases.finish_task(lease, result={"version": "1", "metrics": {}})
     for group in executor.groups("a-study"):
         executor.finish("a-study", group.name, 0)
 

@@ -16,7 +16,7 @@ from winnow.orchestrators.sweep_request import SweepRequest
 from winnow.orchestrators.train import plan
 from winnow.platforms.docker.train_image import image_name
 from winnow.platforms.lookup import Lookup
-from winnow.platforms.machine import usable_cpus
+from winnow.platforms.processors import usable_cpus
 
 IMAGE = image_name(None, Path.cwd())
 

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from winnow.config.experiment import Experiment
 from winnow.study.database import Database
 from winnow.study.leases import Lease, LeaseRules, Leases
+from winnow.study.schedule import Job, ScheduleRules, ScheduleView, next_jobs
 from winnow.study.store import StudyStore
 from winnow.tracking.records import FoldRecord, SweepRecord
 
@@ -77,15 +78,21 @@ def statements(store: StudyStore) -> Iterator[list[str]]:
     sa.event.remove(store.database.engine, "before_cursor_execute", note)
 
 
-def leases_of(store: StudyStore, *, ttl_s: float = 60.0, retries: int = 2, refit_top: int = 2) -> Leases:
-    rules = LeaseRules(ttl_s=ttl_s, retries=retries, refit_top=refit_top, goal="maximize")
+def leases_of(
+    store: StudyStore, *, ttl_s: float = 60.0, retries: int = 2, refit_top: int = 2, pruner: Any = "off"
+) -> Leases:
+    schedule = ScheduleRules(folds=3, metric="f1", goal="maximize", pruner=pruner, refit_top=refit_top)
+    rules = LeaseRules(ttl_s=ttl_s, retries=retries, schedule=schedule)
     return Leases(store.database, store.study_id, rules, clock_ms=lambda: 1000)
 
 
+def one_job(view: ScheduleView) -> tuple[Job, ...]:
+    return next_jobs(view, capacity=1)
+
+
 def claim(leases: Leases, owner: str = "w0/1") -> Lease:
-    claimed = leases.claim(owner, owner.split("/")[0])
-    assert isinstance(claimed, Lease), claimed
-    return claimed
+    (lease,) = leases.claim(owner, owner.split("/")[0], one_job).leases
+    return lease
 
 
 def fold(number: int, score: float = 0.5) -> FoldRecord:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.unit.study.studies import claim, complete, experiment, fold, leases_of, make_study, sweep, url
+from tests.unit.study.studies import claim, complete, experiment, fold, leases_of, make_study, one_job, sweep, url
 from winnow.study.database import Database
-from winnow.study.leases import Failure, Lease, LeaseLostError, Nothing
+from winnow.study.leases import Claim, Failure, Lease, LeaseLostError
+from winnow.study.schedule import Job, ScheduleView, TrainFolds, TrialFold, next_jobs
 from winnow.study.space import distributions
 from winnow.study.store import StudyStore
 
@@ -18,14 +20,15 @@ from winnow.study.store import StudyStore
 def claim_until_done(database_url: str, owner: str, counted: multiprocessing.Queue[int]) -> None:
     leases = leases_of(StudyStore(Database(database_url), "a-study"), refit_top=1)
     trials = 0
-    while not (isinstance(claimed := leases.claim(owner, owner), Nothing) and claimed.is_done):
-        if isinstance(claimed, Nothing):
+    while not (claimed := leases.claim(owner, owner, one_job)).is_study_finished:
+        if not claimed.jobs:
             time.sleep(0.005)
-        elif claimed.kind == "trial":
-            trials += 1
-            complete(leases, claimed, 0.5)
-        else:
-            leases.finish_task(claimed, result={"version": "1", "metrics": {}})
+        for lease in claimed.leases:
+            if lease.kind == "trial":
+                trials += 1
+                complete(leases, lease, 0.5)
+            else:
+                leases.finish_task(lease, result={"version": "1", "metrics": {}})
     counted.put(trials)
 
 
@@ -73,7 +76,7 @@ def test_a_lost_trial_continues_under_its_number_with_its_parameters_and_scores(
     assert [scored.metrics["f1"] for scored in trial.folds] == [0.7]
 
 
-def test_whoever_lost_a_lease_can_write_nothing_more(tmp_path: Path) -> None:
+def test_a_stale_lease_writes_nothing(tmp_path: Path) -> None:
     store = make_study(tmp_path)
     leases = leases_of(store)
     stale = claim(leases)
@@ -151,24 +154,24 @@ def test_refits_wait_for_the_last_trial_and_the_report_for_the_refits(tmp_path: 
     trials = [claim(leases, f"w{i}/1") for i in range(3)]
     for trial, score in zip(trials[:2], (0.5, 0.9), strict=True):
         complete(leases, trial, score)
-    assert leases.claim("w0/1", "w0") == Nothing(is_done=False)
+    assert leases.claim("w0/1", "w0", one_job) == Claim(())
     complete(leases, trials[2], 0.7)
     first, second = claim(leases, "w0/1"), claim(leases, "w1/1")
     assert [(task.kind, task.number) for task in (first, second)] == [("refit", 1), ("refit", 2)]
-    assert leases.claim("w2/1", "w2") == Nothing(is_done=False)
+    assert leases.claim("w2/1", "w2", one_job) == Claim(())
     leases.finish_task(first, result={"version": "1", "metrics": {"f1": 0.8}})
     leases.finish_task(second, reason="the export differs")
     report = claim(leases, "w2/1")
     assert (report.kind, report.number) == ("report", 3)
     leases.finish_task(report, result={})
-    assert leases.claim("w2/1", "w2") == Nothing(is_done=True)
+    assert leases.claim("w2/1", "w2", one_job) == Claim((), is_study_finished=True)
 
 
 def test_a_study_without_a_complete_trial_still_ends(tmp_path: Path) -> None:
     leases = leases_of(make_study(tmp_path, trials=1))
     leases.finish_trial(claim(leases), "failed", None, "diverged")
     leases.finish_task(claim(leases), result={})
-    assert leases.claim("w0/1", "w0") == Nothing(is_done=True)
+    assert leases.claim("w0/1", "w0", one_job) == Claim((), is_study_finished=True)
 
 
 def test_asking_for_more_trials_reopens_a_study_that_was_done(tmp_path: Path) -> None:
@@ -224,3 +227,66 @@ def test_failed_trials_are_claimed_again_under_their_numbers_and_the_study_keeps
     assert [claim(leases).kind for _ in range(1)] == ["refit"]
     assert store.counts() == {"waiting": 0, "running": 0, "complete": 2, "pruned": 0, "failed": 0, "all": 2}
     assert leases.retry_failed() == ()
+
+
+def test_one_claim_takes_the_leases_of_all_its_jobs(tmp_path: Path) -> None:
+    leases = leases_of(make_study(tmp_path, trials=4))
+    claim(leases, "w1/1")
+    three_jobs = functools.partial(next_jobs, capacity=3)
+    claimed = leases.claim("w0/1", "w0", three_jobs)
+    assert [(lease.number, lease.attempt, lease.owner) for lease in claimed.leases] == [
+        (number, 1, "w0/1") for number in (1, 2, 3)
+    ]
+    assert leases.claim("w0/1", "w0", three_jobs).leases == claimed.leases
+
+
+def test_a_claim_that_names_what_another_worker_holds_takes_nothing(tmp_path: Path) -> None:
+    store = make_study(tmp_path)
+    leases = leases_of(store)
+    held = claim(leases, "w1/1")
+    wrong = TrainFolds((TrialFold(None, 0), TrialFold(held.number, 0)))
+    with pytest.raises(ValueError, match="trial 0 is held by w1/1"):
+        leases.claim("w0/1", "w0", lambda _view: (wrong,))
+    assert [trial.number for trial in store.trials()] == [0]
+    leases.renew(held)
+
+
+def test_a_waiting_trial_begins_anew_where_other_code_has_scored_its_folds(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=1)
+    for code in ({"model.py": "a"}, {"model.py": "b"}):
+        store.create(experiment(trials=1), sweep(code=code))
+        leases = leases_of(store)
+        (claimed,) = leases.claim("w0/1", "w0", one_job).jobs
+        assert claimed.job == TrainFolds((TrialFold(None if code["model.py"] == "a" else 0, 0),))
+        leases.record_fold(claimed.leases[0], fold(0), 0.5)
+        leases.give_back(claimed.leases[0], "it was asked to stop", is_lost=False)
+    (claimed,) = leases.claim("w0/1", "w0", one_job).jobs
+    assert claimed.job == TrainFolds((TrialFold(0, 1),))
+
+
+def test_a_worker_sees_the_study_as_one_that_has_just_come(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=6)
+    long_at_work, seen = leases_of(store, pruner="median"), []
+
+    def see(view: ScheduleView) -> tuple[Job, ...]:
+        seen.append(view)
+        return ()
+
+    ends = (
+        lambda leases, lease: complete(leases, lease, 0.5),
+        lambda leases, lease: leases.finish_trial(lease, "failed", None, "boom"),
+        lambda leases, lease: leases.record_fold(lease, fold(0, 0.7), 0.7),
+        lambda leases, lease: leases.give_back(lease, "it was killed", is_lost=True),
+        lambda leases, _lease: leases.retry_failed(),
+    )
+    for number, end in enumerate(ends):
+        end(long_at_work, claim(long_at_work, f"w{number}/1"))
+        for leases in (long_at_work, leases_of(store, pruner="median")):
+            leases.claim("w9/1", "w9", see)
+        assert seen[-1] == seen[-2]
+    assert [(trial.state, trial.scores, trial.owner) for trial in seen[-1].trials] == [
+        ("complete", (0.5, 0.5, 0.5), None),
+        ("waiting", (), None),
+        ("running", (0.7,), "w2/1"),
+        ("running", (), "w4/1"),
+    ]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.unit.study.studies import claim, experiment, leases_of, make_study
 from winnow.config.experiment import ChoiceParameter, Experiment, FloatParameter, IntParameter
-from winnow.study.pruning import is_hopeless
+from winnow.study.pruning import should_prune
 from winnow.study.space import decode, derive_seed, distributions, propose
 from winnow.training.messages import TrainFold
 
@@ -142,24 +142,24 @@ def test_neighbouring_trials_and_seeds_share_no_seed() -> None:
 
 
 @given(scores=st.lists(finite, min_size=1, max_size=5), others=st.lists(st.lists(finite, max_size=5), max_size=4))
-def test_nothing_is_hopeless_before_there_are_enough_trials(scores: list[float], others: list[list[float]]) -> None:
-    assert not is_hopeless(scores, others, "maximize")
+def test_nothing_should_prune_before_there_are_enough_trials(scores: list[float], others: list[list[float]]) -> None:
+    assert not should_prune(scores, others, "maximize")
 
 
 @given(score=st.floats(0, 1), others=st.lists(st.floats(0, 1), min_size=5, max_size=20))
 def test_the_better_half_goes_on(score: float, others: list[float]) -> None:
     folds = [[other] * 5 for other in others]
     better = sum(other > score for other in others)
-    stops = is_hopeless([score], folds, "maximize")
+    stops = should_prune([score], folds, "maximize")
     assert stops or 2 * better <= len(others)
     assert not stops or 2 * better >= len(others)
-    assert not (stops and is_hopeless([score], folds, "minimize"))
+    assert not (stops and should_prune([score], folds, "minimize"))
 
 
 def test_means_are_compared_after_as_many_folds() -> None:
     others = [[0.1, 0.9]] * 5
-    assert not is_hopeless([0.2], others, "maximize")
-    assert is_hopeless([0.2, 0.2], others, "maximize")
+    assert not should_prune([0.2], others, "maximize")
+    assert should_prune([0.2, 0.2], others, "maximize")
 
 
 def test_parameters_travel_to_the_ranks_as_json() -> None:

@@ -34,7 +34,8 @@ from winnow.training.messages import Ready
 from winnow.worker.nodes import Nodes
 from winnow.worker.ranks import Ranks, RanksEndedError
 from winnow.worker.stop import Stop, StopRequestedError
-from winnow.worker.worker import CannotStartError, Identity, NodesGoneError, Worker, other_data
+from winnow.worker.worker import Identity, NodesGoneError, Worker
+from winnow.worker.world import CannotStartError, other_data
 
 SCRIPTED = (sys.executable, "-m", "tests.unit.worker.scripted_rank")
 

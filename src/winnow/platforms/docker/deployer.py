@@ -43,8 +43,10 @@ from winnow.platforms.docker import deployment_plan as docker_plan
 from winnow.platforms.docker import observe, traefik
 from winnow.platforms.docker.client import asking, connect
 from winnow.platforms.docker.deployment_plan import ContainerRequest, DockerPlan, EngineDeployment, ReplicaFound
+from winnow.platforms.interrupts import uninterrupted
 from winnow.platforms.labels import DEPLOYMENT, SERIAL
-from winnow.platforms.machine import bound, is_free, uninterrupted, url_for_clients
+from winnow.platforms.ports import bound, is_free, url_for_clients
+from winnow.platforms.serving_limits import MEMORY
 
 if TYPE_CHECKING:
     import docker
@@ -584,7 +586,7 @@ def _refuse_too_many(plan: DockerPlan, memory_bytes: int) -> None:
             expected=f"at most {memory_bytes // each}, for the engine has {memory_bytes / 2**30:.1f} GiB of memory and "
             f"a replica may use {each / 2**30:.2g} GiB",
             found=str(count),
-            remedy=f"Ask for fewer, or give each less with {docker_plan.MEMORY}.",
+            remedy=f"Ask for fewer, or give each less with {MEMORY}.",
         )
 
 

@@ -25,12 +25,12 @@ from winnow.platforms.docker import traefik
 from winnow.platforms.docker.traefik import Route
 from winnow.platforms.labels import DEPLOYMENT, PREVIOUS, RELEASE, ROLE, SERIAL
 from winnow.platforms.release_json import release_text
-from winnow.platforms.serving_limits import REQUESTS, check_requests, cpus_of, memory_of
+from winnow.platforms.serving_limits import CPUS, MEMORY, REQUESTS, check_requests, cpus_of, memory_of
 
 REPLICA, PROXY = "replica", "proxy"
 PASSED_ON = (API_KEY, *REQUESTS, "WINNOW_SETTLE_S", "WINNOW_DRAIN_S", "WINNOW_ACCESS_LOG")
 """The serving settings (`winnow.serving.settings`) that a replica takes over from the environment of `prod`."""
-CPUS, MEMORY, PROXY_IMAGE = "WINNOW_REPLICA_CPUS", "WINNOW_REPLICA_MEMORY", "WINNOW_PROXY_IMAGE"
+PROXY_IMAGE = "WINNOW_PROXY_IMAGE"
 MEBIBYTE = 2**20
 PROXY_CPUS, PROXY_MEMORY = 1.0, 256 * MEBIBYTE
 LEAST_CPUS, LEAST_MEMORY = 0.01, 6 * MEBIBYTE

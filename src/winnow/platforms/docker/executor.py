@@ -36,11 +36,10 @@ from winnow.platforms.docker.group_plan import (
     render,
 )
 from winnow.platforms.docker.group_state import Node, group_status
-from winnow.platforms.executor import GroupSpec, GroupStatus
+from winnow.platforms.executor import GroupSpec, GroupStatus, cancel_each
 from winnow.platforms.labels import GROUP, NODE, STUDY
 from winnow.platforms.log_archive import Archive
 from winnow.platforms.log_streams import merged
-from winnow.platforms.one_by_one import cancel_each
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from winnow.platforms.docker import deployment_plan as docker_plan
 from winnow.platforms.docker import traefik
 from winnow.platforms.docker.deployment_plan import EngineDeployment, ProxyFound, ReplicaFound, ReplicaSettings
 from winnow.platforms.labels import DEPLOYMENT, RELEASE, ROLE, SERIAL
-from winnow.platforms.machine import url_for_clients
+from winnow.platforms.ports import url_for_clients
 from winnow.platforms.readiness import READY_PATH, ask_own
 from winnow.platforms.release_json import release_of
 

@@ -1,7 +1,7 @@
-"""Starts a planned stack, waits until all of it is healthy, and removes it again: the part that touches the world.
+"""The stack on a Docker engine: starts what is planned, waits until it is healthy, and removes it.
 
-`docker compose` makes and removes containers; what they are doing is asked of the engine. Everything that can be
-refused is refused before anything is made.
+`docker compose` creates and removes the containers; the engine says what they do. Everything that can be refused is
+refused before anything is created.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from winnow.platforms.docker.build import build
 from winnow.platforms.docker.client import asking
 from winnow.platforms.docker.stack_health import Health, container_from, judge
 from winnow.platforms.docker.stack_plan import DockerStackPlan, Project, secrets_of, subprocess_environment, to_end
-from winnow.platforms.docker.stack_ports import is_free
 from winnow.platforms.labels import STACK, STUDY
+from winnow.platforms.ports import is_free
 from winnow.platforms.stack import LOG_LINES, MLFLOW, StackError, redacted
 from winnow.platforms.stack_env_file import EnvFile
 
@@ -39,12 +39,11 @@ _OPENED_BY = "com.docker.compose.project.environment_file"
 
 
 class EngineStack:
-    """One project on one engine. Every method raises EngineError or UnreachableError where that fails or is away.
+    """One project on one engine. Every method raises EngineError where that fails, UnreachableError where it is away.
 
     Args:
-        project: which.
-        engine: a connected SDK client (`containers.engine.connect`).
-        say: told, in a line each, what is being done.
+        engine: a connected client (`winnow.platforms.docker.client.connect`).
+        say: receives what is being done, a line each.
         environment: the caller's, for `docker` itself (DOCKER_HOST, PATH, …).
     """
 
@@ -68,7 +67,7 @@ class EngineStack:
 
     @asking(_WHAT)
     def containers(self) -> list[Any]:
-        """All containers of the project, those that have ended too."""
+        """All containers of the project, including those that have exited."""
         return list(
             self._engine.containers.list(
                 all=True, filters={"label": f"{_PROJECT}={self.project.name}"}, ignore_removed=True
@@ -76,14 +75,14 @@ class EngineStack:
         )
 
     def opened_by(self) -> Path | None:
-        """The environment file that its containers were started with, as Compose notes it; None without containers."""
+        """The environment file that Compose noted on the containers; None without containers."""
         noted = [one.labels.get(_OPENED_BY, "") for one in self.containers() if one.labels.get(STACK)]
-        # Compose lists several files with commas between them; here there is one.
+        # Compose would separate several files by commas; the stack has one.
         return next((Path(each) for each in noted if each), None)
 
     @asking(_WHAT)
     def ended_workers(self) -> list[str]:
-        """Containers of worker groups on the stack's networks that have ended."""
+        """Exited containers of worker groups on the stack's networks."""
         networks = self._engine.networks.list(filters={"label": f"{STACK}={self.project.name}"})
         named = [str(each.name) for each in networks]
         filters: dict[str, str | list[str] | bool] = {"label": STUDY, "status": "exited", "network": named}
@@ -92,7 +91,7 @@ class EngineStack:
 
     @asking(_WHAT)
     def check(self, plan: DockerStackPlan) -> None:
-        """Refuse what cannot work, before anything is made.
+        """Refuse what cannot work, before anything is created.
 
         Raises:
             InputError: the project's name is another's, or ports are taken.
@@ -121,11 +120,11 @@ class EngineStack:
 
     @asking(_WHAT)
     def start(self, plan: DockerStackPlan, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Build, start and wait; harmless where all is up already.
+        """Build, start and wait; harmless where everything runs already.
 
         Raises:
             BuildFailedError: the image was not built.
-            StackError: a service failed, or was not healthy after `timeout_s` seconds; its last log lines are told.
+            StackError: a service failed, or was not healthy within `timeout_s` seconds; shows its last log lines.
         """
         env_file.write(self.project.env_file, plan.file)
         if plan.image is not None:
@@ -159,13 +158,13 @@ class EngineStack:
             if others:
                 raise InputError(
                     f"the network {network.name}",
-                    expected="nobody but the stack itself",
+                    expected="no containers but the stack's own",
                     found=", ".join(sorted(str(one.name) for one in others)),
                     remedy=f"Stop those first: `{next_command('cancel', study=...)}` for a study's workers.",
                 )
 
     def _pull(self, plan: DockerStackPlan) -> None:
-        """Fetch images that are not there yet: apart from the start, for it may take minutes."""
+        """Pull missing images before the start, whose timeout a pull of minutes would use up."""
         import docker
 
         listed = self._compose(self.project.command("config", "--images", profiles=plan.profiles), plan.file)
@@ -182,14 +181,14 @@ class EngineStack:
             )
 
     def _drop_failed(self) -> None:
-        """Take away containers that failed the last time, which Compose would leave as they are; data is in volumes."""
+        """Remove containers that failed last time: Compose would leave them as they are. Data is in volumes."""
         for container in self.containers():
             service = container.labels.get(_SERVICE, "")
             if judge([service], [container_from(container.attrs)])[service] is Health.FAILED:
                 container.remove(force=True)
 
     def _up(self, plan: DockerStackPlan, timeout_s: float) -> None:
-        """Compose starts one service after another as each becomes healthy; meanwhile say what is waited for."""
+        """Have Compose start one service after another, each once the one before is healthy; say what it waits for."""
         deadline = time.monotonic() + timeout_s
         with _running(plan.starts, subprocess_environment(self._environment)) as starting:
             said: list[str] = []
@@ -202,7 +201,7 @@ class EngineStack:
                     return
                 if status:
                     raise self._failure(plan, failed or waiting, "failed", starting.tail())
-                # While Compose is at it, containers come and go, and it says itself what does not come up.
+                # While Compose runs, containers come and go, and it reports a failed one itself.
                 if failed and status == 0:
                     raise self._failure(plan, failed, "failed")
                 if time.monotonic() > deadline:
@@ -231,10 +230,10 @@ class EngineStack:
         return f"--- last lines of {container.labels[_SERVICE]} ---\n{text}"
 
     def _compose(self, command: list[str], file: EnvFile, environment: Mapping[str, str] | None = None) -> str:
-        """Run to the end; what it printed.
+        """Run a command to its end and return its output.
 
         Raises:
-            StackError: it failed; its last lines are told.
+            StackError: it failed; shows its last lines.
         """
         asked = environment or subprocess_environment(self._environment)
         done = subprocess.run(command, env=dict(asked), capture_output=True, text=True, check=False)
@@ -278,7 +277,7 @@ def check_compose(environment: Mapping[str, str]) -> None:
 
 
 class _Running:
-    """A command at work. Its output goes to a file, for nobody reads a pipe meanwhile, which would run full."""
+    """A running command. Its output goes to a file: an unread pipe would fill up and block it."""
 
     def __init__(self, process: subprocess.Popen[bytes], output: IO[str]) -> None:
         self._process = process
@@ -289,14 +288,14 @@ class _Running:
         return self._process.poll()
 
     def tail(self) -> str:
-        """The last lines of what it has printed."""
+        """The last lines that it has printed."""
         self._output.seek(0)
         return "\n".join(self._output.read().splitlines()[-LOG_LINES:])
 
 
 @contextmanager
 def _running(command: list[str], environment: Mapping[str, str]) -> Iterator[_Running]:
-    """Start a command, which does not outlive the `with`."""
+    """Start a command; terminate it at the end of the `with`."""
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
             command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT

@@ -57,7 +57,7 @@ def _judge(container: Container) -> Health:
         return Health.READY if container.exit_code == 0 else Health.FAILED
     if container.health == "unhealthy" or container.restarts >= 2:
         return Health.FAILED
-    # An end that nobody asked for: its restart policy will try it again, which is waited for.
+    # It exited on its own. Its restart policy starts it again, so it is not failed yet.
     if container.status == "running" and container.health in ("healthy", None):
         return Health.READY
     return Health.STARTING

@@ -15,7 +15,7 @@ from typing import NoReturn
 from winnow.config.errors import InputError, UnavailableError
 from winnow.config.file_lock import locked
 from winnow.config.next_command import next_command
-from winnow.config.stack_record import AnyStack
+from winnow.config.stack_record import AnyStack, forget_stack
 from winnow.platforms import stack_env_file as env_file
 from winnow.platforms import stack_variables as variables
 from winnow.platforms.deployer import Say
@@ -23,11 +23,11 @@ from winnow.platforms.docker import stack_owner as owner
 from winnow.platforms.docker.client import connect
 from winnow.platforms.docker.stack import START_TIMEOUT_S, EngineStack, check_compose
 from winnow.platforms.docker.stack_plan import BUCKET, DockerStackPlan, plan_stack, project_for, to_end
-from winnow.platforms.docker.stack_ports import choose_ports, is_free
+from winnow.platforms.docker.stack_ports import choose_ports
 from winnow.platforms.images import TRAIN_BASE, BuildOptions, Show, silent
+from winnow.platforms.ports import is_free
 from winnow.platforms.stack import MINIO, MLFLOW, POSTGRES, StackEnd
 from winnow.platforms.stack_env_file import EnvFile
-from winnow.platforms.stack_record import forget
 
 SERVICES = (MLFLOW, POSTGRES, MINIO, BUCKET)
 
@@ -95,11 +95,11 @@ class DockerStack:
         """See `Stack.plan`."""
         try:
             live = self._live
-        except UnavailableError as error:
+        except UnavailableError:
             if not is_dry_run:
                 raise
-            unknown = f"whether the stack {self.project.name} and its volumes exist, and whose they are: {error}"
-            return replace(self._planned([]), unknown=(unknown,))
+            unknown = f"whether the stack {self.project.name} and its volumes exist, and whose they are"
+            return replace(self._planned([]), unknown=(f"{unknown}: no Docker engine answers",))
         volumes = live.volumes()
         owner.check_start(self.project, live.opened_by(), volumes, env_file.read(self.project.env_file))
         plan = self._planned(volumes)
@@ -133,7 +133,7 @@ class DockerStack:
         names = self._live.ended_workers()
         file = env_file.read(self.project.env_file)
         self._live.remove(file, volumes=volumes)
-        forget(self._home, lambda used: owner.is_of(used, self.project))
+        forget_stack(self._home, lambda used: owner.is_of(used, self.project))
         if volumes and file is not None:
             self._drop_secrets(file)
         return [f"left on the engine, since another home has started them: {', '.join(names)}"] if names else []

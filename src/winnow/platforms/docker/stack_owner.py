@@ -1,6 +1,6 @@
-"""Whose a stack on Docker is: the folder whose environment file opens it.
+"""Which folder a stack on Docker belongs to: the one whose environment file opens it.
 
-Another folder neither changes nor removes it by accident. This module decides; `stack` reads the labels.
+Other folders are kept from changing or removing it by accident. This module decides; `stack` reads the labels.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from winnow.platforms.stack_variables import missing_secrets
 
 
 def other_folder(project: Project, opened_by: Path | None, volumes: Sequence[str], file: EnvFile | None) -> str:
-    """Which other folder the stack of this name belongs to, in words; empty where it is this project's or not there.
+    """The other folder that a stack of this name belongs to, in words; empty where it is this one's or does not exist.
 
     Args:
-        opened_by: the environment file that its containers were started with; None where there are no containers.
+        opened_by: the environment file that its containers were started with; None without containers.
         volumes: names of its volumes.
         file: this project's environment file.
     """

@@ -1,7 +1,7 @@
-"""What `mlflow-init` will start, decided without looking at any engine: services, command lines, files, addresses.
+"""What `mlflow-init` starts on a Docker engine, decided without asking one: services, commands, files, addresses.
 
-Compose is told everything by the environment file: no variable that compose.yaml asks for is taken from the caller's
-environment behind its back, so that a stack started twice is the same stack.
+Compose gets every variable of compose.yaml from the environment file, and none from the caller's environment, so that
+starting a stack twice starts the same stack.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COMPOSE_FILE = "compose.yaml"
 OVERRIDE = "compose.override.yaml"
 BUCKET = "bucket"
 
-# Compose would take files, projects and profiles from these.
+# Compose would take files, projects and profiles from these variables.
 _COMPOSE = ("COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES", "COMPOSE_ENV_FILES")
 
 
@@ -50,7 +50,7 @@ class Project:
     env_file: Path
 
     def command(self, *arguments: str, profiles: tuple[str, ...] = ("*",), env_file: Path | None = None) -> list[str]:
-        """A command line of `docker compose` for it."""
+        """A `docker compose` command for the project."""
         override = self.compose_file.with_name(OVERRIDE)
         files = [self.compose_file, *([override] if override.is_file() else [])]
         return [
@@ -67,8 +67,8 @@ class DockerStackPlan:
     """A stack to start.
 
     Attributes:
-        file: the environment file as it shall be.
-        image: how the server's image is built; None where another one is named.
+        file: the environment file to write.
+        image: how the server's image is built; None where another image is named.
         record: what other verbs will read.
         unknown: see `winnow.platforms.stack.StackPlan.unknown`.
     """
@@ -83,7 +83,7 @@ class DockerStackPlan:
 
     @property
     def endpoints(self) -> Mapping[str, str]:
-        """Where a person finds its parts once it is started, by what they are."""
+        """See `winnow.platforms.stack.StackPlan.endpoints`."""
         storage_url = self.record.storage_url
         console = next((f"http://{port.address}:{port.number}" for port in self.ports if port.service == MINIO), None)
         return {
@@ -104,7 +104,7 @@ class DockerStackPlan:
         return self.project.command("up", "--detach", "--remove-orphans", profiles=self.profiles)
 
     def render(self) -> str:
-        """The plan for a person: every secret starred."""
+        """See `winnow.platforms.stack.StackPlan.render`."""
         settings = {name: text for name, text in self.file.variables().items() if name in variables.NAMES}
         lines = [f"write {self.project.env_file} (0600):"]
         lines += [f"  {name}={_starred(name, text)}" for name, text in settings.items()]
@@ -117,7 +117,7 @@ class DockerStackPlan:
 
 
 def project_for(environment: Mapping[str, str], record: AnyStack | None, folder: Path) -> Project:
-    """The project that the caller means: by its own settings, else the one in use, else the one of this folder.
+    """The project that the settings name, else the one in use, else the one of this folder.
 
     Raises:
         InputError: the environment file is another project's.
@@ -204,14 +204,14 @@ def subprocess_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def to_end(environment: Mapping[str, str], file: EnvFile | None) -> dict[str, str]:
-    """The environment to remove with: what the file cannot say, compose.yaml would ask for all the same."""
+    """The environment for removing a stack: compose.yaml requires variables that the file may lack."""
     values = file.variables() if file is not None else {}
     missing = dict.fromkeys((*variables.missing_secrets(values), variables.USER), "gone")
     return {**missing, **subprocess_environment(environment)}
 
 
 def secrets_of(file: EnvFile) -> list[str]:
-    """What no log may show."""
+    """The secrets of a stack, which no log may show."""
     names = {*variables.SECRETS, "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
     names |= {"AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_ACCESS_KEY"}
     return [text for name, text in file.variables().items() if name in names]

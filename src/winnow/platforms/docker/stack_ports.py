@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Mapping
 
 from winnow.platforms.stack_env_file import EnvFile
@@ -49,14 +48,3 @@ def choose_ports(
         named[name] = str(port)
         used.add(str(port))
     return {name: named[name] for name in wanted}, said
-
-
-def is_free(address: str, port: int) -> bool:
-    """Whether a port of an address of this machine can be listened on."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except OSError:
-            return False
-    return True

@@ -14,8 +14,8 @@ from winnow.platforms.docker.group_plan import plan_group, render
 from winnow.platforms.docker.train_image import image_name
 from winnow.platforms.executor import GroupSpec
 from winnow.platforms.lookup import Lookup
-from winnow.platforms.machine import usable_cpus, visible_gpus
 from winnow.platforms.platform import Platform
+from winnow.platforms.processors import usable_cpus, visible_gpus
 from winnow.platforms.sweep import image_host
 
 if TYPE_CHECKING:

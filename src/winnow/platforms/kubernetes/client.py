@@ -1,7 +1,7 @@
-"""What is asked of a cluster's API: get, list, watch, apply, create, delete, logs, connections to pods.
+"""Verbs of a cluster's API: get, list, watch, apply, create, delete, logs, connections to pods.
 
-One namespace, plain objects. How requests travel is left to `transport`, what a refusal means to `refusals`, reading
-manifests to `manifests`, finding the cluster to `connection`.
+One namespace, plain objects. `transport` sends requests, `refusals` says what an error means, `manifests` reads files,
+`connection` finds the cluster.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 FIELD_MANAGER = "winnow"
-"""Who applies: fields that somebody else sets beside ours are left to them."""
+"""Name of winnow as a manager of fields: fields set by other managers are left alone."""
 
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
@@ -76,8 +76,8 @@ class Cluster:
         client: the SDK's connection.
         namespace: where all objects are.
         context: what kubeconfig calls the cluster, for people.
-        identity: what tells it from others, also from one of the same name that was there before.
-        renew: makes the connection anew where its credentials are no longer known.
+        identity: tells the cluster from others, also from an earlier one of the same name.
+        renew: makes the connection anew where its credentials are refused.
     """
 
     def __init__(
@@ -96,12 +96,12 @@ class Cluster:
 
     @property
     def place(self) -> str:
-        """Where its objects are, as a sentence goes on with it."""
+        """Where its objects are, to end a sentence with."""
         return f"in namespace {self.namespace} of the cluster '{self.context}'"
 
     @property
     def calls(self) -> int:
-        """Requests so far, for whoever counts them."""
+        """Number of requests so far."""
         return self._transport.calls
 
     # Reading
@@ -129,10 +129,10 @@ class Cluster:
     def watch(
         self, kind: Kind, labels: Mapping[str, str] | str, resource_version: str, *, timeout_s: float = 240.0
     ) -> Stream[Change]:
-        """What changes from there on, until the API ends it, at the latest after `timeout_s`, or somebody closes it.
+        """Changes from there on, until the API ends the request (at the latest after `timeout_s`) or it is closed.
 
-        An end is no error: whoever wants to know more watches again from the last `resourceVersion` that was seen;
-        bookmarks bring one where nothing happens.
+        An end is not an error: `watch.Watch` goes on from the last `resourceVersion`, which bookmarks update where
+        nothing changes.
 
         Raises:
             ExpiredError: changes since then are no longer kept.
@@ -174,7 +174,7 @@ class Cluster:
             follow: go on until it ends.
             since: RFC 3339; lines from then on.
             is_previous: of the run before the last restart.
-            is_stamped: each line begins with its time, by which one that is read again is known.
+            is_stamped: each line begins with its time, so that a line read twice is recognised.
 
         Raises:
             NotFoundError: there is no such pod.
@@ -191,7 +191,7 @@ class Cluster:
         request = Request("GET", POD.path(self.namespace, pod, "log"), query, refusals={400: NotStartedError})
 
         def read(source: Source) -> Generator[str, None, None]:
-            # A worker that computes may say nothing for hours.
+            # A worker that computes may print nothing for hours.
             for line in self._transport.lines(request, source, read_s=None if follow else TIMEOUT_S):
                 yield line.decode(errors="replace")
 
@@ -199,13 +199,13 @@ class Cluster:
         return Stream(read(source), source)
 
     def events(self, about: Manifest) -> list[Manifest]:
-        """What the cluster's parts have said of an object, oldest first; not of one that had its name before."""
+        """Events about an object, oldest first; none about an earlier object of its name."""
         wanted = {"kind": about["kind"], "name": name_of(about), "uid": about["metadata"]["uid"]}
         fields = ",".join(f"involvedObject.{field}={value}" for field, value in wanted.items())
         return sorted(self.find(EVENT, fields=fields).items, key=_said_at)
 
     def is_allowed(self, verb: str, kind: Kind, subresource: str = "") -> bool:
-        """Whether whoever asks may do this in the namespace."""
+        """Whether the caller may do this in the namespace."""
         attributes = {"namespace": self.namespace, "verb": verb, "group": kind.group, "resource": kind.plural}
         body = {
             "apiVersion": "authorization.k8s.io/v1",
@@ -221,13 +221,13 @@ class Cluster:
     def apply(
         self, manifest: Manifest, *, is_dry_run: bool = False, is_forced: bool = True, manager: str = FIELD_MANAGER
     ) -> Manifest:
-        """Make an object be as described, by server-side apply; fields that are not described are left alone.
+        """Create or update an object by server-side apply; fields that are not described are left alone.
 
         Args:
-            is_forced: take over fields that somebody else set.
+            is_forced: take over fields that another manager set.
 
         Raises:
-            ConflictError: not forced, and somebody else set one of the fields.
+            ConflictError: not forced, and another manager set one of the fields.
         """
         query = {
             "fieldManager": manager,
@@ -242,7 +242,7 @@ class Cluster:
 
         Raises:
             ConflictError: there is one of that name.
-            RefusedObjectError: it has a field that there is not, which an API drops unless it is told to be strict.
+            RefusedObjectError: it has an unknown field, which an API drops unless validation is strict.
         """
         query = {
             "fieldManager": FIELD_MANAGER,
@@ -273,11 +273,11 @@ class Cluster:
 
         Args:
             grace_s: what a pod gets to end; None: what it says itself.
-            propagation: Background, Foreground (it goes after what it owns) or Orphan.
-            uid: only this very one, not another of its name.
+            propagation: Background, Foreground (after the objects that it owns) or Orphan.
+            uid: of the object that is meant; another one of its name is left alone.
 
         Raises:
-            ConflictError: it is another one.
+            ConflictError: the object has another uid.
         """
         body = _delete_options(grace_s, propagation, uid)
         try:
@@ -311,7 +311,7 @@ class Cluster:
     # How
 
     def _put(self, request: Request, manifest: Manifest) -> Manifest:
-        """Send an object. Raises InputError where there is no place for it."""
+        """Send an object. Raises InputError where its namespace or its kind does not exist."""
         try:
             return self._transport.json(request)
         except NotFoundError as error:
@@ -324,7 +324,7 @@ def _selectors(labels: Mapping[str, str] | str, fields: str) -> dict[str, str]:
 
 
 def _event(line: bytes, path: str, api: str) -> Manifest:
-    """One event of a watch. Raises UnreachableError where something else than the API speaks."""
+    """One event of a watch. Raises UnreachableError where something else than the API answers."""
     try:
         event: Manifest = json.loads(line)
         event["type"], event["object"]

@@ -1,7 +1,7 @@
 """Which cluster and which namespace are meant: what `kubectl` points at, unless something else is said.
 
-The namespace is never guessed: it is set, or the stack in use names it, or the context in kubeconfig does. What a stack
-names counts on its own cluster alone: a namespace of the same name elsewhere is somebody else's.
+The namespace is never guessed: the environment names it, or the stack in use, or the context in kubeconfig. The stack's
+namespace counts on its own cluster only: one of the same name on another cluster is not the stack's.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ CONTEXT, NAMESPACE = "WINNOW_CONTEXT", "WINNOW_NAMESPACE"
 """Environment variables that name another context, or another namespace, than kubeconfig's current ones."""
 
 IN_CLUSTER = "in-cluster"
-"""What the cluster is called that this very process runs in, where there is no kubeconfig."""
+"""Name of the cluster in which this process runs, where there is no kubeconfig."""
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Where a pod that is given one finds its service account's token, namespace and the API's certificate."""
+"""Folder in which a pod finds its service account's token, namespace and the API's certificate."""
 
 WAYS = ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT")
-"""Environment variables that lead to a cluster; those above choose among what they lead to."""
+"""Environment variables that lead to clusters; `CONTEXT` and `NAMESPACE` choose among them."""
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _CONNECTIONS = 64
@@ -45,7 +45,7 @@ class Context:
     """One context of a kubeconfig, or the cluster around this process.
 
     Attributes:
-        identity: differs for two clusters also where both are called the same, one after the other.
+        identity: tells apart two clusters of the same name, also where one has replaced the other.
     """
 
     name: str
@@ -95,7 +95,7 @@ def _meant(
 
 
 def _is_same(chosen: Context, in_use: Context) -> bool:
-    """The cluster of the stack in use, and not only one of its name. What an older version wrote down has no more."""
+    """Whether it is the cluster of the stack in use, by identity. Records of older versions have a name only."""
     return chosen.name == in_use.name and in_use.identity in ("", chosen.identity)
 
 
@@ -142,10 +142,10 @@ def _configuration() -> Any:
     import kubernetes.client
     import urllib3.connection
 
-    # A new one: calling the class gives a copy of whatever another library has made the default.
+    # A new one: calling the class gives a copy of the default, which another library may have set.
     configuration = type.__call__(kubernetes.client.Configuration)
     configuration.connection_pool_maxsize = _CONNECTIONS
-    # A watch or a log that says nothing for long notices all the same that the other end is gone.
+    # An idle watch or log notices by keep-alive that the other end is gone.
     configuration.socket_options = [
         *urllib3.connection.HTTPConnection.default_socket_options,
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -174,7 +174,7 @@ def _chosen(file: str, wanted: str | None) -> Context:
 
 
 def _contexts(file: str) -> tuple[dict[str, Context], str | None]:
-    """The contexts, and the current one; of several files the first that says something counts, as for kubectl."""
+    """The contexts, and the current one. Of several files the first that names something counts, as for kubectl."""
     files = list(_files(file))
     clusters = _first(files, "clusters", "cluster")
     contexts = {
@@ -192,7 +192,7 @@ def _first(files: Sequence[Mapping[str, Any]], section: str, what: str) -> dict[
 
 
 def _identity(name: str, cluster: Mapping[str, Any]) -> str:
-    """A cluster that is made anew under its old name and address has a certificate authority of its own."""
+    """An identity from the certificate authority: a cluster re-created under its old name has another one."""
     facts = [str(cluster.get(key, "")) for key in ("server", "certificate-authority-data", "certificate-authority")]
     return f"{name} {hashlib.sha256(' '.join(facts).encode()).hexdigest()[:12]}"
 
@@ -214,7 +214,7 @@ def _files(file: str) -> Iterator[dict[str, Any]]:
 
 
 def _is_in_cluster(environment: Mapping[str, str], file: str, account: Path) -> bool:
-    """This process is in a pod with a service account, and nobody has named another cluster."""
+    """This process is in a pod with a service account, and no other cluster is named."""
     has_file = any(Path(part).expanduser().is_file() for part in file.split(os.pathsep) if part)
     return not has_file and "KUBERNETES_SERVICE_HOST" in environment and (account / "token").is_file()
 
@@ -253,7 +253,7 @@ def _check_sdk() -> None:
     except ImportError as error:
         raise UnavailableError(
             "the Kubernetes SDK for Python",
-            expected="the package 'kubernetes', which the Kubernetes back-ends need",
+            expected="the package 'kubernetes', which the platform Kubernetes needs",
             found="none",
             remedy="Install it: pip install 'kubernetes>=34'.",
         ) from error

@@ -33,6 +33,7 @@ from winnow.platforms.deployer import (
     mute,
     no_previous,
 )
+from winnow.platforms.interrupts import uninterrupted
 from winnow.platforms.kubernetes import deployment_plan as kubernetes_plan
 from winnow.platforms.kubernetes import deployment_settings, forward, lease, observe
 from winnow.platforms.kubernetes.applied import applied_of
@@ -58,7 +59,6 @@ from winnow.platforms.kubernetes.permissions import applying, check, verbs
 from winnow.platforms.kubernetes.prune import apply_all, orphans
 from winnow.platforms.kubernetes.refusals import NOT_NOW, SILENT_S
 from winnow.platforms.kubernetes.rollout_progress import Progress
-from winnow.platforms.machine import uninterrupted
 from winnow.platforms.readiness import NoModelError, is_answering, is_known, model_at
 
 READ_PERMISSIONS = (*(each for kind in KINDS for each in verbs(kind, "get", "list")), *verbs(POD, "list"))

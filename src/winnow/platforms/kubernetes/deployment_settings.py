@@ -14,12 +14,11 @@ from urllib.parse import urlsplit
 
 from winnow.config.errors import InputError
 from winnow.platforms.deployer import DeploymentRequest
-from winnow.platforms.serving_limits import REQUESTS, check_requests, cpus_of, memory_of, wrong
+from winnow.platforms.serving_limits import CPUS, MEMORY, REQUESTS, check_requests, cpus_of, memory_of, wrong
 
 PASSED_ON = (*REQUESTS, "WINNOW_DRAIN_S", "WINNOW_ACCESS_LOG")
 """The serving settings (`winnow.serving.settings`) that a replica takes over as they are."""
 SETTLE, DRAIN = "WINNOW_SETTLE_S", "WINNOW_DRAIN_S"
-CPUS, MEMORY = "WINNOW_REPLICA_CPUS", "WINNOW_REPLICA_MEMORY"
 CPU_REQUEST, MEMORY_REQUEST = "WINNOW_REPLICA_CPU_REQUEST", "WINNOW_REPLICA_MEMORY_REQUEST"
 MOST, CPU_TARGET, SCALE_DOWN = "WINNOW_MAX_REPLICAS", "WINNOW_REPLICA_CPU_TARGET", "WINNOW_SCALE_DOWN_AFTER_S"
 CLASS, HOST, TLS = "WINNOW_INGRESS_CLASS", "WINNOW_INGRESS_HOST", "WINNOW_INGRESS_TLS_SECRET"

@@ -1,6 +1,6 @@
-"""Why a pod does not run yet, in the cluster's own words, and what a person can do about it.
+"""Why a pod does not run yet, in the cluster's words, and what a person can do about it.
 
-A pod that is only on its way (pulling, creating) has no diagnosis. Acting on one is left to what started the pod.
+A pod that is pulling or creating has no diagnosis. The module that started the pod acts on a diagnosis.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _WAITING: Mapping[str, str] = {
     "RunContainerError": _COMMAND,
     "CrashLoopBackOff": "Read what it says before it ends: `kubectl logs --previous`.",
 }
-"""What a container waits for when it does not start by itself, as the kubelet calls it → what to do."""
+"""The kubelet's reasons for a container that does not start by itself → what to do."""
 
 _STUCK: Mapping[str, str] = {
     "FailedMount": _CONFIGURATION,
@@ -49,20 +49,20 @@ _STUCK: Mapping[str, str] = {
     "FailedBinding": _NODE,
     "ProvisioningFailed": _NODE,
 }
-"""Warnings about a pod whose containers are still said to be on their way."""
+"""Warnings about a pod whose containers are still reported as being created."""
 
 _OVERCOME = frozenset({"Pulling", "Pulled", "Created"})
-"""What is said of a pod once it has its volumes and its network: what was missing before is there."""
+"""Events that follow once a pod has its volumes and its network: earlier warnings no longer count."""
 
 _ON_THEIR_WAY = ("ContainerCreating", "PodInitializing")
 
 
 def diagnosis_of(pod: Manifest, events: Sequence[Manifest] = ()) -> Diagnosis | None:
-    """What keeps a pod from running; None where nothing does, or nobody has said so yet.
+    """What keeps a pod from running; None where nothing does, or nothing is reported yet.
 
     Args:
-        events: about the pod, oldest first; without them what only they tell is not seen. A warning counts where
-            the pod got no further after it.
+        events: about the pod, oldest first; some causes are reported in events only. A warning counts where the pod
+            got no further after it.
     """
     status = pod.get("status") or {}
     for condition in status.get("conditions") or ():
@@ -97,7 +97,7 @@ def _unscheduled(condition: Mapping[str, Any]) -> Diagnosis | None:
     reason = str(condition.get("reason", ""))
     text = _line(reason, condition.get("message"))
     if reason == "SchedulingGated":
-        return Diagnosis(text, "Wait for whoever holds the pod's scheduling gate.", is_awaited=True)
+        return Diagnosis(text, "Wait until the pod's scheduling gate is removed.", is_awaited=True)
     return Diagnosis(text, _ROOM)
 
 

@@ -23,7 +23,7 @@ _OF_KUBECTL = "kubectl.kubernetes.io/last-applied-configuration"
 def difference(
     cluster: Cluster, manifests: Sequence[Manifest], labels: Mapping[str, str], kinds: Sequence[Kind]
 ) -> str:
-    """What `prune.apply_all` would change; empty where that is nothing.
+    """What `prune.apply_all` would change; empty where nothing.
 
     Raises:
         ValueError: an object lacks a label.

@@ -92,9 +92,9 @@ class KubernetesExecutor:
         return render(plan_group(group, self._workers) for group in groups)
 
     def validate(self, group: GroupSpec) -> None:
-        """Have the cluster look at a group's Job, which changes nothing: before a study is begun with it.
+        """Have the cluster check a group's Job, which changes nothing, before a study begins.
 
-        What only pods are asked for (quota, pod security, whether there is such a priority class) it does not look at.
+        The cluster does not check what counts for pods alone: quota, pod security, whether the priority class exists.
 
         Raises:
             InputError: a volume claim is missing, or the cluster does not take the Job.
@@ -102,21 +102,21 @@ class KubernetesExecutor:
         """
         job = plan_group(group, self._workers).job
         self._check(group)
-        # One of that name may be there from before: by then it has been looked at.
+        # A Job of that name may exist already: then it has been checked.
         with _traced(group), contextlib.suppress(ConflictError):
             try:
                 self._cluster.create(job, is_dry_run=True)
             except NotAdmittedError:
-                # A quota may be used up by this very study.
+                # This very study may have used the quota up.
                 if not self._groups({STUDY: group.study}):
                     raise
 
     def start(self, group: GroupSpec) -> None:
-        """Start a group, once one of its name that is over is cleared away.
+        """Start a group, after removing one of its name that is over.
 
         Raises:
             InputError: a volume claim is missing, the cluster refuses an object, or the name is taken by something that
-                is not winnow's. Nothing is left of the try.
+                is not winnow's. Nothing of the attempt is left.
             ClusterError, UnreachableError: the cluster fails, or does not answer.
         """
         objects = plan_group(group, self._workers)
@@ -128,23 +128,23 @@ class KubernetesExecutor:
             self._equip(objects, job)
 
     def groups(self, study: str | None = None) -> tuple[GroupStatus, ...]:
-        """Those that have Jobs or pods, and those of which only the logs are left here."""
+        """Groups that have Jobs or pods, and groups of which only the logs are kept here."""
         return self._with_archived(self._statuses(STUDY if study is None else f"{STUDY}={study}"), study)
 
     def status(self, study: str, name: str) -> GroupStatus:
-        """What the cluster says of the Job, or what was seen of it before it was taken away."""
+        """What the cluster says of the Job, or what is kept of a Job that was removed."""
         found = self._statuses(f"{STUDY}={study},{GROUP}={name}")
         return found[0] if found else self._archive.status(study, name)
 
     @contextlib.contextmanager
     def watch(self, study: str) -> Iterator[Callable[[], tuple[GroupStatus, ...]]]:
-        """See `Executor.watch`: two requests follow all groups."""
+        """See `Executor.watch`: two requests watch all groups."""
         with self._watches.of(study) as watch:
             yield lambda: self._with_archived(tuple(watch.statuses().values()), study)
 
     def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
-        """What was kept of pods before, and what these print; several nodes each with a prefix."""
-        job, pods = self._look(study, name)
+        """The kept logs of removed pods, then those of the present ones. Several nodes have a prefix each."""
+        job, pods = self._find(study, name)
         if job is None and not pods:
             self._archive.status(study, name)
         yield from self._archive.lines(study, name)
@@ -166,13 +166,13 @@ class KubernetesExecutor:
         check(self._cluster, PERMISSIONS, "ending a sweep's workers")
 
     def cancel(self, study: str, name: str, grace_s: float) -> None:
-        """Delete the Job: SIGTERM to all pods at once, SIGKILL after `grace_s`, and away with those that stay.
+        """Delete the Job: SIGTERM to all pods at once, SIGKILL after `grace_s`, forced removal of pods that stay.
 
         The first node's log is kept. A pod gets no more than its own `terminationGracePeriodSeconds`.
         """
-        # Watched first, so that whatever is found here is seen going, whoever ends it.
+        # The watch begins first: so it sees the end of every object found here, whichever process ends it.
         with self._watches.of(study) as watch:
-            job, pods = self._look(study, name)
+            job, pods = self._find(study, name)
             if job is None and all(pod.is_over for pod in pods):
                 self._archive.status(study, name)
             elif job is None or not job.state.is_over:
@@ -191,11 +191,11 @@ class KubernetesExecutor:
                 self._end(study, at_work, watch, grace_s)
 
     def clear(self, study: str) -> None:
-        """Save the logs of groups that are over here, and delete their Jobs; what belongs to them goes with them."""
+        """Keep the logs of groups that are over, and delete their Jobs; the cluster deletes what belongs to a Job."""
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="winnow-clear") as pool:
             list(pool.map(self._clear, self._groups({STUDY: study}).values()))
 
-    # Looking
+    # Reading
 
     def _groups(self, labels: Mapping[str, str] | str) -> GroupsFound:
         """The groups with these labels: a Job may have been made by hand, under another name than ours."""
@@ -213,25 +213,25 @@ class KubernetesExecutor:
         statuses = {(status.study, status.name): status for status in (*self._archive.statuses(study), *found)}
         return tuple(statuses[key] for key in sorted(statuses))
 
-    def _look(self, study: str, name: str) -> tuple[Job | None, list[Pod]]:
+    def _find(self, study: str, name: str) -> tuple[Job | None, list[Pod]]:
         return self._groups({STUDY: study, GROUP: name}).get((study, name), (None, []))
 
     def _pods_and_end(self, watch: StudyWatch, study: str, name: str) -> tuple[list[Pod], bool]:
         pods, seen = watch.pods(name), watch.statuses().get(name)
         if seen is not None and not seen.state.is_over:
             return pods, False
-        # A watch may be a moment behind. What a group has left when it is over is read as a whole.
-        left = self._look(study, name)[1]
+        # A watch may be a moment behind: what is left of a group that is over is read anew.
+        left = self._find(study, name)[1]
         try:
             return left, self.status(study, name).state.is_over
         except UnknownGroupError:
-            # Taken away from elsewhere, and never kept here.
+            # Removed by another home, and never kept here.
             return left, True
 
     # Starting
 
     def _check(self, group: GroupSpec) -> None:
-        """Refuse what would wait for ever, before anything is made."""
+        """Refuse what would wait forever, before anything is made."""
         for claim in volume_claims(group):
             if self._cluster.get(VOLUME_CLAIM, claim) is None:
                 raise InputError(
@@ -242,7 +242,7 @@ class KubernetesExecutor:
                 )
 
     def _brought(self, wanted: Manifest) -> Manifest:
-        """A new Job, or the one of its name that is at work already. One that is over makes room."""
+        """A new Job, or the one of its name that runs already. One that is over is replaced."""
         name, deadline = name_of(wanted), time.monotonic() + self._removal_within_s
         failure: WinnowError = ClusterError(
             f"job {name}: expected the one of this name to go, found that it does not end. "
@@ -255,11 +255,11 @@ class KubernetesExecutor:
             except ConflictError:
                 pass
             except NotAdmittedError:
-                # A quota that is used up is held against a name before it is seen that the name is taken.
+                # The API checks the quota before it checks whether the name is taken.
                 if self._cluster.get(JOB, name) is None:
                     raise
             except UnreachableError as error:
-                # It may have been made all the same.
+                # The Job may have been made.
                 failure = error
             while (found := self._cluster.get(JOB, name)) is not None:
                 if self._is_at_work(found, wanted):
@@ -274,17 +274,17 @@ class KubernetesExecutor:
                 time.sleep(_LONGEST_PAUSE_S)
 
     def _is_at_work(self, found: Manifest, wanted: Manifest) -> bool:
-        """Whether a Job of this name runs the group; one that is over is told to make room. Raises InputError."""
+        """Whether a Job of this name runs the group; one that is over is deleted. Raises InputError."""
         _check_ours(found, wanted)
         job = read_job(found)
         if job.state.is_over and not job.is_leaving:
-            self._retire(job, self._look(job.study, job.group)[1])
+            self._retire(job, self._find(job.study, job.group)[1])
         return not (job.state.is_over or job.is_leaving)
 
     def _equip(self, objects: GroupObjects, job: Manifest) -> None:
-        """Give a Job what it names, also one that was made by somebody who died before doing so.
+        """Make the objects that a Job names, also for a Job whose maker died before it made them.
 
-        Its pods wait for that. One that cannot have it is deleted while none of them has begun.
+        The Job's pods wait for them. Where they cannot be made, the Job is deleted, unless it has pods.
         """
         try:
             for manifest in objects.belonging_to(job):
@@ -295,7 +295,7 @@ class KubernetesExecutor:
             raise
 
     def _put(self, manifest: Manifest) -> None:
-        """Make an object, or one of ours be as described. Raises InputError where there is somebody else's."""
+        """Make an object, or update one of ours. Raises InputError where the name is taken."""
         try:
             self._cluster.create(manifest)
         except (ConflictError, NotAdmittedError, UnreachableError):
@@ -309,9 +309,9 @@ class KubernetesExecutor:
     def _end(
         self, study: str, groups: Mapping[str, tuple[Job | None, list[Pod]]], watch: StudyWatch, grace_s: float
     ) -> None:
-        """Delete groups that run and keep what they leave. Raises ClusterError where one does not go."""
+        """Delete groups that run, and keep their logs. Raises ClusterError where one does not end."""
         with contextlib.ExitStack() as held:
-            # By name, so that two who end the same groups do not wait for each other.
+            # In order of names, so that two processes that end the same groups do not deadlock.
             for name in sorted(groups):
                 held.enter_context(self._archive.locked(study, name))
             kept = {
@@ -319,8 +319,8 @@ class KubernetesExecutor:
                 for name, (job, pods) in groups.items()
             }
             jobs = {name: job for name, (job, _) in groups.items()}
-            # Before the Jobs, with which they would go by their own grace period: once begun, a kubelet may not make it
-            # shorter. None is replaced before it is over. Without a grace the API would forget processes that are left.
+            # Pods go before the Jobs, with which they would get their own grace period, and a kubelet may not shorten
+            # it once it runs. None is replaced before it is over. With no grace the API would forget live processes.
             self._delete_pods(study, list(groups), max(1, math.ceil(grace_s)))
             self._delete_jobs(study, [job for job in jobs.values() if job is not None])
             leaving_s = [pod.leaving_s for _, pods in groups.values() for pod in pods]
@@ -337,7 +337,7 @@ class KubernetesExecutor:
             # Their machines do not answer.
             self._delete_pods(study, sorted(left), 0)
             left = watch.await_ends({name: jobs[name] for name in left}, 0.0, _LEAVING_S)
-        # A watch that had to begin anew may have seen neither its coming nor its going.
+        # A watch that had to list anew may have missed both the start and the end of a Job.
         stuck = [name for name in sorted(left) if self._is_left(study, name, jobs[name])]
         if stuck:
             raise ClusterError(
@@ -346,7 +346,7 @@ class KubernetesExecutor:
             )
 
     def _is_left(self, study: str, name: str, job: Job | None) -> bool:
-        found, pods = self._look(study, name)
+        found, pods = self._find(study, name)
         is_job_left = found is not None and job is not None and found.uid == job.uid
         return is_job_left or any(not pod.is_over for pod in pods)
 
@@ -357,12 +357,12 @@ class KubernetesExecutor:
         if len(jobs) == 1:
             self._delete(jobs[0])
             return
-        # All groups of the study are to end: a later Job of one of these names, too.
+        # All groups of the study are to end, a later Job of one of these names included.
         names = [job.group for job in jobs]
         self._for_some(study, names, lambda labels: self._cluster.delete_all(JOB, labels, propagation="Foreground"))
 
     def _for_some(self, study: str, names: Sequence[str], do: Callable[[str], None]) -> None:
-        """Do something to some groups at a time, by the label selector that means them."""
+        """Act on groups in batches, by a label selector for each batch."""
         some = [",".join(names[at : at + _TOGETHER]) for at in range(0, len(names), _TOGETHER)]
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="winnow-end") as pool:
             list(pool.map(do, [f"{STUDY}={study},{GROUP} in ({each})" for each in some]))
@@ -374,7 +374,7 @@ class KubernetesExecutor:
                 self._retire(job, pods)
 
     def _retire(self, job: Job, pods: list[Pod]) -> None:
-        """Delete a Job that is over once its logs lie here."""
+        """Keep the logs of a Job that is over, then delete it."""
         for pod in sorted(pods, key=lambda pod: (pod.index, pod.created_at_ms)):
             log = readable(lines(self._cluster, pod, job.nodes, {}, follow=False))
             self._archive.save(job.study, job.group, log, f"{pod.name} {pod.phase} with {pod.code}")
@@ -386,14 +386,14 @@ class KubernetesExecutor:
 
     def _delete(self, job: Job) -> None:
         with contextlib.suppress(ConflictError):
-            # By its uid, so that whoever looked a moment ago deletes no later Job of this name; and only after its
-            # pods, so that until then nobody makes another.
+            # By its uid: a later Job of this name is another one. In the foreground: the Job stays until its pods are
+            # gone, so that until then no other is made.
             self._cluster.delete(JOB, job.name, propagation="Foreground", uid=job.uid)
 
 
 @contextlib.contextmanager
 def _traced(group: GroupSpec) -> Iterator[None]:
-    """Say of a Job that the cluster does not take where in the experiment it comes from."""
+    """Trace a Job that the cluster refuses to its place in the experiment."""
     try:
         yield
     except RefusedObjectError as error:

@@ -1,7 +1,7 @@
-"""What a cluster says of a group's Job and pods, and what that means for the group: one table, pure functions.
+"""What a cluster says of a group's Job and pods, and what it means for the group: one table and pure functions.
 
-The Job controller replaces pods by itself and counts what failed, so the Job alone decides whether a group is over; its
-pods tell how it ended, and why it does not start.
+The Job controller replaces pods and counts failures, so the Job alone decides whether a group is over. Its pods tell
+how it ended, and why it does not start.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ ours. With none of them it works, waits, or ends its last pods (SuccessCriteriaM
 _DECIDED = frozenset({*_STATES, "SuccessCriteriaMet", "FailureTarget"})
 
 _AT_ONCE_S = 60.0
-"""A worker that ends within this has not come up. One that has worked for longer can start: the cluster sees to that
-after a pause, which grows to minutes and is no reason to give a group up."""
+"""A worker that ends within this did not start properly. One that worked for longer can start again: the cluster does
+so after a pause, which grows to minutes and is no reason to give a group up."""
 _LONGEST_WHY = 300
 
 _ASKED_FOR = (
@@ -48,12 +48,12 @@ class Pod:
     Attributes:
         index: of its node in the group.
         is_over: its processes have ended.
-        is_disrupted: the cluster took it away, which is no failure of its own.
-        code: how its worker ended, as the cluster says it; None: it has not, or nobody has seen it.
-        why: what the cluster says of that, in one line.
+        is_disrupted: the cluster evicted it, which is not a failure of its own.
+        code: exit code of its worker, as the cluster says it; None: it runs, or its end was not seen.
+        why: what the cluster says of its end, in one line.
         lasted_s: how long its worker ran; 0 where it never did.
         has_started: its worker runs, or has; before that it has no log.
-        leaving_s: what it has been given to end, if it has been deleted.
+        leaving_s: its grace period to end, if it is being deleted.
         created_at_ms: since the epoch.
         pending: what it says while it has not started; None once it has.
     """
@@ -77,7 +77,7 @@ class Pod:
 
     @property
     def is_silent(self) -> bool:
-        """It has not started and does not say why: where that takes long, an event may."""
+        """It has not started and its status does not say why; an event may."""
         return self.pending is not None and not self.is_leaving and diagnosis_of(self.pending) is None
 
 
@@ -110,7 +110,7 @@ class Job:
 
     @property
     def is_silent(self) -> bool:
-        """It works, its pods have not all been made, and it does not say why: an event may."""
+        """It runs, lacks pods, and its status does not say why; an event may."""
         is_at_it = self.state is GroupState.RUNNING and not self.is_leaving
         return is_at_it and self.active < self.nodes and diagnosis_of_owner(self.said) is None
 
@@ -179,17 +179,17 @@ def by_object(events: Iterable[Manifest]) -> Events:
 
 
 def is_of_group(manifest: Manifest) -> bool:
-    """Whether an object carries the labels of a group, which anybody may have given another."""
+    """Whether an object carries the labels of a group; objects of other origin may lack some."""
     return {STUDY, GROUP} <= (manifest["metadata"].get("labels") or {}).keys()
 
 
 def group_status(
     study: str, name: str, job: Job | None, pods: Iterable[Pod], events: Events = MappingProxyType({})
 ) -> GroupStatus | None:
-    """What a group is doing; None where there is nothing of it.
+    """What a group is doing; None where nothing of it exists.
 
     Args:
-        job: None: it is gone, and its pods may be on their way out.
+        job: None: it is gone, and its pods may still terminate.
         events: warnings about Jobs and pods.
     """
     pods = tuple(pods)
@@ -211,7 +211,7 @@ def group_status(
 
 
 def last_status(study: str, name: str, job: Job | None, pods: Iterable[Pod]) -> GroupStatus:
-    """How a group has ended that was taken away while it ran, from the last that was seen of its pods."""
+    """How a group ended that was removed while it ran, from the last state of its pods that was seen."""
     since_ms = job.created_at_ms if job is not None else None
     firsts = [pod for pod in pods if pod.index == 0 and pod.code is not None]
     if not firsts:
@@ -221,7 +221,7 @@ def last_status(study: str, name: str, job: Job | None, pods: Iterable[Pod]) -> 
 
 
 def _exit_code(job: Job, pods: Sequence[Pod]) -> int | None:
-    """Of the pod that decided: one at whose code the Job gave up, else the first node's last."""
+    """Exit code of the pod that decided: one at whose code the Job gave up, else the first node's last."""
     if job.state is GroupState.SUCCEEDED:
         return 0
     ended = sorted((pod for pod in pods if pod.code is not None), key=lambda pod: pod.created_at_ms)
@@ -232,7 +232,7 @@ def _exit_code(job: Job, pods: Sequence[Pod]) -> int | None:
 
 
 def _diagnosis(job: Job, pods: Sequence[Pod], events: Events) -> Diagnosis | None:
-    """Of the Job, else of its pods, by index; what is only waited for counts last."""
+    """The Job's diagnosis, else that of its pods by index; awaited ones count last."""
     waiting = (pod for pod in sorted(pods, key=lambda pod: pod.index) if not pod.is_leaving)
     owners = diagnosis_of_owner(job.said, events.get(job.uid, ()) if job.is_silent else ())
     if owners is not None and not owners.is_awaited:
@@ -246,14 +246,14 @@ def _diagnosis(job: Job, pods: Sequence[Pod], events: Events) -> Diagnosis | Non
 
 
 def _crash(job: Job, pods: Sequence[Pod]) -> Diagnosis | None:
-    """Of a node whose worker has failed and does not run again yet.
+    """The diagnosis of a node whose worker has failed and does not run again yet.
 
-    In the same words for all groups that fail in the same way, so that they are told of together.
+    Groups that fail in the same way get the same words, so that they are reported together.
     """
     failed = next((pod for index in range(job.nodes) if (pod := _failed(pods, index)) is not None), None)
     if failed is None or job.is_ending:
         return None
-    # The Job counts a pod a moment after that has ended.
+    # The Job counts a failed pod a moment after its end.
     left = job.may_fail + 1 - max(job.failed, 1)
     again = (
         f"the cluster tries again, {left} more time{'' if left == 1 else 's'}" if left > 0 else "the cluster gives up"
@@ -266,7 +266,7 @@ def _crash(job: Job, pods: Sequence[Pod]) -> Diagnosis | None:
 
 
 def _failed(pods: Sequence[Pod], index: int) -> Pod | None:
-    """The last pod of a node, where it has failed and none after it has begun."""
+    """The last pod of a node, where it has failed and no later one has started."""
     begun = [pod for pod in pods if pod.index == index and (pod.has_started or pod.is_over)]
     last = max(begun, key=lambda pod: pod.created_at_ms, default=None)
     if last is None or last.code is None or last.code in (GroupExit.DONE, *NOT_A_FAILURE, *NEVER_RETRIED):
@@ -275,14 +275,14 @@ def _failed(pods: Sequence[Pod], index: int) -> Pod | None:
 
 
 def _why(ended: Mapping[str, Any]) -> str:
-    """What a container's last state says beside its exit code."""
+    """Reason and message of a container's last state."""
     text = " ".join(": ".join(str(ended[key]) for key in ("reason", "message") if ended.get(key)).split())
     return text if len(text) <= _LONGEST_WHY else f"{text[: _LONGEST_WHY - 1]}…"
 
 
 def _lasted_s(ended: Mapping[str, Any]) -> float:
     began, until = ended.get("startedAt"), ended.get("finishedAt")
-    # One that never ran began at 1970, says the kubelet.
+    # The kubelet dates the start of one that never ran to 1970.
     if not began or not until or _milliseconds(began) == 0:
         return 0.0
     return (_milliseconds(until) - _milliseconds(began)) / 1000

@@ -47,11 +47,11 @@ _ABOUT: Mapping[type, str] = {Job: "involvedObject.kind=Job", Pod: "involvedObje
 
 @dataclass
 class Group:
-    """What there is of one group.
+    """The objects of one group.
 
     Attributes:
-        jobs: uids of all that were ever seen.
-        pods: by uid; `gone`: by index, the last of each that was taken away, as it was last seen.
+        jobs: uids of all Jobs that were ever seen.
+        pods: by uid; `gone`: by index, the last pod that was removed, as it was last seen.
     """
 
     name: str
@@ -62,14 +62,14 @@ class Group:
     gone: dict[int, Pod] = field(default_factory=dict)
 
     def is_there(self, job: Job | None) -> bool:
-        """Whether this Job, or a process of any, is left; one that was not seen yet is on its way here."""
+        """Whether this Job or any running pod is left. A Job that was not seen yet counts as left."""
         is_left = job is not None and self.job is not None and self.job.uid == job.uid
         is_unseen = job is not None and job.uid not in self.jobs
         return is_left or is_unseen or any(not pod.is_over for pod in self.pods.values())
 
 
 class Warnings:
-    """What a namespace's events warn of, asked for now and then, and only where something does not start."""
+    """Events of a namespace, read now and then, and only where something does not start."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -77,7 +77,7 @@ class Warnings:
         self._asked_at = -EVENTS_EVERY_S
 
     def about(self, things: Iterable[Job | Pod]) -> Events:
-        """Events by object, at most `EVENTS_EVERY_S` old; none where all have started, or have not taken long so far.
+        """Events by object, at most `EVENTS_EVERY_S` old; none where all have started or may still start soon.
 
         Raises:
             UnreachableError: the cluster does not answer.
@@ -85,10 +85,10 @@ class Warnings:
         long_ago_ms = 1000 * (time.time() - SILENT_S)
         silent = {type(thing) for thing in things if thing.created_at_ms < long_ago_ms and thing.is_silent}
         if silent and time.monotonic() - self._asked_at > EVENTS_EVERY_S:
-            # That it could go on after all is no warning.
+            # Normal events are needed, too: they end a warning.
             asked = [fields for kind, fields in _ABOUT.items() if kind in silent]
             self._asked_at = time.monotonic()
-            # Without them less is known, and nothing is wrong with the groups.
+            # Without events less is known, but the groups are as they are.
             with contextlib.suppress(ClusterError):
                 self._known = by_object(
                     event for fields in asked for event in self._cluster.find(EVENT, fields=fields).items
@@ -128,7 +128,7 @@ class StudyWatch:
             watch.close()
 
     def statuses(self) -> dict[str, GroupStatus]:
-        """What there is, by group.
+        """The statuses by group.
 
         Raises:
             UnreachableError: the cluster does not answer for now.
@@ -142,14 +142,14 @@ class StudyWatch:
         return {name: status for name, status in found.items() if status is not None}
 
     def await_ends(self, jobs: Mapping[str, Job | None], grace_s: float, quiet_s: float) -> set[str]:
-        """Wait until these groups' processes are gone, and these very Jobs of them.
+        """Wait until the processes of these groups and these very Jobs are gone.
 
         Args:
             quiet_s: how long nothing may happen to any group of the study after `grace_s`: to end many at once takes
                 time.
 
         Returns:
-            Those that do not go.
+            The groups that are left.
         """
         ready_at = time.monotonic() + grace_s
         with self._lock:
@@ -170,7 +170,7 @@ class StudyWatch:
             return list(self._group(name).pods.values())
 
     def last_pods(self, name: str) -> list[Pod]:
-        """A group's pods, and of those that are gone the last of each index, as it was last seen."""
+        """A group's pods, and the last removed pod of each index as it was last seen."""
         with self._lock:
             group = self._group(name)
             return [*group.gone.values(), *group.pods.values()]
@@ -280,7 +280,7 @@ class StudyWatches:
 
 
 def by_group(jobs: Iterable[Manifest], pods: Iterable[Manifest]) -> GroupsFound:
-    """Jobs and pods as they were listed."""
+    """Listed Jobs and pods by group."""
     found: dict[tuple[str, str], tuple[Job | None, list[Pod]]] = {}
     for job in map(read_job, filter(is_of_group, jobs)):
         found[job.study, job.group] = (job, [])

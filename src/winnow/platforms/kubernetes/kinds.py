@@ -1,4 +1,4 @@
-"""The kinds of objects that winnow deals with, and where the API keeps them."""
+"""The kinds of objects that winnow uses, and their paths in the API."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Kind:
         return self.api_version.rpartition("/")[0]
 
     def path(self, namespace: str, name: str = "", subresource: str = "") -> str:
-        """Where it is kept."""
+        """Its path in the API."""
         root = f"/apis/{self.api_version}" if self.group else f"/api/{self.api_version}"
         parts = (root, "namespaces", namespace, self.plural, *(part for part in (name, subresource) if part))
         return "/".join(parts)

@@ -1,8 +1,7 @@
 """Manifests: read from the project's `k8s/` folders, changed field by field, printed for people.
 
-The files are plain YAML that `kubectl apply -k` takes as they are; what a person decides is put into them by the path
-of a field, never by a template of text. What Kustomize can do beside listing files is left to Kustomize: a folder that
-asks for more is refused, so that nobody's patch is silently left out.
+The files are plain YAML that `kubectl apply -k` takes as they are. Settings are put into them by field path, never by a
+template of text. A kustomization that does more than list files is refused, so that no patch is silently ignored.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from winnow.platforms.kubernetes.kinds import Manifest, kind_of
 KUSTOMIZATION = "kustomization.yaml"
 STARS = "***"
 SECRET_FIELDS = ("data", "stringData")
-"""Where a Secret keeps what nobody is to see."""
+"""The fields of a Secret that are never shown."""
 
-# `images` names what is replaced by field path here.
+# `images` is ignored: images are set by field path.
 _UNDERSTOOD = frozenset({"apiVersion", "kind", "metadata", "resources", "images"})
 _MERGE_KEYS = ("mountPath", "name")
-"""By which lists of things are merged; a mount has both, and its path is what is its own."""
+"""Keys by which lists are merged. A mount has both, and its path is unique."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def starred(manifest: Manifest) -> Manifest:
 
 
 def named(manifests: Sequence[Manifest], kind: str, name: str) -> Manifest:
-    """The one of this kind and name. Raises InputError where a person has taken it out."""
+    """The object of this kind and name. Raises InputError where it was removed from the files."""
     for manifest in manifests:
         if manifest["kind"] == kind and manifest["metadata"]["name"] == name:
             return manifest
@@ -234,7 +233,7 @@ def _laid_over(base: Any, overlay: Any) -> Any:
 
 
 def _merge_key(base: Any, overlay: list[Any]) -> str | None:
-    """What all items of both lists are told apart by; None where they are not."""
+    """The key that all items of both lists have; None where there is none."""
     if not isinstance(base, list) or not base:
         return None
     items = [*base, *overlay]

@@ -1,4 +1,4 @@
-"""Names of objects that are made of a person's: as they are, or cut where the API would refuse them."""
+"""Names of objects made from a person's names, cut where the API would refuse them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _HASH = 8
 
 
 def shortened(name: str, longest: int) -> str:
-    """A name of at most so many characters; one that is cut is told from others by a hash of the whole."""
+    """A name of at most so many characters; a cut name ends with a hash of the whole, so that it stays unique."""
     if len(name) <= longest:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH]

@@ -39,7 +39,7 @@ from winnow.platforms.release_json import release_of
 
 @dataclass(frozen=True)
 class Pods:
-    """A deployment's pods that are not about to leave.
+    """A deployment's pods without those that terminate.
 
     Attributes:
         new, old: of the template that is wanted, and of others; the oldest first.
@@ -54,15 +54,15 @@ class Pods:
         return sum(map(is_ready, self.new))
 
     def is_rolled(self, wanted: int) -> bool:
-        """Everybody who is asked is new and ready."""
+        """Every replica that takes requests is new and ready."""
         return not self.old and self.ready == len(self.new) >= max(wanted, 1)
 
 
 def find(cluster: Cluster, name: str) -> ClusterDeployment:
-    """What there is; an empty one where nothing of that name is deployed.
+    """What the cluster has; empty where nothing of that name is deployed.
 
     Raises:
-        InputError: a Deployment of that name is somebody else's.
+        InputError: a Deployment of that name is not winnow's.
     """
     live = cluster.get(DEPLOYMENT, object_name(name))
     if live is None:
@@ -104,7 +104,7 @@ def pods_of(cluster: Cluster, name: str, template: str) -> Pods:
 
 
 def sorted_out(pods: Iterable[Manifest], template: str) -> Pods:
-    """Pods by whether they are of a template, without those that leave or have ended."""
+    """Pods by whether they are of a template, without those that terminate or have ended."""
     staying = [each for each in pods if "deletionTimestamp" not in each["metadata"] and not is_over(each)]
     staying.sort(key=lambda each: (each["metadata"]["creationTimestamp"], name_of(each)))
     is_new = [template_of(each) == template for each in staying]
@@ -122,7 +122,7 @@ def template_of(carrier: Manifest) -> str:
 def is_counted(deployment: Manifest | None, wanted: int) -> bool:
     """Whether a Deployment's controller has seen it as it is now, and counts so many pods of it and no others.
 
-    That is how `kubectl rollout status` tells. Pods that leave are not counted.
+    `kubectl rollout status` tells it the same way. Terminating pods are not counted.
     """
     if deployment is None:
         return False
@@ -133,7 +133,7 @@ def is_counted(deployment: Manifest | None, wanted: int) -> bool:
 
 
 def ended(pod: Manifest) -> str:
-    """How a pod's server has ended that was never ready; empty where it has not."""
+    """How a pod's server ended before it was ready; empty where it did not."""
     for status in (pod.get("status") or {}).get("containerStatuses") or ():
         past = (status.get("state") or {}).get("terminated") or (status.get("lastState") or {}).get("terminated")
         if past and not status.get("ready"):
@@ -154,7 +154,7 @@ def replica_of(pod: Manifest) -> Replica:
 
 
 def diagnosis(cluster: Cluster, name: str, pods: Pods) -> Diagnosis | None:
-    """What keeps new pods from running; None where nothing does, or nobody has said so."""
+    """What keeps new pods from running; None where nothing does, or nothing is reported yet."""
     for pod in pods.new:
         if (found := diagnosis_of(pod, cluster.events(pod))) is not None:
             return found
@@ -165,12 +165,12 @@ def diagnosis(cluster: Cluster, name: str, pods: Pods) -> Diagnosis | None:
 
 
 def events(cluster: Cluster, pod: Manifest, most: int) -> list[str]:
-    """The last of what the cluster has said about a pod."""
+    """The last events about a pod."""
     return [_line(each) for each in cluster.events(pod)[-most:]]
 
 
 def owner_events(cluster: Cluster, name: str, most: int) -> list[str]:
-    """The last of what it has said about a deployment's attempts to make pods."""
+    """The last events about a deployment's attempts to make pods."""
     owners = cluster.find(REPLICA_SET, labels_of(name)).items
     newest = sorted(owners, key=lambda each: str(each["metadata"]["creationTimestamp"]))[-1:]
     return [_line(event) for each in newest for event in cluster.events(each)[-most:]]
@@ -181,7 +181,7 @@ def _line(event: Manifest) -> str:
 
 
 def log(cluster: Cluster, pod: Manifest, lines: int) -> list[str]:
-    """The end of a pod's log, of the run before where this one has said nothing; empty where it never ran."""
+    """The end of a pod's log, or of the run before where this one has printed nothing; empty where it never ran."""
     for is_previous in (False, True):
         try:
             found = list(cluster.log(name_of(pod), CONTAINER, tail=lines, is_previous=is_previous))
@@ -225,7 +225,7 @@ def _settings(text: str | None) -> DeploymentSettings:
 
 
 def _key(cluster: Cluster, live: Manifest) -> Key | None:
-    """The API key that replicas are to ask for; without a value where the Deployment names one that is not there."""
+    """The API key that replicas ask for; without a value where the Deployment names a Secret that is missing."""
     containers: Sequence[Manifest] = live["spec"]["template"]["spec"]["containers"]
     variables = [each for container in containers for each in container.get("env") or () if each["name"] == API_KEY]
     if not variables:

@@ -1,4 +1,4 @@
-"""What has to be allowed, asked before anything is made: every missing verb by its name, at once.
+"""Checks permissions before anything is made, and names every missing verb at once.
 
 Every part that deals with the cluster declares the `PERMISSIONS` that it uses; `k8s/role.yaml` is their union. Who
 grants them, and to whom, is left to the cluster's owner.
@@ -49,7 +49,7 @@ def check(cluster: Cluster, permissions: Iterable[Permission], what: str) -> Non
     """Ask whether all of it is allowed.
 
     Args:
-        what: for which it is needed, as a person says it: "training on the cluster".
+        what: what the permissions are for, to put into a sentence: "training on the cluster".
 
     Raises:
         InputError: something is not; every missing verb is named.

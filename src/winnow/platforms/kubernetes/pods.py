@@ -1,4 +1,4 @@
-"""What is read from a pod wherever pods are looked at."""
+"""What several modules read from a pod."""
 
 from __future__ import annotations
 

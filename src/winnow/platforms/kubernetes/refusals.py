@@ -1,4 +1,4 @@
-"""What can go wrong between here and a cluster's API, as errors for a person; what the API was sent is never shown."""
+"""Errors of a cluster's API as errors for people; the request that was sent is never shown."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from winnow.config.errors import InputError, UnreachableError, WinnowError
 
 
 class ClusterError(WinnowError):
-    """The cluster did not do what it should."""
+    """The cluster failed at something that it was asked for."""
 
 
 class ConflictError(ClusterError):
-    """An object of that name is there already, or has been changed by somebody else meanwhile."""
+    """An object of that name exists already, or has been changed meanwhile."""
 
 
 class NotFoundError(ClusterError):
@@ -30,11 +30,11 @@ class NotStartedError(ClusterError):
 
 
 class ExpiredError(ClusterError):
-    """What a watch was to go on from is no longer kept: list again."""
+    """The version from which a watch was to go on is no longer kept: list again."""
 
 
 class RefusedObjectError(InputError):
-    """An object is not one that the cluster knows: a field that there is not, a value that a field cannot have."""
+    """The cluster refuses an object: it has an unknown field, or a value that a field cannot have."""
 
 
 class NotAdmittedError(InputError):
@@ -42,13 +42,13 @@ class NotAdmittedError(InputError):
 
 
 SILENT_S = 120.0
-"""How long the API may be silent: a server that is replaced takes a minute or so."""
+"""How long the API may be silent: replacing a server takes about a minute."""
 NOT_NOW = (UnreachableError, ClusterError, InputError)
-"""What asking comes to while an API server restarts: no answer, an error of its own, or that it knows nobody yet."""
+"""Errors of a request while an API server restarts: no answer, a server error, or refused credentials."""
 
 
 def refusal(method: str, path: str, status: int, body: bytes) -> WinnowError:
-    """The error for an answer that is none of what was asked for."""
+    """The error for a status above 400."""
     answer = _status(body)
     what, found = what_is_at(path), _message(body, answer)
     if status == 404 and (answer.get("details") or {}).get("kind") == "namespaces":
@@ -85,7 +85,7 @@ def refusal(method: str, path: str, status: int, body: bytes) -> WinnowError:
 
 
 def silence(path: str, api: str, error: Exception) -> UnreachableError:
-    """The error where nothing came back, or less than was to come.
+    """The error where no answer came, or a part of one.
 
     Args:
         api: which API it is, as `api_at` says it.
@@ -97,7 +97,7 @@ def silence(path: str, api: str, error: Exception) -> UnreachableError:
 
 
 def not_its_own(path: str, api: str) -> UnreachableError:
-    """The error where something came back that an API does not say: a proxy's page, or half of an answer."""
+    """The error for an answer that no API gives: a proxy's page, or half of an answer."""
     return UnreachableError(
         f"{_what_is_at(path, api)}: expected an answer of the Kubernetes API, found something else. Look whether a "
         "proxy stands before it, and whether `kubectl version` works."
@@ -105,7 +105,7 @@ def not_its_own(path: str, api: str) -> UnreachableError:
 
 
 def no_place(namespace: str, context: str, kind: str, found: Exception) -> InputError:
-    """The error where an object can be put nowhere: its namespace or its kind is missing."""
+    """The error for an object whose namespace or kind does not exist."""
     if isinstance(found, NoNamespaceError):
         return InputError(
             "WINNOW_NAMESPACE",
@@ -122,19 +122,19 @@ def no_place(namespace: str, context: str, kind: str, found: Exception) -> Input
 
 
 def api_at(server: str, context: str) -> str:
-    """A cluster's API as people know it: kubeconfig's name for it, and its address."""
+    """A cluster's API for messages: kubeconfig's name for it, and its address."""
     return f"the cluster '{context}' at {without_password(server)}"
 
 
 def what_is_at(path: str) -> str:
-    """An object's path as people name it: `jobs/a-name in namespace x`."""
+    """An object's path for messages: `jobs/a-name in namespace x`."""
     _, _, rest = path.partition("/namespaces/")
     namespace, _, what = rest.partition("/")
     return f"{what} in namespace {namespace}" if what else path
 
 
 def _what_is_at(path: str, api: str) -> str:
-    """The same, and where it is. What is in no namespace says a person nothing by its path."""
+    """The same with the API's name; only that for a path outside namespaces."""
     return f"{what_is_at(path)} of {api}" if "/namespaces/" in path else api
 
 
@@ -149,7 +149,7 @@ def _status(body: bytes) -> dict[str, Any]:
 
 
 def _is_not_admitted(method: str, answer: dict[str, Any]) -> bool:
-    """Whether it is not the credentials that a 403 is about; both are `Forbidden`.
+    """Whether a 403 is about a rule of the namespace and not about the credentials; both are `Forbidden`.
 
     Credentials are held against a request's path, which at a creation has no name, and rules against the object, which
     has one. Of other methods only the quota's own words tell (kubernetes, resourcequota/controller.go).
@@ -165,7 +165,7 @@ def _message(body: bytes, answer: dict[str, Any]) -> str:
 
 
 def _root(error: BaseException) -> str:
-    """The name of what began it, with its text where that is about a certificate."""
+    """The class of the first cause, with its text where it is about a certificate."""
     first: BaseException = error
     while (cause := first.__cause__ or first.__context__) is not None:
         first = cause

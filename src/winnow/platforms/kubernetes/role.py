@@ -20,7 +20,7 @@ ROLE = "winnow"
 
 USED: Mapping[str, tuple[Permission, ...]] = {
     "`mlflow-init`, `mlflow-remove`, `diff`": stack.PERMISSIONS,
-    "every verb that works on the stack's runs or studies": stack.REACH_PERMISSIONS,
+    "every verb that works on the stack's runs or studies": stack.STORE_PERMISSIONS,
     "`train-kubernetes`, `jobs`, `logs`, `cancel`": executor.PERMISSIONS,
     "`prod-kubernetes`, `rollback`": deployer.PERMISSIONS,
 }

@@ -1,7 +1,7 @@
-"""What is told of a change of a deployment's pods while it lasts: what is waited for, how far it is, what is wrong.
+"""Reports a rollout while it lasts: what it waits for, how far it is, what blocks it.
 
-Lines for people, each thing once. What a diagnosis means for the change is left to `deployer`, which ends it when its
-patience does; until then an autoscaler may add nodes, or a person may push an image.
+Lines for people, each fact once. `deployer` ends the change when its time is over; until then an autoscaler may add
+nodes, or a person may push an image.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from winnow.platforms.kubernetes.forward import is_ready
 from winnow.platforms.kubernetes.observe import Pods
 from winnow.platforms.kubernetes.refusals import NOT_NOW
 
-TROUBLE_AFTER_S, TROUBLE_EVERY_S = 8.0, 5.0
-"""When it is first asked what keeps pods from being ready, and how often then."""
-MOST_LOOKED_AT = 5
-"""Pods that are asked about at a time, with a call each: the lease has to be renewed meanwhile, and they are alike."""
+DIAGNOSE_AFTER_S, DIAGNOSE_EVERY_S = 8.0, 5.0
+"""When it is first asked what keeps pods from getting ready, and then how often."""
+MOST_DIAGNOSED = 5
+"""Pods that are diagnosed at a time, with a request each: they are alike, and the lease has to be renewed meanwhile."""
 
 
 class Progress:
-    """Tells of one rollout.
+    """Reports one rollout.
 
     Args:
         version: of the release that is to be served.
@@ -41,12 +41,12 @@ class Progress:
         self._say = say
         self._now = now
         self._seen: tuple[int, int] | None = None
-        self._ask_at = now() + TROUBLE_AFTER_S
+        self._ask_at = now() + DIAGNOSE_AFTER_S
         self._told: set[str] = set()
 
     def see(self, pods: Pods, wanted: int) -> None:
-        """Tell what is new about the pods, of which so many are wanted; to be called every few seconds at least."""
-        ready = min(pods.ready, wanted)  # more are ready while one that leaves is of the same template
+        """Report what is new about the pods, of which so many are wanted; to be called at least every few seconds."""
+        ready = min(pods.ready, wanted)  # more are ready while a terminating one has the same template
         seen = ready, wanted
         if seen != self._seen:
             replicas = f"{wanted} replica{'' if wanted == 1 else 's'} of version {self._version}"
@@ -54,16 +54,16 @@ class Progress:
                 self._say(f"waiting for {replicas}{f', {ready} ready so far' if ready else ''}")
             else:
                 self._say(f"{ready} of {replicas} ready")
-            self._seen, self._ask_at = seen, self._now() + TROUBLE_AFTER_S
+            self._seen, self._ask_at = seen, self._now() + DIAGNOSE_AFTER_S
         elif pods.ready < wanted and self._now() >= self._ask_at:
             self._tell_diagnosis(pods)
-            self._ask_at = self._now() + TROUBLE_EVERY_S
+            self._ask_at = self._now() + DIAGNOSE_EVERY_S
 
     def _tell_diagnosis(self, pods: Pods) -> None:
-        with contextlib.suppress(*NOT_NOW):  # what is only told must not end the change
+        with contextlib.suppress(*NOT_NOW):  # failing to report must not end the change
             waiting = tuple(each for each in pods.new if not is_ready(each))
-            found = observe.diagnosis(self._cluster, self._name, Pods(new=waiting[:MOST_LOOKED_AT]))
-            # An image that cannot be pulled is called by two names in turn; what is to be done about it stays the same.
+            found = observe.diagnosis(self._cluster, self._name, Pods(new=waiting[:MOST_DIAGNOSED]))
+            # The kubelet has two alternating reasons for an image that cannot be pulled; the remedy is the same.
             if found is None or found.remedy in self._told:
                 return
             self._told.add(found.remedy)

@@ -1,7 +1,7 @@
-"""Makes, follows and removes a planned stack in a namespace of a cluster: the part that touches the world.
+"""The stack in a namespace of a cluster: applies what is planned, waits until it is ready, and removes it.
 
-Everything that can be refused is refused before anything is made. Data is in volumes and passwords are in the Secret;
-both outlive the rest.
+Everything that can be refused is refused before anything is created. Data is in volumes and passwords are in the
+Secret; both stay when the rest is removed.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ from winnow.platforms.stack import LOG_LINES, MLFLOW, StackError, redacted
 from winnow.platforms.stack_variables import SECRETS, missing_secrets, secrets_lost
 
 START_TIMEOUT_S = 300.0
-TROUBLE_S = 30.0
-"""How long something may keep a pod from running before the stack counts as failed: volumes take a while."""
+DIAGNOSIS_LIMIT_S = 30.0
+"""How long a pod may have a diagnosis before the stack counts as failed: volumes take a while to attach."""
 
-_LOOK_S = 1.0
+_POLL_S = 1.0
 _RESTARTS = 3
 _WORKLOADS: Mapping[bool, Kind] = {True: DEPLOYMENT, False: STATEFUL_SET}
 _Answer = TypeVar("_Answer")
 
-REACH_PERMISSIONS: tuple[Permission, ...] = (*verbs(SECRET, "get"), *forward.PERMISSIONS)
-"""What whoever works on runs and studies from a terminal needs."""
+STORE_PERMISSIONS: tuple[Permission, ...] = (*verbs(SECRET, "get"), *forward.PERMISSIONS)
+"""For verbs that work on the stack's runs and studies from a terminal."""
 
 READ_PERMISSIONS: tuple[Permission, ...] = (*verbs(SECRET, "get"), *verbs(VOLUME_CLAIM, "list"))
 SECRETS_PERMISSIONS: tuple[Permission, ...] = (*READ_PERMISSIONS, *verbs(SECRET, "create", "patch"))
@@ -88,12 +88,12 @@ INIT_PERMISSIONS: tuple[Permission, ...] = (
     *forward.PERMISSIONS,
 )
 PERMISSIONS = tuple(dict.fromkeys((*INIT_PERMISSIONS, *VOLUMES_PERMISSIONS)))
-"""All that the stack asks of a cluster."""
+"""Every permission that the stack uses."""
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """One service, as far as it is, and what keeps it from running."""
+class _Service:
+    """The state of one service, and what keeps it from running."""
 
     is_ready: bool
     diagnosis: Diagnosis | None = None
@@ -101,10 +101,10 @@ class _Seen:
 
 
 class ClusterStack:
-    """The stack of one namespace, there or not. Every method raises what `Cluster` raises.
+    """The stack of one namespace, started or not. Every method raises what `Cluster` raises.
 
     Args:
-        say: told, in a line each, what is being done.
+        say: receives what is being done, a line each.
     """
 
     def __init__(self, cluster: Cluster, say: Callable[[str], None], clock: Clock | None = None) -> None:
@@ -116,7 +116,7 @@ class ClusterStack:
         """The Secret's values by key.
 
         Raises:
-            InputError: it is gone, or lacks a password, and the volumes that it opens are there.
+            InputError: it is missing or lacks a password, and the volumes that it opens exist.
         """
         found = read_secret(self.cluster)
         missing = missing_secrets(found)
@@ -127,29 +127,29 @@ class ClusterStack:
         return found
 
     def claims(self) -> list[str]:
-        """Names of the claims for volumes that are there."""
+        """Names of the volume claims that exist."""
         return sorted(name_of(each) for each in self.cluster.find(VOLUME_CLAIM, LABELS).items)
 
     def owner(self) -> str | None:
-        """Who made it, as the Secret says: empty where it does not say, None where there is no Secret."""
+        """The home that the Secret names as its maker: empty where it names none, None without a Secret."""
         live = self.cluster.get(SECRET, SECRET_NAME)
         return None if live is None else _owner_of(live)
 
     def keep_secret(self, chosen: Chosen, owner: str = "") -> bool:
-        """Make the Secret be as chosen; whether anything changed.
+        """Store the chosen settings and secrets in the Secret; return whether anything changed.
 
         Args:
-            owner: who is noted as the one that made it, where it is not there yet.
+            owner: the home to note as its maker where it is created.
 
         Raises:
-            InputError: another command has made or changed it since it was read, and volumes may open with what that
-                one chose; or it is somebody else's.
+            InputError: another command changed its passwords since they were read, and volumes may open with those;
+                or a Secret of that name is not the stack's.
         """
         try:
             live = self.cluster.get(SECRET, SECRET_NAME)
             if live is None:
-                # Not applied: of two first starts at once, one alone may choose the passwords. And later applies, which
-                # do not name the owner, leave the annotation alone, since no apply has set it.
+                # Created and not applied: of two first starts at once, only one may choose the passwords. Later
+                # applies do not name the owner; they keep the annotation, since no apply has set it.
                 self.cluster.create(secret_manifest(chosen.secret, owner))
                 return True
             manifest = secret_manifest(chosen.secret)
@@ -169,10 +169,10 @@ class ClusterStack:
         return True
 
     def validate(self, plan: ClusterStackPlan) -> None:
-        """Have the cluster look at all of it, without making any.
+        """Have the cluster check every manifest in a dry run.
 
         Raises:
-            InputError: it would refuse something, or something of that name is somebody else's.
+            InputError: it would refuse one, or an object of that name is not the stack's.
         """
         self._check_names(plan)
         for manifest in plan.manifests:
@@ -181,14 +181,14 @@ class ClusterStack:
     def start(
         self, plan: ClusterStackPlan, chosen: Chosen, timeout_s: float = START_TIMEOUT_S, *, owner: str = ""
     ) -> None:
-        """Apply, prune and wait; harmless where all is up already.
+        """Apply, prune and wait; harmless where everything runs already.
 
         Args:
             owner: as for `keep_secret`.
 
         Raises:
-            InputError: another command has chosen other passwords meanwhile, or something is somebody else's.
-            StackError: a service failed, or was not ready after `timeout_s` seconds; events and logs are told.
+            InputError: another command chose other passwords meanwhile, or an object of that name is not the stack's.
+            StackError: a service failed, or was not ready within `timeout_s` seconds; shows events and logs.
         """
         self._check_names(plan)
         self.keep_secret(chosen, owner)
@@ -201,7 +201,7 @@ class ClusterStack:
         return cluster_difference(self.cluster, plan.manifests, LABELS, KINDS)
 
     def image(self) -> str | None:
-        """What MLflow's server runs at present."""
+        """The image that MLflow's server runs; None where there is no server."""
         found = self.cluster.get(DEPLOYMENT, "winnow-mlflow")
         if found is None:
             return None
@@ -209,11 +209,11 @@ class ClusterStack:
         return next((str(each["image"]) for each in containers if each["name"] == MLFLOW), None)
 
     def remove(self, *, volumes: bool, timeout_s: float = 120.0) -> None:
-        """Remove all of it but volumes and Secret, and where asked those too; returns when its pods are gone.
+        """Remove everything but volumes and Secret, and on request those too; return once its pods are gone.
 
         Raises:
-            InputError: workers of a study are at work in the namespace, or a Secret that would go is somebody else's.
-            ConflictError: that Secret was made anew meanwhile; it stays.
+            InputError: workers of a study run in the namespace, or the Secret to delete is not the stack's.
+            ConflictError: that Secret was created anew meanwhile; it stays.
             StackError: pods did not end in time.
         """
         self._check_unused()
@@ -229,10 +229,8 @@ class ClusterStack:
         if secret is not None:
             self.cluster.delete(SECRET, SECRET_NAME, uid=secret["metadata"]["uid"])
 
-    # How
-
     def _check_names(self, plan: ClusterStackPlan) -> None:
-        """Raises InputError where something that is there is not the stack's: applying would take it over."""
+        """Raises InputError where an existing object is not the stack's: applying would take it over."""
         for manifest in plan.manifests:
             live = self.cluster.get(kind_of(manifest), name_of(manifest))
             if live is not None:
@@ -248,7 +246,7 @@ class ClusterStack:
 
     def _check_unused(self) -> None:
         pods = [pod for pod in self.cluster.find(POD, STUDY).items if not is_over(pod)]
-        # One that waits, as where a queue has suspended it, has no pod yet.
+        # A Job that a queue has suspended has no pod yet.
         jobs = [job for job in self.cluster.find(JOB, STUDY).items if not _has_ended(job)]
         busy = sorted({each["metadata"]["labels"][STUDY] for each in (*pods, *jobs)})
         if busy:
@@ -260,7 +258,7 @@ class ClusterStack:
             )
 
     def _drop_stuck(self) -> None:
-        """Delete pods of an older description that are not ready: a StatefulSet waits for those for ever.
+        """Delete pods of an older revision that are not ready: a StatefulSet would wait for them forever.
 
         https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#forced-rollback
         """
@@ -274,34 +272,34 @@ class ClusterStack:
     def _wait(self, plan: ClusterStackPlan, timeout_s: float) -> None:
         began, since, said = self._clock.now(), dict[str, float](), dict[str, bool]()
         while True:
-            seen, silent_s = self._heard(lambda: {service: self._look(service) for service in plan.services})
-            # The time in which nobody could see it is held against nothing.
+            states, silent_s = self._answered(lambda: {name: self._service(name) for name in plan.services})
+            # Time in which the API server gave no answer does not count.
             began, since = began + silent_s, {service: at + silent_s for service, at in since.items()}
-            waiting = [service for service, each in seen.items() if not each.is_ready]
+            waiting = [service for service, each in states.items() if not each.is_ready]
             if not waiting:
                 return
             now = self._clock.now()
-            troubled = [service for service in waiting if seen[service].diagnosis]
-            since = {service: since.get(service, now) for service in troubled}
-            failed = [each for each in troubled if seen[each].has_failed or now - since[each] > TROUBLE_S]
+            diagnosed = [service for service in waiting if states[service].diagnosis]
+            since = {service: since.get(service, now) for service in diagnosed}
+            failed = [each for each in diagnosed if states[each].has_failed or now - since[each] > DIAGNOSIS_LIMIT_S]
             if failed:
-                raise self._failure(failed, seen, "failed")
+                raise self._failure(failed, states, "failed")
             if now - began > timeout_s:
-                raise self._failure(waiting, seen, f"not ready after {timeout_s:.0f} s")
-            # What is in the way is told once: the cluster goes on saying it in other words.
-            told = {service: bool(seen[service].diagnosis) for service in waiting}
-            if told != said:
-                self._say(f"waiting for {'; '.join(_with_diagnosis(each, seen[each]) for each in waiting)}")
-                said = told
-            self._clock.sleep(_LOOK_S)
+                raise self._failure(waiting, states, f"not ready after {timeout_s:.0f} s")
+            # A diagnosis is said once: the cluster repeats it in other words.
+            shown = {service: bool(states[service].diagnosis) for service in waiting}
+            if shown != said:
+                self._say(f"waiting for {'; '.join(_with_diagnosis(each, states[each]) for each in waiting)}")
+                said = shown
+            self._clock.sleep(_POLL_S)
 
-    def _heard(self, ask: Callable[[], _Answer]) -> tuple[_Answer, float]:
-        """What asking comes to, and after how many seconds of silence: an API server that is replaced comes back.
+    def _answered(self, ask: Callable[[], _Answer]) -> tuple[_Answer, float]:
+        """The API server's answer, and the seconds without one before it: a server that is replaced comes back.
 
         Raises:
             UnreachableError, ClusterError, InputError: there was no other answer for `SILENT_S`.
         """
-        began, is_told = self._clock.now(), False
+        began, is_said = self._clock.now(), False
         while True:
             asked = self._clock.now()
             try:
@@ -309,30 +307,30 @@ class ClusterStack:
             except NOT_NOW as error:
                 if asked - began > SILENT_S:
                     raise
-                if not is_told:
+                if not is_said:
                     self._say(f"asking again for up to {SILENT_S:.0f} s: {error}")
-                    is_told = True
-                self._clock.sleep(_LOOK_S)
+                    is_said = True
+                self._clock.sleep(_POLL_S)
 
-    def _look(self, service: str) -> _Seen:
+    def _service(self, service: str) -> _Service:
         kind = _WORKLOADS[service == MLFLOW]
         workload = self.cluster.get(kind, f"winnow-{service}")
         if workload is not None and _is_rolled_out(workload):
-            return _Seen(is_ready=True)
+            return _Service(is_ready=True)
         pods = self.cluster.find(POD, labels_of(service)).items
         for pod in pods:
             diagnosis = diagnosis_of(pod, self.cluster.events(pod))
             if diagnosis is not None:
-                return _Seen(False, diagnosis, has_failed=_restarts(pod) >= _RESTARTS)
+                return _Service(False, diagnosis, has_failed=_restarts(pod) >= _RESTARTS)
         if workload is not None and not pods:
-            return _Seen(False, diagnosis_of_owner(workload, self.cluster.events(workload)))
-        return _Seen(is_ready=False)
+            return _Service(False, diagnosis_of_owner(workload, self.cluster.events(workload)))
+        return _Service(is_ready=False)
 
-    def _failure(self, services: list[str], seen: Mapping[str, _Seen], why: str) -> StackError:
+    def _failure(self, services: list[str], states: Mapping[str, _Service], why: str) -> StackError:
         secret = read_secret(self.cluster) or {}
-        diagnoses = [diagnosis for service in services if (diagnosis := seen[service].diagnosis) is not None]
+        diagnoses = [diagnosis for service in services if (diagnosis := states[service].diagnosis) is not None]
         known = [f"{diagnosis.reason}\n{diagnosis.remedy}" for diagnosis in diagnoses]
-        said = "\n".join([*known, *(line for service in services for line in self._tell(service))])
+        said = "\n".join([*known, *(line for service in services for line in self._events_and_logs(service))])
         return StackError(
             f"{self.described}: {', '.join(services)} {why}. "
             f"`{next_command('mlflow-init', platform='kubernetes')}` tries again, "
@@ -340,26 +338,26 @@ class ClusterStack:
             f"{redacted(said, _hidden(secret))}".rstrip()
         )
 
-    def _tell(self, service: str) -> list[str]:
+    def _events_and_logs(self, service: str) -> list[str]:
         """Events and last log lines of a service's pods."""
-        told = []
+        lines = []
         for pod in self.cluster.find(POD, labels_of(service)).items:
             name = name_of(pod)
             events = [f"{each.get('reason')}: {each.get('message')}" for each in self.cluster.events(pod)]
-            told += [f"--- events of {name} ---", *events[-LOG_LINES:]]
+            lines += [f"--- events of {name} ---", *events[-LOG_LINES:]]
             for container in _containers(pod):
-                told += self._log(name, container)
-        return told
+                lines += self._log(name, container)
+        return lines
 
     def _log(self, pod: str, container: Manifest) -> list[str]:
-        """The last lines of a container, of its run before where it has not started again; empty without any."""
+        """The last lines of a container; of its previous run where it has not started again."""
         is_waiting = "waiting" in (container.get("state") or {"waiting": {}})
         if is_waiting and not container.get("lastState"):
             return []
         try:
             lines = list(self.cluster.log(pod, container["name"], tail=LOG_LINES, is_previous=is_waiting))
         except (NotStartedError, NotFoundError):
-            # It was replaced meanwhile.
+            # The pod was replaced meanwhile.
             return []
         return [f"--- last lines of {pod}, {container['name']} ---", *lines] if lines else []
 
@@ -371,7 +369,7 @@ class ClusterStack:
     def _wait_gone(self, timeout_s: float) -> None:
         deadline = self._clock.now() + timeout_s
         while True:
-            pods, silent_s = self._heard(lambda: self.cluster.find(POD, LABELS).items)
+            pods, silent_s = self._answered(lambda: self.cluster.find(POD, LABELS).items)
             left, deadline = [name_of(pod) for pod in pods], deadline + silent_s
             if not left:
                 return
@@ -379,11 +377,11 @@ class ClusterStack:
                 raise StackError(
                     f"{self.described}: expected its pods to end, found {', '.join(left)} after {timeout_s:.0f} s."
                 )
-            self._clock.sleep(_LOOK_S)
+            self._clock.sleep(_POLL_S)
 
 
 def read_secret(cluster: Cluster) -> dict[str, str] | None:
-    """The stack's secrets by name; None where there are none. Raises what Cluster raises."""
+    """The stack's secrets by name; None without a Secret. Raises what `Cluster` raises."""
     found = cluster.get(SECRET, SECRET_NAME)
     return None if found is None else _values(found)
 
@@ -393,7 +391,7 @@ def _values(secret: Manifest) -> dict[str, str]:
 
 
 def _version(live: Manifest) -> dict[str, str]:
-    """What makes a change be refused where somebody else has changed the object since."""
+    """Metadata with which the API server refuses a change to an object that has changed since it was read."""
     return {"resourceVersion": live["metadata"]["resourceVersion"]}
 
 
@@ -412,7 +410,7 @@ def _owner_of(secret: Manifest) -> str:
 
 
 def _is_rolled_out(workload: Manifest) -> bool:
-    """The pods of the latest description are ready, as many as are wanted, and no other is left."""
+    """Whether as many pods of the latest revision are ready as are wanted, and no other is left."""
     wanted, status = workload["spec"].get("replicas", 1), workload.get("status") or {}
     is_current = status.get("observedGeneration") == workload["metadata"]["generation"]
     if workload["kind"] == "StatefulSet" and status.get("updateRevision") != status.get("currentRevision"):
@@ -427,7 +425,7 @@ def _has_ended(job: Manifest) -> bool:
 
 
 def _containers(pod: Manifest) -> list[Manifest]:
-    """What is known of a pod's containers, in the order in which they start."""
+    """The statuses of a pod's containers, in the order in which they start."""
     status = pod.get("status") or {}
     return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
 
@@ -436,11 +434,11 @@ def _restarts(pod: Manifest) -> int:
     return max((int(each.get("restartCount", 0)) for each in _containers(pod)), default=0)
 
 
-def _with_diagnosis(service: str, seen: _Seen) -> str:
-    return f"{service} ({seen.diagnosis.reason})" if seen.diagnosis is not None else service
+def _with_diagnosis(service: str, state: _Service) -> str:
+    return f"{service} ({state.diagnosis.reason})" if state.diagnosis is not None else service
 
 
 def _hidden(secret: Mapping[str, str]) -> list[str]:
-    """What no log may show."""
+    """The secrets of a stack, which no log may show."""
     shown = (settings.KEPT, "MINIO_ROOT_USER", "AWS_ACCESS_KEY_ID")
     return [text for name, text in secret.items() if name not in shown]

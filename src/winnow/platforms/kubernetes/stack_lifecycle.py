@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from winnow.config.errors import InputError, UnavailableError, UnreachableError
 from winnow.config.next_command import next_command
-from winnow.config.stack_record import AnyStack, ClusterStackRecord
+from winnow.config.stack_record import AnyStack, ClusterStackRecord, forget_stack
 from winnow.platforms.deployer import Say
 from winnow.platforms.images import (
     TRACKING,
@@ -41,7 +41,6 @@ from winnow.platforms.kubernetes.stack import (
 from winnow.platforms.kubernetes.stack_plan import FOLDER, SECRET_NAME, ClusterStackPlan, plan_stack, secret_manifest
 from winnow.platforms.kubernetes.stack_settings import Chosen, choose
 from winnow.platforms.stack import StackEnd
-from winnow.platforms.stack_record import forget
 from winnow.platforms.stack_variables import new_password
 
 LATEST = f"{TRACKING}:latest"
@@ -200,7 +199,7 @@ class KubernetesStack:
         """See `Stack.end`."""
         cluster = self._connect()
         ClusterStack(cluster, self._say).remove(volumes=volumes)
-        forget(self._home, lambda used: owner.is_of(used, cluster.context, cluster.namespace, cluster.identity))
+        forget_stack(self._home, lambda used: owner.is_of(used, cluster.context, cluster.namespace, cluster.identity))
         return []
 
     def difference(self) -> str:
@@ -239,12 +238,13 @@ class KubernetesStack:
             cluster = self._connect()
         except UnavailableError as error:
             place = _Place(self._environment.get(CONTEXT, ""), self._environment.get(NAMESPACE, ""))
-            unknown = (f"the cluster and its namespace: {error}", secret, _PERMISSIONS)
+            unknown = (f"the cluster and its namespace: {error.place}: {error.found}", secret, _PERMISSIONS)
             return replace(self._planned(place, None), unknown=unknown)
         try:
             kept = self._permitted(READ_PERMISSIONS, "starting the stack").secret()
-        except UnreachableError as error:
-            return replace(self._planned(_Place.of(cluster), None), unknown=(f"{secret}: {error}", _PERMISSIONS))
+        except UnreachableError:
+            plan = self._planned(_Place.of(cluster), None)
+            return replace(plan, unknown=(f"{secret}: the cluster does not answer", _PERMISSIONS))
         return self._planned(_Place.of(cluster), kept)
 
     def _planned(self, place: _Place, secret: Mapping[str, str] | None) -> KubernetesStackPlan:

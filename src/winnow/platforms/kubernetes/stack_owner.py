@@ -1,6 +1,6 @@
-"""Whose a stack on a cluster is: the home that made its Secret.
+"""Which home a stack on a cluster belongs to: the one that made its Secret.
 
-Another home neither changes nor removes it by accident. This module decides; `stack` reads the annotation.
+Other homes are kept from removing it by accident. This module decides; `stack` reads the annotation.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def home_here(home: Path) -> str:
 
 
 def other_home(owner: str | None, home: Path, record: AnyStack | None, context: str, namespace: str) -> str:
-    """Which other home the stack in a namespace belongs to, in words; empty where it is this one's or not there.
+    """The other home that a namespace's stack belongs to, in words; empty where it is this one's or does not exist.
 
     Args:
-        owner: what its Secret says; empty for one that was made by hand or by an older version, None without a Secret.
+        owner: the Secret's annotation; empty where it was made by hand or by an older version, None without a Secret.
         record: the stack that this home uses.
     """
     here = home_here(home)

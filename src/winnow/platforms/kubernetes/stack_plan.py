@@ -1,7 +1,7 @@
-"""What `mlflow-init` makes in a namespace of a cluster, decided without asking it: the manifests of k8s/tracking.
+"""What `mlflow-init` applies in a namespace of a cluster, decided without asking it: the manifests of k8s/tracking.
 
-Which of its parts are there, and single fields of them, follow from what is set; the rest of the files is as a person
-reads it. Making and following it is left to `stack`.
+The settings decide which parts there are, and set single fields of them; everything else is as in the files. Applying
+them is left to `stack`.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ SECRET_NAME = "winnow-tracking"
 OWNER = "winnow.stack.owner"
 """Annotation of the Secret: the home that made it, `USER@HOST:PATH`."""
 LABELS: Mapping[str, str] = {STACK: "tracking"}
-"""What all parts of a stack carry; a namespace has one."""
+"""Labels of every part of a stack; a namespace has one stack."""
 
 KINDS: tuple[Kind, ...] = (NETWORK_POLICY, DEPLOYMENT, STATEFUL_SET, SERVICE, CONFIG_MAP)
-"""What a stack is made of, less what holds data."""
+"""The kinds of a stack's objects, without those that hold data."""
 
 WORKERS = "workers"
-"""What a stack holds for those who work with it: nothing that runs."""
+"""The folder of what a stack holds for workers; nothing in it runs."""
 
 POSTGRES_PORT = 5432
 
@@ -61,11 +61,11 @@ _ALLOWED_HOSTS: FieldPath = (*_AT_MLFLOW, "env", Named("MLFLOW_SERVER_ALLOWED_HO
 
 @dataclass(frozen=True)
 class ClusterStackPlan:
-    """A stack to make in a namespace.
+    """The objects of a stack in a namespace.
 
     Attributes:
         manifests: in the order in which they are applied; the Secret first.
-        services: the parts that have to become ready.
+        services: those that have to become ready.
         record: what other verbs will read.
     """
 
@@ -90,12 +90,12 @@ def plan_stack(
 
     Args:
         folder: of the manifests, as `k8s/tracking`.
-        image: the MLflow server's, as the cluster's nodes find it.
-        identity: what tells the cluster from another that kubeconfig calls `context`, too.
+        image: the MLflow server's, by the name that the nodes know.
+        identity: tells the cluster from another one that kubeconfig calls `context` too.
 
     Raises:
-        InputError: a manifest is missing or lacks a field that is set here, the overlay names none of them, or it asks
-            for several pods of a service that has one volume.
+        InputError: a manifest is missing or lacks a field that is set here, a part of the overlay names none of them,
+            or asks for several pods of a service that has one volume.
     """
     services = (
         *((POSTGRES,) if chosen.has_postgres else ()),
@@ -118,7 +118,7 @@ def plan_stack(
 
 
 def secret_manifest(secret: Mapping[str, str], owner: str = "") -> Manifest:
-    """The stack's Secret, with who made it where that is known."""
+    """The stack's Secret, with the home that made it where that is known."""
     noted = {"annotations": {OWNER: owner}} if owner else {}
     return {
         "apiVersion": "v1",
@@ -130,10 +130,10 @@ def secret_manifest(secret: Mapping[str, str], owner: str = "") -> Manifest:
 
 
 def lay_over(manifests: Sequence[Manifest], overlay: str) -> list[Manifest]:
-    """The manifests with the parts of some laid over them (`manifests.merged`).
+    """The manifests with the overlay's parts merged into them (`manifests.merged`).
 
     Raises:
-        InputError: the overlay is no YAML, or a part of it is of none of them.
+        InputError: the overlay is not YAML, or a part of it belongs to no manifest.
     """
     found = list(manifests)
     for part in _parts(overlay):
@@ -156,15 +156,15 @@ def lay_over(manifests: Sequence[Manifest], overlay: str) -> list[Manifest]:
 
 
 def _check_single(manifests: Sequence[Manifest]) -> None:
-    """Two databases behind one address, each with a volume of its own, would each be given half of the studies."""
+    """Refuse several replicas of a database: behind one address, each would get half of the studies."""
     for manifest in manifests:
         replicas = manifest["spec"].get("replicas", 1) if manifest["kind"] == "StatefulSet" else 1
         if replicas != 1:
             raise InputError(
                 f"TRACKING_OVERLAY: {_named(manifest)}: spec.replicas",
-                expected="1, for what it keeps is in one pod's volume",
+                expected="1, for its data is in one pod's volume",
                 found=str(replicas),
-                remedy="Take it out; MLflow's server, which keeps nothing, may have more.",
+                remedy="Remove it; MLflow's server, which keeps no data, may have more.",
             )
 
 
@@ -201,7 +201,7 @@ def _patched(manifest: Manifest, chosen: Chosen, image: str) -> Manifest:
 
 
 def _egress(manifest: Manifest, chosen: Chosen) -> list[dict[str, Any]]:
-    """What workers may reach: the file's rules, with its public addresses or without, and what is set."""
+    """The egress rules of workers: the file's, with public addresses or without, and those that are set."""
     is_public, networks = settings.egress_of(chosen.settings.get(settings.EGRESS, ""))
     rules = [
         rule
@@ -211,7 +211,7 @@ def _egress(manifest: Manifest, chosen: Chosen) -> list[dict[str, Any]]:
     if networks:
         rules.append({"to": [{"ipBlock": {"cidr": network}} for network in networks]})
     if chosen.own_storage is not None:
-        # Its address may be a name, which a policy cannot hold.
+        # Its address may be a host name, which a NetworkPolicy cannot hold.
         rules.append({"ports": [{"port": urlsplit(chosen.own_storage).port or POSTGRES_PORT}]})
     return rules
 
@@ -245,7 +245,7 @@ def _mlflow(manifest: Manifest, chosen: Chosen, image: str) -> dict[FieldPath, A
         wanted[(*_POD, "initContainers", Named("bucket"), "image")] = image
     changes = {path: value for path, value in wanted.items() if value is not None}
     if chosen.has_own_artifacts:
-        # None takes a field away.
+        # None removes a field.
         changes[(*_POD, "initContainers")] = None
         if ENDPOINT not in given:
             changes[(*_AT_MLFLOW, "env", Named("AWS_ENDPOINT_URL_S3"))] = None
@@ -262,13 +262,13 @@ def _env(name: str) -> FieldPath:
 
 
 def _hosts(manifest: Manifest, given: Mapping[str, str]) -> str | None:
-    """The file's hosts and those that are given; None where none are."""
+    """The file's hosts and those that are set; None where none are set."""
     more = given.get("MLFLOW_SERVER_ALLOWED_HOSTS")
     return f"{_at(manifest, _ALLOWED_HOSTS)},{more}" if more else None
 
 
 def _limits(manifest: Manifest, service: str, given: Mapping[str, str]) -> dict[FieldPath, Any]:
-    """What a service may use; it goes on asking for what its file says, unless that is more."""
+    """A service's limits. Its requests stay as in the file, but for those above the limits."""
     place: FieldPath = (*_POD, "containers", Named(service), "resources")
     found: dict[FieldPath, Any] = {}
     prefix = service.upper()
@@ -289,7 +289,7 @@ def _cores(quantity: str) -> float:
 
 
 def _at(manifest: Manifest, path: FieldPath) -> Any:
-    """What stands at a path of the project's own files. Raises InputError where a person has taken it out."""
+    """The value at a path of a manifest. Raises InputError where the project's file lacks it."""
     place: Any = manifest
     for part in path:
         try:
@@ -312,9 +312,9 @@ def _amount(given: Mapping[str, str], name: str) -> str | None:
 
 
 def digest(secret: Mapping[str, str]) -> str:
-    """What tells MLflow's pods of one Secret from those of another, so that a changed key makes a new pod.
+    """A digest of the Secret on MLflow's pods, so that a changed key replaces them.
 
-    Passwords that were generated go in too, which nobody can guess: it says nothing of those that a person chose.
+    It includes generated passwords, which cannot be guessed, and so reveals nothing of those that a person chose.
     """
     text = "\n".join(f"{name}={secret[name]}" for name in sorted(secret) if name != settings.KEPT)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,7 +1,7 @@
-"""What can be set of the stack on a cluster, and what its Secret shall hold: given, kept from the last time, or made.
+"""The settings of the stack on a cluster, and the content of its Secret: given, kept from the last start, or generated.
 
-The Secret keeps all of it: the passwords that open the volumes, and beside them what was set, so that starting the
-stack again, from any machine, starts the same. Names are those of the stack on Docker wherever they mean the same.
+The Secret keeps the passwords that open the volumes and the settings, so that starting the stack again, from any
+machine, starts the same stack. Names are those of the stack on Docker where they mean the same.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EGRESS = "WORKER_EGRESS"
 _PUBLIC, _NOTHING = "public", "none"
 
 KEPT = "settings"
-"""The Secret's key for what was set, as JSON."""
+"""The Secret's key for the settings, as JSON."""
 
 _QUIET = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}) | {
     one.name for one in KEYS if one.name.startswith("AZURE_")
@@ -42,8 +42,8 @@ class Chosen:
     """What a stack is started with.
 
     Attributes:
-        settings: what was set and may be shown.
-        secret: the Secret, by key; without what would be empty.
+        settings: those that are set and may be shown.
+        secret: the Secret's values by key, without empty ones.
     """
 
     settings: Mapping[str, str]
@@ -51,17 +51,17 @@ class Chosen:
 
     @property
     def has_own_backend(self) -> bool:
-        """MLflow's database is one of the person's own."""
+        """Whether MLflow's database is not the stack's."""
         return self.secret[BACKEND] != _backend(self.secret["MLFLOW_DB_PASSWORD"])
 
     @property
     def has_own_artifacts(self) -> bool:
-        """Artifacts are kept in a store of the person's own."""
+        """Whether artifacts are kept in another store than the stack's."""
         return DESTINATION in self.settings
 
     @property
     def own_storage(self) -> str | None:
-        """The person's own database for studies, as workers reach it."""
+        """The database for studies, as workers reach it, where it is not the stack's."""
         return self.secret.get(OWN_WORKER_STORAGE) or self.secret.get(OWN_STORAGE)
 
     @property
@@ -71,15 +71,15 @@ class Chosen:
 
     @property
     def has_postgres(self) -> bool:
-        """The stack needs a Postgres."""
+        """Whether the stack needs a Postgres."""
         return not (self.has_own_backend and self.own_storage)
 
 
 def choose(given: Mapping[str, str], secret: Mapping[str, str] | None, new_password: Callable[[], str]) -> Chosen:
-    """What is given, else kept; passwords that are there stay. An empty value that is given means the default again.
+    """What is given, else kept; existing passwords stay. A given empty value means the default again.
 
     Args:
-        secret: the cluster's; None where there is none.
+        secret: the values of the existing Secret; None without one.
 
     Raises:
         InputError: a value is not one that the stack could be started with.
@@ -136,7 +136,7 @@ def _kept_settings(secret: Mapping[str, str]) -> dict[str, str]:
 
 
 def _own(given: Mapping[str, str], kept: Mapping[str, str]) -> dict[str, str]:
-    """Databases of one's own: given, else those that the Secret names."""
+    """Databases other than the stack's: given, else those that the Secret names."""
     found = {name: given[name] if name in given else kept.get(name, "") for name in (BACKEND, *_STUDIES)}
     if BACKEND not in given and found[BACKEND] == _backend(kept.get("MLFLOW_DB_PASSWORD", "")):
         found[BACKEND] = ""
@@ -149,10 +149,10 @@ _STUDIES = tuple(one.name for one in STUDIES)
 def _keys(
     given: Mapping[str, str], kept: Mapping[str, str], made: Mapping[str, str], *, is_own: bool
 ) -> dict[str, str]:
-    """What opens the artifact store: MinIO's user, or keys that were given with a store of one's own."""
+    """The keys of the artifact store: MinIO's, or those given for another store."""
     if not is_own:
         return {"AWS_ACCESS_KEY_ID": made[USER], "AWS_SECRET_ACCESS_KEY": made["MINIO_ROOT_PASSWORD"]}
-    # MinIO's key is of no use elsewhere, and would be sent there.
+    # MinIO's key must not be sent to another store.
     was_minio = kept.get("AWS_SECRET_ACCESS_KEY") == kept.get("MINIO_ROOT_PASSWORD")
     usable = {name: text for name, text in kept.items() if not (was_minio and name.startswith("AWS_"))}
     found = {name: given[name] if name in given else usable.get(name, "") for name in sorted(_QUIET)}
@@ -193,7 +193,7 @@ def _check(values: Mapping[str, str], passwords: Mapping[str, str]) -> None:
 
 
 def egress_of(text: str) -> tuple[bool, list[str]]:
-    """What WORKER_EGRESS opens: whether all public addresses, and which networks. Empty means the default."""
+    """What WORKER_EGRESS opens: whether public addresses, and which networks. Empty means the default."""
     parts = [part.strip() for part in text.split(",") if part.strip()] or [_PUBLIC]
     return _PUBLIC in parts, [part for part in parts if part not in (_PUBLIC, _NOTHING)]
 

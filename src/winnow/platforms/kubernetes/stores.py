@@ -21,7 +21,7 @@ from winnow.platforms.kubernetes import permissions
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.connection import WAYS, Context, connect
 from winnow.platforms.kubernetes.forward import Forward, ready_pods
-from winnow.platforms.kubernetes.stack import REACH_PERMISSIONS, read_secret
+from winnow.platforms.kubernetes.stack import STORE_PERMISSIONS, read_secret
 from winnow.platforms.kubernetes.stack_plan import labels_of
 from winnow.platforms.stack import MLFLOW, POSTGRES, ChoosePort, any_port
 
@@ -140,7 +140,7 @@ def _cluster(way: _Way, stack: ClusterStackRecord) -> Cluster:
 @functools.cache
 def _check_access(way: _Way, stack: ClusterStackRecord) -> None:
     """Ask once whether the stores may be reached: a refused connection would only be seen to break."""
-    permissions.check(_cluster(way, stack), REACH_PERMISSIONS, f"using {stack.shown}")
+    permissions.check(_cluster(way, stack), STORE_PERMISSIONS, f"using {stack.shown}")
 
 
 def _open(

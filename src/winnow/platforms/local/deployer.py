@@ -1,8 +1,8 @@
-"""Serves on this machine: detached processes that share one listening socket, found again by their state on disk.
+"""Serve on this machine with detached processes that share one listening socket, found again by their state on disk.
 
-The socket is made here and inherited by every replica. When another model takes over, the new replicas get the same
-socket from an old one (see `winnow.serving.server`), load, prove themselves, and only then do the old ones drain: the
-address stays, and at no moment does nobody listen. What is planned, and where files are, is in `local_plan`.
+The deployer makes the socket, and every replica inherits it. When another model takes over, the new replicas get the
+same socket from an old one (see `winnow.serving.server`). The old ones drain once the new ones are ready, so a process
+listens on the address at every moment. Plans, and where files are, are in `deployment_plan`.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ from winnow.platforms.deployer import (
 )
 from winnow.platforms.local import process
 from winnow.platforms.local.deployment_plan import Folder, LocalPlan, Record, ReplicaCommand, ReplicaRecord, plan
-from winnow.platforms.machine import bound, url_for_clients
+from winnow.platforms.ports import bound, url_for_clients
 from winnow.platforms.readiness import ask_own
 from winnow.platforms.release_json import path_of
 
 DRAIN_S = 35.0
 """How long a replica may take to end its requests after it has settled; a little more than it allows itself."""
 LONGEST_SOCKET_PATH = 100
-PORT_PATIENCE_S = 1.0
+PORT_FREED_WITHIN_S = 1.0
 
 
 class LocalDeployer:
@@ -204,15 +204,15 @@ class LocalDeployer:
         is_ours = current is not None and (current.host, current.port) == (host, port)
         listener = _borrow(plan.stops, folder) if is_ours else None
         # A replica that just died may hold its port for another moment.
-        patience_until = self._clock.now() + (PORT_PATIENCE_S if is_ours else 0)
+        deadline = self._clock.now() + (PORT_FREED_WITHIN_S if is_ours else 0)
         while listener is None:
             try:
                 listener = bound(host, port)
             except InputError:
-                if self._clock.now() < patience_until:
+                if self._clock.now() < deadline:
                     self._clock.sleep(0.05)
                 elif port is not None and plan.request.port is None and not (current and current.is_port_asked):
-                    port = None  # nobody asked for this one
+                    port = None  # no person chose this one
                 else:
                     raise
         with listener:

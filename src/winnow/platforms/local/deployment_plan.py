@@ -1,6 +1,6 @@
 """What a local deployment is made of, and what deploying one will do: values and pure functions only.
 
-HOME/deployments/NAME/state.json          `Record`: what is deployed; the truth for every process that looks
+HOME/deployments/NAME/state.json          `Record`: what is deployed; every process reads it
                      logs/SERIAL-I.log    output of replica I of deployment number SERIAL
                      run/SERIAL-I.ready   written by the replica when it is ready
                      run/SERIAL-I.door    Unix socket from which the listening socket is had
@@ -60,7 +60,7 @@ class Folder:
 
     @property
     def lock(self) -> Path:
-        """Held by whoever changes the deployment."""
+        """The lock of the process that changes the deployment."""
         return self.path / "lock"
 
     @property
@@ -70,7 +70,7 @@ class Folder:
 
     @property
     def run(self) -> Path:
-        """Folder of what matters only while replicas run."""
+        """Folder of files that matter only while replicas run."""
         return self.path / "run"
 
     def log(self, label: str) -> Path:

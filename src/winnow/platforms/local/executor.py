@@ -27,12 +27,10 @@ from winnow.config.atomic_write import replace_text
 from winnow.config.file_lock import locked
 from winnow.config.inheritance import inherited
 from winnow.config.process_identity import ProcessIdentity, identity_of, is_running
-from winnow.platforms.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError
-from winnow.platforms.local.process import spawn_detached
-from winnow.platforms.one_by_one import cancel_each
+from winnow.platforms.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError, cancel_each
+from winnow.platforms.local.process import spawn_detached, wait_until
 
-_POLL_S = 0.05
-_BURIED_WITHIN_S = 5.0
+_REAPED_WITHIN_S = 10.0
 _FOLLOW_S = 0.3
 
 
@@ -54,7 +52,7 @@ class _Process:
 
 
 class LocalExecutor:
-    """Implements `Executor` on subprocesses.
+    """`Executor` with processes of this machine.
 
     Args:
         home: winnow's folder; nothing outside it is written.
@@ -102,11 +100,11 @@ class LocalExecutor:
         return tuple(self.status(path.parents[2].name, path.parent.name) for path in found)
 
     def status(self, study: str, name: str) -> GroupStatus:
-        """A group that was started from here ends with its exit code, any other without."""
+        """See `Executor.status`. The exit code is known of groups that this executor started."""
         process = self._process(study, name)
         started_at_ms = int(1000 * process.created_at)
         exit_code = self._reap(process.pid)
-        # A child is over when it can be buried: one that was killed may look dead while its last threads end.
+        # A child is over once it can be reaped: one that was killed may look dead while its last threads end.
         if exit_code is None and (process.pid in self._exit_codes or process.is_running):
             return GroupStatus(study, name, GroupState.RUNNING, started_at_ms=started_at_ms)
         if exit_code is None:
@@ -116,7 +114,7 @@ class LocalExecutor:
 
     @contextlib.contextmanager
     def watch(self, study: str) -> Iterator[Callable[[], tuple[GroupStatus, ...]]]:
-        """See `Executor.watch`: here looking costs little anyway."""
+        """See `Executor.watch`. Reading the state costs little here."""
         yield lambda: self.groups(study)
 
     def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
@@ -141,21 +139,18 @@ class LocalExecutor:
         if known.is_running:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(known.pid, signal.SIGTERM)
-            deadline = time.monotonic() + grace_s
-            while known.is_running and time.monotonic() < deadline:
-                self.status(study, name)
-                time.sleep(_POLL_S)
-            _kill_session(known)
-        deadline = time.monotonic() + _BURIED_WITHIN_S
-        while not self.status(study, name).state.is_over and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
+            wait_until(lambda: not known.is_running, grace_s)
+            # Kill the rest of its session, whose id is its pid. macOS refuses that where only zombies are left.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(known.pid, signal.SIGKILL)
+        wait_until(lambda: self.status(study, name).state.is_over, _REAPED_WITHIN_S)
 
     def cancel_all(self, study: str, grace_s: float) -> None:
         """See `Executor.cancel_all`."""
         cancel_each(self, study, grace_s)
 
     def clear(self, study: str) -> None:
-        """Nothing is left with anybody else: a group's folder is its log."""
+        """See `Executor.clear`. Nothing is left to remove: a group's folder holds its logs."""
 
     def _reap(self, pid: int) -> int | None:
         """The exit code of a child of this process that has ended, which stays as a zombie until it is asked for."""
@@ -175,11 +170,11 @@ class LocalExecutor:
 
 
 def _new_lines(path: Path, read: dict[Path, int], *, is_last: bool) -> Iterator[str]:
-    """Lines of a log after the byte in `read`, which is moved on; an unfinished one only where nothing will follow."""
+    """Lines of a log after the byte in `read`, which is advanced; an unfinished line only in the last reading."""
     if not path.is_file():
         return
     if path.stat().st_size < read.get(path, 0):
-        # The next life of a rank began it anew.
+        # The next life of a rank has truncated it.
         read[path] = 0
     with path.open("rb") as lines:
         lines.seek(read.get(path, 0))
@@ -188,15 +183,6 @@ def _new_lines(path: Path, read: dict[Path, int], *, is_last: bool) -> Iterator[
                 return
             read[path] = read.get(path, 0) + len(line)
             yield f"{path.stem}: {line.decode(errors='replace').rstrip()}"
-
-
-def _kill_session(process: _Process) -> None:
-    """Kill what is left of a group, whose session has its supervisor's pid for a name."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 5.0
-    while process.is_running and time.monotonic() < deadline:
-        time.sleep(_POLL_S)
 
 
 def _read_process(folder: Path) -> _Process | None:

@@ -58,11 +58,22 @@ def stop(
     """Ask processes to end, and kill those that have not after `within_s`."""
     for process in processes:
         _signal(process, signal.SIGTERM)
-    deadline = clock() + within_s
-    while any(is_alive(process) for process in processes) and clock() < deadline:
-        sleep(0.02)
+    wait_until(lambda: not any(is_alive(process) for process in processes), within_s, clock=clock, sleep=sleep)
     for process in processes:
         _signal(process, signal.SIGKILL)
+
+
+def wait_until(
+    is_done: Callable[[], bool],
+    within_s: float,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Wait for a condition, and give up after `within_s`."""
+    deadline = clock() + within_s
+    while not is_done() and clock() < deadline:
+        sleep(0.02)
 
 
 def _signal(process: ProcessIdentity, number: int) -> None:

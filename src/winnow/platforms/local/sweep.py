@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from winnow.config.settings import Settings
 from winnow.platforms.executor import GroupSpec
 from winnow.platforms.local.executor import LocalExecutor
-from winnow.platforms.machine import usable_cpus, visible_gpus
 from winnow.platforms.platform import Platform
+from winnow.platforms.processors import usable_cpus, visible_gpus
 from winnow.platforms.sweep import WorkerHost
 from winnow.training.launch import is_torch_for_gpus
 

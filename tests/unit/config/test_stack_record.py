@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from winnow.config.stack_record import AnyStack, ClusterStackRecord, StackRecord, read_stack
+from winnow.config.stack_record import AnyStack, ClusterStackRecord, StackRecord, forget_stack, keep_stack, read_stack
 from winnow.platforms.docker import stack_owner as docker_owner
 from winnow.platforms.docker.stack_plan import Project
 from winnow.platforms.kubernetes import stack_owner as cluster_owner
-from winnow.platforms.stack_record import forget, keep
 
 ON_DOCKER = StackRecord("mine", "mine_inside", "compose.yaml", ".env", "http://127.0.0.1:5500", "http://mlflow:5000")
 ON_CLUSTER = ClusterStackRecord("a-cluster", "ml", "http://winnow-mlflow.ml.svc:5000", "postgresql://winnow@db/winnow")
@@ -19,23 +18,23 @@ ON_CLUSTER = ClusterStackRecord("a-cluster", "ml", "http://winnow-mlflow.ml.svc:
 
 @pytest.mark.parametrize("record", [ON_DOCKER, ON_CLUSTER], ids=lambda each: each.platform)
 def test_a_stack_that_is_removed_is_forgotten_and_another_is_not(tmp_path: Path, record: AnyStack) -> None:
-    keep(tmp_path, record)
-    forget(tmp_path, lambda used: used != record)
+    keep_stack(tmp_path, record)
+    forget_stack(tmp_path, lambda used: used != record)
     assert read_stack(tmp_path) == record
     for _again in range(2):
-        forget(tmp_path, lambda used: used == record)
+        forget_stack(tmp_path, lambda used: used == record)
         assert read_stack(tmp_path) is None
 
 
 def test_the_stack_that_was_started_last_is_in_use(tmp_path: Path) -> None:
-    keep(tmp_path / "home", ON_DOCKER)
-    keep(tmp_path / "home", replace(ON_CLUSTER, is_own_storage=True))
+    keep_stack(tmp_path / "home", ON_DOCKER)
+    keep_stack(tmp_path / "home", replace(ON_CLUSTER, is_own_storage=True))
     assert read_stack(tmp_path / "home") == replace(ON_CLUSTER, is_own_storage=True)
 
 
-def test_a_record_that_nobody_can_read_is_forgotten_with_any(tmp_path: Path) -> None:
+def test_an_unreadable_record_is_forgotten_with_any(tmp_path: Path) -> None:
     (tmp_path / "stack.json").write_text("{")
-    forget(tmp_path, lambda _used: False)
+    forget_stack(tmp_path, lambda _used: False)
     assert read_stack(tmp_path) is None
 
 

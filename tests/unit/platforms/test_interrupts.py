@@ -1,4 +1,4 @@
-"""What deployers need of this machine."""
+"""Ctrl-C in the middle of a step."""
 
 from __future__ import annotations
 
@@ -7,20 +7,7 @@ import threading
 
 import pytest
 
-from winnow.platforms.machine import uninterrupted, url_for_clients
-
-
-@pytest.mark.parametrize(
-    ("host", "url"),
-    [
-        ("127.0.0.1", "http://127.0.0.1:80"),
-        ("0.0.0.0", "http://127.0.0.1:80"),
-        ("::", "http://[::1]:80"),
-        ("::1", "http://[::1]:80"),
-    ],
-)
-def test_a_client_is_sent_to_an_address_of_this_machine(host: str, url: str) -> None:
-    assert url_for_clients(host, 80) == url
+from winnow.platforms.interrupts import uninterrupted
 
 
 def test_an_interrupt_waits_for_the_end_of_a_step() -> None:

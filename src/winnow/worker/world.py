@@ -1,0 +1,207 @@
+"""The world of a worker group: ranks that are started when a job needs them, and answer one job at a time.
+
+A world that ends through the fault of its job answers with that fault. One that is lost (a signal, a machine) raises,
+and the next job starts another.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from winnow.config.errors import InputError
+from winnow.config.functions import names_data_function
+from winnow.config.next_command import next_command, next_flag
+from winnow.study.leases import Failure
+from winnow.tracking.records import SweepRecord
+from winnow.training.messages import Failed, FromRank, Progress, Ready, Refit, TrainFold
+from winnow.worker.ranks import Ended, Ranks, RanksEndedError
+from winnow.worker.stop import Stop
+
+_log = logging.getLogger(__name__)
+
+TAIL_LINES = 15
+STARTUP_TIMEOUT_S = 600.0
+FAILED_STARTS = 2
+"""How many worlds in a row may end before they are ready; then the group gives up."""
+
+
+class CannotStartError(Exception):
+    """The group's ranks do not come up."""
+
+    def __init__(self, ended: Ended) -> None:
+        self.ended = ended
+        super().__init__(ended.what)
+
+
+class WorldLostError(Exception):
+    """The world ended, or cannot start, through no fault of its job.
+
+    Attributes:
+        is_lost: whether this counts as a loss of the job's trial; False where the world was asked to end.
+    """
+
+    def __init__(self, what: str, *, is_lost: bool) -> None:
+        self.what = what
+        self.is_lost = is_lost
+        super().__init__(what)
+
+
+class World:
+    """The ranks of one group, as its supervisor uses them.
+
+    Args:
+        ranks: the ranks, not yet started.
+        sweep: the study that they train.
+        group: the group's name.
+        stop: checked while ranks are waited for.
+        startup_timeout_s: how long they may take to be ready.
+        on_start: called before they are started.
+        on_progress: called with the epoch (1-based) and the number of epochs.
+    """
+
+    def __init__(
+        self,
+        ranks: Ranks,
+        sweep: SweepRecord,
+        group: str,
+        stop: Stop,
+        startup_timeout_s: float,
+        on_start: Callable[[], None],
+        on_progress: Callable[[int, int], None],
+    ) -> None:
+        self._ranks = ranks
+        self._sweep = sweep
+        self._group = group
+        self._stop = stop
+        self._startup_timeout_s = startup_timeout_s
+        self._on_start = on_start
+        self._on_progress = on_progress
+        self._failed_starts = 0
+        self._guilty_log: Path | None = None
+
+    @property
+    def lacks_nodes(self) -> bool:
+        """Whether a machine that the ranks are spread over is not there."""
+        return self._ranks.lack_nodes
+
+    def ensure_ready(self) -> None:
+        """Start the ranks, unless they are running, and wait until they are ready.
+
+        Raises:
+            WorldLostError: one of the group's nodes is missing.
+            CannotStartError: the ranks do not come up.
+            InputError: they have other rows or other code than the study.
+        """
+        while not self._ranks.are_running:
+            if self._ranks.lack_nodes:
+                raise _node_missing()
+            self._on_start()
+            self._ranks.start()
+            try:
+                ready = self._await_ready()
+            except RanksEndedError as error:
+                self._judge_start(error)
+                continue
+            self._failed_starts = 0
+            _log.info("%d rank(s) on %s, ready after %.1f s", ready.world_size, ready.device, ready.startup_s)
+
+    def ask(self, job: TrainFold | Refit) -> FromRank:
+        """The ranks' answer to a job, `Failed` where the job ended them. Raises WorldLostError."""
+        self._guilty_log = None
+        try:
+            self._ranks.send(job)
+            return self._answer()
+        except RanksEndedError as error:
+            ended = error.ended
+            _log.warning("%s; log: %s", ended.what, ended.log)
+            self._guilty_log = ended.log
+            if ended.failure is not None:
+                return ended.failure
+            raise WorldLostError(ended.what, is_lost=not ended.is_asked) from error
+
+    def failure(self, failed: Failed) -> Failure:
+        """The end of the traceback, or of what the guilty rank wrote in this job, and where the whole log is."""
+        log = self._guilty_log or self._ranks.first_log
+        text = failed.detail or self._ranks.written_in_job(log)
+        return Failure(tuple(text.rstrip().splitlines()[-TAIL_LINES:]), str(log))
+
+    def stop(self) -> None:
+        """End the ranks."""
+        self._ranks.stop()
+
+    def _answer(self) -> FromRank:
+        while True:
+            self._stop.check()
+            message = self._ranks.receive(timeout_s=0.5)
+            if isinstance(message, Progress):
+                self._on_progress(message.epoch, message.epochs)
+            elif message is not None:
+                return message
+
+    def _await_ready(self) -> Ready:
+        deadline = time.monotonic() + self._startup_timeout_s
+        while time.monotonic() < deadline:
+            self._stop.check()
+            message = self._ranks.receive(timeout_s=0.5)
+            if isinstance(message, Ready):
+                return message
+            if self._ranks.cannot_meet:
+                raise RanksEndedError(self._ranks.give_up())
+        self._ranks.stop()
+        what = f"its ranks were not ready within {self._startup_timeout_s:.0f} s"
+        raise RanksEndedError(Ended(None, what, self._ranks.first_log))
+
+    def _judge_start(self, error: RanksEndedError) -> None:
+        """Return where another start may succeed, else raise what keeps the ranks from starting."""
+        failure, what = error.ended.failure, error.ended.what
+        if failure is None and self._ranks.lack_nodes:
+            raise _node_missing() from error
+        if failure is not None and failure.kind == "other_data":
+            raise other_data(self._sweep, self._group, what) from error
+        if failure is not None and failure.kind == "other_code":
+            raise other_code(self._sweep, self._group, what) from error
+        self._failed_starts += 1
+        if failure is not None or self._failed_starts >= FAILED_STARTS:
+            raise CannotStartError(error.ended) from error
+
+
+def _node_missing() -> WorldLostError:
+    return WorldLostError("one of its nodes is missing", is_lost=False)
+
+
+def other_data(sweep: SweepRecord, group: str, what: str) -> InputError:
+    """The error for a worker group whose ranks have other rows than the study, with the likely cause.
+
+    Args:
+        what: which rank it is, and the digest of its rows.
+    """
+    if names_data_function(sweep.data_source):
+        cause = (
+            "The data function gives other rows in each process; seed it. If it is seeded, it computes values that "
+            "differ between machines: round them."
+        )
+    else:
+        cause = "The data has changed since the study was made, or this machine reads it with other packages."
+    return InputError(
+        f"data.source of study {sweep.study!r}",
+        expected=f"the rows that the study was made with (sha256 {sweep.data_sha256[:12]}) in worker {group}",
+        found=f"others ({what})",
+        remedy=f"{cause} No trial was spent, but the study keeps its rows: delete it "
+        f"(`{next_command('delete-study', study=sweep.study)}`), or start one of another name "
+        f"({next_flag('study', ...)}).",
+    )
+
+
+def other_code(sweep: SweepRecord, group: str, what: str) -> InputError:
+    """The error for a worker group that has other code than its study. `what`: which rank, and which files differ."""
+    return InputError(
+        f"the code of worker {group}",
+        expected=f"the files that study {sweep.study!r} was started with",
+        found=f"others ({what})",
+        remedy="Change them back, or have the image built from the same code. To go on with changed code, stop the "
+        f"workers with `{next_command('cancel', study=sweep.study)}` and start again with "
+        f"{next_flag('allow_changed_code', True)}. No trial was spent.",
+    )

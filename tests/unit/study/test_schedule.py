@@ -1,0 +1,233 @@
+"""What to train next: the order of work, and what it promises over random histories."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Mapping
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from winnow.study.schedule import (
+    ClosingTask,
+    FinishTrial,
+    Job,
+    RefitTrial,
+    ScheduledTrial,
+    ScheduleRules,
+    ScheduleView,
+    TrainFolds,
+    TrialFold,
+    WriteReport,
+    is_finished,
+    next_jobs,
+)
+
+RULES = ScheduleRules(folds=3, metric="f1", goal="maximize", pruner="off", refit_top=2)
+MEDIAN = dataclasses.replace(RULES, pruner="median")
+
+
+def complete(number: int, score: float) -> ScheduledTrial:
+    return ScheduledTrial(number, "complete", (0, 1, 2), (score,) * 3, score)
+
+
+def running(number: int, owner: str, *scores: float) -> ScheduledTrial:
+    return ScheduledTrial(number, "running", tuple(range(len(scores))), scores, owner=owner)
+
+
+def train(trial: int | None, fold: int) -> TrainFolds:
+    return TrainFolds((TrialFold(trial, fold),))
+
+
+def jobs(*trials: ScheduledTrial, rules: ScheduleRules = RULES, target: int = 3, capacity: int = 1) -> tuple[Job, ...]:
+    return next_jobs(ScheduleView(rules, "w0", target, trials), capacity)
+
+
+def test_a_new_study_begins_with_a_new_trial() -> None:
+    assert jobs() == (train(None, 0),)
+
+
+def test_a_held_trial_goes_on_before_any_other_begins() -> None:
+    assert jobs(ScheduledTrial(0, "waiting"), running(1, "w0", 0.5)) == (train(1, 1),)
+
+
+def test_a_lost_trial_continues_at_the_fold_in_which_it_was_lost_before_a_new_one_begins() -> None:
+    assert jobs(ScheduledTrial(0, "waiting", (0, 1), (0.5, 0.5))) == (train(0, 2),)
+
+
+def test_of_waiting_trials_the_first_comes_first() -> None:
+    assert jobs(ScheduledTrial(0, "waiting"), ScheduledTrial(1, "waiting")) == (train(0, 0),)
+
+
+def test_a_trial_that_was_lost_after_its_last_fold_is_completed() -> None:
+    lost = ScheduledTrial(0, "waiting", (0, 1, 2), (0.25, 0.5, 0.75))
+    assert jobs(lost) == (FinishTrial(0, "complete", 0.5),)
+
+
+def test_several_jobs_are_of_different_trials() -> None:
+    held, waiting = running(0, "w0", 0.5), ScheduledTrial(1, "waiting")
+    assert jobs(held, waiting, target=4, capacity=3) == (train(0, 1), train(1, 0), train(None, 0))
+
+
+def test_a_trial_below_the_median_is_pruned_after_a_fold_and_says_so() -> None:
+    others = tuple(complete(number, 0.5) for number in range(5))
+    pruned = FinishTrial(5, "pruned", 0.25, "its mean after 2 fold(s) is below the median")
+    assert jobs(*others, running(5, "w0", 0.25, 0.25), rules=MEDIAN, target=6) == (pruned,)
+    assert jobs(*others, running(5, "w0", 0.25, 0.25), target=6) == (train(5, 2),)
+    assert jobs(*others, running(5, "w0", 0.75, 0.75), rules=MEDIAN, target=6) == (train(5, 2),)
+
+
+def test_a_loss_above_the_median_is_pruned_where_the_goal_is_to_minimize() -> None:
+    others = tuple(complete(number, 0.5) for number in range(5))
+    rules = dataclasses.replace(MEDIAN, goal="minimize")
+    pruned = FinishTrial(5, "pruned", 0.75, "its mean after 1 fold(s) is above the median")
+    assert jobs(*others, running(5, "w0", 0.75), rules=rules, target=6) == (pruned,)
+
+
+def test_a_lost_trial_is_compared_again_only_after_its_next_fold() -> None:
+    others = tuple(complete(number, 0.5) for number in range(5))
+    lost = ScheduledTrial(5, "waiting", (0,), (0.25,))
+    assert jobs(*others, lost, rules=MEDIAN, target=6) == (train(5, 1),)
+
+
+def test_the_best_trials_are_refitted_once_no_trial_is_left_and_the_earlier_of_equal_ones_first() -> None:
+    trials = complete(0, 0.5), complete(1, 0.9), ScheduledTrial(2, "pruned", value=1.0), complete(3, 0.5)
+    assert jobs(*trials, running(4, "w1", 0.5), target=5) == ()
+    assert jobs(*trials, target=4, capacity=3) == (RefitTrial(1), RefitTrial(0))
+
+
+def test_a_refit_that_was_asked_for_comes_after_those_of_the_best() -> None:
+    view = ScheduleView(RULES, "w0", 1, (complete(0, 0.5),), refits=(ClosingTask(7, "waiting"),))
+    assert next_jobs(view, 2) == (RefitTrial(0), RefitTrial(7))
+
+
+def test_the_report_waits_for_refits_and_is_written_once_for_each_number_of_trials() -> None:
+    view = ScheduleView(RULES, "w0", 1, (complete(0, 0.5),), refits=(ClosingTask(0, "leased", "w1"),))
+    assert (next_jobs(view, 1), is_finished(view)) == ((), False)
+    refitted = dataclasses.replace(view, refits=(ClosingTask(0, "failed"),), reports=(ClosingTask(3, "done"),))
+    assert next_jobs(refitted, 1) == (WriteReport(1),)
+    reported = dataclasses.replace(refitted, reports=(ClosingTask(1, "done"),))
+    assert (next_jobs(reported, 1), is_finished(reported)) == ((), True)
+
+
+class Study:
+    """A study in memory that does what leases and workers do with jobs, and checks what they must never be given."""
+
+    def __init__(self, rules: ScheduleRules, target: int) -> None:
+        self.view = ScheduleView(rules, "", target)
+
+    def seen_by(self, owner: str) -> ScheduleView:
+        return dataclasses.replace(self.view, owner=owner)
+
+    def claim(self, owner: str, capacity: int) -> tuple[Job, ...]:
+        named = next_jobs(self.seen_by(owner), capacity)
+        assert named == next_jobs(self.seen_by(owner), capacity)
+        assert len(named) <= capacity
+        taken = tuple(self._take(owner, job) for job in named)
+        assert len(set(taken)) == len(taken)
+        return taken
+
+    def carry_out(self, job: Job, score: float) -> None:
+        match job:
+            case TrainFolds((TrialFold(int(number), fold),)):
+                trial = self.view.trials[number]
+                assert fold == len(trial.folds)
+                self._set(number, folds=(*trial.folds, fold), scores=(*trial.scores, score))
+            case FinishTrial(number, end, value):
+                assert value == statistics.fmean(self.view.trials[number].scores)
+                self._set(number, state=end, value=value, owner=None)
+            case RefitTrial(number):
+                self._end("refits", number)
+            case WriteReport(number):
+                self._end("reports", number)
+
+    def lose(self, owner: str) -> None:
+        """The owner dies, or its leases expire."""
+        for trial in self.view.trials:
+            if trial.owner == owner:
+                self._set(trial.number, state="waiting", owner=None)
+        for kind in ("refits", "reports"):
+            tasks = getattr(self.view, kind)
+            kept = tuple(ClosingTask(task.number, "waiting") if task.owner == owner else task for task in tasks)
+            self.view = dataclasses.replace(self.view, **{kind: kept})
+
+    def _take(self, owner: str, job: Job) -> Job:
+        match job:
+            case TrainFolds((TrialFold(None, fold),)):
+                new = ScheduledTrial(len(self.view.trials), "running", owner=owner)
+                self.view = dataclasses.replace(self.view, trials=(*self.view.trials, new))
+                return train(new.number, fold)
+            case TrainFolds((TrialFold(int(number), _),)) | FinishTrial(int(number)):
+                trial = self.view.trials[number]
+                assert trial.owner == owner or (trial.owner is None and trial.state == "waiting")
+                self._set(number, state="running", owner=owner)
+            case RefitTrial(number):
+                self._lease("refits", number, owner)
+            case WriteReport(number):
+                self._lease("reports", number, owner)
+        return job
+
+    def _set(self, number: int, **changes: object) -> None:
+        changed = dataclasses.replace(self.view.trials[number], **changes)
+        trials = (*self.view.trials[:number], changed, *self.view.trials[number + 1 :])
+        self.view = dataclasses.replace(self.view, trials=trials)
+
+    def _lease(self, kind: str, number: int, owner: str) -> None:
+        tasks: Mapping[int, ClosingTask] = {task.number: task for task in getattr(self.view, kind)}
+        known = tasks.get(number, ClosingTask(number, "waiting"))
+        assert known.owner == owner or known.state == "waiting"
+        self._put(kind, ClosingTask(number, "leased", owner))
+
+    def _end(self, kind: str, number: int) -> None:
+        self._put(kind, ClosingTask(number, "done"))
+
+    def _put(self, kind: str, task: ClosingTask) -> None:
+        tasks = {known.number: known for known in getattr(self.view, kind)} | {task.number: task}
+        self.view = dataclasses.replace(self.view, **{kind: tuple(tasks[number] for number in sorted(tasks))})
+
+
+OWNERS = ("w0", "w1", "w2")
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(OWNERS), st.sampled_from(("work", "work", "work", "die")), st.sampled_from((0.1, 0.5, 0.9))
+    ),
+    max_size=120,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(STEPS, st.integers(1, 9), st.integers(1, 3), st.sampled_from(("off", "median")))
+def test_whatever_dies_a_study_ends_with_exactly_its_trials(
+    steps: list[tuple[str, str, float]], target: int, capacity: int, pruner: str
+) -> None:
+    study = Study(dataclasses.replace(RULES, pruner=pruner), target)
+    pending: dict[str, list[Job]] = {owner: [] for owner in OWNERS}
+
+    def step(owner: str, act: str, score: float) -> None:
+        if act == "die":
+            study.lose(owner)
+            pending[owner].clear()
+        elif pending[owner]:
+            study.carry_out(pending[owner].pop(0), score)
+        else:
+            pending[owner].extend(study.claim(owner, capacity))
+        at_work = [
+            pair for named in pending.values() for job in named if isinstance(job, TrainFolds) for pair in job.pairs
+        ]
+        assert len(set(at_work)) == len(at_work)
+        assert len(study.view.trials) <= target
+
+    for owner, act, score in steps:
+        step(owner, act, score)
+    for _ in range(20 * (target + 3)):
+        for owner in OWNERS:
+            step(owner, "work", 0.5)
+    assert is_finished(study.seen_by("w0"))
+    assert [study.claim(owner, capacity) for owner in OWNERS] == [()] * 3
+    assert [trial.number for trial in study.view.trials] == list(range(target))
+    assert {trial.state for trial in study.view.trials} <= {"complete", "pruned"}
+    assert all(len(trial.folds) == 3 for trial in study.view.trials if trial.state == "complete")
+    refitted = sorted(trial.value or 0 for trial in study.view.trials if trial.state == "complete")[-2:]
+    assert sorted(study.view.trials[refit.number].value or 0 for refit in study.view.refits) == refitted
+    assert study.view.reports == (ClosingTask(target, "done"),)
