@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.names import check_study_name
-from winnow.config.next_command import Value, next_command
+from winnow.config.next_command import Value, next_command, next_flag
 from winnow.config.platforms import PLATFORMS
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
@@ -58,9 +58,25 @@ changed_code_option = click.option(
 
 def version_options(command: _Command) -> _Command:
     """Gives the verb `alias: str` and `version: str | None`: which version of the model it works on."""
-    alias = click.option("--alias", default="champion", show_default=True, help="Registry alias of the version.")
-    version = click.option("--version", metavar="NUMBER", help="Number of the version, instead of an alias.")
+    alias = click.option(
+        "--alias", default="champion", show_default=True, callback=_either, help="Registry alias of the version."
+    )
+    version = click.option(
+        "--version", metavar="NUMBER", callback=_either, help="Number of the version, instead of an alias."
+    )
     return alias(version(command))
+
+
+def _either(context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse an alias and a version beside each other: they could name two."""
+    if all(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ("alias", "version")):
+        raise InputError(
+            next_flag("version"),
+            expected=f"either {next_flag('alias')} or {next_flag('version')}",
+            found="both",
+            remedy="Leave one of them out.",
+        )
+    return value
 
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")

@@ -75,3 +75,8 @@ def test_an_unknown_version_is_an_input_error(store: str, tmp_path: Path) -> Non
     done = shown(store, tmp_path / "home", "prod", "--study", "cells", "--version", "7")
     assert "expected one of its versions: 1, found version '7'" in str(done.exception)
     assert getattr(done.exception, "exit_code", None) == 2
+
+
+def test_an_alias_and_a_version_are_not_named_together(store: str, tmp_path: Path) -> None:
+    done = shown(store, tmp_path / "home", "prod", "--version", "1", "--alias", "champion")
+    assert str(done.exception) == "VERSION=: expected either ALIAS= or VERSION=, found both. Leave one of them out."
