@@ -96,7 +96,7 @@ def describe(result: SweepResult, config: Path, platform: str = "local", study: 
         more = next_command("train", platform=platform, config=config, study=study, trials=2 * result.trials)
         lines.append(f"  nothing was left to do; more: {more}")
     if result.counts["failed"]:
-        retry = next_command("retry", platform=None if platform == "local" else platform, config=config, study=study)
+        retry = next_command("retry", platform=platform, config=config, study=study)
         allowed = next_flag("allow_changed_code", True)
         lines.append(f"  train failed trials again (add {allowed} if you changed your code): {retry}")
     if result.best is not None:

@@ -22,7 +22,10 @@ _TARGETS: Mapping[str, Mapping[object, str]] = {
     "prod": {None: "prod-local", "local": "prod-local", "docker": "prod-docker", "kubernetes": "prod-kubernetes"},
 }
 """Verbs that have one Makefile target for each platform."""
-_DEFAULTS: Mapping[str, Mapping[str, Value]] = {"mlflow-init": {"platform": "docker"}}
+_DEFAULTS: Mapping[str, Mapping[str, Value]] = {
+    "mlflow-init": {"platform": "docker"},
+    "retry": {"platform": "local"},
+}
 """Values of flags that a verb has by itself, and that are not printed."""
 
 

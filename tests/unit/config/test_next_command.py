@@ -30,6 +30,8 @@ def test_in_a_clone_it_is_a_target_of_make_and_elsewhere_a_verb_of_winnow() -> N
         ("prod", "kubernetes", "prod-kubernetes"),
         ("prod-remove", "docker", "prod-remove PLATFORM=docker"),
         ("mlflow-init", "docker", "mlflow-init"),
+        ("retry", "local", "retry"),
+        ("retry", "docker", "retry PLATFORM=docker"),
         ("mlflow-init", "kubernetes", "mlflow-init PLATFORM=kubernetes"),
     ],
 )
