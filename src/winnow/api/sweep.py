@@ -23,6 +23,7 @@ def train(
     registry: str = "",
     image_load: str = "",
     allow_changed_code: bool = False,
+    is_retry: bool = False,
 ) -> SweepResult:
     """Run a study's trials until all are done. Progress goes to standard error.
 
@@ -38,6 +39,7 @@ def train(
         registry: HOST/PATH that the image is pushed to, for a cluster; by default WINNOW_REGISTRY.
         image_load: command that loads the image onto a cluster's nodes; by default WINNOW_IMAGE_LOAD.
         allow_changed_code: continue a study although a file of your own code has changed; its trials are marked.
+        is_retry: train failed trials again, as `retry` does.
 
     Returns:
         The counts of trials by state, the best trial, and what became of the refits.
@@ -55,6 +57,7 @@ def train(
         registry=registry,
         image_load=image_load,
         allow_changed_code=allow_changed_code,
+        is_retry=is_retry,
     )
 
 

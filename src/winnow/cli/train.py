@@ -14,6 +14,7 @@ from winnow.cli.options import (
     changed_code_option,
     config_option,
     dry_run_option,
+    say,
     study_option,
 )
 from winnow.config.next_command import next_command, next_flag
@@ -66,16 +67,12 @@ def command(config: Path, study: str | None, platform: str, dry_run: bool, **opt
 
     if dry_run:
         shown = {name: options[name] for name in ("trials", "workers", "image")}
-        for line in api.plan(config, study=study, platform=platform, say=_say, **shown):
+        for line in api.plan(config, study=study, platform=platform, say=say, **shown):
             click.echo(line)
         return 0
     result = api.train(config, study=study, platform=platform, **options)
     click.echo(describe(result, config, platform, study))
     return status_of(result)
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
 
 
 def status_of(result: SweepResult) -> int:

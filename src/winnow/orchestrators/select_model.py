@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from winnow.config.errors import InputError, WinnowError
-from winnow.config.exit_codes import CommandExit
+from winnow.config.errors import InputError
 from winnow.config.next_command import next_command, next_flag
 from winnow.model_query.candidates import candidates
 from winnow.model_query.ranking import (
@@ -34,12 +33,6 @@ from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
 
 Refit = Callable[[TrackedRun], ModelVersion]
 """Trains a run's trial on all but the holdout and registers the model."""
-
-
-class NoRunPassesError(WinnowError):
-    """No complete run passes the rules."""
-
-    exit_code = CommandExit.NO_RUN_PASSES
 
 
 @dataclass(frozen=True)
