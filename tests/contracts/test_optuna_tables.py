@@ -87,9 +87,7 @@ def use_everything(database: Database) -> int:
         optuna_tables.set_attribute(session, study_id, "stopped", True)
         optuna_tables.set_attribute(session, study_id, "alone:w0", 1)
         optuna_tables.remove_attributes(session, study_id, "alone:")
-        keys = [optuna_tables.add_running_trial(session, study_id, number) for number in range(3)]
-        assert [key.number for key in keys] == [0, 1, 2]
-        complete, failed, waiting = (key.trial_id for key in keys)
+        complete, failed, waiting = (optuna_tables.add_running_trial(session, study_id, n) for n in range(3))
         for value in (0.25, 0.5):
             optuna_tables.set_params(session, complete, PARAMS, SPACE)
             optuna_tables.set_intermediate_value(session, complete, 0, value)
@@ -139,8 +137,9 @@ def test_what_optuna_writes_is_read_like_optuna_reads_it(database: Database) -> 
         assert optuna_tables.count_trials(session, study_id) == 4
         counts = {TrialState.COMPLETE: 3, TrialState.WAITING: 1}
         assert optuna_tables.counts_by_state(session, study_id) == {study_id: counts}
-        best = [(key.number, value) for key, value in optuna_tables.best_trials(session, study_id, "maximize", 2)]
-        assert best == [(study.best_trial.number, study.best_value), (2, 0.9)]
+        best = optuna_tables.best_trial(session, study_id, "maximize")
+        assert best == (study.best_trial.number, study.best_value)
+        assert optuna_tables.best_trial(session, study_id, "minimize") == (0, 0.5)
         rows = session.execute(sa.select(optuna_tables.trial_rows(study_id, "code"))).all()
         assert sorted(rows)[0] == (ids[0], 0, "COMPLETE", 0.5, '"a digest"')
         assert sorted(rows)[3] == (ids[3], 3, "WAITING", None, None)

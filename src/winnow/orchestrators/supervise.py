@@ -97,8 +97,9 @@ class SweepSupervisor:
         self._retrying = Retry(self._patience_s)
         self._groups = groups[: self._useful()]
         self._started_at_ms = time.time_ns() // 1_000_000
-        self._folds_before = self._folds()
-        self._shown = {trial.number for trial in store.trials() if trial.ended_at_ms is not None}
+        trials = store.trials()
+        self._folds_before = sum(len(trial.folds) for trial in trials)
+        self._shown = {trial.number for trial in trials if trial.ended_at_ms is not None}
         self._starting: dict[str, int] = {}
         self._refused: dict[str, WinnowError] = {}
         self._refused_at = 0.0
@@ -351,7 +352,7 @@ class SweepSupervisor:
         self._view.note(f"worker {group.name}: {what}{_perhaps(status, group)}{again}")
 
     def _folds(self) -> int:
-        return sum(len(scores) for _, scores in self._store.fold_scores())
+        return self._store.status(started_at_ms=self._started_at_ms).folds_done
 
     def _give_up(self, group: GroupSpec, what: str) -> SweepFailedError:
         tail = list(self._executor.log(group.study, group.name))[-30:]

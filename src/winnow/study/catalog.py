@@ -17,7 +17,6 @@ from sqlalchemy import orm
 from winnow.study import optuna_tables
 from winnow.study.database import Database
 from winnow.study.status_query import REFUSED, STOPPED
-from winnow.study.store import STATES
 from winnow.study.tables import folds, incidents, studies, tasks, workers
 
 StudyState = Literal["in work", "done", "stopped", "refused", "unfinished"]
@@ -110,16 +109,16 @@ def _summary(
     session: orm.Session, name: str, row: sa.Row[Any], counts: Mapping[TrialState, int], now: float
 ) -> StudySummary:
     sweep = json.loads(row.sweep)
-    best = next(iter(optuna_tables.best_trials(session, row.study_id, sweep.get("goal", "maximize"), 1)), None)
+    best = optuna_tables.best_trial(session, row.study_id, sweep.get("goal", "maximize"))
     heard = _heard(session, row.study_id, now)
     return StudySummary(
         name=name,
         state="in work" if heard else _resting_state(session, row),
-        trials={name: counts.get(state, 0) for state, name in STATES.items()},
+        trials={name: counts.get(state, 0) for state, name in optuna_tables.STATES.items()},
         target=int(row.target),
         metric=sweep.get("metric"),
         best=None if best is None else best[1],
-        best_trial=None if best is None else best[0].number,
+        best_trial=None if best is None else best[0],
         created_at_ms=sweep.get("started_at_ms"),
         changed_at_ms=_changed_at_ms(session, row.study_id) or sweep.get("started_at_ms"),
         heard=heard,

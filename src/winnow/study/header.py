@@ -11,7 +11,7 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.functions import names_data_function
 from winnow.config.next_command import next_flag
-from winnow.config.user_code import changed_files, digest_of_code
+from winnow.config.user_code import changed_files
 from winnow.tracking.records import SweepRecord
 
 _CONTENT = "data (its content)"
@@ -34,13 +34,6 @@ class StudyHeader:
     experiment: Experiment
     sweep: SweepRecord
     code: str
-
-    @classmethod
-    def parse(cls, study_id: int, name: str, experiment_json: str, sweep_json: str) -> StudyHeader:
-        """Parse a row of winnow's table of studies."""
-        sweep = SweepRecord(**json.loads(sweep_json))
-        code = digest_of_code(sweep.code or {})
-        return cls(study_id, name, Experiment.model_validate_json(experiment_json), sweep, code)
 
     def check_definition(self, experiment: Experiment) -> None:
         """Refuse an experiment that this study does not continue. Raises InputError."""

@@ -301,7 +301,7 @@ class Leases:
         """Lease a trial, or a new one. One that is claimed anew is marked as running with the study's present code."""
         if number is None:
             count = optuna_tables.count_trials(session, self._study_id)
-            trial_id = optuna_tables.add_running_trial(session, self._study_id, number=count).trial_id
+            trial_id = optuna_tables.add_running_trial(session, self._study_id, number=count)
             lease = self._take(session, "trial", count, trial_id, owner, group)
         else:
             held = self._one(session, tasks.c.kind == "trial", tasks.c.number == number, tasks.c.owner == owner)

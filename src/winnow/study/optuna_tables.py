@@ -25,7 +25,18 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import orm
 
+from winnow.tracking import records
+
 Goal = Literal["maximize", "minimize"]
+
+STATES: Mapping[TrialState, records.TrialState] = {
+    TrialState.WAITING: "waiting",
+    TrialState.RUNNING: "running",
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
+"""winnow's name of every state."""
 
 
 class SampledStorage(_CachedStorage):
@@ -38,14 +49,6 @@ class SampledStorage(_CachedStorage):
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Store nothing."""
-
-
-@dataclass(frozen=True)
-class TrialKey:
-    """A trial: its id in the database and its number in the study."""
-
-    trial_id: int
-    number: int
 
 
 @dataclass(frozen=True)
@@ -187,26 +190,26 @@ def trial_id_of(session: orm.Session, study_id: int, number: int) -> int:
     return int(session.execute(query).scalar_one())
 
 
-def best_trials(session: orm.Session, study_id: int, goal: Goal, limit: int) -> tuple[tuple[TrialKey, float], ...]:
-    """The best complete trials with their values, best first; of equal ones the earlier."""
+def best_trial(session: orm.Session, study_id: int, goal: Goal) -> tuple[int, float] | None:
+    """Number and value of the best complete trial; of equal ones the earlier."""
     trial, value = models.TrialModel, models.TrialValueModel.value
     query = (
-        session.query(trial.trial_id, trial.number, value)
+        session.query(trial.number, value)
         .join(models.TrialValueModel, models.TrialValueModel.trial_id == trial.trial_id)
         .filter(trial.study_id == study_id, trial.state == TrialState.COMPLETE, value.is_not(None))
         .order_by(value.asc() if goal == "minimize" else value.desc(), trial.number)
-        .limit(limit)
     )
-    return tuple((TrialKey(int(row[0]), int(row[1])), float(row[2])) for row in query)
+    best = query.first()
+    return None if best is None else (int(best[0]), float(best[1]))
 
 
-def add_running_trial(session: orm.Session, study_id: int, number: int) -> TrialKey:
-    """Add a trial that starts now."""
+def add_running_trial(session: orm.Session, study_id: int, number: int) -> int:
+    """Add a trial that starts now; return its id."""
     trial = models.TrialModel(study_id=study_id, number=number, state=TrialState.RUNNING)
     trial.datetime_start = datetime.now()
     session.add(trial)
     session.flush()
-    return TrialKey(int(trial.trial_id), number)
+    return int(trial.trial_id)
 
 
 def start_trial(session: orm.Session, trial_id: int) -> None:

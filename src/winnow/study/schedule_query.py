@@ -8,20 +8,13 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
+from optuna.trial import TrialState
 from sqlalchemy import orm
 
 from winnow.study import optuna_tables
 from winnow.study.schedule import ClosingTask, ScheduledTrial, ScheduleRules, ScheduleView
 from winnow.study.tables import TRIAL_CODE, folds, tasks
-from winnow.tracking.records import TrialState
 
-_STATES: Mapping[str, TrialState] = {
-    "WAITING": "waiting",
-    "RUNNING": "running",
-    "COMPLETE": "complete",
-    "PRUNED": "pruned",
-    "FAIL": "failed",
-}
 _MAX_LISTED = 1000
 """How many trials a statement names at most; where more can change, it reads all of them."""
 
@@ -92,4 +85,6 @@ class ScheduleReader:
 
 
 def _trial(row: sa.Row[Any], scores: Mapping[int, float], owner: str | None) -> ScheduledTrial:
-    return ScheduledTrial(row.number, _STATES[row.state], tuple(scores), tuple(scores.values()), row.value, owner)
+    return ScheduledTrial(
+        row.number, optuna_tables.STATES[TrialState[row.state]], tuple(scores), tuple(scores.values()), row.value, owner
+    )

@@ -1,6 +1,6 @@
-"""A study as a whole: made, found, compared with what a person asks for, and read.
+"""A study as a whole: make it, find it, compare it with what a person asks for, and read it.
 
-The truth about a sweep is here. What is written while it runs goes through `leases.py`.
+What a running sweep writes goes through `leases.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import optuna
 import sqlalchemy as sa
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from sqlalchemy import orm
 
 from winnow.config.errors import InputError
@@ -32,19 +32,10 @@ from winnow.study.status import StudyStatus, WorkerStatus
 from winnow.study.status_query import REFUSED, STOPPED, read_status
 from winnow.study.tables import TRIAL_CODE, folds, incidents, studies, tasks, workers
 from winnow.study.view import Incident, StudyView
-from winnow.tracking import records
 from winnow.tracking.records import FoldRecord, SweepRecord, TrialRecord
 
-STATES: Mapping[TrialState, records.TrialState] = {
-    TrialState.WAITING: "waiting",
-    TrialState.RUNNING: "running",
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-}
-
 LEASE_MARGIN_S = 60.0
-"""A lease outlasts an unreachable study: by this much longer than workers wait for it."""
+"""How much longer a lease lasts than a worker waits for a study that does not answer."""
 
 _ALONE = "winnow:alone"
 """Attribute of Optuna's study for each node of a group that has ended without the others."""
@@ -52,7 +43,7 @@ _ALONE = "winnow:alone"
 
 @dataclass(frozen=True)
 class WorkerLife:
-    """One life of a worker group, as the study knows it."""
+    """One life of a worker group; `is_heard`: it reported within its last `ttl_s` (see `StudyStore.hear`)."""
 
     owner: str
     group: str
@@ -80,7 +71,7 @@ class StudyStore:
     """The study called `name` in a database.
 
     Args:
-        database: opened with `create=True` by whoever may make studies.
+        database: opened with `create=True` where the study may have to be made.
         name: the study's name.
     """
 
@@ -102,10 +93,10 @@ class StudyStore:
         return self.name in study_names(self.database)
 
     def create(self, experiment: Experiment, sweep: SweepRecord) -> None:
-        """Make the study, or give the one that is there the experiment's number of trials and ways of running.
+        """Make the study, or give an existing one the experiment's number of trials and ways of running.
 
         Raises:
-            InputError: there is one of another definition or other data; it is left as it was.
+            InputError: the existing study has another definition or other data; it is unchanged.
         """
         self.check(experiment, sweep)
         optuna.create_study(
@@ -115,10 +106,10 @@ class StudyStore:
         with self.database.writing() as session:
             study_id = optuna_tables.study_id_of(session, self.name)
             assert study_id is not None, "Optuna has just made it"
-            # Of two who make the study at once, the second waits here and finds the first one's row.
+            # Of two processes that make the study at once, the second waits here and finds the row of the first.
             optuna_tables.lock_study(session, study_id)
             known = session.execute(sa.select(studies).where(studies.c.study_id == study_id)).one_or_none()
-            # A study never shrinks: trials that exist stay.
+            # A study never wants fewer trials than it has.
             trials = optuna_tables.count_trials(session, study_id)
             values = {"target": max(experiment.search.trials, trials), "experiment": experiment_json}
             if known is None:
@@ -171,7 +162,7 @@ class StudyStore:
 
     @property
     def study(self) -> optuna.Study:
-        """The study in Optuna's eyes. Raises InputError where there is none."""
+        """The study as Optuna's samplers take it. Raises InputError where there is none."""
         if self._study is None:
             try:
                 storage = optuna_tables.SampledStorage(self.database.optuna)
@@ -201,15 +192,15 @@ class StudyStore:
         return run_id
 
     def set_parent_run_id(self, run_id: str) -> None:
-        """Remember the sweep's run."""
+        """Store the id of the sweep's run in the tracking store."""
         with self.database.writing() as session:
             where = studies.c.study_id == self.study_id
             session.execute(sa.update(studies).where(where).values(parent_run_id=run_id))
 
     def set_stopped(self, is_stopped: bool) -> None:
-        """Say to whoever follows this study that its groups were stopped on purpose, or are meant to work again.
+        """Store whether the groups were stopped on purpose; every supervisor of the study reads it.
 
-        Whoever has them work again has mended what kept them from it: lone ends are counted anew.
+        Resuming forgets the last refusal, and resets the counters of lone ends.
         """
         with self.database.writing() as session:
             optuna_tables.set_attribute(session, self.study_id, STOPPED, is_stopped)
@@ -218,7 +209,7 @@ class StudyStore:
                 optuna_tables.remove_attributes(session, self.study_id, f"{_ALONE}:")
 
     def is_stopped(self) -> bool:
-        """Whether its groups were stopped on purpose and nobody has resumed it since."""
+        """Whether its groups were stopped on purpose, and the study was not resumed since."""
         with self.database.reading() as session:
             return bool(optuna_tables.attribute(session, self.study_id, STOPPED))
 
@@ -235,9 +226,9 @@ class StudyStore:
         return InputError(**refused) if refused else None
 
     def count_lone_end(self, group: str, node: int) -> int:
-        """Note that a node ends since it has lost its group; how often it now has, since the study last got on.
+        """Count that a node ends because it has lost its group; return how often, since the last scored fold.
 
-        What starts nodes again does so without end, and nobody may be watching.
+        Platforms restart nodes without limit, and no orchestrator may be running to notice.
         """
         key = f"{_ALONE}:{group}:{node}"
         with self.database.writing() as session:
@@ -258,7 +249,7 @@ class StudyStore:
         """Trials by state, and `all` of them."""
         with self.database.reading() as session:
             found = optuna_tables.counts_by_state(session, self.study_id).get(self.study_id, {})
-        counts = {name: found.get(state, 0) for state, name in STATES.items()}
+        counts = {name: found.get(state, 0) for state, name in optuna_tables.STATES.items()}
         return counts | {"all": sum(counts.values())}
 
     def trial(self, number: int) -> TrialRecord:
@@ -274,13 +265,8 @@ class StudyStore:
         """Every trial as it stands, by number."""
         return self._records()
 
-    def fold_scores(self) -> list[tuple[TrialState, list[float]]]:
-        """Scores of every trial in the order of its folds, with its state."""
-        trials = self.study.get_trials(deepcopy=False)
-        return [(t.state, [t.intermediate_values[k] for k in sorted(t.intermediate_values)]) for t in trials]
-
     def failure(self, number: int) -> Failure | None:
-        """Where to read on about a failed trial; None where it did not fail by itself."""
+        """The end of a failed trial's log, and where all of it is; None where the trial did not fail by itself."""
         with self.database.reading() as session:
             row = self._tasks_by_number(session, number).get(number, {}).get("trial")
         if row is None or row.state != "failed" or not row.result:
@@ -307,9 +293,9 @@ class StudyStore:
     # What the tracking store knows
 
     def keep_run_id(self, number: int, run_id: str, instead_of: str | None) -> str:
-        """Remember the run that stands for a trial where that is still `instead_of`; return the one that does now.
+        """Make a run the trial's where its run is still `instead_of`; return the trial's run.
 
-        Of several who offer one at once, all get the first one's.
+        Of several processes that offer one at once, all get the run of the first.
         """
         where = (tasks.c.study_id == self.study_id) & (tasks.c.kind == "trial") & (tasks.c.number == number)
         with self.database.writing() as session:
@@ -318,7 +304,7 @@ class StudyStore:
             return str(session.execute(sa.select(tasks.c.run_id).where(where)).scalar_one())
 
     def set_tracked(self, record: TrialRecord) -> None:
-        """Remember that the tracking store holds what `record` says, unless more has happened since."""
+        """Store that the tracking store holds `record`, unless the trial has changed since."""
         if self.trial(record.number) == record:
             self._update_task("trial", record.number, tracked=True)
             self._update_task("refit", record.number, tracked=True)
@@ -331,13 +317,13 @@ class StudyStore:
             return sorted(set(session.execute(sa.select(tasks.c.number).where(where, ended)).scalars()))
 
     def reopen_report(self) -> None:
-        """Have the report written again, for what was not told to the tracking store in time."""
+        """Have the report written again, because the tracking store did not get everything in time."""
         self._update_task("report", self.target(), state="waiting")
 
     # Workers
 
     def hear(self, owner: str, group: str, host: str, status: WorkerStatus, ttl_s: float) -> None:
-        """Note what a worker does now; it counts as heard of for `ttl_s` (0: it has ended)."""
+        """Store what a worker does now; it counts as alive for `ttl_s` (0: it has ended)."""
         with self.database.writing() as session:
             values = {
                 "study_id": self.study_id,
@@ -351,7 +337,7 @@ class StudyStore:
                 session.execute(sa.insert(workers).values(values | {"owner": owner}))
 
     def workers(self) -> tuple[WorkerLife, ...]:
-        """The latest life of every group that was heard of, by group."""
+        """The latest life of every group, by group."""
         with self.database.reading() as session:
             now = self.database.now(session)
             query = sa.select(workers).where(workers.c.study_id == self.study_id).order_by(workers.c.expires_at)
@@ -364,7 +350,7 @@ class StudyStore:
         }
         return tuple(latest[group] for group in sorted(latest))
 
-    # Pictures
+    # The study at one moment
 
     def status(self, *, started_at_ms: int, folds_before: int = 0) -> StudyStatus:
         """Where the sweep stands, read with one statement.
@@ -438,7 +424,8 @@ class StudyStore:
             row = session.execute(sa.select(studies).where(studies.c.study_id == study_id)).one_or_none()
         if row is None:
             raise self._no_such_study()
-        return StudyHeader.parse(row.study_id, self.name, row.experiment, row.sweep)
+        experiment, sweep = Experiment.model_validate_json(row.experiment), SweepRecord(**json.loads(row.sweep))
+        return StudyHeader(row.study_id, self.name, experiment, sweep, code=digest_of_code(sweep.code or {}))
 
     def _no_such_study(self) -> InputError:
         known = ", ".join(study_names(self.database)) or "none"
@@ -521,7 +508,7 @@ def _record(
     return TrialRecord(
         study=study,
         number=trial.number,
-        state=STATES[trial.state],
+        state=optuna_tables.STATES[trial.state],
         params=decode(space, trial.params),
         folds=tuple(scored),
         value=trial.values[0] if trial.values else None,

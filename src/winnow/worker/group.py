@@ -147,9 +147,9 @@ def _nodes(node: Node) -> Nodes | None:
 
 
 def _open(url: str, study: str) -> StudyStore:
-    """The study, once it has been read: that it is open says nothing yet."""
+    """Open the study and read its header: an open database does not show that the study is there."""
     store = StudyStore(Database(url), study)
-    store.header  # noqa: B018 - reads it
+    _ = store.header
     return store
 
 
