@@ -1,4 +1,4 @@
-"""`winnow demo`: the whole line once, through the very verbs that a person types one after another."""
+"""`winnow demo`: sweep, select, serve and predict, by the commands that a person would type."""
 
 from __future__ import annotations
 

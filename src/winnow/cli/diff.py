@@ -47,17 +47,17 @@ def command(
         replicas=replicas,
         say=say,
     )
-    told = ""
+    last = ""
     for each in found:
         if each.error is None:
             click.echo(each.text or f"{each.part}: nothing would change.", nl=not each.text, err=not each.text)
-        elif str(each.error) == told:
+        elif str(each.error) == last:
             click.echo(f"{each.part} was not compared, for the same reason.", err=True)
         elif each.has_nothing_yet:
             click.echo(f"{each.part}: there is nothing to compare yet: {each.error}", err=True)
         else:
             click.echo(f"{each.part} was not compared: {each.error}", err=True)
-        told = str(each.error) if each.error is not None else told
+        last = str(each.error) if each.error is not None else last
     # Before the first selection there is only the stack to compare.
     if any(each.error is not None and (part is not None or not each.has_nothing_yet) for each in found):
         return NOT_COMPARED

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 platform_option = click.option(
     "--platform",
     type=click.Choice(PLATFORMS),
-    help="Only processes of this machine, only containers or only pods; by default all that can be asked.",
+    help="Only processes of this machine, only containers or only pods; by default all platforms in use.",
 )
 """Gives the verb `platform: str | None`."""
 

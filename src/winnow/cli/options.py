@@ -111,7 +111,7 @@ def study_of(config: Path, study: str | None) -> str:
 
 
 def named_study(config: Path | None, study: str | None) -> str | None:
-    """The same for a verb that needs no name: None where none was given."""
+    """The study that is named, for a verb that needs no name; None where none is."""
     return study_of(config, study) if config is not None else study
 
 
@@ -139,7 +139,7 @@ def command_for(name: str, platform: str | None = None) -> str:
 
 @contextmanager
 def candidates_as_commands() -> Iterator[None]:
-    """Where several deployments could be meant, have the error name this command for each of them."""
+    """Where several deployments could be meant, name the running command for each of them in the error."""
     from winnow import api
 
     try:
@@ -150,15 +150,15 @@ def candidates_as_commands() -> Iterator[None]:
 
 
 def by_name(study: str | None, config: Path | None) -> dict[str, Value]:
-    """The flag by which the next command knows the same study: as this one was told."""
+    """The flag that names the same study in the next command, as it was named in this one."""
     return {"study": study} if study is not None else {"config": config}
 
 
 class StoreVerb(click.Command):
-    """A verb that works on runs and studies: with a stack in use it says first, on stderr, where those are kept."""
+    """A verb that works on runs and studies. With a stack in use, it first prints to stderr where these are kept."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Say it, then do what the verb does; an error with a stack that is down says how to start that."""
+        """Run the verb. Where it fails and the stack is down, the error also says how to start the stack."""
         from winnow.config.settings import Settings
 
         settings = Settings.from_environment()
@@ -178,11 +178,11 @@ class StoreVerb(click.Command):
 
 
 def _is_in_file(error: WinnowError, file: Path | None) -> bool:
-    """Whether the experiment file is at fault, so that the stack need not be asked."""
+    """Whether the error is about the experiment file, so that the stack does not matter."""
     return isinstance(error, InputError) and file is not None and error.place.startswith(str(file))
 
 
 @functools.cache
 def _say_once(line: str) -> None:
-    """A verb that calls others, as `demo` does, says it once."""
+    """Print a line once in a process: `demo` runs several verbs."""
     click.echo(line, err=True)

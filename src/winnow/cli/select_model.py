@@ -118,7 +118,7 @@ def _run_values(run: TrackedRun, selection: Selection) -> dict[str, Any]:
 
 
 def _whole_trial(run: TrackedRun) -> dict[str, float]:
-    """Its metrics without those of single folds, of which the tracking store only tells the last one's."""
+    """Its metrics without those of single folds, of which the tracking store reports the last fold's alone."""
     return {name: value for name, value in run.metrics.items() if not name.endswith(".fold")}
 
 
@@ -173,10 +173,10 @@ def _runs_table(outcome: Outcome, shares: Mapping[str, float]) -> Table:
     for place, run in enumerate(ranked):
         cells = [column[place] for column in columns]
         parameters = "  ".join(f"{name}={_short(run.params[name])}" for name in order if name in run.params)
-        # The winner's parameters are told in full; each of the others has one line.
-        told = Text(parameters) if place == 0 else Text(parameters, no_wrap=True, overflow="ellipsis")
+        # The winner's parameters are shown in full; each other run has one line.
+        shown = Text(parameters) if place == 0 else Text(parameters, no_wrap=True, overflow="ellipsis")
         style = "bold green" if place == 0 else None
-        table.add_row("→" if place == 0 else "", _name(run, selection), *cells, told, style=style)
+        table.add_row("→" if place == 0 else "", _name(run, selection), *cells, shown, style=style)
     return table
 
 
@@ -190,7 +190,7 @@ def telling_order(runs: Sequence[TrackedRun], shares: Mapping[str, float]) -> li
     for run in runs:
         for name, value in run.params.items():
             values.setdefault(name, set()).add(value)
-    # One that some run lacks differs, too.
+    # A parameter that some run lacks differs as well.
     is_constant = {name: len(seen) == 1 and all(name in run.params for run in runs) for name, seen in values.items()}
     return sorted(values, key=lambda name: (-shares.get(name, 0.0), is_constant[name], name))
 
@@ -202,7 +202,7 @@ def _misses_table(rule: str, selection: Selection) -> Table:
     table.add_column("run")
     table.add_column(selection.objective.metric, justify="right")
     table.add_column("because")
-    # Where somebody wins, the rest is by the way.
+    # With a winner, a few misses are enough.
     misses = selection.misses[rule][: 3 if selection.winner else None]
     scores = _column([miss.run.metrics.get(selection.objective.metric) for miss in misses])
     for miss, score in zip(misses, scores, strict=True):
@@ -271,7 +271,7 @@ def _short(text: str) -> str:
 def _console() -> Any:
     from rich.console import Console
 
-    # No markup: a parameter's value may well be "[relu]".
+    # No markup: a parameter's value may be "[relu]".
     console = Console(highlight=False, markup=False, emoji=False)
-    # Where nobody watches there is no width to fit into, and folded rows are hard to search.
+    # A file has no width, and wrapped rows are hard to search.
     return console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=200)

@@ -63,7 +63,7 @@ def _row(study: ListedStudy) -> tuple[str, ...]:
 def _workers(study: ListedStudy) -> str:
     if study.at_work:
         return "workers: " + ", ".join(f"{count} {platform}" for platform, count in study.at_work.items())
-    # Those of another machine are known by the study alone.
+    # The study alone knows the workers of other machines.
     return f"workers elsewhere: {', '.join(study.summary.heard)}" if study.summary.heard else ""
 
 
