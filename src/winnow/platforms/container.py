@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 
 from winnow.platforms.executor import GroupResources, GroupSpec, Volume
 from winnow.platforms.labels import GROUP, STUDY
+from winnow.worker.variables import MASTER, MASTER_PORT, NODE, NODES
 
 WORKER_HOME = "/winnow"
 """WINNOW_HOME in a container. It goes with the container: everything that has to last is in the study."""
 
-MASTER_PORT = 29400
-"""Port of the rendezvous on the first of several nodes; torchrun's usual one."""
+RENDEZVOUS_PORT = 29400
+"""Port on which the first of several nodes waits for the others; torchrun's usual one."""
 
 USER = "10001:10001"
 """`uid:gid` of a worker; needs no name in the image. `k8s/train` sets the same."""
@@ -86,8 +87,8 @@ def _rendezvous(nodes: int, index: int, master_address: str) -> Mapping[str, str
     if nodes == 1:
         return {}
     return {
-        "WINNOW_NODE": str(index),
-        "WINNOW_NODES": str(nodes),
-        "WINNOW_MASTER_ADDR": master_address,
-        "WINNOW_MASTER_PORT": str(MASTER_PORT),
+        NODE: str(index),
+        NODES: str(nodes),
+        MASTER: master_address,
+        MASTER_PORT: str(RENDEZVOUS_PORT),
     }

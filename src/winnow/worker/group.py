@@ -37,21 +37,16 @@ from winnow.worker.node import RemoteNode, SupervisorGoneError
 from winnow.worker.nodes import CALL_PORT_OFFSET, Nodes
 from winnow.worker.ranks import Planner, Ranks
 from winnow.worker.stop import Stop, StopRequestedError
+from winnow.worker.variables import CPUS, GPUS, MASTER, MASTER_PORT, NODE, NODES, RELAY_LOGS
 from winnow.worker.worker import Identity, NodesGoneError, Worker
 from winnow.worker.world import CannotStartError
 
 LONE_ENDS = 5
 """How often a node may lose its group while the study does not get on, before it is not started again."""
-CPUS, GPUS = "WINNOW_GROUP_CPUS", "WINNOW_GROUP_GPUS"
-"""Set by executors: CPUs of the group; its GPUs, comma-separated and possibly none, or unset to take what there is."""
-NODE, NODES, MASTER, MASTER_PORT = "WINNOW_NODE", "WINNOW_NODES", "WINNOW_MASTER_ADDR", "WINNOW_MASTER_PORT"
-"""Set by executors where a group has several nodes: which this is, of how many, and where the first one is reached."""
 ASKED_WITHIN_S = 0.75
 """How long a group waits for its lock: longer than a process that only asks whether the group lives holds it."""
 OPEN_PATIENCE_S = 300.0
 """How long a study that is away is waited for before it was ever read."""
-RELAY_LOGS = "WINNOW_RELAY_LOGS"
-"""Set where the ranks' logs are not kept: then they are written to standard error too."""
 
 _log = logging.getLogger(__name__)
 

@@ -30,6 +30,7 @@ from winnow.platforms.kubernetes.manifests import FieldPath, Named, changed, mer
 from winnow.platforms.kubernetes.names import shortened
 from winnow.platforms.kubernetes.pods import INDEX
 from winnow.platforms.labels import GROUP, STUDY
+from winnow.worker.variables import MASTER, MASTER_PORT, NODE, NODES
 
 BASE = "winnow-train"
 """What the Job and the Service in `k8s/train` are called."""
@@ -41,9 +42,9 @@ QUEUE = "kueue.x-k8s.io/queue-name"
 _STORES = frozenset({"WINNOW_STORAGE", "MLFLOW_TRACKING_URI"})
 _BY_HAND = _STORES | {PASSWORD}
 """Variables with which the manifest, applied by hand, finds the stack beside it; groups get other addresses."""
-_OF_SEVERAL = ("WINNOW_NODE", "WINNOW_NODES", "WINNOW_MASTER_ADDR", "WINNOW_MASTER_PORT")
+_OF_SEVERAL = (NODE, NODES, MASTER, MASTER_PORT)
 _INDEX = {
-    "name": "WINNOW_NODE",
+    "name": NODE,
     "valueFrom": {"fieldRef": {"fieldPath": f"metadata.annotations['{INDEX}']"}},
 }
 _LONGEST_NAME = 57
@@ -187,7 +188,7 @@ def _env(base: Iterable[Manifest], node: ContainerSpec, name: str) -> list[Manif
     plain = {key: value for key, value in node.environment.items() if key not in hidden}
     own: dict[str, Manifest] = {
         **{key: {"name": key, "value": _literal(value)} for key, value in sorted(plain.items())},
-        **({"WINNOW_NODE": _INDEX} if node.nodes > 1 else {}),
+        **({NODE: _INDEX} if node.nodes > 1 else {}),
         **{key: {"name": key, "valueFrom": {"secretKeyRef": {"name": name, "key": key}}} for key in sorted(hidden)},
     }
     meant_for_others = _BY_HAND if node.nodes > 1 else _BY_HAND.union(_OF_SEVERAL)

@@ -1,0 +1,10 @@
+"""Environment variables that an executor sets for a worker group, beside those of `config.settings`."""
+
+from __future__ import annotations
+
+CPUS, GPUS = "WINNOW_GROUP_CPUS", "WINNOW_GROUP_GPUS"
+"""CPUs of the group; its GPUs, comma-separated and possibly none, or unset to take what there is."""
+NODE, NODES, MASTER, MASTER_PORT = "WINNOW_NODE", "WINNOW_NODES", "WINNOW_MASTER_ADDR", "WINNOW_MASTER_PORT"
+"""Set where a group has several nodes: the index of this node, their number, and the address of the first one."""
+RELAY_LOGS = "WINNOW_RELAY_LOGS"
+"""Set where the ranks' logs are not kept: they are then written to standard error, too."""
