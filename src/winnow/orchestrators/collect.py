@@ -1,7 +1,7 @@
-"""Finished sweeps that no terminal was watching: their logs are brought here, and their containers or pods removed.
+"""Sweeps that ended while no terminal was watching: fetch their logs, and remove their containers or pods.
 
 A terminal that was left (Ctrl-C, a lost connection) does not see the end of its sweep. The next command that asks the
-back-end does what it would have done.
+platform cleans up in its place.
 """
 
 from __future__ import annotations

@@ -56,17 +56,17 @@ def list_studies(settings: Settings, executors: Mapping[str, Executor]) -> tuple
     """All studies of the storage, in the order in which they were made; nothing is changed.
 
     Raises:
-        InputError: the storage cannot be read, or a tier in use does not answer.
+        InputError: the storage cannot be read, or a platform in use does not answer.
     """
     try:
         found = summaries(Database(settings.storage_url))
     except NoStudiesError:
         return ()
     at_work: dict[str, Counter[str]] = {summary.name: Counter() for summary in found}
-    for tier, executor in executors.items():
+    for platform, executor in executors.items():
         for group in executor.groups() if found else ():
             if group.study in at_work and not group.state.is_over:
-                at_work[group.study][tier] += 1
+                at_work[group.study][platform] += 1
     return tuple(
         ListedStudy(replace(one, state="in work") if at_work[one.name] else one, dict(at_work[one.name]))
         for one in found
@@ -86,7 +86,7 @@ def plan_deletion(study: str, settings: Settings, executors: Mapping[str, Execut
     try:
         runs = runs_of(settings.tracking_uri, study)
     except TrackingUnavailableError as error:
-        raise _tracking_is_away(study, error) from error
+        raise _tracking_unavailable(study, error) from error
     folder = settings.home / "studies" / study
     return Deletion(study, store.counts()["all"], folder if folder.is_dir() else None, runs)
 
@@ -105,7 +105,7 @@ def delete(deletion: Deletion, settings: Settings, executors: Mapping[str, Execu
     try:
         set_apart(settings.tracking_uri, study, time.time_ns() // 1_000_000)
     except TrackingUnavailableError as error:
-        raise _tracking_is_away(study, error) from error
+        raise _tracking_unavailable(study, error) from error
     # Containers and pods that are over still have their logs, which would come back here later.
     for executor in executors.values():
         executor.clear(study)
@@ -162,7 +162,7 @@ def _refuse_busy(study: str, workers: Sequence[str]) -> None:
         )
 
 
-def _tracking_is_away(study: str, error: TrackingUnavailableError) -> InputError:
+def _tracking_unavailable(study: str, error: TrackingUnavailableError) -> InputError:
     return InputError(
         f"study {study!r}",
         expected="MLflow's tracking store to answer, since the study's runs are set apart there",

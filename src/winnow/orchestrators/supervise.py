@@ -39,7 +39,7 @@ RESTARTS = 3
 
 
 class SweepStoppedError(WinnowError):
-    """The sweep's workers were stopped by somebody else."""
+    """The sweep's workers were stopped from elsewhere."""
 
     def __init__(self, study: str) -> None:
         super().__init__(f"study {study}: its workers were stopped from elsewhere; the same command goes on from here.")
@@ -53,7 +53,7 @@ def stop(store: StudyStore, executor: Executor) -> int:
     """End every group of a study and hand back what they held; return how many were at work.
 
     One that is over as far as this executor sees, and is heard of all the same, lives elsewhere or has died a moment
-    ago: it keeps what it holds until whoever resumes the study finds it dead.
+    ago: it keeps what it holds until a command that resumes the study finds it dead.
     """
     store.set_stopped(True)
     groups = executor.groups(store.name)
@@ -79,22 +79,22 @@ class SweepSupervisor:
         executor: Executor,
         groups: tuple[GroupSpec, ...],
         view: ProgressView,
-        look_every_s: float = POLL_S,
+        poll_s: float = POLL_S,
         retry_every_s: float = RETRY_S,
         start: Callable[[GroupSpec], None] | None = None,
     ) -> None:
         self._start_group = executor.start if start is None else start
-        self._look_every_s = look_every_s
+        self._poll_s = poll_s
         self._retry_every_s = retry_every_s
-        self._looked_at = 0.0
-        self._away_since: float | None = None
+        self._polled_at = 0.0
+        self._silent_since: float | None = None
         self._store = store
         self._executor = executor
         self._view = view
-        self._look: Callable[[], tuple[GroupStatus, ...]] = lambda: executor.groups(store.name)
+        self._statuses: Callable[[], tuple[GroupStatus, ...]] = lambda: executor.groups(store.name)
         self._leases = store.leases()
-        self._patience_s = store.header.experiment.execution.storage_patience_s
-        self._retrying = Retry(self._patience_s)
+        self._timeout_s = store.header.experiment.execution.storage_patience_s
+        self._retrying = Retry(self._timeout_s)
         self._groups = groups[: self._useful()]
         self._started_at_ms = time.time_ns() // 1_000_000
         trials = store.trials()
@@ -105,8 +105,8 @@ class SweepSupervisor:
         self._refused_at = 0.0
         self._restarts: dict[str, int] = {}
         self._folds_at_restart: dict[str, int] = {}
-        self._told: set[str] = set()
-        self._waits_told: set[tuple[str, int | None]] = set()
+        self._diagnoses_shown: set[str] = set()
+        self._waits_shown: set[tuple[str, int | None]] = set()
         self._stuck_since: float | None = None
 
     def supervise(self) -> None:
@@ -116,21 +116,21 @@ class SweepSupervisor:
             InputError, or what else kept the groups from being started: none of them was.
             InputError: a group has found that the study cannot be trained as it is; all were stopped.
             SweepFailedError: the groups do not come up, or die again and again.
-            SweepStoppedError: somebody else has stopped them.
-            StudyUnreachableError, UnreachableError: the study's database or what runs the groups is away for too long.
+            SweepStoppedError: the groups were stopped from elsewhere.
+            StudyUnreachableError, UnreachableError: the study's database or the platform does not answer for too long.
         """
         try:
             self._await(self._start_all)
             with contextlib.ExitStack() as held:
-                self._await(lambda: self._begin_to_look(held))
+                self._await(lambda: self._begin_to_watch(held))
                 while not (status := self._retrying(self._show)).is_done:
                     self._check_not_refused(status.refusal)
                     self._retrying(self._revive, status.owners)
                     time.sleep(POLL_S)
                 self._await_end()
         except SweepStoppedError:
-            # Whoever has stopped the study may not have seen what was started here at that moment; what has been
-            # started since by somebody who resumes it is not ours to end.
+            # The command that stopped the study may have missed groups that were started here at that moment. Groups
+            # of a command that has resumed the study since are left alone.
             if self._retrying(self._store.is_stopped):
                 self._executor.cancel_all(self._store.name, GRACE_S)
                 self._executor.clear(self._store.name)
@@ -159,8 +159,8 @@ class SweepSupervisor:
     def _at_work(self) -> frozenset[str]:
         return frozenset(group.name for group in self._executor.groups(self._store.name) if not group.state.is_over)
 
-    def _begin_to_look(self, held: contextlib.ExitStack) -> None:
-        self._look = held.enter_context(self._executor.watch(self._store.name))
+    def _begin_to_watch(self, held: contextlib.ExitStack) -> None:
+        self._statuses = held.enter_context(self._executor.watch(self._store.name))
 
     def _start(self, group: GroupSpec) -> None:
         """Start a group, or keep why it is refused. Raises SweepStoppedError, UnreachableError."""
@@ -207,8 +207,8 @@ class SweepSupervisor:
                 if trial.ended_at_ms is not None and trial.number not in self._shown:
                     self._show_end(trial, status.best)
         for waiting, line in waiting_lines(status.workers).items():
-            if waiting not in self._waits_told:
-                self._waits_told.add(waiting)
+            if waiting not in self._waits_shown:
+                self._waits_shown.add(waiting)
                 self._view.note(line)
         self._view.update(self._with_starting(status))
         return status
@@ -246,17 +246,17 @@ class SweepSupervisor:
             owners: for each group, its lives that held a lease before the groups are observed.
         """
         now = time.monotonic()
-        if now - self._looked_at >= self._look_every_s:
-            self._looked_at = now
-            self._reach(lambda: self._look_after_all(owners))
+        if now - self._polled_at >= self._poll_s:
+            self._polled_at = now
+            self._attempt(lambda: self._keep_up(owners))
 
-    def _look_after_all(self, owners: Mapping[str, Collection[str]]) -> None:
+    def _keep_up(self, owners: Mapping[str, Collection[str]]) -> None:
         self._retry()
-        seen = {status.name: status for status in self._look()}
+        seen = {status.name: status for status in self._statuses()}
         for group in self._groups:
             status = seen.get(group.name)
             if group.name not in self._refused and (status is None or status.state.is_over or status.lacks_nodes):
-                self._look_after(group, owners.get(group.name, ()))
+                self._keep_up_group(group, owners.get(group.name, ()))
         seen.update(self._refusals())
         self._tell_of_diagnosis([seen[group.name] for group in self._groups if group.name in seen])
 
@@ -269,30 +269,30 @@ class SweepSupervisor:
         }
 
     def _await(self, act: Callable[[], None]) -> None:
-        """Do something once what runs the groups answers."""
-        while not self._reach(act):
-            time.sleep(self._look_every_s)
+        """Act once the platform answers."""
+        while not self._attempt(act):
+            time.sleep(self._poll_s)
 
-    def _reach(self, act: Callable[[], None]) -> bool:
-        """Do something with what runs the groups, unless it is away: that is waited for, they may work on without it.
+    def _attempt(self, act: Callable[[], None]) -> bool:
+        """Act on the platform, and return whether it answered. Groups may continue while it does not.
 
         Raises:
-            UnreachableError: it has been away for too long.
+            UnreachableError: it has not answered for too long.
         """
         try:
             act()
         except UnreachableError:
             now = time.monotonic()
-            if self._away_since is None:
-                self._away_since = now
+            if self._silent_since is None:
+                self._silent_since = now
                 self._view.note("what runs the workers does not answer; waiting for it")
-            elif now - self._away_since > self._patience_s:
+            elif now - self._silent_since > self._timeout_s:
                 raise
             return False
-        self._away_since = None
+        self._silent_since = None
         return True
 
-    def _look_after(self, group: GroupSpec, owners: Collection[str]) -> None:
+    def _keep_up_group(self, group: GroupSpec, owners: Collection[str]) -> None:
         status = self._executor.status(group.study, group.name)
         if not status.state.is_over:
             if status.lacks_nodes:
@@ -309,8 +309,8 @@ class SweepSupervisor:
         """Say once what keeps groups from starting. Raises SweepFailedError where none starts for too long."""
         stuck = [group for group in groups if group.diagnosis is not None and not group.state.is_over]
         for diagnosis in dict.fromkeys(group.diagnosis for group in stuck):
-            if diagnosis is not None and diagnosis.reason not in self._told:
-                self._told.add(diagnosis.reason)
+            if diagnosis is not None and diagnosis.reason not in self._diagnoses_shown:
+                self._diagnoses_shown.add(diagnosis.reason)
                 names = [group.name for group in stuck if group.diagnosis == diagnosis]
                 waits = "wait" if len(names) > 1 else "waits"
                 what = waits if diagnosis.is_awaited else "cannot start"
@@ -374,9 +374,9 @@ class SweepSupervisor:
 
     def _alive(self) -> bool:
         try:
-            return any(not group.state.is_over for group in self._look())
+            return any(not group.state.is_over for group in self._statuses())
         except UnreachableError:
-            return True  # as far as is known: it is asked again
+            return True  # it is asked again
 
 
 def _workers(names: Sequence[str]) -> str:
@@ -386,7 +386,7 @@ def _workers(names: Sequence[str]) -> str:
 
 
 def _as_diagnosis(refused: WinnowError) -> Diagnosis:
-    """Why a group was not even taken, as what keeps one from starting."""
+    """The reason why starting a group was refused, as one that keeps a group from starting."""
     if isinstance(refused, InputError):
         return Diagnosis(refused.found.rstrip("."), refused.remedy)
     return Diagnosis(str(refused).rstrip("."), "It is tried again.")
@@ -403,7 +403,7 @@ def _describe_end(status: GroupStatus, group: GroupSpec) -> str:
 
 
 def _perhaps(status: GroupStatus, group: GroupSpec) -> str:
-    """A cause that a back-end does not tell from others: what is over its memory limit is killed, a supervisor too."""
+    """The likely cause of SIGKILL in a group with a memory limit: exceeding it kills the supervisor, too."""
     limit = group.resources.memory_bytes
     if status.exit_code != -signal.SIGKILL or limit is None:
         return ""

@@ -177,7 +177,7 @@ def _run(
     poll_s = platform.host.capabilities.poll_s
     try:
         with view:
-            SweepSupervisor(store, executor, groups, view, look_every_s=poll_s, start=start).supervise()
+            SweepSupervisor(store, executor, groups, view, poll_s=poll_s, start=start).supervise()
     except KeyboardInterrupt:
         if platform.host.capabilities.is_left_by_interrupt:
             _say_detached(store, view)
