@@ -154,7 +154,6 @@ class Leases:
     def renew(self, lease: Lease) -> None:
         """Hold the lease for another `ttl_s`. Raises LeaseLostError."""
         with self._database.writing() as session:
-            self._check(session, lease)
             self._extend(session, lease)
 
     def set_params(self, lease: Lease, params: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> None:
@@ -166,7 +165,6 @@ class Leases:
     def record_fold(self, lease: Lease, fold: FoldRecord, score: float) -> None:
         """Store a fold's result and renew the lease. Storing the same fold again replaces it. Raises LeaseLostError."""
         with self._database.writing() as session:
-            self._check(session, lease)
             self._extend(session, lease)
             where = (folds.c.trial_id == lease.trial_id) & (folds.c.fold == fold.fold)
             session.execute(sa.delete(folds).where(where))
@@ -352,10 +350,21 @@ class Leases:
     def _check(self, session: orm.Session, lease: Lease) -> None:
         task = self._one(session, tasks.c.kind == lease.kind, tasks.c.number == lease.number)
         if task is None or task.state != "leased" or task.attempt != lease.attempt:
-            raise LeaseLostError(f"{lease.kind} {lease.number}, attempt {lease.attempt} of {lease.owner}")
+            raise _lost(lease)
 
     def _extend(self, session: orm.Session, lease: Lease) -> None:
-        self._update(session, lease.kind, lease.number, expires_at=self._database.clock + self._rules.ttl_s)
+        """Renew a lease that is held. Raises LeaseLostError."""
+        is_held = (
+            (tasks.c.study_id == self._study_id)
+            & (tasks.c.kind == lease.kind)
+            & (tasks.c.number == lease.number)
+            & (tasks.c.attempt == lease.attempt)
+            & (tasks.c.state == "leased")
+        )
+        expires_at = self._database.clock + self._rules.ttl_s
+        renewed = session.execute(sa.update(tasks).where(is_held).values(expires_at=expires_at))
+        if renewed.rowcount == 0:  # type: ignore[attr-defined]
+            raise _lost(lease)
 
     def _give_back_expired(self, session: orm.Session, owner: str) -> None:
         """Give back what has expired. The owner that claims lives, and keeps what no other has taken."""
@@ -402,6 +411,10 @@ class Leases:
 
     def _lease(self, task: sa.Row[Any]) -> Lease:
         return Lease(self._study_id, task.kind, task.number, task.trial_id, task.attempt, task.owner, task.grp)
+
+
+def _lost(lease: Lease) -> LeaseLostError:
+    return LeaseLostError(f"{lease.kind} {lease.number}, attempt {lease.attempt} of {lease.owner}")
 
 
 def _trial_id(lease: Lease) -> int:
