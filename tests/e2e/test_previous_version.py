@@ -38,7 +38,7 @@ def kill(process: subprocess.Popen[str]) -> None:
 def test_its_sweep_goes_on_with_the_worker_that_lives_and_another_for_the_one_that_died(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path, "slow")
     kill(start(sweep))
-    argv = [sys.executable, "-m", "winnow", "jobs", "--json"]
+    argv = [sys.executable, "-m", "winnow", "jobs", "--platform", "local", "--json"]
     listed = json.loads(subprocess.run(argv, cwd=ROOT, env=sweep.env, capture_output=True, text=True).stdout)
     assert [(job["platform"], job["worker"], job["state"]) for job in listed] == [
         ("local", "w0", "running"),
