@@ -92,17 +92,19 @@ def test_a_killed_rank_costs_one_fold(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_stops_the_workers_and_hands_their_trials_back(tmp_path: Path) -> None:
-    sweep = Sweep(tmp_path, "slow", search={"trials": 3})
+    sweep = Sweep(tmp_path, "slow")
     orchestrator = sweep.start()
-    wait_until(lambda: is_in_fold(sweep, 0, 2) and is_in_fold(sweep, 1, 1))
+    # One worker may start seconds before the other: which two trials are in training then, does not matter.
+    wait_until(lambda: sum(bool(trial.folds) for trial in sweep.trials() if trial.state == "running") == 2)
     code, _ = end(orchestrator, signal.SIGINT)
     assert code == 130
     assert sweep.processes() == []
-    assert [trial.state for trial in sweep.trials()[:2]] == ["waiting", "waiting"]
+    states = [trial.state for trial in sweep.trials()]
+    assert (states.count("waiting"), states.count("running")) == (2, 0)
     scored = {(trial.number, fold.fold): fold for trial in sweep.trials() for fold in trial.folds}
     resumed = sweep.run()
     assert resumed.returncode == 0, resumed.stderr
-    assert [trial.state for trial in sweep.trials()] == ["complete"] * 3
+    assert [trial.state for trial in sweep.trials()] == ["complete"] * 4
     after = {(trial.number, fold.fold): fold for trial in sweep.trials() for fold in trial.folds}
     assert scored.items() <= after.items()
     assert sweep.store.incidents() == ()
