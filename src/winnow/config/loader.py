@@ -56,7 +56,7 @@ EXPECTATIONS = {
 """What pydantic's error types mean in an experiment file."""
 
 
-def load_experiment(path: Path, overrides: Mapping[str, Any] = {}) -> Experiment:
+def load_experiment(path: Path | str, overrides: Mapping[str, Any] = {}) -> Experiment:
     """Read an experiment file.
 
     Args:
@@ -67,6 +67,7 @@ def load_experiment(path: Path, overrides: Mapping[str, Any] = {}) -> Experiment
         InputError: the file is missing, unreadable or wrong. All faults are found at once: the first is the error
             itself, the others are its notes.
     """
+    path = Path(path)
     document = _read(path)
     given = _given(overrides)
     # As JSON and strictly: lists are tuples there, but "10" is no number and `true` is not 1.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from winnow.config.errors import UnavailableError, UnreachableError, WinnowError
+from winnow.config.errors import InputError, UnavailableError, UnreachableError, WinnowError
 from winnow.config.settings import Settings
 from winnow.orchestrators.build import plan_model_image
 from winnow.orchestrators.deployments import Access, access_to, ask_deployers, find_deployment
@@ -45,6 +45,9 @@ class ServeRequest:
         port: None keeps the one in use, or finds a free one.
         host: the address to listen on; on a cluster, where it is no address, the host that the Ingress answers to.
         image_registry, image_load: how the image reaches a cluster; empty for what the environment sets.
+
+    Raises:
+        InputError: fewer replicas than one.
     """
 
     name: str
@@ -55,6 +58,15 @@ class ServeRequest:
     port: int | None = None
     image_registry: str = ""
     image_load: str = ""
+
+    def __post_init__(self) -> None:
+        if self.replicas is not None and self.replicas < 1:
+            raise InputError(
+                "replicas",
+                expected="1 or more",
+                found=str(self.replicas),
+                remedy="Remove the deployment to serve none.",
+            )
 
     @property
     def environment(self) -> dict[str, str]:

@@ -51,21 +51,31 @@ def data_file(experiment: Experiment) -> DataFile | None:
     Raises:
         InputError: there is no such file.
     """
-    path = _local_path(experiment.data)
+    path = check_data_file(experiment)
     if path is None:
         return None
-    if not path.is_file():
+    if path.is_absolute():
+        targets = [parse_volume(text).target for text in experiment.execution.volumes]
+        if any(PurePosixPath(path).is_relative_to(target) for target in targets):
+            return None
+    return DataFile(path, sha256_of(path))
+
+
+def check_data_file(experiment: Experiment) -> Path | None:
+    """The file that holds the experiment's data; None where no file of this machine does.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    path = _local_path(experiment.data)
+    if path is not None and not path.is_file():
         raise InputError(
             "data.source",
             expected="a file that can be read",
             found=f"'{path}', which is none",
             remedy="Correct the path, which counts from the working directory.",
         )
-    if path.is_absolute():
-        targets = [parse_volume(text).target for text in experiment.execution.volumes]
-        if any(PurePosixPath(path).is_relative_to(target) for target in targets):
-            return None
-    return DataFile(path, sha256_of(path))
+    return path
 
 
 def _local_path(data: DataConfig) -> Path | None:

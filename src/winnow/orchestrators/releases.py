@@ -59,7 +59,7 @@ def choose_version(
             return version
         known = registry.versions(name)
     for each in known:
-        if each.version == number:
+        if each.version == str(number):
             return each
     numbers = ", ".join(each.version for each in reversed(known))
     raise InputError(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from winnow.config.atomic_write import replace_text
 from winnow.config.disk import disk_fault, home_of
-from winnow.config.errors import WinnowError
+from winnow.config.errors import InputError, WinnowError
+from winnow.config.next_command import next_flag
 from winnow.config.private import share
 from winnow.config.settings import Settings
 from winnow.report import render_report
@@ -73,14 +74,19 @@ def write_page(view: StudyView, page: Path) -> None:
     """Write the report in one step, so that a reader never finds half of it.
 
     Raises:
-        InputError: the disk refuses the page.
-        OSError: any other failure of a write.
+        InputError: the page cannot be written there.
     """
     text = render_report(view)
     try:
         replace_text(page, text)
     except OSError as error:
-        fault = disk_fault(error, home_of(), page)
-        if fault is None:
-            raise
-        raise fault from error
+        raise (disk_fault(error, home_of(), page) or _unwritable(page, error)) from error
+
+
+def _unwritable(page: Path, error: OSError) -> InputError:
+    return InputError(
+        str(page),
+        expected="a file that can be written",
+        found=error.strerror or str(error),
+        remedy=f"Name another one ({next_flag('output')}).",
+    )

@@ -71,6 +71,22 @@ def retry_failed(store: StudyStore) -> str:
     return f"study {store.name}: failed trials that are trained again: {', '.join(map(str, numbers))}"
 
 
+def resume(store: StudyStore, request: SweepRequest, code: Mapping[str, str], executor: Executor) -> str | None:
+    """Hand failed trials out again where that is asked for; return a line that says which.
+
+    What depends on the workers at work is checked again: since the first check, the data were read and an image may
+    have been pushed, and meanwhile another terminal may have started some.
+
+    Raises:
+        InputError: workers are at work that a change of the code or a retry has to wait for.
+    """
+    settled_code(store, request, code, executor)
+    if not request.is_retry:
+        return None
+    check_retry(store, request.study, executor)
+    return retry_failed(store)
+
+
 def workers_at_work(store: StudyStore, executor: Executor) -> list[str]:
     """Names of the groups that run as far as the executor sees, or that sent a heartbeat a moment ago."""
     alive = {group.name for group in executor.groups(store.name) if not group.state.is_over}

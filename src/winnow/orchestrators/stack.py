@@ -5,6 +5,7 @@ Each function takes the name of a platform; `winnow.platforms.stack.Stack` is wh
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -48,10 +49,18 @@ def settings_given(
         names: the settings that are taken from the environment, beside those that open stores of one's own.
 
     Raises:
-        InputError: a setting is typed that this platform's stack does not have.
+        InputError: a setting is typed that this platform's stack does not have, or that does not exist.
     """
-    strange = not_on(platform)
+    strange, known = not_on(platform), {*ALL_SETTINGS, *(each.name for each in (*KEYS, *STUDIES))}
     for name in typed:
+        if name not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=1)
+            raise InputError(
+                name,
+                expected="a setting of the stack",
+                found="none of that name",
+                remedy=f"{f'Did you mean {near[0]}? ' if near else ''}docs/configuration.md lists what there is.",
+            )
         if name in strange:
             raise InputError(
                 name,

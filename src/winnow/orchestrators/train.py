@@ -20,10 +20,10 @@ from winnow.config.user_code import code_of
 from winnow.orchestrators.attach import AttachedStart, is_attachable
 from winnow.orchestrators.groups import gpu_sharing, plan_groups
 from winnow.orchestrators.opened_study import describe_sweep, find_study, is_finished, open_study, settle
-from winnow.orchestrators.preflight import DataFile, check_training, data_file
+from winnow.orchestrators.preflight import DataFile, check_data_file, check_training, data_file
 from winnow.orchestrators.progress import ProgressView
 from winnow.orchestrators.report import write_report
-from winnow.orchestrators.resume import check_retry, retry_failed, settled_code
+from winnow.orchestrators.resume import check_retry, resume, settled_code
 from winnow.orchestrators.supervise import SweepFailedError, SweepSupervisor, stop
 from winnow.orchestrators.sweep_platform import sweep_platform
 from winnow.orchestrators.sweep_request import SweepRequest
@@ -68,6 +68,7 @@ def plan(
     """What `train` would start, as lines for a person. Raises InputError."""
     platform = sweep_platform(request, settings, lookup, environment)
     platform.check_image()
+    check_data_file(request.experiment)
     groups = _planned(request, platform, _data_of(request, platform))
     platform.validate(groups)
     return platform.plan(groups)
@@ -114,8 +115,8 @@ def _train(
     sweep = replace(describe_sweep(experiment, study, checked, request.folder, settings.home), code=code)
     if existing is not None:
         existing.check(experiment, sweep)
-        if request.is_retry:
-            view.note(retry_failed(existing))
+        if (retried := resume(existing, request, code or {}, executor)) is not None:
+            view.note(retried)
     store = open_study(experiment, study, settings, sweep)
     if is_finished(store):
         return _end(store, settings, executor, view, was_done=True)

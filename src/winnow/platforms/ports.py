@@ -17,12 +17,12 @@ def bound(host: str, port: int | None) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port or 0))
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         listener.close()
         raise InputError(
             f"address {host}:{port or 0}",
             expected="a port of this machine that is free",
-            found=(error.strerror or str(error)).lower(),
+            found=(getattr(error, "strerror", None) or str(error)).lower(),
             remedy="Leave the port out to have a free one found, or choose another.",
         ) from error
     return listener

@@ -24,6 +24,7 @@ from winnow.config.disk import disk_fault, home_of, probe
 from winnow.config.errors import InputError
 from winnow.config.file_lock import locked
 from winnow.config.next_command import next_command
+from winnow.study import optuna_tables
 from winnow.study.tables import metadata
 
 BUSY_TIMEOUT_S = 60.0
@@ -69,12 +70,7 @@ class Database:
             ) from error
         except (sa.exc.DatabaseError, StorageInternalError) as error:
             if _lacks_tables(error):
-                raise NoStudiesError(
-                    f"the study's storage, {parsed.render_as_string(hide_password=True)}",
-                    expected="a database that holds studies",
-                    found="one in which none was ever made",
-                    remedy=f"Run `{next_command('train', config=...)}` first.",
-                ) from error
+                raise _no_studies(self.url) from error
             raise (DatabaseAwayError if _is_away(error) else InputError)(
                 "the study's storage (WINNOW_STORAGE)",
                 expected="a database that answers and can be written",
@@ -125,6 +121,8 @@ class Database:
 
 def _open(url: str, is_sqlite: bool) -> RDBStorage:
     with _locked(url, is_sqlite, is_shared=True):
+        if is_sqlite:
+            _check_tables(url)
         return RDBStorage(
             url, engine_kwargs=_engine_kwargs(is_sqlite), skip_table_creation=True, skip_compatibility_check=True
         )
@@ -221,11 +219,31 @@ def _listen(engine: Engine, is_sqlite: bool) -> None:
     engine.dispose()
 
 
+def _check_tables(url: str) -> None:
+    """Refuse a file that lacks tables, as a process leaves it that is killed while it makes them.
+
+    Raises:
+        NoStudiesError: tables are missing.
+    """
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    if not set(sa.inspect(engine).get_table_names()) >= optuna_tables.NAMES:
+        raise _no_studies(url)
+
+
 def _lacks_tables(error: BaseException) -> bool:
     """Whether Postgres reports that a table does not exist (SQLSTATE 42P01, undefined_table)."""
     found = getattr(_unwrapped(error), "orig", None)
     # psycopg calls the code sqlstate, psycopg2 calls it pgcode.
     return "42P01" in (getattr(found, "sqlstate", None), getattr(found, "pgcode", None))
+
+
+def _no_studies(url: str) -> NoStudiesError:
+    return NoStudiesError(
+        f"the study's storage, {make_url(url).render_as_string(hide_password=True)}",
+        expected="a database that holds studies",
+        found="one in which none was ever made",
+        remedy=f"Run `{next_command('train', config=...)}` first.",
+    )
 
 
 def _is_away(error: BaseException) -> bool:

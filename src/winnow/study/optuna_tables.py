@@ -39,6 +39,10 @@ STATES: Mapping[TrialState, records.TrialState] = {
 """winnow's name of every state."""
 
 
+NAMES = frozenset(models.BaseModel.metadata.tables)
+"""Names of Optuna's tables."""
+
+
 class SampledStorage(_CachedStorage):
     """What samplers see: the study, cached, without the notes that they would leave in it.
 

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.orchestrators.registries import FakeRegistry
 from tests.unit.platforms.kubernetes.api_server import kubeconfig
 from tests.unit.serving import bundles
-from winnow.config.errors import UnavailableError
+from winnow.config.errors import InputError, UnavailableError
 from winnow.config.settings import Settings
 from winnow.orchestrators.deploy import ServeRequest, plan_serving, preview_serving, rolls_forward
 from winnow.platforms.deployer import DeploymentRequest, Release
@@ -38,6 +38,11 @@ def test_serving_the_champion_after_a_rollback_says_that_it_rolls_forward() -> N
     assert said(second) == ""
     deployer.deploy(deployer.plan_rollback("cells"))
     assert said(second) == "Rolling forward to version 2, which is @champion and was served before version 1."
+
+
+def test_fewer_replicas_than_one_are_refused() -> None:
+    with pytest.raises(InputError, match="replicas: expected 1 or more, found 0"):
+        ServeRequest("cells", replicas=0)
 
 
 def test_a_version_is_planned_on_its_platform(bundle: Path, tmp_path: Path) -> None:

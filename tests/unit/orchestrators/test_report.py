@@ -33,6 +33,11 @@ def test_a_page_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
+def test_a_page_where_no_file_can_be_is_refused() -> None:
+    with pytest.raises(InputError, match=r"/proc/none/report\.html: expected a file that can be written"):
+        write_page(SampleStudy(trials=1).view(), Path("/proc/none/report.html"))
+
+
 def test_a_study_that_does_not_exist_is_refused_and_nothing_is_made(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         write_report(settings_in(tmp_path / "home"), "iris")

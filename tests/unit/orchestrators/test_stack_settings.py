@@ -42,6 +42,11 @@ def test_a_flag_for_another_platform_is_refused() -> None:
         settings_given("kubernetes", {"MLFLOW_PORT": "5600"}, environment={})
 
 
+def test_a_setting_that_no_stack_has_is_refused_with_the_nearest_one() -> None:
+    with pytest.raises(InputError, match=r"MLFLOW_PROT: expected a setting of the stack.*Did you mean MLFLOW_PORT\?"):
+        settings_given("docker", {"MLFLOW_PROT": "5600"}, environment={})
+
+
 def test_secrets_alone_take_their_own_settings_and_keys() -> None:
     assert settings_given("kubernetes", {}, ("STORAGE_CLASS",), ENVIRONMENT) == {"AWS_ACCESS_KEY_ID": "a-key"}
 

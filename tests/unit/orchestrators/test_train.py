@@ -20,11 +20,12 @@ from winnow.orchestrators.attach import is_attachable
 from winnow.orchestrators.opened_study import open_study, settle
 from winnow.orchestrators.preflight import check_training
 from winnow.orchestrators.progress import ProgressView
-from winnow.orchestrators.resume import check_retry, retry_failed
+from winnow.orchestrators.resume import check_retry, resume, retry_failed
 from winnow.orchestrators.supervise import SweepSupervisor
 from winnow.orchestrators.sweep_request import SweepRequest
-from winnow.orchestrators.train import train
+from winnow.orchestrators.train import plan, train
 from winnow.platforms.executor import GroupSpec
+from winnow.platforms.lookup import Lookup
 from winnow.platforms.sweep import WorkerHost
 from winnow.study.database import Database
 from winnow.study.store import StudyStore
@@ -163,6 +164,26 @@ def test_a_retry_says_which_trials_are_trained_again(tmp_path: Path) -> None:
     leases.finish_trial(claim(leases), "failed", None, "ValueError: a bug")
     assert retry_failed(store) == "study a-study: failed trials that are trained again: 0"
     assert retry_failed(store) == "study a-study: no trial has failed"
+
+
+def test_a_retry_hands_nothing_out_where_workers_have_started_since_the_first_check(tmp_path: Path) -> None:
+    store = make_study(tmp_path)
+    leases = leases_of(store)
+    leases.finish_trial(claim(leases), "failed", None, "ValueError: a bug")
+    request, code = SweepRequest(store.header.experiment, is_retry=True), store.header.sweep.code or {}
+    with pytest.raises(InputError, match=r"expected no workers at work.*found w0\."):
+        resume(store, request, code, platform_with("w0").executor)
+    assert [trial.state for trial in store.trials()] == ["failed"]
+    assert resume(store, request, code, MemoryExecutor()) is not None
+    assert [trial.state for trial in store.trials()] == ["waiting"]
+
+
+def test_a_plan_of_data_that_are_not_there_is_refused(folder: Path) -> None:
+    asked = experiment()
+    asked = asked.model_copy(update={"data": asked.data.model_copy(update={"source": "rows.csv"})})
+    settings = Settings.from_environment({"WINNOW_HOME": str(folder / "home")})
+    with pytest.raises(InputError, match=r"data\.source: expected a file that can be read, found 'rows\.csv'"):
+        plan(SweepRequest(asked), settings, Lookup())
 
 
 def test_a_retry_names_failed_refits_where_no_trial_has_failed(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import socket
 
 import pytest
 
-from winnow.platforms.ports import is_free, url_for_clients
+from winnow.config.errors import InputError
+from winnow.platforms.ports import bound, is_free, url_for_clients
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,11 @@ from winnow.platforms.ports import is_free, url_for_clients
 )
 def test_a_client_is_sent_to_an_address_of_this_machine(host: str, url: str) -> None:
     assert url_for_clients(host, 80) == url
+
+
+def test_a_number_that_is_no_port_is_refused() -> None:
+    with pytest.raises(InputError, match=r"address 127\.0\.0\.1:99999: expected a port of this machine"):
+        bound("127.0.0.1", 99999)
 
 
 def test_a_port_on_which_something_listens_is_not_free() -> None:

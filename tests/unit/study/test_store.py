@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,7 @@ from tests.unit.study.studies import claim, complete, experiment, fold, leases_o
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.user_code import digest_of_code
-from winnow.study.database import Database
+from winnow.study.database import Database, NoStudiesError
 from winnow.study.leases import Leases
 from winnow.study.status import StudyStatus, WorkerStatus
 from winnow.study.store import StudyStore, study_names
@@ -46,6 +48,21 @@ def test_opening_makes_no_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         Database(url(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("missing", ["studies", "version_info", "all of them"])
+def test_a_file_that_a_killed_process_left_without_its_tables_is_made_whole(tmp_path: Path, missing: str) -> None:
+    make_study(tmp_path).database.close()
+    file = tmp_path / "studies.db"
+    if missing == "all of them":
+        file.write_bytes(b"")
+    else:
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            connection.execute(f"DROP TABLE {missing}")
+    with pytest.raises(NoStudiesError):
+        Database(url(tmp_path))
+    Database(url(tmp_path), create=True).close()
+    assert study_names(Database(url(tmp_path))) == (["a-study"] if missing == "version_info" else [])
 
 
 def test_opening_a_study_twice_keeps_the_first_up_to_date(tmp_path: Path) -> None:

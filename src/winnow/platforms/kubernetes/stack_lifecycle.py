@@ -98,7 +98,7 @@ class KubernetesStackPlan:
     def render(self) -> str:
         """The manifests as YAML, every secret starred; what is done before them as a comment."""
         before = [self.image.render(), self.route.render(LATEST)] if self.image is not None else []
-        return "".join(f"# {line}\n" for line in before) + self.objects.render()
+        return "".join(f"# {line.removeprefix('# ')}\n" for line in before) + self.objects.render()
 
 
 @dataclass(frozen=True)
