@@ -53,7 +53,7 @@ def here(shared_place: Place, tmp_path: Path) -> Iterator[Sandbox]:
 
 
 def test_its_worker_group_is_listed_not_started_twice_and_cancelled(here: Sandbox) -> None:
-    previous.run(START, here.study, here.site.image, str(here.home), SLEEP, given=here.place.environment)
+    previous.run(START, here.study, here.workers.image, str(here.home), SLEEP, given=here.place.environment)
     executor, job = here.executor(), here.job()["metadata"]["uid"]
     (found,) = executor.groups(here.study)
     assert (found.name, found.state) == ("p0", GroupState.RUNNING)
