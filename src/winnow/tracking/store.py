@@ -154,8 +154,9 @@ def _check_server(uri: str) -> None:
     import requests
 
     try:
+        # A server that has just started may take seconds for its first answer.
         answer = requests.post(
-            f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search", json={"max_results": 1}, timeout=5
+            f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search", json={"max_results": 1}, timeout=(5, 20)
         )
     except requests.RequestException as error:
         raise _unreachable(uri, type(error).__name__, _start()) from error
