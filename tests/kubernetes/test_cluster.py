@@ -281,7 +281,7 @@ def test_a_port_that_nothing_listens_on_is_closed_and_says_why(cluster: Cluster,
 
 def test_a_port_without_a_pod_gives_up_in_time(cluster: Cluster) -> None:
     with (
-        Forward(cluster, {"winnow.test": "nobody"}, 8000, pod_timeout_s=0.5) as forward,
+        Forward(cluster, {"winnow.test": "no-pod"}, 8000, pod_timeout_s=0.5) as forward,
         socket.create_connection(("127.0.0.1", forward.port), timeout=10) as end,
     ):
         assert end.recv(1) == b""
@@ -322,4 +322,4 @@ def test_a_token_that_has_expired_is_read_again(shared_place: Place, tmp_path: P
     file.write_text(json.dumps(whole))
     cluster = connect({**shared_place.environment, "KUBECONFIG": str(file)})
     (tmp_path / "token").write_text(token)
-    assert cluster.find(JOB, {"winnow.test": "nobody"}).items == ()
+    assert cluster.find(JOB, {"winnow.test": "no-pod"}).items == ()

@@ -155,7 +155,8 @@ def answering_deployers(
     """
     found = {}
     for each in all_platforms(settings) if platform is None else (platform_for(platform, settings),):
-        is_used = each.is_in_use or each.has_deployments
+        # Deployments on a platform leave records in the home of the machine that made them.
+        is_used = each.is_in_use or (settings.home / "deployments" / each.name).is_dir()
         if platform is None and each.capabilities.is_remote and not is_used:
             continue
         try:

@@ -69,10 +69,6 @@ class Platform(Protocol):
     def is_in_use(self) -> bool:
         """Whether the stack in use is there, or the environment names it: its absence is then an error."""
 
-    @property
-    def has_deployments(self) -> bool:
-        """Whether the home has records of deployments there."""
-
     def executor(self) -> Executor:
         """The executor that finds and ends groups; it starts none, since no image is named.
 

@@ -48,11 +48,6 @@ class DockerPlatform:
         """Whether the stack in use runs on a Docker engine."""
         return self._settings.stack is not None and self._settings.stack.platform == self.name
 
-    @property
-    def has_deployments(self) -> bool:
-        """Whether the home has records of deployments on Docker."""
-        return (self._settings.home / "deployments" / self.name).is_dir()
-
     def executor(self) -> DockerExecutor:
         """The executor that finds groups by their labels. Raises InputError where no engine answers."""
         return DockerExecutor(DockerWorkers(image="", network=self._settings.network), self._settings.home)

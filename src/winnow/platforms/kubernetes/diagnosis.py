@@ -105,7 +105,7 @@ def _suspended(job: Manifest) -> Diagnosis:
     queue = (job["metadata"].get("labels") or {}).get("kueue.x-k8s.io/queue-name")
     if queue:
         return Diagnosis(f"Suspended: waits for its turn in the queue {queue}", "Wait, or use another queue.", True)
-    return Diagnosis("Suspended: somebody has set spec.suspend", "Set it to false for the Job to go on.", True)
+    return Diagnosis("Suspended: spec.suspend is set", "Set it to false to let the Job continue.", True)
 
 
 def _waiting(status: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -59,11 +59,6 @@ class KubernetesPlatform:
         has_stack = stack is not None and stack.platform == self.name
         return has_stack or any(self._environment.get(name) for name in (CONTEXT, NAMESPACE))
 
-    @property
-    def has_deployments(self) -> bool:
-        """Whether the home has records of deployments on a cluster."""
-        return (self._settings.home / "deployments" / self.name).is_dir()
-
     @functools.cached_property
     def cluster(self) -> Cluster:
         """The cluster and namespace that are named, else those of the stack in use, else kubeconfig's.

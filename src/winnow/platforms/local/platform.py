@@ -41,11 +41,6 @@ class LocalPlatform:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    @property
-    def has_deployments(self) -> bool:
-        """Whether the home has records of deployments on any platform; the local ones lie beside the others."""
-        return (self._settings.home / "deployments").is_dir()
-
     def executor(self) -> LocalExecutor:
         """The executor."""
         return LocalExecutor(self._settings.home)
