@@ -97,7 +97,7 @@ def train_cold(params: dict[str, Any]) -> None:
     """Train all folds of one trial and print their training times."""
     from winnow.config.loader import load_experiment
     from winnow.training.jobs import Jobs
-    from winnow.training.messages import TrainFold
+    from winnow.training.messages import FoldJob
     from winnow.training.preparation import prepare
     from winnow.training.world import World, settle
 
@@ -106,7 +106,7 @@ def train_cold(params: dict[str, Any]) -> None:
     settle(1, experiment.training)
     jobs = Jobs(prepare(experiment), World(experiment.training.precision, on_cpu=True), send=lambda _message: None)
     folds = experiment.cross_validation.folds
-    print(json.dumps([jobs.train_fold(TrainFold(0, fold, params)).train_s for fold in range(folds)]))
+    print(json.dumps([jobs.train_fold(FoldJob(0, fold, params)).train_s for fold in range(folds)]))
 
 
 def report(warm: list[dict[str, float]], cold: list[float]) -> None:

@@ -18,6 +18,7 @@ from tests.unit.study.studies import (
     leases_of,
     make_study_in,
     one_job,
+    record_fold,
     statements,
     sweep,
 )
@@ -93,8 +94,8 @@ def test_a_stale_lease_writes_nothing(database_url: str) -> None:
     leases.give_back(stale, "it was taken for dead", is_lost=True)
     current = claim(leases, "w1/1")
     with pytest.raises(LeaseLostError):
-        leases.record_fold(stale, fold(0), 0.5)
-    leases.record_fold(current, fold(0), 0.5)
+        record_fold(leases, stale, fold(0), 0.5)
+    record_fold(leases, current, fold(0), 0.5)
     assert [trial.attempts for trial in store.trials()] == [2]
     assert len(store.incidents()) == 1
     store.database.close()
@@ -123,7 +124,7 @@ def test_a_trial_keeps_its_parameters_and_is_seen_by_the_sampler(database_url: s
         lease = claim(leases)
         params = propose(store.study, store.frozen(lease.number), space, sampler="tpe", seed=0)
         leases.set_params(lease, params, space)
-        leases.record_fold(lease, fold(0, score / 12), score / 12)
+        record_fold(leases, lease, fold(0, score / 12), score / 12)
         leases.finish_trial(lease, "complete", score / 12)
     assert all(trial.params.keys() == {"lr", "hidden"} for trial in store.trials())
     status = store.status(started_at_ms=0)
@@ -145,7 +146,7 @@ def test_the_status_is_read_with_one_statement(database_url: str) -> None:
     store = make_study_in(database_url, trials=2)
     leases, at_work = leases_of(store), WorkerStatus("w0", "training", 0, 2, 3, 1, 10, 500)
     complete(leases, claim(leases), 0.5)
-    leases.record_fold(claim(leases), fold(0), 0.5)
+    record_fold(leases, claim(leases), fold(0), 0.5)
     store.hear("w0/1", "w0", "here", at_work, ttl_s=30.0)
     store.set_stopped(True)
     store.status(started_at_ms=0)

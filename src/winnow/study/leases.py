@@ -72,10 +72,19 @@ class Lease:
 
 @dataclass(frozen=True)
 class ClaimedJob:
-    """A job with the leases that it needs: one for each (trial, fold) pair in their order, or one for its only task."""
+    """A job with the leases that it needs: one for each of its trials in their order, or one for its only task."""
 
     job: Job
     leases: tuple[Lease, ...]
+
+
+@dataclass(frozen=True)
+class ScoredFold:
+    """A fold's result for the trial of a lease; `score` is its objective."""
+
+    lease: Lease
+    fold: FoldRecord
+    score: float
 
 
 @dataclass(frozen=True)
@@ -154,7 +163,8 @@ class Leases:
     def renew(self, lease: Lease) -> None:
         """Hold the lease for another `ttl_s`. Raises LeaseLostError."""
         with self._database.writing() as session:
-            self._extend(session, lease)
+            if not self._is_extended(session, lease):
+                raise _lost(lease)
 
     def set_params(self, lease: Lease, params: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> None:
         """Store the parameters that a new trial tries. Raises LeaseLostError."""
@@ -162,14 +172,14 @@ class Leases:
             self._check(session, lease)
             optuna_tables.set_params(session, _trial_id(lease), params, space)
 
-    def record_fold(self, lease: Lease, fold: FoldRecord, score: float) -> None:
-        """Store a fold's result and renew the lease. Storing the same fold again replaces it. Raises LeaseLostError."""
+    def record_folds(self, results: Sequence[ScoredFold]) -> tuple[Lease, ...]:
+        """Store results of folds and renew their leases. Storing the same fold again replaces it.
+
+        Returns:
+            The leases that are lost; nothing is stored for them.
+        """
         with self._database.writing() as session:
-            self._extend(session, lease)
-            where = (folds.c.trial_id == lease.trial_id) & (folds.c.fold == fold.fold)
-            session.execute(sa.delete(folds).where(where))
-            session.execute(sa.insert(folds).values(_fold_row(self._study_id, lease, fold)))
-            optuna_tables.set_intermediate_value(session, _trial_id(lease), fold.fold, score)
+            return tuple(result.lease for result in results if not self._record(session, result))
 
     def finish_trial(
         self, lease: Lease, end: End, value: float | None, reason: str | None = None, detail: Failure | None = None
@@ -269,6 +279,17 @@ class Leases:
 
     # What follows runs inside a transaction of the functions above.
 
+    def _record(self, session: orm.Session, result: ScoredFold) -> bool:
+        """Store a fold, unless its lease is lost."""
+        lease, fold = result.lease, result.fold
+        if not self._is_extended(session, lease):
+            return False
+        where = (folds.c.trial_id == lease.trial_id) & (folds.c.fold == fold.fold)
+        session.execute(sa.delete(folds).where(where))
+        session.execute(sa.insert(folds).values(_fold_row(self._study_id, lease, fold)))
+        optuna_tables.set_intermediate_value(session, _trial_id(lease), fold.fold, result.score)
+        return True
+
     def _lock_study(self, session: orm.Session) -> tuple[int, str]:
         """Make claims of one study wait for each other; return its target and the digest of its present code."""
         query = sa.select(studies.c.target, studies.c.sweep).where(studies.c.study_id == self._study_id)
@@ -286,7 +307,8 @@ class Leases:
     def _take_all(self, session: orm.Session, job: Job, owner: str, group: str, code: str) -> tuple[Lease, ...]:
         match job:
             case TrainFolds(pairs):
-                return tuple(self._take_trial(session, pair.trial, owner, group, code) for pair in pairs)
+                numbers = dict.fromkeys(pair.trial for pair in pairs)
+                return tuple(self._take_trial(session, number, owner, group, code) for number in numbers)
             case FinishTrial(trial):
                 return (self._take_trial(session, trial, owner, group, code),)
             case RefitTrial(trial):
@@ -295,16 +317,15 @@ class Leases:
             case WriteReport(trials):
                 return (self._take(session, "report", trials, None, owner, group),)
 
-    def _take_trial(self, session: orm.Session, number: int | None, owner: str, group: str, code: str) -> Lease:
-        """Lease a trial, or a new one. One that is claimed anew is marked as running with the study's present code."""
-        if number is None:
-            count = optuna_tables.count_trials(session, self._study_id)
-            trial_id = optuna_tables.add_running_trial(session, self._study_id, number=count)
-            lease = self._take(session, "trial", count, trial_id, owner, group)
+    def _take_trial(self, session: orm.Session, number: int, owner: str, group: str, code: str) -> Lease:
+        """Lease a trial, or add it. One that is claimed anew is marked as running with the study's present code."""
+        held = self._one(session, tasks.c.kind == "trial", tasks.c.number == number, tasks.c.owner == owner)
+        if held is not None:
+            return self._lease(held)
+        if number >= optuna_tables.count_trials(session, self._study_id):
+            trial_id = optuna_tables.add_running_trial(session, self._study_id, number)
+            lease = self._take(session, "trial", number, trial_id, owner, group)
         else:
-            held = self._one(session, tasks.c.kind == "trial", tasks.c.number == number, tasks.c.owner == owner)
-            if held is not None:
-                return self._lease(held)
             trial_id = optuna_tables.trial_id_of(session, self._study_id, number)
             lease = self._take(session, "trial", number, trial_id, owner, group)
             optuna_tables.start_trial(session, trial_id)
@@ -352,8 +373,8 @@ class Leases:
         if task is None or task.state != "leased" or task.attempt != lease.attempt:
             raise _lost(lease)
 
-    def _extend(self, session: orm.Session, lease: Lease) -> None:
-        """Renew a lease that is held. Raises LeaseLostError."""
+    def _is_extended(self, session: orm.Session, lease: Lease) -> bool:
+        """Renew a lease, unless it is lost."""
         is_held = (
             (tasks.c.study_id == self._study_id)
             & (tasks.c.kind == lease.kind)
@@ -363,8 +384,7 @@ class Leases:
         )
         expires_at = self._database.clock + self._rules.ttl_s
         renewed = session.execute(sa.update(tasks).where(is_held).values(expires_at=expires_at))
-        if renewed.rowcount == 0:  # type: ignore[attr-defined]
-            raise _lost(lease)
+        return bool(renewed.rowcount)  # type: ignore[attr-defined]
 
     def _give_back_expired(self, session: orm.Session, owner: str) -> None:
         """Give back what has expired. The owner that claims lives, and keeps what no other has taken."""

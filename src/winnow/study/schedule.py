@@ -8,7 +8,7 @@ the order of trials and folds, pruning, refits, and the report. Nothing here rea
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -19,15 +19,18 @@ from winnow.tracking.records import TrialState
 
 @dataclass(frozen=True)
 class TrialFold:
-    """One fold (0-based) of one trial. `trial` is None for a trial that does not exist yet."""
+    """One fold (0-based) of one trial. A number that no trial has yet is that of a new one."""
 
-    trial: int | None
+    trial: int
     fold: int
 
 
 @dataclass(frozen=True)
 class TrainFolds:
-    """Train these folds together. The sampler proposes parameters for a trial that has none."""
+    """Train these folds together. The sampler proposes parameters for a trial that has none.
+
+    Folds of one trial follow one another.
+    """
 
     pairs: tuple[TrialFold, ...]
 
@@ -60,6 +63,18 @@ Job = TrainFolds | FinishTrial | RefitTrial | WriteReport
 
 
 @dataclass(frozen=True)
+class Width:
+    """How much one job trains: the next `folds` folds of each of up to `trials` trials."""
+
+    folds: int = 1
+    trials: int = 1
+
+
+STARTUP_TRIALS = 10
+"""How many trials TPE proposes at random before it learns (Optuna's default)."""
+
+
+@dataclass(frozen=True)
 class ScheduleRules:
     """What the experiment says about the order of work.
 
@@ -68,6 +83,8 @@ class ScheduleRules:
         metric: the objective, and `goal` which way it is better.
         pruner: whether a trial may end before its last fold.
         refit_top: how many of the best trials are refitted after the last trial.
+        workers: how many workers share the trials.
+        is_learning: whether the sampler learns from trials that have ended.
     """
 
     folds: int
@@ -75,6 +92,8 @@ class ScheduleRules:
     goal: Literal["maximize", "minimize"]
     pruner: Literal["off", "median"]
     refit_top: int
+    workers: int = 1
+    is_learning: bool = True
 
 
 @dataclass(frozen=True)
@@ -125,43 +144,54 @@ class ScheduleView:
     reports: tuple[ClosingTask, ...] = ()
 
 
-def next_jobs(view: ScheduleView, capacity: int) -> tuple[Job, ...]:
-    """The jobs, at most `capacity`, that the worker `view.owner` carries out now; those that it holds come first.
+def next_jobs(view: ScheduleView, width: Width = Width()) -> tuple[Job, ...]:
+    """The jobs that the worker `view.owner` carries out now, in order; those that it holds come first.
 
-    An empty answer means that the study is finished, or that others hold all that is left (`is_finished`).
+    Trials that have all their folds, or are not worth another, end; then at most one job trains, refits or reports. An
+    empty answer means that the study is finished, or that others hold all that is left (`is_finished`).
     """
-    return tuple(islice(_jobs(view), capacity))
+    held = [_after_a_fold(view, trial) for trial in view.trials if trial.owner == view.owner]
+    waiting = [_next_folds(view.rules, trial) or _complete(trial) for trial in view.trials if trial.state == "waiting"]
+    ends = tuple(job for job in (*held, *waiting) if isinstance(job, FinishTrial))
+    begun = [job for job in (*held, *waiting) if isinstance(job, TrainFolds)]
+    train = _together(view, begun, width)
+    if ends or train is not None:
+        return (*ends, *((train,) if train is not None else ()))
+    return tuple(islice(_closing(view), 1))
 
 
 def is_finished(view: ScheduleView) -> bool:
     """Whether nothing is left to do, for any worker."""
     owners = (*(trial.owner for trial in view.trials), *(task.owner for task in (*view.refits, *view.reports)))
-    return not any(owners) and not next_jobs(view, 1)
+    return not any(owners) and not next_jobs(view)
 
 
-def _jobs(view: ScheduleView) -> Iterator[Job]:
-    """What is held, lost and waiting trials, new trials; refits once every trial has ended; then the report."""
-    yield from _held(view)
-    for trial in view.trials:
-        if trial.state == "waiting":
-            yield _next_fold(view.rules, trial) or _complete(trial)
-    for _ in range(view.target - len(view.trials)):
-        yield TrainFolds((TrialFold(None, 0),))
-    if len(view.trials) >= view.target and all(_is_settled(trial) for trial in view.trials):
-        yield from _closing(view)
+def _together(view: ScheduleView, begun: Sequence[TrainFolds], width: Width) -> TrainFolds | None:
+    """One job of trials that have begun, and of new ones where there is room."""
+    new = range(len(view.trials), view.target)[: _new_at_once(view, len(begun), width)]
+    trials = [*begun[: width.trials], *(_all_folds(view.rules, number) for number in new)]
+    pairs = tuple(pair for trial in trials for pair in trial.pairs[: width.folds])
+    return TrainFolds(pairs) if pairs else None
 
 
-def _held(view: ScheduleView) -> Iterator[Job]:
-    for trial in view.trials:
-        if trial.owner == view.owner:
-            yield _after_a_fold(view, trial)
-    yield from (RefitTrial(refit.number) for refit in view.refits if refit.owner == view.owner)
-    yield from (WriteReport(report.number) for report in view.reports if report.owner == view.owner)
+def _new_at_once(view: ScheduleView, begun: int, width: Width) -> int:
+    """How many new trials join `begun` others in a job: a sampler that is asked for many at once has learned from few.
+
+    The trials that it proposes at random, before it learns, may all be at work at once; later a quarter as many as have
+    ended. All workers get the same share, of the last trials too.
+    """
+    rules, room = view.rules, width.trials - begun
+    left = -(-(view.target - len(view.trials)) // rules.workers)
+    if rules.is_learning:
+        ended = sum(trial.state in ("complete", "pruned") for trial in view.trials)
+        share = -(-max(STARTUP_TRIALS - ended, ended // 4) // rules.workers)
+        room = min(room, share - begun)
+    return max(0 if begun else 1, min(room, left))
 
 
 def _after_a_fold(view: ScheduleView, trial: ScheduledTrial) -> Job:
     """A trial's next fold, unless that was its last or its scores are not worth another."""
-    train = _next_fold(view.rules, trial)
+    train = _next_folds(view.rules, trial)
     if train is None:
         return _complete(trial)
     if view.rules.pruner == "off":
@@ -174,12 +204,14 @@ def _after_a_fold(view: ScheduleView, trial: ScheduledTrial) -> Job:
     return FinishTrial(trial.number, "pruned", statistics.fmean(trial.scores), reason)
 
 
-def _next_fold(rules: ScheduleRules, trial: ScheduledTrial) -> TrainFolds | None:
-    """The first fold that is not recorded."""
-    for fold in range(rules.folds):
-        if fold not in trial.folds:
-            return TrainFolds((TrialFold(trial.number, fold),))
-    return None
+def _next_folds(rules: ScheduleRules, trial: ScheduledTrial) -> TrainFolds | None:
+    """The folds that are not recorded."""
+    pairs = tuple(TrialFold(trial.number, fold) for fold in range(rules.folds) if fold not in trial.folds)
+    return TrainFolds(pairs) if pairs else None
+
+
+def _all_folds(rules: ScheduleRules, number: int) -> TrainFolds:
+    return TrainFolds(tuple(TrialFold(number, fold) for fold in range(rules.folds)))
 
 
 def _complete(trial: ScheduledTrial) -> FinishTrial:
@@ -192,6 +224,10 @@ def _is_settled(trial: ScheduledTrial) -> bool:
 
 def _closing(view: ScheduleView) -> Iterator[Job]:
     """Refits of the best trials and those that were asked for; the report once no worker holds a refit."""
+    yield from (RefitTrial(refit.number) for refit in view.refits if refit.owner == view.owner)
+    yield from (WriteReport(report.number) for report in view.reports if report.owner == view.owner)
+    if len(view.trials) < view.target or not all(_is_settled(trial) for trial in view.trials):
+        return
     known = {refit.number for refit in view.refits}
     new = [number for number in _best(view) if number not in known]
     asked = [refit.number for refit in view.refits if refit.state == "waiting"]

@@ -156,6 +156,8 @@ class StudyStore:
                 goal=sweep.goal,
                 pruner=experiment.search.pruner,
                 refit_top=experiment.refit.top,
+                workers=experiment.execution.workers,
+                is_learning=experiment.search.sampler != "random",
             ),
         )
         return Leases(self.database, self.study_id, rules, self._clock_ms)

@@ -26,7 +26,7 @@ from winnow.training.custom_loop import LoopFold, LoopResult, run_loop
 from winnow.training.failures import DivergedError, ExportDiffersError, ExportError
 from winnow.training.fitting import Fitted, build_network, seeds_of
 from winnow.training.loop import OnEpoch, OnStep, Rows, Trained, row_loss, train
-from winnow.training.messages import FoldScored, FromRank, Progress, Refit, Refitted, TrainFold
+from winnow.training.messages import FoldJob, FoldScored, FromRank, Progress, Refit, Refitted
 from winnow.training.optimization import make_optimizer
 from winnow.training.preparation import Prepared
 from winnow.training.world import World
@@ -45,11 +45,7 @@ class Jobs:
         self._features = torch.from_numpy(prepared.data.features).to(world.device)
         self._target = torch.from_numpy(prepared.data.target).to(world.device)
 
-    def do(self, job: TrainFold | Refit) -> FoldScored | Refitted:
-        """Do a job. Raises what `train_fold` and `refit` raise."""
-        return self.train_fold(job) if isinstance(job, TrainFold) else self.refit(job)
-
-    def train_fold(self, job: TrainFold) -> FoldScored:
+    def train_fold(self, job: FoldJob) -> FoldScored:
         """Train on a fold's training rows and score its validation rows.
 
         Raises:
@@ -116,7 +112,7 @@ class Jobs:
     def _fit(self, params: Mapping[str, Any], rows: NDArray[np.int64], fold: int) -> tuple[Fitted, Trained]:
         return fit(self._prepared, self._world, self._features, params, rows, fold, on_epoch=self._report)
 
-    def _fold_by_loop(self, loop: Callable[..., Any], job: TrainFold) -> FoldScored:
+    def _fold_by_loop(self, loop: Callable[..., Any], job: FoldJob) -> FoldScored:
         fold, began = self._prepared.folds[job.fold], time.perf_counter()
         epochs: list[int] = []
         result = self._run_loop(loop, job.params, fold.train, fold.validation, job.fold, epochs)

@@ -25,12 +25,21 @@ class Assignment(msgspec.Struct, frozen=True):
     code: dict[str, str] | None = None
 
 
-class TrainFold(msgspec.Struct, frozen=True, tag="train_fold"):
-    """Train and score one fold of a trial; answered by `Progress`…, then `FoldScored` or `Failed`."""
+class FoldJob(msgspec.Struct, frozen=True):
+    """One fold (0-based) of one trial, with the trial's parameters."""
 
     trial: int
     fold: int
     params: dict[str, Any]
+
+
+class TrainFolds(msgspec.Struct, frozen=True, tag="train_folds"):
+    """Train and score these folds, as one batched model where that is exact and pays.
+
+    Every member is answered once, in a `FoldsTrained`, in any order. The job ends with the last answer.
+    """
+
+    members: tuple[FoldJob, ...]
 
 
 class Refit(msgspec.Struct, frozen=True, tag="refit"):
@@ -66,32 +75,6 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
     loss: float
 
 
-class FoldScored(msgspec.Struct, frozen=True, tag="fold_scored"):
-    """A fold's result. Every metric is finite.
-
-    Seconds are those of rank 0: from the job's arrival to the end of its first optimizer step, and to the end of its
-    training; and from there to the metrics.
-    """
-
-    trial: int
-    fold: int
-    metrics: dict[str, float]
-    epochs: int
-    first_step_s: float
-    train_s: float
-    score_s: float
-
-
-class Refitted(msgspec.Struct, frozen=True, tag="refitted"):
-    """The bundle is complete in `directory`; `metrics` are those of the holdout (empty where there is none)."""
-
-    trial: int
-    directory: str
-    metrics: dict[str, float]
-    parity: float
-    train_s: float
-
-
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """The job ended without a result, through a fault of its own: it is not tried again.
 
@@ -104,5 +87,51 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     detail: str
 
 
-ToRank = TrainFold | Refit | Stop
-FromRank = Ready | Progress | FoldScored | Refitted | Failed
+class FoldScored(msgspec.Struct, frozen=True, tag="fold_scored"):
+    """A fold's result. Every metric is finite.
+
+    Seconds are those of rank 0: from the fold's start to the end of its first optimizer step, and to the end of its
+    training; and from there to the metrics. A fold that trained with others has an equal share of their seconds.
+
+    Attributes:
+        packed: how many models trained as one.
+        not_packed: why the fold trained alone although others were asked for with it.
+    """
+
+    trial: int
+    fold: int
+    metrics: dict[str, float]
+    epochs: int
+    first_step_s: float
+    train_s: float
+    score_s: float
+    packed: int = 1
+    not_packed: str | None = None
+
+
+class FoldFailed(msgspec.Struct, frozen=True, tag="fold_failed"):
+    """A fold ended without a result."""
+
+    trial: int
+    fold: int
+    failure: Failed
+
+
+class FoldsTrained(msgspec.Struct, frozen=True, tag="folds_trained"):
+    """What came of folds that trained together."""
+
+    results: tuple[FoldScored | FoldFailed, ...]
+
+
+class Refitted(msgspec.Struct, frozen=True, tag="refitted"):
+    """The bundle is complete in `directory`; `metrics` are those of the holdout (empty where there is none)."""
+
+    trial: int
+    directory: str
+    metrics: dict[str, float]
+    parity: float
+    train_s: float
+
+
+ToRank = TrainFolds | Refit | Stop
+FromRank = Ready | Progress | FoldsTrained | Refitted | Failed

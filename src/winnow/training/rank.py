@@ -18,7 +18,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from winnow.config.exit_codes import RankExit
 from winnow.config.streams import write_utf8
@@ -26,13 +26,16 @@ from winnow.training.launch import CHANNEL, EXPERIMENT, LOG_DIR, THREADS
 from winnow.training.pdeathsig import die_with_parent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from winnow.config.experiment import Experiment
     from winnow.training.channel import Channel
     from winnow.training.jobs import Jobs
-    from winnow.training.messages import FromRank, Refit, TrainFold
+    from winnow.training.messages import Failed, FoldFailed, FoldJob, FoldScored, FromRank, Refit, Refitted, TrainFolds
     from winnow.training.world import World
+
+    _Asked = TypeVar("_Asked", FoldJob, Refit)
+    _Result = TypeVar("_Result", FoldScored, Refitted)
 
 
 def main() -> None:
@@ -114,22 +117,40 @@ def _serve(jobs: Jobs, world: World, channel: Channel | None) -> None:
         job = decoder.decode(world.next_job(channel.receive() if channel is not None else None))
         if isinstance(job, Stop):
             return
-        answer = _do(jobs, job, world)
-        world.free_memory()
-        if not is_warm:
-            # Only now, because torch imports a good part of itself in the first training.
-            world.freeze_garbage()
-            is_warm = True
-        if channel is not None:
-            channel.send(answer)
+        for answer in _answers(jobs, job, world):
+            world.free_memory()
+            if not is_warm:
+                # Only now, because torch imports a good part of itself in the first training.
+                world.freeze_garbage()
+                is_warm = True
+            if channel is not None:
+                channel.send(answer)
 
 
-def _do(jobs: Jobs, job: TrainFold | Refit, world: World) -> FromRank:
-    """The job's answer; a failure that the other ranks do not know of ends this one."""
+def _answers(jobs: Jobs, job: TrainFolds | Refit, world: World) -> Iterator[FromRank]:
+    """What comes of a job, as it comes."""
+    from winnow.training.messages import FoldsTrained, Refit
+
+    if isinstance(job, Refit):
+        yield _do(jobs.refit, job, world)
+        return
+    for member in job.members:
+        yield FoldsTrained((_train_fold(jobs, member, world),))
+
+
+def _train_fold(jobs: Jobs, member: FoldJob, world: World) -> FoldScored | FoldFailed:
+    from winnow.training.messages import Failed, FoldFailed
+
+    answer = _do(jobs.train_fold, member, world)
+    return FoldFailed(member.trial, member.fold, answer) if isinstance(answer, Failed) else answer
+
+
+def _do(act: Callable[[_Asked], _Result], job: _Asked, world: World) -> _Result | Failed:
+    """The job's result; a failure that the other ranks do not know of ends this one."""
     from winnow.training.failures import failure_of, is_shared
 
     try:
-        return jobs.do(job)
+        return act(job)
     except Exception as error:  # noqa: BLE001 - whatever a person's model raises is the job's result
         if world.size == 1 or is_shared(error):
             print(f"trial {job.trial} failed", flush=True)
@@ -139,7 +160,7 @@ def _do(jobs: Jobs, job: TrainFold | Refit, world: World) -> FromRank:
         _end(error, world, job)
 
 
-def _end(error: Exception, world: World, job: TrainFold | Refit | None) -> NoReturn:
+def _end(error: Exception, world: World, job: FoldJob | Refit | None) -> NoReturn:
     """End this rank: with a record if the fault is its own."""
     from winnow.training.failures import may_be_a_peers
 
@@ -149,9 +170,9 @@ def _end(error: Exception, world: World, job: TrainFold | Refit | None) -> NoRet
     _record(error, Path(os.environ[LOG_DIR]), world.rank, job)
 
 
-def _record(error: Exception, logs: Path, rank: int, job: TrainFold | Refit | None) -> NoReturn:
+def _record(error: Exception, logs: Path, rank: int, job: FoldJob | Refit | None) -> NoReturn:
     from winnow.training.failures import failure_of
-    from winnow.training.messages import TrainFold
+    from winnow.training.messages import FoldJob
     from winnow.training.rank_errors import RankError, write_error
 
     failure = failure_of(error)
@@ -163,7 +184,7 @@ def _record(error: Exception, logs: Path, rank: int, job: TrainFold | Refit | No
             detail=failure.detail,
             rank=rank,
             trial=job.trial if job is not None else None,
-            fold=job.fold if isinstance(job, TrainFold) else None,
+            fold=job.fold if isinstance(job, FoldJob) else None,
         ),
     )
     print(failure.detail or failure.reason, file=sys.stderr, flush=True)

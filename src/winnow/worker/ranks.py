@@ -44,6 +44,7 @@ class Ended:
 
     Attributes:
         failure: what the guilty rank left behind; None where nothing says that the job itself was at fault.
+        fold: the trial and the fold that the guilty rank was at, where it says so.
         what: what happened, for people.
         log: the log that tells more.
         is_asked: whether one of their machines had been asked to stop, which is nobody's fault.
@@ -53,6 +54,7 @@ class Ended:
     what: str
     log: Path
     is_asked: bool = False
+    fold: tuple[int, int] | None = None
 
 
 class RanksEndedError(Exception):
@@ -251,7 +253,8 @@ class Ranks:
         if error is not None:
             log = self._guilty_log() if error.rank is None else self._logs / f"rank-{error.rank}.log"
             reason = error.reason if error.rank is None else f"rank {error.rank}: {error.reason}"
-            return Ended(Failed(error.kind, reason, error.detail), reason, log)
+            fold = None if error.trial is None or error.fold is None else (error.trial, error.fold)
+            return Ended(Failed(error.kind, reason, error.detail), reason, log, fold=fold)
         if killed_for_memory:
             # The kernel's kill looks like any other; only the counter of the group's memory limit tells.
             return Ended(Failed("out_of_memory", OUT_OF_MEMORY, ""), OUT_OF_MEMORY, self._guilty_log())

@@ -12,26 +12,28 @@ refit has a model to hand over.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from winnow.config.errors import InputError, WinnowError
-from winnow.study.leases import Claim, ClaimedJob, Lease, LeaseLostError, Leases
+from winnow.study.leases import Claim, ClaimedJob, Lease, LeaseLostError, Leases, ScoredFold
 from winnow.study.projector import Projector, keep_in, reconcile
 from winnow.study.retry import Retry
-from winnow.study.schedule import FinishTrial, Job, RefitTrial, ScheduleView, TrainFolds, WriteReport, next_jobs
+from winnow.study.schedule import FinishTrial, RefitTrial, TrainFolds, TrialFold, Width, WriteReport, next_jobs
 from winnow.study.space import decode, distributions, propose
 from winnow.study.status import WorkerState, WorkerStatus
 from winnow.study.store import StudyStore
 from winnow.tracking.records import FoldRecord, TrialRecord
 from winnow.tracking.tracker import Tracker, TrackingUnavailableError
-from winnow.training.messages import Failed, FoldScored, Refit, Refitted, TrainFold
+from winnow.training import messages
+from winnow.training.messages import Failed, FoldFailed, FoldJob, FoldScored, Refit, Refitted
 from winnow.worker.heartbeat import Heartbeat
 from winnow.worker.ranks import Ranks
 from winnow.worker.stop import Stop, StopRequestedError
@@ -39,8 +41,6 @@ from winnow.worker.world import STARTUP_TIMEOUT_S, CannotStartError, World, Worl
 
 _log = logging.getLogger(__name__)
 
-CAPACITY = 1
-"""How many jobs a group carries out at once."""
 IDLE_POLL_S = 0.2
 
 
@@ -101,6 +101,7 @@ class Worker:
         self._world = World(
             ranks, self._sweep, identity.group, stop, startup_timeout_s, self._show_starting, self._heartbeat.epoch
         )
+        self._width = Width()
         self._held: tuple[Lease, ...] = ()
         self._params: dict[Lease, dict[str, Any]] = {}
 
@@ -158,7 +159,8 @@ class Worker:
             self._stop.check()
             if not self._held:
                 self._await_nodes()
-            claim = self._retrying(self._leases.claim, self._identity.owner, self._identity.group, _decide)
+            decide = functools.partial(next_jobs, width=self._width)
+            claim = self._retrying(self._leases.claim, self._identity.owner, self._identity.group, decide)
             self._hold(claim.leases)
             if claim.jobs or claim.is_study_finished:
                 return claim
@@ -212,8 +214,7 @@ class Worker:
     def _carry_out(self, claimed: ClaimedJob) -> None:
         match claimed.job:
             case TrainFolds(pairs):
-                for lease, pair in zip(claimed.leases, pairs, strict=True):
-                    self._train_fold(lease, pair.fold)
+                self._train(pairs, claimed.leases)
             case FinishTrial() as job:
                 (lease,) = claimed.leases
                 self._retrying(self._leases.finish_trial, lease, job.end, job.value, job.reason)
@@ -223,40 +224,66 @@ class Worker:
             case WriteReport():
                 self._report(*claimed.leases)
 
-    def _train_fold(self, lease: Lease, fold: int) -> None:
-        is_claimed_anew = lease not in self._params
-        if is_claimed_anew:
+    def _train(self, pairs: tuple[TrialFold, ...], leases: tuple[Lease, ...]) -> None:
+        held = {lease.number: lease for lease in leases}
+        new = [lease for lease in leases if lease not in self._params]
+        for lease in new:
             self._params[lease] = self._read_or_propose_params(lease)
         self._world.ensure_ready()
-        if is_claimed_anew:
+        for lease in new:
             # Not before: loading the tracking store's client would compete with the ranks' start for the CPUs.
             self._projector.changed(lease.number)
         started_at_ms = self._clock_ms()
-        self._show("training", trial=lease.number, fold=fold + 1)
-        answer = self._world.ask(TrainFold(trial=lease.number, fold=fold, params=self._params[lease]))
-        if isinstance(answer, FoldScored):
-            self._record(lease, fold, answer, started_at_ms)
-        elif isinstance(answer, Failed):
-            reason = f"fold {fold + 1}: {answer.reason}"
-            _log.info("trial %d failed, %s", lease.number, reason)
-            failure = self._world.failure(answer)
-            self._retrying(self._leases.finish_trial, lease, "failed", None, reason, failure)
-            self._release(lease)
+        self._show("training", trial=pairs[0].trial, fold=pairs[0].fold + 1)
+        jobs = tuple(FoldJob(pair.trial, pair.fold, self._params[held[pair.trial]]) for pair in pairs)
+        try:
+            for results in self._world.train(messages.TrainFolds(jobs)):
+                self._take_in(results, held, started_at_ms)
+                started_at_ms = self._clock_ms()
+        except WorldLostError:
+            if len(jobs) > 1:
+                # One of them may be at fault, which only shows where each trains alone.
+                self._width = Width()
+            raise
 
-    def _record(self, lease: Lease, fold: int, scored: FoldScored, started_at_ms: int) -> None:
+    def _take_in(
+        self, results: tuple[FoldScored | FoldFailed, ...], held: Mapping[int, Lease], started_at_ms: int
+    ) -> None:
+        """Record what folds have come to. A fold's failure ends its trial; its other folds no longer count."""
+        scored = [
+            self._scored(held[result.trial], result, started_at_ms)
+            for result in results
+            if isinstance(result, FoldScored) and held[result.trial] in self._held
+        ]
+        for lease in self._retrying(self._leases.record_folds, scored) if scored else ():
+            _log.warning("trial %d has passed on to another worker meanwhile", lease.number)
+            self._release(lease)
+        for number in dict.fromkeys(result.lease.number for result in scored):
+            self._projector.changed(number)
+        for result in results:
+            if isinstance(result, FoldFailed) and held[result.trial] in self._held:
+                self._fail(held[result.trial], result)
+
+    def _scored(self, lease: Lease, result: FoldScored, started_at_ms: int) -> ScoredFold:
         record = FoldRecord(
-            fold=fold,
-            metrics=scored.metrics,
-            epochs=scored.epochs,
-            train_s=scored.train_s,
+            fold=result.fold,
+            metrics=result.metrics,
+            epochs=result.epochs,
+            train_s=result.train_s,
             started_at_ms=started_at_ms,
             ended_at_ms=self._clock_ms(),
             worker=self._identity.group,
-            first_step_s=scored.first_step_s,
-            score_s=scored.score_s,
+            first_step_s=result.first_step_s,
+            score_s=result.score_s,
         )
-        self._retrying(self._leases.record_fold, lease, record, scored.metrics[self._sweep.metric])
-        self._projector.changed(lease.number)
+        return ScoredFold(lease, record, result.metrics[self._sweep.metric])
+
+    def _fail(self, lease: Lease, failed: FoldFailed) -> None:
+        reason = f"fold {failed.fold + 1}: {failed.failure.reason}"
+        _log.info("trial %d failed, %s", lease.number, reason)
+        failure = self._world.failure(failed.failure)
+        self._retrying(self._leases.finish_trial, lease, "failed", None, reason, failure)
+        self._release(lease)
 
     def _read_or_propose_params(self, lease: Lease) -> dict[str, Any]:
         """The parameters that the trial had before it was lost, or new ones."""
@@ -277,11 +304,11 @@ class Worker:
         with _scratch() as scratch:
             bundle = scratch / "bundle"
             job = Refit(trial=trial.number, params=dict(trial.params), metrics=_means(trial), directory=str(bundle))
-            answer = self._world.ask(job)
+            answer = self._world.refit(job)
             if isinstance(answer, Failed):
                 _log.warning("refit of trial %d failed: %s", trial.number, answer.reason)
                 self._retrying(self._leases.finish_task, lease, reason=answer.reason)
-            elif isinstance(answer, Refitted):
+            else:
                 self._register(lease, trial, answer)
         self._release(lease)
 
@@ -352,10 +379,6 @@ class Worker:
                 waits_for=waits_for,
             )
         )
-
-
-def _decide(view: ScheduleView) -> tuple[Job, ...]:
-    return next_jobs(view, CAPACITY)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from winnow.config.errors import InputError
@@ -16,7 +16,18 @@ from winnow.config.functions import names_data_function
 from winnow.config.next_command import next_command, next_flag
 from winnow.study.leases import Failure
 from winnow.tracking.records import SweepRecord
-from winnow.training.messages import Failed, FromRank, Progress, Ready, Refit, TrainFold
+from winnow.training.messages import (
+    Failed,
+    FoldFailed,
+    FoldScored,
+    FoldsTrained,
+    FromRank,
+    Progress,
+    Ready,
+    Refit,
+    Refitted,
+    TrainFolds,
+)
 from winnow.worker.ranks import Ended, Ranks, RanksEndedError
 from winnow.worker.stop import Stop
 
@@ -108,19 +119,49 @@ class World:
             self._failed_starts = 0
             _log.info("%d rank(s) on %s, ready after %.1f s", ready.world_size, ready.device, ready.startup_s)
 
-    def ask(self, job: TrainFold | Refit) -> FromRank:
-        """The ranks' answer to a job, `Failed` where the job ended them. Raises WorldLostError."""
-        self._guilty_log = None
+    def train(self, job: TrainFolds) -> Iterator[tuple[FoldScored | FoldFailed, ...]]:
+        """The ranks' answers, as folds end. Where a fold ends the ranks, its failure is the last answer.
+
+        Raises:
+            WorldLostError: the ranks ended, and no single fold is known to be at fault.
+        """
+        waiting = {(member.trial, member.fold) for member in job.members}
         try:
-            self._ranks.send(job)
-            return self._answer()
+            self._send(job)
+            while waiting:
+                answer = self._answer()
+                assert isinstance(answer, FoldsTrained), "folds are answered by folds"
+                waiting -= {(result.trial, result.fold) for result in answer.results}
+                yield answer.results
         except RanksEndedError as error:
-            ended = error.ended
-            _log.warning("%s; log: %s", ended.what, ended.log)
-            self._guilty_log = ended.log
-            if ended.failure is not None:
-                return ended.failure
-            raise WorldLostError(ended.what, is_lost=not ended.is_asked) from error
+            failure = self._failure_of(error)
+            fold = error.ended.fold or (min(waiting) if len(waiting) == 1 else None)
+            if failure is None or fold is None:
+                raise _lost(error) from error
+            yield (FoldFailed(*fold, failure),)
+
+    def refit(self, job: Refit) -> Refitted | Failed:
+        """The ranks' answer, `Failed` where the refit ended them. Raises WorldLostError."""
+        try:
+            self._send(job)
+            answer = self._answer()
+        except RanksEndedError as error:
+            failure = self._failure_of(error)
+            if failure is None:
+                raise _lost(error) from error
+            return failure
+        assert isinstance(answer, Refitted | Failed), "a refit is answered by a refit"
+        return answer
+
+    def _send(self, job: TrainFolds | Refit) -> None:
+        self._guilty_log = None
+        self._ranks.send(job)
+
+    def _failure_of(self, error: RanksEndedError) -> Failed | None:
+        """What the job did to the ranks; None where they were lost."""
+        _log.warning("%s; log: %s", error.ended.what, error.ended.log)
+        self._guilty_log = error.ended.log
+        return error.ended.failure
 
     def failure(self, failed: Failed) -> Failure:
         """The end of the traceback, or of what the guilty rank wrote in this job, and where the whole log is."""
@@ -166,6 +207,10 @@ class World:
         self._failed_starts += 1
         if failure is not None or self._failed_starts >= FAILED_STARTS:
             raise CannotStartError(error.ended) from error
+
+
+def _lost(error: RanksEndedError) -> WorldLostError:
+    return WorldLostError(error.ended.what, is_lost=not error.ended.is_asked)
 
 
 def _node_missing() -> WorldLostError:

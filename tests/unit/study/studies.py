@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from winnow.config.experiment import Experiment
 from winnow.study.database import Database
-from winnow.study.leases import Lease, LeaseRules, Leases
+from winnow.study.leases import Lease, LeaseLostError, LeaseRules, Leases, ScoredFold
 from winnow.study.schedule import Job, ScheduleRules, ScheduleView, next_jobs
 from winnow.study.store import StudyStore
 from winnow.tracking.records import FoldRecord, SweepRecord
@@ -87,7 +87,7 @@ def leases_of(
 
 
 def one_job(view: ScheduleView) -> tuple[Job, ...]:
-    return next_jobs(view, capacity=1)
+    return next_jobs(view)
 
 
 def claim(leases: Leases, owner: str = "w0/1") -> Lease:
@@ -99,7 +99,13 @@ def fold(number: int, score: float = 0.5) -> FoldRecord:
     return FoldRecord(number, {"f1": score, "loss": 1.0}, 3, 0.1, 10 * number, 10 * number + 9, "w0")
 
 
+def record_fold(leases: Leases, lease: Lease, record: FoldRecord, score: float) -> None:
+    """Store one fold. Raises LeaseLostError."""
+    if leases.record_folds([ScoredFold(lease, record, score)]):
+        raise LeaseLostError(f"trial {lease.number}")
+
+
 def complete(leases: Leases, lease: Lease, score: float) -> None:
     for number in range(3):
-        leases.record_fold(lease, fold(number, score), score)
+        record_fold(leases, lease, fold(number, score), score)
     leases.finish_trial(lease, "complete", score)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.unit.study.studies import claim, complete, experiment, fold, leases_of, make_study, sweep
+from tests.unit.study.studies import claim, complete, experiment, fold, leases_of, make_study, record_fold, sweep
 from winnow.config.errors import InputError
 from winnow.study.catalog import StudyBusyError, StudySummary, busy_workers, delete_study, summaries
 from winnow.study.status import WorkerStatus
@@ -92,7 +92,7 @@ def test_a_deleted_study_leaves_no_row_and_others_keep_theirs(tmp_path: Path) ->
 def test_a_study_with_a_living_lease_is_not_deleted(tmp_path: Path) -> None:
     store = make_study(tmp_path)
     leases = leases_of(store)
-    leases.record_fold(claim(leases), fold(0), 0.5)
+    record_fold(leases, claim(leases), fold(0), 0.5)
     before = rows_left(store)
     assert busy_workers(store.database, store.study_id) == ("w0",)
     with pytest.raises(StudyBusyError) as refused:

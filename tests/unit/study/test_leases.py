@@ -9,10 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.study.studies import claim, complete, experiment, fold, leases_of, make_study, one_job, sweep, url
+from tests.unit.study.studies import (
+    claim,
+    complete,
+    experiment,
+    fold,
+    leases_of,
+    make_study,
+    one_job,
+    record_fold,
+    sweep,
+    url,
+)
 from winnow.study.database import Database
 from winnow.study.leases import Claim, Failure, Lease, LeaseLostError
-from winnow.study.schedule import Job, ScheduleView, TrainFolds, TrialFold, next_jobs
+from winnow.study.schedule import Job, ScheduleView, TrainFolds, TrialFold, Width, next_jobs
 from winnow.study.space import distributions
 from winnow.study.store import StudyStore
 
@@ -67,7 +78,7 @@ def test_a_lost_trial_continues_under_its_number_with_its_parameters_and_scores(
     leases = leases_of(store)
     lost = claim(leases)
     leases.set_params(lost, {"lr": 0.1, "hidden": "[64]"}, distributions(store.header.experiment.search.space))
-    leases.record_fold(lost, fold(0, 0.7), 0.7)
+    record_fold(leases, lost, fold(0, 0.7), 0.7)
     leases.give_back_group("w0", "it was killed")
     again = claim(leases, "w1/1")
     assert (again.number, again.attempt) == (0, 2)
@@ -83,7 +94,7 @@ def test_a_stale_lease_writes_nothing(tmp_path: Path) -> None:
     leases.give_back(stale, "it was taken for dead", is_lost=True)
     current = claim(leases, "w1/1")
     for write in (
-        lambda: leases.record_fold(stale, fold(0), 0.5),
+        lambda: record_fold(leases, stale, fold(0), 0.5),
         lambda: leases.finish_trial(stale, "complete", 1.0),
         lambda: leases.set_params(stale, {}, {}),
         lambda: leases.renew(stale),
@@ -91,7 +102,7 @@ def test_a_stale_lease_writes_nothing(tmp_path: Path) -> None:
         with pytest.raises(LeaseLostError):
             write()
     assert store.trial(0).folds == ()
-    leases.record_fold(current, fold(0), 0.5)
+    record_fold(leases, current, fold(0), 0.5)
 
 
 def test_an_expired_lease_passes_on(tmp_path: Path) -> None:
@@ -194,8 +205,8 @@ def test_recording_a_fold_twice_keeps_one(tmp_path: Path) -> None:
     store = make_study(tmp_path)
     leases = leases_of(store)
     lease = claim(leases)
-    leases.record_fold(lease, fold(0, 0.5), 0.5)
-    leases.record_fold(lease, fold(0, 0.6), 0.6)
+    record_fold(leases, lease, fold(0, 0.5), 0.5)
+    record_fold(leases, lease, fold(0, 0.6), 0.6)
     assert [scored.metrics["f1"] for scored in store.trial(0).folds] == [0.6]
 
 
@@ -229,22 +240,22 @@ def test_failed_trials_are_claimed_again_under_their_numbers_and_the_study_keeps
     assert leases.retry_failed() == ()
 
 
-def test_one_claim_takes_the_leases_of_all_its_jobs(tmp_path: Path) -> None:
+def test_one_claim_takes_the_leases_of_all_trials_of_its_job(tmp_path: Path) -> None:
     leases = leases_of(make_study(tmp_path, trials=4))
     claim(leases, "w1/1")
-    three_jobs = functools.partial(next_jobs, capacity=3)
-    claimed = leases.claim("w0/1", "w0", three_jobs)
+    three_trials = functools.partial(next_jobs, width=Width(folds=2, trials=3))
+    claimed = leases.claim("w0/1", "w0", three_trials)
     assert [(lease.number, lease.attempt, lease.owner) for lease in claimed.leases] == [
         (number, 1, "w0/1") for number in (1, 2, 3)
     ]
-    assert leases.claim("w0/1", "w0", three_jobs).leases == claimed.leases
+    assert leases.claim("w0/1", "w0", three_trials).leases == claimed.leases
 
 
 def test_a_claim_that_names_what_another_worker_holds_takes_nothing(tmp_path: Path) -> None:
     store = make_study(tmp_path)
     leases = leases_of(store)
     held = claim(leases, "w1/1")
-    wrong = TrainFolds((TrialFold(None, 0), TrialFold(held.number, 0)))
+    wrong = TrainFolds((TrialFold(1, 0), TrialFold(held.number, 0)))
     with pytest.raises(ValueError, match="trial 0 is held by w1/1"):
         leases.claim("w0/1", "w0", lambda _view: (wrong,))
     assert [trial.number for trial in store.trials()] == [0]
@@ -257,8 +268,8 @@ def test_a_waiting_trial_begins_anew_where_other_code_has_scored_its_folds(tmp_p
         store.create(experiment(trials=1), sweep(code=code))
         leases = leases_of(store)
         (claimed,) = leases.claim("w0/1", "w0", one_job).jobs
-        assert claimed.job == TrainFolds((TrialFold(None if code["model.py"] == "a" else 0, 0),))
-        leases.record_fold(claimed.leases[0], fold(0), 0.5)
+        assert claimed.job == TrainFolds((TrialFold(0, 0),))
+        record_fold(leases, claimed.leases[0], fold(0), 0.5)
         leases.give_back(claimed.leases[0], "it was asked to stop", is_lost=False)
     (claimed,) = leases.claim("w0/1", "w0", one_job).jobs
     assert claimed.job == TrainFolds((TrialFold(0, 1),))
@@ -275,7 +286,7 @@ def test_a_worker_sees_the_study_as_one_that_has_just_come(tmp_path: Path) -> No
     ends = (
         lambda leases, lease: complete(leases, lease, 0.5),
         lambda leases, lease: leases.finish_trial(lease, "failed", None, "boom"),
-        lambda leases, lease: leases.record_fold(lease, fold(0, 0.7), 0.7),
+        lambda leases, lease: record_fold(leases, lease, fold(0, 0.7), 0.7),
         lambda leases, lease: leases.give_back(lease, "it was killed", is_lost=True),
         lambda leases, _lease: leases.retry_failed(),
     )

@@ -19,12 +19,14 @@ from winnow.study.schedule import (
     ScheduleView,
     TrainFolds,
     TrialFold,
+    Width,
     WriteReport,
     is_finished,
     next_jobs,
 )
 
 RULES = ScheduleRules(folds=3, metric="f1", goal="maximize", pruner="off", refit_top=2)
+ONE = Width()
 MEDIAN = dataclasses.replace(RULES, pruner="median")
 
 
@@ -36,46 +38,71 @@ def running(number: int, owner: str, *scores: float) -> ScheduledTrial:
     return ScheduledTrial(number, "running", tuple(range(len(scores))), scores, owner=owner)
 
 
-def train(trial: int | None, fold: int) -> TrainFolds:
-    return TrainFolds((TrialFold(trial, fold),))
+def train(*pairs: tuple[int, int]) -> TrainFolds:
+    return TrainFolds(tuple(TrialFold(trial, fold) for trial, fold in pairs))
 
 
-def jobs(*trials: ScheduledTrial, rules: ScheduleRules = RULES, target: int = 3, capacity: int = 1) -> tuple[Job, ...]:
-    return next_jobs(ScheduleView(rules, "w0", target, trials), capacity)
+def jobs(*trials: ScheduledTrial, rules: ScheduleRules = RULES, target: int = 3, width: Width = ONE) -> tuple[Job, ...]:
+    return next_jobs(ScheduleView(rules, "w0", target, trials), width)
 
 
 def test_a_new_study_begins_with_a_new_trial() -> None:
-    assert jobs() == (train(None, 0),)
+    assert jobs() == (train((0, 0)),)
 
 
 def test_a_held_trial_goes_on_before_any_other_begins() -> None:
-    assert jobs(ScheduledTrial(0, "waiting"), running(1, "w0", 0.5)) == (train(1, 1),)
+    assert jobs(ScheduledTrial(0, "waiting"), running(1, "w0", 0.5)) == (train((1, 1)),)
 
 
 def test_a_lost_trial_continues_at_the_fold_in_which_it_was_lost_before_a_new_one_begins() -> None:
-    assert jobs(ScheduledTrial(0, "waiting", (0, 1), (0.5, 0.5))) == (train(0, 2),)
+    assert jobs(ScheduledTrial(0, "waiting", (0, 1), (0.5, 0.5))) == (train((0, 2)),)
 
 
 def test_of_waiting_trials_the_first_comes_first() -> None:
-    assert jobs(ScheduledTrial(0, "waiting"), ScheduledTrial(1, "waiting")) == (train(0, 0),)
+    assert jobs(ScheduledTrial(0, "waiting"), ScheduledTrial(1, "waiting")) == (train((0, 0)),)
 
 
 def test_a_trial_that_was_lost_after_its_last_fold_is_completed() -> None:
     lost = ScheduledTrial(0, "waiting", (0, 1, 2), (0.25, 0.5, 0.75))
-    assert jobs(lost) == (FinishTrial(0, "complete", 0.5),)
+    assert jobs(lost, target=1) == (FinishTrial(0, "complete", 0.5),)
 
 
-def test_several_jobs_are_of_different_trials() -> None:
+def test_a_wide_job_trains_the_next_folds_of_held_then_waiting_then_new_trials() -> None:
     held, waiting = running(0, "w0", 0.5), ScheduledTrial(1, "waiting")
-    assert jobs(held, waiting, target=4, capacity=3) == (train(0, 1), train(1, 0), train(None, 0))
+    assert jobs(held, waiting, target=4, width=Width(trials=3)) == (train((0, 1), (1, 0), (2, 0)),)
+    assert jobs(held, waiting, target=4, width=Width(folds=2)) == (train((0, 1), (0, 2)),)
+    together = train((0, 1), (0, 2), (1, 0), (1, 1), (2, 0), (2, 1))
+    assert jobs(held, waiting, target=4, width=Width(folds=2, trials=3)) == (together,)
+
+
+def test_trials_that_end_do_so_before_the_others_go_on() -> None:
+    done, held = running(0, "w0", 0.25, 0.5, 0.75), running(1, "w0", 0.5)
+    assert jobs(done, held) == (FinishTrial(0, "complete", 0.5), train((1, 1)))
+
+
+def test_a_sampler_that_learns_is_asked_for_no_more_than_a_quarter_of_what_has_ended() -> None:
+    def begun(ended: int, *, is_learning: bool = True, workers: int = 2) -> int:
+        rules = dataclasses.replace(RULES, is_learning=is_learning, workers=workers)
+        (job,) = jobs(*map(complete, range(ended), [0.5] * ended), rules=rules, target=100, width=Width(trials=16))
+        assert isinstance(job, TrainFolds)
+        return len(job.pairs)
+
+    assert [begun(ended) for ended in (0, 4, 10, 20, 40, 80)] == [5, 3, 1, 3, 5, 10]
+    assert begun(40, workers=1) == 10
+    assert begun(0, is_learning=False) == 16
+
+
+def test_the_last_trials_are_shared_by_all_workers() -> None:
+    rules = dataclasses.replace(RULES, is_learning=False, workers=2)
+    assert jobs(rules=rules, target=6, width=Width(trials=16)) == (train((0, 0), (1, 0), (2, 0)),)
 
 
 def test_a_trial_below_the_median_is_pruned_after_a_fold_and_says_so() -> None:
     others = tuple(complete(number, 0.5) for number in range(5))
     pruned = FinishTrial(5, "pruned", 0.25, "its mean after 2 fold(s) is below the median")
     assert jobs(*others, running(5, "w0", 0.25, 0.25), rules=MEDIAN, target=6) == (pruned,)
-    assert jobs(*others, running(5, "w0", 0.25, 0.25), target=6) == (train(5, 2),)
-    assert jobs(*others, running(5, "w0", 0.75, 0.75), rules=MEDIAN, target=6) == (train(5, 2),)
+    assert jobs(*others, running(5, "w0", 0.25, 0.25), target=6) == (train((5, 2)),)
+    assert jobs(*others, running(5, "w0", 0.75, 0.75), rules=MEDIAN, target=6) == (train((5, 2)),)
 
 
 def test_a_loss_above_the_median_is_pruned_where_the_goal_is_to_minimize() -> None:
@@ -88,27 +115,31 @@ def test_a_loss_above_the_median_is_pruned_where_the_goal_is_to_minimize() -> No
 def test_a_lost_trial_is_compared_again_only_after_its_next_fold() -> None:
     others = tuple(complete(number, 0.5) for number in range(5))
     lost = ScheduledTrial(5, "waiting", (0,), (0.25,))
-    assert jobs(*others, lost, rules=MEDIAN, target=6) == (train(5, 1),)
+    assert jobs(*others, lost, rules=MEDIAN, target=6) == (train((5, 1)),)
 
 
 def test_the_best_trials_are_refitted_once_no_trial_is_left_and_the_earlier_of_equal_ones_first() -> None:
     trials = complete(0, 0.5), complete(1, 0.9), ScheduledTrial(2, "pruned", value=1.0), complete(3, 0.5)
     assert jobs(*trials, running(4, "w1", 0.5), target=5) == ()
-    assert jobs(*trials, target=4, capacity=3) == (RefitTrial(1), RefitTrial(0))
+    assert jobs(*trials, target=4) == (RefitTrial(1),)
+    view = ScheduleView(RULES, "w0", 4, trials, refits=(ClosingTask(1, "leased", "w1"),))
+    assert next_jobs(view) == (RefitTrial(0),)
 
 
 def test_a_refit_that_was_asked_for_comes_after_those_of_the_best() -> None:
     view = ScheduleView(RULES, "w0", 1, (complete(0, 0.5),), refits=(ClosingTask(7, "waiting"),))
-    assert next_jobs(view, 2) == (RefitTrial(0), RefitTrial(7))
+    assert next_jobs(view) == (RefitTrial(0),)
+    refitted = dataclasses.replace(view, refits=(ClosingTask(0, "done"), ClosingTask(7, "waiting")))
+    assert next_jobs(refitted) == (RefitTrial(7),)
 
 
 def test_the_report_waits_for_refits_and_is_written_once_for_each_number_of_trials() -> None:
     view = ScheduleView(RULES, "w0", 1, (complete(0, 0.5),), refits=(ClosingTask(0, "leased", "w1"),))
-    assert (next_jobs(view, 1), is_finished(view)) == ((), False)
+    assert (next_jobs(view), is_finished(view)) == ((), False)
     refitted = dataclasses.replace(view, refits=(ClosingTask(0, "failed"),), reports=(ClosingTask(3, "done"),))
-    assert next_jobs(refitted, 1) == (WriteReport(1),)
+    assert next_jobs(refitted) == (WriteReport(1),)
     reported = dataclasses.replace(refitted, reports=(ClosingTask(1, "done"),))
-    assert (next_jobs(reported, 1), is_finished(reported)) == ((), True)
+    assert (next_jobs(reported), is_finished(reported)) == ((), True)
 
 
 class Study:
@@ -120,20 +151,20 @@ class Study:
     def seen_by(self, owner: str) -> ScheduleView:
         return dataclasses.replace(self.view, owner=owner)
 
-    def claim(self, owner: str, capacity: int) -> tuple[Job, ...]:
-        named = next_jobs(self.seen_by(owner), capacity)
-        assert named == next_jobs(self.seen_by(owner), capacity)
-        assert len(named) <= capacity
-        taken = tuple(self._take(owner, job) for job in named)
-        assert len(set(taken)) == len(taken)
-        return taken
+    def claim(self, owner: str, width: Width) -> tuple[Job, ...]:
+        named = next_jobs(self.seen_by(owner), width)
+        assert named == next_jobs(self.seen_by(owner), width)
+        for job in named:
+            self._take(owner, job)
+        return named
 
     def carry_out(self, job: Job, score: float) -> None:
         match job:
-            case TrainFolds((TrialFold(int(number), fold),)):
-                trial = self.view.trials[number]
-                assert fold == len(trial.folds)
-                self._set(number, folds=(*trial.folds, fold), scores=(*trial.scores, score))
+            case TrainFolds(pairs):
+                for pair in pairs:
+                    trial = self.view.trials[pair.trial]
+                    assert pair.fold == len(trial.folds)
+                    self._set(pair.trial, folds=(*trial.folds, pair.fold), scores=(*trial.scores, score))
             case FinishTrial(number, end, value):
                 assert value == statistics.fmean(self.view.trials[number].scores)
                 self._set(number, state=end, value=value, owner=None)
@@ -152,21 +183,26 @@ class Study:
             kept = tuple(ClosingTask(task.number, "waiting") if task.owner == owner else task for task in tasks)
             self.view = dataclasses.replace(self.view, **{kind: kept})
 
-    def _take(self, owner: str, job: Job) -> Job:
+    def _take(self, owner: str, job: Job) -> None:
         match job:
-            case TrainFolds((TrialFold(None, fold),)):
-                new = ScheduledTrial(len(self.view.trials), "running", owner=owner)
-                self.view = dataclasses.replace(self.view, trials=(*self.view.trials, new))
-                return train(new.number, fold)
-            case TrainFolds((TrialFold(int(number), _),)) | FinishTrial(int(number)):
-                trial = self.view.trials[number]
-                assert trial.owner == owner or (trial.owner is None and trial.state == "waiting")
-                self._set(number, state="running", owner=owner)
+            case TrainFolds(pairs):
+                for number in dict.fromkeys(pair.trial for pair in pairs):
+                    self._take_trial(owner, number)
+            case FinishTrial(number):
+                self._take_trial(owner, number)
             case RefitTrial(number):
                 self._lease("refits", number, owner)
             case WriteReport(number):
                 self._lease("reports", number, owner)
-        return job
+
+    def _take_trial(self, owner: str, number: int) -> None:
+        if number == len(self.view.trials):
+            new = ScheduledTrial(number, "running", owner=owner)
+            self.view = dataclasses.replace(self.view, trials=(*self.view.trials, new))
+            return
+        trial = self.view.trials[number]
+        assert trial.owner == owner or (trial.owner is None and trial.state == "waiting")
+        self._set(number, state="running", owner=owner)
 
     def _set(self, number: int, **changes: object) -> None:
         changed = dataclasses.replace(self.view.trials[number], **changes)
@@ -197,9 +233,14 @@ STEPS = st.lists(
 
 
 @settings(max_examples=200, deadline=None)
-@given(STEPS, st.integers(1, 9), st.integers(1, 3), st.sampled_from(("off", "median")))
+@given(
+    STEPS,
+    st.integers(1, 9),
+    st.builds(Width, folds=st.integers(1, 3), trials=st.integers(1, 4)),
+    st.sampled_from(("off", "median")),
+)
 def test_whatever_dies_a_study_ends_with_exactly_its_trials(
-    steps: list[tuple[str, str, float]], target: int, capacity: int, pruner: str
+    steps: list[tuple[str, str, float]], target: int, width: Width, pruner: str
 ) -> None:
     study = Study(dataclasses.replace(RULES, pruner=pruner), target)
     pending: dict[str, list[Job]] = {owner: [] for owner in OWNERS}
@@ -211,7 +252,7 @@ def test_whatever_dies_a_study_ends_with_exactly_its_trials(
         elif pending[owner]:
             study.carry_out(pending[owner].pop(0), score)
         else:
-            pending[owner].extend(study.claim(owner, capacity))
+            pending[owner].extend(study.claim(owner, width))
         at_work = [
             pair for named in pending.values() for job in named if isinstance(job, TrainFolds) for pair in job.pairs
         ]
@@ -224,7 +265,7 @@ def test_whatever_dies_a_study_ends_with_exactly_its_trials(
         for owner in OWNERS:
             step(owner, "work", 0.5)
     assert is_finished(study.seen_by("w0"))
-    assert [study.claim(owner, capacity) for owner in OWNERS] == [()] * 3
+    assert [study.claim(owner, width) for owner in OWNERS] == [()] * 3
     assert [trial.number for trial in study.view.trials] == list(range(target))
     assert {trial.state for trial in study.view.trials} <= {"complete", "pruned"}
     assert all(len(trial.folds) == 3 for trial in study.view.trials if trial.state == "complete")

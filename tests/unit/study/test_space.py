@@ -16,7 +16,7 @@ from tests.unit.study.studies import claim, experiment, leases_of, make_study
 from winnow.config.experiment import ChoiceParameter, Experiment, FloatParameter, IntParameter
 from winnow.study.pruning import should_prune
 from winnow.study.space import decode, derive_seed, distributions, propose
-from winnow.training.messages import TrainFold
+from winnow.training.messages import FoldJob
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)
 plain = st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5)
@@ -165,4 +165,4 @@ def test_means_are_compared_after_as_many_folds() -> None:
 def test_parameters_travel_to_the_ranks_as_json() -> None:
     space = Experiment.model_validate(experiment().model_dump(by_alias=True)).search.space
     decoded = decode(space, {"lr": 0.1, "hidden": "[128, 64]"})
-    assert TrainFold(trial=0, fold=0, params=decoded).params["hidden"] == [128, 64]
+    assert FoldJob(trial=0, fold=0, params=decoded).params["hidden"] == [128, 64]

@@ -11,7 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.study.studies import claim, complete, experiment, fold, leases_of, make_study, statements, sweep, url
+from tests.unit.study.studies import (
+    claim,
+    complete,
+    experiment,
+    fold,
+    leases_of,
+    make_study,
+    record_fold,
+    statements,
+    sweep,
+    url,
+)
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.user_code import digest_of_code
@@ -129,7 +140,7 @@ def test_a_trial_is_read_as_it_stands(tmp_path: Path) -> None:
     store = make_study(tmp_path)
     leases = leases_of(store)
     lease = claim(leases)
-    leases.record_fold(lease, fold(0), 0.5)
+    record_fold(leases, lease, fold(0), 0.5)
     running = store.trial(0)
     assert (running.state, running.value, running.ended_at_ms) == ("running", None, None)
     assert running.folds == (fold(0),)
@@ -190,7 +201,7 @@ def test_the_status_counts_folds_from_where_this_sweep_began(tmp_path: Path) -> 
     leases = leases_of(store)
     complete(leases, claim(leases), 0.5)
     leases.finish_trial(claim(leases), "failed", None, "diverged")
-    leases.record_fold(claim(leases), fold(0), 0.5)
+    record_fold(leases, claim(leases), fold(0), 0.5)
     status = store.status(started_at_ms=0, folds_before=1)
     assert (status.trials_done, status.trials_total, status.failed) == (2, 3, 1)
     assert (status.best, status.best_trial) == (0.5, 0)
@@ -202,7 +213,7 @@ def test_the_status_is_everything_that_is_known_at_one_moment(tmp_path: Path) ->
     leases = leases_of(store)
     complete(leases, claim(leases), 0.5)
     leases.finish_trial(claim(leases), "failed", None, "diverged")
-    leases.record_fold(claim(leases, "w1/2"), fold(0), 0.5)
+    record_fold(leases, claim(leases, "w1/2"), fold(0), 0.5)
     for owner, ttl_s in (("w1/1", 0), ("w1/2", 60), ("w0/1", 0)):
         store.hear(owner, owner[:2], "host", dataclasses.replace(AT_WORK, worker=owner), ttl_s=ttl_s)
     store.set_stopped(True)
@@ -278,7 +289,7 @@ def test_lone_ends_are_counted_for_each_node_until_the_study_gets_on(tmp_path: P
     assert store.count_lone_end("p0", 2) == 1
     assert store.count_lone_end("p1", 1) == 1
     leases = leases_of(store)
-    leases.record_fold(claim(leases), fold(0), 0.5)
+    record_fold(leases, claim(leases), fold(0), 0.5)
     assert [store.count_lone_end("p0", 1) for _ in range(2)] == [1, 2]
 
 
@@ -323,7 +334,7 @@ def test_trials_of_other_code_are_marked_and_unfinished_ones_are_trained_from_th
     leases = leases_of(store)
     complete(leases, claim(leases), 0.5)
     unfinished = claim(leases)
-    leases.record_fold(unfinished, fold(0), 0.5)
+    record_fold(leases, unfinished, fold(0), 0.5)
     leases.give_back(unfinished, "it was asked to stop", is_lost=False)
     store.create(store.header.experiment, sweep(code=NEW))
     again = claim(leases)

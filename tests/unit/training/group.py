@@ -15,7 +15,17 @@ from winnow.config.experiment import Experiment
 from winnow.config.inheritance import is_of_a_world
 from winnow.data.sources import load_data
 from winnow.training.launch import GroupFiles, Launch, plan_ranks
-from winnow.training.messages import Assignment, FromRank, Progress, Ready, Stop, ToRank
+from winnow.training.messages import (
+    Assignment,
+    FoldFailed,
+    FoldScored,
+    FoldsTrained,
+    FromRank,
+    Progress,
+    Ready,
+    Stop,
+    ToRank,
+)
 
 
 def write_files(folder: Path, experiment: Experiment, data_sha256: str | None = None) -> GroupFiles:
@@ -79,9 +89,14 @@ class Group:
             self.progress.append(message)
         return None
 
-    def do(self, job: ToRank) -> FromRank | None:
+    def do(self, job: ToRank) -> FromRank | FoldScored | None:
+        """The answer; of a job of one fold its result, or what it failed of."""
         self.send(job)
-        return self.receive()
+        answer = self.receive()
+        if not isinstance(answer, FoldsTrained):
+            return answer
+        (result,) = answer.results
+        return result.failure if isinstance(result, FoldFailed) else result
 
     def stop(self) -> int:
         self.send(Stop())

@@ -12,7 +12,7 @@ from winnow.config.experiment import Experiment
 from winnow.training.failures import DivergedError, ExportError
 from winnow.training.fitting import seeds_of
 from winnow.training.jobs import Jobs, check_finite
-from winnow.training.messages import Progress, Refit, TrainFold
+from winnow.training.messages import FoldJob, Progress, Refit
 from winnow.training.preparation import prepare
 
 PARTS = "tests.unit.training.parts"
@@ -42,7 +42,7 @@ def _jobs(world, *, source="sklearn:iris", metric="accuracy", factory="winnow.mo
 )
 def test_a_fold_is_learned_and_a_refit_answers_in_onnx_as_in_torch(world, tmp_path, source, factory, metric, least):
     jobs = _jobs(world, source=source, factory=factory, metric=metric)
-    scored = jobs.train_fold(TrainFold(0, 1, {"lr": 0.01}))
+    scored = jobs.train_fold(FoldJob(0, 1, {"lr": 0.01}))
     assert scored.metrics[metric] > least
     refitted = jobs.refit(Refit(0, {"lr": 0.01}, {metric: 0.5}, str(tmp_path / "bundle")))
     assert refitted.metrics[metric] > least
@@ -56,25 +56,25 @@ def test_a_fold_is_learned_and_a_refit_answers_in_onnx_as_in_torch(world, tmp_pa
 
 def test_a_network_of_lazy_layers_trains(world):
     jobs = _jobs(world, factory=f"{PARTS}:lazy", training={"epochs": 3})
-    assert jobs.train_fold(TrainFold(0, 0, {"lr": 0.01})).epochs == 3
+    assert jobs.train_fold(FoldJob(0, 0, {"lr": 0.01})).epochs == 3
 
 
 def test_weights_that_end_as_nan_have_diverged(world):
     # A huge step in the last batch of the only epoch: its own loss was still finite.
     jobs = _jobs(world, metric="auroc", training={"epochs": 1, "batch_size": 1000, "optimizer": "sgd"})
     with pytest.raises(DivergedError, match="the metric loss is"):
-        jobs.train_fold(TrainFold(0, 0, {"lr": 1e38}))
+        jobs.train_fold(FoldJob(0, 0, {"lr": 1e38}))
 
 
 def test_progress_tells_every_epoch(world):
     sent: list[Progress] = []
-    _jobs(world, sent=sent, training={"epochs": 4}).train_fold(TrainFold(0, 0, {"lr": 0.01}))
+    _jobs(world, sent=sent, training={"epochs": 4}).train_fold(FoldJob(0, 0, {"lr": 0.01}))
     assert [(progress.epoch, progress.epochs) for progress in sent] == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_a_fold_stops_early(world):
     jobs = _jobs(world, training={"epochs": 200, "early_stopping": {"patience": 2}})
-    scored = jobs.train_fold(TrainFold(0, 0, {"lr": 0.1}))
+    scored = jobs.train_fold(FoldJob(0, 0, {"lr": 0.1}))
     assert scored.epochs < 200
 
 
@@ -108,7 +108,7 @@ def _loop(world, function="train_fold", metric="accuracy"):
 
 def test_a_loop_of_ones_own_trains_folds_and_refits(world, tmp_path):
     jobs = _loop(world)
-    scored = jobs.train_fold(TrainFold(0, 2, {"ridge": 0.1}))
+    scored = jobs.train_fold(FoldJob(0, 2, {"ridge": 0.1}))
     assert scored.metrics["accuracy"] > 0.9
     assert (scored.metrics["mine"], scored.epochs) == (1.0, 1)
     refitted = jobs.refit(Refit(0, {"ridge": 0.1}, {}, str(tmp_path / "bundle")))
@@ -118,9 +118,9 @@ def test_a_loop_of_ones_own_trains_folds_and_refits(world, tmp_path):
 
 def test_a_loop_of_ones_own_can_fail_in_every_way(world, tmp_path):
     with pytest.raises(DivergedError, match="accuracy is nan"):
-        _loop(world).train_fold(TrainFold(0, 0, {"ridge": -1.0}))
+        _loop(world).train_fold(FoldJob(0, 0, {"ridge": -1.0}))
     with pytest.raises(LookupError, match="without the objective 'accuracy'"):
-        _loop(world, "train_fold_without_objective").train_fold(TrainFold(0, 0, {}))
+        _loop(world, "train_fold_without_objective").train_fold(FoldJob(0, 0, {}))
     with pytest.raises(LookupError, match="returned no 'model'"):
         _loop(world).refit(Refit(0, {"ridge": 0.1, "keeps_model": False}, {}, str(tmp_path / "bundle")))
     assert not (tmp_path / "bundle").exists()
@@ -130,7 +130,7 @@ def test_tensors_of_finished_jobs_are_freed(world):
     import gc
 
     jobs = _jobs(world, training={"epochs": 1}, options={"hidden": [333]})
-    jobs.train_fold(TrainFold(0, 0, {"lr": 0.01}))
+    jobs.train_fold(FoldJob(0, 0, {"lr": 0.01}))
     world.free_memory()
     left = [thing for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor) and 333 in thing.shape]
     assert left == []

@@ -14,7 +14,7 @@ from tests.unit.training.group import KILL, Group, environment, wait_until_gone,
 from winnow.bundle.manifest import read_manifest
 from winnow.config.experiment import Experiment
 from winnow.training.launch import plan_ranks
-from winnow.training.messages import Failed, FoldScored, Refit, Refitted, TrainFold
+from winnow.training.messages import Failed, FoldJob, FoldScored, Refit, Refitted, TrainFolds
 from winnow.training.rank_errors import guilty_rank
 
 pytestmark = pytest.mark.slow
@@ -38,8 +38,8 @@ def _experiment(**training) -> Experiment:
     )
 
 
-def _fold(fold: int = 0, fault: str = "none", trial: int = 0) -> TrainFold:
-    return TrainFold(trial, fold, {"lr": 0.01, "fault": fault})
+def _fold(fold: int = 0, fault: str = "none", trial: int = 0) -> TrainFolds:
+    return TrainFolds((FoldJob(trial, fold, {"lr": 0.01, "fault": fault}),))
 
 
 def test_one_rank_does_job_after_job_whatever_fails_between(tmp_path):

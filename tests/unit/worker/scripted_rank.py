@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,7 +23,10 @@ from winnow.config.exit_codes import RankExit
 from winnow.training.launch import CHANNEL, LOG_DIR
 from winnow.training.messages import (
     Failed,
+    FoldFailed,
+    FoldJob,
     FoldScored,
+    FoldsTrained,
     FromRank,
     Progress,
     Ready,
@@ -30,7 +34,7 @@ from winnow.training.messages import (
     Refitted,
     Stop,
     ToRank,
-    TrainFold,
+    TrainFolds,
 )
 from winnow.training.rank_errors import RankError, write_error
 
@@ -52,15 +56,20 @@ def main() -> None:
         if isinstance(job, Stop):
             return
         say(channel, Progress(epoch=1, epochs=2, loss=1.0))
-        if (answer := answer_to(job)) is not None:
+        for answer in answers_to(job):
             say(channel, answer)
 
 
-def answer_to(job: TrainFold | Refit) -> FromRank | None:
-    if isinstance(job, Refit):
-        if job.params["do"] == "export":
-            return Refitted(job.trial, job.directory, metrics={}, parity=0.0, train_s=0.0)
-        return Failed("exception", "this rank exports nothing", "")
+def answers_to(job: TrainFolds | Refit) -> Iterator[FromRank]:
+    if isinstance(job, TrainFolds):
+        yield from (FoldsTrained((train(member),)) for member in job.members)
+    elif job.params["do"] == "export":
+        yield Refitted(job.trial, job.directory, metrics={}, parity=0.0, train_s=0.0)
+    else:
+        yield Failed("exception", "this rank exports nothing", "")
+
+
+def train(job: FoldJob) -> FoldScored | FoldFailed:
     match job.params["do"]:
         case "die" if not once():
             os.kill(os.getpid(), signal.SIGKILL)
@@ -71,11 +80,12 @@ def answer_to(job: TrainFold | Refit) -> FromRank | None:
             write_error(logs, error)
             os._exit(RankExit.RECORDED)
         case "raise":
-            return Failed("exception", "ValueError: no such layer", "Traceback\nValueError: no such layer")
+            failure = Failed("exception", "ValueError: no such layer", "Traceback\nValueError: no such layer")
+            return FoldFailed(job.trial, job.fold, failure)
         case "diverge":
             with (Path(os.environ[LOG_DIR]) / "rank-0.log").open("a") as log:
                 log.write(f"words of trial {job.trial}\n")
-            return Failed("diverged", "the loss is nan", "")
+            return FoldFailed(job.trial, job.fold, Failed("diverged", "the loss is nan", ""))
         case "wait":
             time.sleep(60)
         case "meet":
