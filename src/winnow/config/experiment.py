@@ -10,7 +10,17 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from winnow.config.addresses import shown_value
 from winnow.config.names import fault_in_study_name
@@ -281,12 +291,27 @@ class KubernetesConfig(Frozen):
     )
 
 
+def _checked_pack(pack: Any) -> Any:
+    if pack not in ("auto", "off") and (isinstance(pack, bool) or not isinstance(pack, int) or pack < 1):
+        raise ValueError("auto, off or a whole number of at least 1")
+    return pack
+
+
+Pack = Annotated[Literal["auto", "off"] | int, BeforeValidator(_checked_pack)]
+"""How many models a worker trains as one batched model."""
+
+
 class ExecutionConfig(Frozen):
     """Where and how widely the sweep runs."""
 
     workers: int = Field(default=2, ge=1, description="Worker groups at once; each trains one trial at a time.")
     processes: int = Field(default=1, ge=1, description="Ranks of a group (DDP).")
     nodes: int = Field(default=1, ge=1, description="Machines (containers, pods) of a group.")
+    pack: Pack = Field(
+        default="auto",
+        description="How many models a worker trains as one: `auto` measures what pays, `off` trains each alone, a "
+        "number is how many.",
+    )
     retries: int = Field(default=2, ge=0, description="How often a trial that was lost (not failed) is tried again.")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="`auto`: GPUs where there are any.")
     share_gpus: bool = Field(

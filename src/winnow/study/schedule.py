@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
+from winnow.study.packing import Packing
 from winnow.study.pruning import should_prune
 from winnow.tracking.records import TrialState
 
@@ -62,13 +63,11 @@ class WriteReport:
 Job = TrainFolds | FinishTrial | RefitTrial | WriteReport
 
 
-@dataclass(frozen=True)
-class Width:
-    """How much one job trains: the next `folds` folds of each of up to `trials` trials."""
+ALONE = Packing()
+"""Every model trains alone."""
 
-    folds: int = 1
-    trials: int = 1
-
+RACED_AGAINST = 3
+"""How many trials must have ended before a pruner is reckoned with."""
 
 STARTUP_TRIALS = 10
 """How many trials TPE proposes at random before it learns (Optuna's default)."""
@@ -144,7 +143,7 @@ class ScheduleView:
     reports: tuple[ClosingTask, ...] = ()
 
 
-def next_jobs(view: ScheduleView, width: Width = Width()) -> tuple[Job, ...]:
+def next_jobs(view: ScheduleView, packing: Packing = ALONE) -> tuple[Job, ...]:
     """The jobs that the worker `view.owner` carries out now, in order; those that it holds come first.
 
     Trials that have all their folds, or are not worth another, end; then at most one job trains, refits or reports. An
@@ -154,7 +153,7 @@ def next_jobs(view: ScheduleView, width: Width = Width()) -> tuple[Job, ...]:
     waiting = [_next_folds(view.rules, trial) or _complete(trial) for trial in view.trials if trial.state == "waiting"]
     ends = tuple(job for job in (*held, *waiting) if isinstance(job, FinishTrial))
     begun = [job for job in (*held, *waiting) if isinstance(job, TrainFolds)]
-    train = _together(view, begun, width)
+    train = _together(view, begun, packing)
     if ends or train is not None:
         return (*ends, *((train,) if train is not None else ()))
     return tuple(islice(_closing(view), 1))
@@ -166,27 +165,30 @@ def is_finished(view: ScheduleView) -> bool:
     return not any(owners) and not next_jobs(view)
 
 
-def _together(view: ScheduleView, begun: Sequence[TrainFolds], width: Width) -> TrainFolds | None:
+def _together(view: ScheduleView, begun: Sequence[TrainFolds], packing: Packing) -> TrainFolds | None:
     """One job of trials that have begun, and of new ones where there is room."""
-    new = range(len(view.trials), view.target)[: _new_at_once(view, len(begun), width)]
-    trials = [*begun[: width.trials], *(_all_folds(view.rules, number) for number in new)]
+    rules = view.rules
+    ended = sum(trial.state in ("complete", "pruned") for trial in view.trials)
+    most = len(begun) + _new_at_once(view, len(begun), ended)
+    width = packing.width(rules.folds, most, is_racing=rules.pruner != "off" and ended >= RACED_AGAINST)
+    new = range(len(view.trials), view.target)[: max(0, min(most, width.trials) - len(begun))]
+    trials = [*begun[: width.trials], *(_all_folds(rules, number) for number in new)]
     pairs = tuple(pair for trial in trials for pair in trial.pairs[: width.folds])
     return TrainFolds(pairs) if pairs else None
 
 
-def _new_at_once(view: ScheduleView, begun: int, width: Width) -> int:
-    """How many new trials join `begun` others in a job: a sampler that is asked for many at once has learned from few.
+def _new_at_once(view: ScheduleView, begun: int, ended: int) -> int:
+    """How many new trials may join `begun` others: a sampler that is asked for many at once has learned from few.
 
     The trials that it proposes at random, before it learns, may all be at work at once; later a quarter as many as have
     ended. All workers get the same share, of the last trials too.
     """
-    rules, room = view.rules, width.trials - begun
-    left = -(-(view.target - len(view.trials)) // rules.workers)
+    rules = view.rules
+    share = -(-(view.target - len(view.trials)) // rules.workers)
     if rules.is_learning:
-        ended = sum(trial.state in ("complete", "pruned") for trial in view.trials)
-        share = -(-max(STARTUP_TRIALS - ended, ended // 4) // rules.workers)
-        room = min(room, share - begun)
-    return max(0 if begun else 1, min(room, left))
+        at_work = -(-max(STARTUP_TRIALS - ended, ended // 4) // rules.workers)
+        share = min(share, at_work - begun)
+    return max(0 if begun else 1, share)
 
 
 def _after_a_fold(view: ScheduleView, trial: ScheduledTrial) -> Job:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from winnow.config.experiment import Experiment
     from winnow.training.channel import Channel
     from winnow.training.jobs import Jobs
-    from winnow.training.messages import Failed, FoldFailed, FoldJob, FoldScored, FromRank, Refit, Refitted, TrainFolds
+    from winnow.training.messages import Failed, FoldJob, FoldScored, FromRank, Refit, Refitted, TrainFolds
     from winnow.training.world import World
 
     _Asked = TypeVar("_Asked", FoldJob, Refit)
@@ -129,20 +129,23 @@ def _serve(jobs: Jobs, world: World, channel: Channel | None) -> None:
 
 def _answers(jobs: Jobs, job: TrainFolds | Refit, world: World) -> Iterator[FromRank]:
     """What comes of a job, as it comes."""
-    from winnow.training.messages import FoldsTrained, Refit
+    import msgspec
+
+    from winnow.training.messages import Failed, FoldFailed, FoldsTrained, Refit
 
     if isinstance(job, Refit):
         yield _do(jobs.refit, job, world)
         return
+    failed: dict[int, Failed] = {}
     for member in job.members:
-        yield FoldsTrained((_train_fold(jobs, member, world),))
-
-
-def _train_fold(jobs: Jobs, member: FoldJob, world: World) -> FoldScored | FoldFailed:
-    from winnow.training.messages import Failed, FoldFailed
-
-    answer = _do(jobs.train_fold, member, world)
-    return FoldFailed(member.trial, member.fold, answer) if isinstance(answer, Failed) else answer
+        # The trial has failed, so its other folds no longer count.
+        answer = failed.get(member.trial) or _do(jobs.train_fold, member, world)
+        if isinstance(answer, Failed):
+            failed[member.trial] = answer
+            yield FoldsTrained((FoldFailed(member.trial, member.fold, answer),))
+        else:
+            alone = "models of this study are not trained as one" if len(job.members) > 1 else None
+            yield FoldsTrained((msgspec.structs.replace(answer, not_packed=alone),))
 
 
 def _do(act: Callable[[_Asked], _Result], job: _Asked, world: World) -> _Result | Failed:

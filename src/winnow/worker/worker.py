@@ -24,9 +24,10 @@ from typing import Any
 
 from winnow.config.errors import InputError, WinnowError
 from winnow.study.leases import Claim, ClaimedJob, Lease, LeaseLostError, Leases, ScoredFold
+from winnow.study.packing import Packing
 from winnow.study.projector import Projector, keep_in, reconcile
 from winnow.study.retry import Retry
-from winnow.study.schedule import FinishTrial, RefitTrial, TrainFolds, TrialFold, Width, WriteReport, next_jobs
+from winnow.study.schedule import FinishTrial, RefitTrial, TrainFolds, TrialFold, WriteReport, next_jobs
 from winnow.study.space import decode, distributions, propose
 from winnow.study.status import WorkerState, WorkerStatus
 from winnow.study.store import StudyStore
@@ -101,7 +102,8 @@ class Worker:
         self._world = World(
             ranks, self._sweep, identity.group, stop, startup_timeout_s, self._show_starting, self._heartbeat.epoch
         )
-        self._width = Width()
+        self._packing = Packing.of(self._experiment.execution.pack)
+        self._is_warm = False
         self._held: tuple[Lease, ...] = ()
         self._params: dict[Lease, dict[str, Any]] = {}
 
@@ -159,7 +161,7 @@ class Worker:
             self._stop.check()
             if not self._held:
                 self._await_nodes()
-            decide = functools.partial(next_jobs, width=self._width)
+            decide = functools.partial(next_jobs, packing=self._packing)
             claim = self._retrying(self._leases.claim, self._identity.owner, self._identity.group, decide)
             self._hold(claim.leases)
             if claim.jobs or claim.is_study_finished:
@@ -239,11 +241,12 @@ class Worker:
         try:
             for results in self._world.train(messages.TrainFolds(jobs)):
                 self._take_in(results, held, started_at_ms)
+                self._measure(results, len(jobs))
                 started_at_ms = self._clock_ms()
         except WorldLostError:
             if len(jobs) > 1:
                 # One of them may be at fault, which only shows where each trains alone.
-                self._width = Width()
+                self._packing = self._packing.off()
             raise
 
     def _take_in(
@@ -263,6 +266,19 @@ class Worker:
         for result in results:
             if isinstance(result, FoldFailed) and held[result.trial] in self._held:
                 self._fail(held[result.trial], result)
+
+    def _measure(self, results: tuple[FoldScored | FoldFailed, ...], asked: int) -> None:
+        """Learn from folds that trained together what a model costs. What a rank trains first costs more than later."""
+        scored = [result for result in results if isinstance(result, FoldScored)]
+        if not scored:
+            return
+        if self._is_warm:
+            seconds = statistics.fmean(result.train_s + result.score_s for result in scored)
+            self._packing = self._packing.measured(scored[0].packed, seconds)
+        self._is_warm = True
+        if asked > 1 and all(result.not_packed is not None for result in scored):
+            _log.info("folds train one after another: %s", scored[0].not_packed)
+            self._packing = self._packing.off()
 
     def _scored(self, lease: Lease, result: FoldScored, started_at_ms: int) -> ScoredFold:
         record = FoldRecord(

@@ -23,7 +23,8 @@ from tests.unit.study.studies import (
 )
 from winnow.study.database import Database
 from winnow.study.leases import Claim, Failure, Lease, LeaseLostError
-from winnow.study.schedule import Job, ScheduleView, TrainFolds, TrialFold, Width, next_jobs
+from winnow.study.packing import Packing
+from winnow.study.schedule import Job, ScheduleView, TrainFolds, TrialFold, next_jobs
 from winnow.study.space import distributions
 from winnow.study.store import StudyStore
 
@@ -243,7 +244,7 @@ def test_failed_trials_are_claimed_again_under_their_numbers_and_the_study_keeps
 def test_one_claim_takes_the_leases_of_all_trials_of_its_job(tmp_path: Path) -> None:
     leases = leases_of(make_study(tmp_path, trials=4))
     claim(leases, "w1/1")
-    three_trials = functools.partial(next_jobs, width=Width(folds=2, trials=3))
+    three_trials = functools.partial(next_jobs, packing=Packing.of(9))
     claimed = leases.claim("w0/1", "w0", three_trials)
     assert [(lease.number, lease.attempt, lease.owner) for lease in claimed.leases] == [
         (number, 1, "w0/1") for number in (1, 2, 3)

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from winnow.study.packing import Packing
 from winnow.study.schedule import (
+    ALONE,
     ClosingTask,
     FinishTrial,
     Job,
@@ -19,14 +21,12 @@ from winnow.study.schedule import (
     ScheduleView,
     TrainFolds,
     TrialFold,
-    Width,
     WriteReport,
     is_finished,
     next_jobs,
 )
 
 RULES = ScheduleRules(folds=3, metric="f1", goal="maximize", pruner="off", refit_top=2)
-ONE = Width()
 MEDIAN = dataclasses.replace(RULES, pruner="median")
 
 
@@ -42,8 +42,10 @@ def train(*pairs: tuple[int, int]) -> TrainFolds:
     return TrainFolds(tuple(TrialFold(trial, fold) for trial, fold in pairs))
 
 
-def jobs(*trials: ScheduledTrial, rules: ScheduleRules = RULES, target: int = 3, width: Width = ONE) -> tuple[Job, ...]:
-    return next_jobs(ScheduleView(rules, "w0", target, trials), width)
+def jobs(
+    *trials: ScheduledTrial, rules: ScheduleRules = RULES, target: int = 3, packing: Packing = ALONE
+) -> tuple[Job, ...]:
+    return next_jobs(ScheduleView(rules, "w0", target, trials), packing)
 
 
 def test_a_new_study_begins_with_a_new_trial() -> None:
@@ -67,12 +69,19 @@ def test_a_trial_that_was_lost_after_its_last_fold_is_completed() -> None:
     assert jobs(lost, target=1) == (FinishTrial(0, "complete", 0.5),)
 
 
-def test_a_wide_job_trains_the_next_folds_of_held_then_waiting_then_new_trials() -> None:
+def test_a_batch_holds_all_folds_of_a_trial_before_it_holds_several_trials() -> None:
     held, waiting = running(0, "w0", 0.5), ScheduledTrial(1, "waiting")
-    assert jobs(held, waiting, target=4, width=Width(trials=3)) == (train((0, 1), (1, 0), (2, 0)),)
-    assert jobs(held, waiting, target=4, width=Width(folds=2)) == (train((0, 1), (0, 2)),)
-    together = train((0, 1), (0, 2), (1, 0), (1, 1), (2, 0), (2, 1))
-    assert jobs(held, waiting, target=4, width=Width(folds=2, trials=3)) == (together,)
+    assert jobs(held, waiting, target=4, packing=Packing.of(3)) == (train((0, 1), (0, 2)),)
+    together = train((0, 1), (0, 2), (1, 0), (1, 1), (1, 2))
+    assert jobs(held, waiting, target=4, packing=Packing.of(6)) == (together,)
+    assert jobs(target=2, packing=Packing.of(6)) == (train((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)),)
+
+
+def test_a_batch_holds_one_fold_of_several_trials_where_that_is_cheaper() -> None:
+    trials = *map(complete, range(20), [0.5] * 20), running(20, "w0", 0.5)
+    measured = Packing(64, seconds={1: 1.0, 3: 0.5, 12: 0.5})
+    assert jobs(*trials, rules=MEDIAN, target=60, packing=measured) == (train((20, 1), (21, 0), (22, 0), (23, 0)),)
+    assert jobs(*trials, target=60, packing=measured) == (train((20, 1), (20, 2)),)
 
 
 def test_trials_that_end_do_so_before_the_others_go_on() -> None:
@@ -83,9 +92,9 @@ def test_trials_that_end_do_so_before_the_others_go_on() -> None:
 def test_a_sampler_that_learns_is_asked_for_no_more_than_a_quarter_of_what_has_ended() -> None:
     def begun(ended: int, *, is_learning: bool = True, workers: int = 2) -> int:
         rules = dataclasses.replace(RULES, is_learning=is_learning, workers=workers)
-        (job,) = jobs(*map(complete, range(ended), [0.5] * ended), rules=rules, target=100, width=Width(trials=16))
+        (job,) = jobs(*map(complete, range(ended), [0.5] * ended), rules=rules, target=100, packing=Packing.of(48))
         assert isinstance(job, TrainFolds)
-        return len(job.pairs)
+        return len({pair.trial for pair in job.pairs})
 
     assert [begun(ended) for ended in (0, 4, 10, 20, 40, 80)] == [5, 3, 1, 3, 5, 10]
     assert begun(40, workers=1) == 10
@@ -94,7 +103,9 @@ def test_a_sampler_that_learns_is_asked_for_no_more_than_a_quarter_of_what_has_e
 
 def test_the_last_trials_are_shared_by_all_workers() -> None:
     rules = dataclasses.replace(RULES, is_learning=False, workers=2)
-    assert jobs(rules=rules, target=6, width=Width(trials=16)) == (train((0, 0), (1, 0), (2, 0)),)
+    (job,) = jobs(rules=rules, target=6, packing=Packing.of(48))
+    assert isinstance(job, TrainFolds)
+    assert {pair.trial for pair in job.pairs} == {0, 1, 2}
 
 
 def test_a_trial_below_the_median_is_pruned_after_a_fold_and_says_so() -> None:
@@ -151,9 +162,9 @@ class Study:
     def seen_by(self, owner: str) -> ScheduleView:
         return dataclasses.replace(self.view, owner=owner)
 
-    def claim(self, owner: str, width: Width) -> tuple[Job, ...]:
-        named = next_jobs(self.seen_by(owner), width)
-        assert named == next_jobs(self.seen_by(owner), width)
+    def claim(self, owner: str, packing: Packing) -> tuple[Job, ...]:
+        named = next_jobs(self.seen_by(owner), packing)
+        assert named == next_jobs(self.seen_by(owner), packing)
         for job in named:
             self._take(owner, job)
         return named
@@ -236,11 +247,11 @@ STEPS = st.lists(
 @given(
     STEPS,
     st.integers(1, 9),
-    st.builds(Width, folds=st.integers(1, 3), trials=st.integers(1, 4)),
+    st.builds(Packing, most=st.integers(1, 12), is_fixed=st.booleans()),
     st.sampled_from(("off", "median")),
 )
 def test_whatever_dies_a_study_ends_with_exactly_its_trials(
-    steps: list[tuple[str, str, float]], target: int, width: Width, pruner: str
+    steps: list[tuple[str, str, float]], target: int, packing: Packing, pruner: str
 ) -> None:
     study = Study(dataclasses.replace(RULES, pruner=pruner), target)
     pending: dict[str, list[Job]] = {owner: [] for owner in OWNERS}
@@ -252,7 +263,7 @@ def test_whatever_dies_a_study_ends_with_exactly_its_trials(
         elif pending[owner]:
             study.carry_out(pending[owner].pop(0), score)
         else:
-            pending[owner].extend(study.claim(owner, width))
+            pending[owner].extend(study.claim(owner, packing))
         at_work = [
             pair for named in pending.values() for job in named if isinstance(job, TrainFolds) for pair in job.pairs
         ]
@@ -265,7 +276,7 @@ def test_whatever_dies_a_study_ends_with_exactly_its_trials(
         for owner in OWNERS:
             step(owner, "work", 0.5)
     assert is_finished(study.seen_by("w0"))
-    assert [study.claim(owner, width) for owner in OWNERS] == [()] * 3
+    assert [study.claim(owner, packing) for owner in OWNERS] == [()] * 3
     assert [trial.number for trial in study.view.trials] == list(range(target))
     assert {trial.state for trial in study.view.trials} <= {"complete", "pruned"}
     assert all(len(trial.folds) == 3 for trial in study.view.trials if trial.state == "complete")

@@ -62,7 +62,13 @@ def main() -> None:
 
 def answers_to(job: TrainFolds | Refit) -> Iterator[FromRank]:
     if isinstance(job, TrainFolds):
-        yield from (FoldsTrained((train(member),)) for member in job.members)
+        failed: dict[int, Failed] = {}
+        for member in job.members:
+            known = failed.get(member.trial)
+            result = train(member) if known is None else FoldFailed(member.trial, member.fold, known)
+            if isinstance(result, FoldFailed):
+                failed[member.trial] = result.failure
+            yield FoldsTrained((result,))
     elif job.params["do"] == "export":
         yield Refitted(job.trial, job.directory, metrics={}, parity=0.0, train_s=0.0)
     else:
@@ -98,6 +104,7 @@ def train(job: FoldJob) -> FoldScored | FoldFailed:
         first_step_s=0.0,
         train_s=0.0,
         score_s=0.0,
+        not_packed="this rank trains one fold at a time",
     )
 
 

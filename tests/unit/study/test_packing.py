@@ -1,0 +1,45 @@
+"""How many models train as one: what is measured decides, and what is not yet measured gets tried."""
+
+from __future__ import annotations
+
+import pytest
+
+from winnow.study.packing import Packing, Width
+
+
+def test_models_train_alone_where_packing_is_off() -> None:
+    assert Packing.of("off").width(5, 8, is_racing=False) == Width()
+
+
+def test_a_fixed_number_is_filled_with_folds_first() -> None:
+    widths = [Packing.of(most).width(5, 8, is_racing=False) for most in (1, 3, 5, 10, 12, 1000)]
+    assert widths == [Width(), Width(3, 1), Width(5, 1), Width(5, 2), Width(5, 2), Width(5, 8)]
+
+
+def test_a_fixed_number_does_not_depend_on_measurements() -> None:
+    fixed = Packing.of(8)
+    assert fixed.measured(5, 100.0) == fixed
+
+
+def test_larger_batches_are_tried_until_a_model_costs_no_less_in_them() -> None:
+    packing, tried = Packing.of("auto"), []
+    costs = {5: 10.0, 10: 7.0, 20: 6.0, 40: 6.5}
+    for _ in range(12):
+        width = packing.width(5, 8, is_racing=False)
+        models = width.folds * width.trials
+        tried.append(models)
+        packing = packing.measured(models, costs[models])
+    assert tried[-1] == 20
+    assert set(tried) <= costs.keys()
+
+
+def test_one_fold_of_several_trials_is_cheaper_only_where_trials_race() -> None:
+    flat = Packing(64, seconds={1: 2.0, 5: 1.0, 10: 1.0, 20: 1.0, 40: 1.0})
+    assert flat.width(5, 8, is_racing=True) == Width(1, 8)
+    assert flat.width(5, 8, is_racing=False).folds == 5
+    assert flat.width(5, 1, is_racing=True) == Width(5, 1)
+
+
+@pytest.mark.parametrize(("models", "seconds"), [(1, 3 * 2**0.5), (2, 3.0), (4, 2.0), (6, 1.0), (11, 1.0), (12, 0.8)])
+def test_a_size_that_was_not_measured_costs_what_its_neighbours_do(models: int, seconds: float) -> None:
+    assert Packing(64, seconds={2: 3.0, 6: 1.0}).cost(models) == pytest.approx(seconds)
