@@ -1,0 +1,153 @@
+"""The sweep beside its peers: the same work by winnow, by the usual Optuna script and by Ray Tune, one after another.
+
+The work (`peers/work.py`): `small` is breast cancer with an MLP, `digits` a CNN, `large` 10,000 × 30 with an MLP; five
+folds and 20 epochs a trial, two workers or processes. winnow tracks, refits, exports and reports besides; its peers do
+none of that. Printed are medians over the seeds: seconds of the whole command, seconds from the first fold's start to
+the last one's end, and the best mean F1; and how many times the fastest peer's whole command takes as long as ours.
+
+    python benchmarks/sweep.py small 40 --peers PYTHON [--seeds 5] [--without raytune] [--variants]
+
+PEERS is a Python with torch 2.13.0, optuna, scikit-learn and ray[tune]. `--variants` also runs winnow with racing and
+batches switched off one by one. Nothing else should run meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+FACTORY = {"small": "build_mlp", "large": "build_mlp", "digits": "build_cnn"}
+BATCH = {"small": 64, "large": 256, "digits": 64}
+PEERS: Mapping[str, tuple[str, ...]] = {
+    "usual script": ("usual.py", "{name}", "{trials}", "{seed}", "1"),
+    "usual script, 2 processes": ("usual.py", "{name}", "{trials}", "{seed}", "2"),
+    "Ray Tune, 2 actors": ("raytune.py", "{name}", "{trials}", "{seed}"),
+}
+VARIANTS: Mapping[str, tuple[str, str]] = {
+    "winnow": ("racing", "auto"),
+    "winnow, no racing": ("off", "auto"),
+    "winnow, only folds as one": ("racing", "5"),
+    "winnow, no batches": ("racing", "off"),
+    "winnow, neither": ("off", "off"),
+}
+EXPERIMENT = """
+name: bench
+data: {{source: "work.py:load_{name}", holdout: 0.2}}
+model: {{factory: "work.py:{factory}"}}
+search:
+  space:
+    hidden: {{choice: [32, 64, 128]}}
+    dropout: {{float: [0.0, 0.5]}}
+    lr: {{float: [5.0e-4, 2.0e-2], log: true}}
+    weight_decay: {{float: [1.0e-6, 1.0e-3], log: true}}
+  trials: {trials}
+  metric: {{name: f1}}
+  sampler: tpe
+  pruner: {pruner}
+  seed: {seed}
+cross_validation: {{splitter: stratified, folds: 5}}
+training: {{epochs: 20, batch_size: {batch}, optimizer: adam}}
+execution: {{workers: 2, pack: {pack}}}
+"""
+
+
+@dataclass(frozen=True)
+class Took:
+    """What one search took, and the best value that it found."""
+
+    whole_s: float
+    training_s: float
+    best: float
+
+
+def main() -> None:
+    """Run every side once per seed, taking turns, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=sorted(FACTORY), nargs="?", default="small")
+    parser.add_argument("trials", type=int, nargs="?", default=40)
+    parser.add_argument("--peers", metavar="PYTHON", help="leave it out to run winnow alone")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--without", action="append", default=[], metavar="SCRIPT", help="usual or raytune")
+    parser.add_argument("--variants", action="store_true")
+    asked = parser.parse_args()
+    sides = list(VARIANTS if asked.variants else ["winnow"])
+    if asked.peers is not None:
+        sides += [side for side, command in PEERS.items() if command[0].removesuffix(".py") not in asked.without]
+    took: dict[str, list[Took]] = {side: [] for side in sides}
+    for seed in range(asked.seeds):
+        for side in sides:
+            took[side].append(run(side, asked.name, asked.trials, seed, asked.peers))
+            print(f"seed {seed}: {side}: {took[side][-1]}", file=sys.stderr, flush=True)
+    print_table(f"{asked.name}, {asked.trials} trials, {asked.seeds} seeds", took)
+
+
+def run(side: str, name: str, trials: int, seed: int, peers: str) -> Took:
+    """One search."""
+    if side in VARIANTS:
+        return run_winnow(name, trials, seed, *VARIANTS[side])
+    command = [part.format(name=name, trials=trials, seed=seed) for part in PEERS[side]]
+    done = subprocess.run(
+        [peers, *command], cwd=HERE / "peers", env=environment(), check=True, stdout=subprocess.PIPE, text=True
+    )
+    return Took(**json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def run_winnow(name: str, trials: int, seed: int, pruner: str, pack: str) -> Took:
+    """`winnow train` in an empty home."""
+    with tempfile.TemporaryDirectory(prefix="winnow-bench-") as folder:
+        shutil.copy(HERE / "peers" / "work.py", folder)
+        experiment = Path(folder) / "experiment.yaml"
+        filled = {"name": name, "trials": trials, "seed": seed, "pruner": pruner, "pack": pack}
+        experiment.write_text(EXPERIMENT.format(**filled, factory=FACTORY[name], batch=BATCH[name]), encoding="utf-8")
+        began = time.perf_counter()
+        command = [sys.executable, "-m", "winnow", "train", "--config", experiment.name]
+        env = environment() | {"WINNOW_HOME": f"{folder}/home"}
+        subprocess.run(command, cwd=folder, env=env, check=True, capture_output=True)
+        whole_s = time.perf_counter() - began
+        return Took(whole_s, *read_study(Path(folder) / "home"))
+
+
+def read_study(home: Path) -> tuple[float, float]:
+    """Seconds from the first fold's start to the last one's end, and the best value."""
+    from winnow.study.database import Database
+    from winnow.study.store import StudyStore
+
+    trials = StudyStore(Database(f"sqlite:///{home / 'studies.db'}"), "bench").trials()
+    folds = [fold for trial in trials for fold in trial.folds]
+    training_ms = max(fold.ended_at_ms for fold in folds) - min(fold.started_at_ms for fold in folds)
+    return training_ms / 1000, max(trial.value for trial in trials if trial.state == "complete")
+
+
+def environment() -> dict[str, str]:
+    """The shell's own, with one thread for every process and an embedded MLflow."""
+    kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    return kept | {"OMP_NUM_THREADS": "1"}
+
+
+def print_table(title: str, took: Mapping[str, list[Took]]) -> None:
+    """Medians over the seeds, as Markdown."""
+    print(f"\n{title}\n\n| | whole command, s | training, s | best f1, mean ± sd |\n|---|---|---|---|")
+    for side, runs in took.items():
+        best = [run.best for run in runs]
+        spread = statistics.stdev(best) if len(best) > 1 else 0.0
+        whole, training = (statistics.median(getattr(run, part) for run in runs) for part in ("whole_s", "training_s"))
+        print(f"| {side} | {whole:.1f} | {training:.1f} | {statistics.fmean(best):.4f} ± {spread:.4f} |")
+    peers = [statistics.median(run.whole_s for run in runs) for side, runs in took.items() if side in PEERS]
+    if peers:
+        ours = statistics.median(run.whole_s for run in took["winnow"])
+        print(f"\nThe fastest peer takes {min(peers) / ours:.2f} times as long as winnow.")
+
+
+if __name__ == "__main__":
+    main()
