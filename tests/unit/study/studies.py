@@ -20,13 +20,14 @@ from winnow.tracking.records import FoldRecord, SweepRecord
 SPACE = {"lr": {"float": [1e-4, 1.0], "log": True}, "hidden": {"choice": [[64], [128, 64]]}}
 
 
-def experiment(**search: Any) -> Experiment:
+def experiment(pack: Any = "auto", **search: Any) -> Experiment:
     return Experiment.model_validate(
         {
             "name": "a-study",
             "data": {"source": "sklearn:breast_cancer"},
             "model": {"factory": "winnow.models:mlp"},
             "search": {"space": SPACE, "trials": 5, "metric": {"name": "f1"}} | search,
+            "execution": {"pack": pack},
         }
     )
 

@@ -1,7 +1,7 @@
 """A rank without torch: a program that speaks the ranks' protocol and does what a trial's parameters say.
 
 `do`: "score" answers with the score `score`; "export" too, and says that its refit is exported; "raise" answers that
-the trial failed; "diverge" writes to its log and answers that the loss is not finite; "die" is killed by SIGKILL;
+the trial failed; "die in fold 2" is killed by SIGKILL as it begins that fold; "diverge" writes to its log and answers that the loss is not finite; "die" is killed by SIGKILL;
 "leave" leaves an error record and exits, as one rank of several does; "wait" never answers; "meet" trains with the rank
 of `scripted_node`, and breaks as that ends.
 """
@@ -78,6 +78,8 @@ def answers_to(job: TrainFolds | Refit) -> Iterator[FromRank]:
 def train(job: FoldJob) -> FoldScored | FoldFailed:
     match job.params["do"]:
         case "die" if not once():
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "die in fold 2" if job.fold == 1 and not once():
             os.kill(os.getpid(), signal.SIGKILL)
         case "leave":
             logs = Path(os.environ[LOG_DIR])

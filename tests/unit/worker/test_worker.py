@@ -113,6 +113,22 @@ def test_a_killed_rank_is_replaced_and_its_trial_continued(tmp_path: Path) -> No
     assert [lost.what for lost in store.incidents()] == ["its ranks were ended by SIGKILL"]
 
 
+def test_a_member_of_a_batch_that_fails_fails_alone(tmp_path: Path) -> None:
+    space = {"do": {"choice": ["score", "diverge"]}, "score": {"float": [0.0, 1.0]}}
+    store = make_study(tmp_path, space=space, trials=6, sampler="random", pack=18)
+    work(store, tmp_path, MemoryTracker())
+    states = {trial.number: (trial.params["do"], trial.state, len(trial.folds)) for trial in store.trials()}
+    assert set(states.values()) == {("score", "complete", 3), ("diverge", "failed", 0)}
+
+
+def test_a_batch_that_dies_loses_no_recorded_fold_and_its_trials_go_on_one_by_one(tmp_path: Path) -> None:
+    store = study(tmp_path, "die in fold 2", trials=4, pack=6)
+    work(store, tmp_path, MemoryTracker(), env={"SCRIPTED_RANK_DIES_ONCE": "1"})
+    ended = [("complete", 2), ("complete", 2), ("complete", 1), ("complete", 1)]
+    assert [(trial.state, trial.attempts) for trial in store.trials()] == ended
+    assert [(lost.number, lost.fold) for lost in store.incidents()] == [(0, 1), (1, 0)]
+
+
 def test_hopeless_trials_are_pruned_before_their_last_fold(tmp_path: Path) -> None:
     store = study(tmp_path, "score", trials=12, pruner="median")
     work(store, tmp_path, MemoryTracker())
