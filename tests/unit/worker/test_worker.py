@@ -126,7 +126,7 @@ def test_a_batch_that_dies_loses_no_recorded_fold_and_its_trials_go_on_one_by_on
     work(store, tmp_path, MemoryTracker(), env={"SCRIPTED_RANK_DIES_ONCE": "1"})
     ended = [("complete", 2), ("complete", 2), ("complete", 1), ("complete", 1)]
     assert [(trial.state, trial.attempts) for trial in store.trials()] == ended
-    assert [(lost.number, lost.fold) for lost in store.incidents()] == [(0, 1), (1, 0)]
+    assert [(lost.trial, lost.fold) for lost in store.incidents()] == [(0, 1), (1, 0)]
 
 
 def test_hopeless_trials_are_pruned_before_their_last_fold(tmp_path: Path) -> None:
