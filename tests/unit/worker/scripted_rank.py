@@ -1,9 +1,9 @@
 """A rank without torch: a program that speaks the ranks' protocol and does what a trial's parameters say.
 
 `do`: "score" answers with the score `score`; "export" too, and says that its refit is exported; "raise" answers that
-the trial failed; "die in fold 2" is killed by SIGKILL as it begins that fold; "diverge" writes to its log and answers that the loss is not finite; "die" is killed by SIGKILL;
-"leave" leaves an error record and exits, as one rank of several does; "wait" never answers; "meet" trains with the rank
-of `scripted_node`, and breaks as that ends.
+the trial failed; "diverge" writes to its log and answers that the loss is not finite; "die" is killed by SIGKILL, "die
+in fold 2" as it begins that fold; "leave" leaves an error record and exits, as one rank of several does; "wait" never
+answers; "meet" trains with the rank of `scripted_node`, and breaks as that ends.
 """
 
 from __future__ import annotations
