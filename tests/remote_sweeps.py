@@ -79,6 +79,7 @@ class RemoteSweep:
                 "trials": 4,
                 "metric": {"name": "f1"},
                 "sampler": "random",
+                "pruner": "off",
             },
             "cross_validation": {"folds": 3},
             "training": {"epochs": 60, "batch_size": 16},

@@ -40,6 +40,7 @@ class Sweep:
                 "trials": 4,
                 "metric": {"name": "f1"},
                 "sampler": "random",
+                "pruner": "off",
             },
             "training": {"loop": f"tests/e2e/loops.py:{loop}"},
             "refit": {"top": 1},

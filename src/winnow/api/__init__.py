@@ -91,6 +91,7 @@ if TYPE_CHECKING:
     from winnow.platforms.stack import StackEnd, StackError
     from winnow.serving.client import NoAnswerError
     from winnow.study.catalog import StudySummary
+    from winnow.study.fold_racing import FoldRacing
     from winnow.study.store import RefitResult
     from winnow.tracking.records import FoldRecord, TrialRecord
     from winnow.tracking.run_search import Order, TrackedRun
@@ -112,6 +113,7 @@ _LATE = {
     "Difference": "winnow.orchestrators.difference",
     "Experiment": "winnow.config.experiment",
     "Explanation": "winnow.orchestrators.select_model",
+    "FoldRacing": "winnow.study.fold_racing",
     "FoldRecord": "winnow.tracking.records",
     "GroupState": "winnow.platforms.executor",
     "GroupStatus": "winnow.platforms.executor",
@@ -171,6 +173,7 @@ __all__ = [
     "Document",
     "Experiment",
     "Explanation",
+    "FoldRacing",
     "FoldRecord",
     "GeneratedData",
     "GroupState",

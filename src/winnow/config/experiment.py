@@ -126,6 +126,11 @@ def _check_bounds(bounds: tuple[float, float], log: bool, step: float | None) ->
         raise ValueError("either `log` or `step`, not both")
 
 
+def _with_type(value: Any) -> Any:
+    """A name in place of a mapping: `adam` for `{type: adam}`."""
+    return {"type": value} if isinstance(value, str) else value
+
+
 def _kind_of_parameter(value: Any) -> str | None:
     keys = value if isinstance(value, dict) else type(value).model_fields if isinstance(value, Frozen) else {}
     named = {"float": "float", "int": "int", "choice": "choice", "choices": "choice"}
@@ -154,6 +159,23 @@ class MetricConfig(Frozen):
     )
 
 
+class PrunerConfig(Frozen):
+    """Which trials end before their last fold. A name, or `{type: racing, threshold: 0.001}`."""
+
+    type: Literal["auto", "racing", "median", "off"] = Field(
+        default="auto",
+        description="`racing`: stop a trial that can hardly become the best one; `median`: stop a trial whose mean "
+        "over the folds so far is worse than the median's. `auto`: racing, or off with the splitter time_series, whose "
+        "folds differ in size.",
+    )
+    threshold: float = Field(
+        default=0.01,
+        gt=0,
+        lt=0.5,
+        description="Racing: a trial stops below this probability of becoming the best.",
+    )
+
+
 class SearchConfig(Frozen):
     """The space, how it is searched, and for how long."""
 
@@ -162,10 +184,13 @@ class SearchConfig(Frozen):
     metric: MetricConfig = Field(description="The metric to optimize, averaged over the folds.")
     metrics: tuple[str, ...] = Field(default=(), description="Further metrics to record for every fold.")
     sampler: Literal["tpe", "random"] = Field(default="tpe", description="How parameters are proposed.")
-    pruner: Literal["off", "median"] = Field(
-        default="off", description="`median`: stop a trial whose mean over the folds so far is worse than the median's."
-    )
+    pruner: PrunerConfig = Field(default=PrunerConfig(), description="A name, or `{type: NAME, threshold: …}`.")
     seed: int = Field(default=0, ge=0, lt=2**31, description="Seed of the sampler, the splits and the training.")
+
+    @field_validator("pruner", mode="before")
+    @classmethod
+    def _a_name_alone(cls, value: Any) -> Any:
+        return _with_type(value)
 
 
 class CrossValidationConfig(Frozen):
@@ -239,7 +264,7 @@ class TrainingConfig(Frozen):
     @field_validator("optimizer", "scheduler", mode="before")
     @classmethod
     def _a_name_alone(cls, value: Any) -> Any:
-        return {"type": value} if isinstance(value, str) else value
+        return _with_type(value)
 
 
 class ResourcesConfig(Frozen):

@@ -13,6 +13,7 @@ from winnow.config.file_lock import locked
 from winnow.config.private import make_home
 from winnow.config.settings import Settings
 from winnow.config.user_code import code_of, folder_of_code
+from winnow.data.splits import resolve_splitter
 from winnow.orchestrators.environment import describe_environment
 from winnow.study.database import Database, NoStudiesError
 from winnow.study.store import StudyStore
@@ -51,6 +52,7 @@ def describe_sweep(
         environment=describe_environment(code_folder, home),
         started_at_ms=time.time_ns() // 1_000_000,
         tags=experiment.tags,
+        splitter=resolve_splitter(checked.data, experiment.cross_validation.splitter).value,
         code=code_of(experiment, Path.cwd()),
     )
 

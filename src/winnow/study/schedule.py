@@ -8,13 +8,14 @@ the order of trials and folds, pruning, refits, and the report. Nothing here rea
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
 from winnow.study.packing import Packing
 from winnow.study.pruning import should_prune
+from winnow.study.racing import THRESHOLD, Reference, reference
 from winnow.tracking.records import TrialState
 
 
@@ -38,7 +39,11 @@ class TrainFolds:
 
 @dataclass(frozen=True)
 class FinishTrial:
-    """End a trial. `value` is the mean of its fold scores, `reason` says why it was pruned."""
+    """End a trial.
+
+    `value` is the mean of its fold scores; of a pruned trial it is an estimate of that mean over all folds, which the
+    sampler learns from. `reason` says why the trial was pruned.
+    """
 
     trial: int
     end: Literal["complete", "pruned"]
@@ -80,7 +85,8 @@ class ScheduleRules:
     Attributes:
         folds: how many folds a complete trial has.
         metric: the objective, and `goal` which way it is better.
-        pruner: whether a trial may end before its last fold.
+        pruner: whether a trial may end before its last fold, and by which rule.
+        racing_threshold: the probability of beating the best trial below which racing ends a trial.
         refit_top: how many of the best trials are refitted after the last trial.
         workers: how many workers share the trials.
         is_learning: whether the sampler learns from trials that have ended.
@@ -89,8 +95,9 @@ class ScheduleRules:
     folds: int
     metric: str
     goal: Literal["maximize", "minimize"]
-    pruner: Literal["off", "median"]
+    pruner: Literal["off", "median", "racing"]
     refit_top: int
+    racing_threshold: float = THRESHOLD
     workers: int = 1
     is_learning: bool = True
 
@@ -149,7 +156,8 @@ def next_jobs(view: ScheduleView, packing: Packing = ALONE) -> tuple[Job, ...]:
     Trials that have all their folds, or are not worth another, end; then at most one job trains, refits or reports. An
     empty answer means that the study is finished, or that others hold all that is left (`is_finished`).
     """
-    held = [_after_a_fold(view, trial) for trial in view.trials if trial.owner == view.owner]
+    known = _finished(view)
+    held = [_after_a_fold(view, known, trial) for trial in view.trials if trial.owner == view.owner]
     waiting = [_next_folds(view.rules, trial) or _complete(trial) for trial in view.trials if trial.state == "waiting"]
     ends = tuple(job for job in (*held, *waiting) if isinstance(job, FinishTrial))
     begun = [job for job in (*held, *waiting) if isinstance(job, TrainFolds)]
@@ -191,19 +199,44 @@ def _new_at_once(view: ScheduleView, begun: int, ended: int) -> int:
     return max(0 if begun else 1, share)
 
 
-def _after_a_fold(view: ScheduleView, trial: ScheduledTrial) -> Job:
-    """A trial's next fold, unless that was its last or its scores are not worth another."""
+def _after_a_fold(view: ScheduleView, known: Reference | None, trial: ScheduledTrial) -> TrainFolds | FinishTrial:
+    """A trial's next folds, unless that was its last or its scores are not worth another."""
     train = _next_folds(view.rules, trial)
     if train is None:
         return _complete(trial)
-    if view.rules.pruner == "off":
+    by_fold = dict(zip(trial.folds, trial.scores, strict=True))
+    reason = _reason_to_prune(view, known, by_fold)
+    if reason is None:
         return train
-    others = [other.scores for other in view.trials if other.state in ("complete", "pruned")]
-    if not should_prune(trial.scores, others, view.rules.goal):
-        return train
-    side = "below" if view.rules.goal == "maximize" else "above"
-    reason = f"its mean after {len(trial.scores)} fold(s) is {side} the median"
-    return FinishTrial(trial.number, "pruned", statistics.fmean(trial.scores), reason)
+    value = known.estimate(by_fold) if known is not None else statistics.fmean(trial.scores)
+    return FinishTrial(trial.number, "pruned", value, reason)
+
+
+def _reason_to_prune(view: ScheduleView, known: Reference | None, by_fold: Mapping[int, float]) -> str | None:
+    rules, folds = view.rules, "1 fold" if len(by_fold) == 1 else f"{len(by_fold)} folds"
+    if rules.pruner == "racing" and known is not None:
+        chance = known.chance(by_fold)
+        if chance is not None and chance < rules.racing_threshold:
+            shown = f"{100 * chance:.2g} %" if chance >= 1e-4 else "less than 0.01 %"
+            return f"{folds}: it would beat trial {known.incumbent} with a probability of {shown}"
+    if rules.pruner == "median":
+        others = [other.scores for other in view.trials if other.state in ("complete", "pruned")]
+        if should_prune(list(by_fold.values()), others, rules.goal):
+            return f"{folds}: its mean is {'below' if rules.goal == 'maximize' else 'above'} the median"
+    return None
+
+
+def _finished(view: ScheduleView) -> Reference | None:
+    """What trials of this owner are compared with: all that have every fold. Some may end in the same claim."""
+    has_begun = any(trial.owner == view.owner and trial.scores for trial in view.trials)
+    if view.rules.pruner == "off" or not has_begun:
+        return None
+    finished = {
+        trial.number: trial.scores
+        for trial in view.trials
+        if len(trial.scores) == view.rules.folds and trial.state != "failed"
+    }
+    return reference(finished, view.rules.goal)
 
 
 def _next_folds(rules: ScheduleRules, trial: ScheduledTrial) -> TrainFolds | None:

@@ -11,7 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 import sqlalchemy as sa
@@ -146,19 +146,11 @@ class StudyStore:
 
     def leases(self) -> Leases:
         """The leases of this study, by the rules of its experiment."""
-        experiment, sweep = self.header.experiment, self.header.sweep
+        execution = self.header.experiment.execution
         rules = LeaseRules(
-            ttl_s=experiment.execution.storage_patience_s + LEASE_MARGIN_S,
-            retries=experiment.execution.retries,
-            schedule=ScheduleRules(
-                folds=sweep.folds,
-                metric=sweep.metric,
-                goal=sweep.goal,
-                pruner=experiment.search.pruner,
-                refit_top=experiment.refit.top,
-                workers=experiment.execution.workers,
-                is_learning=experiment.search.sampler != "random",
-            ),
+            ttl_s=execution.storage_patience_s + LEASE_MARGIN_S,
+            retries=execution.retries,
+            schedule=schedule_rules(self.header.experiment, self.header.sweep),
         )
         return Leases(self.database, self.study_id, rules, self._clock_ms)
 
@@ -529,6 +521,26 @@ def _record(
 def _is_other(own: str, present: str) -> bool:
     """Whether a trial's code is known not to be the study's."""
     return bool(own) and own != present
+
+
+def schedule_rules(experiment: Experiment, sweep: SweepRecord) -> ScheduleRules:
+    """What an experiment says about the order of work.
+
+    The pruner `auto` is racing, which takes the folds of a study for alike; those of time_series differ in size.
+    """
+    pruner = experiment.search.pruner
+    is_in_time = "time_series" in (sweep.splitter, experiment.cross_validation.splitter) or experiment.data.time
+    automatic: Literal["off", "racing"] = "off" if is_in_time else "racing"
+    return ScheduleRules(
+        folds=sweep.folds,
+        metric=sweep.metric,
+        goal=sweep.goal,
+        pruner=automatic if pruner.type == "auto" else pruner.type,
+        racing_threshold=pruner.threshold,
+        refit_top=experiment.refit.top,
+        workers=experiment.execution.workers,
+        is_learning=experiment.search.sampler != "random",
+    )
 
 
 def _result(task: sa.Row[Any]) -> dict[str, Any]:

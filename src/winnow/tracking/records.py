@@ -23,6 +23,7 @@ class SweepRecord:
         data: facts of the data set: name, rows, sha256, source.
         environment: what the code ran on, by name: `git_commit`, `git_dirty`, `user`, `host`, `python`, `torch`, ….
         started_at_ms: when the study was made, milliseconds since the epoch.
+        splitter: the splitter that deals the folds; empty for a study that was made before this was kept.
         code: sha256 of each file of the person's own code, by name; None for a study that was made before these were
             kept and has not been resumed since.
     """
@@ -41,6 +42,7 @@ class SweepRecord:
     environment: Mapping[str, str]
     started_at_ms: int
     tags: Mapping[str, str] = field(default_factory=dict)
+    splitter: str = ""
     code: Mapping[str, str] | None = None
 
 
@@ -80,7 +82,7 @@ class TrialRecord:
         state: how far it is.
         params: its hyperparameters, by name.
         folds: the folds that are scored.
-        value: mean of the objective over the folds; None before the trial is complete.
+        value: mean of the objective over the folds, of a pruned trial an estimate of it; None before the trial ends.
         attempts: how often it was claimed.
         reason: why it failed or was pruned, else None.
         started_at_ms, ended_at_ms: milliseconds since the epoch; the end is None before there is one.

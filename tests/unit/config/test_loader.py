@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from winnow.config.errors import InputError
-from winnow.config.experiment import ChoiceParameter, FloatParameter
+from winnow.config.experiment import ChoiceParameter, FloatParameter, PrunerConfig
 from winnow.config.loader import load_experiment, located
 
 SMALLEST = """\
@@ -51,7 +51,22 @@ def test_overrides_replace_what_the_file_says_and_none_does_not(file: Path) -> N
 def test_off_and_no_are_text(file: Path) -> None:
     file.write_text(SMALLEST + "  pruner: off\ntraining: {precision: no}\n")
     experiment = load_experiment(file)
-    assert (experiment.search.pruner, experiment.training.precision) == ("off", "no")
+    assert (experiment.search.pruner.type, experiment.training.precision) == ("off", "no")
+
+
+def test_a_pruner_is_a_name_or_a_mapping(file: Path) -> None:
+    for text, pruner in {
+        "median": PrunerConfig(type="median"),
+        "{type: racing, threshold: 0.001}": PrunerConfig(type="racing", threshold=0.001),
+        "{threshold: 0.001}": PrunerConfig(type="auto", threshold=0.001),
+    }.items():
+        file.write_text(SMALLEST + f"  pruner: {text}\n")
+        assert load_experiment(file).search.pruner == pruner
+
+
+def test_a_threshold_that_is_no_small_probability_is_refused(file: Path) -> None:
+    error = refusal(file, SMALLEST + "  pruner: {type: racing, threshold: 1}\n")
+    assert error.place == f"{file}:9: search.pruner.threshold"
 
 
 def test_an_unknown_key_names_its_line_and_the_nearest_valid_name(file: Path) -> None:

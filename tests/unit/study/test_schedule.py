@@ -6,6 +6,7 @@ import dataclasses
 import statistics
 from collections.abc import Mapping
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +29,13 @@ from winnow.study.schedule import (
 
 RULES = ScheduleRules(folds=3, metric="f1", goal="maximize", pruner="off", refit_top=2)
 MEDIAN = dataclasses.replace(RULES, pruner="median")
+RACING = dataclasses.replace(RULES, pruner="racing")
+# Fold 0 is harder than the others by 0.2.
+FINISHED = (
+    ScheduledTrial(0, "complete", (0, 1, 2), (0.7, 0.9, 0.92), 0.84),
+    ScheduledTrial(1, "complete", (0, 1, 2), (0.6, 0.8, 0.78), 0.7267),
+    ScheduledTrial(2, "complete", (0, 1, 2), (0.5, 0.7, 0.7), 0.6333),
+)
 
 
 def complete(number: int, score: float) -> ScheduledTrial:
@@ -110,7 +118,7 @@ def test_the_last_trials_are_shared_by_all_workers() -> None:
 
 def test_a_trial_below_the_median_is_pruned_after_a_fold_and_says_so() -> None:
     others = tuple(complete(number, 0.5) for number in range(5))
-    pruned = FinishTrial(5, "pruned", 0.25, "its mean after 2 fold(s) is below the median")
+    pruned = FinishTrial(5, "pruned", 0.25, "2 folds: its mean is below the median")
     assert jobs(*others, running(5, "w0", 0.25, 0.25), rules=MEDIAN, target=6) == (pruned,)
     assert jobs(*others, running(5, "w0", 0.25, 0.25), target=6) == (train((5, 2)),)
     assert jobs(*others, running(5, "w0", 0.75, 0.75), rules=MEDIAN, target=6) == (train((5, 2)),)
@@ -119,7 +127,7 @@ def test_a_trial_below_the_median_is_pruned_after_a_fold_and_says_so() -> None:
 def test_a_loss_above_the_median_is_pruned_where_the_goal_is_to_minimize() -> None:
     others = tuple(complete(number, 0.5) for number in range(5))
     rules = dataclasses.replace(MEDIAN, goal="minimize")
-    pruned = FinishTrial(5, "pruned", 0.75, "its mean after 1 fold(s) is above the median")
+    pruned = FinishTrial(5, "pruned", 0.75, "1 fold: its mean is above the median")
     assert jobs(*others, running(5, "w0", 0.75), rules=rules, target=6) == (pruned,)
 
 
@@ -127,6 +135,35 @@ def test_a_lost_trial_is_compared_again_only_after_its_next_fold() -> None:
     others = tuple(complete(number, 0.5) for number in range(5))
     lost = ScheduledTrial(5, "waiting", (0,), (0.25,))
     assert jobs(*others, lost, rules=MEDIAN, target=6) == (train((5, 1)),)
+
+
+def test_a_trial_that_can_hardly_become_the_best_is_pruned_with_an_estimate_of_its_end() -> None:
+    (pruned,) = jobs(*FINISHED, running(3, "w0", 0.4), rules=RACING, target=4)
+    reason = "1 fold: it would beat trial 0 with a probability of less than 0.01 %"
+    assert pruned == FinishTrial(3, "pruned", pytest.approx(0.5333, abs=1e-4), reason)
+    assert jobs(*FINISHED, running(3, "w0", 0.7), rules=RACING, target=4) == (train((3, 1)),)
+    assert jobs(*FINISHED[:2], running(2, "w0", 0.4), rules=RACING, target=3) == (train((2, 1)),)
+    strict = dataclasses.replace(RACING, racing_threshold=1e-9)
+    assert jobs(*FINISHED, running(3, "w0", 0.4), rules=strict, target=4) == (train((3, 1)),)
+
+
+def test_racing_compares_the_folds_that_a_trial_has() -> None:
+    easy, hard = (ScheduledTrial(3, "running", (fold,), (0.7,), owner="w0") for fold in (1, 0))
+    assert jobs(*FINISHED, hard, rules=RACING, target=4) == (train((3, 1)),)
+    (pruned,) = jobs(*FINISHED, easy, rules=RACING, target=4)
+    assert isinstance(pruned, FinishTrial)
+
+
+def test_trials_that_were_trained_together_race_with_those_that_end_with_them() -> None:
+    together = [dataclasses.replace(trial, state="running", owner="w0", value=None) for trial in FINISHED]
+    ended = jobs(*together, running(3, "w0", 0.4), running(4, "w0", 0.7), rules=RACING, target=5)
+    assert [(job.trial, job.end) for job in ended if isinstance(job, FinishTrial)] == [
+        (0, "complete"),
+        (1, "complete"),
+        (2, "complete"),
+        (3, "pruned"),
+    ]
+    assert ended[-1] == train((4, 1))
 
 
 def test_the_best_trials_are_refitted_once_no_trial_is_left_and_the_earlier_of_equal_ones_first() -> None:
@@ -177,7 +214,7 @@ class Study:
                     assert pair.fold == len(trial.folds)
                     self._set(pair.trial, folds=(*trial.folds, pair.fold), scores=(*trial.scores, score))
             case FinishTrial(number, end, value):
-                assert value == statistics.fmean(self.view.trials[number].scores)
+                assert end == "pruned" or value == statistics.fmean(self.view.trials[number].scores)
                 self._set(number, state=end, value=value, owner=None)
             case RefitTrial(number):
                 self._end("refits", number)
@@ -248,7 +285,7 @@ STEPS = st.lists(
     STEPS,
     st.integers(1, 9),
     st.builds(Packing, most=st.integers(1, 12), is_fixed=st.booleans()),
-    st.sampled_from(("off", "median")),
+    st.sampled_from(("off", "median", "racing")),
 )
 def test_whatever_dies_a_study_ends_with_exactly_its_trials(
     steps: list[tuple[str, str, float]], target: int, packing: Packing, pruner: str

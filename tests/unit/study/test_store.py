@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import sqlite3
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from winnow.config.user_code import digest_of_code
 from winnow.study.database import Database, NoStudiesError
 from winnow.study.leases import Leases
 from winnow.study.status import StudyStatus, WorkerStatus
-from winnow.study.store import StudyStore, study_names
+from winnow.study.store import StudyStore, schedule_rules, study_names
 
 ROOT = Path(__file__).parents[3]
 CLAIM = """
@@ -126,6 +127,24 @@ def test_what_only_says_how_much_and_where_may_change(tmp_path: Path) -> None:
     )
     store.create(changed, sweep())
     assert (store.target(), store.header.experiment.execution.workers) == (7, 5)
+
+
+def test_folds_race_unless_they_differ_in_size_or_another_pruner_is_named() -> None:
+    pruners = {}
+    for splitter, pruner in itertools.product(("stratified", "time_series"), ("auto", "racing", "median", "off")):
+        named = experiment(pruner={"type": pruner, "threshold": 0.001})
+        pruners[splitter, pruner] = schedule_rules(named, sweep(splitter=splitter))
+    assert {key: rules.pruner for key, rules in pruners.items()} == {
+        ("stratified", "auto"): "racing",
+        ("stratified", "racing"): "racing",
+        ("stratified", "median"): "median",
+        ("stratified", "off"): "off",
+        ("time_series", "auto"): "off",
+        ("time_series", "racing"): "racing",
+        ("time_series", "median"): "median",
+        ("time_series", "off"): "off",
+    }
+    assert {rules.racing_threshold for rules in pruners.values()} == {0.001}
 
 
 def test_a_study_never_shrinks(tmp_path: Path) -> None:

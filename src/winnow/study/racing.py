@@ -1,0 +1,131 @@
+"""Whether a trial can still become the best one: a comparison with the finished trials, fold by fold.
+
+A score is taken as the sum of what the trial is worth, how hard the fold is, and chance (a two-way layout):
+
+    score[i, j] = trial[i] + fold[j] + residual[i, j],    residual ~ N(0, σ²), independent
+
+All m finished trials have scores on the same K folds. They give the mean of every fold r[j], and the pooled estimate
+of σ² with (m - 1)(K - 1) degrees of freedom. The incumbent is the finished trial with the best mean B. For a trial with
+scores on a set S of n folds, 0 < n < K:
+
+    d        = mean over S of (score[j] - r[j])
+    estimate = d + mean over all K folds of r[j]
+    V        = σ² (1 + 1/m) (K - n) / (K n)
+    P(it beats the incumbent) = P(T > (B - estimate) / √V),    T ~ Student's t with (m - 1)(K - 1) degrees of freedom
+
+V is the variance of the trial's final mean around its estimate: the n scores that are known enter the final mean as
+they are, and predict the K - n that are missing. The fold means come from all finished trials in place of the incumbent
+alone, which would double V. Where a smaller score is better, all signs turn.
+
+Assumptions: folds are alike (one σ² for all), residuals are about normal, and a trial is as uncertain as the finished
+ones. Poor trials scatter more than good ones, so the pooled σ² errs towards another fold. P is the probability at one
+moment; a trial that is asked about after each of its folds is stopped wrongly somewhat more often, and the eventual
+winner less often, since it beats its incumbents by a margin.
+
+Sources: the two-way layout without replication and its residual variance, Scheffé, The Analysis of Variance (1959),
+chapter 4; racing by paired tests on shared folds, Maron and Moore, Hoeffding races (1994), Birattari et al., A racing
+algorithm for configuring metaheuristics (2002); stopping cross-validation early, Bergman et al., Don't waste your time:
+early stopping cross-validation (AutoML 2024).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist, fmean
+from typing import Literal
+
+THRESHOLD = 0.01
+"""Below this probability a trial is stopped, unless the experiment says otherwise."""
+FINISHED_TRIALS = 3
+"""How many trials must have finished before any is stopped."""
+_ROUNDING = 1e-9
+"""Residuals smaller than this share of the scores are rounding, not noise."""
+_NORMAL_DEGREES = 1000
+"""With more degrees of freedom, Student's t is taken for normal."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the finished trials say about the folds.
+
+    Attributes:
+        incumbent: number of the finished trial with the best mean; of equal ones the lowest.
+        best: its mean.
+        fold_means: mean score of the finished trials on each fold.
+        trials: how many trials have finished.
+        variance: pooled variance of the residuals.
+        sign: 1 where a larger score is better, else -1.
+    """
+
+    incumbent: int
+    best: float
+    fold_means: tuple[float, ...]
+    trials: int
+    variance: float
+    sign: float
+
+    def estimate(self, scores: Mapping[int, float]) -> float:
+        """The mean over all folds that a trial with these scores, by fold, is expected to have."""
+        return fmean(score - self.fold_means[fold] for fold, score in scores.items()) + fmean(self.fold_means)
+
+    def chance(self, scores: Mapping[int, float]) -> float | None:
+        """The probability that a trial with these scores, by fold, beats the incumbent; None where they tell nothing.
+
+        That is before the first fold and after the last, with scores that are not finite, and without any noise.
+        """
+        known, folds = len(scores), len(self.fold_means)
+        scale = max(abs(mean) for mean in self.fold_means)
+        if not 0 < known < folds or not all(map(math.isfinite, scores.values())):
+            return None
+        if self.variance <= (_ROUNDING * scale) ** 2:
+            return None
+        spread = math.sqrt(self.variance * (1 + 1 / self.trials) * (folds - known) / (folds * known))
+        lead = self.sign * (self.estimate(scores) - self.best)
+        return _student_cdf(lead / spread, (self.trials - 1) * (folds - 1))
+
+
+def reference(finished: Mapping[int, Sequence[float]], goal: Literal["maximize", "minimize"]) -> Reference | None:
+    """What trials are compared with.
+
+    Args:
+        finished: scores of every finished trial on all folds, in the order of folds, by number. A trial with a score
+            that is not finite is left out.
+        goal: which way is better.
+
+    Returns:
+        None where fewer than `FINISHED_TRIALS` can be compared, or there is only one fold.
+    """
+    compared = {number: scores for number, scores in finished.items() if all(map(math.isfinite, scores))}
+    folds = len(next(iter(compared.values()), ()))
+    if len(compared) < FINISHED_TRIALS or folds < 2:
+        return None
+    sign = 1.0 if goal == "maximize" else -1.0
+    means = {number: fmean(scores) for number, scores in compared.items()}
+    incumbent = min(means, key=lambda number: (-sign * means[number], number))
+    fold_means = tuple(fmean(scores) for scores in zip(*compared.values(), strict=True))
+    grand = fmean(fold_means)
+    squares = math.fsum(
+        (score - means[number] - fold_mean + grand) ** 2
+        for number, scores in compared.items()
+        for score, fold_mean in zip(scores, fold_means, strict=True)
+    )
+    variance = squares / ((len(compared) - 1) * (folds - 1))
+    return Reference(incumbent, means[incumbent], fold_means, len(compared), variance, sign)
+
+
+def _student_cdf(value: float, degrees: int) -> float:
+    """P(T <= value) of Student's t with whole degrees of freedom: Abramowitz and Stegun, 26.7.3 and 26.7.4."""
+    if degrees > _NORMAL_DEGREES:
+        return NormalDist().cdf(value)
+    angle = math.atan(value / math.sqrt(degrees))
+    term = math.cos(angle) if degrees % 2 else 1.0
+    total = term if degrees > 1 else 0.0
+    for k in range(3 if degrees % 2 else 2, degrees, 2):
+        term *= (k - 1) / k * math.cos(angle) ** 2
+        total += term
+    inside = math.sin(angle) * total
+    if degrees % 2:
+        inside = 2 / math.pi * (angle + inside)
+    return min(max((1 + inside) / 2, 0.0), 1.0)
