@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from winnow.config.names import recorded_name
 from winnow.data.dataset import Task
+from winnow.training.world import World
 
 MODEL = "model"
 
@@ -38,7 +39,6 @@ class LoopFold:
         rank, world_size: which of how many ranks this is.
         task, input_shape, outputs: as a model's factory gets them.
         report: call it after an epoch with its number from 1, the number of epochs, and the loss, for the progress.
-        accelerator: the process's own `accelerate.Accelerator`; do not make another.
     """
 
     train_features: Tensor
@@ -54,7 +54,12 @@ class LoopFold:
     input_shape: tuple[int, ...]
     outputs: int
     report: Callable[[int, int, float], None]
-    accelerator: Any
+    _world: World
+
+    @property
+    def accelerator(self) -> Any:
+        """The process's own `accelerate.Accelerator`; do not make another."""
+        return self._world.accelerator
 
 
 TrainFoldFunction = Callable[[LoopFold, Mapping[str, Any]], Mapping[str, Any]]

@@ -75,8 +75,7 @@ class Fitted:
 
     def finished(self, world: World) -> ExportModule:
         """The model for export: on the CPU, in eval mode, without the precision it was trained in."""
-        network = world.accelerator.unwrap_model(self.network, keep_fp32_wrapper=False)
-        return ExportModule(self.preprocess, network, self.head).cpu().eval()
+        return ExportModule(self.preprocess, world.unwrap(self.network), self.head).cpu().eval()
 
 
 def build_network(factory: Callable[..., Any], data: DataSet, arguments: Mapping[str, Any]) -> nn.Module:

@@ -176,7 +176,7 @@ class Jobs:
             input_shape=data.input_shape,
             outputs=data.outputs,
             report=report,
-            accelerator=world.accelerator,
+            _world=world,
         )
         return run_loop(loop, fold, params, self._prepared.objective)
 

@@ -1,8 +1,11 @@
 """The training loop: one network on rows that already lie on the device.
 
-Batches are slices of an index tensor; a DataLoader's workers and copies cost more than the training of small models
-does. Everything that several ranks must do alike is planned or drawn before it is needed (shuffles on the CPU from
-one seed, sizes of all batches), and what they must agree on (the epoch's losses) is exchanged once per epoch.
+An epoch's rows are gathered in its order, some megabytes at a time, and batches are views of them. Everything that
+several ranks must do alike is planned or drawn before it is needed (shuffles on the CPU from one seed, sizes of all
+batches), and what they must agree on (the epoch's losses) is exchanged once per epoch. No step waits for the device.
+
+A lone rank in float32 calls torch directly. Accelerate wraps the network and the optimizer where there are several
+ranks (DDP) or another precision (autocast, scaled gradients).
 
 Knowing every batch's size beforehand makes the weights right: a row counts 1/(rows of its optimizer step) on every
 rank, so that ragged last batches, uneven shards and accumulated batches give the gradient of one process that holds all
@@ -18,10 +21,11 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -34,11 +38,11 @@ from winnow.training.failures import DivergedError
 from winnow.training.optimization import Schedule, make_schedule
 from winnow.training.world import World
 
-RowLoss = Callable[[Tensor, Tensor], Tensor]
-"""Outputs and targets of some rows to the loss of each, float32 [rows]."""
+GATHERED_BYTES = 16 * 2**20
+"""Inputs that are gathered at once: enough to spare a small model an index per batch, and little beside the data."""
 
 OnEpoch = Callable[[int, int, float], None]
-"""Called on every rank after an epoch: its number from 1, the number of epochs, the training loss."""
+"""Called on every rank once an epoch's loss is known: its number from 1, the number of epochs, the training loss."""
 
 OnStep = Callable[[Tensor], None]
 """Called on every rank after an optimizer step with its share of the step's loss; the shares of all ranks add up."""
@@ -83,13 +87,37 @@ class Trained:
     first_step_at: float
 
 
+@dataclass(frozen=True)
+class RowLoss:
+    """The loss of rows, given a network's outputs and their targets; for several targets it is their mean.
+
+    Attributes:
+        function: of `torch.nn.functional`.
+        is_elementwise: whether it gives a value for each target, and not for each row.
+    """
+
+    function: Callable[..., Tensor]
+    is_elementwise: bool
+
+    def __call__(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """The loss of each row, [rows]."""
+        losses = self.function(outputs, target, reduction="none")
+        return losses.flatten(1).mean(1) if self.is_elementwise else losses
+
+    def total(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """The sum over the rows, by one kernel."""
+        total = self.function(outputs, target, reduction="sum")
+        targets = math.prod(target.shape[1:]) if self.is_elementwise else 1
+        return total / targets if targets > 1 else total
+
+
 def row_loss(config: TrainingConfig, task: str) -> RowLoss:
-    """The loss of each row. For several targets it is their mean."""
+    """The loss that the experiment names."""
     name = config.loss if config.loss != "auto" else ("cross_entropy" if task == "classification" else "mse")
     if name == "cross_entropy":
-        return lambda outputs, target: functional.cross_entropy(outputs, target, reduction="none")
+        return RowLoss(functional.cross_entropy, is_elementwise=False)
     elementwise: Any = {"mse": functional.mse_loss, "l1": functional.l1_loss, "huber": functional.huber_loss}[name]
-    return lambda outputs, target: cast(Tensor, elementwise(outputs, target, reduction="none").flatten(1).mean(1))
+    return RowLoss(elementwise, is_elementwise=True)
 
 
 def train(
@@ -105,6 +133,7 @@ def train(
     *,
     on_epoch: OnEpoch,
     on_step: OnStep | None = None,
+    gathered_bytes: int = GATHERED_BYTES,
 ) -> Trained:
     """Train `network` in place, on the world's device.
 
@@ -115,6 +144,7 @@ def train(
         order: int64 [training rows]: indexes of the rows to train on, on the CPU.
         watch: indexes of the rows that early stopping watches; None without early stopping.
         seed: of the shuffles, and with the rank of the dropout masks.
+        gathered_bytes: inputs that are gathered at once; at least those of a batch.
 
     Raises:
         DivergedError: the loss of an epoch is not finite; on every rank alike.
@@ -127,24 +157,33 @@ def train(
         schedule = make_schedule(config.scheduler, optimizer, steps=len(steps) * config.epochs, epochs=config.epochs)
     if world.size > 1:
         world.expect_unused(_has_unused_parameters(network, rows, order, loss))
-    model, prepared = world.accelerator.prepare(network, optimizer)
+    backend = (_Accelerated if world.has_accelerator else _Plain)(network, optimizer, loss, config.clip_norm, world)
+    blocks = tuple(_blocks(steps, most_rows=gathered_bytes // max(1, rows.inputs[:1].nbytes), world=world))
     stopper = _Stopper(config.early_stopping) if config.early_stopping is not None and watch is not None else None
-    stepper = _Stepper(model, network, prepared, schedule, loss, config, world, on_step)
-    epoch = 0
+    # Where the next epoch does not depend on an epoch's loss, a GPU gets the next one's work before the loss is read.
+    lag = 1 if world.device.type == "cuda" and stopper is None and not (schedule and schedule.watches) else 0
+    losses = _Losses(len(order), config.epochs, world, on_epoch, lag)
+    first_step_at, epoch = math.nan, 0
     for epoch in range(1, config.epochs + 1):
         network.train()
-        shuffled = order[torch.randperm(len(order), generator=shuffles)].to(world.device)
-        total = stepper.epoch(rows, shuffled, steps)
-        mean, watched = _agree(total, len(order), _watch_loss(network, rows, watch, loss, config, world), world, epoch)
-        on_epoch(epoch, config.epochs, mean)
+        shuffled = world.put(order[torch.randperm(len(order), generator=shuffles)])
+        totals: list[Tensor] = []
+        for step, total in _take_steps(backend, schedule, steps, _batches(rows, shuffled, blocks)):
+            totals.append(total)
+            if on_step is not None:
+                on_step(total / step.rows)
+            if epoch == 1 and len(totals) == 1:
+                first_step_at = time.perf_counter()
+        losses.add(totals, _watch_loss(network, rows, watch, loss, config, world))
         if schedule is not None and schedule.every == "epoch":
-            _advance(schedule, watched if watched is not None else mean)
-        if stopper is not None and watched is not None and stopper.is_done(watched, network):
+            _advance(schedule, losses.latest)
+        if stopper is not None and stopper.is_done(losses.latest, network):
             break
+    losses.read_all()
     if stopper is not None:
         stopper.restore(network)
     world.share_buffers(network)
-    return Trained(epoch, stepper.first_step_at)
+    return Trained(epoch, first_step_at)
 
 
 def plan_steps(rows: int, batch_size: int, accumulation: int, rank: int, world_size: int) -> tuple[Step, ...]:
@@ -166,61 +205,138 @@ def _shard(start: int, stop: int, rank: int, world_size: int) -> Shard:
     return Shard(first, end, end - first) if end > first else Shard(start, start + 1, 0)
 
 
-class _Stepper:
-    """Runs epochs step by step; apart from `train` so that a step's many parts have names."""
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Shards whose rows are gathered at once: their positions in the epoch's order, on the device, and their sizes."""
+
+    positions: Tensor
+    sizes: list[int]
+
+
+def _blocks(steps: tuple[Step, ...], most_rows: int, world: World) -> Iterator[_Block]:
+    """The shards of an epoch in order, in blocks of at most `most_rows` rows (or one shard)."""
+    block: list[Shard] = []
+    rows = 0
+    for shard in (shard for step in steps for shard in step.shards):
+        if block and rows + shard.stop - shard.start > most_rows:
+            yield _block(block, world)
+            block, rows = [], 0
+        block.append(shard)
+        rows += shard.stop - shard.start
+    yield _block(block, world)
+
+
+def _block(shards: list[Shard], world: World) -> _Block:
+    positions = torch.cat([torch.arange(shard.start, shard.stop) for shard in shards])
+    return _Block(world.put(positions), [shard.stop - shard.start for shard in shards])
+
+
+def _batches(rows: Rows, order: Tensor, blocks: tuple[_Block, ...]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Inputs and targets of one shard after another."""
+    for block in blocks:
+        index = order[block.positions]
+        yield from zip(
+            torch.split(rows.inputs[index], block.sizes), torch.split(rows.target[index], block.sizes), strict=True
+        )
+
+
+def _take_steps(
+    backend: _Backend, schedule: Schedule | None, steps: tuple[Step, ...], batches: Iterator[tuple[Tensor, Tensor]]
+) -> Iterator[tuple[Step, Tensor]]:
+    """Take the steps of one epoch; after each comes the sum of this rank's row losses, left on the device."""
+    advance = schedule.scheduler.step if schedule is not None and schedule.every == "step" else None
+    for step in steps:
+        totals = [
+            backend.backward(*next(batches), shard, step, is_last=shard is step.shards[-1]) for shard in step.shards
+        ]
+        is_taken = backend.step()
+        if advance is not None and is_taken:
+            advance()
+        yield step, totals[0] if len(totals) == 1 else torch.stack(totals).sum()
+
+
+class _Backend(Protocol):
+    """Computes gradients and takes a step with them."""
+
+    def backward(self, inputs: Tensor, target: Tensor, shard: Shard, step: Step, *, is_last: bool) -> Tensor:
+        """Add a shard's gradients.
+
+        Args:
+            is_last: of the step.
+
+        Returns:
+            The sum of the losses of the rows that count, without its graph.
+        """
+
+    def step(self) -> bool:
+        """Clip the gradients, take the step and forget them. False where the step was skipped."""
+
+
+class _Plain:
+    """A lone rank in float32: torch and nothing else."""
 
     def __init__(
-        self,
-        model: Any,
-        network: nn.Module,
-        optimizer: Any,
-        schedule: Schedule | None,
-        loss: RowLoss,
-        config: TrainingConfig,
-        world: World,
-        on_step: OnStep | None,
+        self, network: nn.Module, optimizer: Optimizer, loss: RowLoss, clip_norm: float | None, world: World
     ) -> None:
-        self._model, self._network, self._optimizer, self._schedule = model, network, optimizer, schedule
-        self._loss, self._config, self._world, self._on_step = loss, config, world, on_step
-        self._has_batch_norm = any(isinstance(module, _BatchNorm) for module in network.modules())
-        self.first_step_at = math.nan
+        self._outputs, self._optimizer, self._loss = _forward(network, network), optimizer, loss
+        self._parameters, self._clip_norm, self._device = list(network.parameters()), clip_norm, world.device
+        self._weights: dict[int, Tensor] = {}
 
-    def epoch(self, rows: Rows, order: Tensor, steps: tuple[Step, ...]) -> Tensor:
-        """One pass in the given order; returns the sum of this rank's row losses, left on the device."""
-        total = torch.zeros((), dtype=torch.float32, device=order.device)
-        for step in steps:
-            share = self._step(rows, order, step)
-            total += share * step.rows
-            if self._on_step is not None:
-                self._on_step(share)
-            if math.isnan(self.first_step_at):
-                self.first_step_at = time.perf_counter()
-        return total
+    def backward(self, inputs: Tensor, target: Tensor, shard: Shard, step: Step, *, is_last: bool) -> Tensor:
+        total = self._loss.total(self._outputs(inputs), target)
+        if step.rows not in self._weights:
+            self._weights[step.rows] = torch.full((), 1 / step.rows, dtype=total.dtype, device=self._device)
+        # The gradient of the mean over the step's rows, without a division of its own.
+        torch.autograd.backward(total, self._weights[step.rows])
+        return total.detach()
 
-    def _step(self, rows: Rows, order: Tensor, step: Step) -> Tensor:
-        share = torch.zeros((), device=order.device)
-        for number, shard in enumerate(step.shards, start=1):
-            is_last = number == len(step.shards)
-            with nullcontext() if is_last else self._world.accelerator.no_sync(self._model):
-                part = self._shard_loss(rows, order, shard) / step.rows
-                # DDP averages over the ranks; what is wanted is the sum of their shares.
-                self._world.accelerator.backward(part * self._world.size)
-            share += part.detach()
-        if self._config.clip_norm is not None:
-            self._world.accelerator.clip_grad_norm_(self._network.parameters(), self._config.clip_norm)
+    def step(self) -> bool:
+        if self._clip_norm is not None:
+            nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
         self._optimizer.step()
         self._optimizer.zero_grad()
-        if self._schedule is not None and self._schedule.every == "step" and not self._optimizer.step_was_skipped:
-            self._schedule.scheduler.step()
-        return share
+        return True
 
-    def _shard_loss(self, rows: Rows, order: Tensor, shard: Shard) -> Tensor:
-        """Sum of the losses of the rows that count: of none it is 0, where a mean would be NaN."""
-        index = order[shard.start : shard.stop]
-        inputs, target = rows.inputs[index], rows.target[index]
-        with _running_statistics(self._network) if self._has_batch_norm and len(index) == 1 else nullcontext():
-            outputs = self._model(inputs)
-        return self._loss(outputs, target)[: shard.real].sum()
+
+class _Accelerated:
+    """Several ranks, or another precision: what Accelerate wraps."""
+
+    def __init__(
+        self, network: nn.Module, optimizer: Optimizer, loss: RowLoss, clip_norm: float | None, world: World
+    ) -> None:
+        self._accelerator, self._ranks = world.accelerator, world.size
+        self._model, self._optimizer = self._accelerator.prepare(network, optimizer)
+        self._outputs, self._network = _forward(self._model, network), network
+        self._loss, self._clip_norm = loss, clip_norm
+
+    def backward(self, inputs: Tensor, target: Tensor, shard: Shard, step: Step, *, is_last: bool) -> Tensor:
+        with nullcontext() if is_last else self._accelerator.no_sync(self._model):
+            # The sum over no rows is 0, where a mean would be NaN.
+            total = self._loss(self._outputs(inputs), target)[: shard.real].sum()
+            # DDP averages over the ranks; what is wanted is the sum of their shares.
+            self._accelerator.backward(total / step.rows * self._ranks)
+        return total.detach()
+
+    def step(self) -> bool:
+        if self._clip_norm is not None:
+            self._accelerator.clip_grad_norm_(self._network.parameters(), self._clip_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        return not self._optimizer.step_was_skipped
+
+
+def _forward(model: Callable[[Tensor], Tensor], network: nn.Module) -> Callable[[Tensor], Tensor]:
+    """What computes outputs for training; with BatchNorm a single row is normalized by the running statistics."""
+    if not any(isinstance(module, _BatchNorm) for module in network.modules()):
+        return model
+
+    def outputs(inputs: Tensor) -> Tensor:
+        if len(inputs) > 1:
+            return model(inputs)
+        with _running_statistics(network):
+            return model(inputs)
+
+    return outputs
 
 
 def _has_unused_parameters(network: nn.Module, rows: Rows, order: Tensor, loss: RowLoss) -> bool:
@@ -282,15 +398,52 @@ def _watch_loss(
     return loss(outputs, rows.target[watch.to(world.device)]).mean()
 
 
-def _agree(total: Tensor, rows: int, watched: Tensor | None, world: World, epoch: int) -> tuple[float, float | None]:
-    """The epoch's mean training loss and watched loss, equal on all ranks: the only time they talk beside gradients."""
-    shares = world.gather([total, watched if watched is not None else 0.0])
-    mean, watch = float(shares[:, 0].sum()) / rows, float(shares[0, 1])
-    if not math.isfinite(mean):
-        raise DivergedError(f"the training loss became {mean} in epoch {epoch}")
-    if not math.isfinite(watch):
-        raise DivergedError(f"the loss on the watched rows became {watch} in epoch {epoch}")
-    return mean, watch if watched is not None else None
+class _Losses:
+    """The losses of the epochs on their way from the device, equal on all ranks.
+
+    Attributes:
+        latest: that of the last epoch that was read: on the watched rows, or else on the training rows.
+    """
+
+    def __init__(self, rows: int, epochs: int, world: World, on_epoch: OnEpoch, lag: int) -> None:
+        """`lag`: how many epochs later a loss is read."""
+        self._rows, self._epochs, self._world, self._on_epoch, self._lag = rows, epochs, world, on_epoch, lag
+        self._unread: deque[tuple[Tensor, Any]] = deque()
+        self._read = 0
+        self.latest = math.nan
+
+    def add(self, totals: list[Tensor], watched: Tensor | None) -> None:
+        """Send an epoch's losses to the CPU, and read those that are due.
+
+        The ranks exchange them here: the only time they talk beside gradients.
+
+        Raises:
+            DivergedError: a loss that was read is not finite; on every rank alike.
+        """
+        total = torch.stack(totals).sum(dtype=torch.float64)
+        shares = self._world.gather([total, watched] if watched is not None else [total])
+        self._unread.append(self._world.fetch(shares))
+        while len(self._unread) > self._lag:
+            self._read_next()
+
+    def read_all(self) -> None:
+        """Read what is left. Raises DivergedError as `add` does."""
+        while self._unread:
+            self._read_next()
+
+    def _read_next(self) -> None:
+        shares, is_there = self._unread.popleft()
+        if is_there is not None:
+            is_there.synchronize()
+        self._read += 1
+        mean = self.latest = float(shares[:, 0].sum()) / self._rows
+        if not math.isfinite(mean):
+            raise DivergedError(f"the training loss became {mean} in epoch {self._read}")
+        if shares.shape[1] > 1:
+            self.latest = float(shares[0, 1])
+            if not math.isfinite(self.latest):
+                raise DivergedError(f"the loss on the watched rows became {self.latest} in epoch {self._read}")
+        self._on_epoch(self._read, self._epochs, mean)
 
 
 def _advance(schedule: Schedule, loss: float) -> None:

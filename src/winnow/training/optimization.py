@@ -21,6 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import OptimizerConfig, SchedulerConfig
+from winnow.training.fused import FUSED
 
 COSINE = "cosine"
 _COSINE_SETTINGS = frozenset({"warmup_steps", "final_factor"})
@@ -73,15 +74,18 @@ def make_optimizer(config: OptimizerConfig, model: nn.Module, device: torch.devi
 
     Args:
         is_scaled: gradients are scaled (fp16). A fused optimizer would then skip steps inside its kernel without
-            reporting it, and the schedule would run ahead of the steps. Otherwise fused kernels are used: they take
-            the same steps in less time (1.25 to 1.44 times faster training of small models).
+            reporting it, and the schedule would run ahead of the steps. Otherwise Adam, AdamW, SGD and Adagrad are
+            those of `fused`, which take the same steps in less time.
+
+    Raises:
+        TypeError, ValueError: the optimizer lacks a setting, or refuses one.
     """
     cls = optimizer_class(config.type)
     known = optimizer_settings(config.type)
     arguments = {name: _plain(value) for name, value in (config.model_extra or {}).items() if name in known}
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if "fused" in inspect.signature(cls).parameters and not is_scaled and _can_fuse(parameters, device):
-        arguments["fused"] = True
+    if cls in FUSED and not is_scaled and _can_fuse(parameters, device):
+        return FUSED[cls](parameters, **arguments, fused=True)
     return cls(parameters, **arguments)
 
 
@@ -191,4 +195,5 @@ def _plain(value: Any) -> Any:
 
 
 def _can_fuse(parameters: list[nn.Parameter], device: torch.device) -> bool:
-    return device.type in ("cpu", "cuda") and all(parameter.is_floating_point() for parameter in parameters)
+    kinds = {(parameter.device, parameter.dtype) for parameter in parameters}
+    return device.type in ("cpu", "cuda") and len(kinds) == 1 and parameters[0].is_floating_point()

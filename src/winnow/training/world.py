@@ -1,9 +1,12 @@
-"""The ranks of one group as one of them sees them: who it is, where its tensors live, and how ranks agree.
+"""The ranks of one group as one of them sees them: its number, its device, and how ranks agree.
 
-A process has one `Accelerator` for life, since a second one of another precision raises. Two process groups serve
-different patience: tensors travel on the accelerator's own (NCCL on GPUs, gloo on CPUs), whose timeout is minutes, for
-there all ranks are at work; the next job travels on a gloo group whose timeout is days, for an idle group waits as long
-as its supervisor does. A rank that dies closes its connections, and torchrun ends the others within seconds.
+Accelerate is imported where there is something to wrap: several ranks, another precision than float32, or a training
+function that asks for it. A process has one `Accelerator` for life, since a second one of another precision raises.
+
+Two process groups have different timeouts. Tensors travel on the accelerator's own (NCCL on GPUs, gloo on CPUs), with a
+timeout of minutes, for all ranks are at work there. The next job travels on a gloo group with a timeout of days, for an
+idle group waits as long as its supervisor does. A rank that dies closes its connections, and torchrun ends the others
+within seconds.
 """
 
 from __future__ import annotations
@@ -17,8 +20,6 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import Tensor, distributed, nn
 
 from winnow.config.experiment import TrainingConfig
@@ -34,20 +35,42 @@ class World:
     Attributes:
         rank, size: which of how many.
         device: where this rank's tensors live.
-        accelerator: the process's only one.
+        has_accelerator: whether networks and optimizers are wrapped for training.
     """
 
     def __init__(self, precision: str, *, on_cpu: bool) -> None:
         """Join the world that the environment describes (torchrun's variables; none for a lone rank)."""
-        # Gradients as views of the buckets spare a copy of all gradients per step.
-        self._ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
-        handlers = [InitProcessGroupKwargs(timeout=COMPUTE_TIMEOUT), self._ddp]
-        self.accelerator: Any = Accelerator(cpu=on_cpu, mixed_precision=precision, kwargs_handlers=handlers)
-        self.rank = int(self.accelerator.process_index)
-        self.size = int(self.accelerator.num_processes)
-        self.device: torch.device = self.accelerator.device
+        self._precision, self._on_cpu = precision, on_cpu
+        self._accelerator: Any = None
+        self._ddp: Any = None
+        self.rank, self.size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        self.has_accelerator = self.size > 1 or precision != "no"
+        if self.has_accelerator:
+            self.device: torch.device = self.accelerator.device
+        else:
+            self.device = torch.device("cpu" if on_cpu or not torch.cuda.is_available() else "cuda")
         self._control = distributed.new_group(backend="gloo", timeout=CONTROL_TIMEOUT) if self.size > 1 else None
         self._peers, self._remote_peers = self._meet_peers()
+
+    @property
+    def accelerator(self) -> Any:
+        """The process's only `accelerate.Accelerator`, made when it is first asked for."""
+        if self._accelerator is None:
+            from accelerate import Accelerator
+            from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+
+            # Gradients as views of the buckets spare a copy of all gradients per step.
+            self._ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+            handlers = [InitProcessGroupKwargs(timeout=COMPUTE_TIMEOUT), self._ddp]
+            self._accelerator = Accelerator(cpu=self._on_cpu, mixed_precision=self._precision, kwargs_handlers=handlers)
+        return self._accelerator
+
+    def unwrap(self, network: nn.Module) -> nn.Module:
+        """The network as it was before an accelerator wrapped it."""
+        if self._accelerator is None:
+            return network
+        unwrapped: nn.Module = self._accelerator.unwrap_model(network, keep_fp32_wrapper=False)
+        return unwrapped
 
     @property
     def is_first(self) -> bool:
@@ -111,10 +134,25 @@ class World:
         local = tuple(identity_of(pid) for host, pid in everyone if host == own[0] and pid != own[1])
         return local, tuple(rank for rank, (host, _) in enumerate(everyone) if host != own[0])
 
+    def put(self, tensor: Tensor) -> Tensor:
+        """A CPU tensor on the device. A GPU goes on with its work meanwhile."""
+        if self.device.type != "cuda":
+            return tensor.to(self.device)
+        return tensor.pin_memory().to(self.device, non_blocking=True)
+
+    def fetch(self, tensor: Tensor) -> tuple[Tensor, Any]:
+        """A tensor of the device on the CPU, and the CUDA event after which it is there (None: at once)."""
+        if self.device.type != "cuda":
+            return tensor, None
+        # To the CPU without blocking goes to pinned memory (torch's `_to_copy`).
+        copy, is_there = tensor.to("cpu", non_blocking=True), torch.cuda.Event()  # type: ignore[no-untyped-call]
+        is_there.record()
+        return copy, is_there
+
     def gather(self, values: Sequence[Tensor | float]) -> Tensor:
-        """A few numbers of every rank, float64 [size, len(values)] on the CPU: the same bits on all of them."""
+        """A few numbers of every rank, float64 [size, len(values)] on the device: the same bits on all of them."""
         own = torch.stack([torch.as_tensor(v, dtype=torch.float64, device=self.device).detach() for v in values])
-        return self.gather_rows(own.unsqueeze(0)).cpu()
+        return self.gather_rows(own.unsqueeze(0))
 
     def gather_rows(self, own: Tensor) -> Tensor:
         """The ranks' tensors one after another along the first axis; their shapes must be equal."""
@@ -132,7 +170,8 @@ class World:
 
     def free_memory(self) -> None:
         """Forget the last job's model and optimizer, and give its memory back."""
-        self.accelerator.free_memory()
+        if self._accelerator is not None:
+            self._accelerator.free_memory()
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

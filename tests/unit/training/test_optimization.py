@@ -42,20 +42,48 @@ def test_settings_of_another_optimizer_are_left_out():
     assert (group["lr"], group["betas"], "momentum" in group) == (0.1, (0.8, 0.9), False)
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "adagrad"])
-def test_a_fused_optimizer_takes_the_same_steps(name):
+class _Skipping(nn.Module):
+    """Leaves a layer out of every third step."""
+
+    def __init__(self):
+        super().__init__()
+        self.always, self.sometimes, self.calls = nn.Linear(5, 5), nn.Linear(5, 5), 0
+
+    def forward(self, inputs):
+        self.calls += 1
+        hidden = self.always(inputs)
+        return hidden if self.calls % 3 == 0 else self.sometimes(hidden)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        *(("adam", {}), ("adam", {"weight_decay": 0.1, "amsgrad": True}), ("adamw", {"betas": (0.8, 0.9)})),
+        *(("sgd", {}), ("sgd", {"momentum": 0.9, "dampening": 0.5}), ("sgd", {"momentum": 0.9, "nesterov": True})),
+        *(("adagrad", {}), ("adagrad", {"lr_decay": 0.1, "weight_decay": 0.1})),
+    ],
+)
+@pytest.mark.parametrize("network", [lambda: nn.Linear(5, 3), _Skipping], ids=["whole", "with a layer left out"])
+def test_a_fused_optimizer_takes_the_steps_of_torch_to_the_bit(name, settings, network):
     weights = []
-    for is_scaled in (False, True):
+    for is_ours in (False, True):
         torch.manual_seed(0)
-        model = nn.Linear(5, 3)
-        optimizer = make_optimizer(OptimizerConfig(type=name, lr=0.1), model, CPU, is_scaled=is_scaled)
-        assert bool(optimizer.param_groups[0]["fused"]) is not is_scaled
+        model, config = network(), OptimizerConfig(type=name, lr=0.1, **settings)
+        if is_ours:
+            optimizer = make_optimizer(config, model, CPU, is_scaled=False)
+        else:
+            optimizer = optimizer_class(name)(model.parameters(), lr=0.1, **settings, fused=True)
         for _ in range(20):
             model(torch.randn(8, 5)).square().mean().backward()
             optimizer.step()
             optimizer.zero_grad()
-        weights.append(model.weight.detach())
-    torch.testing.assert_close(*weights)
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
+    assert torch.equal(*weights)
+
+
+def test_scaled_gradients_get_an_optimizer_that_reports_a_skipped_step():
+    assert type(_optimizer("adam", is_scaled=True)) is torch.optim.Adam
+    assert isinstance(_optimizer("adam"), torch.optim.Adam)
 
 
 def test_cosine_rises_over_the_warm_up_and_falls_to_its_final_factor():
