@@ -34,7 +34,7 @@ from torch.nn import functional
 
 from winnow.config.experiment import Experiment
 from winnow.training.jobs import Jobs
-from winnow.training.messages import TrainFold
+from winnow.training.messages import FoldJob
 from winnow.training.preparation import Prepared, prepare
 from winnow.training.world import World, settle, wants_cpu
 
@@ -169,7 +169,7 @@ def measure(work: str, rounds: int, world: World, clock: Callable[[], float]) ->
         return score(network, dealt[index])
 
     def winnow(index: int) -> float:
-        metrics = jobs.train_fold(TrainFold(0, index, PARAMS)).metrics
+        metrics = jobs.train_fold(FoldJob(0, index, PARAMS)).metrics
         world.free_memory()
         return metrics["f1"]
 
