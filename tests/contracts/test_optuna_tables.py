@@ -88,18 +88,20 @@ def use_everything(database: Database) -> int:
         optuna_tables.set_attribute(session, study_id, "alone:w0", 1)
         optuna_tables.remove_attributes(session, study_id, "alone:")
         complete, failed, waiting = (optuna_tables.add_running_trial(session, study_id, n) for n in range(3))
-        for value in (0.25, 0.5):
-            optuna_tables.set_params(session, complete, PARAMS, SPACE)
-            optuna_tables.set_intermediate_value(session, complete, 0, value)
-            optuna_tables.set_trial_attribute(session, complete, "code", f"sha of {value}")
-        optuna_tables.set_intermediate_value(session, complete, 1, math.inf)
-        optuna_tables.end_trial(session, complete, TrialState.COMPLETE, 0.5)
-        optuna_tables.set_intermediate_value(session, failed, 0, 0.1)
-        optuna_tables.remove_intermediate_values(session, failed)
-        optuna_tables.end_trial(session, failed, TrialState.FAIL, None)
+        optuna_tables.set_params(session, SPACE, {complete: PARAMS})
+        optuna_tables.set_intermediate_values(session, {(complete, 0): 0.25, (failed, 0): 0.1})
+        optuna_tables.remove_intermediate_values(session, [(complete, 0)])
+        optuna_tables.set_intermediate_values(session, {(complete, 0): 0.5, (complete, 1): math.inf})
+        optuna_tables.add_trial_attribute(session, [complete], "code", "sha of 0.25")
+        optuna_tables.set_trial_attribute(session, [complete], "code", "sha of 0.5")
+        optuna_tables.remove_all_intermediate_values(session, failed)
+        ends = {complete: (TrialState.COMPLETE, 0.5), failed: (TrialState.FAIL, None)}
+        optuna_tables.end_trials(session, ends)
+        optuna_tables.reopen_trial(session, waiting)
+        optuna_tables.start_trial(session, waiting)
         optuna_tables.reopen_trial(session, waiting)
         assert optuna_tables.trials_without_attribute(session, study_id, "code") == (failed, waiting)
-        assert optuna_tables.trial_attribute(session, complete, "code") == "sha of 0.5"
+        assert optuna_tables.read_enqueued(session, waiting) == {}
     with database.reading() as session:
         optuna_tables.read_trials(session, database.optuna, study_id)
     return study_id
@@ -127,6 +129,12 @@ def test_what_optuna_writes_is_read_like_optuna_reads_it(database: Database) -> 
         study.tell(trial, value)
     study.enqueue_trial(PARAMS)
     with database.reading() as session:
+        ids = [optuna_tables.trial_id_of(session, study_id, number) for number in range(4)]
+        read = {
+            trial_id: (trial.params, trial.distributions) for trial_id, trial in zip(ids, study.trials, strict=True)
+        }
+        assert optuna_tables.read_params(session, ids) == {trial_id: read[trial_id] for trial_id in ids[:3]}
+        assert [optuna_tables.read_enqueued(session, trial_id) for trial_id in ids] == [{}, {}, {}, PARAMS]
         stored = optuna_tables.read_trials(session, database.optuna, study_id)
         assert [each.frozen for each in stored] == study.trials
         assert [each.frozen for each in optuna_tables.read_trials(session, database.optuna, study_id, 1)] == [
@@ -157,14 +165,12 @@ def test_a_deleted_study_leaves_no_row(database: Database) -> None:
     assert rows == dict.fromkeys(COLUMNS, 0) | {"studies": 1, "trials": 1, "trial_params": 2}
 
 
-def test_a_sampler_leaves_no_note_in_a_trial(database: Database) -> None:
-    study, _ = made(database)
-    trial = study.ask(SPACE)
-    storage = optuna_tables.SampledStorage(database.optuna)
-    (read,) = optuna.load_study(study_name="a-study", storage=storage).trials
-    assert (read.number, read.params) == (0, trial.params)
+def test_a_sampler_leaves_no_note_in_a_trial() -> None:
+    trial = optuna.trial.create_trial(params=PARAMS, distributions=SPACE, value=0.5)
+    storage = optuna_tables.SampledStorage(lambda: [trial])
+    study = optuna.create_study(storage=storage)
     storage.set_trial_system_attr(1, "a note", 1)
-    assert study.trials[0].system_attrs == {}
+    assert (study.trials, trial.system_attrs) == ([trial], {})
 
 
 def test_a_distribution_tells_which_values_it_has() -> None:

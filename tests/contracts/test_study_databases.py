@@ -14,6 +14,8 @@ from tests.unit.study.studies import (
     claim,
     complete,
     experiment,
+    fail,
+    finish,
     fold,
     leases_of,
     make_study_in,
@@ -26,7 +28,6 @@ from winnow.config.errors import InputError
 from winnow.study.catalog import delete_study, summaries
 from winnow.study.database import Database, NoStudiesError
 from winnow.study.leases import LeaseLostError
-from winnow.study.space import distributions, propose
 from winnow.study.status import WorkerStatus
 from winnow.study.store import StudyStore
 
@@ -119,13 +120,11 @@ def test_the_database_s_clock_counts_seconds_since_the_epoch(database_url: str) 
 
 def test_a_trial_keeps_its_parameters_and_is_seen_by_the_sampler(database_url: str) -> None:
     store = make_study_in(database_url, trials=15)
-    leases, space = leases_of(store), distributions(store.header.experiment.search.space)
+    leases = leases_of(store)
     for score in range(12):
         lease = claim(leases)
-        params = propose(store.study, store.frozen(lease.number), space, sampler="tpe", seed=0)
-        leases.set_params(lease, params, space)
         record_fold(leases, lease, fold(0, score / 12), score / 12)
-        leases.finish_trial(lease, "complete", score / 12)
+        finish(leases, lease, "complete", score / 12)
     assert all(trial.params.keys() == {"lr", "hidden"} for trial in store.trials())
     status = store.status(started_at_ms=0)
     assert (status.trials_done, status.best_trial) == (12, 11)
@@ -185,7 +184,7 @@ def test_a_deleted_study_is_gone_and_the_next_one_of_its_name_starts_at_trial_0(
     store = make_study_in(database_url)
     leases = leases_of(store)
     complete(leases, claim(leases), 0.9)
-    leases.finish_trial(claim(leases), "failed", None, "boom")
+    fail(leases, claim(leases), "boom")
     store.hear("w0/1", "w0", "ada", WorkerStatus("w0", "stopped", None, None, 3, None, None, 0), ttl_s=0)
     (listed,) = summaries(store.database)
     assert (listed.trials["complete"], listed.trials["failed"], listed.best, listed.best_trial) == (1, 1, 0.9, 0)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 from optuna.trial import TrialState
-from sqlalchemy import orm
+from sqlalchemy.engine import Connection
 
 from winnow.study import optuna_tables
 from winnow.study.database import Database
@@ -59,13 +59,13 @@ def summaries(database: Database) -> tuple[StudySummary, ...]:
     """All studies as they stood at one moment, in the order in which they were made."""
     if not sa.inspect(database.engine).has_table(studies.name):
         return ()
-    with database.reading() as session:
-        names = optuna_tables.study_names(session)
-        rows = session.execute(sa.select(studies).order_by(studies.c.study_id)).all()
-        counts = optuna_tables.counts_by_state(session)
-        now = database.now(session)
+    with database.reading() as connection:
+        names = optuna_tables.study_names(connection)
+        rows = connection.execute(sa.select(studies).order_by(studies.c.study_id)).all()
+        counts = optuna_tables.counts_by_state(connection)
+        now = database.now(connection)
         known = [row for row in rows if row.study_id in names]
-        return tuple(_summary(session, names[row.study_id], row, counts.get(row.study_id, {}), now) for row in known)
+        return tuple(_summary(connection, names[row.study_id], row, counts.get(row.study_id, {}), now) for row in known)
 
 
 def delete_study(database: Database, study_id: int) -> None:
@@ -74,73 +74,73 @@ def delete_study(database: Database, study_id: int) -> None:
     Raises:
         StudyBusyError: workers are at work; nothing was removed.
     """
-    with database.writing() as session:
-        optuna_tables.lock_study(session, study_id)
+    with database.writing() as connection:
+        optuna_tables.lock_study(connection, study_id)
         # Claims wait for this row, so that no claim comes between this check and the deletion.
-        session.execute(sa.select(studies.c.study_id).where(studies.c.study_id == study_id).with_for_update()).one()
-        busy = _busy(session, study_id, database.now(session))
+        connection.execute(sa.select(studies.c.study_id).where(studies.c.study_id == study_id).with_for_update()).one()
+        busy = _busy(connection, study_id, database.now(connection))
         if busy:
             raise StudyBusyError(busy)
         for table in (tasks, folds, workers, incidents, studies):
-            session.execute(sa.delete(table).where(table.c.study_id == study_id))
-        optuna_tables.delete_study(session, study_id)
+            connection.execute(sa.delete(table).where(table.c.study_id == study_id))
+        optuna_tables.delete_study(connection, study_id)
 
 
 def busy_workers(database: Database, study_id: int) -> tuple[str, ...]:
     """Worker groups that hold a living lease of a study or were heard of a moment ago, sorted."""
-    with database.reading() as session:
-        return _busy(session, study_id, database.now(session))
+    with database.reading() as connection:
+        return _busy(connection, study_id, database.now(connection))
 
 
-def _busy(session: orm.Session, study_id: int, now: float) -> tuple[str, ...]:
+def _busy(connection: Connection, study_id: int, now: float) -> tuple[str, ...]:
     leased = sa.select(tasks.c.grp).where(
         tasks.c.study_id == study_id, tasks.c.state == "leased", tasks.c.expires_at >= now
     )
-    held = {str(group) for group in session.execute(leased).scalars()}
-    return tuple(sorted(held | set(_heard(session, study_id, now))))
+    held = {str(group) for group in connection.execute(leased).scalars()}
+    return tuple(sorted(held | set(_heard(connection, study_id, now))))
 
 
-def _heard(session: orm.Session, study_id: int, now: float) -> tuple[str, ...]:
+def _heard(connection: Connection, study_id: int, now: float) -> tuple[str, ...]:
     query = sa.select(workers.c.grp).where(workers.c.study_id == study_id, workers.c.expires_at >= now)
-    return tuple(sorted({str(group) for group in session.execute(query).scalars()}))
+    return tuple(sorted({str(group) for group in connection.execute(query).scalars()}))
 
 
 def _summary(
-    session: orm.Session, name: str, row: sa.Row[Any], counts: Mapping[TrialState, int], now: float
+    connection: Connection, name: str, row: sa.Row[Any], counts: Mapping[TrialState, int], now: float
 ) -> StudySummary:
     sweep = json.loads(row.sweep)
-    best = optuna_tables.best_trial(session, row.study_id, sweep.get("goal", "maximize"))
-    heard = _heard(session, row.study_id, now)
+    best = optuna_tables.best_trial(connection, row.study_id, sweep.get("goal", "maximize"))
+    heard = _heard(connection, row.study_id, now)
     return StudySummary(
         name=name,
-        state="in work" if heard else _resting_state(session, row),
+        state="in work" if heard else _resting_state(connection, row),
         trials={name: counts.get(state, 0) for state, name in optuna_tables.STATES.items()},
         target=int(row.target),
         metric=sweep.get("metric"),
         best=None if best is None else best[1],
         best_trial=None if best is None else best[0],
         created_at_ms=sweep.get("started_at_ms"),
-        changed_at_ms=_changed_at_ms(session, row.study_id) or sweep.get("started_at_ms"),
+        changed_at_ms=_changed_at_ms(connection, row.study_id) or sweep.get("started_at_ms"),
         heard=heard,
     )
 
 
-def _resting_state(session: orm.Session, row: sa.Row[Any]) -> StudyState:
+def _resting_state(connection: Connection, row: sa.Row[Any]) -> StudyState:
     """Why no worker is at work."""
     report = (tasks.c.study_id == row.study_id) & (tasks.c.kind == "report") & (tasks.c.number == row.target)
-    if session.execute(sa.select(tasks.c.state).where(report)).scalar() in ("done", "failed"):
+    if connection.execute(sa.select(tasks.c.state).where(report)).scalar() in ("done", "failed"):
         return "done"
-    attributes = optuna_tables.attributes(session, row.study_id)
+    attributes = optuna_tables.attributes(connection, row.study_id)
     if attributes.get(REFUSED):
         return "refused"
     return "stopped" if attributes.get(STOPPED) else "unfinished"
 
 
-def _changed_at_ms(session: orm.Session, study_id: int) -> int | None:
+def _changed_at_ms(connection: Connection, study_id: int) -> int | None:
     """When a task of a study last began or ended, or a fold was last scored."""
     columns = (tasks.c.started_at_ms, tasks.c.ended_at_ms, folds.c.ended_at_ms)
     latest = (
-        session.execute(sa.select(sa.func.max(column)).where(column.table.c.study_id == study_id)).scalar()
+        connection.execute(sa.select(sa.func.max(column)).where(column.table.c.study_id == study_id)).scalar()
         for column in columns
     )
     return max((int(at_ms) for at_ms in latest if at_ms is not None), default=None)

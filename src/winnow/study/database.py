@@ -16,7 +16,7 @@ import optuna
 import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import event, orm
+from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine, make_url
 
 from winnow.config.addresses import with_driver
@@ -78,6 +78,11 @@ class Database:
                 remedy="Start it, or correct its address and rights.",
             ) from error
         _listen(self.engine, self.is_sqlite)
+        self._writer = self.engine.execution_options(**{_WRITE: True})
+        # A transaction of SQLite is one consistent view; on Postgres' default level every statement sees later commits.
+        self._reader = self.engine.execution_options(
+            **({} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"})
+        )
 
     @property
     def engine(self) -> Engine:
@@ -86,24 +91,20 @@ class Database:
         return engine
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[orm.Session]:
+    def writing(self) -> Iterator[Connection]:
         """One transaction that holds the write lock from its start; commits at the end, else leaves no trace."""
-        connecting = self.engine.connect().execution_options(**{_WRITE: True})
-        with connecting as connection, orm.Session(bind=connection) as session:
-            yield session
-            session.commit()
+        with self._writer.begin() as connection:
+            yield connection
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[orm.Session]:
+    def reading(self) -> Iterator[Connection]:
         """One consistent view: everything that is read in it was so at one moment."""
-        # A transaction of SQLite is such a view; on Postgres' default level every statement sees later commits.
-        options = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
-        with orm.Session(bind=self.engine.execution_options(**options)) as session:
-            yield session
+        with self._reader.connect() as connection:
+            yield connection
 
-    def now(self, session: orm.Session) -> float:
+    def now(self, connection: Connection) -> float:
         """Seconds since the epoch by the database's clock, the only one that leases are measured with."""
-        return float(session.execute(sa.select(self.clock)).scalar_one())
+        return float(connection.execute(sa.select(self.clock)).scalar_one())
 
     @property
     def clock(self) -> sa.ColumnElement[float]:

@@ -11,17 +11,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
-from sqlalchemy import orm
+from sqlalchemy.engine import Connection
 
-from winnow.config.user_code import digest_of_code
 from winnow.study import optuna_tables
 from winnow.study.database import Database
+from winnow.study.mirror import Mirror, MirroredTrial, StudyState
+from winnow.study.optuna_tables import Params
 from winnow.study.schedule import (
     FinishTrial,
     Job,
@@ -32,17 +32,15 @@ from winnow.study.schedule import (
     WriteReport,
     is_finished,
 )
-from winnow.study.schedule_query import ScheduleReader
+from winnow.study.space import Proposer
 from winnow.study.tables import TRIAL_CODE, folds, incidents, studies, tasks
 from winnow.tracking.records import FoldRecord
 
 Kind = Literal["trial", "refit", "report"]
-End = Literal["complete", "pruned", "failed"]
-_ENDS: Mapping[End, TrialState] = {
-    "complete": TrialState.COMPLETE,
-    "pruned": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
-}
+WorkerJob = TrainFolds | RefitTrial | WriteReport
+"""A job that a worker carries out; claims end trials themselves."""
+
+_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
 class LeaseLostError(Exception):
@@ -72,10 +70,16 @@ class Lease:
 
 @dataclass(frozen=True)
 class ClaimedJob:
-    """A job with the leases that it needs: one for each of its trials in their order, or one for its only task."""
+    """A job with what it needs.
 
-    job: Job
+    Attributes:
+        leases: one for each of its trials in their order, or one for its only task.
+        params: parameters by trial, in the form in which Optuna gives them out; those of a job that trains.
+    """
+
+    job: WorkerJob
     leases: tuple[Lease, ...]
+    params: Mapping[int, Params] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,36 @@ class ScoredFold:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """Where to read on about a failed trial: the end of the guilty rank's log, and the log itself on its machine."""
+
+    tail: tuple[str, ...]
+    log: str
+
+
+@dataclass(frozen=True)
+class FailedFold:
+    """A fold that has failed, and its trial with it."""
+
+    lease: Lease
+    reason: str
+    detail: Failure | None = None
+
+
+Result = ScoredFold | FailedFold
+
+
+@dataclass(frozen=True)
 class Claim:
-    """What a worker is to do now. Without jobs, the study is finished or others hold what is left."""
+    """What a worker is to do now. Without jobs, the study is finished or others hold what is left.
+
+    Attributes:
+        lost: leases that other workers have by now; results that came with the claim were not stored for them.
+    """
 
     jobs: tuple[ClaimedJob, ...]
     is_study_finished: bool = False
+    lost: tuple[Lease, ...] = ()
 
     @property
     def leases(self) -> tuple[Lease, ...]:
@@ -101,11 +130,13 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """Where to read on about a failed trial: the end of the guilty rank's log, and the log itself on its machine."""
+class _End:
+    """How a trial ends."""
 
-    tail: tuple[str, ...]
-    log: str
+    state: Literal["complete", "pruned", "failed"]
+    value: float | None
+    reason: str | None
+    detail: Failure | None = None
 
 
 @dataclass(frozen=True)
@@ -116,11 +147,13 @@ class LeaseRules:
         ttl_s: how long a lease lasts without renewal.
         retries: how often a lost task is tried again.
         schedule: what decides which tasks come next.
+        proposer: what decides which parameters a trial tries.
     """
 
     ttl_s: float
     retries: int
     schedule: ScheduleRules
+    proposer: Proposer
 
 
 class Leases:
@@ -143,89 +176,91 @@ class Leases:
         self._database = database
         self._study_id = study_id
         self._rules = rules
-        self._schedule = ScheduleReader(study_id, rules.schedule)
+        self._mirror = Mirror(database, study_id, rules.schedule)
         self._clock_ms = clock_ms
 
-    def claim(self, owner: str, group: str, decide: Callable[[ScheduleView], tuple[Job, ...]]) -> Claim:
-        """Read the study, have `decide` name the owner's jobs, and take every lease that they need.
+    def claim(
+        self,
+        owner: str,
+        group: str,
+        decide: Callable[[ScheduleView], tuple[Job, ...]],
+        results: Sequence[Result] = (),
+    ) -> Claim:
+        """Store results, have `decide` name the owner's jobs, and take every lease and propose all that they need.
 
-        Claims of one study wait for each other, so that no decision is out of date. A claim whose answer was lost may
-        be repeated: it names the same jobs with the same leases.
+        Trials that `decide` ends are ended here; it is then asked again. Claims of one study wait for each other, so
+        that no decision is out of date and each proposal sees all others. A claim whose answer was lost may be
+        repeated: it names the same jobs with the same leases.
         """
-        with self._database.writing() as session:
-            target, code = self._lock_study(session)
-            self._give_back_expired(session, owner)
-            view = self._schedule.read(session, owner, target, code)
-            jobs = decide(view)
-            claimed = tuple(ClaimedJob(job, self._take_all(session, job, owner, group, code)) for job in jobs)
-            return Claim(claimed, is_study_finished=not jobs and is_finished(view))
+        with self._database.writing() as connection:
+            study = self._read(connection, owner)
+            lost = self._store(connection, study, results)
+            view = study.view(self._rules.schedule, owner)
+            while ends := _ends(jobs := decide(view)):
+                self._end_trials(connection, study, owner, ends)
+                view = study.view(self._rules.schedule, owner)
+            claimed = tuple(self._take_job(connection, study, job, owner, group) for job in _for_worker(jobs))
+            return Claim(claimed, not jobs and is_finished(view), lost)
 
-    def renew(self, lease: Lease) -> None:
-        """Hold the lease for another `ttl_s`. Raises LeaseLostError."""
-        with self._database.writing() as session:
-            if not self._is_extended(session, lease):
-                raise _lost(lease)
-
-    def set_params(self, lease: Lease, params: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> None:
-        """Store the parameters that a new trial tries. Raises LeaseLostError."""
-        with self._database.writing() as session:
-            self._check(session, lease)
-            optuna_tables.set_params(session, _trial_id(lease), params, space)
-
-    def record_folds(self, results: Sequence[ScoredFold]) -> tuple[Lease, ...]:
-        """Store results of folds and renew their leases. Storing the same fold again replaces it.
+    def record(self, results: Sequence[Result]) -> tuple[Lease, ...]:
+        """Store results of one owner and renew its leases. Storing the same fold again replaces it.
 
         Returns:
             The leases that are lost; nothing is stored for them.
         """
-        with self._database.writing() as session:
-            return tuple(result.lease for result in results if not self._record(session, result))
+        with self._database.writing() as connection:
+            return self._store(connection, self._read(connection, results[0].lease.owner), results)
 
-    def finish_trial(
-        self, lease: Lease, end: End, value: float | None, reason: str | None = None, detail: Failure | None = None
-    ) -> None:
-        """End a trial. `value` is the objective's mean, None for a failed one. Raises LeaseLostError."""
-        with self._database.writing() as session:
-            self._check(session, lease)
-            optuna_tables.end_trial(session, _trial_id(lease), _ENDS[end], value)
-            state = "failed" if end == "failed" else "done"
-            result = json.dumps(asdict(detail)) if detail else None
-            self._end_task(session, lease.kind, lease.number, state, reason, result)
+    def renew(self, lease: Lease) -> None:
+        """Hold the lease for another `ttl_s`. Raises LeaseLostError."""
+        with self._database.writing() as connection:
+            is_held = (tasks.c.attempt == lease.attempt) & (tasks.c.state == "leased")
+            if not self._update(connection, lease.kind, lease.number, is_held, expires_at=self._expiry):
+                raise _lost(lease)
 
     def finish_task(self, lease: Lease, *, result: Mapping[str, Any] | None = None, reason: str | None = None) -> None:
         """End a refit or the report: with its result, or failed for a reason. Raises LeaseLostError."""
-        with self._database.writing() as session:
-            self._check(session, lease)
+        with self._database.writing() as connection:
+            self._lock_study(connection)
+            if self._held(connection, lease) is None:
+                raise _lost(lease)
             state = "failed" if reason is not None else "done"
-            self._end_task(session, lease.kind, lease.number, state, reason, json.dumps(result) if result else None)
+            self._end_task(connection, lease.kind, lease.number, state, reason, json.dumps(result) if result else None)
 
     def request_refit(self, number: int) -> None:
         """Have a trial refitted that is not among the best, or once more where its refit failed."""
-        with self._database.writing() as session:
-            self._lock_study(session)
-            known = self._one(session, tasks.c.kind == "refit", tasks.c.number == number)
+        with self._database.writing() as connection:
+            self._lock_study(connection)
+            known = self._one(connection, tasks.c.kind == "refit", tasks.c.number == number)
             if known is None:
-                trial_id = optuna_tables.trial_id_of(session, self._study_id, number)
-                session.execute(sa.insert(tasks).values(_new_task(self._study_id, "refit", number, trial_id)))
+                trial_id = optuna_tables.trial_id_of(connection, self._study_id, number)
+                connection.execute(sa.insert(tasks).values(_new_task(self._study_id, "refit", number, trial_id)))
             elif known.state in ("done", "failed"):
-                self._update(session, "refit", number, state="waiting", lost=0, reason=None, result=None)
+                self._update(connection, "refit", number, state="waiting", lost=0, reason=None, result=None)
 
     def retry_failed(self) -> tuple[int, ...]:
         """Let failed trials be claimed again under their numbers, and failed refits too; return the trials' numbers.
 
         They keep their parameters, and the folds that the study's present code has scored.
         """
-        with self._database.writing() as session:
-            target, _ = self._lock_study(session)
-            failed = self._all(session, tasks.c.state == "failed", tasks.c.kind.in_(["trial", "refit"]))
+        with self._database.writing() as connection:
+            target = self._lock_study(connection)
+            failed = self._all(connection, tasks.c.state == "failed", tasks.c.kind.in_(["trial", "refit"]))
             for task in failed:
                 if task.kind == "trial":
-                    optuna_tables.reopen_trial(session, task.trial_id)
+                    optuna_tables.reopen_trial(connection, task.trial_id)
                 self._update(
-                    session, task.kind, task.number, state="waiting", lost=0, reason=None, result=None, ended_at_ms=None
+                    connection,
+                    task.kind,
+                    task.number,
+                    state="waiting",
+                    lost=0,
+                    reason=None,
+                    result=None,
+                    ended_at_ms=None,
                 )
             if failed:
-                self._update(session, "report", target, state="waiting")
+                self._update(connection, "report", target, state="waiting")
             return tuple(task.number for task in failed if task.kind == "trial")
 
     def give_back(self, lease: Lease, what: str, *, is_lost: bool) -> None:
@@ -233,24 +268,18 @@ class Leases:
 
         A lease that is no longer held needs no giving back: nothing happens.
         """
-        with self._database.writing() as session:
+        with self._database.writing() as connection:
             # A claim that finds no waiting trial and then no leased one would take the study for done.
-            self._lock_study(session)
-            held = self._one(
-                session,
-                tasks.c.kind == lease.kind,
-                tasks.c.number == lease.number,
-                tasks.c.attempt == lease.attempt,
-                tasks.c.state == "leased",
-            )
+            self._lock_study(connection)
+            held = self._held(connection, lease)
             if held is not None:
-                self._give_back(session, held, what, is_lost=is_lost)
+                self._give_back(connection, held, what, is_lost=is_lost)
 
     def owners(self, group: str) -> frozenset[str]:
         """The lives of `group` that hold something. If the group is found dead afterwards, these are the dead ones."""
-        with self._database.reading() as session:
+        with self._database.reading() as connection:
             where = (tasks.c.study_id == self._study_id) & (tasks.c.grp == group) & (tasks.c.state == "leased")
-            return frozenset(session.execute(sa.select(tasks.c.owner).where(where)).scalars())
+            return frozenset(connection.execute(sa.select(tasks.c.owner).where(where)).scalars())
 
     def give_back_group(
         self,
@@ -265,79 +294,211 @@ class Leases:
 
         All its owners but `keep`, or only those in `of`, where the group may have been started again meanwhile.
         """
-        with self._database.writing() as session:
-            self._lock_study(session)
+        with self._database.writing() as connection:
+            self._lock_study(connection)
             conditions = [tasks.c.grp == group, tasks.c.state == "leased"]
             if keep is not None:
                 conditions.append(tasks.c.owner != keep)
             if of is not None:
                 conditions.append(tasks.c.owner.in_(of))
-            held = self._all(session, *conditions)
+            held = self._all(connection, *conditions)
             for task in held:
-                self._give_back(session, task, what, is_lost=is_lost)
+                self._give_back(connection, task, what, is_lost=is_lost)
             return len(held)
 
     # What follows runs inside a transaction of the functions above.
 
-    def _record(self, session: orm.Session, result: ScoredFold) -> bool:
-        """Store a fold, unless its lease is lost."""
-        lease, fold = result.lease, result.fold
-        if not self._is_extended(session, lease):
-            return False
-        where = (folds.c.trial_id == lease.trial_id) & (folds.c.fold == fold.fold)
-        session.execute(sa.delete(folds).where(where))
-        session.execute(sa.insert(folds).values(_fold_row(self._study_id, lease, fold)))
-        optuna_tables.set_intermediate_value(session, _trial_id(lease), fold.fold, result.score)
-        return True
+    def _lock_study(self, connection: Connection) -> int:
+        """Make other changes of the study's tasks wait for this transaction; return the study's target."""
+        query = sa.select(studies.c.target).where(studies.c.study_id == self._study_id)
+        return int(connection.execute(query.with_for_update()).scalar_one())
 
-    def _lock_study(self, session: orm.Session) -> tuple[int, str]:
-        """Make claims of one study wait for each other; return its target and the digest of its present code."""
-        query = sa.select(studies.c.target, studies.c.sweep).where(studies.c.study_id == self._study_id)
-        target, sweep = session.execute(query.with_for_update()).one()
-        return int(target), digest_of_code(json.loads(sweep).get("code") or {})
+    def _read(self, connection: Connection, owner: str) -> StudyState:
+        """Lock and read the study, and give back what has expired.
 
-    def _all(self, session: orm.Session, *conditions: sa.ColumnElement[bool]) -> Sequence[sa.Row[Any]]:
-        query = sa.select(tasks).where(tasks.c.study_id == self._study_id, *conditions)
-        return session.execute(query.order_by(tasks.c.number).with_for_update()).all()
+        The owner that asks lives, and keeps what no other has taken.
+        """
+        study = self._mirror.read(connection)
+        held = [*(trial.task for trial in study.trials if trial.owner), *study.closing]
+        expired = [
+            task
+            for task in held
+            if task is not None and task.expires_at is not None and task.expires_at < study.now and task.owner != owner
+        ]
+        if not expired:
+            return study
+        for task in expired:
+            self._give_back(
+                connection, task, f"its worker was not heard of for {self._rules.ttl_s:.0f} s", is_lost=True
+            )
+        return self._mirror.read(connection)
 
-    def _one(self, session: orm.Session, *conditions: sa.ColumnElement[bool]) -> sa.Row[Any] | None:
-        found = self._all(session, *conditions)
-        return found[0] if found else None
+    def _store(self, connection: Connection, study: StudyState, results: Sequence[Result]) -> tuple[Lease, ...]:
+        """Store results as far as their leases are held; return those that are lost."""
+        if not results:
+            return ()
+        held = [result for result in results if _is_held(study, result.lease)]
+        lost = tuple(dict.fromkeys(result.lease for result in results if not _is_held(study, result.lease)))
+        scored = [result for result in held if isinstance(result, ScoredFold)]
+        failed = {result.lease.number: result for result in held if isinstance(result, FailedFold)}
+        if scored:
+            self._store_scores(connection, study, scored)
+        owner = results[0].lease.owner
+        self._end_trials(
+            connection,
+            study,
+            owner,
+            {number: _End("failed", None, each.reason, each.detail) for number, each in failed.items()},
+        )
+        connection.execute(_RENEW, {"of": self._study_id, "by": owner, "until": study.now + self._rules.ttl_s})
+        return lost
 
-    def _take_all(self, session: orm.Session, job: Job, owner: str, group: str, code: str) -> tuple[Lease, ...]:
+    def _store_scores(self, connection: Connection, study: StudyState, scored: Sequence[ScoredFold]) -> None:
+        again = [
+            (_trial_id(each.lease), each.fold.fold)
+            for each in scored
+            if each.fold.fold in study.trials[each.lease.number].scores
+        ]
+        if again:
+            connection.execute(_REMOVE_FOLDS, [{"of": trial_id, "at": fold} for trial_id, fold in again])
+            optuna_tables.remove_intermediate_values(connection, again)
+        connection.execute(_ADD_FOLDS, [_fold_row(self._study_id, each.lease, each.fold) for each in scored])
+        scores = {(_trial_id(each.lease), each.fold.fold): each.score for each in scored}
+        optuna_tables.set_intermediate_values(connection, scores)
+        for each in scored:
+            trial = study.trials[each.lease.number]
+            study.trials[trial.number] = replace(trial, scores={**trial.scores, each.fold.fold: each.score})
+
+    def _end_trials(self, connection: Connection, study: StudyState, owner: str, ends: Mapping[int, _End]) -> None:
+        """End trials that `owner` or no worker holds."""
+        if not ends:
+            return
+        for number in ends:
+            _check_free(study.trials[number], owner)
+        ids = {number: study.trials[number].trial_id for number in ends}
+        optuna_tables.end_trials(connection, {ids[n]: (_STATES[end.state], end.value) for n, end in ends.items()})
+        now_ms = self._clock_ms()
+        rows = [
+            {
+                "of": self._study_id,
+                "at": number,
+                "end": "failed" if end.state == "failed" else "done",
+                "why": end.reason,
+                "detail": json.dumps(asdict(end.detail)) if end.detail else None,
+                "now_ms": now_ms,
+            }
+            for number, end in ends.items()
+        ]
+        connection.execute(_END_TRIALS, rows)
+        for number, end in ends.items():
+            study.trials[number] = replace(study.trials[number], state=end.state, value=end.value, owner=None)
+
+    def _take_job(
+        self, connection: Connection, study: StudyState, job: WorkerJob, owner: str, group: str
+    ) -> ClaimedJob:
         match job:
             case TrainFolds(pairs):
-                numbers = dict.fromkeys(pair.trial for pair in pairs)
-                return tuple(self._take_trial(session, number, owner, group, code) for number in numbers)
-            case FinishTrial(trial):
-                return (self._take_trial(session, trial, owner, group, code),)
+                numbers = tuple(dict.fromkeys(pair.trial for pair in pairs))
+                leases = self._take_trials(connection, study, numbers, owner, group)
+                return ClaimedJob(job, leases, {number: study.trials[number].params[0] for number in numbers})
             case RefitTrial(trial):
-                trial_id = optuna_tables.trial_id_of(session, self._study_id, trial)
-                return (self._take(session, "refit", trial, trial_id, owner, group),)
+                trial_id = study.trials[trial].trial_id
+                return ClaimedJob(job, (self._take(connection, "refit", trial, trial_id, owner, group),))
             case WriteReport(trials):
-                return (self._take(session, "report", trials, None, owner, group),)
+                return ClaimedJob(job, (self._take(connection, "report", trials, None, owner, group),))
 
-    def _take_trial(self, session: orm.Session, number: int, owner: str, group: str, code: str) -> Lease:
-        """Lease a trial, or add it. One that is claimed anew is marked as running with the study's present code."""
-        held = self._one(session, tasks.c.kind == "trial", tasks.c.number == number, tasks.c.owner == owner)
-        if held is not None:
-            return self._lease(held)
-        if number >= optuna_tables.count_trials(session, self._study_id):
-            trial_id = optuna_tables.add_running_trial(session, self._study_id, number)
-            lease = self._take(session, "trial", number, trial_id, owner, group)
-        else:
-            trial_id = optuna_tables.trial_id_of(session, self._study_id, number)
-            lease = self._take(session, "trial", number, trial_id, owner, group)
-            optuna_tables.start_trial(session, trial_id)
-        self._mark_code(session, trial_id, code)
-        return lease
+    def _take_trials(
+        self, connection: Connection, study: StudyState, numbers: Sequence[int], owner: str, group: str
+    ) -> tuple[Lease, ...]:
+        """Lease trials, or add them. Those that are claimed anew get the study's present code, and parameters."""
+        before = len(study.trials)
+        for number in numbers:
+            if number >= before:
+                trial_id = optuna_tables.add_running_trial(connection, self._study_id, number)
+                study.trials.append(MirroredTrial(trial_id, number, "running", code=study.code, owner=owner, attempt=1))
+            elif study.trials[number].owner != owner:
+                self._take_trial(connection, study, number, owner, group)
+        new = study.trials[before:]
+        if new:
+            connection.execute(_ADD_TASKS, [self._new_task(study, trial, group) for trial in new])
+            if study.code:
+                ids = [trial.trial_id for trial in new]
+                optuna_tables.add_trial_attribute(connection, ids, TRIAL_CODE, study.code)
+        self._propose(connection, study, numbers, before)
+        taken = [study.trials[number] for number in numbers]
+        return tuple(
+            Lease(self._study_id, "trial", trial.number, trial.trial_id, trial.attempt, owner, group) for trial in taken
+        )
+
+    def _take_trial(self, connection: Connection, study: StudyState, number: int, owner: str, group: str) -> None:
+        """Lease a trial that was begun or enqueued before. Folds that other code has scored are dropped."""
+        trial = study.trials[number]
+        _check_free(trial, owner)
+        lease = self._take(connection, "trial", number, trial.trial_id, owner, group)
+        optuna_tables.start_trial(connection, trial.trial_id)
+        scores = trial.scores
+        if trial.code != study.code and (trial.code is not None or study.code):
+            if trial.code is not None:
+                scores = {}
+                connection.execute(sa.delete(folds).where(folds.c.trial_id == trial.trial_id))
+                optuna_tables.remove_all_intermediate_values(connection, trial.trial_id)
+            optuna_tables.set_trial_attribute(connection, [trial.trial_id], TRIAL_CODE, study.code)
+        study.trials[number] = replace(
+            trial, state="running", scores=scores, code=study.code, owner=owner, attempt=lease.attempt
+        )
+
+    def _propose(self, connection: Connection, study: StudyState, numbers: Sequence[int], before: int) -> None:
+        """Propose parameters for trials that lack some. Each proposal sees those before it as running.
+
+        Args:
+            before: how many trials the study had before this claim.
+        """
+        proposer, proposed = self._rules.proposer, {}
+        for number in numbers:
+            trial = study.trials[number]
+            known, _ = trial.params
+            if known.keys() >= proposer.space.keys():
+                continue
+            enqueued = optuna_tables.read_enqueued(connection, trial.trial_id) if number < before else {}
+            params = proposer.propose(self._mirror.sampled(), trial.frozen, {**enqueued, **known})
+            proposed[trial.trial_id] = {name: value for name, value in params.items() if name not in known}
+            study.trials[number] = replace(trial, params=(params, dict(proposer.space)))
+        optuna_tables.set_params(connection, proposer.space, proposed)
+
+    def _new_task(self, study: StudyState, trial: MirroredTrial, group: str) -> dict[str, Any]:
+        return _new_task(self._study_id, "trial", trial.number, trial.trial_id) | {
+            "state": "leased",
+            "attempt": trial.attempt,
+            "owner": trial.owner,
+            "grp": group,
+            "expires_at": study.now + self._rules.ttl_s,
+            "started_at_ms": self._clock_ms(),
+        }
+
+    def _all(self, connection: Connection, *conditions: sa.ColumnElement[bool]) -> Sequence[sa.Row[Any]]:
+        query = sa.select(tasks).where(tasks.c.study_id == self._study_id, *conditions)
+        return connection.execute(query.order_by(tasks.c.number).with_for_update()).all()
+
+    def _one(self, connection: Connection, *conditions: sa.ColumnElement[bool]) -> sa.Row[Any] | None:
+        found = self._all(connection, *conditions)
+        return found[0] if found else None
+
+    def _held(self, connection: Connection, lease: Lease) -> sa.Row[Any] | None:
+        """The task of a lease, None where the lease is lost."""
+        return self._one(
+            connection,
+            tasks.c.kind == lease.kind,
+            tasks.c.number == lease.number,
+            tasks.c.attempt == lease.attempt,
+            tasks.c.state == "leased",
+        )
 
     def _take(
-        self, session: orm.Session, kind: Kind, number: int, trial_id: int | None, owner: str, group: str
+        self, connection: Connection, kind: Kind, number: int, trial_id: int | None, owner: str, group: str
     ) -> Lease:
-        known = self._one(session, tasks.c.kind == kind, tasks.c.number == number)
+        known = self._one(connection, tasks.c.kind == kind, tasks.c.number == number)
         if known is None:
-            session.execute(sa.insert(tasks).values(_new_task(self._study_id, kind, number, trial_id)))
+            connection.execute(_ADD_TASKS, _new_task(self._study_id, kind, number, trial_id))
         elif known.owner == owner:
             return self._lease(known)
         elif known.state == "leased":
@@ -345,75 +506,47 @@ class Leases:
         attempt = (known.attempt if known else 0) + 1
         started = known.started_at_ms if known and known.started_at_ms else self._clock_ms()
         self._update(
-            session,
+            connection,
             kind,
             number,
             state="leased",
             attempt=attempt,
             owner=owner,
             grp=group,
-            expires_at=self._database.clock + self._rules.ttl_s,
+            expires_at=self._expiry,
             started_at_ms=started,
             tracked=False,
         )
         return Lease(self._study_id, kind, number, trial_id, attempt, owner, group)
 
-    def _mark_code(self, session: orm.Session, trial_id: int, code: str) -> None:
-        """Note the study's code on a trial. Folds that other code has scored are dropped, and are trained again."""
-        before = optuna_tables.trial_attribute(session, trial_id, TRIAL_CODE)
-        if before == code or (before is None and not code):
-            return
-        if before is not None:
-            session.execute(sa.delete(folds).where(folds.c.trial_id == trial_id))
-            optuna_tables.remove_intermediate_values(session, trial_id)
-        optuna_tables.set_trial_attribute(session, trial_id, TRIAL_CODE, code)
+    @property
+    def _expiry(self) -> sa.ColumnElement[float]:
+        return self._database.clock + self._rules.ttl_s
 
-    def _check(self, session: orm.Session, lease: Lease) -> None:
-        task = self._one(session, tasks.c.kind == lease.kind, tasks.c.number == lease.number)
-        if task is None or task.state != "leased" or task.attempt != lease.attempt:
-            raise _lost(lease)
-
-    def _is_extended(self, session: orm.Session, lease: Lease) -> bool:
-        """Renew a lease, unless it is lost."""
-        is_held = (
-            (tasks.c.study_id == self._study_id)
-            & (tasks.c.kind == lease.kind)
-            & (tasks.c.number == lease.number)
-            & (tasks.c.attempt == lease.attempt)
-            & (tasks.c.state == "leased")
-        )
-        expires_at = self._database.clock + self._rules.ttl_s
-        renewed = session.execute(sa.update(tasks).where(is_held).values(expires_at=expires_at))
-        return bool(renewed.rowcount)  # type: ignore[attr-defined]
-
-    def _give_back_expired(self, session: orm.Session, owner: str) -> None:
-        """Give back what has expired. The owner that claims lives, and keeps what no other has taken."""
-        expired = (tasks.c.state == "leased", tasks.c.expires_at < self._database.clock, tasks.c.owner != owner)
-        for task in self._all(session, *expired):
-            self._give_back(session, task, f"its worker was not heard of for {self._rules.ttl_s:.0f} s", is_lost=True)
-
-    def _give_back(self, session: orm.Session, task: sa.Row[Any], what: str, *, is_lost: bool) -> None:
+    def _give_back(self, connection: Connection, task: sa.Row[Any], what: str, *, is_lost: bool) -> None:
         lost = task.lost + (1 if is_lost else 0)
         if is_lost:
             ended = sa.select(folds).where(folds.c.trial_id == task.trial_id).order_by(folds.c.ended_at_ms.desc())
-            last = session.execute(ended.limit(1)).one_or_none() if task.kind == "trial" else None
-            session.execute(sa.insert(incidents).values(_incident(task, last, what, self._clock_ms())))
+            last = connection.execute(ended.limit(1)).one_or_none() if task.kind == "trial" else None
+            connection.execute(sa.insert(incidents).values(_incident(task, last, what, self._clock_ms())))
         if lost > self._rules.retries:
             reason = f"lost {lost} times, the last time because {what}"
             if task.kind == "trial":
-                optuna_tables.end_trial(session, task.trial_id, TrialState.FAIL, None)
-            self._end_task(session, task.kind, task.number, "failed", reason)
-            self._update(session, task.kind, task.number, lost=lost)
+                optuna_tables.end_trials(connection, {task.trial_id: (TrialState.FAIL, None)})
+            self._end_task(connection, task.kind, task.number, "failed", reason)
+            self._update(connection, task.kind, task.number, lost=lost)
             return
         if task.kind == "trial":
-            optuna_tables.reopen_trial(session, task.trial_id)
-        self._update(session, task.kind, task.number, state="waiting", lost=lost, owner=None, grp=None, expires_at=None)
+            optuna_tables.reopen_trial(connection, task.trial_id)
+        self._update(
+            connection, task.kind, task.number, state="waiting", lost=lost, owner=None, grp=None, expires_at=None
+        )
 
     def _end_task(
-        self, session: orm.Session, kind: str, number: int, state: str, reason: str | None, result: str | None = None
+        self, connection: Connection, kind: str, number: int, state: str, reason: str | None, result: str | None = None
     ) -> None:
         self._update(
-            session,
+            connection,
             kind,
             number,
             state=state,
@@ -425,12 +558,58 @@ class Leases:
             tracked=False,
         )
 
-    def _update(self, session: orm.Session, kind: str, number: int, **values: Any) -> None:
-        where = (tasks.c.study_id == self._study_id) & (tasks.c.kind == kind) & (tasks.c.number == number)
-        session.execute(sa.update(tasks).where(where).values(**values))
+    def _update(
+        self, connection: Connection, kind: str, number: int, *conditions: sa.ColumnElement[bool], **values: Any
+    ) -> int:
+        """Change a task where the conditions hold; return how many rows that are."""
+        is_it = (tasks.c.study_id == self._study_id) & (tasks.c.kind == kind) & (tasks.c.number == number)
+        changed = connection.execute(sa.update(tasks).where(is_it, *conditions).values(**values))
+        return int(changed.rowcount)
 
     def _lease(self, task: sa.Row[Any]) -> Lease:
         return Lease(self._study_id, task.kind, task.number, task.trial_id, task.attempt, task.owner, task.grp)
+
+
+_ADD_FOLDS = sa.insert(folds)
+_REMOVE_FOLDS = sa.delete(folds).where(folds.c.trial_id == sa.bindparam("of"), folds.c.fold == sa.bindparam("at"))
+_ADD_TASKS = sa.insert(tasks)
+_RENEW = (
+    sa.update(tasks)
+    .where(tasks.c.study_id == sa.bindparam("of"), tasks.c.owner == sa.bindparam("by"), tasks.c.state == "leased")
+    .values(expires_at=sa.bindparam("until"))
+)
+_END_TRIALS = (
+    sa.update(tasks)
+    .where(tasks.c.study_id == sa.bindparam("of"), tasks.c.kind == "trial", tasks.c.number == sa.bindparam("at"))
+    .values(
+        state=sa.bindparam("end"),
+        reason=sa.bindparam("why"),
+        result=sa.bindparam("detail"),
+        owner=None,
+        expires_at=None,
+        ended_at_ms=sa.bindparam("now_ms"),
+        tracked=False,
+    )
+)
+
+
+def _ends(jobs: Sequence[Job]) -> dict[int, _End]:
+    """The trials that jobs end, by number."""
+    return {job.trial: _End(job.end, job.value, job.reason) for job in jobs if isinstance(job, FinishTrial)}
+
+
+def _for_worker(jobs: Sequence[Job]) -> tuple[WorkerJob, ...]:
+    return tuple(job for job in jobs if not isinstance(job, FinishTrial))
+
+
+def _is_held(study: StudyState, lease: Lease) -> bool:
+    trial = study.trials[lease.number]
+    return (trial.owner, trial.attempt) == (lease.owner, lease.attempt)
+
+
+def _check_free(trial: MirroredTrial, owner: str) -> None:
+    if trial.owner not in (None, owner):
+        raise ValueError(f"trial {trial.number} is held by {trial.owner}: no schedule may give it to {owner} too")
 
 
 def _lost(lease: Lease) -> LeaseLostError:

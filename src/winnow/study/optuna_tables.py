@@ -1,8 +1,9 @@
 """Optuna's tables and private names: the only module of winnow that knows them.
 
 winnow changes trials in transactions of its own, together with its own tables (`tables.py`). Optuna's public API cannot
-take part in such a transaction, so this module reads and writes Optuna's tables through Optuna's models. Every function
-runs inside the caller's transaction; what a claim or a lease means is left to the caller.
+take part in such a transaction, so this module reads and writes Optuna's tables itself. Every function runs inside the
+caller's transaction; what a claim or a lease means is left to the caller. Statements of the hot path are built once:
+building one costs three times as much as running it.
 
 `tests/contracts/test_optuna_tables.py` compares the tables with those that the installed Optuna makes, and what is
 written here with what Optuna's public API reads.
@@ -12,22 +13,27 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from optuna.distributions import BaseDistribution, distribution_to_json
-from optuna.storages import RDBStorage
-from optuna.storages._cached_storage import _CachedStorage
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
+from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import orm
+from sqlalchemy.engine import Connection
 
 from winnow.tracking import records
 
 Goal = Literal["maximize", "minimize"]
+Params = Mapping[str, Any]
+"""Parameters of a trial by name, in the form in which Optuna gives them out."""
+StoredParams = tuple[dict[str, Any], dict[str, BaseDistribution]]
+"""Parameters of a trial and their distributions, by name."""
 
 STATES: Mapping[TrialState, records.TrialState] = {
     TrialState.WAITING: "waiting",
@@ -39,17 +45,34 @@ STATES: Mapping[TrialState, records.TrialState] = {
 """winnow's name of every state."""
 
 
+_studies: Any = models.StudyModel.__table__
+_attributes: Any = models.StudySystemAttributeModel.__table__
+_trials: Any = models.TrialModel.__table__
+_params: Any = models.TrialParamModel.__table__
+_values: Any = models.TrialValueModel.__table__
+_intermediate: Any = models.TrialIntermediateValueModel.__table__
+_marks: Any = models.TrialUserAttributeModel.__table__
+_notes: Any = models.TrialSystemAttributeModel.__table__
+
 NAMES = frozenset(models.BaseModel.metadata.tables)
 """Names of Optuna's tables."""
 
 
-class SampledStorage(_CachedStorage):
-    """What samplers see: the study, cached, without the notes that they would leave in it.
+class SampledStorage(InMemoryStorage):
+    """What samplers see: one study whose trials are those that `trials` gives.
 
-    TPE writes each proposal into the trial before its parameters are stored, in a transaction of Optuna's own that
-    SQLite refuses as soon as another process has written meanwhile. `set_params` stores all parameters at once, which
-    makes that note needless.
+    TPE leaves a note of each proposal in its trial. It is dropped: `trials` shows the parameters themselves.
     """
+
+    def __init__(self, trials: Callable[[], Iterable[FrozenTrial]]) -> None:
+        super().__init__()
+        self._trials = trials
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """The trials in these states, all by default; never copies."""
+        return [trial for trial in self._trials() if states is None or trial.state in states]
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Store nothing."""
@@ -71,58 +94,60 @@ def accepts(distribution: BaseDistribution, value: Any) -> bool:
 # Studies
 
 
-def study_id_of(session: orm.Session, name: str) -> int | None:
+def study_id_of(connection: Connection, name: str) -> int | None:
     """The id of the study called `name`, None where there is none."""
-    found: int | None = session.execute(sa.select(models.StudyModel.study_id).filter_by(study_name=name)).scalar()
+    query = sa.select(_studies.c.study_id).where(_studies.c.study_name == name)
+    found: int | None = connection.execute(query).scalar()
     return found
 
 
-def lock_study(session: orm.Session, study_id: int) -> None:
+def lock_study(connection: Connection, study_id: int) -> None:
     """Make other transactions that lock this study wait for this one."""
-    session.query(models.StudyModel).filter_by(study_id=study_id).with_for_update().one()
+    query = sa.select(_studies.c.study_id).where(_studies.c.study_id == study_id)
+    connection.execute(query.with_for_update()).one()
 
 
-def study_names(session: orm.Session) -> dict[int, str]:
+def study_names(connection: Connection) -> dict[int, str]:
     """The name of every study by its id, in the order in which they were made."""
-    query = sa.select(models.StudyModel.study_id, models.StudyModel.study_name).order_by(models.StudyModel.study_id)
-    return {int(study_id): str(name) for study_id, name in session.execute(query)}
+    query = sa.select(_studies.c.study_id, _studies.c.study_name).order_by(_studies.c.study_id)
+    return {int(study_id): str(name) for study_id, name in connection.execute(query)}
 
 
-def delete_study(session: orm.Session, study_id: int) -> None:
+def delete_study(connection: Connection, study_id: int) -> None:
     """Remove a study with its trials; Optuna's models delete what belongs to it."""
-    session.delete(session.query(models.StudyModel).filter_by(study_id=study_id).one())
+    with orm.Session(bind=connection) as session:
+        session.delete(session.query(models.StudyModel).filter_by(study_id=study_id).one())
+        session.commit()
 
 
-def attributes(session: orm.Session, study_id: int) -> dict[str, Any]:
+def attributes(connection: Connection, study_id: int) -> dict[str, Any]:
     """The study's attributes."""
-    kept = session.query(models.StudySystemAttributeModel).filter_by(study_id=study_id)
-    return {str(one.key): json.loads(str(one.value_json)) for one in kept}
+    query = sa.select(_attributes.c.key, _attributes.c.value_json).where(_attributes.c.study_id == study_id)
+    return {key: json.loads(value_json) for key, value_json in connection.execute(query)}
 
 
-def attribute(session: orm.Session, study_id: int, key: str) -> Any:
+def attribute(connection: Connection, study_id: int, key: str) -> Any:
     """One attribute of the study, None where it is not set."""
-    kept = session.query(models.StudySystemAttributeModel).filter_by(study_id=study_id, key=key).first()
-    return None if kept is None else json.loads(str(kept.value_json))
+    return attributes(connection, study_id).get(key)
 
 
-def set_attribute(session: orm.Session, study_id: int, key: str, value: Any) -> None:
+def set_attribute(connection: Connection, study_id: int, key: str, value: Any) -> None:
     """Set an attribute of the study."""
-    kept = session.query(models.StudySystemAttributeModel).filter_by(study_id=study_id, key=key)
-    if kept.update({"value_json": json.dumps(value)}) == 0:
-        session.add(models.StudySystemAttributeModel(study_id=study_id, key=key, value_json=json.dumps(value)))
+    is_it = (_attributes.c.study_id == study_id) & (_attributes.c.key == key)
+    connection.execute(sa.delete(_attributes).where(is_it))
+    connection.execute(sa.insert(_attributes).values(study_id=study_id, key=key, value_json=json.dumps(value)))
 
 
-def remove_attributes(session: orm.Session, study_id: int, prefix: str) -> None:
+def remove_attributes(connection: Connection, study_id: int, prefix: str) -> None:
     """Remove the study's attributes whose names begin with `prefix`."""
-    model = models.StudySystemAttributeModel
-    kept = session.query(model).filter_by(study_id=study_id)
-    kept.filter(model.key.startswith(prefix, autoescape=True)).delete()
+    begins = _attributes.c.key.startswith(prefix, autoescape=True)
+    connection.execute(sa.delete(_attributes).where(_attributes.c.study_id == study_id, begins))
 
 
 def attribute_rows(study_id: int, keys: Sequence[str]) -> sa.Subquery:
     """`key` and `value_json` of these attributes of the study, as far as they are set; for a query of the caller's."""
-    model = models.StudySystemAttributeModel
-    return sa.select(model.key, model.value_json).where(model.study_id == study_id, model.key.in_(keys)).subquery()
+    rows = sa.select(_attributes.c.key, _attributes.c.value_json)
+    return rows.where(_attributes.c.study_id == study_id, _attributes.c.key.in_(keys)).subquery()
 
 
 # Trials
@@ -134,41 +159,41 @@ def trial_rows(study_id: int, attribute: str) -> sa.Subquery:
     The columns are `trial_id`, `number`, `state` (the name of a `TrialState`), `value` and `attribute_json`, the
     attribute of this name.
     """
-    trial, value, mark = models.TrialModel, models.TrialValueModel, models.TrialUserAttributeModel
     return (
         sa.select(
-            trial.trial_id,
-            trial.number,
-            sa.cast(trial.state, sa.String).label("state"),
-            value.value,
-            mark.value_json.label("attribute_json"),
+            _trials.c.trial_id,
+            _trials.c.number,
+            sa.cast(_trials.c.state, sa.String).label("state"),
+            _values.c.value,
+            _marks.c.value_json.label("attribute_json"),
         )
-        .outerjoin(value, (value.trial_id == trial.trial_id) & (value.objective == 0))
-        .outerjoin(mark, (mark.trial_id == trial.trial_id) & (mark.key == attribute))
-        .where(trial.study_id == study_id)
+        .outerjoin(_values, (_values.c.trial_id == _trials.c.trial_id) & (_values.c.objective == 0))
+        .outerjoin(_marks, (_marks.c.trial_id == _trials.c.trial_id) & (_marks.c.key == attribute))
+        .where(_trials.c.study_id == study_id)
         .subquery()
     )
 
 
-def count_trials(session: orm.Session, study_id: int) -> int:
+def count_trials(connection: Connection, study_id: int) -> int:
     """How many trials the study has."""
-    return session.query(models.TrialModel).filter_by(study_id=study_id).count()
+    query = sa.select(sa.func.count()).select_from(_trials).where(_trials.c.study_id == study_id)
+    return int(connection.execute(query).scalar_one())
 
 
-def counts_by_state(session: orm.Session, study_id: int | None = None) -> Mapping[int, Mapping[TrialState, int]]:
+def counts_by_state(connection: Connection, study_id: int | None = None) -> Mapping[int, Mapping[TrialState, int]]:
     """How many trials each study has, or only this one, by state."""
-    trial = models.TrialModel
-    query = session.query(trial.study_id, trial.state, sa.func.count()).group_by(trial.study_id, trial.state)
+    columns = (_trials.c.study_id, _trials.c.state)
+    query = sa.select(*columns, sa.func.count()).group_by(*columns)
     if study_id is not None:
-        query = query.filter(trial.study_id == study_id)
+        query = query.where(_trials.c.study_id == study_id)
     found: dict[int, dict[TrialState, int]] = defaultdict(dict)
-    for study, state, count in query:
+    for study, state, count in connection.execute(query):
         found[study][state] = count
     return found
 
 
 def read_trials(
-    session: orm.Session, storage: RDBStorage, study_id: int, number: int | None = None
+    connection: Connection, storage: RDBStorage, study_id: int, number: int | None = None
 ) -> tuple[StoredTrial, ...]:
     """The study's trials, or only one of them, by number."""
     parts = (
@@ -178,121 +203,180 @@ def read_trials(
         models.TrialModel.system_attributes,
         models.TrialModel.intermediate_values,
     )
-    query = session.query(models.TrialModel).options(*(orm.selectinload(part) for part in parts))
-    query = query.filter_by(study_id=study_id)
-    if number is not None:
-        query = query.filter_by(number=number)
-    return tuple(
-        StoredTrial(int(model.trial_id), storage._build_frozen_trial_from_trial_model(model))
-        for model in query.order_by(models.TrialModel.number)
-    )
+    with orm.Session(bind=connection) as session:
+        query = session.query(models.TrialModel).options(*(orm.selectinload(part) for part in parts))
+        query = query.filter_by(study_id=study_id)
+        if number is not None:
+            query = query.filter_by(number=number)
+        return tuple(
+            StoredTrial(int(model.trial_id), storage._build_frozen_trial_from_trial_model(model))
+            for model in query.order_by(models.TrialModel.number)
+        )
 
 
-def trial_id_of(session: orm.Session, study_id: int, number: int) -> int:
+def trial_id_of(connection: Connection, study_id: int, number: int) -> int:
     """The id of the trial with this number."""
-    query = sa.select(models.TrialModel.trial_id).filter_by(study_id=study_id, number=number)
-    return int(session.execute(query).scalar_one())
+    query = sa.select(_trials.c.trial_id).where(_trials.c.study_id == study_id, _trials.c.number == number)
+    return int(connection.execute(query).scalar_one())
 
 
-def best_trial(session: orm.Session, study_id: int, goal: Goal) -> tuple[int, float] | None:
+def best_trial(connection: Connection, study_id: int, goal: Goal) -> tuple[int, float] | None:
     """Number and value of the best complete trial; of equal ones the earlier."""
-    trial, value = models.TrialModel, models.TrialValueModel.value
+    value = _values.c.value
     query = (
-        session.query(trial.number, value)
-        .join(models.TrialValueModel, models.TrialValueModel.trial_id == trial.trial_id)
-        .filter(trial.study_id == study_id, trial.state == TrialState.COMPLETE, value.is_not(None))
-        .order_by(value.asc() if goal == "minimize" else value.desc(), trial.number)
+        sa.select(_trials.c.number, value)
+        .join(_values, _values.c.trial_id == _trials.c.trial_id)
+        .where(_trials.c.study_id == study_id, _trials.c.state == TrialState.COMPLETE, value.is_not(None))
+        .order_by(value.asc() if goal == "minimize" else value.desc(), _trials.c.number)
     )
-    best = query.first()
+    best = connection.execute(query.limit(1)).first()
     return None if best is None else (int(best[0]), float(best[1]))
 
 
-def add_running_trial(session: orm.Session, study_id: int, number: int) -> int:
+_ADD = sa.insert(_trials)
+_START = (
+    sa.update(_trials)
+    .where(_trials.c.trial_id == sa.bindparam("of"))
+    .values(state=TrialState.RUNNING, datetime_start=sa.func.coalesce(_trials.c.datetime_start, sa.bindparam("now")))
+)
+_REOPEN = (
+    sa.update(_trials)
+    .where(_trials.c.trial_id == sa.bindparam("of"))
+    .values(state=TrialState.WAITING, datetime_complete=None)
+)
+_END = (
+    sa.update(_trials)
+    .where(_trials.c.trial_id == sa.bindparam("of"))
+    .values(state=sa.bindparam("end"), datetime_complete=sa.bindparam("now"))
+)
+_SET_VALUE = sa.insert(_values)
+_SET_PARAMS = sa.insert(_params)
+_SET_INTERMEDIATE = sa.insert(_intermediate)
+_SET_MARK = sa.insert(_marks)
+_REMOVE_INTERMEDIATE = sa.delete(_intermediate).where(
+    _intermediate.c.trial_id == sa.bindparam("of"), _intermediate.c.step == sa.bindparam("at")
+)
+_READ_PARAMS = sa.select(
+    _params.c.trial_id, _params.c.param_name, _params.c.param_value, _params.c.distribution_json
+).where(_params.c.trial_id.in_(sa.bindparam("of", expanding=True)))
+_READ_NOTE = sa.select(_notes.c.value_json).where(
+    _notes.c.trial_id == sa.bindparam("of"), _notes.c.key == "fixed_params"
+)
+
+
+def add_running_trial(connection: Connection, study_id: int, number: int) -> int:
     """Add a trial that starts now; return its id."""
-    trial = models.TrialModel(study_id=study_id, number=number, state=TrialState.RUNNING)
-    trial.datetime_start = datetime.now()
-    session.add(trial)
-    session.flush()
-    return int(trial.trial_id)
+    row = {"study_id": study_id, "number": number, "state": TrialState.RUNNING, "datetime_start": _now()}
+    made = connection.execute(_ADD, row).inserted_primary_key
+    assert made is not None, "a single row was inserted"
+    return int(made[0])
 
 
-def start_trial(session: orm.Session, trial_id: int) -> None:
+def start_trial(connection: Connection, trial_id: int) -> None:
     """Mark a waiting trial as running; its first start is kept."""
-    trial = _trial(session, trial_id)
-    trial.state = TrialState.RUNNING
-    if trial.datetime_start is None:
-        trial.datetime_start = datetime.now()
+    connection.execute(_START, {"of": trial_id, "now": _now()})
 
 
-def reopen_trial(session: orm.Session, trial_id: int) -> None:
+def reopen_trial(connection: Connection, trial_id: int) -> None:
     """Mark a trial as waiting, whatever it was."""
-    trial = _trial(session, trial_id)
-    trial.state, trial.datetime_complete = TrialState.WAITING, None
+    connection.execute(_REOPEN, {"of": trial_id})
 
 
-def end_trial(session: orm.Session, trial_id: int, state: TrialState, value: float | None) -> None:
-    """End a trial now, with its value if it has one."""
-    trial = _trial(session, trial_id)
-    trial.state, trial.datetime_complete = state, datetime.now()
-    if value is not None:
-        stored, kind = models.TrialValueModel.value_to_stored_repr(value)
-        session.add(models.TrialValueModel(trial_id=trial_id, objective=0, value=stored, value_type=kind))
+def end_trials(connection: Connection, ends: Mapping[int, tuple[TrialState, float | None]]) -> None:
+    """End trials now, each with its value if it has one."""
+    now = _now()
+    connection.execute(_END, [{"of": trial_id, "end": state, "now": now} for trial_id, (state, _) in ends.items()])
+    stored = {
+        trial_id: models.TrialValueModel.value_to_stored_repr(value)
+        for trial_id, (_, value) in ends.items()
+        if value is not None
+    }
+    rows = [
+        {"trial_id": trial_id, "objective": 0, "value": value, "value_type": kind}
+        for trial_id, (value, kind) in stored.items()
+    ]
+    if rows:
+        connection.execute(_SET_VALUE, rows)
 
 
-def set_params(
-    session: orm.Session, trial_id: int, params: Mapping[str, Any], space: Mapping[str, BaseDistribution]
-) -> None:
-    """Replace a trial's parameters, given in the form in which Optuna gives them out."""
-    session.query(models.TrialParamModel).filter_by(trial_id=trial_id).delete()
-    session.add_all(
-        models.TrialParamModel(
-            trial_id=trial_id,
-            param_name=name,
-            param_value=space[name].to_internal_repr(value),
-            distribution_json=distribution_to_json(space[name]),
-        )
-        for name, value in params.items()
-    )
+def set_params(connection: Connection, space: Mapping[str, BaseDistribution], params: Mapping[int, Params]) -> None:
+    """Set the parameters of trials that have none, given by trial in the form in which Optuna gives them out."""
+    rows = [
+        {
+            "trial_id": trial_id,
+            "param_name": name,
+            "param_value": space[name].to_internal_repr(value),
+            "distribution_json": distribution_to_json(space[name]),
+        }
+        for trial_id, named in params.items()
+        for name, value in named.items()
+    ]
+    if rows:
+        connection.execute(_SET_PARAMS, rows)
 
 
-def set_intermediate_value(session: orm.Session, trial_id: int, step: int, value: float) -> None:
-    """Set a trial's value after a step."""
-    session.query(models.TrialIntermediateValueModel).filter_by(trial_id=trial_id, step=step).delete()
-    stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
-    session.add(
-        models.TrialIntermediateValueModel(
-            trial_id=trial_id, step=step, intermediate_value=stored, intermediate_value_type=kind
-        )
-    )
+def read_params(connection: Connection, trial_ids: Sequence[int]) -> Mapping[int, StoredParams]:
+    """The parameters of trials, as far as they have any, by trial."""
+    found: dict[int, StoredParams] = {}
+    for trial_id, name, value, distribution_json in connection.execute(_READ_PARAMS, {"of": trial_ids}):
+        params, distributions = found.setdefault(trial_id, ({}, {}))
+        distributions[name] = _from_json(distribution_json)
+        params[name] = distributions[name].to_external_repr(value)
+    return found
 
 
-def remove_intermediate_values(session: orm.Session, trial_id: int) -> None:
+def read_enqueued(connection: Connection, trial_id: int) -> Params:
+    """The values that were enqueued for a trial (`study.enqueue_trial`)."""
+    value_json = connection.execute(_READ_NOTE, {"of": trial_id}).scalar()
+    return {} if value_json is None else dict(json.loads(value_json))
+
+
+def set_intermediate_values(connection: Connection, values: Mapping[tuple[int, int], float]) -> None:
+    """Set the values of trials after steps, by trial and step. There must be none yet."""
+    stored = {
+        of: models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value) for of, value in values.items()
+    }
+    rows = [
+        {"trial_id": trial_id, "step": step, "intermediate_value": value, "intermediate_value_type": kind}
+        for (trial_id, step), (value, kind) in stored.items()
+    ]
+    connection.execute(_SET_INTERMEDIATE, rows)
+
+
+def remove_intermediate_values(connection: Connection, of: Sequence[tuple[int, int]]) -> None:
+    """Remove values of trials after steps."""
+    connection.execute(_REMOVE_INTERMEDIATE, [{"of": trial_id, "at": step} for trial_id, step in of])
+
+
+def remove_all_intermediate_values(connection: Connection, trial_id: int) -> None:
     """Remove a trial's values after every step."""
-    session.query(models.TrialIntermediateValueModel).filter_by(trial_id=trial_id).delete()
+    connection.execute(sa.delete(_intermediate).where(_intermediate.c.trial_id == trial_id))
 
 
-def trial_attribute(session: orm.Session, trial_id: int, key: str) -> Any:
-    """One attribute of a trial, None where it is not set."""
-    kept = session.query(models.TrialUserAttributeModel).filter_by(trial_id=trial_id, key=key).one_or_none()
-    return None if kept is None else json.loads(str(kept.value_json))
+def set_trial_attribute(connection: Connection, trial_ids: Sequence[int], key: str, value: Any) -> None:
+    """Set an attribute of trials."""
+    connection.execute(sa.delete(_marks).where(_marks.c.trial_id.in_(trial_ids), _marks.c.key == key))
+    add_trial_attribute(connection, trial_ids, key, value)
 
 
-def set_trial_attribute(session: orm.Session, trial_id: int, key: str, value: Any) -> None:
-    """Set an attribute of a trial."""
-    kept = session.query(models.TrialUserAttributeModel).filter_by(trial_id=trial_id, key=key)
-    if kept.update({"value_json": json.dumps(value)}) == 0:
-        session.add(models.TrialUserAttributeModel(trial_id=trial_id, key=key, value_json=json.dumps(value)))
+def add_trial_attribute(connection: Connection, trial_ids: Sequence[int], key: str, value: Any) -> None:
+    """Set an attribute of trials that do not have it."""
+    value_json = json.dumps(value)
+    connection.execute(_SET_MARK, [{"trial_id": of, "key": key, "value_json": value_json} for of in trial_ids])
 
 
-def trials_without_attribute(session: orm.Session, study_id: int, key: str) -> tuple[int, ...]:
+def trials_without_attribute(connection: Connection, study_id: int, key: str) -> tuple[int, ...]:
     """Ids of the study's trials on which an attribute is not set."""
-    attribute = models.TrialUserAttributeModel
-    marked = session.query(attribute.trial_id).filter(attribute.key == key)
-    of_study = session.query(models.TrialModel.trial_id).filter_by(study_id=study_id)
-    return tuple(int(row[0]) for row in of_study.filter(models.TrialModel.trial_id.not_in(marked)))
+    marked = sa.select(_marks.c.trial_id).where(_marks.c.key == key)
+    query = sa.select(_trials.c.trial_id).where(_trials.c.study_id == study_id, _trials.c.trial_id.not_in(marked))
+    return tuple(connection.execute(query.order_by(_trials.c.trial_id)).scalars())
 
 
-def _trial(session: orm.Session, trial_id: int) -> models.TrialModel:
-    trial = session.get(models.TrialModel, trial_id)
-    assert trial is not None, "Optuna never deletes a single trial"
-    return trial
+def _now() -> datetime:
+    """Optuna stores times in UTC without a zone."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+@lru_cache(maxsize=1024)
+def _from_json(distribution_json: str) -> BaseDistribution:
+    return json_to_distribution(distribution_json)

@@ -3,16 +3,17 @@
 Optuna stores a categorical choice only where it is a plain value; lists and mappings are stored as JSON text and turned
 back by looking them up, never by parsing, so that a choice that *is* text stays text.
 
-The sampler is used through Optuna's own interface, but outside `study.ask`: a claim (`leases.py`) makes the trial, and
-its parameters are stored by a write that is refused once the claim has passed to another worker. Every trial has a
-sampler of its own, seeded by the study's seed and the trial's number. No worker draws what another drew, and a random
-search proposes the same trials whatever the number of workers.
+The sampler is used through Optuna's own interface, but outside `study.ask`: a claim (`leases.py`) makes the trial and
+stores its parameters. Every trial has a sampler of its own, seeded by the study's seed and the trial's number. No
+worker draws what another drew, and a random search proposes the same trials whatever the number of workers. All trials
+search one space, so that samplers need not infer it.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -37,35 +38,35 @@ def decode(space: Space, stored: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _decoded(space[name], value) for name, value in stored.items() if name in space}
 
 
-def propose(
-    study: optuna.Study,
-    trial: FrozenTrial,
-    space: Mapping[str, BaseDistribution],
-    *,
-    sampler: Literal["tpe", "random"],
-    seed: int,
-) -> dict[str, Any]:
-    """Parameters for `trial`, in the form in which Optuna gives them out.
+@dataclass(frozen=True)
+class Proposer:
+    """Proposes parameters for a study's trials.
 
-    Values that were enqueued for the trial (`study.enqueue_trial`) are kept.
+    Attributes:
+        space: the distribution of every parameter.
+        seed: the study's seed.
     """
-    chosen = _sampler(sampler, derive_seed(seed, trial.number))
-    fixed = trial.system_attrs.get("fixed_params", {})
-    searched = {name: distribution for name, distribution in space.items() if not distribution.single()}
-    relative_space = chosen.infer_relative_search_space(study, trial)
-    together = {name: searched[name] for name in sorted(relative_space) if name in searched}
-    relative = chosen.sample_relative(study, trial, together) if together else {}
-    proposed = {}
-    for name, distribution in space.items():
-        if name in fixed and accepts(distribution, fixed[name]):
-            proposed[name] = fixed[name]
-        elif distribution.single():
-            proposed[name] = _only_value(distribution)
-        elif name in relative:
-            proposed[name] = relative[name]
-        else:
-            proposed[name] = chosen.sample_independent(study, trial, name, distribution)
-    return proposed
+
+    space: Mapping[str, BaseDistribution]
+    sampler: Literal["tpe", "random"]
+    seed: int
+
+    def propose(self, study: optuna.Study, trial: FrozenTrial, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters for `trial`, in the form in which Optuna gives them out; values that are `given` are kept."""
+        chosen = _sampler(self.sampler, derive_seed(self.seed, trial.number))
+        searched = {name: self.space[name] for name in sorted(self.space) if not self.space[name].single()}
+        relative = chosen.sample_relative(study, trial, searched)
+        proposed = {}
+        for name, distribution in self.space.items():
+            if name in given and accepts(distribution, given[name]):
+                proposed[name] = given[name]
+            elif distribution.single():
+                proposed[name] = _only_value(distribution)
+            elif name in relative:
+                proposed[name] = relative[name]
+            else:
+                proposed[name] = chosen.sample_independent(study, trial, name, distribution)
+        return proposed
 
 
 def derive_seed(seed: int, number: int) -> int:

@@ -25,7 +25,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from optuna.trial import TrialState
-from sqlalchemy import orm
+from sqlalchemy.engine import Connection
 
 from winnow.config.errors import InputError
 from winnow.study import optuna_tables
@@ -39,7 +39,7 @@ STOPPED, REFUSED = "winnow:stopped", "winnow:refused"
 
 
 def read_status(
-    session: orm.Session,
+    connection: Connection,
     database: Database,
     header: StudyHeader,
     *,
@@ -54,7 +54,7 @@ def read_status(
         folds_before: folds that were finished before.
     """
     parts: dict[str, list[sa.Row[Any]]] = defaultdict(list)
-    for row in session.execute(_query(database, header, started_at_ms)):
+    for row in connection.execute(_query(database, header, started_at_ms)):
         parts[row.part].append(row)
     if not parts["study"]:
         return None

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import optuna
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial
-from sqlalchemy import orm
+from sqlalchemy.engine import Connection
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
@@ -27,7 +27,7 @@ from winnow.study.database import Database
 from winnow.study.header import StudyHeader
 from winnow.study.leases import Failure, LeaseRules, Leases
 from winnow.study.schedule import ScheduleRules
-from winnow.study.space import decode
+from winnow.study.space import Proposer, decode, distributions
 from winnow.study.status import StudyStatus, WorkerStatus
 from winnow.study.status_query import REFUSED, STOPPED, read_status
 from winnow.study.tables import TRIAL_CODE, folds, incidents, studies, tasks, workers
@@ -81,7 +81,6 @@ class StudyStore:
         self.database = database
         self.name = name
         self._clock_ms = clock_ms
-        self._study: optuna.Study | None = None
         self._header: StudyHeader | None = None
 
     # Making and opening
@@ -103,21 +102,21 @@ class StudyStore:
             storage=self.database.optuna, study_name=self.name, direction=sweep.goal, load_if_exists=True
         )
         experiment_json = json.dumps(experiment.without_secrets().model_dump(mode="json", by_alias=True))
-        with self.database.writing() as session:
-            study_id = optuna_tables.study_id_of(session, self.name)
+        with self.database.writing() as connection:
+            study_id = optuna_tables.study_id_of(connection, self.name)
             assert study_id is not None, "Optuna has just made it"
             # Of two processes that make the study at once, the second waits here and finds the row of the first.
-            optuna_tables.lock_study(session, study_id)
-            known = session.execute(sa.select(studies).where(studies.c.study_id == study_id)).one_or_none()
+            optuna_tables.lock_study(connection, study_id)
+            known = connection.execute(sa.select(studies).where(studies.c.study_id == study_id)).one_or_none()
             # A study never wants fewer trials than it has.
-            trials = optuna_tables.count_trials(session, study_id)
+            trials = optuna_tables.count_trials(connection, study_id)
             values = {"target": max(experiment.search.trials, trials), "experiment": experiment_json}
             if known is None:
                 values |= {"study_id": study_id, "sweep": json.dumps(dataclasses.asdict(sweep))}
-                session.execute(sa.insert(studies).values(values))
+                connection.execute(sa.insert(studies).values(values))
             else:
-                values["sweep"] = self._with_code(session, study_id, json.loads(known.sweep), sweep.code)
-                session.execute(sa.update(studies).where(studies.c.study_id == study_id).values(values))
+                values["sweep"] = self._with_code(connection, study_id, json.loads(known.sweep), sweep.code)
+                connection.execute(sa.update(studies).where(studies.c.study_id == study_id).values(values))
         self._header = None
 
     def check_definition(self, experiment: Experiment) -> None:
@@ -146,24 +145,14 @@ class StudyStore:
 
     def leases(self) -> Leases:
         """The leases of this study, by the rules of its experiment."""
-        execution = self.header.experiment.execution
+        execution, search = self.header.experiment.execution, self.header.experiment.search
         rules = LeaseRules(
             ttl_s=execution.storage_patience_s + LEASE_MARGIN_S,
             retries=execution.retries,
             schedule=schedule_rules(self.header.experiment, self.header.sweep),
+            proposer=Proposer(distributions(search.space), search.sampler, search.seed),
         )
         return Leases(self.database, self.study_id, rules, self._clock_ms)
-
-    @property
-    def study(self) -> optuna.Study:
-        """The study as Optuna's samplers take it. Raises InputError where there is none."""
-        if self._study is None:
-            try:
-                storage = optuna_tables.SampledStorage(self.database.optuna)
-                self._study = optuna.load_study(study_name=self.name, storage=storage)
-            except KeyError:
-                raise self._no_such_study() from None
-        return self._study
 
     @property
     def study_id(self) -> int:
@@ -187,36 +176,36 @@ class StudyStore:
 
     def set_parent_run_id(self, run_id: str) -> None:
         """Store the id of the sweep's run in the tracking store."""
-        with self.database.writing() as session:
+        with self.database.writing() as connection:
             where = studies.c.study_id == self.study_id
-            session.execute(sa.update(studies).where(where).values(parent_run_id=run_id))
+            connection.execute(sa.update(studies).where(where).values(parent_run_id=run_id))
 
     def set_stopped(self, is_stopped: bool) -> None:
         """Store whether the groups were stopped on purpose; every supervisor of the study reads it.
 
         Resuming forgets the last refusal, and resets the counters of lone ends.
         """
-        with self.database.writing() as session:
-            optuna_tables.set_attribute(session, self.study_id, STOPPED, is_stopped)
+        with self.database.writing() as connection:
+            optuna_tables.set_attribute(connection, self.study_id, STOPPED, is_stopped)
             if not is_stopped:
-                optuna_tables.set_attribute(session, self.study_id, REFUSED, None)
-                optuna_tables.remove_attributes(session, self.study_id, f"{_ALONE}:")
+                optuna_tables.set_attribute(connection, self.study_id, REFUSED, None)
+                optuna_tables.remove_attributes(connection, self.study_id, f"{_ALONE}:")
 
     def is_stopped(self) -> bool:
         """Whether its groups were stopped on purpose, and the study was not resumed since."""
-        with self.database.reading() as session:
-            return bool(optuna_tables.attribute(session, self.study_id, STOPPED))
+        with self.database.reading() as connection:
+            return bool(optuna_tables.attribute(connection, self.study_id, STOPPED))
 
     def set_refusal(self, error: InputError) -> None:
         """Keep why a worker cannot train this study, for its orchestrator and for workers that are started again."""
         refused = {"place": error.place, "expected": error.expected, "found": error.found, "remedy": error.remedy}
-        with self.database.writing() as session:
-            optuna_tables.set_attribute(session, self.study_id, REFUSED, refused)
+        with self.database.writing() as connection:
+            optuna_tables.set_attribute(connection, self.study_id, REFUSED, refused)
 
     def refusal(self) -> InputError | None:
         """Why a worker has refused to train this study since it was last resumed."""
-        with self.database.reading() as session:
-            refused = optuna_tables.attribute(session, self.study_id, REFUSED)
+        with self.database.reading() as connection:
+            refused = optuna_tables.attribute(connection, self.study_id, REFUSED)
         return InputError(**refused) if refused else None
 
     def count_lone_end(self, group: str, node: int) -> int:
@@ -225,12 +214,12 @@ class StudyStore:
         Platforms restart nodes without limit, and no orchestrator may be running to notice.
         """
         key = f"{_ALONE}:{group}:{node}"
-        with self.database.writing() as session:
+        with self.database.writing() as connection:
             query = sa.select(sa.func.count()).select_from(folds).where(folds.c.study_id == self.study_id)
-            scored = int(session.execute(query).scalar_one())
-            before = optuna_tables.attribute(session, self.study_id, key) or {}
+            scored = int(connection.execute(query).scalar_one())
+            before = optuna_tables.attribute(connection, self.study_id, key) or {}
             count = 1 + (before["count"] if before.get("folds") == scored else 0)
-            optuna_tables.set_attribute(session, self.study_id, key, {"folds": scored, "count": count})
+            optuna_tables.set_attribute(connection, self.study_id, key, {"folds": scored, "count": count})
         return count
 
     def target(self) -> int:
@@ -241,8 +230,8 @@ class StudyStore:
 
     def counts(self) -> dict[str, int]:
         """Trials by state, and `all` of them."""
-        with self.database.reading() as session:
-            found = optuna_tables.counts_by_state(session, self.study_id).get(self.study_id, {})
+        with self.database.reading() as connection:
+            found = optuna_tables.counts_by_state(connection, self.study_id).get(self.study_id, {})
         counts = {name: found.get(state, 0) for state, name in optuna_tables.STATES.items()}
         return counts | {"all": sum(counts.values())}
 
@@ -250,19 +239,14 @@ class StudyStore:
         """One trial as it stands."""
         return self._records(number)[0]
 
-    def frozen(self, number: int) -> FrozenTrial:
-        """One trial in Optuna's form, for its samplers."""
-        trial_id = self.database.optuna.get_trial_id_from_study_id_trial_number(self.study_id, number)
-        return self.database.optuna.get_trial(trial_id)
-
     def trials(self) -> tuple[TrialRecord, ...]:
         """Every trial as it stands, by number."""
         return self._records()
 
     def failure(self, number: int) -> Failure | None:
         """The end of a failed trial's log, and where all of it is; None where the trial did not fail by itself."""
-        with self.database.reading() as session:
-            row = self._tasks_by_number(session, number).get(number, {}).get("trial")
+        with self.database.reading() as connection:
+            row = self._tasks_by_number(connection, number).get(number, {}).get("trial")
         if row is None or row.state != "failed" or not row.result:
             return None
         detail = json.loads(row.result)
@@ -270,10 +254,10 @@ class StudyStore:
 
     def refits(self) -> tuple[RefitResult, ...]:
         """What became of the refits that have ended, by trial."""
-        with self.database.reading() as session:
+        with self.database.reading() as connection:
             where = (tasks.c.study_id == self.study_id) & (tasks.c.kind == "refit")
             query = sa.select(tasks).where(where, tasks.c.state.in_(["done", "failed"])).order_by(tasks.c.number)
-            rows = session.execute(query).all()
+            rows = connection.execute(query).all()
         return tuple(RefitResult(row.number, _result(row).get("version"), row.reason) for row in rows)
 
     def is_done(self) -> bool:
@@ -292,10 +276,10 @@ class StudyStore:
         Of several processes that offer one at once, all get the run of the first.
         """
         where = (tasks.c.study_id == self.study_id) & (tasks.c.kind == "trial") & (tasks.c.number == number)
-        with self.database.writing() as session:
+        with self.database.writing() as connection:
             unchanged = tasks.c.run_id.is_not_distinct_from(instead_of)
-            session.execute(sa.update(tasks).where(where, unchanged).values(run_id=run_id))
-            return str(session.execute(sa.select(tasks.c.run_id).where(where)).scalar_one())
+            connection.execute(sa.update(tasks).where(where, unchanged).values(run_id=run_id))
+            return str(connection.execute(sa.select(tasks.c.run_id).where(where)).scalar_one())
 
     def set_tracked(self, record: TrialRecord) -> None:
         """Store that the tracking store holds `record`, unless the trial has changed since."""
@@ -305,10 +289,10 @@ class StudyStore:
 
     def untracked(self) -> list[int]:
         """Numbers of ended trials whose last state the tracking store may not hold."""
-        with self.database.reading() as session:
+        with self.database.reading() as connection:
             where = (tasks.c.study_id == self.study_id) & tasks.c.kind.in_(["trial", "refit"])
             ended = tasks.c.state.in_(["done", "failed"]) & tasks.c.tracked.is_(False)
-            return sorted(set(session.execute(sa.select(tasks.c.number).where(where, ended)).scalars()))
+            return sorted(set(connection.execute(sa.select(tasks.c.number).where(where, ended)).scalars()))
 
     def reopen_report(self) -> None:
         """Have the report written again, because the tracking store did not get everything in time."""
@@ -318,24 +302,24 @@ class StudyStore:
 
     def hear(self, owner: str, group: str, host: str, status: WorkerStatus, ttl_s: float) -> None:
         """Store what a worker does now; it counts as alive for `ttl_s` (0: it has ended)."""
-        with self.database.writing() as session:
+        with self.database.writing() as connection:
             values = {
                 "study_id": self.study_id,
                 "grp": group,
                 "host": host,
                 "status": json.dumps(dataclasses.asdict(status)),
-                "expires_at": self.database.now(session) + ttl_s if ttl_s > 0 else 0.0,
+                "expires_at": self.database.now(connection) + ttl_s if ttl_s > 0 else 0.0,
             }
-            changed = session.execute(sa.update(workers).where(workers.c.owner == owner).values(values))
-            if changed.rowcount == 0:  # type: ignore[attr-defined]
-                session.execute(sa.insert(workers).values(values | {"owner": owner}))
+            changed = connection.execute(sa.update(workers).where(workers.c.owner == owner).values(values))
+            if changed.rowcount == 0:
+                connection.execute(sa.insert(workers).values(values | {"owner": owner}))
 
     def workers(self) -> tuple[WorkerLife, ...]:
         """The latest life of every group, by group."""
-        with self.database.reading() as session:
-            now = self.database.now(session)
+        with self.database.reading() as connection:
+            now = self.database.now(connection)
             query = sa.select(workers).where(workers.c.study_id == self.study_id).order_by(workers.c.expires_at)
-            rows = session.execute(query).all()
+            rows = connection.execute(query).all()
         latest = {
             row.grp: WorkerLife(
                 row.owner, row.grp, row.host, WorkerStatus(**json.loads(row.status)), row.expires_at >= now
@@ -354,9 +338,9 @@ class StudyStore:
             folds_before: folds that were finished before.
         """
         header = self.header
-        with self.database.reading() as session:
+        with self.database.reading() as connection:
             status = read_status(
-                session,
+                connection,
                 self.database,
                 header,
                 started_at_ms=started_at_ms,
@@ -383,9 +367,9 @@ class StudyStore:
 
     def incidents(self) -> tuple[Incident, ...]:
         """Attempts at trials that were lost, in the order of their loss."""
-        with self.database.reading() as session:
+        with self.database.reading() as connection:
             where = (incidents.c.study_id == self.study_id) & (incidents.c.kind == "trial")
-            rows = session.execute(sa.select(incidents).where(where).order_by(incidents.c.incident_id)).all()
+            rows = connection.execute(sa.select(incidents).where(where).order_by(incidents.c.incident_id)).all()
         return tuple(
             Incident(row.number, row.attempt, row.worker, row.what, row.at_ms, row.fold_started_at_ms, row.fold)
             for row in rows
@@ -394,28 +378,29 @@ class StudyStore:
     # Inside
 
     def _with_code(
-        self, session: orm.Session, study_id: int, kept: dict[str, Any], code: Mapping[str, str] | None
+        self, connection: Connection, study_id: int, kept: dict[str, Any], code: Mapping[str, str] | None
     ) -> str:
         """The sweep's record with other code; trials that do not name theirs yet get the digest of the code so far."""
         before = digest_of_code(kept.get("code") or {})
         if code is None or dict(code) == kept.get("code"):
             return json.dumps(kept)
         if before:
-            for trial_id in optuna_tables.trials_without_attribute(session, study_id, TRIAL_CODE):
-                optuna_tables.set_trial_attribute(session, trial_id, TRIAL_CODE, before)
+            unmarked = optuna_tables.trials_without_attribute(connection, study_id, TRIAL_CODE)
+            if unmarked:
+                optuna_tables.add_trial_attribute(connection, unmarked, TRIAL_CODE, before)
         return json.dumps(kept | {"code": dict(code)})
 
     def _row(self) -> sa.Row[Any]:
-        with self.database.reading() as session:
-            row = session.execute(sa.select(studies).where(studies.c.study_id == self.study_id)).one_or_none()
+        with self.database.reading() as connection:
+            row = connection.execute(sa.select(studies).where(studies.c.study_id == self.study_id)).one_or_none()
         if row is None:
             raise self._no_such_study()
         return row
 
     def _read_header(self) -> StudyHeader:
-        with self.database.reading() as session:
-            study_id = optuna_tables.study_id_of(session, self.name)
-            row = session.execute(sa.select(studies).where(studies.c.study_id == study_id)).one_or_none()
+        with self.database.reading() as connection:
+            study_id = optuna_tables.study_id_of(connection, self.name)
+            row = connection.execute(sa.select(studies).where(studies.c.study_id == study_id)).one_or_none()
         if row is None:
             raise self._no_such_study()
         experiment, sweep = Experiment.model_validate_json(row.experiment), SweepRecord(**json.loads(row.sweep))
@@ -433,30 +418,32 @@ class StudyStore:
     def _records(self, number: int | None = None) -> tuple[TrialRecord, ...]:
         """All trials, or one, as they stood at one moment: a state never comes with another state's times."""
         space, code = self.header.experiment.search.space, self.header.code
-        with self.database.reading() as session:
-            stored = optuna_tables.read_trials(session, self.database.optuna, self.study_id, number)
-            by_number = self._tasks_by_number(session, number)
-            scored = self._folds_by_trial(session, [trial.trial_id for trial in stored] if number is not None else None)
+        with self.database.reading() as connection:
+            stored = optuna_tables.read_trials(connection, self.database.optuna, self.study_id, number)
+            by_number = self._tasks_by_number(connection, number)
+            scored = self._folds_by_trial(
+                connection, [trial.trial_id for trial in stored] if number is not None else None
+            )
         return tuple(
             _record(self.name, each.frozen, by_number.get(each.frozen.number, {}), scored[each.trial_id], space, code)
             for each in stored
         )
 
-    def _tasks_by_number(self, session: orm.Session, number: int | None) -> dict[int, dict[str, sa.Row[Any]]]:
+    def _tasks_by_number(self, connection: Connection, number: int | None) -> dict[int, dict[str, sa.Row[Any]]]:
         query = sa.select(tasks).where(tasks.c.study_id == self.study_id)
         if number is not None:
             query = query.where(tasks.c.number == number)
         found: dict[int, dict[str, sa.Row[Any]]] = defaultdict(dict)
-        for row in session.execute(query):
+        for row in connection.execute(query):
             found[row.number][row.kind] = row
         return found
 
-    def _folds_by_trial(self, session: orm.Session, trial_ids: list[int] | None) -> dict[int, list[FoldRecord]]:
+    def _folds_by_trial(self, connection: Connection, trial_ids: list[int] | None) -> dict[int, list[FoldRecord]]:
         query = sa.select(folds).where(folds.c.study_id == self.study_id).order_by(folds.c.fold)
         if trial_ids is not None:
             query = query.where(folds.c.trial_id.in_(trial_ids))
         found: dict[int, list[FoldRecord]] = defaultdict(list)
-        for row in session.execute(query):
+        for row in connection.execute(query):
             found[row.trial_id].append(
                 FoldRecord(
                     fold=row.fold,
@@ -473,24 +460,24 @@ class StudyStore:
         return found
 
     def _report_state(self) -> str | None:
-        with self.database.reading() as session:
+        with self.database.reading() as connection:
             where = (tasks.c.study_id == self.study_id) & (tasks.c.kind == "report") & (tasks.c.number == self.target())
-            state: str | None = session.execute(sa.select(tasks.c.state).where(where)).scalar()
+            state: str | None = connection.execute(sa.select(tasks.c.state).where(where)).scalar()
         return state
 
     def _update_task(self, kind: str, number: int, **values: Any) -> None:
-        with self.database.writing() as session:
+        with self.database.writing() as connection:
             where = (tasks.c.study_id == self.study_id) & (tasks.c.kind == kind) & (tasks.c.number == number)
-            session.execute(sa.update(tasks).where(where).values(**values))
+            connection.execute(sa.update(tasks).where(where).values(**values))
 
 
 def study_names(database: Database) -> list[str]:
     """Names of the studies in a database, in the order in which they were made."""
     if not sa.inspect(database.engine).has_table(studies.name):
         return []
-    with database.reading() as session:
-        ours = set(session.execute(sa.select(studies.c.study_id)).scalars())
-        return [name for study_id, name in optuna_tables.study_names(session).items() if study_id in ours]
+    with database.reading() as connection:
+        ours = set(connection.execute(sa.select(studies.c.study_id)).scalars())
+        return [name for study_id, name in optuna_tables.study_names(connection).items() if study_id in ours]
 
 
 def _record(

@@ -20,15 +20,23 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from winnow.config.errors import InputError, WinnowError
-from winnow.study.leases import Claim, ClaimedJob, Lease, LeaseLostError, Leases, ScoredFold
+from winnow.study.leases import (
+    Claim,
+    ClaimedJob,
+    FailedFold,
+    Lease,
+    LeaseLostError,
+    Leases,
+    Result,
+    ScoredFold,
+)
 from winnow.study.packing import Packing
 from winnow.study.projector import Projector, keep_in, reconcile
 from winnow.study.retry import Retry
-from winnow.study.schedule import FinishTrial, RefitTrial, TrainFolds, TrialFold, WriteReport, next_jobs
-from winnow.study.space import decode, distributions, propose
+from winnow.study.schedule import RefitTrial, TrainFolds, WriteReport, next_jobs
+from winnow.study.space import decode
 from winnow.study.status import WorkerState, WorkerStatus
 from winnow.study.store import StudyStore
 from winnow.tracking.records import FoldRecord, TrialRecord
@@ -94,7 +102,6 @@ class Worker:
         self._clock_ms = clock_ms
         self._experiment = store.header.experiment
         self._sweep = store.header.sweep
-        self._space = distributions(self._experiment.search.space)
         self._leases: Leases = store.leases()
         self._retrying = Retry(self._experiment.execution.storage_patience_s, stop.check)
         self._projector = Projector(store, tracker)
@@ -105,7 +112,8 @@ class Worker:
         self._packing = Packing.of(self._experiment.execution.pack)
         self._is_warm = False
         self._held: tuple[Lease, ...] = ()
-        self._params: dict[Lease, dict[str, Any]] = {}
+        # The last results of a job, which are stored with the next claim.
+        self._results: tuple[Result, ...] = ()
 
     def run(self) -> None:
         """Work until the study is finished.
@@ -160,9 +168,13 @@ class Worker:
         while True:
             self._stop.check()
             if not self._held:
+                self._record()
                 self._await_nodes()
             decide = functools.partial(next_jobs, packing=self._packing)
-            claim = self._retrying(self._leases.claim, self._identity.owner, self._identity.group, decide)
+            owner, group = self._identity.owner, self._identity.group
+            claim = self._retrying(self._leases.claim, owner, group, decide, self._results)
+            self._results = ()
+            self._note_lost(claim.lost)
             self._hold(claim.leases)
             if claim.jobs or claim.is_study_finished:
                 return claim
@@ -171,18 +183,19 @@ class Worker:
             time.sleep(IDLE_POLL_S)
 
     def _hold(self, leases: tuple[Lease, ...]) -> None:
+        for lease in self._held:
+            if lease not in leases and lease.kind != "report":
+                self._projector.changed(lease.number)
         self._held = leases
-        self._params = {lease: params for lease, params in self._params.items() if lease in leases}
         self._heartbeat.hold(leases)
 
     def _release(self, lease: Lease) -> None:
         """Note that a lease has ended."""
         self._hold(tuple(held for held in self._held if held != lease))
-        if lease.kind != "report":
-            self._projector.changed(lease.number)
 
     def _hand_back(self, what: str, *, is_lost: bool) -> None:
         """Let other workers have what is held. Giving back what has passed on already changes nothing."""
+        self._record()
         for lease in self._held:
             self._leases.give_back(lease, what, is_lost=is_lost)
             self._release(lease)
@@ -215,33 +228,30 @@ class Worker:
 
     def _carry_out(self, claimed: ClaimedJob) -> None:
         match claimed.job:
-            case TrainFolds(pairs):
-                self._train(pairs, claimed.leases)
-            case FinishTrial() as job:
-                (lease,) = claimed.leases
-                self._retrying(self._leases.finish_trial, lease, job.end, job.value, job.reason)
-                self._release(lease)
+            case TrainFolds():
+                self._train(claimed)
             case RefitTrial():
                 self._refit(*claimed.leases)
             case WriteReport():
                 self._report(*claimed.leases)
 
-    def _train(self, pairs: tuple[TrialFold, ...], leases: tuple[Lease, ...]) -> None:
-        held = {lease.number: lease for lease in leases}
-        new = [lease for lease in leases if lease not in self._params]
-        for lease in new:
-            self._params[lease] = self._read_or_propose_params(lease)
+    def _train(self, claimed: ClaimedJob) -> None:
+        assert isinstance(claimed.job, TrainFolds)
+        pairs, held = claimed.job.pairs, {lease.number: lease for lease in claimed.leases}
+        space = self._experiment.search.space
+        params = {number: decode(space, stored) for number, stored in claimed.params.items()}
         self._world.ensure_ready()
-        for lease in new:
-            # Not before: loading the tracking store's client would compete with the ranks' start for the CPUs.
-            self._projector.changed(lease.number)
         started_at_ms = self._clock_ms()
         self._show("training", trial=pairs[0].trial, fold=pairs[0].fold + 1)
-        jobs = tuple(FoldJob(pair.trial, pair.fold, self._params[held[pair.trial]]) for pair in pairs)
+        jobs = tuple(FoldJob(pair.trial, pair.fold, params[pair.trial]) for pair in pairs)
+        answered = 0
         try:
-            for results in self._world.train(messages.TrainFolds(jobs)):
-                self._take_in(results, held, started_at_ms)
-                self._measure(results, len(jobs))
+            for answers in self._world.train(messages.TrainFolds(jobs)):
+                self._take_in(answers, held, started_at_ms)
+                self._measure(answers, len(jobs))
+                answered += len(answers)
+                if answered < len(jobs):
+                    self._record()
                 started_at_ms = self._clock_ms()
         except WorldLostError:
             if len(jobs) > 1:
@@ -250,22 +260,31 @@ class Worker:
             raise
 
     def _take_in(
-        self, results: tuple[FoldScored | FoldFailed, ...], held: Mapping[int, Lease], started_at_ms: int
+        self, answers: tuple[FoldScored | FoldFailed, ...], held: Mapping[int, Lease], started_at_ms: int
     ) -> None:
-        """Record what folds have come to. A fold's failure ends its trial; its other folds no longer count."""
-        scored = [
-            self._scored(held[result.trial], result, started_at_ms)
-            for result in results
-            if isinstance(result, FoldScored) and held[result.trial] in self._held
-        ]
-        for lease in self._retrying(self._leases.record_folds, scored) if scored else ():
+        """Note what folds have come to. A fold's failure ends its trial; its other folds no longer count."""
+        counted = [(held[answer.trial], answer) for answer in answers if held[answer.trial] in self._held]
+        self._results = tuple(
+            self._scored(lease, answer, started_at_ms)
+            if isinstance(answer, FoldScored)
+            else self._failed(lease, answer)
+            for lease, answer in counted
+        )
+        for lease, answer in counted:
+            self._projector.changed(lease.number)
+            if isinstance(answer, FoldFailed):
+                self._release(lease)
+
+    def _record(self) -> None:
+        """Store the results that were noted, unless the next claim has stored them."""
+        if self._results:
+            self._note_lost(self._retrying(self._leases.record, self._results))
+            self._results = ()
+
+    def _note_lost(self, lost: tuple[Lease, ...]) -> None:
+        for lease in lost:
             _log.warning("trial %d has passed on to another worker meanwhile", lease.number)
             self._release(lease)
-        for number in dict.fromkeys(result.lease.number for result in scored):
-            self._projector.changed(number)
-        for result in results:
-            if isinstance(result, FoldFailed) and held[result.trial] in self._held:
-                self._fail(held[result.trial], result)
 
     def _measure(self, results: tuple[FoldScored | FoldFailed, ...], asked: int) -> None:
         """Learn from folds that trained together what a model costs. What a rank trains first costs more than later."""
@@ -294,24 +313,10 @@ class Worker:
         )
         return ScoredFold(lease, record, result.metrics[self._sweep.metric])
 
-    def _fail(self, lease: Lease, failed: FoldFailed) -> None:
+    def _failed(self, lease: Lease, failed: FoldFailed) -> FailedFold:
         reason = f"fold {failed.fold + 1}: {failed.failure.reason}"
         _log.info("trial %d failed, %s", lease.number, reason)
-        failure = self._world.failure(failed.failure)
-        self._retrying(self._leases.finish_trial, lease, "failed", None, reason, failure)
-        self._release(lease)
-
-    def _read_or_propose_params(self, lease: Lease) -> dict[str, Any]:
-        """The parameters that the trial had before it was lost, or new ones."""
-        search = self._experiment.search
-        trial = self._retrying(self._store.frozen, lease.number)
-        stored = trial.params
-        if not stored.keys() >= self._space.keys():
-            stored = self._retrying(
-                propose, self._store.study, trial, self._space, sampler=search.sampler, seed=search.seed
-            )
-            self._retrying(self._leases.set_params, lease, stored, self._space)
-        return decode(search.space, stored)
+        return FailedFold(lease, reason, self._world.failure(failed.failure))
 
     def _refit(self, lease: Lease) -> None:
         trial = self._retrying(self._store.trial, lease.number)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.orchestrators.test_groups import CONTAINERS, LOCAL
 from tests.unit.study import studies
-from tests.unit.study.studies import claim, complete, leases_of, make_study
+from tests.unit.study.studies import claim, complete, fail, leases_of, make_study
 from tests.unit.tracking.made_up import new_store
 from tests.unit.worker.test_worker import ranks
 from winnow.config.errors import InputError
@@ -161,7 +161,7 @@ def test_a_retry_is_refused_while_workers_are_at_work(tmp_path: Path) -> None:
 def test_a_retry_says_which_trials_are_trained_again(tmp_path: Path) -> None:
     store = make_study(tmp_path)
     leases = leases_of(store)
-    leases.finish_trial(claim(leases), "failed", None, "ValueError: a bug")
+    fail(leases, claim(leases), "ValueError: a bug")
     assert retry_failed(store) == "study a-study: failed trials that are trained again: 0"
     assert retry_failed(store) == "study a-study: no trial has failed"
 
@@ -169,7 +169,7 @@ def test_a_retry_says_which_trials_are_trained_again(tmp_path: Path) -> None:
 def test_a_retry_hands_nothing_out_where_workers_have_started_since_the_first_check(tmp_path: Path) -> None:
     store = make_study(tmp_path)
     leases = leases_of(store)
-    leases.finish_trial(claim(leases), "failed", None, "ValueError: a bug")
+    fail(leases, claim(leases), "ValueError: a bug")
     request, code = SweepRequest(store.header.experiment, is_retry=True), store.header.sweep.code or {}
     with pytest.raises(InputError, match=r"expected no workers at work.*found w0\."):
         resume(store, request, code, platform_with("w0").executor)

@@ -6,14 +6,15 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from winnow.config.experiment import Experiment
 from winnow.study.database import Database
-from winnow.study.leases import Lease, LeaseLostError, LeaseRules, Leases, ScoredFold
-from winnow.study.schedule import Job, ScheduleRules, ScheduleView, next_jobs
+from winnow.study.leases import FailedFold, Failure, Lease, LeaseLostError, LeaseRules, Leases, ScoredFold
+from winnow.study.schedule import FinishTrial, Job, ScheduleRules, ScheduleView, next_jobs
+from winnow.study.space import Proposer, distributions
 from winnow.study.store import StudyStore
 from winnow.tracking.records import FoldRecord, SweepRecord
 
@@ -83,7 +84,9 @@ def leases_of(
     store: StudyStore, *, ttl_s: float = 60.0, retries: int = 2, refit_top: int = 2, pruner: Any = "off"
 ) -> Leases:
     schedule = ScheduleRules(folds=3, metric="f1", goal="maximize", pruner=pruner, refit_top=refit_top)
-    rules = LeaseRules(ttl_s=ttl_s, retries=retries, schedule=schedule)
+    search = store.header.experiment.search
+    proposer = Proposer(distributions(search.space), search.sampler, search.seed)
+    rules = LeaseRules(ttl_s=ttl_s, retries=retries, schedule=schedule, proposer=proposer)
     return Leases(store.database, store.study_id, rules, clock_ms=lambda: 1000)
 
 
@@ -102,11 +105,29 @@ def fold(number: int, score: float = 0.5) -> FoldRecord:
 
 def record_fold(leases: Leases, lease: Lease, record: FoldRecord, score: float) -> None:
     """Store one fold. Raises LeaseLostError."""
-    if leases.record_folds([ScoredFold(lease, record, score)]):
+    if leases.record([ScoredFold(lease, record, score)]):
+        raise LeaseLostError(f"trial {lease.number}")
+
+
+def finish(
+    leases: Leases, lease: Lease, end: Literal["complete", "pruned"], value: float, reason: str | None = None
+) -> None:
+    """End a trial that is held, whatever a schedule would decide."""
+
+    def decide(view: ScheduleView) -> tuple[Job, ...]:
+        is_held = view.trials[lease.number].owner == lease.owner
+        return (FinishTrial(lease.number, end, value, reason),) if is_held else ()
+
+    leases.claim(lease.owner, lease.group, decide)
+
+
+def fail(leases: Leases, lease: Lease, reason: str, detail: Failure | None = None) -> None:
+    """Have a fold of a trial fail. Raises LeaseLostError."""
+    if leases.record([FailedFold(lease, reason, detail)]):
         raise LeaseLostError(f"trial {lease.number}")
 
 
 def complete(leases: Leases, lease: Lease, score: float) -> None:
     for number in range(3):
         record_fold(leases, lease, fold(number, score), score)
-    leases.finish_trial(lease, "complete", score)
+    finish(leases, lease, "complete", score)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.unit.study.studies import claim, complete, experiment, fold, leases_of, make_study, record_fold, sweep
+from tests.unit.study.studies import claim, complete, experiment, fail, fold, leases_of, make_study, record_fold, sweep
 from winnow.config.errors import InputError
 from winnow.study.catalog import StudyBusyError, StudySummary, busy_workers, delete_study, summaries
 from winnow.study.status import WorkerStatus
@@ -22,7 +22,7 @@ def with_two_trials(folder: Path) -> StudyStore:
     store = make_study(folder)
     leases = leases_of(store)
     complete(leases, claim(leases), 0.9)
-    leases.finish_trial(claim(leases), "failed", None, "boom")
+    fail(leases, claim(leases), "boom")
     return store
 
 
@@ -82,7 +82,7 @@ def test_a_deleted_study_leaves_no_row_and_others_keep_theirs(tmp_path: Path) ->
     before = rows_left(store)
     leases = leases_of(other)
     complete(leases, claim(leases), 0.9)
-    leases.finish_trial(claim(leases), "failed", None, "boom")
+    fail(leases, claim(leases), "boom")
     other.hear("w0/1", "w0", "ada", AT_WORK, ttl_s=0)
     delete_study(store.database, other.study_id)
     assert study_names(store.database) == ["a-study"]

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import functools
+import json
 import multiprocessing
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Literal
 
+import optuna
 import pytest
 
 from tests.unit.study.studies import (
     claim,
     complete,
     experiment,
+    fail,
+    finish,
     fold,
     leases_of,
     make_study,
     one_job,
     record_fold,
+    statements,
     sweep,
     url,
 )
 from winnow.study.database import Database
-from winnow.study.leases import Claim, Failure, Lease, LeaseLostError
+from winnow.study.leases import Claim, Failure, Lease, LeaseLostError, ScoredFold
 from winnow.study.packing import Packing
 from winnow.study.schedule import Job, ScheduleView, TrainFolds, TrialFold, next_jobs
-from winnow.study.space import distributions
+from winnow.study.space import decode
 from winnow.study.store import StudyStore
 
 
@@ -62,8 +69,8 @@ def test_four_processes_that_start_at_once_make_exactly_the_trials_that_were_ask
 def test_a_trial_counts_once_however_it_ended(tmp_path: Path) -> None:
     leases = leases_of(make_study(tmp_path, trials=3))
     complete(leases, claim(leases), 0.5)
-    leases.finish_trial(claim(leases), "failed", None, "diverged")
-    leases.finish_trial(claim(leases), "pruned", 0.1, "hopeless")
+    fail(leases, claim(leases), "diverged")
+    finish(leases, claim(leases), "pruned", 0.1, "hopeless")
     assert claim(leases).kind == "refit"
 
 
@@ -78,13 +85,13 @@ def test_a_lost_trial_continues_under_its_number_with_its_parameters_and_scores(
     store = make_study(tmp_path)
     leases = leases_of(store)
     lost = claim(leases)
-    leases.set_params(lost, {"lr": 0.1, "hidden": "[64]"}, distributions(store.header.experiment.search.space))
+    tried = store.trial(0).params
     record_fold(leases, lost, fold(0, 0.7), 0.7)
     leases.give_back_group("w0", "it was killed")
     again = claim(leases, "w1/1")
     assert (again.number, again.attempt) == (0, 2)
     trial = store.trial(0)
-    assert trial.params == {"lr": 0.1, "hidden": [64]}
+    assert trial.params == tried != {}
     assert [scored.metrics["f1"] for scored in trial.folds] == [0.7]
 
 
@@ -96,8 +103,7 @@ def test_a_stale_lease_writes_nothing(tmp_path: Path) -> None:
     current = claim(leases, "w1/1")
     for write in (
         lambda: record_fold(leases, stale, fold(0), 0.5),
-        lambda: leases.finish_trial(stale, "complete", 1.0),
-        lambda: leases.set_params(stale, {}, {}),
+        lambda: fail(leases, stale, "a late word"),
         lambda: leases.renew(stale),
     ):
         with pytest.raises(LeaseLostError):
@@ -181,7 +187,7 @@ def test_refits_wait_for_the_last_trial_and_the_report_for_the_refits(tmp_path: 
 
 def test_a_study_without_a_complete_trial_still_ends(tmp_path: Path) -> None:
     leases = leases_of(make_study(tmp_path, trials=1))
-    leases.finish_trial(claim(leases), "failed", None, "diverged")
+    fail(leases, claim(leases), "diverged")
     leases.finish_task(claim(leases), result={})
     assert leases.claim("w0/1", "w0", one_job) == Claim((), is_study_finished=True)
 
@@ -215,7 +221,7 @@ def test_a_failure_keeps_the_end_of_its_log(tmp_path: Path) -> None:
     store = make_study(tmp_path)
     leases = leases_of(store)
     failure = Failure(("Traceback …", "ValueError: no"), "/logs/rank-0.log")
-    leases.finish_trial(claim(leases), "failed", None, "fold 1: no", failure)
+    fail(leases, claim(leases), "fold 1: no", failure)
     assert store.failure(0) == failure
     assert isinstance(claim(leases), Lease)
 
@@ -224,17 +230,17 @@ def test_failed_trials_are_claimed_again_under_their_numbers_and_the_study_keeps
     store = make_study(tmp_path, trials=2)
     leases = leases_of(store, refit_top=1)
     failed = claim(leases)
-    leases.set_params(failed, {"lr": 0.1}, distributions({"lr": store.header.experiment.search.space["lr"]}))
-    leases.finish_trial(failed, "failed", None, "ValueError: a bug")
+    tried = store.trial(0).params
+    fail(leases, failed, "ValueError: a bug")
     complete(leases, claim(leases), 0.5)
     leases.finish_task(claim(leases), reason="it could not be exported")
     leases.finish_task(claim(leases), result={})
     assert (store.is_done(), leases.retry_failed()) == (True, (0,))
     assert (store.is_done(), store.trial(0).state, store.trial(0).reason) == (False, "waiting", None)
     again = claim(leases)
-    assert (again.number, again.attempt, store.trial(0).params["lr"]) == (0, 2, 0.1)
+    assert (again.number, again.attempt, store.trial(0).params) == (0, 2, tried)
     with pytest.raises(LeaseLostError):
-        leases.finish_trial(failed, "failed", None, "a late word of the first attempt")
+        fail(leases, failed, "a late word of the first attempt")
     complete(leases, again, 0.4)
     assert [claim(leases).kind for _ in range(1)] == ["refit"]
     assert store.counts() == {"waiting": 0, "running": 0, "complete": 2, "pruned": 0, "failed": 0, "all": 2}
@@ -286,7 +292,7 @@ def test_a_worker_sees_the_study_as_one_that_has_just_come(tmp_path: Path) -> No
 
     ends = (
         lambda leases, lease: complete(leases, lease, 0.5),
-        lambda leases, lease: leases.finish_trial(lease, "failed", None, "boom"),
+        lambda leases, lease: fail(leases, lease, "boom"),
         lambda leases, lease: record_fold(leases, lease, fold(0, 0.7), 0.7),
         lambda leases, lease: leases.give_back(lease, "it was killed", is_lost=True),
         lambda leases, _lease: leases.retry_failed(),
@@ -302,3 +308,79 @@ def test_a_worker_sees_the_study_as_one_that_has_just_come(tmp_path: Path) -> No
         ("running", (0.7,), "w2/1"),
         ("running", (), "w4/1"),
     ]
+
+
+def test_one_claim_stores_results_ends_trials_and_takes_the_next_with_parameters(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=4)
+    leases = leases_of(store)
+    wide = functools.partial(next_jobs, packing=Packing.of(6))
+    first = leases.claim("w0/1", "w0", wide)
+    results = [ScoredFold(lease, fold(number), 0.5) for lease in first.leases for number in range(3)]
+    second = leases.claim("w0/1", "w0", wide, results)
+    assert [(trial.state, trial.value) for trial in store.trials()[:2]] == [("complete", 0.5)] * 2
+    (job,) = second.jobs
+    space = store.header.experiment.search.space
+    assert [decode(space, job.params[number]) for number in (2, 3)] == [store.trial(n).params for n in (2, 3)]
+    assert len({json.dumps(dict(trial.params)) for trial in store.trials()}) == 4
+
+
+def test_a_claim_costs_a_fixed_number_of_statements_whatever_it_stores(tmp_path: Path) -> None:
+    leases = leases_of(store := make_study(tmp_path, trials=9))
+    wide = functools.partial(next_jobs, packing=Packing.of(6))
+    counts, claimed = [], leases.claim("w0/1", "w0", one_job)
+    for _ in range(3):
+        held = {lease.number: lease for lease in claimed.leases}
+        results = [ScoredFold(held[pair.trial], fold(pair.fold), 0.5) for pair in claimed.jobs[0].job.pairs]
+        with statements(store) as sent:
+            claimed = leases.claim("w0/1", "w0", wide, results)
+        counts.append(len(sent))
+    assert max(counts) <= 15
+
+
+def test_results_of_lost_leases_are_dropped_and_the_others_stored(tmp_path: Path) -> None:
+    store = make_study(tmp_path)
+    leases = leases_of(store)
+    wide = functools.partial(next_jobs, packing=Packing.of(6))
+    lost, held = leases.claim("w0/1", "w0", wide).leases
+    leases.give_back(lost, "it was taken for dead", is_lost=True)
+    claim(leases, "w1/1")
+    again = leases.claim("w0/1", "w0", one_job, [ScoredFold(each, fold(0), 0.5) for each in (lost, held)])
+    assert (again.lost, again.leases) == ((lost,), (held,))
+    assert [len(trial.folds) for trial in store.trials()] == [0, 1]
+
+
+def test_tpe_learns_from_the_trials_that_have_ended(tmp_path: Path) -> None:
+    def distances(sampler: str) -> list[float]:
+        (folder := tmp_path / sampler).mkdir()
+        store = make_study(folder, trials=60, sampler=sampler, space={"x": {"float": [0.0, 1.0]}})
+        leases, found = leases_of(store), []
+        for _ in range(60):
+            (claimed,) = leases.claim("w0/1", "w0", one_job).jobs
+            (params,) = claimed.params.values()
+            found.append(abs(params["x"] - 0.3))
+            finish(leases, claimed.leases[0], "complete", -found[-1])
+        return found
+
+    tpe, random = distances("tpe"), distances("random")
+    assert tpe[:10] == random[:10]
+    assert sum(tpe[30:]) < sum(random[30:]) / 2
+
+
+def test_the_sampler_takes_a_pruned_trial_for_a_complete_one_with_its_estimate(tmp_path: Path) -> None:
+    def proposed_after(end: Literal["complete", "pruned"]) -> Mapping[str, Any]:
+        (folder := tmp_path / end).mkdir()
+        store = make_study(folder, trials=13)
+        leases = leases_of(store)
+        for number in range(12):
+            finish(leases, claim(leases), end, float(number))
+        claim(leases)
+        return store.trial(12).params
+
+    assert proposed_after("pruned") == proposed_after("complete")
+
+
+def test_values_that_were_enqueued_are_tried(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=1)
+    optuna.load_study(study_name="a-study", storage=store.database.optuna).enqueue_trial({"lr": 0.25})
+    claim(leases_of(store))
+    assert store.trial(0).params["lr"] == 0.25

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -12,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.study.studies import claim, experiment, leases_of, make_study
+from tests.unit.study.studies import experiment
 from winnow.config.experiment import ChoiceParameter, Experiment, FloatParameter, IntParameter
 from winnow.study.pruning import should_prune
-from winnow.study.space import decode, derive_seed, distributions, propose
+from winnow.study.space import Proposer, decode, derive_seed, distributions
 from winnow.training.messages import FoldJob
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)
@@ -83,33 +82,11 @@ def test_proposals_stay_within_bounds_and_on_the_grid(low: int, width: int, step
     )
     study = optuna.create_study()
     trial = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)
-    proposed = propose(study, trial, space, sampler="random", seed=seed)
+    proposed = Proposer(space, "random", seed).propose(study, trial, {})
     assert low <= proposed["n"] <= low + width
     assert (proposed["n"] - low) % step == 0
     assert 1e-5 <= proposed["x"] <= 1.0
     assert proposed["y"] in (0.0, 0.25, 0.5, 0.75, 1.0)
-
-
-def test_a_trial_is_proposed_the_same_whoever_asks(tmp_path: Path) -> None:
-    store = make_study(tmp_path)
-    leases = leases_of(store)
-    space = distributions(store.header.experiment.search.space)
-    claim(leases, "w0/1")
-    asked = [propose(store.study, store.frozen(0), space, sampler="tpe", seed=4) for _ in range(2)]
-    claim(leases, "w1/1")
-    other = propose(store.study, store.frozen(1), space, sampler="tpe", seed=4)
-    assert asked[0] == asked[1] != other
-
-
-def test_sampling_leaves_no_note_in_the_study(tmp_path: Path) -> None:
-    store = make_study(tmp_path, trials=30)
-    leases = leases_of(store)
-    space = distributions(store.header.experiment.search.space)
-    for number in range(15):
-        lease = claim(leases)
-        leases.set_params(lease, propose(store.study, store.frozen(number), space, sampler="tpe", seed=0), space)
-        leases.finish_trial(lease, "complete", number / 15)
-    assert all(not trial.system_attrs for trial in store.study.get_trials())
 
 
 def test_tpe_finds_what_random_search_does_not() -> None:
@@ -120,7 +97,7 @@ def test_tpe_finds_what_random_search_does_not() -> None:
         for _ in range(60):
             trial = study.ask()
             frozen = study.get_trials()[-1]
-            proposed = propose(study, frozen, space, sampler=sampler, seed=1)
+            proposed = Proposer(space, sampler, 1).propose(study, frozen, {})
             study._storage.set_trial_param(trial._trial_id, "x", proposed["x"], space["x"])
             study._storage.set_trial_param(trial._trial_id, "y", proposed["y"], space["y"])
             study.tell(trial, (proposed["x"] - 3) ** 2 + (proposed["y"] + 2) ** 2)
@@ -129,11 +106,11 @@ def test_tpe_finds_what_random_search_does_not() -> None:
     assert best_of("tpe") < best_of("random")
 
 
-def test_enqueued_values_are_kept() -> None:
+def test_values_that_are_given_are_kept() -> None:
     study = optuna.create_study()
-    study.enqueue_trial({"x": 0.25})
+    trial = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)
     space = distributions({"x": FloatParameter(bounds=(0.0, 1.0))})
-    assert propose(study, study.get_trials()[0], space, sampler="tpe", seed=0) == {"x": 0.25}
+    assert Proposer(space, "tpe", 0).propose(study, trial, {"x": 0.25}) == {"x": 0.25}
 
 
 def test_neighbouring_trials_and_seeds_share_no_seed() -> None:

@@ -16,6 +16,8 @@ from tests.unit.study.studies import (
     claim,
     complete,
     experiment,
+    fail,
+    finish,
     fold,
     leases_of,
     make_study,
@@ -36,11 +38,11 @@ ROOT = Path(__file__).parents[3]
 CLAIM = """
 import sys
 from pathlib import Path
-from tests.unit.study.studies import claim, leases_of, url
+from tests.unit.study.studies import claim, fail, finish, fail, leases_of, url
 from winnow.study.database import Database
 from winnow.study.store import StudyStore
 store = StudyStore(Database(url(Path(sys.argv[1]))), "a-study")
-leases_of(store).finish_trial(claim(leases_of(store)), "failed", None, "no reason")
+fail(leases_of(store), claim(leases_of(store)), "no reason")
 store.database.close()
 """
 REFUSAL = InputError("data.source", expected="these rows", found="others", remedy="Start another study.")
@@ -163,7 +165,7 @@ def test_a_trial_is_read_as_it_stands(tmp_path: Path) -> None:
     running = store.trial(0)
     assert (running.state, running.value, running.ended_at_ms) == ("running", None, None)
     assert running.folds == (fold(0),)
-    leases.finish_trial(lease, "complete", 0.5)
+    finish(leases, lease, "complete", 0.5)
     ended = store.trial(0)
     assert (ended.state, ended.value, ended.ended_at_ms, ended.attempts) == ("complete", 0.5, 1000, 1)
     assert store.trials() == (ended,)
@@ -194,7 +196,7 @@ def test_an_ended_trial_is_untracked_until_its_last_state_was_sent(tmp_path: Pat
 def test_a_report_that_did_not_reach_the_tracking_store_is_written_again(tmp_path: Path) -> None:
     store = make_study(tmp_path, trials=1)
     leases = leases_of(store)
-    leases.finish_trial(claim(leases), "failed", None, "diverged")
+    fail(leases, claim(leases), "diverged")
     store.set_tracked(store.trial(0))
     leases.finish_task(claim(leases), reason="tracking store away")
     assert (store.is_done(), store.is_told()) == (True, False)
@@ -219,7 +221,7 @@ def test_the_status_counts_folds_from_where_this_sweep_began(tmp_path: Path) -> 
     store = make_study(tmp_path, trials=3)
     leases = leases_of(store)
     complete(leases, claim(leases), 0.5)
-    leases.finish_trial(claim(leases), "failed", None, "diverged")
+    fail(leases, claim(leases), "diverged")
     record_fold(leases, claim(leases), fold(0), 0.5)
     status = store.status(started_at_ms=0, folds_before=1)
     assert (status.trials_done, status.trials_total, status.failed) == (2, 3, 1)
@@ -231,7 +233,7 @@ def test_the_status_is_everything_that_is_known_at_one_moment(tmp_path: Path) ->
     store = make_study(tmp_path, trials=3)
     leases = leases_of(store)
     complete(leases, claim(leases), 0.5)
-    leases.finish_trial(claim(leases), "failed", None, "diverged")
+    fail(leases, claim(leases), "diverged")
     record_fold(leases, claim(leases, "w1/2"), fold(0), 0.5)
     for owner, ttl_s in (("w1/1", 0), ("w1/2", 60), ("w0/1", 0)):
         store.hear(owner, owner[:2], "host", dataclasses.replace(AT_WORK, worker=owner), ttl_s=ttl_s)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.study.studies import claim, leases_of, make_study, sweep
+from tests.unit.study.studies import claim, fail, leases_of, make_study, sweep
 from tests.unit.tracking.made_up import new_store
 from tests.unit.worker.waiting import wait_until
 from winnow.config.errors import InputError
@@ -201,7 +201,7 @@ def test_a_trial_that_the_tracking_store_refuses_does_not_hold_up_the_others(tmp
     store.set_parent_run_id(tracker.start_sweep(store.header.sweep))
     leases = leases_of(store)
     for _ in range(2):
-        leases.finish_trial(claim(leases), "failed", None, "boom")
+        fail(leases, claim(leases), "boom")
     projector = Projector(store, lambda: tracker)
     projector.start()
     reconcile(store, projector)
@@ -216,7 +216,7 @@ def test_a_sweep_does_not_wait_for_the_tracking_store(tmp_path: Path) -> None:
     projector = Projector(store, lambda: tracker, pauses_s=(0.01,))
     projector.start()
     leases = leases_of(store)
-    leases.finish_trial(claim(leases), "failed", None, "boom")
+    fail(leases, claim(leases), "boom")
     projector.changed(0)
     assert not projector.flush(0.2)
     tracker.is_unavailable = False
@@ -229,7 +229,7 @@ def test_what_an_outage_kept_back_is_sent_by_the_next_to_come(tmp_path: Path) ->
     store, tracker = study(tmp_path, "raise"), MemoryTracker()
     store.set_parent_run_id(tracker.start_sweep(store.header.sweep))
     leases = leases_of(store)
-    leases.finish_trial(claim(leases), "failed", None, "boom")
+    fail(leases, claim(leases), "boom")
     projector = Projector(store, lambda: tracker)
     projector.start()
     assert reconcile(store, projector) == 1
@@ -243,7 +243,7 @@ def test_two_who_tell_of_one_trial_at_once_leave_one_run(tmp_path: Path) -> None
     store = study(tmp_path, "raise")
     store.set_parent_run_id(MlflowTracker(uri).start_sweep(store.header.sweep))
     leases = leases_of(store)
-    leases.finish_trial(claim(leases), "failed", None, "boom")
+    fail(leases, claim(leases), "boom")
     both_have_looked = threading.Barrier(2)
 
     class Simultaneous(MlflowTracker):

@@ -1,0 +1,223 @@
+"""A study in memory, as claims and samplers read it.
+
+A worker has one mirror and reads the study into it at the start of each claim, under the study's lock. A trial that is
+complete or pruned never changes, so only the others are read again. A proposal reads no database.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import optuna
+import sqlalchemy as sa
+from optuna.pruners import NopPruner
+from optuna.samplers import RandomSampler
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import Connection
+
+from winnow.config.user_code import digest_of_code
+from winnow.study import optuna_tables
+from winnow.study.database import Database
+from winnow.study.optuna_tables import StoredParams
+from winnow.study.schedule import ClosingTask, ScheduledTrial, ScheduleRules, ScheduleView
+from winnow.study.tables import TRIAL_CODE, folds, studies, tasks
+from winnow.tracking import records
+
+_NAME = "mirrored"
+# A study makes its own where it is given none, which costs more than the study.
+_UNUSED_SAMPLER, _UNUSED_PRUNER = RandomSampler(), NopPruner()
+_MAX_LISTED = 1000
+"""How many trials a statement names at most; where more can change, it reads all of them."""
+_STATES: Mapping[records.TrialState, TrialState] = {name: state for state, name in optuna_tables.STATES.items()}
+
+
+@dataclass(frozen=True)
+class MirroredTrial:
+    """One trial.
+
+    Attributes:
+        scores: the objective of every recorded fold, by fold. Those of a waiting trial that other code has scored are
+            left out: its next claim drops them.
+        code: digest of the person's code that its folds were trained with; None where it is not known.
+        owner: the worker that holds its lease.
+        attempt: how often it was claimed.
+        task: its row of the lease table; None where it was never claimed.
+    """
+
+    trial_id: int
+    number: int
+    state: records.TrialState
+    value: float | None = None
+    scores: Mapping[int, float] = field(default_factory=dict)
+    params: StoredParams = field(default_factory=lambda: ({}, {}))
+    code: str | None = None
+    owner: str | None = None
+    attempt: int = 0
+    task: sa.Row[Any] | None = None
+
+    @functools.cached_property
+    def scheduled(self) -> ScheduledTrial:
+        """The trial as the schedule sees it."""
+        scores = dict(sorted(self.scores.items()))
+        return ScheduledTrial(self.number, self.state, tuple(scores), tuple(scores.values()), self.value, self.owner)
+
+    @functools.cached_property
+    def frozen(self) -> FrozenTrial:
+        """The trial as Optuna's samplers see it: one that was pruned with an estimate of its value as complete."""
+        params, distributions = self.params
+        is_estimated = self.state == "pruned" and self.value is not None
+        return FrozenTrial(
+            number=self.number,
+            state=TrialState.COMPLETE if is_estimated else _STATES[self.state],
+            value=self.value,
+            datetime_start=None,
+            datetime_complete=None,
+            params=params,
+            distributions=distributions,
+            user_attrs={},
+            system_attrs={},
+            intermediate_values=dict(self.scores),
+            trial_id=self.trial_id,
+        )
+
+
+@dataclass
+class StudyState:
+    """A study at one moment. A claim adds to `trials` what it changes.
+
+    Attributes:
+        target: how many trials the study is to have.
+        code: digest of its present code.
+        now: the database's clock, in seconds since the epoch.
+        trials: by number.
+        closing: rows of the lease table for refits and reports.
+    """
+
+    target: int
+    code: str
+    now: float
+    trials: list[MirroredTrial]
+    closing: Sequence[sa.Row[Any]]
+
+    def view(self, rules: ScheduleRules, owner: str) -> ScheduleView:
+        """The study as the schedule sees it for `owner`."""
+        return ScheduleView(
+            rules,
+            owner,
+            self.target,
+            tuple(trial.scheduled for trial in self.trials),
+            refits=self._closing_tasks("refit"),
+            reports=self._closing_tasks("report"),
+        )
+
+    def _closing_tasks(self, kind: Literal["refit", "report"]) -> tuple[ClosingTask, ...]:
+        return tuple(ClosingTask(row.number, row.state, row.owner) for row in self.closing if row.kind == kind)
+
+
+class Mirror:
+    """One study."""
+
+    def __init__(self, database: Database, study_id: int, rules: ScheduleRules) -> None:
+        self._metric = rules.metric
+        self._select_study = _select_study(database, study_id)
+        self._select_trials = _select_trials(study_id)
+        self._select_scores = _select_scores(study_id)
+        self._select_closing = _select_closing(study_id)
+        self._ended: dict[int, MirroredTrial] = {}
+        self._params: dict[int, StoredParams] = {}
+        self._open: tuple[int, ...] = ()
+        self._newest = 0
+        self._sweep = self._code = ""
+        self._state = StudyState(0, "", 0.0, [], ())
+        self._sampled = optuna_tables.SampledStorage(lambda: (trial.frozen for trial in self._state.trials))
+        optuna.create_study(storage=self._sampled, study_name=_NAME, direction=rules.goal)
+
+    def sampled(self) -> optuna.Study:
+        """The study as samplers see it, with what a claim has added to the state that was read last.
+
+        For one proposal: Optuna's study keeps the trials that it has read first.
+        """
+        return optuna.Study(_NAME, self._sampled, sampler=_UNUSED_SAMPLER, pruner=_UNUSED_PRUNER)
+
+    def read(self, connection: Connection) -> StudyState:
+        """The study as it stands. Until the transaction ends, no other claim changes it."""
+        target, sweep, now = connection.execute(self._select_study).one()
+        if sweep != self._sweep:
+            self._sweep, self._code = sweep, digest_of_code(json.loads(sweep).get("code") or {})
+        changing = self._read_changing(connection, self._code)
+        # Only committed rows are kept, and only those that never change.
+        self._ended |= {trial.number: trial for trial in changing if trial.state in ("complete", "pruned")}
+        self._open = tuple(trial.trial_id for trial in changing if trial.number not in self._ended)
+        self._newest = max((trial.trial_id for trial in changing), default=self._newest)
+        trials = self._ended | {trial.number: trial for trial in changing}
+        closing = connection.execute(self._select_closing).all()
+        self._state = StudyState(target, self._code, now, [trials[number] for number in sorted(trials)], closing)
+        return self._state
+
+    def _read_changing(self, connection: Connection, code: str) -> list[MirroredTrial]:
+        """Trials that are new here, or had not ended when they were read last."""
+        since = self._newest if len(self._open) <= _MAX_LISTED else 0
+        which = {"newest": since, "open": self._open if since else ()}
+        rows = connection.execute(self._select_trials, which).all()
+        if not rows:
+            return []
+        scores: dict[int, dict[int, float]] = defaultdict(dict)
+        for trial_id, fold, metrics in connection.execute(self._select_scores, which):
+            scores[trial_id][fold] = json.loads(metrics)[self._metric]
+        unknown = [row.trial_id for row in rows if row.trial_id not in self._params]
+        self._params |= optuna_tables.read_params(connection, unknown) if unknown else {}
+        return [self._mirrored(row, scores[row.trial_id], code) for row in rows]
+
+    def _mirrored(self, row: sa.Row[Any], scores: Mapping[int, float], code: str) -> MirroredTrial:
+        own_code = None if row.attribute_json is None else json.loads(row.attribute_json)
+        state = optuna_tables.STATES[TrialState[row.state]]
+        is_dropped = state == "waiting" and own_code not in (None, code)
+        return MirroredTrial(
+            trial_id=row.trial_id,
+            number=row.number,
+            state=state,
+            value=row.value,
+            scores={} if is_dropped else scores,
+            params=self._params.get(row.trial_id, ({}, {})),
+            code=own_code,
+            owner=row.owner if row.task_state == "leased" else None,
+            attempt=row.attempt or 0,
+            task=row if row.task_state is not None else None,
+        )
+
+
+def _select_study(database: Database, study_id: int) -> sa.Select[Any]:
+    """What all claims of a study wait for."""
+    query = sa.select(studies.c.target, studies.c.sweep, database.clock)
+    return query.where(studies.c.study_id == study_id).with_for_update()
+
+
+def _select_trials(study_id: int) -> sa.Select[Any]:
+    trials = optuna_tables.trial_rows(study_id, TRIAL_CODE)
+    is_its_task = (tasks.c.study_id == study_id) & (tasks.c.kind == "trial") & (tasks.c.number == trials.c.number)
+    query = sa.select(
+        trials,
+        tasks.c.state.label("task_state"),
+        *(tasks.c.kind, tasks.c.study_id, tasks.c.attempt, tasks.c.lost, tasks.c.owner, tasks.c.grp),
+        *(tasks.c.expires_at, tasks.c.started_at_ms),
+    )
+    return query.select_from(trials.outerjoin(tasks, is_its_task)).where(_is_changing(trials.c.trial_id))
+
+
+def _select_scores(study_id: int) -> sa.Select[Any]:
+    query = sa.select(folds.c.trial_id, folds.c.fold, folds.c.metrics)
+    return query.where(folds.c.study_id == study_id, _is_changing(folds.c.trial_id))
+
+
+def _select_closing(study_id: int) -> sa.Select[Any]:
+    is_closing = (tasks.c.study_id == study_id) & tasks.c.kind.in_(["refit", "report"])
+    return sa.select(tasks).where(is_closing).order_by(tasks.c.kind, tasks.c.number)
+
+
+def _is_changing(trial_id: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    return (trial_id > sa.bindparam("newest")) | trial_id.in_(sa.bindparam("open", expanding=True))
