@@ -68,6 +68,9 @@ class WriteReport:
 Job = TrainFolds | FinishTrial | RefitTrial | WriteReport
 
 
+LEARNED_FROM = 8
+"""How many trials must have ended for each that is at work, once the sampler learns."""
+
 ALONE = Packing()
 """Every model trains alone."""
 
@@ -188,15 +191,15 @@ def _together(view: ScheduleView, begun: Sequence[TrainFolds], packing: Packing)
 def _new_at_once(view: ScheduleView, begun: int, ended: int) -> int:
     """How many new trials may join `begun` others: a sampler that is asked for many at once has learned from few.
 
-    The trials that it proposes at random, before it learns, may all be at work at once; later a quarter as many as have
-    ended. All workers get the same share, of the last trials too.
+    The trials that it proposes at random, before it learns, may all be at work at once; later an eighth as many as have
+    ended (`benchmarks/packed_search.py`). Workers share them, and the last trials too.
     """
     rules = view.rules
-    share = -(-(view.target - len(view.trials)) // rules.workers)
+    room = view.target - len(view.trials)
     if rules.is_learning:
-        at_work = -(-max(STARTUP_TRIALS - ended, ended // 4) // rules.workers)
-        share = min(share, at_work - begun)
-    return max(0 if begun else 1, share)
+        at_work = sum(not _is_settled(trial) for trial in view.trials)
+        room = min(room, max(STARTUP_TRIALS - len(view.trials), ended // LEARNED_FROM - at_work))
+    return max(0 if begun else 1, -(-room // rules.workers))
 
 
 def _after_a_fold(view: ScheduleView, known: Reference | None, trial: ScheduledTrial) -> TrainFolds | FinishTrial:

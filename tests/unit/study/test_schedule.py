@@ -88,7 +88,9 @@ def test_a_batch_holds_all_folds_of_a_trial_before_it_holds_several_trials() -> 
 def test_a_batch_holds_one_fold_of_several_trials_where_that_is_cheaper() -> None:
     trials = *map(complete, range(20), [0.5] * 20), running(20, "w0", 0.5)
     measured = Packing(64, seconds={1: 1.0, 3: 0.5, 12: 0.5})
-    assert jobs(*trials, rules=MEDIAN, target=60, packing=measured) == (train((20, 1), (21, 0), (22, 0), (23, 0)),)
+    rules = dataclasses.replace(MEDIAN, is_learning=False)
+    together = train((20, 1), (21, 0), (22, 0), (23, 0))
+    assert jobs(*trials, rules=rules, target=60, packing=measured) == (together,)
     assert jobs(*trials, target=60, packing=measured) == (train((20, 1), (20, 2)),)
 
 
@@ -97,15 +99,15 @@ def test_trials_that_end_do_so_before_the_others_go_on() -> None:
     assert jobs(done, held) == (FinishTrial(0, "complete", 0.5), train((1, 1)))
 
 
-def test_a_sampler_that_learns_is_asked_for_no_more_than_a_quarter_of_what_has_ended() -> None:
+def test_a_sampler_that_learns_is_asked_for_no_more_than_an_eighth_of_what_has_ended() -> None:
     def begun(ended: int, *, is_learning: bool = True, workers: int = 2) -> int:
         rules = dataclasses.replace(RULES, is_learning=is_learning, workers=workers)
         (job,) = jobs(*map(complete, range(ended), [0.5] * ended), rules=rules, target=100, packing=Packing.of(48))
         assert isinstance(job, TrainFolds)
         return len({pair.trial for pair in job.pairs})
 
-    assert [begun(ended) for ended in (0, 4, 10, 20, 40, 80)] == [5, 3, 1, 3, 5, 10]
-    assert begun(40, workers=1) == 10
+    assert [begun(ended) for ended in (0, 4, 10, 20, 40, 80)] == [5, 3, 1, 1, 3, 5]
+    assert begun(40, workers=1) == 5
     assert begun(0, is_learning=False) == 16
 
 
