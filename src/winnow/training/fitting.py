@@ -69,9 +69,10 @@ class Fitted:
             # Some metrics raise where outputs are NaN, others answer all the same: the loss says what happened.
             return {spec.name: loss for spec in prepared.metrics if is_loss(spec)}
         with torch.no_grad():
-            outputs = self.head(raw).cpu()
-        target = torch.from_numpy(prepared.data.target[rows])
-        return {spec.name: loss if is_loss(spec) else spec.score(outputs, target) for spec in prepared.metrics}
+            outputs = self.head(raw)
+        target = torch.from_numpy(prepared.data.target[rows]).to(world.device)
+        found = {spec.name: spec.score(outputs, target) for spec in prepared.metrics if spec.score is not None}
+        return {spec.name: float(found.get(spec.name, loss)) for spec in prepared.metrics}
 
     def finished(self, world: World) -> ExportModule:
         """The model for export: on the CPU, in eval mode, without the precision it was trained in."""

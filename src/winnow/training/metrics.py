@@ -1,30 +1,36 @@
-"""Metrics by name: which torchmetrics class a name means, with which arguments, and whether more is better.
+"""Metrics by name: what a name means, and whether more is better.
 
 Classification models have one output per class, for two classes too, so every classification metric is the multi-class
 one, averaged over classes (macro), except `accuracy`, the share of right rows. A class that a fold has no rows of is
 left out of the average of the ranking metrics (auroc, average_precision), where torchmetrics would count it as 0. A
 regression metric is computed for each target and averaged over them. `loss` is the training loss itself and is recorded
 for every fold.
+
+`scores` computes most of them, as torchmetrics does. torchmetrics itself is imported for its other classes alone (1.1
+CPU seconds).
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-import torchmetrics.classification
-import torchmetrics.regression
 from torch import Tensor
-from torchmetrics import Metric
 
 from winnow.config.errors import InputError
 from winnow.data.dataset import Task
+from winnow.training import scores
+from winnow.training.scores import Score
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 Goal = Literal["maximize", "minimize"]
 LOSS = "loss"
@@ -33,10 +39,16 @@ DOCUMENTATION = "docs/training.md lists the metrics."
 
 @dataclass(frozen=True)
 class Named:
-    """One line of the table: a short name and what it means."""
+    """One line of the table: a short name and what it means.
+
+    Attributes:
+        metric_class, arguments: the torchmetrics class that gives the same number.
+        score: computes it; None where torchmetrics does.
+    """
 
     name: str
     task: Task
+    score: Score | None
     metric_class: str
     goal: Goal
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -46,29 +58,36 @@ _MACRO = {"average": "macro"}
 _PER_CLASS = {"average": "none"}
 
 TABLE: tuple[Named, ...] = (
-    Named("accuracy", "classification", "MulticlassAccuracy", "maximize", {"average": "micro"}),
-    Named("balanced_accuracy", "classification", "MulticlassAccuracy", "maximize", _MACRO),
-    Named("f1", "classification", "MulticlassF1Score", "maximize", _MACRO),
-    Named("precision", "classification", "MulticlassPrecision", "maximize", _MACRO),
-    Named("recall", "classification", "MulticlassRecall", "maximize", _MACRO),
-    Named("specificity", "classification", "MulticlassSpecificity", "maximize", _MACRO),
-    Named("auroc", "classification", "MulticlassAUROC", "maximize", _PER_CLASS),
-    Named("average_precision", "classification", "MulticlassAveragePrecision", "maximize", _PER_CLASS),
-    Named("jaccard", "classification", "MulticlassJaccardIndex", "maximize", _MACRO),
-    Named("mcc", "classification", "MulticlassMatthewsCorrCoef", "maximize"),
-    Named("kappa", "classification", "MulticlassCohenKappa", "maximize"),
-    Named("calibration_error", "classification", "MulticlassCalibrationError", "minimize"),
-    Named("rmse", "regression", "MeanSquaredError", "minimize", {"squared": False}),
-    Named("mse", "regression", "MeanSquaredError", "minimize"),
-    Named("mae", "regression", "MeanAbsoluteError", "minimize"),
-    Named("mape", "regression", "MeanAbsolutePercentageError", "minimize"),
-    Named("smape", "regression", "SymmetricMeanAbsolutePercentageError", "minimize"),
-    Named("msle", "regression", "MeanSquaredLogError", "minimize"),
-    Named("r2", "regression", "R2Score", "maximize"),
-    Named("explained_variance", "regression", "ExplainedVariance", "maximize"),
-    Named("spearman", "regression", "SpearmanCorrCoef", "maximize"),
-    Named("pearson", "regression", "PearsonCorrCoef", "maximize"),
-    Named("kendall", "regression", "KendallRankCorrCoef", "maximize"),
+    Named("accuracy", "classification", scores.accuracy, "MulticlassAccuracy", "maximize", {"average": "micro"}),
+    Named("balanced_accuracy", "classification", scores.balanced_accuracy, "MulticlassAccuracy", "maximize", _MACRO),
+    Named("f1", "classification", scores.f1, "MulticlassF1Score", "maximize", _MACRO),
+    Named("precision", "classification", scores.precision, "MulticlassPrecision", "maximize", _MACRO),
+    Named("recall", "classification", scores.recall, "MulticlassRecall", "maximize", _MACRO),
+    Named("specificity", "classification", scores.specificity, "MulticlassSpecificity", "maximize", _MACRO),
+    Named("auroc", "classification", scores.auroc, "MulticlassAUROC", "maximize", _PER_CLASS),
+    Named(
+        "average_precision",
+        "classification",
+        scores.average_precision,
+        "MulticlassAveragePrecision",
+        "maximize",
+        _PER_CLASS,
+    ),
+    Named("jaccard", "classification", scores.jaccard, "MulticlassJaccardIndex", "maximize", _MACRO),
+    Named("mcc", "classification", scores.mcc, "MulticlassMatthewsCorrCoef", "maximize"),
+    Named("kappa", "classification", scores.kappa, "MulticlassCohenKappa", "maximize"),
+    Named("calibration_error", "classification", scores.calibration_error, "MulticlassCalibrationError", "minimize"),
+    Named("rmse", "regression", scores.rmse, "MeanSquaredError", "minimize", {"squared": False}),
+    Named("mse", "regression", scores.mse, "MeanSquaredError", "minimize"),
+    Named("mae", "regression", scores.mae, "MeanAbsoluteError", "minimize"),
+    Named("mape", "regression", scores.mape, "MeanAbsolutePercentageError", "minimize"),
+    Named("smape", "regression", scores.smape, "SymmetricMeanAbsolutePercentageError", "minimize"),
+    Named("msle", "regression", scores.msle, "MeanSquaredLogError", "minimize"),
+    Named("r2", "regression", scores.r2, "R2Score", "maximize"),
+    Named("explained_variance", "regression", scores.explained_variance, "ExplainedVariance", "maximize"),
+    Named("spearman", "regression", scores.spearman, "SpearmanCorrCoef", "maximize"),
+    Named("pearson", "regression", scores.pearson, "PearsonCorrCoef", "maximize"),
+    Named("kendall", "regression", None, "KendallRankCorrCoef", "maximize"),
 )
 _ALSO = {"log_loss": LOSS, "cross_entropy": LOSS}
 """Other names of the loss, for classification, whose loss is always the cross-entropy."""
@@ -81,32 +100,15 @@ class MetricSpec:
     Attributes:
         name: as written in the experiment; what is recorded bears it.
         goal: the direction that the metric declares; None where it declares none.
-        make: makes a fresh torchmetrics metric; None for the loss, which needs none.
+        score: computes it from class probabilities float [..., rows, classes] and classes int64 [..., rows], or from
+            values and truth, both float [..., rows, targets], on any device; leading axes are models. It gives float64
+            [...], NaN where the metric is not defined for the rows. None for the loss, which needs no outputs.
     """
 
     name: str
     task: Task
     goal: Goal | None
-    make: Callable[[], Metric] | None
-
-    def score(self, outputs: Tensor, target: Tensor) -> float:
-        """The metric of all rows at once; NaN where it is not defined for them.
-
-        Args:
-            outputs: class probabilities, float [rows, classes], or values, float [rows, targets].
-            target: int64 [rows], or float [rows, targets].
-        """
-        if self.make is None:
-            raise ValueError(f"{self.name} comes from the training loss, not from outputs")
-        with warnings.catch_warnings():
-            # What torchmetrics warns of here (a class without rows in this fold, a constant prediction) is decided by
-            # the value: a class is left out of the average, and an undefined result is NaN.
-            warnings.filterwarnings("ignore", category=UserWarning, module="torchmetrics")
-            if self.task == "classification":
-                return _number(self.make(), outputs, target)
-            columns = range(target.shape[1])
-            scores = [_number(self.make(), outputs[:, column], target[:, column]) for column in columns]
-        return sum(scores) / len(scores)
+    score: Score | None
 
 
 def resolve_metric(name: str, task: Task, outputs: int, place: str = "search.metric") -> MetricSpec:
@@ -126,7 +128,10 @@ def resolve_metric(name: str, task: Task, outputs: int, place: str = "search.met
     fitting = {named.name: named for named in TABLE if named.task == task}
     if name in fitting:
         named = fitting[name]
-        return MetricSpec(name, task, named.goal, _maker(_class(named.metric_class, task), named.arguments, outputs))
+        if named.score is not None:
+            return MetricSpec(name, task, named.goal, named.score)
+        score = by_torchmetrics(_class(named.metric_class, task), named.arguments, task, outputs)
+        return MetricSpec(name, task, named.goal, score)
     if any(named.name == name for named in TABLE) or name in _ALSO:
         raise InputError(
             place,
@@ -152,7 +157,7 @@ def table_markdown() -> str:
 
 def is_loss(spec: MetricSpec) -> bool:
     """Whether the metric is the loss under one of its names."""
-    return spec.make is None
+    return spec.score is None
 
 
 def _of_class(name: str, task: Task, outputs: int, place: str, short: tuple[str, ...]) -> MetricSpec:
@@ -177,36 +182,67 @@ def _of_class(name: str, task: Task, outputs: int, place: str, short: tuple[str,
     known = next((named.arguments for named in TABLE if named.metric_class == found.__name__), _MACRO)
     average = _PER_CLASS if known == _PER_CLASS else _MACRO
     arguments = average if "average" in inspect.signature(found).parameters else {}
-    spec = MetricSpec(name, task, _declared_goal(found), _maker(found, arguments, outputs))
-    _check_gives_one_number(spec, outputs, place)
-    return spec
+    score = by_torchmetrics(found, arguments, task, outputs)
+    _check_gives_one_number(name, task, score, outputs, place)
+    return MetricSpec(name, task, _declared_goal(found), score)
 
 
-def _check_gives_one_number(spec: MetricSpec, outputs: int, place: str) -> None:
+def _check_gives_one_number(name: str, task: Task, score: Score, outputs: int, place: str) -> None:
     """Try the metric on a few rows: a curve or a matrix is no metric to rank by, and some need more arguments."""
     rows = 8 * outputs
     target = torch.arange(rows)
     try:
-        if spec.task == "classification":
-            spec.score(torch.full((rows, outputs), 1 / outputs), target % outputs)
+        if task == "classification":
+            score(torch.full((rows, outputs), 1 / outputs), target % outputs)
         else:
             values = target.float().unsqueeze(1).expand(rows, outputs) + 1
-            spec.score(values, values)
+            score(values, values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             place,
             expected="a metric that gives one number and needs no further arguments",
-            found=f"{spec.name!r} ({type(error).__name__}: {error})",
+            found=f"{name!r} ({type(error).__name__}: {error})",
             remedy=DOCUMENTATION,
         ) from error
 
 
-def _maker(metric: type[Metric] | None, arguments: Mapping[str, Any], outputs: int) -> Callable[[], Metric]:
+def by_torchmetrics(metric: type[Metric] | None, arguments: Mapping[str, Any], task: Task, outputs: int) -> Score:
+    """A score by a fresh metric of torchmetrics for each model and, in regression, each target.
+
+    Args:
+        arguments: of the class; the number of classes is added.
+        outputs: number of classes, or of targets.
+
+    Raises:
+        LookupError: there is no such class.
+    """
     if metric is None:
         raise LookupError("this version of torchmetrics lacks a class that the table names")
-    known = inspect.signature(metric).parameters
-    classes = {"num_classes": outputs} if "num_classes" in known else {}
-    return lambda: metric(**classes, **arguments)
+    classes = {"num_classes": outputs} if "num_classes" in inspect.signature(metric).parameters else {}
+    make = functools.partial(metric, **classes, **arguments)
+
+    def score(outputs: Tensor, target: Tensor) -> Tensor:
+        models, rows = outputs.shape[:-2], target.shape[-1 if task == "classification" else -2 :]
+        each = zip(
+            outputs.cpu().reshape(-1, *outputs.shape[-2:]),
+            target.cpu().expand(*models, *rows).reshape(-1, *rows),
+            strict=True,
+        )
+        with warnings.catch_warnings():
+            # What torchmetrics warns of here (a class without rows in this fold, a constant prediction) is decided by
+            # the value: a class is left out of the average, and an undefined result is NaN.
+            warnings.filterwarnings("ignore", category=UserWarning, module="torchmetrics")
+            found = [_of_one_model(make, task, *one) for one in each]
+        return torch.tensor(found, dtype=torch.float64).view(models)
+
+    return score
+
+
+def _of_one_model(make: Callable[[], Metric], task: Task, outputs: Tensor, target: Tensor) -> float:
+    if task == "classification":
+        return _number(make(), outputs, target)
+    columns = range(target.shape[1])
+    return sum(_number(make(), outputs[:, column], target[:, column]) for column in columns) / len(columns)
 
 
 def _number(metric: Metric, outputs: Tensor, target: Tensor) -> float:
@@ -231,6 +267,9 @@ def _names(task: Task) -> list[str]:
 
 
 def _module(task: Task) -> Any:
+    import torchmetrics.classification
+    import torchmetrics.regression
+
     return torchmetrics.classification if task == "classification" else torchmetrics.regression
 
 

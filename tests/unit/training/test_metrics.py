@@ -1,5 +1,6 @@
-"""Metrics by name, against scikit-learn's."""
+"""Metrics by name, against scikit-learn's and torchmetrics'."""
 
+import itertools
 import math
 
 import numpy as np
@@ -10,7 +11,7 @@ import torchmetrics.classification
 import torchmetrics.regression
 
 from winnow.config.errors import InputError
-from winnow.training.metrics import TABLE, is_loss, resolve_metric, table_markdown
+from winnow.training.metrics import TABLE, by_torchmetrics, is_loss, resolve_metric, table_markdown
 
 random = np.random.default_rng(0)
 CLASSES = random.integers(0, 3, 200)
@@ -47,13 +48,13 @@ REGRESSION = {
 def test_classification_metrics_are_averaged_over_classes(name):
     spec = resolve_metric(name, "classification", 3)
     found = spec.score(torch.from_numpy(PROBABILITIES), torch.from_numpy(CLASSES))
-    assert found == pytest.approx(CLASSIFICATION[name], abs=1e-5)
+    assert float(found) == pytest.approx(CLASSIFICATION[name], abs=1e-5)
 
 
 @pytest.mark.parametrize("name", REGRESSION)
 def test_regression_metrics_agree_with_scikit_learn(name):
     found = resolve_metric(name, "regression", 1).score(torch.from_numpy(ESTIMATES), torch.from_numpy(VALUES))
-    assert found == pytest.approx(REGRESSION[name], rel=1e-4)
+    assert float(found) == pytest.approx(REGRESSION[name], rel=1e-4)
 
 
 @pytest.mark.parametrize("named", TABLE, ids=lambda named: named.name)
@@ -73,18 +74,71 @@ def test_every_line_of_the_table_gives_a_number_and_the_goal_that_torchmetrics_d
     assert declared is None or spec.goal == ("maximize" if declared else "minimize")
 
 
+def _classification_case(rows: int, classes: int, present: int, ties: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    raw = torch.randn(rows, classes)
+    target = torch.randint(0, present, (rows,))
+    return (raw.round() if ties else raw).softmax(-1), target
+
+
+def _regression_case(rows: int, constant: str, ties: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    values, truth = 2 * torch.randn(rows, 2), torch.randn(rows, 2)
+    values, truth = (values.round(), truth.round()) if ties else (values, truth)
+    if constant == "truth":
+        truth[:, 0] = 3.0
+    if constant == "values":
+        values[:, 1] = 2.0
+    return (truth.clone(), truth) if constant == "error" else (values, truth)
+
+
+def _cases(task):
+    torch.manual_seed(0)
+    for rows, ties in itertools.product((2, 3, 30), (False, True)):
+        if task == "regression":
+            yield from (_regression_case(rows, constant, ties) for constant in ("none", "truth", "values", "error"))
+            continue
+        for classes in (2, 3, 5):
+            yield from (_classification_case(rows, classes, present, ties) for present in range(1, classes + 1))
+            target = torch.randint(0, classes, (rows,))
+            yield torch.eye(classes)[target], target
+            yield torch.eye(classes)[(target + 1) % classes], target
+
+
+@pytest.mark.parametrize("named", [named for named in TABLE if named.score is not None], ids=lambda named: named.name)
+def test_a_score_is_that_of_torchmetrics_with_absent_classes_ties_and_constants(named):
+    for outputs, target in _cases(named.task):
+        found = named.score(outputs, target)
+        module = torchmetrics.classification if named.task == "classification" else torchmetrics.regression
+        metric = getattr(module, named.metric_class)
+        expected = by_torchmetrics(metric, named.arguments, named.task, outputs.shape[-1])(outputs, target)
+        assert found.dtype == torch.float64
+        torch.testing.assert_close(found, expected, rtol=2e-5, atol=2e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("named", TABLE, ids=lambda named: named.name)
+def test_stacked_models_score_as_one_after_another(named):
+    spec = resolve_metric(named.name, named.task, 3)
+    torch.manual_seed(0)
+    outputs = torch.rand(4, 20, 3).softmax(-1)
+    targets = torch.randint(0, 3, (4, 20)) if named.task == "classification" else torch.rand(4, 20, 3)
+    own = spec.score(outputs, targets)
+    shared = spec.score(outputs, targets[0])
+    one_by_one = [spec.score(*pair) for pair in zip(outputs, targets, strict=True)]
+    torch.testing.assert_close(own, torch.stack(one_by_one))
+    torch.testing.assert_close(shared, torch.stack([spec.score(output, targets[0]) for output in outputs]))
+
+
 def test_a_regression_metric_is_averaged_over_targets():
     target = torch.zeros(4, 2)
     outputs = torch.tensor([[1.0, 3.0]]).expand(4, 2)
-    assert resolve_metric("rmse", "regression", 2).score(outputs, target) == pytest.approx(2.0)
+    assert float(resolve_metric("rmse", "regression", 2).score(outputs, target)) == pytest.approx(2.0)
 
 
 def test_any_torchmetrics_class_works_by_its_name():
     torch_outputs, target = torch.from_numpy(PROBABILITIES), torch.from_numpy(CLASSES)
-    f1 = resolve_metric("f1", "classification", 3).score(torch_outputs, target)
+    f1 = float(resolve_metric("f1", "classification", 3).score(torch_outputs, target))
     for name in ("MulticlassF1Score", "F1Score"):
         spec = resolve_metric(name, "classification", 3)
-        assert (spec.goal, spec.score(torch_outputs, target)) == ("maximize", f1)
+        assert (spec.goal, float(spec.score(torch_outputs, target))) == ("maximize", pytest.approx(f1, rel=1e-6))
     assert resolve_metric("LogCoshError", "regression", 1).goal == "minimize"
 
 
