@@ -1,13 +1,14 @@
 """A model factory and training functions of a person's own, as tests name them; they misbehave on demand."""
 
 import os
+import sys
 
 import torch
 from torch import nn
 
 
 class Fault(nn.Module):
-    """Raises on one rank, or waits there until it is killed."""
+    """Raises on one rank, or where a package is loaded that a lone rank in float32 does without."""
 
     def __init__(self, fault: str) -> None:
         super().__init__()
@@ -16,6 +17,9 @@ class Fault(nn.Module):
     def forward(self, x):
         if self.fault == "rank 1" and os.environ.get("RANK") == "1":
             raise ValueError("rank 1 is guilty")
+        loaded = {"accelerate", "torchmetrics", "torch._dynamo"} & set(sys.modules)
+        if self.fault == "imports" and loaded:
+            raise ImportError(f"loaded: {sorted(loaded)}")
         return x
 
 

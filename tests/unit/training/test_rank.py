@@ -50,6 +50,7 @@ def test_one_rank_does_job_after_job_whatever_fails_between(tmp_path):
         assert set(scored.metrics) == {"f1", "accuracy", "loss"}
         assert all(math.isfinite(value) for value in scored.metrics.values())
         assert (scored.trial, scored.fold, scored.epochs) == (0, 0, 3)
+        assert isinstance(group.do(_fold(fault="imports")), FoldScored), "a lone rank loads few packages"
         assert group.progress[0].epochs == 3
         kinds = [group.do(_fold(fault=fault)) for fault in ("nan", "raise", "memory", "nothing")]
         assert [answer.kind for answer in kinds] == ["diverged", "exception", "out_of_memory", "exception"]
