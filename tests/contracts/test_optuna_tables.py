@@ -103,7 +103,7 @@ def use_everything(database: Database) -> int:
         assert optuna_tables.trials_without_attribute(session, study_id, "code") == (failed, waiting)
         assert optuna_tables.read_enqueued(session, waiting) == {}
     with database.reading() as session:
-        optuna_tables.read_trials(session, database.optuna, study_id)
+        optuna_tables.read_params(session, [complete])
     return study_id
 
 
@@ -135,13 +135,6 @@ def test_what_optuna_writes_is_read_like_optuna_reads_it(database: Database) -> 
         }
         assert optuna_tables.read_params(session, ids) == {trial_id: read[trial_id] for trial_id in ids[:3]}
         assert [optuna_tables.read_enqueued(session, trial_id) for trial_id in ids] == [{}, {}, {}, PARAMS]
-        stored = optuna_tables.read_trials(session, database.optuna, study_id)
-        assert [each.frozen for each in stored] == study.trials
-        assert [each.frozen for each in optuna_tables.read_trials(session, database.optuna, study_id, 1)] == [
-            study.trials[1]
-        ]
-        ids = {each.frozen.number: each.trial_id for each in stored}
-        assert {number: optuna_tables.trial_id_of(session, study_id, number) for number in ids} == ids
         assert optuna_tables.count_trials(session, study_id) == 4
         counts = {TrialState.COMPLETE: 3, TrialState.WAITING: 1}
         assert optuna_tables.counts_by_state(session, study_id) == {study_id: counts}

@@ -203,9 +203,8 @@ class SweepSupervisor:
         """Show where the study stands, and return it; what is shown last is the end."""
         status = self._store.status(started_at_ms=self._started_at_ms, folds_before=self._folds_before)
         if status.trials_done > len(self._shown):
-            for trial in self._store.trials():
-                if trial.ended_at_ms is not None and trial.number not in self._shown:
-                    self._show_end(trial, status.best)
+            for trial in self._store.ended(self._shown):
+                self._show_end(trial, status.best)
         for waiting, line in waiting_lines(status.workers).items():
             if waiting not in self._waits_shown:
                 self._waits_shown.add(waiting)

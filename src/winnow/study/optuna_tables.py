@@ -14,14 +14,13 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal
 
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
-from optuna.storages import InMemoryStorage, RDBStorage
+from optuna.storages import InMemoryStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import orm
@@ -76,14 +75,6 @@ class SampledStorage(InMemoryStorage):
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Store nothing."""
-
-
-@dataclass(frozen=True)
-class StoredTrial:
-    """A trial as Optuna's tables hold it, with its id."""
-
-    trial_id: int
-    frozen: FrozenTrial
 
 
 def accepts(distribution: BaseDistribution, value: Any) -> bool:
@@ -192,28 +183,6 @@ def counts_by_state(connection: Connection, study_id: int | None = None) -> Mapp
     return found
 
 
-def read_trials(
-    connection: Connection, storage: RDBStorage, study_id: int, number: int | None = None
-) -> tuple[StoredTrial, ...]:
-    """The study's trials, or only one of them, by number."""
-    parts = (
-        models.TrialModel.params,
-        models.TrialModel.values,
-        models.TrialModel.user_attributes,
-        models.TrialModel.system_attributes,
-        models.TrialModel.intermediate_values,
-    )
-    with orm.Session(bind=connection) as session:
-        query = session.query(models.TrialModel).options(*(orm.selectinload(part) for part in parts))
-        query = query.filter_by(study_id=study_id)
-        if number is not None:
-            query = query.filter_by(number=number)
-        return tuple(
-            StoredTrial(int(model.trial_id), storage._build_frozen_trial_from_trial_model(model))
-            for model in query.order_by(models.TrialModel.number)
-        )
-
-
 def trial_id_of(connection: Connection, study_id: int, number: int) -> int:
     """The id of the trial with this number."""
     query = sa.select(_trials.c.trial_id).where(_trials.c.study_id == study_id, _trials.c.number == number)
@@ -256,9 +225,13 @@ _SET_MARK = sa.insert(_marks)
 _REMOVE_INTERMEDIATE = sa.delete(_intermediate).where(
     _intermediate.c.trial_id == sa.bindparam("of"), _intermediate.c.step == sa.bindparam("at")
 )
-_READ_PARAMS = sa.select(
-    _params.c.trial_id, _params.c.param_name, _params.c.param_value, _params.c.distribution_json
-).where(_params.c.trial_id.in_(sa.bindparam("of", expanding=True)))
+_READ_PARAMS = (
+    sa.select(_params.c.trial_id, _params.c.param_name, _params.c.param_value, _params.c.distribution_json)
+    .where(_params.c.trial_id.in_(sa.bindparam("of", expanding=True)))
+    .order_by(_params.c.param_id)
+)
+_MAX_LISTED = 1000
+"""How many trials a statement names at most."""
 _READ_NOTE = sa.select(_notes.c.value_json).where(
     _notes.c.trial_id == sa.bindparam("of"), _notes.c.key == "fixed_params"
 )
@@ -318,10 +291,12 @@ def set_params(connection: Connection, space: Mapping[str, BaseDistribution], pa
 def read_params(connection: Connection, trial_ids: Sequence[int]) -> Mapping[int, StoredParams]:
     """The parameters of trials, as far as they have any, by trial."""
     found: dict[int, StoredParams] = {}
-    for trial_id, name, value, distribution_json in connection.execute(_READ_PARAMS, {"of": trial_ids}):
-        params, distributions = found.setdefault(trial_id, ({}, {}))
-        distributions[name] = _from_json(distribution_json)
-        params[name] = distributions[name].to_external_repr(value)
+    for first in range(0, len(trial_ids), _MAX_LISTED):
+        listed = {"of": trial_ids[first : first + _MAX_LISTED]}
+        for trial_id, name, value, distribution_json in connection.execute(_READ_PARAMS, listed):
+            params, distributions = found.setdefault(trial_id, ({}, {}))
+            distributions[name] = _from_json(distribution_json)
+            params[name] = distributions[name].to_external_repr(value)
     return found
 
 

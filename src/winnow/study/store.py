@@ -9,13 +9,13 @@ import dataclasses
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import optuna
 import sqlalchemy as sa
-from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
 from sqlalchemy.engine import Connection
 
 from winnow.config.errors import InputError
@@ -237,16 +237,25 @@ class StudyStore:
 
     def trial(self, number: int) -> TrialRecord:
         """One trial as it stands."""
-        return self._records(number)[0]
+        return self.trials([number])[0]
 
-    def trials(self) -> tuple[TrialRecord, ...]:
-        """Every trial as it stands, by number."""
-        return self._records()
+    def trials(self, numbers: Collection[int] | None = None) -> tuple[TrialRecord, ...]:
+        """Every trial, or each of these, as they stood at one moment, by number."""
+        with self.database.reading() as connection:
+            return self._records(connection, numbers)
+
+    def ended(self, known: Collection[int]) -> tuple[TrialRecord, ...]:
+        """Trials that have ended and are not `known`, by number."""
+        with self.database.reading() as connection:
+            where = (tasks.c.study_id == self.study_id) & (tasks.c.kind == "trial")
+            query = sa.select(tasks.c.number).where(where, tasks.c.state.in_(["done", "failed"]))
+            new = set(connection.execute(query).scalars()) - set(known)
+            return self._records(connection, new) if new else ()
 
     def failure(self, number: int) -> Failure | None:
         """The end of a failed trial's log, and where all of it is; None where the trial did not fail by itself."""
         with self.database.reading() as connection:
-            row = self._tasks_by_number(connection, number).get(number, {}).get("trial")
+            row = self._tasks_by_number(connection, [number]).get(number, {}).get("trial")
         if row is None or row.state != "failed" or not row.result:
             return None
         detail = json.loads(row.result)
@@ -415,24 +424,33 @@ class StudyStore:
             remedy=f"Run `{next_command('train', config=...)}` with its experiment file first, or correct the name.",
         )
 
-    def _records(self, number: int | None = None) -> tuple[TrialRecord, ...]:
-        """All trials, or one, as they stood at one moment: a state never comes with another state's times."""
+    def _records(self, connection: Connection, numbers: Collection[int] | None) -> tuple[TrialRecord, ...]:
         space, code = self.header.experiment.search.space, self.header.code
-        with self.database.reading() as connection:
-            stored = optuna_tables.read_trials(connection, self.database.optuna, self.study_id, number)
-            by_number = self._tasks_by_number(connection, number)
-            scored = self._folds_by_trial(
-                connection, [trial.trial_id for trial in stored] if number is not None else None
-            )
+        trials = optuna_tables.trial_rows(self.study_id, TRIAL_CODE)
+        query = sa.select(trials).order_by(trials.c.number)
+        found = connection.execute(query if numbers is None else query.where(trials.c.number.in_(numbers))).all()
+        ids = [row.trial_id for row in found]
+        params = optuna_tables.read_params(connection, ids)
+        by_number = self._tasks_by_number(connection, numbers)
+        scored = self._folds_by_trial(connection, None if numbers is None else ids)
         return tuple(
-            _record(self.name, each.frozen, by_number.get(each.frozen.number, {}), scored[each.trial_id], space, code)
-            for each in stored
+            _record(
+                self.name,
+                row,
+                by_number.get(row.number, {}),
+                scored[row.trial_id],
+                decode(space, params.get(row.trial_id, ({}, {}))[0]),
+                code,
+            )
+            for row in found
         )
 
-    def _tasks_by_number(self, connection: Connection, number: int | None) -> dict[int, dict[str, sa.Row[Any]]]:
+    def _tasks_by_number(
+        self, connection: Connection, numbers: Collection[int] | None
+    ) -> dict[int, dict[str, sa.Row[Any]]]:
         query = sa.select(tasks).where(tasks.c.study_id == self.study_id)
-        if number is not None:
-            query = query.where(tasks.c.number == number)
+        if numbers is not None:
+            query = query.where(tasks.c.number.in_(numbers))
         found: dict[int, dict[str, sa.Row[Any]]] = defaultdict(dict)
         for row in connection.execute(query):
             found[row.number][row.kind] = row
@@ -481,18 +499,23 @@ def study_names(database: Database) -> list[str]:
 
 
 def _record(
-    study: str, trial: FrozenTrial, of_trial: Mapping[str, sa.Row[Any]], scored: list[FoldRecord], space: Any, code: str
+    study: str,
+    trial: sa.Row[Any],
+    of_trial: Mapping[str, sa.Row[Any]],
+    scored: list[FoldRecord],
+    params: Mapping[str, Any],
+    code: str,
 ) -> TrialRecord:
     task, refit = of_trial.get("trial"), of_trial.get("refit")
     refitted = _result(refit) if refit is not None else {}
-    own_code = str(trial.user_attrs.get(TRIAL_CODE, ""))
+    own_code = json.loads(trial.attribute_json) if trial.attribute_json is not None else ""
     return TrialRecord(
         study=study,
         number=trial.number,
-        state=optuna_tables.STATES[trial.state],
-        params=decode(space, trial.params),
+        state=optuna_tables.STATES[TrialState[trial.state]],
+        params=params,
         folds=tuple(scored),
-        value=trial.values[0] if trial.values else None,
+        value=trial.value,
         attempts=task.attempt if task is not None else 0,
         reason=task.reason if task is not None else None,
         started_at_ms=task.started_at_ms if task is not None else 0,
