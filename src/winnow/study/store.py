@@ -37,6 +37,7 @@ from winnow.tracking.records import FoldRecord, SweepRecord, TrialRecord
 LEASE_MARGIN_S = 60.0
 """How much longer a lease lasts than a worker waits for a study that does not answer."""
 
+_NOT_PACKED = "winnow:not_packed"
 _ALONE = "winnow:alone"
 """Attribute of Optuna's study for each node of a group that has ended without the others."""
 
@@ -207,6 +208,17 @@ class StudyStore:
         with self.database.reading() as connection:
             refused = optuna_tables.attribute(connection, self.study_id, REFUSED)
         return InputError(**refused) if refused else None
+
+    def set_not_packed(self, reason: str) -> None:
+        """Keep why models of this study train one after another, although several could train as one."""
+        with self.database.writing() as connection:
+            optuna_tables.set_attribute(connection, self.study_id, _NOT_PACKED, reason)
+
+    def not_packed(self) -> str | None:
+        """Why models of this study train one after another; None where they do not, or were asked to."""
+        with self.database.reading() as connection:
+            reason: str | None = optuna_tables.attribute(connection, self.study_id, _NOT_PACKED)
+        return reason
 
     def count_lone_end(self, group: str, node: int) -> int:
         """Count that a node ends because it has lost its group; return how often, since the last scored fold.

@@ -39,7 +39,8 @@ from winnow.study.schedule import RefitTrial, TrainFolds, WriteReport, next_jobs
 from winnow.study.space import decode
 from winnow.study.status import WorkerState, WorkerStatus
 from winnow.study.store import StudyStore
-from winnow.tracking.records import FoldRecord, TrialRecord
+from winnow.tracking.projection import NOT_PACKED
+from winnow.tracking.records import FoldRecord, SweepRecord, TrialRecord
 from winnow.tracking.tracker import Tracker, TrackingUnavailableError
 from winnow.training import messages
 from winnow.training.messages import Failed, FoldFailed, FoldJob, FoldScored, Refit, Refitted
@@ -296,7 +297,9 @@ class Worker:
             self._packing = self._packing.measured(scored[0].packed, seconds)
         self._is_warm = True
         if asked > 1 and all(result.not_packed is not None for result in scored):
-            _log.info("folds train one after another: %s", scored[0].not_packed)
+            reason = str(scored[0].not_packed)
+            _log.info("folds train one after another: %s", reason)
+            self._retrying(self._store.set_not_packed, reason)
             self._packing = self._packing.off()
 
     def _scored(self, lease: Lease, result: FoldScored, started_at_ms: int) -> ScoredFold:
@@ -366,13 +369,18 @@ class Worker:
             self._retrying(self._write_report, self._store, report)
             parent, trials = self._parent_run_id(), self._retrying(self._store.trials)
             try:
-                self._make_tracker().finish_sweep(self._sweep, parent, trials, report)
+                self._make_tracker().finish_sweep(self._tagged_sweep(), parent, trials, report)
             except TrackingUnavailableError as error:
                 _log.warning("the report is not in the tracking store: %s", error)
                 self._retrying(self._leases.finish_task, lease, reason=f"tracking store away: {error}")
             else:
                 self._retrying(self._leases.finish_task, lease, result={})
         self._release(lease)
+
+    def _tagged_sweep(self) -> SweepRecord:
+        """The sweep, with a tag for its run that says why models did not train as one."""
+        reason = self._retrying(self._store.not_packed)
+        return self._sweep if reason is None else replace(self._sweep, tags={**self._sweep.tags, NOT_PACKED: reason})
 
     def _parent_run_id(self) -> str:
         run_id = self._retrying(self._store.parent_run_id)

@@ -113,6 +113,12 @@ def test_a_killed_rank_is_replaced_and_its_trial_continued(tmp_path: Path) -> No
     assert [lost.what for lost in store.incidents()] == ["its ranks were ended by SIGKILL"]
 
 
+def test_the_sweep_s_run_says_why_models_trained_one_after_another(tmp_path: Path) -> None:
+    store, tracker = study(tmp_path, "score"), MemoryTracker()
+    work(store, tmp_path, tracker)
+    assert tracker.runs[store.parent_run_id() or ""].tags["winnow.not_packed"] == "this rank trains one fold at a time"
+
+
 def test_a_member_of_a_batch_that_fails_fails_alone(tmp_path: Path) -> None:
     space = {"do": {"choice": ["score", "diverge"]}, "score": {"float": [0.0, 1.0]}}
     store = make_study(tmp_path, space=space, trials=6, sampler="random", pack=18)
