@@ -25,7 +25,7 @@ class TrialFacts:
 
     Attributes:
         scores: the objective on each fold, by fold number (0-based); folds that were not trained are missing.
-        mean: its value; before it is complete, or where it was stopped, the mean of the folds that it has.
+        mean: its value; before it has ended, the mean of the folds that it has.
         std: sample standard deviation between its folds.
         train_s: time spent training its folds.
     """

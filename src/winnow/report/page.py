@@ -154,7 +154,7 @@ def _model(best: TrialFacts, champion: Champion | None) -> str:
 def _history(view: StudyView, facts: Facts, drawn: Figure | None) -> str:
     notes = ["Higher is better." if view.sweep.goal == "maximize" else "Lower is better."]
     if facts.counts["pruned"]:
-        notes.append("Pruned trials stand at the mean of the folds they were given.")
+        notes.append("Pruned trials stand at an estimate of their mean over all folds.")
     if facts.counts["failed"]:
         notes.append("Failed trials stand on the lower edge.")
     if drawn is not None and (outside := charts.outside(drawn)):

@@ -4,28 +4,30 @@ A score is taken as the sum of what the trial is worth, how hard the fold is, an
 
     score[i, j] = trial[i] + fold[j] + residual[i, j],    residual ~ N(0, σ²), independent
 
-All m finished trials have scores on the same K folds. They give the mean of every fold r[j], and the pooled estimate
-of σ² with (m - 1)(K - 1) degrees of freedom. The incumbent is the finished trial with the best mean B. For a trial with
+m finished trials have scores on the same K folds. They give the mean of every fold r[j], and the pooled estimate of σ²
+with (m - 1)(K - 1) degrees of freedom. The incumbent is the finished trial with the best mean B. For a trial with
 scores on a set S of n folds, 0 < n < K:
 
-    d        = mean over S of (score[j] - r[j])
-    estimate = d + mean over all K folds of r[j]
+    estimate = mean over S of (score[j] - r[j]) + mean over all K folds of r[j]
     V        = σ² (1 + 1/m) (K - n) / (K n)
-    P(it beats the incumbent) = P(T > (B - estimate) / √V),    T ~ Student's t with (m - 1)(K - 1) degrees of freedom
+    P        = P(T > (B - estimate) / √V),    T ~ Student's t with (m - 1)(K - 1) degrees of freedom
 
 V is the variance of the trial's final mean around its estimate: the n scores that are known enter the final mean as
-they are, and predict the K - n that are missing. The fold means come from all finished trials in place of the incumbent
-alone, which would double V. Where a smaller score is better, all signs turn.
+they are, and predict the K - n that are missing. The fold means come from all m trials; those of the incumbent alone
+would double V. Where a smaller score is better, all signs turn.
 
-Assumptions: folds are alike (one σ² for all), residuals are about normal, and a trial is as uncertain as the finished
-ones. Poor trials scatter more than good ones, so the pooled σ² errs towards another fold. P is the probability at one
-moment; a trial that is asked about after each of its folds is stopped wrongly somewhat more often, and the eventual
-winner less often, since it beats its incumbents by a margin.
+A fold can be harder for poor trials than for good ones, and poor trials scatter more. P is therefore computed twice,
+from all finished trials and from their better half (rounded up, at least two), and the larger of the two is the
+probability that the trial beats the incumbent. With few trials the better half has few degrees of freedom, which lets
+only clear cases stop.
+
+Assumptions: folds are alike (one σ² for all), and residuals are about normal. The probability holds at one moment; a
+trial that is asked about after each fold is stopped wrongly somewhat more often. `benchmarks/racing.py` measures it.
 
 Sources: the two-way layout without replication and its residual variance, Scheffé, The Analysis of Variance (1959),
-chapter 4; racing by paired tests on shared folds, Maron and Moore, Hoeffding races (1994), Birattari et al., A racing
-algorithm for configuring metaheuristics (2002); stopping cross-validation early, Bergman et al., Don't waste your time:
-early stopping cross-validation (AutoML 2024).
+chapter 4; racing by paired tests on shared folds, Maron and Moore, Hoeffding races (1994), and Birattari et al., A
+racing algorithm for configuring metaheuristics (2002); stopping cross-validation early, Bergman et al., Don't waste
+your time: early stopping cross-validation (AutoML 2024).
 """
 
 from __future__ import annotations
@@ -47,43 +49,66 @@ _NORMAL_DEGREES = 1000
 
 
 @dataclass(frozen=True)
-class Reference:
-    """What the finished trials say about the folds.
+class Layout:
+    """A two-way layout of trials and folds.
 
     Attributes:
-        incumbent: number of the finished trial with the best mean; of equal ones the lowest.
-        best: its mean.
-        fold_means: mean score of the finished trials on each fold.
-        trials: how many trials have finished.
-        variance: pooled variance of the residuals.
-        sign: 1 where a larger score is better, else -1.
+        fold_means: mean score of the trials on each fold.
+        trials: how many there are.
+        variance: pooled variance of the residuals, with (trials - 1)(folds - 1) degrees of freedom.
     """
 
-    incumbent: int
-    best: float
     fold_means: tuple[float, ...]
     trials: int
     variance: float
-    sign: float
 
     def estimate(self, scores: Mapping[int, float]) -> float:
         """The mean over all folds that a trial with these scores, by fold, is expected to have."""
         return fmean(score - self.fold_means[fold] for fold, score in scores.items()) + fmean(self.fold_means)
 
+    def chance(self, scores: Mapping[int, float], best: float, sign: float) -> float:
+        """The probability that a trial with these scores ends above `best`, or below it where `sign` is -1.
+
+        It is 1 where there is no noise to measure a distance by.
+        """
+        known, folds = len(scores), len(self.fold_means)
+        if self.variance <= (_ROUNDING * max(map(abs, self.fold_means))) ** 2:
+            return 1.0
+        spread = math.sqrt(self.variance * (1 + 1 / self.trials) * (folds - known) / (folds * known))
+        lead = sign * (self.estimate(scores) - best)
+        return _student_cdf(lead / spread, (self.trials - 1) * (folds - 1))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a trial is compared with.
+
+    Attributes:
+        incumbent: number of the finished trial with the best mean; of equal ones the lowest.
+        best: its mean.
+        finished: all finished trials.
+        better: their better half.
+        sign: 1 where a larger score is better, else -1.
+    """
+
+    incumbent: int
+    best: float
+    finished: Layout
+    better: Layout
+    sign: float
+
+    def estimate(self, scores: Mapping[int, float]) -> float:
+        """The mean over all folds that a trial with these scores, by fold, is expected to have."""
+        return self.finished.estimate(scores)
+
     def chance(self, scores: Mapping[int, float]) -> float | None:
         """The probability that a trial with these scores, by fold, beats the incumbent; None where they tell nothing.
 
-        That is before the first fold and after the last, with scores that are not finite, and without any noise.
+        That is before the first fold and after the last, and with scores that are not finite.
         """
-        known, folds = len(scores), len(self.fold_means)
-        scale = max(abs(mean) for mean in self.fold_means)
-        if not 0 < known < folds or not all(map(math.isfinite, scores.values())):
+        if not 0 < len(scores) < len(self.finished.fold_means) or not all(map(math.isfinite, scores.values())):
             return None
-        if self.variance <= (_ROUNDING * scale) ** 2:
-            return None
-        spread = math.sqrt(self.variance * (1 + 1 / self.trials) * (folds - known) / (folds * known))
-        lead = self.sign * (self.estimate(scores) - self.best)
-        return _student_cdf(lead / spread, (self.trials - 1) * (folds - 1))
+        return max(layout.chance(scores, self.best, self.sign) for layout in (self.finished, self.better))
 
 
 def reference(finished: Mapping[int, Sequence[float]], goal: Literal["maximize", "minimize"]) -> Reference | None:
@@ -98,21 +123,30 @@ def reference(finished: Mapping[int, Sequence[float]], goal: Literal["maximize",
         None where fewer than `FINISHED_TRIALS` can be compared, or there is only one fold.
     """
     compared = {number: scores for number, scores in finished.items() if all(map(math.isfinite, scores))}
-    folds = len(next(iter(compared.values()), ()))
-    if len(compared) < FINISHED_TRIALS or folds < 2:
+    if len(compared) < FINISHED_TRIALS or len(next(iter(compared.values()))) < 2:
         return None
     sign = 1.0 if goal == "maximize" else -1.0
     means = {number: fmean(scores) for number, scores in compared.items()}
-    incumbent = min(means, key=lambda number: (-sign * means[number], number))
-    fold_means = tuple(fmean(scores) for scores in zip(*compared.values(), strict=True))
-    grand = fmean(fold_means)
-    squares = math.fsum(
-        (score - means[number] - fold_mean + grand) ** 2
-        for number, scores in compared.items()
-        for score, fold_mean in zip(scores, fold_means, strict=True)
+    ranked = sorted(means, key=lambda number: (-sign * means[number], number))
+    better = ranked[: max(2, math.ceil(len(ranked) / 2))]
+    return Reference(
+        ranked[0],
+        means[ranked[0]],
+        _layout([compared[number] for number in ranked]),
+        _layout([compared[number] for number in better]),
+        sign,
     )
-    variance = squares / ((len(compared) - 1) * (folds - 1))
-    return Reference(incumbent, means[incumbent], fold_means, len(compared), variance, sign)
+
+
+def _layout(scores: Sequence[Sequence[float]]) -> Layout:
+    """The layout of scores by trial and fold."""
+    fold_means = tuple(map(fmean, zip(*scores, strict=True)))
+    grand = fmean(fold_means)
+    squares = 0.0
+    for row in scores:
+        shift = fmean(row) - grand
+        squares += math.fsum((score - shift - mean) ** 2 for score, mean in zip(row, fold_means, strict=True))
+    return Layout(fold_means, len(scores), squares / ((len(scores) - 1) * (len(fold_means) - 1)))
 
 
 def _student_cdf(value: float, degrees: int) -> float:

@@ -34,10 +34,19 @@ def chance(
 
 
 def test_the_chance_is_that_of_a_two_way_layout() -> None:
-    finished = [[4.1, 1.9], [3.0, 1.0], [1.9, 0.1]]
+    known = reference({0: [4.1, 1.9], 1: [3.0, 1.0], 2: [1.9, 0.1]}, "maximize")
+    assert known is not None
     # Fold means 3 and 1; residuals ±0.1, 0 and ±0.1 with two degrees of freedom: a variance of 0.02.
     spread = math.sqrt(0.02 * (1 + 1 / 3) * (2 - 1) / (2 * 1))
-    assert chance([2.5], finished) == pytest.approx(stats.t.cdf((1.5 - 3.0) / spread, 2))
+    assert known.finished.chance({0: 2.5}, 3.0, 1.0) == pytest.approx(stats.t.cdf((1.5 - 3.0) / spread, 2))
+
+
+def test_the_better_half_is_asked_too_and_the_larger_probability_counts() -> None:
+    known = reference({0: [4.1, 1.9], 1: [3.0, 1.0], 2: [1.9, 0.1]}, "maximize")
+    assert known is not None
+    assert (known.better.fold_means, known.better.trials) == ((3.55, 1.45), 2)
+    chances = [layout.chance({0: 2.5}, known.best, known.sign) for layout in (known.finished, known.better)]
+    assert known.chance({0: 2.5}) == max(chances)
 
 
 def test_a_trial_is_expected_to_end_where_others_ended_that_scored_the_same() -> None:
@@ -70,7 +79,7 @@ def test_the_unit_of_the_scores_does_not_matter(
     finished: list[list[float]], score: float, factor: float, shift: float
 ) -> None:
     known = reference(dict(enumerate(finished)), "maximize")
-    assume(known is not None and known.variance > 1e-3)
+    assume(known is not None and min(known.finished.variance, known.better.variance) > 1e-3)
     scaled = [[factor * score + shift for score in scores] for scores in finished]
     assert chance([factor * score + shift], scaled) == pytest.approx(chance([score], finished), abs=1e-4)
 
@@ -94,8 +103,8 @@ def test_scores_that_do_not_compare_stop_nothing() -> None:
     assert chance([-math.inf], finished) is None
     assert chance([0.1], finished[:2]) is None
     assert chance([0.1], [*finished[:2], [0.5, math.nan, 0.5]]) is None
-    assert chance([0.1], [[1.0, 1.0, 1.0]] * 3) is None
-    assert chance([0.1], [[0.1 + 0.2, 0.3, 0.1 * 3]] * 3) is None
+    assert chance([0.1], [[1.0, 1.0, 1.0]] * 3) == 1.0
+    assert chance([0.1], [[0.1 + 0.2, 0.3, 0.1 * 3]] * 3) == 1.0
     assert chance([0.1], [[0.5]] * 3) is None
 
 

@@ -141,7 +141,7 @@ def test_a_lost_trial_is_compared_again_only_after_its_next_fold() -> None:
 
 def test_a_trial_that_can_hardly_become_the_best_is_pruned_with_an_estimate_of_its_end() -> None:
     (pruned,) = jobs(*FINISHED, running(3, "w0", 0.4), rules=RACING, target=4)
-    reason = "1 fold: it would beat trial 0 with a probability of less than 0.01 %"
+    reason = "1 fold: it would beat trial 0 with a probability of 0.14 %"
     assert pruned == FinishTrial(3, "pruned", pytest.approx(0.5333, abs=1e-4), reason)
     assert jobs(*FINISHED, running(3, "w0", 0.7), rules=RACING, target=4) == (train((3, 1)),)
     assert jobs(*FINISHED[:2], running(2, "w0", 0.4), rules=RACING, target=3) == (train((2, 1)),)
