@@ -222,7 +222,7 @@ def fit(
         watch = torch.from_numpy(watched)
     preprocess = fit_standardize(data.features[learned], experiment.data.standardize).to(world.device)
     head, target = _head(data, learned)
-    torch.manual_seed(seeds.weights)
+    world.seed(seeds.weights)
     network = build_network(prepared.factory, data, settings.model).to(world.device)
     optimizer = make_optimizer(training.optimizer, network, world.device, is_scaled=training.precision == "fp16")
     rows = Rows(_apply(preprocess, features), target.to(world.device))

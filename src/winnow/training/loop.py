@@ -104,11 +104,9 @@ class RowLoss:
         losses = self.function(outputs, target, reduction="none")
         return losses.flatten(1).mean(1) if self.is_elementwise else losses
 
-    def total(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """The sum over the rows, by one kernel."""
-        total = self.function(outputs, target, reduction="sum")
-        targets = math.prod(target.shape[1:]) if self.is_elementwise else 1
-        return total / targets if targets > 1 else total
+    def mean(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """The mean over the rows, by one kernel."""
+        return self.function(outputs, target, reduction="mean")
 
 
 def row_loss(config: TrainingConfig, task: str) -> RowLoss:
@@ -151,7 +149,7 @@ def train(
     """
     steps = plan_steps(len(order), config.batch_size, config.accumulation, world.rank, world.size)
     shuffles = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed + world.rank)
+    world.seed(seed + world.rank)
     schedule = None
     if config.scheduler is not None:
         schedule = make_schedule(config.scheduler, optimizer, steps=len(steps) * config.epochs, epochs=config.epochs)
@@ -162,19 +160,19 @@ def train(
     stopper = _Stopper(config.early_stopping) if config.early_stopping is not None and watch is not None else None
     # Where the next epoch does not depend on an epoch's loss, a GPU gets the next one's work before the loss is read.
     lag = 1 if world.device.type == "cuda" and stopper is None and not (schedule and schedule.watches) else 0
-    losses = _Losses(len(order), config.epochs, world, on_epoch, lag)
+    losses = _Losses(steps, config.epochs, world, on_epoch, lag)
     first_step_at, epoch = math.nan, 0
     for epoch in range(1, config.epochs + 1):
         network.train()
         shuffled = world.put(order[torch.randperm(len(order), generator=shuffles)])
-        totals: list[Tensor] = []
-        for step, total in _take_steps(backend, schedule, steps, _batches(rows, shuffled, blocks)):
-            totals.append(total)
+        shares: list[Tensor] = []
+        for share in _take_steps(backend, schedule, steps, _batches(rows, shuffled, blocks)):
+            shares.append(share)
             if on_step is not None:
-                on_step(total / step.rows)
-            if epoch == 1 and len(totals) == 1:
+                on_step(share)
+            if epoch == 1 and len(shares) == 1:
                 first_step_at = time.perf_counter()
-        losses.add(totals, _watch_loss(network, rows, watch, loss, config, world))
+        losses.add(shares, _watch_loss(network, rows, watch, loss, config, world))
         if schedule is not None and schedule.every == "epoch":
             _advance(schedule, losses.latest)
         if stopper is not None and stopper.is_done(losses.latest, network):
@@ -242,17 +240,17 @@ def _batches(rows: Rows, order: Tensor, blocks: tuple[_Block, ...]) -> Iterator[
 
 def _take_steps(
     backend: _Backend, schedule: Schedule | None, steps: tuple[Step, ...], batches: Iterator[tuple[Tensor, Tensor]]
-) -> Iterator[tuple[Step, Tensor]]:
-    """Take the steps of one epoch; after each comes the sum of this rank's row losses, left on the device."""
+) -> Iterator[Tensor]:
+    """Take the steps of one epoch; after each comes this rank's share of its loss, left on the device."""
     advance = schedule.scheduler.step if schedule is not None and schedule.every == "step" else None
     for step in steps:
-        totals = [
+        shares = [
             backend.backward(*next(batches), shard, step, is_last=shard is step.shards[-1]) for shard in step.shards
         ]
         is_taken = backend.step()
         if advance is not None and is_taken:
             advance()
-        yield step, totals[0] if len(totals) == 1 else torch.stack(totals).sum()
+        yield shares[0] if len(shares) == 1 else torch.stack(shares).sum()
 
 
 class _Backend(Protocol):
@@ -265,7 +263,7 @@ class _Backend(Protocol):
             is_last: of the step.
 
         Returns:
-            The sum of the losses of the rows that count, without its graph.
+            The shard's share of the step's mean loss, without its graph.
         """
 
     def step(self) -> bool:
@@ -279,16 +277,14 @@ class _Plain:
         self, network: nn.Module, optimizer: Optimizer, loss: RowLoss, clip_norm: float | None, world: World
     ) -> None:
         self._outputs, self._optimizer, self._loss = _forward(network, network), optimizer, loss
-        self._parameters, self._clip_norm, self._device = list(network.parameters()), clip_norm, world.device
-        self._weights: dict[int, Tensor] = {}
+        self._parameters, self._clip_norm = list(network.parameters()), clip_norm
 
     def backward(self, inputs: Tensor, target: Tensor, shard: Shard, step: Step, *, is_last: bool) -> Tensor:
-        total = self._loss.total(self._outputs(inputs), target)
-        if step.rows not in self._weights:
-            self._weights[step.rows] = torch.full((), 1 / step.rows, dtype=total.dtype, device=self._device)
-        # The gradient of the mean over the step's rows, without a division of its own.
-        torch.autograd.backward(total, self._weights[step.rows])
-        return total.detach()
+        share = self._loss.mean(self._outputs(inputs), target)
+        if len(step.shards) > 1:
+            share = share * (shard.real / step.rows)
+        share.backward()  # type: ignore[no-untyped-call]
+        return share.detach()
 
     def step(self) -> bool:
         if self._clip_norm is not None:
@@ -312,10 +308,10 @@ class _Accelerated:
     def backward(self, inputs: Tensor, target: Tensor, shard: Shard, step: Step, *, is_last: bool) -> Tensor:
         with nullcontext() if is_last else self._accelerator.no_sync(self._model):
             # The sum over no rows is 0, where a mean would be NaN.
-            total = self._loss(self._outputs(inputs), target)[: shard.real].sum()
+            share = self._loss(self._outputs(inputs), target)[: shard.real].sum() / step.rows
             # DDP averages over the ranks; what is wanted is the sum of their shares.
-            self._accelerator.backward(total / step.rows * self._ranks)
-        return total.detach()
+            self._accelerator.backward(share * self._ranks)
+        return share.detach()
 
     def step(self) -> bool:
         if self._clip_norm is not None:
@@ -405,14 +401,16 @@ class _Losses:
         latest: that of the last epoch that was read: on the watched rows, or else on the training rows.
     """
 
-    def __init__(self, rows: int, epochs: int, world: World, on_epoch: OnEpoch, lag: int) -> None:
+    def __init__(self, steps: tuple[Step, ...], epochs: int, world: World, on_epoch: OnEpoch, lag: int) -> None:
         """`lag`: how many epochs later a loss is read."""
-        self._rows, self._epochs, self._world, self._on_epoch, self._lag = rows, epochs, world, on_epoch, lag
+        rows = torch.tensor([step.rows for step in steps], dtype=torch.float64)
+        self._weights = world.put(rows / rows.sum())
+        self._epochs, self._world, self._on_epoch, self._lag = epochs, world, on_epoch, lag
         self._unread: deque[tuple[Tensor, Any]] = deque()
         self._read = 0
         self.latest = math.nan
 
-    def add(self, totals: list[Tensor], watched: Tensor | None) -> None:
+    def add(self, shares: list[Tensor], watched: Tensor | None) -> None:
         """Send an epoch's losses to the CPU, and read those that are due.
 
         The ranks exchange them here: the only time they talk beside gradients.
@@ -420,9 +418,9 @@ class _Losses:
         Raises:
             DivergedError: a loss that was read is not finite; on every rank alike.
         """
-        total = torch.stack(totals).sum(dtype=torch.float64)
-        shares = self._world.gather([total, watched] if watched is not None else [total])
-        self._unread.append(self._world.fetch(shares))
+        share = torch.dot(torch.stack(shares).double(), self._weights)
+        gathered = self._world.gather([share, watched] if watched is not None else [share])
+        self._unread.append(self._world.fetch(gathered))
         while len(self._unread) > self._lag:
             self._read_next()
 
@@ -432,15 +430,15 @@ class _Losses:
             self._read_next()
 
     def _read_next(self) -> None:
-        shares, is_there = self._unread.popleft()
+        losses, is_there = self._unread.popleft()
         if is_there is not None:
             is_there.synchronize()
         self._read += 1
-        mean = self.latest = float(shares[:, 0].sum()) / self._rows
+        mean = self.latest = float(losses[:, 0].sum())
         if not math.isfinite(mean):
             raise DivergedError(f"the training loss became {mean} in epoch {self._read}")
-        if shares.shape[1] > 1:
-            self.latest = float(shares[0, 1])
+        if losses.shape[1] > 1:
+            self.latest = float(losses[0, 1])
             if not math.isfinite(self.latest):
                 raise DivergedError(f"the loss on the watched rows became {self.latest} in epoch {self._read}")
         self._on_epoch(self._read, self._epochs, mean)

@@ -134,6 +134,15 @@ class World:
         local = tuple(identity_of(pid) for host, pid in everyone if host == own[0] and pid != own[1])
         return local, tuple(rank for rank, (host, _) in enumerate(everyone) if host != own[0])
 
+    def seed(self, seed: int) -> None:
+        """Seed the generators of the CPU and of this rank's device, as `torch.manual_seed` does.
+
+        That one also records a stack trace for every kind of device that is not in use, in two milliseconds.
+        """
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed_all(seed)
+
     def put(self, tensor: Tensor) -> Tensor:
         """A CPU tensor on the device. A GPU goes on with its work meanwhile."""
         if self.device.type != "cuda":

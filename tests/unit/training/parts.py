@@ -17,7 +17,7 @@ class Fault(nn.Module):
     def forward(self, x):
         if self.fault == "rank 1" and os.environ.get("RANK") == "1":
             raise ValueError("rank 1 is guilty")
-        loaded = {"accelerate", "torchmetrics", "torch._dynamo"} & set(sys.modules)
+        loaded = {"accelerate", "torchmetrics", "torch._dynamo", "sympy"} & set(sys.modules)
         if self.fault == "imports" and loaded:
             raise ImportError(f"loaded: {sorted(loaded)}")
         return x
