@@ -13,6 +13,7 @@ import torch
 
 from winnow.config.experiment import Experiment
 from winnow.models import mlp
+from winnow.training.fold_data import FoldData
 from winnow.training.jobs import fit
 from winnow.training.preparation import prepare
 from winnow.training.world import World, settle
@@ -39,9 +40,8 @@ def main(path: Path) -> None:
         every = np.arange(prepared.data.rows)
         learned = every if rows is None else np.random.default_rng(0).permutation(every)[:rows]
         shares: list[torch.Tensor] = []
-        features = torch.from_numpy(prepared.data.features)
         fitted, trained = fit(
-            *(prepared, world, features, {}, learned, 0),
+            *(prepared, world, FoldData(prepared, world.device), {}, learned, 0),
             on_epoch=lambda epoch, epochs, loss: None,
             on_step=shares.append,
         )

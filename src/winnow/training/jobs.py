@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from winnow.config.user_code import folder_of_code
-from winnow.data.dataset import DataSet
-from winnow.data.preprocessing import TargetScale, fit_standardize
 from winnow.data.splits import split_watch
 from winnow.training.custom_loop import LoopFold, LoopResult, run_loop
 from winnow.training.failures import DivergedError, ExportDiffersError, ExportError
 from winnow.training.fitting import Fitted, build_network, seeds_of
+from winnow.training.fold_data import FoldData
 from winnow.training.loop import OnEpoch, OnStep, Rows, Trained, row_loss, train
 from winnow.training.messages import FoldJob, FoldScored, FromRank, Progress, Refit, Refitted
 from winnow.training.optimization import make_optimizer
@@ -42,8 +41,7 @@ class Jobs:
 
     def __init__(self, prepared: Prepared, world: World, send: Send) -> None:
         self._prepared, self._world, self._send = prepared, world, send
-        self._features = torch.from_numpy(prepared.data.features).to(world.device)
-        self._target = torch.from_numpy(prepared.data.target).to(world.device)
+        self._data = FoldData(prepared, world.device)
 
     def train_fold(self, job: FoldJob) -> FoldScored:
         """Train on a fold's training rows and score its validation rows.
@@ -110,7 +108,7 @@ class Jobs:
             raise ExportError(f"the model could not be exported: {type(error).__name__}: {error}") from error
 
     def _fit(self, params: Mapping[str, Any], rows: NDArray[np.int64], fold: int) -> tuple[Fitted, Trained]:
-        return fit(self._prepared, self._world, self._features, params, rows, fold, on_epoch=self._report)
+        return fit(self._prepared, self._world, self._data, params, rows, fold, on_epoch=self._report)
 
     def _fold_by_loop(self, loop: Callable[..., Any], job: FoldJob) -> FoldScored:
         fold, began = self._prepared.folds[job.fold], time.perf_counter()
@@ -140,7 +138,7 @@ class Jobs:
         if result.model is None:
             raise LookupError("train_fold returned no 'model', so there is nothing to score and export")
         head = nn.Softmax(-1) if prepared.data.task == "classification" else nn.Identity()
-        rows = Rows(self._features, self._target)
+        rows = Rows(self._data.features, self._data.target)
         loss = row_loss(experiment.training, prepared.data.task)
         model = result.model.to(self._world.device)
         return Fitted(nn.Identity(), model, head, rows, loss, experiment.training.batch_size)
@@ -163,10 +161,10 @@ class Jobs:
             self._report(epoch, of, loss)
 
         fold = LoopFold(
-            train_features=self._rows(self._features, train),
-            train_target=self._rows(self._target, train),
-            validation_features=self._rows(self._features, validation),
-            validation_target=self._rows(self._target, validation),
+            train_features=self._rows(self._data.features, train),
+            train_target=self._rows(self._data.target, train),
+            validation_features=self._rows(self._data.features, validation),
+            validation_target=self._rows(self._data.target, validation),
             index=index,
             seed=seed,
             device=world.device,
@@ -190,7 +188,7 @@ class Jobs:
 def fit(
     prepared: Prepared,
     world: World,
-    features: Tensor,
+    data: FoldData,
     params: Mapping[str, Any],
     train_rows: NDArray[np.int64],
     fold: int,
@@ -201,7 +199,7 @@ def fit(
     """Train one model on the given rows of the data set; all ranks together.
 
     Args:
-        features: the data set's inputs on the world's device.
+        data: on the world's device.
         params: the trial's, as the space names them.
         train_rows: indexes into the data set.
         fold: its number, for the seeds.
@@ -210,29 +208,21 @@ def fit(
         DivergedError: the loss is not finite, on every rank alike.
         Exception: whatever a factory, an optimizer or a scheduler raises for these parameters.
     """
-    data, experiment = prepared.data, prepared.experiment
+    experiment = prepared.experiment
     settings = prepared.routing.settings(params, experiment.model.options, experiment.training)
     training, seeds = settings.training, seeds_of(experiment.search.seed, fold)
-    learned, watch = train_rows, None
-    if training.early_stopping is not None:
-        splitter = experiment.cross_validation.splitter
-        learned, watched = split_watch(
-            data, train_rows, training.early_stopping.fraction, splitter, experiment.search.seed
-        )
-        watch = torch.from_numpy(watched)
-    preprocess = fit_standardize(data.features[learned], experiment.data.standardize).to(world.device)
-    head, target = _head(data, learned)
+    learned = data.learned(train_rows, fold, training.early_stopping)
     world.seed(seeds.weights)
-    network = build_network(prepared.factory, data, settings.model).to(world.device)
+    network = build_network(prepared.factory, prepared.data, settings.model).to(world.device)
     optimizer = make_optimizer(training.optimizer, network, world.device, is_scaled=training.precision == "fp16")
-    rows = Rows(_apply(preprocess, features), target.to(world.device))
-    loss = row_loss(training, data.task)
+    rows = data.rows(learned)
+    loss = row_loss(training, prepared.data.task)
     trained = train(
         network,
         optimizer,
         rows,
-        torch.from_numpy(learned),
-        watch,
+        learned.order,
+        learned.watch,
         loss,
         training,
         seeds.order,
@@ -240,7 +230,7 @@ def fit(
         on_epoch=on_epoch,
         on_step=on_step,
     )
-    return Fitted(preprocess, network, head.to(world.device), rows, loss, training.batch_size), trained
+    return Fitted(learned.preprocess, network, learned.head, rows, loss, training.batch_size), trained
 
 
 def check_finite(metrics: Mapping[str, float], where: str) -> None:
@@ -252,19 +242,3 @@ def check_finite(metrics: Mapping[str, float], where: str) -> None:
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise DivergedError(f"the metric {name} is {value} on {where}: not defined for these outputs, or diverged")
-
-
-def _head(data: DataSet, learned: NDArray[np.int64]) -> tuple[nn.Module, Tensor]:
-    """What turns the network's outputs into what people read, and the target as the loss takes it."""
-    if data.task == "classification":
-        return nn.Softmax(-1), torch.from_numpy(data.target)
-    scale = TargetScale.fit(data.target[learned])
-    return scale, scale.scale(torch.from_numpy(data.target))
-
-
-@torch.no_grad()
-def _apply(preprocess: nn.Module, features: Tensor) -> Tensor:
-    """Preprocessed inputs, in parts, so that only the result is as large as the data."""
-    if isinstance(preprocess, nn.Identity):
-        return features
-    return torch.cat([preprocess(part) for part in torch.split(features, 65_536)])

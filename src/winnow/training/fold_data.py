@@ -1,0 +1,86 @@
+"""The data set on the device, and what a fold's training rows teach before its network is trained.
+
+That depends on the fold and the share of rows that early stopping watches, and on nothing else of a trial, so it is
+computed once: for large rows it takes as long as some epochs on a GPU.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from winnow.config.experiment import EarlyStoppingConfig
+from winnow.data.preprocessing import TargetScale, fit_standardize
+from winnow.data.splits import split_watch
+from winnow.training.loop import Rows
+from winnow.training.preparation import Prepared
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What a fold's training rows teach.
+
+    Attributes:
+        order: int64 [training rows]: indexes of the rows to train on, on the CPU.
+        watch: indexes of the rows that early stopping watches, on the CPU; None without early stopping.
+        preprocess: raw inputs to network inputs, on the device.
+        head: the network's outputs to what people read, on the device.
+        target: of all rows of the data set as the loss takes it, on the device.
+    """
+
+    order: Tensor
+    watch: Tensor | None
+    preprocess: nn.Module
+    head: nn.Module
+    target: Tensor
+
+
+class FoldData:
+    """The data set on a device.
+
+    Attributes:
+        features, target: all rows as they were loaded.
+    """
+
+    def __init__(self, prepared: Prepared, device: torch.device) -> None:
+        self._prepared, self._device = prepared, device
+        self.features = torch.from_numpy(prepared.data.features).to(device)
+        self.target = torch.from_numpy(prepared.data.target).to(device)
+        self._learned: dict[tuple[int, float | None], Learned] = {}
+
+    def learned(self, train_rows: NDArray[np.int64], fold: int, stopping: EarlyStoppingConfig | None) -> Learned:
+        """What the training rows of a fold teach; the modules are the caller's own."""
+        key = (fold, stopping.fraction if stopping is not None else None)
+        if key not in self._learned:
+            self._learned[key] = self._learn(train_rows, key[1])
+        found = self._learned[key]
+        # An export moves its modules to the CPU.
+        preprocess, head = copy.deepcopy((found.preprocess, found.head))
+        return Learned(found.order, found.watch, preprocess, head, found.target)
+
+    def rows(self, learned: Learned) -> Rows:
+        """All rows as the network and the loss take them."""
+        return Rows(self._inputs(learned.preprocess), learned.target)
+
+    def _learn(self, train_rows: NDArray[np.int64], fraction: float | None) -> Learned:
+        data, experiment = self._prepared.data, self._prepared.experiment
+        order, watch = train_rows, None
+        if fraction is not None:
+            splitter = experiment.cross_validation.splitter
+            order, watched = split_watch(data, train_rows, fraction, splitter, experiment.search.seed)
+            watch = torch.from_numpy(watched)
+        preprocess = fit_standardize(data.features[order], experiment.data.standardize).to(self._device)
+        if data.task == "classification":
+            return Learned(torch.from_numpy(order), watch, preprocess, nn.Softmax(-1), self.target)
+        head = TargetScale.fit(data.target[order]).to(self._device)
+        return Learned(torch.from_numpy(order), watch, preprocess, head, head.scale(self.target))
+
+    @torch.no_grad()
+    def _inputs(self, preprocess: nn.Module) -> Tensor:
+        """Preprocessed inputs, in parts, so that only the result is as large as the data."""
+        return torch.cat([preprocess(part) for part in torch.split(self.features, 65_536)])
