@@ -38,6 +38,9 @@ from dataclasses import dataclass
 from statistics import NormalDist, fmean
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 THRESHOLD = 0.01
 """Below this probability a trial is stopped, unless the experiment says otherwise."""
 FINISHED_TRIALS = 3
@@ -122,31 +125,25 @@ def reference(finished: Mapping[int, Sequence[float]], goal: Literal["maximize",
     Returns:
         None where fewer than `FINISHED_TRIALS` can be compared, or there is only one fold.
     """
-    compared = {number: scores for number, scores in finished.items() if all(map(math.isfinite, scores))}
-    if len(compared) < FINISHED_TRIALS or len(next(iter(compared.values()))) < 2:
+    numbers = sorted(number for number, scores in finished.items() if all(map(math.isfinite, scores)))
+    if len(numbers) < FINISHED_TRIALS or len(finished[numbers[0]]) < 2:
         return None
+    scores = np.array([finished[number] for number in numbers])
     sign = 1.0 if goal == "maximize" else -1.0
-    means = {number: fmean(scores) for number, scores in compared.items()}
-    ranked = sorted(means, key=lambda number: (-sign * means[number], number))
+    means = scores.mean(axis=1)
+    ranked = np.argsort(-sign * means, kind="stable")
     better = ranked[: max(2, math.ceil(len(ranked) / 2))]
-    return Reference(
-        ranked[0],
-        means[ranked[0]],
-        _layout([compared[number] for number in ranked]),
-        _layout([compared[number] for number in better]),
-        sign,
-    )
+    best = int(ranked[0])
+    return Reference(numbers[best], float(means[best]), _layout(scores), _layout(scores[better]), sign)
 
 
-def _layout(scores: Sequence[Sequence[float]]) -> Layout:
-    """The layout of scores by trial and fold."""
-    fold_means = tuple(map(fmean, zip(*scores, strict=True)))
-    grand = fmean(fold_means)
-    squares = 0.0
-    for row in scores:
-        shift = fmean(row) - grand
-        squares += math.fsum((score - shift - mean) ** 2 for score, mean in zip(row, fold_means, strict=True))
-    return Layout(fold_means, len(scores), squares / ((len(scores) - 1) * (len(fold_means) - 1)))
+def _layout(scores: NDArray[np.float64]) -> Layout:
+    """The layout of scores, trials × folds."""
+    trials, folds = scores.shape
+    fold_means = scores.mean(axis=0)
+    residuals = scores - scores.mean(axis=1, keepdims=True) - fold_means + fold_means.mean()
+    variance = float((residuals**2).sum()) / ((trials - 1) * (folds - 1))
+    return Layout(tuple(fold_means.tolist()), trials, variance)
 
 
 def _student_cdf(value: float, degrees: int) -> float:
