@@ -35,11 +35,11 @@ class DockerSweep(RemoteSweep):
         return names + [volume.name for volume in self.engine.volumes.list(filters=label)]
 
     def processes(self, words: str, container: Any = None) -> list[int]:
-        """Process ids, as the host counts them, of a group's processes whose command holds these words."""
+        """Process ids, as the host counts them, of a group's processes whose name or command holds these words."""
         chosen = [container] if container is not None else [c for c in self.containers() if c.status == "running"]
         found = []
         for each in chosen:
-            listed = each.top(ps_args="-eo pid,args")
+            listed = each.top(ps_args="-eo pid,comm,args")
             found += [int(line[0]) for line in listed["Processes"] or [] if words in " ".join(line[1:])]
         return found
 

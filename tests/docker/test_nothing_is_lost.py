@@ -30,7 +30,7 @@ def sweep(engine: docker.DockerClient, stack: RunningStack, train_image: str, tm
 def test_a_killed_rank_and_a_killed_container_cost_one_fold_each(sweep: DockerSweep) -> None:
     orchestrator = sweep.write().start()
     wait_until(lambda: sweep.folds() >= 2)
-    os.kill(sweep.processes("winnow.training.rank")[0], signal.SIGKILL)
+    os.kill(sweep.processes("winnow-rank-")[0], signal.SIGKILL)
     wait_until(lambda: sweep.folds() >= 4)
     running = [container for container in sweep.containers() if container.status == "running"]
     running[-1].kill("KILL")

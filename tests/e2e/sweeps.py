@@ -95,6 +95,9 @@ class Sweep:
         """Every process that works on this study, found by what it was started with."""
         return [p for p in psutil.process_iter() if _works_in(p, self.home) and p.status() != psutil.STATUS_ZOMBIE]
 
+    def ranks(self) -> list[psutil.Process]:
+        return [p for p in self.processes() if p.name().startswith("winnow-rank-")]
+
     def trained_folds(self) -> int:
         """How many trainings of folds were begun; a refit counts as the fold after the last."""
         return sum(int(line) < 5 for line in self.log.read_text().splitlines())

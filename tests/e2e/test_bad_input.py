@@ -32,7 +32,7 @@ from winnow.study.store import StudyStore
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.registry import Registry
 from winnow.tracking.store import prepare
-from winnow.training.preflight import check
+from winnow.training.fork_client import ForkServer
 
 pytestmark = pytest.mark.slow
 
@@ -391,7 +391,9 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Person:
     prepare(uri)
     store = StudyStore(Database(f"sqlite:///{person.home / 'studies.db'}", create=True), "bad")
     with contextlib.chdir(person.folder):
-        sweep = describe_sweep(experiment, "bad", check(experiment))
+        with contextlib.closing(ForkServer.start(os.environ, ends_with_parent=True)) as server:
+            checked = server.check(experiment)
+        sweep = describe_sweep(experiment, "bad", checked)
     store.create(experiment, sweep)
     store.set_parent_run_id(MlflowTracker(uri).start_sweep(store.header.sweep))
     store.database.close()

@@ -11,9 +11,7 @@ every platform, because torchrun and Accelerate read them as settings of their o
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 ALLOWED = frozenset(
     {
@@ -108,29 +106,3 @@ def is_inherited(name: str) -> bool:
 def inherited(environment: Mapping[str, str]) -> dict[str, str]:
     """The part of a shell's environment that worker groups of this machine inherit."""
     return {name: value for name, value in environment.items() if is_inherited(name)}
-
-
-@contextmanager
-def as_in_a_group(given: Mapping[str, str]) -> Iterator[frozenset[str]]:
-    """Give this process the environment of a worker group of this machine for a while.
-
-    Args:
-        given: variables that the experiment sets for its groups.
-
-    Yields:
-        The names of the variables that are withheld meanwhile.
-    """
-    before = dict(os.environ)
-    wanted = {**inherited(before), **given}
-    withheld = frozenset(before) - frozenset(wanted)
-    _become(wanted)
-    try:
-        yield withheld
-    finally:
-        _become(before)
-
-
-def _become(wanted: Mapping[str, str]) -> None:
-    for name in set(os.environ) - set(wanted):
-        del os.environ[name]
-    os.environ.update(wanted)

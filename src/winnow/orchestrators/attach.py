@@ -5,12 +5,13 @@ Nothing is started, so code, data and image matter only once a group dies: they 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Sequence
 
 from winnow.config.settings import Settings
 from winnow.orchestrators.opened_study import describe_sweep
-from winnow.orchestrators.preflight import check_training
+from winnow.orchestrators.preflight import check_training, start_check
 from winnow.orchestrators.sweep_request import SweepRequest
 from winnow.platforms.executor import Executor, GroupSpec
 from winnow.platforms.sweep import SweepPlatform
@@ -68,7 +69,9 @@ class AttachedStart:
     def _equipped(self) -> Executor:
         request = self._request
         self._platform.check_image()
-        checked = check_training(request.experiment, self._platform.host)
+        host = self._platform.host
+        with contextlib.closing(start_check(request.experiment, host)) as server:
+            checked = check_training(server, request.experiment, host)
         self._platform.validate(self._groups)
         sweep = describe_sweep(request.experiment, request.study, checked, request.folder, self._settings.home)
         self._store.check(request.experiment, sweep)

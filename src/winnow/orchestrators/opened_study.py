@@ -13,7 +13,6 @@ from winnow.config.file_lock import locked
 from winnow.config.private import make_home
 from winnow.config.settings import Settings
 from winnow.config.user_code import code_of, folder_of_code
-from winnow.data.splits import resolve_splitter
 from winnow.orchestrators.environment import describe_environment
 from winnow.study.database import Database, NoStudiesError
 from winnow.study.store import StudyStore
@@ -21,14 +20,14 @@ from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.records import SweepRecord
 from winnow.tracking.store import prepare
 from winnow.tracking.tracker import Tracker
-from winnow.training.preparation import Prepared
+from winnow.training.fork_messages import Checked
 
 ROOM_MIB = 16
 """Disk that a study's two databases and first logs take, with some to spare."""
 
 
 def describe_sweep(
-    experiment: Experiment, study: str, checked: Prepared, folder: Path | None = None, home: Path | None = None
+    experiment: Experiment, study: str, checked: Checked, folder: Path | None = None, home: Path | None = None
 ) -> SweepRecord:
     """The facts of a sweep, for its runs.
 
@@ -42,17 +41,17 @@ def describe_sweep(
         metric=checked.objective,
         goal=checked.goal,
         experiment=experiment.without_secrets().model_dump(mode="json", by_alias=True),
-        data_name=checked.data.name,
-        data_rows=checked.data.rows,
-        data_sha256=checked.data.sha256,
+        data_name=checked.data_name,
+        data_rows=checked.data_rows,
+        data_sha256=checked.data_sha256,
         data_source=experiment.data.source,
-        task=checked.data.task,
-        folds=len(checked.folds),
+        task=checked.task,
+        folds=checked.folds,
         seed=experiment.search.seed,
         environment=describe_environment(code_folder, home),
         started_at_ms=time.time_ns() // 1_000_000,
         tags=experiment.tags,
-        splitter=resolve_splitter(checked.data, experiment.cross_validation.splitter).value,
+        splitter=checked.splitter,
         code=code_of(experiment, Path.cwd()),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -17,15 +17,15 @@ from winnow.bundle.manifest import sha256_of
 from winnow.config.errors import InputError, UnavailableError
 from winnow.config.experiment import DataConfig, Experiment
 from winnow.config.functions import BUNDLED, names_function
-from winnow.config.inheritance import as_in_a_group
+from winnow.config.inheritance import inherited, is_inherited
 from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
 from winnow.orchestrators.groups import find_secrets, parse_volume
 from winnow.platforms.platform import Platform
 from winnow.platforms.sweep import WorkerHost
 from winnow.tracking.data_files import DataFiles
-from winnow.training.preflight import check
-from winnow.training.preparation import Prepared
+from winnow.training.fork_client import ForkServer
+from winnow.training.fork_messages import Checked
 
 
 @dataclass(frozen=True)
@@ -85,36 +85,45 @@ def _local_path(data: DataConfig) -> Path | None:
     return None if "://" in source else Path(source).expanduser()
 
 
-def check_training(
-    experiment: Experiment, host: WorkerHost, show: Callable[[str], None] = lambda _what: None
-) -> Prepared:
-    """Check an experiment in the environment that its ranks will have, where they run on this machine.
+def start_check(experiment: Experiment, host: WorkerHost, environment: Mapping[str, str] = os.environ) -> ForkServer:
+    """Start the process that `check_training` asks, in the environment that ranks on this machine will have.
 
-    Containers and pods may find their data elsewhere than this terminal does, so their variables are not set here.
+    Containers and pods may find their data elsewhere than this terminal does, so their variables are not set there.
+
+    Raises:
+        InputError: a secret is not set.
+    """
+    if host.capabilities.shares_files:
+        execution = experiment.execution
+        environment = {**inherited(environment), **execution.env, **find_secrets(execution, environment)}
+    return ForkServer.start(environment, ends_with_parent=False)
+
+
+def check_training(
+    server: ForkServer, experiment: Experiment, host: WorkerHost, show: Callable[[str], None] = lambda _what: None
+) -> Checked:
+    """Check an experiment where its ranks would run, or as near as this machine comes to it.
 
     Args:
+        server: from `start_check`.
         show: receives the name of each part before it is checked.
 
     Raises:
         InputError: a part does not work, or reads a variable that workers do not have.
+        CheckCrashedError: the check gave no verdict.
     """
-    execution = experiment.execution
-    if not host.capabilities.shares_files:
-        return check(experiment, has_gpu=host.has_gpu(execution), show=show)
-    given = {**execution.env, **find_secrets(execution, os.environ)}
-    with as_in_a_group(given) as withheld:
-        try:
-            return check(experiment, has_gpu=host.has_gpu(execution), show=show)
-        except InputError as error:
-            missed = error.__cause__.args[:1] if isinstance(error.__cause__, KeyError) else ()
-            if not withheld.intersection(missed):
-                raise
-            raise InputError(
-                error.place,
-                expected="a function that reads only variables that the experiment names",
-                found=f"{missed[0]}, which is set in this shell and which workers do not inherit",
-                remedy=f"Write it into execution.env, or pass it on by name: execution.secrets: [{missed[0]}].",
-            ) from error
+    try:
+        return server.check(experiment, has_gpu=host.has_gpu(experiment.execution), show=show)
+    except InputError as error:
+        missing = str(error.__cause__.args[0]) if isinstance(error.__cause__, KeyError) else ""
+        if not host.capabilities.shares_files or missing not in os.environ or is_inherited(missing):
+            raise
+        raise InputError(
+            error.place,
+            expected="a function that reads only variables that the experiment names",
+            found=f"{missing}, which is set in this shell and which workers do not inherit",
+            remedy=f"Write it into execution.env, or pass it on by name: execution.secrets: [{missing}].",
+        ) from error
 
 
 def check_code(experiment: Experiment, project: Path) -> None:

@@ -7,6 +7,7 @@ happens (`supervise.py`).
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ from winnow.config.user_code import code_of
 from winnow.orchestrators.attach import AttachedStart, is_attachable
 from winnow.orchestrators.groups import gpu_sharing, plan_groups
 from winnow.orchestrators.opened_study import describe_sweep, find_study, is_finished, open_study, settle
-from winnow.orchestrators.preflight import DataFile, check_data_file, check_training, data_file
+from winnow.orchestrators.preflight import DataFile, check_data_file, check_training, data_file, start_check
 from winnow.orchestrators.progress import ProgressView
 from winnow.orchestrators.report import write_report
 from winnow.orchestrators.resume import check_retry, resume, settled_code
@@ -35,6 +36,7 @@ from winnow.study.store import RefitResult, StudyStore
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.records import TrialRecord
 from winnow.tracking.tracker import TrackingUnavailableError
+from winnow.training.fork_client import FORK_SERVER, ForkServer
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,17 @@ def train(request: SweepRequest, settings: Settings, view: ProgressView) -> Swee
         start = AttachedStart(existing, request, settings, platform, groups)
         store = open_study(request.experiment, request.study, settings, existing.header.sweep)
         return _run(store, settings, platform, platform.executor, groups, view, start)
-    return _train(request, settings, platform, existing, view)
+    with contextlib.closing(start_check(request.experiment, platform.host)) as server:
+        return _train(request, settings, platform, existing, server, view)
 
 
 def _train(
-    request: SweepRequest, settings: Settings, platform: SweepPlatform, existing: StudyStore | None, view: ProgressView
+    request: SweepRequest,
+    settings: Settings,
+    platform: SweepPlatform,
+    existing: StudyStore | None,
+    server: ForkServer,
+    view: ProgressView,
 ) -> SweepResult:
     """Check, make the study or open the existing one, and start its groups. What takes seconds is checked last."""
     experiment, study = request.experiment, request.study
@@ -107,9 +115,13 @@ def _train(
         check_retry(existing, study, platform.executor)
     platform.check_image()
     with view.checking() as show:
-        checked = check_training(experiment, platform.host, lambda what: show(f"{study}: checking {what}"))
+        checked = check_training(server, experiment, platform.host, lambda what: show(f"{study}: checking {what}"))
     data = _data_of(request, platform)
     groups = _planned(request, platform, data)
+    if platform.host.capabilities.shares_files:
+        groups = tuple(replace(group, env={**group.env, FORK_SERVER: server.share()}) for group in groups)
+    else:
+        server.close()
     platform.validate(groups)
     executor = platform.equip()
     sweep = replace(describe_sweep(experiment, study, checked, request.folder, settings.home), code=code)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from winnow.config.errors import InputError
+from winnow.config.inheritance import is_of_a_world
 from winnow.training.pdeathsig import PARENT
 
 CHANNEL, EXPERIMENT, LOG_DIR, THREADS = "WINNOW_CHANNEL", "WINNOW_EXPERIMENT", "WINNOW_LOG_DIR", "WINNOW_THREADS"
-_THREAD_POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", THREADS)
+THREAD_POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", THREADS)
 PYTHON = (sys.executable, "-P")
 """Without the working directory on Python's path: a person's `random.py` there would stand in for the standard one."""
 
@@ -39,10 +40,15 @@ class GroupFiles:
 
 @dataclass(frozen=True)
 class Launch:
-    """What to start: a command, and the variables to set for it beside those that it inherits."""
+    """What to start: a command, and the variables to set for it beside those that it inherits.
+
+    Attributes:
+        forked_ranks: how many ranks a fork server can start in its place; 0: none, since the world has several nodes.
+    """
 
     argv: tuple[str, ...]
     env: dict[str, str]
+    forked_ranks: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,18 +100,40 @@ def plan_ranks(
         EXPERIMENT: str(files.experiment),
         LOG_DIR: str(files.logs),
         PARENT: str(parent_pid),
-        **dict.fromkeys(_THREAD_POOLS, threads),
+        **dict.fromkeys(THREAD_POOLS, threads),
     }
     if gpus is not None:
         env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     rank = (*PYTHON, "-u", "-m", "winnow.training.rank")
     if processes == 1 and node.count == 1:
-        return Launch(rank, {**env, "RANK": "0", "WORLD_SIZE": "1"})
+        return Launch(rank, {**env, "RANK": "0", "WORLD_SIZE": "1"}, forked_ranks=1)
     pdeathsig = (*PYTHON, "-m", "winnow.training.pdeathsig")
     torchrun = (*PYTHON, "-m", "torch.distributed.run", *_rendezvous(node))
     size = ("--nproc-per-node", str(processes), "--max-restarts", "0")
     # torchrun would start Python itself, with the working directory on its path.
-    return Launch((*pdeathsig, *torchrun, *size, "--no-python", *rank), env)
+    argv = (*pdeathsig, *torchrun, *size, "--no-python", *rank)
+    return Launch(argv, env, forked_ranks=processes if node.count == 1 else 0)
+
+
+def rank_environments(launch: Launch, inherited: Mapping[str, str], port: int) -> tuple[dict[str, str], ...]:
+    """The whole environment of each rank that a fork server starts; torchrun's variables where there are several.
+
+    Args:
+        inherited: the supervisor's environment.
+        port: a free port of this machine, on which the ranks meet.
+    """
+    size = launch.forked_ranks
+    common = {name: value for name, value in inherited.items() if not is_of_a_world(name)} | launch.env
+    if size == 1:
+        return (common,)
+    world = {
+        "WORLD_SIZE": str(size),
+        "LOCAL_WORLD_SIZE": str(size),
+        "GROUP_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    return tuple({**common, **world, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(size))
 
 
 def _rendezvous(node: Node) -> tuple[str, ...]:

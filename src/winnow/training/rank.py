@@ -1,4 +1,4 @@
-"""One rank of a worker group: `python -m winnow.training.rank`, started alone or by torchrun.
+"""One rank of a worker group: forked by a fork server, or `python -m winnow.training.rank`, alone or under torchrun.
 
 It loads the data once, says that it is ready, and then does one job after another: folds and refits. It knows neither
 the study nor the tracking store; what to do comes from the group's supervisor, over a socket that rank 0 holds, and
@@ -6,7 +6,7 @@ from rank 0 to the others. See `launch` for the environment it expects.
 
 A failed job leaves the rank running where every rank knows of the failure: always with one rank, and with several
 where they agreed on it (a loss that diverged). Otherwise the failing rank writes its record (`rank_errors`) and exits,
-and torchrun ends the others, which may be in the middle of a collective that can no longer complete.
+and what started the ranks ends the others, which may be in the middle of a collective that can no longer complete.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from winnow.training.channel import Channel
     from winnow.training.jobs import Jobs
     from winnow.training.messages import Failed, FoldJob, FoldScored, FromRank, Refit, Refitted, TrainFolds
+    from winnow.training.preparation import Prepared
     from winnow.training.world import World
 
     _Asked = TypeVar("_Asked", FoldJob, Refit)
@@ -39,22 +40,31 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Work until the supervisor says stop."""
-    began = time.monotonic()
+    """Work until the supervisor says stop, in a process of its own."""
+    work(time.monotonic(), lambda _experiment: None)
+
+
+def work(began: float, prepared: Callable[[Experiment], Prepared | None]) -> None:
+    """Work until the supervisor says stop.
+
+    Args:
+        began: when this rank started, by the monotonic clock.
+        prepared: what a fork server has prepared for an experiment; None: it is prepared here.
+    """
     # Before torch is imported, which takes seconds in which the parent may die too.
     die_with_parent()
-    _be_killed_first()
     logs = Path(os.environ[LOG_DIR])
     rank = int(os.environ["RANK"])
+    _tell_the_kernel(rank)
     _log_into(logs / f"rank-{rank}.log")
     write_utf8()
     try:
-        _work(began)
+        _work(began, prepared)
     except Exception as error:  # noqa: BLE001 - every failure of a rank is recorded before it ends
         _record(error, logs, rank, job=None)
 
 
-def _work(began: float) -> None:
+def _work(began: float, shared: Callable[[Experiment], Prepared | None]) -> None:
     import msgspec
 
     from winnow.config.experiment import Experiment
@@ -69,7 +79,7 @@ def _work(began: float) -> None:
     settle(int(os.environ[THREADS]), experiment.training)
     world = World(experiment.training.precision, on_cpu=wants_cpu(experiment.execution.device))
     _check_code(experiment, assignment.code)
-    prepared = prepare(experiment)
+    prepared = shared(experiment) or prepare(experiment)
     _check_rows(prepared.data.sha256, assignment.data_sha256)
     try:
         # Rank 0 must not ask for a job while another rank can still find that it has no use for one.
@@ -195,10 +205,14 @@ def _record(error: Exception, logs: Path, rank: int, job: FoldJob | Refit | None
     os._exit(RankExit.RECORDED)
 
 
-def _be_killed_first() -> None:
-    """At a memory limit let the kernel kill a rank and not the supervisor, which reports what happened."""
+def _tell_the_kernel(rank: int) -> None:
+    """Be killed at a memory limit before the supervisor, which reports what happened; and have a name of its own.
+
+    A forked rank would otherwise be listed as the fork server.
+    """
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
+        Path("/proc/self/comm").write_text(f"winnow-rank-{rank}")
 
 
 def _log_into(path: Path) -> None:

@@ -30,11 +30,13 @@ from winnow.study.retry import Retry
 from winnow.study.store import StudyStore
 from winnow.tracking.data_files import DataFiles
 from winnow.tracking.mlflow_tracker import MlflowTracker
+from winnow.training.fork_client import FORK_SERVER
 from winnow.training.launch import Node, plan_ranks
 from winnow.worker.experiment_file import DATA_FILE, fetch_data, write_experiment
 from winnow.worker.log_relay import LogRelay
 from winnow.worker.node import RemoteNode, SupervisorGoneError
 from winnow.worker.nodes import CALL_PORT_OFFSET, Nodes
+from winnow.worker.rank_starter import RankStarter
 from winnow.worker.ranks import Planner, Ranks
 from winnow.worker.stop import Stop, StopRequestedError
 from winnow.worker.variables import CPUS, GPUS, MASTER, MASTER_PORT, NODE, NODES, RELAY_LOGS
@@ -108,7 +110,10 @@ def _work_on(store: StudyStore, settings: Settings, group: str, folder: Path, st
             supervisor = (node.address, node.port + CALL_PORT_OFFSET)
             RemoteNode(node.index, supervisor, plan, folder, os.environ, execution.storage_patience_s, stop.check).run()
         else:
-            _supervise(settings, store, group, Ranks(plan, experiment, folder, os.environ, _nodes(node)), stop)
+            starter = RankStarter(os.environ.get(FORK_SERVER))
+            with contextlib.closing(starter):
+                ranks = Ranks(plan, experiment, folder, os.environ, _nodes(node), starter)
+                _supervise(settings, store, group, ranks, stop)
     except CannotStartError as error:
         _log.error("the ranks do not come up: %s; log: %s", error, error.ended.log)
         return GroupExit.CANNOT_START

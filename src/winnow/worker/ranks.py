@@ -71,15 +71,31 @@ class Planner(Protocol):
     def __call__(self, files: GroupFiles) -> Launch: ...
 
 
+class Process(Protocol):
+    """What is asked of the ranks' process, or of a launcher that has several: a part of `subprocess.Popen`."""
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+class Starter(Protocol):
+    """Starts ranks in an environment. What is printed before they have logs of their own is appended to `log`."""
+
+    def __call__(self, launch: Launch, environment: Mapping[str, str], log: Path) -> Process: ...
+
+
 class Ranks:
     """The ranks of one group; several worlds of them may follow one another.
 
     Args:
-        plan: how to start them.
+        plan: what to start.
         experiment: the experiment's JSON file.
         logs: folder for the ranks' logs.
         environment: the supervisor's own environment.
         nodes: the group's further nodes, where it has any.
+        starter: starts them; by default as processes of their own.
     """
 
     def __init__(
@@ -89,13 +105,15 @@ class Ranks:
         logs: Path,
         environment: Mapping[str, str],
         nodes: Nodes | None = None,
+        starter: Starter | None = None,
     ) -> None:
+        self._starter = start_process if starter is None else starter
         self._nodes = nodes
         self._plan = plan
         self._experiment = experiment
         self._logs = logs
         self._environment = environment
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._listener: socket.socket | None = None
         self._connection: socket.socket | None = None
         self._folder: Path | None = None
@@ -141,7 +159,7 @@ class Ranks:
         self._listener.listen(1)
         launch = self._plan(GroupFiles(channel=channel, experiment=self._experiment, logs=self._logs))
         self._out_of_memory_before = out_of_memory_kills()
-        self._process = start_process(launch, self._environment, self.started_log)
+        self._process = self._starter(launch, self._environment, self.started_log)
         if self._nodes is not None:
             self._nodes.start_world(self._experiment.read_text(encoding="utf-8"))
 
@@ -315,7 +333,7 @@ def _describe(code: int | None) -> str:
     return f"its ranks ended with exit code {code} and left no reason"
 
 
-def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
+def _wait(process: Process, timeout_s: float) -> int | None:
     try:
         return process.wait(timeout_s)
     except subprocess.TimeoutExpired:
@@ -335,8 +353,8 @@ def start_process(launch: Launch, environment: Mapping[str, str], log: Path) -> 
         )
 
 
-def end_process(process: subprocess.Popen[bytes]) -> None:
-    """End a launcher with its ranks, by force where it does not end by itself."""
+def end_process(process: Process) -> None:
+    """End ranks, by force where it does not end by itself."""
     if process.poll() is None:
         process.terminate()
         if _wait(process, GRACE_S) is None:

@@ -1,11 +1,8 @@
 """What worker groups of this machine inherit from a shell."""
 
-import os
-from contextlib import suppress
-
 import pytest
 
-from winnow.config.inheritance import as_in_a_group, inherited, is_of_a_world
+from winnow.config.inheritance import inherited, is_of_a_world
 
 SHELL = {
     "PATH": "/bin",
@@ -53,13 +50,3 @@ def test_a_group_inherits_from_a_shell_only_what_the_list_allows() -> None:
 @pytest.mark.parametrize("name", sorted(OTHERS))
 def test_what_describes_another_world_reaches_no_rank_on_any_tier(name: str) -> None:
     assert is_of_a_world(name)
-
-
-def test_the_check_before_a_sweep_sees_the_environment_of_the_groups_and_puts_its_own_back() -> None:
-    before = dict(os.environ)
-    with suppress(KeyError), as_in_a_group({"MY_DATABASE": "db"}) as withheld:
-        assert os.environ["MY_DATABASE"] == "db"
-        assert dict(os.environ) == inherited(before) | {"MY_DATABASE": "db"}
-        assert withheld == set(before) - set(inherited(before))
-        raise KeyError
-    assert dict(os.environ) == before

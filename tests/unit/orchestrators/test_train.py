@@ -1,5 +1,6 @@
 """What a sweep's orchestrator decides before it starts anything."""
 
+import contextlib
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir
@@ -18,7 +19,7 @@ from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
 from winnow.orchestrators.attach import is_attachable
 from winnow.orchestrators.opened_study import open_study, settle
-from winnow.orchestrators.preflight import check_training
+from winnow.orchestrators.preflight import check_training, start_check
 from winnow.orchestrators.progress import ProgressView
 from winnow.orchestrators.resume import check_retry, resume, retry_failed
 from winnow.orchestrators.supervise import SweepSupervisor
@@ -32,6 +33,7 @@ from winnow.study.store import StudyStore
 from winnow.testing.executor import MemoryExecutor
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.records import SweepRecord, TrialRecord
+from winnow.training.fork_messages import Checked
 from winnow.worker.stop import Stop
 from winnow.worker.worker import Identity, Worker
 
@@ -68,7 +70,7 @@ def experiment(**execution: object) -> Experiment:
 def test_a_variable_of_the_shell_that_ranks_will_not_have_is_missed_before_the_sweep(folder: Path) -> None:
     (folder / "own_data.py").write_text(DATA)
     with pytest.raises(InputError) as refused:
-        check_training(experiment(), LOCAL)
+        checked(experiment(), LOCAL)
     assert str(refused.value) == (
         "data.source: expected a function that reads only variables that the experiment names, found "
         "PYTEST_CURRENT_TEST, which is set in this shell and which workers do not inherit. Write it into "
@@ -81,12 +83,17 @@ def test_a_variable_of_the_shell_that_ranks_will_not_have_is_missed_before_the_s
 )
 def test_the_check_sees_the_variables_that_the_experiment_names(folder: Path, execution: dict[str, object]) -> None:
     (folder / "own_data.py").write_text(DATA)
-    assert check_training(experiment(**execution), LOCAL).data.rows == 40
+    assert checked(experiment(**execution), LOCAL).data_rows == 40
 
 
 def test_the_check_for_containers_keeps_this_terminals_variables(folder: Path) -> None:
     (folder / "own_data.py").write_text(DATA)
-    assert check_training(experiment(), CONTAINERS).data.rows == 40
+    assert checked(experiment(), CONTAINERS).data_rows == 40
+
+
+def checked(experiment: Experiment, host: WorkerHost) -> Checked:
+    with contextlib.closing(start_check(experiment, host)) as server:
+        return check_training(server, experiment, host)
 
 
 def refusal(request: SweepRequest, home: Path) -> str:

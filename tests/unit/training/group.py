@@ -1,5 +1,7 @@
 """A supervisor's side of a group, for tests: starts real ranks, sends jobs and reads answers."""
 
+import contextlib
+import functools
 import os
 import signal
 import socket
@@ -14,6 +16,7 @@ import psutil
 from winnow.config.experiment import Experiment
 from winnow.config.inheritance import is_of_a_world
 from winnow.data.sources import load_data
+from winnow.training.fork_client import ForkServer
 from winnow.training.launch import GroupFiles, Launch, plan_ranks
 from winnow.training.messages import (
     Assignment,
@@ -26,6 +29,7 @@ from winnow.training.messages import (
     Stop,
     ToRank,
 )
+from winnow.worker.ranks import Process, start_process
 
 
 def write_files(folder: Path, experiment: Experiment, data_sha256: str | None = None) -> GroupFiles:
@@ -44,25 +48,39 @@ def environment(launch: Launch) -> dict[str, str]:
 
 
 class Group:
-    """Real ranks on a real socket. Use as a context: it leaves no process behind."""
+    """Real ranks on a real socket. Use as a context: it leaves no process behind.
 
-    def __init__(self, folder: Path, experiment: Experiment, processes: int) -> None:
+    Args:
+        server: forks the ranks; None: they are processes of their own, under torchrun where there are several.
+    """
+
+    def __init__(self, folder: Path, experiment: Experiment, processes: int, server: ForkServer | None = None) -> None:
         files = write_files(folder, experiment)
         launch = plan_ranks(files, processes=processes, cpus=1, parent_pid=os.getpid())
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(files.channel))
         self._listener.listen()
-        self._listener.settimeout(120)
-        with (folder / "torchrun.log").open("wb") as log:
-            self.process = subprocess.Popen(launch.argv, env=environment(launch), stdout=log, stderr=log)
+        self._listener.settimeout(0.25)
+        log = folder / "ranks.log"
+        start = functools.partial(start_process, launch, os.environ, log)
+        self.process: Process = start() if server is None else server.start_ranks(launch, os.environ, log, start)
+        self._parent = psutil.Process(self.process.pid if isinstance(self.process, subprocess.Popen) else server.pid)
         self._channel = files.channel
-        self._connection, _ = self._listener.accept()
+        self._connection = self._accept()
         self._connection.settimeout(120)
         self._lines = self._connection.makefile("rb")
         self.progress: list[Progress] = []
         ready = self.receive()
         assert isinstance(ready, Ready)
         self.ready = ready
+
+    def _accept(self) -> socket.socket:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            with contextlib.suppress(TimeoutError):
+                return self._listener.accept()[0]
+            assert self.process.poll() is None, "the ranks end before they are ready"
+        raise TimeoutError("the ranks do not connect")
 
     def __enter__(self) -> "Group":
         return self
@@ -103,15 +121,16 @@ class Group:
         return self.process.wait(timeout=60)
 
     def ranks(self) -> list[psutil.Process]:
-        """The living processes of the ranks below torchrun."""
+        """The living processes of the ranks."""
         try:
-            return psutil.Process(self.process.pid).children(recursive=True)
+            return self._parent.children(recursive=True)
         except psutil.NoSuchProcess:
             return []
 
     def rank(self, number: int) -> psutil.Process:
         """The process of one rank."""
-        return next(rank for rank in self.ranks() if rank.environ().get("RANK") == str(number))
+        # The kernel still shows the fork server's environment for a forked rank.
+        return sorted(self.ranks(), key=lambda rank: rank.pid)[number]
 
     def wait_for_progress(self) -> Progress:
         """The next message, which is expected to be of a training under way."""

@@ -1,11 +1,13 @@
 """Real ranks over real sockets: what they answer, and how they end."""
 
+import contextlib
 import json
 import math
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -13,12 +15,19 @@ import pytest
 from tests.unit.training.group import KILL, Group, environment, wait_until_gone, write_files
 from winnow.bundle.manifest import read_manifest
 from winnow.config.experiment import Experiment
+from winnow.training.fork_client import ForkServer
 from winnow.training.launch import plan_ranks
 from winnow.training.messages import Failed, FoldJob, FoldScored, Refit, Refitted, TrainFolds
 from winnow.training.rank_errors import guilty_rank
 
 pytestmark = pytest.mark.slow
 PARTS = "tests.unit.training.parts"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ForkServer]:
+    with contextlib.closing(ForkServer.start(os.environ, ends_with_parent=True)) as started:
+        yield started
 
 
 def _experiment(**training) -> Experiment:
@@ -42,8 +51,8 @@ def _fold(fold: int = 0, fault: str = "none", trial: int = 0) -> TrainFolds:
     return TrainFolds((FoldJob(trial, fold, {"lr": 0.01, "fault": fault}),))
 
 
-def test_one_rank_does_job_after_job_whatever_fails_between(tmp_path):
-    with Group(tmp_path, _experiment(), processes=1) as group:
+def test_one_rank_does_job_after_job_whatever_fails_between(server, tmp_path):
+    with Group(tmp_path, _experiment(), processes=1, server=server) as group:
         assert (group.ready.world_size, group.ready.device, group.ready.folds) == (1, "cpu", 5)
         scored = group.do(_fold())
         assert isinstance(scored, FoldScored)
@@ -68,8 +77,9 @@ def test_one_rank_does_job_after_job_whatever_fails_between(tmp_path):
     assert guilty_rank(tmp_path) is None
 
 
-def test_two_ranks_agree_on_a_loss_that_diverged_and_name_the_guilty_one_otherwise(tmp_path):
-    with Group(tmp_path, _experiment(), processes=2) as group:
+@pytest.mark.parametrize("are_forked", [True, False], ids=["forked", "torchrun"])
+def test_two_ranks_agree_on_a_loss_that_diverged_and_name_the_guilty_one_otherwise(server, are_forked, tmp_path):
+    with Group(tmp_path, _experiment(), processes=2, server=server if are_forked else None) as group:
         assert group.ready.world_size == 2
         scored = group.do(_fold())
         diverged = group.do(_fold(fault="nan"))
@@ -99,8 +109,8 @@ def test_a_rank_with_other_rows_than_the_study_ends_before_it_is_ready(tmp_path,
 
 
 @pytest.mark.parametrize("state", ["idle", "training"])
-def test_a_killed_rank_ends_its_world_and_leaves_no_record(tmp_path, state):
-    with Group(tmp_path, _experiment(epochs=100_000), processes=2) as group:
+def test_a_killed_rank_ends_its_world_and_leaves_no_record(server, tmp_path, state):
+    with Group(tmp_path, _experiment(epochs=100_000), processes=2, server=server) as group:
         if state == "training":
             group.send(_fold())
             group.wait_for_progress()
@@ -138,8 +148,8 @@ def test_ranks_die_with_a_killed_supervisor(tmp_path):
         supervisor.wait()
 
 
-def test_a_rank_ends_with_its_channel(tmp_path):
-    with Group(tmp_path, _experiment(epochs=100_000), processes=1) as group:
+def test_a_rank_ends_with_its_channel(server, tmp_path):
+    with Group(tmp_path, _experiment(epochs=100_000), processes=1, server=server) as group:
         group.send(_fold())
         group.wait_for_progress()
         group.close_channel()
@@ -161,11 +171,39 @@ def _wait_for_descendants(pid: int, count: int) -> list[psutil.Process]:
     raise AssertionError(f"no {count} descendants within a minute")
 
 
-def test_a_rank_trains_in_bfloat16_and_exports_in_float32(tmp_path):
-    with Group(tmp_path, _experiment(precision="bf16", early_stopping={"patience": 2}), processes=1) as group:
+def test_a_rank_trains_in_bfloat16_and_exports_in_float32(server, tmp_path):
+    experiment = _experiment(precision="bf16", early_stopping={"patience": 2})
+    with Group(tmp_path, experiment, processes=1, server=server) as group:
         scored = group.do(_fold())
         assert isinstance(scored, FoldScored), scored
         refitted = group.do(Refit(0, {"lr": 0.01, "fault": "none"}, {}, str(tmp_path / "bundle")))
         assert isinstance(refitted, Refitted), refitted
         assert refitted.parity < 1e-5
         assert group.stop() == 0
+
+
+THREADED = """
+import threading, time
+from winnow.models import mlp
+threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+def build(input_shape, outputs):
+    return mlp(input_shape, outputs)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all ranks are processes of their own")
+def test_a_module_that_starts_a_thread_gets_processes_of_its_own(tmp_path):
+    (tmp_path / "threaded.py").write_text(THREADED)
+    experiment = _experiment()
+    model = experiment.model.model_copy(update={"factory": f"{tmp_path}/threaded.py:build"})
+    space = {"lr": experiment.search.space["lr"]}
+    search = experiment.search.model_copy(update={"space": space})
+    experiment = experiment.model_copy(update={"model": model, "search": search})
+    with (
+        contextlib.closing(ForkServer.start(os.environ, ends_with_parent=True)) as server,
+        Group(tmp_path, experiment, processes=1, server=server) as group,
+    ):
+        assert group.ranks() == []
+        assert isinstance(group.do(TrainFolds((FoldJob(0, 0, {"lr": 0.01}),))), FoldScored)
+        assert group.stop() == 0
+    assert "processes of their own: 2 threads run" in (tmp_path / "ranks.log").read_text()
