@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,21 +159,27 @@ def _run(config: Path | str, overrides: dict[str, Any], **options: Any) -> Sweep
     """Run a sweep. `options` are the fields of a `SweepRequest`."""
     from winnow.config.loader import load_experiment, located
 
-    # The file is read before torch and MLflow are imported, so that a mistake in it is an error at once.
+    # The file is read before anything else is imported, so that a mistake in it is an error at once.
     experiment = load_experiment(Path(config), overrides)
-    from winnow.orchestrators.progress import ProgressView
-
-    view = ProgressView(metric=experiment.search.metric.name)
-    with view.checking() as show:
-        show(f"{experiment.name}: loading PyTorch, scikit-learn and MLflow")
-        from winnow.orchestrators.settings import current
-        from winnow.orchestrators.sweep_request import SweepRequest
-        from winnow.orchestrators.train import train as run
+    from winnow.orchestrators.preflight import start_check
+    from winnow.orchestrators.settings import current
+    from winnow.orchestrators.sweep_platform import sweep_platform
+    from winnow.orchestrators.sweep_request import SweepRequest
+    from winnow.platforms.lookup import Lookup
 
     settings = current()
     request = SweepRequest(experiment, folder=Path(config).absolute().parent, **options)
     with located(Path(config), overrides):
-        return run(request, settings, view)
+        platform = sweep_platform(request, settings, Lookup())
+        with contextlib.closing(start_check(experiment, platform.host)) as server:
+            # The server imports torch while this process imports what manages studies.
+            from winnow.orchestrators.progress import ProgressView
+
+            view = ProgressView(metric=experiment.search.metric.name)
+            with view.checking() as show:
+                show(f"{experiment.name}: loading PyTorch and scikit-learn")
+                from winnow.orchestrators.train import train as run
+            return run(request, settings, platform, server, view)
 
 
 def _overrides(study: str | None, trials: int | None, workers: int | None) -> dict[str, Any]:

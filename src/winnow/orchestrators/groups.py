@@ -15,8 +15,7 @@ from winnow.platforms.container import DEFAULT_CPUS, DEFAULT_MEMORY_BYTES
 from winnow.platforms.executor import GroupResources, GroupSpec, Volume
 from winnow.platforms.sweep import WorkerHost
 from winnow.training.launch import plan_gpus
-from winnow.worker.experiment_file import DATA_FILE
-from winnow.worker.variables import CPUS, GPUS, RELAY_LOGS
+from winnow.worker.variables import CPUS, DATA_FILE, GPUS, RELAY_LOGS
 
 LEAST_MEMORY_MIB = 384
 """With less, a supervisor is killed before it can report that its ranks had too little."""

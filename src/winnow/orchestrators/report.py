@@ -11,9 +11,6 @@ from winnow.config.errors import InputError, WinnowError
 from winnow.config.next_command import next_flag
 from winnow.config.private import share
 from winnow.config.settings import Settings
-from winnow.report import render_report
-from winnow.report.facts import facts_of
-from winnow.report.importances import importances_of
 from winnow.study.database import Database
 from winnow.study.store import StudyStore
 from winnow.study.view import Champion, StudyView
@@ -67,6 +64,10 @@ def shares_of(settings: Settings, study: str) -> dict[str, float]:
         view = StudyStore(Database(settings.storage_url), study).view()
     except WinnowError:
         return {}
+    # Importances import scikit-learn.
+    from winnow.report.facts import facts_of
+    from winnow.report.importances import importances_of
+
     return importances_of(view, facts_of(view).complete)
 
 
@@ -76,6 +77,8 @@ def write_page(view: StudyView, page: Path) -> None:
     Raises:
         InputError: the page cannot be written there.
     """
+    from winnow.report import render_report
+
     text = render_report(view)
     try:
         replace_text(page, text)

@@ -7,7 +7,6 @@ happens (`supervise.py`).
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 from collections.abc import Callable, Mapping
@@ -21,7 +20,7 @@ from winnow.config.user_code import code_of
 from winnow.orchestrators.attach import AttachedStart, is_attachable
 from winnow.orchestrators.groups import gpu_sharing, plan_groups
 from winnow.orchestrators.opened_study import describe_sweep, find_study, is_finished, open_study, settle
-from winnow.orchestrators.preflight import DataFile, check_data_file, check_training, data_file, start_check
+from winnow.orchestrators.preflight import DataFile, check_data_file, check_training, data_file
 from winnow.orchestrators.progress import ProgressView
 from winnow.orchestrators.report import write_report
 from winnow.orchestrators.resume import check_retry, resume, settled_code
@@ -76,8 +75,14 @@ def plan(
     return platform.plan(groups)
 
 
-def train(request: SweepRequest, settings: Settings, view: ProgressView) -> SweepResult:
+def train(
+    request: SweepRequest, settings: Settings, platform: SweepPlatform, server: ForkServer, view: ProgressView
+) -> SweepResult:
     """Run a study until it is done, from wherever it stands.
+
+    Args:
+        platform: where its groups run, from `sweep_platform`.
+        server: checks the experiment, from `start_check`; groups of this machine have it fork their ranks.
 
     Raises:
         InputError: something in the file or around it has to change. Nothing was created, unless workers found it:
@@ -86,15 +91,13 @@ def train(request: SweepRequest, settings: Settings, view: ProgressView) -> Swee
         SweepStoppedError: the groups were stopped from elsewhere.
         KeyboardInterrupt: Ctrl-C; groups of this machine were stopped and their trials handed back, others work on.
     """
-    platform = sweep_platform(request, settings, Lookup())
     existing = find_study(settings, request.study)
     if existing is not None and is_attachable(existing, request, platform):
         groups = _planned(request, platform, _data_of(request, platform))
         start = AttachedStart(existing, request, settings, platform, groups)
         store = open_study(request.experiment, request.study, settings, existing.header.sweep)
         return _run(store, settings, platform, platform.executor, groups, view, start)
-    with contextlib.closing(start_check(request.experiment, platform.host)) as server:
-        return _train(request, settings, platform, existing, server, view)
+    return _train(request, settings, platform, existing, server, view)
 
 
 def _train(

@@ -15,9 +15,6 @@ from winnow.tracking.data_files import DamagedFileError, DataFiles
 from winnow.tracking.tracker import TrackingUnavailableError
 from winnow.training.messages import Assignment
 
-DATA_FILE = "WINNOW_DATA_FILE"
-"""Set where groups do not see the terminal's files: `SHA256/NAME` of the data file in the artifact store."""
-
 RETRY_S = 2.0
 
 _log = logging.getLogger(__name__)

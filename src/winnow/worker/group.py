@@ -32,14 +32,14 @@ from winnow.tracking.data_files import DataFiles
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.training.fork_client import FORK_SERVER
 from winnow.training.launch import Node, plan_ranks
-from winnow.worker.experiment_file import DATA_FILE, fetch_data, write_experiment
+from winnow.worker.experiment_file import fetch_data, write_experiment
 from winnow.worker.log_relay import LogRelay
 from winnow.worker.node import RemoteNode, SupervisorGoneError
 from winnow.worker.nodes import CALL_PORT_OFFSET, Nodes
 from winnow.worker.rank_starter import RankStarter
 from winnow.worker.ranks import Planner, Ranks
 from winnow.worker.stop import Stop, StopRequestedError
-from winnow.worker.variables import CPUS, GPUS, MASTER, MASTER_PORT, NODE, NODES, RELAY_LOGS
+from winnow.worker.variables import CPUS, DATA_FILE, GPUS, MASTER, MASTER_PORT, NODE, NODES, RELAY_LOGS
 from winnow.worker.worker import Identity, NodesGoneError, Worker
 from winnow.worker.world import CannotStartError
 

@@ -8,3 +8,5 @@ NODE, NODES, MASTER, MASTER_PORT = "WINNOW_NODE", "WINNOW_NODES", "WINNOW_MASTER
 """Set where a group has several nodes: the index of this node, their number, and the address of the first one."""
 RELAY_LOGS = "WINNOW_RELAY_LOGS"
 """Set where the ranks' logs are not kept: they are then written to standard error, too."""
+DATA_FILE = "WINNOW_DATA_FILE"
+"""Set where groups do not see the terminal's files: `SHA256/NAME` of the data file in the artifact store."""

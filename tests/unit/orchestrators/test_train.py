@@ -23,6 +23,7 @@ from winnow.orchestrators.preflight import check_training, start_check
 from winnow.orchestrators.progress import ProgressView
 from winnow.orchestrators.resume import check_retry, resume, retry_failed
 from winnow.orchestrators.supervise import SweepSupervisor
+from winnow.orchestrators.sweep_platform import sweep_platform
 from winnow.orchestrators.sweep_request import SweepRequest
 from winnow.orchestrators.train import plan, train
 from winnow.platforms.executor import GroupSpec
@@ -98,8 +99,13 @@ def checked(experiment: Experiment, host: WorkerHost) -> Checked:
 
 def refusal(request: SweepRequest, home: Path) -> str:
     """What `train` says of a request that it refuses."""
-    with pytest.raises(InputError) as refused:
-        train(request, Settings.from_environment({"WINNOW_HOME": str(home)}), ProgressView(io.StringIO()))
+    settings = Settings.from_environment({"WINNOW_HOME": str(home)})
+    platform = sweep_platform(request, settings, Lookup())
+    with (
+        contextlib.closing(start_check(request.experiment, platform.host)) as server,
+        pytest.raises(InputError) as refused,
+    ):
+        train(request, settings, platform, server, ProgressView(io.StringIO()))
     return str(refused.value)
 
 
