@@ -1,8 +1,8 @@
 """Everything that can be refused before a study, a run or a worker exists.
 
 Parameters are tried at the corners of the space: with each draw a model is built, two rows go through it, and the
-optimizer and the schedule are made. Where it can be, the model is built on torch's meta device, which has shapes but no
-memory, since the largest corner may not fit beside whatever else runs here.
+optimizer and the schedule are made. A large model is built on torch's meta device where it can be, which has shapes but
+no memory, since the largest corner may not fit beside whatever else runs here.
 """
 
 from __future__ import annotations
@@ -201,10 +201,13 @@ def _check_draw(prepared: Prepared, params: Mapping[str, Any]) -> None:
 
 
 def _check_network(prepared: Prepared, arguments: Mapping[str, Any]) -> nn.Module:
-    """A network of the right shape, on the meta device where it can live there."""
+    """A network of the right shape: on the CPU where it is small, otherwise on the meta device where it can live there.
+
+    Operations on the meta device import torch._dynamo and sympy (1.2 CPU seconds).
+    """
     failure: Exception | None = None
     # Not everything works on the meta device, so the CPU has the last word.
-    for device in ("meta", "cpu"):
+    for device in ("cpu",) if _is_small_on_meta(prepared, arguments) else ("meta", "cpu"):
         try:
             return _probed(prepared, arguments, torch.device(device))
         except InputError:
@@ -219,6 +222,19 @@ def _check_network(prepared: Prepared, arguments: Mapping[str, Any]) -> nn.Modul
         found=f"{type(failure).__name__}: {failure} ({where.filename}:{where.lineno}) with {dict(arguments)}",
         remedy=f"Correct {prepared.experiment.model.factory}, or the space.",
     ) from failure
+
+
+def _is_small_on_meta(prepared: Prepared, arguments: Mapping[str, Any]) -> bool:
+    """Whether the network can be made without memory and has few parameters."""
+    try:
+        with torch.device("meta"):
+            return _is_small(prepared.factory(prepared.data.input_shape, prepared.data.outputs, **arguments))
+    except Exception:  # noqa: BLE001 - a factory may raise anything; it is tried again
+        return False
+
+
+def _is_small(network: nn.Module) -> bool:
+    return sum(parameter.numel() for parameter in network.parameters() if not is_lazy(parameter)) <= MAX_PARAMETERS
 
 
 def _probed(prepared: Prepared, arguments: Mapping[str, Any], device: torch.device) -> nn.Module:
@@ -251,8 +267,7 @@ def _check_rows(prepared: Prepared, arguments: Mapping[str, Any], network: nn.Mo
     This is tried where it costs little, with untrained weights and a few rows of the data. The refit tries it again.
     """
     data, rest = prepared.data, prepared.holdout.rest
-    is_small = sum(parameter.numel() for parameter in network.parameters() if not is_lazy(parameter)) <= MAX_PARAMETERS
-    if not is_small or len(rest) < 2:
+    if not _is_small(network) or len(rest) < 2:
         return
     raw = data.features[rest[spread(len(rest), ROWS_TRIED)]]
     rows = fit_standardize(raw, prepared.experiment.data.standardize)(torch.from_numpy(raw)).numpy()

@@ -67,8 +67,6 @@ class SharedPreparation:
 
         What fails here fails again in a rank, which records it.
         """
-        # torch.optim imports it in its first constructor, which takes longer than the rest of a first fold.
-
         import winnow.training.jobs  # noqa: F401
 
         try:
