@@ -47,10 +47,10 @@ class Waves(nn.Module):
         return torch.sin(rows)
 
 
-def image_network(pool: nn.Module) -> nn.Module:
+def image_network(pool: nn.Module, features: int) -> nn.Module:
     return nn.Sequential(
         *(nn.Conv2d(3, 4, 3, padding=1, stride=2), nn.BatchNorm2d(4), nn.LeakyReLU(), pool),
-        *(nn.Flatten(), nn.LazyLinear(3)),
+        *(nn.Flatten(), nn.Linear(features, 3)),
     )
 
 
@@ -64,10 +64,10 @@ NETWORKS = {
     **{kind: (models.mlp((5,), 3, (8,), activation=kind), (5,)) for kind in models.ACTIVATIONS},
     "residual": (Residual(), (5,)),
     "embedding": (Words(), (6,)),
-    "maximum": (image_network(nn.MaxPool2d(3, 2, 1)), (3, 12, 12)),
-    "average": (image_network(nn.AvgPool2d(2)), (3, 12, 12)),
-    "global average": (image_network(nn.AdaptiveAvgPool2d(1)), (3, 12, 12)),
-    "sequence": (nn.Sequential(nn.Conv1d(2, 4, 3), nn.ELU(), nn.MaxPool1d(2), nn.Flatten(), nn.LazyLinear(3)), (2, 9)),
+    "maximum": (image_network(nn.MaxPool2d(3, 2, 1), 36), (3, 12, 12)),
+    "average": (image_network(nn.AvgPool2d(2), 36), (3, 12, 12)),
+    "global average": (image_network(nn.AdaptiveAvgPool2d(1), 4), (3, 12, 12)),
+    "sequence": (nn.Sequential(nn.Conv1d(2, 4, 3), nn.ELU(), nn.MaxPool1d(2), nn.Flatten(), nn.Linear(12, 3)), (2, 9)),
 }
 
 
