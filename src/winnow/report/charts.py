@@ -1,198 +1,131 @@
-"""History, importances and heat map as plotly figures, in plain values."""
+"""What report.js draws, as JSON values. The script does the drawing; what to show is decided here."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from winnow.report.facts import Facts, TrialFacts, robust_range
-from winnow.report.figure import COLORS, Figure, in_state, label, layout_of, trial_text
-from winnow.study.formatting import score
+from winnow.report.parallel import parallel
+from winnow.report.timeline import Job, timeline
+from winnow.report.timescale import Timescale
+from winnow.study.formatting import duration, score, setting
 from winnow.study.view import StudyView
 
-SCALE = [[step / 6, f"var(--scale-{step})"] for step in range(7)]
 
+@dataclass(frozen=True)
+class Column:
+    """A column of the table of trials.
 
-def history(view: StudyView, facts: Facts) -> Figure:
-    """Each trial's value by number, and the best so far; failed trials stand on the bottom edge."""
-    maximize = view.sweep.goal == "maximize"
-    best = max if maximize else min
-    complete = facts.complete
-    values = [trial.mean for trial in complete if trial.mean is not None]
-    last = max((trial.record.number for trial in facts.trials), default=0)
-    best_x = [trial.record.number for trial in complete]
-    best_y = list(accumulate(values, best))
-    shown = [trial.mean for trial in facts.trials if trial.mean is not None and trial.record.state != "failed"]
-    frame = robust_range(shown, maximize=maximize)
-    low, high = _padded(*frame) if frame else (0.0, 1.0)
-    edge = low + 0.03 * (high - low)
-    data = [
-        _dots("complete", complete, "circle", COLORS["complete"]),
-        _dots("pruned", in_state(facts, "pruned"), "diamond-open", COLORS["pruned"]),
-        _dots("running", in_state(facts, "running"), "circle-open-dot", COLORS["running"]),
-        _dots("failed", in_state(facts, "failed"), "x", COLORS["failed"], at=edge),
-        _line("best so far", [*best_x, last], [*best_y, *best_y[-1:]]),
-    ]
-    if facts.winner is not None:
-        star = _dots(f"winner: trial {facts.winner.record.number}", [facts.winner], "star", "var(--winner)")
-        star["marker"].update(size=16, line={"width": 1, "color": "var(--card)"})
-        data.append(star)
-    layout = layout_of(height=380, margin={"l": 64, "r": 16, "t": 36, "b": 48})
-    layout["xaxis"] |= {"title": {"text": "trial"}, "range": [-0.6, last + 0.6], "rangemode": "tozero"}
-    layout["yaxis"] |= {"title": {"text": label(view.sweep.metric)}, "range": [low, high]}
-    layout["yaxis"] |= {} if frame else {"showticklabels": False}
-    layout["xaxis"] |= {"dtick": 1} if last < 12 else {}
-    return {"data": [trace for trace in data if trace["x"]], "layout": layout}
-
-
-def outside(figure: Figure) -> int:
-    """How many trials of a history lie outside its frame."""
-    low, high = figure["layout"]["yaxis"]["range"]
-    return sum(not low <= y <= high for trace in figure["data"] if trace["mode"] == "markers" for y in trace["y"])
-
-
-def importances(shares: Mapping[str, float]) -> Figure:
-    """A bar for each parameter, the most important on top."""
-    names = list(shares)[::-1]
-    bars = {
-        "type": "bar",
-        "orientation": "h",
-        "y": [label(name) for name in names],
-        "x": [shares[name] for name in names],
-        "text": [f"{shares[name]:.0%}" for name in names],
-        "textposition": "outside",
-        "cliponaxis": False,
-        "marker": {"color": "var(--complete)"},
-        "hoverinfo": "y+text",
-    }
-    layout = layout_of(
-        height=90 + 42 * min(len(names), 24), margin={"l": 16, "r": 48, "t": 8, "b": 40}, showlegend=False
-    )
-    layout["xaxis"] |= {"title": {"text": "share of what the parameters explain"}, "tickformat": ".0%"}
-    layout["yaxis"] |= {"type": "category", "automargin": True, "showgrid": False}
-    layout["bargap"] = 0.35
-    return {"data": [bars], "layout": layout}
-
-
-def heat_map(view: StudyView, facts: Facts) -> Figure:
-    """Folds down, trials across: the metric in each cell; above it each trial's mean and state.
-
-    `meta` holds the two orders of the trials that the page switches between.
+    Attributes:
+        texts: a cell for each trial, in the study's order.
     """
-    maximize = view.sweep.goal == "maximize"
+
+    name: str
+    texts: tuple[str, ...]
+
+
+def columns_of(view: StudyView, facts: Facts) -> list[Column]:
+    """Trial, state, value, spread, the parameters, folds, training time, attempts, and the metrics on the holdout."""
     trials = facts.trials
-    folds = max([view.sweep.folds, *(fold + 1 for trial in trials for fold in trial.scores)])
-    names = [str(trial.record.number) for trial in trials]
-    labels = [f"fold {fold + 1}" for fold in range(folds)]
-    scores = [[_finite(trial.scores.get(fold)) for trial in trials] for fold in range(folds)]
-    shown = robust_range([value for row in scores for value in row if value is not None], maximize=maximize)
-    hover = [[_cell(trial, fold, view.sweep.metric) for trial in trials] for fold in range(folds)]
-    gap = 1 if len(trials) <= 150 else 0
-    scale = {
-        "type": "heatmap",
-        "x": names,
-        "coloraxis": "coloraxis",
-        "xgap": gap,
-        "ygap": 1,
-        "hoverinfo": "text",
-        "hoverongaps": False,
-    }
-    means = [[trial.mean for trial in trials]]
-    about = [[trial_text(trial) for trial in trials]]
-    data = [
-        {**scale, "y": labels, "z": scores, "text": hover},
-        {**scale, "y": ["mean"], "z": means, "text": about, "yaxis": "y2"},
-        {**_state_strip(trials, about), "xgap": gap},
+    holdouts = dict.fromkeys(name for trial in trials for name in trial.record.holdout)
+    return [
+        Column("trial", tuple(str(trial.record.number) for trial in trials)),
+        Column("state", tuple(trial.record.state for trial in trials)),
+        Column(view.sweep.metric, tuple(map(_value, trials))),
+        Column("±", tuple(score(trial.std) for trial in trials)),
+        *(
+            Column(
+                name,
+                tuple(setting(trial.record.params[name]) if name in trial.record.params else "–" for trial in trials),
+            )
+            for name in parameters_of(view, facts)
+        ),
+        Column("folds", tuple(f"{len(trial.scores)}/{view.sweep.folds}" for trial in trials)),
+        Column("training", tuple(duration(trial.train_s) for trial in trials)),
+        Column("attempts", tuple(str(trial.record.attempts) for trial in trials)),
+        *(
+            Column(f"holdout {name}", tuple(score(trial.record.holdout.get(name)) for trial in trials))
+            for name in holdouts
+        ),
     ]
-    layout = layout_of(height=150 + min(34 * folds, 700), margin={"l": 60, "r": 8, "t": 8, "b": 48}, showlegend=False)
-    strip, row = (0.13, 0.13) if folds <= 8 else (0.06, 0.06)
-    layout["xaxis"] |= {"type": "category", "title": {"text": "trial"}, "showgrid": False, "anchor": "y"}
-    layout["xaxis"] |= {"categoryorder": "array", "categoryarray": names, "tickangle": 0}
-    bare = {"type": "category", "showgrid": False, "ticks": ""}
-    layout["yaxis"] |= {**bare, "autorange": "reversed", "domain": [0, 1 - strip - row - 0.02]}
-    layout["yaxis2"] = {**bare, "domain": [1 - strip - row, 1 - strip - 0.01]}
-    layout["yaxis3"] = {**bare, "domain": [1 - strip + 0.01, 1]}
-    low, high = shown or (0.0, 1.0)
-    layout["coloraxis"] = {
-        "cmin": low,
-        "cmax": high if high > low else low + 1e-9,
-        "colorscale": SCALE,
-        "reversescale": not maximize,
-        "showscale": bool(shown),
-        "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 11}},
-    }
-    return {"data": data, "layout": layout, "meta": {"number": names, "mean": _by_mean(trials, maximize=maximize)}}
 
 
-def _dots(name: str, trials: Iterable[TrialFacts], symbol: str, color: str, at: float | None = None) -> Figure:
-    """Markers at the trials' means, or all `at` one height; trials without a mean are left out."""
-    placed = [(trial, trial.mean if at is None else at) for trial in trials]
-    placed = [(trial, y) for trial, y in placed if y is not None]
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": name,
-        "x": [trial.record.number for trial, _ in placed],
-        "y": [y for _, y in placed],
-        "text": [trial_text(trial) for trial, _ in placed],
-        "hoverinfo": "text",
-        "marker": {
-            "symbol": symbol,
-            "size": 9 if len(placed) < 200 else 5,
-            "color": color,
-            "line": {"width": 1.5, "color": color},
-        },
-        "cliponaxis": at is None,
-    }
+def parameters_of(view: StudyView, facts: Facts) -> list[str]:
+    """The parameters of the space, then those that only trials of an earlier space have."""
+    return list(dict.fromkeys([*view.space, *(name for trial in facts.trials for name in trial.record.params)]))
 
 
-def _line(name: str, x: list[int], y: list[float]) -> Figure:
-    line = {"shape": "hv", "width": 2, "color": "var(--winner)"}
-    points = x[: len(y)]
-    return {"type": "scatter", "mode": "lines", "name": name, "x": points, "y": y, "line": line, "hoverinfo": "skip"}
+def notes_of(trial: TrialFacts) -> list[str]:
+    """Why a trial ended as it did, and whether its code is not the study's."""
+    code = ["trained with other code"] if trial.record.has_other_code else []
+    return ([trial.record.reason] if trial.record.reason else []) + code
 
 
-def _state_strip(trials: Sequence[TrialFacts], about: list[list[str]]) -> Figure:
-    states = list(COLORS)
-    steps = [[edge / len(states), COLORS[state]] for place, state in enumerate(states) for edge in (place, place + 1)]
-    return {
-        "type": "heatmap",
-        "x": [str(trial.record.number) for trial in trials],
-        "y": ["state"],
-        "z": [[states.index(trial.record.state) for trial in trials]],
-        "zmin": -0.5,
-        "zmax": len(states) - 0.5,
-        "colorscale": steps,
-        "showscale": False,
-        "text": about,
-        "hoverinfo": "text",
-        "ygap": 1,
-        "yaxis": "y3",
-    }
+def best_first(view: StudyView, facts: Facts) -> list[int]:
+    """Indices of the trials, the best mean first; trials that are not complete at the end, by number."""
+    sign = -1 if view.sweep.goal == "maximize" else 1
+
+    def order(index: int) -> tuple[bool, float, int]:
+        trial = facts.trials[index]
+        is_ranked = trial.record.state == "complete" and trial.mean is not None
+        return not is_ranked, sign * (trial.mean or 0.0) if is_ranked else 0.0, trial.record.number
+
+    return sorted(range(len(facts.trials)), key=order)
 
 
-def _by_mean(trials: Sequence[TrialFacts], *, maximize: bool) -> list[str]:
-    """Trial numbers, the best mean first; trials that are not complete at the end."""
-
-    def order(trial: TrialFacts) -> tuple[bool, float, int]:
-        mean = trial.mean if trial.mean is not None else math.inf
-        done = trial.record.state == "complete"
-        return not done, -mean if maximize and math.isfinite(mean) else mean, trial.record.number
-
-    return [str(trial.record.number) for trial in sorted(trials, key=order)]
-
-
-def _cell(trial: TrialFacts, fold: int, metric: str) -> str:
-    value = trial.scores.get(fold)
-    told = f"{label(metric)} {score(value)}" if value is not None else "not trained"
-    return f"trial {trial.record.number}, fold {fold + 1}<br><b>{told}</b><br>{trial.record.state}"
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _padded(low: float, high: float) -> tuple[float, float]:
+def history_frame(view: StudyView, facts: Facts) -> tuple[float, float] | None:
+    """The values that the history shows at first; None where no trial has one."""
+    shown = [trial.mean for trial in facts.trials if trial.mean is not None and trial.record.state != "failed"]
+    frame = robust_range(shown, maximize=view.sweep.goal == "maximize")
+    if frame is None:
+        return None
+    low, high = frame
     room = (high - low) * 0.08 or abs(high) * 0.05 or 0.5
     return low - room, high + room
+
+
+def outside(facts: Facts, frame: tuple[float, float] | None) -> int:
+    """How many trials the history shows only on request."""
+    means = [trial.mean for trial in facts.trials if trial.mean is not None and trial.record.state != "failed"]
+    return sum(not frame[0] <= mean <= frame[1] for mean in means) if frame else 0
+
+
+def score_range(view: StudyView, facts: Facts) -> tuple[float, float] | None:
+    """The scores of folds between which the heat map's colors are spread."""
+    scores = [value for trial in facts.trials for value in trial.scores.values() if math.isfinite(value)]
+    return robust_range(scores, maximize=view.sweep.goal == "maximize")
+
+
+def chart_data(view: StudyView, facts: Facts, columns: Sequence[Column], jobs: Sequence[Job]) -> dict[str, Any]:
+    """Everything that report.js draws. Lists that are about trials have an entry for each, in the study's order."""
+    trials = facts.trials
+    folds = max([view.sweep.folds, *(fold + 1 for trial in trials for fold in trial.scores)])
+    return {
+        "maximize": view.sweep.goal == "maximize",
+        "metric": view.sweep.metric,
+        "winner": trials.index(facts.winner) if facts.winner is not None else None,
+        "parameters": len(parameters_of(view, facts)),
+        "columns": [{"name": column.name, "texts": column.texts} for column in columns],
+        "notes": [notes_of(trial) for trial in trials],
+        "numbers": [trial.record.number for trial in trials],
+        "means": [_rounded(trial.mean) for trial in trials],
+        "scores": [[_rounded(trial.scores.get(fold)) for fold in range(folds)] for trial in trials],
+        "bestFirst": best_first(view, facts),
+        "historyFrame": history_frame(view, facts),
+        "scoreRange": score_range(view, facts),
+        "parallel": parallel(view, facts),
+        "timeline": timeline(view, facts, jobs, Timescale.over(facts.sittings)) if facts.workers else None,
+    }
+
+
+def _value(trial: TrialFacts) -> str:
+    """The mean; in brackets where it is that of some folds only."""
+    return score(trial.mean) if trial.record.state == "complete" or trial.mean is None else f"({score(trial.mean)})"
+
+
+def _rounded(value: float | None) -> float | None:
+    """Six significant digits: finer than a pixel, and a third of the bytes."""
+    return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None

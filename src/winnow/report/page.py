@@ -1,56 +1,57 @@
 """The page around the charts: every section as HTML, and all of them in one file.
 
-Everything that comes from outside goes through `html.escape` here, or into JSON whose `<` are escaped.
+Everything that comes from outside goes through `html.escape` here, or into the packed JSON, which report.js shows as
+text.
 """
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from string import Template
 from typing import Any
 
-from plotly.offline import get_plotlyjs
-
-from winnow.report import charts
+from winnow.report.charts import (
+    Column,
+    best_first,
+    chart_data,
+    columns_of,
+    history_frame,
+    notes_of,
+    outside,
+    score_range,
+)
 from winnow.report.facts import STATES, Facts, TrialFacts, facts_of
-from winnow.report.figure import Figure
 from winnow.report.importances import FEWEST_TRIALS, importances_of
-from winnow.report.parallel import parallel
-from winnow.report.timeline import FEW_BARS, timeline
-from winnow.report.timescale import Timescale
+from winnow.report.timeline import FEW_BARS, Job, jobs_of
 from winnow.study.formatting import duration, score, setting
 from winnow.study.view import Champion, StudyView
 from winnow.tracking.records import TrialState
 
 _SECRET = "…"
+_ZOOM = "Drag to enlarge, double-click to go back."
+_FEW_ROWS = 200
+"""Trials in the table at first; the others are shown on request."""
 
 
 def render_report(view: StudyView) -> str:
     """One self-contained HTML page about a study, at whatever stage it is."""
     facts = facts_of(view)
-    shares = importances_of(view, facts.complete)
-    drawn = {
-        "history": charts.history(view, facts)
-        if any(trial.record.state != "waiting" for trial in facts.trials)
-        else None,
-        "importances": charts.importances(shares) if shares else None,
-        "parallel": parallel(view, facts),
-        "heat_map": charts.heat_map(view, facts) if facts.folds_trained else None,
-        "timeline": timeline(view, facts, Timescale.over(facts.sittings)) if facts.workers else None,
-    }
+    columns, jobs = columns_of(view, facts), jobs_of(facts)
     sections = [
         _winner(view, facts),
-        _importances(shares, facts),
-        _history(view, facts, drawn["history"]),
-        _parallel(facts, drawn["parallel"]),
-        _heat_map(view, facts, drawn["heat_map"]),
-        _timeline(view, facts, drawn["timeline"]),
-        _trials(view, facts),
+        _importances(importances_of(view, facts.complete), facts),
+        _history(view, facts),
+        _parallel(view, facts),
+        _heat_map(view, facts),
+        _timeline(view, facts, jobs),
+        _trials(view, facts, columns),
         _meaning(view),
         _environment(view),
     ]
@@ -60,8 +61,7 @@ def render_report(view: StudyView) -> str:
         title=_e(f"{view.sweep.study}: report"),
         style=(parts / "report.css").read_text("utf-8"),
         body=body,
-        charts=_json(drawn),
-        plotly=get_plotlyjs(),
+        data=_packed(chart_data(view, facts, columns, jobs)),
         script=(parts / "report.js").read_text("utf-8"),
     )
 
@@ -151,65 +151,92 @@ def _model(best: TrialFacts, champion: Champion | None) -> str:
     return f"@{_e(champion.alias)} is {named}{origin}{since}"
 
 
-def _history(view: StudyView, facts: Facts, drawn: Figure | None) -> str:
+def _history(view: StudyView, facts: Facts) -> str:
+    if all(trial.record.state == "waiting" for trial in facts.trials):
+        return _section("history-section", "Optimization history", _empty("No trial has begun yet."), "wide")
     notes = ["Higher is better." if view.sweep.goal == "maximize" else "Lower is better."]
     if facts.counts["pruned"]:
         notes.append("Pruned trials stand at an estimate of their mean over all folds.")
     if facts.counts["failed"]:
         notes.append("Failed trials stand on the lower edge.")
-    if drawn is not None and (outside := charts.outside(drawn)):
-        notes.append(f"{outside} trial{_s(outside)} far on the worse side: double-click to see all.")
-    return _chart("history", "Optimization history", " ".join(notes), drawn, "No trial has begun yet.", "wide")
+    if count := outside(facts, history_frame(view, facts)):
+        notes.append(f"{count} trial{_s(count)} far on the worse side: double-click to see all.")
+    keys: list[tuple[str, str]] = [(state, state) for state in STATES if facts.counts[state] and state != "waiting"]
+    if facts.winner is not None:
+        keys += [("best", "best so far"), ("winner", f"winner: trial {facts.winner.record.number}")]
+    body = f"{_note(' '.join([*notes, _ZOOM]))}{_legend(keys)}{_plot('history', 'Optimization history')}"
+    return _section("history-section", "Optimization history", body, "wide")
 
 
 def _importances(shares: Mapping[str, float], facts: Facts) -> str:
     done = len(facts.complete)
+    if not shares:
+        empty = f"Needs {FEWEST_TRIALS} complete trials and two parameters that vary; {done} complete so far."
+        return _section("importances-section", "Parameter importances", _empty(empty))
     note = (
-        "What separates the best tenth of the trials from the rest, by parameter (PED-ANOVA). "
-        f"From {done} complete trials{': a hint, no more' if done < 50 else ''}."
+        "What separates the best tenth of the trials from the rest, by parameter (PED-ANOVA), as shares of what the "
+        f"parameters explain. From {done} complete trials{': a hint, no more' if done < 50 else ''}."
     )
-    empty = f"Needs {FEWEST_TRIALS} complete trials and two parameters that vary; {done} complete so far."
-    return _chart("importances", "Parameter importances", note, shares or None, empty)
+    longest = max(shares.values())
+    rows = "".join(
+        f'<dt>{_e(name)}</dt><dd><span style="width:{80 * share / longest:.1f}%"></span>{share:.0%}</dd>'
+        for name, share in shares.items()
+    )
+    body = f'{_note(note)}<dl id="importances" class="bars">{rows}</dl>'
+    return _section("importances-section", "Parameter importances", body)
 
 
-def _parallel(facts: Facts, drawn: Any) -> str:
+def _parallel(view: StudyView, facts: Facts) -> str:
+    if not facts.complete or not view.space:
+        return _section(
+            "parallel-section", "Parallel coordinates", _empty("Drawn from the first complete trial on."), "wide"
+        )
     note = (
         "A line per trial: drag along an axis to keep a range, point at a line to read it. Better is up, on the right."
     )
     kinds: tuple[tuple[TrialState, str], ...] = (("pruned", "pruned, dotted"), ("failed", "failed, dashed"))
-    legend = (
-        '<p class="legend muted"><span>worse<span class="ramp"></span>better</span>'
-        f"{''.join(_state(state, text) for state, text in kinds if facts.counts[state])}</p>"
+    states = "".join(_state(state, text) for state, text in kinds if facts.counts[state])
+    legend = f'<p class="legend muted"><span>worse<span class="ramp"></span>better</span>{states}</p>'
+    body = (
+        f"{_note(note)}{legend}{_plot('parallel', 'Parallel coordinates of all trials')}"
+        '<p id="parallel-readout" class="readout note" aria-live="polite"></p>'
     )
-    chart = '<div id="parallel" class="parallel" role="img" aria-label="Parallel coordinates of all trials"></div>'
-    body = f'{legend}{chart}<p id="parallel-readout" class="readout note" aria-live="polite"></p>'
-    if drawn is None:
-        note, body = "", _empty("Drawn from the first complete trial on.")
-    return _section("parallel-section", "Parallel coordinates", f"{_note(note)}{body}", "wide")
+    return _section("parallel-section", "Parallel coordinates", body, "wide")
 
 
-def _heat_map(view: StudyView, facts: Facts, drawn: Any) -> str:
+def _heat_map(view: StudyView, facts: Facts) -> str:
+    if not facts.folds_trained:
+        return _section("heat-map-section", "Trials × folds", _empty("No fold is trained yet."), "wide")
     buttons = (
         '<span role="group" aria-label="Order of the trials">'
         '<button type="button" data-order="number" aria-pressed="true">by number</button> '
         '<button type="button" data-order="mean" aria-pressed="false">best first</button></span>'
     )
     states = "".join(_state(state, state) for state in STATES if facts.counts[state])
-    note = f"{_e(view.sweep.metric)} of every trial on every fold; brighter is better. Blank: not trained."
-    body = f'<p class="states muted">{states}</p>{_plot("heat_map", "Heat map of trials and folds")}'
-    if drawn is None:
-        note, buttons, body = "", "", _empty("No fold is trained yet.")
+    low, high = score_range(view, facts) or (None, None)
+    worst, best = (low, high) if view.sweep.goal == "maximize" else (high, low)
+    ramp = f'<span>{score(worst)}<span class="ramp"></span>{score(best)}</span>'
+    note = f"{_e(view.sweep.metric)} of every trial on every fold; brighter is better. Blank: not trained. {_ZOOM}"
+    body = f'<p class="legend muted">{states}{ramp}</p>{_plot("heat-map", "Heat map of trials and folds")}'
     return _section("heat-map-section", "Trials × folds", f"{_note(note)}{body}", "wide", buttons)
 
 
-def _timeline(view: StudyView, facts: Facts, drawn: Any) -> str:
-    bar = "fold (its trial's number on it)" if facts.folds_trained <= FEW_BARS else "trial"
+def _timeline(view: StudyView, facts: Facts, jobs: Sequence[Job]) -> str:
+    if not facts.workers:
+        return _section("timeline-section", "Workers", _empty("No fold is trained yet."), "wide")
+    bar = "fold (its trial's number on it)" if len(jobs) <= FEW_BARS else "trial"
     note = f"Each bar is a {bar}; the space between bars is time without training."
+    if any(len(job.members) > 1 for job in jobs):
+        note += " × counts folds that trained at once, as one model."
     unseen = sum(trial.record.state == "failed" and not trial.record.folds for trial in facts.trials)
     if unseen:
         note += f" {unseen} trial{_s(unseen)} that failed in the first fold cannot be placed."
-    body = _plot("timeline", "Timeline of the workers") if drawn else _empty("No fold is trained yet.")
-    return _section("timeline-section", "Workers", f"{_note(note if drawn else '')}{body}{_incidents(view)}", "wide")
+    trained = {trial.record.state for trial in facts.trials if trial.record.folds}
+    keys: list[tuple[str, str]] = [(state, state) for state in STATES if state in trained]
+    keys += [("lost", "lost attempt")] if view.incidents else []
+    keys += [("failure", "failure")] if "failed" in trained else []
+    body = f"{_note(f'{note} {_ZOOM}')}{_legend(keys)}{_plot('timeline', 'Timeline of the workers')}"
+    return _section("timeline-section", "Workers", f"{body}{_incidents(view)}", "wide")
 
 
 def _incidents(view: StudyView) -> str:
@@ -223,72 +250,33 @@ def _incidents(view: StudyView) -> str:
     head = "".join(
         f"<th scope=col>{name}</th>" for name in ("when", "trial", "attempt", "worker", "fold", "what happened")
     )
-    return f'<h3>Lost attempts</h3><div class="scroll"><table><tr>{head}</tr><tbody>{rows}</tbody></table></div>'
+    table = f'<table class="incidents"><tr>{head}</tr><tbody>{rows}</tbody></table>'
+    return f'<h3>Lost attempts</h3><div class="scroll">{table}</div>'
 
 
-_Column = tuple[str, Callable[[TrialFacts], tuple[Any, str]], str]
-"""Heading, trial → (what to sort by, HTML), class of its cells."""
-
-
-def _trials(view: StudyView, facts: Facts) -> str:
+def _trials(view: StudyView, facts: Facts, columns: Sequence[Column]) -> str:
     if not facts.trials:
         return _section("trials", "Trials", _empty("The study holds no trial yet."), "wide")
-    columns = _columns(view, facts)
-    head = "".join(f'<th scope="col"><button type="button">{_e(name)}</button></th>' for name, _, _ in columns)
-    rows = "".join(_row(trial, columns, is_winner=trial.record.number == view.winner) for trial in facts.trials)
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    note = _note("Click a heading to sort.")
-    return _section("trials", "All trials", f'{note}<div class="scroll" tabindex="0">{table}</div>', "wide")
+    head = "".join(f'<th scope="col"><button type="button">{_e(column.name)}</button></th>' for column in columns)
+    order, total = best_first(view, facts), len(facts.trials)
+    rows = "".join(_row(index, facts.trials[index], columns, view.winner) for index in order[:_FEW_ROWS])
+    table = f'<table id="table"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    more = f'<button type="button" id="all-rows">Show all {total:,} trials</button>' if total > _FEW_ROWS else ""
+    note = _note(f"Best first{f': {_FEW_ROWS} of {total:,}' if more else ''}. Click a heading to sort.")
+    return _section("trials", "All trials", f'{note}<div class="scroll" tabindex="0">{table}</div>', "wide", more)
 
 
-def _row(trial: TrialFacts, columns: Iterable[_Column], *, is_winner: bool) -> str:
-    cells = []
-    for _, cell, kind in columns:
-        key, shown = cell(trial)
-        cells.append(f'<td class="{kind}" data-sort="{_e(_sort_key(key))}">{shown}</td>')
-    return f"<tr{' class=is-winner' if is_winner else ''}>{''.join(cells)}</tr>"
-
-
-def _columns(view: StudyView, facts: Facts) -> list[_Column]:
-    names = dict.fromkeys([*view.space, *(name for trial in facts.trials for name in trial.record.params)])
-    columns: list[_Column] = [
-        ("trial", lambda trial: (trial.record.number, str(trial.record.number)), "number"),
-        ("state", lambda trial: (STATES.index(trial.record.state), _ending(trial)), "ending"),
-        (view.sweep.metric, lambda trial: (trial.mean, _value(trial)), "number"),
-        ("±", lambda trial: (trial.std, score(trial.std)), "number"),
-        *((name, _parameter(name), "number") for name in names),
-        ("folds", lambda trial: (len(trial.scores), f"{len(trial.scores)}/{view.sweep.folds}"), "number"),
-        ("training", lambda trial: (trial.train_s, duration(trial.train_s)), "number"),
-        ("attempts", lambda trial: (trial.record.attempts, str(trial.record.attempts)), "number"),
+def _row(index: int, trial: TrialFacts, columns: Sequence[Column], winner: int | None) -> str:
+    """A row of the table; report.js makes the same ones. End tags of cells may be left out in HTML."""
+    notes = "".join(f"<small>{_e(note)}</small>" for note in notes_of(trial))
+    state = trial.record.state
+    cells = [
+        f'<td class="ending">{_state(state, state)}{notes}'
+        if column.name == "state" and place == 1
+        else f"<td>{_e(column.texts[index])}"
+        for place, column in enumerate(columns)
     ]
-    holdouts = dict.fromkeys(name for trial in facts.trials for name in trial.record.holdout)
-    return columns + [(f"holdout {name}", _holdout(name), "number") for name in holdouts]
-
-
-def _ending(trial: TrialFacts) -> str:
-    """The trial's state and, under it, why it came to it, and whether its code is not the study's."""
-    reason = f"<small>{_e(trial.record.reason)}</small>" if trial.record.reason else ""
-    code = "<small>trained with other code</small>" if trial.record.has_other_code else ""
-    return f"{_state(trial.record.state, trial.record.state)}{reason}{code}"
-
-
-def _parameter(name: str) -> Callable[[TrialFacts], tuple[Any, str]]:
-    def cell(trial: TrialFacts) -> tuple[Any, str]:
-        if name not in trial.record.params:
-            return None, "–"
-        value = trial.record.params[name]
-        return value if isinstance(value, int | float) else setting(value), _e(setting(value))
-
-    return cell
-
-
-def _holdout(name: str) -> Callable[[TrialFacts], tuple[Any, str]]:
-    return lambda trial: (trial.record.holdout.get(name), score(trial.record.holdout.get(name)))
-
-
-def _value(trial: TrialFacts) -> str:
-    """The mean; in brackets where it is that of some folds only."""
-    return score(trial.mean) if trial.record.state == "complete" or trial.mean is None else f"({score(trial.mean)})"
+    return f"<tr{' class=is-winner' if trial.record.number == winner else ''}>{''.join(cells)}"
 
 
 def _meaning(view: StudyView) -> str:
@@ -349,13 +337,17 @@ def _section(name: str, title: str, body: str, kind: str = "", tools: str = "") 
     return f'<section class="{kind}" aria-labelledby="{name}-title">{head}{body}</section>'
 
 
-def _chart(name: str, title: str, note: str, drawn: Any, empty: str, kind: str = "") -> str:
-    body = f"{_note(note)}{_plot(name, title)}" if drawn is not None else _empty(empty)
-    return _section(f"{name}-section", title, body, kind)
-
-
 def _plot(name: str, title: str) -> str:
-    return f'<figure><div id="{name}" role="img" aria-label="{title}"></div></figure>'
+    return f'<figure id="{name}" role="img" aria-label="{title}"></figure>'
+
+
+def _legend(keys: Iterable[tuple[str, str]]) -> str:
+    """A button for each kind of mark, which shows and hides it."""
+    buttons = "".join(
+        f'<button type="button" class="state state-{key}" data-key="{key}" aria-pressed="true">{text}</button>'
+        for key, text in keys
+    )
+    return f'<p class="legend">{buttons}</p>'
 
 
 def _note(text: str) -> str:
@@ -382,15 +374,11 @@ def _s(count: int) -> str:
     return "" if count == 1 else "s"
 
 
-def _sort_key(key: Any) -> str:
-    return "" if key is None else str(float(key)) if isinstance(key, int | float) else str(key)
-
-
 def _e(text: str) -> str:
     return html.escape(text)
 
 
-def _json(value: Any) -> str:
-    """JSON that no HTML parser can leave by."""
+def _packed(value: Any) -> str:
+    """JSON, deflated, in base 64: a third of the size, and nothing in it is markup."""
     text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    return base64.b64encode(zlib.compress(text.encode())).decode()

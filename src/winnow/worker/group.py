@@ -191,7 +191,6 @@ def _is_dead(folder: Path) -> bool:
 
 
 def _write_report(store: StudyStore, path: Path) -> None:
-    # The page's parameter importances load scikit-learn and pandas: not before the ranks are started.
     from winnow.report import render_report
 
     path.write_text(render_report(store.view()), encoding="utf-8")

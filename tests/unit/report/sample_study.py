@@ -154,6 +154,8 @@ class SampleStudy:
         low, high = parameter.get("float") or parameter["int"]
         share = draw.random()
         value = low * (high / low) ** share if parameter.get("log") else low + (high - low) * share
+        if parameter.get("step") and not parameter.get("log"):
+            value = low + int((value - low) / parameter["step"]) * parameter["step"]
         return round(value) if "int" in parameter else value
 
     def _refit(
