@@ -64,8 +64,11 @@ class MlflowBackend:
 
     def go_away(self) -> None:
         self._file.rename(self._file.with_suffix(".away"))
+        # In place of a missing file, the tracker would make a new store.
+        self._file.mkdir()
 
     def come_back(self) -> None:
+        self._file.rmdir()
         self._file.with_suffix(".away").rename(self._file)
 
     @staticmethod

@@ -28,6 +28,7 @@ from tests.unit.tracking import made_up
 from winnow.config.loader import load_experiment
 from winnow.orchestrators.opened_study import describe_sweep
 from winnow.study.database import Database
+from winnow.study.projector import start_run
 from winnow.study.store import StudyStore
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.registry import Registry
@@ -395,7 +396,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Person:
             checked = server.check(experiment)
         sweep = describe_sweep(experiment, "bad", checked)
     store.create(experiment, sweep)
-    store.set_parent_run_id(MlflowTracker(uri).start_sweep(store.header.sweep))
+    start_run(store, MlflowTracker(uri))
     store.database.close()
     return person
 

@@ -16,10 +16,8 @@ from winnow.config.user_code import code_of, folder_of_code
 from winnow.orchestrators.environment import describe_environment
 from winnow.study.database import Database, NoStudiesError
 from winnow.study.store import StudyStore
-from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.records import SweepRecord
-from winnow.tracking.store import prepare
-from winnow.tracking.tracker import Tracker
+from winnow.tracking.store import check
 from winnow.training.fork_messages import Checked
 
 ROOM_MIB = 16
@@ -80,7 +78,7 @@ def find_study(settings: Settings, study: str) -> StudyStore | None:
 
 
 def open_study(experiment: Experiment, study: str, settings: Settings, sweep: SweepRecord) -> StudyStore:
-    """Make the study and its run, or find them. Call it once all checks have passed.
+    """Make the study, or find it. Call it once all checks have passed.
 
     Raises:
         InputError: the study is one of another definition or other data, a store cannot be used, or the disk is full.
@@ -89,16 +87,12 @@ def open_study(experiment: Experiment, study: str, settings: Settings, sweep: Sw
     if existing is not None:
         existing.check(experiment, sweep)
     _check_room(settings.home)
-    prepare(settings.tracking_uri)
+    check(settings.tracking_uri)
     make_home(settings.home)
-    # Two commands that open the study at once would give it two runs.
     with locked(settings.home / "studies" / study / "open.lock"):
         store = StudyStore(Database(settings.storage_url, create=True), study)
         store.create(experiment, sweep)
         store.set_stopped(False)
-        if not (store.is_done() and store.is_told()):
-            # Found again by its tags where it exists, so that a tracking store that was set up anew gets its run too.
-            store.set_parent_run_id(MlflowTracker(settings.tracking_uri).start_sweep(store.header.sweep))
         return store
 
 
@@ -110,20 +104,6 @@ def is_finished(store: StudyStore) -> bool:
         store.reopen_report()
         return False
     return True
-
-
-def settle(store: StudyStore, tracker: Tracker) -> None:
-    """End the run of a study that is done, should this or another orchestrator have started it again meanwhile.
-
-    An orchestrator that attaches while the last worker finishes the run sets it running again: it reads the study
-    before the worker has recorded that all is done.
-
-    Raises:
-        TrackingUnavailableError: the tracking store does not answer.
-    """
-    parent = store.parent_run_id()
-    if parent is not None and store.is_told():
-        tracker.settle_sweep(store.header.sweep, parent, store.trials())
 
 
 def _check_room(home: Path) -> None:

@@ -7,7 +7,6 @@ happens (`supervise.py`).
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from winnow.config.settings import Settings
 from winnow.config.user_code import code_of
 from winnow.orchestrators.attach import AttachedStart, is_attachable
 from winnow.orchestrators.groups import gpu_sharing, plan_groups
-from winnow.orchestrators.opened_study import describe_sweep, find_study, is_finished, open_study, settle
+from winnow.orchestrators.opened_study import describe_sweep, find_study, is_finished, open_study
 from winnow.orchestrators.preflight import DataFile, check_data_file, check_training, data_file
 from winnow.orchestrators.progress import ProgressView
 from winnow.orchestrators.report import write_report
@@ -30,9 +29,7 @@ from winnow.orchestrators.sweep_request import SweepRequest
 from winnow.platforms.executor import Executor, GroupSpec
 from winnow.platforms.lookup import Lookup
 from winnow.platforms.sweep import SweepPlatform
-from winnow.study.projector import Projector, reconcile
 from winnow.study.store import RefitResult, StudyStore
-from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.records import TrialRecord
 from winnow.tracking.tracker import TrackingUnavailableError
 from winnow.training.fork_client import FORK_SERVER, ForkServer
@@ -134,7 +131,7 @@ def _train(
             view.note(retried)
     store = open_study(experiment, study, settings, sweep)
     if is_finished(store):
-        return _end(store, settings, executor, view, was_done=True)
+        return _end(store, settings, executor, was_done=True)
     if data is not None:
         _store_data(data, settings)
     if (sharing := gpu_sharing(groups)) is not None:
@@ -185,11 +182,6 @@ def _run(
     """
     alive = [group for group in executor.groups(store.name) if not group.state.is_over]
     _say_where_it_stands(store, len(alive), view)
-    projector = Projector(store, functools.partial(MlflowTracker, settings.tracking_uri))
-    projector.start()
-    if not alive:
-        # Their owners are gone with the groups, so nothing else will tell the tracking store.
-        reconcile(store, projector)
     poll_s = platform.host.capabilities.poll_s
     try:
         with view:
@@ -205,9 +197,7 @@ def _run(
     except (SweepFailedError, InputError):
         executor.clear(store.name)
         raise
-    finally:
-        projector.close(0.5)
-    return _end(store, settings, executor, view, was_done=False)
+    return _end(store, settings, executor, was_done=False)
 
 
 def _say_where_it_stands(store: StudyStore, alive: int, view: ProgressView) -> None:
@@ -225,17 +215,9 @@ def _say_detached(store: StudyStore, view: ProgressView) -> None:
     view.note(f"  stop:  {next_command('cancel', study=store.name)}")
 
 
-def _end(
-    store: StudyStore, settings: Settings, executor: Executor, view: ProgressView, *, was_done: bool
-) -> SweepResult:
+def _end(store: StudyStore, settings: Settings, executor: Executor, *, was_done: bool) -> SweepResult:
     """Clear up after a sweep that is done, write its report, and say what came of it."""
     executor.clear(store.name)
-    try:
-        settle(store, MlflowTracker(settings.tracking_uri))
-    except TrackingUnavailableError as error:
-        view.note(
-            f"study {store.name}: its run in MLflow may still be shown as running; the same command ends it ({error})"
-        )
     report, found = write_report(settings, store.name), store.view()
     best = next((trial for trial in found.trials if trial.number == found.winner), None)
     return SweepResult(

@@ -1,8 +1,11 @@
 """Writes the study into the tracking store, without holding up the sweep.
 
-A worker only says which trial has changed. A thread reads that trial from the study and sends what the store does not
-hold yet; changes that come faster than the store answers are sent together. Nothing is lost while the store is away:
-this module keeps only numbers, and the study knows which trials were not sent (`StudyStore.untracked`).
+One process of a machine projects a study at a time: the one that holds a lock in the study's folder. The lock passes on
+when its holder ends, however it ends. A thread asks the study twice a second what the store does not hold, and sends it
+together. Nothing is lost while the store is away: the study knows which trials were not sent.
+
+The thread starts to work when the first fold is recorded, because loading the tracking store's client would compete
+with the ranks' start for the CPUs. A trial that lasts less than a few seconds is sent once, when it has ended.
 """
 
 from __future__ import annotations
@@ -11,111 +14,206 @@ import dataclasses
 import functools
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
-from winnow.study.store import StudyStore
+from winnow.config.file_lock import try_locked
+from winnow.study.store import StudyStore, Unsent
 from winnow.tracking.records import TrialRecord
 from winnow.tracking.tracker import Keep, Sent, Tracker, TrackingUnavailableError
 
 _log = logging.getLogger(__name__)
 
+POLL_S = 0.5
 PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0)
+SHOWN_AFTER_S = 5.0
+"""How long a trial lasts at least before its run is made while it is at work."""
+AT_ONCE = 50
+"""How many trials are sent in one transaction."""
+_AWAY = (TrackingUnavailableError, SQLAlchemyError, StorageInternalError)
 
 
 class Projector:
-    """Sends changed trials of one study; start it once, say `changed` as often as you like, `close` it at the end.
+    """Sends the trials of one study; `start` it once, `begin` once there is something to send, `close` it at the end.
 
     Args:
         store: the study.
         tracker: makes the tracking store's client, on the thread that uses it.
+        folder: the study's folder on this machine, which holds the lock and a folder for each of its worker groups.
+        group: the worker group that this process works for.
         pauses_s: pauses between tries while the store is away; the last one repeats.
+        clock_ms: milliseconds since the epoch.
     """
 
     def __init__(
-        self, store: StudyStore, tracker: Callable[[], Tracker], pauses_s: tuple[float, ...] = PAUSES_S
+        self,
+        store: StudyStore,
+        tracker: Callable[[], Tracker],
+        folder: Path,
+        group: str,
+        pauses_s: tuple[float, ...] = PAUSES_S,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._store = store
         self._make_tracker = tracker
+        self._folder = folder
+        self._group = group
         self._pauses_s = pauses_s
+        self._clock_ms = clock_ms
+        self._parent: str | None = None
         self._sent: dict[int, Sent] = {}
-        self._changed: dict[int, None] = {}
+        self._refused: dict[int, Unsent] = {}
+        self._shown: dict[int, Unsent] = {}
         self._condition = threading.Condition()
-        self._is_sending = False
-        self._is_closing = False
-        self._failures = 0
+        self._has_begun = self._is_closing = self._is_projecting = self._sends_all = False
+        # Rounds are counted: `flush` waits for one that begins after its call.
+        self._begun = self._succeeded = self._asked = 0
         self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
 
     def start(self) -> None:
-        """Begin to send."""
+        """Start the thread; it waits for `begin`."""
         self._thread.start()
 
-    def changed(self, number: int) -> None:
-        """Have a trial sent as it stands by then. Returns at once."""
+    def begin(self) -> None:
+        """Begin to send what changes."""
         with self._condition:
-            self._changed[number] = None
+            self._has_begun = True
             self._condition.notify_all()
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether another process of this machine projects the study."""
+        if self._is_projecting:
+            return False
+        with try_locked(self._lock) as is_free:
+            return not is_free
+
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all is sent; False where it was not within `timeout_s`."""
-        with self._condition:
-            return self._condition.wait_for(lambda: not self._changed and not self._is_sending, timeout_s)
+        """Send every ended trial that the store may lack, those of other machines too; False where time was short."""
+        self._sends_all = True
+        self.begin()
+        return self._await_round(timeout_s)
 
     def close(self, timeout_s: float) -> bool:
-        """Flush and end the thread. False where something is left: the next run of the study sends it."""
-        is_flushed = self.flush(timeout_s)
+        """Send the rest and end the thread. False where something is left: the next run of the study sends it."""
+        is_sent = not self._is_projecting or self._await_round(timeout_s)
         with self._condition:
             self._is_closing = True
             self._condition.notify_all()
         self._thread.join(timeout_s)
-        return is_flushed
+        return is_sent
+
+    def _await_round(self, timeout_s: float) -> bool:
+        with self._condition:
+            self._asked = self._begun + 1
+            wanted = self._asked
+            self._condition.notify_all()
+            return self._condition.wait_for(lambda: self._succeeded >= wanted, timeout_s)
+
+    @property
+    def _lock(self) -> Path:
+        return self._folder / "projector.lock"
 
     def _run(self) -> None:
+        with self._condition:
+            self._condition.wait_for(lambda: self._has_begun or self._is_closing)
+        while not self._is_closing:
+            with try_locked(self._lock) as is_free:
+                if is_free:
+                    self._is_projecting = True
+                    self._project()
+            self._pause(POLL_S)
+
+    def _project(self) -> None:
         tracker = self._make_tracker()
-        while (number := self._next()) is not None:
-            try:
-                self._send(tracker, number)
-                self._failures = 0
-            except (TrackingUnavailableError, SQLAlchemyError, StorageInternalError) as error:
-                self._put_back(number, error)
-            except Exception:  # noqa: BLE001 - the store's client may refuse a run in any way
-                # A trial that the store refuses must not hold up the others. The next run of the study tries it again.
-                _log.warning("the tracking store does not take trial %d", number, exc_info=True)
+        failures = 0
+        while not self._is_closing:
             with self._condition:
-                self._is_sending = False
+                self._begun += 1
+            try:
+                self._send_changes(tracker)
+                failures = 0
+            except _AWAY as error:
+                _log.warning("tracking store away, trials wait: %s", error)
+                failures += 1
+            with self._condition:
+                self._succeeded = self._begun if failures == 0 else self._succeeded
                 self._condition.notify_all()
+            seconds = self._pauses_s[min(failures, len(self._pauses_s)) - 1] if failures else POLL_S
+            self._pause(seconds, is_cut_short=failures == 0)
 
-    def _next(self) -> int | None:
+    def _pause(self, seconds: float, *, is_cut_short: bool = False) -> None:
+        """Wait; `flush` cuts it short where it may."""
         with self._condition:
-            self._condition.wait_for(lambda: self._changed or self._is_closing)
-            if self._is_closing:
-                return None
-            number = next(iter(self._changed))
-            del self._changed[number]
-            self._is_sending = True
-            return number
+            self._condition.wait_for(lambda: self._is_closing or (is_cut_short and self._asked > self._begun), seconds)
 
-    def _send(self, tracker: Tracker, number: int) -> None:
-        parent = self._store.parent_run_id()
-        if parent is None:
-            return
-        record = self._store.trial(number)
-        sent = self._sent.get(number, Sent())
-        sent = tracker.sync_trial(self._store.header.sweep, parent, record, sent, keep_in(self._store, record))
-        record = dataclasses.replace(record, run_id=sent.run_id)
-        if sent.is_final:
-            self._store.set_tracked(record)
-        self._sent[number] = sent
+    def _send_changes(self, tracker: Tracker) -> None:
+        if self._parent is None:
+            self._parent = start_run(self._store, tracker)
+        changes = {each.number: each for each in self._changes()}
+        numbers = sorted(changes)
+        for first in range(0, len(numbers), AT_ONCE):
+            records = self._store.trials(numbers[first : first + AT_ONCE])
+            sent = self._send(tracker, self._parent, records)
+            self._refused |= {each.number: changes[each.number] for each in records if each.number not in sent}
+            self._shown |= {number: changes[number] for number in sent}
+            self._sent |= sent
+            self._store.set_tracked(
+                [
+                    dataclasses.replace(each, run_id=sent[each.number].run_id)
+                    for each in records
+                    if each.number in sent and sent[each.number].is_final
+                ]
+            )
 
-    def _put_back(self, number: int, error: Exception) -> None:
-        _log.warning("tracking store away, trial %d waits: %s", number, error)
-        pause_s = self._pauses_s[min(self._failures, len(self._pauses_s) - 1)]
-        self._failures += 1
-        with self._condition:
-            self._changed[number] = None
-            self._condition.wait_for(lambda: self._is_closing, pause_s)
+    def _changes(self) -> list[Unsent]:
+        """What is to be sent now: trials that have ended, and those that have been at work for a while."""
+        groups = {self._group, *(path.name for path in (self._folder / "groups").glob("*"))}
+        unsent = self._store.unsent(None if self._sends_all else groups)
+        shown_before_ms = self._clock_ms() - 1000 * SHOWN_AFTER_S
+        return [
+            each
+            for each in unsent
+            if (each.is_ended or (each.started_at_ms < shown_before_ms and self._shown.get(each.number) != each))
+            and self._refused.get(each.number) != each
+        ]
+
+    def _send(self, tracker: Tracker, parent: str, records: Sequence[TrialRecord]) -> Mapping[int, Sent]:
+        """Send trials together, or one by one where the store does not take all of them; what it took is returned."""
+        try:
+            with tracker.batch():
+                return {each.number: self._sync(tracker, parent, each) for each in records}
+        except _AWAY:
+            raise
+        except Exception:  # noqa: BLE001 - the store's client may refuse a run in any way
+            _log.debug("the tracking store does not take all trials at once", exc_info=True)
+        sent = {}
+        for each in records:
+            try:
+                sent[each.number] = self._sync(tracker, parent, each)
+            except _AWAY:
+                raise
+            except Exception:  # noqa: BLE001 - a trial that the store refuses must not hold up the others
+                _log.warning("the tracking store does not take trial %d", each.number, exc_info=True)
+        return sent
+
+    def _sync(self, tracker: Tracker, parent: str, record: TrialRecord) -> Sent:
+        sent = self._sent.get(record.number, Sent())
+        return tracker.sync_trial(self._store.header.sweep, parent, record, sent, keep_in(self._store, record))
+
+
+def start_run(store: StudyStore, tracker: Tracker) -> str:
+    """Make the sweep's run in the tracking store, or find it, and keep it in the study; return its id.
+
+    Raises:
+        TrackingUnavailableError: the tracking store does not answer.
+    """
+    keep = functools.partial(store.keep_parent_run_id, instead_of=store.parent_run_id())
+    return tracker.start_sweep(store.header.sweep, keep)
 
 
 def keep_in(store: StudyStore, record: TrialRecord) -> Keep:
@@ -124,11 +222,3 @@ def keep_in(store: StudyStore, record: TrialRecord) -> Keep:
     It returns the run that the study keeps.
     """
     return functools.partial(store.keep_run_id, record.number, instead_of=record.run_id)
-
-
-def reconcile(store: StudyStore, projector: Projector) -> int:
-    """Send every ended trial whose last state the tracking store may not hold; return how many those are."""
-    numbers = store.untracked()
-    for number in numbers:
-        projector.changed(number)
-    return len(numbers)

@@ -9,7 +9,7 @@ import dataclasses
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -51,6 +51,24 @@ class WorkerLife:
     host: str
     status: WorkerStatus
     is_heard: bool
+
+
+@dataclass(frozen=True)
+class Unsent:
+    """A trial whose present state the tracking store may not hold.
+
+    Attributes:
+        is_ended: whether it, or its refit, has ended.
+        attempts: how often it was claimed.
+        folds: how many of its folds are recorded.
+        started_at_ms: when it was first claimed, milliseconds since the epoch; 0 where it never was.
+    """
+
+    number: int
+    is_ended: bool
+    attempts: int
+    folds: int
+    started_at_ms: int
 
 
 @dataclass(frozen=True)
@@ -175,11 +193,16 @@ class StudyStore:
         run_id: str | None = self._row().parent_run_id
         return run_id
 
-    def set_parent_run_id(self, run_id: str) -> None:
-        """Store the id of the sweep's run in the tracking store."""
+    def keep_parent_run_id(self, run_id: str, instead_of: str | None) -> str:
+        """Make a run the sweep's where its run is still `instead_of`; return the sweep's run.
+
+        Of several processes that offer one at once, all get the run of the first.
+        """
+        where = studies.c.study_id == self.study_id
         with self.database.writing() as connection:
-            where = studies.c.study_id == self.study_id
-            connection.execute(sa.update(studies).where(where).values(parent_run_id=run_id))
+            unchanged = studies.c.parent_run_id.is_not_distinct_from(instead_of)
+            connection.execute(sa.update(studies).where(where, unchanged).values(parent_run_id=run_id))
+            return str(connection.execute(sa.select(studies.c.parent_run_id).where(where)).scalar_one())
 
     def set_stopped(self, is_stopped: bool) -> None:
         """Store whether the groups were stopped on purpose; every supervisor of the study reads it.
@@ -302,11 +325,38 @@ class StudyStore:
             connection.execute(sa.update(tasks).where(where, unchanged).values(run_id=run_id))
             return str(connection.execute(sa.select(tasks.c.run_id).where(where)).scalar_one())
 
-    def set_tracked(self, record: TrialRecord) -> None:
-        """Store that the tracking store holds `record`, unless the trial has changed since."""
-        if self.trial(record.number) == record:
-            self._update_task("trial", record.number, tracked=True)
-            self._update_task("refit", record.number, tracked=True)
+    def set_tracked(self, records: Sequence[TrialRecord]) -> None:
+        """Store that the tracking store holds these trials, except those that have changed since."""
+        if not records:
+            return
+        with self.database.writing() as connection:
+            current = {each.number: each for each in self._records(connection, [each.number for each in records])}
+            held = [each.number for each in records if current.get(each.number) == each]
+            where = (tasks.c.study_id == self.study_id) & tasks.c.number.in_(held) & (tasks.c.kind != "report")
+            connection.execute(sa.update(tasks).where(where).values(tracked=True))
+
+    def unsent(self, groups: Collection[str] | None) -> tuple[Unsent, ...]:
+        """Trials whose present state the tracking store may not hold, by number.
+
+        Args:
+            groups: worker groups whose trials are meant, beside those that none holds; None: all trials.
+        """
+        scored = sa.select(sa.func.count()).where(folds.c.trial_id == tasks.c.trial_id).scalar_subquery()
+        query = sa.select(tasks.c.number, tasks.c.state, tasks.c.attempt, tasks.c.started_at_ms, scored.label("folds"))
+        is_begun_refit = (tasks.c.kind == "refit") & tasks.c.state.in_(["done", "failed"])
+        query = query.where(
+            tasks.c.study_id == self.study_id,
+            tasks.c.tracked.is_(False),
+            (tasks.c.kind == "trial") | is_begun_refit,
+        )
+        if groups is not None:
+            query = query.where(tasks.c.grp.in_(groups) | tasks.c.grp.is_(None))
+        with self.database.reading() as connection:
+            rows = connection.execute(query.order_by(tasks.c.number)).all()
+        return tuple(
+            Unsent(row.number, row.state in ("done", "failed"), row.attempt, row.folds, row.started_at_ms or 0)
+            for row in rows
+        )
 
     def untracked(self) -> list[int]:
         """Numbers of ended trials whose last state the tracking store may not hold."""

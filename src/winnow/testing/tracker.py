@@ -6,7 +6,9 @@ made to be away. Files are not kept, only their names.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -54,16 +56,23 @@ class MemoryTracker:
         """Requests a store would have got."""
         return self._calls
 
-    def start_sweep(self, sweep: SweepRecord) -> str:
+    def start_sweep(self, sweep: SweepRecord, keep: Keep = as_offered) -> str:
         """Make the sweep's parent run, or find it."""
         start = projection.sweep_start(sweep)
-        run = self._find({projection.KIND: "sweep", projection.STUDY: sweep.study}) or self._create(start)
+        made = self._find({projection.KIND: "sweep", projection.STUDY: sweep.study}) or self._create(start)
+        run = self.runs[keep(made.run_id)]
+        if run is not made:
+            del self.runs[made.run_id]
         run.tags |= start.tags
         run.params = run.params or projection.sweep_params(sweep)
         run.status = "RUNNING"
         self._log_data_set(run, sweep)
         run.files.add("experiment.yaml")
         return run.run_id
+
+    def batch(self) -> AbstractContextManager[None]:
+        """Nothing: every call stands for itself."""
+        return contextlib.nullcontext()
 
     def sync_trial(
         self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent, keep: Keep = as_offered
@@ -105,12 +114,6 @@ class MemoryTracker:
         self._request()
         run.status = "FINISHED"
         run.ended_at_ms = max((t.ended_at_ms or t.started_at_ms for t in trials), default=sweep.started_at_ms)
-
-    def settle_sweep(self, sweep: SweepRecord, parent_run_id: str, trials: Sequence[TrialRecord]) -> None:
-        """End the run of a sweep that is done; see `Tracker`."""
-        self._request()
-        if parent_run_id in self.runs and self.runs[parent_run_id].status != "FINISHED":
-            self.finish_sweep(sweep, parent_run_id, trials, None)
 
     def _find_or_create_trial(
         self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, keep: Keep

@@ -82,7 +82,23 @@ def open_client(uri: str) -> Any:
     with failures_as_unavailable():
         import mlflow.tracking
 
-        return mlflow.tracking.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client = mlflow.tracking.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        if database is not None:
+            _relax(client._tracking_client.store.engine)
+        return client
+
+
+def _relax(engine: Any) -> None:
+    """Let commits of an embedded store survive the process, and not wait for the disk: only a power cut loses any."""
+    from sqlalchemy import event
+
+    if not event.contains(engine, "connect", _set_synchronous):
+        event.listen(engine, "connect", _set_synchronous)
+        engine.dispose()
+
+
+def _set_synchronous(connection: Any, _record: object) -> None:
+    connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def sqlite_path(uri: str) -> Path | None:

@@ -10,20 +10,22 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import yaml
 
 from winnow.bundle.manifest import Manifest, read_manifest
+from winnow.config.errors import InputError
 from winnow.tracking import projection
-from winnow.tracking.connection import failures_as_unavailable, open_client, transferring
+from winnow.tracking.connection import failures_as_unavailable, open_client, sqlite_path, transferring
 from winnow.tracking.mlflow_model import BUNDLE, write_surroundings
+from winnow.tracking.one_transaction import one_transaction
 from winnow.tracking.projection import Batch, RunStart
 from winnow.tracking.records import SweepRecord, TrialRecord
-from winnow.tracking.store import artifact_root_beside, refresh_statistics
-from winnow.tracking.tracker import Keep, ModelVersion, Sent, as_offered
+from winnow.tracking.store import artifact_root_beside, prepare, refresh_statistics
+from winnow.tracking.tracker import Keep, ModelVersion, Sent, TrackingUnavailableError, as_offered
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,22 +47,28 @@ class MlflowTracker:
         self._experiment_ids: dict[str, str] = {}
         # Trials whose run was asked for and not settled: it may exist.
         self._in_doubt: set[tuple[str, int]] = set()
+        # Runs of a study's trials, by trial: listed when the first one is asked for, then those that are made here.
+        self._known_runs: dict[str, dict[int, str]] = {}
 
     @property
     def calls(self) -> int:
         """Requests made to the store so far; uploads of files are not among them."""
         return self._calls
 
-    def start_sweep(self, sweep: SweepRecord) -> str:
-        """Make the sweep's parent run, or find it. One process at a time may do so for a study."""
+    def start_sweep(self, sweep: SweepRecord, keep: Keep = as_offered) -> str:
+        """Make the sweep's parent run, or find it; see `Tracker`."""
+        self._make_store()
         experiment_id = self._experiment_id(sweep)
         start = projection.sweep_start(sweep)
         found = self._find(experiment_id, {projection.KIND: "sweep", projection.STUDY: sweep.study})
-        if found is None:
-            run_id = self._create(experiment_id, start)
+        own = self._create(experiment_id, start) if found is None else str(found.info.run_id)
+        run_id = keep(own)
+        if run_id != own:
+            self._request(self._client.delete_run, own)
+        elif found is None:
+            self._known_runs[sweep.study] = {}
             self._send(run_id, Batch(params=projection.sweep_params(sweep)))
         else:
-            run_id = str(found.info.run_id)
             self._send(run_id, Batch(tags=start.tags))
             if found.info.status != "RUNNING":
                 self._set_status(run_id, "RUNNING", found.info.end_time)
@@ -68,6 +76,15 @@ class MlflowTracker:
         text = yaml.safe_dump(dict(sweep.experiment), sort_keys=False, allow_unicode=True)
         self._upload(self._client.log_text, run_id, text, "experiment.yaml")
         return run_id
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[None]:
+        """One transaction of an embedded store; see `Tracker`."""
+        if sqlite_path(self._uri) is None:
+            yield
+            return
+        with failures_as_unavailable(), one_transaction(self._client._tracking_client.store):
+            yield
 
     def sync_trial(
         self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent, keep: Keep = as_offered
@@ -119,14 +136,14 @@ class MlflowTracker:
         self._set_status(parent_run_id, "FINISHED", ended)
         refresh_statistics(self._uri)
 
-    def settle_sweep(self, sweep: SweepRecord, parent_run_id: str, trials: Sequence[TrialRecord]) -> None:
-        """End the run of a sweep that is done; see `Tracker`."""
-        try:
-            run = self._request(self._client.get_run, parent_run_id)
-        except self._refusal:
+    def _make_store(self) -> None:
+        """Make an embedded store that does not exist yet."""
+        if sqlite_path(self._uri) is None:
             return
-        if run.info.lifecycle_stage == "active" and run.info.status != "FINISHED":
-            self.finish_sweep(sweep, parent_run_id, trials, None)
+        try:
+            prepare(self._uri)
+        except InputError as error:
+            raise TrackingUnavailableError(str(error)) from error
 
     @property
     def _client(self) -> Any:
@@ -174,6 +191,8 @@ class MlflowTracker:
         if found is None or not found.inputs.dataset_inputs:
             self._log_data_set(run_id, sweep)
         self._in_doubt.discard(this)
+        if trial.study in self._known_runs:
+            self._known_runs[trial.study][trial.number] = run_id
         return Sent(run_id=run_id) if found is None else _held_by(found, trial)
 
     def _find_trial(self, sweep: SweepRecord, trial: TrialRecord) -> Any | None:
@@ -183,8 +202,29 @@ class MlflowTracker:
                 run = self._request(self._client.get_run, trial.run_id)
                 if run.info.lifecycle_stage == "active":
                     return run
+        if trial.attempts <= 1 and (trial.study, trial.number) not in self._in_doubt:
+            run_id = self._listed(sweep).get(trial.number)
+            run = None if run_id is None else self._request(self._client.get_run, run_id)
+            if run is None or run.info.lifecycle_stage == "active":
+                return run
         tags = {projection.KIND: "trial", projection.STUDY: trial.study, projection.TRIAL: str(trial.number)}
         return self._find(self._experiment_id(sweep), tags)
+
+    def _listed(self, sweep: SweepRecord) -> Mapping[int, str]:
+        """The oldest run of every trial that has one, by trial; those of other processes as of the first call."""
+        if sweep.study not in self._known_runs:
+            conditions = f"tags.`{projection.KIND}` = 'trial' and tags.`{projection.STUDY}` = '{sweep.study}'"
+            where, order = [self._experiment_id(sweep)], ["attributes.start_time DESC"]
+            listed: dict[int, str] = {}
+            token = None
+            while token != "":
+                page = self._request(
+                    self._client.search_runs, where, conditions, max_results=1000, order_by=order, page_token=token
+                )
+                listed |= {int(run.data.tags[projection.TRIAL]): str(run.info.run_id) for run in page}
+                token = page.token or ""
+            self._known_runs[sweep.study] = listed
+        return self._known_runs[sweep.study]
 
     def _create_trial(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord) -> str:
         return self._create(self._experiment_id(sweep), projection.trial_start(sweep, parent_run_id, trial))

@@ -7,8 +7,10 @@ it is whole. A server is only asked whether it answers. Writing runs is left to 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 from winnow.config.addresses import without_password
@@ -34,6 +36,24 @@ def prepare(uri: str) -> None:
         _check_server(uri)
     else:
         _check_answers(uri)
+
+
+def check(uri: str) -> None:
+    """Check that `prepare` can make the store at `uri` ready. MLflow is not loaded unless it is a database server.
+
+    Raises:
+        InputError: as for `prepare`.
+    """
+    database = sqlite_path(uri)
+    if database is None:
+        prepare(uri)
+        return
+    with _faults_of(database):
+        database.parent.mkdir(parents=True, exist_ok=True)
+        if database.exists():
+            _check_file(database)
+        elif (refusal := probe(database)) is not None:
+            raise refusal
 
 
 def artifact_root_beside(uri: str) -> str | None:
@@ -62,11 +82,17 @@ def refresh_statistics(uri: str) -> None:
 
 
 def _prepare_file(database: Path) -> None:
+    with _faults_of(database), locked(database.with_name(f"{database.name}.lock")):
+        if not database.exists():
+            _make(database)
+        _check_file(database)
+
+
+@contextlib.contextmanager
+def _faults_of(database: Path) -> Iterator[None]:
+    """Turn what keeps a file from being written into InputError."""
     try:
-        with locked(database.with_name(f"{database.name}.lock")):
-            if not database.exists():
-                _make(database)
-            _check_file(database)
+        yield
     except (OSError, sqlite3.OperationalError) as error:
         refusal = error if isinstance(error, OSError) else probe(database)
         fault = None if refusal is None else disk_fault(refusal, home_of(), database)

@@ -7,6 +7,7 @@ Two implementations pass `tests/contracts/test_trackers.py`: `mlflow_tracker.Mlf
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -76,8 +77,14 @@ class Tracker(Protocol):
     def calls(self) -> int:
         """Requests made to the store so far; for the budget that the tests hold it to."""
 
-    def start_sweep(self, sweep: SweepRecord) -> str:
-        """Make the sweep's parent run, or find it; return its id."""
+    def start_sweep(self, sweep: SweepRecord, keep: Keep = as_offered) -> str:
+        """Make the sweep's parent run, or find it; return its id. Makes an embedded store that does not exist yet.
+
+        The run is offered to `keep`, and deleted where another one is kept.
+        """
+
+    def batch(self) -> AbstractContextManager[None]:
+        """What is written inside is written together where the store can: all of it, or nothing if anything fails."""
 
     def sync_trial(
         self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent, keep: Keep = as_offered
@@ -101,9 +108,3 @@ class Tracker(Protocol):
         self, sweep: SweepRecord, parent_run_id: str, trials: Sequence[TrialRecord], report: Path | None
     ) -> None:
         """Put the summary (best value, counts by state, best trial) and the report on the parent run, and end it."""
-
-    def settle_sweep(self, sweep: SweepRecord, parent_run_id: str, trials: Sequence[TrialRecord]) -> None:
-        """End the parent run of a sweep that is done, where it does not show so; harmless where the run is gone.
-
-        A second orchestrator may have started the run again after the worker's `finish_sweep`.
-        """

@@ -135,6 +135,7 @@ def _supervise(settings: Settings, store: StudyStore, group: str, ranks: Ranks, 
         _write_report,
         Identity(group=group, owner=f"{group}/{uuid.uuid4().hex[:12]}", host=socket.gethostname()),
         stop,
+        settings.home / "studies" / store.name,
         is_dead=lambda other: _is_dead(group_folder(settings.home, store.name, other)),
     )
     worker.run()

@@ -12,7 +12,6 @@ refit has a model to hand over.
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import statistics
 import tempfile
@@ -33,9 +32,9 @@ from winnow.study.leases import (
     ScoredFold,
 )
 from winnow.study.packing import Packing
-from winnow.study.projector import Projector, keep_in, reconcile
+from winnow.study.projector import Projector, keep_in, start_run
 from winnow.study.retry import Retry
-from winnow.study.schedule import RefitTrial, TrainFolds, WriteReport, next_jobs
+from winnow.study.schedule import Job, RefitTrial, ScheduleView, TrainFolds, WriteReport, next_jobs
 from winnow.study.space import decode
 from winnow.study.status import WorkerState, WorkerStatus
 from winnow.study.store import StudyStore
@@ -77,6 +76,7 @@ class Worker:
         write_report: writes the study's report to a file.
         identity: which worker this is.
         stop: set when it shall end.
+        folder: the study's folder on this machine, which its workers share.
         is_dead: whether a group of this host is gone, where that can be seen.
         startup_timeout_s: how long its ranks may take to be ready.
         clock_ms: milliseconds since the epoch.
@@ -90,6 +90,7 @@ class Worker:
         write_report: Callable[[StudyStore, Path], None],
         identity: Identity,
         stop: Stop,
+        folder: Path,
         is_dead: Callable[[str], bool] = lambda _group: False,
         startup_timeout_s: float = STARTUP_TIMEOUT_S,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -105,7 +106,7 @@ class Worker:
         self._sweep = store.header.sweep
         self._leases: Leases = store.leases()
         self._retrying = Retry(self._experiment.execution.storage_patience_s, stop.check)
-        self._projector = Projector(store, tracker)
+        self._projector = Projector(store, tracker, folder, identity.group)
         self._heartbeat = Heartbeat(store, self._leases, identity.owner, identity.group, identity.host)
         self._world = World(
             ranks, self._sweep, identity.group, stop, startup_timeout_s, self._show_starting, self._heartbeat.epoch
@@ -171,11 +172,9 @@ class Worker:
             if not self._held:
                 self._record()
                 self._await_nodes()
-            decide = functools.partial(next_jobs, packing=self._packing)
             owner, group = self._identity.owner, self._identity.group
-            claim = self._retrying(self._leases.claim, owner, group, decide, self._results)
-            self._results = ()
-            self._note_lost(claim.lost)
+            claim = self._retrying(self._leases.claim, owner, group, self._decide, self._results)
+            self._note_stored(claim.lost)
             self._hold(claim.leases)
             if claim.jobs or claim.is_study_finished:
                 return claim
@@ -183,10 +182,14 @@ class Worker:
             self._take_back_from_the_dead()
             time.sleep(IDLE_POLL_S)
 
+    def _decide(self, view: ScheduleView) -> tuple[Job, ...]:
+        """What comes next. The first to close the study is the worker that has the tracking store's client loaded."""
+        jobs = next_jobs(view, packing=self._packing)
+        is_closing = any(isinstance(job, RefitTrial | WriteReport) for job in jobs)
+        is_being_closed = any(task.owner is not None for task in (*view.refits, *view.reports))
+        return () if is_closing and not is_being_closed and self._projector.is_elsewhere else jobs
+
     def _hold(self, leases: tuple[Lease, ...]) -> None:
-        for lease in self._held:
-            if lease not in leases and lease.kind != "report":
-                self._projector.changed(lease.number)
         self._held = leases
         self._heartbeat.hold(leases)
 
@@ -272,17 +275,19 @@ class Worker:
             for lease, answer in counted
         )
         for lease, answer in counted:
-            self._projector.changed(lease.number)
             if isinstance(answer, FoldFailed):
                 self._release(lease)
 
     def _record(self) -> None:
         """Store the results that were noted, unless the next claim has stored them."""
         if self._results:
-            self._note_lost(self._retrying(self._leases.record, self._results))
-            self._results = ()
+            self._note_stored(self._retrying(self._leases.record, self._results))
 
-    def _note_lost(self, lost: tuple[Lease, ...]) -> None:
+    def _note_stored(self, lost: tuple[Lease, ...]) -> None:
+        """Note that results are stored, but for those of leases that are lost."""
+        if self._results:
+            self._projector.begin()
+        self._results = ()
         for lease in lost:
             _log.warning("trial %d has passed on to another worker meanwhile", lease.number)
             self._release(lease)
@@ -338,13 +343,15 @@ class Worker:
 
     def _register(self, lease: Lease, trial: TrialRecord, refitted: Refitted) -> None:
         """Hand the model over to the tracking store, and wait for the store: the model would be lost otherwise."""
-        tracker = self._make_tracker()
+        # The trial's run is made there, unless it is made already.
+        self._projector.flush(30.0)
+        trial, tracker = self._retrying(self._store.trial, trial.number), self._make_tracker()
         scored = replace(trial, holdout=refitted.metrics, holdout_at_ms=self._clock_ms())
         keep = keep_in(self._store, trial)
         deadline = time.monotonic() + self._experiment.execution.storage_patience_s
         while True:
             try:
-                parent = self._parent_run_id()
+                parent = self._parent_run_id(tracker)
                 version = tracker.log_bundle(
                     self._sweep, parent, scored, Path(refitted.directory), lambda run_id: self._retrying(keep, run_id)
                 )
@@ -362,14 +369,13 @@ class Worker:
 
     def _report(self, lease: Lease) -> None:
         """Bring the tracking store up to date, then write the sweep's summary and its page."""
-        self._retrying(reconcile, self._store, self._projector)
         self._projector.flush(30.0)
         with _scratch() as scratch:
             report = scratch / "report.html"
             self._retrying(self._write_report, self._store, report)
-            parent, trials = self._parent_run_id(), self._retrying(self._store.trials)
+            trials, tracker = self._retrying(self._store.trials), self._make_tracker()
             try:
-                self._make_tracker().finish_sweep(self._tagged_sweep(), parent, trials, report)
+                tracker.finish_sweep(self._tagged_sweep(), self._parent_run_id(tracker), trials, report)
             except TrackingUnavailableError as error:
                 _log.warning("the report is not in the tracking store: %s", error)
                 self._retrying(self._leases.finish_task, lease, reason=f"tracking store away: {error}")
@@ -382,10 +388,9 @@ class Worker:
         reason = self._retrying(self._store.not_packed)
         return self._sweep if reason is None else replace(self._sweep, tags={**self._sweep.tags, NOT_PACKED: reason})
 
-    def _parent_run_id(self) -> str:
-        run_id = self._retrying(self._store.parent_run_id)
-        assert run_id is not None, "the orchestrator makes the sweep's run before any worker"
-        return run_id
+    def _parent_run_id(self, tracker: Tracker) -> str:
+        """The sweep's run. Raises TrackingUnavailableError."""
+        return self._retrying(self._store.parent_run_id) or self._retrying(start_run, self._store, tracker)
 
     # The terminal
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +12,10 @@ import pytest
 from tests.unit.orchestrators.test_groups import CONTAINERS, LOCAL
 from tests.unit.study import studies
 from tests.unit.study.studies import claim, complete, fail, leases_of, make_study
-from tests.unit.tracking.made_up import new_store
-from tests.unit.worker.test_worker import ranks
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.settings import Settings
 from winnow.orchestrators.attach import is_attachable
-from winnow.orchestrators.opened_study import open_study, settle
 from winnow.orchestrators.preflight import check_training, start_check
 from winnow.orchestrators.progress import ProgressView
 from winnow.orchestrators.resume import check_retry, resume, retry_failed
@@ -32,11 +29,7 @@ from winnow.platforms.sweep import WorkerHost
 from winnow.study.database import Database
 from winnow.study.store import StudyStore
 from winnow.testing.executor import MemoryExecutor
-from winnow.tracking.mlflow_tracker import MlflowTracker
-from winnow.tracking.records import SweepRecord, TrialRecord
 from winnow.training.fork_messages import Checked
-from winnow.worker.stop import Stop
-from winnow.worker.worker import Identity, Worker
 
 DATA = """
 import os
@@ -119,46 +112,6 @@ def test_what_takes_no_data_is_refused_before_the_data_are_read(folder: Path) ->
     assert refusal(SweepRequest(asked), home).startswith("study 'cells': own_data.py: expected the code")
     other = asked.model_copy(update={"training": asked.training.model_copy(update={"epochs": 2})})
     assert refusal(SweepRequest(other), home).startswith("study 'cells': training.epochs: expected")
-
-
-class AttachedToAtTheEnd(MlflowTracker):
-    """A worker's tracker: another orchestrator attaches when the run has ended and the study does not know yet."""
-
-    def __init__(self, uri: str, attach: Callable[[], object]) -> None:
-        super().__init__(uri)
-        self._attach = attach
-
-    def finish_sweep(
-        self, sweep: SweepRecord, parent_run_id: str, trials: Sequence[TrialRecord], report: Path | None
-    ) -> None:
-        super().finish_sweep(sweep, parent_run_id, trials, report)
-        self._attach()
-
-
-def test_a_run_that_a_second_orchestrator_starts_again_at_the_end_is_ended(tmp_path: Path) -> None:
-    uri = new_store(tmp_path)
-    settings = Settings.from_environment({"WINNOW_HOME": str(tmp_path), "MLFLOW_TRACKING_URI": uri})
-    space = {"do": {"choice": ["score"]}, "score": {"float": [0.0, 1.0]}}
-    scripted, sweep = studies.experiment(space=space, trials=1, sampler="random"), studies.sweep()
-
-    def attach() -> object:
-        return open_study(scripted, "a-study", settings, sweep)
-
-    def status() -> object:
-        return MlflowTracker(uri)._client.get_run(store.parent_run_id()).info.status
-
-    store = open_study(scripted, "a-study", settings, sweep)
-    Worker(
-        store,
-        ranks(tmp_path),
-        lambda: AttachedToAtTheEnd(uri, attach),
-        lambda _store, path: path.write_text("<html></html>"),
-        Identity(group="w0", owner="w0/1", host="here"),
-        Stop(),
-    ).run()
-    assert (store.is_told(), status()) == (True, "RUNNING")
-    settle(store, MlflowTracker(uri))
-    assert status() == "FINISHED"
 
 
 def test_a_retry_of_a_study_that_is_not_there_names_the_command_that_starts_it() -> None:
@@ -263,7 +216,7 @@ def test_a_done_study_is_not_attached_to_while_its_groups_are_still_reported_as_
     complete(leases, claim(leases), 0.5)
     leases.finish_task(claim(leases), result={})
     assert is_attached(store, 1, ("w0",), trials=1), "MLflow has not heard of its trial"
-    store.set_tracked(store.trial(0))
+    store.set_tracked([store.trial(0)])
     assert not is_attached(store, 1, ("w0",), trials=1)
     assert is_attached(store, 1, ("w0",), trials=2)
 

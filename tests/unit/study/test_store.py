@@ -186,10 +186,10 @@ def test_an_ended_trial_is_untracked_until_its_last_state_was_sent(tmp_path: Pat
     complete(leases, claim(leases), 0.5)
     assert store.untracked() == [0]
     sent = store.trial(0)
-    store.set_tracked(sent)
+    store.set_tracked([sent])
     assert store.untracked() == []
     leases.finish_task(claim(leases), result={"version": "1", "metrics": {"f1": 0.8}})
-    store.set_tracked(sent)
+    store.set_tracked([sent])
     assert store.untracked() == [0]
 
 
@@ -197,7 +197,7 @@ def test_a_report_that_did_not_reach_the_tracking_store_is_written_again(tmp_pat
     store = make_study(tmp_path, trials=1)
     leases = leases_of(store)
     fail(leases, claim(leases), "diverged")
-    store.set_tracked(store.trial(0))
+    store.set_tracked([store.trial(0)])
     leases.finish_task(claim(leases), reason="tracking store away")
     assert (store.is_done(), store.is_told()) == (True, False)
     store.reopen_report()

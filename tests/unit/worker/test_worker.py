@@ -15,20 +15,15 @@ from typing import Any
 
 import pytest
 
-from tests.unit.study.studies import claim, fail, leases_of, make_study, sweep
-from tests.unit.tracking.made_up import new_store
+from tests.unit.study.studies import make_study, sweep
 from tests.unit.worker.waiting import wait_until
 from winnow.config.errors import InputError
 from winnow.config.experiment import ExecutionConfig
 from winnow.study.leases import Failure
-from winnow.study.projector import Projector, reconcile
 from winnow.study.store import StudyStore
 from winnow.testing.tracker import MemoryTracker
-from winnow.tracking.mlflow_tracker import MlflowTracker
-from winnow.tracking.projection import RunStart
 from winnow.tracking.records import SweepRecord, TrialRecord
-from winnow.tracking.run_search import MlflowRunSearch
-from winnow.tracking.tracker import Keep, ModelVersion, Sent, TrackingUnavailableError, as_offered
+from winnow.tracking.tracker import Keep, ModelVersion, TrackingUnavailableError, as_offered
 from winnow.training.launch import CHANNEL, EXPERIMENT, LOG_DIR, GroupFiles, Launch
 from winnow.training.messages import Ready
 from winnow.worker.nodes import Nodes
@@ -61,11 +56,10 @@ def study(folder: Path, do: str, **search: Any) -> StudyStore:
 def work(
     store: StudyStore, folder: Path, tracker: MemoryTracker, stop: Stop | None = None, env: Mapping[str, str] = {}
 ) -> None:
-    store.set_parent_run_id(tracker.start_sweep(store.header.sweep))
     identity = Identity(group="w0", owner="w0/1", host="here")
     write_report = lambda _store, path: path.write_text("<html></html>")  # noqa: E731
     own_ranks = ranks(folder, env=env)
-    Worker(store, own_ranks, lambda: tracker, write_report, identity, stop or Stop()).run()
+    Worker(store, own_ranks, lambda: tracker, write_report, identity, stop or Stop(), folder).run()
 
 
 def test_a_worker_ends_when_the_study_is_done_and_told(tmp_path: Path) -> None:
@@ -156,9 +150,10 @@ def test_a_worker_that_is_asked_to_stop_hands_its_trial_back(tmp_path: Path) -> 
 
 def test_ranks_that_never_come_up_end_the_worker(tmp_path: Path) -> None:
     store, tracker = study(tmp_path, "score"), MemoryTracker()
-    store.set_parent_run_id(tracker.start_sweep(store.header.sweep))
     broken = ranks(tmp_path, (sys.executable, "-c", "raise SystemExit('no such package')"))
-    worker = Worker(store, broken, lambda: tracker, lambda _s, _p: None, Identity("w0", "w0/1", "here"), Stop())
+    worker = Worker(
+        store, broken, lambda: tracker, lambda _s, _p: None, Identity("w0", "w0/1", "here"), Stop(), tmp_path
+    )
     with pytest.raises(CannotStartError, match="exit code 1"):
         worker.run()
     assert [trial.state for trial in store.trials()] == ["waiting"]
@@ -184,90 +179,15 @@ def test_a_data_function_that_gives_other_rows_is_to_be_seeded() -> None:
 
 def test_ranks_that_never_connect_end_the_worker(tmp_path: Path) -> None:
     store, tracker = study(tmp_path, "score"), MemoryTracker()
-    store.set_parent_run_id(tracker.start_sweep(store.header.sweep))
     mute = ranks(tmp_path, (sys.executable, "-c", "import time; time.sleep(60)"))
     identity = Identity("w0", "w0/1", "here")
-    worker = Worker(store, mute, lambda: tracker, lambda _s, _p: None, identity, Stop(), startup_timeout_s=0.6)
+    worker = Worker(
+        store, mute, lambda: tracker, lambda _s, _p: None, identity, Stop(), tmp_path, startup_timeout_s=0.6
+    )
     with pytest.raises(CannotStartError, match="not ready within"):
         worker.run()
     assert not mute.are_running
     assert [trial.state for trial in store.trials()] == ["waiting"]
-
-
-def test_a_trial_that_the_tracking_store_refuses_does_not_hold_up_the_others(tmp_path: Path) -> None:
-    class Choosy(MemoryTracker):
-        def sync_trial(
-            self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent, keep: Keep = as_offered
-        ) -> Sent:
-            if trial.number == 0:
-                raise ValueError("a parameter that is too long")
-            return super().sync_trial(sweep, parent_run_id, trial, sent, keep)
-
-    store, tracker = study(tmp_path, "raise"), Choosy()
-    store.set_parent_run_id(tracker.start_sweep(store.header.sweep))
-    leases = leases_of(store)
-    for _ in range(2):
-        fail(leases, claim(leases), "boom")
-    projector = Projector(store, lambda: tracker)
-    projector.start()
-    reconcile(store, projector)
-    assert projector.close(5.0)
-    assert store.untracked() == [0]
-
-
-def test_a_sweep_does_not_wait_for_the_tracking_store(tmp_path: Path) -> None:
-    store, tracker = study(tmp_path, "raise"), MemoryTracker()
-    store.set_parent_run_id(tracker.start_sweep(store.header.sweep))
-    tracker.is_unavailable = True
-    projector = Projector(store, lambda: tracker, pauses_s=(0.01,))
-    projector.start()
-    leases = leases_of(store)
-    fail(leases, claim(leases), "boom")
-    projector.changed(0)
-    assert not projector.flush(0.2)
-    tracker.is_unavailable = False
-    assert projector.flush(5.0)
-    assert projector.close(5.0)
-    assert store.untracked() == []
-
-
-def test_what_an_outage_kept_back_is_sent_by_the_next_to_come(tmp_path: Path) -> None:
-    store, tracker = study(tmp_path, "raise"), MemoryTracker()
-    store.set_parent_run_id(tracker.start_sweep(store.header.sweep))
-    leases = leases_of(store)
-    fail(leases, claim(leases), "boom")
-    projector = Projector(store, lambda: tracker)
-    projector.start()
-    assert reconcile(store, projector) == 1
-    assert projector.close(5.0)
-    assert store.untracked() == []
-    assert store.trial(0).run_id is not None
-
-
-def test_two_who_tell_of_one_trial_at_once_leave_one_run(tmp_path: Path) -> None:
-    uri = new_store(tmp_path)
-    store = study(tmp_path, "raise")
-    store.set_parent_run_id(MlflowTracker(uri).start_sweep(store.header.sweep))
-    leases = leases_of(store)
-    fail(leases, claim(leases), "boom")
-    both_have_looked = threading.Barrier(2)
-
-    class Simultaneous(MlflowTracker):
-        """Makes its run only when the other is about to make its own too."""
-
-        def _create(self, experiment_id: str, start: RunStart) -> str:
-            both_have_looked.wait(30.0)
-            return super()._create(experiment_id, start)
-
-    projectors = [Projector(store, lambda: Simultaneous(uri)) for _ in range(2)]
-    for projector in projectors:
-        projector.start()
-        reconcile(store, projector)
-    assert all(projector.close(30.0) for projector in projectors)
-    assert store.untracked() == []
-    (run,) = MlflowRunSearch(uri).trials(store.name, [], [])
-    assert store.trial(0).run_id == run.run_id
-    assert run.tags["winnow.reason"] == "boom"
 
 
 def test_a_model_that_waits_for_the_tracking_store_says_so(tmp_path: Path) -> None:
@@ -329,10 +249,9 @@ def impatient_worker(
     store = study(folder, do)
     impatient = store.header.experiment.model_copy(update={"execution": ExecutionConfig(storage_patience_s=1)})
     store.create(impatient, store.header.sweep)
-    store.set_parent_run_id("a-run")
     identity = Identity(group="w0", owner="w0/1", host="here")
     own = ranks(folder, argv, nodes=nodes)
-    return store, Worker(store, own, MemoryTracker, lambda _store, _path: None, identity, Stop())
+    return store, Worker(store, own, MemoryTracker, lambda _store, _path: None, identity, Stop(), folder)
 
 
 @pytest.fixture
