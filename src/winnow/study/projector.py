@@ -152,9 +152,12 @@ class Projector:
             self._condition.wait_for(lambda: self._is_closing or (is_cut_short and self._asked > self._begun), seconds)
 
     def _send_changes(self, tracker: Tracker) -> None:
-        if self._parent is None:
-            self._parent = start_run(self._store, tracker)
         changes = {each.number: each for each in self._changes()}
+        if self._parent is None:
+            if not changes and self._store.parent_run_id() is not None:
+                # Starting the run again would undo its end, where this process takes over from one that is done.
+                return
+            self._parent = start_run(self._store, tracker)
         numbers = sorted(changes)
         for first in range(0, len(numbers), AT_ONCE):
             records = self._store.trials(numbers[first : first + AT_ONCE])

@@ -87,6 +87,25 @@ def test_one_process_of_a_machine_projects_and_another_takes_over(tmp_path: Path
     assert projectors[1].close(5.0)
 
 
+def test_a_process_that_takes_over_with_nothing_left_to_send_does_not_start_the_run_again(tmp_path: Path) -> None:
+    store, tracker = make_study(tmp_path, trials=1), MemoryTracker()
+    leases = leases_of(store)
+    fail(leases, claim(leases), "boom")
+    projectors = [Projector(store, lambda: tracker, tmp_path, "w0") for _ in range(2)]
+    for projector in projectors:
+        projector.start()
+    assert projectors[0].flush(5.0)
+    projectors[1].begin()
+    parent = str(store.parent_run_id())
+    tracker.finish_sweep(store.header.sweep, parent, store.trials(), None)
+    assert all(projector.close(5.0) for projector in projectors)
+    late = Projector(store, lambda: tracker, tmp_path, "w0")
+    late.start()
+    assert late.flush(5.0)
+    assert late.close(5.0)
+    assert tracker.runs[parent].status == "FINISHED"
+
+
 def test_trials_of_other_machines_are_left_to_those_until_all_is_flushed(tmp_path: Path) -> None:
     store, tracker = make_study(tmp_path), Watched()
     leases = leases_of(store)
