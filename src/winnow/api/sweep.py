@@ -172,6 +172,7 @@ def _run(config: Path | str, overrides: dict[str, Any], **options: Any) -> Sweep
     with located(Path(config), overrides):
         platform = sweep_platform(request, settings, Lookup())
         with contextlib.closing(start_check(experiment, platform.host)) as server:
+            platform.warm_up(min(experiment.execution.workers, experiment.search.trials))
             # The server imports torch while this process imports what manages studies.
             from winnow.orchestrators.progress import ProgressView
 

@@ -72,6 +72,9 @@ class SweepPlatform(Protocol):
     def executor(self) -> Executor:
         """Finds and ends groups; it starts none."""
 
+    def warm_up(self, groups: int) -> None:
+        """Start what so many groups need before their study exists. It ends with this process where none is started."""
+
     def check_image(self) -> None:
         """Raises InputError where the image that groups run is missing, or holds other code than this project."""
 

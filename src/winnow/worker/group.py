@@ -38,6 +38,7 @@ from winnow.worker.node import RemoteNode, SupervisorGoneError
 from winnow.worker.nodes import CALL_PORT_OFFSET, Nodes
 from winnow.worker.rank_starter import RankStarter
 from winnow.worker.ranks import Planner, Ranks
+from winnow.worker.standby import STANDBY, await_start
 from winnow.worker.stop import Stop, StopRequestedError
 from winnow.worker.variables import CPUS, DATA_FILE, GPUS, MASTER, MASTER_PORT, NODE, NODES, RELAY_LOGS
 from winnow.worker.worker import Identity, NodesGoneError, Worker
@@ -60,6 +61,10 @@ def group_folder(home: Path, study: str, group: str) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Be one worker group until its study is done."""
+    if (sys.argv[1:] if arguments is None else arguments) == [STANDBY]:
+        arguments = await_start()
+        if arguments is None:
+            return GroupExit.DONE
     parser = argparse.ArgumentParser(prog="winnow.worker.group")
     parser.add_argument("--study", required=True)
     parser.add_argument("--group", required=True)

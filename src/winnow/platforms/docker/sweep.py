@@ -47,6 +47,9 @@ class DockerSweep:
         """See `SweepPlatform.executor`."""
         return self._executor("")
 
+    def warm_up(self, groups: int) -> None:
+        """Nothing: a container starts with its study."""
+
     def check_image(self) -> None:
         """See `SweepPlatform.check_image`."""
         _ = self._image_id

@@ -59,6 +59,9 @@ class KubernetesSweep:
         """See `SweepPlatform.executor`."""
         return self._executor(self._reference)
 
+    def warm_up(self, groups: int) -> None:
+        """Nothing: a pod starts with its study."""
+
     def check_image(self) -> None:
         """See `SweepPlatform.check_image`."""
         _ = self._image_to_deliver

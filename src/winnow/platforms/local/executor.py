@@ -14,6 +14,7 @@ import json
 import os
 import shlex
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,9 @@ from winnow.config.inheritance import inherited
 from winnow.config.process_identity import ProcessIdentity, identity_of, is_running
 from winnow.platforms.executor import GroupSpec, GroupState, GroupStatus, UnknownGroupError, cancel_each
 from winnow.platforms.local.process import spawn_detached, wait_until
+from winnow.worker.standby import STANDBY, StandbyStart
 
+SUPERVISOR = (sys.executable, "-P", "-m", "winnow.worker.group")
 _REAPED_WITHIN_S = 10.0
 _FOLLOW_S = 0.3
 
@@ -63,6 +66,7 @@ class LocalExecutor:
         self._studies = home / "studies"
         self._environment = inherited(environment)
         self._exit_codes: dict[int, int | None] = {}
+        self._standbys: list[tuple[ProcessIdentity, int]] = []
 
     @property
     def place(self) -> str:
@@ -82,6 +86,20 @@ class LocalExecutor:
             for group in groups
         ]
 
+    def warm_up(self, groups: int) -> None:
+        """Start supervisors that import what they need and then wait for their group, or for the end of this process.
+
+        Nothing is written for them before that.
+        """
+        for _ in range(groups):
+            read, write = os.pipe()
+            argv = (*SUPERVISOR, STANDBY)
+            try:
+                identity = spawn_detached(argv, Path(os.devnull), self._environment, (read,))
+            finally:
+                os.close(read)
+            self._standbys.append((identity, write))
+
     def start(self, group: GroupSpec) -> None:
         """Start a group's supervisor, unless it runs already."""
         folder = self._folder(group.study, group.name)
@@ -90,9 +108,23 @@ class LocalExecutor:
             if known is not None and known.is_running:
                 return
             environment = {**self._environment, **group.env, **group.secrets}
-            identity = spawn_detached(group.argv, folder / "supervisor.log", environment)
+            log = folder / "supervisor.log"
+            identity = self._given_to_standby(group, log, environment) or spawn_detached(group.argv, log, environment)
             _write_process(folder, _Process(identity, time.time()))
         self._exit_codes[identity.pid] = None
+
+    def _given_to_standby(self, group: GroupSpec, log: Path, environment: Mapping[str, str]) -> ProcessIdentity | None:
+        """Make a waiting supervisor that of the group; None where there is none."""
+        if group.argv[: len(SUPERVISOR)] != SUPERVISOR or not self._standbys:
+            return None
+        identity, pipe = self._standbys.pop()
+        start = StandbyStart(group.argv[len(SUPERVISOR) :], dict(environment), str(log))
+        try:
+            with os.fdopen(pipe, "wb") as standby:
+                standby.write(msgspec.json.encode(start))
+        except BrokenPipeError:
+            return None
+        return identity
 
     def groups(self, study: str | None = None) -> tuple[GroupStatus, ...]:
         """The groups that have a folder."""

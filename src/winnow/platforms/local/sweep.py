@@ -32,6 +32,10 @@ class LocalSweep:
             gpus=visible_gpus() if is_torch_for_gpus(find_spec("torch")) else (),
         )
 
+    def warm_up(self, groups: int) -> None:
+        """See `SweepPlatform.warm_up`."""
+        self.executor.warm_up(groups)
+
     def check_image(self) -> None:
         """Nothing: processes run no image."""
 
