@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from winnow.config.experiment import TrainingConfig
 from winnow.data.dataset import DataSet
 from winnow.training.export_module import ExportModule
+from winnow.training.failures import DivergedError
 from winnow.training.loop import RowLoss, Rows, predict
 from winnow.training.metrics import is_loss
 from winnow.training.preparation import Prepared
@@ -62,21 +64,50 @@ class Fitted:
 
         The loss is the one that training minimizes: for regression that of the target brought to spread 1.
         """
-        index = torch.from_numpy(rows)
-        raw = predict(self.network, self.rows.inputs, index, self.batch_size, world)
-        loss = float(self.loss(raw, self.rows.target[index.to(world.device)]).double().mean())
+        raw = predict(self.network, self.rows.inputs, torch.from_numpy(rows), self.batch_size, world)
+        return self.metrics_of(prepared, raw, rows)
+
+    def metrics_of(self, prepared: Prepared, raw: Tensor, rows: NDArray[np.int64]) -> dict[str, float]:
+        """The same for outputs of the network, float32 [rows, …]."""
+        loss = float(self.loss(raw, self.rows.target[torch.from_numpy(rows).to(raw.device)]).double().mean())
         if not math.isfinite(loss):
             # Some metrics raise where outputs are NaN, others answer all the same: the loss says what happened.
             return {spec.name: loss for spec in prepared.metrics if is_loss(spec)}
         with torch.no_grad():
             outputs = self.head(raw)
-        target = torch.from_numpy(prepared.data.target[rows]).to(world.device)
+        target = torch.from_numpy(prepared.data.target[rows]).to(raw.device)
         found = {spec.name: spec.score(outputs, target) for spec in prepared.metrics if spec.score is not None}
         return {spec.name: float(found.get(spec.name, loss)) for spec in prepared.metrics}
 
     def finished(self, world: World) -> ExportModule:
         """The model for export: on the CPU, in eval mode, without the precision it was trained in."""
         return ExportModule(self.preprocess, world.unwrap(self.network), self.head).cpu().eval()
+
+
+def new_network(
+    prepared: Prepared, world: World, params: Mapping[str, Any], fold: int
+) -> tuple[nn.Module, TrainingConfig]:
+    """A fold's network with its initial weights, on the world's device, and how it is trained.
+
+    Raises:
+        Exception: whatever the factory raises for these parameters.
+    """
+    experiment = prepared.experiment
+    settings = prepared.routing.settings(params, experiment.model.options, experiment.training)
+    world.seed(seeds_of(experiment.search.seed, fold).weights)
+    network = build_network(prepared.factory, prepared.data, settings.model).to(world.device)
+    return network, settings.training
+
+
+def check_finite(metrics: Mapping[str, float], where: str) -> None:
+    """Refuse metrics that are not numbers.
+
+    Raises:
+        DivergedError: names the first of them. All ranks compute metrics from the same gathered outputs.
+    """
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise DivergedError(f"the metric {name} is {value} on {where}: not defined for these outputs, or diverged")
 
 
 def build_network(factory: Callable[..., Any], data: DataSet, arguments: Mapping[str, Any]) -> nn.Module:

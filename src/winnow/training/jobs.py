@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,12 @@ from winnow.config.user_code import folder_of_code
 from winnow.data.splits import split_watch
 from winnow.training.custom_loop import LoopFold, LoopResult, run_loop
 from winnow.training.failures import DivergedError, ExportDiffersError, ExportError
-from winnow.training.fitting import Fitted, build_network, seeds_of
+from winnow.training.fitting import Fitted, check_finite, new_network, seeds_of
 from winnow.training.fold_data import FoldData
 from winnow.training.loop import OnEpoch, OnStep, Rows, Trained, row_loss, train
 from winnow.training.messages import FoldJob, FoldScored, FromRank, Progress, Refit, Refitted
 from winnow.training.optimization import make_optimizer
+from winnow.training.packs import Alone, Packed, Packs
 from winnow.training.preparation import Prepared
 from winnow.training.world import World
 
@@ -42,6 +43,11 @@ class Jobs:
     def __init__(self, prepared: Prepared, world: World, send: Send) -> None:
         self._prepared, self._world, self._send = prepared, world, send
         self._data = FoldData(prepared, world.device)
+        self._packs = Packs(prepared, world, self._data, self._report)
+
+    def packs(self, members: Sequence[FoldJob]) -> Iterator[Packed | Alone]:
+        """Train what trains as one; the rest is for the caller to train, before it asks for more."""
+        return self._packs.train(members)
 
     def train_fold(self, job: FoldJob) -> FoldScored:
         """Train on a fold's training rows and score its validation rows.
@@ -209,11 +215,8 @@ def fit(
         Exception: whatever a factory, an optimizer or a scheduler raises for these parameters.
     """
     experiment = prepared.experiment
-    settings = prepared.routing.settings(params, experiment.model.options, experiment.training)
-    training, seeds = settings.training, seeds_of(experiment.search.seed, fold)
+    network, training = new_network(prepared, world, params, fold)
     learned = data.learned(train_rows, fold, training.early_stopping)
-    world.seed(seeds.weights)
-    network = build_network(prepared.factory, prepared.data, settings.model).to(world.device)
     optimizer = make_optimizer(training.optimizer, network, world.device, is_scaled=training.precision == "fp16")
     rows = data.rows(learned)
     loss = row_loss(training, prepared.data.task)
@@ -225,20 +228,9 @@ def fit(
         learned.watch,
         loss,
         training,
-        seeds.order,
+        seeds_of(experiment.search.seed, fold).order,
         world,
         on_epoch=on_epoch,
         on_step=on_step,
     )
     return Fitted(learned.preprocess, network, learned.head, rows, loss, training.batch_size), trained
-
-
-def check_finite(metrics: Mapping[str, float], where: str) -> None:
-    """Refuse metrics that are not numbers.
-
-    Raises:
-        DivergedError: names the first of them. All ranks compute metrics from the same gathered outputs.
-    """
-    for name, value in metrics.items():
-        if not math.isfinite(value):
-            raise DivergedError(f"the metric {name} is {value} on {where}: not defined for these outputs, or diverged")

@@ -174,7 +174,7 @@ def train(
                 first_step_at = time.perf_counter()
         losses.add(shares, _watch_loss(network, rows, watch, loss, config, world))
         if schedule is not None and schedule.every == "epoch":
-            _advance(schedule, losses.latest)
+            advance(schedule, losses.latest)
         if stopper is not None and stopper.is_done(losses.latest, network):
             break
     losses.read_all()
@@ -444,7 +444,8 @@ class _Losses:
         self._on_epoch(self._read, self._epochs, mean)
 
 
-def _advance(schedule: Schedule, loss: float) -> None:
+def advance(schedule: Schedule, loss: float) -> None:
+    """Take a schedule's step at the end of an epoch."""
     arguments = (loss,) if schedule.watches else ()
     schedule.scheduler.step(*arguments)
 

@@ -142,20 +142,24 @@ def _answers(jobs: Jobs, job: TrainFolds | Refit, world: World) -> Iterator[From
     import msgspec
 
     from winnow.training.messages import Failed, FoldFailed, FoldsTrained, Refit
+    from winnow.training.packs import Packed
 
     if isinstance(job, Refit):
         yield _do(jobs.refit, job, world)
         return
     failed: dict[int, Failed] = {}
-    for member in job.members:
+    for part in jobs.packs(job.members):
+        if isinstance(part, Packed):
+            yield FoldsTrained(part.results)
+            continue
+        member = part.job
         # The trial has failed, so its other folds no longer count.
         answer = failed.get(member.trial) or _do(jobs.train_fold, member, world)
         if isinstance(answer, Failed):
             failed[member.trial] = answer
             yield FoldsTrained((FoldFailed(member.trial, member.fold, answer),))
         else:
-            alone = "models of this study are not trained as one" if len(job.members) > 1 else None
-            yield FoldsTrained((msgspec.structs.replace(answer, not_packed=alone),))
+            yield FoldsTrained((msgspec.structs.replace(answer, not_packed=part.reason),))
 
 
 def _do(act: Callable[[_Asked], _Result], job: _Asked, world: World) -> _Result | Failed:

@@ -10,8 +10,8 @@ import torch
 from winnow.bundle.manifest import ONNX, REFERENCE, read_manifest
 from winnow.config.experiment import Experiment
 from winnow.training.failures import DivergedError, ExportError
-from winnow.training.fitting import seeds_of
-from winnow.training.jobs import Jobs, check_finite
+from winnow.training.fitting import check_finite, seeds_of
+from winnow.training.jobs import Jobs
 from winnow.training.messages import FoldJob, Progress, Refit
 from winnow.training.preparation import prepare
 

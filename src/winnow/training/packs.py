@@ -1,0 +1,202 @@
+"""Trains folds of one job as one batched model, where that gives the same results and costs less.
+
+Folds whose networks have one structure go into one stack. The first job of a structure is also its test: a probe in
+float64, and one fold that trains alone beside the stack of the others, whose time per model it is compared with. No
+training is wasted on it.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+import traceback
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from winnow.training.failures import DivergedError, failure_of
+from winnow.training.fitting import Fitted, check_finite, new_network, seeds_of
+from winnow.training.fold_data import FoldData, Learned
+from winnow.training.loop import OnEpoch, row_loss
+from winnow.training.messages import FoldFailed, FoldJob, FoldScored
+from winnow.training.preparation import Prepared
+from winnow.training.stacking.layers import NotStackableError
+from winnow.training.stacking.probe import reason_against
+from winnow.training.stacking.stack import structure_of
+from winnow.training.stacking.training import FoldRows, Gather, Member, predict_stack, train_stack
+from winnow.training.world import World
+
+_KEPT_BYTES = 256 * 2**20
+"""Inputs of all folds that are kept from one job to the next."""
+
+_MOST_BYTES = 2**30
+"""Scaled inputs of the folds of a stack; it holds them twice."""
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A fold that trains by itself, and why, where others of its job might have trained with it."""
+
+    job: FoldJob
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What came of folds that trained as one."""
+
+    results: tuple[FoldScored | FoldFailed, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Fold:
+    learned: Learned
+    rows: FoldRows
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    job: FoldJob
+    member: Member
+
+
+class Packs:
+    """Remembers of each structure why it trains alone, or that it does not.
+
+    Attributes:
+        reasons: why networks of a structure train alone; None: they are stacked.
+    """
+
+    def __init__(self, prepared: Prepared, world: World, data: FoldData, on_epoch: OnEpoch) -> None:
+        self._prepared, self._world, self._data, self._on_epoch = prepared, world, data, on_epoch
+        self._loss = row_loss(prepared.experiment.training, prepared.data.task)
+        self._folds: dict[int, _Fold] = {}
+        self.reasons: dict[Hashable, str | None] = {}
+
+    def train(self, jobs: Sequence[FoldJob]) -> Iterator[Packed | Alone]:
+        """Train jobs as one where possible. Every job comes back once; what is `Alone` is for the caller to train."""
+        if len(jobs) == 1:
+            yield Alone(jobs[0])
+            return
+        reason = self._reason_for_all(jobs)
+        if reason is not None:
+            yield from (Alone(job, reason) for job in jobs)
+            return
+        groups: dict[Hashable, list[_Candidate]] = {}
+        for job in jobs:
+            try:
+                candidate = self._candidate(job)
+                groups.setdefault(self._structure(candidate.member), []).append(candidate)
+            except NotStackableError as error:
+                yield Alone(job, str(error))
+            except Exception:  # noqa: BLE001 - the same happens where it trains alone, and is reported there
+                yield Alone(job)
+        for structure, candidates in groups.items():
+            yield from self._train_group(structure, candidates)
+        if self._data.features.nbytes * len(self._prepared.folds) > _KEPT_BYTES:
+            self._folds.clear()
+
+    def _reason_for_all(self, jobs: Sequence[FoldJob]) -> str | None:
+        training = self._prepared.experiment.training
+        if training.loop is not None:
+            return "a training function of one's own"
+        if self._world.size > 1 or training.precision != "no":
+            return "several ranks, or a precision other than float32"
+        folds = len({job.fold for job in jobs})
+        if folds * self._prepared.data.features.nbytes > _MOST_BYTES:
+            return f"the inputs of {folds} folds take more than {_MOST_BYTES >> 20} MiB"
+        return None
+
+    def _candidate(self, job: FoldJob) -> _Candidate:
+        network, training = new_network(self._prepared, self._world, job.params, job.fold)
+        if job.fold not in self._folds:
+            learned = self._data.learned(self._prepared.folds[job.fold].train, job.fold, training.early_stopping)
+            seed = seeds_of(self._prepared.experiment.search.seed, job.fold).order
+            rows = FoldRows(self._data.rows(learned), learned.order, learned.watch, seed)
+            self._folds[job.fold] = _Fold(learned, rows)
+        return _Candidate(job, Member(network, self._folds[job.fold].rows, training))
+
+    @staticmethod
+    def _structure(member: Member) -> Hashable:
+        training = member.training
+        return structure_of(member.network), training.epochs, training.batch_size, training.optimizer.type.lower()
+
+    def _train_group(self, structure: Hashable, candidates: list[_Candidate]) -> Iterator[Packed | Alone]:
+        if len(candidates) == 1:
+            yield Alone(candidates[0].job)
+            return
+        is_new = structure not in self.reasons
+        if is_new:
+            members = [candidate.member for candidate in candidates]
+            self.reasons[structure] = reason_against(members, self._loss, self._world)
+        reason = self.reasons[structure]
+        if reason is not None:
+            yield from (Alone(candidate.job, reason) for candidate in candidates)
+            return
+        alone_s = math.inf
+        if is_new and len(candidates) > 2:
+            first, *candidates = candidates
+            began = time.perf_counter()
+            yield Alone(first.job)
+            alone_s = time.perf_counter() - began
+        began = time.perf_counter()
+        try:
+            packed = Packed(self._train_stack(candidates))
+        except Exception as error:  # noqa: BLE001 - what a stack cannot do, its models can still do alone
+            traceback.print_exception(error, file=sys.stderr)
+            self.reasons[structure] = f"its stack failed: {type(error).__name__}: {error}"
+            yield from (Alone(candidate.job, self.reasons[structure]) for candidate in candidates)
+            return
+        stacked_s = (time.perf_counter() - began) / len(candidates)
+        if stacked_s > alone_s:
+            self.reasons[structure] = (
+                f"a model took {stacked_s:.3g} s in a stack of {len(candidates)}, and {alone_s:.3g} s alone"
+            )
+        yield packed
+
+    def _train_stack(self, candidates: Sequence[_Candidate]) -> tuple[FoldScored | FoldFailed, ...]:
+        began = time.perf_counter()
+        members = [candidate.member for candidate in candidates]
+        trained = train_stack(members, self._loss, self._world.device, self._on_epoch)
+        ended = time.perf_counter()
+        validation = [self._prepared.folds[candidate.job.fold].validation for candidate in candidates]
+        gather = Gather([member.fold for member in members])
+        index = gather.index(range(len(members)), [torch.from_numpy(rows) for rows in validation])
+        outputs = predict_stack(trained.stack, gather, index, members[0].training.batch_size)
+        share = 1 / len(members)
+        results: list[FoldScored | FoldFailed] = []
+        for candidate, raw, epochs, failure in zip(candidates, outputs, trained.epochs, trained.failures, strict=True):
+            job, scoring = candidate.job, time.perf_counter()
+            try:
+                if failure is not None:
+                    raise failure
+                metrics = self._metrics(candidate, raw, self._prepared.folds[job.fold].validation)
+            except DivergedError as error:
+                results.append(FoldFailed(job.trial, job.fold, failure_of(error)))
+                continue
+            results.append(
+                FoldScored(
+                    trial=job.trial,
+                    fold=job.fold,
+                    metrics=metrics,
+                    epochs=epochs,
+                    first_step_s=(trained.first_step_at - began) * share,
+                    train_s=(ended - began) * share,
+                    score_s=time.perf_counter() - scoring,
+                    packed=len(members),
+                )
+            )
+        return tuple(results)
+
+    def _metrics(self, candidate: _Candidate, raw: torch.Tensor, rows: NDArray[np.int64]) -> dict[str, float]:
+        """Raises DivergedError where one is not finite."""
+        member, learned = candidate.member, self._folds[candidate.job.fold].learned
+        batch_size = member.training.batch_size
+        fitted = Fitted(learned.preprocess, member.network, learned.head, member.fold.rows, self._loss, batch_size)
+        metrics = fitted.metrics_of(self._prepared, raw, rows)
+        check_finite(metrics, f"fold {candidate.job.fold + 1}")
+        return metrics

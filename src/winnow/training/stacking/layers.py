@@ -1,0 +1,268 @@
+"""Layers that compute for many models at once.
+
+Their inputs are [models × rows, …]: the rows of the first model, then those of the second, and so on. Whatever treats
+rows alike and has no weights (activations, pooling, reshaping) therefore needs no layer of its own. Weights and buffers
+are [models, …], and lie in the `Models` that the layers of a stack share.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+
+class NotStackableError(Exception):
+    """Networks cannot train as one. The message completes the sentence "not packed: …"."""
+
+
+@dataclass(eq=False)
+class Models:
+    """What differs between the models of a stack, as its layers read it.
+
+    Attributes:
+        weights: trainable, [models, *shape] each.
+        constants: frozen parameters and buffers, [models, *shape] each.
+        generators: of the dropout masks, one a model.
+        dropout: probabilities of each dropout layer, one a model.
+        is_training: whether dropout drops and BatchNorm uses the statistics of the batch.
+        rows: how many rows of the batch each model has; the others are padding. None: all of them.
+    """
+
+    weights: Sequence[Tensor]
+    constants: Sequence[Tensor]
+    generators: Sequence[Generator]
+    dropout: dict[str, list[float]]
+    is_training: bool = True
+    rows: Sequence[int] | None = None
+    scales: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """How many models."""
+        return len(self.generators)
+
+
+@dataclass(eq=False)
+class Current:
+    """The models that the layers of a stack compute for: all of them, or a part."""
+
+    models: Models
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the parameters and buffers of a layer lie in `Models`, by name."""
+
+    name: str
+    weights: Mapping[str, int]
+    constants: Mapping[str, int]
+
+
+class Layer(nn.Module):
+    """A batched layer. `single` is that of the first model: settings other than weights are equal in all of them."""
+
+    def __init__(self, single: nn.Module, places: Places, current: Current) -> None:
+        super().__init__()
+        self.settings: Any = _Plain(single)
+        self.places, self._current = places, current
+
+    @property
+    def models(self) -> Models:
+        """The models that compute now."""
+        return self._current.models
+
+    def tensor(self, name: str) -> Tensor | None:
+        """A parameter or buffer [models, *shape]; None where the layer has none of that name."""
+        if name in self.places.weights:
+            return self.models.weights[self.places.weights[name]]
+        if name in self.places.constants:
+            return self.models.constants[self.places.constants[name]]
+        return None
+
+    def split(self, rows: Tensor) -> Tensor:
+        """From [models × rows, …] to [models, rows, …]."""
+        return rows.reshape(self.models.count, -1, *rows.shape[1:])
+
+    def scaled(self, normal: Tensor, channels_first: bool) -> Tensor:
+        """Normalized rows [models × rows, …] times the layer's weight plus its bias, where it has them."""
+        weight, bias = self.tensor("weight"), self.tensor("bias")
+        if weight is None:
+            return normal
+        rows = self.split(normal)
+        after = rows.dim() - 3 if channels_first else 0
+        before = rows.dim() - weight.dim() - after
+        shape = (weight.shape[0], *[1] * before, *weight.shape[1:], *[1] * after)
+        if bias is None:
+            return (rows * weight.reshape(shape)).flatten(0, 1)
+        return torch.addcmul(bias.reshape(shape), rows, weight.reshape(shape)).flatten(0, 1)
+
+
+class _Plain:
+    """Keeps a module out of the tree of modules of the one that holds it."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+class Linear(Layer):
+    """`nn.Linear`."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        weight, bias = self.tensor("weight"), self.tensor("bias")
+        assert weight is not None, "a linear layer has a weight"
+        many = rows.reshape(self.models.count, -1, rows.shape[-1])
+        out = many @ weight.mT if bias is None else torch.baddbmm(bias.unsqueeze(1), many, weight.mT)
+        return out.view(*rows.shape[:-1], out.shape[-1])
+
+
+_CONVOLUTIONS: dict[type[nn.Module], Callable[..., Tensor]] = {
+    nn.Conv1d: functional.conv1d,
+    nn.Conv2d: functional.conv2d,
+    nn.Conv3d: functional.conv3d,
+}
+
+
+class Convolution(Layer):
+    """`nn.Conv1d`, `nn.Conv2d` and `nn.Conv3d`: one convolution whose groups are the models."""
+
+    def __init__(self, single: nn.Module, places: Places, current: Current) -> None:
+        super().__init__(single, places, current)
+        if self.settings.padding_mode != "zeros":
+            raise NotStackableError(f"a convolution with the padding mode {self.settings.padding_mode!r}")
+        self._convolve = _CONVOLUTIONS[type(single)]
+
+    def forward(self, rows: Tensor) -> Tensor:
+        weight, bias, settings = self.tensor("weight"), self.tensor("bias"), self.settings
+        assert weight is not None, "a convolution has a weight"
+        out = self._convolve(
+            self.split(rows).transpose(0, 1).flatten(1, 2),
+            weight.flatten(0, 1),
+            None if bias is None else bias.flatten(0, 1),
+            settings.stride,
+            settings.padding,
+            settings.dilation,
+            self.models.count * settings.groups,
+        )
+        return out.view(len(out), self.models.count, -1, *out.shape[2:]).transpose(0, 1).flatten(0, 1)
+
+
+class BatchNorm(Layer):
+    """`nn.BatchNorm1d`, `nn.BatchNorm2d` and `nn.BatchNorm3d`: the channels of all models side by side."""
+
+    def __init__(self, single: nn.Module, places: Places, current: Current) -> None:
+        super().__init__(single, places, current)
+        if not self.settings.track_running_stats or self.settings.momentum is None:
+            raise NotStackableError("BatchNorm without running statistics or without a momentum")
+
+    def forward(self, rows: Tensor) -> Tensor:
+        many = self.split(rows)
+        mean, variance, seen = (self.tensor(name) for name in ("running_mean", "running_var", "num_batches_tracked"))
+        weight, bias = self.tensor("weight"), self.tensor("bias")
+        assert mean is not None and variance is not None and seen is not None
+        # One row has no spread: it is normalized by the running statistics, as in the loop for one network.
+        is_training = self.models.is_training and many.shape[1] > 1
+        if is_training:
+            seen += 1
+        out = functional.batch_norm(
+            many.transpose(0, 1).flatten(1, 2),
+            mean.view(-1),
+            variance.view(-1),
+            None if weight is None else weight.flatten(),
+            None if bias is None else bias.flatten(),
+            is_training,
+            self.settings.momentum,
+            self.settings.eps,
+        )
+        return out.view(len(out), self.models.count, -1, *out.shape[2:]).transpose(0, 1).flatten(0, 1)
+
+
+class LayerNorm(Layer):
+    """`nn.LayerNorm`."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        normal = functional.layer_norm(rows, self.settings.normalized_shape, eps=self.settings.eps)
+        return self.scaled(normal, channels_first=False)
+
+
+class GroupNorm(Layer):
+    """`nn.GroupNorm`."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        normal = functional.group_norm(rows, self.settings.num_groups, eps=self.settings.eps)
+        return self.scaled(normal, channels_first=True)
+
+
+class Embedding(Layer):
+    """`nn.Embedding`: one table that holds those of all models."""
+
+    def __init__(self, single: nn.Module, places: Places, current: Current) -> None:
+        super().__init__(single, places, current)
+        settings = self.settings
+        if settings.padding_idx is not None or settings.max_norm is not None:
+            raise NotStackableError("an Embedding with padding_idx or max_norm")
+        if settings.sparse or settings.scale_grad_by_freq:
+            raise NotStackableError("an Embedding with sparse or scaled gradients")
+
+    def forward(self, rows: Tensor) -> Tensor:
+        table = self.tensor("weight")
+        assert table is not None, "an embedding has a weight"
+        many = self.split(rows)
+        first = torch.arange(self.models.count, device=rows.device).view(-1, *[1] * (many.dim() - 1))
+        return functional.embedding(many + first * table.shape[1], table.flatten(0, 1)).flatten(0, 1)
+
+
+class Dropout(Layer):
+    """`nn.Dropout`: each model draws its mask from its own generator, as it would alone."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        models = self.models
+        probabilities = models.dropout[self.places.name]
+        if not models.is_training or not any(probabilities):
+            return rows
+        mask = torch.empty(rows.shape, dtype=rows.dtype, device=rows.device)
+        many = mask.view(models.count, -1)
+        parts: Sequence[Tensor] = many.unbind()
+        if models.rows is not None:
+            per_row = many.shape[1] * models.count // len(rows)
+            many.zero_()
+            parts = [part[: own * per_row] for part, own in zip(parts, models.rows, strict=True)]
+        for part, probability, generator in zip(parts, probabilities, models.generators, strict=True):
+            if 0 < probability < 1:
+                part.bernoulli_(1 - probability, generator=generator)
+            else:
+                part.fill_(1 - probability)
+        many *= self._scales(probabilities, mask)
+        return rows * mask
+
+    def _scales(self, probabilities: Sequence[float], like: Tensor) -> Tensor:
+        """1 / (1 - probability), [models, 1]."""
+        name = self.places.name
+        if name not in self.models.scales:
+            kept = torch.tensor([1 - p if p < 1 else math.inf for p in probabilities], dtype=torch.float64)
+            self.models.scales[name] = (1 / kept).to(like).unsqueeze(1)
+        return self.models.scales[name]
+
+
+LAYERS: dict[type[nn.Module], type[Layer]] = {
+    nn.Linear: Linear,
+    nn.Conv1d: Convolution,
+    nn.Conv2d: Convolution,
+    nn.Conv3d: Convolution,
+    nn.BatchNorm1d: BatchNorm,
+    nn.BatchNorm2d: BatchNorm,
+    nn.BatchNorm3d: BatchNorm,
+    nn.LayerNorm: LayerNorm,
+    nn.GroupNorm: GroupNorm,
+    nn.Embedding: Embedding,
+    nn.Dropout: Dropout,
+}
+"""What batches which layer of torch."""
