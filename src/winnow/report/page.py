@@ -261,8 +261,12 @@ def _trials(view: StudyView, facts: Facts, columns: Sequence[Column]) -> str:
     order, total = best_first(view, facts), len(facts.trials)
     rows = "".join(_row(index, facts.trials[index], columns, view.winner) for index in order[:_FEW_ROWS])
     table = f'<table id="table"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
-    more = f'<button type="button" id="all-rows">Show all {total:,} trials</button>' if total > _FEW_ROWS else ""
-    note = _note(f"Best first{f': {_FEW_ROWS} of {total:,}' if more else ''}. Click a heading to sort.")
+    more = (
+        f'<button type="button" id="all-rows">Show all {total:,} ({_FEW_ROWS} shown)</button>'
+        if total > _FEW_ROWS
+        else ""
+    )
+    note = _note("Best first. Click a heading to sort.")
     return _section("trials", "All trials", f'{note}<div class="scroll" tabindex="0">{table}</div>', "wide", more)
 
 

@@ -71,20 +71,23 @@
 
   const redraws = [];
 
-  // `draw` gets { root, plot, x, y0, shown, all, hidden, width } and returns (x, y) → the text to show there. `plot` clips.
+  // `draw` returns (x, y) → the text to show there. It gets: `under`, a group for the axes; `plot`, the area right of
+  // `left` that clips its marks; `x` and its inverse `value`; the range `shown`; whether to show `all` of the y axis; the
+  // keys of the legend that are `hidden`.
   function chart(id, height, full, draw) {
     const element = document.getElementById(id);
     if (!element) return null;
     let shown = full, all = false, textAt = null, from = null, left = 0, width = 0;
     const hidden = new Set();
+    const value = (px) => shown[0] + (px / width) * (shown[1] - shown[0]);
     function redraw() {
-      const whole = element.clientWidth;
+      const whole = Math.max(element.clientWidth, 240);
       left = Math.min(id === "timeline" ? 24 + 7 * Math.max(...data.timeline.lanes.map((lane) => Math.min(lane.length, 22))) : 64, whole / 3);
       width = whole - left - 12;
       const root = svg("svg", { width: whole, height, "aria-hidden": "true" });
       const under = svg("g", {}, root), plot = svg("svg", { x: left, width, height }, root);
       const x = (value) => ((value - shown[0]) / (shown[1] - shown[0])) * width;
-      textAt = draw({ under, plot, x, left, width, shown, all, hidden, value: (px) => shown[0] + (px / width) * (shown[1] - shown[0]) });
+      textAt = draw({ under, plot, x, left, width, shown, all, hidden, value });
       element.replaceChildren(root);
     }
     const place = (event) => {
@@ -93,7 +96,10 @@
     };
     const selection = svg("rect", { class: "brush", y: 0, height });
     element.addEventListener("pointerdown", (event) => {
-      if (event.pointerType === "mouse" && event.button === 0) { from = place(event)[0]; element.setPointerCapture(event.pointerId); }
+      if (event.pointerType !== "mouse") return show(textAt(...place(event)), event);
+      if (event.button !== 0) return;
+      from = place(event)[0];
+      element.setPointerCapture(event.pointerId);
     });
     element.addEventListener("pointermove", (event) => {
       const [px, py] = place(event);
@@ -105,13 +111,13 @@
     });
     element.addEventListener("pointerup", (event) => {
       if (from === null) return;
-      const [low, high] = [from, place(event)[0]].sort((a, b) => a - b).map((px) => shown[0] + (px / width) * (shown[1] - shown[0]));
-      const moved = Math.abs(place(event)[0] - from) > 6;
+      const ends = [from, place(event)[0]].sort((a, b) => a - b);
       from = null;
-      if (!moved) return;
-      shown = [low, high];
+      if (ends[1] - ends[0] < 6) return;
+      shown = ends.map(value);
       redraw();
     });
+    element.addEventListener("mousedown", (event) => event.preventDefault()); // a double click selects no text
     element.addEventListener("pointercancel", () => { from = null; });
     element.addEventListener("pointerleave", () => show(null));
     element.addEventListener("dblclick", () => {
@@ -155,7 +161,8 @@
     const top = 12, bottom = 332, known = means.filter((mean, index) => mean !== null && states[index] !== "failed");
     let [low, high] = data.historyFrame ?? [0, 1];
     if (all && known.length) {
-      [low, high] = [Math.min(low, ...known), Math.max(high, ...known)];
+      const room = (Math.max(...known) - Math.min(...known)) * 0.05;
+      [low, high] = [Math.min(low, ...known.map((mean) => mean - room)), Math.max(high, ...known.map((mean) => mean + room))];
     }
     const y = (value) => top + ((high - value) / (high - low)) * (bottom - top);
     for (const value of data.historyFrame ? ticks(low, high, 6) : []) {
@@ -270,7 +277,7 @@
       }
       // The number of the only trial, and how many folds trained at once.
       const from = Math.max(x(parts[0][0]), 0), to = Math.min(x(parts.at(-1)[0] + parts.at(-1)[1]), width);
-      const at_once = Math.max(...parts.map((part) => part[2])), times = few && at_once > 1 ? `×${at_once}` : "";
+      const together = Math.max(...parts.map((part) => part[2])), times = few && together > 1 ? `×${together}` : "";
       const number = trials.length === 1 ? String(numbers[trials[0]]) : "";
       const text = [`${number} ${times}`.trim(), number || times].find((each) => each && 7 * each.length + 4 < to - from);
       if (text) svg("text", { x: (from + to) / 2, y: row(lane) + 18, "text-anchor": "middle" }, texts, text);
@@ -393,9 +400,11 @@
     if (kind) element.className = kind;
     return element;
   };
-  let rows = data.bestFirst, few_rows = body?.rows.length ?? 0;
-  function fill() {
-    body.replaceChildren(...rows.slice(0, few_rows).map((index) => {
+  const fewRows = body?.rows.length ?? 0;
+  let rows = data.bestFirst;
+  function fill(length) {
+    if (all) all.hidden = length === count;
+    body.replaceChildren(...rows.slice(0, length).map((index) => {
       const row = document.createElement("tr");
       row.classList.toggle("is-winner", index === data.winner);
       columns.forEach(({ texts }, place) => {
@@ -407,7 +416,7 @@
       return row;
     }));
   }
-  all?.addEventListener("click", () => { few_rows = count; all.remove(); fill(); });
+  all?.addEventListener("click", () => fill(count));
 
   // What to sort a cell by: seconds of a duration, else its number, else its text.
   const seconds = { s: 1, min: 60, h: 3600, d: 86400 };
@@ -429,7 +438,7 @@
       });
       for (const each of header.parentElement.cells) each.removeAttribute("aria-sort");
       header.setAttribute("aria-sort", down ? "descending" : "ascending");
-      fill();
+      fill(fewRows);
     });
   });
 
