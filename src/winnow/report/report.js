@@ -250,7 +250,7 @@
 
   // ---- timeline -------------------------------------------------------------------------------------------------
 
-  const { lanes = [], stretches = [], lost = [], failures = [], pauses = [], length = 1, unit } = data.timeline ?? {};
+  const { lanes = [], stretches = [], lost = [], failures = [], pauses = [], length = 1, isMerged, unit } = data.timeline ?? {};
   const few = stretches.length < 400;
   // A worker's trials alternate between two tones.
   stretches.forEach((each, index) => {
@@ -275,12 +275,15 @@
         bars.add(box(from, row(lane), size, 28), `var(--${state})`, `bar tone-${tone}${few ? " few" : ""}`);
         hits.push([lane, from, size, () => `${named(trials)} (${[...new Set(trials.map((trial) => states[trial]))].join(", ")})\n${text}`]);
       }
-      // The number of the only trial, and how many folds trained at once.
-      const from = Math.max(x(parts[0][0]), 0), to = Math.min(x(parts.at(-1)[0] + parts.at(-1)[1]), width);
-      const together = Math.max(...parts.map((part) => part[2])), times = few && together > 1 ? `×${together}` : "";
-      const number = trials.length === 1 ? String(numbers[trials[0]]) : "";
-      const text = [`${number} ${times}`.trim(), number || times].find((each) => each && 7 * each.length + 4 < to - from);
-      if (text) svg("text", { x: (from + to) / 2, y: row(lane) + 18, "text-anchor": "middle" }, texts, text);
+      // The trial's number over its bars; how many folds trained at once, on the bar of the most.
+      const most = parts.reduce((a, b) => (b[2] > a[2] ? b : a)), last = parts.at(-1);
+      const trial = trials.length === 1 ? String(numbers[trials[0]]) : "", times = !isMerged && most[2] > 1 ? `×${most[2]}` : "";
+      for (const [text, start, end] of [[times && `${trial} ${times}`.trim(), most[0], most[0] + most[1]], [trial, parts[0][0], last[0] + last[1]]]) {
+        const from = Math.max(x(start), 0), to = Math.min(x(end), width);
+        if (!text || 7 * text.length + 4 > to - from) continue;
+        svg("text", { x: (from + to) / 2, y: row(lane) + 18, "text-anchor": "middle" }, texts, text);
+        break;
+      }
     }
     bars.draw();
     plot.append(texts);

@@ -47,17 +47,20 @@ def timeline(view: StudyView, facts: Facts, jobs: Sequence[Job], scale: Timescal
     """A row for each worker, a bar for each job, and where attempts were lost, trials failed and the sweep paused.
 
     Places and lengths are in the scale's unit. A stretch is what a worker trained of the same trials in a row; its bars
-    are [start, length, number of folds, text].
+    are [start, length, number of folds, text]. Where there are too many, they are merged into one.
     """
+    is_merged = len(jobs) > FEW_BARS
     lanes = {worker: lane for lane, worker in enumerate(facts.workers)}
     stretches = []
     for stretch in _stretches(jobs):
-        bars = stretch if len(jobs) <= FEW_BARS else [_merged(stretch)]
+        bars = [_merged(stretch)] if is_merged else stretch
         stretches.append(
             {
                 "lane": lanes[stretch[0].worker],
                 "trials": stretch[0].trials,
-                "bars": [[*_span(scale, job.start_ms, job.end_ms), len(job.members), _text(job)] for job in bars],
+                "bars": [
+                    [*_span(scale, job.start_ms, job.end_ms), len(job.members), _text(job, is_merged)] for job in bars
+                ],
             }
         )
     lost = []
@@ -71,6 +74,7 @@ def timeline(view: StudyView, facts: Facts, jobs: Sequence[Job], scale: Timescal
         if trial.record.state == "failed" and trial.record.folds and (ended_ms := trial.record.ended_at_ms) is not None
     ]
     return {
+        "isMerged": is_merged,
         "unit": scale.unit,
         "length": scale.length,
         "lanes": facts.workers,
@@ -102,9 +106,9 @@ def _merged(jobs: Sequence[Job]) -> Job:
     return Job(jobs[0].worker, jobs[0].start_ms, jobs[-1].end_ms, members)
 
 
-def _text(job: Job) -> str:
+def _text(job: Job, is_merged: bool) -> str:
     count = len(job.members)
-    what = f"fold {job.members[0][1] + 1}" if count == 1 else f"{count} folds"
+    what = f"fold {job.members[0][1] + 1}" if count == 1 else f"{count} folds{'' if is_merged else ' at once'}"
     return f"{what}: {duration((job.end_ms - job.start_ms) / 1000)}"
 
 

@@ -189,7 +189,7 @@ def test_folds_that_trained_at_once_are_one_bar() -> None:
     page = Page(render_report(view))
     bars = [(stretch["trials"], stretch["bars"]) for stretch in page.data["timeline"]["stretches"]]
     assert [(trials, [bar[2:] for bar in found]) for trials, found in bars] == [
-        ([0, 1], [[10, "10 folds: 2.0 s"]]),
+        ([0, 1], [[10, "10 folds at once: 2.0 s"]]),
     ]
     assert "× counts folds that trained at once" in page.text
 
