@@ -112,6 +112,8 @@ def _train(
     if existing is not None:
         existing.check_definition(experiment)
         code = settled_code(existing, request, code or {}, platform.executor)
+        if _has_nothing_left(existing, request):
+            return _end(existing, settings, platform.executor, was_done=True)
     if request.is_retry:
         check_retry(existing, study, platform.executor)
     platform.check_image()
@@ -140,6 +142,12 @@ def _train(
     if (sharing := gpu_sharing(groups)) is not None:
         view.note(f"study {study}: {sharing}")
     return _run(store, settings, platform, executor, groups, view, executor.start)
+
+
+def _has_nothing_left(store: StudyStore, request: SweepRequest) -> bool:
+    """Whether nothing is trained, so that neither data nor an image is needed."""
+    is_as_large = request.experiment.search.trials <= store.target()
+    return is_as_large and not request.is_retry and store.is_done() and store.is_told()
 
 
 def _planned(request: SweepRequest, platform: SweepPlatform, data: DataFile | None) -> tuple[GroupSpec, ...]:

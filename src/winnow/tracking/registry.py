@@ -11,9 +11,11 @@ on the model's page. Registering models is left to the trackers.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +24,7 @@ from typing import Any
 import msgspec
 
 from winnow.bundle.manifest import read_manifest
-from winnow.tracking.connection import failures_as_unavailable, open_client, transferring
+from winnow.tracking.connection import failures_as_unavailable, open_client, sqlite_path, transferring
 from winnow.tracking.mlflow_model import BUNDLE
 from winnow.tracking.tracker import ModelVersion
 
@@ -93,7 +95,7 @@ class Registry:
         Where an earlier call gave the alias and died before the note, the note is made up for.
         """
         model = self._model(version.name)
-        history = [] if model is None else _history(model, alias)
+        history = [] if model is None else _history(version.name, model.tags, alias)
         holds = model is not None and str(model.aliases.get(alias)) == version.version
         if holds and history and history[-1].version.version == version.version:
             return False
@@ -107,8 +109,7 @@ class Registry:
 
     def champions(self, name: str, alias: str = ALIAS) -> list[ChampionRecord]:
         """Who held the alias, oldest first."""
-        model = self._model(name)
-        return [] if model is None else _history(model, alias)
+        return _history(name, self._tags(name), alias)
 
     def download_bundle(self, version: ModelVersion, destination: Path) -> Path:
         """Copy a version's bundle to `destination`, which must not exist, and check every digest.
@@ -143,6 +144,19 @@ class Registry:
                 raise
             return None
 
+    def _tags(self, name: str) -> Mapping[str, str]:
+        """A model's tags. MLflow's client takes two seconds to import, so that a file is read without it."""
+        database = sqlite_path(self._uri)
+        if database is not None and database.is_file():
+            query = "SELECT key, value FROM registered_model_tags WHERE name = ?"
+            with (
+                contextlib.suppress(sqlite3.OperationalError),
+                contextlib.closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection,
+            ):
+                return dict(connection.execute(query, (name,)))
+        model = self._model(name)
+        return {} if model is None else model.tags
+
     def _download(self, version: ModelVersion, folder: str) -> Path:
         from mlflow.artifacts import download_artifacts
         from mlflow.exceptions import MlflowException
@@ -164,14 +178,12 @@ def _prefix(alias: str) -> str:
     return f"winnow.{alias}."
 
 
-def _history(model: Any, alias: str) -> list[ChampionRecord]:
+def _history(name: str, tags: Mapping[str, str], alias: str) -> list[ChampionRecord]:
     prefix = _prefix(alias)
     records = []
-    for key, value in sorted(model.tags.items()):
+    for key, value in sorted(tags.items()):
         if key.startswith(prefix):
             entry = msgspec.json.decode(value, type=_Entry)
             since = datetime.strptime(key.removeprefix(prefix), "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
-            records.append(
-                ChampionRecord(ModelVersion(str(model.name), entry.version, entry.run_id), since, entry.reason)
-            )
+            records.append(ChampionRecord(ModelVersion(name, entry.version, entry.run_id), since, entry.reason))
     return records
