@@ -116,6 +116,12 @@ def test_a_loop_of_ones_own_trains_folds_and_refits(world, tmp_path):
     assert read_manifest(tmp_path / "bundle").params == {"ridge": 0.1}
 
 
+def test_a_loop_of_ones_own_gets_an_accelerator_when_it_asks_for_one(world, tmp_path):
+    jobs = _loop(world, "train_fold_with_accelerator")
+    assert jobs.train_fold(FoldJob(0, 0, {})).metrics == {"accuracy": 1.0}
+    assert jobs.refit(Refit(0, {}, {}, str(tmp_path / "bundle"))).metrics.keys() == {"accuracy", "loss"}
+
+
 def test_a_loop_of_ones_own_can_fail_in_every_way(world, tmp_path):
     with pytest.raises(DivergedError, match="accuracy is nan"):
         _loop(world).train_fold(FoldJob(0, 0, {"ridge": -1.0}))
