@@ -112,7 +112,7 @@ class ScheduledTrial:
     Attributes:
         folds: the folds that are recorded, in order, and `scores` theirs. A trial that can no longer be trained has
             them only where a pruner compares others with it.
-        value: the mean that it ended with.
+        value: the mean that it ended with; of a pruned trial an estimate of it.
         owner: the worker that holds its lease.
     """
 
