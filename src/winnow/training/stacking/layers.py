@@ -7,6 +7,7 @@ are [models, …], and lie in the `Models` that the layers of a stack share.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +29,8 @@ class Models:
     Attributes:
         weights: trainable, [models, *shape] each.
         constants: frozen parameters and buffers, [models, *shape] each.
-        generators: of the dropout masks, one a model.
+        generators: of the dropout masks, one a model. Where `draws_uniforms`, models may share one; they then drop in
+            the same layers, with probabilities of their own.
         dropout: probabilities of each dropout layer, one a model.
         is_training: whether dropout drops and BatchNorm uses the statistics of the batch.
         rows: how many rows of the batch each model has; the others are padding. None: all of them.
@@ -41,6 +43,14 @@ class Models:
     is_training: bool = True
     rows: Sequence[int] | None = None
     scales: dict[str, Tensor] = field(default_factory=dict)
+    streams: dict[Generator, int] = field(init=False)
+    stream_of: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find the distinct generators, each with the first model that has it."""
+        self.streams = {generator: self.generators.index(generator) for generator in self.generators}
+        places = {generator: place for place, generator in enumerate(self.streams)}
+        self.stream_of = torch.tensor([places[generator] for generator in self.generators])
 
     @property
     def count(self) -> int:
@@ -221,27 +231,41 @@ class Embedding(Layer):
 
 
 class Dropout(Layer):
-    """`nn.Dropout`: each model draws its mask from its own generator, as it would alone."""
+    """`nn.Dropout`: each model gets the mask that it would draw alone."""
 
     def forward(self, rows: Tensor) -> Tensor:
         models = self.models
         probabilities = models.dropout[self.places.name]
         if not models.is_training or not any(probabilities):
             return rows
-        mask = torch.empty(rows.shape, dtype=rows.dtype, device=rows.device)
-        many = mask.view(models.count, -1)
-        parts: Sequence[Tensor] = many.unbind()
-        if models.rows is not None:
-            per_row = many.shape[1] * models.count // len(rows)
-            many.zero_()
-            parts = [part[: own * per_row] for part, own in zip(parts, models.rows, strict=True)]
-        for part, probability, generator in zip(parts, probabilities, models.generators, strict=True):
+        many = rows.reshape(models.count, -1)
+        per_row = many.shape[1] * models.count // len(rows)
+        draw = self._masks_of_uniforms if draws_uniforms(rows.device) else self._masks
+        mask = draw(probabilities, many, per_row) * self._scales(probabilities, rows)
+        return (many * mask).view(rows.shape)
+
+    def _masks_of_uniforms(self, probabilities: Sequence[float], many: Tensor, per_row: int) -> Tensor:
+        """Models of one stream compare the same numbers with probabilities of their own."""
+        models = self.models
+        uniforms = torch.zeros(len(models.streams), many.shape[1], dtype=torch.float64)
+        for own, (generator, model) in zip(uniforms.unbind(), models.streams.items(), strict=True):
+            if 0 < probabilities[model] < 1:
+                drawn = own if models.rows is None else own[: models.rows[model] * per_row]
+                drawn.uniform_(generator=generator)
+        kept = torch.tensor([1 - p for p in probabilities], dtype=torch.float64).unsqueeze(1)
+        if len(models.streams) < models.count:
+            uniforms = uniforms.index_select(0, models.stream_of)
+        return uniforms < kept
+
+    def _masks(self, probabilities: Sequence[float], many: Tensor, per_row: int) -> Tensor:
+        models, masks = self.models, torch.zeros_like(many)
+        for model, (part, probability) in enumerate(zip(masks.unbind(), probabilities, strict=True)):
+            drawn = part if models.rows is None else part[: models.rows[model] * per_row]
             if 0 < probability < 1:
-                part.bernoulli_(1 - probability, generator=generator)
+                drawn.bernoulli_(1 - probability, generator=models.generators[model])
             else:
-                part.fill_(1 - probability)
-        many *= self._scales(probabilities, mask)
-        return rows * mask
+                drawn.fill_(1 - probability)
+        return masks
 
     def _scales(self, probabilities: Sequence[float], like: Tensor) -> Tensor:
         """1 / (1 - probability), [models, 1]."""
@@ -250,6 +274,20 @@ class Dropout(Layer):
             kept = torch.tensor([1 - p if p < 1 else math.inf for p in probabilities], dtype=torch.float64)
             self.models.scales[name] = (1 / kept).to(like).unsqueeze(1)
         return self.models.scales[name]
+
+
+@functools.cache
+def draws_uniforms(device: torch.device) -> bool:
+    """Whether `bernoulli_` compares what `uniform_` draws in float64 with its probability.
+
+    It does on CPUs where torch does not draw by MKL (`aten/src/ATen/native/cpu/DistributionTemplates.h`). Models whose
+    masks come from one seed then share what is drawn, at half the cost of a `bernoulli_` for each or less.
+    """
+    if device.type != "cpu":
+        return False
+    drawn = torch.empty(64).bernoulli_(0.6, generator=Generator().manual_seed(0))
+    uniforms = torch.empty(64, dtype=torch.float64).uniform_(generator=Generator().manual_seed(0))
+    return torch.equal(drawn > 0, uniforms < 0.6)
 
 
 LAYERS: dict[type[nn.Module], type[Layer]] = {

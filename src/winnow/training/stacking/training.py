@@ -20,7 +20,7 @@ from winnow.config.experiment import TrainingConfig
 from winnow.training.failures import DivergedError
 from winnow.training.loop import OnEpoch, RowLoss, Rows, Step, advance, plan_steps
 from winnow.training.optimization import Schedule, make_optimizer, make_schedule
-from winnow.training.stacking.layers import NotStackableError
+from winnow.training.stacking.layers import NotStackableError, draws_uniforms
 from winnow.training.stacking.stack import Stack
 
 ELEMENTWISE = frozenset(
@@ -216,8 +216,8 @@ class _Run:
 
     def __init__(self, members: Sequence[Member], loss: RowLoss, device: torch.device) -> None:
         self._members, self._loss, self._device = members, loss, device
-        generators = [Generator(device).manual_seed(member.fold.seed) for member in members]
-        self._whole = self._stack = Stack([member.network for member in members], generators)
+        networks = [member.network for member in members]
+        self._whole = self._stack = Stack(networks, _generators(members, device))
         self._gather = Gather([member.fold for member in members])
         self._stopping = members[0].training.early_stopping if members[0].fold.watch is not None else None
         self._best = [math.inf] * len(members)
@@ -411,3 +411,14 @@ class _Run:
 def _plan(member: Member) -> tuple[Step, ...]:
     training = member.training
     return plan_steps(len(member.fold.order), training.batch_size, training.accumulation, 0, 1)
+
+
+def _generators(members: Sequence[Member], device: torch.device) -> list[Generator]:
+    """The generators of the dropout masks. Members that would draw the same numbers share one where they can."""
+    shared: dict[Hashable, Generator] = {}
+    generators = []
+    for place, member in enumerate(members):
+        draws = tuple(0 < module.p < 1 for module in member.network.modules() if isinstance(module, nn.Dropout))
+        key: Hashable = (member.fold, draws) if draws_uniforms(device) else place
+        generators.append(shared.setdefault(key, Generator(device).manual_seed(member.fold.seed)))
+    return generators

@@ -134,6 +134,13 @@ def test_every_architecture_learns_the_same_as_one_after_another(world, name):
     assert losses == pytest.approx(means, rel=1e-6)
 
 
+def test_trials_of_one_fold_draw_the_same_masks_as_one_after_another(world):
+    probabilities = (0.1, 0.5, 0.0, 0.1, 1.0)
+    made = members([lambda p=p: nn.Sequential(nn.Dropout(p), *dense(0.2)()) for p in probabilities], rows=(33,))
+    shared = [Member(member.network, made[number % 2].fold, member.training) for number, member in enumerate(made)]
+    assert_equal(one_by_one(shared, world), stacked(shared)[0])
+
+
 RULES = {
     "each its own learning rate, decay and clipping": [
         {"optimizer": {"type": "adam", "lr": 0.01}},
