@@ -70,6 +70,24 @@ def test_the_installed_optuna_makes_the_tables_that_are_used(database_url: str) 
     storage.engine.dispose()
 
 
+def test_tables_are_made_as_the_installed_optuna_makes_them(tmp_path: Path) -> None:
+    def content(engine: sa.Engine) -> tuple[list[Any], ...]:
+        queries = (
+            "SELECT name, sql FROM sqlite_master ORDER BY name",
+            "SELECT * FROM alembic_version",
+            "SELECT * FROM version_info",
+        )
+        with engine.connect() as connection:
+            return tuple(list(connection.exec_driver_sql(query)) for query in queries)
+
+    theirs = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/theirs.db").engine
+    ours = sa.create_engine(f"sqlite:///{tmp_path}/ours.db")
+    with ours.begin() as connection:
+        optuna_tables.make_tables(connection)
+        assert optuna_tables.are_current(connection)
+    assert content(ours) == content(theirs)
+
+
 def test_no_other_table_is_used(database: Database) -> None:
     statements: list[str] = []
     sa.event.listen(database.engine, "before_cursor_execute", lambda *call: statements.append(call[2]))

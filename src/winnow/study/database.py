@@ -132,9 +132,13 @@ def _open(url: str, is_sqlite: bool) -> RDBStorage:
 def _create(url: str, is_sqlite: bool) -> RDBStorage:
     """Open the database with its tables made. One process at a time: two that make the same table at once fail."""
     with _locked(url, is_sqlite, is_shared=False):
-        if is_sqlite:
-            _make_wal(url)
-        storage = RDBStorage(url, engine_kwargs=_engine_kwargs(is_sqlite))
+        is_current = is_sqlite and _make_file(url)
+        storage = RDBStorage(
+            url,
+            engine_kwargs=_engine_kwargs(is_sqlite),
+            skip_table_creation=is_current,
+            skip_compatibility_check=is_current,
+        )
         metadata.create_all(storage.engine)
         return storage
 
@@ -191,12 +195,19 @@ def _unwritable(path: Path, error: OSError) -> InputError:
     )
 
 
-def _make_wal(url: str) -> None:
-    """Switch the file to write-ahead logging, which stays with the file: readers and a writer no longer wait."""
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+def _make_file(url: str) -> bool:
+    """Make an empty file's tables, and return whether it has those of the installed Optuna.
+
+    Optuna would load Alembic to find that out, which takes a quarter of a second.
+    """
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, poolclass=sa.NullPool)
     with engine.connect() as connection:
+        # Write-ahead logging stays with the file: readers and a writer no longer wait for each other.
         connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-    engine.dispose()
+    with engine.begin() as connection:
+        if not sa.inspect(connection).get_table_names():
+            optuna_tables.make_tables(connection)
+        return optuna_tables.are_current(connection)
 
 
 def _listen(engine: Engine, is_sqlite: bool) -> None:

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal
 
+import optuna
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.storages import InMemoryStorage
@@ -75,6 +76,36 @@ class SampledStorage(InMemoryStorage):
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Store nothing."""
+
+
+REVISION = "v3.2.0.a"
+"""The newest migration of Optuna's tables, as Alembic names it."""
+_revision = sa.Table(
+    "alembic_version",
+    sa.MetaData(),
+    sa.Column("version_num", sa.String(32), nullable=False),
+    sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+
+
+def make_tables(connection: Connection) -> None:
+    """Make Optuna's tables in a database that has none, as Optuna does."""
+    models.BaseModel.metadata.create_all(connection)
+    _revision.create(connection)
+    connection.execute(sa.insert(_revision).values(version_num=REVISION))
+    version: Any = models.VersionInfoModel.__table__
+    connection.execute(
+        sa.insert(version).values(
+            version_info_id=1, schema_version=models.SCHEMA_VERSION, library_version=optuna.__version__
+        )
+    )
+
+
+def are_current(connection: Connection) -> bool:
+    """Whether a database has all of Optuna's tables, and as the installed Optuna makes them."""
+    if not set(sa.inspect(connection).get_table_names()) >= NAMES | {_revision.name}:
+        return False
+    return connection.execute(sa.select(_revision.c.version_num)).scalars().all() == [REVISION]
 
 
 def accepts(distribution: BaseDistribution, value: Any) -> bool:
