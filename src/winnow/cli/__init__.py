@@ -20,7 +20,7 @@ import click
 from winnow.config.addresses import own_addresses_directly
 from winnow.config.disk import disk_fault, home_of, probe
 from winnow.config.errors import InputError, WinnowError
-from winnow.config.exit_codes import CommandExit
+from winnow.config.exit_codes import CommandExit, leave
 from winnow.config.private import restrict_umask, tighten
 from winnow.config.streams import accept_any_text
 from winnow.config.system import check_system
@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     tighten(home_of())
     accept_any_text(sys.stdout, sys.stderr)
     os.environ.update(own_addresses_directly(os.environ))
-    sys.exit(run(arguments))
+    leave(run(arguments))
 
 
 def run(arguments: Sequence[str] | None = None, command: click.Command = winnow) -> int:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import os
+import sys
 from enum import IntEnum
+from typing import NoReturn
 
 
 class CommandExit(IntEnum):
@@ -56,3 +61,15 @@ def group_exit_of_container(code: int | None) -> int | None:
     if code is None or code == GroupExit.STOPPED or not 128 < code < 128 + 65:
         return code
     return 128 - code
+
+
+def leave(code: int) -> NoReturn:
+    """End this process after its exit functions, without tearing down what it has imported.
+
+    That would take a quarter of a second with Optuna and half a second with MLflow.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(code)

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from winnow.config.errors import InputError, WinnowError
-from winnow.config.exit_codes import GroupExit
+from winnow.config.exit_codes import GroupExit, leave
 from winnow.config.file_lock import try_locked
 from winnow.config.private import restrict_umask
 from winnow.config.settings import Settings
@@ -206,4 +206,4 @@ def _write_report(store: StudyStore, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
