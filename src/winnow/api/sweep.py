@@ -26,9 +26,10 @@ def train(
     allow_changed_code: bool = False,
     is_retry: bool = False,
 ) -> SweepResult:
-    """Run a study's trials until all are done. Progress goes to standard error.
+    """Run a study's trials until all are done, and the best one is refitted. Progress goes to standard error.
 
-    A study that exists is resumed where it stands; one whose workers are running is attached to.
+    A study that exists is resumed where it stands; one whose workers are running is attached to. Workers may have
+    refits left when it returns: the same call waits for them.
 
     Args:
         config: the experiment file.
@@ -43,7 +44,7 @@ def train(
         is_retry: train failed trials again, as `retry` does.
 
     Returns:
-        The counts of trials by state, the best trial, and what became of the refits.
+        The counts of trials by state, the best trial, what became of the refits, and which are left.
 
     Raises:
         InputError: the file, or something that it needs, has to change; nothing was created.

@@ -58,7 +58,9 @@ def image_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @changed_code_option
 @dry_run_option
 def command(config: Path, study: str | None, platform: str, dry_run: bool, **options: Any) -> int:
-    """Run a study's trials until all are done.
+    """Run a study's trials until all are done, and the best one is refitted.
+
+    Workers may have other refits left when it returns; they carry these out by themselves.
 
     Again: resumes where it stands, or attaches to the workers that are at it. A closed terminal leaves them at work.
     Ctrl-C stops local workers and hands their trials back; containers and pods go on until `winnow cancel`.
@@ -103,6 +105,10 @@ def describe(result: SweepResult, config: Path, platform: str = "local", study: 
     for refit in result.refits:
         became = f"model version {refit.version}" if refit.version else f"no model: {refit.reason}"
         lines.append(f"  refit of trial {refit.trial}: {became}")
+    if result.refits_left:
+        numbers = ", ".join(map(str, result.refits_left))
+        again = next_command("train", platform=platform, config=config, study=study)
+        lines.append(f"  its workers now refit the next best trials ({numbers}); to wait for them: {again}")
     lines.append(f"  report: {result.report.absolute().as_uri()}")
     if result.best is not None:
         lines.append(f"  next: {next_command('select-model', **by_name(study, config))}")

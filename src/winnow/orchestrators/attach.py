@@ -26,7 +26,7 @@ def is_attachable(store: StudyStore, request: SweepRequest, platform: SweepPlatf
     alive = {group.name for group in platform.executor.groups(store.name) if not group.state.is_over}
     wanted = {f"{prefix}{index}" for index in range(experiment.execution.workers)}
     is_as_large = experiment.search.trials <= store.target()
-    if is_as_large and store.is_done() and store.is_told():
+    if is_as_large and store.is_told() and store.is_finished():
         # A platform may report a group as running for a moment after its work has ended.
         return False
     return bool(alive) and (wanted <= alive or (is_as_large and alive < wanted and _needs_no_more(store, len(alive))))

@@ -98,7 +98,7 @@ def open_study(experiment: Experiment, study: str, settings: Settings, sweep: Sw
 
 def is_finished(store: StudyStore) -> bool:
     """Whether nothing is left to do. A study that is done and whose end MLflow missed writes its report again."""
-    if not store.is_done():
+    if not store.is_finished():
         return False
     if not store.is_told():
         store.reopen_report()

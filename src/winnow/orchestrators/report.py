@@ -11,12 +11,10 @@ from winnow.config.errors import InputError, WinnowError
 from winnow.config.next_command import next_flag
 from winnow.config.private import share
 from winnow.config.settings import Settings
+from winnow.study.champion import champion_of
 from winnow.study.database import Database
 from winnow.study.store import StudyStore
-from winnow.study.view import Champion, StudyView
-from winnow.tracking.connection import sqlite_path
-from winnow.tracking.registry import Registry
-from winnow.tracking.tracker import TrackingUnavailableError
+from winnow.study.view import StudyView
 
 
 def report_path(settings: Settings, study: str) -> Path:
@@ -36,26 +34,10 @@ def write_report(settings: Settings, study: str, output: Path | None = None) -> 
     """
     page = output if output is not None else report_path(settings, study)
     view = StudyStore(Database(settings.storage_url), study).view()
-    write_page(replace(view, champion=_champion(settings, view)), page)
+    write_page(replace(view, champion=champion_of(view, settings.tracking_uri)), page)
     if output is not None:
         share(page)
     return page
-
-
-def _champion(settings: Settings, view: StudyView) -> Champion | None:
-    """The study's champion as the registry has it; None where there is none, or no store that answers."""
-    store = sqlite_path(settings.tracking_uri)
-    if store is not None and not store.is_file():
-        return None
-    try:
-        records = Registry(settings.tracking_uri).champions(view.sweep.study)
-    except TrackingUnavailableError:
-        return None
-    if not records:
-        return None
-    version, since_ms = records[-1].version, int(records[-1].since.timestamp() * 1000)
-    trial = next((trial.number for trial in view.trials if trial.run_id == version.run_id), None)
-    return Champion(version.name, version.version, trial=trial, since_ms=since_ms)
 
 
 def shares_of(settings: Settings, study: str) -> dict[str, float]:

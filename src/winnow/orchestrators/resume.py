@@ -24,7 +24,8 @@ def settled_code(
     if kept is None or not changed_files(kept, code):
         return code
     if not request.allow_changed_code:
-        if store.is_done() and not request.is_retry and request.experiment.search.trials <= store.target():
+        wants_no_more = not request.is_retry and request.experiment.search.trials <= store.target()
+        if wants_no_more and store.is_finished():
             return kept  # Nothing is trained.
         store.check_code(
             code,

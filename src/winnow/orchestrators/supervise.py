@@ -71,7 +71,11 @@ def stop(store: StudyStore, executor: Executor) -> int:
 
 
 class SweepSupervisor:
-    """Shows a study's progress and keeps its groups up until it is done."""
+    """Shows a study's progress and keeps its groups up until it is done.
+
+    That is once its report is written; the groups then carry out the other refits by themselves. One that begins after
+    the report stays until those are done too.
+    """
 
     def __init__(
         self,
@@ -95,6 +99,7 @@ class SweepSupervisor:
         self._leases = store.leases()
         self._timeout_s = store.header.experiment.execution.storage_patience_s
         self._retrying = Retry(self._timeout_s)
+        self._awaits_refits = store.is_done()
         self._groups = groups[: self._useful()]
         self._started_at_ms = time.time_ns() // 1_000_000
         trials = store.trials()
@@ -110,7 +115,7 @@ class SweepSupervisor:
         self._stuck_since: float | None = None
 
     def supervise(self) -> None:
-        """Until the study is done and its groups are gone.
+        """Until the study is done, and its groups are gone unless they have refits left.
 
         Raises:
             InputError, or what else kept the groups from being started: none of them was.
@@ -123,11 +128,12 @@ class SweepSupervisor:
             self._await(self._start_all)
             with contextlib.ExitStack() as held:
                 self._await(lambda: self._begin_to_watch(held))
-                while not (status := self._retrying(self._show)).is_done:
+                while not self._is_over((status := self._retrying(self._show)).is_done):
                     self._check_not_refused(status.refusal)
                     self._retrying(self._revive, status.owners)
                     time.sleep(POLL_S)
-                self._await_end()
+                if not self._retrying(self._leases.refits_left):
+                    self._await_end()
         except SweepStoppedError:
             # The command that stopped the study may have missed groups that were started here at that moment. Groups
             # of a command that has resumed the study since are left alone.
@@ -140,8 +146,11 @@ class SweepSupervisor:
         """How many groups there is work for: the trials that are left, or the refits at the end."""
         counts = self._store.counts()
         left = self._store.target() - counts["complete"] - counts["pruned"] - counts["failed"]
-        refits = self._store.header.experiment.refit.top if left > 0 or not self._store.refits() else 1
+        refits = self._store.header.experiment.refit.top if left > 0 else len(self._leases.refits_left())
         return max(1, left, refits)
+
+    def _is_over(self, is_done: bool) -> bool:
+        return is_done and not (self._awaits_refits and self._retrying(self._leases.refits_left))
 
     # Starting
 
@@ -299,7 +308,7 @@ class SweepSupervisor:
             return
         # Every life in `owners` is dead: it held a lease before the group was found over. A life that another
         # orchestrator starts at this moment is not among them.
-        if not self._store.is_done():
+        if not self._is_over(self._store.is_done()):
             self._check_not_refused(self._store.refusal())
             self._check_not_stopped()
             self._restart(group, status, owners)

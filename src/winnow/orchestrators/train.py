@@ -22,7 +22,7 @@ from winnow.orchestrators.groups import gpu_sharing, plan_groups
 from winnow.orchestrators.opened_study import describe_sweep, find_study, is_finished, open_study
 from winnow.orchestrators.preflight import DataFile, check_data_file, check_training, data_file
 from winnow.orchestrators.progress import ProgressView
-from winnow.orchestrators.report import write_report
+from winnow.orchestrators.report import report_path, write_report
 from winnow.orchestrators.resume import check_retry, resume, settled_code
 from winnow.orchestrators.supervise import SweepFailedError, SweepSupervisor, stop
 from winnow.orchestrators.sweep_platform import sweep_platform
@@ -48,7 +48,9 @@ class SweepResult:
         metric: what trials are compared by.
         report: the study's report, an HTML page.
         best: the complete trial with the best mean, None where there is none.
-        refits: what became of the best trials' models.
+        refits: what became of the best trials' models, as far as their refits have ended.
+        refits_left: trials whose refits the groups carry out after this, by themselves. The best trial's is not among
+            them. The same command waits for them.
     """
 
     study: str
@@ -58,6 +60,7 @@ class SweepResult:
     best: TrialRecord | None
     metric: str
     refits: tuple[RefitResult, ...]
+    refits_left: tuple[int, ...]
     report: Path
 
 
@@ -208,7 +211,7 @@ def _run(
     except (SweepFailedError, InputError):
         executor.clear(store.name)
         raise
-    return _end(store, settings, executor, was_done=False)
+    return _end(store, settings, executor, was_done=False, is_reported=platform.host.capabilities.shares_files)
 
 
 def _say_where_it_stands(store: StudyStore, alive: int, view: ProgressView) -> None:
@@ -226,10 +229,19 @@ def _say_detached(store: StudyStore, view: ProgressView) -> None:
     view.note(f"  stop:  {next_command('cancel', study=store.name)}")
 
 
-def _end(store: StudyStore, settings: Settings, executor: Executor, *, was_done: bool) -> SweepResult:
-    """Clear up after a sweep that is done, write its report, and say what came of it."""
+def _end(
+    store: StudyStore, settings: Settings, executor: Executor, *, was_done: bool, is_reported: bool = False
+) -> SweepResult:
+    """Clear up after a sweep that is done, write its report, and say what came of it.
+
+    Groups that have refits left are at work; clearing leaves those alone.
+
+    Args:
+        is_reported: a group has written the report into this home.
+    """
     executor.clear(store.name)
-    report, found = write_report(settings, store.name), store.view()
+    report = report_path(settings, store.name) if is_reported else write_report(settings, store.name)
+    found = store.view()
     best = next((trial for trial in found.trials if trial.number == found.winner), None)
     return SweepResult(
         study=store.name,
@@ -239,5 +251,6 @@ def _end(store: StudyStore, settings: Settings, executor: Executor, *, was_done:
         best=best,
         metric=found.sweep.metric,
         refits=store.refits(),
+        refits_left=store.refits_left(),
         report=report,
     )

@@ -31,6 +31,7 @@ from winnow.study.schedule import (
     TrainFolds,
     WriteReport,
     is_finished,
+    refits_left,
 )
 from winnow.study.space import Proposer
 from winnow.study.tables import TRIAL_CODE, folds, incidents, studies, tasks
@@ -219,13 +220,20 @@ class Leases:
                 raise _lost(lease)
 
     def finish_task(self, lease: Lease, *, result: Mapping[str, Any] | None = None, reason: str | None = None) -> None:
-        """End a refit or the report: with its result, or failed for a reason. Raises LeaseLostError."""
+        """End a refit, with its result, or the report; or let it have failed for a reason. Raises LeaseLostError."""
         with self._database.writing() as connection:
             self._lock_study(connection)
-            if self._held(connection, lease) is None:
+            held = self._held(connection, lease)
+            if held is None:
                 raise _lost(lease)
             state = "failed" if reason is not None else "done"
-            self._end_task(connection, lease.kind, lease.number, state, reason, json.dumps(result) if result else None)
+            kept = held.result if lease.kind == "report" else json.dumps(result) if result else None
+            self._end_task(connection, lease.kind, lease.number, state, reason, kept)
+
+    def refits_left(self) -> tuple[int, ...]:
+        """Trials whose refits have not ended (`schedule.refits_left`)."""
+        with self._database.writing() as connection:
+            return refits_left(self._mirror.read(connection).view(self._rules.schedule, owner=""))
 
     def request_refit(self, number: int) -> None:
         """Have a trial refitted that is not among the best, or once more where its refit failed."""
@@ -260,7 +268,7 @@ class Leases:
                     ended_at_ms=None,
                 )
             if failed:
-                self._update(connection, "report", target, state="waiting")
+                self._update(connection, "report", target, state="waiting", ended_at_ms=None)
             return tuple(task.number for task in failed if task.kind == "trial")
 
     def give_back(self, lease: Lease, what: str, *, is_lost: bool) -> None:
@@ -404,8 +412,10 @@ class Leases:
             case RefitTrial(trial):
                 trial_id = study.trials[trial].trial_id
                 return ClaimedJob(job, (self._take(connection, "refit", trial, trial_id, owner, group),))
-            case WriteReport(trials):
-                return ClaimedJob(job, (self._take(connection, "report", trials, None, owner, group),))
+            case WriteReport(trials, refits):
+                lease = self._take(connection, "report", trials, None, owner, group)
+                self._update(connection, "report", trials, result=json.dumps({"refits": refits}))
+                return ClaimedJob(job, (lease,))
 
     def _take_trials(
         self, connection: Connection, study: StudyState, numbers: Sequence[int], owner: str, group: str

@@ -116,7 +116,11 @@ class StudyState:
         )
 
     def _closing_tasks(self, kind: Literal["refit", "report"]) -> tuple[ClosingTask, ...]:
-        return tuple(ClosingTask(row.number, row.state, row.owner) for row in self.closing if row.kind == kind)
+        return tuple(
+            ClosingTask(row.number, row.state, row.owner, row.attempt, json.loads(row.result or "{}").get("refits", 0))
+            for row in self.closing
+            if row.kind == kind
+        )
 
 
 class Mirror:

@@ -60,9 +60,13 @@ class RefitTrial:
 
 @dataclass(frozen=True)
 class WriteReport:
-    """Write the closing report over so many trials."""
+    """Write the closing report over so many trials.
+
+    `refits` counts the attempts at refits that have ended. A report that was written with another count is outdated.
+    """
 
     trials: int
+    refits: int = 0
 
 
 Job = TrainFolds | FinishTrial | RefitTrial | WriteReport
@@ -126,11 +130,19 @@ class ScheduledTrial:
 
 @dataclass(frozen=True)
 class ClosingTask:
-    """The refit of trial `number`, or the report over `number` trials. `owner` holds its lease."""
+    """The refit of trial `number`, or the report over `number` trials.
+
+    Attributes:
+        owner: the worker that holds its lease.
+        attempt: how often it was begun.
+        refits: what a report was written with (`WriteReport.refits`).
+    """
 
     number: int
     state: Literal["waiting", "leased", "done", "failed"]
     owner: str | None = None
+    attempt: int = 0
+    refits: int = 0
 
 
 @dataclass(frozen=True)
@@ -260,21 +272,29 @@ def _is_settled(trial: ScheduledTrial) -> bool:
     return trial.state != "waiting" and trial.owner is None
 
 
+def refits_left(view: ScheduleView) -> tuple[int, ...]:
+    """Trials whose refits have not ended: the best ones, best first, then those that were asked for."""
+    known = {refit.number: refit.state for refit in view.refits}
+    return tuple(n for n in dict.fromkeys((*_best(view), *known)) if known.get(n) not in ("done", "failed"))
+
+
 def _closing(view: ScheduleView) -> Iterator[Job]:
-    """Refits of the best trials and those that were asked for; the report once no worker holds a refit."""
+    """The best trial's refit, the report, the other refits, and the report once more with what came of them.
+
+    A person waits for the first two alone.
+    """
+    told = sum(refit.attempt for refit in view.refits if refit.state in ("done", "failed"))
     yield from (RefitTrial(refit.number) for refit in view.refits if refit.owner == view.owner)
-    yield from (WriteReport(report.number) for report in view.reports if report.owner == view.owner)
+    yield from (WriteReport(report.number, told) for report in view.reports if report.owner == view.owner)
     if len(view.trials) < view.target or not all(_is_settled(trial) for trial in view.trials):
         return
-    known = {refit.number for refit in view.refits}
-    new = [number for number in _best(view) if number not in known]
-    asked = [refit.number for refit in view.refits if refit.state == "waiting"]
-    yield from (RefitTrial(number) for number in (*new, *asked))
-    if new or asked or any(task.owner is not None for task in (*view.refits, *view.reports)):
-        return
     report = next((report for report in view.reports if report.number == view.target), None)
-    if report is None or report.state == "waiting":
-        yield WriteReport(view.target)
+    left, leased = refits_left(view), {refit.number for refit in view.refits if refit.owner is not None}
+    if not set(_best(view)[:1]) & set(left) and (report is None or report.state == "waiting"):
+        yield WriteReport(view.target, told)
+    yield from (RefitTrial(number) for number in left if number not in leased)
+    if not left and report is not None and report.state in ("done", "failed") and report.refits != told:
+        yield WriteReport(view.target, told)
 
 
 def _best(view: ScheduleView) -> list[int]:

@@ -56,7 +56,7 @@ class StudyStatus:
         folds_total: folds it will have finished at its end, if no trial is pruned or fails.
         started_at_ms, now_ms: milliseconds since the epoch.
         training_since_ms: when this sweep's first fold began, so that start-up does not count as slow training.
-        is_done: the report over all trials has ended.
+        is_done: the report over all trials has ended; refits may be left.
         is_stopped: the groups were stopped on purpose, and the study was not resumed since.
         refusal: why a worker cannot train the study, None where none refused.
         owners: for each group, the lives of it that hold a lease.

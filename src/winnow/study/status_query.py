@@ -8,7 +8,7 @@ The statement unites small parts, one for each kind of fact, and every row names
     other_code                trials of other code
     best                      number of the trial     its value
     first_fold                its start, ms
-    report      task state
+    report                                                                  if it was written
     attribute   name                                               value as JSON
     worker      group                                 heard until  status as JSON
     lease       group                                              owner
@@ -83,7 +83,7 @@ def read_status(
         training_since_ms=None if first_fold_ms is None else max(first_fold_ms, started_at_ms),
         folds_done=sum(folds_in.values()) - folds_before,
         folds_total=ended_folds + (study.integer - ended) * header.sweep.folds - folds_before,
-        is_done=any(row.key in ("done", "failed") for row in parts["report"]),
+        is_done=bool(parts["report"]),
         is_stopped=bool(attributes.get(STOPPED)),
         refusal=InputError(**refused) if refused else None,
         owners=_owners(parts["lease"]),
@@ -110,7 +110,7 @@ def _query(database: Database, header: StudyHeader, started_at_ms: int) -> sa.Co
         _part("first_fold", integer=sa.func.min(folds.c.started_at_ms)).where(
             folds.c.study_id == study_id, folds.c.ended_at_ms >= started_at_ms
         ),
-        _part("report", key=tasks.c.state).where(is_report),
+        _part("report").where(is_report, tasks.c.ended_at_ms.is_not(None)),
         _part("attribute", key=attributes.c.key, text=attributes.c.value_json),
         _part("worker", key=workers.c.grp, real=workers.c.expires_at, text=workers.c.status).where(
             workers.c.study_id == study_id

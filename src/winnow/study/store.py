@@ -304,13 +304,27 @@ class StudyStore:
             rows = connection.execute(query).all()
         return tuple(RefitResult(row.number, _result(row).get("version"), row.reason) for row in rows)
 
+    def refits_left(self) -> tuple[int, ...]:
+        """Trials whose refits have not ended: the best ones, best first, then those that were asked for."""
+        return self.leases().refits_left()
+
     def is_done(self) -> bool:
-        """Whether the report over all trials has ended, in the tracking store or not."""
-        return self._report_state() in ("done", "failed")
+        """Whether the report over all trials has ended, in the tracking store or not.
+
+        Refits may be left, or the report be written again after them.
+        """
+        report = self._report()
+        return report is not None and report.ended_at_ms is not None
+
+    def is_finished(self) -> bool:
+        """Whether the report and all refits have ended."""
+        report = self._report()
+        return report is not None and report.state in ("done", "failed") and not self.refits_left()
 
     def is_told(self) -> bool:
         """Whether the tracking store holds every trial's last state, and the report."""
-        return self._report_state() == "done" and not self.untracked()
+        report = self._report()
+        return report is not None and report.state == "done" and not self.untracked()
 
     # What the tracking store knows
 
@@ -367,7 +381,7 @@ class StudyStore:
 
     def reopen_report(self) -> None:
         """Have the report written again, because the tracking store did not get everything in time."""
-        self._update_task("report", self.target(), state="waiting")
+        self._update_task("report", self.target(), state="waiting", ended_at_ms=None)
 
     # Workers
 
@@ -539,11 +553,11 @@ class StudyStore:
             )
         return found
 
-    def _report_state(self) -> str | None:
+    def _report(self) -> sa.Row[Any] | None:
+        """The row of the lease table for the report over all trials."""
         with self.database.reading() as connection:
             where = (tasks.c.study_id == self.study_id) & (tasks.c.kind == "report") & (tasks.c.number == self.target())
-            state: str | None = connection.execute(sa.select(tasks.c.state).where(where)).scalar()
-        return state
+            return connection.execute(sa.select(tasks).where(where)).one_or_none()
 
     def _update_task(self, kind: str, number: int, **values: Any) -> None:
         with self.database.writing() as connection:

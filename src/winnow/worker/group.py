@@ -18,14 +18,17 @@ import socket
 import sys
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from winnow.config.atomic_write import replace_text
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.exit_codes import GroupExit, leave
 from winnow.config.file_lock import try_locked
 from winnow.config.private import restrict_umask
 from winnow.config.settings import Settings
 from winnow.config.streams import write_utf8
+from winnow.study.champion import champion_of
 from winnow.study.database import Database
 from winnow.study.retry import Retry
 from winnow.study.store import StudyStore
@@ -140,7 +143,7 @@ def _supervise(settings: Settings, store: StudyStore, group: str, ranks: Ranks, 
         store,
         ranks,
         functools.partial(MlflowTracker, settings.tracking_uri),
-        _write_report,
+        functools.partial(_write_report, settings),
         Identity(group=group, owner=f"{group}/{uuid.uuid4().hex[:12]}", host=socket.gethostname()),
         stop,
         settings.home / "studies" / store.name,
@@ -199,10 +202,14 @@ def _is_dead(folder: Path) -> bool:
         return False
 
 
-def _write_report(store: StudyStore, path: Path) -> None:
+def _write_report(settings: Settings, store: StudyStore, path: Path) -> None:
+    """Write the report to `path`, for the tracking store, and into this machine's home, where a person finds it."""
     from winnow.report import render_report
 
-    path.write_text(render_report(store.view()), encoding="utf-8")
+    view = store.view()
+    page = render_report(replace(view, champion=champion_of(view, settings.tracking_uri)))
+    path.write_text(page, encoding="utf-8")
+    replace_text(settings.home / "studies" / store.name / "report.html", page)
 
 
 if __name__ == "__main__":

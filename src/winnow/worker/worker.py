@@ -208,7 +208,7 @@ class Worker:
         """Claim nothing while a node is missing: other workers can train it meanwhile."""
         timeout_s = self._experiment.execution.storage_patience_s
         deadline = time.monotonic() + timeout_s
-        while self._world.lacks_nodes and not self._retrying(self._store.is_done):
+        while self._world.lacks_nodes and not self._retrying(self._store.is_finished):
             self._show("waiting")
             if time.monotonic() > deadline:
                 raise NodesGoneError(
@@ -380,7 +380,7 @@ class Worker:
                 _log.warning("the report is not in the tracking store: %s", error)
                 self._retrying(self._leases.finish_task, lease, reason=f"tracking store away: {error}")
             else:
-                self._retrying(self._leases.finish_task, lease, result={})
+                self._retrying(self._leases.finish_task, lease)
         self._release(lease)
 
     def _tagged_sweep(self) -> SweepRecord:

@@ -58,13 +58,20 @@ class Scripted(MemoryExecutor):
                 self._is_acting = False
 
 
-def finish(executor: Scripted) -> None:
-    while leases := executor.leases.claim("w0/last", "w0", one_job).leases:
-        (lease,) = leases
+def works(executor: Scripted) -> bool:
+    """Carry out one job, if one is left."""
+    leases = executor.leases.claim("w0/last", "w0", one_job).leases
+    for lease in leases:
         if lease.kind == "trial":
             complete(executor.leases, lease, 0.5 + lease.number / 10)
         else:
             executor.leases.finish_task(lease, result={"version": "1", "metrics": {}})
+    return bool(leases)
+
+
+def finish(executor: Scripted) -> None:
+    while works(executor):
+        pass
     for group in executor.groups("a-study"):
         executor.finish("a-study", group.name, 0)
 
@@ -100,6 +107,35 @@ def test_a_poll_in_which_nothing_happens_costs_one_statement(tmp_path: Path) -> 
 
         follow(store, Scripted(store, count, count, count))
     assert [counts[1] - counts[0], counts[2] - counts[1]] == [1, 1]
+
+
+def test_a_sweep_is_over_with_its_report_and_the_same_command_waits_for_the_other_refits(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=3)
+
+    def reports(executor: Scripted) -> None:
+        while not store.is_done():
+            works(executor)
+
+    executor = Scripted(store, reports)
+    executor.leases = leases_of(store, refit_top=3)
+    follow(store, executor)
+    assert [refit.trial for refit in store.refits()] == [2]
+    assert store.refits_left() == (1, 0)
+    assert not any(group.state.is_over for group in executor.groups("a-study"))
+    follow(store, executor)
+    assert (store.is_done(), store.refits_left()) == (True, ())
+    assert all(group.state.is_over for group in executor.groups("a-study"))
+
+
+def test_a_group_that_dies_while_the_other_refits_are_waited_for_is_started_again(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=2)
+    executor = Scripted(store)
+    executor.leases = leases_of(store, refit_top=2)
+    while not store.is_done():
+        works(executor)
+    executor._acts = [dies(-9), nothing]
+    assert "worker w0: it was killed by signal 9; started again" in follow(store, executor, GROUPS[:1], poll_s=0.0)
+    assert store.refits_left() == ()
 
 
 def test_groups_that_have_not_spoken_yet_are_shown_as_starting(tmp_path: Path) -> None:

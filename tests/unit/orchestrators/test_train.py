@@ -212,9 +212,10 @@ def test_a_sweep_is_attached_to_where_nothing_has_to_be_started(tmp_path: Path) 
 
 def test_a_done_study_is_not_attached_to_while_its_groups_are_still_reported_as_running(tmp_path: Path) -> None:
     store = make_study(tmp_path, trials=1)
-    leases = leases_of(store, refit_top=0)
+    leases = leases_of(store, refit_top=1)
     complete(leases, claim(leases), 0.5)
-    leases.finish_task(claim(leases), result={})
+    leases.finish_task(claim(leases), result={"version": "1", "metrics": {}})
+    leases.finish_task(claim(leases))
     assert is_attached(store, 1, ("w0",), trials=1), "MLflow has not heard of its trial"
     store.set_tracked([store.trial(0)])
     assert not is_attached(store, 1, ("w0",), trials=1)
@@ -228,9 +229,10 @@ def test_a_group_that_runs_is_attached_to_by_a_start_of_its_own(tmp_path: Path) 
 
     def start(each: GroupSpec) -> None:
         asked.append(each.name)
-        leases = leases_of(store, refit_top=0)
+        leases = leases_of(store, refit_top=1)
         complete(leases, claim(leases), 0.5)
-        leases.finish_task(claim(leases), result={})
+        leases.finish_task(claim(leases), result={"version": "1", "metrics": {}})
+        leases.finish_task(claim(leases))
         executor.finish("a-study", "w0", 0)
 
     SweepSupervisor(store, executor, (group,), ProgressView(io.StringIO()), start=start).supervise()

@@ -167,7 +167,7 @@ def test_a_life_that_began_after_the_look_keeps_what_it_holds(tmp_path: Path) ->
     assert (dead.number, living.attempt) == (living.number, 2)
 
 
-def test_refits_wait_for_the_last_trial_and_the_report_for_the_refits(tmp_path: Path) -> None:
+def test_refits_wait_for_the_last_trial_and_the_report_for_the_best_trial_s_refit(tmp_path: Path) -> None:
     leases = leases_of(make_study(tmp_path, trials=3), refit_top=2)
     trials = [claim(leases, f"w{i}/1") for i in range(3)]
     for trial, score in zip(trials[:2], (0.5, 0.9), strict=True):
@@ -178,10 +178,13 @@ def test_refits_wait_for_the_last_trial_and_the_report_for_the_refits(tmp_path: 
     assert [(task.kind, task.number) for task in (first, second)] == [("refit", 1), ("refit", 2)]
     assert leases.claim("w2/1", "w2", one_job) == Claim(())
     leases.finish_task(first, result={"version": "1", "metrics": {"f1": 0.8}})
-    leases.finish_task(second, reason="the export differs")
     report = claim(leases, "w2/1")
     assert (report.kind, report.number) == ("report", 3)
-    leases.finish_task(report, result={})
+    leases.finish_task(report)
+    assert leases.refits_left() == (2,)
+    leases.finish_task(second, reason="the export differs")
+    assert leases.refits_left() == ()
+    leases.finish_task(claim(leases, "w2/1"), reason="the tracking store is away")
     assert leases.claim("w2/1", "w2", one_job) == Claim((), is_study_finished=True)
 
 

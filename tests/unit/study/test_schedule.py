@@ -25,6 +25,7 @@ from winnow.study.schedule import (
     WriteReport,
     is_finished,
     next_jobs,
+    refits_left,
 )
 
 RULES = ScheduleRules(folds=3, metric="f1", goal="maximize", pruner="off", refit_top=2)
@@ -179,17 +180,34 @@ def test_the_best_trials_are_refitted_once_no_trial_is_left_and_the_earlier_of_e
 def test_a_refit_that_was_asked_for_comes_after_those_of_the_best() -> None:
     view = ScheduleView(RULES, "w0", 1, (complete(0, 0.5),), refits=(ClosingTask(7, "waiting"),))
     assert next_jobs(view) == (RefitTrial(0),)
-    refitted = dataclasses.replace(view, refits=(ClosingTask(0, "done"), ClosingTask(7, "waiting")))
-    assert next_jobs(refitted) == (RefitTrial(7),)
+    reported = dataclasses.replace(
+        view,
+        refits=(ClosingTask(0, "done", attempt=1), ClosingTask(7, "waiting")),
+        reports=(ClosingTask(1, "done", refits=1),),
+    )
+    assert next_jobs(reported) == (RefitTrial(7),)
 
 
-def test_the_report_waits_for_refits_and_is_written_once_for_each_number_of_trials() -> None:
-    view = ScheduleView(RULES, "w0", 1, (complete(0, 0.5),), refits=(ClosingTask(0, "leased", "w1"),))
+def test_the_report_waits_for_the_best_trial_s_refit_alone() -> None:
+    trials, leased = (complete(0, 0.5), complete(1, 0.4)), ClosingTask(1, "leased", "w1", attempt=1)
+    view = ScheduleView(RULES, "w0", 2, trials, refits=(ClosingTask(0, "leased", "w1", attempt=1), leased))
     assert (next_jobs(view), is_finished(view)) == ((), False)
-    refitted = dataclasses.replace(view, refits=(ClosingTask(0, "failed"),), reports=(ClosingTask(3, "done"),))
-    assert next_jobs(refitted) == (WriteReport(1),)
-    reported = dataclasses.replace(refitted, reports=(ClosingTask(1, "done"),))
-    assert (next_jobs(reported), is_finished(reported)) == ((), True)
+    for state in ("done", "failed"):
+        refitted = dataclasses.replace(view, refits=(ClosingTask(0, state, attempt=1), leased))
+        assert next_jobs(refitted) == (WriteReport(2, refits=1),)
+    assert next_jobs(dataclasses.replace(view, refits=())) == (RefitTrial(0),)
+
+
+def test_the_report_is_written_once_for_each_number_of_trials_and_again_after_the_last_refit() -> None:
+    trials, first = (complete(0, 0.5), complete(1, 0.4)), ClosingTask(0, "done", attempt=1)
+    view = ScheduleView(RULES, "w0", 2, trials, refits=(first,), reports=(ClosingTask(3, "done"),))
+    assert next_jobs(view) == (WriteReport(2, refits=1),)
+    reported = dataclasses.replace(view, reports=(ClosingTask(2, "done", refits=1),))
+    assert (next_jobs(reported), refits_left(reported)) == ((RefitTrial(1),), (1,))
+    refitted = dataclasses.replace(reported, refits=(first, ClosingTask(1, "done", attempt=2)))
+    assert (next_jobs(refitted), refits_left(refitted)) == ((WriteReport(2, refits=3),), ())
+    told = dataclasses.replace(refitted, reports=(ClosingTask(2, "failed", refits=3),))
+    assert (next_jobs(told), is_finished(told)) == ((), True)
 
 
 class Study:
@@ -220,8 +238,8 @@ class Study:
                 self._set(number, state=end, value=value, owner=None)
             case RefitTrial(number):
                 self._end("refits", number)
-            case WriteReport(number):
-                self._end("reports", number)
+            case WriteReport(number, refits):
+                self._end("reports", number, refits)
 
     def lose(self, owner: str) -> None:
         """The owner dies, or its leases expire."""
@@ -230,7 +248,10 @@ class Study:
                 self._set(trial.number, state="waiting", owner=None)
         for kind in ("refits", "reports"):
             tasks = getattr(self.view, kind)
-            kept = tuple(ClosingTask(task.number, "waiting") if task.owner == owner else task for task in tasks)
+            kept = tuple(
+                dataclasses.replace(task, state="waiting", owner=None) if task.owner == owner else task
+                for task in tasks
+            )
             self.view = dataclasses.replace(self.view, **{kind: kept})
 
     def _take(self, owner: str, job: Job) -> None:
@@ -262,11 +283,12 @@ class Study:
     def _lease(self, kind: str, number: int, owner: str) -> None:
         tasks: Mapping[int, ClosingTask] = {task.number: task for task in getattr(self.view, kind)}
         known = tasks.get(number, ClosingTask(number, "waiting"))
-        assert known.owner == owner or known.state == "waiting"
-        self._put(kind, ClosingTask(number, "leased", owner))
+        assert known.owner == owner or known.state == "waiting" or kind == "reports"
+        self._put(kind, ClosingTask(number, "leased", owner, known.attempt + (known.owner != owner)))
 
-    def _end(self, kind: str, number: int) -> None:
-        self._put(kind, ClosingTask(number, "done"))
+    def _end(self, kind: str, number: int, refits: int = 0) -> None:
+        (task,) = (known for known in getattr(self.view, kind) if known.number == number)
+        self._put(kind, dataclasses.replace(task, state="done", owner=None, refits=refits))
 
     def _put(self, kind: str, task: ClosingTask) -> None:
         tasks = {known.number: known for known in getattr(self.view, kind)} | {task.number: task}
@@ -321,4 +343,7 @@ def test_whatever_dies_a_study_ends_with_exactly_its_trials(
     assert all(len(trial.folds) == 3 for trial in study.view.trials if trial.state == "complete")
     refitted = sorted(trial.value or 0 for trial in study.view.trials if trial.state == "complete")[-2:]
     assert sorted(study.view.trials[refit.number].value or 0 for refit in study.view.refits) == refitted
-    assert study.view.reports == (ClosingTask(target, "done"),)
+    attempts = sum(refit.attempt for refit in study.view.refits)
+    assert [(report.number, report.state, report.refits) for report in study.view.reports] == [
+        (target, "done", attempts)
+    ]
