@@ -11,8 +11,9 @@ import math
 import sys
 import time
 import traceback
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -99,6 +100,19 @@ class Packs:
             yield from self._train_group(structure, candidates)
         if self._data.features.nbytes * len(self._prepared.folds) > _KEPT_BYTES:
             self._folds.clear()
+
+    def reason_against(self, params: Mapping[str, Any]) -> str | None:
+        """Why networks with these parameters do not train as one; None if they do. Nothing is remembered."""
+        jobs = [FoldJob(trial=0, fold=fold, params=dict(params)) for fold in (0, 1)]
+        reason = self._reason_for_all(jobs)
+        if reason is not None:
+            return reason
+        try:
+            members = [self._candidate(job).member for job in jobs]
+            structure_of(members[0].network)
+        except NotStackableError as error:
+            return str(error)
+        return reason_against(members, self._loss, self._world)
 
     def _reason_for_all(self, jobs: Sequence[FoldJob]) -> str | None:
         training = self._prepared.experiment.training

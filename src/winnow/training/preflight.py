@@ -27,6 +27,7 @@ from winnow.config.space import float_for_whole_numbers
 from winnow.data.preprocessing import fit_standardize
 from winnow.data.splits import split_watch
 from winnow.training.fitting import build_network
+from winnow.training.fold_data import FoldData
 from winnow.training.independence import CAUSE, dependence, spread
 from winnow.training.optimization import (
     make_optimizer,
@@ -35,8 +36,10 @@ from winnow.training.optimization import (
     scheduler_class,
     scheduler_settings,
 )
+from winnow.training.packs import Packs
 from winnow.training.parameters import Slot, TrialSettings, factory_takes, possible_optimizers
 from winnow.training.preparation import Prepared, prepare
+from winnow.training.world import World
 
 MAX_DRAWS = 16
 MAX_PARAMETERS = 5_000_000
@@ -71,6 +74,7 @@ def check(
         for number, params in enumerate(draws, start=1):
             show(f"corner {number} of {len(draws)} of the search space")
             _check_draw(prepared, params)
+    _check_pack(prepared)
     return prepared
 
 
@@ -181,6 +185,30 @@ def _takes_int(prepared: Prepared, slot: Slot) -> bool:
     taker = takers.get(slot.place)
     argument = inspect.signature(taker).parameters.get(slot.setting) if taker is not None else None
     return argument is not None and argument.annotation in (int, "int")
+
+
+def _check_pack(prepared: Prepared) -> None:
+    """Refuse a number of models that were to train as one and cannot; `auto` trains them one after another."""
+    execution, training = prepared.experiment.execution, prepared.experiment.training
+    if execution.pack in ("auto", "off", 1):
+        return
+    reason = None
+    if training.loop is not None:
+        reason = "a training function of one's own"
+    elif execution.processes * execution.nodes > 1 or training.precision != "no":
+        reason = "several ranks, or a precision other than float32"
+    else:
+        world = World("no", on_cpu=True)
+        packs = Packs(prepared, world, FoldData(prepared, world.device), lambda *_: None)
+        reasons = (packs.reason_against(params) for params in corner_draws(prepared.experiment))
+        reason = next((found for found in reasons if found is not None), None)
+    if reason is not None:
+        raise InputError(
+            "execution.pack",
+            expected="auto or off, since models of this experiment cannot train as one",
+            found=f"{execution.pack} ({reason})",
+            remedy="Set execution.pack: auto.",
+        )
 
 
 def _check_draw(prepared: Prepared, params: Mapping[str, Any]) -> None:

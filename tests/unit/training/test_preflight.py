@@ -197,3 +197,20 @@ def test_draws_hold_both_ends_and_every_choice():
     ]
     assert corner_draws(_experiment(space={})) == [{}, {}]
     assert len(corner_draws(_experiment(space={"c": {"choice": list(range(100))}}))) == MAX_DRAWS
+
+
+@pytest.mark.parametrize(
+    ("parts", "found"),
+    [
+        ({"factory": f"{PARTS}:unstackable"}, "8 (a layer of type PReLU)"),
+        ({"execution": {"pack": 8, "processes": 2}}, "8 (several ranks, or a precision other than float32)"),
+    ],
+)
+def test_a_number_of_models_that_cannot_train_as_one_is_refused_with_the_reason(parts, found):
+    with pytest.raises(InputError) as refused:
+        check(_experiment(**{"execution": {"pack": 8}, **parts}))
+    assert (refused.value.place, refused.value.found) == ("execution.pack", found)
+
+
+def test_models_that_train_as_one_may_be_asked_for_by_number():
+    check(_experiment(execution={"pack": 8}, options={"norm": "batch", "dropout": 0.2}))
