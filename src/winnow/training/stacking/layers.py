@@ -230,6 +230,23 @@ class Embedding(Layer):
         return functional.embedding(many + first * table.shape[1], table.flatten(0, 1)).flatten(0, 1)
 
 
+class MaxPool2d(Layer):
+    """`nn.MaxPool2d` with the channels last: torch has a vector kernel for that alone on CPUs, 2 to 5 times as fast."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        settings = self.settings
+        largest: Tensor = functional.max_pool2d(
+            rows.contiguous(memory_format=torch.channels_last) if rows.dim() == 4 else rows,
+            settings.kernel_size,
+            settings.stride,
+            settings.padding,
+            settings.dilation,
+            settings.ceil_mode,
+            settings.return_indices,
+        )
+        return largest.contiguous()
+
+
 class Dropout(Layer):
     """`nn.Dropout`: each model gets the mask that it would draw alone."""
 
@@ -301,6 +318,7 @@ LAYERS: dict[type[nn.Module], type[Layer]] = {
     nn.LayerNorm: LayerNorm,
     nn.GroupNorm: GroupNorm,
     nn.Embedding: Embedding,
+    nn.MaxPool2d: MaxPool2d,
     nn.Dropout: Dropout,
 }
 """What batches which layer of torch."""
