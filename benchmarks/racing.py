@@ -28,6 +28,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,9 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=2, help="orders of the configurations of a seed")
     parser.add_argument("--design", action="store_true", help="replay the data sets on which the rule was designed")
     asked = parser.parse_args()
+    if not asked.design and any(find_spec(name) is None for name in ("palmerpenguins", "statsmodels")):
+        print("racing: skipped, it needs the data sets of `pip install 'winnow[bench]'`; --design goes without")
+        return
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
