@@ -264,12 +264,14 @@ class Dropout(Layer):
     def _masks_of_uniforms(self, probabilities: Sequence[float], many: Tensor, per_row: int) -> Tensor:
         """Models of one stream compare the same numbers with probabilities of their own."""
         models = self.models
-        uniforms = torch.zeros(len(models.streams), many.shape[1], dtype=torch.float64)
+        all_drawn = models.rows is None and all(0 < p < 1 for p in probabilities)
+        make = torch.empty if all_drawn else torch.zeros
+        uniforms = make(len(models.streams), many.shape[1], dtype=torch.float64)
         for own, (generator, model) in zip(uniforms.unbind(), models.streams.items(), strict=True):
             if 0 < probabilities[model] < 1:
                 drawn = own if models.rows is None else own[: models.rows[model] * per_row]
                 drawn.uniform_(generator=generator)
-        kept = torch.tensor([1 - p for p in probabilities], dtype=torch.float64).unsqueeze(1)
+        kept = 1 - torch.tensor(probabilities, dtype=torch.float64).unsqueeze(1)
         if len(models.streams) < models.count:
             uniforms = uniforms.index_select(0, models.stream_of)
         return uniforms < kept
