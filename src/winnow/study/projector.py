@@ -10,6 +10,7 @@ with the ranks' start for the CPUs. A trial that lasts less than a few seconds i
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -96,7 +97,14 @@ class Projector:
         """Send every ended trial that the store may lack, those of other machines too; False where time was short."""
         self._sends_all = True
         self.begin()
-        return self._await_round(timeout_s)
+        deadline = time.monotonic() + timeout_s
+        while self.is_elsewhere and time.monotonic() < deadline:
+            # The process that projects sends them.
+            with contextlib.suppress(*_AWAY):
+                if not self._store.untracked():
+                    return True
+            time.sleep(0.05)
+        return self._await_round(deadline - time.monotonic())
 
     def close(self, timeout_s: float) -> bool:
         """Send the rest and end the thread. False where something is left: the next run of the study sends it."""

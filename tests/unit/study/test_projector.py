@@ -80,10 +80,12 @@ def test_one_process_of_a_machine_projects_and_another_takes_over(tmp_path: Path
         projector.begin()
         wait_until(lambda: store.parent_run_id() is not None)
     assert [projector.is_elsewhere for projector in projectors] == [False, True]
-    assert projectors[0].close(5.0)
     leases = leases_of(store)
     fail(leases, claim(leases), "boom")
-    wait_until(lambda: second.sent == [(0, "failed", 0)])
+    assert projectors[1].flush(5.0), "the other process has sent it"
+    assert projectors[0].close(5.0)
+    fail(leases, claim(leases), "boom")
+    wait_until(lambda: second.sent == [(1, "failed", 0)])
     assert projectors[1].close(5.0)
 
 
