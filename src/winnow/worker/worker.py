@@ -113,6 +113,7 @@ class Worker:
         )
         self._packing = Packing.of(self._experiment.execution.pack)
         self._is_warm = False
+        self._not_packed: str | None = None
         self._held: tuple[Lease, ...] = ()
         # The last results of a job, which are stored with the next claim.
         self._results: tuple[Result, ...] = ()
@@ -297,15 +298,17 @@ class Worker:
         scored = [result for result in results if isinstance(result, FoldScored)]
         if not scored:
             return
+        seconds, reason = statistics.fmean(result.train_s + result.score_s for result in scored), scored[0].not_packed
         if self._is_warm:
-            seconds = statistics.fmean(result.train_s + result.score_s for result in scored)
             self._packing = self._packing.measured(scored[0].packed, seconds)
+            if reason is not None:
+                # Models that were to train as one, and trained alone: a batch of so many saves nothing.
+                self._packing = self._packing.measured(asked, seconds)
         self._is_warm = True
-        if asked > 1 and all(result.not_packed is not None for result in scored):
-            reason = str(scored[0].not_packed)
-            _log.info("folds train one after another: %s", reason)
+        if reason is not None and self._not_packed is None:
+            self._not_packed = reason
+            _log.info("models train one after another: %s", reason)
             self._retrying(self._store.set_not_packed, reason)
-            self._packing = self._packing.off()
 
     def _scored(self, lease: Lease, result: FoldScored, started_at_ms: int) -> ScoredFold:
         record = FoldRecord(

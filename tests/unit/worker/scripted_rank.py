@@ -104,7 +104,7 @@ def train(job: FoldJob) -> FoldScored | FoldFailed:
         metrics={"f1": job.params.get("score", 0.5), "loss": 1.0},
         epochs=2,
         first_step_s=0.0,
-        train_s=0.0,
+        train_s=0.01,
         score_s=0.0,
         not_packed="this rank trains one fold at a time",
     )
