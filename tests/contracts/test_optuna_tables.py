@@ -40,11 +40,25 @@ PARAMS = {"lr": 0.01, "kind": "b"}
 def database(database_url: str) -> Any:
     database = Database(database_url, create=True)
     yield database
+    while OPENED:
+        storage = OPENED.pop()
+        storage.remove_session()
+        storage.engine.dispose()
     database.close()
 
 
+OPENED: list[optuna.storages.RDBStorage] = []
+"""Storages of Optuna's that the running test has opened."""
+
+
+def storage_of(database: Database) -> optuna.storages.RDBStorage:
+    """Optuna's own storage of the same database."""
+    OPENED.append(optuna.storages.RDBStorage(database.url))
+    return OPENED[-1]
+
+
 def made(database: Database, name: str = "a-study") -> tuple[optuna.Study, int]:
-    study = optuna.create_study(storage=database.optuna, study_name=name, direction="maximize")
+    study = optuna.create_study(storage=storage_of(database), study_name=name, direction="maximize")
     with database.reading() as session:
         study_id = optuna_tables.study_id_of(session, name)
     assert study_id is not None
@@ -127,7 +141,7 @@ def use_everything(database: Database) -> int:
 
 def test_optuna_reads_what_is_written(database: Database) -> None:
     use_everything(database)
-    study = optuna.load_study(study_name="a-study", storage=database.optuna)
+    study = optuna.load_study(study_name="a-study", storage=storage_of(database))
     nothing = (None, {}, {}, {}, {}, True)
     assert [facts(trial) for trial in study.trials] == [
         (0, TrialState.COMPLETE, [0.5], PARAMS, SPACE, {0: 0.5, 1: math.inf}, {"code": "sha of 0.5"}, True, True),
@@ -135,7 +149,7 @@ def test_optuna_reads_what_is_written(database: Database) -> None:
         (2, TrialState.WAITING, *nothing, False),
     ]
     assert study.best_trial.number == 0
-    assert database.optuna.get_study_system_attrs(1) == {"stopped": True}
+    assert storage_of(database).get_study_system_attrs(1) == {"stopped": True}
 
 
 def test_what_optuna_writes_is_read_like_optuna_reads_it(database: Database) -> None:

@@ -44,7 +44,7 @@ class NoStudiesError(InputError):
 
 
 class Database:
-    """One engine for Optuna's reads and winnow's transactions.
+    """The engine of all transactions.
 
     Raises:
         InputError: the database cannot be opened, or not be written where `create` is set.
@@ -60,7 +60,7 @@ class Database:
             _check_file(Path(parsed.database), create=create)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         try:
-            self.optuna = _create(self.url, self.is_sqlite) if create else _open(self.url, self.is_sqlite)
+            self.engine = _create(self.url, self.is_sqlite) if create else _open(self.url, self.is_sqlite)
         except ImportError as error:
             raise InputError(
                 "the study's storage (WINNOW_STORAGE)",
@@ -69,8 +69,6 @@ class Database:
                 remedy="Install it, for Postgres with `pip install 'winnow[postgres]'`.",
             ) from error
         except (sa.exc.DatabaseError, StorageInternalError) as error:
-            if _lacks_tables(error):
-                raise _no_studies(self.url) from error
             raise (DatabaseAwayError if _is_away(error) else InputError)(
                 "the study's storage (WINNOW_STORAGE)",
                 expected="a database that answers and can be written",
@@ -83,12 +81,6 @@ class Database:
         self._reader = self.engine.execution_options(
             **({} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"})
         )
-
-    @property
-    def engine(self) -> Engine:
-        """The engine that Optuna's storage uses too."""
-        engine: Engine = self.optuna.engine
-        return engine
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -116,31 +108,29 @@ class Database:
 
     def close(self) -> None:
         """Give all connections back."""
-        self.optuna.remove_session()
         self.engine.dispose()
 
 
-def _open(url: str, is_sqlite: bool) -> RDBStorage:
+def _open(url: str, is_sqlite: bool) -> Engine:
     with _locked(url, is_sqlite, is_shared=True):
-        if is_sqlite:
-            _check_tables(url)
-        return RDBStorage(
-            url, engine_kwargs=_engine_kwargs(is_sqlite), skip_table_creation=True, skip_compatibility_check=True
-        )
+        engine = sa.create_engine(url, **_engine_kwargs(is_sqlite))
+        # A process that is killed while it makes tables leaves a file that lacks some.
+        if not set(sa.inspect(engine).get_table_names()) >= optuna_tables.NAMES:
+            engine.dispose()
+            raise _no_studies(url)
+        return engine
 
 
-def _create(url: str, is_sqlite: bool) -> RDBStorage:
+def _create(url: str, is_sqlite: bool) -> Engine:
     """Open the database with its tables made. One process at a time: two that make the same table at once fail."""
     with _locked(url, is_sqlite, is_shared=False):
-        is_current = is_sqlite and _make_file(url)
-        storage = RDBStorage(
-            url,
-            engine_kwargs=_engine_kwargs(is_sqlite),
-            skip_table_creation=is_current,
-            skip_compatibility_check=is_current,
-        )
-        metadata.create_all(storage.engine)
-        return storage
+        if not (is_sqlite and _make_file(url)):
+            storage = RDBStorage(url, engine_kwargs=_engine_kwargs(is_sqlite))
+            storage.remove_session()
+            storage.engine.dispose()
+        engine = sa.create_engine(url, **_engine_kwargs(is_sqlite))
+        metadata.create_all(engine)
+        return engine
 
 
 def _locked(url: str, is_sqlite: bool, *, is_shared: bool) -> contextlib.AbstractContextManager[None]:
@@ -227,26 +217,8 @@ def _listen(engine: Engine, is_sqlite: bool) -> None:
         writes = connection.get_execution_options().get(_WRITE, False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
-    # Optuna has opened connections already; close them, because the listeners serve new ones only.
+    # Close the connections that were opened before, because the listeners serve new ones only.
     engine.dispose()
-
-
-def _check_tables(url: str) -> None:
-    """Refuse a file that lacks tables, as a process leaves it that is killed while it makes them.
-
-    Raises:
-        NoStudiesError: tables are missing.
-    """
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
-    if not set(sa.inspect(engine).get_table_names()) >= optuna_tables.NAMES:
-        raise _no_studies(url)
-
-
-def _lacks_tables(error: BaseException) -> bool:
-    """Whether Postgres reports that a table does not exist (SQLSTATE 42P01, undefined_table)."""
-    found = getattr(_unwrapped(error), "orig", None)
-    # psycopg calls the code sqlstate, psycopg2 calls it pgcode.
-    return "42P01" in (getattr(found, "sqlstate", None), getattr(found, "pgcode", None))
 
 
 def _no_studies(url: str) -> NoStudiesError:

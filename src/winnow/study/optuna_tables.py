@@ -23,6 +23,7 @@ import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.storages import InMemoryStorage
 from optuna.storages._rdb import models
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import orm
 from sqlalchemy.engine import Connection
@@ -46,6 +47,7 @@ STATES: Mapping[TrialState, records.TrialState] = {
 
 
 _studies: Any = models.StudyModel.__table__
+_directions: Any = models.StudyDirectionModel.__table__
 _attributes: Any = models.StudySystemAttributeModel.__table__
 _trials: Any = models.TrialModel.__table__
 _params: Any = models.TrialParamModel.__table__
@@ -121,6 +123,15 @@ def study_id_of(connection: Connection, name: str) -> int | None:
     query = sa.select(_studies.c.study_id).where(_studies.c.study_name == name)
     found: int | None = connection.execute(query).scalar()
     return found
+
+
+def add_study(connection: Connection, name: str, goal: Goal) -> int:
+    """Add a study; return its id. Raises IntegrityError where there is one of that name."""
+    made = connection.execute(sa.insert(_studies).values(study_name=name)).inserted_primary_key
+    assert made is not None, "a single row was inserted"
+    direction = StudyDirection.MINIMIZE if goal == "minimize" else StudyDirection.MAXIMIZE
+    connection.execute(sa.insert(_directions).values(study_id=made[0], objective=0, direction=direction))
+    return int(made[0])
 
 
 def lock_study(connection: Connection, study_id: int) -> None:

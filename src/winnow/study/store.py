@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import optuna
 import sqlalchemy as sa
 from optuna.trial import TrialState
 from sqlalchemy.engine import Connection
@@ -117,13 +116,19 @@ class StudyStore:
             InputError: the existing study has another definition or other data; it is unchanged.
         """
         self.check(experiment, sweep)
-        optuna.create_study(
-            storage=self.database.optuna, study_name=self.name, direction=sweep.goal, load_if_exists=True
-        )
+        try:
+            self._create(experiment, sweep)
+        except sa.exc.IntegrityError:
+            # Another process has made it meanwhile.
+            self._create(experiment, sweep)
+        self._header = None
+
+    def _create(self, experiment: Experiment, sweep: SweepRecord) -> None:
         experiment_json = json.dumps(experiment.without_secrets().model_dump(mode="json", by_alias=True))
         with self.database.writing() as connection:
             study_id = optuna_tables.study_id_of(connection, self.name)
-            assert study_id is not None, "Optuna has just made it"
+            if study_id is None:
+                study_id = optuna_tables.add_study(connection, self.name, sweep.goal)
             # Of two processes that make the study at once, the second waits here and finds the row of the first.
             optuna_tables.lock_study(connection, study_id)
             known = connection.execute(sa.select(studies).where(studies.c.study_id == study_id)).one_or_none()
@@ -136,7 +141,6 @@ class StudyStore:
             else:
                 values["sweep"] = self._with_code(connection, study_id, json.loads(known.sweep), sweep.code)
                 connection.execute(sa.update(studies).where(studies.c.study_id == study_id).values(values))
-        self._header = None
 
     def check_definition(self, experiment: Experiment) -> None:
         """Refuse an experiment that this study does not continue, before its data are read. Raises InputError."""

@@ -384,6 +384,6 @@ def test_the_sampler_takes_a_pruned_trial_for_a_complete_one_with_its_estimate(t
 
 def test_values_that_were_enqueued_are_tried(tmp_path: Path) -> None:
     store = make_study(tmp_path, trials=1)
-    optuna.load_study(study_name="a-study", storage=store.database.optuna).enqueue_trial({"lr": 0.25})
+    optuna.load_study(study_name="a-study", storage=store.database.url).enqueue_trial({"lr": 0.25})
     claim(leases_of(store))
     assert store.trial(0).params["lr"] == 0.25
