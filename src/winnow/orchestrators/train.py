@@ -7,7 +7,6 @@ happens (`supervise.py`).
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -121,8 +120,6 @@ def _train(
         check_retry(existing, study, platform.executor)
     platform.check_image()
     with view.checking() as show:
-        # Optuna makes its tables with it. Imported now, it costs no time: the check is waited for.
-        importlib.import_module("alembic.command")
         checked = check_training(server, experiment, platform.host, lambda what: show(f"{study}: checking {what}"))
     data = _data_of(request, platform)
     groups = _planned(request, platform, data)

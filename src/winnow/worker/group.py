@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import importlib
 import logging
 import os
 import signal
@@ -66,8 +65,6 @@ def group_folder(home: Path, study: str, group: str) -> Path:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Be one worker group until its study is done."""
     if (sys.argv[1:] if arguments is None else arguments) == [STANDBY]:
-        # Optuna loads it when it opens a study.
-        importlib.import_module("alembic.command")
         arguments = await_start()
         if arguments is None:
             return GroupExit.DONE
