@@ -15,7 +15,7 @@ from typing import Literal
 
 from winnow.study.packing import Packing
 from winnow.study.pruning import should_prune
-from winnow.study.racing import THRESHOLD, Reference, reference
+from winnow.study.racing import FINISHED_TRIALS, THRESHOLD, Reference, reference
 from winnow.tracking.records import TrialState
 
 
@@ -77,9 +77,6 @@ LEARNED_FROM = 8
 
 ALONE = Packing()
 """Every model trains alone."""
-
-RACED_AGAINST = 3
-"""How many trials must have ended before a pruner is reckoned with."""
 
 STARTUP_TRIALS = 10
 """How many trials TPE proposes at random before it learns (Optuna's default)."""
@@ -193,7 +190,7 @@ def _together(view: ScheduleView, begun: Sequence[TrainFolds], packing: Packing)
     rules = view.rules
     ended = sum(trial.state in ("complete", "pruned") for trial in view.trials)
     most = len(begun) + _new_at_once(view, len(begun), ended)
-    width = packing.width(rules.folds, most, is_racing=rules.pruner != "off" and ended >= RACED_AGAINST)
+    width = packing.width(rules.folds, most, is_racing=rules.pruner != "off" and ended >= FINISHED_TRIALS)
     new = range(len(view.trials), view.target)[: max(0, min(most, width.trials) - len(begun))]
     trials = [*begun[: width.trials], *(_all_folds(rules, number) for number in new)]
     pairs = tuple(pair for trial in trials for pair in trial.pairs[: width.folds])
