@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 from winnow.config.addresses import without_password
+from winnow.config.atomic_write import replace_bytes
 from winnow.config.disk import disk_fault, home_of, probe
 from winnow.config.errors import InputError
 from winnow.config.file_lock import locked
@@ -105,24 +109,57 @@ def _faults_of(database: Path) -> Iterator[None]:
 
 
 def _make(database: Path) -> None:
-    """Run MLflow's migrations on a new file. (Creating its tables directly is refused by its own schema, 3.17.)"""
-    apply_settings()
+    """Make a store without runs: a copy of the one that this user's first store began as, or by MLflow's migrations."""
     unfinished = database.with_name(f"{database.name}.new")
     _remove(unfinished)
+    try:
+        if not _copy_kept(unfinished):
+            _make_anew(unfinished)
+            _keep(unfinished)
+        unfinished.rename(database)
+    finally:
+        _remove(unfinished)
+
+
+def _make_anew(file: Path) -> None:
+    """Run MLflow's migrations on a new file. (Creating its tables directly is refused by its own schema, 3.17.)"""
+    apply_settings()
     alembic = logging.getLogger("alembic")
     level = alembic.level
     alembic.setLevel(logging.WARNING)
     try:
-        connection = sqlite3.connect(unfinished)
+        connection = sqlite3.connect(file)
         # WAL lets people read in the UI while workers write; set first, it also halves the time of the migrations.
         connection.execute("PRAGMA journal_mode=WAL")
         connection.close()
-        _migrate(unfinished)
-        # Closing the last connection has folded the write-ahead log into the file, which so can be renamed alone.
-        unfinished.rename(database)
+        # Closing the last connection folds the write-ahead log into the file, which so can be moved alone.
+        _migrate(file)
     finally:
         alembic.setLevel(level)
-        _remove(unfinished)
+
+
+def _kept() -> Path:
+    """An empty store of the installed MLflow. The migrations take a second; a copy takes none."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "winnow" / f"mlflow-{metadata.version('mlflow')}.db"
+
+
+def _copy_kept(file: Path) -> bool:
+    """Whether there was a whole store to copy."""
+    try:
+        shutil.copyfile(_kept(), file)
+        _check_file(file)
+    except (OSError, RuntimeError, sqlite3.DatabaseError, InputError):
+        _remove(file)
+        return False
+    return True
+
+
+def _keep(file: Path) -> None:
+    """Keep a new store for copies, where there is a place for it."""
+    # RuntimeError: a user without a home folder.
+    with contextlib.suppress(OSError, RuntimeError):
+        replace_bytes(_kept(), file.read_bytes())
 
 
 def _remove(file: Path) -> None:

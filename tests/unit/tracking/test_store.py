@@ -44,6 +44,28 @@ def test_processes_that_prepare_the_same_new_file_at_once_all_find_it_whole(tmp_
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
+def test_a_new_store_is_copied_from_the_first_one_and_made_anew_where_that_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    prepare(f"sqlite:///{tmp_path}/first/mlflow.db")
+    (kept,) = (tmp_path / "cache" / "winnow").iterdir()
+    assert kept.read_bytes() == (tmp_path / "first" / "mlflow.db").read_bytes()
+    with sqlite3.connect(kept) as connection:
+        connection.execute("CREATE TABLE copied (number INTEGER)")
+    connection.close()
+    prepare(f"sqlite:///{tmp_path}/second/mlflow.db")
+    kept.write_bytes(b"damaged")
+    prepare(f"sqlite:///{tmp_path}/third/mlflow.db")
+    tables = []
+    for name in ("first", "second", "third"):
+        with sqlite3.connect(tmp_path / name / "mlflow.db") as connection:
+            found = connection.execute("SELECT name FROM sqlite_master WHERE name IN ('copied', 'runs') ORDER BY name")
+            tables.append([name for (name,) in found])
+        connection.close()
+    assert tables == [["runs"], ["copied", "runs"], ["runs"]]
+
+
 def test_a_file_that_is_no_store_is_refused_and_kept(tmp_path: Path) -> None:
     file = tmp_path / "notes.db"
     file.write_text("my notes, long enough to be no empty SQLite file" * 20)
