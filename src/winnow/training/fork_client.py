@@ -5,7 +5,6 @@ Nothing here imports torch. See `fork_server` for what runs where.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import shutil
@@ -13,6 +12,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -41,9 +41,6 @@ from winnow.training.pdeathsig import PARENT
 
 FORK_SERVER = "WINNOW_FORK_SERVER"
 """Set for the groups of this machine: the socket of the fork server that has checked their experiment."""
-
-_END_S = 1.0
-"""How long a server may take to end with its last client, before it is left to itself."""
 
 
 class CheckCrashedError(Exception):
@@ -164,11 +161,13 @@ class ForkServer:
         self._connection.close()
         if self._process is None:
             return
-        if not self._has_other_clients:
-            self._process.kill()
-            shutil.rmtree(Path(self._address).parent, ignore_errors=True)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_END_S)
+        if self._has_other_clients:
+            # It ends with the last of them; until then a thread waits for its exit code.
+            threading.Thread(target=self._process.wait, name="fork-server", daemon=True).start()
+            return
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(Path(self._address).parent, ignore_errors=True)
 
 
 class ForkedRanks:
