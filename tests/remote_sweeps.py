@@ -82,8 +82,8 @@ class RemoteSweep:
                 "pruner": "off",
             },
             "cross_validation": {"folds": 3},
-            "training": {"epochs": 60, "batch_size": 16},
-            "execution": {"workers": 2, "resources": self.resources},
+            "training": {"epochs": 160, "batch_size": 16},
+            "execution": {"workers": 2, "pack": "off", "resources": self.resources},
             "refit": {"top": 1},
         }
         for key, value in changes.items():
