@@ -70,7 +70,8 @@ def test_the_database_restarts_and_the_orchestrator_is_killed(sweep: KubernetesS
 
 
 def test_the_sweep_goes_on_when_its_terminal_is_closed(sweep: KubernetesSweep) -> None:
-    orchestrator = sweep.write().start()
+    # Long enough for the cluster to replace a pod, which it does after ten seconds.
+    orchestrator = sweep.write(training={"epochs": 1000}).start()
     wait_until(lambda: sweep.folds() >= 1)
     os.killpg(orchestrator.pid, signal.SIGHUP)
     orchestrator.communicate(timeout=60)
