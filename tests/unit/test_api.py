@@ -15,6 +15,7 @@ import pytest
 
 import winnow
 from winnow import api
+from winnow.api.arguments import ARGUMENTS
 from winnow.api.reference import api_reference, attribute_types, entries_of
 from winnow.cli import VERBS
 
@@ -66,13 +67,10 @@ def test_the_version_is_the_installed_one() -> None:
 
 def test_every_argument_is_described() -> None:
     functions = [each for name in api.__all__ if isinstance(each := getattr(api, name), FunctionType)]
-    described = {each.__name__: arguments(each) for each in functions}
-    assert described == {each.__name__: list(inspect.signature(each).parameters) for each in functions}
-
-
-def arguments(function: FunctionType) -> list[str]:
-    """The arguments that a docstring describes."""
-    return list(entries_of(function, "Args"))
+    arguments = {(each.__name__, name) for each in functions for name in inspect.signature(each).parameters}
+    described = {(each.__name__, name) for each in functions for name in entries_of(each, "Args")}
+    assert described - arguments == set()
+    assert {argument for argument in arguments - described if argument[1] not in ARGUMENTS} == set()
 
 
 def test_every_attribute_is_described() -> None:

@@ -7,12 +7,13 @@
     served = winnow.serve("experiments/breast_cancer.yaml")
     winnow.predict(served.url, [{"mean radius": 14.2, …}])
 
-A function does what the command of its name does, returns frozen values in place of text, and raises WinnowError where
-the command ends with a message. The environment's settings apply (WINNOW_HOME, MLFLOW_TRACKING_URI, …). Functions that
-take `config` and `study` mean one study: the one that is named, else that of the experiment file.
+A function does what the command of the same name does, but returns frozen values instead of printing text, and raises
+WinnowError instead of printing an error. The same environment variables apply (WINNOW_HOME, MLFLOW_TRACKING_URI, …).
+Functions that take `config` and `study` work on the study named by `study`, else by the experiment file. Arguments that
+several functions share are described in `winnow.api.arguments.ARGUMENTS`.
 
-Importing this package is cheap: a function imports what it needs when it is called, and the types that functions return
-are imported when they are first named.
+Importing this package is cheap: functions import what they need when they are called, and the types they return are
+imported when they are first used.
 """
 
 from __future__ import annotations
@@ -98,63 +99,44 @@ if TYPE_CHECKING:
     from winnow.tracking.tracker import ModelVersion
 
 _LATE = {
-    "Access": "winnow.orchestrators.deployments",
-    "BuildFailedError": "winnow.platforms.images",
-    "BuildStep": "winnow.platforms.images",
-    "BuiltImage": "winnow.orchestrators.build",
-    "Cancelled": "winnow.orchestrators.cancel",
-    "CheckedRun": "winnow.orchestrators.select_model",
-    "Deletion": "winnow.orchestrators.studies",
-    "Demand": "winnow.model_query.ranking",
-    "Deployment": "winnow.platforms.deployer",
-    "DeploymentFailedError": "winnow.platforms.deployer",
-    "DeploymentState": "winnow.platforms.deployer",
-    "Diagnosis": "winnow.platforms.diagnosis",
-    "Difference": "winnow.orchestrators.difference",
-    "Experiment": "winnow.config.experiment",
-    "Explanation": "winnow.orchestrators.select_model",
-    "FoldRacing": "winnow.study.fold_racing",
-    "FoldRecord": "winnow.tracking.records",
-    "GroupState": "winnow.platforms.executor",
-    "GroupStatus": "winnow.platforms.executor",
-    "HoldoutRow": "winnow.orchestrators.holdout",
-    "Inference": "winnow.orchestrators.inference",
-    "Jobs": "winnow.orchestrators.workers",
-    "ListedStudy": "winnow.orchestrators.studies",
-    "ManualAccess": "winnow.platforms.deployer",
-    "Miss": "winnow.model_query.ranking",
-    "ModelVersion": "winnow.tracking.tracker",
-    "NoAnswerError": "winnow.serving.client",
-    "NoChampionError": "winnow.orchestrators.releases",
-    "Order": "winnow.tracking.run_search",
-    "Outcome": "winnow.orchestrators.select_model",
-    "PlannedBuild": "winnow.orchestrators.build",
-    "RefitFailedError": "winnow.orchestrators.refit",
-    "RefitResult": "winnow.study.store",
-    "Release": "winnow.platforms.deployer",
-    "Removal": "winnow.orchestrators.deployments",
-    "Replica": "winnow.platforms.deployer",
-    "Selection": "winnow.model_query.ranking",
-    "ServePlan": "winnow.orchestrators.deploy",
-    "ServePreview": "winnow.orchestrators.deploy",
-    "ServeRequest": "winnow.orchestrators.deploy",
-    "ServedDeployment": "winnow.orchestrators.deployments",
-    "Serving": "winnow.orchestrators.deployments",
-    "SeveralDeploymentsError": "winnow.orchestrators.deployments",
-    "StackEnd": "winnow.platforms.stack",
-    "StackError": "winnow.platforms.stack",
-    "StudySummary": "winnow.study.catalog",
-    "SweepFailedError": "winnow.orchestrators.supervise",
-    "SweepResult": "winnow.orchestrators.train",
-    "TrackedRun": "winnow.tracking.run_search",
-    "TrackingPages": "winnow.orchestrators.pages",
-    "TrialRecord": "winnow.tracking.records",
-    "UnknownDeploymentError": "winnow.platforms.deployer",
-    "Variable": "winnow.config.settings",
-    "WorkerGroup": "winnow.orchestrators.workers",
-    "load_experiment": "winnow.config.loader",
+    name: f"winnow.{module}"
+    for module, names in {
+        "config.experiment": "Experiment",
+        "config.loader": "load_experiment",
+        "config.settings": "Variable",
+        "model_query.ranking": "Demand Miss Selection",
+        "orchestrators.build": "BuiltImage PlannedBuild",
+        "orchestrators.cancel": "Cancelled",
+        "orchestrators.deploy": "ServePlan ServePreview ServeRequest",
+        "orchestrators.deployments": "Access Removal ServedDeployment Serving SeveralDeploymentsError",
+        "orchestrators.difference": "Difference",
+        "orchestrators.holdout": "HoldoutRow",
+        "orchestrators.inference": "Inference",
+        "orchestrators.pages": "TrackingPages",
+        "orchestrators.refit": "RefitFailedError",
+        "orchestrators.releases": "NoChampionError",
+        "orchestrators.select_model": "CheckedRun Explanation Outcome",
+        "orchestrators.studies": "Deletion ListedStudy",
+        "orchestrators.supervise": "SweepFailedError",
+        "orchestrators.train": "SweepResult",
+        "orchestrators.workers": "Jobs WorkerGroup",
+        "platforms.deployer": "Deployment DeploymentFailedError DeploymentState ManualAccess Release Replica "
+        "UnknownDeploymentError",
+        "platforms.diagnosis": "Diagnosis",
+        "platforms.executor": "GroupState GroupStatus",
+        "platforms.images": "BuildFailedError BuildStep",
+        "platforms.stack": "StackEnd StackError",
+        "serving.client": "NoAnswerError",
+        "study.catalog": "StudySummary",
+        "study.fold_racing": "FoldRacing",
+        "study.store": "RefitResult",
+        "tracking.records": "FoldRecord TrialRecord",
+        "tracking.run_search": "Order TrackedRun",
+        "tracking.tracker": "ModelVersion",
+    }.items()
+    for name in names.split()
 }
-"""Names whose modules import much, by module; they are imported when they are first named."""
+"""The modules of names that are imported only when first used, because their modules are slow to import."""
 
 __all__ = [
     "Access",

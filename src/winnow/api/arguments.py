@@ -1,17 +1,46 @@
-"""What the functions of the API share: which study they mean, and how they report nothing."""
+"""What the functions of the API share: the arguments that several of them take, and which study these mean."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from winnow.config.names import check_study_name
 
+ARGUMENTS: Mapping[str, str] = {
+    "config": "the experiment file.",
+    "study": "name of the study; by default the experiment's.",
+    "trials": "number of trials that the study holds when it is done; by default as many as the file says.",
+    "workers": "number of worker groups that run at once; by default as many as the file says.",
+    "platform": '"local", "docker" or "kubernetes".',
+    "image": "image of the workers' containers; by default the one that `build_train` built.",
+    "registry": "HOST/PATH to push the image to, for a cluster; by default WINNOW_REGISTRY.",
+    "image_load": "command that loads the image onto the cluster's nodes; by default WINNOW_IMAGE_LOAD.",
+    "allow_changed_code": "continue although your own code has changed; later trials are marked.",
+    "rules": "the rules file; by default the one that winnow ships.",
+    "alias": "registry alias of the model version.",
+    "version": "number of the model version, instead of an alias.",
+    "replicas": "number of servers; by default as many as run now, or one.",
+    "request": "which version of which model to serve, and how.",
+    "tag": "the image's name; by default `winnow-prod-NAME:VERSION-INPUTS`, which is unique to model and code.",
+    "options": "how to build and deliver the images.",
+    "torch_index": "package index for torch, such as the one with CUDA builds.",
+    "requirements": "your requirements file, below the working directory; by default requirements.txt.",
+    "extras": 'what the tracking server needs besides Postgres and S3: "mysql", "azure", "gcs".',
+    "project": "name of the stack's Compose project; by default WINNOW_PROJECT, else that of the stack in use.",
+    "env_file": "the environment file with the stack's secrets; by default WINNOW_ENV_FILE, else .env.",
+    "dry_run": "plan only, and change nothing.",
+    "say": "is called with each message for the user, one line at a time.",
+    "show": "is called with each step of an image build.",
+}
+"""The arguments that several functions take. A docstring describes an argument only where it means something else."""
+
 
 def study_name(config: Path | str | None, study: str | None) -> str:
-    """The study that is named, else that of the experiment file.
+    """Return `study`, or the name in the experiment file.
 
     Raises:
-        InputError: the file is missing or wrong, or no study can have that name.
+        InputError: the file is missing or wrong, or `study` is not a valid name.
         TypeError: neither is given.
     """
     if study is not None:

@@ -1,4 +1,4 @@
-"""Serve a model, see and change what is served, and ask it."""
+"""Serve a model, see and change what is served, and send it requests."""
 
 from __future__ import annotations
 
@@ -26,16 +26,13 @@ def plan_serving(
     show: Callable[[BuildStep], None] = silent,
     say: Callable[[str], None] = silent,
 ) -> ServePlan:
-    """Plan to serve a registered model, fetch it, and build its image where the platform runs images.
+    """Download a registered model, build its image if the platform runs images, and plan to serve it.
 
     Args:
-        request: which version of which model is served, and how.
-        platform: "local", "docker" or "kubernetes".
-        show: is called with each step of the image's build.
         say: is called with lines about the change while `ServePlan.deploy` makes it.
 
     Returns:
-        The plan, which `deploy` carries out.
+        The plan; call `deploy` to carry it out.
 
     Raises:
         InputError: there is no such version, the platform cannot be used, or the port is taken.
@@ -47,19 +44,11 @@ def plan_serving(
     from winnow.tracking.registry import Registry
 
     settings = current()
-    registry = Registry(settings.tracking_uri)
-    return deploy.plan_serving(platform, settings, registry, request, show=show, say=say)
+    return deploy.plan_serving(platform, settings, Registry(settings.tracking_uri), request, show=show, say=say)
 
 
 def preview_serving(request: ServeRequest, platform: str = "local") -> ServePreview:
-    """Say what `plan_serving` would plan. Leave no file and no image, and need neither an engine nor a cluster.
-
-    Args:
-        request: which version of which model is served, and how.
-        platform: "local", "docker" or "kubernetes".
-
-    Returns:
-        The plan to be shown, and the facts that could not be looked up.
+    """Show what `plan_serving` would plan. This keeps no file and builds no image; engine and cluster may be down.
 
     Raises:
         InputError: there is no such version, or the port is taken.
@@ -86,31 +75,23 @@ def serve(
     image_load: str = "",
     say: Callable[[str], None] = silent,
 ) -> Deployment:
-    """Serve a study's champion, and return where.
+    """Serve a study's champion.
 
-    The model that was served before answers until the new one is ready. Nothing changes where it is the same model.
+    The previous model keeps answering until the new one is ready. Serving the same model again changes nothing.
 
     Args:
-        config: the experiment file; not needed with `study`.
-        study: name of the study; by default the experiment's.
-        alias: alias of the model's version in the registry.
-        version: number of the version, instead of an alias.
-        replicas: servers side by side; by default as many as run, or one.
-        host: address to listen on; on Kubernetes the host of the Ingress, in which a * is the deployment's name.
+        host: address to listen on; on Kubernetes the host of the Ingress, in which * stands for the deployment's name.
         port: the port; by default the one in use, or a free one.
         platform: "local" processes, "docker" containers behind one entry point, or "kubernetes" pods.
-        registry: HOST/PATH that the image is pushed to, for a cluster; by default WINNOW_REGISTRY.
-        image_load: command that loads the image onto a cluster's nodes; by default WINNOW_IMAGE_LOAD.
-        say: is called with lines about the change while it is made.
 
     Returns:
-        The deployment; `url` is where it answers.
+        The deployment, with its address in `url`.
 
     Raises:
         InputError: there is no such version, the platform cannot be used, or the port is taken.
         UnreachableError: the platform does not answer.
         BuildFailedError: the image cannot be built or delivered.
-        DeploymentFailedError: the new model does not become ready; the old one still serves.
+        DeploymentFailedError: the new model did not become ready; the old one still serves.
     """
     name = study_name(config, study)
     from winnow.orchestrators.deploy import ServeRequest
@@ -126,19 +107,18 @@ def status(
     platform: str | None = None,
     say: Callable[[str], None] = silent,
 ) -> Serving:
-    """Say what is being served: versions, replicas, addresses.
+    """Show what is being served: versions, replicas, addresses.
 
     Args:
-        config: an experiment file, to show only its deployment.
-        study: name of a study, to show only its deployment; by default all.
-        platform: "local", "docker" or "kubernetes"; by default all that are in use.
-        say: is called with a line for each platform that could not be asked.
+        study: name of the study whose deployment to show; by default all.
+        platform: "local", "docker" or "kubernetes"; by default all platforms in use.
+        say: is called with a line for each platform that does not answer.
 
     Returns:
-        The deployments, where they were looked for, and the platforms that could not be asked.
+        The deployments, where winnow looked for them, and the platforms that did not answer.
 
     Raises:
-        InputError: a name was given and nothing of that name is served, or the platform does not answer.
+        InputError: nothing with that name is served, or the named platform does not answer.
     """
     name = _deployment_name(config, study)
     from winnow.config.settings import Settings
@@ -157,16 +137,15 @@ def plan_rollback(
     """Plan to serve the model that was served before the current one.
 
     Args:
-        config: the experiment file whose deployment is meant.
-        study: name of the study whose deployment is meant; by default the only deployment.
+        study: name of the study whose deployment to roll back; by default the only deployment.
         platform: "local", "docker" or "kubernetes"; by default the one that serves it.
         say: is called with lines about the change while `ServePlan.deploy` makes it.
 
     Returns:
-        The plan, which `deploy` carries out.
+        The plan; call `deploy` to carry it out.
 
     Raises:
-        SeveralDeploymentsError: several deployments could be meant.
+        SeveralDeploymentsError: there are several deployments, or several with that name.
         InputError: it is not served, nothing was served before, or the platform does not answer.
     """
     name = _deployment_name(config, study)
@@ -186,18 +165,13 @@ def rollback(
     """Serve the model that was served before the current one.
 
     Args:
-        config: the experiment file whose deployment is meant.
-        study: name of the study whose deployment is meant; by default the only deployment.
+        study: name of the study whose deployment to roll back; by default the only deployment.
         platform: "local", "docker" or "kubernetes"; by default the one that serves it.
-        say: is called with lines about the change while it is made.
-
-    Returns:
-        The deployment as it is now.
 
     Raises:
-        SeveralDeploymentsError: several deployments could be meant.
+        SeveralDeploymentsError: there are several deployments, or several with that name.
         InputError: it is not served, nothing was served before, or the platform does not answer.
-        DeploymentFailedError: the model does not become ready; the current one still serves.
+        DeploymentFailedError: the model did not become ready; the current one still serves.
     """
     return plan_rollback(config, study=study, platform=platform, say=say).deploy()
 
@@ -210,22 +184,20 @@ def remove_deployment(
     dry_run: bool = False,
     say: Callable[[str], None] = silent,
 ) -> Removal:
-    """Let requests end, then stop all replicas of a deployment. Images and logs stay.
+    """Finish running requests, then stop all replicas of a deployment. Images and logs stay.
 
-    Parts that a failed change has left are removed, too.
+    This also removes what a failed change left behind.
 
     Args:
-        config: the experiment file whose deployment is meant.
-        study: name of the study whose deployment is meant; by default the only deployment.
+        study: name of the study whose deployment to remove; by default the only deployment.
         platform: "local", "docker" or "kubernetes"; by default the one that serves it.
-        dry_run: say what would be stopped, and stop nothing.
-        say: is called with a line for each platform that could not be asked.
+        say: is called with a line for each platform that does not answer.
 
     Returns:
         What was removed, or why nothing was.
 
     Raises:
-        SeveralDeploymentsError: several deployments could be meant.
+        SeveralDeploymentsError: there are several deployments, or several with that name.
         InputError: the platform does not answer.
     """
     name = _deployment_name(config, study)
@@ -236,15 +208,10 @@ def remove_deployment(
 
 
 def stop_serving(config: Path | str | None = None, *, study: str | None = None, platform: str = "local") -> bool:
-    """Let requests end, then stop all replicas of a study's deployment on one platform. Images and logs stay.
-
-    Args:
-        config: the experiment file; not needed with `study`.
-        study: name of the study; by default the experiment's.
-        platform: the platform that serves it.
+    """Finish running requests, then stop all replicas of a study's deployment on one platform. Images and logs stay.
 
     Returns:
-        False where nothing was served.
+        Whether anything was served.
 
     Raises:
         InputError: the platform does not answer.
@@ -263,24 +230,23 @@ def diff(
     replicas: int | None = None,
     say: Callable[[str], None] = silent,
 ) -> tuple[Difference, ...]:
-    """Compare the cluster with what `mlflow_init` and `serve` on Kubernetes would make of it. Change nothing.
+    """Show what `mlflow_init` and `serve` would change on Kubernetes, without changing it.
 
     Args:
-        config: the experiment file; not needed with `study`.
-        study: name of the study; by default the experiment's.
-        part: "stack" or "prod" to compare this alone; by default both.
-        alias: alias of the model's version in the registry.
-        version: number of the version, instead of an alias.
-        replicas: servers side by side; by default as many as run, or one.
-        say: is called with lines for a person while the stack is compared.
+        part: "stack" or "prod" to compare only this part; by default both.
 
     Returns:
-        For each part a unified diff, or the error for which it could not be compared. Secrets are starred.
+        For each part a unified diff, or the error that prevented it. Secrets are replaced by stars.
 
     Raises:
         InputError: there is no such part.
     """
-    from winnow.orchestrators.difference import compare, prod_difference, stack_difference
+    from winnow.orchestrators.difference import compare, prod_difference
+
+    def stack() -> str:
+        from winnow.orchestrators.stack import difference
+
+        return difference("kubernetes", say=say)
 
     def prod() -> str:
         from winnow.orchestrators.deploy import ServeRequest
@@ -291,7 +257,7 @@ def diff(
         request = ServeRequest(study_name(config, study), alias, version, replicas)
         return prod_difference("kubernetes", settings, Registry(settings.tracking_uri), request)
 
-    parts = {"stack": lambda: stack_difference(say), "prod": prod}
+    parts = {"stack": stack, "prod": prod}
     if part is not None and part not in parts:
         raise InputError("part", expected=f"one of {', '.join(parts)}", found=f"'{part}'", remedy="Choose one.")
     return compare(parts if part is None else {part: parts[part]})
@@ -306,11 +272,10 @@ def inference_one(
     source: Path | str | None = None,
     say: Callable[[str], None] = silent,
 ) -> Inference:
-    """Ask what is being served for one prediction, to see that it answers as it should.
+    """Send one request to a served model and check which model answers.
 
     Args:
-        config: the experiment file whose deployment is meant.
-        study: name of the study whose deployment is meant; by default the only deployment.
+        study: name of the study whose deployment to use; by default the only deployment.
         platform: "local", "docker" or "kubernetes"; by default the one that serves it.
         url: address of a server, instead of a deployment.
         source: JSON file to send: {"rows": […]}, one row or a list of rows, any of MLflow's forms, or an inference
@@ -318,11 +283,11 @@ def inference_one(
         say: is called with lines about how the server is reached.
 
     Returns:
-        The answer, and the curl command that gets the same.
+        The answer, and the curl command that sends the same request.
 
     Raises:
-        SeveralDeploymentsError: several deployments could be meant.
-        InputError: no model server answers, another model than the deployment's answers, or the file is refused.
+        SeveralDeploymentsError: there are several deployments, or several with that name.
+        InputError: no model server answers, a different model answers, or the server rejects the file.
         WinnowError: the server fails.
     """
     name = _deployment_name(config, study) if url is None else None
@@ -334,16 +299,10 @@ def inference_one(
 
 
 def holdout_row(config: Path | str) -> HoldoutRow:
-    """Take a row that no training has seen, to try a served model with.
-
-    Args:
-        config: the experiment file.
-
-    Returns:
-        The first row of the holdout as a request, and its true class or target value.
+    """Return the first row of the holdout, which no training has seen, as a request with its true class or value.
 
     Raises:
-        InputError: the file or its data cannot be read, or nothing is held out.
+        InputError: the file or its data cannot be read, or there is no holdout.
     """
     from winnow.config.loader import load_experiment
 
@@ -354,19 +313,17 @@ def holdout_row(config: Path | str) -> HoldoutRow:
 
 
 def predict(url: str, rows: Sequence[Mapping[str, float | None] | Sequence[Any]]) -> dict[str, Any]:
-    """Ask a served model for predictions: `POST /predict`.
-
-    WINNOW_API_KEY is sent where it is set.
+    """Get predictions from a served model: `POST /predict`, with WINNOW_API_KEY if it is set.
 
     Args:
-        url: address of the server, as `serve` returns it.
-        rows: values by column name, or in the columns' order; nested lists for tensors. None is a missing value.
+        url: address of the server, as returned by `serve`.
+        rows: values by column name, or in the order of the columns; nested lists for tensors. None is a missing value.
 
     Returns:
         The answer's JSON: `predictions`, `probabilities` or `values`, `model`, `request_id`.
 
     Raises:
-        WinnowError: the server refuses the rows, or fails.
+        WinnowError: the server rejects the rows, or fails.
         NoAnswerError: nothing at the address speaks HTTP and JSON.
     """
     import msgspec
@@ -382,5 +339,5 @@ def predict(url: str, rows: Sequence[Mapping[str, float | None] | Sequence[Any]]
 
 
 def _deployment_name(config: Path | str | None, study: str | None) -> str | None:
-    """The name of the deployment that is meant; None where none is named."""
+    """The name of the deployment; None if neither argument names one."""
     return None if config is None and study is None else study_name(config, study)

@@ -1,4 +1,4 @@
-"""Write synthetic data whose answer is known."""
+"""Write synthetic data with a known answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class GeneratedData:
-    """A data set that was written.
+    """A generated data set.
 
     Attributes:
         path: the data set.
@@ -41,15 +41,12 @@ def generate_data(
         output: a .csv or .parquet file. The answer is written to OUTPUT.answer.json.
         rows: number of rows.
         features: number of feature columns.
-        informative: how many of the features matter.
+        informative: number of features that influence the target.
         classes: number of classes; 0 for regression.
-        noise: standard deviation (regression) or scale (classification) of what no model can predict.
+        noise: standard deviation (regression) or scale (classification) of the part that no model can predict.
         groups: number of groups of similar rows; 0 for none.
         seed: the same seed gives the same file.
-        force: overwrite files that exist.
-
-    Returns:
-        The files, and the best possible score.
+        force: overwrite existing files.
 
     Raises:
         InputError: the numbers do not fit together, the file exists, or it cannot be written.

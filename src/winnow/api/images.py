@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """How images are built, and how they get to a cluster. The environment answers what is empty here.
+    """How to build images and deliver them to a cluster. The environment supplies what is empty here.
 
     Attributes:
         base_image: base of the image; by default WINNOW_TRAIN_BASE_IMAGE or WINNOW_PROD_BASE_IMAGE, else the
             Dockerfile's own.
-        registry: HOST/PATH that the image is pushed to, for a cluster; by default WINNOW_REGISTRY.
-        image_load: command that loads the image onto a cluster's nodes; by default WINNOW_IMAGE_LOAD.
+        registry: HOST/PATH to push the image to, for a cluster; by default WINNOW_REGISTRY.
+        image_load: command that loads the image onto the cluster's nodes; by default WINNOW_IMAGE_LOAD.
         network: Docker's network for steps that install; by default WINNOW_BUILD_NETWORK.
         pip_config: a pip.conf that these steps see and no layer keeps; by default WINNOW_PIP_CONFIG.
         is_cached: False builds every layer again.
@@ -49,36 +49,28 @@ def plan_build_train(
     """Plan what `build_train` builds. No engine is contacted.
 
     Args:
-        torch_index: package index of torch; another one has CUDA, or none.
-        requirements: your requirements, a file below the working directory; by default requirements.txt.
-        extras: what the tracking server needs beside Postgres and S3: "mysql", "azure", "gcs".
-        tag: the images' tag; by default one of this folder's own.
-        options: how the images are built and delivered.
+        tag: tag of the images; by default one that belongs to this folder.
 
     Returns:
-        The images, which `run` builds.
+        The images; call `run` to build one.
 
     Raises:
-        InputError: the working directory is no project of winnow's, or has no such file or extra.
+        InputError: the working directory is not a winnow project, or has no such file or extra.
     """
     from winnow.config.settings import Settings
-    from winnow.orchestrators.build import plan_train_builds
-    from winnow.platforms.images import TRAIN_BASE
+    from winnow.orchestrators.build import PlannedBuild, load_routes
+    from winnow.orchestrators.environment import describe_environment
+    from winnow.platforms.images import TRAIN_BASE, TrainImagesRequest
     from winnow.platforms.table import images
 
-    environment, build_options = _options(options, TRAIN_BASE)
-    return plan_train_builds(
-        images(environment),
-        Settings.from_environment(),
-        environment,
-        build_options,
-        Path.cwd(),
-        torch_index=torch_index,
-        requirements=requirements,
-        extras=tuple(extras),
-        tag=tag,
-        is_cached=options.is_cached,
+    environment, build = _options(options, TRAIN_BASE)
+    engine, folder = images(environment), Path.cwd()
+    commit = describe_environment(folder).get("git_commit", "")
+    request = TrainImagesRequest(
+        folder, build, torch_index, requirements, tuple(extras), tag, commit, options.is_cached
     )
+    routes = load_routes(Settings.from_environment(), environment, build)
+    return tuple(PlannedBuild(each, engine, routes) for each in engine.plan_train_images(request))
 
 
 def build_train(
@@ -90,21 +82,16 @@ def build_train(
     options: ImageOptions = ImageOptions(),
     show: Callable[[BuildStep], None] = silent,
 ) -> tuple[BuiltImage, ...]:
-    """Build the workers' image, with the code of the working directory, and the tracking server's.
+    """Build the workers' image, with the code in the working directory, and the tracking server's.
 
     Args:
-        torch_index: package index of torch; another one has CUDA, or none.
-        requirements: your requirements, a file below the working directory; by default requirements.txt.
-        extras: what the tracking server needs beside Postgres and S3: "mysql", "azure", "gcs".
-        tag: the images' tag; by default one of this folder's own.
-        options: how the images are built and delivered.
-        show: is called with each step of the builds.
+        tag: tag of the images; by default one that belongs to this folder.
 
     Returns:
-        The images that were built, or were there.
+        The images, whether built now or before.
 
     Raises:
-        InputError: the working directory is no project of winnow's, or no engine answers.
+        InputError: the working directory is not a winnow project, or no engine answers.
         BuildFailedError: a build, a push or a load failed.
     """
     plans = plan_build_train(
@@ -123,47 +110,37 @@ def plan_build_prod(
     options: ImageOptions = ImageOptions(),
     dry_run: bool = False,
 ) -> PlannedBuild:
-    """Plan what `build_prod` builds. The model is fetched; nothing is built.
+    """Plan what `build_prod` builds. The model is downloaded; nothing is built.
 
     Args:
-        config: the experiment file; not needed with `study`.
-        study: name of the study; by default the experiment's.
-        alias: alias of the model's version in the registry.
-        version: number of the version, instead of an alias.
-        tag: the image's name; by default `winnow-prod-NAME:VERSION-INPUTS`, which no other image takes.
-        options: how the image is built and delivered.
-        dry_run: keep no file, so that the plan can be shown and not run.
+        dry_run: delete the model again; the plan can be shown, but not run.
 
     Returns:
-        The image, which `run` builds.
+        The image; call `run` to build it.
 
     Raises:
         InputError: there is no such version, or the store does not answer.
     """
     name = study_name(config, study)
-    from winnow.orchestrators.build import plan_model_build
+    from winnow.orchestrators.build import PlannedBuild, load_routes
     from winnow.orchestrators.releases import choose_version, fetch_release, shown_release
     from winnow.orchestrators.settings import current
-    from winnow.platforms.images import PROD_BASE
+    from winnow.platforms.images import PROD_BASE, ModelImageRequest
     from winnow.platforms.table import images
     from winnow.tracking.registry import Registry
 
     settings = current()
-    environment, build_options = _options(options, PROD_BASE)
+    environment, build = _options(options, PROD_BASE)
     registry, store, home = Registry(settings.tracking_uri), settings.tracking_uri, settings.home
     chosen = choose_version(registry, name, store=store, alias=alias, number=version)
 
     def plan(release: Release) -> PlannedBuild:
-        return plan_model_build(
-            images(environment),
-            settings,
-            environment,
-            build_options,
-            Path.cwd(),
-            release,
-            chosen,
-            tag=tag,
-            is_cached=options.is_cached,
+        request = ModelImageRequest(
+            release.bundle, release.version, Path.cwd(), build, chosen.run_id, tag, options.is_cached
+        )
+        engine = images(environment)
+        return PlannedBuild(
+            engine.plan_model_image(request), engine, load_routes(settings, environment, build), release
         )
 
     if dry_run:
@@ -182,22 +159,10 @@ def build_prod(
     options: ImageOptions = ImageOptions(),
     show: Callable[[BuildStep], None] = silent,
 ) -> BuiltImage:
-    """Build the image that serves a registered model, unless it is there.
-
-    Args:
-        config: the experiment file; not needed with `study`.
-        study: name of the study; by default the experiment's.
-        alias: alias of the model's version in the registry.
-        version: number of the version, instead of an alias.
-        tag: the image's name; by default `winnow-prod-NAME:VERSION-INPUTS`, which no other image takes.
-        options: how the image is built and delivered.
-        show: is called with each step of the build.
-
-    Returns:
-        The image.
+    """Build the image that serves a registered model, unless it exists.
 
     Raises:
-        InputError: there is no such version, or neither the store nor an engine answers.
+        InputError: there is no such version, or the store or the engine does not answer.
         BuildFailedError: the build, a push or a load failed.
     """
     plan = plan_build_prod(config, study=study, alias=alias, version=version, tag=tag, options=options)
@@ -216,5 +181,5 @@ def _options(options: ImageOptions, base: str) -> tuple[dict[str, str], BuildOpt
         base_image=options.base_image or found.base_image,
         registry=options.registry or found.registry,
         network=options.network or found.network,
-        pip_config=found.pip_config if config is None else checked_pip_config(config, "--pip-config"),
+        pip_config=found.pip_config if config is None else checked_pip_config(config, "pip_config"),
     )

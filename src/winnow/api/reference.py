@@ -1,6 +1,7 @@
 """The reference of the API, in Markdown, from its signatures and docstrings.
 
-Docstrings have the sections `Args:`, `Returns:`, `Raises:` and `Attributes:`; an entry reads `name, other: text`.
+Docstrings have the sections `Args:`, `Returns:`, `Raises:` and `Attributes:`; an entry reads `name, other: text`. An
+argument without an entry is described in `winnow.api.arguments.ARGUMENTS`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType
 from typing import Any, Literal, get_args, get_origin
 
+from winnow.api.arguments import ARGUMENTS
 from winnow.config.reference import markdown_table
 
 GROUPS: Mapping[str, str] = {
@@ -54,7 +56,7 @@ def api_reference() -> str:
 
 
 def _functions(public: Mapping[str, Any], module: str) -> Iterator[FunctionType]:
-    """A module's public functions, in the order in which they are defined."""
+    """A module's public functions, in source order."""
     found = [each for each in public.values() if isinstance(each, FunctionType) and each.__module__ == module]
     yield from sorted(found, key=lambda each: each.__code__.co_firstlineno)
 
@@ -65,7 +67,7 @@ def _function(function: FunctionType) -> Iterator[str]:
     yield f"### `{function.__name__}`\n"
     yield f"```python\nwinnow.{function.__name__}{_plain(str(_bare(function)))} -> {signature.return_annotation}\n```\n"
     yield f"{text}\n"
-    meanings = _entries(sections.get("Args", ""))
+    meanings = {**ARGUMENTS, **_entries(sections.get("Args", ""))}
     if signature.parameters:
         rows = [
             (f"`{name}`", f"`{each.annotation}`", _default(each), meanings.get(name, ""))
@@ -118,25 +120,21 @@ def _parts(documented: Callable[..., Any] | type) -> tuple[str, dict[str, str]]:
 
 
 def attribute_types(each: type) -> dict[str, str]:
-    """The types of a dataclass's public fields as they are written, with aliases of literals written out.
+    """The types of a dataclass's public fields as written, with aliases of literals expanded.
 
-    A field that `repr` leaves out is not public.
+    A field with `repr=False` is not public.
     """
     module = vars(importlib.import_module(each.__module__))
     literals = {name: value for name, value in module.items() if get_origin(value) is Literal}
 
-    def shown(annotation: str) -> str:
-        return re.sub(r"\w+", lambda word: _choices(literals[word[0]]) if word[0] in literals else word[0], annotation)
+    def expanded(word: re.Match[str]) -> str:
+        return " | ".join(map(repr, get_args(literals[word[0]]))) if word[0] in literals else word[0]
 
-    return {one.name: shown(str(one.type)) for one in dataclasses.fields(each) if one.repr}
-
-
-def _choices(literal: object) -> str:
-    return " | ".join(map(repr, get_args(literal)))
+    return {one.name: re.sub(r"\w+", expanded, str(one.type)) for one in dataclasses.fields(each) if one.repr}
 
 
 def entries_of(documented: Callable[..., Any] | type, section: str) -> dict[str, str]:
-    """The entries of a docstring's section, by name; empty where it has no such section."""
+    """The entries of a docstring's section, by name; empty if there is no such section."""
     return _entries(_parts(documented)[1].get(section, ""))
 
 
@@ -159,7 +157,7 @@ def _default(parameter: inspect.Parameter) -> str:
 
 
 def _plain(text: str) -> str:
-    """A signature without what `repr` adds: addresses of functions, the class of a path, and fields of defaults."""
+    """A signature without what `repr` adds: function addresses, the class of a path, and fields of defaults."""
     text = re.sub(r"<function (\w+) at 0x\w+>", r"\1", text)
     text = re.sub(r"PosixPath\('([^']*)'\)", r"'\1'", text)
     return re.sub(r"\b([A-Z]\w+)\([^()]*\)", r"\1()", text)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from winnow.api.arguments import silent, study_name
 
 if TYPE_CHECKING:
+    from winnow.model_query.rules import Rules
     from winnow.orchestrators.select_model import CheckedRun, Explanation, Outcome
     from winnow.tracking.run_search import RunSearch, TrackedRun
     from winnow.tracking.tracker import ModelVersion
@@ -23,26 +24,20 @@ def select_model(
     dry_run: bool = False,
     say: Callable[[str], None] = silent,
 ) -> Outcome:
-    """Choose a study's run by the rules and make its model the champion. A winner without a model is refitted first.
+    """Choose a study's best run by the rules and make its model the champion. Refit a winner that has no model yet.
 
     Args:
-        config: the experiment file; not needed with `study`.
-        study: name of the study; by default the experiment's.
-        rules: the rules file; by default the one that winnow ships.
-        dry_run: choose, but neither refit nor move the alias.
-        say: is called with lines for a person during a refit.
+        dry_run: choose, but do not refit and do not move the alias.
 
     Returns:
-        The selection and the winner's registered model. Where no run passes, `selection.winner` is None.
+        The selection and the winner's registered model. If no run passes, `selection.winner` is None.
 
     Raises:
         InputError: the rules are wrong, there is no such study, or the store does not answer.
-        RefitFailedError: the winner has no model and could not be given one.
+        RefitFailedError: the winner has no model and refitting it failed.
     """
     name = study_name(config, study)
-    from winnow.model_query.rules import load_rules
-
-    loaded = load_rules(_rules_file(rules))
+    loaded = _load_rules(rules)
     from winnow.orchestrators import select_model as orchestrator
     from winnow.orchestrators.refit import refit_run
     from winnow.orchestrators.settings import current
@@ -52,7 +47,7 @@ def select_model(
     settings = current()
 
     def refit(run: TrackedRun) -> ModelVersion:
-        say(f"{run.name} has no model yet: training it again on all but the holdout …")
+        say(f"{run.name} has no model yet: training it again on all rows but the holdout …")
         return refit_run(run, name, settings, say)
 
     uri = settings.tracking_uri
@@ -64,23 +59,13 @@ def select_model(
 def check_runs(
     config: Path | str | None = None, *, study: str | None = None, rules: Path | str | None = None
 ) -> tuple[CheckedRun, ...]:
-    """Hold every trial of a study against the rules' filters. Change nothing.
-
-    Args:
-        config: the experiment file; not needed with `study`.
-        study: name of the study; by default the experiment's.
-        rules: the rules file; by default the one that winnow ships.
-
-    Returns:
-        The runs, the best first, each with the filters that turn it away.
+    """Check every trial of a study against the rules' filters, best trial first.
 
     Raises:
         InputError: the rules are wrong, there is no such study, or the store does not answer.
     """
     name = study_name(config, study)
-    from winnow.model_query.rules import load_rules
-
-    loaded = load_rules(_rules_file(rules))
+    loaded = _load_rules(rules)
     from winnow.orchestrators import select_model as orchestrator
 
     with _run_search() as search:
@@ -90,24 +75,16 @@ def check_runs(
 def explain_run(
     run: str, config: Path | str | None = None, *, study: str | None = None, rules: Path | str | None = None
 ) -> Explanation:
-    """Hold one run against every rule. Change nothing.
+    """Check one run against every rule.
 
     Args:
         run: the run's name, its trial's number, or at least the first 6 characters of its id.
-        config: the experiment file; not needed with `study`.
-        study: name of the study; by default the experiment's.
-        rules: the rules file; by default the one that winnow ships.
-
-    Returns:
-        What is demanded of the run, whether it meets that, and the selection in which it has its place.
 
     Raises:
         InputError: the rules are wrong, there is no such study or run, or the store does not answer.
     """
     name = study_name(config, study)
-    from winnow.model_query.rules import load_rules
-
-    loaded = load_rules(_rules_file(rules))
+    loaded = _load_rules(rules)
     from winnow.orchestrators import select_model as orchestrator
 
     with _run_search() as search:
@@ -116,15 +93,11 @@ def explain_run(
 
 
 def parameter_importances(config: Path | str | None = None, *, study: str | None = None) -> dict[str, float]:
-    """Say how much of the metric's variation each parameter explains, by PED-ANOVA (Watanabe et al., IJCAI 2023).
-
-    Args:
-        config: the experiment file; not needed with `study`.
-        study: name of the study; by default the experiment's.
+    """Compute each parameter's share of the metric's variation, by PED-ANOVA (Watanabe et al., IJCAI 2023).
 
     Returns:
-        Shares by parameter, most important first. They add up to 1. Empty where the study has too
-        few trials or cannot be read.
+        Shares by parameter, most important first, adding up to 1. Empty if the study has too few trials or cannot be
+        read.
     """
     name = study_name(config, study)
     from winnow.orchestrators.report import shares_of
@@ -133,15 +106,16 @@ def parameter_importances(config: Path | str | None = None, *, study: str | None
     return shares_of(current(), name)
 
 
-def _rules_file(rules: Path | str | None) -> Path:
-    from winnow.model_query.rules import DEFAULT_RULES
+def _load_rules(rules: Path | str | None) -> Rules:
+    """Call it before heavy imports, so that a mistake in the file is reported at once."""
+    from winnow.model_query.rules import DEFAULT_RULES, load_rules
 
-    return DEFAULT_RULES if rules is None else Path(rules)
+    return load_rules(DEFAULT_RULES if rules is None else Path(rules))
 
 
 @contextmanager
 def _run_search() -> Iterator[RunSearch]:
-    """The tracking store's runs; a store that does not answer is an InputError."""
+    """The tracking store's runs. A store that does not answer is an InputError."""
     from winnow.orchestrators.select_model import store_is_needed
     from winnow.orchestrators.settings import current
     from winnow.tracking.run_search import MlflowRunSearch

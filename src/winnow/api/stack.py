@@ -20,11 +20,11 @@ class StackStatus:
     """The stack in use.
 
     Attributes:
-        name: the stack, as messages name it.
+        name: the stack's name in messages.
         platform: "docker" or "kubernetes".
         tracking_url: MLflow's address; on Kubernetes the one inside the cluster.
         ending: the command that ends its use.
-        diagnosis: why the stack takes no connections and what to do about it; None where it answers.
+        diagnosis: why the stack does not answer and what to do about it; None if it answers.
     """
 
     name: str
@@ -39,11 +39,11 @@ class StackStart:
     """A start of the tracking stack, planned or done.
 
     Attributes:
-        plan: the commands or manifests, every secret starred.
-        unknown: facts that the plan lacks because the platform did not answer, a sentence each.
-        endpoints: where its parts are, by what they are.
+        plan: the commands or manifests, with secrets replaced by stars.
+        unknown: facts missing from the plan because the platform did not answer, one sentence each.
+        endpoints: address of each service, by its name.
         ending: the command that ends its use.
-        overriding: variables of the environment that win over its addresses.
+        overriding: environment variables that take precedence over its addresses.
     """
 
     plan: str
@@ -55,12 +55,12 @@ class StackStart:
 
 @dataclass(frozen=True)
 class MadeSecrets:
-    """The secrets of a stack that is applied by hand.
+    """The secrets of a stack that you apply yourself.
 
     Attributes:
-        place: where they are stored, as messages name it.
+        place: where they are stored, as named in messages.
         is_changed: whether any was written.
-        plan: the manifest, every secret starred.
+        plan: the manifest, with secrets replaced by stars.
     """
 
     place: str
@@ -70,11 +70,11 @@ class MadeSecrets:
 
 @dataclass(frozen=True)
 class PrintedLogs:
-    """The stack's logs, which were printed.
+    """The command that printed the stack's logs.
 
     Attributes:
-        command: the command that prints them.
-        exit_status: what it ended with; 0 in a dry run.
+        command: the command.
+        exit_status: its exit status; 0 in a dry run.
     """
 
     command: str
@@ -82,10 +82,7 @@ class PrintedLogs:
 
 
 def mlflow_status() -> StackStatus | None:
-    """Say which stack is in use, and whether it answers.
-
-    Returns:
-        The stack; None where none is in use, so that runs and studies are kept in files.
+    """Show which stack is in use and whether it answers; None if runs and studies are kept in files.
 
     Raises:
         InputError: the stack's record or its secrets cannot be read.
@@ -101,11 +98,7 @@ def mlflow_status() -> StackStatus | None:
 
 
 def stack_settings() -> tuple[Variable, ...]:
-    """List the settings of the tracking stack, on Docker and on Kubernetes.
-
-    Returns:
-        The variables that `mlflow_init` takes as `settings`, with their defaults.
-    """
+    """List the variables that `mlflow_init` accepts as `settings`, with their defaults."""
     from winnow.platforms.stack_variables import CLUSTER_SETTINGS, SETTINGS
 
     return (*SETTINGS, *CLUSTER_SETTINGS)
@@ -122,28 +115,21 @@ def mlflow_init(
     show: Callable[[BuildStep], None] = silent,
     say: Callable[[str], None] = silent,
 ) -> StackStart:
-    """Start Postgres, MinIO and MLflow, wait until they answer, and have every later call use them.
+    """Start Postgres, MinIO and MLflow, wait until they answer, and make every later call use them.
 
-    Secrets are generated on the first start: on Docker into .env, on Kubernetes into the Secret winnow-tracking.
-    Settings are kept there, too. A stack that runs is left as it is where nothing is set anew.
+    The first start generates secrets and stores them with the settings: on Docker in .env, on Kubernetes in the Secret
+    winnow-tracking. Starting a running stack with the same settings changes nothing.
 
     Args:
         platform: "docker" or "kubernetes".
-        settings: values by variable name, as `stack_settings` lists them; by default those of the environment. An
-            empty one means the default again.
-        registry: HOST/PATH that the server's image is pushed to, for a cluster; by default WINNOW_REGISTRY.
-        image_load: command that loads the image onto a cluster's nodes; by default WINNOW_IMAGE_LOAD.
-        timeout_s: seconds that the services may take; by default 180, on Kubernetes 300.
-        dry_run: plan it, and change nothing; the platform need not answer.
-        show: is called with each step of the image's build and delivery.
-        say: is called with lines about what is being done.
-
-    Returns:
-        Where the stack's parts are, and the plan for a person.
+        settings: values by variable name, as listed by `stack_settings`; by default those of the environment. An empty
+            value restores the default.
+        timeout_s: seconds to wait for the services; by default 180, on Kubernetes 300.
+        dry_run: plan only, and change nothing; the platform need not answer.
 
     Raises:
-        InputError: a setting is wrong, ports are taken, the stack is another's, or the platform refuses.
-        BuildFailedError: the server's image was not built or not delivered.
+        InputError: a setting is wrong, ports are taken, the stack belongs to another folder, or the platform refuses.
+        BuildFailedError: the server's image could not be built or delivered.
         StackError: a service does not become ready.
     """
     from winnow.orchestrators import stack
@@ -172,23 +158,19 @@ def mlflow_remove(
     dry_run: bool = False,
     say: Callable[[str], None] = silent,
 ) -> StackEnd:
-    """Stop and remove the tracking stack; later calls use files again. Data and secrets stay unless told otherwise.
+    """Stop and remove the tracking stack. Later calls use files again. Data and secrets stay, unless `volumes` is set.
 
     Args:
-        platform: "docker" or "kubernetes"; by default where the stack in use is.
-        project: name of its Compose project; by default WINNOW_PROJECT, else that of the stack in use.
-        env_file: the environment file with its secrets; by default WINNOW_ENV_FILE, else .env.
-        volumes: delete its data too, and the secrets that open it.
-        force: remove a stack that another folder or home has made, too.
-        dry_run: plan it, and change nothing.
-        say: is called with lines about what is left.
+        platform: "docker" or "kubernetes"; by default the platform of the stack in use.
+        volumes: also delete its data and secrets.
+        force: remove the stack even if another folder or home started it.
 
     Returns:
-        What is removed, and what holds afterwards.
+        What is removed, and the state afterwards.
 
     Raises:
-        InputError: another folder or home has made the stack, or workers use it.
-        StackError: it was not removed.
+        InputError: another folder or home started the stack, or workers use it.
+        StackError: it could not be removed.
     """
     from winnow.orchestrators import stack
 
@@ -211,20 +193,14 @@ def compose_logs(
     """Print the logs of the tracking stack on Docker to standard output.
 
     Args:
-        platform: "docker" or "kubernetes"; by default where the stack in use is.
-        project: name of its Compose project; by default WINNOW_PROJECT, else that of the stack in use.
-        env_file: the environment file with its secrets; by default WINNOW_ENV_FILE, else .env.
+        platform: "docker" or "kubernetes"; by default the platform of the stack in use.
         service: "mlflow", "postgres", "minio" or "bucket"; by default all.
-        lines: how many of the last lines of each.
-        follow: continue with new lines until Ctrl-C.
+        lines: number of last lines to print of each service.
+        follow: keep printing new lines until Ctrl-C.
         dry_run: print nothing.
-        say: is called with lines about what is being done.
-
-    Returns:
-        The command that prints them, and its exit status.
 
     Raises:
-        InputError: there is no stack or no such service, or the logs are read with another program.
+        InputError: there is no stack or no such service, or the platform has its own program for logs.
     """
     from winnow.orchestrators import stack
 
@@ -236,18 +212,13 @@ def compose_logs(
 def kubernetes_secrets(
     settings: Mapping[str, str] = {}, *, dry_run: bool = False, say: Callable[[str], None] = silent
 ) -> MadeSecrets:
-    """Make the Secret that `kubectl apply -k k8s/tracking` needs. Passwords that are there stay as they are.
+    """Create the Secret that `kubectl apply -k k8s/tracking` needs. Existing passwords stay.
 
-    Keys of stores of your own are taken from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, ….
+    Credentials for your own stores come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, ….
 
     Args:
         settings: values by variable name: MLFLOW_BACKEND_STORE_URI, MLFLOW_ARTIFACTS_DESTINATION; by default those
             of the environment.
-        dry_run: plan it, and change nothing.
-        say: is called with lines about what is being done.
-
-    Returns:
-        Where the Secret is, whether it changed, and its manifest with every value starred.
 
     Raises:
         InputError: a setting is wrong, a permission is missing, or the cluster does not answer.
@@ -261,16 +232,13 @@ def kubernetes_secrets(
 
 
 def ui(*, port: int | None = None, dry_run: bool = False) -> TrackingPages:
-    """Find out where MLflow shows the runs.
+    """Find MLflow's pages on the runs.
 
-    A tracking server in use shows them itself. Otherwise `server` in what is returned is the command that shows them.
+    If no tracking server is in use, `server` in the result is the command that starts one.
 
     Args:
-        port: on which the pages are shown; by default 5000, or a free one where that is taken.
+        port: port of the pages; by default 5000, or a free one if that is taken.
         dry_run: open no port, and change no file.
-
-    Returns:
-        The address, a page for each of the latest studies, and the command of the server, if one is needed.
 
     Raises:
         InputError: the port is taken, or there are no runs yet.

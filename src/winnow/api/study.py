@@ -1,4 +1,4 @@
-"""The studies of the storage: list them, delete one, draw one."""
+"""The studies in the storage: list them, delete one, report on one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ if TYPE_CHECKING:
 
 
 def studies() -> tuple[ListedStudy, ...]:
-    """List all studies of the storage, in the order in which they were made. Change nothing.
-
-    Returns:
-        For each study its state, trials, best value, and how many worker groups run on which platform.
+    """List all studies, oldest first: state, trials, best value, and the number of running worker groups by platform.
 
     Raises:
         InputError: the storage cannot be read, or a platform in use does not answer.
@@ -30,13 +27,10 @@ def studies() -> tuple[ListedStudy, ...]:
 
 
 def plan_deletion(study: str) -> Deletion:
-    """Say what `delete_study` would delete. Change nothing.
+    """Show what `delete_study` would delete, without deleting it.
 
     Args:
         study: name of the study.
-
-    Returns:
-        How many trials and which folder would be deleted, and how many runs MLflow keeps.
 
     Raises:
         InputError: there is no such study, its workers are running, or a store does not answer.
@@ -50,10 +44,10 @@ def plan_deletion(study: str) -> Deletion:
 
 
 def delete_study(study: str) -> Deletion:
-    """Delete a study with its trials, logs and report, without asking.
+    """Delete a study with its trials, logs and report, without confirmation.
 
     Registered models and deployments stay. So do the runs in MLflow, which are marked as those of a deleted study, so
-    that a new study of the same name starts afresh.
+    that a new study can use the same name.
 
     Args:
         study: name of the study.
@@ -78,18 +72,13 @@ def delete_study(study: str) -> Deletion:
 def write_report(
     config: Path | str | None = None, *, study: str | None = None, output: Path | str | None = None
 ) -> Path:
-    """Write a study's report as one HTML page that needs nothing but a browser.
+    """Write a study's report, a self-contained HTML page, and return its path.
 
     Args:
-        config: the experiment file; not needed with `study`.
-        study: name of the study; by default the experiment's.
         output: the page to write; by default WINNOW_HOME/studies/STUDY/report.html.
 
-    Returns:
-        The page.
-
     Raises:
-        InputError: there is no such study, or the disk refuses the page.
+        InputError: there is no such study, or the page cannot be written.
     """
     name = study_name(config, study)
     from winnow.orchestrators import report

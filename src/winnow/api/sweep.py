@@ -26,34 +26,38 @@ def train(
     allow_changed_code: bool = False,
     is_retry: bool = False,
 ) -> SweepResult:
-    """Run a study's trials until all are done, and the best one is refitted. Progress goes to standard error.
+    """Run a study's trials until all are done and the best one is refitted. Progress goes to standard error.
 
-    A study that exists is resumed where it stands; one whose workers are running is attached to. Workers may have
-    refits left when it returns: the same call waits for them.
+    An existing study is resumed; if its workers are running, this attaches to them. Workers may still be refitting
+    other trials when the function returns; call it again to wait for them.
 
     Args:
-        config: the experiment file.
-        study: name of the study; by default the experiment's.
-        trials: how many trials the study holds when it is done; by default as many as the file says.
-        workers: worker groups that run at once; by default as many as the file says.
         platform: where workers run: "local" processes, "docker" containers or "kubernetes" pods.
-        image: the containers' image; by default the one that `build_train` made.
-        registry: HOST/PATH that the image is pushed to, for a cluster; by default WINNOW_REGISTRY.
-        image_load: command that loads the image onto a cluster's nodes; by default WINNOW_IMAGE_LOAD.
-        allow_changed_code: continue a study although a file of your own code has changed; its trials are marked.
         is_retry: train failed trials again, as `retry` does.
 
     Returns:
-        The counts of trials by state, the best trial, what became of the refits, and which are left.
+        The counts of trials by state, the best trial, the finished refits and those still to come.
 
     Raises:
-        InputError: the file, or something that it needs, has to change; nothing was created.
-        SweepFailedError: the workers do not come up, or die again and again.
-        KeyboardInterrupt: Ctrl-C. Local workers were stopped and their trials handed back; other workers go on.
+        InputError: the file, or something it needs, has to change; nothing was created.
+        SweepFailedError: the workers do not start, or keep dying.
+        KeyboardInterrupt: Ctrl-C. Local workers were stopped and their trials returned; other workers keep running.
     """
-    return _run(
-        config,
-        _overrides(study, trials, workers),
+    overrides = _overrides(study, trials, workers)
+    from winnow.config.loader import load_experiment, located
+
+    # Read the file before other imports, so that a mistake in it is reported at once.
+    experiment = load_experiment(Path(config), overrides)
+    from winnow.orchestrators.preflight import start_check
+    from winnow.orchestrators.settings import current
+    from winnow.orchestrators.sweep_platform import sweep_platform
+    from winnow.orchestrators.sweep_request import SweepRequest
+    from winnow.platforms.lookup import Lookup
+
+    settings = current()
+    request = SweepRequest(
+        experiment,
+        folder=Path(config).absolute().parent,
         platform=platform,
         image=image,
         registry=registry,
@@ -61,6 +65,18 @@ def train(
         allow_changed_code=allow_changed_code,
         is_retry=is_retry,
     )
+    with located(Path(config), overrides):
+        target = sweep_platform(request, settings, Lookup())
+        with contextlib.closing(start_check(experiment, target.host)) as server:
+            target.warm_up(min(experiment.execution.workers, experiment.search.trials))
+            # The server imports torch while this process imports what manages studies.
+            from winnow.orchestrators.progress import ProgressView
+
+            view = ProgressView(metric=experiment.search.metric.name)
+            with view.checking() as show:
+                show(f"{experiment.name}: loading PyTorch and scikit-learn")
+                from winnow.orchestrators.train import train as run
+            return run(request, settings, target, server, view)
 
 
 def retry(
@@ -74,31 +90,25 @@ def retry(
     image_load: str = "",
     allow_changed_code: bool = False,
 ) -> SweepResult:
-    """Train a study's failed trials again under their numbers, then whatever else is left of it.
+    """Train a study's failed trials again with the same numbers and parameters, then whatever else is left.
 
-    Trials keep their parameters. Failed refits are tried again, too.
+    Failed refits are tried again too.
 
     Args:
-        config: the experiment file.
-        study: name of the study; by default the experiment's.
-        workers: worker groups that run at once; by default as many as the file says.
         platform: where workers run: "local" processes, "docker" containers or "kubernetes" pods.
-        image: the containers' image; by default the one that `build_train` made.
-        registry: HOST/PATH that the image is pushed to, for a cluster; by default WINNOW_REGISTRY.
-        image_load: command that loads the image onto a cluster's nodes; by default WINNOW_IMAGE_LOAD.
-        allow_changed_code: continue a study although a file of your own code has changed; its trials are marked.
 
     Returns:
         The same as `train`.
 
     Raises:
         InputError: the file has to change, there is no such study, or its workers are running.
-        SweepFailedError: the workers do not come up, or die again and again.
-        KeyboardInterrupt: Ctrl-C. Local workers were stopped and their trials handed back; other workers go on.
+        SweepFailedError: the workers do not start, or keep dying.
+        KeyboardInterrupt: Ctrl-C. Local workers were stopped and their trials returned; other workers keep running.
     """
-    return _run(
+    return train(
         config,
-        _overrides(study, None, workers),
+        study=study,
+        workers=workers,
         platform=platform,
         image=image,
         registry=registry,
@@ -118,24 +128,19 @@ def plan(
     image: str | None = None,
     say: Callable[[str], None] = silent,
 ) -> list[str]:
-    """Say what `train` would start; start nothing.
+    """Show what `train` would start, without starting it.
 
-    It needs no Docker engine and no cluster: placeholders stand for facts that could not be looked up.
+    This needs no Docker engine and no cluster: placeholders stand for facts that cannot be looked up.
 
     Args:
-        config: the experiment file.
-        study: name of the study; by default the experiment's.
-        trials: how many trials the study holds when it is done; by default as many as the file says.
-        workers: worker groups that run at once; by default as many as the file says.
         platform: where workers would run: "local", "docker" or "kubernetes".
-        image: the containers' image; by default the one that `build_train` made.
         say: is called with a line for each fact that could not be looked up.
 
     Returns:
-        Lines for a person: a command or manifest for each worker group.
+        The command or manifest of each worker group, as lines for a person.
 
     Raises:
-        InputError: the file, or something that it needs, has to change.
+        InputError: the file, or something it needs, has to change.
     """
     overrides = _overrides(study, trials, workers)
     from winnow.config.loader import load_experiment, located
@@ -154,34 +159,6 @@ def plan(
     for fact in lookup.unknown:
         say(f"not looked up: {fact}")
     return lines
-
-
-def _run(config: Path | str, overrides: dict[str, Any], **options: Any) -> SweepResult:
-    """Run a sweep. `options` are the fields of a `SweepRequest`."""
-    from winnow.config.loader import load_experiment, located
-
-    # The file is read before anything else is imported, so that a mistake in it is an error at once.
-    experiment = load_experiment(Path(config), overrides)
-    from winnow.orchestrators.preflight import start_check
-    from winnow.orchestrators.settings import current
-    from winnow.orchestrators.sweep_platform import sweep_platform
-    from winnow.orchestrators.sweep_request import SweepRequest
-    from winnow.platforms.lookup import Lookup
-
-    settings = current()
-    request = SweepRequest(experiment, folder=Path(config).absolute().parent, **options)
-    with located(Path(config), overrides):
-        platform = sweep_platform(request, settings, Lookup())
-        with contextlib.closing(start_check(experiment, platform.host)) as server:
-            platform.warm_up(min(experiment.execution.workers, experiment.search.trials))
-            # The server imports torch while this process imports what manages studies.
-            from winnow.orchestrators.progress import ProgressView
-
-            view = ProgressView(metric=experiment.search.metric.name)
-            with view.checking() as show:
-                show(f"{experiment.name}: loading PyTorch and scikit-learn")
-                from winnow.orchestrators.train import train as run
-            return run(request, settings, platform, server, view)
 
 
 def _overrides(study: str | None, trials: int | None, workers: int | None) -> dict[str, Any]:

@@ -16,18 +16,17 @@ if TYPE_CHECKING:
 
 
 def jobs(*, study: str | None = None, platform: str | None = None, say: Callable[[str], None] = silent) -> Jobs:
-    """List the worker groups at work, of all studies or of one.
+    """List the running worker groups of one study or of all.
 
-    Groups that are over are listed once, if their containers or pods are still there: their logs are fetched, and the
+    Finished groups whose containers or pods still exist are listed once more: their logs are fetched, then the
     containers or pods are removed.
 
     Args:
         study: name of a study; by default all.
-        platform: "local", "docker" or "kubernetes"; by default all that are in use.
-        say: is called with a line for each study whose containers or pods could not be removed.
+        platform: "local", "docker" or "kubernetes"; by default all platforms in use.
 
     Returns:
-        The groups with their states, and where they were looked for.
+        The groups with their states, and where winnow looked for them.
 
     Raises:
         InputError: the platform does not answer.
@@ -51,18 +50,15 @@ def logs(
     follow: bool = False,
     say: Callable[[str], None] = silent,
 ) -> Iterator[str]:
-    """Read the logs of a study's workers, also of those that are over.
+    """Read the logs of a study's workers, including finished ones.
 
     Args:
-        config: the experiment file; not needed with `study`.
-        study: name of the study; by default the experiment's.
-        platform: "local", "docker" or "kubernetes"; by default all that are in use.
+        platform: "local", "docker" or "kubernetes"; by default all platforms in use.
         worker: name of one worker group; by default all.
-        follow: continue with new lines until the workers are over.
-        say: is called with a line where containers or pods that are over could not be removed.
+        follow: keep reading new lines until the workers finish.
 
     Returns:
-        The lines, each after the name of its group.
+        The lines, each prefixed with the name of its group.
 
     Raises:
         InputError: there is no such worker, or the platform does not answer.
@@ -83,15 +79,10 @@ def logs(
 
 
 def cancel(config: Path | str | None = None, *, study: str | None = None, platform: str | None = None) -> Cancelled:
-    """Stop a study's workers and hand their trials back.
+    """Stop a study's workers and return their trials to the study.
 
     Args:
-        config: the experiment file; not needed with `study`.
-        study: name of the study; by default the experiment's.
-        platform: "local", "docker" or "kubernetes"; by default all that are in use.
-
-    Returns:
-        How many groups were stopped, and why trials could not be handed back, where that is so.
+        platform: "local", "docker" or "kubernetes"; by default all platforms in use.
 
     Raises:
         InputError: there is no such study, the platform does not answer, or a permission is missing.

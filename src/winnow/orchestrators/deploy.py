@@ -13,7 +13,6 @@ from typing import Any
 
 from winnow.config.errors import InputError, UnavailableError, UnreachableError, WinnowError
 from winnow.config.settings import Settings
-from winnow.orchestrators.build import plan_model_image
 from winnow.orchestrators.deployments import Access, access_to, ask_deployers, find_deployment
 from winnow.orchestrators.releases import ModelRegistry, as_kept, choose_version, fetch_release, shown_release
 from winnow.platforms.deployer import (
@@ -27,7 +26,7 @@ from winnow.platforms.deployer import (
     UnknownDeploymentError,
     mute,
 )
-from winnow.platforms.images import PROD_BASE, BuildOptions, ImageBuild, Show, silent, with_route
+from winnow.platforms.images import PROD_BASE, BuildOptions, ImageBuild, ModelImageRequest, Show, silent, with_route
 from winnow.platforms.platform import Platform
 from winnow.platforms.table import images, platform_for
 from winnow.tracking.tracker import ModelVersion
@@ -276,7 +275,8 @@ def _version(settings: Settings, registry: ModelRegistry, request: ServeRequest)
 def _image(request: ServeRequest, release: Release, version: ModelVersion) -> ImageBuild:
     """The image that serves a release, as it would be built from the working directory."""
     options = BuildOptions.from_environment(request.environment, base=PROD_BASE)
-    return plan_model_image(images(request.environment), release, version, options, Path())
+    wanted = ModelImageRequest(release.bundle, release.version, Path(), options, version.run_id)
+    return images(request.environment).plan_model_image(wanted)
 
 
 def _deployer_if_there(platform: Platform, on_absence: Callable[[WinnowError], object]) -> Deployer[Any] | None:

@@ -1,4 +1,4 @@
-"""What the verbs that act on a cluster would change there, as unified diffs: the stack's part and the deployment's."""
+"""What `mlflow-init` and `prod` would change in a cluster, as unified diffs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Difference:
 
     Attributes:
         part: "stack" or "prod".
-        text: a unified diff; empty where nothing would change, or nothing could be compared.
-        error: why the part could not be compared; None where it was.
+        text: a unified diff; empty if nothing would change or nothing could be compared.
+        error: why the part could not be compared; None if it was.
         has_nothing_yet: it was not compared because no model has been selected yet.
     """
 
@@ -30,34 +30,22 @@ class Difference:
 
 
 def compare(parts: Mapping[str, Callable[[], str]]) -> tuple[Difference, ...]:
-    """Compare each part, also where another one cannot be compared."""
-    return tuple(_compared(name, difference) for name, difference in parts.items())
-
-
-def _compared(part: str, difference: Callable[[], str]) -> Difference:
-    try:
-        return Difference(part, difference())
-    except WinnowError as error:
-        return Difference(part, "", error, isinstance(error, NoChampionError))
-
-
-def stack_difference(say: Callable[[str], None]) -> str:
-    """What `mlflow-init` on Kubernetes would change, with what the environment sets.
-
-    Raises:
-        InputError: a setting is wrong, or the cluster cannot be asked.
-    """
-    from winnow.orchestrators.stack import difference
-
-    return difference("kubernetes", say=say)
+    """Compare each part, even if another one cannot be compared."""
+    differences = []
+    for name, difference in parts.items():
+        try:
+            differences.append(Difference(name, difference()))
+        except WinnowError as error:
+            differences.append(Difference(name, "", error, isinstance(error, NoChampionError)))
+    return tuple(differences)
 
 
 def prod_difference(platform: str, settings: Settings, registry: ModelRegistry, request: ServeRequest) -> str:
-    """What `prod` would change on a platform; no image is built for it.
+    """What `prod` would change on a platform. No image is built.
 
     Raises:
-        NoChampionError: no version is chosen yet.
-        InputError, UnreachableError: the platform, the engine or the store cannot be asked.
+        NoChampionError: no version has been selected yet.
+        InputError, UnreachableError: the platform, the engine or the store does not answer.
     """
     chosen = platform_for(platform, settings, request.environment)
     deployer = checked_deployer(chosen, is_read_only=True)
