@@ -1,7 +1,7 @@
 """A port of this machine that leads to a pod, through the API server, for as long as it is held open.
 
-A terminal outside the cluster reaches a Service that way; the Service's own address answers inside only. Every
-connection finds its pod anew, so the port outlives any one pod.
+A terminal outside the cluster reaches a Service that way. Every connection looks for a ready pod, so the port outlives
+any one pod.
 """
 
 from __future__ import annotations
@@ -21,12 +21,10 @@ from winnow.platforms.kubernetes.port_stream import PortStream
 
 PERMISSIONS: tuple[Permission, ...] = (
     *verbs(POD, "list"),
-    # A web socket is a GET; from Kubernetes 1.35 on, opening one is asked as "create", too.
+    # Opening a web socket is a GET; Kubernetes 1.35 and later also require "create".
     *verbs(POD, "create", "get", subresource="portforward"),
 )
 POD_TIMEOUT_S = 15.0
-"""How long a connection waits for a pod that is ready."""
-
 _RETRY_S = 0.5
 
 
@@ -34,8 +32,8 @@ class Forward:
     """Listens on 127.0.0.1 and carries every connection to a port of a ready pod with these labels.
 
     Args:
-        pod_timeout_s: how long a connection waits for such a pod before it is closed.
-        listen: the port to listen on; 0: any that is free.
+        pod_timeout_s: how long a connection waits for a ready pod before it is closed.
+        listen: the port to listen on; 0: any free one.
 
     Attributes:
         port: where it listens.
@@ -80,16 +78,15 @@ class Forward:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         with self._lock:
-            streams = list(self._streams)
-        for stream in streams:
-            stream.close()
+            for stream in self._streams:
+                stream.close()
 
     def _accept(self) -> None:
         while not self._is_closed.is_set():
             try:
                 accepted, _ = self._listener.accept()
             except OSError:
-                # Such as too many open files, which passes: the thread has to go on accepting.
+                # Such as too many open files, which passes.
                 self._is_closed.wait(_RETRY_S)
                 continue
             threading.Thread(target=self._carry, args=(accepted,), name=self._name, daemon=True).start()
@@ -101,15 +98,13 @@ class Forward:
                 return
             with self._lock:
                 self._streams.add(stream)
-            try:
-                if not self._is_closed.is_set():
-                    self.diagnosis = ""
-                    stream.carry(accepted)
-            finally:
+            if self._is_closed.is_set():
                 stream.close()
-                self.diagnosis = stream.diagnosis
-                with self._lock:
-                    self._streams.discard(stream)
+            self.diagnosis = ""
+            stream.carry(accepted)
+            self.diagnosis = stream.diagnosis
+            with self._lock:
+                self._streams.discard(stream)
 
     def _connection(self) -> PortStream | None:
         """A connection to the first ready pod that takes it; None where there is none in time."""
@@ -120,8 +115,8 @@ class Forward:
                     with contextlib.suppress(NotFoundError):
                         return self._cluster.open(name_of(pod), self._target)
                 self.diagnosis = "no pod is ready"
-            except WinnowError as error:
-                # The API server may be back in a moment, and a pod's node too.
+            except (WinnowError, OSError) as error:
+                # The API server or the pod's node may be back in a moment.
                 self.diagnosis = str(error)
             if time.monotonic() > deadline:
                 return None
@@ -130,13 +125,13 @@ class Forward:
 
 
 def ready_pods(cluster: Cluster, labels: Mapping[str, str]) -> list[Manifest]:
-    """The pods with these labels that are ready and stay, the newest first."""
+    """The pods with these labels that are ready and not being deleted, the newest first."""
     found = [pod for pod in cluster.find(POD, labels).items if is_ready(pod)]
     return sorted(found, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True)
 
 
 def is_ready(pod: Manifest) -> bool:
-    """It takes connections and is not being deleted."""
+    """Whether a pod takes connections and is not being deleted."""
     conditions = pod.get("status", {}).get("conditions") or ()
-    is_so = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
-    return is_so and "deletionTimestamp" not in pod["metadata"]
+    has_passed = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    return has_passed and "deletionTimestamp" not in pod["metadata"]

@@ -1,87 +1,111 @@
-"""Bytes to a pod and back, in web socket frames, with the cluster's side played here."""
+"""Bytes to a pod and back over a web socket, with the cluster's side played here."""
 
 from __future__ import annotations
 
-import random
 import socket
-import struct
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
 
-from winnow.platforms.kubernetes.port_stream import PING_S, WINDOW, Frames, PortStream, frame
+from winnow.config.errors import UnreachableError
+from winnow.platforms.kubernetes.port_stream import PING_S, SUBPROTOCOL, PortStream, Refused, connect
 
-TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
-
-
-def sent_by_server(opcode: int, payload: bytes, *, is_last: bool = True) -> bytes:
-    """A frame without a mask."""
-    first = (0x80 if is_last else 0) | opcode
-    if len(payload) < 126:
-        return struct.pack("!BB", first, len(payload)) + payload
-    if len(payload) < 1 << 16:
-        return struct.pack("!BBH", first, 126, len(payload)) + payload
-    return struct.pack("!BBQ", first, 127, len(payload)) + payload
+MIB = 2**20
 
 
-def unmasked(whole: bytes) -> bytes:
-    """Frames of a client as a server would have sent them."""
-    result, place = b"", 0
-    while place < len(whole):
-        length, begin = whole[place + 1] & 0x7F, 2
-        if length >= 126:
-            form, begin = ("!H", 4) if length == 126 else ("!Q", 10)
-            (length,) = struct.unpack(form, whole[place + 2 : place + begin])
-        mask = whole[place + begin : place + begin + 4]
-        payload = whole[place + begin + 4 : place + begin + 4 + length]
-        result += sent_by_server(whole[place] & 0xF, bytes(each ^ mask[i % 4] for i, each in enumerate(payload)))
-        place += begin + 4 + length
-    return result
+@dataclass
+class Pod:
+    """The cluster's end of a web socket. It answers nothing by itself."""
+
+    socket: socket.socket
+    protocol: ServerProtocol = field(default_factory=lambda: ServerProtocol(subprotocols=[Subprotocol(SUBPROTOCOL)]))
+
+    def heard(self, count: int) -> list[tuple[Opcode, bytes]]:
+        """The next messages, at least so many; the bytes of several in a row are one message."""
+        found: list[Any] = []
+        self.socket.settimeout(5)
+        while len(found) < count:
+            self.protocol.receive_data(self.socket.recv(1 << 16))
+            found += self.protocol.events_received()
+        return [(each.opcode, bytes(each.data)) for each in found if isinstance(each, Frame)]
+
+    def open(self) -> None:
+        """Accept the connection. The first message of each channel holds the port."""
+        self.socket.settimeout(5)
+        while not (found := self.protocol.events_received()):
+            self.protocol.receive_data(self.socket.recv(1 << 16))
+        (request,) = found
+        assert isinstance(request, Request)
+        self.protocol.send_response(self.protocol.accept(request))
+        self.say(b"\x00\x40\x1f", b"\x01\x40\x1f")
+
+    def say(self, *messages: bytes) -> None:
+        for message in messages:
+            self.protocol.send_binary(message)
+        self.flush()
+
+    def flush(self) -> None:
+        for piece in self.protocol.data_to_send():
+            self.socket.sendall(piece)
+
+    def close(self) -> None:
+        """End the connection, as a server does."""
+        self.protocol.send_close(1000)
+        self.flush()
+        self.socket.shutdown(socket.SHUT_WR)
 
 
 @dataclass
 class Ends:
-    """A stream that is carried: `local` is the program's end, `pod` the cluster's."""
+    """A stream that is carried: `local` is the program's end."""
 
     stream: PortStream
     local: socket.socket
-    pod: socket.socket
+    pod: Pod
     thread: threading.Thread
-    frames: Frames = field(default_factory=Frames)
 
-    def heard(self, count: int) -> list[tuple[int, bytes]]:
-        """The next messages at the cluster's end, at least so many."""
-        messages: list[tuple[int, bytes]] = []
-        self.pod.settimeout(5)
-        while len(messages) < count:
-            piece = self.pod.recv(1 << 16)
-            assert piece, messages
-            messages += self.frames.feed(unmasked(piece))
-        return messages
 
-    def say(self, opcode: int, payload: bytes) -> None:
-        self.pod.sendall(sent_by_server(opcode, payload))
+def client_of(address: str) -> Any:
+    """As much of the SDK's client as opening a web socket takes."""
+    configuration = SimpleNamespace(host=f"http://{address}", tls_server_name=None)
+    return SimpleNamespace(
+        configuration=configuration, rest_client=SimpleNamespace(pool_manager=SimpleNamespace(proxy=None))
+    )
 
 
 @pytest.fixture
 def ends(request: pytest.FixtureRequest) -> Iterator[Ends]:
-    remote, pod = socket.socketpair()
+    pods: list[Pod] = []
+
+    def accept() -> None:
+        pods.append(Pod(listener.accept()[0]))
+        pods[0].open()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        accepting = threading.Thread(target=accept)
+        accepting.start()
+        client = client_of(f"127.0.0.1:{listener.getsockname()[1]}")
+        stream = connect(client, "/portforward?ports=80", {}, 5, "it", ping_s=getattr(request, "param", PING_S))
+        accepting.join(5)
     there, local = socket.socketpair()
-    stream = PortStream(remote, ping_s=getattr(request, "param", PING_S))
+    local.settimeout(5)
     thread = threading.Thread(target=stream.carry, args=(there,))
     thread.start()
-    local.settimeout(5)
-    # The first frame of each channel holds the port.
-    pod.sendall(sent_by_server(BINARY, b"\x00\x40\x1f") + sent_by_server(BINARY, b"\x01\x40\x1f"))
-    yield Ends(stream, local, pod, thread)
+    yield Ends(stream, local, pods[0], thread)
     stream.close()
     thread.join(5)
     assert not thread.is_alive()
-    for end in (local, pod):
+    for end in (local, pods[0].socket):
         end.close()
 
 
@@ -93,74 +117,49 @@ def read(end: socket.socket) -> bytes:
     return bytes(whole)
 
 
-@pytest.mark.parametrize("length", [0, 1, 125, 126, 65535, 65536, 200_000])
-def test_a_frame_of_any_length_is_read_as_it_was_written(length: int) -> None:
-    payload = random.Random(length).randbytes(length)
-    assert list(Frames().feed(unmasked(frame(BINARY, payload)))) == [(BINARY, payload)]
-
-
-def test_frames_are_read_however_they_are_cut() -> None:
-    whole = (
-        sent_by_server(BINARY, b"ab", is_last=False)
-        + sent_by_server(PING, b"!")
-        + sent_by_server(0, b"cd")
-        + sent_by_server(BINARY, b"x" * 300)
-    )
-    frames = Frames()
-    found = [each for byte in whole for each in frames.feed(bytes((byte,)))]
-    assert found == [(PING, b"!"), (BINARY, b"abcd"), (BINARY, b"x" * 300)]
-
-
 def test_bytes_go_there_and_back(ends: Ends) -> None:
     ends.local.sendall(b"question")
-    assert ends.heard(1) == [(BINARY, b"\x00question")]
-    ends.say(BINARY, b"\x00answer")
+    assert ends.pod.heard(1) == [(Opcode.BINARY, b"\x00question")]
+    ends.pod.say(b"\x00answer")
     assert ends.local.recv(100) == b"answer"
-    assert ends.stream.has_answered
 
 
 def test_all_that_the_pod_said_arrives_before_the_end(ends: Ends) -> None:
-    for _ in range(20):
-        ends.say(BINARY, b"\x00" + b"z" * 50_000)
-    ends.say(CLOSE, b"")
+    ends.pod.say(*[b"\x00" + b"z" * 50_000] * 20)
+    ends.pod.close()
     assert read(ends.local) == b"z" * 1_000_000
 
 
 def test_an_error_of_the_cluster_ends_it_and_is_kept(ends: Ends) -> None:
-    ends.say(BINARY, b"\x01connection refused\n")
+    ends.pod.say(b"\x01connection refused\n")
     assert read(ends.local) == b""
     ends.thread.join(5)
     assert ends.stream.diagnosis == "connection refused"
-    assert not ends.stream.has_answered
-
-
-def test_a_ping_is_answered(ends: Ends) -> None:
-    ends.say(PING, b"are you there")
-    assert ends.heard(1) == [(PONG, b"are you there")]
 
 
 def test_a_pod_that_is_gone_ends_it(ends: Ends) -> None:
-    ends.pod.close()
+    ends.pod.socket.close()
     assert read(ends.local) == b""
 
 
 def test_a_pod_may_answer_after_the_last_question(ends: Ends) -> None:
     ends.local.sendall(b"question")
     ends.local.shutdown(socket.SHUT_WR)
-    assert ends.heard(1) == [(BINARY, b"\x00question")]
+    assert ends.pod.heard(1) == [(Opcode.BINARY, b"\x00question")]
     time.sleep(0.2)
-    ends.say(BINARY, b"\x00answer")
-    ends.say(CLOSE, b"")
+    ends.pod.say(b"\x00answer")
+    ends.pod.close()
     assert read(ends.local) == b"answer"
 
 
 def test_a_reader_that_is_slow_slows_the_writer_down(ends: Ends) -> None:
-    ends.pod.settimeout(0.5)
-    sent, piece = 0, sent_by_server(BINARY, b"\x00" + b"z" * 60_000)
+    sent, piece = 0, b"\x00" + b"z" * 60_000
+    ends.pod.socket.settimeout(0.5)
     with pytest.raises(TimeoutError):
-        while sent < 100 * WINDOW:
-            sent += ends.pod.send(piece)
-    assert sent < 3 * WINDOW
+        while sent < 100 * MIB:
+            ends.pod.say(piece)
+            sent += len(piece)
+    assert sent < 10 * MIB
 
 
 def test_closing_it_from_elsewhere_ends_it_at_once(ends: Ends) -> None:
@@ -172,34 +171,51 @@ def test_closing_it_from_elsewhere_ends_it_at_once(ends: Ends) -> None:
 
 
 @pytest.mark.parametrize("ends", [0.1], indirect=True)
-@pytest.mark.parametrize("question", [b"question", b"z" * 8 * WINDOW], ids=["all-taken", "not-all-taken"])
-def test_who_takes_bytes_and_answers_nothing_is_gone(ends: Ends, question: bytes) -> None:
+@pytest.mark.parametrize("question", [b"question", b"z" * 64 * MIB], ids=["all-taken", "not-all-taken"])
+def test_a_cluster_that_answers_nothing_is_gone(ends: Ends, question: bytes) -> None:
     with suppress(ConnectionError):
         ends.local.sendall(question)
     ends.thread.join(5)
     assert not ends.thread.is_alive()
-    assert "no ping is answered" in ends.stream.diagnosis
+    assert "has not answered a ping" in ends.stream.diagnosis
 
 
 @pytest.mark.parametrize("ends", [0.1], indirect=True)
-def test_who_answers_pings_may_have_nothing_else_to_say(ends: Ends) -> None:
+def test_a_cluster_that_answers_pings_may_be_silent_otherwise(ends: Ends) -> None:
     ends.local.sendall(b"question")
-    assert ends.heard(1) == [(BINARY, b"\x00question")]
+    assert ends.pod.heard(1) == [(Opcode.BINARY, b"\x00question")]
     for _ in range(5):
-        assert ends.heard(1) == [(PING, b"")]
-        ends.say(PONG, b"")
-    ends.say(BINARY, b"\x00answer")
+        ((opcode, _payload),) = ends.pod.heard(1)
+        assert opcode == Opcode.PING
+        ends.pod.flush()
+    ends.pod.say(b"\x00answer")
     assert ends.local.recv(100) == b"answer"
 
 
 @pytest.mark.parametrize("ends", [0.1], indirect=True)
-def test_a_side_that_is_not_read_owes_no_answer(ends: Ends) -> None:
-    answers = sent_by_server(BINARY, b"\x00" + b"z" * (1 << 16)) * 64
-    sender = threading.Thread(target=ends.pod.sendall, args=(answers,))
+def test_a_cluster_whose_bytes_are_not_read_owes_no_answer(ends: Ends) -> None:
+    sender = threading.Thread(target=ends.pod.say, args=[b"\x00" + b"z" * 2**16] * 256)
     sender.start()
     sender.join(0.8)
     assert sender.is_alive() and ends.thread.is_alive()
-    left = 64 << 16
+    left = 16 * MIB
     while left:
         left -= len(ends.local.recv(left))
     sender.join(5)
+
+
+def test_a_refusal_is_told_from_silence() -> None:
+    def refuse() -> None:
+        end = listener.accept()[0]
+        with end:
+            end.recv(1 << 16)
+            end.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = client_of(f"127.0.0.1:{listener.getsockname()[1]}")
+        threading.Thread(target=refuse).start()
+        with pytest.raises(Refused) as refused:
+            connect(client, "/portforward?ports=80", {}, 5, "it")
+    assert (refused.value.status, refused.value.body) == (404, b"no")
+    with pytest.raises(UnreachableError):
+        connect(client, "/portforward?ports=80", {}, 5, "it")
