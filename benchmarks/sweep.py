@@ -115,7 +115,17 @@ def run_winnow(name: str, trials: int, seed: int, pruner: str, pack: str) -> Too
         env = environment() | {"WINNOW_HOME": f"{folder}/home"}
         subprocess.run(command, cwd=folder, env=env, check=True, capture_output=True)
         whole_s = time.perf_counter() - began
+        await_groups(Path(folder) / "home")
         return Took(whole_s, *read_study(Path(folder) / "home"))
+
+
+def await_groups(home: Path) -> None:
+    """Wait until the worker groups have ended, which refit in the background after the command has returned."""
+    from winnow.config.file_lock import locked
+
+    for lock in home.glob("studies/bench/groups/*/lock"):
+        with locked(lock):
+            pass
 
 
 def read_study(home: Path) -> tuple[float, float]:

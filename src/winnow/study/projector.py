@@ -88,7 +88,7 @@ class Projector:
     @property
     def is_elsewhere(self) -> bool:
         """Whether another process of this machine projects the study."""
-        if self._is_projecting:
+        if self._is_projecting or not self._folder.is_dir():
             return False
         with try_locked(self._lock) as is_free:
             return not is_free
@@ -129,7 +129,7 @@ class Projector:
     def _run(self) -> None:
         with self._condition:
             self._condition.wait_for(lambda: self._has_begun or self._is_closing)
-        while not self._is_closing:
+        while not self._is_closing and self._folder.is_dir():
             with try_locked(self._lock) as is_free:
                 if is_free:
                     self._is_projecting = True

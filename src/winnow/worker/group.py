@@ -84,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with try_locked(folder / "lock", within_s=ASKED_WITHIN_S) as is_only_one:
         if not is_only_one:
             return GroupExit.ALREADY_RUNNING
+        stop.watch(folder / "lock")
         try:
             with LogRelay(folder) if os.environ.get(RELAY_LOGS) else contextlib.nullcontext():
                 return _work(settings, asked.study, asked.group, folder, stop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.unit.study.studies import make_study, sweep
@@ -28,7 +30,7 @@ from winnow.training.launch import CHANNEL, EXPERIMENT, LOG_DIR, GroupFiles, Lau
 from winnow.training.messages import Ready
 from winnow.worker.nodes import Nodes
 from winnow.worker.ranks import Ranks, RanksEndedError
-from winnow.worker.stop import Stop, StopRequestedError
+from winnow.worker.stop import FolderRemovedError, Stop, StopRequestedError
 from winnow.worker.worker import Identity, NodesGoneError, Worker
 from winnow.worker.world import CannotStartError, other_data
 
@@ -146,6 +148,27 @@ def test_a_worker_that_is_asked_to_stop_hands_its_trial_back(tmp_path: Path) -> 
         work(store, tmp_path, MemoryTracker(), stop)
     assert [trial.state for trial in store.trials()] == ["waiting"]
     assert store.incidents() == ()
+
+
+@pytest.mark.parametrize("is_made_anew", [False, True])
+def test_a_worker_whose_home_is_removed_ends_with_its_ranks(tmp_path: Path, is_made_anew: bool) -> None:
+    home, stop = tmp_path / "home", Stop()
+    store, lock = study(home, "wait", trials=1), home / "lock"
+    lock.touch()
+    stop.watch(lock)
+
+    def remove() -> None:
+        wait_until(lambda: store.counts()["running"] == 1)
+        kept = home.rename(tmp_path / "removed")
+        if is_made_anew:
+            home.mkdir()
+            lock.touch()
+        shutil.rmtree(kept)
+
+    threading.Thread(target=remove).start()
+    with pytest.raises(FolderRemovedError, match="home was removed"):
+        work(store, home, MemoryTracker(), stop)
+    assert [child for child in psutil.Process().children() if "scripted_rank" in " ".join(child.cmdline())] == []
 
 
 def test_ranks_that_never_come_up_end_the_worker(tmp_path: Path) -> None:
