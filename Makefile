@@ -32,7 +32,7 @@ help: ## Print this list
 setup: $(STAMP) ## Make .venv from requirements.lock; TORCH_INDEX=URL takes torch from another package index
 	@:
 
-demo: setup ## Sweep a real data set, select, serve, predict, and say what happened (KEEP=1 goes on serving)
+demo: setup ## Sweep a real data set, select, serve and predict (KEEP=1 keeps serving)
 	@$(WINNOW) demo $(FLAGS)
 
 generate-data: setup ## Write a synthetic data set with a known answer (OUTPUT, ROWS)
@@ -47,19 +47,19 @@ train-docker: setup ## The same sweep in containers, after mlflow-init and build
 train-kubernetes: setup ## The same sweep in pods (CONFIG, STUDY, TRIALS, WORKERS, IMAGE, REGISTRY or IMAGE_LOAD)
 	@$(WINNOW) train --platform kubernetes $(FLAGS)
 
-retry: setup ## Train failed trials again under their numbers (CONFIG, STUDY, PLATFORM, ALLOW_CHANGED_CODE=1)
+retry: setup ## Train failed trials again (CONFIG, STUDY, PLATFORM, ALLOW_CHANGED_CODE=1)
 	@$(WINNOW) retry $(FLAGS)
 
-jobs: setup ## List the workers at work, on all platforms (STUDY, PLATFORM)
+jobs: setup ## List the running workers, on all platforms (STUDY, PLATFORM)
 	@$(WINNOW) jobs $(FLAGS)
 
-logs: setup ## Print the workers' logs, also those of workers that are gone (STUDY, WORKER, FOLLOW=1, PLATFORM)
+logs: setup ## Print the workers' logs, including finished workers' (STUDY, WORKER, FOLLOW=1, PLATFORM)
 	@$(WINNOW) logs $(FLAGS)
 
-cancel: setup ## Stop a study's workers and hand their trials back (STUDY, PLATFORM)
+cancel: setup ## Stop a study's workers and return their trials to the study (STUDY, PLATFORM)
 	@$(WINNOW) cancel $(FLAGS)
 
-studies: setup ## List all studies: state, trials, best value, workers at work (JSON=1)
+studies: setup ## List all studies: state, trials, best value, running workers (JSON=1)
 	@$(WINNOW) studies $(FLAGS)
 
 delete-study: setup ## Delete a study with its logs and report; models and runs stay (STUDY, YES=1, DRY_RUN=1)
@@ -68,7 +68,7 @@ delete-study: setup ## Delete a study with its logs and report; models and runs 
 report: setup ## Write a study's report as one HTML page (CONFIG, STUDY, OUTPUT)
 	@$(WINNOW) report $(FLAGS)
 
-select-model: setup ## Pick the run that passes the rules, and say why others did not (CONFIG, STUDY, RULES, ALL=1, EXPLAIN=RUN)
+select-model: setup ## Pick the best run that passes the rules, and show why others did not (CONFIG, STUDY, RULES, ALL=1, EXPLAIN=RUN)
 	@$(WINNOW) select-model $(FLAGS)
 
 build-train: setup ## Build the images of workers, with your code, and of MLflow (TORCH_INDEX, BASE_IMAGE, REQUIREMENTS, EXTRAS, REGISTRY)
@@ -89,28 +89,28 @@ prod-kubernetes: setup ## Serve the selected model in pods behind an Ingress (CO
 prod-status: setup ## Show what is being served, by default on all platforms (PLATFORM)
 	@$(WINNOW) prod-status $(FLAGS)
 
-prod-remove: setup ## Stop serving (STUDY or CONFIG where several are served, PLATFORM)
+prod-remove: setup ## Stop serving (STUDY or CONFIG if there are several deployments, PLATFORM)
 	@$(WINNOW) prod-remove $(FLAGS)
 
-rollback: setup ## Serve the model that was served before (STUDY or CONFIG, PLATFORM)
+rollback: setup ## Serve the previous model again (STUDY or CONFIG, PLATFORM)
 	@$(WINNOW) rollback $(FLAGS)
 
-inference-one inference-one-input: setup ## Ask what is being served for one prediction (INPUT=file.json, STUDY or CONFIG, PLATFORM)
+inference-one inference-one-input: setup ## Get one prediction from a served model (INPUT=file.json, STUDY or CONFIG, PLATFORM)
 	@$(WINNOW) inference-one $(FLAGS)
 
-ui: setup ## Open MLflow's own pages on the runs (PORT)
+ui: setup ## Show MLflow's pages on the runs (PORT)
 	@$(WINNOW) ui $(FLAGS)
 
 mlflow-init: setup ## Start Postgres, MinIO and MLflow; every verb uses them from then on (MLFLOW_PORT; PLATFORM=kubernetes: REGISTRY, IMAGE_LOAD)
 	@$(WINNOW) mlflow-init $(FLAGS)
 
-mlflow-remove: setup ## Remove them; their data is kept unless VOLUMES=1 (PLATFORM, FORCE=1)
+mlflow-remove: setup ## Remove the stack; its data stays unless VOLUMES=1 (PLATFORM, FORCE=1)
 	@$(WINNOW) mlflow-remove $(FLAGS)
 
-kubernetes-secrets: setup ## Make the Secret for `kubectl apply -k k8s/tracking` by hand; passwords that are there stay
+kubernetes-secrets: setup ## Create the Secret that `kubectl apply -k k8s/tracking` needs; existing passwords stay
 	@$(WINNOW) kubernetes-secrets $(FLAGS)
 
-compose-logs: setup ## Print their logs, on Docker (SERVICE=mlflow, FOLLOW=1)
+compose-logs: setup ## Print the stack's logs, on Docker (SERVICE=mlflow, FOLLOW=1)
 	@$(WINNOW) compose-logs $(FLAGS)
 
 diff: setup ## Show what mlflow-init and prod on Kubernetes would change in the cluster (CONFIG, STUDY, PART=stack|prod)

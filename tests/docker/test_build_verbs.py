@@ -75,7 +75,7 @@ def test_the_champion_is_built_once_and_shown_without_being_built(home: Home, en
 
     status, again, errors = home.winnow("build-prod", "--study", name)
     assert (status, again[-1]) == (0, lines[-1]), errors
-    assert again[0].endswith("was built from the same model and code before; nothing is built.")
+    assert again[0].endswith("was already built from the same model and code.")
 
 
 def test_without_a_champion_nothing_is_built(home: Home, engine: docker.DockerClient) -> None:

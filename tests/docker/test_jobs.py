@@ -32,11 +32,11 @@ def ask(command: click.Command, home: Path, *flags: str) -> Result:
 def test_a_finished_sweep_is_listed_once_and_its_log_is_kept(here: Sandbox, tmp_path: Path) -> None:
     here.engine.containers.get(here.left()[0]).stop(timeout=5)
     other = ask(jobs, tmp_path / "another home", "--study", here.study)
-    assert "failed, left to another home" in other.stdout
+    assert "failed, started from another home" in other.stdout
     first = ask(jobs, here.home, "--study", here.study)
-    assert (first.exit_code, first.stderr, "failed, not cleared away yet" in first.stdout) == (0, "", True)
+    assert (first.exit_code, first.stderr, "failed, not removed yet" in first.stdout) == (0, "", True)
     assert here.left() == []
-    assert ask(jobs, here.home, "--study", here.study).stdout.startswith("No workers are at work")
+    assert ask(jobs, here.home, "--study", here.study).stdout.startswith("No workers are running")
     assert ask(logs, here.home, "--study", here.study).stdout.startswith("c0 at work\nc0 -----")
 
 
@@ -44,7 +44,9 @@ def test_cancelling_a_finished_sweep_whose_study_is_gone_clears_it_away(here: Sa
     here.engine.containers.get(here.left()[0]).stop(timeout=5)
     done = ask(cancel, here.home, "--study", here.study)
     assert (done.exit_code, here.left()) == (0, [])
-    assert done.stdout.startswith(f"study {here.study}: no workers were at work; what those that were done had left")
+    assert done.stdout.startswith(
+        f"study {here.study}: no workers were running; removed what finished workers had left"
+    )
     # With nothing left of it, it is a study that there is not.
     assert ask(cancel, here.home, "--study", here.study).exit_code == 1
 
@@ -60,6 +62,6 @@ def test_workers_in_containers_are_listed_read_and_cancelled(here: Sandbox) -> N
     assert ask(jobs, here.home, "--study", here.study, "--platform", "local").stdout.startswith("No workers")
     assert ask(logs, here.home, "--study", here.study).stdout == "c0 at work\n"
     # There is no study in this home, as where its database is down.
-    assert "1 worker(s) stopped" in ask(cancel, here.home, "--study", here.study).stdout
+    assert "stopped 1 worker" in ask(cancel, here.home, "--study", here.study).stdout
     assert here.left() == []
     assert ask(logs, here.home, "--study", here.study, "--follow").stdout.startswith("c0 at work\nc0 -----")

@@ -51,7 +51,7 @@ def test_a_killed_orchestrator_is_resumed_from_two_terminals_at_once(sweep: Dock
     second, third = sweep.start(), sweep.start()
     (second_code, second_output), (third_code, third_output) = end(second), end(third)
     assert (second_code, third_code) == (0, 0), second_output + third_output
-    assert "attached to 2 worker(s) at work" in second_output + third_output
+    assert "attached to 2 running workers" in second_output + third_output
     assert len(before) == 2
     assert [trial.attempts for trial in sweep.trials()] == [1] * 4
     sweep.check_nothing_is_lost(trials=4)

@@ -123,7 +123,7 @@ def test_workers_outlive_their_orchestrator_and_are_attached_to(tmp_path: Path) 
     third = sweep.run()
     output, _ = second.communicate(timeout=TIMEOUT_S)
     assert (second.returncode, third.returncode) == (0, 0), output + third.stderr
-    assert "attached to 2 worker(s) at work" in output
+    assert "attached to 2 running workers" in output
     assert [trial.attempts for trial in sweep.trials()] == [1] * 8
     assert sweep.trained_folds() == 40
 

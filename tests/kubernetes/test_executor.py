@@ -341,8 +341,8 @@ def test_jobs_logs_and_cancel_work_on_pods(here: Sandbox) -> None:
     assert "Insufficient cpu" in listed["p1"]["diagnosis"]["reason"]
     assert "cannot start" in ask(here, jobs)
     assert ask(here, logs, "--worker", "p0") == "p0 at work\n"
-    assert "2 worker(s) stopped" in ask(here, cancel)
-    assert f"No workers are at work in namespace {here.place.namespace} of" in ask(here, jobs)
+    assert "stopped 2 workers" in ask(here, cancel)
+    assert f"No workers are running in namespace {here.place.namespace} of" in ask(here, jobs)
     assert ask(here, logs, "--worker", "p0").startswith("p0 at work\np0 -----")
     wait_until(lambda: here.left() == [])
 

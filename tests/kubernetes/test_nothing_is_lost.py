@@ -64,7 +64,7 @@ def test_the_database_restarts_and_the_orchestrator_is_killed(sweep: KubernetesS
     (second_code, second_output), (third_code, third_output) = end(second), end(third)
     assert (second_code, third_code) == (0, 0), second_output + third_output
     both = second_output + third_output
-    assert "attached to 2 worker(s) at work" in both, both
+    assert "attached to 2 running workers" in both, both
     assert [trial.attempts for trial in sweep.trials()] == [1] * 12
     sweep.check_nothing_is_lost(trials=12)
 

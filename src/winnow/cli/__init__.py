@@ -1,8 +1,8 @@
 """The `winnow` command: verbs, loaded when they are called.
 
-This module imports click alone, so that `winnow --help` and a mistyped flag answer at once. A verb is a click command
-in a module of its own; it returns its exit status, or None for success. Everything that a person can cause ends here as
-one message without a traceback; a fault of winnow keeps its traceback.
+This module imports only click, so that `winnow --help` and a mistyped flag answer at once. A verb is a click command in
+its own module; it returns its exit status, or None for success. User errors end here as one message without a
+traceback; bugs keep their traceback.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from winnow.config.version import __version__
 
 OLD_TARGET = InputError(
     "--target",
-    expected="the flag's present name, --platform",
-    found="its former name",
+    expected="--platform",
+    found="its old name",
     remedy="Write --platform NAME, or PLATFORM=NAME with make.",
 )
 """The error for a flag that scripts may still use."""
 
 VERBS: dict[str, tuple[str, str]] = {
-    "demo": ("winnow.cli.demo:command", "Sweep, select, serve and predict on bundled data, and say what happened."),
+    "demo": ("winnow.cli.demo:command", "Sweep, select, serve and predict on bundled data."),
     "generate-data": ("winnow.cli.generate_data:command", "Write a synthetic data set with a known answer."),
     "train": (
         "winnow.cli.train:command",
-        "Run a study's trials until all are done; resume or attach to a running one.",
+        "Run a study's trials until all are done; resume it or attach to it.",
     ),
-    "retry": ("winnow.cli.retry:command", "Train a study's failed trials again under their numbers."),
-    "jobs": ("winnow.cli.jobs:jobs", "List the workers at work."),
+    "retry": ("winnow.cli.retry:command", "Train a study's failed trials again."),
+    "jobs": ("winnow.cli.jobs:jobs", "List the running workers."),
     "logs": ("winnow.cli.jobs:logs", "Print the workers' logs."),
-    "cancel": ("winnow.cli.jobs:cancel", "Stop a study's workers and hand their trials back."),
-    "studies": ("winnow.cli.studies:studies", "List all studies: state, trials, best value, workers at work."),
+    "cancel": ("winnow.cli.jobs:cancel", "Stop a study's workers and return their trials to the study."),
+    "studies": ("winnow.cli.studies:studies", "List all studies: state, trials, best value, running workers."),
     "delete-study": (
         "winnow.cli.studies:delete_study",
         "Delete a study with its logs and report; models and runs stay.",
@@ -53,27 +53,33 @@ VERBS: dict[str, tuple[str, str]] = {
     "report": ("winnow.cli.report:command", "Write a study's report as one HTML page."),
     "select-model": (
         "winnow.cli.select_model:command",
-        "Pick the run that passes the rules and say why others did not.",
+        "Pick the best run that passes the rules, and show why others did not.",
     ),
     "build-train": ("winnow.cli.build:build_train", "Build the workers' image and the tracking server's."),
     "build-prod": ("winnow.cli.build:build_prod", "Build the image that serves the selected model."),
     "prod": ("winnow.cli.prod:prod", "Serve the selected model."),
     "prod-status": ("winnow.cli.prod:status", "Show what is being served."),
     "prod-remove": ("winnow.cli.prod:remove", "Stop serving."),
-    "rollback": ("winnow.cli.prod:rollback", "Serve the model that was served before."),
-    "inference-one": ("winnow.cli.inference_one:command", "Ask what is being served for one prediction."),
-    "ui": ("winnow.cli.ui:command", "Open MLflow's own pages on this study's runs."),
-    "mlflow-init": ("winnow.cli.stack:init", "Start Postgres, MinIO and MLflow, for every verb to use."),
-    "mlflow-remove": ("winnow.cli.stack:remove", "Remove them; their data is kept unless --volumes."),
+    "rollback": ("winnow.cli.prod:rollback", "Serve the previous model again."),
+    "inference-one": ("winnow.cli.inference_one:command", "Get one prediction from a served model."),
+    "ui": ("winnow.cli.ui:command", "Show MLflow's pages on the runs."),
+    "mlflow-init": (
+        "winnow.cli.stack:init",
+        "Start the tracking stack (Postgres, MinIO and MLflow) for every verb to use.",
+    ),
+    "mlflow-remove": ("winnow.cli.stack:remove", "Remove the stack; its data stays unless --volumes is given."),
     "kubernetes-secrets": (
         "winnow.cli.stack:secrets",
-        "Make the Secret that `kubectl apply -k k8s/tracking` needs.",
+        "Create the Secret that `kubectl apply -k k8s/tracking` needs.",
     ),
-    "compose-logs": ("winnow.cli.stack:logs", "Print their logs."),
+    "compose-logs": ("winnow.cli.stack:logs", "Print the stack's logs."),
     "diff": ("winnow.cli.diff:command", "Show what mlflow-init and prod on Kubernetes would change in the cluster."),
-    "config-reference": ("winnow.cli.config_reference:command", "Write or check the generated parts of the documents."),
+    "config-reference": (
+        "winnow.cli.config_reference:command",
+        "Update or check the generated parts of the documents.",
+    ),
 }
-"""Verb → where its command is, and its sentence."""
+"""Verb → its command, and its line in `--help`."""
 
 
 class LazyVerbs(click.Group):
@@ -109,14 +115,14 @@ def winnow() -> None:
     """Sweep, select and serve PyTorch models.
 
     \b
-    winnow train --config FILE     a cross-validated sweep, tracked in MLflow
-    winnow select-model            the run that passes the rules
-    winnow prod                    the selected model, served
+    winnow train --config FILE     run a cross-validated sweep, tracked in MLflow
+    winnow select-model            pick the best run that passes the rules
+    winnow prod                    serve the selected model
     """
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit. What it and its children write is for this user alone."""
+    """Run the command line and exit. Only this user can read the files that it and its children write."""
     try:
         check_system()
     except InputError as error:
@@ -129,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def run(arguments: Sequence[str] | None = None, command: click.Command = winnow) -> int:
-    """Run the command line and return its exit status; a fault of winnow itself is raised."""
+    """Run the command line and return its exit status. Bugs are raised."""
     try:
         status = command.main(arguments, prog_name="winnow", standalone_mode=False)
     except click.NoSuchOption as error:
@@ -143,7 +149,7 @@ def run(arguments: Sequence[str] | None = None, command: click.Command = winnow)
     except click.Abort:
         return CommandExit.INTERRUPTED
     except WinnowError as error:
-        # "The store does not answer" is not the cause where its file cannot be written.
+        # If the store's file cannot be written, that is the cause, and not "the store does not answer".
         refused = next((each for each in _causes(error) if type(each).__module__ == "sqlite3"), None)
         explained = None if refused is None else _database_fault(refused)
         return _print_error(explained or error)
@@ -156,7 +162,7 @@ def run(arguments: Sequence[str] | None = None, command: click.Command = winnow)
 
 
 def _print_error(error: WinnowError) -> int:
-    # click leaves colour out where standard error is no terminal. https://no-color.org
+    # click itself omits colour if standard error is not a terminal. https://no-color.org
     colour = False if os.environ.get("NO_COLOR") else None
     for message in (str(error), *getattr(error, "__notes__", ())):
         click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True, color=colour)
@@ -164,7 +170,7 @@ def _print_error(error: WinnowError) -> int:
 
 
 def explain(error: BaseException) -> InputError | None:
-    """What a full, read-only or forbidden disk did, as an error for a person; None where it was something else."""
+    """The user error behind an exception, if a full, read-only or forbidden disk caused it; else None."""
     for cause in _causes(error):
         found = _database_fault(cause) if type(cause).__module__ == "sqlite3" else None
         if isinstance(cause, OSError):
@@ -175,7 +181,7 @@ def explain(error: BaseException) -> InputError | None:
 
 
 def _database_fault(error: BaseException) -> InputError | None:
-    """Which database file cannot be written, and why; SQLite does not name it."""
+    """Which database file cannot be written, and why. SQLite does not name it."""
     if not getattr(error, "sqlite_errorname", "").startswith(("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
         return None
     from winnow.config.settings import Settings
@@ -191,12 +197,12 @@ def _database_fault(error: BaseException) -> InputError | None:
         " or ".join(map(str, files)) or "a database file",
         expected="a file that can be written",
         found=f"'{error}'",
-        remedy="Make room or give permission, or set WINNOW_HOME to another folder.",
+        remedy="Free some space or grant permission, or set WINNOW_HOME to another folder.",
     )
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what led to it, nearest first; SQLAlchemy keeps the driver's error in `orig`."""
+    """The error and its causes, nearest first. SQLAlchemy keeps the driver's error in `orig`."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:

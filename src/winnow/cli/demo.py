@@ -1,4 +1,4 @@
-"""`winnow demo`: sweep, select, serve and predict, by the commands that a person would type."""
+"""`winnow demo`: sweep, select, serve and predict, with the commands that you would type."""
 
 from __future__ import annotations
 
@@ -21,32 +21,44 @@ _STEPS = 4
 
 @click.command("demo")
 @config_option
-@click.option("--keep", is_flag=True, help="Leave the model served at the end.")
+@click.option("--keep", is_flag=True, help="Keep serving the model at the end.")
 def command(config: Path, keep: bool) -> None:
-    """Sweep, select, serve and predict on bundled data, and say what happened. Again: says what it reuses."""
+    """Sweep, select, serve and predict on bundled data. Running it again reuses what is done."""
+    from winnow import api
     from winnow.cli import prod, select_model, train
 
+    experiment = api.load_experiment(config)
+    search, folds = experiment.search, experiment.cross_validation.folds
+    flags = ["--config", str(config)]
     click.echo("winnow demo: data set, model and search space in; a served model out. No server, no account.")
-    with _step(1, f"Sweep: {_what_is_searched(config)}", next_command("train", config=config)):
-        train.command.main(["--config", str(config)], standalone_mode=False)
+    searched = f"{search.trials} trials of {experiment.model.factory} on {experiment.data.source}, {folds} folds each"
+    with _step(1, f"Sweep: {searched}", next_command("train", config=config)):
+        train.command.main(flags, standalone_mode=False)
     with _step(2, "Select: the run that passes the rules", next_command("select-model", config=config)):
-        if status := select_model.command.main(["--config", str(config)], standalone_mode=False):
+        if status := select_model.command.main(flags, standalone_mode=False):
             raise SystemExit(status)
-    with _step(3, "Serve: the model that was selected", next_command("prod", platform="local", config=config)):
-        was_served = _is_served(config)
-        prod.prod.main(["--config", str(config)], standalone_mode=False)
+    with _step(3, "Serve: the selected model", next_command("prod", platform="local", config=config)):
+        # The demo does not stop what it did not start.
+        was_served = any(each.deployment.state != "down" for each in _deployments(experiment.name))
+        prod.prod.main(flags, standalone_mode=False)
     try:
         with _step(4, "Predict: a row that no training has seen", next_command("inference-one", config=config)):
-            _predict(config)
+            _predict(config, experiment.name)
     finally:
         click.echo()
         if was_served:
-            click.echo(
-                f"It was served before the demo and still is; `{next_command('prod-remove', config=config)}` stops it."
-            )
+            stop = next_command("prod-remove", config=config)
+            click.echo(f"The model was served before the demo and still is; `{stop}` stops it.")
         elif not keep:
-            prod.remove.main(["--config", str(config)], standalone_mode=False)
-    _say_where_to_look(config)
+            prod.remove.main(flags, standalone_mode=False)
+    # The sweep wrote the report before there was a champion to show.
+    report = api.write_report(config)
+    click.echo()
+    click.secho("Where to look", bold=True)
+    click.echo(f"  the study's report    {report.absolute().as_uri()}")
+    click.echo(f"  every run in MLflow   {next_command('ui')}")
+    click.echo("  every setting         experiments/breast_cancer.yaml, which explains itself")
+    click.echo('  your own model        README.md, "Your own model and data"')
 
 
 @contextmanager
@@ -59,47 +71,20 @@ def _step(number: int, title: str, by_hand: str) -> Iterator[None]:
     click.secho(f"      took {time.monotonic() - began:.1f} s", dim=True)
 
 
-def _what_is_searched(config: Path) -> str:
+def _deployments(name: str) -> list[ServedDeployment]:
     from winnow import api
 
-    experiment = api.load_experiment(config)
-    search, folds = experiment.search, experiment.cross_validation.folds
-    return f"{search.trials} trials of {experiment.model.factory} on {experiment.data.source}, each on {folds} folds"
-
-
-def _is_served(config: Path) -> bool:
-    """Whether this experiment's model is served already: the demo does not stop what it did not start."""
-    return any(each.deployment.state != "down" for each in _deployments(config))
-
-
-def _deployments(config: Path) -> list[ServedDeployment]:
-    from winnow import api
-
-    name = api.load_experiment(config).name
     return [each for each in api.status(platform="local").deployments if each.deployment.name == name]
 
 
-def _predict(config: Path) -> None:
+def _predict(config: Path, name: str) -> None:
     from winnow import api
     from winnow.cli.inference_one import describe_answer
 
     row = api.holdout_row(config)
-    (served,) = _deployments(config)
+    (served,) = _deployments(name)
     answer = api.predict(served.deployment.url, row.body["rows"])
     click.echo(f"POST {served.deployment.url}/predict with row {row.index} of the data, from the holdout")
     for line in describe_answer(answer):
         click.echo(line)
     click.echo(f"  prediction: {answer['predictions'][0]}   truth: {row.truth}")
-
-
-def _say_where_to_look(config: Path) -> None:
-    from winnow import api
-
-    # The sweep wrote the report before there was a champion to show.
-    report = api.write_report(config)
-    click.echo()
-    click.secho("Where to look", bold=True)
-    click.echo(f"  the study as a page   {report.absolute().as_uri()}")
-    click.echo(f"  every run in MLflow   {next_command('ui')}")
-    click.echo("  what can be changed   experiments/breast_cancer.yaml, which is its own manual")
-    click.echo('  your own model        README.md, "Your own model and data"')

@@ -1,4 +1,4 @@
-"""`winnow inference-one`: one request to whatever is being served, and the curl that does the same."""
+"""`winnow inference-one`: send one request to a served model, and print the curl command that does the same."""
 
 from __future__ import annotations
 
@@ -7,56 +7,42 @@ from typing import Any
 
 import click
 
-from winnow.cli.options import (
-    candidates_as_commands,
-    deployment_option,
-    json_option,
-    named_study,
-    platform_option,
-    say,
-    study_option,
-)
+from winnow.cli.options import candidates_as_commands, deployment_options, json_option, say
 
 MOST_CLASSES = 5
 MOST_ROWS = 20
 
 
 @click.command("inference-one")
-@deployment_option
 @click.option(
     "--input", "source", type=click.Path(path_type=Path), help="JSON file to send; by default the model's example."
 )
-@click.option("--url", help="Address of a server; by default that of the deployment.")
-@platform_option
-@study_option
+@click.option("--url", help="Address of a server, instead of a deployment.")
+@deployment_options
 @json_option
-def command(
-    config: Path | None, source: Path | None, url: str | None, platform: str | None, study: str | None, as_json: bool
-) -> None:
-    """Ask what is being served for one prediction; an answer of another model than the deployment's is an error.
+def command(as_json: bool, **options: Any) -> None:
+    """Get one prediction from a served model, and check that it comes from the right model.
 
-    Without a name it means the only deployment.
-
-    The file may hold {"rows": […]}, one row or a list of rows, any of MLflow's forms, or an inference request.
+    By default the request goes to the only deployment. The file may hold {"rows": […]}, one row or a list of rows, any
+    of MLflow's forms, or an inference request.
     """
-    named = named_study(config, study) if url is None else None
-    import msgspec
-
     from winnow import api
 
     with candidates_as_commands():
-        made = api.inference_one(study=named, platform=platform, url=url, source=source, say=say)
+        made = api.inference_one(**options, say=say)
     if as_json:
+        import msgspec
+
         click.echo(msgspec.json.encode(made.answer).decode())
         return
     for line in describe_answer(made.answer):
         click.echo(line)
-    click.echo(f"\nThe same with curl, beside this command:\n{made.access}" if made.access else "\nThe same with curl:")
+    click.echo(f"\nThe same with curl, while this runs:\n{made.access}" if made.access else "\nThe same with curl:")
     click.echo(made.curl)
 
 
 def describe_answer(answer: Any) -> list[str]:
-    """An answer of `/predict` as one line per row; of another protocol as it is."""
+    """An answer of `/predict` as one line per row; the answer of another protocol as JSON."""
     import msgspec
 
     if not isinstance(answer, dict) or not isinstance(answer.get("model"), dict):

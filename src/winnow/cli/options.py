@@ -25,50 +25,81 @@ config_option = click.option(
     show_default=True,
     help="The experiment file.",
 )
-"""Gives the verb `config: Path`; `load_experiment` says what is wrong with it."""
+"""Gives the verb `config: Path`. `load_experiment` checks it."""
 
 
 def _checked_study(_context: click.Context, _parameter: click.Parameter, name: str | None) -> str | None:
     return None if name is None else check_study_name(name, "--study")
 
 
-study_option = click.option(
-    "--study",
-    metavar="NAME",
-    callback=_checked_study,
-    help="Name of the study; by default the experiment's name.",
-)
-"""Gives the verb `study: str | None`, a name that a study can have."""
+def study_flag(text: str, *, required: bool = False) -> Callable[[_Command], _Command]:
+    """Gives the verb `study`: a valid name, or None if the flag is left out."""
+    return click.option("--study", metavar="NAME", required=required, callback=_checked_study, help=text)
 
-required_study_option = click.option(
-    "--study", metavar="NAME", required=True, callback=_checked_study, help="Name of the study."
-)
-"""Gives the verb `study: str`, where no default would be safe."""
 
-deployment_option = click.option(
-    "--config", type=click.Path(path_type=Path), help="Experiment file whose deployment is meant, instead of --study."
+study_option = study_flag("Name of the study; by default the experiment's name.")
+
+workers_platform_option = click.option(
+    "--platform",
+    type=click.Choice(PLATFORMS),
+    default="local",
+    show_default=True,
+    help="Where to run the workers: processes on this machine, containers, or pods in a cluster.",
 )
-"""Gives the verb `config: Path | None`, for verbs that mean the only deployment where none is named."""
+"""Gives the verb `platform: str`."""
 
 changed_code_option = click.option(
-    "--allow-changed-code", is_flag=True, help="Go on although a file of your own code has changed; trials are marked."
+    "--allow-changed-code", is_flag=True, help="Continue although your own code has changed; later trials are marked."
 )
 """Gives the verb `allow_changed_code: bool`."""
 
+dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be done, without doing it.")
+"""Gives the verb `dry_run: bool`."""
 
-def version_options(command: _Command) -> _Command:
-    """Gives the verb `alias: str` and `version: str | None`: which version of the model it works on."""
-    alias = click.option(
-        "--alias", default="champion", show_default=True, callback=_either, help="Registry alias of the version."
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+"""Gives the verb `as_json: bool`."""
+
+
+def in_order(*options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
+    """Several options as one, listed by `--help` in this order."""
+
+    def add(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+deployment_options = in_order(
+    click.option("--config", type=click.Path(path_type=Path), help="Experiment file of the deployment."),
+    click.option(
+        "--platform",
+        type=click.Choice(PLATFORMS),
+        help="Platform of the deployment; by default the one that serves it.",
+    ),
+    study_flag("Name of the deployment's study."),
+)
+"""Give the verb `config`, `platform` and `study`, each None by default: the only deployment."""
+
+
+def registry_options(registry: str = "registry") -> Callable[[_Command], _Command]:
+    """How an image gets to a cluster. Gives the verb `image_load` and an argument named `registry`."""
+    return in_order(
+        click.option(
+            "--registry", registry, metavar="HOST/PATH", default="", help="Registry to push to, for a cluster."
+        ),
+        click.option(
+            "--image-load",
+            metavar="COMMAND",
+            default="",
+            help="Command that loads the image onto the cluster's nodes instead, such as 'kind load docker-image'.",
+        ),
     )
-    version = click.option(
-        "--version", metavar="NUMBER", callback=_either, help="Number of the version, instead of an alias."
-    )
-    return alias(version(command))
 
 
 def _either(context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """Refuse an alias and a version beside each other: they could name two."""
+    """Refuse an alias together with a version: they could name two."""
     if all(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ("alias", "version")):
         raise InputError(
             next_flag("version"),
@@ -79,67 +110,40 @@ def _either(context: click.Context, _parameter: click.Parameter, value: str | No
     return value
 
 
-dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
-"""Gives the verb `dry_run: bool`."""
-
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON for programs instead of text for people."
+version_options = in_order(
+    click.option("--alias", default="champion", show_default=True, callback=_either, help="Alias of the version."),
+    click.option("--version", metavar="NUMBER", callback=_either, help="Number of the version, instead of an alias."),
 )
-"""Gives the verb `as_json: bool`."""
-
-platform_option = click.option(
-    "--platform",
-    type=click.Choice(PLATFORMS),
-    help="Platform on which it is served; by default the one that serves it.",
-)
-"""Gives the verb `platform: str | None`."""
-
-
-def study_of(config: Path, study: str | None) -> str:
-    """The study that a verb works on: the one that is named, else the experiment file's.
-
-    Call it before heavy imports, so that a wrong path is an error at once.
-
-    Raises:
-        InputError: the file is missing or wrong.
-    """
-    if study is not None:
-        return study
-    from winnow.config.loader import load_experiment
-
-    return load_experiment(config).name
-
-
-def named_study(config: Path | None, study: str | None) -> str | None:
-    """The study that is named, for a verb that needs no name; None where none is."""
-    return study_of(config, study) if config is not None else study
+"""Give the verb `alias: str` and `version: str | None`: which model version it works on."""
 
 
 def say(line: str) -> None:
-    """Print a message that is not a result: to stderr, also where that is not a terminal."""
+    """Print a message that is not a result, to stderr."""
     click.echo(line, err=True)
 
 
-def same_command(**changes: Value) -> str:
-    """The command that is running, with the flags that were typed and with `changes`."""
+def warn(line: str) -> None:
+    """Print a warning to stderr."""
+    say(f"warning: {line}")
+
+
+def command_for(name: str, platform: str | None = None) -> str:
+    """The running command with the flags that were typed, but for one deployment."""
     context = click.get_current_context()
-    typed = {
+    flags: dict[str, Value] = {
         each.opts[0].removeprefix("--"): context.params[each.name]
         for each in context.command.params
         if each.name is not None and context.get_parameter_source(each.name) is ParameterSource.COMMANDLINE
     }
-    return next_command(str(context.command.name), **{**typed, **changes})
-
-
-def command_for(name: str, platform: str | None = None) -> str:
-    """The running command, for one deployment."""
-    given: dict[str, Value] = {"study": name, "config": None}
-    return same_command(**given, **({} if platform is None else {"platform": platform}))
+    flags |= {"study": name, "config": None}
+    if platform is not None:
+        flags["platform"] = platform
+    return next_command(str(context.command.name), **flags)
 
 
 @contextmanager
 def candidates_as_commands() -> Iterator[None]:
-    """Where several deployments could be meant, name the running command for each of them in the error."""
+    """If several deployments match, list the running command for each of them in the error."""
     from winnow import api
 
     try:
@@ -149,16 +153,11 @@ def candidates_as_commands() -> Iterator[None]:
         raise
 
 
-def by_name(study: str | None, config: Path | None) -> dict[str, Value]:
-    """The flag that names the same study in the next command, as it was named in this one."""
-    return {"study": study} if study is not None else {"config": config}
-
-
 class StoreVerb(click.Command):
     """A verb that works on runs and studies. With a stack in use, it first prints to stderr where these are kept."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the verb. Where it fails and the stack is down, the error also says how to start the stack."""
+        """Run the verb. If it fails and the stack is down, the error also says how to start the stack."""
         from winnow.config.settings import Settings
 
         settings = Settings.from_environment()
@@ -167,7 +166,9 @@ class StoreVerb(click.Command):
         try:
             return super().invoke(ctx)
         except WinnowError as error:
-            if settings.stack is None or _is_in_file(error, ctx.params.get("config")):
+            file = ctx.params.get("config")
+            is_in_file = isinstance(error, InputError) and file is not None and error.place.startswith(str(file))
+            if settings.stack is None or is_in_file:
                 raise
             from winnow import api
 
@@ -177,12 +178,7 @@ class StoreVerb(click.Command):
             raise
 
 
-def _is_in_file(error: WinnowError, file: Path | None) -> bool:
-    """Whether the error is about the experiment file, so that the stack does not matter."""
-    return isinstance(error, InputError) and file is not None and error.place.startswith(str(file))
-
-
 @functools.cache
 def _say_once(line: str) -> None:
-    """Print a line once in a process: `demo` runs several verbs."""
-    click.echo(line, err=True)
+    """Print a line once per process: `demo` runs several verbs."""
+    say(line)

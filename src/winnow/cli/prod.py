@@ -1,35 +1,34 @@
-"""`winnow prod`, `prod-status`, `prod-remove` and `rollback`: the selected model, served."""
+"""`winnow prod`, `prod-status`, `prod-remove` and `rollback`: serve the selected model."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from winnow.api.arguments import study_name
 from winnow.cli.options import (
     StoreVerb,
     candidates_as_commands,
     command_for,
     config_option,
-    deployment_option,
+    deployment_options,
     dry_run_option,
     json_option,
-    named_study,
-    platform_option,
+    registry_options,
     say,
-    study_of,
     study_option,
     version_options,
+    warn,
 )
-from winnow.cli.places import either
+from winnow.cli.wording import either
 from winnow.config.next_command import next_command
 from winnow.config.platforms import PLATFORMS
 
 if TYPE_CHECKING:
-    from winnow.api import Access, Deployment, Release, ServedDeployment
+    from winnow.api import ServedDeployment, ServePlan
 
 
 @click.command("prod", cls=StoreVerb)
@@ -39,47 +38,32 @@ if TYPE_CHECKING:
 )
 @study_option
 @version_options
-@click.option("--replicas", type=click.IntRange(min=1), help="Servers side by side; by default as many as run, or one.")
+@click.option("--replicas", type=click.IntRange(min=1), help="Number of servers; by default as many as run now, or 1.")
 @click.option(
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Address to listen on; on Kubernetes the host of the Ingress, in which a * is the deployment's name.",
+    help="Address to listen on; on Kubernetes the host of the Ingress, in which * stands for the deployment's name.",
 )
 @click.option("--port", type=click.IntRange(1, 65535), help="Port; by default the one in use, or a free one.")
-@click.option("--registry", metavar="HOST/PATH", default="", help="Push the image there; a cluster pulls from it.")
-@click.option(
-    "--image-load",
-    metavar="COMMAND",
-    default="",
-    help="Have this put the image on the cluster's nodes, as `kind load docker-image` does.",
-)
+@registry_options("image_registry")
 @dry_run_option
-def prod(
-    config: Path,
-    platform: str,
-    study: str | None,
-    alias: str,
-    version: str | None,
-    replicas: int | None,
-    host: str,
-    port: int | None,
-    registry: str,
-    image_load: str,
-    dry_run: bool,
-) -> None:
-    """Serve the selected model and print where.
+def prod(config: Path, platform: str, study: str | None, dry_run: bool, **options: Any) -> None:
+    """Serve the selected model and print its address.
 
-    The model that was served before answers until the new one is ready; where that fails, it goes on answering.
+    The previous model keeps answering until the new one is ready, or if the new one fails.
     """
-    name = study_of(config, study)
+    name = study_name(config, study)
     from winnow import api
     from winnow.cli.build import shown_steps
 
-    request = api.ServeRequest(name, alias, version, replicas, host, port, registry, image_load)
+    request = api.ServeRequest(name, **options)
     if dry_run:
         preview = api.preview_serving(request, platform)
-        say_unknown(preview.absences, preview.unknown)
+        for reason in preview.absences:
+            warn(reason)
+        for fact in preview.unknown:
+            say(f"not looked up: {fact}")
         if preview.note:
             say(preview.note)
         click.echo(preview.render())
@@ -88,26 +72,20 @@ def prod(
         plan = api.plan_serving(request, platform, show=show, say=say)
     if plan.note:
         say(plan.note)
-    deployment = plan.deploy()
-    if plan.changes_nothing:
-        click.echo("This model is being served already; nothing was changed.")
-    _print_served(deployment, plan.platform, plan.access(deployment))
+    _deploy(plan)
 
 
 @click.command("prod-status")
-@click.option("--config", type=click.Path(path_type=Path), help="Show only this experiment's deployment.")
-@platform_option
-@study_option
+@deployment_options
 @json_option
 def status(config: Path | None, platform: str | None, study: str | None, as_json: bool) -> int:
     """Show what is being served: versions, replicas, addresses.
 
-    Ends with status 1 where nothing is, as far as can be told, and a platform that is in use could not be asked.
+    Exit status 1: nothing was found, but a platform in use did not answer.
     """
-    name = named_study(config, study)
     from winnow import api
 
-    found = api.status(study=name, platform=platform, say=say)
+    found = api.status(config, study=study, platform=platform, say=say)
     if as_json:
         import msgspec
 
@@ -116,42 +94,34 @@ def status(config: Path | None, platform: str | None, study: str | None, as_json
     elif found.deployments:
         for each in found.deployments:
             _print_status(each)
-    elif found.absent:
-        absent = " and ".join(found.absent)
-        click.echo(f"Nothing is being served {either(found.places)}; {absent} could not be asked.")
     else:
-        click.echo(
-            f"Nothing is being served {either(found.places)}. "
-            f"`{next_command('prod', platform='local')}` serves the selected model here."
-        )
+        serve = f"`{next_command('prod', platform='local')}` serves the selected model here."
+        away = f"; {' and '.join(found.absent)} did not answer." if found.absent else f". {serve}"
+        click.echo(f"Nothing is being served {either(found.places)}{away}")
     return 1 if found.absent and not found.deployments else 0
 
 
 @click.command("prod-remove")
-@deployment_option
-@platform_option
-@study_option
+@deployment_options
 @dry_run_option
 def remove(config: Path | None, platform: str | None, study: str | None, dry_run: bool) -> int:
-    """Stop serving: let requests end, then stop all replicas. Images and logs stay.
+    """Stop serving: finish running requests, then stop all replicas. Images and logs stay.
 
-    Without a name it means the only deployment. Ends with status 1 where it is not served, as far as can be told, and
-    a platform that is in use could not be asked.
+    By default this removes the only deployment. Exit status 1: it was not found, but a platform in use did not answer.
     """
-    named = named_study(config, study)
     from winnow import api
 
     with candidates_as_commands():
-        found = api.remove_deployment(study=named, platform=platform, dry_run=dry_run, say=say)
+        found = api.remove_deployment(config, study=study, platform=platform, dry_run=dry_run, say=say)
     if found.place is None:
         what = f"{found.name} is not" if found.name is not None else "nothing is"
         click.echo(
-            f"{found.name} was not being served. Parts that a failed change had left are removed."
+            f"{found.name} was not being served. Removed what a failed change had left behind."
             if found.has_removed_parts
-            else f"Nothing was removed: {what} served {either(found.places)}."
+            else f"Nothing was removed: {what} being served {either(found.places)}."
         )
         for other in found.known:
-            say(f"  {other} is served: {command_for(other)}")
+            say(f"  {other} is being served: {command_for(other)}")
         return 1 if found.absent else 0
     for each in found.replicas:
         click.echo(f"stop {found.name}: {each}")
@@ -160,43 +130,34 @@ def remove(config: Path | None, platform: str | None, study: str | None, dry_run
         if found.images:
             click.echo(found.images)
     elif not dry_run:
-        click.echo(f"Nothing was removed: {found.name} is no longer served; another command has removed it.")
+        click.echo(f"Nothing was removed: another command has already removed {found.name}.")
     return 0
 
 
 @click.command("rollback", cls=StoreVerb)
-@deployment_option
-@platform_option
-@study_option
+@deployment_options
 @dry_run_option
 def rollback(config: Path | None, platform: str | None, study: str | None, dry_run: bool) -> None:
-    """Serve the model that was served before the current one. Without a name it means the only deployment."""
-    named = named_study(config, study)
+    """Serve the model that was served before the current one. By default this changes the only deployment."""
     from winnow import api
 
     with candidates_as_commands():
-        plan = api.plan_rollback(study=named, platform=platform, say=say)
+        plan = api.plan_rollback(config, study=study, platform=platform, say=say)
     if dry_run:
         click.echo(plan.render())
-        return
+    else:
+        _deploy(plan)
+
+
+def _deploy(plan: ServePlan) -> None:
     deployment = plan.deploy()
-    _print_served(deployment, plan.platform, plan.access(deployment))
-
-
-def say_unknown(absences: Iterable[str], unknown: Iterable[str]) -> None:
-    """Say on stderr, for a plan that is only shown, what could not be looked up, and why."""
-    for each in absences:
-        say(f"warning: {each}")
-    for each in unknown:
-        say(f"not looked up: {each}")
-
-
-def _print_served(deployment: Deployment, platform: str, access: Access) -> None:
-    release, name = deployment.release, deployment.name
+    if plan.changes_nothing:
+        click.echo("This model is already being served; nothing was changed.")
+    access, release, platform = plan.access(deployment), deployment.release, plan.platform
     url, way = access.url, ""
     if access.manual is not None:
         say(access.manual.reason)
-        way = f"  way      {access.manual.command}\n"
+        way = f"  forward  {access.manual.command}\n"
     key = '  -H "authorization: Bearer $WINNOW_API_KEY" \\\n' if access.needs_key else ""
     click.echo(
         f"Serving {release.model} version {release.version} (sha256 {release.digest[:12]}) at {deployment.url}\n"
@@ -204,15 +165,15 @@ def _print_served(deployment: Deployment, platform: str, access: Access) -> None
         f"  docs     {url}/docs\n"
         f"  metrics  {url}/metrics\n"
         f"  logs     {access.logs}\n"
-        f"  stop     {next_command('prod-remove', study=name, platform=platform)}\n"
-        "Ask it for a prediction:\n"
-        f"  {next_command('inference-one', study=name, platform=platform)}\n"
+        f"  stop     {next_command('prod-remove', study=deployment.name, platform=platform)}\n"
+        "Get a prediction:\n"
+        f"  {next_command('inference-one', study=deployment.name, platform=platform)}\n"
         "or\n"
         f"  curl -s {url}/predict -H 'content-type: application/json' \\\n{key}"
         f"  -d {shlex.quote(f'@{access.example}')}"
     )
     if access.warning:
-        say(f"warning: {access.warning}")
+        warn(access.warning)
 
 
 def _facts(served: ServedDeployment) -> dict[str, Any]:
@@ -231,16 +192,14 @@ def _print_status(served: ServedDeployment) -> None:
     )
     for replica in deployment.replicas:
         click.echo(f"  {served.replica} {replica.identifier}  version {replica.version}  {replica.state}")
-    standing = _standing(release, served.champion)
+    standing = f"the champion is version {served.champion}"
+    if served.champion is None:
+        standing = "the registry has no champion or does not answer"
+    elif served.champion == release.version:
+        standing = "it is the champion"
     click.echo(f"  platform {served.platform}; all requests go to version {release.version}; {standing}")
     if deployment.previous is not None:
         rollback = next_command("rollback", study=deployment.name, platform=served.platform)
         click.echo(f"  back to version {deployment.previous.version}: {rollback}")
     if served.manual is not None:
         click.echo(f"  {served.manual.reason}")
-
-
-def _standing(release: Release, champion: str | None) -> str:
-    if champion is None:
-        return "its registry names no champion, or is away"
-    return "it is the champion" if champion == release.version else f"the champion is version {champion}"

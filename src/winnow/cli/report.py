@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from winnow.cli.options import StoreVerb, config_option, study_of, study_option
+from winnow.api.arguments import study_name
+from winnow.cli.options import StoreVerb, config_option, study_option
 
 
 @click.command("report", cls=StoreVerb)
@@ -18,8 +19,8 @@ from winnow.cli.options import StoreVerb, config_option, study_of, study_option
     help="The page to write; by default HOME/studies/STUDY/report.html.",
 )
 def command(config: Path, study: str | None, output: Path | None) -> None:
-    """Write a study's report as one HTML page that needs nothing but a browser."""
-    name = study_of(config, study)
+    """Write a study's report, a self-contained HTML page."""
+    name = study_name(config, study)
     from winnow import api
 
     page = api.write_report(study=name, output=output)

@@ -1,4 +1,4 @@
-"""`winnow retry`: a study's failed trials, trained again."""
+"""`winnow retry`: train a study's failed trials again."""
 
 from __future__ import annotations
 
@@ -7,25 +7,22 @@ from typing import Any
 
 import click
 
-from winnow.cli.options import StoreVerb, changed_code_option, config_option, study_option
+from winnow.cli.options import StoreVerb, changed_code_option, config_option, study_option, workers_platform_option
 from winnow.cli.train import describe, image_options, status_of, workers_option
-from winnow.config.platforms import PLATFORMS
 
 
 @click.command("retry", cls=StoreVerb)
 @config_option
 @study_option
 @workers_option
-@click.option(
-    "--platform", type=click.Choice(PLATFORMS), default="local", show_default=True, help="Where the workers run."
-)
+@workers_platform_option
 @image_options
 @changed_code_option
 def command(config: Path, study: str | None, platform: str, **options: Any) -> int:
-    """Train a study's failed trials again under their numbers.
+    """Train a study's failed trials again, with the same numbers and parameters.
 
-    They keep their parameters. After a change of your code, which is what mostly mends them, add --allow-changed-code.
-    Failed refits are tried again too. Then the sweep goes on as with `winnow train`.
+    If you fixed your code, add --allow-changed-code. Failed refits are tried again too. Then the sweep continues as
+    with `winnow train`.
     """
     from winnow import api
 

@@ -1,4 +1,4 @@
-"""`winnow select-model`: pick the run that passes the rules, say why, and say why others did not.
+"""`winnow select-model`: pick the best run that passes the rules, and show why others did not.
 
 Exit status 3: no run passes.
 """
@@ -7,21 +7,15 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from winnow.cli.options import (
-    StoreVerb,
-    config_option,
-    dry_run_option,
-    json_option,
-    say,
-    study_of,
-    study_option,
-)
+from winnow.api.arguments import study_name
+from winnow.cli.options import StoreVerb, config_option, dry_run_option, json_option, say, study_option
 from winnow.config.next_command import next_command
 
 if TYPE_CHECKING:
@@ -39,12 +33,12 @@ NO_RUN_PASSES = 3
     "--rules",
     "rules_file",
     type=click.Path(path_type=Path),
-    help="The rules file; by default winnow's own, which takes the sweep's metric.",
+    help="The rules file; by default winnow's own, which uses the sweep's metric.",
 )
 @json_option
-@click.option("--all", "show_all", is_flag=True, help="Also list every trial with the first rule that turns it away.")
+@click.option("--all", "show_all", is_flag=True, help="Also list every trial with the rules that reject it.")
 @click.option(
-    "--explain", metavar="RUN", help="Check one run against every rule: a run id, a name or a trial's number."
+    "--explain", metavar="RUN", help="Check one run against every rule. RUN is a run id, a name or a trial's number."
 )
 @dry_run_option
 def command(
@@ -56,11 +50,11 @@ def command(
     explain: str | None,
     dry_run: bool,
 ) -> int | None:
-    """Pick the run that passes the rules, give it the champion's alias, and say why others did not.
+    """Pick the best run that passes the rules, make its model the champion, and show why others did not pass.
 
-    Exit status 3: no run passes; the nearest misses are shown.
+    Exit status 3: no run passes. The nearest misses are shown.
     """
-    name = study_of(config, study)
+    name = study_name(config, study)
     from winnow import api
 
     if explain is not None:
@@ -118,7 +112,7 @@ def _run_values(run: TrackedRun, selection: Selection) -> dict[str, Any]:
 
 
 def _whole_trial(run: TrackedRun) -> dict[str, float]:
-    """Its metrics without those of single folds, of which the tracking store reports the last fold's alone."""
+    """The metrics of the whole trial, without those of single folds. The store reports only the last fold's."""
     return {name: value for name, value in run.metrics.items() if not name.endswith(".fold")}
 
 
@@ -134,7 +128,7 @@ def _print_outcome(outcome: Outcome, runs: Sequence[CheckedRun], shares: Mapping
             console.print(sentence)
     for rule, misses in selection.misses.items():
         if misses:
-            console.print(f"\nTurned away by: {rule}", style="italic")
+            console.print(f"\nRejected by: {rule}", style="italic")
             console.print(_misses_table(rule, selection))
     if runs:
         console.print("\nAll trials", style="italic")
@@ -147,25 +141,30 @@ def _print_outcome(outcome: Outcome, runs: Sequence[CheckedRun], shares: Mapping
 def _what_happened(outcome: Outcome, *, dry_run: bool) -> str:
     version = outcome.version
     if version is None:
-        return f"Dry run: it has no model yet; it would be refitted and become @{outcome.alias}."
+        return f"Dry run: the run has no model yet. It would be refitted and become @{outcome.alias}."
     label = f"{version.name} version {version.version}"
     if not outcome.is_new:
-        return f"{label} is @{outcome.alias} already; nothing changed."
+        return f"{label} is already @{outcome.alias}; nothing changed."
     return f"Dry run: {label} would become @{outcome.alias}." if dry_run else f"{label} is now @{outcome.alias}."
 
 
-def _runs_table(outcome: Outcome, shares: Mapping[str, float]) -> Table:
+def _table(*headings: str, numeric: Sequence[str] = ()) -> Table:
+    """An empty table. The columns named in `numeric` are aligned to the right."""
     from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in numeric else "left")
+    return table
+
+
+def _runs_table(outcome: Outcome, shares: Mapping[str, float]) -> Table:
     from rich.text import Text
 
     selection, metric = outcome.selection, outcome.selection.objective.metric
     extra = [name for name in outcome.compared if name != metric]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("")
-    table.add_column("run")
-    for heading in (metric, "±", "holdout", *extra):
-        table.add_column(heading, justify="right")
-    table.add_column("parameters")
+    numeric = (metric, "±", "holdout", *extra)
+    table = _table("", "run", *numeric, "parameters", numeric=numeric)
     ranked = [selection.winner, *selection.runners_up] if selection.winner else []
     numbers = [metric, f"{metric}.std", f"holdout.{metric}", *extra]
     columns = [_column([run.metrics.get(name) for run in ranked]) for name in numbers]
@@ -173,7 +172,7 @@ def _runs_table(outcome: Outcome, shares: Mapping[str, float]) -> Table:
     for place, run in enumerate(ranked):
         cells = [column[place] for column in columns]
         parameters = "  ".join(f"{name}={_short(run.params[name])}" for name in order if name in run.params)
-        # The winner's parameters are shown in full; each other run has one line.
+        # Show the winner's parameters in full, and one line for each other run.
         shown = Text(parameters) if place == 0 else Text(parameters, no_wrap=True, overflow="ellipsis")
         style = "bold green" if place == 0 else None
         table.add_row("→" if place == 0 else "", _name(run, selection), *cells, shown, style=style)
@@ -181,46 +180,35 @@ def _runs_table(outcome: Outcome, shares: Mapping[str, float]) -> Table:
 
 
 def telling_order(runs: Sequence[TrackedRun], shares: Mapping[str, float]) -> list[str]:
-    """The runs' parameters, those first that matter most.
+    """The runs' parameters, most important first.
 
     Args:
-        shares: each parameter's importance; empty where it is not known.
+        shares: each parameter's importance; empty if unknown.
     """
     values: dict[str, set[str]] = {}
     for run in runs:
         for name, value in run.params.items():
             values.setdefault(name, set()).add(value)
-    # A parameter that some run lacks differs as well.
+    # A parameter that some runs lack counts as one that varies.
     is_constant = {name: len(seen) == 1 and all(name in run.params for run in runs) for name, seen in values.items()}
     return sorted(values, key=lambda name: (-shares.get(name, 0.0), is_constant[name], name))
 
 
 def _misses_table(rule: str, selection: Selection) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("run")
-    table.add_column(selection.objective.metric, justify="right")
-    table.add_column("because")
+    metric = selection.objective.metric
+    table = _table("run", metric, "because", numeric=[metric])
     # With a winner, a few misses are enough.
     misses = selection.misses[rule][: 3 if selection.winner else None]
-    scores = _column([miss.run.metrics.get(selection.objective.metric) for miss in misses])
-    for miss, score in zip(misses, scores, strict=True):
+    for miss, score in zip(misses, _column([miss.run.metrics.get(metric) for miss in misses]), strict=True):
         off = "" if miss.distance is None else f" ({miss.distance:.3g} off)"
         table.add_row(_name(miss.run, selection), score, f"{miss.reason}{off}")
     return table
 
 
 def _all_table(runs: Sequence[CheckedRun], selection: Selection) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("run", "state"):
-        table.add_column(heading)
-    table.add_column(selection.objective.metric, justify="right")
-    table.add_column("passes")
-    scores = _column([each.run.metrics.get(selection.objective.metric) for each in runs])
-    for each, score in zip(runs, scores, strict=True):
+    metric = selection.objective.metric
+    table = _table("run", "state", metric, "passes", numeric=[metric])
+    for each, score in zip(runs, _column([each.run.metrics.get(metric) for each in runs]), strict=True):
         run = each.run
         reasons = [miss.reason for miss in each.misses] if run.state == "complete" else ["not complete"]
         table.add_row(_name(run, selection), run.state, score, f"no: {'; '.join(reasons)}" if reasons else "yes")
@@ -242,13 +230,13 @@ def _print_explanation(explained: Explanation) -> None:
 def _place_of(run: TrackedRun, selection: Selection) -> str:
     ids = [one.run_id for one in (selection.winner, *selection.runners_up) if one is not None]
     if run.run_id not in ids:
-        return f"is behind the first {len(ids)} of those that pass"
+        return f"ranks below the first {len(ids)} runs that pass"
     place = ids.index(run.run_id)
-    return "wins" if place == 0 else f"is number {place + 1} of those that pass"
+    return "wins" if place == 0 else f"is number {place + 1} of the runs that pass"
 
 
 def _column(values: Sequence[float | None]) -> list[str]:
-    """Numbers with equally many decimals, so that their points align: as many as give the largest five digits."""
+    """Numbers with equally many decimals, so that their points align. The largest gets five digits."""
     largest = max((abs(value) for value in values if value is not None and math.isfinite(value)), default=0.0)
     if all(value is None or value.is_integer() for value in values):
         decimals = 0
@@ -271,7 +259,5 @@ def _short(text: str) -> str:
 def _console() -> Any:
     from rich.console import Console
 
-    # No markup: a parameter's value may be "[relu]".
-    console = Console(highlight=False, markup=False, emoji=False)
-    # A file has no width, and wrapped rows are hard to search.
-    return console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=200)
+    # A file has no width, and wrapped rows are hard to search. A parameter's value may look like markup: "[relu]".
+    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 200)

@@ -1,4 +1,4 @@
-"""`winnow mlflow-init`, `mlflow-remove`, `compose-logs`, `kubernetes-secrets`: Postgres, MinIO and MLflow."""
+"""`winnow mlflow-init`, `mlflow-remove`, `compose-logs`, `kubernetes-secrets`: the tracking stack."""
 
 from __future__ import annotations
 
@@ -8,56 +8,62 @@ from typing import Any
 import click
 
 from winnow import api
-from winnow.cli.options import dry_run_option, say
+from winnow.cli.options import dry_run_option, in_order, say
 
 PLATFORMS = ("docker", "kubernetes")
-WHICH = {
-    "WINNOW_PROJECT": "Name of its Compose project. Default: winnow.",
-    "WINNOW_ENV_FILE": "The environment file with its secrets. Default: .env.",
-}
-"""Settings that say which stack is meant, where there are several."""
+WHICH = {"WINNOW_PROJECT": "project", "WINNOW_ENV_FILE": "env_file"}
+"""The settings that select a stack if there are several, and the arguments that they give a verb."""
 
 
-def _setting_flag(name: str, text: str) -> Callable[[Any], Any]:
-    """A setting as a flag, so that `make mlflow-init MLFLOW_PORT=5600` works; else the environment's variable."""
-    return click.option(f"--{name.lower().replace('_', '-')}", name.lower(), metavar="VALUE", help=text)
+def _setting_flag(name: str, text: str, argument: str = "") -> Callable[[Any], Any]:
+    """A setting as a flag, so that `make mlflow-init MLFLOW_PORT=5600` works; by default the environment's variable."""
+    flag = f"--{name.lower().replace('_', '-')}"
+    return click.option(flag, argument or name.lower(), metavar="VALUE", help=text)
 
 
-_platform_option = click.option(
-    "--platform", type=click.Choice(PLATFORMS), help="Where it is; by default where the one in use is."
+def _which(arguments: Mapping[str, str]) -> Callable[[Any], Any]:
+    """Which stack. `arguments`: what the flags give the verb."""
+    return in_order(
+        _setting_flag("WINNOW_PROJECT", "Name of its Compose project. Default: winnow.", arguments["WINNOW_PROJECT"]),
+        _setting_flag("WINNOW_ENV_FILE", "File with its secrets. Default: .env.", arguments["WINNOW_ENV_FILE"]),
+    )
+
+
+_existing_stack = in_order(
+    click.option("--platform", type=click.Choice(PLATFORMS), help="Its platform; by default that of the stack in use."),
+    _which(WHICH),
+)
+
+_settings_as_flags = in_order(
+    _which(dict.fromkeys(WHICH, "")),
+    *(
+        _setting_flag(setting.name, f"{setting.description} Default: {setting.default or 'none'}.")
+        for setting in api.stack_settings()
+        if setting.name not in WHICH
+    ),
 )
 
 
-def _settings_as_flags(command: Any) -> Any:
-    for setting in reversed(api.stack_settings()):
-        if setting.name not in WHICH:
-            text = f"{setting.description} Default: {setting.default or 'none'}."
-            command = _setting_flag(setting.name, text)(command)
-    return _which_stack(command)
-
-
-def _which_stack(command: Any) -> Any:
-    for name, text in reversed(WHICH.items()):
-        command = _setting_flag(name, text)(command)
-    return command
-
-
 @click.command("mlflow-init")
-@click.option("--platform", type=click.Choice(PLATFORMS), default="docker", show_default=True, help="Where to.")
-@_settings_as_flags
-@click.option("--registry", default="", help="Kubernetes: registry that the image is pushed to.")
-@click.option("--image-load", default="", help='Kubernetes: command that loads it, such as "kind load docker-image".')
 @click.option(
-    "--timeout", type=click.FloatRange(min=1), help="Seconds to wait. Default: 180, on Kubernetes 300, for it pulls."
+    "--platform", type=click.Choice(PLATFORMS), default="docker", show_default=True, help="Where to start it."
+)
+@_settings_as_flags
+@click.option("--registry", default="", help="Kubernetes: registry to push the image to.")
+@click.option(
+    "--image-load", default="", help='Kubernetes: command that loads the image, such as "kind load docker-image".'
+)
+@click.option(
+    "--timeout", type=click.FloatRange(min=1), help="Seconds to wait. Default: 180, on Kubernetes 300, to pull images."
 )
 @dry_run_option
 def init(
     platform: str, registry: str, image_load: str, timeout: float | None, dry_run: bool, **flags: str | None
 ) -> None:
-    """Start Postgres, MinIO and MLflow, and let every verb use them.
+    """Start Postgres, MinIO and MLflow, and make every verb use them.
 
-    Secrets are generated on the first start: on Docker into .env, on Kubernetes into the Secret winnow-tracking. What
-    is set here is kept there too. Again: changes nothing.
+    The first start generates secrets and stores them with these settings: on Docker in .env, on Kubernetes in the
+    Secret winnow-tracking. Running it again changes nothing.
     """
     from winnow.cli.build import shown_steps
 
@@ -81,84 +87,50 @@ def init(
         click.echo(f"{name:<10}{address}")
     click.echo(f"Every verb uses it from now on, until `{started.ending}`.")
     for name in started.overriding:
-        say(f"note: {name} is set, and wins over it.")
+        say(f"note: {name} is set and takes precedence over it.")
 
 
 @click.command("mlflow-remove")
-@_platform_option
-@_which_stack
-@click.option("--volumes", is_flag=True, help="Delete its data too, and the secrets that open it.")
-@click.option("--force", is_flag=True, help="Remove a stack that another folder or home has made, too.")
+@_existing_stack
+@click.option("--volumes", is_flag=True, help="Also delete its data and secrets.")
+@click.option("--force", is_flag=True, help="Remove the stack even if another folder or home started it.")
 @dry_run_option
-def remove(
-    platform: str | None,
-    winnow_project: str | None,
-    winnow_env_file: str | None,
-    volumes: bool,
-    force: bool,
-    dry_run: bool,
-) -> None:
-    """Stop and remove the stack; verbs use files again. Data and secrets are kept unless told otherwise."""
-    end = api.mlflow_remove(
-        platform,
-        project=winnow_project,
-        env_file=winnow_env_file,
-        volumes=volumes,
-        force=force,
-        dry_run=dry_run,
-        say=say,
-    )
+def remove(dry_run: bool, **options: Any) -> None:
+    """Stop and remove the stack. Verbs use files again. Data and secrets stay unless --volumes is given."""
+    end = api.mlflow_remove(**options, dry_run=dry_run, say=say)
     click.echo(end.render() if dry_run else end.outcome)
 
 
 @click.command("compose-logs")
-@_platform_option
-@_which_stack
+@_existing_stack
 @click.option("--service", metavar="NAME", help="Only this service: mlflow, postgres, minio or bucket.")
-@click.option("--lines", type=click.IntRange(min=0), default=100, show_default=True, help="Last lines of each.")
-@click.option("--follow", is_flag=True, help="Go on printing until Ctrl-C.")
+@click.option("--lines", type=click.IntRange(min=0), default=100, show_default=True, help="Last lines of each service.")
+@click.option("--follow", is_flag=True, help="Keep printing new lines until Ctrl-C.")
 @dry_run_option
-def logs(
-    platform: str | None,
-    winnow_project: str | None,
-    winnow_env_file: str | None,
-    service: str | None,
-    lines: int,
-    follow: bool,
-    dry_run: bool,
-) -> int:
+def logs(dry_run: bool, **options: Any) -> int:
     """Print the logs of the stack on Docker."""
-    logs = api.compose_logs(
-        platform,
-        project=winnow_project,
-        env_file=winnow_env_file,
-        service=service,
-        lines=lines,
-        follow=follow,
-        dry_run=dry_run,
-        say=say,
-    )
+    logs = api.compose_logs(**options, dry_run=dry_run, say=say)
     if dry_run:
         click.echo(logs.command)
     return logs.exit_status
 
 
 @click.command("kubernetes-secrets")
-@_setting_flag("MLFLOW_BACKEND_STORE_URI", "MLflow's own database, where that is not to be the stack's Postgres.")
-@_setting_flag("MLFLOW_ARTIFACTS_DESTINATION", "Where artifacts are kept, where that is not to be the stack's MinIO.")
+@_setting_flag("MLFLOW_BACKEND_STORE_URI", "MLflow's own database, instead of the stack's Postgres.")
+@_setting_flag("MLFLOW_ARTIFACTS_DESTINATION", "Where to keep artifacts, instead of the stack's MinIO.")
 @dry_run_option
 def secrets(dry_run: bool, **flags: str | None) -> None:
-    """Make the Secret that `kubectl apply -k k8s/tracking` needs. Passwords that are there stay as they are.
+    """Create the Secret that `kubectl apply -k k8s/tracking` needs. Existing passwords stay.
 
-    Keys of stores of your own are taken from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, …
+    Credentials for your own stores come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, …
     """
     made = api.kubernetes_secrets(_typed(flags), dry_run=dry_run, say=say)
     if dry_run:
         click.echo(made.plan, nl=False)
         return
-    click.echo(f"{made.place}: {'written' if made.is_changed else 'as it was'}.")
+    click.echo(f"{made.place}: {'written' if made.is_changed else 'unchanged'}.")
 
 
 def _typed(flags: Mapping[str, str | None]) -> dict[str, str]:
-    """The settings that are given as flags, by their names."""
+    """The settings given as flags, by name."""
     return {name.upper(): value for name, value in flags.items() if value is not None}

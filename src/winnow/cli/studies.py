@@ -1,17 +1,16 @@
-"""`winnow studies` and `delete-study`: the studies of the storage."""
+"""`winnow studies` and `delete-study`: the studies in the storage."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
-from winnow.cli.options import StoreVerb, dry_run_option, json_option, required_study_option
+from winnow.cli.options import StoreVerb, dry_run_option, json_option, study_flag
+from winnow.cli.wording import count, local_time, table, utc
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 
@@ -19,18 +18,18 @@ if TYPE_CHECKING:
     from winnow.api import Deletion, ListedStudy
 
 NOT_DELETED = 1
-"""Exit status where the answer was no."""
+"""Exit status if the user declined."""
 
 
 @click.command("studies", cls=StoreVerb)
 @json_option
 def studies(as_json: bool) -> None:
-    """List all studies of the storage: their state, trials, best value, and where workers are at work."""
+    """List all studies: state, trials, best value, and where their workers run."""
     from winnow import api
 
     found = api.studies()
     if as_json:
-        click.echo(json.dumps([_as_json(each) for each in found], indent=2))
+        click.echo(json.dumps([_values(each) for each in found], indent=2))
         return
     for line in table([_row(each) for each in found]):
         click.echo(line)
@@ -38,56 +37,45 @@ def studies(as_json: bool) -> None:
         click.echo(f"There is no study yet; `{next_command('train', config=...)}` starts one.")
 
 
-def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Rows as lines with columns of equal width."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
 def _row(study: ListedStudy) -> tuple[str, ...]:
     one = study.summary
-    states = ", ".join(f"{count} {state}" for state, count in one.trials.items() if count and state != "complete")
-    best = "no trial is complete"
+    states = ", ".join(f"{number} {state}" for state, number in one.trials.items() if number and state != "complete")
+    best = "no complete trial"
     if one.best is not None:
         best = f"{one.metric or 'best value'} {one.best:.4f} (trial {one.best_trial})"
+    made, changed = ("?" if ms is None else local_time(ms) for ms in (one.created_at_ms, one.changed_at_ms))
+    workers = ""
+    if study.at_work:
+        workers = "workers: " + ", ".join(f"{number} {platform}" for platform, number in study.at_work.items())
+    elif one.heard:
+        # Only the study knows the workers on other machines.
+        workers = f"workers elsewhere: {', '.join(one.heard)}"
     return (
         one.name,
         one.state,
         f"{one.trials['complete']} of {one.target} complete" + (f", {states}" if states else ""),
         best,
-        f"made {_time(one.created_at_ms)}, changed {_time(one.changed_at_ms)}",
-        _workers(study),
+        f"created {made}, changed {changed}",
+        workers,
     )
 
 
-def _workers(study: ListedStudy) -> str:
-    if study.at_work:
-        return "workers: " + ", ".join(f"{count} {platform}" for platform, count in study.at_work.items())
-    # The study alone knows the workers of other machines.
-    return f"workers elsewhere: {', '.join(study.summary.heard)}" if study.summary.heard else ""
-
-
-def _time(at_ms: int | None) -> str:
-    return "?" if at_ms is None else f"{datetime.fromtimestamp(at_ms / 1000, UTC).astimezone():%Y-%m-%d %H:%M}"
-
-
-def _as_json(study: ListedStudy) -> dict[str, object]:
+def _values(study: ListedStudy) -> dict[str, object]:
     values = asdict(study.summary)
     for name in ("created_at", "changed_at"):
-        at_ms = values.pop(f"{name}_ms")
-        values[name] = None if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC).isoformat("T", "seconds")
+        values[name] = utc(values.pop(f"{name}_ms"))
     return values | {"at_work": dict(study.at_work)}
 
 
 @click.command("delete-study", cls=StoreVerb)
-@required_study_option
-@click.option("--yes", is_flag=True, help="Delete it without a question.")
+@study_flag("Name of the study.", required=True)
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @dry_run_option
 def delete_study(study: str, yes: bool, dry_run: bool) -> int:
     """Delete a study: its trials, logs and report.
 
     Registered models, deployments and MLflow's runs stay. The runs are marked as those of a deleted study, so that a
-    new study of the same name starts afresh.
+    new study can use the same name.
     """
     from winnow import api
 
@@ -98,7 +86,7 @@ def delete_study(study: str, yes: bool, dry_run: bool) -> int:
     if not yes and not sys.stdin.isatty():
         raise InputError(
             f"study {study!r}",
-            expected="a yes, since its deletion cannot be undone",
+            expected="confirmation, since deletion cannot be undone",
             found="no terminal to ask on",
             remedy=f"To delete {going(deletion)}: {next_command('delete-study', study=study, yes=True)}.",
         )
@@ -113,18 +101,13 @@ def delete_study(study: str, yes: bool, dry_run: bool) -> int:
 
 
 def going(deletion: Deletion) -> str:
-    """What is removed, in words."""
+    """What is deleted, in words."""
     files = "" if deletion.folder is None else f", with logs and report in {deletion.folder}"
-    return f"study {deletion.study} ({_count(deletion.trials, 'trial')}{files})"
+    return f"study {deletion.study} ({count(deletion.trials, 'trial')}{files})"
 
 
 def staying(deletion: Deletion) -> str:
     """What is kept, in words."""
-    if not deletion.runs:
-        return "Registered models and deployments stay."
-    runs = _count(deletion.runs, "run")
-    return f"Registered models and deployments stay. So do {runs} in MLflow, marked as those of a deleted study."
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    kept = "Registered models and deployments stay."
+    runs = count(deletion.runs, "run")
+    return f"{kept} So do {runs} in MLflow, marked as those of a deleted study." if deletion.runs else kept

@@ -184,7 +184,7 @@ def ask_deployers(
 
     def note(name: str, error: WinnowError) -> None:
         absent[name] = str(error)
-        say(f"warning: {name} could not be asked what it serves: {error}")
+        say(f"warning: {name} did not answer: {error}")
 
     return answering_deployers(settings, platform, say=say, on_away=note), absent
 

@@ -215,7 +215,8 @@ def _say_where_it_stands(store: StudyStore, alive: int, view: ProgressView) -> N
     counts = store.counts()
     ended = counts["complete"] + counts["pruned"] + counts["failed"]
     if alive:
-        view.note(f"study {store.name}: attached to {alive} worker(s) at work, {ended} of {store.target()} trials done")
+        workers = "1 running worker" if alive == 1 else f"{alive} running workers"
+        view.note(f"study {store.name}: attached to {workers}, {ended} of {store.target()} trials done")
     elif counts["all"]:
         view.note(f"study {store.name}: {ended} of {store.target()} trials are done, going on with the rest")
 

@@ -201,6 +201,5 @@ def test_the_former_name_of_a_flag_is_refused_with_its_present_one(
 ) -> None:
     assert run([verb, "--target", "docker"]) == 2
     assert capsys.readouterr().err == (
-        "error: --target: expected the flag's present name, --platform, found its former name. "
-        "Write --platform NAME, or PLATFORM=NAME with make.\n"
+        "error: --target: expected --platform, found its old name. Write --platform NAME, or PLATFORM=NAME with make.\n"
     )

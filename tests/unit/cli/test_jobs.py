@@ -63,10 +63,10 @@ def test_jobs_are_listed_until_they_are_cancelled(tmp_path: Path, executor: Loca
         "diagnosis": None,
     }
     assert abs((datetime.now(UTC) - started_at).total_seconds()) < 60
-    assert "1 worker(s) stopped" in ask(cancel, tmp_path, "--study", "a-study").stdout
+    assert "stopped 1 worker" in ask(cancel, tmp_path, "--study", "a-study").stdout
     assert executor.status("a-study", "w0").state.is_over
     assert make_study(tmp_path).counts()["waiting"] == 1
-    assert "no workers were at work" in ask(cancel, tmp_path, "--study", "a-study").stdout
+    assert "no workers were running" in ask(cancel, tmp_path, "--study", "a-study").stdout
 
 
 def test_jobs_are_one_line_each_for_people(tmp_path: Path, executor: LocalExecutor) -> None:
@@ -78,7 +78,7 @@ def test_jobs_are_one_line_each_for_people(tmp_path: Path, executor: LocalExecut
 
 def test_an_engine_that_does_not_answer_matters_only_where_it_is_asked_for(tmp_path: Path) -> None:
     train = f"WINNOW_HOME={tmp_path} make train CONFIG=…"
-    assert ask(jobs, tmp_path).stdout == f"No workers are at work on this machine; `{train}` starts some.\n"
+    assert ask(jobs, tmp_path).stdout == f"No workers are running on this machine; `{train}` starts some.\n"
     refused = ask(jobs, tmp_path, "--platform", "docker")
     assert "the Docker engine at tcp://" in str(refused.exception)
 
@@ -109,7 +109,7 @@ def test_logs_of_workers_that_nobody_started_are_refused(
 def test_workers_are_stopped_where_the_study_cannot_be_told(tmp_path: Path, executor: LocalExecutor) -> None:
     (tmp_path / "studies.db").rename(tmp_path / "away.db")
     stopped = ask(cancel, tmp_path, "--study", "a-study")
-    assert "1 worker(s) stopped; their trials are handed back when it is resumed" in stopped.stdout
+    assert "stopped 1 worker; their trials are returned when the study is resumed" in stopped.stdout
     assert "studies.db" in stopped.stderr
     assert executor.status("a-study", "w0").state.is_over
 
@@ -137,7 +137,7 @@ def test_workers_are_ended_only_where_all_that_it_takes_is_allowed(tmp_path: Pat
     with running(FakeApi(allowed=whole - {"deletecollection jobs"})) as api:
         where = {"KUBECONFIG": str(kubeconfig(tmp_path / "kubeconfig", api.url))}
         flags = ("--study", "a-study", "--platform", "kubernetes")
-        assert "no workers were at work" in ask(cancel, tmp_path, *flags, **where).stdout
+        assert "no workers were running" in ask(cancel, tmp_path, *flags, **where).stdout
         store.set_stopped(False)
         labels = {"winnow.study": "a-study", "winnow.group": "p0"}
         metadata = {"name": "a-job", "labels": labels, "creationTimestamp": "2026-01-01T00:00:00Z"}

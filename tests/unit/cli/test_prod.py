@@ -49,12 +49,12 @@ def invoke(command: str, environment: dict[str, str]) -> Result:
 def test_a_cluster_that_is_meant_and_down_is_not_one_that_serves_nothing(silent_cluster: dict[str, str]) -> None:
     shown = invoke("prod-status", silent_cluster)
     assert shown.return_value == 1
-    assert shown.stdout == "Nothing is being served on this machine; kubernetes could not be asked.\n"
-    assert shown.stderr.startswith("warning: kubernetes could not be asked what it serves: ")
+    assert shown.stdout == "Nothing is being served on this machine; kubernetes did not answer.\n"
+    assert shown.stderr.startswith("warning: kubernetes did not answer: ")
     assert "127.0.0.1" in shown.stderr
     removed = invoke("prod-remove", silent_cluster)
     assert removed.return_value == 1
-    assert "kubernetes could not be asked" in removed.stderr
+    assert "kubernetes did not answer" in removed.stderr
 
 
 def test_without_a_cluster_nothing_is_served_and_that_is_fine(silent_cluster: dict[str, str]) -> None:
@@ -71,8 +71,8 @@ def test_removing_what_is_not_served_names_what_is(silent_cluster: dict[str, str
     assert LocalDeployer(home).names() == ("wine",)
     removed = invoke("prod-remove", {**silent_cluster, "WINNOW_NAMESPACE": ""})
     assert removed.return_value == 0
-    assert removed.stdout == "Nothing was removed: cells is not served on this machine.\n"
-    assert removed.stderr == f"  wine is served: WINNOW_HOME={home} make prod-remove STUDY=wine\n"
+    assert removed.stdout == "Nothing was removed: cells is not being served on this machine.\n"
+    assert removed.stderr == f"  wine is being served: WINNOW_HOME={home} make prod-remove STUDY=wine\n"
 
 
 @pytest.mark.parametrize("target", ["local", "kubernetes"])

@@ -47,7 +47,7 @@ def test_the_winner_is_shown_and_crowned(uri: str) -> None:
     assert "→  trial 001" in result.output
     assert "activation=[relu]" in result.output
     assert f"{STUDY} version 1 is now @champion." in result.output
-    assert "already; nothing changed" in call(uri).output
+    assert "is already @" in call(uri).output
 
 
 def test_a_dry_run_crowns_nobody(uri: str) -> None:
@@ -59,7 +59,7 @@ def test_no_run_that_passes_is_status_3_with_the_nearest_misses(uri: str, tmp_pa
     result = call(uri, "--rules", rules(tmp_path, "filters: [{metric: f1, min: 0.99}]"))
     assert result.return_value == 3
     assert f"No run of {STUDY} passes the rules." in result.output
-    assert "Turned away by: metric f1 at least 0.99" in result.output
+    assert "Rejected by: metric f1 at least 0.99" in result.output
     assert "f1 is 0.95 (0.04 off)" in result.output
 
 

@@ -91,7 +91,7 @@ def test_studies_are_listed_for_programs(tmp_path: Path, uri: str) -> None:
 
 def test_studies_are_one_line_each_for_people(tmp_path: Path, uri: str) -> None:
     line = ask(studies, tmp_path, uri).stdout
-    assert line.startswith(f"{STUDY}  unfinished  1 of 5 complete  f1 0.9000 (trial 0)  made ")
+    assert line.startswith(f"{STUDY}  unfinished  1 of 5 complete  f1 0.9000 (trial 0)  created ")
     assert line.count("\n") == 1
 
 

@@ -1,0 +1,33 @@
+"""Lists, counts and tables as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+
+def either(places: Sequence[str]) -> str:
+    """`on this machine, on the Docker engine or in namespace …`."""
+    *others, last = places
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def count(number: int, noun: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows as lines with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def utc(at_ms: int | None) -> str | None:
+    """A time in ISO 8601, to the second; None if there is none."""
+    return None if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")
+
+
+def local_time(at_ms: int, seconds: str = "") -> str:
+    """A time on this machine's clock, to the minute; with `:%S` to the second."""
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC).astimezone():%Y-%m-%d %H:%M{seconds}}"
