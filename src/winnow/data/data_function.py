@@ -1,11 +1,10 @@
-"""A person's own data function: `load(**options) -> (X, y)`, a mapping with `X` and `y`, or a torch `Dataset`.
+"""A user's data function: `load(**options) -> (X, y)`, a mapping with `X` and `y`, or a torch `Dataset`.
 
-Tensors and datasets are recognized by their methods, so that data without torch loads without it.
+Tensors and datasets are recognized by their methods, so that data without torch loads without torch.
 """
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 
 from winnow.config.errors import InputError
 from winnow.config.functions import line_in, load_function
+from winnow.config.nearest import did_you_mean
 from winnow.data.raw import RawData, as_array, is_foreign_table, is_frame, is_tensor, with_pandas
 
 PLACE = "data.source"
@@ -23,10 +23,10 @@ RETURNS = "(X, y), a mapping with X and y, or a map-style torch Dataset of (x, y
 
 
 def call_data_function(spec: str, options: Mapping[str, Any]) -> RawData:
-    """Call the function and see what it returned.
+    """Call the function and check what it returns.
 
     Raises:
-        InputError: it cannot be found, raises, or returns something else than its contract says.
+        InputError: it cannot be found, raises, or breaks its contract.
     """
     function = load_function(spec, PLACE)
     try:
@@ -58,12 +58,11 @@ def _from_mapping(name: str, spec: str, result: Mapping[Any, Any]) -> RawData:
     known = (*REQUIRED, *OPTIONAL)
     unknown = [key for key in keys if key not in known]
     if unknown:
-        nearest = difflib.get_close_matches(unknown[0], known, n=1)
         raise InputError(
             PLACE,
             expected=f"a mapping with some of {', '.join(known)} from '{spec}'",
             found=f"the unknown key '{unknown[0]}'",
-            remedy=f"Did you mean '{nearest[0]}'?" if nearest else "Leave it out.",
+            remedy=did_you_mean(unknown[0], known) or "Leave it out.",
         )
     features, target = with_pandas(result["X"], PLACE), with_pandas(result["y"], "data.target")
     _refuse_target_among_features(features, target, spec)
@@ -80,7 +79,7 @@ def _from_mapping(name: str, spec: str, result: Mapping[Any, Any]) -> RawData:
 
 
 def _refuse_target_among_features(features: Any, target: Any, spec: str) -> None:
-    """`frame, frame["target"]` leaves the answer among the features; another column may share its name."""
+    """Refuse `frame, frame["target"]`, which leaves the target in X. A different column of that name may stay."""
     if not is_frame(features) or len(features) != len(target):
         return
     columns = [target[name] for name in target.columns] if is_frame(target) else [target]
@@ -96,7 +95,7 @@ def _refuse_target_among_features(features: Any, target: Any, spec: str) -> None
 
 
 def _from_pairs(name: str, spec: str, pairs: list[Any], classes: Any) -> RawData:
-    """Rows of a torch Dataset; its `classes`, as torchvision's sets have them, become the class names."""
+    """Rows of a torch Dataset; its `classes`, an attribute of torchvision's sets, become the class names."""
     for index, pair in enumerate(pairs):
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise _not_the_contract(spec, f"{_described(pair)} as item {index} of a Dataset")
@@ -139,7 +138,6 @@ def _names(value: Iterable[Any] | None, key: str, spec: str) -> tuple[str, ...] 
 
 
 def _target_names(target: Any) -> tuple[str, ...] | None:
-    """What pandas knows of the target's names."""
     if is_frame(target):
         return tuple(str(one) for one in target.columns)
     name = getattr(target, "name", None)
@@ -153,9 +151,5 @@ def _described(value: Any) -> str:
 
 
 def _not_the_contract(spec: str, found: str) -> InputError:
-    return InputError(
-        PLACE,
-        expected=f"{RETURNS} from '{spec}'",
-        found=found,
-        remedy="Let the function return these.",
-    )
+    expected = f"{RETURNS} from '{spec}'"
+    return InputError(PLACE, expected=expected, found=found, remedy="Let the function return these.")

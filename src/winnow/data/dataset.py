@@ -1,8 +1,7 @@
 """The rows of a study as plain arrays, and the digest of their content.
 
-Code outside this folder sees data only as a `DataSet`, whatever source and format it came from. The same rows give the
-same digest from every format, type and machine: it covers what training sees (features, target, groups, time, names, in
-order) and not what the data is called.
+Code outside this folder sees data only as a `DataSet`. The same rows give the same digest from every format, type and
+machine: it covers what training sees (features, target, groups, time, names, in order) and not the data's name.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ _DIGEST_VERSION = "1"
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """Rows and what is known of them.
+    """The rows of a study.
 
     Attributes:
-        name: for people: the file's, function's or bundled set's name.
+        name: the file's, function's or bundled set's name, for display.
         features: float32, shape [rows, *input_shape].
         target: int64 [rows] with classes 0..n-1, or float32 [rows, targets].
         groups, time: one value per row, or None.
         feature_names: one per column for tabular data, None for tensors.
         class_names: one per class, or None for regression.
         target_names: one per target; a single one for classification.
-        sha256: digest of the content (features, target, groups, time, names), whatever the source.
+        sha256: digest of features, target, groups, time and names.
     """
 
     name: str
@@ -48,7 +47,7 @@ class DataSet:
 
     @property
     def rows(self) -> int:
-        """Number of rows."""
+        """The number of rows."""
         return len(self.features)
 
     @property
@@ -67,23 +66,19 @@ def digest_of(names: dict[str, tuple[str, ...] | None], arrays: dict[str, NDArra
     digest = hashlib.sha256(_DIGEST_VERSION.encode())
     digest.update(json.dumps(names, ensure_ascii=True).encode())
     for name, array in arrays.items():
-        digest.update(f"\n{name}:{_header(array)}\n".encode())
+        header = "none" if array is None else f"{array.dtype.kind}{list(array.shape)}"
+        digest.update(f"\n{name}:{header}\n".encode())
         if array is not None:
             digest.update(_content(array))
     return digest.hexdigest()
 
 
-def _header(array: NDArray[Any] | None) -> str:
-    return "none" if array is None else f"{array.dtype.kind}{list(array.shape)}"
-
-
-def _content(array: NDArray[Any]) -> bytes | memoryview[int]:
-    """Little-endian bytes; text as JSON, since its width in memory depends on the longest one."""
+def _content(array: NDArray[Any]) -> bytes:
+    """Little-endian bytes; text as JSON, since numpy's width depends on the longest text."""
     if array.dtype.kind == "U":
         return json.dumps(array.tolist(), ensure_ascii=True).encode()
     if array.dtype.kind == "M":
         array = array.astype("datetime64[us]").astype(np.int64)
     if array.dtype.kind == "f":
         array = np.where(np.isnan(array), np.array(np.nan, array.dtype), array + 0.0)  # one NaN, and no -0.0
-    ordered = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
-    return ordered.tobytes()
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()

@@ -1,7 +1,7 @@
-"""Inputs as float32, or a refusal that names the column.
+"""Inputs as float32, or an error that names the column.
 
-Missing values stay NaN: the preprocessing inside the model puts the training mean in their place. Everything else that
-a network cannot take is refused here.
+Missing values stay NaN, which the preprocessing inside the model replaces. Text, infinite values and values that
+float32 merges are refused here.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ PLACE = "data.source"
 NUMERIC_KINDS = "buif"
 LARGEST_EXACT_IN_FLOAT64 = 2**53
 NUMBERS = (bool, int, float, Decimal, np.bool_, np.integer, np.floating)
-"""The types of numbers in arrays of objects; complex ones are not among them."""
+"""Types of real numbers in arrays of objects."""
 
 
 def convert_features(
     features: Any, names: tuple[str, ...] | None, source: str
 ) -> tuple[NDArray[np.float32], tuple[str, ...] | None]:
-    """Inputs as float32 [rows, *input_shape], and the columns' names where a row is one-dimensional.
+    """Inputs as float32 [rows, *input_shape], and the names of the columns of tabular data.
 
     Args:
         features: a DataFrame, or an array; [rows] counts as [rows, 1].
-        names: of the columns, where the source has them; a DataFrame has its own.
+        names: the source's names for the columns; by default a DataFrame's own.
 
     Raises:
         InputError: no rows, no columns, text, infinite values, values that float32 merges, or names that are not one
@@ -49,12 +49,11 @@ def convert_features(
     else:
         array = _from_array(as_values(features, PLACE), names, source)
     if array.size == 0:
-        found = f"{array.shape[0]} rows of shape {array.shape[1:]}"
         raise InputError(
             PLACE,
             expected=f"rows and feature columns in {source}",
-            found=found,
-            remedy="Check what was written to it, and `data.drop`.",
+            found=f"{array.shape[0]} rows of shape {array.shape[1:]}",
+            remedy="Check its content, and `data.drop`.",
         )
     is_tabular = array.ndim == 2
     if is_tabular and names is None:
@@ -68,27 +67,21 @@ def convert_features(
         )
     refuse_double_names(names or (), source)
     if names is not None and "" in names:
-        raise InputError(
-            PLACE,
-            expected=f"a name for every column of {source}",
-            found=f"none for column {names.index('') + 1}",
-            remedy="Name it.",
-        )
+        expected, found = f"a name for every column of {source}", f"none for column {names.index('') + 1}"
+        raise InputError(PLACE, expected=expected, found=found, remedy="Name it.")
     return np.ascontiguousarray(array), names
 
 
 def _from_frame(frame: pd.DataFrame, source: str) -> NDArray[np.float32]:
     result = np.empty(frame.shape, dtype=np.float32)
-    if len(frame) == 0:
-        return result
-    for index, name in enumerate(frame.columns):
+    for index, name in enumerate(frame.columns if len(frame) else ()):
         numbers = _from_column(frame.iloc[:, index], str(name), source)
         result[:, index] = _as_float32(numbers, str(name), f"column '{name}'", source)
     return result
 
 
 def _from_column(column: Any, name: str, source: str) -> NDArray[Any]:
-    """A column's numbers in a type that holds them; NaN, or None among objects, where one is missing."""
+    """A column's numbers in a type that holds them exactly; a missing one is NaN, or None among objects."""
     import pandas as pd
 
     if isinstance(column.dtype, pd.ArrowDtype) and column.dtype.kind != "O":
@@ -116,29 +109,32 @@ def _from_column(column: Any, name: str, source: str) -> NDArray[Any]:
 
 
 def _first_mistake(values: NDArray[Any], is_present: NDArray[np.bool_]) -> int | None:
-    """The row of the first value that is no number; where all are texts of numbers, the first one's.
+    """The row of the first value that is not a number; if all texts are numbers, the row of the first text.
 
-    A CSV column with one `?` comes as text: it is the `?` that has to be corrected.
+    A CSV column with one `?` arrives as text, and the error has to name the `?`.
     """
     present = [(row, value) for row, value in enumerate(values) if is_present[row]]
-    mistakes = (row for row, value in present if not isinstance(value, NUMBERS) and not _is_number_as_text(value))
-    texts = (row for row, value in present if isinstance(value, str))
-    return next(mistakes, next(texts, None))
-
-
-def _is_number_as_text(value: Any) -> bool:
-    return isinstance(value, str) and is_number(value)
+    texts = [(row, value) for row, value in present if isinstance(value, str)]
+    are_numbers = {row for row, value in texts if is_number(value)}
+    mistakes = (row for row, value in present if not isinstance(value, NUMBERS) and row not in are_numbers)
+    return next(mistakes, texts[0][0] if texts else None)
 
 
 def _from_array(features: Any, names: tuple[str, ...] | None, source: str) -> NDArray[np.float32]:
-    """An array as float32, of at least two dimensions."""
     array: NDArray[Any] = features if isinstance(features, np.ndarray) else features.to_numpy()
     array = array[:, np.newaxis] if array.ndim == 1 else array
     if array.size == 0:
         return np.empty(array.shape, dtype=np.float32)
     if array.dtype.kind not in NUMERIC_KINDS:
-        array = _as_objects(array)
-        _refuse_mistakes(array, names, source)
+        import pandas as pd
+
+        flat = np.empty(array.size, dtype=object)
+        flat[:] = list(array.flat)  # `astype(object)` would make integers of times
+        mistake = _first_mistake(flat, ~pd.isna(flat))
+        if mistake is not None:
+            row, column = divmod(mistake, array[0].size)
+            raise _not_numeric(_column_name(column, names), flat[mistake], row, source)
+        array = flat.reshape(array.shape)
     result = np.empty(array.shape, dtype=np.float32)
     for index, name, where in _parts(array, names):
         result[index] = _as_float32(array[index], name, where, source)
@@ -146,10 +142,10 @@ def _from_array(features: Any, names: tuple[str, ...] | None, source: str) -> ND
 
 
 def _parts(array: NDArray[Any], names: tuple[str, ...] | None) -> Iterator[tuple[Any, str | None, str]]:
-    """What is standardized together (see `preprocessing`): columns, channels, or all; and what each is called."""
+    """The index, name and description of each part that is standardized on its own (see `preprocessing`)."""
     if array.ndim == 2:
         for column in range(array.shape[1]):
-            name = names[column] if names is not None and column < len(names) else f"x{column}"
+            name = _column_name(column, names)
             yield (slice(None), column), name, f"column '{name}'"
     elif array.ndim == 3:
         yield ..., None, "the features"
@@ -159,7 +155,7 @@ def _parts(array: NDArray[Any], names: tuple[str, ...] | None) -> Iterator[tuple
 
 
 def _as_float32(values: NDArray[Any], name: str | None, where: str, source: str) -> NDArray[np.float32]:
-    """Cast what one mean is taken over; refuse infinite values, and values that become equal."""
+    """Cast one part; refuse infinite values, and values that become equal."""
     is_missing, numbers = np.zeros(values.shape, dtype=bool), values
     if values.dtype == object:
         import pandas as pd
@@ -167,7 +163,7 @@ def _as_float32(values: NDArray[Any], name: str | None, where: str, source: str)
         is_missing = pd.isna(values)
         numbers = np.array(values[~is_missing].tolist())
     result = np.full(values.shape, np.nan, dtype=np.float32)
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused with the others
+    with np.errstate(over="ignore"):  # too large values become infinite and are refused below
         result[~is_missing] = numbers.astype(np.float32).ravel()
     infinite = np.isinf(result).reshape(len(result), -1)
     if infinite.any():
@@ -183,24 +179,8 @@ def _as_float32(values: NDArray[Any], name: str | None, where: str, source: str)
     return result
 
 
-def _as_objects(array: NDArray[Any]) -> NDArray[Any]:
-    """The same values one by one; `astype(object)` would make integers of times."""
-    values = np.empty(array.size, dtype=object)
-    values[:] = list(array.flat)
-    return values.reshape(array.shape)
-
-
-def _refuse_mistakes(values: NDArray[Any], names: tuple[str, ...] | None, source: str) -> None:
-    """Refuse objects that are neither numbers nor missing."""
-    import pandas as pd
-
-    flat = values.ravel()
-    mistake = _first_mistake(flat, ~pd.isna(flat))
-    if mistake is None:
-        return
-    row, column = divmod(mistake, values[0].size)
-    name = names[column] if names is not None and column < len(names) else f"x{column}"
-    raise _not_numeric(name, flat[mistake], row, source)
+def _column_name(column: int, names: tuple[str, ...] | None) -> str:
+    return names[column] if names is not None and column < len(names) else f"x{column}"
 
 
 def _not_numeric(name: str, value: Any, row: int, source: str) -> InputError:
@@ -209,6 +189,5 @@ def _not_numeric(name: str, value: Any, row: int, source: str) -> InputError:
         PLACE,
         expected=f"numbers in column '{name}' of {source}",
         found=f"{kind}: {str(value)[:40]!r} in row {row + 1}",
-        remedy=f"Correct the value or leave it empty; or encode the column as numbers, or leave it out with "
-        f"`data.drop: [{name}]`.",
+        remedy=f"Correct the value, leave it empty, encode the column as numbers, or set `data.drop: [{name}]`.",
     )

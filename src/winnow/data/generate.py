@@ -1,6 +1,6 @@
-"""Synthetic data whose answer is known: to try a sweep on, and to see whether it finds what there is to find.
+"""Synthetic data with a known answer, to try a sweep on and to check its result.
 
-The truth is linear, so that every coefficient can be written down and compared:
+The truth is linear, so that every coefficient can be compared:
 
     regression       y = X w + b + noise · N(0, 1)             best R² = |w|² / (|w|² + noise²)
     classification   y = argmax over classes of X W + b + noise · Gumbel(0, 1)
@@ -12,7 +12,6 @@ The second is the random-utility form of multinomial logistic regression: P(clas
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 TARGET, GROUP = "target", "group"
 ANSWER_SUFFIX = ".answer.json"
 FRESH_ROWS = 100_000
-"""Rows drawn anew to estimate the best accuracy; its standard error is then below 0.001."""
+"""Extra rows that estimate the best accuracy with a standard error below 0.001."""
 
 Array = NDArray[np.float64]
 
@@ -41,11 +40,10 @@ class Recipe:
     """What to generate.
 
     Attributes:
-        informative: how many of the features matter; the others are noise to be ignored.
+        informative: how many of the features matter; the others are noise.
         classes: 0 for regression, otherwise at least 2.
-        noise: standard deviation (regression) or scale (classification) of what no model can predict.
-        groups: 0 for none; otherwise rows belong to so many groups and resemble those of their own group, which does
-            not change the answer.
+        noise: standard deviation (regression) or scale (classification) of the unpredictable part.
+        groups: number of groups, 0 for none; rows of one group resemble each other, which does not change the answer.
     """
 
     rows: int = 1000
@@ -59,7 +57,7 @@ class Recipe:
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """The known answer: weights [features, outputs], intercepts [outputs], and the score that no model can beat."""
+    """The known answer: weights [features, outputs], intercepts [outputs], and the best possible score."""
 
     weights: Array
     intercepts: Array
@@ -82,7 +80,7 @@ def generate(recipe: Recipe) -> Generated:
     """Draw the truth, then the rows; the same recipe gives the same rows.
 
     Raises:
-        InputError: the recipe's numbers do not fit together.
+        InputError: a number of the recipe is out of range.
     """
     _check(recipe)
     random = np.random.default_rng(recipe.seed)
@@ -99,30 +97,32 @@ def generate(recipe: Recipe) -> Generated:
 def write_generated(generated: Generated, output: Path, *, force: bool = False) -> Path:
     """Write the rows to `output` (.csv or .parquet) and the truth beside it.
 
-    Both appear whole or not at all: they are written under other names first.
+    Both files appear whole or not at all.
 
     Returns:
         The path of the answer, `OUTPUT.answer.json`.
 
     Raises:
-        InputError: another format, a file that exists (without `force`), or a disk that is full or read-only.
+        InputError: unknown format, a file that exists (without `force`), or a disk that is full or read-only.
     """
-    write = _writer(output)
+    if output.suffix not in (".csv", ".parquet"):
+        expected, remedy = "a name that ends with .csv or .parquet", "Add one of these to the name."
+        raise InputError("--output", expected=expected, found=f"'{output}'", remedy=remedy)
     answer = output.with_name(output.name + ANSWER_SUFFIX)
     existing = next((path for path in (output, answer) if path.exists()), None)
     if existing is not None and not force:
         raise InputError(
             str(existing),
-            expected="a name that is free",
-            found="a file that exists",
+            expected="a path that does not exist",
+            found="a file",
             remedy=f"Choose another with {next_flag('output')}, or overwrite it with {next_flag('force', True)}.",
         )
     text = json.dumps(describe(generated), indent=2) + "\n"
-    frame = as_frame(generated)
+    frame = _as_frame(generated)
     try:
         with replacing(output) as drawn, replacing(answer) as known:
             known.write_text(text, encoding="utf-8")
-            write(frame, drawn)
+            (frame.to_csv if output.suffix == ".csv" else frame.to_parquet)(drawn, index=False)
             share(known)
             share(drawn)
     except OSError as error:
@@ -135,7 +135,7 @@ def write_generated(generated: Generated, output: Path, *, force: bool = False) 
     return answer
 
 
-def as_frame(generated: Generated) -> pd.DataFrame:
+def _as_frame(generated: Generated) -> pd.DataFrame:
     """The rows as a table: x1, x2, …, perhaps `group`, and `target`."""
     import pandas as pd
 
@@ -147,7 +147,7 @@ def as_frame(generated: Generated) -> pd.DataFrame:
 
 
 def describe(generated: Generated) -> dict[str, Any]:
-    """The truth as JSON values, with names instead of positions."""
+    """The truth as JSON values, by feature name."""
     recipe, truth = generated.recipe, generated.truth
     outputs = [str(code) for code in range(recipe.classes)] or [TARGET]
     return {
@@ -167,7 +167,7 @@ def describe(generated: Generated) -> dict[str, Any]:
 
 
 def _draw_truth(recipe: Recipe, random: np.random.Generator) -> Truth:
-    """Weights of 0.5 to 2 in size for the informative features, 0 for the others; class 0 of two is the reference."""
+    """Weights of magnitude 0.5 to 2 for the informative features, 0 for the others and for class 0 of two."""
     outputs = max(1, recipe.classes)
     informative = random.permutation(recipe.features)[: recipe.informative]
     shape = (recipe.informative, outputs)
@@ -184,7 +184,7 @@ def _draw_truth(recipe: Recipe, random: np.random.Generator) -> Truth:
 
 
 def best_accuracy(utilities: Array, noise: float) -> float:
-    """Accuracy of the best possible classifier: the mean largest class probability, for utilities [rows, classes]."""
+    """The best possible accuracy, which is the mean largest class probability, for utilities [rows, classes]."""
     if noise == 0:
         return 1.0
     above = (utilities - utilities.max(axis=1, keepdims=True)) / noise
@@ -203,43 +203,17 @@ def _names(recipe: Recipe) -> list[str]:
 
 
 def _check(recipe: Recipe) -> None:
-    bounds: list[tuple[str, float, str, bool]] = [
-        ("--rows", recipe.rows, "at least 10", recipe.rows >= 10),
-        ("--features", recipe.features, "at least 1", recipe.features >= 1),
-        (
-            "--informative",
-            recipe.informative,
-            f"1 to {recipe.features}, the number of features",
-            1 <= recipe.informative <= recipe.features,
-        ),
-        (
-            "--classes",
-            recipe.classes,
-            f"0 for regression, or 2 to {recipe.rows}",
-            recipe.classes == 0 or 2 <= recipe.classes <= recipe.rows,
-        ),
-        ("--noise", recipe.noise, "a finite number of at least 0", 0 <= recipe.noise < float("inf")),
-        (
-            "--groups",
-            recipe.groups,
-            f"0 for none, or 2 to {recipe.rows}",
-            recipe.groups == 0 or 2 <= recipe.groups <= recipe.rows,
-        ),
-        ("--seed", recipe.seed, "at least 0", recipe.seed >= 0),
-    ]
-    for option, value, expected, is_right in bounds:
-        if not is_right:
-            raise InputError(option, expected=expected, found=str(value), remedy="Change this option.")
-
-
-def _writer(output: Path) -> Callable[[pd.DataFrame, Path], None]:
-    if output.suffix == ".csv":
-        return lambda frame, path: frame.to_csv(path, index=False)
-    if output.suffix == ".parquet":
-        return lambda frame, path: frame.to_parquet(path, index=False)
-    raise InputError(
-        "--output",
-        expected="a name that ends with .csv or .parquet",
-        found=f"'{output}'",
-        remedy="Add one of these to the name.",
-    )
+    rows, features = recipe.rows, recipe.features
+    bounds = {
+        "rows": ("at least 10", rows >= 10),
+        "features": ("at least 1", features >= 1),
+        "informative": (f"1 to {features}, the number of features", 1 <= recipe.informative <= features),
+        "classes": (f"0 for regression, or 2 to {rows}", recipe.classes == 0 or 2 <= recipe.classes <= rows),
+        "noise": ("a finite number of at least 0", 0 <= recipe.noise < float("inf")),
+        "groups": (f"0 for none, or 2 to {rows}", recipe.groups == 0 or 2 <= recipe.groups <= rows),
+        "seed": ("at least 0", recipe.seed >= 0),
+    }
+    for option, (expected, is_in_range) in bounds.items():
+        if not is_in_range:
+            found = str(getattr(recipe, option))
+            raise InputError(f"--{option}", expected=expected, found=found, remedy="Change this option.")

@@ -1,7 +1,7 @@
-"""Labels and groups of a CSV file: numbers where that loses nothing, otherwise the text as it stands in the file.
+"""Labels and groups of a CSV file: numbers where that loses nothing, otherwise the text as written.
 
-A CSV has no types. A reader that guesses turns the code `01` into the number 1 and a class called `None` into a missing
-value. Here a column is numeric only where it says the same as text and as numbers.
+A CSV file has no types. A reader that guesses turns the code `01` into the number 1 and a class called `None` into a
+missing value. Here a column is numeric only if its text and its numbers say the same.
 """
 
 from __future__ import annotations
@@ -14,43 +14,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.config.errors import InputError
+from winnow.data.missing import MISSING, refuse_missing
 
 FEW_CLASSES = 20
 ROWS_PER_CLASS = 5
-MISSING = frozenset(
-    {"", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NULL", "null", "None"}
-    | {"NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
-)
-"""Texts that stand for a missing number. Between texts only the empty one is missing: `None` may be a class."""
-
 NUMBER = re.compile(r"\s*[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf|infinity)\s*", re.IGNORECASE)
 WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
 PADDED = re.compile(r"\s*[+-]?0[0-9]+\s*")
 MOSTLY = 0.9
-"""The share of numbers in a column from which on a text among them counts as a mistake, not as a class."""
+"""From this share of numbers on, a text in the column is taken for a mistake and not for a class."""
 
 Meaning = Literal["auto", "classification", "regression"]
 
 
 def is_number(text: str) -> bool:
-    """Whether pandas reads this text as a number, infinite ones too; `1_000`, `0x1F` and `1,5` are none."""
+    """Whether pandas reads this text as a number, infinite ones included; `1_000`, `0x1F` and `1,5` are none."""
     return NUMBER.fullmatch(text) is not None
 
 
 def looks_like_classes(numbers: NDArray[Any]) -> bool:
     """Whether numbers are few and whole: two values, or at most 20 with 5 rows each on average."""
     values = np.unique(numbers)
-    is_whole = bool(np.all(values == np.round(values)))
     are_few = len(values) <= 2 or (len(values) <= FEW_CLASSES and len(values) * ROWS_PER_CLASS <= len(numbers))
-    return is_whole and are_few
+    return are_few and bool(np.all(values == np.round(values)))
 
 
 def typed_labels(texts: NDArray[Any], meaning: Meaning, place: str, source: str) -> NDArray[Any]:
-    """The labels of a CSV column as int64, float64, bool, or as objects: text, and None where a row has none.
+    """The labels of a CSV column as int64, float64, bool, or objects: text, and None where a row has none.
 
     Labels that say the same as numbers and as text become numbers. Others (`01`, `+1`, `1e3`, `1_000`, ` 1`, `0x1F`)
-    stay text, unless the column is a regression target: that is always numeric. `auto` takes zero-padded numbers and
-    few whole ones for classes.
+    stay text, except in a regression target, which is always numeric. `auto` takes zero-padded numbers and few whole
+    numbers for classes.
 
     Args:
         texts: [rows], objects: str, or a missing value.
@@ -58,8 +52,8 @@ def typed_labels(texts: NDArray[Any], meaning: Meaning, place: str, source: str)
         place: the key that names the column.
 
     Raises:
-        InputError: a text that counts as missing stands among numbers, two labels are the same number in two forms,
-            or, with `auto`, a text stands among mostly numbers that are too many for classes.
+        InputError: a missing value among numbers, two labels that are the same number in two forms, or, with `auto`, a
+            text in a column of mostly numbers that are too many for classes.
     """
     is_text = np.array([isinstance(text, str) and text != "" for text in texts], dtype=bool)
     values = np.array(texts, dtype=object)
@@ -67,28 +61,33 @@ def typed_labels(texts: NDArray[Any], meaning: Meaning, place: str, source: str)
     distinct = set(values[is_text].tolist())
     if meaning == "regression" and {text.lower() for text in distinct} <= {"true", "false"}:
         return np.array([None if text is None else text.lower() == "true" for text in values], dtype=object)
-    if not distinct or not all(is_number(text) or text in MISSING for text in distinct) or distinct <= MISSING:
+    if distinct <= MISSING or not all(is_number(text) or text in MISSING for text in distinct):
         if meaning == "auto":
             _refuse_text_among_numbers(values, place, source)
         return values
-    numbers = _numbers(distinct - MISSING)
+    are_whole = all(_is_whole(text) for text in distinct - MISSING)
+    numbers = {text: int(text) if are_whole else float(text) for text in distinct - MISSING}
     if _are_classes(values, numbers, meaning) and not _are_exact(numbers):
         _refuse_two_texts_of_one_number(numbers, place, source)
         return values
-    _refuse_missing_among_numbers(values, place, source)
+    missing = np.array([text in MISSING for text in values], dtype=bool)
+    refuse_missing(missing, place, source, f": '{values[missing.argmax()]}' among numbers")
     if not is_text.all():
         return np.array([np.nan if text is None else numbers[text] for text in values], dtype=np.float64)
     return np.array([numbers[text] for text in values])
 
 
-def _numbers(texts: set[str]) -> dict[str, int | float]:
-    are_whole = all(_is_whole(text) for text in texts)
-    return {text: int(text) if are_whole else float(text) for text in texts}
-
-
 def _is_whole(text: str) -> bool:
     """Whether it is an integer of at most 64 bits, written as Python writes it."""
     return WHOLE.fullmatch(text) is not None and -(2**63) <= int(text) < 2**63
+
+
+def _are_classes(values: NDArray[Any], numbers: dict[str, int | float], meaning: Meaning) -> bool:
+    if meaning != "auto":
+        return meaning == "classification"
+    if any(PADDED.fullmatch(text) for text in numbers):
+        return True
+    return looks_like_classes(np.array([numbers[text] for text in values if text in numbers], dtype=np.float64))
 
 
 def _are_exact(numbers: dict[str, int | float]) -> bool:
@@ -114,35 +113,16 @@ def _refuse_two_texts_of_one_number(numbers: dict[str, int | float], place: str,
             )
 
 
-def _are_classes(values: NDArray[Any], numbers: dict[str, int | float], meaning: Meaning) -> bool:
-    if meaning != "auto":
-        return meaning == "classification"
-    if any(PADDED.fullmatch(text) for text in numbers):
-        return True
-    return looks_like_classes(np.array([numbers[text] for text in values if text in numbers], dtype=np.float64))
-
-
-def _refuse_missing_among_numbers(values: NDArray[Any], place: str, source: str) -> None:
-    rows = [row for row, text in enumerate(values) if text in MISSING]
-    if rows:
-        raise InputError(
-            place,
-            expected=f"a value in every row of {source}",
-            found=f"{len(rows)} missing, the first in row {rows[0] + 1}: '{values[rows[0]]}' among numbers",
-            remedy="Remove these rows, or fill them in.",
-        )
-
-
 def _refuse_text_among_numbers(values: NDArray[Any], place: str, source: str) -> None:
     """Refuse a text among numbers: one `?` must not turn every number into a class."""
-    numbers = [float(text) for text in values if text is not None and is_number(text)]
-    present = sum(text is not None for text in values)
-    if len(numbers) < MOSTLY * present or not numbers or looks_like_classes(np.array(numbers)):
+    present = [(row, text) for row, text in enumerate(values) if text is not None]
+    numbers = [float(text) for _, text in present if is_number(text)]
+    if not numbers or len(numbers) < MOSTLY * len(present) or looks_like_classes(np.array(numbers)):
         return
-    row = next(row for row, text in enumerate(values) if text is not None and not is_number(text))
+    row, text = next((row, text) for row, text in present if not is_number(text))
     raise InputError(
         place,
         expected=f"numbers in every row of {source}, as in most of them",
-        found=f"text: {values[row][:40]!r} in row {row + 1}",
+        found=f"text: {text[:40]!r} in row {row + 1}",
         remedy="Correct this value, or set `data.task: classification` where every number is a class.",
     )

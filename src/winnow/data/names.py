@@ -1,7 +1,7 @@
-"""Names of columns: each stands for one column, or the data is refused.
+"""Checks that every column name, class and group is unique, also to the eye.
 
 Readers rename a second column of the same name (`target` becomes `target.1`), which can turn a copy of the target into
-a feature. Names are therefore checked before a reader sees them.
+a feature. So column names are checked before a reader sees them.
 """
 
 from __future__ import annotations
@@ -15,28 +15,24 @@ PLACE = "data.source"
 
 
 def refuse_double_names(names: Iterable[str], source: str) -> None:
-    """Refuse names that are equal, or that look equal: white space, a byte order mark, composed characters.
+    """Refuse column names that are equal or look equal.
 
     Args:
-        names: of all columns; an empty one stands for a column without a name and may repeat.
+        names: the names of all columns; "" is a column without a name and may repeat.
         source: the file or function, for the message.
 
     Raises:
-        InputError: two names are the same, or one is white space only.
+        InputError: two names are equal or look equal, or a name is only white space.
     """
     given = [name for name in names if name]
     if not all(_visible(name) for name in given):
-        raise InputError(
-            PLACE,
-            expected=f"a name for every column of {source}",
-            found="a name of white space only",
-            remedy="Name the column.",
-        )
-    pair = lookalikes(given)
+        expected = f"a name for every column of {source}"
+        raise InputError(PLACE, expected=expected, found="a name of white space only", remedy="Name the column.")
+    pair = _lookalikes(given)
     if pair is not None:
         raise InputError(
             PLACE,
-            expected=f"a name of its own for every column of {source}",
+            expected=f"a unique name for every column of {source}",
             found=f"two columns named '{pair[0]}'"
             if pair[0] == pair[1]
             else f"names that differ only in white space or invisible characters: {pair[0]!r} and {pair[1]!r}",
@@ -44,8 +40,20 @@ def refuse_double_names(names: Iterable[str], source: str) -> None:
         )
 
 
-def lookalikes(texts: Iterable[str]) -> tuple[str, str] | None:
-    """The first two texts that are equal, or that a person cannot tell apart."""
+def refuse_lookalikes(labels: Iterable[str], what: str, place: str, source: str) -> None:
+    """Refuse distinct labels (`what` says of what: "classes") that a person cannot tell apart."""
+    pair = _lookalikes(labels)
+    if pair is not None:
+        raise InputError(
+            place,
+            expected=f"{what} of {source} that a person can tell apart",
+            found=f"{pair[0]!r} and {pair[1]!r}, which differ only in white space or invisible characters",
+            remedy="Write them alike, or give them different names.",
+        )
+
+
+def _lookalikes(texts: Iterable[str]) -> tuple[str, str] | None:
+    """The first two texts that differ at most in white space, a byte order mark or composed characters."""
     seen: dict[str, str] = {}
     for text in texts:
         key = _visible(text)
@@ -56,5 +64,4 @@ def lookalikes(texts: Iterable[str]) -> tuple[str, str] | None:
 
 
 def _visible(name: str) -> str:
-    """What a person sees of a name."""
     return " ".join(unicodedata.normalize("NFC", name).replace("\ufeff", "").split())

@@ -1,7 +1,7 @@
-"""What float32, the type of a model's inputs and outputs, cannot tell apart.
+"""Values that float32, the type of a model's inputs and outputs, cannot tell apart.
 
-It has 24 bits: times in epoch milliseconds, ids and counters above 16,777,216 lie closer together than that. Merged
-values are lost before the model standardizes them, and a client that sends them cannot be understood either.
+float32 has 24 bits. Times in epoch milliseconds, ids and counters above 16,777,216 lie closer together than that:
+values that differ become equal before the model standardizes them, in training as in a client's request.
 """
 
 from __future__ import annotations
@@ -15,22 +15,21 @@ from winnow.config.errors import InputError
 
 LARGEST_EXACT_WHOLE = 2**24
 TOLERATED_ERROR = 2**-10
-"""The rounding error, as a part of the standard deviation, up to which a measurement counts as the same."""
+"""Rounding errors up to this share of the standard deviation do not change a measurement."""
 TOLERATED_LOSS = 0.1
-"""The share of different whole numbers that may merge: a few among many thousands are normal, a tenth is a loss."""
+"""The share of distinct whole numbers that may merge: a few among many thousands are normal, a tenth is a loss."""
 
 
 def merged_values(values: NDArray[Any]) -> tuple[int, int] | None:
-    """How many different values there are, and how many of them float32 tells apart; None where it loses nothing.
+    """How many distinct values there are, and how many of them float32 tells apart; None if it loses nothing.
 
-    Values of a measurement may merge while they lie close together for their spread: among many random numbers some
-    always do. Whole numbers often stand for themselves, whatever their spread.
+    Measurements may merge while they lie close together for their spread: among many random numbers some always do.
+    Whole numbers are often identifiers, so they are counted whatever their spread.
 
     Args:
-        values: numbers of any type, NaN where one is missing, none infinite.
+        values: numbers of any type; NaN where one is missing, none infinite.
     """
-    is_exact = np.can_cast(values.dtype, np.float32)
-    if is_exact or values.size == 0:
+    if np.can_cast(values.dtype, np.float32):
         return None
     present = values[~np.isnan(values)] if values.dtype.kind == "f" else values.ravel()
     if present.size == 0:
@@ -41,29 +40,19 @@ def merged_values(values: NDArray[Any]) -> tuple[int, int] | None:
     is_large_whole = bool(np.abs(exact).max() > LARGEST_EXACT_WHOLE and np.all(exact == np.round(exact)))
     if not is_coarse and not is_large_whole:
         return None
-    different = np.unique(present)
-    kept = np.unique(different.astype(np.float32))
-    is_lost = len(kept) < len(different) and (is_coarse or len(kept) < (1 - TOLERATED_LOSS) * len(different))
-    return (len(different), len(kept)) if is_lost else None
+    distinct = np.unique(present)
+    kept = len(np.unique(distinct.astype(np.float32)))
+    is_lost = kept < len(distinct) and (is_coarse or kept < (1 - TOLERATED_LOSS) * len(distinct))
+    return (len(distinct), kept) if is_lost else None
 
 
 def refuse_merged(values: NDArray[Any], where: str, place: str, source: str, remedy: str) -> None:
-    """Refuse values that float32 merges.
-
-    Args:
-        values: as `merged_values` takes them.
-        where: what holds them ("column 't'").
-
-    Raises:
-        InputError: different values would become equal.
-    """
+    """Refuse distinct values that float32 makes equal. `where` names what holds them ("column 't'")."""
     counts = merged_values(values)
-    if counts is None:
-        return
-    different, kept = counts
-    raise InputError(
-        place,
-        expected=f"values in {where} of {source} that stay different as float32, the type that models compute in",
-        found=f"{different} different values, of which float32 can tell {kept} apart",
-        remedy=remedy,
-    )
+    if counts is not None:
+        raise InputError(
+            place,
+            expected=f"values in {where} of {source} that stay different as float32, the type that models compute in",
+            found=f"{counts[0]} different values, of which float32 can tell {counts[1]} apart",
+            remedy=remedy,
+        )

@@ -1,7 +1,7 @@
-"""What is fitted to the training rows and travels inside the exported model.
+"""Preprocessing that is fitted to the training rows and exported with the model, so that clients send raw inputs.
 
-Clients send raw inputs. Statistics are computed in float64 over the present values and stored in
-float32. A missing value becomes the training mean. The only module of this folder that imports torch.
+Statistics are computed in float64 over the present values and stored in float32. A missing value becomes the training
+mean. This is the only module of the folder that imports torch.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 BLOCK_ELEMENTS = 2**22
-"""Numbers converted to float64 at once: 32 MiB."""
+"""How many numbers are converted to float64 at once: 32 MiB."""
 
 
 class Impute(nn.Module):
-    """Puts the training mean where a value is missing, and keeps all other values."""
+    """Replaces missing values by the training mean."""
 
     mean: Tensor
 
     def __init__(self, mean: Tensor) -> None:
-        """`mean` broadcasts against a batch [batch, *input_shape]."""
+        """Take a `mean` that broadcasts against a batch [batch, *input_shape]."""
         super().__init__()
         self.register_buffer("mean", mean)
 
@@ -34,13 +34,13 @@ class Impute(nn.Module):
 
 
 class Standardize(nn.Module):
-    """Subtracts the training mean, divides by the training standard deviation; a missing value becomes 0, the mean."""
+    """Subtracts the training mean and divides by the training standard deviation; a missing value becomes 0."""
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, mean: Tensor, std: Tensor) -> None:
-        """Both broadcast against a batch [batch, *input_shape]; `std` holds no 0."""
+        """Take statistics that broadcast against a batch [batch, *input_shape]; `std` holds no 0."""
         super().__init__()
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
@@ -53,32 +53,29 @@ class Standardize(nn.Module):
 def fit_standardize(features: NDArray[np.float32], enabled: bool) -> nn.Module:
     """Fit the preprocessing of inputs.
 
-    Vectors [rows, columns] are standardized by column, images [rows, channels, height, width] (and volumes) by channel,
+    Vectors [rows, columns] are standardized by column, images [rows, channels, height, width] and volumes by channel,
     anything else as a whole.
 
     Args:
         features: [rows, *input_shape], NaN where a value is missing.
-        enabled: whether to standardize; otherwise only missing values are filled.
+        enabled: whether to standardize; otherwise missing values are filled and nothing else.
 
     Returns:
         A module from [batch, *input_shape] to the same shape, without missing values.
     """
-    over = _axes(features.ndim)
+    over = {2: (0,), 3: (0, 1, 2)}.get(features.ndim, (0, *range(2, features.ndim)))
     mean, std = _moments(features, over)
-    mean_tensor = torch.from_numpy(mean[0].astype(np.float32))
-    if not enabled:
-        return Impute(mean_tensor)
-    return Standardize(mean_tensor, torch.from_numpy(std[0].astype(np.float32)))
+    return Standardize(mean, std) if enabled else Impute(mean)
 
 
 class TargetScale(nn.Module):
-    """A regression target's mean and spread: the loss sees values around 0, people see the target's own units."""
+    """A regression target's mean and spread: the loss sees standardized values, users see the target's own units."""
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, mean: Tensor, std: Tensor) -> None:
-        """Both are [targets]; `std` holds no 0."""
+        """Take statistics [targets]; `std` holds no 0."""
         super().__init__()
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
@@ -86,8 +83,7 @@ class TargetScale(nn.Module):
     @classmethod
     def fit(cls, target: NDArray[Any]) -> TargetScale:
         """Fit to targets [rows, targets] of the training rows."""
-        mean, std = _moments(target, (0,))
-        return cls(torch.from_numpy(mean[0].astype(np.float32)), torch.from_numpy(std[0].astype(np.float32)))
+        return cls(*_moments(target, (0,)))
 
     def scale(self, target: Tensor) -> Tensor:
         """From the target's own units to mean 0 and standard deviation 1."""
@@ -102,20 +98,12 @@ class TargetScale(nn.Module):
         return self.unscale(output)
 
 
-def _axes(dimensions: int) -> tuple[int, ...]:
-    """The axes that one mean is taken over; the first is that of the rows."""
-    if dimensions == 2:
-        return (0,)
-    if dimensions == 3:
-        return (0, 1, 2)
-    return (0, *range(2, dimensions))
+def _moments(values: NDArray[Any], over: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Mean and population standard deviation in float32 of the present values over the given axes.
 
-
-def _moments(values: NDArray[Any], over: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and population standard deviation of the present values, over the given axes, which stay with length 1.
-
-    What does not vary gets the standard deviation 1, told with scikit-learn's bound on the rounding error of a variance
-    (`sklearn.preprocessing._data._is_constant_feature`); what is missing everywhere gets the mean 0 too.
+    The first axis, the rows, is dropped; other reduced axes keep the length 1. Constant values get the standard
+    deviation 1; scikit-learn's bound on the rounding error of a variance decides which are constant
+    (`sklearn.preprocessing._data._is_constant_feature`). Values that are missing everywhere get the mean 0.
     """
     count, total = np.int64(0), np.float64(0)
     for block in _blocks(values):
@@ -129,12 +117,12 @@ def _moments(values: NDArray[Any], over: tuple[int, ...]) -> tuple[NDArray[np.fl
     rounding = np.finfo(np.float64).eps
     is_constant = variance <= count * rounding * variance + (count * mean * rounding) ** 2
     std = np.sqrt(np.where(is_constant, 1.0, variance))
-    # A spread below the smallest float32 would become 0 there, and divide by it.
-    return mean, np.where(std < np.finfo(np.float32).tiny, 1.0, std)
+    std = np.where(std < np.finfo(np.float32).tiny, 1.0, std)  # in float32 it would be 0
+    return torch.from_numpy(mean[0].astype(np.float32)), torch.from_numpy(std[0].astype(np.float32))
 
 
 def _blocks(values: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
-    """The rows in float64, a few at a time, so that large data is not held twice."""
+    """The rows in float64, block by block, so that memory does not hold large data twice."""
     rows = max(1, BLOCK_ELEMENTS // max(1, math.prod(values.shape[1:])))
     for start in range(0, len(values), rows):
         yield values[start : start + rows].astype(np.float64)

@@ -1,7 +1,7 @@
-"""What a source gave, before anything of it is checked or converted.
+"""The rows that a source returns, before any check or conversion.
 
-Sources differ in where rows come from; from here on all are treated alike. Values are pandas objects or numpy arrays:
-`as_values` turns the rest (tensors, lists) into arrays without importing torch or pandas for it.
+From here on all sources are treated alike. Values are pandas objects or numpy arrays; `as_values` converts the rest
+(tensors, lists) without importing torch or pandas.
 """
 
 from __future__ import annotations
@@ -17,15 +17,14 @@ from winnow.config.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class RawData:
-    """Rows as they came.
+    """Rows as the source returned them.
 
     Attributes:
-        name: for people.
+        name: the source's name, for messages.
         features: a DataFrame, or an array [rows, …].
         target: an array or a pandas object, [rows] or [rows, targets].
         groups, time: one value per row, or None.
-        feature_names, class_names: as the source names them, or None.
-        target_names: the same for the target's columns.
+        feature_names, class_names, target_names: the source's own names, or None.
     """
 
     name: str
@@ -39,7 +38,7 @@ class RawData:
 
 
 def is_frame(value: Any) -> bool:
-    """Whether it is a DataFrame of pandas, which is not imported to find out."""
+    """Whether it is a pandas DataFrame; does not import pandas."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(value, pandas.DataFrame)
 
@@ -49,7 +48,7 @@ def is_foreign_table(value: Any) -> bool:
     pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(value, pandas.DataFrame | pandas.Series | pandas.Index):
         return False
-    # On the type, because a lazy frame would compute its columns when they are read.
+    # Asking the type and not the value, since a lazy frame computes its columns when they are read.
     kind = type(value)
     if hasattr(kind, "columns") and hasattr(kind, "dtypes"):
         return True
@@ -57,10 +56,10 @@ def is_foreign_table(value: Any) -> bool:
 
 
 def with_pandas(value: Any, place: str) -> Any:
-    """A table or column of another library as pandas' own; anything else as it is.
+    """Convert a table or column of another library to pandas; return anything else unchanged.
 
     Raises:
-        InputError: it cannot be converted, for example because it has not been computed yet.
+        InputError: it cannot be converted, for example because it is lazy.
     """
     if not is_foreign_table(value):
         return value
@@ -82,42 +81,38 @@ def with_pandas(value: Any, place: str) -> Any:
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether it is a torch tensor, recognized by its methods so that torch is not imported."""
+    """Whether it is a torch tensor; does not import torch."""
     return hasattr(value, "detach") and hasattr(value, "numpy") and hasattr(value, "cpu")
 
 
 def as_values(value: Any, place: str) -> Any:
-    """A pandas object as it is, anything else as an array of at least one dimension; what is masked is missing.
+    """A pandas object unchanged, anything else as an array of at least one dimension; masked values become missing.
 
     Raises:
-        InputError: it is no array: rows of different lengths, or a single value.
+        InputError: rows of different lengths, or a single value.
     """
     if is_frame(value) or hasattr(value, "to_numpy"):
         return value
     if is_tensor(value):
         value = value.detach().cpu()
-        # numpy knows no bfloat16; wider types keep what they hold.
+        # numpy has no bfloat16.
         value = value.float() if value.is_floating_point() and value.element_size() < 4 else value
         return _with_rows(value.numpy(), place)
     try:
         return _with_rows(_unmasked(value) if isinstance(value, np.ma.MaskedArray) else np.asarray(value), place)
     except ValueError as error:
-        raise InputError(
-            place,
-            expected="rows of one shape",
-            found=f"'{error}'",
-            remedy="Give every row the same shape.",
-        ) from error
+        remedy = "Give every row the same shape."
+        raise InputError(place, expected="rows of one shape", found=f"'{error}'", remedy=remedy) from error
 
 
 def as_array(value: Any, place: str) -> Any:
-    """The same as a numpy array, pandas objects too."""
+    """Like `as_values`, with pandas objects as arrays too."""
     values = as_values(value, place)
     return values.to_numpy() if hasattr(values, "to_numpy") else values
 
 
 def _unmasked(array: Any) -> np.ndarray[Any, Any]:
-    """A masked array with NaN, or None among objects, where it is masked."""
+    """A masked array as a plain one, with NaN, or None among objects, in the masked places."""
     if not np.ma.is_masked(array):
         return np.asarray(array.data)
     if array.dtype.kind == "f":

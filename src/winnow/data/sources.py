@@ -1,11 +1,11 @@
-"""From `data:` in an experiment file to a `DataSet`, or to one error that says what is wrong with the data.
+"""Load the `data:` section of an experiment file as a `DataSet`.
 
-Each kind of source has a module of its own and gives `RawData`; what is checked and converted afterwards is the same
-for all of them.
+Each kind of source has a module that returns `RawData`; checks and conversion are the same for all of them.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import PurePosixPath
 from typing import Any
@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig
-from winnow.config.functions import names_data_function
-from winnow.data.bundled import PREFIX, load_bundled
+from winnow.config.functions import BUNDLED, names_data_function
+from winnow.data.bundled import load_bundled
 from winnow.data.data_function import call_data_function
 from winnow.data.dataset import DataSet, digest_of
 from winnow.data.features import convert_features
@@ -32,7 +32,7 @@ def load_data(config: DataConfig) -> DataSet:
     `data.target`, `data.group`, `data.time` and those of `data.drop` are not features.
 
     Raises:
-        InputError: the source cannot be read, or its rows cannot be trained on; nothing is guessed or left out.
+        InputError: the source cannot be read, or its rows cannot be trained on.
     """
     is_function = names_data_function(config.source)
     if config.options and not is_function:
@@ -42,20 +42,24 @@ def load_data(config: DataConfig) -> DataSet:
             found=", ".join(sorted(config.options)),
             remedy="Remove `data.options`, or name a data function as `data.source`.",
         )
-    if config.source.startswith(PREFIX):
-        raw = _without_target_column(load_bundled(config.source), config)
-    elif is_function:
-        raw = _without_target_column(call_data_function(config.source, config.options), config)
-    else:
-        raw = _from_table(config)
+    if not is_function and not config.source.startswith(BUNDLED):
+        return _checked(_with_columns(_from_table(config), config), config)
+    raw = call_data_function(config.source, config.options) if is_function else load_bundled(config.source)
+    if config.target is not None:
+        raise InputError(
+            "data.target",
+            expected="no target column for a source that returns the target itself",
+            found=f"'{config.target}'",
+            remedy="Remove `data.target`.",
+        )
     return _checked(_with_columns(raw, config), config)
 
 
 def _from_table(config: DataConfig) -> RawData:
     import pandas as pd
 
-    labels = {"data.target": config.target, "data.group": config.group}
-    frame = read_table(config.source, [column for column in labels.values() if column is not None])
+    labels = [column for column in (config.target, config.group) if column is not None]
+    frame = read_table(config.source, labels)
     name = PurePosixPath(urlsplit(config.source).path).name
     if config.target is None:
         columns = list(frame.columns)
@@ -68,7 +72,15 @@ def _from_table(config: DataConfig) -> RawData:
     target: Any = take_column(frame, config.target, "data.target", name)
     if is_csv(config.source):
         target = typed_labels(target.to_numpy(dtype=object), config.task, "data.target", name)
-    _refuse_unnamed([column for column in frame.columns if column not in config.drop], name)
+    kept = (column for column in frame.columns if column not in config.drop)
+    unnamed = next((column for column in kept if re.fullmatch(r"Unnamed: [0-9]+", column)), None)
+    if unnamed is not None:  # mostly a saved index, which may give the target away
+        raise InputError(
+            "data.source",
+            expected=f"a name for every column of {name}",
+            found=f"none for column {int(unnamed.split()[1]) + 1}",
+            remedy=f"Name it, write the file without its index, or set `data.drop: ['{unnamed}']`.",
+        )
     frame = frame.drop(columns=config.target)
     if is_csv(config.source) and config.group in frame.columns:
         texts = frame[config.group].to_numpy(dtype=object)
@@ -76,46 +88,20 @@ def _from_table(config: DataConfig) -> RawData:
     return RawData(name, frame, target, target_names=(config.target,))
 
 
-def _refuse_unnamed(columns: list[str], source: str) -> None:
-    """A column without a name is mostly a saved index; as a feature it may give the target away."""
-    unnamed = next((column for column in columns if re.fullmatch(r"Unnamed: [0-9]+", column)), None)
-    if unnamed is not None:
-        raise InputError(
-            "data.source",
-            expected=f"a name for every column of {source}",
-            found=f"none for column {int(unnamed.split()[1]) + 1}",
-            remedy=f"Name it, write the file without its index, or set `data.drop: ['{unnamed}']`.",
-        )
-
-
-def _without_target_column(raw: RawData, config: DataConfig) -> RawData:
-    if config.target is not None:
-        raise InputError(
-            "data.target",
-            expected="no target column for a source that brings its own target",
-            found=f"'{config.target}'",
-            remedy="Remove `data.target`.",
-        )
-    return raw
-
-
 def _with_columns(raw: RawData, config: DataConfig) -> RawData:
-    """Move the group and time columns out of the features, and leave out those of `data.drop`."""
+    """Move the group and time columns out of the features, and remove the columns of `data.drop`."""
     places = [("data.group", config.group), ("data.time", config.time), *(("data.drop", one) for one in config.drop)]
-    named = {place: name for place, name in places if name is not None}
+    named = [(place, name) for place, name in places if name is not None]
     if not named:
         return raw
-    frame = _as_frame(raw, next(iter(named)))
-    columns = {(place, name): take_column(frame, name, place, raw.name) for place, name in places if name is not None}
-    groups, time = columns.get(("data.group", config.group or "")), columns.get(("data.time", config.time or ""))
-    return RawData(
-        raw.name,
-        frame.drop(columns=[name for _, name in columns]),
-        raw.target,
-        groups=raw.groups if groups is None else groups,
-        time=raw.time if time is None else time,
-        class_names=raw.class_names,
-        target_names=raw.target_names,
+    frame = _as_frame(raw, named[0][0])
+    columns = {place: take_column(frame, name, place, raw.name) for place, name in named}
+    return dataclasses.replace(
+        raw,
+        features=frame.drop(columns=list({name for _, name in named})),
+        groups=columns.get("data.group", raw.groups),
+        time=columns.get("data.time", raw.time),
+        feature_names=None,
     )
 
 
@@ -137,7 +123,7 @@ def _as_frame(raw: RawData, place: str) -> Any:
 
 
 def _checked(raw: RawData, config: DataConfig) -> DataSet:
-    """Convert every part and make sure that all are of one length."""
+    """Convert every part, and check that all have the same number of rows."""
     features, feature_names = convert_features(raw.features, raw.feature_names, raw.name)
     target_values = as_values(raw.target, "data.target")
     _same_rows(len(features), target_values, "data.target", "y", raw.name)

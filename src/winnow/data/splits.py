@@ -1,8 +1,8 @@
-"""Which rows train, validate and wait for the end: pure functions of data, settings and seed.
+"""Split rows into holdout, training and validation: pure functions of data, settings and seed.
 
-The splitters are scikit-learn's. Each protects something: class shares (stratified), whole groups (group), the
-direction of time (time_series). The holdout and the rows that early stopping watches are split off in the same way as
-the folds, so that all three protect the same. Rows are named by their index in the whole data set, in ascending order.
+The splitters are scikit-learn's. Each preserves something: class shares (stratified), whole groups (group), the
+direction of time (time_series). The holdout and the rows that early stopping watches are split off by the same rule as
+the folds. Rows are given by their indexes in the whole data set, in ascending order.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ FOLDS = "cross_validation.folds"
 HOLDOUT = "data.holdout"
 WATCH = "training.early_stopping.fraction"
 GROUP_DRAWS = 50
-"""How many ways to part whole groups are drawn, to take the one nearest to the wanted shares."""
+"""How many random splits of whole groups are compared to find the one nearest to the wanted shares."""
 
 
 class Kind(Enum):
-    """The splitters, by what scikit-learn's own classes do."""
+    """The splitters, named as in `cross_validation.splitter`."""
 
     KFOLD = "kfold"
     STRATIFIED = "stratified"
@@ -61,7 +61,7 @@ GROUPS = frozenset({Kind.GROUP, Kind.STRATIFIED_GROUP})
 
 @dataclass(frozen=True, eq=False)
 class Holdout:
-    """Rows split off before the sweep, and the rest, which the folds are dealt from."""
+    """The rows split off before the sweep, and the rest, which is dealt into folds."""
 
     rest: Rows
     holdout: Rows
@@ -69,23 +69,23 @@ class Holdout:
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """One fold: rows to learn from and rows to score."""
+    """The training and validation rows of one fold."""
 
     train: Rows
     validation: Rows
 
 
 def split_holdout(data: DataSet, share: float, splitter: str, seed: int) -> Holdout:
-    """Split off the rows that only refits are scored on.
+    """Split off the holdout, which scores refits alone.
 
-    With time_series these are the last rows in time; with groups whole groups, near the share and the class shares;
-    otherwise a random share, in classification of every class.
+    With time_series it is the last rows in time; with groups, whole groups that come near the share and the class
+    shares; otherwise a random share, in classification of every class.
 
     Args:
         share: of all rows, 0 ≤ share < 1; 0 leaves the holdout empty.
 
     Raises:
-        InputError: the splitter does not fit the data, a part would be empty, or a class would be missing from one.
+        InputError: the splitter does not fit the data, or a part would be empty or miss a class.
     """
     kind = resolve_splitter(data, splitter)
     everything = np.arange(data.rows, dtype=np.int64)
@@ -100,9 +100,9 @@ def split_holdout(data: DataSet, share: float, splitter: str, seed: int) -> Hold
 def deal_folds(data: DataSet, rows: Rows, cross_validation: CrossValidationConfig, seed: int) -> tuple[Fold, ...]:
     """Deal rows into folds; with repeats, one repetition after another.
 
-    `auto` is stratified for classification and kfold for regression; where the data has groups, stratified_group and
-    group; where it has times, time_series. With time_series a fold trains on all times before those it validates, rows
-    of one time stay together, and the earliest rows are never validated.
+    `auto` is stratified for classification and kfold for regression; for data with groups, stratified_group and group;
+    for data with times, time_series. With time_series a fold trains on all times before the ones it validates, rows of
+    one time stay together, and the earliest rows are never validated.
 
     Args:
         rows: indexes into the whole data set.
@@ -133,12 +133,9 @@ def deal_folds(data: DataSet, rows: Rows, cross_validation: CrossValidationConfi
 
 
 def split_watch(data: DataSet, rows: Rows, fraction: float, splitter: str, seed: int) -> tuple[Rows, Rows]:
-    """Split training rows into those to learn from and those that early stopping watches.
+    """Split training rows into rows to learn from and rows that early stopping watches, both not empty.
 
-    The watched rows are chosen as a holdout is, except that a rare class may be missing from them.
-
-    Returns:
-        Rows to learn from, and rows to watch; both hold at least one.
+    The watched rows are chosen like a holdout, but may miss a rare class.
 
     Raises:
         InputError: the splitter does not fit the data, or there are too few rows, groups or times to split.
@@ -147,12 +144,11 @@ def split_watch(data: DataSet, rows: Rows, fraction: float, splitter: str, seed:
 
 
 def resolve_splitter(data: DataSet, splitter: str) -> Kind:
-    """The splitter that a name stands for with this data.
+    """The splitter for a name and this data.
 
     Raises:
-        InputError: it needs groups, times or classes that the data does not have, or ignores groups that it has.
+        InputError: it needs groups, times or classes that the data does not have, or ignores the data's groups.
     """
-    is_classification = data.task == "classification"
     if splitter == "auto":
         return _automatic(data)
     kind = Kind(splitter)
@@ -160,7 +156,7 @@ def resolve_splitter(data: DataSet, splitter: str) -> Kind:
         raise _unfit(kind, "rows with groups", "Name their column as `data.group`, or return `groups`.", data)
     if kind is Kind.TIME_SERIES and data.time is None:
         raise _unfit(kind, "rows with times", "Name their column as `data.time`, or return `time`.", data)
-    if kind in STRATIFIES and not is_classification:
+    if kind in STRATIFIES and data.task != "classification":
         instead = {Kind.STRATIFIED: "kfold", Kind.STRATIFIED_GROUP: "group", Kind.REPEATED_STRATIFIED: "repeated"}[kind]
         raise _unfit(kind, "classes to stratify", f"Use {instead} for regression.", data)
     if data.groups is not None and kind not in GROUPS:
@@ -205,7 +201,7 @@ def _splitter(kind: Kind, folds: int, repeats: int, seed: int) -> Any:
 
 
 def _time_folds(data: DataSet, rows: Rows, folds: int) -> Iterator[Fold]:
-    """Folds over the different times, so that rows of one time are never on both sides."""
+    """Folds over the distinct times, so that rows of one time are never on both sides."""
     assert data.time is not None
     times, position = np.unique(data.time[rows], return_inverse=True)
     for train, validation in TimeSeriesSplit(n_splits=folds).split(times):
@@ -213,7 +209,7 @@ def _time_folds(data: DataSet, rows: Rows, folds: int) -> Iterator[Fold]:
 
 
 def _part(data: DataSet, rows: Rows, share: float, kind: Kind, seed: int, place: str) -> tuple[Rows, Rows]:
-    """Two parts of the rows, of which the second has about the given share, both in ascending order."""
+    """Two parts of the rows, in ascending order; the second has about the given share."""
     count = math.ceil(share * len(rows))
     if not 0 < count < len(rows):
         raise _too_few(place, f"{len(rows)} rows", share)
@@ -230,7 +226,7 @@ def _part(data: DataSet, rows: Rows, share: float, kind: Kind, seed: int, place:
 
 
 def _part_by_time(data: DataSet, rows: Rows, count: int, share: float, place: str) -> tuple[Rows, Rows]:
-    """The last rows in time as the second part; rows of one time stay together, in the second where they can."""
+    """Positions of the earlier and of the last `count` rows in time; rows of one time stay together."""
     assert data.time is not None
     time = data.time[rows]
     start = np.sort(time)[len(rows) - count]
@@ -243,10 +239,11 @@ def _part_by_time(data: DataSet, rows: Rows, count: int, share: float, place: st
 
 
 def _part_by_groups(data: DataSet, rows: Rows, share: float, seed: int, place: str) -> tuple[Rows, Rows]:
-    """Whole groups: of many random draws the one in which every class comes nearest to the share."""
+    """Whole groups: the random draw, of many, in which every class comes nearest to the share."""
     assert data.groups is not None
     groups = data.groups[rows]
-    if len(np.unique(groups)) < 2:
+    count = len(np.unique(groups))
+    if count < 2:
         raise _too_few(place, "a single group", share)
     classes = data.target[rows] if data.task == "classification" else np.zeros(len(rows), dtype=np.int64)
     totals = np.bincount(classes)
@@ -256,7 +253,7 @@ def _part_by_groups(data: DataSet, rows: Rows, share: float, seed: int, place: s
         found = np.bincount(classes[draw[1]], minlength=len(totals))[present] / totals[present]
         return float(np.square(found - share).sum())
 
-    groups_aside = min(max(1, round(share * len(np.unique(groups)))), len(np.unique(groups)) - 1)
+    groups_aside = min(max(1, round(share * count)), count - 1)
     draws = GroupShuffleSplit(n_splits=GROUP_DRAWS, test_size=groups_aside, random_state=seed)
     best: tuple[Rows, Rows] = min(draws.split(rows, groups=groups), key=distance)
     return best
@@ -273,9 +270,8 @@ def _can_stratify(data: DataSet, rows: Rows, count: int) -> bool:
 def _refuse_missing_class(data: DataSet, rows: Rows, part: str) -> None:
     if data.class_names is None:
         return
-    present = set(np.unique(data.target[rows]).tolist())
-    missing = [code for code in range(len(data.class_names)) if code not in present]
-    if missing:
+    missing = np.setdiff1d(np.arange(len(data.class_names)), data.target[rows])
+    if len(missing):
         members = int((data.target == missing[0]).sum())
         raise InputError(
             HOLDOUT,
@@ -286,7 +282,7 @@ def _refuse_missing_class(data: DataSet, rows: Rows, part: str) -> None:
 
 
 def _refuse_too_many_folds(data: DataSet, rows: Rows, kind: Kind, folds: int) -> None:
-    """Each fold needs something of its own: rows, groups, times, members of every class."""
+    """Each fold needs its own rows, groups or times, and members of every class."""
     if kind in STRATIFIES:
         assert data.class_names is not None
         members = np.bincount(data.target[rows].astype(np.int64), minlength=len(data.class_names))
@@ -311,17 +307,16 @@ def _refuse_fewer(count: int, folds: int, what: str, data: DataSet) -> None:
 
 
 def _refuse_uneven_groups(data: DataSet, dealt: tuple[Fold, ...], folds: int) -> None:
-    """Whole groups may leave a fold empty, or a class in one group only: in that fold nothing could learn it."""
+    """Refuse an empty fold, and a fold whose training rows miss a class because one group holds all its rows."""
+    names = data.class_names or ()
     for fold in dealt:
-        missing = set[int]()
-        if data.class_names is not None:
-            missing = set(range(len(data.class_names))) - set(np.unique(data.target[fold.train]).tolist())
-        if missing or not len(fold.validation):
-            name = data.class_names[min(missing)] if missing and data.class_names is not None else ""
+        missing = np.setdiff1d(np.arange(len(names)), data.target[fold.train])
+        if len(missing) or not len(fold.validation):
+            lost = f"all rows of class '{names[missing[0]]}' in one fold" if len(missing) else ""
             raise InputError(
                 FOLDS,
                 expected=f"groups of '{data.name}' that leave every fold rows to validate and every class to learn",
-                found=f"all rows of class '{name}' in one fold" if missing else f"an empty fold of {folds}",
+                found=lost or f"an empty fold of {folds}",
                 remedy="Use fewer folds, or finer groups.",
             )
 

@@ -1,16 +1,14 @@
-"""CSV and Parquet, from a path or a URL, as a DataFrame.
+"""CSV and Parquet files, from a path or a URL, as a DataFrame.
 
-pandas reads CSV numbers exactly, so that the same rows give the same digest from either format. Nothing is repaired.
-pandas would fill short rows with missing values, keep NUL bytes as text and read a quote that is never closed to the
-end of the file, so every CSV file is checked line by line first and refused with the line. Its labels stay text until
-`labels` gives them a type. A URL is fetched whole: a sweep holds its data in memory anyway.
+pandas would fill short rows with missing values, keep NUL bytes as text and read an unclosed quote to the end of the
+file. So every CSV file is first checked line by line, and the error names the line. Labels stay text until `labels`
+gives them a type. A URL is fetched whole, since a sweep holds its data in memory.
 """
 
 from __future__ import annotations
 
 import bz2
 import csv
-import difflib
 import gzip
 import io
 import lzma
@@ -24,8 +22,9 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from winnow.config.errors import InputError
+from winnow.config.nearest import did_you_mean
 from winnow.config.next_command import next_command
-from winnow.data.labels import MISSING
+from winnow.data.missing import MISSING
 from winnow.data.names import refuse_double_names
 
 if TYPE_CHECKING:
@@ -48,13 +47,13 @@ def read_table(source: str, labels: Collection[str]) -> pd.DataFrame:
     """Read a table.
 
     Args:
-        source: a path from the working directory, or a URL with the scheme http, https or s3; it ends with .csv
-            (perhaps compressed: .csv.gz) or .parquet.
+        source: a path from the working directory, or an http, https or s3 URL; it ends with .csv (perhaps compressed:
+            .csv.gz) or .parquet.
         labels: columns of a CSV file to read as text, in which only an empty field is missing. Columns of a Parquet
-            file have types of their own.
+            file have their own types.
 
     Raises:
-        InputError: it is missing, empty or unreadable, has another format, two columns of one name, or rows that do
+        InputError: it is missing, empty or unreadable, has another format or two columns of one name, or its rows do
             not fit its header.
     """
     import pyarrow as pa
@@ -74,24 +73,28 @@ def read_table(source: str, labels: Collection[str]) -> pd.DataFrame:
             with _decompressed(stream, source) as content:
                 return _read_csv(content, source, labels)
     except (ValueError, OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException) as error:
-        raise _unreadable(source, f"'{_first_line(error)}'") from error
+        raise InputError(
+            PLACE,
+            expected=f"a table with one row of names and one row for each example in {source}",
+            found=f"'{_first_line(error)}'",
+            remedy="Write the file again, or read it in a data function.",
+        ) from error
 
 
 def take_column(frame: pd.DataFrame, name: str, place: str, source: str) -> pd.Series[Any]:
     """One column by name.
 
     Raises:
-        InputError: there is no such column; the nearest name is proposed.
+        InputError: there is no such column; the error suggests the nearest name.
     """
     if name in frame.columns:
         return frame[name]
-    nearest = difflib.get_close_matches(name, list(frame.columns), n=1)
     shown = ", ".join(list(frame.columns)[:12]) + (", …" if len(frame.columns) > 12 else "")
     raise InputError(
         place,
         expected=f"the name of a column of {source}",
         found=f"'{name}'",
-        remedy=f"Did you mean '{nearest[0]}'?" if nearest else f"Its columns are {shown}.",
+        remedy=did_you_mean(name, frame.columns) or f"Its columns are {shown}.",
     )
 
 
@@ -100,7 +103,7 @@ def _name_of(source: str) -> PurePosixPath:
 
 
 def _read_parquet(stream: IO[bytes], source: str) -> pd.DataFrame:
-    """A frame whose index, where it was given a name, is a column like the others."""
+    """The file as a frame; a named index becomes a column."""
     import pandas as pd
     import pyarrow.parquet as pq
 
@@ -118,46 +121,38 @@ def _read_csv(content: IO[bytes], source: str, labels: Collection[str]) -> pd.Da
 
     names = _check_csv(content, source)
     content.seek(0)
-    as_text = [name for name in names if name in labels]
-    missing = {name: [""] if name in labels else sorted(MISSING) for name in _named_by_pandas(names)}
+    named_by_pandas = [name or f"Unnamed: {index}" for index, name in enumerate(names)]
     frame = pd.read_csv(
         content,
         low_memory=False,
         index_col=False,
         encoding="utf-8",
-        dtype=dict.fromkeys(as_text, "str"),
+        dtype={name: "str" for name in names if name in labels},
         keep_default_na=False,
-        na_values=missing,
+        na_values={name: [""] if name in labels else sorted(MISSING) for name in named_by_pandas},
         dtype_backend="numpy_nullable",  # integers stay exact beside missing values
     )
     return frame.rename(columns=str)
 
 
 def _check_csv(stream: IO[bytes], source: str) -> list[str]:
-    """Read a CSV file through and return the names of its columns, "" for one without a name.
-
-    Lines without text are skipped, as pandas skips them.
-
-    Args:
-        stream: the file's bytes, decompressed; it is read to its end and stays open.
+    """Read a CSV file to its end and return the names of its columns, "" for one without a name.
 
     Raises:
         InputError: no header, two columns with one name, a row with fewer or more fields than the header, the header
             again, a quote that is not closed, NUL bytes, or bytes that are not UTF-8.
     """
-    # newline="": line ends inside of quotes reach the csv module as they are.
+    # With newline="" line ends inside quotes reach the csv module unchanged.
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
     reader = csv.reader(_without_nul(text, source), strict=True)
     try:
         return _check_records(reader, source)
     except csv.Error as error:
-        raise _not_comma_separated(
-            source,
-            f"'{error}' in the row that ends with line {reader.line_num}",
-            "Close its quotes, and double the quotes inside of a field.",
-        ) from error
+        found = f"'{error}' in the row that ends with line {reader.line_num}"
+        remedy = "Close its quotes, and double the quotes inside a field."
+        raise _not_comma_separated(source, found, remedy) from error
     except UnicodeDecodeError as error:
-        # Bytes are decoded some thousand at a time, ahead of the lines.
+        # Bytes are decoded in blocks, ahead of the lines.
         where = f"after line {reader.line_num}" if reader.line_num else "near its start"
         found = f"the byte 0x{error.object[error.start]:02x}, which is not UTF-8, {where}"
         raise _not_comma_separated(source, found, "Save the file as UTF-8.") from error
@@ -171,13 +166,18 @@ def _check_records(reader: Iterator[list[str]], source: str) -> list[str]:
     for record in reader:
         line, last_line = last_line + 1, reader.line_num  # type: ignore[attr-defined]  # csv.reader's own attribute
         if not record or (len(record) == 1 and record[0].isspace()):
-            continue
+            continue  # pandas skips lines without text, too
         if not header:
             header = record
-            _refuse_other_delimiter(header, source)
+            other = next((name for delimiter, name in OTHER_DELIMITERS.items() if delimiter in header[0]), None)
+            if len(header) == 1 and other is not None:
+                remedy = "Write it with commas, and with points in decimal numbers."
+                raise _not_comma_separated(source, f"a header separated by {other}", remedy)
             refuse_double_names(header, source)
         elif len(record) != len(header):
-            raise _not_comma_separated(source, _lengths(record, header, line), "Correct this line; it may be cut off.")
+            fields = "1 field" if len(record) == 1 else f"{len(record)} fields"
+            found = f"{fields} in line {line} for a header of {len(header)}"
+            raise _not_comma_separated(source, found, "Correct this line; it may be cut off.")
         elif record == header:
             raise _not_comma_separated(source, f"the header again in line {line}", "Remove this line.")
     if not header:
@@ -188,46 +188,21 @@ def _check_records(reader: Iterator[list[str]], source: str) -> list[str]:
 def _without_nul(lines: Iterator[str], source: str) -> Iterator[str]:
     for number, line in enumerate(lines, start=1):
         if "\0" in line:
-            raise _not_comma_separated(
-                source, f"a NUL byte in line {number}", "Write the file again; it may be damaged."
-            )
+            found, remedy = f"a NUL byte in line {number}", "Write the file again; it may be damaged."
+            raise _not_comma_separated(source, found, remedy)
         yield line
 
 
-def _lengths(record: list[str], header: list[str], line: int) -> str:
-    fields = "1 field" if len(record) == 1 else f"{len(record)} fields"
-    return f"{fields} in line {line} for a header of {len(header)}"
-
-
-def _refuse_other_delimiter(header: list[str], source: str) -> None:
-    """A header of one name that holds another delimiter: the file is not separated by commas."""
-    other = next((delimiter for delimiter in OTHER_DELIMITERS if delimiter in header[0]), None)
-    if len(header) == 1 and other is not None:
-        raise _not_comma_separated(
-            source,
-            f"a header separated by {OTHER_DELIMITERS[other]}",
-            "Write it with commas, and with points in decimal numbers.",
-        )
-
-
 def _not_comma_separated(source: str, found: str, remedy: str) -> InputError:
-    return InputError(
-        PLACE,
-        expected=f"comma-separated text in {source}, with one header and as many fields in every row",
-        found=found,
-        remedy=remedy,
-    )
-
-
-def _named_by_pandas(names: list[str]) -> list[str]:
-    return [name or f"Unnamed: {index}" for index, name in enumerate(names)]
+    expected = f"comma-separated text in {source}, with one header and as many fields in every row"
+    return InputError(PLACE, expected=expected, found=found, remedy=remedy)
 
 
 def _decompressed(stream: IO[bytes], source: str) -> IO[bytes]:
-    """The content of a perhaps compressed file, which can be read twice.
+    """The content of a file that may be compressed, seekable.
 
     Raises:
-        ValueError: a zip file that holds more or less than one file, or one with a password.
+        ValueError: a zip file that does not hold exactly one file, or one with a password.
     """
     suffix = _name_of(source).suffix
     if suffix == ".gz":
@@ -252,23 +227,15 @@ def _open(source: str) -> io.BufferedReader:
     try:
         return path.open("rb")
     except OSError as error:
+        files = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+        suggestion = did_you_mean(path.name, set(files) - {path.name}, cutoff=0.8)
+        example = f"Paths start at the working directory; `{next_command('generate-data')}` writes a file to try."
         raise InputError(
             PLACE,
             expected=f"a file that can be read at {path.absolute()}",
             found="no such file" if isinstance(error, FileNotFoundError) else f"'{error.strerror}'",
-            remedy=_nearest_file(path),
+            remedy=suggestion or example,
         ) from error
-
-
-def _nearest_file(path: Path) -> str:
-    try:
-        names = [file.name for file in path.parent.iterdir()]
-    except OSError:
-        names = []
-    nearest = difflib.get_close_matches(path.name, names, n=1, cutoff=0.8)
-    if nearest and nearest[0] != path.name:
-        return f"Did you mean '{nearest[0]}'?"
-    return f"Paths count from the working directory; `{next_command('generate-data')}` writes a file to try."
 
 
 def _fetch(url: str) -> io.BytesIO:
@@ -298,7 +265,7 @@ def _fetch(url: str) -> io.BytesIO:
 
 
 def _fetch_s3(url: str) -> bytes:
-    """The bytes of an S3 object; credentials and endpoint as the AWS tools read them (AWS_ENDPOINT_URL, …)."""
+    """The bytes of an S3 object, with the AWS tools' own configuration (AWS_ENDPOINT_URL, credentials, …)."""
     try:
         import boto3
         from botocore.exceptions import BotoCoreError, ClientError
@@ -318,22 +285,9 @@ def _fetch_s3(url: str) -> bytes:
     return content
 
 
-def _unreadable(source: str, found: str) -> InputError:
-    return InputError(
-        PLACE,
-        expected=f"a table with one row of names and one row for each example in {source}",
-        found=found,
-        remedy="Write the file again, or read it in a data function.",
-    )
-
-
 def _unreachable(url: str, found: str) -> InputError:
-    return InputError(
-        PLACE,
-        expected=f"to fetch {url}",
-        found=found,
-        remedy="Correct the URL, check credentials and network, or download the file.",
-    )
+    remedy = "Correct the URL, check credentials and network, or download the file."
+    return InputError(PLACE, expected=f"to fetch {url}", found=found, remedy=remedy)
 
 
 def _first_line(error: Exception) -> str:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from winnow.config.errors import InputError
 from winnow.data.dataset import Task
 from winnow.data.labels import is_number, looks_like_classes
-from winnow.data.names import lookalikes
+from winnow.data.missing import is_empty_text, refuse_missing
+from winnow.data.names import refuse_lookalikes
 from winnow.data.precision import refuse_merged
 from winnow.data.raw import as_array
 
@@ -39,25 +40,24 @@ def convert_target(
 ) -> Target:
     """Check and encode a target.
 
-    `auto` means classification for text and booleans, where the source names classes, and for whole numbers of two
-    values or of at most 20 with 5 rows each on average; otherwise regression. Text classes are ordered by their text,
-    numeric ones by value.
+    `auto` means classification for text and booleans, for sources that name classes, and for whole numbers of two
+    values or of at most 20 with 5 rows each on average; otherwise regression. Text classes are in the order of their
+    text, numeric ones in the order of their values.
 
     Args:
         target: [rows] or [rows, targets].
-        class_names: names for the classes in their order, where the source has them.
+        class_names: the classes' names in their order, if the source has them.
 
     Raises:
-        InputError: missing or infinite values, a single class or value, text or values that float32 merges for
-            regression, several columns for classification, or class names that do not fit.
+        InputError: missing or infinite values, a single class or value, several columns for classification, class
+            names that do not fit, or, for regression, text or values that float32 merges.
     """
     array = as_array(target, PLACE)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim > 2:
-        raise _refusal(
-            f"one or several numbers for each row of {source}", f"shape {array.shape[1:]}", "Flatten the target."
-        )
+        expected = f"one or several numbers for each row of {source}"
+        raise _refusal(expected, f"shape {array.shape[1:]}", "Flatten the target.")
     array, kind = _plain(array, source)
     if kind == "number":
         _refuse_infinite(array, source)
@@ -77,51 +77,41 @@ def convert_target(
 
 
 def _plain(array: NDArray[Any], source: str) -> tuple[NDArray[Any], Kind]:
-    """The target without pandas' and Python's own types, and what it holds."""
+    """The target without pandas' and Python's own types, and the kind of its values."""
     if array.dtype.kind == "b":
         return array, "bool"
-    if array.dtype.kind in "iuf":
-        _refuse_missing(np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, bool), source)
+    if array.dtype.kind in "iu":
+        return array, "number"
+    if array.dtype.kind == "f":
+        refuse_missing(np.isnan(array), PLACE, source)
         return array, "number"
     if array.dtype.kind in "US":
         array = array.astype(np.str_)
-        _refuse_missing(array == "", source, "empty")
+        refuse_missing(array == "", PLACE, source, " (empty)")
         return array, "text"
     if array.dtype.kind != "O":
-        raise _refusal(
-            f"numbers, text or booleans in the target of {source}",
-            f"values of type {array.dtype}",
-            "Convert it in a data function.",
-        )
+        expected = f"numbers, text or booleans in the target of {source}"
+        raise _refusal(expected, f"values of type {array.dtype}", "Convert it in a data function.")
     import pandas as pd
 
-    _refuse_missing(pd.isna(array), source)
-    _refuse_missing(np.array([value == "" for value in array.flat]).reshape(array.shape), source, "empty")
+    refuse_missing(pd.isna(array), PLACE, source)
+    refuse_missing(is_empty_text(array), PLACE, source, " (empty)")
     kinds = {_kind_of(value) for value in array.flat}
-    if len(kinds) != 1 or None in kinds:
+    kind = kinds.pop()
+    if kinds or kind is None:
         types = sorted({type(value).__name__ for value in array.flat})
         raise _refusal(
             f"values of one kind in the target of {source}: numbers, text or booleans",
             f"a mixture of {', '.join(types)}" if len(types) > 1 else f"values of type {types[0]}",
             "Convert it in a data function.",
         )
-    kind = kinds.pop()
-    assert kind is not None
-    if kind == "number" and all(isinstance(value, int | np.integer) for value in array.flat):
-        return _whole_numbers(array, source), kind
-    return array.astype({"text": np.str_, "bool": np.bool_, "number": np.float64}[kind]), kind
-
-
-def _whole_numbers(array: NDArray[Any], source: str) -> NDArray[np.int64]:
-    """Python's own integers; as float64, those beyond 2**53 would merge."""
+    if kind != "number" or not all(isinstance(value, int | np.integer) for value in array.flat):
+        return array.astype({"text": np.str_, "bool": np.bool_, "number": np.float64}[kind]), kind
     try:
-        return array.astype(np.int64)
+        return array.astype(np.int64), kind  # as float64, integers beyond 2**53 would merge
     except OverflowError as error:
-        raise _refusal(
-            f"whole numbers of at most 64 bits in the target of {source}",
-            "larger ones",
-            "Give labels as text, or rescale the target.",
-        ) from error
+        expected = f"whole numbers of at most 64 bits in the target of {source}"
+        raise _refusal(expected, "larger ones", "Give labels as text, or rescale the target.") from error
 
 
 def _kind_of(value: Any) -> Kind | None:
@@ -133,8 +123,9 @@ def _kind_of(value: Any) -> Kind | None:
 
 
 def _values(array: NDArray[Any], kind: Kind, source: str) -> NDArray[np.float32]:
+    array = array.reshape(len(array), -1)
     if kind == "text":
-        texts = [str(text) for text in array.reshape(len(array), -1)[:, 0]]
+        texts = [str(text) for text in array[:, 0]]
         row = next((row for row, text in enumerate(texts) if not is_number(text)), 0)
         raise _refusal(
             f"numbers in the target of {source} for regression",
@@ -142,10 +133,10 @@ def _values(array: NDArray[Any], kind: Kind, source: str) -> NDArray[np.float32]
             "Choose another target, or set `data.task: classification`.",
         )
     with np.errstate(over="ignore"):
-        values = array.reshape(len(array), -1).astype(np.float32)
+        values = array.astype(np.float32)
     _refuse_infinite(values, source)
-    for column in array.reshape(len(array), -1).T:
-        remedy = "Subtract a constant from the target, and add it to the answers."
+    for column in array.T:
+        remedy = "Subtract a constant from the target, and add it to the predictions."
         refuse_merged(column, "the target", PLACE, source, remedy)
     constant = np.flatnonzero((values == values[:1]).all(axis=0)) if len(values) else np.empty(0)
     if len(constant):
@@ -153,7 +144,7 @@ def _values(array: NDArray[Any], kind: Kind, source: str) -> NDArray[np.float32]
         raise _refusal(
             f"at least two different values in the target of {source}",
             f"the same value in all {len(values)} rows{which}",
-            "Choose another target: there is nothing to learn in this one.",
+            "Choose another target: a constant cannot be learned.",
         )
     return values
 
@@ -170,46 +161,26 @@ def _classes(
             f"only '{found[0]}' in all {len(array)} rows",
             "Choose another target, or add rows of another class.",
         )
-    _refuse_lookalikes(found, source)
+    refuse_lookalikes(found, "classes", PLACE, source)
     if names is None:
         return codes, found
     if kind == "text" and set(names) == set(found) and len(names) == len(found):
         order = np.array([names.index(name) for name in found])
         return order[codes].astype(np.int64), names
     if kind == "text" or len(names) != len(found) or len(set(names)) != len(names):
+        given, needed = (", ".join(each[:8]) + (", …" if len(each) > 8 else "") for each in (names, found))
         raise _refusal(
             f"one class name for each of the {len(found)} classes of {source}",
-            f"{len(names)} names: {_shown(names)} for {_shown(found)}",
+            f"{len(names)} names: {given} for {needed}",
             "Correct `class_names`; every class needs rows.",
         )
     return codes, names
 
 
-def _refuse_lookalikes(labels: tuple[str, ...], source: str) -> None:
-    pair = lookalikes(labels)
-    if pair is not None:
-        raise _refusal(
-            f"classes of {source} that a person can tell apart",
-            f"{pair[0]!r} and {pair[1]!r}, which differ only in white space or invisible characters",
-            "Write them alike, or give them different names.",
-        )
-
-
 def _label(value: Any) -> str:
     """A class's name: whole numbers without a decimal point, whatever their type."""
-    if isinstance(value, np.floating) and value == np.round(value):
-        return str(int(value))
-    return str(value)
-
-
-def _refuse_missing(missing: NDArray[np.bool_], source: str, sign: str = "NaN") -> None:
-    if missing.any():
-        rows = missing.reshape(len(missing), -1).any(axis=1)
-        raise _refusal(
-            f"a value in every row of the target of {source}",
-            f"{int(rows.sum())} missing ({sign}), the first in row {int(rows.argmax()) + 1}",
-            "Remove these rows, or fill them in.",
-        )
+    is_whole = isinstance(value, np.floating) and value == np.round(value)
+    return str(int(value)) if is_whole else str(value)
 
 
 def _refuse_infinite(values: NDArray[Any], source: str) -> None:
@@ -220,10 +191,6 @@ def _refuse_infinite(values: NDArray[Any], source: str) -> None:
             f"{int(infinite.sum())} infinite, the first in row {int(infinite.argmax()) + 1}",
             "Remove these rows, or rescale the target.",
         )
-
-
-def _shown(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
 
 
 def _refusal(expected: str, found: str, remedy: str) -> InputError:

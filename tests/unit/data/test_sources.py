@@ -409,9 +409,9 @@ def test_a_missing_column_is_told_with_the_nearest(tmp_path: Path, place: str, c
 @pytest.mark.parametrize(
     ("column", "values", "found"),
     [
-        ("price", replaced("price", 6, None), "1 missing (NaN), the first in row 7"),
-        ("outcome", replaced("outcome", 6, None), "1 missing (NaN), the first in row 7"),
-        ("price", {"price": [np.nan] * 3 + [1.5] * 37}, "3 missing (NaN), the first in row 1"),
+        ("price", replaced("price", 6, None), "1 missing, the first in row 7"),
+        ("outcome", replaced("outcome", 6, None), "1 missing, the first in row 7"),
+        ("price", {"price": [np.nan] * 3 + [1.5] * 37}, "3 missing, the first in row 1"),
         ("price", replaced("price", 9, np.inf), "1 infinite, the first in row 10"),
         ("price", replaced("price", 9, 1e300), "1 infinite, the first in row 10"),
         ("outcome", {"outcome": "good"}, "only 'good' in all 40 rows"),
@@ -512,9 +512,9 @@ def test_a_table_needs_features(tmp_path: Path) -> None:
         ("double_columns", "data.source", "two columns named 'a'"),
         ("target_among_features", "data.source", "its column 'label' in X and in y"),
         ("column_without_a_name", "data.source", "none for column 2"),
-        ("empty_label", "data.target", "10 missing (empty), the first in row 2"),
+        ("empty_label", "data.target", "10 missing, the first in row 2 (empty)"),
         ("complex_numbers", "data.source", "complex128 values: '1j' in row 1"),
-        ("masked_target", "data.target", "1 missing (NaN), the first in row 4"),
+        ("masked_target", "data.target", "1 missing, the first in row 4"),
         ("lazy_frame", "data.source", "a LazyFrame of tests"),
         ("epochs_in_sequences", "data.source", "20 different values, of which float32 can tell 1 apart"),
     ],
@@ -586,7 +586,7 @@ def test_a_class_is_called_what_the_csv_file_calls_it(
         (["1", "1.0"], "'1' and '1.0', which are the same number"),
         (["1", " 1"], "' 1' and '1', which are the same number"),
         (["yes", "yes "], "'yes' and 'yes ', which differ only in white space or invisible characters"),
-        (["", "yes"], "20 missing (NaN), the first in row 1"),
+        (["", "yes"], "20 missing, the first in row 1"),
     ],
 )
 def test_labels_that_may_be_one_class_or_two_are_refused(tmp_path: Path, labels: list[str], found: str) -> None:
