@@ -34,6 +34,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from winnow.config.experiment import EarlyStoppingConfig, TrainingConfig
+from winnow.training.dropout import Masks
 from winnow.training.failures import DivergedError
 from winnow.training.optimization import Schedule, make_schedule
 from winnow.training.world import World
@@ -162,16 +163,18 @@ def train(
     lag = 1 if world.device.type == "cuda" and stopper is None and not (schedule and schedule.watches) else 0
     losses = _Losses(steps, config.epochs, world, on_epoch, lag)
     first_step_at, epoch = math.nan, 0
+    masks = Masks(seed) if world.device.type == "cpu" and not world.has_accelerator else nullcontext()
     for epoch in range(1, config.epochs + 1):
         network.train()
         shuffled = world.put(order[torch.randperm(len(order), generator=shuffles)])
         shares: list[Tensor] = []
-        for share in _take_steps(backend, schedule, steps, _batches(rows, shuffled, blocks)):
-            shares.append(share)
-            if on_step is not None:
-                on_step(share)
-            if epoch == 1 and len(shares) == 1:
-                first_step_at = time.perf_counter()
+        with masks:
+            for share in _take_steps(backend, schedule, steps, _batches(rows, shuffled, blocks)):
+                shares.append(share)
+                if on_step is not None:
+                    on_step(share)
+                if epoch == 1 and len(shares) == 1:
+                    first_step_at = time.perf_counter()
         losses.add(shares, _watch_loss(network, rows, watch, loss, config, world))
         if schedule is not None and schedule.every == "epoch":
             advance(schedule, losses.latest)

@@ -7,8 +7,6 @@ are [models, …], and lie in the `Models` that the layers of a stack share.
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +14,11 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
+
+from winnow.training.dropout import Masks, scale, threshold
+
+MaskStream = Masks | Generator
+"""Of dropout masks: `Masks` on the CPU."""
 
 
 class NotStackableError(Exception):
@@ -29,8 +32,8 @@ class Models:
     Attributes:
         weights: trainable, [models, *shape] each.
         constants: frozen parameters and buffers, [models, *shape] each.
-        generators: of the dropout masks, one a model. Where `draws_uniforms`, models may share one; they then drop in
-            the same layers, with probabilities of their own.
+        generators: of the dropout masks, one a model. Models that share one drop in the same layers, with probabilities
+            of their own.
         dropout: probabilities of each dropout layer, one a model.
         is_training: whether dropout drops and BatchNorm uses the statistics of the batch.
         rows: how many rows of the batch each model has; the others are padding. None: all of them.
@@ -38,12 +41,12 @@ class Models:
 
     weights: Sequence[Tensor]
     constants: Sequence[Tensor]
-    generators: Sequence[Generator]
+    generators: Sequence[MaskStream]
     dropout: dict[str, list[float]]
     is_training: bool = True
     rows: Sequence[int] | None = None
-    scales: dict[str, Tensor] = field(default_factory=dict)
-    streams: dict[Generator, int] = field(init=False)
+    drops: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    streams: dict[MaskStream, int] = field(init=False)
     stream_of: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -252,61 +255,46 @@ class Dropout(Layer):
 
     def forward(self, rows: Tensor) -> Tensor:
         models = self.models
-        probabilities = models.dropout[self.places.name]
-        if not models.is_training or not any(probabilities):
+        if not models.is_training or not any(models.dropout[self.places.name]):
             return rows
         many = rows.reshape(models.count, -1)
         per_row = many.shape[1] * models.count // len(rows)
-        draw = self._masks_of_uniforms if draws_uniforms(rows.device) else self._masks
-        mask = draw(probabilities, many, per_row) * self._scales(probabilities, rows)
+        mask = self._masks_on_cpu(many, per_row) if rows.device.type == "cpu" else self._masks(many, per_row)
         return (many * mask).view(rows.shape)
 
-    def _masks_of_uniforms(self, probabilities: Sequence[float], many: Tensor, per_row: int) -> Tensor:
-        """Models of one stream compare the same numbers with probabilities of their own."""
-        models = self.models
-        all_drawn = models.rows is None and all(0 < p < 1 for p in probabilities)
-        make = torch.empty if all_drawn else torch.zeros
-        uniforms = make(len(models.streams), many.shape[1], dtype=torch.float64)
-        for own, (generator, model) in zip(uniforms.unbind(), models.streams.items(), strict=True):
+    def _masks_on_cpu(self, many: Tensor, per_row: int) -> Tensor:
+        """Models of one stream compare the same numbers with thresholds of their own."""
+        models, probabilities = self.models, self.models.dropout[self.places.name]
+        bits = torch.zeros(len(models.streams), many.shape[1], dtype=torch.int16)
+        for own, (stream, model) in zip(bits.unbind(), models.streams.items(), strict=True):
+            assert isinstance(stream, Masks)
             if 0 < probabilities[model] < 1:
-                drawn = own if models.rows is None else own[: models.rows[model] * per_row]
-                drawn.uniform_(generator=generator)
-        kept = 1 - torch.tensor(probabilities, dtype=torch.float64).unsqueeze(1)
+                size = len(own) if models.rows is None else models.rows[model] * per_row
+                own[:size] = stream.bits(size)
         if len(models.streams) < models.count:
-            uniforms = uniforms.index_select(0, models.stream_of)
-        return uniforms < kept
+            bits = bits.index_select(0, models.stream_of)
+        thresholds, scales = self._settings_of(probabilities, many)
+        return torch.le(bits, thresholds, out=torch.empty_like(many)).mul_(scales)
 
-    def _masks(self, probabilities: Sequence[float], many: Tensor, per_row: int) -> Tensor:
+    def _masks(self, many: Tensor, per_row: int) -> Tensor:
         models, masks = self.models, torch.zeros_like(many)
+        probabilities = models.dropout[self.places.name]
         for model, (part, probability) in enumerate(zip(masks.unbind(), probabilities, strict=True)):
             drawn = part if models.rows is None else part[: models.rows[model] * per_row]
-            if 0 < probability < 1:
-                drawn.bernoulli_(1 - probability, generator=models.generators[model])
+            stream = models.generators[model]
+            if 0 < probability < 1 and isinstance(stream, Generator):
+                drawn.bernoulli_(1 - probability, generator=stream).div_(1 - probability)
             else:
                 drawn.fill_(1 - probability)
         return masks
 
-    def _scales(self, probabilities: Sequence[float], like: Tensor) -> Tensor:
-        """1 / (1 - probability), [models, 1]."""
+    def _settings_of(self, probabilities: Sequence[float], like: Tensor) -> tuple[Tensor, Tensor]:
+        """Thresholds and scales, [models, 1] each."""
         name = self.places.name
-        if name not in self.models.scales:
-            kept = torch.tensor([1 - p if p < 1 else math.inf for p in probabilities], dtype=torch.float64)
-            self.models.scales[name] = (1 / kept).to(like).unsqueeze(1)
-        return self.models.scales[name]
-
-
-@functools.cache
-def draws_uniforms(device: torch.device) -> bool:
-    """Whether `bernoulli_` compares what `uniform_` draws in float64 with its probability.
-
-    It does on CPUs where torch does not draw by MKL (`aten/src/ATen/native/cpu/DistributionTemplates.h`). Models whose
-    masks come from one seed then share what is drawn, at half the cost of a `bernoulli_` for each or less.
-    """
-    if device.type != "cpu":
-        return False
-    drawn = torch.empty(64).bernoulli_(0.6, generator=Generator().manual_seed(0))
-    uniforms = torch.empty(64, dtype=torch.float64).uniform_(generator=Generator().manual_seed(0))
-    return torch.equal(drawn > 0, uniforms < 0.6)
+        if name not in self.models.drops:
+            thresholds = torch.tensor([threshold(p) for p in probabilities], dtype=torch.int16).unsqueeze(1)
+            self.models.drops[name] = thresholds, torch.tensor([scale(p) for p in probabilities]).to(like).unsqueeze(1)
+        return self.models.drops[name]
 
 
 LAYERS: dict[type[nn.Module], type[Layer]] = {

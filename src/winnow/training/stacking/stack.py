@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
-from torch import Generator, Tensor, fx, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from winnow.training.stacking.layers import (
@@ -17,6 +17,7 @@ from winnow.training.stacking.layers import (
     Current,
     Dropout,
     Layer,
+    MaskStream,
     Models,
     NotStackableError,
     Places,
@@ -80,7 +81,7 @@ class Stack:
         flat: all trainable weights, [models, weights]. Optimizers change it in place.
     """
 
-    def __init__(self, networks: Sequence[nn.Module], generators: Sequence[Generator]) -> None:
+    def __init__(self, networks: Sequence[nn.Module], generators: Sequence[MaskStream]) -> None:
         """Copy the networks' weights.
 
         Args:

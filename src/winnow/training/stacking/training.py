@@ -17,10 +17,11 @@ import torch
 from torch import Generator, Tensor, nn
 
 from winnow.config.experiment import TrainingConfig
+from winnow.training.dropout import Masks
 from winnow.training.failures import DivergedError
 from winnow.training.loop import OnEpoch, RowLoss, Rows, Step, advance, plan_steps
 from winnow.training.optimization import Schedule, make_optimizer, make_schedule
-from winnow.training.stacking.layers import NotStackableError, draws_uniforms
+from winnow.training.stacking.layers import MaskStream, NotStackableError
 from winnow.training.stacking.stack import Stack
 
 ELEMENTWISE = frozenset(
@@ -413,12 +414,13 @@ def _plan(member: Member) -> tuple[Step, ...]:
     return plan_steps(len(member.fold.order), training.batch_size, training.accumulation, 0, 1)
 
 
-def _generators(members: Sequence[Member], device: torch.device) -> list[Generator]:
+def _generators(members: Sequence[Member], device: torch.device) -> list[MaskStream]:
     """The generators of the dropout masks. Members that would draw the same numbers share one where they can."""
-    shared: dict[Hashable, Generator] = {}
-    generators = []
-    for place, member in enumerate(members):
+    if device.type != "cpu":
+        return [Generator(device).manual_seed(member.fold.seed) for member in members]
+    shared: dict[Hashable, Masks] = {}
+    generators: list[MaskStream] = []
+    for member in members:
         draws = tuple(0 < module.p < 1 for module in member.network.modules() if isinstance(module, nn.Dropout))
-        key: Hashable = (member.fold, draws) if draws_uniforms(device) else place
-        generators.append(shared.setdefault(key, Generator(device).manual_seed(member.fold.seed)))
+        generators.append(shared.setdefault((member.fold, draws), Masks(member.fold.seed)))
     return generators
