@@ -24,6 +24,7 @@ from winnow.training.custom_loop import LoopFold, LoopResult, run_loop
 from winnow.training.failures import DivergedError, ExportDiffersError, ExportError
 from winnow.training.fitting import Fitted, check_finite, new_network, seeds_of
 from winnow.training.fold_data import FoldData
+from winnow.training.layout import prefer_channels_last
 from winnow.training.loop import OnEpoch, OnStep, Rows, Trained, row_loss, train
 from winnow.training.messages import FoldJob, FoldScored, FromRank, Progress, Refit, Refitted
 from winnow.training.optimization import make_optimizer
@@ -217,8 +218,10 @@ def fit(
     experiment = prepared.experiment
     network, training = new_network(prepared, world, params, fold)
     learned = data.learned(train_rows, fold, training.early_stopping)
-    optimizer = make_optimizer(training.optimizer, network, world.device, is_scaled=training.precision == "fp16")
     rows = data.rows(learned)
+    if not world.has_accelerator:
+        prefer_channels_last(network, rows.inputs[:2])
+    optimizer = make_optimizer(training.optimizer, network, world.device, is_scaled=training.precision == "fp16")
     loss = row_loss(training, prepared.data.task)
     trained = train(
         network,
@@ -233,4 +236,5 @@ def fit(
         on_epoch=on_epoch,
         on_step=on_step,
     )
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return Fitted(learned.preprocess, network, learned.head, rows, loss, training.batch_size), trained
