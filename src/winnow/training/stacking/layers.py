@@ -145,27 +145,35 @@ _CONVOLUTIONS: dict[type[nn.Module], Callable[..., Tensor]] = {
 
 
 class Convolution(Layer):
-    """`nn.Conv1d`, `nn.Conv2d` and `nn.Conv3d`: one convolution whose groups are the models."""
+    """`nn.Conv1d`, `nn.Conv2d` and `nn.Conv3d`."""
 
     def __init__(self, single: nn.Module, places: Places, current: Current) -> None:
         super().__init__(single, places, current)
         if self.settings.padding_mode != "zeros":
             raise NotStackableError(f"a convolution with the padding mode {self.settings.padding_mode!r}")
-        self._convolve = _CONVOLUTIONS[type(single)]
+        self._function = _CONVOLUTIONS[type(single)]
 
     def forward(self, rows: Tensor) -> Tensor:
-        weight, bias, settings = self.tensor("weight"), self.tensor("bias"), self.settings
+        weight, bias = self.tensor("weight"), self.tensor("bias")
         assert weight is not None, "a convolution has a weight"
-        out = self._convolve(
-            self.split(rows).transpose(0, 1).flatten(1, 2),
-            weight.flatten(0, 1),
-            None if bias is None else bias.flatten(0, 1),
-            settings.stride,
-            settings.padding,
-            settings.dilation,
-            self.models.count * settings.groups,
-        )
-        return out.view(len(out), self.models.count, -1, *out.shape[2:]).transpose(0, 1).flatten(0, 1)
+        many, count = self.split(rows), self.models.count
+        if rows.device.type == "cpu":
+            biases = [None] * count if bias is None else bias.unbind()
+            outs = map(self._convolve, many.unbind(), map(_channels_last, weight.unbind()), biases)
+            return torch.cat(list(outs))
+        biases_as_one = None if bias is None else bias.flatten(0, 1)
+        out = self._convolve(many.transpose(0, 1).flatten(1, 2), weight.flatten(0, 1), biases_as_one, count)
+        return out.view(len(out), count, -1, *out.shape[2:]).transpose(0, 1).flatten(0, 1)
+
+    def _convolve(self, rows: Tensor, weight: Tensor, bias: Tensor | None, models: int = 1) -> Tensor:
+        """One convolution: of a model, or of several whose channels lie side by side as groups."""
+        own = self.settings
+        return self._function(rows, weight, bias, own.stride, own.padding, own.dilation, models * own.groups)
+
+
+def _channels_last(weight: Tensor) -> Tensor:
+    """The weight of a 2-d convolution with the channels last, as torch's CPU kernels for images are fastest."""
+    return weight.clone(memory_format=torch.channels_last) if weight.dim() == 4 else weight
 
 
 class BatchNorm(Layer):
@@ -247,7 +255,7 @@ class MaxPool2d(Layer):
             settings.ceil_mode,
             settings.return_indices,
         )
-        return largest.contiguous()
+        return largest
 
 
 class Dropout(Layer):
