@@ -12,7 +12,7 @@ from winnow.platforms.deployer import DeploymentRequest, Say
 from winnow.platforms.docker.deployer import DockerDeployer, plan_first
 from winnow.platforms.docker.executor import DockerExecutor, DockerWorkers
 from winnow.platforms.docker.images import DockerImages
-from winnow.platforms.docker.stack_lifecycle import DockerStack
+from winnow.platforms.docker.stack import DockerStack
 from winnow.platforms.docker.stores import silence
 from winnow.platforms.docker.sweep import DockerSweep
 from winnow.platforms.images import ImageBuild, Show, silent

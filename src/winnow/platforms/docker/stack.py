@@ -1,35 +1,52 @@
-"""The stack on a Docker engine: starts what is planned, waits until it is healthy, and removes it.
+"""The tracking stack on a Docker engine: one Compose project.
 
-`docker compose` creates and removes the containers; the engine says what they do. Everything that can be refused is
-refused before anything is created.
+`docker compose` starts the services, waits until they are healthy, and removes them. This module refuses what Compose
+would not: another folder's stack, lost secrets, taken ports, workers that still use the stack.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import math
 import os
+import shlex
 import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from winnow.config.errors import InputError
+from winnow.config.errors import InputError, UnavailableError
+from winnow.config.file_lock import locked
 from winnow.config.next_command import next_command
+from winnow.config.stack_record import AnyStack, forget_stack
 from winnow.platforms import stack_env_file as env_file
+from winnow.platforms import stack_variables as variables
+from winnow.platforms.deployer import Say
+from winnow.platforms.docker import stack_owner as owner
 from winnow.platforms.docker.build import build
-from winnow.platforms.docker.client import asking
-from winnow.platforms.docker.stack_health import Health, container_from, judge
-from winnow.platforms.docker.stack_plan import DockerStackPlan, Project, secrets_of, subprocess_environment, to_end
+from winnow.platforms.docker.client import asking, connect
+from winnow.platforms.docker.stack_plan import (
+    BUCKET,
+    DockerStackPlan,
+    plan_stack,
+    project_for,
+    secrets_of,
+    subprocess_environment,
+    to_end,
+)
+from winnow.platforms.docker.stack_ports import choose_ports
+from winnow.platforms.images import TRAIN_BASE, BuildOptions, Show, silent
 from winnow.platforms.labels import STACK, STUDY
 from winnow.platforms.ports import is_free
-from winnow.platforms.stack import LOG_LINES, MLFLOW, StackError, redacted
+from winnow.platforms.stack import LOG_LINES, MINIO, MLFLOW, POSTGRES, StackEnd, StackError, redacted
 from winnow.platforms.stack_env_file import EnvFile
 
 if TYPE_CHECKING:
     import docker
 
+SERVICES = (MLFLOW, POSTGRES, MINIO, BUCKET)
 START_TIMEOUT_S = 180.0
 
 _WHAT = "the stack"
@@ -38,66 +55,198 @@ _PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 _OPENED_BY = "com.docker.compose.project.environment_file"
 
 
-class EngineStack:
-    """One project on one engine. Every method raises EngineError where that fails, UnreachableError where it is away.
+@dataclass(frozen=True)
+class ComposeLogs:
+    """Implements `winnow.platforms.stack.StackLogs`."""
+
+    command: list[str]
+    print: Callable[[], int]
+
+    def render(self) -> str:
+        """See `StackLogs.render`."""
+        return shlex.join(self.command)
+
+
+class DockerStack:
+    """Implements `winnow.platforms.stack.Stack`: the Compose project that is named, in use, or this folder's.
 
     Args:
-        engine: a connected client (`winnow.platforms.docker.client.connect`).
-        say: receives what is being done, a line each.
+        given: settings by name, including those that choose the project.
+        in_use: the stack in use.
         environment: the caller's, for `docker` itself (DOCKER_HOST, PATH, …).
+
+    Raises:
+        InputError: there is no compose.yaml, or the environment file is another project's.
     """
 
     def __init__(
         self,
-        project: Project,
-        engine: docker.DockerClient,
-        say: Callable[[str], None],
+        given: Mapping[str, str],
+        *,
+        home: Path,
+        in_use: AnyStack | None,
+        folder: Path,
+        say: Say,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
-        self.project = project
-        self._engine = engine
-        self._say = say
-        self._environment = environment
+        self._given = {name: text for name, text in given.items() if text}
+        self._home, self._say, self._environment = home, say, environment
+        self.project = project_for(self._given, in_use, folder)
+        if not self.project.compose_file.is_file():
+            raise InputError(
+                str(self.project.compose_file),
+                expected="the project's compose.yaml",
+                found="no such file",
+                remedy="Run this in the folder that holds it.",
+            )
+
+    @functools.cached_property
+    def _engine(self) -> docker.DockerClient:
+        return connect(self._environment)
+
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """See `Stack.lock`.
+
+        Two simultaneous first starts would each generate secrets, and the volumes open with only one set. The lock is
+        on the folder of the secrets, so it leaves no file behind.
+        """
+        folder = next(each for each in self.project.env_file.parents if each.is_dir())
+        sentence = f"waiting for another command that is changing the stack {self.project.name}"
+        return locked(folder, on_wait=lambda: self._say(sentence))
+
+    def plan(self, *, is_dry_run: bool = False) -> DockerStackPlan:
+        """See `Stack.plan`."""
+        try:
+            volumes = self._volumes()
+        except UnavailableError:
+            if not is_dry_run:
+                raise
+            unknown = f"whether the stack {self.project.name} and its volumes exist, and who owns them"
+            return replace(self._planned([]), unknown=(f"{unknown}: no Docker engine answers",))
+        owner.check_start(self.project, self._opened_by(), volumes, env_file.read(self.project.env_file))
+        plan = self._planned(volumes)
+        check_compose(self._environment)
+        self._check_name()
+        self._check_ports(plan)
+        return plan
 
     @asking(_WHAT)
-    def volumes(self) -> list[str]:
-        """Names of the volumes that exist."""
+    def start(self, plan: DockerStackPlan, timeout_s: float | None, show: Show = silent) -> None:
+        """See `Stack.start`."""
+        env_file.write(self.project.env_file, plan.file)
+        if plan.image is not None:
+            self._say("building the MLflow server's image (minutes the first time, seconds afterwards)")
+            build(plan.image, environment=self._environment)
+        for container in self._containers():
+            # Compose would keep an unhealthy container and fail again. Data is in volumes.
+            if _health(container) == "unhealthy":
+                container.remove(force=True)
+        self._say(f"starting {', '.join(plan.services)} and waiting until they are healthy")
+        limit = str(math.ceil(timeout_s or START_TIMEOUT_S))
+        environment = subprocess_environment(self._environment)
+        done = _run([*plan.starts, "--wait-timeout", limit], environment)
+        if not done.returncode:
+            return
+        waiting = [one.labels[_SERVICE] for one in self._containers() if not _is_up(one)] or [MLFLOW]
+        tail = ("logs", "--no-color", "--tail", str(LOG_LINES), *waiting)
+        logs = _run(self.project.command(*tail, profiles=plan.profiles), environment)
+        raise StackError(
+            f"the stack: {', '.join(waiting)} failed, or did not become healthy within {limit} s. "
+            f"`{next_command('compose-logs')}` shows more, `{next_command('mlflow-init')}` tries again, "
+            f"`{next_command('mlflow-remove')}` removes the stack.\n"
+            + redacted(f"{_tail(done)}\n{logs.stdout}", secrets_of(plan.file)).rstrip()
+        )
+
+    def plan_end(self, *, volumes: bool) -> StackEnd:
+        """See `Stack.plan_end`."""
+        name, found = self.project.name, self._volumes()
+        other = owner.other_folder(self.project, self._opened_by(), found, env_file.read(self.project.env_file))
+        steps = [f"remove the containers and networks of the project {name}"]
+        if volumes:
+            steps.append(f"delete the volumes {', '.join(found) or '(there are none)'}")
+            steps.append(f"delete the secrets in {self.project.env_file}")
+        kept = f" Its data stays in {', '.join(found)}." if found else ""
+        left = "gone, and its data with it." if volumes else f"removed.{kept}"
+        return StackEnd(
+            stack=f"the stack {name}",
+            steps=tuple(steps),
+            outcome=f"The stack {name} is {left} Runs and studies are kept in {self._home} again.",
+            owner=other,
+            refusal=owner.refusal_to_end(self.project, other),
+        )
+
+    @asking(_WHAT)
+    def end(self, *, volumes: bool) -> list[str]:
+        """See `Stack.end`."""
+        check_compose(self._environment)
+        self._check_unused()
+        left = self._ended_workers()
+        file = env_file.read(self.project.env_file)
+        arguments = ["down", "--remove-orphans", *(["--volumes"] if volumes else [])]
+        done = _run(self._reading(*arguments), to_end(self._environment, file))
+        if done.returncode:
+            raise StackError(f"`docker compose down` failed:\n{redacted(_tail(done), secrets_of(file or EnvFile()))}")
+        forget_stack(self._home, lambda used: owner.is_of(used, self.project))
+        if volumes and file is not None:
+            self._drop_secrets(file)
+        return [f"left on the engine, since another home started them: {', '.join(left)}"] if left else []
+
+    def difference(self) -> NoReturn:
+        """Raises InputError: Compose compares nothing."""
+        raise InputError(
+            "--platform",
+            expected="a platform on which a stack can be compared, such as kubernetes",
+            found="'docker'",
+            remedy=f"See what would be done: `{next_command('mlflow-init', dry_run=True)}`.",
+        )
+
+    def logs(self, service: str | None, lines: int, *, follow: bool) -> ComposeLogs:
+        """See `Stack.logs`."""
+        if service is not None and service not in SERVICES:
+            raise InputError(
+                "--service", expected=f"one of {', '.join(SERVICES)}", found=f"'{service}'", remedy="Name one of them."
+            )
+        wanted = ["logs", "--tail", str(lines), *(["--follow"] if follow else []), *([service] if service else [])]
+        command = self._reading(*wanted)
+        return ComposeLogs(command, lambda: self._print(command))
+
+    def secrets(self) -> NoReturn:
+        """Raises InputError: only `mlflow-init` makes them."""
+        raise InputError(
+            "--platform",
+            expected="a platform on which a stack can be started by hand, such as kubernetes",
+            found="'docker'",
+            remedy=f"Start it with `{next_command('mlflow-init')}`, which makes its secrets.",
+        )
+
+    @asking(_WHAT)
+    def _volumes(self) -> list[str]:
         found = self._engine.volumes.list(filters={"label": f"{STACK}={self.project.name}"})
         return sorted(str(volume.name) for volume in found)
 
     @asking(_WHAT)
-    def containers(self) -> list[Any]:
+    def _containers(self) -> list[Any]:
         """All containers of the project, including those that have exited."""
-        return list(
-            self._engine.containers.list(
-                all=True, filters={"label": f"{_PROJECT}={self.project.name}"}, ignore_removed=True
-            )
-        )
+        filters: dict[str, str | list[str] | bool] = {"label": f"{_PROJECT}={self.project.name}"}
+        return list(self._engine.containers.list(all=True, filters=filters, ignore_removed=True))
 
-    def opened_by(self) -> Path | None:
+    def _opened_by(self) -> Path | None:
         """The environment file that Compose noted on the containers; None without containers."""
-        noted = [one.labels.get(_OPENED_BY, "") for one in self.containers() if one.labels.get(STACK)]
-        # Compose would separate several files by commas; the stack has one.
+        noted = [one.labels.get(_OPENED_BY, "") for one in self._containers() if one.labels.get(STACK)]
         return next((Path(each) for each in noted if each), None)
 
-    @asking(_WHAT)
-    def ended_workers(self) -> list[str]:
+    def _ended_workers(self) -> list[str]:
         """Exited containers of worker groups on the stack's networks."""
-        networks = self._engine.networks.list(filters={"label": f"{STACK}={self.project.name}"})
-        named = [str(each.name) for each in networks]
-        filters: dict[str, str | list[str] | bool] = {"label": STUDY, "status": "exited", "network": named}
+        networks = [str(each.name) for each in self._networks()]
+        filters: dict[str, str | list[str] | bool] = {"label": STUDY, "status": "exited", "network": networks}
         found = self._engine.containers.list(all=True, filters=filters, ignore_removed=True) if networks else []
         return sorted(str(each.name) for each in found)
 
-    @asking(_WHAT)
-    def check(self, plan: DockerStackPlan) -> None:
-        """Refuse what cannot work, before anything is created.
+    def _networks(self) -> list[Any]:
+        return list(self._engine.networks.list(filters={"label": f"{STACK}={self.project.name}"}))
 
-        Raises:
-            InputError: the project's name is another's, or ports are taken.
-        """
-        check_compose(self._environment)
-        foreign = [one for one in self.containers() if one.labels.get(STACK) != self.project.name]
+    def _check_name(self) -> None:
+        foreign = [one for one in self._containers() if one.labels.get(STACK) != self.project.name]
         if foreign:
             raise InputError(
                 f"the Compose project '{self.project.name}'",
@@ -105,8 +254,11 @@ class EngineStack:
                 found=f"the container {foreign[0].name} of another",
                 remedy="Set WINNOW_PROJECT to another name.",
             )
-        running = {one.labels.get(_SERVICE): _published(one) for one in self.containers() if one.status == "running"}
-        planned = [each for each in plan.ports if each.number not in running.get(each.service, ())]
+
+    def _check_ports(self, plan: DockerStackPlan) -> None:
+        """Refuse ports that are taken by anything but the stack itself, all in one error."""
+        own = {one.labels.get(_SERVICE): _published(one) for one in self._containers() if one.status == "running"}
+        planned = [each for each in plan.ports if each.number not in own.get(each.service, ())]
         taken = [each for each in planned if not is_free(each.address, each.number)]
         if taken:
             others = next_command("mlflow-init", **{each.setting: ... for each in taken})
@@ -118,41 +270,8 @@ class EngineStack:
                 remedy=f"{free}: `{others}`.",
             )
 
-    @asking(_WHAT)
-    def start(self, plan: DockerStackPlan, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Build, start and wait; harmless where everything runs already.
-
-        Raises:
-            BuildFailedError: the image was not built.
-            StackError: a service failed, or was not healthy within `timeout_s` seconds; shows its last log lines.
-        """
-        env_file.write(self.project.env_file, plan.file)
-        if plan.image is not None:
-            self._say("building the MLflow server's image (minutes on the first time, a moment afterwards)")
-            build(plan.image, environment=self._environment)
-        self._pull(plan)
-        self._drop_failed()
-        self._up(plan, timeout_s)
-
-    @asking(_WHAT)
-    def remove(self, file: EnvFile | None, *, volumes: bool) -> None:
-        """Remove containers and networks, and where asked the volumes too.
-
-        Raises:
-            InputError: containers that are no part of the stack, such as workers, are on its network; or no Compose.
-            StackError: Compose could not do it.
-        """
-        check_compose(self._environment)
-        self._check_unused()
-        arguments = ["down", "--remove-orphans", *(["--volumes"] if volumes else [])]
-        known = self.project.env_file if file is not None else Path(os.devnull)
-        environment = to_end(self._environment, file)
-        self._compose(self.project.command(*arguments, env_file=known), file or EnvFile(), environment)
-        for name in self.volumes() if volumes else ():
-            self._engine.volumes.get(name).remove()
-
     def _check_unused(self) -> None:
-        for network in self._engine.networks.list(filters={"label": f"{STACK}={self.project.name}"}):
+        for network in self._networks():
             network.reload()
             others = [one for one in network.containers if one.labels.get(_PROJECT) != self.project.name]
             if others:
@@ -163,85 +282,44 @@ class EngineStack:
                     remedy=f"Stop those first: `{next_command('cancel', study=...)}` for a study's workers.",
                 )
 
-    def _pull(self, plan: DockerStackPlan) -> None:
-        """Pull missing images before the start, whose timeout a pull of minutes would use up."""
-        import docker
+    def _reading(self, *arguments: str) -> list[str]:
+        """A Compose command that also works without the environment file."""
+        file = self.project.env_file
+        return self.project.command(*arguments, env_file=file if file.is_file() else Path(os.devnull))
 
-        listed = self._compose(self.project.command("config", "--images", profiles=plan.profiles), plan.file)
-        missing = []
-        for image in sorted(set(listed.split())):
-            try:
-                self._engine.images.get(image)
-            except docker.errors.ImageNotFound:
-                missing.append(image)
-        if missing:
-            self._say(f"pulling {', '.join(missing)}")
-            self._compose(
-                self.project.command("pull", "--quiet", "--ignore-buildable", profiles=plan.profiles), plan.file
+    def _print(self, command: list[str]) -> int:
+        check_compose(self._environment)
+        if not self._containers():
+            raise InputError(
+                f"the stack {self.project.name}",
+                expected="containers",
+                found="none",
+                remedy=f"Start it: `{next_command('mlflow-init')}`.",
             )
+        environment = to_end(self._environment, env_file.read(self.project.env_file))
+        return subprocess.run(command, env=environment, check=False).returncode
 
-    def _drop_failed(self) -> None:
-        """Remove containers that failed last time: Compose would leave them as they are. Data is in volumes."""
-        for container in self.containers():
-            service = container.labels.get(_SERVICE, "")
-            if judge([service], [container_from(container.attrs)])[service] is Health.FAILED:
-                container.remove(force=True)
+    def _planned(self, volumes: list[str]) -> DockerStackPlan:
+        """The plan. Raises InputError where volumes exist and the environment file does not open them."""
+        file = env_file.read(self.project.env_file)
+        missing = variables.missing_secrets(file.variables() if file is not None else None)
+        if volumes and missing:
+            found = "no such file" if file is None else f"a file without {', '.join(missing)}"
+            raise variables.secrets_lost(str(self.project.env_file), volumes, found, platform="docker")
+        file = file or EnvFile()
+        ports, moved = choose_ports(self._given, file, is_free)
+        for line in moved:
+            self._say(line)
+        file = variables.choose({**self._given, **ports}, file, variables.new_password)
+        return plan_stack(self.project, file, BuildOptions.from_environment(self._environment, base=TRAIN_BASE))
 
-    def _up(self, plan: DockerStackPlan, timeout_s: float) -> None:
-        """Have Compose start one service after another, each once the one before is healthy; say what it waits for."""
-        deadline = time.monotonic() + timeout_s
-        with _running(plan.starts, subprocess_environment(self._environment)) as starting:
-            said: list[str] = []
-            while True:
-                health = judge(plan.services, [container_from(one.attrs) for one in self.containers()])
-                waiting = [service for service, state in health.items() if state is not Health.READY]
-                failed = [service for service, state in health.items() if state is Health.FAILED]
-                status = starting.poll()
-                if not waiting and status == 0:
-                    return
-                if status:
-                    raise self._failure(plan, failed or waiting, "failed", starting.tail())
-                # While Compose runs, containers come and go, and it reports a failed one itself.
-                if failed and status == 0:
-                    raise self._failure(plan, failed, "failed")
-                if time.monotonic() > deadline:
-                    raise self._failure(plan, failed or waiting, f"not healthy after {timeout_s:.0f} s")
-                if waiting and waiting != said:
-                    self._say(f"waiting for {', '.join(waiting)}")
-                    said = waiting
-                time.sleep(0.5)
-
-    def _failure(self, plan: DockerStackPlan, services: list[str], why: str, output: str = "") -> StackError:
-        logs = [self._last_lines(one) for one in self.containers() if one.labels.get(_SERVICE) in services]
-        said = "\n".join(part for part in (output, *logs) if part)
-        return StackError(
-            f"the stack: {', '.join(services) or MLFLOW} {why}. "
-            f"`{next_command('compose-logs')}` shows more; `{next_command('mlflow-init')}` tries again, "
-            f"`{next_command('mlflow-remove')}` takes it away.\n{redacted(said, secrets_of(plan.file))}".rstrip()
-        )
-
-    def _last_lines(self, container: Any) -> str:
-        import docker
-
-        try:
-            text = container.logs(tail=LOG_LINES).decode(errors="replace").rstrip()
-        except docker.errors.NotFound:
-            return ""
-        return f"--- last lines of {container.labels[_SERVICE]} ---\n{text}"
-
-    def _compose(self, command: list[str], file: EnvFile, environment: Mapping[str, str] | None = None) -> str:
-        """Run a command to its end and return its output.
-
-        Raises:
-            StackError: it failed; shows its last lines.
-        """
-        asked = environment or subprocess_environment(self._environment)
-        done = subprocess.run(command, env=dict(asked), capture_output=True, text=True, check=False)
-        if done.returncode:
-            lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-            shown = redacted("\n".join(lines[-LOG_LINES:]), secrets_of(file))
-            raise StackError(f"`docker compose {_verb(command)}` failed:\n{shown}")
-        return done.stdout
+    def _drop_secrets(self, file: EnvFile) -> None:
+        """Remove the secrets of deleted volumes, and the file where nothing else is in it."""
+        kept = env_file.without(file, frozenset({*variables.SECRETS, variables.USER}))
+        if kept.own_text:
+            env_file.write(self.project.env_file, kept)
+        else:
+            self.project.env_file.unlink(missing_ok=True)
 
 
 def check_compose(environment: Mapping[str, str]) -> None:
@@ -250,24 +328,16 @@ def check_compose(environment: Mapping[str, str]) -> None:
     Raises:
         InputError: says what is missing.
     """
-    found = "none"
     try:
-        done = subprocess.run(
-            ["docker", "compose", "version", "--short"],
-            env=dict(environment),
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        done = _run(["docker", "compose", "version", "--short"], environment)
         found = done.stdout.strip() if done.returncode == 0 else "a docker command without it"
         numbers = tuple(int(part) for part in found.removeprefix("v").split("-")[0].split(".")[:2])
         if numbers >= _OLDEST_COMPOSE:
             return
     except FileNotFoundError:
         found = "no docker command"
-    except (ValueError, subprocess.TimeoutExpired):
-        pass
+    except ValueError:
+        pass  # no version number
     raise InputError(
         "docker compose",
         expected="Docker Compose 2.20 or newer",
@@ -276,41 +346,24 @@ def check_compose(environment: Mapping[str, str]) -> None:
     )
 
 
-class _Running:
-    """A running command. Its output goes to a file: an unread pipe would fill up and block it."""
-
-    def __init__(self, process: subprocess.Popen[bytes], output: IO[str]) -> None:
-        self._process = process
-        self._output = output
-
-    def poll(self) -> int | None:
-        """The exit status, or None while it runs."""
-        return self._process.poll()
-
-    def tail(self) -> str:
-        """The last lines that it has printed."""
-        self._output.seek(0)
-        return "\n".join(self._output.read().splitlines()[-LOG_LINES:])
+def _run(command: list[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, env=dict(environment), capture_output=True, text=True, check=False)
 
 
-@contextmanager
-def _running(command: list[str], environment: Mapping[str, str]) -> Iterator[_Running]:
-    """Start a command; terminate it at the end of the `with`."""
-    with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(
-            command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-        )
-        try:
-            yield _Running(process, output)
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
+def _tail(done: subprocess.CompletedProcess[str]) -> str:
+    """The last lines that a command printed."""
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    return "\n".join(lines[-LOG_LINES:])
 
 
-def _verb(command: list[str]) -> str:
-    known = ("build", "pull", "up", "down", "config")
-    return next((part for part in command[2:] if part in known), "")
+def _health(container: Any) -> str | None:
+    return (container.attrs["State"].get("Health") or {}).get("Status")
+
+
+def _is_up(container: Any) -> bool:
+    """Whether a service is healthy, or has done its work and exited without an error."""
+    state = container.attrs["State"]
+    return _health(container) == "healthy" or (state["Status"], state["ExitCode"]) == ("exited", 0)
 
 
 def _published(container: Any) -> set[int]:

@@ -100,8 +100,10 @@ class DockerStackPlan:
 
     @property
     def starts(self) -> list[str]:
-        """The command that starts the services."""
-        return self.project.command("up", "--detach", "--remove-orphans", profiles=self.profiles)
+        """The command that starts the services and waits until they are healthy."""
+        # The image is built before, with its own options; missing images are pulled.
+        wanted = ("up", "--detach", "--wait", "--no-build", "--quiet-pull", "--remove-orphans")
+        return self.project.command(*wanted, profiles=self.profiles)
 
     def render(self) -> str:
         """See `winnow.platforms.stack.StackPlan.render`."""

@@ -58,7 +58,8 @@ def test_by_default_everything_is_started_for_this_machine_alone() -> None:
     assert plan.starts == [
         *("docker", "compose", "--project-name", "winnow", "--project-directory", str(ROOT)),
         *("--file", str(ROOT / "compose.yaml"), "--env-file", str(ROOT / ".env")),
-        *("--profile", "postgres", "--profile", "minio", "up", "--detach", "--remove-orphans"),
+        *("--profile", "postgres", "--profile", "minio"),
+        *("up", "--detach", "--wait", "--no-build", "--quiet-pull", "--remove-orphans"),
     ]
 
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from winnow.platforms.docker.stack_lifecycle import DockerStack
+from winnow.platforms.docker.stack import DockerStack
 
 ROOT = Path(__file__).parents[4]
 
