@@ -1,7 +1,6 @@
 #!/bin/sh
-# Postgres' first start: a database and a role of its own for each user of it, neither of which can open the other's.
-#
-# psql reads the passwords from its environment and quotes them itself, so that none stands on a command line.
+# Runs at Postgres' first start: create one database and one role each for MLflow and for studies. Neither role can
+# open the other's database. psql reads and quotes the passwords from its environment: no command line shows them.
 set -e
 psql --quiet --no-psqlrc --set ON_ERROR_STOP=1 --username "${POSTGRES_USER:-postgres}" --dbname postgres <<'SQL'
 \getenv mlflow_password MLFLOW_DB_PASSWORD
