@@ -194,16 +194,11 @@ class Projector:
         ]
 
     def _send(self, tracker: Tracker, parent: str, records: Sequence[TrialRecord]) -> Mapping[int, Sent]:
-        """Send trials together, or one by one where the store does not take all of them; what it took is returned."""
-        try:
-            with tracker.batch():
-                return {each.number: self._sync(tracker, parent, each) for each in records}
-        except _AWAY:
-            raise
-        except Exception:  # noqa: BLE001 - the store's client may refuse a run in any way
-            _log.debug("the tracking store does not take all trials at once", exc_info=True)
-        sent = {}
+        """Send trials, the new ones in one transaction where the store can; return what it accepted."""
+        sent = dict(self._add_new(tracker, parent, records))
         for each in records:
+            if each.number in sent:
+                continue
             try:
                 sent[each.number] = self._sync(tracker, parent, each)
             except _AWAY:
@@ -211,6 +206,16 @@ class Projector:
             except Exception:  # noqa: BLE001 - a trial that the store refuses must not hold up the others
                 _log.warning("the tracking store does not take trial %d", each.number, exc_info=True)
         return sent
+
+    def _add_new(self, tracker: Tracker, parent: str, records: Sequence[TrialRecord]) -> Mapping[int, Sent]:
+        new = [each for each in records if each.number not in self._sent]
+        try:
+            return tracker.add_trials(self._store.header.sweep, parent, new, self._store.keep_run_ids)
+        except _AWAY:
+            raise
+        except Exception:  # noqa: BLE001 - the store's client may refuse a run in any way
+            _log.debug("the tracking store does not take all trials at once", exc_info=True)
+            return {}
 
     def _sync(self, tracker: Tracker, parent: str, record: TrialRecord) -> Sent:
         sent = self._sent.get(record.number, Sent())

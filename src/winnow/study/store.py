@@ -343,6 +343,16 @@ class StudyStore:
             connection.execute(sa.update(tasks).where(where, unchanged).values(run_id=run_id))
             return str(connection.execute(sa.select(tasks.c.run_id).where(where)).scalar_one())
 
+    def keep_run_ids(self, offered: Mapping[int, str]) -> Mapping[int, str]:
+        """Keep the offered runs (by trial number) of trials that have none; return the run that each trial has now."""
+        where = (tasks.c.study_id == self.study_id) & (tasks.c.kind == "trial")
+        is_it = (tasks.c.number == sa.bindparam("at")) & tasks.c.run_id.is_(None)
+        with self.database.writing() as connection:
+            rows = [{"at": number, "run": run_id} for number, run_id in offered.items()]
+            connection.execute(sa.update(tasks).where(where, is_it).values(run_id=sa.bindparam("run")), rows)
+            query = sa.select(tasks.c.number, tasks.c.run_id).where(where, tasks.c.number.in_(offered))
+            return {row.number: row.run_id for row in connection.execute(query)}
+
     def set_tracked(self, records: Sequence[TrialRecord]) -> None:
         """Store that the tracking store holds these trials, except those that have changed since."""
         if not records:

@@ -6,9 +6,7 @@ made to be away. Files are not kept, only their names.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from winnow.bundle.manifest import read_manifest
 from winnow.tracking import projection
 from winnow.tracking.projection import Batch, Point, RunStart
 from winnow.tracking.records import SweepRecord, TrialRecord
-from winnow.tracking.tracker import Keep, ModelVersion, Sent, TrackingUnavailableError, as_offered
+from winnow.tracking.tracker import Keep, KeepAll, ModelVersion, Sent, TrackingUnavailableError, as_offered
 
 
 @dataclass
@@ -70,9 +68,11 @@ class MemoryTracker:
         run.files.add("experiment.yaml")
         return run.run_id
 
-    def batch(self) -> AbstractContextManager[None]:
-        """Nothing: every call stands for itself."""
-        return contextlib.nullcontext()
+    def add_trials(
+        self, sweep: SweepRecord, parent_run_id: str, trials: Sequence[TrialRecord], keep: KeepAll
+    ) -> Mapping[int, Sent]:
+        """Make none: trials are written one by one."""
+        return {}
 
     def sync_trial(
         self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent, keep: Keep = as_offered

@@ -8,9 +8,11 @@ or another, changes nothing. Registered models are made here and read by `regist
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -18,14 +20,13 @@ import yaml
 
 from winnow.bundle.manifest import Manifest, read_manifest
 from winnow.config.errors import InputError
-from winnow.tracking import projection
+from winnow.tracking import mlflow_tables, projection
 from winnow.tracking.connection import failures_as_unavailable, open_client, sqlite_path, transferring
 from winnow.tracking.mlflow_model import BUNDLE, write_surroundings
-from winnow.tracking.one_transaction import one_transaction
 from winnow.tracking.projection import Batch, RunStart
 from winnow.tracking.records import SweepRecord, TrialRecord
 from winnow.tracking.store import artifact_root_beside, prepare, refresh_statistics
-from winnow.tracking.tracker import Keep, ModelVersion, Sent, TrackingUnavailableError, as_offered
+from winnow.tracking.tracker import Keep, KeepAll, ModelVersion, Sent, TrackingUnavailableError, as_offered
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -77,14 +78,54 @@ class MlflowTracker:
         self._upload(self._client.log_text, run_id, text, "experiment.yaml")
         return run_id
 
-    @contextlib.contextmanager
-    def batch(self) -> Iterator[None]:
-        """One transaction of an embedded store; see `Tracker`."""
-        if sqlite_path(self._uri) is None:
-            yield
-            return
-        with failures_as_unavailable(), one_transaction(self._client._tracking_client.store):
-            yield
+    def add_trials(
+        self, sweep: SweepRecord, parent_run_id: str, trials: Sequence[TrialRecord], keep: KeepAll
+    ) -> Mapping[int, Sent]:
+        """Make runs in one transaction of a database; see `Tracker`."""
+        engine = self._known_database
+        new = [] if engine is None else [trial for trial in trials if self._is_new(sweep, trial)]
+        if not new:
+            return {}
+        experiment = self._request(self._client.get_experiment, self._experiment_id(sweep))
+        data_set = self._request(mlflow_tables.data_set_id, engine, experiment, sweep.data_name, _digest(sweep))
+        if experiment.lifecycle_stage != "active" or data_set is None:
+            return {}
+        runs = {trial.number: self._new_run(sweep, parent_run_id, trial) for trial in new}
+        self._in_doubt |= {(sweep.study, number) for number in runs}
+        self._request(mlflow_tables.add_runs, engine, experiment, data_set, tuple(runs.values()))
+        kept = keep({number: run.run_id for number, run in runs.items()})
+        sent = {}
+        for trial in new:
+            run_id = runs[trial.number].run_id
+            if kept[trial.number] != run_id:
+                self._request(self._client.delete_run, run_id)
+                continue
+            self._in_doubt.discard((sweep.study, trial.number))
+            self._known_runs[sweep.study][trial.number] = run_id
+            sent[trial.number] = projection.after(trial, run_id)
+        return sent
+
+    @functools.cached_property
+    def _known_database(self) -> Any:
+        """The engine of a database whose tables are known; None for servers and for other schemas."""
+        engine = getattr(self._client._tracking_client.store, "engine", None)
+        return engine if engine is not None and self._request(mlflow_tables.is_known, engine) else None
+
+    def _is_new(self, sweep: SweepRecord, trial: TrialRecord) -> bool:
+        """Whether a trial has begun, and has no run for certain."""
+        has_run = trial.run_id is not None or trial.number in self._listed(sweep)
+        is_in_doubt = trial.attempts > 1 or (trial.study, trial.number) in self._in_doubt
+        return trial.state != "waiting" and not has_run and not is_in_doubt
+
+    def _new_run(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord) -> mlflow_tables.NewRun:
+        run_id = uuid.uuid4().hex
+        return mlflow_tables.NewRun(
+            run_id,
+            projection.trial_start(sweep, parent_run_id, trial),
+            projection.pending(sweep, trial, Sent(run_id)),
+            projection.RUN_STATUS[trial.state],
+            None if trial.state == "running" else _end_of(trial),
+        )
 
     def sync_trial(
         self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent, keep: Keep = as_offered

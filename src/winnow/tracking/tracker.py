@@ -6,8 +6,7 @@ Two implementations pass `tests/contracts/test_trackers.py`: `mlflow_tracker.Mlf
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -50,6 +49,10 @@ keeps the trial, in one step: all get the same run back, and the others are take
 """
 
 
+KeepAll = Callable[[Mapping[int, str]], Mapping[int, str]]
+"""Like `Keep`, for several trials that have no run yet: run ids by trial number."""
+
+
 def as_offered(run_id: str) -> str:
     """A `Keep` for a single writer: its run is the one."""
     return run_id
@@ -83,8 +86,14 @@ class Tracker(Protocol):
         The run is offered to `keep`, and deleted where another one is kept.
         """
 
-    def batch(self) -> AbstractContextManager[None]:
-        """What is written inside is written together where the store can: all of it, or nothing if anything fails."""
+    def add_trials(
+        self, sweep: SweepRecord, parent_run_id: str, trials: Sequence[TrialRecord], keep: KeepAll
+    ) -> Mapping[int, Sent]:
+        """Make the runs of trials that have none, all in one transaction, where the store can; return what they hold.
+
+        The runs are offered to `keep`, and deleted where another run is kept. Send the trials that are missing from the
+        answer with `sync_trial`.
+        """
 
     def sync_trial(
         self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent, keep: Keep = as_offered
