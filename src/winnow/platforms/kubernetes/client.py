@@ -1,8 +1,4 @@
-"""Verbs of a cluster's API: get, list, watch, apply, create, delete, logs, connections to pods.
-
-One namespace, plain objects. `transport` sends requests, `refusals` says what an error means, `manifests` reads files,
-`connection` finds the cluster.
-"""
+"""The verbs of a cluster's API on plain objects in one namespace. `transport` sends the requests."""
 
 from __future__ import annotations
 
@@ -52,7 +48,7 @@ _MERGE = "application/merge-patch+json"
 
 @dataclass(frozen=True)
 class Listing:
-    """Objects as they were at one moment; a watch goes on from `resource_version`."""
+    """Objects as they were at one moment; a watch continues from `resource_version`."""
 
     items: tuple[Manifest, ...]
     resource_version: str
@@ -73,11 +69,9 @@ class Cluster:
     not answer, and ClusterError where it fails.
 
     Args:
-        client: the SDK's connection.
-        namespace: where all objects are.
-        context: what kubeconfig calls the cluster, for people.
-        identity: tells the cluster from others, also from an earlier one of the same name.
-        renew: makes the connection anew where its credentials are refused.
+        context: the cluster's name in kubeconfig.
+        identity: differs from that of other clusters, also of an earlier one of the same name.
+        client, renew: as for `Transport`.
     """
 
     def __init__(
@@ -96,15 +90,13 @@ class Cluster:
 
     @property
     def place(self) -> str:
-        """Where its objects are, to end a sentence with."""
+        """Where its objects are, for the end of a sentence."""
         return f"in namespace {self.namespace} of the cluster '{self.context}'"
 
     @property
     def calls(self) -> int:
         """Number of requests so far."""
         return self._transport.calls
-
-    # Reading
 
     def get(self, kind: Kind, name: str) -> Manifest | None:
         """One object; None where there is none."""
@@ -114,12 +106,7 @@ class Cluster:
             return None
 
     def find(self, kind: Kind, labels: Mapping[str, str] | str = "", *, fields: str = "") -> Listing:
-        """The objects with these labels.
-
-        Args:
-            labels: equal to these, or a label selector as text.
-            fields: a field selector.
-        """
+        """The objects that have these labels, or match a label selector, and a field selector."""
         found = self._transport.json(Request("GET", kind.path(self.namespace), _selectors(labels, fields)))
         stamp = {"apiVersion": kind.api_version, "kind": kind.kind}
         return Listing(
@@ -129,13 +116,10 @@ class Cluster:
     def watch(
         self, kind: Kind, labels: Mapping[str, str] | str, resource_version: str, *, timeout_s: float = 240.0
     ) -> Stream[Change]:
-        """Changes from there on, until the API ends the request (at the latest after `timeout_s`) or it is closed.
-
-        An end is not an error: `watch.Watch` goes on from the last `resourceVersion`, which bookmarks update where
-        nothing changes.
+        """Changes since `resource_version`, until the API ends the request (after `timeout_s`) or it is closed.
 
         Raises:
-            ExpiredError: changes since then are no longer kept.
+            ExpiredError: the API no longer keeps changes since that version.
         """
         query = {
             **_selectors(labels, ""),
@@ -154,8 +138,7 @@ class Cluster:
                     raise refusal("WATCH", request.path, status.get("code", 500), json.dumps(status).encode())
                 yield Change(event["type"], event["object"])
 
-        source = Source()
-        return Stream(read(source), source)
+        return Stream(read)
 
     def log(
         self,
@@ -168,17 +151,17 @@ class Cluster:
         is_previous: bool = False,
         is_stamped: bool = False,
     ) -> Stream[str]:
-        """Lines of a container's log, until it or, from any thread, the stream is ended.
+        """Lines of a container's log.
 
         Args:
-            follow: go on until it ends.
-            since: RFC 3339; lines from then on.
-            is_previous: of the run before the last restart.
-            is_stamped: each line begins with its time, so that a line read twice is recognised.
+            follow: continue until the container ends.
+            since: RFC 3339; only lines from then on.
+            is_previous: read the run before the last restart.
+            is_stamped: begin each line with its time, so that a line read twice is recognized.
 
         Raises:
             NotFoundError: there is no such pod.
-            NotStartedError: the container has not run yet, or not before this run.
+            NotStartedError: the container has not run yet, or has no previous run.
         """
         query = {
             "container": container,
@@ -195,8 +178,7 @@ class Cluster:
             for line in self._transport.lines(request, source, read_s=None if follow else TIMEOUT_S):
                 yield line.decode(errors="replace")
 
-        source = Source()
-        return Stream(read(source), source)
+        return Stream(read)
 
     def events(self, about: Manifest) -> list[Manifest]:
         """Events about an object, oldest first; none about an earlier object of its name."""
@@ -216,15 +198,10 @@ class Cluster:
         answer = self._transport.json(Request("POST", path, body=body, is_repeatable=True))
         return bool(answer["status"]["allowed"])
 
-    # Changing
-
     def apply(
         self, manifest: Manifest, *, is_dry_run: bool = False, is_forced: bool = True, manager: str = FIELD_MANAGER
     ) -> Manifest:
-        """Create or update an object by server-side apply; fields that are not described are left alone.
-
-        Args:
-            is_forced: take over fields that another manager set.
+        """Create or update an object by server-side apply, which leaves other fields alone.
 
         Raises:
             ConflictError: not forced, and another manager set one of the fields.
@@ -241,8 +218,8 @@ class Cluster:
         """Make an object.
 
         Raises:
-            ConflictError: there is one of that name.
-            RefusedObjectError: it has an unknown field, which an API drops unless validation is strict.
+            ConflictError: the name is taken.
+            RefusedObjectError: the object has an unknown field or a wrong value.
         """
         query = {
             "fieldManager": FIELD_MANAGER,
@@ -272,9 +249,9 @@ class Cluster:
         """Remove an object; False where there is none.
 
         Args:
-            grace_s: what a pod gets to end; None: what it says itself.
+            grace_s: a pod's grace period; None: its own.
             propagation: Background, Foreground (after the objects that it owns) or Orphan.
-            uid: of the object that is meant; another one of its name is left alone.
+            uid: leave the object alone unless it has this one.
 
         Raises:
             ConflictError: the object has another uid.
@@ -294,21 +271,15 @@ class Cluster:
         grace_s: float | None = None,
         propagation: str = "Background",
     ) -> None:
-        """Remove all objects with these labels in one request. Raises ValueError where no label is given."""
+        """Remove all objects with these labels in one request. Raises ValueError for no label."""
         if not labels:
             raise ValueError("expected labels, found none, which would mean every object of the namespace")
         body = _delete_options(grace_s, propagation, None)
         self._transport.json(Request("DELETE", kind.path(self.namespace), _selectors(labels, ""), body))
 
     def open(self, pod: str, port: int) -> PortStream:
-        """A connection to a port of a pod, through the API server.
-
-        Raises:
-            NotFoundError: there is no such pod.
-        """
+        """A connection to a port of a pod, through the API server. Raises NotFoundError."""
         return self._transport.port(f"{POD.path(self.namespace, pod, 'portforward')}?ports={port}")
-
-    # How
 
     def _put(self, request: Request, manifest: Manifest) -> Manifest:
         """Send an object. Raises InputError where its namespace or its kind does not exist."""
@@ -324,7 +295,7 @@ def _selectors(labels: Mapping[str, str] | str, fields: str) -> dict[str, str]:
 
 
 def _event(line: bytes, path: str, api: str) -> Manifest:
-    """One event of a watch. Raises UnreachableError where something else than the API answers."""
+    """One event of a watch. Raises UnreachableError where a proxy answers and not the API."""
     try:
         event: Manifest = json.loads(line)
         event["type"], event["object"]

@@ -1,7 +1,6 @@
-"""Which cluster and which namespace are meant: what `kubectl` points at, unless something else is said.
+"""Finds the cluster and the namespace: those that `kubectl` points at, unless the environment or the stack name others.
 
-The namespace is never guessed: the environment names it, or the stack in use, or the context in kubeconfig. The stack's
-namespace counts on its own cluster only: one of the same name on another cluster is not the stack's.
+The namespace is never guessed. The namespace of the stack in use counts on the stack's own cluster only.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
 CONTEXT, NAMESPACE = "WINNOW_CONTEXT", "WINNOW_NAMESPACE"
-"""Environment variables that name another context, or another namespace, than kubeconfig's current ones."""
+"""Environment variables that override kubeconfig's current context and namespace."""
 
 IN_CLUSTER = "in-cluster"
 """Name of the cluster in which this process runs, where there is no kubeconfig."""
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Folder in which a pod finds its service account's token, namespace and the API's certificate."""
+"""Where a pod has its service account's token and namespace, and the API's certificate."""
 
 WAYS = ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT")
-"""Environment variables that lead to clusters; `CONTEXT` and `NAMESPACE` choose among them."""
+"""Environment variables by which clusters are found; `CONTEXT` and `NAMESPACE` choose among them."""
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _CONNECTIONS = 64
@@ -42,10 +41,10 @@ _KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 @dataclass(frozen=True)
 class Context:
-    """One context of a kubeconfig, or the cluster around this process.
+    """One context of a kubeconfig, or the cluster in which this process runs.
 
     Attributes:
-        identity: tells apart two clusters of the same name, also where one has replaced the other.
+        identity: differs from that of another cluster of the same name.
     """
 
     name: str
@@ -56,10 +55,10 @@ class Context:
 def connect(
     environment: Mapping[str, str] = os.environ, *, in_use: Context | None = None, account: Path = SERVICE_ACCOUNT
 ) -> Cluster:
-    """The cluster of the current context, or the one around this process. Nothing is contacted before it is asked.
+    """The cluster of the current context, or the one in which this process runs. This contacts nothing.
 
     Args:
-        in_use: where the stack in use is; the environment's variables win over it.
+        in_use: where the stack in use is; the environment overrides it.
         account: where a pod finds its service account.
 
     Raises:
@@ -67,15 +66,16 @@ def connect(
         InputError: there is no such context, or the stack in use is on another cluster than the one of that name.
     """
     _check_sdk()
-    chosen, client = _meant(environment, in_use, account)
-    is_there = in_use is not None and _is_same(chosen, in_use)
+    chosen, client = _found(environment, in_use, account)
+    # Records of older versions have no identity.
+    is_there = in_use is not None and chosen.name == in_use.name and in_use.identity in ("", chosen.identity)
     if in_use is not None and not is_there and not environment.get(CONTEXT):
         raise InputError(
             f"the stack in use, in namespace {in_use.namespace} of the cluster '{in_use.name}'",
             expected="the cluster that it was started on",
             found=f"another one, '{chosen.name}'",
-            remedy=f"Name that one's file with KUBECONFIG, or another cluster with {CONTEXT}. Where the stack's is "
-            "gone for good, delete stack.json in WINNOW_HOME.",
+            remedy=f"Name that one's file with KUBECONFIG, or another cluster with {CONTEXT}. If the stack's "
+            "cluster is gone, delete stack.json in WINNOW_HOME.",
         )
     namespace = in_use.namespace if in_use is not None and is_there else None
     return Cluster(
@@ -83,20 +83,16 @@ def connect(
     )
 
 
-def _meant(
+def _found(
     environment: Mapping[str, str], in_use: Context | None, account: Path
 ) -> tuple[Context, Callable[[], ApiClient]]:
-    """Which cluster, and what connects to it."""
+    """The cluster, and a function that connects to it."""
     file = environment.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
-    if _is_in_cluster(environment, file, account):
+    has_file = any(Path(part).expanduser().is_file() for part in file.split(os.pathsep) if part)
+    if not has_file and "KUBERNETES_SERVICE_HOST" in environment and (account / "token").is_file():
         return _inside(environment, account), lambda: _from_inside(environment, account)
     chosen = _chosen(file, environment.get(CONTEXT) or (in_use.name if in_use is not None else None))
     return chosen, lambda: _from_file(file, chosen.name)
-
-
-def _is_same(chosen: Context, in_use: Context) -> bool:
-    """Whether it is the cluster of the stack in use, by identity. Records of older versions have a name only."""
-    return chosen.name == in_use.name and in_use.identity in ("", chosen.identity)
 
 
 def _from_file(file: str, context: str) -> ApiClient:
@@ -108,7 +104,7 @@ def _from_file(file: str, context: str) -> ApiClient:
             config_file=file, context=context, client_configuration=_configuration()
         )
     except (ConfigException, KeyError, TypeError, OSError) as error:
-        # What a hand-written kubeconfig lacks shows in any of these.
+        # A hand-written kubeconfig raises any of these.
         raise _no_cluster(file, str(error)) from error
 
 
@@ -142,10 +138,10 @@ def _configuration() -> Any:
     import kubernetes.client
     import urllib3.connection
 
-    # A new one: calling the class gives a copy of the default, which another library may have set.
+    # Calling the class would copy the default, which another library may have set.
     configuration = type.__call__(kubernetes.client.Configuration)
     configuration.connection_pool_maxsize = _CONNECTIONS
-    # An idle watch or log notices by keep-alive that the other end is gone.
+    # By keep-alive, an idle watch or log notices that the other end is gone.
     configuration.socket_options = [
         *urllib3.connection.HTTPConnection.default_socket_options,
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -174,7 +170,7 @@ def _chosen(file: str, wanted: str | None) -> Context:
 
 
 def _contexts(file: str) -> tuple[dict[str, Context], str | None]:
-    """The contexts, and the current one. Of several files the first that names something counts, as for kubectl."""
+    """The contexts, and the current one. The first of several files wins, as for kubectl."""
     files = list(_files(file))
     clusters = _first(files, "clusters", "cluster")
     contexts = {
@@ -192,13 +188,13 @@ def _first(files: Sequence[Mapping[str, Any]], section: str, what: str) -> dict[
 
 
 def _identity(name: str, cluster: Mapping[str, Any]) -> str:
-    """An identity from the certificate authority: a cluster re-created under its old name has another one."""
+    """A cluster's identity, from its certificate authority: it changes when the cluster is created anew."""
     facts = [str(cluster.get(key, "")) for key in ("server", "certificate-authority-data", "certificate-authority")]
     return f"{name} {hashlib.sha256(' '.join(facts).encode()).hexdigest()[:12]}"
 
 
 def _files(file: str) -> Iterator[dict[str, Any]]:
-    """The kubeconfigs of a list of paths; those that are not there are passed over, unless none is."""
+    """The contents of those kubeconfigs of a list of paths that exist."""
     paths = [Path(part).expanduser() for part in file.split(os.pathsep) if part]
     there = [path for path in paths if path.is_file()]
     if not there:
@@ -211,12 +207,6 @@ def _files(file: str) -> Iterator[dict[str, Any]]:
         if not isinstance(whole, dict):
             raise _no_cluster(str(path), "something else")
         yield whole
-
-
-def _is_in_cluster(environment: Mapping[str, str], file: str, account: Path) -> bool:
-    """This process is in a pod with a service account, and no other cluster is named."""
-    has_file = any(Path(part).expanduser().is_file() for part in file.split(os.pathsep) if part)
-    return not has_file and "KUBERNETES_SERVICE_HOST" in environment and (account / "token").is_file()
 
 
 def _namespace(environment: Mapping[str, str], of_stack: str | None, context: Context) -> str:

@@ -1,15 +1,14 @@
 """Serves on a Kubernetes cluster: a Deployment that rolls, a Service, an Ingress, and what guards them.
 
-The cluster does the work; this module applies what is wanted, watches the pods until every replica is new and ready,
-and restores the state before where they do not get ready. `deployment_plan` decides what is applied,
-`deployment_settings` how it is set, `observe` reads the cluster, and `deployment_watch` waits for its pods.
+This module applies what `deployment_plan` decides, watches the pods until every replica is new and ready, and restores
+the previous state where they do not get ready. `observe` reads the cluster.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -37,7 +36,7 @@ from winnow.platforms.interrupts import uninterrupted
 from winnow.platforms.kubernetes import deployment_plan as kubernetes_plan
 from winnow.platforms.kubernetes import deployment_settings, forward, lease, observe
 from winnow.platforms.kubernetes.applied import applied_of
-from winnow.platforms.kubernetes.client import Cluster, ConflictError
+from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.connection import connect
 from winnow.platforms.kubernetes.deployment_plan import (
     FOLDER,
@@ -48,21 +47,21 @@ from winnow.platforms.kubernetes.deployment_plan import (
     object_name,
 )
 from winnow.platforms.kubernetes.deployment_settings import ENTRY, READY_WITHIN_S
-from winnow.platforms.kubernetes.deployment_watch import watch_pods
 from winnow.platforms.kubernetes.difference import difference
 from winnow.platforms.kubernetes.forward import Forward, is_ready
 from winnow.platforms.kubernetes.kinds import DEPLOYMENT, EVENT, INGRESS, POD, REPLICA_SET, Manifest, kind_of, name_of
-from winnow.platforms.kubernetes.lease import HeldLease
+from winnow.platforms.kubernetes.lease import HeldLease, OvertakenError
 from winnow.platforms.kubernetes.manifests import load
 from winnow.platforms.kubernetes.observe import Pods
 from winnow.platforms.kubernetes.permissions import applying, check, verbs
 from winnow.platforms.kubernetes.prune import apply_all, orphans
 from winnow.platforms.kubernetes.refusals import NOT_NOW, SILENT_S
 from winnow.platforms.kubernetes.rollout_progress import Progress
+from winnow.platforms.kubernetes.watch import watch_pods
 from winnow.platforms.readiness import NoModelError, is_answering, is_known, model_at
 
 READ_PERMISSIONS = (*(each for kind in KINDS for each in verbs(kind, "get", "list")), *verbs(POD, "list"))
-"""What planning takes."""
+"""What planning needs."""
 PERMISSIONS = (
     *READ_PERMISSIONS,
     *applying(*KINDS),
@@ -74,19 +73,18 @@ PERMISSIONS = (
     *verbs(EVENT, "list"),
     *lease.PERMISSIONS,
 )
-"""What deploying, asking, rolling back and removing take."""
+"""What deploying, asking, rolling back and removing need."""
 
 BACK_WITHIN_S = 60.0
-"""How long restoring the state before is tried, and then how long its pods are waited for."""
+"""How long to try to restore the previous state, and then how long to wait for its pods."""
 ANSWERS_S, SPARE_S = 15.0, 5.0
 COUNTED_WITHIN_S = 2.0
-"""Generously how far the cluster's own count of new pods lags behind the pods themselves."""
+"""More than the cluster's count of new pods lags behind the pods themselves."""
 LOGS_WITHIN_S = 20.0
-"""After this no further log is read: the node that has it may be gone."""
+"""After this no further log is read: its node may be gone."""
 FORWARDED_PORT = 8080
-"""The port of this machine in the command that a person runs to reach a deployment."""
 NO_ADDRESS = (
-    "The Ingress has no address that answers from here: no controller has taken it yet, or it says none. "
+    "The Ingress has no address that answers from here: no controller has taken it yet, or it names none. "
     "Set WINNOW_INGRESS_URL to where its controller is reached from here."
 )
 SHOWN_LINES, KEPT_LINES, KEPT_LOGS, SHOWN_EVENTS = 20, 1000, 20, 5
@@ -96,11 +94,11 @@ class KubernetesDeployer:
     """`Deployer` with pods.
 
     Args:
-        home: folder below which logs of replicas that are gone are kept.
-        cluster: None: the one of kubeconfig, found when it is first needed.
-        environment: what replicas take over: API key, limits, the Ingress's names.
+        home: folder for the logs of removed replicas.
+        cluster: None: kubeconfig's, found when it is first needed.
+        environment: settings of replicas: API key, limits, the Ingress's names.
         folder: the manifests.
-        say: receives lines about a change: what it waits for, how far it is, what blocks it.
+        say: receives progress lines of a change.
 
     Every method raises InputError where the cluster refuses or none is configured, UnreachableError where it does not
     answer, and ClusterError where it fails.
@@ -137,20 +135,15 @@ class KubernetesDeployer:
     def plan(self, request: DeploymentRequest) -> KubernetesPlan:
         """See `Deployer.plan`. A release without an image is planned as one whose image is still to be built.
 
-        With the permission to apply, this also reports what the cluster would refuse, and what was changed there since.
+        With the permission to apply, this also reports what the cluster would refuse, and detects changes made there.
         """
-        _refuse_port(request)
-        found = observe.find(self.cluster, request.name)
-        settings = deployment_settings.settings_of(self._environment, found.settings, request)
-        key_file = api_key.key_file(self._environment)
-        key = kubernetes_plan.key_of(self._environment, found.key, request.name, found.serial + 1, key_file)
-        files = load(self._folder)
-        made = kubernetes_plan.plan(request, found, settings, key, files)
+        found, files = observe.find(self.cluster, request.name), load(self._folder)
+        made = _plan(request, found, self._environment, files)
         self._check(made)
-        # Asked for every action, so that a plan reports what the cluster would refuse.
+        # For every action, so that a plan reports what the cluster would refuse.
         is_different = self._may_apply() and bool(self.difference(made))
         if is_different and made.action is Action.NOTHING:
-            made = kubernetes_plan.plan(request, replace(found, is_drifted=True), settings, key, files)
+            made = _plan(request, replace(found, is_drifted=True), self._environment, files)
             self._check(made)
         return made
 
@@ -164,7 +157,7 @@ class KubernetesDeployer:
         return self.plan(DeploymentRequest(name, found.previous, ready_within_s=READY_WITHIN_S))
 
     def difference(self, plan: KubernetesPlan) -> str:
-        """See `Deployer.difference`: what applying would change in the cluster, as the cluster works it out."""
+        """See `Deployer.difference`: the cluster itself works it out."""
         return difference(self.cluster, plan.manifests, labels_of(plan.request.name), KINDS)
 
     def check(self, *, is_read_only: bool = False) -> None:
@@ -190,7 +183,8 @@ class KubernetesDeployer:
                 raise changed_meanwhile(name)
             with _unless_overtaken(name):
                 self._change(plan, held)
-        with self._telling(f"version {plan.request.release.version} is served; that its address answers was not seen"):
+        version = plan.request.release.version
+        with self._saying_if_interrupted(f"version {version} is served; whether its address answers is not known"):
             deployed = self.status(name)
             self._wait_for_answer(deployed.url, deployed.release)
         return deployed
@@ -214,25 +208,10 @@ class KubernetesDeployer:
         )
 
     def url(self, name: str) -> str:
-        """The URL of a deployment, as this terminal reaches it."""
+        """The URL of a deployment, as seen from this terminal."""
         entry = deployment_settings.check_entry(self._environment.get(ENTRY, ""))
         ingress = self.cluster.get(INGRESS, object_name(name))
         return kubernetes_plan.url_of(name, self.cluster.namespace, ingress, entry)
-
-    def has_entry(self, name: str) -> bool:
-        """Whether the Ingress, or WINNOW_INGRESS_URL, says where requests from outside the cluster go."""
-        if self._environment.get(ENTRY):
-            return True
-        return bool(kubernetes_plan.address_of(self.cluster.get(INGRESS, object_name(name))))
-
-    def forward(self, name: str) -> Forward:
-        """A port of this machine that leads to a ready replica, through the API server, until it is closed.
-
-        Raises:
-            InputError: forwarding ports is not allowed.
-        """
-        check(self.cluster, forward.PERMISSIONS, "asking replicas through the API server")
-        return Forward(self.cluster, labels_of(name), SERVER_PORT)
 
     def names(self) -> tuple[str, ...]:
         """See `Deployer.names`."""
@@ -245,14 +224,16 @@ class KubernetesDeployer:
         if manual is None:
             yield Endpoint(deployment.url)
             return
-        with self.forward(deployment.name) as forward:
-            yield Endpoint(f"http://127.0.0.1:{forward.port}", manual, lambda: forward.diagnosis)
+        check(self.cluster, forward.PERMISSIONS, "asking replicas through the API server")
+        with Forward(self.cluster, labels_of(deployment.name), SERVER_PORT) as way:
+            yield Endpoint(f"http://127.0.0.1:{way.port}", manual, lambda: way.diagnosis)
 
     def manual_access(self, deployment: Deployment) -> ManualAccess | None:
         """See `Deployer.manual_access`: needed where the Ingress has no address and its Service's does not answer."""
-        if self.has_entry(deployment.name) or is_answering(deployment.url):
-            return None
         name = object_name(deployment.name)
+        has_entry = self._environment.get(ENTRY) or kubernetes_plan.address_of(self.cluster.get(INGRESS, name))
+        if has_entry or is_answering(deployment.url):
+            return None
         command = f"kubectl port-forward --namespace {self.cluster.namespace} service/{name} {FORWARDED_PORT}:80"
         return ManualAccess(NO_ADDRESS, command, f"http://127.0.0.1:{FORWARDED_PORT}")
 
@@ -265,8 +246,8 @@ class KubernetesDeployer:
         """See `Deployer.address_hint`."""
         where = f"--namespace {self.cluster.namespace} {object_name(deployment.name)}"
         return (
-            f"Look at the Ingress's class (WINNOW_INGRESS_CLASS) and host ({next_flag('host')}, WINNOW_INGRESS_HOST): "
-            f"`kubectl describe ingress {where}`. WINNOW_INGRESS_URL says where its controller is reached from here."
+            f"Check the Ingress's class (WINNOW_INGRESS_CLASS) and host ({next_flag('host')}, WINNOW_INGRESS_HOST): "
+            f"`kubectl describe ingress {where}`. WINNOW_INGRESS_URL names the address of its controller from here."
         )
 
     def images_hint(self, name: str) -> str:
@@ -285,7 +266,7 @@ class KubernetesDeployer:
         return kept[-1].read_text(encoding="utf-8").splitlines()[-lines:] if kept else []
 
     def log_path(self, name: str) -> Path:
-        """The folder with the logs of removed replicas, kept by changes that were made from this home."""
+        """The folder with the logs of removed replicas, for changes that were made from this home."""
         return self._home / "deployments" / "kubernetes" / self.cluster.namespace / name / "logs"
 
     def remove(self, name: str) -> bool:
@@ -296,19 +277,19 @@ class KubernetesDeployer:
         with self._alone(name) as held:
             self._keep_logs(name, self._pods(name))
             with _unless_overtaken(name):
-                _confirm(held)
+                held.confirm()
             apply_all(self.cluster, (), labels_of(name), KINDS)
-            self._wait_until_gone(name, held)
+            given = [float(each["spec"].get("terminationGracePeriodSeconds", 30)) for each in self._pods(name)]
+            with contextlib.suppress(OvertakenError):
+                self._wait_until(name, held, lambda pods: not pods, max(given, default=0.0) + SPARE_S)
         return True
-
-    # How
 
     def _may_apply(self) -> bool:
         """Whether the caller may ask the cluster what applying would do, which takes the permissions to apply."""
         if not self._is_checked:
             try:
                 check(self.cluster, applying(*KINDS), "asking what applying would do")
-            except InputError:  # a caller who may only read sees manifests, and not what they would change
+            except InputError:
                 return False
         return True
 
@@ -330,7 +311,7 @@ class KubernetesDeployer:
             for each in plan.manifests:
                 if (live := self.cluster.get(kind_of(each), name_of(each))) is not None:
                     observe.check_is_of(live, name)
-                    _check_known(live)
+                    _check_is_known(live)
         wanted = [_route(each) for each in plan.manifests if kind_of(each) == INGRESS]
         for other in self.cluster.find(INGRESS, kubernetes_plan.MANAGED_BY).items:
             owner = (other["metadata"].get("labels") or {}).get(labels.DEPLOYMENT)
@@ -338,69 +319,72 @@ class KubernetesDeployer:
                 raise _same_route(owner, _route(other).host)
 
     def _change(self, plan: KubernetesPlan, held: HeldLease) -> None:
-        """Apply, and wait until every replica is new and ready; else restore the state before.
+        """Apply, and wait until every replica is new and ready; else restore the previous state.
 
         Raises:
-            _OvertakenError: another process has changed the deployment; its change stays.
+            OvertakenError: another process has changed the deployment; its change stays.
         """
         name = plan.request.name
         before, found = self._objects(name), observe.find(self.cluster, name)
         known = frozenset(map(name_of, self._pods(name)))
         try:
-            # What the release before needs is removed only after that release.
+            # What the previous release needs is removed only after that release.
             for each in plan.manifests:
                 self._insist(partial(apply_all, self.cluster, (each,), labels_of(name), ()), held)
             self._insist(lambda: self._scale(name, plan.scale_to), held)
             self._wait_until_rolled(plan, held, known, is_old_serving=bool(before))
-        except _OvertakenError:
+        except OvertakenError:
             raise
         except BaseException as error:
             self._say(f"taking the change back{'' if isinstance(error, Exception) else ', since it was interrupted'}")
             template = self._take_back(name, before, found.count, held, error)
             if template and isinstance(error, Exception):
-                self._wait_until_back(name, template, held)
+                with contextlib.suppress(OvertakenError, *NOT_NOW):
+                    self._wait_until(
+                        name,
+                        held,
+                        lambda pods: not observe.sorted_out(pods, template).old,
+                        BACK_WITHIN_S,
+                        silent_s=BACK_WITHIN_S,
+                    )
             self._say(_taken_back(plan.request, found.release, is_anything_left=bool(before)))
             raise
-        with self._telling(f"version {plan.request.release.version} is served; what was before it still leaves"):
+        version = plan.request.release.version
+        with self._saying_if_interrupted(f"version {version} is served; the previous replicas are still leaving"):
             self._insist(lambda: apply_all(self.cluster, plan.manifests, labels_of(name), KINDS), held)
-            self._wait_until_left(plan, held)
+            # The change has succeeded: failing to watch its end is not a failure.
+            with contextlib.suppress(OvertakenError, *NOT_NOW):
+                self._wait_until(
+                    name,
+                    held,
+                    lambda pods: all(observe.template_of(each) == plan.template for each in pods),
+                    plan.settle_s + SPARE_S,
+                    said=f"waiting for replicas before version {version} to leave",
+                )
 
     @contextlib.contextmanager
-    def _telling(self, what: str) -> Iterator[None]:
-        """Say how far a change is when it is interrupted."""
+    def _saying_if_interrupted(self, how_far: str) -> Iterator[None]:
         try:
             yield
         except KeyboardInterrupt:
-            self._say(f"interrupted: {what}")
+            self._say(f"interrupted: {how_far}")
             raise
 
     def _insist(self, step: Callable[[], None], held: HeldLease) -> None:
         """Take an idempotent step, again while the API does not answer, as when its server restarts.
 
         Raises:
-            _OvertakenError: another process has taken the lease, since it was not renewed.
+            OvertakenError: another process has taken the lease, since it was not renewed.
         """
         deadline = self._clock.now() + SILENT_S
         while True:
             try:
-                _confirm(held)
+                held.confirm()
                 return step()
             except UnreachableError:
                 if self._clock.now() > deadline:
                     raise
             self._clock.sleep(1.0)
-
-    def _wait_until_left(self, plan: KubernetesPlan, held: HeldLease) -> None:
-        """Return when the release before takes no more requests. Its last long requests are not waited for."""
-        # The change has succeeded: failing to watch its end must not be reported as a failure.
-        watched = watch_pods(self.cluster, labels_of(plan.request.name), self._clock, _renewing(held))
-        with contextlib.closing(watched), contextlib.suppress(_OvertakenError, *NOT_NOW):
-            for number, moment in enumerate(watched):
-                others = [each for each in moment.pods.values() if observe.template_of(each) != plan.template]
-                if not others or moment.watched_s > plan.settle_s + SPARE_S:
-                    return
-                if number == 0:
-                    self._say(f"waiting for replicas before version {plan.request.release.version} to leave")
 
     def _scale(self, name: str, count: int | None) -> None:
         if count is not None:
@@ -409,10 +393,10 @@ class KubernetesDeployer:
     def _take_back(
         self, name: str, before: Sequence[Manifest], count: int, held: HeldLease, cause: BaseException
     ) -> str:
-        """Restore the state before, retrying for `BACK_WITHIN_S`, and return the template label of its pods.
+        """Restore the previous state, retrying for `BACK_WITHIN_S`, and return the template label of its pods.
 
         Raises:
-            _OvertakenError: another process has the deployment by now.
+            OvertakenError: another process has the deployment by now.
             HalfChangedError: the cluster did not allow it.
         """
         deadline = self._clock.now() + BACK_WITHIN_S
@@ -431,7 +415,7 @@ class KubernetesDeployer:
 
     def _put_back(self, name: str, before: Sequence[Manifest], count: int, held: HeldLease) -> str:
         """Restore every object that this change has touched, and remove every object that it has made."""
-        _confirm(held)
+        held.confirm()
         now = [self.cluster.get(kind_of(each), name_of(each)) for each in before]
         pairs = zip(before, now, strict=True)
         old = [applied for was, now in pairs if (applied := applied_of(was, changed=now)) is not None]
@@ -443,12 +427,29 @@ class KubernetesDeployer:
         self._scale(name, count)
         return observe.template_of(deployment["spec"]["template"])
 
-    def _wait_until_back(self, name: str, template: str, held: HeldLease) -> None:
-        watched = watch_pods(self.cluster, labels_of(name), self._clock, _renewing(held), silent_s=BACK_WITHIN_S)
-        with contextlib.closing(watched), contextlib.suppress(_OvertakenError, *NOT_NOW):
-            for moment in watched:
-                if not observe.sorted_out(moment.pods.values(), template).old or moment.watched_s > BACK_WITHIN_S:
+    def _wait_until(
+        self,
+        name: str,
+        held: HeldLease,
+        is_so: Callable[[Collection[Manifest]], bool],
+        within_s: float,
+        *,
+        silent_s: float = SILENT_S,
+        said: str = "",
+    ) -> None:
+        """Return when something is so of the pods, or after `within_s`; `said` is reported if that takes time."""
+
+        def renew() -> int:
+            held.renew()
+            return 0
+
+        watched = watch_pods(self.cluster, labels_of(name), self._clock, renew, silent_s=silent_s)
+        with contextlib.closing(watched):
+            for number, moment in enumerate(watched):
+                if is_so(moment.pods.values()) or moment.watched_s > within_s:
                     return
+                if number == 0 and said:
+                    self._say(said)
 
     def _wait_until_rolled(
         self, plan: KubernetesPlan, held: HeldLease, known: frozenset[str], *, is_old_serving: bool
@@ -456,28 +457,36 @@ class KubernetesDeployer:
         """Return when every replica is new and ready.
 
         Args:
-            known: pods from before the change; one of them that died may restart by itself.
+            known: pods from before the change. If one of them dies, it may restart by itself.
 
         Raises:
             DeploymentFailedError: a new replica ended before it was ready, or for too long none became ready.
-            _OvertakenError: another process has changed the deployment.
+            OvertakenError: another process has changed the deployment.
         """
         name, ready, since_s = plan.request.name, 0, 0.0
         version, within_s = plan.request.release.version, plan.request.ready_within_s
         progress = Progress(self.cluster, name, version, within_s, self._say, self._clock.now)
-        watched = watch_pods(self.cluster, labels_of(name), self._clock, lambda: self._still_ours(plan, held))
+        watched = watch_pods(self.cluster, labels_of(name), self._clock, lambda: self._wanted(plan, held))
         with contextlib.closing(watched):
             for moment in watched:
-                pods = observe.sorted_out(moment.pods.values(), plan.template)
-                progress.see(pods, max(plan.replicas, moment.wanted))
-                if pods.is_rolled(max(plan.replicas, moment.wanted)) and self._is_counted(name, moment.wanted):
+                pods, wanted = observe.sorted_out(moment.pods.values(), plan.template), moment.wanted
+                progress.see(pods, max(plan.replicas, wanted))
+                if pods.is_rolled(max(plan.replicas, wanted)) and self._is_counted(name, wanted):
                     return
                 if pods.ready > ready:
                     ready, since_s = pods.ready, moment.watched_s
                 for pod in pods.new:
                     if name_of(pod) not in known and (reason := observe.ended(pod)):
                         raise self._failed(name, [pod], f"replica {name_of(pod)} {reason}", is_old_serving)
-                self._check_in_time(plan, pods, moment.watched_s - since_s, is_old_serving)
+                if moment.watched_s - since_s > within_s:
+                    raise self._failed(name, *self._late(plan, pods), is_old_serving)
+
+    def _late(self, plan: KubernetesPlan, pods: Pods) -> tuple[list[Manifest], str]:
+        """The pods for which the time is up, and a sentence about that."""
+        name, within_s = plan.request.name, plan.request.ready_within_s
+        (why,) = _as_far_as_known(lambda: [str(observe.diagnosis(self.cluster, name, pods) or "")])
+        waiting = [each for each in pods.new if not is_ready(each)]
+        return waiting, f"no new replica was ready within {within_s:g} s{why and f' ({why})'}"
 
     def _is_counted(self, name: str, wanted: int) -> bool:
         """Whether the cluster counts so many pods of the Deployment as it is now, and no others.
@@ -493,25 +502,12 @@ class KubernetesDeployer:
             return True
         return False
 
-    def _check_in_time(self, plan: KubernetesPlan, pods: Pods, waited_s: float, is_old_serving: bool) -> None:
-        """Raises DeploymentFailedError where nothing has become ready for too long."""
-        name, within_s = plan.request.name, plan.request.ready_within_s
-        if waited_s > within_s:
-            why = " ".join(_as_far_as_known(lambda: self._diagnoses(name, pods)))
-            waiting = [each for each in pods.new if not is_ready(each)]
-            reason = f"no new replica was ready within {within_s:g} s{f' ({why})' if why else ''}"
-            raise self._failed(name, waiting, reason, is_old_serving)
-
-    def _diagnoses(self, name: str, pods: Pods) -> list[str]:
-        found = observe.diagnosis(self.cluster, name, pods)
-        return [str(found)] if found is not None else []
-
-    def _still_ours(self, plan: KubernetesPlan, held: HeldLease) -> int:
-        """How many replicas are wanted by now. Raises _OvertakenError where another process changed the template."""
-        _renewing(held)()
+    def _wanted(self, plan: KubernetesPlan, held: HeldLease) -> int:
+        """How many replicas are wanted by now. Raises OvertakenError where another process changed the template."""
+        held.renew()
         live = self.cluster.get(DEPLOYMENT, object_name(plan.request.name))
         if live is None or observe.template_of(live["spec"]["template"]) != plan.template:
-            raise _OvertakenError
+            raise OvertakenError
         return int(live["spec"].get("replicas", 1))
 
     def _failed(self, name: str, pods: Sequence[Manifest], reason: str, is_old_serving: bool) -> DeploymentFailedError:
@@ -551,17 +547,8 @@ class KubernetesDeployer:
             for path in kept[:-KEPT_LOGS]:
                 path.unlink(missing_ok=True)
 
-    def _wait_until_gone(self, name: str, held: HeldLease) -> None:
-        """Return when no pod is left, or when every pod has had its grace period."""
-        given = [float(each["spec"].get("terminationGracePeriodSeconds", 30)) for each in self._pods(name)]
-        watched = watch_pods(self.cluster, labels_of(name), self._clock, _renewing(held))
-        with contextlib.closing(watched), contextlib.suppress(_OvertakenError):
-            for moment in watched:
-                if not moment.pods or moment.watched_s > max(given, default=0.0) + SPARE_S:
-                    return
-
     def _wait_for_answer(self, url: str, release: Release) -> None:
-        """Wait a little until requests arrive at it. They may never do from this machine, which is not an error."""
+        """Wait a little until requests arrive. From this machine they may never do, which is not an error."""
         deadline = self._clock.now() + ANSWERS_S
         if not is_known(url) or _answers(url, release):
             return
@@ -578,14 +565,15 @@ def plan_first(
     Raises:
         InputError: a setting is wrong, or the manifests are not in `folder`.
     """
-    _refuse_port(request)
-    found = kubernetes_plan.ClusterDeployment()
-    settings = deployment_settings.settings_of(environment, found.settings, request)
-    key = kubernetes_plan.key_of(environment, None, request.name, 1, api_key.key_file(environment))
-    return kubernetes_plan.plan(request, found, settings, key, load(folder))
+    return _plan(request, kubernetes_plan.ClusterDeployment(), environment, load(folder))
 
 
-def _refuse_port(request: DeploymentRequest) -> None:
+def _plan(
+    request: DeploymentRequest,
+    found: kubernetes_plan.ClusterDeployment,
+    environment: Mapping[str, str],
+    files: Sequence[Manifest],
+) -> KubernetesPlan:
     if request.port is not None:
         raise InputError(
             "PORT",
@@ -593,22 +581,22 @@ def _refuse_port(request: DeploymentRequest) -> None:
             found=str(request.port),
             remedy=f"Leave it out; {next_flag('host')} names the host that the Ingress listens to.",
         )
+    settings = deployment_settings.settings_of(environment, found.settings, request)
+    key_file = api_key.key_file(environment)
+    key = kubernetes_plan.key_of(environment, found.key, request.name, found.serial + 1, key_file)
+    return kubernetes_plan.plan(request, found, settings, key, files)
 
 
 class HalfChangedError(WinnowError):
-    """A change has failed, and restoring the state before has failed, too."""
+    """A change has failed, and restoring the previous state has failed, too."""
 
     def __init__(self, name: str, cause: BaseException, error: Exception) -> None:
         why = str(cause) or type(cause).__name__
         super().__init__(
-            f"deployment '{name}': it is changed by half, and could not be put back ({error}). What began it: {why}\n"
-            "Replicas that were ready go on serving until new ones are. When the cluster answers again, run the same "
+            f"deployment '{name}': it is half changed, and could not be put back ({error}). What began it: {why}\n"
+            "Replicas that were ready keep serving until new ones are. When the cluster answers again, run the same "
             f"command again, or serve what was before: `{next_command('rollback', study=name, platform='kubernetes')}`."
         )
-
-
-class _OvertakenError(Exception):
-    """Another process has changed the deployment while this one waited for it."""
 
 
 @contextlib.contextmanager
@@ -616,23 +604,8 @@ def _unless_overtaken(name: str) -> Iterator[None]:
     """Raise InputError where another process has changed the deployment."""
     try:
         yield
-    except _OvertakenError as error:
+    except OvertakenError as error:
         raise changed_meanwhile(name) from error
-
-
-@contextlib.contextmanager
-def _noticing_others() -> Iterator[None]:
-    """Raise _OvertakenError where another process holds the lease."""
-    try:
-        yield
-    except ConflictError as error:
-        raise _OvertakenError from error
-
-
-def _confirm(held: HeldLease) -> None:
-    """Confirm the lease before a step that would undo another process's change. Raises _OvertakenError."""
-    with _noticing_others():
-        held.confirm()
 
 
 @dataclass(frozen=True)
@@ -661,17 +634,6 @@ def _same_route(owner: str, host: str) -> InputError:
         remedy=f"Name one with {next_flag('host')} or WINNOW_INGRESS_HOST: the star of `*.models.example.com` "
         "becomes the name of the deployment.",
     )
-
-
-def _renewing(held: HeldLease) -> Callable[[], int]:
-    """A check that renews the lease. It raises _OvertakenError where another process has taken the lease."""
-
-    def renew() -> int:
-        with _noticing_others():
-            held.renew()
-        return 0
-
-    return renew
 
 
 def _ignoring_closed_pipe(say: Say) -> Say:
@@ -709,13 +671,12 @@ def _as_far_as_known(ask: Callable[[], list[str]]) -> list[str]:
         return [f"it could not be read: {error}"]
 
 
-def _check_known(live: Manifest) -> None:
-    """Raises InputError where an object does not say how it was applied."""
+def _check_is_known(live: Manifest) -> None:
     if applied_of(live) is None:
         raise InputError(
             f"{live['kind']} '{name_of(live)}'",
-            expected="one that says how it was applied, by which a change that fails is taken back",
-            found="no such record in its metadata.managedFields: it was restored, or replaced by hand",
+            expected="a record of how it was applied, from which a failed change is undone",
+            found="none in its metadata.managedFields: it was restored, or replaced by hand",
             remedy=f"Remove it with `{next_command('prod-remove', platform='kubernetes', study=...)}`, "
             "and deploy again.",
         )

@@ -1,7 +1,6 @@
 """A lock shared by all processes of a namespace: a Lease, which its holder renews and which expires after a crash.
 
-A holder is alive if it renews the lease while another process watches. Clocks of different machines are never compared,
-as in client-go's leader election.
+As in client-go's leader election, a waiting process watches for renewals; it never compares clocks of two machines.
 """
 
 from __future__ import annotations
@@ -23,8 +22,15 @@ DURATION_S, RENEWED_EVERY_S = 15.0, 4.0
 PERMISSIONS = verbs(LEASE, "get", "create", "patch", "delete")
 
 
+class OvertakenError(Exception):
+    """Another process has taken the lease, or has changed what it guards."""
+
+
 class HeldLease:
-    """A lease that this process holds until it fails to renew it for `DURATION_S`."""
+    """A lease that this process holds until it fails to renew it for `DURATION_S`.
+
+    Its methods raise OvertakenError where another process has taken the lease.
+    """
 
     def __init__(self, cluster: Cluster, name: str, holder: str, now: Callable[[], float]) -> None:
         self._cluster = cluster
@@ -34,28 +40,20 @@ class HeldLease:
         self._renewed = now()
 
     def renew(self) -> None:
-        """Renew the lease, unless it was renewed just now; to be called every few seconds.
-
-        Raises:
-            ConflictError: it was not renewed in time, and another process has taken it.
-        """
+        """Renew the lease, unless it was renewed just now; to be called every few seconds."""
         if self._now() - self._renewed >= RENEWED_EVERY_S:
             self.confirm()
 
     def confirm(self) -> None:
-        """Renew the lease in any case: before a step that only its holder may take.
-
-        Raises:
-            ConflictError: another process has taken the lease.
-        """
+        """Renew the lease in any case, before a step that only its holder may take."""
         lease = self._cluster.merge(LEASE, self._name, {"spec": {"renewTime": _time()}})
         if lease is None or lease["spec"].get("holderIdentity") != self._holder:
-            raise ConflictError(f"leases/{self._name}: expected to hold it still, found that it was taken over.")
+            raise OvertakenError(f"leases/{self._name}: expected to hold it still, found that it was taken over.")
         self._renewed = self._now()
 
     def release(self) -> None:
-        """Give the lease back; where that fails, others wait until it expires."""
-        # An error here would hide the success or the failure of what was done under the lease.
+        """Give the lease back; if that fails, others wait until it expires."""
+        # An error here would hide the outcome of what was done under the lease.
         with contextlib.suppress(ClusterError, InputError, UnreachableError):
             lease = self._cluster.get(LEASE, self._name)
             if lease is not None and lease["spec"].get("holderIdentity") == self._holder:
@@ -66,10 +64,7 @@ class HeldLease:
 def held(
     cluster: Cluster, name: str, labels: Mapping[str, str], what: str, clock: Clock | None = None
 ) -> Iterator[HeldLease]:
-    """Hold a lease. That of a dead process is taken over after `DURATION_S`.
-
-    Args:
-        what: what is changed under it, for messages.
+    """Hold a lease on `what`, named in messages. Take over a dead process's lease after `DURATION_S`.
 
     Raises:
         InputError: another process holds it.
@@ -102,7 +97,7 @@ def _wait_for_end(cluster: Cluster, name: str, what: str, clock: Clock) -> None:
         if now["metadata"]["resourceVersion"] != found["metadata"]["resourceVersion"]:
             raise InputError(
                 what,
-                expected="nobody else who changes it at this time",
+                expected="no other process that changes it now",
                 found=f"{now['spec'].get('holderIdentity')}, since {now['spec'].get('acquireTime')}",
                 remedy="Wait for it, and run the command again.",
             )

@@ -128,14 +128,15 @@ class PortStream:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         writer.close()
-        if not self._closed.is_set():
-            flushed = asyncio.ensure_future(writer.wait_closed())
-            await asyncio.wait((flushed, asyncio.ensure_future(self._closed.wait())), return_when="FIRST_COMPLETED")
-        writer.transport.abort()
-        with contextlib.suppress(TimeoutError):
+        flushed, closed = asyncio.ensure_future(writer.wait_closed()), asyncio.ensure_future(self._closed.wait())
+        await asyncio.wait((flushed, closed), return_when=asyncio.FIRST_COMPLETED)
+        if not flushed.done():
+            writer.transport.abort()
+        try:
             async with asyncio.timeout(_CLOSE_S):
                 await self._remote.close()
-        self._remote.transport.abort()
+        except TimeoutError:
+            self._remote.transport.abort()
 
     async def _send(self, reader: asyncio.StreamReader) -> None:
         """Send what the local side sends; return `LINGER_S` after the last byte of either side."""

@@ -10,7 +10,7 @@ from winnow.config.errors import InputError, UnreachableError, WinnowError
 
 
 class ClusterError(WinnowError):
-    """The cluster failed at something that it was asked for."""
+    """The cluster failed to carry out a request."""
 
 
 class ConflictError(ClusterError):
@@ -26,23 +26,23 @@ class NoNamespaceError(NotFoundError):
 
 
 class NotStartedError(ClusterError):
-    """A container that has no log yet, or none of a run before this one."""
+    """A container that has no log yet, or no previous run."""
 
 
 class ExpiredError(ClusterError):
-    """The version from which a watch was to go on is no longer kept: list again."""
+    """The API no longer keeps the version from which a watch was to continue: list again."""
 
 
 class RefusedObjectError(InputError):
-    """The cluster refuses an object: it has an unknown field, or a value that a field cannot have."""
+    """An object has an unknown field, or a wrong value."""
 
 
 class NotAdmittedError(InputError):
-    """A rule of the namespace, most often a quota, keeps out an object that the credentials may make."""
+    """A rule of the namespace, most often a quota, refuses an object that the credentials may make."""
 
 
 SILENT_S = 120.0
-"""How long the API may be silent: replacing a server takes about a minute."""
+"""How long the API may not answer: replacing a server takes about a minute."""
 NOT_NOW = (UnreachableError, ClusterError, InputError)
 """Errors of a request while an API server restarts: no answer, a server error, or refused credentials."""
 
@@ -64,7 +64,7 @@ def refusal(method: str, path: str, status: int, body: bytes) -> WinnowError:
     if status == 403 and _is_not_admitted(method, answer):
         return NotAdmittedError(
             what,
-            expected="what the namespace's quota and rules let in",
+            expected="an object that the namespace's quota and rules admit",
             found=found,
             remedy="Ask for less or wait until there is room, or have its owner allow more; `kubectl describe quota` "
             "shows what is used.",
@@ -79,27 +79,23 @@ def refusal(method: str, path: str, status: int, body: bytes) -> WinnowError:
         )
     if status < 500:
         return RefusedObjectError(
-            what, expected="an object that the cluster takes", found=found, remedy="Correct what it is made from."
+            what, expected="an object that the cluster accepts", found=found, remedy="Correct what it is made from."
         )
     return ClusterError(f"{what}: expected the Kubernetes API to do it, found {found!r}.")
 
 
 def silence(path: str, api: str, error: Exception) -> UnreachableError:
-    """The error where no answer came, or a part of one.
-
-    Args:
-        api: which API it is, as `api_at` says it.
-    """
+    """The error for a missing or incomplete answer; `api` is from `api_at`."""
     return UnreachableError(
         f"{_what_is_at(path, api)}: expected an answer of the Kubernetes API, found {_root(error)}. "
-        "Look whether `kubectl version` works, and run the same command again."
+        "Check that `kubectl version` works, and run the same command again."
     )
 
 
 def not_its_own(path: str, api: str) -> UnreachableError:
-    """The error for an answer that no API gives: a proxy's page, or half of an answer."""
+    """The error for an answer that is not the API's, such as a proxy's page."""
     return UnreachableError(
-        f"{_what_is_at(path, api)}: expected an answer of the Kubernetes API, found something else. Look whether a "
+        f"{_what_is_at(path, api)}: expected an answer of the Kubernetes API, found something else. Check whether a "
         "proxy stands before it, and whether `kubectl version` works."
     )
 
@@ -122,25 +118,24 @@ def no_place(namespace: str, context: str, kind: str, found: Exception) -> Input
 
 
 def api_at(server: str, context: str) -> str:
-    """A cluster's API for messages: kubeconfig's name for it, and its address."""
+    """A cluster's API in messages: kubeconfig's name for it, and its address."""
     return f"the cluster '{context}' at {without_password(server)}"
 
 
 def what_is_at(path: str) -> str:
-    """An object's path for messages: `jobs/a-name in namespace x`."""
+    """An object's path in messages: `jobs/a-name in namespace x`."""
     _, _, rest = path.partition("/namespaces/")
     namespace, _, what = rest.partition("/")
     return f"{what} in namespace {namespace}" if what else path
 
 
 def _what_is_at(path: str, api: str) -> str:
-    """The same with the API's name; only that for a path outside namespaces."""
+    """The path with the API's name, or only that name for a path outside namespaces."""
     return f"{what_is_at(path)} of {api}" if "/namespaces/" in path else api
 
 
 def _status(body: bytes) -> dict[str, Any]:
-    """What an API says of a refusal, as https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/
-    has it; nothing where it is a proxy that answers."""
+    """The API's `Status` object; empty where a proxy answers."""
     try:
         answer = json.loads(body)
     except ValueError:
@@ -151,8 +146,8 @@ def _status(body: bytes) -> dict[str, Any]:
 def _is_not_admitted(method: str, answer: dict[str, Any]) -> bool:
     """Whether a 403 is about a rule of the namespace and not about the credentials; both are `Forbidden`.
 
-    Credentials are held against a request's path, which at a creation has no name, and rules against the object, which
-    has one. Of other methods only the quota's own words tell (kubernetes, resourcequota/controller.go).
+    Credentials are checked against a request's path, which has no name at a creation, and rules against the object,
+    which has one. For other methods only the quota's text differs (kubernetes, resourcequota/controller.go).
     """
     names_object = method == "POST" and bool((answer.get("details") or {}).get("name"))
     return names_object or "is forbidden: exceeded quota: " in str(answer.get("message"))

@@ -1,7 +1,7 @@
 """Requests to a cluster's API: credentials, retries, streams that another thread can end.
 
-The SDK finds the cluster and keeps the credentials. Requests go through its pool of connections, so that its settings
-for TLS and proxies apply. `client` decides what is requested, and `refusals` what an error means.
+Requests go through the SDK's connection pool, so its settings for TLS and proxies apply. `client` builds the requests,
+and `refusals` turns bad answers into errors.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import random
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urlencode
@@ -30,7 +29,7 @@ TIMEOUT_S = 30.0
 """How long one answer may take."""
 
 TRIES, TRIES_TO_CONNECT = 6, 3
-"""How often a request is sent where the API says to retry, and where no connection is made or it breaks."""
+"""How often a request is sent where the API says to retry, and where the connection fails."""
 
 _SILENT_LOG_S = 10.0
 """How often to check whether a log is still wanted: the API does not answer before the container's first line."""
@@ -47,9 +46,8 @@ class Request:
     """One request.
 
     Attributes:
-        path: below the API's address.
-        is_repeatable: it is idempotent; None: as its method says, every one but POST.
-        refusals: errors for statuses that mean something special here.
+        is_repeatable: whether it is idempotent; None: every method but POST is.
+        refusals: the class of the error for some statuses, in place of the usual one.
     """
 
     method: str
@@ -62,7 +60,7 @@ class Request:
 
     @property
     def may_be_repeated(self) -> bool:
-        """It may be sent again without knowing whether it was carried out."""
+        """Whether it may be sent again after it may have been carried out."""
         return self.method != "POST" if self.is_repeatable is None else self.is_repeatable
 
     def refusal(self, status: int, body: bytes) -> WinnowError:
@@ -72,7 +70,7 @@ class Request:
 
 
 class Source:
-    """Where a stream's items come from, and whether the stream was closed."""
+    """The response that a stream reads from, and whether the stream was closed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -81,19 +79,18 @@ class Source:
 
     @property
     def is_closed(self) -> bool:
-        """No more items are wanted."""
+        """Whether no more items are wanted."""
         return self._closed.is_set()
 
     def close(self) -> None:
-        """End the stream; a thread that waits for an item sees its end."""
+        """End the stream, also for a thread that waits for an item."""
         self._closed.set()
-        with self._lock:
+        with self._lock, contextlib.suppress(OSError, ValueError, RuntimeError):
             if self._response is not None:
                 # Closing it while another thread reads from it is not safe; a shutdown ends that read.
-                with contextlib.suppress(OSError, ValueError, RuntimeError):
-                    self._response.shutdown()
+                self._response.shutdown()
 
-    @contextmanager
+    @contextlib.contextmanager
     def reading(self, response: Any) -> Iterator[None]:
         """While inside, closing ends reads from this response."""
         with self._lock:
@@ -106,15 +103,15 @@ class Source:
 
 
 class Stream(Generic[_Item]):
-    """Items as they arrive. Any thread may close it, also while another waits for the next item and then sees the end.
+    """Items as they arrive. Any thread may close it, also while another one waits for an item.
 
     Args:
-        items: reads the items; without a reference to the stream, so that dropping the stream ends it at once.
+        read: reads the items. It has no reference to the stream, so dropping the stream ends it at once.
     """
 
-    def __init__(self, items: Generator[_Item, None, None], source: Source) -> None:
-        self._items = items
-        self._source = source
+    def __init__(self, read: Callable[[Source], Generator[_Item, None, None]]) -> None:
+        self._source = Source()
+        self._items = read(self._source)
 
     def __iter__(self) -> Iterator[_Item]:
         return self
@@ -125,8 +122,7 @@ class Stream(Generic[_Item]):
     def close(self) -> None:
         """End it; harmless when it is over."""
         self._source.close()
-        # A thread that is inside ends by itself.
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError):  # a thread that is inside ends by itself
             self._items.close()
 
 
@@ -135,13 +131,13 @@ class Transport:
 
     Args:
         client: the SDK's connection.
-        renew: makes the connection anew where its credentials are refused: a file or a plugin may give newer ones.
-        context: what kubeconfig calls the cluster, for people.
+        renew: makes the connection anew where its credentials are refused: a file or a plugin may have newer ones.
+        context: the cluster's name in kubeconfig.
     """
 
     def __init__(self, client: ApiClient, renew: Callable[[], ApiClient] | None = None, *, context: str = "") -> None:
         self.api = api_at(client.configuration.host, context)
-        """Which API it is, for people."""
+        """The API's name in messages."""
         self._client = client
         self._renew = renew
         self._lock = threading.Lock()
@@ -150,32 +146,24 @@ class Transport:
 
     def json(self, request: Request) -> dict[str, Any]:
         """The whole answer."""
-        import urllib3.exceptions
-
-        for tried in range(1, TRIES_TO_CONNECT + 1):
-            with self._answer(request, TIMEOUT_S) as response:
-                try:
-                    found: dict[str, Any] = json.loads(response.read() or b"{}")
-                    return found
-                except ValueError as error:
-                    raise not_its_own(request.path, self.api) from error
-                except (urllib3.exceptions.HTTPError, OSError) as error:
-                    # Cut off on the way.
-                    if tried == TRIES_TO_CONNECT or not request.may_be_repeated:
-                        raise silence(request.path, self.api, error) from error
-        raise AssertionError("the last try returns or raises")
+        with self._answer(request, TIMEOUT_S, is_whole=True) as response:
+            try:
+                found: dict[str, Any] = json.loads(response.data or b"{}")
+                return found
+            except ValueError as error:
+                raise not_its_own(request.path, self.api) from error
 
     def port(self, path: str) -> port_stream.PortStream:
         """A connection to a port of a pod; `path` is the pod's `portforward`, with the port as its query."""
-        for is_last in (False, True):
-            client, headers = self.authorized()
+        has_renewed = False
+        while True:
+            client, headers = self._authorized()
             try:
                 return port_stream.connect(client, path, headers, CONNECT_S, self.api)
             except port_stream.Refused as error:
-                if error.status == _UNAUTHORIZED and not is_last and self.renewed(client):
-                    continue
-                raise refusal("GET", path.partition("?")[0], error.status, error.body) from error
-        raise AssertionError("the last try returns or raises")
+                if error.status != _UNAUTHORIZED or has_renewed or not self._renewed(client):
+                    raise refusal("GET", path.partition("?")[0], error.status, error.body) from error
+                has_renewed = True
 
     def lines(self, request: Request, source: Source, *, read_s: float | None) -> Iterator[bytes]:
         """The lines of an answer as they arrive, until it ends or the source is closed.
@@ -188,7 +176,8 @@ class Transport:
         while not source.is_closed:
             try:
                 with self._answer(request, read_s or _SILENT_LOG_S) as response:
-                    _set_timeout(response, read_s)
+                    if response.connection is not None and response.connection.sock is not None:
+                        response.connection.sock.settimeout(read_s)
                     with source.reading(response):
                         yield from _lines(response, source)
                     return
@@ -199,16 +188,16 @@ class Transport:
                 if not source.is_closed:
                     raise silence(request.path, self.api, error) from error
 
-    def authorized(self) -> tuple[ApiClient, dict[str, str]]:
-        """The connection as it is now, and the header with the credentials; no header where a certificate is used."""
+    def _authorized(self) -> tuple[ApiClient, dict[str, str]]:
+        """The connection as it is now, and the header with its credentials, unless they are a certificate."""
         # The lock runs a plugin whose credentials have expired once, and not once per thread.
         with self._lock:
             self.calls += 1
             settings = self._client.configuration.auth_settings().values()
             return self._client, {each["key"]: each["value"] for each in settings if each["in"] == "header"}
 
-    def renewed(self, client: ApiClient) -> bool:
-        """Whether newer credentials than that client's may exist now."""
+    def _renewed(self, client: ApiClient) -> bool:
+        """Whether there may be newer credentials than that client's now."""
         with self._lock:
             if self._renew is None:
                 return False
@@ -216,14 +205,17 @@ class Transport:
                 self._client = self._renew()
             return True
 
-    @contextmanager
-    def _answer(self, request: Request, read_s: float) -> Iterator[Any]:
+    @contextlib.contextmanager
+    def _answer(self, request: Request, read_s: float, *, is_whole: bool = False) -> Iterator[Any]:
         """The response, once its status is known to be good.
+
+        Args:
+            is_whole: read its content, and send the request again where it was cut off.
 
         Raises:
             _LateError: nothing came within `read_s`.
         """
-        response = self._good(request, read_s)
+        response = self._good(request, read_s, is_whole=is_whole)
         try:
             yield response
         finally:
@@ -231,32 +223,41 @@ class Transport:
             response.close()
             response.release_conn()
 
-    def _good(self, request: Request, read_s: float) -> Any:
+    def _good(self, request: Request, read_s: float, *, is_whole: bool) -> Any:
         import urllib3.exceptions
 
-        has_renewed = False
-        for tried in range(1, TRIES + 1):
-            client, headers = self.authorized()
+        has_renewed, tried = False, 0
+        while True:
+            tried += 1
+            client, headers = self._authorized()
             try:
                 response = _send(client, request, headers, read_s)
+                if is_whole and response.status < 400:
+                    _ = response.data
             except urllib3.exceptions.ReadTimeoutError as error:
                 raise _LateError(str(silence(request.path, self.api, error))) from error
             except (urllib3.exceptions.HTTPError, OSError) as error:
-                if tried >= TRIES_TO_CONNECT or not (request.may_be_repeated or _is_unsent(error)):
+                is_unsent = isinstance(
+                    error, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError
+                )
+                if tried >= TRIES_TO_CONNECT or not (request.may_be_repeated or is_unsent):
                     raise silence(request.path, self.api, error) from error
                 time.sleep(_wait_s(tried, None))
                 continue
             if response.status < 400:
                 return response
-            body = _read_refusal(response)
-            if response.status == _UNAUTHORIZED and not has_renewed and self.renewed(client):
+            body = b""
+            with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):  # the status of a cut refusal says enough
+                body = response.data
+            if response.status == _UNAUTHORIZED and not has_renewed and self._renewed(client):
                 has_renewed = True
                 continue
             later = response.headers.get("Retry-After")
-            if tried == TRIES or not _is_to_be_repeated(request, response.status, later):
+            # The API says 429 before it does anything, and the others with `Retry-After` possibly after it has.
+            is_busy = response.status in _BUSY and later is not None and request.may_be_repeated
+            if tried >= TRIES or not (response.status == _TOO_MANY or is_busy):
                 raise request.refusal(response.status, body)
             time.sleep(_wait_s(tried, later))
-        raise AssertionError("the last try returns or raises")
 
 
 class _LateError(UnreachableError):
@@ -267,42 +268,21 @@ def _send(client: ApiClient, request: Request, headers: Mapping[str, str], read_
     import urllib3
 
     query = f"?{urlencode(request.query)}" if request.query else ""
-    sent = {
-        "Accept": "application/json",
-        # An API server compresses long answers.
-        "Accept-Encoding": "gzip",
-        "Content-Type": request.content_type,
-        "User-Agent": f"winnow/{__version__}",
-        **headers,
-    }
     return client.rest_client.pool_manager.request(
         request.method,
         f"{client.configuration.host}{request.path}{query}",
         body=None if request.body is None else json.dumps(request.body).encode(),
-        headers=sent,
+        headers={
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "Content-Type": request.content_type,
+            "User-Agent": f"winnow/{__version__}",
+            **headers,
+        },
         timeout=urllib3.Timeout(connect=CONNECT_S, read=read_s),
         retries=False,
         preload_content=False,
     )
-
-
-def _read_refusal(response: Any) -> bytes:
-    """The body of a refusal; empty where it is cut off, since the status says the most."""
-    import urllib3.exceptions
-
-    with contextlib.closing(response):
-        try:
-            body: bytes = response.read()
-            return body
-        except (urllib3.exceptions.HTTPError, OSError):
-            return b""
-
-
-def _set_timeout(response: Any, read_s: float | None) -> None:
-    """Set the longest pause between reads from now on."""
-    connection = response.connection
-    if connection is not None and connection.sock is not None:
-        connection.sock.settimeout(read_s)
 
 
 def _lines(response: Any, source: Source) -> Iterator[bytes]:
@@ -313,20 +293,6 @@ def _lines(response: Any, source: Source) -> Iterator[bytes]:
         yield from lines
     if unread and not source.is_closed:
         yield unread
-
-
-def _is_unsent(error: Exception) -> bool:
-    """No connection was made, so nothing was done."""
-    import urllib3.exceptions
-
-    return isinstance(error, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError)
-
-
-def _is_to_be_repeated(request: Request, status: int, retry_after: str | None) -> bool:
-    """The API asks for a retry: with 429 before it does anything, with `Retry-After` possibly after it has."""
-    if status == _TOO_MANY:
-        return True
-    return status in _BUSY and retry_after is not None and request.may_be_repeated
 
 
 def _wait_s(tried: int, retry_after: str | None) -> float:

@@ -1,7 +1,6 @@
 """A watch that outlives its requests: the objects of one kind, and then every change of them.
 
-A request that ends, as the API ends each of them now and then, is sent again from the last `resourceVersion`. After a
-failure the objects are listed anew. What a failure means (a restart, a revoked permission) is left to the reader.
+A request that the API ends is sent again from the last `resourceVersion`. After a failure the objects are listed anew.
 """
 
 from __future__ import annotations
@@ -9,15 +8,16 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
 
 from winnow.config.clock import Clock
 from winnow.platforms.kubernetes.client import Change, Cluster, Listing, Stream
-from winnow.platforms.kubernetes.kinds import Kind
-from winnow.platforms.kubernetes.refusals import ExpiredError
+from winnow.platforms.kubernetes.kinds import POD, Kind, Manifest, name_of
+from winnow.platforms.kubernetes.refusals import NOT_NOW, SILENT_S, ExpiredError
 
 RETRY_S = 1.0
-"""Pause after a round of reading that was shorter than this: it failed, or its request ended at once."""
+"""Pause after a round that was shorter than this: it failed, or its request ended at once."""
 
 
 class Watch:
@@ -50,20 +50,20 @@ class Watch:
 
     @property
     def is_closed(self) -> bool:
-        """Nothing more is to be read."""
+        """Whether it was closed."""
         return self._is_closed.is_set()
 
     def close(self) -> None:
-        """End the request from which another thread reads, and every later one at once."""
-        # Set first: a thread that is just sending a request, whose stream is not known here yet, sees it.
+        """End the request from which another thread reads, and every later one."""
+        # Set first, for a thread that is just sending a request, whose stream is not known here yet.
         self._is_closed.set()
         if self._stream is not None:
             self._stream.close()
 
     def refresh(self) -> Listing | None:
-        """All objects where changes may have been missed; None where `changes` goes on from the last one."""
+        """All objects where changes may have been missed; None where `changes` continues from the last one."""
         if self._clock.now() - self._began_at < RETRY_S:
-            # Some proxies end every request at once, and may hold changes back.
+            # Some proxies end every request at once, and may withhold changes.
             self._version = None
             self._clock.sleep(RETRY_S)
         self._began_at = self._clock.now()
@@ -74,8 +74,8 @@ class Watch:
         return listing
 
     def changes(self) -> Generator[Change, None, None]:
-        """What changes from there on, until the round ends; nothing where the objects have to be listed first."""
-        # Forgotten unless the reader takes every change in.
+        """Changes until the round ends; none where the objects have to be listed first."""
+        # Forgotten unless the reader takes every change.
         version, self._version = self._version, None
         if version is None:
             return
@@ -88,3 +88,59 @@ class Watch:
                 if change.kind != "BOOKMARK":
                     yield change
             self._version = version
+
+
+CHECK_EVERY_S = 4.0
+"""How often `watch_pods` calls `check` while no pod changes."""
+
+
+@dataclass(frozen=True)
+class PodsSeen:
+    """Pods at one moment.
+
+    Attributes:
+        pods: by name.
+        wanted: the last result of `check`.
+        watched_s: how long they have been watched, without the time in which the API did not answer.
+    """
+
+    pods: Mapping[str, Manifest]
+    wanted: int
+    watched_s: float
+
+
+def watch_pods(
+    cluster: Cluster, labels: Mapping[str, str], clock: Clock, check: Callable[[], int], *, silent_s: float = SILENT_S
+) -> Generator[PodsSeen, None, None]:
+    """The pods with these labels now, at every change and every `CHECK_EVERY_S`, also while the API server restarts.
+
+    Args:
+        check: renews a lease or reads the Deployment meanwhile; returns the number of pods that are wanted.
+
+    Raises:
+        UnreachableError, ClusterError, InputError: the API has given no other answer for `silent_s`.
+        Whatever else `check` raises.
+    """
+    watch, pods = Watch(cluster, POD, labels, clock=clock, timeout_s=CHECK_EVERY_S), dict[str, Manifest]()
+    started = heard = clock.now()
+    lost_s, is_silent = 0.0, False
+    while True:
+        try:
+            if (listing := watch.refresh()) is not None:
+                pods = {name_of(each): each for each in listing.items}
+            wanted = check()
+            lost_s += clock.now() - heard if is_silent else 0.0
+            heard, is_silent = clock.now(), False
+            yield PodsSeen(pods, wanted, heard - started - lost_s)
+            with contextlib.closing(watch.changes()) as changes:
+                for change in changes:
+                    if change.kind == "DELETED":
+                        pods.pop(name_of(change.object), None)
+                    else:
+                        pods[name_of(change.object)] = change.object
+                    heard = clock.now()
+                    yield PodsSeen(pods, wanted, heard - started - lost_s)
+        except NOT_NOW:
+            if clock.now() - heard > silent_s:
+                raise
+            is_silent = True

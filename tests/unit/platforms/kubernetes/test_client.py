@@ -109,7 +109,7 @@ def test_an_api_that_is_not_there_is_an_error_within_seconds(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("status", "error", "said"),
     [
-        (400, InputError, "expected an object that the cluster takes"),
+        (400, InputError, "expected an object that the cluster accepts"),
         (403, InputError, "have the Role"),
         (409, ConflictError, "expected to be the only one"),
         (410, ExpiredError, "expected changes"),

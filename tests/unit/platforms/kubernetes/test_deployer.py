@@ -145,7 +145,7 @@ def test_what_could_not_be_put_back_is_not_changed(api: ServingApi, deployer: Ku
     deploy(deployer, FIRST)
     for path, each in api.objects.items():
         api.put(path, {**each, "metadata": {**each["metadata"], "managedFields": []}})
-    with pytest.raises(InputError, match="expected one that says how it was applied"):
+    with pytest.raises(InputError, match="expected a record of how it was applied"):
         deployer.plan(DeploymentRequest("cells", SECOND))
     deployer.plan(DeploymentRequest("cells", FIRST))  # nothing to do is no change
 

@@ -11,7 +11,7 @@ from winnow.config.clock import Clock
 from winnow.config.errors import InputError
 from winnow.platforms.kubernetes.client import ConflictError
 from winnow.platforms.kubernetes.kinds import Kind, Manifest, name_of
-from winnow.platforms.kubernetes.lease import DURATION_S, RENEWED_EVERY_S, held
+from winnow.platforms.kubernetes.lease import DURATION_S, RENEWED_EVERY_S, OvertakenError, held
 from winnow.platforms.kubernetes.refusals import refusal
 
 
@@ -64,7 +64,10 @@ def test_a_lease_is_held_by_one_and_gone_afterwards() -> None:
     leases, time = Leases(), Time()
     with held(leases, "cells", {}, "it", time.clock()) as first:
         time.happens = lambda: (setattr(time, "now_s", time.now_s + RENEWED_EVERY_S), first.renew())
-        with pytest.raises(InputError, match="it: expected nobody else"), held(leases, "cells", {}, "it", time.clock()):
+        with (
+            pytest.raises(InputError, match="it: expected no other process"),
+            held(leases, "cells", {}, "it", time.clock()),
+        ):
             pass
         assert time.now_s < DURATION_S
     assert leases.kept == {}
@@ -83,7 +86,7 @@ def test_a_dead_holders_lease_is_taken_over_and_it_learns_of_that_when_it_was_on
     with held(leases, "cells", {}, "it", time.clock()) as slow:
         with held(leases, "cells", {}, "it", time.clock()):
             assert time.now_s >= DURATION_S
-            with pytest.raises(ConflictError, match="taken over"):
+            with pytest.raises(OvertakenError, match="taken over"):
                 slow.renew()
         assert leases.kept == {}
 
@@ -116,5 +119,5 @@ def test_whether_it_is_held_is_asked_at_once_before_a_step_that_must_not_be_anot
         lease.confirm()
         leases.kept["cells"]["spec"]["holderIdentity"] = "somebody"
         lease.renew()  # that was said just now
-        with pytest.raises(ConflictError, match="taken over"):
+        with pytest.raises(OvertakenError, match="taken over"):
             lease.confirm()
