@@ -1,9 +1,8 @@
 """Worker groups as Jobs of a Kubernetes cluster, in one namespace.
 
-`group_plan` decides what is sent and `group_state` what an answer means; this module only acts. Groups are found by
-label, so any process finds and ends them. The cluster allows one Job per name: two processes that start the same group
-at once make one. It also replaces pods by itself, and removes a group's Secret and Service with its Job. Logs of pods
-that this module removes are kept here (`log_archive`).
+`group_plan` decides what is sent and `group_state` what an answer means; this module only acts. Any process finds and
+ends groups by their labels. The cluster allows one Job per name, so two processes that start the same group at once
+make one Job. Logs of the pods that this module removes go to `log_archive`.
 """
 
 from __future__ import annotations
@@ -47,28 +46,26 @@ PERMISSIONS: tuple[Permission, ...] = (
     *verbs(EVENT, "list"),
     *verbs(VOLUME_CLAIM, "get"),
     *applying(SECRET, SERVICE),
-    # To see to which group one of the same name belongs.
+    # To check to which group an object of the same name belongs.
     *verbs(SECRET, "get"),
     *verbs(SERVICE, "get"),
 )
-"""What running, watching and ending groups takes."""
+"""What running, watching and ending groups needs."""
 
 _PAUSE_S, _LONGEST_PAUSE_S = 0.2, 2.0
 _LEAVING_S = 15.0
-"""How long the cluster may take to see that pods have ended, after it should have ended them."""
+"""How long the cluster may take to notice that pods have ended, after their grace period."""
 _AT_ONCE = 16
 _TOGETHER = 25
-"""Groups whose pods one request deletes: the API server deletes them one after another before it answers."""
+"""How many groups' pods one request deletes: the API server deletes them one by one before it answers."""
 
 
 class KubernetesExecutor:
     """Implements `Executor` in one namespace of a cluster.
 
     Args:
-        cluster: in which namespace.
-        workers: what all workers have in common.
         home: winnow's folder, for logs that outlive their pods.
-        removal_within_s: how long a Job of the same name that is being deleted may take to go.
+        removal_within_s: how long a Job of the same name that is being deleted may take.
     """
 
     def __init__(
@@ -77,7 +74,7 @@ class KubernetesExecutor:
         self._workers = workers
         self._cluster = cluster
         self._removal_within_s = removal_within_s
-        # Another namespace may run a study of the same name from this home: its groups are others.
+        # Another namespace may run a study of the same name from this home.
         self._archive = Archive(home, f"pod-{cluster.namespace}-{cluster.identity.rpartition(' ')[2]}")
         self._warnings = Warnings(cluster)
         self._watches = StudyWatches(cluster)
@@ -92,22 +89,20 @@ class KubernetesExecutor:
         return render(plan_group(group, self._workers) for group in groups)
 
     def validate(self, group: GroupSpec) -> None:
-        """Have the cluster check a group's Job, which changes nothing, before a study begins.
-
-        The cluster does not check what counts for pods alone: quota, pod security, whether the priority class exists.
+        """Have the cluster check a group's Job by a dry run, which omits quota, pod security and priority class.
 
         Raises:
-            InputError: a volume claim is missing, or the cluster does not take the Job.
+            InputError: a volume claim is missing, or the cluster refuses the Job.
             ClusterError, UnreachableError: the cluster fails, or does not answer.
         """
         job = plan_group(group, self._workers).job
         self._check(group)
-        # A Job of that name may exist already: then it has been checked.
+        # A Job of that name that exists already has been checked.
         with _traced(group), contextlib.suppress(ConflictError):
             try:
                 self._cluster.create(job, is_dry_run=True)
             except NotAdmittedError:
-                # This very study may have used the quota up.
+                # This very study may have used up the quota.
                 if not self._groups({STUDY: group.study}):
                     raise
 
@@ -115,8 +110,8 @@ class KubernetesExecutor:
         """Start a group, after removing one of its name that is over.
 
         Raises:
-            InputError: a volume claim is missing, the cluster refuses an object, or the name is taken by something that
-                is not winnow's. Nothing of the attempt is left.
+            InputError: a volume claim is missing, the cluster refuses an object, or an object that is not winnow's has
+                its name. The attempt leaves nothing behind.
             ClusterError, UnreachableError: the cluster fails, or does not answer.
         """
         objects = plan_group(group, self._workers)
@@ -128,11 +123,11 @@ class KubernetesExecutor:
             self._equip(objects, job)
 
     def groups(self, study: str | None = None) -> tuple[GroupStatus, ...]:
-        """Groups that have Jobs or pods, and groups of which only the logs are kept here."""
+        """Groups that have Jobs or pods, and groups of which only logs are left."""
         return self._with_archived(self._statuses(STUDY if study is None else f"{STUDY}={study}"), study)
 
     def status(self, study: str, name: str) -> GroupStatus:
-        """What the cluster says of the Job, or what is kept of a Job that was removed."""
+        """The status of the Job in the cluster, or the recorded one of a removed Job."""
         found = self._statuses(f"{STUDY}={study},{GROUP}={name}")
         return found[0] if found else self._archive.status(study, name)
 
@@ -143,7 +138,7 @@ class KubernetesExecutor:
             yield lambda: self._with_archived(tuple(watch.statuses().values()), study)
 
     def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
-        """The kept logs of removed pods, then those of the present ones. Several nodes have a prefix each."""
+        """The kept logs of removed pods, then those of present pods, with a prefix per node if there are several."""
         job, pods = self._find(study, name)
         if job is None and not pods:
             self._archive.status(study, name)
@@ -168,37 +163,25 @@ class KubernetesExecutor:
     def cancel(self, study: str, name: str, grace_s: float) -> None:
         """Delete the Job: SIGTERM to all pods at once, SIGKILL after `grace_s`, forced removal of pods that stay.
 
-        The first node's log is kept. A pod gets no more than its own `terminationGracePeriodSeconds`.
+        Keep the first node's log. A pod gets no more than its own `terminationGracePeriodSeconds`.
         """
-        # The watch begins first: so it sees the end of every object found here, whichever process ends it.
+        # The watch begins first, so that it sees the end of every object found here.
         with self._watches.of(study) as watch:
             job, pods = self._find(study, name)
-            if job is None and all(pod.is_over for pod in pods):
+            if not self._end(study, {name: (job, pods)}, watch, grace_s) and job is None:
                 self._archive.status(study, name)
-            elif job is None or not job.state.is_over:
-                self._end(study, {name: (job, pods)}, watch, grace_s)
 
     def cancel_all(self, study: str, grace_s: float) -> None:
-        """As `cancel`, with a few requests for all of them and one for each log."""
+        """As `cancel`, for all groups of a study, with a few requests and one for each log."""
         with self._watches.of(study) as watch:
-            found = self._groups({STUDY: study})
-            at_work = {
-                name: (job, pods)
-                for (_, name), (job, pods) in sorted(found.items())
-                if (any(not pod.is_over for pod in pods) if job is None else not job.state.is_over)
-            }
-            if at_work:
-                self._end(study, at_work, watch, grace_s)
+            self._end(study, {name: found for (_, name), found in self._groups({STUDY: study}).items()}, watch, grace_s)
 
     def clear(self, study: str) -> None:
         """Keep the logs of groups that are over, and delete their Jobs; the cluster deletes what belongs to a Job."""
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="winnow-clear") as pool:
             list(pool.map(self._clear, self._groups({STUDY: study}).values()))
 
-    # Reading
-
     def _groups(self, labels: Mapping[str, str] | str) -> GroupsFound:
-        """The groups with these labels: a Job may have been made by hand, under another name than ours."""
         return by_group(self._cluster.find(JOB, labels).items, self._cluster.find(POD, labels).items)
 
     def _statuses(self, labels: str) -> tuple[GroupStatus, ...]:
@@ -242,10 +225,10 @@ class KubernetesExecutor:
                 )
 
     def _brought(self, wanted: Manifest) -> Manifest:
-        """A new Job, or the one of its name that runs already. One that is over is replaced."""
+        """Make a Job, or find the one of its name that runs already. One that is over is replaced."""
         name, deadline = name_of(wanted), time.monotonic() + self._removal_within_s
         failure: WinnowError = ClusterError(
-            f"job {name}: expected the one of this name to go, found that it does not end. "
+            f"job {name}: expected the previous Job of this name to be deleted, found that it is not. "
             f"`kubectl describe job {name}` may say why."
         )
         pause_s = _PAUSE_S
@@ -282,9 +265,9 @@ class KubernetesExecutor:
         return not (job.state.is_over or job.is_leaving)
 
     def _equip(self, objects: GroupObjects, job: Manifest) -> None:
-        """Make the objects that a Job names, also for a Job whose maker died before it made them.
+        """Make the objects that a Job's pods wait for, also for a Job whose maker died before it made them.
 
-        The Job's pods wait for them. Where they cannot be made, the Job is deleted, unless it has pods.
+        If that fails, delete the Job, unless it has pods.
         """
         try:
             for manifest in objects.belonging_to(job):
@@ -304,23 +287,32 @@ class KubernetesExecutor:
                 _check_ours(found, manifest)
             self._cluster.apply(manifest)
 
-    # Ending
-
     def _end(
-        self, study: str, groups: Mapping[str, tuple[Job | None, list[Pod]]], watch: StudyWatch, grace_s: float
-    ) -> None:
-        """Delete groups that run, and keep their logs. Raises ClusterError where one does not end."""
+        self, study: str, found: Mapping[str, tuple[Job | None, list[Pod]]], watch: StudyWatch, grace_s: float
+    ) -> bool:
+        """Delete those groups that run, and keep their logs; False if none runs.
+
+        Raises:
+            ClusterError: a group does not end.
+        """
+        groups = {
+            name: (job, pods)
+            for name, (job, pods) in sorted(found.items())
+            if (any(not pod.is_over for pod in pods) if job is None else not job.state.is_over)
+        }
+        if not groups:
+            return False
         with contextlib.ExitStack() as held:
             # In order of names, so that two processes that end the same groups do not deadlock.
-            for name in sorted(groups):
+            for name in groups:
                 held.enter_context(self._archive.locked(study, name))
             kept = {
                 name: Kept(self._cluster, pods, job.nodes if job is not None else 1)
                 for name, (job, pods) in groups.items()
             }
             jobs = {name: job for name, (job, _) in groups.items()}
-            # Pods go before the Jobs, with which they would get their own grace period, and a kubelet may not shorten
-            # it once it runs. None is replaced before it is over. With no grace the API would forget live processes.
+            # Pods are deleted first: deleted with their Job they would get their own grace period, which a kubelet may
+            # not shorten once it runs. With a grace period of 0 the API would forget processes that still run.
             self._delete_pods(study, list(groups), max(1, math.ceil(grace_s)))
             self._delete_jobs(study, [job for job in jobs.values() if job is not None])
             leaving_s = [pod.leaving_s for _, pods in groups.values() for pod in pods]
@@ -330,19 +322,20 @@ class KubernetesExecutor:
                 title = f"{job.name if job is not None else object_name(study, name)} deleted"
                 self._archive.save(study, name, kept[name].lines(deadline), title)
                 self._archive.end(last_status(study, name, job, watch.last_pods(name)))
+        return True
 
     def _await_ends(self, study: str, jobs: Mapping[str, Job | None], watch: StudyWatch, grace_s: float) -> None:
         left = watch.await_ends(jobs, grace_s, _LEAVING_S)
         if left:
-            # Their machines do not answer.
+            # Their nodes do not answer.
             self._delete_pods(study, sorted(left), 0)
             left = watch.await_ends({name: jobs[name] for name in left}, 0.0, _LEAVING_S)
         # A watch that had to list anew may have missed both the start and the end of a Job.
         stuck = [name for name in sorted(left) if self._is_left(study, name, jobs[name])]
         if stuck:
             raise ClusterError(
-                f"study {study!r}: expected the jobs of its workers {', '.join(stuck)} to go with their pods, found "
-                f"that they do not end. `kubectl describe job --selector {STUDY}={study}` may say why."
+                f"study {study!r}: expected the jobs of its workers {', '.join(stuck)} to be deleted with their pods, "
+                f"found that they are not. `kubectl describe job --selector {STUDY}={study}` may say why."
             )
 
     def _is_left(self, study: str, name: str, job: Job | None) -> bool:
@@ -357,12 +350,12 @@ class KubernetesExecutor:
         if len(jobs) == 1:
             self._delete(jobs[0])
             return
-        # All groups of the study are to end, a later Job of one of these names included.
+        # All groups of the study are to end, also a later Job of one of these names.
         names = [job.group for job in jobs]
         self._for_some(study, names, lambda labels: self._cluster.delete_all(JOB, labels, propagation="Foreground"))
 
     def _for_some(self, study: str, names: Sequence[str], do: Callable[[str], None]) -> None:
-        """Act on groups in batches, by a label selector for each batch."""
+        """Act on groups in batches, with a label selector for each batch."""
         some = [",".join(names[at : at + _TOGETHER]) for at in range(0, len(names), _TOGETHER)]
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="winnow-end") as pool:
             list(pool.map(do, [f"{STUDY}={study},{GROUP} in ({each})" for each in some]))
@@ -386,20 +379,20 @@ class KubernetesExecutor:
 
     def _delete(self, job: Job) -> None:
         with contextlib.suppress(ConflictError):
-            # By its uid: a later Job of this name is another one. In the foreground: the Job stays until its pods are
-            # gone, so that until then no other is made.
+            # By its uid, to leave a later Job of this name alone. In the foreground, so that the Job stays, and no
+            # other is made, until its pods are gone.
             self._cluster.delete(JOB, job.name, propagation="Foreground", uid=job.uid)
 
 
 @contextlib.contextmanager
 def _traced(group: GroupSpec) -> Iterator[None]:
-    """Trace a Job that the cluster refuses to its place in the experiment."""
+    """Name the place in the experiment for a Job that the cluster refuses."""
     try:
         yield
     except RefusedObjectError as error:
         raise InputError(
             "execution.kubernetes.pod" if pod_options(group).pod else "execution.kubernetes",
-            expected="fields that the cluster takes",
+            expected="fields that the cluster accepts",
             found=error.found.rstrip("."),
             remedy="Correct it there (pod, requests, gpu_resource, node_selector, tolerations, priority_class, queue, "
             "annotations), in execution.resources, or in k8s/train/job.yaml.",
@@ -407,8 +400,7 @@ def _traced(group: GroupSpec) -> Iterator[None]:
 
 
 def _check_ours(found: Manifest, wanted: Manifest) -> None:
-    """Raises InputError where an object of the wanted name belongs to another group, or to none."""
     labels = {key: wanted["metadata"]["labels"][key] for key in (STUDY, GROUP)}
     kind, name = wanted["kind"].lower(), name_of(wanted)
-    remedy = f"Take it away (`kubectl delete {kind} {name}`), or give the study another name."
+    remedy = f"Delete it (`kubectl delete {kind} {name}`), or give the study another name."
     check_ours(found, labels, owner="this study", remedy=remedy)

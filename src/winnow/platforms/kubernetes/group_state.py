@@ -1,6 +1,6 @@
-"""What a cluster says of a group's Job and pods, and what it means for the group: one table and pure functions.
+"""The status of a worker group, from its Job and pods: one table and pure functions.
 
-The Job controller replaces pods and counts failures, so the Job alone decides whether a group is over. Its pods tell
+The Job controller replaces pods and counts failures, so the Job alone decides whether a group is over. Its pods show
 how it ended, and why it does not start.
 """
 
@@ -27,12 +27,12 @@ Events: TypeAlias = Mapping[str, Sequence[Manifest]]
 
 _STATES = {"Complete": GroupState.SUCCEEDED, "Failed": GroupState.FAILED}
 """A Job's conditions (https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/#JobStatus) as
-ours. With none of them it works, waits, or ends its last pods (SuccessCriteriaMet, FailureTarget)."""
+ours. With none of them it runs, waits, or ends its last pods (SuccessCriteriaMet, FailureTarget)."""
 _DECIDED = frozenset({*_STATES, "SuccessCriteriaMet", "FailureTarget"})
 
 _AT_ONCE_S = 60.0
-"""A worker that ends within this did not start properly. One that worked for longer can start again: the cluster does
-so after a pause, which grows to minutes and is no reason to give a group up."""
+"""A worker that ends within this did not start properly. After a longer run the cluster restarts it, with a pause that
+grows to minutes."""
 _LONGEST_WHY = 300
 
 _ASKED_FOR = (
@@ -43,19 +43,17 @@ _ASKED_FOR = (
 
 @dataclass(frozen=True)
 class Pod:
-    """What matters of one.
+    """A worker group's pod.
 
     Attributes:
         index: of its node in the group.
-        is_over: its processes have ended.
         is_disrupted: the cluster evicted it, which is not a failure of its own.
-        code: exit code of its worker, as the cluster says it; None: it runs, or its end was not seen.
-        why: what the cluster says of its end, in one line.
-        lasted_s: how long its worker ran; 0 where it never did.
-        has_started: its worker runs, or has; before that it has no log.
-        leaving_s: its grace period to end, if it is being deleted.
-        created_at_ms: since the epoch.
-        pending: what it says while it has not started; None once it has.
+        code: exit code of its worker; None: it runs, or its end was not seen.
+        why: reason and message of its end, in one line.
+        lasted_s: how long its worker ran; 0 if it never did.
+        has_started: its worker runs or has run, so it has a log.
+        leaving_s: its grace period, if it is being deleted.
+        pending: the part of its status that says why it has not started; None once it has.
     """
 
     name: str
@@ -77,21 +75,19 @@ class Pod:
 
     @property
     def is_silent(self) -> bool:
-        """It has not started and its status does not say why; an event may."""
+        """Whether it has not started and its status does not say why; an event may."""
         return self.pending is not None and not self.is_leaving and diagnosis_of(self.pending) is None
 
 
 @dataclass(frozen=True)
 class Job:
-    """What matters of one.
+    """A worker group's Job.
 
     Attributes:
-        nodes: the group's.
-        active: pods that there are and that have not ended.
-        failed, may_fail: how many have, and how many may before it gives up.
-        state: by its conditions.
-        is_ending: it is decided how it ends.
-        said: what it says of why it does not have its pods.
+        active: pods that have not ended.
+        failed, may_fail: pods that have failed, and that may fail before it gives up.
+        is_ending: whether its outcome is decided.
+        said: the part of its manifest that says why it does not have its pods.
     """
 
     name: str
@@ -110,9 +106,9 @@ class Job:
 
     @property
     def is_silent(self) -> bool:
-        """It runs, lacks pods, and its status does not say why; an event may."""
-        is_at_it = self.state is GroupState.RUNNING and not self.is_leaving
-        return is_at_it and self.active < self.nodes and diagnosis_of_owner(self.said) is None
+        """Whether it runs, lacks pods, and its status does not say why; an event may."""
+        is_running = self.state is GroupState.RUNNING and not self.is_leaving
+        return is_running and self.active < self.nodes and diagnosis_of_owner(self.said) is None
 
 
 def read_job(manifest: Manifest) -> Job:
@@ -141,13 +137,13 @@ def read_job(manifest: Manifest) -> Job:
 
 
 def read_pod(manifest: Manifest) -> Pod:
-    """A worker group's pod, as the API gives it."""
+    """A pod from its manifest."""
     metadata, status = manifest["metadata"], manifest.get("status") or {}
     worker: Manifest = next((each for each in status.get("containerStatuses") or () if each["name"] == WORKER), {})
     state: dict[str, Any] = worker.get("state") or {}
     ended: dict[str, Any] = state.get("terminated") or {}
     is_pending = status.get("phase", "Pending") == "Pending"
-    told = ("conditions", "initContainerStatuses", "containerStatuses")
+    shown = ("conditions", "initContainerStatuses", "containerStatuses")
     return Pod(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -166,7 +162,7 @@ def read_pod(manifest: Manifest) -> Pod:
         has_started="running" in state or "terminated" in state,
         leaving_s=metadata.get("deletionGracePeriodSeconds") or 0.0,
         created_at_ms=_milliseconds(metadata["creationTimestamp"]),
-        pending={"status": {key: status[key] for key in told if key in status}} if is_pending else None,
+        pending={"status": {key: status[key] for key in shown if key in status}} if is_pending else None,
     )
 
 
@@ -179,19 +175,14 @@ def by_object(events: Iterable[Manifest]) -> Events:
 
 
 def is_of_group(manifest: Manifest) -> bool:
-    """Whether an object carries the labels of a group; objects of other origin may lack some."""
+    """Whether an object has the labels of a group."""
     return {STUDY, GROUP} <= (manifest["metadata"].get("labels") or {}).keys()
 
 
 def group_status(
     study: str, name: str, job: Job | None, pods: Iterable[Pod], events: Events = MappingProxyType({})
 ) -> GroupStatus | None:
-    """What a group is doing; None where nothing of it exists.
-
-    Args:
-        job: None: it is gone, and its pods may still terminate.
-        events: warnings about Jobs and pods.
-    """
+    """The status of a group; None where nothing of it exists. Without a Job, its pods may still terminate."""
     pods = tuple(pods)
     if job is None:
         alive = [pod for pod in pods if not pod.is_over]
@@ -211,7 +202,7 @@ def group_status(
 
 
 def last_status(study: str, name: str, job: Job | None, pods: Iterable[Pod]) -> GroupStatus:
-    """How a group ended that was removed while it ran, from the last state of its pods that was seen."""
+    """The final status of a group that was removed while it ran, from the last known state of its pods."""
     since_ms = job.created_at_ms if job is not None else None
     firsts = [pod for pod in pods if pod.index == 0 and pod.code is not None]
     if not firsts:
@@ -221,7 +212,7 @@ def last_status(study: str, name: str, job: Job | None, pods: Iterable[Pod]) -> 
 
 
 def _exit_code(job: Job, pods: Sequence[Pod]) -> int | None:
-    """Exit code of the pod that decided: one at whose code the Job gave up, else the first node's last."""
+    """Exit code of the pod that decided: one with a code that is never retried, else the first node's last."""
     if job.state is GroupState.SUCCEEDED:
         return 0
     ended = sorted((pod for pod in pods if pod.code is not None), key=lambda pod: pod.created_at_ms)
@@ -232,7 +223,7 @@ def _exit_code(job: Job, pods: Sequence[Pod]) -> int | None:
 
 
 def _diagnosis(job: Job, pods: Sequence[Pod], events: Events) -> Diagnosis | None:
-    """The Job's diagnosis, else that of its pods by index; awaited ones count last."""
+    """The Job's diagnosis, else that of its pods by index; awaited ones come last."""
     waiting = (pod for pod in sorted(pods, key=lambda pod: pod.index) if not pod.is_leaving)
     owners = diagnosis_of_owner(job.said, events.get(job.uid, ()) if job.is_silent else ())
     if owners is not None and not owners.is_awaited:
@@ -248,25 +239,23 @@ def _diagnosis(job: Job, pods: Sequence[Pod], events: Events) -> Diagnosis | Non
 def _crash(job: Job, pods: Sequence[Pod]) -> Diagnosis | None:
     """The diagnosis of a node whose worker has failed and does not run again yet.
 
-    Groups that fail in the same way get the same words, so that they are reported together.
+    Groups that fail in the same way get the same text, so that they are reported together.
     """
     failed = next((pod for index in range(job.nodes) if (pod := _failed(pods, index)) is not None), None)
     if failed is None or job.is_ending:
         return None
     # The Job counts a failed pod a moment after its end.
     left = job.may_fail + 1 - max(job.failed, 1)
-    again = (
-        f"the cluster tries again, {left} more time{'' if left == 1 else 's'}" if left > 0 else "the cluster gives up"
-    )
+    again = f"retries {left} more time{'' if left == 1 else 's'}" if left > 0 else "gives up"
     return Diagnosis(
         f"a pod ended with exit code {failed.code}{failed.why and f' ({failed.why})'}",
-        f"Read why: `{next_command('logs', study=job.study)}`; {again}.",
+        f"Read why: `{next_command('logs', study=job.study)}`; the cluster {again}.",
         is_awaited=failed.lasted_s > _AT_ONCE_S,
     )
 
 
 def _failed(pods: Sequence[Pod], index: int) -> Pod | None:
-    """The last pod of a node, where it has failed and no later one has started."""
+    """The last pod of a node, if it has failed and no later one has started."""
     begun = [pod for pod in pods if pod.index == index and (pod.has_started or pod.is_over)]
     last = max(begun, key=lambda pod: pod.created_at_ms, default=None)
     if last is None or last.code is None or last.code in (GroupExit.DONE, *NOT_A_FAILURE, *NEVER_RETRIED):
@@ -282,7 +271,7 @@ def _why(ended: Mapping[str, Any]) -> str:
 
 def _lasted_s(ended: Mapping[str, Any]) -> float:
     began, until = ended.get("startedAt"), ended.get("finishedAt")
-    # The kubelet dates the start of one that never ran to 1970.
+    # For a container that never ran, the kubelet dates the start to 1970.
     if not began or not until or _milliseconds(began) == 0:
         return 0.0
     return (_milliseconds(until) - _milliseconds(began)) / 1000

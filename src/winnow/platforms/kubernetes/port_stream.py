@@ -132,6 +132,7 @@ class PortStream:
         await asyncio.wait((flushed, closed), return_when=asyncio.FIRST_COMPLETED)
         if not flushed.done():
             writer.transport.abort()
+        await asyncio.gather(flushed, return_exceptions=True)
         try:
             async with asyncio.timeout(_CLOSE_S):
                 await self._remote.close()

@@ -147,7 +147,7 @@ def test_what_the_cluster_does_not_take_is_traced_to_the_experiment(
         api.script = [refuse(400, 'unknown field "spec.template.spec.runtimeClassname"')]
         with pytest.raises(InputError, match="priority_class") as caught:
             ask(wanted)
-        assert (caught.value.place, caught.value.expected) == (place, "fields that the cluster takes")
+        assert (caught.value.place, caught.value.expected) == (place, "fields that the cluster accepts")
         assert caught.value.found == 'unknown field "spec.template.spec.runtimeClassname"'
     assert not api.objects
 

@@ -172,7 +172,7 @@ def test_a_worker_that_ends_at_once_is_a_diagnosis_until_one_runs() -> None:
     assert found is not None
     assert found.diagnosis == Diagnosis(
         "a pod ended with exit code 5 (Error)",
-        "Read why: `make logs STUDY=a-study`; the cluster tries again, 6 more times.",
+        "Read why: `make logs STUDY=a-study`; the cluster retries 6 more times.",
     )
     again = waiting("ContainerCreating")
     assert reason(status(job(failed=1), [crashed(5), again])) == "a pod ended with exit code 5 (Error)"
