@@ -1,4 +1,4 @@
-"""Stopping a study, on all platforms on which its groups run."""
+"""Stop a study's groups on all platforms."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from winnow.study.store import StudyStore
 
 @dataclass(frozen=True)
 class Cancelled:
-    """What came of cancelling a study.
+    """The outcome of cancelling a study.
 
     Attributes:
-        stopped: groups that were at work.
-        withheld: why their trials could not be handed back; None where they were.
-        cleared: groups that were done, and whose containers or pods are removed now.
+        stopped: number of groups that were running.
+        withheld: why their trials could not be returned to the study; None if they were.
+        cleared: number of finished groups whose containers or pods were removed.
     """
 
     stopped: int
@@ -30,19 +30,21 @@ class Cancelled:
 
 
 def cancel(study: str, executors: Mapping[str, Executor], settings: Settings) -> Cancelled:
-    """Stop a study's groups on these platforms, hand back what they held, and remove their containers and pods.
+    """Stop a study's groups, return their trials, and remove their containers and pods. `executors`: by platform.
 
-    Where the study's database does not answer, the groups are stopped all the same: what they held is handed back when
-    the study is resumed.
-
-    Args:
-        executors: by platform.
+    If the study's database does not answer, the groups are stopped anyway; resuming the study returns their trials.
 
     Raises:
-        InputError: there is no such study, and no groups of it, or a permission to end them is missing; nothing was
-            changed.
+        InputError: there is neither such a study nor groups of it, or a permission is missing; nothing was changed.
     """
-    store, refusal = _open(study, settings)
+    store: StudyStore | None = None
+    refusal: InputError | StudyUnreachableError | None = None
+    try:
+        opened = StudyStore(Database(settings.storage_url), study)
+        Retry(0)(lambda: opened.study_id)
+        store = opened
+    except (InputError, StudyUnreachableError) as error:
+        refusal = error
     found = {platform: executor.groups(study) for platform, executor in executors.items()}
     for platform, groups in found.items():
         if groups:
@@ -58,18 +60,8 @@ def cancel(study: str, executors: Mapping[str, Executor], settings: Settings) ->
         executor.clear(study)
     every = [group for groups in found.values() for group in groups]
     stopped = sum(not group.state.is_over for group in every)
-    # After `mlflow-remove` the study is gone, while its workers' containers and pods may still exist.
+    # After `mlflow-remove` the study is gone, but its workers' containers and pods may still exist.
     cleared = sum(group.has_remains for group in every)
     if refusal is not None and not stopped and not cleared:
         raise refusal
     return Cancelled(stopped, withheld=str(refusal) if refusal is not None else None, cleared=cleared)
-
-
-def _open(study: str, settings: Settings) -> tuple[StudyStore | None, InputError | StudyUnreachableError | None]:
-    """The study, or why it cannot be opened."""
-    try:
-        store = StudyStore(Database(settings.storage_url), study)
-        Retry(0)(lambda: store.study_id)
-    except (InputError, StudyUnreachableError) as error:
-        return None, error
-    return store, None

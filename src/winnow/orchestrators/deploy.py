@@ -1,6 +1,6 @@
-"""Serve a registered version: plan it on a platform, with its image where the platform runs images.
+"""Plan to serve a registered version on a platform, with its image if the platform runs images.
 
-Which version that is, and its bundle, is left to `releases`; what is served already to `deployments`.
+`releases` chooses the version and fetches its bundle; `deployments` covers what is already served.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from winnow.tracking.tracker import ModelVersion
 
 @dataclass(frozen=True)
 class ServeRequest:
-    """How a study's model is to be served; None keeps what runs, or leaves it to the platform.
+    """How to serve a study's model. None keeps the current value, or leaves it to the platform.
 
     Attributes:
-        name: the study's, which is the model's and the deployment's too.
-        alias: the registry's alias of the version to serve.
-        version: the version's number, instead of the alias.
-        replicas: servers side by side; None keeps as many as run, or makes one.
+        name: the study's name, which is also the model's and the deployment's.
+        alias: registry alias of the version to serve.
+        version: number of the version, instead of the alias.
+        replicas: number of servers; None keeps as many as run now, or starts one.
         port: None keeps the one in use, or finds a free one.
-        host: the address to listen on; on a cluster, where it is no address, the host that the Ingress answers to.
-        image_registry, image_load: how the image reaches a cluster; empty for what the environment sets.
+        host: the address to listen on; on a cluster the host of the Ingress, unless it is an IP address.
+        image_registry, image_load: how the image reaches a cluster; by default as the environment says.
 
     Raises:
-        InputError: fewer replicas than one.
+        InputError: `replicas` is below 1.
     """
 
     name: str
@@ -64,12 +64,12 @@ class ServeRequest:
                 "replicas",
                 expected="1 or more",
                 found=str(self.replicas),
-                remedy="Remove the deployment to serve none.",
+                remedy="To stop serving, remove the deployment.",
             )
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment, with the route that the request names."""
+        """The environment, with the request's registry and load command."""
         return with_route(os.environ, registry=self.image_registry, load=self.image_load)
 
     def on(self, platform: Platform, release: Release) -> DeploymentRequest:
@@ -80,11 +80,11 @@ class ServeRequest:
 
 @dataclass(frozen=True)
 class ServePlan:
-    """What serving a version takes, planned and not yet done.
+    """A planned deployment.
 
     Attributes:
-        platform: the platform that serves it.
-        note: says that the plan undoes a rollback; empty where it does not.
+        platform: the platform that will serve it.
+        note: says that the plan undoes a rollback; empty if it does not.
     """
 
     deployer: Deployer[Any] = field(repr=False)
@@ -94,7 +94,7 @@ class ServePlan:
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether the model is being served already."""
+        """Whether the model is already being served."""
         return self.plan.action is Action.NOTHING
 
     def render(self) -> str:
@@ -102,11 +102,11 @@ class ServePlan:
         return self.plan.render()
 
     def deploy(self) -> Deployment:
-        """Serve it. Raises DeploymentFailedError where new replicas do not become ready; the old ones still serve."""
+        """Serve it. Raises DeploymentFailedError if new replicas do not become ready; the old ones still serve."""
         return self.deployer.deploy(self.plan)
 
     def access(self, deployment: Deployment) -> Access:
-        """How the deployment is used from this machine."""
+        """How to use the deployment from this machine."""
         return access_to(self.deployer, deployment)
 
 
@@ -115,8 +115,8 @@ class ServePreview:
     """A plan that is only shown.
 
     Attributes:
-        note: says that the plan undoes a rollback; empty where it does not.
-        unknown: the facts that could not be looked up.
+        note: says that the plan undoes a rollback; empty if it does not.
+        unknown: facts that could not be looked up.
         absences: why they could not.
     """
 
@@ -139,11 +139,7 @@ def plan_serving(
     show: Show = silent,
     say: Say = mute,
 ) -> ServePlan:
-    """Fetch the version, build and deliver its image where the platform runs images, and plan to serve it.
-
-    Args:
-        show: receives the steps of a build.
-        say: receives lines about the change while the deployer makes it.
+    """Fetch the version, build and deliver its image if the platform runs images, and plan to serve it.
 
     Raises:
         InputError: the platform, the version, its bundle, the name or the port cannot be used.
@@ -155,23 +151,17 @@ def plan_serving(
     version = _version(settings, registry, request)
     release = fetch_release(registry, version, settings.home, store=settings.tracking_uri)
     if not chosen.capabilities.shares_files:
-        deployer.plan(request.on(chosen, release))  # a name or port that is taken is refused before a build
+        deployer.plan(request.on(chosen, release))  # refuses a taken name or port before anything is built
         release = replace(release, image=chosen.prepare_image(_image(request, release, version), show))
     plan = deployer.plan(request.on(chosen, release))
     return ServePlan(deployer, plan, platform, rolls_forward(deployer, plan, request))
 
 
 def plan_rollback(settings: Settings, name: str | None, platform: str | None, *, say: Say = mute) -> ServePlan:
-    """Plan to serve what was served before the current release.
-
-    Args:
-        name: None means the only deployment that there is.
-        platform: None means the one that serves it.
-        say: receives lines about the change while the deployer makes it.
+    """Plan to serve the release before the current one. `name` and `platform` may be None as in `find_deployment`.
 
     Raises:
-        UnknownDeploymentError: nothing of that name is served.
-        SeveralDeploymentsError: several could be meant.
+        UnknownDeploymentError, SeveralDeploymentsError: see `find_deployment`.
         InputError: nothing was served before, or the platform does not answer.
     """
     deployers, _ = ask_deployers(settings, platform, say)
@@ -180,18 +170,22 @@ def plan_rollback(settings: Settings, name: str | None, platform: str | None, *,
 
 
 def preview_serving(platform: str, settings: Settings, registry: ModelRegistry, request: ServeRequest) -> ServePreview:
-    """Plan to serve a version, leaving no file and no image behind, also where engine or cluster are not there.
+    """Plan to serve a version without keeping a file or building an image, even if engine or cluster are away.
 
     Raises:
         InputError: the version, its bundle, the name or the port cannot be used.
     """
     chosen = platform_for(platform, settings, request.environment)
+    deployer: Deployer[Any] | None = None
     absences: list[WinnowError] = []
-    deployer = _deployer_if_there(chosen, absences.append)
     no_engine: list[WinnowError] = []
+    try:
+        deployer = checked_deployer(chosen, is_read_only=True)
+    except (UnavailableError, UnreachableError) as error:
+        absences.append(error)
     wanted = shown_request(chosen, settings, registry, request, on_no_engine=no_engine.append)
     of_image = ("whether the image is there, and its id",) if no_engine else ()
-    reasons = tuple(dict.fromkeys(str(each) for each in (*absences, *no_engine)))
+    reasons = tuple(dict.fromkeys(map(str, (*absences, *no_engine))))
     if deployer is None:
         offline = chosen.plan_offline(wanted)
         return ServePreview(offline.plan, "", (*offline.unknown, *of_image), reasons)
@@ -200,11 +194,7 @@ def preview_serving(platform: str, settings: Settings, registry: ModelRegistry, 
 
 
 def checked_deployer(platform: Platform, *, say: Say = mute, is_read_only: bool = False) -> Deployer[Any]:
-    """The deployer of a platform that answers and permits what serving takes: checked before anything is fetched.
-
-    Args:
-        say: receives lines about a change while the change lasts.
-        is_read_only: the plan is only shown.
+    """The platform's deployer, once the platform answers and permits serving; `is_read_only` for a plan to show.
 
     Raises:
         InputError: the platform is not there, or a permission is missing.
@@ -224,10 +214,10 @@ def shown_request(
     *,
     on_no_engine: Callable[[WinnowError], object] | None = None,
 ) -> DeploymentRequest:
-    """What a platform's deployer is asked for where the plan is only shown: with the image if it is there.
+    """The request to the deployer for a plan that is only shown. It names the image if there is one.
 
     Args:
-        on_no_engine: is called where no engine answers that could be asked for the image; None raises the error.
+        on_no_engine: is called if no engine answers that could have the image; None raises the error.
 
     Raises:
         InputError: the version or its bundle cannot be used.
@@ -235,23 +225,21 @@ def shown_request(
     version = _version(settings, registry, request)
     with shown_release(registry, version, settings.home, store=settings.tracking_uri) as shown:
         release = as_kept(shown, settings.home)
-        if platform.capabilities.shares_files:
-            return request.on(platform, release)
-        try:
-            image = platform.find_image(_image(request, shown, version))
-        except (UnavailableError, UnreachableError) as error:
-            if on_no_engine is None:
-                raise
-            on_no_engine(error)
-            return request.on(platform, release)
-    return request.on(platform, replace(release, image=image))
+        if not platform.capabilities.shares_files:
+            try:
+                release = replace(release, image=platform.find_image(_image(request, shown, version)))
+            except (UnavailableError, UnreachableError) as error:
+                if on_no_engine is None:
+                    raise
+                on_no_engine(error)
+    return request.on(platform, release)
 
 
 def rolls_forward(deployer: Deployer[Any], plan: AnyPlan, request: ServeRequest) -> str:
-    """Say that a plan undoes a rollback; empty where it does not.
+    """A sentence that the plan undoes a rollback; empty if it does not.
 
-    A deployment keeps the release before the current one. Where that is the one to serve, it was rolled back, or
-    another was selected in between.
+    A deployment remembers the release before the current one. If that is the one to serve now, it was rolled back, or
+    another version was selected in between.
     """
     wanted = plan.request.release
     if plan.action is not Action.REPLACE:
@@ -273,16 +261,7 @@ def _version(settings: Settings, registry: ModelRegistry, request: ServeRequest)
 
 
 def _image(request: ServeRequest, release: Release, version: ModelVersion) -> ImageBuild:
-    """The image that serves a release, as it would be built from the working directory."""
+    """The image that serves a release, built from the working directory."""
     options = BuildOptions.from_environment(request.environment, base=PROD_BASE)
     wanted = ModelImageRequest(release.bundle, release.version, Path(), options, version.run_id)
     return images(request.environment).plan_model_image(wanted)
-
-
-def _deployer_if_there(platform: Platform, on_absence: Callable[[WinnowError], object]) -> Deployer[Any] | None:
-    """The deployer of a platform that answers; None where there is no engine or no cluster."""
-    try:
-        return checked_deployer(platform, is_read_only=True)
-    except (UnavailableError, UnreachableError) as error:
-        on_absence(error)
-        return None

@@ -1,9 +1,9 @@
-"""What is served, on which platform: find deployments, stop them, and see whether their addresses lead to them."""
+"""What is served, on which platform: find deployments, stop them, and check that their addresses lead to them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,10 @@ class ServedDeployment:
 
     Attributes:
         platform: "local", "docker" or "kubernetes".
-        deployment: the deployment as its platform reports it.
+        deployment: the deployment as reported by the platform.
         replica: what a replica is there: "process", "container" or "pod".
-        champion: the version that the registry names as the model's champion; None where it names none or is away.
-        manual: how a person reaches the deployment; None where its own address answers from this machine.
+        champion: version of the model's champion; None if there is none or the registry does not answer.
+        manual: how to reach the deployment; None if its own address answers from this machine.
     """
 
     platform: str
@@ -45,8 +45,8 @@ class Serving:
 
     Attributes:
         deployments: by platform and name.
-        places: where they were looked for, as a sentence continues: "on this machine".
-        absent: platforms in use that could not be asked, and why.
+        places: where winnow looked, as in "on this machine".
+        absent: platforms in use that did not answer, and why.
     """
 
     deployments: tuple[ServedDeployment, ...]
@@ -56,15 +56,15 @@ class Serving:
 
 @dataclass(frozen=True)
 class Access:
-    """How a deployment is used from this machine.
+    """How to use a deployment from this machine.
 
     Attributes:
-        url: where it answers: its own address, or where `manual` makes it answer.
-        manual: how a person reaches it; None where its own address answers.
+        url: its own address, or the one that `manual` opens.
+        manual: how to reach it; None if its own address answers.
         example: a file with a request for `/predict`.
-        needs_key: requests carry the key in WINNOW_API_KEY.
-        logs: the path or the command that shows the replicas' logs.
-        warning: says that something else answers at its address; empty where the deployment does.
+        needs_key: requests need the key in WINNOW_API_KEY.
+        logs: the path or the command for the replicas' logs.
+        warning: says that something else answers at its address; empty if the deployment does.
     """
 
     url: str
@@ -77,18 +77,18 @@ class Access:
 
 @dataclass(frozen=True)
 class Removal:
-    """What stopping a deployment did, or in a dry run would do.
+    """What removing a deployment did, or in a dry run would do.
 
     Attributes:
-        name: the deployment; None where none was named and nothing is served.
-        place: where it is served, as a sentence continues: "on this machine"; None where it is not served.
-        is_removed: it was served and is no longer. False in a dry run.
+        name: the deployment; None if none was named and nothing is served.
+        place: where it is served, as in "on this machine"; None if it is not served.
+        is_removed: whether it was served and no longer is. False in a dry run.
         replicas: identifiers of the replicas that would stop; only in a dry run.
-        images: where its images stay, a sentence; empty where it has none.
-        has_removed_parts: it was not served, and parts that a failed change had left are removed.
-        known: names of what is served instead, where nothing of the name is.
-        places: where it was looked for.
-        absent: platforms in use that could not be asked, and why.
+        images: a sentence on where its images stay; empty if it has none.
+        has_removed_parts: it was not served, but a failed change had left parts, which are now removed.
+        known: names of the other deployments, if there is none with this name.
+        places: where winnow looked.
+        absent: platforms in use that did not answer, and why.
     """
 
     name: str | None
@@ -103,7 +103,7 @@ class Removal:
 
 
 class SeveralDeploymentsError(InputError):
-    """Several deployments could be meant.
+    """Several deployments match.
 
     Args:
         name: the name that was given, if any.
@@ -113,25 +113,20 @@ class SeveralDeploymentsError(InputError):
     def __init__(self, name: str | None, found: Sequence[tuple[str, str]]) -> None:
         count = Counter(each for _, each in found)
         self.candidates = tuple((each, platform if count[each] > 1 else None) for platform, each in found)
-        """The name of each, and its platform where the name is not enough."""
+        """The name of each, and its platform if the name is not enough."""
         super().__init__(
             "deployments" if name is None else f"deployment '{name}'",
             expected="one, since none is named" if name is None else "one platform that serves it",
             found=f"{len(found)}: {', '.join(f'{each} ({platform})' for platform, each in found)}",
             remedy="",
         )
-        self.suggest([" ".join(_flags(*each)) for each in self.candidates])
+        flags = [{"study": each, "platform": platform} for each, platform in self.candidates]
+        self.suggest([" ".join(next_flag(key, value) for key, value in one.items() if value) for one in flags])
 
     def suggest(self, commands: Sequence[str]) -> None:
         """Name the command, or the flags, for each candidate."""
-        self.remedy = "\n  ".join(("Say which is meant:", *commands))
+        self.remedy = "\n  ".join(("Choose one:", *commands))
         self.move_to(self.place)
-
-
-def _flags(name: str, platform: str | None) -> Iterator[str]:
-    yield next_flag("study", name)
-    if platform is not None:
-        yield next_flag("platform", platform)
 
 
 def answering_deployers(
@@ -139,23 +134,23 @@ def answering_deployers(
     platform: str | None = None,
     *,
     say: Say = mute,
-    on_away: Callable[[str, WinnowError], object] | None = None,
+    on_away: Callable[[str, WinnowError], object] = lambda _name, _error: None,
 ) -> dict[str, Deployer[Any]]:
-    """The deployers that answer, by platform; with `platform`, that one alone.
+    """The deployers that answer, by platform; if `platform` is given, only that one.
 
-    Without `platform`, a remote platform is asked only where it is in use or has deployments of this home: a
-    kubeconfig alone may be there for something else.
+    Otherwise a remote platform is asked only if it is in use or has deployments of this home: a kubeconfig alone may
+    belong to something else.
 
     Args:
         say: receives lines about a change while a deployer makes it.
-        on_away: is called with a remote platform that does not answer, and why: it may well serve something.
+        on_away: is called with a remote platform that does not answer, and the error. It may well serve something.
 
     Raises:
         InputError, UnreachableError: the named platform does not answer.
     """
     found = {}
     for each in all_platforms(settings) if platform is None else (platform_for(platform, settings),):
-        # Deployments on a platform leave records in the home of the machine that made them.
+        # Deployments leave records in the home of the machine that made them.
         is_used = each.is_in_use or (settings.home / "deployments" / each.name).is_dir()
         if platform is None and each.capabilities.is_remote and not is_used:
             continue
@@ -165,7 +160,7 @@ def answering_deployers(
         except (InputError, UnreachableError) as error:
             if platform is not None:
                 raise
-            if each.capabilities.is_remote and on_away is not None:
+            if each.capabilities.is_remote:
                 on_away(each.name, error)
             continue
         found[each.name] = deployer
@@ -175,7 +170,7 @@ def answering_deployers(
 def ask_deployers(
     settings: Settings, platform: str | None, say: Say
 ) -> tuple[dict[str, Deployer[Any]], dict[str, str]]:
-    """The deployers that answer, and the platforms in use that do not, with the reason, which `say` receives.
+    """The deployers that answer, and the errors of platforms in use that do not, which `say` receives as well.
 
     Raises:
         InputError, UnreachableError: the named platform does not answer.
@@ -190,15 +185,11 @@ def ask_deployers(
 
 
 def find_deployment(deployers: Mapping[str, Deployer[Any]], name: str | None) -> tuple[str, str]:
-    """The platform and the name of the one deployment that is meant.
-
-    Args:
-        deployers: by platform.
-        name: None means the only deployment that there is.
+    """The platform and the name of a deployment. `name`: None for the only one.
 
     Raises:
-        UnknownDeploymentError: nothing of that name is served, or nothing at all.
-        SeveralDeploymentsError: several could be meant.
+        UnknownDeploymentError: nothing with that name is served, or nothing at all.
+        SeveralDeploymentsError: several match.
     """
     known = [(platform, each) for platform, deployer in deployers.items() for each in deployer.names()]
     found = [(platform, each) for platform, each in known if name in (None, each)]
@@ -210,36 +201,34 @@ def find_deployment(deployers: Mapping[str, Deployer[Any]], name: str | None) ->
 
 
 def list_deployments(deployers: Mapping[str, Deployer[Any]], name: str | None = None) -> list[tuple[str, Deployment]]:
-    """All deployments with their platforms, of one name or of any.
-
-    Args:
-        deployers: by platform.
+    """All deployments with their platforms, or those of one name.
 
     Raises:
-        UnknownDeploymentError: a name was given, and nothing of that name is served.
+        UnknownDeploymentError: nothing with that name is served.
     """
-    names = {platform: deployer.names() for platform, deployer in deployers.items()}
-    known = sorted({each for served in names.values() for each in served})
-    if name is not None and name not in known:
-        raise UnknownDeploymentError(name, known)
-    return [
-        (platform, deployer.status(each))
-        for platform, deployer in deployers.items()
-        for each in names[platform]
-        if name is None or each == name
-    ]
+    known = [(platform, each) for platform, deployer in deployers.items() for each in deployer.names()]
+    found = [(platform, each) for platform, each in known if name in (None, each)]
+    if name is not None and not found:
+        raise UnknownDeploymentError(name, sorted({each for _, each in known}))
+    return [(platform, deployers[platform].status(each)) for platform, each in found]
 
 
 def observe_serving(settings: Settings, name: str | None, platform: str | None, say: Say) -> Serving:
-    """What is being served, under one name or any, on one platform or all.
+    """What is being served: under one name or any, on one platform or all.
 
     Raises:
-        UnknownDeploymentError: a name was given, and nothing of that name is served.
+        UnknownDeploymentError: nothing with that name is served.
         InputError, UnreachableError: the named platform does not answer.
     """
     deployers, absent = ask_deployers(settings, platform, say)
     found = list_deployments(deployers, name)
-    champions = _champions({deployment.release.model for _, deployment in found})
+    champions: dict[str, str | None] = {}
+    if found:
+        # It imports MLflow, which takes a second or two.
+        from winnow.tracking.registry import Registry
+
+        registry = Registry(current().tracking_uri)
+        champions = {model: champion_number(registry, model) for model in {each.release.model for _, each in found}}
     served = tuple(
         ServedDeployment(
             where,
@@ -253,19 +242,8 @@ def observe_serving(settings: Settings, name: str | None, platform: str | None, 
     return Serving(served, tuple(each.place for each in deployers.values()), absent)
 
 
-def _champions(models: Set[str]) -> dict[str, str | None]:
-    """The number of each model's champion; None where there is none or its store does not answer."""
-    if not models:
-        return {}
-    # It imports MLflow, which takes a second or two.
-    from winnow.tracking.registry import Registry
-
-    registry = Registry(current().tracking_uri)
-    return {model: champion_number(registry, model) for model in models}
-
-
 def access_to(deployer: Deployer[Any], deployment: Deployment) -> Access:
-    """How a deployment is used from this machine; its address is asked once."""
+    """How to use a deployment from this machine. Its address is asked once."""
     manual = deployer.manual_access(deployment)
     return Access(
         url=deployment.url if manual is None else manual.url,
@@ -278,7 +256,7 @@ def access_to(deployer: Deployer[Any], deployment: Deployment) -> Access:
 
 
 def address_warning(deployer: Deployer[Any], deployment: Deployment) -> str:
-    """Say that something else answers at a deployment's address; empty where the deployment's model does."""
+    """A warning that something else answers at the deployment's address; empty if the deployment's model does."""
     found, release = other_answer(deployment), deployment.release
     if not found:
         return ""
@@ -292,10 +270,10 @@ def address_warning(deployer: Deployer[Any], deployment: Deployment) -> str:
 def remove_deployment(
     settings: Settings, name: str | None, platform: str | None, say: Say, *, dry_run: bool = False
 ) -> Removal:
-    """Let a deployment's requests end and stop its replicas, or say what would be stopped.
+    """Finish a deployment's requests and stop its replicas.
 
     Raises:
-        SeveralDeploymentsError: several could be meant.
+        SeveralDeploymentsError: several match.
         InputError, UnreachableError: the named platform does not answer.
     """
     deployers, absent = ask_deployers(settings, platform, say)
@@ -303,7 +281,7 @@ def remove_deployment(
     try:
         found_on, chosen = find_deployment(deployers, name)
     except UnknownDeploymentError as error:
-        # A change that was cut off may have left parts that serve nothing.
+        # An interrupted change may have left parts that serve nothing.
         removed = [each.remove(name) for each in deployers.values()] if name is not None and not dry_run else []
         return replace(nothing, has_removed_parts=any(removed), known=error.known)
     deployer = deployers[found_on]
@@ -314,7 +292,7 @@ def remove_deployment(
 
 
 def other_answer(deployment: Deployment) -> str:
-    """What answers at a deployment's address in place of its model, asked once; empty where the model itself does."""
+    """What answers at a deployment's address instead of its model; empty if the model does."""
     try:
         found = model_at(deployment.url, timeout_s=ASKED_WITHIN_S)
     except NoModelError as error:

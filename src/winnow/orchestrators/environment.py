@@ -1,7 +1,8 @@
-"""Where and with what a sweep was made, for its runs: versions, commit, machine."""
+"""The versions, commit and machine that a sweep was run with, for its runs."""
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import platform
@@ -14,50 +15,32 @@ _PACKAGES = ("winnow", "torch", "optuna", "mlflow", "accelerate", "scikit-learn"
 
 
 def describe_environment(folder: Path, home: Path | None = None) -> Mapping[str, str]:
-    """Facts as text; `git_commit` and `git_dirty` are there where `folder` lies in a repository.
+    """Facts as text. `git_commit` and `git_dirty` are included if `folder` is in a git repository.
 
     Args:
-        folder: of the person's code.
+        folder: folder of the user's code.
         home: winnow's own folder, whose files do not make a repository dirty.
     """
-    versions = {f"version.{name}": version for name in _PACKAGES if (version := _version(name)) is not None}
-    machine = {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "host": platform.node(),
-        "user": _user(),
-    }
-    return {**machine, **versions, **_git_facts(folder, home)}
-
-
-def _user() -> str:
-    """The user's name, or the number where a container's user has none."""
+    facts = {"python": platform.python_version(), "platform": platform.platform(), "host": platform.node()}
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a KeyError before Python 3.13
-        return str(os.getuid())
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _git_facts(folder: Path, home: Path | None) -> dict[str, str]:
+        facts["user"] = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name; KeyError before Python 3.13
+        facts["user"] = str(os.getuid())
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            facts[f"version.{name}"] = metadata.version(name)
     commit = _git(folder, "rev-parse", "HEAD")
-    if not commit:
-        return {}
-    top, paths = Path(_git(folder, "rev-parse", "--show-toplevel")), [":/"]
-    if home is not None and home.resolve().is_relative_to(top):
-        paths.append(f":(top,exclude,literal){home.resolve().relative_to(top).as_posix()}")
-    changes = _git(folder, "status", "--porcelain", "--untracked-files=normal", "--", *paths)
-    return {"git_commit": commit, "git_dirty": "true" if changes else "false"}
+    if commit:
+        top, paths = Path(_git(folder, "rev-parse", "--show-toplevel")), [":/"]
+        if home is not None and home.resolve().is_relative_to(top):
+            paths.append(f":(top,exclude,literal){home.resolve().relative_to(top).as_posix()}")
+        changes = _git(folder, "status", "--porcelain", "--untracked-files=normal", "--", *paths)
+        facts |= {"git_commit": commit, "git_dirty": "true" if changes else "false"}
+    return facts
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    """What git prints; empty where there is no git, no repository or no commit."""
+    """What git prints; empty if there is no git, no repository or no commit."""
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False

@@ -14,12 +14,12 @@ from winnow.data.splits import split_holdout
 
 @dataclass(frozen=True)
 class HoldoutRow:
-    """A row that no training has seen, and the truth.
+    """A row that no training has seen, and its true answer.
 
     Attributes:
         body: a request for `/predict` with this row.
         index: the row's number in the data, 0-based.
-        truth: its class, or its target value, as text.
+        truth: its class or target value, as text.
     """
 
     body: Mapping[str, Any]
@@ -28,11 +28,7 @@ class HoldoutRow:
 
 
 def holdout_row(experiment: Experiment) -> HoldoutRow:
-    """The first row of the experiment's holdout.
-
-    Raises:
-        InputError: the data cannot be read, or nothing is held out.
-    """
+    """The first row of the experiment's holdout. Raises InputError if the data cannot be read or have no holdout."""
     if not experiment.data.holdout:
         raise InputError(
             "data.holdout",

@@ -1,7 +1,4 @@
-"""From a registered model to a release: choose the version, and fetch its bundle to `HOME/models/DIGEST` once.
-
-How a release is served is left to `deploy`, which image serves it to `build`.
-"""
+"""From a registered model to a release: choose the version, and fetch its bundle to `HOME/models/DIGEST` once."""
 
 from __future__ import annotations
 
@@ -21,42 +18,42 @@ from winnow.tracking.tracker import ModelVersion, NoStoreError, TrackingUnavaila
 
 
 class ModelRegistry(Protocol):
-    """What serving asks of a registry; implemented by `winnow.tracking.registry.Registry`."""
+    """What serving needs of a registry; implemented by `winnow.tracking.registry.Registry`."""
 
     def versions(self, name: str) -> list[ModelVersion]:
-        """All versions of a model, newest first; empty where there is no such model."""
+        """All versions of a model, newest first; empty if there is no such model."""
 
     def champion(self, name: str, alias: str = ...) -> ModelVersion | None:
-        """The version that holds the alias, or None."""
+        """The version with the alias, or None."""
 
     def download_bundle(self, version: ModelVersion, destination: Path) -> Path:
         """Copy a version's bundle to `destination`, which does not exist yet."""
 
 
 class NoChampionError(InputError):
-    """No version of a model holds the alias, or the model has none."""
+    """No version of the model has the alias, or the model has no versions."""
 
 
 def choose_version(
     registry: ModelRegistry, name: str, *, store: str, alias: str = "champion", number: str | None = None
 ) -> ModelVersion:
-    """The version of a model to serve.
-
-    Args:
-        store: the registry's address, for errors.
-        alias: the alias that the version holds.
-        number: the version itself, instead of the alias.
+    """The version of a model with this number, or else with this alias. `store`: the registry's address, for errors.
 
     Raises:
-        NoChampionError: no version holds the alias.
+        NoChampionError: no version has the alias.
         InputError: there is no such version, or the store does not answer.
     """
     with _store_is_needed(name, store):
         if number is None:
             version = registry.champion(name, alias)
-            if version is None:
-                raise _no_champion(name, alias, store)
-            return version
+            if version is not None:
+                return version
+            raise NoChampionError(
+                f"registered model '{name}' in {store}",
+                expected=f"a version with the alias '{alias}'",
+                found="none",
+                remedy=f"Run `{next_command('select-model', study=name)}` to choose one.",
+            )
         known = registry.versions(name)
     for each in known:
         if each.version == str(number):
@@ -73,22 +70,30 @@ def choose_version(
 
 
 def fetch_release(registry: ModelRegistry, version: ModelVersion, home: Path, *, store: str) -> Release:
-    """A version as a release, with its bundle in `HOME/models/DIGEST`.
-
-    Args:
-        store: the registry's address, for errors.
+    """A version as a release, with its bundle in `HOME/models/DIGEST`. `store`: the registry's address, for errors.
 
     Raises:
-        InputError: the store does not answer, or the bundle in it is damaged.
+        InputError: the store does not answer, or its bundle is damaged.
     """
     models = home / "models"
     if (kept := _kept(models, version)) is not None:
         return kept
     models.mkdir(parents=True, exist_ok=True)
     with _store_is_needed(version.name, store), tempfile.TemporaryDirectory(prefix=".fetch-", dir=models) as folder:
-        bundle = _download(registry, version, Path(folder) / "bundle")
+        try:
+            bundle = registry.download_bundle(version, Path(folder) / "bundle")
+        except ValueError as error:
+            raise InputError(
+                f"model {version.name} version {version.version}",
+                expected="the bundle that was registered",
+                found=str(error),
+                remedy="Its files in the tracking store were changed or removed: choose another with "
+                f"`{next_command('select-model', study=version.name)}`.",
+            ) from error
         digest = read_manifest(bundle).digest
-        _keep(bundle, models / digest, digest)
+        if _digest_of(models / digest) != digest:  # missing or damaged
+            shutil.rmtree(models / digest, ignore_errors=True)
+            bundle.rename(models / digest)
     note = _note(models, version)
     note.parent.mkdir(exist_ok=True)
     note.write_text(digest, encoding="utf-8")
@@ -97,10 +102,10 @@ def fetch_release(registry: ModelRegistry, version: ModelVersion, home: Path, *,
 
 @contextmanager
 def shown_release(registry: ModelRegistry, version: ModelVersion, home: Path, *, store: str) -> Iterator[Release]:
-    """The same for a plan that is only shown: a bundle that is not in the home yet is gone when the context closes.
+    """The same for a plan that is only shown: a newly fetched bundle is deleted when the context closes.
 
     Raises:
-        InputError: the store does not answer, or the bundle in it is damaged.
+        InputError: the store does not answer, or its bundle is damaged.
     """
     if (kept := _kept(home / "models", version)) is not None:
         yield kept
@@ -110,12 +115,12 @@ def shown_release(registry: ModelRegistry, version: ModelVersion, home: Path, *,
 
 
 def as_kept(release: Release, home: Path) -> Release:
-    """A release with its bundle where `fetch_release` puts it."""
+    """The release with its bundle where `fetch_release` puts it."""
     return replace(release, bundle=home / "models" / release.digest)
 
 
 def champion_number(registry: ModelRegistry, name: str, alias: str = "champion") -> str | None:
-    """The number of the version that holds the alias; None where none does or the store does not answer."""
+    """The number of the version with the alias; None if there is none or the store does not answer."""
     try:
         version = registry.champion(name, alias)
     except TrackingUnavailableError:
@@ -128,7 +133,7 @@ def _store_is_needed(name: str, store: str) -> Iterator[None]:
     try:
         yield
     except TrackingUnavailableError as error:
-        # A store in a file comes with the first study.
+        # A store that is a file is created with the first study.
         kind = NoChampionError if isinstance(error, NoStoreError) else InputError
         raise kind(
             f"tracking store {store}",
@@ -140,14 +145,14 @@ def _store_is_needed(name: str, store: str) -> Iterator[None]:
 
 
 def _note(models: Path, version: ModelVersion) -> Path:
-    """The file that records a version's digest. A registered version's bundle never changes."""
+    """The file that records a version's digest. The bundle of a registered version never changes."""
     return models / "versions" / f"{version.name}-{version.version}-{version.run_id}"
 
 
 def _kept(models: Path, version: ModelVersion) -> Release | None:
-    """The release where its whole bundle is here.
+    """The release, if its whole bundle is here.
 
-    Older notes and folders are named by the ONNX file alone: they do not match, and the bundle is fetched again.
+    Older notes and folders are named by the ONNX file's digest. They do not match, so the bundle is fetched again.
     """
     note = _note(models, version)
     if not note.is_file():
@@ -158,39 +163,9 @@ def _kept(models: Path, version: ModelVersion) -> Release | None:
     return Release(version.name, version.version, digest, models / digest)
 
 
-def _download(registry: ModelRegistry, version: ModelVersion, destination: Path) -> Path:
-    try:
-        return registry.download_bundle(version, destination)
-    except ValueError as error:
-        raise InputError(
-            f"model {version.name} version {version.version}",
-            expected="the bundle that was registered",
-            found=str(error),
-            remedy="Its files in the tracking store were changed or removed: choose another with "
-            f"`{next_command('select-model', study=version.name)}`.",
-        ) from error
-
-
-def _keep(bundle: Path, folder: Path, digest: str) -> None:
-    """Move a bundle to its folder, unless that holds the same bundle already; it may hold a damaged one."""
-    if _digest_of(folder) == digest:
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    bundle.rename(folder)
-
-
 def _digest_of(bundle: Path) -> str | None:
-    """The digest of a bundle, or None where it is missing or damaged."""
+    """The digest of a bundle; None if it is missing or damaged."""
     try:
         return read_manifest(bundle).digest
     except (OSError, ValueError):
         return None
-
-
-def _no_champion(name: str, alias: str, store: str) -> NoChampionError:
-    return NoChampionError(
-        f"registered model '{name}' in {store}",
-        expected=f"a version with the alias '{alias}'",
-        found="none",
-        remedy=f"Run `{next_command('select-model', study=name)}` to choose one.",
-    )

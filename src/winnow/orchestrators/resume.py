@@ -24,8 +24,7 @@ def settled_code(
     if kept is None or not changed_files(kept, code):
         return code
     if not request.allow_changed_code:
-        wants_no_more = not request.is_retry and request.experiment.search.trials <= store.target()
-        if wants_no_more and store.is_finished():
+        if not request.is_retry and not request.wants_more_than(store) and store.is_finished():
             return kept  # Nothing is trained.
         store.check_code(
             code,

@@ -1,6 +1,6 @@
-"""The settings of a verb that works on runs and studies: with a stack in use, its stores are made to answer here.
+"""The settings of a verb that works on runs and studies: the stores of a stack in use are made reachable from here.
 
-Verbs that open neither store read `Settings.from_environment`, which contacts nothing.
+Verbs that open neither store use `Settings.from_environment`, which contacts nothing.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from winnow.platforms.table import platform_for
 
 
 def current(environment: Mapping[str, str] = os.environ, *, choose_port: ChoosePort = any_port) -> Settings:
-    """The settings with addresses that answer on this machine.
+    """The settings, with addresses that answer on this machine.
 
     Args:
-        choose_port: the port on which MLflow answers here where the stack's own address does not.
+        choose_port: picks the port to forward to MLflow, if the stack's own address does not answer here.
 
     Raises:
-        InputError: a setting is wrong, or the stack in use cannot be reached: its cluster is another one, a permission
-            is missing, or its secrets are gone.
+        InputError: a setting is wrong, or the stack in use cannot be reached: kubectl points to another cluster, a
+            permission is missing, or its secrets are gone.
         UnreachableError: that stack's cluster does not answer.
     """
     settings = Settings.from_environment(environment)
@@ -31,7 +31,7 @@ def current(environment: Mapping[str, str] = os.environ, *, choose_port: ChooseP
 
 
 def silent_stack(settings: Settings, environment: Mapping[str, str] = os.environ) -> str | None:
-    """What to do about a stack that is in use and takes no connections; None where it does, or none is in use."""
+    """What to do about a stack in use that does not answer; None if it answers or none is in use."""
     if settings.stack is None:
         return None
     return platform_for(settings.stack.platform, settings, environment).silent_stack()

@@ -70,6 +70,12 @@ def stop(store: StudyStore, executor: Executor) -> int:
     return len(alive)
 
 
+def trials_left(store: StudyStore) -> int:
+    """How many trials have not ended yet."""
+    counts = store.counts()
+    return store.target() - counts["complete"] - counts["pruned"] - counts["failed"]
+
+
 class SweepSupervisor:
     """Shows a study's progress and keeps its groups up until it is done.
 
@@ -144,8 +150,7 @@ class SweepSupervisor:
 
     def _useful(self) -> int:
         """How many groups there is work for: the trials that are left, or the refits at the end."""
-        counts = self._store.counts()
-        left = self._store.target() - counts["complete"] - counts["pruned"] - counts["failed"]
+        left = trials_left(self._store)
         refits = self._store.header.experiment.refit.top if left > 0 else len(self._leases.refits_left())
         return max(1, left, refits)
 

@@ -6,19 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from winnow.config.experiment import Experiment
+from winnow.study.store import StudyStore
 
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """A sweep that is to run until its study is done.
+    """A sweep to run until its study is done.
 
     Attributes:
-        experiment: with the caller's overrides; its name is the study's.
-        folder: of the experiment file; its commit is recorded where the experiment names no code of a person's own.
-        platform: the name of the platform that its worker groups run on.
-        image: the image that they run, instead of the one of this project.
-        registry, image_load: the route by which the image reaches a cluster's nodes; empty: the environment's.
-        allow_changed_code: continue with other code than the study's trials were trained with.
+        experiment: includes the caller's overrides; its name is the study's.
+        folder: folder of the experiment file. Its commit is recorded if the experiment uses no code of your own.
+        platform: where the worker groups run.
+        image: the image that they run, instead of this project's.
+        registry, image_load: how the image reaches a cluster's nodes; by default as the environment says.
+        allow_changed_code: continue although the code differs from that of earlier trials.
         is_retry: train failed trials again.
     """
 
@@ -35,3 +36,7 @@ class SweepRequest:
     def study(self) -> str:
         """The study's name."""
         return self.experiment.name
+
+    def wants_more_than(self, store: StudyStore) -> bool:
+        """Whether the sweep has more trials than the study holds so far."""
+        return self.experiment.search.trials > store.target()

@@ -146,8 +146,7 @@ def _train(
 
 def _has_nothing_left(store: StudyStore, request: SweepRequest) -> bool:
     """Whether nothing is trained, so that neither data nor an image is needed."""
-    is_as_large = request.experiment.search.trials <= store.target()
-    return is_as_large and not request.is_retry and store.is_done() and store.is_told()
+    return not request.is_retry and not request.wants_more_than(store) and store.is_done() and store.is_told()
 
 
 def _planned(request: SweepRequest, platform: SweepPlatform, data: DataFile | None) -> tuple[GroupSpec, ...]:

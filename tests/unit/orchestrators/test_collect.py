@@ -61,7 +61,7 @@ def test_what_cannot_be_removed_is_told_and_stops_nothing(home: Path) -> None:
     other = LeavingExecutor([OVER])
     failures = collect({"kubernetes": LeavingExecutor([OVER], is_forbidden=True), "docker": other}, home)
     assert failures == [
-        "study done: its workers are done, and what they left could not be removed: "
+        "study done: its workers are done, but what they left could not be removed: "
         "jobs: expected permission, found none. Ask for it."
     ]
     assert other.left == [replace(OVER, has_remains=False)]
