@@ -69,7 +69,7 @@ def generators(root: Path) -> Mapping[str, Callable[[], str]]:
     """What can stand in a document as `<!-- generated: NAME -->`, by name."""
     from winnow.api.reference import api_reference
     from winnow.config.reference import experiment_reference, settings_reference, targets_reference, variables_table
-    from winnow.platforms.stack_variables import KEYS, SETTINGS, STUDIES
+    from winnow.platforms.stack_variables import KEYS, STUDIES, settings_of
     from winnow.training.metrics import table_markdown
 
     return {
@@ -78,7 +78,7 @@ def generators(root: Path) -> Mapping[str, Callable[[], str]]:
         "environment": settings_reference,
         "targets": lambda: targets_reference((root / "Makefile").read_text(encoding="utf-8")),
         "metrics": table_markdown,
-        "stack": lambda: variables_table((*SETTINGS, *STUDIES, *KEYS)),
+        "stack": lambda: variables_table((*settings_of("docker"), *STUDIES, *KEYS)),
         **{name: text for each in _of_platforms() for name, text in each.parts.items()},
     }
 

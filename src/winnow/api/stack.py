@@ -99,9 +99,9 @@ def mlflow_status() -> StackStatus | None:
 
 def stack_settings() -> tuple[Variable, ...]:
     """List the variables that `mlflow_init` accepts as `settings`, with their defaults."""
-    from winnow.platforms.stack_variables import CLUSTER_SETTINGS, SETTINGS
+    from winnow.platforms.stack_variables import SETTINGS
 
-    return (*SETTINGS, *CLUSTER_SETTINGS)
+    return SETTINGS
 
 
 def mlflow_init(

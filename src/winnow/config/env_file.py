@@ -1,7 +1,7 @@
 """Read files of `NAME=value` lines: a stack's environment file, an experiment's secrets.
 
 Values are taken as they stand, since passwords hold `$`; replacing `${OTHER}` is left to Compose. The stack's file is
-written by `winnow.platforms.stack_env_file`.
+written by `winnow.platforms.docker.env_file`.
 """
 
 from __future__ import annotations

@@ -17,12 +17,11 @@ from winnow.orchestrators.collect import collect
 from winnow.platforms.images import Show, silent, with_route
 from winnow.platforms.platform import Platform
 from winnow.platforms.stack import Stack, StackEnd, StackLogs, StackPlan, StackSecrets
-from winnow.platforms.stack_variables import CLUSTER_SETTINGS, KEYS, SETTINGS, STUDIES, not_on
+from winnow.platforms.stack_variables import ENV_FILE, KEYS, PROJECT, SETTINGS, STUDIES, not_on
 from winnow.platforms.table import platform_for
 from winnow.tracking.store import prepare
 
-PROJECT, ENV_FILE = "WINNOW_PROJECT", "WINNOW_ENV_FILE"
-ALL_SETTINGS = (*(each.name for each in (*SETTINGS, *CLUSTER_SETTINGS)), ENV_FILE)
+ALL_SETTINGS = (*(each.name for each in SETTINGS), ENV_FILE)
 DEFAULT_PLATFORM = "docker"
 FOLDER = Path()
 Say = Callable[[str], None]

@@ -1,159 +1,22 @@
-"""How what is set of the stack comes together."""
+"""The table of the stack's settings."""
 
-import re
-from collections.abc import Callable, Mapping
-from pathlib import Path
-
-import pytest
-
-from winnow.config.errors import InputError
-from winnow.platforms.stack_env_file import EnvFile
-from winnow.platforms.stack_variables import NAMES, SECRETS, SETTINGS, choose, missing_secrets
-
-ROOT = Path(__file__).parents[3]
-COMPOSE = (ROOT / "compose.yaml").read_text()
-
-
-def passwords() -> Callable[[], str]:
-    made = iter(f"generated-{number}" for number in range(9))
-    return lambda: next(made)
-
-
-def chosen(given: Mapping[str, str] | None = None, file: EnvFile | None = None) -> EnvFile:
-    return choose(given or {}, file or EnvFile(), passwords())
-
-
-FRESH = {
-    "MINIO_ROOT_USER": "winnow",
-    "POSTGRES_PASSWORD": "generated-0",
-    "MLFLOW_DB_PASSWORD": "generated-1",
-    "WINNOW_DB_PASSWORD": "generated-2",
-    "MINIO_ROOT_PASSWORD": "generated-3",
-}
-
-
-def test_a_first_start_generates_every_secret_and_nothing_else() -> None:
-    assert chosen() == EnvFile("", FRESH)
+from winnow.platforms.stack_variables import SECRETS, missing_secrets, not_on, quantity, settings_of
 
 
 def test_secrets_that_are_missing_are_named() -> None:
+    complete = dict.fromkeys(SECRETS, "a-password")
     assert missing_secrets(None) == missing_secrets({"MINE": "1"}) == list(SECRETS)
-    assert missing_secrets(chosen().variables()) == []
-    assert missing_secrets({**FRESH, "WINNOW_DB_PASSWORD": ""}) == ["WINNOW_DB_PASSWORD"]
+    assert missing_secrets(complete) == []
+    assert missing_secrets({**complete, "WINNOW_DB_PASSWORD": ""}) == ["WINNOW_DB_PASSWORD"]
 
 
-def test_a_second_start_is_the_same() -> None:
-    first = chosen({"MLFLOW_PORT": "5600", "MLFLOW_SERVER_ALLOWED_HOSTS": "mlflow.example.com"})
-    assert choose({}, first, passwords()) == first
+def test_each_platform_has_its_own_settings_once() -> None:
+    for platform, strange in (("docker", "STORAGE_CLASS"), ("kubernetes", "MLFLOW_PORT")):
+        names = [one.name for one in settings_of(platform)]
+        assert len(set(names)) == len(names)
+        assert strange not in names and strange in not_on(platform)
 
 
-def test_the_caller_wins_over_own_lines_and_own_lines_over_the_block() -> None:
-    file = EnvFile("MLFLOW_PORT=5601\nPOSTGRES_PORT=5602\n", {"MLFLOW_PORT": "5603", "MLFLOW_WORKERS": "4"})
-    found = chosen({"POSTGRES_PORT": "5604"}, file)
-    assert found.own_text == file.own_text
-    assert found.variables() == {
-        "MLFLOW_PORT": "5601",
-        "POSTGRES_PORT": "5604",
-        "MLFLOW_WORKERS": "4",
-        **FRESH,
-    }
-
-
-def test_an_own_password_is_taken() -> None:
-    found = chosen(file=EnvFile("POSTGRES_PASSWORD=my-own-one\n"))
-    assert "POSTGRES_PASSWORD" not in found.block
-    assert found.variables()["POSTGRES_PASSWORD"] == "my-own-one"
-
-
-def test_an_own_artifact_store_never_sees_minio_s_key() -> None:
-    found = chosen({"MLFLOW_ARTIFACTS_DESTINATION": "s3://mine", "AWS_ACCESS_KEY_ID": "me"}).variables()
-    assert (found["MLFLOW_S3_ENDPOINT_URL"], found["AWS_ACCESS_KEY_ID"], found["AWS_SECRET_ACCESS_KEY"]) == (
-        "",
-        "me",
-        "",
-    )
-
-
-def test_keys_of_the_caller_s_environment_are_not_taken_for_minio_s() -> None:
-    assert chosen({"AWS_ACCESS_KEY_ID": "me"}) == EnvFile("", FRESH)
-
-
-@pytest.mark.parametrize(
-    ("given", "found"),
-    [
-        ({"MLFLOW_BACKEND_STORE_URI": "postgresql://me@db/mlflow"}, "postgresql+psycopg://me@db/mlflow"),
-        ({"MLFLOW_BACKEND_STORE_URI": "postgres://me@db/mlflow"}, "postgresql+psycopg://me@db/mlflow"),
-        ({"MLFLOW_BACKEND_STORE_URI": "mysql://me@db/mlflow"}, "mysql+pymysql://me@db/mlflow"),
-        ({"MLFLOW_BACKEND_STORE_URI": "mysql+mysqldb://me@db/mlflow"}, "mysql+mysqldb://me@db/mlflow"),
-    ],
-)
-def test_a_plain_database_address_gets_the_driver_that_the_image_has(given: Mapping[str, str], found: str) -> None:
-    assert chosen(given).block["MLFLOW_BACKEND_STORE_URI"] == found
-
-
-@pytest.mark.parametrize(
-    ("given", "extras"),
-    [
-        ({"MLFLOW_BACKEND_STORE_URI": "mysql://me@db/mlflow"}, "mysql"),
-        ({"MLFLOW_ARTIFACTS_DESTINATION": "wasbs://c@account.blob.core.windows.net/m"}, "azure"),
-        ({"MLFLOW_ARTIFACTS_DESTINATION": "gs://mine", "EXTRAS": "mysql"}, "gcs,mysql"),
-    ],
-)
-def test_an_address_brings_the_extra_that_it_needs(given: Mapping[str, str], extras: str) -> None:
-    assert chosen(given).block["EXTRAS"] == extras
-
-
-def test_pages_may_write_from_the_hosts_that_are_allowed() -> None:
-    block = chosen({"WINNOW_BIND": "10.0.0.5", "MLFLOW_SERVER_ALLOWED_HOSTS": "mlflow.example.com"}).block
-    assert block["MLFLOW_SERVER_ALLOWED_HOSTS"] == "mlflow.example.com,10.0.0.5:*"
-    assert block["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] == (
-        "http://mlflow.example.com,https://mlflow.example.com,http://10.0.0.5:*,https://10.0.0.5:*"
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("MLFLOW_PORT", "http"),
-        ("MLFLOW_PORT", "0"),
-        ("MINIO_CONSOLE_PORT", "5532"),
-        ("MLFLOW_WORKERS", "many"),
-        ("WINNOW_PROJECT", "Mine!"),
-        ("WINNOW_BIND", "localhost"),
-        ("MLFLOW_BACKEND_STORE_URI", "mlflow.db"),
-        ("MLFLOW_BACKEND_STORE_URI", "sqlite:///mlflow.db"),
-        ("MLFLOW_BACKEND_STORE_URI", "postgresql://me:secret@localhost/mlflow"),
-        ("MLFLOW_ARTIFACTS_DESTINATION", "mlartifacts"),
-    ],
-)
-def test_what_could_not_start_is_refused_with_its_name(name: str, value: str) -> None:
-    with pytest.raises(InputError) as refused:
-        chosen({name: value})
-    assert refused.value.place == name
-    assert "secret" not in str(refused.value)
-
-
-@pytest.mark.parametrize("line", ["POSTGRES_PASSWORD=short", "WINNOW_DB_PASSWORD=with@sign-in-it"])
-def test_a_password_that_no_url_can_hold_is_refused_and_not_shown(line: str) -> None:
-    with pytest.raises(InputError) as refused:
-        chosen(file=EnvFile(f"{line}\n"))
-    assert refused.value.place == line.partition("=")[0]
-    assert line.partition("=")[2] not in str(refused.value)
-
-
-def test_a_key_without_a_store_of_its_own_is_refused() -> None:
-    with pytest.raises(InputError, match="MLFLOW_ARTIFACTS_DESTINATION"):
-        chosen(file=EnvFile("AWS_ACCESS_KEY_ID=me\n"))
-
-
-def test_all_that_compose_yaml_asks_for_is_known_here() -> None:
-    asked = set(re.findall(r"\$\{([A-Z0-9_]+)", COMPOSE)) | set(
-        re.findall(r"^ {6}(AZURE_\w+):$", COMPOSE, re.MULTILINE)
-    )
-    assert asked <= NAMES
-
-
-def test_the_defaults_named_here_are_those_of_compose_yaml() -> None:
-    of_compose = dict(re.findall(r"\$\{([A-Z0-9_]+):-([^${}]*)\}", COMPOSE))
-    named = {one.name: one.default for one in SETTINGS if one.name in of_compose and " " not in one.default}
-    assert {name: of_compose[name] for name in named} == named
+def test_memory_may_be_written_as_docker_writes_it() -> None:
+    texts = ("2g", "512m", "1.5gb", "2GB", "2Gi", "1G")
+    assert [quantity(text) for text in texts] == ["2Gi", "512Mi", "1.5Gi", "2Gi", "2Gi", "1G"]

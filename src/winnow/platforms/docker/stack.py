@@ -21,12 +21,13 @@ from winnow.config.errors import InputError, UnavailableError
 from winnow.config.file_lock import locked
 from winnow.config.next_command import next_command
 from winnow.config.stack_record import AnyStack, forget_stack
-from winnow.platforms import stack_env_file as env_file
 from winnow.platforms import stack_variables as variables
 from winnow.platforms.deployer import Say
+from winnow.platforms.docker import env_file
 from winnow.platforms.docker import stack_owner as owner
 from winnow.platforms.docker.build import build
 from winnow.platforms.docker.client import asking, connect
+from winnow.platforms.docker.env_file import EnvFile
 from winnow.platforms.docker.stack_plan import (
     BUCKET,
     DockerStackPlan,
@@ -36,12 +37,11 @@ from winnow.platforms.docker.stack_plan import (
     subprocess_environment,
     to_end,
 )
-from winnow.platforms.docker.stack_ports import choose_ports
+from winnow.platforms.docker.stack_settings import choose, choose_ports
 from winnow.platforms.images import TRAIN_BASE, BuildOptions, Show, silent
 from winnow.platforms.labels import STACK, STUDY
 from winnow.platforms.ports import is_free
 from winnow.platforms.stack import LOG_LINES, MINIO, MLFLOW, POSTGRES, StackEnd, StackError, redacted
-from winnow.platforms.stack_env_file import EnvFile
 
 if TYPE_CHECKING:
     import docker
@@ -310,7 +310,7 @@ class DockerStack:
         ports, moved = choose_ports(self._given, file, is_free)
         for line in moved:
             self._say(line)
-        file = variables.choose({**self._given, **ports}, file, variables.new_password)
+        file = choose({**self._given, **ports}, file, variables.new_password)
         return plan_stack(self.project, file, BuildOptions.from_environment(self._environment, base=TRAIN_BASE))
 
     def _drop_secrets(self, file: EnvFile) -> None:

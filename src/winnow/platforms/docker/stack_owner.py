@@ -12,8 +12,8 @@ from pathlib import Path
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command, next_flag
 from winnow.config.stack_record import AnyStack, StackRecord
+from winnow.platforms.docker.env_file import EnvFile
 from winnow.platforms.docker.stack_plan import Project
-from winnow.platforms.stack_env_file import EnvFile
 from winnow.platforms.stack_variables import missing_secrets
 
 

@@ -11,17 +11,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from winnow.config.addresses import without_password
+from winnow.config.addresses import STARS, without_password
 from winnow.config.errors import InputError
 from winnow.config.stack_record import OWN_STORAGE, AnyStack, StackRecord
-from winnow.platforms import stack_env_file as env_file
 from winnow.platforms import stack_variables as variables
-from winnow.platforms.docker import train_image
+from winnow.platforms.docker import env_file, train_image
 from winnow.platforms.docker.build import BuildPlan
-from winnow.platforms.docker.stack_ports import CONSOLE_ADDRESS, CONSOLE_PORT, MLFLOW_PORT, POSTGRES_PORT
+from winnow.platforms.docker.env_file import EnvFile
+from winnow.platforms.docker.stack_settings import CONSOLE_ADDRESS
 from winnow.platforms.images import TRACKING, BuildOptions
 from winnow.platforms.stack import MINIO, MLFLOW, POSTGRES
-from winnow.platforms.stack_env_file import EnvFile
+from winnow.platforms.stack_variables import (
+    BACKEND,
+    CONSOLE_PORT,
+    DESTINATION,
+    ENV_FILE,
+    MLFLOW_PORT,
+    POSTGRES_PORT,
+    PROJECT,
+    SECRET_KEYS,
+    SECRETS,
+)
 
 COMPOSE_FILE = "compose.yaml"
 OVERRIDE = "compose.override.yaml"
@@ -64,13 +74,11 @@ class Project:
 
 @dataclass(frozen=True)
 class DockerStackPlan:
-    """A stack to start.
+    """A stack to start; implements `winnow.platforms.stack.StackPlan`.
 
     Attributes:
         file: the environment file to write.
         image: how the server's image is built; None where another image is named.
-        record: what other verbs will read.
-        unknown: see `winnow.platforms.stack.StackPlan.unknown`.
     """
 
     project: Project
@@ -83,13 +91,12 @@ class DockerStackPlan:
 
     @property
     def endpoints(self) -> Mapping[str, str]:
-        """See `winnow.platforms.stack.StackPlan.endpoints`."""
         storage_url = self.record.storage_url
-        console = next((f"http://{port.address}:{port.number}" for port in self.ports if port.service == MINIO), None)
+        console = [f"http://{port.address}:{port.number}" for port in self.ports if port.service == MINIO]
         return {
             "MLflow": self.record.tracking_url,
-            **({"Postgres": storage_url} if storage_url is not None else {"Studies": "WINNOW_STORAGE"}),
-            **({"MinIO": console} if console is not None else {}),
+            **({"Postgres": storage_url} if storage_url is not None else {"Studies": OWN_STORAGE}),
+            **({"MinIO": console[0]} if console else {}),
             "Secrets": self.record.env_file,
         }
 
@@ -106,16 +113,19 @@ class DockerStackPlan:
         return self.project.command(*wanted, profiles=self.profiles)
 
     def render(self) -> str:
-        """See `winnow.platforms.stack.StackPlan.render`."""
-        settings = {name: text for name, text in self.file.variables().items() if name in variables.NAMES}
-        lines = [f"write {self.project.env_file} (0600):"]
-        lines += [f"  {name}={_starred(name, text)}" for name, text in settings.items()]
-        lines += [f"run {self.image.render()}"] if self.image is not None else []
-        lines += [f"run {shlex.join(self.starts)}"]
-        lines += [f"publish {port.service} at {port.address}:{port.number}" for port in self.ports]
-        lines += [f"wait until healthy: {', '.join(self.services)}"]
-        lines += [f"use it from then on: runs in {self.record.tracking_url}, studies in {_studies(self)}"]
-        return "\n".join(lines)
+        values = self.file.variables()
+        studies = self.record.storage_url or without_password(values.get(OWN_STORAGE, ""))
+        return "\n".join(
+            [
+                f"write {self.project.env_file} (0600):",
+                *(f"  {name}={_starred(name, text)}" for name, text in values.items() if name in variables.NAMES),
+                *([f"run {self.image.render()}"] if self.image is not None else []),
+                f"run {shlex.join(self.starts)}",
+                *(f"publish {port.service} at {port.address}:{port.number}" for port in self.ports),
+                f"wait until healthy: {', '.join(self.services)}",
+                f"use it from then on: runs in {self.record.tracking_url}, studies in {studies}",
+            ]
+        )
 
 
 def project_for(environment: Mapping[str, str], record: AnyStack | None, folder: Path) -> Project:
@@ -124,16 +134,16 @@ def project_for(environment: Mapping[str, str], record: AnyStack | None, folder:
     Raises:
         InputError: the environment file is another project's.
     """
-    asked = environment.get("WINNOW_ENV_FILE")
+    asked = environment.get(ENV_FILE)
     in_use = record if isinstance(record, StackRecord) else None
     if in_use is not None and not Path(in_use.compose_file).is_file():
         in_use = None  # the folder was moved, and is this one, or was removed
-    if in_use is not None and not asked and environment.get("WINNOW_PROJECT", in_use.project) == in_use.project:
+    if in_use is not None and not asked and environment.get(PROJECT, in_use.project) == in_use.project:
         return Project(in_use.project, Path(in_use.compose_file), Path(in_use.env_file))
     path = (folder / Path(asked or ".env").expanduser()).absolute()
     file = env_file.read(path) or EnvFile()
-    theirs = file.variables().get("WINNOW_PROJECT", "") or variables.default("WINNOW_PROJECT")
-    name = environment.get("WINNOW_PROJECT") or theirs
+    theirs = file.variables().get(PROJECT) or variables.default(PROJECT)
+    name = environment.get(PROJECT) or theirs
     if name != theirs and not variables.missing_secrets(file.variables()):
         raise InputError(
             str(path),
@@ -145,7 +155,7 @@ def project_for(environment: Mapping[str, str], record: AnyStack | None, folder:
 
 
 def plan_stack(project: Project, file: EnvFile, options: BuildOptions) -> DockerStackPlan:
-    """The plan for a project with its environment file complete: as `variables.choose` makes it, with its ports.
+    """The plan for a project whose environment file is complete, ports included.
 
     Args:
         options: how images are built on this machine.
@@ -154,50 +164,43 @@ def plan_stack(project: Project, file: EnvFile, options: BuildOptions) -> Docker
         InputError: the project's folder has no Dockerfile, or an extra is none of pyproject.toml's.
     """
     values = file.variables()
-
-    def setting(name: str) -> str:
-        return values.get(name) or variables.default(name)
-
-    is_own_backend = bool(values.get("MLFLOW_BACKEND_STORE_URI"))
-    is_own_destination = bool(values.get("MLFLOW_ARTIFACTS_DESTINATION"))
-    is_own_storage = bool(values.get(OWN_STORAGE))
-    has_postgres = not (is_own_backend and is_own_storage)
-    services = (
-        *((POSTGRES,) if has_postgres else ()),
-        *((MINIO, BUCKET) if not is_own_destination else ()),
-        MLFLOW,
-    )
-    bind = setting("WINNOW_BIND")
+    has_postgres = not (values.get(BACKEND) and values.get(OWN_STORAGE))
+    has_minio = not values.get(DESTINATION)
+    bind = values.get("WINNOW_BIND") or variables.default("WINNOW_BIND")
     host = "127.0.0.1" if bind.startswith("0.") else bind
-    ports = (
-        *((Port(POSTGRES, bind, int(setting(POSTGRES_PORT)), POSTGRES_PORT),) if has_postgres else ()),
-        Port(MLFLOW, bind, int(values[MLFLOW_PORT]), MLFLOW_PORT),
-        *((Port(MINIO, CONSOLE_ADDRESS, int(values[CONSOLE_PORT]), CONSOLE_PORT),) if MINIO in services else ()),
+    postgres_port = int(values.get(POSTGRES_PORT) or variables.default(POSTGRES_PORT))
+    database, inside = f"{host}:{postgres_port}", f"{POSTGRES}:5432"
+    return DockerStackPlan(
+        project,
+        file,
+        _image(project, values, options),
+        services=(*((POSTGRES,) if has_postgres else ()), *((MINIO, BUCKET) if has_minio else ()), MLFLOW),
+        ports=(
+            *((Port(POSTGRES, bind, postgres_port, POSTGRES_PORT),) if has_postgres else ()),
+            Port(MLFLOW, bind, int(values[MLFLOW_PORT]), MLFLOW_PORT),
+            *((Port(MINIO, CONSOLE_ADDRESS, int(values[CONSOLE_PORT]), CONSOLE_PORT),) if has_minio else ()),
+        ),
+        record=StackRecord(
+            project=project.name,
+            network=f"{project.name}_inside",
+            compose_file=str(project.compose_file),
+            env_file=str(project.env_file),
+            tracking_url=f"http://{host}:{values[MLFLOW_PORT]}",
+            worker_tracking_url=f"http://{MLFLOW}:5000",
+            storage_url=None if values.get(OWN_STORAGE) else f"postgresql+psycopg://winnow@{database}/winnow",
+            worker_storage_url=None if values.get(OWN_STORAGE) else f"postgresql+psycopg://winnow@{inside}/winnow",
+        ),
     )
-    record = StackRecord(
-        project=project.name,
-        network=f"{project.name}_inside",
-        compose_file=str(project.compose_file),
-        env_file=str(project.env_file),
-        tracking_url=f"http://{host}:{values[MLFLOW_PORT]}",
-        worker_tracking_url=f"http://{MLFLOW}:5000",
-        storage_url=None if is_own_storage else f"postgresql+psycopg://winnow@{host}:{setting(POSTGRES_PORT)}/winnow",
-        worker_storage_url=None if is_own_storage else f"postgresql+psycopg://winnow@{POSTGRES}:5432/winnow",
-    )
-    return DockerStackPlan(project, file, _image(project, file, options), services, ports, record)
 
 
-def _image(project: Project, file: EnvFile, options: BuildOptions) -> BuildPlan | None:
-    values = file.variables()
-    # compose.yaml's default.
-    named = values.get("TRACKING_IMAGE") or f"{TRACKING}:{project.name}"
-    name, _, tag = named.partition(":")
+def _image(project: Project, values: Mapping[str, str], options: BuildOptions) -> BuildPlan | None:
+    # compose.yaml has the same default.
+    name, _, tag = (values.get("TRACKING_IMAGE") or f"{TRACKING}:{project.name}").partition(":")
     if name != TRACKING:
         return None
-    base = values.get("BASE_IMAGE") or options.base_image
+    options = replace(options, base_image=values.get("BASE_IMAGE") or options.base_image)
     extras = [extra for extra in values.get("EXTRAS", "").split(",") if extra]
-    folder = project.compose_file.parent
-    return train_image.plan_tracking(folder, replace(options, base_image=base), extras, tag or "latest")
+    return train_image.plan_tracking(project.compose_file.parent, options, extras, tag or "latest")
 
 
 def subprocess_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -214,17 +217,9 @@ def to_end(environment: Mapping[str, str], file: EnvFile | None) -> dict[str, st
 
 def secrets_of(file: EnvFile) -> list[str]:
     """The secrets of a stack, which no log may show."""
-    names = {*variables.SECRETS, "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
-    names |= {"AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_ACCESS_KEY"}
-    return [text for name, text in file.variables().items() if name in names]
+    hidden = {*SECRETS, *SECRET_KEYS} - {"AWS_ACCESS_KEY_ID"}
+    return [text for name, text in file.variables().items() if name in hidden]
 
 
 def _starred(name: str, text: str) -> str:
-    if name in variables.SECRETS or any(part in name for part in ("SECRET", "TOKEN", "CONNECTION", "ACCESS_KEY")):
-        return "***" if text else ""
-    return without_password(text)
-
-
-def _studies(plan: DockerStackPlan) -> str:
-    own = plan.file.variables().get(OWN_STORAGE, "")
-    return plan.record.storage_url or without_password(own)
+    return STARS if text and name in {*SECRETS, *SECRET_KEYS} else without_password(text)

@@ -13,7 +13,7 @@ from winnow.platforms.kubernetes import deployer, executor, stack
 from winnow.platforms.kubernetes.kinds import Manifest
 from winnow.platforms.kubernetes.permissions import Permission
 from winnow.platforms.platform import PlatformDocuments
-from winnow.platforms.stack_variables import CLUSTER_SETTINGS
+from winnow.platforms.stack_variables import SETTINGS
 
 ROLE = "winnow"
 """The Role's name."""
@@ -84,7 +84,8 @@ def _verbs(permissions: tuple[Permission, ...], group: str, resource: str) -> st
     )
 
 
+_OWN_SETTINGS = tuple(one for one in SETTINGS if one.platform == "kubernetes")
 DOCUMENTS = PlatformDocuments(
-    parts={"permissions": permissions_table, "stack-kubernetes": lambda: variables_table(CLUSTER_SETTINGS)},
+    parts={"permissions": permissions_table, "stack-kubernetes": lambda: variables_table(_OWN_SETTINGS)},
     files={"k8s/role.yaml": role_file},
 )

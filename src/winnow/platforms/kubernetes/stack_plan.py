@@ -32,10 +32,19 @@ from winnow.platforms.kubernetes.kinds import (
     Manifest,
 )
 from winnow.platforms.kubernetes.manifests import APPEND, FieldPath, Named, changed, load, merged, to_yaml
-from winnow.platforms.kubernetes.stack_settings import Chosen, quantity
+from winnow.platforms.kubernetes.stack_settings import Chosen
 from winnow.platforms.labels import ROLE, STACK
 from winnow.platforms.stack import MINIO, MLFLOW, POSTGRES
-from winnow.platforms.stack_variables import DESTINATION, ENDPOINT, origins
+from winnow.platforms.stack_variables import (
+    ALLOWED_HOSTS,
+    ALLOWED_ORIGINS,
+    DESTINATION,
+    EGRESS,
+    ENDPOINT,
+    egress_of,
+    origins,
+    quantity,
+)
 
 FOLDER = Path("k8s/tracking")
 SECRET_NAME = "winnow-tracking"
@@ -202,7 +211,7 @@ def _patched(manifest: Manifest, chosen: Chosen, image: str) -> Manifest:
 
 def _egress(manifest: Manifest, chosen: Chosen) -> list[dict[str, Any]]:
     """The egress rules of workers: the file's, with public addresses or without, and those that are set."""
-    is_public, networks = settings.egress_of(chosen.settings.get(settings.EGRESS, ""))
+    is_public, networks = egress_of(chosen.settings.get(EGRESS, ""))
     rules = [
         rule
         for rule in _at(manifest, ("spec", "egress"))
@@ -249,11 +258,8 @@ def _mlflow(manifest: Manifest, chosen: Chosen, image: str) -> dict[FieldPath, A
         changes[(*_POD, "initContainers")] = None
         if ENDPOINT not in given:
             changes[(*_AT_MLFLOW, "env", Named("AWS_ENDPOINT_URL_S3"))] = None
-    if allowed := origins(given.get("MLFLOW_SERVER_ALLOWED_HOSTS", "")):
-        changes[(*_AT_MLFLOW, "env", APPEND)] = {
-            "name": "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS",
-            "value": ",".join(allowed),
-        }
+    if allowed := origins(given.get(ALLOWED_HOSTS, "")):
+        changes[(*_AT_MLFLOW, "env", APPEND)] = {"name": ALLOWED_ORIGINS, "value": allowed}
     return changes
 
 
@@ -263,7 +269,7 @@ def _env(name: str) -> FieldPath:
 
 def _hosts(manifest: Manifest, given: Mapping[str, str]) -> str | None:
     """The file's hosts and those that are set; None where none are set."""
-    more = given.get("MLFLOW_SERVER_ALLOWED_HOSTS")
+    more = given.get(ALLOWED_HOSTS)
     return f"{_at(manifest, _ALLOWED_HOSTS)},{more}" if more else None
 
 

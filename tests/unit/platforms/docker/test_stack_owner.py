@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from winnow.config.errors import InputError
+from winnow.platforms.docker.env_file import EnvFile
 from winnow.platforms.docker.stack_owner import check_start, other_folder, refusal_to_end
 from winnow.platforms.docker.stack_plan import Project
-from winnow.platforms.stack_env_file import EnvFile
 from winnow.platforms.stack_variables import SECRETS
 
 OPENS = EnvFile(block=dict.fromkeys(SECRETS, "a-password"))

@@ -7,6 +7,7 @@ import pytest
 
 from winnow.config.errors import InputError
 from winnow.config.stack_record import StackRecord
+from winnow.platforms.docker.env_file import EnvFile
 from winnow.platforms.docker.stack_plan import (
     DockerStackPlan,
     Port,
@@ -17,10 +18,9 @@ from winnow.platforms.docker.stack_plan import (
     subprocess_environment,
     to_end,
 )
+from winnow.platforms.docker.stack_settings import choose
 from winnow.platforms.images import BuildOptions
 from winnow.platforms.stack import redacted
-from winnow.platforms.stack_env_file import EnvFile
-from winnow.platforms.stack_variables import choose
 
 ROOT = Path(__file__).parents[4]
 PROJECT = Project("winnow", ROOT / "compose.yaml", ROOT / ".env")
@@ -147,7 +147,7 @@ def test_the_stack_in_use_is_meant_wherever_one_is_called(tmp_path: Path) -> Non
 
 
 def test_another_project_s_secrets_are_not_taken(tmp_path: Path) -> None:
-    from winnow.platforms.stack_env_file import write
+    from winnow.platforms.docker.env_file import write
 
     write(tmp_path / ".env", choose({"WINNOW_PROJECT": "theirs"}, EnvFile(), lambda: "a-generated-one"))
     assert project_for({}, None, tmp_path).name == "theirs"

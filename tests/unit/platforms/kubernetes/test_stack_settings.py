@@ -10,10 +10,8 @@ import pytest
 
 from winnow.config.errors import InputError
 from winnow.platforms.kubernetes.stack_settings import (
-    SETTINGS,
     Chosen,
     choose,
-    quantity,
     storage_url,
     tracking_url,
 )
@@ -83,7 +81,7 @@ def test_databases_of_one_s_own_need_no_postgres_and_stand_in_the_secret_alone()
         "WINNOW_STORAGE": "postgresql://me:hidden@db/winnow",
     }
     found = chosen(given)
-    assert (found.settings, found.has_postgres, found.has_own_backend) == ({}, False, True)
+    assert (found.settings, found.has_postgres) == ({}, False)
     assert found.secret["MLFLOW_BACKEND_STORE_URI"] == "postgresql+psycopg://me:hidden@db/mlflow"
     assert found.own_storage == "postgresql+psycopg://me:hidden@db/winnow"
     assert "hidden" not in repr(found)
@@ -133,16 +131,6 @@ def test_a_password_that_no_url_can_hold_is_refused_and_not_shown() -> None:
     assert "with@sign" not in str(refused.value)
 
 
-def test_memory_may_be_written_as_on_docker() -> None:
-    assert [quantity(text) for text in ("2g", "512m", "1.5gb", "2Gi", "1G")] == ["2Gi", "512Mi", "1.5Gi", "2Gi", "1G"]
-
-
 def test_addresses_inside_the_cluster_hold_no_password() -> None:
     assert tracking_url("ml") == "http://winnow-mlflow.ml.svc:5000"
     assert storage_url("ml") == "postgresql+psycopg://winnow@winnow-postgres.ml.svc:5432/winnow"
-
-
-def test_every_setting_is_there_once() -> None:
-    names = [one.name for one in SETTINGS]
-    assert len(set(names)) == len(names)
-    assert not {"WINNOW_PROJECT", "MLFLOW_PORT"} & set(names)

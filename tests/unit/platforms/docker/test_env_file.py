@@ -6,7 +6,7 @@ import pytest
 
 from winnow.config.env_file import read_variables
 from winnow.config.errors import InputError
-from winnow.platforms.stack_env_file import BEGIN, END, EnvFile, parse, read, render, without, write
+from winnow.platforms.docker.env_file import BEGIN, END, EnvFile, parse, read, render, without, write
 
 
 @pytest.mark.parametrize(
