@@ -40,7 +40,7 @@ def jobs_of(width: int) -> list[FoldJob]:
 
 def measure(work: str, rounds: int, widths: Sequence[int], world: World) -> None:
     """Print a line for one work."""
-    prepared = prepare(experiment(work, "cpu"))
+    prepared = prepare(experiment(work, "cpu", pack=max(widths)))
     jobs = Jobs(prepared, world, send=lambda _message: None)
     packs = Packs(prepared, world, FoldData(prepared, world.device), lambda *_: None)
 
@@ -54,9 +54,7 @@ def measure(work: str, rounds: int, widths: Sequence[int], world: World) -> None
                 raise TypeError(f"not packed: {part.reason}")
 
     alone()
-    # The first job of a structure is a test whether stacks pay. Here the figures say that.
     list(packs.train(jobs_of(5)))
-    packs.reasons = dict.fromkeys(packs.reasons)
     World.freeze_garbage()
     spent: dict[int, list[float]] = {width: [] for width in (1, *widths)}
     for _ in range(rounds):

@@ -124,7 +124,7 @@ def score(network: nn.Module, fold: Fold) -> float:
     return float(f1_score(fold.validation_target.cpu(), guesses.cpu(), average="macro"))
 
 
-def experiment(work: str, device: str) -> Experiment:
+def experiment(work: str, device: str, pack: int | str = "auto") -> Experiment:
     """The work as winnow gets it."""
     this = Path(__file__).resolve()
     return Experiment.model_validate(
@@ -137,7 +137,7 @@ def experiment(work: str, device: str) -> Experiment:
                 "metric": {"name": "f1"},
             },
             "training": {"epochs": EPOCHS, "batch_size": BATCH_SIZES[work], "optimizer": "adam"},
-            "execution": {"device": device},
+            "execution": {"device": device, "pack": pack},
         }
     )
 

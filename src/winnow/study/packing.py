@@ -1,8 +1,8 @@
 """How many models one job trains as one batched model, and along which axis.
 
-A batch holds all folds of a trial, the next fold of several trials, or both. More models in a batch cost less each, up
-to a point that depends on the model and the machine: a worker measures it while it trains (`Packing`). Folds that train
-as one cannot be stopped singly, so a pruner saves nothing where a batch holds all folds of a trial.
+A job holds all folds of a trial, the next fold of several trials, or both. More models in a job cost less each, up to a
+point that depends on the model and the machine: ranks measure it while they train, and split jobs that are too large.
+Folds that train as one cannot be stopped singly, so a pruner saves nothing where a job holds all folds of a trial.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ MOST_MODELS = 64
 """How many models train as one without being asked for: small networks gain nothing beyond 20 to 80."""
 
 GAIN = 0.8
-"""What a model is taken to cost in a batch of twice the largest that was measured: less, so that it gets tried."""
+"""What a model is taken to cost in a job of at least twice the largest that was measured, so that it gets tried."""
+
+_CHEAPER = 0.95
+"""Larger jobs are tried only while the largest one measured costs at most this share of the next smaller one."""
 
 RACED = 0.65
 """Share of the folds that a race trains (`benchmarks/racing.py`)."""
@@ -40,12 +43,12 @@ class Packing:
     Attributes:
         most: how many models a job may hold; 1: each trains alone.
         is_fixed: whether a person has set `most`; then measurements do not matter.
-        seconds: what a model costs, by the number of models that trained as one.
+        shares: what a model costs, as a share of its cost alone, by the number of models in a job.
     """
 
     most: int = 1
     is_fixed: bool = False
-    seconds: Mapping[int, float] = field(default_factory=dict)
+    shares: Mapping[int, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, pack: Pack) -> Packing:
@@ -54,30 +57,31 @@ class Packing:
             return cls()
         return cls(MOST_MODELS) if pack == "auto" else cls(pack, is_fixed=True)
 
-    def measured(self, models: int, seconds: float) -> Packing:
-        """With what one of `models` models that trained as one has cost. Later jobs count as much as all before."""
-        if self.is_fixed:
+    def measured(self, models: int, share: float) -> Packing:
+        """With what a model has cost in a job of `models`. Later jobs count as much as all before."""
+        if self.is_fixed or models == 1:
             return self
-        known = self.seconds.get(models, seconds)
-        return dataclasses.replace(self, seconds={**self.seconds, models: (known + seconds) / 2})
+        known = self.shares.get(models, share)
+        return dataclasses.replace(self, shares={**self.shares, models: (known + share) / 2})
 
     def off(self) -> Packing:
         """Without batches."""
         return Packing()
 
     def cost(self, models: int) -> float:
-        """Seconds that a model costs in a batch of so many: measured, or estimated from the sizes next to it."""
-        sizes = sorted(self.seconds) or [1]
-        smallest, largest = sizes[0], sizes[-1]
-        known = dict(self.seconds) or {1: 1.0}
-        if models <= smallest or self.is_fixed:
-            return known[smallest] * math.sqrt(smallest / models)
+        """What a model costs in a job of so many, measured or estimated from the nearest sizes. Alone, it costs 1."""
+        if self.is_fixed:
+            return 1 / math.sqrt(models)
+        known = {1: 1.0, **self.shares}
+        sizes = sorted(known)
+        largest = sizes[-1]
         if models > largest:
-            return known[largest] * (GAIN if models >= 2 * largest else 1.0)
+            is_gaining = len(sizes) > 1 and known[largest] <= _CHEAPER * known[sizes[-2]]
+            return known[largest] * (GAIN if is_gaining and models >= 2 * largest else 1.0)
         above = bisect.bisect_left(sizes, models)
-        low, high = sizes[above - 1], sizes[above]
-        share = (models - low) / (high - low)
-        return (1 - share) * known[low] + share * known[high]
+        low, high = sizes[max(0, above - 1)], sizes[above]
+        part = (models - low) / (high - low) if high > low else 0.0
+        return (1 - part) * known[low] + part * known[high]
 
     def width(self, folds: int, trials: int, *, is_racing: bool) -> Width:
         """The cheapest job for trials of `folds` folds, of which at most `trials` may be at work in it.
@@ -88,7 +92,7 @@ class Packing:
             is_racing: whether a trial may end before its last fold.
         """
         together = min(folds, self.most)
-        if not self.seconds and not self.is_fixed:
+        if not self.shares and not self.is_fixed:
             return Width(together)
         counts = {2**power for power in range(trials.bit_length())} | {trials}
         options = [Width(at_once, count) for at_once in (together, 1) for count in sorted(counts)]

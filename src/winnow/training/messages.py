@@ -95,6 +95,7 @@ class FoldScored(msgspec.Struct, frozen=True, tag="fold_scored"):
 
     Attributes:
         packed: how many models trained as one.
+        cost: what such a model costs where so many train as one, as a share of its cost alone.
         not_packed: why the fold trained alone although others were asked for with it.
     """
 
@@ -106,6 +107,7 @@ class FoldScored(msgspec.Struct, frozen=True, tag="fold_scored"):
     train_s: float
     score_s: float
     packed: int = 1
+    cost: float = 1.0
     not_packed: str | None = None
 
 

@@ -1,20 +1,20 @@
 """Trains folds of one job as one batched model, where that gives the same results and costs less.
 
-Folds whose networks have one structure go into one stack. The first job of a structure is also its test: a probe in
-float64, and one fold that trains alone beside the stack of the others, whose time per model it is compared with. No
-training is wasted on it.
+Folds whose networks have one structure form stacks. The first job of a structure is also its test: a probe in float64,
+and one fold that trains alone, whose cost the stacks' is compared with (`StackCosts`). No training is wasted on it.
 """
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 import traceback
+from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from winnow.training.fold_data import FoldData, Learned
 from winnow.training.loop import OnEpoch, row_loss
 from winnow.training.messages import FoldFailed, FoldJob, FoldScored
 from winnow.training.preparation import Prepared
+from winnow.training.stack_costs import StackCosts
 from winnow.training.stacking.layers import NotStackableError
 from winnow.training.stacking.probe import reason_against
 from winnow.training.stacking.stack import structure_of
@@ -66,10 +67,10 @@ class _Candidate:
 
 
 class Packs:
-    """Remembers of each structure why it trains alone, or that it does not.
+    """Trains jobs as one, and remembers of each structure whether that gives the same results and what it costs.
 
     Attributes:
-        reasons: why networks of a structure train alone; None: they are stacked.
+        reasons: why networks of a structure cannot train as one; None: they can.
     """
 
     def __init__(self, prepared: Prepared, world: World, data: FoldData, on_epoch: OnEpoch) -> None:
@@ -77,6 +78,7 @@ class Packs:
         self._loss = row_loss(prepared.experiment.training, prepared.data.task)
         self._folds: dict[int, _Fold] = {}
         self.reasons: dict[Hashable, str | None] = {}
+        self._costs: defaultdict[Hashable, StackCosts] = defaultdict(StackCosts)
 
     def train(self, jobs: Sequence[FoldJob]) -> Iterator[Packed | Alone]:
         """Train jobs as one where possible. Every job comes back once; what is `Alone` is for the caller to train."""
@@ -140,37 +142,33 @@ class Packs:
         return structure_of(member.network), training.epochs, training.batch_size, training.optimizer.type.lower()
 
     def _train_group(self, structure: Hashable, candidates: list[_Candidate]) -> Iterator[Packed | Alone]:
-        if len(candidates) == 1:
-            yield Alone(candidates[0].job)
-            return
-        is_new = structure not in self.reasons
-        if is_new:
+        costs, is_fixed = self._costs[structure], isinstance(self._prepared.experiment.execution.pack, int)
+        while candidates:
+            reason = self._reason(structure, candidates)
+            size = 1 if reason else len(candidates) if is_fixed else costs.next_size(len(candidates))
+            part, candidates = candidates[:size], candidates[size:]
+            began = self._clock_s()
+            if size == 1:
+                yield Alone(part[0].job, reason or costs.reason_against())
+                costs.note(1, self._clock_s() - began)
+                continue
+            try:
+                results = self._train_stack(part)
+            except Exception as error:  # noqa: BLE001 - what a stack cannot do, its models can still do alone
+                traceback.print_exception(error, file=sys.stderr)
+                self.reasons[structure] = f"its stack failed: {type(error).__name__}: {error}"
+                candidates = part + candidates
+                continue
+            costs.note(size, (self._clock_s() - began) / size)
+            share = 1.0 if is_fixed else costs.share(size)
+            yield Packed(tuple(_with_cost(result, share) for result in results))
+
+    def _reason(self, structure: Hashable, candidates: Sequence[_Candidate]) -> str | None:
+        """Why models of a structure must not train as one. The first two that meet are probed."""
+        if structure not in self.reasons and len(candidates) > 1:
             members = [candidate.member for candidate in candidates]
             self.reasons[structure] = reason_against(members, self._loss, self._world)
-        reason = self.reasons[structure]
-        if reason is not None:
-            yield from (Alone(candidate.job, reason) for candidate in candidates)
-            return
-        alone_s = math.inf
-        if is_new and len(candidates) > 2:
-            first, *candidates = candidates
-            began = self._clock_s()
-            yield Alone(first.job)
-            alone_s = self._clock_s() - began
-        began = self._clock_s()
-        try:
-            packed = Packed(self._train_stack(candidates))
-        except Exception as error:  # noqa: BLE001 - what a stack cannot do, its models can still do alone
-            traceback.print_exception(error, file=sys.stderr)
-            self.reasons[structure] = f"its stack failed: {type(error).__name__}: {error}"
-            yield from (Alone(candidate.job, self.reasons[structure]) for candidate in candidates)
-            return
-        stacked_s = (self._clock_s() - began) / len(candidates)
-        if stacked_s > alone_s:
-            self.reasons[structure] = (
-                f"a model took {stacked_s:.3g} s in a stack of {len(candidates)}, and {alone_s:.3g} s alone"
-            )
-        yield packed
+        return self.reasons.get(structure)
 
     def _clock_s(self) -> float:
         """Seconds of work: on a CPU those of this process, so that other processes do not count."""
@@ -218,3 +216,7 @@ class Packs:
         metrics = fitted.metrics_of(self._prepared, raw, rows)
         check_finite(metrics, f"fold {candidate.job.fold + 1}")
         return metrics
+
+
+def _with_cost(result: FoldScored | FoldFailed, cost: float) -> FoldScored | FoldFailed:
+    return msgspec.structs.replace(result, cost=cost) if isinstance(result, FoldScored) else result

@@ -112,7 +112,6 @@ class Worker:
             ranks, self._sweep, identity.group, stop, startup_timeout_s, self._show_starting, self._heartbeat.epoch
         )
         self._packing = Packing.of(self._experiment.execution.pack)
-        self._is_warm = False
         self._not_packed: str | None = None
         self._held: tuple[Lease, ...] = ()
         # The last results of a job, which are stored with the next claim.
@@ -294,17 +293,12 @@ class Worker:
             self._release(lease)
 
     def _measure(self, results: tuple[FoldScored | FoldFailed, ...], asked: int) -> None:
-        """Learn from folds that trained together what a model costs. What a rank trains first costs more than later."""
+        """Learn what a model costs in a job of `asked` models."""
         scored = [result for result in results if isinstance(result, FoldScored)]
         if not scored:
             return
-        seconds, reason = statistics.fmean(result.train_s + result.score_s for result in scored), scored[0].not_packed
-        if self._is_warm:
-            self._packing = self._packing.measured(scored[0].packed, seconds)
-            if reason is not None:
-                # Models that were to train as one, and trained alone: a batch of so many saves nothing.
-                self._packing = self._packing.measured(asked, seconds)
-        self._is_warm = True
+        self._packing = self._packing.measured(asked, statistics.fmean(result.cost for result in scored))
+        reason = scored[0].not_packed
         if reason is not None and self._not_packed is None:
             self._not_packed = reason
             _log.info("models train one after another: %s", reason)

@@ -23,7 +23,7 @@ def test_a_fixed_number_does_not_depend_on_measurements() -> None:
 
 def test_larger_batches_are_tried_until_a_model_costs_no_less_in_them() -> None:
     packing, tried = Packing.of("auto"), []
-    costs = {5: 10.0, 10: 7.0, 20: 6.0, 40: 6.5}
+    costs = {5: 0.5, 10: 0.4, 20: 0.3, 40: 0.35}
     for _ in range(12):
         width = packing.width(5, 8, is_racing=False)
         models = width.folds * width.trials
@@ -33,13 +33,19 @@ def test_larger_batches_are_tried_until_a_model_costs_no_less_in_them() -> None:
     assert set(tried) <= costs.keys()
 
 
+def test_larger_jobs_are_not_tried_where_the_first_saved_nothing() -> None:
+    packing = Packing.of("auto").measured(5, 1.0)
+    assert packing.width(5, 8, is_racing=False) == Width(5, 1)
+    assert packing.width(5, 8, is_racing=True) == Width(1, 1)
+
+
 def test_one_fold_of_several_trials_is_cheaper_only_where_trials_race() -> None:
-    flat = Packing(64, seconds={1: 2.0, 5: 1.0, 10: 1.0, 20: 1.0, 40: 1.0})
-    assert flat.width(5, 8, is_racing=True) == Width(1, 8)
+    flat = Packing(64, shares={4: 0.5, 5: 0.5, 10: 0.5, 20: 0.5, 40: 0.5})
+    assert flat.width(5, 8, is_racing=True) == Width(1, 4)
     assert flat.width(5, 8, is_racing=False).folds == 5
     assert flat.width(5, 1, is_racing=True) == Width(5, 1)
 
 
-@pytest.mark.parametrize(("models", "seconds"), [(1, 3 * 2**0.5), (2, 3.0), (4, 2.0), (6, 1.0), (11, 1.0), (12, 0.8)])
-def test_a_size_that_was_not_measured_costs_what_its_neighbours_do(models: int, seconds: float) -> None:
-    assert Packing(64, seconds={2: 3.0, 6: 1.0}).cost(models) == pytest.approx(seconds)
+@pytest.mark.parametrize(("models", "share"), [(1, 1.0), (2, 0.9), (4, 0.7), (6, 0.5), (11, 0.5), (12, 0.4)])
+def test_a_size_that_was_not_measured_costs_what_its_neighbours_do(models: int, share: float) -> None:
+    assert Packing(64, shares={6: 0.5}).cost(models) == pytest.approx(share)

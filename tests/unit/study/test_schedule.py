@@ -88,7 +88,7 @@ def test_a_batch_holds_all_folds_of_a_trial_before_it_holds_several_trials() -> 
 
 def test_a_batch_holds_one_fold_of_several_trials_where_that_is_cheaper() -> None:
     trials = *map(complete, range(20), [0.5] * 20), running(20, "w0", 0.5)
-    measured = Packing(8, seconds={1: 1.0, 3: 0.5, 12: 0.5})
+    measured = Packing(8, shares={3: 0.5, 12: 0.5})
     rules = dataclasses.replace(MEDIAN, is_learning=False)
     together = train((20, 1), (21, 0), (22, 0), (23, 0))
     assert jobs(*trials, rules=rules, target=60, packing=measured) == (together,)

@@ -28,9 +28,9 @@ def packed(parts):
     ],
 )
 def test_folds_that_train_as_one_score_as_alone(world, source, factory, metric):
-    jobs = _jobs(world, source=source, factory=factory, metric=metric, training={"epochs": 2})
+    execution = {"pack": 5}
+    jobs = _jobs(world, source=source, factory=factory, metric=metric, training={"epochs": 2}, execution=execution)
     members = folds(0)
-    list(jobs.packs(members[:2]))
     parts = list(jobs.packs(members))
     assert packed(parts) == [[(0, fold) for fold in range(5)]]
     for job, result in zip(members, parts[0].results, strict=True):
@@ -47,8 +47,21 @@ def test_the_first_fold_of_a_structure_trains_alone_for_its_time_to_be_known(wor
     assert packed(first) == [[(0, 1), (0, 2), (0, 3), (0, 4)]]
 
 
+def test_a_number_of_models_that_is_set_trains_as_one_from_the_first(world):
+    jobs = _jobs(world, training={"epochs": 2}, execution={"pack": 5})
+    assert packed(jobs.packs(folds(0))) == [[(0, fold) for fold in range(5)]]
+
+
+def test_results_of_a_stack_say_what_share_of_its_cost_alone_a_model_takes(world):
+    jobs = _jobs(world, training={"epochs": 20})
+    parts = jobs.packs(folds(0))
+    assert jobs.train_fold(next(parts).job).cost == 1
+    (share,) = {result.cost for result in next(parts).results}
+    assert 0 < share < 1
+
+
 def test_trials_of_one_structure_train_as_one_and_others_apart(world):
-    jobs = _jobs(world, training={"epochs": 1}, search=_space(hidden=[[4], [8]]))
+    jobs = _jobs(world, training={"epochs": 1}, search=_space(hidden=[[4], [8]]), execution={"pack": 4})
     members = [FoldJob(trial, 0, {"lr": 0.01, "hidden": hidden}) for trial, hidden in enumerate(([4], [8], [4], [8]))]
     assert sorted(packed(jobs.packs(members))) == [[(0, 0), (2, 0)], [(1, 0), (3, 0)]]
 
@@ -59,7 +72,7 @@ def _space(**choices):
 
 
 def test_a_member_that_diverges_fails_alone(world):
-    jobs = _jobs(world, training={"epochs": 2, "optimizer": "sgd"}, search=_space())
+    jobs = _jobs(world, training={"epochs": 2, "optimizer": "sgd"}, search=_space(), execution={"pack": 2})
     members = [FoldJob(0, 0, {"lr": 0.01}), FoldJob(1, 0, {"lr": 1e38})]
     (part,) = jobs.packs(members)
     good, bad = part.results
