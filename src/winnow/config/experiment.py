@@ -1,8 +1,8 @@
 """The experiment file as frozen, typed values.
 
-One file describes one study: its data, model, search, cross-validation, training, execution and refit. Everything that
-decides *what* is computed stands in `Experiment.definition`, which a study keeps for life; what only decides *how much*
-and *where* (trials, sampler, workers, retries, …) may change between two calls on the same study.
+One file describes one study: its data, model, search, cross-validation, training, execution and refit. What decides
+*what* is computed is in `Experiment.definition` and never changes during a study. What decides *how much* and *where*
+(trials, sampler, workers, retries, …) may change between two calls on the same study.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
-    field_validator,
     model_validator,
 )
 
@@ -35,17 +34,36 @@ def _checked_name(name: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_checked_name)]
-"""A study's name: it becomes part of file, container and Kubernetes object names."""
+"""A study's name, which becomes part of the names of files, containers and Kubernetes objects."""
 
 
 class Frozen(BaseModel):
-    """A frozen value that refuses keys it does not know."""
+    """A frozen value that refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
+def _mapping_of_type(value: Any) -> Any:
+    """`{type: adam}` for the name `adam` alone."""
+    return {"type": value} if isinstance(value, str) else value
+
+
+NameOrMapping = BeforeValidator(_mapping_of_type)
+
+
+def _check_bounds(parameter: Any) -> Any:
+    low, high = parameter.bounds
+    if low > high:
+        raise ValueError("the lower bound first and the upper bound second")
+    if parameter.log and low <= 0:
+        raise ValueError("bounds above 0 where `log: true` is set")
+    if parameter.log and parameter.step != type(parameter).model_fields["step"].default:
+        raise ValueError("either `log` or `step`, not both")
+    return parameter
+
+
 class DataConfig(Frozen):
-    """Where the rows come from and which of them are kept for the end."""
+    """Where the rows come from, and which are held out."""
 
     source: str = Field(
         description="`sklearn:NAME` (breast_cancer, digits, diabetes, iris, wine), a CSV or Parquet path or `s3://` "
@@ -53,18 +71,23 @@ class DataConfig(Frozen):
     )
     target: str | None = Field(default=None, description="Column to predict; a CSV or Parquet source needs it.")
     task: Literal["auto", "classification", "regression"] = Field(
-        default="auto", description="`auto`: classification for text, booleans and whole numbers of few values."
+        default="auto", description="`auto`: classification for text, booleans and few distinct whole numbers."
     )
     holdout: float = Field(
-        default=0.2, ge=0.0, lt=1.0, description="Share of rows split off before the sweep and scored once, by refits."
+        default=0.2,
+        ge=0.0,
+        lt=1.0,
+        description="Share of the rows that is split off before the sweep. Only refits are scored on it, once.",
     )
-    group: str | None = Field(default=None, description="Column whose equal values must stay in one fold.")
+    group: str | None = Field(default=None, description="Column; rows with the same value stay in the same fold.")
     time: str | None = Field(default=None, description="Column that orders the rows in time.")
     drop: tuple[str, ...] = Field(default=(), description="Columns to leave out.")
     standardize: bool = Field(
-        default=True, description="Fit mean and spread of the inputs on each fold's training part, inside the model."
+        default=True,
+        description="Standardize the inputs inside the model, with the mean and standard deviation of each fold's "
+        "training rows.",
     )
-    options: dict[str, Any] = Field(default={}, description="Keyword arguments for a data function.")
+    options: dict[str, Any] = Field(default={}, description="Keyword arguments of the data function.")
 
 
 class ModelConfig(Frozen):
@@ -74,33 +97,27 @@ class ModelConfig(Frozen):
         description="`package.module:function` or `path/file.py:function`: "
         "`build(input_shape, outputs, **params) -> nn.Module`."
     )
-    options: dict[str, Any] = Field(default={}, description="Fixed keyword arguments for the factory.")
+    options: dict[str, Any] = Field(default={}, description="Fixed keyword arguments of the factory.")
 
 
 class FloatParameter(Frozen):
     """A real number between two bounds, both included."""
 
     bounds: tuple[float, float] = Field(alias="float", description="Lower and upper bound.")
-    log: bool = Field(default=False, description="Search the exponent instead of the value.")
-    step: float | None = Field(default=None, gt=0, description="Grid width, counted from the lower bound.")
+    log: bool = Field(default=False, description="Search on a logarithmic scale.")
+    step: float | None = Field(default=None, gt=0, description="Distance of the values, from the lower bound on.")
 
-    @model_validator(mode="after")
-    def _bounds_make_sense(self) -> FloatParameter:
-        _check_bounds(self.bounds, self.log, self.step)
-        return self
+    _checked = model_validator(mode="after")(_check_bounds)
 
 
 class IntParameter(Frozen):
     """A whole number between two bounds, both included."""
 
     bounds: tuple[int, int] = Field(alias="int", description="Lower and upper bound.")
-    log: bool = Field(default=False, description="Search the exponent instead of the value.")
-    step: int = Field(default=1, ge=1, description="Grid width, counted from the lower bound.")
+    log: bool = Field(default=False, description="Search on a logarithmic scale.")
+    step: int = Field(default=1, ge=1, description="Distance of the values, from the lower bound on.")
 
-    @model_validator(mode="after")
-    def _bounds_make_sense(self) -> IntParameter:
-        _check_bounds(self.bounds, self.log, self.step if self.step != 1 else None)
-        return self
+    _checked = model_validator(mode="after")(_check_bounds)
 
 
 class ChoiceParameter(Frozen):
@@ -116,29 +133,11 @@ class ChoiceParameter(Frozen):
         )
 
 
-def _check_bounds(bounds: tuple[float, float], log: bool, step: float | None) -> None:
-    low, high = bounds
-    if low > high:
-        raise ValueError("the lower bound first and the upper bound second")
-    if log and low <= 0:
-        raise ValueError("bounds above 0 where `log: true` is set")
-    if log and step is not None:
-        raise ValueError("either `log` or `step`, not both")
-
-
-def _with_type(value: Any) -> Any:
-    """A name in place of a mapping: `adam` for `{type: adam}`."""
-    return {"type": value} if isinstance(value, str) else value
-
-
 def _kind_of_parameter(value: Any) -> str | None:
-    keys = value if isinstance(value, dict) else type(value).model_fields if isinstance(value, Frozen) else {}
-    named = {"float": "float", "int": "int", "choice": "choice", "choices": "choice"}
-    found = {named[key] for key in keys if key in named}
-    if isinstance(value, FloatParameter):
-        return "float"
-    if isinstance(value, IntParameter):
-        return "int"
+    kinds = {"float": "float", "int": "int", "choice": "choice", "choices": "choice"}
+    if isinstance(value, FloatParameter | IntParameter | ChoiceParameter):
+        return value.__class__.__name__.removesuffix("Parameter").lower()
+    found = {kinds[key] for key in value if key in kinds} if isinstance(value, dict) else set()
     return found.pop() if len(found) == 1 else None
 
 
@@ -155,7 +154,7 @@ class MetricConfig(Frozen):
 
     name: str = Field(description="A short name (f1, accuracy, rmse, r2, …), a torchmetrics class, or `loss`.")
     goal: Literal["maximize", "minimize"] | None = Field(
-        default=None, description="Direction; by default the one that the metric itself declares."
+        default=None, description="Direction; by default the one that the metric declares."
     )
 
 
@@ -164,81 +163,69 @@ class PrunerConfig(Frozen):
 
     type: Literal["auto", "racing", "median", "off"] = Field(
         default="auto",
-        description="`racing`: stop a trial that can hardly become the best one; `median`: stop a trial whose mean "
-        "over the folds so far is worse than the median's. `auto`: racing, or off with the splitter time_series, whose "
-        "folds differ in size.",
+        description="`racing`: stop a trial that is unlikely to become the best one. `median`: stop a trial whose mean "
+        "over its folds so far is worse than the median of the other trials. `auto`: racing, but off with the splitter "
+        "time_series, whose folds differ in size.",
     )
     threshold: float = Field(
-        default=0.01,
-        gt=0,
-        lt=0.5,
-        description="Racing: a trial stops below this probability of becoming the best.",
+        default=0.01, gt=0, lt=0.5, description="Racing: stop a trial below this probability of becoming the best."
     )
 
 
 class SearchConfig(Frozen):
-    """The space, how it is searched, and for how long."""
+    """The search space, how it is searched, and for how long."""
 
     space: dict[str, Parameter] = Field(description="Parameters by name; each is `float`, `int` or `choice`.")
-    trials: int = Field(default=30, ge=1, description="How many trials the study holds when it is done.")
+    trials: int = Field(default=30, ge=1, description="Trials of the finished study.")
     metric: MetricConfig = Field(description="The metric to optimize, averaged over the folds.")
-    metrics: tuple[str, ...] = Field(default=(), description="Further metrics to record for every fold.")
+    metrics: tuple[str, ...] = Field(default=(), description="More metrics to record for every fold.")
     sampler: Literal["tpe", "random"] = Field(default="tpe", description="How parameters are proposed.")
-    pruner: PrunerConfig = Field(default=PrunerConfig(), description="A name, or `{type: NAME, threshold: …}`.")
+    pruner: Annotated[PrunerConfig, NameOrMapping] = Field(
+        default=PrunerConfig(), description="A name, or `{type: NAME, threshold: …}`."
+    )
     seed: int = Field(default=0, ge=0, lt=2**31, description="Seed of the sampler, the splits and the training.")
-
-    @field_validator("pruner", mode="before")
-    @classmethod
-    def _a_name_alone(cls, value: Any) -> Any:
-        return _with_type(value)
 
 
 class CrossValidationConfig(Frozen):
-    """How rows are dealt into folds."""
+    """How rows are split into folds."""
 
     splitter: Literal[
-        "auto",
-        "kfold",
-        "stratified",
-        "group",
-        "stratified_group",
-        "time_series",
-        "repeated",
-        "repeated_stratified",
+        "auto", "kfold", "stratified", "group", "stratified_group", "time_series", "repeated", "repeated_stratified"
     ] = Field(
         default="auto",
-        description="`auto`: stratified for classes, kfold for numbers; with groups or times, the splitter for them.",
+        description="`auto`: the splitter for groups or times if `data.group` or `data.time` is set, else stratified "
+        "for classification and kfold for regression.",
     )
     folds: int = Field(default=5, ge=2, description="Number of folds.")
-    repeats: int = Field(default=1, ge=1, description="Repetitions of the `repeated` splitters.")
+    repeats: int = Field(default=1, ge=1, description="Repetitions, with the `repeated` splitters.")
 
 
 class EarlyStoppingConfig(Frozen):
     """When to stop before the last epoch.
 
-    The loss is watched on a part of the *training* rows that is held out for it, so that the fold's own validation
-    rows stay unseen until they are scored.
+    The loss is measured on a held-out part of the *training* rows, so that the fold's validation rows stay unseen until
+    they are scored.
     """
 
-    patience: int = Field(default=5, ge=1, description="Epochs without improvement to wait for.")
+    patience: int = Field(default=5, ge=1, description="Epochs without improvement before training stops.")
     min_delta: float = Field(default=0.0, ge=0.0, description="Smallest improvement of the loss that counts.")
-    fraction: float = Field(default=0.1, gt=0.0, lt=0.5, description="Share of the training rows to watch on.")
+    fraction: float = Field(default=0.1, gt=0.0, lt=0.5, description="Share of the training rows to hold out.")
 
 
 class OptimizerConfig(Frozen):
-    """A `torch.optim` optimizer; further keys are its own arguments."""
+    """A `torch.optim` optimizer; other keys are its arguments."""
 
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
     type: str = Field(default="adamw", description="Class name in `torch.optim`, in any case.")
 
 
 class SchedulerConfig(Frozen):
-    """`cosine` (with `warmup_steps`) or a `torch.optim.lr_scheduler` class; further keys are its own arguments."""
+    """`cosine` (with `warmup_steps`) or a `torch.optim.lr_scheduler` class; other keys are its arguments."""
 
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
     type: str = Field(description="`cosine`, or a class name in `torch.optim.lr_scheduler`, in any case.")
     every: Literal["step", "epoch"] | None = Field(
-        default=None, description="When it advances; by default `step` for cosine and OneCycleLR, else `epoch`."
+        default=None, description="When it steps; by default each `step` for cosine and OneCycleLR, else each `epoch`."
     )
 
 
@@ -247,72 +234,75 @@ class TrainingConfig(Frozen):
 
     epochs: int = Field(default=30, ge=1, description="Passes over the training rows.")
     batch_size: int = Field(default=64, ge=1, description="Rows of a global batch, split over the ranks.")
-    optimizer: OptimizerConfig = Field(default=OptimizerConfig(), description="A name, or `{type: NAME, …}`.")
-    scheduler: SchedulerConfig | None = Field(default=None, description="A name, or `{type: NAME, …}`; null: none.")
+    optimizer: Annotated[OptimizerConfig, NameOrMapping] = Field(
+        default=OptimizerConfig(), description="A name, or `{type: NAME, …}`."
+    )
+    scheduler: Annotated[SchedulerConfig | None, NameOrMapping] = Field(
+        default=None, description="A name, or `{type: NAME, …}`; null: none."
+    )
     loss: Literal["auto", "cross_entropy", "mse", "l1", "huber"] = Field(
         default="auto", description="`auto`: cross_entropy for classification, mse for regression."
     )
     precision: Literal["no", "bf16", "fp16"] = Field(default="no", description="Mixed precision; fp16 needs a GPU.")
-    accumulation: int = Field(default=1, ge=1, description="Batches whose gradients make one optimizer step.")
-    clip_norm: float | None = Field(default=None, gt=0, description="Largest gradient norm; null: no clipping.")
+    accumulation: int = Field(
+        default=1, ge=1, description="Batches whose gradients are added up for one optimizer step."
+    )
+    clip_norm: float | None = Field(default=None, gt=0, description="Largest norm of the gradients; null: no clipping.")
     early_stopping: EarlyStoppingConfig | None = Field(default=None, description="Null: train all epochs.")
     loop: str | None = Field(
         default=None,
-        description="A function of your own instead of this loop: `train_fold(fold, params) -> {metric: value}`.",
+        description="Your own function instead of winnow's loop: `train_fold(fold, params) -> {metric: value}`.",
     )
-
-    @field_validator("optimizer", "scheduler", mode="before")
-    @classmethod
-    def _a_name_alone(cls, value: Any) -> Any:
-        return _with_type(value)
 
 
 class ResourcesConfig(Frozen):
     """What one node of a worker group may use."""
 
     cpu: float | None = Field(
-        default=None, gt=0, description="CPUs; by default an equal share of the machine's, of a pod 1."
+        default=None, gt=0, description="CPUs; by default an equal share of the machine's, and 1 for a pod."
     )
     memory: str | None = Field(
         default=None,
         pattern=QUANTITY,
-        description="Memory, such as `2Gi`; by default no limit, of a pod `2Gi`. Processes of this machine are not "
-        "held to it.",
+        description="Memory, such as `2Gi`; by default no limit, and `2Gi` for a pod. Not enforced for processes on "
+        "this machine.",
     )
     shm: str = Field(
         default="256Mi",
         pattern=QUANTITY,
-        description="Shared memory (`/dev/shm`) of a container or pod: data loaders and NCCL use it.",
+        description="Shared memory (`/dev/shm`) of a container or pod, for data loaders and NCCL.",
     )
 
 
 class KubernetesConfig(Frozen):
-    """What only pods have. Other platforms ignore it."""
+    """Settings of pods. Other platforms ignore them."""
 
     requests: dict[str, str] = Field(
         default={},
-        description="What a pod asks the scheduler for where that is less than its limits: `{cpu: 250m, memory: 1Gi}`.",
+        description="A pod's resource requests if they differ from its limits: `{cpu: 250m, memory: 1Gi}`.",
     )
-    gpu_resource: str = Field(default="nvidia.com/gpu", description="What the cluster calls a GPU.")
+    gpu_resource: str = Field(default="nvidia.com/gpu", description="Resource name of a GPU in the cluster.")
     node_selector: dict[str, str] = Field(default={}, description="Labels of the nodes that pods may run on.")
-    tolerations: tuple[dict[str, Any], ...] = Field(default=(), description="Taints that pods put up with.")
+    tolerations: tuple[dict[str, Any], ...] = Field(default=(), description="Taints that the pods tolerate.")
     priority_class: str | None = Field(default=None, description="Priority class of the pods.")
-    queue: str | None = Field(default=None, description="Kueue's LocalQueue that admits the groups; null: none.")
+    queue: str | None = Field(default=None, description="Kueue LocalQueue that admits the groups; null: none.")
     deadline_s: int | None = Field(
-        default=None, ge=1, description="Longest life of a group's Job; the sweep then starts another. Null: no limit."
+        default=None, ge=1, description="Time limit of a group's Job; the sweep then starts another. Null: no limit."
     )
     backoff_limit: int = Field(
-        default=6, ge=0, description="How many of a group's pods may fail, disruptions not counted."
+        default=6, ge=0, description="How many pods of a group may fail. Evictions and other disruptions do not count."
     )
-    ttl_s: int = Field(default=86400, ge=0, description="How long a group that is over is kept for its logs.")
+    ttl_s: int = Field(default=86400, ge=0, description="How long a finished group is kept for its logs.")
     start_patience_s: float = Field(
-        default=300, ge=1, description="How long pods that cannot start are waited for where no group is at work."
+        default=300,
+        ge=1,
+        description="How long the sweep waits for pods that cannot start, while no group works, before it fails.",
     )
     annotations: dict[str, str] = Field(default={}, description="Annotations of the pods.")
     pod: dict[str, Any] = Field(
         default={},
-        description="Any further fields of the pods' `spec`, laid over what is planned: maps are merged, lists of "
-        "named things by name; the worker's container is called `worker`.",
+        description="Other fields for the pods' `spec`. Mappings are merged into the planned ones, and lists of named "
+        "items by name; the worker's container is called `worker`.",
     )
 
 
@@ -327,53 +317,58 @@ Pack = Annotated[Literal["auto", "off"] | int, BeforeValidator(_checked_pack)]
 
 
 class ExecutionConfig(Frozen):
-    """Where and how widely the sweep runs."""
+    """Where the sweep runs, and on how many workers."""
 
-    workers: int = Field(default=2, ge=1, description="Worker groups at once; each trains one trial at a time.")
+    workers: int = Field(default=2, ge=1, description="Concurrent worker groups. Each trains one trial at a time.")
     processes: int = Field(default=1, ge=1, description="Ranks of a group (DDP).")
     nodes: int = Field(default=1, ge=1, description="Machines (containers, pods) of a group.")
     pack: Pack = Field(
         default="auto",
-        description="How many models a worker trains as one: `auto` measures what pays, `off` trains each alone, a "
-        "number is how many.",
+        description="How many models a worker trains as one batched model: `auto` measures what is faster, `off` "
+        "trains each alone, or a number.",
     )
-    retries: int = Field(default=2, ge=0, description="How often a trial that was lost (not failed) is tried again.")
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="`auto`: GPUs where there are any.")
+    retries: int = Field(default=2, ge=0, description="How often a lost trial (not a failed one) is retried.")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="`auto`: GPUs if there are any.")
     share_gpus: bool = Field(
         default=False,
-        description="Let several groups share one GPU; with `device: auto` they do where there are too few.",
+        description="Let several groups share one GPU. With `device: auto` they do so if there are too few GPUs.",
     )
     storage_patience_s: float = Field(
-        default=300, ge=1, description="How long an unreachable study, or engine, is waited for."
+        default=300, ge=1, description="How long to wait for a study database, or an engine, that does not answer."
     )
-    resources: ResourcesConfig = Field(default=ResourcesConfig(), description="What one worker group may use.")
+    resources: ResourcesConfig = Field(
+        default=ResourcesConfig(), description="Resources of one node of a worker group."
+    )
     env: dict[str, str] = Field(default={}, description="Environment variables for every rank.")
-    secrets: tuple[str, ...] = Field(default=(), description="Names of environment variables to pass on, unlogged.")
+    secrets: tuple[str, ...] = Field(
+        default=(), description="Names of environment variables to pass on; values are never logged."
+    )
     secrets_file: str | None = Field(
-        default=None, description="File of `NAME=value` lines with secrets that the environment does not set."
+        default=None, description="File of `NAME=value` lines, for secrets that the environment does not set."
     )
     volumes: tuple[str, ...] = Field(
         default=(),
-        description="What containers see beside their image: `SOURCE:TARGET`, read-only, or `SOURCE:TARGET:rw`. The "
-        "source is a folder of the Docker host or a named volume; for pods it is a volume claim. Processes of this "
-        "machine need none.",
+        description="Volumes of the containers: `SOURCE:TARGET` (read-only) or `SOURCE:TARGET:rw`. The source is a "
+        "folder of the Docker host or a named volume; for pods, a volume claim. Not used by processes on this machine.",
     )
-    kubernetes: KubernetesConfig = Field(default=KubernetesConfig(), description="What only pods have.")
+    kubernetes: KubernetesConfig = Field(default=KubernetesConfig(), description="Settings of pods.")
 
     @property
     def start_timeout_s(self) -> float:
-        """How long no group may start before the sweep fails, on every platform."""
+        """How long the sweep waits, while no group works, before it fails. Applies to every platform."""
         return self.kubernetes.start_patience_s
 
     def options_for(self, platform: str) -> Frozen | None:
-        """The section that this platform alone reads; None where it has none."""
+        """The section that only this platform reads, or None."""
         return {"kubernetes": self.kubernetes}.get(platform)
 
 
 class RefitConfig(Frozen):
     """What happens after the last trial."""
 
-    top: int = Field(default=3, ge=1, description="How many of the best trials to train again on all but the holdout.")
+    top: int = Field(
+        default=3, ge=1, description="How many of the best trials to refit on all rows except the holdout."
+    )
 
 
 class Experiment(Frozen):
@@ -390,16 +385,16 @@ class Experiment(Frozen):
     tags: dict[str, str] = Field(default={}, description="Tags for every run of this study.")
 
     def without_secrets(self) -> Experiment:
-        """The experiment as it may be kept: passwords and secret values in `execution.env` are starred.
+        """The experiment without passwords and secret values of `execution.env`, to be stored.
 
-        Workers are started with the real values, which come from the file at each call.
+        Workers get the real values, which every call reads from the file.
         """
         shown = {name: shown_value(name, value) for name, value in self.execution.env.items()}
         execution = self.execution.model_copy(update={"env": shown})
         return self.model_copy(update={"execution": execution})
 
     def definition(self) -> dict[str, Any]:
-        """What a study keeps for life, as JSON values: two experiments with equal definitions share a study."""
+        """What never changes during a study, as JSON values. Experiments with equal definitions can share a study."""
         whole = self.model_dump(mode="json", by_alias=True)
         search = {key: whole["search"][key] for key in ("space", "metric", "metrics", "seed")}
         kept = {key: whole[key] for key in ("data", "model", "cross_validation", "training")}

@@ -1,10 +1,10 @@
-"""The files of a person's own code that an experiment runs, and their digests.
+"""The files of user code that an experiment runs, and their digests.
 
-A study keeps the digests, so that trials of changed code are not mistaken for trials of the same study. They cover the
+A study keeps the digests, so that trials of changed code are not mixed with trials of the old code. They cover the
 files of the model factory, the data function and the training loop, and the modules that these import, directly or
-indirectly, from their own folder or from the working directory. Imports are read from the source text; nothing is
-imported. They do not cover installed packages, modules named at run time (`importlib.import_module(name)`), and files
-that the code reads.
+indirectly, from their own folder or the working directory. Imports are read from the source text; nothing is imported.
+Not covered: installed packages, modules named at run time (`importlib.import_module(name)`), and files that the code
+reads.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import json
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from winnow.config.experiment import Experiment
@@ -24,58 +23,51 @@ from winnow.config.functions import names_data_function
 _OWN_PACKAGE = Path(__file__).resolve().parents[1]
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
-
-@dataclass(frozen=True)
-class CodeFile:
-    """One file. `name` is its path from the working directory, or from its folder's parent where it lies elsewhere."""
-
-    name: str
-    path: Path
+_ModuleName = tuple[str, ...]
+"""The parts of a module's name."""
 
 
 def code_of(experiment: Experiment, folder: Path) -> dict[str, str]:
-    """sha256 of every file of a person's code, by its name.
+    """The sha256 of every file of user code, by its name.
+
+    A name is the path from the working directory, or from the parent of the file's folder if it is outside.
 
     Args:
-        experiment: names the functions.
-        folder: the working directory, from which files and modules are looked for.
+        folder: the working directory, where files and modules are looked up.
     """
-    files = code_files(experiment, folder)
-    return {file.name: hashlib.sha256(file.path.read_bytes()).hexdigest() for file in files}
+    files = _code_files(experiment, folder)
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for path, name in files.items()}
 
 
 def folder_of_code(experiment: Experiment, folder: Path) -> Path | None:
-    """The folder of the first file that the experiment names; None where it names none of a person's own."""
-    return next((file.path.parent for file in code_files(experiment, folder)), None)
+    """The folder of the first file of user code that the experiment names; None without one."""
+    return next((path.parent for path in _code_files(experiment, folder)), None)
 
 
 def digest_of_code(code: Mapping[str, str]) -> str:
-    """One digest of all files, twelve hexadecimal digits; empty where there are none."""
+    """One digest of all files, twelve hexadecimal digits; empty without files."""
     return hashlib.sha256(json.dumps(sorted(code.items())).encode()).hexdigest()[:12] if code else ""
 
 
 def changed_files(kept: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
-    """Names of the files that differ; files that both have come first."""
+    """Names of the files that differ; changed files first, then added and removed ones."""
     changed = [name for name in sorted(kept) if name in found and kept[name] != found[name]]
     return changed + sorted(kept.keys() ^ found.keys())
 
 
-def code_files(experiment: Experiment, folder: Path) -> list[CodeFile]:
-    """The files; those that the experiment names come first."""
-    specs = (experiment.model.factory, experiment.data.source, experiment.training.loop)
-    found: dict[Path, CodeFile] = {}
-    for spec in specs:
-        if spec is None or not names_data_function(spec):
-            continue
-        origin = spec.rpartition(":")[0]
-        start, roots = _start(origin, folder)
-        if start is not None:
-            _collect(start, roots, folder, found)
-    return list(found.values())
+def _code_files(experiment: Experiment, folder: Path) -> dict[Path, str]:
+    """Names of the files by their paths, in the order in which they are reached from the experiment."""
+    found: dict[Path, str] = {}
+    for spec in (experiment.model.factory, experiment.data.source, experiment.training.loop):
+        if spec is not None and names_data_function(spec):
+            start, roots = _start(spec.rpartition(":")[0], folder)
+            if start is not None:
+                _collect(start, roots, folder, found)
+    return found
 
 
 def _start(origin: str, folder: Path) -> tuple[Path | None, Sequence[Path]]:
-    """The file that a function's name names, and the folders from which its imports are looked for."""
+    """The file or module of a function, and the folders where its imports are looked up."""
     if origin.endswith(".py"):
         path = (folder / Path(origin).expanduser()).resolve()
         return (path if path.is_file() else None), (path.parent, folder)
@@ -86,73 +78,54 @@ def _start(origin: str, folder: Path) -> tuple[Path | None, Sequence[Path]]:
     return None, ()
 
 
-def _collect(path: Path, roots: Sequence[Path], folder: Path, found: dict[Path, CodeFile]) -> None:
+def _collect(path: Path, roots: Sequence[Path], folder: Path, found: dict[Path, str]) -> None:
     path = path.resolve()
-    if path in found or not _is_of_a_person(path):
+    if path in found or not _is_user_code(path):
         return
-    found[path] = CodeFile(_name(path, roots[0].resolve(), folder.resolve()), path)
-    for module in _imports(path):
-        for name in _with_parents(module.names):
-            for root in (module.root,) if module.root is not None else roots:
-                file = _module(root, name)
-                if file is not None:
-                    _collect(file, roots, folder, found)
-                    break
+    found[path] = _name(path, roots[0].resolve(), folder.resolve())
+    for name, root in _imports(path):
+        # The packages around a module run first.
+        for depth in range(1, len(name) + 1):
+            places = roots if root is None else (root,)
+            file = next(filter(None, (_module(place, name[:depth]) for place in places)), None)
+            if file is not None:
+                _collect(file, roots, folder, found)
 
 
 def _name(path: Path, root: Path, folder: Path) -> str:
-    for base in (folder, root.parent):
-        if path.is_relative_to(base):
-            return path.relative_to(base).as_posix()
-    return path.name
+    base = next((base for base in (folder, root.parent) if path.is_relative_to(base)), path.parent)
+    return path.relative_to(base).as_posix()
 
 
-def _is_of_a_person(path: Path) -> bool:
+def _is_user_code(path: Path) -> bool:
     """Whether a file belongs neither to winnow, nor to Python, nor to an installed package."""
     if path.is_relative_to(_OWN_PACKAGE) or not _INSTALLED.isdisjoint(path.parts):
         return False
     return not path.is_relative_to(Path(sysconfig.get_path("stdlib")).resolve())
 
 
-@dataclass(frozen=True)
-class _Import:
-    """Modules that one statement may import, as parts of their names. `root`: of a relative import, where they lie."""
-
-    names: tuple[tuple[str, ...], ...]
-    root: Path | None = None
-
-
-def _imports(path: Path) -> Iterator[_Import]:
-    """What a file imports, at its top or anywhere else."""
+def _imports(path: Path) -> Iterator[tuple[_ModuleName, Path | None]]:
+    """The modules that a file may import anywhere in its text; for a relative import with the folder that it is in."""
     try:
         tree = ast.parse(path.read_bytes())
     except SyntaxError:
         return
     for node in ast.walk(tree):
+        names: list[_ModuleName] = []
+        root = None
         if isinstance(node, ast.Import):
-            yield from (_Import((tuple(alias.name.split(".")),)) for alias in node.names if _is_free(alias.name))
+            names = [tuple(alias.name.split(".")) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             module = tuple(node.module.split(".")) if node.module else ()
-            names = (module, *((*module, alias.name) for alias in node.names))
-            if node.level > 0:
-                # One dot is the file's own folder, each further one the folder above.
-                yield _Import(names, path.parents[node.level - 1])
-            elif node.module is not None and _is_free(node.module):
-                yield _Import(names)
-
-
-def _is_free(module: str) -> bool:
-    """Whether a person's file can have this name: a standard module is always the standard one."""
-    return module.split(".")[0] not in sys.stdlib_module_names
-
-
-def _with_parents(names: tuple[tuple[str, ...], ...]) -> list[tuple[str, ...]]:
-    """The modules with the packages around them, whose `__init__.py` run first."""
-    return list(dict.fromkeys(name[:depth] for name in names for depth in range(1, len(name) + 1)))
+            names = [module, *((*module, alias.name) for alias in node.names)]
+            # One dot is the file's own folder, each further one the folder above.
+            root = path.parents[node.level - 1] if node.level else None
+        # User code cannot replace a standard module.
+        yield from ((name, root) for name in names if root or name[0] not in sys.stdlib_module_names)
 
 
 def _module(root: Path, name: Sequence[str]) -> Path | None:
-    """The file of a module below a folder; None where there is none, as for a package without `__init__.py`."""
+    """The file of a module below a folder; None without one, as for a package without `__init__.py`."""
     path = root.joinpath(*name)
     candidates = (path / "__init__.py", path.with_name(f"{path.name}.py"))
     return next((candidate for candidate in candidates if candidate.is_file()), None)
