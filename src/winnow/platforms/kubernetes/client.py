@@ -1,4 +1,4 @@
-"""The verbs of a cluster's API on plain objects in one namespace. `transport` sends the requests."""
+"""The verbs of a cluster's API on objects as JSON, in one namespace. `transport` sends the requests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 FIELD_MANAGER = "winnow"
-"""Name of winnow as a manager of fields: fields set by other managers are left alone."""
+"""Winnow's name for server-side apply, which leaves the fields of other managers alone."""
 
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
@@ -48,7 +48,7 @@ _MERGE = "application/merge-patch+json"
 
 @dataclass(frozen=True)
 class Listing:
-    """Objects as they were at one moment; a watch continues from `resource_version`."""
+    """Objects at one moment. A watch continues from `resource_version`."""
 
     items: tuple[Manifest, ...]
     resource_version: str
@@ -70,8 +70,8 @@ class Cluster:
 
     Args:
         context: the cluster's name in kubeconfig.
-        identity: differs from that of other clusters, also of an earlier one of the same name.
-        client, renew: as for `Transport`.
+        identity: tells it from other clusters, even from an earlier one of the same name.
+        renew: see `Transport`.
     """
 
     def __init__(
@@ -90,23 +90,23 @@ class Cluster:
 
     @property
     def place(self) -> str:
-        """Where its objects are, for the end of a sentence."""
+        """Where its objects are, for messages."""
         return f"in namespace {self.namespace} of the cluster '{self.context}'"
 
     @property
     def calls(self) -> int:
-        """Number of requests so far."""
+        """How many requests were sent."""
         return self._transport.calls
 
     def get(self, kind: Kind, name: str) -> Manifest | None:
-        """One object; None where there is none."""
+        """An object, or None."""
         try:
             return self._transport.json(Request("GET", kind.path(self.namespace, name)))
         except NotFoundError:
             return None
 
     def find(self, kind: Kind, labels: Mapping[str, str] | str = "", *, fields: str = "") -> Listing:
-        """The objects that have these labels, or match a label selector, and a field selector."""
+        """The objects that match labels (or a label selector) and a field selector."""
         found = self._transport.json(Request("GET", kind.path(self.namespace), _selectors(labels, fields)))
         stamp = {"apiVersion": kind.api_version, "kind": kind.kind}
         return Listing(
@@ -119,7 +119,7 @@ class Cluster:
         """Changes since `resource_version`, until the API ends the request (after `timeout_s`) or it is closed.
 
         Raises:
-            ExpiredError: the API no longer keeps changes since that version.
+            ExpiredError: the API no longer keeps these changes.
         """
         query = {
             **_selectors(labels, ""),
@@ -155,9 +155,9 @@ class Cluster:
 
         Args:
             follow: continue until the container ends.
-            since: RFC 3339; only lines from then on.
+            since: an RFC 3339 time.
             is_previous: read the run before the last restart.
-            is_stamped: begin each line with its time, so that a line read twice is recognized.
+            is_stamped: begin each line with its time.
 
         Raises:
             NotFoundError: there is no such pod.
@@ -171,17 +171,20 @@ class Cluster:
             **({"previous": "true"} if is_previous else {}),
             **({"timestamps": "true"} if is_stamped else {}),
         }
-        request = Request("GET", POD.path(self.namespace, pod, "log"), query, refusals={400: NotStartedError})
+        request = Request("GET", POD.path(self.namespace, pod, "log"), query)
 
         def read(source: Source) -> Generator[str, None, None]:
-            # A worker that computes may print nothing for hours.
-            for line in self._transport.lines(request, source, read_s=None if follow else TIMEOUT_S):
-                yield line.decode(errors="replace")
+            try:
+                # A worker that computes may print nothing for hours.
+                for line in self._transport.lines(request, source, read_s=None if follow else TIMEOUT_S):
+                    yield line.decode(errors="replace")
+            except RefusedObjectError as error:
+                raise NotStartedError(str(error)) from error
 
         return Stream(read)
 
     def events(self, about: Manifest) -> list[Manifest]:
-        """Events about an object, oldest first; none about an earlier object of its name."""
+        """Events about this very object, oldest first."""
         wanted = {"kind": about["kind"], "name": name_of(about), "uid": about["metadata"]["uid"]}
         fields = ",".join(f"involvedObject.{field}={value}" for field, value in wanted.items())
         return sorted(self.find(EVENT, fields=fields).items, key=_said_at)
@@ -201,36 +204,28 @@ class Cluster:
     def apply(
         self, manifest: Manifest, *, is_dry_run: bool = False, is_forced: bool = True, manager: str = FIELD_MANAGER
     ) -> Manifest:
-        """Create or update an object by server-side apply, which leaves other fields alone.
+        """Create or update an object by server-side apply.
 
         Raises:
             ConflictError: not forced, and another manager set one of the fields.
         """
-        query = {
-            "fieldManager": manager,
-            "force": "true" if is_forced else "false",
-            **({"dryRun": "All"} if is_dry_run else {}),
-        }
+        query = {"fieldManager": manager, "force": "true" if is_forced else "false", **_dry_run(is_dry_run)}
         path = kind_of(manifest).path(self.namespace, name_of(manifest))
         return self._put(Request("PATCH", path, query, manifest, _APPLY), manifest)
 
     def create(self, manifest: Manifest, *, is_dry_run: bool = False) -> Manifest:
-        """Make an object.
+        """Create an object.
 
         Raises:
             ConflictError: the name is taken.
             RefusedObjectError: the object has an unknown field or a wrong value.
         """
-        query = {
-            "fieldManager": FIELD_MANAGER,
-            "fieldValidation": "Strict",
-            **({"dryRun": "All"} if is_dry_run else {}),
-        }
+        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict", **_dry_run(is_dry_run)}
         path = kind_of(manifest).path(self.namespace)
         return self._put(Request("POST", path, query, manifest, is_repeatable=is_dry_run), manifest)
 
     def merge(self, kind: Kind, name: str, patch: Manifest, *, subresource: str = "") -> Manifest | None:
-        """Change single fields (RFC 7386); None where there is no such object."""
+        """Change single fields by a merge patch (RFC 7386). Return the object, or None where there is none."""
         path = kind.path(self.namespace, name, subresource)
         try:
             return self._transport.json(Request("PATCH", path, {"fieldManager": FIELD_MANAGER}, patch, _MERGE))
@@ -246,12 +241,11 @@ class Cluster:
         propagation: str = "Background",
         uid: str | None = None,
     ) -> bool:
-        """Remove an object; False where there is none.
+        """Delete an object; False where there is none.
 
         Args:
             grace_s: a pod's grace period; None: its own.
             propagation: Background, Foreground (after the objects that it owns) or Orphan.
-            uid: leave the object alone unless it has this one.
 
         Raises:
             ConflictError: the object has another uid.
@@ -271,7 +265,7 @@ class Cluster:
         grace_s: float | None = None,
         propagation: str = "Background",
     ) -> None:
-        """Remove all objects with these labels in one request. Raises ValueError for no label."""
+        """Delete all objects with these labels in one request. Raises ValueError for no label."""
         if not labels:
             raise ValueError("expected labels, found none, which would mean every object of the namespace")
         body = _delete_options(grace_s, propagation, None)
@@ -282,7 +276,6 @@ class Cluster:
         return self._transport.port(f"{POD.path(self.namespace, pod, 'portforward')}?ports={port}")
 
     def _put(self, request: Request, manifest: Manifest) -> Manifest:
-        """Send an object. Raises InputError where its namespace or its kind does not exist."""
         try:
             return self._transport.json(request)
         except NotFoundError as error:
@@ -294,8 +287,11 @@ def _selectors(labels: Mapping[str, str] | str, fields: str) -> dict[str, str]:
     return {**({"labelSelector": text} if text else {}), **({"fieldSelector": fields} if fields else {})}
 
 
+def _dry_run(is_dry_run: bool) -> dict[str, str]:
+    return {"dryRun": "All"} if is_dry_run else {}
+
+
 def _event(line: bytes, path: str, api: str) -> Manifest:
-    """One event of a watch. Raises UnreachableError where a proxy answers and not the API."""
     try:
         event: Manifest = json.loads(line)
         event["type"], event["object"]

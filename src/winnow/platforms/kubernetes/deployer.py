@@ -1,17 +1,18 @@
-"""Serves on a Kubernetes cluster: a Deployment that rolls, a Service, an Ingress, and what guards them.
+"""Serves models on a Kubernetes cluster.
 
-This module applies what `deployment_plan` decides, watches the pods until every replica is new and ready, and restores
-the previous state where they do not get ready. `observe` reads the cluster.
+This module applies the objects of `deployment_plan`, waits until every replica is new and ready, and restores the
+previous state if that fails. `observe` reads the cluster.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import TypeVar
 
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, UnreachableError, WinnowError
@@ -57,36 +58,32 @@ from winnow.platforms.kubernetes.permissions import applying, check, verbs
 from winnow.platforms.kubernetes.prune import apply_all, orphans
 from winnow.platforms.kubernetes.refusals import NOT_NOW, SILENT_S
 from winnow.platforms.kubernetes.rollout_progress import Progress
-from winnow.platforms.kubernetes.watch import watch_pods
 from winnow.platforms.readiness import NoModelError, is_answering, is_known, model_at
 
 READ_PERMISSIONS = (*(each for kind in KINDS for each in verbs(kind, "get", "list")), *verbs(POD, "list"))
-"""What planning needs."""
 PERMISSIONS = (
     *READ_PERMISSIONS,
     *applying(*KINDS),
     *(each for kind in KINDS for each in verbs(kind, "delete")),
     *verbs(DEPLOYMENT, "patch", subresource="scale"),
-    *verbs(POD, "watch"),
     *verbs(POD, "get", subresource="log"),
     *verbs(REPLICA_SET, "list"),
     *verbs(EVENT, "list"),
     *lease.PERMISSIONS,
 )
-"""What deploying, asking, rolling back and removing need."""
 
 BACK_WITHIN_S = 60.0
-"""How long to try to restore the previous state, and then how long to wait for its pods."""
+"""How long to try to restore the previous state, and then to wait for its pods."""
 ANSWERS_S, SPARE_S = 15.0, 5.0
-COUNTED_WITHIN_S = 2.0
-"""More than the cluster's count of new pods lags behind the pods themselves."""
+POLL_S = 1.0
 LOGS_WITHIN_S = 20.0
-"""After this no further log is read: its node may be gone."""
+"""After this, no more logs are read: their nodes may be gone."""
 FORWARDED_PORT = 8080
 NO_ADDRESS = (
     "The Ingress has no address that answers from here: no controller has taken it yet, or it names none. "
     "Set WINNOW_INGRESS_URL to where its controller is reached from here."
 )
+_Seen = TypeVar("_Seen")
 SHOWN_LINES, KEPT_LINES, KEPT_LOGS, SHOWN_EVENTS = 20, 1000, 20, 5
 
 
@@ -96,9 +93,9 @@ class KubernetesDeployer:
     Args:
         home: folder for the logs of removed replicas.
         cluster: None: kubeconfig's, found when it is first needed.
-        environment: settings of replicas: API key, limits, the Ingress's names.
-        folder: the manifests.
-        say: receives progress lines of a change.
+        environment: has the settings of replicas: API key, limits, host of the Ingress.
+        folder: of the manifests.
+        say: receives progress lines.
 
     Every method raises InputError where the cluster refuses or none is configured, UnreachableError where it does not
     answer, and ClusterError where it fails.
@@ -124,7 +121,6 @@ class KubernetesDeployer:
 
     @cached_property
     def cluster(self) -> Cluster:
-        """Where it serves."""
         return self._given if self._given is not None else connect(self._environment)
 
     @property
@@ -133,14 +129,14 @@ class KubernetesDeployer:
         return self.cluster.place
 
     def plan(self, request: DeploymentRequest) -> KubernetesPlan:
-        """See `Deployer.plan`. A release without an image is planned as one whose image is still to be built.
+        """See `Deployer.plan`. The image of a release without one is still to be built.
 
-        With the permission to apply, this also reports what the cluster would refuse, and detects changes made there.
+        With the permission to apply, a dry run also finds refused objects and manual changes.
         """
         found, files = observe.find(self.cluster, request.name), load(self._folder)
         made = _plan(request, found, self._environment, files)
         self._check(made)
-        # For every action, so that a plan reports what the cluster would refuse.
+        # For every action, to report what the cluster would refuse.
         is_different = self._may_apply() and bool(self.difference(made))
         if is_different and made.action is Action.NOTHING:
             made = _plan(request, replace(found, is_drifted=True), self._environment, files)
@@ -157,11 +153,11 @@ class KubernetesDeployer:
         return self.plan(DeploymentRequest(name, found.previous, ready_within_s=READY_WITHIN_S))
 
     def difference(self, plan: KubernetesPlan) -> str:
-        """See `Deployer.difference`: the cluster itself works it out."""
+        """See `Deployer.difference`."""
         return difference(self.cluster, plan.manifests, labels_of(plan.request.name), KINDS)
 
     def check(self, *, is_read_only: bool = False) -> None:
-        """See `Deployer.check`. Asks once; the error names every verb that is not permitted."""
+        """See `Deployer.check`. Asks once; the error names every missing permission."""
         if is_read_only:
             check(self.cluster, READ_PERMISSIONS, "reading what is served on the cluster")
         elif not self._is_checked:
@@ -176,7 +172,7 @@ class KubernetesDeployer:
         if not plan.request.release.image:
             raise ValueError("a release without an image can only be planned")
         self.check()
-        # The folder tells later commands of this home that a cluster is in use.
+        # By this folder, later commands of this home know that a cluster is in use.
         self.log_path(name).mkdir(parents=True, exist_ok=True)
         with self._alone(name) as held:
             if observe.find(self.cluster, name).serial != plan.basis:
@@ -184,7 +180,7 @@ class KubernetesDeployer:
             with _unless_overtaken(name):
                 self._change(plan, held)
         version = plan.request.release.version
-        with self._saying_if_interrupted(f"version {version} is served; whether its address answers is not known"):
+        with self._saying_if_interrupted(f"version {version} is served; its address was not checked"):
             deployed = self.status(name)
             self._wait_for_answer(deployed.url, deployed.release)
         return deployed
@@ -229,7 +225,7 @@ class KubernetesDeployer:
             yield Endpoint(f"http://127.0.0.1:{way.port}", manual, lambda: way.diagnosis)
 
     def manual_access(self, deployment: Deployment) -> ManualAccess | None:
-        """See `Deployer.manual_access`: needed where the Ingress has no address and its Service's does not answer."""
+        """See `Deployer.manual_access`: where neither the Ingress has an address nor the Service answers."""
         name = object_name(deployment.name)
         has_entry = self._environment.get(ENTRY) or kubernetes_plan.address_of(self.cluster.get(INGRESS, name))
         if has_entry or is_answering(deployment.url):
@@ -266,7 +262,7 @@ class KubernetesDeployer:
         return kept[-1].read_text(encoding="utf-8").splitlines()[-lines:] if kept else []
 
     def log_path(self, name: str) -> Path:
-        """The folder with the logs of removed replicas, for changes that were made from this home."""
+        """The folder with the logs of replicas that were removed from this home."""
         return self._home / "deployments" / "kubernetes" / self.cluster.namespace / name / "logs"
 
     def remove(self, name: str) -> bool:
@@ -285,7 +281,7 @@ class KubernetesDeployer:
         return True
 
     def _may_apply(self) -> bool:
-        """Whether the caller may ask the cluster what applying would do, which takes the permissions to apply."""
+        """Whether the caller has the permissions for a dry run: those for applying."""
         if not self._is_checked:
             try:
                 check(self.cluster, applying(*KINDS), "asking what applying would do")
@@ -297,29 +293,25 @@ class KubernetesDeployer:
         return lease.held(self.cluster, object_name(name), labels_of(name), f"deployment '{name}'", self._clock)
 
     def _objects(self, name: str) -> list[Manifest]:
-        """The objects of a deployment, without its pods and what the cluster makes for it."""
+        """The objects of a deployment, without those that the cluster makes for it, such as pods."""
         return orphans(self.cluster, (), labels_of(name), KINDS)
 
     def _check(self, plan: KubernetesPlan) -> None:
-        """Refuse names that are taken, and changes that could not be undone.
-
-        Raises:
-            InputError: an object's name or the Ingress's host is taken, or an object does not say how it was applied.
-        """
+        """Refuse taken names, a taken host of the Ingress, and objects that could not be restored."""
         name = plan.request.name
         if plan.action is not Action.NOTHING:
             for each in plan.manifests:
                 if (live := self.cluster.get(kind_of(each), name_of(each))) is not None:
                     observe.check_is_of(live, name)
                     _check_is_known(live)
-        wanted = [_route(each) for each in plan.manifests if kind_of(each) == INGRESS]
+        wanted = [each for each in plan.manifests if kind_of(each) == INGRESS]
         for other in self.cluster.find(INGRESS, kubernetes_plan.MANAGED_BY).items:
             owner = (other["metadata"].get("labels") or {}).get(labels.DEPLOYMENT)
-            if owner and owner != name and any(each.collides(_route(other)) for each in wanted):
-                raise _same_route(owner, _route(other).host)
+            if owner and owner != name and any(_collide(each, other) for each in wanted):
+                raise _same_route(owner, _host(other))
 
     def _change(self, plan: KubernetesPlan, held: HeldLease) -> None:
-        """Apply, and wait until every replica is new and ready; else restore the previous state.
+        """Apply the plan, and wait until every replica is new and ready; on failure, restore the previous state.
 
         Raises:
             OvertakenError: another process has changed the deployment; its change stays.
@@ -328,7 +320,7 @@ class KubernetesDeployer:
         before, found = self._objects(name), observe.find(self.cluster, name)
         known = frozenset(map(name_of, self._pods(name)))
         try:
-            # What the previous release needs is removed only after that release.
+            # Objects that the previous release needs are removed after it.
             for each in plan.manifests:
                 self._insist(partial(apply_all, self.cluster, (each,), labels_of(name), ()), held)
             self._insist(lambda: self._scale(name, plan.scale_to), held)
@@ -336,7 +328,7 @@ class KubernetesDeployer:
         except OvertakenError:
             raise
         except BaseException as error:
-            self._say(f"taking the change back{'' if isinstance(error, Exception) else ', since it was interrupted'}")
+            self._say(f"undoing the change{'' if isinstance(error, Exception) else ', since it was interrupted'}")
             template = self._take_back(name, before, found.count, held, error)
             if template and isinstance(error, Exception):
                 with contextlib.suppress(OvertakenError, *NOT_NOW):
@@ -350,16 +342,16 @@ class KubernetesDeployer:
             self._say(_taken_back(plan.request, found.release, is_anything_left=bool(before)))
             raise
         version = plan.request.release.version
-        with self._saying_if_interrupted(f"version {version} is served; the previous replicas are still leaving"):
+        with self._saying_if_interrupted(f"version {version} is served; the previous replicas are still terminating"):
             self._insist(lambda: apply_all(self.cluster, plan.manifests, labels_of(name), KINDS), held)
-            # The change has succeeded: failing to watch its end is not a failure.
+            # The change has succeeded: an error while waiting is not a failure.
             with contextlib.suppress(OvertakenError, *NOT_NOW):
                 self._wait_until(
                     name,
                     held,
                     lambda pods: all(observe.template_of(each) == plan.template for each in pods),
                     plan.settle_s + SPARE_S,
-                    said=f"waiting for replicas before version {version} to leave",
+                    said="waiting for the previous replicas to terminate",
                 )
 
     @contextlib.contextmanager
@@ -371,7 +363,7 @@ class KubernetesDeployer:
             raise
 
     def _insist(self, step: Callable[[], None], held: HeldLease) -> None:
-        """Take an idempotent step, again while the API does not answer, as when its server restarts.
+        """Run an idempotent step, again while the API does not answer, as when its server restarts.
 
         Raises:
             OvertakenError: another process has taken the lease, since it was not renewed.
@@ -396,8 +388,8 @@ class KubernetesDeployer:
         """Restore the previous state, retrying for `BACK_WITHIN_S`, and return the template label of its pods.
 
         Raises:
-            OvertakenError: another process has the deployment by now.
-            HalfChangedError: the cluster did not allow it.
+            OvertakenError: another process has taken the lease.
+            HalfChangedError: the cluster failed or refused.
         """
         deadline = self._clock.now() + BACK_WITHIN_S
         while True:
@@ -414,7 +406,7 @@ class KubernetesDeployer:
         return template
 
     def _put_back(self, name: str, before: Sequence[Manifest], count: int, held: HeldLease) -> str:
-        """Restore every object that this change has touched, and remove every object that it has made."""
+        """Restore every object that the change modified, and delete every object that it created."""
         held.confirm()
         now = [self.cluster.get(kind_of(each), name_of(each)) for each in before]
         pairs = zip(before, now, strict=True)
@@ -431,25 +423,46 @@ class KubernetesDeployer:
         self,
         name: str,
         held: HeldLease,
-        is_so: Callable[[Collection[Manifest]], bool],
+        is_so: Callable[[Sequence[Manifest]], bool],
         within_s: float,
         *,
         silent_s: float = SILENT_S,
         said: str = "",
     ) -> None:
-        """Return when something is so of the pods, or after `within_s`; `said` is reported if that takes time."""
+        """Return when the pods satisfy `is_so`, or after `within_s`. Say `said` if they do not at once."""
 
-        def renew() -> int:
+        def pods_now() -> Sequence[Manifest]:
             held.renew()
-            return 0
+            return self._pods(name)
 
-        watched = watch_pods(self.cluster, labels_of(name), self._clock, renew, silent_s=silent_s)
-        with contextlib.closing(watched):
-            for number, moment in enumerate(watched):
-                if is_so(moment.pods.values()) or moment.watched_s > within_s:
-                    return
-                if number == 0 and said:
-                    self._say(said)
+        for pods, waited_s in self._polled(pods_now, silent_s):
+            if is_so(pods) or waited_s > within_s:
+                return
+            if said:
+                self._say(said)
+                said = ""
+
+    def _polled(self, read: Callable[[], _Seen], silent_s: float = SILENT_S) -> Iterator[tuple[_Seen, float]]:
+        """Read the cluster every second; yield what was read, and for how many seconds the API has answered so far.
+
+        Raises:
+            UnreachableError, ClusterError, InputError: the API has given no other answer for `silent_s`.
+        """
+        heard, waited_s = self._clock.now(), 0.0
+        is_silent = False
+        while True:
+            try:
+                seen = read()
+            except NOT_NOW:
+                if self._clock.now() - heard > silent_s:
+                    raise
+                is_silent = True
+            else:
+                now = self._clock.now()
+                waited_s += 0.0 if is_silent else now - heard
+                heard, is_silent = now, False
+                yield seen, waited_s
+            self._clock.sleep(POLL_S)
 
     def _wait_until_rolled(
         self, plan: KubernetesPlan, held: HeldLease, known: frozenset[str], *, is_old_serving: bool
@@ -457,69 +470,55 @@ class KubernetesDeployer:
         """Return when every replica is new and ready.
 
         Args:
-            known: pods from before the change. If one of them dies, it may restart by itself.
+            known: pods from before the change, which may restart by themselves.
 
         Raises:
-            DeploymentFailedError: a new replica ended before it was ready, or for too long none became ready.
+            DeploymentFailedError: a new replica ended before it was ready, or none became ready in time.
             OvertakenError: another process has changed the deployment.
         """
         name, ready, since_s = plan.request.name, 0, 0.0
         version, within_s = plan.request.release.version, plan.request.ready_within_s
         progress = Progress(self.cluster, name, version, within_s, self._say, self._clock.now)
-        watched = watch_pods(self.cluster, labels_of(name), self._clock, lambda: self._wanted(plan, held))
-        with contextlib.closing(watched):
-            for moment in watched:
-                pods, wanted = observe.sorted_out(moment.pods.values(), plan.template), moment.wanted
-                progress.see(pods, max(plan.replicas, wanted))
-                if pods.is_rolled(max(plan.replicas, wanted)) and self._is_counted(name, wanted):
-                    return
-                if pods.ready > ready:
-                    ready, since_s = pods.ready, moment.watched_s
-                for pod in pods.new:
-                    if name_of(pod) not in known and (reason := observe.ended(pod)):
-                        raise self._failed(name, [pod], f"replica {name_of(pod)} {reason}", is_old_serving)
-                if moment.watched_s - since_s > within_s:
-                    raise self._failed(name, *self._late(plan, pods), is_old_serving)
+        for (found, live), waited_s in self._polled(lambda: (self._pods(name), self._own(plan, held))):
+            pods, count = observe.sorted_out(found, plan.template), int(live["spec"].get("replicas", 1))
+            wanted = max(plan.replicas, count)
+            progress.see(pods, wanted)
+            # After a manual change of the Deployment, pods with the wanted label may be of another template.
+            if pods.is_rolled(wanted) and observe.is_counted(live, count):
+                return
+            if pods.ready > ready:
+                ready, since_s = pods.ready, waited_s
+            for pod in pods.new:
+                if name_of(pod) not in known and (reason := observe.ended(pod)):
+                    raise self._failed(name, [pod], f"replica {name_of(pod)} {reason}", is_old_serving)
+            if waited_s - since_s > within_s:
+                raise self._failed(name, *self._late(plan, pods), is_old_serving)
 
     def _late(self, plan: KubernetesPlan, pods: Pods) -> tuple[list[Manifest], str]:
-        """The pods for which the time is up, and a sentence about that."""
+        """The new pods that are not ready, and why the change fails."""
         name, within_s = plan.request.name, plan.request.ready_within_s
         (why,) = _as_far_as_known(lambda: [str(observe.diagnosis(self.cluster, name, pods) or "")])
         waiting = [each for each in pods.new if not is_ready(each)]
         return waiting, f"no new replica was ready within {within_s:g} s{why and f' ({why})'}"
 
-    def _is_counted(self, name: str, wanted: int) -> bool:
-        """Whether the cluster counts so many pods of the Deployment as it is now, and no others.
-
-        After a manual change of the Deployment, pods may carry the label of the wanted template and differ from it.
-        """
-        deadline = self._clock.now() + COUNTED_WITHIN_S
-        with contextlib.suppress(*NOT_NOW):
-            while not observe.is_counted(self.cluster.get(DEPLOYMENT, object_name(name)), wanted):
-                if self._clock.now() >= deadline:
-                    return False
-                self._clock.sleep(0.2)
-            return True
-        return False
-
-    def _wanted(self, plan: KubernetesPlan, held: HeldLease) -> int:
-        """How many replicas are wanted by now. Raises OvertakenError where another process changed the template."""
+    def _own(self, plan: KubernetesPlan, held: HeldLease) -> Manifest:
+        """The plan's Deployment in the cluster. Raises OvertakenError where another process changed its template."""
         held.renew()
         live = self.cluster.get(DEPLOYMENT, object_name(plan.request.name))
         if live is None or observe.template_of(live["spec"]["template"]) != plan.template:
             raise OvertakenError
-        return int(live["spec"].get("replicas", 1))
+        return live
 
     def _failed(self, name: str, pods: Sequence[Manifest], reason: str, is_old_serving: bool) -> DeploymentFailedError:
-        """The error with the events and the log of a replica, which is kept before the replica is removed."""
+        """The error, with the events and the log of the first pod, which is kept before the pod is removed."""
         if not pods:
             lines = _as_far_as_known(lambda: observe.owner_events(self.cluster, name, SHOWN_EVENTS))
-            source = "what the cluster says of its pods"
+            source = "events about its pods"
             return DeploymentFailedError(name, reason, lines, source, is_old_serving=is_old_serving)
         pod = pods[0]
         said = _as_far_as_known(lambda: observe.log(self.cluster, pod, KEPT_LINES))
         self._keep(name, pod, said)
-        source = str(self._log_file(name, pod)) if said else f"what the cluster says of pod {name_of(pod)}"
+        source = str(self._log_file(name, pod)) if said else f"events about pod {name_of(pod)}"
         lines = [*_as_far_as_known(lambda: observe.events(self.cluster, pod, SHOWN_EVENTS)), *said[-SHOWN_LINES:]]
         return DeploymentFailedError(name, reason, lines, source, is_old_serving=is_old_serving)
 
@@ -530,14 +529,14 @@ class KubernetesDeployer:
         return self.cluster.find(POD, labels_of(name)).items
 
     def _keep_logs(self, name: str, pods: Sequence[Manifest]) -> None:
-        """Keep the ends of pods' logs as far as they can be read, and only the newest `KEPT_LOGS` logs."""
+        """Keep the ends of pods' logs as far as they can be read."""
         deadline = self._clock.now() + LOGS_WITHIN_S
         for pod in pods:
             if not self._log_file(name, pod).exists() and self._clock.now() < deadline:
                 self._keep(name, pod, _as_far_as_known(partial(observe.log, self.cluster, pod, KEPT_LINES)))
 
     def _keep(self, name: str, pod: Manifest, said: Sequence[str]) -> None:
-        """Keep the end of a pod's log. A full disk must not stop the change."""
+        """Keep the end of a pod's log, and only the newest `KEPT_LOGS` logs. A full disk must not stop the change."""
         folder = self.log_path(name)
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
@@ -548,7 +547,7 @@ class KubernetesDeployer:
                 path.unlink(missing_ok=True)
 
     def _wait_for_answer(self, url: str, release: Release) -> None:
-        """Wait a little until requests arrive. From this machine they may never do, which is not an error."""
+        """Wait a little for the URL to answer. It may be unreachable from this machine, which is not an error."""
         deadline = self._clock.now() + ANSWERS_S
         if not is_known(url) or _answers(url, release):
             return
@@ -577,7 +576,7 @@ def _plan(
     if request.port is not None:
         raise InputError(
             "PORT",
-            expected="none: requests come in by the Ingress controller, at its own port",
+            expected="none: requests arrive at the port of the Ingress controller",
             found=str(request.port),
             remedy=f"Leave it out; {next_flag('host')} names the host that the Ingress listens to.",
         )
@@ -588,56 +587,47 @@ def _plan(
 
 
 class HalfChangedError(WinnowError):
-    """A change has failed, and restoring the previous state has failed, too."""
+    """A change has failed, and so has restoring the previous state."""
 
     def __init__(self, name: str, cause: BaseException, error: Exception) -> None:
         why = str(cause) or type(cause).__name__
         super().__init__(
-            f"deployment '{name}': it is half changed, and could not be put back ({error}). What began it: {why}\n"
-            "Replicas that were ready keep serving until new ones are. When the cluster answers again, run the same "
-            f"command again, or serve what was before: `{next_command('rollback', study=name, platform='kubernetes')}`."
+            f"deployment '{name}' is half changed: the change failed ({why}), and undoing it failed, too ({error}).\n"
+            "Replicas that were ready keep serving until new ones are. Once the cluster answers, repeat the command, "
+            f"or restore the previous release: `{next_command('rollback', study=name, platform='kubernetes')}`."
         )
 
 
 @contextlib.contextmanager
 def _unless_overtaken(name: str) -> Iterator[None]:
-    """Raise InputError where another process has changed the deployment."""
     try:
         yield
     except OvertakenError as error:
         raise changed_meanwhile(name) from error
 
 
-@dataclass(frozen=True)
-class _IngressRule:
-    """Which requests an Ingress takes; an empty class is the cluster's default class, whose name is not known here."""
-
-    host: str
-    ingress_class: str
-
-    def collides(self, other: _IngressRule) -> bool:
-        """Both would take the same requests."""
-        classes = {self.ingress_class, other.ingress_class} - {""}
-        return self.host == other.host and len(classes) < 2
+def _host(ingress: Manifest) -> str:
+    return next((str(rule.get("host", "")) for rule in ingress["spec"].get("rules") or ()), "")
 
 
-def _route(ingress: Manifest) -> _IngressRule:
-    hosts = [str(rule.get("host", "")) for rule in ingress["spec"].get("rules") or ()]
-    return _IngressRule(hosts[0] if hosts else "", str(ingress["spec"].get("ingressClassName", "")))
+def _collide(one: Manifest, other: Manifest) -> bool:
+    """Whether two Ingresses would take the same requests. One without a class may have the class of the other."""
+    classes = {each["spec"]["ingressClassName"] for each in (one, other) if each["spec"].get("ingressClassName")}
+    return _host(one) == _host(other) and len(classes) < 2
 
 
 def _same_route(owner: str, host: str) -> InputError:
     return InputError(
         "WINNOW_INGRESS_HOST",
-        expected=f"a host of its own: requests to {host or 'any host'} go to the deployment '{owner}'",
+        expected=f"another host: requests to {host or 'any host'} go to the deployment '{owner}'",
         found=f"'{host}'" if host else "none",
-        remedy=f"Name one with {next_flag('host')} or WINNOW_INGRESS_HOST: the star of `*.models.example.com` "
-        "becomes the name of the deployment.",
+        remedy=f"Name one with {next_flag('host')} or WINNOW_INGRESS_HOST; in `*.models.example.com`, the deployment's "
+        "name replaces the asterisk.",
     )
 
 
 def _ignoring_closed_pipe(say: Say) -> Say:
-    """The same, ignoring a closed pipe: that its reader is gone must not end a change."""
+    """A closed pipe, when the reader of the output is gone, must not end a change."""
 
     def tell(line: str) -> None:
         with contextlib.suppress(OSError):
@@ -647,7 +637,7 @@ def _ignoring_closed_pipe(say: Say) -> Say:
 
 
 def _answers(url: str, release: Release) -> bool:
-    """Whether a replica with this very model answers there, not a proxy in front of it and not another model."""
+    """Whether a replica with this very model answers there, and not a proxy or another model."""
     try:
         return model_at(url).is_of(release)
     except NoModelError:
@@ -655,12 +645,11 @@ def _answers(url: str, release: Release) -> bool:
 
 
 def _taken_back(request: DeploymentRequest, old: Release | None, *, is_anything_left: bool) -> str:
-    """A line that says what is served after a change was undone."""
     if old is not None:
         left = f"'{request.name}' serves {old.model} version {old.version}, as before"
     else:
-        left = "all is as it was before" if is_anything_left else f"nothing of '{request.name}' is left"
-    return f"version {request.release.version} was taken back: {left}"
+        left = "the previous state is restored" if is_anything_left else f"nothing of '{request.name}' is left"
+    return f"the change to version {request.release.version} was undone: {left}"
 
 
 def _as_far_as_known(ask: Callable[[], list[str]]) -> list[str]:
@@ -668,15 +657,15 @@ def _as_far_as_known(ask: Callable[[], list[str]]) -> list[str]:
     try:
         return ask()
     except NOT_NOW as error:
-        return [f"it could not be read: {error}"]
+        return [f"could not be read: {error}"]
 
 
 def _check_is_known(live: Manifest) -> None:
     if applied_of(live) is None:
         raise InputError(
             f"{live['kind']} '{name_of(live)}'",
-            expected="a record of how it was applied, from which a failed change is undone",
-            found="none in its metadata.managedFields: it was restored, or replaced by hand",
+            expected="winnow's own entry in metadata.managedFields, from which a failed change is undone",
+            found="none: the object was restored from a backup, or replaced by hand",
             remedy=f"Remove it with `{next_command('prod-remove', platform='kubernetes', study=...)}`, "
             "and deploy again.",
         )

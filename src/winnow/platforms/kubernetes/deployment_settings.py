@@ -1,15 +1,15 @@
 """How replicas on Kubernetes run and are reached, read from the environment of the `prod` command.
 
-A setting that is not named stays as it is; an empty one goes back to its default. `deployment_plan` puts the settings
-into manifests.
+A variable that is not set leaves its setting as it is; an empty one resets it to the default. `deployment_plan` puts
+the settings into manifests.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any
 from urllib.parse import urlsplit
 
 from winnow.config.errors import InputError
@@ -17,7 +17,7 @@ from winnow.platforms.deployer import DeploymentRequest
 from winnow.platforms.serving_limits import CPUS, MEMORY, REQUESTS, check_requests, cpus_of, memory_of, wrong
 
 PASSED_ON = (*REQUESTS, "WINNOW_DRAIN_S", "WINNOW_ACCESS_LOG")
-"""The serving settings (`winnow.serving.settings`) that a replica takes over as they are."""
+"""Serving settings (`winnow.serving.settings`) that are passed on to replicas unchanged."""
 SETTLE, DRAIN = "WINNOW_SETTLE_S", "WINNOW_DRAIN_S"
 CPU_REQUEST, MEMORY_REQUEST = "WINNOW_REPLICA_CPU_REQUEST", "WINNOW_REPLICA_MEMORY_REQUEST"
 MOST, CPU_TARGET, SCALE_DOWN = "WINNOW_MAX_REPLICAS", "WINNOW_REPLICA_CPU_TARGET", "WINNOW_SCALE_DOWN_AFTER_S"
@@ -26,9 +26,7 @@ ENTRY = "WINNOW_INGRESS_URL"
 USUAL_DRAIN_S = 30.0
 """The server's default time for requests to end."""
 READY_WITHIN_S = 300.0
-"""Default time for new replicas to get ready: longer than on other platforms, since nodes pull the image first."""
-
-_Value = TypeVar("_Value")
+"""Longer than on other platforms, since nodes pull the image first."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +34,13 @@ class DeploymentSettings:
     """How every replica of a deployment runs, and how it is reached.
 
     Attributes:
-        settle_s: how long a terminating replica answers as before, while the routers learn of its end.
-        environment: serving settings, by name, without the API key.
+        settle_s: how long a terminating replica still answers, until routers no longer send it requests.
+        environment: serving settings, by variable, without the API key.
         most: the autoscaler's upper bound; None: twice the lower one.
-        cpu_target_percent: of what is requested, above which the autoscaler adds replicas.
+        cpu_target_percent: of the requested CPUs; above it the autoscaler adds replicas.
         scale_down_after_s: how long fewer replicas have to be enough before one is removed.
-        ingress_class, host, tls_secret: of the Ingress; empty: the cluster's default, any, none. A `*` in the host is
-            the deployment's name.
+        ingress_class, host, tls_secret: of the Ingress; empty: the cluster's default, any, none. A `*` in the host
+            stands for the deployment's name.
     """
 
     cpus: float = 1.0
@@ -62,43 +60,28 @@ class DeploymentSettings:
 def settings_of(
     environment: Mapping[str, str], current: DeploymentSettings, request: DeploymentRequest
 ) -> DeploymentSettings:
-    """How replicas are to run: as those that run do, changed by what the environment of the caller says.
-
-    A variable that is not set changes nothing; an empty one takes the setting back to its default.
-
-    Raises:
-        InputError: a variable is not valid.
-    """
-    usual = DeploymentSettings()
-    host = _host_asked(request) or environment.get(HOST, current.host)
-    _read(environment, DRAIN, _seconds, 0.0, 0.0)
+    """The current settings, changed by the variables that are set. Raises InputError for one that is not valid."""
+    if environment.get(DRAIN):
+        _seconds(DRAIN, environment[DRAIN])
     check_requests(environment)
-    return DeploymentSettings(
-        cpus=_read(environment, CPUS, _cpus, current.cpus, usual.cpus),
-        memory_bytes=_read(environment, MEMORY, _bytes, current.memory_bytes, usual.memory_bytes),
-        cpu_request=_read(environment, CPU_REQUEST, _cpus, current.cpu_request, usual.cpu_request),
-        memory_request_bytes=_read(
-            environment, MEMORY_REQUEST, _bytes, current.memory_request_bytes, usual.memory_request_bytes
-        ),
-        settle_s=_read(environment, SETTLE, _seconds, current.settle_s, usual.settle_s),
-        environment={
-            name: value
-            for name in PASSED_ON
-            if (value := environment[name] if name in environment else current.environment.get(name, ""))
-        },
-        most=_read(environment, MOST, _count, current.most, usual.most),
-        cpu_target_percent=_read(environment, CPU_TARGET, _count, current.cpu_target_percent, usual.cpu_target_percent),
-        scale_down_after_s=int(
-            _read(environment, SCALE_DOWN, _seconds, float(current.scale_down_after_s), float(usual.scale_down_after_s))
-        ),
-        ingress_class=environment.get(CLASS, current.ingress_class),
+    usual = DeploymentSettings()
+    given = {
+        setting: read(name, environment[name]) if environment[name] else getattr(usual, setting)
+        for name, (setting, read) in _VARIABLES.items()
+        if name in environment
+    }
+    passed_on = {**current.environment, **{name: environment[name] for name in PASSED_ON if name in environment}}
+    host = _host_asked(request) or environment.get(HOST, current.host)
+    return replace(
+        current,
+        **given,
+        environment={name: passed_on[name] for name in PASSED_ON if passed_on.get(name)},
         host=host.replace("*", request.name),
-        tls_secret=environment.get(TLS, current.tls_secret),
     )
 
 
 def check_entry(entry: str) -> str:
-    """The entry point's URL. Raises InputError where it is none."""
+    """The Ingress controller's URL. Raises InputError where it is none."""
     parts = urlsplit(entry)
     if entry and (parts.scheme not in ("http", "https") or not parts.hostname):
         raise InputError(
@@ -111,10 +94,10 @@ def check_entry(entry: str) -> str:
 
 
 def _host_asked(request: DeploymentRequest) -> str:
-    """The Ingress host that the request names; the default, this machine's own address, counts as none.
+    """The request's Ingress host; its default, this machine's own address, counts as none.
 
     Raises:
-        InputError: it is an address and no name.
+        InputError: it is another address.
     """
     try:
         address = ipaddress.ip_address(request.host)
@@ -128,14 +111,6 @@ def _host_asked(request: DeploymentRequest) -> str:
         found=f"the address {address}",
         remedy="Name a host, or leave it out for the Ingress to take any.",
     )
-
-
-def _read(
-    environment: Mapping[str, str], name: str, reader: Callable[[str, str], _Value], current: _Value, usual: _Value
-) -> _Value:
-    if name not in environment:
-        return current
-    return reader(name, environment[name]) if environment[name] else usual
 
 
 def _cpus(name: str, text: str) -> float:
@@ -160,3 +135,18 @@ def _count(name: str, text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise wrong(name, "a whole number of at least 1", text)
     return int(text)
+
+
+_VARIABLES: Mapping[str, tuple[str, Callable[[str, str], Any]]] = {
+    CPUS: ("cpus", _cpus),
+    MEMORY: ("memory_bytes", _bytes),
+    CPU_REQUEST: ("cpu_request", _cpus),
+    MEMORY_REQUEST: ("memory_request_bytes", _bytes),
+    SETTLE: ("settle_s", _seconds),
+    MOST: ("most", _count),
+    CPU_TARGET: ("cpu_target_percent", _count),
+    SCALE_DOWN: ("scale_down_after_s", lambda name, text: int(_seconds(name, text))),
+    CLASS: ("ingress_class", lambda _, text: text),
+    TLS: ("tls_secret", lambda _, text: text),
+}
+"""Variable → setting, and the function that reads its text."""

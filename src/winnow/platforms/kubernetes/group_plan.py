@@ -25,9 +25,8 @@ from winnow.config.quantities import cpu_text, memory_text
 from winnow.config.stack_record import PASSWORD
 from winnow.platforms.container import DEFAULT_CPUS, DEFAULT_MEMORY_BYTES, ContainerSpec, plan_containers
 from winnow.platforms.executor import GroupResources, GroupSpec, Volume
-from winnow.platforms.kubernetes.kinds import Manifest, name_of
+from winnow.platforms.kubernetes.kinds import Manifest, name_of, shortened
 from winnow.platforms.kubernetes.manifests import FieldPath, Named, changed, merged, named, to_yaml
-from winnow.platforms.kubernetes.names import shortened
 from winnow.platforms.kubernetes.pods import INDEX
 from winnow.platforms.labels import GROUP, STUDY
 from winnow.worker.variables import MASTER, MASTER_PORT, NODE, NODES

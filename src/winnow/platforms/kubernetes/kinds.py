@@ -1,12 +1,15 @@
-"""The kinds of objects that winnow uses, and their paths in the API."""
+"""The kinds of objects that winnow uses, their paths in the API, and their names."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 Manifest: TypeAlias = dict[str, Any]
-"""An object as the API takes and gives it."""
+"""An object as JSON."""
+
+_HASH = 8
 
 
 @dataclass(frozen=True)
@@ -19,53 +22,40 @@ class Kind:
 
     @property
     def group(self) -> str:
-        """The API group, as permissions name it; empty for the core."""
+        """The API group; empty for the core."""
         return self.api_version.rpartition("/")[0]
 
     def path(self, namespace: str, name: str = "", subresource: str = "") -> str:
         """Its path in the API."""
-        root = f"/apis/{self.api_version}" if self.group else f"/api/{self.api_version}"
-        parts = (root, "namespaces", namespace, self.plural, *(part for part in (name, subresource) if part))
-        return "/".join(parts)
+        parts = ("apis" if self.group else "api", self.api_version, "namespaces", namespace, self.plural)
+        return "/".join(("", *parts, *(part for part in (name, subresource) if part)))
 
 
-POD = Kind("v1", "Pod", "pods")
-SERVICE = Kind("v1", "Service", "services")
-SECRET = Kind("v1", "Secret", "secrets")
-CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
-VOLUME_CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
-SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
-EVENT = Kind("v1", "Event", "events")
-JOB = Kind("batch/v1", "Job", "jobs")
-DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
-REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")
-STATEFUL_SET = Kind("apps/v1", "StatefulSet", "statefulsets")
-INGRESS = Kind("networking.k8s.io/v1", "Ingress", "ingresses")
-NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
-DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
-AUTOSCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
-LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
+_BY_NAME: dict[tuple[str, str], Kind] = {}
 
-KINDS = (
-    POD,
-    SERVICE,
-    SECRET,
-    CONFIG_MAP,
-    VOLUME_CLAIM,
-    SERVICE_ACCOUNT,
-    EVENT,
-    JOB,
-    DEPLOYMENT,
-    REPLICA_SET,
-    STATEFUL_SET,
-    INGRESS,
-    NETWORK_POLICY,
-    DISRUPTION_BUDGET,
-    AUTOSCALER,
-    LEASE,
-)
 
-_BY_NAME = {(kind.api_version, kind.kind): kind for kind in KINDS}
+def _known(api_version: str, kind: str, plural: str) -> Kind:
+    return _BY_NAME.setdefault((api_version, kind), Kind(api_version, kind, plural))
+
+
+POD = _known("v1", "Pod", "pods")
+SERVICE = _known("v1", "Service", "services")
+SECRET = _known("v1", "Secret", "secrets")
+CONFIG_MAP = _known("v1", "ConfigMap", "configmaps")
+VOLUME_CLAIM = _known("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+SERVICE_ACCOUNT = _known("v1", "ServiceAccount", "serviceaccounts")
+EVENT = _known("v1", "Event", "events")
+JOB = _known("batch/v1", "Job", "jobs")
+DEPLOYMENT = _known("apps/v1", "Deployment", "deployments")
+REPLICA_SET = _known("apps/v1", "ReplicaSet", "replicasets")
+STATEFUL_SET = _known("apps/v1", "StatefulSet", "statefulsets")
+INGRESS = _known("networking.k8s.io/v1", "Ingress", "ingresses")
+NETWORK_POLICY = _known("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+DISRUPTION_BUDGET = _known("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+AUTOSCALER = _known("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+LEASE = _known("coordination.k8s.io/v1", "Lease", "leases")
+
+KINDS = tuple(_BY_NAME.values())
 
 
 def kind_of(manifest: Manifest) -> Kind:
@@ -80,3 +70,11 @@ def kind_of(manifest: Manifest) -> Kind:
 def name_of(manifest: Manifest) -> str:
     """An object's name."""
     return str(manifest["metadata"]["name"])
+
+
+def shortened(name: str, longest: int) -> str:
+    """The name, cut to so many characters; a cut name ends with a hash of the whole, so that it stays unique."""
+    if len(name) <= longest:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH]
+    return f"{name[: longest - _HASH - 1].rstrip('-')}-{digest}"

@@ -1,7 +1,7 @@
-"""Manifests: read from the project's `k8s/` folders, changed field by field, printed for people.
+"""Manifests: read from the project's `k8s/` folders, changed field by field, printed as YAML.
 
-The files are plain YAML that `kubectl apply -k` takes as they are. Settings are put into them by field path, never by a
-template of text. A kustomization that does more than list files is refused, so that no patch is silently ignored.
+`kubectl apply -k` accepts the files as they are. Settings are put into them by field path, not by a text template. A
+kustomization that does more than list files is refused, since its patches would be ignored.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from winnow.platforms.kubernetes.kinds import Manifest, kind_of
 KUSTOMIZATION = "kustomization.yaml"
 STARS = "***"
 SECRET_FIELDS = ("data", "stringData")
-"""The fields of a Secret that are never shown."""
-
 # `images` is ignored: images are set by field path.
 _UNDERSTOOD = frozenset({"apiVersion", "kind", "metadata", "resources", "images"})
 _MERGE_KEYS = ("mountPath", "name")
@@ -31,14 +29,14 @@ _MERGE_KEYS = ("mountPath", "name")
 
 @dataclass(frozen=True)
 class Named:
-    """A part of a field path: the item of a list that has this `name`."""
+    """In a field path: the item of a list with this `name`."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Append:
-    """The last part of a field path: a new item at the end of a list."""
+    """At the end of a field path: a new last item of a list."""
 
 
 APPEND: Final = Append()
@@ -47,11 +45,11 @@ FieldPath: TypeAlias = tuple[Part, ...]
 
 
 def load(folder: Path) -> tuple[Manifest, ...]:
-    """The objects of a kustomization's `resources`, in their order, folders among them included.
+    """The objects of a kustomization's `resources`, in their order, also from folders.
 
     Raises:
-        InputError: a file is missing or no YAML, an object is of a kind that winnow does not know, or the
-            kustomization asks for more than a list of files.
+        InputError: a file is missing or not YAML, winnow does not know a kind, or the kustomization does more than list
+            files.
     """
     file = folder / KUSTOMIZATION
     kustomization = _documents(file)[0]
@@ -59,52 +57,64 @@ def load(folder: Path) -> tuple[Manifest, ...]:
     if beyond:
         raise InputError(
             str(file),
-            expected=f"a list of `resources`; more is understood by `kubectl apply -k {folder}` alone",
+            expected=f"only a list of `resources`; `kubectl apply -k {folder}` supports more",
             found=", ".join(f"'{key}'" for key in beyond),
-            remedy="Write it into the files themselves, or apply the folder with kubectl.",
+            remedy="Change the files themselves, or apply the folder with kubectl.",
         )
     return tuple(_resources(folder, kustomization.get("resources") or ()))
 
 
 def changed(manifest: Manifest, changes: Mapping[FieldPath, Any]) -> Manifest:
-    """A copy with fields set; None takes a field away. Maps on the way that are not there are made.
+    """A copy with fields set. None removes a field. Missing maps on the path are created.
 
     Raises:
-        InputError: a list has no item of that name or number, or something on the way is no map and no list.
+        InputError: a list has no item of that name or index, or a value on the path is neither a map nor a list.
     """
     result = copy.deepcopy(manifest)
     for path, value in changes.items():
         place: Any = result
-        for index, part in enumerate(path[:-1]):
-            place = _entered(
-                place, part, path[: index + 1], manifest, is_list_next=not isinstance(path[index + 1], str)
-            )
-        _set(place, path, copy.deepcopy(value), manifest)
+        for index, part in enumerate(path):
+            is_last = index == len(path) - 1
+            try:
+                if is_last and isinstance(part, Append):
+                    place.append(copy.deepcopy(value))
+                    continue
+                key = _key(place, part)
+                if isinstance(place, dict) and place.get(key) is None:
+                    place[key] = {} if is_last or isinstance(path[index + 1], str) else []
+                if not is_last:
+                    place = place[key]
+                elif value is None:
+                    del place[key]
+                else:
+                    place[key] = copy.deepcopy(value)
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
+                raise _no_field(manifest, path[: index + 1]) from error
     return result
 
 
 def merged(base: Manifest, overlay: Mapping[str, Any]) -> Manifest:
-    """A copy with another map laid over it.
+    """A copy with another map merged into it.
 
-    Maps are merged; lists whose items all have a `mountPath`, or all a `name`, item by item; null removes; all else is
-    replaced. That is what `kubectl` makes of most patches, without a table of the API's types.
+    Maps are merged, and so are lists whose items all have a `mountPath` or all a `name`, item by item. Null removes.
+    Anything else is replaced. `kubectl` treats most patches the same, but with a table of the API's types.
     """
     result: Manifest = _laid_over(base, overlay)
     return result
 
 
 def to_yaml(manifests: Iterable[Manifest]) -> str:
-    """The manifests as YAML documents; what Secrets hold is starred."""
+    """The manifests as YAML documents, with asterisks for the values of Secrets."""
     return "---\n".join(yaml_of(starred(manifest)) for manifest in manifests)
 
 
 def yaml_of(value: Any) -> str:
-    """One value as YAML, in its own order."""
+    """A value as YAML, unsorted."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
 
 
 def starred(manifest: Manifest) -> Manifest:
-    """A copy in which a Secret's values are starred; anything else as it is."""
+    """A Secret with asterisks for its values; any other object unchanged."""
     if manifest.get("kind") != "Secret":
         return manifest
     hidden = {field: dict.fromkeys(manifest[field], STARS) for field in SECRET_FIELDS if manifest.get(field)}
@@ -112,19 +122,16 @@ def starred(manifest: Manifest) -> Manifest:
 
 
 def named(manifests: Sequence[Manifest], kind: str, name: str) -> Manifest:
-    """The object of this kind and name. Raises InputError where it was removed from the files."""
+    """The object of this kind and name. Raises InputError where there is none."""
     for manifest in manifests:
         if manifest["kind"] == kind and manifest["metadata"]["name"] == name:
             return manifest
     raise InputError(
         f"{kind} '{name}'",
-        expected="it among the project's manifests below k8s/",
+        expected="this object among the manifests below k8s/",
         found="none",
-        remedy="Put it back; its fields may be changed, its name may not.",
+        remedy="Restore it; its fields may change, its name may not.",
     )
-
-
-# Reading
 
 
 def _resources(folder: Path, resources: Sequence[str]) -> Iterator[Manifest]:
@@ -140,14 +147,14 @@ def _resources(folder: Path, resources: Sequence[str]) -> Iterator[Manifest]:
 
 def _documents(path: Path) -> list[Manifest]:
     try:
-        # YAML 1.1, which kubectl reads too: a mode of 0440 is octal.
+        # YAML 1.1, as for kubectl: a mode of 0440 is octal.
         found = [document for document in yaml.safe_load_all(path.read_text(encoding="utf-8")) if document is not None]
     except OSError as error:
         raise InputError(
             str(path),
             expected="a file of manifests",
             found=error.strerror or str(error),
-            remedy="Run this in the project's own folder, where k8s/ lies.",
+            remedy="Run this in the project's folder, which contains k8s/.",
         ) from error
     except yaml.YAMLError as error:
         raise not_yaml(path, error) from error
@@ -169,50 +176,22 @@ def _check_kind(manifest: Manifest, path: Path) -> None:
         ) from error
 
 
-# Changing
-
-
-def _entered(place: Any, part: Part, way: FieldPath, manifest: Manifest, *, is_list_next: bool) -> Any:
-    if isinstance(part, str) and isinstance(place, dict):
-        if place.get(part) is None:
-            place[part] = [] if is_list_next else {}
-        return place[part]
-    if isinstance(place, list) and (index := _index(place, part)) is not None:
-        return place[index]
-    raise _no_field(manifest, way)
-
-
-def _set(place: Any, path: FieldPath, value: Any, manifest: Manifest) -> None:
-    part = path[-1]
-    if isinstance(part, str) and isinstance(place, dict):
-        if value is None:
-            place.pop(part, None)
-        else:
-            place[part] = value
-    elif isinstance(part, Append) and isinstance(place, list):
-        place.append(value)
-    elif isinstance(place, list) and (index := _index(place, part)) is not None:
-        place[index : index + 1] = [] if value is None else [value]
-    else:
-        raise _no_field(manifest, path)
-
-
-def _index(items: list[Any], part: Part) -> int | None:
-    if isinstance(part, int):
-        return part if 0 <= part < len(items) else None
+def _key(place: Any, part: Part) -> Any:
+    """The key or index of a part of a path. Raises LookupError or TypeError where there is none."""
+    if isinstance(part, str) != isinstance(place, dict):
+        raise TypeError
     if isinstance(part, Named):
-        names = [item.get("name") if isinstance(item, dict) else None for item in items]
-        return names.index(part.name) if part.name in names else None
-    return None
+        return [item.get("name") for item in place].index(part.name)
+    return part
 
 
 def _no_field(manifest: Manifest, path: FieldPath) -> InputError:
     way = ".".join(f"[name={part.name}]" if isinstance(part, Named) else str(part) for part in path)
     return InputError(
         f"{manifest.get('kind')} '{manifest.get('metadata', {}).get('name')}': {way}",
-        expected="that field, which winnow sets",
+        expected="this field, which winnow sets",
         found="none",
-        remedy="Put it back in the manifest below k8s/.",
+        remedy="Restore it in the manifest below k8s/.",
     )
 
 
@@ -233,7 +212,7 @@ def _laid_over(base: Any, overlay: Any) -> Any:
 
 
 def _merge_key(base: Any, overlay: list[Any]) -> str | None:
-    """The key that all items of both lists have; None where there is none."""
+    """The key that all items of both lists have, if any."""
     if not isinstance(base, list) or not base:
         return None
     items = [*base, *overlay]
@@ -244,7 +223,7 @@ def _merge_key(base: Any, overlay: list[Any]) -> str | None:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Lists indented below their key, several lines as a block: as people write manifests."""
+    """Indents lists below their key, and writes several lines as a block."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)

@@ -119,13 +119,11 @@ def template_of(carrier: Manifest) -> str:
     return str((carrier["metadata"].get("labels") or {}).get(TEMPLATE, ""))
 
 
-def is_counted(deployment: Manifest | None, wanted: int) -> bool:
-    """Whether a Deployment's controller has seen it as it is now, and counts so many pods of it and no others.
+def is_counted(deployment: Manifest, wanted: int) -> bool:
+    """Whether a Deployment's controller has seen its latest change, and counts so many new pods and no others.
 
-    `kubectl rollout status` tells it the same way. Terminating pods are not counted.
+    As in `kubectl rollout status`. Terminating pods are not counted.
     """
-    if deployment is None:
-        return False
     status = deployment.get("status") or {}
     is_seen = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
     updated = status.get("updatedReplicas", 0)

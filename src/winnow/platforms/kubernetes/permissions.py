@@ -1,7 +1,6 @@
-"""Checks permissions before anything is made, and names every missing verb at once.
+"""Checks permissions before a command changes anything, and names every missing one.
 
-Every part that deals with the cluster declares the `PERMISSIONS` that it uses; `k8s/role.yaml` is their union. Who
-grants them, and to whom, is left to the cluster's owner.
+Every module that uses the cluster declares its `PERMISSIONS`; `k8s/role.yaml` is their union.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ _AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Permission:
-    """One verb on one kind, in one namespace."""
+    """A verb on a kind, in the namespace."""
 
     verb: str
     kind: Kind
@@ -27,12 +26,12 @@ class Permission:
 
     @property
     def resource(self) -> str:
-        """As a Role names it: `pods/log`."""
+        """As in a Role: `pods/log`."""
         return f"{self.kind.plural}/{self.subresource}" if self.subresource else self.kind.plural
 
     def __str__(self) -> str:
-        group = f".{self.kind.group}" if self.kind.group else ""
-        return f"{self.verb} {self.kind.plural}{group}{f'/{self.subresource}' if self.subresource else ''}"
+        plural, _, subresource = self.resource.partition("/")
+        return f"{self.verb} {plural}{self.kind.group and f'.{self.kind.group}'}{subresource and f'/{subresource}'}"
 
 
 def verbs(kind: Kind, *names: str, subresource: str = "") -> tuple[Permission, ...]:
@@ -41,24 +40,22 @@ def verbs(kind: Kind, *names: str, subresource: str = "") -> tuple[Permission, .
 
 
 def applying(*kinds: Kind) -> tuple[Permission, ...]:
-    """What `Cluster.apply` needs: a server-side apply is a patch, and creates what is not there."""
+    """Permissions for `Cluster.apply`: a server-side apply is a patch, which may create the object."""
     return tuple(permission for kind in kinds for permission in verbs(kind, "create", "patch"))
 
 
 def check(cluster: Cluster, permissions: Iterable[Permission], what: str) -> None:
-    """Ask whether all of it is allowed.
+    """Ask the cluster for all permissions.
 
     Args:
-        what: what the permissions are for, to put into a sentence: "training on the cluster".
+        what: for what they are needed, for the error: "training on the cluster".
 
     Raises:
-        InputError: something is not; every missing verb is named.
+        InputError: some are missing; every one is named.
         UnreachableError: the cluster does not answer.
     """
     wanted = list(dict.fromkeys(permissions))
-    if not wanted:
-        return
-    with ThreadPoolExecutor(min(_AT_ONCE, len(wanted)), thread_name_prefix="winnow-permissions") as pool:
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="winnow-permissions") as pool:
         allowed = list(pool.map(lambda each: cluster.is_allowed(each.verb, each.kind, each.subresource), wanted))
     missing = [permission for permission, is_allowed in zip(wanted, allowed, strict=True) if not is_allowed]
     if missing:
@@ -66,6 +63,6 @@ def check(cluster: Cluster, permissions: Iterable[Permission], what: str) -> Non
             f"namespace '{cluster.namespace}' of the cluster '{cluster.context}'",
             expected=f"permission for {what}",
             found=f"none to {', '.join(map(str, sorted(missing, key=str)))}",
-            remedy="Have its owner bind the Role to you: `kubectl apply -f k8s/role.yaml` and a RoleBinding, as "
-            "docs/security.md shows.",
+            remedy="Ask its owner to bind the Role to you: `kubectl apply -f k8s/role.yaml` and a RoleBinding, as in "
+            "docs/security.md.",
         )

@@ -1,7 +1,7 @@
-"""Requests to a cluster's API: credentials, retries, streams that another thread can end.
+"""Requests to a cluster's API: credentials, retries, streams that another thread can close.
 
-Requests go through the SDK's connection pool, so its settings for TLS and proxies apply. `client` builds the requests,
-and `refusals` turns bad answers into errors.
+Requests use the SDK's connection pool with its settings for TLS and proxies. `client` builds the requests, and
+`refusals` turns bad answers into errors.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urlencode
 
-from winnow.config.errors import UnreachableError, WinnowError
+from winnow.config.errors import UnreachableError
 from winnow.config.version import __version__
 from winnow.platforms.kubernetes import port_stream
-from winnow.platforms.kubernetes.refusals import ClusterError, api_at, not_its_own, refusal, silence
+from winnow.platforms.kubernetes.refusals import api_at, not_its_own, refusal, silence
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
 CONNECT_S = 10.0
 TIMEOUT_S = 30.0
-"""How long one answer may take."""
+"""Timeout of an answer."""
 
 TRIES, TRIES_TO_CONNECT = 6, 3
-"""How often a request is sent where the API says to retry, and where the connection fails."""
+"""How often a request is sent if the API asks to retry, and if the connection fails."""
 
 _SILENT_LOG_S = 10.0
-"""How often to check whether a log is still wanted: the API does not answer before the container's first line."""
+"""How often to check whether a log was closed: the API does not answer before the container's first line."""
 
 _LONGEST_WAIT_S = 10.0
 _UNAUTHORIZED, _TOO_MANY = 401, 429
@@ -47,7 +47,6 @@ class Request:
 
     Attributes:
         is_repeatable: whether it is idempotent; None: every method but POST is.
-        refusals: the class of the error for some statuses, in place of the usual one.
     """
 
     method: str
@@ -56,17 +55,11 @@ class Request:
     body: Any = field(default=None, repr=False)
     content_type: str = "application/json"
     is_repeatable: bool | None = None
-    refusals: Mapping[int, type[ClusterError]] = field(default_factory=dict)
 
     @property
     def may_be_repeated(self) -> bool:
-        """Whether it may be sent again after it may have been carried out."""
+        """Whether it may be sent again although the API may have carried it out."""
         return self.method != "POST" if self.is_repeatable is None else self.is_repeatable
-
-    def refusal(self, status: int, body: bytes) -> WinnowError:
-        """The error for a status above 400."""
-        made = refusal(self.method, self.path, status, body)
-        return self.refusals[status](str(made)) if status in self.refusals else made
 
 
 class Source:
@@ -79,20 +72,17 @@ class Source:
 
     @property
     def is_closed(self) -> bool:
-        """Whether no more items are wanted."""
         return self._closed.is_set()
 
     def close(self) -> None:
-        """End the stream, also for a thread that waits for an item."""
         self._closed.set()
         with self._lock, contextlib.suppress(OSError, ValueError, RuntimeError):
             if self._response is not None:
-                # Closing it while another thread reads from it is not safe; a shutdown ends that read.
+                # Closing it while another thread reads is not safe; a shutdown ends that read.
                 self._response.shutdown()
 
     @contextlib.contextmanager
     def reading(self, response: Any) -> Iterator[None]:
-        """While inside, closing ends reads from this response."""
         with self._lock:
             self._response = response
         try:
@@ -103,10 +93,10 @@ class Source:
 
 
 class Stream(Generic[_Item]):
-    """Items as they arrive. Any thread may close it, also while another one waits for an item.
+    """Items as they arrive. Any thread may close it, even while another one waits for an item.
 
     Args:
-        read: reads the items. It has no reference to the stream, so dropping the stream ends it at once.
+        read: yields the items. It has no reference to the stream, so that dropping the stream ends it.
     """
 
     def __init__(self, read: Callable[[Source], Generator[_Item, None, None]]) -> None:
@@ -120,32 +110,29 @@ class Stream(Generic[_Item]):
         return next(self._items)
 
     def close(self) -> None:
-        """End it; harmless when it is over."""
+        """End it; may be called again."""
         self._source.close()
-        with contextlib.suppress(ValueError):  # a thread that is inside ends by itself
+        with contextlib.suppress(ValueError):  # another thread runs it, and ends by itself
             self._items.close()
 
 
 class Transport:
-    """Sends requests to an API. Safe to use from several threads. Raises what `refusals` makes.
+    """Sends requests to an API. Safe to use from several threads. Raises the errors of `refusals`.
 
     Args:
-        client: the SDK's connection.
-        renew: makes the connection anew where its credentials are refused: a file or a plugin may have newer ones.
+        renew: makes a new client when credentials are refused: a file or a plugin may have newer ones.
         context: the cluster's name in kubeconfig.
     """
 
     def __init__(self, client: ApiClient, renew: Callable[[], ApiClient] | None = None, *, context: str = "") -> None:
         self.api = api_at(client.configuration.host, context)
-        """The API's name in messages."""
         self._client = client
         self._renew = renew
         self._lock = threading.Lock()
         self.calls = 0
-        """Requests so far, repeated ones included."""
 
     def json(self, request: Request) -> dict[str, Any]:
-        """The whole answer."""
+        """Send a request, and return its whole answer."""
         with self._answer(request, TIMEOUT_S, is_whole=True) as response:
             try:
                 found: dict[str, Any] = json.loads(response.data or b"{}")
@@ -154,7 +141,7 @@ class Transport:
                 raise not_its_own(request.path, self.api) from error
 
     def port(self, path: str) -> port_stream.PortStream:
-        """A connection to a port of a pod; `path` is the pod's `portforward`, with the port as its query."""
+        """Open a connection to a port of a pod; `path` is the pod's `portforward`, with the port as its query."""
         has_renewed = False
         while True:
             client, headers = self._authorized()
@@ -166,11 +153,7 @@ class Transport:
                 has_renewed = True
 
     def lines(self, request: Request, source: Source, *, read_s: float | None) -> Iterator[bytes]:
-        """The lines of an answer as they arrive, until it ends or the source is closed.
-
-        Args:
-            read_s: longest pause between lines; None: no limit.
-        """
+        """The lines of an answer, until it ends or the source is closed; `read_s` is the longest pause between them."""
         import urllib3.exceptions
 
         while not source.is_closed:
@@ -189,15 +172,13 @@ class Transport:
                     raise silence(request.path, self.api, error) from error
 
     def _authorized(self) -> tuple[ApiClient, dict[str, str]]:
-        """The connection as it is now, and the header with its credentials, unless they are a certificate."""
-        # The lock runs a plugin whose credentials have expired once, and not once per thread.
+        # With the lock, a plugin whose credentials have expired runs once and not once per thread.
         with self._lock:
             self.calls += 1
             settings = self._client.configuration.auth_settings().values()
             return self._client, {each["key"]: each["value"] for each in settings if each["in"] == "header"}
 
     def _renewed(self, client: ApiClient) -> bool:
-        """Whether there may be newer credentials than that client's now."""
         with self._lock:
             if self._renew is None:
                 return False
@@ -207,19 +188,12 @@ class Transport:
 
     @contextlib.contextmanager
     def _answer(self, request: Request, read_s: float, *, is_whole: bool = False) -> Iterator[Any]:
-        """The response, once its status is known to be good.
-
-        Args:
-            is_whole: read its content, and send the request again where it was cut off.
-
-        Raises:
-            _LateError: nothing came within `read_s`.
-        """
+        """A response with a good status. With `is_whole`, its content is read, and the request repeated if cut off."""
         response = self._good(request, read_s, is_whole=is_whole)
         try:
             yield response
         finally:
-            # A connection whose response was not read to its end cannot be used again.
+            # A connection with unread bytes cannot be used again.
             response.close()
             response.release_conn()
 
@@ -247,16 +221,16 @@ class Transport:
             if response.status < 400:
                 return response
             body = b""
-            with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):  # the status of a cut refusal says enough
+            with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):  # the status says enough
                 body = response.data
             if response.status == _UNAUTHORIZED and not has_renewed and self._renewed(client):
                 has_renewed = True
                 continue
             later = response.headers.get("Retry-After")
-            # The API says 429 before it does anything, and the others with `Retry-After` possibly after it has.
+            # The API sends 429 before it does anything; the others with `Retry-After` it may send afterwards.
             is_busy = response.status in _BUSY and later is not None and request.may_be_repeated
             if tried >= TRIES or not (response.status == _TOO_MANY or is_busy):
-                raise request.refusal(response.status, body)
+                raise refusal(request.method, request.path, response.status, body)
             time.sleep(_wait_s(tried, later))
 
 
@@ -287,7 +261,7 @@ def _send(client: ApiClient, request: Request, headers: Mapping[str, str], read_
 
 def _lines(response: Any, source: Source) -> Iterator[bytes]:
     unread = b""
-    # Pieces as they arrive: a read of a fixed size would wait until it is full.
+    # `read1` returns what has arrived; `read` would wait for a full buffer.
     while not source.is_closed and (piece := response.read1()):
         *lines, unread = (unread + piece).split(b"\n")
         yield from lines
@@ -296,7 +270,6 @@ def _lines(response: Any, source: Source) -> Iterator[bytes]:
 
 
 def _wait_s(tried: int, retry_after: str | None) -> float:
-    """Seconds until the next try: what the API says, else twice as long each time, up to `_LONGEST_WAIT_S`."""
     said = float(retry_after) if retry_after is not None and retry_after.isdigit() else 0.2 * 2**tried
     # Spread retries of several processes.
     return min(said, _LONGEST_WAIT_S) + random.uniform(0, 0.1)

@@ -8,13 +8,12 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping
 
 from winnow.config.clock import Clock
 from winnow.platforms.kubernetes.client import Change, Cluster, Listing, Stream
-from winnow.platforms.kubernetes.kinds import POD, Kind, Manifest, name_of
-from winnow.platforms.kubernetes.refusals import NOT_NOW, SILENT_S, ExpiredError
+from winnow.platforms.kubernetes.kinds import Kind
+from winnow.platforms.kubernetes.refusals import ExpiredError
 
 RETRY_S = 1.0
 """Pause after a round that was shorter than this: it failed, or its request ended at once."""
@@ -24,25 +23,13 @@ class Watch:
     """The objects of one kind that have some labels. One thread reads rounds, any thread may close it.
 
     A round is a call of `refresh` and then of `changes`. Both raise what `Cluster` raises.
-
-    Args:
-        timeout_s: length of a round in which nothing fails.
     """
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        kind: Kind,
-        labels: Mapping[str, str],
-        *,
-        clock: Clock | None = None,
-        timeout_s: float = 240.0,
-    ) -> None:
+    def __init__(self, cluster: Cluster, kind: Kind, labels: Mapping[str, str], *, clock: Clock | None = None) -> None:
         self._cluster = cluster
         self._kind = kind
         self._labels = labels
         self._clock = clock if clock is not None else Clock()
-        self._timeout_s = timeout_s
         self._began_at = -math.inf
         self._version: str | None = None
         self._stream: Stream[Change] | None = None
@@ -50,7 +37,6 @@ class Watch:
 
     @property
     def is_closed(self) -> bool:
-        """Whether it was closed."""
         return self._is_closed.is_set()
 
     def close(self) -> None:
@@ -79,7 +65,7 @@ class Watch:
         version, self._version = self._version, None
         if version is None:
             return
-        stream = self._stream = self._cluster.watch(self._kind, self._labels, version, timeout_s=self._timeout_s)
+        stream = self._stream = self._cluster.watch(self._kind, self._labels, version)
         if self.is_closed:
             stream.close()
         with contextlib.closing(stream), contextlib.suppress(ExpiredError):
@@ -88,59 +74,3 @@ class Watch:
                 if change.kind != "BOOKMARK":
                     yield change
             self._version = version
-
-
-CHECK_EVERY_S = 4.0
-"""How often `watch_pods` calls `check` while no pod changes."""
-
-
-@dataclass(frozen=True)
-class PodsSeen:
-    """Pods at one moment.
-
-    Attributes:
-        pods: by name.
-        wanted: the last result of `check`.
-        watched_s: how long they have been watched, without the time in which the API did not answer.
-    """
-
-    pods: Mapping[str, Manifest]
-    wanted: int
-    watched_s: float
-
-
-def watch_pods(
-    cluster: Cluster, labels: Mapping[str, str], clock: Clock, check: Callable[[], int], *, silent_s: float = SILENT_S
-) -> Generator[PodsSeen, None, None]:
-    """The pods with these labels now, at every change and every `CHECK_EVERY_S`, also while the API server restarts.
-
-    Args:
-        check: renews a lease or reads the Deployment meanwhile; returns the number of pods that are wanted.
-
-    Raises:
-        UnreachableError, ClusterError, InputError: the API has given no other answer for `silent_s`.
-        Whatever else `check` raises.
-    """
-    watch, pods = Watch(cluster, POD, labels, clock=clock, timeout_s=CHECK_EVERY_S), dict[str, Manifest]()
-    started = heard = clock.now()
-    lost_s, is_silent = 0.0, False
-    while True:
-        try:
-            if (listing := watch.refresh()) is not None:
-                pods = {name_of(each): each for each in listing.items}
-            wanted = check()
-            lost_s += clock.now() - heard if is_silent else 0.0
-            heard, is_silent = clock.now(), False
-            yield PodsSeen(pods, wanted, heard - started - lost_s)
-            with contextlib.closing(watch.changes()) as changes:
-                for change in changes:
-                    if change.kind == "DELETED":
-                        pods.pop(name_of(change.object), None)
-                    else:
-                        pods[name_of(change.object)] = change.object
-                    heard = clock.now()
-                    yield PodsSeen(pods, wanted, heard - started - lost_s)
-        except NOT_NOW:
-            if clock.now() - heard > silent_s:
-                raise
-            is_silent = True

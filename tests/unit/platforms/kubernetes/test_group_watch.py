@@ -77,7 +77,7 @@ class FakeCluster:
         is_warned = "type=Warning" in fields
         return Listing(tuple(each for each in self.objects[kind] if not is_warned or each["type"] == "Warning"), "1")
 
-    def watch(self, kind: Kind, labels: Mapping[str, str] | str, resource_version: str, *, timeout_s: float) -> Said:
+    def watch(self, kind: Kind, labels: Mapping[str, str] | str, resource_version: str) -> Said:
         self.before_watch()
         with self._began:
             self.watches += 1

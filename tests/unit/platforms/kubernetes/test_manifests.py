@@ -87,7 +87,7 @@ def test_fields_are_changed_by_their_path_in_a_copy() -> None:
     [
         (
             ("spec", "template", "spec", "containers", Named("b"), "image"),
-            r"containers\.\[name=b\]: expected that field",
+            r"containers\.\[name=b\]: expected this field",
         ),
         ((*WORKER, "args", 7), r"args\.7"),
         ((*WORKER, "image", "tag"), "image"),

@@ -112,8 +112,8 @@ def test_every_missing_verb_is_named_at_once(api: FakeApi, cluster: Cluster) -> 
         check(cluster, wanted, "serving")
     assert str(caught.value) == (
         "namespace 'place' of the cluster 'here': expected permission for serving, found none to "
-        "get pods/log, list pods, patch deployments.apps. Have its owner bind the Role to you: "
-        "`kubectl apply -f k8s/role.yaml` and a RoleBinding, as docs/security.md shows."
+        "get pods/log, list pods, patch deployments.apps. Ask its owner to bind the Role to you: "
+        "`kubectl apply -f k8s/role.yaml` and a RoleBinding, as in docs/security.md."
     )
     assert sorted(api.log) == ["POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews"] * 5
 

@@ -48,9 +48,9 @@ class ScriptedCluster:
             raise self.failure
         return Listing((), "1")
 
-    def watch(self, _kind: Kind, _labels: Mapping[str, str], version: str, *, timeout_s: float) -> Changes:
+    def watch(self, _kind: Kind, _labels: Mapping[str, str], version: str) -> Changes:
         self.asked.append(version)
-        self.time.now_s += min(self.lasts_s, timeout_s)
+        self.time.now_s += self.lasts_s
         return self.rounds.pop(0)
 
 
