@@ -12,7 +12,7 @@ from tests.docker.stacks import RunningStack, running_stack
 from tests.engine import build_options, engine
 from winnow.platforms.docker import build
 from winnow.platforms.docker import train_image as images
-from winnow.platforms.images import BuildOptions
+from winnow.platforms.images import BuildOptions, TrainImagesRequest
 
 pytest.register_assert_rewrite("tests.remote_sweeps")
 
@@ -24,13 +24,13 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="session")
 def train_image(engine: docker.DockerClient, build_options: BuildOptions) -> str:
     """The workers' image, built from this code as `make build-train` builds it."""
-    return build.build(images.plan(ROOT, "train", options=build_options))
+    return build.build(images.plan(TrainImagesRequest(ROOT, build_options), "train"))
 
 
 @pytest.fixture(scope="session")
 def tracking_image(engine: docker.DockerClient, build_options: BuildOptions) -> str:
     """The MLflow server's image."""
-    return build.build(images.plan(ROOT, "tracking", options=build_options))
+    return build.build(images.plan(TrainImagesRequest(ROOT, build_options), "tracking"))
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from winnow.bundle.manifest import REFERENCE, Manifest, read_manifest, sha256_of
 from winnow.platforms.deployer import Release
 from winnow.platforms.docker import prod_image
 from winnow.platforms.docker.client import connect
+from winnow.platforms.images import ModelImageRequest
 from winnow.platforms.labels import DEPLOYMENT
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +40,7 @@ def release_of(bundle: Path, version: str) -> Release:
 
 def with_image(release: Release) -> Release:
     """The release with an image on the engine."""
-    image = prod_image.plan(release.bundle, release.version, folder=ROOT, tag=_tag(release))
+    image = prod_image.plan(ModelImageRequest(release.bundle, release.version, ROOT, tag=_tag(release)))
     return replace(release, image=prod_image.build(connect(), image))
 
 

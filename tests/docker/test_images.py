@@ -24,7 +24,7 @@ from winnow.config.errors import InputError
 from winnow.platforms.docker import build, prod_image
 from winnow.platforms.docker import train_image as images
 from winnow.platforms.docker.prod_image import ProdImage
-from winnow.platforms.images import BuildFailedError, BuildOptions
+from winnow.platforms.images import BuildFailedError, BuildOptions, ModelImageRequest, TrainImagesRequest
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -60,7 +60,7 @@ def model(
     bundle = bundles.classification(tmp_path_factory.mktemp("bundle") / "cells")
     tag = f"t{uuid.uuid4().hex[:10]}:7"
     options = replace(build_options, base_image="")
-    yield prod_image.plan(bundle, "7", run_id="0123abcd", folder=ROOT, tag=tag, options=options)
+    yield prod_image.plan(ModelImageRequest(bundle, "7", ROOT, run_id="0123abcd", tag=tag, options=options))
     for image in engine.images.list(name=tag.partition(":")[0]):
         engine.images.remove(image.id, force=True)
 
@@ -125,7 +125,7 @@ def test_no_development_tool_is_in_a_worker(engine: docker.DockerClient, train_i
 def test_an_image_holds_a_persons_code_and_requirements_and_no_secret(
     engine: docker.DockerClient, build_options: BuildOptions, project: Path
 ) -> None:
-    built = build.build(images.plan(project, "train", options=build_options, tag=project.name))
+    built = build.build(images.plan(TrainImagesRequest(project, build_options, tag=project.name), "train"))
     program = "import iniconfig, my_model; from pathlib import Path; print(*map(str, Path('.').rglob('*')))"
     found = run(engine, built, "python", "-c", program).split()
     assert {"my_model.py", "requirements.txt", "src/winnow/config/errors.py"} <= set(found)
@@ -134,7 +134,7 @@ def test_an_image_holds_a_persons_code_and_requirements_and_no_secret(
     before = engine.images.get(built).attrs["RootFS"]["Layers"]
     (project / "my_model.py").write_text("SECRET = 2\n")
     began = time.monotonic()
-    again = build.build(images.plan(project, "train", options=build_options, tag=project.name))
+    again = build.build(images.plan(TrainImagesRequest(project, build_options, tag=project.name), "train"))
     took_s = time.monotonic() - began
     after = engine.images.get(again).attrs["RootFS"]["Layers"]
     assert run(engine, again, "python", "-c", "import my_model; print(my_model.SECRET)") == "2\n"
@@ -149,7 +149,7 @@ def test_an_image_of_other_code_is_refused_unless_it_is_named(
     engine: docker.DockerClient, build_options: BuildOptions, project: Path
 ) -> None:
     # Built here and not for the session: the code may be edited while tests run.
-    built = build.build(images.plan(ROOT, "train", options=build_options))
+    built = build.build(images.plan(TrainImagesRequest(ROOT, build_options), "train"))
     named = f"{images.TRAIN}:{images.project_tag(ROOT)}"
     assert images.check(engine, None, ROOT) == images.check(engine, named, project) == built
     engine.images.get(built).tag(images.TRAIN, images.project_tag(project))
@@ -160,7 +160,7 @@ def test_an_image_of_other_code_is_refused_unless_it_is_named(
 
 def test_a_step_that_fails_is_one_error_with_the_end_of_the_output(build_options: BuildOptions, project: Path) -> None:
     (project / "requirements.txt").write_text("numpy==0.0.1\n")
-    plan = images.plan(project, "train", options=build_options, tag=project.name)
+    plan = images.plan(TrainImagesRequest(project, build_options, tag=project.name), "train")
     with pytest.raises(BuildFailedError, match=r"(?s)'winnow-train:t.*' was not built.*numpy==0\.0\.1") as told:
         build.build(plan)
     assert len(str(told.value).splitlines()) <= build.END_LINES + 1
@@ -240,13 +240,15 @@ def test_the_same_model_is_the_same_image_and_built_anew_the_same_layer(
     assert prod_image.build(engine, model) == model_image
     copy = tmp_path / "copied later"
     shutil.copytree(model.bundle, copy)
-    same = prod_image.plan(copy, "7", run_id="0123abcd", folder=ROOT, tag=model.tag, options=model.options)
+    same = prod_image.plan(ModelImageRequest(copy, "7", ROOT, run_id="0123abcd", tag=model.tag, options=model.options))
     assert same.inputs == model.inputs
     anew = prod_image.build(engine, replace(same, tag=model.tag.replace(":7", ":anew")), is_cached=False)
     assert anew != model_image
     layers = [engine.images.get(image).attrs["RootFS"]["Layers"] for image in (model_image, anew)]
     assert layers[0][-1] == layers[1][-1]
-    other = prod_image.plan(model.bundle, "8", folder=ROOT, tag=model.tag.replace(":7", ":8"), options=model.options)
+    other = prod_image.plan(
+        ModelImageRequest(model.bundle, "8", ROOT, tag=model.tag.replace(":7", ":8"), options=model.options)
+    )
     assert engine.images.get(prod_image.build(engine, other)).attrs["RootFS"]["Layers"] == layers[1]
 
 

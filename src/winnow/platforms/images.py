@@ -202,7 +202,7 @@ class TrainImagesRequest:
     """
 
     folder: Path
-    options: BuildOptions
+    options: BuildOptions = BuildOptions()
     torch_index: str = ""
     requirements: str = ""
     extras: tuple[str, ...] = ()
@@ -227,7 +227,7 @@ class ModelImageRequest:
     bundle: Path
     version: str
     folder: Path
-    options: BuildOptions
+    options: BuildOptions = BuildOptions()
     run_id: str = ""
     tag: str = ""
     is_cached: bool = True

@@ -87,7 +87,6 @@ class DockerDeployer:
 
     @property
     def place(self) -> str:
-        """See `Deployer.place`."""
         return "on the Docker engine"
 
     def check(self, *, is_read_only: bool = False) -> None:
@@ -107,7 +106,6 @@ class DockerDeployer:
 
     @asking(_WHAT)
     def plan_rollback(self, name: str) -> DockerPlan:
-        """See `Deployer.plan_rollback`."""
         found = self._found(name)
         if found.route is None or found.route.previous is None:
             raise no_previous(name)
@@ -115,12 +113,10 @@ class DockerDeployer:
         return self.plan(DeploymentRequest(name, found.route.previous, host=proxy.host, port=proxy.port))
 
     def difference(self, plan: DockerPlan) -> str:
-        """See `Deployer.difference`."""
         return rendered_change(plan)
 
     @asking(_WHAT)
     def deploy(self, plan: DockerPlan) -> Deployment:
-        """See `Deployer.deploy`."""
         name = plan.request.name
         if plan.action is Action.NOTHING and not plan.removes:
             return self.status(name)
@@ -156,31 +152,25 @@ class DockerDeployer:
 
     @asking(_WHAT)
     def names(self) -> tuple[str, ...]:
-        """See `Deployer.names`."""
         return tuple(sorted(observe.names(self._engine)))
 
     def endpoint(self, deployment: Deployment) -> contextlib.AbstractContextManager[Endpoint]:
-        """See `Deployer.endpoint`."""
         return contextlib.nullcontext(Endpoint(deployment.url))
 
     def manual_access(self, deployment: Deployment) -> None:
         """See `Deployer.manual_access`."""
 
     def logs_hint(self, deployment: Deployment) -> str:
-        """See `Deployer.logs_hint`."""
         return f"docker logs {deployment.replicas[-1].identifier}"
 
     def address_hint(self, deployment: Deployment) -> str:
-        """See `Deployer.address_hint`."""
         return look_at_listener(self.logs_hint(deployment))
 
     def images_hint(self, name: str) -> str:
-        """See `Deployer.images_hint`."""
         return f"Its images stay: docker image ls 'winnow-prod-{name}'"
 
     @asking(_WHAT)
     def logs(self, name: str, lines: int = SHOWN_LINES) -> list[str]:
-        """See `Deployer.logs`."""
         found = observe.find(self._engine, name, is_probed=False)
         if found.live:
             newest = max(found.live, key=lambda each: (each.serial, each.name))

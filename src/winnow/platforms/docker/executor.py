@@ -86,7 +86,6 @@ class DockerExecutor:
 
     @property
     def place(self) -> str:
-        """See `Executor.place`."""
         return "on the Docker engine"
 
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
@@ -164,7 +163,6 @@ class DockerExecutor:
                 list(pool.map(lambda node: self._stop(node, grace_s), alive))
 
     def cancel_all(self, study: str, grace_s: float) -> None:
-        """See `Executor.cancel_all`."""
         cancel_each(self, study, grace_s)
 
     def clear(self, study: str) -> None:

@@ -38,33 +38,16 @@ class DockerImages:
         return self._given if self._given is not None else connect(self._environment)
 
     def train_image(self, name: str | None, folder: Path) -> str:
-        """See `Images.train_image`."""
         return train_image.check(self.engine, name, folder)
 
     def plan_train_images(self, request: TrainImagesRequest) -> tuple[TrainImageBuild, ...]:
-        """See `Images.plan_train_images`: the tracking server's, then the workers'."""
-        plans = (
-            train_image.plan(
-                request.folder,
-                target,
-                options=request.options,
-                torch_index=request.torch_index,
-                requirements=request.requirements,
-                extras=request.extras,
-                tag=request.tag,
-                revision=request.revision,
-                is_cached=request.is_cached,
-            )
-            for target in train_image.TARGETS
-        )
-        return tuple(TrainImageBuild(each, bool(request.options.registry)) for each in plans)
+        is_pushed = bool(request.options.registry)
+        return tuple(TrainImageBuild(train_image.plan(request, each), is_pushed) for each in train_image.TARGETS)
 
     def plan_tracking_image(self, folder: Path, options: BuildOptions, extras: Sequence[str]) -> TrainImageBuild:
-        """See `Images.plan_tracking_image`."""
         return TrainImageBuild(train_image.plan_tracking(folder, options, extras), is_pushed=False)
 
     def plan_model_image(self, request: ModelImageRequest) -> ModelImageBuild:
-        """See `Images.plan_model_image`."""
         base = request.options.base_image or prod_image.BASE_IMAGE
         unknown: tuple[str, ...] = ()
         try:
@@ -72,26 +55,16 @@ class DockerImages:
         except UnavailableError:
             unknown = (f"the id of the base image {base}, on which the image's tag depends: no Docker engine answers",)
             base_id = ""
-        image = prod_image.plan(
-            request.bundle,
-            request.version,
-            run_id=request.run_id,
-            folder=request.folder,
-            tag=request.tag,
-            options=request.options,
-            base_id=base_id,
-        )
+        image = prod_image.plan(request, base_id)
         return ModelImageBuild(image, request.is_cached, unknown, lambda: self.engine)
 
     @asking("an image")
     def size_bytes(self, reference: str) -> int:
-        """See `Images.size_bytes`."""
         return int(self.engine.images.get(reference).attrs["Size"])
 
     def deliver(
         self, identifier: str, name: str, route: ImageRoute, show: Show = silent, *, is_forced: bool = False
     ) -> str:
-        """See `Images.deliver`."""
         return delivery.deliver(self.engine, identifier, name, route, show, is_forced=is_forced)
 
 
@@ -105,11 +78,9 @@ class TrainImageBuild:
 
     @property
     def tag(self) -> str:
-        """See `ImageBuild.tag`."""
         return self.plan.tags[-1]
 
     def render(self) -> str:
-        """See `ImageBuild.render`."""
         return f"{self.plan.render()}\ndocker push {self.tag}" if self.is_pushed else self.plan.render()
 
     def find(self) -> None:
@@ -138,19 +109,15 @@ class ModelImageBuild:
 
     @property
     def tag(self) -> str:
-        """See `ImageBuild.tag`."""
         return self.image.tag
 
     def render(self) -> str:
-        """See `ImageBuild.render`."""
         return self.image.render()
 
     def find(self) -> str | None:
-        """See `ImageBuild.find`."""
         return prod_image.find(self.engine(), self.image)
 
     def build(self, show: Show = silent) -> str:
-        """See `ImageBuild.build`."""
         identifier = prod_image.build(self.engine(), self.image, show, is_cached=self.is_cached)
         if not self.image.is_pushed:
             return identifier

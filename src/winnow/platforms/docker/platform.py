@@ -53,7 +53,6 @@ class DockerPlatform:
         return DockerExecutor(DockerWorkers(image="", network=self._settings.network), self._settings.home)
 
     def sweep(self, image: str | None, lookup: Lookup) -> DockerSweep:
-        """See `Platform.sweep`."""
         return DockerSweep(self, self._settings, self._images, image, lookup)
 
     def deployer(self, *, say: Say) -> DockerDeployer:
@@ -81,7 +80,6 @@ class DockerPlatform:
         return silence(self._settings, stack) if isinstance(stack, StackRecord) else None
 
     def plan_offline(self, request: DeploymentRequest) -> OfflinePlan:
-        """See `Platform.plan_offline`."""
         plan = plan_first(request, self._settings.home)
         return OfflinePlan(plan, unknown=("what serves now, so it is planned as a first deployment",))
 
@@ -89,9 +87,7 @@ class DockerPlatform:
         """See `Platform.image_route`."""
 
     def prepare_image(self, image: ImageBuild, show: Show = silent) -> str:
-        """See `Platform.prepare_image`."""
         return image.build(show)
 
     def find_image(self, image: ImageBuild) -> str:
-        """See `Platform.find_image`."""
         return image.find() or ""

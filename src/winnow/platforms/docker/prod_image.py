@@ -26,7 +26,7 @@ from winnow.platforms.docker import build as docker_build
 from winnow.platforms.docker.build import PROJECT, BuildPlan, project_folder, project_id
 from winnow.platforms.docker.client import asking
 from winnow.platforms.docker.requirements import extras, read_project
-from winnow.platforms.images import BuildOptions, Show, silent
+from winnow.platforms.images import BuildOptions, ModelImageRequest, Show, silent
 from winnow.platforms.labels import DEPLOYMENT
 
 if TYPE_CHECKING:
@@ -34,13 +34,8 @@ if TYPE_CHECKING:
 
 BASE_IMAGE = "python:3.11-slim-bookworm"
 DOCKERFILE = "Dockerfile.prod"
-PORT = 8080
-"""Where the server in the image listens."""
-
 INPUTS = "winnow.image.inputs"
 """Label: sha256 over everything that the image is made of."""
-
-NO_OPTIONS = BuildOptions()
 
 PARTS = ("__init__.py", "bundle", "config/__init__.py", "config/atomic_write.py", "config/version.py", "serving")
 """The files and folders of the package that a server imports: a change in any other leaves the image as it is."""
@@ -98,39 +93,27 @@ class ProdImage:
         )
 
 
-def plan(
-    bundle: Path,
-    version: str,
-    *,
-    folder: Path,
-    run_id: str = "",
-    base_id: str = "",
-    tag: str = "",
-    options: BuildOptions = NO_OPTIONS,
-) -> ProdImage:
+def plan(request: ModelImageRequest, base_id: str = "") -> ProdImage:
     """Work out the image of a bundle.
 
     Args:
-        folder: the project's.
-        run_id: the tracked run that the bundle comes from.
         base_id: id of the base where it is known: a newer base under the same name makes another image.
-        tag: by default `winnow-prod-NAME:VERSION-INPUTS`; below the registry, where one is given.
 
     Raises:
-        InputError: the bundle is damaged, or the project's files are not in `folder`.
+        InputError: the bundle is damaged, or the project's files are not in the folder.
     """
-    folder = project_folder(folder, DOCKERFILE)
-    manifest = _manifest(bundle)
+    folder, version, options = project_folder(request.folder, DOCKERFILE), request.version, request.options
+    manifest = _manifest(request.bundle)
     base_image = options.base_image or BASE_IMAGE
-    labels = {**labels_of(manifest, version, run_id, base_image), PROJECT: project_id(folder)}
+    labels = {**labels_of(manifest, version, request.run_id, base_image), PROJECT: project_id(folder)}
     requirements = "\n".join((*extras(read_project(folder / "pyproject.toml"), ["serve"]), ""))
     facts = {**labels, "base": base_id or base_image, "version": version, "requirements": requirements}
-    inputs = _digest(folder, bundle, manifest, facts)
+    inputs = _digest(folder, request.bundle, manifest, facts)
     return ProdImage(
         folder=folder,
         requirements=requirements,
-        bundle=bundle.absolute(),
-        tag=full_tag(tag, manifest.name, version, options.registry, inputs),
+        bundle=request.bundle.absolute(),
+        tag=full_tag(request.tag, manifest.name, version, options.registry, inputs),
         version=version,
         labels=labels,
         options=options,
@@ -179,13 +162,7 @@ def full_tag(tag: str, name: str, version: str, registry: str, inputs: str) -> s
     return f"{registry.rstrip('/')}/{chosen}" if registry else chosen
 
 
-def build(
-    engine: Engine,
-    image: ProdImage,
-    show: Show = silent,
-    *,
-    is_cached: bool = True,
-) -> str:
+def build(engine: Engine, image: ProdImage, show: Show = silent, *, is_cached: bool = True) -> str:
     """The image's id: of the one that was built from the same inputs before, else of a new one.
 
     Args:
@@ -258,17 +235,12 @@ def write_model_layer(bundle: Path, destination: Path) -> None:
         folder = tarfile.TarInfo("model")
         folder.type, folder.mode = tarfile.DIRTYPE, 0o755
         tar.addfile(folder)
-        for path in _bundle_files(bundle):
-            # A fresh header: no time, no owner, no name of one.
-            header = tarfile.TarInfo(f"model/{path.name}")
-            header.size, header.mode = path.stat().st_size, 0o644
-            with path.open("rb") as stream:
+        for name in sorted((MANIFEST, *read_manifest(bundle).files)):
+            # A fresh header has no time, owner or owner's name.
+            header = tarfile.TarInfo(f"model/{name}")
+            header.size, header.mode = (bundle / name).stat().st_size, 0o644
+            with (bundle / name).open("rb") as stream:
                 tar.addfile(header, stream)
-
-
-def _bundle_files(bundle: Path) -> list[Path]:
-    manifest = read_manifest(bundle)
-    return sorted(bundle / name for name in (MANIFEST, *manifest.files))
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:

@@ -63,7 +63,6 @@ class ComposeLogs:
     print: Callable[[], int]
 
     def render(self) -> str:
-        """See `StackLogs.render`."""
         return shlex.join(self.command)
 
 
@@ -115,7 +114,6 @@ class DockerStack:
         return locked(folder, on_wait=lambda: self._say(sentence))
 
     def plan(self, *, is_dry_run: bool = False) -> DockerStackPlan:
-        """See `Stack.plan`."""
         try:
             volumes = self._volumes()
         except UnavailableError:
@@ -132,7 +130,6 @@ class DockerStack:
 
     @asking(_WHAT)
     def start(self, plan: DockerStackPlan, timeout_s: float | None, show: Show = silent) -> None:
-        """See `Stack.start`."""
         env_file.write(self.project.env_file, plan.file)
         if plan.image is not None:
             self._say("building the MLflow server's image (minutes the first time, seconds afterwards)")
@@ -158,7 +155,6 @@ class DockerStack:
         )
 
     def plan_end(self, *, volumes: bool) -> StackEnd:
-        """See `Stack.plan_end`."""
         name, found = self.project.name, self._volumes()
         other = owner.other_folder(self.project, self._opened_by(), found, env_file.read(self.project.env_file))
         steps = [f"remove the containers and networks of the project {name}"]
@@ -177,7 +173,6 @@ class DockerStack:
 
     @asking(_WHAT)
     def end(self, *, volumes: bool) -> list[str]:
-        """See `Stack.end`."""
         check_compose(self._environment)
         self._check_unused()
         left = self._ended_workers()
@@ -201,7 +196,6 @@ class DockerStack:
         )
 
     def logs(self, service: str | None, lines: int, *, follow: bool) -> ComposeLogs:
-        """See `Stack.logs`."""
         if service is not None and service not in SERVICES:
             raise InputError(
                 "--service", expected=f"one of {', '.join(SERVICES)}", found=f"'{service}'", remedy="Name one of them."

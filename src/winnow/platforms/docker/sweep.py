@@ -44,14 +44,12 @@ class DockerSweep:
 
     @functools.cached_property
     def executor(self) -> DockerExecutor:
-        """See `SweepPlatform.executor`."""
         return self._executor("")
 
     def warm_up(self, groups: int) -> None:
         """Nothing: a container starts with its study."""
 
     def check_image(self) -> None:
-        """See `SweepPlatform.check_image`."""
         _ = self._image_id
 
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
@@ -63,7 +61,6 @@ class DockerSweep:
         """Nothing: an engine says only when it starts a container what it does not accept."""
 
     def equip(self) -> DockerExecutor:
-        """See `SweepPlatform.equip`."""
         return self._executor(self._image_id)
 
     @functools.cached_property

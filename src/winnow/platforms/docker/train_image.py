@@ -1,7 +1,7 @@
-"""The images of a sweep: `winnow-tracking`, the MLflow server's, and `winnow-train`, the workers', with the code here.
+"""The images of a sweep: `winnow-tracking` for the MLflow server and `winnow-train` for the workers.
 
-A worker's image holds the code that it was built from, which the terminal cannot see. So a digest of the code is put on
-the image as a label, and a sweep refuses an image that was built from other code than lies here.
+A worker's image contains the project's code. A label holds the digest of that code, and a sweep refuses an image that
+was built from other code than the folder's.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command, next_flag
 from winnow.platforms.docker.build import PROJECT, BuildPlan, project_folder, project_id
 from winnow.platforms.docker.client import asking
 from winnow.platforms.docker.requirements import read_project
-from winnow.platforms.images import TRACKING, TRAIN, BuildOptions
+from winnow.platforms.images import TRACKING, TRAIN, BuildOptions, TrainImagesRequest
 
 if TYPE_CHECKING:
     from winnow.platforms.docker.client import Engine
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 Target = Literal["tracking", "train"]
 TARGETS: tuple[Target, ...] = ("tracking", "train")
 DOCKERFILE = "Dockerfile.train"
-REQUIREMENTS = "requirements.txt"
-"""A person's own requirements, where there is such a file and no other is named."""
-
 CODE, NAMED = "winnow.code", "winnow.requirements"
 """Labels: digest of the code that the image holds; the requirements file that a person named for it."""
 
@@ -39,63 +36,46 @@ _NO_CODE = frozenset({"__pycache__", "node_modules"})
 _NO_CODE_AT_TOP = frozenset({"build", "data", "dist", "docs"})
 
 
-def plan(
-    folder: Path,
-    target: Target,
-    *,
-    options: BuildOptions,
-    torch_index: str = "",
-    requirements: str = "",
-    extras: Sequence[str] = (),
-    tag: str = "",
-    revision: str = "",
-    is_cached: bool = True,
-) -> BuildPlan:
+def plan(request: TrainImagesRequest, target: Target) -> BuildPlan:
     """Work out the build of one of the two images.
-
-    Args:
-        folder: the project's: the whole of it, less what .dockerignore names, is in the worker's image.
-        torch_index: package index that torch comes from: another one has CUDA or none.
-        requirements: a requirements file below `folder`; by default requirements.txt where there is one.
-        extras: pyproject.toml's extras that the tracking server needs: mysql, azure, gcs.
-        tag: what stands behind the colon; by default the project's own (`project_tag`).
-        revision: the project's commit.
 
     Raises:
         InputError: the folder is no winnow project, or has no such file or extra.
     """
-    folder = project_folder(folder, DOCKERFILE)
-    _check_extras(folder, extras)
-    file = _checked_requirements(folder, requirements)
-    arguments = {
-        "BASE_IMAGE": options.base_image,
-        "EXTRAS": ",".join(extras),
-        **({"TORCH_INDEX": torch_index, "REQUIREMENTS": file} if target == "train" else {}),
+    folder, options = project_folder(request.folder, DOCKERFILE), request.options
+    project = read_project(folder / "pyproject.toml")
+    _check_extras(project, request.extras)
+    file = _checked_requirements(folder, request.requirements)
+    is_worker = target == "train"
+    arguments = {"BASE_IMAGE": options.base_image, "EXTRAS": ",".join(request.extras)}
+    labels = {
+        "org.opencontainers.image.version": str(project.get("version", "")),
+        "org.opencontainers.image.revision": request.revision,
+        PROJECT: project_id(folder),
     }
-    name = TRAIN if target == "train" else TRACKING
-    reference = f"{name}:{tag or project_tag(folder)}"
+    if is_worker:
+        arguments |= {"TORCH_INDEX": request.torch_index, "REQUIREMENTS": file}
+        labels |= {CODE: code_digest(folder, file), NAMED: file}
+    reference = f"{TRAIN if is_worker else TRACKING}:{request.tag or project_tag(folder)}"
     return BuildPlan(
         dockerfile=folder / DOCKERFILE,
         context=folder,
         tags=(reference, f"{options.registry.rstrip('/')}/{reference}") if options.registry else (reference,),
         target=target,
-        arguments={key: value for key, value in arguments.items() if value},
-        labels=_labels(folder, target, revision, file),
+        arguments={name: value for name, value in arguments.items() if value},
+        labels={name: value for name, value in labels.items() if value},
         network=options.network,
         pip_config=options.pip_config,
-        is_cached=is_cached,
+        is_cached=request.is_cached,
     )
 
 
 def plan_tracking(folder: Path, options: BuildOptions, extras: Sequence[str], tag: str = "") -> BuildPlan:
-    """Work out the build of the tracking server's image for a stack.
+    """Work out the build of the tracking server's image for a stack. Raises InputError as `plan` does.
 
     It is not pushed with other images: the stack's own engine runs it, or its delivery to a cluster pushes it.
-
-    Raises:
-        InputError: as for `plan`.
     """
-    return plan(folder, "tracking", options=replace(options, registry=""), extras=extras, tag=tag)
+    return plan(TrainImagesRequest(folder, replace(options, registry=""), extras=tuple(extras), tag=tag), "tracking")
 
 
 def project_tag(folder: Path) -> str:
@@ -134,16 +114,16 @@ def check(engine: Engine, image: str | None, folder: Path) -> str:
             if image is None
             else f"Pull it, or correct {next_flag('image')}.",
         ) from error
-    if image is None and (built := found.labels.get(CODE, "")) != (
-        here := code_digest(folder, found.labels.get(NAMED, ""))
-    ):
-        raise InputError(
-            f"image '{name}'",
-            expected=f"one built from the code in {folder} ({here[:12]})",
-            found=f"one built from {built[:12]}" if built else "one that does not say what it was built from",
-            remedy=f"Build it again with `{next_command('build-train')}` (seconds), or name it to use it anyway: "
-            f"{next_flag('image', name)}.",
-        )
+    if image is None:
+        built, here = found.labels.get(CODE, ""), code_digest(folder, found.labels.get(NAMED, ""))
+        if built != here:
+            raise InputError(
+                f"image '{name}'",
+                expected=f"one built from the code in {folder} ({here[:12]})",
+                found=f"one built from {built[:12]}" if built else "one that does not say what it was built from",
+                remedy=f"Build it again with `{next_command('build-train')}` (seconds), or name it to use it anyway: "
+                f"{next_flag('image', name)}.",
+            )
     return str(found.id)
 
 
@@ -168,9 +148,7 @@ def _code(folder: Path) -> Iterator[Path]:
         here = Path(place)
         is_top = here == folder
         folders[:] = [name for name in folders if _has_code(here / name, is_top=is_top)]
-        for name in files:
-            if _is_code(name, is_top=is_top):
-                yield here / name
+        yield from (here / name for name in files if _is_code(name, is_top=is_top))
 
 
 def _is_code(name: str, *, is_top: bool) -> bool:
@@ -186,21 +164,8 @@ def _has_code(folder: Path, *, is_top: bool) -> bool:
     return not (is_top and name in _NO_CODE_AT_TOP) and not (folder / "pyvenv.cfg").is_file()
 
 
-def _labels(folder: Path, target: Target, revision: str, requirements: str) -> Mapping[str, str]:
-    is_worker = target == "train"
-    labels = {
-        "org.opencontainers.image.version": str(read_project(folder / "pyproject.toml").get("version", "")),
-        "org.opencontainers.image.revision": revision,
-        PROJECT: project_id(folder),
-        CODE: code_digest(folder, requirements) if is_worker else "",
-        NAMED: requirements if is_worker else "",
-    }
-    return {name: value for name, value in labels.items() if value}
-
-
-def _check_extras(folder: Path, extras: Sequence[str]) -> None:
-    known = read_project(folder / "pyproject.toml").get("optional-dependencies", {})
-    unknown = [name for name in extras if name not in known]
+def _check_extras(project: Mapping[str, Any], extras: Sequence[str]) -> None:
+    unknown = [name for name in extras if name not in project.get("optional-dependencies", {})]
     if unknown:
         raise InputError(
             "--extras",
@@ -214,12 +179,12 @@ def _checked_requirements(folder: Path, given: str) -> str:
     """The requirements file's path below the folder; empty where none is given: the Dockerfile has a default."""
     if not given:
         return ""
-    path = (folder / given).resolve()
-    if not path.is_file() or not path.is_relative_to(folder.resolve()):
+    path, root = (folder / given).resolve(), folder.resolve()
+    if not path.is_file() or not path.is_relative_to(root):
         raise InputError(
             "--requirements",
             expected="a requirements file in the project's folder",
             found=f"'{given}'",
             remedy="Name one by its path from there, or leave it out to use requirements.txt.",
         )
-    return path.relative_to(folder.resolve()).as_posix()
+    return path.relative_to(root).as_posix()

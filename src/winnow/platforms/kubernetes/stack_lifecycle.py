@@ -82,12 +82,10 @@ class KubernetesStackPlan:
 
     @property
     def record(self) -> ClusterStackRecord:
-        """See `StackPlan.record`."""
         return self.objects.record
 
     @property
     def endpoints(self) -> Mapping[str, str]:
-        """See `StackPlan.endpoints`."""
         made = self.record
         return {
             "MLflow": f"{made.tracking_url}, for workers; `{next_command('ui')}` opens it here",
@@ -110,15 +108,12 @@ class StackSecret:
 
     @property
     def place(self) -> str:
-        """See `StackSecrets.place`."""
         return f"the Secret {SECRET_NAME} in namespace {self.live.cluster.namespace}"
 
     def render(self) -> str:
-        """See `StackSecrets.render`."""
         return to_yaml([secret_manifest(self.chosen.secret)])
 
     def store(self) -> bool:
-        """See `StackSecrets.store`."""
         return self.live.keep_secret(self.chosen)
 
 
@@ -158,14 +153,12 @@ class KubernetesStack:
         return contextlib.nullcontext()
 
     def plan(self, *, is_dry_run: bool = False) -> KubernetesStackPlan:
-        """See `Stack.plan`."""
         if is_dry_run:
             return self._shown_plan()
         live = self._permitted(INIT_PERMISSIONS, "starting the stack")
         return self._planned(_Place.of(live.cluster), live.secret())
 
     def start(self, plan: KubernetesStackPlan, timeout_s: float | None, show: Show = silent) -> None:
-        """See `Stack.start`."""
         live = ClusterStack(self._connect(), self._say)
         live.validate(plan.objects)
         chosen, objects = plan.chosen, plan.objects
@@ -177,7 +170,6 @@ class KubernetesStack:
         live.start(objects, chosen, timeout_s or START_TIMEOUT_S, owner=owner.home_here(self._home))
 
     def plan_end(self, *, volumes: bool) -> StackEnd:
-        """See `Stack.plan_end`."""
         permissions = (*REMOVE_PERMISSIONS, *(VOLUMES_PERMISSIONS if volumes else ()))
         live = self._permitted(permissions, "removing the stack")
         context, namespace = live.cluster.context, live.cluster.namespace
@@ -196,7 +188,6 @@ class KubernetesStack:
         )
 
     def end(self, *, volumes: bool) -> list[str]:
-        """See `Stack.end`."""
         cluster = self._connect()
         ClusterStack(cluster, self._say).remove(volumes=volumes)
         forget_stack(self._home, lambda used: owner.is_of(used, cluster.context, cluster.namespace, cluster.identity))
@@ -221,7 +212,6 @@ class KubernetesStack:
         )
 
     def secrets(self) -> StackSecret:
-        """See `Stack.secrets`."""
         live = self._permitted(SECRETS_PERMISSIONS, "making secrets")
         return StackSecret(choose(self._given, live.secret(), new_password), live)
 

@@ -17,7 +17,7 @@ from winnow.config.errors import InputError
 from winnow.platforms.docker import prod_image
 from winnow.platforms.docker.build import project_id
 from winnow.platforms.docker.prod_image import INPUTS, ProdImage, find, full_tag, lay_out, plan, write_model_layer
-from winnow.platforms.images import BuildOptions
+from winnow.platforms.images import BuildOptions, ModelImageRequest
 
 ROOT = Path(__file__).parents[4]
 
@@ -29,7 +29,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def image(bundle: Path) -> ProdImage:
-    return plan(bundle, "7", run_id="0123abcd", folder=ROOT, options=BuildOptions(registry="registry.example/team"))
+    return plan(
+        ModelImageRequest(bundle, "7", ROOT, run_id="0123abcd", options=BuildOptions(registry="registry.example/team"))
+    )
 
 
 def test_a_models_image_is_one_command(image: ProdImage, bundle: Path) -> None:
@@ -80,15 +82,15 @@ def test_a_name_becomes_one_that_docker_takes(given: str, name: str, version: st
 def test_the_inputs_are_all_that_the_image_is_made_of_and_not_where_or_how(bundle: Path, tmp_path: Path) -> None:
     same = tmp_path / "same"
     shutil.copytree(bundle, same)
-    first = plan(bundle, "7", folder=ROOT)
-    elsewhere = plan(same, "7", folder=ROOT, tag="other:1", options=BuildOptions(network="host"))
+    first = plan(ModelImageRequest(bundle, "7", ROOT))
+    elsewhere = plan(ModelImageRequest(same, "7", ROOT, tag="other:1", options=BuildOptions(network="host")))
     assert elsewhere.inputs == first.inputs
     others = [
-        plan(bundle, "8", folder=ROOT),
-        plan(bundle, "7", folder=ROOT, run_id="0123abcd"),
-        plan(bundle, "7", folder=ROOT, base_id="sha256:ab"),
-        plan(bundle, "7", folder=ROOT, options=BuildOptions(base_image="python:3.12-slim")),
-        plan(bundles.classification(tmp_path / "scaled", scale=2.0), "7", folder=ROOT),
+        plan(ModelImageRequest(bundle, "8", ROOT)),
+        plan(ModelImageRequest(bundle, "7", ROOT, run_id="0123abcd")),
+        plan(ModelImageRequest(bundle, "7", ROOT), base_id="sha256:ab"),
+        plan(ModelImageRequest(bundle, "7", ROOT, options=BuildOptions(base_image="python:3.12-slim"))),
+        plan(ModelImageRequest(bundles.classification(tmp_path / "scaled", scale=2.0), "7", ROOT)),
     ]
     assert len({first.inputs, *(other.inputs for other in others)}) == 6
 
@@ -96,7 +98,7 @@ def test_the_inputs_are_all_that_the_image_is_made_of_and_not_where_or_how(bundl
 def test_the_images_of_two_projects_have_names_of_their_own(bundle: Path, tmp_path: Path) -> None:
     for name in ("Dockerfile.prod", "pyproject.toml", "requirements.lock"):
         shutil.copy(ROOT / name, tmp_path)
-    here, there = (plan(bundle, "7", folder=folder) for folder in (ROOT, tmp_path))
+    here, there = (plan(ModelImageRequest(bundle, "7", folder)) for folder in (ROOT, tmp_path))
     assert [each.tag for each in (here, there)] == [f"winnow-prod-cells:7-{each.inputs[:8]}" for each in (here, there)]
     assert here.tag != there.tag
 
@@ -170,9 +172,9 @@ def test_a_damaged_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
     shutil.copytree(bundle, damaged)
     (damaged / ONNX).write_bytes(b"other")
     with pytest.raises(InputError, match=r"damaged: expected a whole model bundle, found .*sha256"):
-        plan(damaged, "7", folder=ROOT)
+        plan(ModelImageRequest(damaged, "7", ROOT))
 
 
 def test_another_folder_is_refused(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"Dockerfile\.prod: expected a file of the winnow project"):
-        plan(bundle, "7", folder=tmp_path)
+        plan(ModelImageRequest(bundle, "7", tmp_path))

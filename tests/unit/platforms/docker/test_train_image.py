@@ -9,7 +9,7 @@ from tests.unit.platforms.docker.engines import Image, engine
 from winnow.config.errors import InputError
 from winnow.platforms.docker.build import PROJECT, project_id
 from winnow.platforms.docker.train_image import CODE, NAMED, check, code_digest, plan, project_tag
-from winnow.platforms.images import BuildOptions
+from winnow.platforms.images import BuildOptions, TrainImagesRequest
 
 PYPROJECT = '[project]\nname = "winnow"\nversion = "0.1.0"\noptional-dependencies = {gcs = ["x"], mysql = ["y"]}\n'
 
@@ -38,16 +38,16 @@ def write(folder: Path, files: dict[str, str]) -> None:
 
 
 def test_a_workers_image_is_built_from_the_whole_folder_and_says_from_which_code(project: Path) -> None:
-    made = plan(
+    request = TrainImagesRequest(
         project,
-        "train",
-        options=BuildOptions(base_image="cuda:12", registry="registry.example/team/"),
+        BuildOptions(base_image="cuda:12", registry="registry.example/team/"),
         torch_index="https://index.example/cu130",
         requirements="requirements/mine.txt",
-        extras=["gcs"],
+        extras=("gcs",),
         tag="blue",
         revision="c0ffee",
     )
+    made = plan(request, "train")
     assert (made.dockerfile, made.context, made.target) == (project / "Dockerfile.train", project, "train")
     assert made.tags == ("winnow-train:blue", "registry.example/team/winnow-train:blue")
     assert made.arguments == {
@@ -66,7 +66,7 @@ def test_a_workers_image_is_built_from_the_whole_folder_and_says_from_which_code
 
 
 def test_the_tracking_servers_image_does_not_change_with_the_code(project: Path) -> None:
-    made = plan(project, "tracking", options=BuildOptions(), torch_index="https://index.example/cu130")
+    made = plan(TrainImagesRequest(project, torch_index="https://index.example/cu130"), "tracking")
     assert (made.tags, made.arguments) == ((f"winnow-tracking:{project_tag(project)}",), {})
     assert made.labels == {"org.opencontainers.image.version": "0.1.0", PROJECT: project_id(project)}
 
@@ -79,7 +79,7 @@ def test_projects_on_one_engine_have_images_of_their_own(project: Path) -> None:
         f"my-project-{project_id(other)}",
     ]
     assert project_id(project) != project_id(other)
-    built_by_other = engine(Image("sha256:ab", [*plan(other, "train", options=BuildOptions()).tags]))
+    built_by_other = engine(Image("sha256:ab", [*plan(TrainImagesRequest(other), "train").tags]))
     with pytest.raises(InputError, match=r"found none of that name\. Make it with"):
         check(built_by_other, None, project)
 
@@ -95,12 +95,12 @@ def test_projects_on_one_engine_have_images_of_their_own(project: Path) -> None:
 def test_what_is_not_there_is_refused(project: Path, given: dict[str, object], message: str) -> None:
     (project.parent / "outside.txt").touch()
     with pytest.raises(InputError, match=message):
-        plan(project, "train", options=BuildOptions(), **given)  # type: ignore[arg-type]
+        plan(TrainImagesRequest(project, **given), "train")  # type: ignore[arg-type]
 
 
 def test_another_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"Dockerfile\.train: expected a file of the winnow project"):
-        plan(tmp_path, "train", options=BuildOptions())
+        plan(TrainImagesRequest(tmp_path), "train")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_the_image_of_this_code_is_taken(project: Path) -> None:
 
 
 def test_the_requirements_that_were_named_are_a_part_of_the_code(project: Path) -> None:
-    labels = plan(project, "train", options=BuildOptions(), requirements="requirements/mine.txt").labels
+    labels = plan(TrainImagesRequest(project, requirements="requirements/mine.txt"), "train").labels
     held = engine(Image("sha256:ab", [f"winnow-train:{project_tag(project)}"], labels))
     assert check(held, None, project) == "sha256:ab"
     (project / "requirements/mine.txt").write_text("y")
