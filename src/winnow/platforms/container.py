@@ -1,8 +1,7 @@
-"""One node of a worker group as a container, in no platform's words.
+"""One node of a worker group as a container, for every platform.
 
-An executor plans a group as one `ContainerSpec` per node and renders each into what its platform takes: a request to an
-engine, the template of a pod. What the platform decides by itself (names of objects, networks, restarts, logs) is left
-to the rendering.
+An executor plans a group as one `ContainerSpec` per node and renders each as its platform takes it: a request to an
+engine, the template of a pod. Names of objects, networks, restarts and logs are left to the rendering.
 """
 
 from __future__ import annotations
@@ -64,6 +63,7 @@ def plan_containers(
         master_address: where the other nodes find node 0; not used where there is one node.
         labels: for all objects of the group, beside winnow's own.
     """
+    rendezvous = {NODES: str(group.nodes), MASTER: master_address, MASTER_PORT: str(RENDEZVOUS_PORT)}
     return tuple(
         ContainerSpec(
             study=group.study,
@@ -72,7 +72,11 @@ def plan_containers(
             nodes=group.nodes,
             image=image,
             command=group.argv,
-            environment={**group.env, "WINNOW_HOME": WORKER_HOME, **_rendezvous(group.nodes, index, master_address)},
+            environment={
+                **group.env,
+                "WINNOW_HOME": WORKER_HOME,
+                **({NODE: str(index), **rendezvous} if group.nodes > 1 else {}),
+            },
             secrets=group.secrets,
             labels={**labels, STUDY: group.study, GROUP: group.name},
             resources=group.resources,
@@ -80,15 +84,3 @@ def plan_containers(
         )
         for index in range(group.nodes)
     )
-
-
-def _rendezvous(nodes: int, index: int, master_address: str) -> Mapping[str, str]:
-    """How a node finds the others; nothing where there are none."""
-    if nodes == 1:
-        return {}
-    return {
-        NODE: str(index),
-        NODES: str(nodes),
-        MASTER: master_address,
-        MASTER_PORT: str(RENDEZVOUS_PORT),
-    }

@@ -1,19 +1,15 @@
 """What every platform offers for serving models: the protocol `Deployer` and its types.
 
-A deployment has a name, and serves one release at a time on one or more replicas behind one address. Its state lives on
-the platform (files, labels), never in the memory of the process that deployed it, so every process that knows the name
-finds it.
-
-A deployer works a change out in `plan` and carries it out in `deploy`. Every implementation passes
-`tests/contracts/test_deployers.py`: `LocalDeployer`, `DockerDeployer`, `KubernetesDeployer`, and `MemoryDeployer` of
-`winnow.testing`.
+A deployment has a name, and serves one release at a time on one or more replicas behind one address. Its state is kept
+on the platform (files, labels), so every process that knows the name finds it. A deployer works out a change in `plan`
+and carries it out in `deploy`. Every implementation passes `tests/contracts/test_deployers.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -44,7 +40,6 @@ class Release:
     """A model as it is served.
 
     Attributes:
-        model, version: as registered.
         digest: `Manifest.digest` of its bundle; in older records the sha256 of the ONNX file alone.
         bundle: the folder that holds it.
         image: the image that replicas run, by its id or its digest; empty where the platform runs none.
@@ -57,10 +52,8 @@ class Release:
     image: str = ""
 
     def is_same(self, other: Release) -> bool:
-        """Both are served alike: under the same name and version, with the same files, from the same image."""
-        return (self.model, self.version, self.digest, self.image) == (
-            *(other.model, other.version, other.digest, other.image),
-        )
+        """Whether both are served alike: name, version, files and image are equal; the folder may differ."""
+        return replace(self, bundle=other.bundle) == other
 
 
 @dataclass(frozen=True)
@@ -68,7 +61,7 @@ class DeploymentRequest:
     """What is wanted.
 
     Attributes:
-        replicas: None keeps what runs, or makes one; where an autoscaler adds some, the least that run.
+        replicas: None keeps what runs, or makes one; with an autoscaler, the least that run.
         host: an address of this machine; on a cluster anything else is the host that the Ingress answers to.
         port: None keeps the one in use, or finds a free one.
         settle_s: how long a replaced replica goes on answering before it closes.
@@ -86,13 +79,7 @@ class DeploymentRequest:
 
 @dataclass(frozen=True)
 class Replica:
-    """One serving process, container or pod.
-
-    Attributes:
-        identifier: the process id, or the container's or pod's name.
-        version: the model's version that it serves.
-        state: whether it answers.
-    """
+    """One serving process, container or pod. `identifier` is the process id, or the container's or pod's name."""
 
     identifier: str
     version: str
@@ -101,16 +88,7 @@ class Replica:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A deployment as its platform reports it.
-
-    Attributes:
-        name: the deployment's name.
-        state: whether its replicas answer.
-        url: its address.
-        release: the model that it serves.
-        replicas: its replicas.
-        previous: the release that a rollback would serve; None where there is none.
-    """
+    """A deployment as its platform reports it. `previous` is what a rollback would serve; None where there is none."""
 
     name: str
     state: DeploymentState
@@ -188,21 +166,19 @@ class AnyPlan(Protocol):
     """What deploying would do, worked out and not yet done."""
 
     @property
-    def request(self) -> DeploymentRequest:
-        """What is wanted."""
+    def request(self) -> DeploymentRequest: ...
 
     @property
-    def action(self) -> Action:
-        """What would change."""
+    def action(self) -> Action: ...
 
     def render(self) -> str:
-        """The plan for people: what would be started and stopped, as commands or manifests."""
+        """What would be started and stopped, as commands or manifests."""
 
 
 Plan = TypeVar("Plan", bound=AnyPlan)
 
 Say = Callable[[str], None]
-"""Is given lines about a change while it lasts; a deployer whose changes take long is made with one."""
+"""Receives lines about a change while it lasts."""
 
 
 def mute(line: str) -> None:
@@ -210,11 +186,14 @@ def mute(line: str) -> None:
 
 
 class Deployer(Protocol[Plan]):
-    """Serves releases on one platform."""
+    """Serves releases on one platform.
+
+    Methods that name a deployment raise UnknownDeploymentError where nothing of that name is deployed.
+    """
 
     @property
     def place(self) -> str:
-        """What it looks at and changes, as a sentence continues: "on this machine"."""
+        """What it looks at and changes, to end a sentence with: "on this machine"."""
 
     def check(self, *, is_read_only: bool = False) -> None:
         """Raise where the platform does not permit what serving takes. Changes nothing.
@@ -231,12 +210,7 @@ class Deployer(Protocol[Plan]):
         """Work out what has to be done; the same release, replicas and port change nothing."""
 
     def plan_rollback(self, name: str) -> Plan:
-        """Work out how to serve what was served before the current release.
-
-        Raises:
-            UnknownDeploymentError: nothing of that name is deployed.
-            InputError: there was nothing before.
-        """
+        """Work out how to serve what was served before. Raises InputError where there was nothing before."""
 
     def difference(self, plan: Plan) -> str:
         """What deploying a plan would change, empty where that is nothing.
@@ -245,7 +219,7 @@ class Deployer(Protocol[Plan]):
         """
 
     def deploy(self, plan: Plan) -> Deployment:
-        """Do it: new replicas are ready before old ones stop, so that no request is lost.
+        """Carry a plan out: new replicas are ready before old ones stop, so that no request is lost.
 
         Raises:
             InputError: the port is taken, or the deployment changed since the plan was made.
@@ -253,11 +227,7 @@ class Deployer(Protocol[Plan]):
         """
 
     def status(self, name: str) -> Deployment:
-        """What is served under a name, looked at now.
-
-        Raises:
-            UnknownDeploymentError: nothing of that name is deployed.
-        """
+        """What is served under a name now."""
 
     def names(self) -> tuple[str, ...]:
         """All deployments, sorted."""
@@ -282,11 +252,7 @@ class Deployer(Protocol[Plan]):
         """Where a deployment's images stay after it is removed; empty where it has none."""
 
     def logs(self, name: str, lines: int = 20) -> list[str]:
-        """The last lines of the newest replica's log, also after it has exited.
-
-        Raises:
-            UnknownDeploymentError: nothing of that name was ever deployed.
-        """
+        """The last lines of the newest replica's log, also after it has exited."""
 
     def remove(self, name: str) -> bool:
         """Drain and stop all replicas; False where nothing of that name is deployed."""
@@ -307,7 +273,7 @@ def changed_meanwhile(name: str) -> InputError:
     return InputError(
         f"deployment '{name}'",
         expected="the deployment that the plan was made for",
-        found="one that somebody has changed since",
+        found="one that another command has changed since",
         remedy="Run the command again.",
     )
 
@@ -318,9 +284,5 @@ def rendered_change(plan: AnyPlan) -> str:
 
 
 def look_at_listener(logs: str) -> str:
-    """`Deployer.address_hint` where a deployment listens on a port of this machine.
-
-    Args:
-        logs: the deployment's `logs_hint`.
-    """
+    """`Deployer.address_hint` where a deployment listens on a port of this machine. `logs`: its `logs_hint`."""
     return f"Look at what else listens there, and at {logs}."

@@ -1,9 +1,7 @@
-"""Where worker groups run: what every platform's executor does, and the types it speaks in.
+"""Where worker groups run: the protocol of every platform's executor, and its types.
 
-An executor starts, finds, reads and ends the groups of a study. It knows nothing of trials: the orchestrator decides
-whether a dead group is started again, from what the study still needs. Groups are found by what the platform itself
-knows of them (a file, a label), never by the memory of the process that started them.
-
+An executor starts, finds, reads and ends the groups of a study, and knows nothing of trials: the orchestrator decides
+whether a dead group is started again. Groups are found by what the platform itself knows of them (a file, a label).
 Every implementation passes `tests/contracts/test_executors.py`.
 """
 
@@ -26,11 +24,11 @@ class GroupState(enum.Enum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     ENDED = "ended"
-    """It is over; how it ended was not seen."""
+    """It is over; how it ended is unknown."""
 
     @property
     def is_over(self) -> bool:
-        """It does not run, and does not start again by itself."""
+        """Whether it has stopped for good: it does not start again by itself."""
         return self is not GroupState.RUNNING
 
 
@@ -117,7 +115,8 @@ class UnknownGroupError(LookupError):
 class Executor(Protocol):
     """Starts and ends the worker groups of studies; safe to use from several threads.
 
-    Every method raises UnreachableError where the platform does not answer. A later call may succeed.
+    Every method raises UnreachableError where the platform does not answer; a later call may succeed. Methods that
+    name a group raise UnknownGroupError where there is none.
     """
 
     @property
@@ -125,10 +124,10 @@ class Executor(Protocol):
         """Where its groups run, to end a sentence with: `on this machine`."""
 
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
-        """What `start` would do, as lines for people and for golden tests; starts nothing."""
+        """What `start` would do, as lines for people; starts nothing."""
 
     def start(self, group: GroupSpec) -> None:
-        """Start a group, or the nodes that it has lost; do nothing where it runs already, whichever process started it.
+        """Start a group, or the nodes that it has lost; do nothing where it runs, whichever process started it.
 
         A group of several nodes is started as a whole or not at all. Raises InputError.
         """
@@ -137,7 +136,7 @@ class Executor(Protocol):
         """The groups of a study (or of all), running or over, by study and name."""
 
     def status(self, study: str, name: str) -> GroupStatus:
-        """One group. Raises UnknownGroupError."""
+        """One group."""
 
     def watch(self, study: str) -> AbstractContextManager[Callable[[], tuple[GroupStatus, ...]]]:
         """A function that gives a study's groups and is cheap to call often, until the context ends.
@@ -146,19 +145,15 @@ class Executor(Protocol):
         """
 
     def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
-        """Lines of a group's logs so far; also after its end. Raises UnknownGroupError.
-
-        Args:
-            follow: go on with new lines until the group is over.
-        """
+        """Lines of a group's logs so far, also after its end; with `follow`, until the group is over."""
 
     def check_may_end(self) -> None:
-        """Check, before groups are ended, whether that is permitted; changes nothing. Raises InputError."""
+        """Raise InputError where ending groups is not permitted; changes nothing."""
 
     def cancel(self, study: str, name: str, grace_s: float) -> None:
         """Ask a group to stop, and end it by force after `grace_s`; harmless where it is over.
 
-        When this returns the group is over, with all its processes. Raises UnknownGroupError.
+        When this returns the group is over, with all its processes.
         """
 
     def cancel_all(self, study: str, grace_s: float) -> None:
@@ -167,7 +162,7 @@ class Executor(Protocol):
     def clear(self, study: str) -> None:
         """Remove what groups that are over have left on the platform; their logs stay readable here.
 
-        Harmless where nothing is left. Groups that run are left alone, and so is what they need.
+        Running groups keep all that they need.
         """
 
 

@@ -1,4 +1,4 @@
-"""Images, as far as code outside `platforms/docker` needs to know of them: how they are built, found and delivered.
+"""Images as code outside `platforms/docker` sees them: how they are built, found and delivered.
 
 A Docker engine on this machine builds the images that containers and pods run. `platforms/docker` implements `Images`;
 `winnow.platforms.table` passes it to the platforms that need one.
@@ -16,19 +16,11 @@ from winnow.config.addresses import without_password
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.next_command import next_flag
 
-TRAIN = "winnow-train"
-"""The workers' image: its repository's name, whatever the registry and the tag."""
+TRAIN, TRACKING = "winnow-train", "winnow-tracking"
+"""The repositories of the workers' and the tracking server's image, without registry and tag."""
 
-TRACKING = "winnow-tracking"
-"""The tracking server's image, named likewise."""
-
-TRAIN_BASE, PROD_BASE, REGISTRY, NETWORK, PIP_CONFIG = (
-    "WINNOW_TRAIN_BASE_IMAGE",
-    "WINNOW_PROD_BASE_IMAGE",
-    "WINNOW_REGISTRY",
-    "WINNOW_BUILD_NETWORK",
-    "WINNOW_PIP_CONFIG",
-)
+TRAIN_BASE, PROD_BASE = "WINNOW_TRAIN_BASE_IMAGE", "WINNOW_PROD_BASE_IMAGE"
+REGISTRY, NETWORK, PIP_CONFIG = "WINNOW_REGISTRY", "WINNOW_BUILD_NETWORK", "WINNOW_PIP_CONFIG"
 """Environment variables of the build options, for verbs that build on the way and have no flags for it."""
 
 LOAD = "WINNOW_IMAGE_LOAD"
@@ -62,10 +54,7 @@ class BuildOptions:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ, *, base: str) -> BuildOptions:
-        """The options that the environment sets, for verbs without flags; an empty variable counts as not set.
-
-        Args:
-            base: the variable that names the base image: `TRAIN_BASE` or `PROD_BASE`.
+        """The options that the environment sets. `base`: the variable of the base image.
 
         Raises:
             InputError: the pip.conf is no file.
@@ -101,13 +90,7 @@ def checked_pip_config(path: Path, place: str) -> Path:
 
 @dataclass(frozen=True)
 class BuildStep:
-    """One step of a build.
-
-    Attributes:
-        name: what it does, as the build names it.
-        took_s: how long it took; None while it runs.
-        line: the last line that it printed.
-    """
+    """One step of a build: its name, how long it took (None while it runs), and the last line that it printed."""
 
     name: str
     took_s: float | None = None
@@ -195,7 +178,7 @@ class TrainImagesRequest:
         folder: the project's; all of it, less what .dockerignore names, is in the workers' image.
         torch_index: the package index that torch comes from; another one has CUDA or none.
         requirements: a requirements file below `folder`; empty for requirements.txt where there is one.
-        extras: pyproject.toml's extras that the tracking server needs.
+        extras: pyproject.toml's extras that the tracking server needs: mysql, azure, gcs.
         tag: the text after the colon; empty for the project's own.
         revision: the project's commit.
         is_cached: False builds every layer again.
@@ -251,10 +234,9 @@ class ImageBuild(Protocol):
         """The id of the image that was built from the same inputs before; None where there is none."""
 
     def build(self, show: Show = silent) -> str:
-        """Build it unless `find` finds it, and push it where a registry is named.
+        """Build it unless `find` finds it, push it where a registry is named, and return the name by which it runs.
 
-        Returns:
-            The name by which it runs: the image's id, or `REPOSITORY@sha256:…` after a push.
+        That is the image's id, or `REPOSITORY@sha256:…` after a push.
 
         Raises:
             InputError: there is no `docker` command.
@@ -276,7 +258,7 @@ class Images(Protocol):
             folder: the project whose code the image has to hold.
 
         Raises:
-            InputError: there is no such image, or it was built from other code than is in `folder`.
+            InputError: there is no such image, or it was built from other code than the folder's.
         """
 
     def plan_train_images(self, request: TrainImagesRequest) -> tuple[ImageBuild, ...]:
@@ -287,11 +269,7 @@ class Images(Protocol):
         """
 
     def plan_tracking_image(self, folder: Path, options: BuildOptions, extras: Sequence[str]) -> ImageBuild:
-        """The tracking server's image alone, as it would be built; no engine is contacted, and nothing is pushed.
-
-        Raises:
-            InputError: the folder is no winnow project, or an extra is none of pyproject.toml's.
-        """
+        """The tracking server's image alone, as `plan_train_images` plans it; nothing is pushed."""
 
     def plan_model_image(self, request: ModelImageRequest) -> ImageBuild:
         """The image of a model as it would be built; where no engine answers, with `ImageBuild.unknown`.
@@ -301,12 +279,12 @@ class Images(Protocol):
         """
 
     def size_bytes(self, reference: str) -> int:
-        """The size of an image that is on the engine, by its id or its digest."""
+        """The size of an image on the engine, by its id or its digest."""
 
     def deliver(
         self, identifier: str, name: str, route: ImageRoute, show: Show = silent, *, is_forced: bool = False
     ) -> str:
-        """Deliver an image to a cluster's nodes, if it is not there; return the name by which they run it.
+        """Deliver an image to a cluster's nodes unless they have it; return the name by which they run it.
 
         Args:
             identifier: the image's id.

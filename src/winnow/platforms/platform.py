@@ -55,7 +55,7 @@ class Capabilities:
 
 
 class Platform(Protocol):
-    """Runs worker groups and replicas."""
+    """Runs worker groups and replicas. Every method raises InputError where the platform is not there."""
 
     @property
     def name(self) -> str:
@@ -67,17 +67,13 @@ class Platform(Protocol):
 
     @property
     def is_in_use(self) -> bool:
-        """Whether the stack in use is there, or the environment names it: its absence is then an error."""
+        """Whether the stack in use runs on it, or the environment names it: its absence is then an error."""
 
     def executor(self) -> Executor:
-        """The executor that finds and ends groups; it starts none, since no image is named.
-
-        Raises:
-            InputError: the platform cannot be asked.
-        """
+        """The executor that finds and ends groups; it starts none, since no image is named."""
 
     def sweep(self, image: str | None, lookup: Lookup) -> SweepPlatform:
-        """What plans and starts the groups of a sweep.
+        """Plans and starts the groups of a sweep.
 
         Args:
             image: the image that groups run, instead of the one of this project.
@@ -89,25 +85,18 @@ class Platform(Protocol):
         """
 
     def deployer(self, *, say: Say) -> Deployer[Any]:
-        """The deployer. It contacts nothing before it is asked something.
-
-        Args:
-            say: receives lines about a change while the change lasts.
-
-        Raises:
-            InputError: the platform is not configured.
-        """
+        """The deployer; making it contacts nothing. `say` receives lines about a change while the change lasts."""
 
     def stack(self, given: Mapping[str, str], *, folder: Path, say: Say) -> Stack:
         """The platform's tracking stack, started or not; nothing is contacted.
 
         Args:
-            given: settings by name (`winnow.platforms.stack_variables`); an empty one means the default again.
+            given: settings by name (`winnow.platforms.stack_variables`); an empty one restores the default.
             folder: the project's, with compose.yaml and k8s/.
             say: receives what is being done, a line each.
 
         Raises:
-            InputError: the platform has no stack, or a file that it is made of is missing.
+            InputError: the platform has no stack, or a file of it is missing.
         """
 
     def local_settings(self, choose_port: ChoosePort = any_port) -> Settings:
@@ -126,17 +115,13 @@ class Platform(Protocol):
         """What to do about the platform's stack in use where it takes no connections; None where it does."""
 
     def plan_offline(self, request: DeploymentRequest) -> OfflinePlan:
-        """Plan a first deployment without asking the platform anything: it is not there.
-
-        Raises:
-            InputError: a setting is wrong.
-        """
+        """Plan a first deployment without the platform. Raises InputError where a setting is wrong."""
 
     def image_route(self) -> ImageRoute | None:
         """How images of this machine's engine reach the nodes; None where the platform needs no delivery."""
 
     def prepare_image(self, image: ImageBuild, show: Show = silent) -> str:
-        """Build a model's image unless it is there, deliver it, and return the name by which replicas run it.
+        """Build a model's image unless it exists, deliver it, and return the name by which replicas run it.
 
         A platform that shares this machine's files runs no image and returns "".
 
@@ -146,11 +131,7 @@ class Platform(Protocol):
         """
 
     def find_image(self, image: ImageBuild) -> str:
-        """The name by which replicas run an image that was built and delivered before; empty where there is none.
-
-        Raises:
-            InputError: no engine answers.
-        """
+        """The name by which replicas run an image that was built and delivered before; empty where there is none."""
 
     @property
     def documents(self) -> PlatformDocuments:
@@ -159,11 +140,7 @@ class Platform(Protocol):
 
 @dataclass(frozen=True)
 class OfflinePlan:
-    """A plan that was made without the platform.
-
-    Attributes:
-        unknown: the facts that could not be looked up.
-    """
+    """A plan that was made without the platform, and the facts that it lacks."""
 
     plan: AnyPlan
     unknown: tuple[str, ...]

@@ -1,8 +1,7 @@
 """Ask an address whether a model is ready there, and which one, as a client would.
 
 Ready replicas do not prove that clients reach them: a wrong host or Ingress class sends requests nowhere, or to another
-deployment. Every answer of a model server names its model in a header. Predictions are asked for by
-`winnow.serving.client`.
+deployment. Every answer of a model server names its model in a header.
 """
 
 from __future__ import annotations
@@ -124,7 +123,7 @@ def is_answering(url: str) -> bool:
 
 
 def is_known(url: str) -> bool:
-    """Whether this terminal knows the host's name. It may be known inside a cluster alone, or not be in the DNS yet."""
+    """Whether this machine resolves the host's name. A name may exist inside a cluster only, or not be in DNS yet."""
     try:
         socket.getaddrinfo(urlsplit(reached(url)[0]).hostname, None)
     except OSError:

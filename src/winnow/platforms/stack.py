@@ -30,7 +30,7 @@ def any_port() -> int:
 
 
 class StackError(WinnowError):
-    """The stack was started and did not become what it should, although nothing was wrong with the request."""
+    """The stack did not start or end, although nothing was wrong with the request."""
 
 
 def redacted(text: str, secrets: Iterable[str]) -> str:
@@ -49,7 +49,7 @@ class StackPlan(Protocol):
 
     @property
     def endpoints(self) -> Mapping[str, str]:
-        """Where a person finds its parts once it is started, by what they are."""
+        """The addresses of its parts once it is started, by what they are."""
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -80,11 +80,7 @@ class StackLogs(Protocol):
         """The command that prints them."""
 
     def print(self) -> int:
-        """Print them and return the command's exit status.
-
-        Raises:
-            InputError: there is no stack.
-        """
+        """Print them and return the command's exit status. Raises InputError where there is no stack."""
 
 
 @dataclass(frozen=True)
@@ -121,14 +117,14 @@ class Stack(Protocol):
         """Keep other commands of this machine from changing the stack; wait for the one that does."""
 
     def plan(self, *, is_dry_run: bool = False) -> StackPlan:
-        """Plan a start, with secrets made for those that are not set; nothing is changed.
+        """Plan a start, with new secrets for those that are not set; nothing is changed.
 
         Args:
-            is_dry_run: the plan is only shown. Without the platform it is made all the same, with `unknown` facts.
+            is_dry_run: the plan is only shown. Where the platform is not there, it has `unknown` facts.
 
         Raises:
-            InputError: a setting is wrong, ports are taken, the stack is another's, or its volumes are there and the
-                secrets that open them are not.
+            InputError: a setting is wrong, ports are taken, the stack is another's, or its volumes exist and the
+                secrets that open them do not.
         """
 
     def start(self, plan: Any, timeout_s: float | None, show: Show = silent) -> None:
@@ -144,11 +140,7 @@ class Stack(Protocol):
         """
 
     def plan_end(self, *, volumes: bool) -> StackEnd:
-        """Plan a removal; nothing is changed.
-
-        Args:
-            volumes: remove its data too, and the secrets that open it.
-        """
+        """Plan a removal, with `volumes` also of its data and its secrets; nothing is changed."""
 
     def end(self, *, volumes: bool) -> list[str]:
         """Remove it and have later verbs use files again; return what is left, in words.
@@ -159,11 +151,7 @@ class Stack(Protocol):
         """
 
     def difference(self) -> str:
-        """What a start would change, as a unified diff; empty where nothing.
-
-        Raises:
-            InputError: the platform cannot compare.
-        """
+        """What a start would change, as a unified diff. Raises InputError where the platform cannot compare."""
 
     def logs(self, service: str | None, lines: int, *, follow: bool) -> StackLogs:
         """The last lines of one service or all; nothing is contacted.
@@ -173,7 +161,7 @@ class Stack(Protocol):
         """
 
     def secrets(self) -> StackSecrets:
-        """Plan the secrets of a stack that is started by hand; those that are stored stay as they are.
+        """Plan the secrets of a stack that is started by hand; those that are stored stay.
 
         Raises:
             InputError: the platform has none, or as for `plan`.

@@ -65,15 +65,14 @@ class SweepPlatform(Protocol):
     """Plans and starts the worker groups of one sweep."""
 
     @property
-    def host(self) -> WorkerHost:
-        """What the groups find where they run."""
+    def host(self) -> WorkerHost: ...
 
     @property
     def executor(self) -> Executor:
         """Finds and ends groups; it starts none."""
 
     def warm_up(self, groups: int) -> None:
-        """Start what so many groups need before their study exists. It ends with this process where none is started."""
+        """Start what `groups` groups need before their study exists. It ends with this process if none is started."""
 
     def check_image(self) -> None:
         """Raises InputError where the image that groups run is missing, or holds other code than this project."""
