@@ -221,7 +221,7 @@ def test_removed_it_keeps_its_data_and_comes_back_with_it_by_hand(stack: Place, 
     assert Settings.from_environment(stack.environment).stack is None
 
     made = winnow(stack, "kubernetes-secrets")
-    assert made.returncode == 0 and "as it was" in made.stdout
+    assert made.returncode == 0 and "unchanged" in made.stdout
     assert passwords(stack) == before
     folder = tmp_path / "mine"
     folder.mkdir()
