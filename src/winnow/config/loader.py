@@ -1,8 +1,8 @@
-"""From an experiment file to a typed `Experiment`, or to one error that a person can act on.
+"""Load an experiment file into a typed `Experiment`, or refuse it with an error that says what to change.
 
-Everything that can be said from the file alone is said here, at the door: what is no YAML, an unknown key with the
-nearest valid name, a value of the wrong type or out of bounds. What needs the data, the factory or the metric is
-checked where those are loaded; `located` gives those errors the file and the line, too.
+This module checks what the file alone can tell: YAML syntax, unknown keys, wrong types, values out of bounds. What
+needs the data, the factory or the metric is checked where those are loaded; `located` adds the file and the line to
+those errors.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import difflib
 import json
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -30,12 +31,10 @@ from winnow.config.next_command import next_flag
 from winnow.config.space import faults_in_space
 from winnow.config.yaml_text import Document, KeyPath, not_yaml, read_yaml
 
-Location = tuple[str | int, ...]
-"""Where pydantic found an error: keys of the file, and below `SPACE` also the parameter's kind."""
-
 REFERENCE = "docs/configuration.md"
 
-EXPECTATIONS = {
+_KINDS = "exactly one of `float: [low, high]`, `int: [low, high]` and `choice: [value, …]`"
+_EXPECTATIONS = {
     "bool_type": "true or false",
     "dict_type": "a mapping of names to values",
     "float_type": "a number",
@@ -46,14 +45,71 @@ EXPECTATIONS = {
     "less_than": "less than {lt}",
     "less_than_equal": "at most {le}",
     "string_pattern_mismatch": "text that matches {pattern}",
-    "string_type": "text (in quotes, where it looks like a number)",
+    "string_type": "text (in quotes, if it looks like a number)",
     "too_long": "at most {max_length} values",
     "too_short": "at least {min_length} values",
     "tuple_type": "a list",
-    "union_tag_invalid": "exactly one of `float: [low, high]`, `int: [low, high]` and `choice: [value, …]`",
-    "union_tag_not_found": "exactly one of `float: [low, high]`, `int: [low, high]` and `choice: [value, …]`",
+    "union_tag_invalid": _KINDS,
+    "union_tag_not_found": _KINDS,
+    "value_error": "{error}",
 }
-"""What pydantic's error types mean in an experiment file."""
+"""What an experiment file needs, by pydantic's error type."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """An experiment file, and the values that override its own, by the path of their key."""
+
+    path: Path
+    document: Document
+    overrides: Mapping[KeyPath, Any]
+
+    def place(self, keys: KeyPath) -> str:
+        """`file:line: key.path`, with the line of the nearest key in the file."""
+        if keys in self.overrides:
+            return f"{_dotted(keys)} (overriding {self.path})"
+        lines = self.document.lines
+        known = next((keys[:end] for end in range(len(keys), 0, -1) if keys[:end] in lines), None)
+        file = f"{self.path}:{lines[known]}" if known else str(self.path)
+        return f"{file}: {_dotted(keys)}" if keys else file
+
+    def locate(self, error: InputError) -> None:
+        """Add the file and the line to an error whose place is a key of the experiment."""
+        keys = self._keys_named(error.place)
+        if keys is not None:
+            error.move_to(self.place(keys) + error.place.removeprefix(_dotted(keys)))
+
+    def content(self) -> dict[str, Any]:
+        """The file's content with the overrides in place."""
+        result = copy.deepcopy(self.document.content)
+        for path, value in self.overrides.items():
+            section: Any = result
+            for key in path[:-1]:
+                if section.get(key) is None:
+                    section[key] = {}
+                if not isinstance(section[key], dict):
+                    break  # validation explains the wrong section better
+                section = section[key]
+            else:
+                section[path[-1]] = value
+        return result  # type: ignore[no-any-return]  # `_read` refuses everything but a mapping
+
+    def _keys_named(self, place: str) -> KeyPath | None:
+        """The key that a place names, or the nearest one in the file; None for a variable, a file or a server."""
+        written = {_dotted(keys): keys for keys in self.document.lines}
+        if place in written:
+            return written[place]
+        keys = tuple(place.split("."))
+        if _field_at(keys) is not None:
+            return keys
+        for end in reversed([index for index, character in enumerate(place) if character in ".["]):
+            outer = written.get(place[:end])
+            if outer is not None:
+                # In a section with fixed keys, any other text is not a key: `data.csv` is a file.
+                model = _model_at(outer)
+                if model is None or model.model_config.get("extra") == "allow":
+                    return outer
+        return None
 
 
 def load_experiment(path: Path | str, overrides: Mapping[str, Any] = {}) -> Experiment:
@@ -61,25 +117,23 @@ def load_experiment(path: Path | str, overrides: Mapping[str, Any] = {}) -> Expe
 
     Args:
         path: the YAML file.
-        overrides: values that replace the file's, by dotted key (`{"search.trials": 10}`); None leaves the file's.
+        overrides: values that replace the file's, by dotted key (`{"search.trials": 10}`); None keeps the file's.
 
     Raises:
         InputError: the file is missing, unreadable or wrong. All faults are found at once: the first is the error
             itself, the others are its notes.
     """
-    path = Path(path)
-    document = _read(path)
-    given = _given(overrides)
-    # As JSON and strictly: lists are tuples there, but "10" is no number and `true` is not 1.
-    content = json.dumps(_with_overrides(document.content, given), default=str)
+    source = _read(Path(path), overrides)
+    # As strict JSON: lists become tuples, but "10" is not a number and `true` is not 1.
+    content = json.dumps(source.content(), default=str)
     try:
         experiment = Experiment.model_validate_json(content, strict=True)
     except pydantic.ValidationError as error:
-        faults = [_fault(path, document, given, details) for details in error.errors(include_url=False)]
+        faults = [_fault(source, details) for details in error.errors(include_url=False)]
     else:
         faults = list(faults_in_space(experiment))
         for fault in faults:
-            _move_to_line(fault, path, document, given)
+            source.locate(fault)
         if not faults:
             return experiment
     first, *others = faults
@@ -90,41 +144,28 @@ def load_experiment(path: Path | str, overrides: Mapping[str, Any] = {}) -> Expe
 
 @contextlib.contextmanager
 def located(path: Path, overrides: Mapping[str, Any] = {}) -> Iterator[None]:
-    """Name the file and the line in errors about the experiment that are raised in here.
+    """Add the file and the line to errors about the experiment that are raised inside the block.
 
     Code that works on a loaded experiment names keys alone (`data.source`, `search.space.lr`).
 
     Args:
-        path, overrides: what `load_experiment` read the experiment from.
+        path, overrides: the arguments of `load_experiment`.
 
     Raises:
         InputError: the file cannot be read.
     """
-    document, given = _read(path), _given(overrides)
+    source = _read(path, overrides)
     try:
         yield
     except InputError as error:
-        _move_to_line(error, path, document, given)
+        source.locate(error)
         raise
 
 
-def _move_to_line(error: InputError, path: Path, document: Document, overrides: Mapping[KeyPath, Any]) -> None:
-    """Let an error whose place is a key of the experiment name the file and the line, too."""
-    keys = _keys_named(error.place, document)
-    if keys is not None:
-        rest = error.place.removeprefix(_dotted(keys))
-        error.move_to(_place_of(path, document, overrides, keys) + rest)
-
-
-def _given(overrides: Mapping[str, Any]) -> dict[KeyPath, Any]:
-    """The overrides that replace something, by the path of their key."""
-    return {tuple(key.split(".")): value for key, value in overrides.items() if value is not None}
-
-
-def _read(path: Path) -> Document:
-    """The file as plain values, certainly a mapping."""
+def _read(path: Path, overrides: Mapping[str, Any]) -> _Source:
+    """The file with its overrides. Its content is a mapping of finite values."""
     try:
-        text = path.read_text(encoding="utf-8")
+        document = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8 text"
         raise InputError(
@@ -133,8 +174,6 @@ def _read(path: Path) -> Document:
             found=f"'{reason}'" if path.exists() else "no such file",
             remedy=f"{_nearest_file(path)}Name one with {next_flag('config', ...)}.",
         ) from error
-    try:
-        document = read_yaml(text)
     except yaml.YAMLError as error:
         raise not_yaml(path, error) from error
     if not isinstance(document.content, dict):
@@ -144,64 +183,56 @@ def _read(path: Path) -> Document:
             found="an empty file" if document.content is None else _shown(document.content),
             remedy="Start from a copy of experiments/breast_cancer.yaml, which explains every key.",
         )
-    _check_finite(path, document, document.content, ())
-    return document
+    given: dict[KeyPath, Any] = {tuple(key.split(".")): value for key, value in overrides.items() if value is not None}
+    _check_finite(_Source(path, document, {}), document.content, ())
+    return _Source(path, document, given)
 
 
-def _check_finite(path: Path, document: Document, value: Any, keys: KeyPath) -> None:
-    """Refuse infinity and NaN wherever they stand: the study is stored as JSON, which has no such numbers."""
+def _check_finite(source: _Source, value: Any, keys: KeyPath) -> None:
+    """Refuse infinity and NaN: studies are stored as JSON, which has no such numbers."""
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(
-            _place(path, document, keys),
+            source.place(keys),
             expected="a finite number",
             found="NaN" if math.isnan(value) else "infinity" if value > 0 else "minus infinity",
             remedy="Write another number.",
         )
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, each in inner:
-        _check_finite(path, document, each, (*keys, key if isinstance(key, int) else str(key)))
+        _check_finite(source, each, (*keys, key if isinstance(key, int) else str(key)))
 
 
-def _with_overrides(content: dict[str, Any], overrides: Mapping[KeyPath, Any]) -> dict[str, Any]:
-    """A copy of `content` in which the overrides stand in the places of the file's values."""
-    result = copy.deepcopy(content)
-    for path, value in overrides.items():
-        section: Any = result
-        for key in path[:-1]:
-            if section.get(key) is None:
-                section[key] = {}
-            if not isinstance(section[key], dict):
-                break  # the section itself is wrong, which validation says better
-            section = section[key]
-        else:
-            section[path[-1]] = value
-    return result
-
-
-def _fault(path: Path, document: Document, overrides: Mapping[KeyPath, Any], details: ErrorDetails) -> InputError:
-    """One of pydantic's errors as an error for a person."""
-    location, value = details["loc"], details["input"]
-    keys = _keys_in_file(location)
-    place = _place_of(path, document, overrides, keys)
-    if details["type"] == "extra_forbidden":
+def _fault(source: _Source, details: ErrorDetails) -> InputError:
+    """The error for one of pydantic's errors."""
+    location, value, kind = details["loc"], details["input"], details["type"]
+    # Below the space, pydantic puts the parameter's kind between its name and its keys.
+    keys = (*location[:3], *location[4:]) if location[:2] == SPACE else location
+    place = source.place(keys)
+    if kind == "extra_forbidden":
         return _unknown_key(place, location)
-    field = _field_at(location)
+    field, model = _field_at(location), _model_at(location)
     meaning = field.description if field is not None else None
-    if details["type"] == "missing":
+    if kind == "missing":
         remedy = f"Add it: {meaning}" if meaning else f"Add it with its keys; {REFERENCE} shows them."
         return InputError(place, expected="a value", found="nothing", remedy=remedy)
     remedy = f"`{keys[-1]}` is: {meaning}" if meaning else f"{REFERENCE} explains every key."
-    if details["type"] == "literal_error" and field is not None:
+    if kind == "literal_error" and field is not None:
         nearest = difflib.get_close_matches(str(value), _literals(field.annotation), n=1)
         remedy = f"Did you mean '{nearest[0]}'?" if nearest else remedy
-    if details["type"] in ("union_tag_not_found", "union_tag_invalid") and isinstance(value, dict):
+    if kind.startswith("union_tag") and isinstance(value, dict):
         remedy = _nearest_kind(value) or remedy
-    if value is None and _model_at(location) is not None:
+    if value is None and model is not None:
         remedy = "Put its settings below it, or leave the key out."
-    return InputError(place, expected=_expectation(details), found=_shown(value), remedy=remedy)
+    if kind == "model_type":
+        expected = f"a mapping of {', '.join(fields_of(model))}" if model else "a mapping"
+    elif kind in _EXPECTATIONS:
+        expected = _EXPECTATIONS[kind].format(**details.get("ctx", {}))
+    else:
+        expected = details["msg"].removeprefix("Input should be ")
+    return InputError(place, expected=expected, found=_shown(value), remedy=remedy)
 
 
-def _unknown_key(place: str, location: Location) -> InputError:
+def _unknown_key(place: str, location: KeyPath) -> InputError:
     section, key = location[:-1], str(location[-1])
     model = _model_at(section)
     names = sorted(fields_of(model)) if model else []
@@ -217,7 +248,7 @@ def _unknown_key(place: str, location: Location) -> InputError:
 
 
 def _nearest_kind(parameter: Mapping[str, Any]) -> str | None:
-    """A hint at the kind of parameter that a mistyped key stands for."""
+    """A hint for a mistyped kind of parameter."""
     for key in parameter:
         nearest = difflib.get_close_matches(str(key), list(PARAMETERS), n=1)
         if nearest and key not in PARAMETERS:
@@ -226,26 +257,13 @@ def _nearest_kind(parameter: Mapping[str, Any]) -> str | None:
 
 
 def _nearest_file(path: Path) -> str:
-    """A hint at a file with nearly the same name, or nothing."""
+    """A hint for a file with nearly the same name, or nothing."""
     try:
         stems = {file.stem: file for file in path.parent.iterdir() if file.suffix in (".yaml", ".yml")}
     except OSError:
         return ""
     nearest = difflib.get_close_matches(path.stem, stems, n=1)
     return f"Did you mean '{stems[nearest[0]]}'? " if nearest and stems[nearest[0]] != path else ""
-
-
-def _expectation(details: ErrorDetails) -> str:
-    """What would have been right; pydantic's own sentence where it is clear enough."""
-    kind, context = details["type"], details.get("ctx", {})
-    if kind == "value_error":
-        return str(context["error"])
-    if kind == "model_type":
-        model = _model_at(details["loc"])
-        return f"a mapping of {', '.join(fields_of(model))}" if model else "a mapping"
-    if kind in EXPECTATIONS:
-        return EXPECTATIONS[kind].format(**context)
-    return details["msg"].removeprefix("Input should be ")
 
 
 def _shown(value: Any) -> str:
@@ -255,55 +273,15 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 
-def _place(path: Path, document: Document, keys: KeyPath) -> str:
-    """`file:line: key.path`; the line is that of the nearest key which the file holds."""
-    known = next((keys[:end] for end in range(len(keys), 0, -1) if keys[:end] in document.lines), None)
-    file = f"{path}:{document.lines[known]}" if known else str(path)
-    return f"{file}: {_dotted(keys)}" if keys else file
-
-
-def _place_of(path: Path, document: Document, overrides: Mapping[KeyPath, Any], keys: KeyPath) -> str:
-    return f"{_dotted(keys)} (overriding {path})" if keys in overrides else _place(path, document, keys)
-
-
-def _keys_named(place: str, document: Document) -> KeyPath | None:
-    """The nearest key of the file that an error's place names; the place's own key where the file lacks it.
-
-    None where the place is no key of an experiment: a variable, a file, a server.
-    """
-    written = {_dotted(keys): keys for keys in document.lines}
-    if place in written:
-        return written[place]
-    keys = tuple(place.split("."))
-    if _field_at(keys) is not None:
-        return keys
-    for end in reversed([index for index, character in enumerate(place) if character in ".["]):
-        outer = written.get(place[:end])
-        # Below a section with fixed keys anything else is no key: `data.csv` is a file.
-        if outer is not None and (_model_at(outer) is None or _takes_any(outer)):
-            return outer
-    return None
-
-
-def _takes_any(keys: KeyPath) -> bool:
-    model = _model_at(keys)
-    return model is not None and model.model_config.get("extra") == "allow"
-
-
-def _dotted(keys: Location) -> str:
+def _dotted(keys: KeyPath) -> str:
     text = ""
     for key in keys:
         text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key
     return text
 
 
-def _keys_in_file(location: Location) -> KeyPath:
-    """An error's place without the parameter's kind, which pydantic puts between its name and its keys."""
-    return (*location[:3], *location[4:]) if location[:2] == SPACE else tuple(location)
-
-
-def _model_at(location: Location) -> type[BaseModel] | None:
-    """The model that describes the mapping at `location`; None where the mapping is free or there is none."""
+def _model_at(location: KeyPath) -> type[BaseModel] | None:
+    """The model of the mapping at pydantic's `location`; None if any keys are allowed there, or for no mapping."""
     model: type[BaseModel] | None = Experiment
     if location[:2] == SPACE and len(location) > 3:
         model, location = PARAMETERS[str(location[3])], location[4:]
@@ -315,7 +293,7 @@ def _model_at(location: Location) -> type[BaseModel] | None:
     return model
 
 
-def _field_at(location: Location) -> FieldInfo | None:
+def _field_at(location: KeyPath) -> FieldInfo | None:
     model = _model_at(location[:-1]) if location else None
     return fields_of(model).get(str(location[-1])) if model is not None else None
 

@@ -1,8 +1,7 @@
 """Where winnow keeps things, read once from the environment.
 
-Only places and addresses are settings: nothing here changes what is computed, which the experiment file alone decides.
-What is not set is the stack's, where `mlflow-init` has made one (`winnow.config.stack_record`), else a file below the
-home.
+Only places and addresses are settings. What is computed depends on the experiment file alone. An address that is not
+set is the stack's if `mlflow-init` created one (`winnow.config.stack_record`), else a file in WINNOW_HOME.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ from winnow.config.errors import InputError
 from winnow.config.stack_record import AnyStack, read_stack
 
 DATABASES = ("sqlite", "postgresql")
-"""What studies can be kept in: a claim needs a database's own clock and transactions, which differ between them."""
+"""Databases that can hold studies: a claim uses the database's own clock and transactions, which differ."""
 
 
 @dataclass(frozen=True)
 class Variable:
-    """An environment variable.
+    """An environment variable, as the documents show it.
 
     Attributes:
         name: the variable's name.
-        default: what holds where it is not set, for a person; empty for nothing.
+        default: its default, as text for the user; empty for none.
         description: what it sets.
     """
 
@@ -39,11 +38,11 @@ class Variable:
 
 @dataclass(frozen=True, repr=False)
 class Settings:
-    """Absolute places and addresses; nothing is created or contacted by making one. Shown without passwords."""
+    """Absolute paths and addresses. Creating one creates and contacts nothing; its repr has no passwords."""
 
     home: Annotated[
         Path,
-        Variable("WINNOW_HOME", "`.winnow`", "Folder for everything that winnow keeps: studies, runs, models, logs."),
+        Variable("WINNOW_HOME", "`.winnow`", "Folder for everything that winnow stores: studies, runs, models, logs."),
     ]
     tracking_uri: Annotated[
         str,
@@ -52,66 +51,70 @@ class Settings:
         ),
     ]
     storage_url: Annotated[
-        str, Variable("WINNOW_STORAGE", "`sqlite:///HOME/studies.db`", "SQLAlchemy URL of the studies' database.")
+        str, Variable("WINNOW_STORAGE", "`sqlite:///HOME/studies.db`", "SQLAlchemy URL of the study database.")
     ]
     worker_tracking_uri: Annotated[
         str,
         Variable(
             "WINNOW_WORKER_TRACKING_URI",
             "`MLFLOW_TRACKING_URI`",
-            "MLflow's address as workers in containers and pods reach it, where it differs from this terminal's.",
+            "MLflow's address for workers in containers and pods, if it differs from this terminal's.",
         ),
     ]
     worker_storage_url: Annotated[
         str,
-        Variable("WINNOW_WORKER_STORAGE", "`WINNOW_STORAGE`", "The studies' database as workers elsewhere reach it."),
+        Variable("WINNOW_WORKER_STORAGE", "`WINNOW_STORAGE`", "The study database's URL for those workers."),
     ]
     network: Annotated[
         str | None,
-        Variable("WINNOW_NETWORK", "the stack's, else Docker's own", "Docker network that worker containers join."),
+        Variable("WINNOW_NETWORK", "the stack's, else Docker's default", "Docker network that worker containers join."),
     ] = None
     stack: AnyStack | None = None
-    """The stack that `mlflow-init` has made, whether or not the addresses above are its own."""
+    """The stack that `mlflow-init` created, even if the addresses above are not its own."""
 
     @property
     def artifact_root(self) -> Path:
-        """Where MLflow puts files when the tracking store is a database of ours."""
+        """Where MLflow stores files if the tracking store is a database in the home."""
         return self.home / "artifacts"
 
     @property
     def store(self) -> str | None:
-        """What a verb says of where runs and studies are kept; None where that is the files below the home."""
+        """Where runs and studies are stored, for messages; None without a stack."""
         if self.stack is None:
             return None
         stack = self.stack.shown
         runs = self.tracking_uri == self.stack.tracking_url
-        studies = self.storage_url == _storage_of(self.stack)
+        try:
+            studies = self.storage_url == self.stack.storage()[0]
+        except InputError:  # the stack's secrets are gone
+            studies = False
         if runs and studies:
             return f"{stack} (`{self.stack.ending}` ends it)"
         elsewhere = without_password(self.tracking_uri), without_password(self.storage_url)
         return f"runs in {stack if runs else elsewhere[0]}, studies in {stack if studies else elsewhere[1]}"
 
     def __repr__(self) -> str:
-        shown = (f"{field.name}={_shown(getattr(self, field.name))!r}" for field in fields(self))
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        shown = (f"{name}={without_password(value) if isinstance(value, str) else value!r}" for name, value in values)
         return f"Settings({', '.join(shown)})"
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str] = os.environ) -> Settings:
-        """Read the settings; an empty variable counts as one that is not set. A variable wins over the stack.
+        """Read the settings. A variable overrides the stack; an empty variable counts as not set.
 
-        The addresses of a stack on a cluster are those inside it, without a password: `orchestrators.settings` has
-        them answer here.
+        The addresses of a stack on a cluster are those inside it, without a password: `orchestrators.settings` forwards
+        them to this machine.
 
         Raises:
-            InputError: the home is no folder or cannot stand in a database URL, `WINNOW_STORAGE` is no URL of a
-                database that studies can be kept in, or the stack's secrets are gone.
+            InputError: the home is not a folder or cannot be part of a database URL, `WINNOW_STORAGE` is not the URL of
+                a database that can hold studies, or the stack's secrets are gone.
         """
         home = home_folder(env)
         stack = read_stack(home)
         tracking_uri, worker_tracking_uri = f"sqlite:///{home}/mlflow.db", None
         storage_url, worker_storage_url = f"sqlite:///{home}/studies.db", None
         given = env.get("MLFLOW_TRACKING_URI", "")
-        # Set to the stack's own address, as `mlflow` itself needs it, it still is the stack that is meant.
+        # The variable may be set to the stack's address for the `mlflow` command.
         if stack is not None and given.rstrip("/") in ("", stack.tracking_url):
             tracking_uri, worker_tracking_uri = stack.tracking_url, stack.worker_tracking_url
         elif given:
@@ -133,16 +136,16 @@ class Settings:
 
 
 def home_folder(env: Mapping[str, str]) -> Path:
-    """The folder for everything that winnow keeps, absolute; it need not exist.
+    """The absolute path of WINNOW_HOME, which need not exist.
 
     Raises:
-        InputError: it is no folder, or cannot stand in a database URL.
+        InputError: it is not a folder, or cannot be part of a database URL.
     """
     home = home_of(env)
     if any(character in str(home) for character in "?#%"):
         raise InputError(
             "WINNOW_HOME",
-            expected="a path without '?', '#' and '%', which mean something else in a database URL",
+            expected="a path without '?', '#' and '%', which have a meaning in a database URL",
             found=f"'{home}'",
             remedy="Set WINNOW_HOME to another folder.",
         )
@@ -150,7 +153,7 @@ def home_folder(env: Mapping[str, str]) -> Path:
     if file is not None:
         raise InputError(
             "WINNOW_HOME",
-            expected="a folder, or a path where one can be made",
+            expected="a folder, or a path where one can be created",
             found=f"'{home}', {'which' if file == home else f'where {file}'} is a file",
             remedy="Set WINNOW_HOME to another folder.",
         )
@@ -164,17 +167,5 @@ def _check_storage(url: str) -> None:
             "WINNOW_STORAGE",
             expected=f"a database URL that begins with {' or '.join(f'{name}://' for name in DATABASES)}",
             found=f"'{without_password(url)}'",
-            remedy="Correct it, or unset it to use a file below WINNOW_HOME.",
+            remedy="Correct it, or unset it to use a file in WINNOW_HOME.",
         )
-
-
-def _storage_of(stack: AnyStack) -> str | None:
-    """The database of the stack's studies; None where its secrets are gone, and with them its address."""
-    try:
-        return stack.storage()[0]
-    except InputError:
-        return None
-
-
-def _shown(value: object) -> object:
-    return without_password(value) if isinstance(value, str) else value

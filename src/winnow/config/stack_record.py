@@ -1,7 +1,7 @@
-"""The stack that `mlflow-init` started, as every later command finds it: `HOME/stack.json`.
+"""The stack in use: `HOME/stack.json`, which `mlflow-init` writes and `mlflow-remove` deletes.
 
-The file holds addresses and no secret: the study database's password stays in the environment file that it names, or
-in the cluster's Secret. `mlflow-init` writes it and `mlflow-remove` deletes it.
+The file holds addresses but no secrets: the password of the study database stays in the environment file that it names,
+or in the cluster's Secret.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from winnow.config.addresses import with_password
 from winnow.config.atomic_write import replace_text
@@ -21,15 +21,21 @@ from winnow.config.next_command import next_command, next_flag
 FILE = "stack.json"
 PASSWORD = "WINNOW_DB_PASSWORD"
 OWN_STORAGE, OWN_WORKER_STORAGE = "WINNOW_STORAGE", "WINNOW_WORKER_STORAGE"
+_CLUSTER = "kubernetes"
+"""The value of `kind` in the record of a stack on a cluster. The record of a stack on Docker has no `kind`."""
 
 
 @dataclass(frozen=True)
 class StackRecord:
     """A stack on a Docker engine.
 
-    `storage_url` and `worker_storage_url` are None where studies are kept in another database, whose address is
+    `storage_url` and `worker_storage_url` are None if studies are in another database, whose address is
     `WINNOW_STORAGE` in the environment file.
     """
+
+    platform: ClassVar[str] = "docker"
+    reachable_from: ClassVar[str] = "those of a Docker network"
+    """Where its host names are valid, for messages."""
 
     project: str
     network: str
@@ -41,48 +47,32 @@ class StackRecord:
     worker_storage_url: str | None = None
 
     @property
-    def platform(self) -> str:
-        """The platform that it runs on."""
-        return "docker"
-
-    @property
     def shown(self) -> str:
-        """The stack as messages name it."""
+        """The stack in messages."""
         return f"the stack at {self.tracking_url}"
 
     @property
-    def reachable_from(self) -> str:
-        """Whose its names are, as messages about workers elsewhere say it."""
-        return "those of a Docker network"
-
-    @property
     def ending(self) -> str:
-        """The command that ends its use."""
+        """The command that removes it."""
         return next_command("mlflow-remove")
 
     def storage(self) -> tuple[str, str]:
-        """The studies' database as this terminal and as workers elsewhere reach it, password included.
+        """The study database's addresses for this terminal and for workers elsewhere, including the password.
 
         Raises:
             InputError: the environment file is missing, or lacks a variable.
         """
-        variables = self._variables()
-        if self.storage_url is None or self.worker_storage_url is None:
-            own = self._from(variables, OWN_STORAGE)
-            return own, variables.get(OWN_WORKER_STORAGE) or own
-        password = self._from(variables, PASSWORD)
-        return with_password(self.storage_url, password), with_password(self.worker_storage_url, password)
-
-    def _variables(self) -> dict[str, str]:
         try:
-            return read_variables(Path(self.env_file).read_text(encoding="utf-8"))
+            variables = read_variables(Path(self.env_file).read_text(encoding="utf-8"))
         except OSError as error:
             raise self._unopenable(error.strerror or str(error)) from error
-
-    def _from(self, variables: dict[str, str], name: str) -> str:
-        if not variables.get(name):
+        name = PASSWORD if self.storage_url and self.worker_storage_url else OWN_STORAGE
+        value = variables.get(name)
+        if not value:
             raise self._unopenable(f"a file without {name}")
-        return variables[name]
+        if self.storage_url and self.worker_storage_url:
+            return with_password(self.storage_url, value), with_password(self.worker_storage_url, value)
+        return value, variables.get(OWN_WORKER_STORAGE) or value
 
     def _unopenable(self, found: str) -> InputError:
         return InputError(
@@ -96,14 +86,18 @@ class StackRecord:
 
 @dataclass(frozen=True)
 class ClusterStackRecord:
-    """A stack on a Kubernetes cluster: where it is, and its addresses inside, which no terminal can reach.
+    """A stack on a Kubernetes cluster. Its addresses are valid only inside the cluster.
 
     Attributes:
-        context: what kubeconfig calls the cluster.
-        storage_url: the studies' database, without a password.
-        is_own_storage: studies are kept in another database, whose address is in the Secret.
-        identity: tells the cluster from another of the same name; empty in records of older versions.
+        context: the cluster's name in kubeconfig.
+        storage_url: the study database, without a password.
+        is_own_storage: studies are in another database, whose address is in the Secret.
+        identity: distinguishes clusters with the same name; empty in records of older versions.
     """
+
+    platform: ClassVar[str] = _CLUSTER
+    reachable_from: ClassVar[str] = "those of the cluster, which its own pods reach"
+    network: ClassVar[None] = None
 
     context: str
     namespace: str
@@ -113,42 +107,27 @@ class ClusterStackRecord:
     identity: str = ""
 
     @property
-    def platform(self) -> str:
-        """The platform that it runs on."""
-        return _CLUSTER
-
-    @property
     def shown(self) -> str:
-        """The stack as messages name it."""
+        """The stack in messages."""
         return f"the stack in namespace {self.namespace} of the cluster {self.context}"
 
     @property
-    def reachable_from(self) -> str:
-        """Whose its names are, as messages about workers elsewhere say it."""
-        return "those of the cluster, which its own pods reach"
-
-    @property
     def ending(self) -> str:
-        """The command that ends its use."""
+        """The command that removes it."""
         return next_command("mlflow-remove", platform="kubernetes")
 
     @property
-    def network(self) -> None:
-        """None: it has no Docker network."""
-        return None
-
-    @property
     def worker_tracking_url(self) -> str:
-        """MLflow's address as workers reach it."""
+        """MLflow's address for workers."""
         return self.tracking_url
 
     @property
     def worker_storage_url(self) -> str:
-        """The studies' database as workers reach it, without a password."""
+        """The study database's address for workers, without a password."""
         return self.storage_url
 
     def storage(self) -> tuple[str, str]:
-        """As `StackRecord.storage`, but without a password, and the address inside the cluster twice."""
+        """Like `StackRecord.storage`, but both addresses are those inside the cluster, without a password."""
         return self.storage_url, self.storage_url
 
 
@@ -156,7 +135,7 @@ AnyStack: TypeAlias = StackRecord | ClusterStackRecord
 
 
 def read_stack(home: Path) -> AnyStack | None:
-    """The stack in use, or None; it is not contacted.
+    """The stack in use, or None. Does not contact it.
 
     Raises:
         InputError: the record cannot be read.
@@ -178,15 +157,15 @@ def read_stack(home: Path) -> AnyStack | None:
 
 
 def keep_stack(home: Path, record: AnyStack) -> None:
-    """Let every later verb use this stack."""
+    """Make later commands use this stack."""
     replace_text(home / FILE, render(record))
 
 
 def forget_stack(home: Path, is_meant: Callable[[AnyStack], bool]) -> None:
-    """Let later verbs use files again; harmless where another stack, or none, is in use.
+    """Make later commands use files again. Does nothing if another stack, or none, is in use.
 
     Args:
-        is_meant: whether a record is the removed stack's. A record that cannot be read is deleted without asking.
+        is_meant: whether a record is that of the removed stack. An unreadable record is always deleted.
     """
     path = home / FILE
     try:
@@ -199,13 +178,9 @@ def forget_stack(home: Path, is_meant: Callable[[AnyStack], bool]) -> None:
 
 
 def render(record: AnyStack) -> str:
-    """The record as the file's text."""
+    """The file's text."""
     kind = {"kind": _CLUSTER} if isinstance(record, ClusterStackRecord) else {}
     return json.dumps({**kind, **asdict(record)}, indent=2) + "\n"
-
-
-_CLUSTER = "kubernetes"
-"""The value of `kind` in the record of a stack on a cluster; that of a stack on Docker has no `kind`."""
 
 
 def _unreadable(path: Path, found: str) -> InputError:
