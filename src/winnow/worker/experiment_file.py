@@ -1,4 +1,4 @@
-"""The file from which ranks read their assignment: the study's experiment, with the data where this machine has it."""
+"""The file from which ranks read their assignment: the study's experiment, and where this machine has the data."""
 
 from __future__ import annotations
 
@@ -25,24 +25,21 @@ class DataFileError(WinnowError):
 
 
 def write_experiment(path: Path, store: StudyStore, data: Path | None = None) -> None:
-    """Put the study's experiment where the ranks read it, with `data` in place of the source where it is given."""
+    """Write the study's experiment for the ranks; `data` replaces its source if given."""
     experiment, sweep = store.header.experiment, store.header.sweep
     if data is not None:
         source = experiment.data.model_copy(update={"source": str(data)})
         experiment = experiment.model_copy(update={"data": source})
     code = None if sweep.code is None else dict(sweep.code)
-    path.parent.mkdir(parents=True, exist_ok=True)
     as_json = msgspec.Raw(experiment.model_dump_json(by_alias=True).encode())
     path.write_bytes(msgspec.json.encode(Assignment(as_json, sweep.data_sha256, code)))
 
 
-def fetch_data(
-    named: str, folder: Path, files: DataFiles, patience_s: float, check_stop: Callable[[], None] = lambda: None
-) -> Path:
-    """Fetch the data file `SHA256/NAME` into `folder`, trying again while the store is away.
+def fetch_data(named: str, folder: Path, files: DataFiles, patience_s: float, check_stop: Callable[[], None]) -> Path:
+    """Fetch the data file `SHA256/NAME` into `folder`, retrying while the artifact store is away.
 
     Raises:
-        DataFileError: the store stays away, or holds another file than was put there.
+        DataFileError: the store stays away, or holds another file than was stored.
     """
     digest, _, name = named.partition("/")
     deadline = time.monotonic() + patience_s

@@ -1,8 +1,7 @@
 """The process that an executor starts for a worker group: `python -m winnow.worker.group --study NAME --group NAME`.
 
-It finds everything else in the study and in its environment (`config.settings`). On a further node of a group that is
-spread over several (`WINNOW_NODE` above 0) it does what the supervisor on the first one commands. It ends with one of
-`config.exit_codes.GroupExit`.
+The study and the environment (`config.settings`, `variables`) say everything else. On a further node of a group that
+spans several (`WINNOW_NODE` above 0) it obeys the supervisor on the first one. It exits with a `GroupExit`.
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.training.fork_client import FORK_SERVER
 from winnow.training.launch import Node, plan_ranks
 from winnow.worker.experiment_file import fetch_data, write_experiment
+from winnow.worker.heartbeat import Identity
 from winnow.worker.log_relay import LogRelay
 from winnow.worker.node import RemoteNode, SupervisorGoneError
 from winnow.worker.nodes import CALL_PORT_OFFSET, Nodes
@@ -44,15 +44,15 @@ from winnow.worker.ranks import Planner, Ranks
 from winnow.worker.standby import STANDBY, await_start
 from winnow.worker.stop import Stop, StopRequestedError
 from winnow.worker.variables import CPUS, DATA_FILE, GPUS, MASTER, MASTER_PORT, NODE, NODES, RELAY_LOGS
-from winnow.worker.worker import Identity, NodesGoneError, Worker
+from winnow.worker.worker import NodesGoneError, Worker
 from winnow.worker.world import CannotStartError
 
 LONE_ENDS = 5
-"""How often a node may lose its group while the study does not get on, before it is not started again."""
+"""How often a node may lose its group while the study makes no progress; after that it is not started again."""
 ASKED_WITHIN_S = 0.75
-"""How long a group waits for its lock: longer than a process that only asks whether the group lives holds it."""
+"""How long a group waits for its lock: longer than a process holds it that only checks whether the group lives."""
 OPEN_PATIENCE_S = 300.0
-"""How long a study that is away is waited for before it was ever read."""
+"""How long to wait for a study whose own patience was not read yet."""
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def group_folder(home: Path, study: str, group: str) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Be one worker group until its study is done."""
+    """Be one worker group until its study is finished."""
     if (sys.argv[1:] if arguments is None else arguments) == [STANDBY]:
         arguments = await_start()
         if arguments is None:
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     stop = Stop()
     signal.signal(signal.SIGTERM, lambda _signal, _frame: stop.request())
-    # This lock tells others that the group lives. A process that only asks holds it for a moment.
+    # The lock shows others that the group lives. A process that only checks it holds it for a moment.
     with try_locked(folder / "lock", within_s=ASKED_WITHIN_S) as is_only_one:
         if not is_only_one:
             return GroupExit.ALREADY_RUNNING
@@ -96,64 +96,64 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _work(settings: Settings, study: str, group: str, folder: Path, stop: Stop) -> int:
-    # How patient the experiment is, the study itself would say. An engine that starts again starts all at once.
-    store = Retry(OPEN_PATIENCE_S, stop.check)(_open, settings.storage_url, study)
+    retrying = Retry(OPEN_PATIENCE_S, stop.check)
+    store = retrying(_open, settings.storage_url, study)
+    refusal = retrying(store.refusal)
+    if refusal is not None:
+        # An executor may restart groups unattended, and each would end as the last one did.
+        raise refusal
     try:
         return _work_on(store, settings, group, folder, stop)
     except InputError as error:
-        Retry(OPEN_PATIENCE_S, stop.check)(store.set_refusal, error)
+        retrying(store.set_refusal, error)
         raise
 
 
 def _work_on(store: StudyStore, settings: Settings, group: str, folder: Path, stop: Stop) -> int:
-    refusal = Retry(OPEN_PATIENCE_S, stop.check)(store.refusal)
-    if refusal is not None:
-        # What runs groups may start them again without anyone watching, and the next try would end as the last one.
-        raise refusal
-    experiment, execution = folder / "experiment.json", store.header.experiment.execution
-    write_experiment(experiment, store, _data(settings, execution.storage_patience_s, stop))
+    execution = store.header.experiment.execution
+    patience_s = execution.storage_patience_s
+    data = None
+    if named := os.environ.get(DATA_FILE):
+        data = fetch_data(named, settings.home / "data", DataFiles(settings.tracking_uri), patience_s, stop.check)
+    write_experiment(folder / "experiment.json", store, data)
     node = _node()
     plan = _plan(execution.processes, node)
     try:
         if node.index > 0:
             supervisor = (node.address, node.port + CALL_PORT_OFFSET)
-            RemoteNode(node.index, supervisor, plan, folder, os.environ, execution.storage_patience_s, stop.check).run()
+            RemoteNode(node.index, supervisor, plan, folder, os.environ, patience_s, stop.check).run()
         else:
-            starter = RankStarter(os.environ.get(FORK_SERVER))
-            with contextlib.closing(starter):
-                ranks = Ranks(plan, experiment, folder, os.environ, _nodes(node), starter)
-                _supervise(settings, store, group, ranks, stop)
+            _supervise(store, settings, group, folder, node, plan, stop)
     except CannotStartError as error:
         _log.error("the ranks do not come up: %s; log: %s", error, error.ended.log)
         return GroupExit.CANNOT_START
     except (SupervisorGoneError, NodesGoneError) as error:
         _log.error("%s", error)
-        times = Retry(execution.storage_patience_s, stop.check)(store.count_lone_end, group, node.index)
+        times = Retry(patience_s, stop.check)(store.count_lone_end, group, node.index)
         if times <= LONE_ENDS:
             return GroupExit.LOST_NODES
-        _log.error("%d times by now, without the study getting on: it is not started again by itself", times)
+        _log.error("%d times without progress of the study: this node is not started again by itself", times)
         return GroupExit.CANNOT_START
     return GroupExit.DONE
 
 
-def _supervise(settings: Settings, store: StudyStore, group: str, ranks: Ranks, stop: Stop) -> None:
-    worker = Worker(
-        store,
-        ranks,
-        functools.partial(MlflowTracker, settings.tracking_uri),
-        functools.partial(_write_report, settings),
-        Identity(group=group, owner=f"{group}/{uuid.uuid4().hex[:12]}", host=socket.gethostname()),
-        stop,
-        settings.home / "studies" / store.name,
-        is_dead=lambda other: _is_dead(group_folder(settings.home, store.name, other)),
-    )
-    worker.run()
-    ranks.dismiss()
-
-
-def _nodes(node: Node) -> Nodes | None:
-    """The group's further nodes, where there are any."""
-    return Nodes(node.port + CALL_PORT_OFFSET, count=node.count - 1) if node.count > 1 else None
+def _supervise(
+    store: StudyStore, settings: Settings, group: str, folder: Path, node: Node, plan: Planner, stop: Stop
+) -> None:
+    nodes = Nodes(node.port + CALL_PORT_OFFSET, count=node.count - 1)
+    with contextlib.closing(RankStarter(os.environ.get(FORK_SERVER))) as starter:
+        worker = Worker(
+            store,
+            Ranks(plan, folder / "experiment.json", folder, os.environ, nodes, starter),
+            functools.partial(MlflowTracker, settings.tracking_uri),
+            functools.partial(_write_report, settings),
+            Identity(group=group, owner=f"{group}/{uuid.uuid4().hex[:12]}", host=socket.gethostname()),
+            stop,
+            settings.home / "studies" / store.name,
+            is_dead=lambda other: _is_dead(group_folder(settings.home, store.name, other)),
+        )
+        worker.run()
+    nodes.dismiss()
 
 
 def _open(url: str, study: str) -> StudyStore:
@@ -183,16 +183,8 @@ def _plan(processes: int, node: Node) -> Planner:
     )
 
 
-def _data(settings: Settings, patience_s: float, stop: Stop) -> Path | None:
-    """The data file where it does not lie where the experiment says, fetched once for all ranks of this machine."""
-    named = os.environ.get(DATA_FILE)
-    if not named:
-        return None
-    return fetch_data(named, settings.home / "data", DataFiles(settings.tracking_uri), patience_s, stop.check)
-
-
 def _is_dead(folder: Path) -> bool:
-    """Whether no process of this machine holds a group's lock; False where this machine does not have the group."""
+    """Whether no process of this machine holds a group's lock; False if this machine does not have the group."""
     try:
         with try_locked(folder / "lock", is_shared=True) as is_free:
             return is_free
@@ -201,7 +193,7 @@ def _is_dead(folder: Path) -> bool:
 
 
 def _write_report(settings: Settings, store: StudyStore, path: Path) -> None:
-    """Write the report to `path`, for the tracking store, and into this machine's home, where a person finds it."""
+    """Write the report to `path`, for the tracking store, and into this machine's home, for people."""
     from winnow.report import render_report
 
     view = store.view()

@@ -1,7 +1,7 @@
 """Keeps a worker's leases alive and its line on the terminal fresh, from a thread beside the work.
 
-The work itself may be one long training step: a heartbeat says that the supervisor is alive, not that the training
-advances. The next write finds out that a lease was lost.
+The work itself may be one long training step: a heartbeat shows that the supervisor is alive, not that the training
+advances. A worker notices a lost lease when it next writes to the study.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Self
 
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
@@ -27,20 +26,22 @@ RENEW_EVERY_S = 10.0
 HEARD_FOR_S = 30.0
 
 
+@dataclass(frozen=True)
+class Identity:
+    """Which worker this is: `group` for every life of it, `owner` for this one."""
+
+    group: str
+    owner: str
+    host: str
+
+
 class Heartbeat:
-    """A context manager; while it is open its worker counts as alive.
+    """A context manager; while it is open its worker counts as alive."""
 
-    Args:
-        store, leases: the study.
-        owner, group, host: which worker is alive.
-    """
-
-    def __init__(self, store: StudyStore, leases: Leases, owner: str, group: str, host: str) -> None:
+    def __init__(self, store: StudyStore, leases: Leases, identity: Identity) -> None:
         self._store = store
         self._leases = leases
-        self._owner = owner
-        self._group = group
-        self._host = host
+        self._identity = identity
         self._status: WorkerStatus | None = None
         self._shown: WorkerStatus | None = None
         self._held: tuple[Lease, ...] = ()
@@ -48,9 +49,8 @@ class Heartbeat:
         self._is_closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> None:
         self._thread.start()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -65,11 +65,11 @@ class Heartbeat:
         self._held = leases
 
     def show(self, status: WorkerStatus) -> None:
-        """What the worker does now."""
+        """Show what the worker does now."""
         self._status = status
 
     def epoch(self, epoch: int, epochs: int) -> None:
-        """How far the worker's fold is."""
+        """Show how far the worker's fold is."""
         if self._status is not None:
             self._status = replace(self._status, epoch=epoch, epochs=epochs)
 
@@ -89,10 +89,10 @@ class Heartbeat:
 
     def _speak(self, status: WorkerStatus, ttl_s: float) -> None:
         try:
-            self._store.hear(self._owner, self._group, self._host, status, ttl_s)
+            self._store.hear(self._identity.owner, self._identity.group, self._identity.host, status, ttl_s)
             self._shown = status
         except (SQLAlchemyError, StorageInternalError) as error:
-            _log.warning("the study does not hear the heartbeat: %s", error)
+            _log.warning("the study did not take the heartbeat: %s", error)
 
     def _renew(self) -> None:
         for lease in self._held:

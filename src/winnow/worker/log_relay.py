@@ -1,7 +1,7 @@
-"""Relays what a group's ranks write to their logs to this process's standard error.
+"""Copies what a group's ranks write to their logs to this process's standard error.
 
-In a container that is where people look: the logs themselves go with the container's scratch space. A thread reads
-what the files have gained, so that ranks need not know, and a rank that is killed loses no line it has written.
+In a container that is where people look: the log files are lost with the container. A thread reads what the files have
+gained, so the ranks need not know of it, and a rank that is killed loses no line.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ POLL_S = 0.25
 
 
 class LogRelay:
-    """While entered, every line that `folder/*.log` gain is written to `stream`, with the log's name before it."""
+    """While entered, every line that `folder/*.log` gain is written to `stream`, after the log's name."""
 
     def __init__(self, folder: Path, stream: TextIO = sys.stderr) -> None:
         self._folder = folder
@@ -26,9 +26,8 @@ class LogRelay:
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log-relay", daemon=True)
 
-    def __enter__(self) -> LogRelay:
+    def __enter__(self) -> None:
         self._thread.start()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -1,6 +1,6 @@
-"""A further node of a worker group: starts and ends its part of the world as the supervisor on the first node says.
+"""A further node of a worker group: starts and ends its part of the world as the supervisor on the first node commands.
 
-It knows neither the study nor the tracking store. See `nodes` for what is said.
+It knows neither the study nor the tracking store. `nodes` defines the messages.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class RemoteNode:
     """One further node.
 
     Args:
-        index: which one it is.
+        index: its number; the first node is 0.
         supervisor: address and port on which the first node listens for the others.
         plan: how to start this node's ranks.
         folder: for the experiment and the ranks' logs.
-        environment: what ranks inherit.
+        environment: the ranks inherit it.
         patience_s: how long the supervisor may be away.
-        check_stop: raises StopRequestedError where this process was asked to end.
+        check_stop: raises StopRequestedError once this process was asked to end.
     """
 
     def __init__(
@@ -67,23 +67,29 @@ class RemoteNode:
         self._out_of_memory_before = 0
 
     def run(self) -> None:
-        """Work until the supervisor says that there is nothing left to do.
+        """Work until the supervisor dismisses this node.
 
         Raises:
             SupervisorGoneError: it has not answered for too long.
-            StopRequestedError: this node was asked to end; the supervisor knows.
+            StopRequestedError: this node was asked to end; the supervisor has been told.
         """
         try:
             while True:
-                with self._call() as supervisor:
-                    if self._serve(supervisor):
-                        return
-                _log.warning("the supervisor is gone; calling it again")
+                with self._connect() as supervisor:
+                    try:
+                        if self._obey(supervisor):
+                            return
+                    except StopRequestedError:
+                        # Sent before the ranks end, so that the supervisor does not count their end as a loss.
+                        with contextlib.suppress(OSError):
+                            _send(supervisor, Leaving(self._index))
+                        raise
+                _log.warning("lost the connection to the supervisor; connecting again")
                 self._stop_world()
         finally:
             self._stop_world()
 
-    def _call(self) -> socket.socket:
+    def _connect(self) -> socket.socket:
         deadline = time.monotonic() + self._patience_s
         while True:
             self._check_stop()
@@ -102,17 +108,8 @@ class RemoteNode:
                 _send(supervisor, Hello(self._index))
                 return supervisor
 
-    def _serve(self, supervisor: socket.socket) -> bool:
-        """Do what the supervisor says; True where it says that all is done, False where it is gone."""
-        try:
-            return self._obey(supervisor)
-        except StopRequestedError:
-            # Before the ranks are ended: what breaks by that is then known to be no failure.
-            with contextlib.suppress(OSError):
-                _send(supervisor, Leaving(self._index))
-            raise
-
     def _obey(self, supervisor: socket.socket) -> bool:
+        """Do what the supervisor commands. True: this node is dismissed; False: the connection is lost."""
         decoder: msgspec.json.Decoder[ToNode] = msgspec.json.Decoder(ToNode)
         unread = b""
         while True:
@@ -127,8 +124,7 @@ class RemoteNode:
             if not piece:
                 return False
             *lines, unread = (unread + piece).split(b"\n")
-            for line in lines:
-                message = decoder.decode(line)
+            for message in map(decoder.decode, lines):
                 if isinstance(message, Dismiss):
                     return True
                 self._stop_world()
@@ -146,22 +142,15 @@ class RemoteNode:
         self._process = start_process(launch, self._environment, self._folder / "ranks.log")
 
     def _report_end(self, supervisor: socket.socket) -> None:
-        """Say that this node's ranks have ended, once."""
-        if self._process is not None and self._process.poll() is not None:
-            self._process = None
-            _send(supervisor, WorldEnded(self._index, self._world, self._error()))
-
-    def _error(self) -> RankError | None:
+        """Report once that this node's ranks have ended, and why."""
+        if self._process is None or self._process.poll() is None:
+            return
+        self._process = None
+        error = guilty_rank(self._folder)
         if out_of_memory_kills() > self._out_of_memory_before:
-            return RankError(
-                kind="out_of_memory",
-                reason=f"{OUT_OF_MEMORY} of node {self._index}",
-                detail="",
-                rank=None,
-                trial=None,
-                fold=None,
-            )
-        return guilty_rank(self._folder)
+            reason = f"{OUT_OF_MEMORY} of node {self._index}"
+            error = RankError(kind="out_of_memory", reason=reason, detail="", rank=None, trial=None, fold=None)
+        _send(supervisor, WorldEnded(self._index, self._world, error))
 
     def _stop_world(self) -> None:
         if self._process is not None:

@@ -1,11 +1,10 @@
-"""The further nodes of a worker group, seen from the supervisor on the first one.
+"""The further nodes of a worker group that spans several machines, as the supervisor on the first one sees them.
 
-Where a group is spread over several machines, its supervisor is on one of them and has the others start and end their
-part of the world, over a connection that each of them makes and holds. So that a fault on another node ends a trial
-with its reason, as a fault here does, what its ranks leave behind is sent back.
+Each node connects to the supervisor and keeps the connection open. The supervisor has it start and end its part of the
+world; the node reports how its ranks ended, so that a fault there fails the trial with its reason, like one here.
 
-    node → supervisor   Hello, then WorldEnded each time that its part of a world has ended; Leaving
-    supervisor → node   StartWorld, StopWorld, Dismiss; the end of the connection means StopWorld
+    node → supervisor   Hello; WorldEnded each time its part of a world has ended; Leaving
+    supervisor → node   StartWorld, StopWorld, Dismiss; a closed connection means StopWorld
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from winnow.training.rank_errors import RankError
 
 
 class Hello(msgspec.Struct, frozen=True, tag=True):
-    """A node is there."""
+    """A node has connected."""
 
     node: int
 
 
 class WorldEnded(msgspec.Struct, frozen=True, tag=True):
-    """A node's ranks have ended; `error` is what the guilty one of them left, if any did."""
+    """A node's ranks have ended; `error` is the record that the first rank to fail left, if any."""
 
     node: int
     world: int
@@ -35,60 +34,57 @@ class WorldEnded(msgspec.Struct, frozen=True, tag=True):
 
 
 class Leaving(msgspec.Struct, frozen=True, tag=True):
-    """A node was asked to stop. Said before its ranks end: whoever sees the world break can know why."""
+    """A node was asked to stop. Sent before its ranks end, so that the supervisor knows why the world breaks."""
 
     node: int
 
 
 class StartWorld(msgspec.Struct, frozen=True, tag=True):
-    """Start your ranks for world number `world`; `experiment` is the file that they read, as JSON."""
+    """Start the ranks of world number `world`; `experiment` is the file that they read, as JSON."""
 
     world: int
     experiment: str
 
 
 class StopWorld(msgspec.Struct, frozen=True, tag=True):
-    """End your ranks."""
+    """End the ranks."""
 
 
 class Dismiss(msgspec.Struct, frozen=True, tag=True):
-    """There is nothing left to do."""
+    """The study is finished."""
 
 
 FromNode = Hello | WorldEnded | Leaving
 ToNode = StartWorld | StopWorld | Dismiss
 
 CALL_PORT_OFFSET = 1
-"""Nodes call the supervisor on the port after the rendezvous'."""
-
+"""Nodes connect to the supervisor on the port after the rendezvous'."""
 SILENT_S = 30
-"""After how long a machine that has gone without a word is taken for gone."""
+"""A machine that stays silent for so long counts as gone."""
 
 
 def keep_alive(connection: socket.socket) -> None:
-    """Have the system notice that the other side is gone: a machine that loses power closes nothing."""
+    """Have the system notice that the other side is gone: a machine that loses power closes no connection."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # Not every system has these; without them it takes the two hours that TCP's authors thought of.
-    for option, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", (SILENT_S - 10) // 5)):
+    # Not every system has these options; without them TCP takes two hours to notice.
+    for option, value in (
+        *(("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", (SILENT_S - 10) // 5)),
+        ("TCP_USER_TIMEOUT", SILENT_S * 1000),
+    ):
         if hasattr(socket, option):
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_S * 1000)
 
 
 class Nodes:
-    """The supervisor's side: listens from the start, and tells every node, also one that comes late or again.
+    """Listens for the nodes, and gives each of them its part of the world, also if it connects late or again.
 
     Args:
         port: to listen on; 0 for a free one.
-        count: how many further nodes the group has.
+        count: how many further nodes the group has; 0 does not listen.
     """
 
-    def __init__(self, port: int, host: str = "0.0.0.0", *, count: int = 1) -> None:
+    def __init__(self, port: int = 0, host: str = "0.0.0.0", *, count: int = 1) -> None:
         self._count = count
-        self._listener = socket.create_server((host, port))
-        self.port = int(self._listener.getsockname()[1])
-        """Where it listens."""
         self._changed = threading.Condition()
         self._connected: dict[int, socket.socket] = {}
         self._world: StartWorld | None = None
@@ -96,22 +92,25 @@ class Nodes:
         self._members: set[int] = set()
         self._ended: dict[int, WorldEnded] = {}
         self._left: set[int] = set()
-        threading.Thread(target=self._accept, name="nodes", daemon=True).start()
+        self._listener = socket.create_server((host, port)) if count else None
+        if self._listener is not None:
+            self.port = int(self._listener.getsockname()[1])
+            threading.Thread(target=self._accept, args=(self._listener,), name="nodes", daemon=True).start()
 
     @property
     def connected(self) -> tuple[int, ...]:
-        """The nodes that are there."""
+        """The nodes that are connected."""
         with self._changed:
             return tuple(sorted(self._connected))
 
     @property
     def are_complete(self) -> bool:
-        """Whether all of them are there."""
+        """Whether all nodes are connected."""
         return len(self.connected) >= self._count
 
     @property
     def have_all_their_parts(self) -> bool:
-        """Whether none has lost its part of the world, or has ended it, since that was started."""
+        """Whether no node has ended or lost its part of the world since that was started."""
         with self._changed:
             return not self._ended
 
@@ -125,9 +124,7 @@ class Nodes:
         """Have all nodes start their part of a new world."""
         with self._changed:
             self._worlds += 1
-            self._ended = {}
-            self._left = set()
-            self._members = set(self._connected)
+            self._ended, self._left, self._members = {}, set(), set(self._connected)
             self._world = StartWorld(self._worlds, experiment)
             self._tell_all(self._world)
 
@@ -138,9 +135,9 @@ class Nodes:
             self._tell_all(StopWorld())
 
     def guilty_rank(self, timeout_s: float) -> RankError | None:
-        """What the first rank of another node to fail has left, once all nodes have said how this world ended.
+        """The record of the first rank to fail on another node, once all nodes have reported how this world ended.
 
-        A node that is gone by then has been heard to its last word: `left` is settled too.
+        `left` is then settled, too: everything that a lost node sent has been read.
         """
         deadline = time.monotonic() + timeout_s
         with self._changed:
@@ -150,7 +147,9 @@ class Nodes:
         return min(errors, key=lambda error: error.at_ns, default=None)
 
     def dismiss(self) -> None:
-        """Send all nodes home; none is spoken to any more."""
+        """Tell all nodes that the study is finished, and stop listening."""
+        if self._listener is None:
+            return
         with self._changed:
             self._tell_all(Dismiss())
             for connection in self._connected.values():
@@ -160,14 +159,12 @@ class Nodes:
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         self._listener.close()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return  # dismissed
-            keep_alive(connection)
-            threading.Thread(target=self._listen, args=(connection,), name="node", daemon=True).start()
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # dismissed
+            while True:
+                connection, _ = listener.accept()
+                keep_alive(connection)
+                threading.Thread(target=self._listen, args=(connection,), name="node", daemon=True).start()
 
     def _listen(self, connection: socket.socket) -> None:
         decoder: msgspec.json.Decoder[FromNode] = msgspec.json.Decoder(FromNode)
@@ -184,7 +181,7 @@ class Nodes:
                             self._ended[message.node] = message
                         case Leaving():
                             self._left.add(message.node)
-                            break  # nothing follows: as good as gone, though its ranks may take a while to end
+                            break  # Nothing follows: the node counts as gone, though its ranks may still be ending.
                     self._changed.notify_all()
         with self._changed:
             if node is not None and self._connected.get(node) is connection:
@@ -192,7 +189,7 @@ class Nodes:
                 self._changed.notify_all()
 
     def _welcome(self, node: int, connection: socket.socket) -> None:
-        """Have a node that comes late take part. One that comes again has lost its part: that world is at its end."""
+        """Let a late node join the world. A node that reconnects has lost its part, which ends that world."""
         self._connected[node] = connection
         if self._world is None:
             return
@@ -207,6 +204,5 @@ class Nodes:
             self._tell(connection, message)
 
     def _tell(self, connection: socket.socket, message: ToNode) -> None:
-        # A node that has gone is seen by its listener.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # the thread that listens to it notices that it is gone
             connection.sendall(msgspec.json.encode(message) + b"\n")

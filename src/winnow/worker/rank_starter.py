@@ -14,10 +14,10 @@ from winnow.worker.ranks import Process, start_process
 
 
 class RankStarter:
-    """Uses the fork server of its machine's other groups, or one of its own once that is gone.
+    """Uses the fork server that this machine's groups share, and one of its own once that is gone.
 
     Args:
-        address: where another process has started a fork server for this study; None: nowhere.
+        address: of the shared fork server of this study; None where there is none.
         system: `sys.platform`; only Linux' libraries survive a fork.
     """
 
@@ -29,7 +29,7 @@ class RankStarter:
                 self._server = ForkServer(address)
 
     def __call__(self, launch: Launch, environment: Mapping[str, str], log: Path) -> Process:
-        """Start them; see `ranks.Starter`. Call it from a thread that lives as long as they do."""
+        """Start the ranks; see `ranks.Starter`. The calling thread must live as long as they do."""
         start_fresh = functools.partial(start_process, launch, environment, log)
         if not self._can_fork or launch.forked_ranks == 0:
             return start_fresh()

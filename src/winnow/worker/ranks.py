@@ -1,11 +1,12 @@
-"""A group's ranks, seen from their supervisor: started, spoken to, and told apart when they end.
+"""A group's ranks as their supervisor sees them: started, sent jobs, and judged when they end.
 
-No thread of its own: the supervisor waits in `receive`, which wakes for a message, for the end of the ranks, and for a
-signal to the supervisor itself.
+There is no extra thread: the supervisor waits in `receive`, which wakes for a message, for the end of the ranks, and
+for a signal to the supervisor itself.
 """
 
 from __future__ import annotations
 
+import contextlib
 import select
 import shutil
 import signal
@@ -13,7 +14,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -27,52 +28,37 @@ from winnow.training.rank_errors import RankError, clear_errors, guilty_rank
 from winnow.worker.nodes import Nodes
 
 GRACE_S = 5.0
-"""How long ranks may take to end before they are killed: they keep nothing that a fold's end has not saved."""
-
+"""How long ranks may take to end before they are killed: all that they keep is saved at each fold's end."""
 LEAVE_S = 3.0
-"""How long idle ranks may take to leave by themselves, once they are told that nothing comes any more."""
-
+"""How long idle ranks may take to end by themselves after their channel is closed."""
 OUT_OF_MEMORY = "out of memory: the kernel killed a rank at the memory limit"
 NODES_REPORT_WITHIN_S = 10.0
 
-_PIECE = 1 << 16
 
-
-@dataclass(frozen=True)
-class Ended:
+@dataclass(eq=False)
+class RanksEndedError(Exception):
     """The ranks have ended without having been asked to.
 
     Attributes:
-        failure: what the guilty rank left behind; None where nothing says that the job itself was at fault.
-        fold: the trial and the fold that the guilty rank was at, where it says so.
         what: what happened, for people.
-        log: the log that tells more.
-        is_asked: whether one of their machines had been asked to stop, which is nobody's fault.
+        log: the log to read.
+        failure: what the first rank to fail left behind; None if nothing shows that the job was at fault.
+        fold: the trial and the fold that this rank was at, if it recorded them.
+        is_asked: whether one of their machines was asked to stop: then this is no failure.
     """
 
-    failure: Failed | None
     what: str
     log: Path
-    is_asked: bool = False
+    failure: Failed | None = None
     fold: tuple[int, int] | None = None
+    is_asked: bool = False
 
-
-class RanksEndedError(Exception):
-    """Raised where an answer was expected and the ranks have ended."""
-
-    def __init__(self, ended: Ended) -> None:
-        self.ended = ended
-        super().__init__(ended.what)
-
-
-class Planner(Protocol):
-    """`training.launch.plan_ranks` for this group, waiting only for the files."""
-
-    def __call__(self, files: GroupFiles) -> Launch: ...
+    def __str__(self) -> str:
+        return self.what
 
 
 class Process(Protocol):
-    """What is asked of the ranks' process, or of a launcher that has several: a part of `subprocess.Popen`."""
+    """The part of `subprocess.Popen` that ranks need; a fork server's ranks offer it, too."""
 
     def poll(self) -> int | None: ...
     def wait(self, timeout: float | None = None) -> int: ...
@@ -80,10 +66,10 @@ class Process(Protocol):
     def kill(self) -> None: ...
 
 
-class Starter(Protocol):
-    """Starts ranks in an environment. What is printed before they have logs of their own is appended to `log`."""
-
-    def __call__(self, launch: Launch, environment: Mapping[str, str], log: Path) -> Process: ...
+Planner = Callable[[GroupFiles], Launch]
+"""`training.launch.plan_ranks` with everything but the files filled in."""
+Starter = Callable[[Launch, Mapping[str, str], Path], Process]
+"""Starts ranks in an environment; what they print before they have logs of their own is appended to the file."""
 
 
 class Ranks:
@@ -92,10 +78,10 @@ class Ranks:
     Args:
         plan: what to start.
         experiment: the experiment's JSON file.
-        logs: folder for the ranks' logs.
+        logs: folder for the ranks' logs; it exists.
         environment: the supervisor's own environment.
-        nodes: the group's further nodes, where it has any.
-        starter: starts them; by default as processes of their own.
+        nodes: the group's further nodes, if it has any.
+        starter: starts the ranks; the default makes each a process of its own.
     """
 
     def __init__(
@@ -107,12 +93,15 @@ class Ranks:
         nodes: Nodes | None = None,
         starter: Starter | None = None,
     ) -> None:
-        self._starter = start_process if starter is None else starter
-        self._nodes = nodes
         self._plan = plan
         self._experiment = experiment
         self._logs = logs
         self._environment = environment
+        self.nodes = nodes or Nodes(count=0)
+        self._starter = starter or start_process
+        self.started_log = logs / "ranks.log"
+        """What the ranks' launcher prints: imports that fail, rendezvous."""
+        self.first_log = logs / "rank-0.log"
         self._process: Process | None = None
         self._listener: socket.socket | None = None
         self._connection: socket.socket | None = None
@@ -128,30 +117,9 @@ class Ranks:
         """Whether a world is up, or coming up."""
         return self._process is not None and self._process.poll() is None
 
-    @property
-    def lack_nodes(self) -> bool:
-        """Whether a machine that they are spread over is not there."""
-        return self._nodes is not None and not self._nodes.are_complete
-
-    @property
-    def cannot_meet(self) -> bool:
-        """Whether a world that is coming up waits in vain: another machine's part of it is gone."""
-        return self.lack_nodes or (self._nodes is not None and not self._nodes.have_all_their_parts)
-
-    @property
-    def started_log(self) -> Path:
-        """What the ranks' launcher prints: imports that fail, rendezvous."""
-        return self._logs / "ranks.log"
-
-    @property
-    def first_log(self) -> Path:
-        """What rank 0 prints."""
-        return self._logs / "rank-0.log"
-
     def start(self) -> None:
         """Start a world. Call it from the main thread: the ranks end with the thread that started them."""
         self.stop()
-        self._logs.mkdir(parents=True, exist_ok=True)
         clear_errors(self._logs)
         channel = self._make_folder() / "channel"
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -160,60 +128,58 @@ class Ranks:
         launch = self._plan(GroupFiles(channel=channel, experiment=self._experiment, logs=self._logs))
         self._out_of_memory_before = out_of_memory_kills()
         self._process = self._starter(launch, self._environment, self.started_log)
-        if self._nodes is not None:
-            self._nodes.start_world(self._experiment.read_text(encoding="utf-8"))
+        self.nodes.start_world(self._experiment.read_text(encoding="utf-8"))
 
     def send(self, message: ToRank) -> None:
         """Give rank 0 a job. Raises RanksEndedError."""
-        assert self._connection is not None, "ranks are spoken to after they were ready"
+        assert self._connection is not None, "ranks get jobs after they were ready"
         self._is_busy = True
         self._sizes_before = {log: log.stat().st_size for log in self._logs.glob("*.log")}
         try:
             self._connection.sendall(msgspec.json.encode(message) + b"\n")
         except OSError:
-            raise RanksEndedError(self._end()) from None
+            raise self.ended() from None
 
     def receive(self, timeout_s: float) -> FromRank | None:
         """The next message, or None after `timeout_s`. Raises RanksEndedError."""
         deadline = time.monotonic() + timeout_s
-        while (line := self._next_line()) is None:
+        while b"\n" not in self._unread:
             left = deadline - time.monotonic()
             if left <= 0:
                 return None
             waited_for = self._connection or self._listener
             assert waited_for is not None, "ranks are listened to after they were started"
-            readable, _, _ = select.select([waited_for], [], [], min(left, 0.25))
-            if readable:
+            if select.select([waited_for], [], [], min(left, 0.25))[0]:
                 self._read()
             elif not self.are_running:
-                raise RanksEndedError(self._end())
+                raise self.ended()
+        line, _, self._unread = self._unread.partition(b"\n")
         message = self._decoder.decode(line)
         self._is_busy = isinstance(message, Progress)
         return message
 
     def written_in_job(self, log: Path) -> str:
-        """What a log has gained since the last job was sent: logs go on over jobs and worlds."""
+        """What a log has gained since the last job was sent; logs span jobs and worlds."""
         if not log.is_file():
             return ""
         with log.open("rb") as lines:
             lines.seek(self._sizes_before.get(log, 0))
             return lines.read().decode(errors="replace")
 
-    def give_up(self) -> Ended:
-        """End a world that waits in vain, and say what happened to it."""
-        assert self._process is not None, "a world is given up after it was started"
+    def end_in_vain(self) -> RanksEndedError:
+        """End a world that cannot become whole, and say what happened to it."""
+        assert self._process is not None, "a world ends after it was started"
         end_process(self._process)
-        return self._end()
+        return self.ended()
 
     def stop(self) -> None:
-        """End the world, by force where it does not end by itself; harmless where there is none."""
+        """End the world, by force if it does not end by itself; harmless if there is none."""
         if self._process is not None:
             if self._connection is not None:
                 self._connection.close()  # Rank 0 ends at the end of its channel, and the others with it.
                 if not self._is_busy:
                     _wait(self._process, LEAVE_S)
-            if self._nodes is not None:
-                self._nodes.stop_world()
+            self.nodes.stop_world()
             end_process(self._process)
         if self._listener is not None:
             self._listener.close()
@@ -223,30 +189,46 @@ class Ranks:
         self._process = self._listener = self._connection = self._folder = None
         self._unread = b""
 
-    def dismiss(self) -> None:
-        """Send the other nodes home: nothing comes any more."""
-        if self._nodes is not None:
-            self._nodes.dismiss()
+    def ended(self) -> RanksEndedError:
+        """Wait for the rest of a world that lost a rank, and say what happened to it."""
+        assert self._process is not None
+        code = _wait(self._process, timeout_s=30.0)
+        found = (guilty_rank(self._logs), self.nodes.guilty_rank(NODES_REPORT_WITHIN_S))
+        error: RankError | None = min(filter(None, found), key=lambda error: error.at_ns, default=None)
+        is_killed_for_memory = out_of_memory_kills() > self._out_of_memory_before
+        self.stop()
+        logs = sorted(self._logs.glob("rank-*.log"), key=lambda path: path.stat().st_mtime)
+        oldest = logs[0] if logs else self.started_log
+        if error is not None:
+            log = oldest if error.rank is None else self._logs / f"rank-{error.rank}.log"
+            reason = error.reason if error.rank is None else f"rank {error.rank}: {error.reason}"
+            fold = None if error.trial is None or error.fold is None else (error.trial, error.fold)
+            return RanksEndedError(reason, log, Failed(error.kind, reason, error.detail), fold)
+        if is_killed_for_memory:
+            # The kernel's kill looks like any other; only the counter of the group's memory limit tells.
+            return RanksEndedError(OUT_OF_MEMORY, oldest, Failed("out_of_memory", OUT_OF_MEMORY, ""))
+        if self.nodes.left:
+            return RanksEndedError(f"node {self.nodes.left[0]} was asked to stop", oldest, is_asked=True)
+        if code is None:
+            what = "its ranks did not end within 30 s of losing one"
+        elif code < 0:
+            what = f"its ranks were ended by {signal.Signals(-code).name}"
+        else:
+            what = f"its ranks ended with exit code {code} and left no reason"
+        return RanksEndedError(what, oldest)
 
     def _make_folder(self) -> Path:
         """A folder for the socket, whose path may have 107 bytes: a study's folder can be longer.
 
-        What a supervisor that was killed has left of its own is removed: the group's logs tell where it is.
+        The link in the group's logs leads to it, so that the next supervisor can remove what a killed one left.
         """
-        left = self._logs / "socket"
-        if left.is_symlink():
-            shutil.rmtree(left.readlink(), ignore_errors=True)
-            left.unlink()
+        link = self._logs / "socket"
+        if link.is_symlink():
+            shutil.rmtree(link.readlink(), ignore_errors=True)
+            link.unlink()
         self._folder = Path(tempfile.mkdtemp(prefix="winnow-"))
-        left.symlink_to(self._folder)
+        link.symlink_to(self._folder)
         return self._folder
-
-    def _next_line(self) -> bytes | None:
-        line, separator, rest = self._unread.partition(b"\n")
-        if not separator:
-            return None
-        self._unread = rest
-        return line
 
     def _read(self) -> None:
         if self._connection is None:
@@ -254,83 +236,32 @@ class Ranks:
             self._connection, _ = self._listener.accept()
             return
         try:
-            piece = self._connection.recv(_PIECE)
+            piece = self._connection.recv(1 << 16)
         except OSError:
             piece = b""
         if not piece:
-            raise RanksEndedError(self._end())
+            raise self.ended()
         self._unread += piece
-
-    def _end(self) -> Ended:
-        """Wait for the rest of a world that lost a rank, and say what happened to it."""
-        assert self._process is not None
-        code = _wait(self._process, timeout_s=30.0)
-        error = self._guilty_rank()
-        killed_for_memory = out_of_memory_kills() > self._out_of_memory_before
-        self.stop()
-        if error is not None:
-            log = self._guilty_log() if error.rank is None else self._logs / f"rank-{error.rank}.log"
-            reason = error.reason if error.rank is None else f"rank {error.rank}: {error.reason}"
-            fold = None if error.trial is None or error.fold is None else (error.trial, error.fold)
-            return Ended(Failed(error.kind, reason, error.detail), reason, log, fold=fold)
-        if killed_for_memory:
-            # The kernel's kill looks like any other; only the counter of the group's memory limit tells.
-            return Ended(Failed("out_of_memory", OUT_OF_MEMORY, ""), OUT_OF_MEMORY, self._guilty_log())
-        if self._nodes is not None and self._nodes.left:
-            what = f"node {self._nodes.left[0]} was asked to stop"
-            return Ended(None, what, self._guilty_log(), is_asked=True)
-        return Ended(None, _describe(code), self._guilty_log())
-
-    def _guilty_rank(self) -> RankError | None:
-        """What the first rank to fail has left, here or on another node."""
-        found = [guilty_rank(self._logs)]
-        if self._nodes is not None:
-            found.append(self._nodes.guilty_rank(NODES_REPORT_WITHIN_S))
-        return min((error for error in found if error is not None), key=lambda error: error.at_ns, default=None)
-
-    def _guilty_log(self) -> Path:
-        logs = sorted(self._logs.glob("rank-*.log"), key=lambda path: path.stat().st_mtime)
-        return logs[0] if logs else self.started_log
 
 
 def out_of_memory_kills() -> int:
-    """How many processes the kernel has killed at this control group's memory limit; 0 where it does not say.
-
-    Version 2 counts in `memory.events`, version 1 in `memory.oom_control`.
-    """
-    own = Path("/proc/self/cgroup")
-    if not own.is_file():
+    """How many processes the kernel has killed at this control group's memory limit; 0 where it does not say."""
+    try:
+        groups = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
         return 0
-    for line in own.read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            places = [Path("/sys/fs/cgroup") / path.lstrip("/") / "memory.events", Path("/sys/fs/cgroup/memory.events")]
-        elif "memory" in controllers.split(","):
-            memory = Path("/sys/fs/cgroup/memory")
-            places = [memory / path.lstrip("/") / "memory.oom_control", memory / "memory.oom_control"]
+    for group in groups:
+        _, controllers, path = group.split(":", 2)
+        if controllers == "":  # version 2
+            root, name = Path("/sys/fs/cgroup"), "memory.events"
+        elif "memory" in controllers.split(","):  # version 1
+            root, name = Path("/sys/fs/cgroup/memory"), "memory.oom_control"
         else:
             continue
-        for place in places:
-            count = _counter(place)
-            if count is not None:
-                return count
+        for counters in (root / path.lstrip("/") / name, root / name):
+            with contextlib.suppress(OSError, KeyError):
+                return int(dict(line.split() for line in counters.read_text().splitlines())["oom_kill"])
     return 0
-
-
-def _counter(place: Path) -> int | None:
-    try:
-        fields = dict(line.split() for line in place.read_text().splitlines())
-    except OSError:
-        return None
-    return int(fields["oom_kill"]) if "oom_kill" in fields else None
-
-
-def _describe(code: int | None) -> str:
-    if code is None:
-        return "its ranks did not end within 30 s of losing one"
-    if code < 0:
-        return f"its ranks were ended by {signal.Signals(-code).name}"
-    return f"its ranks ended with exit code {code} and left no reason"
 
 
 def _wait(process: Process, timeout_s: float) -> int | None:
@@ -354,7 +285,7 @@ def start_process(launch: Launch, environment: Mapping[str, str], log: Path) -> 
 
 
 def end_process(process: Process) -> None:
-    """End ranks, by force where it does not end by itself."""
+    """End ranks, by force if they do not end by themselves."""
     if process.poll() is None:
         process.terminate()
         if _wait(process, GRACE_S) is None:

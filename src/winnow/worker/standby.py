@@ -1,4 +1,4 @@
-"""A supervisor that is started before its group is known, so that its imports do not delay the first fold."""
+"""A supervisor that starts before its group is known, so that its imports do not delay the first fold."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 import msgspec
 
 STANDBY = "--standby"
-"""Argument in place of the group's; the group follows on the first passed file descriptor."""
+"""The only argument of a waiting supervisor; a `StandbyStart` follows on the first inherited file descriptor."""
 _FD = 3
 
 
 class StandbyStart(msgspec.Struct, frozen=True):
-    """What a waiting supervisor is to become: its arguments, its whole environment, and the log that it appends to."""
+    """What a waiting supervisor becomes: its arguments, its whole environment, and the log that it appends to."""
 
     arguments: tuple[str, ...]
     environment: dict[str, str]
@@ -20,7 +20,7 @@ class StandbyStart(msgspec.Struct, frozen=True):
 
 
 def await_start() -> tuple[str, ...] | None:
-    """Wait for the group, take over its environment and log, and return its arguments; None where none comes."""
+    """Wait for the group, take over its environment and log, and return its arguments; None if none comes."""
     with os.fdopen(_FD, "rb") as pipe:
         given = pipe.read()
     if not given:

@@ -1,36 +1,26 @@
-"""A worker group's supervisor: it claims jobs, has its ranks carry them out, and records what comes of them.
+"""A worker group's supervisor: it claims jobs, has its ranks carry them out, and records the results.
 
-    claim → train a fold → record;  or finish a trial, or refit and register, or write the report
+    claim → train a fold → record;  or refit and register, or write the report
 
-`study/schedule.py` decides what comes next; nothing here does. The supervisor never imports torch: it starts at once,
-stays small, and survives its ranks. A fault of a trial ends the trial as failed, with its reason. A loss (a signal, a
-machine) hands the trial back, to be continued at the fold in which it was lost; it counts, unless the machine had been
-asked to stop. The worker waits for a study that does not answer. It never waits for the tracking store, except when a
-refit has a model to hand over.
+`study/schedule.py` decides what comes next. The supervisor never imports torch: it starts at once, stays small, and
+survives its ranks. A fault of a trial ends the trial as failed, with its reason. After a loss (a signal, a machine) the
+trial continues at the fold in which it was lost; the loss counts, unless the machine was asked to stop. The worker
+waits for a study that does not answer. It waits for the tracking store only to register a refitted model.
 """
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import logging
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from winnow.config.errors import InputError, WinnowError
-from winnow.study.leases import (
-    Claim,
-    ClaimedJob,
-    FailedFold,
-    Lease,
-    LeaseLostError,
-    Leases,
-    Result,
-    ScoredFold,
-)
+from winnow.study.leases import Claim, ClaimedJob, FailedFold, Lease, LeaseLostError, Result, ScoredFold
 from winnow.study.packing import Packing
 from winnow.study.projector import Projector, keep_in, start_run
 from winnow.study.retry import Retry
@@ -39,11 +29,11 @@ from winnow.study.space import decode
 from winnow.study.status import WorkerState, WorkerStatus
 from winnow.study.store import StudyStore
 from winnow.tracking.projection import NOT_PACKED
-from winnow.tracking.records import FoldRecord, SweepRecord, TrialRecord
+from winnow.tracking.records import FoldRecord, TrialRecord
 from winnow.tracking.tracker import Tracker, TrackingUnavailableError
 from winnow.training import messages
 from winnow.training.messages import Failed, FoldFailed, FoldJob, FoldScored, Refit, Refitted
-from winnow.worker.heartbeat import Heartbeat
+from winnow.worker.heartbeat import Heartbeat, Identity
 from winnow.worker.ranks import Ranks
 from winnow.worker.stop import Stop, StopRequestedError
 from winnow.worker.world import STARTUP_TIMEOUT_S, CannotStartError, World, WorldLostError
@@ -57,28 +47,19 @@ class NodesGoneError(WinnowError):
     """Other nodes of the group are missing, and did not come back in time."""
 
 
-@dataclass(frozen=True)
-class Identity:
-    """Which worker this is: `group` for every life of it, `owner` for this one."""
-
-    group: str
-    owner: str
-    host: str
-
-
 class Worker:
     """One life of one worker group.
 
     Args:
         store: the study.
-        ranks: its ranks, not yet started.
+        ranks: not yet started.
         tracker: makes a client of the tracking store.
         write_report: writes the study's report to a file.
         identity: which worker this is.
-        stop: set when it shall end.
+        stop: checked between the steps of the work.
         folder: the study's folder on this machine, which its workers share.
-        is_dead: whether a group of this host is gone, where that can be seen.
-        startup_timeout_s: how long its ranks may take to be ready.
+        is_dead: whether a group of this host is known to be gone.
+        startup_timeout_s: how long the ranks may take to be ready.
         clock_ms: milliseconds since the epoch.
     """
 
@@ -96,6 +77,7 @@ class Worker:
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._store = store
+        self._ranks = ranks
         self._make_tracker = tracker
         self._write_report = write_report
         self._identity = identity
@@ -104,12 +86,14 @@ class Worker:
         self._clock_ms = clock_ms
         self._experiment = store.header.experiment
         self._sweep = store.header.sweep
-        self._leases: Leases = store.leases()
-        self._retrying = Retry(self._experiment.execution.storage_patience_s, stop.check)
+        self._leases = store.leases()
+        self._patience_s = self._experiment.execution.storage_patience_s
+        self._retrying = Retry(self._patience_s, stop.check)
         self._projector = Projector(store, tracker, folder, identity.group)
-        self._heartbeat = Heartbeat(store, self._leases, identity.owner, identity.group, identity.host)
+        self._heartbeat = Heartbeat(store, self._leases, identity)
+        show_starting = functools.partial(self._show, "starting")
         self._world = World(
-            ranks, self._sweep, identity.group, stop, startup_timeout_s, self._show_starting, self._heartbeat.epoch
+            ranks, self._sweep, identity.group, stop, startup_timeout_s, show_starting, self._heartbeat.epoch
         )
         self._packing = Packing.of(self._experiment.execution.pack)
         self._not_packed: str | None = None
@@ -122,51 +106,57 @@ class Worker:
 
         Raises:
             StopRequestedError: it was asked to end.
+            FolderRemovedError: its folder was removed.
             CannotStartError: its ranks do not come up.
             NodesGoneError: other nodes of the group are missing.
             InputError: its ranks have other rows or other code than the study.
         """
         self._retrying(self._leases.give_back_group, self._identity.group, "its worker died", keep=self._identity.owner)
         self._projector.start()
-        self._show_starting()
+        self._show("starting")
         with self._heartbeat:
             try:
                 while self._carry_out_next():
                     pass
+            except FileNotFoundError:
+                self._stop.check()  # the group's folder may have been removed
+                raise
             finally:
-                self._world.stop()
-                is_flushed = self._projector.close(0.5 if self._stop.is_requested else 30.0)
-                if not is_flushed:
+                self._ranks.stop()
+                if not self._projector.close(0.5 if self._stop.is_requested else 30.0):
                     _log.warning("the tracking store does not hold everything yet; the next run sends the rest")
 
     def _carry_out_next(self) -> bool:
-        """Claim jobs and carry them out; False once the study is finished. What is cut short is handed back."""
+        """Claim jobs and carry them out, giving back what is cut short; False once the study is finished."""
         try:
             claim = self._claim()
             for claimed in claim.jobs:
-                self._carry_out(claimed)
+                match claimed.job:
+                    case TrainFolds():
+                        self._train(claimed.job, claimed)
+                    case RefitTrial():
+                        self._refit(*claimed.leases)
+                    case WriteReport():
+                        self._report(*claimed.leases)
             return not claim.is_study_finished
         except LeaseLostError as lost:
-            _log.warning("passed on to another worker meanwhile: %s", lost)
-            self._retrying(self._hand_back, "another task of its job has passed on", is_lost=False)
+            _log.warning("given to another worker meanwhile: %s", lost)
+            self._retrying(self._give_back, "another task of its job was given to another worker", is_lost=False)
         except WorldLostError as lost:
-            _log.warning("%s; what the ranks were to train is handed back", lost.what)
-            self._retrying(self._hand_back, lost.what, is_lost=lost.is_lost)
+            _log.warning("%s; the ranks' jobs are given back", lost.what)
+            self._retrying(self._give_back, lost.what, is_lost=lost.is_lost)
         except StopRequestedError:
-            self._hand_back("it was asked to stop", is_lost=False)
+            self._give_back("it was asked to stop", is_lost=False)
             raise
-        except CannotStartError as error:
-            self._hand_back(error.ended.what, is_lost=False)
-            raise
-        except InputError as error:
-            self._hand_back(str(error), is_lost=False)
+        except (CannotStartError, InputError) as error:
+            self._give_back(str(error), is_lost=False)
             raise
         return True
 
     # Claiming
 
     def _claim(self) -> Claim:
-        """The next jobs, once there are any, or the news that the study is finished."""
+        """The next jobs, once there are any, or that the study is finished."""
         while True:
             self._stop.check()
             if not self._held:
@@ -183,7 +173,7 @@ class Worker:
             time.sleep(IDLE_POLL_S)
 
     def _decide(self, view: ScheduleView) -> tuple[Job, ...]:
-        """What comes next. The first to close the study is the worker that has the tracking store's client loaded."""
+        """The next jobs. The worker that has the tracking store's client loaded is the first to close the study."""
         jobs = next_jobs(view, packing=self._packing)
         is_closing = any(isinstance(job, RefitTrial | WriteReport) for job in jobs)
         is_being_closed = any(task.owner is not None for task in (*view.refits, *view.reports))
@@ -194,32 +184,30 @@ class Worker:
         self._heartbeat.hold(leases)
 
     def _release(self, lease: Lease) -> None:
-        """Note that a lease has ended."""
         self._hold(tuple(held for held in self._held if held != lease))
 
-    def _hand_back(self, what: str, *, is_lost: bool) -> None:
-        """Let other workers have what is held. Giving back what has passed on already changes nothing."""
+    def _give_back(self, what: str, *, is_lost: bool) -> None:
+        """Let other workers have what is held. A lease that another worker has already is left alone."""
         self._record()
         for lease in self._held:
             self._leases.give_back(lease, what, is_lost=is_lost)
             self._release(lease)
 
     def _await_nodes(self) -> None:
-        """Claim nothing while a node is missing: other workers can train it meanwhile."""
-        timeout_s = self._experiment.execution.storage_patience_s
-        deadline = time.monotonic() + timeout_s
-        while self._world.lacks_nodes and not self._retrying(self._store.is_finished):
+        """Claim nothing while a node is missing, so that other workers can."""
+        deadline = time.monotonic() + self._patience_s
+        while not self._ranks.nodes.are_complete and not self._retrying(self._store.is_finished):
             self._show("waiting")
             if time.monotonic() > deadline:
                 raise NodesGoneError(
                     f"worker {self._identity.group}: expected its other nodes, found that one is missing for "
-                    f"{timeout_s:g} s. See what became of it; the sweep goes on without this worker."
+                    f"{self._patience_s:g} s. See what became of it; the sweep goes on without this worker."
                 )
             self._stop.check()
             time.sleep(IDLE_POLL_S)
 
     def _take_back_from_the_dead(self) -> None:
-        """Give back the leases of groups that can be seen to be gone, before they expire."""
+        """Give back the leases of groups that are known to be gone, before they expire."""
         for life in self._retrying(self._store.workers):
             if life.host != self._identity.host or life.group == self._identity.group:
                 continue
@@ -230,66 +218,62 @@ class Worker:
 
     # Jobs
 
-    def _carry_out(self, claimed: ClaimedJob) -> None:
-        match claimed.job:
-            case TrainFolds():
-                self._train(claimed)
-            case RefitTrial():
-                self._refit(*claimed.leases)
-            case WriteReport():
-                self._report(*claimed.leases)
-
-    def _train(self, claimed: ClaimedJob) -> None:
-        assert isinstance(claimed.job, TrainFolds)
-        pairs, held = claimed.job.pairs, {lease.number: lease for lease in claimed.leases}
+    def _train(self, job: TrainFolds, claimed: ClaimedJob) -> None:
+        held = {lease.number: lease for lease in claimed.leases}
         space = self._experiment.search.space
         params = {number: decode(space, stored) for number, stored in claimed.params.items()}
         self._world.ensure_ready()
         started_at_ms = self._clock_ms()
-        self._show("training", trial=pairs[0].trial, fold=pairs[0].fold + 1)
-        jobs = tuple(FoldJob(pair.trial, pair.fold, params[pair.trial]) for pair in pairs)
+        self._show("training", trial=job.pairs[0].trial, fold=job.pairs[0].fold + 1)
+        folds = tuple(FoldJob(pair.trial, pair.fold, params[pair.trial]) for pair in job.pairs)
         answered = 0
         try:
-            for answers in self._world.train(messages.TrainFolds(jobs)):
+            for answers in self._world.train(messages.TrainFolds(folds)):
                 self._take_in(answers, held, started_at_ms)
-                self._measure(answers, len(jobs))
+                self._measure(answers, len(folds))
                 answered += len(answers)
-                if answered < len(jobs):
+                if answered < len(folds):
                     self._record()
                 started_at_ms = self._clock_ms()
         except WorldLostError:
-            if len(jobs) > 1:
-                # One of them may be at fault, which only shows where each trains alone.
+            if len(folds) > 1:
+                # One of them may be at fault, which only shows if each trains alone.
                 self._packing = self._packing.off()
             raise
 
     def _take_in(
         self, answers: tuple[FoldScored | FoldFailed, ...], held: Mapping[int, Lease], started_at_ms: int
     ) -> None:
-        """Note what folds have come to. A fold's failure ends its trial; its other folds no longer count."""
-        counted = [(held[answer.trial], answer) for answer in answers if held[answer.trial] in self._held]
-        self._results = tuple(
-            self._scored(lease, answer, started_at_ms)
-            if isinstance(answer, FoldScored)
-            else self._failed(lease, answer)
-            for lease, answer in counted
-        )
-        for lease, answer in counted:
-            if isinstance(answer, FoldFailed):
-                self._release(lease)
+        """Note the results of folds. A failed fold ends its trial, whose other folds then do not count."""
+        results: list[Result] = []
+        failed: list[Lease] = []
+        for answer in answers:
+            lease = held[answer.trial]
+            if lease not in self._held:
+                continue
+            if isinstance(answer, FoldScored):
+                results.append(self._scored(lease, answer, started_at_ms))
+                continue
+            reason = f"fold {answer.fold + 1}: {answer.failure.reason}"
+            _log.info("trial %d failed, %s", lease.number, reason)
+            results.append(FailedFold(lease, reason, self._world.failure(answer.failure)))
+            failed.append(lease)
+        self._results = tuple(results)
+        for lease in failed:
+            self._release(lease)
 
     def _record(self) -> None:
-        """Store the results that were noted, unless the next claim has stored them."""
+        """Store the noted results, unless a claim has stored them."""
         if self._results:
             self._note_stored(self._retrying(self._leases.record, self._results))
 
     def _note_stored(self, lost: tuple[Lease, ...]) -> None:
-        """Note that results are stored, but for those of leases that are lost."""
+        """Note that the results are stored, except those of lost leases."""
         if self._results:
             self._projector.begin()
         self._results = ()
         for lease in lost:
-            _log.warning("trial %d has passed on to another worker meanwhile", lease.number)
+            _log.warning("trial %d was given to another worker meanwhile", lease.number)
             self._release(lease)
 
     def _measure(self, results: tuple[FoldScored | FoldFailed, ...], asked: int) -> None:
@@ -318,19 +302,13 @@ class Worker:
         )
         return ScoredFold(lease, record, result.metrics[self._sweep.metric])
 
-    def _failed(self, lease: Lease, failed: FoldFailed) -> FailedFold:
-        reason = f"fold {failed.fold + 1}: {failed.failure.reason}"
-        _log.info("trial %d failed, %s", lease.number, reason)
-        return FailedFold(lease, reason, self._world.failure(failed.failure))
-
     def _refit(self, lease: Lease) -> None:
         trial = self._retrying(self._store.trial, lease.number)
         self._world.ensure_ready()
         self._show("refitting", trial=trial.number)
-        with _scratch() as scratch:
-            bundle = scratch / "bundle"
-            job = Refit(trial=trial.number, params=dict(trial.params), metrics=_means(trial), directory=str(bundle))
-            answer = self._world.refit(job)
+        with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
+            bundle = str(Path(folder, "bundle"))
+            answer = self._world.refit(Refit(trial.number, dict(trial.params), _means(trial), bundle))
             if isinstance(answer, Failed):
                 _log.warning("refit of trial %d failed: %s", trial.number, answer.reason)
                 self._retrying(self._leases.finish_task, lease, reason=answer.reason)
@@ -339,13 +317,12 @@ class Worker:
         self._release(lease)
 
     def _register(self, lease: Lease, trial: TrialRecord, refitted: Refitted) -> None:
-        """Hand the model over to the tracking store, and wait for the store: the model would be lost otherwise."""
-        # The trial's run is made there, unless it is made already.
-        self._projector.flush(30.0)
+        """Register the model, waiting for the tracking store: otherwise the model would be lost."""
+        self._projector.flush(30.0)  # this makes the trial's run
         trial, tracker = self._retrying(self._store.trial, trial.number), self._make_tracker()
         scored = replace(trial, holdout=refitted.metrics, holdout_at_ms=self._clock_ms())
         keep = keep_in(self._store, trial)
-        deadline = time.monotonic() + self._experiment.execution.storage_patience_s
+        deadline = time.monotonic() + self._patience_s
         while True:
             try:
                 parent = self._parent_run_id(tracker)
@@ -365,14 +342,17 @@ class Worker:
         self._retrying(self._leases.finish_task, lease, result=result)
 
     def _report(self, lease: Lease) -> None:
-        """Bring the tracking store up to date, then write the sweep's summary and its page."""
+        """Bring the tracking store up to date, then write the sweep's summary and its report."""
         self._projector.flush(30.0)
-        with _scratch() as scratch:
-            report = scratch / "report.html"
+        # A tag of the sweep's run says why models did not train as one.
+        reason = self._retrying(self._store.not_packed)
+        sweep = self._sweep if reason is None else replace(self._sweep, tags={**self._sweep.tags, NOT_PACKED: reason})
+        with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
+            report = Path(folder, "report.html")
             self._retrying(self._write_report, self._store, report)
             trials, tracker = self._retrying(self._store.trials), self._make_tracker()
             try:
-                tracker.finish_sweep(self._tagged_sweep(), self._parent_run_id(tracker), trials, report)
+                tracker.finish_sweep(sweep, self._parent_run_id(tracker), trials, report)
             except TrackingUnavailableError as error:
                 _log.warning("the report is not in the tracking store: %s", error)
                 self._retrying(self._leases.finish_task, lease, reason=f"tracking store away: {error}")
@@ -380,42 +360,25 @@ class Worker:
                 self._retrying(self._leases.finish_task, lease)
         self._release(lease)
 
-    def _tagged_sweep(self) -> SweepRecord:
-        """The sweep, with a tag for its run that says why models did not train as one."""
-        reason = self._retrying(self._store.not_packed)
-        return self._sweep if reason is None else replace(self._sweep, tags={**self._sweep.tags, NOT_PACKED: reason})
-
     def _parent_run_id(self, tracker: Tracker) -> str:
         """The sweep's run. Raises TrackingUnavailableError."""
         return self._retrying(self._store.parent_run_id) or self._retrying(start_run, self._store, tracker)
 
-    # The terminal
-
-    def _show_starting(self) -> None:
-        self._show("starting")
-
     def _show(
         self, state: WorkerState, *, trial: int | None = None, fold: int | None = None, waits_for: str | None = None
     ) -> None:
-        self._heartbeat.show(
-            WorkerStatus(
-                worker=self._identity.group,
-                state=state,
-                trial=trial,
-                fold=fold,
-                folds=self._sweep.folds,
-                epoch=None,
-                epochs=None,
-                since_ms=self._clock_ms(),
-                waits_for=waits_for,
-            )
+        status = WorkerStatus(
+            worker=self._identity.group,
+            state=state,
+            trial=trial,
+            fold=fold,
+            folds=self._sweep.folds,
+            epoch=None,
+            epochs=None,
+            since_ms=self._clock_ms(),
+            waits_for=waits_for,
         )
-
-
-@contextlib.contextmanager
-def _scratch() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
-        yield Path(folder)
+        self._heartbeat.show(status)
 
 
 def _means(trial: TrialRecord) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """The world of a worker group: ranks that are started when a job needs them, and answer one job at a time.
 
-A world that ends through the fault of its job answers with that fault. One that is lost (a signal, a machine) raises,
-and the next job starts another.
+If a job's own fault ends the ranks, that fault is the answer. Ranks that are lost (a signal, a machine) raise an error,
+and the next job starts others.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from winnow.training.messages import (
     Refitted,
     TrainFolds,
 )
-from winnow.worker.ranks import Ended, Ranks, RanksEndedError
+from winnow.worker.ranks import Ranks, RanksEndedError
 from winnow.worker.stop import Stop
 
 _log = logging.getLogger(__name__)
@@ -36,13 +36,13 @@ _log = logging.getLogger(__name__)
 TAIL_LINES = 15
 STARTUP_TIMEOUT_S = 600.0
 FAILED_STARTS = 2
-"""How many worlds in a row may end before they are ready; then the group gives up."""
+"""After so many worlds in a row that ended before they were ready, the group gives up."""
 
 
 class CannotStartError(Exception):
     """The group's ranks do not come up."""
 
-    def __init__(self, ended: Ended) -> None:
+    def __init__(self, ended: RanksEndedError) -> None:
         self.ended = ended
         super().__init__(ended.what)
 
@@ -51,7 +51,7 @@ class WorldLostError(Exception):
     """The world ended, or cannot start, through no fault of its job.
 
     Attributes:
-        is_lost: whether this counts as a loss of the job's trial; False where the world was asked to end.
+        is_lost: whether this counts as a loss of the job's trial; False if the world was asked to end.
     """
 
     def __init__(self, what: str, *, is_lost: bool) -> None:
@@ -64,10 +64,10 @@ class World:
     """The ranks of one group, as its supervisor uses them.
 
     Args:
-        ranks: the ranks, not yet started.
+        ranks: not yet started.
         sweep: the study that they train.
         group: the group's name.
-        stop: checked while ranks are waited for.
+        stop: checked while the supervisor waits for the ranks.
         startup_timeout_s: how long they may take to be ready.
         on_start: called before they are started.
         on_progress: called with the epoch (1-based) and the number of epochs.
@@ -93,11 +93,6 @@ class World:
         self._failed_starts = 0
         self._guilty_log: Path | None = None
 
-    @property
-    def lacks_nodes(self) -> bool:
-        """Whether a machine that the ranks are spread over is not there."""
-        return self._ranks.lack_nodes
-
     def ensure_ready(self) -> None:
         """Start the ranks, unless they are running, and wait until they are ready.
 
@@ -107,20 +102,20 @@ class World:
             InputError: they have other rows or other code than the study.
         """
         while not self._ranks.are_running:
-            if self._ranks.lack_nodes:
+            if not self._ranks.nodes.are_complete:
                 raise _node_missing()
             self._on_start()
             self._ranks.start()
             try:
                 ready = self._await_ready()
-            except RanksEndedError as error:
-                self._judge_start(error)
+            except RanksEndedError as ended:
+                self._judge_start(ended)
                 continue
             self._failed_starts = 0
             _log.info("%d rank(s) on %s, ready after %.1f s", ready.world_size, ready.device, ready.startup_s)
 
     def train(self, job: TrainFolds) -> Iterator[tuple[FoldScored | FoldFailed, ...]]:
-        """The ranks' answers, as folds end. Where a fold ends the ranks, its failure is the last answer.
+        """The ranks' answers, as folds end. If a fold ends the ranks, its failure is the last answer.
 
         Raises:
             WorldLostError: the ranks ended, and no single fold is known to be at fault.
@@ -133,35 +128,22 @@ class World:
                 assert isinstance(answer, FoldsTrained), "folds are answered by folds"
                 waiting -= {(result.trial, result.fold) for result in answer.results}
                 yield answer.results
-        except RanksEndedError as error:
-            failure = self._failure_of(error)
-            fold = error.ended.fold or (min(waiting) if len(waiting) == 1 else None)
-            if failure is None or fold is None:
-                raise _lost(error) from error
+        except RanksEndedError as ended:
+            failure = self._failure_of(ended)
+            fold = ended.fold or (min(waiting) if len(waiting) == 1 else None)
+            if fold is None:
+                raise WorldLostError(ended.what, is_lost=not ended.is_asked) from ended
             yield (FoldFailed(*fold, failure),)
 
     def refit(self, job: Refit) -> Refitted | Failed:
-        """The ranks' answer, `Failed` where the refit ended them. Raises WorldLostError."""
+        """The ranks' answer, `Failed` if the refit ended them. Raises WorldLostError."""
         try:
             self._send(job)
             answer = self._answer()
-        except RanksEndedError as error:
-            failure = self._failure_of(error)
-            if failure is None:
-                raise _lost(error) from error
-            return failure
+        except RanksEndedError as ended:
+            return self._failure_of(ended)
         assert isinstance(answer, Refitted | Failed), "a refit is answered by a refit"
         return answer
-
-    def _send(self, job: TrainFolds | Refit) -> None:
-        self._guilty_log = None
-        self._ranks.send(job)
-
-    def _failure_of(self, error: RanksEndedError) -> Failed | None:
-        """What the job did to the ranks; None where they were lost."""
-        _log.warning("%s; log: %s", error.ended.what, error.ended.log)
-        self._guilty_log = error.ended.log
-        return error.ended.failure
 
     def failure(self, failed: Failed) -> Failure:
         """The end of the traceback, or of what the guilty rank wrote in this job, and where the whole log is."""
@@ -169,9 +151,17 @@ class World:
         text = failed.detail or self._ranks.written_in_job(log)
         return Failure(tuple(text.rstrip().splitlines()[-TAIL_LINES:]), str(log))
 
-    def stop(self) -> None:
-        """End the ranks."""
-        self._ranks.stop()
+    def _send(self, job: TrainFolds | Refit) -> None:
+        self._guilty_log = None
+        self._ranks.send(job)
+
+    def _failure_of(self, ended: RanksEndedError) -> Failed:
+        """How the job ended the ranks. Raises WorldLostError if it did not."""
+        _log.warning("%s; log: %s", ended.what, ended.log)
+        self._guilty_log = ended.log
+        if ended.failure is None:
+            raise WorldLostError(ended.what, is_lost=not ended.is_asked) from ended
+        return ended.failure
 
     def _answer(self) -> FromRank:
         while True:
@@ -184,33 +174,30 @@ class World:
 
     def _await_ready(self) -> Ready:
         deadline = time.monotonic() + self._startup_timeout_s
+        nodes = self._ranks.nodes
         while time.monotonic() < deadline:
             self._stop.check()
             message = self._ranks.receive(timeout_s=0.5)
             if isinstance(message, Ready):
                 return message
-            if self._ranks.cannot_meet:
-                raise RanksEndedError(self._ranks.give_up())
+            if not (nodes.are_complete and nodes.have_all_their_parts):
+                raise self._ranks.end_in_vain()
         self._ranks.stop()
         what = f"its ranks were not ready within {self._startup_timeout_s:.0f} s"
-        raise RanksEndedError(Ended(None, what, self._ranks.first_log))
+        raise RanksEndedError(what, self._ranks.first_log)
 
-    def _judge_start(self, error: RanksEndedError) -> None:
-        """Return where another start may succeed, else raise what keeps the ranks from starting."""
-        failure, what = error.ended.failure, error.ended.what
-        if failure is None and self._ranks.lack_nodes:
-            raise _node_missing() from error
+    def _judge_start(self, ended: RanksEndedError) -> None:
+        """Return if another start may succeed, else raise what keeps the ranks from starting."""
+        failure = ended.failure
+        if failure is None and not self._ranks.nodes.are_complete:
+            raise _node_missing() from ended
         if failure is not None and failure.kind == "other_data":
-            raise other_data(self._sweep, self._group, what) from error
+            raise other_data(self._sweep, self._group, ended.what) from ended
         if failure is not None and failure.kind == "other_code":
-            raise other_code(self._sweep, self._group, what) from error
+            raise other_code(self._sweep, self._group, ended.what) from ended
         self._failed_starts += 1
         if failure is not None or self._failed_starts >= FAILED_STARTS:
-            raise CannotStartError(error.ended) from error
-
-
-def _lost(error: RanksEndedError) -> WorldLostError:
-    return WorldLostError(error.ended.what, is_lost=not error.ended.is_asked)
+            raise CannotStartError(ended) from ended
 
 
 def _node_missing() -> WorldLostError:
@@ -218,11 +205,7 @@ def _node_missing() -> WorldLostError:
 
 
 def other_data(sweep: SweepRecord, group: str, what: str) -> InputError:
-    """The error for a worker group whose ranks have other rows than the study, with the likely cause.
-
-    Args:
-        what: which rank it is, and the digest of its rows.
-    """
+    """The error for ranks with other rows than the study. `what`: which rank, and the digest of its rows."""
     if names_data_function(sweep.data_source):
         cause = (
             "The data function gives other rows in each process; seed it. If it is seeded, it computes values that "
@@ -241,7 +224,7 @@ def other_data(sweep: SweepRecord, group: str, what: str) -> InputError:
 
 
 def other_code(sweep: SweepRecord, group: str, what: str) -> InputError:
-    """The error for a worker group that has other code than its study. `what`: which rank, and which files differ."""
+    """The error for ranks with other code than the study. `what`: which rank, and which files differ."""
     return InputError(
         f"the code of worker {group}",
         expected=f"the files that study {sweep.study!r} was started with",

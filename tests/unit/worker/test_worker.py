@@ -28,10 +28,11 @@ from winnow.tracking.records import SweepRecord, TrialRecord
 from winnow.tracking.tracker import Keep, ModelVersion, TrackingUnavailableError, as_offered
 from winnow.training.launch import CHANNEL, EXPERIMENT, LOG_DIR, GroupFiles, Launch
 from winnow.training.messages import Ready
+from winnow.worker.heartbeat import Identity
 from winnow.worker.nodes import Nodes
 from winnow.worker.ranks import Ranks, RanksEndedError
 from winnow.worker.stop import FolderRemovedError, Stop, StopRequestedError
-from winnow.worker.worker import Identity, NodesGoneError, Worker
+from winnow.worker.worker import NodesGoneError, Worker
 from winnow.worker.world import CannotStartError, other_data
 
 SCRIPTED = (sys.executable, "-m", "tests.unit.worker.scripted_rank")
@@ -47,7 +48,9 @@ def ranks(
         variables = {CHANNEL: str(files.channel), EXPERIMENT: str(files.experiment), LOG_DIR: str(files.logs)}
         return Launch(argv, {**variables, **(env or {})})
 
-    return Ranks(plan, folder / "experiment.json", folder, {**os.environ, "PET_NNODES": "2"}, nodes)
+    experiment = folder / "experiment.json"
+    experiment.write_text("{}")
+    return Ranks(plan, experiment, folder, {**os.environ, "PET_NNODES": "2"}, nodes)
 
 
 def study(folder: Path, do: str, **search: Any) -> StudyStore:
@@ -294,7 +297,6 @@ def test_a_worker_whose_node_does_not_come_claims_nothing_and_leaves(tmp_path: P
 def test_a_node_that_is_lost_while_ranks_start_costs_the_trial_nothing(tmp_path: Path, nodes: Nodes) -> None:
     # These wait for others for ever, as the ranks of a world do that does not become whole.
     store, worker = impatient_worker(tmp_path, nodes, (sys.executable, "-c", "import time; time.sleep(60)"))
-    (tmp_path / "experiment.json").write_text("{}")
     node = socket.create_connection(("127.0.0.1", nodes.port))
     node.sendall(b'{"type":"Hello","node":1}\n')
 
@@ -322,7 +324,6 @@ def test_a_node_counts_as_lost_unless_it_was_asked_to_stop(
     tmp_path: Path, nodes: Nodes, how: signal.Signals, lost: list[str]
 ) -> None:
     store, worker = impatient_worker(tmp_path, nodes, do="meet")
-    (tmp_path / "experiment.json").write_text("{}")
     folder = tmp_path / "node"
     other = subprocess.Popen((sys.executable, "-m", "tests.unit.worker.scripted_node", str(nodes.port), str(folder)))
     wait_until(lambda: nodes.connected == (1,))
