@@ -1,7 +1,7 @@
 """What a protocol is to the server: bodies in, bodies out, around the same array of rows.
 
 Three implementations: `predict_codec` (winnow's own JSON), `invocations_codec` (MLflow's), `inference_codec` (Open
-Inference Protocol). Each decodes valid bodies straight into typed values, and leaves the others to `rows`.
+Inference Protocol). Each decodes most valid bodies straight into typed values, and leaves the others to `rows`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -21,19 +21,15 @@ from winnow.serving.signature import Signature
 
 JSON = "application/json"
 CSV = "text/csv"
+_T = TypeVar("_T")
 
 _ESCAPED = re.compile(r'["\\\x00-\x1f]')
-"""What msgspec's structs cannot have in a name: `rows` reads objects with such columns value by value."""
+"""What msgspec's structs cannot have in a name; `rows` reads objects with such columns value by value."""
 
 
 @dataclass(frozen=True)
 class InferenceRequest:
-    """A decoded request: the rows, and what its answer has to repeat.
-
-    Attributes:
-        identifier: the caller's own name for the request, where the protocol has one.
-        wanted: names of the outputs asked for; None for all.
-    """
+    """A decoded request: the rows, the caller's own id for the request, and the outputs asked for (None: all)."""
 
     matrix: Matrix
     identifier: str | None = None
@@ -61,25 +57,44 @@ class Codec(Protocol):
         """A problem's members, with those that this protocol's clients look for."""
 
 
+def typed(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T | None:
+    """The body as the decoder's type, or None if it is not of that type, for `rows` to say why."""
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        standard = rows.standard_json(body)
+        return typed(decoder, standard) if standard is not body else None
+
+
 class RowReader:
     """Reads rows of valid JSON values into an array, without a Python loop over the values.
 
-    `type` is what a msgspec decoder has to decode a row into: a struct with one field per column, or a list of numbers;
-    for tensors nested lists of numbers.
+    `type` is the type of a row for a msgspec decoder: a struct with one field per column, or a list of numbers; for
+    tensors nested lists of numbers.
     """
 
     def __init__(self, signature: Signature, *, ignore_extra: bool) -> None:
         self._signature = signature
-        self.type: Any = _tensor_type(len(signature.input_shape))
+        row: Any = float | None
         self._struct: type[msgspec.Struct] | None = None
-        if signature.columns is not None:
-            self.type = _row_array(len(signature.columns))
-            if not any(_ESCAPED.search(name) for name in signature.columns):
-                self._struct = _row_struct(signature.columns, ignore_extra)
-                self.type = self._struct | self.type
+        columns = signature.columns
+        if columns is None:
+            for _ in signature.input_shape:
+                row = list[row]
+        else:
+            width = len(columns)
+            row = Annotated[list[float | None], msgspec.Meta(min_length=width, max_length=width)]
+            if not any(_ESCAPED.search(name) for name in columns):
+                names = {f"c{index}": name for index, name in enumerate(columns)}
+                fields = [(field, float | None) for field in names]
+                self._struct = msgspec.defstruct(
+                    "Row", fields, rename=names, forbid_unknown_fields=not ignore_extra, gc=False
+                )
+                row = self._struct | row
+        self.type = row
 
     def matrix(self, items: Sequence[Any], where: str) -> Matrix | None:
-        """The rows as an array, or None where they are too few or ragged, for `rows` to say what is wrong.
+        """The rows as an array, or None if they are too few or ragged, for `rows` to say why.
 
         Raises:
             ProblemError: there are too many rows, or a number lies beyond float32.
@@ -116,25 +131,3 @@ def predictions(outputs: Matrix, signature: Signature) -> list[Any]:
     if len(signature.targets) == 1:
         return list(outputs[:, 0].tolist())
     return by_name(outputs, signature.targets)
-
-
-def _row_struct(columns: Sequence[str], ignore_extra: bool) -> type[msgspec.Struct]:
-    fields = [(f"c{index}", float | None) for index in range(len(columns))]
-    return msgspec.defstruct(
-        "Row",
-        fields,
-        rename={f"c{index}": name for index, name in enumerate(columns)},
-        forbid_unknown_fields=not ignore_extra,
-        gc=False,
-    )
-
-
-def _row_array(width: int) -> Any:
-    return Annotated[list[float | None], msgspec.Meta(min_length=width, max_length=width)]
-
-
-def _tensor_type(dimensions: int) -> Any:
-    nested: Any = float | None
-    for _ in range(dimensions):
-        nested = list[nested]
-    return nested

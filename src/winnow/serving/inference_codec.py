@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import msgspec
 import numpy as np
@@ -51,22 +51,10 @@ class RequestedOutput(msgspec.Struct, frozen=True, gc=False):
 class InferenceBody(msgspec.Struct, frozen=True, gc=False):
     """The request's body."""
 
-    inputs: Sequence[InputTensor]
+    inputs: list[InputTensor]
     id: str | None = None
     outputs: list[RequestedOutput] | None = None
     parameters: dict[str, Any] | None = None
-
-
-class PlainTensor(InputTensor, frozen=True, gc=False):
-    """A tensor of a body that was read as plain JSON values, for it has a bare NaN."""
-
-    data: Any
-
-
-class PlainBody(InferenceBody, frozen=True, gc=False):
-    """The request's body as plain JSON values."""
-
-    inputs: Sequence[PlainTensor]
 
 
 class InferenceCodec:
@@ -83,7 +71,9 @@ class InferenceCodec:
 
     def decode(self, body: bytes, media_type: str) -> InferenceRequest:
         """See `Codec.decode`."""
-        content = self._content(body)
+        content = codec.typed(self._body, body)
+        if content is None:
+            self._refuse(body)
         wanted = tuple(each.name for each in content.outputs) if content.outputs else None
         for name in wanted or ():
             if name not in self._outputs:
@@ -115,16 +105,14 @@ class InferenceCodec:
         """Adds `error`, the protocol's own error message."""
         return {**members, "error": members["detail"]}
 
-    def _content(self, body: bytes) -> InferenceBody:
+    def _refuse(self, body: bytes) -> NoReturn:
+        body = rows.standard_json(body)
+        rows.json_of(body, self._signature)
         try:
-            return self._body.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            pass
-        content = rows.json_of(body, self._signature)  # JSON with bare NaN, or a problem
-        try:
-            return msgspec.convert(content, PlainBody)
-        except msgspec.ValidationError as error:
+            self._body.decode(body)
+        except msgspec.DecodeError as error:
             raise ProblemError("wrong-form", f"Expected an inference request: {error}.") from None
+        raise AssertionError("a body that was refused a moment ago")
 
     def _matrix(self, tensors: Sequence[InputTensor]) -> Matrix:
         names = [tensor.name for tensor in tensors]
@@ -150,18 +138,18 @@ class InferenceCodec:
 
     def _values(self, tensor: InputTensor, shape: tuple[int, ...], column: str | None) -> Matrix:
         """A tensor's data as float32 of `shape`."""
-        kind = _number_kind(tensor.datatype)
-        values = tensor.data
-        if isinstance(values, msgspec.Raw):
-            matrix = self._flat_numbers(values, shape, kind)
-            if matrix is not None:
-                return matrix
-            values = rows.json_of(bytes(values), self._signature)
+        kind: rows.NumberKind = (
+            "boolean" if tensor.datatype == "BOOL" else "integer" if tensor.datatype in INTEGERS else "real"
+        )
+        matrix = self._flat_numbers(tensor.data, shape, kind)
+        if matrix is not None:
+            return matrix
+        values = rows.json_of(bytes(tensor.data), self._signature)
         where = f"inputs {problems.shorten(tensor.name)}"
         return rows.from_flat(values, shape, self._signature, where, column, kind)
 
     def _flat_numbers(self, data: msgspec.Raw, shape: tuple[int, ...], kind: rows.NumberKind) -> Matrix | None:
-        """Flat data as float32 of `shape`; None where it is nested or at fault, for `rows` to read."""
+        """Flat data as float32 of `shape`; None if it is nested or at fault, for `rows` to read."""
         if kind == "boolean":
             return None
         try:
@@ -192,7 +180,7 @@ def output_tensors(signature: Signature) -> list[dict[str, Any]]:
 
 
 def _check(tensor: InputTensor, shape: tuple[int | None, ...]) -> None:
-    """Refuse a tensor of another datatype or shape; None in `shape` stands for any number of rows."""
+    """Refuse a tensor of another datatype or shape; None in `shape` is any number of rows."""
     where = f"inputs {problems.shorten(tensor.name)}"
     if tensor.datatype not in DATATYPES:
         raise ProblemError("wrong-form", f"{where}: expected a datatype of {', '.join(DATATYPES)}.")
@@ -205,7 +193,3 @@ def _check(tensor: InputTensor, shape: tuple[int | None, ...]) -> None:
         raise problems.invalid(
             [problems.Finding(f"{where}: expected shape [{sizes}] and at least one row, found {tensor.shape}")]
         )
-
-
-def _number_kind(datatype: str) -> rows.NumberKind:
-    return "boolean" if datatype == "BOOL" else "integer" if datatype in INTEGERS else "real"

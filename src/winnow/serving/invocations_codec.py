@@ -54,13 +54,9 @@ class InvocationsCodec:
         """See `Codec.decode`."""
         if media_type == codec.CSV:
             return InferenceRequest(rows.from_csv(body, self._signature))
-        try:
-            content = self._decoder.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            matrix = None
-        else:
-            matrix = self._typed(content)
-        return InferenceRequest(self._read(rows.json_of(body, self._signature)) if matrix is None else matrix)
+        content = codec.typed(self._decoder, body)
+        matrix = None if content is None else self._typed(content)
+        return InferenceRequest(self._read(body) if matrix is None else matrix)
 
     def encode(self, request: InferenceRequest, outputs: Matrix, request_id: str) -> bytes:
         """See `Codec.encode`."""
@@ -77,7 +73,7 @@ class InvocationsCodec:
         return {**members, "error_code": code, "message": members["detail"]}
 
     def _typed(self, content: Any) -> Matrix | None:
-        """The array of a body whose single form was decoded into typed values; None leaves it to `_read`."""
+        """The array of a body with one form of typed values; None leaves it to `_read`."""
         forms = [form for form in FORMS if getattr(content, form) is not None]
         if len(forms) != 1:
             return None
@@ -88,8 +84,8 @@ class InvocationsCodec:
         is_cells = all(type(item) is list for item in form.data)
         return self._reader.matrix(form.data, "dataframe_split.data") if in_order and is_cells else None
 
-    def _read(self, content: object) -> Matrix:
-        """The array of a body of plain JSON values."""
+    def _read(self, body: bytes) -> Matrix:
+        content = rows.json_of(rows.standard_json(body), self._signature)
         known = ", ".join(f'"{form}"' for form in FORMS)
         if not isinstance(content, dict):
             found = problems.kind_of(content)
@@ -102,7 +98,7 @@ class InvocationsCodec:
         if form == "dataframe_split":
             return self._split(value)
         if form == "inputs" and isinstance(value, dict):
-            return rows.from_columns(value, self._signature, form, ignore_extra=True)
+            return rows.from_columns(value, self._signature, form)
         ragged = form == "dataframe_records"
         return rows.from_rows(value, self._signature, form, ignore_extra=True, may_be_ragged=ragged)
 

@@ -39,12 +39,8 @@ class PredictCodec:
 
     def decode(self, body: bytes, media_type: str) -> InferenceRequest:
         """See `Codec.decode`."""
-        try:
-            items = self._decoder.decode(body).rows
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            matrix = None
-        else:
-            matrix = self._reader.matrix(items, "rows")
+        content = codec.typed(self._decoder, body)
+        matrix = None if content is None else self._reader.matrix(content.rows, "rows")
         return InferenceRequest(self._read(body) if matrix is None else matrix)
 
     def encode(self, request: InferenceRequest, outputs: Matrix, request_id: str) -> bytes:
@@ -64,7 +60,7 @@ class PredictCodec:
         return members
 
     def _read(self, body: bytes) -> Matrix:
-        content = rows.json_of(body, self._signature)
+        content = rows.json_of(rows.standard_json(body), self._signature)
         if not isinstance(content, dict):
             found = problems.kind_of(content)
             raise ProblemError("wrong-form", f'Expected an object {{"rows": […]}}, found {found}.')

@@ -119,11 +119,6 @@ def too_busy(detail: str) -> ProblemError:
     return ProblemError("too-busy", detail, headers=[(b"retry-after", b"1"), (b"connection", b"close")])
 
 
-def too_many_rows(most: int, found: int) -> ProblemError:
-    """The problem for more rows than one request may have."""
-    return ProblemError("too-large", f"Expected at most {most} rows, found {found}: send them in several requests.")
-
-
 def shorten(name: str) -> str:
     """A name that the model does not know, fit to be shown: quoted, printable and at most 60 characters long."""
     return f'"{printable(name)}…"' if len(name) > LONGEST_NAME else f'"{printable(name)}"'
