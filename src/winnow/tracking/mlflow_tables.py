@@ -38,20 +38,34 @@ def is_known(engine: sa.Engine) -> bool:
     return found == [REVISION]
 
 
-def data_set_id(engine: sa.Engine, experiment: Any, name: str, digest: str) -> str | None:
-    """The id of a data set that is already an input of a run of the experiment, else None."""
-    table = _tables()["datasets"]
-    is_it = (table.c.name == name) & (table.c.digest == digest)
-    query = sa.select(table.c.dataset_uuid).where(is_it, table.c.experiment_id == int(experiment.experiment_id))
+@dataclass(frozen=True)
+class Target:
+    """Where new runs go: an active experiment, and the data set that becomes their input."""
+
+    experiment_id: int
+    artifact_location: str
+    data_set_id: str
+
+
+def target_of(engine: sa.Engine, experiment_id: str, data_name: str, digest: str) -> Target | None:
+    """The target of a sweep's runs; None where the experiment is deleted, or no run of it has this data set yet."""
+    experiments, data_sets = _tables()["experiments"].c, _tables()["datasets"].c
+    query = sa.select(experiments.experiment_id, experiments.artifact_location, data_sets.dataset_uuid).where(
+        experiments.experiment_id == int(experiment_id),
+        experiments.lifecycle_stage == "active",
+        data_sets.experiment_id == experiments.experiment_id,
+        data_sets.name == data_name,
+        data_sets.digest == digest,
+    )
     with engine.connect() as connection:
-        found: str | None = connection.execute(query).scalar()
-    return found
+        found = connection.execute(query).first()
+    return None if found is None else Target(*found)
 
 
-def add_runs(engine: sa.Engine, experiment: Any, data_set_id: str, runs: Sequence[NewRun]) -> None:
-    """Insert runs into an active experiment, with a data set as their input; none of them if anything fails."""
+def add_runs(engine: sa.Engine, target: Target, runs: Sequence[NewRun]) -> None:
+    """Insert runs, or none of them if anything fails."""
     with engine.begin() as connection:
-        for name, rows in _rows(experiment, data_set_id, runs).items():
+        for name, rows in _rows(target, runs).items():
             if rows:
                 connection.execute(sa.insert(_tables()[name]), rows)
 
@@ -63,11 +77,11 @@ def _tables() -> Mapping[str, Any]:
     return tables
 
 
-def _rows(experiment: Any, data_set_id: str, runs: Sequence[NewRun]) -> dict[str, list[dict[str, Any]]]:
+def _rows(target: Target, runs: Sequence[NewRun]) -> dict[str, list[dict[str, Any]]]:
     """The rows of new runs by table, in an order in which no row refers to a later one."""
     inputs = [(run.run_id, uuid.uuid4().hex) for run in runs]
     return {
-        "runs": [_run(experiment, run) for run in runs],
+        "runs": [_run(target, run) for run in runs],
         "tags": [
             {"run_uuid": run.run_id, "key": key, "value": value}
             for run in runs
@@ -84,7 +98,7 @@ def _rows(experiment: Any, data_set_id: str, runs: Sequence[NewRun]) -> dict[str
             {
                 "input_uuid": input_id,
                 "source_type": "DATASET",
-                "source_id": data_set_id,
+                "source_id": target.data_set_id,
                 "destination_type": "RUN",
                 "destination_id": run_id,
             }
@@ -96,14 +110,14 @@ def _rows(experiment: Any, data_set_id: str, runs: Sequence[NewRun]) -> dict[str
     }
 
 
-def _run(experiment: Any, run: NewRun) -> dict[str, Any]:
+def _run(target: Target, run: NewRun) -> dict[str, Any]:
     from mlflow.utils.uri import append_to_uri_path
 
     return {
         "run_uuid": run.run_id,
         "name": run.start.name,
-        "experiment_id": int(experiment.experiment_id),
-        "artifact_uri": append_to_uri_path(experiment.artifact_location, run.run_id, "artifacts"),
+        "experiment_id": target.experiment_id,
+        "artifact_uri": append_to_uri_path(target.artifact_location, run.run_id, "artifacts"),
         "user_id": run.start.tags.get("mlflow.user", "unknown"),
         "status": run.status,
         "start_time": run.start.started_at_ms,

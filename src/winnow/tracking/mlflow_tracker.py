@@ -86,13 +86,13 @@ class MlflowTracker:
         new = [] if engine is None else [trial for trial in trials if self._is_new(sweep, trial)]
         if not new:
             return {}
-        experiment = self._request(self._client.get_experiment, self._experiment_id(sweep))
-        data_set = self._request(mlflow_tables.data_set_id, engine, experiment, sweep.data_name, _digest(sweep))
-        if experiment.lifecycle_stage != "active" or data_set is None:
+        where = self._experiment_id(sweep)
+        target = self._request(mlflow_tables.target_of, engine, where, sweep.data_name, _digest(sweep))
+        if target is None:
             return {}
         runs = {trial.number: self._new_run(sweep, parent_run_id, trial) for trial in new}
         self._in_doubt |= {(sweep.study, number) for number in runs}
-        self._request(mlflow_tables.add_runs, engine, experiment, data_set, tuple(runs.values()))
+        self._request(mlflow_tables.add_runs, engine, target, tuple(runs.values()))
         kept = keep({number: run.run_id for number, run in runs.items()})
         sent = {}
         for trial in new:
