@@ -1,8 +1,7 @@
-"""How winnow opens an MLflow store, and what counts as the store being away.
+"""Opens MLflow's client, and tells a store that is unavailable from a request that is wrong.
 
-MLflow is imported here at the first request, never at the import of this module: it takes a second. Its patience is
-made short, because whoever writes to a tracking store here either tries again later by itself or has a person waiting.
-What MLflow does when asked is left to the modules that ask.
+MLflow is imported at the first request, because that takes a second. Its timeouts are shortened: every caller either
+retries later or has a user waiting.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,16 +31,15 @@ _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
-    # Else (3.17) a client that meets a server with S3 behind it asks for signed addresses and goes to S3 itself, which
-    # workers cannot reach: that the server stands between is the point of it.
+    # MLflow 3.17 would ask the server for signed addresses and access S3 directly, which workers cannot reach.
     "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
     "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
 }
 
 TRANSFER_TIMEOUT_S = 300
-"""How long a file may take: a server answers an upload when its own store has it, a gigabyte later."""
+"""Timeout of uploads: a server answers only when its own artifact store has the whole file."""
 
-# What clients of cloud storage raise for a store that is away, by module; each is looked at only where it is loaded.
+# Errors with which the clients of cloud storage report an outage, by module.
 _CLOUD_ERRORS = {
     "botocore.exceptions": ("BotoCoreError", "ClientError"),
     "boto3.exceptions": ("Boto3Error",),
@@ -50,26 +48,26 @@ _CLOUD_ERRORS = {
     "google.auth.exceptions": ("TransportError",),
 }
 
-# Codes with which a store says that the request itself is wrong; everything else may be right a minute later.
+# Error codes of wrong requests; a request with any other error may succeed later.
 OUR_FAULT = frozenset(
     {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE"}
 )
 
 
 def apply_settings() -> None:
-    """Give MLflow its settings for this process, where the environment does not set them already."""
+    """Set MLflow's environment variables, except those that are set already."""
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
-    # It logs each database error with a traceback before raising it; the raised one says the same.
+    # MLflow logs each database error with a traceback before it raises it.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 def open_client(uri: str) -> Any:
-    """An `MlflowClient` for `uri`.
+    """Return an `MlflowClient` for `uri`.
 
     Raises:
-        NoStoreError: the store is an SQLite file that does not exist yet. (MLflow would make it here, and two
-            processes that do so at once break the file for good: see `store.prepare`.)
+        NoStoreError: the store is an SQLite file that does not exist. MLflow would create it here; two processes that
+            do so at once corrupt the file (see `store.prepare`).
         TrackingUnavailableError: the store does not answer.
     """
     apply_settings()
@@ -89,7 +87,7 @@ def open_client(uri: str) -> Any:
 
 
 def _relax(engine: Any) -> None:
-    """Let commits of an embedded store survive the process, and not wait for the disk: only a power cut loses any."""
+    """Let commits not wait for the disk: they survive the process, and only a power cut can lose them."""
     from sqlalchemy import event
 
     if not event.contains(engine, "connect", _set_synchronous):
@@ -101,22 +99,27 @@ def _set_synchronous(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
+def every_page(search: Callable[..., Any], *args: Any, **kwargs: Any) -> Iterator[Any]:
+    """All results of one of MLflow's paged searches."""
+    token = None
+    while token != "":
+        with failures_as_unavailable():
+            page = search(*args, page_token=token, **kwargs)
+        yield from page
+        token = page.token or ""
+
+
 def sqlite_path(uri: str) -> Path | None:
-    """The database file of an `sqlite:///PATH` address, else None."""
+    """The database file of `sqlite:///PATH`, else None."""
     parts = urlsplit(uri)
     if parts.scheme.partition("+")[0] != "sqlite":
         return None
     return Path(parts.path.removeprefix("/"))
 
 
-def is_server(uri: str) -> bool:
-    """Whether `uri` is a tracking server rather than a database of our own."""
-    return urlsplit(uri).scheme in ("http", "https")
-
-
 @contextmanager
 def failures_as_unavailable() -> Iterator[None]:
-    """Turn every way in which a store can be away into TrackingUnavailableError; let faults in the request through."""
+    """Raise TrackingUnavailableError for every kind of outage; pass the errors of wrong requests on."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -130,27 +133,25 @@ def failures_as_unavailable() -> Iterator[None]:
 
 
 class _Transfers:
-    """Counts the transfers at work in this process: the first one changes the timeout, the last one puts it back."""
+    """Counts concurrent transfers: the first one lengthens MLflow's timeout, the last one restores it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._at_work = 0
+        self._count = 0
         self._usual: str | None = None
 
-    @contextmanager
-    def one_more(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         with self._lock:
-            if self._at_work == 0:
+            if self._count == 0:
                 self._usual = os.environ.get(_TIMEOUT)
                 os.environ[_TIMEOUT] = str(max(TRANSFER_TIMEOUT_S, int(self._usual or 0)))
-            self._at_work += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._at_work -= 1
-                if self._at_work == 0 and self._usual is not None:
-                    os.environ[_TIMEOUT] = self._usual
+            self._count += 1
+
+    def __exit__(self, *_error: object) -> None:
+        with self._lock:
+            self._count -= 1
+            if self._count == 0 and self._usual is not None:
+                os.environ[_TIMEOUT] = self._usual
 
 
 _transfers = _Transfers()
@@ -158,12 +159,11 @@ _transfers = _Transfers()
 
 @contextmanager
 def transferring() -> Iterator[None]:
-    """Turn failures as `failures_as_unavailable` does, and be as patient as files need.
+    """Like `failures_as_unavailable`, with a timeout that is long enough for files.
 
-    MLflow takes its timeout from an environment variable alone. Requests of other threads are as patient meanwhile,
-    which only delays that they notice a store that hangs.
+    MLflow reads its timeout from an environment variable only, so requests of other threads get the long timeout too.
     """
-    with _transfers.one_more(), failures_as_unavailable():
+    with _transfers, failures_as_unavailable():
         yield
 
 

@@ -1,8 +1,7 @@
-"""Data files in the artifact store, each once, under the sha256 of its content.
+"""Stores data files in the artifact store, each once, under the sha256 of its content.
 
-A worker in a container or a pod has not the files of the terminal that started it, but it reaches the tracking store,
-so that is where it fetches them from. They lie beside the runs, in an experiment of their own whose artifact location
-the store itself has chosen. What is in a file is none of this module's business.
+Workers in containers and pods cannot read the user's files, but they reach the tracking store. The files have an MLflow
+experiment of their own; the store chooses its artifact location.
 """
 
 from __future__ import annotations
@@ -17,25 +16,25 @@ from winnow.tracking.connection import open_client, transferring
 from winnow.tracking.store import artifact_root_beside
 
 EXPERIMENT = "winnow.data"
-"""No study can be called so."""
+"""Not a valid name of a study."""
 
 
 class DamagedFileError(ValueError):
-    """What came out of the store is not what was put into it."""
+    """A fetched file differs from the one that was stored."""
 
 
 class DataFiles:
-    """The data files of one store. Every call raises TrackingUnavailableError where the store is away."""
+    """The data files of one store. Every call raises TrackingUnavailableError if the store does not answer."""
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
 
     def put(self, path: Path) -> str:
-        """Store a file unless the store holds it already; return its sha256."""
+        """Store a file unless the store has it already; return its sha256."""
         digest = sha256_of(path)
         with transferring():
             repository = self._repository(digest)
-            # MLflow's repositories write a file in place: a marker that comes after it says that this one is whole.
+            # MLflow writes files in place, so a marker that is written afterwards shows that the file is complete.
             whole = f".{path.name}.whole"
             held = {Path(found.path).name for found in repository.list_artifacts()}
             if not {path.name, whole} <= held:
@@ -47,11 +46,7 @@ class DataFiles:
         return digest
 
     def fetch(self, digest: str, name: str, folder: Path) -> Path:
-        """The file, as `folder/DIGEST/NAME`, taken from there where it was fetched before.
-
-        Raises:
-            DamagedFileError: it is not the one that was stored.
-        """
+        """Fetch a file to `folder/DIGEST/NAME`, unless it is there already. Raises DamagedFileError."""
         place = folder / digest / name
         if place.is_file() and sha256_of(place) == digest:
             return place
@@ -82,7 +77,7 @@ class DataFiles:
             location = None if root is None else f"{root}/{EXPERIMENT}"
             return client.get_experiment(client.create_experiment(EXPERIMENT, location))
         except MlflowException as error:
-            # Two terminals at once: the other one has made it.
+            # Another process created it meanwhile.
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
             return client.get_experiment_by_name(EXPERIMENT)

@@ -1,10 +1,10 @@
-"""What MLflow needs beside a bundle to know it as a model: the MLmodel file, signature, input example, requirements.
+"""Writes the files that make a bundle an MLflow model: MLmodel, signature, input example, requirements.
 
     MLmodel, requirements.txt, python_env.yaml, input_example.json, serving_input_example.json
-    code/winnow_pyfunc.py        loads it without winnow
-    bundle/…                     the bundle itself, uploaded as it is: this module copies none of it
+    code/winnow_pyfunc.py        loads the model without winnow
+    bundle/…                     the bundle itself; the caller uploads it
 
-The requirements are those of `pyfunc`, pinned to what is installed here; MLflow would find them out by starting Python.
+The requirements are those of `pyfunc`, pinned to the installed versions. MLflow would start Python to infer them.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from winnow.bundle.example import example_row
 from winnow.bundle.manifest import Manifest
 
 BUNDLE = "bundle"
-"""Folder of the bundle inside the model's artifacts."""
+"""The bundle's folder in the model's artifacts."""
 
 _LOADER = "winnow_pyfunc"
 _REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "pandas")
 
 
 def write_surroundings(directory: Path, bundle: Path, manifest: Manifest, *, run_id: str, model_id: str) -> None:
-    """Write everything but the bundle itself into the empty `directory`."""
+    """Write everything but the bundle into the empty `directory`."""
     from mlflow.models import Model
     from mlflow.utils.environment import _PythonEnv
 
@@ -61,12 +61,11 @@ def write_surroundings(directory: Path, bundle: Path, manifest: Manifest, *, run
 
 
 def _signature(manifest: Manifest) -> Any:
-    """Columns by name for tabular models, else one tensor of any number of rows."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
 
     if manifest.feature_names is not None:
-        # "double": MLflow refuses to narrow a column of Python floats to float32; the loader does it.
+        # "double", because MLflow refuses to convert Python floats to float32; the loader converts them.
         inputs = Schema([ColSpec("double", name) for name in manifest.feature_names])
     else:
         inputs = Schema([TensorSpec(np.dtype(np.float32), (-1, *manifest.input_shape))])
@@ -77,7 +76,7 @@ def _signature(manifest: Manifest) -> Any:
 
 
 def _write_example(directory: Path, bundle: Path, manifest: Manifest) -> dict[str, str]:
-    """Write the bundle's example as MLflow's input example; return how MLmodel describes it."""
+    """Write the bundle's example as MLflow's input example; return its entry in MLmodel."""
     rows = [example_row(bundle, manifest)]
     example: Any
     if manifest.feature_names is None:

@@ -1,8 +1,8 @@
-"""Writes a study's projection to MLflow, in few batched requests that may be repeated.
+"""Writes a study to MLflow, in few batched requests that can be repeated.
 
-What a run holds is decided in `projection`; this module finds and makes runs and sends what they lack. A run is found
-by its tags, points carry their own times, tags and parameters overwrite themselves: repeating a call, in this process
-or another, changes nothing. Registered models are made here and read by `registry`.
+`projection` decides what a run holds; this module finds or makes runs and sends what they lack. Runs are found by their
+tags, points carry their own times, and tags and parameters overwrite themselves, so a repeated call changes nothing,
+in this process or another.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import yaml
 from winnow.bundle.manifest import Manifest, read_manifest
 from winnow.config.errors import InputError
 from winnow.tracking import mlflow_tables, projection
-from winnow.tracking.connection import failures_as_unavailable, open_client, sqlite_path, transferring
+from winnow.tracking.connection import every_page, failures_as_unavailable, open_client, sqlite_path, transferring
 from winnow.tracking.mlflow_model import BUNDLE, write_surroundings
 from winnow.tracking.projection import Batch, RunStart
 from winnow.tracking.records import SweepRecord, TrialRecord
@@ -33,32 +33,35 @@ T = TypeVar("T")
 
 
 class MlflowTracker:
-    """A `Tracker` on any store that MLflow opens. One instance belongs to one thread.
+    """A `Tracker` on any store that MLflow opens, for use by one thread.
 
     Args:
-        uri: `sqlite:///…` (made by `store.prepare`), `http(s)://…`, or another database of MLflow's.
+        uri: `sqlite:///…` (made by `store.prepare`), `http(s)://…`, or another database that MLflow supports.
         artifact_root: where artifacts of new experiments go; by default beside an SQLite file, else the server decides.
     """
 
     def __init__(self, uri: str, artifact_root: str | None = None) -> None:
         self._uri = uri
         self._artifact_root = artifact_root or artifact_root_beside(uri)
-        self._opened: Any = None
         self._calls = 0
         self._experiment_ids: dict[str, str] = {}
-        # Trials whose run was asked for and not settled: it may exist.
+        # Trials (study, number) whose run may exist although the request for it has failed.
         self._in_doubt: set[tuple[str, int]] = set()
-        # Runs of a study's trials, by trial: listed when the first one is asked for, then those that are made here.
+        # Runs by study and trial: those that the store had at the first look, and those that this tracker made.
         self._known_runs: dict[str, dict[int, str]] = {}
 
     @property
     def calls(self) -> int:
-        """Requests made to the store so far; uploads of files are not among them."""
+        """Requests made to the store so far, without uploads."""
         return self._calls
 
     def start_sweep(self, sweep: SweepRecord, keep: Keep = as_offered) -> str:
         """Make the sweep's parent run, or find it; see `Tracker`."""
-        self._make_store()
+        try:
+            if sqlite_path(self._uri) is not None:
+                prepare(self._uri)
+        except InputError as error:
+            raise TrackingUnavailableError(str(error)) from error
         experiment_id = self._experiment_id(sweep)
         start = projection.sweep_start(sweep)
         found = self._find(experiment_id, {projection.KIND: "sweep", projection.STUDY: sweep.study})
@@ -81,7 +84,7 @@ class MlflowTracker:
     def add_trials(
         self, sweep: SweepRecord, parent_run_id: str, trials: Sequence[TrialRecord], keep: KeepAll
     ) -> Mapping[int, Sent]:
-        """Make runs in one transaction of a database; see `Tracker`."""
+        """Make runs in one transaction, if the store is a database with known tables; see `Tracker`."""
         engine = self._known_database
         new = [] if engine is None else [trial for trial in trials if self._is_new(sweep, trial)]
         if not new:
@@ -107,12 +110,12 @@ class MlflowTracker:
 
     @functools.cached_property
     def _known_database(self) -> Any:
-        """The engine of a database whose tables are known; None for servers and for other schemas."""
+        """The engine of a database whose schema is known; None for servers and other schemas."""
         engine = getattr(self._client._tracking_client.store, "engine", None)
         return engine if engine is not None and self._request(mlflow_tables.is_known, engine) else None
 
     def _is_new(self, sweep: SweepRecord, trial: TrialRecord) -> bool:
-        """Whether a trial has begun, and has no run for certain."""
+        """Whether a trial has begun and certainly has no run."""
         has_run = trial.run_id is not None or trial.number in self._listed(sweep)
         is_in_doubt = trial.attempts > 1 or (trial.study, trial.number) in self._in_doubt
         return trial.state != "waiting" and not has_run and not is_in_doubt
@@ -177,31 +180,20 @@ class MlflowTracker:
         self._set_status(parent_run_id, "FINISHED", ended)
         refresh_statistics(self._uri)
 
-    def _make_store(self) -> None:
-        """Make an embedded store that does not exist yet."""
-        if sqlite_path(self._uri) is None:
-            return
-        try:
-            prepare(self._uri)
-        except InputError as error:
-            raise TrackingUnavailableError(str(error)) from error
-
-    @property
+    @functools.cached_property
     def _client(self) -> Any:
-        if self._opened is None:
-            self._opened = open_client(self._uri)
-        return self._opened
+        return open_client(self._uri)
 
     @property
     def _refusal(self) -> type[Exception]:
-        """What MLflow raises where a request is wrong: a deleted run is written to, a name is taken."""
+        """MLflow's error for a wrong request, such as writing to a deleted run."""
         from mlflow.exceptions import MlflowException
 
         refusal: type[Exception] = MlflowException
         return refusal
 
     def _was_deleted(self, sweep: SweepRecord, run_id: str) -> bool:
-        """Whether somebody has deleted a run (or its whole experiment) while we were writing to it."""
+        """Whether a run, or its experiment, was deleted in MLflow."""
         self._experiment_ids.pop(sweep.study, None)
         try:
             run = self._request(self._client.get_run, run_id)
@@ -224,7 +216,8 @@ class MlflowTracker:
         if this in self._in_doubt or not projection.has_just_begun(trial):
             found = self._find_trial(sweep, trial)
         self._in_doubt.add(this)
-        own = self._create_trial(sweep, parent_run_id, trial) if found is None else str(found.info.run_id)
+        start = projection.trial_start(sweep, parent_run_id, trial)
+        own = self._create(self._experiment_id(sweep), start) if found is None else str(found.info.run_id)
         run_id = keep(own)
         if run_id != own:
             self._request(self._client.delete_run, own)
@@ -237,7 +230,7 @@ class MlflowTracker:
         return Sent(run_id=run_id) if found is None else _held_by(found, trial)
 
     def _find_trial(self, sweep: SweepRecord, trial: TrialRecord) -> Any | None:
-        """The active run that the record names, or the oldest that is tagged as this trial's."""
+        """The active run that the record names, else the oldest with this trial's tags."""
         if trial.run_id is not None:
             with contextlib.suppress(self._refusal):
                 run = self._request(self._client.get_run, trial.run_id)
@@ -252,23 +245,18 @@ class MlflowTracker:
         return self._find(self._experiment_id(sweep), tags)
 
     def _listed(self, sweep: SweepRecord) -> Mapping[int, str]:
-        """The oldest run of every trial that has one, by trial; those of other processes as of the first call."""
+        """The oldest run of every trial that has one; those of other processes as of the first call."""
         if sweep.study not in self._known_runs:
-            conditions = f"tags.`{projection.KIND}` = 'trial' and tags.`{projection.STUDY}` = '{sweep.study}'"
-            where, order = [self._experiment_id(sweep)], ["attributes.start_time DESC"]
-            listed: dict[int, str] = {}
-            token = None
-            while token != "":
-                page = self._request(
-                    self._client.search_runs, where, conditions, max_results=1000, order_by=order, page_token=token
-                )
-                listed |= {int(run.data.tags[projection.TRIAL]): str(run.info.run_id) for run in page}
-                token = page.token or ""
+            runs = every_page(
+                functools.partial(self._request, self._client.search_runs),
+                [self._experiment_id(sweep)],
+                f"tags.`{projection.KIND}` = 'trial' and tags.`{projection.STUDY}` = '{sweep.study}'",
+                max_results=1000,
+                order_by=["attributes.start_time DESC"],
+            )
+            listed = {int(run.data.tags[projection.TRIAL]): str(run.info.run_id) for run in runs}
             self._known_runs[sweep.study] = listed
         return self._known_runs[sweep.study]
-
-    def _create_trial(self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord) -> str:
-        return self._create(self._experiment_id(sweep), projection.trial_start(sweep, parent_run_id, trial))
 
     def _experiment_id(self, sweep: SweepRecord) -> str:
         if sweep.study in self._experiment_ids:
@@ -276,7 +264,7 @@ class MlflowTracker:
         experiment = self._request(self._client.get_experiment_by_name, sweep.study)
         experiment_id = self._create_experiment(sweep) if experiment is None else str(experiment.experiment_id)
         if experiment is not None and experiment.lifecycle_stage == "deleted":
-            # A deleted experiment only blocks its own name, and restoring it loses nothing.
+            # A deleted experiment blocks its name; restoring it loses nothing.
             self._request(self._client.restore_experiment, experiment_id)
         self._experiment_ids[sweep.study] = experiment_id
         return experiment_id
@@ -314,7 +302,7 @@ class MlflowTracker:
         return str(run.info.run_id)
 
     def _send(self, run_id: str, batch: Batch, model: Any = None, data: SweepRecord | None = None) -> None:
-        """Add to a run; points of a `model` measured on `data` are added to both."""
+        """Add a batch to a run, and its points to a `model` measured on `data` too."""
         if not batch:
             return
         from mlflow.entities import Metric, Param, RunTag
@@ -344,7 +332,7 @@ class MlflowTracker:
         self._request(self._client.log_inputs, run_id, [DatasetInput(data, [context])])
 
     def _registered(self, manifest: Manifest, run_id: str) -> ModelVersion | None:
-        """The version that this run's model of the same weights already has."""
+        """The version that was already registered for this run and these weights."""
         condition = f"name = '{manifest.name}' and run_id = '{run_id}'"
         for version in self._request(self._client.search_model_versions, condition):
             if version.tags.get(projection.MODEL_SHA256) == manifest.onnx_sha256:
@@ -352,7 +340,7 @@ class MlflowTracker:
         return None
 
     def _model_of(self, sweep: SweepRecord, trial: TrialRecord, manifest: Manifest, run_id: str) -> Any:
-        """MLflow's record of the model: the one that an interrupted call has left, or a new one tied to the run."""
+        """The run's logged model: the one that an interrupted call made, else a new one."""
         from mlflow.entities import LoggedModelOutput
 
         experiment_id = self._experiment_id(sweep)
@@ -375,11 +363,20 @@ class MlflowTracker:
     def _register(
         self, sweep: SweepRecord, trial: TrialRecord, manifest: Manifest, run_id: str, model: Any
     ) -> ModelVersion:
-        self._create_registered_model(manifest.name, sweep)
+        try:
+            self._request(
+                self._client.create_registered_model,
+                manifest.name,
+                {projection.TASK: sweep.task},
+                f"Models of the study {manifest.name}.",
+            )
+        except self._refusal as error:
+            if not _is_taken(error):
+                raise
         version = self._request(
             self._client.create_model_version,
             manifest.name,
-            # Not "models:/ID": MLflow resolves that against the process's default store instead of this one.
+            # Not "models:/ID", which MLflow resolves against the process's default store.
             source=model.artifact_location,
             run_id=run_id,
             tags=projection.model_tags(sweep, trial, manifest),
@@ -387,26 +384,13 @@ class MlflowTracker:
             await_creation_for=0,
             model_id=model.model_id,
         )
-        # The tag by which MLflow's pages link a model to its versions.
+        # MLflow's UI links a model to its versions by this tag.
         link = json.dumps([{"name": manifest.name, "version": int(version.version)}])
         self._request(self._client.set_logged_model_tags, model.model_id, {"mlflow.modelVersions": link})
         return ModelVersion(manifest.name, str(version.version), run_id)
 
-    def _create_registered_model(self, name: str, sweep: SweepRecord) -> None:
-
-        try:
-            self._request(
-                self._client.create_registered_model,
-                name,
-                {projection.TASK: sweep.task},
-                f"Models of the study {name}.",
-            )
-        except self._refusal as error:
-            if not _is_taken(error):
-                raise
-
     def _set_status(self, run_id: str, status: str, ended_at_ms: int | None) -> None:
-        # The one call of MLflow's client that sets a status and a time in one request.
+        # MLflow's only call that sets a status and an end time in one request.
         self._request(self._client.set_terminated, run_id, status, ended_at_ms)
 
     def _request(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -424,15 +408,15 @@ def _is_taken(error: Any) -> bool:
 
 
 def _end_of(trial: TrialRecord) -> int:
-    """When the run ended: the trial did, or its last fold, or (where it did nothing) when it began."""
+    """When the run ended: the end of the trial, else of its last fold, else its start."""
     last = max((fold.ended_at_ms for fold in trial.folds), default=trial.started_at_ms)
     return trial.ended_at_ms or last
 
 
 def _held_by(run: Any, trial: TrialRecord) -> Sent:
-    """What a run that was found holds: all of it where it shows the trial's final state, which is written last."""
+    """What an existing run holds: everything if it has the trial's final state, which is written last."""
     run_id, shown = str(run.info.run_id), run.data.tags.get(projection.STATE)
-    # A trial that failed and was tried again is not told by its state alone.
+    # The state alone does not distinguish a trial that failed and was tried again.
     is_last_attempt = run.data.tags.get(projection.ATTEMPTS) == str(trial.attempts)
     if trial.state in projection.FINAL and shown == trial.state and is_last_attempt:
         sent = projection.after(trial, run_id)
@@ -449,5 +433,5 @@ def _held_by(run: Any, trial: TrialRecord) -> Sent:
 
 
 def _digest(sweep: SweepRecord) -> str:
-    # MLflow keeps 36 characters of a digest; the whole one is a tag of every run.
+    # MLflow limits a digest to 36 characters; every run has the whole digest as a tag.
     return sweep.data_sha256[:16]

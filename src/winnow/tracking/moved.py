@@ -1,20 +1,19 @@
-"""Corrects where an SQLite store says that its files are, after the folder that holds both was moved or copied.
+"""Corrects the artifact locations of an SQLite store after its folder was moved or copied.
 
-MLflow writes absolute locations into its database. winnow keeps artifacts beside that database, in `artifacts/STUDY`.
-So a location that names another folder of that form, while the study's folder is here, is from before the move. Once it
-is corrected, all readers find the files, MLflow's own pages included. Other locations are left alone.
+MLflow stores absolute locations. winnow keeps artifacts beside the database, in `artifacts/STUDY`. A location of that
+form in another folder is outdated if the study's folder exists here. Other locations stay as they are.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 ARTIFACTS = "artifacts"
-"""Folder of the artifacts, beside the database."""
+"""The artifacts' folder beside the database."""
 
 _COLUMNS = (
     ("experiments", "artifact_location"),
@@ -23,13 +22,13 @@ _COLUMNS = (
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
 )
-"""Where MLflow 3 keeps locations."""
+"""MLflow 3's columns of locations."""
 
 
 def correct_locations(database: Path) -> None:
-    """Have the store name the files beside it. Costs one query where nothing was moved.
+    """Make the store's locations name the files beside it; one query if nothing was moved.
 
-    A database that is busy, read-only or none of MLflow's stays as it is; who reads it next says what is wrong.
+    A database that is busy, read-only or not MLflow's stays as it is: its next reader reports the fault.
     """
     root = database.absolute().parent / ARTIFACTS
     try:
@@ -37,7 +36,7 @@ def correct_locations(database: Path) -> None:
             if not _roots_before(store, root):
                 return
             store.execute("BEGIN IMMEDIATE")
-            for before in _roots_before(store, root):  # another process may have been first
+            for before in _roots_before(store, root):  # another process may have corrected them
                 _move(store, before, root.as_uri())
             store.execute("COMMIT")
     except sqlite3.DatabaseError:
@@ -45,22 +44,20 @@ def correct_locations(database: Path) -> None:
 
 
 def roots_before(locations: Iterable[tuple[str, str]], root: Path) -> list[str]:
-    """The roots, as URIs, below which artifacts lay before the store was moved.
+    """The artifact roots (URIs) from before the move.
 
     Args:
-        locations: names of experiments with their artifact locations.
-        root: where artifacts are now.
+        locations: experiment names with artifact locations.
+        root: the present artifact root.
     """
-    return sorted(set(_roots(locations, root)))
-
-
-def _roots(locations: Iterable[tuple[str, str]], root: Path) -> Iterator[str]:
+    roots = set()
     for name, location in locations:
         parts = urlsplit(location)
         place = Path(unquote(parts.path))
         is_ours = parts.scheme == "file" and (place.parent.name, place.name) == (ARTIFACTS, name)
         if is_ours and (root / name).is_dir() and place.parent.resolve() != root.resolve():
-            yield location.rstrip("/").rpartition("/")[0]
+            roots.add(location.rstrip("/").rpartition("/")[0])
+    return sorted(roots)
 
 
 def _roots_before(store: sqlite3.Connection, root: Path) -> list[str]:

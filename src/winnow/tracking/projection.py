@@ -1,14 +1,13 @@
-"""What a run in the tracking store holds for a study and for a trial: pure functions from records to names and values.
+"""What the runs of a study and of its trials hold: pure functions from records to names and values.
 
-Nothing here talks to a store, so that what people see there, and what selection filters on, can be read and tested in
-one place. A fold `k` is a step: `f1.fold` has one point per fold. When a trial is complete its run gets
+People see these names in MLflow, and selection filters by them. A fold is a step: `f1.fold` has one point per fold. The
+run of a complete trial gets
 
     f1, f1.std          mean over the folds and sample standard deviation (ddof = 1)
     train_s             seconds of training, all folds together
 
-and from a refit `holdout.f1`. `param.NAME` repeats every numeric parameter as a metric, because MLflow's search knows
-no `<` on parameters. Every point carries the time at which it happened, never the time at which it was sent: the same
-point sent twice is one point.
+and from a refit `holdout.f1`. `param.NAME` repeats every numeric parameter as a metric, because MLflow's search has no
+`<` for parameters. A point carries the time at which it was measured, so that sending it twice leaves one point.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ RUN_STATUS: Mapping[TrialState, str] = {
     "pruned": "KILLED",
     "failed": "FAILED",
 }
-"""How a trial's state reads as the status of an MLflow run."""
+"""The MLflow status of a trial's run, by the trial's state."""
 
 FINAL: frozenset[TrialState] = frozenset({"complete", "pruned", "failed"})
 
@@ -50,7 +49,7 @@ _LONGEST_PARAM, _LONGEST_TAG = 6000, 5000
 
 @dataclass(frozen=True)
 class Point:
-    """One value of a metric, at a step and at the time (milliseconds since the epoch) when it was measured."""
+    """One value of a metric, and when it was measured (milliseconds since the epoch)."""
 
     key: str
     value: float
@@ -60,7 +59,7 @@ class Point:
 
 @dataclass(frozen=True)
 class RunStart:
-    """What a run has from the beginning."""
+    """What a run is created with."""
 
     name: str
     tags: Mapping[str, str]
@@ -69,7 +68,7 @@ class RunStart:
 
 @dataclass(frozen=True)
 class Batch:
-    """What is to be added to a run in one request. False where that is nothing."""
+    """What is added to a run in one request."""
 
     params: Mapping[str, str] = field(default_factory=dict)
     metrics: tuple[Point, ...] = ()
@@ -80,14 +79,14 @@ class Batch:
 
 
 def trial_name(number: int) -> str:
-    """The run's name of a trial, padded so that names sort as numbers do: "trial 017"."""
+    """The name of a trial's run, padded so that names sort by number: "trial 017"."""
     return f"trial {number:03d}"
 
 
 def experiment_tags(sweep: SweepRecord) -> dict[str, str]:
-    """Tags of the MLflow experiment: its kind, a description, and the table of trials as a shared view of the UI."""
+    """Tags of the MLflow experiment: its kind, a description, and a shared view of the UI with the table of trials."""
     return {
-        # Without it MLflow 3 takes an experiment for one about language models and hides the runs behind those pages.
+        # Without this tag MLflow 3 shows the pages for language models in place of the runs.
         "mlflow.experimentKind": "custom_model_development",
         DESCRIPTION: f"Cross-validated search of {sweep.study}: {sweep.goal} {sweep.metric} on {sweep.data_name}.",
         f"mlflow.sharedViewState.{_VIEW}": json.dumps(_view(sweep)),
@@ -95,7 +94,7 @@ def experiment_tags(sweep: SweepRecord) -> dict[str, str]:
 
 
 def page(experiment_id: str) -> str:
-    """The table of trials, as the part of an address that follows the server's."""
+    """The path of the table of trials on MLflow's server."""
     return f"/#/experiments/{experiment_id}/runs?viewStateShareKey={_VIEW}&workflowType=machine_learning"
 
 
@@ -114,9 +113,9 @@ def sweep_start(sweep: SweepRecord) -> RunStart:
 
 
 def sweep_params(sweep: SweepRecord) -> dict[str, str]:
-    """The experiment file's values that a study keeps for life, flattened: `training.epochs`, `search.space.lr.log`.
+    """The experiment file's values that never change, flattened: `training.epochs`, `search.space.lr.log`.
 
-    Those that may change between two calls (trials, workers, …) are left out: a parameter of a run never changes.
+    Values that a resume may change (trials, workers, …) are left out, because a run's parameters cannot change.
     """
     kept = {key: sweep.experiment.get(key, {}) for key in ("data", "model", "cross_validation", "training")}
     search = {key: sweep.experiment.get("search", {}).get(key) for key in ("space", "metric", "metrics", "seed")}
@@ -125,7 +124,7 @@ def sweep_params(sweep: SweepRecord) -> dict[str, str]:
 
 
 def has_just_begun(trial: TrialRecord) -> bool:
-    """Whether nobody can have told the store of this trial before."""
+    """Whether the store certainly has no run of this trial."""
     return trial.state == "running" and trial.attempts <= 1 and not trial.folds and trial.run_id is None
 
 
@@ -140,7 +139,7 @@ def trial_start(sweep: SweepRecord, parent_run_id: str, trial: TrialRecord) -> R
 
 
 def parameters(trial: TrialRecord) -> Batch:
-    """A trial's parameters, the numeric ones also as metrics."""
+    """A trial's parameters; the numeric ones are metrics, too."""
     return Batch(
         params={_key(name): _text(value)[:_LONGEST_PARAM] for name, value in trial.params.items()},
         metrics=tuple(
@@ -152,14 +151,14 @@ def parameters(trial: TrialRecord) -> Batch:
 
 
 def pending(sweep: SweepRecord, trial: TrialRecord, sent: Sent) -> Batch:
-    """What the run of a trial does not hold yet, given what it does."""
+    """What a trial's run lacks."""
     params = parameters(trial) if sent.state is None else Batch()
     points = list(params.metrics)
     folds = sorted(trial.folds, key=lambda fold: fold.fold)
     for done, fold in enumerate(folds, start=1):
         if fold.fold not in sent.folds:
             points += _fold_points(fold, done)
-    # The run of a trial that is trained again still has the tags of its failure.
+    # A retried trial's run still has the tags of the failure.
     tags = {STATE: trial.state, REASON: ""} if sent.state is None and trial.attempts > 1 else {}
     if trial.state in FINAL and not sent.is_final:
         points += _final_points(sweep, trial, folds)
@@ -174,7 +173,7 @@ def pending(sweep: SweepRecord, trial: TrialRecord, sent: Sent) -> Batch:
 
 
 def after(trial: TrialRecord, run_id: str) -> Sent:
-    """What the run holds once everything pending has arrived."""
+    """What the run holds once `pending` was sent."""
     return Sent(
         run_id=run_id,
         folds=frozenset(fold.fold for fold in trial.folds),
@@ -185,7 +184,7 @@ def after(trial: TrialRecord, run_id: str) -> Sent:
 
 
 def sweep_summary(sweep: SweepRecord, trials: Sequence[TrialRecord]) -> Batch:
-    """Counts by state, the best trial and a description for the parent run."""
+    """The parent run's summary: counts by state, the best trial, and a description."""
     at = max((trial.ended_at_ms or trial.started_at_ms for trial in trials), default=sweep.started_at_ms)
     counts = {state: sum(trial.state == state for trial in trials) for state in ("complete", "pruned", "failed")}
     points = [Point(f"trials.{state}", float(count), at) for state, count in counts.items()]
@@ -211,10 +210,7 @@ def model_tags(sweep: SweepRecord, trial: TrialRecord, manifest: Manifest) -> di
 
 
 def model_points(sweep: SweepRecord, trial: TrialRecord, metrics: Mapping[str, float]) -> tuple[Point, ...]:
-    """A model's own metrics: means, spreads and the holdout, as the very points that its run has.
-
-    What only the manifest's `metrics` know is added, with the time of the refit.
-    """
+    """A model's metrics: the run's means, spreads and holdout, and what only the manifest's `metrics` contain."""
     known = pending(sweep, trial, Sent(folds=frozenset(fold.fold for fold in trial.folds), state=trial.state)).metrics
     at = trial.holdout_at_ms or trial.ended_at_ms or trial.started_at_ms
     names = {point.key for point in known}
@@ -223,7 +219,7 @@ def model_points(sweep: SweepRecord, trial: TrialRecord, metrics: Mapping[str, f
 
 
 def model_description(sweep: SweepRecord, trial: TrialRecord, manifest: Manifest) -> str:
-    """One sentence for a registered version: where it is from and how good it was."""
+    """One sentence about a registered version: its origin and its scores."""
     metrics = manifest.metrics
     name = sweep.metric
     parts = [f"{trial_name(trial.number)} of {sweep.study}, refitted on all but the holdout"]
@@ -262,7 +258,7 @@ def _final_points(sweep: SweepRecord, trial: TrialRecord, folds: Sequence[FoldRe
         return points
     means = mean_and_spread(folds)
     if trial.value is not None and sweep.metric in means:
-        # The study's own number, so that the two agree to the last bit.
+        # The study's own value, so that both agree exactly.
         means[sweep.metric] = (trial.value, means[sweep.metric][1])
     for name, (mean, std) in means.items():
         points.append(Point(_key(name), mean, at))
@@ -272,7 +268,7 @@ def _final_points(sweep: SweepRecord, trial: TrialRecord, folds: Sequence[FoldRe
 
 
 def mean_and_spread(folds: Sequence[FoldRecord]) -> dict[str, tuple[float, float | None]]:
-    """Mean and sample standard deviation (None for a single fold) of each metric that every fold has."""
+    """Mean and sample standard deviation (None for one fold) of each metric that every fold has."""
     names = [name for name in folds[0].metrics if all(name in fold.metrics for fold in folds)]
     values = {name: [fold.metrics[name] for fold in folds] for name in names}
     return {
@@ -301,7 +297,7 @@ def _code_tag(trial: TrialRecord) -> dict[str, str]:
 
 
 def _in_words(sweep: SweepRecord, trial: TrialRecord) -> str | None:
-    """A complete trial's result as a sentence; None where it has none."""
+    """A complete trial's result as a sentence."""
     mean, spread = mean_and_spread(trial.folds).get(sweep.metric, (None, None)) if trial.folds else (None, None)
     if trial.state != "complete" or mean is None:
         return None
@@ -315,7 +311,7 @@ def _in_words(sweep: SweepRecord, trial: TrialRecord) -> str | None:
 
 
 def _view(sweep: SweepRecord) -> dict[str, Any]:
-    """Columns and order of the table of trials, as MLflow's UI stores a shared view."""
+    """Columns and order of the table of trials, in the format of MLflow's UI."""
     metrics = [sweep.metric, f"{sweep.metric}.std", f"holdout.{sweep.metric}", "folds.done", "train_s"]
     params = sweep.experiment.get("search", {}).get("space", {})
     return {
@@ -346,16 +342,12 @@ def _description(sweep: SweepRecord, trials: Sequence[TrialRecord], counts: Mapp
 
 
 def _shared_tags(sweep: SweepRecord) -> dict[str, str]:
-    own = {
-        STUDY: sweep.study,
-        SEED: str(sweep.seed),
-        DATA_SHA256: sweep.data_sha256,
-    }
+    own = {STUDY: sweep.study, SEED: str(sweep.seed), DATA_SHA256: sweep.data_sha256}
     return {_key(name): value[:_LONGEST_TAG] for name, value in sweep.tags.items()} | own
 
 
 def _environment_tags(sweep: SweepRecord) -> dict[str, str]:
-    """The environment under `env.`, and what MLflow has columns of its own for under its names."""
+    """The environment: MLflow's own tags where it has some, else tags that begin with `env.`."""
     known = {"git_commit": "mlflow.source.git.commit", "user": "mlflow.user"}
     tags = {_key(f"env.{name}"): value[:_LONGEST_TAG] for name, value in sweep.environment.items() if name not in known}
     tags |= {tag: sweep.environment[name] for name, tag in known.items() if sweep.environment.get(name)}

@@ -1,7 +1,7 @@
-"""Loads a bundle as an MLflow Python function. A copy of this file travels with every registered model.
+"""Loads a bundle as an MLflow Python function. Every registered model contains a copy of this file.
 
-It stands alone on purpose: `mlflow.pyfunc.load_model("models:/NAME@champion")` needs numpy, pandas and ONNX Runtime,
-but not winnow. Serving has a predictor of its own.
+`mlflow.pyfunc.load_model("models:/NAME@champion")` needs numpy, pandas and ONNX Runtime, but not winnow, so this module
+imports nothing of winnow's.
 """
 
 import json
@@ -14,9 +14,9 @@ import pandas as pd
 
 
 class BundleModel:
-    """Answers a DataFrame (tabular models) or an array [rows, *input_shape] with one row per row.
+    """Predicts one row for each row of a DataFrame (tabular models) or of an array [rows, *input_shape].
 
-    Classification: `prediction` (the class's name) and `probability.CLASS` for every class. Regression: the targets.
+    Classification: `prediction` (the class name) and `probability.CLASS` for every class. Regression: the targets.
     """
 
     def __init__(self, bundle: Path) -> None:
@@ -24,7 +24,7 @@ class BundleModel:
         self._session = onnxruntime.InferenceSession(bundle / "model.onnx", providers=["CPUExecutionProvider"])
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """One row of answers per row of `model_input`. There are no `params`; MLflow passes them."""
+        """Predict. MLflow passes `params`; they are ignored."""
         names = self._manifest["feature_names"]
         rows = model_input[names] if isinstance(model_input, pd.DataFrame) and names else model_input
         inputs = np.asarray(rows, dtype=np.float32).reshape(-1, *self._manifest["input_shape"])
@@ -39,5 +39,5 @@ class BundleModel:
 
 
 def _load_pyfunc(path: str) -> BundleModel:
-    """The entry point that MLflow calls with the path of the bundle."""
+    """MLflow's entry point; `path` is the bundle."""
     return BundleModel(Path(path))

@@ -1,7 +1,7 @@
-"""What a study has to tell a tracking store, as frozen values read from the study.
+"""What a study sends to a tracking store.
 
-The study is the truth and the tracking store its projection: a record holds the whole trial as it stands, with the
-times at which things happened, so that writing it twice, late, or after a crash leaves the same run behind.
+The study is the truth and the tracking store its projection. A record holds the whole trial with the times of its
+events, so that writing it twice, late, or after a crash leaves the same run.
 """
 
 from __future__ import annotations
@@ -18,14 +18,12 @@ class SweepRecord:
     """One study, for its parent run.
 
     Attributes:
-        study: name of the study, of the MLflow experiment and of the registered model.
+        study: the name of the study and of the MLflow experiment.
         experiment: the experiment file's content as JSON values.
-        data: facts of the data set: name, rows, sha256, source.
-        environment: what the code ran on, by name: `git_commit`, `git_dirty`, `user`, `host`, `python`, `torch`, ….
+        environment: `git_commit`, `git_dirty`, `user`, `host`, `python`, `torch`, ….
         started_at_ms: when the study was made, milliseconds since the epoch.
-        splitter: the splitter that deals the folds; empty for a study that was made before this was kept.
-        code: sha256 of each file of the person's own code, by name; None for a study that was made before these were
-            kept and has not been resumed since.
+        splitter: empty for a study of an older version.
+        code: sha256 of each file of the user's code, by name; None for a study of an older version.
     """
 
     study: str
@@ -48,16 +46,14 @@ class SweepRecord:
 
 @dataclass(frozen=True)
 class FoldRecord:
-    """One scored fold: every metric, and how long it took.
+    """One scored fold.
 
     Attributes:
         fold: its number, 0-based.
-        metrics: every metric on the validation rows, by name.
-        epochs: how many were trained.
-        train_s: seconds of training.
+        metrics: metrics on the validation rows, by name.
         started_at_ms, ended_at_ms: when the ranks got the fold and when its result came, since the epoch.
-        worker: the group that trained it.
-        first_step_s: seconds of `train_s` until the first step was done.
+        worker: the worker group that trained it.
+        first_step_s: seconds of `train_s` until the end of the first step.
         score_s: seconds of scoring the validation rows.
     """
 
@@ -74,24 +70,21 @@ class FoldRecord:
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial as the study holds it now.
+    """One trial at the time of reading.
 
     Attributes:
-        study: name of the study.
         number: its number in the study, 0-based.
-        state: how far it is.
         params: its hyperparameters, by name.
-        folds: the folds that are scored.
-        value: mean of the objective over the folds, of a pruned trial an estimate of it; None before the trial ends.
+        folds: the scored folds.
+        value: the mean objective over the folds, for a pruned trial an estimate of it; None before the trial ends.
         attempts: how often it was claimed.
-        reason: why it failed or was pruned, else None.
-        started_at_ms, ended_at_ms: milliseconds since the epoch; the end is None before there is one.
-        run_id: its run in the tracking store, where one is known.
+        reason: why it failed or was pruned.
+        started_at_ms, ended_at_ms: milliseconds since the epoch.
+        run_id: its run in the tracking store.
         holdout: metrics of its refit on the holdout; empty before the refit.
         holdout_at_ms: when these were computed, since the epoch.
-        code: digest of the person's own code that its folds were trained with; empty where there is none, or where it
-            is not known.
-        has_other_code: whether that is not the study's present code.
+        code: digest of the user's code that trained its folds; empty if there is none or it is unknown.
+        has_other_code: whether that is known to differ from the study's present code.
     """
 
     study: str

@@ -1,21 +1,22 @@
-"""Registered models: their versions, who is champion, who was, when and why.
+"""Registered models: their versions, the champion, and the history of champions.
 
-The champion is the version that holds the registry alias, which deployments follow. MLflow keeps no history of aliases,
-so every coronation also adds a tag of its own to the registered model,
+The champion is the version with the registry alias that deployments follow. MLflow keeps no history of aliases, so
+`crown` also adds a tag to the registered model:
 
     winnow.champion.2026-11-21T10:31:02.123456Z = {"version": "3", "run_id": "…", "reason": "…"}
 
-which needs no reading before writing (two processes cannot lose each other's entry), outlives the version and is seen
-on the model's page. Registering models is left to the trackers.
+Writing it needs no earlier read, so concurrent processes cannot lose each other's entries. It outlives the version, and
+the model's page shows it. Trackers register the models.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import Any
 import msgspec
 
 from winnow.bundle.manifest import read_manifest
-from winnow.tracking.connection import failures_as_unavailable, open_client, sqlite_path, transferring
+from winnow.tracking.connection import every_page, failures_as_unavailable, open_client, sqlite_path, transferring
 from winnow.tracking.mlflow_model import BUNDLE
 from winnow.tracking.tracker import ModelVersion
 
@@ -33,7 +34,7 @@ ALIAS = "champion"
 
 @dataclass(frozen=True)
 class ChampionRecord:
-    """One entry of the history: from `since` (UTC) on, `version` was champion, for `reason`."""
+    """From `since` (UTC) on, `version` was champion, for this reason."""
 
     version: ModelVersion
     since: datetime
@@ -41,47 +42,31 @@ class ChampionRecord:
 
 
 class _Entry(msgspec.Struct, frozen=True):
-    """A history tag's value."""
+    """The value of a history tag."""
 
     version: str
     run_id: str
     reason: str
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Registry:
-    """The registered models of one store. Every call raises TrackingUnavailableError where the store is away."""
+    """The registered models of one store. Every call raises TrackingUnavailableError if the store does not answer."""
 
-    def __init__(self, uri: str, now: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, uri: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._uri = uri
         self._now = now
-        self._opened: Any = None
 
     def versions(self, name: str) -> list[ModelVersion]:
-        """All versions of a model, newest first; empty where there is no such model."""
-        found: list[Any] = []
-        token = None
-        while True:
-            with failures_as_unavailable():
-                page = self._client.search_model_versions(f"name = '{name}'", max_results=200, page_token=token)
-            found += page
-            token = page.token
-            if not token:
-                break
-        found.sort(key=lambda version: int(version.version), reverse=True)
-        return [_version(version) for version in found]
+        """All versions of a model, newest first; empty if there is no such model."""
+        return _newest_first(every_page(self._client.search_model_versions, f"name = '{name}'", max_results=200))
 
     def version_of(self, name: str, run_id: str) -> ModelVersion | None:
-        """The newest version that a run has registered, or None."""
-        with failures_as_unavailable():
-            found = list(self._client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'"))
-        return _version(max(found, key=lambda version: int(version.version))) if found else None
+        """The newest version that a run has registered; None if there is none."""
+        found = every_page(self._client.search_model_versions, f"name = '{name}' and run_id = '{run_id}'")
+        return next(iter(_newest_first(found)), None)
 
     def champion(self, name: str, alias: str = ALIAS) -> ModelVersion | None:
-        """The version that holds the alias, or None."""
+        """The version with the alias; None if there is none."""
         model = self._model(name)
         number = None if model is None else model.aliases.get(alias)
         if number is None:
@@ -90,9 +75,9 @@ class Registry:
             return _version(self._client.get_model_version(name, str(number)))
 
     def crown(self, version: ModelVersion, reason: str, alias: str = ALIAS) -> bool:
-        """Give a version the alias and note when and why; False, and nothing is done, where it has it already.
+        """Give a version the alias and add it to the history; False if both were done already.
 
-        Where an earlier call gave the alias and died before the note, the note is made up for.
+        If an earlier call was interrupted between the two, the history entry is added.
         """
         model = self._model(version.name)
         history = [] if model is None else _history(version.name, model.tags, alias)
@@ -108,15 +93,15 @@ class Registry:
         return True
 
     def champions(self, name: str, alias: str = ALIAS) -> list[ChampionRecord]:
-        """Who held the alias, oldest first."""
+        """The history of the alias, oldest first."""
         return _history(name, self._tags(name), alias)
 
     def download_bundle(self, version: ModelVersion, destination: Path) -> Path:
-        """Copy a version's bundle to `destination`, which must not exist, and check every digest.
+        """Copy a version's bundle to `destination` and check every digest.
 
         Raises:
-            FileExistsError: `destination` is there already.
-            ValueError: a file is missing or is not the one that was exported.
+            FileExistsError: `destination` exists.
+            ValueError: a file is missing or differs from the exported one.
         """
         if destination.exists():
             raise FileExistsError(destination)
@@ -127,11 +112,9 @@ class Registry:
             shutil.move(downloaded, destination)
         return destination
 
-    @property
+    @functools.cached_property
     def _client(self) -> Any:
-        if self._opened is None:
-            self._opened = open_client(self._uri)
-        return self._opened
+        return open_client(self._uri)
 
     def _model(self, name: str) -> Any | None:
         from mlflow.exceptions import MlflowException
@@ -145,7 +128,7 @@ class Registry:
             return None
 
     def _tags(self, name: str) -> Mapping[str, str]:
-        """A model's tags. MLflow's client takes two seconds to import, so that a file is read without it."""
+        """A model's tags. An SQLite file is read directly, because importing MLflow takes two seconds."""
         database = sqlite_path(self._uri)
         if database is not None and database.is_file():
             query = "SELECT key, value FROM registered_model_tags WHERE name = ?"
@@ -166,8 +149,12 @@ class Registry:
                 source = self._client.get_model_version_download_uri(version.name, version.version)
                 uri = f"{source.rstrip('/')}/{BUNDLE}"
                 return Path(download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=self._uri))
-        except MlflowException as error:  # the store answers: what was asked for is not there
+        except MlflowException as error:  # the store answers that there is no such file
             raise ValueError(f"no files of it in the artifact store (run {version.run_id})") from error
+
+
+def _newest_first(found: Iterable[Any]) -> list[ModelVersion]:
+    return [_version(version) for version in sorted(found, key=lambda version: int(version.version), reverse=True)]
 
 
 def _version(found: Any) -> ModelVersion:

@@ -1,11 +1,11 @@
-"""Finds runs by conditions and order, in the store rather than here: ten thousand runs cost little more than ten.
+"""Finds runs by conditions and order with MLflow's own search, so that ten thousand runs cost little more than ten.
 
-Conditions and orders are those that MLflow's own search knows. What a condition is for, and what is done where MLflow
-knows none, is left to `model_query`.
+`model_query` decides what to search for, and filters what MLflow's search cannot express.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,16 +31,7 @@ _FIRST_PAGE, _LARGEST_PAGE = 32, 1000
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """A run as the tracking store has it.
-
-    Attributes:
-        run_id: the store's id of the run.
-        name: the run's name: `trial 003`.
-        params: parameters as text, by name.
-        metrics: the newest value of each metric, by name.
-        tags: tags by name.
-        started_at_ms: milliseconds since the epoch.
-    """
+    """A run in the tracking store, such as `trial 003`, with the newest value of each metric."""
 
     run_id: str
     name: str
@@ -51,19 +42,19 @@ class TrackedRun:
 
     @property
     def trial(self) -> int | None:
-        """Number of the trial in its study; None for a run that is not a trial's."""
+        """The trial's number; None if the run is not a trial's."""
         number = self.tags.get(projection.TRIAL)
         return None if number is None else int(number)
 
     @property
     def state(self) -> str | None:
-        """The trial's state when it was last written."""
+        """The trial's last written state."""
         return self.tags.get(projection.STATE)
 
 
 @dataclass(frozen=True)
 class Condition:
-    """`metrics.f1 >= 0.9`. A run without the name does not meet it, whatever the comparison."""
+    """A condition such as `metrics.f1 >= 0.9`. A run without the name never meets it."""
 
     kind: Literal["metric", "param", "tag"]
     name: str
@@ -71,43 +62,38 @@ class Condition:
     value: float | str
 
     def accepts(self, run: TrackedRun) -> bool:
-        """Whether a run meets it."""
+        """Whether a run meets the condition."""
         values: Mapping[str, Any] = {"metric": run.metrics, "param": run.params, "tag": run.tags}[self.kind]
         return self.name in values and _COMPARE[self.comparison](values[self.name], self.value)
 
     def text(self) -> str | None:
-        """In MLflow's filter language; None where that cannot say it (a quote inside a value)."""
+        """The condition in MLflow's filter language; None if that cannot express it (a quote in a name or value)."""
         quotes = "`\"'"
         if any(quote in self.name for quote in quotes):
             return None
         if isinstance(self.value, str):
             return None if "'" in self.value else f"{self.kind}s.`{self.name}` {self.comparison} '{self.value}'"
-        # MLflow's parser takes 1e20 for a number, but not 1e+20.
+        # MLflow parses 1e20 as a number, but not 1e+20.
         number = repr(float(self.value)).replace("+", "")
         return f"{self.kind}s.`{self.name}` {self.comparison} {number}"
 
 
 @dataclass(frozen=True)
 class Order:
-    """An order of runs by a metric; runs without it, or where it is not a number, come last.
-
-    Attributes:
-        metric: the metric's name.
-        goal: whether the largest or the smallest value comes first.
-    """
+    """An order of runs by a metric, the best value first; runs without it, or with NaN, come last."""
 
     metric: str
     goal: Literal["maximize", "minimize"]
 
     def key(self, run: TrackedRun) -> tuple[bool, float]:
-        """Smaller is earlier."""
+        """A sort key."""
         value = run.metrics.get(self.metric)
         if value is None or math.isnan(value):
             return True, 0.0
         return False, -value if self.goal == "maximize" else value
 
     def text(self) -> str:
-        """In MLflow's words."""
+        """The order in MLflow's language."""
         return f"metrics.`{self.metric}` {'DESC' if self.goal == 'maximize' else 'ASC'}"
 
 
@@ -115,21 +101,20 @@ class RunSearch(Protocol):
     """Finds the runs of a study."""
 
     def sweep(self, study: str) -> TrackedRun | None:
-        """The parent run of a study, or None where it has none."""
+        """The parent run of a study; None if it has none."""
 
     def trials(self, study: str, conditions: Sequence[Condition], order: Sequence[Order]) -> Iterator[TrackedRun]:
-        """The trials that meet all conditions, in order, then by start and run id; fetched as they are consumed."""
+        """The trials that meet all conditions, in this order, then by start and run id; fetched lazily."""
 
 
 class MlflowRunSearch:
-    """`RunSearch` in a store of MLflow's. Raises TrackingUnavailableError where that is away."""
+    """`RunSearch` in an MLflow store. Every call raises TrackingUnavailableError if it does not answer."""
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
-        self._opened: Any = None
 
     def sweep(self, study: str) -> TrackedRun | None:
-        """The parent run of a study, or None where it has none."""
+        """The parent run of a study; None if it has none."""
         return next(self._search(study, [Condition("tag", projection.KIND, "=", "sweep")], []), None)
 
     def trials(self, study: str, conditions: Sequence[Condition], order: Sequence[Order]) -> Iterator[TrackedRun]:
@@ -137,7 +122,7 @@ class MlflowRunSearch:
         return self._search(study, [Condition("tag", projection.KIND, "=", "trial"), *conditions], order)
 
     def page_of(self, study: str) -> str | None:
-        """The path of a study's table in MLflow's UI, or None where there is no such study."""
+        """The path of a study's page in MLflow's UI; None if there is no such study."""
         experiment_id = self._experiment_id(study)
         return None if experiment_id is None else projection.page(experiment_id)
 
@@ -166,16 +151,14 @@ class MlflowRunSearch:
             experiment = self._client.get_experiment_by_name(study)
         return None if experiment is None else str(experiment.experiment_id)
 
-    @property
+    @functools.cached_property
     def _client(self) -> Any:
-        if self._opened is None:
-            refresh_statistics(self._uri)
-            self._opened = open_client(self._uri)
-        return self._opened
+        refresh_statistics(self._uri)
+        return open_client(self._uri)
 
 
 def _distinct(texts: Iterable[str]) -> list[str]:
-    """The first mention of each column: MLflow refuses a second, and it would decide nothing."""
+    """The first mention of each column: MLflow refuses repetitions, which would have no effect."""
     by_column: dict[str, str] = {}
     for text in texts:
         by_column.setdefault(text.rpartition(" ")[0], text)

@@ -1,8 +1,8 @@
-"""Makes the tracking store ready, once, before any process writes to it.
+"""Prepares the tracking store before any process writes to it.
 
-A new SQLite file must not be opened by two processes at once: both run MLflow's migrations, and the second leaves a
-database that never opens again. So one process makes it under a lock and under another name, and it appears only when
-it is whole. A server is only asked whether it answers. Writing runs is left to the trackers.
+Two processes that open a new SQLite file at once both run MLflow's migrations, and leave a database that never opens
+again. So one process makes the file under a lock and another name, and renames it when it is complete. A server is only
+asked whether it answers.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from winnow.config.addresses import without_password
 from winnow.config.atomic_write import replace_bytes
@@ -22,32 +23,32 @@ from winnow.config.disk import disk_fault, home_of, probe
 from winnow.config.errors import InputError
 from winnow.config.file_lock import locked
 from winnow.config.next_command import next_command
-from winnow.tracking.connection import apply_settings, is_server, open_client, sqlite_path
+from winnow.tracking.connection import apply_settings, open_client, sqlite_path
 from winnow.tracking.moved import ARTIFACTS
 from winnow.tracking.tracker import TrackingUnavailableError
 
 
 def prepare(uri: str) -> None:
-    """Make the store at `uri` ready for any number of processes; harmless where it is already.
+    """Make the store at `uri`, if it does not exist, and check it.
 
     Raises:
-        InputError: the place is read-only or full, the file is no database of MLflow's, or the server does not answer.
+        InputError: the place is read-only or full, the file is not MLflow's, or the server does not answer.
     """
     database = sqlite_path(uri)
     if database is not None:
-        _prepare_file(database.absolute())
-    elif is_server(uri):
+        database = database.absolute()
+        with _faults_of(database), locked(database.with_name(f"{database.name}.lock")):
+            if not database.exists():
+                _make(database)
+            _check_file(database)
+    elif urlsplit(uri).scheme in ("http", "https"):
         _check_server(uri)
     else:
         _check_answers(uri)
 
 
 def check(uri: str) -> None:
-    """Check that `prepare` can make the store at `uri` ready. MLflow is not loaded unless it is a database server.
-
-    Raises:
-        InputError: as for `prepare`.
-    """
+    """Check that `prepare` will succeed. Imports MLflow only for a database server. Raises InputError."""
     database = sqlite_path(uri)
     if database is None:
         prepare(uri)
@@ -61,16 +62,16 @@ def check(uri: str) -> None:
 
 
 def artifact_root_beside(uri: str) -> str | None:
-    """Where artifacts go by default: beside a database file; None where a server decides."""
+    """The default place of artifacts: beside an SQLite file; None if a server decides."""
     database = sqlite_path(uri)
     return None if database is None else (database.absolute().parent / ARTIFACTS).as_uri()
 
 
 def refresh_statistics(uri: str) -> None:
-    """Let SQLite count its tables anew, for otherwise it plans a search over 10,000 runs as if there were none.
+    """Update SQLite's statistics; without them it plans a search over 10,000 runs as if there were none.
 
-    Ordered searches take 0.1 s instead of 11 to 25 s by it, here and in MLflow's UI. It is only of help: where the
-    file is busy, read-only or away, nothing happens. Other databases keep their own statistics.
+    An ordered search then takes 0.1 s instead of 11 to 25 s, here and in MLflow's UI. Does nothing if the file is busy,
+    read-only or missing. Other databases update their statistics themselves.
     """
     database = sqlite_path(uri)
     if database is None or not database.is_file():
@@ -85,16 +86,9 @@ def refresh_statistics(uri: str) -> None:
         connection.close()
 
 
-def _prepare_file(database: Path) -> None:
-    with _faults_of(database), locked(database.with_name(f"{database.name}.lock")):
-        if not database.exists():
-            _make(database)
-        _check_file(database)
-
-
 @contextlib.contextmanager
 def _faults_of(database: Path) -> Iterator[None]:
-    """Turn what keeps a file from being written into InputError."""
+    """Raise InputError for what prevents writing the file."""
     try:
         yield
     except (OSError, sqlite3.OperationalError) as error:
@@ -109,45 +103,55 @@ def _faults_of(database: Path) -> Iterator[None]:
 
 
 def _make(database: Path) -> None:
-    """Make a store without runs: a copy of the one that this user's first store began as, or by MLflow's migrations."""
+    """Make an empty store: a copy of a cached one, else by MLflow's migrations, which take a second."""
     unfinished = database.with_name(f"{database.name}.new")
     _remove(unfinished)
     try:
-        if not _copy_kept(unfinished):
-            _make_anew(unfinished)
-            _keep(unfinished)
+        if not _copy_cached(unfinished):
+            _migrate(unfinished)
+            # RuntimeError: a user without a home folder.
+            with contextlib.suppress(OSError, RuntimeError):
+                replace_bytes(_cached(), unfinished.read_bytes())
         unfinished.rename(database)
     finally:
         _remove(unfinished)
 
 
-def _make_anew(file: Path) -> None:
-    """Run MLflow's migrations on a new file. (Creating its tables directly is refused by its own schema, 3.17.)"""
+def _migrate(file: Path) -> None:
+    """Run MLflow's migrations on a new file. (MLflow 3.17 refuses tables that are created directly.)"""
     apply_settings()
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
+    from sqlalchemy.exc import SQLAlchemyError
+
+    connection = sqlite3.connect(file)
+    # WAL lets the UI read while workers write; set before the migrations, it also halves their time.
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.close()
     alembic = logging.getLogger("alembic")
     level = alembic.level
     alembic.setLevel(logging.WARNING)
+    engine = create_sqlalchemy_engine(f"sqlite:///{file}")
     try:
-        connection = sqlite3.connect(file)
-        # WAL lets people read in the UI while workers write; set first, it also halves the time of the migrations.
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.close()
-        # Closing the last connection folds the write-ahead log into the file, which so can be moved alone.
-        _migrate(file)
+        _initialize_tables(engine)
+    except (SQLAlchemyError, MlflowException) as error:
+        raise OSError(str(error).splitlines()[0]) from error
     finally:
+        # Closing the last connection merges the write-ahead log into the file, which can then be moved alone.
+        engine.dispose()
         alembic.setLevel(level)
 
 
-def _kept() -> Path:
-    """An empty store of the installed MLflow. The migrations take a second; a copy takes none."""
+def _cached() -> Path:
+    """An empty store of the installed MLflow."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "winnow" / f"mlflow-{metadata.version('mlflow')}.db"
 
 
-def _copy_kept(file: Path) -> bool:
-    """Whether there was a whole store to copy."""
+def _copy_cached(file: Path) -> bool:
+    """Copy the cached store; False if there is none, or it is damaged."""
     try:
-        shutil.copyfile(_kept(), file)
+        shutil.copyfile(_cached(), file)
         _check_file(file)
     except (OSError, RuntimeError, sqlite3.DatabaseError, InputError):
         _remove(file)
@@ -155,35 +159,14 @@ def _copy_kept(file: Path) -> bool:
     return True
 
 
-def _keep(file: Path) -> None:
-    """Keep a new store for copies, where there is a place for it."""
-    # RuntimeError: a user without a home folder.
-    with contextlib.suppress(OSError, RuntimeError):
-        replace_bytes(_kept(), file.read_bytes())
-
-
 def _remove(file: Path) -> None:
-    """Remove a database with the files that SQLite keeps beside it, as far as they are there."""
+    """Remove a database and the files that SQLite keeps beside it."""
     for suffix in ("", "-wal", "-shm", "-journal"):
         Path(f"{file}{suffix}").unlink(missing_ok=True)
 
 
-def _migrate(file: Path) -> None:
-    from mlflow.exceptions import MlflowException
-    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
-    from sqlalchemy.exc import SQLAlchemyError
-
-    engine = create_sqlalchemy_engine(f"sqlite:///{file}")
-    try:
-        _initialize_tables(engine)
-    except (SQLAlchemyError, MlflowException) as error:
-        raise OSError(str(error).splitlines()[0]) from error
-    finally:
-        engine.dispose()
-
-
 def _check_file(database: Path) -> None:
-    """Raise where the file cannot be written, or is something else."""
+    """Raise if the file cannot be written, or is not MLflow's."""
     connection = sqlite3.connect(f"file:{database}?mode=rw", uri=True, timeout=20)
     try:
         connection.execute("BEGIN IMMEDIATE")
@@ -208,21 +191,18 @@ def _not_a_store(database: Path, found: str) -> InputError:
     )
 
 
-def _start() -> str:
-    return f"Start it (`{next_command('mlflow-init')}` starts the stack's), or correct MLFLOW_TRACKING_URI."
-
-
 def _check_server(uri: str) -> None:
-    """Ask the server the cheapest question that needs its database."""
+    """Send the cheapest request that needs the server's database."""
     import requests
 
     try:
-        # A server that has just started may take seconds for its first answer.
+        # The first answer of a new server may take seconds.
         answer = requests.post(
             f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search", json={"max_results": 1}, timeout=(5, 20)
         )
     except requests.RequestException as error:
-        raise _unreachable(uri, type(error).__name__, _start()) from error
+        remedy = f"Start it (`{next_command('mlflow-init')}` starts the stack's), or correct MLFLOW_TRACKING_URI."
+        raise _unreachable(uri, type(error).__name__, remedy) from error
     if answer.status_code == requests.codes.ok:
         return
     found = f"status {answer.status_code}: {answer.text.strip()[:200]}"
@@ -237,7 +217,7 @@ def _check_server(uri: str) -> None:
 
 
 def _check_answers(uri: str) -> None:
-    """Open a database of another kind; MLflow makes its tables there under the database's own locks."""
+    """Open another kind of database; MLflow makes its tables under the database's own locks."""
     try:
         open_client(uri).search_experiments(max_results=1)
     except TrackingUnavailableError as error:

@@ -1,7 +1,6 @@
-"""What the rest of winnow asks of a tracking store.
+"""What the rest of winnow needs of a tracking store.
 
-Two implementations pass `tests/contracts/test_trackers.py`: `mlflow_tracker.MlflowTracker` and
-`memory_tracker.MemoryTracker`.
+`mlflow_tracker.MlflowTracker` and `winnow.testing.tracker.MemoryTracker` pass `tests/contracts/test_trackers.py`.
 """
 
 from __future__ import annotations
@@ -15,23 +14,23 @@ from winnow.tracking.records import SweepRecord, TrialRecord, TrialState
 
 
 class TrackingUnavailableError(Exception):
-    """The store did not answer, or answered that it cannot now: worth another try later."""
+    """The store does not answer, or cannot carry out the request now; a later attempt may succeed."""
 
 
 class NoStoreError(TrackingUnavailableError):
-    """The store is a file that does not exist yet: nothing was ever tracked."""
+    """The store is a file that does not exist: nothing was ever tracked."""
 
 
 @dataclass(frozen=True)
 class Sent:
-    """What a run already holds, so that only the rest is sent.
+    """What a run already holds.
 
     Attributes:
-        run_id: the run, or None where none was made yet.
-        folds: numbers of the folds whose metrics are there.
-        is_final: the run has ended with the trial's last state.
-        holdout: the holdout's metrics are there.
-        state: the trial's state that the run shows; None where its parameters are not there yet.
+        run_id: None if no run was made yet.
+        folds: numbers of the folds whose metrics were sent.
+        is_final: whether the run has ended with the trial's last state.
+        holdout: whether the holdout metrics were sent.
+        state: the trial's state as the run shows it; None before its parameters were sent.
     """
 
     run_id: str | None = None
@@ -42,10 +41,10 @@ class Sent:
 
 
 Keep = Callable[[str], str]
-"""Offers the run that was found or made for a trial; returns the one that stands for it.
+"""Offers a trial's run, found or made; returns the run that the study keeps for the trial.
 
-A store's search and its making of a run are two steps, so two writers may each make one. What settles it is whoever
-keeps the trial, in one step: all get the same run back, and the others are taken away.
+Finding and making a run are two steps, so two processes may each make one. The study keeps one of them in a single
+step; the other is deleted.
 """
 
 
@@ -54,19 +53,13 @@ KeepAll = Callable[[Mapping[int, str]], Mapping[int, str]]
 
 
 def as_offered(run_id: str) -> str:
-    """A `Keep` for a single writer: its run is the one."""
+    """A `Keep` for a single process: keep every offered run."""
     return run_id
 
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """A registered model's version.
-
-    Attributes:
-        name: the registered model's name.
-        version: its version, as the registry numbers it.
-        run_id: the run that it is from.
-    """
+    """A version of a registered model, and the run that it is from."""
 
     name: str
     version: str
@@ -74,46 +67,50 @@ class ModelVersion:
 
 
 class Tracker(Protocol):
-    """Writes the projection of a study. Every call is idempotent and raises only TrackingUnavailableError."""
+    """Writes a study to the store. Every call is idempotent and raises only TrackingUnavailableError."""
 
     @property
     def calls(self) -> int:
-        """Requests made to the store so far; for the budget that the tests hold it to."""
+        """Requests made to the store so far."""
 
     def start_sweep(self, sweep: SweepRecord, keep: Keep = as_offered) -> str:
-        """Make the sweep's parent run, or find it; return its id. Makes an embedded store that does not exist yet.
+        """Find or make the sweep's parent run, and an SQLite store that does not exist; return the run's id.
 
-        The run is offered to `keep`, and deleted where another one is kept.
+        The run is offered to `keep`, and deleted if another one is kept.
         """
 
     def add_trials(
         self, sweep: SweepRecord, parent_run_id: str, trials: Sequence[TrialRecord], keep: KeepAll
     ) -> Mapping[int, Sent]:
-        """Make the runs of trials that have none, all in one transaction, where the store can; return what they hold.
+        """Make the runs of trials that have none, in one transaction, if the store can; return what they hold.
 
-        The runs are offered to `keep`, and deleted where another run is kept. Send the trials that are missing from the
+        The runs are offered to `keep`, and deleted if another run is kept. Send the trials that are missing from the
         answer with `sync_trial`.
         """
 
     def sync_trial(
         self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, sent: Sent, keep: Keep = as_offered
     ) -> Sent:
-        """Bring the trial's run up to the record; return what it holds afterwards.
+        """Send what the trial's run lacks; return what it holds afterwards.
 
-        `sent` as returned by the last call for this trial, or `Sent()`. With `Sent()` the run is found first: the one
-        that the record names, else by its tags, unless the trial has visibly just begun (running, first attempt, no
-        folds, no `run_id`). A run that is new to this tracker is offered to `keep` before anything is written to it,
-        and deleted where another is kept; what `keep` raises is passed on.
-        At most one request per new fold and six per trial beside them; a refit's holdout, which comes later, one more.
+        Args:
+            sent: the result of the last call for this trial, or `Sent()`. With `Sent()`, the run is looked up by the
+                record's `run_id`, else by its tags, unless the trial has just begun.
+            keep: gets a run that is new to this tracker before anything is written to it. The run is deleted if
+                another one is kept. Errors of `keep` are passed on.
+
+        At most one request per new fold, six per trial, and one for a refit's holdout.
         """
 
     def log_bundle(
         self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, bundle: Path, keep: Keep = as_offered
     ) -> ModelVersion:
-        """Store a refitted model's bundle with its run and register it. A second call with the same run and the same
-        model digest returns the version of the first. `keep` as for `sync_trial`."""
+        """Store a refitted model's bundle with its run, and register it. `keep` as for `sync_trial`.
+
+        A second call with the same run and model digest returns the version of the first.
+        """
 
     def finish_sweep(
         self, sweep: SweepRecord, parent_run_id: str, trials: Sequence[TrialRecord], report: Path | None
     ) -> None:
-        """Put the summary (best value, counts by state, best trial) and the report on the parent run, and end it."""
+        """Add the summary (best value, counts by state, best trial) and the report to the parent run, and end it."""
