@@ -2,8 +2,9 @@
 
 The work (`peers/work.py`): `small` is breast cancer with an MLP, `digits` a CNN, `large` 10,000 × 30 with an MLP; five
 folds and 20 epochs a trial, two workers or processes. winnow tracks, refits, exports and reports besides; its peers do
-none of that. Printed are medians over the seeds: seconds of the whole command, seconds from the first fold's start to
-the last one's end, and the best mean F1; and how many times the fastest peer's whole command takes as long as ours.
+none of that. Printed are medians over the seeds: seconds of the whole command, from the command to the end of its first
+fold, from the first fold's start to the last one's end, and from there to the prompt; the mean best F1 ± its standard
+deviation; and how many times the fastest peer's whole command takes as long as ours.
 
     python benchmarks/sweep.py small 40 --peers PYTHON [--seeds 5] [--without raytune] [--variants]
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import statistics
@@ -64,11 +66,18 @@ execution: {{workers: 2, pack: {pack}}}
 
 @dataclass(frozen=True)
 class Took:
-    """What one search took, and the best value that it found."""
+    """What one search took, and the best value that it found.
+
+    Attributes:
+        first_fold_s: from the command to the end of its first fold; `end_s` from the end of its last fold to the
+            prompt. Measured for winnow alone.
+    """
 
     whole_s: float
     training_s: float
     best: float
+    first_fold_s: float = math.nan
+    end_s: float = math.nan
 
 
 def main() -> None:
@@ -110,13 +119,13 @@ def run_winnow(name: str, trials: int, seed: int, pruner: str, pack: str) -> Too
         experiment = Path(folder) / "experiment.yaml"
         filled = {"name": name, "trials": trials, "seed": seed, "pruner": pruner, "pack": pack}
         experiment.write_text(EXPERIMENT.format(**filled, factory=FACTORY[name], batch=BATCH[name]), encoding="utf-8")
-        began = time.perf_counter()
         command = [sys.executable, "-m", "winnow", "train", "--config", experiment.name]
         env = environment() | {"WINNOW_HOME": f"{folder}/home"}
+        began = time.time()
         subprocess.run(command, cwd=folder, env=env, check=True, capture_output=True)
-        whole_s = time.perf_counter() - began
+        ended = time.time()
         await_groups(Path(folder) / "home")
-        return Took(whole_s, *read_study(Path(folder) / "home"))
+        return read_study(Path(folder) / "home", began, ended)
 
 
 def await_groups(home: Path) -> None:
@@ -128,15 +137,17 @@ def await_groups(home: Path) -> None:
             pass
 
 
-def read_study(home: Path) -> tuple[float, float]:
-    """Seconds from the first fold's start to the last one's end, and the best value."""
+def read_study(home: Path, began: float, ended: float) -> Took:
+    """What a finished study took, given when its command began and ended, in seconds since the epoch."""
     from winnow.study.database import Database
     from winnow.study.store import StudyStore
 
     trials = StudyStore(Database(f"sqlite:///{home / 'studies.db'}"), "bench").trials()
     folds = [fold for trial in trials for fold in trial.folds]
-    training_ms = max(fold.ended_at_ms for fold in folds) - min(fold.started_at_ms for fold in folds)
-    return training_ms / 1000, max(trial.value for trial in trials if trial.state == "complete")
+    ends = [fold.ended_at_ms / 1000 for fold in folds]
+    training_s = max(ends) - min(fold.started_at_ms for fold in folds) / 1000
+    best = max(trial.value for trial in trials if trial.state == "complete")
+    return Took(ended - began, training_s, best, min(ends) - began, ended - max(ends))
 
 
 def environment() -> dict[str, str]:
@@ -147,12 +158,17 @@ def environment() -> dict[str, str]:
 
 def print_table(title: str, took: Mapping[str, list[Took]]) -> None:
     """Medians over the seeds, as Markdown."""
-    print(f"\n{title}\n\n| | whole command, s | training, s | best f1, mean ± sd |\n|---|---|---|---|")
+    print(f"\n{title}\n\n| | whole command, s | first fold, s | training, s | last fold to prompt, s | best f1 |")
+    print("|---|---|---|---|---|---|")
     for side, runs in took.items():
+        whole, first, training, end = (
+            statistics.median(getattr(run, part) for run in runs)
+            for part in ("whole_s", "first_fold_s", "training_s", "end_s")
+        )
         best = [run.best for run in runs]
         spread = statistics.stdev(best) if len(best) > 1 else 0.0
-        whole, training = (statistics.median(getattr(run, part) for run in runs) for part in ("whole_s", "training_s"))
-        print(f"| {side} | {whole:.1f} | {training:.1f} | {statistics.fmean(best):.4f} ± {spread:.4f} |")
+        cells = (f"{seconds:.1f}" for seconds in (whole, first, training, end))
+        print(f"| {side} | {' | '.join(cells)} | {statistics.fmean(best):.4f} ± {spread:.4f} |".replace("nan", "–"))
     peers = [statistics.median(run.whole_s for run in runs) for side, runs in took.items() if side in PEERS]
     if peers:
         ours = statistics.median(run.whole_s for run in took["winnow"])
