@@ -84,7 +84,7 @@ def test_what_was_applied_differs_in_nothing_until_it_is_changed(cluster: Cluste
     idle["spec"]["replicas"] = 0
     wanted, kinds = [config_map("difference", labels, a="1"), secret, idle], (CONFIG_MAP, SECRET, DEPLOYMENT)
     new = difference(cluster, wanted, labels, kinds)
-    assert "+++ deployments/difference (as it would be)" in new
+    assert "+++ deployments/difference (planned)" in new
     assert cluster.find(DEPLOYMENT, labels).items == ()
     apply_all(cluster, wanted, labels, kinds)
     assert difference(cluster, wanted, labels, kinds) == ""

@@ -21,7 +21,7 @@ def difference(environment: Mapping[str, str], *arguments: str) -> subprocess.Co
 def test_where_there_is_nothing_all_is_new_and_nothing_is_made(own_place: Place) -> None:
     new = difference(own_place.environment)
     assert new.returncode == 1, new.stderr
-    assert "+++ statefulsets/winnow-postgres (as it would be)" in new.stdout
+    assert "+++ statefulsets/winnow-postgres (planned)" in new.stdout
     assert "+  WINNOW_DB_PASSWORD: '***'" in new.stdout
     assert "prod: there is nothing to compare yet: " in new.stderr
     there = ["configmap/kube-root-ca.crt", "serviceaccount/default", "serviceaccount/winnow-user"]

@@ -239,7 +239,7 @@ def test_a_job_of_another_owner_is_left_alone(here: Sandbox) -> None:
     foreign["metadata"]["labels"] = foreign["spec"]["template"]["metadata"]["labels"] = {"app": "theirs"}
     foreign["spec"]["suspend"] = True
     here.place.cluster().create(foreign)
-    with pytest.raises(InputError, match="somebody else"):
+    with pytest.raises(InputError, match="found one without it"):
         here.executor().start(here.group())
     here.place.admin("delete", "job", here.name())
 

@@ -103,7 +103,7 @@ def test_pods_that_no_node_has_room_for_are_reported_and_not_waited_for_for_ever
     assert code == 1, output
     assert "workers p0, p1 cannot start: " in output
     assert "Insufficient cpu" in output
-    assert "Ask for less CPU" in output
+    assert "Request less CPU" in output
     assert sweep.left() == []
     assert {trial.state for trial in sweep.trials()} <= {"waiting"}
 

@@ -239,7 +239,7 @@ def test_whoever_comes_second_is_told_so_and_an_interrupted_change_is_taken_back
     before = deploy(site, releases["first"])
     stale = deployer_of(site).plan(request_of(site, releases["second"]))
     with deploying_elsewhere(site, unpullable(releases["second"])) as deploying:
-        with pytest.raises(InputError, match="expected nobody else who changes it at this time"):
+        with pytest.raises(InputError, match="expected no other process that changes it"):
             deployer_of(site).deploy(stale)
         deploying.send_signal(signal.SIGINT)
         said = deploying.communicate(timeout=30)[1]

@@ -50,7 +50,7 @@ def test_a_champion_is_served_asked_changed_rolled_back_and_removed(
         *("Deployment", "Service", "Ingress", "NetworkPolicy", "PodDisruptionBudget", "HorizontalPodAutoscaler"),
     }, planned.stderr
     assert differs.returncode == 1, differs.stderr
-    assert f"+++ deployments/winnow-prod-{winnow.name} (as it would be)" in differs.stdout
+    assert f"+++ deployments/winnow-prod-{winnow.name} (planned)" in differs.stdout
     assert objects(winnow, shared_place) == []
     served = winnow.run("prod", *TIER, "--replicas", "1")
     assert served.returncode == 0, served.stderr

@@ -1,8 +1,6 @@
-"""What one field manager has applied of an object, read back from what the API server keeps about it.
+"""Recovers what a field manager last applied of an object, to undo a failed change.
 
-Server-side apply records every field's owner, so the object as it was last applied can be restored, without defaults,
-other managers' fields and status. A failed change is undone with it. Fields that the change took over from other
-managers are read back, too.
+Server-side apply records the owner of every field, so the result has no defaults, status or fields of other managers.
 """
 
 from __future__ import annotations
@@ -20,11 +18,11 @@ def applied_of(live: Manifest, manager: str = FIELD_MANAGER, *, changed: Manifes
     """The object as the manager applied it; None where it never did.
 
     Args:
-        changed: the same object after the manager has applied it again. A field that it took over from another manager
-            by that is read back as well: its value would be lost when the manager releases it.
+        changed: the same object after the manager has applied it again. Fields that this took over from other managers
+            are included, since their values would be lost when the manager releases them.
 
-    `metadata.managedFields` of API type meta/v1, in the notation of sigs.k8s.io/structured-merge-diff: `f:NAME` is a
-    field, `k:{…}` the item of a list that has these keys, `v:VALUE` an item of a set, `.` the thing itself.
+    `metadata.managedFields` use the notation of sigs.k8s.io/structured-merge-diff: `f:NAME` is a field, `k:{…}` the
+    item of a list that has these keys, `v:VALUE` an item of a set, `.` the value itself.
     """
     entry = _entry(live, manager)
     if entry is None:
@@ -37,7 +35,6 @@ def applied_of(live: Manifest, manager: str = FIELD_MANAGER, *, changed: Manifes
 
 
 def _entry(live: Manifest, manager: str) -> Mapping[str, Any] | None:
-    """What is kept about the last time that the manager applied all of an object."""
     for entry in live["metadata"].get("managedFields") or ():
         if entry["manager"] == manager and entry["operation"] == "Apply" and not entry.get("subresource"):
             found: Mapping[str, Any] = entry
@@ -46,7 +43,6 @@ def _entry(live: Manifest, manager: str) -> Mapping[str, Any] | None:
 
 
 def _united(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of both."""
     return {key: _united(one.get(key, {}), other.get(key, {})) for key in (*one, *(set(other) - set(one)))}
 
 
@@ -62,7 +58,7 @@ def _owned(value: Any, fields: Mapping[str, Any]) -> Any:
 
 
 def _fields_of(item: Any, fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What of a list's item is owned; None where nothing is."""
+    """The owned fields of a list's item; None if there are none."""
     for key, inner in fields.items():
         sign, _, text = key.partition(":")
         if sign == "v" and json.loads(text) == item:

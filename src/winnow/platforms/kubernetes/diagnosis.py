@@ -1,6 +1,6 @@
-"""Why a pod does not run yet, in the cluster's words, and what a person can do about it.
+"""Why a pod does not run yet, and what to do about it.
 
-A pod that is pulling or creating has no diagnosis. The module that started the pod acts on a diagnosis.
+A pod that is pulling its image or being created has no diagnosis.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from winnow.platforms.diagnosis import Diagnosis
 from winnow.platforms.kubernetes.kinds import Manifest
 
 _ROOM = (
-    "Ask for less CPU, memory or GPUs, or for nodes that there are (node selector, tolerations, volumes), or add "
-    "nodes; `kubectl get nodes` lists them."
+    "Request less CPU, memory or GPUs, correct the node selector, tolerations or volumes, or add nodes; "
+    "`kubectl get nodes` lists them."
 )
 _PULL = (
-    "Bring the image to where the nodes find it: push it (WINNOW_REGISTRY), or load it (WINNOW_IMAGE_LOAD; with "
-    "`build-train` or `build-prod` where a node has lost what was loaded). Where a registry asks for a password, "
-    "name an image pull secret in the pod or its service account."
+    "Deliver the image to the nodes: push it (WINNOW_REGISTRY), or load it (WINNOW_IMAGE_LOAD; again with "
+    "`build-train` or `build-prod` if a node has lost it). If the registry needs a password, name an image pull secret "
+    "in the pod or its service account."
 )
-_CONFIGURATION = "Make the Secret or ConfigMap that it names, or correct the name."
-_COMMAND = "Look into its image: the command has to be there, and runnable by the user that the pod runs as."
-_NODE = "Look at the node and its storage: `kubectl describe pod` tells more."
+_CONFIGURATION = "Create the Secret or ConfigMap that it names, or correct the name."
+_COMMAND = "Check the image: it has to contain the command, executable for the pod's user."
+_NODE = "Check the node and its storage: `kubectl describe pod` shows more."
 _REFUSED = (
-    "Change what is asked for to what the namespace allows (quota, limit range, pod security), or have its owner allow "
-    "more; `kubectl describe quota,limitrange` shows both."
+    "Request only what the namespace allows (quota, limit range, pod security), or ask its owner to allow more; "
+    "`kubectl describe quota,limitrange` shows both."
 )
 
 _WAITING: Mapping[str, str] = {
@@ -38,9 +38,9 @@ _WAITING: Mapping[str, str] = {
     "CreateContainerConfigError": _CONFIGURATION,
     "CreateContainerError": _COMMAND,
     "RunContainerError": _COMMAND,
-    "CrashLoopBackOff": "Read what it says before it ends: `kubectl logs --previous`.",
+    "CrashLoopBackOff": "Read its last log: `kubectl logs --previous`.",
 }
-"""The kubelet's reasons for a container that does not start by itself → what to do."""
+"""The kubelet's reason for a container that does not start → remedy."""
 
 _STUCK: Mapping[str, str] = {
     "FailedMount": _CONFIGURATION,
@@ -49,25 +49,27 @@ _STUCK: Mapping[str, str] = {
     "FailedBinding": _NODE,
     "ProvisioningFailed": _NODE,
 }
-"""Warnings about a pod whose containers are still reported as being created."""
+"""Warnings about a pod whose containers are being created → remedy."""
 
 _OVERCOME = frozenset({"Pulling", "Pulled", "Created"})
-"""Events that follow once a pod has its volumes and its network: earlier warnings no longer count."""
+"""Events after a pod got its volumes and network: earlier warnings are obsolete."""
 
 _ON_THEIR_WAY = ("ContainerCreating", "PodInitializing")
 
 
 def diagnosis_of(pod: Manifest, events: Sequence[Manifest] = ()) -> Diagnosis | None:
-    """What keeps a pod from running; None where nothing does, or nothing is reported yet.
+    """Why a pod does not run; None if it does, or if no reason is reported yet.
 
     Args:
-        events: about the pod, oldest first; some causes are reported in events only. A warning counts where the pod
-            got no further after it.
+        events: about the pod, oldest first; some reasons are reported only there.
     """
     status = pod.get("status") or {}
     for condition in status.get("conditions") or ():
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return _unscheduled(condition)
+            text = _line(reason := str(condition.get("reason", "")), condition.get("message"))
+            if reason == "SchedulingGated":
+                return Diagnosis(text, "Wait until the pod's scheduling gate is removed.", is_awaited=True)
+            return Diagnosis(text, _ROOM)
     waiting = list(_waiting(status))
     for name, why in waiting:
         if (reason := str(why.get("reason", ""))) in _WAITING:
@@ -78,34 +80,22 @@ def diagnosis_of(pod: Manifest, events: Sequence[Manifest] = ()) -> Diagnosis | 
 
 
 def diagnosis_of_owner(owner: Manifest, events: Sequence[Manifest] = ()) -> Diagnosis | None:
-    """What keeps a Job, ReplicaSet or StatefulSet from making its pods; None where nothing does.
+    """Why a Job, ReplicaSet or StatefulSet does not create its pods; None if it does.
 
     Args:
-        events: about it, oldest first. A refusal counts where nothing was made after it.
+        events: about it, oldest first. A pod that was created later makes a refusal obsolete.
     """
     if owner.get("kind") == "Job" and owner.get("spec", {}).get("suspend"):
-        return _suspended(owner)
+        queue = (owner["metadata"].get("labels") or {}).get("kueue.x-k8s.io/queue-name")
+        if queue:
+            return Diagnosis(f"Suspended: waits in the queue {queue}", "Wait, or use another queue.", True)
+        return Diagnosis("Suspended: spec.suspend is set", "Set it to false to let the Job continue.", True)
     for event in reversed(events):
         if event.get("reason") == "SuccessfulCreate":
             return None
         if event.get("reason") == "FailedCreate":
             return Diagnosis(_line("FailedCreate", event.get("message")), _REFUSED)
     return None
-
-
-def _unscheduled(condition: Mapping[str, Any]) -> Diagnosis | None:
-    reason = str(condition.get("reason", ""))
-    text = _line(reason, condition.get("message"))
-    if reason == "SchedulingGated":
-        return Diagnosis(text, "Wait until the pod's scheduling gate is removed.", is_awaited=True)
-    return Diagnosis(text, _ROOM)
-
-
-def _suspended(job: Manifest) -> Diagnosis:
-    queue = (job["metadata"].get("labels") or {}).get("kueue.x-k8s.io/queue-name")
-    if queue:
-        return Diagnosis(f"Suspended: waits for its turn in the queue {queue}", "Wait, or use another queue.", True)
-    return Diagnosis("Suspended: spec.suspend is set", "Set it to false to let the Job continue.", True)
 
 
 def _waiting(status: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

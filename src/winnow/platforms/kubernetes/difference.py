@@ -1,7 +1,7 @@
 """What applying a set of objects would change in the cluster, as a unified diff.
 
-The cluster works it out: what is there is laid beside what a dry run of the same server-side apply answers, so that
-defaults and other people's fields make no difference. Secrets' values are starred and only said to differ.
+The diff compares the live objects with the answers to a dry run of the same server-side apply, so defaults and fields
+of other managers make no difference. It only says whether a Secret's values differ.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from winnow.platforms.kubernetes.prune import check_labels, orphans
 
 _OF_THE_SERVER = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid")
 _OF_KUBECTL = "kubectl.kubernetes.io/last-applied-configuration"
-"""An annotation with the whole object in it, a Secret's values included."""
+"""This annotation contains the whole object, including a Secret's values."""
 
 
 def difference(
     cluster: Cluster, manifests: Sequence[Manifest], labels: Mapping[str, str], kinds: Sequence[Kind]
 ) -> str:
-    """What `prune.apply_all` would change; empty where nothing.
+    """What `prune.apply_all` would change; empty if nothing.
 
     Raises:
         ValueError: an object lacks a label.
-        InputError: the cluster does not take an object.
+        InputError: the cluster refuses an object.
     """
     check_labels(manifests, labels)
     parts: list[str] = []
@@ -46,7 +46,7 @@ def _lines(manifest: Manifest, live: Manifest | None, wanted: Manifest | None) -
         _text(before),
         _text(after),
         f"{name} (in the cluster)" if live is not None else f"{name} (not in the cluster)",
-        f"{name} (as it would be)" if wanted is not None else f"{name} (removed)",
+        f"{name} (planned)" if wanted is not None else f"{name} (removed)",
     )
 
 
@@ -55,7 +55,7 @@ def _text(manifest: Manifest | None) -> list[str]:
 
 
 def _cleaned(manifest: Manifest | None) -> Manifest | None:
-    """Without what only the server writes, its maps in alphabetical order."""
+    """An object without fields that only the server sets, sorted."""
     if manifest is None:
         return None
     rest = {key: value for key, value in manifest.items() if key != "status"}
@@ -74,7 +74,7 @@ def _ordered(value: Any) -> Any:
 
 
 def _hidden(before: Manifest | None, after: Manifest | None) -> tuple[Manifest | None, Manifest | None]:
-    """Both without secret values; where one differs, both say so."""
+    """Both objects without secret values; differing values are marked."""
     if "Secret" not in ((before or {}).get("kind"), (after or {}).get("kind")):
         return before, after
     return _starred(before, after, "old"), _starred(after, before, "new")

@@ -1,4 +1,4 @@
-"""What workers in pods print: the log of a node spans all pods that it has had, as far as they can be read."""
+"""Logs of workers in pods. The log of a node consists of the logs of all its pods, as far as they can be read."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _IN_MEMORY = 64 * 2**10
 
 
 def lines(cluster: Cluster, pod: Pod, nodes: int, seen: dict[str, str], *, follow: bool) -> Iterator[str]:
-    """Lines of a pod's log, with its node's number where there are several; none where it is gone or has not started.
+    """Lines of a pod's log, with a prefix if there are several nodes; none if the pod is gone or has not started.
 
     Args:
         seen: uid → time of the last line that was read. Only newer lines are read, and the time is updated.
-        follow: go on until the worker ends.
+        follow: continue until the worker ends.
     """
     if not pod.has_started:
         return
@@ -34,7 +34,7 @@ def lines(cluster: Cluster, pod: Pod, nodes: int, seen: dict[str, str], *, follo
         with contextlib.closing(stamped):
             for line in stamped:
                 stamp, _, text = line.partition(" ")
-                # Fixed in width and, within a pod, in its time zone: the order of the texts is that of the times.
+                # Within a pod, times have one width and time zone, so that they sort as text.
                 if stamp <= before:
                     continue
                 seen[pod.uid] = stamp
@@ -49,11 +49,11 @@ def followed(
     *,
     away_s: float = SILENT_S,
 ) -> Iterator[str]:
-    """Lines of one node's pods, one pod after another, until its group is over.
+    """Lines of a node's pods, one pod after another, until its group is over.
 
     Args:
-        observe: the group's pods, and whether it is over; called once a second while no pod of the node runs.
-        away_s: how long it may raise UnreachableError before that is raised here.
+        observe: returns the group's pods, and whether it is over; called every second while no pod of the node runs.
+        away_s: how long `observe` may raise UnreachableError.
     """
     seen: dict[str, str] = {}
     done: set[str] = set()
@@ -86,10 +86,10 @@ def followed(
 
 
 class Kept:
-    """Logs of pods that ended by themselves, and of the first node, read while its pod is being deleted.
+    """Logs of pods that ended by themselves, and of the first node's pod while it is being deleted.
 
-    A log is lost with its pod. The first node's log also says what became of the other nodes, and reading all of them
-    would take a connection each.
+    A log is lost with its pod. Only the first node's log is followed: it also reports how the other nodes ended, and
+    every followed log needs a connection.
     """
 
     def __init__(self, cluster: Cluster, pods: Sequence[Pod], nodes: int) -> None:
@@ -101,7 +101,7 @@ class Kept:
         self._thread.start()
 
     def lines(self, deadline: float) -> Iterator[str]:
-        """All lines, once the log has ended or the monotonic clock reaches the deadline; to be called once."""
+        """All lines, when the logs have ended or `time.monotonic()` reaches the deadline. Call it once."""
         self._thread.join(max(0.0, deadline - time.monotonic()))
         with self._lock, self._text:
             self._is_read = True
@@ -119,7 +119,7 @@ class Kept:
 
 
 def readable(log: Iterator[str]) -> Iterator[str]:
-    """A log as far as it can be read. An error must not keep the group from ending."""
+    """A log as far as it can be read: an error must not keep the group from ending."""
     try:
         yield from log
     except WinnowError as error:

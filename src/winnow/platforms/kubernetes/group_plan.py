@@ -1,20 +1,19 @@
-"""How a worker group is rendered for a cluster, decided without one: a Job of as many pods as the group has nodes.
+"""The objects of a worker group on a cluster, as a pure function.
 
-    Job      indexed; the supervisor is on index 0, whose success is the group's. A group has one possible Job name, so
-             a cluster refuses a second Job of the group.
-    Secret   the addresses of the stores and the experiment's secrets, which the Job refers to and does not hold.
-    Service  headless, where there are several pods: they find each other by it, also before they are ready.
+    Job      indexed, with a pod per node. The supervisor runs in pod 0, whose success is the group's. A group has one
+             possible Job name, so a cluster refuses a second Job of the group.
+    Secret   the addresses of the stores and the experiment's secrets.
+    Service  headless, if there are several pods: they find each other by it, even before they are ready.
 
-Secret and Service have the Job's name and belong to it, so the cluster removes them with the Job, even when the Job's
-time to live ends. The manifests in `k8s/train` are patched field by field. A person's own additions there, and those in
-the experiment's `execution.kubernetes.pod`, stay. What every worker may do (user, read-only root, capabilities, grace
-period) is in the manifest and can be changed there.
+Secret and Service have the Job's name and the Job as owner, so the cluster deletes them with it. The manifests in
+`k8s/train` are patched field by field: own additions there, and those in the experiment's `execution.kubernetes.pod`,
+stay. The security settings and the grace period of workers are in the manifest.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +23,7 @@ from winnow.config.experiment import KubernetesConfig
 from winnow.config.quantities import cpu_text, memory_text
 from winnow.config.stack_record import PASSWORD
 from winnow.platforms.container import DEFAULT_CPUS, DEFAULT_MEMORY_BYTES, ContainerSpec, plan_containers
-from winnow.platforms.executor import GroupResources, GroupSpec, Volume
+from winnow.platforms.executor import GroupResources, GroupSpec
 from winnow.platforms.kubernetes.kinds import Manifest, name_of, shortened
 from winnow.platforms.kubernetes.manifests import FieldPath, Named, changed, merged, named, to_yaml
 from winnow.platforms.kubernetes.pods import INDEX
@@ -32,22 +31,22 @@ from winnow.platforms.labels import GROUP, STUDY
 from winnow.worker.variables import MASTER, MASTER_PORT, NODE, NODES
 
 BASE = "winnow-train"
-"""What the Job and the Service in `k8s/train` are called."""
+"""The name of the Job and the Service in `k8s/train`."""
 WORKER = "worker"
-"""Winnow's container; any other in the pod is the person's own."""
+"""Winnow's container in the pod."""
 QUEUE = "kueue.x-k8s.io/queue-name"
 """Kueue's label for the LocalQueue that admits a Job (https://kueue.sigs.k8s.io/docs/tasks/run/jobs/)."""
 
 _STORES = frozenset({"WINNOW_STORAGE", "MLFLOW_TRACKING_URI"})
 _BY_HAND = _STORES | {PASSWORD}
-"""Variables with which the manifest, applied by hand, finds the stack beside it; groups get other addresses."""
+"""Variables in the manifest for applying it by hand beside a stack; groups get other addresses."""
 _OF_SEVERAL = (NODE, NODES, MASTER, MASTER_PORT)
 _INDEX = {
     "name": NODE,
     "valueFrom": {"fieldRef": {"fieldPath": f"metadata.annotations['{INDEX}']"}},
 }
 _LONGEST_NAME = 57
-"""A pod's host name is its Job's with `-INDEX`, and may have 63 characters; an index has up to five."""
+"""A pod's host name is `JOB-INDEX`, with at most 63 characters, of which an index has up to five."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +54,9 @@ class KubernetesWorkers:
     """What all workers on a cluster have in common.
 
     Attributes:
-        image: the workers' image, as the cluster's nodes pull it.
+        image: as the cluster's nodes pull it.
         manifests: the objects of `k8s/train`.
-        labels: for all objects, beside winnow's own.
+        labels: further labels for all objects.
     """
 
     image: str
@@ -67,7 +66,7 @@ class KubernetesWorkers:
 
 @dataclass(frozen=True)
 class GroupObjects:
-    """What a group consists of; `service` is None where it has one pod."""
+    """The objects of a group; a group of one pod has no Service."""
 
     job: Manifest
     secret: Manifest = field(repr=False)
@@ -75,11 +74,11 @@ class GroupObjects:
 
     @property
     def manifests(self) -> tuple[Manifest, ...]:
-        """All, in the order in which a person would apply them."""
+        """All, in the order in which they can be applied by hand."""
         return (self.secret, *((self.service,) if self.service is not None else ()), self.job)
 
     def belonging_to(self, job: Manifest) -> tuple[Manifest, ...]:
-        """Secret and Service as the property of a Job that exists."""
+        """Secret and Service, owned by a Job that exists."""
         owner = {
             "apiVersion": job["apiVersion"],
             "kind": job["kind"],
@@ -94,7 +93,7 @@ class GroupObjects:
 
 
 def object_name(study: str, group: str) -> str:
-    """What a group's objects are called; a long name is cut, and told from others by a hash of the whole."""
+    """The name of a group's objects."""
     return shortened(f"{BASE}-{study}-{group}", _LONGEST_NAME)
 
 
@@ -104,12 +103,30 @@ def plan_group(group: GroupSpec, workers: KubernetesWorkers) -> GroupObjects:
     Raises:
         InputError: it mounts a folder of a host, or a manifest lacks what is patched.
     """
-    _check_volumes(group.volumes)
+    for volume in group.volumes:
+        if "/" in volume.source or "\\" in volume.source:
+            raise InputError(
+                "execution.volumes",
+                expected="names of volume claims: pods may run on any machine",
+                found=f"the folder {volume.source!r}",
+                remedy="Put the files on a volume of the cluster and name its claim, or let workers fetch the data.",
+            )
     name = object_name(group.study, group.name)
     # The pods of a Job have one template: each reads its index from the annotation that the Job controller sets.
     node = plan_containers(group, workers.image, f"{name}-0.{name}", workers.labels)[0]
     base = named(workers.manifests, "Job", BASE)
     labels = {**base["metadata"].get("labels", {}), **node.labels}
+    service = None
+    if node.nodes > 1:
+        file = named(workers.manifests, "Service", BASE)
+        service = changed(
+            file,
+            {
+                ("metadata", "name"): name,
+                ("metadata", "labels"): {**file["metadata"].get("labels", {}), **node.labels},
+                ("spec", "selector"): {STUDY: node.study, GROUP: node.group},
+            },
+        )
     return GroupObjects(
         job=_job(base, node, pod_options(group), name),
         secret={
@@ -119,31 +136,32 @@ def plan_group(group: GroupSpec, workers: KubernetesWorkers) -> GroupObjects:
             "type": "Opaque",
             "data": {key: base64.b64encode(value.encode()).decode() for key, value in sorted(_hidden(node).items())},
         },
-        service=_service(named(workers.manifests, "Service", BASE), node, name) if node.nodes > 1 else None,
+        service=service,
     )
 
 
 def pod_options(group: GroupSpec) -> KubernetesConfig:
-    """The section of the experiment that only pods have."""
+    """`execution.kubernetes` of the experiment."""
     return group.options if isinstance(group.options, KubernetesConfig) else KubernetesConfig()
 
 
 def render(groups: Iterable[GroupObjects]) -> list[str]:
-    """Lines of YAML that `kubectl apply -f -` takes, but for the Secrets' values, which are starred."""
+    """Lines of YAML for `kubectl apply -f -`, with asterisks for the values of Secrets."""
     return to_yaml(manifest for group in groups for manifest in group.manifests).splitlines()
 
 
 def volume_claims(group: GroupSpec) -> tuple[str, ...]:
-    """The volume claims that have to be there."""
+    """The volume claims that have to exist."""
     return tuple(dict.fromkeys(volume.source for volume in group.volumes))
-
-
-# The Job
 
 
 def _job(base: Manifest, node: ContainerSpec, options: KubernetesConfig, name: str) -> Manifest:
     pod, template = ("spec", "template", "spec"), ("spec", "template", "metadata")
+    worker: FieldPath = (*pod, "containers", Named(WORKER))
+    own: Manifest = next((each for each in _at(base, *pod).get("containers") or () if each.get("name") == WORKER), {})
     queue = {QUEUE: options.queue} if options.queue is not None else {}
+    limits = _limits(node.resources, options.gpu_resource)
+    volumes, mounts = _volumes(_at(base, *pod), node)
     changes: dict[FieldPath, Any] = {
         ("metadata", "name"): name,
         ("metadata", "labels"): {**base["metadata"].get("labels", {}), **node.labels, **queue},
@@ -160,29 +178,20 @@ def _job(base: Manifest, node: ContainerSpec, options: KubernetesConfig, name: s
         (*pod, "nodeSelector"): {**_at(base, *pod, "nodeSelector"), **options.node_selector} or None,
         (*pod, "tolerations"): [*(_at(base, *pod).get("tolerations") or ()), *options.tolerations] or None,
         **({(*pod, "priorityClassName"): options.priority_class} if options.priority_class is not None else {}),
-        **_volumes(_at(base, *pod), node),
-        **_worker((*pod, "containers", Named(WORKER)), _worker_of(base), node, options, name),
+        (*pod, "volumes"): volumes,
+        (*worker, "image"): node.image,
+        (*worker, "command"): [_literal(word) for word in node.command],
+        (*worker, "args"): None,
+        (*worker, "env"): _env(own.get("env") or (), node, name),
+        (*worker, "resources"): {"limits": limits, "requests": {**limits, **options.requests}},
+        (*worker, "volumeMounts"): [*(own.get("volumeMounts") or ()), *mounts],
     }
     job = changed(base, changes)
     return changed(job, {pod: merged(_at(job, *pod), options.pod)}) if options.pod else job
 
 
-def _worker(
-    path: FieldPath, base: Mapping[str, Any], node: ContainerSpec, options: KubernetesConfig, name: str
-) -> dict[FieldPath, Any]:
-    limits = _limits(node.resources, options.gpu_resource)
-    return {
-        (*path, "image"): node.image,
-        (*path, "command"): [_literal(word) for word in node.command],
-        (*path, "args"): None,
-        (*path, "env"): _env(base.get("env") or (), node, name),
-        (*path, "resources"): {"limits": limits, "requests": {**limits, **options.requests}},
-        (*path, "volumeMounts"): [*(base.get("volumeMounts") or ()), *_mounts(node.volumes)],
-    }
-
-
 def _env(base: Iterable[Manifest], node: ContainerSpec, name: str) -> list[Manifest]:
-    """The variables of the manifest, with those of the group in their places or after them."""
+    """The variables of the manifest, with those of the group in place of them or after them."""
     hidden = _hidden(node)
     plain = {key: value for key, value in node.environment.items() if key not in hidden}
     own: dict[str, Manifest] = {
@@ -190,8 +199,8 @@ def _env(base: Iterable[Manifest], node: ContainerSpec, name: str) -> list[Manif
         **({NODE: _INDEX} if node.nodes > 1 else {}),
         **{key: {"name": key, "valueFrom": {"secretKeyRef": {"name": name, "key": key}}} for key in sorted(hidden)},
     }
-    meant_for_others = _BY_HAND if node.nodes > 1 else _BY_HAND.union(_OF_SEVERAL)
-    kept = [variable for variable in base if variable["name"] in own or variable["name"] not in meant_for_others]
+    dropped = _BY_HAND if node.nodes > 1 else _BY_HAND.union(_OF_SEVERAL)
+    kept = [variable for variable in base if variable["name"] in own or variable["name"] not in dropped]
     known = {variable["name"] for variable in kept}
     return [
         *(own.get(variable["name"], variable) for variable in kept),
@@ -200,7 +209,7 @@ def _env(base: Iterable[Manifest], node: ContainerSpec, name: str) -> list[Manif
 
 
 def _hidden(node: ContainerSpec) -> dict[str, str]:
-    """The variables whose values a Job must not show: secrets, addresses of stores, and any other with a password."""
+    """The variables for the Secret: secrets, addresses of stores, and any other value with a password."""
     addresses = {
         key: value for key, value in node.environment.items() if key in _STORES or shown_value(key, value) != value
     }
@@ -208,7 +217,7 @@ def _hidden(node: ContainerSpec) -> dict[str, str]:
 
 
 def _literal(text: str) -> str:
-    """A text as it is to arrive: a cluster replaces `$(NAME)` in it by a variable."""
+    """Escape a text: a cluster replaces `$(NAME)` by a variable."""
     return text.replace("$", "$$")
 
 
@@ -218,12 +227,13 @@ def _limits(resources: GroupResources, gpu_resource: str) -> dict[str, str]:
     return {
         "cpu": cpu_text(cpus),
         "memory": memory_text(memory_bytes),
-        # The cluster decides which GPUs of a node they are.
+        # The cluster chooses the GPUs.
         **({gpu_resource: str(len(resources.gpus))} if resources.gpus else {}),
     }
 
 
-def _volumes(base: Mapping[str, Any], node: ContainerSpec) -> dict[FieldPath, Any]:
+def _volumes(base: Mapping[str, Any], node: ContainerSpec) -> tuple[list[Manifest], list[Manifest]]:
+    """The pod's volumes, and the worker's mounts of those that the experiment names."""
     shm_bytes = node.resources.shm_bytes
     volumes = [
         merged(volume, {"emptyDir": {"sizeLimit": memory_text(shm_bytes)}})
@@ -231,59 +241,17 @@ def _volumes(base: Mapping[str, Any], node: ContainerSpec) -> dict[FieldPath, An
         else volume
         for volume in base.get("volumes") or ()
     ]
-    claims = [
-        {
-            "name": f"volume-{index}",
-            "persistentVolumeClaim": {"claimName": volume.source, "readOnly": volume.is_read_only},
-        }
-        for index, volume in enumerate(node.volumes)
-    ]
-    return {("spec", "template", "spec", "volumes"): [*volumes, *claims]}
-
-
-def _mounts(volumes: Sequence[Volume]) -> list[Manifest]:
-    return [
-        {"name": f"volume-{index}", "mountPath": volume.target, "readOnly": volume.is_read_only}
-        for index, volume in enumerate(volumes)
-    ]
-
-
-def _check_volumes(volumes: Sequence[Volume]) -> None:
-    for volume in volumes:
-        if "/" in volume.source or "\\" in volume.source:
-            raise InputError(
-                "execution.volumes",
-                expected="names of volume claims: pods may run on any machine",
-                found=f"the folder {volume.source!r}",
-                remedy="Put the files on a volume of the cluster and name its claim, or let workers fetch the data.",
-            )
-
-
-# The Service
-
-
-def _service(base: Manifest, node: ContainerSpec, name: str) -> Manifest:
-    return changed(
-        base,
-        {
-            ("metadata", "name"): name,
-            ("metadata", "labels"): {**base["metadata"].get("labels", {}), **node.labels},
-            ("spec", "selector"): {STUDY: node.study, GROUP: node.group},
-        },
-    )
-
-
-# The manifest
+    mounts = []
+    for index, volume in enumerate(node.volumes):
+        name, read_only = f"volume-{index}", volume.is_read_only
+        claim = {"claimName": volume.source, "readOnly": read_only}
+        volumes.append({"name": name, "persistentVolumeClaim": claim})
+        mounts.append({"name": name, "mountPath": volume.target, "readOnly": read_only})
+    return volumes, mounts
 
 
 def _at(manifest: Manifest, *path: str) -> dict[str, Any]:
-    """A map in a manifest; empty where it is not there."""
     place = manifest
     for part in path:
         place = place.get(part) or {}
     return place
-
-
-def _worker_of(job: Manifest) -> Mapping[str, Any]:
-    containers = _at(job, "spec", "template", "spec").get("containers") or ()
-    return next((container for container in containers if container.get("name") == WORKER), {})

@@ -1,7 +1,6 @@
-"""A study's Jobs and pods as they are now, kept up to date by two watches: reading them costs no request.
+"""A study's current Jobs and pods, kept up to date by two watches, so that reading them needs no request.
 
-Of every object only the fields that matter are kept. While the cluster does not answer, or not as it should, readers
-get an error.
+While the cluster does not answer as it should, readers get an error.
 """
 
 from __future__ import annotations
@@ -32,17 +31,15 @@ from winnow.platforms.kubernetes.watch import Watch
 from winnow.platforms.labels import GROUP, STUDY
 
 REFUSED_S = 30.0
-"""How long credentials have to be refused before they are taken for wrong: an API server that starts refuses good ones,
-until it knows its own rules."""
+"""How long credentials have to be refused before they count as wrong: a starting API server refuses good ones, too."""
 SILENT_S = 5.0
 """How long a pod may take to start before its events are read."""
 EVENTS_EVERY_S = 10.0
 
 GroupsFound: TypeAlias = Mapping[tuple[str, str], tuple[Job | None, list[Pod]]]
-"""By study and group."""
 
 _ABOUT: Mapping[type, str] = {Job: "involvedObject.kind=Job", Pod: "involvedObject.kind=Pod"}
-"""Which events may say why one of these does not start."""
+"""Field selectors of the events that may say why one of these does not start."""
 
 
 @dataclass
@@ -51,7 +48,7 @@ class Group:
 
     Attributes:
         jobs: uids of all Jobs that were ever seen.
-        pods: by uid; `gone`: by index, the last pod that was removed, as it was last seen.
+        pods, gone: present pods by uid, and the last state of the last removed pod by index.
     """
 
     name: str
@@ -62,14 +59,14 @@ class Group:
     gone: dict[int, Pod] = field(default_factory=dict)
 
     def is_there(self, job: Job | None) -> bool:
-        """Whether this Job or any running pod is left. A Job that was not seen yet counts as left."""
+        """Whether this Job or any running pod is left. A Job that was never seen counts as left."""
         is_left = job is not None and self.job is not None and self.job.uid == job.uid
         is_unseen = job is not None and job.uid not in self.jobs
         return is_left or is_unseen or any(not pod.is_over for pod in self.pods.values())
 
 
 class Warnings:
-    """Events of a namespace, read now and then, and only where something does not start."""
+    """Events of a namespace, read at most every `EVENTS_EVERY_S`, and only if something does not start."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -77,18 +74,14 @@ class Warnings:
         self._asked_at = -EVENTS_EVERY_S
 
     def about(self, things: Iterable[Job | Pod]) -> Events:
-        """Events by object, at most `EVENTS_EVERY_S` old; none where all have started or may still start soon.
-
-        Raises:
-            UnreachableError: the cluster does not answer.
-        """
+        """Events by object; none if all have started or may still start soon. Raises UnreachableError."""
         long_ago_ms = 1000 * (time.time() - SILENT_S)
         silent = {type(thing) for thing in things if thing.created_at_ms < long_ago_ms and thing.is_silent}
         if silent and time.monotonic() - self._asked_at > EVENTS_EVERY_S:
-            # Normal events are needed, too: they end a warning.
+            # Normal events, too: they end a warning.
             asked = [fields for kind, fields in _ABOUT.items() if kind in silent]
             self._asked_at = time.monotonic()
-            # Without events less is known, but the groups are as they are.
+            # Events only add explanations.
             with contextlib.suppress(ClusterError):
                 self._known = by_object(
                     event for fields in asked for event in self._cluster.find(EVENT, fields=fields).items
@@ -97,13 +90,7 @@ class Warnings:
 
 
 class StudyWatch:
-    """One study's groups. Safe to use from several threads, which share its two requests.
-
-    Making one lists the objects, and raises what listing raises.
-
-    Args:
-        refused_s: how long credentials have to be refused before they are taken for wrong.
-    """
+    """A study's groups. Safe to use from several threads. The constructor lists the objects, and raises its errors."""
 
     def __init__(self, cluster: Cluster, study: str, *, refused_s: float = REFUSED_S) -> None:
         self._study = study
@@ -131,7 +118,7 @@ class StudyWatch:
         """The statuses by group.
 
         Raises:
-            UnreachableError: the cluster does not answer for now.
+            UnreachableError: the cluster does not answer now.
             InputError: the permission to watch was revoked.
         """
         with self._lock:
@@ -142,14 +129,10 @@ class StudyWatch:
         return {name: status for name, status in found.items() if status is not None}
 
     def await_ends(self, jobs: Mapping[str, Job | None], grace_s: float, quiet_s: float) -> set[str]:
-        """Wait until the processes of these groups and these very Jobs are gone.
+        """Wait until the processes of these groups and these very Jobs are gone. Return the groups that are left.
 
         Args:
-            quiet_s: how long nothing may happen to any group of the study after `grace_s`: to end many at once takes
-                time.
-
-        Returns:
-            The groups that are left.
+            quiet_s: how long no object of the study may change after `grace_s`: ending many groups takes time.
         """
         ready_at = time.monotonic() + grace_s
         with self._lock:
@@ -164,13 +147,13 @@ class StudyWatch:
         return True
 
     def pods(self, name: str) -> list[Pod]:
-        """A group's pods, as they are. Raises what `statuses` raises."""
+        """A group's pods. Raises the errors of `statuses`."""
         with self._lock:
             self._check()
             return list(self._group(name).pods.values())
 
     def last_pods(self, name: str) -> list[Pod]:
-        """A group's pods, and the last removed pod of each index as it was last seen."""
+        """A group's pods, and the last state of the last removed pod of each index."""
         with self._lock:
             group = self._group(name)
             return [*group.gone.values(), *group.pods.values()]
@@ -178,8 +161,6 @@ class StudyWatch:
     def _check(self) -> None:
         for failure in self._failures.values():
             raise failure
-
-    # Keeping up
 
     def _keep_up(self, kind: Kind, watch: Watch) -> None:
         while not watch.is_closed:
@@ -189,11 +170,11 @@ class StudyWatch:
                         self._see(kind, change)
                 if not watch.is_closed:
                     self._replace(kind, watch.refresh())
-            except Exception as error:  # noqa: BLE001 - a thread that died would leave readers with old objects for ever
+            except Exception as error:  # noqa: BLE001 - if the thread died, readers would see old objects forever
                 self._fail(kind, error)
 
     def _replace(self, kind: Kind, listing: Listing | None) -> None:
-        """Take in all objects of a kind; None: none were missed."""
+        """Replace all objects of a kind; None: the known ones are current."""
         with self._lock:
             if listing is not None:
                 for group in self._groups.values():
@@ -206,7 +187,7 @@ class StudyWatch:
                 group.changed.notify_all()
 
     def _fail(self, kind: Kind, error: Exception) -> None:
-        """Keep an error for readers: as one that may pass, since the watch goes on, until credentials stay refused."""
+        """Keep an error for readers: UnreachableError, since the watch retries, unless credentials stay refused."""
         now = time.monotonic()
         with self._lock:
             if not isinstance(error, InputError):
@@ -255,7 +236,7 @@ class StudyWatch:
 
 
 class StudyWatches:
-    """One watch per study, shared by all its readers."""
+    """A watch per study, shared by its readers."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -264,7 +245,7 @@ class StudyWatches:
 
     @contextlib.contextmanager
     def of(self, study: str) -> Iterator[StudyWatch]:
-        """A study's watch. Its last reader closes it."""
+        """A study's watch. The last reader closes it."""
         with self._lock:
             watch, users = self._open.get(study) or (StudyWatch(self._cluster, study), 0)
             self._open[study] = (watch, users + 1)

@@ -1,6 +1,6 @@
-"""A lock shared by all processes of a namespace: a Lease, which its holder renews and which expires after a crash.
+"""A lock for all processes of a namespace: a Lease, which its holder renews and which expires after a crash.
 
-As in client-go's leader election, a waiting process watches for renewals; it never compares clocks of two machines.
+As in client-go's leader election, a waiting process looks for renewals; it never compares clocks of two machines.
 """
 
 from __future__ import annotations
@@ -27,10 +27,7 @@ class OvertakenError(Exception):
 
 
 class HeldLease:
-    """A lease that this process holds until it fails to renew it for `DURATION_S`.
-
-    Its methods raise OvertakenError where another process has taken the lease.
-    """
+    """A lease that this process holds until it fails to renew it for `DURATION_S`."""
 
     def __init__(self, cluster: Cluster, name: str, holder: str, now: Callable[[], float]) -> None:
         self._cluster = cluster
@@ -40,12 +37,12 @@ class HeldLease:
         self._renewed = now()
 
     def renew(self) -> None:
-        """Renew the lease, unless it was renewed just now; to be called every few seconds."""
+        """Renew the lease if it is time; call it every few seconds. Raises OvertakenError."""
         if self._now() - self._renewed >= RENEWED_EVERY_S:
             self.confirm()
 
     def confirm(self) -> None:
-        """Renew the lease in any case, before a step that only its holder may take."""
+        """Renew the lease before a step that only its holder may take. Raises OvertakenError."""
         lease = self._cluster.merge(LEASE, self._name, {"spec": {"renewTime": _time()}})
         if lease is None or lease["spec"].get("holderIdentity") != self._holder:
             raise OvertakenError(f"leases/{self._name}: expected to hold it still, found that it was taken over.")
@@ -53,7 +50,7 @@ class HeldLease:
 
     def release(self) -> None:
         """Give the lease back; if that fails, others wait until it expires."""
-        # An error here would hide the outcome of what was done under the lease.
+        # An error here would hide the result of the work.
         with contextlib.suppress(ClusterError, InputError, UnreachableError):
             lease = self._cluster.get(LEASE, self._name)
             if lease is not None and lease["spec"].get("holderIdentity") == self._holder:
@@ -64,7 +61,7 @@ class HeldLease:
 def held(
     cluster: Cluster, name: str, labels: Mapping[str, str], what: str, clock: Clock | None = None
 ) -> Iterator[HeldLease]:
-    """Hold a lease on `what`, named in messages. Take over a dead process's lease after `DURATION_S`.
+    """Hold a lease; `what` names it in messages. A dead process's lease is taken over after `DURATION_S`.
 
     Raises:
         InputError: another process holds it.
@@ -97,9 +94,9 @@ def _wait_for_end(cluster: Cluster, name: str, what: str, clock: Clock) -> None:
         if now["metadata"]["resourceVersion"] != found["metadata"]["resourceVersion"]:
             raise InputError(
                 what,
-                expected="no other process that changes it now",
+                expected="no other process that changes it",
                 found=f"{now['spec'].get('holderIdentity')}, since {now['spec'].get('acquireTime')}",
-                remedy="Wait for it, and run the command again.",
+                remedy="Wait until it has finished, and run the command again.",
             )
     with contextlib.suppress(ConflictError):
         cluster.delete(LEASE, name, uid=found["metadata"]["uid"])
@@ -120,5 +117,5 @@ def _manifest(name: str, labels: Mapping[str, str], holder: str) -> Manifest:
 
 
 def _time() -> str:
-    """Now, as the API writes a MicroTime."""
+    """The current time as a MicroTime of the API."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,4 +1,4 @@
-"""Reads what a cluster has of a deployment, and the state of its pods. Changes nothing."""
+"""Reads a deployment and the state of its pods from a cluster. Changes nothing."""
 
 from __future__ import annotations
 
@@ -39,31 +39,23 @@ from winnow.platforms.release_json import release_of
 
 @dataclass(frozen=True)
 class Pods:
-    """A deployment's pods without those that terminate.
-
-    Attributes:
-        new, old: of the template that is wanted, and of others; the oldest first.
-    """
+    """A deployment's pods that do not terminate: those of the current template, and others; the oldest first."""
 
     new: tuple[Manifest, ...] = ()
     old: tuple[Manifest, ...] = ()
 
     @property
     def ready(self) -> int:
-        """How many of the new ones take requests."""
+        """How many of the new ones are ready."""
         return sum(map(is_ready, self.new))
 
     def is_rolled(self, wanted: int) -> bool:
-        """Every replica that takes requests is new and ready."""
+        """Whether there are enough new pods, all ready, and no others."""
         return not self.old and self.ready == len(self.new) >= max(wanted, 1)
 
 
 def find(cluster: Cluster, name: str) -> ClusterDeployment:
-    """What the cluster has; empty where nothing of that name is deployed.
-
-    Raises:
-        InputError: a Deployment of that name is not winnow's.
-    """
+    """The deployment; empty where there is none of that name. Raises InputError where it is not winnow's."""
     live = cluster.get(DEPLOYMENT, object_name(name))
     if live is None:
         return ClusterDeployment()
@@ -79,7 +71,10 @@ def find(cluster: Cluster, name: str) -> ClusterDeployment:
         fingerprint=notes.get(FINGERPRINT, ""),
         minimum=int(autoscaler["spec"].get("minReplicas", 1)) if autoscaler is not None else count,
         count=count,
-        is_autoscaled=autoscaler is not None and _is_scaling(autoscaler),
+        is_autoscaled=any(
+            each["type"] == "ScalingActive" and each["status"] == "True"
+            for each in ((autoscaler or {}).get("status") or {}).get("conditions") or ()
+        ),
         is_ready=pods_of(cluster, name, template).is_rolled(count),
         key=_key(cluster, live),
     )
@@ -99,23 +94,22 @@ def names(cluster: Cluster) -> list[str]:
 
 
 def pods_of(cluster: Cluster, name: str, template: str) -> Pods:
-    """Its pods as they are now."""
+    """The deployment's pods now."""
     return sorted_out(cluster.find(POD, labels_of(name)).items, template)
 
 
 def sorted_out(pods: Iterable[Manifest], template: str) -> Pods:
-    """Pods by whether they are of a template, without those that terminate or have ended."""
+    """Pods by whether they have this template, without those that terminate or have ended."""
     staying = [each for each in pods if "deletionTimestamp" not in each["metadata"] and not is_over(each)]
     staying.sort(key=lambda each: (each["metadata"]["creationTimestamp"], name_of(each)))
-    is_new = [template_of(each) == template for each in staying]
     return Pods(
-        new=tuple(pod for pod, new in zip(staying, is_new, strict=True) if new),
-        old=tuple(pod for pod, new in zip(staying, is_new, strict=True) if not new),
+        new=tuple(each for each in staying if template_of(each) == template),
+        old=tuple(each for each in staying if template_of(each) != template),
     )
 
 
 def template_of(carrier: Manifest) -> str:
-    """Which template a pod is of, or which one a template is."""
+    """The template label of a pod or of a pod template."""
     return str((carrier["metadata"].get("labels") or {}).get(TEMPLATE, ""))
 
 
@@ -131,7 +125,7 @@ def is_counted(deployment: Manifest, wanted: int) -> bool:
 
 
 def ended(pod: Manifest) -> str:
-    """How a pod's server ended before it was ready; empty where it did not."""
+    """How a pod's server ended before it was ready; empty if it did not."""
     for status in (pod.get("status") or {}).get("containerStatuses") or ():
         past = (status.get("state") or {}).get("terminated") or (status.get("lastState") or {}).get("terminated")
         if past and not status.get("ready"):
@@ -152,7 +146,7 @@ def replica_of(pod: Manifest) -> Replica:
 
 
 def diagnosis(cluster: Cluster, name: str, pods: Pods) -> Diagnosis | None:
-    """What keeps new pods from running; None where nothing does, or nothing is reported yet."""
+    """Why new pods do not run; None if they do, or if no reason is reported yet."""
     for pod in pods.new:
         if (found := diagnosis_of(pod, cluster.events(pod))) is not None:
             return found
@@ -162,24 +156,23 @@ def diagnosis(cluster: Cluster, name: str, pods: Pods) -> Diagnosis | None:
     return None
 
 
-def events(cluster: Cluster, pod: Manifest, most: int) -> list[str]:
-    """The last events about a pod."""
-    return [_line(each) for each in cluster.events(pod)[-most:]]
+def events(cluster: Cluster, about: Manifest, most: int) -> list[str]:
+    """The last events about an object."""
+    return [
+        f"{each.get('type')} {each.get('reason')}: {' '.join(str(each.get('message')).split())}"
+        for each in cluster.events(about)[-most:]
+    ]
 
 
 def owner_events(cluster: Cluster, name: str, most: int) -> list[str]:
-    """The last events about a deployment's attempts to make pods."""
+    """The last events about a deployment's newest ReplicaSet."""
     owners = cluster.find(REPLICA_SET, labels_of(name)).items
-    newest = sorted(owners, key=lambda each: str(each["metadata"]["creationTimestamp"]))[-1:]
-    return [_line(event) for each in newest for event in cluster.events(each)[-most:]]
-
-
-def _line(event: Manifest) -> str:
-    return f"{event.get('type')} {event.get('reason')}: {' '.join(str(event.get('message')).split())}"
+    newest = max(owners, key=lambda each: str(each["metadata"]["creationTimestamp"]), default=None)
+    return [] if newest is None else events(cluster, newest, most)
 
 
 def log(cluster: Cluster, pod: Manifest, lines: int) -> list[str]:
-    """The end of a pod's log, or of the run before where this one has printed nothing; empty where it never ran."""
+    """The end of a pod's log, or of its previous run's if the log is empty."""
     for is_previous in (False, True):
         try:
             found = list(cluster.log(name_of(pod), CONTAINER, tail=lines, is_previous=is_previous))
@@ -190,11 +183,6 @@ def log(cluster: Cluster, pod: Manifest, lines: int) -> list[str]:
     return []
 
 
-def _is_scaling(autoscaler: Manifest) -> bool:
-    conditions = (autoscaler.get("status") or {}).get("conditions") or ()
-    return any(each["type"] == "ScalingActive" and each["status"] == "True" for each in conditions)
-
-
 def _release(text: str | None, name: str) -> Release:
     try:
         return release_of(text or "")
@@ -203,7 +191,7 @@ def _release(text: str | None, name: str) -> Release:
             f"deployment '{name}'",
             expected=f"a release in the annotation {labels.RELEASE}",
             found=f"'{text}'",
-            remedy="It was changed by hand: remove it with "
+            remedy="The annotation was changed by hand: remove the deployment with "
             f"`{next_command('prod-remove', study=name, platform='kubernetes')}` and deploy again.",
         ) from error
 
@@ -223,7 +211,7 @@ def _settings(text: str | None) -> DeploymentSettings:
 
 
 def _key(cluster: Cluster, live: Manifest) -> Key | None:
-    """The API key that replicas ask for; without a value where the Deployment names a Secret that is missing."""
+    """The API key of the replicas; its value is empty if their Secret is missing."""
     containers: Sequence[Manifest] = live["spec"]["template"]["spec"]["containers"]
     variables = [each for container in containers for each in container.get("env") or () if each["name"] == API_KEY]
     if not variables:
@@ -231,11 +219,8 @@ def _key(cluster: Cluster, live: Manifest) -> Key | None:
     reference = (variables[0].get("valueFrom") or {}).get("secretKeyRef") or {}
     secret = cluster.get(SECRET, reference["name"]) if reference else None
     encoded = ((secret or {}).get("data") or {}).get(reference.get("key"), "")
-    return Key(reference.get("name", ""), _decoded(encoded).strip())
-
-
-def _decoded(text: str) -> str:
     try:
-        return base64.b64decode(text).decode()
+        value = base64.b64decode(encoded).decode().strip()
     except (binascii.Error, UnicodeDecodeError):
-        return ""
+        value = ""
+    return Key(reference.get("name", ""), value)

@@ -1,7 +1,4 @@
-"""Applies a set of objects as one: objects with its labels that are no longer in the set are removed.
-
-The cluster removes what an object owns.
-"""
+"""Applies a set of objects, and deletes those with its labels that are no longer in the set."""
 
 from __future__ import annotations
 
@@ -19,15 +16,15 @@ def apply_all(
     *,
     kept: Collection[str] = (),
 ) -> None:
-    """Apply objects in their order, then remove the others that have their labels.
+    """Apply objects in their order, then delete the others that have their labels.
 
     Args:
-        labels: those of all `manifests`, and of no other objects.
-        kinds: what may be removed; leave out what holds data.
-        kept: uids of objects that stay although they are not in `manifests`.
+        labels: labels that all `manifests` have, and no other objects.
+        kinds: what may be deleted; leave out what holds data.
+        kept: uids of objects to keep although they are not in `manifests`.
 
     Raises:
-        ValueError: an object lacks a label, by which it would be found again; nothing was applied.
+        ValueError: an object lacks a label; nothing was applied.
     """
     check_labels(manifests, labels)
     for manifest in manifests:
@@ -45,16 +42,19 @@ def apply_all(
 def orphans(
     cluster: Cluster, manifests: Sequence[Manifest], labels: Mapping[str, str], kinds: Sequence[Kind]
 ) -> list[Manifest]:
-    """The cluster's objects that have the labels, have no controller, and are not among `manifests`.
-
-    Raises:
-        ValueError: no label is given, which would mean every object of the namespace.
-    """
+    """The cluster's objects that have the labels and no controller, and are not among `manifests`."""
     if not labels:
         raise ValueError("expected labels, found none, which would mean every object of the namespace")
     wanted = {(kind_of(manifest), name_of(manifest)) for manifest in manifests}
     found = [each for kind in kinds for each in cluster.find(kind, labels).items]
-    return [each for each in found if (kind_of(each), name_of(each)) not in wanted and not _is_owned(each)]
+    return [
+        each
+        for each in found
+        if (kind_of(each), name_of(each)) not in wanted
+        and "deletionTimestamp" not in each["metadata"]
+        # A Deployment's ReplicaSets have its labels.
+        and not any(owner.get("controller") for owner in each["metadata"].get("ownerReferences") or ())
+    ]
 
 
 def check_labels(manifests: Sequence[Manifest], labels: Mapping[str, str]) -> None:
@@ -64,10 +64,4 @@ def check_labels(manifests: Sequence[Manifest], labels: Mapping[str, str]) -> No
         missing = [f"{name}={value}" for name, value in labels.items() if own.get(name) != value]
         if missing:
             named = f"{kind_of(manifest).plural}/{name_of(manifest)}"
-            raise ValueError(f"expected {named} to carry {', '.join(missing)}, by which it is found again")
-
-
-def _is_owned(manifest: Manifest) -> bool:
-    """Something else made it and takes care of it: a Deployment's ReplicaSets carry its labels."""
-    owners = manifest["metadata"].get("ownerReferences") or ()
-    return any(owner.get("controller") for owner in owners) or "deletionTimestamp" in manifest["metadata"]
+            raise ValueError(f"expected {named} to have the labels {', '.join(missing)}, by which it is found again")

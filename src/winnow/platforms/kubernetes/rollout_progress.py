@@ -1,8 +1,4 @@
-"""Reports a rollout while it lasts: what it waits for, how far it is, what blocks it.
-
-Lines for people, each fact once. `deployer` ends the change when its time is over; until then an autoscaler may add
-nodes, or a person may push an image.
-"""
+"""Reports the progress of a rollout and what blocks it, each fact once."""
 
 from __future__ import annotations
 
@@ -17,18 +13,18 @@ from winnow.platforms.kubernetes.observe import Pods
 from winnow.platforms.kubernetes.refusals import NOT_NOW
 
 DIAGNOSE_AFTER_S, DIAGNOSE_EVERY_S = 8.0, 5.0
-"""When it is first asked what keeps pods from getting ready, and then how often."""
+"""When to look for the first time for what keeps pods from getting ready, and then how often."""
 MOST_DIAGNOSED = 5
-"""Pods that are diagnosed at a time, with a request each: they are alike, and the lease has to be renewed meanwhile."""
+"""How many pods to diagnose at a time, with a request each: the lease has to be renewed meanwhile."""
 
 
 class Progress:
     """Reports one rollout.
 
     Args:
-        version: of the release that is to be served.
-        within_s: how long none may become ready before the change is given up.
-        now: seconds of a clock that never goes back.
+        version: of the new release.
+        within_s: how long no new pod may become ready before the change fails.
+        now: a monotonic clock.
     """
 
     def __init__(
@@ -45,8 +41,8 @@ class Progress:
         self._told: set[str] = set()
 
     def see(self, pods: Pods, wanted: int) -> None:
-        """Report what is new about the pods, of which so many are wanted; to be called at least every few seconds."""
-        ready = min(pods.ready, wanted)  # more are ready while a terminating one has the same template
+        """Report changes of the pods. Call it every few seconds."""
+        ready = min(pods.ready, wanted)  # a Deployment that is scaled down has more
         seen = ready, wanted
         if seen != self._seen:
             replicas = f"{wanted} replica{'' if wanted == 1 else 's'} of version {self._version}"
@@ -60,13 +56,15 @@ class Progress:
             self._ask_at = self._now() + DIAGNOSE_EVERY_S
 
     def _tell_diagnosis(self, pods: Pods) -> None:
-        with contextlib.suppress(*NOT_NOW):  # failing to report must not end the change
+        with contextlib.suppress(*NOT_NOW):  # an error here must not end the change
             waiting = tuple(each for each in pods.new if not is_ready(each))
             found = observe.diagnosis(self._cluster, self._name, Pods(new=waiting[:MOST_DIAGNOSED]))
-            # The kubelet has two alternating reasons for an image that cannot be pulled; the remedy is the same.
+            # The kubelet alternates between two reasons for an image that cannot be pulled, with the same remedy.
             if found is None or found.remedy in self._told:
                 return
             self._told.add(found.remedy)
             self._say(f"not ready yet: {found}")
             if len(self._told) == 1:
-                self._say(f"It is given up when none becomes ready for {self._within_s:g} s; Ctrl-C takes it back now.")
+                self._say(
+                    f"If none becomes ready for {self._within_s:g} s, the change is undone; Ctrl-C undoes it now."
+                )

@@ -1,4 +1,4 @@
-"""The worker groups of a sweep on a cluster: `SweepPlatform` of pods."""
+"""`SweepPlatform` for pods of a cluster."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ if TYPE_CHECKING:
     from winnow.platforms.kubernetes.platform import KubernetesPlatform
 
 MANIFESTS = Path("k8s/train")
-"""The manifests of a worker group, below the project's folder."""
 
 
 class KubernetesSweep:
     """Implements `SweepPlatform`.
 
     Args:
-        image: the image that a person named; None for the one of this project.
+        image: the image that the user named; None: this project's.
 
     Raises:
         InputError: there is no cluster, a manifest is wrong, or a permission is missing.
@@ -49,9 +48,7 @@ class KubernetesSweep:
         self._manifests = manifests.load(MANIFESTS)
         self.host = image_host(platform, settings, cpus=None, gpus=None)
         self._cluster = lookup(
-            "whether the cluster permits a sweep and its namespace takes the manifests",
-            lambda: _permitted(platform.cluster),
-            None,
+            "whether the cluster permits a sweep and its namespace takes the manifests", self._permitted, None
         )
 
     @functools.cached_property
@@ -72,7 +69,7 @@ class KubernetesSweep:
         return render(plan_group(group, workers) for group in groups)
 
     def validate(self, groups: Sequence[GroupSpec]) -> None:
-        """Have the API server check the first group's Job; the others differ in their names only."""
+        """Have the API server check the first group's Job; the others differ only in their names."""
         if self._cluster is not None:
             self.executor.validate(groups[0])
 
@@ -89,13 +86,13 @@ class KubernetesSweep:
 
     @functools.cached_property
     def _image_to_deliver(self) -> str | None:
-        """The id of the image of this machine's engine that is to be delivered to the cluster's nodes.
+        """The id of the local image to deliver to the cluster's nodes.
 
-        None where a person named one that the nodes find by themselves: by its digest, without a route from here, or
-        one that is not on this engine.
+        None where the user named an image that the nodes pull themselves: by its digest, without a route from here, or
+        unknown to this machine's engine.
 
         Raises:
-            InputError: no image is named, and there is none, or one of other code.
+            InputError: the user named no image, and there is none, or only one of other code.
         """
         if self._image is None:
             return self._lookup(
@@ -112,14 +109,12 @@ class KubernetesSweep:
             return None
 
     def _executor(self, image: str) -> KubernetesExecutor:
-        assert self._cluster is not None, "only a plan that is shown continues without a cluster"
+        assert self._cluster is not None, "only a dry run continues without a cluster"
         return KubernetesExecutor(self._cluster, self._workers(image), self._settings.home)
 
     def _workers(self, image: str) -> KubernetesWorkers:
         return KubernetesWorkers(image=image, manifests=self._manifests)
 
-
-def _permitted(cluster: Cluster) -> Cluster:
-    """The cluster, once it permits all that a sweep needs. Raises InputError, UnreachableError."""
-    permissions.check(cluster, PERMISSIONS, "a sweep")
-    return cluster
+    def _permitted(self) -> Cluster:
+        permissions.check(self._platform.cluster, PERMISSIONS, "a sweep")
+        return self._platform.cluster

@@ -191,7 +191,7 @@ def test_a_job_is_given_its_secret_though_the_answer_was_lost(api: GroupApi, exe
 
 def test_a_secret_of_another_owner_is_left_alone(api: GroupApi, executor: KubernetesExecutor) -> None:
     theirs = api.put(f"{SECRETS}/{name_of('p0')}", {"kind": "Secret", "metadata": {"name": name_of("p0")}})
-    with pytest.raises(InputError, match="somebody else"):
+    with pytest.raises(InputError, match="found one without it"):
         executor.start(group())
     assert list(api.objects.values()) == [theirs]
 

@@ -114,7 +114,7 @@ def test_objects_of_another_owner_are_not_taken_over(
     foreign = {"apiVersion": kind[0], "kind": kind[1], "metadata": {"name": name, "labels": {"app": "theirs"}}}
     api.put(path, foreign)
     for refused in (lambda: stack.validate(plan), lambda: stack.start(plan, chosen())):
-        with pytest.raises(InputError, match="which somebody else has made") as error:
+        with pytest.raises(InputError, match="found one without it") as error:
             refused()
         assert f"kubectl label --namespace place {kind[1].lower()} {name} winnow.stack=tracking" in str(error.value)
     assert {each.method for each in api.asked} == {"GET"}
@@ -179,7 +179,7 @@ CLAIM = f"{CORE}/persistentvolumeclaims/data-winnow-postgres-0"
 def test_a_secret_of_another_owner_outlives_the_volumes(api: FakeApi, stack: ClusterStack) -> None:
     api.put(SECRET, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "winnow-tracking"}})
     api.put(CLAIM, {"metadata": {"name": "data-winnow-postgres-0", "labels": dict(LABELS)}})
-    with pytest.raises(InputError, match="which somebody else has made"):
+    with pytest.raises(InputError, match="found one without it"):
         stack.remove(volumes=True)
     assert {each.method for each in api.asked} == {"GET"}
     # Without the volumes it is in nobody's way.

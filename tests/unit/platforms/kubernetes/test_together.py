@@ -65,7 +65,7 @@ def test_an_orphan_is_removed_as_the_very_one_that_was_seen(api: FakeApi, cluste
 
 
 def test_an_object_that_could_not_be_found_again_is_not_applied(api: FakeApi, cluster: Cluster) -> None:
-    with pytest.raises(ValueError, match=r"expected configmaps/a to carry winnow.stack=z"):
+    with pytest.raises(ValueError, match=r"expected configmaps/a to have the labels winnow.stack=z"):
         apply_all(cluster, [config_map("a")], {"winnow.stack": "z"}, KINDS)
     with pytest.raises(ValueError, match="expected labels"):
         apply_all(cluster, [], {}, KINDS)
@@ -86,9 +86,9 @@ def test_a_difference_names_what_is_new_changed_and_removed(api: FakeApi, cluste
     headers = [line for line in text.splitlines() if line.startswith(("---", "+++"))]
     assert headers == [
         "--- configmaps/b (in the cluster)",
-        "+++ configmaps/b (as it would be)",
+        "+++ configmaps/b (planned)",
         "--- configmaps/c (not in the cluster)",
-        "+++ configmaps/c (as it would be)",
+        "+++ configmaps/c (planned)",
         "--- configmaps/a (in the cluster)",
         "+++ configmaps/a (removed)",
     ]
