@@ -1,8 +1,8 @@
-"""Serve on this machine with detached processes that share one listening socket, found again by their state on disk.
+"""Serve on this machine with detached processes that share one listening socket. Their state is on disk.
 
-The deployer makes the socket, and every replica inherits it. When another model takes over, the new replicas get the
-same socket from an old one (see `winnow.serving.server`). The old ones drain once the new ones are ready, so a process
-listens on the address at every moment. Plans, and where files are, are in `deployment_plan`.
+The deployer opens the socket and every replica inherits it. The replicas of a new model get the same socket from an old
+one (see `winnow.serving.server`). The old ones drain when the new ones are ready, so the address always answers.
+`deployment_plan` plans, and lists the files.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ from winnow.platforms.readiness import ask_own
 from winnow.platforms.release_json import path_of
 
 DRAIN_S = 35.0
-"""How long a replica may take to end its requests after it has settled; a little more than it allows itself."""
+"""How long a replica may take to finish its requests after it has settled; slightly more than its own limit."""
 LONGEST_SOCKET_PATH = 100
 PORT_FREED_WITHIN_S = 1.0
 
 
 class LocalDeployer:
-    """`Deployer` with processes of this machine.
+    """`Deployer` with local processes.
 
     Args:
-        home: folder below which `deployments/` is kept.
-        environment: what replicas inherit; API key and limits are set there.
+        home: winnow's folder, which contains `deployments/`.
+        environment: the replicas' environment, with API key and limits.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class LocalDeployer:
         return "on this machine"
 
     def check(self, *, is_read_only: bool = False) -> None:
-        """See `Deployer.check`. A machine permits itself to serve."""
+        """See `Deployer.check`. Local serving needs no permission."""
 
     def plan(self, request: DeploymentRequest) -> LocalPlan:
         """See `Deployer.plan`."""
@@ -89,7 +89,7 @@ class LocalDeployer:
         is_answering = current is not None and bool(alive) and _is_ready(current.host, current.port)
         is_ours = current is not None and (current.host, current.port) == (request.host, request.port)
         if request.port is not None and not is_ours:
-            bound(request.host, request.port).close()  # refused here, nothing has been made for it yet
+            bound(request.host, request.port).close()  # refuse a taken port before anything is built
         return plan(request, current, alive, folder, self._python, is_answering=is_answering)
 
     def plan_rollback(self, name: str) -> LocalPlan:
@@ -151,7 +151,7 @@ class LocalDeployer:
 
     def logs_hint(self, deployment: Deployment) -> str:
         """See `Deployer.logs_hint`."""
-        return str(self.log_path(deployment.name))
+        return str(self._folder(deployment.name).logs)
 
     def address_hint(self, deployment: Deployment) -> str:
         """See `Deployer.address_hint`."""
@@ -168,10 +168,6 @@ class LocalDeployer:
             raise UnknownDeploymentError(name, self.names())
         return _last_lines(logs[-1], lines)
 
-    def log_path(self, name: str) -> Path:
-        """The folder of a deployment's logs."""
-        return self._folder(name).logs
-
     def remove(self, name: str) -> bool:
         """See `Deployer.remove`."""
         folder = self._folder(name)
@@ -183,7 +179,8 @@ class LocalDeployer:
                 return False
             self._stop(_alive(record), DRAIN_S)
             folder.state.unlink()
-            _clear(folder, record)
+            for each in (*record.replicas, *record.retired):
+                _clear_replica(folder, each.label)
         return True
 
     def _folder(self, name: str) -> Folder:
@@ -199,7 +196,7 @@ class LocalDeployer:
 
     @contextlib.contextmanager
     def _listener(self, plan: LocalPlan, current: Record | None, folder: Folder) -> Iterator[socket.socket]:
-        """The socket that all replicas share: that of the current ones where the address stays, else a new one."""
+        """The replicas' shared socket: the current one if the address stays the same, else a new one."""
         host, port = plan.request.host, plan.port
         is_ours = current is not None and (current.host, current.port) == (host, port)
         listener = _borrow(plan.stops, folder) if is_ours else None
@@ -212,17 +209,17 @@ class LocalDeployer:
                 if self._clock.now() < deadline:
                     self._clock.sleep(0.05)
                 elif port is not None and plan.request.port is None and not (current and current.is_port_asked):
-                    port = None  # no person chose this one
+                    port = None  # the user did not choose this one
                 else:
                     raise
         with listener:
             yield listener
 
     def _start(self, plan: LocalPlan, current: Record | None, folder: Folder, listener: socket.socket) -> Record:
-        """Start the new replicas, wait until they are ready, and note them as what is deployed.
+        """Start the new replicas, wait until they are ready, and write the new record.
 
         Raises:
-            DeploymentFailedError: one did not become ready; all new ones are gone again.
+            DeploymentFailedError: one did not become ready. All new ones were stopped.
         """
         folder.logs.mkdir(parents=True, exist_ok=True)
         folder.run.mkdir(exist_ok=True)
@@ -230,9 +227,19 @@ class LocalDeployer:
         started: list[ReplicaRecord] = []
         try:
             for command in plan.starts:
-                started.append(self._spawn(command, listener))  # noqa: PERF401 - these are stopped if the next one fails
+                started.append(self._spawn(command, folder, listener))  # noqa: PERF401 - stopped if the next one fails
             self._wait_until_ready(plan, started, folder)
-            record = _record_of(plan, current, started, listener.getsockname()[1])
+            record = Record(
+                name=plan.request.name,
+                serial=plan.basis + 1,
+                release=plan.request.release,
+                previous=plan.previous,
+                host=plan.request.host,
+                port=listener.getsockname()[1],
+                is_port_asked=plan.request.port is not None or (current is not None and current.is_port_asked),
+                replicas=tuple(started),
+                retired=plan.stops,
+            )
             _write(folder, record)
         except BaseException:
             self._stop(started, 2.0)
@@ -241,11 +248,11 @@ class LocalDeployer:
             raise
         return record
 
-    def _spawn(self, command: ReplicaCommand, listener: socket.socket) -> ReplicaRecord:
-        command.ready.unlink(missing_ok=True)
-        with _open_door(command.door) as door:
+    def _spawn(self, command: ReplicaCommand, folder: Folder, listener: socket.socket) -> ReplicaRecord:
+        _clear_replica(folder, command.label)
+        with _open_door(folder.door(command.label)) as door:
             fds = (listener.fileno(), door.fileno())
-            identity = process.spawn_detached(command.argv, command.log, self._environment, fds)
+            identity = process.spawn_detached(command.argv, folder.log(command.label), self._environment, fds)
         return ReplicaRecord(identity, command.label)
 
     def _wait_until_ready(self, plan: LocalPlan, started: Sequence[ReplicaRecord], folder: Folder) -> None:
@@ -264,7 +271,7 @@ class LocalDeployer:
                 self._clock.sleep(0.02)
 
     def _retire(self, record: Record, folder: Folder, settle_s: float) -> None:
-        """Drain what was replaced, then forget it."""
+        """Drain the replaced replicas, then remove them from the record."""
         self._stop(record.retired, settle_s + DRAIN_S)
         for each in record.retired:
             _clear_replica(folder, each.label)
@@ -275,22 +282,8 @@ class LocalDeployer:
         process.stop(identities, within_s, clock=self._clock.now, sleep=self._clock.sleep)
 
 
-def _record_of(plan: LocalPlan, current: Record | None, started: Sequence[ReplicaRecord], port: int) -> Record:
-    return Record(
-        name=plan.request.name,
-        serial=plan.basis + 1,
-        release=plan.request.release,
-        previous=plan.previous,
-        host=plan.request.host,
-        port=port,
-        is_port_asked=plan.request.port is not None or (current is not None and current.is_port_asked),
-        replicas=tuple(started),
-        retired=plan.stops,
-    )
-
-
 def _alive(record: Record | None) -> list[ReplicaRecord]:
-    """Replicas that still run, those included that an interrupted deployment left to be stopped."""
+    """The running replicas, including those that an interrupted deployment did not stop."""
     if record is None:
         return []
     return [each for each in (*record.replicas, *record.retired) if process.is_alive(each.process)]
@@ -304,20 +297,20 @@ def _read(folder: Folder) -> Record | None:
     except msgspec.ValidationError as error:
         raise InputError(
             str(folder.state),
-            expected="the state of a deployment, as this version writes it",
+            expected="the state of a deployment in this version's format",
             found=str(error),
             remedy="Stop its processes and delete the folder.",
         ) from error
 
 
 def _with_bundle(release: Release, models: Path) -> Release:
-    """A recorded release, with its bundle where it is now and the digest that a server of it says.
+    """A recorded release with the current path of its bundle and the digest that its servers report.
 
-    A record holds an absolute path: after the home was moved, the bundle is below the home's models. In an older record
-    the digest is that of the ONNX file alone.
+    If the home was moved, the recorded path is wrong and the bundle is in the home's models. Older records contain the
+    digest of the ONNX file only.
 
     Raises:
-        InputError: its bundle is gone or damaged, or another one lies in its place.
+        InputError: the bundle is missing or damaged, or is another one.
     """
     place = release.bundle if release.bundle.is_dir() else models / release.bundle.name
     try:
@@ -341,7 +334,7 @@ def _write(folder: Folder, record: Record) -> None:
 
 
 def _borrow(replicas: Sequence[ReplicaRecord], folder: Folder) -> socket.socket | None:
-    """The listening socket of a running replica; None where none hands it over."""
+    """The listening socket of a running replica; None if none hands it out."""
     for each in replicas:
         with contextlib.suppress(OSError), _reachable(folder.door(each.label)) as path:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -355,7 +348,6 @@ def _borrow(replicas: Sequence[ReplicaRecord], folder: Folder) -> socket.socket 
 
 @contextlib.contextmanager
 def _open_door(path: Path) -> Iterator[socket.socket]:
-    path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door, _reachable(path) as short:
         door.bind(short)
         door.listen()
@@ -364,7 +356,7 @@ def _open_door(path: Path) -> Iterator[socket.socket]:
 
 @contextlib.contextmanager
 def _reachable(path: Path) -> Iterator[str]:
-    """A name for a Unix socket that is short enough for the system, which allows about a hundred bytes."""
+    """A path for a Unix socket that is short enough: systems allow about 100 bytes."""
     if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
         yield str(path)
         return
@@ -376,11 +368,6 @@ def _reachable(path: Path) -> Iterator[str]:
 
 def _is_ready(host: str, port: int) -> bool:
     return ask_own(url_for_clients(host, port)) is not None
-
-
-def _clear(folder: Folder, record: Record) -> None:
-    for each in (*record.replicas, *record.retired):
-        _clear_replica(folder, each.label)
 
 
 def _clear_replica(folder: Folder, label: str) -> None:

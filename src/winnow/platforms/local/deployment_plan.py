@@ -1,9 +1,9 @@
-"""What a local deployment is made of, and what deploying one will do: values and pure functions only.
+"""The files and the plan of a local deployment. Values and pure functions only.
 
-HOME/deployments/NAME/state.json          `Record`: what is deployed; every process reads it
-                     logs/SERIAL-I.log    output of replica I of deployment number SERIAL
-                     run/SERIAL-I.ready   written by the replica when it is ready
-                     run/SERIAL-I.door    Unix socket from which the listening socket is had
+HOME/deployments/NAME/state.json          `Record`: what is deployed
+                     logs/SERIAL-I.log    output of replica I of change number SERIAL
+                     run/SERIAL-I.ready   created by the replica when it is ready
+                     run/SERIAL-I.door    Unix socket over which the replica hands out its listening socket
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from winnow.platforms.local.process import FIRST_PASSED_FD
 
 
 class ReplicaRecord(msgspec.Struct, frozen=True):
-    """One process, and where its files are."""
+    """One process, and the label in the names of its files."""
 
     process: ProcessIdentity
     label: str
 
 
 class Record(msgspec.Struct, frozen=True):
-    """One deployment as it was last changed.
+    """A deployment after its last change.
 
     Attributes:
-        serial: grows with every change; a plan made for another one is refused.
-        is_port_asked: a person chose the port, so no other will do.
-        retired: replaced replicas that were told to stop.
+        serial: number of changes so far. Plans made for another serial are refused.
+        is_port_asked: the user chose the port, so no other will do.
+        retired: replaced replicas that were asked to stop.
     """
 
     name: str
@@ -47,54 +47,33 @@ class Record(msgspec.Struct, frozen=True):
     retired: tuple[ReplicaRecord, ...] = ()
 
 
-@dataclass(frozen=True)
 class Folder:
-    """Names of the files of one deployment."""
+    """The files of one deployment, as listed above. `lock` is held while it is changed; logs are kept afterwards."""
 
-    path: Path
-
-    @property
-    def state(self) -> Path:
-        """The record."""
-        return self.path / "state.json"
-
-    @property
-    def lock(self) -> Path:
-        """The lock of the process that changes the deployment."""
-        return self.path / "lock"
-
-    @property
-    def logs(self) -> Path:
-        """Folder of the logs, which outlive the deployment."""
-        return self.path / "logs"
-
-    @property
-    def run(self) -> Path:
-        """Folder of files that matter only while replicas run."""
-        return self.path / "run"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.state, self.lock = path / "state.json", path / "lock"
+        self.logs, self.run = path / "logs", path / "run"
 
     def log(self, label: str) -> Path:
         """A replica's output."""
         return self.logs / f"{label}.log"
 
     def ready(self, label: str) -> Path:
-        """A replica's sign that it is ready."""
+        """The file that a replica creates when it is ready."""
         return self.run / f"{label}.ready"
 
     def door(self, label: str) -> Path:
-        """Where a replica's listening socket is had."""
+        """The Unix socket over which a replica hands out its listening socket."""
         return self.run / f"{label}.door"
 
 
 @dataclass(frozen=True)
 class ReplicaCommand:
-    """One process to start."""
+    """A process to start."""
 
     label: str
     argv: tuple[str, ...]
-    log: Path
-    ready: Path
-    door: Path
 
 
 @dataclass(frozen=True)
@@ -102,10 +81,10 @@ class LocalPlan:
     """See `AnyPlan`.
 
     Attributes:
-        basis: serial of the deployment that the plan was made for; 0 where there was none.
+        basis: serial of the deployment that the plan changes; 0 if there is none.
         port: None for a free one.
-        starts: new processes, each with the listening socket as descriptor 3 and its door as 4.
-        stops: processes to drain once the new ones are ready.
+        starts: new processes, with the listening socket as file descriptor 3 and the door as 4.
+        stops: processes to drain when the new ones are ready.
     """
 
     request: DeploymentRequest
@@ -117,7 +96,7 @@ class LocalPlan:
     stops: tuple[ReplicaRecord, ...]
 
     def render(self) -> str:
-        """What would be started and stopped, as shell commands."""
+        """The processes to start and to stop, as shell commands."""
         release, name = self.request.release, self.request.name
         what = f"{release.model} version {release.version}"
         if self.action is Action.NOTHING:
@@ -140,54 +119,38 @@ def plan(
     *,
     is_answering: bool,
 ) -> LocalPlan:
-    """Work out what serving the request takes.
+    """Plan to serve a request.
 
     Args:
-        current: what is deployed, None where nothing is.
-        alive: those of its replicas that still run.
-        python: the interpreter to start replicas with.
-        is_answering: the current replicas say that they are ready; where they do not, they are replaced.
+        current: the current deployment; None if there is none.
+        alive: its replicas that are still running.
+        python: the interpreter that runs replicas.
+        is_answering: whether the current replicas are ready. Otherwise they are replaced.
     """
     count = request.replicas or (len(current.replicas) if current is not None else 1)
     basis = current.serial if current is not None else 0
     port = request.port if request.port is not None else (current.port if current is not None else None)
-    action = _action(request, current, alive, count, port, is_answering=is_answering)
+    action, previous = Action.START, None
+    if current is not None:
+        is_same = current.release.is_same(request.release)
+        previous = current.previous if is_same else current.release
+        is_as_wanted = (request.host, port, count) == (current.host, current.port, len(alive))
+        if alive:
+            action = Action.NOTHING if is_same and is_as_wanted and is_answering else Action.REPLACE
     labels = [f"{basis + 1}-{index}" for index in range(count)] if action is not Action.NOTHING else []
     return LocalPlan(
         request=request,
         action=action,
         basis=basis,
         port=port,
-        previous=_previous(current, request.release),
-        starts=tuple(_command(request, label, folder, python) for label in labels),
+        previous=previous,
+        starts=tuple(ReplicaCommand(label, _argv(request, label, folder, python)) for label in labels),
         stops=tuple(alive) if action is Action.REPLACE else (),
     )
 
 
-def _action(
-    request: DeploymentRequest,
-    current: Record | None,
-    alive: Sequence[ReplicaRecord],
-    count: int,
-    port: int | None,
-    *,
-    is_answering: bool,
-) -> Action:
-    if current is None or not alive:
-        return Action.START
-    is_as_wanted = (request.host, port, count) == (current.host, current.port, len(alive))
-    is_served = is_as_wanted and is_answering and request.release.is_same(current.release)
-    return Action.NOTHING if is_served else Action.REPLACE
-
-
-def _previous(current: Record | None, release: Release) -> Release | None:
-    if current is None:
-        return None
-    return current.previous if current.release.is_same(release) else current.release
-
-
-def _command(request: DeploymentRequest, label: str, folder: Folder, python: str) -> ReplicaCommand:
-    argv = (
+def _argv(request: DeploymentRequest, label: str, folder: Folder, python: str) -> tuple[str, ...]:
+    return (
         *(python, "-P", "-m", "winnow.serving"),
         *("--bundle", str(request.release.bundle.absolute())),
         *("--model-version", request.release.version),
@@ -196,4 +159,3 @@ def _command(request: DeploymentRequest, label: str, folder: Folder, python: str
         *("--ready-file", str(folder.ready(label))),
         *("--settle-s", f"{request.settle_s:g}"),
     )
-    return ReplicaCommand(label, argv, folder.log(label), folder.ready(label), folder.door(label))

@@ -1,10 +1,10 @@
-"""Worker groups as processes of this machine.
+"""Run worker groups as processes of this machine.
 
-Each group is a session of its own, so that neither Ctrl-C nor a closed terminal reaches it, and has a folder:
+Each group has its own session, so that neither Ctrl-C nor a closed terminal reaches it, and its own folder:
 
-    <home>/studies/<study>/groups/<name>/process.json    which process it is (`config.process_identity`)
-                                         supervisor.log  what its supervisor prints
-                                         rank-N.log      what its ranks print
+    <home>/studies/<study>/groups/<name>/process.json    its process (`config.process_identity`)
+                                         supervisor.log  output of its supervisor
+                                         rank-N.log      output of its ranks
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _FOLLOW_S = 0.3
 
 @dataclass(frozen=True)
 class _Process:
-    """A group's supervisor as it was started; `created_at` in seconds since the epoch, by the clock of that moment."""
+    """A group's supervisor. `created_at` is in seconds since the epoch."""
 
     identity: ProcessIdentity
     created_at: float
@@ -50,16 +50,16 @@ class _Process:
 
     @property
     def is_running(self) -> bool:
-        """Whether it still is the process that was started, and not dead."""
+        """Whether that same process is alive."""
         return is_running(self.identity)
 
 
 class LocalExecutor:
-    """`Executor` with processes of this machine.
+    """`Executor` with local processes.
 
     Args:
         home: winnow's folder; nothing outside it is written.
-        environment: the shell's, of which groups inherit what `inheritance` allows.
+        environment: the shell's environment. Groups inherit what `inheritance` allows.
     """
 
     def __init__(self, home: Path, environment: Mapping[str, str] = os.environ) -> None:
@@ -74,7 +74,7 @@ class LocalExecutor:
         return "on this machine"
 
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
-        """One line a group: the variables set for it and its command."""
+        """One line per group: its variables and its command."""
         return [
             " ".join(
                 [
@@ -87,10 +87,7 @@ class LocalExecutor:
         ]
 
     def warm_up(self, groups: int) -> None:
-        """Start supervisors that import what they need and then wait for their group, or for the end of this process.
-
-        Nothing is written for them before that.
-        """
+        """Start supervisors that import what they need, then wait for a group or the end of this process."""
         for _ in range(groups):
             read, write = os.pipe()
             argv = (*SUPERVISOR, STANDBY)
@@ -101,7 +98,7 @@ class LocalExecutor:
             self._standbys.append((identity, write))
 
     def start(self, group: GroupSpec) -> None:
-        """Start a group's supervisor, unless it runs already."""
+        """Start a group's supervisor, unless it is running."""
         folder = self._folder(group.study, group.name)
         with locked(folder / "start.lock"):
             known = _read_process(folder)
@@ -114,7 +111,7 @@ class LocalExecutor:
         self._exit_codes[identity.pid] = None
 
     def _given_to_standby(self, group: GroupSpec, log: Path, environment: Mapping[str, str]) -> ProcessIdentity | None:
-        """Make a waiting supervisor that of the group; None where there is none."""
+        """Give the group to a waiting supervisor; None if there is none."""
         if group.argv[: len(SUPERVISOR)] != SUPERVISOR or not self._standbys:
             return None
         identity, pipe = self._standbys.pop()
@@ -132,11 +129,11 @@ class LocalExecutor:
         return tuple(self.status(path.parents[2].name, path.parent.name) for path in found)
 
     def status(self, study: str, name: str) -> GroupStatus:
-        """See `Executor.status`. The exit code is known of groups that this executor started."""
+        """See `Executor.status`. The exit code is only known for groups that this executor started."""
         process = self._process(study, name)
         started_at_ms = int(1000 * process.created_at)
         exit_code = self._reap(process.pid)
-        # A child is over once it can be reaped: one that was killed may look dead while its last threads end.
+        # A child is over when it can be reaped. A killed one may look dead while its last threads are ending.
         if exit_code is None and (process.pid in self._exit_codes or process.is_running):
             return GroupStatus(study, name, GroupState.RUNNING, started_at_ms=started_at_ms)
         if exit_code is None:
@@ -146,11 +143,11 @@ class LocalExecutor:
 
     @contextlib.contextmanager
     def watch(self, study: str) -> Iterator[Callable[[], tuple[GroupStatus, ...]]]:
-        """See `Executor.watch`. Reading the state costs little here."""
+        """See `Executor.watch`. Reading the state is cheap here."""
         yield lambda: self.groups(study)
 
     def log(self, study: str, name: str, *, follow: bool = False) -> Iterator[str]:
-        """The supervisor's log, then the ranks'; then what is new in any of them."""
+        """The supervisor's log, then the ranks' logs, then new lines of any."""
         folder = self._folder(study, name)
         read: dict[Path, int] = {}
         while True:
@@ -172,7 +169,7 @@ class LocalExecutor:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(known.pid, signal.SIGTERM)
             wait_until(lambda: not known.is_running, grace_s)
-            # Kill the rest of its session, whose id is its pid. macOS refuses that where only zombies are left.
+            # Kill the rest of its session, whose id is its pid. macOS refuses that if only zombies are left.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(known.pid, signal.SIGKILL)
         wait_until(lambda: self.status(study, name).state.is_over, _REAPED_WITHIN_S)
@@ -182,10 +179,10 @@ class LocalExecutor:
         cancel_each(self, study, grace_s)
 
     def clear(self, study: str) -> None:
-        """See `Executor.clear`. Nothing is left to remove: a group's folder holds its logs."""
+        """See `Executor.clear`. There is nothing to remove: a group's folder contains its logs."""
 
     def _reap(self, pid: int) -> int | None:
-        """The exit code of a child of this process that has ended, which stays as a zombie until it is asked for."""
+        """The exit code of an ended child of this process, which is a zombie until it is reaped."""
         if pid in self._exit_codes and self._exit_codes[pid] is None:
             ended, status = os.waitpid(pid, os.WNOHANG)
             self._exit_codes[pid] = os.waitstatus_to_exitcode(status) if ended else None
@@ -202,11 +199,11 @@ class LocalExecutor:
 
 
 def _new_lines(path: Path, read: dict[Path, int], *, is_last: bool) -> Iterator[str]:
-    """Lines of a log after the byte in `read`, which is advanced; an unfinished line only in the last reading."""
+    """Lines of a log from byte `read[path]` on, which is advanced. An unfinished line is only read if `is_last`."""
     if not path.is_file():
         return
     if path.stat().st_size < read.get(path, 0):
-        # The next life of a rank has truncated it.
+        # A restarted rank has truncated it.
         read[path] = 0
     with path.open("rb") as lines:
         lines.seek(read.get(path, 0))
@@ -228,7 +225,7 @@ def _read_process(folder: Path) -> _Process | None:
 
 
 def _found_by_time(pid: int, created_at: float) -> ProcessIdentity:
-    """The process that an earlier version has recorded with the time of its start alone."""
+    """The process in a record of an earlier version, which contains only the time of its start."""
     try:
         is_same = abs(psutil.Process(pid).create_time() - created_at) < 1.0
     except psutil.NoSuchProcess:

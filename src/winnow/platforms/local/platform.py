@@ -1,4 +1,4 @@
-"""This machine as a platform: processes, which share its files."""
+"""This machine as a platform."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from winnow.platforms.stack import ChoosePort, any_port
 
 
 class LocalPlatform:
-    """`Platform` of processes on this machine."""
+    """`Platform` with local processes."""
 
     name = "local"
     capabilities = Capabilities(
@@ -46,31 +46,31 @@ class LocalPlatform:
         return LocalExecutor(self._settings.home)
 
     def sweep(self, image: str | None, lookup: Lookup) -> LocalSweep:
-        """See `Platform.sweep`; nothing is looked up."""
+        """See `Platform.sweep`. Nothing is looked up."""
         return LocalSweep(self, self._settings)
 
     def deployer(self, *, say: Say) -> LocalDeployer:
-        """The deployer; its changes are too short to tell of."""
+        """The deployer. Its changes are too short to report on."""
         return LocalDeployer(self._settings.home)
 
     def stack(self, given: Mapping[str, str], *, folder: Path, say: Say) -> NoReturn:
-        """Raises InputError: without a stack, runs and studies are kept in files."""
+        """Raises InputError: there is no local stack."""
         raise InputError(
-            "--platform",
-            expected="a platform on which a stack runs: docker or kubernetes",
+            "platform",
+            expected="docker or kubernetes, which can run a stack",
             found=f"'{self.name}'",
-            remedy="Choose one of them; without a stack, runs and studies are kept in files below the home.",
+            remedy="Choose one of them. Without a stack, runs and studies are stored in files in WINNOW_HOME.",
         )
 
     def local_settings(self, choose_port: ChoosePort = any_port) -> Settings:
-        """The settings as they are: no stack runs on this platform."""
+        """The unchanged settings: there is no local stack."""
         return self._settings
 
     def silent_stack(self) -> None:
-        """None: no stack runs on this platform."""
+        """None: there is no local stack."""
 
     def plan_offline(self, request: DeploymentRequest) -> OfflinePlan:
-        """See `Platform.plan_offline`. This machine is always there."""
+        """See `Platform.plan_offline`. This machine is always available."""
         return OfflinePlan(self.deployer(say=mute).plan(request), unknown=())
 
     def image_route(self) -> None:

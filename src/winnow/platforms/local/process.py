@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -16,15 +17,15 @@ _OUT_OF_THE_WAY = 64
 
 
 def spawn_detached(argv: Sequence[str], log: Path, env: Mapping[str, str], fds: Sequence[int] = ()) -> ProcessIdentity:
-    """Start a process in a session of its own, with its output appended to `log` and `fds` as 3, 4, ….
+    """Start a process in its own session, with its output appended to `log` and `fds` passed as 3, 4, ….
 
-    No signal of this terminal reaches it, and it stays when this process ends.
+    Signals of this terminal do not reach it, and it outlives this process.
 
     Raises:
         OSError: it cannot be started, or the log cannot be written.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    # First far above the numbers they are to have, so that none is overwritten before it is copied.
+    # Copy them to numbers far above 3 first, so that none is overwritten before it is duplicated.
     moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _OUT_OF_THE_WAY) for fd in fds]
     try:
         log_fd = os.open(log, flags | os.O_CLOEXEC, 0o600)
@@ -43,7 +44,7 @@ def spawn_detached(argv: Sequence[str], log: Path, env: Mapping[str, str], fds: 
 
 
 def is_alive(process: ProcessIdentity) -> bool:
-    """Whether that very process still runs; one of this process's own children that has ended is reaped."""
+    """Whether that same process is running. An ended child of this process is reaped."""
     _reap(process.pid)
     return is_running(process)
 
@@ -55,7 +56,7 @@ def stop(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Ask processes to end, and kill those that have not after `within_s`."""
+    """Ask processes to end, and kill those that have not ended after `within_s`."""
     for process in processes:
         _signal(process, signal.SIGTERM)
     wait_until(lambda: not any(is_alive(process) for process in processes), within_s, clock=clock, sleep=sleep)
@@ -70,7 +71,7 @@ def wait_until(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Wait for a condition, and give up after `within_s`."""
+    """Wait for a condition for at most `within_s`."""
     deadline = clock() + within_s
     while not is_done() and clock() < deadline:
         sleep(0.02)
@@ -78,15 +79,11 @@ def wait_until(
 
 def _signal(process: ProcessIdentity, number: int) -> None:
     if is_alive(process):
-        try:
+        with contextlib.suppress(ProcessLookupError):  # it ended in between
             os.kill(process.pid, number)
-        except ProcessLookupError:  # it ended in between
-            return
 
 
 def _reap(pid: int) -> None:
-    """Wait for a child that has ended, which otherwise stays as a zombie; do nothing for any other process."""
-    try:
+    """Reap an ended child, which is a zombie until then. Do nothing for any other process."""
+    with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return

@@ -1,4 +1,4 @@
-"""The worker groups of a sweep on this machine: `SweepPlatform` of processes."""
+"""Run the worker groups of a sweep on this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from winnow.training.launch import is_torch_for_gpus
 
 
 class LocalSweep:
-    """Implements `SweepPlatform`: groups are processes of this installation, so there is no image and no refusal."""
+    """`SweepPlatform` with local processes. They run this installation, so there is no image."""
 
     def __init__(self, platform: Platform, settings: Settings) -> None:
         self.executor = LocalExecutor(settings.home)
@@ -28,7 +28,7 @@ class LocalSweep:
             storage_url=settings.storage_url,
             tracking_uri=settings.tracking_uri,
             cpus=usable_cpus(),
-            # Ranks use the torch of this installation, which may be a build without CUDA.
+            # Ranks use this installation's torch, which may be built without CUDA.
             gpus=visible_gpus() if is_torch_for_gpus(find_spec("torch")) else (),
         )
 
@@ -37,14 +37,14 @@ class LocalSweep:
         self.executor.warm_up(groups)
 
     def check_image(self) -> None:
-        """Nothing: processes run no image."""
+        """Nothing to check: processes run no image."""
 
     def plan(self, groups: Sequence[GroupSpec]) -> list[str]:
         """See `SweepPlatform.plan`."""
         return self.executor.plan(groups)
 
     def validate(self, groups: Sequence[GroupSpec]) -> None:
-        """Nothing: only starting a process shows whether it starts."""
+        """Nothing to validate before a process is started."""
 
     def equip(self) -> LocalExecutor:
         """See `SweepPlatform.equip`."""

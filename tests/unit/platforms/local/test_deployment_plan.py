@@ -32,9 +32,6 @@ def test_a_first_deployment_starts_on_a_free_port() -> None:
             *("--door-fd", "4", "--ready-file", "/home/ada/.winnow/deployments/cells/run/1-0.ready"),
             *("--settle-s", "0.2"),
         ),
-        log=Path("/home/ada/.winnow/deployments/cells/logs/1-0.log"),
-        ready=Path("/home/ada/.winnow/deployments/cells/run/1-0.ready"),
-        door=Path("/home/ada/.winnow/deployments/cells/run/1-0.door"),
     )
     assert _plan(request, None) == LocalPlan(request, Action.START, 0, None, None, (command,), ())
 
