@@ -1,8 +1,8 @@
-"""Fetches, of all a study's runs, those few that can appear in a `Selection`.
+"""Fetch only the runs of a study that can appear in a `Selection`.
 
-`rank` over these gives the same selection as over all of them: the best that pass, the simplest within one standard
-error, and for each filter the nearest that it turns away. Each is one ordered search in the store. What the store's
-search cannot say (regular expressions, one of several values) is checked on the runs as they arrive.
+`rank` gives the same selection for these as for all runs: the best that pass, the simplest within one standard error,
+and the nearest that each filter rejects. Each is one ordered search in the store. Conditions that the store's search
+cannot express (regular expressions, one of several values) are checked on the runs that it returns.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ def candidates(search: RunSearch, study: str, rules: Rules, objective: Order) ->
     return list({run.run_id: run for run in found}.values())
 
 
-def demanded(rule: Filter) -> list[Condition]:
-    """What of a filter the store can check by itself; the rest is checked on what it returns."""
+def _demanded(rule: Filter) -> list[Condition]:
+    """The conditions of a filter that the store can check."""
     return [*_within_bounds(rule), *([] if rule.equals is None else _equality(rule, "=", rule.equals))]
 
 
-def turned_away(rule: Filter, order: Sequence[Order]) -> list[tuple[list[Condition], list[Order]]]:
-    """Searches that together find the runs nearest to passing a filter, nearest first."""
+def _rejected(rule: Filter, order: Sequence[Order]) -> list[tuple[list[Condition], list[Order]]]:
+    """Searches that together find the rejected runs nearest to passing a filter, nearest first."""
     metric = metric_behind(rule)
     searches: list[tuple[list[Condition], list[Order]]] = []
     if rule.min is not None:
@@ -61,7 +61,7 @@ def turned_away(rule: Filter, order: Sequence[Order]) -> list[tuple[list[Conditi
         unequal.append([one for value in rule.in_ for one in _equality(rule, "!=", value)])
     if rule.matches is not None:
         unequal.append([])
-    # Those outside the bounds are found above, by their distance.
+    # The searches above find those outside the bounds, by distance.
     return searches + [([*_within_bounds(rule), *conditions], list(order)) for conditions in unequal]
 
 
@@ -74,7 +74,7 @@ def _within_bounds(rule: Filter) -> list[Condition]:
 def _passing(
     search: RunSearch, study: str, rules: Rules, objective: Order, order: Sequence[Order], *more: Condition
 ) -> Iterator[TrackedRun]:
-    conditions = [_COMPLETE, *more, *(one for rule in rules.filters for one in demanded(rule))]
+    conditions = [_COMPLETE, *more, *(one for rule in rules.filters for one in _demanded(rule))]
     for run in search.trials(study, conditions, order):
         if is_eligible(run, objective) and not failures(run, rules):
             yield run
@@ -93,7 +93,7 @@ def _simplest_near(best: TrackedRun, search: RunSearch, study: str, rules: Rules
 
 def _misses(search: RunSearch, study: str, rule: Filter, rules: Rules, objective: Order) -> list[TrackedRun]:
     found: list[TrackedRun] = []
-    for conditions, order in turned_away(rule, ordering(rules, objective)):
+    for conditions, order in _rejected(rule, ordering(rules, objective)):
         runs = search.trials(study, [_COMPLETE, *conditions], order)
         turned = (
             run
@@ -105,11 +105,11 @@ def _misses(search: RunSearch, study: str, rule: Filter, rules: Rules, objective
 
 
 def _equality(rule: Filter, comparison: Comparison, value: Any) -> list[Condition]:
-    """`=` or `!=` as the store can say it: numbers on metrics, text on parameters and tags; else nothing."""
+    """`=` or `!=` if the store can express it: numbers for metrics, text for parameters and tags."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if rule.kind == "metric":
         return [Condition("metric", rule.name, comparison, float(value))] if is_number else []
-    # A number may be stored in several spellings, so that only the check on the run itself is right.
+    # A number may be spelled in several ways, so only the check on the run itself is right.
     return [] if is_number else [Condition(rule.kind, rule.name, comparison, as_text(value))]
 
 

@@ -1,6 +1,6 @@
-"""From runs and rules to a `Selection`: pure, so that who wins and why can be tested without any store.
+"""Rank runs by rules. Pure functions only; `candidates` fetches the runs.
 
-The order is total: objective, tie-breaks, earlier start, run id. Where the runs come from is left to `candidates`.
+The order is total: objective, tie-breaks, earlier start, run id.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from winnow.config.errors import InputError
-from winnow.model_query.rules import Filter, Goal, Rules
+from winnow.model_query.rules import Filter, Rules
 from winnow.tracking.projection import CODE_SHA256, GOAL, METRIC
 from winnow.tracking.run_search import Order, TrackedRun
 
@@ -25,12 +25,12 @@ NUMERIC_PARAMETER = "param."
 
 @dataclass(frozen=True)
 class Miss:
-    """A run that one filter turns away.
+    """A run that a filter rejects.
 
     Attributes:
         run: the run.
         reason: what it has instead.
-        distance: how far that is from the filter's bound; None where there is no such measure.
+        distance: distance of its value from the filter's bound; None if the filter has no bound.
     """
 
     run: TrackedRun
@@ -40,15 +40,15 @@ class Miss:
 
 @dataclass(frozen=True)
 class Selection:
-    """Who wins, who comes next, and what each filter turned away.
+    """The winner, the runners-up, and the runs that each filter rejected.
 
     Attributes:
-        objective: the metric and direction that decided.
-        winner: the run to take; None where none passes.
+        objective: the metric that was ranked by, and its better direction.
+        winner: the best run that passes; None if none passes.
         runners_up: the next 20, best first.
-        misses: for each filter, by its words, the 10 runs that it turned away most narrowly.
-        tolerance: half-width of the one-standard-error rule's tie set; None where the rule is off.
-        code: digest of the study's present code; empty where the study has none of a person's own.
+        misses: for each filter, by its text, the 10 rejected runs that were nearest to passing.
+        tolerance: width of the one-standard-error rule's tie; None if the rule is off.
+        code: digest of the study's current code; empty if the study uses no code of your own.
     """
 
     objective: Order
@@ -59,27 +59,23 @@ class Selection:
     code: str = ""
 
     def has_other_code(self, run: TrackedRun) -> bool:
-        """Whether a run was trained with code that is known not to be the study's present one."""
+        """Whether a run was trained with code that is known to differ from the study's current code."""
         own = run.tags.get(CODE_SHA256, "")
         return bool(own) and own != self.code
 
 
-def objective_of(rules: Rules, sweep_metric: str, sweep_goal: Goal) -> Order:
-    """The rules' objective, with `auto` replaced by what the sweep optimized."""
-    chosen = rules.objective
-    metric = sweep_metric if chosen.metric == "auto" else chosen.metric
-    return Order(metric, sweep_goal if chosen.goal == "auto" else chosen.goal)
-
-
 def resolve_objective(rules: Rules, sweep: TrackedRun) -> Order:
-    """`objective_of`, with what a sweep's parent run says of itself.
+    """The rules' objective, with `auto` replaced by what the sweep's parent run says that it optimized.
 
     Raises:
-        InputError: the rules leave the objective to the sweep, and the sweep does not name one.
+        InputError: the run does not say it.
     """
-    metric, goal = sweep.tags.get(METRIC), sweep.tags.get(GOAL)
-    if rules.objective.metric != "auto" and rules.objective.goal != "auto":
-        return Order(rules.objective.metric, rules.objective.goal)
+    metric: str | None = rules.objective.metric
+    goal: str | None = rules.objective.goal
+    if metric == "auto":
+        metric = sweep.tags.get(METRIC)
+    if goal == "auto":
+        goal = sweep.tags.get(GOAL)
     if metric is None or goal not in ("maximize", "minimize"):
         raise InputError(
             f"run {sweep.name}",
@@ -87,17 +83,21 @@ def resolve_objective(rules: Rules, sweep: TrackedRun) -> Order:
             found=f"{metric!r} and {goal!r}",
             remedy="Name metric and goal in the rules' objective.",
         )
-    return objective_of(rules, metric, "maximize" if goal == "maximize" else "minimize")
+    return Order(metric, "maximize" if goal == "maximize" else "minimize")
 
 
 def ordering(rules: Rules, objective: Order) -> tuple[Order, ...]:
-    """The objective and what decides between equals."""
+    """The objective and the tie-breaks."""
     return (objective, *(Order(tie.metric, tie.goal) for tie in rules.tie_breaks))
 
 
 def rank(runs: Iterable[TrackedRun], rules: Rules, objective: Order) -> Selection:
     """Choose among `runs` (trials of any state, in any order)."""
-    position = _position(ordering(rules, objective))
+    order = ordering(rules, objective)
+
+    def position(run: TrackedRun) -> tuple[Any, ...]:
+        return (*(one.key(run) for one in order), run.started_at_ms, run.run_id)
+
     eligible = sorted((run for run in runs if is_eligible(run, objective)), key=position)
     passing = [run for run in eligible if not failures(run, rules)]
     tolerance = standard_error(passing[0], objective) if passing and rules.one_standard_error else None
@@ -117,7 +117,7 @@ def rank(runs: Iterable[TrackedRun], rules: Rules, objective: Order) -> Selectio
 
 
 def unknown_names(runs: Iterable[TrackedRun], rules: Rules, objective: Order) -> list[str]:
-    """A sentence for each name in the rules that no complete run has, with the nearest names that there are."""
+    """A sentence for each name in the rules that no complete run has, with similar names."""
     complete = [run for run in runs if run.state == "complete"]
     if not complete:
         return []
@@ -144,19 +144,19 @@ def is_eligible(run: TrackedRun, objective: Order) -> bool:
 
 
 def failures(run: TrackedRun, rules: Rules) -> list[Miss]:
-    """Every filter that turns a run away."""
+    """A miss for each filter that rejects a run."""
     return [miss for one in rules.filters if (miss := check(run, one)) is not None]
 
 
 def check(run: TrackedRun, rule: Filter) -> Miss | None:
-    """Why a filter turns a run away, or None where the run passes."""
+    """Why a filter rejects a run; None if the run passes."""
     value = look_up(run, rule)
     if value is None:
         return Miss(run, f"has no {rule.kind} {rule.name}", None)
     if rule.min is not None or rule.max is not None:
         number = number_of(run, rule)
         if number is None:
-            return Miss(run, f"{rule.name} is {value}, which is no number", None)
+            return Miss(run, f"{rule.name} is {value}, which is not a number", None)
         if rule.min is not None and number < rule.min:
             return Miss(run, f"{rule.name} is {number:.6g}", rule.min - number)
         if rule.max is not None and number > rule.max:
@@ -171,7 +171,7 @@ def check(run: TrackedRun, rule: Filter) -> Miss | None:
 
 
 def look_up(run: TrackedRun, rule: Filter) -> float | str | None:
-    """What a filter looks at. Metrics that are not finite count as missing."""
+    """The value that a filter is about. Metrics that are not finite count as missing."""
     if rule.kind == "tag":
         return run.tags.get(rule.name)
     if rule.kind == "param":
@@ -181,39 +181,33 @@ def look_up(run: TrackedRun, rule: Filter) -> float | str | None:
 
 
 def number_of(run: TrackedRun, rule: Filter) -> float | None:
-    """What `min` and `max` compare: a metric, or the metric that repeats a parameter."""
+    """The number that `min` and `max` are compared with: a metric, or the metric that repeats a parameter."""
     value = run.metrics.get(metric_behind(rule))
     return value if value is not None and math.isfinite(value) else None
 
 
 def metric_behind(rule: Filter) -> str:
-    """The metric that holds a filter's number. (Tags have none: their filters make no demand on numbers.)"""
+    """The name of the metric with a filter's number. Filters on tags have none."""
     return f"{NUMERIC_PARAMETER}{rule.name}" if rule.kind == "param" else rule.name
 
 
-def as_number(value: float | str) -> float | None:
-    """A finite number, also from its text, or None."""
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
 def is_same(found: float | str, wanted: Any) -> bool:
-    """Whether a stored value is the one of the rules: numbers as numbers, all else as the text that was stored."""
-    if isinstance(wanted, int | float) and not isinstance(wanted, bool):
-        return as_number(found) == float(wanted)
-    return str(found) == as_text(wanted)
+    """Whether a stored value equals one of the rules: numbers as numbers, everything else as stored text."""
+    if not isinstance(wanted, int | float) or isinstance(wanted, bool):
+        return str(found) == as_text(wanted)
+    try:
+        return float(found) == float(wanted)
+    except ValueError:
+        return False
 
 
 def as_text(wanted: Any) -> str:
-    """How a value of the rules is stored in a run: text as it is, all else as JSON."""
+    """A value of the rules as it is stored in a run: text unchanged, everything else as JSON."""
     return wanted if isinstance(wanted, str) else json.dumps(wanted)
 
 
 def standard_error(run: TrackedRun, objective: Order) -> float | None:
-    """Standard error of a run's mean over its folds; None where fewer than two were scored.
+    """Standard error of a run's mean over its folds; None if fewer than two were scored.
 
     Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2nd edition, section 7.10.
     """
@@ -251,12 +245,12 @@ def reason(selection: Selection, rules: Rules) -> str:
 
 @dataclass(frozen=True)
 class Demand:
-    """What is demanded of a run to be selected.
+    """A requirement for a run to be selected.
 
     Attributes:
-        text: the demand, for a person.
+        text: the requirement, in words.
         is_met: whether the run meets it.
-        found: what the run has, for a person.
+        found: what the run has, in words.
     """
 
     text: str
@@ -265,36 +259,29 @@ class Demand:
 
 
 def explain(run: TrackedRun, rules: Rules, selection: Selection) -> tuple[Demand, ...]:
-    """Hold a run against every demand on it."""
+    """Check a run against every requirement."""
     metric = selection.objective.metric
     value = run.metrics.get(metric)
     is_finite = value is not None and math.isfinite(value)
-    return (
+    demands = [
         Demand("trial is complete", run.state == "complete", f"it is {run.state}"),
         Demand(f"{metric} is a finite number", is_finite, "it has none" if value is None else f"{value:.6g}"),
-        *(_filter_demand(run, rule) for rule in rules.filters),
-    )
-
-
-def _filter_demand(run: TrackedRun, rule: Filter) -> Demand:
-    miss = check(run, rule)
-    return Demand(
-        str(rule), miss is None, miss.reason if miss else f"{rule.name} is {_shown(look_up(run, rule) or '')}"
-    )
-
-
-def _position(order: Sequence[Order]) -> Callable[[TrackedRun], tuple[Any, ...]]:
-    return lambda run: (*(one.key(run) for one in order), run.started_at_ms, run.run_id)
+    ]
+    for rule in rules.filters:
+        miss = check(run, rule)
+        found = miss.reason if miss else f"{rule.name} is {_shown(look_up(run, rule) or '')}"
+        demands.append(Demand(str(rule), miss is None, found))
+    return tuple(demands)
 
 
 def is_comparable(run: TrackedRun, rule: Filter) -> bool:
-    """Whether a run has what a filter asks about, so that it can be near to passing."""
+    """Whether a run has the value that a filter is about, so that it can be near to passing."""
     asks_for_number = rule.min is not None or rule.max is not None
     return number_of(run, rule) is not None if asks_for_number else look_up(run, rule) is not None
 
 
 def _nearest_misses(eligible: Sequence[TrackedRun], rule: Filter) -> tuple[Miss, ...]:
-    """Those nearest to the bound, or (where there is no distance) the best; `eligible` is in order of preference."""
+    """The rejected runs nearest to the bound, or the best ones if there is no bound. `eligible` is best first."""
     found = [miss for run in eligible if (miss := check(run, rule)) is not None and is_comparable(run, rule)]
     found.sort(key=lambda miss: math.inf if miss.distance is None else miss.distance)
     return tuple(found[:NEAREST_MISSES])

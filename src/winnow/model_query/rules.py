@@ -1,7 +1,7 @@
-"""The rules file as frozen, typed values: what a run must be to be taken, and what makes one better than another.
+"""The rules file as frozen, typed values: which runs pass, and which run is best.
 
-`metrics_config.yaml` beside this file is the default and the manual. Loading refuses what can be known to be wrong
-without any run; whether a run passes is decided in `ranking`.
+`metrics_config.yaml` in this folder is the default and the manual. Loading refuses everything that is wrong whatever
+the runs are; `ranking` decides whether a run passes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from winnow.config.errors import InputError
+from winnow.config.next_command import next_flag
 from winnow.config.yaml_text import Document, KeyPath, not_yaml, read_yaml
 
 DEFAULT_RULES = Path(__file__).with_name("metrics_config.yaml")
@@ -29,7 +30,7 @@ class _Frozen(BaseModel):
 
 
 class Filter(_Frozen):
-    """One thing that a run must be. Exactly one of `metric`, `param` and `tag`, and at least one demand on it."""
+    """A condition that a run must meet: exactly one of `metric`, `param` and `tag`, and at least one demand on it."""
 
     metric: str | None = Field(default=None, description="A metric: `f1`, `f1.std`, `train_s`, `holdout.f1`, …")
     param: str | None = Field(default=None, description="A parameter of the space: `lr`, `hidden`, …")
@@ -40,7 +41,7 @@ class Filter(_Frozen):
     in_: tuple[Scalar | list[Any], ...] | None = Field(
         default=None, alias="in", min_length=1, description="The values that pass."
     )
-    matches: str | None = Field(default=None, description="A regular expression that the whole text has to match.")
+    matches: str | None = Field(default=None, description="A regular expression that matches the whole text.")
 
     @model_validator(mode="after")
     def _makes_one_demand(self) -> Self:
@@ -51,7 +52,7 @@ class Filter(_Frozen):
         if not demands:
             raise ValueError("at least one of `min`, `max`, `equals`, `in` and `matches`")
         if self.metric is not None and self.matches is not None:
-            raise ValueError("`min`, `max`, `equals` or `in` for a metric, which is no text")
+            raise ValueError("`min`, `max`, `equals` or `in` for a metric, which is a number")
         if self.tag is not None and (self.min is not None or self.max is not None):
             raise ValueError("`equals`, `in` or `matches` for a tag, which is text")
         if self.min is not None and self.max is not None and self.min > self.max:
@@ -64,12 +65,12 @@ class Filter(_Frozen):
 
     @property
     def kind(self) -> Literal["metric", "param", "tag"]:
-        """What the rule looks at."""
+        """What the filter is about."""
         return "metric" if self.metric is not None else "param" if self.param is not None else "tag"
 
     @property
     def name(self) -> str:
-        """The name it looks up."""
+        """The name of the metric, parameter or tag."""
         return self.metric or self.param or self.tag or ""
 
     def __str__(self) -> str:
@@ -86,14 +87,14 @@ class Filter(_Frozen):
 
 def _refuse_holdout(metric: str) -> None:
     if metric.startswith(HOLDOUT):
-        raise ValueError("a metric of the cross-validation: the holdout may gate (`filters`), but never rank")
+        raise ValueError("a metric of the cross-validation: the holdout may be used in `filters`, but never to rank")
 
 
 class Criterion(_Frozen):
     """A metric and the direction in which it is better."""
 
-    metric: str = Field(min_length=1, description="Any metric but those of the holdout.")
-    goal: Goal = Field(description="Direction that is better.")
+    metric: str = Field(min_length=1, description="Any metric except those of the holdout.")
+    goal: Goal = Field(description="The better direction.")
 
     @model_validator(mode="after")
     def _is_not_the_holdout(self) -> Self:
@@ -102,7 +103,7 @@ class Criterion(_Frozen):
 
 
 class Objective(_Frozen):
-    """What is best. `auto`: the metric that the sweep optimized, and its direction."""
+    """What to optimize. `auto`: the metric that the sweep optimized, and its direction."""
 
     metric: str = Field(default="auto", description="A metric, or `auto`: the one that the sweep optimized.")
     goal: Literal["auto", "maximize", "minimize"] = Field(default="auto", description="`auto`: the sweep's.")
@@ -111,21 +112,21 @@ class Objective(_Frozen):
     def _is_whole(self) -> Self:
         _refuse_holdout(self.metric)
         if self.metric != "auto" and self.goal == "auto":
-            raise ValueError("`goal: maximize` or `goal: minimize` beside a metric of its own")
+            raise ValueError("`goal: maximize` or `goal: minimize` for a named metric")
         return self
 
 
 class Rules(_Frozen):
     """One rules file."""
 
-    objective: Objective = Field(default=Objective(), description="What is best.")
-    filters: tuple[Filter, ...] = Field(default=(), description="What a run must be; all of them.")
+    objective: Objective = Field(default=Objective(), description="What to optimize.")
+    filters: tuple[Filter, ...] = Field(default=(), description="Conditions that a run must meet, all of them.")
     tie_breaks: tuple[Criterion, ...] = Field(
-        default=(), description="What decides between equals, first to last; in the end the earlier trial."
+        default=(), description="What decides between equal runs, first to last; finally the earlier trial wins."
     )
     one_standard_error: Criterion | None = Field(
         default=None,
-        description="Take the simplest, by this metric, of the runs within one standard error of the best.",
+        description="Choose the simplest, by this metric, of the runs within one standard error of the best.",
     )
     alias: Annotated[str, Field(pattern=r"^[a-z]+(-[a-z]+)*$")] = Field(
         default="champion", description="The registry alias that the winner gets."
@@ -140,7 +141,7 @@ def load_rules(path: Path = DEFAULT_RULES) -> Rules:
     """Read a rules file.
 
     Raises:
-        InputError: it is missing, unreadable or wrong; further faults are notes of the first.
+        InputError: it is missing, unreadable or wrong. Further faults are notes of the first.
     """
     document = _read(path)
     try:
@@ -159,9 +160,9 @@ def _read(path: Path) -> Document:
         found = "no such file" if not path.exists() else f"'{getattr(error, 'strerror', None) or 'no UTF-8 text'}'"
         raise InputError(
             str(path),
-            expected="a rules file that can be read",
+            expected="a rules file",
             found=found,
-            remedy=f"Name one with --rules (make: RULES=…), or leave it out for the default, {DEFAULT_RULES}.",
+            remedy=f"Name one with {next_flag('rules')}, or leave it out for the default, {DEFAULT_RULES}.",
         ) from error
     except yaml.YAMLError as error:
         raise not_yaml(path, error) from error
@@ -176,51 +177,38 @@ def _read(path: Path) -> Document:
 
 
 def _fault(path: Path, document: Document, details: Any) -> InputError:
-    keys = tuple(key for key in details["loc"] if not str(key).startswith(("list[", "function")))
-    keys = _known(document, keys)
-    place = _place(path, document, keys)
+    location = tuple(details["loc"])
+    # The longest part that is in the file: pydantic appends missing keys and the names of union members.
+    keys: KeyPath = next(
+        (location[:end] for end in range(len(location), 0, -1) if location[:end] in document.lines), ()
+    )
+    dotted = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
+    place = f"{path}:{document.lines[keys]}: {dotted}" if keys else str(path)
+    remedy = f"{DEFAULT_RULES} explains every key."
     if details["type"] == "extra_forbidden":
-        names = _names_at(tuple(details["loc"][:-1]))
-        nearest = difflib.get_close_matches(str(details["loc"][-1]), names, n=1)
-        remedy = f"Did you mean '{nearest[0]}'?" if nearest else f"Remove it; {DEFAULT_RULES} explains every key."
+        model = _SECTIONS[location[0]] if len(location) > 1 else Rules
+        names = [field.alias or name for name, field in model.model_fields.items()]
+        nearest = difflib.get_close_matches(str(location[-1]), names, n=1)
         return InputError(
-            place, expected=f"one of {', '.join(names)}", found=f"the unknown key '{details['loc'][-1]}'", remedy=remedy
+            place,
+            expected=f"one of {', '.join(names)}",
+            found=f"the unknown key '{location[-1]}'",
+            remedy=f"Did you mean '{nearest[0]}'?" if nearest else f"Remove it; {remedy}",
         )
     if details["type"] == "missing":
-        return InputError(
-            place, expected=f"`{details['loc'][-1]}`", found="nothing", remedy=f"{DEFAULT_RULES} explains every key."
-        )
-    message = details["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return InputError(
-        place,
-        expected=message,
-        found=repr(details["input"]) if not isinstance(details["input"], dict) else _keys(details["input"]),
-        remedy=f"{DEFAULT_RULES} explains every key.",
-    )
+        return InputError(place, expected=f"`{location[-1]}`", found="nothing", remedy=remedy)
+    value = details["input"]
+    if isinstance(value, dict):
+        found = "{" + ", ".join(f"{key}: {each}" for key, each in value.items()) + "}"
+    else:
+        found = repr(value)
+    expected = details["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return InputError(place, expected=expected, found=found, remedy=remedy)
 
 
-def _keys(mapping: dict[str, Any]) -> str:
-    return "{" + ", ".join(f"{key}: {value}" for key, value in mapping.items()) + "}"
-
-
-def _known(document: Document, keys: KeyPath) -> KeyPath:
-    """The longest part of a place that the file has; pydantic adds the names of union members."""
-    return next((keys[:end] for end in range(len(keys), 0, -1) if keys[:end] in document.lines), keys)
-
-
-def _place(path: Path, document: Document, keys: KeyPath) -> str:
-    file = f"{path}:{document.lines[keys]}" if keys in document.lines else str(path)
-    dotted = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
-    return f"{file}: {dotted}" if dotted else file
-
-
-def _names_at(location: tuple[str | int, ...]) -> list[str]:
-    """Keys that may stand at a place of the file."""
-    models: dict[str, type[BaseModel]] = {
-        "objective": Objective,
-        "filters": Filter,
-        "tie_breaks": Criterion,
-        "one_standard_error": Criterion,
-    }
-    model = models[str(location[0])] if location else Rules
-    return [field.alias or name for name, field in model.model_fields.items()]
+_SECTIONS: dict[str | int, type[BaseModel]] = {
+    "objective": Objective,
+    "filters": Filter,
+    "tie_breaks": Criterion,
+    "one_standard_error": Criterion,
+}
