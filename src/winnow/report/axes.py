@@ -1,4 +1,4 @@
-"""Where a value lies on an axis between 0 (bottom) and 1 (top), for numbers on either scale and for choices."""
+"""The position of a value on an axis from 0 (bottom) to 1 (top), for numbers on either scale and for choices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from winnow.study.formatting import score, setting
 
 _CROWDED = 0.07
-"""Ticks nearer to each other than this share of the axis would overlap."""
+"""Ticks that are closer than this share of the axis would overlap."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Axis:
 
     Attributes:
         ticks: (position, text) pairs from the bottom up.
-        choices: the position of each choice by its text; None for numbers.
-        low, high: the values at the bottom and the top; `low` is above `high` on an axis that is turned around.
+        choices: the position of each choice, by its text; None for numbers.
+        low, high: the values at the bottom and the top. `low` is larger if less is better.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Axis:
     choices: Mapping[str, float] | None = None
 
     def position(self, value: Any) -> float | None:
-        """Where `value` lies; None where it has no place on this axis."""
+        """The position of `value`; None if it is not on this axis."""
         if self.choices is not None:
             return self.choices.get(choice_text(value))
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -43,12 +43,12 @@ class Axis:
 
 
 def choice_text(value: Any) -> str:
-    """A choice as text: text as it is, everything else as JSON. The study stores lists so."""
+    """A choice as the study stores it: text unchanged, everything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
 
 
 def parameter_axis(name: str, parameter: Mapping[str, Any]) -> Axis:
-    """The axis of one entry of the search space, as the experiment file has it."""
+    """The axis of one entry of the experiment file's search space."""
     choices = parameter.get("choice", parameter.get("choices"))
     if choices is not None:
         texts = list(dict.fromkeys(map(choice_text, choices)))
@@ -63,7 +63,7 @@ def parameter_axis(name: str, parameter: Mapping[str, Any]) -> Axis:
 
 
 def metric_axis(name: str, low: float, high: float, *, maximize: bool) -> Axis:
-    """The metric's axis: better is up, whichever way the metric goes."""
+    """The metric's axis. Better is always up."""
     bottom, top = (low, high) if maximize else (high, low)
     ticks = tuple((_share(value, bottom, top, False), score(value)) for value in _linear_ticks(low, high))
     return Axis(name, ticks, bottom, top)
@@ -78,7 +78,7 @@ def _share(value: float, low: float, high: float, is_log: bool) -> float:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """Both ends and the powers of ten between them; within a decade 2 and 5 too."""
+    """Both ends and the powers of ten between them, plus multiples of 2 and 5 on a short axis."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     factors = (1, 2, 5) if last - first <= 2 else (1,)
     inner = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]

@@ -1,4 +1,4 @@
-"""What report.js draws, as JSON values. The script does the drawing; what to show is decided here."""
+"""The values that report.js draws, as JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Column:
     """A column of the table of trials.
 
     Attributes:
-        texts: a cell for each trial, in the study's order.
+        texts: one cell per trial, in the study's order.
     """
 
     name: str
@@ -54,18 +54,18 @@ def columns_of(view: StudyView, facts: Facts) -> list[Column]:
 
 
 def parameters_of(view: StudyView, facts: Facts) -> list[str]:
-    """The parameters of the space, then those that only trials of an earlier space have."""
+    """The parameters of the space, then those of an earlier space that only trials have."""
     return list(dict.fromkeys([*view.space, *(name for trial in facts.trials for name in trial.record.params)]))
 
 
 def notes_of(trial: TrialFacts) -> list[str]:
-    """Why a trial ended as it did, and whether its code is not the study's."""
+    """Why a trial ended, and whether it was trained with other code."""
     code = ["trained with other code"] if trial.record.has_other_code else []
     return ([trial.record.reason] if trial.record.reason else []) + code
 
 
 def best_first(view: StudyView, facts: Facts) -> list[int]:
-    """Indices of the trials, the best mean first; trials that are not complete at the end, by number."""
+    """Indices of the trials, best mean first; incomplete trials come last, by number."""
     sign = -1 if view.sweep.goal == "maximize" else 1
 
     def order(index: int) -> tuple[bool, float, int]:
@@ -77,7 +77,7 @@ def best_first(view: StudyView, facts: Facts) -> list[int]:
 
 
 def history_frame(view: StudyView, facts: Facts) -> tuple[float, float] | None:
-    """The values that the history shows at first; None where no trial has one."""
+    """The initial value range of the history; None if no trial has a value."""
     shown = [trial.mean for trial in facts.trials if trial.mean is not None and trial.record.state != "failed"]
     frame = robust_range(shown, maximize=view.sweep.goal == "maximize")
     if frame is None:
@@ -88,19 +88,19 @@ def history_frame(view: StudyView, facts: Facts) -> tuple[float, float] | None:
 
 
 def outside(facts: Facts, frame: tuple[float, float] | None) -> int:
-    """How many trials the history shows only on request."""
+    """Number of trials outside the initial range of the history."""
     means = [trial.mean for trial in facts.trials if trial.mean is not None and trial.record.state != "failed"]
     return sum(not frame[0] <= mean <= frame[1] for mean in means) if frame else 0
 
 
 def score_range(view: StudyView, facts: Facts) -> tuple[float, float] | None:
-    """The scores of folds between which the heat map's colors are spread."""
+    """The range of fold scores that the heat map's colors cover."""
     scores = [value for trial in facts.trials for value in trial.scores.values() if math.isfinite(value)]
     return robust_range(scores, maximize=view.sweep.goal == "maximize")
 
 
 def chart_data(view: StudyView, facts: Facts, columns: Sequence[Column], jobs: Sequence[Job]) -> dict[str, Any]:
-    """Everything that report.js draws. Lists that are about trials have an entry for each, in the study's order."""
+    """Everything that report.js draws. Lists about trials are in the study's order."""
     trials = facts.trials
     folds = max([view.sweep.folds, *(fold + 1 for trial in trials for fold in trial.scores)])
     return {
@@ -122,10 +122,10 @@ def chart_data(view: StudyView, facts: Facts, columns: Sequence[Column], jobs: S
 
 
 def _value(trial: TrialFacts) -> str:
-    """The mean; in brackets where it is that of some folds only."""
+    """The mean; in brackets if it covers only some folds."""
     return score(trial.mean) if trial.record.state == "complete" or trial.mean is None else f"({score(trial.mean)})"
 
 
 def _rounded(value: float | None) -> float | None:
-    """Six significant digits: finer than a pixel, and a third of the bytes."""
+    """Six significant digits: finer than a pixel, in a third of the bytes."""
     return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""What a study's report states before it draws anything: counts, times, spreads."""
+"""Counts, times and spreads of a study, for its report."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ STATES: tuple[TrialState, ...] = ("complete", "pruned", "failed", "running", "wa
 ENDED = frozenset({"complete", "pruned", "failed"})
 
 PAUSE_MS = 120_000
-"""A silence longer than this is a pause between two sittings: it counts neither as wall time nor against the pace."""
+"""A longer silence is a pause between two sittings, which does not count as wall time."""
 
 
 @dataclass(frozen=True)
 class TrialFacts:
-    """One trial with what its folds add up to.
+    """One trial, and statistics of its folds.
 
     Attributes:
-        scores: the objective on each fold, by fold number (0-based); folds that were not trained are missing.
-        mean: its value; before it has ended, the mean of the folds that it has.
+        scores: the objective on each trained fold, by fold number (0-based).
+        mean: its value; until it has ended, the mean over its trained folds.
         std: sample standard deviation between its folds.
         train_s: time spent training its folds.
     """
@@ -39,7 +39,7 @@ class TrialFacts:
 
 @dataclass(frozen=True)
 class Sitting:
-    """A stretch of time in which the study was worked on."""
+    """A period without pauses in which the study ran."""
 
     start_ms: int
     end_ms: int
@@ -50,10 +50,10 @@ class Facts:
     """A study in numbers.
 
     Attributes:
-        counts: trials by state; every state is there.
-        asked: how many trials the study is to hold, where known.
-        wall_s: length of all sittings.
-        trials_per_min: ended trials by wall time; None before there are any.
+        counts: number of trials in each state, including states without trials.
+        asked: number of trials that the study is to hold; None if unknown.
+        wall_s: total length of all sittings.
+        trials_per_min: ended trials per minute of wall time; None if there are none.
     """
 
     trials: tuple[TrialFacts, ...]
@@ -73,7 +73,7 @@ class Facts:
 
 
 def facts_of(view: StudyView) -> Facts:
-    """Count and add up a study."""
+    """The facts about a study."""
     trials = tuple(_trial_facts(trial, view.sweep.metric) for trial in view.trials)
     counted = Counter(trial.state for trial in view.trials)
     counts = {state: counted[state] for state in STATES}
@@ -95,7 +95,7 @@ def facts_of(view: StudyView) -> Facts:
 
 
 def sittings_of(view: StudyView) -> tuple[Sitting, ...]:
-    """When the study was worked on, pauses of more than `PAUSE_MS` cut out."""
+    """When the study ran, without pauses of more than `PAUSE_MS`."""
     merged: list[Sitting] = []
     for start_ms, end_ms in sorted(_busy(view)):
         if merged and start_ms - merged[-1].end_ms <= PAUSE_MS:
@@ -106,10 +106,10 @@ def sittings_of(view: StudyView) -> tuple[Sitting, ...]:
 
 
 def robust_range(values: Iterable[float], *, maximize: bool) -> tuple[float, float] | None:
-    """The range worth drawing: from the best value to the worst that is no outlier; None without values.
+    """The range from the best value to the worst one that is not an outlier; None without values.
 
-    Outliers are values on the worse side further than three interquartile ranges from the quartile there (Tukey's
-    outer fence): a diverged trial would else press all others into one line.
+    Outliers are values on the worse side that are more than three interquartile ranges from the quartile (Tukey's outer
+    fence). With a diverged trial, all others would otherwise appear as one line.
     """
     ordered = sorted(value for value in values if math.isfinite(value))
     if not ordered:
@@ -159,6 +159,6 @@ def _quantile(ordered: list[float], share: float) -> float:
 
 
 def _natural(name: str) -> tuple[str, int, str]:
-    """Workers in the order of their trailing number: group-2 before group-10."""
+    """Sort key by trailing number: group-2 before group-10."""
     stem = name.rstrip("0123456789")
     return stem, int(name[len(stem) :] or -1), name

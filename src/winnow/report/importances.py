@@ -1,6 +1,6 @@
-"""How much of the metric's variation each parameter explains: PED-ANOVA.
+"""Each parameter's share of the metric's variation, by PED-ANOVA.
 
-Importing Optuna's evaluator loads scikit-learn and pandas, which costs more than the whole report.
+Optuna's evaluator imports scikit-learn and pandas, which takes longer than writing the whole report.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from winnow.report.facts import TrialFacts
 from winnow.study.view import StudyView
 
 FEWEST_TRIALS = 8
-"""Complete trials below which a ranking of parameters would be noise."""
+"""With fewer complete trials, a ranking of parameters would be noise."""
 
 _BEST_SHARE = 0.1
 _CELLS = 50
-"""Cells into which a continuous parameter is divided."""
+"""Number of cells of a continuous parameter."""
 
 
 def importances_of(view: StudyView, complete: Sequence[TrialFacts]) -> dict[str, float]:
@@ -31,8 +31,8 @@ def importances_of(view: StudyView, complete: Sequence[TrialFacts]) -> dict[str,
 
     Method: PED-ANOVA (Watanabe et al., IJCAI 2023, https://arxiv.org/abs/2304.10255) as in Optuna's
     `PedAnovaImportanceEvaluator` with its defaults: the Pearson divergence between the density of the best tenth of the
-    trials and that of all. Empty where that says nothing: fewer than `FEWEST_TRIALS` complete trials, one parameter, or
-    the same value everywhere.
+    trials and that of all. Empty with fewer than `FEWEST_TRIALS` complete trials, with one parameter, or if all values
+    are equal.
     """
     grids = {name: _grid(parameter) for name, parameter in view.space.items()}
     rows = [
@@ -69,7 +69,7 @@ class _Grid:
     is_log: bool = False
 
     def cell(self, value: Any) -> int | None:
-        """The cell of a value; None where it lies outside."""
+        """The cell of a value; None if it is outside."""
         if self.choices:
             text = choice_text(value)
             return self.choices.index(text) if text in self.choices else None
@@ -82,7 +82,7 @@ class _Grid:
         return min(max(math.ceil(place - 0.5), 0), self.size - 1)
 
     def density(self, counts: Mapping[int, int]) -> list[float]:
-        """Probability of each cell: a kernel at each cell that holds trials, and a prior with the weight of one."""
+        """Probability of each cell: a kernel at each cell with trials, and a prior with the weight of one trial."""
         total = sum(counts.values()) + 1
         kernels = [(count / total, cell) for cell, count in sorted(counts.items())]
         if self.choices:
@@ -103,7 +103,7 @@ class _Grid:
 
 
 def _cells(grids: Mapping[str, _Grid], params: Mapping[str, Any]) -> dict[str, int] | None:
-    """The cell of each parameter; None where the trial does not lie in the space."""
+    """The cell of each parameter; None if the trial is outside the space."""
     cells = {name: grid.cell(params.get(name)) for name, grid in grids.items()}
     known = {name: cell for name, cell in cells.items() if cell is not None}
     return known if len(known) == len(cells) else None

@@ -1,7 +1,6 @@
-"""The page around the charts: every section as HTML, and all of them in one file.
+"""The HTML page of a report, section by section.
 
-Everything that comes from outside goes through `html.escape` here, or into the packed JSON, which report.js shows as
-text.
+All text from outside is escaped with `html.escape`, or is in the packed JSON, which report.js inserts as text.
 """
 
 from __future__ import annotations
@@ -37,11 +36,11 @@ from winnow.tracking.records import TrialState
 _SECRET = "…"
 _ZOOM = "Drag to enlarge, double-click to go back."
 _FEW_ROWS = 200
-"""Trials in the table at first; the others are shown on request."""
+"""Number of trials that the table shows initially."""
 
 
 def render_report(view: StudyView) -> str:
-    """One self-contained HTML page about a study, at whatever stage it is."""
+    """One self-contained HTML page about a study, finished or not."""
     facts = facts_of(view)
     columns, jobs = columns_of(view, facts), jobs_of(facts)
     sections = [
@@ -153,12 +152,12 @@ def _model(best: TrialFacts, champion: Champion | None) -> str:
 
 def _history(view: StudyView, facts: Facts) -> str:
     if all(trial.record.state == "waiting" for trial in facts.trials):
-        return _section("history-section", "Optimization history", _empty("No trial has begun yet."), "wide")
+        return _section("history-section", "Optimization history", _empty("No trial has started yet."), "wide")
     notes = ["Higher is better." if view.sweep.goal == "maximize" else "Lower is better."]
     if facts.counts["pruned"]:
-        notes.append("Pruned trials stand at an estimate of their mean over all folds.")
+        notes.append("Pruned trials are drawn at an estimate of their mean over all folds.")
     if facts.counts["failed"]:
-        notes.append("Failed trials stand on the lower edge.")
+        notes.append("Failed trials are drawn on the lower edge.")
     if count := outside(facts, history_frame(view, facts)):
         notes.append(f"{count} trial{_s(count)} far on the worse side: double-click to see all.")
     keys: list[tuple[str, str]] = [(state, state) for state in STATES if facts.counts[state] and state != "waiting"]
@@ -174,8 +173,8 @@ def _importances(shares: Mapping[str, float], facts: Facts) -> str:
         empty = f"Needs {FEWEST_TRIALS} complete trials and two parameters that vary; {done} complete so far."
         return _section("importances-section", "Parameter importances", _empty(empty))
     note = (
-        "What separates the best tenth of the trials from the rest, by parameter (PED-ANOVA), as shares of what the "
-        f"parameters explain. From {done} complete trials{': a hint, no more' if done < 50 else ''}."
+        "How much each parameter separates the best tenth of the trials from all trials (PED-ANOVA), as shares of the "
+        f"total. From {done} complete trials{': only a hint' if done < 50 else ''}."
     )
     longest = max(shares.values())
     rows = "".join(
@@ -188,12 +187,8 @@ def _importances(shares: Mapping[str, float], facts: Facts) -> str:
 
 def _parallel(view: StudyView, facts: Facts) -> str:
     if not facts.complete or not view.space:
-        return _section(
-            "parallel-section", "Parallel coordinates", _empty("Drawn from the first complete trial on."), "wide"
-        )
-    note = (
-        "A line per trial: drag along an axis to keep a range, point at a line to read it. Better is up, on the right."
-    )
+        return _section("parallel-section", "Parallel coordinates", _empty("No trial is complete yet."), "wide")
+    note = "One line per trial. Drag along an axis to select a range; point at a line to read it. Better is up."
     kinds: tuple[tuple[TrialState, str], ...] = (("pruned", "pruned, dotted"), ("failed", "failed, dashed"))
     states = "".join(_state(state, text) for state, text in kinds if facts.counts[state])
     legend = f'<p class="legend muted"><span>worse<span class="ramp"></span>better</span>{states}</p>'
@@ -225,12 +220,12 @@ def _timeline(view: StudyView, facts: Facts, jobs: Sequence[Job]) -> str:
     if not facts.workers:
         return _section("timeline-section", "Workers", _empty("No fold is trained yet."), "wide")
     bar = "fold (its trial's number on it)" if len(jobs) <= FEW_BARS else "trial"
-    note = f"Each bar is a {bar}; the space between bars is time without training."
+    note = f"Each bar is a {bar}; gaps are time without training."
     if any(len(job.members) > 1 for job in jobs):
-        note += " × counts folds that trained at once, as one model."
+        note += " × is the number of folds that trained together as one model."
     unseen = sum(trial.record.state == "failed" and not trial.record.folds for trial in facts.trials)
     if unseen:
-        note += f" {unseen} trial{_s(unseen)} that failed in the first fold cannot be placed."
+        note += f" {unseen} trial{_s(unseen)} that failed in the first fold cannot be shown."
     trained = {trial.record.state for trial in facts.trials if trial.record.folds}
     keys: list[tuple[str, str]] = [(state, state) for state in STATES if state in trained]
     keys += [("lost", "lost attempt")] if view.incidents else []
@@ -271,7 +266,7 @@ def _trials(view: StudyView, facts: Facts, columns: Sequence[Column]) -> str:
 
 
 def _row(index: int, trial: TrialFacts, columns: Sequence[Column], winner: int | None) -> str:
-    """A row of the table; report.js makes the same ones. End tags of cells may be left out in HTML."""
+    """A row of the table, as report.js makes them, too. HTML does not require the cells' end tags."""
     notes = "".join(f"<small>{_e(note)}</small>" for note in notes_of(trial))
     state = trial.record.state
     cells = [
@@ -287,19 +282,19 @@ def _meaning(view: StudyView) -> str:
     sweep = view.sweep
     direction = "the highest" if sweep.goal == "maximize" else "the lowest"
     kept = (
-        "The holdout was split off before the first trial; refitted trials are scored on it once, and it ranks nothing."
+        "The holdout was split off before the first trial. Refitted trials are scored on it once; it never ranks them."
         if _has_holdout(view)
-        else "No holdout was kept, so nothing here was measured on rows that the search has not seen."
+        else "There is no holdout, so nothing here was measured on rows that the search has not seen."
     )
     return _section(
         "meaning",
         "What the value means",
-        f"<p>A trial's value is the mean of <b>{_e(sweep.metric)}</b> over {sweep.folds} folds: each is scored by a "
-        f"model that was trained on rows of the others. The winner has {direction}. Values in brackets are means over "
-        "the folds that a trial was given before it ended, and do not compete.</p>"
-        "<p>± is the sample standard deviation between the folds. It says how much one fold differs from another, not "
-        "how well the mean is known: folds share training rows.</p>"
-        f"<p>{kept} The best of many trials looks better than it is, the more so the more trials there are.</p>",
+        f"<p>A trial's value is the mean of <b>{_e(sweep.metric)}</b> over {sweep.folds} folds. Each fold is scored by "
+        f"a model that was trained on the other folds. The winner has {direction} value. Values in brackets are means "
+        "over the folds that a trial finished before it ended, and are not ranked.</p>"
+        "<p>± is the sample standard deviation between the folds. It shows how much folds differ, not how precise the "
+        "mean is, because folds share training rows.</p>"
+        f"<p>{kept} The best of many trials looks better than it is, and more so the more trials there are.</p>",
     )
 
 
@@ -318,7 +313,7 @@ def _environment(view: StudyView) -> str:
 
 
 def _without_values(experiment: Mapping[str, Any]) -> dict[str, Any]:
-    """The experiment without the values of environment variables, which may be anybody's password."""
+    """The experiment without the values of environment variables, which may be passwords."""
     execution = dict(experiment.get("execution") or {})
     if execution.get("env"):
         execution["env"] = dict.fromkeys(execution["env"], _SECRET)
@@ -346,7 +341,7 @@ def _plot(name: str, title: str) -> str:
 
 
 def _legend(keys: Iterable[tuple[str, str]]) -> str:
-    """A button for each kind of mark, which shows and hides it."""
+    """A button for each kind of mark that shows or hides it."""
     buttons = "".join(
         f'<button type="button" class="state state-{key}" data-key="{key}" aria-pressed="true">{text}</button>'
         for key, text in keys
@@ -383,6 +378,6 @@ def _e(text: str) -> str:
 
 
 def _packed(value: Any) -> str:
-    """JSON, deflated, in base 64: a third of the size, and nothing in it is markup."""
+    """Compressed JSON in base 64: a third of the size, without markup."""
     text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     return base64.b64encode(zlib.compress(text.encode())).decode()

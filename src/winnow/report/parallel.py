@@ -10,13 +10,13 @@ from winnow.report.facts import Facts, TrialFacts, robust_range
 from winnow.study.view import StudyView
 
 _BAND = 0.55
-"""Share of a choice's room on its axis over which its trials are spread."""
+"""Share of a choice's space on the axis over which its trials are spread."""
 
 
 def parallel(view: StudyView, facts: Facts) -> dict[str, Any] | None:
-    """An axis for each parameter and one for the metric, a line for each trial; None before a trial is complete.
+    """One axis per parameter and one for the metric, and one line per trial; None if no trial is complete.
 
-    A line is the trial's index and its places on the axes, between 0 (bottom) and 1 (top), or None.
+    A line is the trial's index and its positions on the axes from 0 (bottom) to 1 (top), or None.
     """
     maximize = view.sweep.goal == "maximize"
     frame = robust_range([trial.mean for trial in facts.complete if trial.mean is not None], maximize=maximize)
@@ -45,8 +45,7 @@ def parallel(view: StudyView, facts: Facts) -> dict[str, Any] | None:
 def _places(axis: Axis, trials: Mapping[int, TrialFacts], worth: Mapping[int, float | None]) -> dict[int, float]:
     """Where each trial crosses an axis, by its index.
 
-    At a choice the trials are spread over a band, the worst at the bottom: through one point they could neither be
-    counted nor told apart.
+    The trials of one choice are spread over a band, worst at the bottom, so that they can be told apart.
     """
     values = {index: trial.record.params.get(axis.name) for index, trial in trials.items()}
     placed = {index: place for index, value in values.items() if (place := axis.position(value)) is not None}

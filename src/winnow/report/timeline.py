@@ -1,4 +1,4 @@
-"""Which worker trained what and when."""
+"""Which worker trained what, and when."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from winnow.study.formatting import duration
 from winnow.study.view import StudyView
 
 FEW_BARS = 1500
-"""Up to here every fold, or pack of folds, has a bar of its own; beyond, every trial."""
+"""With more bars, there is one per trial instead of one per fold or pack of folds."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """The folds that a worker trained at the same time, as one model.
+    """The folds that a worker trained together as one model.
 
     Attributes:
         members: (index of the trial, fold) pairs.
@@ -35,7 +35,7 @@ class Job:
 
 
 def jobs_of(facts: Facts) -> list[Job]:
-    """Every fold that was trained, by worker and time; folds of equal start and end are one job."""
+    """All trained folds, by worker and time. Folds with the same start and end are one job."""
     found: dict[tuple[str, int, int], list[tuple[int, int]]] = {}
     for index, trial in enumerate(facts.trials):
         for fold in trial.record.folds:
@@ -44,10 +44,10 @@ def jobs_of(facts: Facts) -> list[Job]:
 
 
 def timeline(view: StudyView, facts: Facts, jobs: Sequence[Job], scale: Timescale) -> dict[str, Any]:
-    """A row for each worker, a bar for each job, and where attempts were lost, trials failed and the sweep paused.
+    """One row per worker with one bar per job, and the lost attempts, failed trials and pauses.
 
-    Places and lengths are in the scale's unit. A stretch is what a worker trained of the same trials in a row; its bars
-    are [start, length, number of folds, text]. Where there are too many, they are merged into one.
+    Positions and lengths are in the scale's unit. A stretch is a worker's consecutive jobs of the same trials. Its bars
+    are [start, length, number of folds, text]. If there are too many, they are merged into one.
     """
     is_merged = len(jobs) > FEW_BARS
     lanes = {worker: lane for lane, worker in enumerate(facts.workers)}
@@ -97,7 +97,7 @@ def _stretches(jobs: Sequence[Job]) -> list[list[Job]]:
 
 
 def _follows(job: Job, last: Job) -> bool:
-    """Whether nothing else fits between two jobs: else an attempt was lost there, or the sweep paused."""
+    """Whether the gap between two jobs is too short for a lost attempt or a pause."""
     return job.start_ms - last.end_ms <= max(last.end_ms - last.start_ms, 500)
 
 

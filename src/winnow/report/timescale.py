@@ -1,4 +1,4 @@
-"""Clock time → a place on the timeline: time since the study began, pauses between sittings left out."""
+"""Clock time → position on the timeline: time since the study started, without pauses."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _UNITS = ((7200.0, 3600.0, "hours"), (180.0, 60.0, "minutes"), (0.0, 1.0, "secon
 
 @dataclass(frozen=True)
 class Timescale:
-    """A scale in seconds, minutes or hours, whichever fits its length.
+    """A scale in seconds, minutes or hours, depending on its length.
 
     Attributes:
-        sittings: the stretches of work that it is made of, in order.
-        unit: the plural of its unit.
+        sittings: in order.
+        unit: plural of its unit.
         unit_s: its unit in seconds.
     """
 
@@ -26,26 +26,24 @@ class Timescale:
 
     @classmethod
     def over(cls, sittings: Sequence[Sitting]) -> Timescale:
-        """The scale on which these sittings lie end to end."""
+        """The scale that joins these sittings."""
         seconds = sum(sitting.end_ms - sitting.start_ms for sitting in sittings) / 1000
         _, unit_s, unit = next(row for row in _UNITS if seconds >= row[0])
         return cls(tuple(sittings), unit, unit_s)
 
     @property
     def length(self) -> float:
-        """Where the last sitting ends; never 0."""
+        """The end of the last sitting; never 0."""
         return max(sum(map(self._span, self.sittings)), 1e-3)
 
     @property
     def pauses(self) -> tuple[tuple[float, float], ...]:
-        """(place, length in seconds) of each pause that was left out."""
-        places = []
-        for before, after in zip(self.sittings, self.sittings[1:], strict=False):
-            places.append((self.at(before.end_ms), (after.start_ms - before.end_ms) / 1000))
-        return tuple(places)
+        """(position, length in seconds) of each pause."""
+        pairs = zip(self.sittings, self.sittings[1:], strict=False)
+        return tuple((self.at(before.end_ms), (after.start_ms - before.end_ms) / 1000) for before, after in pairs)
 
     def at(self, ms: int) -> float:
-        """Where a time lies; times in a pause lie at its place."""
+        """The position of a time. All times in a pause have the same position."""
         place = 0.0
         for sitting in self.sittings:
             if ms >= sitting.end_ms:

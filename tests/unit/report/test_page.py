@@ -191,7 +191,7 @@ def test_folds_that_trained_at_once_are_one_bar() -> None:
     assert [(trials, [bar[2:] for bar in found]) for trials, found in bars] == [
         ([0, 1], [[10, "10 folds at once: 2.0 s"]]),
     ]
-    assert "× counts folds that trained at once" in page.text
+    assert "× is the number of folds that trained together" in page.text
 
 
 def packed(view: StudyView) -> StudyView:
