@@ -35,51 +35,33 @@ OLD_TARGET = InputError(
 """The error for a flag that scripts may still use."""
 
 VERBS: dict[str, tuple[str, str]] = {
-    "demo": ("winnow.cli.demo:command", "Sweep, select, serve and predict on bundled data."),
-    "generate-data": ("winnow.cli.generate_data:command", "Write a synthetic data set with a known answer."),
-    "train": (
-        "winnow.cli.train:command",
-        "Run a study's trials until all are done; resume it or attach to it.",
-    ),
-    "retry": ("winnow.cli.retry:command", "Train a study's failed trials again."),
-    "jobs": ("winnow.cli.jobs:jobs", "List the running workers."),
-    "logs": ("winnow.cli.jobs:logs", "Print the workers' logs."),
-    "cancel": ("winnow.cli.jobs:cancel", "Stop a study's workers and return their trials to the study."),
-    "studies": ("winnow.cli.studies:studies", "List all studies: state, trials, best value, running workers."),
-    "delete-study": (
-        "winnow.cli.studies:delete_study",
-        "Delete a study with its logs and report; models and runs stay.",
-    ),
-    "report": ("winnow.cli.report:command", "Write a study's report as one HTML page."),
-    "select-model": (
-        "winnow.cli.select_model:command",
-        "Pick the best run that passes the rules, and show why others did not.",
-    ),
-    "build-train": ("winnow.cli.build:build_train", "Build the workers' image and the tracking server's."),
-    "build-prod": ("winnow.cli.build:build_prod", "Build the image that serves the selected model."),
-    "prod": ("winnow.cli.prod:prod", "Serve the selected model."),
-    "prod-status": ("winnow.cli.prod:status", "Show what is being served."),
-    "prod-remove": ("winnow.cli.prod:remove", "Stop serving."),
-    "rollback": ("winnow.cli.prod:rollback", "Serve the previous model again."),
-    "inference-one": ("winnow.cli.inference_one:command", "Get one prediction from a served model."),
-    "ui": ("winnow.cli.ui:command", "Show MLflow's pages on the runs."),
-    "mlflow-init": (
-        "winnow.cli.stack:init",
-        "Start the tracking stack (Postgres, MinIO and MLflow) for every verb to use.",
-    ),
-    "mlflow-remove": ("winnow.cli.stack:remove", "Remove the stack; its data stays unless --volumes is given."),
-    "kubernetes-secrets": (
-        "winnow.cli.stack:secrets",
-        "Create the Secret that `kubectl apply -k k8s/tracking` needs.",
-    ),
-    "compose-logs": ("winnow.cli.stack:logs", "Print the stack's logs."),
-    "diff": ("winnow.cli.diff:command", "Show what mlflow-init and prod on Kubernetes would change in the cluster."),
-    "config-reference": (
-        "winnow.cli.config_reference:command",
-        "Update or check the generated parts of the documents.",
-    ),
+    "demo": ("demo:command", "Sweep, select, serve and predict on bundled data."),
+    "generate-data": ("generate_data:command", "Write a synthetic data set with a known answer."),
+    "train": ("train:train", "Run a study's trials until all are done; resume it or attach to it."),
+    "retry": ("train:retry", "Train a study's failed trials again."),
+    "jobs": ("jobs:jobs", "List the running workers."),
+    "logs": ("jobs:logs", "Print the workers' logs."),
+    "cancel": ("jobs:cancel", "Stop a study's workers and return their trials to the study."),
+    "studies": ("studies:studies", "List all studies: state, trials, best value, running workers."),
+    "delete-study": ("studies:delete_study", "Delete a study with its logs and report; models and runs stay."),
+    "report": ("studies:report", "Write a study's report as one HTML page."),
+    "select-model": ("select_model:command", "Pick the best run that passes the rules, and show why others did not."),
+    "build-train": ("build:build_train", "Build the workers' image and the tracking server's."),
+    "build-prod": ("build:build_prod", "Build the image that serves the selected model."),
+    "prod": ("prod:prod", "Serve the selected model."),
+    "prod-status": ("prod:status", "Show what is being served."),
+    "prod-remove": ("prod:remove", "Stop serving."),
+    "rollback": ("prod:rollback", "Serve the previous model again."),
+    "inference-one": ("inference_one:command", "Get one prediction from a served model."),
+    "ui": ("ui:command", "Show MLflow's pages on the runs."),
+    "mlflow-init": ("stack:init", "Start the tracking stack (Postgres, MinIO and MLflow) for every verb to use."),
+    "mlflow-remove": ("stack:remove", "Remove the stack; its data stays unless --volumes is given."),
+    "kubernetes-secrets": ("stack:secrets", "Create the Secret that `kubectl apply -k k8s/tracking` needs."),
+    "compose-logs": ("stack:logs", "Print the stack's logs."),
+    "diff": ("diff:command", "Show what mlflow-init and prod on Kubernetes would change in the cluster."),
+    "config-reference": ("config_reference:command", "Update or check the generated parts of the documents."),
 }
-"""Verb → its command, and its line in `--help`."""
+"""Verb → its command (module:function in this package), and its line in `--help`."""
 
 
 class LazyVerbs(click.Group):
@@ -92,7 +74,7 @@ class LazyVerbs(click.Group):
         if cmd_name not in VERBS:
             return None
         module, _, attribute = VERBS[cmd_name][0].partition(":")
-        command = getattr(importlib.import_module(module), attribute)
+        command = getattr(importlib.import_module(f"winnow.cli.{module}"), attribute)
         assert isinstance(command, click.Command)
         return command
 

@@ -33,7 +33,7 @@ def command(config: Path, keep: bool) -> None:
     click.echo("winnow demo: data set, model and search space in; a served model out. No server, no account.")
     searched = f"{search.trials} trials of {experiment.model.factory} on {experiment.data.source}, {folds} folds each"
     with _step(1, f"Sweep: {searched}", next_command("train", config=config)):
-        train.command.main(flags, standalone_mode=False)
+        train.train.main(flags, standalone_mode=False)
     with _step(2, "Select: the run that passes the rules", next_command("select-model", config=config)):
         if status := select_model.command.main(flags, standalone_mode=False):
             raise SystemExit(status)

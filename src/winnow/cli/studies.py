@@ -1,15 +1,17 @@
-"""`winnow studies` and `delete-study`: the studies in the storage."""
+"""`winnow studies`, `delete-study` and `report`: the studies in the storage."""
 
 from __future__ import annotations
 
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from winnow.cli.options import StoreVerb, dry_run_option, json_option, study_flag
+from winnow.api.arguments import study_name
+from winnow.cli.options import StoreVerb, config_option, dry_run_option, json_option, study_flag, study_option
 from winnow.cli.wording import count, local_time, table, utc
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
@@ -111,3 +113,20 @@ def staying(deletion: Deletion) -> str:
     kept = "Registered models and deployments stay."
     runs = count(deletion.runs, "run")
     return f"{kept} So do {runs} in MLflow, marked as those of a deleted study." if deletion.runs else kept
+
+
+@click.command("report", cls=StoreVerb)
+@config_option
+@study_option
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The page to write; by default HOME/studies/STUDY/report.html.",
+)
+def report(config: Path, study: str | None, output: Path | None) -> None:
+    """Write a study's report, a self-contained HTML page."""
+    name = study_name(config, study)
+    from winnow import api
+
+    page = api.write_report(study=name, output=output)
+    click.echo(f"Report of {name}: {page.absolute().as_uri()}")

@@ -1,4 +1,4 @@
-"""`winnow train`: run a study's trials until all are done."""
+"""`winnow train` and `retry`: run a study's trials until all are done."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ image_options = in_order(
 @image_options
 @changed_code_option
 @dry_run_option
-def command(config: Path, study: str | None, platform: str, dry_run: bool, **options: Any) -> int:
+def train(config: Path, study: str | None, platform: str, dry_run: bool, **options: Any) -> int:
     """Run a study's trials until all are done and the best one is refitted.
 
     Run it again to resume an interrupted study, or to attach to its running workers. Workers keep running if you close
@@ -63,6 +63,26 @@ def command(config: Path, study: str | None, platform: str, dry_run: bool, **opt
             click.echo(line)
         return 0
     result = api.train(config, study=study, platform=platform, **options)
+    click.echo(describe(result, config, platform, study))
+    return status_of(result)
+
+
+@click.command("retry", cls=StoreVerb)
+@config_option
+@study_option
+@workers_option
+@workers_platform_option
+@image_options
+@changed_code_option
+def retry(config: Path, study: str | None, platform: str, **options: Any) -> int:
+    """Train a study's failed trials again, with the same numbers and parameters.
+
+    If you fixed your code, add --allow-changed-code. Failed refits are tried again too. Then the sweep continues as
+    with `winnow train`.
+    """
+    from winnow import api
+
+    result = api.retry(config, study=study, platform=platform, **options)
     click.echo(describe(result, config, platform, study))
     return status_of(result)
 

@@ -84,7 +84,7 @@ def test_one_run_is_explained_demand_by_demand(uri: str, tmp_path: Path, name: s
 
 
 def test_a_run_that_nobody_knows_is_an_input_error(uri: str) -> None:
-    assert "--explain: expected a run's id" in str(call(uri, "--explain", "77").exception)
+    assert "run '77': expected the id, name or trial number of a run" in str(call(uri, "--explain", "77").exception)
 
 
 def test_every_trial_is_listed(uri: str) -> None:

@@ -58,7 +58,7 @@ def test_without_an_engine_the_plan_for_docker_is_shown_with_what_is_unknown(
         "publish minio at 127.0.0.1:9601",
     ]
     assert done.stderr == (
-        "not looked up: whether the stack winnow and its volumes exist, and whose they are: no Docker engine answers\n"
+        "not looked up: whether the stack winnow and its volumes exist, and who owns them: no Docker engine answers\n"
     )
     assert list(tmp_path.iterdir()) == []
 

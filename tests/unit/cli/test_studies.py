@@ -121,7 +121,7 @@ def test_a_study_with_workers_at_work_is_not_deleted(tmp_path: Path, uri: str) -
 def test_nothing_is_deleted_while_the_tracking_store_is_away(tmp_path: Path, uri: str) -> None:
     refused = ask(delete_study, tmp_path, f"sqlite:///{tmp_path}/none.db", "--study", STUDY, "--yes")
     assert isinstance(refused.exception, InputError)
-    assert "the study is not deleted" in str(refused.exception)
+    assert "The study was not deleted" in str(refused.exception)
     assert state_of(tmp_path, uri) == (True, True, 2)
 
 
@@ -164,4 +164,4 @@ def test_select_model_finds_no_run_of_a_deleted_study(tmp_path: Path, uri: str) 
     ask(delete_study, tmp_path, uri, "--study", STUDY, "--yes")
     refused = ask(select_model, tmp_path, uri, "--study", STUDY)
     assert isinstance(refused.exception, InputError)
-    assert "expected a study with runs in the tracking store, found none of that name" in str(refused.exception)
+    assert "expected a study with runs in the tracking store, found none with that name" in str(refused.exception)
