@@ -99,7 +99,7 @@ def test_an_engine_that_is_away_for_10_s_is_waited_for(sweep: DockerSweep) -> No
             time.sleep(10)
         code, output = end(orchestrator)
     assert code == 0, output
-    assert "what runs the workers does not answer; waiting for it" in output
+    assert "the platform that runs the workers does not answer; waiting for it" in output
     assert [trial.attempts for trial in sweep.trials()] == [1] * 4
     sweep.check_nothing_is_lost(trials=4)
 

@@ -26,6 +26,7 @@ from tests.e2e.forked import Ended, winnow
 from tests.unit.serving import bundles
 from tests.unit.tracking import made_up
 from winnow.config.loader import load_experiment
+from winnow.config.user_code import code_of
 from winnow.orchestrators.opened_study import describe_sweep
 from winnow.study.database import Database
 from winnow.study.projector import start_run
@@ -394,7 +395,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Person:
     with contextlib.chdir(person.folder):
         with contextlib.closing(ForkServer.start(os.environ, ends_with_parent=True)) as server:
             checked = server.check(experiment)
-        sweep = describe_sweep(experiment, "bad", checked)
+        sweep = describe_sweep(experiment, "bad", checked, code_of(experiment, Path.cwd()))
     store.create(experiment, sweep)
     start_run(store, MlflowTracker(uri))
     store.database.close()

@@ -63,10 +63,7 @@ def delete_study(study: str) -> Deletion:
     from winnow.orchestrators.workers import executors_for
 
     settings = current()
-    executors = executors_for(None, settings)
-    deletion = orchestrator.plan_deletion(check_study_name(study, "study"), settings, executors)
-    orchestrator.delete(deletion, settings, executors)
-    return deletion
+    return orchestrator.delete(check_study_name(study, "study"), settings, executors_for(None, settings))
 
 
 def write_report(

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 from winnow.config.settings import Settings
+from winnow.config.user_code import code_of
 from winnow.orchestrators.opened_study import describe_sweep
 from winnow.orchestrators.preflight import check_training, start_check
 from winnow.orchestrators.supervise import trials_left
@@ -70,7 +72,8 @@ class AttachedStart:
         with contextlib.closing(start_check(request.experiment, host)) as server:
             checked = check_training(server, request.experiment, host)
         self._platform.validate(self._groups)
-        sweep = describe_sweep(request.experiment, request.study, checked, request.folder, self._settings.home)
+        code = code_of(request.experiment, Path.cwd())
+        sweep = describe_sweep(request.experiment, request.study, checked, code, request.folder, self._settings.home)
         self._store.check(request.experiment, sweep)
-        self._store.check_code(sweep.code or {}, "Or stop the workers, and start again with changed code.")
+        self._store.check_code(code or {}, "Or stop the workers, and start again with changed code.")
         return self._platform.equip()

@@ -141,10 +141,7 @@ def plan_serving(
 ) -> ServePlan:
     """Fetch the version, build and deliver its image if the platform runs images, and plan to serve it.
 
-    Raises:
-        InputError: the platform, the version, its bundle, the name or the port cannot be used.
-        UnreachableError: the platform does not answer.
-        BuildFailedError: the image cannot be built or delivered.
+    See `winnow.api.plan_serving`.
     """
     chosen = platform_for(platform, settings, request.environment)
     deployer = checked_deployer(chosen, say=say)
@@ -158,23 +155,14 @@ def plan_serving(
 
 
 def plan_rollback(settings: Settings, name: str | None, platform: str | None, *, say: Say = mute) -> ServePlan:
-    """Plan to serve the release before the current one. `name` and `platform` may be None as in `find_deployment`.
-
-    Raises:
-        UnknownDeploymentError, SeveralDeploymentsError: see `find_deployment`.
-        InputError: nothing was served before, or the platform does not answer.
-    """
+    """Plan to serve the release before the current one. See `winnow.api.plan_rollback`."""
     deployers, _ = ask_deployers(settings, platform, say)
     found_on, chosen = find_deployment(deployers, name)
     return ServePlan(deployers[found_on], deployers[found_on].plan_rollback(chosen), found_on)
 
 
 def preview_serving(platform: str, settings: Settings, registry: ModelRegistry, request: ServeRequest) -> ServePreview:
-    """Plan to serve a version without keeping a file or building an image, even if engine or cluster are away.
-
-    Raises:
-        InputError: the version, its bundle, the name or the port cannot be used.
-    """
+    """Plan to serve a version without keeping a file or building an image, even if engine or cluster are away."""
     chosen = platform_for(platform, settings, request.environment)
     deployer: Deployer[Any] | None = None
     absences: list[WinnowError] = []

@@ -214,12 +214,7 @@ def list_deployments(deployers: Mapping[str, Deployer[Any]], name: str | None = 
 
 
 def observe_serving(settings: Settings, name: str | None, platform: str | None, say: Say) -> Serving:
-    """What is being served: under one name or any, on one platform or all.
-
-    Raises:
-        UnknownDeploymentError: nothing with that name is served.
-        InputError, UnreachableError: the named platform does not answer.
-    """
+    """What is being served: under one name or any, on one platform or all. See `winnow.api.status`."""
     deployers, absent = ask_deployers(settings, platform, say)
     found = list_deployments(deployers, name)
     champions: dict[str, str | None] = {}
@@ -270,12 +265,7 @@ def address_warning(deployer: Deployer[Any], deployment: Deployment) -> str:
 def remove_deployment(
     settings: Settings, name: str | None, platform: str | None, say: Say, *, dry_run: bool = False
 ) -> Removal:
-    """Finish a deployment's requests and stop its replicas.
-
-    Raises:
-        SeveralDeploymentsError: several match.
-        InputError, UnreachableError: the named platform does not answer.
-    """
+    """Finish a deployment's requests and stop its replicas. See `winnow.api.remove_deployment`."""
     deployers, absent = ask_deployers(settings, platform, say)
     nothing = Removal(name, None, False, (), "", False, (), tuple(each.place for each in deployers.values()), absent)
     try:

@@ -1,4 +1,4 @@
-"""The worker groups of a sweep, planned from the experiment and from what the groups find where they run."""
+"""Plan the worker groups of a sweep from the experiment and the host that they run on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from winnow.training.launch import plan_gpus
 from winnow.worker.variables import CPUS, DATA_FILE, GPUS, RELAY_LOGS
 
 LEAST_MEMORY_MIB = 384
-"""With less, a supervisor is killed before it can report that its ranks had too little."""
+"""With less memory, a supervisor is killed before it can report that its ranks had too little."""
 
 
 def plan_groups(
@@ -32,17 +32,21 @@ def plan_groups(
     """The groups of a sweep.
 
     Args:
-        environment: of this process, which holds the secrets that the experiment names.
-        data_file: `SHA256/NAME` of the data in the artifact store, where groups fetch it from there.
+        environment: contains the secrets that the experiment names.
+        data_file: `SHA256/NAME` of the data in the artifact store, if groups download it from there.
 
     Raises:
-        InputError: the platform lacks what the experiment asks for, or a secret is not set.
+        InputError: the platform lacks something that the experiment requests, or a secret is not set.
     """
     _check(execution, host)
     secrets = find_secrets(execution, environment)
     volumes = tuple(parse_volume(text) for text in execution.volumes)
-    assigned = _gpus(execution, host)
-    share = execution.resources.cpu or _share(execution, host)
+    share = execution.resources.cpu
+    if share is None:
+        share = DEFAULT_CPUS if host.cpus is None else max(1, host.cpus // (execution.workers * execution.nodes))
+    memory = None if execution.resources.memory is None else bytes_of(execution.resources.memory)
+    if memory is None and host.capabilities.schedules_machines:
+        memory = DEFAULT_MEMORY_BYTES
     prefix, shares_files = host.capabilities.group_prefix, host.capabilities.shares_files
     settings = {
         "WINNOW_HOME": str(host.home),
@@ -62,7 +66,7 @@ def plan_groups(
             nodes=execution.nodes,
             resources=GroupResources(
                 cpus=share,
-                memory_bytes=_memory_bytes(execution, host),
+                memory_bytes=memory,
                 shm_bytes=bytes_of(execution.resources.shm),
                 gpus=of_group,
             ),
@@ -70,77 +74,63 @@ def plan_groups(
             options=execution.options_for(host.platform),
             start_timeout_s=execution.start_timeout_s,
         )
-        for index, of_group in enumerate(assigned)
+        for index, of_group in enumerate(_gpus(execution, host))
     )
 
 
 def _gpus(execution: ExecutionConfig, host: WorkerHost) -> tuple[tuple[str, ...], ...]:
-    """Each group's GPUs on each of its nodes, one for every rank."""
+    """For each group, the GPUs on each of its nodes, one per rank."""
     if host.gpus is None:
-        # The scheduler finds nodes that have as many GPUs as are asked for; a group counts those that it gets from 0.
+        # The scheduler finds nodes with enough GPUs; a group numbers its own from 0.
         asked = range(execution.processes) if execution.device == "cuda" else ()
         return (tuple(map(str, asked)),) * execution.workers
     used = () if execution.device == "cpu" else host.gpus
     if used and execution.nodes > 1:
         raise InputError(
             "execution.nodes",
-            expected="1 on a host with GPUs: the containers of a group would use the same ones, which NCCL refuses",
+            expected="1 on a host with GPUs: the containers of a group would share them, which NCCL refuses",
             found=str(execution.nodes),
-            remedy="Set execution.processes for several ranks on one host, or execution.device: cpu.",
+            remedy="For several ranks on one host set execution.processes, or set execution.device: cpu.",
         )
     share = execution.share_gpus or execution.device == "auto"
     return plan_gpus(used, execution.workers, execution.processes, share)
 
 
 def gpu_sharing(groups: Sequence[GroupSpec]) -> str | None:
-    """That groups share GPUs, as a line for people; None where none does."""
+    """A line that groups share GPUs; None if they do not."""
     used = [gpu for group in groups for gpu in group.resources.gpus]
     count = len(set(used))
     if len(used) == count:
         return None
     gpus = "1 GPU" if count == 1 else f"{count} GPUs"
     alone = count // len(groups[0].resources.gpus)
-    return f"{len(groups)} workers share {gpus}; execution.workers: {alone} gives each of them GPUs of its own"
-
-
-def _share(execution: ExecutionConfig, host: WorkerHost) -> float:
-    """CPUs of a node where the experiment does not say."""
-    if host.cpus is None:
-        return DEFAULT_CPUS
-    return max(1, host.cpus // (execution.workers * execution.nodes))
-
-
-def _memory_bytes(execution: ExecutionConfig, host: WorkerHost) -> int | None:
-    """Memory of a node; None: no limit."""
-    if execution.resources.memory is not None:
-        return bytes_of(execution.resources.memory)
-    return DEFAULT_MEMORY_BYTES if host.capabilities.schedules_machines else None
+    return f"{len(groups)} workers share {gpus}; execution.workers: {alone} would give each its own GPUs"
 
 
 def with_kept_secrets(execution: ExecutionConfig, environment: Mapping[str, str]) -> ExecutionConfig:
-    """The execution of a study as it was kept, with values of `environment` in place of those that are starred.
+    """A stored study's execution, with the values that were replaced by stars taken from `environment`.
 
     Raises:
-        InputError: a starred variable is not set there.
+        InputError: such a variable is not set there.
     """
     env = dict(execution.env)
     for name in [name for name, value in env.items() if STARS in value]:
         if name not in environment:
             raise InputError(
                 f"execution.env.{name}",
-                expected="a value for the worker; secrets are not kept with a study",
+                expected="a value for the worker, since secrets are not stored with a study",
                 found="none in this shell",
-                remedy=f"Export {name} as the experiment file has it.",
+                remedy=f"Export {name} with the value from the experiment file.",
             )
         env[name] = environment[name]
     return execution.model_copy(update={"env": env})
 
 
 def find_secrets(execution: ExecutionConfig, environment: Mapping[str, str]) -> dict[str, str]:
-    """The values of the secrets that an experiment names, from the environment, else from its file of secrets.
+    """The values of an experiment's secrets, from the environment or else from its file of secrets.
 
     Raises:
-        InputError: one is in neither, or the file is not there.
+        InputError: one is in neither, or the file does not exist.
     """
     found: dict[str, str] = {}
     if execution.secrets_file is not None:
@@ -149,8 +139,8 @@ def find_secrets(execution: ExecutionConfig, environment: Mapping[str, str]) -> 
             raise InputError(
                 "execution.secrets_file",
                 expected="a file of NAME=value lines",
-                found=f"'{file}', which is no file",
-                remedy="Write it, or take the key away and set the variables in the environment.",
+                found=f"'{file}', which is not a file",
+                remedy="Write it, or remove the key and set the variables in the environment.",
             )
         found.update(read_variables(file.read_text(encoding="utf-8")))
     found.update({name: environment[name] for name in execution.secrets if name in environment})
@@ -160,13 +150,13 @@ def find_secrets(execution: ExecutionConfig, environment: Mapping[str, str]) -> 
             "execution.secrets",
             expected="names of variables that are set",
             found=f"{missing[0]!r}, which is not set",
-            remedy=f"Export {missing[0]}, write it into execution.secrets_file, or take it off the list.",
+            remedy=f"Export {missing[0]}, add it to execution.secrets_file, or remove it from the list.",
         )
     return {name: found[name] for name in execution.secrets}
 
 
 def parse_volume(text: str) -> Volume:
-    """A volume as `docker run -v` takes it, read-only unless it says `:rw`.
+    """A volume as for `docker run -v`, but read-only unless it ends in `:rw`.
 
     Raises:
         InputError: it has another form, or its target is not absolute.
@@ -176,7 +166,7 @@ def parse_volume(text: str) -> Volume:
     if not source or not target.startswith("/") or mode not in ("ro", "rw") or len(rest) > 2:
         raise InputError(
             "execution.volumes",
-            expected="SOURCE:TARGET or SOURCE:TARGET:rw, the target an absolute path",
+            expected="SOURCE:TARGET or SOURCE:TARGET:rw with an absolute TARGET",
             found=repr(text),
             remedy="Write for example /srv/data:/srv/data.",
         )
@@ -186,7 +176,7 @@ def parse_volume(text: str) -> Volume:
 
 
 def _visible(gpus: tuple[str, ...], host: WorkerHost) -> str:
-    """A group's GPUs as its ranks see them: a container counts those that it was given from 0."""
+    """A group's GPUs as its ranks see them. A container numbers its own from 0."""
     return ",".join(gpus if host.capabilities.shares_files else map(str, range(len(gpus))))
 
 
@@ -195,24 +185,24 @@ def _check(execution: ExecutionConfig, host: WorkerHost) -> None:
         for name in filter(is_of_a_world, names):
             raise InputError(
                 place,
-                expected="variables that say nothing of a world of ranks, which winnow makes itself",
+                expected="no variables of torch.distributed, which winnow sets itself",
                 found=repr(name),
-                remedy="Take it away; execution.processes and execution.nodes say how many ranks a group has, and "
-                "training.* how they train.",
+                remedy="Remove it. execution.processes and execution.nodes set the number of ranks, and training.* how "
+                "they train.",
             )
     if execution.nodes > 1 and not host.capabilities.has_nodes:
         raise InputError(
             "execution.nodes",
             expected="1 for a sweep on this machine",
             found=str(execution.nodes),
-            remedy="Set execution.processes for several ranks on one machine.",
+            remedy="For several ranks on one machine set execution.processes.",
         )
     if execution.share_gpus and host.capabilities.schedules_machines:
         raise InputError(
             "execution.share_gpus",
-            expected="false where the cluster gives every worker GPUs of its own",
+            expected="false on a cluster, which gives each worker its own GPUs",
             found="true",
-            remedy="Take it away; to share GPUs, have the cluster do it (time slicing, MPS) under a name of its own in "
+            remedy="Remove it. To share GPUs, configure time slicing or MPS in the cluster, and name that resource in "
             "execution.kubernetes.gpu_resource.",
         )
     if execution.device == "cuda" and host.gpus == ():
@@ -220,8 +210,8 @@ def _check(execution: ExecutionConfig, host: WorkerHost) -> None:
             "execution.device",
             expected="a visible GPU",
             found="none",
-            remedy="Set execution.device: auto, or look at what `nvidia-smi -L` and CUDA_VISIBLE_DEVICES say, and "
-            "whether the installed torch is a build for GPUs.",
+            remedy="Set execution.device: auto, or check `nvidia-smi -L`, CUDA_VISIBLE_DEVICES, and whether the "
+            "installed torch supports GPUs.",
         )
     if not host.capabilities.limits_resources:
         return
@@ -229,7 +219,7 @@ def _check(execution: ExecutionConfig, host: WorkerHost) -> None:
     if cpu is not None and host.cpus is not None and cpu > host.cpus:
         raise InputError(
             "execution.resources.cpu",
-            expected=f"at most {host.cpus}, which is what the host has",
+            expected=f"at most {host.cpus}, as many as the host has",
             found=f"{cpu:g}",
             remedy="Lower it.",
         )
@@ -237,7 +227,7 @@ def _check(execution: ExecutionConfig, host: WorkerHost) -> None:
     if memory is not None and bytes_of(memory) < LEAST_MEMORY_MIB * 2**20:
         raise InputError(
             "execution.resources.memory",
-            expected=f"at least {LEAST_MEMORY_MIB}Mi, of which a supervisor takes some 230 and torch the rest",
+            expected=f"at least {LEAST_MEMORY_MIB}Mi: 230Mi for the supervisor and the rest for torch",
             found=memory,
-            remedy="Raise it; a rank that trains needs more than that.",
+            remedy="Raise it. Training needs more than the minimum.",
         )

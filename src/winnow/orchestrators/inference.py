@@ -1,4 +1,4 @@
-"""One request to a model server, to see that it answers as it should."""
+"""Send one request to a model server, and check which model answers."""
 
 from __future__ import annotations
 
@@ -28,8 +28,7 @@ class Inference:
     Attributes:
         answer: the answer's JSON.
         curl: the command that sends the same request.
-        access: the command that has to run beside `curl`, since the server's own address does not answer from this
-            machine; empty where it does.
+        access: the command to run alongside `curl`; empty if the server's own address answers from this machine.
     """
 
     answer: Any
@@ -40,20 +39,7 @@ class Inference:
 def infer_once(
     settings: Settings, name: str | None, platform: str | None, *, url: str | None, source: Path | None, say: Say
 ) -> Inference:
-    """Send one request to a deployment, or to the server at an address.
-
-    Args:
-        name: the deployment's; None means the only one that there is.
-        platform: None means the one that serves it.
-        url: the address of a server, instead of a deployment.
-        source: JSON file to send; None: the model's own example.
-
-    Raises:
-        UnknownDeploymentError: nothing of that name is served.
-        SeveralDeploymentsError: several could be meant.
-        InputError: no model server answers, another model than the deployment's answers, or the file is refused.
-        WinnowError: the server fails.
-    """
+    """Send one request to a deployment, or to the server at `url`. See `winnow.api.inference_one`."""
     key = from_environment().api_key
     with _endpoint(settings, name, platform, url, say) as (endpoint, deployment):
         address = endpoint.url.rstrip("/")
@@ -66,7 +52,7 @@ def infer_once(
                 expected="a model server that answers",
                 found=endpoint.diagnosis() or str(error),
                 remedy=f"Start one (`{next_command('prod', platform='local')}`), or name another with "
-                f"{next_flag('url')}; WINNOW_INGRESS_URL says where an Ingress controller is reached from here.",
+                f"{next_flag('url')}. WINNOW_INGRESS_URL sets the Ingress controller's address as seen from here.",
             ) from error
     if deployment is not None:
         check_model(asked, deployment)
@@ -83,7 +69,7 @@ def infer_once(
 def _endpoint(
     settings: Settings, name: str | None, platform: str | None, url: str | None, say: Say
 ) -> Iterator[tuple[Endpoint, Deployment | None]]:
-    """Where the server answers, and the deployment that it has to serve; None where an address was given."""
+    """The server's address, and its deployment unless an address was given."""
     if url is not None:
         yield Endpoint(url), None
         return
@@ -97,13 +83,10 @@ def _endpoint(
 
 
 def check_model(asked: Asked, deployment: Deployment) -> None:
-    """Refuse the answer of another model: something else has the deployment's address.
+    """Check that the deployment's model answered. Raises InputError.
 
-    An answer that names none passes, since a proxy may drop the header; and so does the release before, while some
-    replica still is of it.
-
-    Raises:
-        InputError: another model answered.
+    An answer that names no model passes, because a proxy may drop the header. So does the previous release while a
+    replica still serves it.
     """
     release, old = deployment.release, deployment.previous
     is_changing = old is not None and any(each.version == old.version for each in deployment.replicas)
@@ -115,9 +98,8 @@ def check_model(asked: Asked, deployment: Deployment) -> None:
             expected=f"an answer of {ServedModel(release.model, release.version, release.digest)}, which "
             f"'{deployment.name}' serves",
             found=f"one of {found}",
-            remedy="Something else has its address: look at the Ingress's class and host (`kubectl describe ingress`), "
-            "or at what listens there. A change that is just being made takes a few seconds to arrive everywhere: "
-            "then ask again.",
+            remedy="Something else has its address. Check the Ingress's class and host (`kubectl describe ingress`), "
+            "or which process listens there. If a change is in progress, try again in a few seconds.",
         )
 
 
@@ -126,7 +108,7 @@ def _read(source: Path) -> bytes:
         body = source.read_bytes()
         msgspec.json.decode(body)
     except (OSError, msgspec.DecodeError) as error:
-        found = (error.strerror or str(error)).lower() if isinstance(error, OSError) else f"no JSON: {error}"
+        found = (error.strerror or str(error)).lower() if isinstance(error, OSError) else f"invalid JSON: {error}"
         raise InputError(str(source), expected="a JSON file", found=found, remedy="Name another file.") from error
     return body
 

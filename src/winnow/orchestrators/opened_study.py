@@ -1,9 +1,10 @@
-"""The study of a sweep: found where it exists, else made, with the facts and the tracking run that belong to it."""
+"""Find or create the study of a sweep, and describe the sweep for its runs."""
 
 from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from winnow.config.addresses import with_driver
@@ -12,7 +13,7 @@ from winnow.config.experiment import Experiment
 from winnow.config.file_lock import locked
 from winnow.config.private import make_home
 from winnow.config.settings import Settings
-from winnow.config.user_code import code_of, folder_of_code
+from winnow.config.user_code import folder_of_code
 from winnow.orchestrators.environment import describe_environment
 from winnow.study.database import Database, NoStudiesError
 from winnow.study.store import StudyStore
@@ -21,16 +22,22 @@ from winnow.tracking.store import check
 from winnow.training.fork_messages import Checked
 
 ROOM_MIB = 16
-"""Disk that a study's two databases and first logs take, with some to spare."""
+"""Free disk space for a study's two databases and first logs, with a margin."""
 
 
 def describe_sweep(
-    experiment: Experiment, study: str, checked: Checked, folder: Path | None = None, home: Path | None = None
+    experiment: Experiment,
+    study: str,
+    checked: Checked,
+    code: Mapping[str, str] | None,
+    folder: Path | None = None,
+    home: Path | None = None,
 ) -> SweepRecord:
-    """The facts of a sweep, for its runs.
+    """What the runs record about a sweep.
 
     Args:
-        folder: of the experiment file, whose commit is named where the experiment names no code of a person's own.
+        code: sha256 of each file of the user's code.
+        folder: folder of the experiment file. Its commit is recorded if the experiment uses no code of your own.
         home: winnow's own folder.
     """
     code_folder = folder_of_code(experiment, Path.cwd()) or folder or Path.cwd()
@@ -50,22 +57,22 @@ def describe_sweep(
         started_at_ms=time.time_ns() // 1_000_000,
         tags=experiment.tags,
         splitter=checked.splitter,
-        code=code_of(experiment, Path.cwd()),
+        code=code,
     )
 
 
 def find_study(settings: Settings, study: str) -> StudyStore | None:
-    """The study if there is one; nothing is made.
+    """The study, or None if it does not exist. Creates nothing.
 
     Raises:
-        InputError: its database cannot be opened, or is MLflow's.
+        InputError: its database cannot be opened, or is the same as MLflow's.
     """
     if with_driver(settings.storage_url) == with_driver(settings.tracking_uri):
         raise InputError(
             "WINNOW_STORAGE",
-            expected="another database than MLflow's, whose tables have the same names",
-            found="the same",
-            remedy="Give each a database of its own.",
+            expected="a different database than MLflow's, whose tables have the same names",
+            found="the same one",
+            remedy="Use a separate database for each.",
         )
     file = settings.storage_url.removeprefix("sqlite:///")
     if file != settings.storage_url and not Path(file).is_file():
@@ -78,10 +85,10 @@ def find_study(settings: Settings, study: str) -> StudyStore | None:
 
 
 def open_study(experiment: Experiment, study: str, settings: Settings, sweep: SweepRecord) -> StudyStore:
-    """Make the study, or find it. Call it once all checks have passed.
+    """Create the study, or open it if it exists. Call this after all checks have passed.
 
     Raises:
-        InputError: the study is one of another definition or other data, a store cannot be used, or the disk is full.
+        InputError: the study has another definition or other data, a store cannot be used, or the disk is full.
     """
     existing = find_study(settings, study)
     if existing is not None:
@@ -97,7 +104,7 @@ def open_study(experiment: Experiment, study: str, settings: Settings, sweep: Sw
 
 
 def is_finished(store: StudyStore) -> bool:
-    """Whether nothing is left to do. A study that is done and whose end MLflow missed writes its report again."""
+    """Whether nothing is left to do. If MLflow missed the end of a finished study, the report is written again."""
     if not store.is_finished():
         return False
     if not store.is_told():
@@ -107,13 +114,13 @@ def is_finished(store: StudyStore) -> bool:
 
 
 def _check_room(home: Path) -> None:
-    """Refuse a disk that would be full before the first trial, while it is still unused."""
+    """Refuse a disk that would be full before the first trial. Raises InputError."""
     place = next(folder for folder in (home, *home.parents) if folder.is_dir())
     free_mib = shutil.disk_usage(place).free / 2**20
     if free_mib < ROOM_MIB:
         raise InputError(
             f"the disk of {home}",
-            expected=f"room for a study, at least {ROOM_MIB} MiB",
+            expected=f"at least {ROOM_MIB} MiB of free space for a study",
             found=f"{free_mib:.1f} MiB",
-            remedy="Make room, or set WINNOW_HOME to a folder on another disk.",
+            remedy="Free some space, or set WINNOW_HOME to a folder on another disk.",
         )

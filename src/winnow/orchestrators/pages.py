@@ -1,7 +1,7 @@
-"""MLflow's own pages on this project's runs: where they are, and which server shows them.
+"""MLflow's pages on this project's runs: their address, and the server that shows them.
 
-Where a tracking server is in use, such as the stack's, that one shows the pages. Otherwise a server of MLflow's is
-needed for as long as they are looked at; it listens on this machine only.
+A tracking server in use, such as the stack's, shows them itself. Otherwise MLflow's own server does, while the user
+looks at them; it only listens on this machine.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ USUAL_PORT = 5000
 MOST_STUDIES = 10
 
 SERVER_ENVIRONMENT: Mapping[str, str] = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONSAFEPATH": "1"}
-"""MLflow runs jobs of its own beside the pages (evaluations of language models) unless told not to. The processes that
-it starts do not import the working directory's modules."""
+"""Disable MLflow's job runner (evaluations of language models), and keep its processes from importing modules of the
+working directory."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,9 @@ class TrackingPages:
     Attributes:
         address: URL of the pages.
         studies: the latest studies, each with the URL of its table of runs; empty in a dry run with a `server`.
-        server: command of the server that shows the pages, to be run as long as they are needed; empty where a
-            tracking server in use shows them.
+        server: command of the server to run while the pages are needed; empty if a tracking server in use shows them.
         environment: variables to set for that command.
-        is_forwarded: this process forwards the address to a cluster; it answers until the process ends.
+        is_forwarded: this process forwards the address to a cluster, until it ends.
     """
 
     address: str
@@ -54,15 +53,7 @@ class TrackingPages:
 
 
 def find_pages(port: int | None = None, *, dry_run: bool = False) -> TrackingPages:
-    """Find out where MLflow shows the runs.
-
-    Args:
-        port: on which the pages are shown here; None: the usual one, or a free one where that is taken.
-        dry_run: open no port, and change no file.
-
-    Raises:
-        InputError: the port is taken, or the store is a file of SQLite that does not exist yet.
-    """
+    """Find MLflow's pages on the runs. See `winnow.api.ui`."""
     stated = Settings.from_environment().tracking_uri
     settings = current(choose_port=any_port if dry_run else lambda: free_port(port))
     uri = settings.tracking_uri
@@ -79,11 +70,7 @@ def find_pages(port: int | None = None, *, dry_run: bool = False) -> TrackingPag
 
 
 def plan(settings: Settings, port: int) -> list[str]:
-    """The command line of MLflow's server.
-
-    Raises:
-        InputError: the store is a file of SQLite that does not exist yet.
-    """
+    """The command line of MLflow's server. Raises InputError if the store is an SQLite file that does not exist."""
     database = settings.tracking_uri.removeprefix("sqlite:///")
     if database != settings.tracking_uri and not Path(database).is_file():
         raise InputError(
@@ -102,7 +89,7 @@ def plan(settings: Settings, port: int) -> list[str]:
 
 
 def pages(settings: Settings, address: str) -> tuple[tuple[str, str], ...]:
-    """The latest studies first, each with the URL of its table of runs; empty where a store does not answer."""
+    """The latest studies first, each with the URL of its table of runs; empty if a store does not answer."""
     try:
         names = study_names(Database(settings.storage_url))
         search = MlflowRunSearch(settings.tracking_uri)
@@ -113,11 +100,7 @@ def pages(settings: Settings, address: str) -> tuple[tuple[str, str], ...]:
 
 
 def free_port(wanted: int | None) -> int:
-    """`wanted` itself; without it the usual port, or any free one.
-
-    Raises:
-        InputError: `wanted` is taken or not allowed.
-    """
+    """`wanted`, or else the usual port, or else any free one. Raises InputError if `wanted` is not available."""
     for port in (USUAL_PORT, 0) if wanted is None else (wanted,):
         try:
             with bound(HOST, port) as listener:
@@ -125,5 +108,5 @@ def free_port(wanted: int | None) -> int:
         except InputError as error:
             reason = error.found
     raise InputError(
-        "--port", expected="a free port", found=f"{wanted} ('{reason}')", remedy="Choose another, or leave it out."
+        "port", expected="a free port", found=f"{wanted} ('{reason}')", remedy="Choose another, or leave it out."
     )

@@ -1,7 +1,6 @@
-"""What is checked before a sweep starts anything: the experiment's parts, and what workers can reach of them.
+"""Checks before a sweep starts anything: the parts of the experiment, and whether workers can reach them.
 
-A container or a pod has its image and the network, and not the files of the terminal that started it. Code, data and
-stores that it cannot reach are refused here.
+Containers and pods see their image and the network, but not the files of this machine.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from urllib.parse import urlsplit
 
 from winnow.bundle.manifest import sha256_of
 from winnow.config.errors import InputError, UnavailableError
-from winnow.config.experiment import DataConfig, Experiment
+from winnow.config.experiment import Experiment
 from winnow.config.functions import BUNDLED, names_function
 from winnow.config.inheritance import inherited, is_inherited
 from winnow.config.next_command import next_command
@@ -30,27 +29,23 @@ from winnow.training.fork_messages import Checked
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file of this machine that workers fetch from the artifact store."""
+    """A local file that workers download from the artifact store."""
 
     path: Path
     sha256: str
 
     @property
     def named(self) -> str:
-        """As workers are told: `SHA256/NAME`."""
+        """`SHA256/NAME`, as in the workers' environment."""
         return f"{self.sha256}/{self.path.name}"
 
     def put(self, tracking_uri: str) -> None:
-        """Store it, unless it is there already. Raises TrackingUnavailableError."""
+        """Upload it unless it is already stored. Raises TrackingUnavailableError."""
         DataFiles(tracking_uri).put(self.path)
 
 
 def data_file(experiment: Experiment) -> DataFile | None:
-    """The experiment's data, if it is a file that workers elsewhere have to fetch; None for anything they have.
-
-    Raises:
-        InputError: there is no such file.
-    """
+    """The experiment's data, if it is a local file that remote workers have to download. Raises InputError."""
     path = check_data_file(experiment)
     if path is None:
         return None
@@ -62,33 +57,29 @@ def data_file(experiment: Experiment) -> DataFile | None:
 
 
 def check_data_file(experiment: Experiment) -> Path | None:
-    """The file that holds the experiment's data; None where no file of this machine does.
+    """The local file with the experiment's data; None if the data are not a local file.
 
     Raises:
         InputError: there is no such file.
     """
-    path = _local_path(experiment.data)
-    if path is not None and not path.is_file():
+    source = experiment.data.source
+    if source.startswith(BUNDLED) or names_function(source) or "://" in source:
+        return None
+    path = Path(source).expanduser()
+    if not path.is_file():
         raise InputError(
             "data.source",
-            expected="a file that can be read",
-            found=f"'{path}', which is none",
-            remedy="Correct the path, which counts from the working directory.",
+            expected="a file",
+            found=f"'{path}', which does not exist",
+            remedy="Correct the path, which is relative to the working directory.",
         )
     return path
 
 
-def _local_path(data: DataConfig) -> Path | None:
-    source = data.source
-    if source.startswith(BUNDLED) or names_function(source):
-        return None
-    return None if "://" in source else Path(source).expanduser()
-
-
 def start_check(experiment: Experiment, host: WorkerHost, environment: Mapping[str, str] = os.environ) -> ForkServer:
-    """Start the process that `check_training` asks, in the environment that ranks on this machine will have.
+    """Start the process that `check_training` uses, in the environment that local ranks will have.
 
-    Containers and pods may find their data elsewhere than this terminal does, so their variables are not set there.
+    The variables of containers and pods are not set in it, since they may refer to other places.
 
     Raises:
         InputError: a secret is not set.
@@ -102,7 +93,7 @@ def start_check(experiment: Experiment, host: WorkerHost, environment: Mapping[s
 def check_training(
     server: ForkServer, experiment: Experiment, host: WorkerHost, show: Callable[[str], None] = lambda _what: None
 ) -> Checked:
-    """Check an experiment where its ranks would run, or as near as this machine comes to it.
+    """Check an experiment in conditions as close as possible to those of its ranks.
 
     Args:
         server: from `start_check`.
@@ -110,7 +101,7 @@ def check_training(
 
     Raises:
         InputError: a part does not work, or reads a variable that workers do not have.
-        CheckCrashedError: the check gave no verdict.
+        CheckCrashedError: the checking process crashed.
     """
     try:
         return server.check(experiment, has_gpu=host.has_gpu(experiment.execution), show=show)
@@ -120,18 +111,14 @@ def check_training(
             raise
         raise InputError(
             error.place,
-            expected="a function that reads only variables that the experiment names",
-            found=f"{missing}, which is set in this shell and which workers do not inherit",
-            remedy=f"Write it into execution.env, or pass it on by name: execution.secrets: [{missing}].",
+            expected="a function that only reads variables that the experiment names",
+            found=f"{missing}, which is set in this shell but not inherited by workers",
+            remedy=f"Add it to execution.env, or pass it on by name: execution.secrets: [{missing}].",
         ) from error
 
 
 def check_code(experiment: Experiment, project: Path) -> None:
-    """Refuse a person's function in a file outside the folder that images are built from.
-
-    Raises:
-        InputError: such a function; it would not be found in the image.
-    """
+    """Refuse functions in files outside the folder that images are built from. Raises InputError."""
     named = {
         "data.source": experiment.data.source,
         "model.factory": experiment.model.factory,
@@ -144,17 +131,17 @@ def check_code(experiment: Experiment, project: Path) -> None:
         if Path(file).is_absolute() or not (project / file).resolve().is_relative_to(project.resolve()):
             raise InputError(
                 place,
-                expected=f"a file below {project}, which the image holds, by its path from there",
+                expected=f"the relative path of a file in {project}, which is copied to the image",
                 found=f"'{file}'",
-                remedy="Move it there, or name it by its relative path.",
+                remedy="Move the file there, or use its relative path.",
             )
 
 
 def check_secrets_file(experiment: Experiment, project: Path) -> None:
-    """Refuse a file of secrets that would be built into the image.
+    """Refuse a file of secrets that would be copied to the image: `.dockerignore` does not exclude its name.
 
     Raises:
-        InputError: it lies below the folder that images are built from, under a name that `.dockerignore` lets in.
+        InputError: it is such a file.
     """
     named = experiment.execution.secrets_file
     if named is None:
@@ -164,21 +151,18 @@ def check_secrets_file(experiment: Experiment, project: Path) -> None:
     if is_inside and not file.name.startswith(".") and file.suffix != ".env":
         raise InputError(
             "execution.secrets_file",
-            expected="a hidden file or one named *.env, which enter no image",
-            found=f"'{named}', which would be built into the workers' image",
-            remedy=f"Rename it, or keep it in another folder, and run `{next_command('build-train')}` again.",
+            expected="a hidden file or one named *.env, which is not copied to images",
+            found=f"'{named}', which would be copied to the workers' image",
+            remedy=f"Rename it or move it to another folder, and run `{next_command('build-train')}` again.",
         )
 
 
 def checked_stores(settings: Settings, init: str) -> Settings:
-    """The settings, unless their stores are out of a container's reach.
-
-    Args:
-        init: the command that starts stores that it reaches.
+    """The settings, if containers can reach their stores. `init`: the command that starts such stores.
 
     Raises:
-        UnavailableError: a store is a file of this machine.
-        InputError: a store's address means the container itself.
+        UnavailableError: a store is a local file.
+        InputError: a store's address is localhost, which in a container is the container itself.
     """
     stores = (
         ("WINNOW_WORKER_STORAGE", "WINNOW_STORAGE", "the studies' database", settings.worker_storage_url),
@@ -187,25 +171,28 @@ def checked_stores(settings: Settings, init: str) -> Settings:
     for variable, usual, what, url in stores:
         host = urlsplit(url).hostname
         if host is None:
-            raise _no_stack(what, f"a file of this machine ({url})", init)
+            raise UnavailableError(
+                what,
+                expected="a server that remote workers can reach",
+                found=f"a file of this machine ({url})",
+                remedy=f"Run `{init}`, or set WINNOW_STORAGE and MLFLOW_TRACKING_URI to your own servers.",
+            )
         if _is_loopback(host):
             raise InputError(
                 variable,
-                expected=f"an address of {what} that workers elsewhere reach",
-                found=f"'{host}', which there is the worker itself",
-                remedy=f"Set {variable} to the address to use from there, or unset {usual} and use what "
+                expected=f"an address of {what} that remote workers can reach",
+                found=f"'{host}', which for a remote worker is the worker itself",
+                remedy=f"Set {variable} to an address that works from there, or unset {usual} and use what "
                 f"`{init}` starts.",
             )
     return settings
 
 
 def check_side(settings: Settings, platform: Platform) -> None:
-    """Refuse the stores of a stack in use that workers of this platform cannot reach.
-
-    Inside, each kind of stack has names that are unknown outside: a Docker network's, a namespace's.
+    """Refuse the stores of a stack on another platform, whose names only resolve there.
 
     Raises:
-        InputError: workers are to use such a store.
+        InputError: workers would use such a store.
     """
     stack = settings.stack
     if stack is None or stack.platform == platform.name:
@@ -215,10 +202,10 @@ def check_side(settings: Settings, platform: Platform) -> None:
     if settings.worker_tracking_uri == stack.worker_tracking_url or is_its_database:
         raise InputError(
             stack.shown,
-            expected=f"stores that {platform.capabilities.workers} reach",
+            expected=f"stores that {platform.capabilities.workers} can reach",
             found=stack.reachable_from,
-            remedy=f"Train beside them (`{next_command('train', platform=stack.platform)}`), or end its use with "
-            f"`{stack.ending}` and start others with `{next_command('mlflow-init', platform=platform.name)}`.",
+            remedy=f"Train on its platform (`{next_command('train', platform=stack.platform)}`), or end its use with "
+            f"`{stack.ending}` and start another one with `{next_command('mlflow-init', platform=platform.name)}`.",
         )
 
 
@@ -233,12 +220,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _no_stack(what: str, found: str, init: str) -> UnavailableError:
-    return UnavailableError(
-        what,
-        expected="a server that workers elsewhere reach",
-        found=found,
-        remedy=f"Run `{init}`, or set WINNOW_STORAGE and MLFLOW_TRACKING_URI to servers of your own.",
-    )

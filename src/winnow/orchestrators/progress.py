@@ -1,8 +1,8 @@
-"""A sweep's progress on a terminal, or as plain lines anywhere else.
+"""Show a sweep's progress on a terminal, or as plain lines anywhere else.
 
-On a terminal there is one line per worker and one for the study, redrawn in place, and what has ended scrolls above
-them. A file, a pipe or a dumb terminal gets a line per finished trial and, in between, a heartbeat at most every ten
-seconds, without a single control character. What the lines say is decided in `winnow.study.status`.
+A terminal shows one line per worker and one for the study, redrawn in place, below the finished trials. A file, a pipe
+or a dumb terminal gets a line per finished trial and a heartbeat at most every ten seconds, without control characters.
+`winnow.study.status` writes the lines.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class ProgressView:
     """Shows a sweep; use it as a context manager.
 
     Args:
-        stream: where to write; standard error by default, so that standard output stays the program's result.
-        metric: the objective's name, so that a trial's line can show its spread over the folds.
-        clock: seconds that never go back, for the heartbeat.
+        stream: where to write; by default standard error.
+        metric: the objective's name; a trial's line shows its spread over the folds.
+        clock: monotonic seconds, for the heartbeat.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class ProgressView:
         accept_any_text(self._stream)
         self._metric = metric
         self._clock = clock
-        # Asked here and not of rich, which takes FORCE_COLOR for a terminal and would draw into a build server's log.
+        # rich would take FORCE_COLOR for a terminal and draw into a build server's log.
         is_terminal = self._stream.isatty()
         self._console = Console(
             file=self._stream, force_terminal=is_terminal, highlight=False, emoji=False, markup=False
@@ -67,7 +67,7 @@ class ProgressView:
 
     @property
     def is_live(self) -> bool:
-        """Lines are redrawn in place; otherwise they follow one another."""
+        """Whether lines are redrawn in place."""
         return self._is_live
 
     def __enter__(self) -> Self:
@@ -88,10 +88,7 @@ class ProgressView:
 
     @contextlib.contextmanager
     def checking(self) -> Iterator[Callable[[str], None]]:
-        """Give a function that shows what is being done, on a line that is cleared at the end.
-
-        Only where lines are redrawn in place; elsewhere a refusal stays the only line.
-        """
+        """Yield a function that shows the current step on a line that is cleared at the end, if `is_live`."""
         if not self._is_live:
             yield lambda _what: None
             return
@@ -99,7 +96,7 @@ class ProgressView:
             yield lambda what: line.update(self._line(f"{what} …", "dim"), refresh=True)
 
     def update(self, status: StudyStatus) -> None:
-        """Show where the sweep stands now; call it as often as there is news."""
+        """Show the sweep's current status."""
         self._status = status
         if self._live is not None:
             self._draw(status_lines(status, width=self._console.width, height=max(self._console.height - 1, 2)))
@@ -107,24 +104,21 @@ class ProgressView:
             self._say(heartbeat_line(status))
 
     def trial_finished(self, record: TrialRecord, best: float | None) -> None:
-        """Say how a trial ended. `best` is the best mean so far, this trial's included.
-
-        For a failed trial whose log is at hand, `failure` says more; one of the two is enough.
-        """
+        """Show how a trial ended. `best` is the best mean so far, including this trial's."""
         is_best = record.value is not None and record.value == best
         style = {"failed": "red", "pruned": "yellow"}.get(record.state, "bold green" if is_best else "")
         width = self._console.width if self._live is not None else 10_000
         self._say(trial_line(record, best=is_best, metric=self._metric, width=width), style, wraps=False)
 
     def failure(self, trial: int | None, reason: str, log_path: Path | str | None, tail: Sequence[str]) -> None:
-        """Show a failure: the trial, its reason, the last lines of the guilty rank's log and where all of it is."""
+        """Show a failure: the trial, its reason, the last lines of the failed rank's log, and the log's path."""
         first, *rest = failure_lines(trial, reason, None if log_path is None else str(log_path), tail)
         self._say(first, "bold red")
         for line in rest:
             self._say(line, "dim")
 
     def note(self, text: str) -> None:
-        """Say something else in one or more lines."""
+        """Show any other message of one or more lines."""
         for line in text.splitlines():
             self._say(line)
 
@@ -135,15 +129,12 @@ class ProgressView:
         self._live.update(Text("\n").join(self._drawn), refresh=True)
 
     def _erase_wrapped(self) -> None:
-        """Erase the lines that are drawn, where a window that became narrower has wrapped them.
-
-        They then take more rows than rich remembers, and it would leave the upper ones on the screen.
-        """
+        """Erase the drawn lines if a narrower window has wrapped them, since rich then erases too few rows."""
         rows = wrapped_rows([line.cell_len for line in self._drawn], self._console.width)
         if rows <= len(self._drawn) or not wraps_again(os.environ):
             return
         below = len(self._drawn) - 1
-        # To the upper end, erase all below it, and to the row where rich takes the lower end for.
+        # Move to the first row, erase everything below it, and move to the row that rich takes for the last one.
         self._stream.write(f"\r\x1b[{rows - 1}A\x1b[J" + (f"\x1b[{below}B" if below else ""))
         self._drawn = []
 
@@ -162,11 +153,11 @@ class ProgressView:
 
 
 def wrapped_rows(lengths: Sequence[int], width: int) -> int:
-    """Rows that lines of these lengths take on a terminal of this width that wraps them."""
+    """Number of rows that lines of these lengths take when wrapped at this width."""
     return sum(max(1, -(-length // width)) for length in lengths)
 
 
 def wraps_again(environment: Mapping[str, str]) -> bool:
-    """Whether a terminal wraps the lines that it shows when its window becomes narrower; a few cut them off."""
+    """Whether the terminal wraps visible lines when its window becomes narrower. A few cut them off instead."""
     cuts_off = environment.get("TERM", "").startswith(("linux", "rxvt"))
     return not cuts_off and "XTERM_VERSION" not in environment and "STY" not in environment

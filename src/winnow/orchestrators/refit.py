@@ -1,4 +1,4 @@
-"""The refit of one chosen trial, for a selection whose winner has no model yet."""
+"""Refit one trial, for a selection whose winner has no model yet."""
 
 from __future__ import annotations
 
@@ -23,54 +23,49 @@ from winnow.tracking.tracker import ModelVersion
 
 POLL_S = 0.25
 HERE = "local"
-"""The platform of a refit: it needs one worker, and no image."""
+"""The platform of a refit, which needs one worker and no image."""
 
 
 class RefitFailedError(WinnowError):
-    """The trial could not be trained again, or its model not be stored."""
+    """The trial could not be trained again, or its model could not be stored."""
 
 
 def refit_run(
     run: TrackedRun, study: str, settings: Settings, say: Callable[[str], None] = lambda _line: None
 ) -> ModelVersion:
-    """Have a run's trial refitted by a worker of this machine. Raises InputError, RefitFailedError.
+    """Refit a run's trial with a local worker: train it on all rows but the holdout and register the model.
 
     Args:
-        say: shows a line where the model waits for the tracking store.
+        say: is called with a line if the model waits for the tracking store.
+
+    Raises:
+        InputError: the code or the data differ from the study's. The refit was returned to the study.
+        RefitFailedError: it failed, or its worker does not start.
+        KeyboardInterrupt: Ctrl-C. The worker was stopped and the refit returned.
     """
     assert run.trial is not None, "only trials are ranked"
     store = StudyStore(Database(settings.storage_url), study)
+    experiment = store.header.experiment
     store.check_code(
-        code_of(store.header.experiment, Path.cwd()), "A model of other code than its trial's is not what was scored."
+        code_of(experiment, Path.cwd()), "With other code, the model would not be the one that was scored."
     )
     platform = platform_for(HERE, settings).sweep(None, Lookup())
-    execution = with_kept_secrets(store.header.experiment.execution, os.environ)
+    execution = with_kept_secrets(experiment.execution, os.environ)
     group = plan_groups(study, execution, platform.host, environment=os.environ)[0]
-    version = refit_trial(store, run.trial, platform.executor, group, say)
+    store.leases().request_refit(run.trial)
+    store.set_stopped(False)
+    platform.executor.start(group)
+    try:
+        version = _await_model(store, run.trial, platform.executor, group, say)
+    except KeyboardInterrupt:
+        stop(store, platform.executor)
+        raise
     return ModelVersion(study, version, run.run_id)
 
 
-def refit_trial(
+def _await_model(
     store: StudyStore, number: int, executor: Executor, group: GroupSpec, say: Callable[[str], None]
 ) -> str:
-    """Have a trial trained on all but the holdout and registered; return the model's version.
-
-    Raises:
-        InputError: its worker has other rows than the study; the refit was handed back.
-        RefitFailedError: it failed, or its worker does not come up.
-        KeyboardInterrupt: Ctrl-C; the worker was stopped and the refit handed back.
-    """
-    store.leases().request_refit(number)
-    store.set_stopped(False)
-    executor.start(group)
-    try:
-        return _awaited(store, number, executor, group, say)
-    except KeyboardInterrupt:
-        stop(store, executor)
-        raise
-
-
-def _awaited(store: StudyStore, number: int, executor: Executor, group: GroupSpec, say: Callable[[str], None]) -> str:
     told: set[tuple[str, int | None]] = set()
     while (result := _result(store, number)) is None:
         for waiting, line in waiting_lines(life.status for life in store.workers() if life.is_heard).items():

@@ -1,4 +1,4 @@
-"""Write a study's report: read the study, draw it, put the page where a person finds it."""
+"""Write a study's report as an HTML page."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from winnow.study.view import StudyView
 
 
 def report_path(settings: Settings, study: str) -> Path:
-    """Where a study's report lies unless it is sent elsewhere."""
+    """The default path of a study's report."""
     return settings.home / "studies" / study / "report.html"
 
 
 def write_report(settings: Settings, study: str, output: Path | None = None) -> Path:
-    """Draw a study as it stands now and return the page's path.
+    """Write the report of a study's current state and return its path.
 
     Args:
-        output: the page; `report_path` by default.
+        output: the page to write; by default `report_path`.
 
     Raises:
-        InputError: there is no such study, or its database does not answer.
-        OSError: the page cannot be written; what was there before is left as it was.
+        InputError: there is no such study, its database does not answer, or the page cannot be written. An existing
+            page is then unchanged.
     """
     page = output if output is not None else report_path(settings, study)
     view = StudyStore(Database(settings.storage_url), study).view()
@@ -41,12 +41,12 @@ def write_report(settings: Settings, study: str, output: Path | None = None) -> 
 
 
 def shares_of(settings: Settings, study: str) -> dict[str, float]:
-    """How much of the metric's variation each parameter explains; empty where the study cannot say or be read."""
+    """Each parameter's share of the metric's variation; empty with too few trials or an unreadable study."""
     try:
         view = StudyStore(Database(settings.storage_url), study).view()
     except WinnowError:
         return {}
-    # Importances import scikit-learn.
+    # Importing the report takes a moment.
     from winnow.report.facts import facts_of
     from winnow.report.importances import importances_of
 
@@ -54,24 +54,16 @@ def shares_of(settings: Settings, study: str) -> dict[str, float]:
 
 
 def write_page(view: StudyView, page: Path) -> None:
-    """Write the report in one step, so that a reader never finds half of it.
-
-    Raises:
-        InputError: the page cannot be written there.
-    """
+    """Write the report atomically. Raises InputError if it cannot be written."""
     from winnow.report import render_report
 
     text = render_report(view)
     try:
         replace_text(page, text)
     except OSError as error:
-        raise (disk_fault(error, home_of(), page) or _unwritable(page, error)) from error
-
-
-def _unwritable(page: Path, error: OSError) -> InputError:
-    return InputError(
-        str(page),
-        expected="a file that can be written",
-        found=error.strerror or str(error),
-        remedy=f"Name another one ({next_flag('output')}).",
-    )
+        raise disk_fault(error, home_of(), page) or InputError(
+            str(page),
+            expected="a file that can be written",
+            found=error.strerror or str(error),
+            remedy=f"Name another one ({next_flag('output')}).",
+        ) from error

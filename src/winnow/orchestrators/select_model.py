@@ -1,12 +1,11 @@
-"""The verb `select-model`: find the runs, rank them by the rules, see that the winner has a model, crown it.
+"""Select a study's best run: find the runs, rank them by the rules, refit the winner if needed, move the alias.
 
-Who wins is decided in `model_query`; the store is read and the registry written by `tracking`. How a trial is refitted
-is passed in, for it starts workers.
+`model_query` decides who wins; `tracking` reads the store and writes to the registry.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from winnow.model_query.ranking import (
 from winnow.model_query.rules import Rules
 from winnow.tracking.projection import CODE_SHA256
 from winnow.tracking.registry import Registry
-from winnow.tracking.run_search import RunSearch, TrackedRun
+from winnow.tracking.run_search import Order, RunSearch, TrackedRun
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
 
 Refit = Callable[[TrackedRun], ModelVersion]
@@ -42,12 +41,12 @@ class Outcome:
     Attributes:
         study: the study's name.
         selection: the winner, the runners-up, and the nearest misses of each filter.
-        version: the winner's registered model; None where no run passes, or in a dry run before its refit.
-        is_new: whether the alias was another version's before, or no version's.
-        reason: why it won, as the history of champions has it.
-        unknown: names in the rules that no run has, a sentence each; looked for where no run passes.
+        version: the winner's registered model; None if no run passes, or in a dry run before its refit.
+        is_new: whether the alias moves to this version.
+        reason: why it won, as written to the history of champions.
+        unknown: a sentence for each name in the rules that no run has; only filled if no run passes.
         alias: the alias that the winner gets.
-        compared: metrics beside the objective by which runs were compared: of the one-standard-error rule and of ties.
+        compared: the metrics of the one-standard-error rule and of the tie-breaks.
     """
 
     study: str
@@ -62,11 +61,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class CheckedRun:
-    """A trial's run, and the filters that turn it away.
+    """A trial's run, and the filters that reject it.
 
     Attributes:
-        run: the run as the tracking store has it.
-        misses: one for each filter that the run does not pass; empty where it passes all.
+        run: the run in the tracking store.
+        misses: one for each filter that rejects the run; empty if it passes all.
     """
 
     run: TrackedRun
@@ -75,12 +74,12 @@ class CheckedRun:
 
 @dataclass(frozen=True)
 class Explanation:
-    """One run held against the rules.
+    """One run checked against the rules.
 
     Attributes:
-        run: the run as the tracking store has it.
-        demands: what is demanded of it.
-        selection: the selection among all trials, in which the run has its place.
+        run: the run in the tracking store.
+        demands: the requirements of the rules.
+        selection: the selection among all trials, which shows the run's rank.
     """
 
     run: TrackedRun
@@ -97,19 +96,20 @@ def select_model(
     *,
     dry_run: bool = False,
 ) -> Outcome:
-    """Choose a study's best run by the rules and make its model the champion.
+    """Choose a study's best run by the rules and make its model the champion. See `winnow.api.select_model`.
 
     Args:
-        refit: makes the winner's model where it has none.
-        dry_run: choose, but neither refit nor crown.
+        refit: trains the winner's model if it has none. Without it, such a winner raises InputError.
 
     Raises:
-        InputError: there is no such study, or the winner has no model and there is no `refit`.
         TrackingUnavailableError: the store does not answer.
     """
-    selection = choose(study, rules, search)
+    sweep, objective = _sweep_and_objective(study, rules, search)
+    selection = _ranked(candidates(search, study, rules, objective), rules, objective, sweep)
     why = reason(selection, rules)
-    chosen = Outcome(study, selection, None, False, why, alias=rules.alias, compared=_compared(rules))
+    first = [rules.one_standard_error.metric] if rules.one_standard_error is not None else []
+    compared = tuple(dict.fromkeys([*first, *(tie.metric for tie in rules.tie_breaks)]))
+    chosen = Outcome(study, selection, None, False, why, alias=rules.alias, compared=compared)
     if selection.winner is None:
         runs = search.trials(study, [], [selection.objective])
         return replace(chosen, unknown=tuple(unknown_names(runs, rules, selection.objective)))
@@ -118,36 +118,31 @@ def select_model(
         is_new = version is None or registry.champion(study, rules.alias) != version
         return replace(chosen, version=version, is_new=is_new)
     if version is None:
-        version = _refitted(selection.winner, refit)
+        if refit is None:
+            raise InputError(
+                f"run {selection.winner.name}",
+                expected="a registered model",
+                found="none, because it was never refitted",
+                remedy=f"Raise `refit.top` and run `{next_command('train', config=...)}` again.",
+            )
+        version = refit(selection.winner)
     return replace(chosen, version=version, is_new=registry.crown(version, why, rules.alias))
 
 
-def _compared(rules: Rules) -> tuple[str, ...]:
-    first = [rules.one_standard_error.metric] if rules.one_standard_error is not None else []
-    return tuple(dict.fromkeys([*first, *(tie.metric for tie in rules.tie_breaks)]))
-
-
-def choose(study: str, rules: Rules, search: RunSearch) -> Selection:
-    """Rank the runs that can matter; InputError where there is no such study."""
-    sweep = sweep_of(study, search)
-    objective = resolve_objective(rules, sweep)
-    return _with_code(rank(candidates(search, study, rules, objective), rules, objective), sweep)
-
-
 def check_runs(study: str, rules: Rules, search: RunSearch) -> tuple[CheckedRun, ...]:
-    """Hold every trial of a study against the filters, the best first; InputError where there is no such study."""
-    objective = resolve_objective(rules, sweep_of(study, search))
+    """Check all trials of a study against the filters, best first. Raises InputError if there is no such study."""
+    _, objective = _sweep_and_objective(study, rules, search)
     return tuple(CheckedRun(run, tuple(failures(run, rules))) for run in search.trials(study, [], [objective]))
 
 
 def explain_run(
     study: str, wanted: str, rules: Rules, search: RunSearch, *, rules_file: Path | None = None
 ) -> Explanation:
-    """Hold one run against the rules.
+    """Check one run against the rules.
 
     Args:
         wanted: the run's name, its trial's number, or at least the first 6 characters of its id.
-        rules_file: where the rules are from, for the command in an error.
+        rules_file: the file of the rules, for the command in an error.
 
     Raises:
         InputError: there is no such study, or not exactly one such run.
@@ -160,46 +155,41 @@ def explain_run(
     ]
     if len(found) != 1:
         raise InputError(
-            "--explain",
-            expected="a run's id, its name or a trial's number",
-            found=f"'{wanted}', which is {'none' if not found else 'several'} of the study's {len(runs)} trials",
+            f"run '{wanted}'",
+            expected=f"the id, name or trial number of a run of study '{study}'",
+            found=f"{len(found) or 'none'} among {len(runs)} trials",
             remedy=f"`{next_command('select-model', study=study, rules=rules_file, all=True)}` lists them.",
         )
     return Explanation(found[0], explain(found[0], rules, selection), selection)
 
 
 def choose_among_all(study: str, rules: Rules, search: RunSearch) -> tuple[Selection, list[TrackedRun]]:
-    """The same selection from every trial of the study, and the trials."""
-    sweep = sweep_of(study, search)
-    objective = resolve_objective(rules, sweep)
+    """The selection from all trials of the study, and these trials. `select_model` fetches only the relevant ones."""
+    sweep, objective = _sweep_and_objective(study, rules, search)
     runs = list(search.trials(study, [], [objective]))
-    return _with_code(rank(runs, rules, objective), sweep), runs
+    return _ranked(runs, rules, objective, sweep), runs
 
 
-def _with_code(selection: Selection, sweep: TrackedRun) -> Selection:
-    return replace(selection, code=sweep.tags.get(CODE_SHA256, ""))
+def _ranked(runs: Sequence[TrackedRun], rules: Rules, objective: Order, sweep: TrackedRun) -> Selection:
+    return replace(rank(runs, rules, objective), code=sweep.tags.get(CODE_SHA256, ""))
 
 
-def sweep_of(study: str, search: RunSearch) -> TrackedRun:
-    """The study's parent run.
-
-    Raises:
-        InputError: the tracking store has none.
-    """
+def _sweep_and_objective(study: str, rules: Rules, search: RunSearch) -> tuple[TrackedRun, Order]:
+    """The study's parent run, and what the rules optimize. Raises InputError if the store has no such run."""
     sweep = search.sweep(study)
     if sweep is None:
         raise InputError(
             f"study '{study}'",
             expected="a study with runs in the tracking store",
-            found="none of that name",
+            found="none with that name",
             remedy=f"Run `{next_command('train', config=...)}` first, or name another with {next_flag('study')}.",
         )
-    return sweep
+    return sweep, resolve_objective(rules, sweep)
 
 
 @contextmanager
 def store_is_needed(uri: str) -> Iterator[None]:
-    """Turn a store that does not answer into an error for a person, who has to be told rather than waited for."""
+    """Turn the error of a store that does not answer into an InputError."""
     try:
         yield
     except TrackingUnavailableError as error:
@@ -210,14 +200,3 @@ def store_is_needed(uri: str) -> Iterator[None]:
             remedy=f"Run `{next_command('train', config=...)}` first, start the server, or correct "
             "MLFLOW_TRACKING_URI.",
         ) from error
-
-
-def _refitted(winner: TrackedRun, refit: Refit | None) -> ModelVersion:
-    if refit is None:
-        raise InputError(
-            f"run {winner.name}",
-            expected="a registered model",
-            found="a run that was never refitted",
-            remedy=f"Raise `refit.top` and run `{next_command('train', config=...)}` again.",
-        )
-    return refit(winner)

@@ -1,7 +1,4 @@
-"""The stack, from what a person sets to a tracking server that every verb uses: plan it, start it, end it, read it.
-
-Each function takes the name of a platform; `winnow.platforms.stack.Stack` is what that platform offers.
-"""
+"""Plan, start, remove and read the tracking stack of a platform (`winnow.platforms.stack.Stack`)."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ Say = Callable[[str], None]
 
 
 def platform_in_use(environment: Mapping[str, str] = os.environ) -> str:
-    """The name of the platform of the stack in use; the default one without a stack."""
+    """The name of the platform of the stack in use, else of the default one."""
     stack = read_stack(home_folder(environment))
     return DEFAULT_PLATFORM if stack is None else stack.platform
 
@@ -39,16 +36,16 @@ def settings_given(
     names: Iterable[str] = ALL_SETTINGS,
     environment: Mapping[str, str] = os.environ,
 ) -> dict[str, str]:
-    """The settings of a platform's stack, by name: those that are typed, else those that the environment sets.
+    """The settings of a platform's stack, by name: those that the user typed, else those of the environment.
 
-    A variable of the environment may be meant for another platform's stack and is then passed over.
+    Variables for another platform's stack are ignored.
 
     Args:
-        typed: an empty one means the default again.
-        names: the settings that are taken from the environment, beside those that open stores of one's own.
+        typed: an empty value restores the default.
+        names: the settings to take from the environment, besides the credentials of external stores.
 
     Raises:
-        InputError: a setting is typed that this platform's stack does not have, or that does not exist.
+        InputError: a typed setting does not exist, or not for this platform.
     """
     strange, known = not_on(platform), {*ALL_SETTINGS, *(each.name for each in (*KEYS, *STUDIES))}
     for name in typed:
@@ -57,15 +54,15 @@ def settings_given(
             raise InputError(
                 name,
                 expected="a setting of the stack",
-                found="none of that name",
-                remedy=f"{f'Did you mean {near[0]}? ' if near else ''}docs/configuration.md lists what there is.",
+                found="none with that name",
+                remedy=f"{f'Did you mean {near[0]}? ' if near else ''}docs/configuration.md lists all settings.",
             )
         if name in strange:
             raise InputError(
                 name,
                 expected=f"a setting of the stack on {platform.capitalize()}",
-                found="one of the other's",
-                remedy="Leave it out; docs/configuration.md lists what there is.",
+                found="one of the stack on another platform",
+                remedy="Leave it out; docs/configuration.md lists all settings.",
             )
     return {**{name: text for name, text in _set(names, environment).items() if name not in strange}, **typed}
 
@@ -73,19 +70,19 @@ def settings_given(
 def which_given(
     project: str | None, env_file: str | None, environment: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
-    """Which stack is meant, where there are several, and what opens it; by name."""
+    """The settings that select one of several stacks and its credentials, by name."""
     typed = {PROJECT: project, ENV_FILE: env_file}
     return {**_set(typed, environment), **{name: text for name, text in typed.items() if text}}
 
 
 def _set(names: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
-    """What the environment sets of these, and what opens stores of one's own: a key does not belong in a flag."""
+    """These settings and the credentials of external stores, as set in the environment."""
     opening = (each.name for each in (*KEYS, *STUDIES))
     return {name: environment[name] for name in (*names, *opening) if environment.get(name)}
 
 
 def overriding(given: Mapping[str, str], environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
-    """Variables of the environment that win over the addresses of a stack that was started with these settings."""
+    """Environment variables that take precedence over the addresses of a stack with these settings."""
     names = ("MLFLOW_TRACKING_URI", "WINNOW_STORAGE")
     return tuple(name for name in names if environment.get(name) and name not in given)
 
@@ -103,21 +100,11 @@ def init(
     folder: Path = FOLDER,
     environment: Mapping[str, str] = os.environ,
 ) -> StackPlan:
-    """Start a stack, wait until it answers, and have every later verb use it; return what was started.
+    """Start a stack, wait until it answers, and make every later verb use it. See `winnow.api.mlflow_init`.
 
     Args:
-        given: settings by name (`winnow.platforms.stack_variables`); an empty one means the default again.
-        say: receives what is being done, a line each.
-        registry, image_load: how images get to a cluster's nodes, where not as the environment says.
-        timeout_s: how long the services may take; None for the platform's own limit.
-        is_dry_run: only plan it; nothing is changed, and the platform need not answer.
-        show: receives the steps of an image's build and delivery.
-        folder: the project's, with compose.yaml and k8s/.
-
-    Raises:
-        InputError: the platform has no stack, a setting is wrong, or the platform refuses.
-        BuildFailedError: the server's image was not built or not delivered.
-        StackError: a service does not become ready.
+        given: settings by name (`winnow.platforms.stack_variables`); an empty value restores the default.
+        folder: the project's folder, with compose.yaml and k8s/.
     """
     environment = with_route(environment, registry=registry, load=image_load)
     stack = _stack(platform, given, say, folder, environment)
@@ -144,23 +131,13 @@ def remove(
     folder: Path = FOLDER,
     environment: Mapping[str, str] = os.environ,
 ) -> StackEnd:
-    """Remove a stack; later verbs use files again. Finished sweeps are collected first: later verbs do not know them.
-
-    Args:
-        volumes: remove its data too, and the secrets that open it.
-        is_forced: remove it where another folder or home has made it, too.
-        is_dry_run: only plan it; nothing is changed.
-
-    Raises:
-        InputError: the platform has no stack, another folder or home has made it, or workers use it.
-        StackError: it was not removed.
-    """
+    """Remove a stack. Finished sweeps are collected first, since later verbs cannot. See `winnow.api.mlflow_remove`."""
     stack = _stack(platform, given, say, folder, environment)
     plan = stack.plan_end(volumes=volumes)
     if plan.refusal is not None:
         if not is_forced:
             raise plan.refusal
-        say(f"{plan.stack} is one of {plan.owner}; it is removed all the same.")
+        say(f"{plan.stack} is one of {plan.owner}; removing it anyway.")
     if is_dry_run:
         return plan
     with stack.lock():
@@ -182,21 +159,21 @@ def logs(
     follow: bool = False,
     environment: Mapping[str, str] = os.environ,
 ) -> StackLogs:
-    """The last lines of a stack's services. Raises InputError as `Stack.logs` does."""
+    """The last lines of a stack's services. Raises InputError like `Stack.logs`."""
     return _stack(platform, given, say, FOLDER, environment).logs(service, lines, follow=follow)
 
 
 def secrets(
     platform: str, given: Mapping[str, str], *, say: Say, environment: Mapping[str, str] = os.environ
 ) -> StackSecrets:
-    """The secrets of a stack that is started by hand. Raises InputError as `Stack.secrets` does."""
+    """The secrets of a stack that the user applies. Raises InputError like `Stack.secrets`."""
     return _stack(platform, given, say, FOLDER, environment).secrets()
 
 
 def difference(platform: str, *, say: Say, folder: Path = FOLDER, environment: Mapping[str, str] = os.environ) -> str:
-    """What starting a stack would change, with what the environment sets, as a unified diff; empty where nothing.
+    """What starting a stack with the environment's settings would change, as a unified diff; empty if nothing.
 
-    The image counts as the one that runs: which one would be delivered is known once it is built.
+    The running image is taken for the new one, which is only known after a build.
 
     Raises:
         InputError: the platform cannot compare, a permission is missing, a setting is wrong, or the platform refuses.
@@ -206,11 +183,7 @@ def difference(platform: str, *, say: Say, folder: Path = FOLDER, environment: M
 
 
 def check_studies(url: str) -> None:
-    """Open the studies' database once, as every verb will.
-
-    Raises:
-        InputError: it does not open.
-    """
+    """Connect to the studies' database once. Raises InputError if that fails."""
     import sqlalchemy as sa
 
     if url.startswith("sqlite"):
@@ -229,14 +202,14 @@ def check_studies(url: str) -> None:
     except sa.exc.OperationalError as error:
         raise InputError(
             f"the studies' database {sa.make_url(url).render_as_string(hide_password=True)}",
-            expected="one that opens with the environment file's password",
+            expected="one that accepts the environment file's password",
             found=str(error.orig).strip().splitlines()[0],
-            remedy="Bring back the environment file that belongs to these volumes, or correct WINNOW_STORAGE.",
+            remedy="Restore the environment file that belongs to these volumes, or correct WINNOW_STORAGE.",
         ) from error
 
 
 def _platform(name: str, environment: Mapping[str, str]) -> Platform:
-    """The platform, with settings that name no store: the stack's secrets may be gone, which removing it mends."""
+    """The platform, with settings without stores: a stack can be removed even if its secrets are lost."""
     home = home_folder(environment)
     return platform_for(name, Settings(home, "", "", "", "", stack=read_stack(home)), environment)
 
@@ -246,7 +219,7 @@ def _stack(platform: str, given: Mapping[str, str], say: Say, folder: Path, envi
 
 
 def _opened(record: AnyStack, environment: Mapping[str, str]) -> Settings:
-    """Settings with a stack's own stores, by addresses that answer on this machine."""
+    """Settings with the addresses of a stack's own stores on this machine."""
     here, inside = record.storage()
     home = home_folder(environment)
     settings = Settings(home, record.tracking_url, here, record.worker_tracking_url, inside, stack=record)

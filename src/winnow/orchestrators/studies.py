@@ -1,4 +1,4 @@
-"""The studies of the storage: listed, and deleted."""
+"""List the studies in the storage, and delete one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import difflib
 import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class ListedStudy:
 
     Attributes:
         summary: the study itself.
-        at_work: number of worker groups that run, by platform; groups of other machines are in `summary.heard` alone.
+        at_work: number of running worker groups, by platform. Those of other machines are only in `summary.heard`.
     """
 
     summary: StudySummary
@@ -42,8 +43,8 @@ class Deletion:
     Attributes:
         study: the study's name.
         trials: number of its trials.
-        folder: the folder of its logs and its report; None where there is none.
-        runs: number of its runs that MLflow keeps, marked as those of a deleted study.
+        folder: the folder of its logs and its report; None if there is none.
+        runs: number of its runs. MLflow keeps them, marked as those of a deleted study.
     """
 
     study: str
@@ -53,11 +54,7 @@ class Deletion:
 
 
 def list_studies(settings: Settings, executors: Mapping[str, Executor]) -> tuple[ListedStudy, ...]:
-    """All studies of the storage, in the order in which they were made; nothing is changed.
-
-    Raises:
-        InputError: the storage cannot be read, or a platform in use does not answer.
-    """
+    """All studies in the storage, oldest first."""
     try:
         found = summaries(Database(settings.storage_url))
     except NoStudiesError:
@@ -74,39 +71,29 @@ def list_studies(settings: Settings, executors: Mapping[str, Executor]) -> tuple
 
 
 def plan_deletion(study: str, settings: Settings, executors: Mapping[str, Executor]) -> Deletion:
-    """What `delete` would remove; nothing is changed.
-
-    Raises:
-        InputError: there is no such study, its workers are at work, or a store does not answer.
-    """
+    """What `delete` would remove. Raises InputError if `delete` would."""
     store = _open(study, settings)
     groups = [group for executor in executors.values() for group in executor.groups(study)]
     running = {group.name for group in groups if not group.state.is_over}
     _refuse_busy(study, sorted(running | set(busy_workers(store.database, store.study_id))))
-    try:
+    with _tracking_is_needed(study):
         runs = runs_of(settings.tracking_uri, study)
-    except TrackingUnavailableError as error:
-        raise _tracking_unavailable(study, error) from error
     folder = settings.home / "studies" / study
     return Deletion(study, store.counts()["all"], folder if folder.is_dir() else None, runs)
 
 
-def delete(deletion: Deletion, settings: Settings, executors: Mapping[str, Executor]) -> None:
-    """Set a study's runs apart, then remove its trials, its logs and its report.
+def delete(study: str, settings: Settings, executors: Mapping[str, Executor]) -> Deletion:
+    """Mark a study's runs as deleted, then remove its trials, logs and report. If this fails, call it again.
 
-    The runs come first: what fails after them is done by a second call. Registered models and deployments stay.
+    Registered models and deployments stay.
 
     Raises:
-        InputError: workers have begun meanwhile, a store does not answer, or the folder cannot be removed.
+        InputError: its workers are running, a store does not answer, or the folder cannot be removed.
     """
-    study = deletion.study
-    store = _open(study, settings)
-    _refuse_busy(study, busy_workers(store.database, store.study_id))
-    try:
+    deletion, store = plan_deletion(study, settings, executors), _open(study, settings)
+    with _tracking_is_needed(study):
         set_apart(settings.tracking_uri, study, time.time_ns() // 1_000_000)
-    except TrackingUnavailableError as error:
-        raise _tracking_unavailable(study, error) from error
-    # Containers and pods that are over still have their logs, which would come back here later.
+    # Finished containers and pods still have logs, which a later command would copy here.
     for executor in executors.values():
         executor.clear(study)
     try:
@@ -115,25 +102,23 @@ def delete(deletion: Deletion, settings: Settings, executors: Mapping[str, Execu
         _refuse_busy(study, error.args[0])
     finally:
         store.database.close()
-    _remove_folder(settings.home / "studies" / study)
-
-
-def _remove_folder(folder: Path) -> None:
+    folder = settings.home / "studies" / study
     try:
         shutil.rmtree(folder)
     except FileNotFoundError:
-        return
+        return deletion
     except OSError as error:
         raise disk_fault(error, home_of(), folder) or InputError(
             str(folder),
-            expected="a folder that can be removed; the study itself is deleted",
+            expected="a folder that can be removed, as the study itself already was",
             found=error.strerror or str(error),
-            remedy="Remove it by hand.",
+            remedy="Remove it manually.",
         ) from error
+    return deletion
 
 
 def _open(study: str, settings: Settings) -> StudyStore:
-    """The study. Raises InputError where there is none."""
+    """The study. Raises InputError if there is none."""
     try:
         database = Database(settings.storage_url)
         names = [summary.name for summary in summaries(database)]
@@ -145,8 +130,8 @@ def _open(study: str, settings: Settings) -> StudyStore:
     listing = next_command("studies")
     raise InputError(
         f"study {study!r}",
-        expected="a study of the storage",
-        found=f"none of that name among {len(names)}",
+        expected="a study in the storage",
+        found=f"none with that name among {len(names)}",
         remedy=f"Did you mean {' or '.join(nearest)}? `{listing}` lists all." if nearest else f"`{listing}` lists all.",
     )
 
@@ -155,17 +140,21 @@ def _refuse_busy(study: str, workers: Sequence[str]) -> None:
     if workers:
         raise InputError(
             f"study {study!r}",
-            expected="no workers at work",
+            expected="no running workers",
             found=", ".join(workers),
-            remedy=f"Stop them first: {next_command('cancel', study=study)}. A worker that died counts until its "
-            "lease ends.",
+            remedy=f"Stop them first: {next_command('cancel', study=study)}. A worker that died counts as running "
+            "until its lease expires.",
         )
 
 
-def _tracking_unavailable(study: str, error: TrackingUnavailableError) -> InputError:
-    return InputError(
-        f"study {study!r}",
-        expected="MLflow's tracking store to answer, since the study's runs are set apart there",
-        found=str(error),
-        remedy="Start it and try again; the study is not deleted.",
-    )
+@contextmanager
+def _tracking_is_needed(study: str) -> Iterator[None]:
+    try:
+        yield
+    except TrackingUnavailableError as error:
+        raise InputError(
+            f"study {study!r}",
+            expected="MLflow's tracking store to answer, because the study's runs are marked there",
+            found=str(error),
+            remedy="Start it and try again. The study was not deleted.",
+        ) from error

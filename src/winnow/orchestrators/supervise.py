@@ -1,7 +1,7 @@
-"""Following a study that its groups work on: shows what happens, starts again what dies, ends what is left.
+"""Supervise a study's groups: show progress, restart groups that die, and end what is left.
 
-Any number of orchestrators may follow one study. What they do to its groups is safe to do twice: starting a running
-group changes nothing, and only lives that are certainly over are taken from.
+Several orchestrators may supervise the same study, since every action is safe to repeat: starting a running group
+changes nothing, and leases are only taken from lives that are certainly over.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ from winnow.tracking.records import TrialRecord
 POLL_S = 0.25
 GRACE_S = 15.0
 AT_ONCE = 16
-"""Groups that are started at the same time."""
+"""Number of groups that are started at the same time."""
 LAST_NEWS_S = 60.0
-"""How long groups may still tell the tracking store once the study is done."""
+"""How long groups may take to write to the tracking store after the study is done."""
 RETRY_S = 30.0
-"""How often a group that was refused is tried again while others work."""
+"""Interval at which a refused group is tried again while others run."""
 RESTARTS = 3
-"""How often in a row a group is started again without the study having got anywhere."""
+"""How many times in a row a group is restarted without any fold being finished in between."""
 
 
 class SweepStoppedError(WinnowError):
-    """The sweep's workers were stopped from elsewhere."""
+    """Another command stopped the sweep's workers."""
 
     def __init__(self, study: str) -> None:
-        super().__init__(f"study {study}: its workers were stopped from elsewhere; the same command goes on from here.")
+        super().__init__(f"study {study}: another command stopped its workers. Run the same command to resume.")
 
 
 class SweepFailedError(WinnowError):
-    """The sweep cannot go on: its workers do not come up, or die again and again."""
+    """The sweep cannot continue: its workers do not start, or keep dying."""
 
 
 def stop(store: StudyStore, executor: Executor) -> int:
-    """End every group of a study and hand back what they held; return how many were at work.
+    """End all groups of a study and return their trials to it. Returns the number of groups that were running.
 
-    One that is over as far as this executor sees, and is heard of all the same, lives elsewhere or has died a moment
-    ago: it keeps what it holds until a command that resumes the study finds it dead.
+    A group that is over here but still sends heartbeats runs elsewhere, or has just died. It keeps its trials until a
+    command that resumes the study finds it dead.
     """
     store.set_stopped(True)
     groups = executor.groups(store.name)
@@ -77,10 +77,9 @@ def trials_left(store: StudyStore) -> int:
 
 
 class SweepSupervisor:
-    """Shows a study's progress and keeps its groups up until it is done.
+    """Show a study's progress and keep its groups running until its report is written.
 
-    That is once its report is written; the groups then carry out the other refits by themselves. One that begins after
-    the report stays until those are done too.
+    The groups then do the other refits on their own. A supervisor that starts after the report waits for those too.
     """
 
     def __init__(
@@ -121,14 +120,14 @@ class SweepSupervisor:
         self._stuck_since: float | None = None
 
     def supervise(self) -> None:
-        """Until the study is done, and its groups are gone unless they have refits left.
+        """Return when the study is done and its groups have ended, or have only refits left.
 
         Raises:
-            InputError, or what else kept the groups from being started: none of them was.
-            InputError: a group has found that the study cannot be trained as it is; all were stopped.
-            SweepFailedError: the groups do not come up, or die again and again.
-            SweepStoppedError: the groups were stopped from elsewhere.
-            StudyUnreachableError, UnreachableError: the study's database or the platform does not answer for too long.
+            WinnowError: no group could be started; this is the first one's error.
+            InputError: a group found that the study cannot be trained as it is. All groups were stopped.
+            SweepFailedError: the groups do not start, or keep dying.
+            SweepStoppedError: another command stopped the groups.
+            StudyUnreachableError, UnreachableError: the study's database or the platform did not answer for too long.
         """
         try:
             self._await(self._start_all)
@@ -141,15 +140,15 @@ class SweepSupervisor:
                 if not self._retrying(self._leases.refits_left):
                     self._await_end()
         except SweepStoppedError:
-            # The command that stopped the study may have missed groups that were started here at that moment. Groups
-            # of a command that has resumed the study since are left alone.
+            # The command that stopped the study may have missed groups that were just starting here. If the study was
+            # resumed since, its groups belong to another command.
             if self._retrying(self._store.is_stopped):
                 self._executor.cancel_all(self._store.name, GRACE_S)
                 self._executor.clear(self._store.name)
             raise
 
     def _useful(self) -> int:
-        """How many groups there is work for: the trials that are left, or the refits at the end."""
+        """How many groups have something to do: as many as there are trials left, or refits at the end."""
         left = trials_left(self._store)
         refits = self._store.header.experiment.refit.top if left > 0 else len(self._leases.refits_left())
         return max(1, left, refits)
@@ -160,24 +159,24 @@ class SweepSupervisor:
     # Starting
 
     def _start_all(self) -> None:
-        """Start the groups, as many as are taken; those that are refused are tried again later."""
-        before = self._at_work()
+        """Start all groups. Those that the platform refuses are tried again later, unless it refuses all."""
+        before = self._running()
         with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
             list(pool.map(self._start, [group for group in self._groups if group.name not in self._starting]))
         if len(self._refused) == len(self._groups):
-            # Nothing of the try is left: a group may have been refused when half of it was made.
-            for name in self._refused.keys() & (self._at_work() - before):
+            # A group may have been refused when half of it was created: leave nothing behind.
+            for name in self._refused.keys() & (self._running() - before):
                 self._executor.cancel(self._store.name, name, GRACE_S)
             raise self._refused[self._groups[0].name]
 
-    def _at_work(self) -> frozenset[str]:
+    def _running(self) -> frozenset[str]:
         return frozenset(group.name for group in self._executor.groups(self._store.name) if not group.state.is_over)
 
     def _begin_to_watch(self, held: contextlib.ExitStack) -> None:
         self._statuses = held.enter_context(self._executor.watch(self._store.name))
 
     def _start(self, group: GroupSpec) -> None:
-        """Start a group, or keep why it is refused. Raises SweepStoppedError, UnreachableError."""
+        """Start a group, or store the error if it is refused. Raises SweepStoppedError, UnreachableError."""
         self._check_not_stopped()
         try:
             self._start_group(group)
@@ -196,13 +195,13 @@ class SweepSupervisor:
             raise SweepStoppedError(self._store.name)
 
     def _check_not_refused(self, refusal: InputError | None) -> None:
-        """End all groups where one has found that the study cannot be trained as it is. Raises InputError."""
+        """If a group found that the study cannot be trained as it is, end all groups and raise its error."""
         if refusal is not None:
             stop(self._store, self._executor)
             raise refusal
 
     def _retry(self) -> None:
-        """Now and then, try a group again that was refused, and the others too once it is taken."""
+        """Try a refused group again from time to time. If it starts, try the other ones too."""
         if time.monotonic() - self._refused_at < self._retry_every_s:
             return
         for group in self._groups:
@@ -214,7 +213,7 @@ class SweepSupervisor:
     # Showing
 
     def _show(self) -> StudyStatus:
-        """Show where the study stands, and return it; what is shown last is the end."""
+        """Show the study's progress and return it. What ended last is shown last."""
         status = self._store.status(started_at_ms=self._started_at_ms, folds_before=self._folds_before)
         if status.trials_done > len(self._shown):
             for trial in self._store.ended(self._shown):
@@ -227,7 +226,7 @@ class SweepSupervisor:
         return status
 
     def _with_starting(self, status: StudyStatus) -> StudyStatus:
-        """With the groups that were started and have said nothing yet: a supervisor takes seconds to speak."""
+        """The status, with groups that were started but have sent no heartbeat: that takes them some seconds."""
         for worker in status.workers:
             self._starting.pop(worker.worker, None)
         silent = [
@@ -240,23 +239,23 @@ class SweepSupervisor:
         if trial.state == "failed":
             failure = self._store.failure(trial.number)
             log, tail = (self._log_of(failure), failure.tail) if failure is not None else (None, ())
-            self._view.failure(trial.number, trial.reason or "no reason is known", log, tail)
+            self._view.failure(trial.number, trial.reason or "unknown reason", log, tail)
         else:
             self._view.trial_finished(trial, best)
         self._shown.add(trial.number)
 
     def _log_of(self, failure: Failure) -> Path | str:
-        """The log as a person finds it: a file of this machine, or the command that shows a container's."""
+        """The log file if it is on this machine, else the command that prints it."""
         log = Path(failure.log)
         return log if log.is_file() else next_command("logs", study=self._store.name)
 
     # Keeping up
 
     def _revive(self, owners: Mapping[str, Collection[str]]) -> None:
-        """Observe the groups from time to time, and start again what is over.
+        """Check the groups every `poll_s` and restart those that are over.
 
         Args:
-            owners: for each group, its lives that held a lease before the groups are observed.
+            owners: for each group, its lives that held a lease before this check.
         """
         now = time.monotonic()
         if now - self._polled_at >= self._poll_s:
@@ -270,24 +269,19 @@ class SweepSupervisor:
             status = seen.get(group.name)
             if group.name not in self._refused and (status is None or status.state.is_over or status.lacks_nodes):
                 self._keep_up_group(group, owners.get(group.name, ()))
-        seen.update(self._refusals())
-        self._tell_of_diagnosis([seen[group.name] for group in self._groups if group.name in seen])
-
-    def _refusals(self) -> dict[str, GroupStatus]:
-        """The groups that were refused, as groups that are there and cannot start; all for the first one's reason,
-        since each is refused in words of its own."""
+        # Refused groups count as groups that cannot start. Each error names its group; the first stands for all.
         diagnosis = next(map(_as_diagnosis, self._refused.values()), None)
-        return {
-            name: GroupStatus(self._store.name, name, GroupState.RUNNING, diagnosis=diagnosis) for name in self._refused
-        }
+        for name in self._refused:
+            seen[name] = GroupStatus(self._store.name, name, GroupState.RUNNING, diagnosis=diagnosis)
+        self._show_diagnosis([seen[group.name] for group in self._groups if group.name in seen])
 
     def _await(self, act: Callable[[], None]) -> None:
-        """Act once the platform answers."""
+        """Act, repeatedly until the platform answers."""
         while not self._attempt(act):
             time.sleep(self._poll_s)
 
     def _attempt(self, act: Callable[[], None]) -> bool:
-        """Act on the platform, and return whether it answered. Groups may continue while it does not.
+        """Act on the platform and return whether it answered. Groups may keep running while it does not.
 
         Raises:
             UnreachableError: it has not answered for too long.
@@ -298,7 +292,7 @@ class SweepSupervisor:
             now = time.monotonic()
             if self._silent_since is None:
                 self._silent_since = now
-                self._view.note("what runs the workers does not answer; waiting for it")
+                self._view.note("the platform that runs the workers does not answer; waiting for it")
             elif now - self._silent_since > self._timeout_s:
                 raise
             return False
@@ -311,15 +305,15 @@ class SweepSupervisor:
             if status.lacks_nodes:
                 self._start(group)
             return
-        # Every life in `owners` is dead: it held a lease before the group was found over. A life that another
-        # orchestrator starts at this moment is not among them.
+        # Every life in `owners` is dead: it held a lease before the group was found to be over. A life that another
+        # orchestrator is starting now is not among them.
         if not self._is_over(self._store.is_done()):
             self._check_not_refused(self._store.refusal())
             self._check_not_stopped()
             self._restart(group, status, owners)
 
-    def _tell_of_diagnosis(self, groups: Sequence[GroupStatus]) -> None:
-        """Say once what keeps groups from starting. Raises SweepFailedError where none starts for too long."""
+    def _show_diagnosis(self, groups: Sequence[GroupStatus]) -> None:
+        """Show each reason why groups cannot start once. Raises SweepFailedError if none starts for too long."""
         stuck = [group for group in groups if group.diagnosis is not None and not group.state.is_over]
         for diagnosis in dict.fromkeys(group.diagnosis for group in stuck):
             if diagnosis is not None and diagnosis.reason not in self._diagnoses_shown:
@@ -348,12 +342,12 @@ class SweepSupervisor:
 
     def _restart(self, group: GroupSpec, status: GroupStatus, owners: Collection[str]) -> None:
         if status.exit_code in (GroupExit.DONE, GroupExit.ALREADY_RUNNING):
-            # More trials were asked for as it ended, or a life of it that the executor does not know is at work.
+            # More trials were requested as it ended, or another life of it is running that the executor does not know.
             self._start(group)
             return
         what = _describe_end(status, group)
         self._leases.give_back_group(group.name, what, of=owners)
-        folds = self._folds()
+        folds = self._store.status(started_at_ms=self._started_at_ms).folds_done
         if folds > self._folds_at_restart.get(group.name, -1):
             self._restarts[group.name] = 0
         self._folds_at_restart[group.name] = folds
@@ -364,20 +358,17 @@ class SweepSupervisor:
         again = "" if group.name in self._refused else "; started again"
         self._view.note(f"worker {group.name}: {what}{_perhaps(status, group)}{again}")
 
-    def _folds(self) -> int:
-        return self._store.status(started_at_ms=self._started_at_ms).folds_done
-
     def _give_up(self, group: GroupSpec, what: str) -> SweepFailedError:
         tail = list(self._executor.log(group.study, group.name))[-30:]
         stop(self._store, self._executor)
         return SweepFailedError(
-            f"worker {group.name} of study {group.study!r}: expected it to work, found that {what}. "
-            "The trials are handed back; mend the cause and run the same command again. "
+            f"worker {group.name} of study {group.study!r}: expected it to run, found that {what}. "
+            "Its trials were returned to the study. Fix the cause and run the same command again. "
             "The end of its logs:\n" + "\n".join(f"  {line}" for line in tail)
         )
 
     def _await_end(self) -> None:
-        """Let the groups hand their last news to the tracking store, and end those that do not end by themselves."""
+        """Let the groups finish writing to the tracking store, then stop those that have not ended."""
         deadline = time.monotonic() + LAST_NEWS_S
         while self._alive():
             if time.monotonic() > deadline:
@@ -389,7 +380,7 @@ class SweepSupervisor:
         try:
             return any(not group.state.is_over for group in self._statuses())
         except UnreachableError:
-            return True  # it is asked again
+            return True  # ask again
 
 
 def _workers(names: Sequence[str]) -> str:
@@ -399,15 +390,14 @@ def _workers(names: Sequence[str]) -> str:
 
 
 def _as_diagnosis(refused: WinnowError) -> Diagnosis:
-    """The reason why starting a group was refused, as one that keeps a group from starting."""
     if isinstance(refused, InputError):
         return Diagnosis(refused.found.rstrip("."), refused.remedy)
-    return Diagnosis(str(refused).rstrip("."), "It is tried again.")
+    return Diagnosis(str(refused).rstrip("."), "Winnow tries again.")
 
 
 def _describe_end(status: GroupStatus, group: GroupSpec) -> str:
     if status.exit_code == GroupExit.CANNOT_START:
-        return "its ranks do not come up" if group.nodes == 1 else "its ranks or its other nodes do not come up"
+        return "its ranks do not start" if group.nodes == 1 else "its ranks or its other nodes do not start"
     if status.exit_code is None:
         return "it is gone"
     if status.exit_code < 0:
@@ -416,8 +406,8 @@ def _describe_end(status: GroupStatus, group: GroupSpec) -> str:
 
 
 def _perhaps(status: GroupStatus, group: GroupSpec) -> str:
-    """The likely cause of SIGKILL in a group with a memory limit: exceeding it kills the supervisor, too."""
+    """The likely cause of a SIGKILL if there is a memory limit: exceeding it kills the supervisor, too."""
     limit = group.resources.memory_bytes
     if status.exit_code != -signal.SIGKILL or limit is None:
         return ""
-    return f", perhaps at its limit of {limit / 2**20:.0f} MiB (execution.resources.memory)"
+    return f", perhaps because it reached its limit of {limit / 2**20:.0f} MiB (execution.resources.memory)"

@@ -1,4 +1,4 @@
-"""The platform that a sweep runs on, with all that can be refused before it starts anything."""
+"""The platform that a sweep runs on, once everything that it would refuse has been checked."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ STUDIES, RUNS = "postgresql://STUDIES-DATABASE", "http://MLFLOW"
 def sweep_platform(
     request: SweepRequest, settings: Settings, lookup: Lookup, environment: Mapping[str, str] = os.environ
 ) -> SweepPlatform:
-    """What plans and starts the groups of a sweep.
+    """The object that plans and starts a sweep's groups.
 
     Args:
-        lookup: looks up facts; a plan that is only shown continues without those of a platform that is not there.
-        environment: names the engine or the cluster, and the route by which images reach the cluster's nodes.
+        lookup: looks up facts; a plan that is only shown may lack those of an absent platform.
+        environment: names the engine or the cluster, and how images reach the cluster's nodes.
 
     Raises:
-        InputError: there is no such platform, it is not there, a permission is missing, or workers there could not
-            reach the stores, the code or the secrets.
+        InputError: there is no such platform, it is absent, a permission is missing, or its workers could not reach
+            the stores, the code or the secrets.
         UnreachableError: it does not answer.
     """
     experiment, project = request.experiment, Path.cwd()

@@ -1,8 +1,6 @@
-"""The sweep, from an experiment file to refitted models: check, make the study, start its groups, supervise them.
+"""Run a sweep: check the experiment, create the study, start its worker groups and supervise them.
 
-The orchestrator holds nothing that the sweep needs to go on: the groups continue when it is killed or its terminal is
-closed, and starting it again attaches to them. It restarts groups that die, hands back what they held, and shows what
-happens (`supervise.py`).
+The groups do not depend on this process. They continue if it is killed, and running it again attaches to them.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from winnow.orchestrators.preflight import DataFile, check_data_file, check_trai
 from winnow.orchestrators.progress import ProgressView
 from winnow.orchestrators.report import report_path, write_report
 from winnow.orchestrators.resume import check_retry, resume, settled_code
-from winnow.orchestrators.supervise import SweepFailedError, SweepSupervisor, stop
+from winnow.orchestrators.supervise import SweepFailedError, SweepSupervisor, stop, trials_left
 from winnow.orchestrators.sweep_platform import sweep_platform
 from winnow.orchestrators.sweep_request import SweepRequest
 from winnow.platforms.executor import Executor, GroupSpec
@@ -44,12 +42,12 @@ class SweepResult:
         was_done: nothing was left to do.
         trials: number of trials, in all states.
         counts: number of trials, by state.
-        metric: what trials are compared by.
+        metric: the objective's name.
         report: the study's report, an HTML page.
-        best: the complete trial with the best mean, None where there is none.
-        refits: what became of the best trials' models, as far as their refits have ended.
-        refits_left: trials whose refits the groups carry out after this, by themselves. The best trial's is not among
-            them. The same command waits for them.
+        best: the complete trial with the best mean; None if there is none.
+        refits: the finished refits of the best trials.
+        refits_left: numbers of the trials that the groups are still refitting, not including the best one. Calling
+            `train` again waits for them.
     """
 
     study: str
@@ -66,7 +64,7 @@ class SweepResult:
 def plan(
     request: SweepRequest, settings: Settings, lookup: Lookup, environment: Mapping[str, str] = os.environ
 ) -> list[str]:
-    """What `train` would start, as lines for a person. Raises InputError."""
+    """What `train` would start, as lines for the user. Raises InputError."""
     platform = sweep_platform(request, settings, lookup, environment)
     platform.check_image()
     check_data_file(request.experiment)
@@ -78,18 +76,18 @@ def plan(
 def train(
     request: SweepRequest, settings: Settings, platform: SweepPlatform, server: ForkServer, view: ProgressView
 ) -> SweepResult:
-    """Run a study until it is done, from wherever it stands.
+    """Start, resume or attach to a study, and return when it is done.
 
     Args:
         platform: where its groups run, from `sweep_platform`.
-        server: checks the experiment, from `start_check`; groups of this machine have it fork their ranks.
+        server: checks the experiment, from `start_check`; local groups fork their ranks from it.
 
     Raises:
-        InputError: something in the file or around it has to change. Nothing was created, unless workers found it:
-            then they were stopped and their trials handed back.
-        SweepFailedError: the groups do not come up.
-        SweepStoppedError: the groups were stopped from elsewhere.
-        KeyboardInterrupt: Ctrl-C; groups of this machine were stopped and their trials handed back, others work on.
+        InputError: the file, or something it needs, has to change. Nothing was created, unless workers found the
+            fault: then they were stopped and their trials returned.
+        SweepFailedError: the groups do not start.
+        SweepStoppedError: another command stopped the groups.
+        KeyboardInterrupt: Ctrl-C. Local groups were stopped and their trials returned; others keep running.
     """
     existing = find_study(settings, request.study)
     if existing is not None and is_attachable(existing, request, platform):
@@ -108,13 +106,14 @@ def _train(
     server: ForkServer,
     view: ProgressView,
 ) -> SweepResult:
-    """Check, make the study or open the existing one, and start its groups. What takes seconds is checked last."""
+    """Create or resume a study. Checks that take seconds come last."""
     experiment, study = request.experiment, request.study
     code: Mapping[str, str] | None = code_of(experiment, Path.cwd())
     if existing is not None:
         existing.check_definition(experiment)
         code = settled_code(existing, request, code or {}, platform.executor)
-        if _has_nothing_left(existing, request):
+        wants_more = request.is_retry or request.wants_more_than(existing)
+        if not wants_more and existing.is_done() and existing.is_told():
             return _end(existing, settings, platform.executor, was_done=True)
     if request.is_retry:
         check_retry(existing, study, platform.executor)
@@ -129,7 +128,7 @@ def _train(
         server.close()
     platform.validate(groups)
     executor = platform.equip()
-    sweep = replace(describe_sweep(experiment, study, checked, request.folder, settings.home), code=code)
+    sweep = describe_sweep(experiment, study, checked, code, request.folder, settings.home)
     if existing is not None:
         existing.check(experiment, sweep)
         if (retried := resume(existing, request, code or {}, executor)) is not None:
@@ -138,15 +137,18 @@ def _train(
     if is_finished(store):
         return _end(store, settings, executor, was_done=True)
     if data is not None:
-        _store_data(data, settings)
+        try:
+            data.put(settings.tracking_uri)
+        except TrackingUnavailableError as error:
+            raise InputError(
+                f"the artifact store of {settings.tracking_uri}",
+                expected=f"that {data.path.name} can be stored there for the workers",
+                found=str(error),
+                remedy="Start the store, or mount the data with execution.volumes.",
+            ) from error
     if (sharing := gpu_sharing(groups)) is not None:
         view.note(f"study {study}: {sharing}")
     return _run(store, settings, platform, executor, groups, view, executor.start)
-
-
-def _has_nothing_left(store: StudyStore, request: SweepRequest) -> bool:
-    """Whether nothing is trained, so that neither data nor an image is needed."""
-    return not request.is_retry and not request.wants_more_than(store) and store.is_done() and store.is_told()
 
 
 def _planned(request: SweepRequest, platform: SweepPlatform, data: DataFile | None) -> tuple[GroupSpec, ...]:
@@ -160,20 +162,8 @@ def _planned(request: SweepRequest, platform: SweepPlatform, data: DataFile | No
 
 
 def _data_of(request: SweepRequest, platform: SweepPlatform) -> DataFile | None:
-    """The data file that the groups have to fetch, if there is one."""
+    """The data file that the groups have to download; None if there is none."""
     return None if platform.host.capabilities.shares_files else data_file(request.experiment)
-
-
-def _store_data(data: DataFile, settings: Settings) -> None:
-    try:
-        data.put(settings.tracking_uri)
-    except TrackingUnavailableError as error:
-        raise InputError(
-            f"the artifact store of {settings.tracking_uri}",
-            expected=f"room for {data.path.name}, which workers fetch from there",
-            found=str(error),
-            remedy="Start it, or mount the data with execution.volumes.",
-        ) from error
 
 
 def _run(
@@ -185,24 +175,27 @@ def _run(
     view: ProgressView,
     start: Callable[[GroupSpec], None],
 ) -> SweepResult:
-    """Supervise the groups until the study is done.
-
-    Args:
-        start: starts a group, or starts it again.
-    """
-    alive = [group for group in executor.groups(store.name) if not group.state.is_over]
-    _say_where_it_stands(store, len(alive), view)
+    """Supervise the groups until the study is done. `start` starts or restarts a group."""
+    alive = sum(not group.state.is_over for group in executor.groups(store.name))
+    done = f"{store.target() - trials_left(store)} of {store.target()} trials done"
+    if alive:
+        workers = "1 running worker" if alive == 1 else f"{alive} running workers"
+        view.note(f"study {store.name}: attached to {workers}, {done}")
+    elif store.counts()["all"]:
+        view.note(f"study {store.name}: {done}; resuming")
     poll_s = platform.host.capabilities.poll_s
     try:
         with view:
             SweepSupervisor(store, executor, groups, view, poll_s=poll_s, start=start).supervise()
     except KeyboardInterrupt:
         if platform.host.capabilities.is_left_by_interrupt:
-            _say_detached(store, view)
+            view.note(f"study {store.name}: detached; its workers keep running, and the same command attaches again")
+            view.note(f"  watch: {next_command('logs', study=store.name, follow=True)}")
+            view.note(f"  stop:  {next_command('cancel', study=store.name)}")
             raise
-        view.note(f"study {store.name}: stopping its workers and handing their trials back")
+        view.note(f"study {store.name}: stopping its workers and returning their trials")
         stop(store, executor)
-        view.note(f"study {store.name}: stopped; the same command goes on from here")
+        view.note(f"study {store.name}: stopped; the same command resumes it")
         raise
     except (SweepFailedError, InputError):
         executor.clear(store.name)
@@ -210,31 +203,12 @@ def _run(
     return _end(store, settings, executor, was_done=False, is_reported=platform.host.capabilities.shares_files)
 
 
-def _say_where_it_stands(store: StudyStore, alive: int, view: ProgressView) -> None:
-    counts = store.counts()
-    ended = counts["complete"] + counts["pruned"] + counts["failed"]
-    if alive:
-        workers = "1 running worker" if alive == 1 else f"{alive} running workers"
-        view.note(f"study {store.name}: attached to {workers}, {ended} of {store.target()} trials done")
-    elif counts["all"]:
-        view.note(f"study {store.name}: {ended} of {store.target()} trials are done, going on with the rest")
-
-
-def _say_detached(store: StudyStore, view: ProgressView) -> None:
-    view.note(f"study {store.name}: detached; its workers go on, and the same command attaches again")
-    view.note(f"  watch: {next_command('logs', study=store.name, follow=True)}")
-    view.note(f"  stop:  {next_command('cancel', study=store.name)}")
-
-
 def _end(
     store: StudyStore, settings: Settings, executor: Executor, *, was_done: bool, is_reported: bool = False
 ) -> SweepResult:
-    """Clear up after a sweep that is done, write its report, and say what came of it.
+    """Remove what finished groups left, and write the report unless a group wrote it to this home (`is_reported`).
 
-    Groups that have refits left are at work; clearing leaves those alone.
-
-    Args:
-        is_reported: a group has written the report into this home.
+    Groups that still have refits left keep running.
     """
     executor.clear(store.name)
     report = report_path(settings, store.name) if is_reported else write_report(settings, store.name)

@@ -1,4 +1,4 @@
-"""The worker groups of studies on all platforms: which there are, and what they write."""
+"""List the worker groups on all platforms, and read their logs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from winnow.platforms.table import all_platforms, platform_for
 
 @dataclass(frozen=True)
 class WorkerGroup:
-    """A worker group that runs, or that has left containers or pods.
+    """A worker group that is running, or whose containers or pods still exist.
 
     Attributes:
-        platform: where it runs: "local", "docker" or "kubernetes".
-        status: the group as its platform reports it.
-        is_from_here: whether it was started with this WINNOW_HOME, which then keeps its logs.
+        platform: "local", "docker" or "kubernetes".
+        status: the group as reported by the platform.
+        is_from_here: it was started with this WINNOW_HOME, which then keeps its logs.
     """
 
     platform: str
@@ -32,11 +32,11 @@ class WorkerGroup:
 
 @dataclass(frozen=True)
 class Jobs:
-    """The worker groups at work.
+    """The running worker groups.
 
     Attributes:
         groups: by platform, study and name.
-        places: where they were looked for, as a sentence continues: "on this machine".
+        places: where winnow looked, as in "on this machine".
     """
 
     groups: tuple[WorkerGroup, ...]
@@ -44,14 +44,12 @@ class Jobs:
 
 
 def executors_for(platform: str | None, settings: Settings) -> Mapping[str, Executor]:
-    """The executors that find groups, by platform; they start none.
+    """The executors that find groups, by platform; if `platform` is given, only that one.
 
-    Args:
-        platform: the only one to ask. None: all, except for Docker where no engine answers and a cluster that is
-            neither named nor in use.
+    Otherwise remote platforms are only asked if they are in use.
 
     Raises:
-        InputError: a platform that is named or in use cannot be asked.
+        InputError: the named platform, or one in use, does not answer.
     """
     executors: dict[str, Executor] = {}
     for each in all_platforms(settings) if platform is None else (platform_for(platform, settings),):
@@ -67,7 +65,7 @@ def executors_for(platform: str | None, settings: Settings) -> Mapping[str, Exec
 
 
 def list_jobs(executors: Mapping[str, Executor], home: Path, study: str | None = None) -> Jobs:
-    """List the groups that run and those that have left containers or pods, of one study or of all."""
+    """List the groups of one study or of all that are running or whose containers or pods still exist."""
     groups = tuple(
         WorkerGroup(platform, status, is_from(home, status))
         for platform, executor in executors.items()
@@ -80,15 +78,15 @@ def list_jobs(executors: Mapping[str, Executor], home: Path, study: str | None =
 def read_logs(
     executors: Mapping[str, Executor], study: str, worker: str | None = None, *, follow: bool = False
 ) -> Iterator[str]:
-    """The log lines of a study's groups, each after its group's name.
+    """The log lines of a study's groups, each prefixed with the name of its group.
 
-    Without `follow`, group after group; with it, lines of all groups as they come, until the groups are over.
+    Without `follow`, one group after the other; with it, all groups' lines as they are written.
 
     Args:
-        worker: name of the one group to read; None: all.
+        worker: name of the only group to read; by default all.
 
     Raises:
-        InputError: there is no such group. It is raised by the call, before the first line is asked for.
+        InputError: there is no such group. The call itself raises it, not the iterator.
     """
     known = [(executor, group.name) for executor in executors.values() for group in executor.groups(study)]
     chosen = [(executor, name) for executor, name in known if worker in (None, name)]
@@ -98,7 +96,7 @@ def read_logs(
             expected=f"a worker {worker!r}" if worker is not None else "workers that were started here",
             found=", ".join(name for _, name in known) or "none",
             remedy=f"Name another with {next_flag('study')} or {next_flag('worker')}; `{next_command('jobs')}` lists "
-            "those at work.",
+            "the running ones.",
         )
     streams = [_named_lines(executor, study, name, follow=follow) for executor, name in chosen]
     return merged(streams) if follow else (line for lines in streams for line in lines)

@@ -19,7 +19,7 @@ ON_CLUSTER = ClusterStackRecord("a-cluster", "ml", "http://winnow-mlflow.ml.svc:
 def test_a_platform_without_a_stack_is_one_error_that_names_those_with_one(
     act: Callable[..., object], tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match="a platform on which a stack runs: docker or kubernetes"):
+    with pytest.raises(InputError, match="docker or kubernetes, which can run a stack"):
         act("local", {}, say=print, environment={"WINNOW_HOME": str(tmp_path)})
 
 

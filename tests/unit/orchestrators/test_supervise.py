@@ -164,7 +164,7 @@ def test_a_group_that_is_killed_under_a_memory_limit_is_said_with_its_limit(tmp_
     store = make_study(tmp_path, trials=2)
     limited = tuple(replace(group, resources=GroupResources(memory_bytes=10 * 2**20)) for group in GROUPS)
     said = follow(store, Scripted(store, dies(-9), nothing, nothing), limited)
-    limit = "perhaps at its limit of 10 MiB (execution.resources.memory)"
+    limit = "perhaps because it reached its limit of 10 MiB (execution.resources.memory)"
     assert f"worker w0: it was killed by signal 9, {limit}; started again" in said
 
 
@@ -206,7 +206,7 @@ def more(store: StudyStore, trials: int) -> object:
 def test_groups_that_do_not_come_up_end_the_sweep_with_their_log(tmp_path: Path) -> None:
     store = make_study(tmp_path)
     executor = Scripted(store, dies(GroupExit.CANNOT_START), nothing, nothing)
-    with pytest.raises(SweepFailedError, match=r"do not come up(.|\n)*started a-worker"):
+    with pytest.raises(SweepFailedError, match=r"do not start(.|\n)*started a-worker"):
         follow(store, executor)
     assert all(group.state.is_over for group in executor.groups())
 
@@ -231,7 +231,7 @@ def test_a_study_that_a_group_refuses_ends_with_its_reason_and_without_another_s
 def test_groups_whose_nodes_do_not_find_each_other_end_the_sweep(tmp_path: Path) -> None:
     store = make_study(tmp_path)
     group = replace(GROUPS[0], nodes=2)
-    with pytest.raises(SweepFailedError, match="its ranks or its other nodes do not come up"):
+    with pytest.raises(SweepFailedError, match="its ranks or its other nodes do not start"):
         follow(store, Scripted(store, dies(GroupExit.CANNOT_START), nothing, nothing), (group,))
 
 
@@ -258,7 +258,7 @@ def test_an_outage_of_what_runs_the_groups_is_waited_for(tmp_path: Path) -> None
     store = make_study(tmp_path, trials=2)
     executor = Scripted(store, nothing, is_away, is_away, nothing)
     shown = follow(store, executor)
-    assert shown.count("what runs the workers does not answer; waiting for it") == 1
+    assert shown.count("the platform that runs the workers does not answer; waiting for it") == 1
     assert sorted(group.name for group in executor.started) == ["w0", "w1"]
 
 
@@ -327,7 +327,7 @@ def test_whoever_follows_ends_when_somebody_else_stops_the_workers(tmp_path: Pat
     def is_cancelled_elsewhere(executor: Scripted) -> None:
         stop(store, executor)
 
-    with pytest.raises(SweepStoppedError, match="goes on from here"):
+    with pytest.raises(SweepStoppedError, match="Run the same command to resume"):
         follow(store, Scripted(store, is_cancelled_elsewhere, nothing, nothing))
     store.set_stopped(False)
     assert not store.is_stopped()
@@ -494,6 +494,6 @@ def test_an_outage_while_the_groups_are_started_is_waited_for(tmp_path: Path) ->
     store = make_study(tmp_path, trials=2)
     executor = AwayAtFirst(store)
     shown = follow(store, executor)
-    assert shown.count("what runs the workers does not answer; waiting for it") == 2
+    assert shown.count("the platform that runs the workers does not answer; waiting for it") == 2
     assert [group.name for group in executor.started] == ["w0", "w1"]
     assert store.is_done()

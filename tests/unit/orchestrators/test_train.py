@@ -66,8 +66,8 @@ def test_a_variable_of_the_shell_that_ranks_will_not_have_is_missed_before_the_s
     with pytest.raises(InputError) as refused:
         checked(experiment(), LOCAL)
     assert str(refused.value) == (
-        "data.source: expected a function that reads only variables that the experiment names, found "
-        "PYTEST_CURRENT_TEST, which is set in this shell and which workers do not inherit. Write it into "
+        "data.source: expected a function that only reads variables that the experiment names, found "
+        "PYTEST_CURRENT_TEST, which is set in this shell but not inherited by workers. Add it to "
         "execution.env, or pass it on by name: execution.secrets: [PYTEST_CURRENT_TEST]."
     )
 
@@ -106,7 +106,7 @@ def test_what_takes_no_data_is_refused_before_the_data_are_read(folder: Path) ->
     (folder / "own_data.py").write_text("def load():\n    raise ValueError('the data were read')\n")
     asked, home = experiment(), folder / "home"
     assert "the data were read" in refusal(SweepRequest(asked), home)
-    assert "no study of that name" in refusal(SweepRequest(asked, is_retry=True), home)
+    assert "no study with that name" in refusal(SweepRequest(asked, is_retry=True), home)
     store = StudyStore(Database(f"sqlite:///{home}/studies.db", create=True), "cells")
     store.create(asked, replace(studies.sweep(), code={"own_data.py": "0" * 64}))
     assert refusal(SweepRequest(asked), home).startswith("study 'cells': own_data.py: expected the code")
@@ -120,7 +120,7 @@ def test_a_retry_of_a_study_that_is_not_there_names_the_command_that_starts_it()
 
 
 def test_a_retry_is_refused_while_workers_are_at_work(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"expected no workers at work.*found w0, w1\."):
+    with pytest.raises(InputError, match=r"expected no running workers.*found w0, w1\."):
         check_retry(make_study(tmp_path), "a-study", platform_with("w0", "w1").executor)
 
 
@@ -128,7 +128,7 @@ def test_a_retry_says_which_trials_are_trained_again(tmp_path: Path) -> None:
     store = make_study(tmp_path)
     leases = leases_of(store)
     fail(leases, claim(leases), "ValueError: a bug")
-    assert retry_failed(store) == "study a-study: failed trials that are trained again: 0"
+    assert retry_failed(store) == "study a-study: training failed trials again: 0"
     assert retry_failed(store) == "study a-study: no trial has failed"
 
 
@@ -137,7 +137,7 @@ def test_a_retry_hands_nothing_out_where_workers_have_started_since_the_first_ch
     leases = leases_of(store)
     fail(leases, claim(leases), "ValueError: a bug")
     request, code = SweepRequest(store.header.experiment, is_retry=True), store.header.sweep.code or {}
-    with pytest.raises(InputError, match=r"expected no workers at work.*found w0\."):
+    with pytest.raises(InputError, match=r"expected no running workers.*found w0\."):
         resume(store, request, code, platform_with("w0").executor)
     assert [trial.state for trial in store.trials()] == ["failed"]
     assert resume(store, request, code, MemoryExecutor()) is not None
@@ -148,7 +148,7 @@ def test_a_plan_of_data_that_are_not_there_is_refused(folder: Path) -> None:
     asked = experiment()
     asked = asked.model_copy(update={"data": asked.data.model_copy(update={"source": "rows.csv"})})
     settings = Settings.from_environment({"WINNOW_HOME": str(folder / "home")})
-    with pytest.raises(InputError, match=r"data\.source: expected a file that can be read, found 'rows\.csv'"):
+    with pytest.raises(InputError, match=r"data\.source: expected a file, found 'rows\.csv'"):
         plan(SweepRequest(asked), settings, Lookup())
 
 
@@ -157,7 +157,7 @@ def test_a_retry_names_failed_refits_where_no_trial_has_failed(tmp_path: Path) -
     leases = leases_of(store, refit_top=1)
     complete(leases, claim(leases), 0.5)
     leases.finish_task(claim(leases), reason="it could not be exported")
-    said = "study a-study: no trial has failed; failed refits that are tried again: 0"
+    said = "study a-study: no trial has failed; trying failed refits again: 0"
     assert retry_failed(store) == said
 
 
