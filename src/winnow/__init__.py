@@ -10,10 +10,9 @@ import importlib
 import os
 from typing import TYPE_CHECKING
 
-from winnow.config.version import __version__ as __version__
-
 if TYPE_CHECKING:
     from winnow.api import *  # noqa: F403
+    from winnow.config.version import __version__ as __version__
 
 # ONNX Runtime reports what it runs to its makers since 1.29, unless it finds this when it is imported; on a network
 # that leads nowhere it also holds up a server's end by seconds.
@@ -26,6 +25,8 @@ def __getattr__(name: str) -> object:
     # Not `from winnow import api`, which would ask this function for `api`.
     if name == "api":
         return importlib.import_module("winnow.api")
+    if name == "__version__":
+        return importlib.import_module("winnow.config.version").__version__
     if not name.startswith("_") and name in (api := importlib.import_module("winnow.api")).__all__:
         return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

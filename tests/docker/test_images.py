@@ -21,6 +21,7 @@ from tests.docker.conftest import ROOT
 from tests.unit.serving import bundles
 from winnow.bundle.manifest import MANIFEST, read_manifest, sha256_of
 from winnow.config.errors import InputError
+from winnow.config.version import __version__
 from winnow.platforms.docker import build, prod_image
 from winnow.platforms.docker import train_image as images
 from winnow.platforms.docker.prod_image import ProdImage
@@ -102,7 +103,8 @@ def test_a_worker_imports_what_it_needs_without_name_network_or_writable_root(
         " version('winnow'), winnow.__file__]))"
     )
     found = json.loads(run(engine, train_image, "python", "-c", program).splitlines()[-1])
-    assert found == [10001, 10001, "winnow", "/workspace", "/winnow", "0.1.0", "/workspace/src/winnow/__init__.py"]
+    package = "/workspace/src/winnow/__init__.py"
+    assert found == [10001, 10001, "winnow", "/workspace", "/winnow", __version__, package]
 
 
 def test_the_tracking_server_is_on_its_way_up_without_torch(engine: docker.DockerClient, tracking_image: str) -> None:

@@ -24,7 +24,6 @@ from winnow.config.exit_codes import CommandExit, leave
 from winnow.config.private import restrict_umask, tighten
 from winnow.config.streams import accept_any_text
 from winnow.config.system import check_system
-from winnow.config.version import __version__
 
 OLD_TARGET = InputError(
     "--target",
@@ -92,7 +91,7 @@ class LazyVerbs(click.Group):
 
 
 @click.group(cls=LazyVerbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.version_option(__version__, prog_name="winnow")
+@click.version_option(package_name="winnow", prog_name="winnow")
 def winnow() -> None:
     """Sweep, select and serve PyTorch models.
 

@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import json
 import re
-import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 from winnow.bundle.manifest import MANIFEST, Manifest, read_manifest, sha256_of
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
+from winnow.config.version import __version__
 from winnow.platforms.docker import build as docker_build
 from winnow.platforms.docker.build import PROJECT, BuildPlan, project_folder, project_id
 from winnow.platforms.docker.client import asking
@@ -37,7 +37,7 @@ DOCKERFILE = "Dockerfile.prod"
 INPUTS = "winnow.image.inputs"
 """Label: sha256 over everything that the image is made of."""
 
-PARTS = ("__init__.py", "bundle", "config/__init__.py", "config/atomic_write.py", "config/version.py", "serving")
+PARTS = ("__init__.py", "bundle", "config/__init__.py", "config/atomic_write.py", "serving")
 """The files and folders of the package that a server imports: a change in any other leaves the image as it is."""
 
 _PACKAGE = Path(__file__).parents[2]
@@ -85,7 +85,7 @@ class ProdImage:
 
     def render(self) -> str:
         """The build for people."""
-        parts = ", ".join(f"winnow/{name}" for name in PARTS)
+        parts = ", ".join(f"winnow/{name}" for name in (*PARTS, "config/version.py"))
         push = f"\ndocker push {self.tag}" if self.is_pushed else ""
         return (
             f"# CONTEXT: requirements.txt (the extra 'serve'), requirements.lock, {parts}, the model as model.tar\n"
@@ -219,10 +219,10 @@ def base_id(engine: Engine, base_image: str) -> str:
 def lay_out(image: ProdImage, context: Path) -> None:
     """Put all that Dockerfile.prod copies into an empty folder."""
     (context / "requirements.txt").write_text(image.requirements, encoding="utf-8")
-    for source, name in _files(image.folder):
+    for name, content in _files(image.folder):
         destination = context / name
         destination.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, destination)
+        destination.write_bytes(content)
         destination.chmod(0o644)
     for folder in context.rglob("*/"):
         folder.chmod(0o755)
@@ -243,18 +243,20 @@ def write_model_layer(bundle: Path, destination: Path) -> None:
                 tar.addfile(header, stream)
 
 
-def _files(folder: Path) -> Iterator[tuple[Path, str]]:
-    """The files of the context that are copied as they are, with their names there, in a fixed order."""
-    yield folder / "requirements.lock", "requirements.lock"
+def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the context's files of code, in a fixed order."""
+    yield "requirements.lock", (folder / "requirements.lock").read_bytes()
     for part in PARTS:
         place = _PACKAGE / part
         for path in sorted(place.rglob("*")) if place.is_dir() else (place,):
             if path.is_file() and "__pycache__" not in path.parts:
-                yield path, f"winnow/{path.relative_to(_PACKAGE).as_posix()}"
+                yield f"winnow/{path.relative_to(_PACKAGE).as_posix()}", path.read_bytes()
+    # The package is not installed in the image, so its version cannot be read from there.
+    yield "winnow/config/version.py", f'__version__ = "{__version__}"\n'.encode()
 
 
 def _digest(folder: Path, bundle: Path, manifest: Manifest, facts: Mapping[str, str]) -> str:
-    files = {name: sha256_of(path) for path, name in _files(folder)}
+    files = {name: hashlib.sha256(content).hexdigest() for name, content in _files(folder)}
     made_of = {
         **facts,
         **files,

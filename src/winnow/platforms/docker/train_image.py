@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command, next_flag
+from winnow.config.version import __version__
 from winnow.platforms.docker.build import PROJECT, BuildPlan, project_folder, project_id
 from winnow.platforms.docker.client import asking
 from winnow.platforms.docker.requirements import read_project
@@ -49,12 +50,12 @@ def plan(request: TrainImagesRequest, target: Target) -> BuildPlan:
     is_worker = target == "train"
     arguments = {"BASE_IMAGE": options.base_image, "EXTRAS": ",".join(request.extras)}
     labels = {
-        "org.opencontainers.image.version": str(project.get("version", "")),
+        "org.opencontainers.image.version": str(project.get("version", __version__)),
         "org.opencontainers.image.revision": request.revision,
         PROJECT: project_id(folder),
     }
     if is_worker:
-        arguments |= {"TORCH_INDEX": request.torch_index, "REQUIREMENTS": file}
+        arguments |= {"TORCH_INDEX": request.torch_index, "REQUIREMENTS": file, "VERSION": __version__}
         labels |= {CODE: code_digest(folder, file), NAMED: file}
     reference = f"{TRAIN if is_worker else TRACKING}:{request.tag or project_tag(folder)}"
     return BuildPlan(

@@ -7,11 +7,12 @@ import pytest
 
 from tests.unit.platforms.docker.engines import Image, engine
 from winnow.config.errors import InputError
+from winnow.config.version import __version__
 from winnow.platforms.docker.build import PROJECT, project_id
 from winnow.platforms.docker.train_image import CODE, NAMED, check, code_digest, plan, project_tag
 from winnow.platforms.images import BuildOptions, TrainImagesRequest
 
-PYPROJECT = '[project]\nname = "winnow"\nversion = "0.1.0"\noptional-dependencies = {gcs = ["x"], mysql = ["y"]}\n'
+PYPROJECT = '[project]\nname = "winnow"\noptional-dependencies = {gcs = ["x"], mysql = ["y"]}\n'
 
 
 @pytest.fixture
@@ -55,9 +56,10 @@ def test_a_workers_image_is_built_from_the_whole_folder_and_says_from_which_code
         "EXTRAS": "gcs",
         "TORCH_INDEX": "https://index.example/cu130",
         "REQUIREMENTS": "requirements/mine.txt",
+        "VERSION": __version__,
     }
     assert made.labels == {
-        "org.opencontainers.image.version": "0.1.0",
+        "org.opencontainers.image.version": __version__,
         "org.opencontainers.image.revision": "c0ffee",
         PROJECT: project_id(project),
         CODE: code_digest(project, "requirements/mine.txt"),
@@ -68,7 +70,7 @@ def test_a_workers_image_is_built_from_the_whole_folder_and_says_from_which_code
 def test_the_tracking_servers_image_does_not_change_with_the_code(project: Path) -> None:
     made = plan(TrainImagesRequest(project, torch_index="https://index.example/cu130"), "tracking")
     assert (made.tags, made.arguments) == ((f"winnow-tracking:{project_tag(project)}",), {})
-    assert made.labels == {"org.opencontainers.image.version": "0.1.0", PROJECT: project_id(project)}
+    assert made.labels == {"org.opencontainers.image.version": __version__, PROJECT: project_id(project)}
 
 
 def test_projects_on_one_engine_have_images_of_their_own(project: Path) -> None:
