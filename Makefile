@@ -9,11 +9,13 @@ TORCH_INDEX ?=
 VENV        := .venv
 WINNOW       = $(VENV)/bin/winnow
 PIP          = $(VENV)/bin/python -m pip --quiet --disable-pip-version-check --no-input
+# Two processes, for tests wait as much as they compute; `ARGS="-n 0"` runs them in one, as --pdb needs it.
+PYTEST       = $(VENV)/bin/pytest -n 2 --dist worksteal
 STAMP       := $(VENV)/.set-up
 
 # Flags without a value: DRY_RUN=1 is --dry-run, DRY_RUN=0 is nothing.
 SWITCHES := ALL ALLOW_CHANGED_CODE DRY_RUN EXIT_CODE FOLLOW FORCE JSON KEEP NO_CACHE VOLUMES YES
-GIVEN     = $(filter-out PYTHON TORCH_INDEX UPGRADE VENV,$(strip $(foreach name,$(.VARIABLES),\
+GIVEN     = $(filter-out ARGS PYTHON TORCH_INDEX UPGRADE VENV,$(strip $(foreach name,$(.VARIABLES),\
               $(if $(filter command line,$(origin $(name))),$(name)))))
 flag      = --$(shell echo $(1) | tr 'A-Z_' 'a-z-')
 quoted    = '$(subst ','\'',$(1))'
@@ -116,17 +118,17 @@ compose-logs: setup ## Print the stack's logs, on Docker (SERVICE=mlflow, FOLLOW
 diff: setup ## Show what mlflow-init and prod on Kubernetes would change in the cluster (CONFIG, STUDY, PART=stack|prod)
 	@$(WINNOW) diff $(FLAGS)
 
-test: setup ## Run the tests that need no daemon
-	@$(VENV)/bin/pytest -m "not docker and not kubernetes"
+test: setup ## Run the tests that need no daemon (ARGS="-k worker" passes arguments to pytest)
+	@$(PYTEST) -m "not docker and not kubernetes" $(ARGS)
 
-test-docker: setup ## Run the tests that need a Docker engine
-	@$(VENV)/bin/pytest -m docker
+test-docker: setup ## Run the tests that need a Docker engine (ARGS)
+	@$(VENV)/bin/pytest -m docker $(ARGS)
 
-test-kubernetes: setup ## Run the tests that need a cluster; WINNOW_REGISTRY and WINNOW_INGRESS_URL say how it is reached
-	@$(VENV)/bin/pytest -m kubernetes
+test-kubernetes: setup ## Run the tests that need a cluster; WINNOW_REGISTRY and WINNOW_INGRESS_URL say how it is reached (ARGS)
+	@$(VENV)/bin/pytest -m kubernetes $(ARGS)
 
 check: setup lint ## Check format, lint, types, import contracts and generated documents, then the quick tests
-	@$(VENV)/bin/pytest -m "not slow and not docker and not kubernetes" tests/unit tests/contracts
+	@$(PYTEST) -m "not slow and not docker and not kubernetes" tests/unit tests/contracts
 
 lint: setup ## Check format, lint, types, import contracts and generated documents
 	@$(VENV)/bin/ruff format --check --quiet . || { echo "make format would change the files above"; exit 1; }

@@ -1,16 +1,24 @@
-"""Trains a few models under torchrun and writes down every step, for `test_ddp_parity`.
+"""Trains a few models in worlds of several sizes and writes down every step, for `test_ddp_parity`.
 
-Called with the path of an .npz file, which rank 0 writes: for each case the loss of every optimizer step over all
-ranks, the final weights, and the metrics.
+Called with a folder. Rank 0 of each world writes an .npz file there: for each case the loss of every optimizer step
+over all ranks, the final weights, and the metrics. The ranks are forks of this process, which spares each the imports.
 """
 
+import gc
+import os
 import sys
+import traceback
 import types
 from pathlib import Path
 
+import accelerate  # noqa: F401 (imported once, before the ranks are forked)
 import numpy as np
 import torch
+import torch._dynamo
+import torch.distributed.tensor
+import torchmetrics  # noqa: F401
 
+from tests.mlflow_server import free_port
 from winnow.config.experiment import Experiment
 from winnow.models import mlp
 from winnow.training.fold_data import FoldData
@@ -30,7 +38,37 @@ CASES = {
 }
 
 
-def main(path: Path) -> None:
+WORLDS = (1, 2, 3)
+"""Ranks of each world."""
+
+
+def main(folder: Path) -> None:
+    gc.freeze()  # The ranks' garbage collections need not look at what they share.
+    for processes in WORLDS:
+        port = free_port()
+        ranks = [fork(rank, processes, port, folder / f"{processes}.npz") for rank in range(processes)]
+        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in ranks]
+        if any(codes):
+            sys.exit(f"the exit codes of {processes} ranks: {codes}")
+
+
+def fork(rank: int, processes: int, port: int, path: Path) -> int:
+    """Start a rank as torchrun does; the process id."""
+    if pid := os.fork():
+        return pid
+    if processes > 1:
+        of_world = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+        os.environ |= {name: str(value) for name, value in of_world.items()}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    try:
+        train(path)
+        os._exit(0)
+    finally:
+        traceback.print_exc()
+        os._exit(1)
+
+
+def train(path: Path) -> None:
     settle(1, Experiment.model_validate(_experiment("breast_cancer", STEP)).training)
     world = World("no", on_cpu=True)
     found: dict[str, np.ndarray] = {}

@@ -11,26 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.e2e.ddp_steps import CASES
+from tests.e2e.ddp_steps import CASES, WORLDS
 
-SCRIPT = Path(__file__).with_name("ddp_steps.py")
-ROOT = SCRIPT.parents[2]
-
-
-def _train(processes: int, path: Path) -> dict[str, np.ndarray]:
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes))
-    command = [sys.executable, *(torchrun if processes > 1 else ()), str(SCRIPT), str(path)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    with np.load(path) as written:
-        return dict(written)
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def worlds(tmp_path_factory) -> dict[int, dict[str, np.ndarray]]:
     folder = tmp_path_factory.mktemp("worlds")
-    return {processes: _train(processes, folder / f"{processes}.npz") for processes in (1, 2, 3)}
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tests.e2e.ddp_steps", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return {processes: dict(np.load(folder / f"{processes}.npz")) for processes in WORLDS}
 
 
 @pytest.mark.slow

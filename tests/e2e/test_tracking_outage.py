@@ -2,63 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.sweeps import ROOT, Sweep, end, wait_until
+from tests.e2e.sweeps import Sweep, end, wait_until
+from tests.mlflow_server import free_port, mlflow_server
+from tests.unit.tracking.made_up import new_store
 from winnow.tracking.run_search import MlflowRunSearch
 
 pytestmark = pytest.mark.slow
 
 
-@contextmanager
-def mlflow_server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    folder.mkdir(exist_ok=True)
-    store = ["--backend-store-uri", f"sqlite:///{folder / 'server.db'}", "--artifacts-destination", str(folder)]
-    with (folder / "server.log").open("ab") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *store, "--host", "127.0.0.1", "--port", str(port)],
-            cwd=ROOT,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        wait_until(lambda: answers(port))
-        yield server
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-
-
-def answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_a_sweep_killed_during_an_outage_is_told_to_the_last_metric(tmp_path: Path) -> None:
-    port = free_port()
+    port, store = free_port(), new_store(tmp_path)
     sweep = Sweep(tmp_path, "slow", tracking_uri=f"http://127.0.0.1:{port}", search={"trials": 3})
-    with mlflow_server(tmp_path / "server", port):
+    with mlflow_server(tmp_path, store, port):
         orchestrator = sweep.start()
         wait_until(lambda: any(len(trial.folds) >= 1 for trial in sweep.trials()))
     wait_until(lambda: any(trial.state == "complete" for trial in sweep.trials()))
@@ -67,7 +28,7 @@ def test_a_sweep_killed_during_an_outage_is_told_to_the_last_metric(tmp_path: Pa
         process.kill()
     wait_until(lambda: sweep.processes() == [])
     assert sweep.store.untracked() != []
-    with mlflow_server(tmp_path / "server", port):
+    with mlflow_server(tmp_path, store, port):
         resumed = sweep.run()
         assert resumed.returncode == 0, resumed.stderr
         trials = sweep.trials()

@@ -1,14 +1,9 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,44 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.mlflow_server import free_port, mlflow_server
 from tests.unit.tracking.made_up import STUDY, bundle, new_store, sweep, trial
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.registry import Registry
 from winnow.tracking.run_search import MlflowRunSearch
 from winnow.tracking.store import prepare
 from winnow.tracking.tracker import Sent, TrackingUnavailableError
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def mlflow_server(folder: Path) -> Iterator[str]:
-    port = free_port()
-    argv = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    argv += ["--backend-store-uri", new_store(folder), "--artifacts-destination", str(folder / "artifacts")]
-    with (folder / "server.log").open("w") as log:
-        process = subprocess.Popen(argv, stdout=log, stderr=log, env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"})
-        try:
-            _wait_for(f"http://127.0.0.1:{port}/health", process)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
-
-
-def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(url, timeout=1):
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError("the server did not start")
 
 
 class _Counting(ThreadingHTTPServer):
@@ -118,7 +82,7 @@ def load(uri: str, model: str) -> mlflow.pyfunc.PyFuncModel:
 
 @pytest.mark.slow
 def test_every_request_to_a_server_is_counted_and_a_trial_stays_within_its_budget(tmp_path: Path) -> None:
-    with mlflow_server(tmp_path) as url, _Counting(url) as counting:
+    with mlflow_server(tmp_path, new_store(tmp_path), free_port()) as url, _Counting(url) as counting:
         prepare(counting.url)
         counting.count = 0
         tracker, record = MlflowTracker(counting.url), sweep()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from tests.unit.platforms.kubernetes.diffs import diff, kept
 from winnow.config.errors import InputError
 from winnow.config.experiment import Name
 from winnow.platforms.deployer import Action, DeploymentRequest, Release
@@ -29,7 +30,6 @@ from winnow.platforms.labels import DEPLOYMENT
 from winnow.platforms.release_json import release_of
 
 FILES = load(Path(__file__).parents[4] / "k8s" / "prod")
-PLANNED = Path(__file__).parent / "planned"
 IMAGE = "registry.example.com/winnow-prod-cells@sha256:"
 FIRST = Release("cells", "1", "aa" * 32, Path("/models/aa"), f"{IMAGE}{'11' * 32}")
 SECOND = Release("cells", "2", "bb" * 32, Path("/models/bb"), f"{IMAGE}{'22' * 32}")
@@ -72,7 +72,7 @@ def _running(plan: KubernetesPlan, **changes: Any) -> ClusterDeployment:
 def test_a_first_deployment_is_these_manifests() -> None:
     made = _plan(FIRST, replicas=3)
     assert (made.action, made.basis, made.replicas, made.scale_to) == (Action.START, 0, 3, 3)
-    assert made.render() == (PLANNED / "first.yaml").read_text(encoding="utf-8")
+    assert made.render() == kept("first.yaml")
 
 
 def test_what_is_applied_by_hand_is_no_studys() -> None:
@@ -99,7 +99,7 @@ def test_every_setting_has_its_field() -> None:
     made = _plan(SECOND, _running(_plan(FIRST)), settings, Key("winnow-prod-cells-key-2", "a secret"))
     assert (made.action, made.basis, made.scale_to) == (Action.REPLACE, 1, None)
     assert "a secret" not in made.render() + repr(made)
-    assert made.render() == (PLANNED / "every-setting.yaml").read_text(encoding="utf-8")
+    assert diff(_plan(FIRST, replicas=3).render(), made.render()) == kept("every-setting.diff")
 
 
 def test_the_same_again_changes_nothing_whatever_folder_it_comes_from() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.unit.platforms.kubernetes.diffs import diff, kept
 from winnow.config.errors import InputError
 from winnow.config.stack_record import ClusterStackRecord
 from winnow.platforms.kubernetes.kinds import Manifest
@@ -25,9 +26,6 @@ from winnow.platforms.kubernetes.stack_settings import Chosen, choose
 
 ROOT = Path(__file__).parents[4]
 FOLDER = ROOT / "k8s" / "tracking"
-PLANNED = Path(__file__).parent / "planned_stack"
-"""Whole manifests, as they were looked at."""
-
 EVERYTHING = {
     "MLFLOW_WORKERS": "4",
     "MLFLOW_SERVER_ALLOWED_HOSTS": "mlflow.example.com",
@@ -67,11 +65,12 @@ def the(plan: ClusterStackPlan, kind: str, name: str) -> Manifest:
     return next(each for each in plan.manifests if (each["kind"], each["metadata"]["name"]) == (kind, name))
 
 
-@pytest.mark.parametrize(
-    ("file", "given"), [("default.yaml", {}), ("everything.yaml", EVERYTHING), ("own_stores.yaml", OWN_STORES)]
-)
-def test_the_manifests_are_these(file: str, given: dict[str, str]) -> None:
-    assert planned(**given).render() == (PLANNED / file).read_text()
+@pytest.mark.parametrize(("name", "given"), [("stack-everything", EVERYTHING), ("stack-own-stores", OWN_STORES)])
+def test_settings_change_these_lines(name: str, given: dict[str, str]) -> None:
+    default, changed = planned(), planned(**given)
+    left = {(each["kind"], each["metadata"]["name"]) for each in changed.manifests}
+    before = [each for each in default.manifests if (each["kind"], each["metadata"]["name"]) in left]
+    assert diff(to_yaml(before), changed.render()) == kept(f"{name}.diff")
 
 
 def test_without_settings_the_files_are_applied_as_they_are_but_for_image_and_digest() -> None:
