@@ -19,14 +19,15 @@ class StackCosts:
     def next_size(self, waiting: int) -> int:
         """How many of `waiting` models to train as one next, so that all of them cost little.
 
-        The first model trains alone, which shows what a stack must beat. While larger stacks have been cheaper, all
-        that wait form one. Otherwise they form equal stacks of about the cheapest size.
+        The first model trains alone, which shows what a stack must beat. All that wait form one stack where larger
+        ones have been cheaper so far, or where none of half their number was tried. Otherwise they form equal stacks of
+        about the cheapest size.
         """
         known = [size for size in self.seconds if size <= waiting]
         if not known:
             return 1
         best = min(known, key=lambda size: self.seconds[size])
-        if best == max(known):
+        if best == max(known) or waiting >= 2 * max(known):
             return waiting
         return math.ceil(waiting / math.ceil(waiting / best))
 
