@@ -203,7 +203,7 @@ def test_a_plan_for_what_has_changed_since_is_refused(site: Site, tmp_path: Path
     elsewhere = replace(site, home=tmp_path / "another-home")
     assert elsewhere.deployer().names().count(site.name) == 1
     elsewhere.deploy("first", replicas=2)
-    with pytest.raises(InputError, match="somebody has changed since"):
+    with pytest.raises(InputError, match="another command has changed since"):
         site.deployer().deploy(stale)
 
 

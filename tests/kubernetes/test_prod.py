@@ -247,7 +247,7 @@ def test_whoever_comes_second_is_told_so_and_an_interrupted_change_is_taken_back
     assert becomes(lambda: deployer_of(site).status(site.name) == before, within_s=20)
     assert site.place.cluster().get(LEASE, object_name(site.name)) is None
     deploy(site, releases["second"])
-    with pytest.raises(InputError, match="somebody has changed since"):
+    with pytest.raises(InputError, match="another command has changed since"):
         deployer_of(site).deploy(stale)
 
 

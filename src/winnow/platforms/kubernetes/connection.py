@@ -1,6 +1,6 @@
-"""Finds the cluster and the namespace: those that `kubectl` points at, unless the environment or the stack name others.
+"""Finds the cluster and the namespace: kubectl's current ones, unless the environment or the stack names others.
 
-The namespace is never guessed. The namespace of the stack in use counts on the stack's own cluster only.
+The namespace is never guessed. The namespace of the stack in use counts only on the stack's own cluster.
 """
 
 from __future__ import annotations
@@ -26,13 +26,12 @@ CONTEXT, NAMESPACE = "WINNOW_CONTEXT", "WINNOW_NAMESPACE"
 """Environment variables that override kubeconfig's current context and namespace."""
 
 IN_CLUSTER = "in-cluster"
-"""Name of the cluster in which this process runs, where there is no kubeconfig."""
+"""Name of the cluster in which this process runs, if there is no kubeconfig."""
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Where a pod has its service account's token and namespace, and the API's certificate."""
 
 WAYS = ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT")
-"""Environment variables by which clusters are found; `CONTEXT` and `NAMESPACE` choose among them."""
+"""Environment variables that locate clusters; `CONTEXT` and `NAMESPACE` choose among them."""
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _CONNECTIONS = 64
@@ -41,11 +40,7 @@ _KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 @dataclass(frozen=True)
 class Context:
-    """One context of a kubeconfig, or the cluster in which this process runs.
-
-    Attributes:
-        identity: differs from that of another cluster of the same name.
-    """
+    """A context of kubeconfig, or the cluster in which this process runs; `identity` as for `Cluster`."""
 
     name: str
     namespace: str | None = None
@@ -55,15 +50,15 @@ class Context:
 def connect(
     environment: Mapping[str, str] = os.environ, *, in_use: Context | None = None, account: Path = SERVICE_ACCOUNT
 ) -> Cluster:
-    """The cluster of the current context, or the one in which this process runs. This contacts nothing.
+    """The cluster of the current context, or the one in which this process runs, without a request to it.
 
     Args:
         in_use: where the stack in use is; the environment overrides it.
-        account: where a pod finds its service account.
+        account: folder with a pod's service account.
 
     Raises:
         UnavailableError: the SDK is not installed, there is no kubeconfig, or no namespace is named.
-        InputError: there is no such context, or the stack in use is on another cluster than the one of that name.
+        InputError: there is no such context, or the stack in use is on an earlier cluster of that name.
     """
     _check_sdk()
     chosen, client = _found(environment, in_use, account)
@@ -74,8 +69,8 @@ def connect(
             f"the stack in use, in namespace {in_use.namespace} of the cluster '{in_use.name}'",
             expected="the cluster that it was started on",
             found=f"another one, '{chosen.name}'",
-            remedy=f"Name that one's file with KUBECONFIG, or another cluster with {CONTEXT}. If the stack's "
-            "cluster is gone, delete stack.json in WINNOW_HOME.",
+            remedy=f"Set KUBECONFIG to the file of the stack's cluster, or {CONTEXT} to another cluster. If the "
+            "stack's cluster is gone, delete stack.json in WINNOW_HOME.",
         )
     namespace = in_use.namespace if in_use is not None and is_there else None
     return Cluster(
@@ -86,11 +81,16 @@ def connect(
 def _found(
     environment: Mapping[str, str], in_use: Context | None, account: Path
 ) -> tuple[Context, Callable[[], ApiClient]]:
-    """The cluster, and a function that connects to it."""
     file = environment.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
     has_file = any(Path(part).expanduser().is_file() for part in file.split(os.pathsep) if part)
     if not has_file and "KUBERNETES_SERVICE_HOST" in environment and (account / "token").is_file():
-        return _inside(environment, account), lambda: _from_inside(environment, account)
+        facts = {"server": environment["KUBERNETES_SERVICE_HOST"]}
+        if (account / "ca.crt").is_file():
+            facts["certificate-authority-data"] = (account / "ca.crt").read_text(encoding="utf-8")
+        own = account / "namespace"
+        namespace = own.read_text(encoding="utf-8").strip() or None if own.is_file() else None
+        inside = Context(IN_CLUSTER, namespace, _identity(IN_CLUSTER, facts))
+        return inside, lambda: _from_inside(environment, account)
     chosen = _chosen(file, environment.get(CONTEXT) or (in_use.name if in_use is not None else None))
     return chosen, lambda: _from_file(file, chosen.name)
 
@@ -106,17 +106,6 @@ def _from_file(file: str, context: str) -> ApiClient:
     except (ConfigException, KeyError, TypeError, OSError) as error:
         # A hand-written kubeconfig raises any of these.
         raise _no_cluster(file, str(error)) from error
-
-
-def _inside(environment: Mapping[str, str], account: Path) -> Context:
-    """The cluster around this process."""
-    file, authority = account / "namespace", account / "ca.crt"
-    facts = {
-        "server": environment["KUBERNETES_SERVICE_HOST"],
-        "certificate-authority-data": authority.read_text(encoding="utf-8") if authority.is_file() else "",
-    }
-    namespace = file.read_text(encoding="utf-8").strip() or None if file.is_file() else None
-    return Context(IN_CLUSTER, namespace, _identity(IN_CLUSTER, facts))
 
 
 def _from_inside(environment: Mapping[str, str], account: Path) -> ApiClient:
@@ -138,24 +127,27 @@ def _configuration() -> Any:
     import kubernetes.client
     import urllib3.connection
 
-    # Calling the class would copy the default, which another library may have set.
+    # Calling the class would copy the default configuration, which another library may have set.
     configuration = type.__call__(kubernetes.client.Configuration)
     configuration.connection_pool_maxsize = _CONNECTIONS
-    # By keep-alive, an idle watch or log notices that the other end is gone.
+    # With keep-alive, an idle watch or log notices that the server is gone.
     configuration.socket_options = [
         *urllib3.connection.HTTPConnection.default_socket_options,
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-        *(
-            (socket.IPPROTO_TCP, getattr(socket, name), value)
-            for name, value in _KEEP_ALIVE.items()
-            if hasattr(socket, name)
-        ),
+        *((socket.IPPROTO_TCP, getattr(socket, name), s) for name, s in _KEEP_ALIVE.items() if hasattr(socket, name)),
     ]
     return configuration
 
 
 def _chosen(file: str, wanted: str | None) -> Context:
-    contexts, current = _contexts(file)
+    # The first of several files wins, as for kubectl. The SDK would take the last `current-context`.
+    files = list(_files(file))
+    clusters = _first(files, "clusters", "cluster")
+    contexts = {
+        name: Context(name, each.get("namespace"), _identity(name, clusters.get(str(each.get("cluster")), {})))
+        for name, each in _first(files, "contexts", "context").items()
+    }
+    current = next((each["current-context"] for each in files if each.get("current-context")), None)
     if wanted is None and current is None:
         raise _no_cluster(file, "no current context")
     name = wanted if wanted is not None else str(current)
@@ -169,17 +161,6 @@ def _chosen(file: str, wanted: str | None) -> Context:
     return contexts[name]
 
 
-def _contexts(file: str) -> tuple[dict[str, Context], str | None]:
-    """The contexts, and the current one. The first of several files wins, as for kubectl."""
-    files = list(_files(file))
-    clusters = _first(files, "clusters", "cluster")
-    contexts = {
-        name: Context(name, each.get("namespace"), _identity(name, clusters.get(str(each.get("cluster")), {})))
-        for name, each in _first(files, "contexts", "context").items()
-    }
-    return contexts, next((each["current-context"] for each in files if each.get("current-context")), None)
-
-
 def _first(files: Sequence[Mapping[str, Any]], section: str, what: str) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for each in (entry for file in files for entry in file.get(section) or ()):
@@ -188,13 +169,13 @@ def _first(files: Sequence[Mapping[str, Any]], section: str, what: str) -> dict[
 
 
 def _identity(name: str, cluster: Mapping[str, Any]) -> str:
-    """A cluster's identity, from its certificate authority: it changes when the cluster is created anew."""
+    """A cluster's identity; by its certificate authority it changes when the cluster is recreated."""
     facts = [str(cluster.get(key, "")) for key in ("server", "certificate-authority-data", "certificate-authority")]
     return f"{name} {hashlib.sha256(' '.join(facts).encode()).hexdigest()[:12]}"
 
 
 def _files(file: str) -> Iterator[dict[str, Any]]:
-    """The contents of those kubeconfigs of a list of paths that exist."""
+    """The contents of the existing kubeconfigs among several paths."""
     paths = [Path(part).expanduser() for part in file.split(os.pathsep) if part]
     there = [path for path in paths if path.is_file()]
     if not there:

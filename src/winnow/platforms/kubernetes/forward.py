@@ -1,7 +1,6 @@
-"""A port of this machine that leads to a pod, through the API server, for as long as it is held open.
+"""Forwards a local port to pods, through the API server.
 
-A terminal outside the cluster reaches a Service that way. Every connection looks for a ready pod, so the port outlives
-any one pod.
+Every connection looks for a ready pod, so the port outlives any single pod.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from winnow.platforms.kubernetes.port_stream import PortStream
 
 PERMISSIONS: tuple[Permission, ...] = (
     *verbs(POD, "list"),
-    # Opening a web socket is a GET; Kubernetes 1.35 and later also require "create".
+    # Opening a web socket is a GET; since Kubernetes 1.35 it also needs "create".
     *verbs(POD, "create", "get", subresource="portforward"),
 )
 POD_TIMEOUT_S = 15.0
@@ -36,8 +35,7 @@ class Forward:
         listen: the port to listen on; 0: any free one.
 
     Attributes:
-        port: where it listens.
-        diagnosis: why the last connection failed; empty where none has.
+        diagnosis: why the last connection failed; empty if it did not.
     """
 
     def __init__(
@@ -71,10 +69,10 @@ class Forward:
         self.close()
 
     def close(self) -> None:
-        """Stop listening and end all connections; harmless when it is closed already."""
+        """Stop listening and end all connections; may be called again."""
         self._is_closed.set()
         with contextlib.suppress(OSError):
-            # Wakes the accepting thread; closing alone does not.
+            # Wakes the accepting thread; `close` alone does not.
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         with self._lock:
@@ -86,7 +84,7 @@ class Forward:
             try:
                 accepted, _ = self._listener.accept()
             except OSError:
-                # Such as too many open files, which passes.
+                # For example, too many open files.
                 self._is_closed.wait(_RETRY_S)
                 continue
             threading.Thread(target=self._carry, args=(accepted,), name=self._name, daemon=True).start()
@@ -107,7 +105,7 @@ class Forward:
                 self._streams.discard(stream)
 
     def _connection(self) -> PortStream | None:
-        """A connection to the first ready pod that takes it; None where there is none in time."""
+        """A connection to the first ready pod that accepts it; None if none does in time."""
         deadline = time.monotonic() + self._pod_timeout_s
         while not self._is_closed.is_set():
             try:
@@ -116,7 +114,7 @@ class Forward:
                         return self._cluster.open(name_of(pod), self._target)
                 self.diagnosis = "no pod is ready"
             except (WinnowError, OSError) as error:
-                # The API server or the pod's node may be back in a moment.
+                # The API server or the node may come back.
                 self.diagnosis = str(error)
             if time.monotonic() > deadline:
                 return None

@@ -1,4 +1,4 @@
-"""A Kubernetes cluster as a platform: pods in one namespace."""
+"""`Platform` for pods in a namespace of a Kubernetes cluster."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from winnow.platforms.stack import ChoosePort, any_port
 
 
 class KubernetesPlatform:
-    """`Platform` of pods in one namespace of one cluster.
+    """Implements `Platform`.
 
     Args:
-        images: builds and delivers what pods run.
-        environment: names the cluster and its namespace where the stack in use does not.
+        images: builds and delivers the pods' images.
+        environment: names the cluster and the namespace, if the stack in use does not.
     """
 
     name = "kubernetes"
@@ -54,22 +54,18 @@ class KubernetesPlatform:
 
     @property
     def is_in_use(self) -> bool:
-        """Whether the stack in use is on a cluster, or the environment names one. A kubeconfig alone says nothing."""
+        """Whether the stack in use is on a cluster, or the environment names one. A kubeconfig alone does not count."""
         stack = self._settings.stack
         has_stack = stack is not None and stack.platform == self.name
         return has_stack or any(self._environment.get(name) for name in (CONTEXT, NAMESPACE))
 
     @functools.cached_property
     def cluster(self) -> Cluster:
-        """The cluster and namespace that are named, else those of the stack in use, else kubeconfig's.
-
-        Raises:
-            InputError: no namespace is named, or there is no such cluster.
-        """
+        """See `stores.cluster_named`."""
         return cluster_named(self._settings.stack, self._environment)
 
     def executor(self) -> KubernetesExecutor:
-        """The executor that finds groups by their labels. Raises InputError."""
+        """See `Platform.executor`."""
         return KubernetesExecutor(self.cluster, KubernetesWorkers(image="", manifests=()), self._settings.home)
 
     def sweep(self, image: str | None, lookup: Lookup) -> KubernetesSweep:
@@ -77,11 +73,11 @@ class KubernetesPlatform:
         return KubernetesSweep(self, self._settings, self._images, image, lookup)
 
     def deployer(self, *, say: Say) -> KubernetesDeployer:
-        """The deployer. Raises InputError."""
+        """See `Platform.deployer`."""
         return KubernetesDeployer(self._settings.home, cluster=self.cluster, say=say)
 
     def stack(self, given: Mapping[str, str], *, folder: Path, say: Say) -> KubernetesStack:
-        """The stack of the namespace that is meant."""
+        """See `Platform.stack`."""
         return KubernetesStack(
             lambda: self.cluster,
             self._images,
@@ -94,14 +90,14 @@ class KubernetesPlatform:
         )
 
     def local_settings(self, choose_port: ChoosePort = any_port) -> Settings:
-        """The settings with forwarded ports of this machine in place of the stack's addresses in the cluster."""
+        """See `Platform.local_settings`: forwarded ports replace the stack's addresses in the cluster."""
         stack = self._settings.stack
         if not isinstance(stack, ClusterStackRecord):
             return self._settings
         return local_settings(self._settings, stack, self._environment, choose_port)
 
     def silent_stack(self) -> str | None:
-        """What to do about a stack that takes no connections."""
+        """See `Platform.silent_stack`."""
         stack = self._settings.stack
         return silence(self._settings, stack, self._environment) if isinstance(stack, ClusterStackRecord) else None
 
@@ -117,7 +113,7 @@ class KubernetesPlatform:
         """See `Platform.image_route`."""
         try:
             cluster = self.cluster.identity
-        except InputError:  # none is named; a command that loads images may know one all the same
+        except InputError:  # a command that loads images may know a cluster nevertheless
             cluster = ""
         return ImageRoute.from_environment(self._environment, cluster=cluster, home=self._settings.home)
 
@@ -125,7 +121,7 @@ class KubernetesPlatform:
         """See `Platform.prepare_image`."""
         route = self.image_route()
         if not route.registry and image.find() is None:
-            route.check()  # before minutes go into an image that could not be delivered
+            route.check()  # before building for minutes an image that could not be delivered
         reference = image.build(show)
         return reference if route.registry else self._images.deliver(reference, image.tag, route, show)
 
@@ -141,7 +137,7 @@ class KubernetesPlatform:
 
     @property
     def documents(self) -> PlatformDocuments:
-        """See `Platform.documents`: the Role, the permissions that it grants, and the stack's variables."""
+        """See `Platform.documents`."""
         from winnow.platforms.kubernetes.role import DOCUMENTS
 
         return DOCUMENTS

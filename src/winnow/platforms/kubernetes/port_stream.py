@@ -1,10 +1,10 @@
-"""A connection to a port of a pod, through the API server: Kubernetes' port-forward over one web socket.
+"""A connection to a port of a pod, through the API server: Kubernetes' port-forward over a web socket.
 
-Messages of the subprotocol v4.channel.k8s.io begin with a channel: 0 carries bytes, 1 an error. The first message of
-each channel holds the port. The protocol cannot say that one side has finished sending.
+Messages of the subprotocol v4.channel.k8s.io begin with a channel: 0 for data, 1 for errors. The first message of each
+channel has the port. The protocol has no end of one direction.
 
-The SDK's own `PortForward` has no flow control, sends no pings and drops answers that arrive after the local side has
-finished sending, so the web socket is `websockets`'.
+The SDK's `PortForward` has no flow control, sends no pings, and drops answers that arrive after the local side has
+finished sending. So this uses `websockets`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 SUBPROTOCOL = "v4.channel.k8s.io"
 
 PING_S = 30.0
-"""Seconds between pings, which keep proxies from closing an idle connection. A cluster that neither answers a ping
-within twice as long nor takes bytes is gone."""
+"""Seconds between pings, which keep proxies from closing an idle connection. The cluster is gone if within twice that
+time it neither answers a ping nor accepts data."""
 
 LINGER_S = 5.0
 """How long a pod may still answer after the local side has finished sending."""
@@ -35,7 +35,7 @@ _PIECE = 1 << 16
 _DATA, _ERROR = b"\x00", b"\x01"
 
 
-class Refused(Exception):  # noqa: N818  (an answer, not a fault: the caller decides what it means)
+class Refused(Exception):  # noqa: N818  (the caller turns it into an error)
     """The API server refused to open a web socket."""
 
     def __init__(self, status: int, body: bytes) -> None:
@@ -105,17 +105,17 @@ class PortStream:
         self._ping_s = ping_s
         self._closed = asyncio.Event()
         self._moves = 0
-        """Messages that came, and pieces that went."""
+        """Messages received and sent."""
         self._is_local_full = False
         self.diagnosis = ""
 
     def close(self) -> None:
-        """End the connection; harmless when it is over."""
-        with contextlib.suppress(RuntimeError):  # its loop is closed: it is over
+        """End the connection; may be called again."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed already
             self._runner.get_loop().call_soon_threadsafe(self._closed.set)
 
     def carry(self, local: socket.socket) -> None:
-        """Move bytes between the pod and a socket until one of them ends it; closes both."""
+        """Copy bytes between the pod and a socket until one of them closes; close both."""
         with self._runner as runner, contextlib.suppress(OSError):
             runner.run(self._carry(local))
 
@@ -140,7 +140,7 @@ class PortStream:
             self._remote.transport.abort()
 
     async def _send(self, reader: asyncio.StreamReader) -> None:
-        """Send what the local side sends; return `LINGER_S` after the last byte of either side."""
+        """Send the local side's bytes to the pod; return `LINGER_S` after the last byte of either side."""
         while piece := await reader.read(_PIECE):
             await self._remote.send(_DATA + piece)
             self._moves += 1
@@ -150,7 +150,7 @@ class PortStream:
             await asyncio.sleep(LINGER_S)
 
     async def _receive(self, writer: asyncio.StreamWriter) -> None:
-        """Pass on what the pod sends, until its end. A slow local reader slows the pod down."""
+        """Write the pod's bytes to the local side. A slow local reader slows the pod down."""
         opened: set[bytes] = set()
         async for message in self._remote:
             assert isinstance(message, bytes)
@@ -168,10 +168,9 @@ class PortStream:
                 self._is_local_full = False
 
     async def _notice_silence(self) -> None:
-        """Ping every `ping_s`; return once a ping is not answered.
+        """Ping every `ping_s`; return when a ping is not answered.
 
-        An answer may be delayed: on a slow line the ping queues behind other bytes, and behind a local side that does
-        not read, the answer does.
+        Other bytes may delay the ping on a slow line, and a local side that does not read delays the answer.
         """
         while True:
             await asyncio.sleep(self._ping_s)
@@ -195,7 +194,6 @@ class PortStream:
 
 
 def _tls(configuration: Any) -> ssl.SSLContext:
-    """The SDK's settings as a context."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if not configuration.verify_ssl:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

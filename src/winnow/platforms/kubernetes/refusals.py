@@ -1,4 +1,4 @@
-"""Errors of a cluster's API as errors for people; the request that was sent is never shown."""
+"""Turns answers of a cluster's API into errors. The body of the request is never shown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ClusterError(WinnowError):
 
 
 class ConflictError(ClusterError):
-    """An object of that name exists already, or has been changed meanwhile."""
+    """An object of that name exists, or has changed meanwhile."""
 
 
 class NotFoundError(ClusterError):
@@ -22,15 +22,15 @@ class NotFoundError(ClusterError):
 
 
 class NoNamespaceError(NotFoundError):
-    """There is no such namespace to make an object in."""
+    """There is no such namespace."""
 
 
 class NotStartedError(ClusterError):
-    """A container that has no log yet, or no previous run."""
+    """A container has no log yet, or no previous run."""
 
 
 class ExpiredError(ClusterError):
-    """The API no longer keeps the version from which a watch was to continue: list again."""
+    """The API no longer keeps the version from which a watch continues: list again."""
 
 
 class RefusedObjectError(InputError):
@@ -38,11 +38,11 @@ class RefusedObjectError(InputError):
 
 
 class NotAdmittedError(InputError):
-    """A rule of the namespace, most often a quota, refuses an object that the credentials may make."""
+    """A rule of the namespace, most often a quota, refuses an object; the credentials are sufficient."""
 
 
 SILENT_S = 120.0
-"""How long the API may not answer: replacing a server takes about a minute."""
+"""How long to wait for an API that does not answer: replacing a server takes about a minute."""
 NOT_NOW = (UnreachableError, ClusterError, InputError)
 """Errors of a request while an API server restarts: no answer, a server error, or refused credentials."""
 
@@ -54,9 +54,9 @@ def refusal(method: str, path: str, status: int, body: bytes) -> WinnowError:
     if status == 404 and (answer.get("details") or {}).get("kind") == "namespaces":
         return NoNamespaceError(f"{what}: expected its namespace, found none.")
     if status == 404:
-        return NotFoundError(f"{what}: expected it, found none ({found}).")
+        return NotFoundError(f"{what}: expected this object, found none ({found}).")
     if status == 409:
-        return ConflictError(f"{what}: expected to be the only one who changes it, found {found!r}.")
+        return ConflictError(f"{what}: expected no other change at the same time, found {found!r}.")
     if status == 410:
         return ExpiredError(f"{what}: expected changes, found {found!r}.")
     if status in (429, 502, 503, 504):
@@ -66,7 +66,7 @@ def refusal(method: str, path: str, status: int, body: bytes) -> WinnowError:
             what,
             expected="an object that the namespace's quota and rules admit",
             found=found,
-            remedy="Ask for less or wait until there is room, or have its owner allow more; `kubectl describe quota` "
+            remedy="Request less, wait until there is room, or ask its owner to allow more; `kubectl describe quota` "
             "shows what is used.",
         )
     if status in (401, 403):
@@ -74,18 +74,18 @@ def refusal(method: str, path: str, status: int, body: bytes) -> WinnowError:
             what,
             expected=f"credentials that may {method} it",
             found=found,
-            remedy="Use others (KUBECONFIG), or have the Role in docs/security.md bound to them; an admission rule is "
-            "its owner's to change.",
+            remedy="Use others (KUBECONFIG), or ask the cluster's owner to bind the Role in docs/security.md to them, "
+            "or to change the admission rule.",
         )
     if status < 500:
         return RefusedObjectError(
-            what, expected="an object that the cluster accepts", found=found, remedy="Correct what it is made from."
+            what, expected="an object that the cluster accepts", found=found, remedy="Correct its manifest or settings."
         )
-    return ClusterError(f"{what}: expected the Kubernetes API to do it, found {found!r}.")
+    return ClusterError(f"{what}: expected success of the Kubernetes API, found {found!r}.")
 
 
 def silence(path: str, api: str, error: Exception) -> UnreachableError:
-    """The error for a missing or incomplete answer; `api` is from `api_at`."""
+    """The error for a missing or incomplete answer; `api` comes from `api_at`."""
     return UnreachableError(
         f"{_what_is_at(path, api)}: expected an answer of the Kubernetes API, found {_root(error)}. "
         "Check that `kubectl version` works, and run the same command again."
@@ -96,7 +96,7 @@ def not_its_own(path: str, api: str) -> UnreachableError:
     """The error for an answer that is not the API's, such as a proxy's page."""
     return UnreachableError(
         f"{_what_is_at(path, api)}: expected an answer of the Kubernetes API, found something else. Check whether a "
-        "proxy stands before it, and whether `kubectl version` works."
+        "proxy answers in its place, and whether `kubectl version` works."
     )
 
 
@@ -106,12 +106,12 @@ def no_place(namespace: str, context: str, kind: str, found: Exception) -> Input
         return InputError(
             "WINNOW_NAMESPACE",
             expected=f"a namespace of the cluster '{context}'",
-            found=f"'{namespace}', which it does not have",
-            remedy=f"Make it with `kubectl create namespace {namespace}`, or name another one.",
+            found=f"'{namespace}', which does not exist there",
+            remedy=f"Create it with `kubectl create namespace {namespace}`, or name another one.",
         )
     return InputError(
         f"the cluster '{context}'",
-        expected=f"one that knows the kind {kind}",
+        expected=f"support for the kind {kind}",
         found=str(found).rstrip("."),
         remedy="Use Kubernetes 1.31 or newer.",
     )
@@ -144,23 +144,22 @@ def _status(body: bytes) -> dict[str, Any]:
 
 
 def _is_not_admitted(method: str, answer: dict[str, Any]) -> bool:
-    """Whether a 403 is about a rule of the namespace and not about the credentials; both are `Forbidden`.
+    """Whether a 403 is due to a rule of the namespace and not to the credentials; both have the reason `Forbidden`.
 
-    Credentials are checked against a request's path, which has no name at a creation, and rules against the object,
-    which has one. For other methods only the quota's text differs (kubernetes, resourcequota/controller.go).
+    Credentials are checked against the path of the request, which has no name for a POST; rules are checked against the
+    object, which has one. For other methods only the quota's text differs (kubernetes, resourcequota/controller.go).
     """
     names_object = method == "POST" and bool((answer.get("details") or {}).get("name"))
     return names_object or "is forbidden: exceeded quota: " in str(answer.get("message"))
 
 
 def _message(body: bytes, answer: dict[str, Any]) -> str:
-    """The first line of what an API's answer says."""
     text = str(answer.get("message") or body[:500].decode(errors="replace"))
     return text.strip().partition("\n")[0]
 
 
 def _root(error: BaseException) -> str:
-    """The class of the first cause, with its text where it is about a certificate."""
+    """The class of the first cause, with its text if it is about a certificate."""
     first: BaseException = error
     while (cause := first.__cause__ or first.__context__) is not None:
         first = cause

@@ -1,7 +1,7 @@
-"""The stores of a stack on a cluster, made to answer on this machine.
+"""Makes the stores of a stack on a cluster available on this machine.
 
-A terminal reaches MLflow and Postgres in a cluster through the API server's port-forward; workers reach them by their
-Services. A forward is opened once per process, listens on this machine only, and stays open until the process ends.
+Commands reach MLflow and Postgres in the cluster through port-forwards; workers reach them by their Services. A forward
+is opened once per process, listens on 127.0.0.1 only, and stays open until the process ends.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from winnow.platforms.stack import MLFLOW, POSTGRES, ChoosePort, any_port
 
 _Way: TypeAlias = tuple[tuple[str, str], ...]
 _forwards: dict[tuple[ClusterStackRecord, str], Forward] = {}
-"""The forwards that this process holds open, by stack and role."""
+"""The open forwards, by stack and role."""
 
 
 def local_settings(
@@ -36,7 +36,7 @@ def local_settings(
     environment: Mapping[str, str] = os.environ,
     choose_port: ChoosePort = any_port,
 ) -> Settings:
-    """The settings with addresses of the stack's stores that answer on this machine.
+    """The settings with local addresses of the stack's stores.
 
     Raises:
         InputError: kubeconfig's cluster is another one, a permission is missing, or the Secret is gone.
@@ -57,7 +57,7 @@ def local_settings(
 
 
 def silence(settings: Settings, stack: ClusterStackRecord, environment: Mapping[str, str] = os.environ) -> str | None:
-    """What to do about a stack that takes no connections; None where it does, or its cluster does not answer."""
+    """What is wrong with a stack that accepts no connections; None if nothing is, or its cluster does not answer."""
     uses_studies = settings.storage_url == stack.storage_url and not stack.is_own_storage
     used = {MLFLOW: settings.tracking_uri == stack.tracking_url, POSTGRES: uses_studies}
     try:
@@ -70,22 +70,22 @@ def silence(settings: Settings, stack: ClusterStackRecord, environment: Mapping[
         told = "; ".join(f"to {role}: {diagnosis}" for role, diagnosis in broken.items())
         return f"{stack.shown}: expected connections through the cluster's API server, found {told}" if told else None
     return (
-        f"{stack.shown}: expected it to answer, found no ready pod of {' and '.join(down)}. Start it again with "
+        f"{stack.shown}: expected an answer, found no ready pod of {' and '.join(down)}. Start the stack again with "
         f"`{next_command('mlflow-init', platform='kubernetes')}`, or end its use with `{stack.ending}`."
     )
 
 
 def cluster_of(stack: ClusterStackRecord, environment: Mapping[str, str] = os.environ) -> Cluster:
-    """The cluster and namespace of a stack in use, whatever others the environment names.
+    """The cluster and namespace of a stack, even if the environment names others.
 
     Raises:
-        InputError: kubeconfig does not know it, or knows another of its name.
+        InputError: kubeconfig does not know the cluster, or knows another one of its name.
     """
     return _cluster(_way(environment), stack)
 
 
 def diagnosis_of(stack: ClusterStackRecord, role: str) -> str:
-    """Why the last connection to a stack's service failed; empty where none has, or none was opened."""
+    """Why the last connection to a stack's service failed; empty if it did not, or if there was none."""
     forward = _forwards.get((stack, role))
     return forward.diagnosis if forward is not None else ""
 
@@ -104,7 +104,7 @@ def _context(stack: ClusterStackRecord) -> Context:
 
 
 def _studies(stack: ClusterStackRecord, environment: Mapping[str, str]) -> tuple[str, str]:
-    """A stack's database for studies as this terminal and as workers reach it, password included."""
+    """The addresses of the stack's database for this machine and for workers, with the password."""
     secret = read_secret(cluster_of(stack, environment)) or {}
     if stack.is_own_storage:
         own = _from(secret, OWN_STORAGE, stack)
@@ -128,7 +128,7 @@ def _from(secret: Mapping[str, str], name: str, stack: ClusterStackRecord) -> st
 
 
 def _way(environment: Mapping[str, str]) -> _Way:
-    """The variables that lead to clusters, without those that choose among them: the stack's own one is meant."""
+    """The variables that locate clusters, without those that choose another cluster than the stack's."""
     return tuple((name, environment[name]) for name in WAYS if name in environment)
 
 
@@ -139,7 +139,7 @@ def _cluster(way: _Way, stack: ClusterStackRecord) -> Cluster:
 
 @functools.cache
 def _check_access(way: _Way, stack: ClusterStackRecord) -> None:
-    """Ask once whether the stores may be reached: a refused connection would only be seen to break."""
+    """Check the permissions once: a refused connection would only look broken."""
     permissions.check(_cluster(way, stack), STORE_PERMISSIONS, f"using {stack.shown}")
 
 
@@ -150,7 +150,7 @@ def _open(
     port: int,
     choose_port: ChoosePort = any_port,
 ) -> int:
-    """A port of this machine that leads to the stack's pod of that role."""
+    """A local port that is forwarded to the stack's pod of that role."""
     if (stack, role) not in _forwards:
         _forwards[stack, role] = Forward(cluster_of(stack, environment), labels_of(role), port, listen=choose_port())
     return _forwards[stack, role].port

@@ -1,6 +1,6 @@
-"""A watch that outlives its requests: the objects of one kind, and then every change of them.
+"""A watch that outlives its requests: the objects of a kind, and then all their changes.
 
-A request that the API ends is sent again from the last `resourceVersion`. After a failure the objects are listed anew.
+A request that the API ends is sent again from the last `resourceVersion`. After a failure the objects are listed again.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from winnow.platforms.kubernetes.kinds import Kind
 from winnow.platforms.kubernetes.refusals import ExpiredError
 
 RETRY_S = 1.0
-"""Pause after a round that was shorter than this: it failed, or its request ended at once."""
+"""Pause after a shorter round, which failed or ended at once."""
 
 
 class Watch:
-    """The objects of one kind that have some labels. One thread reads rounds, any thread may close it.
+    """The objects of a kind with some labels. One thread reads it, any thread may close it.
 
-    A round is a call of `refresh` and then of `changes`. Both raise what `Cluster` raises.
+    A round is a call of `refresh` and then of `changes`. Both raise the errors of `Cluster`.
     """
 
     def __init__(self, cluster: Cluster, kind: Kind, labels: Mapping[str, str], *, clock: Clock | None = None) -> None:
@@ -40,14 +40,14 @@ class Watch:
         return self._is_closed.is_set()
 
     def close(self) -> None:
-        """End the request from which another thread reads, and every later one."""
-        # Set first, for a thread that is just sending a request, whose stream is not known here yet.
+        """End the current request, and every later one."""
+        # First, for a thread that is just sending a request, whose stream is not known here yet.
         self._is_closed.set()
         if self._stream is not None:
             self._stream.close()
 
     def refresh(self) -> Listing | None:
-        """All objects where changes may have been missed; None where `changes` continues from the last one."""
+        """All objects if changes may have been missed; None if `changes` continues from the last one."""
         if self._clock.now() - self._began_at < RETRY_S:
             # Some proxies end every request at once, and may withhold changes.
             self._version = None
@@ -60,8 +60,8 @@ class Watch:
         return listing
 
     def changes(self) -> Generator[Change, None, None]:
-        """Changes until the round ends; none where the objects have to be listed first."""
-        # Forgotten unless the reader takes every change.
+        """Changes until the round ends; none if the objects have to be listed first."""
+        # Forgotten unless the reader reads every change.
         version, self._version = self._version, None
         if version is None:
             return

@@ -110,11 +110,11 @@ def test_an_api_that_is_not_there_is_an_error_within_seconds(tmp_path: Path) -> 
     ("status", "error", "said"),
     [
         (400, InputError, "expected an object that the cluster accepts"),
-        (403, InputError, "have the Role"),
-        (409, ConflictError, "expected to be the only one"),
+        (403, InputError, "bind the Role"),
+        (409, ConflictError, "expected no other change at the same time"),
         (410, ExpiredError, "expected changes"),
-        (422, InputError, "Correct what it is made from"),
-        (500, ClusterError, "expected the Kubernetes API to do it"),
+        (422, InputError, "Correct its manifest or settings"),
+        (500, ClusterError, "expected success of the Kubernetes API"),
         (503, UnreachableError, "expected an answer"),
     ],
 )
@@ -135,11 +135,11 @@ def test_a_namespace_that_is_missing_is_named(api: FakeApi, cluster: Cluster) ->
     with pytest.raises(InputError) as refused:
         cluster.apply(MAP)
     assert str(refused.value) == (
-        "WINNOW_NAMESPACE: expected a namespace of the cluster 'here', found 'place', which it does not have. "
-        "Make it with `kubectl create namespace place`, or name another one."
+        "WINNOW_NAMESPACE: expected a namespace of the cluster 'here', found 'place', which does not exist there. "
+        "Create it with `kubectl create namespace place`, or name another one."
     )
     api.script = [refuse(404, "the server could not find the requested resource")]
-    with pytest.raises(InputError, match="expected one that knows the kind ConfigMap"):
+    with pytest.raises(InputError, match="expected support for the kind ConfigMap"):
         cluster.apply(MAP)
 
 
@@ -196,7 +196,7 @@ def test_a_refusal_that_is_cut_off_still_is_one(api: FakeApi, cluster: Cluster) 
         to.close_connection = True
 
     api.script = [refuse_and_go]
-    with pytest.raises(ClusterError, match="expected the Kubernetes API to do it"):
+    with pytest.raises(ClusterError, match="expected success of the Kubernetes API"):
         next(cluster.watch(POD, {"x": "y"}, "7"))
 
 

@@ -201,7 +201,7 @@ def test_a_change_that_takes_over_is_not_undone(api: ServingApi, deployer: Kuber
         return 0
 
     api.refusal = overtaken
-    with pytest.raises(InputError, match="somebody has changed since"):
+    with pytest.raises(InputError, match="another command has changed since"):
         deploy(deployer, SECOND)
     assert served(api) == SECOND.image
 
@@ -221,7 +221,7 @@ def test_a_change_that_took_over_during_a_long_silence_is_not_undone(
         return 0
 
     api.refusal = overtaken
-    with pytest.raises(InputError, match="somebody has changed since"):
+    with pytest.raises(InputError, match="another command has changed since"):
         deploy(deployer, SECOND)
     assert served(api) == SECOND.image
 
@@ -469,7 +469,7 @@ def test_a_process_that_was_cut_off_does_not_undo_a_later_change(
         return 0
 
     api.refusal = cut_off
-    with pytest.raises(InputError, match="somebody has changed since"):
+    with pytest.raises(InputError, match="another command has changed since"):
         deployer.deploy(plan)
     assert next(applies) == last + 1, "nothing was applied any more"
 

@@ -30,7 +30,7 @@ def test_a_quota_or_a_rule_is_not_taken_for_missing_permissions(method: str, mes
     found = refusal(method, f"{JOBS}/a" if method == "PATCH" else JOBS, 403, answer(message, name="a"))
     assert isinstance(found, NotAdmittedError)
     assert found.found == message
-    assert "Ask for less" in found.remedy and "kubectl describe quota" in found.remedy
+    assert "Request less" in found.remedy and "kubectl describe quota" in found.remedy
     assert "credentials" not in str(found)
 
 
