@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from winnow.platforms.container import SHM_BYTES, STOP_GRACE_S, USER, ContainerSpec, plan_containers
-from winnow.platforms.docker.group_plan import DockerWorkers
 from winnow.platforms.executor import GroupResources, GroupSpec, Volume
 from winnow.platforms.kubernetes.manifests import load, named
 
@@ -49,8 +48,6 @@ def test_pods_are_held_in_as_containers_of_an_engine_are() -> None:
     assert f"{pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}" == USER
     assert pod["terminationGracePeriodSeconds"] == STOP_GRACE_S
     assert shm["emptyDir"] == {"medium": "Memory", "sizeLimit": f"{SHM_BYTES // 2**20}Mi"}
-    workers = DockerWorkers("an-image")
-    assert (workers.user, workers.stop_grace_s, workers.shm_bytes) == (USER, STOP_GRACE_S, SHM_BYTES)
 
 
 def test_no_value_of_a_secret_is_shown_by_accident() -> None:

@@ -294,28 +294,14 @@ class DockerDeployer:
                 remedy=f"Make it available (`docker pull {image}`), or name another with {docker_plan.PROXY_IMAGE}.",
             ) from error
 
-    def _start(self, request: ContainerRequest, *, restart: str = "no") -> Container:
-        """Create and start a container, or leave none.
-
-        A replica restarts only after it was ready once; before that its end has to be noticed.
-        """
+    def _start(self, request: ContainerRequest) -> Container:
+        """Create and start a container, or leave none."""
         import docker
-        from docker.types import LogConfig, Mount
 
-        mounts = []
-        if request.directory is not None:
-            mounts = [Mount(traefik.DIRECTORY, str(request.directory), type="bind", read_only=True)]
-        endpoint = self._engine.api.create_endpoint_config(aliases=[request.hostname])
         try:
-            container = self._engine.containers.create(
-                **request.arguments(),
-                mounts=mounts,
-                network=request.network,
-                networking_config={request.network: endpoint},
-                log_config=LogConfig(type=LogConfig.types.JSON, config=dict(docker_plan.LOGGED)),
-                restart_policy=_restart(restart),
-                detach=True,
-            )
+            api: Any = self._engine.api
+            made = api.create_container_from_config(request.body(), request.name)
+            container = self._engine.containers.get(made["Id"])
         except docker.errors.APIError as error:
             raise _refused(request.name, error) from error
         try:
@@ -328,6 +314,7 @@ class DockerDeployer:
     def _wait_until_ready(self, plan: DockerPlan, found: EngineDeployment, folder: Path) -> None:
         deadline = self._clock.now() + plan.request.ready_within_s
         waiting = [self._engine.containers.get(each.name) for each in plan.starts]
+        restart: Any = {"Name": "unless-stopped"}  # which the SDK's published types lack
         while waiting:
             for each in waiting:
                 each.reload()
@@ -335,7 +322,7 @@ class DockerDeployer:
                     raise _not_ready(plan, each, found, folder, _end_of(each))
             if observe.becomes_ready(waiting[0], 1):
                 # From now on the engine restarts it.
-                waiting.pop(0).update(restart_policy=_restart("unless-stopped"))
+                waiting.pop(0).update(restart_policy=restart)
             elif self._clock.now() > deadline:
                 limit = f"was not ready within {plan.request.ready_within_s:g} s"
                 raise _not_ready(plan, waiting[0], found, folder, limit)
@@ -385,7 +372,7 @@ class DockerDeployer:
         port = plan.port
         while True:
             try:
-                return self._start(replace(proxy, published=(plan.host, port)), restart="unless-stopped"), port
+                return self._start(replace(proxy, published=(plan.host, port))), port
             except WinnowError:
                 if plan.is_port_asked or is_free(plan.host, port):
                     raise
@@ -434,11 +421,6 @@ class DockerDeployer:
     def _remove_networks(self, name: str) -> None:
         for network in self._engine.networks.list(filters={"label": f"{DEPLOYMENT}={name}"}):
             network.remove()
-
-
-def _restart(policy: str) -> Any:
-    """A restart policy; the SDK's published types know only two of the four."""
-    return {"Name": policy}
 
 
 def plan_first(request: DeploymentRequest, home: Path, environment: Mapping[str, str] = os.environ) -> DockerPlan:

@@ -12,7 +12,6 @@ Everything is found by label and by what the proxy mounts, so a deployment is th
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from winnow.platforms.api_key import API_KEY
 from winnow.platforms.container import USER
 from winnow.platforms.deployer import Action, DeploymentRequest, Release
 from winnow.platforms.docker import traefik
+from winnow.platforms.docker.container_request import LOCKED_DOWN, cpu_limit, docker_command, memory_limit
 from winnow.platforms.docker.traefik import Route
 from winnow.platforms.labels import DEPLOYMENT, PREVIOUS, RELEASE, ROLE, SERIAL
 from winnow.platforms.release_json import release_text
@@ -36,7 +36,6 @@ PROXY_CPUS, PROXY_MEMORY = 1.0, 256 * MEBIBYTE
 LEAST_CPUS, LEAST_MEMORY = 0.01, 6 * MEBIBYTE
 """The least that Docker accepts."""
 MOST_PROCESSES = 128
-LOGGED = {"max-size": "10m", "max-file": "3"}
 
 
 @dataclass(frozen=True)
@@ -137,43 +136,40 @@ class ContainerRequest:
     published: tuple[str, int] | None = None
     directory: Path | None = None
 
-    def arguments(self) -> dict[str, Any]:
-        """What the Docker SDK is asked to create; mounts and end points need the SDK's own types."""
-        return {
-            "name": self.name,
-            "image": self.image,
-            "command": list(self.command),
-            "environment": dict(self.settings.environment),
-            "labels": dict(self.labels),
-            "hostname": self.hostname,
-            "user": USER,
-            "read_only": True,
-            "tmpfs": {"/tmp": f"rw,noexec,nosuid,nodev,size={64 * MEBIBYTE}"},
-            "cap_drop": ["ALL"],
-            "security_opt": ["no-new-privileges"],
-            "nano_cpus": int(self.settings.cpus * 1e9),
-            "mem_limit": self.settings.memory_bytes,
-            "memswap_limit": self.settings.memory_bytes,
-            "pids_limit": MOST_PROCESSES,
+    def body(self) -> dict[str, Any]:
+        """The request to the engine. A replica is restarted only after it was ready once (`DockerDeployer`)."""
+        port = f"{traefik.ENTRY_PORT}/tcp"
+        folder = {"Type": "bind", "Source": str(self.directory), "Target": traefik.DIRECTORY, "ReadOnly": True}
+        host: dict[str, Any] = {
+            **LOCKED_DOWN,
+            "NetworkMode": self.network,
+            "Mounts": [folder] if self.directory is not None else [],
+            "Tmpfs": {"/tmp": f"rw,noexec,nosuid,nodev,size={64 * MEBIBYTE}"},
+            "RestartPolicy": {"Name": "unless-stopped" if self.published is not None else "no"},
+            **cpu_limit(self.settings.cpus),
+            **memory_limit(self.settings.memory_bytes),
+            "PidsLimit": MOST_PROCESSES,
             # Replicas resolve only names of the deployment's own containers: no other name server is asked.
-            "dns": ["127.0.0.1"],
-            "ports": {f"{traefik.ENTRY_PORT}/tcp": self.published} if self.published is not None else {},
+            "Dns": ["127.0.0.1"],
+        }
+        if self.published is not None:
+            address, number = self.published
+            host["PortBindings"] = {port: [{"HostIp": address, "HostPort": str(number)}]}
+        return {
+            "Image": self.image,
+            "Cmd": list(self.command),
+            "Env": [f"{name}={value}" for name, value in self.settings.environment],
+            "Labels": dict(self.labels),
+            "Hostname": self.hostname,
+            "User": USER,
+            "ExposedPorts": {port: {}} if self.published is not None else {},
+            "HostConfig": host,
+            "NetworkingConfig": {"EndpointsConfig": {self.network: {"Aliases": [self.hostname]}}},
         }
 
     def render(self) -> str:
-        """The command of a shell that comes nearest; the API key's value is left out."""
-        settings = self.settings
-        words = ["docker", "run", "--detach", "--name", self.name, "--network", self.network]
-        words += ["--network-alias", self.hostname, "--user", USER, "--read-only", "--tmpfs", "/tmp"]
-        words += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--cpus", f"{settings.cpus:g}"]
-        words += ["--memory", str(settings.memory_bytes), "--restart", "unless-stopped"]
-        if self.published is not None:
-            words += ["--publish", f"{self.published[0]}:{self.published[1]}:{traefik.ENTRY_PORT}"]
-        if self.directory is not None:
-            words += ["--volume", f"{self.directory}:{traefik.DIRECTORY}:ro"]
-        for name, value in settings.environment:
-            words += ["--env", name if name == API_KEY else f"{name}={value}"]
-        return shlex.join([*words, self.image or "IMAGE-TO-BE-BUILT", *self.command])
+        """The command that sends the same request, without the API key and the labels, which hold whole releases."""
+        return docker_command("docker run --detach", self.name, {**self.body(), "Labels": {}}, {API_KEY})
 
 
 @dataclass(frozen=True)

@@ -49,27 +49,32 @@ def test_a_first_deployment_starts_replicas_and_an_entry_point() -> None:
     made = _plan(FIRST, EngineDeployment(), settings)
     assert (made.action, made.basis, made.host, made.port) == (Action.START, 0, "127.0.0.1", 8123)
     assert made.route == Route(1, FIRST, None, ("replica-1-0",))
-    common = "--user 10001:10001 --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges --cpus 1"
+    common = "--user 10001:10001 --read-only --tmpfs /tmp:rw,noexec,nosuid,nodev,size=67108864"
+    locked = "--cap-drop ALL --security-opt no-new-privileges --cpus 1"
+    rest = "--log-driver json-file --log-opt max-size=10m --log-opt max-file=3"
     assert made.render() == (
         "cells: serve cells version 1 (sha256 aaaaaaaaaaaa) at 127.0.0.1:8123\n"
-        "  start  docker run --detach --name winnow-prod-cells-1-0 --network winnow-prod-cells"
-        f" --network-alias replica-1-0 {common} --memory 1073741824 --restart unless-stopped"
+        "  start  docker run --detach --name winnow-prod-cells-1-0 --hostname replica-1-0"
+        f" --network winnow-prod-cells --network-alias replica-1-0 {common} {locked}"
+        f" --memory 1073741824 --memory-swap 1073741824 --pids-limit 128 --dns 127.0.0.1 --restart no {rest}"
         " --env WINNOW_API_KEY --env WINNOW_MAX_ROWS=7 sha256:1111 --model-version 1\n"
-        "  start  docker run --detach --name winnow-prod-cells-proxy --network winnow-prod-cells"
-        f" --network-alias proxy {common} --memory 268435456 --restart unless-stopped"
-        f" --publish 127.0.0.1:8123:8080 --volume {FOLDER}:/routes:ro traefik:v3.6 {' '.join(traefik.arguments())}\n"
+        "  start  docker run --detach --name winnow-prod-cells-proxy --hostname proxy"
+        f" --network winnow-prod-cells --network-alias proxy --publish 127.0.0.1:8123:8080/tcp {common}"
+        f" --mount type=bind,source={FOLDER},target=/routes,readonly {locked} --memory 268435456"
+        f" --memory-swap 268435456 --pids-limit 128 --dns 127.0.0.1 --restart unless-stopped {rest}"
+        f" traefik:v3.6 {' '.join(traefik.arguments())}\n"
         "  when ready, send requests to: replica-1-0"
     )
 
 
 def test_a_replica_is_locked_in_and_says_what_it_is() -> None:
     (start,) = _plan(SECOND, replicas=1).starts
-    assert start.arguments() == {
-        "name": "winnow-prod-cells-2-0",
-        "image": "sha256:2222",
-        "command": ["--model-version", "2"],
-        "environment": {"WINNOW_SETTLE_S": "0.2"},
-        "labels": {
+    assert start.name == "winnow-prod-cells-2-0"
+    assert start.body() == {
+        "Image": "sha256:2222",
+        "Cmd": ["--model-version", "2"],
+        "Env": ["WINNOW_SETTLE_S=0.2"],
+        "Labels": {
             "winnow.deployment": "cells",
             "winnow.serial": "2",
             "winnow.role": "replica",
@@ -78,18 +83,25 @@ def test_a_replica_is_locked_in_and_says_what_it_is() -> None:
             "winnow.previous": '{"model":"cells","version":"1","digest":"' + "aa" * 32 + '","bundle":"/models/aa",'
             '"image":"sha256:1111"}',
         },
-        "hostname": "replica-2-0",
-        "user": "10001:10001",
-        "read_only": True,
-        "tmpfs": {"/tmp": "rw,noexec,nosuid,nodev,size=67108864"},
-        "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges"],
-        "nano_cpus": 1_000_000_000,
-        "mem_limit": 1073741824,
-        "memswap_limit": 1073741824,
-        "pids_limit": 128,
-        "dns": ["127.0.0.1"],
-        "ports": {},
+        "Hostname": "replica-2-0",
+        "User": "10001:10001",
+        "ExposedPorts": {},
+        "HostConfig": {
+            "ReadonlyRootfs": True,
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges"],
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
+            "NetworkMode": "winnow-prod-cells",
+            "Mounts": [],
+            "Tmpfs": {"/tmp": "rw,noexec,nosuid,nodev,size=67108864"},
+            "RestartPolicy": {"Name": "no"},
+            "NanoCpus": 1_000_000_000,
+            "Memory": 1073741824,
+            "MemorySwap": 1073741824,
+            "PidsLimit": 128,
+            "Dns": ["127.0.0.1"],
+        },
+        "NetworkingConfig": {"EndpointsConfig": {"winnow-prod-cells": {"Aliases": ["replica-2-0"]}}},
     }
     assert release_of(dict(start.labels)["winnow.release"]) == SECOND
 

@@ -14,7 +14,7 @@ from winnow.platforms.docker.group_plan import (
 )
 from winnow.platforms.executor import GroupResources, GroupSpec, Volume
 
-WORKERS = DockerWorkers(image="winnow-train", network="winnow_inside", labels={"team": "vision"})
+WORKERS = DockerWorkers(image="winnow-train", network="winnow_inside")
 GROUP = GroupSpec(
     study="a-study",
     name="c0",
@@ -24,7 +24,7 @@ GROUP = GroupSpec(
     resources=GroupResources(cpus=1.5, memory_bytes=2 * 2**30, shm_bytes=64 * 2**20, gpus=("0", "GPU-12ab")),
     volumes=(Volume("/srv/rows", "/data"), Volume("cache", "/cache", is_read_only=False)),
 )
-LABELS = {"team": "vision", "winnow.study": "a-study", "winnow.group": "c0"}
+LABELS = {"winnow.study": "a-study", "winnow.group": "c0"}
 
 
 def of_nodes(count: int) -> GroupSpec:
@@ -62,7 +62,7 @@ def test_the_engine_is_sent_all_of_it() -> None:
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
             "RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 3},
-            "LogConfig": {"Type": "json-file", "Config": {"max-size": "10485760", "max-file": "3"}},
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
             "NanoCpus": 1_500_000_000,
             "Memory": 2_147_483_648,
             "MemorySwap": 2_147_483_648,
@@ -113,14 +113,14 @@ def test_host_names_are_short_enough_and_differ() -> None:
 def test_a_plan_is_a_command_without_a_password_in_it() -> None:
     assert render(plan_group(GROUP, WORKERS)) == [
         "docker run --detach --name winnow-a-study-c0-0 --hostname winnow-a-study-c0-0 --network winnow_inside "
-        "--label team=vision --label winnow.study=a-study --label winnow.group=c0 --label winnow.node=0 "
+        "--label winnow.study=a-study --label winnow.group=c0 --label winnow.node=0 "
         "--label winnow.nodes=1 --user 10001:10001 --read-only --tmpfs /tmp:rw,exec,nosuid,nodev,mode=1777 "
         "--tmpfs /winnow:rw,noexec,nosuid,nodev,mode=0700,uid=10001,gid=10001 "
         "--mount type=bind,source=/srv/rows,target=/data,readonly --mount type=volume,source=cache,target=/cache "
         "--cap-drop ALL --security-opt no-new-privileges --cpus 1.5 --memory 2147483648 --memory-swap 2147483648 "
         "--shm-size 67108864 --pids-limit 4096 --gpus '\"device=0,GPU-12ab\"' --restart on-failure:3 "
-        "--stop-timeout 30 --log-driver json-file --log-opt max-size=10485760 --log-opt max-file=3 "
-        "--env WINNOW_HOME=/winnow --env WINNOW_STORAGE='postgresql://me:***@postgres:5432/winnow' --env TOKEN "
+        "--stop-timeout 30 --log-driver json-file --log-opt max-size=10m --log-opt max-file=3 "
+        "--env TOKEN --env WINNOW_HOME=/winnow --env WINNOW_STORAGE='postgresql://me:***@postgres:5432/winnow' "
         "winnow-train python -m winnow.worker.group --study a-study --group c0"
     ]
 
