@@ -201,7 +201,7 @@ def test_all_nodes_or_none(here: Sandbox) -> None:
         {"Image": IMAGE, "Cmd": ["true"]}, f"winnow-{here.study}-c0-1"
     )
     try:
-        with pytest.raises(InputError, match="somebody else"):
+        with pytest.raises(InputError, match="another owner"):
             here.executor().start(here.group(nodes=2))
         assert here.left() == []
     finally:

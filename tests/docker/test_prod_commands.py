@@ -78,6 +78,6 @@ def test_what_a_change_has_left_is_removed_too(winnow: Winnow) -> None:
     assert winnow.run("prod", "--platform", "docker").returncode == 0
     connect().containers.get(f"winnow-prod-{winnow.name}-proxy").remove(force=True)
     removed = winnow.run("prod-remove")
-    assert "was not being served. Parts that a failed change had left are removed" in removed.stdout, removed.stderr
+    assert "was not being served. Removed what a failed change had left behind" in removed.stdout, removed.stderr
     assert winnow.containers() == 0
     assert winnow.run("prod-remove").stdout.startswith(f"Nothing was removed: {winnow.name} is not served ")

@@ -120,19 +120,13 @@ def build(plan: BuildPlan, show: Show = silent, *, environment: Mapping[str, str
         built = identifier.read_text(encoding="utf-8").strip()
     if PROJECT in plan.labels:
         # The image that had this name before has none now. Docker removes it unless a container is made of it.
-        _run(
-            ["docker", "image", "prune", "--force", f"--filter=label={PROJECT}={plan.labels[PROJECT]}"],
-            silent,
-            environment,
-        )
+        ours = f"--filter=label={PROJECT}={plan.labels[PROJECT]}"
+        _run(["docker", "image", "prune", "--force", ours], silent, environment)
     return built
 
 
 def push(tag: str, show: Show = silent, *, environment: Mapping[str, str] = os.environ) -> None:
-    """Push a tag to the registry that it names.
-
-    Args:
-        environment: the command's; where it is found, and which engine it talks to.
+    """Push a tag to the registry that it names; `environment` as for `build`.
 
     Raises:
         InputError: there is no `docker` command.
@@ -143,36 +137,28 @@ def push(tag: str, show: Show = silent, *, environment: Mapping[str, str] = os.e
     began = time.monotonic()
     status, end = _run(["docker", "push", tag], silent, environment)
     if status != 0:
-        raise BuildFailedError(tag, end, what="pushed", remedy=_push_remedy(tag))
+        host = tag.partition("/")[0]
+        remedy = (
+            f"Look whether the registry {host} is reachable from this machine's Docker, whether `docker login {host}` "
+            f"has been done with an account that may push there, and whether {next_flag('registry')} (or {REGISTRY}) "
+            "names the right one."
+        )
+        raise BuildFailedError(tag, end, what="pushed", remedy=remedy)
     show(BuildStep(name, took_s=time.monotonic() - began))
-
-
-def _push_remedy(tag: str) -> str:
-    host = tag.partition("/")[0]
-    return (
-        f"Look whether the registry {host} is reachable from this machine's Docker, whether `docker login {host}` has "
-        f"been done with an account that may push there, and whether {next_flag('registry')} (or {REGISTRY}) "
-        "names the right one."
-    )
 
 
 def _run(argv: list[str], show: Show, environment: Mapping[str, str]) -> tuple[int, list[str]]:
     """The command's exit status and its last lines."""
     end: deque[str] = deque(maxlen=END_LINES)
-    with _started(argv, environment) as process:
-        assert process.stdout is not None
-        try:
-            for step in steps(_remember(process.stdout, end)):
-                show(step)
-        except BaseException:
-            process.terminate()
-            raise
-    return process.returncode, list(end)
 
+    def remembered(lines: Iterable[str]) -> Iterator[str]:
+        for line in lines:
+            if line.strip():
+                end.append(line.rstrip())
+            yield line
 
-def _started(argv: list[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
     try:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             argv,
             env={**environment, **ENVIRONMENT},
             stdin=subprocess.DEVNULL,
@@ -188,13 +174,15 @@ def _started(argv: list[str], environment: Mapping[str, str]) -> subprocess.Pope
             found="none",
             remedy="Install Docker (the engine and its command line); `docker info` has to work.",
         ) from error
-
-
-def _remember(lines: Iterable[str], end: deque[str]) -> Iterator[str]:
-    for line in lines:
-        if line.strip():
-            end.append(line.rstrip())
-        yield line
+    with process:
+        assert process.stdout is not None
+        try:
+            for step in steps(remembered(process.stdout)):
+                show(step)
+        except BaseException:
+            process.terminate()
+            raise
+    return process.returncode, list(end)
 
 
 _LINE = re.compile(r"#(?P<id>\d+) (?:\[(?P<stage>.+?)\] (?P<command>.+)|DONE (?P<took>[0-9.]+)s|[0-9.]+ (?P<text>.+))")

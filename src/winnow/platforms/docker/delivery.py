@@ -11,14 +11,13 @@ import json
 import shlex
 import subprocess
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from winnow.config.atomic_write import replace_text
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_flag
-from winnow.platforms.docker.build import push
+from winnow.platforms.docker.build import END_LINES, push
 from winnow.platforms.docker.client import asking
 from winnow.platforms.images import BuildFailedError, BuildStep, ImageRoute, Show, no_route, repository_of, silent
 
@@ -96,32 +95,8 @@ def _loaded(engine: Engine, identifier: str, repository: str, route: ImageRoute,
     name = f"{route.load} {tag}"
     show(BuildStep(name))
     began = time.monotonic()
-    _run(_command(route.load, tag), tag)
-    show(BuildStep(name, took_s=time.monotonic() - began))
-    notes = _read(route.notes)
-    _write(route.notes, {**notes, route.cluster: {**notes.get(route.cluster, {}), identifier: tag}})
-    return tag
-
-
-def _command(load: str, tag: str) -> list[str]:
     try:
-        return [*shlex.split(load), tag]
-    except ValueError as error:
-        raise _no_command(load, str(error)) from error
-
-
-def _no_command(load: str, found: str) -> InputError:
-    return InputError(
-        "IMAGE_LOAD",
-        expected="a command that puts an image on the cluster's nodes",
-        found=f"'{load}': {found}",
-        remedy=f"Correct it, for example {next_flag('image_load', 'kind load docker-image')}, or name a registry "
-        f"({next_flag('registry')}).",
-    )
-
-
-def _run(argv: list[str], tag: str) -> None:
-    try:
+        argv = [*shlex.split(route.load), tag]
         done = subprocess.run(
             argv,
             stdin=subprocess.DEVNULL,
@@ -130,10 +105,22 @@ def _run(argv: list[str], tag: str) -> None:
             text=True,
             errors="replace",
         )
-    except OSError as error:
-        raise _no_command(argv[0], str(error.strerror)) from error
+    except (ValueError, OSError) as error:
+        raise InputError(
+            "IMAGE_LOAD",
+            expected="a command that puts an image on the cluster's nodes",
+            found=f"'{route.load}': {getattr(error, 'strerror', None) or error}",
+            remedy=f"Correct it, for example {next_flag('image_load', 'kind load docker-image')}, or name a registry "
+            f"({next_flag('registry')}).",
+        ) from error
     if done.returncode != 0:
-        raise BuildFailedError(tag, done.stdout.splitlines()[-20:], what=f"loaded by `{shlex.join(argv)}`")
+        raise BuildFailedError(tag, done.stdout.splitlines()[-END_LINES:], what=f"loaded by `{shlex.join(argv)}`")
+    show(BuildStep(name, took_s=time.monotonic() - began))
+    if route.notes is not None:
+        notes = _read(route.notes)
+        notes = {**notes, route.cluster: {**notes.get(route.cluster, {}), identifier: tag}}
+        replace_text(route.notes, json.dumps(notes, indent=1))
+    return tag
 
 
 def _read(notes: Path | None) -> dict[str, dict[str, str]]:
@@ -146,8 +133,3 @@ def _read(notes: Path | None) -> dict[str, dict[str, str]]:
         # A truncated file costs one more load.
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _write(path: Path | None, notes: Mapping[str, Mapping[str, str]]) -> None:
-    if path is not None:
-        replace_text(path, json.dumps(notes, indent=1))

@@ -122,7 +122,8 @@ class DockerDeployer:
             return self.status(name)
         if plan.starts and not plan.request.release.image:
             raise ValueError("a release without an image can only be planned")
-        directory = plan_directory(plan, self._directory(name, observe.find(self._engine, name)))
+        directory = plan.proxy.directory if plan.proxy is not None else None
+        directory = directory or self._directory(name, observe.find(self._engine, name))
         with locked(directory.parent / "lock"):
             found = observe.find(self._engine, name)
             if found.serial != plan.basis:
@@ -238,8 +239,9 @@ class DockerDeployer:
                     raise observe.taken("container", each.name)
         observe.network(self._engine, plan.request.name)
         is_held = any(each.port == plan.port for each in found.proxies)
-        if plan.proxy is not None and not is_held:
-            _refuse_taken(plan.host, plan.port)
+        # Below the first open port the engine may listen where this person may not try.
+        if plan.proxy is not None and not is_held and plan.port >= FIRST_OPEN_PORT:
+            bound(plan.host, plan.port).close()
 
     def _change(self, plan: DockerPlan, found: EngineDeployment, directory: Path) -> None:
         """Start what is new, and move the requests to it.
@@ -263,10 +265,20 @@ class DockerDeployer:
 
         name = plan.request.name
         if plan.proxy is not None:
+            image = plan.proxy.image
             try:
-                self._engine.images.get(plan.proxy.image)
+                self._engine.images.get(image)
             except docker.errors.ImageNotFound:
-                self._pull(plan.proxy.image)
+                try:
+                    self._engine.images.pull(image)
+                except docker.errors.APIError as error:
+                    raise InputError(
+                        f"image {image}",
+                        expected="the image of the entry point, on the engine or in its registry",
+                        found=error.explanation or str(error),
+                        remedy=f"Make it available (`docker pull {image}`), or name another with "
+                        f"{docker_plan.PROXY_IMAGE}.",
+                    ) from error
         if observe.network(self._engine, name) is None:
             # Without masquerading nothing leaves the network: a replica can only answer its entry point.
             network = self._engine.networks.create(
@@ -280,19 +292,6 @@ class DockerDeployer:
             directory.mkdir(parents=True)
             undo.callback(shutil.rmtree, directory, ignore_errors=True)
         directory.chmod(0o755)  # despite the umask: the entry point runs as another user
-
-    def _pull(self, image: str) -> None:
-        import docker
-
-        try:
-            self._engine.images.pull(image)
-        except docker.errors.APIError as error:
-            raise InputError(
-                f"image {image}",
-                expected="the image of the entry point, on the engine or in its registry",
-                found=error.explanation or str(error),
-                remedy=f"Make it available (`docker pull {image}`), or name another with {docker_plan.PROXY_IMAGE}.",
-            ) from error
 
     def _start(self, request: ContainerRequest) -> Container:
         """Create and start a container, or leave none."""
@@ -432,14 +431,8 @@ def plan_first(request: DeploymentRequest, home: Path, environment: Mapping[str,
     settings = docker_plan.settings_of(environment, None, request.settle_s, key_file(environment))
     directory = home.absolute() / "deployments" / "docker" / request.name / "routes"
     image = environment.get(docker_plan.PROXY_IMAGE) or traefik.IMAGE
-    return docker_plan.plan(
-        request, EngineDeployment(), settings, directory, request.port or _free_port(request.host), image
-    )
-
-
-def plan_directory(plan: DockerPlan, current: Path) -> Path:
-    """The folder of the routes: what the plan mounts anew, else what is mounted."""
-    return plan.proxy.directory if plan.proxy is not None and plan.proxy.directory is not None else current
+    port = request.port or _free_port(request.host)
+    return docker_plan.plan(request, EngineDeployment(), settings, directory, port, image)
 
 
 def _replica(label: str, found: ReplicaFound | None, version: str, is_open: bool) -> Replica:
@@ -536,11 +529,6 @@ def _free_port(host: str) -> int:
             remedy=f"Choose another with {next_flag('port')}.",
         )
     return free
-
-
-def _refuse_taken(host: str, port: int) -> None:
-    if port >= FIRST_OPEN_PORT:  # below, the engine may listen where this person may not try
-        bound(host, port).close()
 
 
 def _refused(name: str, error: docker.errors.APIError) -> WinnowError:

@@ -410,6 +410,6 @@ def _taken(kind: str, name: str, verb: str) -> InputError:
     return InputError(
         f"the {kind} {name!r}",
         expected="none, or one that belongs to this study",
-        found="one that somebody else has made",
-        remedy=f"Take it away (`docker {verb} {name}`), or give the study another name.",
+        found="one of another owner",
+        remedy=f"Remove it (`docker {verb} {name}`), or give the study another name.",
     )

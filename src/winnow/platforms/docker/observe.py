@@ -109,7 +109,7 @@ def taken(kind: str, name: str) -> InputError:
     return InputError(
         f"{kind} '{name}'",
         expected="a name that is free, or a deployment of winnow's",
-        found=f"a {kind} that somebody else has made",
+        found=f"a {kind} that was not made by winnow",
         remedy=f"Remove or rename it, or serve under another name with {next_flag('study')}.",
     )
 

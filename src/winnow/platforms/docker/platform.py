@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
 from winnow.config.stack_record import StackRecord
 from winnow.platforms.deployer import DeploymentRequest, Say
@@ -13,12 +16,14 @@ from winnow.platforms.docker.deployer import DockerDeployer, plan_first
 from winnow.platforms.docker.executor import DockerExecutor, DockerWorkers
 from winnow.platforms.docker.images import DockerImages
 from winnow.platforms.docker.stack import DockerStack
-from winnow.platforms.docker.stores import silence
 from winnow.platforms.docker.sweep import DockerSweep
 from winnow.platforms.images import ImageBuild, Show, silent
 from winnow.platforms.lookup import Lookup
 from winnow.platforms.platform import Capabilities, OfflinePlan, PlatformDocuments
 from winnow.platforms.stack import ChoosePort, any_port
+
+_ANSWER_S = 2.0
+"""How long a connection to a port of this machine may take."""
 
 
 class DockerPlatform:
@@ -75,9 +80,23 @@ class DockerPlatform:
         return self._settings
 
     def silent_stack(self) -> str | None:
-        """What to do about a stack that takes no connections."""
+        """What to do about a stack in use that takes no connections at an address that the settings use."""
         stack = self._settings.stack
-        return silence(self._settings, stack) if isinstance(stack, StackRecord) else None
+        if not isinstance(stack, StackRecord):
+            return None
+        own = {_address(url) for url in (stack.tracking_url, stack.storage_url or "")}
+        for address in (_address(self._settings.tracking_uri), _address(self._settings.storage_url)):
+            if address is None or address not in own:
+                continue
+            try:
+                socket.create_connection(address, timeout=_ANSWER_S).close()
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                return (
+                    f"{stack.shown}: expected it to answer, found {reason} at {address[0]}:{address[1]}. "
+                    f"Start it again with `{next_command('mlflow-init')}`, or end its use with `{stack.ending}`."
+                )
+        return None
 
     def plan_offline(self, request: DeploymentRequest) -> OfflinePlan:
         plan = plan_first(request, self._settings.home)
@@ -91,3 +110,8 @@ class DockerPlatform:
 
     def find_image(self, image: ImageBuild) -> str:
         return image.find() or ""
+
+
+def _address(url: str) -> tuple[str, int] | None:
+    parts = urlsplit(url)
+    return (parts.hostname, parts.port) if parts.hostname and parts.port else None

@@ -75,7 +75,10 @@ def test_a_load_that_fails_says_what_the_command_said(tmp_path: Path) -> None:
 
 
 def test_a_command_that_is_not_there_is_named() -> None:
-    for load, found in (("no-such-command load", "'no-such-command': No such file"), ("a 'b", "No closing quotation")):
+    for load, found in (
+        ("no-such-command load", "'no-such-command load': No such file"),
+        ("a 'b", "No closing quotation"),
+    ):
         with pytest.raises(InputError, match=f"IMAGE_LOAD: expected a command .*{found}"):
             deliver(engine(image()), ID, "winnow-train", ImageRoute(load=load))
 
