@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from winnow.config.addresses import reached
 from winnow.platforms.deployer import Release
-from winnow.serving.client import MODEL_HEADER
+from winnow.serving.signature import MODEL_HEADER
 
 READY_PATH = "/readyz"
 ASKED_WITHIN_S = 5.0

@@ -1,13 +1,12 @@
-"""Everything that is not called all the time: documentation, OpenAPI, the model's card, and what is not found.
+"""The answers that are not requested all the time: documentation, OpenAPI, the model's card, and unknown addresses.
 
 Imported at the first such request, so a server that only predicts never pays for FastAPI (about a quarter of a second
-and 30 MiB). Nothing here comes from another host: pages work without a network.
+and 30 MiB). The pages load nothing from other hosts, so they work without a network.
 """
 
 from __future__ import annotations
 
 from importlib import resources
-from typing import Any
 
 import msgspec
 from fastapi import FastAPI, Request
@@ -24,6 +23,7 @@ from winnow.serving.signature import Signature
 
 ASSETS = {"docs.css": "text/css", "docs.js": "text/javascript"}
 CONTENT_POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:"
+ADDRESSES = "/predict, /invocations, /v2, /model, /openapi.json, /livez, /readyz and /metrics"
 
 
 def make_admin(
@@ -31,12 +31,18 @@ def make_admin(
 ) -> ASGIApp:
     """The FastAPI application for one model.
 
+    Everything is read from disk here: requests must not need file descriptors.
+
     Args:
         example: the bundle's own input example, a body of `/predict`.
     """
     app = FastAPI(title=signature.name, version=signature.version, openapi_url=None, docs_url=None, redoc_url=None)
     document = msgspec.json.encode(openapi_of(signature, examples, needs_key=needs_key))
-    card = msgspec.json.encode(_card(manifest, signature, example))
+    served = {"version": signature.version, "digest": signature.digest, "input_example": msgspec.Raw(example)}
+    card = msgspec.json.encode({**msgspec.to_builtins(manifest), **served})
+    folder = resources.files("winnow.serving").joinpath("assets")
+    assets = {name: folder.joinpath(name).read_bytes() for name in ASSETS}
+    template = folder.joinpath("docs.html").read_text(encoding="utf-8")
 
     @app.get("/")
     def root() -> Response:
@@ -53,7 +59,7 @@ def make_admin(
     @app.get("/docs")
     def docs(request: Request) -> Response:
         url = str(request.base_url).rstrip("/")
-        page = docs_page.render(manifest, signature, examples, url, needs_key=needs_key)
+        page = docs_page.render(template, manifest, signature, examples, url, needs_key=needs_key)
         headers = {"content-security-policy": CONTENT_POLICY, "x-content-type-options": "nosniff"}
         return Response(page, media_type="text/html", headers=headers)
 
@@ -61,40 +67,24 @@ def make_admin(
     def asset(name: str) -> Response:
         if name not in ASSETS:
             raise HTTPException(404)
-        content = resources.files("winnow.serving").joinpath("assets", name).read_bytes()
-        return Response(content, media_type=ASSETS[name], headers={"cache-control": "max-age=300"})
+        return Response(assets[name], media_type=ASSETS[name], headers={"cache-control": "max-age=300"})
 
     app.add_exception_handler(HTTPException, _http_problem)
-    app.add_exception_handler(Exception, _server_problem)
+    app.add_exception_handler(Exception, lambda request, _error: _response(request, problems.server_failed(), {}))
     return app
 
 
-def _card(manifest: Manifest, signature: Signature, example: bytes) -> dict[str, Any]:
-    """The model's card: the manifest, the version it is served under, and a request that works."""
-    facts: dict[str, Any] = msgspec.to_builtins(manifest)
-    served = {"version": signature.version, "digest": signature.digest}
-    return {**facts, **served, "input_example": msgspec.Raw(example)}
-
-
 def _http_problem(request: Request, error: Exception) -> Response:
+    """The problem for an error of the router: an unknown address, or a method that it does not take."""
     assert isinstance(error, HTTPException)
-    kind = problems.status_kind(error.status_code)
-    if kind == "not-found":
-        detail = (
-            "This server answers /predict, /invocations, /v2, /model, /openapi.json, /livez, /readyz and /metrics; "
-        )
-        detail += "/docs describes them."
+    if error.status_code == 405:
+        problem = ProblemError("method-not-allowed", "Expected one of the methods in the header allow.")
     else:
-        detail = "Expected one of the methods in the header allow." if error.status_code == 405 else error.detail
-    return _response(request, ProblemError(kind, detail), dict(error.headers or {}))
-
-
-def _server_problem(request: Request, _error: Exception) -> Response:
-    detail = "The server's log has the error, by this request's id."
-    return _response(request, ProblemError("server-failed", detail), {})
+        problem = ProblemError("not-found", f"This server answers {ADDRESSES}; /docs describes them.")
+    return _response(request, problem, dict(error.headers or {}))
 
 
 def _response(request: Request, problem: ProblemError, headers: dict[str, str]) -> Response:
     members = problems.members_of(problem, str(getattr(request.state, "request_id", "")))
     media_type = problems.MEDIA_TYPE.decode()
-    return Response(problems.encode(members), status_code=problem.status, media_type=media_type, headers=headers)
+    return Response(msgspec.json.encode(members), status_code=problem.status, media_type=media_type, headers=headers)

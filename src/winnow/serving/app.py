@@ -1,11 +1,11 @@
-"""The server's ASGI application: predictions and probes by hand, everything else by FastAPI.
+"""The server's ASGI application: it answers predictions and probes itself, and leaves everything else to FastAPI.
 
 A prediction takes tens of microseconds; routing, validating and encoding it through a web framework takes hundreds. So
-the routes that are called all the time are looked up in a dictionary and answered here, and the documentation and the
-model's card are left to the application in `admin`, which is imported when somebody first asks for it.
+the frequent routes are looked up in a dictionary and answered here. The documentation and the model's card are left to
+the application in `admin`, which is imported at the first request for it.
 
-Small bodies are answered on the event loop's own thread: a hop to another one costs more than a small model does. What
-would keep health checks waiting (see `predictor.inline_limit`) goes to a single worker thread, where ONNX Runtime
+Small bodies are answered on the event loop's thread: passing them to another one costs more than a small model does.
+What would delay health checks (see `predictor.inline_limit`) goes to a single worker thread, where ONNX Runtime
 releases the interpreter's lock.
 """
 
@@ -18,7 +18,6 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import msgspec
 
@@ -32,22 +31,16 @@ from winnow.serving.metrics import CONTENT_TYPE, Metrics
 from winnow.serving.predict_codec import PredictCodec
 from winnow.serving.predictor import Predictor
 from winnow.serving.problems import ProblemError
-from winnow.serving.request import ASGIApp, ClientGoneError, Head, Receive, Reply, Scope, Send
+from winnow.serving.request import ASGIApp, ClientGoneError, Head, Headers, Receive, Reply, Scope, Send
 from winnow.serving.settings import ServingSettings
+from winnow.serving.signature import MODEL_HEADER
 
 log = logging.getLogger("winnow.serving")
 access_log = logging.getLogger("winnow.serving.access")
 
 JSON = b"application/json"
 CLIENT_GONE = 499
-"""What nginx calls a client that left; counted, never sent."""
-
-
-class _Route(NamedTuple):
-    """A predicting route: its label in metrics, and its protocol."""
-
-    label: str
-    codec: Codec
+"""nginx's status for a client that left: counted, never sent."""
 
 
 class App:
@@ -55,75 +48,90 @@ class App:
 
     Args:
         make_admin: makes the application for every address that is not answered here; called in a thread, and again
-            where it failed.
+            after a failure.
     """
 
     def __init__(self, predictor: Predictor, settings: ServingSettings, make_admin: Callable[[], ASGIApp]) -> None:
-        self.metrics = Metrics(predictor.signature)
+        signature = predictor.signature
+        self.metrics = Metrics(signature)
         self.metrics.is_ready.set(1)
+        self.budget = ByteBudget(settings.max_inflight_bytes)
         self._predictor = predictor
         self._settings = settings
         self._make_admin = make_admin
         self._admin: asyncio.Future[ASGIApp] | None = None
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
         self._is_draining = False
-        self.budget = ByteBudget(settings.max_inflight_bytes)
-        signature = predictor.signature
-        self._model_header = (
-            (b"x-winnow-model", f"{signature.name}/{signature.version} sha256:{signature.digest}".encode("latin-1")),
-        )
-        self._further: tuple[tuple[bytes, bytes], ...] = self._model_header
-        self._v2 = f"/v2/models/{signature.name}"
-        self._predicting = self._predicting_routes()
-        self._fixed = self._fixed_replies()
-        self._probes: dict[str, Callable[[], Reply]] = {
-            "/readyz": self._readyz,
-            "/ping": self._readyz,
-            "/health": self._readyz,
+        model = f"{signature.name}/{signature.version} sha256:{signature.digest}"
+        self._further: Headers = ((MODEL_HEADER.encode(), model.encode("latin-1")),)
+        v2 = f"/v2/models/{signature.name}"
+        version = f"{v2}/versions/{signature.version}"
+        self._inference = InferenceCodec(signature)
+        # For each address its label in metrics, and its protocol.
+        self._predicting: dict[str, tuple[str, Codec]] = {
+            "/predict": ("/predict", PredictCodec(signature)),
+            "/invocations": ("/invocations", InvocationsCodec(signature)),
+            f"{v2}/infer": ("/v2/infer", self._inference),
+            f"{version}/infer": ("/v2/infer", self._inference),
+        }
+        metadata = {
+            "name": signature.name,
+            "versions": [signature.version],
+            "platform": "onnx_onnxv1",
+            "inputs": inference_codec.input_tensors(signature),
+            "outputs": inference_codec.output_tensors(signature),
+        }
+        self._reading: dict[str, Callable[[], Reply]] = {
             "/metrics": lambda: Reply(200, CONTENT_TYPE, self.metrics.exposition()),
-            "/v2/health/ready": lambda: self._v2_ready("ready"),
-            f"{self._v2}/ready": lambda: self._v2_ready("ready", signature.name),
-            f"{self._v2}/versions/{signature.version}/ready": lambda: self._v2_ready("ready", signature.name),
+            "/v2": lambda: _json({"name": "winnow", "version": __version__, "extensions": []}),
+            **dict.fromkeys((v2, version), lambda: _json(metadata)),
+            **dict.fromkeys(("/livez", "/v2/health/live"), lambda: _json({"live": True})),
+            **dict.fromkeys(("/readyz", "/ping", "/health", "/v2/health/ready"), lambda: self._ready({})),
+            **dict.fromkeys((f"{v2}/ready", f"{version}/ready"), lambda: self._ready({"name": signature.name})),
         }
 
     def start_draining(self) -> None:
         """Stop being ready, and ask every client to close its connection after the next answer."""
         self._is_draining = True
         self.metrics.is_ready.set(0)
-        self._further = (*self._model_header, (b"connection", b"close"))
+        self._further = (*self._further, (b"connection", b"close"))
 
     def close(self) -> None:
-        """Let go of the worker thread."""
+        """Release the worker thread."""
         self._worker.shutdown(wait=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request (ASGI). No exception leaves it: what is not foreseen is answered as a problem, too."""
+        """Answer one request (ASGI). It raises nothing: unforeseen errors are answered as problems, too."""
         if scope["type"] != "http":
             return
         route = self._predicting.get(scope["path"])
         try:
             if route is not None:
-                await self._predict(route, scope, receive, send)
+                await self._predict(*route, scope, receive, send)
             else:
                 await self._other(scope, receive, send)
         except Exception:
             request_id = request.own_id()
             log.exception("request %s failed", request_id)
-            await _send_failure(request_id, scope, send)
+            head = request.head_of({**scope, "headers": [(b"x-request-id", request_id.encode())]})
+            # If the answer has begun already, uvicorn refuses a second one and closes the connection.
+            with contextlib.suppress(RuntimeError):
+                reply = self._problem(problems.server_failed(), request_id)
+                await request.reply_with(reply, head, send, ((b"connection", b"close"),))
 
     async def answer_health_alone(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request on a connection too many (ASGI): health, metrics and metadata as ever, the rest with 429."""
-        if scope["path"] in self._probes or scope["path"] in self._fixed:
+        if scope["path"] in self._reading:
             await self(scope, receive, send)
             return
         started = time.perf_counter()
         head = request.head_of(scope)
         busy = problems.too_busy("Expected a free connection, found every one in use: send the request again.")
-        await request.reply_with(self._problem(busy, head, None), head, send, self._further)
+        await request.reply_with(self._problem(busy, head.request_id), head, send, self._further)
         self._record("other", busy.status, time.perf_counter() - started, 0, head)
 
     def refusal(self, problem: ProblemError, *, is_counted: bool) -> bytes:
-        """A whole HTTP response to a request that did not become whole.
+        """A whole HTTP response to a request that was not received whole.
 
         Args:
             is_counted: count it in the metrics, since no call of this application does.
@@ -131,11 +139,9 @@ class App:
         request_id = request.own_id()
         if is_counted:
             self.metrics.answered("other", problem.status, 0.0, 0)
-        body = problems.encode(problems.members_of(problem, request_id))
-        reply = Reply(problem.status, problems.MEDIA_TYPE, body, problem.headers)
-        return request.raw_response(reply, request_id, self._further)
+        return request.raw_response(self._problem(problem, request_id), request_id, self._further)
 
-    async def _predict(self, route: _Route, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _predict(self, label: str, codec: Codec, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         self.metrics.in_flight.inc()
         head = request.head_of(scope)
@@ -144,22 +150,22 @@ class App:
         reserved = Reservation(self.budget)
         try:
             try:
-                body, rows = await self._answer(route.codec, head, receive, reserved)
+                body, rows = await self._answer(codec, head, receive, reserved)
                 reply = Reply(200, JSON, body)
             except ProblemError as problem:
-                reply = self._problem(problem, head, route.codec)
+                reply = self._problem(problem, head.request_id, codec)
             except ClientGoneError:
                 status = scope.get("state", {}).get("status", CLIENT_GONE)
                 return
             except Exception:
                 log.exception("request %s failed", head.request_id)
-                reply = self._problem(_failure(), head, route.codec)
+                reply = self._problem(problems.server_failed(), head.request_id, codec)
             status = reply.status
             await request.reply_with(reply, head, send, self._further)
         finally:
             reserved.release()
             self.metrics.in_flight.dec()
-            self._record(route.label, status, time.perf_counter() - started, rows, head)
+            self._record(label, status, time.perf_counter() - started, rows, head)
 
     async def _answer(self, codec: Codec, head: Head, receive: Receive, reserved: Reservation) -> tuple[bytes, int]:
         """The body of the answer, and how many rows it predicts."""
@@ -181,43 +187,40 @@ class App:
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         head = request.head_of(scope)
-        path = head.path
-        fixed = self._fixed.get(path)
-        probe = self._probes.get(path)
-        is_known = fixed is not None or probe is not None
-        if not is_known and not path.startswith("/v2/"):
+        read = self._reading.get(head.path)
+        if read is None and not head.path.startswith("/v2/"):
             status = await self._by_admin(head, scope, receive, send)
             self._record("other", status, time.perf_counter() - started, 0, head)
             return
-        if is_known and head.method not in ("GET", "HEAD"):
-            allowed = ProblemError("method-not-allowed", "Expected GET.", headers=[(b"allow", b"GET, HEAD")])
-            reply = self._problem(allowed, head, None)
-        elif fixed is not None:
-            reply = fixed
-        elif probe is not None:
-            reply = probe()
-        else:
+        if read is None:
             signature = self._predictor.signature
             detail = f'This server has the model "{signature.name}" in version "{signature.version}".'
-            reply = self._problem(ProblemError("not-found", detail), head, self._predicting[f"{self._v2}/infer"].codec)
+            reply = self._problem(ProblemError("not-found", detail), head.request_id, self._inference)
+        elif head.method not in ("GET", "HEAD"):
+            allowed = ProblemError("method-not-allowed", "Expected GET.", headers=[(b"allow", b"GET, HEAD")])
+            reply = self._problem(allowed, head.request_id)
+        else:
+            reply = read()
         await request.reply_with(reply, head, send, self._further)
-        label = path if is_known else "other"
-        self._record(label, reply.status, time.perf_counter() - started, 0, head)
+        self._record("other" if read is None else head.path, reply.status, time.perf_counter() - started, 0, head)
 
     async def _by_admin(self, head: Head, scope: Scope, receive: Receive, send: Send) -> int:
-        """Let FastAPI answer, with this server's own headers; return the status."""
+        """Have FastAPI answer, with this server's own headers; return the status."""
         if self._admin is None:
             self._admin = asyncio.ensure_future(asyncio.to_thread(self._make_admin))
         starting = self._admin
         try:
             admin = await asyncio.shield(starting)
-        except Exception:
-            # Without a file descriptor or memory it cannot be imported. The next request tries again.
+        except Exception as error:
+            # The next request tries again.
             if self._admin is starting:
                 self._admin = None
             log.exception("request %s failed", head.request_id)
-            await request.reply_with(self._problem(_failure(), head, None), head, send, self._further)
-            return 500
+            # Without a free file descriptor its modules cannot be imported.
+            busy = problems.too_busy("Expected room to load this page, found none: send the request again.")
+            problem = busy if isinstance(error, OSError) else problems.server_failed()
+            await request.reply_with(self._problem(problem, head.request_id), head, send, self._further)
+            return problem.status
         status = 500
         scope.setdefault("state", {})["request_id"] = head.request_id
 
@@ -235,11 +238,11 @@ class App:
             log.exception("request %s failed", head.request_id)
         return status
 
-    def _problem(self, problem: ProblemError, head: Head, codec: Codec | None) -> Reply:
+    def _problem(self, problem: ProblemError, request_id: str, codec: Codec | None = None) -> Reply:
         if problem.status >= 500 and problem.__cause__ is not None:
-            log.error("request %s: %s", head.request_id, problem.detail, exc_info=problem.__cause__)
-        members = problems.members_of(problem, head.request_id)
-        body = problems.encode(codec.problem_members(members) if codec is not None else members)
+            log.error("request %s: %s", request_id, problem.detail, exc_info=problem.__cause__)
+        members = problems.members_of(problem, request_id)
+        body = msgspec.json.encode(codec.problem_members(members) if codec is not None else members)
         return Reply(problem.status, problems.MEDIA_TYPE, body, problem.headers)
 
     def _record(self, route: str, status: int, seconds: float, rows: int, head: Head) -> None:
@@ -257,62 +260,12 @@ class App:
             }
             access_log.info(msgspec.json.encode(line).decode())
 
-    def _predicting_routes(self) -> dict[str, _Route]:
-        signature = self._predictor.signature
-        infer = _Route("/v2/infer", InferenceCodec(signature))
-        return {
-            "/predict": _Route("/predict", PredictCodec(signature)),
-            "/invocations": _Route("/invocations", InvocationsCodec(signature)),
-            f"{self._v2}/infer": infer,
-            f"{self._v2}/versions/{signature.version}/infer": infer,
-        }
-
-    def _fixed_replies(self) -> dict[str, Reply]:
-        signature = self._predictor.signature
-        model = {
-            "name": signature.name,
-            "versions": [signature.version],
-            "platform": "onnx_onnxv1",
-            "inputs": inference_codec.input_tensors(signature),
-            "outputs": inference_codec.output_tensors(signature),
-        }
-        return {
-            "/livez": Reply(200, JSON, b'{"live":true}'),
-            "/v2/health/live": Reply(200, JSON, b'{"live":true}'),
-            "/v2": _json({"name": "winnow", "version": __version__, "extensions": []}),
-            self._v2: _json(model),
-            f"{self._v2}/versions/{signature.version}": _json(model),
-        }
-
-    def _readyz(self) -> Reply:
-        return Reply(503, JSON, b'{"ready":false}') if self._is_draining else Reply(200, JSON, b'{"ready":true}')
-
-    def _v2_ready(self, member: str, name: str | None = None) -> Reply:
-        named = {"name": name} if name is not None else {}
-        return _json({**named, member: not self._is_draining}, 503 if self._is_draining else 200)
+    def _ready(self, members: dict[str, object]) -> Reply:
+        return _json({**members, "ready": not self._is_draining}, 503 if self._is_draining else 200)
 
 
 def _json(content: object, status: int = 200) -> Reply:
     return Reply(status, JSON, msgspec.json.encode(content))
-
-
-def _failure() -> ProblemError:
-    return ProblemError("server-failed", "The server's log has the error, by this request's id.")
-
-
-async def _send_failure(request_id: str, scope: Scope, send: Send) -> None:
-    """Answer a request whose handling raised, with nothing of the code that may have raised."""
-    body = problems.encode(problems.members_of(_failure(), request_id))
-    headers = [
-        (b"content-type", problems.MEDIA_TYPE),
-        (b"content-length", b"%d" % len(body)),
-        (b"x-request-id", request_id.encode()),
-        (b"connection", b"close"),
-    ]
-    # Where the answer had begun already, uvicorn refuses a second one and closes the connection.
-    with contextlib.suppress(RuntimeError):
-        await send({"type": "http.response.start", "status": 500, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope.get("method") == "HEAD" else body})
 
 
 def _check_key(head: Head, expected: bytes) -> None:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 
 class ByteBudget:
-    """The bytes that a server holds at the moment, and the most that it takes more bodies for.
-
-    Attributes:
-        held: bytes of bodies that are read or worked on, and of answers that their clients have not read.
-    """
+    """The bytes that a server holds of bodies and of unread answers, and the most that it accepts."""
 
     __slots__ = ("held", "most")
 
@@ -27,7 +23,7 @@ class Reservation:
         self._held = 0
 
     def add(self, size: int) -> bool:
-        """Hold so many bytes more; False, and nothing held, where the budget has no room for them."""
+        """Hold so many bytes more; False, and nothing held, if the budget has no room for them."""
         if self._budget.held + size > self._budget.most:
             return False
         self._budget.held += size

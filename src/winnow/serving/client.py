@@ -1,7 +1,4 @@
-"""Asks a served model, with nothing but the standard library.
-
-For the command line and programs around it; a service that asks all the time brings its own HTTP client.
-"""
+"""Sends single requests to a served model, for the command line."""
 
 from __future__ import annotations
 
@@ -15,10 +12,9 @@ import msgspec
 
 from winnow.config.addresses import reached
 from winnow.config.errors import UnreachableError
+from winnow.serving.signature import MODEL_HEADER
 
 MLFLOW_FORMS = frozenset(("dataframe_split", "dataframe_records", "instances", "inputs"))
-MODEL_HEADER = "x-winnow-model"
-"""On every answer of a model server: the model that it is of."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +22,7 @@ class Asked:
     """A request as it was sent, and the answer's status and JSON.
 
     Attributes:
-        model: the header `x-winnow-model`, which names the model that answered; empty where there is none.
+        model: the header `x-winnow-model`, which names the model that answered; empty if there is none.
     """
 
     address: str
@@ -41,7 +37,7 @@ class NoAnswerError(UnreachableError):
 
 
 def ask(url: str, body: bytes, *, key: bytes | None = None, timeout_s: float = 30.0) -> Asked:
-    """Send a JSON body to the route that takes its form, and return the answer, a problem included.
+    """Send a JSON body to the route that takes its form; the answer may be a problem.
 
     `{"rows": …}` goes to `/predict`, MLflow's forms to `/invocations`, an inference request to `/v2`; a bare row or
     list of rows is wrapped as `rows`.
@@ -51,13 +47,16 @@ def ask(url: str, body: bytes, *, key: bytes | None = None, timeout_s: float = 3
         msgspec.DecodeError: the body is not JSON.
     """
     content = msgspec.json.decode(body)
-    if isinstance(content, dict) and _is_inference(content):
+    inputs = content.get("inputs") if isinstance(content, dict) else None
+    if isinstance(inputs, list) and inputs and isinstance(inputs[0], dict) and "datatype" in inputs[0]:
         path = f"/v2/models/{card(url, timeout_s=timeout_s)['name']}/infer"
     elif isinstance(content, dict) and MLFLOW_FORMS & content.keys():
         path = "/invocations"
     else:
         path = "/predict"
-        body = body if isinstance(content, dict) and "rows" in content else _as_rows(content)
+        if not isinstance(content, dict) or "rows" not in content:
+            is_many = isinstance(content, list) and bool(content) and isinstance(content[0], (list, dict))
+            body = msgspec.json.encode({"rows": content if is_many else [content]})
     status, answer, model = _send(url + path, body, key, timeout_s)
     return Asked(url + path, body, status, answer, model)
 
@@ -66,22 +65,12 @@ def card(url: str, *, timeout_s: float = 30.0) -> dict[str, Any]:
     """The served model's card: its manifest, version, and `input_example`, a body for `/predict`.
 
     Raises:
-        NoAnswerError: nothing answers, or what answers is no model server of winnow's.
+        NoAnswerError: nothing answers, or what answers is no model server.
     """
     status, found, _ = _send(f"{url}/model", None, None, timeout_s)
     if status != http.client.OK or not isinstance(found, dict) or "input_example" not in found:
         raise NoAnswerError(f"{url}/model: expected a model's card, found status {status}")
     return found
-
-
-def _is_inference(content: dict[str, Any]) -> bool:
-    inputs = content.get("inputs")
-    return isinstance(inputs, list) and bool(inputs) and isinstance(inputs[0], dict) and "datatype" in inputs[0]
-
-
-def _as_rows(content: Any) -> bytes:
-    is_many = isinstance(content, list) and bool(content) and isinstance(content[0], (list, dict))
-    return msgspec.json.encode({"rows": content if is_many else [content]})
 
 
 def _send(address: str, body: bytes | None, key: bytes | None, timeout_s: float) -> tuple[int, Any, str]:

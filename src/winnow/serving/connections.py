@@ -1,11 +1,11 @@
-"""What one client may hold of a server: bytes of a head, time for a head and a body, connections, and bytes in flight.
+"""Limits what one client may use of a server: bytes of a head, time for a head and a body, connections, memory.
 
 uvicorn reads heads of any size and waits for the rest of a request for ever. `Connection` is its protocol with limits,
-`Connections` knows which of them wait for bytes, and `ByteBudget` counts what large bodies and unread answers take.
+`Connections` tracks which of them wait for bytes, and `ByteBudget` counts what large bodies and unread answers take.
 
-Above the most connections, room is made at the cost of those that hold a connection without using it: first the one
-that has owed bytes of a request for longest, then the one that has been idle for longest. Where every connection is in
-use, a further one is answered 429, except for health checks. So slow clients cannot keep others out.
+Above the most connections, one that is not in use is closed: first the one that has waited longest for bytes of a
+request, then the one that has been idle for longest. If all are in use, a further one is answered with 429, except for
+health checks. So slow clients cannot keep others out.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from winnow.serving.request import Receive, Scope, Send
 from winnow.serving.settings import ServingSettings
 
 GRACE_S = 1.0
-"""How long a connection may owe bytes before it makes room for another."""
+"""How long a connection may wait for bytes before it makes room for another."""
 SWEEP_S = 1.0
 LINGER_S = 1.0
 MOST_THROWN_AWAY_BYTES = 2**20
-"""How long, and how much, a client may go on sending after its request was refused."""
+"""How long, and how much, a client may keep sending after its request was refused."""
 SPARE_DESCRIPTORS = 128
 """For the model, the log, listening sockets, and modules that are imported late."""
 
@@ -52,18 +52,18 @@ class Connections:
         self.most = most
         self.all: set[Connection] = set()
         self.waiting: dict[Connection, float] = {}
-        """Those that owe bytes of a request, by when that began; the longest waiting first."""
+        """Those that wait for bytes of a request, with when that began; the longest waiting first."""
         self.unread: set[Connection] = set()
-        """Those whose client does not read its answer as fast as it could be sent."""
+        """Those whose client reads its answer slowly."""
 
     def protocol(
         self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None
     ) -> asyncio.Protocol:
-        """A new connection's protocol; what uvicorn calls as its `http_protocol_class`."""
+        """A new connection's protocol, for uvicorn."""
         return Connection(self, config, server_state, app_state, _loop)
 
     def admit(self, connection: Connection, now: float) -> bool:
-        """Take a new connection in, at the cost of another one where there are too many; False if none can go."""
+        """Add a new connection and close an unused one if there are too many; False if all are in use."""
         self.all.add(connection)
         if len(self.all) <= self.most:
             return True
@@ -78,13 +78,13 @@ class Connections:
         return False
 
     def forget(self, connection: Connection) -> None:
-        """Let go of a connection that is closed or about to be."""
+        """Remove a connection that is closed or about to be."""
         self.all.discard(connection)
         self.waiting.pop(connection, None)
         self.unread.discard(connection)
 
     def sweep(self, now: float) -> None:
-        """Close connections whose time is up."""
+        """Close the connections that have taken too long."""
         shortest = min(self.settings.header_timeout_s, self.settings.body_timeout_s)
         late = itertools.takewhile(lambda each: now - each[1] >= shortest, self.waiting.items())
         for connection, _ in list(late):
@@ -115,7 +115,7 @@ class Connection(HttpToolsProtocol):
         self._largest_head = connections.settings.max_header_bytes
         self._head_bytes = 0
         self._whole_scope: HTTPScope | None = None
-        """The scope of the last request that has come in whole; uvicorn makes one for each."""
+        """The scope of the last request that was received whole; uvicorn makes one for each."""
         self._is_refused = False
         self._unsent_bytes = 0
         self._unsent_since = 0.0
@@ -148,14 +148,14 @@ class Connection(HttpToolsProtocol):
                     self.data_received(data[start : start + self._largest_head])
             return
         super().data_received(data)
-        # Every request comes through here, so no more is asked than whether the last one is whole.
+        # Every request passes here, so this checks only whether the last one is whole.
         if self.scope is self._whole_scope and self.cycle is not None and not self.cycle.response_complete:
             self._table.waiting.pop(self, None)
         elif self in self._table.all and not self._is_refused:
             self._owe(len(data))
 
     def _owe(self, size: int) -> None:
-        """Note that the client owes the rest of a request, after `size` bytes that did not end it."""
+        """Wait for the rest of a request, after `size` bytes that did not end it."""
         waiting, now = self._table.waiting, self.loop.time()
         if not self._is_in_head():
             if self._head_bytes:
@@ -197,13 +197,13 @@ class Connection(HttpToolsProtocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP."""
+        """Refuse what is not HTTP."""
         self._refuse_sender(ProblemError("malformed-request", "Expected an HTTP/1.1 request."))
 
     def check_time(self, now: float) -> None:
-        """Close the connection if it has owed bytes for too long."""
+        """Close the connection if it has waited for bytes for too long."""
         if self.flow.read_paused or (self._is_in_head() and self._is_answering()):
-            # Not the client's fault: an earlier request of this connection is being answered.
+            # The client is not slow: an earlier request of this connection is being answered.
             del self._table.waiting[self]
             self._table.waiting[self] = now
             return
@@ -223,7 +223,7 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
 
     def expire(self) -> None:
-        """Close a connection that owes bytes; a request that has begun and has no answer yet is answered."""
+        """Close a connection that waits for bytes, answering a request that has begun and has no answer yet."""
         is_in_body = self._is_in_body()
         if self._is_refused or (not self._is_in_head() and not (is_in_body and not self.cycle.response_started)):
             self.leave()
@@ -234,7 +234,7 @@ class Connection(HttpToolsProtocol):
         self._refuse(ProblemError("request-timeout", f"Expected the rest of the request's {rest}, which did not come."))
 
     def leave(self) -> None:
-        """Close the connection without a word."""
+        """Close the connection without an answer."""
         self._table.forget(self)
         self.transport.close()
 
@@ -252,7 +252,7 @@ class Connection(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _refuse(self, problem: ProblemError) -> None:
-        """Answer a request that is not whole, and close the connection."""
+        """Answer an unfinished request, and close the connection."""
         self._table.forget(self)
         is_in_body = self._is_in_body()
         if is_in_body or not self._is_answering():  # not in the middle of an earlier answer
@@ -262,7 +262,7 @@ class Connection(HttpToolsProtocol):
     def _refuse_sender(self, problem: ProblemError) -> None:
         """Answer a request that is still being sent, and close the connection a little later.
 
-        Closed at once, with bytes unread, the client's side would be reset before it has read the answer.
+        Closing at once, with bytes unread, would reset the client's side before it has read the answer.
         """
         if self._is_answering():
             self._refuse(problem)
@@ -279,7 +279,7 @@ class Connection(HttpToolsProtocol):
 
 
 class _Refused(asyncio.Protocol):
-    """Throws away what a client still sends after its request was refused."""
+    """Discards what a client still sends after its request was refused."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -295,10 +295,7 @@ class _Refused(asyncio.Protocol):
 
 
 def most_connections(wanted: int) -> int:
-    """As many connections as wanted, or fewer where this process may not have as many file descriptors.
-
-    Raises this process's soft limit of file descriptors as far as needed and allowed.
-    """
+    """How many of the wanted connections this process has file descriptors for, after raising its soft limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = 2 * wanted + SPARE_DESCRIPTORS
     if soft < needed:

@@ -1,14 +1,13 @@
 """The page at `/docs`: what the model takes and gives, a form to try it, and a curl for every protocol.
 
-Rendered here and not by Swagger UI: that is a megabyte of script for a page that shows types, and this one shows the
-model's own columns, classes and a row that works. It loads nothing from elsewhere.
+Swagger UI would be a megabyte of script for a page that shows types; this one shows the model's own columns, classes
+and a row that works.
 """
 
 from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Sequence
-from importlib import resources
 from string import Template
 
 import msgspec
@@ -32,26 +31,36 @@ OPERATIONS = (
 
 
 def render(
-    manifest: Manifest, signature: Signature, examples: Sequence[Example], url: str, *, needs_key: bool
+    template: str, manifest: Manifest, signature: Signature, examples: Sequence[Example], url: str, *, needs_key: bool
 ) -> bytes:
     """The page as UTF-8 HTML, with commands for the server at `url`."""
-    template = Template(resources.files("winnow.serving").joinpath("assets", "docs.html").read_text(encoding="utf-8"))
     first = msgspec.json.decode(examples[0].body)["rows"][0]
-    page = template.substitute(
+    origin = {
+        "study": manifest.study,
+        "trial": str(manifest.trial),
+        "data": f"{manifest.data_name}, sha256 {manifest.data_sha256[:12]}",
+        "commit": manifest.git_commit[:12] or "unknown",
+        "created": manifest.created_at,
+    }
+    facts = {"columns": signature.columns, "classes": signature.classes, "url": url, "key": needs_key}
+    metrics = [(name, f"{value:.4g}") for name, value in sorted(manifest.metrics.items())]
+    page = Template(template).substitute(
         name=html.escape(signature.name),
         version=html.escape(signature.version),
         digest=html.escape(signature.digest[:12]),
         sentence=_sentence(manifest, signature),
-        origin=_definitions(_origin(manifest)),
-        metrics=_table(
-            ("metric", "value"), [(name, f"{value:.4g}") for name, value in sorted(manifest.metrics.items())]
-        ),
+        origin="".join(f"<dt>{html.escape(term)}</dt><dd>{html.escape(value)}</dd>" for term, value in origin.items()),
+        metrics=_table(("metric", "value"), metrics),
         form=_form(signature, first),
         key=_KEY_FIELD if needs_key else "",
         protocols="".join(_protocol(example, url, needs_key=needs_key) for example in examples),
         operations=_table(("address", "answers"), OPERATIONS),
-        problems="".join(_problem(kind, *of_kind) for kind, of_kind in problems.TITLES.items()),
-        facts=_script_json({"columns": signature.columns, "classes": signature.classes, "url": url, "key": needs_key}),
+        problems="".join(
+            f'<tr id="{kind}"><td>{status}</td><td><code>{kind}</code></td><td>{html.escape(title)}</td></tr>'
+            for kind, (status, title) in problems.TITLES.items()
+        ),
+        # No "<" can end the script element that holds this.
+        facts=msgspec.json.encode(facts).decode().replace("<", "\\u003c"),
     )
     return page.encode()
 
@@ -67,16 +76,6 @@ def _sentence(manifest: Manifest, signature: Signature) -> str:
     else:
         gives = "values of " + ", ".join(signature.targets)
     return html.escape(f"Takes {takes}, gives {gives}. Each value is a number; null is a missing one.")
-
-
-def _origin(manifest: Manifest) -> list[tuple[str, str]]:
-    return [
-        ("study", manifest.study),
-        ("trial", str(manifest.trial)),
-        ("data", f"{manifest.data_name}, sha256 {manifest.data_sha256[:12]}"),
-        ("commit", manifest.git_commit[:12] or "unknown"),
-        ("created", manifest.created_at),
-    ]
 
 
 def _form(signature: Signature, example: object) -> str:
@@ -101,21 +100,8 @@ def _protocol(example: Example, url: str, *, needs_key: bool) -> str:
     return f'<details>{head}<div class="code"><button class="copy">Copy</button><pre>{command}</pre></div></details>'
 
 
-def _problem(kind: str, status: int, title: str) -> str:
-    return f'<tr id="{kind}"><td>{status}</td><td><code>{kind}</code></td><td>{html.escape(title)}</td></tr>'
-
-
-def _definitions(pairs: Iterable[tuple[str, str]]) -> str:
-    return "".join(f"<dt>{html.escape(term)}</dt><dd>{html.escape(value)}</dd>" for term, value in pairs)
-
-
 def _table(head: tuple[str, str], lines: Iterable[tuple[str, str]]) -> str:
     body = "".join(
         f"<tr><td><code>{html.escape(left)}</code></td><td>{html.escape(right)}</td></tr>" for left, right in lines
     )
     return f"<table><thead><tr><th>{head[0]}</th><th>{head[1]}</th></tr></thead><tbody>{body}</tbody></table>"
-
-
-def _script_json(content: object) -> str:
-    """JSON that cannot end the script element it stands in."""
-    return msgspec.json.encode(content).decode().replace("<", "\\u003c")

@@ -1,7 +1,4 @@
-"""One right request for every protocol, made from the bundle's input example, with the curl that sends it.
-
-Documentation, the model's card and `winnow inference-one` show the same text, so that what is shown is what was tried.
-"""
+"""One valid request for every protocol, made from the bundle's input example, with the curl command that sends it."""
 
 from __future__ import annotations
 
@@ -21,13 +18,7 @@ from winnow.serving.signature import Signature
 
 @dataclass(frozen=True)
 class Example:
-    """A request that can be sent as it stands.
-
-    Attributes:
-        title: what it is, for people.
-        path: where it is sent, from the server's root.
-        media_type, body: the content.
-    """
+    """A request that can be sent as it is, with a title for people; `path` is below the server's root."""
 
     title: str
     path: str
@@ -63,22 +54,15 @@ def examples_of(signature: Signature, matrix: Matrix) -> tuple[Example, ...]:
             Example("MLflow: dataframe_records", "/invocations", codec.JSON, _text({"dataframe_records": [record]})),
             Example("MLflow: CSV", "/invocations", codec.CSV, lines + "\n"),
         ]
+    flat = _plain(matrix[0].ravel().tolist())
+    tensor = {"name": inference_codec.INPUT, "shape": [1, *matrix[0].shape], "datatype": "FP32", "data": flat}
+    infer = f"/v2/models/{signature.name}/infer"
     found += [
         Example("MLflow: instances", "/invocations", codec.JSON, _text({"instances": rows})),
         Example("MLflow: inputs", "/invocations", codec.JSON, _text({"inputs": rows})),
-        Example("Open Inference Protocol", f"/v2/models/{signature.name}/infer", codec.JSON, _v2_body(matrix[:1])),
+        Example("Open Inference Protocol", infer, codec.JSON, _text({"id": "example-1", "inputs": [tensor]})),
     ]
     return tuple(found)
-
-
-def _v2_body(matrix: Matrix) -> str:
-    tensor: dict[str, Any] = {
-        "name": inference_codec.INPUT,
-        "shape": list(matrix.shape),
-        "datatype": "FP32",
-        "data": _plain(matrix.ravel().tolist()),
-    }
-    return _text({"id": "example-1", "inputs": [tensor]})
 
 
 def _plain(value: Any) -> Any:

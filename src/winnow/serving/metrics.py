@@ -1,10 +1,12 @@
 """What a server counts, in a Prometheus registry of its own.
 
-Series of a route and status are bound once, so that counting a request costs no label look-up. Routes are the known
-ones and "other": an address that a stranger makes up must not become a series.
+Looking up a series by its labels is slow, so each is looked up once. Unknown addresses count as the route "other", so
+that clients cannot create series.
 """
 
 from __future__ import annotations
+
+import functools
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -27,46 +29,36 @@ class Metrics:
     """The series of one server."""
 
     def __init__(self, signature: Signature) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nobody reads
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        self._requests = Counter(
+        requests = Counter(
             "winnow_requests", "Requests answered, by route and status.", ["route", "status"], registry=self._registry
         )
-        self._seconds = Histogram(
+        seconds = Histogram(
             "winnow_request_duration_seconds",
             "From the request's head to the end of its answer, by route.",
             ["route"],
             buckets=BUCKETS_S,
             registry=self._registry,
         )
-        self._rows = Counter("winnow_rows", "Rows predicted, by route.", ["route"], registry=self._registry)
+        rows = Counter("winnow_rows", "Rows predicted, by route.", ["route"], registry=self._registry)
         self.in_flight = Gauge("winnow_requests_in_flight", "Requests being answered.", registry=self._registry)
         self.is_ready = Gauge("winnow_ready", "1 while the server is ready.", registry=self._registry)
         info = Gauge(
             "winnow_model_info", "The served model; always 1.", ["name", "version", "digest"], registry=self._registry
         )
         info.labels(signature.name, signature.version, signature.digest).set(1)
-        self._bound_requests: dict[tuple[str, int], Counter] = {}
-        self._bound_seconds: dict[str, Histogram] = {}
-        self._bound_rows: dict[str, Counter] = {}
+        self._requests_of = functools.cache(requests.labels)
+        self._seconds_of = functools.cache(seconds.labels)
+        self._rows_of = functools.cache(rows.labels)
 
     def answered(self, route: str, status: int, seconds: float, rows: int) -> None:
         """Count one answered request and its rows."""
-        key = (route, status)
-        counter = self._bound_requests.get(key)
-        if counter is None:
-            counter = self._bound_requests[key] = self._requests.labels(route, str(status))
-        counter.inc()
-        histogram = self._bound_seconds.get(route)
-        if histogram is None:
-            histogram = self._bound_seconds[route] = self._seconds.labels(route)
-        histogram.observe(seconds)
+        self._requests_of(route, status).inc()
+        self._seconds_of(route).observe(seconds)
         if rows:
-            counted = self._bound_rows.get(route)
-            if counted is None:
-                counted = self._bound_rows[route] = self._rows.labels(route)
-            counted.inc(rows)
+            self._rows_of(route).inc(rows)
 
     def exposition(self) -> bytes:
         """All series in Prometheus' text format."""

@@ -1,7 +1,7 @@
-"""Runs the exported model: one ONNX Runtime session on one thread.
+"""Runs the exported model: one ONNX Runtime session on one thread that never spins.
 
-One intra-op thread that never spins, since a server scales by replicas: threads sized to the host's cores inside a
-container's share of them, or spinning between requests, cost more than they gain at these sizes.
+A server scales by replicas. In a container's share of the CPUs, threads sized to the host's cores or spinning between
+requests cost more than they gain at these sizes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-4, 1e-5
 
 
 class WrongModelError(Exception):
-    """The bundle cannot be served: it is damaged, or does not answer as it did when it was exported."""
+    """The bundle cannot be served: it is damaged, or answers differently than when it was exported."""
 
 
 class Predictor:
@@ -34,7 +34,7 @@ class Predictor:
 
     Args:
         directory: the bundle.
-        version: under which it is served; None for the digest's first twelve digits.
+        version: of the model as served; by default the digest's first twelve digits.
         most_rows: rows that one request may have.
 
     Raises:
@@ -52,7 +52,8 @@ class Predictor:
         with np.load(directory / bundle.REFERENCE, allow_pickle=False) as reference:
             inputs, expected = reference["inputs"], reference["outputs"]
         self._check_reference(inputs.astype(np.float32, copy=False), expected)
-        self.inline_bytes = inline_limit(*self._timings(inputs), self.signature.row_values)
+        one_s, all_s = (min(self._seconds(matrix) for _ in range(3)) for matrix in (inputs[:1], inputs))
+        self.inline_bytes = inline_limit(one_s, all_s, len(inputs), self.signature.row_values)
 
     def outputs(self, matrix: Matrix) -> Matrix:
         """Outputs of shape [rows, outputs] for rows of shape [rows, *input_shape].
@@ -87,11 +88,6 @@ class Predictor:
             worst = float(np.abs(found - expected).max())
             raise WrongModelError(f"the reference rows are answered differently than at export: up to {worst:.3g} off")
 
-    def _timings(self, inputs: Matrix) -> tuple[float, float, int]:
-        """Seconds for one row, seconds for all reference rows, and how many those are; the best of three each."""
-        one, all_rows = inputs[:1], inputs
-        return min(self._seconds(one) for _ in range(3)), min(self._seconds(all_rows) for _ in range(3)), len(inputs)
-
     def _seconds(self, matrix: Matrix) -> float:
         started = time.perf_counter()
         self._session.run([OUTPUT], {INPUT: matrix})
@@ -101,11 +97,10 @@ class Predictor:
 def inline_limit(
     one_row_s: float, many_rows_s: float, many: int, row_values: int, *, budget_s: float = 0.002, largest: int = 65_536
 ) -> int:
-    """The largest body, in bytes, that is answered on the event loop's own thread.
+    """The largest body, in bytes, that is answered on the event loop's thread without delaying health checks.
 
-    A hop to another thread and back costs more than a small model does, while a long run on the loop keeps health
-    checks waiting. So a body stays on the loop if the model needs at most `budget_s` for as many rows as it can hold
-    (a number and its comma take two bytes) and decoding it is short (`largest`).
+    The model needs at most `budget_s` for as many rows as it can hold (a number and its comma take two bytes), and
+    decoding `largest` bytes is short.
     """
     if one_row_s > budget_s:
         return 0

@@ -1,8 +1,7 @@
 """Errors as callers see them: RFC 9457 problem details that say where and what, never which value.
 
-A value that was sent may be personal, and an error travels further than an answer does (logs, tickets, screenshots).
-So findings name rows, columns and kinds ("a string"), and nothing else of what was sent; column names that the model
-does not know are shortened, since a value may stand where a name should.
+A value may be personal, and errors end up in logs, tickets and screenshots. So findings name rows, columns and kinds
+("a string"), but never values. Unknown column names are shortened, since a value may stand where a name should.
 """
 
 from __future__ import annotations
@@ -10,10 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
-
-import msgspec
 
 MEDIA_TYPE = b"application/problem+json"
 LONGEST_NAME = 60
@@ -45,8 +41,8 @@ class Finding:
 
     Attributes:
         detail: a sentence without values.
-        row: 0-based, where one row is at fault.
-        column: a column's name, or the index inside the row's tensor, where one is at fault.
+        row: 0-based; None if no single row is at fault.
+        column: a column's name, or an index inside the row's tensor; None if no single one is at fault.
     """
 
     detail: str
@@ -59,8 +55,8 @@ class ProblemError(Exception):
 
     Args:
         kind: a key of `TITLES`.
-        detail: what is wrong in this request, and what would be right.
-        findings: the single faults, where there are several or they have a place.
+        detail: what is wrong in this request, and what is expected.
+        findings: the single faults, if they are several or have a place.
         headers: further response headers (`allow`, `retry-after`).
     """
 
@@ -94,19 +90,6 @@ def members_of(problem: ProblemError, request_id: str) -> dict[str, Any]:
     return members
 
 
-def encode(members: Mapping[str, Any]) -> bytes:
-    """A problem's members as JSON."""
-    return msgspec.json.encode(members)
-
-
-def status_kind(status: int) -> str:
-    """The kind that stands for a bare HTTP status raised by a web framework."""
-    for kind, (known, _) in TITLES.items():
-        if known == status:
-            return kind
-    return "server-failed" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "wrong-form"
-
-
 def invalid(findings: Sequence[Finding]) -> ProblemError:
     """The problem for rows that do not fit; its detail is the first finding and the number of the others."""
     more = len(findings) - 1
@@ -114,13 +97,18 @@ def invalid(findings: Sequence[Finding]) -> ProblemError:
     return ProblemError("invalid-input", findings[0].detail + rest, findings)
 
 
+def server_failed() -> ProblemError:
+    """The problem for an unforeseen error."""
+    return ProblemError("server-failed", "The server's log has the error, by this request's id.")
+
+
 def too_busy(detail: str) -> ProblemError:
-    """The problem for a request that another moment could have taken."""
+    """The problem for a request that may succeed a moment later."""
     return ProblemError("too-busy", detail, headers=[(b"retry-after", b"1"), (b"connection", b"close")])
 
 
 def shorten(name: str) -> str:
-    """A name that the model does not know, fit to be shown: quoted, printable and at most 60 characters long."""
+    """A name that the model does not know: quoted, printable and at most 60 characters long."""
     return f'"{printable(name)}…"' if len(name) > LONGEST_NAME else f'"{printable(name)}"'
 
 
@@ -137,24 +125,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def kind_of(value: object) -> str:
-    """What a JSON value is, without saying which: "a string", "an array"."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, (int, float)):
-        return "a number"
-    if isinstance(value, str):
-        return "a string"
+    """What a JSON value is, without saying which: "a string", "an array of 3"."""
     if isinstance(value, list):
         return f"an array of {len(value)}"
-    return "an object"
+    return _KINDS.get(type(value), "an object")
+
+
+_KINDS = {type(None): "null", bool: "true or false", int: "a number", float: "a number", str: "a string"}
 
 
 def _place_of(finding: Finding) -> dict[str, Any]:
-    place: dict[str, Any] = {}
-    if finding.row is not None:
-        place["row"] = finding.row
-    if finding.column is not None:
-        place["column"] = finding.column
-    return place
+    place = {"row": finding.row, "column": finding.column}
+    return {name: value for name, value in place.items() if value is not None}

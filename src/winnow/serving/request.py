@@ -18,13 +18,14 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = tuple[tuple[bytes, bytes], ...]
 
 UNCOUNTED_BYTES = 64 * 1024
 """Bodies that come whole and are no larger are not counted, since they are answered at once."""
 LONGEST_LENGTH = 20
-"""Digits of a Content-Length: with as many it is beyond every limit, so that further ones do not matter."""
+"""A Content-Length of so many digits is beyond every limit, so further digits do not matter."""
 DISCARD_FACTOR = 4
-"""Bodies up to so many times the limit are read and thrown away, since a client reads no answer while it sends."""
+"""Bodies up to so many times the limit are read and discarded, since a client reads no answer while it sends."""
 
 _GOOD_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _own_prefix = os.urandom(6).hex()
@@ -41,11 +42,11 @@ class Reply(NamedTuple):
     status: int
     media_type: bytes
     body: bytes
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    headers: Headers = ()
 
 
 class Head(NamedTuple):
-    """The request's head: what of it matters here. Header values as sent, empty where absent."""
+    """What matters here of the request's head. Header values as sent, empty if absent."""
 
     method: str
     path: str
@@ -63,8 +64,8 @@ def head_of(scope: Scope) -> Head:
     headers: dict[bytes, bytes] = dict(scope["headers"])
     get = headers.get
     length = get(b"content-length", b"")
-    if len(length) >= LONGEST_LENGTH:
-        length = _without_zeros(length)
+    if len(length) >= LONGEST_LENGTH:  # Python reads no numbers of more than 4,300 digits
+        length = length.lstrip(b"0")[:LONGEST_LENGTH] or b"0"
     given = get(b"x-request-id", b"")
     is_good = _GOOD_ID.fullmatch(given) is not None
     return Head(
@@ -102,12 +103,13 @@ def media_type_of(head: Head, allowed: tuple[str, ...]) -> str:
             raise ProblemError("unsupported-media-type", "Expected a body in UTF-8.")
     if name.strip() not in allowed:
         types = " or ".join(f'"content-type: {each}"' for each in allowed)
-        raise ProblemError("unsupported-media-type", f"Expected the header {types}.", headers=[_accepts(allowed)])
+        accepts = (b"accept-post", ", ".join(allowed).encode())
+        raise ProblemError("unsupported-media-type", f"Expected the header {types}.", headers=[accepts])
     return name.strip()
 
 
 async def body_of(head: Head, receive: Receive, largest: int, reserved: Reservation) -> bytes:
-    """The whole body; what comes in more than one piece, or is large, is reserved while it is read.
+    """The whole body. A body that comes in pieces, or is large, is reserved from the budget while it is read.
 
     Raises:
         ProblemError: it is larger than `largest` bytes, or there is no room for it now.
@@ -144,15 +146,14 @@ async def body_of(head: Head, receive: Receive, largest: int, reserved: Reservat
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-async def reply_with(reply: Reply, head: Head, send: Send, further: tuple[tuple[bytes, bytes], ...]) -> None:
+async def reply_with(reply: Reply, head: Head, send: Send, further: Headers) -> None:
     """Send a whole response, with the request's id and further headers."""
-    headers = headers_of(reply, head.request_id, further)
+    headers = _headers_of(reply, head.request_id, further)
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if head.method == "HEAD" else reply.body})
 
 
-def headers_of(reply: Reply, request_id: str, further: tuple[tuple[bytes, bytes], ...]) -> list[tuple[bytes, bytes]]:
-    """All headers of a response."""
+def _headers_of(reply: Reply, request_id: str, further: Headers) -> list[tuple[bytes, bytes]]:
     return [
         (b"content-type", reply.media_type),
         (b"content-length", b"%d" % len(reply.body)),
@@ -162,23 +163,14 @@ def headers_of(reply: Reply, request_id: str, further: tuple[tuple[bytes, bytes]
     ]
 
 
-def raw_response(reply: Reply, request_id: str, further: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    """A whole response in HTTP/1.1, for a request that no application sees; the connection ends with it."""
+def raw_response(reply: Reply, request_id: str, further: Headers) -> bytes:
+    """A whole response in HTTP/1.1 for a request that no application sees; the connection ends with it."""
     lines = [b"HTTP/1.1 %d %s" % (reply.status, HTTPStatus(reply.status).phrase.encode()), b"connection: close"]
-    given = ((name, value) for name, value in headers_of(reply, request_id, further) if name != b"connection")
+    given = ((name, value) for name, value in _headers_of(reply, request_id, further) if name != b"connection")
     lines += [b"%s: %s" % header for header in given]
     return b"\r\n".join([*lines, b"", reply.body])
-
-
-def _without_zeros(length: bytes) -> bytes:
-    """A Content-Length of many digits with few: Python reads no numbers of more than 4,300."""
-    return length.lstrip(b"0")[:LONGEST_LENGTH] or b"0"
 
 
 def _too_large(largest: int) -> ProblemError:
     detail = f"Expected a body of at most {largest} bytes: send the rows in several requests."
     return ProblemError("too-large", detail, headers=[(b"connection", b"close")])
-
-
-def _accepts(allowed: tuple[str, ...]) -> tuple[bytes, bytes]:
-    return (b"accept-post", ", ".join(allowed).encode())

@@ -1,14 +1,12 @@
-"""One server process: load, prove, listen, and stop without losing a request.
+"""One server process: it loads and checks the model, listens, and stops without losing a request.
 
-The model is loaded, warmed and checked against its reference rows before the process listens, so whoever can connect
-gets answers. On SIGTERM uvicorn alone would close its listening socket at once, while load balancers still send
-requests there. So this server first stops being ready and goes on answering for `settle_s`, asking clients to close
-their connections; then it closes the socket, lets requests end for at most `drain_s`, and exits with 0. An idle
-connection is kept for `LINGER_S` more, since its request may be on the way.
+The model is checked against its reference rows before the process listens. On SIGTERM uvicorn alone would close its
+listening socket at once, while load balancers still send requests there. So this server first stops being ready and
+keeps answering for `settle_s`, asking clients to close their connections; then it closes the socket, lets requests end
+for at most `drain_s`, and exits with 0. An idle connection is kept for `LINGER_S`: its request may be on the way.
 
 Several processes may share one listening socket: it is inherited as a file descriptor, and a process passes it on to
-whoever connects to its door, a Unix socket that it inherits too. So a new version takes over an address without a
-moment in which nobody listens.
+clients of its door, an inherited Unix socket. So a new version takes over an address that never stops listening.
 """
 
 from __future__ import annotations
@@ -45,7 +43,7 @@ log = logging.getLogger("winnow.serving")
 
 LINGER_S = 1.0
 KEEP_ALIVE_S = 75
-"""Longer than the 60 s after which load balancers commonly let go of idle connections: they must close first."""
+"""Longer than the 60 s after which load balancers commonly close idle connections: they must close first."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ def run(bundle: Path, version: str | None, listening: Listening, settings: Servi
     signal.signal(signal.SIGTERM, _exit_before_start)
     app = load_app(bundle, version, settings)
     gc.collect()
-    gc.freeze()  # what lives as long as the process need not be looked at by every collection
+    gc.freeze()  # collections skip objects that live as long as the process
     listener = _listener(listening)
     host, port = listener.getsockname()[:2]
     url = f"http://{host}:{port}"
@@ -111,7 +109,7 @@ def run(bundle: Path, version: str | None, listening: Listening, settings: Servi
 
 
 def load_app(bundle: Path, version: str | None, settings: ServingSettings) -> App:
-    """The application for a bundle, after its input example was answered once.
+    """The application for a bundle, after it has answered the bundle's input example.
 
     Raises:
         WrongModelError: the bundle cannot be served.
@@ -135,7 +133,7 @@ def load_app(bundle: Path, version: str | None, settings: ServingSettings) -> Ap
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn, with a stop in steps: not ready, not accepting, not there. A second signal skips to the last."""
+    """uvicorn with a stop in steps: not ready, not accepting, ended. A second signal skips to the last."""
 
     def __init__(
         self,
@@ -154,7 +152,7 @@ class DrainingServer(uvicorn.Server):
         self._is_stopping = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then say so."""
+        """Listen, then report it."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         self._door.open(self._loop)
@@ -179,7 +177,7 @@ class DrainingServer(uvicorn.Server):
     def _close(self) -> None:
         """Stop accepting, and give connections that were just accepted the time to send their request.
 
-        uvicorn would close them unread, for it takes a connection without a request for an idle one.
+        uvicorn would close them unread, since it treats a connection without a request as idle.
         """
         assert self._loop is not None
         self._door.close(self._loop)
@@ -196,7 +194,7 @@ class DrainingServer(uvicorn.Server):
 
 
 class _Door:
-    """Hands the listening socket to whoever connects to a Unix socket; the mode of its folder decides who can."""
+    """Hands the listening socket to clients of a Unix socket; the mode of its folder decides who can connect."""
 
     def __init__(self, fd: int | None, listener: socket.socket) -> None:
         self._listener = listener
@@ -213,7 +211,7 @@ class _Door:
             self._socket.close()
 
     def _hand_over(self, door: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # whoever asked has gone
+        with contextlib.suppress(OSError):  # the client has gone
             connection, _ = door.accept()
             with connection:
                 socket.send_fds(connection, [b"listener"], [self._listener.fileno()])

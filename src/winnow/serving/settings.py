@@ -1,8 +1,4 @@
-"""How one server runs: from arguments and environment variables into frozen values.
-
-Each setting is an environment variable, since an image is configured from outside, and a command-line option, since a
-person is. What is predicted depends on none of them.
-"""
+"""How one server runs, read from the environment: an image is configured from outside. No setting changes answers."""
 
 from __future__ import annotations
 
@@ -10,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from winnow.serving.signature import MOST_ROWS
 
@@ -24,16 +21,15 @@ class ServingSettings:
         max_body_bytes: larger bodies are answered with 413 (`WINNOW_MAX_BODY_BYTES`).
         max_rows: more rows in one request are answered with 413 (`WINNOW_MAX_ROWS`).
         max_header_bytes: larger heads are answered with 431 (`WINNOW_MAX_HEADER_BYTES`).
-        max_connections: further ones take the place of unused ones, or are answered with 429
-            (`WINNOW_MAX_CONNECTIONS`).
-        max_inflight_bytes: bodies beyond one packet are answered with 429 while bodies and unread answers take so much
-            (`WINNOW_MAX_INFLIGHT_BYTES`, four times the largest body).
+        max_connections: further ones replace unused ones, or are answered with 429 (`WINNOW_MAX_CONNECTIONS`).
+        max_inflight_bytes: while bodies and unread answers take so much, further large bodies are answered with 429
+            (`WINNOW_MAX_INFLIGHT_BYTES`, by default four times the largest body).
         header_timeout_s: a head that takes longer is answered with 408 (`WINNOW_HEADER_TIMEOUT_S`).
-        body_timeout_s: so is a body; an answer that is not read for as long is given up (`WINNOW_BODY_TIMEOUT_S`).
+        body_timeout_s: so is a body; an answer that is not read for as long is dropped (`WINNOW_BODY_TIMEOUT_S`).
         settle_s: how long a stopping server goes on answering while load balancers notice (`WINNOW_SETTLE_S`).
         drain_s: how long requests may then take to end (`WINNOW_DRAIN_S`).
         is_access_logged: one JSON line per request on standard output (`WINNOW_ACCESS_LOG=1`).
-        api_key: guards the predicting routes where set (`WINNOW_API_KEY`, or `WINNOW_API_KEY_FILE` with its path).
+        api_key: guards the predicting routes if set (`WINNOW_API_KEY`, or `WINNOW_API_KEY_FILE` with its path).
     """
 
     max_body_bytes: int = 32 * MEBIBYTE
@@ -50,36 +46,44 @@ class ServingSettings:
 
 
 class SettingError(ValueError):
-    """A setting that cannot be read; the message names it and says what would be right."""
+    """A setting with a wrong value."""
 
     def __init__(self, name: str, expected: str, found: str) -> None:
         super().__init__(f"{name}: expected {expected}, found {found}. Correct or unset it.")
+
+
+LEAST = {
+    "max_body_bytes": 1,
+    "max_rows": 1,
+    "settle_s": 0,
+    "drain_s": 0,
+    "max_header_bytes": 1024,
+    "max_connections": 1,
+    "header_timeout_s": 0.1,
+    "body_timeout_s": 0.1,
+}
+"""The least value of each number but `max_inflight_bytes`, which is at least `max_body_bytes`."""
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> ServingSettings:
     """The settings that the environment asks for.
 
     Raises:
-        SettingError: a variable is not what it should be.
+        SettingError: a variable has a wrong value.
     """
-    default = ServingSettings()
-    body = int(_number(environment, "WINNOW_MAX_BODY_BYTES", default.max_body_bytes, least=1))
+    numbers = {field: _number(environment, field, getattr(ServingSettings, field), LEAST[field]) for field in LEAST}
+    body = numbers["max_body_bytes"]
     return ServingSettings(
-        max_body_bytes=body,
-        max_rows=int(_number(environment, "WINNOW_MAX_ROWS", default.max_rows, least=1)),
-        settle_s=_number(environment, "WINNOW_SETTLE_S", default.settle_s, least=0),
-        drain_s=_number(environment, "WINNOW_DRAIN_S", default.drain_s, least=0),
+        **numbers,
+        max_inflight_bytes=_number(environment, "max_inflight_bytes", 4 * body, body),
         is_access_logged=environment.get("WINNOW_ACCESS_LOG", "") in ("1", "true", "yes"),
         api_key=_api_key(environment),
-        max_header_bytes=int(_number(environment, "WINNOW_MAX_HEADER_BYTES", default.max_header_bytes, least=1024)),
-        max_connections=int(_number(environment, "WINNOW_MAX_CONNECTIONS", default.max_connections, least=1)),
-        max_inflight_bytes=int(_number(environment, "WINNOW_MAX_INFLIGHT_BYTES", 4 * body, least=body)),
-        header_timeout_s=_number(environment, "WINNOW_HEADER_TIMEOUT_S", default.header_timeout_s, least=0.1),
-        body_timeout_s=_number(environment, "WINNOW_BODY_TIMEOUT_S", default.body_timeout_s, least=0.1),
     )
 
 
-def _number(environment: Mapping[str, str], name: str, default: float, *, least: float) -> float:
+def _number(environment: Mapping[str, str], field: str, default: float, least: float) -> Any:
+    """The variable's number, of the default's type."""
+    name = f"WINNOW_{field.upper()}"
     text = environment.get(name, "")
     if not text:
         return default
@@ -89,7 +93,7 @@ def _number(environment: Mapping[str, str], name: str, default: float, *, least:
         value = float("nan")
     if not least <= value < float("inf"):
         raise SettingError(name, f"a number of at least {least:.12g}", repr(text))
-    return value
+    return type(default)(value)
 
 
 def _api_key(environment: Mapping[str, str]) -> bytes | None:

@@ -1,7 +1,7 @@
 """What a served model takes and gives, in the terms of its callers.
 
-A `Signature` is the part of the bundle's manifest that decides whether a request is right, plus the version under which
-the model is served. Decoding, encoding and documentation all read it; none of them reads the manifest itself.
+A `Signature` is the part of the bundle's manifest that decides whether a request is valid, and the version under which
+the model is served.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from winnow.bundle.manifest import Manifest
 
 MOST_ROWS = 100_000
+MODEL_HEADER = "x-winnow-model"
+"""On every answer of a model server: the model's name, version and digest."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Signature:
 
 
 def signature_of(manifest: Manifest, version: str | None, most_rows: int = MOST_ROWS) -> Signature:
-    """The signature of a bundle; without a version, the first twelve digits of the digest stand for it.
+    """The signature of a bundle; the version is by default the first twelve digits of the digest.
 
     Raises:
         ValueError: names and shape contradict each other.

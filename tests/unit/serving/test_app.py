@@ -216,7 +216,7 @@ def test_the_documentation_is_there_after_a_start_that_failed(classifier: Predic
 
     app = App(classifier, ServingSettings(), make)
     failed = call(app, "GET", "/model")
-    assert (failed.status, failed.headers["content-type"]) == (500, "application/problem+json")
+    assert (failed.status, failed.headers["retry-after"]) == (429, "1")
     assert failed.json["request_id"] == failed.headers["x-request-id"]
     assert [call(app, "GET", path).status for path in ("/model", "/nothing", "/model")] == [200, 404, 200]
     app.close()
