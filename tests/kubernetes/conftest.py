@@ -19,7 +19,7 @@ from tests.kubernetes.places import ROOT, Place, place
 from winnow.platforms.docker import build
 from winnow.platforms.docker import train_image as images
 from winnow.platforms.docker.delivery import deliver
-from winnow.platforms.images import BuildOptions, ImageRoute
+from winnow.platforms.images import BuildOptions, ImageRoute, TrainImagesRequest
 from winnow.platforms.kubernetes.client import Cluster
 
 pytest.register_assert_rewrite("tests.remote_sweeps")
@@ -85,5 +85,5 @@ def stack(shared_place: Place, tracking_image: str) -> Place:
 
 
 def _delivered(engine: docker.DockerClient, target: images.Target, options: BuildOptions, route: ImageRoute) -> str:
-    plan = images.plan(ROOT, target, options=options)
+    plan = images.plan(TrainImagesRequest(ROOT, options), target)
     return deliver(engine, build.build(plan), plan.tags[0], route)
