@@ -51,17 +51,10 @@ _LONGEST_NAME = 57
 
 @dataclass(frozen=True)
 class KubernetesWorkers:
-    """What all workers on a cluster have in common.
-
-    Attributes:
-        image: as the cluster's nodes pull it.
-        manifests: the objects of `k8s/train`.
-        labels: further labels for all objects.
-    """
+    """What all workers on a cluster have in common: the image, as nodes pull it, and the objects of `k8s/train`."""
 
     image: str
     manifests: tuple[Manifest, ...]
-    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,7 +106,7 @@ def plan_group(group: GroupSpec, workers: KubernetesWorkers) -> GroupObjects:
             )
     name = object_name(group.study, group.name)
     # The pods of a Job have one template: each reads its index from the annotation that the Job controller sets.
-    node = plan_containers(group, workers.image, f"{name}-0.{name}", workers.labels)[0]
+    node = plan_containers(group, workers.image, f"{name}-0.{name}", {})[0]
     base = named(workers.manifests, "Job", BASE)
     labels = {**base["metadata"].get("labels", {}), **node.labels}
     service = None

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, UnreachableError
 from winnow.platforms.kubernetes.client import Cluster, ClusterError, ConflictError
-from winnow.platforms.kubernetes.kinds import LEASE, Manifest
+from winnow.platforms.kubernetes.kinds import LEASE
 from winnow.platforms.kubernetes.permissions import verbs
 
 DURATION_S, RENEWED_EVERY_S = 15.0, 4.0
@@ -70,7 +70,15 @@ def held(
     holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     while True:
         with contextlib.suppress(ConflictError):
-            cluster.create(_manifest(name, labels, holder))
+            spec = {"holderIdentity": holder, "leaseDurationSeconds": int(DURATION_S)}
+            cluster.create(
+                {
+                    "apiVersion": LEASE.api_version,
+                    "kind": LEASE.kind,
+                    "metadata": {"name": name, "labels": dict(labels)},
+                    "spec": {**spec, "acquireTime": _time(), "renewTime": _time()},
+                }
+            )
             break
         _wait_for_end(cluster, name, what, time_of)
     lease = HeldLease(cluster, name, holder, time_of.now)
@@ -100,20 +108,6 @@ def _wait_for_end(cluster: Cluster, name: str, what: str, clock: Clock) -> None:
             )
     with contextlib.suppress(ConflictError):
         cluster.delete(LEASE, name, uid=found["metadata"]["uid"])
-
-
-def _manifest(name: str, labels: Mapping[str, str], holder: str) -> Manifest:
-    return {
-        "apiVersion": LEASE.api_version,
-        "kind": LEASE.kind,
-        "metadata": {"name": name, "labels": dict(labels)},
-        "spec": {
-            "holderIdentity": holder,
-            "leaseDurationSeconds": int(DURATION_S),
-            "acquireTime": _time(),
-            "renewTime": _time(),
-        },
-    }
 
 
 def _time() -> str:

@@ -7,7 +7,7 @@ kustomization that does more than list files is refused, since its patches would
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -61,7 +61,25 @@ def load(folder: Path) -> tuple[Manifest, ...]:
             found=", ".join(f"'{key}'" for key in beyond),
             remedy="Change the files themselves, or apply the folder with kubectl.",
         )
-    return tuple(_resources(folder, kustomization.get("resources") or ()))
+    found: list[Manifest] = []
+    for resource in kustomization.get("resources") or ():
+        path = folder / resource
+        if path.is_dir():
+            found += load(path)
+            continue
+        for manifest in _documents(path):
+            try:
+                kind_of(manifest)
+                manifest["metadata"]["name"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(
+                    str(path),
+                    expected="objects with apiVersion, kind and metadata.name, of kinds that winnow applies",
+                    found=f"{manifest.get('apiVersion')} {manifest.get('kind')}",
+                    remedy="Correct it, or apply that object with kubectl.",
+                ) from error
+            found.append(manifest)
+    return tuple(found)
 
 
 def changed(manifest: Manifest, changes: Mapping[FieldPath, Any]) -> Manifest:
@@ -134,17 +152,6 @@ def named(manifests: Sequence[Manifest], kind: str, name: str) -> Manifest:
     )
 
 
-def _resources(folder: Path, resources: Sequence[str]) -> Iterator[Manifest]:
-    for resource in resources:
-        path = folder / resource
-        if path.is_dir():
-            yield from load(path)
-            continue
-        for manifest in _documents(path):
-            _check_kind(manifest, path)
-            yield manifest
-
-
 def _documents(path: Path) -> list[Manifest]:
     try:
         # YAML 1.1, as for kubectl: a mode of 0440 is octal.
@@ -161,19 +168,6 @@ def _documents(path: Path) -> list[Manifest]:
     if not found or not all(isinstance(document, dict) for document in found):
         raise InputError(str(path), expected="maps, as YAML", found="something else", remedy="Correct the file.")
     return found
-
-
-def _check_kind(manifest: Manifest, path: Path) -> None:
-    try:
-        kind_of(manifest)
-        manifest["metadata"]["name"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            str(path),
-            expected="objects with apiVersion, kind and metadata.name, of kinds that winnow applies",
-            found=f"{manifest.get('apiVersion')} {manifest.get('kind')}",
-            remedy="Correct it, or apply that object with kubectl.",
-        ) from error
 
 
 def _key(place: Any, part: Part) -> Any:

@@ -10,7 +10,6 @@ import functools
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypeAlias
 
 from winnow.config.addresses import with_password
 from winnow.config.errors import InputError, WinnowError
@@ -25,7 +24,6 @@ from winnow.platforms.kubernetes.stack import STORE_PERMISSIONS, read_secret
 from winnow.platforms.kubernetes.stack_plan import labels_of
 from winnow.platforms.stack import MLFLOW, POSTGRES, ChoosePort, any_port
 
-_Way: TypeAlias = tuple[tuple[str, str], ...]
 _forwards: dict[tuple[ClusterStackRecord, str], Forward] = {}
 """The open forwards, by stack and role."""
 
@@ -44,7 +42,7 @@ def local_settings(
     """
     has_runs, has_studies = settings.tracking_uri == stack.tracking_url, settings.storage_url == stack.storage_url
     if has_runs or has_studies:
-        _check_access(_way(environment), stack)
+        _check_access(cluster_of(stack, environment), stack.shown)
     if has_runs:
         port = _open(environment, stack, MLFLOW, 5000, choose_port)
         settings = replace(settings, tracking_uri=f"http://127.0.0.1:{port}")
@@ -81,7 +79,8 @@ def cluster_of(stack: ClusterStackRecord, environment: Mapping[str, str] = os.en
     Raises:
         InputError: kubeconfig does not know the cluster, or knows another one of its name.
     """
-    return _cluster(_way(environment), stack)
+    # Without the variables that choose another cluster than the stack's.
+    return _cluster(tuple((name, environment[name]) for name in WAYS if name in environment), stack)
 
 
 def diagnosis_of(stack: ClusterStackRecord, role: str) -> str:
@@ -127,20 +126,15 @@ def _from(secret: Mapping[str, str], name: str, stack: ClusterStackRecord) -> st
     return secret[name]
 
 
-def _way(environment: Mapping[str, str]) -> _Way:
-    """The variables that locate clusters, without those that choose another cluster than the stack's."""
-    return tuple((name, environment[name]) for name in WAYS if name in environment)
+@functools.cache
+def _cluster(located_by: tuple[tuple[str, str], ...], stack: ClusterStackRecord) -> Cluster:
+    return connect(dict(located_by), in_use=_context(stack))
 
 
 @functools.cache
-def _cluster(way: _Way, stack: ClusterStackRecord) -> Cluster:
-    return connect(dict(way), in_use=_context(stack))
-
-
-@functools.cache
-def _check_access(way: _Way, stack: ClusterStackRecord) -> None:
+def _check_access(cluster: Cluster, shown: str) -> None:
     """Check the permissions once: a refused connection would only look broken."""
-    permissions.check(_cluster(way, stack), STORE_PERMISSIONS, f"using {stack.shown}")
+    permissions.check(cluster, STORE_PERMISSIONS, f"using {shown}")
 
 
 def _open(

@@ -22,7 +22,7 @@ from winnow.platforms.stack_variables import SECRETS
 
 ROOT = Path(__file__).parents[4]
 IMAGE = "registry.example/winnow-train@sha256:0123"
-WORKERS = KubernetesWorkers(IMAGE, load(ROOT / "k8s" / "train"), {"team": "vision"})
+WORKERS = KubernetesWorkers(IMAGE, load(ROOT / "k8s" / "train"))
 ARGV = ("/opt/venv/bin/python", "-m", "winnow.worker.group", "--study", "a-study", "--group", "p0")
 GROUP = GroupSpec(
     study="a-study",
@@ -37,14 +37,13 @@ GROUP = GroupSpec(
     },
     secrets={"TOKEN": "t0ken"},
 )
-OWN = {"team": "vision", "winnow.study": "a-study", "winnow.group": "p0"}
+OWN = {"winnow.study": "a-study", "winnow.group": "p0"}
 LABELS = {
     "app.kubernetes.io/name": "winnow",
     "app.kubernetes.io/component": "train",
     "app.kubernetes.io/managed-by": "winnow",
     "winnow.study": "a-study",
     "winnow.group": "p0",
-    "team": "vision",
 }
 NAME = "winnow-train-a-study-p0"
 
