@@ -1,4 +1,4 @@
-"""Addresses of databases and servers: default drivers, names of this machine, and secrets that are not shown."""
+"""Addresses of databases and servers: default drivers, names of this machine, and masked secrets."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from urllib.parse import urlsplit, urlunsplit
 # urllib compares an IPv6 host with its brackets, requests without.
 OWN_HOSTS = ("localhost", ".localhost", "127.0.0.1", "::1", "[::1]", "0.0.0.0")
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql"}
+# Up to the last @: passwords may contain characters that are invalid in addresses, and masking too much is harmless.
 _PASSWORD = re.compile(r"(://[^:/@\s]*):\S*@")
 _SECRET_NAME = re.compile(
     r"(?i)(^|[_.-])(api_?key|access_?key|private_?key|key|token|secret|password|passwd|passphrase|pwd|credentials?)($|[_.-])"
 )
 STARS = "***"
-# Up to the last @: passwords may hold characters that addresses may not, and too many stars do no harm.
 _PASSWORD_OPTION = re.compile(r"(?i)(password=)[^&\s]*")
 
 
 def with_driver(url: str) -> str:
-    """The address with the driver that is installed with winnow, where a person named none.
+    """The address with the driver that winnow installs, unless it names one.
 
-    SQLAlchemy before 2.1 takes a plain `postgresql://` for psycopg2, and any takes `mysql://` for mysqlclient.
+    SQLAlchemy before 2.1 uses psycopg2 for a plain `postgresql://`, and every version uses mysqlclient for `mysql://`.
     """
     scheme, found, rest = url.partition("://")
     return f"{_DRIVERS[scheme]}://{rest}" if found and scheme in _DRIVERS else url
 
 
 def with_password(url: str, password: str) -> str:
-    """`postgresql://me@host/db` with a password; it must be one that needs no quoting in a URL."""
+    """`postgresql://me@host/db` with a password, which must not need quoting in a URL."""
     parts = urlsplit(url)
     user, _, host = parts.netloc.rpartition("@")
     return urlunsplit(parts._replace(netloc=f"{user}:{password}@{host}"))
 
 
 def reached(url: str) -> tuple[str, dict[str, str]]:
-    """The address to connect to, and the headers that say which one was meant where that is another.
+    """The address to connect to, and a `Host` header with the original one if they differ.
 
-    Names below `localhost` are this machine's (RFC 6761, 6.3), which curl and browsers know and some resolvers do not.
+    Names below `localhost` are this machine's (RFC 6761, 6.3). curl and browsers know this, but some resolvers do not.
     """
     parts = urlsplit(url)
     if not (parts.hostname or "").endswith(".localhost"):
@@ -47,9 +47,9 @@ def reached(url: str) -> tuple[str, dict[str, str]]:
 
 
 def own_addresses_directly(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables by which clients ask this machine's own addresses without a proxy; proxies stay for all others.
+    """The variables that make HTTP clients reach this machine's own addresses without a proxy.
 
-    urllib, requests and httpx read `no_proxy` first and know no proxy's exception for this machine by themselves.
+    urllib, requests and httpx read `no_proxy` first, and do not exclude this machine by themselves.
     """
     given = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
     if given.strip() == "*":
@@ -60,10 +60,10 @@ def own_addresses_directly(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def without_password(text: str) -> str:
-    """An address, or a text with some in it, as it may be shown."""
+    """An address, or a text with addresses, with its passwords masked."""
     return _PASSWORD_OPTION.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
 
 
 def shown_value(name: str, value: str) -> str:
-    """A variable's value as it may be shown or kept: starred where its name is that of a secret."""
+    """A variable's value for display or storage: masked if its name is that of a secret."""
     return STARS if value and name != "PWD" and _SECRET_NAME.search(name) else without_password(value)

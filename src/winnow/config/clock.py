@@ -1,4 +1,4 @@
-"""Time as a value, which code that waits is given, so that tests replace it."""
+"""Time as a value that waiting code receives, so that tests can replace it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Clock:
-    """`now` in seconds since an arbitrary moment, never going back; `sleep` takes seconds."""
+    """`now` returns seconds since an arbitrary moment and never goes back; `sleep` takes seconds."""
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep

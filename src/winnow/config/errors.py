@@ -1,31 +1,30 @@
-"""The errors a person can cause, and how they end the program.
+"""Errors that a user can cause.
 
 Every message has four parts: the place, what was expected there, what was found, and the remedy. The command line
-prints the message alone, without a traceback, and exits with `exit_code`. Faults of winnow itself stay ordinary
-exceptions with their tracebacks.
+prints the message without a traceback and exits with `exit_code`. Bugs of winnow stay ordinary exceptions.
 """
 
 from winnow.config.exit_codes import CommandExit
 
 
 class WinnowError(Exception):
-    """An error with a message for a person; `exit_code` is the status the command line ends with."""
+    """An error with a message for the user; the command line exits with `exit_code`."""
 
     exit_code: int = CommandExit.FAILED
 
 
 class UnreachableError(WinnowError):
-    """Something that was asked does not answer; it may again in a while."""
+    """A service does not answer now. It may answer later."""
 
 
 class InputError(WinnowError):
-    """Bad input: something a person wrote, named or set has to change before anything is started.
+    """Bad input: the user must change something before anything can start.
 
     Args:
-        place: where it is, as exactly as can be said ("experiments/x.yaml: training.epochs").
+        place: where it is, as exactly as possible ("experiments/x.yaml: training.epochs").
         expected: what would have been right ("an integer of at least 1").
-        found: what stands there ("'ten'").
-        remedy: what to do about it, a full sentence.
+        found: what is there ("'ten'").
+        remedy: what to do, as a full sentence.
     """
 
     exit_code = CommandExit.REFUSED
@@ -38,13 +37,13 @@ class InputError(WinnowError):
         self.move_to(place)
 
     def move_to(self, place: str) -> None:
-        """Name the place more exactly than the code that raised the error could."""
+        """Replace the place by a more exact one than the raising code knew."""
         self.place = place
         self.args = (f"{place}: expected {self.expected}, found {self.found}. {self.remedy}",)
 
 
 class UnavailableError(InputError):
-    """A platform is not there: its SDK is not installed, no engine answers, or no cluster is configured.
+    """A platform is unavailable: its SDK is not installed, no engine answers, or no cluster is configured.
 
-    Verbs that only show a plan continue without it (`DRY_RUN=1`).
+    Commands that only show a plan (`DRY_RUN=1`) continue without it.
     """

@@ -1,4 +1,4 @@
-"""How processes of winnow end: every exit code that one process returns and another reads."""
+"""Every exit code that one process of winnow returns and another reads."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class CommandExit(IntEnum):
     DONE = 0
     FAILED = 1
     REFUSED = 2
-    """Something that a person wrote, named or set is wrong. click ends with it too."""
+    """Bad input. click exits with it too."""
     NO_RUN_PASSES = 3
     INTERRUPTED = 130
-    """Ctrl-C, as shells number it: 128 + SIGINT."""
+    """Ctrl-C: 128 + SIGINT, as in shells."""
 
 
 class GroupExit(IntEnum):
@@ -28,45 +28,45 @@ class GroupExit(IntEnum):
     DONE = 0
     """The study is done."""
     STUDY_AWAY = 1
-    """The study did not answer for too long."""
+    """The study database did not answer for too long."""
     REFUSED = 2
-    """Something that it was given is wrong, or its data is not the study's; the study says which."""
+    """Bad input, or data that differs from the study's. The study records which."""
     CANNOT_START = 3
-    """Its ranks do not come up, or its other nodes repeatedly do not; the log says why."""
+    """Its ranks do not start, or its other nodes repeatedly do not. The log has the reason."""
     ALREADY_RUNNING = 4
-    """Another process is this group already."""
+    """Another process already runs this group."""
     LOST_NODES = 77
-    """It has lost the group's other nodes: its platform may start it again."""
+    """The group's other nodes are gone. Its platform may restart it."""
     STOPPED = 143
-    """It was asked to stop, and has handed back what it held. Any other 128 + N is a signal's."""
+    """It stopped on request and returned its trials. Any other 128 + N means signal N."""
 
 
 NEVER_RETRIED = (GroupExit.REFUSED, GroupExit.CANNOT_START)
-"""Exit codes after which another try would end the same way, on whichever node."""
+"""Exit codes after which a retry would end the same way on every node."""
 NOT_A_FAILURE = (GroupExit.LOST_NODES, GroupExit.STOPPED)
-"""Exit codes other than 0 that do not count as failed tries of a group."""
+"""Exit codes other than 0 that do not count as failures of a group."""
 
 
 class RankExit(IntEnum):
-    """Exit codes of one rank; torchrun ends the other ranks after either."""
+    """Exit codes of a rank. torchrun stops the other ranks after either of them."""
 
     LOST_PEER = 1
-    """Its supervisor or another rank is gone. The job may be tried again."""
+    """Its supervisor or another rank is gone. The job may be retried."""
     RECORDED = 13
-    """It has left a record of its own fault (`training.rank_errors`). The job is not tried again."""
+    """It recorded its own error (`training.rank_errors`). The job is not retried."""
 
 
 def group_exit_of_container(code: int | None) -> int | None:
-    """A container's exit code as `GroupStatus` has it: −N for a signal, where a container runtime says 128 + N."""
+    """A container's exit code as in `GroupStatus`: −N for a signal, where container runtimes return 128 + N."""
     if code is None or code == GroupExit.STOPPED or not 128 < code < 128 + 65:
         return code
     return 128 - code
 
 
 def leave(code: int) -> NoReturn:
-    """End this process after its exit functions, without tearing down what it has imported.
+    """Exit after the exit functions, without tearing down imported modules.
 
-    That would take a quarter of a second with Optuna and half a second with MLflow.
+    That would take 0.25 s with Optuna and 0.5 s with MLflow.
     """
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

@@ -1,7 +1,7 @@
 """Import the functions that an experiment file names.
 
-A person's own code is named `package.module:function` or `path/file.py:function`. Files and packages are found from the
-working directory, and a file finds its neighbours as under `python file.py`, except those with the name of a standard
+User code is named `package.module:function` or `path/file.py:function`. Files and packages are looked up from the
+working directory. A file imports its neighbours as under `python file.py`, except those with the name of a standard
 module. The caller checks arguments and results.
 """
 
@@ -22,23 +22,23 @@ from winnow.config.errors import InputError
 from winnow.config.hidden_packages import hidden_package
 
 BUNDLED = "sklearn:"
-"""Prefix of a `data.source` that names a data set of scikit-learn's."""
+"""Prefix of a `data.source` that names a data set of scikit-learn."""
 FORMS = "`package.module:function` or `path/file.py:function`"
 
 
 def load_function(spec: str, place: str) -> Callable[..., Any]:
-    """Import what an experiment file names.
+    """Import a function or class that an experiment file names.
 
-    The module is registered in `sys.modules`, so that it runs once however often it is named, and what it defines
-    pickles. Its folder (for a file) or the working directory (for a module) joins `sys.path`.
+    The module is registered in `sys.modules`, so that it runs only once and its objects can be pickled. Its folder (for
+    a file) or the working directory (for a module) is added to `sys.path`.
 
     Args:
-        spec: `package.module:function` or `path/file.py:function`; a class is a function too.
-        place: the key that holds it ("model.factory"), for messages.
+        spec: `package.module:function` or `path/file.py:function`.
+        place: its key ("model.factory"), for messages.
 
     Raises:
-        InputError: it has another form, there is no such file, module or name, the module fails while it is imported,
-            the name is not callable, or a file beside it has the name of a package that winnow needs.
+        InputError: it has another form, the file, module or name does not exist, the import fails, the name is not
+            callable, or a file next to it has the name of a package that winnow needs.
     """
     origin, _, name = spec.rpartition(":")
     if not origin or not name.isidentifier():
@@ -59,11 +59,11 @@ def load_function(spec: str, place: str) -> Callable[..., Any]:
             found=f"a value of type {type(function).__name__}",
             remedy="Name a function or a class.",
         )
-    return function  # type: ignore[no-any-return]  # callable() says all that is known of it
+    return function  # type: ignore[no-any-return]  # callable() gives mypy no signature
 
 
 def names_function(spec: str) -> bool:
-    """Whether a text has the form of a function's name; the function need not exist."""
+    """Whether a text has the form of a function's name. The function need not exist."""
     origin, _, name = spec.rpartition(":")
     is_module = all(part.isidentifier() for part in origin.split("."))
     return name.isidentifier() and bool(origin) and (origin.endswith(".py") or is_module)
@@ -75,12 +75,11 @@ def names_data_function(source: str) -> bool:
 
 
 def line_in(file: str | None, error: Exception) -> str:
-    """Where in a person's file an error came from: " (net.py, line 12)", or "" where it came from another.
+    """The line of a user's file that raised an error, as " (net.py, line 12)"; "" if another file raised it.
 
     Args:
-        file: its path as Python knows it (`__file__`, `co_filename`); None: the first file of the traceback that is
-            neither this one nor Python's import machinery.
-        error: as it was caught.
+        file: its path as in `__file__` or `co_filename`; None for the first file in the traceback that is neither this
+            one nor Python's import machinery.
     """
     line = 0
     trace = error.__traceback__
@@ -139,9 +138,9 @@ def _module_of_file(origin: str, place: str) -> ModuleType:
 
 
 def _module_name(path: Path) -> str:
-    """The name under which the file's neighbours import it, unless another module has that name already.
+    """The name under which the file's neighbours import it, unless another module already has that name.
 
-    A spawned process finds the module by this name too, for it inherits `sys.path`.
+    A spawned process inherits `sys.path` and finds the module by this name too.
     """
     name = path.stem.replace(".", "_")
     taken = sys.modules.get(name)
@@ -153,7 +152,7 @@ def _module_name(path: Path) -> str:
 
 
 def _origin_of(name: str) -> str | None:
-    """Where `import name` would find a module now, or None where it would find none."""
+    """The file that `import name` would load now, or None."""
     try:
         found = importlib.util.find_spec(name)
     except (ImportError, ValueError):
@@ -162,9 +161,9 @@ def _origin_of(name: str) -> str | None:
 
 
 def _join_path(folder: Path, place: str) -> None:
-    """Put a folder before installed packages and behind the standard library.
+    """Put a folder before installed packages and after the standard library.
 
-    Torch imports parts of the standard library late: a `statistics.py` beside a person's file must not stand in for it.
+    Torch imports parts of the standard library late: a user's `statistics.py` must not replace the standard one.
 
     Raises:
         InputError: a file in the folder has the name of a package that winnow needs.

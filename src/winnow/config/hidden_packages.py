@@ -1,7 +1,6 @@
-"""Find a person's files that Python would import instead of a package that winnow needs.
+"""Find user files that Python would import instead of a package that winnow needs.
 
-A folder with user code comes before installed packages on Python's path, so a `mlflow.py` in it hides MLflow from
-everything that is imported later.
+A folder with user code comes before installed packages on Python's path, so a `mlflow.py` in it would hide MLflow.
 """
 
 from __future__ import annotations
@@ -15,12 +14,7 @@ from pathlib import Path
 
 
 def hidden_package(folder: Path, path: Sequence[str] = sys.path) -> Path | None:
-    """The first file or package in a folder that has the name of a package that winnow needs; None without one.
-
-    Args:
-        folder: the folder that is about to join Python's path.
-        path: Python's path.
-    """
+    """The first file or package in a folder with the name of a package that winnow needs; None without one."""
     others = [entry for entry in path if entry != str(folder)]
     hiding = {name: file for name, file in _modules(folder) if _is_installed(name, others)}
     if not hiding:
@@ -43,7 +37,7 @@ def _is_installed(name: str, path: Sequence[str]) -> bool:
 
 
 def _requirements(distribution: str) -> frozenset[str]:
-    """Normalized names of a distribution and of all that it requires, without extras, at whatever depth."""
+    """Normalized names of a distribution and of everything that it requires, directly or not, without extras."""
     seen: set[str] = set()
     left = [distribution]
     while left:
@@ -60,5 +54,5 @@ def _requirements(distribution: str) -> frozenset[str]:
 
 
 def _normalized(name: str) -> str:
-    """A distribution's name as all spellings of it read (PEP 503)."""
+    """A distribution's name in its normal form (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,4 +1,4 @@
-"""Names that a person chooses, and what the places that keep them accept."""
+"""Names that a user chooses, and what databases and clusters accept."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import re
 from winnow.config.errors import InputError
 
 LONGEST_STUDY = 63
-"""Characters of a study's name: it becomes part of host names and of labels in a cluster (RFC 1123)."""
+"""Longest name of a study, in characters: it becomes part of host names and labels in a cluster (RFC 1123)."""
 
 LONGEST_PARAMETER = 200
-"""Characters of a parameter's name: MLflow keeps 250 of `search.space.NAME.choice` and of `param.NAME`."""
+"""Longest name of a parameter: MLflow stores 250 characters of `search.space.NAME.choice` and `param.NAME`."""
 
 _LONGEST_RECORDED = 250
 _LONGEST_SHOWN = 60
@@ -21,7 +21,7 @@ _STUDY = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 
 
 def fault_in_study_name(name: str) -> str | None:
-    """What a study's name has to be, where it is not that; None where it is right."""
+    """What a study's name must be, if it is invalid; None if it is valid."""
     if len(name) > LONGEST_STUDY:
         return f"at most {LONGEST_STUDY} characters"
     if _STUDY.fullmatch(name) is None:
@@ -30,11 +30,7 @@ def fault_in_study_name(name: str) -> str | None:
 
 
 def check_study_name(name: str, place: str) -> str:
-    """The name itself.
-
-    Raises:
-        InputError: no study can have it.
-    """
+    """Return the name. Raise InputError if no study can have it."""
     fault = fault_in_study_name(name)
     if fault is None:
         return name
@@ -44,17 +40,17 @@ def check_study_name(name: str, place: str) -> str:
 
 
 def recorded_name(name: str) -> str:
-    """A name as MLflow takes it for a parameter, a metric or a tag.
+    """A name that MLflow accepts for a parameter, a metric or a tag.
 
-    Anything but letters, digits, `_ - . /` and spaces becomes `_`. So do dots and slashes in a name that reads as a
-    path which is not in its shortest form (`a//b`, `/x`, `..`): MLflow refuses those, since names may become files.
+    Everything except letters, digits, `_ - . /` and spaces becomes `_`. So do dots and slashes in a path that is not in
+    its shortest form (`a//b`, `/x`, `..`): MLflow refuses those, because names may become files.
     """
     kept = _UNFIT.sub("_", name)[:_LONGEST_RECORDED]
     return re.sub(r"[./]", "_", kept) or "_" if _is_crooked_path(kept) else kept
 
 
 def is_recordable(name: str) -> bool:
-    """Whether a parameter's name needs no more than single characters replaced to be recorded."""
+    """Whether MLflow can record a parameter's name with at most single characters replaced."""
     return len(name) <= LONGEST_PARAMETER and not _is_crooked_path(_UNFIT.sub("_", name))
 
 
@@ -63,7 +59,7 @@ def _is_crooked_path(name: str) -> bool:
 
 
 def shown_text(text: str) -> str:
-    """A text in quotes, on one line; a long one is cut, and its length is given."""
+    """A text in quotes, on one line. A long one is cut, and its length is added."""
     if len(text) <= _LONGEST_SHOWN:
         return repr(text)
     return f"{text[:_LONGEST_SHOWN] + '…'!r}, which has {len(text)} characters"

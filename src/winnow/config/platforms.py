@@ -1,4 +1,4 @@
-"""The names of the platforms on which a sweep runs and a model is served."""
+"""The names of the platforms."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Keep what winnow writes from other users of the machine: folders get mode 0700, files 0600.
+"""Keep winnow's files private to their user: folders get mode 0700, files 0600.
 
-The umask of a command and of its workers gives new files these modes. The home of an older version is tightened when a
-command finds it. A file that a person names with `--output` is not winnow's own: it has the modes of the usual umask.
+A command and its workers set a umask for new files, and a command tightens an existing home. A file that the user names
+with `--output` gets its mode from the usual umask.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import stat
 from pathlib import Path
 
 OTHERS = 0o077
-"""The permissions that a umask takes away from the group and from all others."""
+"""Permissions of the group and of all others."""
 
 _OWN = ("artifacts", "data", "deployments", "images-loaded.json", "models", "stack.json", "studies")
 _DATABASES = ("mlflow.db", "studies.db")
-"""Databases, and how the names of the files begin that SQLite keeps beside them."""
+"""Databases. SQLite's files next to them have names with the same prefix."""
 
 _usual_umask: int | None = None
 
 
 def restrict_umask() -> None:
-    """Set the umask, so that the files of this process and its children are readable by their user alone."""
+    """Set the umask, so that only the user can read files of this process and its children."""
     global _usual_umask
     before = os.umask(OTHERS)
     os.umask(before | OTHERS)
@@ -37,15 +37,15 @@ def share(path: Path) -> None:
 
 
 def make_home(home: Path) -> None:
-    """Make the home for its user alone. One that is there already is left to `tighten`. Raises OSError."""
+    """Create a private home. `tighten` handles an existing one. Raises OSError."""
     home.parent.mkdir(parents=True, exist_ok=True)
     home.mkdir(mode=0o700, exist_ok=True)
 
 
 def tighten(home: Path) -> None:
-    """Close an existing home to others; do nothing where there is none, or where it belongs to another user.
+    """Make an existing home private; do nothing if there is none, or if it belongs to another user.
 
-    A folder that holds other things as well stays as open as it is: only winnow's own entries in it are closed.
+    A folder with other entries keeps its mode: only winnow's own entries in it become private.
     """
     try:
         entries = list(home.iterdir())
@@ -59,7 +59,7 @@ def tighten(home: Path) -> None:
 
 
 def _close(path: Path) -> None:
-    # Another process may have removed it, and another user may own it.
+    # Another process may have removed it, or another user may own it.
     with contextlib.suppress(OSError):
         mode = path.lstat().st_mode
         if mode & OTHERS and not stat.S_ISLNK(mode):

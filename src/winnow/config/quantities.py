@@ -1,4 +1,4 @@
-"""Amounts of memory as a person writes them, in Kubernetes' notation on every platform."""
+"""Amounts of memory and CPUs in Kubernetes' notation, on every platform."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "
 
 
 def bytes_of(quantity: str) -> int:
-    """Bytes of a quantity such as `512Mi` or `2G`. Raises ValueError where it is none."""
+    """Bytes of a quantity such as `512Mi` or `2G`. Raises ValueError for any other text."""
     if re.fullmatch(QUANTITY, quantity) is None:
         raise ValueError(f"expected a quantity such as 512Mi, found {quantity!r}")
     number = quantity.rstrip("kKMGTi")
@@ -17,12 +17,12 @@ def bytes_of(quantity: str) -> int:
 
 
 def memory_text(amount: int) -> str:
-    """Bytes as a quantity, in the largest unit that holds them whole."""
+    """Bytes as a quantity, in the largest unit that gives a whole number."""
     return next(
         (f"{amount // _UNITS[unit]}{unit}" for unit in ("Gi", "Mi", "Ki") if amount % _UNITS[unit] == 0), str(amount)
     )
 
 
 def cpu_text(cpus: float) -> str:
-    """CPUs as a quantity: `2`, or `1500m`, a thousandth being the smallest part that there is."""
+    """CPUs as a quantity: `2`, or `1500m`, in thousandths."""
     return str(int(cpus)) if cpus == int(cpus) else f"{round(1000 * cpus)}m"

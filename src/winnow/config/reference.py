@@ -1,8 +1,8 @@
-"""Generate the parts of the documents that can be read off the code.
+"""Generate parts of the documents from the code.
 
 A document marks such a part with `<!-- generated: NAME -->` and `<!-- end generated -->`; `fill` puts the current text
-between the two. This module also makes the texts that come from the configuration's own types. The verb
-`config-reference` knows all names and files.
+between them. This module also generates the texts about the configuration. `winnow.api.documents` lists all names and
+files.
 """
 
 from __future__ import annotations
@@ -38,11 +38,7 @@ BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 
 def fill(text: str, generators: Mapping[str, Callable[[], str]], place: str) -> str:
-    """`text` with every marked part replaced.
-
-    Raises:
-        InputError: a part's name is not among the generators, or a mark is never closed.
-    """
+    """Replace every marked part. Raise InputError for an unknown name or a mark that is not closed."""
     if text.count("<!-- generated: ") != len(REGION.findall(text)):
         raise InputError(
             place,
@@ -62,12 +58,12 @@ def fill(text: str, generators: Mapping[str, Callable[[], str]], place: str) -> 
 
 
 def experiment_reference() -> str:
-    """Every key of an experiment file: one table a section, in the order of the file."""
+    """Every key of an experiment file: one table per section, in the order of the file."""
     return "\n".join(_section("", Experiment))
 
 
 def settings_reference() -> str:
-    """The environment variables that name places and addresses."""
+    """The environment variables for places and addresses."""
     hints = get_type_hints(Settings, include_extras=True).values()
     return variables_table([one for hint in hints for one in get_args(hint) if isinstance(one, Variable)])
 
@@ -79,7 +75,7 @@ def variables_table(variables: Sequence[Variable]) -> str:
 
 
 def markdown_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """A Markdown table; bars inside cells are escaped."""
+    """A Markdown table. Bars in cells are escaped."""
     lines = [header, tuple("---" for _ in header), *(tuple(cell.replace("|", "\\|") for cell in row) for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -148,7 +144,7 @@ def _kind_of(annotation: Any) -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    """The default as the file would hold it; a section has those of its keys."""
+    """The default as in the file; empty for a section."""
     if field.is_required():
         return "**required**"
     value = field.get_default()

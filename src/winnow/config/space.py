@@ -1,7 +1,7 @@
-"""What can be refused of a search space from the experiment file alone.
+"""Check a search space by the experiment file alone.
 
-These checks stand apart from the types in `experiment`, so that a study which an older winnow accepted can still be
-read. What needs the factory or the optimizer is checked by `training.preflight`.
+These checks are not in the types of `experiment`, so that studies of older versions can still be read.
+`training.preflight` checks what needs the factory or the optimizer.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from winnow.config.names import LONGEST_PARAMETER, is_recordable, recorded_name,
 Parameter = FloatParameter | IntParameter | ChoiceParameter
 
 SEARCHED = frozenset({"epochs", "batch_size", "clip_norm", "optimizer"})
-"""Settings of `training` that a space may hold."""
+"""Settings of `training` that can be in a space."""
 
 MOST_EXACT = 2**53
-"""Optuna keeps whole numbers as doubles, which hold every one up to this."""
+"""Optuna stores whole numbers as doubles, which are exact up to this one."""
 
 
 def faults_in_space(experiment: Experiment) -> Iterator[InputError]:
-    """What has to change in the space, each fault with its key as the place."""
+    """The faults in the space, each with its key as the place."""
     space = experiment.search.space
     yield from _faults_in_names(list(space))
     for name, parameter in space.items():
@@ -38,7 +38,7 @@ def faults_in_space(experiment: Experiment) -> Iterator[InputError]:
                 yield from _faults_in_integers(place, parameter)
             case ChoiceParameter():
                 yield from _faults_in_choices(place, parameter)
-    # A training function of one's own gets every parameter as it stands.
+    # The user's own training function gets all parameters unchanged.
     if experiment.training.loop is None:
         yield from _faults_in_training(space)
 
@@ -59,7 +59,7 @@ def _faults_in_names(names: list[str]) -> Iterator[InputError]:
         if other != name:
             yield InputError(
                 place,
-                expected="names that stay different where only letters, digits, '_', '-', '.', '/' and spaces are kept",
+                expected="names that differ in letters, digits, '_', '-', '.', '/' or spaces",
                 found=f"'{other}' and '{name}', which MLflow both records as '{recorded_name(name)}'",
                 remedy="Rename one of them.",
             )
@@ -151,7 +151,7 @@ def _faults_in_training(space: Mapping[str, Parameter]) -> Iterator[InputError]:
 
 
 def float_for_whole_numbers(name: str, parameter: FloatParameter) -> InputError:
-    """The error for a range of real numbers where a setting takes whole ones."""
+    """The error for a range of real numbers for a setting that needs whole ones."""
     low, high = (math.floor(bound) for bound in parameter.bounds)
     return InputError(
         f"search.space.{name}.float",
@@ -162,7 +162,7 @@ def float_for_whole_numbers(name: str, parameter: FloatParameter) -> InputError:
 
 
 def _refusal(setting: str, value: object) -> str | None:
-    """Why `training` does not take a value; None where it does."""
+    """Why `training` refuses a value; None if it accepts it."""
     try:
         TrainingConfig.model_validate_json(json.dumps({setting: value}), strict=True)
     except pydantic.ValidationError as error:

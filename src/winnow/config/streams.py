@@ -1,6 +1,6 @@
-"""Print plain characters where a stream's encoding lacks one, instead of raising an exception.
+"""Replace characters that a stream's encoding lacks by plain ones, instead of raising `UnicodeEncodeError`.
 
-Logs of CI, cron and old locales are often ASCII. Python's own answer on standard output is `UnicodeEncodeError`.
+Logs of CI, cron and old locales are often ASCII.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import io
 import sys
 
 PLAIN = "winnow-plain"
-"""Name of the error handler, for `errors=` of any encoding."""
+"""Name of the error handler, for `errors=`."""
 
-# Most are as wide as what they replace, since lines are cut to the width of a terminal.
+# Most are as wide as the original, because lines are cut to the width of a terminal.
 _PLAIN_TEXT = {
     "–": "-",
     "·": "|",
@@ -46,16 +46,16 @@ codecs.register_error(PLAIN, _replace)
 
 
 def accept_any_text(*streams: object) -> None:
-    """Let text streams replace what their encoding lacks; leave other streams as they are."""
+    """Make text streams replace characters that their encoding lacks; ignore other streams."""
     for stream in streams:
         if isinstance(stream, io.TextIOWrapper):
-            # The caller may have closed the stream, or replaced it by one that cannot be reconfigured.
+            # The stream may be closed, or one that cannot be reconfigured.
             with contextlib.suppress(ValueError, io.UnsupportedOperation):
                 stream.reconfigure(errors=PLAIN)
 
 
 def write_utf8() -> None:
-    """Let this process, whose output becomes a log that winnow reads, write UTF-8 in every locale."""
+    """Write UTF-8 in every locale, because winnow reads this process's output as a log."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors=PLAIN)

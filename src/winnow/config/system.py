@@ -8,12 +8,9 @@ from winnow.config.errors import InputError
 
 
 def check_system(system: str = sys.platform) -> None:
-    """Refuse Windows, which has neither file locks that end with their holder nor sockets that processes share.
+    """Raise InputError on Windows: its file locks do not end with their holder, and processes cannot share sockets.
 
-    macOS lacks `PR_SET_PDEATHSIG` and /proc alone; see `training.pdeathsig` and `config.process_identity`.
-
-    Raises:
-        InputError: winnow does not run on this system.
+    macOS lacks only `PR_SET_PDEATHSIG` and /proc; see `training.pdeathsig` and `config.process_identity`.
     """
     if system in ("win32", "cygwin"):
         raise InputError(

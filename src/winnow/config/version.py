@@ -1,7 +1,7 @@
-"""The version, in a module of its own: no module of the package may import `winnow` itself.
+"""The version, in its own module because no module of the package may import `winnow` itself.
 
-It comes from the last git tag and is read from the installed package. An image that serves holds no installed package;
-its build writes the version into this file.
+It is that of the installed package, which takes it from the last git tag. The image that serves has no installed
+package; its build writes the version into this file.
 """
 
 from importlib.metadata import version

@@ -1,7 +1,7 @@
-"""YAML as its 1.2 standard reads it, with the line of every key.
+"""Read YAML 1.2, with the line of every key.
 
 PyYAML follows YAML 1.1, where `off` and `no` are booleans and `1e-4` is text; hyperparameters need the opposite.
-A repeated key is refused, where PyYAML takes the last one. Dates stay text.
+Repeated keys are refused (PyYAML takes the last one), and dates stay text.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _construct_integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
         raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark) from error
 
 
-# The order decides: "1" fits both patterns and is an integer.
+# The order matters: "1" matches both patterns and is an integer.
 for tag, pattern, first_characters in (
     ("bool", BOOLEAN, [*"tTfF"]),
     ("null", NULL, [*"nN~", ""]),
@@ -55,17 +55,12 @@ Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _construct_integer)
 
 
 class DuplicateKeyError(yaml.MarkedYAMLError):
-    """A mapping holds the same key twice."""
+    """A mapping has the same key twice."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A file's content and where its keys stand.
-
-    Attributes:
-        content: plain Python values; None for an empty file.
-        lines: line number (1-based) of every key and list item, by path.
-    """
+    """A file's content as plain values (None if empty), and the 1-based line of every key and list item, by path."""
 
     content: Any
     lines: dict[KeyPath, int]
@@ -86,7 +81,7 @@ def read_yaml(text: str) -> Document:
     """Parse one YAML document.
 
     Raises:
-        yaml.YAMLError: it is not YAML, holds a key twice, or holds a tag that makes something else than plain values.
+        yaml.YAMLError: the text is not YAML, repeats a key, or has a tag for anything but plain values.
     """
     loader = Yaml12Loader(text)
     try:

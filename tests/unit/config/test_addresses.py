@@ -77,7 +77,7 @@ def test_an_experiment_is_kept_without_the_secrets_of_its_environment() -> None:
     kept = experiment.without_secrets().execution
     shell = {"API_TOKEN": "abc", "URL": "http://me:abc@host"}
     assert with_kept_secrets(kept, shell) == experiment.execution
-    with pytest.raises(InputError, match="Export URL as the experiment file has it"):
+    with pytest.raises(InputError, match="Export URL with the value from the experiment file"):
         with_kept_secrets(kept, {"API_TOKEN": "abc"})
 
 
