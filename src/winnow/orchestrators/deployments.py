@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from winnow.bundle.manifest import EXAMPLE
-from winnow.config.errors import InputError, UnreachableError, WinnowError
+from winnow.config.errors import InputError, UnreachableError
 from winnow.config.next_command import next_flag
 from winnow.config.settings import Settings
 from winnow.orchestrators.releases import champion_number
 from winnow.orchestrators.settings import current
+from winnow.orchestrators.workers import chosen_platforms
 from winnow.platforms.deployer import Deployer, Deployment, ManualAccess, Say, UnknownDeploymentError, mute
+from winnow.platforms.platform import Platform
 from winnow.platforms.readiness import ASKED_WITHIN_S, NoModelError, model_at
-from winnow.platforms.table import all_platforms, platform_for
+from winnow.platforms.table import platform_for
 from winnow.serving.settings import from_environment
 
 
@@ -129,59 +131,39 @@ class SeveralDeploymentsError(InputError):
         self.move_to(self.place)
 
 
-def answering_deployers(
-    settings: Settings,
-    platform: str | None = None,
-    *,
-    say: Say = mute,
-    on_away: Callable[[str, WinnowError], object] = lambda _name, _error: None,
-) -> dict[str, Deployer[Any]]:
-    """The deployers that answer, by platform; if `platform` is given, only that one.
+def ask_deployers(
+    settings: Settings, platform: str | None, say: Say = mute
+) -> tuple[dict[str, Deployer[Any]], dict[str, str]]:
+    """The deployers that answer, and the errors of remote platforms that do not, by platform.
 
-    Otherwise a remote platform is asked only if it is in use or has deployments of this home: a kubeconfig alone may
-    belong to something else.
+    If `platform` is given, only that one is asked. Otherwise a remote platform is only asked if it is in use or has
+    deployments of this home: a kubeconfig alone may belong to something else.
 
     Args:
-        say: receives lines about a change while a deployer makes it.
-        on_away: is called with a remote platform that does not answer, and the error. It may well serve something.
+        say: is called with these errors, and later with lines about a change while a deployer makes it.
 
     Raises:
         InputError, UnreachableError: the named platform does not answer.
     """
-    found = {}
-    for each in all_platforms(settings) if platform is None else (platform_for(platform, settings),):
-        # Deployments leave records in the home of the machine that made them.
-        is_used = each.is_in_use or (settings.home / "deployments" / each.name).is_dir()
-        if platform is None and each.capabilities.is_remote and not is_used:
-            continue
+
+    def is_used(each: Platform) -> bool:
+        # Deployments leave records in the home that made them.
+        return each.is_in_use or (settings.home / "deployments" / each.name).is_dir()
+
+    found: dict[str, Deployer[Any]] = {}
+    absent: dict[str, str] = {}
+    for each in chosen_platforms(settings, platform, is_used):
         try:
             deployer = each.deployer(say=say)
             deployer.names()
+            found[each.name] = deployer
         except (InputError, UnreachableError) as error:
             if platform is not None:
                 raise
             if each.capabilities.is_remote:
-                on_away(each.name, error)
-            continue
-        found[each.name] = deployer
-    return found
-
-
-def ask_deployers(
-    settings: Settings, platform: str | None, say: Say
-) -> tuple[dict[str, Deployer[Any]], dict[str, str]]:
-    """The deployers that answer, and the errors of platforms in use that do not, which `say` receives as well.
-
-    Raises:
-        InputError, UnreachableError: the named platform does not answer.
-    """
-    absent: dict[str, str] = {}
-
-    def note(name: str, error: WinnowError) -> None:
-        absent[name] = str(error)
-        say(f"warning: {name} did not answer: {error}")
-
-    return answering_deployers(settings, platform, say=say, on_away=note), absent
+                absent[each.name] = str(error)
+                say(f"warning: {each.name} did not answer: {error}")
+    return found, absent
 
 
 def find_deployment(deployers: Mapping[str, Deployer[Any]], name: str | None) -> tuple[str, str]:
@@ -191,10 +173,9 @@ def find_deployment(deployers: Mapping[str, Deployer[Any]], name: str | None) ->
         UnknownDeploymentError: nothing with that name is served, or nothing at all.
         SeveralDeploymentsError: several match.
     """
-    known = [(platform, each) for platform, deployer in deployers.items() for each in deployer.names()]
-    found = [(platform, each) for platform, each in known if name in (None, each)]
+    found = _find(deployers, name)
     if not found:
-        raise UnknownDeploymentError(name, sorted({each for _, each in known}))
+        raise UnknownDeploymentError(name, [])
     if len(found) > 1:
         raise SeveralDeploymentsError(name, found)
     return found[0]
@@ -206,11 +187,15 @@ def list_deployments(deployers: Mapping[str, Deployer[Any]], name: str | None = 
     Raises:
         UnknownDeploymentError: nothing with that name is served.
     """
+    return [(platform, deployers[platform].status(each)) for platform, each in _find(deployers, name)]
+
+
+def _find(deployers: Mapping[str, Deployer[Any]], name: str | None) -> list[tuple[str, str]]:
     known = [(platform, each) for platform, deployer in deployers.items() for each in deployer.names()]
     found = [(platform, each) for platform, each in known if name in (None, each)]
     if name is not None and not found:
         raise UnknownDeploymentError(name, sorted({each for _, each in known}))
-    return [(platform, deployers[platform].status(each)) for platform, each in found]
+    return found
 
 
 def observe_serving(settings: Settings, name: str | None, platform: str | None, say: Say) -> Serving:

@@ -8,7 +8,7 @@ from winnow.config.errors import InputError
 from winnow.config.settings import Settings
 from winnow.orchestrators.deployments import (
     SeveralDeploymentsError,
-    answering_deployers,
+    ask_deployers,
     find_deployment,
     list_deployments,
 )
@@ -74,6 +74,6 @@ def test_a_name_that_is_not_served_is_one_error_that_names_those_that_are() -> N
 
 def test_a_named_platform_alone_is_asked(tmp_path: Path) -> None:
     settings = Settings.from_environment({"WINNOW_HOME": str(tmp_path)})
-    assert list(answering_deployers(settings, "local")) == ["local"]
+    assert list(ask_deployers(settings, "local")[0]) == ["local"]
     with pytest.raises(InputError, match="one of local, docker"):
-        answering_deployers(settings, "moon")
+        ask_deployers(settings, "moon")
