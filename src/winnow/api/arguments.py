@@ -36,6 +36,34 @@ ARGUMENTS: Mapping[str, str] = {
 """The arguments that several functions take. A docstring describes an argument only where it means something else."""
 
 
+ATTRIBUTES: Mapping[str, str] = {
+    "epochs": "number of epochs that were trained.",
+    "goal": '"maximize" or "minimize".',
+    "identifier": "process id, or name of the container or pod.",
+    "line": "the last line that it printed.",
+    "metric": "name of the metric.",
+    "metrics": "latest value of each metric, by name.",
+    "model": "name of the registered model.",
+    "name": "its name.",
+    "params": "the parameters, by name.",
+    "platform": '"local", "docker" or "kubernetes".',
+    "previous": "the release that a rollback would serve; None if there is none.",
+    "release": "the model version that it serves.",
+    "replicas": "the servers.",
+    "run": "the run in the tracking store.",
+    "run_id": "id of the run in the tracking store.",
+    "started_at_ms": "start in milliseconds since the epoch.",
+    "state": "its state.",
+    "study": "name of the study.",
+    "tags": "tags of the run.",
+    "took_s": "duration in seconds; None while it runs.",
+    "train_s": "time spent on training, in seconds.",
+    "url": "its address.",
+    "version": "number of the model version.",
+}
+"""The attributes that several types have. A docstring describes an attribute only where it means something else."""
+
+
 def study_name(config: Path | str | None, study: str | None) -> str:
     """Return `study`, or the name in the experiment file.
 

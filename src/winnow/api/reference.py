@@ -1,7 +1,7 @@
 """The reference of the API, in Markdown, from its signatures and docstrings.
 
 Docstrings have the sections `Args:`, `Returns:`, `Raises:` and `Attributes:`; an entry reads `name, other: text`. An
-argument without an entry is described in `winnow.api.arguments.ARGUMENTS`.
+argument or attribute without an entry is described in `winnow.api.arguments`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType
 from typing import Any, Literal, get_args, get_origin
 
-from winnow.api.arguments import ARGUMENTS
+from winnow.api.arguments import ARGUMENTS, ATTRIBUTES
 from winnow.config.reference import markdown_table
 
 GROUPS: Mapping[str, str] = {
@@ -90,7 +90,7 @@ def _type(name: str, each: type) -> Iterator[str]:
         yield f"One of {', '.join(f'`{member.name}` (`{member.value!r}`)' for member in each)}.\n"
     if not dataclasses.is_dataclass(each):
         return
-    meanings = _entries(sections.get("Attributes", ""))
+    meanings = {**ATTRIBUTES, **_entries(sections.get("Attributes", ""))}
     rows = [(f"`{one}`", f"`{kind}`", meanings.get(one, "")) for one, kind in attribute_types(each).items()]
     rows += [
         (f"`{attribute}`", f"`{inspect.signature(value.fget).return_annotation}`", _summary(value))

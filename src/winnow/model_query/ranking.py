@@ -28,7 +28,6 @@ class Miss:
     """A run that a filter rejects.
 
     Attributes:
-        run: the run.
         reason: what it has instead.
         distance: distance of its value from the filter's bound; None if the filter has no bound.
     """

@@ -27,7 +27,6 @@ class ServedDeployment:
     """A deployment, and the platform that serves it.
 
     Attributes:
-        platform: "local", "docker" or "kubernetes".
         deployment: the deployment as reported by the platform.
         replica: what a replica is there: "process", "container" or "pod".
         champion: version of the model's champion; None if there is none or the registry does not answer.

@@ -39,7 +39,6 @@ class Outcome:
     """What `select_model` did.
 
     Attributes:
-        study: the study's name.
         selection: the winner, the runners-up, and the nearest misses of each filter.
         version: the winner's registered model; None if no run passes, or in a dry run before its refit.
         is_new: whether the alias moves to this version.
@@ -64,7 +63,6 @@ class CheckedRun:
     """A trial's run, and the filters that reject it.
 
     Attributes:
-        run: the run in the tracking store.
         misses: one for each filter that rejects the run; empty if it passes all.
     """
 
@@ -77,7 +75,6 @@ class Explanation:
     """One run checked against the rules.
 
     Attributes:
-        run: the run in the tracking store.
         demands: the requirements of the rules.
         selection: the selection among all trials, which shows the run's rank.
     """

@@ -41,7 +41,6 @@ class Deletion:
     """What is deleted with a study, and what MLflow keeps.
 
     Attributes:
-        study: the study's name.
         trials: number of its trials.
         folder: the folder of its logs and its report; None if there is none.
         runs: number of its runs. MLflow keeps them, marked as those of a deleted study.

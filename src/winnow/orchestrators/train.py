@@ -38,7 +38,6 @@ class SweepResult:
     """A study that is done.
 
     Attributes:
-        study: the study's name.
         was_done: nothing was left to do.
         trials: number of trials, in all states.
         counts: number of trials, by state.

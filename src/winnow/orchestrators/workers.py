@@ -21,7 +21,6 @@ class WorkerGroup:
     """A worker group that is running, or whose containers or pods still exist.
 
     Attributes:
-        platform: "local", "docker" or "kubernetes".
         status: the group as reported by the platform.
         is_from_here: it was started with this WINNOW_HOME, which then keeps its logs.
     """
