@@ -187,7 +187,7 @@ def scale(site: Site, releases: dict[str, Release]) -> Scaled:
     return Scaled(added_s, time.monotonic() - ended, outcome)
 
 
-def test_a_version_that_never_becomes_ready_is_put_back_and_what_is_said_of_it_shown(
+def test_a_version_that_never_becomes_ready_is_undone_and_its_log_shown(
     site: Site, releases: dict[str, Release]
 ) -> None:
     before = deploy(site, releases["first"], 1)
@@ -233,9 +233,7 @@ def deploying_elsewhere(site: Site, release: Release) -> subprocess.Popen[str]:
     return started
 
 
-def test_whoever_comes_second_is_told_so_and_an_interrupted_change_is_taken_back(
-    site: Site, releases: dict[str, Release]
-) -> None:
+def test_a_second_change_is_refused_and_an_interrupted_one_is_undone(site: Site, releases: dict[str, Release]) -> None:
     before = deploy(site, releases["first"])
     stale = deployer_of(site).plan(request_of(site, releases["second"]))
     with deploying_elsewhere(site, unpullable(releases["second"])) as deploying:

@@ -329,7 +329,7 @@ class KubernetesDeployer:
             raise
         except BaseException as error:
             self._say(f"undoing the change{'' if isinstance(error, Exception) else ', since it was interrupted'}")
-            template = self._take_back(name, before, found.count, held, error)
+            template = self._undo(name, before, found.count, held, error)
             if template and isinstance(error, Exception):
                 with contextlib.suppress(OvertakenError, *NOT_NOW):
                     self._wait_until(
@@ -339,7 +339,7 @@ class KubernetesDeployer:
                         BACK_WITHIN_S,
                         silent_s=BACK_WITHIN_S,
                     )
-            self._say(_taken_back(plan.request, found.release, is_anything_left=bool(before)))
+            self._say(_undone(plan.request, found.release, is_anything_left=bool(before)))
             raise
         version = plan.request.release.version
         with self._saying_if_interrupted(f"version {version} is served; the previous replicas are still terminating"):
@@ -382,9 +382,7 @@ class KubernetesDeployer:
         if count is not None:
             self.cluster.merge(DEPLOYMENT, object_name(name), {"spec": {"replicas": count}}, subresource="scale")
 
-    def _take_back(
-        self, name: str, before: Sequence[Manifest], count: int, held: HeldLease, cause: BaseException
-    ) -> str:
+    def _undo(self, name: str, before: Sequence[Manifest], count: int, held: HeldLease, cause: BaseException) -> str:
         """Restore the previous state, retrying for `BACK_WITHIN_S`, and return the template label of its pods.
 
         Raises:
@@ -395,7 +393,7 @@ class KubernetesDeployer:
         while True:
             try:
                 with uninterrupted():
-                    template = self._put_back(name, before, count, held)
+                    template = self._restore(name, before, count, held)
                 break
             except NOT_NOW as error:
                 if self._clock.now() > deadline:
@@ -405,7 +403,7 @@ class KubernetesDeployer:
             self._keep_logs(name, [each for each in self._pods(name) if not is_ready(each)])
         return template
 
-    def _put_back(self, name: str, before: Sequence[Manifest], count: int, held: HeldLease) -> str:
+    def _restore(self, name: str, before: Sequence[Manifest], count: int, held: HeldLease) -> str:
         """Restore every object that the change modified, and delete every object that it created."""
         held.confirm()
         now = [self.cluster.get(kind_of(each), name_of(each)) for each in before]
@@ -497,7 +495,7 @@ class KubernetesDeployer:
     def _late(self, plan: KubernetesPlan, pods: Pods) -> tuple[list[Manifest], str]:
         """The new pods that are not ready, and why the change fails."""
         name, within_s = plan.request.name, plan.request.ready_within_s
-        (why,) = _as_far_as_known(lambda: [str(observe.diagnosis(self.cluster, name, pods) or "")])
+        (why,) = _context(lambda: [str(observe.diagnosis(self.cluster, name, pods) or "")])
         waiting = [each for each in pods.new if not is_ready(each)]
         return waiting, f"no new replica was ready within {within_s:g} s{why and f' ({why})'}"
 
@@ -512,14 +510,14 @@ class KubernetesDeployer:
     def _failed(self, name: str, pods: Sequence[Manifest], reason: str, is_old_serving: bool) -> DeploymentFailedError:
         """The error, with the events and the log of the first pod, which is kept before the pod is removed."""
         if not pods:
-            lines = _as_far_as_known(lambda: observe.owner_events(self.cluster, name, SHOWN_EVENTS))
+            lines = _context(lambda: observe.owner_events(self.cluster, name, SHOWN_EVENTS))
             source = "events about its pods"
             return DeploymentFailedError(name, reason, lines, source, is_old_serving=is_old_serving)
         pod = pods[0]
-        said = _as_far_as_known(lambda: observe.log(self.cluster, pod, KEPT_LINES))
+        said = _context(lambda: observe.log(self.cluster, pod, KEPT_LINES))
         self._keep(name, pod, said)
         source = str(self._log_file(name, pod)) if said else f"events about pod {name_of(pod)}"
-        lines = [*_as_far_as_known(lambda: observe.events(self.cluster, pod, SHOWN_EVENTS)), *said[-SHOWN_LINES:]]
+        lines = [*_context(lambda: observe.events(self.cluster, pod, SHOWN_EVENTS)), *said[-SHOWN_LINES:]]
         return DeploymentFailedError(name, reason, lines, source, is_old_serving=is_old_serving)
 
     def _log_file(self, name: str, pod: Manifest) -> Path:
@@ -533,7 +531,7 @@ class KubernetesDeployer:
         deadline = self._clock.now() + LOGS_WITHIN_S
         for pod in pods:
             if not self._log_file(name, pod).exists() and self._clock.now() < deadline:
-                self._keep(name, pod, _as_far_as_known(partial(observe.log, self.cluster, pod, KEPT_LINES)))
+                self._keep(name, pod, _context(partial(observe.log, self.cluster, pod, KEPT_LINES)))
 
     def _keep(self, name: str, pod: Manifest, said: Sequence[str]) -> None:
         """Keep the end of a pod's log, and only the newest `KEPT_LOGS` logs. A full disk must not stop the change."""
@@ -644,7 +642,7 @@ def _answers(url: str, release: Release) -> bool:
         return False
 
 
-def _taken_back(request: DeploymentRequest, old: Release | None, *, is_anything_left: bool) -> str:
+def _undone(request: DeploymentRequest, old: Release | None, *, is_anything_left: bool) -> str:
     if old is not None:
         left = f"'{request.name}' serves {old.model} version {old.version}, as before"
     else:
@@ -652,7 +650,7 @@ def _taken_back(request: DeploymentRequest, old: Release | None, *, is_anything_
     return f"the change to version {request.release.version} was undone: {left}"
 
 
-def _as_far_as_known(ask: Callable[[], list[str]]) -> list[str]:
+def _context(ask: Callable[[], list[str]]) -> list[str]:
     """Extra context for an error message. Failing to fetch it must not hide the original error."""
     try:
         return ask()

@@ -178,8 +178,15 @@ class KubernetesExecutor:
 
     def clear(self, study: str) -> None:
         """Keep the logs of groups that are over, and delete their Jobs; the cluster deletes what belongs to a Job."""
+
+        def clear(found: tuple[Job | None, list[Pod]]) -> None:
+            job, pods = found
+            if job is not None and job.state.is_over:
+                with self._archive.locked(job.study, job.group):
+                    self._retire(job, pods)
+
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="winnow-clear") as pool:
-            list(pool.map(self._clear, self._groups({STUDY: study}).values()))
+            list(pool.map(clear, self._groups({STUDY: study}).values()))
 
     def _groups(self, labels: Mapping[str, str] | str) -> GroupsFound:
         return by_group(self._cluster.find(JOB, labels).items, self._cluster.find(POD, labels).items)
@@ -203,15 +210,13 @@ class KubernetesExecutor:
         pods, seen = watch.pods(name), watch.statuses().get(name)
         if seen is not None and not seen.state.is_over:
             return pods, False
-        # A watch may be a moment behind: what is left of a group that is over is read anew.
+        # A watch may lag behind: when a group is over, its pods are read again.
         left = self._find(study, name)[1]
         try:
             return left, self.status(study, name).state.is_over
         except UnknownGroupError:
             # Removed by another home, and never kept here.
             return left, True
-
-    # Starting
 
     def _check(self, group: GroupSpec) -> None:
         """Refuse what would wait forever, before anything is made."""
@@ -330,18 +335,18 @@ class KubernetesExecutor:
             # Their nodes do not answer.
             self._delete_pods(study, sorted(left), 0)
             left = watch.await_ends({name: jobs[name] for name in left}, 0.0, _LEAVING_S)
-        # A watch that had to list anew may have missed both the start and the end of a Job.
-        stuck = [name for name in sorted(left) if self._is_left(study, name, jobs[name])]
+        # A watch that had to list again may have missed both the start and the end of a Job.
+        stuck = []
+        for name in sorted(left):
+            (found, pods), job = self._find(study, name), jobs[name]
+            is_job_left = found is not None and job is not None and found.uid == job.uid
+            if is_job_left or any(not pod.is_over for pod in pods):
+                stuck.append(name)
         if stuck:
             raise ClusterError(
                 f"study {study!r}: expected the jobs of its workers {', '.join(stuck)} to be deleted with their pods, "
                 f"found that they are not. `kubectl describe job --selector {STUDY}={study}` may say why."
             )
-
-    def _is_left(self, study: str, name: str, job: Job | None) -> bool:
-        found, pods = self._find(study, name)
-        is_job_left = found is not None and job is not None and found.uid == job.uid
-        return is_job_left or any(not pod.is_over for pod in pods)
 
     def _delete_pods(self, study: str, names: Sequence[str], grace_s: int) -> None:
         self._for_some(study, names, lambda labels: self._cluster.delete_all(POD, labels, grace_s=grace_s))
@@ -350,7 +355,7 @@ class KubernetesExecutor:
         if len(jobs) == 1:
             self._delete(jobs[0])
             return
-        # All groups of the study are to end, also a later Job of one of these names.
+        # All groups of the study have to end, even a later Job of one of these names.
         names = [job.group for job in jobs]
         self._for_some(study, names, lambda labels: self._cluster.delete_all(JOB, labels, propagation="Foreground"))
 
@@ -359,12 +364,6 @@ class KubernetesExecutor:
         some = [",".join(names[at : at + _TOGETHER]) for at in range(0, len(names), _TOGETHER)]
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="winnow-end") as pool:
             list(pool.map(do, [f"{STUDY}={study},{GROUP} in ({each})" for each in some]))
-
-    def _clear(self, found: tuple[Job | None, list[Pod]]) -> None:
-        job, pods = found
-        if job is not None and job.state.is_over:
-            with self._archive.locked(job.study, job.group):
-                self._retire(job, pods)
 
     def _retire(self, job: Job, pods: list[Pod]) -> None:
         """Keep the logs of a Job that is over, then delete it."""

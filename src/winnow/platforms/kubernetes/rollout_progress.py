@@ -38,7 +38,7 @@ class Progress:
         self._now = now
         self._seen: tuple[int, int] | None = None
         self._ask_at = now() + DIAGNOSE_AFTER_S
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def see(self, pods: Pods, wanted: int) -> None:
         """Report changes of the pods. Call it every few seconds."""
@@ -52,19 +52,19 @@ class Progress:
                 self._say(f"{ready} of {replicas} ready")
             self._seen, self._ask_at = seen, self._now() + DIAGNOSE_AFTER_S
         elif pods.ready < wanted and self._now() >= self._ask_at:
-            self._tell_diagnosis(pods)
+            self._report_diagnosis(pods)
             self._ask_at = self._now() + DIAGNOSE_EVERY_S
 
-    def _tell_diagnosis(self, pods: Pods) -> None:
+    def _report_diagnosis(self, pods: Pods) -> None:
         with contextlib.suppress(*NOT_NOW):  # an error here must not end the change
             waiting = tuple(each for each in pods.new if not is_ready(each))
             found = observe.diagnosis(self._cluster, self._name, Pods(new=waiting[:MOST_DIAGNOSED]))
             # The kubelet alternates between two reasons for an image that cannot be pulled, with the same remedy.
-            if found is None or found.remedy in self._told:
+            if found is None or found.remedy in self._reported:
                 return
-            self._told.add(found.remedy)
+            self._reported.add(found.remedy)
             self._say(f"not ready yet: {found}")
-            if len(self._told) == 1:
+            if len(self._reported) == 1:
                 self._say(
                     f"If none becomes ready for {self._within_s:g} s, the change is undone; Ctrl-C undoes it now."
                 )

@@ -107,7 +107,7 @@ def test_a_release_is_rolled_and_removed(api: ServingApi, deployer: KubernetesDe
     assert api.objects == {}
 
 
-def test_what_was_served_is_put_back_where_no_log_can_be_read_or_kept(
+def test_the_previous_release_is_restored_even_if_no_log_can_be_read_or_kept(
     api: ServingApi, deployer: KubernetesDeployer
 ) -> None:
     first = deploy(deployer, FIRST)
@@ -141,7 +141,7 @@ def test_putting_back_removes_nothing_that_was_there_before(api: ServingApi, dep
     assert set(api.objects) == before
 
 
-def test_what_could_not_be_put_back_is_not_changed(api: ServingApi, deployer: KubernetesDeployer) -> None:
+def test_objects_that_could_not_be_restored_are_not_changed(api: ServingApi, deployer: KubernetesDeployer) -> None:
     deploy(deployer, FIRST)
     for path, each in api.objects.items():
         api.put(path, {**each, "metadata": {**each["metadata"], "managedFields": []}})
@@ -284,7 +284,7 @@ def test_what_keeps_replicas_from_starting_is_told_once_and_soon(
 @pytest.mark.parametrize(
     ("before", "left"), [(None, "nothing of 'cells' is left"), (FIRST, "'cells' serves cells version 1, as before")]
 )
-def test_ctrl_c_says_what_was_put_back(
+def test_ctrl_c_says_what_was_restored(
     api: ServingApi, tmp_path: Path, said: list[str], before: Release | None, left: str
 ) -> None:
     def interrupted(line: str) -> None:

@@ -284,7 +284,7 @@ def test_an_entry_point_that_is_no_url_is_refused() -> None:
         check_entry("localhost:8080")
 
 
-def test_a_kind_that_would_be_neither_taken_back_nor_removed_is_refused() -> None:
+def test_a_kind_that_would_be_neither_restored_nor_removed_is_refused() -> None:
     claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "winnow-prod-cache"}, "spec": {}}
     with pytest.raises(InputError, match=r"PersistentVolumeClaim 'winnow-prod-cache': expected .*ConfigMap"):
         kubernetes_plan.plan(
