@@ -37,7 +37,8 @@ from winnow.platforms.executor import GroupResources, GroupSpec
 from winnow.platforms.kubernetes import manifests
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.connection import connect
-from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesWorkers
+from winnow.platforms.kubernetes.executor import KubernetesExecutor
+from winnow.platforms.kubernetes.group_plan import KubernetesWorkers
 from winnow.platforms.kubernetes.kinds import JOB, POD
 
 ROOT = Path(__file__).parents[1]

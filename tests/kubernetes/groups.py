@@ -16,8 +16,8 @@ from winnow.platforms.docker.delivery import deliver
 from winnow.platforms.executor import GroupResources, GroupSpec
 from winnow.platforms.images import ImageRoute
 from winnow.platforms.kubernetes import manifests
-from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesWorkers
-from winnow.platforms.kubernetes.group_plan import object_name
+from winnow.platforms.kubernetes.executor import KubernetesExecutor
+from winnow.platforms.kubernetes.group_plan import KubernetesWorkers, object_name
 from winnow.platforms.labels import GROUP, STUDY
 
 SLEEP = (

@@ -18,13 +18,14 @@ import pytest
 from tests.kubernetes.places import Place, place
 from tests.kubernetes.pods import deployment, pod, pod_spec, until
 from winnow.platforms.diagnosis import Diagnosis
-from winnow.platforms.kubernetes.client import Cluster, NotFoundError, NotStartedError
+from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.connection import connect
 from winnow.platforms.kubernetes.diagnosis import diagnosis_of, diagnosis_of_owner
 from winnow.platforms.kubernetes.difference import difference
 from winnow.platforms.kubernetes.forward import Forward, is_ready, ready_pods
 from winnow.platforms.kubernetes.kinds import CONFIG_MAP, DEPLOYMENT, JOB, POD, SECRET, Manifest, name_of
 from winnow.platforms.kubernetes.prune import apply_all
+from winnow.platforms.kubernetes.refusals import NotFoundError, NotStartedError
 
 pytestmark = pytest.mark.kubernetes
 
@@ -133,7 +134,7 @@ def test_logs_are_followed_until_somebody_has_enough(cluster: Cluster, shared_pl
     threading.Timer(0.3, log.close).start()
     assert list(log) == []
     assert time.monotonic() - began < 5
-    assert cluster.delete(POD, "talks", grace_s=0)
+    assert cluster.delete(POD, "talks")
 
 
 # Troubles
@@ -163,8 +164,8 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         ("large", "Unschedulable: 0/", "kubectl get nodes"),
         ("nowhere", "container main: ErrImagePull", "WINNOW_REGISTRY"),
         ("misnamed", "container main: InvalidImageName", "Correct the image's name"),
-        ("unset", 'container main: CreateContainerConfigError: secret "missing" not found', "Make the Secret"),
-        ("unmounted", "FailedMount: ", "Make the Secret"),
+        ("unset", 'container main: CreateContainerConfigError: secret "missing" not found', "Create the Secret"),
+        ("unmounted", "FailedMount: ", "Create the Secret"),
     ],
 )
 def test_a_pod_that_cannot_start_says_why_within_seconds(crowded: Place, name: str, reason: str, remedy: str) -> None:

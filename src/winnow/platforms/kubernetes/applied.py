@@ -1,4 +1,4 @@
-"""Recovers what a field manager last applied of an object, to undo a failed change.
+"""Recovers what winnow last applied of an object, to undo a failed change.
 
 Server-side apply records the owner of every field, so the result has no defaults, status or fields of other managers.
 """
@@ -14,29 +14,29 @@ from winnow.platforms.kubernetes.client import FIELD_MANAGER
 from winnow.platforms.kubernetes.kinds import Manifest
 
 
-def applied_of(live: Manifest, manager: str = FIELD_MANAGER, *, changed: Manifest | None = None) -> Manifest | None:
-    """The object as the manager applied it; None where it never did.
+def applied_of(live: Manifest, *, changed: Manifest | None = None) -> Manifest | None:
+    """The object as winnow applied it; None where it never did.
 
     Args:
-        changed: the same object after the manager has applied it again. Fields that this took over from other managers
-            are included, since their values would be lost when the manager releases them.
+        changed: the same object after winnow has applied it again. Fields that this took over from other managers are
+            included, since their values would be lost when winnow releases them.
 
     `metadata.managedFields` use the notation of sigs.k8s.io/structured-merge-diff: `f:NAME` is a field, `k:{…}` the
     item of a list that has these keys, `v:VALUE` an item of a set, `.` the value itself.
     """
-    entry = _entry(live, manager)
+    entry = _entry(live)
     if entry is None:
         return None
-    later = _entry(changed, manager) if changed is not None else None
+    later = _entry(changed) if changed is not None else None
     fields = entry["fieldsV1"] if later is None else _united(entry["fieldsV1"], later["fieldsV1"])
     owned = _owned(live, fields)
     metadata = {"name": live["metadata"]["name"], **(owned.get("metadata") or {})}
     return {"apiVersion": entry["apiVersion"], "kind": live["kind"], **owned, "metadata": metadata}
 
 
-def _entry(live: Manifest, manager: str) -> Mapping[str, Any] | None:
+def _entry(live: Manifest) -> Mapping[str, Any] | None:
     for entry in live["metadata"].get("managedFields") or ():
-        if entry["manager"] == manager and entry["operation"] == "Apply" and not entry.get("subresource"):
+        if entry["manager"] == FIELD_MANAGER and entry["operation"] == "Apply" and not entry.get("subresource"):
             found: Mapping[str, Any] = entry
             return found
     return None

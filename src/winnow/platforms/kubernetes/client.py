@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING
 from winnow.platforms.kubernetes.kinds import EVENT, POD, Kind, Manifest, kind_of, name_of
 from winnow.platforms.kubernetes.port_stream import PortStream
 from winnow.platforms.kubernetes.refusals import (
-    ClusterError,
-    ConflictError,
-    ExpiredError,
     NotFoundError,
     NotStartedError,
     RefusedObjectError,
@@ -24,20 +21,6 @@ from winnow.platforms.kubernetes.transport import TIMEOUT_S, Request, Source, St
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
-
-__all__ = [
-    "FIELD_MANAGER",
-    "Change",
-    "Cluster",
-    "ClusterError",
-    "ConflictError",
-    "ExpiredError",
-    "Listing",
-    "NotFoundError",
-    "NotStartedError",
-    "RefusedObjectError",
-    "Stream",
-]
 
 FIELD_MANAGER = "winnow"
 """Winnow's name for server-side apply, which leaves the fields of other managers alone."""
@@ -201,15 +184,9 @@ class Cluster:
         answer = self._transport.json(Request("POST", path, body=body, is_repeatable=True))
         return bool(answer["status"]["allowed"])
 
-    def apply(
-        self, manifest: Manifest, *, is_dry_run: bool = False, is_forced: bool = True, manager: str = FIELD_MANAGER
-    ) -> Manifest:
-        """Create or update an object by server-side apply.
-
-        Raises:
-            ConflictError: not forced, and another manager set one of the fields.
-        """
-        query = {"fieldManager": manager, "force": "true" if is_forced else "false", **_dry_run(is_dry_run)}
+    def apply(self, manifest: Manifest, *, is_dry_run: bool = False) -> Manifest:
+        """Create or update an object by server-side apply, which takes over fields of other managers."""
+        query = {"fieldManager": FIELD_MANAGER, "force": "true", **_dry_run(is_dry_run)}
         path = kind_of(manifest).path(self.namespace, name_of(manifest))
         return self._put(Request("PATCH", path, query, manifest, _APPLY), manifest)
 
@@ -232,25 +209,16 @@ class Cluster:
         except NotFoundError:
             return None
 
-    def delete(
-        self,
-        kind: Kind,
-        name: str,
-        *,
-        grace_s: float | None = None,
-        propagation: str = "Background",
-        uid: str | None = None,
-    ) -> bool:
+    def delete(self, kind: Kind, name: str, *, propagation: str = "Background", uid: str | None = None) -> bool:
         """Delete an object; False where there is none.
 
         Args:
-            grace_s: a pod's grace period; None: its own.
             propagation: Background, Foreground (after the objects that it owns) or Orphan.
 
         Raises:
             ConflictError: the object has another uid.
         """
-        body = _delete_options(grace_s, propagation, uid)
+        body = _delete_options(None, propagation, uid)
         try:
             self._transport.json(Request("DELETE", kind.path(self.namespace, name), body=body))
         except NotFoundError:
@@ -265,7 +233,11 @@ class Cluster:
         grace_s: float | None = None,
         propagation: str = "Background",
     ) -> None:
-        """Delete all objects with these labels in one request. Raises ValueError for no label."""
+        """Delete all objects with these labels in one request; `grace_s` None: each pod's own grace period.
+
+        Raises:
+            ValueError: there is no label.
+        """
         if not labels:
             raise ValueError("expected labels, found none, which would mean every object of the namespace")
         body = _delete_options(grace_s, propagation, None)

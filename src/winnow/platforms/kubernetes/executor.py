@@ -37,8 +37,6 @@ from winnow.platforms.labels import GROUP, STUDY
 from winnow.platforms.log_archive import Archive
 from winnow.platforms.log_streams import merged
 
-__all__ = ["PERMISSIONS", "KubernetesExecutor", "KubernetesWorkers"]
-
 PERMISSIONS: tuple[Permission, ...] = (
     *verbs(JOB, "create", "delete", "deletecollection", "get", "list", "watch"),
     *verbs(POD, "deletecollection", "list", "watch"),

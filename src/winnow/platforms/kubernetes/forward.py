@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from winnow.config.errors import WinnowError
-from winnow.platforms.kubernetes.client import Cluster, NotFoundError
+from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.kinds import POD, Manifest, name_of
 from winnow.platforms.kubernetes.permissions import Permission, verbs
 from winnow.platforms.kubernetes.port_stream import PortStream
+from winnow.platforms.kubernetes.refusals import NotFoundError
 
 PERMISSIONS: tuple[Permission, ...] = (
     *verbs(POD, "list"),

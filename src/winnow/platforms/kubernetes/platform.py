@@ -17,7 +17,8 @@ from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.connection import CONTEXT, NAMESPACE
 from winnow.platforms.kubernetes.deployer import KubernetesDeployer, plan_first
 from winnow.platforms.kubernetes.deployment_settings import READY_WITHIN_S
-from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesWorkers
+from winnow.platforms.kubernetes.executor import KubernetesExecutor
+from winnow.platforms.kubernetes.group_plan import KubernetesWorkers
 from winnow.platforms.kubernetes.stack_lifecycle import KubernetesStack
 from winnow.platforms.kubernetes.stores import cluster_named, local_settings, silence
 from winnow.platforms.kubernetes.sweep import KubernetesSweep

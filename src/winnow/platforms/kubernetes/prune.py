@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from winnow.platforms.kubernetes.client import Cluster, ConflictError
+from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.kinds import Kind, Manifest, kind_of, name_of
+from winnow.platforms.kubernetes.refusals import ConflictError
 
 
 def apply_all(

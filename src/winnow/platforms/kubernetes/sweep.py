@@ -13,8 +13,8 @@ from winnow.platforms.executor import GroupSpec
 from winnow.platforms.images import TRAIN, Images
 from winnow.platforms.kubernetes import manifests, permissions
 from winnow.platforms.kubernetes.client import Cluster
-from winnow.platforms.kubernetes.executor import PERMISSIONS, KubernetesExecutor, KubernetesWorkers
-from winnow.platforms.kubernetes.group_plan import plan_group, render
+from winnow.platforms.kubernetes.executor import PERMISSIONS, KubernetesExecutor
+from winnow.platforms.kubernetes.group_plan import KubernetesWorkers, plan_group, render
 from winnow.platforms.lookup import Lookup
 from winnow.platforms.sweep import image_host
 

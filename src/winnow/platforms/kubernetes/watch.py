@@ -11,9 +11,10 @@ import threading
 from collections.abc import Generator, Mapping
 
 from winnow.config.clock import Clock
-from winnow.platforms.kubernetes.client import Change, Cluster, Listing, Stream
+from winnow.platforms.kubernetes.client import Change, Cluster, Listing
 from winnow.platforms.kubernetes.kinds import Kind
 from winnow.platforms.kubernetes.refusals import ExpiredError
+from winnow.platforms.kubernetes.transport import Stream
 
 RETRY_S = 1.0
 """Pause after a shorter round, which failed or ended at once."""

@@ -12,17 +12,16 @@ import pytest
 
 from tests.unit.platforms.kubernetes.api_server import NAMESPACE, Asked, FakeApi, cut, kubeconfig, refuse, stream
 from winnow.config.errors import InputError, UnreachableError
-from winnow.platforms.kubernetes.client import (
-    Change,
-    Cluster,
+from winnow.platforms.kubernetes.client import Change, Cluster
+from winnow.platforms.kubernetes.connection import connect
+from winnow.platforms.kubernetes.kinds import CONFIG_MAP, JOB, POD
+from winnow.platforms.kubernetes.refusals import (
     ClusterError,
     ConflictError,
     ExpiredError,
     NotFoundError,
     NotStartedError,
 )
-from winnow.platforms.kubernetes.connection import connect
-from winnow.platforms.kubernetes.kinds import CONFIG_MAP, JOB, POD
 
 MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "labels": {"x": "y"}}, "data": {"k": "v"}}
 

@@ -19,8 +19,8 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import KubernetesConfig
 from winnow.platforms.executor import GroupSpec, GroupState
 from winnow.platforms.kubernetes import manifests
-from winnow.platforms.kubernetes.executor import KubernetesExecutor, KubernetesWorkers
-from winnow.platforms.kubernetes.group_plan import object_name
+from winnow.platforms.kubernetes.executor import KubernetesExecutor
+from winnow.platforms.kubernetes.group_plan import KubernetesWorkers, object_name
 from winnow.platforms.kubernetes.refusals import NotAdmittedError
 from winnow.platforms.labels import GROUP, STUDY
 

@@ -9,10 +9,9 @@ import pytest
 
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError
-from winnow.platforms.kubernetes.client import ConflictError
 from winnow.platforms.kubernetes.kinds import Kind, Manifest, name_of
 from winnow.platforms.kubernetes.lease import DURATION_S, RENEWED_EVERY_S, OvertakenError, held
-from winnow.platforms.kubernetes.refusals import refusal
+from winnow.platforms.kubernetes.refusals import ConflictError, refusal
 
 
 @dataclass
