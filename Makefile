@@ -31,7 +31,7 @@ help: ## Print this list
 	@echo "make TARGET [VARIABLE=value …]      a variable is the flag of the same name: TRIALS=50 is --trials 50"
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { n = split($$1, names, " "); for (i = 1; i <= n; i++) printf "  %-19s %s\n", names[i], $$2 }' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## Make .venv from requirements.lock; TORCH_INDEX=URL takes torch from another package index
+setup: $(STAMP) ## Create .venv from requirements.lock; TORCH_INDEX=URL installs torch from another package index
 	@:
 
 demo: setup ## Sweep a real data set, select, serve and predict (KEEP=1 keeps serving)
@@ -100,10 +100,10 @@ rollback: setup ## Serve the previous model again (STUDY or CONFIG, PLATFORM)
 inference-one inference-one-input: setup ## Get one prediction from a served model (INPUT=file.json, STUDY or CONFIG, PLATFORM)
 	@$(WINNOW) inference-one $(FLAGS)
 
-ui: setup ## Show MLflow's pages on the runs (PORT)
+ui: setup ## Start MLflow's web interface (PORT)
 	@$(WINNOW) ui $(FLAGS)
 
-mlflow-init: setup ## Start Postgres, MinIO and MLflow; every verb uses them from then on (MLFLOW_PORT; PLATFORM=kubernetes: REGISTRY, IMAGE_LOAD)
+mlflow-init: setup ## Start Postgres, MinIO and MLflow; all commands use them from then on (MLFLOW_PORT; PLATFORM=kubernetes: REGISTRY, IMAGE_LOAD)
 	@$(WINNOW) mlflow-init $(FLAGS)
 
 mlflow-remove: setup ## Remove the stack; its data stays unless VOLUMES=1 (PLATFORM, FORCE=1)
@@ -124,31 +124,32 @@ test: setup ## Run the tests that need no daemon (ARGS="-k worker" passes argume
 test-docker: setup ## Run the tests that need a Docker engine (ARGS)
 	@$(VENV)/bin/pytest -m docker $(ARGS)
 
-test-kubernetes: setup ## Run the tests that need a cluster; WINNOW_REGISTRY and WINNOW_INGRESS_URL say how it is reached (ARGS)
+test-kubernetes: setup ## Run the tests that need a cluster; set WINNOW_REGISTRY and WINNOW_INGRESS_URL (ARGS)
 	@$(VENV)/bin/pytest -m kubernetes $(ARGS)
 
 check: setup lint ## Check format, lint, types, import contracts and generated documents, then the quick tests
 	@$(PYTEST) -m "not slow and not docker and not kubernetes" tests/unit tests/contracts
 
-lint: setup ## Check format, lint, types, import contracts and generated documents
+lint: setup ## Check format, lint, words, types, import contracts and generated documents
 	@$(VENV)/bin/ruff format --check --quiet . || { echo "make format would change the files above"; exit 1; }
 	@$(VENV)/bin/ruff check --quiet .
+	@.ci/words
 	@$(VENV)/bin/mypy
 	@contracts=$$($(VENV)/bin/lint-imports) || { echo "$$contracts"; exit 1; }; echo "$$contracts" | tail -n 1
 	@$(WINNOW) config-reference --check
 
-format: setup ## Format the code and repair what lint can repair
+format: setup ## Format the code and apply lint's fixes
 	@$(VENV)/bin/ruff format --quiet . && $(VENV)/bin/ruff check --fix .
 
 docs: setup ## Write the generated parts of the documents
 	@$(WINNOW) config-reference --write
 
-lock: setup ## Pin in requirements.lock what pyproject.toml asks for; UPGRADE=1 takes the newest of everything
+lock: setup ## Pin the dependencies of pyproject.toml in requirements.lock; UPGRADE=1 takes the newest versions
 	@CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/pip-compile $(if $(UPGRADE),--upgrade) --output-file requirements.lock pyproject.toml
 	@# A wheel built for one machine is called 2.13.0+cpu; what is pinned is 2.13.0.
 	@sed 's/^\([^ #]*==[^+ ]*\)+[^ ]*/\1/' requirements.lock > requirements.lock.new && mv requirements.lock.new requirements.lock
 
-bench: setup ## Run the benchmarks, one comparable figure each
+bench: setup ## Run the benchmarks; each prints one comparable figure
 	@for script in benchmarks/*.py; do $(VENV)/bin/python "$$script" || exit 1; done
 
 clean: ## Remove .venv and caches; studies and models stay

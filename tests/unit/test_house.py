@@ -102,3 +102,25 @@ def test_every_link_between_documents_leads_somewhere() -> None:
     ]
     assert links
     assert [f"{document.name}: {link}" for document, link in links if not (document.parent / link).exists()] == []
+
+
+def test_lint_refuses_words_that_name_no_subject(tmp_path: Path) -> None:
+    def lint() -> tuple[int, list[str]]:
+        done = subprocess.run([ROOT / ".ci/words"], cwd=tmp_path, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout.splitlines()
+
+    for folder in ("src/winnow", "docs", "k8s", "experiments", "tests"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "README.md").write_text("A word like 'nobodys' passes.\n")
+    (tmp_path / "tests" / "test_it.py").write_text("# somebody\n")
+    assert lint() == (0, [])
+    texts = {
+        "README.md": "Nobody",
+        "src/winnow/a.py": "# whoever asks",
+        "docs/b.md": "somebody",
+        "k8s/c.yaml": "# NOBODY",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(f"{text}\n")
+    code, lines = lint()
+    assert (code, sorted(lines)) == (1, sorted(f"{name}:1:{text}" for name, text in texts.items()))

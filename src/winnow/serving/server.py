@@ -53,7 +53,7 @@ class Listening:
     Attributes:
         port: 0 for a free one.
         fd: an inherited, bound socket instead of host and port.
-        door_fd: an inherited, listening Unix socket that hands the other one to whoever connects.
+        door_fd: an inherited, listening Unix socket that passes the other one to its clients.
         ready_file: written with pid, host, port and URL as JSON once the server is ready.
     """
 

@@ -32,7 +32,7 @@ tasks = sa.Table(
     sa.Column("number", sa.Integer, primary_key=True, comment="the trial's number; the report's target"),
     sa.Column("trial_id", sa.Integer, index=True),
     sa.Column("state", sa.String(16), nullable=False, comment="waiting | leased | done | failed"),
-    sa.Column("attempt", sa.Integer, nullable=False, comment="counts claims; fences out whoever was before"),
+    sa.Column("attempt", sa.Integer, nullable=False, comment="counts claims; writes of earlier claims are refused"),
     sa.Column("lost", sa.Integer, nullable=False, comment="how often its worker was lost"),
     sa.Column("owner", sa.String(128)),
     sa.Column("grp", sa.String(64)),

@@ -1,7 +1,6 @@
 """A tracker that keeps its runs in memory: the same projection as in MLflow, without a store.
 
-For tests of whatever writes to a tracker, and for `winnow train` where somebody wants no tracking at all. It can be
-made to be away. Files are not kept, only their names.
+It can be switched off, as if the store were away. Of files it keeps only the names.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class Channel:
         """Connect to the socket on which the supervisor listens.
 
         Raises:
-            OSError: nobody listens there.
+            OSError: no supervisor listens there.
         """
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.connect(str(path))

@@ -1,7 +1,7 @@
 """How the ranks of a worker group are started: a plan, without torch and without starting anything.
 
-Whoever starts them adds the variables that name this group's channel, logs and experiment (`GroupFiles`), and has to
-start them from a thread that lives as long as they do (see `pdeathsig`).
+The caller adds the variables that name this group's channel, logs and experiment (`GroupFiles`), and must start the
+ranks from a thread that lives as long as they do (see `pdeathsig`).
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def plan_ranks(
         files: where the group talks and writes.
         processes: ranks of the group on each of its nodes.
         cpus: CPUs that they may use here.
-        parent_pid: process id of whoever starts them, with which they end.
+        parent_pid: id of the process that starts them; they end with it.
         gpus: this group's GPUs as `plan_gpus` gives them; empty: none; None: leave what is visible as it is.
         node: which of the group's machines this is.
     """
