@@ -1,7 +1,7 @@
-"""Ready model factories: `build(input_shape, outputs, **params) -> nn.Module`.
+"""Ready-made model factories: `build(input_shape, outputs, **params) -> nn.Module`.
 
 They take raw or preprocessed inputs [batch, *input_shape] and give raw outputs [batch, outputs]: logits for
-classification, values for regression. Anything larger is a factory of a person's own.
+classification, values for regression. Larger models need a factory of your own.
 """
 
 from __future__ import annotations

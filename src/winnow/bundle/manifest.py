@@ -81,7 +81,7 @@ def sha256_of(path: Path) -> str:
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Write `manifest.json` into `directory`, for people to read too."""
+    """Write `manifest.json`, indented, into `directory`."""
     (directory / MANIFEST).write_bytes(_text(manifest))
 
 

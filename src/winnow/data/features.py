@@ -39,8 +39,8 @@ def convert_features(
         names: the source's names for the columns; by default a DataFrame's own.
 
     Raises:
-        InputError: no rows, no columns, text, infinite values, values that float32 merges, or names that are not one
-            per column.
+        InputError: no rows, no columns, a column without values, text, infinite values, values that float32 merges, or
+            names that are not one per column.
     """
     if is_frame(features):
         own = tuple(str(name) for name in features.columns)
@@ -69,6 +69,14 @@ def convert_features(
     if names is not None and "" in names:
         expected, found = f"a name for every column of {source}", f"none for column {names.index('') + 1}"
         raise InputError(PLACE, expected=expected, found=found, remedy="Name it.")
+    if is_tabular and names is not None and (is_empty := np.isnan(array).all(axis=0)).any():
+        name = names[is_empty.argmax()]
+        raise InputError(
+            PLACE,
+            expected=f"a value in every column of {source}",
+            found=f"none in column '{name}'",
+            remedy=f"Fill it in, or leave it out with `data.drop: [{name}]`.",
+        )
     return np.ascontiguousarray(array), names
 
 

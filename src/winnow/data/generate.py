@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,6 @@ from winnow.config.atomic_write import replacing
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_flag
 from winnow.config.private import share
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 TARGET, GROUP = "target", "group"
 ANSWER_SUFFIX = ".answer.json"
@@ -95,7 +92,7 @@ def generate(recipe: Recipe) -> Generated:
 
 
 def write_generated(generated: Generated, output: Path, *, force: bool = False) -> Path:
-    """Write the rows to `output` (.csv or .parquet) and the truth beside it.
+    """Write the rows (x1, x2, …, perhaps `group`, and `target`) to `output`, .csv or .parquet, and the truth beside it.
 
     Both files appear whole or not at all.
 
@@ -105,6 +102,8 @@ def write_generated(generated: Generated, output: Path, *, force: bool = False) 
     Raises:
         InputError: unknown format, a file that exists (without `force`), or a disk that is full or read-only.
     """
+    import pandas as pd
+
     if output.suffix not in (".csv", ".parquet"):
         expected, remedy = "a name that ends with .csv or .parquet", "Add one of these to the name."
         raise InputError("--output", expected=expected, found=f"'{output}'", remedy=remedy)
@@ -118,7 +117,10 @@ def write_generated(generated: Generated, output: Path, *, force: bool = False) 
             remedy=f"Choose another with {next_flag('output')}, or overwrite it with {next_flag('force', True)}.",
         )
     text = json.dumps(describe(generated), indent=2) + "\n"
-    frame = _as_frame(generated)
+    frame = pd.DataFrame(generated.features, columns=_names(generated.recipe))
+    if generated.groups is not None:
+        frame[GROUP] = generated.groups
+    frame[TARGET] = generated.target
     try:
         with replacing(output) as drawn, replacing(answer) as known:
             known.write_text(text, encoding="utf-8")
@@ -133,17 +135,6 @@ def write_generated(generated: Generated, output: Path, *, force: bool = False) 
             remedy=f"Choose another place with {next_flag('output')}, or make room.",
         ) from error
     return answer
-
-
-def _as_frame(generated: Generated) -> pd.DataFrame:
-    """The rows as a table: x1, x2, …, perhaps `group`, and `target`."""
-    import pandas as pd
-
-    frame = pd.DataFrame(generated.features, columns=_names(generated.recipe))
-    if generated.groups is not None:
-        frame[GROUP] = generated.groups
-    frame[TARGET] = generated.target
-    return frame
 
 
 def describe(generated: Generated) -> dict[str, Any]:

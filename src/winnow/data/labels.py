@@ -13,8 +13,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from winnow.bundle.missing_text import MISSING
 from winnow.config.errors import InputError
-from winnow.data.missing import MISSING, refuse_missing
+from winnow.data.missing import refuse_missing
 
 FEW_CLASSES = 20
 ROWS_PER_CLASS = 5
@@ -43,7 +44,8 @@ def typed_labels(texts: NDArray[Any], meaning: Meaning, place: str, source: str)
     """The labels of a CSV column as int64, float64, bool, or objects: text, and None where a row has none.
 
     Labels that say the same as numbers and as text become numbers. Others (`01`, `+1`, `1e3`, `1_000`, ` 1`, `0x1F`)
-    stay text, except in a regression target, which is always numeric. `auto` takes zero-padded numbers and few whole
+    stay text, except in a regression target, which is always numeric. Among texts only the empty one is missing: `None`
+    may be a class. `auto` takes zero-padded numbers and few whole
     numbers for classes.
 
     Args:

@@ -1,4 +1,4 @@
-"""Missing values: the texts that stand for them, and the refusal of rows without a value."""
+"""The refusal of rows without a value."""
 
 from __future__ import annotations
 
@@ -8,12 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.config.errors import InputError
-
-MISSING = frozenset(
-    {"", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NULL", "null", "None"}
-    | {"NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
-)
-"""Texts that stand for a missing number. Among texts only the empty one is missing: `None` may be a class."""
 
 
 def refuse_missing(missing: NDArray[np.bool_], place: str, source: str, detail: str = "") -> None:

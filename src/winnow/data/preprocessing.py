@@ -33,17 +33,21 @@ class Impute(nn.Module):
         return torch.where(torch.isnan(inputs), self.mean, inputs)
 
 
-class Standardize(nn.Module):
-    """Subtracts the training mean and divides by the training standard deviation; a missing value becomes 0."""
+class _Moments(nn.Module):
+    """The training mean and standard deviation."""
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, mean: Tensor, std: Tensor) -> None:
-        """Take statistics that broadcast against a batch [batch, *input_shape]; `std` holds no 0."""
+        """Take statistics that broadcast against a batch; `std` holds no 0."""
         super().__init__()
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
+
+
+class Standardize(_Moments):
+    """Subtracts the training mean and divides by the training standard deviation; a missing value becomes 0."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         scaled = (inputs - self.mean) / self.std
@@ -68,17 +72,8 @@ def fit_standardize(features: NDArray[np.float32], enabled: bool) -> nn.Module:
     return Standardize(mean, std) if enabled else Impute(mean)
 
 
-class TargetScale(nn.Module):
+class TargetScale(_Moments):
     """A regression target's mean and spread: the loss sees standardized values, users see the target's own units."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: Tensor, std: Tensor) -> None:
-        """Take statistics [targets]; `std` holds no 0."""
-        super().__init__()
-        self.register_buffer("mean", mean)
-        self.register_buffer("std", std)
 
     @classmethod
     def fit(cls, target: NDArray[Any]) -> TargetScale:

@@ -57,6 +57,15 @@ class Kind(Enum):
 REPEATS = frozenset({Kind.REPEATED, Kind.REPEATED_STRATIFIED})
 STRATIFIES = frozenset({Kind.STRATIFIED, Kind.STRATIFIED_GROUP, Kind.REPEATED_STRATIFIED})
 GROUPS = frozenset({Kind.GROUP, Kind.STRATIFIED_GROUP})
+SPLITTERS: dict[Kind, Any] = {
+    Kind.KFOLD: KFold,
+    Kind.STRATIFIED: StratifiedKFold,
+    Kind.GROUP: GroupKFold,
+    Kind.STRATIFIED_GROUP: StratifiedGroupKFold,
+    Kind.REPEATED: RepeatedKFold,
+    Kind.REPEATED_STRATIFIED: RepeatedStratifiedKFold,
+}
+"""scikit-learn's splitters for folds that do not depend on time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +134,8 @@ def deal_folds(data: DataSet, rows: Rows, cross_validation: CrossValidationConfi
         dealt = tuple(_time_folds(data, rows, folds))
     else:
         target, groups = data.target[rows], data.groups[rows] if data.groups is not None else None
-        parts = _splitter(kind, folds, repeats, seed).split(rows, target, groups)
+        options = {"n_repeats": repeats} if kind in REPEATS else {"shuffle": True}
+        parts = SPLITTERS[kind](n_splits=folds, random_state=seed, **options).split(rows, target, groups)
         dealt = tuple(Fold(np.sort(rows[train]), np.sort(rows[validation])) for train, validation in parts)
     if kind in GROUPS:
         _refuse_uneven_groups(data, dealt, folds)
@@ -149,14 +159,26 @@ def resolve_splitter(data: DataSet, splitter: str) -> Kind:
     Raises:
         InputError: it needs groups, times or classes that the data does not have, or ignores the data's groups.
     """
+    is_classification = data.task == "classification"
     if splitter == "auto":
-        return _automatic(data)
+        if data.groups is not None and data.time is not None:
+            raise InputError(
+                SPLITTER,
+                expected=f"a splitter for '{data.name}', which has both groups and times",
+                found="auto",
+                remedy="Set group or stratified_group to keep groups whole, or leave out the groups for time_series.",
+            )
+        if data.groups is not None:
+            return Kind.STRATIFIED_GROUP if is_classification else Kind.GROUP
+        if data.time is not None:
+            return Kind.TIME_SERIES
+        return Kind.STRATIFIED if is_classification else Kind.KFOLD
     kind = Kind(splitter)
     if kind in GROUPS and data.groups is None:
         raise _unfit(kind, "rows with groups", "Name their column as `data.group`, or return `groups`.", data)
     if kind is Kind.TIME_SERIES and data.time is None:
         raise _unfit(kind, "rows with times", "Name their column as `data.time`, or return `time`.", data)
-    if kind in STRATIFIES and data.task != "classification":
+    if kind in STRATIFIES and not is_classification:
         instead = {Kind.STRATIFIED: "kfold", Kind.STRATIFIED_GROUP: "group", Kind.REPEATED_STRATIFIED: "repeated"}[kind]
         raise _unfit(kind, "classes to stratify", f"Use {instead} for regression.", data)
     if data.groups is not None and kind not in GROUPS:
@@ -167,37 +189,6 @@ def resolve_splitter(data: DataSet, splitter: str) -> Kind:
             remedy="Choose one of these, or leave out `data.group` (and `data.drop` its column).",
         )
     return kind
-
-
-def _automatic(data: DataSet) -> Kind:
-    is_classification = data.task == "classification"
-    if data.groups is not None and data.time is not None:
-        raise InputError(
-            SPLITTER,
-            expected=f"a splitter for '{data.name}', which has both groups and times",
-            found="auto",
-            remedy="Set group or stratified_group to keep groups whole, or leave out the groups for time_series.",
-        )
-    if data.groups is not None:
-        return Kind.STRATIFIED_GROUP if is_classification else Kind.GROUP
-    if data.time is not None:
-        return Kind.TIME_SERIES
-    return Kind.STRATIFIED if is_classification else Kind.KFOLD
-
-
-def _splitter(kind: Kind, folds: int, repeats: int, seed: int) -> Any:
-    """scikit-learn's splitter for folds that do not depend on time."""
-    if kind is Kind.REPEATED:
-        return RepeatedKFold(n_splits=folds, n_repeats=repeats, random_state=seed)
-    if kind is Kind.REPEATED_STRATIFIED:
-        return RepeatedStratifiedKFold(n_splits=folds, n_repeats=repeats, random_state=seed)
-    shuffled = {
-        Kind.KFOLD: KFold,
-        Kind.STRATIFIED: StratifiedKFold,
-        Kind.GROUP: GroupKFold,
-        Kind.STRATIFIED_GROUP: StratifiedGroupKFold,
-    }[kind]
-    return shuffled(n_splits=folds, shuffle=True, random_state=seed)
 
 
 def _time_folds(data: DataSet, rows: Rows, folds: int) -> Iterator[Fold]:

@@ -21,10 +21,10 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+from winnow.bundle.missing_text import MISSING
 from winnow.config.errors import InputError
 from winnow.config.nearest import did_you_mean
 from winnow.config.next_command import next_command
-from winnow.data.missing import MISSING
 from winnow.data.names import refuse_double_names
 
 if TYPE_CHECKING:

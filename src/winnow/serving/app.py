@@ -120,7 +120,7 @@ class App:
                 await request.reply_with(reply, head, send, ((b"connection", b"close"),))
 
     async def answer_health_alone(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request on a connection too many (ASGI): health, metrics and metadata as ever, the rest with 429."""
+        """Answer a request beyond the most connections (ASGI): health, metrics and metadata, the rest with 429."""
         if scope["path"] in self._reading:
             await self(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""The parts of an ASGI request and response that the hot path needs, read and written once, by hand."""
+"""The parts of an ASGI request and response that the hot path needs, without a web framework."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from winnow.bundle.missing_text import MISSING
 from winnow.serving import problems
 from winnow.serving.problems import Finding, ProblemError
 from winnow.serving.signature import Signature
@@ -44,13 +45,6 @@ DEEPEST_TENSOR = 16
 SPARE_CONTAINERS = 10_000
 BEYOND = 2.0**128 - 2.0**103
 """The smallest number that float32 rounds to infinity."""
-MISSING_TEXT = frozenset(
-    (
-        *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A"),
-        *("NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
-    )
-)
-"""What pandas reads as missing, and so MLflow in CSV."""
 _STRING = re.compile(rb'("(?:[^"\\]|\\.)*+(?:"|\\?\Z))', re.DOTALL)
 
 
@@ -205,7 +199,7 @@ def _csv_cells(text: io.StringIO, signature: Signature, columns: Sequence[str]) 
 def _csv_value(text: str) -> float | str | None:
     """A field's number, None if it is missing, or the text if it is no number (`1_000`, digits of other scripts)."""
     text = text.strip()
-    if text in MISSING_TEXT:
+    if text in MISSING:
         return None
     try:
         return float(text) if text.isascii() and "_" not in text else text
@@ -261,11 +255,7 @@ def check_names(names: Sequence[str], columns: Sequence[str], where: str, row: i
     found = [
         *misspelt,
         *(Finding(f'{where}: column "{name}" is missing', row, name) for name in missing),
-        *(
-            Finding(f'{where}: column "{name}" stands there more than once', row, name)
-            for name in columns
-            if counted[name] > 1
-        ),
+        *(Finding(f'{where}: column "{name}" is repeated', row, name) for name in columns if counted[name] > 1),
         *([] if ignore_extra else strange),
     ]
     if found:

@@ -66,12 +66,14 @@ SILENT_S = 30
 def keep_alive(connection: socket.socket) -> None:
     """Have the system notice that the other side is gone: a machine that loses power closes no connection."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # Not every system has these options; without them TCP takes two hours to notice.
-    for option, value in (
-        *(("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", (SILENT_S - 10) // 5)),
-        ("TCP_USER_TIMEOUT", SILENT_S * 1000),
-    ):
-        if hasattr(socket, option):
+    options = {
+        "TCP_KEEPIDLE": 10,
+        "TCP_KEEPINTVL": 5,
+        "TCP_KEEPCNT": (SILENT_S - 10) // 5,
+        "TCP_USER_TIMEOUT": SILENT_S * 1000,
+    }
+    for option, value in options.items():
+        if hasattr(socket, option):  # without them TCP takes two hours to notice
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 

@@ -149,6 +149,11 @@ def test_a_missing_feature_stays_missing(tmp_path: Path) -> None:
     assert np.isnan(data.features).sum() == 2
 
 
+def test_a_column_without_values_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="found none in column 'size'"):
+        from_csv(tmp_path, {"size": [None] * 40})
+
+
 @pytest.mark.parametrize(
     ("target", "task"),
     [

@@ -195,7 +195,7 @@ def test_a_key_that_only_some_records_have_is_a_missing_value(classifier: Predic
         (b'mean radius,mean texture,"odd ""name"", here"\n1,2,1_0\n', "invalid-input", "found a string"),
         (b'mean radius,mean texture,"odd ""name"", here"\n1,2,inf\n', "invalid-input", "within float32"),
         ('mean radius,mean texture,"odd ""name"", here"\n1,2,١٢\n'.encode(), "invalid-input", "found a string"),
-        (b'mean radius,mean radius,mean texture,"odd ""name"", here"\n1,1,2,3\n', "invalid-input", "more than once"),
+        (b'mean radius,mean radius,mean texture,"odd ""name"", here"\n1,1,2,3\n', "invalid-input", "is repeated"),
         (b"\xff\n1\n", "malformed-body", "UTF-8"),
         (b'"a\n', "malformed-body", "CSV"),
     ],
