@@ -1,8 +1,8 @@
-"""The database that holds a study: Optuna's own tables and winnow's beside them, behind one engine.
+"""The database that holds a study: Optuna's tables and winnow's, behind one engine.
 
-Optuna alone does not give a sweep of many workers what it needs: on SQLite two processes may claim one WAITING trial,
-counting trials before asking for one may overshoot, and a dead worker's trial stays RUNNING. Here every change is one
-transaction that takes the write lock first, so it either happens as a whole or not at all.
+Optuna alone does not coordinate many workers: on SQLite two processes may claim one WAITING trial, counting trials
+before asking for one may overshoot, and a dead worker's trial stays RUNNING. Here every change is one transaction that
+takes the write lock first.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from winnow.study import optuna_tables
 from winnow.study.tables import metadata
 
 BUSY_TIMEOUT_S = 60.0
-"""How long a SQLite writer waits for another: writes take milliseconds, so only a stuck process is ever refused."""
+"""How long a SQLite writer waits for another one. Writes take milliseconds."""
 
 _WRITE = "winnow_write"
 _MAKING_TABLES = 0x77696E6E6F77
-"""The key of Postgres' advisory lock: "winnow" in ASCII."""
+"""The key of a Postgres advisory lock: "winnow" in ASCII."""
 
 
 class DatabaseAwayError(InputError):
-    """The database does not answer. It may be restarting; workers try again for a while (`retry.py`)."""
+    """The database does not answer; workers retry for a while (`retry.py`)."""
 
 
 class NoStudiesError(InputError):
-    """There is no database yet, or one in which no study was ever made."""
+    """There is no database, or it never held a study."""
 
 
 class Database:
-    """The engine of all transactions.
+    """The engine of all transactions. `create` makes the database and its tables.
 
     Raises:
-        InputError: the database cannot be opened, or not be written where `create` is set.
-        NoStudiesError: no study was ever made there, and `create` is not set.
+        InputError: the database cannot be opened, or not written although `create` is set.
+        NoStudiesError: it never held a study, and `create` is not set.
         DatabaseAwayError: it does not answer.
     """
 
@@ -77,44 +77,44 @@ class Database:
             ) from error
         _listen(self.engine, self.is_sqlite)
         self._writer = self.engine.execution_options(**{_WRITE: True})
-        # A transaction of SQLite is one consistent view; on Postgres' default level every statement sees later commits.
+        # SQLite's transactions read one snapshot; at Postgres' default level every statement sees later commits.
         self._reader = self.engine.execution_options(
             **({} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"})
         )
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:
-        """One transaction that holds the write lock from its start; commits at the end, else leaves no trace."""
+        """One transaction that holds the write lock from its start; commits at the end, rolls back on an error."""
         with self._writer.begin() as connection:
             yield connection
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
-        """One consistent view: everything that is read in it was so at one moment."""
+        """A transaction that reads one snapshot."""
         with self._reader.connect() as connection:
             yield connection
 
     def now(self, connection: Connection) -> float:
-        """Seconds since the epoch by the database's clock, the only one that leases are measured with."""
+        """Seconds since the epoch by the database's clock, which measures all leases."""
         return float(connection.execute(sa.select(self.clock)).scalar_one())
 
     @property
     def clock(self) -> sa.ColumnElement[float]:
-        """`now` as an expression, for a query that needs it beside other values."""
+        """`now` as an SQL expression."""
         seconds = (
             "(julianday('now') - 2440587.5) * 86400.0" if self.is_sqlite else "EXTRACT(EPOCH FROM clock_timestamp())"
         )
         return sa.literal_column(seconds, sa.Double)
 
     def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections."""
         self.engine.dispose()
 
 
 def _open(url: str, is_sqlite: bool) -> Engine:
     with _locked(url, is_sqlite, is_shared=True):
         engine = sa.create_engine(url, **_engine_kwargs(is_sqlite))
-        # A process that is killed while it makes tables leaves a file that lacks some.
+        # A process that was killed while it made tables leaves a file that lacks some.
         if not set(sa.inspect(engine).get_table_names()) >= optuna_tables.NAMES:
             engine.dispose()
             raise _no_studies(url)
@@ -122,7 +122,7 @@ def _open(url: str, is_sqlite: bool) -> Engine:
 
 
 def _create(url: str, is_sqlite: bool) -> Engine:
-    """Open the database with its tables made. One process at a time: two that make the same table at once fail."""
+    """Open the database and make its tables, one process at a time: two that make the same table at once fail."""
     with _locked(url, is_sqlite, is_shared=False):
         if not (is_sqlite and _make_file(url)):
             storage = RDBStorage(url, engine_kwargs=_engine_kwargs(is_sqlite))
@@ -134,7 +134,7 @@ def _create(url: str, is_sqlite: bool) -> Engine:
 
 
 def _locked(url: str, is_sqlite: bool, *, is_shared: bool) -> contextlib.AbstractContextManager[None]:
-    """Let one process at a time make tables, and none open a file meanwhile."""
+    """Let one process at a time make tables, and let none open the file meanwhile."""
     file = make_url(url).database
     if is_sqlite and file:
         return locked(Path(f"{file}.lock"), is_shared=is_shared)
@@ -143,7 +143,7 @@ def _locked(url: str, is_sqlite: bool, *, is_shared: bool) -> contextlib.Abstrac
 
 @contextlib.contextmanager
 def _locked_server(url: str) -> Iterator[None]:
-    """Hold a lock of the database's own, which ends with its transaction."""
+    """Hold a lock of the Postgres server, which ends with its transaction."""
     engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=_engine_kwargs(False)["connect_args"])
     with engine.begin() as connection:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MAKING_TABLES)))
@@ -157,7 +157,7 @@ def _engine_kwargs(is_sqlite: bool) -> dict[str, Any]:
 
 
 def _check_file(path: Path, *, create: bool) -> None:
-    """Refuse a file that is not there, or cannot be made or written."""
+    """Raise if the file does not exist, or cannot be made or written."""
     if create:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -186,13 +186,13 @@ def _unwritable(path: Path, error: OSError) -> InputError:
 
 
 def _make_file(url: str) -> bool:
-    """Make an empty file's tables, and return whether it has those of the installed Optuna.
+    """Make Optuna's tables in an empty file; return whether the file has those of the installed Optuna.
 
-    Optuna would load Alembic to find that out, which takes a quarter of a second.
+    Optuna would import Alembic for this, which takes a quarter of a second.
     """
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, poolclass=sa.NullPool)
     with engine.connect() as connection:
-        # Write-ahead logging stays with the file: readers and a writer no longer wait for each other.
+        # The file keeps this setting: readers and a writer do not wait for each other.
         connection.exec_driver_sql("PRAGMA journal_mode=WAL")
     with engine.begin() as connection:
         if not sa.inspect(connection).get_table_names():
@@ -206,10 +206,10 @@ def _listen(engine: Engine, is_sqlite: bool) -> None:
 
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: object) -> None:
-        # The driver would open transactions late, at the first write: SQLAlchemy's own recipe turns that off.
+        # The driver would begin transactions at the first write. SQLAlchemy's recipe against that:
         # https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#enabling-non-legacy-sqlite-transactional-modes
         connection.isolation_level = None
-        # A commit survives the process; only a power cut can lose the last ones, never the file (WAL).
+        # Commits survive the process. A power cut can lose the last ones, but not damage the file (WAL).
         connection.execute("PRAGMA synchronous=NORMAL")
 
     @event.listens_for(engine, "begin")
@@ -217,7 +217,7 @@ def _listen(engine: Engine, is_sqlite: bool) -> None:
         writes = connection.get_execution_options().get(_WRITE, False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
-    # Close the connections that were opened before, because the listeners serve new ones only.
+    # The listeners serve new connections only.
     engine.dispose()
 
 
@@ -225,18 +225,15 @@ def _no_studies(url: str) -> NoStudiesError:
     return NoStudiesError(
         f"the study's storage, {make_url(url).render_as_string(hide_password=True)}",
         expected="a database that holds studies",
-        found="one in which none was ever made",
+        found="a database without studies",
         remedy=f"Run `{next_command('train', config=...)}` first.",
     )
 
 
 def _is_away(error: BaseException) -> bool:
-    return isinstance(_unwrapped(error), sa.exc.OperationalError)
-
-
-def _unwrapped(error: BaseException) -> BaseException | None:
-    """SQLAlchemy's own error; Optuna wraps those that it meets while it opens the tables."""
-    return error.__cause__ if isinstance(error, StorageInternalError) else error
+    # Optuna wraps SQLAlchemy's errors while it opens its tables.
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    return isinstance(cause, sa.exc.OperationalError)
 
 
 def _first_line(error: BaseException) -> str:

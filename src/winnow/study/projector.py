@@ -1,11 +1,11 @@
-"""Writes the study into the tracking store, without holding up the sweep.
+"""Writes the study to the tracking store in a thread, so that training never waits for it.
 
-One process of a machine projects a study at a time: the one that holds a lock in the study's folder. The lock passes on
-when its holder ends, however it ends. A thread asks the study twice a second what the store does not hold, and sends it
-together. Nothing is lost while the store is away: the study knows which trials were not sent.
+One process of a machine projects a study at a time: the one that holds a lock in the study's folder. When that process
+ends, another takes over. The thread asks the study twice a second for what the store lacks, and sends it together. If
+the store is unavailable, nothing is lost: the study knows which trials were not sent.
 
-The thread starts to work when the first fold is recorded, because loading the tracking store's client would compete
-with the ranks' start for the CPUs. A trial that lasts less than a few seconds is sent once, when it has ended.
+The thread begins after the first fold, because importing MLflow would compete with the start of the ranks for the CPUs.
+A trial that lasts less than a few seconds is sent once, when it has ended.
 """
 
 from __future__ import annotations
@@ -32,21 +32,20 @@ _log = logging.getLogger(__name__)
 POLL_S = 0.5
 PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 SHOWN_AFTER_S = 5.0
-"""How long a trial lasts at least before its run is made while it is at work."""
+"""A trial that runs for longer gets its run before it ends."""
 AT_ONCE = 50
-"""How many trials are sent in one transaction."""
+"""At most so many trials are sent in one transaction."""
 _AWAY = (TrackingUnavailableError, SQLAlchemyError, StorageInternalError)
 
 
 class Projector:
-    """Sends the trials of one study; `start` it once, `begin` once there is something to send, `close` it at the end.
+    """Sends the trials of one study. Call `start`, `begin` once there is something to send, and `close` at the end.
 
     Args:
-        store: the study.
-        tracker: makes the tracking store's client, on the thread that uses it.
-        folder: the study's folder on this machine, which holds the lock and a folder for each of its worker groups.
-        group: the worker group that this process works for.
-        pauses_s: pauses between tries while the store is away; the last one repeats.
+        tracker: makes the tracker, on the thread that uses it.
+        folder: the study's folder on this machine, with the lock and a folder for each worker group.
+        group: the worker group of this process.
+        pauses_s: pauses between attempts while the store is unavailable; the last one repeats.
         clock_ms: milliseconds since the epoch.
     """
 
@@ -62,6 +61,7 @@ class Projector:
         self._store = store
         self._make_tracker = tracker
         self._folder = folder
+        self._lock = folder / "projector.lock"
         self._group = group
         self._pauses_s = pauses_s
         self._clock_ms = clock_ms
@@ -76,11 +76,11 @@ class Projector:
         self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
 
     def start(self) -> None:
-        """Start the thread; it waits for `begin`."""
+        """Start the thread, which waits for `begin`."""
         self._thread.start()
 
     def begin(self) -> None:
-        """Begin to send what changes."""
+        """Begin to send changes."""
         with self._condition:
             self._has_begun = True
             self._condition.notify_all()
@@ -94,12 +94,12 @@ class Projector:
             return not is_free
 
     def flush(self, timeout_s: float) -> bool:
-        """Send every ended trial that the store may lack, those of other machines too; False where time was short."""
+        """Send every ended trial that the store may lack, of all machines; False if the time did not suffice."""
         self._sends_all = True
         self.begin()
         deadline = time.monotonic() + timeout_s
         while self.is_elsewhere and time.monotonic() < deadline:
-            # The process that projects sends them.
+            # The other process sends them.
             with contextlib.suppress(*_AWAY):
                 if not self._store.untracked():
                     return True
@@ -107,7 +107,7 @@ class Projector:
         return self._await_round(deadline - time.monotonic())
 
     def close(self, timeout_s: float) -> bool:
-        """Send the rest and end the thread. False where something is left: the next run of the study sends it."""
+        """Send the rest and end the thread. False if something is left; the next run of the study sends it."""
         is_sent = not self._is_projecting or self._await_round(timeout_s)
         with self._condition:
             self._is_closing = True
@@ -121,10 +121,6 @@ class Projector:
             wanted = self._asked
             self._condition.notify_all()
             return self._condition.wait_for(lambda: self._succeeded >= wanted, timeout_s)
-
-    @property
-    def _lock(self) -> Path:
-        return self._folder / "projector.lock"
 
     def _run(self) -> None:
         with self._condition:
@@ -155,7 +151,7 @@ class Projector:
             self._pause(seconds, is_cut_short=failures == 0)
 
     def _pause(self, seconds: float, *, is_cut_short: bool = False) -> None:
-        """Wait; `flush` cuts it short where it may."""
+        """Wait; `flush` ends a pause that may be cut short."""
         with self._condition:
             self._condition.wait_for(lambda: self._is_closing or (is_cut_short and self._asked > self._begun), seconds)
 
@@ -163,7 +159,7 @@ class Projector:
         changes = {each.number: each for each in self._changes()}
         if self._parent is None:
             if not changes and self._store.parent_run_id() is not None:
-                # Starting the run again would undo its end, where this process takes over from one that is done.
+                # This process takes over from one that has finished the run; starting it would reopen it.
                 return
             self._parent = start_run(self._store, tracker)
         numbers = sorted(changes)
@@ -182,7 +178,7 @@ class Projector:
             )
 
     def _changes(self) -> list[Unsent]:
-        """What is to be sent now: trials that have ended, and those that have been at work for a while."""
+        """What to send now: trials that have ended, and those that have run for a while."""
         groups = {self._group, *(path.name for path in (self._folder / "groups").glob("*"))}
         unsent = self._store.unsent(None if self._sends_all else groups)
         shown_before_ms = self._clock_ms() - 1000 * SHOWN_AFTER_S
@@ -194,16 +190,17 @@ class Projector:
         ]
 
     def _send(self, tracker: Tracker, parent: str, records: Sequence[TrialRecord]) -> Mapping[int, Sent]:
-        """Send trials, the new ones in one transaction where the store can; return what it accepted."""
-        sent = dict(self._add_new(tracker, parent, records))
+        """Send trials, the new ones in one transaction if the store can; return what it accepted."""
+        sweep, sent = self._store.header.sweep, dict(self._add_new(tracker, parent, records))
         for each in records:
             if each.number in sent:
                 continue
+            known = self._sent.get(each.number, Sent())
             try:
-                sent[each.number] = self._sync(tracker, parent, each)
+                sent[each.number] = tracker.sync_trial(sweep, parent, each, known, keep_in(self._store, each))
             except _AWAY:
                 raise
-            except Exception:  # noqa: BLE001 - a trial that the store refuses must not hold up the others
+            except Exception:  # noqa: BLE001 - a trial that the store refuses must not block the others
                 _log.warning("the tracking store does not take trial %d", each.number, exc_info=True)
         return sent
 
@@ -217,24 +214,17 @@ class Projector:
             _log.debug("the tracking store does not take all trials at once", exc_info=True)
             return {}
 
-    def _sync(self, tracker: Tracker, parent: str, record: TrialRecord) -> Sent:
-        sent = self._sent.get(record.number, Sent())
-        return tracker.sync_trial(self._store.header.sweep, parent, record, sent, keep_in(self._store, record))
-
 
 def start_run(store: StudyStore, tracker: Tracker) -> str:
-    """Make the sweep's run in the tracking store, or find it, and keep it in the study; return its id.
-
-    Raises:
-        TrackingUnavailableError: the tracking store does not answer.
-    """
+    """Find or make the sweep's run, and keep it in the study; return its id. Raises TrackingUnavailableError."""
     keep = functools.partial(store.keep_parent_run_id, instead_of=store.parent_run_id())
     return tracker.start_sweep(store.header.sweep, keep)
 
 
 def keep_in(store: StudyStore, record: TrialRecord) -> Keep:
-    """A function that keeps a run as the trial's, unless the trial got another one since `record` was read.
+    """A `Keep` for the trial's run, unless the trial got another one since `record` was read."""
 
-    It returns the run that the study keeps.
-    """
-    return functools.partial(store.keep_run_id, record.number, instead_of=record.run_id)
+    def keep(run_id: str) -> str:
+        return store.keep_run_ids({record.number: run_id}, instead_of=record.run_id)[record.number]
+
+    return keep

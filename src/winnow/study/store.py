@@ -1,6 +1,6 @@
-"""A study as a whole: make it, find it, compare it with what a person asks for, and read it.
+"""A study: make it, find it, compare it with an experiment, and read it.
 
-What a running sweep writes goes through `leases.py`.
+A running sweep writes through `leases.py`.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from winnow.study.view import Incident, StudyView
 from winnow.tracking.records import FoldRecord, SweepRecord, TrialRecord
 
 LEASE_MARGIN_S = 60.0
-"""How much longer a lease lasts than a worker waits for a study that does not answer."""
+"""A lease lasts this much longer than a worker waits for a database that does not answer."""
 
 _NOT_PACKED = "winnow:not_packed"
 _ALONE = "winnow:alone"
-"""Attribute of Optuna's study for each node of a group that has ended without the others."""
+"""Prefix of the attributes of Optuna's study that count, for each node, how often it lost its group."""
 
 
 @dataclass(frozen=True)
 class WorkerLife:
-    """One life of a worker group; `is_heard`: it reported within its last `ttl_s` (see `StudyStore.hear`)."""
+    """One life of a worker group; `is_heard`: its last report has not expired (`StudyStore.hear`)."""
 
     owner: str
     group: str
@@ -54,13 +54,13 @@ class WorkerLife:
 
 @dataclass(frozen=True)
 class Unsent:
-    """A trial whose present state the tracking store may not hold.
+    """A trial whose present state the tracking store may lack.
 
     Attributes:
         is_ended: whether it, or its refit, has ended.
         attempts: how often it was claimed.
         folds: how many of its folds are recorded.
-        started_at_ms: when it was first claimed, milliseconds since the epoch; 0 where it never was.
+        started_at_ms: when it was first claimed, milliseconds since the epoch; 0 if never.
     """
 
     number: int
@@ -72,13 +72,7 @@ class Unsent:
 
 @dataclass(frozen=True)
 class RefitResult:
-    """What became of a refit: a model version, or a reason why there is none.
-
-    Attributes:
-        trial: number of the trial.
-        version: version of the registered model; None where there is none.
-        reason: why there is none; None where there is one.
-    """
+    """The result of a trial's refit: a version of the registered model, or the reason why there is none."""
 
     trial: int
     version: str | None
@@ -86,12 +80,7 @@ class RefitResult:
 
 
 class StudyStore:
-    """The study called `name` in a database.
-
-    Args:
-        database: opened with `create=True` where the study may have to be made.
-        name: the study's name.
-    """
+    """The study called `name` in a database, which `create` needs opened with `create=True`."""
 
     def __init__(
         self, database: Database, name: str, clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
@@ -104,13 +93,13 @@ class StudyStore:
     # Making and opening
 
     def exists(self) -> bool:
-        """Whether there is such a study."""
+        """Whether the study exists."""
         if not sa.inspect(self.database.engine).has_table(studies.name):
             return False
         return self.name in study_names(self.database)
 
     def create(self, experiment: Experiment, sweep: SweepRecord) -> None:
-        """Make the study, or give an existing one the experiment's number of trials and ways of running.
+        """Make the study, or update an existing one's number of trials, execution and code.
 
         Raises:
             InputError: the existing study has another definition or other data; it is unchanged.
@@ -119,7 +108,7 @@ class StudyStore:
         try:
             self._create(experiment, sweep)
         except sa.exc.IntegrityError:
-            # Another process has made it meanwhile.
+            # Another process made it meanwhile.
             self._create(experiment, sweep)
         self._header = None
 
@@ -129,10 +118,9 @@ class StudyStore:
             study_id = optuna_tables.study_id_of(connection, self.name)
             if study_id is None:
                 study_id = optuna_tables.add_study(connection, self.name, sweep.goal)
-            # Of two processes that make the study at once, the second waits here and finds the row of the first.
+            # Of two processes that make the study at once, the second waits here and then finds the first one's row.
             optuna_tables.lock_study(connection, study_id)
             known = connection.execute(sa.select(studies).where(studies.c.study_id == study_id)).one_or_none()
-            # A study never wants fewer trials than it has.
             trials = optuna_tables.count_trials(connection, study_id)
             values = {"target": max(experiment.search.trials, trials), "experiment": experiment_json}
             if known is None:
@@ -143,31 +131,23 @@ class StudyStore:
                 connection.execute(sa.update(studies).where(studies.c.study_id == study_id).values(values))
 
     def check_definition(self, experiment: Experiment) -> None:
-        """Refuse an experiment that this study does not continue, before its data are read. Raises InputError."""
+        """Raise InputError if this study does not continue the experiment. Needs no data."""
         if self.exists():
             self.header.check_definition(experiment)
 
     def check(self, experiment: Experiment, sweep: SweepRecord) -> None:
-        """Refuse an experiment or data that this study does not continue. Raises InputError."""
+        """Raise InputError if this study does not continue the experiment and its data."""
         if self.exists():
             self.header.check_definition(experiment)
             self.header.check_data(sweep)
 
     def check_code(self, code: Mapping[str, str], allowing: str) -> None:
-        """Refuse code that is not what the trials of this study were trained with.
-
-        Args:
-            code: sha256 of each file by name, as `code_of` gives them.
-            allowing: what a person can do to go on with changed code.
-
-        Raises:
-            InputError: a file was changed, added or taken away.
-        """
-        # Another process may have resumed the study with changed code since this one has read the header.
+        """Raise InputError if the study was trained with other code; see `StudyHeader.check_code`."""
+        # Read again, because another process may have resumed the study with changed code.
         self._read_header().check_code(code, allowing)
 
     def leases(self) -> Leases:
-        """The leases of this study, by the rules of its experiment."""
+        """The leases of this study."""
         execution, search = self.header.experiment.execution, self.header.experiment.search
         rules = LeaseRules(
             ttl_s=execution.storage_patience_s + LEASE_MARGIN_S,
@@ -179,28 +159,25 @@ class StudyStore:
 
     @property
     def study_id(self) -> int:
-        """Optuna's id of the study. Raises InputError where there is none."""
+        """Optuna's id of the study. Raises InputError if there is no such study."""
         return self.header.study_id
 
     @property
     def header(self) -> StudyHeader:
-        """What does not change while this process works on the study: read once. Raises InputError where there is none.
-
-        `create` may change it (workers, refits, trials wanted, code); the next reader gets what it has stored.
-        """
+        """What does not change while this process works on the study. Raises InputError if there is no such study."""
         if self._header is None:
             self._header = self._read_header()
         return self._header
 
     def parent_run_id(self) -> str | None:
-        """The sweep's run in the tracking store, once it is made."""
+        """The sweep's run in the tracking store; None before there is one."""
         run_id: str | None = self._row().parent_run_id
         return run_id
 
     def keep_parent_run_id(self, run_id: str, instead_of: str | None) -> str:
-        """Make a run the sweep's where its run is still `instead_of`; return the sweep's run.
+        """Make a run the sweep's if its run is still `instead_of`; return the sweep's run.
 
-        Of several processes that offer one at once, all get the run of the first.
+        Processes that offer runs at the same time all get the first one.
         """
         where = studies.c.study_id == self.study_id
         with self.database.writing() as connection:
@@ -209,9 +186,9 @@ class StudyStore:
             return str(connection.execute(sa.select(studies.c.parent_run_id).where(where)).scalar_one())
 
     def set_stopped(self, is_stopped: bool) -> None:
-        """Store whether the groups were stopped on purpose; every supervisor of the study reads it.
+        """Store whether a user stopped the groups; all supervisors read it.
 
-        Resuming forgets the last refusal, and resets the counters of lone ends.
+        Resuming removes the last refusal, and resets the counters of lone ends.
         """
         with self.database.writing() as connection:
             optuna_tables.set_attribute(connection, self.study_id, STOPPED, is_stopped)
@@ -220,37 +197,37 @@ class StudyStore:
                 optuna_tables.remove_attributes(connection, self.study_id, f"{_ALONE}:")
 
     def is_stopped(self) -> bool:
-        """Whether its groups were stopped on purpose, and the study was not resumed since."""
+        """Whether a user stopped the groups, and the study was not resumed since."""
         with self.database.reading() as connection:
             return bool(optuna_tables.attribute(connection, self.study_id, STOPPED))
 
     def set_refusal(self, error: InputError) -> None:
-        """Keep why a worker cannot train this study, for its orchestrator and for workers that are started again."""
+        """Store why a worker cannot train this study, for the orchestrator and for restarted workers."""
         refused = {"place": error.place, "expected": error.expected, "found": error.found, "remedy": error.remedy}
         with self.database.writing() as connection:
             optuna_tables.set_attribute(connection, self.study_id, REFUSED, refused)
 
     def refusal(self) -> InputError | None:
-        """Why a worker has refused to train this study since it was last resumed."""
+        """Why a worker cannot train this study; None if none refused since the last resume."""
         with self.database.reading() as connection:
             refused = optuna_tables.attribute(connection, self.study_id, REFUSED)
         return InputError(**refused) if refused else None
 
     def set_not_packed(self, reason: str) -> None:
-        """Keep why models of this study train one after another, although several could train as one."""
+        """Store why models train one after another although several could train as one."""
         with self.database.writing() as connection:
             optuna_tables.set_attribute(connection, self.study_id, _NOT_PACKED, reason)
 
     def not_packed(self) -> str | None:
-        """Why models of this study train one after another; None where they do not, or were asked to."""
+        """The reason stored by `set_not_packed`, if any."""
         with self.database.reading() as connection:
             reason: str | None = optuna_tables.attribute(connection, self.study_id, _NOT_PACKED)
         return reason
 
     def count_lone_end(self, group: str, node: int) -> int:
-        """Count that a node ends because it has lost its group; return how often, since the last scored fold.
+        """Count that a node ends because it lost its group; return how often since the last scored fold.
 
-        Platforms restart nodes without limit, and no orchestrator may be running to notice.
+        Platforms restart nodes without limit, even while no orchestrator runs.
         """
         key = f"{_ALONE}:{group}:{node}"
         with self.database.writing() as connection:
@@ -262,7 +239,7 @@ class StudyStore:
         return count
 
     def target(self) -> int:
-        """How many trials make the study done."""
+        """How many trials the study is to have."""
         return int(self._row().target)
 
     # Trials
@@ -279,12 +256,12 @@ class StudyStore:
         return self.trials([number])[0]
 
     def trials(self, numbers: Collection[int] | None = None) -> tuple[TrialRecord, ...]:
-        """Every trial, or each of these, as they stood at one moment, by number."""
+        """All trials, or those with these numbers, read at one moment, in order."""
         with self.database.reading() as connection:
             return self._records(connection, numbers)
 
     def ended(self, known: Collection[int]) -> tuple[TrialRecord, ...]:
-        """Trials that have ended and are not `known`, by number."""
+        """Trials that have ended and are not `known`, in order."""
         with self.database.reading() as connection:
             where = (tasks.c.study_id == self.study_id) & (tasks.c.kind == "trial")
             query = sa.select(tasks.c.number).where(where, tasks.c.state.in_(["done", "failed"]))
@@ -292,7 +269,7 @@ class StudyStore:
             return self._records(connection, new) if new else ()
 
     def failure(self, number: int) -> Failure | None:
-        """The end of a failed trial's log, and where all of it is; None where the trial did not fail by itself."""
+        """The log of a failed trial; None if the trial did not fail by itself."""
         with self.database.reading() as connection:
             row = self._tasks_by_number(connection, [number]).get(number, {}).get("trial")
         if row is None or row.state != "failed" or not row.result:
@@ -301,7 +278,7 @@ class StudyStore:
         return Failure(tuple(detail["tail"]), detail["log"])
 
     def refits(self) -> tuple[RefitResult, ...]:
-        """What became of the refits that have ended, by trial."""
+        """The results of all refits that have ended, by trial."""
         with self.database.reading() as connection:
             where = (tasks.c.study_id == self.study_id) & (tasks.c.kind == "refit")
             query = sa.select(tasks).where(where, tasks.c.state.in_(["done", "failed"])).order_by(tasks.c.number)
@@ -309,44 +286,36 @@ class StudyStore:
         return tuple(RefitResult(row.number, _result(row).get("version"), row.reason) for row in rows)
 
     def refits_left(self) -> tuple[int, ...]:
-        """Trials whose refits have not ended: the best ones, best first, then those that were asked for."""
+        """See `schedule.refits_left`."""
         return self.leases().refits_left()
 
     def is_done(self) -> bool:
-        """Whether the report over all trials has ended, in the tracking store or not.
+        """Whether the report over all trials was written, even if the tracking store does not have it.
 
-        Refits may be left, or the report be written again after them.
+        Refits may be left; the report is written again after them.
         """
         report = self._report()
         return report is not None and report.ended_at_ms is not None
 
     def is_finished(self) -> bool:
-        """Whether the report and all refits have ended."""
+        """Whether the report was written and all refits have ended."""
         report = self._report()
         return report is not None and report.state in ("done", "failed") and not self.refits_left()
 
     def is_told(self) -> bool:
-        """Whether the tracking store holds every trial's last state, and the report."""
+        """Whether the tracking store has every trial's last state and the report."""
         report = self._report()
         return report is not None and report.state == "done" and not self.untracked()
 
     # What the tracking store knows
 
-    def keep_run_id(self, number: int, run_id: str, instead_of: str | None) -> str:
-        """Make a run the trial's where its run is still `instead_of`; return the trial's run.
+    def keep_run_ids(self, offered: Mapping[int, str], instead_of: str | None = None) -> Mapping[int, str]:
+        """Make runs the trials' (by number) if their run is still `instead_of`; return the run that each trial has now.
 
-        Of several processes that offer one at once, all get the run of the first.
+        Processes that offer runs at the same time all get the first ones.
         """
-        where = (tasks.c.study_id == self.study_id) & (tasks.c.kind == "trial") & (tasks.c.number == number)
-        with self.database.writing() as connection:
-            unchanged = tasks.c.run_id.is_not_distinct_from(instead_of)
-            connection.execute(sa.update(tasks).where(where, unchanged).values(run_id=run_id))
-            return str(connection.execute(sa.select(tasks.c.run_id).where(where)).scalar_one())
-
-    def keep_run_ids(self, offered: Mapping[int, str]) -> Mapping[int, str]:
-        """Keep the offered runs (by trial number) of trials that have none; return the run that each trial has now."""
         where = (tasks.c.study_id == self.study_id) & (tasks.c.kind == "trial")
-        is_it = (tasks.c.number == sa.bindparam("at")) & tasks.c.run_id.is_(None)
+        is_it = (tasks.c.number == sa.bindparam("at")) & tasks.c.run_id.is_not_distinct_from(instead_of)
         with self.database.writing() as connection:
             rows = [{"at": number, "run": run_id} for number, run_id in offered.items()]
             connection.execute(sa.update(tasks).where(where, is_it).values(run_id=sa.bindparam("run")), rows)
@@ -354,7 +323,7 @@ class StudyStore:
             return {row.number: row.run_id for row in connection.execute(query)}
 
     def set_tracked(self, records: Sequence[TrialRecord]) -> None:
-        """Store that the tracking store holds these trials, except those that have changed since."""
+        """Store that the tracking store has these trials, except those that have changed since."""
         if not records:
             return
         with self.database.writing() as connection:
@@ -364,10 +333,10 @@ class StudyStore:
             connection.execute(sa.update(tasks).where(where).values(tracked=True))
 
     def unsent(self, groups: Collection[str] | None) -> tuple[Unsent, ...]:
-        """Trials whose present state the tracking store may not hold, by number.
+        """Trials whose present state the tracking store may lack, in order.
 
         Args:
-            groups: worker groups whose trials are meant, beside those that none holds; None: all trials.
+            groups: only trials of these worker groups and of none; None: all trials.
         """
         scored = sa.select(sa.func.count()).where(folds.c.trial_id == tasks.c.trial_id).scalar_subquery()
         query = sa.select(tasks.c.number, tasks.c.state, tasks.c.attempt, tasks.c.started_at_ms, scored.label("folds"))
@@ -387,7 +356,7 @@ class StudyStore:
         )
 
     def untracked(self) -> list[int]:
-        """Numbers of ended trials whose last state the tracking store may not hold."""
+        """Numbers of ended trials whose last state the tracking store may lack."""
         with self.database.reading() as connection:
             where = (tasks.c.study_id == self.study_id) & tasks.c.kind.in_(["trial", "refit"])
             ended = tasks.c.state.in_(["done", "failed"]) & tasks.c.tracked.is_(False)
@@ -395,12 +364,15 @@ class StudyStore:
 
     def reopen_report(self) -> None:
         """Have the report written again, because the tracking store did not get everything in time."""
-        self._update_task("report", self.target(), state="waiting", ended_at_ms=None)
+        target = self.target()
+        where = (tasks.c.study_id == self.study_id) & (tasks.c.kind == "report") & (tasks.c.number == target)
+        with self.database.writing() as connection:
+            connection.execute(sa.update(tasks).where(where).values(state="waiting", ended_at_ms=None))
 
     # Workers
 
     def hear(self, owner: str, group: str, host: str, status: WorkerStatus, ttl_s: float) -> None:
-        """Store what a worker does now; it counts as alive for `ttl_s` (0: it has ended)."""
+        """Store a worker's status; the worker counts as alive for `ttl_s` (0: it has ended)."""
         with self.database.writing() as connection:
             values = {
                 "study_id": self.study_id,
@@ -430,12 +402,7 @@ class StudyStore:
     # The study at one moment
 
     def status(self, *, started_at_ms: int, folds_before: int = 0) -> StudyStatus:
-        """Where the sweep stands, read with one statement.
-
-        Args:
-            started_at_ms: from when on folds count for the pace.
-            folds_before: folds that were finished before.
-        """
+        """The sweep's progress; see `status_query.read_status`."""
         header = self.header
         with self.database.reading() as connection:
             status = read_status(
@@ -465,7 +432,7 @@ class StudyStore:
         )
 
     def incidents(self) -> tuple[Incident, ...]:
-        """Attempts at trials that were lost, in the order of their loss."""
+        """Lost attempts at trials, in order."""
         with self.database.reading() as connection:
             where = (incidents.c.study_id == self.study_id) & (incidents.c.kind == "trial")
             rows = connection.execute(sa.select(incidents).where(where).order_by(incidents.c.incident_id)).all()
@@ -479,7 +446,7 @@ class StudyStore:
     def _with_code(
         self, connection: Connection, study_id: int, kept: dict[str, Any], code: Mapping[str, str] | None
     ) -> str:
-        """The sweep's record with other code; trials that do not name theirs yet get the digest of the code so far."""
+        """The sweep's record as JSON, with the new code; trials without a digest get that of the code so far."""
         before = digest_of_code(kept.get("code") or {})
         if code is None or dict(code) == kept.get("code"):
             return json.dumps(kept)
@@ -568,19 +535,13 @@ class StudyStore:
         return found
 
     def _report(self) -> sa.Row[Any] | None:
-        """The row of the lease table for the report over all trials."""
         with self.database.reading() as connection:
             where = (tasks.c.study_id == self.study_id) & (tasks.c.kind == "report") & (tasks.c.number == self.target())
             return connection.execute(sa.select(tasks).where(where)).one_or_none()
 
-    def _update_task(self, kind: str, number: int, **values: Any) -> None:
-        with self.database.writing() as connection:
-            where = (tasks.c.study_id == self.study_id) & (tasks.c.kind == kind) & (tasks.c.number == number)
-            connection.execute(sa.update(tasks).where(where).values(**values))
-
 
 def study_names(database: Database) -> list[str]:
-    """Names of the studies in a database, in the order in which they were made."""
+    """Names of the studies in a database, oldest first."""
     if not sa.inspect(database.engine).has_table(studies.name):
         return []
     with database.reading() as connection:
@@ -614,19 +575,14 @@ def _record(
         holdout=refitted.get("metrics", {}),
         holdout_at_ms=refit.ended_at_ms if refit is not None and refitted else None,
         code=own_code,
-        has_other_code=_is_other(own_code, code),
+        has_other_code=bool(own_code) and own_code != code,
     )
 
 
-def _is_other(own: str, present: str) -> bool:
-    """Whether a trial's code is known not to be the study's."""
-    return bool(own) and own != present
-
-
 def schedule_rules(experiment: Experiment, sweep: SweepRecord) -> ScheduleRules:
-    """What an experiment says about the order of work.
+    """An experiment's rules for the order of work.
 
-    The pruner `auto` is racing, which takes the folds of a study for alike; those of time_series differ in size.
+    The pruner `auto` is racing, except for time series: racing assumes that all folds are alike.
     """
     pruner = experiment.search.pruner
     is_in_time = "time_series" in (sweep.splitter, experiment.cross_validation.splitter) or experiment.data.time
@@ -648,6 +604,6 @@ def _result(task: sa.Row[Any]) -> dict[str, Any]:
 
 
 def _best(values: Mapping[int, float], goal: str) -> int | None:
-    """Number of the trial with the best value; ties go to the earlier one."""
+    """The trial with the best value, of equal ones the first."""
     sign = -1.0 if goal == "maximize" else 1.0
     return min(values, key=lambda number: (sign * values[number], number), default=None)
