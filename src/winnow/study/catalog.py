@@ -1,7 +1,4 @@
-"""All studies of a database: listed with a few counting queries, and deleted as a whole.
-
-One study is made, continued and read in `store.py`.
-"""
+"""All studies of a database: lists them with a few counting queries, and deletes one."""
 
 from __future__ import annotations
 
@@ -27,16 +24,14 @@ class StudySummary:
     """A study in a few numbers.
 
     Attributes:
-        name: the study's name.
-        state: "refused": a worker could not train it; "stopped": it was cancelled; "unfinished": no worker was heard
-            from, and nothing says why.
+        state: "refused": a worker could not train it; "stopped": a user cancelled it; "unfinished": no worker is alive,
+            for an unknown reason.
         trials: number of trials, by state.
-        target: number of trials with which the study is done.
-        metric: what trials are compared by; None where the record of an older study does not say it.
-        best: the best value; None before the first complete trial.
-        best_trial: number of the trial that has it.
-        created_at_ms, changed_at_ms: milliseconds since the epoch; None where it is not known.
-        heard: worker groups that were heard from a moment ago, sorted.
+        target: how many trials the study is to have.
+        metric: the objective; None if the record of an older study lacks it.
+        best, best_trial: the best value and its trial; None before the first complete trial.
+        created_at_ms, changed_at_ms: milliseconds since the epoch; None if unknown.
+        heard: worker groups that are alive, sorted.
     """
 
     name: str
@@ -52,11 +47,11 @@ class StudySummary:
 
 
 class StudyBusyError(Exception):
-    """Workers are at work on a study: `args[0]` names them."""
+    """Workers train the study; `args[0]` names them."""
 
 
 def summaries(database: Database) -> tuple[StudySummary, ...]:
-    """All studies as they stood at one moment, in the order in which they were made."""
+    """All studies, read at one moment, oldest first."""
     if not sa.inspect(database.engine).has_table(studies.name):
         return ()
     with database.reading() as connection:
@@ -69,14 +64,10 @@ def summaries(database: Database) -> tuple[StudySummary, ...]:
 
 
 def delete_study(database: Database, study_id: int) -> None:
-    """Remove a study with its trials and everything that winnow keeps of it, in one transaction.
-
-    Raises:
-        StudyBusyError: workers are at work; nothing was removed.
-    """
+    """Remove a study with its trials, in one transaction. Raises StudyBusyError if workers train it."""
     with database.writing() as connection:
         optuna_tables.lock_study(connection, study_id)
-        # Claims wait for this row, so that no claim comes between this check and the deletion.
+        # Claims wait for this row, so none can come between the check and the deletion.
         connection.execute(sa.select(studies.c.study_id).where(studies.c.study_id == study_id).with_for_update()).one()
         busy = _busy(connection, study_id, database.now(connection))
         if busy:
@@ -87,7 +78,7 @@ def delete_study(database: Database, study_id: int) -> None:
 
 
 def busy_workers(database: Database, study_id: int) -> tuple[str, ...]:
-    """Worker groups that hold a living lease of a study or were heard of a moment ago, sorted."""
+    """Worker groups that are alive or hold a lease of a study, sorted."""
     with database.reading() as connection:
         return _busy(connection, study_id, database.now(connection))
 
@@ -126,7 +117,6 @@ def _summary(
 
 
 def _resting_state(connection: Connection, row: sa.Row[Any]) -> StudyState:
-    """Why no worker is at work."""
     report = (tasks.c.study_id == row.study_id) & (tasks.c.kind == "report") & (tasks.c.number == row.target)
     if connection.execute(sa.select(tasks.c.state).where(report)).scalar() in ("done", "failed"):
         return "done"
@@ -137,7 +127,7 @@ def _resting_state(connection: Connection, row: sa.Row[Any]) -> StudyState:
 
 
 def _changed_at_ms(connection: Connection, study_id: int) -> int | None:
-    """When a task of a study last began or ended, or a fold was last scored."""
+    """When a task of a study last began or ended, or a fold ended."""
     columns = (tasks.c.started_at_ms, tasks.c.ended_at_ms, folds.c.ended_at_ms)
     latest = (
         connection.execute(sa.select(sa.func.max(column)).where(column.table.c.study_id == study_id)).scalar()

@@ -1,4 +1,4 @@
-"""Which of a study's models is its champion, as the registry has it."""
+"""A study's champion in the model registry."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from winnow.tracking.tracker import TrackingUnavailableError
 
 
 def champion_of(view: StudyView, tracking_uri: str) -> Champion | None:
-    """The champion; None where there is none, or no store that answers."""
+    """The champion; None if there is none, or the store does not answer."""
     store = sqlite_path(tracking_uri)
     if store is not None and not store.is_file():
         return None

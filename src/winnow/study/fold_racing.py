@@ -1,4 +1,4 @@
-"""Racing of folds (`racing.py`) as a pruner for any Optuna study, which need not be one of winnow's."""
+"""Racing of folds (`racing.py`) as a pruner for any Optuna study, not only winnow's."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from winnow.study.racing import THRESHOLD, reference
 
 
 class FoldRacing(BasePruner):
-    """Stop a cross-validated trial once it can hardly become the best one.
+    """Stops a cross-validated trial that can hardly become the best one.
 
         study = optuna.create_study(direction="maximize", pruner=winnow.FoldRacing())
 
-    The objective reports the score of every fold as one step, on the same folds in each trial, raises TrialPruned where
-    `trial.should_prune()` says so, and returns the mean of the scores. After every fold the trial is compared with the
-    finished ones, fold by fold: `winnow.study.racing` gives the rule, its assumptions and sources. Nothing is stopped
-    before three trials have finished, nor by a score that is not finite.
+    The objective reports each fold's score as one step, on the same folds in every trial, raises TrialPruned if
+    `trial.should_prune()`, and returns the mean score. After each fold the trial is compared with the finished ones,
+    fold by fold; `winnow.study.racing` documents the rule, its assumptions and sources. No trial is stopped before
+    three have finished, or because of a score that is not finite.
 
     Args:
         threshold: the probability of beating the best trial below which a trial stops; more than 0, less than 0.5.

@@ -1,4 +1,4 @@
-"""Numbers, durations and parameters as a person reads them, the same in the terminal and in the report."""
+"""Formats numbers, durations and parameters for the terminal and the report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def score(value: float | None) -> str:
-    """A metric: four decimals where that says something, else three to five significant digits; "–" for none."""
+    """A metric: four decimals if that is meaningful, else three to five significant digits; "–" for None."""
     if value is None:
         return "–"
     if not math.isfinite(value):
@@ -25,7 +25,7 @@ def score(value: float | None) -> str:
 
 
 def spread(values: Sequence[float]) -> float | None:
-    """Sample standard deviation (n - 1); None for fewer than two values or where one is not finite."""
+    """Sample standard deviation (n - 1); None for fewer than two values, or one that is not finite."""
     if len(values) < 2 or not all(map(math.isfinite, values)):
         return None
     mean = math.fsum(values) / len(values)
@@ -56,7 +56,7 @@ def duration(seconds: float) -> str:
 
 
 def estimate(seconds: float | None) -> str:
-    """A time to come, no finer than an estimate deserves: "35 s", "3 min", "2 h 10 min"; "–" for none."""
+    """A remaining time, rounded like an estimate: "35 s", "3 min", "2 h 10 min"; "–" for None."""
     if seconds is None:
         return "–"
     if seconds < 115:
@@ -69,14 +69,14 @@ def estimate(seconds: float | None) -> str:
 
 
 def one_line(text: str) -> str:
-    """Text without line breaks, escape sequences and control characters, so that it cannot move a cursor."""
+    """Text without line breaks, escape sequences and control characters."""
     return " ".join(printable(text).split())
 
 
 def printable(text: str) -> str:
-    """Text without escape sequences and control characters other than line breaks and tabs.
+    """Text without escape sequences and control characters, except line breaks and tabs.
 
-    Of a line that was overwritten with carriage returns, as progress bars do, the last version is kept.
+    Of a line that a progress bar overwrote with carriage returns, only the last version is kept.
     """
     lines = _ESCAPE_SEQUENCE.sub("", text).replace("\r\n", "\n").split("\n")
     return "\n".join(_CONTROL.sub("", line.rstrip("\r").rsplit("\r", 1)[-1]) for line in lines)

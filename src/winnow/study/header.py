@@ -1,4 +1,4 @@
-"""What a study is: its definition and its data, which do not change while a process works on it."""
+"""A study's definition and data, which do not change while a process works on it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ _CONTENT = "data (its content)"
 
 @dataclass(frozen=True)
 class StudyHeader:
-    """A study without its trials, as a process reads it once.
+    """A study without its trials.
 
     Attributes:
         study_id: Optuna's id of the study.
-        name: the study's name.
-        experiment: the experiment as last given.
-        sweep: metric, direction, folds and digests, as the tracking store gets them.
-        code: digest of the person's own code that trials are trained with; empty where there is none.
+        experiment: the latest experiment.
+        sweep: metric, direction, folds and digests.
+        code: digest of the user's code; empty if there is none.
     """
 
     study_id: int
@@ -36,11 +35,11 @@ class StudyHeader:
     code: str
 
     def check_definition(self, experiment: Experiment) -> None:
-        """Refuse an experiment that this study does not continue. Raises InputError."""
+        """Raise InputError if this study does not continue the experiment."""
         self._refuse(_differences(self.experiment.definition(), experiment.definition()))
 
     def check_data(self, sweep: SweepRecord) -> None:
-        """Refuse data with other rows than the study's. Raises InputError."""
+        """Raise InputError if the data differ from the study's."""
         kept, found = self.sweep.data_sha256, sweep.data_sha256
         is_perhaps_unseeded = names_data_function(sweep.data_source)
         self._refuse(
@@ -62,15 +61,13 @@ class StudyHeader:
         )
 
     def check_code(self, code: Mapping[str, str], allowing: str) -> None:
-        """Refuse code that is not what the trials of this study were trained with.
+        """Raise InputError if a file of the user's code was changed, added or removed since the trials were trained.
+
+        A study of an older version, without digests, accepts any code.
 
         Args:
-            code: sha256 of each file by name, as `code_of` gives them.
-            allowing: what a person can do to go on with changed code.
-
-        Raises:
-            InputError: a file was changed, added or taken away. A study that was made before digests were kept accepts
-                any code.
+            code: sha256 of each file by name, from `code_of`.
+            allowing: how the user can continue with changed code.
         """
         kept = self.sweep.code
         changed = changed_files(kept, code) if kept is not None else []
@@ -89,7 +86,7 @@ class StudyHeader:
 
 
 def _differences(kept: Mapping[str, Any], asked: Mapping[str, Any], path: str = "") -> list[tuple[str, str, str]]:
-    """(place, kept, asked) of every value that differs, down to the keys."""
+    """(place, kept, asked) of every differing value, in nested mappings too."""
     found: list[tuple[str, str, str]] = []
     for key in [*kept, *(key for key in asked if key not in kept)]:
         was, now, place = kept.get(key), asked.get(key), f"{path}.{key}".lstrip(".")

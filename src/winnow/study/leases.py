@@ -1,9 +1,9 @@
-"""Leases: which worker works on what, and what its lease allows it to write.
+"""Leases: which worker works on which task, and what it may write.
 
-A task is one trial, the refit of one trial, or the closing report. A claim gives tasks to one owner until a time by the
-database's clock; `schedule.py` decides which. Every write names its claim (the attempt) and is refused once the task
-has passed to another owner. Each public method is one transaction. A study therefore gets exactly as many trials as it
-should, whatever dies, and a lost trial continues under its number at the fold in which it was lost.
+A task is a trial, the refit of a trial, or the closing report. A claim leases tasks to one owner until a time by the
+database's clock; `schedule.py` decides which. Every write names its claim (the attempt) and is refused once another
+owner has the task. Each public method is one transaction. So a study gets exactly as many trials as it should, whatever
+process dies, and a lost trial continues under its number at the fold in which it was lost.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from winnow.tracking.records import FoldRecord
 
 Kind = Literal["trial", "refit", "report"]
 WorkerJob = TrainFolds | RefitTrial | WriteReport
-"""A job that a worker carries out; claims end trials themselves."""
+"""A job for a worker; claims carry out `FinishTrial` themselves."""
 
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
 class LeaseLostError(Exception):
-    """The task has passed to another owner, or has ended: what was done for it does not count."""
+    """Another owner has the task, or the task has ended: the work does not count."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Lease:
         number: the trial's number; for the report, the number of trials that it covers.
         trial_id: Optuna's id of the trial, None for the report.
         attempt: which claim of the task this is, 1-based.
-        owner: who holds it: one life of one worker group.
+        owner: one life of one worker group.
         group: the group's name, which outlives its owners.
     """
 
@@ -71,12 +71,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class ClaimedJob:
-    """A job with what it needs.
-
-    Attributes:
-        leases: one for each of its trials in their order, or one for its only task.
-        params: parameters by trial, in the form in which Optuna gives them out; those of a job that trains.
-    """
+    """A job with its leases, in the order of its trials, and the parameters (Optuna's external form) by trial."""
 
     job: WorkerJob
     leases: tuple[Lease, ...]
@@ -85,7 +80,7 @@ class ClaimedJob:
 
 @dataclass(frozen=True)
 class ScoredFold:
-    """A fold's result for the trial of a lease; `score` is its objective."""
+    """A fold's result; `score` is the objective."""
 
     lease: Lease
     fold: FoldRecord
@@ -94,7 +89,7 @@ class ScoredFold:
 
 @dataclass(frozen=True)
 class Failure:
-    """Where to read on about a failed trial: the end of the guilty rank's log, and the log itself on its machine."""
+    """The end of the failed rank's log, and the path of the log on its machine."""
 
     tail: tuple[str, ...]
     log: str
@@ -102,7 +97,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class FailedFold:
-    """A fold that has failed, and its trial with it."""
+    """A fold that failed, and its trial with it."""
 
     lease: Lease
     reason: str
@@ -114,10 +109,10 @@ Result = ScoredFold | FailedFold
 
 @dataclass(frozen=True)
 class Claim:
-    """What a worker is to do now. Without jobs, the study is finished or others hold what is left.
+    """A worker's next jobs. Without jobs, the study is finished or other workers have the rest.
 
     Attributes:
-        lost: leases that other workers have by now; results that came with the claim were not stored for them.
+        lost: leases that the worker has lost; their results were not stored.
     """
 
     jobs: tuple[ClaimedJob, ...]
@@ -142,14 +137,7 @@ class _End:
 
 @dataclass(frozen=True)
 class LeaseRules:
-    """How leases of a study are given.
-
-    Attributes:
-        ttl_s: how long a lease lasts without renewal.
-        retries: how often a lost task is tried again.
-        schedule: what decides which tasks come next.
-        proposer: what decides which parameters a trial tries.
-    """
+    """A study's rules: how long a lease lasts without renewal, how often a lost task is retried, what comes next."""
 
     ttl_s: float
     retries: int
@@ -158,14 +146,7 @@ class LeaseRules:
 
 
 class Leases:
-    """The leases of one study.
-
-    Args:
-        database: where the study lives.
-        study_id: Optuna's id of it.
-        rules: durations and counts.
-        clock_ms: time for records, milliseconds since the epoch (leases are measured by the database's clock).
-    """
+    """The leases of one study. `clock_ms` gives the times in records; the database's clock measures leases."""
 
     def __init__(
         self,
@@ -187,11 +168,11 @@ class Leases:
         decide: Callable[[ScheduleView], tuple[Job, ...]],
         results: Sequence[Result] = (),
     ) -> Claim:
-        """Store results, have `decide` name the owner's jobs, and take every lease and propose all that they need.
+        """Store results, ask `decide` for the owner's jobs, take their leases, and propose parameters.
 
-        Trials that `decide` ends are ended here; it is then asked again. Claims of one study wait for each other, so
-        that no decision is out of date and each proposal sees all others. A claim whose answer was lost may be
-        repeated: it names the same jobs with the same leases.
+        If `decide` ends trials, they are ended and it is asked again. Claims of one study wait for each other, so that
+        every decision is up to date and each proposal sees all others. A repeated claim returns the same jobs and
+        leases.
         """
         with self._database.writing() as connection:
             study = self._read(connection, owner)
@@ -200,14 +181,15 @@ class Leases:
             while ends := _ends(jobs := decide(view)):
                 self._end_trials(connection, study, owner, ends)
                 view = study.view(self._rules.schedule, owner)
-            claimed = tuple(self._take_job(connection, study, job, owner, group) for job in _for_worker(jobs))
+            claimed = tuple(
+                self._take_job(connection, study, job, owner, group) for job in jobs if not isinstance(job, FinishTrial)
+            )
             return Claim(claimed, not jobs and is_finished(view), lost)
 
     def record(self, results: Sequence[Result]) -> tuple[Lease, ...]:
-        """Store results of one owner and renew its leases. Storing the same fold again replaces it.
+        """Store results of one owner and renew its leases; return the lost leases, whose results are not stored.
 
-        Returns:
-            The leases that are lost; nothing is stored for them.
+        Storing a fold again replaces it.
         """
         with self._database.writing() as connection:
             return self._store(connection, self._read(connection, results[0].lease.owner), results)
@@ -220,7 +202,7 @@ class Leases:
                 raise _lost(lease)
 
     def finish_task(self, lease: Lease, *, result: Mapping[str, Any] | None = None, reason: str | None = None) -> None:
-        """End a refit, with its result, or the report; or let it have failed for a reason. Raises LeaseLostError."""
+        """End a refit with its result, or the report; with a `reason`, as failed. Raises LeaseLostError."""
         with self._database.writing() as connection:
             self._lock_study(connection)
             held = self._held(connection, lease)
@@ -231,12 +213,12 @@ class Leases:
             self._end_task(connection, lease.kind, lease.number, state, reason, kept)
 
     def refits_left(self) -> tuple[int, ...]:
-        """Trials whose refits have not ended (`schedule.refits_left`)."""
+        """See `schedule.refits_left`."""
         with self._database.writing() as connection:
             return refits_left(self._mirror.read(connection).view(self._rules.schedule, owner=""))
 
     def request_refit(self, number: int) -> None:
-        """Have a trial refitted that is not among the best, or once more where its refit failed."""
+        """Have a trial refitted that is not among the best, or whose refit has ended."""
         with self._database.writing() as connection:
             self._lock_study(connection)
             known = self._one(connection, tasks.c.kind == "refit", tasks.c.number == number)
@@ -247,9 +229,9 @@ class Leases:
                 self._update(connection, "refit", number, state="waiting", lost=0, reason=None, result=None)
 
     def retry_failed(self) -> tuple[int, ...]:
-        """Let failed trials be claimed again under their numbers, and failed refits too; return the trials' numbers.
+        """Make failed trials and refits claimable again; return the trials' numbers.
 
-        They keep their parameters, and the folds that the study's present code has scored.
+        Trials keep their numbers, their parameters, and the folds that the study's present code has scored.
         """
         with self._database.writing() as connection:
             target = self._lock_study(connection)
@@ -272,19 +254,16 @@ class Leases:
             return tuple(task.number for task in failed if task.kind == "trial")
 
     def give_back(self, lease: Lease, what: str, *, is_lost: bool) -> None:
-        """Let others have the task; what was recorded stays. `is_lost` counts towards `retries`.
-
-        A lease that is no longer held needs no giving back: nothing happens.
-        """
+        """Make the task claimable; recorded folds stay. `is_lost` counts towards `retries`. Ignores a lost lease."""
         with self._database.writing() as connection:
-            # A claim that finds no waiting trial and then no leased one would take the study for done.
+            # Without the lock, a claim could see neither a waiting nor a leased task, and take the study for done.
             self._lock_study(connection)
             held = self._held(connection, lease)
             if held is not None:
                 self._give_back(connection, held, what, is_lost=is_lost)
 
     def owners(self, group: str) -> frozenset[str]:
-        """The lives of `group` that hold something. If the group is found dead afterwards, these are the dead ones."""
+        """The lives of `group` that hold leases. If the group is found dead afterwards, these are dead."""
         with self._database.reading() as connection:
             where = (tasks.c.study_id == self._study_id) & (tasks.c.grp == group) & (tasks.c.state == "leased")
             return frozenset(connection.execute(sa.select(tasks.c.owner).where(where)).scalars())
@@ -298,9 +277,9 @@ class Leases:
         keep: str | None = None,
         is_lost: bool = True,
     ) -> int:
-        """Take back what dead owners of `group` held, and return how many tasks that were.
+        """Give back what dead owners of `group` held; return how many tasks that were.
 
-        All its owners but `keep`, or only those in `of`, where the group may have been started again meanwhile.
+        The owners are all but `keep`, or only those in `of`, if the group may have been started again.
         """
         with self._database.writing() as connection:
             self._lock_study(connection)
@@ -314,18 +293,15 @@ class Leases:
                 self._give_back(connection, task, what, is_lost=is_lost)
             return len(held)
 
-    # What follows runs inside a transaction of the functions above.
+    # The methods below run in a transaction of those above.
 
     def _lock_study(self, connection: Connection) -> int:
-        """Make other changes of the study's tasks wait for this transaction; return the study's target."""
+        """Make other writers of the study's tasks wait for this transaction; return the study's target."""
         query = sa.select(studies.c.target).where(studies.c.study_id == self._study_id)
         return int(connection.execute(query.with_for_update()).scalar_one())
 
     def _read(self, connection: Connection, owner: str) -> StudyState:
-        """Lock and read the study, and give back what has expired.
-
-        The owner that asks lives, and keeps what no other has taken.
-        """
+        """Lock and read the study, and give back expired leases, except those of `owner`, which is alive."""
         study = self._mirror.read(connection)
         held = [*(trial.task for trial in study.trials if trial.owner), *study.closing]
         expired = [
@@ -342,7 +318,7 @@ class Leases:
         return self._mirror.read(connection)
 
     def _store(self, connection: Connection, study: StudyState, results: Sequence[Result]) -> tuple[Lease, ...]:
-        """Store results as far as their leases are held; return those that are lost."""
+        """Store the results of held leases; return the lost leases."""
         if not results:
             return ()
         held = [result for result in results if _is_held(study, result.lease)]
@@ -378,7 +354,7 @@ class Leases:
             study.trials[trial.number] = replace(trial, scores={**trial.scores, each.fold.fold: each.score})
 
     def _end_trials(self, connection: Connection, study: StudyState, owner: str, ends: Mapping[int, _End]) -> None:
-        """End trials that `owner` or no worker holds."""
+        """End trials that `owner` holds, or no one."""
         if not ends:
             return
         for number in ends:
@@ -420,7 +396,7 @@ class Leases:
     def _take_trials(
         self, connection: Connection, study: StudyState, numbers: Sequence[int], owner: str, group: str
     ) -> tuple[Lease, ...]:
-        """Lease trials, or add them. Those that are claimed anew get the study's present code, and parameters."""
+        """Lease trials or add them. Trials that are claimed anew get the study's present code, and parameters."""
         before = len(study.trials)
         for number in numbers:
             if number >= before:
@@ -441,7 +417,7 @@ class Leases:
         )
 
     def _take_trial(self, connection: Connection, study: StudyState, number: int, owner: str, group: str) -> None:
-        """Lease a trial that was begun or enqueued before. Folds that other code has scored are dropped."""
+        """Lease a waiting trial. Folds that other code has scored are removed."""
         trial = study.trials[number]
         _check_free(trial, owner)
         lease = self._take(connection, "trial", number, trial.trial_id, owner, group)
@@ -458,7 +434,7 @@ class Leases:
         )
 
     def _propose(self, connection: Connection, study: StudyState, numbers: Sequence[int], before: int) -> None:
-        """Propose parameters for trials that lack some. Each proposal sees those before it as running.
+        """Propose parameters for trials that lack some. Each proposal sees the earlier ones as running.
 
         Args:
             before: how many trials the study had before this claim.
@@ -494,7 +470,7 @@ class Leases:
         return found[0] if found else None
 
     def _held(self, connection: Connection, lease: Lease) -> sa.Row[Any] | None:
-        """The task of a lease, None where the lease is lost."""
+        """The task of a lease; None if the lease is lost."""
         return self._one(
             connection,
             tasks.c.kind == lease.kind,
@@ -510,7 +486,7 @@ class Leases:
         if known is None:
             connection.execute(_ADD_TASKS, _new_task(self._study_id, kind, number, trial_id))
         elif known.owner == owner:
-            return self._lease(known)
+            return Lease(self._study_id, kind, number, known.trial_id, known.attempt, owner, known.grp)
         elif known.state == "leased":
             raise ValueError(f"{kind} {number} is held by {known.owner}: no schedule may give it to {owner} too")
         attempt = (known.attempt if known else 0) + 1
@@ -571,13 +547,10 @@ class Leases:
     def _update(
         self, connection: Connection, kind: str, number: int, *conditions: sa.ColumnElement[bool], **values: Any
     ) -> int:
-        """Change a task where the conditions hold; return how many rows that are."""
+        """Change a task if the conditions hold; return the number of changed rows."""
         is_it = (tasks.c.study_id == self._study_id) & (tasks.c.kind == kind) & (tasks.c.number == number)
         changed = connection.execute(sa.update(tasks).where(is_it, *conditions).values(**values))
         return int(changed.rowcount)
-
-    def _lease(self, task: sa.Row[Any]) -> Lease:
-        return Lease(self._study_id, task.kind, task.number, task.trial_id, task.attempt, task.owner, task.grp)
 
 
 _ADD_FOLDS = sa.insert(folds)
@@ -604,12 +577,8 @@ _END_TRIALS = (
 
 
 def _ends(jobs: Sequence[Job]) -> dict[int, _End]:
-    """The trials that jobs end, by number."""
+    """How jobs end trials, by number."""
     return {job.trial: _End(job.end, job.value, job.reason) for job in jobs if isinstance(job, FinishTrial)}
-
-
-def _for_worker(jobs: Sequence[Job]) -> tuple[WorkerJob, ...]:
-    return tuple(job for job in jobs if not isinstance(job, FinishTrial))
 
 
 def _is_held(study: StudyState, lease: Lease) -> bool:
@@ -662,7 +631,7 @@ def _fold_row(study_id: int, lease: Lease, fold: FoldRecord) -> dict[str, Any]:
 
 
 def _incident(task: sa.Row[Any], last_fold: sa.Row[Any] | None, what: str, at_ms: int) -> dict[str, Any]:
-    """A loss, with the fold that it cost: the one after the last that was recorded."""
+    """A loss, and the lost fold: the one after the last recorded one."""
     return {
         "study_id": task.study_id,
         "kind": task.kind,

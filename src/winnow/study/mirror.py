@@ -1,7 +1,7 @@
-"""A study in memory, as claims and samplers read it.
+"""A study in memory, for claims and samplers.
 
-A worker has one mirror and reads the study into it at the start of each claim, under the study's lock. A trial that is
-complete or pruned never changes, so only the others are read again. A proposal reads no database.
+Each worker has a mirror and reads the study into it at the start of a claim, under the study's lock. Complete and
+pruned trials never change, so only the others are read again. Proposals read no database.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from winnow.study.tables import TRIAL_CODE, folds, studies, tasks
 from winnow.tracking import records
 
 _NAME = "mirrored"
-# A study makes its own where it is given none, which costs more than the study.
+# By default a study creates its own, which costs more than the study itself.
 _UNUSED_SAMPLER, _UNUSED_PRUNER = RandomSampler(), NopPruner()
 _MAX_LISTED = 1000
-"""How many trials a statement names at most; where more can change, it reads all of them."""
+"""A statement lists at most so many trials; if more can change, it reads all."""
 _STATES: Mapping[records.TrialState, TrialState] = {name: state for state, name in optuna_tables.STATES.items()}
 
 
@@ -41,12 +41,12 @@ class MirroredTrial:
     """One trial.
 
     Attributes:
-        scores: the objective of every recorded fold, by fold. Those of a waiting trial that other code has scored are
-            left out: its next claim drops them.
-        code: digest of the person's code that its folds were trained with; None where it is not known.
+        scores: the objective by recorded fold. Empty for a waiting trial that other code has trained, because its next
+            claim removes them.
+        code: digest of the user's code that trained its folds; None if unknown.
         owner: the worker that holds its lease.
         attempt: how often it was claimed.
-        task: its row of the lease table; None where it was never claimed.
+        task: its row of the lease table; None if it was never claimed.
     """
 
     trial_id: int
@@ -68,7 +68,7 @@ class MirroredTrial:
 
     @functools.cached_property
     def frozen(self) -> FrozenTrial:
-        """The trial as Optuna's samplers see it: one that was pruned with an estimate of its value as complete."""
+        """The trial as Optuna's samplers see it. A pruned trial with an estimated value counts as complete."""
         params, distributions = self.params
         is_estimated = self.state == "pruned" and self.value is not None
         return FrozenTrial(
@@ -88,13 +88,13 @@ class MirroredTrial:
 
 @dataclass
 class StudyState:
-    """A study at one moment. A claim adds to `trials` what it changes.
+    """A study at one moment. A claim updates `trials` with its changes.
 
     Attributes:
         target: how many trials the study is to have.
         code: digest of its present code.
         now: the database's clock, in seconds since the epoch.
-        trials: by number.
+        trials: in order of their numbers.
         closing: rows of the lease table for refits and reports.
     """
 
@@ -124,7 +124,7 @@ class StudyState:
 
 
 class Mirror:
-    """One study."""
+    """Reads one study."""
 
     def __init__(self, database: Database, study_id: int, rules: ScheduleRules) -> None:
         self._metric = rules.metric
@@ -142,19 +142,16 @@ class Mirror:
         optuna.create_study(storage=self._sampled, study_name=_NAME, direction=rules.goal)
 
     def sampled(self) -> optuna.Study:
-        """The study as samplers see it, with what a claim has added to the state that was read last.
-
-        For one proposal: Optuna's study keeps the trials that it has read first.
-        """
+        """The study as samplers see it, with the changes of this claim. Use it for one proposal, because it caches."""
         return optuna.Study(_NAME, self._sampled, sampler=_UNUSED_SAMPLER, pruner=_UNUSED_PRUNER)
 
     def read(self, connection: Connection) -> StudyState:
-        """The study as it stands. Until the transaction ends, no other claim changes it."""
+        """Read the study, and lock it until the transaction ends."""
         target, sweep, now = connection.execute(self._select_study).one()
         if sweep != self._sweep:
             self._sweep, self._code = sweep, digest_of_code(json.loads(sweep).get("code") or {})
         changing = self._read_changing(connection, self._code)
-        # Only committed rows are kept, and only those that never change.
+        # These are committed and never change.
         self._ended |= {trial.number: trial for trial in changing if trial.state in ("complete", "pruned")}
         self._open = tuple(trial.trial_id for trial in changing if trial.number not in self._ended)
         self._newest = max((trial.trial_id for trial in changing), default=self._newest)
@@ -164,7 +161,7 @@ class Mirror:
         return self._state
 
     def _read_changing(self, connection: Connection, code: str) -> list[MirroredTrial]:
-        """Trials that are new here, or had not ended when they were read last."""
+        """Trials that are new, or had not ended at the last read."""
         since = self._newest if len(self._open) <= _MAX_LISTED else 0
         which = {"newest": since, "open": self._open if since else ()}
         rows = connection.execute(self._select_trials, which).all()
@@ -196,7 +193,7 @@ class Mirror:
 
 
 def _select_study(database: Database, study_id: int) -> sa.Select[Any]:
-    """What all claims of a study wait for."""
+    """Locks the study's row, for which all claims wait."""
     query = sa.select(studies.c.target, studies.c.sweep, database.clock)
     return query.where(studies.c.study_id == study_id).with_for_update()
 

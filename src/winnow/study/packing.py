@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from winnow.config.experiment import Pack
 
 MOST_MODELS = 64
-"""How many models train as one without being asked for: small networks gain nothing beyond 20 to 80."""
+"""The largest job that `pack: auto` tries. Small networks gain nothing beyond 20 to 80 models."""
 
 GAIN = 0.8
 """What a model is taken to cost in a job of at least twice the largest that was measured, so that it gets tried."""
@@ -42,7 +42,7 @@ class Packing:
 
     Attributes:
         most: how many models a job may hold; 1: each trains alone.
-        is_fixed: whether a person has set `most`; then measurements do not matter.
+        is_fixed: whether the user has set `most`; then nothing is measured.
         shares: what a model costs, as a share of its cost alone, by the number of models in a job.
     """
 

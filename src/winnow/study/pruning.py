@@ -1,8 +1,7 @@
-"""Whether a trial is worth another fold.
+"""The median rule over folds: whether a trial is worth another fold.
 
-The unit is the fold, not the epoch: the rule compares the mean over the folds so far with the means that other trials
-had after as many folds. Optuna's MedianPruner compares the best single report of a trial, which says nothing where each
-report is another fold.
+It compares the mean over the folds so far with the means of other trials over as many folds. Optuna's MedianPruner
+compares a trial's best single report, which is meaningless if each report is another fold.
 """
 
 from __future__ import annotations

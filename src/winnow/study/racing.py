@@ -12,17 +12,16 @@ scores on a set S of n folds, 0 < n < K:
     V        = σ² (1 + 1/m) (K - n) / (K n)
     P        = P(T > (B - estimate) / √V),    T ~ Student's t with (m - 1)(K - 1) degrees of freedom
 
-V is the variance of the trial's final mean around its estimate: the n scores that are known enter the final mean as
-they are, and predict the K - n that are missing. The fold means come from all m trials; those of the incumbent alone
-would double V. Where a smaller score is better, all signs turn.
+V is the variance of the trial's final mean around its estimate: the n known scores are part of the final mean, and
+predict the K - n missing ones. The fold means come from all m trials; those of the incumbent alone would double V. If
+smaller scores are better, all signs change.
 
-A fold can be harder for poor trials than for good ones, and poor trials scatter more. P is therefore computed twice,
-from all finished trials and from their better half (rounded up, at least two), and the larger of the two is the
-probability that the trial beats the incumbent. With few trials the better half has few degrees of freedom, which lets
-only clear cases stop.
+A fold can be harder for poor trials than for good ones, and poor trials scatter more. So P is computed from all
+finished trials and from their better half (rounded up, at least two); the larger result is the probability that the
+trial beats the incumbent. With few trials the better half has few degrees of freedom, so that only clear cases stop.
 
-Assumptions: folds are alike (one σ² for all), and residuals are about normal. The probability holds at one moment; a
-trial that is asked about after each fold is stopped wrongly somewhat more often. `benchmarks/racing.py` measures it.
+Assumptions: folds are alike (one σ² for all), and residuals are about normal. The probability holds for one test; a
+trial that is tested after each fold is stopped wrongly somewhat more often. `benchmarks/racing.py` measures how often.
 
 Sources: the two-way layout without replication and its residual variance, Scheffé, The Analysis of Variance (1959),
 chapter 4; racing by paired tests on shared folds, Maron and Moore, Hoeffding races (1994), and Birattari et al., A
@@ -42,13 +41,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 THRESHOLD = 0.01
-"""Below this probability a trial is stopped, unless the experiment says otherwise."""
+"""The default probability below which a trial stops."""
 FINISHED_TRIALS = 3
-"""How many trials must have finished before any is stopped."""
+"""So many trials must finish before any is stopped."""
 _ROUNDING = 1e-9
-"""Residuals smaller than this share of the scores are rounding, not noise."""
+"""Residuals below this share of the scores are rounding errors, not noise."""
 _NORMAL_DEGREES = 1000
-"""With more degrees of freedom, Student's t is taken for normal."""
+"""With more degrees of freedom, the normal distribution replaces Student's t."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +69,7 @@ class Layout:
         return fmean(score - self.fold_means[fold] for fold, score in scores.items()) + fmean(self.fold_means)
 
     def chance(self, scores: Mapping[int, float], best: float, sign: float) -> float:
-        """The probability that a trial with these scores ends above `best`, or below it where `sign` is -1.
-
-        It is 1 where there is no noise to measure a distance by.
-        """
+        """The probability that a trial with these scores ends above `best` (`sign` -1: below); 1 without noise."""
         known, folds = len(scores), len(self.fold_means)
         if self.variance <= (_ROUNDING * max(map(abs, self.fold_means))) ** 2:
             return 1.0
@@ -84,7 +80,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Reference:
-    """What a trial is compared with.
+    """The finished trials that others are compared with.
 
     Attributes:
         incumbent: number of the finished trial with the best mean; of equal ones the lowest.
@@ -105,9 +101,9 @@ class Reference:
         return self.finished.estimate(scores)
 
     def chance(self, scores: Mapping[int, float]) -> float | None:
-        """The probability that a trial with these scores, by fold, beats the incumbent; None where they tell nothing.
+        """The probability that a trial with these scores, by fold, beats the incumbent.
 
-        That is before the first fold and after the last, and with scores that are not finite.
+        None before the first fold, after the last one, and with scores that are not finite.
         """
         if not 0 < len(scores) < len(self.finished.fold_means) or not all(map(math.isfinite, scores.values())):
             return None
@@ -115,15 +111,10 @@ class Reference:
 
 
 def reference(finished: Mapping[int, Sequence[float]], goal: Literal["maximize", "minimize"]) -> Reference | None:
-    """What trials are compared with.
+    """The reference of these finished trials; None for fewer than `FINISHED_TRIALS`, or for one fold.
 
     Args:
-        finished: scores of every finished trial on all folds, in the order of folds, by number. A trial with a score
-            that is not finite is left out.
-        goal: which way is better.
-
-    Returns:
-        None where fewer than `FINISHED_TRIALS` can be compared, or there is only one fold.
+        finished: each trial's scores on all folds, by number. Trials with scores that are not finite are left out.
     """
     numbers = sorted(number for number, scores in finished.items() if all(map(math.isfinite, scores)))
     if len(numbers) < FINISHED_TRIALS or len(finished[numbers[0]]) < 2:

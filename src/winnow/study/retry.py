@@ -1,7 +1,7 @@
-"""Try again while the study cannot be reached: its database restarts, or its disk is full for a while.
+"""Retries calls while the study's database is unavailable: it restarts, or its disk is full for a while.
 
-A call that is tried again must be atomic and safe to repeat, since its answer may be lost after the work was done. The
-transactions of `leases.py` are both.
+A retried call must be atomic and repeatable, because its answer may be lost after the commit. The transactions of
+`leases.py` are both.
 """
 
 from __future__ import annotations
@@ -25,15 +25,13 @@ LONGEST_PAUSE_S = 5.0
 
 
 class StudyUnreachableError(WinnowError):
-    """The study did not answer within the time that the caller allows."""
+    """The database did not answer in time."""
 
 
 class Retry:
-    """Calls functions that need the study, and calls them again while it is away.
+    """Calls functions again for up to `seconds` while the database is unavailable.
 
-    Args:
-        seconds: how long one call is tried.
-        check: called before each pause; an exception that it raises ends the wait.
+    `check` is called before each pause; an exception that it raises ends the wait.
     """
 
     def __init__(self, seconds: float, check: Callable[[], None] = lambda: None) -> None:
@@ -41,7 +39,7 @@ class Retry:
         self._check = check
 
     def __call__(self, act: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """What `act` returns. Raises StudyUnreachableError."""
+        """Return what `act` returns. Raises StudyUnreachableError."""
         deadline = time.monotonic() + self._seconds
         pause_s = 0.2
         while True:
@@ -53,7 +51,7 @@ class Retry:
                 if time.monotonic() + pause_s > deadline:
                     raise StudyUnreachableError(
                         f"the study's storage: expected an answer within {self._seconds:.0f} s, found "
-                        f"{_first_line(error)!r}. Mend it and run the same command again: nothing is lost."
+                        f"{_first_line(error)!r}. Repair it and run the same command again: nothing is lost."
                     ) from error
                 _log.warning("the study does not answer, waiting: %s", _first_line(error))
             self._check()
@@ -62,16 +60,12 @@ class Retry:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether the database was away, locked or full; a statement that it refuses stays refused."""
+    """Whether the database was unavailable, locked or full. A refused statement stays refused."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    # TimeoutError is SQLAlchemy's own: no connection became free. PendingRollbackError is what Optuna meets where it
-    # asks again on a connection that was lost a moment before; the next attempt begins with another.
+    # SQLAlchemy's TimeoutError: no connection became free. PendingRollbackError: Optuna used a connection that was just
+    # lost; the next attempt gets another one.
     passing = DatabaseAwayError | OperationalError | InternalError | TimeoutError | PendingRollbackError
-    return isinstance(cause, passing) or _is_disconnect(cause)
-
-
-def _is_disconnect(error: BaseException | None) -> bool:
-    return bool(getattr(error, "connection_invalidated", False))
+    return isinstance(cause, passing) or bool(getattr(cause, "connection_invalidated", False))
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,8 +1,8 @@
-"""What to train next: one pure decision about a study as it stands.
+"""What to train next: one pure decision about a study.
 
-`Leases.claim` reads the study into a `ScheduleView`, calls `next_jobs`, and takes the leases that the jobs need, all in
-one transaction. The worker carries the jobs out and records what comes of them. Everything strategic is decided here:
-the order of trials and folds, pruning, refits, and the report. Nothing here reads a clock, a database or a file.
+`Leases.claim` reads the study into a `ScheduleView`, calls `next_jobs`, and takes the leases of the jobs in one
+transaction. The worker carries out the jobs and records the results. This module alone decides the order of trials and
+folds, pruning, refits, and the report. It reads no clock, database or file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from winnow.tracking.records import TrialState
 
 @dataclass(frozen=True)
 class TrialFold:
-    """One fold (0-based) of one trial. A number that no trial has yet is that of a new one."""
+    """One fold (0-based) of one trial, which may be a new one."""
 
     trial: int
     fold: int
@@ -29,10 +29,7 @@ class TrialFold:
 
 @dataclass(frozen=True)
 class TrainFolds:
-    """Train these folds together. The sampler proposes parameters for a trial that has none.
-
-    Folds of one trial follow one another.
-    """
+    """Train these folds together; those of one trial are adjacent. New trials get parameters from the sampler."""
 
     pairs: tuple[TrialFold, ...]
 
@@ -41,8 +38,8 @@ class TrainFolds:
 class FinishTrial:
     """End a trial.
 
-    `value` is the mean of its fold scores; of a pruned trial it is an estimate of that mean over all folds, which the
-    sampler learns from. `reason` says why the trial was pruned.
+    `value` is the mean of its fold scores; for a pruned trial an estimate of the mean over all folds, from which the
+    sampler learns. `reason` says why the trial was pruned.
     """
 
     trial: int
@@ -62,7 +59,7 @@ class RefitTrial:
 class WriteReport:
     """Write the closing report over so many trials.
 
-    `refits` counts the attempts at refits that have ended. A report that was written with another count is outdated.
+    `refits` counts the ended attempts at refits. A report with another count is outdated.
     """
 
     trials: int
@@ -73,27 +70,27 @@ Job = TrainFolds | FinishTrial | RefitTrial | WriteReport
 
 
 LEARNED_FROM = 8
-"""How many trials must have ended for each that is at work, once the sampler learns."""
+"""Once the sampler learns, one trial may run for each so many that have ended."""
 
 ALONE = Packing()
 """Every model trains alone."""
 
 STARTUP_TRIALS = 10
-"""How many trials TPE proposes at random before it learns (Optuna's default)."""
+"""TPE proposes so many trials at random before it learns (Optuna's default)."""
 
 
 @dataclass(frozen=True)
 class ScheduleRules:
-    """What the experiment says about the order of work.
+    """The experiment's rules for the order of work.
 
     Attributes:
         folds: how many folds a complete trial has.
-        metric: the objective, and `goal` which way it is better.
-        pruner: whether a trial may end before its last fold, and by which rule.
-        racing_threshold: the probability of beating the best trial below which racing ends a trial.
+        metric: the objective.
+        pruner: the rule by which a trial may end before its last fold.
+        racing_threshold: racing ends a trial whose probability of beating the best one is lower.
         refit_top: how many of the best trials are refitted after the last trial.
         workers: how many workers share the trials.
-        is_learning: whether the sampler learns from trials that have ended.
+        is_learning: whether the sampler learns from ended trials.
     """
 
     folds: int
@@ -111,9 +108,8 @@ class ScheduledTrial:
     """One trial.
 
     Attributes:
-        folds: the folds that are recorded, in order, and `scores` theirs. A trial that can no longer be trained has
-            them only where a pruner compares others with it.
-        value: the mean that it ended with; of a pruned trial an estimate of it.
+        folds, scores: the recorded folds in order, and their objectives.
+        value: the mean at its end; for a pruned trial an estimate.
         owner: the worker that holds its lease.
     """
 
@@ -144,14 +140,14 @@ class ClosingTask:
 
 @dataclass(frozen=True)
 class ScheduleView:
-    """A study at one moment, as far as the schedule depends on it. Leases that have expired are given back before.
+    """A study at one moment, without expired leases.
 
     Attributes:
         owner: the worker that asks.
         target: how many trials the study is to have.
-        trials: all of them, by number.
-        refits: those that were asked for or begun, by trial.
-        reports: those that were begun, by the number of trials that they cover.
+        trials: all trials, by number.
+        refits: requested and started refits, by trial.
+        reports: started reports, by the number of trials that they cover.
     """
 
     rules: ScheduleRules
@@ -163,10 +159,10 @@ class ScheduleView:
 
 
 def next_jobs(view: ScheduleView, packing: Packing = ALONE) -> tuple[Job, ...]:
-    """The jobs that the worker `view.owner` carries out now, in order; those that it holds come first.
+    """The next jobs of the worker `view.owner`, in order; it continues its own trials first.
 
-    Trials that have all their folds, or are not worth another, end; then at most one job trains, refits or reports. An
-    empty answer means that the study is finished, or that others hold all that is left (`is_finished`).
+    Trials with all their folds end, and so do those that are not worth another fold. Then at most one job trains,
+    refits or reports. An empty answer means that the study is finished, or that others have the rest (`is_finished`).
     """
     known = _finished(view)
     held = [_after_a_fold(view, known, trial) for trial in view.trials if trial.owner == view.owner]
@@ -180,28 +176,30 @@ def next_jobs(view: ScheduleView, packing: Packing = ALONE) -> tuple[Job, ...]:
 
 
 def is_finished(view: ScheduleView) -> bool:
-    """Whether nothing is left to do, for any worker."""
+    """Whether nothing is left to do for any worker."""
     owners = (*(trial.owner for trial in view.trials), *(task.owner for task in (*view.refits, *view.reports)))
     return not any(owners) and not next_jobs(view)
 
 
 def _together(view: ScheduleView, begun: Sequence[TrainFolds], packing: Packing) -> TrainFolds | None:
-    """One job of trials that have begun, and of new ones where there is room."""
+    """One job of trials that have begun, and of new ones if there is room."""
     rules = view.rules
     ended = sum(trial.state in ("complete", "pruned") for trial in view.trials)
     most = len(begun) + _new_at_once(view, len(begun), ended)
     width = packing.width(rules.folds, most, is_racing=rules.pruner != "off" and ended >= FINISHED_TRIALS)
     new = range(len(view.trials), view.target)[: max(0, min(most, width.trials) - len(begun))]
-    trials = [*begun[: width.trials], *(_all_folds(rules, number) for number in new)]
-    pairs = tuple(pair for trial in trials for pair in trial.pairs[: width.folds])
+    pairs = (
+        *(pair for trial in begun[: width.trials] for pair in trial.pairs[: width.folds]),
+        *(TrialFold(number, fold) for number in new for fold in range(width.folds)),
+    )
     return TrainFolds(pairs) if pairs else None
 
 
 def _new_at_once(view: ScheduleView, begun: int, ended: int) -> int:
-    """How many new trials may join `begun` others: a sampler that is asked for many at once has learned from few.
+    """How many new trials may join `begun` others. A sampler that proposes many at once has learned from few.
 
-    The trials that it proposes at random, before it learns, may all be at work at once; later an eighth as many as have
-    ended (`benchmarks/packed_search.py`). Workers share them, and the last trials too.
+    All trials that it proposes at random may run at once; later an eighth as many as have ended
+    (`benchmarks/packed_search.py`). Workers share them equally, and the last trials, too.
     """
     rules = view.rules
     room = view.target - len(view.trials)
@@ -212,7 +210,7 @@ def _new_at_once(view: ScheduleView, begun: int, ended: int) -> int:
 
 
 def _after_a_fold(view: ScheduleView, known: Reference | None, trial: ScheduledTrial) -> TrainFolds | FinishTrial:
-    """A trial's next folds, unless that was its last or its scores are not worth another."""
+    """Train a trial's next folds, or end it: after its last fold, or because it is not worth another."""
     train = _next_folds(view.rules, trial)
     if train is None:
         return _complete(trial)
@@ -239,7 +237,7 @@ def _reason_to_prune(view: ScheduleView, known: Reference | None, by_fold: Mappi
 
 
 def _finished(view: ScheduleView) -> Reference | None:
-    """What trials of this owner are compared with: all that have every fold. Some may end in the same claim."""
+    """The trials with all folds, as a reference for racing; some of them may end in this claim."""
     has_begun = any(trial.owner == view.owner and trial.scores for trial in view.trials)
     if view.rules.pruner == "off" or not has_begun:
         return None
@@ -257,10 +255,6 @@ def _next_folds(rules: ScheduleRules, trial: ScheduledTrial) -> TrainFolds | Non
     return TrainFolds(pairs) if pairs else None
 
 
-def _all_folds(rules: ScheduleRules, number: int) -> TrainFolds:
-    return TrainFolds(tuple(TrialFold(number, fold) for fold in range(rules.folds)))
-
-
 def _complete(trial: ScheduledTrial) -> FinishTrial:
     return FinishTrial(trial.number, "complete", statistics.fmean(trial.scores))
 
@@ -270,16 +264,13 @@ def _is_settled(trial: ScheduledTrial) -> bool:
 
 
 def refits_left(view: ScheduleView) -> tuple[int, ...]:
-    """Trials whose refits have not ended: the best ones, best first, then those that were asked for."""
+    """Trials whose refits have not ended: the best ones, best first, then those that a user requested."""
     known = {refit.number: refit.state for refit in view.refits}
     return tuple(n for n in dict.fromkeys((*_best(view), *known)) if known.get(n) not in ("done", "failed"))
 
 
 def _closing(view: ScheduleView) -> Iterator[Job]:
-    """The best trial's refit, the report, the other refits, and the report once more with what came of them.
-
-    A person waits for the first two alone.
-    """
+    """The best trial's refit, the report (users wait for these two only), the other refits, and an updated report."""
     told = sum(refit.attempt for refit in view.refits if refit.state in ("done", "failed"))
     yield from (RefitTrial(refit.number) for refit in view.refits if refit.owner == view.owner)
     yield from (WriteReport(report.number, told) for report in view.reports if report.owner == view.owner)
@@ -295,7 +286,7 @@ def _closing(view: ScheduleView) -> Iterator[Job]:
 
 
 def _best(view: ScheduleView) -> list[int]:
-    """Numbers of the best complete trials, best first; ties go to the earlier one."""
+    """Numbers of the best complete trials, best first, of equal ones the earlier first."""
     sign = -1.0 if view.rules.goal == "maximize" else 1.0
     values = [(trial.value, trial.number) for trial in view.trials if trial.state == "complete"]
     ranked = sorted((sign * value, number) for value, number in values if value is not None)

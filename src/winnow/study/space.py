@@ -1,12 +1,11 @@
-"""The search space in Optuna's terms and back, and what the next trial tries in it.
+"""The search space in Optuna's terms, and what the next trial tries.
 
-Optuna stores a categorical choice only where it is a plain value; lists and mappings are stored as JSON text and turned
-back by looking them up, never by parsing, so that a choice that *is* text stays text.
+Optuna stores only plain values as categorical choices. Lists and mappings are stored as JSON text and decoded by
+looking them up, not by parsing, so that a choice that is text stays text.
 
-The sampler is used through Optuna's own interface, but outside `study.ask`: a claim (`leases.py`) makes the trial and
-stores its parameters. Every trial has a sampler of its own, seeded by the study's seed and the trial's number. No
-worker draws what another drew, and a random search proposes the same trials whatever the number of workers. All trials
-search one space, so that samplers need not infer it.
+A claim (`leases.py`) makes the trial and stores its parameters, so samplers are used outside `study.ask`. Each trial
+has its own sampler, seeded by the study's seed and the trial's number: workers never repeat each other's draws, and a
+random search proposes the same trials for any number of workers.
 """
 
 from __future__ import annotations
@@ -40,20 +39,16 @@ def decode(space: Space, stored: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Proposer:
-    """Proposes parameters for a study's trials.
-
-    Attributes:
-        space: the distribution of every parameter.
-        seed: the study's seed.
-    """
+    """Proposes parameters for a study's trials."""
 
     space: Mapping[str, BaseDistribution]
     sampler: Literal["tpe", "random"]
     seed: int
 
     def propose(self, study: optuna.Study, trial: FrozenTrial, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Parameters for `trial`, in the form in which Optuna gives them out; values that are `given` are kept."""
-        chosen = _sampler(self.sampler, derive_seed(self.seed, trial.number))
+        """Parameters for `trial` in Optuna's external form; valid values that are `given` are kept."""
+        seed = derive_seed(self.seed, trial.number)
+        chosen: BaseSampler = TPESampler(seed=seed) if self.sampler == "tpe" else RandomSampler(seed=seed)
         searched = {name: self.space[name] for name in sorted(self.space) if not self.space[name].single()}
         relative = chosen.sample_relative(study, trial, searched)
         proposed = {}
@@ -70,7 +65,7 @@ class Proposer:
 
 
 def derive_seed(seed: int, number: int) -> int:
-    """A 32-bit seed of its own for every trial: neighbours share nothing, unlike `seed + number`."""
+    """A 32-bit seed for a trial; unlike `seed + number`, the seeds of neighbouring studies do not overlap."""
     digest = hashlib.sha256(f"{seed}/{number}".encode()).digest()
     return int.from_bytes(digest[:4], "big")
 
@@ -87,16 +82,13 @@ def _distribution(parameter: FloatParameter | IntParameter | ChoiceParameter) ->
 
 
 def _on_grid(low: float, value: float, step: float) -> float:
-    """The last point of the grid that is not above `value`, in decimals as they are written.
-
-    Optuna reckons in them too: in binary three times 0.3 is less than 0.9, and the upper bound would be lost.
-    """
+    """The last grid point up to `value`, in decimal arithmetic like Optuna's: in binary, 3 × 0.3 is less than 0.9."""
     start, width = _decimal(low), _decimal(step)
     return float(start + (_decimal(value) - start) // width * width)
 
 
 def _nearest_on_grid(low: float, value: float, step: float) -> float:
-    """The point of the grid that Optuna, which multiplies in binary, came close to."""
+    """The grid point nearest to Optuna's value, which it multiplies in binary."""
     start, width = _decimal(low), _decimal(step)
     return float(start + round((_decimal(value) - start) / width) * width)
 
@@ -114,10 +106,6 @@ def _decoded(parameter: FloatParameter | IntParameter | ChoiceParameter, value: 
         if type(encoded) is type(value) and encoded == value:
             return choice
     return value
-
-
-def _sampler(name: Literal["tpe", "random"], seed: int) -> BaseSampler:
-    return TPESampler(seed=seed) if name == "tpe" else RandomSampler(seed=seed)
 
 
 def _only_value(distribution: BaseDistribution) -> Any:

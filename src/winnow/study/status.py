@@ -1,7 +1,7 @@
-"""Where a sweep stands, and the lines in which a person reads it: pure functions from values to text.
+"""A sweep's progress, and the lines that show it: pure functions from values to text.
 
-Every line is plain text of at most `width` columns; where there is no room, the least important parts are left out
-first. `winnow.orchestrators.progress` writes the lines.
+Every line is plain text of at most `width` columns. If there is no room, the least important parts are left out.
+`winnow.orchestrators.progress` writes the lines.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from winnow.tracking.records import TrialRecord
 WorkerState = Literal["starting", "training", "refitting", "waiting", "stopped"]
 
 TAIL_LINES = 15
-"""Lines of the guilty rank's log that a failure shows."""
+"""How many lines of the failed rank's log are shown."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,10 @@ class WorkerStatus:
     """What one worker group does now.
 
     Attributes:
-        trial: number of its trial, None where it has none.
         fold: the fold in training, 1-based, of `folds`.
-        epoch: epochs finished in this fold, of `epochs`.
-        since_ms: when it began what it does now: the fold, the refit, the waiting.
-        waits_for: why the tracking store does not take its model, where it waits for that; None where it does not.
+        epoch: finished epochs of this fold, of `epochs`.
+        since_ms: when the present state or fold began.
+        waits_for: the tracking store's error, while the group waits to register its model.
     """
 
     worker: str
@@ -45,21 +44,20 @@ class WorkerStatus:
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """Where a sweep stands.
+    """A sweep's progress.
 
     Attributes:
-        trials_done: trials that have ended, however: complete, pruned or failed.
-        failed, pruned: how many of them ended so.
+        trials_done: ended trials: complete, pruned or failed.
         of_other_code: trials that were trained with other code than the study's present one.
-        best, best_trial: the best mean so far and the trial that has it; None before the first complete trial.
-        folds_done: folds that this sweep has finished since `started_at_ms`, for the pace.
-        folds_total: folds it will have finished at its end, if no trial is pruned or fails.
+        best, best_trial: the best mean so far and its trial; None before the first complete trial.
+        folds_done: folds finished since `started_at_ms`, for the pace.
+        folds_total: the same at the end of the sweep, if no trial is pruned or fails.
         started_at_ms, now_ms: milliseconds since the epoch.
-        training_since_ms: when this sweep's first fold began, so that start-up does not count as slow training.
-        is_done: the report over all trials has ended; refits may be left.
-        is_stopped: the groups were stopped on purpose, and the study was not resumed since.
-        refusal: why a worker cannot train the study, None where none refused.
-        owners: for each group, the lives of it that hold a lease.
+        training_since_ms: when this sweep's first fold began; the pace excludes the start-up before it.
+        is_done: the report was written; refits may be left.
+        is_stopped: a user stopped the groups, and the study was not resumed since.
+        refusal: why a worker cannot train the study.
+        owners: for each group, its lives that hold a lease.
     """
 
     study: str
@@ -84,9 +82,9 @@ class StudyStatus:
 
 
 def seconds_per_fold(status: StudyStatus) -> float | None:
-    """Wall time from one finished fold to the next, over all workers; None before the first fold is done.
+    """Wall time per fold, over all workers; None before the first fold is done.
 
-    The finished part of folds in training counts too, by their epochs.
+    Finished epochs of unfinished folds count, too.
     """
     if status.folds_done == 0:
         return None
@@ -96,10 +94,9 @@ def seconds_per_fold(status: StudyStatus) -> float | None:
 
 
 def seconds_left(status: StudyStatus) -> float | None:
-    """How long the remaining folds will take at the pace so far; None while there is no pace.
+    """How long the remaining folds will take at the present pace; None before there is one.
 
-    The last trial's folds run one after another on one worker, however many others are idle, so that the longest
-    remaining trial is a lower bound.
+    The longest remaining trial is a lower bound, because its folds run one after another on one worker.
     """
     pace = seconds_per_fold(status)
     if pace is None:
@@ -110,7 +107,7 @@ def seconds_left(status: StudyStatus) -> float | None:
 
 
 def trial_seconds_left(worker: WorkerStatus, status: StudyStatus) -> float | None:
-    """How long a worker will still need for its trial, all its folds included; None while there is no pace."""
+    """How long a worker will need for the rest of its trial; None before there is a pace."""
     pace = seconds_per_fold(status)
     if pace is None or worker.state != "training" or worker.fold is None:
         return None
@@ -119,7 +116,7 @@ def trial_seconds_left(worker: WorkerStatus, status: StudyStatus) -> float | Non
 
 
 def status_lines(status: StudyStatus, *, width: int = 80, height: int = 24) -> tuple[str, ...]:
-    """A line for each worker and one for the study, at most `height` in all."""
+    """A line for each worker and one for the study, at most `height` lines."""
     shown = status.workers if len(status.workers) < height else status.workers[: max(height - 2, 0)]
     column = max((len(one_line(worker.worker)) for worker in shown), default=0)
     lines = [worker_line(worker, status, width=width, name_width=min(column, max(width // 3, 4))) for worker in shown]
@@ -129,7 +126,7 @@ def status_lines(status: StudyStatus, *, width: int = 80, height: int = 24) -> t
 
 
 def worker_line(worker: WorkerStatus, status: StudyStatus, *, width: int = 80, name_width: int = 0) -> str:
-    """What one worker does: its trial, fold, epoch, and how long the trial will still take."""
+    """One worker's trial, fold, epoch, and remaining time."""
     name = _cut(one_line(worker.worker), name_width or width).ljust(name_width)
     running_s = (status.now_ms - worker.since_ms) / 1000
     if worker.state != "training":
@@ -145,7 +142,7 @@ def worker_line(worker: WorkerStatus, status: StudyStatus, *, width: int = 80, n
 
 
 def waiting_lines(workers: Iterable[WorkerStatus]) -> dict[tuple[str, int | None], str]:
-    """What to say once of each model that waits for the tracking store, by worker and trial."""
+    """A line for each model that waits for the tracking store, by worker and trial; print each once."""
     return {
         (worker.worker, worker.trial): f"worker {one_line(worker.worker)}: the model of trial {worker.trial} waits for "
         f"MLflow and its artifact store: {one_line(worker.waits_for)}"
@@ -155,28 +152,28 @@ def waiting_lines(workers: Iterable[WorkerStatus]) -> dict[tuple[str, int | None
 
 
 def summary_line(status: StudyStatus, *, width: int = 80) -> str:
-    """Where the study stands: trials, the best so far, failures, time left and time gone."""
+    """The study's trials, best value, failures, remaining and elapsed time."""
     trials = f"{status.trials_done}/{status.trials_total} trials"
     best = f"best {score(status.best)}"
     holder = "" if status.best_trial is None else f" (trial {status.best_trial})"
     left_s = seconds_left(status)
     left = "" if left_s is None else f"{estimate(left_s)} left"
     left = left if status.trials_done < status.trials_total else "done"
-    gone = f"{duration((status.now_ms - status.started_at_ms) / 1000)} gone"
-    parts = [one_line(status.study), trials, best + holder, left, *_endings(status), gone]
+    elapsed = f"{duration((status.now_ms - status.started_at_ms) / 1000)} elapsed"
+    parts = [one_line(status.study), trials, best + holder, left, *_endings(status), elapsed]
     after_left = tuple(range(len(parts) - 1, 3, -1))
     line = _fit(parts, width, dispensable=(*after_left, 0), separator=" · ")
     return _fit([trials, best, left], width, separator=" · ") if line.endswith("…") else line
 
 
 def heartbeat_line(status: StudyStatus) -> str:
-    """The study and all workers on one line, for a log: as long as it needs to be."""
+    """The study and all workers on one line of any length, for logs."""
     busy = [f"{one_line(worker.worker)} {_where(worker)}" for worker in status.workers]
     return " · ".join([summary_line(status, width=10_000), *busy])
 
 
 def trial_line(record: TrialRecord, *, best: bool, metric: str | None = None, width: int = 10_000) -> str:
-    """How one trial ended; `best` says that no trial so far is better, `metric` enables its spread over the folds."""
+    """How a trial ended. `best`: no earlier trial is better. `metric`: show its spread over the folds."""
     seconds = sum(fold.train_s for fold in record.folds)
     between = spread([fold.metrics[metric] for fold in record.folds if metric in fold.metrics]) if metric else None
     result = score(record.value) + (f" ± {score(between)}" if between is not None else "")
@@ -184,13 +181,13 @@ def trial_line(record: TrialRecord, *, best: bool, metric: str | None = None, wi
     head = f"trial {record.number}"
     if record.state != "complete":
         reason = one_line(record.reason or "")
-        told = f"after {len(record.folds)} folds" if record.state == "pruned" and not reason else reason
+        told = f"after {_folds(len(record.folds))}" if record.state == "pruned" and not reason else reason
         return _with_room([head, record.state, told], params, width)
     return _with_room([head, f"{result}{' best so far' if best else ''}", duration(seconds)], params, width)
 
 
 def failure_lines(trial: int | None, reason: str, log_path: str | None, tail: Sequence[str]) -> tuple[str, ...]:
-    """Which trial failed and why, the end of the guilty rank's log, and where the whole log is."""
+    """Which trial failed and why, the end of the failed rank's log, and the path of the whole log."""
     told = "a worker" if trial is None else f"trial {trial}"
     lines = [line for text in tail for line in printable(text).rstrip("\n").split("\n")]
     log = [f"  │ {line.rstrip().expandtabs(4)}" for line in lines[-TAIL_LINES:]]
@@ -222,6 +219,10 @@ def _where(worker: WorkerStatus) -> str:
     return f"trial {worker.trial} fold {worker.fold}/{worker.folds}"
 
 
+def _folds(count: int) -> str:
+    return "1 fold" if count == 1 else f"{count} folds"
+
+
 def _endings(status: StudyStatus) -> Iterable[str]:
     if status.failed:
         yield f"{status.failed} failed"
@@ -232,7 +233,7 @@ def _endings(status: StudyStatus) -> Iterable[str]:
 
 
 def _fit(parts: Sequence[str], width: int, *, dispensable: Sequence[int] = (), separator: str = "  ") -> str:
-    """Join the parts that are not empty; while they are too wide, leave out the dispensable ones, the first first."""
+    """Join the non-empty parts; while the line is too wide, leave out dispensable parts, in their order."""
     left_out: set[int] = set()
     for index in (None, *dispensable):
         if index is not None:
@@ -244,7 +245,7 @@ def _fit(parts: Sequence[str], width: int, *, dispensable: Sequence[int] = (), s
 
 
 def _with_room(parts: Sequence[str], rest: str, width: int) -> str:
-    """The parts, and as much of the rest as fits, where that is enough to be of use."""
+    """The parts, and as much of the rest as fits, unless that is too little."""
     line = _fit(parts, width)
     room = width - len(line) - 2
     return f"{line}  {_cut(rest, room)}" if rest and room >= min(len(rest), 16) else line

@@ -1,19 +1,19 @@
-"""Where a sweep stands, read with one statement.
+"""Reads a sweep's progress with one statement.
 
-The statement unites small parts, one for each kind of fact, and every row names its part:
+The statement is a union of small parts, one for each kind of fact:
 
     part        key           integer                 real         text
-    study                     trials wanted           clock
+    study                     target                  clock
     state       trial state   trials in it            their folds
     other_code                trials of other code
     best                      number of the trial     its value
     first_fold                its start, ms
     report                                                                  if it was written
     attribute   name                                               value as JSON
-    worker      group                                 heard until  status as JSON
+    worker      group                                 expiry       status as JSON
     lease       group                                              owner
 
-The database's own clock decides which workers were heard of a moment ago.
+The database's clock decides which workers are alive.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from winnow.study.status import StudyStatus, WorkerStatus
 from winnow.study.tables import TRIAL_CODE, folds, studies, tasks, workers
 
 STOPPED, REFUSED = "winnow:stopped", "winnow:refused"
-"""Attributes of Optuna's study: its groups were stopped on purpose; a worker could not train it."""
+"""Attributes of Optuna's study: a user stopped its groups; a worker could not train it."""
 
 
 def read_status(
@@ -47,11 +47,11 @@ def read_status(
     now_ms: int,
     folds_before: int,
 ) -> StudyStatus | None:
-    """Where the sweep stands, None where the study was deleted.
+    """The sweep's progress; None if the study was deleted.
 
     Args:
-        started_at_ms: from when on folds count for the pace.
-        folds_before: folds that were finished before.
+        started_at_ms: later folds count for the pace.
+        folds_before: how many folds were finished earlier.
     """
     parts: dict[str, list[sa.Row[Any]]] = defaultdict(list)
     for row in connection.execute(_query(database, header, started_at_ms)):
@@ -127,7 +127,7 @@ def _part(
     real: sa.ColumnElement[Any] | None = None,
     text: sa.ColumnElement[Any] | None = None,
 ) -> sa.Select[*tuple[Any, ...]]:
-    """Rows of one part. Postgres unites columns only where every part gives them the same type."""
+    """Rows of one part. Postgres requires the same column types in all parts of a union."""
     columns = {
         "key": (key, sa.String),
         "integer": (integer, sa.BigInteger),
@@ -144,20 +144,20 @@ def _part(
 
 
 def _best(trials: sa.Subquery, goal: str) -> sa.Subquery:
-    """The best complete trial; of equal ones the earlier."""
+    """The best complete trial, of equal ones the earlier."""
     better = trials.c.value.asc() if goal == "minimize" else trials.c.value.desc()
     complete = sa.select(trials).where(trials.c.state == TrialState.COMPLETE.name, trials.c.value.is_not(None))
     return complete.order_by(better, trials.c.number).limit(1).subquery()
 
 
 def _scored_folds(study_id: int) -> sa.Subquery:
-    """How many folds of each trial were scored."""
+    """The number of scored folds of each trial."""
     scored = sa.select(folds.c.trial_id, sa.func.count().label("folds")).where(folds.c.study_id == study_id)
     return scored.group_by(folds.c.trial_id).subquery()
 
 
 def _heard(rows: Iterable[sa.Row[Any]], now: float) -> tuple[WorkerStatus, ...]:
-    """What the latest life of every group does, by group, as far as it was heard of a moment ago."""
+    """The status of the latest life of every group that is alive, by group."""
     latest = {row.key: row for row in sorted(rows, key=lambda row: row.real)}
     heard = [latest[group] for group in sorted(latest) if latest[group].real >= now]
     return tuple(WorkerStatus(**json.loads(row.text)) for row in heard)

@@ -1,7 +1,6 @@
 """One study at one moment, with everything that its report shows.
 
-The study store reads it, the report draws it. Times are milliseconds since the epoch; fold numbers are
-0-based here and 1-based wherever a person reads them.
+Times are milliseconds since the epoch. Fold numbers are 0-based here and 1-based wherever users see them.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from winnow.tracking.records import SweepRecord, TrialRecord
 
 @dataclass(frozen=True)
 class Incident:
-    """An attempt at a trial that was lost: its worker died or stopped renewing its lease.
+    """A lost attempt at a trial: its worker died or did not renew its lease.
 
     Attributes:
         attempt: which claim of the trial it was, 1-based.
-        what: what happened, for a person ("killed by signal 9", "lease expired").
+        what: "killed by signal 9", "lease expired", ….
         at_ms: when the loss was noticed.
-        started_at_ms: when the lost attempt began its last fold, where known.
-        fold: the fold it died in, 0-based, where known.
+        started_at_ms: when the attempt began its last fold.
+        fold: the lost fold.
     """
 
     trial: int
@@ -36,12 +35,7 @@ class Incident:
 
 @dataclass(frozen=True)
 class Champion:
-    """The registered model that a deployment of this study serves.
-
-    Attributes:
-        trial: the trial it was refitted from, where known.
-        since_ms: when it became champion, where known.
-    """
+    """The registered model that a deployment serves, the trial that it is from, and since when it is champion."""
 
     name: str
     version: str
@@ -52,16 +46,16 @@ class Champion:
 
 @dataclass(frozen=True)
 class StudyView:
-    """A study as it stands.
+    """A study at one moment.
 
     Attributes:
-        trials: every trial, by number.
+        trials: all trials, in order.
         space: the search space as in the experiment file: name → {"float" | "int": [low, high], "log", "step"} or
             {"choice": [...]}.
-        winner: number of the complete trial with the best mean, None before there is one.
-        target: how many trials make the study done, where known.
-        incidents: attempts that were lost, whether retried or given up.
+        winner: number of the complete trial with the best mean.
         generated_at_ms: when the study was read.
+        incidents: lost attempts, whether retried or given up.
+        target: how many trials the study is to have.
     """
 
     sweep: SweepRecord

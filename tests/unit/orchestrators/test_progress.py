@@ -69,7 +69,9 @@ def test_a_file_gets_plain_lines_and_a_heartbeat_every_ten_seconds() -> None:
             view.update(STATUS)
         view.trial_finished(trial, 0.99)
     assert not view.is_live
-    study = "breast-cancer · 12/30 trials · best 0.9712 (trial 7) · 90 s left · 1 failed · 2 pruned · 1 min 00 s gone"
+    study = (
+        "breast-cancer · 12/30 trials · best 0.9712 (trial 7) · 90 s left · 1 failed · 2 pruned · 1 min 00 s elapsed"
+    )
     assert stream.getvalue().splitlines() == [
         "2 workers start",
         f"{study} · group-0 trial 13 fold 2/5 · group-1 starting",
@@ -96,7 +98,7 @@ def test_a_stream_of_another_encoding_gets_what_it_can_show() -> None:
         view.update(replace(STATUS, best=None, best_trial=None))
     stream.flush()
     assert bytes_written.getvalue().splitlines()[1] == (
-        b"breast-cancer | 12/30 trials | best - | 90 s left | 1 failed | 2 pruned | 1 min 00 s gone"
+        b"breast-cancer | 12/30 trials | best - | 90 s left | 1 failed | 2 pruned | 1 min 00 s elapsed"
     )
 
 

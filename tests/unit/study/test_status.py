@@ -44,7 +44,7 @@ def test_a_line_for_each_worker_and_one_for_the_study() -> None:
     assert status_lines(STATUS, width=120) == (
         "group-0  trial 13  fold 2/5  epoch 12/30     5 s left  ━━━━━╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌",
         "group-1  starting  for 5.0 s",
-        "breast-cancer · 12/30 trials · best 0.9712 (trial 7) · 90 s left · 1 failed · 2 pruned · 1 min 00 s gone",
+        "breast-cancer · 12/30 trials · best 0.9712 (trial 7) · 90 s left · 1 failed · 2 pruned · 1 min 00 s elapsed",
     )
 
 
@@ -63,7 +63,7 @@ def test_nothing_is_estimated_before_a_fold_is_done() -> None:
     assert seconds_left(FRESH) is None
     assert status_lines(FRESH, width=80) == (
         "group-1  starting  for 5.0 s",
-        "breast-cancer · 0/30 trials · best – · 1 min 00 s gone",
+        "breast-cancer · 0/30 trials · best – · 1 min 00 s elapsed",
     )
 
 
@@ -109,13 +109,13 @@ def test_the_last_trial_runs_alone_whoever_is_idle() -> None:
 def test_a_finished_study_is_done() -> None:
     status = replace(STATUS, trials_done=30, folds_done=140, workers=())
     assert summary_line(status, width=200) == (
-        "breast-cancer · 30/30 trials · best 0.9712 (trial 7) · done · 1 failed · 2 pruned · 1 min 00 s gone"
+        "breast-cancer · 30/30 trials · best 0.9712 (trial 7) · done · 1 failed · 2 pruned · 1 min 00 s elapsed"
     )
 
 
 def test_a_heartbeat_says_everything_on_one_line() -> None:
     assert heartbeat_line(replace(STATUS, workers=(TRAINING, STARTING, replace(TRAINING, state="refitting")))) == (
-        "breast-cancer · 12/30 trials · best 0.9712 (trial 7) · 90 s left · 1 failed · 2 pruned · 1 min 00 s gone"
+        "breast-cancer · 12/30 trials · best 0.9712 (trial 7) · 90 s left · 1 failed · 2 pruned · 1 min 00 s elapsed"
         " · group-0 trial 13 fold 2/5 · group-1 starting · group-0 refitting trial 13"
     )
 
@@ -132,7 +132,7 @@ def test_a_finished_trial_is_one_line() -> None:
 def test_a_trial_that_did_not_complete_says_why() -> None:
     failed, pruned = SampleStudy(trials=2, failed=frozenset({0}), pruned=frozenset({1})).view().trials
     assert trial_line(failed, best=False, width=60) == "trial 0  failed  ValueError: expected 30 inputs, found 31"
-    assert trial_line(replace(pruned, reason=None), best=False, width=40) == "trial 1  pruned  after 1 folds"
+    assert trial_line(replace(pruned, reason=None), best=False, width=40) == "trial 1  pruned  after 1 fold"
 
 
 def test_a_failure_shows_the_end_of_the_log_and_where_it_is() -> None:
