@@ -6,6 +6,7 @@ float32 merges are refused here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from winnow.config.errors import InputError
 from winnow.data.labels import is_number
 from winnow.data.names import refuse_double_names
 from winnow.data.precision import refuse_merged
-from winnow.data.raw import as_values, is_frame
+from winnow.data.raw import as_array, is_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,34 +43,38 @@ def convert_features(
         InputError: no rows, no columns, a column without values, text, infinite values, values that float32 merges, or
             names that are not one per column.
     """
-    if is_frame(features):
-        own = tuple(str(name) for name in features.columns)
+    frame = features if is_frame(features) else None
+    if frame is not None:
+        own = tuple(str(name) for name in frame.columns)
         refuse_double_names(own, source)
-        array, names = _from_frame(features, source), names or own
+        names, shape = names or own, frame.shape
     else:
-        array = _from_array(as_values(features, PLACE), names, source)
-    if array.size == 0:
+        array: NDArray[Any] = as_array(features, PLACE)
+        array = array[:, np.newaxis] if array.ndim == 1 else array
+        shape = array.shape
+    if math.prod(shape) == 0:
         raise InputError(
             PLACE,
             expected=f"rows and feature columns in {source}",
-            found=f"{array.shape[0]} rows of shape {array.shape[1:]}",
+            found=f"{shape[0]} rows of shape {shape[1:]}",
             remedy="Check its content, and `data.drop`.",
         )
-    is_tabular = array.ndim == 2
+    is_tabular = len(shape) == 2
     if is_tabular and names is None:
-        names = tuple(f"x{index}" for index in range(array.shape[1]))
-    if names is not None and (not is_tabular or len(names) != array.shape[1]):
+        names = tuple(f"x{index}" for index in range(shape[1]))
+    if names is not None and (not is_tabular or len(names) != shape[1]):
         raise InputError(
             PLACE,
             expected=f"one feature name for each column of {source}; none for tensors",
-            found=f"{len(names)} names for rows of shape {array.shape[1:]}",
+            found=f"{len(names)} names for rows of shape {shape[1:]}",
             remedy="Correct `feature_names`.",
         )
     refuse_double_names(names or (), source)
     if names is not None and "" in names:
         expected, found = f"a name for every column of {source}", f"none for column {names.index('') + 1}"
         raise InputError(PLACE, expected=expected, found=found, remedy="Name it.")
-    if is_tabular and names is not None and (is_empty := np.isnan(array).all(axis=0)).any():
+    result = _from_array(array, names, source) if frame is None else _from_frame(frame, source)
+    if names is not None and (is_empty := np.isnan(result).all(axis=0)).any():
         name = names[is_empty.argmax()]
         raise InputError(
             PLACE,
@@ -77,12 +82,12 @@ def convert_features(
             found=f"none in column '{name}'",
             remedy=f"Fill it in, or leave it out with `data.drop: [{name}]`.",
         )
-    return np.ascontiguousarray(array), names
+    return np.ascontiguousarray(result), names
 
 
 def _from_frame(frame: pd.DataFrame, source: str) -> NDArray[np.float32]:
     result = np.empty(frame.shape, dtype=np.float32)
-    for index, name in enumerate(frame.columns if len(frame) else ()):
+    for index, name in enumerate(frame.columns):
         numbers = _from_column(frame.iloc[:, index], str(name), source)
         result[:, index] = _as_float32(numbers, str(name), f"column '{name}'", source)
     return result
@@ -128,11 +133,7 @@ def _first_mistake(values: NDArray[Any], is_present: NDArray[np.bool_]) -> int |
     return next(mistakes, texts[0][0] if texts else None)
 
 
-def _from_array(features: Any, names: tuple[str, ...] | None, source: str) -> NDArray[np.float32]:
-    array: NDArray[Any] = features if isinstance(features, np.ndarray) else features.to_numpy()
-    array = array[:, np.newaxis] if array.ndim == 1 else array
-    if array.size == 0:
-        return np.empty(array.shape, dtype=np.float32)
+def _from_array(array: NDArray[Any], names: tuple[str, ...] | None, source: str) -> NDArray[np.float32]:
     if array.dtype.kind not in NUMERIC_KINDS:
         import pandas as pd
 
@@ -141,7 +142,8 @@ def _from_array(features: Any, names: tuple[str, ...] | None, source: str) -> ND
         mistake = _first_mistake(flat, ~pd.isna(flat))
         if mistake is not None:
             row, column = divmod(mistake, array[0].size)
-            raise _not_numeric(_column_name(column, names), flat[mistake], row, source)
+            name = names[column] if names is not None else f"x{column}"
+            raise _not_numeric(name, flat[mistake], row, source)
         array = flat.reshape(array.shape)
     result = np.empty(array.shape, dtype=np.float32)
     for index, name, where in _parts(array, names):
@@ -151,9 +153,8 @@ def _from_array(features: Any, names: tuple[str, ...] | None, source: str) -> ND
 
 def _parts(array: NDArray[Any], names: tuple[str, ...] | None) -> Iterator[tuple[Any, str | None, str]]:
     """The index, name and description of each part that is standardized on its own (see `preprocessing`)."""
-    if array.ndim == 2:
-        for column in range(array.shape[1]):
-            name = _column_name(column, names)
+    if names is not None:
+        for column, name in enumerate(names):
             yield (slice(None), column), name, f"column '{name}'"
     elif array.ndim == 3:
         yield ..., None, "the features"
@@ -185,10 +186,6 @@ def _as_float32(values: NDArray[Any], name: str | None, where: str, source: str)
     remedy = f"Subtract a constant (the first time, the smallest id) before it is read{leave_out}."
     refuse_merged(numbers, where, PLACE, source, remedy)
     return result
-
-
-def _column_name(column: int, names: tuple[str, ...] | None) -> str:
-    return names[column] if names is not None and column < len(names) else f"x{column}"
 
 
 def _not_numeric(name: str, value: Any, row: int, source: str) -> InputError:
