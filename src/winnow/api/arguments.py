@@ -1,4 +1,4 @@
-"""What the functions of the API share: the arguments that several of them take, and which study these mean."""
+"""The arguments and attributes that several functions and types of the API share, and which study they refer to."""
 
 from __future__ import annotations
 

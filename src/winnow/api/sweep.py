@@ -137,7 +137,7 @@ def plan(
         say: is called with a line for each fact that could not be looked up.
 
     Returns:
-        The command or manifest of each worker group, as lines for a person.
+        The command or manifest of each worker group, as lines of text.
 
     Raises:
         InputError: the file, or something it needs, has to change.

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from winnow import api
-from winnow.cli.options import dry_run_option, in_order, say
+from winnow.cli.options import dry_run_option, in_order, registry_options, say
 
 PLATFORMS = ("docker", "kubernetes")
 WHICH = {"WINNOW_PROJECT": "project", "WINNOW_ENV_FILE": "env_file"}
@@ -49,10 +49,7 @@ _settings_as_flags = in_order(
     "--platform", type=click.Choice(PLATFORMS), default="docker", show_default=True, help="Where to start it."
 )
 @_settings_as_flags
-@click.option("--registry", default="", help="Kubernetes: registry to push the image to.")
-@click.option(
-    "--image-load", default="", help='Kubernetes: command that loads the image, such as "kind load docker-image".'
-)
+@registry_options()
 @click.option(
     "--timeout", type=click.FloatRange(min=1), help="Seconds to wait. Default: 180, on Kubernetes 300, to pull images."
 )

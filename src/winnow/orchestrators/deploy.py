@@ -98,7 +98,7 @@ class ServePlan:
         return self.plan.action is Action.NOTHING
 
     def render(self) -> str:
-        """The commands or manifests, for a person."""
+        """The commands or manifests, as text."""
         return self.plan.render()
 
     def deploy(self) -> Deployment:
@@ -126,7 +126,7 @@ class ServePreview:
     absences: tuple[str, ...] = ()
 
     def render(self) -> str:
-        """The commands or manifests, for a person."""
+        """The commands or manifests, as text."""
         return self.plan.render()
 
 
