@@ -120,7 +120,7 @@ BAD = {
     "a wrong type": Bad(
         "FILE: training.epochs", "'ten'", "Passes over the training rows", {"training": {"epochs": "ten"}}
     ),
-    "no trials": Bad("FILE: search.trials", "0", "How many trials", {"search": {"trials": 0}}),
+    "no trials": Bad("FILE: search.trials", "0", "Trials of the finished study", {"search": {"trials": 0}}),
     "a name that is no name": Bad("FILE: name", "'My Study'", "Lower-case letters", {"name": "My Study"}),
     "bounds the wrong way round": Bad("FILE: search.space.x", "[0.1, 0.001]", "", space(x={"float": [0.1, 0.001]})),
     "log from zero": Bad("FILE: search.space.x", "0", "", space(x={"float": [0, 1], "log": True})),
