@@ -1,14 +1,14 @@
-"""The ONNX graph of a network of well-known layers, built node by node.
+"""Build the ONNX graph of a network of common layers.
 
-`torch.onnx.export` knows every operator and takes seconds for the first model of a process. Most networks consist of a
-few dozen well-known layers: torch.fx traces them, and every traced node becomes its ONNX operators. Anything else is
-left to `torch.onnx.export`. Whether the graph answers as torch does is checked by the caller, for both.
+`torch.onnx.export` takes seconds for the first model of a process. Here torch.fx traces the network and a table
+translates each node. Networks that need anything else are left to `torch.onnx.export`. The caller compares the outputs
+of either graph with torch's.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import onnx
@@ -19,11 +19,11 @@ from torch.nn import functional
 
 OPSET = 18
 IR_VERSION = 10
-"""The file format's version: that of ONNX 1.16, so that an onnxruntime older than the installed onnx can load it."""
+"""The file format of ONNX 1.16, which an onnxruntime older than the installed onnx can load."""
 
 
 class UnknownLayerError(Exception):
-    """A layer or operation that this module does not know. The message names it."""
+    """The table lacks a layer or an operation. The message names it."""
 
 
 def graph_of(model: nn.Module, example: Tensor) -> onnx.ModelProto:
@@ -33,31 +33,24 @@ def graph_of(model: nn.Module, example: Tensor) -> onnx.ModelProto:
         example: a batch of at least two rows.
 
     Raises:
-        UnknownLayerError: the model needs more than the well-known layers.
+        UnknownLayerError: the table lacks a layer or an operation of the model.
     """
-    traced = _traced(model, example)
-    builder = _Builder(traced)
-    for node in traced.graph.nodes:
-        builder.add_node(node)
-    return builder.model()
-
-
-def _traced(model: nn.Module, example: Tensor) -> fx.GraphModule:
-    """The model as a graph whose nodes know the shape of what they give."""
     try:
         traced = fx.symbolic_trace(model)
         with torch.no_grad():
             _Shapes(traced).run(example)
     except Exception as error:
         raise UnknownLayerError(f"the network cannot be traced ({type(error).__name__}: {error})") from error
-    return traced
+    builder = _Builder(traced)
+    for node in traced.graph.nodes:
+        builder.add_node(node)
+    return builder.model()
 
 
 class _Shapes(fx.Interpreter):
     """Runs a traced model and notes the shape of every tensor. (torch's own ShapeProp imports sympy.)"""
 
     def run_node(self, n: fx.Node) -> Any:
-        """Run one node."""
         result = super().run_node(n)
         if isinstance(result, Tensor):
             n.meta["shape"] = tuple(result.shape)
@@ -65,7 +58,7 @@ class _Shapes(fx.Interpreter):
 
 
 class _Builder:
-    """Collects the operators of a graph; a name stands for each value."""
+    """Collects the operators and constants of a graph. Every value has a name."""
 
     def __init__(self, traced: fx.GraphModule) -> None:
         self.modules = dict(traced.named_modules())
@@ -76,7 +69,6 @@ class _Builder:
         self._ends: list[onnx.ValueInfoProto] = []
 
     def add_node(self, node: fx.Node) -> None:
-        """Add the operators of one traced node."""
         match node.op:
             case "placeholder":
                 if self._ends:
@@ -93,26 +85,26 @@ class _Builder:
                 self._names[node] = self.constant(_attribute(self._traced, str(node.target)))
             case "call_module":
                 module = self.modules[str(node.target)]
-                handle = _LAYERS.get(type(module))
-                if handle is None or module._forward_hooks or module._forward_pre_hooks:
+                # A subclass may compute something else, so types are compared exactly.
+                translate = _TRANSLATIONS.get(type(module))
+                if translate is None or module._forward_hooks or module._forward_pre_hooks:
                     raise UnknownLayerError(f"a layer of type {type(module).__name__}")
-                self._names[node] = handle(self, module, node)
+                self._names[node] = translate(self, node, module)
+            case _ if node.target in _SIZES:
+                pass
             case _:
-                handle_call = _CALLS.get(node.target)
-                if handle_call is None:
+                translate = _TRANSLATIONS.get(node.target)
+                if translate is None:
                     raise UnknownLayerError(f"a call of {getattr(node.target, '__name__', node.target)}")
-                named = handle_call(self, node)
-                if named is not None:
-                    self._names[node] = named
+                self._names[node] = translate(self, node, None)
 
     def model(self) -> onnx.ModelProto:
-        """The finished model."""
         graph = helper.make_graph(self._nodes, "model", self._ends[:1], self._ends[1:], list(self._constants.values()))
         opset = helper.make_opsetid("", OPSET)
         return helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="winnow")
 
     def value(self, given: Any) -> str:
-        """The name of a traced value, or of a number as a constant."""
+        """The name of a traced tensor, or of a constant for a number."""
         if isinstance(given, fx.Node):
             if given not in self._names:
                 raise UnknownLayerError(f"a use of {given.name} as a tensor")
@@ -122,14 +114,10 @@ class _Builder:
         return self.constant(torch.tensor(float(given)))
 
     def constant(self, tensor: Tensor) -> str:
-        """The name of a constant."""
+        """Add a constant; return its name."""
         name = f"constant_{len(self._constants)}"
         self._constants[name] = numpy_helper.from_array(tensor.detach().cpu().contiguous().numpy(), name)
         return name
-
-    def integers(self, values: Sequence[int]) -> str:
-        """The name of a constant of whole numbers."""
-        return self.constant(torch.tensor(list(values), dtype=torch.int64))
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """Add an operator; return the name of its result."""
@@ -139,7 +127,7 @@ class _Builder:
 
 
 def shape_of(node: fx.Node) -> tuple[int, ...]:
-    """The shape of a traced tensor, the example's rows first."""
+    """The shape of a traced tensor for the example's rows."""
     if "shape" not in node.meta:
         raise UnknownLayerError(f"{node.name}, which is no tensor")
     shape: tuple[int, ...] = node.meta["shape"]
@@ -162,10 +150,14 @@ def _input(builder: _Builder, node: fx.Node) -> str:
     return builder.value(node.args[0] if node.args else node.kwargs["input"])
 
 
-# Layers: the module and the node to the name of the result.
+def _argument(node: fx.Node, place: int, name: str, default: Any = None) -> Any:
+    return node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
 
 
-def _linear(builder: _Builder, module: Any, node: fx.Node) -> str:
+# A translation adds the operators of a node and returns the name of the result. The module is None for calls.
+
+
+def _linear(builder: _Builder, node: fx.Node, module: Any) -> str:
     taken, weight = _input(builder, node), module.weight
     if len(shape_of(node)) == 2:
         bias = () if module.bias is None else (builder.constant(module.bias),)
@@ -174,7 +166,7 @@ def _linear(builder: _Builder, module: Any, node: fx.Node) -> str:
     return product if module.bias is None else builder.op("Add", product, builder.constant(module.bias))
 
 
-def _conv(builder: _Builder, module: Any, node: fx.Node) -> str:
+def _conv(builder: _Builder, node: fx.Node, module: Any) -> str:
     if module.padding_mode != "zeros" or isinstance(module.padding, str):
         raise UnknownLayerError(f"a convolution with padding {module.padding_mode} {module.padding}")
     bias = () if module.bias is None else (builder.constant(module.bias),)
@@ -189,7 +181,7 @@ def _conv(builder: _Builder, module: Any, node: fx.Node) -> str:
     )
 
 
-def _batch_norm(builder: _Builder, module: Any, node: fx.Node) -> str:
+def _batch_norm(builder: _Builder, node: fx.Node, module: Any) -> str:
     if module.running_mean is None:
         raise UnknownLayerError("BatchNorm without running statistics")
     ones, zeros = torch.ones_like(module.running_mean), torch.zeros_like(module.running_mean)
@@ -198,200 +190,162 @@ def _batch_norm(builder: _Builder, module: Any, node: fx.Node) -> str:
     return builder.op("BatchNormalization", _input(builder, node), *constants, epsilon=module.eps)
 
 
-def _layer_norm(builder: _Builder, module: Any, node: fx.Node) -> str:
+def _layer_norm(builder: _Builder, node: fx.Node, module: Any) -> str:
     scale = torch.ones(module.normalized_shape) if module.weight is None else module.weight
     constants = [builder.constant(scale), *(() if module.bias is None else (builder.constant(module.bias),))]
     axis = -len(module.normalized_shape)
     return builder.op("LayerNormalization", _input(builder, node), *constants, axis=axis, epsilon=module.eps)
 
 
-def _pool(kind: str, sides: int) -> Callable[[_Builder, Any, fx.Node], str]:
-    def handle(builder: _Builder, module: Any, node: fx.Node) -> str:
-        def each(value: int | tuple[int, ...]) -> list[int]:
-            return list(value) if isinstance(value, tuple) else [value] * sides
+def _pool(builder: _Builder, node: fx.Node, module: Any) -> str:
+    kind = type(module).__name__
+    if module.ceil_mode or getattr(module, "return_indices", False):
+        raise UnknownLayerError(f"{kind} with ceil_mode or return_indices")
+    if getattr(module, "divisor_override", None) is not None:
+        raise UnknownLayerError(f"{kind} with divisor_override")
 
-        if module.ceil_mode or getattr(module, "return_indices", False):
-            raise UnknownLayerError(f"{type(module).__name__} with ceil_mode or return_indices")
-        if getattr(module, "divisor_override", None) is not None:
-            raise UnknownLayerError(f"{type(module).__name__} with divisor_override")
-        own: dict[str, Any] = (
-            {"dilations": each(module.dilation)}
-            if kind == "MaxPool"
-            else {"count_include_pad": int(module.count_include_pad)}
-        )
-        pads = each(module.padding)
-        kernel, stride = each(module.kernel_size), each(module.stride)
-        return builder.op(kind, _input(builder, node), kernel_shape=kernel, strides=stride, pads=[*pads, *pads], **own)
+    def each(value: int | tuple[int, ...]) -> list[int]:
+        return list(value) if isinstance(value, tuple) else [value] * (1 if kind.endswith("1d") else 2)
 
-    return handle
+    sizes = {
+        "kernel_shape": each(module.kernel_size),
+        "strides": each(module.stride),
+        "pads": each(module.padding) * 2,
+    }
+    if isinstance(module, nn.MaxPool1d | nn.MaxPool2d):
+        return builder.op("MaxPool", _input(builder, node), dilations=each(module.dilation), **sizes)
+    return builder.op("AveragePool", _input(builder, node), count_include_pad=int(module.count_include_pad), **sizes)
 
 
-def _adaptive_average(builder: _Builder, _module: Any, node: fx.Node) -> str:
+def _adaptive_average(builder: _Builder, node: fx.Node, _module: Any) -> str:
     if any(side != 1 for side in shape_of(node)[2:]):
         raise UnknownLayerError("AdaptiveAvgPool to more than one pixel")
     return builder.op("GlobalAveragePool", _input(builder, node))
 
 
-def _embedding(builder: _Builder, module: Any, node: fx.Node) -> str:
+def _embedding(builder: _Builder, node: fx.Node, module: Any) -> str:
     if module.max_norm is not None:
         raise UnknownLayerError("Embedding with max_norm")
     return builder.op("Gather", builder.constant(module.weight), _input(builder, node))
 
 
-def _softmax(builder: _Builder, module: Any, node: fx.Node) -> str:
-    if module.dim is None:
-        raise UnknownLayerError("Softmax without dim")
-    return builder.op("Softmax", _input(builder, node), axis=module.dim)
-
-
-def _gelu(builder: _Builder, taken: str, approximate: str = "none") -> str:
-    if approximate != "none":
-        raise UnknownLayerError(f"GELU with approximate={approximate!r}")
-    half = builder.op("Mul", taken, builder.constant(torch.tensor(0.5)))
-    root = builder.op("Mul", taken, builder.constant(torch.tensor(2.0).rsqrt()))
-    return builder.op("Mul", half, builder.op("Add", builder.op("Erf", root), builder.constant(torch.tensor(1.0))))
-
-
-def _silu(builder: _Builder, taken: str) -> str:
-    return builder.op("Mul", taken, builder.op("Sigmoid", taken))
-
-
-def _same(builder: _Builder, _module: Any, node: fx.Node) -> str:
-    return _input(builder, node)
-
-
-def _reshaped(builder: _Builder, _module: Any, node: fx.Node) -> str:
-    return _reshape(builder, node)
-
-
-def _reshape(builder: _Builder, node: fx.Node) -> str:
-    """A view of the rows in another shape. That rows stay rows is checked with a batch of another size."""
-    return builder.op("Reshape", _input(builder, node), builder.integers((-1, *shape_of(node)[1:])))
-
-
-def _plain(kind: str) -> Callable[[_Builder, Any, fx.Node], str]:
-    return lambda builder, _module, node: builder.op(kind, _input(builder, node))
-
-
-_LAYERS: Mapping[type[nn.Module], Callable[[_Builder, Any, fx.Node], str]] = {
-    nn.Linear: _linear,
-    nn.Conv1d: _conv,
-    nn.Conv2d: _conv,
-    nn.Conv3d: _conv,
-    nn.BatchNorm1d: _batch_norm,
-    nn.BatchNorm2d: _batch_norm,
-    nn.BatchNorm3d: _batch_norm,
-    nn.LayerNorm: _layer_norm,
-    nn.Embedding: _embedding,
-    nn.MaxPool1d: _pool("MaxPool", 1),
-    nn.MaxPool2d: _pool("MaxPool", 2),
-    nn.AvgPool1d: _pool("AveragePool", 1),
-    nn.AvgPool2d: _pool("AveragePool", 2),
-    nn.AdaptiveAvgPool1d: _adaptive_average,
-    nn.AdaptiveAvgPool2d: _adaptive_average,
-    nn.Flatten: _reshaped,
-    nn.Unflatten: _reshaped,
-    nn.Identity: _same,
-    nn.Dropout: _same,
-    nn.Dropout1d: _same,
-    nn.Dropout2d: _same,
-    nn.Softmax: _softmax,
-    nn.ReLU: _plain("Relu"),
-    nn.Tanh: _plain("Tanh"),
-    nn.Sigmoid: _plain("Sigmoid"),
-    nn.ELU: lambda builder, module, node: builder.op("Elu", _input(builder, node), alpha=module.alpha),
-    nn.LeakyReLU: lambda builder, module, node: builder.op(
-        "LeakyRelu", _input(builder, node), alpha=module.negative_slope
-    ),
-    nn.GELU: lambda builder, module, node: _gelu(builder, _input(builder, node), module.approximate),
-    nn.SiLU: lambda builder, _module, node: _silu(builder, _input(builder, node)),
-}
-"""What is known of layers. A subclass may compute something else, so types are compared exactly."""
-
-
-# Calls of functions and methods in a forward: the node to the name of the result, None where it is no tensor.
-
-
-def _binary(kind: str) -> Callable[[_Builder, fx.Node], str]:
-    def handle(builder: _Builder, node: fx.Node) -> str:
-        if node.kwargs:
-            raise UnknownLayerError(f"{node.name} with {', '.join(node.kwargs)}")
-        first, second = node.args
-        return builder.op(kind, builder.value(first), builder.value(second))
-
-    return handle
-
-
-def _unary(kind: str) -> Callable[[_Builder, fx.Node], str]:
-    def handle(builder: _Builder, node: fx.Node) -> str:
-        return builder.op(kind, _input(builder, node))
-
-    return handle
-
-
-def _cast(to: int) -> Callable[[_Builder, fx.Node], str]:
-    return lambda builder, node: builder.op("Cast", _input(builder, node), to=to)
-
-
-def _where(builder: _Builder, node: fx.Node) -> str:
-    return builder.op("Where", *(builder.value(given) for given in node.args))
-
-
-def _concatenated(builder: _Builder, node: fx.Node) -> str:
-    parts: Any = node.args[0]
-    axis = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
-    return builder.op("Concat", *(builder.value(part) for part in parts), axis=axis)
-
-
-def _mean(builder: _Builder, node: fx.Node) -> str:
-    axes: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-    if axes is None:
-        raise UnknownLayerError("a mean over everything")
-    axes = [axes] if isinstance(axes, int) else list(axes)
-    keeps = len(shape_of(node)) == len(shape_of(node.args[0]))  # type: ignore[arg-type]
-    return builder.op("ReduceMean", _input(builder, node), builder.integers(axes), keepdims=int(keeps))
-
-
-def _function_dropout(builder: _Builder, node: fx.Node) -> str:
-    is_training = node.args[2] if len(node.args) > 2 else node.kwargs.get("training", True)
-    if is_training is not False:
-        raise UnknownLayerError("dropout that is always on")
-    return _input(builder, node)
-
-
-def _function_softmax(builder: _Builder, node: fx.Node) -> str:
-    axis = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+def _softmax(builder: _Builder, node: fx.Node, module: Any) -> str:
+    axis = _argument(node, 1, "dim") if module is None else module.dim
     if not isinstance(axis, int):
         raise UnknownLayerError("softmax without dim")
     return builder.op("Softmax", _input(builder, node), axis=axis)
 
 
-def _no_tensor(_builder: _Builder, _node: fx.Node) -> None:
-    """A size, which only shapes are made of; `_reshape` knows the shapes by itself."""
+def _gelu(builder: _Builder, node: fx.Node, module: Any) -> str:
+    approximate = node.kwargs.get("approximate", "none") if module is None else module.approximate
+    if approximate != "none":
+        raise UnknownLayerError(f"GELU with approximate={approximate!r}")
+    taken = _input(builder, node)
+    half = builder.op("Mul", taken, builder.value(0.5))
+    root = builder.op("Mul", taken, builder.constant(torch.tensor(2.0).rsqrt()))
+    return builder.op("Mul", half, builder.op("Add", builder.op("Erf", root), builder.value(1.0)))
 
 
-_CALLS: Mapping[Any, Callable[[_Builder, fx.Node], str | None]] = {
-    **dict.fromkeys((operator.add, torch.add), _binary("Add")),
-    **dict.fromkeys((operator.sub, torch.sub), _binary("Sub")),
-    **dict.fromkeys((operator.mul, torch.mul), _binary("Mul")),
-    **dict.fromkeys((operator.truediv, torch.div), _binary("Div")),
-    **dict.fromkeys((torch.relu, functional.relu, "relu"), _unary("Relu")),
-    **dict.fromkeys((torch.tanh, functional.tanh, "tanh"), _unary("Tanh")),
-    **dict.fromkeys((torch.sigmoid, functional.sigmoid, "sigmoid"), _unary("Sigmoid")),
-    **dict.fromkeys((torch.isnan, "isnan"), _unary("IsNaN")),
-    **dict.fromkeys((torch.flatten, torch.reshape, "flatten", "view", "reshape", "squeeze", "unsqueeze"), _reshape),
-    **dict.fromkeys((torch.mean, "mean"), _mean),
-    **dict.fromkeys((torch.softmax, functional.softmax, "softmax"), _function_softmax),
-    **dict.fromkeys(("size", getattr, operator.getitem), _no_tensor),
-    functional.gelu: lambda builder, node: _gelu(
-        builder, _input(builder, node), str(node.kwargs.get("approximate", "none"))
-    ),
-    functional.silu: lambda builder, node: _silu(builder, _input(builder, node)),
-    functional.dropout: _function_dropout,
-    torch.where: _where,
-    torch.zeros_like: lambda builder, _node: builder.constant(torch.tensor(0.0)),
-    torch.cat: _concatenated,
-    "long": _cast(TensorProto.INT64),
-    "float": _cast(TensorProto.FLOAT),
-    "contiguous": lambda builder, node: _input(builder, node),
-}
+def _silu(builder: _Builder, node: fx.Node, _module: Any) -> str:
+    taken = _input(builder, node)
+    return builder.op("Mul", taken, builder.op("Sigmoid", taken))
+
+
+def _same(builder: _Builder, node: fx.Node, _module: Any) -> str:
+    return _input(builder, node)
+
+
+def _reshape(builder: _Builder, node: fx.Node, _module: Any) -> str:
+    """The same rows in the traced shape. The caller's check with a batch of another size shows that rows stay rows."""
+    shape = torch.tensor((-1, *shape_of(node)[1:]), dtype=torch.int64)
+    return builder.op("Reshape", _input(builder, node), builder.constant(shape))
+
+
+def _mean(builder: _Builder, node: fx.Node, _module: Any) -> str:
+    axes = _argument(node, 1, "dim")
+    if axes is None:
+        raise UnknownLayerError("a mean over everything")
+    keeps = len(shape_of(node)) == len(shape_of(node.args[0]))  # type: ignore[arg-type]
+    axes = builder.constant(torch.tensor([axes] if isinstance(axes, int) else list(axes), dtype=torch.int64))
+    return builder.op("ReduceMean", _input(builder, node), axes, keepdims=int(keeps))
+
+
+def _dropout_call(builder: _Builder, node: fx.Node, _module: Any) -> str:
+    if _argument(node, 2, "training", default=True) is not False:
+        raise UnknownLayerError("dropout that is always on")
+    return _input(builder, node)
+
+
+def _where(builder: _Builder, node: fx.Node, _module: Any) -> str:
+    return builder.op("Where", *(builder.value(given) for given in node.args))
+
+
+def _concatenated(builder: _Builder, node: fx.Node, _module: Any) -> str:
+    parts: Any = node.args[0]
+    return builder.op("Concat", *(builder.value(part) for part in parts), axis=_argument(node, 1, "dim", default=0))
+
+
+def _zero(builder: _Builder, _node: fx.Node, _module: Any) -> str:
+    return builder.value(0.0)
+
+
+_Translation = Callable[[_Builder, fx.Node, Any], str]
+
+
+def _unary(kind: str, attribute: str | None = None, **attributes: Any) -> _Translation:
+    """An operator of one input; `attribute` names the module's setting that is its `alpha`."""
+
+    def translate(builder: _Builder, node: fx.Node, module: Any) -> str:
+        own = {} if attribute is None else {"alpha": getattr(module, attribute)}
+        return builder.op(kind, _input(builder, node), **attributes, **own)
+
+    return translate
+
+
+def _binary(kind: str) -> _Translation:
+    def translate(builder: _Builder, node: fx.Node, _module: Any) -> str:
+        if node.kwargs:
+            raise UnknownLayerError(f"{node.name} with {', '.join(node.kwargs)}")
+        first, second = node.args
+        return builder.op(kind, builder.value(first), builder.value(second))
+
+    return translate
+
+
+_BY_TRANSLATION: tuple[tuple[_Translation, tuple[Any, ...]], ...] = (
+    (_linear, (nn.Linear,)),
+    (_conv, (nn.Conv1d, nn.Conv2d, nn.Conv3d)),
+    (_batch_norm, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)),
+    (_layer_norm, (nn.LayerNorm,)),
+    (_embedding, (nn.Embedding,)),
+    (_pool, (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d)),
+    (_adaptive_average, (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)),
+    (_reshape, (nn.Flatten, nn.Unflatten, torch.flatten, torch.reshape)),
+    (_reshape, ("flatten", "view", "reshape", "squeeze", "unsqueeze")),
+    (_same, (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, "contiguous")),
+    (_dropout_call, (functional.dropout,)),
+    (_softmax, (nn.Softmax, torch.softmax, functional.softmax, "softmax")),
+    (_gelu, (nn.GELU, functional.gelu)),
+    (_silu, (nn.SiLU, functional.silu)),
+    (_unary("Relu"), (nn.ReLU, torch.relu, functional.relu, "relu")),
+    (_unary("Tanh"), (nn.Tanh, torch.tanh, functional.tanh, "tanh")),
+    (_unary("Sigmoid"), (nn.Sigmoid, torch.sigmoid, functional.sigmoid, "sigmoid")),
+    (_unary("Elu", attribute="alpha"), (nn.ELU,)),
+    (_unary("LeakyRelu", attribute="negative_slope"), (nn.LeakyReLU,)),
+    (_unary("IsNaN"), (torch.isnan, "isnan")),
+    (_unary("Cast", to=TensorProto.INT64), ("long",)),
+    (_unary("Cast", to=TensorProto.FLOAT), ("float",)),
+    (_binary("Add"), (operator.add, torch.add)),
+    (_binary("Sub"), (operator.sub, torch.sub)),
+    (_binary("Mul"), (operator.mul, torch.mul)),
+    (_binary("Div"), (operator.truediv, torch.div)),
+    (_mean, (torch.mean, "mean")),
+    (_where, (torch.where,)),
+    (_zero, (torch.zeros_like,)),
+    (_concatenated, (torch.cat,)),
+)
+_TRANSLATIONS = {target: translate for translate, targets in _BY_TRANSLATION for target in targets}
+"""By type of layer, function, or name of a method."""
+
+_SIZES = ("size", getattr, operator.getitem)
+"""Calls that give sizes. They need no operators: `_reshape` takes its shape from the trace."""
