@@ -1,12 +1,11 @@
-"""A training function of one's own in place of winnow's: `train_fold(fold, params) -> {metric: value}`.
+"""Run a custom training function in place of winnow's loop: `train_fold(fold, params) -> {metric: value}`.
 
-`training.loop` names it. It gets the rows of one fold on its device and all the trial's parameters as they stand, and
-returns the metrics of the validation rows, the study's objective among them. Where the mapping also holds `model` (an
-nn.Module that takes raw inputs and returns what a factory's network would: logits, or values in the target's own
-units), a trial can be refitted and exported; without it a refit says so.
+`training.loop` names it. It gets the rows of one fold on its device and the trial's parameters unchanged. It returns
+the metrics of the validation rows, including the study's objective. To allow a refit and an export, it also returns
+`model`: an nn.Module from raw inputs to what a factory's network returns (logits, or values in the target's own units).
 
-With several ranks the function runs on all of them, and has to split the rows and bring gradients together itself, for
-which `fold.accelerator` is at hand; the metrics that rank 0 returns count.
+With several ranks the function runs on all of them. It must split the rows and synchronize gradients itself, for
+example with `fold.accelerator`. The metrics that rank 0 returns count.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From an exception to the kind and the one line that a study keeps of it."""
+"""Exceptions of a training, and their conversion to the kind and the one-line reason that a study records."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from winnow.training.messages import Failed
 
 
 class DivergedError(Exception):
-    """A loss or a metric is not a finite number. Raised on every rank alike, after they have compared notes."""
+    """A loss or a metric is not a finite number. Every rank raises it, since the ranks exchange losses."""
 
 
 class OtherDataError(Exception):
@@ -18,7 +18,7 @@ class OtherDataError(Exception):
 
 
 class OtherCodeError(Exception):
-    """A file of a person's code is not the one that the study's trials were made with."""
+    """A file of user code differs from the one that the study's trials were trained with."""
 
 
 class ExportError(Exception):

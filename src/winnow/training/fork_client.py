@@ -66,7 +66,7 @@ class ForkServer:
         """Start a server and connect to it; it answers once it has imported torch.
 
         Args:
-            environment: its own; what a person's code reads while it is loaded.
+            environment: the server's own, which user code reads while it is imported.
             output: where it prints until it starts ranks; None: where this process does.
             ends_with_parent: it ends with the thread that calls this, whatever other clients it has.
         """
@@ -114,7 +114,7 @@ class ForkServer:
         try:
             return self._verdict(show)
         except BaseException:
-            # It may be in the middle of a person's code.
+            # It may be running user code.
             self.close()
             raise
 

@@ -7,8 +7,8 @@ one world of ranks at a time (`fork_messages`, `fork_client`). The server holds 
 MLflow. It ends with its last client, and its ranks end with it or with the client that asked for them.
 
 A fork copies one thread of a process. The server therefore stays at a single thread: torch computes on one here, and a
-rank chooses its own number after the fork, which OpenMP survives as long as no wider region ran before. Where a
-person's module has started threads, or CUDA was initialized, the client is told to start fresh processes.
+rank chooses its own number after the fork, which OpenMP survives as long as no wider region ran before. Where
+user code has started threads, or CUDA was initialized, the client is told to start fresh processes.
 """
 
 from __future__ import annotations
@@ -248,7 +248,7 @@ def main() -> None:
     ForkServer(listener, shared.check, shared.prepare, shared.cannot_fork, shared.be_rank).serve()
     shutil.rmtree(Path(listener.getsockname()).parent, ignore_errors=True)
     sys.stdout.flush()
-    # Tearing torch down takes longer than a person waits for the prompt.
+    # Tearing torch down would delay the prompt.
     os._exit(0)
 
 

@@ -40,7 +40,7 @@ def dependence(
     for index in range(len(rows)):
         try:
             alone = answer(rows[index : index + 1])
-        except Exception as error:  # noqa: BLE001 - a person's network may raise anything
+        except Exception as error:  # noqa: BLE001 - user code may raise anything
             return f"row {index} alone raises {type(error).__name__}: {error}"
         if alone.shape != (1, *together.shape[1:]):
             return f"row {index} alone gives shape {list(alone.shape)} instead of {[1, *together.shape[1:]]}"

@@ -35,7 +35,7 @@ from winnow.training.world import World
 Send = Callable[[FromRank], None]
 
 _LOOP_WATCH = 0.1
-"""Share of the training rows that a training function of one's own gets as validation rows in a refit."""
+"""Share of the training rows that a custom training function gets as validation rows in a refit."""
 
 
 class Jobs:

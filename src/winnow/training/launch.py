@@ -1,7 +1,6 @@
-"""How the ranks of a worker group are started: a plan, without torch and without starting anything.
+"""Plan the commands and environments of a worker group's ranks. Nothing here imports torch or starts a process.
 
-The caller adds the variables that name this group's channel, logs and experiment (`GroupFiles`), and must start the
-ranks from a thread that lives as long as they do (see `pdeathsig`).
+Start the ranks from a thread that outlives them (see `pdeathsig`).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from winnow.training.pdeathsig import PARENT
 CHANNEL, EXPERIMENT, LOG_DIR, THREADS = "WINNOW_CHANNEL", "WINNOW_EXPERIMENT", "WINNOW_LOG_DIR", "WINNOW_THREADS"
 THREAD_POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", THREADS)
 PYTHON = (sys.executable, "-P")
-"""Without the working directory on Python's path: a person's `random.py` there would stand in for the standard one."""
+"""Without the working directory on Python's path: a `random.py` there would hide the standard module."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ class Assignment(msgspec.Struct, frozen=True):
     Attributes:
         experiment: as JSON.
         data_sha256: digest of the rows of its study.
-        code: sha256 of each file of the person's code, by name; None where the study does not know them.
+        code: sha256 of each file of user code, by name; None for a study that recorded none.
     """
 
     experiment: msgspec.Raw

@@ -12,7 +12,6 @@ CPU seconds).
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import math
@@ -25,6 +24,7 @@ import torch
 from torch import Tensor
 
 from winnow.config.errors import InputError
+from winnow.config.nearest import did_you_mean
 from winnow.data.dataset import Task
 from winnow.training import scores
 from winnow.training.scores import Score
@@ -171,16 +171,14 @@ def _of_class(name: str, task: Task, outputs: int, place: str, short: tuple[str,
                 found=repr(name),
                 remedy=f"It is for {_other(task)}. {DOCUMENTATION}",
             )
-        near = difflib.get_close_matches(name, [*short, *_names(task)], n=1)
-        hint = f"Did you mean {near[0]!r}? " if near else ""
         raise InputError(
             place,
             expected=f"one of {', '.join(short)}, or a torchmetrics class for {task}",
             found=repr(name),
-            remedy=f"{hint}{DOCUMENTATION}",
+            remedy=f"{did_you_mean(name, [*short, *_names(task)])} {DOCUMENTATION}".lstrip(),
         )
-    known = next((named.arguments for named in TABLE if named.metric_class == found.__name__), _MACRO)
-    average = _PER_CLASS if known == _PER_CLASS else _MACRO
+    is_per_class = any(named.metric_class == found.__name__ and named.arguments == _PER_CLASS for named in TABLE)
+    average = _PER_CLASS if is_per_class else _MACRO
     arguments = average if "average" in inspect.signature(found).parameters else {}
     score = by_torchmetrics(found, arguments, task, outputs)
     _check_gives_one_number(name, task, score, outputs, place)

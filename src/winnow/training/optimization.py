@@ -1,13 +1,12 @@
 """Optimizers and learning-rate schedules by name.
 
-Any optimizer of `torch.optim` and any scheduler of `torch.optim.lr_scheduler`, in any case, as far as a file can say
-what it needs: those that take functions, closures, sparse gradients or other schedulers are left out. `cosine` is a
-schedule of our own: warm-up in a straight line, then half a cosine.
+Names of `torch.optim` and `torch.optim.lr_scheduler` in any case, without those that take functions, closures, sparse
+gradients or other schedulers, which a file cannot describe. `cosine` is winnow's own schedule: a linear warm-up, then
+half a cosine.
 """
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import OptimizerConfig, SchedulerConfig
+from winnow.config.nearest import did_you_mean
 from winnow.training.fused import FUSED
 
 COSINE = "cosine"
@@ -82,7 +82,11 @@ def make_optimizer(config: OptimizerConfig, model: nn.Module, device: torch.devi
     """
     cls = optimizer_class(config.type)
     known = optimizer_settings(config.type)
-    arguments = {name: _plain(value) for name, value in (config.model_extra or {}).items() if name in known}
+    arguments = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in (config.model_extra or {}).items()
+        if name in known
+    }
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if cls in FUSED and not is_scaled and _can_fuse(parameters, device):
         return FUSED[cls](parameters, **arguments, fused=True)
@@ -133,17 +137,12 @@ def make_schedule(config: SchedulerConfig, optimizer: Optimizer, *, steps: int, 
             found="'step'",
             remedy="Leave `every` out.",
         )
-    implied = {
-        "total_steps": steps if every == "step" else epochs,
-        "T_max": steps if every == "step" else epochs,
-        "max_lr": [group["lr"] for group in optimizer.param_groups],
-    }
-    if cls is not lr_scheduler.OneCycleLR or "epochs" in arguments:
-        del implied["total_steps"]
-    if cls is not lr_scheduler.OneCycleLR:
-        del implied["max_lr"]
-    known = inspect.signature(cls).parameters
-    filled = {name: value for name, value in implied.items() if name in known}
+    length = steps if every == "step" else epochs
+    filled: dict[str, Any] = {"T_max": length} if "T_max" in inspect.signature(cls).parameters else {}
+    if cls is lr_scheduler.OneCycleLR:
+        filled = {"max_lr": [group["lr"] for group in optimizer.param_groups]}
+        if "epochs" not in arguments:
+            filled["total_steps"] = length
     return Schedule(cls(optimizer, **{**filled, **arguments}), every, watches)
 
 
@@ -184,14 +183,8 @@ def _scheduler_class(name: str, place: str) -> type[LRScheduler]:
 
 
 def _unknown(place: str, expected: str, name: str, known: list[str]) -> InputError:
-    near = difflib.get_close_matches(name.lower(), known, n=1)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
-    remedy = f"{hint}There are {', '.join(sorted(known))}."
+    remedy = f"{did_you_mean(name.lower(), known)} Known names: {', '.join(sorted(known))}.".lstrip()
     return InputError(place, expected=expected, found=repr(name), remedy=remedy)
-
-
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _can_fuse(parameters: list[nn.Parameter], device: torch.device) -> bool:

@@ -1,7 +1,7 @@
-"""Trains folds of one job as one batched model, where that gives the same results and costs less.
+"""Train folds of one job as one batched model where that gives the same results and costs less.
 
-Folds whose networks have one structure form stacks. The first job of a structure is also its test: a probe in float64,
-and one fold that trains alone, whose cost the stacks' is compared with (`StackCosts`). No training is wasted on it.
+Folds whose networks have equal structure form stacks. The first job of a structure tests it: a probe in float64
+compares the results, and one fold trains alone so that `StackCosts` can compare the cost. Its result is used, too.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _MOST_BYTES = 2**30
 
 @dataclass(frozen=True)
 class Alone:
-    """A fold that trains by itself, and why, where others of its job might have trained with it."""
+    """A fold that trains by itself; `reason` says why other folds of its job cannot train with it."""
 
     job: FoldJob
     reason: str | None = None
@@ -49,7 +49,7 @@ class Alone:
 
 @dataclass(frozen=True)
 class Packed:
-    """What came of folds that trained as one."""
+    """The results of folds that trained as one."""
 
     results: tuple[FoldScored | FoldFailed, ...]
 
@@ -67,7 +67,7 @@ class _Candidate:
 
 
 class Packs:
-    """Trains jobs as one, and remembers of each structure whether that gives the same results and what it costs.
+    """Trains jobs as one. It caches, for each structure, the verdict of the probe and the measured costs.
 
     Attributes:
         reasons: why networks of a structure cannot train as one; None: they can.
@@ -81,11 +81,11 @@ class Packs:
         self._costs: defaultdict[Hashable, StackCosts] = defaultdict(StackCosts)
 
     def train(self, jobs: Sequence[FoldJob]) -> Iterator[Packed | Alone]:
-        """Train jobs as one where possible. Every job comes back once; what is `Alone` is for the caller to train."""
+        """Train jobs as one where possible. Every job is yielded once; the caller trains those that are `Alone`."""
         if len(jobs) == 1:
             yield Alone(jobs[0])
             return
-        reason = self._reason_for_all(jobs)
+        reason = self._reason_for_all(jobs, self._world.size)
         if reason is not None:
             yield from (Alone(job, reason) for job in jobs)
             return
@@ -103,10 +103,10 @@ class Packs:
         if self._data.features.nbytes * len(self._prepared.folds) > _KEPT_BYTES:
             self._folds.clear()
 
-    def reason_against(self, params: Mapping[str, Any]) -> str | None:
-        """Why networks with these parameters do not train as one; None if they do. Nothing is remembered."""
+    def reason_against(self, params: Mapping[str, Any], ranks: int) -> str | None:
+        """Why networks with these parameters cannot train as one in a group of `ranks`; None: they can. Uncached."""
         jobs = [FoldJob(trial=0, fold=fold, params=dict(params)) for fold in (0, 1)]
-        reason = self._reason_for_all(jobs)
+        reason = self._reason_for_all(jobs, ranks)
         if reason is not None:
             return reason
         try:
@@ -116,11 +116,11 @@ class Packs:
             return str(error)
         return reason_against(members, self._loss, self._world)
 
-    def _reason_for_all(self, jobs: Sequence[FoldJob]) -> str | None:
+    def _reason_for_all(self, jobs: Sequence[FoldJob], ranks: int) -> str | None:
         training = self._prepared.experiment.training
         if training.loop is not None:
-            return "a training function of one's own"
-        if self._world.size > 1 or training.precision != "no":
+            return "a custom training function"
+        if ranks > 1 or training.precision != "no":
             return "several ranks, or a precision other than float32"
         folds = len({job.fold for job in jobs})
         if folds * self._prepared.data.features.nbytes > _MOST_BYTES:
@@ -164,14 +164,14 @@ class Packs:
             yield Packed(tuple(_with_cost(result, share) for result in results))
 
     def _reason(self, structure: Hashable, candidates: Sequence[_Candidate]) -> str | None:
-        """Why models of a structure must not train as one. The first two that meet are probed."""
+        """Why models of a structure cannot train as one. The first two candidates are probed."""
         if structure not in self.reasons and len(candidates) > 1:
             members = [candidate.member for candidate in candidates]
             self.reasons[structure] = reason_against(members, self._loss, self._world)
         return self.reasons.get(structure)
 
     def _clock_s(self) -> float:
-        """Seconds of work: on a CPU those of this process, so that other processes do not count."""
+        """Seconds of work: CPU time on a CPU, so that other processes do not count."""
         return time.process_time() if self._world.device.type == "cpu" else time.perf_counter()
 
     def _train_stack(self, candidates: Sequence[_Candidate]) -> tuple[FoldScored | FoldFailed, ...]:

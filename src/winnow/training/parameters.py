@@ -1,14 +1,13 @@
-"""Which parameter of a trial goes where: to the model's factory, the optimizer, the scheduler or the training itself.
+"""Route a trial's parameters to the model's factory, the optimizer, the scheduler or the training settings.
 
-A name goes to the one place that takes it. Where two places do, it is qualified (`model.lr`, `optimizer.lr`); a
-factory with `**kwargs` takes every name that no other place takes. A value from the space replaces the one in the file.
-Where the optimizer is itself a choice, its settings are those of all the choices, and a trial drops the ones that its
-own optimizer lacks.
+A name goes to the one place that takes it. A name that two places take must be qualified (`model.lr`, `optimizer.lr`).
+A factory with `**kwargs` takes every name that no other place takes. A value from the space replaces the one in the
+file. Where the optimizer is a choice, all the choices' settings may be searched; a trial drops those that its own
+optimizer lacks.
 """
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, Literal, NoReturn, get_args
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import ChoiceParameter, Experiment, TrainingConfig
+from winnow.config.nearest import did_you_mean
 from winnow.config.space import SEARCHED
 from winnow.training.optimization import optimizer_settings, scheduler_settings
 
@@ -38,7 +38,7 @@ class Takers:
 
     Attributes:
         model_takes_rest: the factory has `**kwargs`.
-        loop_takes_all: a training function of one's own gets every parameter as it is.
+        loop_takes_all: a custom training function gets every parameter unchanged.
     """
 
     training: frozenset[str] = SEARCHED
@@ -64,7 +64,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class TrialSettings:
-    """A trial's parameters, dealt out: the factory's arguments, and the training with its optimizer and scheduler."""
+    """A trial's settings: the factory's arguments, and the training with its optimizer and scheduler."""
 
     model: Mapping[str, Any]
     training: TrainingConfig
@@ -72,14 +72,14 @@ class TrialSettings:
 
 @dataclass(frozen=True)
 class Routing:
-    """The slot of every name of the space; empty where a training function of one's own takes them all."""
+    """The slot of every name of the space; empty where a custom training function takes them all."""
 
     slots: Mapping[str, Slot]
 
     def settings(
         self, params: Mapping[str, Any], options: Mapping[str, Any], training: TrainingConfig
     ) -> TrialSettings:
-        """Deal one trial's parameters out, over the values in the file.
+        """Apply one trial's parameters over the values in the file.
 
         Raises:
             pydantic.ValidationError: a value is not one that `training` takes (epochs of 0, say).
@@ -186,7 +186,7 @@ def _slot(name: str, takers: Takers) -> Slot:
         raise InputError(
             f"search.space.{name}",
             expected="a name that one place takes",
-            found=f"{name!r}, which {' and '.join(_spoken(place) for place in named)} take",
+            found=f"{name!r}, which {' and '.join(_described(place) for place in named)} take",
             remedy=f"Write {' or '.join(f'{place}.{name}' for place in named)} instead.",
         )
     if named:
@@ -217,15 +217,14 @@ def _refuse_fixed(name: str, setting: str) -> NoReturn:
 def _refuse_unknown(name: str, takers: Takers) -> NoReturn:
     bare = {setting for place in get_args(Place) for setting in getattr(takers, place)}
     qualified = {f"{place}.{setting}" for place in get_args(Place) for setting in getattr(takers, place)}
-    near = difflib.get_close_matches(name, sorted(qualified if "." in name else bare), n=1)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
+    hint = did_you_mean(name, sorted(qualified if "." in name else bare))
     raise InputError(
         f"search.space.{name}",
         expected="the name of an argument of the model's factory, or of a setting of training, optimizer or scheduler",
         found=f"{name!r}, which nothing takes",
-        remedy=f"{hint}There are {', '.join(sorted(bare))}.",
+        remedy=f"{hint} Known names: {', '.join(sorted(bare))}.".lstrip(),
     )
 
 
-def _spoken(place: str) -> str:
+def _described(place: str) -> str:
     return {"model": "the model's factory", "training": "training"}.get(place, f"the {place}")

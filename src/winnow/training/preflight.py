@@ -1,13 +1,11 @@
-"""Everything that can be refused before a study, a run or a worker exists.
+"""Refuse what cannot be trained before a study, a run or a worker exists.
 
-Parameters are tried at the corners of the space: with each draw a model is built, two rows go through it, and the
-optimizer and the schedule are made. A large model is built on torch's meta device where it can be, which has shapes but
-no memory, since the largest corner may not fit beside whatever else runs here.
+At each corner of the search space a model is built, two rows pass through it, and the optimizer and the schedule are
+made. A large model is built on torch's meta device, which has shapes but no memory, where the model allows that.
 """
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import traceback
@@ -23,6 +21,7 @@ from torch.nn.parameter import is_lazy
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import ChoiceParameter, Experiment, FloatParameter, OptimizerConfig, SchedulerConfig
+from winnow.config.nearest import did_you_mean
 from winnow.config.space import float_for_whole_numbers
 from winnow.data.preprocessing import fit_standardize
 from winnow.data.splits import split_watch
@@ -55,8 +54,8 @@ def check(
     """Prepare an experiment and refuse what cannot be trained.
 
     Args:
-        has_gpu: whether ranks will have one where they run; None: they run here.
-        show: gets the name of each part before it is checked.
+        has_gpu: whether the ranks will have a GPU; None: they run on this machine.
+        show: called with the name of each part before it is checked.
 
     Raises:
         InputError: the first thing that has to change, with its place in the experiment.
@@ -133,7 +132,7 @@ def _check_loss(prepared: Prepared) -> None:
 
 
 def _check_watch(prepared: Prepared) -> None:
-    """Carve the watched rows of early stopping from every fold once: too few rows show here."""
+    """Split the watched rows of early stopping from every fold, which raises where a fold has too few rows."""
     stopping = prepared.experiment.training.early_stopping
     if stopping is None:
         return
@@ -143,7 +142,7 @@ def _check_watch(prepared: Prepared) -> None:
 
 
 def _check_fixed_settings(experiment: Experiment) -> None:
-    """Settings in the file that nothing would take."""
+    """Refuse settings in the file that no optimizer or scheduler takes."""
     training = experiment.training
     known = frozenset[str]().union(*(optimizer_settings(name) for name in possible_optimizers(experiment)))
     _check_extras("training.optimizer", training.optimizer, known)
@@ -188,20 +187,14 @@ def _takes_int(prepared: Prepared, slot: Slot) -> bool:
 
 
 def _check_pack(prepared: Prepared) -> None:
-    """Refuse a number of models that were to train as one and cannot; `auto` trains them one after another."""
-    execution, training = prepared.experiment.execution, prepared.experiment.training
+    """Refuse a fixed pack size where models cannot train as one; with `auto` they train one after another."""
+    execution = prepared.experiment.execution
     if execution.pack in ("auto", "off", 1):
         return
-    reason = None
-    if training.loop is not None:
-        reason = "a training function of one's own"
-    elif execution.processes * execution.nodes > 1 or training.precision != "no":
-        reason = "several ranks, or a precision other than float32"
-    else:
-        world = World("no", on_cpu=True)
-        packs = Packs(prepared, world, FoldData(prepared, world.device), lambda *_: None)
-        reasons = (packs.reason_against(params) for params in corner_draws(prepared.experiment))
-        reason = next((found for found in reasons if found is not None), None)
+    world, ranks = World("no", on_cpu=True), execution.processes * execution.nodes
+    packs = Packs(prepared, world, FoldData(prepared, world.device), lambda *_: None)
+    reasons = (packs.reason_against(params, ranks) for params in corner_draws(prepared.experiment))
+    reason = next((found for found in reasons if found is not None), None)
     if reason is not None:
         raise InputError(
             "execution.pack",
@@ -234,7 +227,7 @@ def _check_network(prepared: Prepared, arguments: Mapping[str, Any]) -> nn.Modul
     Operations on the meta device import torch._dynamo and sympy (1.2 CPU seconds).
     """
     failure: Exception | None = None
-    # Not everything works on the meta device, so the CPU has the last word.
+    # Some models fail on the meta device alone, so the CPU decides.
     for device in ("cpu",) if _is_small_on_meta(prepared, arguments) else ("meta", "cpu"):
         try:
             return _probed(prepared, arguments, torch.device(device))
@@ -290,9 +283,9 @@ def _probed(prepared: Prepared, arguments: Mapping[str, Any], device: torch.devi
 
 
 def _check_rows(prepared: Prepared, arguments: Mapping[str, Any], network: nn.Module) -> None:
-    """Refuse a network whose answer to a row depends on the other rows of its batch, or on chance.
+    """Refuse a network whose output for a row depends on the other rows of its batch, or is random.
 
-    This is tried where it costs little, with untrained weights and a few rows of the data. The refit tries it again.
+    Small networks only, with untrained weights and a few rows of the data. The refit checks every network.
     """
     data, rest = prepared.data, prepared.holdout.rest
     if not _is_small(network) or len(rest) < 2:
@@ -361,11 +354,8 @@ def _not_made(place: str, config: OptimizerConfig | SchedulerConfig, error: Exce
 
 
 def _unknown_setting(place: str, name: str, known: frozenset[str], expected: str) -> InputError:
-    near = difflib.get_close_matches(name, sorted(known), n=1)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
-    return InputError(
-        place, expected=expected, found=repr(name), remedy=f"{hint}There are {', '.join(sorted(known)) or 'none'}."
-    )
+    remedy = f"{did_you_mean(name, sorted(known))} Known names: {', '.join(sorted(known)) or 'none'}.".lstrip()
+    return InputError(place, expected=expected, found=repr(name), remedy=remedy)
 
 
 def _unit(prepared: Prepared) -> str:

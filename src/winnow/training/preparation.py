@@ -1,6 +1,6 @@
-"""What an experiment's training needs, prepared once: data, folds, metrics, and where parameters go.
+"""Prepare what training an experiment needs: data, folds, metrics, and the routing of parameters.
 
-Ranks and the checks before a sweep both start from it, so that both see the same folds and refuse the same things.
+Ranks and the checks before a sweep share it, so both see the same folds and refuse the same input.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ class Prepared:
         holdout: the rows split off for the end, and the rest.
         folds: of the rest; indexes count in the whole data set.
         objective: name of the metric that is optimized, and `goal` its direction.
-        metrics: all that are recorded for a fold, the objective and the loss among them; with a training function of
-            one's own those that winnow computes itself, which is on the holdout.
+        metrics: all that are recorded for a fold, including the objective and the loss. With a custom training
+            function, those that winnow computes on the holdout.
         routing: where the trial's parameters go.
-        factory: the model's factory; `loop` the training function of one's own, or None.
+        factory: the model's factory.
+        loop: the custom training function, if there is one.
     """
 
     experiment: Experiment
@@ -71,7 +72,7 @@ def prepare(experiment: Experiment) -> Prepared:
 
 
 def _metrics(search: SearchConfig, data: DataSet, *, names_are_free: bool) -> tuple[MetricSpec, ...]:
-    """The metrics to record, each once; a training function of one's own may report any name it likes."""
+    """The metrics to record, each once; a custom training function may report any name."""
     places = {search.metric.name: "search.metric.name"} | dict.fromkeys(search.metrics, "search.metrics")
     places.setdefault(LOSS, "search.metrics")
     specs: list[MetricSpec] = []

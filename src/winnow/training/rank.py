@@ -99,7 +99,7 @@ def _work(began: float, shared: Callable[[Experiment], Prepared | None]) -> None
 
 
 def _check_code(experiment: Experiment, expected: Mapping[str, str] | None) -> None:
-    """Compare the files of the person's code here with those of the study. Raises OtherCodeError."""
+    """Compare the files of user code here with those of the study. Raises OtherCodeError."""
     from winnow.config.user_code import changed_files, code_of
     from winnow.training.failures import OtherCodeError
 
@@ -168,7 +168,7 @@ def _do(act: Callable[[_Asked], _Result], job: _Asked, world: World) -> _Result 
 
     try:
         return act(job)
-    except Exception as error:  # noqa: BLE001 - whatever a person's model raises is the job's result
+    except Exception as error:  # noqa: BLE001 - whatever user code raises is the job's result
         if world.size == 1 or is_shared(error):
             print(f"trial {job.trial} failed", flush=True)
             failure = failure_of(error)

@@ -209,6 +209,6 @@ def settle(threads: int, training: TrainingConfig) -> None:
     """Make a process's arithmetic repeatable and no wider than its share of the machine."""
     torch.set_num_threads(threads)
     if training.loop is None:
-        # Autotuned convolutions may differ from one run to the next; a loop of one's own decides that for itself.
+        # Autotuned convolutions may differ between runs. A custom training function decides about them itself.
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True

@@ -92,4 +92,4 @@ def test_a_factory_that_fails_is_left_to_fail_alone(world):
 
 def test_a_training_function_of_ones_own_trains_alone(world):
     jobs = _jobs(world, training={"loop": f"{PARTS}:train_fold"}, source="sklearn:breast_cancer")
-    assert alone(jobs.packs(folds(0)[:2])) == [(0, fold, "a training function of one's own") for fold in range(2)]
+    assert alone(jobs.packs(folds(0)[:2])) == [(0, fold, "a custom training function") for fold in range(2)]

@@ -51,7 +51,7 @@ def reason_against(members: Sequence[Member], loss: RowLoss, world: World) -> st
                 return "its weights differ from those of training one after another"
     except NotStackableError as error:
         return str(error)
-    except Exception as error:  # noqa: BLE001 - a person's model may do anything with rows and types it does not expect
+    except Exception as error:  # noqa: BLE001 - user code may raise anything for unexpected rows and types
         return f"the probe failed: {type(error).__name__}: {error}"
     return None
 
