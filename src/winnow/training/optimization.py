@@ -82,7 +82,7 @@ def make_optimizer(config: OptimizerConfig, model: nn.Module, device: torch.devi
     """
     cls = optimizer_class(config.type)
     known = optimizer_settings(config.type)
-    arguments = {
+    arguments: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in (config.model_extra or {}).items()
         if name in known
