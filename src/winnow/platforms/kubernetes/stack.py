@@ -178,9 +178,7 @@ class ClusterStack:
         for manifest in plan.manifests:
             self.cluster.apply(manifest, is_dry_run=True)
 
-    def start(
-        self, plan: ClusterStackPlan, chosen: Chosen, timeout_s: float = START_TIMEOUT_S, *, owner: str = ""
-    ) -> None:
+    def start(self, plan: ClusterStackPlan, timeout_s: float = START_TIMEOUT_S, *, owner: str = "") -> None:
         """Apply, prune and wait; harmless where everything runs already.
 
         Args:
@@ -191,7 +189,7 @@ class ClusterStack:
             StackError: a service failed, or was not ready within `timeout_s` seconds; shows events and logs.
         """
         self._check_names(plan)
-        self.keep_secret(chosen, owner)
+        self.keep_secret(plan.chosen, owner)
         apply_all(self.cluster, plan.manifests, LABELS, KINDS)
         self._drop_stuck()
         self._wait(plan, timeout_s)

@@ -38,7 +38,14 @@ from winnow.platforms.kubernetes.stack import (
     VOLUMES_PERMISSIONS,
     ClusterStack,
 )
-from winnow.platforms.kubernetes.stack_plan import FOLDER, SECRET_NAME, ClusterStackPlan, plan_stack, secret_manifest
+from winnow.platforms.kubernetes.stack_plan import (
+    FOLDER,
+    SECRET_NAME,
+    ClusterStackPlan,
+    Place,
+    plan_stack,
+    secret_manifest,
+)
 from winnow.platforms.kubernetes.stack_settings import Chosen, choose
 from winnow.platforms.stack import StackEnd
 from winnow.platforms.stack_variables import new_password
@@ -49,32 +56,20 @@ LATEST = f"{TRACKING}:latest"
 _PERMISSIONS = "whether starting the stack is permitted there"
 
 
-@dataclass(frozen=True)
-class _Place:
-    """A namespace of a cluster, as a stack's record names it."""
-
-    context: str
-    namespace: str
-    identity: str = ""
-
-    @classmethod
-    def of(cls, cluster: Cluster) -> _Place:
-        return cls(cluster.context, cluster.namespace, cluster.identity)
+def _place_of(cluster: Cluster) -> Place:
+    return Place(cluster.context, cluster.namespace, cluster.identity)
 
 
 @dataclass(frozen=True)
 class KubernetesStackPlan:
-    """A stack to start in a namespace.
+    """A stack to start in a namespace; implements `winnow.platforms.stack.StackPlan`.
 
     Attributes:
-        chosen: the settings and secrets that it is started with.
         image: how the server's image is built; None where another one is named.
         route: how the image gets to the cluster's nodes.
         objects: the manifests, with the name of the image that is known so far.
-        unknown: see `StackPlan.unknown`.
     """
 
-    chosen: Chosen
     image: ImageBuild | None
     route: ImageRoute
     objects: ClusterStackPlan
@@ -156,18 +151,18 @@ class KubernetesStack:
         if is_dry_run:
             return self._shown_plan()
         live = self._permitted(INIT_PERMISSIONS, "starting the stack")
-        return self._planned(_Place.of(live.cluster), live.secret())
+        return self._planned(_place_of(live.cluster), live.secret())
 
     def start(self, plan: KubernetesStackPlan, timeout_s: float | None, show: Show = silent) -> None:
         live = ClusterStack(self._connect(), self._say)
         live.validate(plan.objects)
-        chosen, objects = plan.chosen, plan.objects
+        objects = plan.objects
         if plan.image is not None:
             reference = self._images.deliver(plan.image.build(show), LATEST, plan.route, show)
             # Building takes minutes, in which another first start may have made the passwords.
             chosen = choose(self._given, live.secret(), new_password)
-            objects = self._objects(chosen, reference, _Place.of(live.cluster))
-        live.start(objects, chosen, timeout_s or START_TIMEOUT_S, owner=owner.home_here(self._home))
+            objects = plan_stack(self._folder / FOLDER, chosen, reference, _place_of(live.cluster))
+        live.start(objects, timeout_s or START_TIMEOUT_S, owner=owner.home_here(self._home))
 
     def plan_end(self, *, volumes: bool) -> StackEnd:
         permissions = (*REMOVE_PERMISSIONS, *(VOLUMES_PERMISSIONS if volumes else ()))
@@ -198,7 +193,7 @@ class KubernetesStack:
         live = self._permitted(DIFFERENCE_PERMISSIONS, "comparing the stack with the cluster")
         chosen = choose(self._given, live.secret(), new_password)
         named = live.image() if _is_built(chosen) else chosen.settings["TRACKING_IMAGE"]
-        return live.difference(self._objects(chosen, named or LATEST, _Place.of(live.cluster)))
+        return live.difference(plan_stack(self._folder / FOLDER, chosen, named or LATEST, _place_of(live.cluster)))
 
     def logs(self, service: str | None, lines: int, *, follow: bool) -> NoReturn:
         """Raises InputError, which names the kubectl command that prints them."""
@@ -227,38 +222,26 @@ class KubernetesStack:
         try:
             cluster = self._connect()
         except UnavailableError as error:
-            place = _Place(self._environment.get(CONTEXT, ""), self._environment.get(NAMESPACE, ""))
+            place = Place(self._environment.get(CONTEXT, ""), self._environment.get(NAMESPACE, ""))
             unknown = (f"the cluster and its namespace: {error.place}: {error.found}", secret, _PERMISSIONS)
             return replace(self._planned(place, None), unknown=unknown)
         try:
             kept = self._permitted(READ_PERMISSIONS, "starting the stack").secret()
         except UnreachableError:
-            plan = self._planned(_Place.of(cluster), None)
+            plan = self._planned(_place_of(cluster), None)
             return replace(plan, unknown=(f"{secret}: the cluster does not answer", _PERMISSIONS))
-        return self._planned(_Place.of(cluster), kept)
+        return self._planned(_place_of(cluster), kept)
 
-    def _planned(self, place: _Place, secret: Mapping[str, str] | None) -> KubernetesStackPlan:
+    def _planned(self, place: Place, secret: Mapping[str, str] | None) -> KubernetesStackPlan:
         chosen = choose(self._given, secret, new_password)
         route = ImageRoute.from_environment(self._environment, cluster=place.identity, home=self._home)
-        objects = self._objects(chosen, chosen.settings.get("TRACKING_IMAGE", LATEST), place)
-        return KubernetesStackPlan(chosen, self._image(chosen), route, objects)
-
-    def _objects(self, chosen: Chosen, image: str, place: _Place) -> ClusterStackPlan:
-        return plan_stack(
-            self._folder / FOLDER,
-            chosen,
-            image=image,
-            context=place.context,
-            namespace=place.namespace,
-            identity=place.identity,
-        )
-
-    def _image(self, chosen: Chosen) -> ImageBuild | None:
-        if not _is_built(chosen):
-            return None
-        options = BuildOptions.from_environment(self._environment, base=TRAIN_BASE)
-        base = chosen.settings.get("BASE_IMAGE") or options.base_image
-        return self._images.plan_tracking_image(self._folder, replace(options, base_image=base), chosen.extras)
+        image = None
+        if _is_built(chosen):
+            options = BuildOptions.from_environment(self._environment, base=TRAIN_BASE)
+            options = replace(options, base_image=chosen.settings.get("BASE_IMAGE") or options.base_image)
+            image = self._images.plan_tracking_image(self._folder, options, chosen.extras)
+        named = chosen.settings.get("TRACKING_IMAGE", LATEST)
+        return KubernetesStackPlan(image, route, plan_stack(self._folder / FOLDER, chosen, named, place))
 
 
 def _is_built(chosen: Chosen) -> bool:

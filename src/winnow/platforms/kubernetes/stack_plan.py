@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import yaml
@@ -68,16 +68,26 @@ _AT_MLFLOW: FieldPath = (*_POD, "containers", Named(MLFLOW))
 _ALLOWED_HOSTS: FieldPath = (*_AT_MLFLOW, "env", Named("MLFLOW_SERVER_ALLOWED_HOSTS"), "value")
 
 
+class Place(NamedTuple):
+    """A namespace of a cluster; `identity` tells the cluster from another one that kubeconfig calls `context` too."""
+
+    context: str
+    namespace: str
+    identity: str = ""
+
+
 @dataclass(frozen=True)
 class ClusterStackPlan:
     """The objects of a stack in a namespace.
 
     Attributes:
+        chosen: the settings and secrets that it is started with.
         manifests: in the order in which they are applied; the Secret first.
         services: those that have to become ready.
         record: what other verbs will read.
     """
 
+    chosen: Chosen
     manifests: tuple[Manifest, ...]
     services: tuple[str, ...]
     record: ClusterStackRecord
@@ -92,15 +102,12 @@ def labels_of(role: str) -> dict[str, str]:
     return {**LABELS, ROLE: role}
 
 
-def plan_stack(
-    folder: Path, chosen: Chosen, *, image: str, context: str, namespace: str, identity: str = ""
-) -> ClusterStackPlan:
+def plan_stack(folder: Path, chosen: Chosen, image: str, place: Place) -> ClusterStackPlan:
     """The plan for a namespace.
 
     Args:
         folder: of the manifests, as `k8s/tracking`.
         image: the MLflow server's, by the name that the nodes know.
-        identity: tells the cluster from another one that kubeconfig calls `context` too.
 
     Raises:
         InputError: a manifest is missing or lacks a field that is set here, a part of the overlay names none of them,
@@ -116,14 +123,14 @@ def plan_stack(
     _check_single(overlaid)
     own = chosen.own_storage
     record = ClusterStackRecord(
-        context=context,
-        namespace=namespace,
-        tracking_url=settings.tracking_url(namespace),
-        storage_url=without_password(own) if own else settings.storage_url(namespace),
+        context=place.context,
+        namespace=place.namespace,
+        tracking_url=settings.tracking_url(place.namespace),
+        storage_url=without_password(own) if own else settings.storage_url(place.namespace),
         is_own_storage=own is not None,
-        identity=identity,
+        identity=place.identity,
     )
-    return ClusterStackPlan((secret_manifest(chosen.secret), *overlaid), services, record)
+    return ClusterStackPlan(chosen, (secret_manifest(chosen.secret), *overlaid), services, record)
 
 
 def secret_manifest(secret: Mapping[str, str], owner: str = "") -> Manifest:

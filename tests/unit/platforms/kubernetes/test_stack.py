@@ -14,7 +14,7 @@ from tests.unit.platforms.kubernetes.api_server import NAMESPACE, Answer, FakeAp
 from tests.unit.platforms.kubernetes.serving_api import Time
 from winnow.config.errors import InputError, UnreachableError
 from winnow.platforms.kubernetes.stack import ClusterStack
-from winnow.platforms.kubernetes.stack_plan import LABELS, ClusterStackPlan, plan_stack
+from winnow.platforms.kubernetes.stack_plan import LABELS, ClusterStackPlan, Place, plan_stack
 from winnow.platforms.kubernetes.stack_settings import Chosen, choose
 from winnow.platforms.stack import StackError
 
@@ -40,7 +40,7 @@ def chosen(prefix: str = "generated", secret: dict[str, str] | None = None, **gi
 
 
 def plan_of(made: Chosen) -> ClusterStackPlan:
-    return plan_stack(FOLDER, made, image="an-image", context="here", namespace=NAMESPACE)
+    return plan_stack(FOLDER, made, "an-image", Place("here", NAMESPACE))
 
 
 def in_cluster(api: FakeApi) -> dict[str, str]:
@@ -113,7 +113,7 @@ def test_objects_of_another_owner_are_not_taken_over(
     name = path.rpartition("/")[2]
     foreign = {"apiVersion": kind[0], "kind": kind[1], "metadata": {"name": name, "labels": {"app": "theirs"}}}
     api.put(path, foreign)
-    for refused in (lambda: stack.validate(plan), lambda: stack.start(plan, chosen())):
+    for refused in (lambda: stack.validate(plan), lambda: stack.start(plan)):
         with pytest.raises(InputError, match="found one without it") as error:
             refused()
         assert f"kubectl label --namespace place {kind[1].lower()} {name} winnow.stack=tracking" in str(error.value)
@@ -155,9 +155,9 @@ def test_several_servers_are_waited_for_as_one_is(api: FakeApi, stack: ClusterSt
 
     roll(servers=1)
     with pytest.raises(StackError, match="mlflow not ready"):
-        stack.start(plan, made, timeout_s=0)
+        stack.start(plan, timeout_s=0)
     roll(servers=2)
-    stack.start(plan, made, timeout_s=0)
+    stack.start(plan, timeout_s=0)
 
 
 def rolled(api: FakeApi, status: dict[str, Any]) -> Any:
@@ -226,7 +226,7 @@ def test_an_api_server_that_is_replaced_is_waited_for(api: FakeApi, tmp_path: Pa
     time, said = Time(), list[str]()
     stack = ClusterStack(cluster_of(api, tmp_path), said.append, time.clock())
     plan = starting(api, time, 100, status)
-    stack.start(plan, chosen(), timeout_s=5)
+    stack.start(plan, timeout_s=5)
     assert time.now_s == 100
     (once,) = said
     assert once.startswith("asking again for up to 120 s: statefulsets/winnow-minio")
@@ -237,7 +237,7 @@ def test_an_api_that_stays_away_is_given_up(api: FakeApi, tmp_path: Path) -> Non
     stack = ClusterStack(cluster_of(api, tmp_path), lambda _line: None, time.clock())
     plan = starting(api, time, 1000, 503)
     with pytest.raises(UnreachableError):
-        stack.start(plan, chosen(), timeout_s=5)
+        stack.start(plan, timeout_s=5)
     assert 120 < time.now_s < 125
 
 
@@ -250,7 +250,7 @@ def test_time_without_an_answer_of_the_api_counts_against_no_service(api: FakeAp
     api.answers[f"{APPS}/deployments/winnow-mlflow"] = lambda to, asked: (behind if time.now_s < 103 else ready)(
         to, asked
     )
-    stack.start(plan, chosen(), timeout_s=5)
+    stack.start(plan, timeout_s=5)
     assert time.now_s == 103
 
 

@@ -18,6 +18,7 @@ from winnow.platforms.kubernetes.stack_plan import (
     LABELS,
     WORKERS,
     ClusterStackPlan,
+    Place,
     digest,
     plan_stack,
     secret_manifest,
@@ -58,7 +59,7 @@ def chosen(given: dict[str, str]) -> Chosen:
 
 
 def planned(**given: str) -> ClusterStackPlan:
-    return plan_stack(FOLDER, chosen(given), image="registry/winnow-tracking@sha256:1", context="a", namespace="ml")
+    return plan_stack(FOLDER, chosen(given), "registry/winnow-tracking@sha256:1", Place("a", "ml"))
 
 
 def the(plan: ClusterStackPlan, kind: str, name: str) -> Manifest:
