@@ -156,7 +156,7 @@ SETTINGS = (
     Setting(
         "EXTRAS", "", "Extras of the image, separated by commas: mysql, azure, gcs. The addresses above add theirs."
     ),
-    Setting("BASE_IMAGE", "python:3.11-slim-bookworm", "What the image is built on."),
+    Setting("BASE_IMAGE", "python:3.11-slim-bookworm", "Base of the tracking server's image."),
     Setting(
         "TRACKING_IMAGE",
         "winnow-tracking",
@@ -205,23 +205,23 @@ KEYS = (
         "An S3 service other than AWS', such as https://s3.example.com.",
         rules=(_REACHABLE,),
     ),
-    Setting("AWS_ACCESS_KEY_ID", "", "Its key."),
-    Setting("AWS_SECRET_ACCESS_KEY", "", "Its key's secret."),
-    Setting("AWS_SESSION_TOKEN", "", "Its key's session."),
-    Setting("AWS_DEFAULT_REGION", "us-east-1", "Its region."),
-    Setting("AZURE_STORAGE_CONNECTION_STRING", "", "How Azure Blob storage is opened."),
-    Setting("AZURE_STORAGE_ACCESS_KEY", "", "Another way to open it."),
+    Setting("AWS_ACCESS_KEY_ID", "", "Access key of that service."),
+    Setting("AWS_SECRET_ACCESS_KEY", "", "Secret of the access key."),
+    Setting("AWS_SESSION_TOKEN", "", "Session token of the access key."),
+    Setting("AWS_DEFAULT_REGION", "us-east-1", "Region of that service."),
+    Setting("AZURE_STORAGE_CONNECTION_STRING", "", "Connection string of Azure Blob storage."),
+    Setting("AZURE_STORAGE_ACCESS_KEY", "", "Access key of Azure Blob storage, instead of a connection string."),
 )
 """Keys of another artifact store than the stack's; used only with MLFLOW_ARTIFACTS_DESTINATION."""
 
 STUDIES = (
-    Setting("WINNOW_STORAGE", "the stack's Postgres", "A database of one's own for studies."),
-    Setting("WINNOW_WORKER_STORAGE", "WINNOW_STORAGE", "The same as workers reach it."),
+    Setting("WINNOW_STORAGE", "the stack's Postgres", "Your own database for studies."),
+    Setting("WINNOW_WORKER_STORAGE", "WINNOW_STORAGE", "The address of that database for workers."),
 )
 
 USER = "MINIO_ROOT_USER"
 SECRETS = ("POSTGRES_PASSWORD", "MLFLOW_DB_PASSWORD", "WINNOW_DB_PASSWORD", "MINIO_ROOT_PASSWORD")
-"""Generated on the first start, unless a person has written own lines for them before."""
+"""Generated on the first start, unless the environment file has lines for them."""
 
 SECRET_KEYS = frozenset(one.name for one in KEYS if one.name not in (ENDPOINT, "AWS_DEFAULT_REGION"))
 """The keys that only a Secret may hold."""

@@ -249,7 +249,7 @@ class DockerExecutor:
         """
         first = request.nodes[0]
         nodes = self._nodes(first.study, first.group)
-        self._take_away(nodes, is_whole=request.network is None, takes_over=takes_over)
+        self._remove_blocking(nodes, is_whole=request.network is None, takes_over=takes_over)
         with contextlib.ExitStack() as undo_network, contextlib.ExitStack() as undo_containers:
             ready = [self._create(first, nodes.get(0), undo_containers)]
             network = self._network(first, request.network, undo_network) if request.network is not None else None
@@ -263,7 +263,7 @@ class DockerExecutor:
             undo_containers.pop_all()
             undo_network.pop_all()
 
-    def _take_away(self, nodes: dict[int, Node], *, is_whole: bool, takes_over: bool) -> None:
+    def _remove_blocking(self, nodes: dict[int, Node], *, is_whole: bool, takes_over: bool) -> None:
         """Remove the containers that block new ones, also from `nodes`."""
         begun = [] if is_whole else [node for node in nodes.values() if node.state == "created"]
         if begun and not takes_over:

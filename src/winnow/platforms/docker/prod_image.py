@@ -50,7 +50,7 @@ class ProdImage:
     """An image as it will be built; nothing is written or run by making one.
 
     Attributes:
-        folder: the project's: Dockerfile.prod and requirements.lock lie there.
+        folder: the project's, with Dockerfile.prod and requirements.lock.
         requirements: what a server needs, as pip reads it.
         bundle: the model's folder.
         version: what the server calls the model's version; no part of the model's layer.
@@ -150,9 +150,8 @@ def labels_of(manifest: Manifest, version: str, run_id: str, base_image: str) ->
 def full_tag(tag: str, name: str, version: str, registry: str, inputs: str) -> str:
     """The image's whole name: `tag`, else `winnow-prod-NAME` in Docker's alphabet; its version; below a registry.
 
-    By default the version is followed by 8 digits of the inputs, so that no other image takes the name: not that of
-    another project with such a model, nor the same version after a change of its base. What was served before keeps its
-    name, without which `docker image prune` would remove it.
+    By default 8 digits of the inputs follow the version. So neither another project's model of this name nor a build on
+    a newer base takes the name: without its name, `docker image prune` would remove an image that was served before.
     """
     repository = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:_LIMIT] or "model"
     shown = re.sub(r"[^A-Za-z0-9_.-]+", "-", version).lstrip(".-")[: _LIMIT - 9] or "0"

@@ -99,7 +99,7 @@ def check(engine: Engine, image: str | None, folder: Path) -> str:
         folder: the project whose code the image has to hold.
 
     Raises:
-        InputError: there is no such image, or it was built from other code than lies in `folder`.
+        InputError: there is no such image, or it was built from other code than the folder's.
     """
     import docker.errors
 

@@ -237,8 +237,8 @@ class ClusterStack:
     def _chosen_twice(self) -> InputError:
         return InputError(
             f"the Secret {SECRET_NAME} in namespace {self.cluster.namespace}",
-            expected="the one that this command has read, for volumes open with its passwords alone",
-            found="that another command has changed it meanwhile",
+            expected="the Secret that this command has read, since only its passwords open the volumes",
+            found="one that another command has changed since",
             remedy="Run the command again; it takes what is there now.",
         )
 
@@ -284,7 +284,7 @@ class ClusterStack:
                 raise self._failure(failed, states, "failed")
             if now - began > timeout_s:
                 raise self._failure(waiting, states, f"not ready after {timeout_s:.0f} s")
-            # A diagnosis is said once: the cluster repeats it in other words.
+            # Print a diagnosis once; the cluster repeats it in other words.
             shown = {service: bool(states[service].diagnosis) for service in waiting}
             if shown != said:
                 self._say(f"waiting for {'; '.join(_with_diagnosis(each, states[each]) for each in waiting)}")
@@ -332,7 +332,7 @@ class ClusterStack:
         return StackError(
             f"{self.described}: {', '.join(services)} {why}. "
             f"`{next_command('mlflow-init', platform='kubernetes')}` tries again, "
-            f"`{next_command('mlflow-remove', platform='kubernetes')}` takes it away.\n"
+            f"`{next_command('mlflow-remove', platform='kubernetes')}` removes the stack.\n"
             f"{redacted(said, _hidden(secret))}".rstrip()
         )
 

@@ -217,7 +217,7 @@ class KubernetesStack:
         return ClusterStack(cluster, self._say)
 
     def _shown_plan(self) -> KubernetesStackPlan:
-        """A plan that is only shown: made all the same where no cluster answers."""
+        """A plan that is only shown, also without a cluster."""
         secret = f"the Secret {SECRET_NAME}, with the passwords and settings of a stack that exists"
         try:
             cluster = self._connect()

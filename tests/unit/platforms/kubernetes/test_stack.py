@@ -52,7 +52,7 @@ def test_of_two_first_starts_the_first_one_s_passwords_stay(api: FakeApi, stack:
     first, second = chosen("first-one"), chosen("second-one")
     assert stack.keep_secret(first)
     for _ in range(2):
-        with pytest.raises(InputError, match="another command has changed it meanwhile"):
+        with pytest.raises(InputError, match="another command has changed since"):
             stack.keep_secret(second)
         assert in_cluster(api) == first.secret
     # Run again, it takes what is there.
