@@ -205,7 +205,7 @@ def test_a_stack_is_neither_taken_over_nor_removed_by_another_folder(
         assert f"found one of {owner}, which opens it with its stack.env" in refused.stderr
     shown = other.winnow("mlflow-remove", "--volumes", "--force", "--dry-run")
     assert shown.returncode == 0
-    assert f"the stack {other.project} is one of {owner}, which opens it with its stack.env; it" in shown.stderr
+    assert f"the stack {other.project} is one of {owner}, which opens it with its stack.env; removing" in shown.stderr
     assert (started_at(own_stack), list(tmp_path.iterdir())) == (before, [])
 
 

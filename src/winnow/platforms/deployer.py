@@ -40,6 +40,7 @@ class Release:
     """A model as it is served.
 
     Attributes:
+        model, version: as registered.
         digest: `Manifest.digest` of its bundle; in older records the sha256 of the ONNX file alone.
         bundle: the folder that holds it.
         image: the image that replicas run, by its id or its digest; empty where the platform runs none.
@@ -79,7 +80,13 @@ class DeploymentRequest:
 
 @dataclass(frozen=True)
 class Replica:
-    """One serving process, container or pod. `identifier` is the process id, or the container's or pod's name."""
+    """One serving process, container or pod.
+
+    Attributes:
+        identifier: the process id, or the container's or pod's name.
+        version: the model's version that it serves.
+        state: whether it answers.
+    """
 
     identifier: str
     version: str
@@ -88,7 +95,16 @@ class Replica:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A deployment as its platform reports it. `previous` is what a rollback would serve; None where there is none."""
+    """A deployment as its platform reports it.
+
+    Attributes:
+        name: the deployment's name.
+        state: whether its replicas answer.
+        url: its address.
+        release: the model that it serves.
+        replicas: its replicas.
+        previous: the release that a rollback would serve; None where there is none.
+    """
 
     name: str
     state: DeploymentState

@@ -90,7 +90,13 @@ def checked_pip_config(path: Path, place: str) -> Path:
 
 @dataclass(frozen=True)
 class BuildStep:
-    """One step of a build: its name, how long it took (None while it runs), and the last line that it printed."""
+    """One step of a build.
+
+    Attributes:
+        name: what it does, as the build names it.
+        took_s: how long it took; None while it runs.
+        line: the last line that it printed.
+    """
 
     name: str
     took_s: float | None = None
