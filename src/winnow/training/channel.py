@@ -1,7 +1,7 @@
 """Rank 0's end of the socket to its supervisor: one JSON object a line, both ways.
 
-A thread of its own reads, so that the end of the channel ends this process even in the middle of a training, on
-systems too where the kernel does not kill it together with its supervisor.
+A separate thread reads, so that a closed channel ends this process in the middle of a training, too. Only Linux kills
+it together with its supervisor.
 """
 
 from __future__ import annotations

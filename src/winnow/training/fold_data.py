@@ -1,7 +1,7 @@
-"""The data set on the device, and what a fold's training rows teach before its network is trained.
+"""The data set on the device, and the preprocessing fitted on each fold's training rows.
 
-That depends on the fold and the share of rows that early stopping watches, and on nothing else of a trial, so it is
-computed once: for large rows it takes as long as some epochs on a GPU.
+The preprocessing depends only on the fold and the share of rows that early stopping watches, so it is fitted once per
+pair. For large rows that takes as long as some epochs on a GPU.
 """
 
 from __future__ import annotations

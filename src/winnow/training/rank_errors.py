@@ -1,8 +1,7 @@
-"""What a rank leaves behind when it ends its world: `rank-N.error.json` beside its log.
+"""Record why a rank failed, in `rank-N.error.json` beside its log. The supervisor reads it, so nothing imports torch.
 
-Where one rank of several fails, the others fail a moment later, in the middle of a collective, through no fault of
-their own. They leave no record where they can tell; every record bears its time, and the earliest is the guilty rank's.
-No record at all: a rank was killed, and the job may be tried again. Read by the supervisor, so without torch.
+When one rank fails, the others soon fail in a collective. They write no record where they recognize this; the earliest
+record names the rank that failed first. Without a record a rank was killed, and the job may be tried again.
 """
 
 from __future__ import annotations

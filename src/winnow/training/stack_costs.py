@@ -1,4 +1,4 @@
-"""What a model of one structure costs alone and in stacks, and how many should therefore train as one."""
+"""Measured costs of training a model alone and in stacks, and the stack size that follows from them."""
 
 from __future__ import annotations
 

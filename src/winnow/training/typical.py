@@ -1,6 +1,6 @@
-"""Rows that stand for a data set without being in it: what a bundle may hold, since others see it.
+"""Make example rows that resemble a data set and contain none of its rows.
 
-A bundle's example is published by every server of it, and its reference rows travel in images and artifact stores.
+Servers publish a bundle's example, and its reference rows are stored in images and artifact stores.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Decides by trial whether networks may be stacked: a few steps both ways in float64, on a few rows, compared.
+"""Test whether networks may be stacked: train a few steps both ways in float64, on a few rows, and compare.
 
-What a stack must not do (mix rows or models, draw other masks, miss a rule of the loop) shows in a few steps. Rounding
-does not: in float64 both ways agree to 1e-12 or better.
+Errors of a stack (mixed rows or models, other masks, a missed rule of the loop) show in a few steps. Rounding does not:
+in float64 both ways agree to 1e-12 or better.
 """
 
 from __future__ import annotations
