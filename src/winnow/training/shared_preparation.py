@@ -69,6 +69,10 @@ class SharedPreparation:
         """
         import winnow.training.jobs  # noqa: F401
 
+        if environment.get("WORLD_SIZE", "1") != "1":
+            # DistributedDataParallel imports it, which takes 3 CPU seconds in every rank.
+            import torch._dynamo  # noqa: F401
+
         try:
             experiment = _experiment(environment)
             if self._of(experiment) is None:
