@@ -80,4 +80,4 @@ def test_what_a_change_has_left_is_removed_too(winnow: Winnow) -> None:
     removed = winnow.run("prod-remove")
     assert "was not being served. Removed what a failed change had left behind" in removed.stdout, removed.stderr
     assert winnow.containers() == 0
-    assert winnow.run("prod-remove").stdout.startswith(f"Nothing was removed: {winnow.name} is not served ")
+    assert winnow.run("prod-remove").stdout.startswith(f"Nothing was removed: {winnow.name} is not being served ")
