@@ -18,10 +18,13 @@ def prefer_channels_last(network: nn.Module, inputs: Tensor) -> None:
     Args:
         inputs: some rows, [rows, *input_shape], to try the forward on.
     """
-    if inputs.device.type != "cpu" or not any(isinstance(module, nn.Conv2d) for module in network.modules()):
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    if inputs.device.type != "cpu" or not convolutions:
         return
     was_training = network.training
-    network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    for convolution in convolutions:
+        convolution.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.eval()
     try:
         network(inputs)
     except RuntimeError:

@@ -18,9 +18,21 @@ class _Views(nn.Module):
         return self.convolution(images).view(len(images), -1)
 
 
+class _TwoAndThreeDimensions(nn.Module):
+    """A forward of two convolutions, one of which has no layout with the channels last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flat, self.deep = nn.Conv2d(3, 4, 3), nn.Conv3d(1, 1, 1)
+
+    def forward(self, images):
+        return self.deep(self.flat(images)[:, None]).flatten(1)
+
+
 NETWORKS = {
     "convolutions": (nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()), True),
     "a view of the channels": (_Views(), False),
+    "convolutions of volumes beside": (_TwoAndThreeDimensions(), True),
     "no convolutions": (nn.Flatten(), False),
 }
 
