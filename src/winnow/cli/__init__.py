@@ -7,7 +7,6 @@ traceback; bugs keep their traceback.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
@@ -21,6 +20,7 @@ from winnow.config.addresses import own_addresses_directly
 from winnow.config.disk import disk_fault, home_of, probe
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.exit_codes import CommandExit, leave
+from winnow.config.nearest import did_you_mean
 from winnow.config.private import restrict_umask, tighten
 from winnow.config.streams import accept_any_text
 from winnow.config.system import check_system
@@ -80,9 +80,9 @@ class LazyVerbs(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        nearest = difflib.get_close_matches(args[0], VERBS, n=1)
+        nearest = did_you_mean(args[0], VERBS)
         if args[0] not in VERBS and nearest:
-            ctx.fail(f"No such command '{args[0]}'. Did you mean '{nearest[0]}'?")
+            ctx.fail(f"No such command '{args[0]}'. {nearest}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 
 from winnow.config.errors import InputError
 from winnow.config.hidden_packages import hidden_package
+from winnow.config.nearest import did_you_mean
 
 BUNDLED = "sklearn:"
 """Prefix of a `data.source` that names a data set of scikit-learn."""
@@ -204,7 +205,4 @@ def _no_such_name(module: ModuleType, name: str, origin: str, place: str) -> Inp
 
 def _nearest_file(path: Path) -> str:
     names = [file.name for file in path.parent.glob("*.py")] if path.parent.is_dir() else []
-    nearest = difflib.get_close_matches(path.name, names, n=1)
-    if nearest:
-        return f"Did you mean '{nearest[0]}'?"
-    return f"Paths count from the working directory, {Path.cwd()}."
+    return did_you_mean(path.name, names) or f"Paths count from the working directory, {Path.cwd()}."

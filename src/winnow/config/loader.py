@@ -27,6 +27,7 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.keys import PARAMETERS, SPACE, fields_of, model_in, sections
 from winnow.config.names import shown_text
+from winnow.config.nearest import did_you_mean
 from winnow.config.next_command import next_flag
 from winnow.config.space import faults_in_space
 from winnow.config.yaml_text import Document, KeyPath, not_yaml, read_yaml
@@ -217,8 +218,7 @@ def _fault(source: _Source, details: ErrorDetails) -> InputError:
         return InputError(place, expected="a value", found="nothing", remedy=remedy)
     remedy = f"`{keys[-1]}` is: {meaning}" if meaning else f"{REFERENCE} explains every key."
     if kind == "literal_error" and field is not None:
-        nearest = difflib.get_close_matches(str(value), _literals(field.annotation), n=1)
-        remedy = f"Did you mean '{nearest[0]}'?" if nearest else remedy
+        remedy = did_you_mean(str(value), _literals(field.annotation)) or remedy
     if kind.startswith("union_tag") and isinstance(value, dict):
         remedy = _nearest_kind(value) or remedy
     if value is None and model is not None:
@@ -236,10 +236,10 @@ def _unknown_key(place: str, location: KeyPath) -> InputError:
     section, key = location[:-1], str(location[-1])
     model = _model_at(section)
     names = sorted(fields_of(model)) if model else []
-    nearest = difflib.get_close_matches(key, names, n=1)
+    nearest = did_you_mean(key, names)
     elsewhere = [other for other, owner in sections() if other != section and key in fields_of(owner)]
     if nearest:
-        remedy = f"Did you mean '{nearest[0]}'?"
+        remedy = nearest
     elif elsewhere:
         remedy = f"It belongs to {f'`{_dotted(elsewhere[0])}`' if elsewhere[0] else 'the top level'}."
     else:

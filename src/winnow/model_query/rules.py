@@ -6,7 +6,6 @@ the runs are; `ranking` decides whether a run passes.
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from winnow.config.errors import InputError
+from winnow.config.nearest import did_you_mean
 from winnow.config.next_command import next_flag
 from winnow.config.yaml_text import Document, KeyPath, not_yaml, read_yaml
 
@@ -188,12 +188,11 @@ def _fault(path: Path, document: Document, details: Any) -> InputError:
     if details["type"] == "extra_forbidden":
         model = _SECTIONS[location[0]] if len(location) > 1 else Rules
         names = [field.alias or name for name, field in model.model_fields.items()]
-        nearest = difflib.get_close_matches(str(location[-1]), names, n=1)
         return InputError(
             place,
             expected=f"one of {', '.join(names)}",
             found=f"the unknown key '{location[-1]}'",
-            remedy=f"Did you mean '{nearest[0]}'?" if nearest else f"Remove it; {remedy}",
+            remedy=did_you_mean(str(location[-1]), names) or f"Remove it; {remedy}",
         )
     if details["type"] == "missing":
         return InputError(place, expected=f"`{location[-1]}`", found="nothing", remedy=remedy)

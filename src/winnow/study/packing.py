@@ -73,14 +73,16 @@ class Packing:
         if self.is_fixed:
             return 1 / math.sqrt(models)
         known = {1: 1.0, **self.shares}
+        if models in known:
+            return known[models]
         sizes = sorted(known)
         largest = sizes[-1]
         if models > largest:
             is_gaining = len(sizes) > 1 and known[largest] <= _CHEAPER * known[sizes[-2]]
             return known[largest] * (GAIN if is_gaining and models >= 2 * largest else 1.0)
         above = bisect.bisect_left(sizes, models)
-        low, high = sizes[max(0, above - 1)], sizes[above]
-        part = (models - low) / (high - low) if high > low else 0.0
+        low, high = sizes[above - 1], sizes[above]
+        part = (models - low) / (high - low)
         return (1 - part) * known[low] + part * known[high]
 
     def width(self, folds: int, trials: int, *, is_racing: bool) -> Width:
