@@ -20,6 +20,8 @@ from typing import Literal
 
 import msgspec
 
+from winnow.bundle.columns import Column
+
 FORMAT = 2
 MANIFEST, ONNX, WEIGHTS, EXAMPLE, REFERENCE = (
     "manifest.json",
@@ -36,8 +38,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Attributes:
         name: the experiment's name, which is also the registered model's.
         study, trial: where its parameters were found.
-        input_shape: shape of one row, without the batch.
+        input_shape: shape of one row of the graph's input, without the batch; for a table the width of its columns.
         feature_names: one name per column for tabular models, None for tensors.
+        columns: the codec of a table's columns, in the order of their names; None for tensors, and for a table whose
+            columns are numbers that are their own code.
         class_names: one name per class, in the order of the output; None for regression.
         target_names: one name per output column for regression; the target's name alone for classification.
         metrics: cross-validation means (`f1`), their spread (`f1.std`) and the holdout (`holdout.f1`).
@@ -61,7 +65,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     git_commit: str
     created_at: str
     files: dict[str, str]
+    columns: tuple[Column, ...] | None = None
     format: int = FORMAT
+
+    @property
+    def table(self) -> tuple[Column, ...] | None:
+        """The codec of a table's columns; None for tensors."""
+        if self.columns is None and self.feature_names is not None:
+            return tuple(Column(name) for name in self.feature_names)
+        return self.columns
 
     @property
     def digest(self) -> str:

@@ -1,0 +1,196 @@
+"""The column codec: a table's raw values to the numbers that a model's graph takes, and back.
+
+Encoding fits nothing: which categories are rare, what a mean is, and what replaces a missing value is part of the
+graph. Training, the server and MLflow's pyfunc share this module. A registered model contains a copy of this file, so
+it imports numpy alone.
+
+    kind       raw value                                   numbers
+    number     a number                                    itself
+    boolean    true or false                               1 or 0
+    category   a text, a whole number or a boolean         its code in `categories`; -1 where it is unknown
+    date       ISO 8601 text, datetime or datetime64       days since 1970-01-01, day of the year from 1, weekday from 0
+                                                           (Monday), second of the day; all in UTC
+
+A missing value (None, NaN, NaT or pandas' NA) is NaN in every number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kind = Literal["number", "boolean", "category", "date"]
+DType = Literal["double", "long", "boolean", "string", "date", "datetime"]
+UNKNOWN = -1.0
+"""The code of a category that the training data does not have."""
+DATE_NUMBERS = 4
+_EPOCH = datetime(1970, 1, 1)
+_DAY_S = 86_400
+
+
+class ColumnValueError(ValueError):
+    """A value that its column does not take.
+
+    Attributes:
+        row: its index in the values.
+        expected: what the column takes, as a phrase after "expected". The value itself is not part of it.
+    """
+
+    def __init__(self, row: int, expected: str) -> None:
+        super().__init__(f"row {row}: expected {expected}")
+        self.row, self.expected = row, expected
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        dtype: the type of its raw values, for schemas; `date` has no time of the day.
+        categories: the text of each code, for the kind `category`.
+    """
+
+    name: str
+    kind: Kind = "number"
+    dtype: DType = "double"
+    categories: tuple[str, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """How many numbers encode one value."""
+        return DATE_NUMBERS if self.kind == "date" else 1
+
+    def encode(self, values: Iterable[Any]) -> NDArray[np.float64]:
+        """Raw values, [rows], as numbers, [rows, width]; their range is the caller's to check.
+
+        Raises:
+            ColumnValueError: the first value that the column does not take.
+        """
+        numbers = [self._numbers_of(row, value) for row, value in enumerate(values)]
+        return np.array(numbers, dtype=np.float64).reshape(len(numbers), self.width)
+
+    def decode(self, numbers: Sequence[float]) -> Any:
+        """The raw value, as JSON has it, of `width` numbers; None where it is missing or an unknown category."""
+        first = float(numbers[0])
+        if np.isnan(first) or (self.kind == "category" and first < 0):
+            return None
+        if self.kind == "category":
+            return self._decoded_category(self.categories[int(first)])
+        if self.kind == "boolean":
+            return first != 0
+        if self.kind == "number":
+            return int(first) if self.dtype == "long" and first.is_integer() else first
+        moment = _EPOCH + timedelta(days=first, seconds=float(numbers[3]))
+        return moment.date().isoformat() if self.dtype == "date" else moment.isoformat(timespec="seconds")
+
+    def _decoded_category(self, text: str) -> Any:
+        if self.dtype == "long":
+            return int(text)
+        return text == "true" if self.dtype == "boolean" else text
+
+    @cached_property
+    def _codes(self) -> dict[str, float]:
+        return {text: float(code) for code, text in enumerate(self.categories)}
+
+    def _numbers_of(self, row: int, value: Any) -> tuple[float, ...]:
+        if is_missing(value):
+            return (np.nan,) * self.width
+        if self.kind == "category":
+            text = category_text(value)
+            if text is None:
+                raise ColumnValueError(row, "a text, a whole number or a boolean")
+            return (self._codes.get(text, UNKNOWN),)
+        if self.kind == "date":
+            moment = moment_of(value)
+            if moment is None:
+                raise ColumnValueError(row, "a date in ISO 8601, such as 2026-11-21 or 2026-11-21T09:30:00")
+            return date_numbers(moment)
+        if self.kind == "boolean":
+            truth = boolean_of(value)
+            if truth is None:
+                raise ColumnValueError(row, "true or false")
+            return (float(truth),)
+        if isinstance(value, bool | np.bool_ | str | bytes):
+            raise ColumnValueError(row, "a number")
+        try:
+            return (float(value),)
+        except (TypeError, ValueError):
+            raise ColumnValueError(row, "a number") from None
+
+
+def width_of(columns: Sequence[Column]) -> int:
+    """How many numbers encode one row."""
+    return sum(column.width for column in columns)
+
+
+def slices_of(columns: Sequence[Column]) -> list[slice]:
+    """Where each column's numbers lie in an encoded row."""
+    ends = np.cumsum([column.width for column in columns]).tolist()
+    return [slice(end - column.width, end) for column, end in zip(columns, ends, strict=True)]
+
+
+def decode_row(columns: Sequence[Column], numbers: Sequence[float]) -> dict[str, Any]:
+    """A raw row, as JSON has it, by column name."""
+    return {column.name: column.decode(numbers[part]) for column, part in zip(columns, slices_of(columns), strict=True)}
+
+
+def is_missing(value: Any) -> bool:
+    """Whether it is None, NaN, NaT or pandas' NA."""
+    if value is None:
+        return True
+    if isinstance(value, str | bool | int):
+        return False
+    # NaN and NaT differ from themselves; pandas' NA gives NA, which has no truth value.
+    try:
+        return bool(value != value)
+    except TypeError:
+        return True
+
+
+def category_text(value: Any) -> str | None:
+    """The text under which a category is known: `3` for 3, 3.0 and "3", `true` for True; None for other values."""
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, int | np.integer):
+        return str(int(value))
+    if isinstance(value, float | np.floating):
+        return str(int(value)) if float(value).is_integer() else repr(float(value))
+    return None
+
+
+def boolean_of(value: Any) -> bool | None:
+    """True, 1, "true" and "True" are true; the same for false; None for other values."""
+    if isinstance(value, str):
+        return {"true": True, "false": False, "1": True, "0": False}.get(value.strip().lower())
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    return bool(value) if isinstance(value, int | float | np.number) and value in (0, 1) else None
+
+
+def moment_of(value: Any) -> datetime | None:
+    """A time in UTC without its zone; None for a value that is no date. Text is read as ISO 8601."""
+    if isinstance(value, np.datetime64):
+        value = value.astype("datetime64[us]").item()
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value.strip())
+        except ValueError:
+            return None
+    if isinstance(value, datetime):  # pandas' Timestamp is one
+        return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo is not None else value
+    return datetime(value.year, value.month, value.day) if isinstance(value, date) else None
+
+
+def date_numbers(moment: datetime) -> tuple[float, float, float, float]:
+    """Days since 1970-01-01, day of the year, weekday and second of the day, each exact in float32 to a 64th second."""
+    days = (moment.date() - _EPOCH.date()).days
+    second = (moment - datetime(moment.year, moment.month, moment.day)).total_seconds()
+    return float(days), float(moment.timetuple().tm_yday), float(moment.weekday()), second
