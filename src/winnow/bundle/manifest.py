@@ -21,6 +21,7 @@ from typing import Literal
 import msgspec
 
 from winnow.bundle.columns import Column
+from winnow.bundle.images import ImageInput
 
 FORMAT = 2
 MANIFEST, ONNX, WEIGHTS, EXAMPLE, REFERENCE = (
@@ -42,6 +43,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         feature_names: one name per column for tabular models, None for tensors.
         columns: the codec of a table's columns, in the order of their names; None for tensors, and for a table whose
             columns are numbers that are their own code.
+        images: how an image becomes a row, for a model that takes images.
         class_names: one name per class, in the order of the output; None for regression.
         target_names: one name per output column for regression; the target's name alone for classification.
         metrics: cross-validation means (`f1`), their spread (`f1.std`) and the holdout (`holdout.f1`).
@@ -66,6 +68,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     created_at: str
     files: dict[str, str]
     columns: tuple[Column, ...] | None = None
+    images: ImageInput | None = None
     format: int = FORMAT
 
     @property
@@ -116,4 +119,8 @@ def read_manifest(directory: Path) -> Manifest:
 
 
 def _text(manifest: Manifest) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    content = msgspec.to_builtins(manifest)
+    for name in ("columns", "images"):  # a bundle from before these has the digest that it always had
+        if content[name] is None:
+            del content[name]
+    return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"

@@ -106,7 +106,8 @@ def plan(request: ModelImageRequest, base_id: str = "") -> ProdImage:
     manifest = _manifest(request.bundle)
     base_image = options.base_image or BASE_IMAGE
     labels = {**labels_of(manifest, version, request.run_id, base_image), PROJECT: project_id(folder)}
-    requirements = "\n".join((*extras(read_project(folder / "pyproject.toml"), ["serve"]), ""))
+    needed = ["serve"] if manifest.images is None else ["serve", "images"]
+    requirements = "\n".join((*extras(read_project(folder / "pyproject.toml"), needed), ""))
     facts = {**labels, "base": base_id or base_image, "version": version, "requirements": requirements}
     inputs = _digest(folder, request.bundle, manifest, facts)
     return ProdImage(
