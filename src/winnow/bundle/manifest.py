@@ -45,6 +45,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             columns are numbers that are their own code.
         images: how an image becomes a row, for a model that takes images.
         class_names: one name per class, in the order of the output; None for regression.
+        positive: of two classes the one that binary metrics are about; None where the study names none.
+        threshold: the probability of `positive` from which on it is predicted; None: the likelier class is.
         target_names: one name per output column for regression; the target's name alone for classification.
         metrics: cross-validation means (`f1`), their spread (`f1.std`) and the holdout (`holdout.f1`).
         parity: largest absolute difference between this ONNX model and torch on the holdout.
@@ -69,6 +71,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     files: dict[str, str]
     columns: tuple[Column, ...] | None = None
     images: ImageInput | None = None
+    positive: str | None = None
+    threshold: float | None = None
     format: int = FORMAT
 
     @property
@@ -120,7 +124,8 @@ def read_manifest(directory: Path) -> Manifest:
 
 def _text(manifest: Manifest) -> bytes:
     content = msgspec.to_builtins(manifest)
-    for name in ("columns", "images"):  # a bundle from before these has the digest that it always had
+    # A bundle from before these has the digest that it always had.
+    for name in ("columns", "images", "positive", "threshold"):
         if content[name] is None:
             del content[name]
     return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"

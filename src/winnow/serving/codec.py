@@ -114,9 +114,12 @@ class RowReader:
         return rows.finite(values, self._signature, where)
 
 
-def labels(outputs: Matrix, classes: Sequence[str]) -> list[str]:
-    """The most probable class of each row."""
-    return [classes[index] for index in outputs.argmax(axis=1).tolist()]
+def labels(outputs: Matrix, signature: Signature) -> list[str]:
+    """The predicted class of each row: the likeliest, or of two the positive one from the threshold on."""
+    classes, positive, threshold = signature.classes or (), signature.positive, signature.threshold
+    if threshold is None:
+        return [classes[index] for index in outputs.argmax(axis=1).tolist()]
+    return [classes[positive if is_it else 1 - positive] for is_it in (outputs[:, positive] >= threshold).tolist()]
 
 
 def by_name(outputs: Matrix, names: Sequence[str]) -> list[dict[str, float]]:
@@ -127,7 +130,7 @@ def by_name(outputs: Matrix, names: Sequence[str]) -> list[dict[str, float]]:
 def predictions(outputs: Matrix, signature: Signature) -> list[Any]:
     """One prediction per row: a class name; a number; or, for several targets, numbers by target."""
     if signature.classes is not None:
-        return labels(outputs, signature.classes)
+        return labels(outputs, signature)
     if len(signature.targets) == 1:
         return list(outputs[:, 0].tolist())
     return by_name(outputs, signature.targets)

@@ -73,6 +73,8 @@ def _sentence(manifest: Manifest, signature: Signature) -> str:
     takes = f"{len(signature.columns)} columns" if signature.columns is not None else f"tensors of {shape}"
     if signature.classes is not None:
         gives = f"{len(signature.classes)} classes of {manifest.target_names[0]}"
+        if signature.threshold is not None:
+            gives += f" ({signature.classes[signature.positive]} from a probability of {signature.threshold:.4g} on)"
     else:
         gives = "values of " + ", ".join(signature.targets)
     return html.escape(f"Takes {takes}, gives {gives}. Each value is a number; null is a missing one.")

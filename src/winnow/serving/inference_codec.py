@@ -91,7 +91,7 @@ class InferenceCodec:
             data = outputs.ravel().tolist()
             tensors.append({"name": OUTPUT, "datatype": "FP32", "shape": list(outputs.shape), "data": data})
         if PREDICTION in wanted and signature.classes is not None:
-            names = codec.labels(outputs, signature.classes)
+            names = codec.labels(outputs, signature)
             tensors.append({"name": PREDICTION, "datatype": "BYTES", "shape": [len(names)], "data": names})
         answer = {
             "model_name": signature.name,

@@ -64,7 +64,7 @@ class InvocationsCodec:
         if classes is None:
             return self._encode({"predictions": codec.by_name(outputs, self._signature.targets)})
         names = [f"probability.{name}" for name in classes]
-        labelled = zip(codec.labels(outputs, classes), codec.by_name(outputs, names), strict=True)
+        labelled = zip(codec.labels(outputs, self._signature), codec.by_name(outputs, names), strict=True)
         return self._encode({"predictions": [{"prediction": label, **row} for label, row in labelled]})
 
     def problem_members(self, members: Mapping[str, Any]) -> Mapping[str, Any]:

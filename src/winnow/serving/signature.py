@@ -27,6 +27,8 @@ class Signature:
         columns: a name per value of a row for tabular models, in order; None for tensors.
         classes: a name per output for classification, in order; None for regression.
         targets: a name per output for regression; the target's name for classification.
+        positive: index of the class that is predicted from `threshold` on.
+        threshold: its smallest probability at which it is predicted; None: the likeliest class is.
         most_rows: rows that one request may have.
     """
 
@@ -38,6 +40,8 @@ class Signature:
     classes: tuple[str, ...] | None
     targets: tuple[str, ...]
     most_rows: int = MOST_ROWS
+    positive: int = 1
+    threshold: float | None = None
 
     @property
     def outputs(self) -> int:
@@ -64,6 +68,9 @@ def signature_of(manifest: Manifest, version: str | None, most_rows: int = MOST_
         )
     if manifest.task == "classification" and manifest.class_names is None:
         raise ValueError("manifest.json: expected class_names for a classification model, found none")
+    classes = manifest.class_names or ()
+    if manifest.threshold is not None and (len(classes) != 2 or manifest.positive not in classes):
+        raise ValueError(f"manifest.json: expected a threshold for one of two classes, found {manifest.positive!r}")
     return Signature(
         name=manifest.name,
         version=version or manifest.digest[:12],
@@ -73,4 +80,6 @@ def signature_of(manifest: Manifest, version: str | None, most_rows: int = MOST_
         classes=manifest.class_names if manifest.task == "classification" else None,
         targets=manifest.target_names,
         most_rows=most_rows,
+        positive=classes.index(manifest.positive) if manifest.positive in classes else 1,
+        threshold=manifest.threshold,
     )

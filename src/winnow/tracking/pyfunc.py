@@ -34,8 +34,16 @@ class BundleModel:
         if classes is None:
             return pd.DataFrame(outputs, columns=self._manifest["target_names"], index=index)
         answer = pd.DataFrame(outputs, columns=[f"probability.{name}" for name in classes], index=index)
-        answer.insert(0, "prediction", np.asarray(classes)[outputs.argmax(axis=1)])
+        answer.insert(0, "prediction", np.asarray(classes)[self._indexes(outputs, classes)])
         return answer
+
+    def _indexes(self, outputs: Any, classes: list[str]) -> Any:
+        """The predicted class of each row: the likeliest, or of two the positive one from the threshold on."""
+        threshold = self._manifest.get("threshold")
+        if threshold is None:
+            return outputs.argmax(axis=1)
+        positive = classes.index(self._manifest["positive"])
+        return np.where(outputs[:, positive] >= threshold, positive, 1 - positive)
 
 
 def _load_pyfunc(path: str) -> BundleModel:
