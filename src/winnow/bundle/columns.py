@@ -11,11 +11,13 @@ it imports numpy alone.
     date       ISO 8601 text, datetime or datetime64       days since 1970-01-01, day of the year from 1, weekday from 0
                                                            (Monday), second of the day; all in UTC
 
-A missing value (None, NaN, NaT or pandas' NA) is NaN in every number.
+A missing value (None, NaN, NaT, pandas' NA, or a text of `MISSING` that is none of the categories) is NaN in every
+number.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -27,11 +29,15 @@ from numpy.typing import NDArray
 
 Kind = Literal["number", "boolean", "category", "date"]
 DType = Literal["double", "long", "boolean", "string", "date", "datetime"]
+MISSING = frozenset(
+    {"", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NULL", "null", "None"}
+    | {"NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
+)
+"""Texts that stand for a missing value, in training data as in requests: those of pandas' CSV, and so of MLflow."""
 UNKNOWN = -1.0
 """The code of a category that the training data does not have."""
 DATE_NUMBERS = 4
 _EPOCH = datetime(1970, 1, 1)
-_DAY_S = 86_400
 
 
 class ColumnValueError(ValueError):
@@ -95,17 +101,21 @@ class Column:
         return text == "true" if self.dtype == "boolean" else text
 
     @cached_property
-    def _codes(self) -> dict[str, float]:
-        return {text: float(code) for code, text in enumerate(self.categories)}
+    def _codes(self) -> dict[str, tuple[float, ...]]:
+        """The numbers of every text that needs no reading."""
+        missing = dict.fromkeys(MISSING, (np.nan,) * self.width) if self.kind != "number" else {}
+        return missing | {text: (float(code),) for code, text in enumerate(self.categories)}
 
     def _numbers_of(self, row: int, value: Any) -> tuple[float, ...]:
+        if type(value) is str and (numbers := self._codes.get(value)) is not None:
+            return numbers
         if is_missing(value):
             return (np.nan,) * self.width
         if self.kind == "category":
-            text = category_text(value)
+            text = category_text(self._read(value) if isinstance(value, str) else value)
             if text is None:
                 raise ColumnValueError(row, "a text, a whole number or a boolean")
-            return (self._codes.get(text, UNKNOWN),)
+            return self._codes.get(text, (UNKNOWN,))
         if self.kind == "date":
             moment = moment_of(value)
             if moment is None:
@@ -122,6 +132,13 @@ class Column:
             return (float(value),)
         except (TypeError, ValueError):
             raise ColumnValueError(row, "a number") from None
+
+    def _read(self, text: str) -> Any:
+        """What a text says, so that "3.0" and " 03" are the category 3 where categories are whole numbers."""
+        if self.dtype == "string":
+            return text
+        found = boolean_of(text) if self.dtype == "boolean" else _number_in(text)
+        return text if found is None else found
 
 
 def width_of(columns: Sequence[Column]) -> int:
@@ -151,6 +168,13 @@ def is_missing(value: Any) -> bool:
         return bool(value != value)
     except TypeError:
         return True
+
+
+def _number_in(text: str) -> int | float | None:
+    for read in (int, float):
+        with contextlib.suppress(ValueError):
+            return read(text)
+    return None
 
 
 def category_text(value: Any) -> str | None:
@@ -191,6 +215,7 @@ def moment_of(value: Any) -> datetime | None:
 
 def date_numbers(moment: datetime) -> tuple[float, float, float, float]:
     """Days since 1970-01-01, day of the year, weekday and second of the day, each exact in float32 to a 64th second."""
-    days = (moment.date() - _EPOCH.date()).days
-    second = (moment - datetime(moment.year, moment.month, moment.day)).total_seconds()
-    return float(days), float(moment.timetuple().tm_yday), float(moment.weekday()), second
+    day = moment.toordinal()
+    second = moment.hour * 3600 + moment.minute * 60 + moment.second + moment.microsecond / 1e6
+    day_of_year = day - date(moment.year, 1, 1).toordinal() + 1
+    return float(day - _EPOCH.toordinal()), float(day_of_year), float(moment.weekday()), second

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from winnow.bundle.missing_text import MISSING
+from winnow.bundle.columns import MISSING
 from winnow.config.errors import InputError
 from winnow.data.missing import refuse_missing
 

@@ -21,7 +21,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from winnow.bundle.missing_text import MISSING
+from winnow.bundle.columns import MISSING
 from winnow.config.errors import InputError
 from winnow.config.nearest import did_you_mean
 from winnow.config.next_command import next_command

@@ -26,7 +26,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from winnow.bundle.missing_text import MISSING
+from winnow.bundle.columns import MISSING
 from winnow.serving import problems
 from winnow.serving.problems import Finding, ProblemError
 from winnow.serving.signature import Signature

@@ -41,6 +41,18 @@ def test_every_form_of_a_date_has_the_same_numbers() -> None:
     assert SEEN.encode(zoned).tolist() == [[19782, 60, 3, 84600]] * 4
 
 
+def test_a_text_that_stands_for_nothing_is_missing_unless_it_is_a_category() -> None:
+    for column in (PLAN, SEATS, PAID, SIGNUP):
+        assert np.isnan(column.encode(["", "NA", "null", "None"])).all()
+    assert Column("pool", "category", "string", ("None", "big")).encode(["None", "NA"])[0].tolist() == [0]
+
+
+def test_a_category_is_found_by_what_a_text_says_in_its_type() -> None:
+    assert SEATS.encode(["3", "3.0", " 03", "1e0", "many"]).tolist() == [[1], [1], [1], [0], [-1]]
+    assert Column("on", "category", "boolean", ("false", "true")).encode(["True", "0"]).tolist() == [[1], [0]]
+    assert PLAN.encode(["Pro", " pro"]).tolist() == [[-1], [-1]]
+
+
 @pytest.mark.parametrize("column", [PLAN, PAID, SIGNUP, SPENT], ids=lambda column: column.kind)
 def test_every_form_of_a_missing_value_is_nan(column: Column) -> None:
     numbers = column.encode([None, float("nan"), pd.NA, pd.NaT, np.datetime64("NaT"), np.float32("nan")])
