@@ -72,7 +72,7 @@ def train(
             # The server imports torch while this process imports what manages studies.
             from winnow.orchestrators.progress import ProgressView
 
-            view = ProgressView(metric=experiment.search.metric.name)
+            view = ProgressView(metric=experiment.search.metric.key)
             with view.checking() as show:
                 show(f"{experiment.name}: loading PyTorch and scikit-learn")
                 from winnow.orchestrators.train import train as run

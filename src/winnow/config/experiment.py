@@ -51,6 +51,15 @@ def _mapping_of_type(value: Any) -> Any:
 NameOrMapping = BeforeValidator(_mapping_of_type)
 
 
+def _mapping_of_name(value: Any) -> Any:
+    """`{name: f1}` for the name `f1` alone."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+ClassName = str | int | float | bool
+"""A class as people write it: `yes`, `1` or `true`."""
+
+
 def _check_bounds(parameter: Any) -> Any:
     low, high = parameter.bounds
     if low > high:
@@ -88,6 +97,12 @@ class DataConfig(Frozen):
         "training rows.",
     )
     options: dict[str, Any] = Field(default={}, description="Keyword arguments of the data function.")
+    positive: ClassName | None = Field(
+        default=None,
+        description="Of two classes the one that binary metrics and the decision threshold are about; by default the "
+        "second. If it is set, f1 and its like are those of this class (`average: binary`).",
+    )
+    weight: str | None = Field(default=None, description="Column with each row's weight in the loss, at least 0.")
 
 
 class ModelConfig(Frozen):
@@ -150,12 +165,35 @@ Parameter = Annotated[
 
 
 class MetricConfig(Frozen):
-    """What the search optimizes."""
+    """What the search optimizes. A name, or `{name: f1, average: macro}`."""
 
-    name: str = Field(description="A short name (f1, accuracy, rmse, r2, …), a torchmetrics class, or `loss`.")
+    name: str = Field(
+        description="A short name (f1, accuracy, rmse, r2, …), a torchmetrics class, `loss`, or your own function as "
+        "`path/file.py:function`: `function(outputs, target, **options) -> float`."
+    )
     goal: Literal["maximize", "minimize"] | None = Field(
         default=None, description="Direction; by default the one that the metric declares."
     )
+    average: Literal["binary", "macro", "weighted", "micro", "none"] | None = Field(
+        default=None,
+        description="How the classes' values become one, as in scikit-learn; `none` records each as `NAME.CLASS`. By "
+        "default macro, and binary if `data.positive` is set.",
+    )
+    of_class: ClassName | None = Field(
+        default=None, alias="class", description="The value of this class against the others, recorded as `NAME.CLASS`."
+    )
+    options: dict[str, Any] = Field(
+        default={}, description="Keyword arguments of your own function, or of a torchmetrics class."
+    )
+
+    @property
+    def key(self) -> str:
+        """The name under which it is recorded; one of several with the average `none`."""
+        own = self.name.rpartition(":")[2]
+        return own if self.of_class is None else f"{own}.{self.of_class}"
+
+
+Metric = Annotated[MetricConfig, BeforeValidator(_mapping_of_name)]
 
 
 class PrunerConfig(Frozen):
@@ -177,8 +215,10 @@ class SearchConfig(Frozen):
 
     space: dict[str, Parameter] = Field(description="Parameters by name; each is `float`, `int` or `choice`.")
     trials: int = Field(default=30, ge=1, description="Trials of the finished study.")
-    metric: MetricConfig = Field(description="The metric to optimize, averaged over the folds.")
-    metrics: tuple[str, ...] = Field(default=(), description="More metrics to record for every fold.")
+    metric: Metric = Field(description="The metric to optimize, averaged over the folds.")
+    metrics: tuple[Metric, ...] = Field(
+        default=(), description="More metrics to record for every fold: names, or mappings as for `metric`."
+    )
     sampler: Literal["tpe", "random"] = Field(default="tpe", description="How parameters are proposed.")
     pruner: Annotated[PrunerConfig, NameOrMapping] = Field(
         default=PrunerConfig(), description="A name, or `{type: NAME, threshold: …}`."

@@ -1,10 +1,10 @@
 """The files of user code that an experiment runs, and their digests.
 
 A study keeps the digests, so that trials of changed code are not mixed with trials of the old code. They cover the
-files of the model factory, the data function and the training loop, and the modules that these import, directly or
-indirectly, from their own folder or the working directory. Imports are read from the source text; nothing is imported.
-Not covered: installed packages, modules named at run time (`importlib.import_module(name)`), and files that the code
-reads.
+files of the model factory, the data function, the training loop, the loss and the metrics, and the modules that these
+import, directly or indirectly, from their own folder or the working directory. Imports are read from the source text;
+nothing is imported. Not covered: installed packages, modules named at run time (`importlib.import_module(name)`), and
+files that the code reads.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def changed_files(kept: Mapping[str, str], found: Mapping[str, str]) -> list[str
 def _code_files(experiment: Experiment, folder: Path) -> dict[Path, str]:
     """Names of the files by their paths, in the order in which they are reached from the experiment."""
     found: dict[Path, str] = {}
-    for spec in (experiment.model.factory, experiment.data.source, experiment.training.loop):
+    metrics = (metric.name for metric in (experiment.search.metric, *experiment.search.metrics))
+    for spec in (experiment.model.factory, experiment.data.source, experiment.training.loop, *metrics):
         if spec is not None and names_data_function(spec):
             start, roots = _start(spec.rpartition(":")[0], folder)
             if start is not None:

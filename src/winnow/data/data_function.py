@@ -18,7 +18,7 @@ from winnow.data.raw import RawData, as_array, is_foreign_table, is_frame, is_te
 
 PLACE = "data.source"
 REQUIRED = ("X", "y")
-OPTIONAL = ("groups", "time", "feature_names", "class_names")
+OPTIONAL = ("groups", "time", "weights", "feature_names", "class_names")
 RETURNS = "(X, y), a mapping with X and y, or a map-style torch Dataset of (x, y) pairs"
 
 
@@ -72,6 +72,7 @@ def _from_mapping(name: str, spec: str, result: Mapping[Any, Any]) -> RawData:
         target,
         groups=with_pandas(result.get("groups"), "data.group"),
         time=with_pandas(result.get("time"), "data.time"),
+        weights=with_pandas(result.get("weights"), "data.weight"),
         feature_names=_names(result.get("feature_names"), "feature_names", spec),
         class_names=_names(result.get("class_names"), "class_names", spec),
         target_names=_target_names(target),

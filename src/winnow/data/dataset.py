@@ -31,7 +31,8 @@ class DataSet:
         feature_names: one per column for tabular data, None for tensors.
         class_names: one per class, or None for regression.
         target_names: one per target; a single one for classification.
-        sha256: digest of features, target, groups, time and names.
+        sha256: digest of features, target, groups, time, names and weights.
+        weights: what each row counts in the loss, float32 [rows], at least 0; None: all alike.
     """
 
     name: str
@@ -44,6 +45,7 @@ class DataSet:
     class_names: tuple[str, ...] | None
     target_names: tuple[str, ...]
     sha256: str
+    weights: NDArray[np.float32] | None = None
 
     @property
     def rows(self) -> int:

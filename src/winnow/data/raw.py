@@ -23,7 +23,7 @@ class RawData:
         name: the source's name, for messages.
         features: a DataFrame, or an array [rows, …].
         target: an array or a pandas object, [rows] or [rows, targets].
-        groups, time: one value per row, or None.
+        groups, time, weights: one value per row, or None.
         feature_names, class_names, target_names: the source's own names, or None.
     """
 
@@ -35,6 +35,7 @@ class RawData:
     feature_names: tuple[str, ...] | None = None
     class_names: tuple[str, ...] | None = None
     target_names: tuple[str, ...] | None = None
+    weights: Any = None
 
 
 def is_frame(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Groups, which tie rows together, and times, which order them, in one form for every source.
+"""Groups, which tie rows together, times, which order them, and weights, in one form for every source.
 
 Whole numbers become int64, times datetime64 in microseconds (UTC), other groups text. So the digest of the data does
 not depend on whether a file keeps types (Parquet) or text (CSV).
@@ -55,6 +55,29 @@ def convert_time(time: Any, source: str) -> NDArray[np.generic]:
             remedy="Write times in this form, or convert them in a data function.",
         )
     return times.dt.tz_localize(None).to_numpy(dtype="datetime64[us]")
+
+
+def convert_weights(weights: Any, source: str) -> NDArray[np.float32]:
+    """float32 [rows].
+
+    Raises:
+        InputError: missing values, values that are no numbers of at least 0, or none above 0.
+    """
+    array = _one_per_row(weights, "data.weight", source)
+    expected = f"a finite number of at least 0 for every row of {source}"
+    remedy = "Correct it, or name another column."
+    try:
+        numbers = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        found = f"values of type {array.dtype}" if array.dtype.kind != "O" else f"'{error}'"
+        raise InputError("data.weight", expected=expected, found=found, remedy=remedy) from error
+    wrong = ~(np.isfinite(numbers) & (numbers >= 0))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InputError("data.weight", expected=expected, found=f"{numbers[row]:g} in row {row + 1}", remedy=remedy)
+    if not numbers.any():
+        raise InputError("data.weight", expected="a weight above 0", found="0 in every row", remedy=remedy)
+    return numbers.astype(np.float32)
 
 
 def _one_per_row(values: Any, place: str, source: str) -> NDArray[Any]:

@@ -20,7 +20,7 @@ from winnow.data.dataset import DataSet, digest_of
 from winnow.data.features import convert_features
 from winnow.data.labels import typed_labels
 from winnow.data.raw import RawData, as_values, is_frame
-from winnow.data.row_keys import convert_groups, convert_time
+from winnow.data.row_keys import convert_groups, convert_time, convert_weights
 from winnow.data.tables import is_csv, read_table, take_column
 from winnow.data.target import convert_target
 
@@ -29,7 +29,7 @@ def load_data(config: DataConfig) -> DataSet:
     """Load and check the rows of an experiment.
 
     The source is a bundled set (`sklearn:NAME`), a CSV or Parquet file or URL, or a data function. The columns
-    `data.target`, `data.group`, `data.time` and those of `data.drop` are not features.
+    `data.target`, `data.group`, `data.time`, `data.weight` and those of `data.drop` are not features.
 
     Raises:
         InputError: the source cannot be read, or its rows cannot be trained on.
@@ -89,8 +89,9 @@ def _from_table(config: DataConfig) -> RawData:
 
 
 def _with_columns(raw: RawData, config: DataConfig) -> RawData:
-    """Move the group and time columns out of the features, and remove the columns of `data.drop`."""
-    places = [("data.group", config.group), ("data.time", config.time), *(("data.drop", one) for one in config.drop)]
+    """Move the group, time and weight columns out of the features, and remove the columns of `data.drop`."""
+    keys = [("data.group", config.group), ("data.time", config.time), ("data.weight", config.weight)]
+    places = [*keys, *(("data.drop", one) for one in config.drop)]
     named = [(place, name) for place, name in places if name is not None]
     if not named:
         return raw
@@ -101,6 +102,7 @@ def _with_columns(raw: RawData, config: DataConfig) -> RawData:
         features=frame.drop(columns=list({name for _, name in named})),
         groups=columns.get("data.group", raw.groups),
         time=columns.get("data.time", raw.time),
+        weights=columns.get("data.weight", raw.weights),
         feature_names=None,
     )
 
@@ -135,12 +137,17 @@ def _checked(raw: RawData, config: DataConfig) -> DataSet:
     if raw.time is not None:
         time = convert_time(raw.time, raw.name)
         _same_rows(len(features), time, "data.time", "time", raw.name)
+    weights = None
+    if raw.weights is not None:
+        weights = convert_weights(raw.weights, raw.name)
+        _same_rows(len(features), weights, "data.weight", "weights", raw.name)
     columns = 1 if target.task == "classification" else target.values.shape[1]
     target_names = raw.target_names
     if target_names is None or len(target_names) != columns:
         target_names = ("target",) if columns == 1 else tuple(f"target_{one + 1}" for one in range(columns))
     names = {"features": feature_names, "classes": target.class_names, "targets": target_names}
     arrays = {"features": features, "target": target.values, "groups": groups, "time": time}
+    arrays |= {} if weights is None else {"weights": weights}
     return DataSet(
         name=raw.name,
         task=target.task,
@@ -152,6 +159,7 @@ def _checked(raw: RawData, config: DataConfig) -> DataSet:
         class_names=target.class_names,
         target_names=target_names,
         sha256=digest_of(names, arrays),
+        weights=weights,
     )
 
 

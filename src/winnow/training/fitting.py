@@ -76,7 +76,13 @@ class Fitted:
         with torch.no_grad():
             outputs = self.head(raw)
         target = torch.from_numpy(prepared.data.target[rows]).to(raw.device)
-        found = {spec.name: spec.score(outputs, target) for spec in prepared.metrics if spec.score is not None}
+        weights = prepared.data.weights
+        more = (None if weights is None else torch.from_numpy(weights[rows]),)
+        found = {
+            spec.name: spec.score(outputs, target, *(more if spec.takes_weights else ()))
+            for spec in prepared.metrics
+            if spec.score is not None
+        }
         return {spec.name: float(found.get(spec.name, loss)) for spec in prepared.metrics}
 
     def finished(self, world: World) -> ExportModule:

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from winnow.config.errors import InputError
-from winnow.config.experiment import Experiment, SearchConfig
+from winnow.config.experiment import DataConfig, Experiment, MetricConfig, SearchConfig
 from winnow.config.functions import load_function
+from winnow.config.names import recorded_name
+from winnow.data.classes import class_index
 from winnow.data.dataset import DataSet
 from winnow.data.sources import load_data
 from winnow.data.splits import Fold, Holdout, deal_folds, split_holdout
-from winnow.training.metrics import LOSS, Goal, MetricSpec, resolve_metric
+from winnow.training.metrics import LOSS, Goal, MetricSpec, Outputs, specs_of
 from winnow.training.parameters import Routing, route, takers_of
 
 
@@ -32,6 +34,7 @@ class Prepared:
         routing: where the trial's parameters go.
         factory: the model's factory.
         loop: the custom training function, if there is one.
+        positive: index of the class that `data.positive` names; None where it names none.
     """
 
     experiment: Experiment
@@ -44,6 +47,7 @@ class Prepared:
     routing: Routing
     factory: Callable[..., Any]
     loop: Callable[..., Any] | None
+    positive: int | None = None
 
 
 def prepare(experiment: Experiment) -> Prepared:
@@ -59,27 +63,69 @@ def prepare(experiment: Experiment) -> Prepared:
     data = load_data(experiment.data)
     holdout = split_holdout(data, experiment.data.holdout, experiment.cross_validation.splitter, search.seed)
     folds = deal_folds(data, holdout.rest, experiment.cross_validation, search.seed)
-    metrics = _metrics(search, data, names_are_free=loop is not None)
-    goal = search.metric.goal or next((spec.goal for spec in metrics if spec.name == search.metric.name), None)
+    positive = _positive(experiment.data, data)
+    outputs = Outputs(data.task, data.outputs, data.class_names, positive)
+    metrics = _metrics(search, outputs, names_are_free=loop is not None)
+    goal = search.metric.goal or next((spec.goal for spec in metrics if spec.name == search.metric.key), None)
     if goal is None:
         raise InputError(
             "search.metric.goal",
             expected="'maximize' or 'minimize' for a metric that declares no direction itself",
             found="nothing",
-            remedy=f"Say whether a higher or a lower {search.metric.name} is better.",
+            remedy=f"Say whether a higher or a lower {search.metric.key} is better.",
         )
-    return Prepared(experiment, data, holdout, folds, search.metric.name, goal, metrics, routing, factory, loop)
+    return Prepared(
+        experiment, data, holdout, folds, search.metric.key, goal, metrics, routing, factory, loop, positive
+    )
 
 
-def _metrics(search: SearchConfig, data: DataSet, *, names_are_free: bool) -> tuple[MetricSpec, ...]:
+def _positive(config: DataConfig, data: DataSet) -> int | None:
+    """The index of the positive class. Raises InputError unless it is one of two."""
+    if config.positive is None:
+        return None
+    if data.class_names is None or len(data.class_names) != 2:
+        is_regression = data.class_names is None
+        raise InputError(
+            "data.positive",
+            expected="a target of two classes",
+            found="regression" if is_regression else f"{data.outputs} classes",
+            remedy="Remove it."
+            if is_regression
+            else "Remove it; to score one class against the others, write search.metric: {name: f1, class: …}.",
+        )
+    return class_index(config.positive, data.class_names, "data.positive")
+
+
+def _metrics(search: SearchConfig, outputs: Outputs, *, names_are_free: bool) -> tuple[MetricSpec, ...]:
     """The metrics to record, each once; a custom training function may report any name."""
-    places = {search.metric.name: "search.metric.name"} | dict.fromkeys(search.metrics, "search.metrics")
-    places.setdefault(LOSS, "search.metrics")
-    specs: list[MetricSpec] = []
-    for name, place in places.items():
+    asked = [(search.metric, "search.metric"), *((one, "search.metrics") for one in search.metrics)]
+    found: dict[str, tuple[MetricConfig, MetricSpec]] = {}
+    for config, place in (*asked, (MetricConfig(name=LOSS), "search.metrics")):
         try:
-            specs.append(resolve_metric(name, data.task, data.outputs, place))
+            specs = specs_of(config, outputs, place)
         except InputError:
             if not names_are_free:
                 raise
-    return tuple(specs)
+            continue
+        if config is search.metric and [spec.name for spec in specs] != [config.key]:
+            raise InputError(
+                "search.metric.average",
+                expected="one value to optimize",
+                found=f"'none', which gives {len(specs)}, one for each class",
+                remedy=f"Name the class: {{name: {config.name}, class: …}}; list the average none in search.metrics.",
+            )
+        for spec in specs:
+            twin, _ = found.setdefault(recorded_name(spec.name), (config, spec))
+            if twin != config and _computed(twin) != _computed(config):
+                raise InputError(
+                    place,
+                    expected="metrics that are recorded under different names",
+                    found=f"two that are recorded as '{spec.name}'",
+                    remedy="Put the average into the names: f1_macro, f1_binary, f1_weighted.",
+                )
+    return tuple(spec for _, spec in found.values())
+
+
+def _computed(config: MetricConfig) -> MetricConfig:
+    """What is computed, whatever is done with it."""
+    return config.model_copy(update={"goal": None})

@@ -5,17 +5,51 @@ truth, both [..., rows, targets]. Leading axes are models, and what is missing f
 float64 [...], NaN where it is not defined.
 
 The definitions are those of torchmetrics 1.9 for multi-class and for single-output metrics, computed in float64; where
-torchmetrics departs from the textbook, a comment says how. Averages over classes are macro averages.
+torchmetrics departs from the textbook, a comment says how. Averages over classes are macro averages
+where nothing else is said.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-Score = Callable[[Tensor, Tensor], Tensor]
+Score = Callable[..., Tensor]
+Average = Literal["macro", "weighted", "micro"] | int
+"""How the classes' values become one; an index means that of a class alone."""
+
+
+class Counts(NamedTuple):
+    """Rows guessed right, of each class, and guessed to be of it, [..., classes]; and all rows, [..., 1]."""
+
+    right: Tensor
+    true: Tensor
+    guessed: Tensor
+    rows: Tensor
+
+
+class Ranking(NamedTuple):
+    """For each class the rows in ascending order of its score.
+
+    Attributes:
+        is_of: whether a row is of the class, [..., classes, rows].
+        first, after: positions of the first row that scores the same, and after the last one, likewise.
+        of_class: the rows of the class before each position, [..., classes, rows + 1].
+    """
+
+    is_of: Tensor
+    first: Tensor
+    after: Tensor
+    of_class: Tensor
+
+
+Fraction = Callable[[Counts], tuple[Tensor, Tensor]]
+"""A part and its whole, [..., classes]."""
+Area = Callable[[Ranking], Tensor]
+"""A value for each class, [..., classes]."""
 
 _SMALLEST_TRUTH = 1.17e-06
 """Relative errors are relative to at least this (torchmetrics.functional.regression.mape)."""
@@ -28,35 +62,58 @@ def accuracy(probabilities: Tensor, classes: Tensor) -> Tensor:
 
 def balanced_accuracy(probabilities: Tensor, classes: Tensor) -> Tensor:
     """The mean of the classes' recall."""
-    right, true, guessed, _ = _counts(probabilities, classes)
-    return _macro(_share(right, true), true + guessed)
+    return recall(probabilities, classes)
 
 
-recall = balanced_accuracy
+def recall_fraction(counts: Counts) -> tuple[Tensor, Tensor]:
+    """The share of right rows among those of a class."""
+    return counts.right, counts.true
 
 
-def precision(probabilities: Tensor, classes: Tensor) -> Tensor:
+def precision_fraction(counts: Counts) -> tuple[Tensor, Tensor]:
     """The share of right rows among those guessed to be of a class; 0 for a class that is never guessed."""
-    right, true, guessed, _ = _counts(probabilities, classes)
-    return _macro(_share(right, guessed), true + guessed)
+    return counts.right, counts.guessed
 
 
-def specificity(probabilities: Tensor, classes: Tensor) -> Tensor:
+def specificity_fraction(counts: Counts) -> tuple[Tensor, Tensor]:
     """Of the rows that are not of a class, the share that is not guessed to be."""
-    right, true, guessed, rows = _counts(probabilities, classes)
-    return _macro(_share(rows - true - guessed + right, rows - true), true + guessed)
+    others = counts.rows - counts.true
+    return others - counts.guessed + counts.right, others
 
 
-def f1(probabilities: Tensor, classes: Tensor) -> Tensor:
+def f1_fraction(counts: Counts) -> tuple[Tensor, Tensor]:
     """The harmonic mean of precision and recall."""
-    right, true, guessed, _ = _counts(probabilities, classes)
-    return _macro(_share(2 * right, true + guessed), true + guessed)
+    return 2 * counts.right, counts.true + counts.guessed
 
 
-def jaccard(probabilities: Tensor, classes: Tensor) -> Tensor:
+def jaccard_fraction(counts: Counts) -> tuple[Tensor, Tensor]:
     """Right rows of a class among those that are of it or are guessed to be."""
-    right, true, guessed, _ = _counts(probabilities, classes)
-    return _macro(_share(right, true + guessed - right), true + guessed)
+    return counts.right, counts.true + counts.guessed - counts.right
+
+
+def averaged(fraction: Fraction, average: Average) -> Score:
+    """A score from a fraction of counted rows, averaged as scikit-learn does; an index means that class alone."""
+
+    def score(probabilities: Tensor, classes: Tensor) -> Tensor:
+        counts = _counts(probabilities, classes)
+        part, whole = fraction(counts)
+        if average == "micro":
+            return _share(part.sum(-1), whole.sum(-1))
+        values = _share(part, whole)
+        if average == "macro":
+            return _macro(values, counts.true + counts.guessed)
+        return (
+            (values * counts.true).sum(-1) / counts.rows.squeeze(-1) if average == "weighted" else values[..., average]
+        )
+
+    return score
+
+
+recall = averaged(recall_fraction, "macro")
+precision = averaged(precision_fraction, "macro")
+specificity = averaged(specificity_fraction, "macro")
+f1 = averaged(f1_fraction, "macro")
+jaccard = averaged(jaccard_fraction, "macro")
 
 
 def mcc(probabilities: Tensor, classes: Tensor) -> Tensor:
@@ -85,25 +142,54 @@ def kappa(probabilities: Tensor, classes: Tensor) -> Tensor:
     return 1 - (rows - right.sum(-1)) / (rows - (true * guessed).sum(-1) / rows)
 
 
-def auroc(probabilities: Tensor, classes: Tensor) -> Tensor:
-    """The area under the ROC curve of each class against the others, averaged over the classes that have rows.
+def auroc_of_classes(ranking: Ranking) -> Tensor:
+    """The area under the ROC curve of each class against the others.
 
     It is the share of pairs of a row of the class and another row in which the former scores higher; ties count half.
     """
-    is_of, first, after, of_class = _ranked(probabilities, classes)
+    is_of, first, after, of_class = ranking
     others_below, others_up_to = first - of_class.gather(-1, first), after - of_class.gather(-1, after)
     positives = of_class[..., -1]
     pairs = (is_of * (others_below + others_up_to)).sum(-1).double() / 2
-    return _over_present(pairs / (positives * (is_of.shape[-1] - positives)), positives)
+    return pairs / (positives * (is_of.shape[-1] - positives))
 
 
-def average_precision(probabilities: Tensor, classes: Tensor) -> Tensor:
-    """The area under the steps of each class's precision-recall curve, averaged over the classes that have rows."""
-    is_of, first, _, of_class = _ranked(probabilities, classes)
+def average_precision_of_classes(ranking: Ranking) -> Tensor:
+    """The area under the steps of each class's precision-recall curve."""
+    is_of, first, _, of_class = ranking
     positives = of_class[..., -1]
     # Of the rows that score as high as a row or higher, the share that is of the class.
     precisions = (positives.unsqueeze(-1) - of_class.gather(-1, first)).double() / (is_of.shape[-1] - first)
-    return _over_present((is_of * precisions).sum(-1) / positives, positives)
+    return (is_of * precisions).sum(-1) / positives
+
+
+def ranked(area: Area, average: Average) -> Score:
+    """A score from each class's ranking of the rows, averaged over the classes that have rows.
+
+    The average `micro` ranks all pairs of a row and a class at once, as scikit-learn does. NaN where there is nothing
+    to rank a class against.
+    """
+
+    def score(probabilities: Tensor, classes: Tensor) -> Tensor:
+        number = probabilities.shape[-1]
+        is_of = classes.unsqueeze(-2) == torch.arange(number, device=classes.device).unsqueeze(-1)
+        if average == "micro":
+            scores = probabilities.transpose(-1, -2).flatten(-2).unsqueeze(-2)
+            return area(_ranked(scores, is_of.flatten(-2).unsqueeze(-2))).squeeze(-1)
+        ranking = _ranked(probabilities.transpose(-1, -2).contiguous(), is_of)
+        values, positives = area(ranking), ranking.of_class[..., -1]
+        if isinstance(average, int):
+            some = (positives[..., average] > 0) & (positives[..., average] < is_of.shape[-1])
+            return torch.where(some, values[..., average], torch.nan)
+        weights = positives.double() if average == "weighted" else (positives > 0).double()
+        mean = torch.where(positives > 0, values * weights, 0.0).sum(-1) / weights.sum(-1)
+        return torch.where((positives > 0).sum(-1) > 1, mean, torch.nan)
+
+    return score
+
+
+auroc = ranked(auroc_of_classes, "macro")
+average_precision = ranked(average_precision_of_classes, "macro")
 
 
 def calibration_error(probabilities: Tensor, classes: Tensor) -> Tensor:
@@ -178,15 +264,14 @@ def spearman(values: Tensor, truth: Tensor) -> Tensor:
     return ((values * truth).mean(-2) / (deviations + 1e-6)).clamp(-1, 1).mean(-1)
 
 
-def _counts(probabilities: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Rows guessed right, of each class, and guessed to be of it, [..., classes]; and all rows, [..., 1]."""
+def _counts(probabilities: Tensor, classes: Tensor) -> Counts:
     number = probabilities.shape[-1]
     guesses = probabilities.argmax(-1)
     cells = (classes * number + guesses).flatten(0, -2) if guesses.dim() > 1 else (classes * number + guesses)[None]
     confusion = cells.new_zeros(len(cells), number * number).scatter_add(-1, cells, torch.ones_like(cells)).double()
     confusion = confusion.view(*guesses.shape[:-1], number, number)
     right, true, guessed = confusion.diagonal(dim1=-2, dim2=-1), confusion.sum(-1), confusion.sum(-2)
-    return right, true, guessed, true.sum(-1, keepdim=True)
+    return Counts(right, true, guessed, true.sum(-1, keepdim=True))
 
 
 def _share(part: Tensor, whole: Tensor) -> Tensor:
@@ -199,26 +284,12 @@ def _macro(scores: Tensor, rows: Tensor) -> Tensor:
     return (scores * counts).sum(-1) / counts.sum(-1)
 
 
-def _ranked(probabilities: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """For each class the rows in ascending order of its probability.
-
-    Returns:
-        Whether a row is of the class [..., classes, rows]; the positions of the first row that scores the same, and
-        after the last one, likewise; and the rows of the class before each position, [..., classes, rows + 1].
-    """
-    scores, order = probabilities.transpose(-1, -2).contiguous().sort(-1)
-    labels = torch.arange(probabilities.shape[-1], device=classes.device).unsqueeze(-1)
-    is_of = (classes.unsqueeze(-2) == labels).expand(order.shape).gather(-1, order)
+def _ranked(scores: Tensor, is_of: Tensor) -> Ranking:
+    """Rank rows by scores [..., classes, rows]; `is_of` says which are of the class, likewise."""
+    scores, order = scores.sort(-1)
+    is_of = is_of.expand(order.shape).gather(-1, order)
     first, after = torch.searchsorted(scores, scores), torch.searchsorted(scores, scores, right=True)
-    return is_of, first, after, torch.nn.functional.pad(is_of.cumsum(-1), (1, 0))
-
-
-def _over_present(scores: Tensor, rows: Tensor) -> Tensor:
-    """The mean over the classes that have rows; NaN where that is one class, with nothing to rank it against."""
-    is_present = rows > 0
-    number = is_present.sum(-1)
-    mean = torch.where(is_present, scores, 0.0).sum(-1) / number
-    return torch.where(number > 1, mean, torch.nan)
+    return Ranking(is_of, first, after, torch.nn.functional.pad(is_of.cumsum(-1), (1, 0)))
 
 
 def _error(values: Tensor, truth: Tensor) -> Tensor:
