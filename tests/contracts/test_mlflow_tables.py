@@ -21,8 +21,8 @@ from winnow.tracking.run_search import MlflowRunSearch
 from winnow.tracking.tracker import Sent, TrackingUnavailableError
 
 TRIALS = (
-    trial(0),
-    trial(1, (0.5, 0.6), "pruned", reason="2 folds: its mean is below the median"),
+    trial(0, curves={0: {"train_loss": ((1, 0.5), (2, 0.25)), "val_f1": ((2, 0.9),)}}),
+    trial(1, (0.5, 0.6), "pruned", reason="2 folds: its mean is below the median", curves={2: {"val_f1": ((1, 0.1),)}}),
     trial(2, (), "failed", reason="fold 1: ValueError: no such layer"),
     trial(3, (0.7,), "running", value=None, code="c0de"),
     trial(4, holdout={"f1": 0.95}, holdout_at_ms=START_MS + 20_000),

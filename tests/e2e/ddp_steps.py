@@ -80,7 +80,7 @@ def train(path: Path) -> None:
         shares: list[torch.Tensor] = []
         fitted, trained = fit(
             *(prepared, world, FoldData(prepared, world.device), {}, learned, 0),
-            on_epoch=lambda epoch, epochs, loss: None,
+            on_epoch=lambda epoch, epochs, loss, **_: None,
             on_step=shares.append,
         )
         # A gradient step is as large as its loss is steep: both must be those of all rows.

@@ -269,6 +269,19 @@ class SchedulerConfig(Frozen):
     )
 
 
+class CurvesConfig(Frozen):
+    """What is recorded after each epoch. A name, or `{type: metrics, every: 5}`."""
+
+    type: Literal["off", "loss", "metrics"] = Field(
+        default="loss",
+        description="`loss`: the training loss, and with early stopping that of the watched rows. `metrics`: also "
+        "every metric on the fold's validation rows, which takes time. `off`: nothing.",
+    )
+    every: int = Field(
+        default=1, ge=1, description="How many epochs pass between two measurements on the validation rows."
+    )
+
+
 class TrainingConfig(Frozen):
     """How one fold is trained."""
 
@@ -289,6 +302,9 @@ class TrainingConfig(Frozen):
     )
     clip_norm: float | None = Field(default=None, gt=0, description="Largest norm of the gradients; null: no clipping.")
     early_stopping: EarlyStoppingConfig | None = Field(default=None, description="Null: train all epochs.")
+    curves: Annotated[CurvesConfig, NameOrMapping] = Field(
+        default=CurvesConfig(), description="What is recorded after each epoch: `off`, `loss` or `metrics`."
+    )
     loop: str | None = Field(
         default=None,
         description="Your own function instead of winnow's loop: `train_fold(fold, params) -> {metric: value}`.",
@@ -438,4 +454,5 @@ class Experiment(Frozen):
         whole = self.model_dump(mode="json", by_alias=True)
         search = {key: whole["search"][key] for key in ("space", "metric", "metrics", "seed")}
         kept = {key: whole[key] for key in ("data", "model", "cross_validation", "training")}
+        del kept["training"]["curves"]
         return {**kept, "search": search}

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from winnow.study import optuna_tables
 from winnow.study.database import Database
 from winnow.study.status_query import REFUSED, STOPPED
-from winnow.study.tables import folds, incidents, studies, tasks, workers
+from winnow.study.tables import curves, folds, incidents, studies, tasks, workers
 
 StudyState = Literal["in work", "done", "stopped", "refused", "unfinished"]
 
@@ -72,7 +72,7 @@ def delete_study(database: Database, study_id: int) -> None:
         busy = _busy(connection, study_id, database.now(connection))
         if busy:
             raise StudyBusyError(busy)
-        for table in (tasks, folds, workers, incidents, studies):
+        for table in (tasks, folds, workers, incidents, studies, *((curves,) if database.has_curves else ())):
             connection.execute(sa.delete(table).where(table.c.study_id == study_id))
         optuna_tables.delete_study(connection, study_id)
 

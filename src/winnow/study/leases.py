@@ -34,8 +34,8 @@ from winnow.study.schedule import (
     refits_left,
 )
 from winnow.study.space import Proposer
-from winnow.study.tables import TRIAL_CODE, folds, incidents, studies, tasks
-from winnow.tracking.records import FoldRecord
+from winnow.study.tables import TRIAL_CODE, curves, folds, incidents, studies, tasks
+from winnow.tracking.records import Curves, FoldRecord
 
 Kind = Literal["trial", "refit", "report"]
 WorkerJob = TrainFolds | RefitTrial | WriteReport
@@ -85,6 +85,7 @@ class ScoredFold:
     lease: Lease
     fold: FoldRecord
     score: float
+    curves: Curves = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -344,9 +345,15 @@ class Leases:
             if each.fold.fold in study.trials[each.lease.number].scores
         ]
         if again:
-            connection.execute(_REMOVE_FOLDS, [{"of": trial_id, "at": fold} for trial_id, fold in again])
+            which = [{"of": trial_id, "at": fold} for trial_id, fold in again]
+            connection.execute(_REMOVE_FOLDS, which)
+            connection.execute(_REMOVE_CURVES, which)
             optuna_tables.remove_intermediate_values(connection, again)
         connection.execute(_ADD_FOLDS, [_fold_row(self._study_id, each.lease, each.fold) for each in scored])
+        drawn = [each for each in scored if each.curves]
+        if drawn:
+            rows = [_curve_row(self._study_id, each.lease, each.fold.fold, each.curves) for each in drawn]
+            connection.execute(_ADD_CURVES, rows)
         scores = {(_trial_id(each.lease), each.fold.fold): each.score for each in scored}
         optuna_tables.set_intermediate_values(connection, scores)
         for each in scored:
@@ -426,7 +433,8 @@ class Leases:
         if trial.code != study.code and (trial.code is not None or study.code):
             if trial.code is not None:
                 scores = {}
-                connection.execute(sa.delete(folds).where(folds.c.trial_id == trial.trial_id))
+                for table in (folds, curves):
+                    connection.execute(sa.delete(table).where(table.c.trial_id == trial.trial_id))
                 optuna_tables.remove_all_intermediate_values(connection, trial.trial_id)
             optuna_tables.set_trial_attribute(connection, [trial.trial_id], TRIAL_CODE, study.code)
         study.trials[number] = replace(
@@ -555,6 +563,8 @@ class Leases:
 
 _ADD_FOLDS = sa.insert(folds)
 _REMOVE_FOLDS = sa.delete(folds).where(folds.c.trial_id == sa.bindparam("of"), folds.c.fold == sa.bindparam("at"))
+_ADD_CURVES = sa.insert(curves)
+_REMOVE_CURVES = sa.delete(curves).where(curves.c.trial_id == sa.bindparam("of"), curves.c.fold == sa.bindparam("at"))
 _ADD_TASKS = sa.insert(tasks)
 _RENEW = (
     sa.update(tasks)
@@ -628,6 +638,11 @@ def _fold_row(study_id: int, lease: Lease, fold: FoldRecord) -> dict[str, Any]:
         "started_at_ms": fold.started_at_ms,
         "ended_at_ms": fold.ended_at_ms,
     }
+
+
+def _curve_row(study_id: int, lease: Lease, fold: int, points: Curves) -> dict[str, Any]:
+    text = json.dumps(points, separators=(",", ":"))
+    return {"trial_id": lease.trial_id, "fold": fold, "study_id": study_id, "points": text}
 
 
 def _incident(task: sa.Row[Any], last_fold: sa.Row[Any] | None, what: str, at_ms: int) -> dict[str, Any]:

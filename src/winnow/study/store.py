@@ -29,9 +29,9 @@ from winnow.study.schedule import ScheduleRules
 from winnow.study.space import Proposer, decode, distributions
 from winnow.study.status import StudyStatus, WorkerStatus
 from winnow.study.status_query import REFUSED, STOPPED, read_status
-from winnow.study.tables import TRIAL_CODE, folds, incidents, studies, tasks, workers
+from winnow.study.tables import TRIAL_CODE, curves, folds, incidents, studies, tasks, workers
 from winnow.study.view import Incident, StudyView
-from winnow.tracking.records import FoldRecord, SweepRecord, TrialRecord
+from winnow.tracking.records import Curves, FoldRecord, SweepRecord, TrialRecord
 
 LEASE_MARGIN_S = 60.0
 """A lease lasts this much longer than a worker waits for a database that does not answer."""
@@ -490,12 +490,14 @@ class StudyStore:
         params = optuna_tables.read_params(connection, ids)
         by_number = self._tasks_by_number(connection, numbers)
         scored = self._folds_by_trial(connection, None if numbers is None else ids)
+        drawn = self._curves_by_trial(connection, None if numbers is None else ids)
         return tuple(
             _record(
                 self.name,
                 row,
                 by_number.get(row.number, {}),
                 scored[row.trial_id],
+                drawn[row.trial_id],
                 decode(space, params.get(row.trial_id, ({}, {}))[0]),
                 code,
             )
@@ -534,6 +536,18 @@ class StudyStore:
             )
         return found
 
+    def _curves_by_trial(self, connection: Connection, trial_ids: list[int] | None) -> Mapping[int, dict[int, Curves]]:
+        found: dict[int, dict[int, Curves]] = defaultdict(dict)
+        if not self.database.has_curves:
+            return found
+        query = sa.select(curves).where(curves.c.study_id == self.study_id).order_by(curves.c.fold)
+        if trial_ids is not None:
+            query = query.where(curves.c.trial_id.in_(trial_ids))
+        for row in connection.execute(query):
+            points = json.loads(row.points)
+            found[row.trial_id][row.fold] = {name: tuple(map(tuple, each)) for name, each in points.items()}
+        return found
+
     def _report(self) -> sa.Row[Any] | None:
         with self.database.reading() as connection:
             where = (tasks.c.study_id == self.study_id) & (tasks.c.kind == "report") & (tasks.c.number == self.target())
@@ -554,6 +568,7 @@ def _record(
     trial: sa.Row[Any],
     of_trial: Mapping[str, sa.Row[Any]],
     scored: list[FoldRecord],
+    drawn: Mapping[int, Curves],
     params: Mapping[str, Any],
     code: str,
 ) -> TrialRecord:
@@ -576,6 +591,7 @@ def _record(
         holdout_at_ms=refit.ended_at_ms if refit is not None and refitted else None,
         code=own_code,
         has_other_code=bool(own_code) and own_code != code,
+        curves=drawn,
     )
 
 

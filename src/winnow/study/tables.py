@@ -62,6 +62,16 @@ folds = sa.Table(
     sa.Column("ended_at_ms", sa.BigInteger, nullable=False),
 )
 
+curves = sa.Table(
+    "winnow_curves",
+    metadata,
+    sa.Column("trial_id", sa.Integer, primary_key=True),
+    sa.Column("fold", sa.Integer, primary_key=True),
+    sa.Column("study_id", sa.Integer, nullable=False, index=True),
+    sa.Column("points", sa.Text, nullable=False, comment="learning curves: name → [epoch, value] pairs, as JSON"),
+)
+"""Databases of older versions lack it until the next sweep (`Database.has_curves`)."""
+
 workers = sa.Table(
     "winnow_workers",
     metadata,

@@ -6,8 +6,9 @@ run of a complete trial gets
     f1, f1.std          mean over the folds and sample standard deviation (ddof = 1)
     train_s             seconds of training, all folds together
 
-and from a refit `holdout.f1`. `param.NAME` repeats every numeric parameter as a metric, because MLflow's search has no
-`<` for parameters. A point carries the time at which it was measured, so that sending it twice leaves one point.
+and from a refit `holdout.f1`. A learning curve has epochs for steps, and a name for each fold: `train_loss/fold_1`.
+`param.NAME` repeats every numeric parameter as a metric, because MLflow's search has no `<` for parameters. A point
+carries the time at which it was measured, so that sending it twice leaves one point.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 from winnow.bundle.manifest import Manifest
 from winnow.config.names import recorded_name as _key
 from winnow.config.user_code import digest_of_code
-from winnow.tracking.records import FoldRecord, SweepRecord, TrialRecord, TrialState
+from winnow.tracking.records import Curves, FoldRecord, SweepRecord, TrialRecord, TrialState
 from winnow.tracking.tracker import Sent
 
 KIND, STUDY, TRIAL, STATE, REASON = "winnow.kind", "winnow.study", "winnow.trial", "winnow.state", "winnow.reason"
@@ -118,6 +119,7 @@ def sweep_params(sweep: SweepRecord) -> dict[str, str]:
     Values that a resume may change (trials, workers, …) are left out, because a run's parameters cannot change.
     """
     kept = {key: sweep.experiment.get(key, {}) for key in ("data", "model", "cross_validation", "training")}
+    kept["training"] = {key: value for key, value in kept["training"].items() if key != "curves"}
     search = {key: sweep.experiment.get("search", {}).get(key) for key in ("space", "metric", "metrics", "seed")}
     flat = _flatten(kept | {"search": search})
     return {_key(name): _text(value)[:_LONGEST_PARAM] for name, value in flat.items() if value not in (None, {}, [])}
@@ -158,9 +160,12 @@ def pending(sweep: SweepRecord, trial: TrialRecord, sent: Sent) -> Batch:
     for done, fold in enumerate(folds, start=1):
         if fold.fold not in sent.folds:
             points += _fold_points(fold, done)
+            points += _curve_points(trial.curves.get(fold.fold, {}), fold.fold, fold.ended_at_ms)
     # A retried trial's run still has the tags of the failure.
     tags = {STATE: trial.state, REASON: ""} if sent.state is None and trial.attempts > 1 else {}
     if trial.state in FINAL and not sent.is_final:
+        for stopped in sorted(trial.curves.keys() - {fold.fold for fold in folds}):
+            points += _curve_points(trial.curves[stopped], stopped, trial.ended_at_ms or trial.started_at_ms)
         points += _final_points(sweep, trial, folds)
         tags |= _final_tags(sweep, trial)
     if trial.holdout and not sent.holdout:
@@ -246,6 +251,15 @@ def _fold_points(fold: FoldRecord, done: int) -> list[Point]:
         Point("epochs.fold", float(fold.epochs), at, step),
         Point("train_s.fold", fold.train_s, at, step),
         Point("folds.done", float(done), at, step),
+    ]
+
+
+def _curve_points(curves: Curves, fold: int, at_ms: int) -> list[Point]:
+    """MLflow's charts put what has the same name before the slash side by side."""
+    return [
+        Point(_key(f"{name}/fold_{fold + 1}"), value, at_ms, epoch)
+        for name, points in curves.items()
+        for epoch, value in points
     ]
 
 

@@ -44,6 +44,10 @@ class SweepRecord:
     code: Mapping[str, str] | None = None
 
 
+Curves = Mapping[str, tuple[tuple[int, float], ...]]
+"""Learning curves by name: epochs (1-based) with the values measured after them."""
+
+
 @dataclass(frozen=True)
 class FoldRecord:
     """One scored fold.
@@ -85,6 +89,7 @@ class TrialRecord:
         holdout_at_ms: when these were computed, since the epoch.
         code: digest of the user's code that trained its folds; empty if there is none or it is unknown.
         has_other_code: whether that is known to differ from the study's present code.
+        curves: learning curves by fold, also of a fold in which the trial was pruned.
     """
 
     study: str
@@ -102,3 +107,4 @@ class TrialRecord:
     holdout_at_ms: int | None = None
     code: str = ""
     has_other_code: bool = False
+    curves: Mapping[int, Mapping[str, tuple[tuple[int, float], ...]]] = field(default_factory=dict)

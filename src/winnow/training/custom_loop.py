@@ -37,7 +37,9 @@ class LoopFold:
         seed: differs between folds and not between trials.
         rank, world_size: which of how many ranks this is.
         task, input_shape, outputs: as a model's factory gets them.
-        report: call it after an epoch with its number from 1, the number of epochs, and the loss, for the progress.
+        report: `report(epoch, epochs, loss, **metrics)`: call it after an epoch with its number from 1, the number of
+            epochs, the training loss and any metrics, for the progress and the learning curves. A metric is that of the
+            validation rows and is recorded as `val_NAME`, unless its name begins with `train_` or `val_`.
     """
 
     train_features: Tensor
@@ -52,7 +54,7 @@ class LoopFold:
     task: Task
     input_shape: tuple[int, ...]
     outputs: int
-    report: Callable[[int, int, float], None]
+    report: Callable[..., None]
     _world: World
 
     @property

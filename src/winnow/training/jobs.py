@@ -20,12 +20,13 @@ from torch import Tensor, nn
 
 from winnow.config.user_code import folder_of_code
 from winnow.data.splits import split_watch
+from winnow.training.curves import Curves, OnEpoch, Points
 from winnow.training.custom_loop import LoopFold, LoopResult, run_loop
 from winnow.training.failures import DivergedError, ExportDiffersError, ExportError
 from winnow.training.fitting import Fitted, check_finite, new_network, seeds_of
 from winnow.training.fold_data import FoldData
 from winnow.training.layout import prefer_channels_last
-from winnow.training.loop import OnEpoch, OnStep, Rows, Trained, row_loss, train
+from winnow.training.loop import OnStep, Rows, Trained, row_loss, train
 from winnow.training.messages import FoldJob, FoldScored, FromRank, Progress, Refit, Refitted
 from winnow.training.optimization import make_optimizer
 from winnow.training.packs import Alone, Packed, Packs
@@ -33,6 +34,8 @@ from winnow.training.preparation import Prepared
 from winnow.training.world import World
 
 Send = Callable[[FromRank], None]
+AfterEpoch = Callable[[Fitted, int, int], None]
+"""Called on every rank after an epoch with the model as it is, the epoch's number from 1, and the number of epochs."""
 
 _LOOP_WATCH = 0.1
 """Share of the training rows that a custom training function gets as validation rows in a refit."""
@@ -60,8 +63,17 @@ class Jobs:
         fold = self._prepared.folds[job.fold]
         if self._prepared.loop is not None:
             return self._fold_by_loop(self._prepared.loop, job)
-        began = time.perf_counter()
-        fitted, trained = self._fit(job.params, fold.train, job.fold)
+        began, curves = time.perf_counter(), Curves()
+        fitted, trained = fit(
+            self._prepared,
+            self._world,
+            self._data,
+            job.params,
+            fold.train,
+            job.fold,
+            on_epoch=self._into(curves),
+            after_epoch=self._validating(fold.validation, curves),
+        )
         ended = time.perf_counter()
         metrics = fitted.score(self._prepared, fold.validation, self._world)
         check_finite(metrics, f"fold {job.fold + 1}")
@@ -73,6 +85,7 @@ class Jobs:
             first_step_s=trained.first_step_at - began,
             train_s=ended - began,
             score_s=time.perf_counter() - ended,
+            curves=self._points(curves),
         )
 
     def refit(self, job: Refit) -> Refitted:
@@ -88,7 +101,8 @@ class Jobs:
         if prepared.loop is not None:
             fitted = self._refit_by_loop(prepared.loop, job)
         else:
-            fitted, _ = self._fit(job.params, holdout.rest, len(prepared.folds))
+            fold = len(prepared.folds)
+            fitted, _ = fit(prepared, self._world, self._data, job.params, holdout.rest, fold, on_epoch=self._report)
         train_s = time.perf_counter() - began
         metrics: dict[str, float] = {}
         if len(holdout.holdout):
@@ -114,13 +128,41 @@ class Jobs:
         except Exception as error:
             raise ExportError(f"the model could not be exported: {type(error).__name__}: {error}") from error
 
-    def _fit(self, params: Mapping[str, Any], rows: NDArray[np.int64], fold: int) -> tuple[Fitted, Trained]:
-        return fit(self._prepared, self._world, self._data, params, rows, fold, on_epoch=self._report)
+    def _into(self, curves: Curves) -> OnEpoch:
+        """Report each epoch, and add it to a fold's curves."""
+
+        def on_epoch(epoch: int, epochs: int, loss: float, /, **metrics: float) -> None:
+            self._report(epoch, epochs, loss)
+            curves.add(epoch, train_loss=loss, **metrics)
+
+        return on_epoch
+
+    def _validating(self, rows: NDArray[np.int64], curves: Curves) -> AfterEpoch | None:
+        """What measures the metrics on a fold's validation rows, if the experiment asks for it."""
+        config = self._prepared.experiment.training.curves
+        if config.type != "metrics":
+            return None
+
+        def measure(fitted: Fitted, epoch: int, epochs: int) -> None:
+            if epoch % config.every == 0 or epoch == epochs:
+                metrics = fitted.score(self._prepared, rows, self._world)
+                curves.add(epoch, **{f"val_{name}": value for name, value in metrics.items()})
+
+        return measure
+
+    def _points(self, curves: Curves) -> Points:
+        return curves.points() if self._prepared.experiment.training.curves.type != "off" else {}
 
     def _fold_by_loop(self, loop: Callable[..., Any], job: FoldJob) -> FoldScored:
         fold, began = self._prepared.folds[job.fold], time.perf_counter()
-        epochs: list[int] = []
-        result = self._run_loop(loop, job.params, fold.train, fold.validation, job.fold, epochs)
+        epochs, curves = [0], Curves()
+
+        def report(epoch: int, of: int, loss: float, **metrics: float) -> None:
+            epochs.append(epoch)
+            self._report(epoch, of, loss)
+            curves.add(epoch, train_loss=loss, **{_curve_name(name): float(each) for name, each in metrics.items()})
+
+        result = self._run_loop(loop, job.params, fold.train, fold.validation, job.fold, report)
         train_s = time.perf_counter() - began
         # The ranks' own metrics may differ; rank 0's count, so its verdict is the group's.
         is_finite = all(math.isfinite(value) for value in result.metrics.values())
@@ -131,17 +173,18 @@ class Jobs:
             trial=job.trial,
             fold=job.fold,
             metrics=result.metrics,
-            epochs=max(epochs, default=0),
+            epochs=max(epochs),
             first_step_s=0.0,
             train_s=train_s,
             score_s=0.0,
+            curves=self._points(curves),
         )
 
     def _refit_by_loop(self, loop: Callable[..., Any], job: Refit) -> Fitted:
         prepared, experiment = self._prepared, self._prepared.experiment
         splitter, seed = experiment.cross_validation.splitter, experiment.search.seed
         train, watch = split_watch(prepared.data, prepared.holdout.rest, _LOOP_WATCH, splitter, seed)
-        result = self._run_loop(loop, job.params, train, watch, len(prepared.folds), [])
+        result = self._run_loop(loop, job.params, train, watch, len(prepared.folds), self._report)
         if result.model is None:
             raise LookupError("train_fold returned no 'model', so there is nothing to score and export")
         head = nn.Softmax(-1) if prepared.data.task == "classification" else nn.Identity()
@@ -157,16 +200,11 @@ class Jobs:
         train: NDArray[np.int64],
         validation: NDArray[np.int64],
         index: int,
-        epochs: list[int],
+        report: Callable[..., None],
     ) -> LoopResult:
         data, world = self._prepared.data, self._world
         seed = seeds_of(self._prepared.experiment.search.seed, index).weights
         torch.manual_seed(seed)
-
-        def report(epoch: int, of: int, loss: float) -> None:
-            epochs.append(epoch)
-            self._report(epoch, of, loss)
-
         fold = LoopFold(
             train_features=self._rows(self._data.features, train),
             train_target=self._rows(self._data.target, train),
@@ -188,8 +226,13 @@ class Jobs:
     def _rows(self, tensor: Tensor, rows: NDArray[np.int64]) -> Tensor:
         return tensor[torch.from_numpy(rows).to(tensor.device)]
 
-    def _report(self, epoch: int, epochs: int, loss: float) -> None:
+    def _report(self, epoch: int, epochs: int, loss: float, /, **metrics: float) -> None:
         self._send(Progress(epoch, epochs, loss))
+
+
+def _curve_name(metric: str) -> str:
+    """The curve of what a training function reports: of the validation rows, unless the name says otherwise."""
+    return metric if metric.startswith(("train_", "val_")) else f"val_{metric}"
 
 
 def fit(
@@ -202,6 +245,7 @@ def fit(
     *,
     on_epoch: OnEpoch,
     on_step: OnStep | None = None,
+    after_epoch: AfterEpoch | None = None,
 ) -> tuple[Fitted, Trained]:
     """Train one model on the given rows of the data set; all ranks together.
 
@@ -223,6 +267,7 @@ def fit(
         prefer_channels_last(network, rows.inputs[:2])
     optimizer = make_optimizer(training.optimizer, network, world.device, is_scaled=training.precision == "fp16")
     loss = row_loss(training, prepared.data.task)
+    fitted = Fitted(learned.preprocess, network, learned.head, rows, loss, training.batch_size)
     trained = train(
         network,
         optimizer,
@@ -235,6 +280,7 @@ def fit(
         world,
         on_epoch=on_epoch,
         on_step=on_step,
+        after_epoch=None if after_epoch is None else lambda epoch: after_epoch(fitted, epoch, training.epochs),
     )
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    return Fitted(learned.preprocess, network, learned.head, rows, loss, training.batch_size), trained
+    return fitted, trained

@@ -34,6 +34,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from winnow.config.experiment import EarlyStoppingConfig, TrainingConfig
+from winnow.training.curves import OnEpoch
 from winnow.training.dropout import Masks
 from winnow.training.failures import DivergedError
 from winnow.training.optimization import Schedule, make_schedule
@@ -41,9 +42,6 @@ from winnow.training.world import World
 
 GATHERED_BYTES = 16 * 2**20
 """Inputs that are gathered at once: enough to spare a small model an index per batch, and little beside the data."""
-
-OnEpoch = Callable[[int, int, float], None]
-"""Called on every rank once an epoch's loss is known: its number from 1, the number of epochs, the training loss."""
 
 OnStep = Callable[[Tensor], None]
 """Called on every rank after an optimizer step with its share of the step's loss; the shares of all ranks add up."""
@@ -132,6 +130,7 @@ def train(
     *,
     on_epoch: OnEpoch,
     on_step: OnStep | None = None,
+    after_epoch: Callable[[int], None] | None = None,
     gathered_bytes: int = GATHERED_BYTES,
 ) -> Trained:
     """Train `network` in place, on the world's device.
@@ -143,6 +142,8 @@ def train(
         order: int64 [training rows]: indexes of the rows to train on, on the CPU.
         watch: indexes of the rows that early stopping watches; None without early stopping.
         seed: of the shuffles, and with the rank of the dropout masks.
+        on_epoch: called once an epoch's loss is known, perhaps an epoch later; gets `watch_loss` with early stopping.
+        after_epoch: called after each epoch with its number; an error that all ranks raise ends the training.
         gathered_bytes: inputs that are gathered at once; at least those of a batch.
 
     Raises:
@@ -176,6 +177,8 @@ def train(
                 if epoch == 1 and len(shares) == 1:
                     first_step_at = time.perf_counter()
         losses.add(shares, _watch_loss(network, rows, watch, loss, config, world))
+        if after_epoch is not None:
+            after_epoch(epoch)
         if schedule is not None and schedule.every == "epoch":
             advance(schedule, losses.latest)
         if stopper is not None and stopper.is_done(losses.latest, network):
@@ -444,7 +447,8 @@ class _Losses:
             self.latest = float(losses[0, 1])
             if not math.isfinite(self.latest):
                 raise DivergedError(f"the loss on the watched rows became {self.latest} in epoch {self._read}")
-        self._on_epoch(self._read, self._epochs, mean)
+        watched = {"watch_loss": self.latest} if losses.shape[1] > 1 else {}
+        self._on_epoch(self._read, self._epochs, mean, **watched)
 
 
 def advance(schedule: Schedule, loss: float) -> None:

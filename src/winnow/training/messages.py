@@ -97,6 +97,7 @@ class FoldScored(msgspec.Struct, frozen=True, tag="fold_scored"):
         packed: how many models trained as one.
         cost: what such a model costs where so many train as one, as a share of its cost alone.
         not_packed: why the fold trained alone although others were asked for with it.
+        curves: epochs (1-based) with what was measured after them, by name.
     """
 
     trial: int
@@ -109,6 +110,7 @@ class FoldScored(msgspec.Struct, frozen=True, tag="fold_scored"):
     packed: int = 1
     cost: float = 1.0
     not_packed: str | None = None
+    curves: dict[str, tuple[tuple[int, float], ...]] = {}
 
 
 class FoldFailed(msgspec.Struct, frozen=True, tag="fold_failed"):

@@ -6,6 +6,7 @@ compares the results, and one fold trains alone so that `StackCosts` can compare
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 import traceback
@@ -15,14 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from winnow.training.curves import OnEpoch
 from winnow.training.failures import DivergedError, failure_of
 from winnow.training.fitting import Fitted, check_finite, new_network, seeds_of
 from winnow.training.fold_data import FoldData, Learned
-from winnow.training.loop import OnEpoch, row_loss
+from winnow.training.loop import row_loss
 from winnow.training.messages import FoldFailed, FoldJob, FoldScored
 from winnow.training.preparation import Prepared
 from winnow.training.stack_costs import StackCosts
@@ -134,7 +134,8 @@ class Packs:
             seed = seeds_of(self._prepared.experiment.search.seed, job.fold).order
             rows = FoldRows(self._data.rows(learned), learned.order, learned.watch, seed)
             self._folds[job.fold] = _Fold(learned, rows)
-        return _Candidate(job, Member(network, self._folds[job.fold].rows, training))
+        validation = torch.from_numpy(self._prepared.folds[job.fold].validation)
+        return _Candidate(job, Member(network, self._folds[job.fold].rows, training, validation))
 
     @staticmethod
     def _structure(member: Member) -> Hashable:
@@ -177,7 +178,9 @@ class Packs:
     def _train_stack(self, candidates: Sequence[_Candidate]) -> tuple[FoldScored | FoldFailed, ...]:
         began = time.perf_counter()
         members = [candidate.member for candidate in candidates]
-        trained = train_stack(members, self._loss, self._world.device, self._on_epoch)
+        config = self._prepared.experiment.training.curves
+        measure = functools.partial(self._measured, candidates) if config.type == "metrics" else None
+        trained = train_stack(members, self._loss, self._world.device, self._on_epoch, measure)
         ended = time.perf_counter()
         validation = [self._prepared.folds[candidate.job.fold].validation for candidate in candidates]
         gather = Gather([member.fold for member in members])
@@ -185,12 +188,13 @@ class Packs:
         outputs = predict_stack(trained.stack, gather, index, members[0].training.batch_size)
         share = 1 / len(members)
         results: list[FoldScored | FoldFailed] = []
-        for candidate, raw, epochs, failure in zip(candidates, outputs, trained.epochs, trained.failures, strict=True):
+        ends = zip(candidates, outputs, trained.epochs, trained.failures, trained.curves, strict=True)
+        for candidate, raw, epochs, failure, curves in ends:
             job, scoring = candidate.job, time.perf_counter()
             try:
                 if failure is not None:
                     raise failure
-                metrics = self._metrics(candidate, raw, self._prepared.folds[job.fold].validation)
+                metrics = self._metrics(candidate, raw)
             except DivergedError as error:
                 results.append(FoldFailed(job.trial, job.fold, failure_of(error)))
                 continue
@@ -204,18 +208,27 @@ class Packs:
                     train_s=(ended - began) * share,
                     score_s=time.perf_counter() - scoring,
                     packed=len(members),
+                    curves=curves.points() if config.type != "off" else {},
                 )
             )
         return tuple(results)
 
-    def _metrics(self, candidate: _Candidate, raw: torch.Tensor, rows: NDArray[np.int64]) -> dict[str, float]:
+    def _measured(self, candidates: Sequence[_Candidate], member: int, raw: torch.Tensor) -> dict[str, float]:
+        """A point of the curves on the validation rows."""
+        metrics = self._metrics_of(candidates[member], raw)
+        return {f"val_{name}": value for name, value in metrics.items()}
+
+    def _metrics(self, candidate: _Candidate, raw: torch.Tensor) -> dict[str, float]:
         """Raises DivergedError where one is not finite."""
+        metrics = self._metrics_of(candidate, raw)
+        check_finite(metrics, f"fold {candidate.job.fold + 1}")
+        return metrics
+
+    def _metrics_of(self, candidate: _Candidate, raw: torch.Tensor) -> dict[str, float]:
         member, learned = candidate.member, self._folds[candidate.job.fold].learned
         batch_size = member.training.batch_size
         fitted = Fitted(learned.preprocess, member.network, learned.head, member.fold.rows, self._loss, batch_size)
-        metrics = fitted.metrics_of(self._prepared, raw, rows)
-        check_finite(metrics, f"fold {candidate.job.fold + 1}")
-        return metrics
+        return fitted.metrics_of(self._prepared, raw, self._prepared.folds[candidate.job.fold].validation)
 
 
 def _with_cost(result: FoldScored | FoldFailed, cost: float) -> FoldScored | FoldFailed:

@@ -27,6 +27,7 @@ FIXED: Mapping[str, str] = {
     "early_stopping": "trials that stop by different rules would not be compared on the same terms",
     "loss": "trials that minimize different losses would not be compared on the same scale",
     "scheduler": "the settings of another scheduler are not the same settings; search those of one scheduler",
+    "curves": "they record a training and change nothing in it",
     "loop": "it is the code that trains, and every parameter goes to it",
 }
 """Settings of `training` that a space may not hold, each with the reason."""

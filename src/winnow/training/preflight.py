@@ -192,7 +192,7 @@ def _check_pack(prepared: Prepared) -> None:
     if execution.pack in ("auto", "off", 1):
         return
     world, ranks = World("no", on_cpu=True), execution.processes * execution.nodes
-    packs = Packs(prepared, world, FoldData(prepared, world.device), lambda *_: None)
+    packs = Packs(prepared, world, FoldData(prepared, world.device), lambda *_, **_metrics: None)
     reasons = (packs.reason_against(params, ranks) for params in corner_draws(prepared.experiment))
     reason = next((found for found in reasons if found is not None), None)
     if reason is not None:

@@ -300,7 +300,7 @@ class Worker:
             first_step_s=result.first_step_s,
             score_s=result.score_s,
         )
-        return ScoredFold(lease, record, result.metrics[self._sweep.metric])
+        return ScoredFold(lease, record, result.metrics[self._sweep.metric], result.curves)
 
     def _refit(self, lease: Lease) -> None:
         trial = self._retrying(self._store.trial, lease.number)

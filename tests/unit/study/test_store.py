@@ -30,7 +30,7 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.user_code import digest_of_code
 from winnow.study.database import Database, NoStudiesError
-from winnow.study.leases import Leases
+from winnow.study.leases import Leases, ScoredFold
 from winnow.study.status import StudyStatus, WorkerStatus
 from winnow.study.store import StudyStore, schedule_rules, study_names
 
@@ -169,6 +169,28 @@ def test_a_trial_is_read_as_it_stands(tmp_path: Path) -> None:
     ended = store.trial(0)
     assert (ended.state, ended.value, ended.ended_at_ms, ended.attempts) == ("complete", 0.5, 1000, 1)
     assert store.trials() == (ended,)
+
+
+def test_a_fold_keeps_its_learning_curves_and_the_last_ones_where_it_is_stored_again(tmp_path: Path) -> None:
+    store = make_study(tmp_path)
+    leases = leases_of(store)
+    lease = claim(leases)
+    for curves in ({"train_loss": ((1, 0.5),)}, {"train_loss": ((1, 0.4), (2, 0.3)), "val_f1": ((2, 0.9),)}):
+        assert leases.record([ScoredFold(lease, fold(0), 0.5, curves)]) == ()
+    assert store.trial(0).curves == {0: curves}
+
+
+def test_a_study_without_the_table_of_curves_is_read_and_gets_it_with_the_next_sweep(tmp_path: Path) -> None:
+    make_study(tmp_path).database.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "studies.db")) as connection:
+        connection.execute("DROP TABLE winnow_curves")
+    old = Database(url(tmp_path))
+    assert StudyStore(old, "a-study").trials() == ()
+    old.close()
+    store = make_study(tmp_path)
+    leases = leases_of(store)
+    record_fold(leases, claim(leases), fold(0), 0.5)
+    assert store.trial(0).curves == {}
 
 
 def test_a_refit_gives_its_trial_the_holdout(tmp_path: Path) -> None:

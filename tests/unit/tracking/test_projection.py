@@ -37,6 +37,18 @@ def test_only_new_folds_are_pending() -> None:
     )
 
 
+def test_a_learning_curve_has_epochs_for_steps_and_a_name_for_each_fold() -> None:
+    curves = {1: {"train_loss": ((1, 0.5), (3, 0.2))}, 2: {"val_f1": ((1, 0.1),)}}
+    record = trial(0, (0.5, 0.6), "pruned", curves=curves)
+    sent = Sent("run", frozenset({0}), state="running")
+    points = [point for point in pending(sweep(), record, sent).metrics if "/" in point.key]
+    assert points == [
+        Point("train_loss/fold_2", 0.5, START_MS + 1900, 1),
+        Point("train_loss/fold_2", 0.2, START_MS + 1900, 3),
+        Point("val_f1/fold_3", 0.1, record.ended_at_ms, 1),
+    ]
+
+
 def test_nothing_is_pending_once_everything_is_sent() -> None:
     done = Sent("run", frozenset(range(5)), True, True, "complete")
     assert not pending(sweep(), trial(0, holdout={"f1": 0.9}, holdout_at_ms=START_MS), done)

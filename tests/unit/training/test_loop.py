@@ -40,7 +40,7 @@ def _train(world, network, rows=None, watch=None, on_step=None, **settings):
         config,
         7,
         world,
-        on_epoch=lambda epoch, epochs, loss: losses.append(loss),
+        on_epoch=lambda epoch, epochs, loss, **_: losses.append(loss),
         on_step=on_step,
     )
     return trained, losses

@@ -104,7 +104,7 @@ def test_the_loop_agrees_with_the_simplest_one(world, name, chosen):
     loss, losses = row_loss(config, "classification"), []
     train(
         *(ours, optimizer, rows, learned, watch, loss, config, SEED, world),
-        on_epoch=lambda _epoch, _epochs, loss: losses.append(loss),
+        on_epoch=lambda _epoch, _epochs, loss, **_: losses.append(loss),
         gathered_bytes=70 * rows.inputs[0].nbytes,
     )
     with Masks(SEED):

@@ -38,7 +38,7 @@ def reason_against(members: Sequence[Member], loss: RowLoss, world: World) -> st
     """
     tried = [_small(member, rows) for member, rows in zip((members[0], members[-1]), _ROWS, strict=True)]
     try:
-        stacked = train_stack(tried, loss, world.device, lambda *_: None)
+        stacked = train_stack(tried, loss, world.device, lambda *_, **_metrics: None)
         gather, index = Gather([member.fold for member in tried]), [member.fold.order for member in tried]
         outputs = predict_stack(stacked.stack, gather, gather.index((0, 1), index), _BATCH)
         for place, member in enumerate(tried):
@@ -89,7 +89,7 @@ def _train_alone(member: Member, loss: RowLoss, world: World) -> tuple[nn.Module
         training,
         fold.seed,
         world,
-        on_epoch=lambda *_: None,
+        on_epoch=lambda *_, **_metrics: None,
     )
     return network, trained.epochs
 

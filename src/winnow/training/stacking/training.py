@@ -10,16 +10,17 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor, nn
 
 from winnow.config.experiment import TrainingConfig
+from winnow.training.curves import Curves, OnEpoch
 from winnow.training.dropout import Masks
 from winnow.training.failures import DivergedError
-from winnow.training.loop import OnEpoch, RowLoss, Rows, Step, advance, plan_steps
+from winnow.training.loop import RowLoss, Rows, Step, advance, plan_steps
 from winnow.training.optimization import Schedule, make_optimizer, make_schedule
 from winnow.training.stacking.layers import MaskStream, NotStackableError
 from winnow.training.stacking.stack import Stack
@@ -48,7 +49,7 @@ class FoldRows:
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """One model: freshly built, with what it trains on and how.
+    """One model: freshly built, with what it trains on and how, and indexes of the rows to score it on.
 
     All members of a stack have equal epochs, batch size, accumulation, early stopping and type of optimizer.
     """
@@ -56,6 +57,7 @@ class Member:
     network: nn.Module
     fold: FoldRows
     training: TrainingConfig
+    validation: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,20 +68,33 @@ class StackTrained:
         stack: with the trained weights.
         epochs: that each took.
         failures: None for a member that has not diverged.
+        curves: the losses of each.
         first_step_at: when the first step had ended (`time.perf_counter`).
     """
 
     stack: Stack
     epochs: list[int]
     failures: list[DivergedError | None]
+    curves: list[Curves]
     first_step_at: float
 
 
-def train_stack(members: Sequence[Member], loss: RowLoss, device: torch.device, on_epoch: OnEpoch) -> StackTrained:
+Measure = Callable[[int, Tensor], Mapping[str, float]]
+"""Metrics of a member (its place) from its outputs for its validation rows."""
+
+
+def train_stack(
+    members: Sequence[Member],
+    loss: RowLoss,
+    device: torch.device,
+    on_epoch: OnEpoch,
+    measure: Measure | None = None,
+) -> StackTrained:
     """Train models together, on one rank in float32.
 
     Args:
         on_epoch: gets the mean of the models' losses.
+        measure: what the curves hold beside losses, as often as the members' training says.
 
     Raises:
         NotStackableError: their layers or their optimizer cannot be batched.
@@ -89,17 +104,24 @@ def train_stack(members: Sequence[Member], loss: RowLoss, device: torch.device, 
         raise NotStackableError(f"the optimizer {kind}")
     order = _sorted(members)
     run = _Run([members[place] for place in order], loss, device)
-    epochs = members[0].training.epochs
+    epochs, every = members[0].training.epochs, members[0].training.curves.every
     for epoch in range(1, epochs + 1):
         mean = run.epoch(epoch)
         if math.isfinite(mean):
             on_epoch(epoch, epochs, mean)
+        if measure is not None and (epoch % every == 0 or epoch == epochs):
+            for member, outputs in run.validation_outputs():
+                run.curves[member].add(epoch, **measure(order[member], outputs))
         if not run.alive:
             break
     stack = run.finish()
     back = sorted(range(len(order)), key=order.__getitem__)
     return StackTrained(
-        stack.part(back), [run.epochs[i] for i in back], [run.failures[i] for i in back], run.first_step_at
+        stack.part(back),
+        [run.epochs[i] for i in back],
+        [run.failures[i] for i in back],
+        [run.curves[i] for i in back],
+        run.first_step_at,
     )
 
 
@@ -228,6 +250,7 @@ class _Run:
         self.alive = list(range(len(members)))
         self.epochs = [0] * len(members)
         self.failures: list[DivergedError | None] = [None] * len(members)
+        self.curves = [Curves() for _ in members]
         self.first_step_at = math.nan
         self._gradients = torch.zeros_like(self._stack.flat)
         self._plans = [_plan(member) for member in members]
@@ -242,6 +265,9 @@ class _Run:
         ended: set[int] = set()
         for place, member in enumerate(self.alive):
             self.epochs[member] = number
+            self.curves[member].add(number, train_loss=means[place])
+            if self._stopping is not None:
+                self.curves[member].add(number, watch_loss=watched[place])
             for what, value in (("training loss", means[place]), ("loss on the watched rows", watched[place])):
                 if not math.isfinite(value) and self.failures[member] is None:
                     self.failures[member] = DivergedError(f"the {what} became {value} in epoch {number}")
@@ -262,6 +288,14 @@ class _Run:
         if self._stack is not self._whole:
             self._whole.take(self.alive, self._stack, range(len(self.alive)))
         return self._whole
+
+    def validation_outputs(self) -> Iterator[tuple[int, Tensor]]:
+        """The outputs of each member that trains on for its validation rows."""
+        validation = [self._members[member].validation for member in self.alive]
+        index = self._gather.index(self.alive, [rows for rows in validation if rows is not None])
+        if self.alive:
+            outputs = predict_stack(self._stack, self._gather, index, self._members[0].training.batch_size)
+            yield from zip(self.alive, outputs, strict=True)
 
     def _make_groups(self) -> list[_Group]:
         groups: list[_Group] = []

@@ -56,7 +56,7 @@ def one_by_one(made, world, task="classification"):
         try:
             trained = train(
                 *(network, optimizer, rows, order, member.fold.watch, loss, training, member.fold.seed, world),
-                on_epoch=lambda _epoch, _of, mean, losses=losses: losses.append(mean),
+                on_epoch=lambda _epoch, _of, mean, losses=losses, **_: losses.append(mean),
             )
         except DivergedError as error:
             results.append((None, None, None, str(error), losses))
