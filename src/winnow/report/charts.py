@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from winnow.report.facts import Facts, TrialFacts, robust_range
+from winnow.report.learning import learning
 from winnow.report.parallel import parallel
 from winnow.report.timeline import Job, timeline
 from winnow.report.timescale import Timescale
@@ -116,6 +117,7 @@ def chart_data(view: StudyView, facts: Facts, columns: Sequence[Column], jobs: S
         "bestFirst": best_first(view, facts),
         "historyFrame": history_frame(view, facts),
         "scoreRange": score_range(view, facts),
+        "learning": learning(view, facts, best_first(view, facts)),
         "parallel": parallel(view, facts),
         "timeline": timeline(view, facts, jobs, Timescale.over(facts.sittings)) if facts.workers else None,
     }

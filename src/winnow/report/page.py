@@ -28,6 +28,7 @@ from winnow.report.charts import (
 )
 from winnow.report.facts import STATES, Facts, TrialFacts, facts_of
 from winnow.report.importances import FEWEST_TRIALS, importances_of
+from winnow.report.learning import MOST_FOLDS, MOST_TRIALS
 from winnow.report.timeline import FEW_BARS, Job, jobs_of
 from winnow.study.formatting import duration, score, setting
 from winnow.study.view import Champion, StudyView
@@ -49,6 +50,7 @@ def render_report(view: StudyView) -> str:
         _history(view, facts),
         _parallel(view, facts),
         _heat_map(view, facts),
+        _learning(facts),
         _timeline(view, facts, jobs),
         _trials(view, facts, columns),
         _meaning(view),
@@ -214,6 +216,29 @@ def _heat_map(view: StudyView, facts: Facts) -> str:
     note = f"{_e(view.sweep.metric)} of every trial on every fold; brighter is better. Blank: not trained. {_ZOOM}"
     body = f'<p class="legend muted">{states}{ramp}</p>{_plot("heat-map", "Heat map of trials and folds")}'
     return _section("heat-map-section", "Trials × folds", f"{_note(note)}{body}", "wide", buttons)
+
+
+def _learning(facts: Facts) -> str:
+    title = "Learning curves"
+    names = sorted(
+        {name for trial in facts.trials for curves in trial.record.curves.values() for name in curves},
+        key=lambda name: (not name.startswith("val_"), name),
+    )
+    if not names:
+        return _section("learning-section", title, _empty("No epoch was recorded (training.curves)."), "wide")
+    buttons = "".join(
+        f'<button type="button" data-curve="{_e(name)}" aria-pressed="{str(place == 0).lower()}">{_e(name)}</button> '
+        for place, name in enumerate(names)
+    )
+    shown = f"The {MOST_TRIALS} best trials" if len(facts.trials) > MOST_TRIALS else "All trials"
+    folds = max(fold for trial in facts.trials for fold in trial.record.curves) + 1
+    more = f" The first {MOST_FOLDS} of {folds} folds." if folds > MOST_FOLDS else ""
+    note = f"{shown}, a panel for each fold; the winner is thick.{more} Point at a line to read it."
+    ramp = '<span>worse<span class="ramp"></span>better</span>'
+    states = f"{_state('pruned', 'pruned, dotted')}{_state('failed', 'failed, dashed')}"
+    body = f'<p class="legend muted">{ramp}{states}</p>{_plot("learning", "Learning curves of every fold")}'
+    tools = f'<span role="group" aria-label="What the curves show">{buttons}</span>'
+    return _section("learning-section", title, f"{_note(note)}{body}", "wide", tools)
 
 
 def _timeline(view: StudyView, facts: Facts, jobs: Sequence[Job]) -> str:

@@ -394,6 +394,66 @@
   const coordinates = document.getElementById("parallel");
   if (coordinates && data.parallel) redraws.push(() => parallel(coordinates, data.parallel));
 
+  // ---- learning curves ------------------------------------------------------------------------------------------
+
+  const curveButtons = [...document.querySelectorAll("button[data-curve]")];
+  function learning(element, { folds, curves, shares }) {
+    const chosen = curveButtons.find((button) => button.getAttribute("aria-pressed") === "true").dataset.curve;
+    const { range: [low, high], lines } = curves.find(({ name }) => name === chosen);
+    const last = Math.max(...lines.map(([, , points]) => points.at(-1)[0])), whole = Math.max(element.clientWidth, 240);
+    const across = Math.min(folds, Math.max(Math.floor(whole / 230), 1)), size = whole / across, left = 52, top = 24, inner = 150, tall = 218;
+    const width = size - left - 14, root = svg("svg", { width: whole, height: Math.ceil(folds / across) * tall, "aria-hidden": "true" });
+    const x = (epoch) => (last > 1 ? ((epoch - 1) / (last - 1)) * width : width / 2), y = (value) => ((high - value) / (high - low)) * inner;
+    const corner = (fold) => [(fold % across) * size + left, Math.floor(fold / across) * tall + top];
+    const panels = Array.from({ length: folds }, (_, fold) => {
+      const [px, py] = corner(fold), under = svg("g", { transform: `translate(${px.toFixed(1)},${py})` }, root);
+      for (const value of ticks(low, high, 4)) {
+        svg("path", { d: `M0 ${y(value).toFixed(1)}h${width.toFixed(1)}`, class: "grid" }, under);
+        label(under, -6, y(value) + 4, number(value), { "text-anchor": "end" });
+      }
+      const places = last > 1 ? ticks(1, last, width / 50).filter(Number.isInteger) : [1];
+      for (const epoch of places) label(under, x(epoch), inner + 15, String(epoch), { "text-anchor": "middle" });
+      label(under, 0, -8, `fold ${fold + 1}`, { class: "title" });
+      if (Math.floor(fold / across) === Math.ceil(folds / across) - 1 || fold + across >= folds) label(under, width / 2, inner + 33, "epoch", { "text-anchor": "middle" });
+      const plot = svg("svg", { x: px, y: py - 3, width: Math.max(width, 1) + 2, height: inner + 6, viewBox: `0 -3 ${Math.max(width, 1) + 2} ${inner + 6}` }, root);
+      return { plot, groups: paths(plot) };
+    });
+    const d = (points) => (points.length > 1 ? `M${points.map(([epoch, value]) => `${x(epoch).toFixed(1)} ${y(value).toFixed(1)}`).join("L")}` : `M${x(points[0][0]) - 2} ${y(points[0][1]).toFixed(1)}h4`);
+    // The best lie on top.
+    for (const [index, fold, points] of [...lines].sort((a, b) => shares[a[0]] - shares[b[0]])) {
+      panels[fold].groups.add(d(points), ramp(shares[index]), `line ${states[index]}${index === data.winner ? " winner" : ""}`);
+    }
+    const near = panels.map(({ plot, groups }) => { groups.draw(); return svg("path", { class: "near" }, plot); });
+    root.addEventListener("pointermove", (event) => {
+      const bounds = root.getBoundingClientRect(), column = Math.floor((event.clientX - bounds.left) / size), row = Math.floor((event.clientY - bounds.top) / tall);
+      const fold = row * across + column, [px, py] = corner(fold), at = event.clientX - bounds.left - px, up = event.clientY - bounds.top - py;
+      let found = null, least = 14;
+      for (const [index, own, points] of column < across ? lines : []) {
+        if (own !== fold) continue;
+        const after = points.findIndex(([epoch]) => x(epoch) >= at), [b, a] = [points[Math.max(after, 0)], points[Math.max(after - 1, 0)]];
+        if (after < 0 || at < x(points[0][0]) - 4) continue;
+        const share = b[0] === a[0] ? 0 : (at - x(a[0])) / (x(b[0]) - x(a[0])), distance = Math.abs(y(a[1] + (b[1] - a[1]) * share) - up);
+        if (distance <= least) { least = distance; found = { index, point: share < 0.5 ? a : b }; }
+      }
+      near.forEach((path, each) => {
+        const line = found && lines.find(([index, own]) => index === found.index && own === each);
+        path.setAttribute("d", line ? d(line[2]) : "");
+        path.style.setProperty("--color", line ? ramp(shares[found.index]) : "none");
+      });
+      show(found ? `trial ${numbers[found.index]}, fold ${fold + 1}, epoch ${found.point[0]}\n${chosen} ${number(found.point[1])}\n${about(found.index).split("\n").slice(1).join("\n")}` : null, event);
+    });
+    root.addEventListener("pointerleave", () => { show(null); near.forEach((path) => path.setAttribute("d", "")); });
+    element.replaceChildren(root);
+  }
+  const panels = document.getElementById("learning");
+  if (panels && data.learning) redraws.push(() => learning(panels, data.learning));
+  for (const button of curveButtons) {
+    button.addEventListener("click", () => {
+      for (const each of curveButtons) each.setAttribute("aria-pressed", String(each === button));
+      learning(panels, data.learning);
+    });
+  }
+
   // ---- table ----------------------------------------------------------------------------------------------------
 
   const table = document.getElementById("table"), body = table?.tBodies[0], all = document.getElementById("all-rows");

@@ -53,6 +53,7 @@ class SampleStudy:
     study: str = "breast-cancer"
     reason: str = "ValueError: expected 30 inputs, found 31"
     fold_s: float = 0.35
+    has_curves: bool = True
     seed: int = 0
 
     def view(self) -> StudyView:
@@ -120,6 +121,7 @@ class SampleStudy:
             started_at_ms=start_ms,
             ended_at_ms=None if state == "running" else now_ms + (150 if state == "failed" else 0),
             run_id=f"{number:032x}",
+            curves={fold.fold: self._curves(fold, params) for fold in folds} if self.has_curves else {},
         )
 
     def _state(self, number: int) -> TrialState:
@@ -147,6 +149,18 @@ class SampleStudy:
         took_ms = round(1000 * self.fold_s * draw.uniform(0.8, 1.3))
         metrics = {self.metric: value, "loss": 1.1 - quality}
         return FoldRecord(fold, metrics, 30, took_ms / 1000, start_ms, start_ms + took_ms, worker)
+
+    def _curves(self, fold: FoldRecord, params: Mapping[str, Any]) -> dict[str, tuple[tuple[int, float], ...]]:
+        """A loss that falls towards the fold's, faster with a higher learning rate, and rises a little in the end."""
+        lr = params.get("lr")
+        speed = 40 * lr if isinstance(lr, float) else 0.2
+        score, loss = fold.metrics[self.metric], fold.metrics["loss"]
+        falls = {epoch: math.exp(-speed * epoch) for epoch in range(1, fold.epochs + 1)}
+        return {
+            "train_loss": tuple((epoch, 0.6 * loss + 0.8 * left) for epoch, left in falls.items()),
+            "val_loss": tuple((epoch, loss + 0.8 * left + 0.002 * epoch) for epoch, left in falls.items()),
+            f"val_{self.metric}": tuple((epoch, score * (1 - left / 2)) for epoch, left in falls.items()),
+        }
 
     def _draw(self, draw: random.Random, parameter: Mapping[str, Any]) -> Any:
         if "choice" in parameter:

@@ -17,6 +17,7 @@ from tests.unit.report.sample_study import SPACE, SampleStudy
 from winnow.report import render_report
 from winnow.study.view import StudyView
 
+NO_CURVES = "No epoch was recorded (training.curves)."
 EVIL = "</script><img src=x onerror=alert(1)>"
 
 STUDIES: dict[str, SampleStudy] = {
@@ -245,3 +246,22 @@ def test_a_report_imports_neither_optuna_nor_pandas() -> None:
     code = "import sys, winnow.report; print(sorted({'optuna', 'pandas', 'numpy', 'sklearn'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_the_curves_of_the_best_trials_are_drawn_on_one_scale_for_all_folds() -> None:
+    view = SampleStudy(trials=40, pruned=frozenset({9})).view()
+    page = Page(render_report(view))
+    learning = page.data["learning"]
+    drawn = {index for curve in learning["curves"] for index, _, _ in curve["lines"]}
+    assert drawn == set(page.data["bestFirst"][:30])
+    assert [curve["name"] for curve in learning["curves"]] == ["train_loss", "val_f1", "val_loss"]
+    assert (learning["folds"], learning["shares"][str(view.winner)]) == (5, 1)
+    best = next(trial for trial in view.trials if trial.number == view.winner)
+    line = next(points for index, fold, points in learning["curves"][1]["lines"] if (index, fold) == (view.winner, 2))
+    assert [epoch for epoch, _ in line] == [epoch for epoch, _ in best.curves[2]["val_f1"]]
+
+
+def test_a_study_without_curves_says_so() -> None:
+    page = Page(render_report(SampleStudy(has_curves=False).view()))
+    assert page.data["learning"] is None
+    assert NO_CURVES in page.texts
