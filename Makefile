@@ -37,7 +37,7 @@ setup: $(STAMP) ## Create .venv from requirements.lock; TORCH_INDEX=URL installs
 demo: setup ## Sweep a real data set, select, serve and predict (KEEP=1 keeps serving)
 	@$(WINNOW) demo $(FLAGS)
 
-generate-data: setup ## Write a synthetic data set with a known answer (OUTPUT, ROWS)
+generate-data: setup ## Write a synthetic data set with a known answer (KIND=churn|weather, ROWS, OUTPUT)
 	@$(WINNOW) generate-data $(FLAGS)
 
 train: setup ## Run a study's trials on local processes; again: resume or attach (CONFIG, STUDY, TRIALS, WORKERS)

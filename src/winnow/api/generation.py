@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from winnow.config.errors import InputError
+
+if TYPE_CHECKING:
+    from winnow.data.generate import Recipe
+    from winnow.data.generated import GeneratedTable
+
+DataKind = Literal["linear", "churn", "weather"]
 
 
 @dataclass(frozen=True)
@@ -12,21 +22,26 @@ class GeneratedData:
 
     Attributes:
         path: the data set.
-        answer: JSON file with the coefficients, the noise and the best possible score.
+        answer: JSON file with the truth behind the data and the best possible score.
         metric: name of that score.
         best_score: the best score that any model can reach.
+        rows: number of rows.
+        target: the column to predict.
     """
 
     path: Path
     answer: Path
     metric: str
     best_score: float
+    rows: int
+    target: str
 
 
 def generate_data(
-    output: Path | str = Path("data/generated.csv"),
+    output: Path | str | None = None,
     *,
-    rows: int = 1000,
+    kind: DataKind = "linear",
+    rows: int | None = None,
     features: int = 10,
     informative: int = 4,
     classes: int = 2,
@@ -38,22 +53,65 @@ def generate_data(
     """Write a synthetic data set with a known answer.
 
     Args:
-        output: a .csv or .parquet file. The answer is written to OUTPUT.answer.json.
-        rows: number of rows.
-        features: number of feature columns.
-        informative: number of features that influence the target.
-        classes: number of classes; 0 for regression.
-        noise: standard deviation (regression) or scale (classification) of the part that no model can predict.
-        groups: number of groups of similar rows; 0 for none.
+        output: a .csv or .parquet file; by default data/generated.csv for linear data, and else data/KIND.csv. The
+            answer is written to OUTPUT.answer.json.
+        kind: `linear`: numbers, with a linear model as the truth. `churn`: customers with text, dates, codes and
+            blanks, of whom a fifth leave. `weather`: days of eight stations, with blanks everywhere.
+        rows: number of rows; by default 1000 for linear data, and else 2000.
+        features: linear data: number of feature columns.
+        informative: linear data: number of features that influence the target.
+        classes: linear data: number of classes; 0 for regression.
+        noise: linear data: standard deviation (regression) or scale (classification) of the part that no model can
+            predict.
+        groups: linear data: number of groups of similar rows; 0 for none.
         seed: the same seed gives the same file.
         force: overwrite existing files.
 
     Raises:
-        InputError: the numbers do not fit together, the file exists, or it cannot be written.
+        InputError: the numbers do not fit together, an option that the kind does not have, the file exists, or it
+            cannot be written.
     """
-    from winnow.data.generate import Recipe, generate, write_generated
+    from winnow.data.generate import TARGET, Recipe, generate, write_generated
+    from winnow.data.generated import write_files
 
-    path = Path(output)
-    generated = generate(Recipe(rows, features, informative, classes, noise, groups, seed))
-    answer = write_generated(generated, path, force=force)
-    return GeneratedData(path, answer, generated.truth.metric, generated.truth.best_score)
+    path = Path(f"data/{'generated' if kind == 'linear' else kind}.csv") if output is None else Path(output)
+    recipe = Recipe(1000 if rows is None else rows, features, informative, classes, noise, groups, seed)
+    if kind == "linear":
+        generated = generate(recipe)
+        answer = write_generated(generated, path, force=force)
+        return GeneratedData(path, answer, generated.truth.metric, generated.truth.best_score, recipe.rows, TARGET)
+    _check_kind(kind, recipe)
+    table = _TABLES[kind](2000 if rows is None else rows, seed)
+    answer = write_files(table.frame, table.answer, path, force=force)
+    return GeneratedData(path, answer, table.metric, table.best_score, len(table.frame), table.target)
+
+
+def _churn(rows: int, seed: int) -> GeneratedTable:
+    from winnow.data.churn import generate_churn
+
+    return generate_churn(rows, seed)
+
+
+def _weather(rows: int, seed: int) -> GeneratedTable:
+    from winnow.data.weather import generate_weather
+
+    return generate_weather(rows, seed)
+
+
+_TABLES: dict[str, Callable[[int, int], GeneratedTable]] = {"churn": _churn, "weather": _weather}
+"""What generates each kind of table with a yes/no target, from the number of rows and the seed."""
+
+
+def _check_kind(kind: str, recipe: Recipe) -> None:
+    """Refuse options that only linear data have."""
+    from winnow.data.generate import Recipe
+
+    default = Recipe(rows=recipe.rows, seed=recipe.seed)
+    option = next((name for name, value in asdict(recipe).items() if value != getattr(default, name)), None)
+    if option is not None:
+        raise InputError(
+            f"--{option}",
+            expected="an option that this kind of data has: rows, seed, output or force",
+            found=f"{option} for the kind '{kind}'",
+            remedy="Leave it out.",
+        )

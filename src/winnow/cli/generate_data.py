@@ -3,36 +3,62 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
+from winnow.api.generation import DataKind
+
 
 @click.command("generate-data")
-@click.option("--rows", type=int, default=1000, show_default=True, help="Number of rows.")
-@click.option("--features", type=int, default=10, show_default=True, help="Number of feature columns.")
 @click.option(
-    "--informative", type=int, default=4, show_default=True, help="Number of features that influence the target."
+    "--kind",
+    type=click.Choice(get_args(DataKind)),
+    default="linear",
+    show_default=True,
+    help="linear: numbers, with a linear answer. churn: customers, of whom a fifth leave. weather: rain tomorrow.",
 )
-@click.option("--classes", type=int, default=2, show_default=True, help="Number of classes; 0 for regression.")
-@click.option("--noise", type=float, default=0.5, show_default=True, help="Size of the part that no model can predict.")
-@click.option("--groups", type=int, default=0, show_default=True, help="Number of groups of similar rows; 0 for none.")
+@click.option("--rows", type=int, help="Number of rows; by default 1000 for linear data, and else 2000.")
+@click.option("--features", type=int, default=10, show_default=True, help="Linear data: number of feature columns.")
+@click.option(
+    "--informative",
+    type=int,
+    default=4,
+    show_default=True,
+    help="Linear data: number of features that influence the target.",
+)
+@click.option(
+    "--classes", type=int, default=2, show_default=True, help="Linear data: number of classes; 0 for regression."
+)
+@click.option(
+    "--noise",
+    type=float,
+    default=0.5,
+    show_default=True,
+    help="Linear data: size of the part that no model can predict.",
+)
+@click.option(
+    "--groups",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Linear data: number of groups of similar rows; 0 for none.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same file.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    default=Path("data/generated.csv"),
-    show_default=True,
-    help="A .csv or .parquet file; the answer is written beside it.",
+    help="A .csv or .parquet file, by default data/generated.csv for linear data, and else data/KIND.csv; the answer "
+    "is written beside it.",
 )
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
-def command(output: Path, rows: int, features: int, informative: int, **options: Any) -> None:
+def command(**options: Any) -> None:
     """Write a synthetic data set with a known answer.
 
-    The coefficients, the noise and the best score that any model can reach are written to OUTPUT.answer.json.
+    What the target depends on, and the best score that any model can reach, are written to OUTPUT.answer.json.
     """
     from winnow import api
 
-    made = api.generate_data(output, rows=rows, features=features, informative=informative, **options)
-    click.echo(f"{output}: {rows} rows, {features} features ({informative} matter), target column 'target'")
+    made = api.generate_data(**options)
+    click.echo(f"{made.path}: {made.rows} rows, target column '{made.target}'")
     click.echo(f"{made.answer}: the answer; the best possible {made.metric} is {made.best_score:.3f}")

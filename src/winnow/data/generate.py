@@ -11,7 +11,6 @@ The second is the random-utility form of multinomial logistic regression: P(clas
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from winnow.config.atomic_write import replacing
 from winnow.config.errors import InputError
-from winnow.config.next_command import next_flag
-from winnow.config.private import share
+from winnow.data.generated import write_files
 
 TARGET, GROUP = "target", "group"
-ANSWER_SUFFIX = ".answer.json"
 FRESH_ROWS = 100_000
 """Extra rows that estimate the best accuracy with a standard error below 0.001."""
 
@@ -92,49 +88,14 @@ def generate(recipe: Recipe) -> Generated:
 
 
 def write_generated(generated: Generated, output: Path, *, force: bool = False) -> Path:
-    """Write the rows (x1, x2, …, perhaps `group`, and `target`) to `output`, .csv or .parquet, and the truth beside it.
-
-    Both files appear whole or not at all.
-
-    Returns:
-        The path of the answer, `OUTPUT.answer.json`.
-
-    Raises:
-        InputError: unknown format, a file that exists (without `force`), or a disk that is full or read-only.
-    """
+    """Write the rows (x1, x2, …, perhaps `group`, and `target`), and the truth beside them, as `write_files` does."""
     import pandas as pd
 
-    if output.suffix not in (".csv", ".parquet"):
-        expected, remedy = "a name that ends with .csv or .parquet", "Add one of these to the name."
-        raise InputError("--output", expected=expected, found=f"'{output}'", remedy=remedy)
-    answer = output.with_name(output.name + ANSWER_SUFFIX)
-    existing = next((path for path in (output, answer) if path.exists()), None)
-    if existing is not None and not force:
-        raise InputError(
-            str(existing),
-            expected="a path that does not exist",
-            found="a file",
-            remedy=f"Choose another with {next_flag('output')}, or overwrite it with {next_flag('force', True)}.",
-        )
-    text = json.dumps(describe(generated), indent=2) + "\n"
     frame = pd.DataFrame(generated.features, columns=_names(generated.recipe))
     if generated.groups is not None:
         frame[GROUP] = generated.groups
     frame[TARGET] = generated.target
-    try:
-        with replacing(output) as drawn, replacing(answer) as known:
-            known.write_text(text, encoding="utf-8")
-            (frame.to_csv if output.suffix == ".csv" else frame.to_parquet)(drawn, index=False)
-            share(known)
-            share(drawn)
-    except OSError as error:
-        raise InputError(
-            str(output),
-            expected="permission and room to write",
-            found=f"'{error.strerror or error}'",
-            remedy=f"Choose another place with {next_flag('output')}, or make room.",
-        ) from error
-    return answer
+    return write_files(frame, describe(generated), output, force=force)
 
 
 def describe(generated: Generated) -> dict[str, Any]:
