@@ -91,10 +91,21 @@ class DataConfig(Frozen):
     group: str | None = Field(default=None, description="Column; rows with the same value stay in the same fold.")
     time: str | None = Field(default=None, description="Column that orders the rows in time.")
     drop: tuple[str, ...] = Field(default=(), description="Columns to leave out.")
-    standardize: bool = Field(
-        default=True,
-        description="Standardize the inputs inside the model, with the mean and standard deviation of each fold's "
-        "training rows.",
+    columns: dict[str, Literal["number", "category", "boolean", "date", "drop"]] = Field(
+        default={},
+        description="Kinds of columns by name, where the one that is recognized from the values is not the right one; "
+        "`drop` leaves a column out.",
+    )
+    scaling: Literal["standard", "robust", "none"] = Field(
+        default="standard",
+        description="How numbers are scaled inside the model. `standard`: by the mean and standard deviation of each "
+        "fold's training rows. `robust`: by their median and the distance of their quartiles. `none`: missing values "
+        "are filled in, and nothing else. `standardize: false`, the older form of `none`, is still read.",
+    )
+    missing_indicators: Literal["auto"] | bool = Field(
+        default="auto",
+        description="Whether a number or date that may be missing gives the network a second input, which says so. "
+        "`auto`: in tables with a column of categories or dates. A category always has a code for missing values.",
     )
     options: dict[str, Any] = Field(default={}, description="Keyword arguments of the data function.")
     positive: ClassName | None = Field(
@@ -103,6 +114,15 @@ class DataConfig(Frozen):
         "second. If it is set, f1 and its like are those of this class (`average: binary`).",
     )
     weight: str | None = Field(default=None, description="Column with each row's weight in the loss, at least 0.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_scaling(cls, given: Any) -> Any:
+        """`scaling` for the older `standardize`, in files as in stored studies."""
+        if not isinstance(given, dict) or not isinstance(given.get("standardize"), bool) or "scaling" in given:
+            return given
+        rest = {key: value for key, value in given.items() if key != "standardize"}
+        return {**rest, "scaling": "standard" if given["standardize"] else "none"}
 
 
 class ModelConfig(Frozen):
@@ -455,4 +475,7 @@ class Experiment(Frozen):
         search = {key: whole["search"][key] for key in ("space", "metric", "metrics", "seed")}
         kept = {key: whole[key] for key in ("data", "model", "cross_validation", "training")}
         del kept["training"]["curves"]
+        # `number` accepts a column that would be refused, and changes nothing that is computed.
+        columns = {name: kind for name, kind in kept["data"]["columns"].items() if kind != "number"}
+        kept["data"] = {**kept["data"], "columns": columns}
         return {**kept, "search": search}

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from winnow.bundle.columns import Column
+from winnow.data.inputs import InputPlan
 
 Task = Literal["classification", "regression"]
 
@@ -25,14 +29,16 @@ class DataSet:
 
     Attributes:
         name: the file's, function's or bundled set's name, for display.
-        features: float32, shape [rows, *input_shape].
+        features: float32, shape [rows, *raw_shape]; of a table the encoded columns. NaN where a value is missing.
         target: int64 [rows] with classes 0..n-1, or float32 [rows, targets].
         groups, time: one value per row, or None.
         feature_names: one per column for tabular data, None for tensors.
         class_names: one per class, or None for regression.
         target_names: one per target; a single one for classification.
-        sha256: digest of features, target, groups, time, names and weights.
         weights: what each row counts in the loss, float32 [rows], at least 0; None: all alike.
+        sha256: digest of features, target, groups, time, names, categories and weights.
+        columns: what each column of a table holds; None for tensors, and for arrays of numbers.
+        inputs: how encoded columns become a network's inputs; None where those are the features themselves, scaled.
     """
 
     name: str
@@ -46,6 +52,8 @@ class DataSet:
     target_names: tuple[str, ...]
     sha256: str
     weights: NDArray[np.float32] | None = None
+    columns: tuple[Column, ...] | None = None
+    inputs: InputPlan | None = None
 
     @property
     def rows(self) -> int:
@@ -53,9 +61,19 @@ class DataSet:
         return len(self.features)
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one row, without the batch."""
+    def raw_shape(self) -> tuple[int, ...]:
+        """Shape of one row of the features, which is what an exported model takes."""
         return tuple(self.features.shape[1:])
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one row as the network of a model's factory gets it."""
+        return self.raw_shape if self.inputs is None else (self.inputs.width,)
+
+    @property
+    def prepared_bytes(self) -> int:
+        """Size of all rows once they are preprocessed."""
+        return 4 * self.rows * (math.prod(self.raw_shape) if self.inputs is None else self.inputs.prepared)
 
     @property
     def outputs(self) -> int:

@@ -1,24 +1,27 @@
 """Inputs as float32, or an error that names the column.
 
-Missing values stay NaN, which the preprocessing inside the model replaces. Text, infinite values and values that
-float32 merges are refused here.
+A table's columns are encoded by the column codec (`winnow.bundle.columns`). Missing values stay NaN, which the
+preprocessing inside the model replaces. Text in arrays, infinite values and values that float32 merges are refused
+here.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from decimal import Decimal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from winnow.bundle.columns import Column, ColumnValueError, Kind, category_text, slices_of, width_of
 from winnow.config.errors import InputError
-from winnow.data.labels import is_number
+from winnow.data.columns import plain_column, recognize, wrong_value
+from winnow.data.labels import is_number, is_whole
 from winnow.data.names import refuse_double_names
 from winnow.data.precision import refuse_merged
-from winnow.data.raw import as_array, is_frame
+from winnow.data.raw import NUMBERS, as_array, is_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,22 +29,41 @@ if TYPE_CHECKING:
 PLACE = "data.source"
 NUMERIC_KINDS = "buif"
 LARGEST_EXACT_IN_FLOAT64 = 2**53
-NUMBERS = (bool, int, float, Decimal, np.bool_, np.integer, np.floating)
-"""Types of real numbers in arrays of objects."""
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Inputs that can be trained on.
+
+    Attributes:
+        values: float32 [rows, *shape]; encoded for a DataFrame.
+        names: of the columns of tabular data; None for tensors.
+        columns: what each column of a DataFrame holds; None for arrays.
+    """
+
+    values: NDArray[np.float32]
+    names: tuple[str, ...] | None
+    columns: tuple[Column, ...] | None
 
 
 def convert_features(
-    features: Any, names: tuple[str, ...] | None, source: str
-) -> tuple[NDArray[np.float32], tuple[str, ...] | None]:
-    """Inputs as float32 [rows, *input_shape], and the names of the columns of tabular data.
+    features: Any,
+    names: tuple[str, ...] | None,
+    source: str,
+    kinds: Mapping[str, Kind] | None = None,
+    time: NDArray[np.generic] | None = None,
+) -> Features:
+    """Encode inputs.
 
     Args:
         features: a DataFrame, or an array; [rows] counts as [rows, 1].
         names: the source's names for the columns; by default a DataFrame's own.
+        kinds: of a DataFrame's columns, where they are not recognized from the values.
+        time: one value per row, which orders the rows.
 
     Raises:
-        InputError: no rows, no columns, a column without values, text, infinite values, values that float32 merges, or
-            names that are not one per column.
+        InputError: no rows, no columns, a column without values, columns that cannot be used, text in an array,
+            infinite values, values that float32 merges, or names that are not one per column.
     """
     frame = features if is_frame(features) else None
     if frame is not None:
@@ -52,6 +74,24 @@ def convert_features(
         array: NDArray[Any] = as_array(features, PLACE)
         array = array[:, np.newaxis] if array.ndim == 1 else array
         shape = array.shape
+    names = _checked_names(names, shape, source)
+    if frame is not None:
+        columns = recognize(frame, kinds or {}, source, time)
+        return Features(_from_frame(frame, columns, source), names, columns)
+    result = _from_array(array, names, source)
+    if names is not None and (is_empty := np.isnan(result).all(axis=0)).any():
+        name = names[is_empty.argmax()]
+        raise InputError(
+            PLACE,
+            expected=f"a value in every column of {source}",
+            found=f"none in column '{name}'",
+            remedy=f"Fill it in, or leave it out with `data.drop: [{name}]`.",
+        )
+    return Features(np.ascontiguousarray(result), names, None)
+
+
+def _checked_names(names: tuple[str, ...] | None, shape: tuple[int, ...], source: str) -> tuple[str, ...] | None:
+    """The names of tabular data's columns, one each; None for tensors."""
     if math.prod(shape) == 0:
         raise InputError(
             PLACE,
@@ -73,52 +113,69 @@ def convert_features(
     if names is not None and "" in names:
         expected, found = f"a name for every column of {source}", f"none for column {names.index('') + 1}"
         raise InputError(PLACE, expected=expected, found=found, remedy="Name it.")
-    result = _from_array(array, names, source) if frame is None else _from_frame(frame, source)
-    if names is not None and (is_empty := np.isnan(result).all(axis=0)).any():
-        name = names[is_empty.argmax()]
-        raise InputError(
-            PLACE,
-            expected=f"a value in every column of {source}",
-            found=f"none in column '{name}'",
-            remedy=f"Fill it in, or leave it out with `data.drop: [{name}]`.",
-        )
-    return np.ascontiguousarray(result), names
+    return names
 
 
-def _from_frame(frame: pd.DataFrame, source: str) -> NDArray[np.float32]:
-    result = np.empty(frame.shape, dtype=np.float32)
-    for index, name in enumerate(frame.columns):
-        numbers = _from_column(frame.iloc[:, index], str(name), source)
-        result[:, index] = _as_float32(numbers, str(name), f"column '{name}'", source)
+def _from_frame(frame: pd.DataFrame, columns: tuple[Column, ...], source: str) -> NDArray[np.float32]:
+    result = np.empty((len(frame), width_of(columns)), dtype=np.float32)
+    for index, (column, part) in enumerate(zip(columns, slices_of(columns), strict=True)):
+        values = plain_column(frame.iloc[:, index])
+        if column.kind == "number":
+            numbers = _as_float32(
+                _numbers_of(values, column.name, source), column.name, f"column '{column.name}'", source
+            )
+            result[:, part.start] = numbers
+        else:
+            result[:, part] = _encoded(values, column, source)
     return result
 
 
-def _from_column(column: Any, name: str, source: str) -> NDArray[Any]:
+def _encoded(values: Any, column: Column, source: str) -> NDArray[np.float64]:
+    """A column of another kind than `number`, encoded value by distinct value."""
+    import pandas as pd
+
+    if column.kind == "category" and values.dtype == object:
+        values = values.map(category_text, na_action="ignore")  # as objects, True and 1 are one value
+    codes, distinct = pd.factorize(values)
+    try:
+        numbers = column.encode(distinct)
+    except ColumnValueError as error:
+        wrong, row = distinct[error.row], int((codes == error.row).argmax())
+        raise wrong_value(column.name, error.expected, wrong, row, source) from error
+    missing = np.full((1, column.width), np.nan)
+    encoded: NDArray[np.float64] = np.concatenate([numbers, missing])[codes]
+    return encoded
+
+
+def _numbers_of(values: Any, name: str, source: str) -> NDArray[Any]:
     """A column's numbers in a type that holds them exactly; a missing one is NaN, or None among objects."""
     import pandas as pd
 
-    if isinstance(column.dtype, pd.ArrowDtype) and column.dtype.kind != "O":
-        column = column.convert_dtypes(dtype_backend="numpy_nullable")
-    if isinstance(column.dtype, pd.CategoricalDtype | pd.ArrowDtype):
-        column = column.astype(object)
-    is_present = column.notna().to_numpy()
-    if not is_present.any():
-        return np.full(len(column), np.nan, dtype=np.float32)
-    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_complex_dtype(column):
-        values = np.array(column, dtype=object)
-        row = _first_mistake(values, is_present)
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(object)
+    is_present = values.notna().to_numpy()
+    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_complex_dtype(values):
+        objects = np.array(values, dtype=object)
+        objects[~is_present] = None
+        texts = [value for value in objects if isinstance(value, str)]
+        if texts and all(is_number(text) for text in texts):
+            objects = np.array([_number(value) if isinstance(value, str) else value for value in objects], dtype=object)
+        row = _first_mistake(objects, is_present)
         if row is not None:
-            raise _not_numeric(name, values[row], row, source)
-        values[~is_present] = None
-        return values
+            raise wrong_value(name, "numbers", objects[row], row, source)
+        return objects
     array: NDArray[Any]
     if is_present.all():
-        array = column.to_numpy(dtype=getattr(column.dtype, "numpy_dtype", None))
-    elif pd.api.types.is_integer_dtype(column) and column.abs().max() > LARGEST_EXACT_IN_FLOAT64:
-        array = column.to_numpy(dtype=object, na_value=None)
+        array = values.to_numpy(dtype=getattr(values.dtype, "numpy_dtype", None))
+    elif pd.api.types.is_integer_dtype(values) and values.abs().max() > LARGEST_EXACT_IN_FLOAT64:
+        array = values.to_numpy(dtype=object, na_value=None)
     else:
-        array = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        array = values.to_numpy(dtype=np.float64, na_value=np.nan)
     return array
+
+
+def _number(text: str) -> int | float:
+    return int(text) if is_whole(text) else float(text)
 
 
 def _first_mistake(values: NDArray[Any], is_present: NDArray[np.bool_]) -> int | None:
@@ -143,7 +200,7 @@ def _from_array(array: NDArray[Any], names: tuple[str, ...] | None, source: str)
         if mistake is not None:
             row, column = divmod(mistake, array[0].size)
             name = names[column] if names is not None else f"x{column}"
-            raise _not_numeric(name, flat[mistake], row, source)
+            raise wrong_value(name, "numbers", flat[mistake], row, source)
         array = flat.reshape(array.shape)
     result = np.empty(array.shape, dtype=np.float32)
     for index, name, where in _parts(array, names):
@@ -186,13 +243,3 @@ def _as_float32(values: NDArray[Any], name: str | None, where: str, source: str)
     remedy = f"Subtract a constant (the first time, the smallest id) before it is read{leave_out}."
     refuse_merged(numbers, where, PLACE, source, remedy)
     return result
-
-
-def _not_numeric(name: str, value: Any, row: int, source: str) -> InputError:
-    kind = "text" if isinstance(value, str | np.str_) else f"{type(value).__name__} values"
-    return InputError(
-        PLACE,
-        expected=f"numbers in column '{name}' of {source}",
-        found=f"{kind}: {str(value)[:40]!r} in row {row + 1}",
-        remedy=f"Correct the value, leave it empty, encode the column as numbers, or set `data.drop: [{name}]`.",
-    )

@@ -67,7 +67,7 @@ def typed_labels(texts: NDArray[Any], meaning: Meaning, place: str, source: str)
         if meaning == "auto":
             _refuse_text_among_numbers(values, place, source)
         return values
-    are_whole = all(_is_whole(text) for text in distinct - MISSING)
+    are_whole = all(is_whole(text) for text in distinct - MISSING)
     numbers = {text: int(text) if are_whole else float(text) for text in distinct - MISSING}
     if _are_classes(values, numbers, meaning) and not _are_exact(numbers):
         _refuse_two_texts_of_one_number(numbers, place, source)
@@ -79,7 +79,7 @@ def typed_labels(texts: NDArray[Any], meaning: Meaning, place: str, source: str)
     return np.array([numbers[text] for text in values])
 
 
-def _is_whole(text: str) -> bool:
+def is_whole(text: str) -> bool:
     """Whether it is an integer of at most 64 bits, written as Python writes it."""
     return WHOLE.fullmatch(text) is not None and -(2**63) <= int(text) < 2**63
 
@@ -96,9 +96,7 @@ def _are_exact(numbers: dict[str, int | float]) -> bool:
     """Whether every number gives its text back, and no two texts are one number."""
     if len(set(numbers.values())) < len(numbers):
         return False
-    return all(
-        int(number) == int(text) if _is_whole(text) else repr(number) == text for text, number in numbers.items()
-    )
+    return all(int(number) == int(text) if is_whole(text) else repr(number) == text for text, number in numbers.items())
 
 
 def _refuse_two_texts_of_one_number(numbers: dict[str, int | float], place: str, source: str) -> None:

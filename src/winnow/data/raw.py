@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
 from winnow.config.errors import InputError
+
+NUMBERS = (bool, int, float, Decimal, np.bool_, np.integer, np.floating)
+"""Types of real numbers in arrays of objects."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,11 +6,13 @@ Each kind of source has a module that returns `RawData`; checks and conversion a
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from winnow.bundle.columns import Kind
 from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig
 from winnow.config.functions import BUNDLED, names_data_function
@@ -18,6 +20,7 @@ from winnow.data.bundled import load_bundled
 from winnow.data.data_function import call_data_function
 from winnow.data.dataset import DataSet, digest_of
 from winnow.data.features import convert_features
+from winnow.data.inputs import plan_inputs
 from winnow.data.labels import typed_labels
 from winnow.data.raw import RawData, as_values, is_frame
 from winnow.data.row_keys import convert_groups, convert_time, convert_weights
@@ -72,7 +75,7 @@ def _from_table(config: DataConfig) -> RawData:
     target: Any = take_column(frame, config.target, "data.target", name)
     if is_csv(config.source):
         target = typed_labels(target.to_numpy(dtype=object), config.task, "data.target", name)
-    kept = (column for column in frame.columns if column not in config.drop)
+    kept = (column for column in frame.columns if column not in config.drop and config.columns.get(column) != "drop")
     unnamed = next((column for column in kept if re.fullmatch(r"Unnamed: [0-9]+", column)), None)
     if unnamed is not None:  # mostly a saved index, which may give the target away
         raise InputError(
@@ -89,22 +92,52 @@ def _from_table(config: DataConfig) -> RawData:
 
 
 def _with_columns(raw: RawData, config: DataConfig) -> RawData:
-    """Move the group, time and weight columns out of the features, and remove the columns of `data.drop`."""
-    keys = [("data.group", config.group), ("data.time", config.time), ("data.weight", config.weight)]
-    places = [*keys, *(("data.drop", one) for one in config.drop)]
-    named = [(place, name) for place, name in places if name is not None]
+    """Move the group, time and weight columns out of the features, and remove the columns that are left out."""
+    kinds = _kinds(config)
+    roles = _roles(config)
+    named = [*roles.items(), *(("data.drop", name) for name in config.drop)]
+    named += [("data.columns", name) for name in config.columns]
     if not named:
         return raw
     frame = _as_frame(raw, named[0][0])
     columns = {place: take_column(frame, name, place, raw.name) for place, name in named}
+    left_out = {*roles.values(), *config.drop, *(name for name in config.columns if name not in kinds)}
+    left = frame.drop(columns=list(left_out))
+    is_array = not is_frame(raw.features) and not kinds
     return dataclasses.replace(
         raw,
-        features=frame.drop(columns=list({name for _, name in named})),
+        features=left.to_numpy() if is_array else left,
         groups=columns.get("data.group", raw.groups),
         time=columns.get("data.time", raw.time),
         weights=columns.get("data.weight", raw.weights),
-        feature_names=None,
+        feature_names=tuple(left.columns) if is_array else None,
     )
+
+
+def _kinds(config: DataConfig) -> dict[str, Kind]:
+    """The kinds of feature columns that the experiment file gives.
+
+    Raises:
+        InputError: one of them is no feature.
+    """
+    kinds: dict[str, Kind] = {name: kind for name, kind in config.columns.items() if kind != "drop"}
+    places = {name: place for place, name in _roles(config).items()} | dict.fromkeys(config.drop, "data.drop")
+    places |= {} if config.target is None else {config.target: "data.target"}
+    wrong = next((name for name in kinds if name in places), None)
+    if wrong is not None:
+        raise InputError(
+            f"data.columns.{wrong}",
+            expected="the kind of a column that is a feature",
+            found=f"'{kinds[wrong]}' for the column of {places[wrong]}",
+            remedy="Remove one of the two.",
+        )
+    return kinds
+
+
+def _roles(config: DataConfig) -> dict[str, str]:
+    """The columns that are neither features nor the target, by the key that names them."""
+    roles = {"data.group": config.group, "data.time": config.time, "data.weight": config.weight}
+    return {place: name for place, name in roles.items() if name is not None}
 
 
 def _as_frame(raw: RawData, place: str) -> Any:
@@ -126,26 +159,29 @@ def _as_frame(raw: RawData, place: str) -> Any:
 
 def _checked(raw: RawData, config: DataConfig) -> DataSet:
     """Convert every part, and check that all have the same number of rows."""
-    features, feature_names = convert_features(raw.features, raw.feature_names, raw.name)
+    time = convert_time(raw.time, raw.name) if raw.time is not None else None
+    converted = convert_features(raw.features, raw.feature_names, raw.name, _kinds(config), time)
+    features, feature_names, columns = converted.values, converted.names, converted.columns
     target_values = as_values(raw.target, "data.target")
     _same_rows(len(features), target_values, "data.target", "y", raw.name)
     target = convert_target(target_values, config.task, raw.class_names, raw.name)
-    groups = time = None
+    groups = None
     if raw.groups is not None:
         groups = convert_groups(raw.groups, raw.name)
         _same_rows(len(features), groups, "data.group", "groups", raw.name)
-    if raw.time is not None:
-        time = convert_time(raw.time, raw.name)
+    if time is not None:
         _same_rows(len(features), time, "data.time", "time", raw.name)
     weights = None
     if raw.weights is not None:
         weights = convert_weights(raw.weights, raw.name)
         _same_rows(len(features), weights, "data.weight", "weights", raw.name)
-    columns = 1 if target.task == "classification" else target.values.shape[1]
+    targets = 1 if target.task == "classification" else target.values.shape[1]
     target_names = raw.target_names
-    if target_names is None or len(target_names) != columns:
-        target_names = ("target",) if columns == 1 else tuple(f"target_{one + 1}" for one in range(columns))
+    if target_names is None or len(target_names) != targets:
+        target_names = ("target",) if targets == 1 else tuple(f"target_{one + 1}" for one in range(targets))
     names = {"features": feature_names, "classes": target.class_names, "targets": target_names}
+    if columns is not None and any(column.kind in ("category", "date") for column in columns):
+        names["codec"] = tuple(json.dumps((column.name, column.kind, column.categories)) for column in columns)
     arrays = {"features": features, "target": target.values, "groups": groups, "time": time}
     arrays |= {} if weights is None else {"weights": weights}
     return DataSet(
@@ -160,6 +196,8 @@ def _checked(raw: RawData, config: DataConfig) -> DataSet:
         target_names=target_names,
         sha256=digest_of(names, arrays),
         weights=weights,
+        columns=columns,
+        inputs=plan_inputs(columns, features, config.missing_indicators) if columns is not None else None,
     )
 
 

@@ -30,13 +30,14 @@ class LoopFold:
 
     Attributes:
         train_features, train_target: the rows to learn from: float32 [rows, *input_shape], and int64 [rows] or float32
-            [rows, targets], on `device`; raw, so inputs are NaN where a value is missing.
+            [rows, targets], on `device`; raw, so inputs are NaN where a value is missing, and a table's columns are
+            encoded as `winnow.bundle.columns` says.
         validation_features, validation_target: the rows to score.
         index: number of the fold, from 0; a refit counts as the fold after the last, and its validation rows are a part
             of the training rows, for the holdout stays unseen.
         seed: differs between folds and not between trials.
         rank, world_size: which of how many ranks this is.
-        task, input_shape, outputs: as a model's factory gets them.
+        task, outputs: as a model's factory gets them; input_shape: of one raw row.
         report: `report(epoch, epochs, loss, **metrics)`: call it after an epoch with its number from 1, the number of
             epochs, the training loss and any metrics, for the progress and the learning curves. A metric is that of the
             validation rows and is recorded as `val_NAME`, unless its name begins with `train_` or `val_`.

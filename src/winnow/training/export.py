@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_model
 from torch import nn
 
+from winnow.bundle.columns import Column, decode_row
 from winnow.bundle.manifest import EXAMPLE, ONNX, REFERENCE, WEIGHTS, Manifest, sha256_of, write_manifest
 from winnow.data.dataset import DataSet
 from winnow.training.failures import ExportDiffersError
@@ -103,8 +104,10 @@ def export(
             # torch's exporter knows every operator, and takes seconds.
             onnx, parity = checked(_write_any_layers)
         save_model(model, str(unfinished / WEIGHTS))
-        (unfinished / EXAMPLE).write_text(_example_text(data, typical_row(data.features, trained)), encoding="utf-8")
-        _write_reference(model, onnx, shuffled_rows(data.features, trained, REFERENCE_ROWS), unfinished / REFERENCE)
+        typical = typical_row(data.features, trained, data.columns)
+        (unfinished / EXAMPLE).write_text(_example_text(data, typical), encoding="utf-8")
+        reference = shuffled_rows(data.features, trained, REFERENCE_ROWS, data.columns)
+        _write_reference(model, onnx, reference, unfinished / REFERENCE)
         write_manifest(unfinished, _manifest(data, origin, parity, unfinished))
         shutil.rmtree(directory, ignore_errors=True)
         unfinished.rename(directory)
@@ -165,10 +168,12 @@ def _tolerance(outputs: NDArray[np.float32], is_probability: bool) -> NDArray[np
 
 
 def example_body(data: DataSet, row: NDArray[np.float32]) -> dict[str, Any]:
-    """A body for `POST /predict` with one row: by feature name for tables, as nested lists for tensors."""
+    """A body for `POST /predict` with one row of the features: raw values by name for tables, lists for tensors."""
     if data.feature_names is None:
         return {"rows": [_shortest(row)]}
-    return {"rows": [dict(zip(data.feature_names, _shortest(row), strict=True))]}
+    columns = data.columns or tuple(Column(name) for name in data.feature_names)
+    missing_is_none = [np.nan if number is None else number for number in _shortest(row)]
+    return {"rows": [decode_row(columns, missing_is_none)]}
 
 
 def _example_text(data: DataSet, row: NDArray[np.float32]) -> str:
@@ -255,7 +260,8 @@ def _manifest(data: DataSet, origin: Origin, parity: float, directory: Path) -> 
     return Manifest(
         name=origin.study,
         task=data.task,
-        input_shape=data.input_shape,
+        input_shape=data.raw_shape,
+        columns=_codec(data.columns),
         feature_names=data.feature_names,
         class_names=data.class_names,
         target_names=data.target_names,
@@ -270,6 +276,11 @@ def _manifest(data: DataSet, origin: Origin, parity: float, directory: Path) -> 
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         files={name: sha256_of(directory / name) for name in (ONNX, WEIGHTS, EXAMPLE, REFERENCE)},
     )
+
+
+def _codec(columns: tuple[Column, ...] | None) -> tuple[Column, ...] | None:
+    """None for a table of plain numbers, so that its manifest is the one that earlier versions wrote."""
+    return None if columns is None or columns == tuple(Column(column.name) for column in columns) else columns
 
 
 def git_commit(folder: Path) -> str:

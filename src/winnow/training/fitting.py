@@ -19,6 +19,7 @@ from torch.nn.parameter import is_lazy
 
 from winnow.config.experiment import TrainingConfig
 from winnow.data.dataset import DataSet
+from winnow.training.embedding import EmbeddedColumns
 from winnow.training.export_module import ExportModule
 from winnow.training.failures import DivergedError
 from winnow.training.loop import RowLoss, Rows, predict
@@ -117,7 +118,10 @@ def check_finite(metrics: Mapping[str, float], where: str) -> None:
 
 
 def build_network(factory: Callable[..., Any], data: DataSet, arguments: Mapping[str, Any]) -> nn.Module:
-    """Call a model's factory.
+    """Call a model's factory, and put the network behind the embedded columns of the data, if there are any.
+
+    Returns:
+        A network that takes preprocessed rows.
 
     Raises:
         TypeError: it returned something else than an nn.Module.
@@ -130,4 +134,6 @@ def build_network(factory: Callable[..., Any], data: DataSet, arguments: Mapping
         # Lazy layers learn their shapes from rows; optimizers and DDP need them before the first step.
         with torch.no_grad():
             network.eval()(torch.zeros(2, *data.input_shape))
-    return network
+    if data.inputs is None or not data.inputs.embedded:
+        return network
+    return EmbeddedColumns(data.inputs, network)

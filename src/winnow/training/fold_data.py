@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from winnow.config.experiment import EarlyStoppingConfig
-from winnow.data.preprocessing import TargetScale, fit_standardize
+from winnow.data.preprocessing import TargetScale, fit_preprocessing
 from winnow.data.splits import split_watch
 from winnow.training.loop import Rows
 from winnow.training.preparation import Prepared
@@ -74,7 +74,7 @@ class FoldData:
             splitter = experiment.cross_validation.splitter
             order, watched = split_watch(data, train_rows, fraction, splitter, experiment.search.seed)
             watch = torch.from_numpy(watched)
-        preprocess = fit_standardize(data.features[order], experiment.data.standardize).to(self._device)
+        preprocess = fit_preprocessing(data.features[order], data.inputs, self._prepared.scaling).to(self._device)
         if data.task == "classification":
             return Learned(torch.from_numpy(order), watch, preprocess, nn.Softmax(-1), self.target)
         head = TargetScale.fit(data.target[order]).to(self._device)

@@ -216,7 +216,7 @@ class Jobs:
             rank=world.rank,
             world_size=world.size,
             task=data.task,
-            input_shape=data.input_shape,
+            input_shape=data.raw_shape,
             outputs=data.outputs,
             report=report,
             _world=world,

@@ -229,6 +229,29 @@ def _embedding(builder: _Builder, node: fx.Node, module: Any) -> str:
     return builder.op("Gather", builder.constant(module.weight), _input(builder, node))
 
 
+def _embedding_call(builder: _Builder, node: fx.Node, _module: Any) -> str:
+    if len(node.args) != 2 or node.kwargs:
+        raise UnknownLayerError("a call of embedding with more than rows and weights")
+    rows, weight = node.args
+    return builder.op("Gather", builder.value(weight), builder.value(rows))
+
+
+def _index_select(builder: _Builder, node: fx.Node, _module: Any) -> str:
+    rows, axis, index = node.args
+    return builder.op("Gather", builder.value(rows), builder.value(index), axis=axis)
+
+
+def _select(builder: _Builder, node: fx.Node, _module: Any) -> str:
+    rows, axis, index = node.args
+    return builder.op("Gather", builder.value(rows), builder.constant(torch.tensor(index)), axis=axis)
+
+
+def _narrow(builder: _Builder, node: fx.Node, _module: Any) -> str:
+    rows, *numbers = node.args
+    axis, start, length = (torch.tensor([number]) for number in numbers)
+    return builder.op("Slice", builder.value(rows), *map(builder.constant, (start, start + length, axis)))
+
+
 def _softmax(builder: _Builder, node: fx.Node, module: Any) -> str:
     axis = _argument(node, 1, "dim") if module is None else module.dim
     if not isinstance(axis, int):
@@ -318,6 +341,10 @@ _BY_TRANSLATION: tuple[tuple[_Translation, tuple[Any, ...]], ...] = (
     (_batch_norm, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)),
     (_layer_norm, (nn.LayerNorm,)),
     (_embedding, (nn.Embedding,)),
+    (_embedding_call, (functional.embedding,)),
+    (_index_select, (torch.index_select,)),
+    (_select, ("select",)),
+    (_narrow, ("narrow",)),
     (_pool, (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d)),
     (_adaptive_average, (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)),
     (_reshape, (nn.Flatten, nn.Unflatten, torch.flatten, torch.reshape)),
@@ -332,6 +359,8 @@ _BY_TRANSLATION: tuple[tuple[_Translation, tuple[Any, ...]], ...] = (
     (_unary("Sigmoid"), (nn.Sigmoid, torch.sigmoid, functional.sigmoid, "sigmoid")),
     (_unary("Elu", attribute="alpha"), (nn.ELU,)),
     (_unary("LeakyRelu", attribute="negative_slope"), (nn.LeakyReLU,)),
+    (_unary("Sin"), (torch.sin, "sin")),
+    (_unary("Cos"), (torch.cos, "cos")),
     (_unary("IsNaN"), (torch.isnan, "isnan")),
     (_unary("Cast", to=TensorProto.INT64), ("long",)),
     (_unary("Cast", to=TensorProto.FLOAT), ("float",)),

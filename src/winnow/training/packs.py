@@ -100,7 +100,7 @@ class Packs:
                 yield Alone(job)
         for structure, candidates in groups.items():
             yield from self._train_group(structure, candidates)
-        if self._data.features.nbytes * len(self._prepared.folds) > _KEPT_BYTES:
+        if self._prepared.data.prepared_bytes * len(self._prepared.folds) > _KEPT_BYTES:
             self._folds.clear()
 
     def reason_against(self, params: Mapping[str, Any], ranks: int) -> str | None:
@@ -123,7 +123,7 @@ class Packs:
         if ranks > 1 or training.precision != "no":
             return "several ranks, or a precision other than float32"
         folds = len({job.fold for job in jobs})
-        if folds * self._prepared.data.features.nbytes > _MOST_BYTES:
+        if folds * self._prepared.data.prepared_bytes > _MOST_BYTES:
             return f"the inputs of {folds} folds take more than {_MOST_BYTES >> 20} MiB"
         return None
 

@@ -23,7 +23,7 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import ChoiceParameter, Experiment, FloatParameter, OptimizerConfig, SchedulerConfig
 from winnow.config.nearest import did_you_mean
 from winnow.config.space import float_for_whole_numbers
-from winnow.data.preprocessing import fit_standardize
+from winnow.data.preprocessing import fit_preprocessing
 from winnow.data.splits import split_watch
 from winnow.training.fitting import build_network
 from winnow.training.fold_data import FoldData
@@ -291,7 +291,7 @@ def _check_rows(prepared: Prepared, arguments: Mapping[str, Any], network: nn.Mo
     if not _is_small(network) or len(rest) < 2:
         return
     raw = data.features[rest[spread(len(rest), ROWS_TRIED)]]
-    rows = fit_standardize(raw, prepared.experiment.data.standardize)(torch.from_numpy(raw)).numpy()
+    rows = fit_preprocessing(raw, data.inputs, prepared.scaling)(torch.from_numpy(raw)).numpy()
     try:
         built = build_network(prepared.factory, data, arguments).eval()
         answer = functools.partial(_answer, built)

@@ -15,6 +15,7 @@ from winnow.config.functions import load_function
 from winnow.config.names import recorded_name
 from winnow.data.classes import class_index
 from winnow.data.dataset import DataSet
+from winnow.data.inputs import Scaling
 from winnow.data.sources import load_data
 from winnow.data.splits import Fold, Holdout, deal_folds, split_holdout
 from winnow.training.metrics import LOSS, Goal, MetricSpec, Outputs, specs_of
@@ -48,6 +49,11 @@ class Prepared:
     factory: Callable[..., Any]
     loop: Callable[..., Any] | None
     positive: int | None = None
+
+    @property
+    def scaling(self) -> Scaling:
+        """How the inputs are scaled."""
+        return self.experiment.data.scaling
 
 
 def prepare(experiment: Experiment) -> Prepared:

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from winnow.data.preprocessing import BLOCK_ELEMENTS, Impute, TargetScale, fit_standardize
+from winnow.data.inputs import Scaling
+from winnow.data.preprocessing import BLOCK_ELEMENTS, Impute, TargetScale, fit_scaling
 
 Array = NDArray[np.float32]
 
@@ -28,39 +29,39 @@ def apply(module: nn.Module, features: Array) -> Array:
 
 def test_columns_get_mean_0_and_spread_1() -> None:
     features = rows(50, 4) * np.array([1, 10, 100, 1e-3], dtype=np.float32)
-    scaled = apply(fit_standardize(features, True), features)
+    scaled = apply(fit_scaling(features, "standard"), features)
     np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(scaled.std(axis=0), 1, atol=1e-5)
 
 
 def test_images_are_scaled_by_channel_and_other_tensors_as_a_whole() -> None:
     images = rows(20, 3, 4, 4) * np.array([1, 10, 100], dtype=np.float32).reshape(1, 3, 1, 1)
-    scaled = apply(fit_standardize(images, True), images)
+    scaled = apply(fit_scaling(images, "standard"), images)
     np.testing.assert_allclose(scaled.mean(axis=(0, 2, 3)), 0, atol=1e-5)
     np.testing.assert_allclose(scaled.std(axis=(0, 2, 3)), 1, atol=1e-5)
     grey = rows(20, 4, 4)
-    np.testing.assert_allclose(apply(fit_standardize(grey, True), grey), (grey - grey.mean()) / grey.std(), atol=1e-5)
+    np.testing.assert_allclose(apply(fit_scaling(grey, "standard"), grey), (grey - grey.mean()) / grey.std(), atol=1e-5)
 
 
 def test_only_the_rows_it_was_fitted_to_count() -> None:
     train, validation = rows(40, 2), rows(10, 2, seed=1)
-    scaled = apply(fit_standardize(train, True), validation)
+    scaled = apply(fit_scaling(train, "standard"), validation)
     np.testing.assert_allclose(scaled, (validation - train.mean(axis=0)) / train.std(axis=0), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("enabled", [True, False])
-def test_a_missing_value_becomes_the_training_mean(enabled: bool) -> None:
+@pytest.mark.parametrize("scaling", ["standard", "none"])
+def test_a_missing_value_becomes_the_training_mean(scaling: Scaling) -> None:
     train = np.array([[1, 10], [3, np.nan], [np.nan, 30]], dtype=np.float32)
-    module = fit_standardize(train, enabled)
+    module = fit_scaling(train, scaling)
     unseen = np.full((1, 2), np.nan, dtype=np.float32)
     mean = np.array([[2, 20]], dtype=np.float32)
-    np.testing.assert_allclose(apply(module, unseen), np.zeros((1, 2)) if enabled else mean)
+    np.testing.assert_allclose(apply(module, unseen), mean if scaling == "none" else np.zeros((1, 2)))
     np.testing.assert_allclose(apply(module, unseen), apply(module, mean))
 
 
 def test_without_standardizing_present_values_stay_as_they_are() -> None:
     features = rows(5, 3)
-    module = fit_standardize(features, False)
+    module = fit_scaling(features, "none")
     assert isinstance(module, Impute)
     np.testing.assert_array_equal(apply(module, features), features)
 
@@ -68,13 +69,13 @@ def test_without_standardizing_present_values_stay_as_they_are() -> None:
 @pytest.mark.parametrize("value", [0.0, 7.0, 0.1, 1e30, 1e-42, np.nan])
 def test_a_constant_or_empty_column_gives_finite_numbers(value: float) -> None:
     features = np.full((100, 1), value, dtype=np.float32)
-    scaled = apply(fit_standardize(features, True), features)
+    scaled = apply(fit_scaling(features, "standard"), features)
     np.testing.assert_allclose(scaled, 0, atol=1e-5)
 
 
 def test_a_large_mean_does_not_swallow_a_small_spread() -> None:
     features = (1e6 + rows(1000, 1)).astype(np.float32)
-    scaled = apply(fit_standardize(features, True), features)
+    scaled = apply(fit_scaling(features, "standard"), features)
     assert scaled.std() == pytest.approx(1, abs=1e-3)
     assert scaled.mean() == pytest.approx(0, abs=0.05)
 
@@ -82,14 +83,14 @@ def test_a_large_mean_does_not_swallow_a_small_spread() -> None:
 def test_large_data_is_read_in_blocks_with_the_same_result() -> None:
     features = rows(9000, 1, 30, 30)
     features[5, 0, 3, 3] = np.nan
-    state = fit_standardize(features, True).state_dict()
+    state = fit_scaling(features, "standard").state_dict()
     assert features.size > BLOCK_ELEMENTS
     assert state["mean"].item() == pytest.approx(np.nanmean(features, dtype=np.float64), rel=1e-6)
     assert state["std"].item() == pytest.approx(np.nanstd(features, dtype=np.float64), rel=1e-6)
 
 
 def test_statistics_travel_in_the_state_as_float32() -> None:
-    state = fit_standardize(rows(10, 3), True).state_dict()
+    state = fit_scaling(rows(10, 3), "standard").state_dict()
     assert {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in state.items()} == {
         "mean": ((3,), torch.float32),
         "std": ((3,), torch.float32),
@@ -107,11 +108,11 @@ def test_a_target_scale_is_undone_by_its_inverse() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-@pytest.mark.parametrize("enabled", [True, False])
-def test_it_exports_to_onnx_for_any_batch(tmp_path: Path, enabled: bool) -> None:
+@pytest.mark.parametrize("scaling", ["standard", "none"])
+def test_it_exports_to_onnx_for_any_batch(tmp_path: Path, scaling: Scaling) -> None:
     features = rows(30, 3)
     target = rows(30, 1)
-    model = nn.Sequential(fit_standardize(features, enabled), nn.Linear(3, 1), TargetScale.fit(target)).eval()
+    model = nn.Sequential(fit_scaling(features, scaling), nn.Linear(3, 1), TargetScale.fit(target)).eval()
     path = tmp_path / "model.onnx"
     torch.onnx.export(
         model,

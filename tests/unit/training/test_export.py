@@ -37,7 +37,7 @@ class _Differs(nn.Module):
     """Answers otherwise while it is exported, as a network with a branch on its training state may."""
 
     def forward(self, x):
-        return torch.sin(x) * 2 if torch.compiler.is_exporting() else torch.sin(x)
+        return torch.tan(x) * 2 if torch.compiler.is_exporting() else torch.tan(x)
 
 
 def _model(network: nn.Module) -> ExportModule:
