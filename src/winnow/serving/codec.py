@@ -15,9 +15,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from winnow.serving import rows
-from winnow.serving.rows import Matrix
+from winnow.bundle.columns import Kind
+from winnow.serving import rows, values
+from winnow.serving.json_body import standard_json
 from winnow.serving.signature import Signature
+from winnow.serving.values import Matrix
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -62,15 +64,24 @@ def typed(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T | None:
     try:
         return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        standard = rows.standard_json(body)
-        return typed(decoder, standard) if standard is not body else None
+        standard = standard_json(body)
+        return typed(decoder, standard) if standard != body else None
+
+
+_TYPES: Mapping[Kind, Any] = {
+    "number": float | None,
+    "boolean": bool | int | float | str | None,
+    "category": str | int | float | bool | None,
+    "date": str | None,
+}
+"""The JSON values that each kind of column takes."""
 
 
 class RowReader:
-    """Reads rows of valid JSON values into an array, without a Python loop over the values.
+    """Reads rows of valid JSON values into an array; numbers without a Python loop over the values.
 
-    `type` is the type of a row for a msgspec decoder: a struct with one field per column, or a list of numbers; for
-    tensors nested lists of numbers.
+    `type` is the type of a row for a msgspec decoder: a struct with one field per column, or an array of the columns'
+    types; for tensors nested lists of numbers.
     """
 
     def __init__(self, signature: Signature, *, ignore_extra: bool) -> None:
@@ -82,11 +93,14 @@ class RowReader:
             for _ in signature.input_shape:
                 row = list[row]
         else:
-            width = len(columns)
-            row = Annotated[list[float | None], msgspec.Meta(min_length=width, max_length=width)]
-            if not any(_ESCAPED.search(name) for name in columns):
-                names = {f"c{index}": name for index, name in enumerate(columns)}
-                fields = [(field, float | None) for field in names]
+            types = [_TYPES[column.kind] for column in columns]
+            is_numeric, width = signature.is_numeric, len(columns)
+            row = list[float | None] if is_numeric else tuple[tuple(types)]  # type: ignore[misc]
+            if is_numeric:
+                row = Annotated[row, msgspec.Meta(min_length=width, max_length=width)]
+            if not any(_ESCAPED.search(column.name) for column in columns):
+                names = {f"c{index}": column.name for index, column in enumerate(columns)}
+                fields = list(zip(names, types, strict=True))
                 self._struct = msgspec.defstruct(
                     "Row", fields, rename=names, forbid_unknown_fields=not ignore_extra, gc=False
                 )
@@ -97,21 +111,24 @@ class RowReader:
         """The rows as an array, or None if they are too few or ragged, for `rows` to say why.
 
         Raises:
-            ProblemError: there are too many rows, or a number lies beyond float32.
+            ProblemError: there are too many rows, or a value does not fit its column.
         """
+        signature = self._signature
         if not items:
             return None
-        rows.check_count(len(items), self._signature)
+        rows.check_count(len(items), signature)
         if self._struct is not None:
             struct, astuple = self._struct, msgspec.structs.astuple
             items = [astuple(item) if type(item) is struct else item for item in items]
+        if signature.columns is not None and not signature.is_numeric:
+            return values.table(items, signature.columns, lambda row: f"{where}[{row}]")
         try:
-            values: NDArray[np.float64] = np.array(items, dtype=np.float64)
+            numbers: NDArray[np.float64] = np.array(items, dtype=np.float64)
         except ValueError:
             return None
-        if values.shape[1:] != self._signature.input_shape:
+        if numbers.shape[1:] != signature.input_shape:
             return None
-        return rows.finite(values, self._signature, where)
+        return values.finite(numbers, signature, where)
 
 
 def labels(outputs: Matrix, signature: Signature) -> list[str]:

@@ -13,12 +13,9 @@ from string import Template
 import msgspec
 
 from winnow.bundle.manifest import Manifest
-from winnow.serving import problems
+from winnow.serving import form, problems
 from winnow.serving.examples import Example
 from winnow.serving.signature import Signature
-
-MOST_FIELDS = 64
-"""Models with more columns, and tensors, are tried as JSON instead of field by field."""
 
 OPERATIONS = (
     ("/livez", "the process is alive"),
@@ -42,7 +39,7 @@ def render(
         "commit": manifest.git_commit[:12] or "unknown",
         "created": manifest.created_at,
     }
-    facts = {"columns": signature.columns, "classes": signature.classes, "url": url, "key": needs_key}
+    facts = {"classes": signature.classes, "url": url, "key": needs_key}
     metrics = [(name, f"{value:.4g}") for name, value in sorted(manifest.metrics.items())]
     page = Template(template).substitute(
         name=html.escape(signature.name),
@@ -51,7 +48,7 @@ def render(
         sentence=_sentence(manifest, signature),
         origin="".join(f"<dt>{html.escape(term)}</dt><dd>{html.escape(value)}</dd>" for term, value in origin.items()),
         metrics=_table(("metric", "value"), metrics),
-        form=_form(signature, first),
+        form=form.render(signature, first),
         key=_KEY_FIELD if needs_key else "",
         protocols="".join(_protocol(example, url, needs_key=needs_key) for example in examples),
         operations=_table(("address", "answers"), OPERATIONS),
@@ -70,29 +67,19 @@ _KEY_FIELD = '<label class="key">API key <input id="key" type="password" autocom
 
 def _sentence(manifest: Manifest, signature: Signature) -> str:
     shape = " × ".join(str(size) for size in signature.input_shape)
-    takes = f"{len(signature.columns)} columns" if signature.columns is not None else f"tensors of {shape}"
+    takes, values = f"tensors of {shape}", "Each value is a number; null is a missing one."
+    if signature.images is not None:
+        takes, values = "images", f"An image of any size becomes {shape} numbers."
+    elif signature.columns is not None:
+        takes = f"{len(signature.columns)} columns"
+        values = values if signature.is_numeric else "null is a missing value."
     if signature.classes is not None:
         gives = f"{len(signature.classes)} classes of {manifest.target_names[0]}"
         if signature.threshold is not None:
             gives += f" ({signature.classes[signature.positive]} from a probability of {signature.threshold:.4g} on)"
     else:
         gives = "values of " + ", ".join(signature.targets)
-    return html.escape(f"Takes {takes}, gives {gives}. Each value is a number; null is a missing one.")
-
-
-def _form(signature: Signature, example: object) -> str:
-    if signature.columns is None or len(signature.columns) > MOST_FIELDS or not isinstance(example, dict):
-        text = html.escape(msgspec.json.format(msgspec.json.encode({"rows": [example]}), indent=0).decode())
-        return f'<textarea id="body" spellcheck="false" rows="6">{text}</textarea>'
-    fields = []
-    for name in signature.columns:
-        value = example[name]
-        shown = "" if value is None else html.escape(f"{value:g}" if len(f"{value}") > 12 else f"{value}")
-        label = html.escape(name)
-        fields.append(
-            f'<label><span>{label}</span><input data-column="{label}" inputmode="decimal" value="{shown}"></label>'
-        )
-    return '<div class="fields">' + "".join(fields) + "</div>"
+    return html.escape(f"Takes {takes}, gives {gives}. {values}")
 
 
 def _protocol(example: Example, url: str, *, needs_key: bool) -> str:

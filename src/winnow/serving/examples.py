@@ -11,9 +11,15 @@ from typing import Any
 
 import msgspec
 
-from winnow.serving import codec, inference_codec
-from winnow.serving.rows import Matrix
+from winnow.bundle.columns import decode_row
+from winnow.serving import codec
+from winnow.serving.image_rows import IMAGE
+from winnow.serving.inference_codec import DATATYPE_OF, INPUT
 from winnow.serving.signature import Signature
+from winnow.serving.values import Matrix
+
+GRAY_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+"""A PNG image of one pixel, in base64."""
 
 
 @dataclass(frozen=True)
@@ -40,36 +46,68 @@ def curl(address: str, body: str, media_type: str = codec.JSON, *, needs_key: bo
 
 def examples_of(signature: Signature, matrix: Matrix) -> tuple[Example, ...]:
     """A request per protocol and form for the first row of `matrix` (float32 [rows, *input_shape])."""
-    row = _plain(matrix[0].tolist())
-    rows = [row]
-    found = [Example("Rows in order", "/predict", codec.JSON, _text({"rows": rows}))]
-    if signature.columns is not None:
-        record = dict(zip(signature.columns, row, strict=True))
-        split = {"columns": list(signature.columns), "data": rows}
-        lines = _csv_line(signature.columns) + "\n" + _csv_line("" if value is None else str(value) for value in row)
-        found = [
-            Example("Rows by column name", "/predict", codec.JSON, _text({"rows": [record]})),
-            *found,
-            Example("MLflow: dataframe_split", "/invocations", codec.JSON, _text({"dataframe_split": split})),
-            Example("MLflow: dataframe_records", "/invocations", codec.JSON, _text({"dataframe_records": [record]})),
-            Example("MLflow: CSV", "/invocations", codec.CSV, lines + "\n"),
-        ]
-    flat = _plain(matrix[0].ravel().tolist())
-    tensor = {"name": inference_codec.INPUT, "shape": [1, *matrix[0].shape], "datatype": "FP32", "data": flat}
     infer = f"/v2/models/{signature.name}/infer"
-    found += [
+    if signature.images is not None:
+        return (Example("Images in base64", "/predict", codec.JSON, _text({"rows": [{IMAGE: GRAY_PIXEL}]})),)
+    if signature.columns is None:
+        rows = [_plain(matrix[0].tolist())]
+        return (
+            Example("Rows in order", "/predict", codec.JSON, _text({"rows": rows})),
+            *_rows_in_order(rows),
+            Example("Open Inference Protocol", infer, codec.JSON, _inference([_whole(matrix)])),
+        )
+    record = {name: _plain(value) for name, value in decode_row(signature.columns, matrix[0].tolist()).items()}
+    rows = [list(record.values())]
+    split = {"columns": list(record), "data": rows}
+    lines = [_csv_line(record), _csv_line(_csv_field(value) for value in record.values())]
+    tensors = [
+        {"name": column.name, "shape": [1], "datatype": DATATYPE_OF[column.dtype], "data": [record[column.name]]}
+        for column in signature.columns
+    ]
+    return (
+        Example("Rows by column name", "/predict", codec.JSON, _text({"rows": [record]})),
+        Example("Rows in order", "/predict", codec.JSON, _text({"rows": rows})),
+        Example("MLflow: dataframe_split", "/invocations", codec.JSON, _text({"dataframe_split": split})),
+        Example("MLflow: dataframe_records", "/invocations", codec.JSON, _text({"dataframe_records": [record]})),
+        Example("MLflow: CSV", "/invocations", codec.CSV, "".join(f"{line}\n" for line in lines)),
+        *_rows_in_order(rows),
+        Example(
+            "Open Inference Protocol",
+            infer,
+            codec.JSON,
+            _inference([_whole(matrix)] if signature.is_numeric else tensors),
+        ),
+    )
+
+
+def _rows_in_order(rows: list[Any]) -> tuple[Example, ...]:
+    return (
         Example("MLflow: instances", "/invocations", codec.JSON, _text({"instances": rows})),
         Example("MLflow: inputs", "/invocations", codec.JSON, _text({"inputs": rows})),
-        Example("Open Inference Protocol", infer, codec.JSON, _text({"id": "example-1", "inputs": [tensor]})),
-    ]
-    return tuple(found)
+    )
+
+
+def _whole(matrix: Matrix) -> dict[str, Any]:
+    flat = _plain(matrix[0].ravel().tolist())
+    return {"name": INPUT, "shape": [1, *matrix[0].shape], "datatype": "FP32", "data": flat}
+
+
+def _inference(tensors: list[dict[str, Any]]) -> str:
+    return _text({"id": "example-1", "inputs": tensors})
 
 
 def _plain(value: Any) -> Any:
     """Nested float32 numbers as short as they can be written, and NaN as null."""
     if isinstance(value, list):
         return [_plain(inner) for inner in value]
+    if not isinstance(value, float):
+        return value
     return None if math.isnan(value) else float(f"{value:.7g}")
+
+
+def _csv_field(value: Any) -> str:
+    """A value as pandas writes it."""
+    return "" if value is None else str(value)
 
 
 def _text(content: object) -> str:

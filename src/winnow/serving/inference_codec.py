@@ -1,9 +1,10 @@
 """`POST /v2/models/NAME/infer`: the Open Inference Protocol's REST form (KServe's "V2").
 
-A request has either the one tensor `input` of shape [rows, …], or, for tabular models, one tensor per column of shape
-[rows] or [rows, 1]. `data` may be flat or nested; null is a missing value. Classification answers `output` (FP32, the
-probabilities) and `prediction` (BYTES, the class names); regression answers `output` (FP32, the values). `outputs` asks
-for some of them by name. `parameters` are taken and ignored. The binary tensor extension is left out.
+A request has the one tensor `input` of shape [rows, …], or one tensor per column of shape [rows] or [rows, 1]. Tables
+of numbers take both; tables with other columns take the second, with BYTES for texts and dates. `data` may be flat or
+nested; null is a missing value. Classification answers `output` (FP32, the probabilities) and `prediction` (BYTES, the
+class names); regression answers `output` (FP32, the values). `outputs` asks for some of them by name. `parameters` are
+taken and ignored. The binary tensor extension is left out.
 
 Source: https://github.com/kserve/open-inference-protocol, specification/protocol/inference_rest.md
 """
@@ -17,16 +18,33 @@ from typing import Annotated, Any, NoReturn
 import msgspec
 import numpy as np
 
+from winnow.bundle.columns import Column, DType
 from winnow.serving import codec, problems, rows
 from winnow.serving.codec import InferenceRequest
+from winnow.serving.json_body import json_of, standard_json
 from winnow.serving.problems import ProblemError
-from winnow.serving.rows import Matrix
 from winnow.serving.signature import Signature
+from winnow.serving.values import Kind, Matrix, Numbers
 
 INPUT, OUTPUT, PREDICTION = "input", "output", "prediction"
 FLOATS = ("FP16", "FP32", "FP64")
 INTEGERS = ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
-DATATYPES = (*FLOATS, *INTEGERS, "BOOL")
+NUMBERS = (*FLOATS, *INTEGERS, "BOOL")
+DATATYPES = (*NUMBERS, "BYTES")
+DATATYPE_OF: Mapping[DType, str] = {
+    "double": "FP32",
+    "long": "INT64",
+    "boolean": "BOOL",
+    "string": "BYTES",
+    "date": "BYTES",
+    "datetime": "BYTES",
+}
+_KINDS: Mapping[str, Kind] = {
+    **dict.fromkeys(FLOATS, "real"),
+    **dict.fromkeys(INTEGERS, "integer"),
+    "BOOL": "boolean",
+    "BYTES": "text",
+}
 Size = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Shape = Annotated[list[Size], msgspec.Meta(max_length=rows.DEEPEST_TENSOR)]
 
@@ -106,8 +124,8 @@ class InferenceCodec:
         return {**members, "error": members["detail"]}
 
     def _refuse(self, body: bytes) -> NoReturn:
-        body = rows.standard_json(body)
-        rows.json_of(body, self._signature)
+        body = standard_json(body)
+        json_of(body, self._signature)
         try:
             self._body.decode(body)
         except msgspec.DecodeError as error:
@@ -116,39 +134,44 @@ class InferenceCodec:
 
     def _matrix(self, tensors: Sequence[InputTensor]) -> Matrix:
         names = [tensor.name for tensor in tensors]
-        columns = self._signature.columns
-        if names == [INPUT]:
-            shape = (None, *self._signature.input_shape)
-            _check(tensors[0], shape)
-            rows.check_count(tensors[0].shape[0], self._signature)
-            return self._values(tensors[0], tuple(tensors[0].shape), None)
+        signature = self._signature
+        columns = signature.columns
+        if names == [INPUT] and signature.is_numeric:
+            _check(tensors[0], (None, *signature.input_shape), NUMBERS)
+            rows.check_count(tensors[0].shape[0], signature)
+            return self._whole(tensors[0])
         if columns is None:
             found = ", ".join(problems.shorten(name) for name in names[:5]) or "none"
             raise ProblemError("wrong-form", f'inputs: expected the one tensor "{INPUT}", found {found}.')
-        rows.check_names(names, columns, "inputs", None, ignore_extra=False)
+        rows.check_names(names, [column.name for column in columns], "inputs", None, ignore_extra=False)
         by_name = {tensor.name: tensor for tensor in tensors}
         count = tensors[0].shape[0] if tensors[0].shape else 0
-        rows.check_count(count, self._signature)
+        rows.check_count(count, signature)
         parts = []
-        for name in columns:
-            tensor = by_name[name]
-            _check(tensor, (count, 1) if len(tensor.shape) > 1 else (count,))
-            parts.append(self._values(tensor, (count,), name))
-        return np.stack(parts, axis=1)
+        for column in columns:
+            tensor = by_name[column.name]
+            datatypes = NUMBERS if column.kind == "number" else DATATYPES
+            _check(tensor, (count, 1) if len(tensor.shape) > 1 else (count,), datatypes)
+            parts.append(self._column(tensor, count, column))
+        return np.concatenate(parts, axis=1, dtype=np.float32)
 
-    def _values(self, tensor: InputTensor, shape: tuple[int, ...], column: str | None) -> Matrix:
-        """A tensor's data as float32 of `shape`."""
-        kind: rows.NumberKind = (
-            "boolean" if tensor.datatype == "BOOL" else "integer" if tensor.datatype in INTEGERS else "real"
-        )
-        matrix = self._flat_numbers(tensor.data, shape, kind)
+    def _whole(self, tensor: InputTensor) -> Matrix:
+        """All the rows in one tensor."""
+        kind = _KINDS[tensor.datatype]
+        matrix = self._flat_numbers(tensor.data, tuple(tensor.shape), kind)
         if matrix is not None:
             return matrix
-        values = rows.json_of(bytes(tensor.data), self._signature)
-        where = f"inputs {problems.shorten(tensor.name)}"
-        return rows.from_flat(values, shape, self._signature, where, column, kind)
+        content = json_of(bytes(tensor.data), self._signature)
+        return rows.from_tensor(content, tensor.shape[0], self._signature, _where(tensor), kind)
 
-    def _flat_numbers(self, data: msgspec.Raw, shape: tuple[int, ...], kind: rows.NumberKind) -> Matrix | None:
+    def _column(self, tensor: InputTensor, count: int, column: Column) -> Matrix | Numbers:
+        """One column's numbers, [rows, width]."""
+        kind = _KINDS[tensor.datatype]
+        if column.kind == "number" and (matrix := self._flat_numbers(tensor.data, (count, 1), kind)) is not None:
+            return matrix
+        return rows.from_column(json_of(bytes(tensor.data), self._signature), count, column, _where(tensor), kind)
+
+    def _flat_numbers(self, data: msgspec.Raw, shape: tuple[int, ...], kind: Kind) -> Matrix | None:
         """Flat data as float32 of `shape`; None if it is nested or at fault, for `rows` to read."""
         if kind == "boolean":
             return None
@@ -168,7 +191,10 @@ class InferenceCodec:
 
 def input_tensors(signature: Signature) -> list[dict[str, Any]]:
     """The protocol's metadata of the input."""
-    return [{"name": INPUT, "datatype": "FP32", "shape": [-1, *signature.input_shape]}]
+    if signature.is_numeric:
+        return [{"name": INPUT, "datatype": "FP32", "shape": [-1, *signature.input_shape]}]
+    columns = signature.columns or ()
+    return [{"name": column.name, "datatype": DATATYPE_OF[column.dtype], "shape": [-1]} for column in columns]
 
 
 def output_tensors(signature: Signature) -> list[dict[str, Any]]:
@@ -179,11 +205,14 @@ def output_tensors(signature: Signature) -> list[dict[str, Any]]:
     return tensors
 
 
-def _check(tensor: InputTensor, shape: tuple[int | None, ...]) -> None:
+def _where(tensor: InputTensor) -> str:
+    return f"inputs {problems.shorten(tensor.name)}"
+
+
+def _check(tensor: InputTensor, shape: tuple[int | None, ...], datatypes: Sequence[str]) -> None:
     """Refuse a tensor of another datatype or shape; None in `shape` is any number of rows."""
-    where = f"inputs {problems.shorten(tensor.name)}"
-    if tensor.datatype not in DATATYPES:
-        raise ProblemError("wrong-form", f"{where}: expected a datatype of {', '.join(DATATYPES)}.")
+    if tensor.datatype not in datatypes:
+        raise ProblemError("wrong-form", f"{_where(tensor)}: expected a datatype of {', '.join(datatypes)}.")
     fits = len(tensor.shape) == len(shape) and all(
         found == expected or (expected is None and found > 0)
         for found, expected in zip(tensor.shape, shape, strict=True)
@@ -191,5 +220,5 @@ def _check(tensor: InputTensor, shape: tuple[int | None, ...]) -> None:
     if not fits or not all(tensor.shape):
         sizes = ", ".join("rows" if size is None else str(size) for size in shape)
         raise problems.invalid(
-            [problems.Finding(f"{where}: expected shape [{sizes}] and at least one row, found {tensor.shape}")]
+            [problems.Finding(f"{_where(tensor)}: expected shape [{sizes}] and at least one row, found {tensor.shape}")]
         )

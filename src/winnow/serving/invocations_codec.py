@@ -21,9 +21,11 @@ import msgspec
 
 from winnow.serving import codec, problems, rows
 from winnow.serving.codec import InferenceRequest, RowReader
+from winnow.serving.csv_body import from_csv
+from winnow.serving.json_body import json_of, standard_json
 from winnow.serving.problems import Finding, ProblemError
-from winnow.serving.rows import Matrix
 from winnow.serving.signature import Signature
+from winnow.serving.values import Matrix
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
@@ -53,7 +55,7 @@ class InvocationsCodec:
     def decode(self, body: bytes, media_type: str) -> InferenceRequest:
         """See `Codec.decode`."""
         if media_type == codec.CSV:
-            return InferenceRequest(rows.from_csv(body, self._signature))
+            return InferenceRequest(from_csv(body, self._signature))
         content = codec.typed(self._decoder, body)
         matrix = None if content is None else self._typed(content)
         return InferenceRequest(self._read(body) if matrix is None else matrix)
@@ -80,12 +82,12 @@ class InvocationsCodec:
         form = getattr(content, forms[0])
         if forms[0] != "dataframe_split":
             return self._reader.matrix(form, forms[0])
-        in_order = form.columns is None or tuple(form.columns) == self._signature.columns
-        is_cells = all(type(item) is list for item in form.data)
+        in_order = form.columns is None or tuple(form.columns) == self._signature.names
+        is_cells = all(type(item) in (list, tuple) for item in form.data)
         return self._reader.matrix(form.data, "dataframe_split.data") if in_order and is_cells else None
 
     def _read(self, body: bytes) -> Matrix:
-        content = rows.json_of(rows.standard_json(body), self._signature)
+        content = json_of(standard_json(body), self._signature)
         known = ", ".join(f'"{form}"' for form in FORMS)
         if not isinstance(content, dict):
             found = problems.kind_of(content)

@@ -5,12 +5,13 @@ Written by hand: FastAPI does not have the predicting routes, and it would descr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from winnow.serving import codec, inference_codec, problems
+from winnow.bundle.columns import Column, DType
+from winnow.serving import codec, image_rows, inference_codec, problems
 from winnow.serving.examples import Example
 from winnow.serving.signature import Signature
 
@@ -18,6 +19,15 @@ Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
 INTEGER: Schema = {"type": "integer"}
 NUMBER: Schema = {"type": ["number", "null"]}
+MOST_EXAMPLES = 20
+_TYPES: Mapping[DType, Schema] = {
+    "double": NUMBER,
+    "long": {"type": ["integer", "null"]},
+    "boolean": {"type": ["boolean", "null"]},
+    "string": {"type": ["string", "null"]},
+    "date": {"type": ["string", "null"], "format": "date"},
+    "datetime": {"type": ["string", "null"], "format": "date-time"},
+}
 
 
 def openapi_of(signature: Signature, examples: Sequence[Example], *, needs_key: bool) -> Schema:
@@ -28,6 +38,9 @@ def openapi_of(signature: Signature, examples: Sequence[Example], *, needs_key: 
         "/invocations": _predicting("MLflow's scoring protocol", "Invocations", "/invocations", examples),
         f"{v2}/infer": _predicting("Open Inference Protocol", "Inference", f"{v2}/infer", examples),
     }
+    if signature.images is not None:
+        image: Schema = {media_type: {"schema": {}} for media_type in image_rows.MEDIA_TYPES}
+        predicting["/predict"]["post"]["requestBody"]["content"].update(image)
     reading = {
         v2: _reading("The model's inputs and outputs (Open Inference Protocol)"),
         f"{v2}/ready": _reading("Whether the model is ready (Open Inference Protocol)", not_ready=True),
@@ -89,9 +102,13 @@ def _schemas(signature: Signature) -> Schema:
     row = _tensor(signature.input_shape)
     columns: Schema = {"type": "object"}
     if signature.columns is not None:
-        by_name = {**_object(dict.fromkeys(signature.columns, NUMBER)), "additionalProperties": False}
-        row = {"oneOf": [by_name, {**row, "description": "In the order of the columns."}]}
-        columns = _object(dict.fromkeys(signature.columns, _array(NUMBER)))
+        types = {column.name: _value(column) for column in signature.columns}
+        in_order = _in_order(list(types.values())) if not signature.is_numeric else row
+        by_name = {**_object(types), "additionalProperties": False}
+        row = {"oneOf": [by_name, {**in_order, "description": "In the order of the columns."}]}
+        columns = _object({name: _array(schema) for name, schema in types.items()})
+    elif signature.images is not None:
+        row = {"oneOf": [_object({image_rows.IMAGE: {**TEXT, "contentEncoding": "base64"}}), row]}
     if signature.classes is not None:
         outputs = _object({key: {"type": "number", "minimum": 0, "maximum": 1} for key in signature.classes})
         prediction: Schema = {**TEXT, "enum": list(signature.classes)}
@@ -125,7 +142,8 @@ def _schemas(signature: Signature) -> Schema:
 
 def _inference(signature: Signature) -> Schema:
     """The request and the answer of the Open Inference Protocol."""
-    inputs = list(dict.fromkeys([inference_codec.INPUT, *(signature.columns or ())]))
+    whole = [inference_codec.INPUT] if signature.is_numeric else []
+    inputs = list(dict.fromkeys([*whole, *(signature.names or ())]))
     outputs = inference_codec.output_tensors(signature)
     names = [each["name"] for each in outputs]
 
@@ -157,6 +175,18 @@ def _problem() -> Schema:
         "errors": _array(_object({"detail": TEXT, **place}, ["detail"])),
     }
     return _object(members, ["type", "title", "status", "detail", "request_id"])
+
+
+def _value(column: Column) -> Schema:
+    """The JSON Schema of a column's values; other categories than those listed are taken, too."""
+    schema = {**_TYPES[column.dtype]}
+    if column.kind == "category" and column.dtype == "string":
+        schema["examples"] = list(column.categories[:MOST_EXAMPLES])
+    return schema
+
+
+def _in_order(values: list[Schema]) -> Schema:
+    return {"type": "array", "minItems": len(values), "maxItems": len(values), "prefixItems": values}
 
 
 def _tensor(shape: tuple[int, ...]) -> Schema:

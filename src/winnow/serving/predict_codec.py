@@ -2,6 +2,8 @@
 
     {"rows": [{"mean radius": 17.99, "mean texture": null, …}, …]}     by column name
     {"rows": [[17.99, null, …], …]}                                    in the order of the columns, or tensors
+    {"rows": [{"image": "…base64…"}, …]}                               PNG or JPEG images, for models that take them
+    the bytes of one image, as `image/png` or `image/jpeg`
 
     {"predictions": ["malignant"], "probabilities": [{"malignant": 0.98, "benign": 0.02}],
      "model": {"name": …, "version": …, "digest": …}, "request_id": …}
@@ -16,20 +18,20 @@ from typing import Any
 
 import msgspec
 
-from winnow.serving import codec, problems, rows
+from winnow.serving import codec, image_rows, problems, rows
 from winnow.serving.codec import InferenceRequest, RowReader
+from winnow.serving.json_body import json_of, standard_json
 from winnow.serving.problems import ProblemError
-from winnow.serving.rows import Matrix
 from winnow.serving.signature import Signature
+from winnow.serving.values import Matrix
 
 
 class PredictCodec:
     """`Codec` for `/predict`."""
 
-    media_types = (codec.JSON,)
-
     def __init__(self, signature: Signature) -> None:
         self._signature = signature
+        self.media_types = (codec.JSON, *(image_rows.MEDIA_TYPES if signature.images is not None else ()))
         self._reader = RowReader(signature, ignore_extra=False)
         items = list[self._reader.type]  # type: ignore[name-defined]
         body = msgspec.defstruct("PredictBody", [("rows", items)], forbid_unknown_fields=True)
@@ -39,6 +41,8 @@ class PredictCodec:
 
     def decode(self, body: bytes, media_type: str) -> InferenceRequest:
         """See `Codec.decode`."""
+        if self._signature.images is not None and media_type != codec.JSON:
+            return InferenceRequest(image_rows.from_image(body, self._signature.images))
         content = codec.typed(self._decoder, body)
         matrix = None if content is None else self._reader.matrix(content.rows, "rows")
         return InferenceRequest(self._read(body) if matrix is None else matrix)
@@ -60,7 +64,7 @@ class PredictCodec:
         return members
 
     def _read(self, body: bytes) -> Matrix:
-        content = rows.json_of(rows.standard_json(body), self._signature)
+        content = json_of(standard_json(body), self._signature)
         if not isinstance(content, dict):
             found = problems.kind_of(content)
             raise ProblemError("wrong-form", f'Expected an object {{"rows": […]}}, found {found}.')

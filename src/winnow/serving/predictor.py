@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from winnow.bundle import manifest as bundle
 from winnow.bundle.example import published_example
-from winnow.serving import rows
+from winnow.serving import values
 from winnow.serving.problems import ProblemError
-from winnow.serving.rows import Matrix
 from winnow.serving.signature import MOST_ROWS, Signature, signature_of
+from winnow.serving.values import Matrix
 
 INPUT, OUTPUT = "input", "output"
 RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-4, 1e-5
@@ -69,7 +69,7 @@ class Predictor:
         is_finite = np.isfinite(found)
         if not is_finite.all():
             # The reference rows have finite outputs, so the cause is in these rows and not in the model.
-            findings = rows.unanswered(matrix, np.flatnonzero(~is_finite.all(axis=1)), self.signature)
+            findings = values.unanswered(matrix, np.flatnonzero(~is_finite.all(axis=1)), self.signature)
             raise ProblemError("no-answer", findings[0].detail, findings)
         return found
 

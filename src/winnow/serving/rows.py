@@ -1,109 +1,33 @@
-"""Rows of JSON or CSV values as one float32 array, with exact errors.
+"""Rows in the forms of JSON in which they are sent, as one float32 array.
 
-The codecs decode most valid bodies straight into typed values. A body that their decoders refuse is read here, value by
-value: it is either valid after all (with columns that the model does not have, for instance) or ends as a problem that
-names rows and columns. This module defines what is valid; the typed decoders are only faster.
-
-A missing value is `null` in JSON and an empty field in CSV; inside the array it is NaN, for the model to impute.
-Infinite numbers, and those beyond float32, are refused.
+The codecs decode most valid bodies straight into typed values. A body that their decoders refuse is read here: it is
+either valid after all (with columns that the model does not have, for instance) or ends as a problem that names rows
+and columns. This module says which value stands where; `values` reads the values themselves.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
 import itertools
-import json
 import math
-import re
-from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NoReturn
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn
 
-import msgspec
-import numpy as np
-from numpy.typing import NDArray
-
-from winnow.bundle.columns import MISSING
-from winnow.serving import problems
+from winnow.bundle.columns import Column
+from winnow.serving import image_rows, problems, values
 from winnow.serving.problems import Finding, ProblemError
-from winnow.serving.signature import Signature
+from winnow.serving.signature import Place, Signature
+from winnow.serving.values import Kind, Matrix, Numbers
 
-Matrix = NDArray[np.float32]
-"""float32 of shape [rows, *input_shape]; NaN where a value is missing."""
-
-NumberKind = Literal["real", "integer", "boolean"]
-"""Only a `boolean` tensor takes true and false, and an `integer` one takes no fractions."""
-Place = str | tuple[int, ...]
-"""A column's name, or an index inside the row's tensor."""
-MOST_GAPS = 5
 MOST_GUESSED, MOST_GUESSES = 20, 50
 """Unknown names that are compared with missing ones, and how many of these: comparing takes up to 0.1 ms a pair."""
 DEEPEST_TENSOR = 16
-SPARE_CONTAINERS = 10_000
-BEYOND = 2.0**128 - 2.0**103
-"""The smallest number that float32 rounds to infinity."""
-_STRING = re.compile(rb'("(?:[^"\\]|\\.)*+(?:"|\\?\Z))', re.DOTALL)
-
-
-class _Findings:
-    """Gathers faults of values, and refuses the rows as soon as there are enough to show."""
-
-    def __init__(self) -> None:
-        self.found: list[Finding] = []
-
-    def add(self, detail: str, row: int, place: Place) -> None:
-        self.found.append(Finding(detail, row, place))
-        if len(self.found) >= problems.MOST_FINDINGS:
-            raise problems.invalid(self.found)
-
-
-def standard_json(body: bytes) -> bytes:
-    """The body without a byte order mark; bare `NaN` and `Infinity` become null and numbers beyond float32.
-
-    Python's `json` writes them, but its decoder would hold the interpreter's lock, and health checks, for too long.
-    """
-    body = body.removeprefix(codecs.BOM_UTF8)
-    if b"NaN" not in body and b"Infinity" not in body:
-        return body
-    if b"\\" in body:
-        mark, parts = b"", _STRING.split(body)
-    else:
-        mark, parts = b'"', body.split(b'"')
-    outside = b'"'.join(parts[::2]).replace(b"NaN", b"null")
-    outside = outside.replace(b"-Infinity", b" -1e300 ").replace(b"Infinity", b" 1e300 ")
-    parts[::2] = outside.split(b'"')
-    return mark.join(parts)
-
-
-def json_of(body: bytes, signature: Signature) -> Any:
-    """The body, in the form of `standard_json`, as plain JSON values.
-
-    Raises:
-        ProblemError: it is not JSON in UTF-8, or holds more arrays and objects than the most rows can need.
-    """
-    _check_containers(body, signature)
-    try:
-        return msgspec.json.decode(body)
-    except RecursionError:
-        raise ProblemError("malformed-body", "The JSON is nested too deeply.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-    try:
-        content = json.loads(body.decode())
-    except (ValueError, RecursionError):
-        raise ProblemError("malformed-body", f"Expected JSON; {reason}.") from None
-    if b"\\u" in body:
-        _check_unicode(content)
-    return content
 
 
 def from_rows(
     rows: object, signature: Signature, where: str, *, ignore_extra: bool = False, may_be_ragged: bool = False
 ) -> Matrix:
-    """An array from a list of rows: objects by column name, or arrays in the order of the columns, or tensors.
+    """An array from a list of rows: objects by column name, or arrays in the order of the columns, tensors or images.
 
     Args:
         where: what the caller calls the list, for errors ("rows").
@@ -114,16 +38,23 @@ def from_rows(
         ProblemError: the rows do not fit.
     """
     items = _row_list(rows, signature, where)
-    columns = signature.columns
+    names = signature.names
+
+    def place(row: int) -> str:
+        return f"{where}[{row}]"
+
+    if signature.images is not None and isinstance(items[0], dict):
+        return image_rows.from_objects(items, signature.images, where)
     cells: Iterable[Sequence[object]]
-    if columns is None:
+    if signature.columns is None or names is None:
         cells = (_tensor_values(item, signature.input_shape, (), row, where) for row, item in enumerate(items))
-    elif may_be_ragged and all(isinstance(item, dict) for item in items):
-        check_names(list(dict.fromkeys(itertools.chain.from_iterable(items))), columns, where, None, ignore_extra=True)
-        cells = ([item.get(name) for name in columns] for item in items)
+        return values.tensors(cells, signature, place)
+    if may_be_ragged and all(isinstance(item, dict) for item in items):
+        check_names(list(dict.fromkeys(itertools.chain.from_iterable(items))), names, where, None, ignore_extra=True)
+        cells = ([item.get(name) for name in names] for item in items)
     else:
-        cells = (_cells(item, row, columns, f"{where}[{row}]", ignore_extra) for row, item in enumerate(items))
-    return _matrix(cells, _places(signature), lambda row: f"{where}[{row}]", signature.input_shape)
+        cells = (_cells(item, row, names, place(row), ignore_extra) for row, item in enumerate(items))
+    return values.table(cells, signature.columns, place)
 
 
 def from_table(names: Sequence[str] | None, rows: object, signature: Signature, where: str) -> Matrix:
@@ -131,11 +62,11 @@ def from_table(names: Sequence[str] | None, rows: object, signature: Signature, 
 
     Without names the cells stand in the order of the model's columns.
     """
-    if names is None or signature.columns is None:
+    if names is None or signature.names is None:
         return from_rows(rows, signature, where)
-    check_names(names, signature.columns, where, None, ignore_extra=True)
+    check_names(names, signature.names, where, None, ignore_extra=True)
     place_of = {name: place for place, name in enumerate(names)}
-    places = [place_of[column] for column in signature.columns]
+    places = [place_of[column] for column in signature.names]
     items = _row_list(rows, signature, where)
     for row, item in enumerate(items):
         if not isinstance(item, list) or len(item) != len(names):
@@ -146,87 +77,49 @@ def from_table(names: Sequence[str] | None, rows: object, signature: Signature, 
 
 def from_columns(columns: Mapping[str, object], signature: Signature, where: str) -> Matrix:
     """An array from one list of values per column; single values make a single row; further columns are ignored."""
-    if signature.columns is None:
+    if signature.columns is None or signature.names is None:
         found = "an object of columns"
-        _refuse(f"{where}: expected nested arrays of shape {_batch_shape(signature)}, found {found}")
-    check_names(list(columns), signature.columns, where, None, ignore_extra=True)
-    values = [columns[name] for name in signature.columns]
-    lists = [value if isinstance(value, list) else [value] for value in values]
-    rows, first = len(lists[0]), signature.columns[0]
-    for name, column in zip(signature.columns, lists, strict=True):
+        _refuse(f"{where}: expected nested arrays of shape {batch_shape(signature)}, found {found}")
+    check_names(list(columns), signature.names, where, None, ignore_extra=True)
+    given = [columns[name] for name in signature.names]
+    lists = [each if isinstance(each, list) else [each] for each in given]
+    rows, first = len(lists[0]), signature.names[0]
+    for name, column in zip(signature.names, lists, strict=True):
         if len(column) != rows:
             detail = f'{where}: column "{name}" has {len(column)} values, "{first}" has {rows}; expected as many'
             _refuse(detail, None, name)
     if rows == 0:
         _refuse(f"{where}: expected at least one row, found none")
     check_count(rows, signature)
-    cells = zip(*lists, strict=True)
-    return _matrix(cells, signature.columns, lambda row: f"{where}[{row}]", signature.input_shape)
+    return values.table(zip(*lists, strict=True), signature.columns, lambda row: f"{where}[{row}]")
 
 
-def from_csv(body: bytes, signature: Signature) -> Matrix:
-    """An array from CSV with a header, as `pandas.DataFrame.to_csv` writes it; further columns are ignored."""
-    if signature.columns is None:
-        raise ProblemError(
-            "unsupported-media-type", f"This model takes tensors of shape {_batch_shape(signature)}: send JSON."
-        )
-    try:
-        text = io.StringIO(body.decode("utf-8-sig"), newline="")
-        cells = _csv_cells(text, signature, signature.columns)
-        return _matrix(cells, signature.columns, lambda row: f"csv[{row}]", signature.input_shape)
-    except UnicodeDecodeError:
-        raise ProblemError("malformed-body", "Expected CSV in UTF-8.") from None
-    except csv.Error as error:
-        raise ProblemError("malformed-body", f"Expected CSV; {error}.") from None
+def from_tensor(content: object, rows: int, signature: Signature, where: str, kind: Kind) -> Matrix:
+    """An array from the numbers of `rows` rows in row-major order, flat or nested."""
+    size = math.prod(signature.input_shape)
+    flat = _flat(content, rows * size, (rows, *signature.input_shape), where, None)
+    cells = (flat[start : start + size] for start in range(0, len(flat), size))
+    return values.tensors(cells, signature, lambda row: f"{where}: row {row}", kind)
 
 
-def _csv_cells(text: io.StringIO, signature: Signature, columns: Sequence[str]) -> Iterator[list[object]]:
-    """The values of the model's own columns, row by row."""
-    lines = (line for line in csv.reader(text, strict=True) if line)
-    header, first = next(lines, None), next(lines, None)
-    if header is None or first is None:
-        _refuse("csv: expected a line of column names and at least one row")
-    check_names(header, columns, "csv", None, ignore_extra=True)
-    place_of = {name: place for place, name in enumerate(header)}
-    places = [place_of[name] for name in columns]
-    for row, cells in enumerate(itertools.chain([first], lines)):
-        check_count(row + 1, signature)
-        if len(cells) != len(header):
-            _refuse(f"csv[{row}]: expected {len(header)} fields, found {len(cells)}", row)
-        yield [_csv_value(cells[place]) for place in places]
+def from_column(content: object, rows: int, column: Column, where: str, kind: Kind) -> Numbers:
+    """Numbers [rows, width] from a tensor that is one column, flat or nested."""
+    flat = _flat(content, rows, (rows,), where, column.name)
+    numbers, faults = values.encode(column, flat, kind)
+    if faults:
+        at = values.shown(column.name)
+        findings = [Finding(f"{where}: row {row}: {at}: {fault}", row, column.name) for row, fault in faults.items()]
+        raise problems.invalid(findings)
+    return numbers
 
 
-def _csv_value(text: str) -> float | str | None:
-    """A field's number, None if it is missing, or the text if it is no number (`1_000`, digits of other scripts)."""
-    text = text.strip()
-    if text in MISSING:
-        return None
-    try:
-        return float(text) if text.isascii() and "_" not in text else text
-    except ValueError:
-        return text
-
-
-def from_flat(
-    values: object,
-    shape: tuple[int, ...],
-    signature: Signature,
-    where: str,
-    column: str | None = None,
-    kind: NumberKind = "real",
-) -> Matrix:
-    """An array of `shape` (rows first) from a tensor's values in row-major order, flat or nested.
-
-    With `column` the tensor is that one column of the rows.
-    """
+def _flat(content: object, count: int, shape: Sequence[int], where: str, column: str | None) -> list[object]:
     flat: list[object] = []
-    _flatten(values, flat, DEEPEST_TENSOR)
-    if len(flat) != math.prod(shape):
-        expected = f"{math.prod(shape)} values for shape {list(shape)}"
+    _flatten(content, flat, DEEPEST_TENSOR)
+    if len(flat) != count:
+        expected = f"{count} values for shape {list(shape)}"
         _refuse(f"{where}: expected {expected}, found {len(flat)}", None, column)
-    places = (column,) if column is not None else _places(signature)
-    cells = (flat[start : start + len(places)] for start in range(0, len(flat), len(places)))
-    return _matrix(cells, places, lambda row: f"{where}: row {row}", shape[1:], kind)
+    return flat
 
 
 def check_count(rows: int, signature: Signature) -> None:
@@ -262,75 +155,13 @@ def check_names(names: Sequence[str], columns: Sequence[str], where: str, row: i
         raise problems.invalid(found)
 
 
-def finite(values: NDArray[np.float64], signature: Signature, where: str) -> Matrix:
-    """Values decoded the fast way as float32 of shape [rows, *input_shape]; infinite ones are refused by place."""
-    with np.errstate(over="ignore"):
-        matrix = values.astype(np.float32).reshape(-1, *signature.input_shape)
-    if not np.isinf(matrix).any():
-        return matrix
-    findings = []
-    for row, *index in np.argwhere(np.isinf(matrix))[: problems.MOST_FINDINGS].tolist():
-        place = _place_at(tuple(index), signature)
-        findings.append(Finding(f"{where}[{row}]: {_shown(place)}: {_OVERFLOW}", row, place))
-    raise problems.invalid(findings)
-
-
-def unanswered(matrix: Matrix, rows: NDArray[np.int64], signature: Signature) -> list[Finding]:
-    """A finding for each of the first rows without an answer: its missing columns, or that its values are too large."""
-    findings = []
-    for row in rows[: problems.MOST_FINDINGS].tolist():
-        gaps = [_place_at(tuple(gap), signature) for gap in np.argwhere(np.isnan(matrix[row])).tolist()]
-        if not gaps:
-            findings.append(Finding(f"row {row}: the model has no finite answer to values of this size", row))
-            continue
-        names = ", ".join(_shown(place) for place in gaps[:MOST_GAPS])
-        more = f" and {len(gaps) - MOST_GAPS} more" if len(gaps) > MOST_GAPS else ""
-        findings.append(Finding(f"row {row}: the model cannot do without {names}{more}", row, gaps[0]))
-    return findings
-
-
-def _matrix(
-    rows: Iterable[Sequence[object]],
-    places: Sequence[Place],
-    where: Callable[[int], str],
-    row_shape: tuple[int, ...],
-    kind: NumberKind = "real",
-) -> Matrix:
-    """Rows of one value per place as float32 of shape [rows, *row_shape]; `where` names a row in errors."""
-    findings = _Findings()
-    numbers = array("d")
-    for row, values in enumerate(rows):
-        for value, place in zip(values, places, strict=True):
-            fault = None
-            if value is None:
-                value = math.nan
-            elif isinstance(value, bool) and kind == "boolean":
-                value = float(value)
-            elif isinstance(value, bool) or not isinstance(value, int | float):
-                fault = f"expected a number or null, found {problems.kind_of(value)}"
-            elif kind == "integer" and isinstance(value, float) and not value.is_integer():
-                fault = "expected a whole number"
-            elif abs(value) >= BEYOND:
-                fault = _OVERFLOW
-            if fault is None:
-                numbers.append(value)  # type: ignore[arg-type]  # a number, or there were a fault
-            else:
-                findings.add(f"{where(row)}: {_shown(place)}: {fault}", row, place)
-    if findings.found:
-        raise problems.invalid(findings.found)
-    return np.frombuffer(numbers, dtype=np.float64).astype(np.float32).reshape(-1, *row_shape)
-
-
-_OVERFLOW = "expected a number within float32, found one beyond"
-
-
 def _cells(item: object, row: int, columns: Sequence[str], where: str, ignore_extra: bool) -> list[object]:
     """One row's values in the order of the columns."""
     if isinstance(item, dict):
         check_names(list(item), columns, where, row, ignore_extra)
         return [item[name] for name in columns]
     if not isinstance(item, list):
-        expected = f"an object by column name or an array of {len(columns)} numbers"
+        expected = f"an object by column name or an array of {len(columns)} values"
         _refuse(f"{where}: expected {expected}, found {problems.kind_of(item)}", row)
     if len(item) != len(columns):
         _refuse(f"{where}: expected {len(columns)} values, one per column, found {len(item)}", row)
@@ -372,43 +203,10 @@ def _row_list(rows: object, signature: Signature, where: str) -> list[Any]:
     return rows
 
 
-def _check_containers(body: bytes, signature: Signature) -> None:
-    """Refuse a body with more arrays and objects than the most rows need: each takes twenty times its two bytes."""
-    columns = signature.columns or ()
-    in_names = sum(name.count("[") + name.count("{") for name in columns)
-    each_row = 4 + in_names + math.prod(signature.input_shape[:-1])
-    most = SPARE_CONTAINERS + signature.most_rows * each_row
-    if body.count(b"[") + body.count(b"{") > most:
-        detail = f"Expected at most {most} arrays and objects in a body, found more: send the rows in several requests."
-        raise ProblemError("too-large", detail)
-
-
-def _check_unicode(content: object) -> None:
-    """Refuse names and texts with half of a surrogate pair, which UTF-8 cannot write (RFC 8259, 8.2)."""
-    try:
-        json.dumps(content, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        _refuse("Expected names and texts in Unicode, found half of a surrogate pair")
-    except RecursionError:
-        raise ProblemError("malformed-body", "The JSON is nested too deeply.") from None
-
-
 def _refuse(detail: str, row: int | None = None, place: Place | None = None) -> NoReturn:
     raise problems.invalid([Finding(detail, row, place)])
 
 
-def _shown(place: Place) -> str:
-    return f'column "{place}"' if isinstance(place, str) else f"position {list(place)}"
-
-
-def _place_at(index: tuple[int, ...], signature: Signature) -> Place:
-    return signature.columns[index[0]] if signature.columns is not None else index
-
-
-def _places(signature: Signature) -> Sequence[Place]:
-    """The place of each value of a row."""
-    return signature.columns if signature.columns is not None else list(np.ndindex(signature.input_shape))
-
-
-def _batch_shape(signature: Signature) -> str:
+def batch_shape(signature: Signature) -> str:
+    """The shape of a request's tensor, for errors."""
     return "[rows, " + ", ".join(str(size) for size in signature.input_shape) + "]"

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
+from winnow.bundle.columns import Column, width_of
+from winnow.bundle.images import ImageInput
 from winnow.bundle.manifest import Manifest
 
 MOST_ROWS = 100_000
+Place = str | tuple[int, ...]
+"""A column's name, or an index inside the row's tensor."""
 MODEL_HEADER = "x-winnow-model"
 """On every answer of a model server: the model's name, version and digest."""
 
@@ -23,12 +28,13 @@ class Signature:
     Attributes:
         version: the registry's version, or a label; part of the address in the Open Inference Protocol.
         digest: sha256 of the bundle's manifest, which names the sha256 of every other file.
-        input_shape: shape of one row, without the batch.
-        columns: a name per value of a row for tabular models, in order; None for tensors.
+        input_shape: shape of one row of the graph's input, without the batch; for a table its encoded columns.
+        columns: the columns of a row for tabular models, in order; None for tensors.
         classes: a name per output for classification, in order; None for regression.
         targets: a name per output for regression; the target's name for classification.
         positive: index of the class that is predicted from `threshold` on.
         threshold: its smallest probability at which it is predicted; None: the likeliest class is.
+        images: how an image becomes a row, for models that take images.
         most_rows: rows that one request may have.
     """
 
@@ -36,9 +42,10 @@ class Signature:
     version: str
     digest: str
     input_shape: tuple[int, ...]
-    columns: tuple[str, ...] | None
+    columns: tuple[Column, ...] | None
     classes: tuple[str, ...] | None
     targets: tuple[str, ...]
+    images: ImageInput | None = None
     most_rows: int = MOST_ROWS
     positive: int = 1
     threshold: float | None = None
@@ -50,8 +57,26 @@ class Signature:
 
     @property
     def row_values(self) -> int:
-        """Numbers in one row of the input."""
-        return math.prod(self.input_shape)
+        """Values in one row of a request."""
+        return math.prod(self.input_shape) if self.columns is None else len(self.columns)
+
+    @cached_property
+    def names(self) -> tuple[str, ...] | None:
+        """The columns' names; None for tensors."""
+        return None if self.columns is None else tuple(column.name for column in self.columns)
+
+    @cached_property
+    def is_numeric(self) -> bool:
+        """Every value of a row is a number that is its own code."""
+        return self.columns is None or all(column.kind == "number" for column in self.columns)
+
+    def place_at(self, index: tuple[int, ...]) -> Place:
+        """Where the value stands in a request that is at `index` of the graph's input."""
+        return index if self.columns is None else self._names_of_numbers[index[0]]
+
+    @cached_property
+    def _names_of_numbers(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns or () for _ in range(column.width))
 
 
 def signature_of(manifest: Manifest, version: str | None, most_rows: int = MOST_ROWS) -> Signature:
@@ -60,12 +85,17 @@ def signature_of(manifest: Manifest, version: str | None, most_rows: int = MOST_
     Raises:
         ValueError: names and shape contradict each other.
     """
-    columns = manifest.feature_names
-    if columns is not None and (manifest.input_shape != (len(columns),) or len(set(columns)) != len(columns)):
-        raise ValueError(
-            f"manifest.json: expected one distinct name per column for rows of shape {list(manifest.input_shape)}, "
-            f"found {len(columns)} names, {len(set(columns))} of them distinct"
-        )
+    columns = manifest.table
+    if columns is not None:
+        names, width = tuple(column.name for column in columns), width_of(columns)
+        if names != manifest.feature_names or len(set(names)) != len(names) or manifest.input_shape != (width,):
+            raise ValueError(
+                f"manifest.json: expected one distinct name per column for rows of shape {list(manifest.input_shape)}, "
+                f"found {len(names)} names, {len(set(names))} of them distinct, for {width} numbers"
+            )
+    if manifest.images is not None and (columns is not None or manifest.images.shape != manifest.input_shape):
+        shapes = f"{list(manifest.images.shape)}, found {list(manifest.input_shape)}"
+        raise ValueError(f"manifest.json: expected the images' own shape as the input's, {shapes}")
     if manifest.task == "classification" and manifest.class_names is None:
         raise ValueError("manifest.json: expected class_names for a classification model, found none")
     classes = manifest.class_names or ()
@@ -79,6 +109,7 @@ def signature_of(manifest: Manifest, version: str | None, most_rows: int = MOST_
         columns=columns,
         classes=manifest.class_names if manifest.task == "classification" else None,
         targets=manifest.target_names,
+        images=manifest.images,
         most_rows=most_rows,
         positive=classes.index(manifest.positive) if manifest.positive in classes else 1,
         threshold=manifest.threshold,

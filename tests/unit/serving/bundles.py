@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -11,6 +12,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from winnow.bundle.columns import Column, width_of
+from winnow.bundle.images import ImageInput
 from winnow.bundle.manifest import EXAMPLE, ONNX, REFERENCE, Manifest, sha256_of, write_manifest
 
 Array = NDArray[np.float32]
@@ -20,6 +23,27 @@ CLASS_WEIGHTS = np.array([[1.0, -1.0], [0.5, 0.25], [-0.75, 0.5]], dtype=np.floa
 TARGET_WEIGHTS = np.array([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]], dtype=np.float32)
 MEANS = np.array([1.0, 2.0, 3.0], dtype=np.float32)
 TENSOR_SHAPE = (2, 3)
+IMAGES = ImageInput(4, 4)
+TABLE = (
+    Column("plan", "category", "string", ("basic", "pro", 'the "big" one, €')),
+    Column("seats", "category", "long", ("1", "3", "10")),
+    Column("trial", "category", "boolean", ("false", "true")),
+    Column("paid", "boolean", "boolean"),
+    Column("signup", "date", "date"),
+    Column("last seen", "date", "datetime"),
+    Column("spent", "number", "double"),
+    Column("calls", "number", "long"),
+)
+TABLE_ROW: dict[str, Any] = {
+    "plan": "pro",
+    "seats": 3,
+    "trial": False,
+    "paid": True,
+    "signup": "2024-02-29",
+    "last seen": "2026-11-21T09:30:00",
+    "spent": 12.5,
+    "calls": 4,
+}
 
 
 def softmax(values: Array) -> Array:
@@ -81,6 +105,44 @@ def tensors(directory: Path) -> Path:
     )
 
 
+def mixed(directory: Path) -> Path:
+    """A column of every kind, two classes; a missing number counts as none."""
+    width = width_of(TABLE)
+    weights = np.linspace(-1, 1, width * 2, dtype=np.float32).reshape(width, 2) / np.float32(1000)
+    means = numpy_helper.from_array(np.zeros(width, dtype=np.float32), "means")
+    nodes = [*_impute(), *_linear("filled"), _node("Softmax", ["scores"], ["output"], axis=1)]
+    return write_bundle(
+        directory,
+        _model((width,), 2, nodes, [numpy_helper.from_array(weights, "weights"), means]),
+        lambda x: softmax(np.nan_to_num(x) @ weights),
+        name="churn",
+        input_shape=(width,),
+        columns=tuple(column.name for column in TABLE),
+        classes=("yes", "no"),
+        targets=("left",),
+        table=TABLE,
+        example=TABLE_ROW,
+    )
+
+
+def images(directory: Path) -> Path:
+    """Color images of 4 × 4 pixels, two classes."""
+    weights = np.linspace(-1, 1, 96, dtype=np.float32).reshape(48, 2)
+    flat = _node("Flatten", ["input"], ["filled"], axis=1)
+    nodes = [flat, *_linear("filled"), _node("Softmax", ["scores"], ["output"], axis=1)]
+    return write_bundle(
+        directory,
+        _graph(IMAGES.shape, 2, weights, nodes=nodes),
+        lambda x: softmax(x.reshape(len(x), 48) @ weights),
+        name="photos",
+        input_shape=IMAGES.shape,
+        columns=None,
+        classes=("cat", "dog"),
+        targets=("animal",),
+        images=IMAGES,
+    )
+
+
 def crashing(directory: Path) -> Path:
     """Raises for a row whose first column is above 1,000: a Gather beyond its table."""
     table = numpy_helper.from_array(np.arange(1000, dtype=np.float32).reshape(500, 2), "weights")
@@ -112,19 +174,24 @@ def write_bundle(
     columns: tuple[str, ...] | None,
     classes: tuple[str, ...] | None,
     targets: tuple[str, ...],
+    table: tuple[Column, ...] | None = None,
+    images: ImageInput | None = None,
+    example: object = None,
 ) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     reference = np.random.default_rng(0).uniform(0, 5, (8, *input_shape)).astype(np.float32)
     onnx.save(model, directory / ONNX)
     np.savez(directory / REFERENCE, inputs=reference, outputs=answer(reference))
     row = reference[0].tolist()
-    example = {"rows": [dict(zip(columns, row, strict=True)) if columns else row]}
-    (directory / EXAMPLE).write_bytes(msgspec.json.encode(example))
+    shown = example or (dict(zip(columns, row, strict=True)) if columns else row)
+    (directory / EXAMPLE).write_bytes(msgspec.json.encode({"rows": [shown]}))
     manifest = Manifest(
         name=name,
         task="regression" if classes is None else "classification",
         input_shape=input_shape,
         feature_names=columns,
+        columns=table,
+        images=images,
         class_names=classes,
         target_names=targets,
         study=name,

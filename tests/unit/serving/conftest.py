@@ -16,6 +16,8 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bundles.classification(folder / "classification")
     bundles.regression(folder / "regression")
     bundles.tensors(folder / "tensors")
+    bundles.mixed(folder / "mixed")
+    bundles.images(folder / "images")
     bundles.crashing(folder / "crashing")
     return folder
 
@@ -33,3 +35,13 @@ def regressor(bundle_folder: Path) -> Predictor:
 @pytest.fixture(scope="session")
 def tensor_classifier(bundle_folder: Path) -> Predictor:
     return Predictor(bundle_folder / "tensors", "3")
+
+
+@pytest.fixture(scope="session")
+def mixed_classifier(bundle_folder: Path) -> Predictor:
+    return Predictor(bundle_folder / "mixed", "3")
+
+
+@pytest.fixture(scope="session")
+def image_classifier(bundle_folder: Path) -> Predictor:
+    return Predictor(bundle_folder / "images", "3")

@@ -43,7 +43,7 @@ def _refusal(chosen: Codec, body: object, media_type: str = codec.JSON) -> Probl
         ({"rows": [GOOD], "extra": 1}, "wrong-form", 'found "extra" too'),
         ({"rows": {}}, "invalid-input", "rows: expected an array of rows, found an object"),
         ({"rows": []}, "invalid-input", "rows: expected at least one row, found none"),
-        ({"rows": [SECRET]}, "invalid-input", "rows[0]: expected an object by column name or an array of 3 numbers"),
+        ({"rows": [SECRET]}, "invalid-input", "rows[0]: expected an object by column name or an array of 3 values"),
         ({"rows": [[1, 2]]}, "invalid-input", "rows[0]: expected 3 values, one per column, found 2"),
         ({"rows": [GOOD, {**GOOD, "mean texture": SECRET}]}, "invalid-input", 'rows[1]: column "mean texture"'),
         ({"rows": [[1, 2, True]]}, "invalid-input", "expected a number or null, found true or false"),

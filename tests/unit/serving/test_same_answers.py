@@ -21,7 +21,7 @@ from winnow.serving.inference_codec import InferenceCodec
 from winnow.serving.invocations_codec import InvocationsCodec
 from winnow.serving.predict_codec import PredictCodec
 from winnow.serving.predictor import Predictor
-from winnow.serving.rows import Matrix
+from winnow.serving.values import Matrix
 
 number = st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-1e6, max_value=1e6)
 cell = st.none() | number | st.integers(-1000, 1000)

@@ -3,28 +3,36 @@
 
 const facts = JSON.parse(document.getElementById("facts").textContent);
 const form = document.getElementById("form");
-const fields = [...form.querySelectorAll("input[data-column]")];
+const fields = [...form.querySelectorAll("[data-column]")];
 const bodyField = document.getElementById("body");
+const imageField = document.getElementById("image");
 const keyField = document.getElementById("key");
 const answer = document.getElementById("answer");
 const status = document.getElementById("status");
 const command = document.getElementById("command");
 
-/** The request's body: an empty field is a missing value; what is no number is sent as text, for the server to name. */
+/** A field's value: an empty one is missing; what is no number is sent as text, for the server to name. */
+function value(field) {
+  const text = field.value.trim();
+  if (text === "") return null;
+  if (field.dataset.type === "boolean") return text === "true";
+  return field.dataset.type === "number" && Number.isFinite(Number(text)) ? Number(text) : text;
+}
+
 function body() {
+  if (imageField) return imageField.files[0];
   if (bodyField) return bodyField.value;
-  const row = {};
-  for (const field of fields) {
-    const text = field.value.trim();
-    row[field.dataset.column] = text === "" ? null : Number.isFinite(Number(text)) ? Number(text) : text;
-  }
-  return JSON.stringify({ rows: [row] });
+  return JSON.stringify({ rows: [Object.fromEntries(fields.map((field) => [field.dataset.column, value(field)]))] });
+}
+
+function contentType() {
+  return imageField ? imageField.files[0]?.type || "image/png" : "application/json";
 }
 
 function curl() {
-  const quoted = body().replaceAll("'", "'\\''");
   const key = facts.key ? " \\\n  -H \"authorization: Bearer $WINNOW_API_KEY\"" : "";
-  return `curl -s ${facts.url}/predict \\\n  -H 'content-type: application/json'${key} \\\n  -d '${quoted}'`;
+  const sent = imageField ? `--data-binary '@${body()?.name || "image.png"}'` : `-d '${body().replaceAll("'", "'\\''")}'`;
+  return `curl -s ${facts.url}/predict \\\n  -H 'content-type: ${contentType()}'${key} \\\n  ${sent}`;
 }
 
 function element(name, text, className) {
@@ -65,7 +73,7 @@ function showProblem(problem) {
 }
 
 async function predict() {
-  const headers = { "content-type": "application/json" };
+  const headers = { "content-type": contentType() };
   if (keyField && keyField.value) headers.authorization = `Bearer ${keyField.value}`;
   status.textContent = "…";
   const started = performance.now();
