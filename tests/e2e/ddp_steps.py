@@ -34,6 +34,18 @@ CASES = {
     "accumulated, one row left": ("breast_cancer", 65, {**STEP, "accumulation": 2, "clip_norm": 0.3}),
     "stopped early": ("breast_cancer", None, {**STEP, "epochs": 12, "early_stopping": {"patience": 1}}),
     "a layer left out": ("breast_cancer", None, STEP),
+    "weighted": ("breast_cancer", 65, {**STEP, "batch_size": 20, "accumulation": 2, "class_weights": "balanced"}),
+    "weighted, focal, stopped early": (
+        "breast_cancer",
+        None,
+        {
+            **STEP,
+            "epochs": 12,
+            "class_weights": {"malignant": 3.5},
+            "loss": {"type": "focal", "gamma": 1.5, "label_smoothing": 0.1},
+            "early_stopping": {"patience": 1},
+        },
+    ),
     "adam on regression": ("diabetes", None, {"epochs": 2, "optimizer": {"type": "adamw", "lr": 0.003}}),
 }
 

@@ -302,6 +302,21 @@ class CurvesConfig(Frozen):
     )
 
 
+class LossConfig(Frozen):
+    """What training minimizes. A name, or a mapping; other keys are its arguments."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
+    type: str = Field(
+        default="auto",
+        description="`cross_entropy` (with `label_smoothing`), `focal` (`gamma`, `label_smoothing`), `mse`, `l1`, "
+        "`huber` (`delta`), or your own function as `path/file.py:function`: `function(outputs, target, **options)`, "
+        "which gives the loss of each row. `auto`: cross_entropy for classification, mse for regression.",
+    )
+
+
+ClassWeight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 class TrainingConfig(Frozen):
     """How one fold is trained."""
 
@@ -313,8 +328,13 @@ class TrainingConfig(Frozen):
     scheduler: Annotated[SchedulerConfig | None, NameOrMapping] = Field(
         default=None, description="A name, or `{type: NAME, …}`; null: none."
     )
-    loss: Literal["auto", "cross_entropy", "mse", "l1", "huber"] = Field(
-        default="auto", description="`auto`: cross_entropy for classification, mse for regression."
+    loss: Annotated[LossConfig, NameOrMapping] = Field(
+        default=LossConfig(), description="A name, or `{type: focal, gamma: 2}`."
+    )
+    class_weights: Literal["balanced"] | dict[str, ClassWeight] | None = Field(
+        default=None,
+        description="What the rows of a class count in the loss: `balanced` (inversely to the class's share of the "
+        "training rows) or `{class: weight}`, 1 for classes that it leaves out.",
     )
     precision: Literal["no", "bf16", "fp16"] = Field(default="no", description="Mixed precision; fp16 needs a GPU.")
     accumulation: int = Field(

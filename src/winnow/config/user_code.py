@@ -58,8 +58,9 @@ def changed_files(kept: Mapping[str, str], found: Mapping[str, str]) -> list[str
 def _code_files(experiment: Experiment, folder: Path) -> dict[Path, str]:
     """Names of the files by their paths, in the order in which they are reached from the experiment."""
     found: dict[Path, str] = {}
+    training = experiment.training
     metrics = (metric.name for metric in (experiment.search.metric, *experiment.search.metrics))
-    for spec in (experiment.model.factory, experiment.data.source, experiment.training.loop, *metrics):
+    for spec in (experiment.model.factory, experiment.data.source, training.loop, training.loss.type, *metrics):
         if spec is not None and names_data_function(spec):
             start, roots = _start(spec.rpartition(":")[0], folder)
             if start is not None:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.parameter import is_lazy
 
 from winnow.config.experiment import TrainingConfig
@@ -22,8 +23,9 @@ from winnow.data.dataset import DataSet
 from winnow.training.embedding import EmbeddedColumns
 from winnow.training.export_module import ExportModule
 from winnow.training.failures import DivergedError
-from winnow.training.loop import RowLoss, Rows, predict
-from winnow.training.metrics import is_loss
+from winnow.training.loop import Rows, predict
+from winnow.training.losses import RowLoss
+from winnow.training.metrics import LOSS, MetricSpec, is_loss
 from winnow.training.preparation import Prepared
 from winnow.training.world import World
 
@@ -70,21 +72,31 @@ class Fitted:
 
     def metrics_of(self, prepared: Prepared, raw: Tensor, rows: NDArray[np.int64]) -> dict[str, float]:
         """The same for outputs of the network, float32 [rows, …]."""
-        loss = float(self.loss(raw, self.rows.target[torch.from_numpy(rows).to(raw.device)]).double().mean())
+        loss = self._loss_of(raw, torch.from_numpy(rows).to(raw.device))
         if not math.isfinite(loss):
             # Some metrics raise where outputs are NaN, others answer all the same: the loss says what happened.
             return {spec.name: loss for spec in prepared.metrics if is_loss(spec)}
         with torch.no_grad():
             outputs = self.head(raw)
         target = torch.from_numpy(prepared.data.target[rows]).to(raw.device)
-        weights = prepared.data.weights
-        more = (None if weights is None else torch.from_numpy(weights[rows]),)
-        found = {
-            spec.name: spec.score(outputs, target, *(more if spec.takes_weights else ()))
-            for spec in prepared.metrics
-            if spec.score is not None
-        }
-        return {spec.name: float(found.get(spec.name, loss)) for spec in prepared.metrics}
+        own = prepared.data.weights
+        weights = None if own is None else torch.from_numpy(own[rows])
+
+        def value(spec: MetricSpec) -> float:
+            if spec.name == LOSS:
+                return loss
+            if spec.score is None:
+                return float(functional.cross_entropy(raw, target, reduction="none").double().mean())
+            return float(spec.score(outputs, target, weights) if spec.takes_weights else spec.score(outputs, target))
+
+        return {spec.name: value(spec) for spec in prepared.metrics}
+
+    def _loss_of(self, raw: Tensor, index: Tensor) -> float:
+        losses = self.loss(raw, self.rows.target[index]).double()
+        if self.rows.weights is None:
+            return float(losses.mean())
+        weights = self.rows.weights[index].double()
+        return float((losses * weights).sum() / weights.sum().clamp_min(torch.finfo(torch.float64).tiny))
 
     def finished(self, world: World) -> ExportModule:
         """The model for export: on the CPU, in eval mode, without the precision it was trained in."""

@@ -19,6 +19,7 @@ from winnow.data.preprocessing import TargetScale, fit_preprocessing
 from winnow.data.splits import split_watch
 from winnow.training.loop import Rows
 from winnow.training.preparation import Prepared
+from winnow.training.weights import row_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,7 @@ class Learned:
         preprocess: raw inputs to network inputs, on the device.
         head: the network's outputs to what people read, on the device.
         target: of all rows of the data set as the loss takes it, on the device.
+        weights: what each row of the data set counts in the loss, on the device; None: all alike.
     """
 
     order: Tensor
@@ -38,6 +40,7 @@ class Learned:
     preprocess: nn.Module
     head: nn.Module
     target: Tensor
+    weights: Tensor | None = None
 
 
 class FoldData:
@@ -61,11 +64,11 @@ class FoldData:
         found = self._learned[key]
         # An export moves its modules to the CPU.
         preprocess, head = copy.deepcopy((found.preprocess, found.head))
-        return Learned(found.order, found.watch, preprocess, head, found.target)
+        return Learned(found.order, found.watch, preprocess, head, found.target, found.weights)
 
     def rows(self, learned: Learned) -> Rows:
         """All rows as the network and the loss take them."""
-        return Rows(self._inputs(learned.preprocess), learned.target)
+        return Rows(self._inputs(learned.preprocess), learned.target, learned.weights)
 
     def _learn(self, train_rows: NDArray[np.int64], fraction: float | None) -> Learned:
         data, experiment = self._prepared.data, self._prepared.experiment
@@ -75,10 +78,12 @@ class FoldData:
             order, watched = split_watch(data, train_rows, fraction, splitter, experiment.search.seed)
             watch = torch.from_numpy(watched)
         preprocess = fit_preprocessing(data.features[order], data.inputs, self._prepared.scaling).to(self._device)
+        found = row_weights(data, experiment.training.class_weights, order)
+        weights = None if found is None else torch.from_numpy(found).to(self._device)
         if data.task == "classification":
-            return Learned(torch.from_numpy(order), watch, preprocess, nn.Softmax(-1), self.target)
+            return Learned(torch.from_numpy(order), watch, preprocess, nn.Softmax(-1), self.target, weights)
         head = TargetScale.fit(data.target[order]).to(self._device)
-        return Learned(torch.from_numpy(order), watch, preprocess, head, head.scale(self.target))
+        return Learned(torch.from_numpy(order), watch, preprocess, head, head.scale(self.target), weights)
 
     @torch.no_grad()
     def _inputs(self, preprocess: nn.Module) -> Tensor:

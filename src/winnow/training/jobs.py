@@ -26,7 +26,8 @@ from winnow.training.failures import DivergedError, ExportDiffersError, ExportEr
 from winnow.training.fitting import Fitted, check_finite, new_network, seeds_of
 from winnow.training.fold_data import FoldData
 from winnow.training.layout import prefer_channels_last
-from winnow.training.loop import OnStep, Rows, Trained, row_loss, train
+from winnow.training.loop import OnStep, Rows, Trained, train
+from winnow.training.losses import row_loss
 from winnow.training.messages import FoldJob, FoldScored, FromRank, Progress, Refit, Refitted
 from winnow.training.optimization import make_optimizer
 from winnow.training.packs import Alone, Packed, Packs
@@ -189,7 +190,7 @@ class Jobs:
             raise LookupError("train_fold returned no 'model', so there is nothing to score and export")
         head = nn.Softmax(-1) if prepared.data.task == "classification" else nn.Identity()
         rows = Rows(self._data.features, self._data.target)
-        loss = row_loss(experiment.training, prepared.data.task)
+        loss = row_loss(experiment.training.loss, prepared.data.task)
         model = result.model.to(self._world.device)
         return Fitted(nn.Identity(), model, head, rows, loss, experiment.training.batch_size)
 
@@ -266,7 +267,7 @@ def fit(
     if not world.has_accelerator:
         prefer_channels_last(network, rows.inputs[:2])
     optimizer = make_optimizer(training.optimizer, network, world.device, is_scaled=training.precision == "fp16")
-    loss = row_loss(training, prepared.data.task)
+    loss = row_loss(training.loss, prepared.data.task)
     fitted = Fitted(learned.preprocess, network, learned.head, rows, loss, training.batch_size)
     trained = train(
         network,

@@ -9,7 +9,7 @@ ranks (DDP) or another precision (autocast, scaled gradients).
 
 Knowing every batch's size beforehand makes the weights right: a row counts 1/(rows of its optimizer step) on every
 rank, so that ragged last batches, uneven shards and accumulated batches give the gradient of one process that holds all
-the rows.
+the rows. A row with a weight counts its share of the weights of its step, which every rank knows from the order.
 
 With several ranks a step's gradient is that of one process with all the rows. Two things still differ between rank
 counts, as with DistributedDataParallel anywhere: BatchNorm normalizes each rank's shard by its own statistics and keeps
@@ -29,7 +29,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
@@ -37,7 +36,9 @@ from winnow.config.experiment import EarlyStoppingConfig, TrainingConfig
 from winnow.training.curves import OnEpoch
 from winnow.training.dropout import Masks
 from winnow.training.failures import DivergedError
+from winnow.training.losses import RowLoss
 from winnow.training.optimization import Schedule, make_schedule
+from winnow.training.weights import shares_of_steps
 from winnow.training.world import World
 
 GATHERED_BYTES = 16 * 2**20
@@ -49,10 +50,15 @@ OnStep = Callable[[Tensor], None]
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Network inputs float32 [rows, *input_shape] and targets as the loss takes them, on the device."""
+    """Network inputs float32 [rows, *input_shape] and targets as the loss takes them, on the device.
+
+    Attributes:
+        weights: what each row counts, [rows]; None: all alike.
+    """
 
     inputs: Tensor
     target: Tensor
+    weights: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -84,37 +90,6 @@ class Trained:
 
     epochs: int
     first_step_at: float
-
-
-@dataclass(frozen=True)
-class RowLoss:
-    """The loss of rows, given a network's outputs and their targets; for several targets it is their mean.
-
-    Attributes:
-        function: of `torch.nn.functional`.
-        is_elementwise: whether it gives a value for each target, and not for each row.
-    """
-
-    function: Callable[..., Tensor]
-    is_elementwise: bool
-
-    def __call__(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """The loss of each row, [rows]."""
-        losses = self.function(outputs, target, reduction="none")
-        return losses.flatten(1).mean(1) if self.is_elementwise else losses
-
-    def mean(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """The mean over the rows, by one kernel."""
-        return self.function(outputs, target, reduction="mean")
-
-
-def row_loss(config: TrainingConfig, task: str) -> RowLoss:
-    """The loss that the experiment names."""
-    name = config.loss if config.loss != "auto" else ("cross_entropy" if task == "classification" else "mse")
-    if name == "cross_entropy":
-        return RowLoss(functional.cross_entropy, is_elementwise=False)
-    elementwise: Any = {"mse": functional.mse_loss, "l1": functional.l1_loss, "huber": functional.huber_loss}[name]
-    return RowLoss(elementwise, is_elementwise=True)
 
 
 def train(
@@ -169,14 +144,18 @@ def train(
         network.train()
         shuffled = world.put(order[torch.randperm(len(order), generator=shuffles)])
         shares: list[Tensor] = []
+        row_shares = step_shares = None
+        if rows.weights is not None:
+            per_step = config.batch_size * config.accumulation
+            row_shares, step_shares = shares_of_steps(rows.weights[shuffled], per_step)
         with masks:
-            for share in _take_steps(backend, schedule, steps, _batches(rows, shuffled, blocks)):
+            for share in _take_steps(backend, schedule, steps, _batches(rows, shuffled, blocks, row_shares)):
                 shares.append(share)
                 if on_step is not None:
                     on_step(share)
                 if epoch == 1 and len(shares) == 1:
                     first_step_at = time.perf_counter()
-        losses.add(shares, _watch_loss(network, rows, watch, loss, config, world))
+        losses.add(shares, _watch_loss(network, rows, watch, loss, config, world), step_shares)
         if after_epoch is not None:
             after_epoch(epoch)
         if schedule is not None and schedule.every == "epoch":
@@ -235,23 +214,27 @@ def _block(shards: list[Shard], world: World) -> _Block:
     return _Block(world.put(positions), [shard.stop - shard.start for shard in shards])
 
 
-def _batches(rows: Rows, order: Tensor, blocks: tuple[_Block, ...]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Inputs and targets of one shard after another."""
+_Batch = tuple[Tensor, Tensor, Tensor | None]
+"""Inputs, targets, and the rows' shares of the weights of their step; None where all rows count alike."""
+
+
+def _batches(rows: Rows, order: Tensor, blocks: tuple[_Block, ...], shares: Tensor | None) -> Iterator[_Batch]:
+    """One shard after another; `shares` are in the epoch's order."""
     for block in blocks:
         index = order[block.positions]
-        yield from zip(
-            torch.split(rows.inputs[index], block.sizes), torch.split(rows.target[index], block.sizes), strict=True
-        )
+        weights = [None] * len(block.sizes) if shares is None else torch.split(shares[block.positions], block.sizes)
+        inputs, target = torch.split(rows.inputs[index], block.sizes), torch.split(rows.target[index], block.sizes)
+        yield from zip(inputs, target, weights, strict=True)
 
 
 def _take_steps(
-    backend: _Backend, schedule: Schedule | None, steps: tuple[Step, ...], batches: Iterator[tuple[Tensor, Tensor]]
+    backend: _Backend, schedule: Schedule | None, steps: tuple[Step, ...], batches: Iterator[_Batch]
 ) -> Iterator[Tensor]:
     """Take the steps of one epoch; after each comes this rank's share of its loss, left on the device."""
     advance = schedule.scheduler.step if schedule is not None and schedule.every == "step" else None
     for step in steps:
         shares = [
-            backend.backward(*next(batches), shard, step, is_last=shard is step.shards[-1]) for shard in step.shards
+            backend.backward(next(batches), shard, step, is_last=shard is step.shards[-1]) for shard in step.shards
         ]
         is_taken = backend.step()
         if advance is not None and is_taken:
@@ -262,7 +245,7 @@ def _take_steps(
 class _Backend(Protocol):
     """Computes gradients and takes a step with them."""
 
-    def backward(self, inputs: Tensor, target: Tensor, shard: Shard, step: Step, *, is_last: bool) -> Tensor:
+    def backward(self, batch: _Batch, shard: Shard, step: Step, *, is_last: bool) -> Tensor:
         """Add a shard's gradients.
 
         Args:
@@ -285,10 +268,15 @@ class _Plain:
         self._outputs, self._optimizer, self._loss = _forward(network, network), optimizer, loss
         self._parameters, self._clip_norm = list(network.parameters()), clip_norm
 
-    def backward(self, inputs: Tensor, target: Tensor, shard: Shard, step: Step, *, is_last: bool) -> Tensor:
-        share = self._loss.mean(self._outputs(inputs), target)
-        if len(step.shards) > 1:
-            share = share * (shard.real / step.rows)
+    def backward(self, batch: _Batch, shard: Shard, step: Step, *, is_last: bool) -> Tensor:
+        inputs, target, weights = batch
+        outputs = self._outputs(inputs)
+        if weights is not None:
+            share = self._loss.sum(outputs, target, shard.real, weights)
+        else:
+            share = self._loss.mean(outputs, target)
+            if len(step.shards) > 1:
+                share = share * (shard.real / step.rows)
         share.backward()  # type: ignore[no-untyped-call]
         return share.detach()
 
@@ -311,10 +299,12 @@ class _Accelerated:
         self._outputs, self._network = _forward(self._model, network), network
         self._loss, self._clip_norm = loss, clip_norm
 
-    def backward(self, inputs: Tensor, target: Tensor, shard: Shard, step: Step, *, is_last: bool) -> Tensor:
+    def backward(self, batch: _Batch, shard: Shard, step: Step, *, is_last: bool) -> Tensor:
+        inputs, target, weights = batch
         with nullcontext() if is_last else self._accelerator.no_sync(self._model):
             # The sum over no rows is 0, where a mean would be NaN.
-            share = self._loss(self._outputs(inputs), target)[: shard.real].sum() / step.rows
+            share = self._loss.sum(self._outputs(inputs), target, shard.real, weights)
+            share = share / step.rows if weights is None else share
             # DDP averages over the ranks; what is wanted is the sum of their shares.
             self._accelerator.backward(share * self._ranks)
         return share.detach()
@@ -397,7 +387,8 @@ def _watch_loss(
     if watch is None:
         return None
     outputs = predict(network, rows.inputs, watch, config.batch_size, world)
-    return loss(outputs, rows.target[watch.to(world.device)]).mean()
+    index = watch.to(world.device)
+    return loss.mean(outputs, rows.target[index], None if rows.weights is None else rows.weights[index])
 
 
 class _Losses:
@@ -416,15 +407,16 @@ class _Losses:
         self._read = 0
         self.latest = math.nan
 
-    def add(self, shares: list[Tensor], watched: Tensor | None) -> None:
+    def add(self, shares: list[Tensor], watched: Tensor | None, step_shares: Tensor | None = None) -> None:
         """Send an epoch's losses to the CPU, and read those that are due.
 
-        The ranks exchange them here: the only time they talk beside gradients.
+        The ranks exchange them here: the only time they talk beside gradients. `step_shares` are the steps' shares of
+        the epoch's weight; None: of its rows.
 
         Raises:
             DivergedError: a loss that was read is not finite; on every rank alike.
         """
-        share = torch.dot(torch.stack(shares).double(), self._weights)
+        share = torch.dot(torch.stack(shares).double(), self._weights if step_shares is None else step_shares.double())
         gathered = self._world.gather([share, watched] if watched is not None else [share])
         self._unread.append(self._world.fetch(gathered))
         while len(self._unread) > self._lag:

@@ -328,7 +328,7 @@ def table_markdown() -> str:
     lines = ["| name | torchmetrics class | arguments | goal | task |", "|---|---|---|---|---|"]
     lines.append("| `loss` | the training loss | | minimize | both |")
     others = ", ".join(f"`{name}`" for name in _ALSO)
-    lines.append(f"| {others} | `loss`, the cross-entropy | | minimize | classification |")
+    lines.append(f"| {others} | the cross-entropy, without weights | | minimize | classification |")
     for named in TABLE:
         arguments = ", ".join(f"{key}={value!r}" for key, value in named.arguments.items())
         written = f"`{arguments}`" if arguments else ""

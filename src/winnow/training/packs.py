@@ -22,7 +22,7 @@ from winnow.training.curves import OnEpoch
 from winnow.training.failures import DivergedError, failure_of
 from winnow.training.fitting import Fitted, check_finite, new_network, seeds_of
 from winnow.training.fold_data import FoldData, Learned
-from winnow.training.loop import row_loss
+from winnow.training.losses import RowLoss, row_loss
 from winnow.training.messages import FoldFailed, FoldJob, FoldScored
 from winnow.training.preparation import Prepared
 from winnow.training.stack_costs import StackCosts
@@ -75,7 +75,6 @@ class Packs:
 
     def __init__(self, prepared: Prepared, world: World, data: FoldData, on_epoch: OnEpoch) -> None:
         self._prepared, self._world, self._data, self._on_epoch = prepared, world, data, on_epoch
-        self._loss = row_loss(prepared.experiment.training, prepared.data.task)
         self._folds: dict[int, _Fold] = {}
         self.reasons: dict[Hashable, str | None] = {}
         self._costs: defaultdict[Hashable, StackCosts] = defaultdict(StackCosts)
@@ -114,7 +113,7 @@ class Packs:
             structure_of(members[0].network)
         except NotStackableError as error:
             return str(error)
-        return reason_against(members, self._loss, self._world)
+        return reason_against(members, self._loss(members[0]), self._world)
 
     def _reason_for_all(self, jobs: Sequence[FoldJob], ranks: int) -> str | None:
         training = self._prepared.experiment.training
@@ -140,7 +139,12 @@ class Packs:
     @staticmethod
     def _structure(member: Member) -> Hashable:
         training = member.training
-        return structure_of(member.network), training.epochs, training.batch_size, training.optimizer.type.lower()
+        loss = training.loss.model_dump_json()
+        return structure_of(member.network), training.epochs, training.batch_size, training.optimizer.type.lower(), loss
+
+    def _loss(self, member: Member) -> RowLoss:
+        """The loss, which is that of all members of a stack."""
+        return row_loss(member.training.loss, self._prepared.data.task)
 
     def _train_group(self, structure: Hashable, candidates: list[_Candidate]) -> Iterator[Packed | Alone]:
         costs, is_fixed = self._costs[structure], isinstance(self._prepared.experiment.execution.pack, int)
@@ -168,7 +172,7 @@ class Packs:
         """Why models of a structure cannot train as one. The first two candidates are probed."""
         if structure not in self.reasons and len(candidates) > 1:
             members = [candidate.member for candidate in candidates]
-            self.reasons[structure] = reason_against(members, self._loss, self._world)
+            self.reasons[structure] = reason_against(members, self._loss(members[0]), self._world)
         return self.reasons.get(structure)
 
     def _clock_s(self) -> float:
@@ -180,7 +184,7 @@ class Packs:
         members = [candidate.member for candidate in candidates]
         config = self._prepared.experiment.training.curves
         measure = functools.partial(self._measured, candidates) if config.type == "metrics" else None
-        trained = train_stack(members, self._loss, self._world.device, self._on_epoch, measure)
+        trained = train_stack(members, self._loss(members[0]), self._world.device, self._on_epoch, measure)
         ended = time.perf_counter()
         validation = [self._prepared.folds[candidate.job.fold].validation for candidate in candidates]
         gather = Gather([member.fold for member in members])
@@ -227,7 +231,8 @@ class Packs:
     def _metrics_of(self, candidate: _Candidate, raw: torch.Tensor) -> dict[str, float]:
         member, learned = candidate.member, self._folds[candidate.job.fold].learned
         batch_size = member.training.batch_size
-        fitted = Fitted(learned.preprocess, member.network, learned.head, member.fold.rows, self._loss, batch_size)
+        loss, rows = self._loss(member), member.fold.rows
+        fitted = Fitted(learned.preprocess, member.network, learned.head, rows, loss, batch_size)
         return fitted.metrics_of(self._prepared, raw, self._prepared.folds[candidate.job.fold].validation)
 
 

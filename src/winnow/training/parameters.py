@@ -1,4 +1,4 @@
-"""Route a trial's parameters to the model's factory, the optimizer, the scheduler or the training settings.
+"""Route a trial's parameters to the model's factory, the optimizer, the scheduler, the loss or the training settings.
 
 A name goes to the one place that takes it. A name that two places take must be qualified (`model.lr`, `optimizer.lr`).
 A factory with `**kwargs` takes every name that no other place takes. A value from the space replaces the one in the
@@ -17,15 +17,17 @@ from winnow.config.errors import InputError
 from winnow.config.experiment import ChoiceParameter, Experiment, TrainingConfig
 from winnow.config.nearest import did_you_mean
 from winnow.config.space import SEARCHED
+from winnow.training.losses import loss_settings
 from winnow.training.optimization import optimizer_settings, scheduler_settings
 
-Place = Literal["model", "optimizer", "scheduler", "training"]
+Place = Literal["model", "optimizer", "scheduler", "loss", "training"]
 
 FIXED: Mapping[str, str] = {
     "precision": "a process keeps one precision for life, so it is fixed per study",
     "accumulation": "it is fixed per study, like the precision",
     "early_stopping": "trials that stop by different rules would not be compared on the same terms",
     "loss": "trials that minimize different losses would not be compared on the same scale",
+    "class_weights": "they are part of the loss, which is fixed per study",
     "scheduler": "the settings of another scheduler are not the same settings; search those of one scheduler",
     "curves": "they record a training and change nothing in it",
     "loop": "it is the code that trains, and every parameter goes to it",
@@ -45,6 +47,7 @@ class Takers:
     training: frozenset[str] = SEARCHED
     optimizer: frozenset[str] = frozenset()
     scheduler: frozenset[str] = frozenset()
+    loss: frozenset[str] = frozenset()
     model: frozenset[str] = frozenset()
     model_takes_rest: bool = False
     loop_takes_all: bool = False
@@ -94,6 +97,7 @@ class Routing:
         chosen = dealt["training"].get("optimizer")
         file = training.optimizer.model_dump()
         whole["optimizer"] = {**file, **({"type": chosen} if chosen is not None else {}), **dealt["optimizer"]}
+        whole["loss"] = {**training.loss.model_dump(), **dealt["loss"]}
         if training.scheduler is not None:
             whole["scheduler"] = {**training.scheduler.model_dump(), **dealt["scheduler"]}
         return TrialSettings({**options, **dealt["model"]}, TrainingConfig.model_validate(whole))
@@ -136,7 +140,8 @@ def takers_of(experiment: Experiment, factory: Callable[..., Any]) -> Takers:
     for optimizer, place in _named_optimizers(experiment):
         settings |= optimizer_settings(optimizer, place)
     scheduler = scheduler_settings(training.scheduler.type) if training.scheduler is not None else frozenset[str]()
-    return Takers(optimizer=settings, scheduler=scheduler, model=names, model_takes_rest=takes_rest)
+    loss = loss_settings(training.loss)
+    return Takers(optimizer=settings, scheduler=scheduler, loss=loss, model=names, model_takes_rest=takes_rest)
 
 
 def possible_optimizers(experiment: Experiment) -> list[str]:

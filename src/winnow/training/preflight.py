@@ -20,14 +20,23 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from winnow.config.errors import InputError
-from winnow.config.experiment import ChoiceParameter, Experiment, FloatParameter, OptimizerConfig, SchedulerConfig
+from winnow.config.experiment import (
+    ChoiceParameter,
+    Experiment,
+    FloatParameter,
+    LossConfig,
+    OptimizerConfig,
+    SchedulerConfig,
+)
 from winnow.config.nearest import did_you_mean
 from winnow.config.space import float_for_whole_numbers
-from winnow.data.preprocessing import fit_preprocessing
+from winnow.data.preprocessing import TargetScale, fit_preprocessing
 from winnow.data.splits import split_watch
 from winnow.training.fitting import build_network
 from winnow.training.fold_data import FoldData
 from winnow.training.independence import CAUSE, dependence, spread
+from winnow.training.losses import check_loss, row_loss
+from winnow.training.metrics import LOSS
 from winnow.training.optimization import (
     make_optimizer,
     make_schedule,
@@ -38,6 +47,7 @@ from winnow.training.optimization import (
 from winnow.training.packs import Packs
 from winnow.training.parameters import Slot, TrialSettings, factory_takes, possible_optimizers
 from winnow.training.preparation import Prepared, prepare
+from winnow.training.weights import named_weights
 from winnow.training.world import World
 
 MAX_DRAWS = 16
@@ -120,15 +130,35 @@ def _check_device(experiment: Experiment, has_gpu: bool | None) -> None:
 
 
 def _check_loss(prepared: Prepared) -> None:
-    loss, task = prepared.experiment.training.loss, prepared.data.task
-    fitting = ("auto", "cross_entropy") if task == "classification" else ("auto", "mse", "l1", "huber")
-    if loss not in fitting:
+    """Refuse class weights without classes, and an objective that is another loss in each trial."""
+    experiment, data = prepared.experiment, prepared.data
+    weights = experiment.training.class_weights
+    if weights is not None and data.class_names is None:
+        remedy = "Remove it; rows can have weights of their own (data.weight)."
+        expected = "a target of classes"
+        raise InputError("training.class_weights", expected=expected, found="regression", remedy=remedy)
+    if isinstance(weights, Mapping):
+        named_weights(data, weights)
+    searched = next((name for name, slot in prepared.routing.slots.items() if slot.place == "loss"), None)
+    if searched is not None and prepared.objective == LOSS:
         raise InputError(
-            "training.loss",
-            expected=f"one of {', '.join(fitting)} for {task}",
-            found=repr(loss),
-            remedy="Set training.loss: auto, or data.task where the task was taken for the wrong one.",
+            "search.metric.name",
+            expected="a metric that does not depend on the parameters of the loss",
+            found=f"'{LOSS}', while the space holds {searched}",
+            remedy="Take log_loss or another metric.",
         )
+
+
+def _check_losses(prepared: Prepared, config: LossConfig) -> None:
+    """Try the loss of a draw on a few rows."""
+    data, rest = prepared.data, prepared.holdout.rest
+    rows = rest[spread(len(rest), ROWS_TRIED)]
+    target = torch.from_numpy(data.target[rows])
+    if data.task == "regression":
+        target = TargetScale.fit(data.target[rest]).scale(target)
+    outputs = torch.randn(len(rows), data.outputs, generator=torch.Generator().manual_seed(0))
+    is_weighted = data.weights is not None or prepared.experiment.training.class_weights is not None
+    check_loss(row_loss(config, data.task), outputs, target, config.type, is_weighted=is_weighted)
 
 
 def _check_watch(prepared: Prepared) -> None:
@@ -218,6 +248,7 @@ def _check_draw(prepared: Prepared, params: Mapping[str, Any]) -> None:
         ) from error
     network = _check_network(prepared, settings.model)
     _check_rows(prepared, settings.model, network)
+    _check_losses(prepared, settings.training.loss)
     _check_training(prepared, settings, network)
 
 

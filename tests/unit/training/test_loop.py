@@ -10,7 +10,8 @@ from torch import nn
 
 from winnow.config.experiment import TrainingConfig
 from winnow.training.failures import DivergedError
-from winnow.training.loop import Rows, predict, row_loss, train
+from winnow.training.loop import Rows, predict, train
+from winnow.training.losses import row_loss
 from winnow.training.optimization import make_optimizer
 
 ROWS = 65
@@ -36,7 +37,7 @@ def _train(world, network, rows=None, watch=None, on_step=None, **settings):
         rows or _rows(),
         torch.arange(ROWS),
         watch,
-        row_loss(config, "classification"),
+        row_loss(config.loss, "classification"),
         config,
         7,
         world,
@@ -155,8 +156,8 @@ def test_a_regression_loss_is_the_mean_over_targets(loss):
     config = TrainingConfig.model_validate({"loss": loss})
     outputs, target = torch.randn(5, 3), torch.randn(5, 3)
     plain = {"mse": nn.MSELoss(), "l1": nn.L1Loss(), "huber": nn.HuberLoss()}[loss]
-    assert row_loss(config, "regression")(outputs, target).shape == (5,)
-    torch.testing.assert_close(row_loss(config, "regression")(outputs, target).mean(), plain(outputs, target))
+    assert row_loss(config.loss, "regression")(outputs, target).shape == (5,)
+    torch.testing.assert_close(row_loss(config.loss, "regression")(outputs, target).mean(), plain(outputs, target))
 
 
 def test_predictions_come_in_order_and_leave_the_network_alone(world):

@@ -11,7 +11,8 @@ from torch.nn import functional
 from winnow.config.experiment import TrainingConfig
 from winnow.models import cnn, mlp
 from winnow.training.dropout import Masks
-from winnow.training.loop import Rows, row_loss, train
+from winnow.training.loop import Rows, train
+from winnow.training.losses import row_loss
 from winnow.training.optimization import make_optimizer, make_schedule, optimizer_class
 
 ROWS, SEED = 129, 7
@@ -101,7 +102,7 @@ def test_the_loop_agrees_with_the_simplest_one(world, name, chosen):
     watch = torch.arange(100, ROWS) if config.early_stopping is not None else None
     learned = torch.arange(100 if watch is not None else ROWS)
     optimizer = make_optimizer(config.optimizer, ours, world.device, is_scaled=False)
-    loss, losses = row_loss(config, "classification"), []
+    loss, losses = row_loss(config.loss, "classification"), []
     train(
         *(ours, optimizer, rows, learned, watch, loss, config, SEED, world),
         on_epoch=lambda _epoch, _epochs, loss, **_: losses.append(loss),

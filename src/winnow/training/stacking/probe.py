@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from winnow.training.loop import RowLoss, Rows, predict, train
+from winnow.training.loop import Rows, predict, train
+from winnow.training.losses import RowLoss
 from winnow.training.optimization import make_optimizer
 from winnow.training.stacking.layers import NotStackableError
 from winnow.training.stacking.training import FoldRows, Gather, Member, predict_stack, train_stack
@@ -62,7 +63,11 @@ def _small(member: Member, rows: int) -> Member:
     own = fold.order[torch.arange(rows) % len(fold.order)].to(fold.rows.inputs.device)
     target = fold.rows.target[own]
     small = FoldRows(
-        Rows(fold.rows.inputs[own].double(), target.double() if target.is_floating_point() else target),
+        Rows(
+            fold.rows.inputs[own].double(),
+            target.double() if target.is_floating_point() else target,
+            None if fold.rows.weights is None else fold.rows.weights[own].double(),
+        ),
         torch.arange(rows),
         torch.arange(rows // 2) if fold.watch is not None else None,
         fold.seed,

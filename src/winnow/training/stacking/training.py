@@ -20,10 +20,12 @@ from winnow.config.experiment import TrainingConfig
 from winnow.training.curves import Curves, OnEpoch
 from winnow.training.dropout import Masks
 from winnow.training.failures import DivergedError
-from winnow.training.loop import RowLoss, Rows, Step, advance, plan_steps
+from winnow.training.loop import Rows, Step, advance, plan_steps
+from winnow.training.losses import RowLoss
 from winnow.training.optimization import Schedule, make_optimizer, make_schedule
 from winnow.training.stacking.layers import MaskStream, NotStackableError
 from winnow.training.stacking.stack import Stack
+from winnow.training.weights import shares_of_steps
 
 ELEMENTWISE = frozenset(
     ["adadelta", "adagrad", "adam", "adamax", "adamw", "asgd", "nadam", "radam", "rmsprop", "rprop", "sgd"]
@@ -155,6 +157,8 @@ class Gather:
         starts = itertools.accumulate((len(r.inputs) for r in rows), initial=0)
         start_of = dict(zip(distinct, starts, strict=False))
         self._inputs, self._target = torch.cat([r.inputs for r in rows]), torch.cat([r.target for r in rows])
+        own = [r.weights for r in rows if r.weights is not None]
+        self._weights = torch.cat(own) if own else None
         self._starts = [start_of[fold] for fold in folds]
 
     def index(self, members: Iterable[int], indexes: Iterable[Tensor]) -> list[Tensor]:
@@ -169,6 +173,10 @@ class Gather:
     def target(self, index: Tensor) -> Tensor:
         """Targets [models × rows, …] for an index [models, rows]."""
         return self._target.index_select(0, index.reshape(-1))
+
+    def weights(self, index: Tensor) -> Tensor | None:
+        """What each row of an index counts, in its shape; None: all alike."""
+        return None if self._weights is None else self._weights[index]
 
 
 def _sorted(members: Sequence[Member]) -> list[int]:
@@ -195,6 +203,26 @@ class _Batch:
     stop: int
     rows: tuple[int, ...] | None
     weights: Tensor
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    """The rows of one epoch in the order of each model, [models, rows].
+
+    Attributes:
+        index: what a shorter member lacks is never read.
+        weights: what each row counts, 0 for what a shorter member lacks; None: all alike.
+        shares: each row's share of the weight of its step.
+    """
+
+    index: Tensor
+    weights: Tensor | None
+    shares: Tensor | None
+
+    def of(self, models: list[int]) -> _Epoch:
+        """Those of some models."""
+        weights, shares = (None if each is None else each[models] for each in (self.weights, self.shares))
+        return _Epoch(self.index[models], weights, shares)
 
 
 class _Group:
@@ -259,8 +287,11 @@ class _Run:
 
     def epoch(self, number: int) -> float:
         """One pass over each member's rows; the mean of the losses of those that have not diverged."""
-        totals = self._take_steps(self._orders()).tolist()
-        means = [total / len(self._members[m].fold.order) for total, m in zip(totals, self.alive, strict=True)]
+        orders = self._orders()
+        counts = [float(len(self._members[member].fold.order)) for member in self.alive]
+        if orders.weights is not None:
+            counts = orders.weights.sum(1, dtype=torch.float64).tolist()
+        means = [total / count for total, count in zip(self._take_steps(orders).tolist(), counts, strict=True)]
         watched = self._watch() if self._stopping is not None else means
         ended: set[int] = set()
         for place, member in enumerate(self.alive):
@@ -351,15 +382,21 @@ class _Run:
         own = tuple(rows) if is_padded else None
         return _Batch(models, start, start + longest, own, weights.to(self._device, self._stack.flat.dtype))
 
-    def _orders(self) -> Tensor:
-        """The epoch's order of every member, [models, rows]; what a shorter one lacks is never read."""
+    def _orders(self) -> _Epoch:
         shuffled = {
             fold: fold.order[torch.randperm(len(fold.order), generator=g)] for fold, g in self._shuffles.items()
         }
         orders = self._gather.index(self.alive, (shuffled[self._members[member].fold] for member in self.alive))
-        return nn.utils.rnn.pad_sequence(orders, batch_first=True)
+        index = nn.utils.rnn.pad_sequence(orders, batch_first=True)
+        weights = self._gather.weights(index)
+        if weights is None:
+            return _Epoch(index, None, None)
+        rows = torch.tensor([len(order) for order in orders], device=index.device)
+        weights = weights * (torch.arange(index.shape[1], device=index.device) < rows.unsqueeze(1))
+        training = self._members[0].training
+        return _Epoch(index, weights, shares_of_steps(weights, training.batch_size * training.accumulation)[0])
 
-    def _take_steps(self, orders: Tensor) -> Tensor:
+    def _take_steps(self, orders: _Epoch) -> Tensor:
         """All steps of an epoch; the sum of each member's losses, float64 [models] on the CPU."""
         totals = []
         for number, batches in enumerate(self._steps):
@@ -378,15 +415,21 @@ class _Run:
                 self.first_step_at = time.perf_counter()
         return torch.stack(totals).sum(0, dtype=torch.float64).cpu()
 
-    def _backward(self, stack: Stack, batch: _Batch, orders: Tensor, out: Tensor) -> Tensor:
+    def _backward(self, stack: Stack, batch: _Batch, orders: _Epoch, out: Tensor) -> Tensor:
         """Put the gradients of a batch into `out`; the sum of each model's losses, [models]."""
-        index = orders[:, batch.start : batch.stop]
+        part = slice(batch.start, batch.stop)
+        index = orders.index[:, part]
         losses = self._loss(stack.outputs(self._gather.inputs(index), batch.rows), self._gather.target(index))
-        torch.cat(stack.gradients(losses, batch.weights), 1, out=out)
+        if losses.dim() == 0:
+            raise NotStackableError("a loss that gives the mean of its rows")
+        shares = batch.weights if orders.shares is None else orders.shares[:, part].flatten()
+        torch.cat(stack.gradients(losses, shares), 1, out=out)
         counted = losses.detach() if batch.rows is None else torch.where(batch.weights > 0, losses.detach(), 0)
+        if orders.weights is not None:
+            counted = counted * orders.weights[:, part].flatten()
         return counted.view(len(index), -1).sum(1)
 
-    def _backward_in_parts(self, batches: Sequence[_Batch], orders: Tensor) -> Tensor:
+    def _backward_in_parts(self, batches: Sequence[_Batch], orders: _Epoch) -> Tensor:
         """Add up the gradients of batches that some of the models have, or of several batches of all."""
         self._gradients.zero_()
         total = torch.zeros(self._stack.count, dtype=self._stack.flat.dtype, device=self._device)
@@ -394,7 +437,7 @@ class _Run:
             models = list(batch.models if batch.models is not None else range(self._stack.count))
             part = self._stack if batch.models is None else self._stack.part(models)
             gradients = torch.empty_like(part.flat)
-            total[models] += self._backward(part, batch, orders[models], gradients)
+            total[models] += self._backward(part, batch, orders.of(models), gradients)
             self._gradients[models] += gradients
             if batch.models is not None:
                 self._stack.take_constants(models, part, range(len(models)))
@@ -405,7 +448,10 @@ class _Run:
         folds = [self._members[member].fold for member in self.alive]
         index = self._gather.index(self.alive, [fold.watch for fold in folds if fold.watch is not None])
         outputs = predict_stack(self._stack, self._gather, index, self._members[0].training.batch_size)
-        losses = [self._loss(own, self._gather.target(rows)).mean() for own, rows in zip(outputs, index, strict=True)]
+        losses = [
+            self._loss.mean(own, self._gather.target(rows), self._gather.weights(rows))
+            for own, rows in zip(outputs, index, strict=True)
+        ]
         return [float(value) for value in torch.stack(losses)]
 
     def _stopped(self, watched: Sequence[float]) -> set[int]:

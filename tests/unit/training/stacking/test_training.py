@@ -1,6 +1,7 @@
 """Models that train as one end as they end one after another, in float64 to 1e-6, whatever their architecture."""
 
 import copy
+import dataclasses
 import math
 
 import pytest
@@ -11,13 +12,15 @@ from tests.unit.training.stacking import networks
 from winnow.config.experiment import TrainingConfig
 from winnow.models import cnn, linear, mlp
 from winnow.training.failures import DivergedError
-from winnow.training.loop import Rows, predict, row_loss, train
+from winnow.training.loop import Rows, predict, train
+from winnow.training.losses import row_loss
 from winnow.training.optimization import make_optimizer
 from winnow.training.stacking.layers import NotStackableError
 from winnow.training.stacking.probe import reason_against
 from winnow.training.stacking.stack import structure_of
 from winnow.training.stacking.training import FoldRows, Gather, Member, predict_stack, train_stack
 
+PARTS = "tests.unit.training.losses"
 CPU = torch.device("cpu")
 SETTINGS = {"epochs": 3, "batch_size": 8, "optimizer": {"type": "adamw", "lr": 0.01, "weight_decay": 0.1}}
 
@@ -52,7 +55,7 @@ def one_by_one(made, world, task="classification"):
     for member in made:
         network, training, losses = copy.deepcopy(member.network), member.training, []
         optimizer = make_optimizer(training.optimizer, network, CPU, is_scaled=False)
-        rows, order, loss = member.fold.rows, member.fold.order, row_loss(training, task)
+        rows, order, loss = member.fold.rows, member.fold.order, row_loss(training.loss, task)
         try:
             trained = train(
                 *(network, optimizer, rows, order, member.fold.watch, loss, training, member.fold.seed, world),
@@ -69,7 +72,7 @@ def one_by_one(made, world, task="classification"):
 def stacked(made, task="classification"):
     """The same of members that train as one; losses are the mean of all."""
     losses: list[float] = []
-    loss = row_loss(made[0].training, task)
+    loss = row_loss(made[0].training.loss, task)
     trained = train_stack(made, loss, CPU, lambda _epoch, _of, mean: losses.append(mean))
     index = [member.fold.order for member in made]
     gather = Gather([member.fold for member in made])
@@ -186,6 +189,41 @@ def test_regression_on_several_targets(world):
     assert_equal(one_by_one(made, world, "regression"), stacked(made, "regression")[0])
 
 
+WEIGHTED = {
+    "cross-entropy": {},
+    "focal, smoothed": {"loss": {"type": "focal", "gamma": 1.5, "label_smoothing": 0.1}},
+    "accumulation": {"accumulation": 3},
+    "plateau": {"scheduler": {"type": "reducelronplateau", "patience": 0, "threshold": 0.5}},
+    "a loss of one's own": {"loss": {"type": f"{PARTS}:absolute", "power": 1.5}},
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTED)
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_weighted_rows_count_as_one_after_another(world, name, norm):
+    stops = {"early_stopping": {"patience": 2}, "optimizer": {"type": "adam", "lr": 0.02}}
+    made = members([dense(0.2, norm=norm)], (33, 31, 33, 40), [{**SETTINGS, **WEIGHTED[name], **stops}], watched=9)
+    weights = torch.rand(60, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    weights[weights < 0.2] = 0
+    weighted = [
+        dataclasses.replace(one, fold=dataclasses.replace(one.fold, rows=dataclasses.replace(one.fold.rows, weights=w)))
+        for one, w in zip(made, (weights, weights.flip(0), weights, weights.roll(7)), strict=True)
+    ]
+    alone = one_by_one(weighted, world)
+    together, losses = stacked(weighted)
+    assert_equal(alone, together)
+    first = [own[4][0] for own in alone]
+    assert losses[0] == pytest.approx(sum(first) / len(first), rel=1e-6)
+    assert reason_against(weighted, row_loss(made[0].training.loss, "classification"), world) is None
+
+
+def test_a_loss_that_gives_a_mean_is_not_stacked(world):
+    made = members([dense()], training=[{**SETTINGS, "loss": f"{PARTS}:mean_of_rows"}])
+    assert reason_against(made, row_loss(made[0].training.loss, "classification"), world) == (
+        "a loss that gives the mean of its rows"
+    )
+
+
 def test_a_member_that_diverges_fails_alone(world):
     rates = [{**SETTINGS, "optimizer": {"type": "sgd", "lr": lr}} for lr in (0.01, 1e200, 0.02)]
     made = members([dense(0.2)], training=rates)
@@ -219,7 +257,7 @@ def test_float32_drifts_no_further_than_weights_perturbed_by_1e_7(world):
 def test_the_probe_lets_every_architecture_pass(world, name):
     builds, shape = ARCHITECTURES[name]
     made = members(builds, shape=shape, dtype=torch.float32, watched=5)
-    assert reason_against(made, row_loss(made[0].training, "classification"), world) is None
+    assert reason_against(made, row_loss(made[0].training.loss, "classification"), world) is None
 
 
 REFUSED = {
@@ -233,7 +271,7 @@ REFUSED = {
 @pytest.mark.parametrize("build", REFUSED)
 def test_the_probe_names_what_cannot_be_stacked(world, build):
     made = members([build], dtype=torch.float32)
-    assert reason_against(made, row_loss(made[0].training, "classification"), world) == REFUSED[build]
+    assert reason_against(made, row_loss(made[0].training.loss, "classification"), world) == REFUSED[build]
 
 
 def test_an_optimizer_that_sees_whole_matrices_is_refused(world):
