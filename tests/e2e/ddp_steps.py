@@ -46,6 +46,7 @@ CASES = {
             "early_stopping": {"patience": 1},
         },
     ),
+    "embedded columns": ("tests.unit.training.mixed:load", None, STEP),
     "adam on regression": ("diabetes", None, {"epochs": 2, "optimizer": {"type": "adamw", "lr": 0.003}}),
 }
 
@@ -126,7 +127,7 @@ def _experiment(source: str, training: dict, factory: str = "winnow.models:mlp")
     is_regression = source == "diabetes"
     return {
         "name": "parity",
-        "data": {"source": f"sklearn:{source}"},
+        "data": {"source": source if ":" in source else f"sklearn:{source}"},
         "model": {"factory": factory, "options": {"hidden": [16]}},
         "search": {
             "space": {},

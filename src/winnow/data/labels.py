@@ -79,6 +79,19 @@ def typed_labels(texts: NDArray[Any], meaning: Meaning, place: str, source: str)
     return np.array([numbers[text] for text in values])
 
 
+def typed_codes(texts: NDArray[Any]) -> NDArray[Any]:
+    """The categories of a CSV column as objects: numbers where those say the same (`3.0`, not `03`), else the texts.
+
+    Args:
+        texts: [rows], objects: str, or a missing value.
+    """
+    distinct = {text for text in texts if isinstance(text, str)} - MISSING
+    if not all(is_number(text) for text in distinct):
+        return texts
+    numbers = {text: int(text) if is_whole(text) else float(text) for text in distinct}
+    return np.array([numbers.get(text) for text in texts], dtype=object) if _are_exact(numbers) else texts
+
+
 def is_whole(text: str) -> bool:
     """Whether it is an integer of at most 64 bits, written as Python writes it."""
     return WHOLE.fullmatch(text) is not None and -(2**63) <= int(text) < 2**63

@@ -21,7 +21,7 @@ from winnow.data.data_function import call_data_function
 from winnow.data.dataset import DataSet, digest_of
 from winnow.data.features import convert_features
 from winnow.data.inputs import plan_inputs
-from winnow.data.labels import typed_labels
+from winnow.data.labels import typed_codes, typed_labels
 from winnow.data.raw import RawData, as_values, is_frame
 from winnow.data.row_keys import convert_groups, convert_time, convert_weights
 from winnow.data.tables import is_csv, read_table, take_column
@@ -61,7 +61,8 @@ def load_data(config: DataConfig) -> DataSet:
 def _from_table(config: DataConfig) -> RawData:
     import pandas as pd
 
-    labels = [column for column in (config.target, config.group) if column is not None]
+    codes = [column for column, kind in config.columns.items() if kind == "category"]
+    labels = [*(column for column in (config.target, config.group) if column is not None), *codes]
     frame = read_table(config.source, labels)
     name = PurePosixPath(urlsplit(config.source).path).name
     if config.target is None:
@@ -85,6 +86,8 @@ def _from_table(config: DataConfig) -> RawData:
             remedy=f"Name it, write the file without its index, or set `data.drop: ['{unnamed}']`.",
         )
     frame = frame.drop(columns=config.target)
+    for column in frame.columns.intersection(codes) if is_csv(config.source) else ():
+        frame[column] = pd.Series(typed_codes(frame[column].to_numpy(dtype=object)), dtype=object)
     if is_csv(config.source) and config.group in frame.columns:
         texts = frame[config.group].to_numpy(dtype=object)
         frame[config.group] = pd.Series(typed_labels(texts, "classification", "data.group", name))
