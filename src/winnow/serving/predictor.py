@@ -53,7 +53,9 @@ class Predictor:
             inputs, expected = reference["inputs"], reference["outputs"]
         self._check_reference(inputs.astype(np.float32, copy=False), expected)
         one_s, all_s = (min(self._seconds(matrix) for _ in range(3)) for matrix in (inputs[:1], inputs))
-        self.inline_bytes = inline_limit(one_s, all_s, len(inputs), self.signature.row_values)
+        # Decoding an image takes longer than its bytes tell, and releases the interpreter's lock.
+        limit = inline_limit(one_s, all_s, len(inputs), self.signature.row_values)
+        self.inline_bytes = limit if self.signature.images is None else 0
 
     def outputs(self, matrix: Matrix) -> Matrix:
         """Outputs of shape [rows, outputs] for rows of shape [rows, *input_shape].

@@ -2,6 +2,7 @@
 
     MLmodel, requirements.txt, python_env.yaml, input_example.json, serving_input_example.json
     code/winnow_pyfunc.py        loads the model without winnow
+    code/winnow_columns.py       the column codec
     bundle/…                     the bundle itself; the caller uploads it
 
 The requirements are those of `pyfunc`, pinned to the installed versions. MLflow would start Python to infer them.
@@ -18,13 +19,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from winnow.bundle import columns
 from winnow.bundle.example import example_row
 from winnow.bundle.manifest import Manifest
 
 BUNDLE = "bundle"
 """The bundle's folder in the model's artifacts."""
 
-_LOADER = "winnow_pyfunc"
+_LOADER, _CODEC = "winnow_pyfunc", "winnow_columns"
 _REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "pandas")
 
 
@@ -38,7 +40,9 @@ def write_surroundings(directory: Path, bundle: Path, manifest: Manifest, *, run
     _PythonEnv.current().to_yaml(str(directory / "python_env.yaml"))
     code = directory / "code"
     code.mkdir()
-    (code / f"{_LOADER}.py").write_bytes(Path(__file__).with_name("pyfunc.py").read_bytes())
+    loader = Path(__file__).with_name("pyfunc.py").read_text(encoding="utf-8")
+    (code / f"{_LOADER}.py").write_text(loader.replace("winnow.bundle.columns", _CODEC), encoding="utf-8")
+    (code / f"{_CODEC}.py").write_bytes(Path(columns.__file__).read_bytes())
     model = Model(
         run_id=run_id,
         model_id=model_id,
@@ -47,7 +51,7 @@ def write_surroundings(directory: Path, bundle: Path, manifest: Manifest, *, run
         signature=_signature(manifest),
         saved_input_example_info=_write_example(directory, bundle, manifest),
         model_size_bytes=sum(file.stat().st_size for file in bundle.iterdir()),
-        metadata={"study": manifest.study, "trial": manifest.trial, "data_sha256": manifest.data_sha256},
+        metadata=_metadata(manifest),
     )
     model.add_flavor(
         "python_function",
@@ -61,18 +65,32 @@ def write_surroundings(directory: Path, bundle: Path, manifest: Manifest, *, run
 
 
 def _signature(manifest: Manifest) -> Any:
+    """Typed where MLflow takes whatever training takes, which is where all columns are of the type double.
+
+    It refuses whole numbers for `double`, missing values for `long` and `boolean`, pandas' categories for `string`, and
+    text for `datetime`. So a table with such columns has the type `any` throughout, and the codec checks the values.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
+    from mlflow.types.schema import AnyType
 
-    if manifest.feature_names is not None:
-        # "double", because MLflow refuses to convert Python floats to float32; the loader converts them.
-        inputs = Schema([ColSpec("double", name) for name in manifest.feature_names])
-    else:
+    if manifest.table is None:
         inputs = Schema([TensorSpec(np.dtype(np.float32), (-1, *manifest.input_shape))])
+    elif all(column.dtype == "double" for column in manifest.table):
+        # "double", because MLflow refuses to convert Python floats to float32; the loader converts them.
+        inputs = Schema([ColSpec("double", column.name) for column in manifest.table])
+    else:
+        inputs = Schema([ColSpec(AnyType(), column.name) for column in manifest.table])
     if manifest.class_names is None:
         return ModelSignature(inputs, Schema([ColSpec("float", name) for name in manifest.target_names]))
     probabilities = [ColSpec("float", f"probability.{name}") for name in manifest.class_names]
     return ModelSignature(inputs, Schema([ColSpec("string", "prediction"), *probabilities]))
+
+
+def _metadata(manifest: Manifest) -> dict[str, Any]:
+    types = {column.name: column.dtype for column in manifest.table or ()}
+    known = {"study": manifest.study, "trial": manifest.trial, "data_sha256": manifest.data_sha256}
+    return {**known, "columns": types} if types else known
 
 
 def _write_example(directory: Path, bundle: Path, manifest: Manifest) -> dict[str, str]:

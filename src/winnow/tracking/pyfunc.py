@@ -1,7 +1,7 @@
-"""Loads a bundle as an MLflow Python function. Every registered model contains a copy of this file.
+"""Loads a bundle as an MLflow Python function. Every registered model contains a copy of this file and of the codec.
 
 `mlflow.pyfunc.load_model("models:/NAME@champion")` needs numpy, pandas and ONNX Runtime, but not winnow, so this module
-imports nothing of winnow's.
+imports nothing of winnow's but the column codec, which imports numpy alone.
 """
 
 import json
@@ -12,6 +12,8 @@ import numpy as np
 import onnxruntime
 import pandas as pd
 
+from winnow.bundle.columns import Column, ColumnValueError
+
 
 class BundleModel:
     """Predicts one row for each row of a DataFrame (tabular models) or of an array [rows, *input_shape].
@@ -21,13 +23,14 @@ class BundleModel:
 
     def __init__(self, bundle: Path) -> None:
         self._manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+        self._columns = _columns_of(self._manifest)
         self._session = onnxruntime.InferenceSession(bundle / "model.onnx", providers=["CPUExecutionProvider"])
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Predict. MLflow passes `params`; they are ignored."""
-        names = self._manifest["feature_names"]
-        rows = model_input[names] if isinstance(model_input, pd.DataFrame) and names else model_input
-        inputs = np.asarray(rows, dtype=np.float32).reshape(-1, *self._manifest["input_shape"])
+        is_table = isinstance(model_input, pd.DataFrame) and self._columns is not None
+        inputs = self._encoded(model_input) if is_table else np.asarray(model_input, dtype=np.float32)
+        inputs = inputs.reshape(-1, *self._manifest["input_shape"])
         (outputs,) = self._session.run(["output"], {"input": inputs})
         index = model_input.index if isinstance(model_input, pd.DataFrame) else None
         classes = self._manifest["class_names"]
@@ -37,6 +40,25 @@ class BundleModel:
         answer.insert(0, "prediction", np.asarray(classes)[self._indexes(outputs, classes)])
         return answer
 
+    def _encoded(self, frame: pd.DataFrame) -> Any:
+        """The columns' numbers, float32 [rows, width].
+
+        Raises:
+            ValueError: a value that its column does not take.
+        """
+        parts = []
+        for column in self._columns or ():
+            values = frame[column.name]
+            if column.kind == "number" and values.dtype.kind in "iuf":
+                parts.append(values.to_numpy(dtype=np.float64, na_value=np.nan)[:, np.newaxis])
+                continue
+            try:
+                parts.append(column.encode(values))
+            except ColumnValueError as error:
+                message = f"row {error.row}, column '{column.name}': expected {error.expected}"
+                raise ValueError(message) from None
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
     def _indexes(self, outputs: Any, classes: list[str]) -> Any:
         """The predicted class of each row: the likeliest, or of two the positive one from the threshold on."""
         threshold = self._manifest.get("threshold")
@@ -44,6 +66,14 @@ class BundleModel:
             return outputs.argmax(axis=1)
         positive = classes.index(self._manifest["positive"])
         return np.where(outputs[:, positive] >= threshold, positive, 1 - positive)
+
+
+def _columns_of(manifest: dict[str, Any]) -> list[Column] | None:
+    """The codec of a table's columns; bundles from before there was one have numbers alone. None for tensors."""
+    if manifest.get("columns") is None:
+        names = manifest["feature_names"]
+        return None if names is None else [Column(name) for name in names]
+    return [Column(**{**column, "categories": tuple(column["categories"])}) for column in manifest["columns"]]
 
 
 def _load_pyfunc(path: str) -> BundleModel:
