@@ -56,6 +56,13 @@ def _mapping_of_name(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
+def _tuple_of_list(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+ListAsTuple = BeforeValidator(_tuple_of_list)
+"""Where a validator runs before its section, pydantic no longer knows that a list comes from JSON."""
+
 ClassName = str | int | float | bool
 """A class as people write it: `yes`, `1` or `true`."""
 
@@ -90,7 +97,7 @@ class DataConfig(Frozen):
     )
     group: str | None = Field(default=None, description="Column; rows with the same value stay in the same fold.")
     time: str | None = Field(default=None, description="Column that orders the rows in time.")
-    drop: tuple[str, ...] = Field(default=(), description="Columns to leave out.")
+    drop: Annotated[tuple[str, ...], ListAsTuple] = Field(default=(), description="Columns to leave out.")
     columns: dict[str, Literal["number", "category", "boolean", "date", "drop"]] = Field(
         default={},
         description="Kinds of columns by name, where the one that is recognized from the values is not the right one; "
