@@ -20,6 +20,7 @@ from winnow.data.sources import load_data
 from winnow.data.splits import Fold, Holdout, deal_folds, split_holdout
 from winnow.training.metrics import LOSS, Goal, MetricSpec, Outputs, specs_of
 from winnow.training.parameters import Routing, route, takers_of
+from winnow.training.tokens import are_tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,7 @@ class Prepared:
         factory: the model's factory.
         loop: the custom training function, if there is one.
         positive: index of the class that `data.positive` names; None where it names none.
+        has_tokens: whether the network looks its inputs up in a table, so that they are not scaled.
     """
 
     experiment: Experiment
@@ -49,11 +51,12 @@ class Prepared:
     factory: Callable[..., Any]
     loop: Callable[..., Any] | None
     positive: int | None = None
+    has_tokens: bool = False
 
     @property
     def scaling(self) -> Scaling:
         """How the inputs are scaled."""
-        return self.experiment.data.scaling
+        return "none" if self.has_tokens else self.experiment.data.scaling
 
 
 def prepare(experiment: Experiment) -> Prepared:
@@ -80,8 +83,10 @@ def prepare(experiment: Experiment) -> Prepared:
             found="nothing",
             remedy=f"Say whether a higher or a lower {search.metric.key} is better.",
         )
+    has_tokens = loop is None and are_tokens(data, experiment, routing, factory)
     return Prepared(
-        experiment, data, holdout, folds, search.metric.key, goal, metrics, routing, factory, loop, positive
+        *(experiment, data, holdout, folds, search.metric.key, goal, metrics, routing, factory, loop),
+        *(positive, has_tokens),
     )
 
 

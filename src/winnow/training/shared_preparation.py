@@ -60,6 +60,7 @@ class SharedPreparation:
             data_name=data.name,
             data_rows=data.rows,
             data_sha256=data.sha256,
+            has_tokens=prepared.has_tokens,
         )
 
     def prepare(self, environment: dict[str, str]) -> None:
