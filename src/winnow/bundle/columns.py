@@ -22,6 +22,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -38,6 +39,9 @@ UNKNOWN = -1.0
 """The code of a category that the training data does not have."""
 DATE_NUMBERS = 4
 _EPOCH = datetime(1970, 1, 1)
+# A tuple is made once, a union of types at every check.
+_PLAIN, _BOOLEANS, _INTEGERS = (str, bool, int), (bool, np.bool_), (int, np.integer)
+_FLOATS, _REALS, _NO_NUMBERS = (float, np.floating), (int, float, np.number), (bool, np.bool_, str, bytes)
 
 
 class ColumnValueError(ValueError):
@@ -78,8 +82,8 @@ class Column:
         Raises:
             ColumnValueError: the first value that the column does not take.
         """
-        numbers = [self._numbers_of(row, value) for row, value in enumerate(values)]
-        return np.array(numbers, dtype=np.float64).reshape(len(numbers), self.width)
+        numbers = (self._numbers_of(row, value) for row, value in enumerate(values))
+        return np.fromiter(chain.from_iterable(numbers), dtype=np.float64).reshape(-1, self.width)
 
     def decode(self, numbers: Sequence[float]) -> Any:
         """The raw value, as JSON has it, of `width` numbers; None where it is missing or an unknown category."""
@@ -126,7 +130,7 @@ class Column:
             if truth is None:
                 raise ColumnValueError(row, "true or false")
             return (float(truth),)
-        if isinstance(value, bool | np.bool_ | str | bytes):
+        if isinstance(value, _NO_NUMBERS):
             raise ColumnValueError(row, "a number")
         try:
             return (float(value),)
@@ -161,7 +165,7 @@ def is_missing(value: Any) -> bool:
     """Whether it is None, NaN, NaT or pandas' NA."""
     if value is None:
         return True
-    if isinstance(value, str | bool | int):
+    if isinstance(value, _PLAIN):
         return False
     # NaN and NaT differ from themselves; pandas' NA gives NA, which has no truth value.
     try:
@@ -181,11 +185,11 @@ def category_text(value: Any) -> str | None:
     """The text under which a category is known: `3` for 3, 3.0 and "3", `true` for True; None for other values."""
     if isinstance(value, str):
         return str(value)
-    if isinstance(value, bool | np.bool_):
+    if isinstance(value, _BOOLEANS):
         return "true" if value else "false"
-    if isinstance(value, int | np.integer):
+    if isinstance(value, _INTEGERS):
         return str(int(value))
-    if isinstance(value, float | np.floating):
+    if isinstance(value, _FLOATS):
         return str(int(value)) if float(value).is_integer() else repr(float(value))
     return None
 
@@ -194,9 +198,9 @@ def boolean_of(value: Any) -> bool | None:
     """True, 1, "true" and "True" are true; the same for false; None for other values."""
     if isinstance(value, str):
         return {"true": True, "false": False, "1": True, "0": False}.get(value.strip().lower())
-    if isinstance(value, bool | np.bool_):
+    if isinstance(value, _BOOLEANS):
         return bool(value)
-    return bool(value) if isinstance(value, int | float | np.number) and value in (0, 1) else None
+    return bool(value) if isinstance(value, _REALS) and value in (0, 1) else None
 
 
 def moment_of(value: Any) -> datetime | None:

@@ -21,6 +21,8 @@ from winnow.serving.signature import MOST_ROWS, Signature, signature_of
 from winnow.serving.values import Matrix
 
 INPUT, OUTPUT = "input", "output"
+LARGEST_INLINE = 65_536
+"""Bytes of numbers that are decoded without delaying health checks."""
 RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-4, 1e-5
 """How far the answers to the reference rows may lie from those at export: other CPUs round differently."""
 
@@ -53,9 +55,10 @@ class Predictor:
             inputs, expected = reference["inputs"], reference["outputs"]
         self._check_reference(inputs.astype(np.float32, copy=False), expected)
         one_s, all_s = (min(self._seconds(matrix) for _ in range(3)) for matrix in (inputs[:1], inputs))
-        # Decoding an image takes longer than its bytes tell, and releases the interpreter's lock.
-        limit = inline_limit(one_s, all_s, len(inputs), self.signature.row_values)
-        self.inline_bytes = limit if self.signature.images is None else 0
+        signature = self.signature
+        # What is no number takes longer to decode than its bytes tell.
+        largest = 0 if signature.images is not None else LARGEST_INLINE if signature.is_numeric else LARGEST_INLINE // 4
+        self.inline_bytes = inline_limit(one_s, all_s, len(inputs), signature.row_values, largest=largest)
 
     def outputs(self, matrix: Matrix) -> Matrix:
         """Outputs of shape [rows, outputs] for rows of shape [rows, *input_shape].
@@ -97,7 +100,13 @@ class Predictor:
 
 
 def inline_limit(
-    one_row_s: float, many_rows_s: float, many: int, row_values: int, *, budget_s: float = 0.002, largest: int = 65_536
+    one_row_s: float,
+    many_rows_s: float,
+    many: int,
+    row_values: int,
+    *,
+    budget_s: float = 0.002,
+    largest: int = LARGEST_INLINE,
 ) -> int:
     """The largest body, in bytes, that is answered on the event loop's thread without delaying health checks.
 
