@@ -230,8 +230,8 @@ def _embedding(builder: _Builder, node: fx.Node, module: Any) -> str:
 
 
 def _embedding_call(builder: _Builder, node: fx.Node, _module: Any) -> str:
-    if len(node.args) != 2 or node.kwargs:
-        raise UnknownLayerError("a call of embedding with more than rows and weights")
+    if len(node.args) != 2 or node.kwargs.get("max_norm") is not None:
+        raise UnknownLayerError("a call of embedding with max_norm")
     rows, weight = node.args
     return builder.op("Gather", builder.value(weight), builder.value(rows))
 

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from winnow import models
-from winnow.data.preprocessing import Impute, Standardize, TargetScale
+from winnow.data.inputs import Category, InputPlan
+from winnow.data.preprocessing import Impute, Standardize, TargetScale, fit_preprocessing
+from winnow.training.embedding import EmbeddedColumns
 from winnow.training.export_module import ExportModule
 from winnow.training.onnx_graph import UnknownLayerError, graph_of
 
@@ -93,6 +95,30 @@ def test_a_graph_answers_as_torch_does_whatever_the_size_of_the_batch(name: str)
             expected = model(rows).numpy()
         found = session.run(["output"], {"input": rows.numpy()})[0]
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_columns_of_a_table_have_a_graph() -> None:
+    torch.manual_seed(0)
+    plan = InputPlan(
+        scaled=(0, 1),
+        indicated=(1,),
+        cycles=((2, 7.0),),
+        one_hot=(Category(3, 3, True),),
+        embedded=(Category(4, 20, False),),
+    )
+    rng = np.random.default_rng(0)
+    rows = np.column_stack([rng.normal(size=(60, 2)), *(rng.integers(0, most, 60) for most in (7, 3, 20))])
+    rows[::5, (1, 3)] = np.nan
+    rows[::7, 4] = -1
+    features = rows.astype(np.float32)
+    preprocess = fit_preprocessing(features, plan, "standard")
+    network = EmbeddedColumns(plan, models.mlp((plan.dense + plan.embedded[0].dimensions,), 3, (8,)))
+    model = ExportModule(preprocess, network, nn.Softmax(-1)).eval()
+    graph = graph_of(model, torch.from_numpy(features[:2]))
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        expected = model(torch.from_numpy(features)).numpy()
+    np.testing.assert_allclose(session.run(["output"], {"input": features})[0], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_regression_answers_in_the_target_s_own_units() -> None:
