@@ -68,7 +68,7 @@ def train(
     with located(Path(config), overrides):
         target = sweep_platform(request, settings, Lookup())
         with contextlib.closing(start_check(experiment, target.host)) as server:
-            target.warm_up(min(experiment.execution.workers, experiment.search.trials))
+            target.warm_up(min(experiment.execution.workers, request.trials))
             # The server imports torch while this process imports what manages studies.
             from winnow.orchestrators.progress import ProgressView
 

@@ -142,12 +142,32 @@ class ModelConfig(Frozen):
     options: dict[str, Any] = Field(default={}, description="Fixed keyword arguments of the factory.")
 
 
+def _alternatives(when: Any) -> Any:
+    """`{optimizer: [sgd]}` for `{optimizer: sgd}`."""
+    if not isinstance(when, dict):
+        return when
+    return {name: tuple(value) if isinstance(value, list | tuple) else (value,) for name, value in when.items()}
+
+
+When = Annotated[dict[str, tuple[Any, ...]] | None, BeforeValidator(_alternatives)]
+"""The values that other parameters must have for this one to be active: one of the list, for each name."""
+
+
+def _when() -> Any:
+    return Field(
+        default=None,
+        description="Only where another parameter has this value, or one of a list: `{optimizer: sgd}`. Elsewhere, "
+        "trials do not have this parameter.",
+    )
+
+
 class FloatParameter(Frozen):
     """A real number between two bounds, both included."""
 
     bounds: tuple[float, float] = Field(alias="float", description="Lower and upper bound.")
     log: bool = Field(default=False, description="Search on a logarithmic scale.")
     step: float | None = Field(default=None, gt=0, description="Distance of the values, from the lower bound on.")
+    when: When = _when()
 
     _checked = model_validator(mode="after")(_check_bounds)
 
@@ -158,6 +178,7 @@ class IntParameter(Frozen):
     bounds: tuple[int, int] = Field(alias="int", description="Lower and upper bound.")
     log: bool = Field(default=False, description="Search on a logarithmic scale.")
     step: int = Field(default=1, ge=1, description="Distance of the values, from the lower bound on.")
+    when: When = _when()
 
     _checked = model_validator(mode="after")(_check_bounds)
 
@@ -166,13 +187,16 @@ class ChoiceParameter(Frozen):
     """One of a list of values: numbers, text, booleans, null or lists of them."""
 
     choices: tuple[Any, ...] = Field(alias="choice", min_length=1, description="The values to choose from.")
+    when: When = _when()
 
     def stored(self) -> tuple[Any, ...]:
-        """The choices as Optuna stores them: lists and mappings as JSON text."""
-        return tuple(
-            json.dumps(choice, sort_keys=True) if isinstance(choice, list | tuple | dict) else choice
-            for choice in self.choices
-        )
+        """The choices as Optuna stores them."""
+        return tuple(map(stored_choice, self.choices))
+
+
+def stored_choice(choice: Any) -> Any:
+    """A choice as Optuna stores it: lists and mappings as JSON text."""
+    return json.dumps(choice, sort_keys=True) if isinstance(choice, list | tuple | dict) else choice
 
 
 def _kind_of_parameter(value: Any) -> str | None:
@@ -223,30 +247,58 @@ class MetricConfig(Frozen):
 Metric = Annotated[MetricConfig, BeforeValidator(_mapping_of_name)]
 
 
+class SamplerConfig(Frozen):
+    """How parameters are proposed. A name, or a mapping with the sampler's options as further keys."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
+    type: str = Field(
+        default="tpe",
+        description="`tpe`, `random`, `grid`, `gp`, `cmaes`, `qmc`, `nsga2`, `nsga3` or `brute_force`, or a sampler "
+        "class as `package.module:Class` or `path/file.py:Class`. Other keys are its options in Optuna.",
+    )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The sampler's options."""
+        return dict(self.model_extra or {})
+
+
 class PrunerConfig(Frozen):
     """Which trials end before their last fold. A name, or `{type: racing, threshold: 0.001}`."""
 
-    type: Literal["auto", "racing", "median", "off"] = Field(
+    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
+    type: str = Field(
         default="auto",
         description="`racing`: stop a trial that is unlikely to become the best one. `median`: stop a trial whose mean "
         "over its folds so far is worse than the median of the other trials. `auto`: racing, but off with the splitter "
-        "time_series, whose folds differ in size.",
+        "time_series, whose folds differ in size. `off`: none. Optuna's: `hyperband`, `successive_halving`, "
+        "`percentile`, `patient`, `threshold`, `wilcoxon`, or a pruner class as `package.module:Class` or "
+        "`path/file.py:Class`. Other keys are its options in Optuna.",
     )
     threshold: float = Field(
         default=0.01, gt=0, lt=0.5, description="Racing: stop a trial below this probability of becoming the best."
     )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of Optuna's pruner."""
+        return dict(self.model_extra or {})
 
 
 class SearchConfig(Frozen):
     """The search space, how it is searched, and for how long."""
 
     space: dict[str, Parameter] = Field(description="Parameters by name; each is `float`, `int` or `choice`.")
-    trials: int = Field(default=30, ge=1, description="Trials of the finished study.")
+    trials: int | None = Field(
+        default=None, ge=1, description="Trials of the finished study; null: 30, or all points with the sampler `grid`."
+    )
     metric: Metric = Field(description="The metric to optimize, averaged over the folds.")
     metrics: tuple[Metric, ...] = Field(
         default=(), description="More metrics to record for every fold: names, or mappings as for `metric`."
     )
-    sampler: Literal["tpe", "random"] = Field(default="tpe", description="How parameters are proposed.")
+    sampler: Annotated[SamplerConfig, NameOrMapping] = Field(
+        default=SamplerConfig(), description="A name, or `{type: NAME, …}`."
+    )
     pruner: Annotated[PrunerConfig, NameOrMapping] = Field(
         default=PrunerConfig(), description="A name, or `{type: NAME, threshold: …}`."
     )

@@ -29,6 +29,7 @@ from winnow.config.keys import PARAMETERS, SPACE, fields_of, model_in, sections
 from winnow.config.names import shown_text
 from winnow.config.nearest import did_you_mean
 from winnow.config.next_command import next_flag
+from winnow.config.search import faults_in_search
 from winnow.config.space import faults_in_space
 from winnow.config.yaml_text import Document, KeyPath, not_yaml, read_yaml
 
@@ -132,7 +133,7 @@ def load_experiment(path: Path | str, overrides: Mapping[str, Any] = {}) -> Expe
     except pydantic.ValidationError as error:
         faults = [_fault(source, details) for details in error.errors(include_url=False)]
     else:
-        faults = list(faults_in_space(experiment))
+        faults = [*faults_in_space(experiment), *faults_in_search(experiment)]
         for fault in faults:
             source.locate(fault)
         if not faults:

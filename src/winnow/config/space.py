@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 
 import pydantic
 
+from winnow.config.conditions import faults_in_conditions
 from winnow.config.errors import InputError
 from winnow.config.experiment import ChoiceParameter, Experiment, FloatParameter, IntParameter, TrainingConfig
 from winnow.config.names import LONGEST_PARAMETER, is_recordable, recorded_name, shown_text
@@ -29,6 +30,7 @@ def faults_in_space(experiment: Experiment) -> Iterator[InputError]:
     """The faults in the space, each with its key as the place."""
     space = experiment.search.space
     yield from _faults_in_names(list(space))
+    yield from faults_in_conditions(space)
     for name, parameter in space.items():
         place = f"search.space.{name}"
         match parameter:

@@ -123,6 +123,8 @@ def check_code(experiment: Experiment, project: Path) -> None:
         "data.source": experiment.data.source,
         "model.factory": experiment.model.factory,
         "training.loop": experiment.training.loop,
+        "search.sampler.type": experiment.search.sampler.type,
+        "search.pruner.type": experiment.search.pruner.type,
     }
     for place, spec in named.items():
         file = (spec or "").rpartition(":")[0]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from winnow.config.experiment import Experiment
+from winnow.config.grid import trials_wanted
 from winnow.study.store import StudyStore
 
 
@@ -37,6 +38,11 @@ class SweepRequest:
         """The study's name."""
         return self.experiment.name
 
+    @property
+    def trials(self) -> int:
+        """How many trials the sweep is to have, if no budget ends it."""
+        return trials_wanted(self.experiment.search)
+
     def wants_more_than(self, store: StudyStore) -> bool:
         """Whether the sweep has more trials than the study holds so far."""
-        return self.experiment.search.trials > store.target()
+        return self.trials > store.target()

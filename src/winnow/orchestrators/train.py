@@ -27,6 +27,7 @@ from winnow.orchestrators.sweep_request import SweepRequest
 from winnow.platforms.executor import Executor, GroupSpec
 from winnow.platforms.lookup import Lookup
 from winnow.platforms.sweep import SweepPlatform
+from winnow.study.optuna_classes import check_search
 from winnow.study.store import RefitResult, StudyStore
 from winnow.tracking.records import TrialRecord
 from winnow.tracking.tracker import TrackingUnavailableError
@@ -64,6 +65,7 @@ def plan(
     request: SweepRequest, settings: Settings, lookup: Lookup, environment: Mapping[str, str] = os.environ
 ) -> list[str]:
     """What `train` would start, as lines for the user. Raises InputError."""
+    check_search(request.experiment)
     platform = sweep_platform(request, settings, lookup, environment)
     platform.check_image()
     check_data_file(request.experiment)
@@ -116,6 +118,7 @@ def _train(
             return _end(existing, settings, platform.executor, was_done=True)
     if request.is_retry:
         check_retry(existing, study, platform.executor)
+    check_search(experiment)
     platform.check_image()
     with view.checking() as show:
         checked = check_training(server, experiment, platform.host, lambda what: show(f"{study}: checking {what}"))

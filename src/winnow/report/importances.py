@@ -31,10 +31,10 @@ def importances_of(view: StudyView, complete: Sequence[TrialFacts]) -> dict[str,
 
     Method: PED-ANOVA (Watanabe et al., IJCAI 2023, https://arxiv.org/abs/2304.10255) as in Optuna's
     `PedAnovaImportanceEvaluator` with its defaults: the Pearson divergence between the density of the best tenth of the
-    trials and that of all. Empty with fewer than `FEWEST_TRIALS` complete trials, with one parameter, or if all values
-    are equal.
+    trials and that of all. As there, conditional parameters are left out, because not all trials have them. Empty with
+    fewer than `FEWEST_TRIALS` complete trials, with one parameter, or if all values are equal.
     """
-    grids = {name: _grid(parameter) for name, parameter in view.space.items()}
+    grids = {name: _grid(parameter) for name, parameter in view.space.items() if not parameter.get("when")}
     rows = [
         (trial.mean, cells)
         for trial in complete

@@ -159,7 +159,7 @@ class Leases:
         self._database = database
         self._study_id = study_id
         self._rules = rules
-        self._mirror = Mirror(database, study_id, rules.schedule)
+        self._mirror = Mirror(database, study_id, rules.schedule, keeps_notes=rules.proposer.keeps_notes)
         self._clock_ms = clock_ms
 
     def claim(
@@ -451,13 +451,14 @@ class Leases:
         for number in numbers:
             trial = study.trials[number]
             known, _ = trial.params
-            if known.keys() >= proposer.space.keys():
+            if known and not proposer.lacks(known):
                 continue
             enqueued = optuna_tables.read_enqueued(connection, trial.trial_id) if number < before else {}
             params = proposer.propose(self._mirror.sampled(), trial.frozen, {**enqueued, **known})
             proposed[trial.trial_id] = {name: value for name, value in params.items() if name not in known}
-            study.trials[number] = replace(trial, params=(params, dict(proposer.space)))
+            study.trials[number] = replace(trial, params=(params, proposer.of_trial(params)))
         optuna_tables.set_params(connection, proposer.space, proposed)
+        self._mirror.store_notes(connection)
 
     def _new_task(self, study: StudyState, trial: MirroredTrial, group: str) -> dict[str, Any]:
         return _new_task(self._study_id, "trial", trial.number, trial.trial_id) | {

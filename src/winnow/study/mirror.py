@@ -47,6 +47,7 @@ class MirroredTrial:
         owner: the worker that holds its lease.
         attempt: how often it was claimed.
         task: its row of the lease table; None if it was never claimed.
+        notes: what its sampler remembers in it.
     """
 
     trial_id: int
@@ -59,6 +60,7 @@ class MirroredTrial:
     owner: str | None = None
     attempt: int = 0
     task: sa.Row[Any] | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
 
     @functools.cached_property
     def scheduled(self) -> ScheduledTrial:
@@ -80,7 +82,7 @@ class MirroredTrial:
             params=params,
             distributions=distributions,
             user_attrs={},
-            system_attrs={},
+            system_attrs=self.notes,
             intermediate_values=dict(self.scores),
             trial_id=self.trial_id,
         )
@@ -124,10 +126,12 @@ class StudyState:
 
 
 class Mirror:
-    """Reads one study."""
+    """Reads one study. `keeps_notes`: the sampler's notes are read, too."""
 
-    def __init__(self, database: Database, study_id: int, rules: ScheduleRules) -> None:
+    def __init__(self, database: Database, study_id: int, rules: ScheduleRules, *, keeps_notes: bool = False) -> None:
+        self._study_id = study_id
         self._metric = rules.metric
+        self._keeps_notes = keeps_notes
         self._select_study = _select_study(database, study_id)
         self._select_trials = _select_trials(study_id)
         self._select_scores = _select_scores(study_id)
@@ -138,12 +142,20 @@ class Mirror:
         self._newest = 0
         self._sweep = self._code = ""
         self._state = StudyState(0, "", 0.0, [], ())
-        self._sampled = optuna_tables.SampledStorage(lambda: (trial.frozen for trial in self._state.trials))
+        self._sampled = optuna_tables.SampledStorage(
+            lambda: (trial.frozen for trial in self._state.trials), keeps_notes=keeps_notes
+        )
         optuna.create_study(storage=self._sampled, study_name=_NAME, direction=rules.goal)
 
     def sampled(self) -> optuna.Study:
         """The study as samplers see it, with the changes of this claim. Use it for one proposal, because it caches."""
         return optuna.Study(_NAME, self._sampled, sampler=_UNUSED_SAMPLER, pruner=_UNUSED_PRUNER)
+
+    def store_notes(self, connection: Connection) -> None:
+        """Store what the sampler has noted in this claim."""
+        if self._sampled.written:
+            optuna_tables.set_notes(connection, self._study_id, self._sampled.written)
+            self._sampled.written.clear()
 
     def read(self, connection: Connection) -> StudyState:
         """Read the study, and lock it until the transaction ends."""
@@ -151,6 +163,9 @@ class Mirror:
         if sweep != self._sweep:
             self._sweep, self._code = sweep, digest_of_code(json.loads(sweep).get("code") or {})
         changing = self._read_changing(connection, self._code)
+        if self._keeps_notes:
+            self._sampled.written.clear()  # of a claim that failed
+            self._sampled.load_study_notes(optuna_tables.attributes(connection, self._study_id))
         # These are committed and never change.
         self._ended |= {trial.number: trial for trial in changing if trial.state in ("complete", "pruned")}
         self._open = tuple(trial.trial_id for trial in changing if trial.number not in self._ended)
@@ -172,9 +187,12 @@ class Mirror:
             scores[trial_id][fold] = json.loads(metrics)[self._metric]
         unknown = [row.trial_id for row in rows if row.trial_id not in self._params]
         self._params |= optuna_tables.read_params(connection, unknown) if unknown else {}
-        return [self._mirrored(row, scores[row.trial_id], code) for row in rows]
+        notes = optuna_tables.read_notes(connection, [row.trial_id for row in rows]) if self._keeps_notes else {}
+        return [self._mirrored(row, scores[row.trial_id], code, notes.get(row.trial_id, {})) for row in rows]
 
-    def _mirrored(self, row: sa.Row[Any], scores: Mapping[int, float], code: str) -> MirroredTrial:
+    def _mirrored(
+        self, row: sa.Row[Any], scores: Mapping[int, float], code: str, notes: dict[str, Any]
+    ) -> MirroredTrial:
         own_code = None if row.attribute_json is None else json.loads(row.attribute_json)
         state = optuna_tables.STATES[TrialState[row.state]]
         is_dropped = state == "waiting" and own_code not in (None, code)
@@ -189,6 +207,7 @@ class Mirror:
             owner=row.owner if row.task_state == "leased" else None,
             attempt=row.attempt or 0,
             task=row if row.task_state is not None else None,
+            notes=notes,
         )
 
 

@@ -61,14 +61,18 @@ NAMES = frozenset(models.BaseModel.metadata.tables)
 
 
 class SampledStorage(InMemoryStorage):
-    """What samplers see: one study whose trials are those that `trials` gives.
+    """What samplers and pruners see: one study whose trials are those that `trials` gives.
 
-    TPE leaves a note of each proposal in its trial. It is dropped: `trials` shows the parameters themselves.
+    TPE leaves a note of each proposal in its trial. It is dropped, because `trials` shows the parameters themselves.
+    Other samplers remember what they know in such notes; with `keeps_notes` they are kept in `written` until they are
+    stored, by trial (None: the study) and name.
     """
 
-    def __init__(self, trials: Callable[[], Iterable[FrozenTrial]]) -> None:
+    def __init__(self, trials: Callable[[], Iterable[FrozenTrial]], *, keeps_notes: bool = False) -> None:
         super().__init__()
         self._trials = trials
+        self._keeps_notes = keeps_notes
+        self.written: dict[tuple[int | None, str], Any] = {}
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -76,8 +80,38 @@ class SampledStorage(InMemoryStorage):
         """The trials in these states, all by default; never copies."""
         return [trial for trial in self._trials() if states is None or trial.state in states]
 
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """The trial with this id. Raises KeyError."""
+        found = next((trial for trial in self._trials() if trial._trial_id == trial_id), None)
+        if found is None:
+            raise KeyError(trial_id)
+        return found
+
+    def get_best_trial(self, study_id: int) -> FrozenTrial:
+        """The best complete trial, of equal ones the first. Raises ValueError if there is none."""
+        complete = [trial for trial in self._trials() if trial.state is TrialState.COMPLETE and trial.value is not None]
+        if not complete:
+            raise ValueError("No trials are completed yet.")
+        sign = -1.0 if self.get_study_directions(study_id)[0] is StudyDirection.MAXIMIZE else 1.0
+        return min(complete, key=lambda trial: (sign * trial.values[0], trial.number))
+
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """Store nothing."""
+        """Keep a note of a sampler or a pruner in its trial."""
+        if self._keeps_notes:
+            self.get_trial(trial_id).system_attrs[key] = value
+            self.written[trial_id, key] = value
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        """Keep a note of a sampler in the study."""
+        super().set_study_system_attr(study_id, key, value)
+        if self._keeps_notes:
+            self.written[None, key] = value
+
+    def load_study_notes(self, notes: Mapping[str, Any]) -> None:
+        """Set the study's notes as they are stored."""
+        for study in self.get_all_studies():
+            for key, value in notes.items():
+                super().set_study_system_attr(study._study_id, key, value)
 
 
 REVISION = "v3.2.0.a"
@@ -277,6 +311,29 @@ _MAX_LISTED = 1000
 _READ_NOTE = sa.select(_notes.c.value_json).where(
     _notes.c.trial_id == sa.bindparam("of"), _notes.c.key == "fixed_params"
 )
+
+
+def read_notes(connection: Connection, trial_ids: Sequence[int]) -> Mapping[int, dict[str, Any]]:
+    """The notes (system attributes) of these trials."""
+    found: dict[int, dict[str, Any]] = defaultdict(dict)
+    for start in range(0, len(trial_ids), _MAX_LISTED):
+        which = _notes.c.trial_id.in_(trial_ids[start : start + _MAX_LISTED])
+        for trial_id, key, value_json in connection.execute(
+            sa.select(_notes.c.trial_id, _notes.c.key, _notes.c.value_json).where(which)
+        ):
+            found[trial_id][key] = json.loads(value_json)
+    return found
+
+
+def set_notes(connection: Connection, study_id: int, written: Mapping[tuple[int | None, str], Any]) -> None:
+    """Store notes by trial (None: the study) and name."""
+    for (trial_id, key), value in written.items():
+        if trial_id is None:
+            set_attribute(connection, study_id, key, value)
+            continue
+        is_it = (_notes.c.trial_id == trial_id) & (_notes.c.key == key)
+        connection.execute(sa.delete(_notes).where(is_it))
+        connection.execute(sa.insert(_notes).values(trial_id=trial_id, key=key, value_json=json.dumps(value)))
 
 
 def add_running_trial(connection: Connection, study_id: int, number: int) -> int:

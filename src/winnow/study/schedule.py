@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from typing import Literal, Protocol
 
 from winnow.study.packing import Packing
 from winnow.study.pruning import should_prune
@@ -79,6 +79,17 @@ STARTUP_TRIALS = 10
 """TPE proposes so many trials at random before it learns (Optuna's default)."""
 
 
+class Judge(Protocol):
+    """A pruner whose verdict depends on the scores of the study's trials alone (`optuna_pruning.FoldPruner`)."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in an experiment file."""
+
+    def should_prune(self, number: int, trials: Sequence[ScheduledTrial]) -> bool:
+        """Whether trial `number` is not worth another fold, given all trials by number."""
+
+
 @dataclass(frozen=True)
 class ScheduleRules:
     """The experiment's rules for the order of work.
@@ -91,16 +102,20 @@ class ScheduleRules:
         refit_top: how many of the best trials are refitted after the last trial.
         workers: how many workers share the trials.
         is_learning: whether the sampler learns from ended trials.
+        startup: how many trials it proposes at random before it learns.
+        judge: the pruner `optuna`, which is asked after each fold.
     """
 
     folds: int
     metric: str
     goal: Literal["maximize", "minimize"]
-    pruner: Literal["off", "median", "racing"]
+    pruner: Literal["off", "median", "racing", "optuna"]
     refit_top: int
     racing_threshold: float = THRESHOLD
     workers: int = 1
     is_learning: bool = True
+    startup: int = STARTUP_TRIALS
+    judge: Judge | None = None
 
 
 @dataclass(frozen=True)
@@ -205,7 +220,7 @@ def _new_at_once(view: ScheduleView, begun: int, ended: int) -> int:
     room = view.target - len(view.trials)
     if rules.is_learning:
         at_work = sum(not _is_settled(trial) for trial in view.trials)
-        room = min(room, max(STARTUP_TRIALS - len(view.trials), ended // LEARNED_FROM - at_work))
+        room = min(room, max(rules.startup - len(view.trials), ended // LEARNED_FROM - at_work))
     return max(0 if begun else 1, -(-room // rules.workers))
 
 
@@ -215,14 +230,16 @@ def _after_a_fold(view: ScheduleView, known: Reference | None, trial: ScheduledT
     if train is None:
         return _complete(trial)
     by_fold = dict(zip(trial.folds, trial.scores, strict=True))
-    reason = _reason_to_prune(view, known, by_fold)
+    reason = _reason_to_prune(view, known, trial.number, by_fold)
     if reason is None:
         return train
     value = known.estimate(by_fold) if known is not None else statistics.fmean(trial.scores)
     return FinishTrial(trial.number, "pruned", value, reason)
 
 
-def _reason_to_prune(view: ScheduleView, known: Reference | None, by_fold: Mapping[int, float]) -> str | None:
+def _reason_to_prune(
+    view: ScheduleView, known: Reference | None, number: int, by_fold: Mapping[int, float]
+) -> str | None:
     rules, folds = view.rules, "1 fold" if len(by_fold) == 1 else f"{len(by_fold)} folds"
     if rules.pruner == "racing" and known is not None:
         chance = known.chance(by_fold)
@@ -233,6 +250,8 @@ def _reason_to_prune(view: ScheduleView, known: Reference | None, by_fold: Mappi
         others = [other.scores for other in view.trials if other.state in ("complete", "pruned")]
         if should_prune(list(by_fold.values()), others, rules.goal):
             return f"{folds}: its mean is {'below' if rules.goal == 'maximize' else 'above'} the median"
+    if rules.judge is not None and by_fold and rules.judge.should_prune(number, view.trials):
+        return f"{folds}: {rules.judge.name} stopped it"
     return None
 
 

@@ -19,14 +19,17 @@ from sqlalchemy.engine import Connection
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
+from winnow.config.grid import trials_wanted
 from winnow.config.next_command import next_command
+from winnow.config.search import OWN_PRUNERS
 from winnow.config.user_code import digest_of_code
 from winnow.study import optuna_tables
 from winnow.study.database import Database
 from winnow.study.header import StudyHeader
 from winnow.study.leases import Failure, LeaseRules, Leases
-from winnow.study.schedule import ScheduleRules
-from winnow.study.space import Proposer, decode, distributions
+from winnow.study.optuna_pruning import FoldPruner
+from winnow.study.schedule import STARTUP_TRIALS, ScheduleRules
+from winnow.study.space import Proposer, decode
 from winnow.study.status import StudyStatus, WorkerStatus
 from winnow.study.status_query import REFUSED, STOPPED, read_status
 from winnow.study.tables import TRIAL_CODE, curves, folds, incidents, studies, tasks, workers
@@ -35,6 +38,9 @@ from winnow.tracking.records import Curves, FoldRecord, SweepRecord, TrialRecord
 
 LEASE_MARGIN_S = 60.0
 """A lease lasts this much longer than a worker waits for a database that does not answer."""
+
+_NOT_LEARNING = frozenset({"random", "grid", "qmc", "brute_force"})
+_PRUNERS: Mapping[str, Literal["off", "racing", "median"]] = {"off": "off", "racing": "racing", "median": "median"}
 
 _NOT_PACKED = "winnow:not_packed"
 _ALONE = "winnow:alone"
@@ -122,7 +128,7 @@ class StudyStore:
             optuna_tables.lock_study(connection, study_id)
             known = connection.execute(sa.select(studies).where(studies.c.study_id == study_id)).one_or_none()
             trials = optuna_tables.count_trials(connection, study_id)
-            values = {"target": max(experiment.search.trials, trials), "experiment": experiment_json}
+            values = {"target": max(trials_wanted(experiment.search), trials), "experiment": experiment_json}
             if known is None:
                 values |= {"study_id": study_id, "sweep": json.dumps(dataclasses.asdict(sweep))}
                 connection.execute(sa.insert(studies).values(values))
@@ -153,7 +159,7 @@ class StudyStore:
             ttl_s=execution.storage_patience_s + LEASE_MARGIN_S,
             retries=execution.retries,
             schedule=schedule_rules(self.header.experiment, self.header.sweep),
-            proposer=Proposer(distributions(search.space), search.sampler, search.seed),
+            proposer=Proposer(search.space, search.sampler, search.seed),
         )
         return Leases(self.database, self.study_id, rules, self._clock_ms)
 
@@ -600,18 +606,20 @@ def schedule_rules(experiment: Experiment, sweep: SweepRecord) -> ScheduleRules:
 
     The pruner `auto` is racing, except for time series: racing assumes that all folds are alike.
     """
-    pruner = experiment.search.pruner
+    pruner, sampler = experiment.search.pruner, experiment.search.sampler
     is_in_time = "time_series" in (sweep.splitter, experiment.cross_validation.splitter) or experiment.data.time
     automatic: Literal["off", "racing"] = "off" if is_in_time else "racing"
     return ScheduleRules(
         folds=sweep.folds,
         metric=sweep.metric,
         goal=sweep.goal,
-        pruner=automatic if pruner.type == "auto" else pruner.type,
+        pruner=automatic if pruner.type == "auto" else _PRUNERS.get(pruner.type, "optuna"),
         racing_threshold=pruner.threshold,
         refit_top=experiment.refit.top,
         workers=experiment.execution.workers,
-        is_learning=experiment.search.sampler != "random",
+        is_learning=sampler.type not in _NOT_LEARNING,
+        startup=int(sampler.options.get("n_startup_trials", STARTUP_TRIALS)),
+        judge=FoldPruner(pruner, sweep.goal, sweep.folds) if pruner.type not in OWN_PRUNERS else None,
     )
 
 

@@ -3,24 +3,28 @@
 A name goes to the one place that takes it. A name that two places take must be qualified (`model.lr`, `optimizer.lr`).
 A factory with `**kwargs` takes every name that no other place takes. A value from the space replaces the one in the
 file. Where the optimizer is a choice, all the choices' settings may be searched; a trial drops those that its own
-optimizer lacks.
+optimizer lacks. With a condition on the optimizer, each of the optimizers that it names must have the setting.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn, get_args
 
+from winnow.config.conditions import are_exclusive
 from winnow.config.errors import InputError
-from winnow.config.experiment import ChoiceParameter, Experiment, TrainingConfig
+from winnow.config.experiment import ChoiceParameter, Experiment, TrainingConfig, When
 from winnow.config.nearest import did_you_mean
 from winnow.config.space import SEARCHED
 from winnow.training.losses import loss_settings
 from winnow.training.optimization import optimizer_settings, scheduler_settings
 
 Place = Literal["model", "optimizer", "scheduler", "loss", "training"]
+
+OPTIMIZER_NAMES = frozenset({"optimizer", "training.optimizer"})
+"""The names under which a space may hold the optimizer."""
 
 FIXED: Mapping[str, str] = {
     "precision": "a process keeps one precision for life, so it is fixed per study",
@@ -42,6 +46,7 @@ class Takers:
     Attributes:
         model_takes_rest: the factory has `**kwargs`.
         loop_takes_all: a custom training function gets every parameter unchanged.
+        by_optimizer: the settings of each optimizer that trials may have, by the name in the space.
     """
 
     training: frozenset[str] = SEARCHED
@@ -51,6 +56,7 @@ class Takers:
     model: frozenset[str] = frozenset()
     model_takes_rest: bool = False
     loop_takes_all: bool = False
+    by_optimizer: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def takes(self, place: Place, setting: str) -> bool:
         """Whether a place has a setting of that name."""
@@ -103,8 +109,12 @@ class Routing:
         return TrialSettings({**options, **dealt["model"]}, TrainingConfig.model_validate(whole))
 
 
-def route(names: Iterable[str], takers: Takers) -> Routing:
+def route(names: Iterable[str], takers: Takers, conditions: Mapping[str, When] = {}) -> Routing:
     """Find the one place of every name of the space.
+
+    Args:
+        conditions: the conditions of names. Two names may mean the same setting if no trial has both, as with `lr` for
+            one optimizer and `optimizer.lr` for another.
 
     Raises:
         InputError: nothing takes a name, two places do, a study fixes it, or two names mean the same setting.
@@ -113,8 +123,11 @@ def route(names: Iterable[str], takers: Takers) -> Routing:
         return Routing({})
     slots: dict[str, Slot] = {}
     for name in names:
-        slot = _slot(name, takers)
-        twin = next((other for other, taken in slots.items() if taken == slot), None)
+        slot, when = _slot(name, takers), conditions.get(name) or {}
+        if slot.place == "optimizer":
+            _check_condition(name, slot.setting, when, takers)
+        twins = (other for other, taken in slots.items() if taken == slot)
+        twin = next((other for other in twins if not are_exclusive(when, conditions.get(other) or {})), None)
         if twin is not None:
             raise InputError(
                 f"search.space.{name}",
@@ -124,6 +137,20 @@ def route(names: Iterable[str], takers: Takers) -> Routing:
             )
         slots[name] = slot
     return Routing(slots)
+
+
+def _check_condition(name: str, setting: str, when: Mapping[str, Sequence[Any]], takers: Takers) -> None:
+    """Refuse a condition that names an optimizer without the setting. Raises InputError."""
+    for parent in OPTIMIZER_NAMES & when.keys():
+        for optimizer in when[parent]:
+            if setting not in takers.by_optimizer.get(optimizer, frozenset({setting})):
+                having = [other for other, settings in takers.by_optimizer.items() if setting in settings]
+                raise InputError(
+                    f"search.space.{name}.when.{parent}",
+                    expected=f"optimizers that have the setting {setting}: {', '.join(having)}",
+                    found=repr(optimizer),
+                    remedy="Correct the condition, or the parameter's name.",
+                )
 
 
 def takers_of(experiment: Experiment, factory: Callable[..., Any]) -> Takers:
@@ -136,12 +163,19 @@ def takers_of(experiment: Experiment, factory: Callable[..., Any]) -> Takers:
     if training.loop is not None:
         return Takers(loop_takes_all=True)
     names, takes_rest = factory_takes(factory)
-    settings = frozenset[str]()
-    for optimizer, place in _named_optimizers(experiment):
-        settings |= optimizer_settings(optimizer, place)
+    by_optimizer = {
+        optimizer: optimizer_settings(optimizer, place) for optimizer, place in _named_optimizers(experiment)
+    }
+    settings = frozenset[str]().union(*by_optimizer.values())
     scheduler = scheduler_settings(training.scheduler.type) if training.scheduler is not None else frozenset[str]()
-    loss = loss_settings(training.loss)
-    return Takers(optimizer=settings, scheduler=scheduler, loss=loss, model=names, model_takes_rest=takes_rest)
+    return Takers(
+        optimizer=settings,
+        scheduler=scheduler,
+        loss=loss_settings(training.loss),
+        model=names,
+        model_takes_rest=takes_rest,
+        by_optimizer=by_optimizer,
+    )
 
 
 def possible_optimizers(experiment: Experiment) -> list[str]:
@@ -156,7 +190,7 @@ def possible_optimizers(experiment: Experiment) -> list[str]:
 def _named_optimizers(experiment: Experiment) -> list[tuple[str, str]]:
     """The same, each with the key that names it."""
     space = experiment.search.space
-    name = next((name for name in ("optimizer", "training.optimizer") if name in space), None)
+    name = next((name for name in sorted(OPTIMIZER_NAMES) if name in space), None)
     if name is None:
         return [(experiment.training.optimizer.type, "training.optimizer.type")]
     parameter = space[name]

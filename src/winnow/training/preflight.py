@@ -19,11 +19,13 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from winnow.config.conditions import activating, active_values
 from winnow.config.errors import InputError
 from winnow.config.experiment import (
     ChoiceParameter,
     Experiment,
     FloatParameter,
+    IntParameter,
     LossConfig,
     OptimizerConfig,
     SchedulerConfig,
@@ -88,18 +90,24 @@ def check(
 
 
 def corner_draws(experiment: Experiment) -> list[dict[str, Any]]:
-    """Draws that hold both ends of every range, and every choice (up to `MAX_DRAWS` of them), at least once."""
+    """Draws that hold both ends of every range, and every choice (up to `MAX_DRAWS` of them), at least once.
+
+    Conditional parameters are in the draws in which they are active; further draws hold what the first ones lack.
+    """
     space = experiment.search.space
-    counts = [len(parameter.choices) for parameter in space.values() if isinstance(parameter, ChoiceParameter)]
-    return [
-        {
-            name: parameter.choices[draw % len(parameter.choices)]
-            if isinstance(parameter, ChoiceParameter)
-            else parameter.bounds[draw % 2]
-            for name, parameter in space.items()
-        }
-        for draw in range(min(max([2, *counts]), MAX_DRAWS))
-    ]
+    ends = {name: _ends(parameter) for name, parameter in space.items()}
+    count = min(max([2, *map(len, ends.values())]), MAX_DRAWS)
+    whole = [{name: values[draw % len(values)] for name, values in ends.items()} for draw in range(count)]
+    draws = [active_values(space, draw) for draw in whole]
+    for name, values in ends.items():
+        for value in values[:MAX_DRAWS] if space[name].when else ():
+            if not any(name in draw and draw[name] == value for draw in draws):
+                draws.append(active_values(space, {**whole[0], **activating(space, name), name: value}))
+    return draws
+
+
+def _ends(parameter: ChoiceParameter | FloatParameter | IntParameter) -> tuple[Any, ...]:
+    return parameter.choices if isinstance(parameter, ChoiceParameter) else parameter.bounds
 
 
 def _check_device(experiment: Experiment, has_gpu: bool | None) -> None:

@@ -68,7 +68,8 @@ def prepare(experiment: Experiment) -> Prepared:
     search, training = experiment.search, experiment.training
     loop = load_function(training.loop, "training.loop") if training.loop is not None else None
     factory = load_function(experiment.model.factory, "model.factory")
-    routing = route(search.space, takers_of(experiment, factory))
+    conditions = {name: parameter.when for name, parameter in search.space.items()}
+    routing = route(search.space, takers_of(experiment, factory), conditions)
     data = load_data(experiment.data)
     holdout = split_holdout(data, experiment.data.holdout, experiment.cross_validation.splitter, search.seed)
     folds = deal_folds(data, holdout.rest, experiment.cross_validation, search.seed)

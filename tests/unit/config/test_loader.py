@@ -85,7 +85,7 @@ def test_a_key_of_another_section_is_told_where_it_belongs(file: Path) -> None:
 
 def test_an_unknown_key_of_a_parameter_is_found_at_its_own_path(file: Path) -> None:
     error = refusal(file, SMALLEST.replace("log: true", "logg: true"))
-    assert (error.place, error.expected) == (f"{file}:6: search.space.lr.logg", "one of float, log, step")
+    assert (error.place, error.expected) == (f"{file}:6: search.space.lr.logg", "one of float, log, step, when")
 
 
 @pytest.mark.parametrize(

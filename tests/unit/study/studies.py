@@ -14,7 +14,7 @@ from winnow.config.experiment import Experiment
 from winnow.study.database import Database
 from winnow.study.leases import FailedFold, Failure, Lease, LeaseLostError, LeaseRules, Leases, ScoredFold
 from winnow.study.schedule import FinishTrial, Job, ScheduleRules, ScheduleView, next_jobs
-from winnow.study.space import Proposer, distributions
+from winnow.study.space import Proposer
 from winnow.study.store import StudyStore
 from winnow.tracking.records import FoldRecord, SweepRecord
 
@@ -85,7 +85,7 @@ def leases_of(
 ) -> Leases:
     schedule = ScheduleRules(folds=3, metric="f1", goal="maximize", pruner=pruner, refit_top=refit_top)
     search = store.header.experiment.search
-    proposer = Proposer(distributions(search.space), search.sampler, search.seed)
+    proposer = Proposer(search.space, search.sampler, search.seed)
     rules = LeaseRules(ttl_s=ttl_s, retries=retries, schedule=schedule, proposer=proposer)
     return Leases(store.database, store.study_id, rules, clock_ms=lambda: 1000)
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.study.studies import experiment
-from winnow.config.experiment import ChoiceParameter, Experiment, FloatParameter, IntParameter
+from winnow.config.experiment import ChoiceParameter, Experiment, FloatParameter, IntParameter, SamplerConfig
 from winnow.study.pruning import should_prune
 from winnow.study.space import Proposer, decode, derive_seed, distributions
 from winnow.training.messages import FoldJob
@@ -73,16 +73,14 @@ def test_values_on_a_grid_are_the_decimals_that_are_written() -> None:
 @settings(deadline=None, max_examples=30)
 @given(low=st.integers(-50, 50), width=st.integers(0, 50), step=st.integers(1, 7), seed=st.integers(0, 2**31 - 1))
 def test_proposals_stay_within_bounds_and_on_the_grid(low: int, width: int, step: int, seed: int) -> None:
-    space = distributions(
-        {
-            "n": IntParameter(bounds=(low, low + width), step=step),
-            "x": FloatParameter(bounds=(1e-5, 1.0), log=True),
-            "y": FloatParameter(bounds=(0.0, 1.0), step=0.25),
-        }
-    )
+    space = {
+        "n": IntParameter(bounds=(low, low + width), step=step),
+        "x": FloatParameter(bounds=(1e-5, 1.0), log=True),
+        "y": FloatParameter(bounds=(0.0, 1.0), step=0.25),
+    }
     study = optuna.create_study()
     trial = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)
-    proposed = Proposer(space, "random", seed).propose(study, trial, {})
+    proposed = Proposer(space, SamplerConfig(type="random"), seed).propose(study, trial, {})
     assert low <= proposed["n"] <= low + width
     assert (proposed["n"] - low) % step == 0
     assert 1e-5 <= proposed["x"] <= 1.0
@@ -93,11 +91,12 @@ def test_tpe_finds_what_random_search_does_not() -> None:
     def best_of(sampler: Any) -> float:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         study = optuna.create_study()
-        space = distributions({"x": FloatParameter(bounds=(-10.0, 10.0)), "y": FloatParameter(bounds=(-10.0, 10.0))})
+        parameters = {"x": FloatParameter(bounds=(-10.0, 10.0)), "y": FloatParameter(bounds=(-10.0, 10.0))}
+        space = distributions(parameters)
         for _ in range(60):
             trial = study.ask()
             frozen = study.get_trials()[-1]
-            proposed = Proposer(space, sampler, 1).propose(study, frozen, {})
+            proposed = Proposer(parameters, SamplerConfig(type=sampler), 1).propose(study, frozen, {})
             study._storage.set_trial_param(trial._trial_id, "x", proposed["x"], space["x"])
             study._storage.set_trial_param(trial._trial_id, "y", proposed["y"], space["y"])
             study.tell(trial, (proposed["x"] - 3) ** 2 + (proposed["y"] + 2) ** 2)
@@ -109,8 +108,8 @@ def test_tpe_finds_what_random_search_does_not() -> None:
 def test_values_that_are_given_are_kept() -> None:
     study = optuna.create_study()
     trial = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)
-    space = distributions({"x": FloatParameter(bounds=(0.0, 1.0))})
-    assert Proposer(space, "tpe", 0).propose(study, trial, {"x": 0.25}) == {"x": 0.25}
+    space = {"x": FloatParameter(bounds=(0.0, 1.0))}
+    assert Proposer(space, SamplerConfig(), 0).propose(study, trial, {"x": 0.25}) == {"x": 0.25}
 
 
 def test_neighbouring_trials_and_seeds_share_no_seed() -> None:

@@ -100,3 +100,7 @@ def train_fold_without_objective(fold, params):
 
 def unstackable(input_shape, outputs):
     return nn.Sequential(nn.Linear(input_shape[0], 8), nn.PReLU(), nn.Linear(8, outputs))
+
+
+def of_width(input_shape, outputs, width, kind):
+    return nn.Sequential(nn.Linear(*input_shape, width), nn.Linear(width, outputs))

@@ -158,3 +158,23 @@ def test_every_setting_of_training_is_either_searched_or_fixed_with_a_reason():
     from winnow.training.parameters import FIXED
 
     assert SEARCHED | set(FIXED) == set(TrainingConfig.model_fields)
+
+
+def test_a_condition_on_the_optimizer_must_name_one_that_has_the_setting():
+    takers = Takers(
+        optimizer=frozenset({"lr", "momentum", "betas"}),
+        by_optimizer={"sgd": frozenset({"lr", "momentum"}), "adamw": frozenset({"lr", "betas"})},
+    )
+    names = ["optimizer", "momentum"]
+    assert route(names, takers, {"momentum": {"optimizer": ("sgd",)}}).slots["momentum"] == Slot(
+        "optimizer", "momentum"
+    )
+    with pytest.raises(InputError, match=r"search.space.momentum.when.optimizer.*have the setting momentum: sgd"):
+        route(names, takers, {"momentum": {"optimizer": ("sgd", "adamw")}})
+
+
+def test_two_names_of_one_setting_are_taken_if_no_trial_has_both():
+    conditions = {"lr": {"optimizer": ("sgd",)}, "optimizer.lr": {"optimizer": ("adamw",)}}
+    assert set(route(["lr", "optimizer.lr"], TAKERS, conditions).slots.values()) == {Slot("optimizer", "lr")}
+    with pytest.raises(InputError, match="every setting once"):
+        route(["lr", "optimizer.lr"], TAKERS, {"lr": {"optimizer": ("sgd",)}})

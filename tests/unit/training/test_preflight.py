@@ -214,3 +214,22 @@ def test_a_number_of_models_that_cannot_train_as_one_is_refused_with_the_reason(
 
 def test_models_that_train_as_one_may_be_asked_for_by_number():
     check(_experiment(execution={"pack": 8}, options={"norm": "batch", "dropout": 0.2}))
+
+
+def test_both_ends_of_a_conditional_parameter_are_tried_where_it_is_active():
+    space = {
+        "optimizer": {"choice": ["sgd", "adamw"]},
+        "momentum": {"float": [0.0, 0.9], "when": {"optimizer": "sgd"}},
+        "nesterov": {"choice": [False, True], "when": {"momentum": [0.9]}},
+    }
+    space["momentum"]["step"] = 0.9
+    draws = corner_draws(_experiment(space=space))
+    assert {draw.get("momentum") for draw in draws} == {None, 0.0, 0.9}
+    assert {draw.get("nesterov") for draw in draws} == {None, False, True}
+    assert all(("momentum" in draw) == (draw["optimizer"] == "sgd") for draw in draws)
+    check(_experiment(space=space))
+
+
+def test_an_argument_that_is_missing_where_its_parameter_is_inactive_is_found_before_the_sweep():
+    space = {"kind": {"choice": ["a", "b"]}, "width": {"int": [2, 4], "when": {"kind": "a"}}}
+    assert _place(factory=f"{PARTS}:of_width", space=space) == "model.factory"

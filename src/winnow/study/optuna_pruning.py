@@ -1,0 +1,96 @@
+"""Optuna's pruners, and users' own, over folds: a step is a fold.
+
+The verdict depends only on the scores of the trials. What a pruner remembers of a trial (the rungs of halving, say) is
+found by asking it about every earlier fold again; so workers agree, and nothing needs to be stored.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.samplers import RandomSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from winnow.config.experiment import PrunerConfig
+from winnow.config.search import PRUNERS
+from winnow.study.optuna_classes import make_pruner
+from winnow.study.optuna_tables import Goal, SampledStorage
+
+if TYPE_CHECKING:
+    from winnow.study.schedule import ScheduledTrial
+
+_NAME = "pruned"
+_STATES = {
+    "waiting": TrialState.WAITING,
+    "running": TrialState.RUNNING,
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+_REMEMBERING = frozenset({"hyperband", "successive_halving"})
+
+
+class FoldPruner:
+    """A pruner that is asked after each fold.
+
+    At step k it sees the mean over a trial's first k folds: its rules compare single values, and those of different
+    folds differ. `wilcoxon`, which pairs the folds, and users' own pruners see each fold's score.
+    """
+
+    def __init__(self, config: PrunerConfig, goal: Goal, folds: int) -> None:
+        self.name = config.type
+        self._pruner: BasePruner = make_pruner(config, folds)
+        is_own = config.type not in PRUNERS
+        self._sees_means = not is_own and config.type != "wilcoxon"
+        self._remembers = is_own or config.type in _REMEMBERING
+        self._notes: dict[int, dict[str, Any]] = {}
+        self._asked: dict[int, tuple[float, ...]] = {}
+        self._shown: Mapping[int, FrozenTrial] = {}
+        self._storage = SampledStorage(lambda: self._shown.values(), keeps_notes=True)
+        optuna.create_study(storage=self._storage, study_name=_NAME, direction=goal)
+
+    def should_prune(self, number: int, trials: Sequence[ScheduledTrial]) -> bool:
+        """Whether trial `number` is not worth another fold, given all trials of the study."""
+        self._shown = {trial.number: self._frozen(trial, len(trial.scores)) for trial in trials}
+        trial = trials[number]
+        if self._remembers:
+            for other in trials:
+                self._ask_again(other, len(other.scores) - (1 if other is trial else 0))
+        self._asked[number] = trial.scores
+        return self._ask(trial, len(trial.scores))
+
+    def _ask_again(self, trial: ScheduledTrial, until: int) -> None:
+        asked = self._asked.get(trial.number, ())
+        if trial.scores[: len(asked)] != asked:  # other code has trained it since
+            self._notes.get(trial.number, {}).clear()
+            asked = ()
+        for step in range(len(asked) + 1, until + 1):
+            self._ask(trial, step)
+            self._asked[trial.number] = trial.scores[:step]
+
+    def _ask(self, trial: ScheduledTrial, steps: int) -> bool:
+        study = optuna.Study(_NAME, self._storage, sampler=RandomSampler(), pruner=self._pruner)
+        return bool(self._pruner.prune(study, self._frozen(trial, steps)))
+
+    def _frozen(self, trial: ScheduledTrial, steps: int) -> FrozenTrial:
+        """The trial after so many folds, as Optuna's pruners see it."""
+        scores: Sequence[float] = trial.scores[:steps]
+        if self._sees_means:
+            scores = [total / (index + 1) for index, total in enumerate(itertools.accumulate(scores))]
+        return FrozenTrial(
+            number=trial.number,
+            state=_STATES[trial.state] if steps == len(trial.scores) else TrialState.RUNNING,
+            value=trial.value,
+            datetime_start=None,
+            datetime_complete=None,
+            params={},
+            distributions={},
+            user_attrs={},
+            system_attrs=self._notes.setdefault(trial.number, {}),
+            intermediate_values=dict(enumerate(scores, start=1)),
+            trial_id=trial.number,
+        )
