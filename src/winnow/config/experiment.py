@@ -114,6 +114,11 @@ class DataConfig(Frozen):
         description="Whether a number or date that may be missing gives the network a second input, which says so. "
         "`auto`: in tables with a column of categories or dates. A category always has a code for missing values.",
     )
+    load: Literal["auto", "memory", "lazy"] = Field(
+        default="auto",
+        description="`memory`: read all rows once. `lazy`: fetch rows when a batch needs them. `auto`: lazy for "
+        "memory-mapped arrays, images and torch Datasets of more than 256 MiB as float32, memory for all others.",
+    )
     options: dict[str, Any] = Field(default={}, description="Keyword arguments of the data function.")
     positive: ClassName | None = Field(
         default=None,

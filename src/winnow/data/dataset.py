@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from winnow.bundle.columns import Column
 from winnow.data.inputs import InputPlan
+from winnow.data.rows import FeatureRows, RowSource
 
 Task = Literal["classification", "regression"]
 
@@ -29,7 +31,8 @@ class DataSet:
 
     Attributes:
         name: the file's, function's or bundled set's name, for display.
-        features: float32, shape [rows, *raw_shape]; of a table the encoded columns. NaN where a value is missing.
+        features: float32, shape [rows, *raw_shape]; of a table the encoded columns. NaN where a value is missing. An
+            array, or rows that are fetched when they are needed.
         target: int64 [rows] with classes 0..n-1, or float32 [rows, targets].
         groups, time: one value per row, or None.
         feature_names: one per column for tabular data, None for tensors.
@@ -43,7 +46,7 @@ class DataSet:
 
     name: str
     task: Task
-    features: NDArray[np.float32]
+    features: FeatureRows
     target: NDArray[np.int64] | NDArray[np.float32]
     groups: NDArray[np.generic] | None
     time: NDArray[np.generic] | None
@@ -81,15 +84,20 @@ class DataSet:
         return len(self.class_names) if self.class_names is not None else len(self.target_names)
 
 
-def digest_of(names: dict[str, tuple[str, ...] | None], arrays: dict[str, NDArray[Any] | None]) -> str:
-    """sha256, in hex, of names and arrays; the order of the dictionaries' keys counts."""
+def digest_of(names: dict[str, tuple[str, ...] | None], arrays: Mapping[str, NDArray[Any] | RowSource | None]) -> str:
+    """sha256, in hex, of names and arrays; the order of the dictionaries' keys counts.
+
+    Rows that are fetched are read once, in blocks, and give the digest of an array of the same rows.
+    """
     digest = hashlib.sha256(_DIGEST_VERSION.encode())
     digest.update(json.dumps(names, ensure_ascii=True).encode())
     for name, array in arrays.items():
-        header = "none" if array is None else f"{array.dtype.kind}{list(array.shape)}"
+        kind = "" if array is None else "f" if isinstance(array, RowSource) else array.dtype.kind
+        header = "none" if array is None else f"{kind}{list(array.shape)}"
         digest.update(f"\n{name}:{header}\n".encode())
         if array is not None:
-            digest.update(_content(array))
+            for block in array.blocks() if isinstance(array, RowSource) else (array,):
+                digest.update(_content(block))
     return digest.hexdigest()
 
 

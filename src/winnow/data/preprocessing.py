@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from winnow.data.inputs import Category, InputPlan, Scaling
+from winnow.data.rows import BLOCK_BYTES, FeatureRows, RowSource, rows_in, spread
 
 FEWEST_ROWS = 5
 RARE_SHARE = 100
@@ -128,7 +129,7 @@ class ColumnInputs(nn.Module):
         return torch.cat(parts, 1)
 
 
-def fit_preprocessing(features: NDArray[np.float32], plan: InputPlan | None, scaling: Scaling) -> nn.Module:
+def fit_preprocessing(features: FeatureRows, plan: InputPlan | None, scaling: Scaling) -> nn.Module:
     """Fit the preprocessing of inputs to training rows.
 
     Args:
@@ -138,7 +139,7 @@ def fit_preprocessing(features: NDArray[np.float32], plan: InputPlan | None, sca
     Returns:
         A module from raw rows to preprocessed ones without missing values: of the same shape, or as the plan says.
     """
-    if plan is None:
+    if plan is None or isinstance(features, RowSource):
         return fit_scaling(features, scaling)
     codes = [(category, _code_counts(features[:, category.index], category)) for category in plan.one_hot]
     one_hot = [_one_hot_table(category, counts, is_centered=scaling != "none") for category, counts in codes]
@@ -177,7 +178,7 @@ def _one_hot_table(category: Category, counts: NDArray[np.int64], *, is_centered
     return torch.from_numpy((table - mean if is_centered else table).astype(np.float32))
 
 
-def fit_scaling(features: NDArray[np.float32], scaling: Scaling) -> nn.Module:
+def fit_scaling(features: FeatureRows, scaling: Scaling) -> nn.Module:
     """Fit the scaling of numbers.
 
     Vectors [rows, columns] are scaled by column, images [rows, channels, height, width] and volumes by channel,
@@ -193,7 +194,12 @@ def fit_scaling(features: NDArray[np.float32], scaling: Scaling) -> nn.Module:
     mean, std = _moments(features, over)
     if scaling == "none":
         return Impute(mean)
-    return Standardize(*_quartiles(features, over, std)) if scaling == "robust" else Standardize(mean, std)
+    if scaling == "standard":
+        return Standardize(mean, std)
+    if isinstance(features, RowSource):
+        # Quartiles cannot be added up over blocks; those of many rows are as good as those of all.
+        features = features[spread(len(features), rows_in(BLOCK_BYTES, features.shape))]
+    return Standardize(*_quartiles(features, over, std))
 
 
 def _quartiles(values: NDArray[np.float32], over: tuple[int, ...], std: Tensor) -> tuple[Tensor, Tensor]:
@@ -227,7 +233,7 @@ class TargetScale(_Moments):
         return self.unscale(output)
 
 
-def _moments(values: NDArray[Any], over: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def _moments(values: NDArray[Any] | RowSource, over: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Mean and population standard deviation in float32 of the present values over the given axes.
 
     The first axis, the rows, is dropped; other reduced axes keep the length 1. Constant values get the standard
@@ -250,7 +256,7 @@ def _moments(values: NDArray[Any], over: tuple[int, ...]) -> tuple[Tensor, Tenso
     return torch.from_numpy(mean[0].astype(np.float32)), torch.from_numpy(std[0].astype(np.float32))
 
 
-def _blocks(values: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
+def _blocks(values: NDArray[Any] | RowSource) -> Iterator[NDArray[np.float64]]:
     """The rows in float64, block by block, so that memory does not hold large data twice."""
     rows = max(1, BLOCK_ELEMENTS // max(1, math.prod(values.shape[1:])))
     for start in range(0, len(values), rows):

@@ -16,14 +16,17 @@ from winnow.bundle.columns import Kind
 from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig
 from winnow.config.functions import BUNDLED, names_data_function
+from winnow.data.array_files import is_array_file, read_array_file
 from winnow.data.bundled import load_bundled
 from winnow.data.data_function import call_data_function
 from winnow.data.dataset import DataSet, digest_of
 from winnow.data.features import convert_features
+from winnow.data.fetched_features import check_fetched, fetched
 from winnow.data.inputs import plan_inputs
 from winnow.data.labels import typed_codes, typed_labels
 from winnow.data.raw import RawData, as_values, is_frame
 from winnow.data.row_keys import convert_groups, convert_time, convert_weights
+from winnow.data.rows import FeatureRows, RowSource
 from winnow.data.tables import is_csv, read_table, take_column
 from winnow.data.target import convert_target
 
@@ -45,6 +48,8 @@ def load_data(config: DataConfig) -> DataSet:
             found=", ".join(sorted(config.options)),
             remedy="Remove `data.options`, or name a data function as `data.source`.",
         )
+    if is_array_file(config.source):
+        return _checked(read_array_file(config), config)
     if not is_function and not config.source.startswith(BUNDLED):
         return _checked(_with_columns(_from_table(config), config), config)
     raw = call_data_function(config.source, config.options) if is_function else load_bundled(config.source)
@@ -163,8 +168,15 @@ def _as_frame(raw: RawData, place: str) -> Any:
 def _checked(raw: RawData, config: DataConfig) -> DataSet:
     """Convert every part, and check that all have the same number of rows."""
     time = convert_time(raw.time, raw.name) if raw.time is not None else None
-    converted = convert_features(raw.features, raw.feature_names, raw.name, _kinds(config), time)
-    features, feature_names, columns = converted.values, converted.names, converted.columns
+    features: FeatureRows | None = fetched(raw.features, config.load, raw.name)
+    columns = inputs = None
+    if isinstance(features, RowSource):
+        feature_names = check_fetched(features, raw.feature_names, raw.name, raw.features)
+    else:
+        whole = raw.features[:] if isinstance(raw.features, RowSource) else raw.features
+        converted = convert_features(whole, raw.feature_names, raw.name, _kinds(config), time)
+        features, feature_names, columns = converted.values, converted.names, converted.columns
+        inputs = plan_inputs(columns, features, config.missing_indicators) if columns is not None else None
     target_values = as_values(raw.target, "data.target")
     _same_rows(len(features), target_values, "data.target", "y", raw.name)
     target = convert_target(target_values, config.task, raw.class_names, raw.name)
@@ -185,7 +197,7 @@ def _checked(raw: RawData, config: DataConfig) -> DataSet:
     names = {"features": feature_names, "classes": target.class_names, "targets": target_names}
     if columns is not None and any(column.kind in ("category", "date") for column in columns):
         names["codec"] = tuple(json.dumps((column.name, column.kind, column.categories)) for column in columns)
-    arrays = {"features": features, "target": target.values, "groups": groups, "time": time}
+    arrays: dict[str, Any] = {"features": features, "target": target.values, "groups": groups, "time": time}
     arrays |= {} if weights is None else {"weights": weights}
     return DataSet(
         name=raw.name,
@@ -200,7 +212,7 @@ def _checked(raw: RawData, config: DataConfig) -> DataSet:
         sha256=digest_of(names, arrays),
         weights=weights,
         columns=columns,
-        inputs=plan_inputs(columns, features, config.missing_indicators) if columns is not None else None,
+        inputs=inputs,
     )
 
 

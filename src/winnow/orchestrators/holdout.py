@@ -40,7 +40,7 @@ def holdout_row(experiment: Experiment) -> HoldoutRow:
     data = load_data(experiment.data)
     holdout = split_holdout(data, experiment.data.holdout, experiment.cross_validation.splitter, experiment.search.seed)
     index = int(holdout.holdout[0])
-    row = data.features[index].tolist()
+    row = data.features[index : index + 1][0].tolist()
     columns = data.columns or tuple(Column(name) for name in data.feature_names or ())
     body = decode_row(columns, row) if columns else row
     target = data.target[index]

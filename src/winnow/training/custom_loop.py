@@ -31,7 +31,8 @@ class LoopFold:
     Attributes:
         train_features, train_target: the rows to learn from: float32 [rows, *input_shape], and int64 [rows] or float32
             [rows, targets], on `device`; raw, so inputs are NaN where a value is missing, and a table's columns are
-            encoded as `winnow.bundle.columns` says.
+            encoded as `winnow.bundle.columns` says. Features that do not lie in memory (`data.load`) are a map-style
+            Dataset without targets: `len(features)` rows, and `features[index]` for a number, a slice or a tensor.
         validation_features, validation_target: the rows to score.
         index: number of the fold, from 0; a refit counts as the fold after the last, and its validation rows are a part
             of the training rows, for the holdout stays unseen.

@@ -31,8 +31,9 @@ from torch import nn
 from winnow.bundle.columns import Column, decode_row
 from winnow.bundle.manifest import EXAMPLE, ONNX, REFERENCE, WEIGHTS, Manifest, sha256_of, write_manifest
 from winnow.data.dataset import DataSet
+from winnow.data.rows import rows_in, spread
 from winnow.training.failures import ExportDiffersError
-from winnow.training.independence import CAUSE, Answer, dependence, spread
+from winnow.training.independence import CAUSE, ROWS, Answer, dependence
 from winnow.training.onnx_graph import UnknownLayerError, graph_of
 from winnow.training.typical import shuffled_rows, typical_row
 
@@ -44,7 +45,10 @@ that grows to 1e-6 or 1e-5. What an export can get wrong (an operator, a missing
 first or second digit. 1e-4 lies between the two."""
 
 REFERENCE_ROWS = 256
+CHECKED_BYTES = 2**25
+"""Rows on which ONNX and torch are compared, from everywhere among those given: 32 MiB."""
 CHECKED_AT_ONCE = 1024
+CHECKED_AT_ONCE_BYTES = 2**23
 
 
 @dataclass(frozen=True)
@@ -85,9 +89,10 @@ def export(
     directory.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
-        inputs, is_probability = data.features[rows], data.task == "classification"
+        is_probability, most = data.task == "classification", rows_in(CHECKED_BYTES, data.features.shape)
+        inputs = data.features[rows if len(rows) <= most else rows[spread(len(rows), most)]]
         several = inputs if len(inputs) > 1 else data.features
-        sample = several[spread(len(several))]
+        sample = several[spread(len(several), ROWS)]
         check_independence("torch", functools.partial(_torch_outputs, model), sample, is_probability)
         expected = _torch_outputs(model, inputs)
 
@@ -239,9 +244,13 @@ def _without_exporter_warnings() -> Iterator[None]:
 
 @torch.no_grad()
 def _torch_outputs(model: nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    parts = torch.split(torch.from_numpy(inputs), CHECKED_AT_ONCE)
+    parts = torch.split(torch.from_numpy(inputs), _checked_at_once(inputs))
     outputs: NDArray[np.float32] = torch.cat([model(part) for part in parts]).numpy()
     return outputs
+
+
+def _checked_at_once(inputs: NDArray[np.float32]) -> int:
+    return min(CHECKED_AT_ONCE, rows_in(CHECKED_AT_ONCE_BYTES, inputs.shape))
 
 
 def _session(path: Path) -> Any:
@@ -251,7 +260,8 @@ def _session(path: Path) -> Any:
 
 
 def _onnx_outputs(session: Any, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    parts = [inputs[start : start + CHECKED_AT_ONCE] for start in range(0, len(inputs), CHECKED_AT_ONCE)]
+    rows = _checked_at_once(inputs)
+    parts = [inputs[start : start + rows] for start in range(0, len(inputs), rows)]
     outputs: NDArray[np.float32] = np.concatenate([session.run(["output"], {"input": part})[0] for part in parts])
     return outputs
 

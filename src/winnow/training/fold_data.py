@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from winnow.config.experiment import EarlyStoppingConfig
 from winnow.data.preprocessing import TargetScale, fit_preprocessing
+from winnow.data.rows import RowSource, select
 from winnow.data.splits import split_watch
+from winnow.training.fetched_inputs import FetchedInputs, return_freed_memory
 from winnow.training.loop import Rows
 from winnow.training.preparation import Prepared
 from winnow.training.weights import row_weights
@@ -47,12 +49,15 @@ class FoldData:
     """The data set on a device.
 
     Attributes:
-        features, target: all rows as they were loaded.
+        features, target: all rows as they were loaded; features that do not lie in memory are fetched.
     """
 
     def __init__(self, prepared: Prepared, device: torch.device) -> None:
         self._prepared, self._device = prepared, device
-        self.features = torch.from_numpy(prepared.data.features).to(device)
+        features = prepared.data.features
+        if isinstance(features, RowSource):
+            return_freed_memory()
+        self.features = features if isinstance(features, RowSource) else torch.from_numpy(features).to(device)
         self.target = torch.from_numpy(prepared.data.target).to(device)
         self._learned: dict[tuple[int, float | None], Learned] = {}
 
@@ -68,7 +73,16 @@ class FoldData:
 
     def rows(self, learned: Learned) -> Rows:
         """All rows as the network and the loss take them."""
-        return Rows(self._inputs(learned.preprocess), learned.target, learned.weights)
+        if isinstance(self.features, RowSource):
+            inputs = FetchedInputs(self.features, learned.preprocess, self._device)
+            return Rows(inputs, learned.target, learned.weights)
+        return Rows(self._inputs(self.features, learned.preprocess), learned.target, learned.weights)
+
+    def raw_rows(self) -> Rows:
+        """All rows as they were loaded, for a network that takes them so."""
+        if isinstance(self.features, RowSource):
+            return Rows(FetchedInputs(self.features, nn.Identity(), self._device), self.target)
+        return Rows(self.features, self.target)
 
     def _learn(self, train_rows: NDArray[np.int64], fraction: float | None) -> Learned:
         data, experiment = self._prepared.data, self._prepared.experiment
@@ -77,7 +91,8 @@ class FoldData:
             splitter = experiment.cross_validation.splitter
             order, watched = split_watch(data, train_rows, fraction, splitter, experiment.search.seed)
             watch = torch.from_numpy(watched)
-        preprocess = fit_preprocessing(data.features[order], data.inputs, self._prepared.scaling).to(self._device)
+        chosen = select(data.features, order)
+        preprocess = fit_preprocessing(chosen, data.inputs, self._prepared.scaling).to(self._device)
         found = row_weights(data, experiment.training.class_weights, order)
         weights = None if found is None else torch.from_numpy(found).to(self._device)
         if data.task == "classification":
@@ -86,6 +101,6 @@ class FoldData:
         return Learned(torch.from_numpy(order), watch, preprocess, head, head.scale(self.target), weights)
 
     @torch.no_grad()
-    def _inputs(self, preprocess: nn.Module) -> Tensor:
+    def _inputs(self, features: Tensor, preprocess: nn.Module) -> Tensor:
         """Preprocessed inputs, in parts, so that only the result is as large as the data."""
-        return torch.cat([preprocess(part) for part in torch.split(self.features, 65_536)])
+        return torch.cat([preprocess(part) for part in torch.split(features, 65_536)])

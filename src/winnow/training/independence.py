@@ -21,11 +21,6 @@ ROWS = 16
 Answer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
-def spread(count: int, most: int = ROWS) -> NDArray[np.int64]:
-    """Indexes of at most `most` rows from everywhere among `count`: neighbours in a sorted table may be equal."""
-    return np.unique(np.linspace(0, count - 1, most).astype(np.int64))
-
-
 def dependence(
     answer: Answer, rows: NDArray[np.float32], together: NDArray[np.float32], tolerance: NDArray[np.float64] | float
 ) -> str | None:

@@ -19,14 +19,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from winnow.config.user_code import folder_of_code
+from winnow.data.rows import RowSource, SelectedRows
 from winnow.data.splits import split_watch
 from winnow.training.curves import Curves, OnEpoch, Points
 from winnow.training.custom_loop import LoopFold, LoopResult, run_loop
 from winnow.training.failures import DivergedError, ExportDiffersError, ExportError
+from winnow.training.fetched_inputs import FetchedInputs
 from winnow.training.fitting import Fitted, check_finite, new_network, seeds_of
 from winnow.training.fold_data import FoldData
 from winnow.training.layout import prefer_channels_last
-from winnow.training.loop import OnStep, Rows, Trained, train
+from winnow.training.loop import OnStep, Trained, train
 from winnow.training.losses import row_loss
 from winnow.training.messages import FoldJob, FoldScored, FromRank, Progress, Refit, Refitted
 from winnow.training.optimization import make_optimizer
@@ -189,7 +191,7 @@ class Jobs:
         if result.model is None:
             raise LookupError("train_fold returned no 'model', so there is nothing to score and export")
         head = nn.Softmax(-1) if prepared.data.task == "classification" else nn.Identity()
-        rows = Rows(self._data.features, self._data.target)
+        rows = self._data.raw_rows()
         loss = row_loss(experiment.training.loss, prepared.data.task)
         model = result.model.to(self._world.device)
         return Fitted(nn.Identity(), model, head, rows, loss, experiment.training.batch_size)
@@ -224,8 +226,11 @@ class Jobs:
         )
         return run_loop(loop, fold, params, self._prepared.objective)
 
-    def _rows(self, tensor: Tensor, rows: NDArray[np.int64]) -> Tensor:
-        return tensor[torch.from_numpy(rows).to(tensor.device)]
+    def _rows(self, values: Tensor | RowSource, rows: NDArray[np.int64]) -> Any:
+        """Some rows as a tensor; of rows that do not lie in memory something that is indexed like one."""
+        if isinstance(values, RowSource):
+            return FetchedInputs(SelectedRows(values, rows), nn.Identity(), self._world.device)
+        return values[torch.from_numpy(rows).to(values.device)]
 
     def _report(self, epoch: int, epochs: int, loss: float, /, **metrics: float) -> None:
         self._send(Progress(epoch, epochs, loss))

@@ -1,4 +1,4 @@
-"""The training loop: one network on rows that already lie on the device.
+"""The training loop: one network on rows that lie on the device, or are fetched for it.
 
 An epoch's rows are gathered in its order, some megabytes at a time, and batches are views of them. Everything that
 several ranks must do alike is planned or drawn before it is needed (shuffles on the CPU from one seed, sizes of all
@@ -36,6 +36,7 @@ from winnow.config.experiment import EarlyStoppingConfig, TrainingConfig
 from winnow.training.curves import OnEpoch
 from winnow.training.dropout import Masks
 from winnow.training.failures import DivergedError
+from winnow.training.fetched_inputs import FetchedInputs
 from winnow.training.losses import RowLoss
 from winnow.training.optimization import Schedule, make_schedule
 from winnow.training.weights import shares_of_steps
@@ -53,12 +54,19 @@ class Rows:
     """Network inputs float32 [rows, *input_shape] and targets as the loss takes them, on the device.
 
     Attributes:
+        inputs: a tensor, or inputs that are made for each part of the rows that is asked for.
         weights: what each row counts, [rows]; None: all alike.
     """
 
-    inputs: Tensor
+    inputs: Tensor | FetchedInputs
     target: Tensor
     weights: Tensor | None = None
+
+    @property
+    def tensor(self) -> Tensor:
+        """The inputs of all rows, which lie on the device."""
+        assert isinstance(self.inputs, Tensor)
+        return self.inputs
 
 
 @dataclass(frozen=True)
@@ -220,11 +228,13 @@ _Batch = tuple[Tensor, Tensor, Tensor | None]
 
 def _batches(rows: Rows, order: Tensor, blocks: tuple[_Block, ...], shares: Tensor | None) -> Iterator[_Batch]:
     """One shard after another; `shares` are in the epoch's order."""
-    for block in blocks:
-        index = order[block.positions]
+    indexes, inputs = [order[block.positions] for block in blocks], rows.inputs
+    gathered = inputs.for_training(indexes) if isinstance(inputs, FetchedInputs) else map(inputs.__getitem__, indexes)
+    for block, index, part in zip(blocks, indexes, gathered, strict=True):
         weights = [None] * len(block.sizes) if shares is None else torch.split(shares[block.positions], block.sizes)
-        inputs, target = torch.split(rows.inputs[index], block.sizes), torch.split(rows.target[index], block.sizes)
-        yield from zip(inputs, target, weights, strict=True)
+        yield from zip(
+            torch.split(part, block.sizes), torch.split(rows.target[index], block.sizes), weights, strict=True
+        )
 
 
 def _take_steps(
@@ -450,7 +460,7 @@ def advance(schedule: Schedule, loss: float) -> None:
 
 
 @torch.no_grad()
-def predict(network: nn.Module, inputs: Tensor, rows: Tensor, batch_size: int, world: World) -> Tensor:
+def predict(network: nn.Module, inputs: Tensor | FetchedInputs, rows: Tensor, batch_size: int, world: World) -> Tensor:
     """The network's outputs for some rows, float32 [rows, …], computed in parts and whole on every rank.
 
     The rows are dealt over the ranks; the parts are padded to equal length for the exchange and trimmed again by their

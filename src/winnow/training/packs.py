@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 import torch
 
+from winnow.data.rows import RowSource
 from winnow.training.curves import OnEpoch
 from winnow.training.failures import DivergedError, failure_of
 from winnow.training.fitting import Fitted, check_finite, new_network, seeds_of
@@ -119,6 +120,8 @@ class Packs:
         training = self._prepared.experiment.training
         if training.loop is not None:
             return "a custom training function"
+        if isinstance(self._prepared.data.features, RowSource):
+            return "rows that do not lie in memory"
         if ranks > 1 or training.precision != "no":
             return "several ranks, or a precision other than float32"
         folds = len({job.fold for job in jobs})

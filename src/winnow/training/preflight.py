@@ -33,10 +33,11 @@ from winnow.config.experiment import (
 from winnow.config.nearest import did_you_mean
 from winnow.config.space import float_for_whole_numbers
 from winnow.data.preprocessing import TargetScale, fit_preprocessing
+from winnow.data.rows import spread
 from winnow.data.splits import split_watch
 from winnow.training.fitting import build_network
 from winnow.training.fold_data import FoldData
-from winnow.training.independence import CAUSE, dependence, spread
+from winnow.training.independence import CAUSE, dependence
 from winnow.training.losses import check_loss, row_loss
 from winnow.training.metrics import LOSS
 from winnow.training.optimization import (

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from winnow.config.experiment import ChoiceParameter, Experiment
 from winnow.data.dataset import DataSet
-from winnow.training.independence import spread
+from winnow.data.rows import spread
 from winnow.training.parameters import Routing
 
 ROWS_LOOKED_AT = 64

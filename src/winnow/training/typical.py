@@ -12,16 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.bundle.columns import Column, date_numbers, slices_of
-from winnow.training.independence import spread
+from winnow.data.rows import FeatureRows, rows_in, spread
 
 MOST_ROWS = 10_000
 """Rows from which typical values are taken: their medians are as good as those of all."""
+MOST_BYTES = 2**25
 FEWEST_MEASURED = 20
 """Whole numbers with fewer different values than this are taken for codes, of which the most frequent is typical."""
 
 
 def typical_row(
-    features: NDArray[np.float32], rows: NDArray[np.int64], columns: Sequence[Column] | None = None
+    features: FeatureRows, rows: NDArray[np.int64], columns: Sequence[Column] | None = None
 ) -> NDArray[np.float32]:
     """The median of each value's present values, or the most frequent one where they are codes; NaN where all miss.
 
@@ -33,7 +34,7 @@ def typical_row(
     Returns:
         float32 of that shape; encoded for a table.
     """
-    sample = features[rows[spread(len(rows), MOST_ROWS)]]
+    sample = features[rows[spread(len(rows), min(MOST_ROWS, rows_in(MOST_BYTES, features.shape)))]]
     if columns is not None:
         parts = zip(columns, slices_of(columns), strict=True)
         return np.concatenate([_typical_numbers(column, sample[:, part]) for column, part in parts])
@@ -43,7 +44,7 @@ def typical_row(
 
 
 def shuffled_rows(
-    features: NDArray[np.float32], rows: NDArray[np.int64], most: int, columns: Sequence[Column] | None = None
+    features: FeatureRows, rows: NDArray[np.int64], most: int, columns: Sequence[Column] | None = None
 ) -> NDArray[np.float32]:
     """At most `most` rows that take each value from another one of the given rows, the same for the same data.
 

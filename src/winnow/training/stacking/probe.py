@@ -60,11 +60,11 @@ def reason_against(members: Sequence[Member], loss: RowLoss, world: World) -> st
 def _small(member: Member, rows: int) -> Member:
     """The same model in float64, on few rows, in two epochs."""
     fold = member.fold
-    own = fold.order[torch.arange(rows) % len(fold.order)].to(fold.rows.inputs.device)
+    own = fold.order[torch.arange(rows) % len(fold.order)].to(fold.rows.tensor.device)
     target = fold.rows.target[own]
     small = FoldRows(
         Rows(
-            fold.rows.inputs[own].double(),
+            fold.rows.tensor[own].double(),
             target.double() if target.is_floating_point() else target,
             None if fold.rows.weights is None else fold.rows.weights[own].double(),
         ),

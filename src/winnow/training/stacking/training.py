@@ -154,9 +154,9 @@ class Gather:
         """`folds`: one a member; members may share one."""
         distinct = list(dict.fromkeys(folds))
         rows = [fold.rows for fold in distinct]
-        starts = itertools.accumulate((len(r.inputs) for r in rows), initial=0)
+        starts = itertools.accumulate((len(r.tensor) for r in rows), initial=0)
         start_of = dict(zip(distinct, starts, strict=False))
-        self._inputs, self._target = torch.cat([r.inputs for r in rows]), torch.cat([r.target for r in rows])
+        self._inputs, self._target = torch.cat([r.tensor for r in rows]), torch.cat([r.target for r in rows])
         own = [r.weights for r in rows if r.weights is not None]
         self._weights = torch.cat(own) if own else None
         self._starts = [start_of[fold] for fold in folds]
