@@ -16,7 +16,7 @@ from winnow.data.rows import FeatureRows, rows_in, spread
 
 MOST_ROWS = 10_000
 """Rows from which typical values are taken: their medians are as good as those of all."""
-MOST_BYTES = 2**25
+MOST_BYTES = 2**24
 FEWEST_MEASURED = 20
 """Whole numbers with fewer different values than this are taken for codes, of which the most frequent is typical."""
 
