@@ -17,6 +17,8 @@ from winnow.serving import form, problems
 from winnow.serving.examples import Example
 from winnow.serving.signature import Signature
 
+RAW_VALUES = "An empty field, or null, is a missing value; a category that training has not seen is taken as unknown."
+
 OPERATIONS = (
     ("/livez", "the process is alive"),
     ("/readyz", "it should be sent requests; 503 while it stops"),
@@ -72,7 +74,7 @@ def _sentence(manifest: Manifest, signature: Signature) -> str:
         takes, values = "images", f"An image of any size becomes {shape} numbers."
     elif signature.columns is not None:
         takes = f"{len(signature.columns)} columns"
-        values = values if signature.is_numeric else "null is a missing value."
+        values = values if signature.is_numeric else RAW_VALUES
     if signature.classes is not None:
         gives = f"{len(signature.classes)} classes of {manifest.target_names[0]}"
         if signature.threshold is not None:
