@@ -129,6 +129,27 @@ BAD = {
     "a missing column": Bad(
         "FILE: data.target", "'targt'", "Did you mean 'target'?", {"data": {"source": "rows.csv", "target": "targt"}}
     ),
+    "columns that cannot be used": Bad(
+        "FILE: data.columns",
+        "'a': text with 30 different values in 30 rows",
+        "`columns: {a: drop}`",
+        CSV,
+        table([(f"person {a}", b, target) for a, b, target in ROWS]),
+    ),
+    "a date that is none": Bad(
+        "FILE: data.source",
+        "text: '2026-02-30' in row 1",
+        "data.columns: {b: drop}",
+        CSV,
+        table([(a, "2026-02-28" if row else "2026-02-30", target) for row, (a, _, target) in enumerate(ROWS)]),
+    ),
+    "a blank column": Bad(
+        "FILE: data.source",
+        "none in column 'b'",
+        "data.columns: {b: drop}",
+        CSV,
+        table([(a, "", target) for a, _, target in ROWS]),
+    ),
     # the model
     "a factory that raises": Bad(
         "FILE: model.factory",

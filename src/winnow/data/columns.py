@@ -227,8 +227,7 @@ def _refusal(unusable: Mapping[str, str], asked: Mapping[str, Kind], source: str
         PLACE,
         expected=f"numbers that measure, and text that repeats, in every column of {source}",
         found="; ".join(f"'{name}': {reason}" for name, reason in unusable.items()),
-        remedy="Leave them out, or use `number` or `category` in place of `drop` to keep one:\n"
-        f"data:\n  columns: {pasted}",
+        remedy=f"Write `columns: {pasted}` under `data:`. To keep one, write `number` or `category` for its `drop`.",
     )
 
 

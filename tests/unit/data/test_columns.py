@@ -129,8 +129,8 @@ def test_all_columns_that_cannot_be_used_are_refused_at_once() -> None:
         "'id': a different whole number in nearly every row; 'code': a different whole number in nearly every row; "
         "'a comment': text with 60 different values in 60 rows"
     )
-    pasted = "data:\n  columns: {age: category, id: drop, code: drop, a comment: drop}"
-    assert caught.value.remedy.endswith(pasted)
+    pasted = "`columns: {age: category, id: drop, code: drop, a comment: drop}`"
+    assert caught.value.remedy.startswith(f"Write {pasted} under `data:`.")
     kinds: Any = {"id": "number", "code": "category", "a comment": "category"}
     assert [column.kind for column in recognize(frame, kinds, "rows.csv")] == [
         *("number", "number", "number"),

@@ -14,19 +14,36 @@ import torch
 from tests.unit.training import mixed
 from tests.unit.training.test_jobs import _jobs
 from tests.unit.training.test_packs import folds, packed
+from winnow.bundle.columns import decode_row
 from winnow.bundle.manifest import EXAMPLE, ONNX, REFERENCE, read_manifest
 from winnow.config.experiment import Experiment
 from winnow.data.dataset import DataSet
 from winnow.data.inputs import Category, InputPlan
 from winnow.models import mlp
 from winnow.training.embedding import EmbeddedColumns
+from winnow.training.export import Origin, export
 from winnow.training.export_module import ExportModule
 from winnow.training.fitting import build_network
+from winnow.training.fold_data import FoldData
+from winnow.training.jobs import fit
 from winnow.training.messages import FoldJob, FoldScored, Refit
 from winnow.training.onnx_graph import graph_of
 from winnow.training.preflight import check
+from winnow.training.preparation import prepare
 
 SOURCE = f"{mixed.__name__}:load"
+
+
+def _experiment(factory: str) -> Experiment:
+    return Experiment.model_validate(
+        {
+            "name": "mixed",
+            "data": {"source": SOURCE},
+            "model": {"factory": factory},
+            "search": {"space": {"lr": {"float": [0.01, 0.1]}}, "metric": {"name": "f1"}},
+            "training": {"epochs": 10},
+        }
+    )
 
 
 def answers(bundle: Any, rows: list[dict[str, Any]]) -> np.ndarray:
@@ -73,6 +90,25 @@ def test_a_mixed_table_is_learned_and_its_bundle_answers_raw_rows(world, tmp_pat
         np.testing.assert_allclose(again, reference["outputs"], atol=1e-5)
 
 
+def test_onnx_answers_unknown_and_blank_values_as_torch_does(world, tmp_path):
+    experiment = _experiment("winnow.models:mlp")
+    prepared = prepare(experiment)
+    fitted, _ = fit(
+        *(prepared, world, FoldData(prepared, world.device), {"lr": 0.05}, prepared.folds[0].train, 0),
+        on_epoch=lambda *_, **__: None,
+    )
+    model, data = fitted.finished(world), prepared.data
+    rows, columns = prepared.folds[0].validation, data.columns
+    export(model, data, rows, prepared.folds[0].train, Origin("mixed", 0, {}, {}), tmp_path / "bundle")
+    raw = [decode_row(columns, data.features[row].tolist()) for row in rows[:20]]
+    strange = {"plan": "none of them", "city": "nowhere", "since": "1999-12-31", "seen": "2030-02-28T23:59:59+02:00"}
+    cases = [{**row, name: value} for row in raw for name in row for value in (None, strange.get(name, row[name]))]
+    encoded = np.concatenate([column.encode([case[column.name] for case in cases]) for column in columns], axis=1)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(encoded.astype(np.float32))).numpy()
+    np.testing.assert_allclose(answers(tmp_path / "bundle", cases), expected, atol=1e-5)
+
+
 def test_folds_of_a_mixed_table_train_as_one_and_score_as_alone(world):
     jobs = _jobs(world, source=SOURCE, training={"epochs": 2}, execution={"pack": 5})
     parts = list(jobs.packs(folds(0)))
@@ -83,15 +119,7 @@ def test_folds_of_a_mixed_table_train_as_one_and_score_as_alone(world):
 
 
 def test_the_preflight_builds_networks_for_the_inputs_that_training_has(world):
-    experiment = Experiment.model_validate(
-        {
-            "name": "mixed",
-            "data": {"source": SOURCE},
-            "model": {"factory": "tests.unit.training.parts:lazy"},
-            "search": {"space": {"lr": {"float": [0.01, 0.1]}}, "metric": {"name": "f1"}},
-        }
-    )
-    data = check(experiment, has_gpu=False).data
+    data = check(_experiment("tests.unit.training.parts:lazy"), has_gpu=False).data
     assert data.raw_shape == (13,)
     assert data.inputs is not None
     # age, income, since, seen, active; all but age may be missing; cycles of the year and week, and a day's for `seen`.
