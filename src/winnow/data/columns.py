@@ -9,7 +9,7 @@ in it. What is rare or missing, and what replaces it, is learned from each fold'
     datetimes, or text in ISO 8601 throughout                     date
     pandas' categories, or other text with values that repeat     category
 
-Whole numbers have the dtype `long`, or `double` where a value is missing: MLflow's `long` has no missing value.
+Whole numbers have the dtype `long`, also beside missing values.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def recognize(
             raise InputError("data.source", expected=expected, found=f"none in column '{name}'", remedy=remedy)
         kind = asked.get(name)
         if kind is not None:
-            columns.append(_asked(name, kind, present, len(values), source))
+            columns.append(_asked(name, kind, present, source))
             continue
         found = _recognized(name, values, present, source)
         if isinstance(found, Column) and found.kind == "number" and _identifies(present, values, time):
@@ -112,14 +112,14 @@ def _recognized(name: str, values: Any, present: Any, source: str) -> Column | _
     if types.is_bool_dtype(dtype):
         return Column(name, "boolean", "boolean")
     if types.is_numeric_dtype(dtype) and not types.is_complex_dtype(dtype):
-        is_long = types.is_integer_dtype(dtype) and len(present) == len(values)
+        is_long = types.is_integer_dtype(dtype)
         return Column(name, "number", "long" if is_long else "double")
     if types.is_datetime64_any_dtype(dtype):
         return _date(name, present.unique())
     distinct = _distinct(present)
     kinds = {_kind_of(value) for value in distinct}
     if kinds == {"number"}:
-        is_long = len(present) == len(values) and all(isinstance(value, int | np.integer) for value in distinct)
+        is_long = all(isinstance(value, int | np.integer) for value in distinct)
         return Column(name, "number", "long" if is_long else "double")
     if kinds == {"boolean"}:
         return Column(name, "boolean", "boolean")
@@ -150,7 +150,7 @@ def _distinct(present: Any) -> list[Any]:
 def _of_texts(name: str, texts: list[str], values: Any, rows: int, source: str) -> Column | _Unusable:
     numbers = [text for text in texts if is_number(text)]
     if len(numbers) == len(texts):
-        is_long = rows == len(values) and all(is_whole(text) for text in texts)
+        is_long = all(is_whole(text) for text in texts)
         return Column(name, "number", "long" if is_long else "double")
     if all(text.strip().lower() in ("true", "false") for text in texts):
         return Column(name, "boolean", "boolean")
@@ -168,7 +168,7 @@ def _of_texts(name: str, texts: list[str], values: Any, rows: int, source: str) 
     return _category(name, texts, source)
 
 
-def _asked(name: str, kind: Kind, present: Any, rows: int, source: str) -> Column:
+def _asked(name: str, kind: Kind, present: Any, source: str) -> Column:
     """The column of a kind that the experiment file gives. Values of another kind are refused where they are read."""
     import pandas as pd
 
@@ -179,7 +179,7 @@ def _asked(name: str, kind: Kind, present: Any, rows: int, source: str) -> Colum
         return _date(name, distinct)
     if kind == "category":
         return _category(name, distinct, source)
-    is_long = len(present) == rows and pd.api.types.is_integer_dtype(present.dtype)
+    is_long = pd.api.types.is_integer_dtype(present.dtype)
     return Column(name, "number", "long" if is_long else "double")
 
 

@@ -6,6 +6,7 @@ requests cost more than they gain at these sizes.
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from pathlib import Path
 
@@ -49,6 +50,8 @@ class Predictor:
             self.signature: Signature = signature_of(self.manifest, version, most_rows)
         except (OSError, ValueError) as error:  # msgspec's ValidationError is a ValueError
             raise WrongModelError(f"{directory}: {error}") from error
+        if self.signature.images is not None and importlib.util.find_spec("PIL") is None:
+            raise WrongModelError(f"{directory}: a model of images needs Pillow: pip install 'winnow[serve,images]'")
         self.example = published_example(directory, self.manifest)
         self._session = _session(directory / bundle.ONNX)
         with np.load(directory / bundle.REFERENCE, allow_pickle=False) as reference:

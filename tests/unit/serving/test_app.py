@@ -13,7 +13,7 @@ import pytest
 
 from tests.unit.serving import bundles
 from tests.unit.serving.asgi import JSON, call
-from tests.unit.serving.bundles import CLASSES, COLUMNS
+from tests.unit.serving.bundles import CLASSES, COLUMNS, TABLE_ROW
 from winnow.bundle.manifest import EXAMPLE, read_manifest, write_manifest
 from winnow.serving.admin import make_admin
 from winnow.serving.app import App
@@ -326,7 +326,7 @@ def test_a_row_of_the_data_in_an_older_bundle_is_not_published(make: Callable[[P
             assert f"{value:.5g}" not in call(app, "GET", path).body.decode()
 
 
-@pytest.mark.parametrize("kind", ["classification", "regression", "tensors"])
+@pytest.mark.parametrize("kind", ["classification", "regression", "tensors", "mixed"])
 def test_openapi_is_exact_and_its_examples_work(bundle_folder: Path, kind: str) -> None:
     app = _with(bundle_folder / kind)
     document = call(app, "GET", "/openapi.json").json
@@ -334,7 +334,7 @@ def test_openapi_is_exact_and_its_examples_work(bundle_folder: Path, kind: str) 
     if kind == "tensors":
         assert (row["minItems"], row["maxItems"], row["items"]["minItems"]) == (2, 2, 3)
     else:
-        assert row["oneOf"][0]["required"] == list(COLUMNS)
+        assert row["oneOf"][0]["required"] == [*(TABLE_ROW if kind == "mixed" else COLUMNS)]
         assert row["oneOf"][0]["additionalProperties"] is False
     sent = 0
     for path, operations in document["paths"].items():

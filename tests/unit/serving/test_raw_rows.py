@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,15 +11,20 @@ import pytest
 from hypothesis import given, settings
 
 from tests.unit.serving import raw_rows
+from tests.unit.serving.asgi import call
 from tests.unit.serving.bundles import TABLE, TABLE_ROW
 from tests.unit.serving.raw_rows import Row
-from winnow.serving import codec, problems
+from winnow.bundle.columns import Column
+from winnow.serving import codec, form, problems
 from winnow.serving.codec import Codec
 from winnow.serving.inference_codec import InferenceCodec
 from winnow.serving.invocations_codec import InvocationsCodec
 from winnow.serving.predict_codec import PredictCodec
 from winnow.serving.predictor import Predictor
 from winnow.serving.problems import ProblemError
+from winnow.serving.server import load_app
+from winnow.serving.settings import ServingSettings
+from winnow.serving.signature import Signature
 from winnow.serving.values import Matrix
 
 SECRET = "4111-1111"
@@ -51,10 +57,10 @@ def test_every_form_of_raw_rows_decodes_to_the_same_numbers(mixed_classifier: Pr
 
 def test_a_category_is_the_same_in_every_type_that_says_it(mixed_classifier: Predictor) -> None:
     predict = codecs(mixed_classifier)["predict"]
-    forms: list[Row] = [{"seats": 3.0}, {"seats": "3"}, {"trial": "False"}, {"paid": 1}, {"paid": "true"}]
-    body = {"rows": [TABLE_ROW | form for form in forms]}
+    same: list[Row] = [{"seats": 3.0}, {"seats": "3"}, {"trial": "False"}, {"paid": 1}, {"paid": "true"}]
+    body = {"rows": [TABLE_ROW | each for each in same]}
     found = predict.decode(msgspec.json.encode(body), codec.JSON).matrix
-    np.testing.assert_array_equal(found, encoded([TABLE_ROW] * len(forms)))
+    np.testing.assert_array_equal(found, encoded([TABLE_ROW] * len(same)))
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity of \\ things", "-Infinity"])
@@ -100,14 +106,14 @@ def test_a_value_of_another_type_is_named_by_row_and_column(
     rows = [TABLE_ROW, TABLE_ROW | {column: value}]
     cells = [list(row.values()) for row in rows]
     known = codecs(mixed_classifier)
-    for protocol, form, content in [
+    for protocol, key, content in [
         ("predict", "rows", rows),
         ("predict", "rows", cells),
         ("invocations", "dataframe_records", rows),
         ("invocations", "instances", cells),
     ]:
-        error = refusal(known[protocol], {form: content})
-        assert error.detail == f'{form}[1]: column "{column}": {fault}'
+        error = refusal(known[protocol], {key: content})
+        assert error.detail == f'{key}[1]: column "{column}": {fault}'
         assert [(each.row, each.column) for each in error.findings] == [(1, column)]
 
 
@@ -153,3 +159,64 @@ def test_a_table_of_texts_is_not_one_tensor(mixed_classifier: Predictor) -> None
     whole = {"name": "input", "shape": [1, 14], "datatype": "FP32", "data": [0] * 14}
     error = refusal(codecs(mixed_classifier)["inference"], {"inputs": [whole]})
     assert 'column "plan" is missing' in error.detail
+
+
+@pytest.fixture(scope="module")
+def app(bundle_folder: Path) -> Any:
+    return load_app(bundle_folder / "mixed", "3", ServingSettings())
+
+
+def test_the_schema_has_the_columns_types(app: Any) -> None:
+    by_name, in_order = call(app, "GET", "/openapi.json").json["components"]["schemas"]["Row"]["oneOf"]
+    types = by_name["properties"]
+    assert {name: (schema["type"], schema.get("format")) for name, schema in types.items()} == {
+        "plan": (["string", "null"], None),
+        "seats": (["integer", "null"], None),
+        "trial": (["boolean", "null"], None),
+        "paid": (["boolean", "null"], None),
+        "signup": (["string", "null"], "date"),
+        "last seen": (["string", "null"], "date-time"),
+        "spent": (["number", "null"], None),
+        "calls": (["integer", "null"], None),
+    }
+    assert types["plan"]["examples"] == ["basic", "pro", 'the "big" one, €']
+    assert in_order["prefixItems"] == list(types.values())
+
+
+def test_the_metadata_has_a_tensor_for_each_column(app: Any) -> None:
+    inputs = call(app, "GET", "/v2/models/churn").json["inputs"]
+    assert {each["name"]: each["datatype"] for each in inputs} == {
+        "plan": "BYTES",
+        "seats": "INT64",
+        "trial": "BOOL",
+        "paid": "BOOL",
+        "signup": "BYTES",
+        "last seen": "BYTES",
+        "spent": "FP32",
+        "calls": "INT64",
+    }
+
+
+def test_the_form_has_an_input_fit_for_each_column(app: Any) -> None:
+    page = call(app, "GET", "/docs").body.decode()
+    for expected in [
+        '<select data-column="plan" data-type="string"><option value="">missing</option><option>basic</option>'
+        "<option selected>pro</option><option>the &quot;big&quot; one, €</option></select>",
+        '<select data-column="seats" data-type="number"><option value="">missing</option><option>1</option>'
+        "<option selected>3</option><option>10</option></select>",
+        '<select data-column="paid" data-type="boolean"><option value="">missing</option>'
+        "<option selected>true</option><option>false</option></select>",
+        '<input data-column="signup" data-type="string" type="date" value="2024-02-29">',
+        '<input data-column="last seen" data-type="string" type="datetime-local" step="1" value="2026-11-21T09:30:00">',
+        '<input data-column="spent" data-type="number" inputmode="decimal" value="12.5">',
+        '<input data-column="calls" data-type="number" inputmode="decimal" value="4">',
+    ]:
+        assert expected in page
+
+
+def test_many_categories_are_suggested_in_a_text_field() -> None:
+    column = Column("city", "category", "string", tuple(f"c{number:02}" for number in range(13)))
+    signature = Signature("m", "1", "0", (1,), (column,), ("a", "b"), ("t",))
+    page = form.render(signature, {"city": "c03"})
+    assert '<input data-column="city" data-type="string" list="categories-0" value="c03">' in page
+    assert page.count("<option") == 13

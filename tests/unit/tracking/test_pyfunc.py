@@ -124,6 +124,12 @@ def test_the_types_of_a_tables_columns_are_in_its_metadata(churn: Model) -> None
     assert churn.pyfunc.metadata.signature.inputs.input_names() == NAMES
 
 
+def test_the_input_example_is_a_raw_row(churn: Model) -> None:
+    example = churn.pyfunc.input_example
+    assert example.to_dict("records") == [TABLE_ROW]
+    np.testing.assert_array_equal(churn.predicted(example), churn.served([TABLE_ROW]))
+
+
 FORMS: dict[str, Any] = {
     "dataframe_split": {"dataframe_split": {"columns": NAMES, "data": [list(TABLE_ROW.values())]}},
     "dataframe_records": {"dataframe_records": [TABLE_ROW, dict.fromkeys(NAMES)]},
