@@ -15,6 +15,9 @@ _SECRET_NAME = re.compile(
     r"(?i)(^|[_.-])(api_?key|access_?key|private_?key|key|token|secret|password|passwd|passphrase|pwd|credentials?)($|[_.-])"
 )
 STARS = "***"
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+# Digits and a slash after a host's colon are its port.
+_PASSWORD_GIVEN = re.compile(r"://[^:/@\s]*:(?!\d+(/|$))[^@\s]+@|(?i:password)=[^&\s]+")
 _PASSWORD_OPTION = re.compile(r"(?i)(password=)[^&\s]*")
 
 
@@ -62,6 +65,20 @@ def own_addresses_directly(environment: Mapping[str, str]) -> dict[str, str]:
 def without_password(text: str) -> str:
     """An address, or a text with addresses, with its passwords masked."""
     return _PASSWORD_OPTION.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
+
+
+def holds_password(address: str) -> bool:
+    """Whether an address has a password; `${NAME}` in its place is none."""
+    return _PASSWORD_GIVEN.search(_VARIABLE.sub("", address)) is not None
+
+
+def with_variables(text: str, environment: Mapping[str, str]) -> str:
+    """The text with the values of the environment variables that it names as `${NAME}`.
+
+    Raises:
+        KeyError: one of them is not set.
+    """
+    return _VARIABLE.sub(lambda found: environment[found[1]], text)
 
 
 def shown_value(name: str, value: str) -> str:

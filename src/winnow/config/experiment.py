@@ -21,7 +21,8 @@ from pydantic import (
     model_validator,
 )
 
-from winnow.config.addresses import shown_value
+from winnow.config.addresses import holds_password, shown_value
+from winnow.config.functions import SQLITE, names_data_function
 from winnow.config.names import fault_in_study_name
 from winnow.config.quantities import QUANTITY
 
@@ -78,13 +79,70 @@ def _check_bounds(parameter: Any) -> Any:
     return parameter
 
 
+def _checked_source(source: Any) -> Any:
+    texts = [source] if isinstance(source, str) else source
+    if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) and text for text in texts):
+        raise ValueError("a text, or a list of texts")
+    if any(holds_password(text) for text in texts):
+        raise ValueError(
+            "an address without a password: write ${NAME} in its place, the name of an environment variable"
+        )
+    return source if isinstance(source, str) else tuple(texts)
+
+
+Source = Annotated[str | tuple[str, ...], BeforeValidator(_checked_source)]
+"""Where rows come from."""
+
+
+def _checked_delimiter(delimiter: Any) -> Any:
+    if delimiter is None or (isinstance(delimiter, str) and len(delimiter) == 1 and delimiter not in '"\r\n'):
+        return delimiter
+    if delimiter in ("tab", "\\t"):
+        return "\t"
+    raise ValueError("one character, or `tab`")
+
+
+def _checked_encoding(encoding: Any) -> Any:
+    try:
+        "".encode(encoding)
+    except (LookupError, TypeError, UnicodeError):
+        raise ValueError("the name of an encoding that Python knows, such as utf-8, cp1252 or utf-16") from None
+    return encoding
+
+
+class ReadConfig(Frozen):
+    """How files are read. All but the format concerns CSV files."""
+
+    format: Literal["auto", "csv", "parquet", "arrow"] = Field(
+        default="auto", description="The files' format; `auto`: as their names end."
+    )
+    delimiter: Annotated[str | None, BeforeValidator(_checked_delimiter)] = Field(
+        default=None,
+        description="What separates fields: one character, or `tab`; null: recognized from the first rows.",
+    )
+    decimal: Literal[".", ","] | None = Field(
+        default=None,
+        description="Decimal mark; null: a point, or a comma where fields are not separated by commas and the numbers "
+        "of whole columns have one.",
+    )
+    encoding: Annotated[str, BeforeValidator(_checked_encoding)] = Field(
+        default="utf-8", description="Encoding, such as utf-8, cp1252, latin-1 or utf-16."
+    )
+    missing: tuple[str, ...] = Field(
+        default=(), description="More texts that stand for a missing value, such as `?` or `-999`."
+    )
+
+
 class DataConfig(Frozen):
     """Where the rows come from, and which are held out."""
 
-    source: str = Field(
-        description="`sklearn:NAME` (breast_cancer, digits, diabetes, iris, wine), a CSV or Parquet path or `s3://` "
-        "URL, or a data function as `package.module:function` or `path/file.py:function`."
+    source: Source = Field(
+        description="`sklearn:NAME` (breast_cancer, digits, diabetes, iris, wine), a CSV, Parquet or Arrow file, a "
+        "list, pattern or folder of them, a URL (https, s3, gs, …), a database (`sqlite:PATH`, `postgresql://…`), or a "
+        "data function as `package.module:function` or `path/file.py:function`."
     )
+    query: str | None = Field(default=None, description="A database's SQL query, or the name of a table to read whole.")
+    read: ReadConfig = Field(default=ReadConfig(), description="How files are read.")
     target: str | None = Field(default=None, description="Column to predict; a CSV or Parquet source needs it.")
     task: Literal["auto", "classification", "regression"] = Field(
         default="auto", description="`auto`: classification for text, booleans and few distinct whole numbers."
@@ -135,6 +193,26 @@ class DataConfig(Frozen):
             return given
         rest = {key: value for key, value in given.items() if key != "standardize"}
         return {**rest, "scaling": "standard" if given["standardize"] else "none"}
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The source as a list."""
+        return (self.source,) if isinstance(self.source, str) else self.source
+
+    @property
+    def shown_source(self) -> str:
+        """The source as one text, for display."""
+        return ", ".join(self.sources)
+
+    @property
+    def function(self) -> str | None:
+        """The data function that the source names; None for other sources."""
+        return self.source if isinstance(self.source, str) and names_data_function(self.source) else None
+
+    def moved_to(self, path: str) -> DataConfig:
+        """The same with another place of its only file."""
+        prefix = SQLITE if self.sources[0].startswith(SQLITE) else ""
+        return self.model_copy(update={"source": prefix + path})
 
 
 class ModelConfig(Frozen):

@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from winnow.config.addresses import without_password
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.keys import PARAMETERS, SPACE, fields_of, model_in, sections
@@ -269,8 +270,9 @@ def _nearest_file(path: Path) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, str):
-        return shown_text(value)
+        return shown_text(without_password(value))
     text = "nothing" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    text = without_password(text)
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 

@@ -60,7 +60,7 @@ def _code_files(experiment: Experiment, folder: Path) -> dict[Path, str]:
     found: dict[Path, str] = {}
     training = experiment.training
     metrics = (metric.name for metric in (experiment.search.metric, *experiment.search.metrics))
-    for spec in (experiment.model.factory, experiment.data.source, training.loop, training.loss.type, *metrics):
+    for spec in (experiment.model.factory, experiment.data.function, training.loop, training.loss.type, *metrics):
         if spec is not None and names_data_function(spec):
             start, roots = _start(spec.rpartition(":")[0], folder)
             if start is not None:

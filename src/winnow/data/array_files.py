@@ -36,9 +36,10 @@ def read_array_file(config: DataConfig) -> RawData:
     Raises:
         InputError: a file or an array is missing, or it holds Python objects.
     """
-    name = Path(config.source).name
-    if config.source.endswith(".npz"):
-        return _from_npz(_opened(config.source, "data.source"), name, config)
+    source = config.shown_source
+    name = Path(source).name
+    if source.endswith(".npz"):
+        return _from_npz(_opened(source, "data.source"), name, config)
     parts = {
         "data.target": config.target,
         "data.group": config.group,
@@ -54,7 +55,7 @@ def read_array_file(config: DataConfig) -> RawData:
                 remedy="Name one, or write the arrays into one .npz file: np.savez('rows.npz', X=X, y=y).",
             )
     target, group, time, weight = (np.asarray(_opened(part, place)) if part else None for place, part in parts.items())
-    rows = _opened(config.source, "data.source")
+    rows = _opened(source, "data.source")
     return RawData(name, rows, target, groups=group, time=time, weights=weight)
 
 

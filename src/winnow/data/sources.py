@@ -8,14 +8,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
 from winnow.bundle.columns import Kind
 from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig
-from winnow.config.functions import BUNDLED, names_data_function
+from winnow.config.functions import BUNDLED
 from winnow.data.array_files import is_array_file, read_array_file
 from winnow.data.bundled import load_bundled
 from winnow.data.data_function import call_data_function
@@ -27,32 +25,34 @@ from winnow.data.labels import typed_codes, typed_labels
 from winnow.data.raw import RawData, as_values, is_frame
 from winnow.data.row_keys import convert_groups, convert_time, convert_weights
 from winnow.data.rows import FeatureRows, RowSource
-from winnow.data.tables import is_csv, read_table, take_column
+from winnow.data.tables import read_table, take_column
 from winnow.data.target import convert_target
 
 
 def load_data(config: DataConfig) -> DataSet:
     """Load and check the rows of an experiment.
 
-    The source is a bundled set (`sklearn:NAME`), a CSV or Parquet file or URL, or a data function. The columns
+    The source is a bundled set (`sklearn:NAME`), files, a database, or a data function. The columns
     `data.target`, `data.group`, `data.time`, `data.weight` and those of `data.drop` are not features.
 
     Raises:
         InputError: the source cannot be read, or its rows cannot be trained on.
     """
-    is_function = names_data_function(config.source)
-    if config.options and not is_function:
+    if config.options and config.function is None:
         raise InputError(
             "data.options",
             expected="no options for a source that is not a data function",
             found=", ".join(sorted(config.options)),
             remedy="Remove `data.options`, or name a data function as `data.source`.",
         )
-    if is_array_file(config.source):
+    if config.function is not None:
+        raw = call_data_function(config.function, config.options)
+    elif isinstance(config.source, str) and config.source.startswith(BUNDLED):
+        raw = load_bundled(config.source)
+    elif is_array_file(config.shown_source):
         return _checked(read_array_file(config), config)
-    if not is_function and not config.source.startswith(BUNDLED):
+    else:
         return _checked(_with_columns(_from_table(config), config), config)
-    raw = call_data_function(config.source, config.options) if is_function else load_bundled(config.source)
     if config.target is not None:
         raise InputError(
             "data.target",
@@ -68,8 +68,8 @@ def _from_table(config: DataConfig) -> RawData:
 
     codes = [column for column, kind in config.columns.items() if kind == "category"]
     labels = [*(column for column in (config.target, config.group) if column is not None), *codes]
-    frame = read_table(config.source, labels)
-    name = PurePosixPath(urlsplit(config.source).path).name
+    table = read_table(config, labels)
+    frame, name = table.frame, table.name
     if config.target is None:
         columns = list(frame.columns)
         raise InputError(
@@ -79,7 +79,7 @@ def _from_table(config: DataConfig) -> RawData:
             remedy=f"Set it to one of {', '.join(columns[:12])}{', …' if len(columns) > 12 else ''}.",
         )
     target: Any = take_column(frame, config.target, "data.target", name)
-    if is_csv(config.source):
+    if not table.has_types:
         target = typed_labels(target.to_numpy(dtype=object), config.task, "data.target", name)
     kept = (column for column in frame.columns if column not in config.drop and config.columns.get(column) != "drop")
     unnamed = next((column for column in kept if re.fullmatch(r"Unnamed: [0-9]+", column)), None)
@@ -91,9 +91,9 @@ def _from_table(config: DataConfig) -> RawData:
             remedy=f"Name it, write the file without its index, or set `data.drop: ['{unnamed}']`.",
         )
     frame = frame.drop(columns=config.target)
-    for column in frame.columns.intersection(codes) if is_csv(config.source) else ():
+    for column in frame.columns.intersection(codes) if not table.has_types else ():
         frame[column] = pd.Series(typed_codes(frame[column].to_numpy(dtype=object)), dtype=object)
-    if is_csv(config.source) and config.group in frame.columns:
+    if not table.has_types and config.group in frame.columns:
         texts = frame[config.group].to_numpy(dtype=object)
         frame[config.group] = pd.Series(typed_labels(texts, "classification", "data.group", name))
     return RawData(name, frame, target, target_names=(config.target,))

@@ -49,7 +49,7 @@ def describe_sweep(
         data_name=checked.data_name,
         data_rows=checked.data_rows,
         data_sha256=checked.data_sha256,
-        data_source=experiment.data.source,
+        data_source=experiment.data.shown_source,
         task=checked.task,
         folds=checked.folds,
         seed=experiment.search.seed,

@@ -19,6 +19,8 @@ from winnow.config.functions import BUNDLED, names_function
 from winnow.config.inheritance import inherited, is_inherited
 from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
+from winnow.data.sql import sqlite_path
+from winnow.data.table_files import local_files
 from winnow.orchestrators.groups import find_secrets, parse_volume
 from winnow.platforms.platform import Platform
 from winnow.platforms.sweep import WorkerHost
@@ -45,35 +47,38 @@ class DataFile:
 
 
 def data_file(experiment: Experiment) -> DataFile | None:
-    """The experiment's data, if it is a local file that remote workers have to download. Raises InputError."""
-    path = check_data_file(experiment)
-    if path is None:
+    """The experiment's data, if it is a local file that remote workers have to download.
+
+    Raises:
+        InputError: there is no such file, or there are several.
+    """
+    paths = check_data_files(experiment)
+    if not paths:
         return None
-    if path.is_absolute():
-        targets = [parse_volume(text).target for text in experiment.execution.volumes]
-        if any(PurePosixPath(path).is_relative_to(target) for target in targets):
-            return None
-    return DataFile(path, sha256_of(path))
+    targets = [PurePosixPath(parse_volume(text).target) for text in experiment.execution.volumes]
+    if all(path.is_absolute() and any(PurePosixPath(path).is_relative_to(one) for one in targets) for path in paths):
+        return None
+    if len(paths) > 1:
+        raise InputError(
+            "data.source",
+            expected="one file, or several that workers can reach",
+            found=f"{len(paths)} files of this machine",
+            remedy="Mount their folder with `execution.volumes` and name it by its absolute path, name an s3:// "
+            "folder, or write them into one file.",
+        )
+    return DataFile(paths[0], sha256_of(paths[0]))
 
 
-def check_data_file(experiment: Experiment) -> Path | None:
-    """The local file with the experiment's data; None if the data are not a local file.
+def check_data_files(experiment: Experiment) -> list[Path]:
+    """The local files with the experiment's data; none if the data are elsewhere.
 
     Raises:
         InputError: there is no such file.
     """
-    source = experiment.data.source
-    if source.startswith(BUNDLED) or names_function(source) or "://" in source:
-        return None
-    path = Path(source).expanduser()
-    if not path.is_file():
-        raise InputError(
-            "data.source",
-            expected="a file",
-            found=f"'{path}', which does not exist",
-            remedy="Correct the path, which is relative to the working directory.",
-        )
-    return path
+    data = experiment.data
+    if data.function is not None or data.shown_source.startswith(BUNDLED):
+        return []
+    return local_files(sqlite_path(source) or source for source in data.sources)
 
 
 def start_check(experiment: Experiment, host: WorkerHost, environment: Mapping[str, str] = os.environ) -> ForkServer:
@@ -120,7 +125,7 @@ def check_training(
 def check_code(experiment: Experiment, project: Path) -> None:
     """Refuse functions in files outside the folder that images are built from. Raises InputError."""
     named = {
-        "data.source": experiment.data.source,
+        "data.source": experiment.data.function,
         "model.factory": experiment.model.factory,
         "training.loop": experiment.training.loop,
         "search.sampler.type": experiment.search.sampler.type,

@@ -17,7 +17,7 @@ from winnow.config.user_code import code_of
 from winnow.orchestrators.attach import AttachedStart, is_attachable
 from winnow.orchestrators.groups import gpu_sharing, plan_groups
 from winnow.orchestrators.opened_study import describe_sweep, find_study, is_finished, open_study
-from winnow.orchestrators.preflight import DataFile, check_data_file, check_training, data_file
+from winnow.orchestrators.preflight import DataFile, check_data_files, check_training, data_file
 from winnow.orchestrators.progress import ProgressView
 from winnow.orchestrators.report import report_path, write_report
 from winnow.orchestrators.resume import check_retry, resume, settled_code
@@ -68,7 +68,7 @@ def plan(
     check_search(request.experiment)
     platform = sweep_platform(request, settings, lookup, environment)
     platform.check_image()
-    check_data_file(request.experiment)
+    check_data_files(request.experiment)
     groups = _planned(request, platform, _data_of(request, platform))
     platform.validate(groups)
     return platform.plan(groups)

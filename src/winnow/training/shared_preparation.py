@@ -20,7 +20,6 @@ import numpy as np  # noqa: E402
 
 from winnow.config.errors import InputError  # noqa: E402
 from winnow.config.experiment import Experiment  # noqa: E402
-from winnow.config.functions import names_data_function  # noqa: E402
 from winnow.data.splits import resolve_splitter  # noqa: E402
 from winnow.training import rank  # noqa: E402
 from winnow.training.fork_messages import Check, Checked, Crashed, Refused  # noqa: E402
@@ -111,7 +110,7 @@ class SharedPreparation:
         A data function may give other rows each time. A rank calls it itself, which shows that.
         """
         known = self._prepared
-        if known is None or names_data_function(experiment.data.source):
+        if known is None or experiment.data.function is not None:
             return None
         parts = ("data", "model", "search", "cross_validation", "training")
         if any(getattr(known.experiment, part) != getattr(experiment, part) for part in parts):

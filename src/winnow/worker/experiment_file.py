@@ -28,8 +28,7 @@ def write_experiment(path: Path, store: StudyStore, data: Path | None = None) ->
     """Write the study's experiment for the ranks; `data` replaces its source if given."""
     experiment, sweep = store.header.experiment, store.header.sweep
     if data is not None:
-        source = experiment.data.model_copy(update={"source": str(data)})
-        experiment = experiment.model_copy(update={"data": source})
+        experiment = experiment.model_copy(update={"data": experiment.data.moved_to(str(data))})
     code = None if sweep.code is None else dict(sweep.code)
     as_json = msgspec.Raw(experiment.model_dump_json(by_alias=True).encode())
     path.write_bytes(msgspec.json.encode(Assignment(as_json, sweep.data_sha256, code)))

@@ -212,7 +212,8 @@ def other_data(sweep: SweepRecord, group: str, what: str) -> InputError:
             "differ between machines: round them."
         )
     else:
-        cause = "The data has changed since the study was made, or this machine reads it with other packages."
+        cause = "The data has changed since the study was made, or this machine reads it with other packages. A query "
+        cause += "needs an ORDER BY, so that its rows have one order."
     return InputError(
         f"data.source of study {sweep.study!r}",
         expected=f"the rows that the study was made with (sha256 {sweep.data_sha256[:12]}) in worker {group}",

@@ -282,8 +282,8 @@ def test_a_url_that_cannot_be_fetched_is_told_with_the_answer(address: str) -> N
 
 
 def test_an_unknown_scheme_is_refused() -> None:
-    error = refused(load_data, DataConfig(source="ftp://host/rows.csv", target="y"))
-    assert "http://, https:// or s3://" in error.expected
+    error = refused(load_data, DataConfig(source="ftq://host/rows.csv", target="y"))
+    assert error.expected == "a URL that begins with http://, https://, s3:// or another scheme of fsspec"
 
 
 S3 = """
@@ -312,9 +312,9 @@ def run_s3(before: str, **environ: str) -> str:
     return ended.stdout.strip()
 
 
-def test_an_s3_url_without_its_package_names_the_extra() -> None:
+def test_an_s3_url_without_its_package_names_it() -> None:
     printed = run_s3("sys.modules['boto3'] = None")
-    assert "pip install 'winnow[s3]'" in printed and printed.startswith("data.source: expected the package boto3")
+    assert "pip install boto3" in printed and printed.startswith("data.source: expected the package boto3")
 
 
 def test_an_s3_object_is_fetched_from_the_endpoint_that_is_set(tmp_path: Path, address: str) -> None:
@@ -341,12 +341,6 @@ def test_a_missing_file_is_told_with_the_nearest(tmp_path: Path) -> None:
     from_csv(tmp_path)
     error = refused(load_data, DataConfig(source=str(tmp_path / "row.csv"), target="y"))
     assert (error.place, error.found, error.remedy) == ("data.source", "no such file", "Did you mean 'rows.csv'?")
-    assert "'Is a directory'" in refused(load_data, DataConfig(source=saved_folder(tmp_path), target="y")).found
-
-
-def saved_folder(folder: Path) -> str:
-    (folder / "folder.csv").mkdir()
-    return str(folder / "folder.csv")
 
 
 @pytest.mark.parametrize(
@@ -362,7 +356,6 @@ def saved_folder(folder: Path) -> str:
         ("quote.csv", b'a,y\n1,0\n"2,1\n3,0\n', "'unexpected end of data' in the row that ends with line 4"),
         ("nul.csv", b"a,y\n1,0\n2\0,1\n", "a NUL byte in line 3"),
         ("latin1.csv", b"a,y\n1,caf\xe9\n", "the byte 0xe9, which is not UTF-8"),
-        ("semicolons.csv", b"a;y\n1,5;0\n", "a header separated by semicolons"),
         ("double.csv", b"a,y,y\n1,0,0\n", "two columns named 'y'"),
         (
             "spaces.csv",
@@ -386,7 +379,7 @@ def test_a_file_that_cannot_be_read_is_one_clear_error(tmp_path: Path, name: str
 @pytest.mark.parametrize("source", ["rows.xlsx", "rows", "data.csv.txt", "sklearn"])
 def test_another_format_is_refused(source: str) -> None:
     error = refused(load_data, DataConfig(source=source, target="y"))
-    assert ".csv or .parquet" in error.expected
+    assert ".csv, .parquet or .arrow file" in error.expected
 
 
 def test_a_table_without_a_target_asks_for_one_of_its_columns(tmp_path: Path) -> None:

@@ -1,0 +1,173 @@
+"""The answer of a database to a query as a DataFrame, by SQLAlchemy.
+
+Queries run in transactions that may only read, where the database has such. Passwords come from environment variables
+that the address names (`postgresql://me:${DB_PASSWORD}@host/db`) or from the database's own settings (PGPASSWORD,
+~/.pgpass), never from the experiment file.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from winnow.config.addresses import with_driver, without_password
+from winnow.config.errors import InputError
+from winnow.config.functions import SQLITE
+from winnow.config.nearest import did_you_mean
+from winnow.data.names import refuse_double_names
+from winnow.data.table_files import no_such_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sqlalchemy import Connection, Engine
+
+SOURCE, QUERY = "data.source", "data.query"
+DIALECTS = (
+    "postgresql", "postgres", "mysql", "mariadb", "mssql", "oracle", "duckdb", "snowflake", "redshift", "trino",
+    "clickhouse",
+)  # fmt: skip
+PACKAGES = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "pymysql": "PyMySQL"}
+TABLE = re.compile(r"\w+(\.\w+)?")
+
+
+def is_database(source: str) -> bool:
+    """Whether a source names a database."""
+    return source.startswith(SQLITE) or ("://" in source and urlsplit(source).scheme.split("+")[0] in DIALECTS)
+
+
+def sqlite_path(source: str) -> str | None:
+    """The file of `sqlite:PATH` and `sqlite:///PATH`; None for other sources."""
+    return re.sub("^///", "", source.removeprefix(SQLITE)) if source.startswith(SQLITE) else None
+
+
+def name_of_database(source: str) -> str:
+    """The name of the database, for display."""
+    path = sqlite_path(source)
+    parts = urlsplit(source)
+    return PurePosixPath(path if path is not None else parts.path).name or str(parts.hostname)
+
+
+def read_query(address: str, query: str | None) -> pd.DataFrame:
+    """What a database answers; columns have its types.
+
+    Args:
+        address: with the values of its variables.
+        query: SQL, or a table's name.
+
+    Raises:
+        InputError: a driver that is not installed, a database that does not answer, no query, one that fails, gives
+            no rows, or two columns of one name.
+    """
+    import pandas as pd
+    from sqlalchemy.exc import SQLAlchemyError
+
+    engine, shown = _engine(address), name_of_database(address)
+    try:
+        with engine.connect() as connection:
+            if engine.dialect.name == "postgresql":
+                connection = connection.execution_options(postgresql_readonly=True)
+            statement = _statement(connection, query, shown)
+            # Without parameters, drivers leave `%` and `:name` in the query as they are.
+            plain = connection.execution_options(no_parameters=True)
+            frame = pd.read_sql_query(statement, plain, dtype_backend="numpy_nullable").rename(columns=str)
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        raise _failed(error, address, shown) from error
+    finally:
+        engine.dispose()
+    refuse_double_names(frame.columns, shown)
+    if not len(frame):
+        remedy = "Correct its conditions, or the database."
+        raise InputError(QUERY, expected=f"rows of {shown}", found="a query that returns nothing", remedy=remedy)
+    return frame
+
+
+def _engine(address: str) -> Engine:
+    from sqlalchemy import NullPool, create_engine
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    path = sqlite_path(address)
+    if path is not None:
+        file = Path(path).expanduser()
+        if not file.is_file():
+            raise no_such_file(file, "no such file")
+        uri = f"file:{quote(str(file.absolute()))}?mode=ro"
+        return create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True), poolclass=NullPool)
+    scheme = urlsplit(address).scheme
+    try:
+        return create_engine(with_driver(address), poolclass=NullPool)
+    except ModuleNotFoundError as error:
+        package = PACKAGES.get(str(error.name), str(error.name))
+        raise _no_driver(scheme, f"the package {error.name}", f"Install it: pip install {package}.") from error
+    except NoSuchModuleError as error:
+        remedy = f"Install the package that adds `{scheme}` to SQLAlchemy."
+        raise _no_driver(scheme, "a dialect of SQLAlchemy", remedy) from error
+    except (ArgumentError, ValueError) as error:
+        expected = f"an address such as {scheme}://USER:${{PASSWORD}}@HOST/DATABASE"
+        remedy = "Correct the address."
+        raise InputError(SOURCE, expected=expected, found=f"'{_first_line(error)}'", remedy=remedy) from error
+
+
+def _no_driver(scheme: str, what: str, remedy: str) -> InputError:
+    return InputError(
+        SOURCE, expected=f"{what} that reads {scheme}://", found="that it is not installed", remedy=remedy
+    )
+
+
+def _statement(connection: Connection, query: str | None, shown: str) -> str:
+    """The query; a table's name becomes one that reads it whole."""
+    if query is not None and not TABLE.fullmatch(query.strip()):
+        return query
+    tables = _tables(connection)
+    if query is None:
+        raise InputError(
+            QUERY,
+            expected=f"a query, or the name of a table of {shown}",
+            found="nothing",
+            remedy=f"Set `data.query: SELECT … FROM {tables[0] if tables else 'TABLE'}`.{_listed(tables)}",
+        )
+    parts = query.strip().split(".")
+    if len(parts) == 1 and parts[0] not in tables:
+        remedy = did_you_mean(parts[0], tables) or f"Correct the name.{_listed(tables)}"
+        raise InputError(QUERY, expected=f"the name of a table of {shown}", found=f"'{parts[0]}'", remedy=remedy)
+    quoted = (connection.dialect.identifier_preparer.quote(part) for part in parts)
+    return f"SELECT * FROM {'.'.join(quoted)}"
+
+
+def _tables(connection: Connection) -> list[str]:
+    from sqlalchemy import inspect
+
+    inspector: Any = inspect(connection)
+    return sorted([*inspector.get_table_names(), *inspector.get_view_names()])
+
+
+def _listed(tables: list[str]) -> str:
+    return f" It has {', '.join(tables[:12])}{', …' if len(tables) > 12 else ''}." if tables else " It has no tables."
+
+
+def _failed(error: Exception, address: str, shown: str) -> InputError:
+    """The error about a connection or a query; the driver's own words, without the query and passwords."""
+    from sqlalchemy.exc import InterfaceError, OperationalError, ResourceClosedError
+
+    cause = getattr(error, "orig", None) or error
+    found = without_password(_first_line(cause))
+    password = urlsplit(address).password
+    found = found.replace(password, "***") if password else found
+    if isinstance(error, ResourceClosedError):
+        remedy = "Write a SELECT."
+        return InputError(
+            QUERY, expected=f"a query that reads rows of {shown}", found="one without rows", remedy=remedy
+        )
+    is_connection = isinstance(error, InterfaceError | OperationalError) and "connect" in found
+    return InputError(
+        SOURCE if is_connection else QUERY,
+        expected=f"to connect to {shown}" if is_connection else f"a query that {shown} answers",
+        found=f"'{found}'",
+        remedy="Check the address, the credentials and the network." if is_connection else "Correct the query.",
+    )
+
+
+def _first_line(error: Any) -> str:
+    return (str(error) or type(error).__name__).strip().splitlines()[0]
