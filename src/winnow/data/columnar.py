@@ -21,19 +21,19 @@ def read_parquet(stream: IO[bytes], name: str) -> pd.DataFrame:
 
 
 def read_arrow(stream: IO[bytes], name: str) -> pd.DataFrame:
-    """The file as a frame: Arrow's IPC format (Feather 2), as a file or as a stream, or Feather 1."""
+    """The file as a frame: Arrow's IPC format (Feather 2), as a file or as a stream."""
     import pandas as pd
     import pyarrow as pa
 
     content = stream.read()
-    if not content.startswith((b"ARROW1", b"FEA1")):
+    if not content.startswith(b"ARROW1"):
         table = pa.ipc.open_stream(content).read_all()
         refuse_double_names(table.schema.names, name)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table)
         content = sink.getvalue().to_pybytes()
-    elif content.startswith(b"ARROW1"):
+    else:
         refuse_double_names(pa.ipc.open_file(content).schema.names, name)
     return _with_index(pd.read_feather(io.BytesIO(content), dtype_backend="numpy_nullable"), name)
 

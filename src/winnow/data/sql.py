@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from winnow.config.addresses import with_driver, without_password
+from winnow.config.addresses import STARS, with_driver, without_password
 from winnow.config.errors import InputError
 from winnow.config.functions import SQLITE
 from winnow.config.nearest import did_you_mean
@@ -66,15 +66,14 @@ def read_query(address: str, query: str | None) -> pd.DataFrame:
 
     engine, shown = _engine(address), name_of_database(address)
     try:
-        with engine.connect() as connection:
-            if engine.dialect.name == "postgresql":
-                connection = connection.execution_options(postgresql_readonly=True)
+        with _connected(engine, address, shown) as connection:
             statement = _statement(connection, query, shown)
             # Without parameters, drivers leave `%` and `:name` in the query as they are.
             plain = connection.execution_options(no_parameters=True)
             frame = pd.read_sql_query(statement, plain, dtype_backend="numpy_nullable").rename(columns=str)
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        raise _failed(error, address, shown) from error
+    except (SQLAlchemyError, sqlite3.Error, pd.errors.DatabaseError) as error:
+        # pandas wraps some errors of SQLAlchemy.
+        raise _failed(error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error, shown) from error
     finally:
         engine.dispose()
     refuse_double_names(frame.columns, shown)
@@ -108,6 +107,25 @@ def _engine(address: str) -> Engine:
         expected = f"an address such as {scheme}://USER:${{PASSWORD}}@HOST/DATABASE"
         remedy = "Correct the address."
         raise InputError(SOURCE, expected=expected, found=f"'{_first_line(error)}'", remedy=remedy) from error
+
+
+def _connected(engine: Engine, address: str, shown: str) -> Connection:
+    """A connection that may only read, where the database has such. Raises InputError without the password."""
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        connection = engine.connect()
+    except DBAPIError as error:
+        found = without_password(_first_line(error.orig or error))
+        password = urlsplit(address).password
+        raise InputError(
+            SOURCE,
+            expected=f"to connect to {shown}",
+            found=f"'{found.replace(password, STARS) if password else found}'",
+            remedy="Check the address, the credentials and the network.",
+        ) from error
+    is_postgres = engine.dialect.name == "postgresql"
+    return connection.execution_options(postgresql_readonly=True) if is_postgres else connection
 
 
 def _no_driver(scheme: str, what: str, remedy: str) -> InputError:
@@ -147,26 +165,15 @@ def _listed(tables: list[str]) -> str:
     return f" It has {', '.join(tables[:12])}{', …' if len(tables) > 12 else ''}." if tables else " It has no tables."
 
 
-def _failed(error: Exception, address: str, shown: str) -> InputError:
-    """The error about a connection or a query; the driver's own words, without the query and passwords."""
-    from sqlalchemy.exc import InterfaceError, OperationalError, ResourceClosedError
+def _failed(error: BaseException, shown: str) -> InputError:
+    """The error about a query, in the driver's own words."""
+    from sqlalchemy.exc import ResourceClosedError
 
-    cause = getattr(error, "orig", None) or error
-    found = without_password(_first_line(cause))
-    password = urlsplit(address).password
-    found = found.replace(password, "***") if password else found
     if isinstance(error, ResourceClosedError):
-        remedy = "Write a SELECT."
-        return InputError(
-            QUERY, expected=f"a query that reads rows of {shown}", found="one without rows", remedy=remedy
-        )
-    is_connection = isinstance(error, InterfaceError | OperationalError) and "connect" in found
-    return InputError(
-        SOURCE if is_connection else QUERY,
-        expected=f"to connect to {shown}" if is_connection else f"a query that {shown} answers",
-        found=f"'{found}'",
-        remedy="Check the address, the credentials and the network." if is_connection else "Correct the query.",
-    )
+        expected, remedy = f"a query that reads rows of {shown}", "Write a SELECT."
+        return InputError(QUERY, expected=expected, found="one without rows", remedy=remedy)
+    found = f"'{_first_line(getattr(error, 'orig', None) or error)}'"
+    return InputError(QUERY, expected=f"a query that {shown} answers", found=found, remedy="Correct the query.")
 
 
 def _first_line(error: Any) -> str:
