@@ -128,7 +128,7 @@ class ReadConfig(Frozen):
     encoding: Annotated[str, BeforeValidator(_checked_encoding)] = Field(
         default="utf-8", description="Encoding, such as utf-8, cp1252, latin-1 or utf-16."
     )
-    missing: tuple[str, ...] = Field(
+    missing: Annotated[tuple[str, ...], ListAsTuple] = Field(
         default=(), description="More texts that stand for a missing value, such as `?` or `-999`."
     )
 
@@ -143,7 +143,7 @@ class DataConfig(Frozen):
     )
     query: str | None = Field(default=None, description="A database's SQL query, or the name of a table to read whole.")
     read: ReadConfig = Field(default=ReadConfig(), description="How files are read.")
-    target: str | None = Field(default=None, description="Column to predict; a CSV or Parquet source needs it.")
+    target: str | None = Field(default=None, description="Column to predict; files and databases need it.")
     task: Literal["auto", "classification", "regression"] = Field(
         default="auto", description="`auto`: classification for text, booleans and few distinct whole numbers."
     )

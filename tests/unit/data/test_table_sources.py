@@ -361,14 +361,14 @@ def test_a_database_that_is_none_or_missing_is_told_and_not_created(tmp_path: Pa
 def test_a_server_that_does_not_answer_is_told_without_the_password() -> None:
     config = DataConfig(source="postgresql://me:${PW}@127.0.0.1:1/shop", query="SELECT 1", target="y")
     with pytest.raises(InputError) as caught:
-        read_table(config, {"PW": "s3cret"})
+        read_table(config, environment={"PW": "s3cret"})
     assert (caught.value.place, caught.value.expected) == ("data.source", "to connect to shop")
     assert "s3cret" not in str(caught.value)
 
 
 def test_a_variable_that_is_not_set_is_named() -> None:
     with pytest.raises(InputError) as caught:
-        read_table(DataConfig(source="postgresql://me:${DB_PW}@host/shop", query="SELECT 1"), {})
+        read_table(DataConfig(source="postgresql://me:${DB_PW}@host/shop", query="SELECT 1"), environment={})
     assert caught.value.remedy == "Export DB_PW, and pass it on to the workers: `execution.secrets: [DB_PW]`."
 
 

@@ -64,6 +64,24 @@ def test_a_file_that_is_not_there_is_refused() -> None:
         data_file(experiment(data={"source": "no/such.csv", "target": "b"}))
 
 
+def test_a_database_in_a_file_is_stored_and_named_again_where_workers_have_it(tmp_path: Path) -> None:
+    file = tmp_path / "shop.db"
+    file.write_text("")
+    asked = experiment(data={"source": f"sqlite:{file}", "query": "orders", "target": "b"})
+    found = data_file(asked)
+    assert found is not None and found.path == file
+    assert asked.data.moved_to("/there/shop.db").source == "sqlite:/there/shop.db"
+
+
+def test_several_files_have_to_be_where_workers_can_reach_them(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("a,b\n1,2\n")
+    data = {"source": str(tmp_path), "target": "b"}
+    with pytest.raises(InputError, match="found 2 files of this machine"):
+        data_file(experiment(data=data))
+    assert data_file(experiment(data=data, execution={"volumes": [f"{tmp_path}:{tmp_path}"]})) is None
+
+
 @pytest.mark.parametrize("file", ["/elsewhere/net.py", "../net.py"])
 def test_code_that_no_image_holds_is_refused(file: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"model\.factory"):
