@@ -32,7 +32,8 @@ def command(config: Path, keep: bool) -> None:
     search, folds = experiment.search, experiment.cross_validation.folds
     flags = ["--config", str(config)]
     click.echo("winnow demo: data set, model and search space in; a served model out. No server, no account.")
-    searched = f"{trials_wanted(search)} trials of {experiment.model.factory} on {experiment.data.shown_source}, {folds} folds each"
+    model, source = experiment.model.factory, experiment.data.shown_source
+    searched = f"{trials_wanted(search)} trials of {model} on {source}, {folds} folds each"
     with _step(1, f"Sweep: {searched}", next_command("train", config=config)):
         train.train.main(flags, standalone_mode=False)
     with _step(2, "Select: the run that passes the rules", next_command("select-model", config=config)):
