@@ -42,3 +42,17 @@ def faulty(fold: Any, params: Mapping[str, Any]) -> dict[str, float]:
 def _note(fold: Any) -> None:
     with Path(os.environ["WINNOW_TEST_LOG"]).open("a") as log:
         log.write(f"{fold.index}\n")
+
+
+def xgboost_whose_refit_is_kept(fold: Any, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The example's function; leaves what XGBoost itself answers to the refit's validation rows."""
+    import numpy as np
+
+    from winnow.config.functions import load_function
+
+    train_fold = load_function("experiments/loops/xgboost_loop.py:train_fold", "training.loop")
+    returned: dict[str, Any] = train_fold(fold, params)
+    if fold.is_refit:
+        rows = fold.validation_features.numpy()
+        np.savez(os.environ["WINNOW_TEST_KEPT"], rows=rows, probabilities=returned["predictions"])
+    return returned

@@ -218,9 +218,10 @@ class DataConfig(Frozen):
 class ModelConfig(Frozen):
     """The function that builds the network."""
 
-    factory: str = Field(
+    factory: str | None = Field(
+        default=None,
         description="`package.module:function` or `path/file.py:function`: "
-        "`build(input_shape, outputs, **params) -> nn.Module`."
+        "`build(input_shape, outputs, **params) -> nn.Module`. Only `training.loop` does without.",
     )
     options: dict[str, Any] = Field(default={}, description="Fixed keyword arguments of the factory.")
 
@@ -614,7 +615,7 @@ class Experiment(Frozen):
 
     name: Name = Field(description="Lower-case letters, digits and dashes: names the study, its runs and its model.")
     data: DataConfig
-    model: ModelConfig
+    model: ModelConfig = ModelConfig()
     search: SearchConfig
     cross_validation: CrossValidationConfig = CrossValidationConfig()
     training: TrainingConfig = TrainingConfig()

@@ -122,9 +122,8 @@ def _train(
     platform.check_image()
     with view.checking() as show:
         checked = check_training(server, experiment, platform.host, lambda what: show(f"{study}: checking {what}"))
-    if checked.has_tokens and experiment.data.scaling != "none":
-        scaled = f"{experiment.data.source} gives whole numbers, which {experiment.model.factory} looks up in a table"
-        view.note(f"study {study}: {scaled}: they are not scaled (data.scaling: none)")
+    for note in checked.notes:
+        view.note(f"study {study}: {note}")
     data = _data_of(request, platform)
     groups = _planned(request, platform, data)
     if platform.host.capabilities.shares_files:

@@ -35,6 +35,7 @@ from winnow.data.rows import rows_in, spread
 from winnow.training.failures import ExportDiffersError
 from winnow.training.independence import CAUSE, ROWS, Answer, dependence
 from winnow.training.onnx_graph import UnknownLayerError, graph_of
+from winnow.training.onnx_model import OnnxNetwork
 from winnow.training.typical import shuffled_rows, typical_row
 
 TOLERANCE = 1e-4
@@ -103,8 +104,9 @@ def export(
             check_independence("ONNX", answer, sample, is_probability)
             return answer, parity
 
+        first = _write_own_graph if isinstance(model.network, OnnxNetwork) else _write_known_layers
         try:
-            onnx, parity = checked(_write_known_layers)
+            onnx, parity = checked(first)
         except (UnknownLayerError, ExportDiffersError, RuntimeError, ValueError):
             # torch's exporter knows every operator, and takes seconds.
             onnx, parity = checked(_write_any_layers)
@@ -121,8 +123,12 @@ def export(
     return parity
 
 
-def check_parity(expected: NDArray[np.float32], found: NDArray[np.float32], is_probability: bool) -> float:
+def check_parity(
+    expected: NDArray[np.float32], found: NDArray[np.float32], is_probability: bool, of: str = "torch"
+) -> float:
     """Compare two models' outputs, float32 [rows, outputs]; returns their largest absolute difference.
+
+    `of`: where the expected ones are from, for the message.
 
     Each output may differ by `TOLERANCE` times its size: 1 for a probability, else the largest absolute value of its
     column, since rounding in the network is magnified by the target's scale. Two models within it choose the same class
@@ -132,14 +138,14 @@ def check_parity(expected: NDArray[np.float32], found: NDArray[np.float32], is_p
         ExportDiffersError: they differ by more, in shape, or in what is finite.
     """
     if expected.shape != found.shape:
-        raise ExportDiffersError(f"the ONNX model answers with shape {found.shape} where torch has {expected.shape}")
+        raise ExportDiffersError(f"the ONNX model answers with shape {found.shape} instead of {expected.shape} of {of}")
     difference = np.abs(expected.astype(np.float64) - found)
     # Written so that a NaN on either side is a difference.
     within = difference <= _tolerance(expected, is_probability)
     if not within.all():
         row = int(np.argwhere(~within)[0][0])
         raise ExportDiffersError(
-            f"the ONNX model differs from torch in {int((~within).any(axis=1).sum())} of {len(expected)} rows by up to "
+            f"the ONNX model differs from {of} in {int((~within).any(axis=1).sum())} of {len(expected)} rows by up to "
             f"{float(np.nanmax(difference)):.3g}; row {row}: {found[row].tolist()} instead of {expected[row].tolist()}"
         )
     return float(difference.max())
@@ -199,6 +205,10 @@ def _write_reference(model: nn.Module, onnx: Answer, rows: NDArray[np.float32], 
     is_answered = np.isfinite(expected).all(axis=1) & np.isfinite(found).all(axis=1)
     kept = is_answered if is_answered.any() else slice(None)
     np.savez(path, inputs=rows[kept], outputs=expected[kept])
+
+
+def _write_own_graph(model: nn.Module, _rows: NDArray[np.float32], path: Path) -> None:
+    path.write_bytes(model.network.model)  # type: ignore[union-attr,arg-type]
 
 
 def _write_known_layers(model: nn.Module, rows: NDArray[np.float32], path: Path) -> None:

@@ -52,7 +52,7 @@ class Checked(msgspec.Struct, frozen=True, tag="checked"):
         folds: how many there are.
         splitter: what dealt them.
         data_sha256: digest of the rows.
-        has_tokens: whether the inputs are tokens, which are not scaled.
+        notes: what a user should know before the sweep, a line each.
     """
 
     objective: str
@@ -63,7 +63,7 @@ class Checked(msgspec.Struct, frozen=True, tag="checked"):
     data_name: str
     data_rows: int
     data_sha256: str
-    has_tokens: bool = False
+    notes: tuple[str, ...] = ()
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):

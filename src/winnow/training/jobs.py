@@ -160,10 +160,10 @@ class Jobs:
         fold, began = self._prepared.folds[job.fold], time.perf_counter()
         epochs, curves = [0], Curves()
 
-        def report(epoch: int, of: int, loss: float, **metrics: float) -> None:
+        def report(epoch: int, of: int, loss: float, /, **metrics: float) -> None:
             epochs.append(epoch)
             self._report(epoch, of, loss)
-            curves.add(epoch, train_loss=loss, **{_curve_name(name): float(each) for name, each in metrics.items()})
+            curves.add(epoch, train_loss=loss, **{_curve_name(name): each for name, each in metrics.items()})
 
         result = self._run_loop(loop, job.params, fold.train, fold.validation, job.fold, report)
         train_s = time.perf_counter() - began
@@ -189,7 +189,7 @@ class Jobs:
         train, watch = split_watch(prepared.data, prepared.holdout.rest, _LOOP_WATCH, splitter, seed)
         result = self._run_loop(loop, job.params, train, watch, len(prepared.folds), self._report)
         if result.model is None:
-            raise LookupError("train_fold returned no 'model', so there is nothing to score and export")
+            raise LookupError("train_fold returned neither 'model' nor 'onnx', so there is nothing to score and export")
         head = nn.Softmax(-1) if prepared.data.task == "classification" else nn.Identity()
         rows = self._data.raw_rows()
         loss = row_loss(experiment.training.loss, prepared.data.task)
@@ -203,7 +203,7 @@ class Jobs:
         train: NDArray[np.int64],
         validation: NDArray[np.int64],
         index: int,
-        report: Callable[..., None],
+        on_epoch: OnEpoch,
     ) -> LoopResult:
         data, world = self._prepared.data, self._world
         seed = seeds_of(self._prepared.experiment.search.seed, index).weights
@@ -213,7 +213,9 @@ class Jobs:
             train_target=self._rows(self._data.target, train),
             validation_features=self._rows(self._data.features, validation),
             validation_target=self._rows(self._data.target, validation),
+            train_weights=None if data.weights is None else torch.from_numpy(data.weights[train]).to(world.device),
             index=index,
+            is_refit=index == len(self._prepared.folds),
             seed=seed,
             device=world.device,
             rank=world.rank,
@@ -221,10 +223,14 @@ class Jobs:
             task=data.task,
             input_shape=data.raw_shape,
             outputs=data.outputs,
-            report=report,
+            columns=data.columns,
+            feature_names=data.feature_names,
+            _on_epoch=on_epoch,
             _world=world,
+            _preprocess=lambda: self._data.learned(train, index, None).preprocess,
+            _embedded=() if data.inputs is None else tuple(column.codes for column in data.inputs.embedded),
         )
-        return run_loop(loop, fold, params, self._prepared.objective)
+        return run_loop(loop, fold, params, self._prepared.asked)
 
     def _rows(self, values: Tensor | RowSource, rows: NDArray[np.int64]) -> Any:
         """Some rows as a tensor; of rows that do not lie in memory something that is indexed like one."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig, Experiment, MetricConfig, SearchConfig
@@ -58,6 +58,12 @@ class Prepared:
         """How the inputs are scaled."""
         return "none" if self.has_tokens else self.experiment.data.scaling
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The metrics that a custom training function has to return, the objective first."""
+        more = (metric.key for metric in self.experiment.search.metrics if metric.average != "none")
+        return tuple(dict.fromkeys((self.objective, *more)))
+
 
 def prepare(experiment: Experiment) -> Prepared:
     """Load the data, deal the folds, find the metrics and route the space.
@@ -67,7 +73,14 @@ def prepare(experiment: Experiment) -> Prepared:
     """
     search, training = experiment.search, experiment.training
     loop = load_function(training.loop, "training.loop") if training.loop is not None else None
-    factory = load_function(experiment.model.factory, "model.factory")
+    factory = load_function(experiment.model.factory, "model.factory") if experiment.model.factory else _no_factory
+    if factory is _no_factory and loop is None:
+        raise InputError(
+            "model.factory",
+            expected="a function that builds the network, or one of your own that trains (training.loop)",
+            found="neither",
+            remedy="Name one, such as model: {factory: winnow.models:mlp}.",
+        )
     conditions = {name: parameter.when for name, parameter in search.space.items()}
     routing = route(search.space, takers_of(experiment, factory), conditions)
     data = load_data(experiment.data)
@@ -89,6 +102,10 @@ def prepare(experiment: Experiment) -> Prepared:
         *(experiment, data, holdout, folds, search.metric.key, goal, metrics, routing, factory, loop),
         *(positive, has_tokens),
     )
+
+
+def _no_factory(*_: Any, **_options: Any) -> NoReturn:
+    raise LookupError("the experiment names no model.factory, for its own loop trains")
 
 
 def _positive(config: DataConfig, data: DataSet) -> int | None:

@@ -25,6 +25,7 @@ from winnow.training import rank  # noqa: E402
 from winnow.training.fork_messages import Check, Checked, Crashed, Refused  # noqa: E402
 from winnow.training.launch import EXPERIMENT  # noqa: E402
 from winnow.training.messages import Assignment  # noqa: E402
+from winnow.training.notes import notes_of  # noqa: E402
 from winnow.training.preflight import check  # noqa: E402
 from winnow.training.preparation import Prepared, prepare  # noqa: E402
 
@@ -59,7 +60,7 @@ class SharedPreparation:
             data_name=data.name,
             data_rows=data.rows,
             data_sha256=data.sha256,
-            has_tokens=prepared.has_tokens,
+            notes=notes_of(prepared),
         )
 
     def prepare(self, environment: dict[str, str]) -> None:

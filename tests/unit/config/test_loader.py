@@ -246,7 +246,7 @@ def test_a_wrong_override_is_not_blamed_on_a_line(file: Path) -> None:
 def test_a_missing_section_is_named(file: Path) -> None:
     error = refusal(file, "name: tiny\n")
     assert error.place == f"{file}: data"
-    assert len(error.__notes__) == 2
+    assert len(error.__notes__) == 1
 
 
 @pytest.mark.parametrize(
