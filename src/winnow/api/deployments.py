@@ -279,7 +279,7 @@ def inference_one(
         platform: "local", "docker" or "kubernetes"; by default the one that serves it.
         url: address of a server, instead of a deployment.
         source: JSON file to send: {"rows": […]}, one row or a list of rows, any of MLflow's forms, or an inference
-            request; by default the model's own example.
+            request; or a PNG or JPEG image; by default the model's own example.
         say: is called with lines about how the server is reached.
 
     Returns:

@@ -15,7 +15,10 @@ MOST_ROWS = 20
 
 @click.command("inference-one")
 @click.option(
-    "--input", "source", type=click.Path(path_type=Path), help="JSON file to send; by default the model's example."
+    "--input",
+    "source",
+    type=click.Path(path_type=Path),
+    help="JSON file or image to send; by default the model's example.",
 )
 @click.option("--url", help="Address of a server, instead of a deployment.")
 @deployment_options

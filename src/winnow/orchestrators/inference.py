@@ -16,7 +16,8 @@ from winnow.config.settings import Settings
 from winnow.orchestrators.deployments import ask_deployers, find_deployment
 from winnow.platforms.deployer import Deployment, Endpoint, Say
 from winnow.platforms.readiness import ServedModel, model_of
-from winnow.serving.client import Asked, NoAnswerError, ask, card
+from winnow.serving.client import Asked, NoAnswerError, ask, card, media_type_of
+from winnow.serving.codec import JSON
 from winnow.serving.examples import curl
 from winnow.serving.settings import from_environment
 
@@ -61,7 +62,8 @@ def infer_once(
     manual = endpoint.manual
     shown = asked.address if manual is None else asked.address.replace(address, manual.url, 1)
     is_sent_whole = source is not None and body == asked.body
-    command = curl(shown, f"@{source}" if is_sent_whole else asked.body.decode(), needs_key=key is not None)
+    sent = f"@{source}" if is_sent_whole else asked.body.decode()
+    command = curl(shown, sent, media_type_of(asked.body), needs_key=key is not None)
     return Inference(asked.answer, command, "" if manual is None else manual.command)
 
 
@@ -106,10 +108,13 @@ def check_model(asked: Asked, deployment: Deployment) -> None:
 def _read(source: Path) -> bytes:
     try:
         body = source.read_bytes()
-        msgspec.json.decode(body)
+        if media_type_of(body) == JSON:
+            msgspec.json.decode(body)
     except (OSError, msgspec.DecodeError) as error:
         found = (error.strerror or str(error)).lower() if isinstance(error, OSError) else f"invalid JSON: {error}"
-        raise InputError(str(source), expected="a JSON file", found=found, remedy="Name another file.") from error
+        raise InputError(
+            str(source), expected="a JSON file, or an image", found=found, remedy="Name another file."
+        ) from error
     return body
 
 

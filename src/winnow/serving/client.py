@@ -12,8 +12,10 @@ import msgspec
 
 from winnow.config.addresses import reached
 from winnow.config.errors import UnreachableError
+from winnow.serving.codec import JSON
 from winnow.serving.signature import MODEL_HEADER
 
+_IMAGES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 MLFLOW_FORMS = frozenset(("dataframe_split", "dataframe_records", "instances", "inputs"))
 
 
@@ -37,15 +39,19 @@ class NoAnswerError(UnreachableError):
 
 
 def ask(url: str, body: bytes, *, key: bytes | None = None, timeout_s: float = 30.0) -> Asked:
-    """Send a JSON body to the route that takes its form; the answer may be a problem.
+    """Send a body to the route that takes its form; the answer may be a problem.
 
     `{"rows": …}` goes to `/predict`, MLflow's forms to `/invocations`, an inference request to `/v2`; a bare row or
-    list of rows is wrapped as `rows`.
+    list of rows is wrapped as `rows`. The bytes of a PNG or JPEG image go to `/predict` as they are.
 
     Raises:
         NoAnswerError: nothing answers, or what answers is no model server.
-        msgspec.DecodeError: the body is not JSON.
+        msgspec.DecodeError: the body is neither JSON nor an image.
     """
+    media_type = media_type_of(body)
+    if media_type != JSON:
+        status, answer, model = _send(f"{url}/predict", body, key, timeout_s, media_type)
+        return Asked(f"{url}/predict", body, status, answer, model)
     content = msgspec.json.decode(body)
     inputs = content.get("inputs") if isinstance(content, dict) else None
     if isinstance(inputs, list) and inputs and isinstance(inputs[0], dict) and "datatype" in inputs[0]:
@@ -61,6 +67,11 @@ def ask(url: str, body: bytes, *, key: bytes | None = None, timeout_s: float = 3
     return Asked(url + path, body, status, answer, model)
 
 
+def media_type_of(body: bytes) -> str:
+    """The type of a body that `ask` takes, by its first bytes."""
+    return next((media_type for start, media_type in _IMAGES.items() if body.startswith(start)), JSON)
+
+
 def card(url: str, *, timeout_s: float = 30.0) -> dict[str, Any]:
     """The served model's card: its manifest, version, and `input_example`, a body for `/predict`.
 
@@ -73,9 +84,11 @@ def card(url: str, *, timeout_s: float = 30.0) -> dict[str, Any]:
     return found
 
 
-def _send(address: str, body: bytes | None, key: bytes | None, timeout_s: float) -> tuple[int, Any, str]:
+def _send(
+    address: str, body: bytes | None, key: bytes | None, timeout_s: float, media_type: str = JSON
+) -> tuple[int, Any, str]:
     """The answer's status, its JSON, and the model that it is of."""
-    headers = {"content-type": "application/json"}
+    headers = {"content-type": media_type}
     if key is not None:
         headers["authorization"] = f"Bearer {key.decode()}"
     try:

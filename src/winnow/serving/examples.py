@@ -40,7 +40,7 @@ def curl(address: str, body: str, media_type: str = codec.JSON, *, needs_key: bo
     """A shell command that posts `body`; with a key it reads `$WINNOW_API_KEY`."""
     key = ' \\\n  -H "authorization: Bearer $WINNOW_API_KEY"' if needs_key else ""
     quoted = body.replace("'", "'\\''")
-    flag = "--data-binary" if "\n" in body else "-d"
+    flag = "-d" if media_type == codec.JSON and "\n" not in body else "--data-binary"
     return f"curl -s {address} \\\n  -H 'content-type: {media_type}'{key} \\\n  {flag} '{quoted}'"
 
 
