@@ -18,11 +18,20 @@ from winnow.config.platforms import PLATFORMS
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
+PROJECTS, CLONES = Path("experiment.yaml"), Path("experiments/breast_cancer.yaml")
+"""The experiment file of a folder from `winnow init`, and the clone's example."""
+
+
+def default_config() -> Path:
+    """The experiment file of a command that names none."""
+    return PROJECTS if PROJECTS.is_file() else CLONES
+
+
 config_option = click.option(
     "--config",
     type=click.Path(path_type=Path),
-    default=Path("experiments/breast_cancer.yaml"),
-    show_default=True,
+    default=default_config,
+    show_default=f"{PROJECTS}, else {CLONES}",
     help="The experiment file.",
 )
 """Gives the verb `config: Path`. `load_experiment` checks it."""

@@ -17,9 +17,13 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     Tag,
     model_validator,
 )
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import no_info_before_validator_function
 
 from winnow.config.addresses import holds_password, shown_value
 from winnow.config.functions import SQLITE, names_data_function
@@ -44,12 +48,23 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
-def _mapping_of_type(value: Any) -> Any:
-    """`{type: adam}` for the name `adam` alone."""
-    return {"type": value} if isinstance(value, str) else value
+class _NameOrMapping:
+    """Makes `{type: adam}` of the name `adam` alone. The JSON schema has both."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_before_validator_function(
+            lambda value: {"type": value} if isinstance(value, str) else value, handler(source)
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        mapping = handler(schema)
+        whole = [mapping] if "anyOf" not in mapping else mapping["anyOf"]
+        model = handler.resolve_ref_schema(next(each for each in whole if "$ref" in each))
+        name = {key: value for key, value in model["properties"]["type"].items() if key not in ("default", "title")}
+        return {"anyOf": [name, *whole]}
 
 
-NameOrMapping = BeforeValidator(_mapping_of_type)
+NameOrMapping = _NameOrMapping()
 
 
 def _mapping_of_name(value: Any) -> Any:

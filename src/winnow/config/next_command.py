@@ -1,12 +1,13 @@
 """Commands that messages tell the user to type.
 
-In a clone, `make VERB FLAG=value`; elsewhere, `winnow VERB --flag value`. A printed command can be pasted into the same
+In a clone or a project folder, `make VERB FLAG=value`; elsewhere, `winnow VERB --flag value`. A printed command can be pasted into the same
 shell: values are quoted, and `WINNOW_HOME` is included if it is set. The caller chooses the verb and the flags.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,26 +37,30 @@ def next_command(verb: str, **flags: Value) -> str:
         verb: the verb of `winnow`.
         flags: by name, with `_` for `-`, in the order of printing.
     """
-    return render(verb, flags, is_clone=is_clone(), home=os.environ.get(_HOME, ""))
+    return render(verb, flags, has_targets=has_targets(), home=os.environ.get(_HOME, ""))
 
 
 def next_flag(name: str, value: Value = None) -> str:
     """A flag alone: `STUDY=` or `--study`."""
     if value is None:
-        return f"{_in_make(name)}=" if is_clone() else _in_shell(name)
-    return " ".join(_flags({name: value}, is_make=is_clone()))
+        return f"{_in_make(name)}=" if has_targets() else _in_shell(name)
+    return " ".join(_flags({name: value}, is_make=has_targets()))
 
 
-def is_clone() -> bool:
-    """Whether the working directory has winnow's Makefile and sources."""
-    return Path("Makefile").is_file() and Path("src/winnow/config/next_command.py").is_file()
+def has_targets() -> bool:
+    """Whether the working directory has a Makefile with winnow's targets: the clone's, or one from `winnow init`."""
+    try:
+        text = Path("Makefile").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return re.search(r"^WINNOW\s*\??=", text, re.MULTILINE) is not None
 
 
-def render(verb: str, flags: Mapping[str, Value], *, is_clone: bool, home: str = "") -> str:
+def render(verb: str, flags: Mapping[str, Value], *, has_targets: bool, home: str = "") -> str:
     """A command for a shell; `home` is the value of WINNOW_HOME, "" if it is not set."""
     words = [f"{_HOME}={shlex.quote(home)}"] if home else []
     given = {name: value for name, value in flags.items() if _DEFAULTS.get(verb, {}).get(name) != value}
-    if not is_clone:
+    if not has_targets:
         return " ".join([*words, "winnow", verb, *_flags(given, is_make=False)])
     targets = _TARGETS.get(verb)
     if targets is not None:

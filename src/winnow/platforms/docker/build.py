@@ -20,12 +20,16 @@ from pathlib import Path
 
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_flag
+from winnow.config.own_files import own_folder
 from winnow.platforms.images import REGISTRY, BuildFailedError, BuildStep, Show, silent
 
 ENVIRONMENT: Mapping[str, str] = {"DOCKER_BUILDKIT": "1"}
 """What the command needs beside the caller's environment; engines before 23.0 build without BuildKit by default."""
 
 END_LINES = 20
+
+CLONE_FILES = ("pyproject.toml", "requirements.lock")
+"""What a clone of winnow has beside its Dockerfiles."""
 
 PROJECT = "winnow.project"
 """Label of every image: the project that it was built for (`project_id`)."""
@@ -37,18 +41,23 @@ def project_id(folder: Path) -> str:
     return hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:_ID_LENGTH]
 
 
-def project_folder(folder: Path, dockerfile: str) -> Path:
-    """The absolute path of a project's folder. Raises InputError where it lacks what every image is built from."""
-    folder = folder.absolute()
-    for name in (dockerfile, "pyproject.toml", "requirements.lock"):
-        if not (folder / name).is_file():
+def source_folder(folder: Path, dockerfile: str) -> Path:
+    """The absolute path of the clone of winnow that a project's images are built from, which may be the project.
+
+    Raises:
+        InputError: the project is no clone, and winnow is not installed from one.
+    """
+    names = (dockerfile, *CLONE_FILES)
+    source = own_folder(folder.absolute(), *names)
+    for name in names:
+        if not (source / name).is_file():
             raise InputError(
-                f"{folder / name}",
-                expected="a file of the winnow project, which the image is built from",
+                f"{source / name}",
+                expected="a file of a clone of winnow, which the image is built from",
                 found="none",
-                remedy="Run this in the project's own folder.",
+                remedy="Run this in a clone, or with the winnow of a clone: `make setup` there, then WINNOW=.",
             )
-    return folder
+    return source
 
 
 @dataclass(frozen=True)

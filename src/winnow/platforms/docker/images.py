@@ -88,6 +88,7 @@ class TrainImageBuild:
 
     def build(self, show: Show = silent) -> str:
         """See `ImageBuild.build`. The name is the image's id, pushed or not."""
+        train_image.lend_source(self.plan)
         identifier = docker_build.build(self.plan, show)
         if self.is_pushed:
             push(self.tag, show)

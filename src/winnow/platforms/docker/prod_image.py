@@ -23,7 +23,7 @@ from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
 from winnow.config.version import __version__
 from winnow.platforms.docker import build as docker_build
-from winnow.platforms.docker.build import PROJECT, BuildPlan, project_folder, project_id
+from winnow.platforms.docker.build import PROJECT, BuildPlan, project_id, source_folder
 from winnow.platforms.docker.client import asking
 from winnow.platforms.docker.requirements import extras, read_project
 from winnow.platforms.images import BuildOptions, ModelImageRequest, Show, silent
@@ -50,7 +50,7 @@ class ProdImage:
     """An image as it will be built; nothing is written or run by making one.
 
     Attributes:
-        folder: the project's, with Dockerfile.prod and requirements.lock.
+        folder: the clone of winnow, with Dockerfile.prod and requirements.lock.
         requirements: what a server needs, as pip reads it.
         bundle: the model's folder.
         version: what the server calls the model's version; no part of the model's layer.
@@ -100,12 +100,12 @@ def plan(request: ModelImageRequest, base_id: str = "") -> ProdImage:
         base_id: id of the base where it is known: a newer base under the same name makes another image.
 
     Raises:
-        InputError: the bundle is damaged, or the project's files are not in the folder.
+        InputError: the bundle is damaged, or there is no clone of winnow.
     """
-    folder, version, options = project_folder(request.folder, DOCKERFILE), request.version, request.options
+    folder, version, options = source_folder(request.folder, DOCKERFILE), request.version, request.options
     manifest = _manifest(request.bundle)
     base_image = options.base_image or BASE_IMAGE
-    labels = {**labels_of(manifest, version, request.run_id, base_image), PROJECT: project_id(folder)}
+    labels = {**labels_of(manifest, version, request.run_id, base_image), PROJECT: project_id(request.folder)}
     needed = ["serve"] if manifest.images is None else ["serve", "images"]
     requirements = "\n".join((*extras(read_project(folder / "pyproject.toml"), needed), ""))
     facts = {**labels, "base": base_id or base_image, "version": version, "requirements": requirements}

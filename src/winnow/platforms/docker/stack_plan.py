@@ -13,6 +13,7 @@ from pathlib import Path
 
 from winnow.config.addresses import STARS, without_password
 from winnow.config.errors import InputError
+from winnow.config.own_files import own_folder
 from winnow.config.stack_record import OWN_STORAGE, AnyStack, StackRecord
 from winnow.platforms import stack_variables as variables
 from winnow.platforms.docker import env_file, train_image
@@ -151,7 +152,7 @@ def project_for(environment: Mapping[str, str], record: AnyStack | None, folder:
             found=f"the one that opens the project '{theirs}'",
             remedy="Set WINNOW_ENV_FILE to another path for another stack, or WINNOW_PROJECT to this one's.",
         )
-    return Project(name, (folder / COMPOSE_FILE).absolute(), path)
+    return Project(name, (own_folder(folder, COMPOSE_FILE, train_image.DOCKERFILE) / COMPOSE_FILE).absolute(), path)
 
 
 def plan_stack(project: Project, file: EnvFile, options: BuildOptions) -> DockerStackPlan:

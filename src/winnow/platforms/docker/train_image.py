@@ -1,6 +1,7 @@
 """The images of a sweep: `winnow-tracking` for the MLflow server and `winnow-train` for the workers.
 
-A worker's image contains the project's code. A label holds the digest of that code, and a sweep refuses an image that
+A worker's image contains the project's code and winnow's. A project outside the clone lends the build a copy of
+winnow's source, in `SOURCE`. A label holds the digest of that code, and a sweep refuses an image that
 was built from other code than the folder's.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command, next_flag
+from winnow.config.own_files import own_folder
 from winnow.config.version import __version__
-from winnow.platforms.docker.build import PROJECT, BuildPlan, project_folder, project_id
+from winnow.platforms.docker.build import CLONE_FILES, PROJECT, BuildPlan, project_id, source_folder
 from winnow.platforms.docker.client import asking
 from winnow.platforms.docker.requirements import read_project
 from winnow.platforms.images import TRACKING, TRAIN, BuildOptions, TrainImagesRequest
@@ -31,6 +34,9 @@ DOCKERFILE = "Dockerfile.train"
 CODE, NAMED = "winnow.code", "winnow.requirements"
 """Labels: digest of the code that the image holds; the requirements file that a person named for it."""
 
+SOURCE = ".winnow/source"
+"""Where a project outside the clone has the copy, within the build's context. Its .dockerignore lets it pass."""
+
 _NAME_LENGTH = 60
 _CODE_NAMES = (DOCKERFILE, ".dockerignore", "pyproject.toml", "requirements.lock")
 _NO_CODE = frozenset({"__pycache__", "node_modules"})
@@ -41,10 +47,11 @@ def plan(request: TrainImagesRequest, target: Target) -> BuildPlan:
     """Work out the build of one of the two images.
 
     Raises:
-        InputError: the folder is no winnow project, or has no such file or extra.
+        InputError: there is no clone of winnow, or no such file or extra.
     """
-    folder, options = project_folder(request.folder, DOCKERFILE), request.options
-    project = read_project(folder / "pyproject.toml")
+    folder, options = request.folder.absolute(), request.options
+    source = source_folder(folder, DOCKERFILE)
+    project = read_project(source / "pyproject.toml")
     _check_extras(project, request.extras)
     file = _checked_requirements(folder, request.requirements)
     is_worker = target == "train"
@@ -56,11 +63,12 @@ def plan(request: TrainImagesRequest, target: Target) -> BuildPlan:
     }
     if is_worker:
         arguments |= {"TORCH_INDEX": request.torch_index, "REQUIREMENTS": file, "VERSION": __version__}
+        arguments |= {} if source == folder else {"WINNOW": SOURCE}
         labels |= {CODE: code_digest(folder, file), NAMED: file}
     reference = f"{TRAIN if is_worker else TRACKING}:{request.tag or project_tag(folder)}"
     return BuildPlan(
-        dockerfile=folder / DOCKERFILE,
-        context=folder,
+        dockerfile=source / DOCKERFILE,
+        context=folder if is_worker else source,
         tags=(reference, f"{options.registry.rstrip('/')}/{reference}") if options.registry else (reference,),
         target=target,
         arguments={name: value for name, value in arguments.items() if value},
@@ -69,6 +77,17 @@ def plan(request: TrainImagesRequest, target: Target) -> BuildPlan:
         pip_config=options.pip_config,
         is_cached=request.is_cached,
     )
+
+
+def lend_source(plan: BuildPlan) -> None:
+    """Copy winnow's source to where the build of a project outside the clone expects it."""
+    if plan.arguments.get("WINNOW") != SOURCE:
+        return
+    clone, copy = plan.dockerfile.parent, plan.context / SOURCE
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(clone / "src/winnow", copy / "src/winnow", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in (*CLONE_FILES, "README.md", "LICENSE"):
+        shutil.copyfile(clone / name, copy / name)
 
 
 def plan_tracking(folder: Path, options: BuildOptions, extras: Sequence[str], tag: str = "") -> BuildPlan:
@@ -129,7 +148,7 @@ def check(engine: Engine, image: str | None, folder: Path) -> str:
 
 
 def code_digest(folder: Path, requirements: str = "") -> str:
-    """sha256 over the names and bytes of a project's code: Python files, what it requires, how it is built.
+    """sha256 over the names and bytes of a project's code and winnow's: Python files, requirements, how it is built.
 
     Folders that are hidden or hold no code (caches, virtual environments, data) are passed over.
 
@@ -138,8 +157,11 @@ def code_digest(folder: Path, requirements: str = "") -> str:
     """
     total = hashlib.sha256()
     named = {folder / requirements} if requirements and (folder / requirements).is_file() else set()
+    source = own_folder(folder.absolute(), DOCKERFILE, *CLONE_FILES)
+    if source != folder.absolute():
+        named |= {*_code(source / "src"), *(source / name for name in (DOCKERFILE, *CLONE_FILES))}
     for path in sorted({*_code(folder), *named}):
-        name = path.relative_to(folder).as_posix()
+        name = path.relative_to(folder if path.is_relative_to(folder) else source).as_posix()
         total.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return total.hexdigest()
 

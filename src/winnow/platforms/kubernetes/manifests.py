@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 import yaml
 
 from winnow.config.errors import InputError
+from winnow.config.own_files import own_folder
 from winnow.config.yaml_text import not_yaml
 from winnow.platforms.kubernetes.kinds import Manifest, kind_of
 
@@ -51,6 +52,7 @@ def load(folder: Path) -> tuple[Manifest, ...]:
         InputError: a file is missing or not YAML, winnow does not know a kind, or the kustomization does more than list
             files.
     """
+    folder = own_folder(Path(), str(folder / KUSTOMIZATION)) / folder
     file = folder / KUSTOMIZATION
     kustomization = _documents(file)[0]
     beyond = sorted(set(kustomization) - _UNDERSTOOD)
