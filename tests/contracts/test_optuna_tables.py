@@ -134,9 +134,16 @@ def use_everything(database: Database) -> int:
         optuna_tables.reopen_trial(session, waiting)
         assert optuna_tables.trials_without_attribute(session, study_id, "code") == (failed, waiting)
         assert optuna_tables.read_enqueued(session, waiting) == {}
+        for scores in ([0.4], [0.4, 0.6]):
+            optuna_tables.remove_trial_attributes(session, complete, ["fold_scores"])
+            optuna_tables.add_trial_attributes(session, {complete: {"fold_scores": scores}, failed: {}})
+        optuna_tables.name_metric(session, study_id, "f1")
     with database.reading() as session:
         optuna_tables.read_params(session, [complete])
     return study_id
+
+
+ATTRIBUTES = {"code": "sha of 0.5", "fold_scores": [0.4, 0.6]}
 
 
 def test_optuna_reads_what_is_written(database: Database) -> None:
@@ -144,12 +151,13 @@ def test_optuna_reads_what_is_written(database: Database) -> None:
     study = optuna.load_study(study_name="a-study", storage=storage_of(database))
     nothing = (None, {}, {}, {}, {}, True)
     assert [facts(trial) for trial in study.trials] == [
-        (0, TrialState.COMPLETE, [0.5], PARAMS, SPACE, {0: 0.5, 1: math.inf}, {"code": "sha of 0.5"}, True, True),
+        (0, TrialState.COMPLETE, [0.5], PARAMS, SPACE, {0: 0.5, 1: math.inf}, ATTRIBUTES, True, True),
         (1, TrialState.FAIL, *nothing, True),
         (2, TrialState.WAITING, *nothing, False),
     ]
     assert study.best_trial.number == 0
-    assert storage_of(database).get_study_system_attrs(1) == {"stopped": True}
+    assert study.metric_names == ["f1"]
+    assert storage_of(database).get_study_system_attrs(1) == {"stopped": True, "study:metric_names": ["f1"]}
 
 
 def test_what_optuna_writes_is_read_like_optuna_reads_it(database: Database) -> None:

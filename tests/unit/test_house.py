@@ -12,6 +12,7 @@ import click
 import pytest
 
 from winnow.cli import VERBS, winnow
+from winnow.orchestrators.new_project import STARTER
 
 ROOT = Path(__file__).parents[2]
 LOCK = (ROOT / "requirements.lock").read_text()
@@ -83,7 +84,7 @@ def test_every_flag_without_a_value_is_a_switch_of_the_makefile() -> None:
     flags = {
         opt[2:] for option in options if isinstance(option, click.Option) and option.is_flag for opt in option.opts
     }
-    switches = re.search(r"^SWITCHES := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    switches = re.search(r"^SWITCHES := (.*)$", (STARTER / "targets.mk").read_text(), re.MULTILINE)
     assert switches is not None
     assert set(switches[1].split()) == {flag.upper().replace("-", "_") for flag in flags}
 

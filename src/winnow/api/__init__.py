@@ -38,6 +38,7 @@ from winnow.api.deployments import (
 from winnow.api.documents import Document, config_reference
 from winnow.api.generation import GeneratedData, generate_data
 from winnow.api.images import ImageOptions, build_prod, build_train, plan_build_prod, plan_build_train
+from winnow.api.project import init, schema
 from winnow.api.selection import check_runs, explain_run, parameter_importances, select_model
 from winnow.api.stack import (
     MadeSecrets,
@@ -45,6 +46,7 @@ from winnow.api.stack import (
     StackStart,
     StackStatus,
     compose_logs,
+    dashboard,
     kubernetes_secrets,
     mlflow_init,
     mlflow_remove,
@@ -64,11 +66,13 @@ if TYPE_CHECKING:
     from winnow.model_query.ranking import Demand, Miss, Selection
     from winnow.orchestrators.build import BuiltImage, PlannedBuild
     from winnow.orchestrators.cancel import Cancelled
+    from winnow.orchestrators.dashboard import Dashboard
     from winnow.orchestrators.deploy import ServePlan, ServePreview, ServeRequest
     from winnow.orchestrators.deployments import Access, Removal, ServedDeployment, Serving, SeveralDeploymentsError
     from winnow.orchestrators.difference import Difference
     from winnow.orchestrators.holdout import HoldoutRow
     from winnow.orchestrators.inference import Inference
+    from winnow.orchestrators.new_project import NewProject
     from winnow.orchestrators.pages import TrackingPages
     from winnow.orchestrators.refit import RefitFailedError
     from winnow.orchestrators.releases import NoChampionError
@@ -107,11 +111,13 @@ _LATE = {
         "model_query.ranking": "Demand Miss Selection",
         "orchestrators.build": "BuiltImage PlannedBuild",
         "orchestrators.cancel": "Cancelled",
+        "orchestrators.dashboard": "Dashboard",
         "orchestrators.deploy": "ServePlan ServePreview ServeRequest",
         "orchestrators.deployments": "Access Removal ServedDeployment Serving SeveralDeploymentsError",
         "orchestrators.difference": "Difference",
         "orchestrators.holdout": "HoldoutRow",
         "orchestrators.inference": "Inference",
+        "orchestrators.new_project": "NewProject",
         "orchestrators.pages": "TrackingPages",
         "orchestrators.refit": "RefitFailedError",
         "orchestrators.releases": "NoChampionError",
@@ -145,6 +151,7 @@ __all__ = [
     "BuiltImage",
     "Cancelled",
     "CheckedRun",
+    "Dashboard",
     "Deletion",
     "Demand",
     "Deployment",
@@ -170,6 +177,7 @@ __all__ = [
     "ManualAccess",
     "Miss",
     "ModelVersion",
+    "NewProject",
     "NoAnswerError",
     "NoChampionError",
     "Order",
@@ -209,12 +217,14 @@ __all__ = [
     "check_runs",
     "compose_logs",
     "config_reference",
+    "dashboard",
     "delete_study",
     "diff",
     "explain_run",
     "generate_data",
     "holdout_row",
     "inference_one",
+    "init",
     "jobs",
     "kubernetes_secrets",
     "load_experiment",
@@ -234,6 +244,7 @@ __all__ = [
     "remove_deployment",
     "retry",
     "rollback",
+    "schema",
     "select_model",
     "serve",
     "stack_settings",

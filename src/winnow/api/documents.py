@@ -76,11 +76,18 @@ def generators(root: Path) -> Mapping[str, Callable[[], str]]:
         "api": api_reference,
         "experiment": experiment_reference,
         "environment": settings_reference,
-        "targets": lambda: targets_reference((root / "Makefile").read_text(encoding="utf-8")),
+        "targets": lambda: targets_reference("".join(_read(root / name) for name in _MAKEFILES)),
         "metrics": table_markdown,
         "stack": lambda: variables_table((*settings_of("docker"), *STUDIES, *KEYS)),
         **{name: text for each in _of_platforms() for name, text in each.parts.items()},
     }
+
+
+_MAKEFILES = ("src/winnow/orchestrators/starter/targets.mk", "Makefile")
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def _generated_files() -> Mapping[str, Callable[[], str]]:

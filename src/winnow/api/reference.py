@@ -19,6 +19,7 @@ from winnow.api.arguments import ARGUMENTS, ATTRIBUTES
 from winnow.config.reference import markdown_table
 
 GROUPS: Mapping[str, str] = {
+    "Projects": "project",
     "Sweeps": "sweep",
     "Workers": "workers",
     "Studies": "study",

@@ -10,6 +10,7 @@ from winnow.api.arguments import silent
 
 if TYPE_CHECKING:
     from winnow.config.settings import Variable
+    from winnow.orchestrators.dashboard import Dashboard
     from winnow.orchestrators.pages import TrackingPages
     from winnow.platforms.images import BuildStep
     from winnow.platforms.stack import StackEnd
@@ -229,6 +230,23 @@ def kubernetes_secrets(
     given = stack.settings_given("kubernetes", settings, (BACKEND, DESTINATION))
     secrets = stack.secrets("kubernetes", given, say=say)
     return MadeSecrets(secrets.place, False if dry_run else secrets.store(), secrets.render())
+
+
+def dashboard(*, port: int | None = None) -> Dashboard:
+    """Open Optuna's dashboard on the studies, on this machine only and read-only. Call `serve` on the result.
+
+    It may be used while a sweep runs. It needs the package optuna-dashboard.
+
+    Args:
+        port: port of the pages; by default 8080, or a free one if that is taken.
+
+    Raises:
+        InputError: the package is not installed, the port is taken, or there are no studies yet.
+    """
+    from winnow.orchestrators.dashboard import open_dashboard
+    from winnow.orchestrators.settings import current
+
+    return open_dashboard(current(), port)
 
 
 def ui(*, port: int | None = None, dry_run: bool = False) -> TrackingPages:

@@ -33,34 +33,59 @@ OLD_TARGET = InputError(
 )
 """The error for a flag that scripts may still use."""
 
-VERBS: dict[str, tuple[str, str]] = {
-    "demo": ("demo:command", "Sweep, select, serve and predict on bundled data."),
-    "generate-data": ("generate_data:command", "Write a synthetic data set with a known answer."),
-    "train": ("train:train", "Run a study's trials until all are done; resume it or attach to it."),
-    "retry": ("train:retry", "Train a study's failed trials again."),
-    "jobs": ("jobs:jobs", "List the running workers."),
-    "logs": ("jobs:logs", "Print the workers' logs."),
-    "cancel": ("jobs:cancel", "Stop a study's workers and return their trials to the study."),
-    "studies": ("studies:studies", "List all studies: state, trials, best value, running workers."),
-    "delete-study": ("studies:delete_study", "Delete a study with its logs and report; models and runs stay."),
-    "report": ("studies:report", "Write a study's report as one HTML page."),
-    "select-model": ("select_model:command", "Pick the best run that passes the rules, and show why others did not."),
-    "build-train": ("build:build_train", "Build the workers' image and the tracking server's."),
-    "build-prod": ("build:build_prod", "Build the image that serves the selected model."),
-    "prod": ("prod:prod", "Serve the selected model."),
-    "prod-status": ("prod:status", "Show what is being served."),
-    "prod-remove": ("prod:remove", "Stop serving."),
-    "rollback": ("prod:rollback", "Serve the previous model again."),
-    "inference-one": ("inference_one:command", "Get one prediction from a served model."),
-    "ui": ("ui:command", "Show MLflow's pages on the runs."),
-    "mlflow-init": ("stack:init", "Start the tracking stack (Postgres, MinIO and MLflow) for every verb to use."),
-    "mlflow-remove": ("stack:remove", "Remove the stack; its data stays unless --volumes is given."),
-    "kubernetes-secrets": ("stack:secrets", "Create the Secret that `kubectl apply -k k8s/tracking` needs."),
-    "compose-logs": ("stack:logs", "Print the stack's logs."),
-    "diff": ("diff:command", "Show what mlflow-init and prod on Kubernetes would change in the cluster."),
-    "config-reference": ("config_reference:command", "Update or check the generated parts of the documents."),
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "Start": {
+        "init": ("project:init", "Make a project folder of your own, anywhere."),
+        "demo": ("demo:command", "Sweep, select, serve and predict on bundled data."),
+        "generate-data": ("generate_data:command", "Write a synthetic data set with a known answer."),
+        "schema": ("project:schema", "Print the JSON schema of experiment files, for editors."),
+    },
+    "Sweep": {
+        "train": ("train:train", "Run a study's trials until all are done; resume it or attach to it."),
+        "retry": ("train:retry", "Train a study's failed trials again."),
+        "jobs": ("jobs:jobs", "List the running workers."),
+        "logs": ("jobs:logs", "Print the workers' logs."),
+        "cancel": ("jobs:cancel", "Stop a study's workers and return their trials to the study."),
+        "build-train": ("build:build_train", "Build the workers' image and the tracking server's."),
+    },
+    "Look": {
+        "studies": ("studies:studies", "List all studies: state, trials, best value, running workers."),
+        "report": ("studies:report", "Write a study's report as one HTML page."),
+        "ui": ("ui:command", "Show MLflow's pages on the runs."),
+        "dashboard": ("ui:dashboard", "Show Optuna's dashboard on the studies."),
+        "delete-study": ("studies:delete_study", "Delete a study with its logs and report; models and runs stay."),
+    },
+    "Select": {
+        "select-model": (
+            "select_model:command",
+            "Pick the best run that passes the rules, and show why others did not.",
+        ),
+    },
+    "Serve": {
+        "build-prod": ("build:build_prod", "Build the image that serves the selected model."),
+        "prod": ("prod:prod", "Serve the selected model."),
+        "prod-status": ("prod:status", "Show what is being served."),
+        "prod-remove": ("prod:remove", "Stop serving."),
+        "rollback": ("prod:rollback", "Serve the previous model again."),
+        "inference-one": ("inference_one:command", "Get one prediction from a served model."),
+    },
+    "Stack": {
+        "mlflow-init": ("stack:init", "Start the tracking stack (Postgres, MinIO and MLflow) for every verb to use."),
+        "mlflow-remove": ("stack:remove", "Remove the stack; its data stays unless --volumes is given."),
+        "kubernetes-secrets": ("stack:secrets", "Create the Secret that `kubectl apply -k k8s/tracking` needs."),
+        "compose-logs": ("stack:logs", "Print the stack's logs."),
+        "diff": ("diff:command", "Show what mlflow-init and prod on Kubernetes would change in the cluster."),
+    },
+    "Develop": {
+        "config-reference": ("config_reference:command", "Update or check the generated parts of the documents."),
+    },
 }
-"""Verb → its command (module:function in this package), and its line in `--help`."""
+"""By task: verb → its command (module:function in this package), and its line in `--help`."""
+
+VERBS = {verb: line for verbs in GROUPS.values() for verb, line in verbs.items()}
+
+
+_COLUMN = max(map(len, VERBS))
 
 
 class LazyVerbs(click.Group):
@@ -86,8 +111,9 @@ class LazyVerbs(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Verbs"):
-            formatter.write_dl([(verb, sentence) for verb, (_, sentence) in VERBS.items()])
+        for group, verbs in GROUPS.items():
+            with formatter.section(group):
+                formatter.write_dl([(verb.ljust(_COLUMN), sentence) for verb, (_, sentence) in verbs.items()])
 
 
 @click.group(cls=LazyVerbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})

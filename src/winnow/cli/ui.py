@@ -1,4 +1,4 @@
-"""`winnow ui`: MLflow's pages on this project's runs.
+"""`winnow ui` and `dashboard`: MLflow's pages on this project's runs, and Optuna's on its studies.
 
 If they need a server, this process becomes it, so that Ctrl-C and signals end it.
 """
@@ -39,3 +39,20 @@ def command(port: int | None, dry_run: bool) -> None:
         click.echo("Forwarding the address through the cluster's API server. Press Ctrl-C to stop.")
         sys.stdout.flush()
         threading.Event().wait()
+
+
+@click.command("dashboard", cls=StoreVerb)
+@click.option("--port", type=click.IntRange(0, 65535), help="Port; by default 8080, or a free one if that is taken.")
+def dashboard(port: int | None) -> None:
+    """Show Optuna's dashboard on the studies, on this machine only and read-only.
+
+    It may run beside a sweep.
+    """
+    from winnow import api
+
+    pages = api.dashboard(port=port)
+    click.echo(f"Optuna's dashboard: {pages.address}. Press Ctrl-C to stop.")
+    click.echo(f"  studies  {', '.join(pages.studies)}")
+    click.echo(f"  storage  {pages.storage}")
+    sys.stdout.flush()
+    pages.serve()

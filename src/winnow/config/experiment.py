@@ -8,6 +8,7 @@ One file describes one study: its data, model, search, cross-validation, trainin
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -48,28 +49,29 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
-class _NameOrMapping:
-    """Makes `{type: adam}` of the name `adam` alone. The JSON schema has both."""
+@dataclass(frozen=True)
+class _Shorthand:
+    """Lets a text stand for a mapping with one key: `adam` for `{type: adam}`. The JSON schema has both forms."""
+
+    key: str
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return no_info_before_validator_function(
-            lambda value: {"type": value} if isinstance(value, str) else value, handler(source)
-        )
+        def expand(value: Any) -> Any:
+            return {self.key: value} if isinstance(value, str) else value
+
+        return no_info_before_validator_function(expand, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         mapping = handler(schema)
-        whole = [mapping] if "anyOf" not in mapping else mapping["anyOf"]
-        model = handler.resolve_ref_schema(next(each for each in whole if "$ref" in each))
-        name = {key: value for key, value in model["properties"]["type"].items() if key not in ("default", "title")}
-        return {"anyOf": [name, *whole]}
+        forms = mapping.get("anyOf", [mapping])
+        model = handler.resolve_ref_schema(next(form for form in forms if "$ref" in form))
+        text = {
+            name: value for name, value in model["properties"][self.key].items() if name not in ("default", "title")
+        }
+        return {"anyOf": [text, *forms]}
 
 
-NameOrMapping = _NameOrMapping()
-
-
-def _mapping_of_name(value: Any) -> Any:
-    """`{name: f1}` for the name `f1` alone."""
-    return {"name": value} if isinstance(value, str) else value
+NameOrMapping = _Shorthand("type")
 
 
 def _tuple_of_list(value: Any) -> Any:
@@ -343,7 +345,7 @@ class MetricConfig(Frozen):
         return own if self.of_class is None else f"{own}.{self.of_class}"
 
 
-Metric = Annotated[MetricConfig, BeforeValidator(_mapping_of_name)]
+Metric = Annotated[MetricConfig, _Shorthand("name")]
 
 
 class SamplerConfig(Frozen):

@@ -1,7 +1,8 @@
 """Commands that messages tell the user to type.
 
-In a clone or a project folder, `make VERB FLAG=value`; elsewhere, `winnow VERB --flag value`. A printed command can be pasted into the same
-shell: values are quoted, and `WINNOW_HOME` is included if it is set. The caller chooses the verb and the flags.
+In a clone or a project folder, `make VERB FLAG=value`; elsewhere, `winnow VERB --flag value`. A printed command can be
+pasted into the same shell: values are quoted, and `WINNOW_HOME` is included if it is set. The caller chooses the verb
+and the flags.
 """
 
 from __future__ import annotations

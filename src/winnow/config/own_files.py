@@ -11,7 +11,7 @@ CLONE = Path(__file__).resolve().parents[3]
 """The clone, if winnow is installed from one with `pip install --editable`, as `make setup` does."""
 
 
-def own_folder(folder: Path, *names: str) -> Path:
+def own_folder(folder: Path, *names: str, clone: Path = CLONE) -> Path:
     """The folder that has these files: `folder`, else the clone. `folder` if neither has them all."""
-    places = (place for place in (folder, CLONE) if all((place / name).exists() for name in names))
+    places = (place for place in (folder, clone) if all((place / name).exists() for name in names))
     return next(places, folder)

@@ -81,10 +81,12 @@ def markdown_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> 
 
 
 def targets_reference(makefile: str) -> str:
-    """The targets of a Makefile whose lines read `target: … ## Sentence`."""
-    found = re.findall(r"^([a-z][a-z -]*):.*## (.+)$", makefile, re.MULTILINE)
-    names = [(" = ".join(f"`make {name}`" for name in targets.split()), sentence) for targets, sentence in found]
-    return markdown_table(("target", "what it does"), names)
+    """The targets of a Makefile whose lines read `target: … ## Sentence`, in groups that begin with `##@ Group`."""
+    rows = []
+    for group, targets, sentence in re.findall(r"^(?:##@ (.+)|([a-z][a-z -]*):.*## (.+))$", makefile, re.MULTILINE):
+        names = " = ".join(f"`make {name}`" for name in targets.split())
+        rows.append((f"**{group}**", "") if group else (names, sentence))
+    return markdown_table(("target", "what it does"), rows)
 
 
 def _section(path: str, model: type[BaseModel]) -> Iterator[str]:

@@ -99,9 +99,9 @@ def pages(settings: Settings, address: str) -> tuple[tuple[str, str], ...]:
     return tuple((name, f"{address.rstrip('/')}{page}") for name, page in found if page is not None)
 
 
-def free_port(wanted: int | None) -> int:
+def free_port(wanted: int | None, usual: int = USUAL_PORT) -> int:
     """`wanted`, or else the usual port, or else any free one. Raises InputError if `wanted` is not available."""
-    for port in (USUAL_PORT, 0) if wanted is None else (wanted,):
+    for port in (usual, 0) if wanted is None else (wanted,):
         try:
             with bound(HOST, port) as listener:
                 return int(listener.getsockname()[1])

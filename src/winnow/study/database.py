@@ -112,6 +112,10 @@ class Database:
         )
         return sa.literal_column(seconds, sa.Double)
 
+    def for_optuna(self) -> RDBStorage:
+        """The same database as Optuna's own storage, for programs that read a study through Optuna's API."""
+        return RDBStorage(self.url, engine_kwargs=_engine_kwargs(self.is_sqlite), skip_table_creation=True)
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()

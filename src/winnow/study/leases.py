@@ -34,7 +34,7 @@ from winnow.study.schedule import (
     refits_left,
 )
 from winnow.study.space import Proposer
-from winnow.study.tables import TRIAL_CODE, curves, folds, incidents, studies, tasks
+from winnow.study.tables import FOLD_SCORES, REASON, TRIAL_CODE, curves, folds, incidents, studies, tasks
 from winnow.tracking.records import Curves, FoldRecord
 
 Kind = Literal["trial", "refit", "report"]
@@ -240,6 +240,7 @@ class Leases:
             for task in failed:
                 if task.kind == "trial":
                     optuna_tables.reopen_trial(connection, task.trial_id)
+                    optuna_tables.remove_trial_attributes(connection, task.trial_id, (FOLD_SCORES, REASON))
                 self._update(
                     connection,
                     task.kind,
@@ -368,6 +369,8 @@ class Leases:
             _check_free(study.trials[number], owner)
         ids = {number: study.trials[number].trial_id for number in ends}
         optuna_tables.end_trials(connection, {ids[n]: (_STATES[end.state], end.value) for n, end in ends.items()})
+        told = {ids[number]: _attributes(study.trials[number].scores, end.reason) for number, end in ends.items()}
+        optuna_tables.add_trial_attributes(connection, told)
         now_ms = self._clock_ms()
         rows = [
             {
@@ -622,6 +625,12 @@ def _new_task(study_id: int, kind: Kind, number: int, trial_id: int | None) -> d
         "lost": 0,
         "tracked": False,
     }
+
+
+def _attributes(scores: Mapping[int, float], reason: str | None) -> dict[str, Any]:
+    """What a trial's end leaves in Optuna's tables for their readers, besides its value."""
+    told: dict[str, Any] = {FOLD_SCORES: [scores[fold] for fold in sorted(scores)]} if scores else {}
+    return told | ({REASON: reason} if reason else {})
 
 
 def _fold_row(study_id: int, lease: Lease, fold: FoldRecord) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from optuna.distributions import BaseDistribution, distribution_to_json, json_to
 from optuna.storages import InMemoryStorage
 from optuna.storages._rdb import models
 from optuna.study import StudyDirection
+from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import orm
 from sqlalchemy.engine import Connection
@@ -203,6 +204,11 @@ def set_attribute(connection: Connection, study_id: int, key: str, value: Any) -
     is_it = (_attributes.c.study_id == study_id) & (_attributes.c.key == key)
     connection.execute(sa.delete(_attributes).where(is_it))
     connection.execute(sa.insert(_attributes).values(study_id=study_id, key=key, value_json=json.dumps(value)))
+
+
+def name_metric(connection: Connection, study_id: int, name: str) -> None:
+    """Name the study's value, as `Study.set_metric_names` does, for Optuna's tables, plots and dashboard."""
+    set_attribute(connection, study_id, _SYSTEM_ATTR_METRIC_NAMES, [name])
 
 
 def remove_attributes(connection: Connection, study_id: int, prefix: str) -> None:
@@ -431,6 +437,22 @@ def set_trial_attribute(connection: Connection, trial_ids: Sequence[int], key: s
     """Set an attribute of trials."""
     connection.execute(sa.delete(_marks).where(_marks.c.trial_id.in_(trial_ids), _marks.c.key == key))
     add_trial_attribute(connection, trial_ids, key, value)
+
+
+def remove_trial_attributes(connection: Connection, trial_id: int, keys: Sequence[str]) -> None:
+    """Remove attributes of a trial."""
+    connection.execute(sa.delete(_marks).where(_marks.c.trial_id == trial_id, _marks.c.key.in_(keys)))
+
+
+def add_trial_attributes(connection: Connection, values: Mapping[int, Mapping[str, Any]]) -> None:
+    """Set attributes that trials do not have, given by trial and name."""
+    rows = [
+        {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+        for trial_id, named in values.items()
+        for key, value in named.items()
+    ]
+    if rows:
+        connection.execute(_SET_MARK, rows)
 
 
 def add_trial_attribute(connection: Connection, trial_ids: Sequence[int], key: str, value: Any) -> None:

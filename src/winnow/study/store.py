@@ -127,6 +127,7 @@ class StudyStore:
             # Of two processes that make the study at once, the second waits here and then finds the first one's row.
             optuna_tables.lock_study(connection, study_id)
             known = connection.execute(sa.select(studies).where(studies.c.study_id == study_id)).one_or_none()
+            optuna_tables.name_metric(connection, study_id, sweep.metric)
             trials = optuna_tables.count_trials(connection, study_id)
             values = {"target": max(trials_wanted(experiment.search), trials), "experiment": experiment_json}
             if known is None:

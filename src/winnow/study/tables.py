@@ -14,6 +14,9 @@ metadata = sa.MetaData()
 TRIAL_CODE = "winnow:code"
 """Attribute of a trial in Optuna's tables: digest of the person's code that its folds were trained with."""
 
+FOLD_SCORES, REASON = "fold_scores", "reason"
+"""Attributes of an ended trial in Optuna's tables: every fold's objective; why it did not complete."""
+
 studies = sa.Table(
     "winnow_studies",
     metadata,

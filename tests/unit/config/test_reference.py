@@ -43,8 +43,9 @@ def test_an_unknown_or_open_mark_is_refused(text: str) -> None:
 
 
 def test_targets_come_from_the_makefile_itself() -> None:
-    makefile = "a: b ## Do a\nc d-e: ## Do c | e\n\t@false ## no\nf: g\n"
+    makefile = "##@ Group\na: b ## Do a\nc d-e: ## Do c | e\n\t@false ## no\nf: g\n"
     assert targets_reference(makefile).splitlines()[2:] == [
+        "| **Group** |  |",
         "| `make a` | Do a |",
         "| `make c` = `make d-e` | Do c \\| e |",
     ]

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_flag
-from winnow.config.own_files import own_folder
+from winnow.config.own_files import CLONE, own_folder
 from winnow.platforms.images import REGISTRY, BuildFailedError, BuildStep, Show, silent
 
 ENVIRONMENT: Mapping[str, str] = {"DOCKER_BUILDKIT": "1"}
@@ -41,14 +41,14 @@ def project_id(folder: Path) -> str:
     return hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:_ID_LENGTH]
 
 
-def source_folder(folder: Path, dockerfile: str) -> Path:
+def source_folder(folder: Path, dockerfile: str, clone: Path = CLONE) -> Path:
     """The absolute path of the clone of winnow that a project's images are built from, which may be the project.
 
     Raises:
         InputError: the project is no clone, and winnow is not installed from one.
     """
     names = (dockerfile, *CLONE_FILES)
-    source = own_folder(folder.absolute(), *names)
+    source = own_folder(folder.absolute(), *names, clone=clone)
     for name in names:
         if not (source / name).is_file():
             raise InputError(

@@ -15,7 +15,7 @@ from tests.unit.serving import bundles
 from winnow.bundle.manifest import MANIFEST, ONNX, sha256_of
 from winnow.config.errors import InputError
 from winnow.platforms.docker import prod_image
-from winnow.platforms.docker.build import project_id
+from winnow.platforms.docker.build import PROJECT, project_id
 from winnow.platforms.docker.prod_image import INPUTS, ProdImage, find, full_tag, lay_out, plan, write_model_layer
 from winnow.platforms.images import BuildOptions, ModelImageRequest
 
@@ -175,6 +175,6 @@ def test_a_damaged_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
         plan(ModelImageRequest(damaged, "7", ROOT))
 
 
-def test_another_folder_is_refused(bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"Dockerfile\.prod: expected a file of the winnow project"):
-        plan(ModelImageRequest(bundle, "7", tmp_path))
+def test_a_project_outside_the_clone_serves_from_the_clones_files(bundle: Path, tmp_path: Path) -> None:
+    made = plan(ModelImageRequest(bundle, "7", tmp_path))
+    assert (made.folder, made.labels[PROJECT]) == (ROOT, project_id(tmp_path))

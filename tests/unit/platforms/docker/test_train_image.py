@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import pytest
 
 from tests.unit.platforms.docker.engines import Image, engine
 from winnow.config.errors import InputError
+from winnow.config.own_files import CLONE
 from winnow.config.version import __version__
-from winnow.platforms.docker.build import PROJECT, project_id
-from winnow.platforms.docker.train_image import CODE, NAMED, check, code_digest, plan, project_tag
+from winnow.platforms.docker.build import PROJECT, project_id, source_folder
+from winnow.platforms.docker.train_image import CODE, NAMED, check, code_digest, lend_source, plan, project_tag
 from winnow.platforms.images import BuildOptions, TrainImagesRequest
 
 PYPROJECT = '[project]\nname = "winnow"\noptional-dependencies = {gcs = ["x"], mysql = ["y"]}\n'
@@ -100,9 +102,38 @@ def test_what_is_not_there_is_refused(project: Path, given: dict[str, object], m
         plan(TrainImagesRequest(project, **given), "train")  # type: ignore[arg-type]
 
 
-def test_another_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"Dockerfile\.train: expected a file of the winnow project"):
-        plan(TrainImagesRequest(tmp_path), "train")
+def test_a_project_outside_the_clone_is_the_context_with_a_copy_of_winnows_source(tmp_path: Path) -> None:
+    write(tmp_path, {"data.py": "A = 1", ".winnow/source/old.py": ""})
+    made = plan(TrainImagesRequest(tmp_path), "train")
+    assert (made.dockerfile, made.context) == (CLONE / "Dockerfile.train", tmp_path)
+    assert made.arguments == {"VERSION": __version__, "WINNOW": ".winnow/source"}
+    lend_source(made)
+    copy = tmp_path / ".winnow/source"
+    assert sorted(path.name for path in copy.iterdir()) == sorted(
+        ["LICENSE", "README.md", "pyproject.toml", "requirements.lock", "src"]
+    )
+    assert (copy / "src/winnow/__main__.py").is_file()
+    assert list(copy.rglob("__pycache__")) == []
+    tracking = plan(TrainImagesRequest(tmp_path), "tracking")
+    assert (tracking.context, tracking.arguments) == (CLONE, {})
+    assert tracking.tags == (f"winnow-tracking:{project_tag(tmp_path)}",)
+
+
+def test_a_clone_needs_no_copy_of_its_source(project: Path) -> None:
+    lend_source(plan(TrainImagesRequest(project), "train"))
+    assert not (project / ".winnow").exists()
+
+
+def test_the_code_of_a_project_outside_the_clone_includes_winnows(tmp_path: Path) -> None:
+    other = tmp_path / "project"
+    write(other, {"data.py": "A = 1"})
+    alone = hashlib.sha256(f"data.py {hashlib.sha256(b'A = 1').hexdigest()}\n".encode()).hexdigest()
+    assert code_digest(other) != alone
+
+
+def test_without_a_clone_an_image_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"Dockerfile\.train: expected a file of a clone of winnow"):
+        source_folder(tmp_path, "Dockerfile.train", clone=tmp_path / "site-packages")
 
 
 @pytest.mark.parametrize(
