@@ -250,7 +250,9 @@ def _alternatives(when: Any) -> Any:
     return {name: tuple(value) if isinstance(value, list | tuple) else (value,) for name, value in when.items()}
 
 
-When = Annotated[dict[str, tuple[Any, ...]] | None, BeforeValidator(_alternatives)]
+When = Annotated[
+    dict[str, tuple[Any, ...]] | None, BeforeValidator(_alternatives, json_schema_input_type=dict[str, Any] | None)
+]
 """The values that other parameters must have for this one to be active: one of the list, for each name."""
 
 

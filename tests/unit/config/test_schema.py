@@ -80,7 +80,7 @@ def test_both_forms_of_a_setting_are_valid(section: str, value: Any, tmp_path: P
         ("training", {"epochs": 0}),
         ("training", {"epochs": "3"}),
         ("training", {"epochs": True}),
-        ("search", {**SMALL["search"], "pruner": "mediam"}),
+        ("cross_validation", {"splitter": "kfolds"}),
         ("search", {**SMALL["search"], "space": {"lr": {"floats": [1, 2]}}}),
         ("execution", {"pack": 0.5}),
         ("data", {}),
