@@ -82,6 +82,8 @@ class Column:
         Raises:
             ColumnValueError: the first value that the column does not take.
         """
+        if self.kind == "date" and isinstance(values, np.ndarray) and values.dtype.kind == "M":
+            return _date_matrix(values)
         numbers = (self._numbers_of(row, value) for row, value in enumerate(values))
         return np.fromiter(chain.from_iterable(numbers), dtype=np.float64).reshape(-1, self.width)
 
@@ -215,6 +217,16 @@ def moment_of(value: Any) -> datetime | None:
     if isinstance(value, datetime):  # pandas' Timestamp is one
         return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo is not None else value
     return datetime(value.year, value.month, value.day) if isinstance(value, date) else None
+
+
+def _date_matrix(moments: NDArray[np.datetime64]) -> NDArray[np.float64]:
+    """`date_numbers` of each time, [rows, 4]; NaN where it is NaT."""
+    day, second = np.timedelta64(1, "D"), np.timedelta64(1, "s")
+    days = moments.astype("datetime64[D]")
+    numbers = (days - np.datetime64(_EPOCH.date())) / day
+    day_of_year = (days - days.astype("datetime64[Y]")) / day + 1
+    weekday = (numbers + _EPOCH.weekday()) % 7
+    return np.stack([numbers, day_of_year, weekday, (moments.astype("datetime64[us]") - days) / second], axis=1)
 
 
 def date_numbers(moment: datetime) -> tuple[float, float, float, float]:

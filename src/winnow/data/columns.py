@@ -99,8 +99,16 @@ def plain_column(column: Any) -> Any:
         column = column.astype(object)
     if not isinstance(column.dtype, pd.StringDtype) and column.dtype != object:
         return column
-    is_missing = np.array([isinstance(value, str) and value in MISSING for value in column], dtype=bool)
+    texts = column.to_numpy(dtype=object)
+    is_missing = np.array([isinstance(text, str) and text in MISSING for text in texts], dtype=bool)
     return column.mask(is_missing) if is_missing.any() else column
+
+
+def moments_in(column: Any) -> NDArray[np.datetime64]:
+    """A column of times, with a zone or without, in UTC."""
+    column = column.dt.tz_convert(None) if column.dt.tz is not None else column
+    moments: NDArray[np.datetime64] = column.to_numpy(dtype="datetime64[us]")
+    return moments
 
 
 def _recognized(name: str, values: Any, present: Any, source: str) -> Column | _Unusable:
@@ -115,7 +123,8 @@ def _recognized(name: str, values: Any, present: Any, source: str) -> Column | _
         is_long = types.is_integer_dtype(dtype)
         return Column(name, "number", "long" if is_long else "double")
     if types.is_datetime64_any_dtype(dtype):
-        return _date(name, present.unique())
+        moments = moments_in(present)
+        return Column(name, "date", "date" if (moments == moments.astype("datetime64[D]")).all() else "datetime")
     distinct = _distinct(present)
     kinds = {_kind_of(value) for value in distinct}
     if kinds == {"number"}:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from winnow.bundle.columns import Column, ColumnValueError, Kind, category_text, slices_of, width_of
 from winnow.config.errors import InputError
-from winnow.data.columns import plain_column, recognize, wrong_value
+from winnow.data.columns import moments_in, plain_column, recognize, wrong_value
 from winnow.data.labels import is_number, is_whole
 from winnow.data.names import refuse_double_names
 from winnow.data.precision import refuse_merged
@@ -134,6 +134,8 @@ def _encoded(values: Any, column: Column, source: str) -> NDArray[np.float64]:
     """A column of another kind than `number`, encoded value by distinct value."""
     import pandas as pd
 
+    if column.kind == "date" and pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return column.encode(moments_in(values))
     if column.kind == "category" and values.dtype == object:
         values = values.map(category_text, na_action="ignore")  # as objects, True and 1 are one value
     codes, distinct = pd.factorize(values)

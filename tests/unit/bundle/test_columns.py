@@ -92,3 +92,10 @@ def test_a_decoded_row_is_the_raw_row() -> None:
     assert len(numbers) == width_of(columns) == slices_of(columns)[-1].stop
     assert decode_row(columns, numbers) == row
     assert decode_row(columns, np.full(len(numbers), np.nan)) == dict.fromkeys(row)
+
+
+def test_an_array_of_times_is_encoded_as_its_values_are() -> None:
+    seconds = np.random.default_rng(0).integers(-(10**10), 10**10, 500)
+    times = np.array([*seconds, 0, -1, 951_782_400], dtype="datetime64[s]")
+    moments = np.array([*times, np.datetime64("NaT")], dtype="datetime64[us]") + np.timedelta64(250_000, "us")
+    np.testing.assert_array_equal(SEEN.encode(moments), SEEN.encode(list(moments)))
