@@ -19,6 +19,9 @@ from winnow.config.next_command import next_command
 if TYPE_CHECKING:
     from winnow.api import Deletion, ListedStudy
 
+ENDED = {"grid": "whole grid", "time": "time spent", "failures": "failures spent"}
+"""What has ended a study before or in place of its last trial, in short."""
+
 NOT_DELETED = 1
 """Exit status if the user declined."""
 
@@ -54,7 +57,7 @@ def _row(study: ListedStudy) -> tuple[str, ...]:
         workers = f"workers elsewhere: {', '.join(one.heard)}"
     return (
         one.name,
-        one.state,
+        f"{one.state} ({ENDED[one.ended_by]})" if one.ended_by in ENDED else one.state,
         f"{one.trials['complete']} of {one.target} complete" + (f", {states}" if states else ""),
         best,
         f"created {made}, changed {changed}",

@@ -29,7 +29,7 @@ from pydantic_core.core_schema import no_info_before_validator_function
 from winnow.config.addresses import holds_password, shown_value
 from winnow.config.functions import SQLITE, names_data_function
 from winnow.config.names import fault_in_study_name
-from winnow.config.quantities import QUANTITY
+from winnow.config.quantities import DURATION, QUANTITY, seconds_of
 
 
 def _checked_name(name: str) -> str:
@@ -388,6 +388,23 @@ class PrunerConfig(Frozen):
         return dict(self.model_extra or {})
 
 
+class BudgetConfig(Frozen):
+    """What ends the search before its last trial. Trials that have begun are finished."""
+
+    time: str | None = Field(
+        default=None,
+        pattern=DURATION,
+        description="Working time from the first trial on, such as `90m`, `2h` or `1h30m`. Time in which the study has "
+        "no workers does not count.",
+    )
+    failures: int | None = Field(default=None, ge=1, description="Failed trials, in total.")
+
+    @property
+    def time_s(self) -> float | None:
+        """The working time in seconds; None: unlimited."""
+        return None if self.time is None else seconds_of(self.time)
+
+
 class SearchConfig(Frozen):
     """The search space, how it is searched, and for how long."""
 
@@ -395,6 +412,7 @@ class SearchConfig(Frozen):
     trials: int | None = Field(
         default=None, ge=1, description="Trials of the finished study; null: 30, or all points with the sampler `grid`."
     )
+    budget: BudgetConfig = BudgetConfig()
     metric: Metric = Field(description="The metric to optimize, averaged over the folds.")
     metrics: tuple[Metric, ...] = Field(
         default=(), description="More metrics to record for every fold: names, or mappings as for `metric`."

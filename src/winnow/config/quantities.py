@@ -1,4 +1,4 @@
-"""Amounts of memory and CPUs in Kubernetes' notation, on every platform."""
+"""Amounts of memory and CPUs in Kubernetes' notation, on every platform, and durations."""
 
 from __future__ import annotations
 
@@ -26,3 +26,14 @@ def memory_text(amount: int) -> str:
 def cpu_text(cpus: float) -> str:
     """CPUs as a quantity: `2`, or `1500m`, in thousandths."""
     return str(int(cpus)) if cpus == int(cpus) else f"{round(1000 * cpus)}m"
+
+
+DURATION = r"^([0-9]+[dhms])+$"
+_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+
+
+def seconds_of(duration: str) -> float:
+    """Seconds of a duration such as `90m` or `1h30m`. Raises ValueError for any other text."""
+    if re.fullmatch(DURATION, duration) is None:
+        raise ValueError(f"expected a duration such as 90m or 1h30m, found {duration!r}")
+    return float(sum(int(number) * _SECONDS[unit] for number, unit in re.findall(r"([0-9]+)([dhms])", duration)))

@@ -1,8 +1,9 @@
-"""The samplers and pruners that an experiment file can name, and what the file alone tells about them."""
+"""The samplers and pruners that an experiment file can name, and what ends a study."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Literal
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
@@ -37,6 +38,17 @@ OWN_SAMPLERS = frozenset({"tpe", "random", "grid"})
 
 OWN_PRUNERS = frozenset({"auto", "off", "racing", "median"})
 """winnow's pruners."""
+
+
+Ending = Literal["trials", "grid", "time", "failures"]
+
+ENDINGS: Mapping[Ending, str] = {
+    "trials": "all its trials are done",
+    "grid": "all points of the grid are tried",
+    "time": "its time is spent (search.budget.time)",
+    "failures": "its failed trials are spent (search.budget.failures)",
+}
+"""What has ended a study, in words."""
 
 
 def faults_in_search(experiment: Experiment) -> Iterator[InputError]:

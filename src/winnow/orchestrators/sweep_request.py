@@ -44,5 +44,5 @@ class SweepRequest:
         return trials_wanted(self.experiment.search)
 
     def wants_more_than(self, store: StudyStore) -> bool:
-        """Whether the sweep has more trials than the study holds so far."""
-        return self.trials > store.target()
+        """Whether the sweep has more trials than the study, and no budget has ended it."""
+        return store.wants_more(self.experiment)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
+from winnow.config.search import Ending
 from winnow.config.settings import Settings
 from winnow.config.user_code import code_of
 from winnow.orchestrators.attach import AttachedStart, is_attachable
@@ -44,6 +45,7 @@ class SweepResult:
         counts: number of trials, by state.
         metric: the objective's name.
         report: the study's report, an HTML page.
+        ended_by: what ended the search: its trials, the points of its grid, or a budget of time or failures.
         best: the complete trial with the best mean; None if there is none.
         refits: the finished refits of the best trials.
         refits_left: numbers of the trials that the groups are still refitting, not including the best one. Calling
@@ -59,6 +61,7 @@ class SweepResult:
     refits: tuple[RefitResult, ...]
     refits_left: tuple[int, ...]
     report: Path
+    ended_by: Ending = "trials"
 
 
 def plan(
@@ -228,4 +231,5 @@ def _end(
         refits=store.refits(),
         refits_left=store.refits_left(),
         report=report,
+        ended_by=store.ended_by(),
     )

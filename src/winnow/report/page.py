@@ -83,13 +83,14 @@ def _tiles(view: StudyView, facts: Facts) -> str:
     total = len(facts.trials)
     asked = f" of {facts.asked}" if facts.asked is not None and facts.asked != total else ""
     counts = "".join(_state(state, f"{facts.counts[state]} {state}") for state in STATES if facts.counts[state])
+    ended = f"ended because {_e(view.ended_by)}" if view.ended_by is not None else ""
     pace = "–" if facts.trials_per_min is None else f"{facts.trials_per_min:.3g}"
     pauses = len(facts.sittings) - 1
     paused = f", {pauses} pause{_s(pauses)} left out" if pauses > 0 else ""
     lost = f", {len(view.incidents)} lost attempt{_s(len(view.incidents))}" if view.incidents else ""
     tiles = [
         (f"Best {_e(view.sweep.metric)}", score(best.mean if best else None), _best_note(best)),
-        ("Trials", f"{total}{asked}", f'<span class="states">{counts}</span>'),
+        ("Trials", f"{total}{asked}", f'<span class="states">{counts}</span>{ended}'),
         (
             "Folds trained",
             f"{facts.folds_trained:,}",

@@ -11,7 +11,9 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 from sqlalchemy.engine import Connection
 
+from winnow.config.search import Ending
 from winnow.study import optuna_tables
+from winnow.study.budget import ending
 from winnow.study.database import Database
 from winnow.study.status_query import REFUSED, STOPPED
 from winnow.study.tables import curves, folds, incidents, studies, tasks, workers
@@ -32,6 +34,7 @@ class StudySummary:
         best, best_trial: the best value and its trial; None before the first complete trial.
         created_at_ms, changed_at_ms: milliseconds since the epoch; None if unknown.
         heard: worker groups that are alive, sorted.
+        ended_by: what has ended the study ("trials", "grid", "time" or "failures"); None while it is not done.
     """
 
     name: str
@@ -44,6 +47,7 @@ class StudySummary:
     created_at_ms: int | None
     changed_at_ms: int | None
     heard: tuple[str, ...]
+    ended_by: Ending | None = None
 
 
 class StudyBusyError(Exception):
@@ -102,9 +106,11 @@ def _summary(
     sweep = json.loads(row.sweep)
     best = optuna_tables.best_trial(connection, row.study_id, sweep.get("goal", "maximize"))
     heard = _heard(connection, row.study_id, now)
+    state: StudyState = "in work" if heard else _resting_state(connection, row)
+    is_done = state == "done"
     return StudySummary(
         name=name,
-        state="in work" if heard else _resting_state(connection, row),
+        state=state,
         trials={name: counts.get(state, 0) for state, name in optuna_tables.STATES.items()},
         target=int(row.target),
         metric=sweep.get("metric"),
@@ -113,6 +119,7 @@ def _summary(
         created_at_ms=sweep.get("started_at_ms"),
         changed_at_ms=_changed_at_ms(connection, row.study_id) or sweep.get("started_at_ms"),
         heard=heard,
+        ended_by=ending(optuna_tables.attributes(connection, row.study_id)) if is_done else None,
     )
 
 

@@ -18,7 +18,8 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 from sqlalchemy.engine import Connection
 
-from winnow.study import optuna_tables
+from winnow.config.experiment import BudgetConfig
+from winnow.study import budget, optuna_tables
 from winnow.study.database import Database
 from winnow.study.mirror import Mirror, MirroredTrial, StudyState
 from winnow.study.optuna_tables import Params
@@ -41,6 +42,7 @@ Kind = Literal["trial", "refit", "report"]
 WorkerJob = TrainFolds | RefitTrial | WriteReport
 """A job for a worker; claims carry out `FinishTrial` themselves."""
 
+_UNLIMITED = BudgetConfig()
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
@@ -144,6 +146,7 @@ class LeaseRules:
     retries: int
     schedule: ScheduleRules
     proposer: Proposer
+    budget: BudgetConfig = _UNLIMITED
 
 
 class Leases:
@@ -178,6 +181,7 @@ class Leases:
         with self._database.writing() as connection:
             study = self._read(connection, owner)
             lost = self._store(connection, study, results)
+            self._end_if_spent(connection, study)
             view = study.view(self._rules.schedule, owner)
             while ends := _ends(jobs := decide(view)):
                 self._end_trials(connection, study, owner, ends)
@@ -338,6 +342,18 @@ class Leases:
         )
         connection.execute(_RENEW, {"of": self._study_id, "by": owner, "until": study.now + self._rules.ttl_s})
         return lost
+
+    def _end_if_spent(self, connection: Connection, study: StudyState) -> None:
+        """Add no further trials once a budget is spent."""
+        limits, trials = self._rules.budget, len(study.trials)
+        if limits == _UNLIMITED or trials >= study.target:
+            return
+        failed = sum(trial.state == "failed" for trial in study.trials)
+        worked_s = 0.0 if limits.time is None else budget.worked_s(connection, self._study_id, study.now)
+        by = budget.spent(limits, worked_s, failed)
+        if by is not None and trials > 0:
+            budget.end(connection, self._study_id, by, trials)
+            study.target = trials
 
     def _store_scores(self, connection: Connection, study: StudyState, scored: Sequence[ScoredFold]) -> None:
         again = [

@@ -19,11 +19,11 @@ from sqlalchemy.engine import Connection
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
-from winnow.config.grid import trials_wanted
+from winnow.config.grid import size, trials_wanted
 from winnow.config.next_command import next_command
-from winnow.config.search import OWN_PRUNERS
+from winnow.config.search import ENDINGS, OWN_PRUNERS, Ending
 from winnow.config.user_code import digest_of_code
-from winnow.study import optuna_tables
+from winnow.study import budget, optuna_tables
 from winnow.study.database import Database
 from winnow.study.header import StudyHeader
 from winnow.study.leases import Failure, LeaseRules, Leases
@@ -129,13 +129,42 @@ class StudyStore:
             known = connection.execute(sa.select(studies).where(studies.c.study_id == study_id)).one_or_none()
             optuna_tables.name_metric(connection, study_id, sweep.metric)
             trials = optuna_tables.count_trials(connection, study_id)
-            values = {"target": max(trials_wanted(experiment.search), trials), "experiment": experiment_json}
+            target = self._target(connection, study_id, experiment, trials)
+            values = {"target": target, "experiment": experiment_json}
             if known is None:
                 values |= {"study_id": study_id, "sweep": json.dumps(dataclasses.asdict(sweep))}
                 connection.execute(sa.insert(studies).values(values))
             else:
                 values["sweep"] = self._with_code(connection, study_id, json.loads(known.sweep), sweep.code)
                 connection.execute(sa.update(studies).where(studies.c.study_id == study_id).values(values))
+
+    def _target(self, connection: Connection, study_id: int, experiment: Experiment, trials: int) -> int:
+        """How many trials a study of so many is to have, unless a budget ends it; stores what will end it."""
+        search = experiment.search
+        target = max(trials_wanted(search), trials)
+        failed = optuna_tables.counts_by_state(connection, study_id).get(study_id, {}).get(TrialState.FAIL, 0)
+        worked_s = budget.rested_s(connection, study_id, self.database.now(connection))
+        by: Ending | None = budget.spent(search.budget, worked_s, failed) if trials else None
+        if by is None:
+            is_whole_grid = search.sampler.type == "grid" and target >= size(search.space)
+            by = "grid" if is_whole_grid else "trials"
+        elif trials < target:
+            target = trials
+        optuna_tables.set_attribute(connection, study_id, budget.ENDS_BY, by)
+        return target
+
+    def wants_more(self, experiment: Experiment) -> bool:
+        """Whether the experiment has more trials than this study, and its budget is not what has ended it."""
+        if trials_wanted(experiment.search) <= self.target():
+            return False
+        by = self.ended_by()
+        limits = self.header.experiment.search.budget
+        return by not in ("time", "failures") or experiment.search.budget != limits
+
+    def ended_by(self) -> Ending:
+        """What ends, or has ended, the study."""
+        with self.database.reading() as connection:
+            return budget.ending(optuna_tables.attributes(connection, self.study_id))
 
     def check_definition(self, experiment: Experiment) -> None:
         """Raise InputError if this study does not continue the experiment. Needs no data."""
@@ -161,6 +190,7 @@ class StudyStore:
             retries=execution.retries,
             schedule=schedule_rules(self.header.experiment, self.header.sweep),
             proposer=Proposer(search.space, search.sampler, search.seed),
+            budget=search.budget,
         )
         return Leases(self.database, self.study_id, rules, self._clock_ms)
 
@@ -436,7 +466,14 @@ class StudyStore:
             generated_at_ms=self._clock_ms(),
             incidents=self.incidents(),
             target=self.target(),
+            ended_by=self._ended_by_in_words(trials),
         )
+
+    def _ended_by_in_words(self, trials: Sequence[TrialRecord]) -> str | None:
+        """None while trials are left, and if they ended the study."""
+        by = self.ended_by()
+        is_over = len(trials) >= self.target() and all(trial.ended_at_ms is not None for trial in trials)
+        return ENDINGS[by] if is_over and by != "trials" else None
 
     def incidents(self) -> tuple[Incident, ...]:
         """Lost attempts at trials, in order."""

@@ -56,6 +56,7 @@ class StudyView:
         generated_at_ms: when the study was read.
         incidents: lost attempts, whether retried or given up.
         target: how many trials the study is to have.
+        ended_by: what has ended the study if not its number of trials, in words.
     """
 
     sweep: SweepRecord
@@ -66,3 +67,4 @@ class StudyView:
     incidents: tuple[Incident, ...] = ()
     champion: Champion | None = None
     target: int | None = None
+    ended_by: str | None = None

@@ -28,7 +28,7 @@ from winnow.tracking.tracker import Sent
 
 KIND, STUDY, TRIAL, STATE, REASON = "winnow.kind", "winnow.study", "winnow.trial", "winnow.state", "winnow.reason"
 METRIC, GOAL, TASK, SEED, FOLDS = "winnow.metric", "winnow.goal", "winnow.task", "winnow.seed", "winnow.folds"
-ATTEMPTS, NOT_PACKED = "winnow.attempts", "winnow.not_packed"
+ATTEMPTS, NOT_PACKED, ENDED_BY = "winnow.attempts", "winnow.not_packed", "winnow.ended_by"
 CODE_SHA256, CODE_FILES = "winnow.code.sha256", "winnow.code.files"
 DATA_SHA256, BEST_TRIAL, MODEL_SHA256 = "winnow.data.sha256", "winnow.best_trial", "winnow.model.sha256"
 PARENT, DESCRIPTION = "mlflow.parentRunId", "mlflow.note.content"
@@ -195,8 +195,7 @@ def sweep_summary(sweep: SweepRecord, trials: Sequence[TrialRecord]) -> Batch:
     points = [Point(f"trials.{state}", float(count), at) for state, count in counts.items()]
     best = best_of(sweep, trials)
     tags = {DESCRIPTION: _description(sweep, trials, counts)}
-    if NOT_PACKED in sweep.tags:
-        tags[NOT_PACKED] = sweep.tags[NOT_PACKED][:_LONGEST_TAG]
+    tags |= {name: sweep.tags[name][:_LONGEST_TAG] for name in (NOT_PACKED, ENDED_BY) if name in sweep.tags}
     if best and best[0].value is not None:
         points.append(Point(_key(f"best.{sweep.metric}"), best[0].value, at))
         tags[BEST_TRIAL] = str(best[0].number)

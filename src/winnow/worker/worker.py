@@ -28,7 +28,7 @@ from winnow.study.schedule import Job, RefitTrial, ScheduleView, TrainFolds, Wri
 from winnow.study.space import decode
 from winnow.study.status import WorkerState, WorkerStatus
 from winnow.study.store import StudyStore
-from winnow.tracking.projection import NOT_PACKED
+from winnow.tracking.projection import ENDED_BY, NOT_PACKED
 from winnow.tracking.records import FoldRecord, TrialRecord
 from winnow.tracking.tracker import Tracker, TrackingUnavailableError
 from winnow.training import messages
@@ -344,9 +344,10 @@ class Worker:
     def _report(self, lease: Lease) -> None:
         """Bring the tracking store up to date, then write the sweep's summary and its report."""
         self._projector.flush(30.0)
-        # A tag of the sweep's run says why models did not train as one.
-        reason = self._retrying(self._store.not_packed)
-        sweep = self._sweep if reason is None else replace(self._sweep, tags={**self._sweep.tags, NOT_PACKED: reason})
+        # Tags of the sweep's run say what ended it, and why models did not train as one.
+        reason, by = self._retrying(self._store.not_packed), self._retrying(self._store.ended_by)
+        told = {ENDED_BY: by} | ({} if reason is None else {NOT_PACKED: reason})
+        sweep = replace(self._sweep, tags={**self._sweep.tags, **told})
         with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
             report = Path(folder, "report.html")
             self._retrying(self._write_report, self._store, report)

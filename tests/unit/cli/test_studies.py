@@ -84,6 +84,7 @@ def test_studies_are_listed_for_programs(tmp_path: Path, uri: str) -> None:
             "created_at": "1970-01-01T00:00:00+00:00",
             "changed_at": "1970-01-01T00:00:01+00:00",
             "heard": [],
+            "ended_by": None,
             "at_work": {},
         }
     ]

@@ -86,7 +86,7 @@ def test_a_deleted_study_leaves_no_row_and_others_keep_theirs(tmp_path: Path) ->
     other.hear("w0/1", "w0", "ada", AT_WORK, ttl_s=0)
     delete_study(store.database, other.study_id)
     assert study_names(store.database) == ["a-study"]
-    own = {"studies": 1, "study_directions": 1, "study_system_attributes": 1, "winnow_studies": 1}
+    own = {"studies": 1, "study_directions": 1, "study_system_attributes": 3, "winnow_studies": 1}
     assert rows_left(store) == {**before, **own}
 
 
