@@ -381,6 +381,11 @@ class PrunerConfig(Frozen):
     threshold: float = Field(
         default=0.01, gt=0, lt=0.5, description="Racing: stop a trial below this probability of becoming the best."
     )
+    every: Literal["fold", "epoch"] = Field(
+        default="fold",
+        description="`epoch`: ask the pruner after each epoch of a fold, which measures the metrics on the validation "
+        "rows (every `training.curves.every` epochs); between folds, trials race.",
+    )
 
     @property
     def options(self) -> dict[str, Any]:

@@ -39,6 +39,9 @@ OWN_SAMPLERS = frozenset({"tpe", "random", "grid"})
 OWN_PRUNERS = frozenset({"auto", "off", "racing", "median"})
 """winnow's pruners."""
 
+_BY_FOLD_ALONE = frozenset({"auto", "off", "racing", "wilcoxon"})
+"""Pruners that have no meaning for the epochs of a fold."""
+
 
 Ending = Literal["trials", "grid", "time", "failures"]
 
@@ -65,6 +68,13 @@ def faults_in_search(experiment: Experiment) -> Iterator[InputError]:
                 found=repr(kind),
                 remedy=did_you_mean(kind, known) or "Name one of these.",
             )
+    if search.pruner.every == "epoch" and search.pruner.type in _BY_FOLD_ALONE:
+        yield InputError(
+            "search.pruner.type",
+            expected="a pruner that compares trials after each epoch, such as median or hyperband",
+            found=f"{search.pruner.type!r} with every: epoch",
+            remedy="Name one of them, or remove search.pruner.every.",
+        )
     if search.pruner.type in OWN_PRUNERS:
         yield from _unknown("search.pruner", search.pruner.type, search.pruner.options, ("type", "threshold"))
     if search.sampler.type == "grid":

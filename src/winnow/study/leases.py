@@ -9,6 +9,7 @@ process dies, and a lost trial continues under its number at the fold in which i
 from __future__ import annotations
 
 import json
+import statistics
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -107,7 +108,23 @@ class FailedFold:
     detail: Failure | None = None
 
 
-Result = ScoredFold | FailedFold
+@dataclass(frozen=True)
+class StoppedFold:
+    """A fold that was stopped after an epoch, and its trial with it: it is pruned, and the fold has no score.
+
+    Attributes:
+        value: the objective after that epoch.
+        curves: of the fold until then.
+    """
+
+    lease: Lease
+    fold: int
+    reason: str
+    value: float
+    curves: Curves = field(default_factory=dict)
+
+
+Result = ScoredFold | FailedFold | StoppedFold
 
 
 @dataclass(frozen=True)
@@ -333,6 +350,7 @@ class Leases:
         failed = {result.lease.number: result for result in held if isinstance(result, FailedFold)}
         if scored:
             self._store_scores(connection, study, scored)
+        self._store_stopped(connection, study, [result for result in held if isinstance(result, StoppedFold)])
         owner = results[0].lease.owner
         self._end_trials(
             connection,
@@ -376,6 +394,16 @@ class Leases:
         for each in scored:
             trial = study.trials[each.lease.number]
             study.trials[trial.number] = replace(trial, scores={**trial.scores, each.fold.fold: each.score})
+
+    def _store_stopped(self, connection: Connection, study: StudyState, stopped: Sequence[StoppedFold]) -> None:
+        for each in stopped:
+            if each.curves:
+                connection.execute(_REMOVE_CURVES, {"of": _trial_id(each.lease), "at": each.fold})
+                connection.execute(_ADD_CURVES, _curve_row(self._study_id, each.lease, each.fold, each.curves))
+            # The sampler learns from the mean over the folds, the last one as far as it came.
+            value = statistics.fmean([*study.trials[each.lease.number].scores.values(), each.value])
+            ends = {each.lease.number: _End("pruned", value, each.reason)}
+            self._end_trials(connection, study, each.lease.owner, ends)
 
     def _end_trials(self, connection: Connection, study: StudyState, owner: str, ends: Mapping[int, _End]) -> None:
         """End trials that `owner` holds, or no one."""

@@ -1,4 +1,4 @@
-"""Optuna's pruners, and users' own, over folds: a step is a fold.
+"""Optuna's pruners, and users' own, over folds: a step is a fold. By epoch (`epoch_pruning`), it is an epoch of one.
 
 The verdict depends only on the scores of the trials. What a pruner remembers of a trial (the rungs of halving, say) is
 found by asking it about every earlier fold again; so workers agree, and nothing needs to be stored.
@@ -38,14 +38,18 @@ class FoldPruner:
     """A pruner that is asked after each fold.
 
     At step k it sees the mean over a trial's first k folds: its rules compare single values, and those of different
-    folds differ. `wilcoxon`, which pairs the folds, and users' own pruners see each fold's score.
+    folds differ. `wilcoxon`, which pairs the folds, and users' own pruners see each fold's score. By epoch, they all
+    see the values after each epoch.
     """
 
-    def __init__(self, config: PrunerConfig, goal: Goal, folds: int) -> None:
+    def __init__(self, config: PrunerConfig, goal: Goal, steps: int, *, by_epoch: bool = False) -> None:
+        """`steps`: folds of a trial, or epochs of a fold."""
         self.name = config.type
-        self._pruner: BasePruner = make_pruner(config, folds)
+        if by_epoch and config.type == "median":
+            config = PrunerConfig(type="percentile")
+        self._pruner: BasePruner = make_pruner(config, steps)
         is_own = config.type not in PRUNERS
-        self._sees_means = not is_own and config.type != "wilcoxon"
+        self._sees_means = not (by_epoch or is_own or config.type == "wilcoxon")
         self._remembers = is_own or config.type in _REMEMBERING
         self._notes: dict[int, dict[str, Any]] = {}
         self._asked: dict[int, tuple[float, ...]] = {}
@@ -54,9 +58,9 @@ class FoldPruner:
         optuna.create_study(storage=self._storage, study_name=_NAME, direction=goal)
 
     def should_prune(self, number: int, trials: Sequence[ScheduledTrial]) -> bool:
-        """Whether trial `number` is not worth another fold, given all trials of the study."""
+        """Whether trial `number` is not worth another step, given all trials of the study."""
         self._shown = {trial.number: self._frozen(trial, len(trial.scores)) for trial in trials}
-        trial = trials[number]
+        trial = next(trial for trial in trials if trial.number == number)
         if self._remembers:
             for other in trials:
                 self._ask_again(other, len(other.scores) - (1 if other is trial else 0))

@@ -25,6 +25,7 @@ from winnow.config.search import ENDINGS, OWN_PRUNERS, Ending
 from winnow.config.user_code import digest_of_code
 from winnow.study import budget, optuna_tables
 from winnow.study.database import Database
+from winnow.study.epoch_pruning import FoldCurves
 from winnow.study.header import StudyHeader
 from winnow.study.leases import Failure, LeaseRules, Leases
 from winnow.study.optuna_pruning import FoldPruner
@@ -344,6 +345,16 @@ class StudyStore:
         report = self._report()
         return report is not None and report.state == "done" and not self.untracked()
 
+    def fold_curves(self) -> tuple[FoldCurves, ...]:
+        """The learning curves of all folds that have any, also of those in which a trial was pruned."""
+        is_its_fold = (folds.c.trial_id == curves.c.trial_id) & (folds.c.fold == curves.c.fold)
+        is_its_task = (tasks.c.trial_id == curves.c.trial_id) & (tasks.c.kind == "trial")
+        query = sa.select(tasks.c.number, curves.c.fold, curves.c.points, folds.c.fold.label("scored"))
+        query = query.select_from(curves.join(tasks, is_its_task).outerjoin(folds, is_its_fold))
+        with self.database.reading() as connection:
+            rows = connection.execute(query.where(curves.c.study_id == self.study_id)).all()
+        return tuple(FoldCurves(row.number, row.fold, json.loads(row.points), row.scored is not None) for row in rows)
+
     # What the tracking store knows
 
     def keep_run_ids(self, offered: Mapping[int, str], instead_of: str | None = None) -> Mapping[int, str]:
@@ -647,17 +658,19 @@ def schedule_rules(experiment: Experiment, sweep: SweepRecord) -> ScheduleRules:
     pruner, sampler = experiment.search.pruner, experiment.search.sampler
     is_in_time = "time_series" in (sweep.splitter, experiment.cross_validation.splitter) or experiment.data.time
     automatic: Literal["off", "racing"] = "off" if is_in_time else "racing"
+    # A pruner that judges epochs leaves the folds to racing.
+    by_fold = "auto" if pruner.every == "epoch" else pruner.type
     return ScheduleRules(
         folds=sweep.folds,
         metric=sweep.metric,
         goal=sweep.goal,
-        pruner=automatic if pruner.type == "auto" else _PRUNERS.get(pruner.type, "optuna"),
+        pruner=automatic if by_fold == "auto" else _PRUNERS.get(by_fold, "optuna"),
         racing_threshold=pruner.threshold,
         refit_top=experiment.refit.top,
         workers=experiment.execution.workers,
         is_learning=sampler.type not in _NOT_LEARNING,
         startup=int(sampler.options.get("n_startup_trials", STARTUP_TRIALS)),
-        judge=FoldPruner(pruner, sweep.goal, sweep.folds) if pruner.type not in OWN_PRUNERS else None,
+        judge=FoldPruner(pruner, sweep.goal, sweep.folds) if by_fold not in OWN_PRUNERS else None,
     )
 
 

@@ -13,6 +13,10 @@ class DivergedError(Exception):
     """A loss or a metric is not a finite number. Every rank raises it, since the ranks exchange losses."""
 
 
+class StoppedError(Exception):
+    """The supervisor has stopped the fold after an epoch. Every rank raises it."""
+
+
 class OtherDataError(Exception):
     """A rank's rows have another digest than those of its study."""
 

@@ -23,14 +23,14 @@ from winnow.data.rows import RowSource, SelectedRows
 from winnow.data.splits import split_watch
 from winnow.training.curves import Curves, OnEpoch, Points
 from winnow.training.custom_loop import LoopFold, LoopResult, run_loop
-from winnow.training.failures import DivergedError, ExportDiffersError, ExportError
+from winnow.training.failures import DivergedError, ExportDiffersError, ExportError, StoppedError
 from winnow.training.fetched_inputs import FetchedInputs
 from winnow.training.fitting import Fitted, check_finite, new_network, seeds_of
 from winnow.training.fold_data import FoldData
 from winnow.training.layout import prefer_channels_last
 from winnow.training.loop import OnStep, Trained, train
 from winnow.training.losses import row_loss
-from winnow.training.messages import FoldJob, FoldScored, FromRank, Progress, Refit, Refitted
+from winnow.training.messages import EpochScored, FoldJob, FoldScored, FoldStopped, FromRank, Progress, Refit, Refitted
 from winnow.training.optimization import make_optimizer
 from winnow.training.packs import Alone, Packed, Packs
 from winnow.training.preparation import Prepared
@@ -47,8 +47,15 @@ _LOOP_WATCH = 0.1
 class Jobs:
     """Does jobs on data that was put on the device once."""
 
-    def __init__(self, prepared: Prepared, world: World, send: Send) -> None:
-        self._prepared, self._world, self._send = prepared, world, send
+    def __init__(
+        self, prepared: Prepared, world: World, send: Send, ask: Callable[[EpochScored], bool] = lambda _scored: False
+    ) -> None:
+        """`ask`: rank 0's way to learn whether a fold is to stop after an epoch; the other ranks' is not called."""
+        self._prepared, self._world, self._send, self._ask = prepared, world, send, ask
+        pruner, curves = prepared.experiment.search.pruner, prepared.experiment.training.curves
+        self._prunes = pruner.every == "epoch"
+        self._measures = self._prunes or curves.type == "metrics"
+        self._keeps_curves = self._prunes or curves.type != "off"
         self._data = FoldData(prepared, world.device)
         self._packs = Packs(prepared, world, self._data, self._report)
 
@@ -56,17 +63,23 @@ class Jobs:
         """Train what trains as one; the rest is for the caller to train, before it asks for more."""
         return self._packs.train(members)
 
-    def train_fold(self, job: FoldJob) -> FoldScored:
-        """Train on a fold's training rows and score its validation rows.
+    def train_fold(self, job: FoldJob) -> FoldScored | FoldStopped:
+        """Train on a fold's training rows and score its validation rows, unless the supervisor stops it before.
 
         Raises:
             DivergedError: a loss or a metric is not finite, on every rank alike.
             Exception: whatever the model raises, perhaps on one rank only.
         """
-        fold = self._prepared.folds[job.fold]
-        if self._prepared.loop is not None:
-            return self._fold_by_loop(self._prepared.loop, job)
-        began, curves = time.perf_counter(), Curves()
+        curves = Curves()
+        try:
+            if self._prepared.loop is not None:
+                return self._fold_by_loop(self._prepared.loop, job, curves)
+            return self._fold(job, curves)
+        except StoppedError:
+            return FoldStopped(job.trial, job.fold, self._points(curves))
+
+    def _fold(self, job: FoldJob, curves: Curves) -> FoldScored:
+        fold, began = self._prepared.folds[job.fold], time.perf_counter()
         fitted, trained = fit(
             self._prepared,
             self._world,
@@ -75,7 +88,7 @@ class Jobs:
             fold.train,
             job.fold,
             on_epoch=self._into(curves),
-            after_epoch=self._validating(fold.validation, curves),
+            after_epoch=self._validating(job, curves) if self._measures else None,
         )
         ended = time.perf_counter()
         metrics = fitted.score(self._prepared, fold.validation, self._world)
@@ -140,30 +153,42 @@ class Jobs:
 
         return on_epoch
 
-    def _validating(self, rows: NDArray[np.int64], curves: Curves) -> AfterEpoch | None:
-        """What measures the metrics on a fold's validation rows, if the experiment asks for it."""
-        config = self._prepared.experiment.training.curves
-        if config.type != "metrics":
-            return None
+    def _validating(self, job: FoldJob, curves: Curves) -> AfterEpoch:
+        """Measure the metrics on a fold's validation rows, and ask whether it goes on."""
+        every, rows = self._prepared.experiment.training.curves.every, self._prepared.folds[job.fold].validation
 
         def measure(fitted: Fitted, epoch: int, epochs: int) -> None:
-            if epoch % config.every == 0 or epoch == epochs:
+            if epoch % every == 0 or epoch == epochs:
                 metrics = fitted.score(self._prepared, rows, self._world)
                 curves.add(epoch, **{f"val_{name}": value for name, value in metrics.items()})
+                if epoch < epochs:
+                    self._stop_or_go_on(job, epoch, metrics)
 
         return measure
 
-    def _points(self, curves: Curves) -> Points:
-        return curves.points() if self._prepared.experiment.training.curves.type != "off" else {}
+    def _stop_or_go_on(self, job: FoldJob, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Raise StoppedError, on every rank alike, if the supervisor stops the fold with this epoch."""
+        value = metrics.get(self._prepared.objective)
+        if not self._prunes or value is None or not math.isfinite(value):
+            return
+        is_stopped = self._world.is_first and self._ask(EpochScored(job.trial, job.fold, epoch, value))
+        if self._world.gather([float(is_stopped)])[0, 0]:
+            raise StoppedError
 
-    def _fold_by_loop(self, loop: Callable[..., Any], job: FoldJob) -> FoldScored:
+    def _points(self, curves: Curves) -> Points:
+        return curves.points() if self._keeps_curves else {}
+
+    def _fold_by_loop(self, loop: Callable[..., Any], job: FoldJob, curves: Curves) -> FoldScored:
         fold, began = self._prepared.folds[job.fold], time.perf_counter()
-        epochs, curves = [0], Curves()
+        epochs, every = [0], self._prepared.experiment.training.curves.every
 
         def report(epoch: int, of: int, loss: float, /, **metrics: float) -> None:
             epochs.append(epoch)
             self._report(epoch, of, loss)
-            curves.add(epoch, train_loss=loss, **{_curve_name(name): each for name, each in metrics.items()})
+            named = {_curve_name(name): each for name, each in metrics.items()}
+            curves.add(epoch, train_loss=loss, **named)
+            if epoch < of and epoch % every == 0:
+                self._stop_or_go_on(job, epoch, {name.removeprefix("val_"): each for name, each in named.items()})
 
         result = self._run_loop(loop, job.params, fold.train, fold.validation, job.fold, report)
         train_s = time.perf_counter() - began

@@ -75,6 +75,21 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
     loss: float
 
 
+class EpochScored(msgspec.Struct, frozen=True, tag="epoch_scored"):
+    """The objective on the validation rows after an epoch (1-based); the rank waits for an `EpochVerdict`."""
+
+    trial: int
+    fold: int
+    epoch: int
+    value: float
+
+
+class EpochVerdict(msgspec.Struct, frozen=True, tag="epoch_verdict"):
+    """Whether the fold ends with this epoch."""
+
+    is_stopped: bool
+
+
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """The job ended without a result, through a fault of its own: it is not tried again.
 
@@ -121,10 +136,21 @@ class FoldFailed(msgspec.Struct, frozen=True, tag="fold_failed"):
     failure: Failed
 
 
+class FoldStopped(msgspec.Struct, frozen=True, tag="fold_stopped"):
+    """A fold ended by an `EpochVerdict`, or did not begin because another fold of its trial was; see `FoldScored`."""
+
+    trial: int
+    fold: int
+    curves: dict[str, tuple[tuple[int, float], ...]] = {}
+
+
+FoldResult = FoldScored | FoldFailed | FoldStopped
+
+
 class FoldsTrained(msgspec.Struct, frozen=True, tag="folds_trained"):
     """What came of folds that trained together."""
 
-    results: tuple[FoldScored | FoldFailed, ...]
+    results: tuple[FoldResult, ...]
 
 
 class Refitted(msgspec.Struct, frozen=True, tag="refitted"):
@@ -137,5 +163,5 @@ class Refitted(msgspec.Struct, frozen=True, tag="refitted"):
     train_s: float
 
 
-ToRank = TrainFolds | Refit | Stop
-FromRank = Ready | Progress | FoldsTrained | Refitted | Failed
+ToRank = TrainFolds | Refit | EpochVerdict | Stop
+FromRank = Ready | Progress | EpochScored | FoldsTrained | Refitted | Failed

@@ -118,6 +118,8 @@ class Packs:
 
     def _reason_for_all(self, jobs: Sequence[FoldJob], ranks: int) -> str | None:
         training = self._prepared.experiment.training
+        if self._prepared.experiment.search.pruner.every == "epoch":
+            return "trials that may stop after each epoch (search.pruner.every)"
         if training.loop is not None:
             return "a custom training function"
         if isinstance(self._prepared.data.features, RowSource):

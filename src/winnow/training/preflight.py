@@ -77,6 +77,7 @@ def check(
     show("factory, data and folds")
     prepared = prepare(experiment)
     _check_watch(prepared)
+    _check_pruning(prepared)
     if prepared.loop is None:
         _check_loss(prepared)
         _check_fixed_settings(experiment)
@@ -168,6 +169,18 @@ def _check_losses(prepared: Prepared, config: LossConfig) -> None:
     outputs = torch.randn(len(rows), data.outputs, generator=torch.Generator().manual_seed(0))
     is_weighted = data.weights is not None or prepared.experiment.training.class_weights is not None
     check_loss(row_loss(config, data.task), outputs, target, config.type, is_weighted=is_weighted)
+
+
+def _check_pruning(prepared: Prepared) -> None:
+    """Refuse pruning by epoch where ranks could not stop together: a function of one's own may report on one alone."""
+    experiment = prepared.experiment
+    if experiment.search.pruner.every == "epoch" and prepared.loop is not None and experiment.execution.processes > 1:
+        raise InputError(
+            "search.pruner.every",
+            expected="'fold' for a training.loop on several processes",
+            found="'epoch'",
+            remedy="Set search.pruner.every: fold, or execution.processes: 1.",
+        )
 
 
 def _check_watch(prepared: Prepared) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import functools
 import os
 import sys
 import time
@@ -31,12 +32,22 @@ if TYPE_CHECKING:
     from winnow.config.experiment import Experiment
     from winnow.training.channel import Channel
     from winnow.training.jobs import Jobs
-    from winnow.training.messages import Failed, FoldJob, FoldScored, FromRank, Refit, Refitted, TrainFolds
+    from winnow.training.messages import (
+        EpochScored,
+        Failed,
+        FoldJob,
+        FoldScored,
+        FoldStopped,
+        FromRank,
+        Refit,
+        Refitted,
+        TrainFolds,
+    )
     from winnow.training.preparation import Prepared
     from winnow.training.world import World
 
     _Asked = TypeVar("_Asked", FoldJob, Refit)
-    _Result = TypeVar("_Result", FoldScored, Refitted)
+    _Result = TypeVar("_Result", FoldScored | FoldStopped, Refitted)
 
 
 def main() -> None:
@@ -87,8 +98,9 @@ def _work(began: float, shared: Callable[[Experiment], Prepared | None]) -> None
     except Exception as error:  # noqa: BLE001 - only a peer that has ended makes this fail
         _end(error, world, job=None)
     channel = Channel.connect(Path(os.environ[CHANNEL])) if world.is_first else None
-    jobs = Jobs(prepared, world, send=channel.send if channel is not None else lambda _message: None)
+    jobs = Jobs(prepared, world, send=lambda _message: None)
     if channel is not None:
+        jobs = Jobs(prepared, world, channel.send, functools.partial(_ask, channel))
         startup_s = time.monotonic() - began
         channel.send(Ready(world.size, world.device.type, len(prepared.folds), startup_s))
     try:
@@ -96,6 +108,16 @@ def _work(began: float, shared: Callable[[Experiment], Prepared | None]) -> None
     except Exception as error:  # noqa: BLE001 - between jobs only a peer or the supervisor can fail
         _end(error, world, job=None)
     world.leave()
+
+
+def _ask(channel: Channel, scored: EpochScored) -> bool:
+    """Whether the supervisor stops a fold after an epoch; it sends nothing else while one is trained."""
+    import msgspec
+
+    from winnow.training.messages import EpochVerdict
+
+    channel.send(scored)
+    return msgspec.json.decode(channel.receive(), type=EpochVerdict).is_stopped
 
 
 def _check_code(experiment: Experiment, expected: Mapping[str, str] | None) -> None:
@@ -119,7 +141,7 @@ def _check_rows(found: str, expected: str) -> None:
 def _serve(jobs: Jobs, world: World, channel: Channel | None) -> None:
     import msgspec
 
-    from winnow.training.messages import Stop, ToRank
+    from winnow.training.messages import EpochVerdict, Stop, ToRank
 
     decoder: msgspec.json.Decoder[ToRank] = msgspec.json.Decoder(ToRank)
     is_warm = False
@@ -127,6 +149,7 @@ def _serve(jobs: Jobs, world: World, channel: Channel | None) -> None:
         job = decoder.decode(world.next_job(channel.receive() if channel is not None else None))
         if isinstance(job, Stop):
             return
+        assert not isinstance(job, EpochVerdict), "a verdict answers a question"
         for answer in _answers(jobs, job, world):
             world.free_memory()
             if not is_warm:
@@ -141,23 +164,26 @@ def _answers(jobs: Jobs, job: TrainFolds | Refit, world: World) -> Iterator[From
     """What comes of a job, as it comes."""
     import msgspec
 
-    from winnow.training.messages import Failed, FoldFailed, FoldsTrained, Refit
+    from winnow.training.messages import Failed, FoldFailed, FoldStopped, FoldsTrained, Refit
     from winnow.training.packs import Packed
 
     if isinstance(job, Refit):
         yield _do(jobs.refit, job, world)
         return
-    failed: dict[int, Failed] = {}
+    ended: dict[int, Failed | FoldStopped] = {}
     for part in jobs.packs(job.members):
         if isinstance(part, Packed):
             yield FoldsTrained(part.results)
             continue
         member = part.job
-        # The trial has failed, so its other folds no longer count.
-        answer = failed.get(member.trial) or _do(jobs.train_fold, member, world)
+        # The trial has ended, so its other folds no longer count.
+        answer = ended.get(member.trial) or _do(jobs.train_fold, member, world)
         if isinstance(answer, Failed):
-            failed[member.trial] = answer
+            ended[member.trial] = answer
             yield FoldsTrained((FoldFailed(member.trial, member.fold, answer),))
+        elif isinstance(answer, FoldStopped):
+            ended[member.trial] = answer
+            yield FoldsTrained((msgspec.structs.replace(answer, fold=member.fold),))
         else:
             yield FoldsTrained((msgspec.structs.replace(answer, not_packed=part.reason),))
 

@@ -23,7 +23,7 @@ import msgspec
 
 from winnow.config.inheritance import is_of_a_world
 from winnow.training.launch import GroupFiles, Launch
-from winnow.training.messages import Failed, FromRank, Progress, ToRank
+from winnow.training.messages import EpochScored, EpochVerdict, Failed, FromRank, Progress, ToRank
 from winnow.training.rank_errors import RankError, clear_errors, guilty_rank
 from winnow.worker.nodes import Nodes
 
@@ -140,6 +140,14 @@ class Ranks:
         except OSError:
             raise self.ended() from None
 
+    def answer(self, verdict: EpochVerdict) -> None:
+        """Answer rank 0's question in the middle of a job. Raises RanksEndedError."""
+        assert self._connection is not None, "ranks ask after they were ready"
+        try:
+            self._connection.sendall(msgspec.json.encode(verdict) + b"\n")
+        except OSError:
+            raise self.ended() from None
+
     def receive(self, timeout_s: float) -> FromRank | None:
         """The next message, or None after `timeout_s`. Raises RanksEndedError."""
         deadline = time.monotonic() + timeout_s
@@ -155,7 +163,7 @@ class Ranks:
                 raise self.ended()
         line, _, self._unread = self._unread.partition(b"\n")
         message = self._decoder.decode(line)
-        self._is_busy = isinstance(message, Progress)
+        self._is_busy = isinstance(message, Progress | EpochScored)
         return message
 
     def written_in_job(self, log: Path) -> str:

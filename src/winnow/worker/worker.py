@@ -20,7 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from winnow.config.errors import InputError, WinnowError
-from winnow.study.leases import Claim, ClaimedJob, FailedFold, Lease, LeaseLostError, Result, ScoredFold
+from winnow.study.epoch_pruning import EpochPruner
+from winnow.study.leases import Claim, ClaimedJob, FailedFold, Lease, LeaseLostError, Result, ScoredFold, StoppedFold
 from winnow.study.packing import Packing
 from winnow.study.projector import Projector, keep_in, start_run
 from winnow.study.retry import Retry
@@ -32,7 +33,7 @@ from winnow.tracking.projection import ENDED_BY, NOT_PACKED
 from winnow.tracking.records import FoldRecord, TrialRecord
 from winnow.tracking.tracker import Tracker, TrackingUnavailableError
 from winnow.training import messages
-from winnow.training.messages import Failed, FoldFailed, FoldJob, FoldScored, Refit, Refitted
+from winnow.training.messages import EpochScored, Failed, FoldJob, FoldResult, FoldScored, FoldStopped, Refit, Refitted
 from winnow.worker.heartbeat import Heartbeat, Identity
 from winnow.worker.ranks import Ranks
 from winnow.worker.stop import Stop, StopRequestedError
@@ -93,8 +94,14 @@ class Worker:
         self._heartbeat = Heartbeat(store, self._leases, identity)
         show_starting = functools.partial(self._show, "starting")
         self._world = World(
-            ranks, self._sweep, identity.group, stop, startup_timeout_s, show_starting, self._heartbeat.epoch
+            *(ranks, self._sweep, identity.group, stop, startup_timeout_s),
+            *(show_starting, self._heartbeat.epoch, self._should_stop),
         )
+        sweep = self._sweep
+        self._epoch_pruner = EpochPruner(
+            self._experiment, sweep.metric, sweep.goal, functools.partial(self._retrying, store.fold_curves)
+        )
+        self._stopped: tuple[EpochScored, str] | None = None
         self._packing = Packing.of(self._experiment.execution.pack)
         self._not_packed: str | None = None
         self._held: tuple[Lease, ...] = ()
@@ -241,12 +248,10 @@ class Worker:
                 self._packing = self._packing.off()
             raise
 
-    def _take_in(
-        self, answers: tuple[FoldScored | FoldFailed, ...], held: Mapping[int, Lease], started_at_ms: int
-    ) -> None:
-        """Note the results of folds. A failed fold ends its trial, whose other folds then do not count."""
+    def _take_in(self, answers: tuple[FoldResult, ...], held: Mapping[int, Lease], started_at_ms: int) -> None:
+        """Note the results of folds. One that failed or was stopped ends its trial; the others then do not count."""
         results: list[Result] = []
-        failed: list[Lease] = []
+        ended: list[Lease] = []
         for answer in answers:
             lease = held[answer.trial]
             if lease not in self._held:
@@ -254,13 +259,26 @@ class Worker:
             if isinstance(answer, FoldScored):
                 results.append(self._scored(lease, answer, started_at_ms))
                 continue
+            if isinstance(answer, FoldStopped):
+                assert self._stopped is not None, "a fold is stopped by the supervisor"
+                scored, reason = self._stopped
+                results.append(StoppedFold(lease, answer.fold, reason, scored.value, answer.curves))
+                ended.append(lease)
+                continue
             reason = f"fold {answer.fold + 1}: {answer.failure.reason}"
             _log.info("trial %d failed, %s", lease.number, reason)
             results.append(FailedFold(lease, reason, self._world.failure(answer.failure)))
-            failed.append(lease)
+            ended.append(lease)
         self._results = tuple(results)
-        for lease in failed:
+        for lease in ended:
             self._release(lease)
+
+    def _should_stop(self, scored: EpochScored) -> bool:
+        """Whether the running fold is to end with this epoch."""
+        reason = self._epoch_pruner.should_stop(scored.trial, scored.fold, scored.epoch, scored.value)
+        if reason is not None:
+            self._stopped = scored, reason
+        return reason is not None
 
     def _record(self) -> None:
         """Store the noted results, unless a claim has stored them."""
@@ -276,7 +294,7 @@ class Worker:
             _log.warning("trial %d was given to another worker meanwhile", lease.number)
             self._release(lease)
 
-    def _measure(self, results: tuple[FoldScored | FoldFailed, ...], asked: int) -> None:
+    def _measure(self, results: tuple[FoldResult, ...], asked: int) -> None:
         """Learn what a model costs in a job of `asked` models."""
         scored = [result for result in results if isinstance(result, FoldScored)]
         if not scored:

@@ -17,9 +17,11 @@ from winnow.config.next_command import next_command, next_flag
 from winnow.study.leases import Failure
 from winnow.tracking.records import SweepRecord
 from winnow.training.messages import (
+    EpochScored,
+    EpochVerdict,
     Failed,
     FoldFailed,
-    FoldScored,
+    FoldResult,
     FoldsTrained,
     FromRank,
     Progress,
@@ -71,6 +73,7 @@ class World:
         startup_timeout_s: how long they may take to be ready.
         on_start: called before they are started.
         on_progress: called with the epoch (1-based) and the number of epochs.
+        should_stop: whether a fold is to end with an epoch.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class World:
         startup_timeout_s: float,
         on_start: Callable[[], None],
         on_progress: Callable[[int, int], None],
+        should_stop: Callable[[EpochScored], bool],
     ) -> None:
         self._ranks = ranks
         self._sweep = sweep
@@ -90,6 +94,7 @@ class World:
         self._startup_timeout_s = startup_timeout_s
         self._on_start = on_start
         self._on_progress = on_progress
+        self._should_stop = should_stop
         self._failed_starts = 0
         self._guilty_log: Path | None = None
 
@@ -114,7 +119,7 @@ class World:
             self._failed_starts = 0
             _log.info("%d rank(s) on %s, ready after %.1f s", ready.world_size, ready.device, ready.startup_s)
 
-    def train(self, job: TrainFolds) -> Iterator[tuple[FoldScored | FoldFailed, ...]]:
+    def train(self, job: TrainFolds) -> Iterator[tuple[FoldResult, ...]]:
         """The ranks' answers, as folds end. If a fold ends the ranks, its failure is the last answer.
 
         Raises:
@@ -169,6 +174,8 @@ class World:
             message = self._ranks.receive(timeout_s=0.5)
             if isinstance(message, Progress):
                 self._on_progress(message.epoch, message.epochs)
+            elif isinstance(message, EpochScored):
+                self._ranks.answer(EpochVerdict(self._should_stop(message)))
             elif message is not None:
                 return message
 

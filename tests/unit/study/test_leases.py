@@ -29,7 +29,7 @@ from tests.unit.study.studies import (
     url,
 )
 from winnow.study.database import Database
-from winnow.study.leases import Claim, Failure, Lease, LeaseLostError, ScoredFold
+from winnow.study.leases import Claim, Failure, Lease, LeaseLostError, ScoredFold, StoppedFold
 from winnow.study.packing import Packing
 from winnow.study.schedule import Job, ScheduleView, TrainFolds, TrialFold, next_jobs
 from winnow.study.space import decode
@@ -387,3 +387,18 @@ def test_values_that_were_enqueued_are_tried(tmp_path: Path) -> None:
     optuna.load_study(study_name="a-study", storage=store.database.url).enqueue_trial({"lr": 0.25})
     claim(leases_of(store))
     assert store.trial(0).params["lr"] == 0.25
+
+
+def test_a_fold_that_is_stopped_prunes_its_trial_and_leaves_its_curves_and_no_score(tmp_path: Path) -> None:
+    store = make_study(tmp_path)
+    leases = leases_of(store)
+    lease = claim(leases)
+    record_fold(leases, lease, fold(0), 0.5)
+    curves = {"val_f1": ((1, 0.1), (2, 0.2))}
+    assert leases.record([StoppedFold(lease, 1, "fold 2, epoch 2: median stopped it", 0.3, curves)]) == ()
+    trial = store.trial(0)
+    assert (trial.state, trial.value, trial.reason) == ("pruned", 0.4, "fold 2, epoch 2: median stopped it")
+    assert ([each.fold for each in trial.folds], trial.curves) == ([0], {1: curves})
+    assert [(each.trial, each.fold, each.is_scored) for each in store.fold_curves()] == [(0, 1, False)]
+    assert claim(leases).number == 1
+    assert leases.record([StoppedFold(lease, 1, "too late", 0.3)]) == (lease,)

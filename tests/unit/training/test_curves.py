@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.training.test_jobs import PARTS, _jobs
 from winnow.training.curves import MOST_POINTS, Curves
-from winnow.training.messages import FoldJob
+from winnow.training.messages import FoldJob, FoldStopped
 
 JOB = FoldJob(0, 0, {"lr": 0.01})
 
@@ -76,3 +76,32 @@ def test_what_a_training_function_reports_becomes_its_curves(world):
         "val_accuracy": ((1, 0.25), (2, 0.5)),
         "train_accuracy": ((2, 0.75),),
     }
+
+
+def test_a_fold_stops_with_the_epoch_after_which_the_supervisor_says_so(world):
+    asked = []
+
+    def ask(scored):
+        asked.append(scored)
+        return scored.epoch == 4
+
+    training = {"epochs": 8, "curves": {"every": 2}}
+    jobs = _jobs(world, ask=ask, pruner={"type": "median", "every": "epoch"}, training=training)
+    stopped = jobs.train_fold(JOB)
+    assert isinstance(stopped, FoldStopped)
+    assert [(each.trial, each.fold, each.epoch) for each in asked] == [(0, 0, 2), (0, 0, 4)]
+    assert stopped.curves["val_accuracy"] == tuple((each.epoch, pytest.approx(each.value, rel=1e-5)) for each in asked)
+    assert [epoch for epoch, _ in stopped.curves["train_loss"]] == [1, 2, 3, 4]
+
+
+def test_a_function_of_ones_own_is_stopped_where_it_reports_the_objective(world):
+    training = {"loop": f"{PARTS}:train_fold_with_curves"}
+    jobs = _jobs(world, ask=lambda _scored: True, pruner={"type": "median", "every": "epoch"}, training=training)
+    stopped = jobs.train_fold(JOB)
+    assert stopped.curves == {"train_loss": ((1, 1.0),), "val_accuracy": ((1, 0.25),)}
+
+
+def test_trials_that_may_stop_after_an_epoch_train_alone(world):
+    jobs = _jobs(world, pruner={"type": "median", "every": "epoch"}, execution={"pack": 5})
+    (first, *_) = jobs.packs([FoldJob(0, fold, {"lr": 0.01}) for fold in range(5)])
+    assert first.reason == "trials that may stop after each epoch (search.pruner.every)"

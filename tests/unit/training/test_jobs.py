@@ -18,18 +18,28 @@ from winnow.training.preparation import prepare
 PARTS = "tests.unit.training.parts"
 
 
-def _jobs(world, *, source="sklearn:iris", metric="accuracy", factory="winnow.models:mlp", sent=None, **parts) -> Jobs:
+def _jobs(
+    world,
+    *,
+    source="sklearn:iris",
+    metric="accuracy",
+    factory="winnow.models:mlp",
+    sent=None,
+    ask=lambda _scored: False,
+    pruner="off",
+    **parts,
+) -> Jobs:
     experiment = Experiment.model_validate(
         {
             "name": "jobs",
             "data": {"source": source, **parts.pop("data", {})},
             "model": {"factory": factory, "options": parts.pop("options", {})},
-            "search": {"space": {"lr": {"float": [1e-4, 1e-1]}}, "metric": {"name": metric}},
+            "search": {"space": {"lr": {"float": [1e-4, 1e-1]}}, "metric": {"name": metric}, "pruner": pruner},
             "training": {"epochs": 30, **parts.pop("training", {})},
             **parts,
         }
     )
-    return Jobs(prepare(experiment), world, send=(sent if sent is not None else []).append)
+    return Jobs(prepare(experiment), world, (sent if sent is not None else []).append, ask)
 
 
 @pytest.mark.parametrize(
