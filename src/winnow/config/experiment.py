@@ -644,11 +644,33 @@ class ExecutionConfig(Frozen):
         return {"kubernetes": self.kubernetes}.get(platform)
 
 
+class ThresholdConfig(Frozen):
+    """How the decision threshold is chosen. A name, or `{metric: f1}`."""
+
+    type: Literal["auto", "off"] = Field(
+        default="auto",
+        description="`auto`: of two classes, the probability of the positive one that is best for `metric` on "
+        "out-of-fold predictions, if that is clearly better than 0.5. `off`: the likelier class is predicted.",
+    )
+    metric: Metric | None = Field(
+        default=None,
+        description="By default the objective, if it depends on the predicted classes (f1, …) and is not accuracy.",
+    )
+
+
 class RefitConfig(Frozen):
     """What happens after the last trial."""
 
     top: int = Field(
         default=3, ge=1, description="How many of the best trials to refit on all rows except the holdout."
+    )
+    temperature: Literal["auto", "off"] = Field(
+        default="auto",
+        description="`auto`: divide the logits of a classifier by the temperature with the least log loss on "
+        "out-of-fold predictions. `off`: leave them.",
+    )
+    threshold: Annotated[ThresholdConfig, NameOrMapping] = Field(
+        default=ThresholdConfig(), description="A name, or `{metric: f1}`."
     )
 
 

@@ -16,7 +16,7 @@ from winnow.study import optuna_tables
 from winnow.study.budget import ending
 from winnow.study.database import Database
 from winnow.study.status_query import REFUSED, STOPPED
-from winnow.study.tables import curves, folds, incidents, studies, tasks, workers
+from winnow.study.tables import curves, folds, incidents, out_of_fold, studies, tasks, workers
 
 StudyState = Literal["in work", "done", "stopped", "refused", "unfinished"]
 
@@ -76,7 +76,8 @@ def delete_study(database: Database, study_id: int) -> None:
         busy = _busy(connection, study_id, database.now(connection))
         if busy:
             raise StudyBusyError(busy)
-        for table in (tasks, folds, workers, incidents, studies, *((curves,) if database.has_curves else ())):
+        later = [*([curves] if database.has_curves else []), *([out_of_fold] if database.has_out_of_fold else [])]
+        for table in (tasks, folds, workers, incidents, studies, *later):
             connection.execute(sa.delete(table).where(table.c.study_id == study_id))
         optuna_tables.delete_study(connection, study_id)
 

@@ -36,7 +36,7 @@ from winnow.study.schedule import (
     refits_left,
 )
 from winnow.study.space import Proposer
-from winnow.study.tables import FOLD_SCORES, REASON, TRIAL_CODE, curves, folds, incidents, studies, tasks
+from winnow.study.tables import FOLD_SCORES, REASON, TRIAL_CODE, curves, folds, incidents, out_of_fold, studies, tasks
 from winnow.tracking.records import Curves, FoldRecord
 
 Kind = Literal["trial", "refit", "report"]
@@ -83,12 +83,13 @@ class ClaimedJob:
 
 @dataclass(frozen=True)
 class ScoredFold:
-    """A fold's result; `score` is the objective."""
+    """A fold's result; `score` is the objective, `outputs` what a refit needs of it (`training/out_of_fold.py`)."""
 
     lease: Lease
     fold: FoldRecord
     score: float
     curves: Curves = field(default_factory=dict)
+    outputs: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -383,12 +384,16 @@ class Leases:
             which = [{"of": trial_id, "at": fold} for trial_id, fold in again]
             connection.execute(_REMOVE_FOLDS, which)
             connection.execute(_REMOVE_CURVES, which)
+            connection.execute(_REMOVE_OUTPUTS, which)
             optuna_tables.remove_intermediate_values(connection, again)
         connection.execute(_ADD_FOLDS, [_fold_row(self._study_id, each.lease, each.fold) for each in scored])
         drawn = [each for each in scored if each.curves]
         if drawn:
             rows = [_curve_row(self._study_id, each.lease, each.fold.fold, each.curves) for each in drawn]
             connection.execute(_ADD_CURVES, rows)
+        kept = [each for each in scored if each.outputs is not None]
+        if kept:
+            connection.execute(_ADD_OUTPUTS, [_outputs_row(self._study_id, each) for each in kept])
         scores = {(_trial_id(each.lease), each.fold.fold): each.score for each in scored}
         optuna_tables.set_intermediate_values(connection, scores)
         for each in scored:
@@ -415,6 +420,9 @@ class Leases:
         optuna_tables.end_trials(connection, {ids[n]: (_STATES[end.state], end.value) for n, end in ends.items()})
         told = {ids[number]: _attributes(study.trials[number].scores, end.reason) for number, end in ends.items()}
         optuna_tables.add_trial_attributes(connection, told)
+        pruned = [ids[number] for number, end in ends.items() if end.state == "pruned"]
+        if pruned:
+            connection.execute(sa.delete(out_of_fold).where(out_of_fold.c.trial_id.in_(pruned)))
         now_ms = self._clock_ms()
         rows = [
             {
@@ -480,7 +488,7 @@ class Leases:
         if trial.code != study.code and (trial.code is not None or study.code):
             if trial.code is not None:
                 scores = {}
-                for table in (folds, curves):
+                for table in (folds, curves, out_of_fold):
                     connection.execute(sa.delete(table).where(table.c.trial_id == trial.trial_id))
                 optuna_tables.remove_all_intermediate_values(connection, trial.trial_id)
             optuna_tables.set_trial_attribute(connection, [trial.trial_id], TRIAL_CODE, study.code)
@@ -612,6 +620,10 @@ class Leases:
 _ADD_FOLDS = sa.insert(folds)
 _REMOVE_FOLDS = sa.delete(folds).where(folds.c.trial_id == sa.bindparam("of"), folds.c.fold == sa.bindparam("at"))
 _ADD_CURVES = sa.insert(curves)
+_ADD_OUTPUTS = sa.insert(out_of_fold)
+_REMOVE_OUTPUTS = sa.delete(out_of_fold).where(
+    out_of_fold.c.trial_id == sa.bindparam("of"), out_of_fold.c.fold == sa.bindparam("at")
+)
 _REMOVE_CURVES = sa.delete(curves).where(curves.c.trial_id == sa.bindparam("of"), curves.c.fold == sa.bindparam("at"))
 _ADD_TASKS = sa.insert(tasks)
 _RENEW = (
@@ -675,6 +687,11 @@ def _attributes(scores: Mapping[int, float], reason: str | None) -> dict[str, An
     """What a trial's end leaves in Optuna's tables for their readers, besides its value."""
     told: dict[str, Any] = {FOLD_SCORES: [scores[fold] for fold in sorted(scores)]} if scores else {}
     return told | ({REASON: reason} if reason else {})
+
+
+def _outputs_row(study_id: int, scored: ScoredFold) -> dict[str, Any]:
+    where = {"trial_id": _trial_id(scored.lease), "fold": scored.fold.fold, "study_id": study_id}
+    return where | {"outputs": scored.outputs}
 
 
 def _fold_row(study_id: int, lease: Lease, fold: FoldRecord) -> dict[str, Any]:

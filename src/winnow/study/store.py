@@ -33,7 +33,7 @@ from winnow.study.schedule import STARTUP_TRIALS, ScheduleRules
 from winnow.study.space import Proposer, decode
 from winnow.study.status import StudyStatus, WorkerStatus
 from winnow.study.status_query import REFUSED, STOPPED, read_status
-from winnow.study.tables import TRIAL_CODE, curves, folds, incidents, studies, tasks, workers
+from winnow.study.tables import TRIAL_CODE, curves, folds, incidents, out_of_fold, studies, tasks, workers
 from winnow.study.view import Incident, StudyView
 from winnow.tracking.records import Curves, FoldRecord, SweepRecord, TrialRecord
 
@@ -305,6 +305,15 @@ class StudyStore:
             query = sa.select(tasks.c.number).where(where, tasks.c.state.in_(["done", "failed"]))
             new = set(connection.execute(query).scalars()) - set(known)
             return self._records(connection, new) if new else ()
+
+    def out_of_fold(self, number: int) -> dict[int, bytes]:
+        """What a trial's folds kept for its refit, by fold; empty for pruned trials."""
+        if not self.database.has_out_of_fold:
+            return {}
+        with self.database.reading() as connection:
+            trial_id = optuna_tables.trial_id_of(connection, self.study_id, number)
+            query = sa.select(out_of_fold.c.fold, out_of_fold.c.outputs).where(out_of_fold.c.trial_id == trial_id)
+            return {row.fold: bytes(row.outputs) for row in connection.execute(query)}
 
     def failure(self, number: int) -> Failure | None:
         """The log of a failed trial; None if the trial did not fail by itself."""

@@ -75,6 +75,16 @@ curves = sa.Table(
 )
 """Databases of older versions lack it until the next sweep (`Database.has_curves`)."""
 
+out_of_fold = sa.Table(
+    "winnow_out_of_fold",
+    metadata,
+    sa.Column("trial_id", sa.Integer, primary_key=True),
+    sa.Column("fold", sa.Integer, primary_key=True),
+    sa.Column("study_id", sa.Integer, nullable=False, index=True),
+    sa.Column("outputs", sa.LargeBinary, nullable=False, comment="a classifier's, for the fold's validation rows"),
+)
+"""Only of trials that may be refitted. Databases of older versions lack it until the next sweep."""
+
 workers = sa.Table(
     "winnow_workers",
     metadata,

@@ -88,12 +88,19 @@ class MemoryTracker:
         return projection.after(trial, run.run_id)
 
     def log_bundle(
-        self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, bundle: Path, keep: Keep = as_offered
+        self,
+        sweep: SweepRecord,
+        parent_run_id: str,
+        trial: TrialRecord,
+        bundle: Path,
+        keep: Keep = as_offered,
+        artifacts: Sequence[Path] = (),
     ) -> ModelVersion:
         """Register a refitted model's bundle; see `Tracker`."""
         manifest = read_manifest(bundle)
         run_id = str(self.sync_trial(sweep, parent_run_id, trial, Sent(), keep).run_id)
         self._request()
+        self.runs[run_id].files |= {path.name for path in artifacts}
         for version, digest in self.versions.items():
             if (version.run_id, digest) == (run_id, manifest.onnx_sha256):
                 return version

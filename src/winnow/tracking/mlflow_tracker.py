@@ -144,7 +144,13 @@ class MlflowTracker:
             return self._sync(sweep, parent_run_id, trial, Sent(), keep)
 
     def log_bundle(
-        self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, bundle: Path, keep: Keep = as_offered
+        self,
+        sweep: SweepRecord,
+        parent_run_id: str,
+        trial: TrialRecord,
+        bundle: Path,
+        keep: Keep = as_offered,
+        artifacts: Sequence[Path] = (),
     ) -> ModelVersion:
         """Store a refitted model's bundle with its run and register it; see `Tracker`."""
         manifest = read_manifest(bundle)
@@ -152,6 +158,8 @@ class MlflowTracker:
         registered = self._registered(manifest, run_id)
         if registered is not None:
             return registered
+        for path in artifacts:
+            self._upload(self._client.log_artifact, run_id, str(path))
         model = self._model_of(sweep, trial, manifest, run_id)
         with tempfile.TemporaryDirectory() as surroundings:
             folder = Path(surroundings)

@@ -103,9 +103,15 @@ class Tracker(Protocol):
         """
 
     def log_bundle(
-        self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, bundle: Path, keep: Keep = as_offered
+        self,
+        sweep: SweepRecord,
+        parent_run_id: str,
+        trial: TrialRecord,
+        bundle: Path,
+        keep: Keep = as_offered,
+        artifacts: Sequence[Path] = (),
     ) -> ModelVersion:
-        """Store a refitted model's bundle with its run, and register it. `keep` as for `sync_trial`.
+        """Store a refitted model's bundle and other files with its run, and register it. `keep` as for `sync_trial`.
 
         A second call with the same run and model digest returns the version of the first.
         """

@@ -61,6 +61,8 @@ class Origin:
     params: Mapping[str, Any]
     metrics: Mapping[str, float]
     git_commit: str = ""
+    positive: str | None = None
+    threshold: float | None = None
 
 
 def export(
@@ -284,6 +286,8 @@ def _manifest(data: DataSet, origin: Origin, parity: float, directory: Path) -> 
         columns=_codec(data.columns),
         feature_names=data.feature_names,
         class_names=data.class_names,
+        positive=origin.positive,
+        threshold=origin.threshold,
         target_names=data.target_names,
         study=origin.study,
         trial=origin.trial,

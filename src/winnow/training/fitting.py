@@ -20,6 +20,7 @@ from torch.nn.parameter import is_lazy
 
 from winnow.config.experiment import TrainingConfig
 from winnow.data.dataset import DataSet
+from winnow.training.calibration import Calibration, Temperature
 from winnow.training.embedding import EmbeddedColumns
 from winnow.training.export_module import ExportModule
 from winnow.training.failures import DivergedError
@@ -53,6 +54,7 @@ class Fitted:
         network: on the world's device.
         head: the network's outputs to what people read: class probabilities, or values in the target's own units.
         rows: all rows of the data set as the network and the loss take them.
+        calibration: temperature and threshold of a refitted classifier; None for a fold's, which ranks by neither.
     """
 
     preprocess: nn.Module
@@ -61,14 +63,18 @@ class Fitted:
     rows: Rows
     loss: RowLoss
     batch_size: int
+    calibration: Calibration | None = None
+
+    def outputs(self, rows: NDArray[np.int64], world: World) -> Tensor:
+        """The network's outputs for some rows, float32 [rows, …], equal on all ranks."""
+        return predict(self.network, self.rows.inputs, torch.from_numpy(rows), self.batch_size, world)
 
     def score(self, prepared: Prepared, rows: NDArray[np.int64], world: World) -> dict[str, float]:
         """Every metric of the study over some rows, equal on all ranks; NaN where one is not defined.
 
         The loss is the one that training minimizes: for regression that of the target brought to spread 1.
         """
-        raw = predict(self.network, self.rows.inputs, torch.from_numpy(rows), self.batch_size, world)
-        return self.metrics_of(prepared, raw, rows)
+        return self.metrics_of(prepared, self.outputs(rows, world), rows)
 
     def metrics_of(self, prepared: Prepared, raw: Tensor, rows: NDArray[np.int64]) -> dict[str, float]:
         """The same for outputs of the network, float32 [rows, …]."""
@@ -76,8 +82,11 @@ class Fitted:
         if not math.isfinite(loss):
             # Some metrics raise where outputs are NaN, others answer all the same: the loss says what happened.
             return {spec.name: loss for spec in prepared.metrics if is_loss(spec)}
+        if self.calibration is not None:
+            raw = raw / self.calibration.temperature
         with torch.no_grad():
             outputs = self.head(raw)
+        labelled = outputs if self.calibration is None else self.calibration.decided(outputs)
         target = torch.from_numpy(prepared.data.target[rows]).to(raw.device)
         own = prepared.data.weights
         weights = None if own is None else torch.from_numpy(own[rows])
@@ -87,7 +96,8 @@ class Fitted:
                 return loss
             if spec.score is None:
                 return float(functional.cross_entropy(raw, target, reduction="none").double().mean())
-            return float(spec.score(outputs, target, weights) if spec.takes_weights else spec.score(outputs, target))
+            of = labelled if spec.is_of_labels else outputs
+            return float(spec.score(of, target, weights) if spec.takes_weights else spec.score(of, target))
 
         return {spec.name: value(spec) for spec in prepared.metrics}
 
@@ -100,7 +110,10 @@ class Fitted:
 
     def finished(self, world: World) -> ExportModule:
         """The model for export: on the CPU, in eval mode, without the precision it was trained in."""
-        return ExportModule(self.preprocess, world.unwrap(self.network), self.head).cpu().eval()
+        head = self.head
+        if self.calibration is not None and self.calibration.temperature != 1:
+            head = nn.Sequential(Temperature(self.calibration.temperature), head)
+        return ExportModule(self.preprocess, world.unwrap(self.network), head).cpu().eval()
 
 
 def new_network(

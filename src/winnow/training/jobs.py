@@ -7,6 +7,7 @@ batch.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from winnow.config.user_code import folder_of_code
 from winnow.data.rows import RowSource, SelectedRows
 from winnow.data.splits import split_watch
+from winnow.training.calibration import Calibration, calibrate
 from winnow.training.curves import Curves, OnEpoch, Points
 from winnow.training.custom_loop import LoopFold, LoopResult, run_loop
 from winnow.training.failures import DivergedError, ExportDiffersError, ExportError, StoppedError
@@ -32,6 +34,7 @@ from winnow.training.loop import OnStep, Trained, train
 from winnow.training.losses import row_loss
 from winnow.training.messages import EpochScored, FoldJob, FoldScored, FoldStopped, FromRank, Progress, Refit, Refitted
 from winnow.training.optimization import make_optimizer
+from winnow.training.out_of_fold import PARQUET, kept_outputs, read_outputs, write_outputs
 from winnow.training.packs import Alone, Packed, Packs
 from winnow.training.preparation import Prepared
 from winnow.training.world import World
@@ -91,7 +94,8 @@ class Jobs:
             after_epoch=self._validating(job, curves) if self._measures else None,
         )
         ended = time.perf_counter()
-        metrics = fitted.score(self._prepared, fold.validation, self._world)
+        raw = fitted.outputs(fold.validation, self._world)
+        metrics = fitted.metrics_of(self._prepared, raw, fold.validation)
         check_finite(metrics, f"fold {job.fold + 1}")
         return FoldScored(
             trial=job.trial,
@@ -102,6 +106,7 @@ class Jobs:
             train_s=ended - began,
             score_s=time.perf_counter() - ended,
             curves=self._points(curves),
+            outputs=kept_outputs(self._prepared, job.fold, raw),
         )
 
     def refit(self, job: Refit) -> Refitted:
@@ -120,12 +125,20 @@ class Jobs:
             fold = len(prepared.folds)
             fitted, _ = fit(prepared, self._world, self._data, job.params, holdout.rest, fold, on_epoch=self._report)
         train_s = time.perf_counter() - began
+        folds = read_outputs(prepared, job.outputs)
+        if folds is not None:
+            fitted = dataclasses.replace(fitted, calibration=calibrate(prepared, folds))
         metrics: dict[str, float] = {}
         if len(holdout.holdout):
             metrics = fitted.score(prepared, holdout.holdout, self._world)
             check_finite(metrics, "the holdout")
         parity = self._export(fitted, job, metrics) if self._world.is_first else 0.0
-        return Refitted(trial=job.trial, directory=job.directory, metrics=metrics, parity=parity, train_s=train_s)
+        artifacts: tuple[str, ...] = ()
+        if folds is not None and self._world.is_first:
+            path = Path(job.directory).with_name(PARQUET)
+            write_outputs(prepared, folds, path)
+            artifacts = (str(path),)
+        return Refitted(job.trial, job.directory, metrics, parity, train_s, artifacts)
 
     def _export(self, fitted: Fitted, job: Refit, metrics: Mapping[str, float]) -> float:
         # Folds need neither ONNX nor its runtime, so their imports wait for the first refit.
@@ -135,7 +148,11 @@ class Jobs:
         checked = prepared.holdout.holdout if len(prepared.holdout.holdout) else prepared.holdout.rest
         named = {**job.metrics, **{f"holdout.{name}": value for name, value in metrics.items()}}
         commit = git_commit(folder_of_code(prepared.experiment, Path.cwd()) or Path.cwd())
-        origin = Origin(prepared.experiment.name, job.trial, job.params, named, commit)
+        found, names = fitted.calibration or Calibration(), prepared.data.class_names
+        named |= found.metrics
+        is_named = prepared.positive is not None or found.threshold is not None
+        positive = names[1 if prepared.positive is None else prepared.positive] if names and is_named else None
+        origin = Origin(prepared.experiment.name, job.trial, job.params, named, commit, positive, found.threshold)
         try:
             model, trained = fitted.finished(self._world), prepared.holdout.rest
             return export(model, prepared.data, checked, trained, origin, Path(job.directory))

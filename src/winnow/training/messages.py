@@ -45,13 +45,14 @@ class TrainFolds(msgspec.Struct, frozen=True, tag="train_folds"):
 class Refit(msgspec.Struct, frozen=True, tag="refit"):
     """Train on all but the holdout and write a bundle into `directory`; answered by `Refitted` or `Failed`.
 
-    `metrics` are the trial's cross-validation means, for the manifest.
+    `metrics` are the trial's cross-validation means, for the manifest; `outputs` what its folds kept (`out_of_fold`).
     """
 
     trial: int
     params: dict[str, Any]
     metrics: dict[str, float]
     directory: str
+    outputs: dict[int, bytes] = {}
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
@@ -113,6 +114,7 @@ class FoldScored(msgspec.Struct, frozen=True, tag="fold_scored"):
         cost: what such a model costs where so many train as one, as a share of its cost alone.
         not_packed: why the fold trained alone although others were asked for with it.
         curves: epochs (1-based) with what was measured after them, by name.
+        outputs: the network's for the fold's validation rows (`out_of_fold`); None where nothing is calibrated.
     """
 
     trial: int
@@ -126,6 +128,7 @@ class FoldScored(msgspec.Struct, frozen=True, tag="fold_scored"):
     cost: float = 1.0
     not_packed: str | None = None
     curves: dict[str, tuple[tuple[int, float], ...]] = {}
+    outputs: bytes | None = None
 
 
 class FoldFailed(msgspec.Struct, frozen=True, tag="fold_failed"):
@@ -154,13 +157,18 @@ class FoldsTrained(msgspec.Struct, frozen=True, tag="folds_trained"):
 
 
 class Refitted(msgspec.Struct, frozen=True, tag="refitted"):
-    """The bundle is complete in `directory`; `metrics` are those of the holdout (empty where there is none)."""
+    """The bundle is complete in `directory`; `metrics` are those of the holdout (empty where there is none).
+
+    Attributes:
+        artifacts: files beside the bundle that belong to the trial's run.
+    """
 
     trial: int
     directory: str
     metrics: dict[str, float]
     parity: float
     train_s: float
+    artifacts: tuple[str, ...] = ()
 
 
 ToRank = TrainFolds | Refit | EpochVerdict | Stop

@@ -25,6 +25,7 @@ from winnow.training.fitting import Fitted, check_finite, new_network, seeds_of
 from winnow.training.fold_data import FoldData, Learned
 from winnow.training.losses import RowLoss, row_loss
 from winnow.training.messages import FoldFailed, FoldJob, FoldScored
+from winnow.training.out_of_fold import kept_outputs
 from winnow.training.preparation import Prepared
 from winnow.training.stack_costs import StackCosts
 from winnow.training.stacking.layers import NotStackableError
@@ -218,6 +219,7 @@ class Packs:
                     score_s=time.perf_counter() - scoring,
                     packed=len(members),
                     curves=curves.points() if config.type != "off" else {},
+                    outputs=kept_outputs(self._prepared, job.fold, raw),
                 )
             )
         return tuple(results)

@@ -35,6 +35,7 @@ from winnow.config.space import float_for_whole_numbers
 from winnow.data.preprocessing import TargetScale, fit_preprocessing
 from winnow.data.rows import spread
 from winnow.data.splits import split_watch
+from winnow.training.calibration import threshold_spec
 from winnow.training.fitting import build_network
 from winnow.training.fold_data import FoldData
 from winnow.training.independence import CAUSE, dependence
@@ -149,6 +150,7 @@ def _check_loss(prepared: Prepared) -> None:
         raise InputError("training.class_weights", expected=expected, found="regression", remedy=remedy)
     if isinstance(weights, Mapping):
         named_weights(data, weights)
+    threshold_spec(prepared)
     searched = next((name for name, slot in prepared.routing.slots.items() if slot.place == "loss"), None)
     if searched is not None and prepared.objective == LOSS:
         raise InputError(

@@ -318,7 +318,7 @@ class Worker:
             first_step_s=result.first_step_s,
             score_s=result.score_s,
         )
-        return ScoredFold(lease, record, result.metrics[self._sweep.metric], result.curves)
+        return ScoredFold(lease, record, result.metrics[self._sweep.metric], result.curves, result.outputs)
 
     def _refit(self, lease: Lease) -> None:
         trial = self._retrying(self._store.trial, lease.number)
@@ -326,7 +326,8 @@ class Worker:
         self._show("refitting", trial=trial.number)
         with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
             bundle = str(Path(folder, "bundle"))
-            answer = self._world.refit(Refit(trial.number, dict(trial.params), _means(trial), bundle))
+            outputs = self._retrying(self._store.out_of_fold, trial.number)
+            answer = self._world.refit(Refit(trial.number, dict(trial.params), _means(trial), bundle, outputs))
             if isinstance(answer, Failed):
                 _log.warning("refit of trial %d failed: %s", trial.number, answer.reason)
                 self._retrying(self._leases.finish_task, lease, reason=answer.reason)
@@ -344,8 +345,9 @@ class Worker:
         while True:
             try:
                 parent = self._parent_run_id(tracker)
+                bundle, artifacts = Path(refitted.directory), [Path(path) for path in refitted.artifacts]
                 version = tracker.log_bundle(
-                    self._sweep, parent, scored, Path(refitted.directory), lambda run_id: self._retrying(keep, run_id)
+                    self._sweep, parent, scored, bundle, lambda run_id: self._retrying(keep, run_id), artifacts
                 )
                 break
             except TrackingUnavailableError as error:

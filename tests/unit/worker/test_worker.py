@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +222,13 @@ def test_a_model_that_waits_for_the_tracking_store_says_so(tmp_path: Path) -> No
         seen: tuple[str | None, ...] = ()
 
         def log_bundle(
-            self, sweep: SweepRecord, parent_run_id: str, trial: TrialRecord, bundle: Path, keep: Keep = as_offered
+            self,
+            sweep: SweepRecord,
+            parent_run_id: str,
+            trial: TrialRecord,
+            bundle: Path,
+            keep: Keep = as_offered,
+            artifacts: Sequence[Path] = (),
         ) -> ModelVersion:
             self.seen = (*self.seen, *(life.status.waits_for for life in store.workers()))
             if len(self.seen) == 1:
