@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from winnow.orchestrators.cancel import Cancelled
     from winnow.orchestrators.dashboard import Dashboard
     from winnow.orchestrators.deploy import ServePlan, ServePreview, ServeRequest
-    from winnow.orchestrators.deployments import Access, Removal, ServedDeployment, Serving, SeveralDeploymentsError
+    from winnow.orchestrators.deployments import Access, Removal, ServedDeployment, Serving
     from winnow.orchestrators.difference import Difference
     from winnow.orchestrators.holdout import HoldoutRow
     from winnow.orchestrators.inference import Inference
@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from winnow.orchestrators.refit import RefitFailedError
     from winnow.orchestrators.releases import NoChampionError
     from winnow.orchestrators.select_model import CheckedRun, Explanation, Outcome
+    from winnow.orchestrators.several_deployments import SeveralDeploymentsError
     from winnow.orchestrators.studies import Deletion, ListedStudy
     from winnow.orchestrators.supervise import SweepFailedError
     from winnow.orchestrators.train import SweepResult
@@ -113,7 +114,7 @@ _LATE = {
         "orchestrators.cancel": "Cancelled",
         "orchestrators.dashboard": "Dashboard",
         "orchestrators.deploy": "ServePlan ServePreview ServeRequest",
-        "orchestrators.deployments": "Access Removal ServedDeployment Serving SeveralDeploymentsError",
+        "orchestrators.deployments": "Access Removal ServedDeployment Serving",
         "orchestrators.difference": "Difference",
         "orchestrators.holdout": "HoldoutRow",
         "orchestrators.inference": "Inference",
@@ -122,6 +123,7 @@ _LATE = {
         "orchestrators.refit": "RefitFailedError",
         "orchestrators.releases": "NoChampionError",
         "orchestrators.select_model": "CheckedRun Explanation Outcome",
+        "orchestrators.several_deployments": "SeveralDeploymentsError",
         "orchestrators.studies": "Deletion ListedStudy",
         "orchestrators.supervise": "SweepFailedError",
         "orchestrators.train": "SweepResult",
