@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import click
 
 from winnow.cli.options import config_option
-from winnow.config.grid import trials_wanted
 from winnow.config.next_command import next_command
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ def command(config: Path, keep: bool) -> None:
     """Sweep, select, serve and predict on bundled data. Running it again reuses what is done."""
     from winnow import api
     from winnow.cli import prod, select_model, train
+    from winnow.config.grid import trials_wanted
 
     experiment = api.load_experiment(config)
     search, folds = experiment.search, experiment.cross_validation.folds
