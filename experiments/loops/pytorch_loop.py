@@ -9,7 +9,7 @@ EPOCHS = 20
 
 
 def train_fold(fold, params):
-    """Train a network on a fold; see docs/training.md, "Your own loop"."""
+    """Train a fold; see docs/examples.md."""
     rows = fold.prepared
     network = build(rows.shape[0], params["width"], fold.outputs).to(fold.device)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.95))
