@@ -410,6 +410,29 @@ class BudgetConfig(Frozen):
         return None if self.time is None else seconds_of(self.time)
 
 
+class WarmStartConfig(Frozen):
+    """Points to try first, from one of `study`, `csv` and `points`. They count among the trials."""
+
+    study: str | None = Field(
+        default=None, description="Another study of the same database; its best trials are tried again on these data."
+    )
+    csv: str | None = Field(
+        default=None,
+        description="A file with a column per parameter: `lr`, or `params_lr` or `params.lr` as Optuna and MLflow "
+        "export it. With a `value` column, the best rows are tried.",
+    )
+    points: tuple[dict[str, Any], ...] = Field(
+        default=(), description="Points by hand; the sampler chooses the parameters that a point leaves out."
+    )
+    top: int = Field(default=10, ge=1, description="How many of the study's or the file's best points are tried.")
+
+    @model_validator(mode="after")
+    def _checked(self) -> WarmStartConfig:
+        if sum((self.study is not None, self.csv is not None, bool(self.points))) != 1:
+            raise ValueError("one of `study`, `csv` and `points`")
+        return self
+
+
 class SearchConfig(Frozen):
     """The search space, how it is searched, and for how long."""
 
@@ -428,6 +451,7 @@ class SearchConfig(Frozen):
     pruner: Annotated[PrunerConfig, NameOrMapping] = Field(
         default=PrunerConfig(), description="A name, or `{type: NAME, threshold: …}`."
     )
+    warm_start: WarmStartConfig | None = Field(default=None, description="Points to try first; null: none.")
     seed: int = Field(default=0, ge=0, lt=2**31, description="Seed of the sampler, the splits and the training.")
 
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from winnow.config.addresses import with_driver
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.file_lock import locked
+from winnow.config.grid import trials_wanted
+from winnow.config.next_command import next_command
 from winnow.config.private import make_home
 from winnow.config.settings import Settings
 from winnow.config.user_code import folder_of_code
 from winnow.orchestrators.environment import describe_environment
 from winnow.study.database import Database, NoStudiesError
+from winnow.study.optuna_tables import Goal
 from winnow.study.store import StudyStore
+from winnow.study.warm_start import points_by_hand, points_of_file, points_of_study
 from winnow.tracking.records import SweepRecord
 from winnow.tracking.store import check
 from winnow.training.fork_messages import Checked
@@ -61,6 +66,29 @@ def describe_sweep(
     )
 
 
+def warm_points(experiment: Experiment, settings: Settings, metric: str, goal: Goal) -> tuple[Mapping[str, Any], ...]:
+    """The points that a new study tries first. Raises InputError for a point outside the space or a missing source."""
+    search = experiment.search
+    start, trials = search.warm_start, trials_wanted(search)
+    if start is None:
+        return ()
+    most = min(start.top, trials)
+    if start.points:
+        return points_by_hand(search.space, start.points, trials)
+    if start.csv is not None:
+        return points_of_file(search.space, Path(start.csv), most, metric, goal)
+    assert start.study is not None, "the file names one of the three"
+    other = find_study(settings, start.study)
+    if other is None:
+        raise InputError(
+            "search.warm_start.study",
+            expected="a study that was started, in the same database",
+            found=repr(start.study),
+            remedy=f"Correct the name; {next_command('studies')} lists them.",
+        )
+    return points_of_study(search.space, start.study, other.trials(), most, other.header.sweep.goal)
+
+
 def find_study(settings: Settings, study: str) -> StudyStore | None:
     """The study, or None if it does not exist. Creates nothing.
 
@@ -84,8 +112,17 @@ def find_study(settings: Settings, study: str) -> StudyStore | None:
     return store if store.exists() else None
 
 
-def open_study(experiment: Experiment, study: str, settings: Settings, sweep: SweepRecord) -> StudyStore:
+def open_study(
+    experiment: Experiment,
+    study: str,
+    settings: Settings,
+    sweep: SweepRecord,
+    points: Sequence[Mapping[str, Any]] = (),
+) -> StudyStore:
     """Create the study, or open it if it exists. Call this after all checks have passed.
+
+    Args:
+        points: what a new study's first trials try.
 
     Raises:
         InputError: the study has another definition or other data, a store cannot be used, or the disk is full.
@@ -98,7 +135,7 @@ def open_study(experiment: Experiment, study: str, settings: Settings, sweep: Sw
     make_home(settings.home)
     with locked(settings.home / "studies" / study / "open.lock"):
         store = StudyStore(Database(settings.storage_url, create=True), study)
-        store.create(experiment, sweep)
+        store.create(experiment, sweep, points)
         store.set_stopped(False)
         return store
 

@@ -17,7 +17,7 @@ from winnow.config.settings import Settings
 from winnow.config.user_code import code_of
 from winnow.orchestrators.attach import AttachedStart, is_attachable
 from winnow.orchestrators.groups import gpu_sharing, plan_groups
-from winnow.orchestrators.opened_study import describe_sweep, find_study, is_finished, open_study
+from winnow.orchestrators.opened_study import describe_sweep, find_study, is_finished, open_study, warm_points
 from winnow.orchestrators.preflight import DataFile, check_data_files, check_training, data_file
 from winnow.orchestrators.progress import ProgressView
 from winnow.orchestrators.report import report_path, write_report
@@ -127,6 +127,7 @@ def _train(
         checked = check_training(server, experiment, platform.host, lambda what: show(f"{study}: checking {what}"))
     for note in checked.notes:
         view.note(f"study {study}: {note}")
+    points = warm_points(experiment, settings, checked.objective, checked.goal) if existing is None else ()
     data = _data_of(request, platform)
     groups = _planned(request, platform, data)
     if platform.host.capabilities.shares_files:
@@ -140,7 +141,7 @@ def _train(
         existing.check(experiment, sweep)
         if (retried := resume(existing, request, code or {}, executor)) is not None:
             view.note(retried)
-    store = open_study(experiment, study, settings, sweep)
+    store = open_study(experiment, study, settings, sweep, points)
     if is_finished(store):
         return _end(store, settings, executor, was_done=True)
     if data is not None:

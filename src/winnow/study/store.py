@@ -43,7 +43,7 @@ LEASE_MARGIN_S = 60.0
 _NOT_LEARNING = frozenset({"random", "grid", "qmc", "brute_force"})
 _PRUNERS: Mapping[str, Literal["off", "racing", "median"]] = {"off": "off", "racing": "racing", "median": "median"}
 
-_NOT_PACKED = "winnow:not_packed"
+_NOT_PACKED, _POINTS = "winnow:not_packed", "winnow:points"
 _ALONE = "winnow:alone"
 """Prefix of the attributes of Optuna's study that count, for each node, how often it lost its group."""
 
@@ -105,21 +105,24 @@ class StudyStore:
             return False
         return self.name in study_names(self.database)
 
-    def create(self, experiment: Experiment, sweep: SweepRecord) -> None:
+    def create(self, experiment: Experiment, sweep: SweepRecord, points: Sequence[Mapping[str, Any]] = ()) -> None:
         """Make the study, or update an existing one's number of trials, execution and code.
+
+        Args:
+            points: what a new study's first trials try (`warm_start.py`). An existing study keeps its own.
 
         Raises:
             InputError: the existing study has another definition or other data; it is unchanged.
         """
         self.check(experiment, sweep)
         try:
-            self._create(experiment, sweep)
+            self._create(experiment, sweep, points)
         except sa.exc.IntegrityError:
             # Another process made it meanwhile.
-            self._create(experiment, sweep)
+            self._create(experiment, sweep, points)
         self._header = None
 
-    def _create(self, experiment: Experiment, sweep: SweepRecord) -> None:
+    def _create(self, experiment: Experiment, sweep: SweepRecord, points: Sequence[Mapping[str, Any]]) -> None:
         experiment_json = json.dumps(experiment.without_secrets().model_dump(mode="json", by_alias=True))
         with self.database.writing() as connection:
             study_id = optuna_tables.study_id_of(connection, self.name)
@@ -135,6 +138,8 @@ class StudyStore:
             if known is None:
                 values |= {"study_id": study_id, "sweep": json.dumps(dataclasses.asdict(sweep))}
                 connection.execute(sa.insert(studies).values(values))
+                if points:
+                    optuna_tables.set_attribute(connection, study_id, _POINTS, list(points))
             else:
                 values["sweep"] = self._with_code(connection, study_id, json.loads(known.sweep), sweep.code)
                 connection.execute(sa.update(studies).where(studies.c.study_id == study_id).values(values))
@@ -186,11 +191,13 @@ class StudyStore:
     def leases(self) -> Leases:
         """The leases of this study."""
         execution, search = self.header.experiment.execution, self.header.experiment.search
+        with self.database.reading() as connection:
+            points = optuna_tables.attribute(connection, self.study_id, _POINTS) or ()
         rules = LeaseRules(
             ttl_s=execution.storage_patience_s + LEASE_MARGIN_S,
             retries=execution.retries,
             schedule=schedule_rules(self.header.experiment, self.header.sweep),
-            proposer=Proposer(search.space, search.sampler, search.seed),
+            proposer=Proposer(search.space, search.sampler, search.seed, points),
             budget=search.budget,
         )
         return Leases(self.database, self.study_id, rules, self._clock_ms)
