@@ -150,6 +150,21 @@ class ReadConfig(Frozen):
     )
 
 
+class AugmentConfig(Frozen):
+    """How training rows are changed by chance. A name, or a mapping; other keys are its arguments."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
+    type: str = Field(
+        description="`winnow.augment:flip` (with `p`), `winnow.augment:crop` (`padding`), `winnow.augment:noise` "
+        "(`std`), or your own function as `path/file.py:function`: `function(rows, **options) -> rows`."
+    )
+
+
+def _listed(value: Any) -> Any:
+    """A name or a mapping alone as a list."""
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
 class DataConfig(Frozen):
     """Where the rows come from, and which are held out."""
 
@@ -194,7 +209,12 @@ class DataConfig(Frozen):
         description="`memory`: read all rows once. `lazy`: fetch rows when a batch needs them. `auto`: lazy for "
         "memory-mapped arrays, images and torch Datasets of more than 256 MiB as float32, memory for all others.",
     )
-    options: dict[str, Any] = Field(default={}, description="Keyword arguments of the data function.")
+    augment: Annotated[tuple[Annotated[AugmentConfig, NameOrMapping], ...], BeforeValidator(_listed)] = Field(
+        default=(), description="Random changes of the training rows: one, or a list that is applied in its order."
+    )
+    options: dict[str, Any] = Field(
+        default={}, description="Keyword arguments of the data function; of `images:` the `size` and `mode`."
+    )
     positive: ClassName | None = Field(
         default=None,
         description="Of two classes the one that binary metrics and the decision threshold are about; by default the "

@@ -26,6 +26,8 @@ BUNDLED = "sklearn:"
 """Prefix of a `data.source` that names a data set of scikit-learn."""
 SQLITE = "sqlite:"
 """Prefix of a `data.source` that names a file with an SQLite database."""
+IMAGES = "images:"
+"""Prefix of a `data.source` that names a folder of images."""
 FORMS = "`package.module:function` or `path/file.py:function`"
 
 
@@ -74,7 +76,7 @@ def names_function(spec: str) -> bool:
 
 def names_data_function(source: str) -> bool:
     """Whether a `data.source` names a function, and not a bundled set, a file or a URL."""
-    return not source.startswith((BUNDLED, SQLITE)) and names_function(source)
+    return not source.startswith((BUNDLED, SQLITE, IMAGES)) and names_function(source)
 
 
 def line_in(file: str | None, error: Exception) -> str:

@@ -59,8 +59,10 @@ def _code_files(experiment: Experiment, folder: Path) -> dict[Path, str]:
     """Names of the files by their paths, in the order in which they are reached from the experiment."""
     found: dict[Path, str] = {}
     training = experiment.training
+    augments = (augment.type for augment in experiment.data.augment)
     metrics = (metric.name for metric in (experiment.search.metric, *experiment.search.metrics))
-    for spec in (experiment.model.factory, experiment.data.function, training.loop, training.loss.type, *metrics):
+    functions = (experiment.model.factory, experiment.data.function, training.loop, training.loss.type)
+    for spec in (*functions, *metrics, *augments):
         if spec is not None and names_data_function(spec):
             start, roots = _start(spec.rpartition(":")[0], folder)
             if start is not None:

@@ -9,21 +9,25 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
 from winnow.config.errors import InputError
 from winnow.config.functions import line_in, load_function
 from winnow.config.nearest import did_you_mean
-from winnow.data.raw import RawData, as_array, is_foreign_table, is_frame, is_tensor, with_pandas
+from winnow.data.fetched_features import Load
+from winnow.data.items import read_items, training_items
+from winnow.data.raw import RawData, is_foreign_table, is_frame, with_pandas
 
 PLACE = "data.source"
 REQUIRED = ("X", "y")
-OPTIONAL = ("groups", "time", "weights", "feature_names", "class_names")
+OPTIONAL = ("groups", "time", "weights", "feature_names", "class_names", "augment")
+DATASET, TRAIN_DATASET = "dataset", "train_dataset"
 RETURNS = "(X, y), a mapping with X and y, or a map-style torch Dataset of (x, y) pairs"
 
 
-def call_data_function(spec: str, options: Mapping[str, Any]) -> RawData:
+def call_data_function(spec: str, options: Mapping[str, Any], load: Load = "auto") -> RawData:
     """Call the function and check what it returns.
+
+    Args:
+        load: `data.load`, for the items of a torch Dataset.
 
     Raises:
         InputError: it cannot be found, raises, or breaks its contract.
@@ -31,7 +35,11 @@ def call_data_function(spec: str, options: Mapping[str, Any]) -> RawData:
     function = load_function(spec, PLACE)
     try:
         result = function(**options)
-        pairs = _pairs_of(result) if _is_dataset(result) else None
+        result = {DATASET: result} if _is_dataset(result) else result
+        if isinstance(result, Mapping) and DATASET in result:
+            return _from_datasets(spec, result, load)
+    except InputError:
+        raise
     except Exception as error:
         file = getattr(sys.modules.get(getattr(function, "__module__", "")), "__file__", None)
         raise InputError(
@@ -41,8 +49,6 @@ def call_data_function(spec: str, options: Mapping[str, Any]) -> RawData:
             remedy="Correct the function, or `data.options`, which are its arguments.",
         ) from error
     name = spec.rpartition(":")[2]
-    if pairs is not None:
-        return _from_pairs(name, spec, pairs, getattr(result, "classes", None))
     if isinstance(result, Mapping):
         return _from_mapping(name, spec, result)
     if isinstance(result, tuple | list) and len(result) == 2:
@@ -76,6 +82,7 @@ def _from_mapping(name: str, spec: str, result: Mapping[Any, Any]) -> RawData:
         feature_names=_names(result.get("feature_names"), "feature_names", spec),
         class_names=_names(result.get("class_names"), "class_names", spec),
         target_names=_target_names(target),
+        augment=result.get("augment"),
     )
 
 
@@ -95,25 +102,32 @@ def _refuse_target_among_features(features: Any, target: Any, spec: str) -> None
             )
 
 
-def _from_pairs(name: str, spec: str, pairs: list[Any], classes: Any) -> RawData:
+def _from_datasets(spec: str, result: Mapping[Any, Any], load: Load) -> RawData:
     """Rows of a torch Dataset; its `classes`, an attribute of torchvision's sets, become the class names."""
-    for index, pair in enumerate(pairs):
-        if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise _not_the_contract(spec, f"{_described(pair)} as item {index} of a Dataset")
-    rows = [as_array(x, PLACE) if is_tensor(x) else np.asarray(x) for x, _ in pairs]
-    shapes = {row.shape: index for index, row in reversed(list(enumerate(rows)))}
-    if len(shapes) > 1:
-        shape, index = sorted(shapes.items(), key=lambda one: one[1])[1]
+    known = (DATASET, TRAIN_DATASET, *(key for key in OPTIONAL if key != "feature_names"))
+    unknown = next((str(key) for key in result if key not in known), None)
+    if unknown is not None:
         raise InputError(
             PLACE,
-            expected=f"items of one shape, {rows[0].shape}, from '{spec}'",
-            found=f"{shape} in item {index}",
-            remedy="Crop, pad or resize them in the Dataset.",
+            expected=f"a mapping with some of {', '.join(known)} from '{spec}'",
+            found=f"the unknown key '{unknown}'",
+            remedy=did_you_mean(unknown, known) or "Leave it out.",
         )
-    targets = [as_array(y.reshape(-1), PLACE) if is_tensor(y) else np.ravel(y) for _, y in pairs]
-    target = np.stack(targets) if targets else np.empty((0, 1))
-    names = tuple(classes) if isinstance(classes, list | tuple) and all(isinstance(c, str) for c in classes) else None
-    return RawData(name, np.stack(rows) if rows else np.empty((0, 1)), target, class_names=names)
+    dataset, other = result[DATASET], result.get(TRAIN_DATASET)
+    features, target = read_items(dataset, load, spec)
+    classes = result.get("class_names", getattr(dataset, "classes", None))
+    are_names = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
+    return RawData(
+        spec.rpartition(":")[2],
+        features,
+        target,
+        groups=result.get("groups"),
+        time=result.get("time"),
+        weights=result.get("weights"),
+        class_names=tuple(classes) if are_names else None,
+        augment=result.get("augment"),
+        training=None if other is None else training_items(other, features, spec),
+    )
 
 
 def _is_dataset(result: Any) -> bool:
@@ -122,12 +136,6 @@ def _is_dataset(result: Any) -> bool:
     if is_frame(result) or is_foreign_table(result):
         return False
     return hasattr(result, "__getitem__")
-
-
-def _pairs_of(dataset: Any) -> list[Any]:
-    if not hasattr(dataset, "__len__"):
-        raise TypeError(f"{type(dataset).__name__} has no length; only a map-style Dataset can be split into folds")
-    return [dataset[index] for index in range(len(dataset))]
 
 
 def _names(value: Iterable[Any] | None, key: str, spec: str) -> tuple[str, ...] | None:

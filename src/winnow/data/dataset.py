@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.bundle.columns import Column
+from winnow.bundle.images import ImageInput
 from winnow.data.inputs import InputPlan
 from winnow.data.rows import FeatureRows, RowSource
 
@@ -40,6 +41,9 @@ class DataSet:
         target_names: one per target; a single one for classification.
         weights: what each row counts in the loss, float32 [rows], at least 0; None: all alike.
         sha256: digest of features, target, groups, time, names, categories and weights.
+        images: how rows are decoded from images; None for other data.
+        augment: what a data function returned to change training rows: a function, several, or None.
+        training: the rows as training reads them, each time anew; None: as they are.
         columns: what each column of a table holds; None for tensors, and for arrays of numbers.
         inputs: how encoded columns become a network's inputs; None where those are the features themselves, scaled.
     """
@@ -56,6 +60,9 @@ class DataSet:
     sha256: str
     weights: NDArray[np.float32] | None = None
     columns: tuple[Column, ...] | None = None
+    images: ImageInput | None = None
+    augment: Any = None
+    training: RowSource | None = None
     inputs: InputPlan | None = None
 
     @property
@@ -87,7 +94,8 @@ class DataSet:
 def digest_of(names: dict[str, tuple[str, ...] | None], arrays: Mapping[str, NDArray[Any] | RowSource | None]) -> str:
     """sha256, in hex, of names and arrays; the order of the dictionaries' keys counts.
 
-    Rows that are fetched are read once, in blocks, and give the digest of an array of the same rows.
+    Rows that are fetched are read once, in blocks, and give the digest of an array of the same rows. Images are covered
+    as files, and of a `Dataset` that does not fit in memory some items.
     """
     digest = hashlib.sha256(_DIGEST_VERSION.encode())
     digest.update(json.dumps(names, ensure_ascii=True).encode())
@@ -96,9 +104,16 @@ def digest_of(names: dict[str, tuple[str, ...] | None], arrays: Mapping[str, NDA
         header = "none" if array is None else f"{kind}{list(array.shape)}"
         digest.update(f"\n{name}:{header}\n".encode())
         if array is not None:
-            for block in array.blocks() if isinstance(array, RowSource) else (array,):
-                digest.update(_content(block))
+            for block in _blocks(array):
+                digest.update(block)
     return digest.hexdigest()
+
+
+def _blocks(rows: NDArray[Any] | RowSource) -> Iterable[bytes]:
+    """What stands for rows in a digest."""
+    if not isinstance(rows, RowSource):
+        return (_content(rows),)
+    return (_content(block) for block in rows.blocks()) if rows.fingerprint is None else (rows.fingerprint.encode(),)
 
 
 def _content(array: NDArray[Any]) -> bytes:

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from winnow.bundle.images import ImageInput
 from winnow.config.errors import InputError
+from winnow.data.rows import RowSource
 
 NUMBERS = (bool, int, float, Decimal, np.bool_, np.integer, np.floating)
 """Types of real numbers in arrays of objects."""
@@ -28,6 +30,9 @@ class RawData:
         features: a DataFrame, or an array [rows, …].
         target: an array or a pandas object, [rows] or [rows, targets].
         groups, time, weights: one value per row, or None.
+        images: how the features are decoded from images, or None.
+        augment: a function of training rows, or several, or None.
+        training: the features as training reads them, or None.
         feature_names, class_names, target_names: the source's own names, or None.
     """
 
@@ -36,6 +41,9 @@ class RawData:
     target: Any
     groups: Any = None
     time: Any = None
+    images: ImageInput | None = None
+    augment: Any = None
+    training: RowSource | None = None
     feature_names: tuple[str, ...] | None = None
     class_names: tuple[str, ...] | None = None
     target_names: tuple[str, ...] | None = None

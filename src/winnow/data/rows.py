@@ -43,6 +43,11 @@ class RowSource(ABC):
         return self.fetch(np.arange(*index.indices(len(self))) if isinstance(index, slice) else index)
 
     @property
+    def fingerprint(self) -> str | None:
+        """A digest that stands for the rows where reading all of them takes long."""
+        return None
+
+    @property
     def ndim(self) -> int:
         """Axes, the rows included."""
         return len(self.shape)

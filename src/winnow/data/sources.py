@@ -13,13 +13,14 @@ from typing import Any
 from winnow.bundle.columns import Kind
 from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig
-from winnow.config.functions import BUNDLED
+from winnow.config.functions import BUNDLED, IMAGES
 from winnow.data.array_files import is_array_file, read_array_file
 from winnow.data.bundled import load_bundled
 from winnow.data.data_function import call_data_function
 from winnow.data.dataset import DataSet, digest_of
 from winnow.data.features import convert_features
 from winnow.data.fetched_features import check_fetched, fetched
+from winnow.data.images import load_images
 from winnow.data.inputs import plan_inputs
 from winnow.data.labels import typed_codes, typed_labels
 from winnow.data.raw import RawData, as_values, is_frame
@@ -38,7 +39,8 @@ def load_data(config: DataConfig) -> DataSet:
     Raises:
         InputError: the source cannot be read, or its rows cannot be trained on.
     """
-    if config.options and config.function is None:
+    is_images = config.shown_source.startswith(IMAGES)
+    if config.options and config.function is None and not is_images:
         raise InputError(
             "data.options",
             expected="no options for a source that is not a data function",
@@ -46,13 +48,20 @@ def load_data(config: DataConfig) -> DataSet:
             remedy="Remove `data.options`, or name a data function as `data.source`.",
         )
     if config.function is not None:
-        raw = call_data_function(config.function, config.options)
+        raw = call_data_function(config.function, config.options, config.load)
     elif isinstance(config.source, str) and config.source.startswith(BUNDLED):
         raw = load_bundled(config.source)
+    elif is_images:
+        raw = load_images(config.shown_source, config.options)
     elif is_array_file(config.shown_source):
         return _checked(read_array_file(config), config)
     else:
         return _checked(_with_columns(_from_table(config), config), config)
+    _refuse_target(config)
+    return _checked(_with_columns(raw, config), config)
+
+
+def _refuse_target(config: DataConfig) -> None:
     if config.target is not None:
         raise InputError(
             "data.target",
@@ -60,7 +69,6 @@ def load_data(config: DataConfig) -> DataSet:
             found=f"'{config.target}'",
             remedy="Remove `data.target`.",
         )
-    return _checked(_with_columns(raw, config), config)
 
 
 def _from_table(config: DataConfig) -> RawData:
@@ -212,6 +220,9 @@ def _checked(raw: RawData, config: DataConfig) -> DataSet:
         sha256=digest_of(names, arrays),
         weights=weights,
         columns=columns,
+        images=raw.images,
+        augment=raw.augment,
+        training=raw.training,
         inputs=inputs,
     )
 

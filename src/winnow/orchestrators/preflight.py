@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 from winnow.bundle.manifest import sha256_of
 from winnow.config.errors import InputError, UnavailableError
 from winnow.config.experiment import Experiment
-from winnow.config.functions import BUNDLED, names_function
+from winnow.config.functions import BUNDLED, IMAGES, names_function
 from winnow.config.inheritance import inherited, is_inherited
 from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
+from winnow.data.array_files import is_array_file
 from winnow.data.sql import sqlite_path
 from winnow.data.table_files import local_files
 from winnow.orchestrators.groups import find_secrets, parse_volume
@@ -53,10 +54,21 @@ def data_file(experiment: Experiment) -> DataFile | None:
         InputError: there is no such file, or there are several.
     """
     paths = check_data_files(experiment)
-    if not paths:
-        return None
     targets = [PurePosixPath(parse_volume(text).target) for text in experiment.execution.volumes]
-    if all(path.is_absolute() and any(PurePosixPath(path).is_relative_to(one) for one in targets) for path in paths):
+
+    def is_mounted(path: Path) -> bool:
+        return path.is_absolute() and any(PurePosixPath(path).is_relative_to(target) for target in targets)
+
+    images = experiment.data.shown_source.partition(IMAGES)[2]
+    if Path(images).is_absolute() and not is_mounted(Path(images)):
+        raise InputError(
+            "data.source",
+            expected="a folder of images that workers can reach",
+            found=f"'{images}' of this machine",
+            remedy="Mount it at the same path with `execution.volumes`, or put it into the project, whose files are in "
+            "the workers' image, and name it by its relative path.",
+        )
+    if all(map(is_mounted, paths)):
         return None
     if len(paths) > 1:
         raise InputError(
@@ -76,9 +88,11 @@ def check_data_files(experiment: Experiment) -> list[Path]:
         InputError: there is no such file.
     """
     data = experiment.data
-    if data.function is not None or data.shown_source.startswith(BUNDLED):
+    if data.function is not None or data.shown_source.startswith((BUNDLED, IMAGES)):
         return []
-    return local_files(sqlite_path(source) or source for source in data.sources)
+    named = [sqlite_path(source) or source for source in data.sources]
+    parts = (data.target, data.group, data.time, data.weight) if is_array_file(data.shown_source) else ()
+    return local_files([*named, *(part for part in parts if part is not None and is_array_file(part))])
 
 
 def start_check(experiment: Experiment, host: WorkerHost, environment: Mapping[str, str] = os.environ) -> ForkServer:
@@ -131,7 +145,8 @@ def check_code(experiment: Experiment, project: Path) -> None:
         "search.sampler.type": experiment.search.sampler.type,
         "search.pruner.type": experiment.search.pruner.type,
     }
-    for place, spec in named.items():
+    augments = [("data.augment", augment.type) for augment in experiment.data.augment]
+    for place, spec in (*named.items(), *augments):
         file = (spec or "").rpartition(":")[0]
         if not file.endswith(".py") or not names_function(spec or ""):
             continue

@@ -284,6 +284,7 @@ def _manifest(data: DataSet, origin: Origin, parity: float, directory: Path) -> 
         task=data.task,
         input_shape=data.raw_shape,
         columns=_codec(data.columns),
+        images=data.images,
         feature_names=data.feature_names,
         class_names=data.class_names,
         positive=origin.positive,

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from winnow.data.rows import RowSource
+from winnow.training.augmentation import Augmentation
 
 _M_MMAP_THRESHOLD = -3
 _MAPPED_BYTES = 2**20
@@ -30,13 +31,15 @@ class FetchedInputs:
     """The network's inputs for some rows of the data set, indexed like a tensor.
 
     Attributes:
-        features: raw rows.
+        features: raw rows; those in memory lie on the device.
         preprocess: raw rows to network inputs, on the device.
+        augmentation: of training rows.
     """
 
-    features: RowSource
+    features: RowSource | Tensor
     preprocess: nn.Module
     device: torch.device
+    augmentation: Augmentation | None = None
 
     @torch.no_grad()
     def __getitem__(self, index: Tensor | slice | int) -> Tensor:
@@ -49,15 +52,27 @@ class FetchedInputs:
     def __len__(self) -> int:
         return len(self.features)
 
-    def for_training(self, indexes: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Network inputs of one part of an epoch after another."""
-        fetched = _one_ahead(self._fetch, indexes) if self.features.may_be_threaded else map(self._fetch, indexes)
-        for raw in fetched:
-            with torch.no_grad():
-                inputs = self.preprocess(raw.to(self.device))
-            yield inputs
+    @torch.no_grad()
+    def for_training(self, indexes: Iterable[Tensor], seeds: tuple[int, ...]) -> Iterator[Tensor]:
+        """Network inputs of one part of an epoch after another.
+
+        Args:
+            seeds: what the random numbers of the augmentation depend on, beside the place in the epoch.
+        """
+        changed = self.augmentation
+        if changed is not None and changed.rows is not None:
+            raw: Iterable[Tensor] = (changed.read(index, seeds[:2]) for index in indexes)
+        elif isinstance(self.features, RowSource) and self.features.may_be_threaded:
+            raw = _one_ahead(self._fetch, indexes)
+        else:
+            raw = map(self._fetch, indexes)
+        for place, rows in enumerate(raw):
+            moved = rows.to(self.device)
+            yield self.preprocess(moved if changed is None else changed.apply(moved, (*seeds, place)))
 
     def _fetch(self, index: Tensor | slice) -> Tensor:
+        if isinstance(self.features, Tensor):
+            return self.features[index]
         return torch.from_numpy(self.features[index if isinstance(index, slice) else index.cpu().numpy()])
 
 

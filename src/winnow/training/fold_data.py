@@ -73,8 +73,9 @@ class FoldData:
 
     def rows(self, learned: Learned) -> Rows:
         """All rows as the network and the loss take them."""
-        if isinstance(self.features, RowSource):
-            inputs = FetchedInputs(self.features, learned.preprocess, self._device)
+        augmentation = self._prepared.augmentation
+        if augmentation is not None or isinstance(self.features, RowSource):
+            inputs = FetchedInputs(self.features, learned.preprocess, self._device, augmentation)
             return Rows(inputs, learned.target, learned.weights)
         return Rows(self._inputs(self.features, learned.preprocess), learned.target, learned.weights)
 

@@ -22,7 +22,7 @@ import copy
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -157,7 +157,8 @@ def train(
             per_step = config.batch_size * config.accumulation
             row_shares, step_shares = shares_of_steps(rows.weights[shuffled], per_step)
         with masks:
-            for share in _take_steps(backend, schedule, steps, _batches(rows, shuffled, blocks, row_shares)):
+            seeds = (seed, epoch, world.rank)
+            for share in _take_steps(backend, schedule, steps, _batches(rows, shuffled, blocks, row_shares, seeds)):
                 shares.append(share)
                 if on_step is not None:
                     on_step(share)
@@ -226,10 +227,14 @@ _Batch = tuple[Tensor, Tensor, Tensor | None]
 """Inputs, targets, and the rows' shares of the weights of their step; None where all rows count alike."""
 
 
-def _batches(rows: Rows, order: Tensor, blocks: tuple[_Block, ...], shares: Tensor | None) -> Iterator[_Batch]:
-    """One shard after another; `shares` are in the epoch's order."""
+def _batches(
+    rows: Rows, order: Tensor, blocks: tuple[_Block, ...], shares: Tensor | None, seeds: tuple[int, ...]
+) -> Iterator[_Batch]:
+    """One shard after another; `shares` are in the epoch's order, and `seeds` are those of the augmentation."""
     indexes, inputs = [order[block.positions] for block in blocks], rows.inputs
-    gathered = inputs.for_training(indexes) if isinstance(inputs, FetchedInputs) else map(inputs.__getitem__, indexes)
+    gathered: Iterable[Tensor] = map(inputs.__getitem__, indexes)
+    if isinstance(inputs, FetchedInputs):
+        gathered = inputs.for_training(indexes, seeds)
     for block, index, part in zip(blocks, indexes, gathered, strict=True):
         weights = [None] * len(block.sizes) if shares is None else torch.split(shares[block.positions], block.sizes)
         yield from zip(

@@ -125,6 +125,8 @@ class Packs:
             return "a custom training function"
         if isinstance(self._prepared.data.features, RowSource):
             return "rows that do not lie in memory"
+        if self._prepared.augmentation is not None:
+            return "augmentation"
         if ranks > 1 or training.precision != "no":
             return "several ranks, or a precision other than float32"
         folds = len({job.fold for job in jobs})

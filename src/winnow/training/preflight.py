@@ -30,6 +30,7 @@ from winnow.config.experiment import (
     OptimizerConfig,
     SchedulerConfig,
 )
+from winnow.config.functions import line_in
 from winnow.config.nearest import did_you_mean
 from winnow.config.space import float_for_whole_numbers
 from winnow.data.preprocessing import TargetScale, fit_preprocessing
@@ -79,6 +80,7 @@ def check(
     prepared = prepare(experiment)
     _check_watch(prepared)
     _check_pruning(prepared)
+    _check_augmentation(prepared)
     if prepared.loop is None:
         _check_loss(prepared)
         _check_fixed_settings(experiment)
@@ -182,6 +184,39 @@ def _check_pruning(prepared: Prepared) -> None:
             expected="'fold' for a training.loop on several processes",
             found="'epoch'",
             remedy="Set search.pruner.every: fold, or execution.processes: 1.",
+        )
+
+
+def _check_augmentation(prepared: Prepared) -> None:
+    """Change two rows of the data by chance, and refuse functions that give others back."""
+    augmentation, data = prepared.augmentation, prepared.data
+    if augmentation is None:
+        return
+    if prepared.loop is not None:
+        raise InputError(
+            "data.augment",
+            expected="no augmentation beside `training.loop`, which gets rows as they are",
+            found="a function, or a Dataset for training",
+            remedy="Change the rows in the training function itself.",
+        )
+    index = torch.from_numpy(prepared.holdout.rest[:2])
+    try:
+        plain = augmentation.rows is None
+        rows = torch.from_numpy(data.features[index.numpy()]) if plain else augmentation.read(index, [0])
+        found = augmentation.apply(rows, [0])
+        is_alike = isinstance(found, torch.Tensor) and (found.shape, found.dtype) == (rows.shape, rows.dtype)
+        kind = f"{list(found.shape)} of {found.dtype}" if isinstance(found, torch.Tensor) else type(found).__name__
+        problem = None if is_alike else kind
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a function of the user's may raise anything
+        problem = f"{type(error).__name__}: {error}{line_in(None, error)}"
+    if problem is not None:
+        raise InputError(
+            "data.augment",
+            expected=f"rows of float32 and of the shape {[len(index), *data.raw_shape]} that it gets",
+            found=problem,
+            remedy="It gets a batch of rows as they were loaded, before they are scaled, and returns one.",
         )
 
 

@@ -18,6 +18,7 @@ from winnow.data.dataset import DataSet
 from winnow.data.inputs import Scaling
 from winnow.data.sources import load_data
 from winnow.data.splits import Fold, Holdout, deal_folds, split_holdout
+from winnow.training.augmentation import Augmentation, augmentation_of
 from winnow.training.metrics import LOSS, Goal, MetricSpec, Outputs, specs_of
 from winnow.training.parameters import Routing, route, takers_of
 from winnow.training.tokens import are_tokens
@@ -35,6 +36,7 @@ class Prepared:
             function, those that winnow computes on the holdout.
         routing: where the trial's parameters go.
         factory: the model's factory.
+        augmentation: of training rows, if there is any.
         loop: the custom training function, if there is one.
         positive: index of the class that `data.positive` names; None where it names none.
         has_tokens: whether the network looks its inputs up in a table, so that they are not scaled.
@@ -52,6 +54,7 @@ class Prepared:
     loop: Callable[..., Any] | None
     positive: int | None = None
     has_tokens: bool = False
+    augmentation: Augmentation | None = None
 
     @property
     def scaling(self) -> Scaling:
@@ -100,7 +103,7 @@ def prepare(experiment: Experiment) -> Prepared:
     has_tokens = loop is None and are_tokens(data, experiment, routing, factory)
     return Prepared(
         *(experiment, data, holdout, folds, search.metric.key, goal, metrics, routing, factory, loop),
-        *(positive, has_tokens),
+        *(positive, has_tokens, augmentation_of(experiment.data.augment, data.augment, data.training)),
     )
 
 
