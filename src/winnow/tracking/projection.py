@@ -46,6 +46,8 @@ FINAL: frozenset[TrialState] = frozenset({"complete", "pruned", "failed"})
 
 _VIEW = "sweep"
 _LONGEST_PARAM, _LONGEST_TAG = 6000, 5000
+_MOST_POINTS = 50
+"""Of a learning curve; a point takes MLflow's database some ten microseconds."""
 
 
 @dataclass(frozen=True)
@@ -255,11 +257,13 @@ def _fold_points(fold: FoldRecord, done: int) -> list[Point]:
 
 def _curve_points(curves: Curves, fold: int, at_ms: int) -> list[Point]:
     """MLflow's charts put what has the same name before the slash side by side."""
-    return [
-        Point(_key(f"{name}/fold_{fold + 1}"), value, at_ms, epoch)
-        for name, points in curves.items()
-        for epoch, value in points
-    ]
+    found: list[Point] = []
+    for name, points in curves.items():
+        key, last = _key(f"{name}/fold_{fold + 1}"), len(points) - 1
+        if last >= _MOST_POINTS:
+            points = tuple(points[round(place * last / (_MOST_POINTS - 1))] for place in range(_MOST_POINTS))
+        found += [Point(key, value, at_ms, epoch) for epoch, value in points]
+    return found
 
 
 def _final_points(sweep: SweepRecord, trial: TrialRecord, folds: Sequence[FoldRecord]) -> list[Point]:

@@ -49,6 +49,12 @@ def test_a_learning_curve_has_epochs_for_steps_and_a_name_for_each_fold() -> Non
     ]
 
 
+def test_of_a_long_curve_some_points_are_sent_with_both_ends() -> None:
+    record = trial(0, (0.5,), curves={0: {"train_loss": tuple((epoch, 1 / epoch) for epoch in range(1, 101))}})
+    steps = [point.step for point in pending(sweep(), record, Sent()).metrics if "/" in point.key]
+    assert (len(steps), steps[0], steps[-1]) == (50, 1, 100)
+
+
 def test_nothing_is_pending_once_everything_is_sent() -> None:
     done = Sent("run", frozenset(range(5)), True, True, "complete")
     assert not pending(sweep(), trial(0, holdout={"f1": 0.9}, holdout_at_ms=START_MS), done)
