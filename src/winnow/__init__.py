@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 # ONNX Runtime reports what it runs to its makers since 1.29, unless it finds this when it is imported; on a network
 # that leads nowhere it also holds up a server's end by seconds.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+# Optuna imports tqdm, which warns in a notebook without ipywidgets. winnow shows none of its bars.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 
 def __getattr__(name: str) -> object:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow.api.arguments import silent
 
 if TYPE_CHECKING:
+    from winnow.api.experiments import Part
+    from winnow.config.experiment import Experiment
+    from winnow.config.loader import Given
     from winnow.orchestrators.train import SweepResult
 
 
 def train(
-    config: Path | str,
+    config: Path | str | Mapping[str, Any] | Experiment | None = None,
     *,
+    data: Part = None,
+    model: Part = None,
+    space: Mapping[str, Any] | None = None,
+    metric: Part = None,
     study: str | None = None,
     trials: int | None = None,
     workers: int | None = None,
@@ -25,15 +32,31 @@ def train(
     image_load: str = "",
     allow_changed_code: bool = False,
     is_retry: bool = False,
+    **sections: Any,
 ) -> SweepResult:
     """Run a study's trials until all are done and the best one is refitted. Progress goes to standard error.
+
+        winnow.train("experiment.yaml", trials=40)
+        winnow.train(data=load, model=build, space={"lr": {"float": [1e-3, 0.1], "log": True}}, metric="f1", trials=20)
+
+    In a notebook, progress is shown in place below the cell. Functions may be defined in a script or a notebook; they
+    are then copied, with what they use, into a file in WINNOW_HOME/code that the workers import.
 
     An existing study is resumed; if its workers are running, this attaches to them. Workers may still be refitting
     other trials when the function returns; call it again to wait for them.
 
     Args:
+        config: the experiment: the path of its file, its content as a mapping, or an `Experiment`. A mapping may have
+            functions where a file has their names.
+        data: the data function, another `data.source`, or the whole section `data`.
+        model: the factory, its name, or the whole section `model`.
+        space: `search.space`.
+        metric: the metric's name, a function, or the whole section `search.metric`.
+        study: name of the study; by default the experiment's. Without one, it is made from what is computed: the same
+            call continues the same study, and another space, function or setting makes a new one.
         platform: where workers run: "local" processes, "docker" containers or "kubernetes" pods.
         is_retry: train failed trials again, as `retry` does.
+        sections: other sections of the file, such as `training={"epochs": 10}`.
 
     Returns:
         The counts of trials by state, the best trial, the finished refits and those still to come.
@@ -43,11 +66,29 @@ def train(
         SweepFailedError: the workers do not start, or keep dying.
         KeyboardInterrupt: Ctrl-C. Local workers were stopped and their trials returned; other workers keep running.
     """
+    from winnow.api.experiments import as_given
+
     overrides = _overrides(study, trials, workers)
+    how = {
+        "platform": platform,
+        "image": image,
+        "registry": registry,
+        "image_load": image_load,
+        "allow_changed_code": allow_changed_code,
+        "is_retry": is_retry,
+    }
+    with as_given(
+        config, data=data, model=model, space=space, metric=metric, study=study, sections=sections
+    ) as experiment:
+        return _train(experiment, overrides, how)
+
+
+def _train(given: Given, overrides: Mapping[str, Any], how: Mapping[str, Any]) -> SweepResult:
+    """Train an experiment. `how`: the other attributes of the request."""
     from winnow.config.loader import load_experiment, located
 
     # Read the file before other imports, so that a mistake in it is reported at once.
-    experiment = load_experiment(Path(config), overrides)
+    experiment = load_experiment(given, overrides)
     from winnow.orchestrators.preflight import start_check
     from winnow.orchestrators.settings import current
     from winnow.orchestrators.sweep_platform import sweep_platform
@@ -55,24 +96,16 @@ def train(
     from winnow.platforms.lookup import Lookup
 
     settings = current()
-    request = SweepRequest(
-        experiment,
-        folder=Path(config).absolute().parent,
-        platform=platform,
-        image=image,
-        registry=registry,
-        image_load=image_load,
-        allow_changed_code=allow_changed_code,
-        is_retry=is_retry,
-    )
-    with located(Path(config), overrides):
+    folder = Path(given).absolute().parent if isinstance(given, Path | str) else Path.cwd()
+    request = SweepRequest(experiment, folder=folder, **how)
+    with located(given, overrides):
         target = sweep_platform(request, settings, Lookup())
         with contextlib.closing(start_check(experiment, target.host)) as server:
             target.warm_up(min(experiment.execution.workers, request.trials))
             # The server imports torch while this process imports what manages studies.
-            from winnow.orchestrators.progress import ProgressView
+            from winnow.orchestrators.progress import progress_view
 
-            view = ProgressView(metric=experiment.search.metric.key)
+            view = progress_view(experiment.search.metric.key)
             with view.checking() as show:
                 show(f"{experiment.name}: loading PyTorch and scikit-learn")
                 from winnow.orchestrators.train import train as run

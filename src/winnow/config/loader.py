@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeAlias, get_args
 
 import pydantic
 import yaml
@@ -61,14 +61,19 @@ _EXPECTATIONS = {
 
 @dataclass(frozen=True)
 class _Source:
-    """An experiment file, and the values that override its own, by the path of their key."""
+    """An experiment file, and the values that override its own, by the path of their key.
 
-    path: Path
+    `path` is None for an experiment that is given as values.
+    """
+
+    path: Path | None
     document: Document
     overrides: Mapping[KeyPath, Any]
 
     def place(self, keys: KeyPath) -> str:
         """`file:line: key.path`, with the line of the nearest key in the file."""
+        if self.path is None:
+            return _dotted(keys) or "the experiment"
         if keys in self.overrides:
             return f"{_dotted(keys)} (overriding {self.path})"
         lines = self.document.lines
@@ -115,18 +120,22 @@ class _Source:
         return None
 
 
-def load_experiment(path: Path | str, overrides: Mapping[str, Any] = {}) -> Experiment:
-    """Read an experiment file.
+Given: TypeAlias = Path | str | Mapping[str, Any] | Experiment
+"""An experiment: the path of its file, the file's content as a mapping, or an experiment that was loaded before."""
+
+
+def load_experiment(path: Given, overrides: Mapping[str, Any] = {}) -> Experiment:
+    """Read an experiment.
 
     Args:
-        path: the YAML file.
+        path: the YAML file, or its content.
         overrides: values that replace the file's, by dotted key (`{"search.trials": 10}`); None keeps the file's.
 
     Raises:
         InputError: the file is missing, unreadable or wrong. All faults are found at once: the first is the error
             itself, the others are its notes.
     """
-    source = _read(Path(path), overrides)
+    source = _read(path, overrides)
     # As strict JSON: lists become tuples, but "10" is not a number and `true` is not 1.
     content = json.dumps(source.content(), default=str)
     try:
@@ -146,7 +155,7 @@ def load_experiment(path: Path | str, overrides: Mapping[str, Any] = {}) -> Expe
 
 
 @contextlib.contextmanager
-def located(path: Path, overrides: Mapping[str, Any] = {}) -> Iterator[None]:
+def located(path: Given, overrides: Mapping[str, Any] = {}) -> Iterator[None]:
     """Add the file and the line to errors about the experiment that are raised inside the block.
 
     Code that works on a loaded experiment names keys alone (`data.source`, `search.space.lr`).
@@ -165,8 +174,25 @@ def located(path: Path, overrides: Mapping[str, Any] = {}) -> Iterator[None]:
         raise
 
 
-def _read(path: Path, overrides: Mapping[str, Any]) -> _Source:
-    """The file with its overrides. Its content is a mapping of finite values."""
+def _read(given: Given, overrides: Mapping[str, Any]) -> _Source:
+    """The experiment with its overrides. Its content is a mapping of finite values."""
+    replaced: dict[KeyPath, Any] = {
+        tuple(key.split(".")): value for key, value in overrides.items() if value is not None
+    }
+    if isinstance(given, Experiment):
+        given = given.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    if isinstance(given, Mapping):
+        source = _Source(None, Document(dict(given), {}), replaced)
+        _check_finite(source, source.document.content, ())
+        return source
+    path = Path(given)
+    document = _read_file(path)
+    _check_finite(_Source(path, document, {}), document.content, ())
+    return _Source(path, document, replaced)
+
+
+def _read_file(path: Path) -> Document:
+    """A file whose content is a mapping."""
     try:
         document = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -186,9 +212,7 @@ def _read(path: Path, overrides: Mapping[str, Any]) -> _Source:
             found="an empty file" if document.content is None else _shown(document.content),
             remedy="Start from a copy of experiments/breast_cancer.yaml, which explains every key.",
         )
-    given: dict[KeyPath, Any] = {tuple(key.split(".")): value for key, value in overrides.items() if value is not None}
-    _check_finite(_Source(path, document, {}), document.content, ())
-    return _Source(path, document, given)
+    return document
 
 
 def _check_finite(source: _Source, value: Any, keys: KeyPath) -> None:

@@ -150,10 +150,12 @@ def check_code(experiment: Experiment, project: Path) -> None:
         file = (spec or "").rpartition(":")[0]
         if not file.endswith(".py") or not names_function(spec or ""):
             continue
-        if Path(file).is_absolute() or not (project / file).resolve().is_relative_to(project.resolve()):
+        path = Path(file)
+        is_hidden = any(part.startswith(".") and part.strip(".") for part in path.parts)
+        if path.is_absolute() or is_hidden or not (project / path).resolve().is_relative_to(project.resolve()):
             raise InputError(
                 place,
-                expected=f"the relative path of a file in {project}, which is copied to the image",
+                expected=f"the relative path of a file in {project} that is not hidden, which is copied to the image",
                 found=f"'{file}'",
                 remedy="Move the file there, or use its relative path.",
             )

@@ -1,4 +1,4 @@
-"""Show a sweep's progress on a terminal, or as plain lines anywhere else.
+"""Show a sweep's progress on a terminal, or as plain lines anywhere else; in notebooks `NotebookView` does.
 
 A terminal shows one line per worker and one for the study, redrawn in place, below the finished trials. A file, a pipe
 or a dumb terminal gets a line per finished trial and a heartbeat at most every ten seconds, without control characters.
@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Self, TextIO, TypeAlias
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from winnow.config.streams import accept_any_text
+from winnow.orchestrators.notebook_view import NotebookView, is_notebook
 from winnow.study.status import (
     StudyStatus,
     failure_lines,
@@ -32,6 +33,11 @@ from winnow.study.status import (
 from winnow.tracking.records import TrialRecord
 
 HEARTBEAT_S = 10.0
+
+
+def progress_view(metric: str) -> SweepView:
+    """The view for where this process runs: below a notebook's cell, else on standard error."""
+    return NotebookView(metric) if is_notebook() else ProgressView(metric=metric)
 
 
 class ProgressView:
@@ -161,3 +167,7 @@ def wraps_again(environment: Mapping[str, str]) -> bool:
     """Whether the terminal wraps visible lines when its window becomes narrower. A few cut them off instead."""
     cuts_off = environment.get("TERM", "").startswith(("linux", "rxvt"))
     return not cuts_off and "XTERM_VERSION" not in environment and "STY" not in environment
+
+
+SweepView: TypeAlias = ProgressView | NotebookView
+"""What shows a sweep."""

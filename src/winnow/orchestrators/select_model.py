@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from winnow.config.errors import InputError
+from winnow.config.html_table import html_table
 from winnow.config.next_command import next_command, next_flag
 from winnow.model_query.candidates import candidates
 from winnow.model_query.ranking import (
@@ -34,7 +35,7 @@ Refit = Callable[[TrackedRun], ModelVersion]
 """Trains a run's trial on all but the holdout and registers the model."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Outcome:
     """What `select_model` did.
 
@@ -56,6 +57,19 @@ class Outcome:
     unknown: tuple[str, ...] = ()
     alias: str = "champion"
     compared: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        version = "" if self.version is None else f", version {self.version.version} @{self.alias}"
+        return f"<Outcome of {self.study}: {self.reason or 'no run passes the rules'}{version}>"
+
+    def _repr_html_(self) -> str:
+        """The winner and the runners-up as a table, for notebooks."""
+        metric = self.selection.objective.metric
+        runs = [run for run in (self.selection.winner, *self.selection.runners_up) if run is not None]
+        names = sorted({name for run in runs for name in run.params})
+        varied = [name for name in names if len({run.params.get(name) for run in runs}) > 1]
+        rows = [(run.name, run.metrics.get(metric), *map(run.params.get, varied)) for run in runs]
+        return html_table(repr(self)[1:-1], ("run", metric, *varied), rows)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.config.exit_codes import GroupExit
 from winnow.config.next_command import next_command
-from winnow.orchestrators.progress import ProgressView
+from winnow.orchestrators.progress import SweepView
 from winnow.platforms.diagnosis import Diagnosis
 from winnow.platforms.executor import Executor, GroupSpec, GroupState, GroupStatus
 from winnow.study.leases import Failure
@@ -87,7 +87,7 @@ class SweepSupervisor:
         store: StudyStore,
         executor: Executor,
         groups: tuple[GroupSpec, ...],
-        view: ProgressView,
+        view: SweepView,
         poll_s: float = POLL_S,
         retry_every_s: float = RETRY_S,
         start: Callable[[GroupSpec], None] | None = None,

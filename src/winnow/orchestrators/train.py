@@ -9,8 +9,10 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from winnow.config.errors import InputError
+from winnow.config.html_table import html_table
 from winnow.config.next_command import next_command
 from winnow.config.search import Ending
 from winnow.config.settings import Settings
@@ -19,7 +21,7 @@ from winnow.orchestrators.attach import AttachedStart, is_attachable
 from winnow.orchestrators.groups import gpu_sharing, plan_groups
 from winnow.orchestrators.opened_study import describe_sweep, find_study, is_finished, open_study, warm_points
 from winnow.orchestrators.preflight import DataFile, check_data_files, check_training, data_file
-from winnow.orchestrators.progress import ProgressView
+from winnow.orchestrators.progress import SweepView
 from winnow.orchestrators.report import report_path, write_report
 from winnow.orchestrators.resume import check_retry, resume, settled_code
 from winnow.orchestrators.supervise import SweepFailedError, SweepSupervisor, stop, trials_left
@@ -34,8 +36,14 @@ from winnow.tracking.records import TrialRecord
 from winnow.tracking.tracker import TrackingUnavailableError
 from winnow.training.fork_client import FORK_SERVER, ForkServer
 
+if TYPE_CHECKING:
+    import pandas
 
-@dataclass(frozen=True)
+SHOWN_TRIALS = 10
+"""How many trials, the best first, a notebook shows of a sweep."""
+
+
+@dataclass(frozen=True, repr=False)
 class SweepResult:
     """A study that is done.
 
@@ -46,6 +54,8 @@ class SweepResult:
         metric: the objective's name.
         report: the study's report, an HTML page.
         ended_by: what ended the search: its trials, the points of its grid, or a budget of time or failures.
+        goal: the objective's better direction.
+        records: all trials, by number.
         best: the complete trial with the best mean; None if there is none.
         refits: the finished refits of the best trials.
         refits_left: numbers of the trials that the groups are still refitting, not including the best one. Calling
@@ -62,6 +72,31 @@ class SweepResult:
     refits_left: tuple[int, ...]
     report: Path
     ended_by: Ending = "trials"
+    goal: Literal["maximize", "minimize"] = "maximize"
+    records: tuple[TrialRecord, ...] = ()
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{self.counts[state]} {state}" for state in ("complete", "pruned", "failed"))
+        best = "" if self.best is None else f"; best: trial {self.best.number}, {self.metric} {self.best.value:.4f}"
+        return f"<SweepResult of {self.study}: {self.trials} trials ({counts}){best}>"
+
+    def _repr_html_(self) -> str:
+        """The best trials as a table, for notebooks."""
+        done = [trial for trial in self.records if trial.state == "complete" and trial.value is not None]
+        ranked = sorted(done, key=lambda trial: trial.value or 0.0, reverse=self.goal == "maximize")[:SHOWN_TRIALS]
+        names = list(dict.fromkeys(name for trial in ranked for name in trial.params))
+        rows = [(trial.number, trial.value, *(trial.params.get(name) for name in names)) for trial in ranked]
+        return html_table(repr(self)[1:-1], ("trial", self.metric, *names), rows, f"Report: {self.report}")
+
+    def trials_dataframe(self) -> pandas.DataFrame:
+        """All trials as a table with the columns of Optuna's `Study.trials_dataframe`, one row for each.
+
+        The columns are `number`, `value`, `datetime_start`, `datetime_complete` (in UTC), `duration`, `params_NAME`,
+        `user_attrs_fold_scores` (the metric of every scored fold), `user_attrs_reason` and `state`.
+        """
+        from winnow.orchestrators.trials_table import trials_dataframe
+
+        return trials_dataframe(self.records, self.metric)
 
 
 def plan(
@@ -78,7 +113,7 @@ def plan(
 
 
 def train(
-    request: SweepRequest, settings: Settings, platform: SweepPlatform, server: ForkServer, view: ProgressView
+    request: SweepRequest, settings: Settings, platform: SweepPlatform, server: ForkServer, view: SweepView
 ) -> SweepResult:
     """Start, resume or attach to a study, and return when it is done.
 
@@ -108,7 +143,7 @@ def _train(
     platform: SweepPlatform,
     existing: StudyStore | None,
     server: ForkServer,
-    view: ProgressView,
+    view: SweepView,
 ) -> SweepResult:
     """Create or resume a study. Checks that take seconds come last."""
     experiment, study = request.experiment, request.study
@@ -180,7 +215,7 @@ def _run(
     platform: SweepPlatform,
     executor: Executor,
     groups: tuple[GroupSpec, ...],
-    view: ProgressView,
+    view: SweepView,
     start: Callable[[GroupSpec], None],
 ) -> SweepResult:
     """Supervise the groups until the study is done. `start` starts or restarts a group."""
@@ -233,4 +268,6 @@ def _end(
         refits_left=store.refits_left(),
         report=report,
         ended_by=store.ended_by(),
+        goal=found.sweep.goal,
+        records=tuple(found.trials),
     )

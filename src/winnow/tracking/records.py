@@ -72,7 +72,7 @@ class FoldRecord:
     score_s: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrialRecord:
     """One trial at the time of reading.
 
@@ -108,3 +108,7 @@ class TrialRecord:
     code: str = ""
     has_other_code: bool = False
     curves: Mapping[int, Mapping[str, tuple[tuple[int, float], ...]]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        value = "" if self.value is None else f", {self.value:.4f}"
+        return f"<TrialRecord {self.number} of {self.study}: {self.state}{value}, {dict(self.params)}>"
