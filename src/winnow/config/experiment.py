@@ -165,6 +165,12 @@ def _listed(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
+def _auto_or_bool(value: Any) -> Any:
+    if value != "auto" and not isinstance(value, bool):
+        raise ValueError("auto, true or false")
+    return value
+
+
 class DataConfig(Frozen):
     """Where the rows come from, and which are held out."""
 
@@ -199,7 +205,7 @@ class DataConfig(Frozen):
         "fold's training rows. `robust`: by their median and the distance of their quartiles. `none`: missing values "
         "are filled in, and nothing else. `standardize: false`, the older form of `none`, is still read.",
     )
-    missing_indicators: Literal["auto"] | bool = Field(
+    missing_indicators: Annotated[Literal["auto"] | bool, BeforeValidator(_auto_or_bool)] = Field(
         default="auto",
         description="Whether a number or date that may be missing gives the network a second input, which says so. "
         "`auto`: in tables with a column of categories or dates. A category always has a code for missing values.",
