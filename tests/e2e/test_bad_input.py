@@ -183,6 +183,45 @@ BAD = {
         "Write model.lr or optimizer.lr",
         {"model": {"factory": "parts.py:takes_lr"}},
     ),
+    "a condition on an unknown parameter": Bad(
+        "FILE: search.space.momentum.when.optimiser",
+        "'optimiser', which is not in the space",
+        "Did you mean 'optimizer'?",
+        space(optimizer={"choice": ["sgd", "adamw"]}, momentum={"float": [0, 0.9], "when": {"optimiser": "sgd"}}),
+    ),
+    "a condition on an optimizer without the setting": Bad(
+        "FILE: search.space.momentum.when.optimizer",
+        "'adamw'",
+        "Correct the condition",
+        space(optimizer={"choice": ["sgd", "adamw"]}, momentum={"float": [0, 0.9], "when": {"optimizer": "adamw"}}),
+    ),
+    "a grid over real numbers": Bad(
+        "FILE: search.space.lr", "a range of real numbers", "Write a step", {"search": {"sampler": "grid"}}
+    ),
+    "an unknown sampler": Bad(
+        "FILE: search.sampler.type", "'tpee'", "Did you mean 'tpe'?", {"search": {"sampler": "tpee"}}
+    ),
+    "an unknown option of a sampler": Bad(
+        "FILE: search.sampler.n_startup_trails",
+        "'n_startup_trails'",
+        "Did you mean 'n_startup_trials'?",
+        {"search": {"sampler": {"type": "tpe", "n_startup_trails": 3}}},
+    ),
+    "a pruner that is none": Bad(
+        "FILE: search.pruner.type", "parts.py:build", "Derive it from", {"search": {"pruner": "parts.py:build"}}
+    ),
+    "a budget that is no time": Bad(
+        "FILE: search.budget.time", "'two hours'", "Working time", {"search": {"budget": {"time": "two hours"}}}
+    ),
+    "a point outside the space": Bad(
+        "FILE: search.warm_start.points[1].lr",
+        "5.0",
+        "widen the space",
+        {"search": {"warm_start": {"points": [{}, {"lr": 5.0}]}}},
+    ),
+    "a warm start from a study that is not there": Bad(
+        "FILE: search.warm_start.study", "'another'", "studies", {"search": {"warm_start": {"study": "another"}}}
+    ),
     # the machine
     "more nodes than this machine": Bad(
         "FILE: execution.nodes", "2", "execution.processes", {"execution": {"workers": 1, "nodes": 2}}

@@ -49,6 +49,39 @@ def states_in_mlflow(sweep: Sweep) -> list[str]:
     return [run.info.status for run in client.search_runs([experiment.experiment_id])]
 
 
+CONDITIONAL = {
+    "space": {
+        "optimizer": {"choice": ["sgd", "adamw"]},
+        "lr": {"float": [1e-3, 1e-1], "log": True},
+        "momentum": {"float": [0.0, 0.9], "when": {"optimizer": "sgd"}},
+    },
+    "sampler": {"type": "tpe", "n_startup_trials": 4},
+    "pruner": {"type": "hyperband", "reduction_factor": 2},
+    "warm_start": {"points": [{"optimizer": "sgd", "lr": 0.05, "momentum": 0.5}]},
+}
+
+
+def test_conditional_parameters_hyperband_and_a_budget_work_together(tmp_path: Path) -> None:
+    search = {**CONDITIONAL, "trials": 400, "budget": {"time": "3s"}}
+    sweep = Sweep(tmp_path, "quick", search=search, training={"loop": None, "epochs": 2})
+    ended = sweep.run()
+    assert ended.returncode == 0, ended.stderr
+    assert "ended because its time is spent (search.budget.time)" in ended.stdout
+    trials = sweep.trials()
+    assert 1 < len(trials) < 400
+    assert trials[0].params == {"optimizer": "sgd", "lr": 0.05, "momentum": 0.5}
+    assert all(("momentum" in trial.params) == (trial.params["optimizer"] == "sgd") for trial in trials)
+    assert {trial.reason.rpartition(": ")[2] for trial in trials if trial.reason} <= {"hyperband stopped it"}
+    client = open_client(f"sqlite:///{sweep.home / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("a-study").experiment_id])
+    assert [run.data.tags["winnow.ended_by"] for run in runs if "winnow.ended_by" in run.data.tags] == ["time"]
+    of_trials = [run.data.params for run in runs if run.data.tags["winnow.kind"] == "trial"]
+    assert all(("momentum" in params) == (params["optimizer"] == "sgd") for params in of_trials)
+    again = sweep.run()
+    assert "nothing was left to do" in again.stdout
+    assert len(sweep.trials()) == len(trials)
+
+
 def test_a_random_search_proposes_the_same_trials_whatever_the_number_of_workers(tmp_path: Path) -> None:
     proposed = []
     for workers in (1, 3):

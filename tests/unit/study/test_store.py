@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import json
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from tests.unit.study.studies import (
+    SPACE,
     claim,
     complete,
     experiment,
@@ -33,6 +36,7 @@ from winnow.study.database import Database, NoStudiesError
 from winnow.study.leases import Leases, ScoredFold
 from winnow.study.status import StudyStatus, WorkerStatus
 from winnow.study.store import StudyStore, schedule_rules, study_names
+from winnow.study.tables import studies
 
 ROOT = Path(__file__).parents[3]
 CLAIM = """
@@ -393,3 +397,20 @@ def test_trials_without_a_mark_are_of_the_code_before_a_change(tmp_path: Path) -
     store.create(store.header.experiment, sweep(code=OLD))
     store.create(store.header.experiment, sweep(code=NEW))
     assert [trial.code for trial in store.trials()] == [digest_of_code(OLD)]
+
+
+def test_a_study_of_a_version_without_conditions_and_options_continues(tmp_path: Path) -> None:
+    store = make_study(tmp_path)
+    with store.database.writing() as connection:
+        kept = json.loads(connection.execute(sa.select(studies.c.experiment)).scalar_one())
+        kept["search"] = {key: value for key, value in kept["search"].items() if key not in ("budget", "warm_start")}
+        kept["search"] |= {"sampler": "tpe", "pruner": {"type": "racing", "threshold": 0.01}}
+        for parameter in kept["search"]["space"].values():
+            del parameter["when"]
+        connection.execute(sa.update(studies).values(experiment=json.dumps(kept)))
+    again = StudyStore(Database(url(tmp_path)), "a-study")
+    again.create(experiment(trials=7), sweep())
+    assert (again.target(), again.ended_by()) == (7, "trials")
+    with pytest.raises(InputError, match=r"search\.space\.lr\.when"):
+        conditional = {**SPACE, "lr": {"float": [1e-4, 1.0], "log": True, "when": {"hidden": [[64]]}}}
+        again.create(experiment(space=conditional), sweep())
