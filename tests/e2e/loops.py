@@ -39,6 +39,14 @@ def faulty(fold: Any, params: Mapping[str, Any]) -> dict[str, float]:
     return {"f1": params["x"]}
 
 
+def climbing(fold: Any, params: Mapping[str, Any]) -> dict[str, float]:
+    """Four epochs, each better than the one before."""
+    for epoch in range(1, 5):
+        fold.report(epoch, 4, 1.0 / epoch, f1=params["x"] * epoch / 4)
+    _note(fold)
+    return {"f1": params["x"]}
+
+
 def _note(fold: Any) -> None:
     with Path(os.environ["WINNOW_TEST_LOG"]).open("a") as log:
         log.write(f"{fold.index}\n")

@@ -219,3 +219,20 @@ def test_a_dead_neighbour_s_trial_is_not_waited_for(tmp_path: Path) -> None:
     wait_until(lambda: sweep.processes() == [])
     assert time.monotonic() - began < 60
     assert [trial.state for trial in sweep.trials()] == ["complete", "complete"]
+
+
+@pytest.mark.slow
+def test_trials_that_stop_after_an_epoch_leave_curves_and_no_score_of_that_fold(tmp_path: Path) -> None:
+    pruner = {"type": "median", "every": "epoch"}
+    sweep = Sweep(tmp_path, "climbing", search={"trials": 16, "pruner": pruner}, execution={"workers": 1})
+    done = sweep.run()
+    assert done.returncode == 0, done.stdout
+    trials = sweep.store.trials()
+    stopped = [trial for trial in trials if trial.reason and "median stopped it" in trial.reason]
+    assert (len(trials), {trial.state for trial in trials} <= {"complete", "pruned"}) == (16, True)
+    assert stopped
+    for trial in stopped:
+        scored = [each.fold for each in trial.folds]
+        (last,) = trial.curves.keys() - set(scored)
+        assert trial.reason == f"fold {last + 1}, epoch {len(trial.curves[last]['val_f1'])}: median stopped it"
+    assert len(sweep.log.read_text().split()) == sum(len(trial.folds) for trial in trials) + len(sweep.store.refits())
