@@ -11,6 +11,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from winnow.orchestrators.notebook_view import PRE
+
 IMPORTS = "from sklearn.datasets import load_iris\nfrom torch import nn\nimport winnow\nSCALE = 2.0"
 FUNCTIONS = """
 def load():
@@ -41,13 +43,14 @@ def test_a_notebook_sweeps_its_own_functions(tmp_path: Path) -> None:
     text = progress["data"]["text/plain"]
     assert "3/3 trials" in text.splitlines()[-1]
     assert "\x1b" not in text and "\r" not in text
-    assert progress["data"]["text/html"] == f"<pre>{text}</pre>"
+    assert progress["data"]["text/html"] == f"{PRE}{text}</pre>"
     (result,) = outputs[3]
     assert result["data"]["text/plain"].startswith("<SweepResult of session-")
     assert result["data"]["text/html"].count("<tr>") == 4
     (columns,) = outputs[4]
     assert "'params_width'" in columns["data"]["text/plain"]
     (refused,) = outputs[5]
+    assert refused["traceback"] == [f"InputError: {refused['evalue']}"]
     assert refused["evalue"] == (
         "model.factory: expected a function that other processes can import, found a lambda. "
         "Define it with `def` or `class` at the top level; fixed arguments are options."

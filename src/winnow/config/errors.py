@@ -12,6 +12,10 @@ class WinnowError(Exception):
 
     exit_code: int = CommandExit.FAILED
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows in place of a traceback: the message says what to do."""
+        return [f"{type(self).__name__}: {self}", *getattr(self, "__notes__", ())]
+
 
 class UnreachableError(WinnowError):
     """A service does not answer now. It may answer later."""

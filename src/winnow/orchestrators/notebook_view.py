@@ -19,6 +19,9 @@ WIDTH = 100
 LINES = 12
 """How many of the latest messages are shown above the workers' lines."""
 
+PRE = '<pre style="font-family: monospace">'
+"""Some front ends give a bare `pre` in an output the font of their text."""
+
 EVERY_S = 0.5
 """The output is replaced at most this often: a browser draws it again each time."""
 
@@ -98,7 +101,7 @@ class NotebookView:
     def _publish(self, lines: Sequence[str]) -> None:
         self._shown_at = self._clock()
         text = "\n".join(lines)
-        self._show({"text/plain": text, "text/html": f"<pre>{escape(text)}</pre>"})
+        self._show({"text/plain": text, "text/html": f"{PRE}{escape(text)}</pre>"})
 
 
 def in_place() -> Callable[[dict[str, str]], None]:

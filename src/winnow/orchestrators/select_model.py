@@ -63,9 +63,9 @@ class Outcome:
         return f"<Outcome of {self.study}: {self.reason or 'no run passes the rules'}{version}>"
 
     def _repr_html_(self) -> str:
-        """The winner and the runners-up as a table, for notebooks."""
+        """The winner and nine runners-up as a table, for notebooks."""
         metric = self.selection.objective.metric
-        runs = [run for run in (self.selection.winner, *self.selection.runners_up) if run is not None]
+        runs = [run for run in (self.selection.winner, *self.selection.runners_up[:9]) if run is not None]
         names = sorted({name for run in runs for name in run.params})
         varied = [name for name in names if len({run.params.get(name) for run in runs}) > 1]
         rows = [(run.name, run.metrics.get(metric), *map(run.params.get, varied)) for run in runs]

@@ -93,7 +93,7 @@ class Replica:
     state: DeploymentState
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Deployment:
     """A deployment as its platform reports it.
 
@@ -112,6 +112,10 @@ class Deployment:
     release: Release
     replicas: tuple[Replica, ...]
     previous: Release | None
+
+    def __repr__(self) -> str:
+        served = f"version {self.release.version} at {self.url}, {len(self.replicas)} replicas"
+        return f"<Deployment {self.name}: {self.state.value}, {served}>"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from winnow.orchestrators.notebook_view import LINES, NotebookView, is_notebook
+from winnow.orchestrators.notebook_view import LINES, PRE, NotebookView, is_notebook
 from winnow.study.status import StudyStatus
 from winnow.tracking.records import TrialRecord
 
@@ -23,7 +23,7 @@ def test_every_change_replaces_the_output_and_at_most_twice_a_second() -> None:
         assert len(shown) == 2
     first, *_ = shown[-1]["text/plain"].splitlines()
     assert first == "trial 0  0.5000 best so far  0.0 s  lr=<b>"
-    assert shown[-1]["text/html"] == f"<pre>{shown[-1]['text/plain'].replace('<b>', '&lt;b&gt;')}</pre>"
+    assert shown[-1]["text/html"] == f"{PRE}{shown[-1]['text/plain'].replace('<b>', '&lt;b&gt;')}</pre>"
 
 
 def test_only_the_latest_messages_are_shown() -> None:
