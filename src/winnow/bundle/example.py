@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from winnow.bundle.images import IMAGE
 from winnow.bundle.manifest import EXAMPLE, Manifest
 
 TYPICAL_FORMAT = 2
@@ -23,8 +25,11 @@ def published_example(directory: Path, manifest: Manifest) -> bytes:
 
 
 def example_row(directory: Path, manifest: Manifest) -> list[Any]:
-    """The published example's row, its values in the order of the columns; nested lists for tensors."""
+    """The published example's row, its values in the order of the columns; nested lists for tensors and images."""
     row = msgspec.json.decode(published_example(directory, manifest))["rows"][0]
+    if manifest.images is not None and isinstance(row, dict):
+        pixels: list[Any] = manifest.images.decode(base64.b64decode(row[IMAGE])).tolist()
+        return pixels
     return list(row) if manifest.feature_names is None else [row[name] for name in manifest.feature_names]
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 FORMATS = ("PNG", "JPEG")
+IMAGE = "image"
+"""The key of a row's image, in base64, in JSON."""
 MOST_PIXELS = 50_000_000
 """A larger image is refused before it is decoded, as a small file may unpack to gigabytes."""
 _ORIENTATION = 0x0112
@@ -90,6 +92,15 @@ class ImageInput:
             image = image.resize((self.width, self.height), 2)  # Pillow's number for BILINEAR
         pixels = np.asarray(image, dtype=np.uint8).reshape(self.height, self.width, self.channels)
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+    def encode(self, row: NDArray[np.float32]) -> bytes:
+        """The PNG file of a row, to the nearest of the 256 levels; `decode` gives the row back."""
+        from PIL import Image
+
+        levels = np.clip(np.round(row.reshape(self.shape) / self.scale), 0, 255).astype(np.uint8).transpose(1, 2, 0)
+        stream = io.BytesIO()
+        Image.fromarray(levels if self.channels == 3 else levels[:, :, 0]).save(stream, "PNG", optimize=True)
+        return stream.getvalue()
 
     def scaled(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Pixels of any shape as the graph takes them."""

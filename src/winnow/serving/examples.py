@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from winnow.bundle.columns import decode_row
+from winnow.bundle.images import IMAGE
 from winnow.serving import codec
-from winnow.serving.image_rows import IMAGE
 from winnow.serving.inference_codec import DATATYPE_OF, INPUT
 from winnow.serving.signature import Signature
 from winnow.serving.values import Matrix

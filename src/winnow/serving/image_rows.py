@@ -8,14 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from winnow.bundle.images import ImageError, ImageInput
+from winnow.bundle.images import IMAGE, ImageError, ImageInput
 from winnow.serving import problems
 from winnow.serving.problems import Finding, ProblemError
 from winnow.serving.values import Matrix
 
 MEDIA_TYPES = ("image/png", "image/jpeg")
-IMAGE = "image"
-"""The key of a row's image in JSON."""
 MOST_VALUES = 2**24
 """Numbers in the images of one request, 64 MiB: small files may decode to much more than they take."""
 

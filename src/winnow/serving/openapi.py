@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from winnow.bundle.columns import Column, DType
+from winnow.bundle.images import IMAGE
 from winnow.serving import codec, image_rows, inference_codec, problems
 from winnow.serving.examples import Example
 from winnow.serving.signature import Signature
@@ -108,7 +109,7 @@ def _schemas(signature: Signature) -> Schema:
         row = {"oneOf": [by_name, {**in_order, "description": "In the order of the columns."}]}
         columns = _object({name: _array(schema) for name, schema in types.items()})
     elif signature.images is not None:
-        row = {"oneOf": [_object({image_rows.IMAGE: {**TEXT, "contentEncoding": "base64"}}), row]}
+        row = {"oneOf": [_object({IMAGE: {**TEXT, "contentEncoding": "base64"}}), row]}
     if signature.classes is not None:
         outputs = _object({key: {"type": "number", "minimum": 0, "maximum": 1} for key in signature.classes})
         prediction: Schema = {**TEXT, "enum": list(signature.classes)}

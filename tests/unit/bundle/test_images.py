@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import random
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -67,6 +68,13 @@ def test_a_photograph_is_turned_upright() -> None:
 def test_what_is_no_image_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         ImageInput(8, 6).decode(data)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_file_of_a_row_has_its_pixels(channels: Literal[1, 3]) -> None:
+    form = ImageInput(8, 6, channels)
+    row = form.decode(saved(COLOR))
+    np.testing.assert_array_equal(form.decode(form.encode(row)), row)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,7 @@ def images(directory: Path) -> Path:
         classes=("cat", "dog"),
         targets=("animal",),
         images=IMAGES,
+        example={"image": base64.b64encode(IMAGES.encode(np.full(IMAGES.shape, 0.5, dtype=np.float32))).decode()},
     )
 
 

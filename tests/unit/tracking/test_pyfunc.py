@@ -32,13 +32,13 @@ class Model:
     pyfunc: mlflow.pyfunc.PyFuncModel
     app: Any
 
-    def served(self, records: list[Row]) -> Any:
+    def served(self, records: list[Any]) -> Any:
         """The probabilities of the served model, float32 [rows, classes]."""
         answer = call(self.app, "POST", "/predict", {"rows": records})
         assert answer.status == 200, answer.body
         return np.array([list(row.values()) for row in answer.json["probabilities"]], dtype=np.float32)
 
-    def predicted(self, frame: pd.DataFrame) -> Any:
+    def predicted(self, frame: Any) -> Any:
         return self.pyfunc.predict(frame).iloc[:, 1:].to_numpy(dtype=np.float32)
 
 
@@ -128,6 +128,14 @@ def test_the_input_example_is_a_raw_row(churn: Model) -> None:
     example = churn.pyfunc.input_example
     assert example.to_dict("records") == [TABLE_ROW]
     np.testing.assert_array_equal(churn.predicted(example), churn.served([TABLE_ROW]))
+
+
+def test_a_model_of_images_takes_their_pixels(tmp_path: Path) -> None:
+    model = _model(tmp_path, bundles.images)
+    example = model.pyfunc.input_example
+    assert example.shape == (1, *bundles.IMAGES.shape)
+    rows = example.astype(np.float32)
+    np.testing.assert_array_equal(model.predicted(rows), model.served(rows.tolist()))
 
 
 FORMS: dict[str, Any] = {

@@ -88,7 +88,7 @@ class ProdImage:
         parts = ", ".join(f"winnow/{name}" for name in (*PARTS, "config/version.py"))
         push = f"\ndocker push {self.tag}" if self.is_pushed else ""
         return (
-            f"# CONTEXT: requirements.txt (the extra 'serve'), requirements.lock, {parts}, the model as model.tar\n"
+            f"# CONTEXT: requirements.txt (what a server needs), requirements.lock, {parts}, the model as model.tar\n"
             f"{self.command(Path('CONTEXT')).render()}{push}"
         )
 
