@@ -151,8 +151,8 @@ def fit_temperature(logits: Tensor, target: Tensor) -> float:
         middle = math.sqrt(low * high)
         low, high = (middle, high) if slope(middle) < 0 else (low, middle)
     temperature = float(np.float32(1 / math.sqrt(low * high)))
-    smoothed = [-(wanted * (values / each).log_softmax(1)).sum(1).mean() for each in (1.0, temperature)]
-    return temperature if smoothed[1] < smoothed[0] else 1.0
+    before, after = (functional.cross_entropy(values / each, target) for each in (1.0, temperature))
+    return temperature if after < before else 1.0
 
 
 @dataclass(frozen=True)
