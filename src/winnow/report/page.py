@@ -192,11 +192,8 @@ def _parallel(view: StudyView, facts: Facts) -> str:
     if not facts.complete or not view.space:
         return _section("parallel-section", "Parallel coordinates", _empty("No trial is complete yet."), "wide")
     note = "One line per trial. Drag along an axis to select a range; point at a line to read it. Better is up."
-    kinds: tuple[tuple[TrialState, str], ...] = (("pruned", "pruned, dotted"), ("failed", "failed, dashed"))
-    states = "".join(_state(state, text) for state, text in kinds if facts.counts[state])
-    legend = f'<p class="legend muted"><span>worse<span class="ramp"></span>better</span>{states}</p>'
     body = (
-        f"{_note(note)}{legend}{_plot('parallel', 'Parallel coordinates of all trials')}"
+        f"{_note(note)}{_lines_legend(facts)}{_plot('parallel', 'Parallel coordinates of all trials')}"
         '<p id="parallel-readout" class="readout note" aria-live="polite"></p>'
     )
     return _section("parallel-section", "Parallel coordinates", body, "wide")
@@ -235,9 +232,7 @@ def _learning(facts: Facts) -> str:
     folds = max(fold for trial in facts.trials for fold in trial.record.curves) + 1
     more = f" The first {MOST_FOLDS} of {folds} folds." if folds > MOST_FOLDS else ""
     note = f"{shown}, a panel for each fold; the winner is thick.{more} Point at a line to read it."
-    ramp = '<span>worse<span class="ramp"></span>better</span>'
-    states = f"{_state('pruned', 'pruned, dotted')}{_state('failed', 'failed, dashed')}"
-    body = f'<p class="legend muted">{ramp}{states}</p>{_plot("learning", "Learning curves of every fold")}'
+    body = f"{_lines_legend(facts)}{_plot('learning', 'Learning curves of every fold')}"
     tools = f'<span role="group" aria-label="What the curves show">{buttons}</span>'
     return _section("learning-section", title, f"{_note(note)}{body}", "wide", tools)
 
@@ -373,6 +368,13 @@ def _legend(keys: Iterable[tuple[str, str]]) -> str:
         for key, text in keys
     )
     return f'<p class="legend">{buttons}</p>'
+
+
+def _lines_legend(facts: Facts) -> str:
+    """What the lines of trials look like."""
+    kinds: tuple[tuple[TrialState, str], ...] = (("pruned", "pruned, dotted"), ("failed", "failed, dashed"))
+    states = "".join(_state(state, text) for state, text in kinds if facts.counts[state])
+    return f'<p class="legend muted"><span>worse<span class="ramp"></span>better</span>{states}</p>'
 
 
 def _note(text: str) -> str:
