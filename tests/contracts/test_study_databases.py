@@ -25,6 +25,7 @@ from tests.unit.study.studies import (
     sweep,
 )
 from winnow.config.errors import InputError
+from winnow.study import optuna_tables
 from winnow.study.catalog import delete_study, summaries
 from winnow.study.database import Database, NoStudiesError
 from winnow.study.leases import LeaseLostError
@@ -128,6 +129,39 @@ def test_a_trial_keeps_its_parameters_and_is_seen_by_the_sampler(database_url: s
     assert all(trial.params.keys() == {"lr", "hidden"} for trial in store.trials())
     status = store.status(started_at_ms=0)
     assert (status.trials_done, status.best_trial) == (12, 11)
+    store.database.close()
+
+
+def test_conditional_parameters_and_a_sampler_s_memory_are_kept(database_url: str) -> None:
+    space = {
+        "optimizer": {"choice": ["sgd", "adamw"]},
+        "momentum": {"float": [0.0, 0.99], "when": {"optimizer": "sgd"}},
+    }
+    store = make_study_in(database_url, space=space, sampler={"type": "nsga2", "population_size": 3}, trials=8)
+    for number in range(8):
+        leases = store.leases()
+        complete(leases, claim(leases, f"w{number}/1"), number / 8)
+    params = [trial.params for trial in store.trials()]
+    assert all(("momentum" in each) == (each["optimizer"] == "sgd") for each in params)
+    with store.database.reading() as connection:
+        ids = [optuna_tables.trial_id_of(connection, store.study_id, number) for number in range(8)]
+        notes = optuna_tables.read_notes(connection, ids)
+    generations = [notes[trial_id]["NSGAIISampler:generation"] for trial_id in ids]
+    assert generations == sorted(generations)
+    assert max(generations) >= 1
+    store.database.close()
+
+
+def test_a_budget_ends_a_study_and_a_larger_one_continues_it(database_url: str) -> None:
+    store = make_study_in(database_url, trials=9, budget={"time": "1h", "failures": 1})
+    leases = store.leases()
+    begun = claim(leases, "w1/1")
+    fail(leases, claim(leases), "diverged")
+    complete(leases, begun, 0.5)
+    assert claim(leases).kind == "refit"
+    assert (store.target(), store.ended_by(), [one.target for one in summaries(store.database)]) == (2, "failures", [2])
+    store.create(experiment(trials=9, budget={"time": "1h", "failures": 2}), sweep())
+    assert (store.target(), store.ended_by()) == (9, "trials")
     store.database.close()
 
 

@@ -6,6 +6,7 @@ found by asking it about every earlier fold again; so workers agree, and nothing
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -47,33 +48,40 @@ class FoldPruner:
         self.name = config.type
         if by_epoch and config.type == "median":
             config = PrunerConfig(type="percentile")
-        self._pruner: BasePruner = make_pruner(config, steps)
+        self._make = functools.partial(make_pruner, config, steps)
         is_own = config.type not in PRUNERS
         self._sees_means = not (by_epoch or is_own or config.type == "wilcoxon")
         self._remembers = is_own or config.type in _REMEMBERING
         self._notes: dict[int, dict[str, Any]] = {}
         self._asked: dict[int, tuple[float, ...]] = {}
+        self._verdicts: dict[int, bool] = {}
         self._shown: Mapping[int, FrozenTrial] = {}
         self._storage = SampledStorage(lambda: self._shown.values(), keeps_notes=True)
         optuna.create_study(storage=self._storage, study_name=_NAME, direction=goal)
 
+    @functools.cached_property
+    def _pruner(self) -> BasePruner:
+        """Made when it is first asked: commands that only read the study may lack a user's file or package."""
+        return self._make()
+
     def should_prune(self, number: int, trials: Sequence[ScheduledTrial]) -> bool:
         """Whether trial `number` is not worth another step, given all trials of the study."""
         self._shown = {trial.number: self._frozen(trial, len(trial.scores)) for trial in trials}
-        trial = next(trial for trial in trials if trial.number == number)
         if self._remembers:
-            for other in trials:
-                self._ask_again(other, len(other.scores) - (1 if other is trial else 0))
-        self._asked[number] = trial.scores
+            for each in trials:
+                self._ask_again(each)
+            return self._verdicts.get(number, False)
+        trial = next(trial for trial in trials if trial.number == number)
         return self._ask(trial, len(trial.scores))
 
-    def _ask_again(self, trial: ScheduledTrial, until: int) -> None:
+    def _ask_again(self, trial: ScheduledTrial) -> None:
+        """Ask about each step that was not asked about; a second answer about one could differ from the first."""
         asked = self._asked.get(trial.number, ())
         if trial.scores[: len(asked)] != asked:  # other code has trained it since
             self._notes.get(trial.number, {}).clear()
             asked = ()
-        for step in range(len(asked) + 1, until + 1):
-            self._ask(trial, step)
+        for step in range(len(asked) + 1, len(trial.scores) + 1):
+            self._verdicts[trial.number] = self._ask(trial, step)
             self._asked[trial.number] = trial.scores[:step]
 
     def _ask(self, trial: ScheduledTrial, steps: int) -> bool:

@@ -63,6 +63,18 @@ def test_workers_that_were_asked_about_different_trials_agree() -> None:
             assert always.should_prune(number, shown) == FoldPruner(config, "maximize", 5).should_prune(number, shown)
 
 
+def test_a_repeated_question_gets_the_same_answer() -> None:
+    config = PrunerConfig.model_validate({"type": "successive_halving", "reduction_factor": 2})
+    pruner = FoldPruner(config, "maximize", 5)
+    asked = trials(*GOOD, (0.1,))
+    assert [pruner.should_prune(3, asked) for _ in range(3)] == [True] * 3
+
+
+def test_a_study_whose_pruner_is_not_at_hand_can_be_read(tmp_path: Path) -> None:
+    store = make_study(tmp_path, pruner="no_such_file.py:Pruner")
+    assert store.refits_left() == ()
+
+
 def test_folds_differ_so_the_rules_for_single_values_see_means() -> None:
     seen: list[dict[int, float]] = []
 
