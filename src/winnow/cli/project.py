@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 
@@ -20,17 +19,18 @@ def init(folder: Path, name: str | None) -> None:
     from winnow import api
 
     made = api.init(folder, name=name)
-    place = Path(os.path.relpath(made.folder))
     click.echo(f"Made the project {made.name} in {made.folder}:")
     for file in sorted(made.files):
         click.echo(f"  {file!s:<24}{_MEANINGS.get(file.name, '')}".rstrip())
     click.echo("Next:")
     steps = ["make train", "make select-model", "make prod-local", "make inference-one"]
-    for step in steps if place == Path() else [f"cd {shlex.quote(str(place))}", *steps]:
+    for step in steps if folder == Path() else [f"cd {shlex.quote(str(folder))}", *steps]:
         click.echo(f"  {step}")
 
 
 _MEANINGS = {
+    ".dockerignore": "what the workers' image leaves out",
+    ".gitignore": "what git leaves out",
     "data.py": "the rows: replace them with your own",
     "model.py": "the network",
     "experiment.yaml": "what is searched, how, and for how long",
