@@ -53,7 +53,7 @@ class BundleModel:
                 parts.append(values.to_numpy(dtype=np.float64, na_value=np.nan)[:, np.newaxis])
                 continue
             try:
-                parts.append(column.encode(values))
+                parts.append(column.encode(values.to_numpy() if values.dtype.kind == "M" else values))
             except ColumnValueError as error:
                 message = f"row {error.row}, column '{column.name}': expected {error.expected}"
                 raise ValueError(message) from None
