@@ -69,7 +69,7 @@ class LoopFold:
             memory (`data.load`) are a map-style Dataset without targets: `len(features)` rows, and `features[index]`
             for a number, a slice or a tensor.
         validation_features, validation_target: the rows to score.
-        train_weights: what each training row counts, float32 [rows]; None: all alike.
+        train_weights: what each training row counts, float32 [rows]: its own weight times its class's; None: all alike.
         index: number of the fold, from 0; a refit counts as the fold after the last, and its validation rows are a part
             of the training rows, for the holdout stays unseen.
         is_refit: whether the model is for export; other folds need none.

@@ -37,6 +37,7 @@ from winnow.training.optimization import make_optimizer
 from winnow.training.out_of_fold import PARQUET, kept_outputs, read_outputs, write_outputs
 from winnow.training.packs import Alone, Packed, Packs
 from winnow.training.preparation import Prepared
+from winnow.training.weights import row_weights
 from winnow.training.world import World
 
 Send = Callable[[FromRank], None]
@@ -250,12 +251,13 @@ class Jobs:
         data, world = self._prepared.data, self._world
         seed = seeds_of(self._prepared.experiment.search.seed, index).weights
         torch.manual_seed(seed)
+        weights = row_weights(data, self._prepared.experiment.training.class_weights, train)
         fold = LoopFold(
             train_features=self._rows(self._data.features, train),
             train_target=self._rows(self._data.target, train),
             validation_features=self._rows(self._data.features, validation),
             validation_target=self._rows(self._data.target, validation),
-            train_weights=None if data.weights is None else torch.from_numpy(data.weights[train]).to(world.device),
+            train_weights=None if weights is None else torch.from_numpy(weights[train]).to(world.device),
             index=index,
             is_refit=index == len(self._prepared.folds),
             seed=seed,

@@ -81,6 +81,7 @@ def check(
     _check_watch(prepared)
     _check_pruning(prepared)
     _check_augmentation(prepared)
+    _check_class_weights(prepared)
     if prepared.loop is None:
         _check_loss(prepared)
         _check_fixed_settings(experiment)
@@ -142,16 +143,19 @@ def _check_device(experiment: Experiment, has_gpu: bool | None) -> None:
         )
 
 
-def _check_loss(prepared: Prepared) -> None:
-    """Refuse class weights without classes, and an objective that is another loss in each trial."""
-    experiment, data = prepared.experiment, prepared.data
-    weights = experiment.training.class_weights
+def _check_class_weights(prepared: Prepared) -> None:
+    """Refuse weights of classes that are not there."""
+    weights, data = prepared.experiment.training.class_weights, prepared.data
     if weights is not None and data.class_names is None:
         remedy = "Remove it; rows can have weights of their own (data.weight)."
         expected = "a target of classes"
         raise InputError("training.class_weights", expected=expected, found="regression", remedy=remedy)
     if isinstance(weights, Mapping):
         named_weights(data, weights)
+
+
+def _check_loss(prepared: Prepared) -> None:
+    """Refuse an objective that is another loss in each trial, and a metric that can choose no threshold."""
     threshold_spec(prepared)
     searched = next((name for name, slot in prepared.routing.slots.items() if slot.place == "loss"), None)
     if searched is not None and prepared.objective == LOSS:

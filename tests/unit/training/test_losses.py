@@ -207,3 +207,17 @@ def test_a_loss_that_gives_a_mean_trains_alone(world):
     job = FoldJob(0, 0, {"lr": 0.01})
     one, other = (Jobs(each, world, send=lambda _message: None).train_fold(job).metrics for each in (prepared, plain))
     assert one == pytest.approx(other, rel=1e-4)
+
+
+def loop_that_tells_weights(fold, params):
+    return {"f1": float(fold.train_weights.sum()), "least": float(fold.train_weights.min())}
+
+
+def test_a_training_function_of_ones_own_gets_the_weights(world):
+    training = {"class_weights": {"1": 3.0}, "loop": f"{__name__}:loop_that_tells_weights"}
+    prepared = check(_experiment(source=f"{__name__}:weighted_rows", training=training))
+    found = Jobs(prepared, world, send=lambda _message: None).train_fold(FoldJob(0, 0, {})).metrics
+    rows = prepared.folds[0].train
+    assert found["f1"] == pytest.approx((prepared.data.weights * (1 + 2 * prepared.data.target))[rows].sum())
+    with pytest.raises(InputError):
+        check(_experiment(source=f"{__name__}:weighted_rows", training={**training, "class_weights": {"2": 3.0}}))
