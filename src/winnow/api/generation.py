@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from winnow.data.generate import Recipe
     from winnow.data.generated import GeneratedTable
 
-DataKind = Literal["linear", "churn", "weather"]
+DataKind = Literal["linear", "churn", "weather", "images"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class GeneratedData:
         metric: name of that score.
         best_score: the best score that any model can reach.
         rows: number of rows.
-        target: the column to predict.
+        target: the column to predict; of images what their subfolders name.
     """
 
     path: Path
@@ -53,11 +53,12 @@ def generate_data(
     """Write a synthetic data set with a known answer.
 
     Args:
-        output: a .csv or .parquet file; by default data/generated.csv for linear data, and else data/KIND.csv. The
-            answer is written to OUTPUT.answer.json.
+        output: a .csv or .parquet file; by default data/generated.csv for linear data, and else data/KIND.csv. For
+            images a folder, by default data/images. The answer is written to OUTPUT.answer.json.
         kind: `linear`: numbers, with a linear model as the truth. `churn`: customers with text, dates, codes and
             blanks, of whom a fifth leave. `weather`: days of eight stations, with blanks everywhere.
-        rows: number of rows; by default 1000 for linear data, and else 2000.
+            `images`: PNG files of circles, squares and triangles, a subfolder for each.
+        rows: number of rows or images; by default 1000 for linear data, 300 images, and else 2000.
         features: linear data: number of feature columns.
         informative: linear data: number of features that influence the target.
         classes: linear data: number of classes; 0 for regression.
@@ -81,6 +82,11 @@ def generate_data(
         answer = write_generated(generated, path, force=force)
         return GeneratedData(path, answer, generated.truth.metric, generated.truth.best_score, recipe.rows, TARGET)
     _check_kind(kind, recipe)
+    if kind == "images":
+        from winnow.data.shapes import write_shapes
+
+        folder, images = path.with_suffix("") if output is None else path, 300 if rows is None else rows
+        return GeneratedData(folder, write_shapes(folder, images, seed, force=force), "accuracy", 1.0, images, "shape")
     table = _TABLES[kind](2000 if rows is None else rows, seed)
     answer = write_files(table.frame, table.answer, path, force=force)
     return GeneratedData(path, answer, table.metric, table.best_score, len(table.frame), table.target)

@@ -16,9 +16,10 @@ from winnow.api.generation import DataKind
     type=click.Choice(get_args(DataKind)),
     default="linear",
     show_default=True,
-    help="linear: numbers, with a linear answer. churn: customers, of whom a fifth leave. weather: rain tomorrow.",
+    help="linear: numbers, with a linear answer. churn: customers, of whom a fifth leave. weather: rain tomorrow. "
+    "images: a folder of shapes, with a subfolder for each.",
 )
-@click.option("--rows", type=int, help="Number of rows; by default 1000 for linear data, and else 2000.")
+@click.option("--rows", type=int, help="Number of rows; by default 1000 for linear data, 300 images, and else 2000.")
 @click.option("--features", type=int, default=10, show_default=True, help="Linear data: number of feature columns.")
 @click.option(
     "--informative",
@@ -48,8 +49,8 @@ from winnow.api.generation import DataKind
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="A .csv or .parquet file, by default data/generated.csv for linear data, and else data/KIND.csv; the answer "
-    "is written beside it.",
+    help="A .csv or .parquet file, by default data/generated.csv for linear data, and else data/KIND.csv; a folder for "
+    "images, by default data/images. The answer is written beside it.",
 )
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 def command(**options: Any) -> None:
@@ -60,5 +61,6 @@ def command(**options: Any) -> None:
     from winnow import api
 
     made = api.generate_data(**options)
-    click.echo(f"{made.path}: {made.rows} rows, target column '{made.target}'")
+    what = "images, a subfolder for each shape" if made.path.is_dir() else f"rows, target column '{made.target}'"
+    click.echo(f"{made.path}: {made.rows} {what}")
     click.echo(f"{made.answer}: the answer; the best possible {made.metric} is {made.best_score:.3f}")

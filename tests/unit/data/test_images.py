@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from winnow.api import generate_data
 from winnow.bundle.images import ImageInput
 from winnow.config.errors import InputError
 from winnow.config.experiment import DataConfig
@@ -120,3 +122,25 @@ def test_a_folder_without_two_classes_is_refused(tmp_path: Path, names: list[str
     with pytest.raises(InputError) as caught:
         loaded(root)
     assert found in caught.value.found
+
+
+def test_drawn_shapes_are_a_folder_with_a_known_answer(tmp_path: Path) -> None:
+    made = generate_data(tmp_path / "shapes", kind="images", rows=31, seed=2)
+    data = loaded(made.path)
+    assert (data.rows, data.class_names, data.input_shape) == (31, ("circle", "square", "triangle"), (3, 32, 32))
+    assert (made.metric, made.best_score, json.loads(made.answer.read_text())["recipe"]["rows"]) == (
+        "accuracy",
+        1.0,
+        31,
+    )
+    again = generate_data(tmp_path / "again" / "shapes", kind="images", rows=31, seed=2)
+    assert loaded(again.path).sha256 == data.sha256
+    with pytest.raises(InputError):
+        generate_data(made.path, kind="images")
+    assert loaded(generate_data(made.path, kind="images", rows=12, force=True).path).rows == 12
+
+
+def test_a_folder_that_was_not_drawn_is_never_overwritten(tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        generate_data(folder(tmp_path / "mine"), kind="images", force=True)
+    assert loaded(tmp_path / "mine").rows == 6

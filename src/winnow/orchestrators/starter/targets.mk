@@ -41,7 +41,7 @@ init: setup ## Make a project folder of your own, anywhere (DIR)
 demo: setup ## Sweep a real data set, select, serve and predict (KEEP=1 keeps serving)
 	@$(WINNOW) demo $(FLAGS)
 
-generate-data: setup ## Write a synthetic data set with a known answer (KIND=churn|weather, ROWS, OUTPUT)
+generate-data: setup ## Write a synthetic data set with a known answer (KIND=churn|weather|images, ROWS, OUTPUT)
 	@$(WINNOW) generate-data $(FLAGS)
 
 schema: setup ## Print the JSON schema of experiment files, for editors (OUTPUT)
