@@ -2,8 +2,8 @@
 
 Each seed draws a table of customers (churn) and one of weather. winnow sweeps the shipped experiment. The peers are
 logistic regression and histogram gradient boosting with the preprocessing that their documentation recommends, each
-tuned over as many candidates as winnow has trials, by the same metric on the same folds. All tune on the folds that they
-are scored on, so the differences are fair, and every score is a little too high.
+tuned over as many candidates as winnow has trials, by the same metric on the same folds. All tune on the folds
+that they are scored on, so the differences are fair, and every score is a little too high.
 """
 
 from __future__ import annotations
