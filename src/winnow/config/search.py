@@ -24,6 +24,7 @@ SAMPLERS: Mapping[str, str] = {
 """Optuna's class for each name."""
 
 PRUNERS: Mapping[str, str] = {
+    "median": "MedianPruner",
     "hyperband": "HyperbandPruner",
     "successive_halving": "SuccessiveHalvingPruner",
     "percentile": "PercentilePruner",
@@ -37,7 +38,7 @@ OWN_SAMPLERS = frozenset({"tpe", "random", "grid"})
 """Samplers that are known to work without options."""
 
 OWN_PRUNERS = frozenset({"auto", "off", "racing", "median"})
-"""winnow's pruners."""
+"""winnow's pruners; `median` with options is Optuna's."""
 
 _BY_FOLD_ALONE = frozenset({"auto", "off", "racing", "wilcoxon"})
 """Pruners that have no meaning for the epochs of a fold."""
@@ -75,7 +76,7 @@ def faults_in_search(experiment: Experiment) -> Iterator[InputError]:
             found=f"{search.pruner.type!r} with every: epoch",
             remedy="Name one of them, or remove search.pruner.every.",
         )
-    if search.pruner.type in OWN_PRUNERS:
+    if search.pruner.type in OWN_PRUNERS - {"median"}:
         yield from _unknown("search.pruner", search.pruner.type, search.pruner.options, ("type", "threshold"))
     if search.sampler.type == "grid":
         yield from _unknown("search.sampler", "grid", search.sampler.options, ("type",))

@@ -30,7 +30,7 @@ from winnow.orchestrators.sweep_request import SweepRequest
 from winnow.platforms.executor import Executor, GroupSpec
 from winnow.platforms.lookup import Lookup
 from winnow.platforms.sweep import SweepPlatform
-from winnow.study.optuna_classes import check_search
+from winnow.study.space import check_search
 from winnow.study.store import RefitResult, StudyStore
 from winnow.tracking.records import TrialRecord
 from winnow.tracking.tracker import TrackingUnavailableError

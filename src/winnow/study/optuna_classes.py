@@ -13,22 +13,13 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 from winnow.config.errors import InputError
-from winnow.config.experiment import Experiment, PrunerConfig, SamplerConfig
+from winnow.config.experiment import PrunerConfig, SamplerConfig
 from winnow.config.functions import load_function
 from winnow.config.nearest import did_you_mean
-from winnow.config.search import OWN_PRUNERS, OWN_SAMPLERS, PRUNERS, SAMPLERS
+from winnow.config.search import PRUNERS, SAMPLERS
 
 _PACKAGES = {"cmaes": ("cmaes",), "gp": ("scipy", "torch"), "qmc": ("scipy",), "wilcoxon": ("scipy",)}
 """What samplers and pruners need beside Optuna's own requirements."""
-
-
-def check_search(experiment: Experiment) -> None:
-    """Refuse a sampler or a pruner that cannot be made. Raises InputError."""
-    search = experiment.search
-    if search.sampler.type not in OWN_SAMPLERS or search.sampler.options:
-        make_sampler(search.sampler, search.seed)
-    if search.pruner.type not in OWN_PRUNERS or search.pruner.options:
-        make_pruner(search.pruner, folds=experiment.cross_validation.folds)
 
 
 def make_sampler(config: SamplerConfig, seed: int) -> BaseSampler:

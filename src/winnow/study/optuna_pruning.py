@@ -46,8 +46,6 @@ class FoldPruner:
     def __init__(self, config: PrunerConfig, goal: Goal, steps: int, *, by_epoch: bool = False) -> None:
         """`steps`: folds of a trial, or epochs of a fold."""
         self.name = config.type
-        if by_epoch and config.type == "median":
-            config = PrunerConfig(type="percentile")
         self._make = functools.partial(make_pruner, config, steps)
         is_own = config.type not in PRUNERS
         self._sees_means = not (by_epoch or is_own or config.type == "wilcoxon")

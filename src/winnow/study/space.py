@@ -26,11 +26,18 @@ from optuna.trial import FrozenTrial
 
 from winnow.config.conditions import in_order, is_active
 from winnow.config.errors import InputError
-from winnow.config.experiment import ChoiceParameter, FloatParameter, IntParameter, SamplerConfig, stored_choice
+from winnow.config.experiment import (
+    ChoiceParameter,
+    Experiment,
+    FloatParameter,
+    IntParameter,
+    SamplerConfig,
+    stored_choice,
+)
 from winnow.config.functions import line_in
 from winnow.config.grid import points
-from winnow.config.search import SAMPLERS
-from winnow.study.optuna_classes import make_sampler
+from winnow.config.search import OWN_PRUNERS, OWN_SAMPLERS, SAMPLERS
+from winnow.study.optuna_classes import make_pruner, make_sampler
 from winnow.study.optuna_tables import accepts
 
 Space = Mapping[str, FloatParameter | IntParameter | ChoiceParameter]
@@ -44,6 +51,18 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
 def decode(space: Space, stored: Mapping[str, Any]) -> dict[str, Any]:
     """The plain Python values of a trial's stored parameters."""
     return {name: _decoded(space[name], value) for name, value in stored.items() if name in space}
+
+
+def check_search(experiment: Experiment) -> None:
+    """Refuse a sampler or a pruner that cannot be made, or a sampler that fails at once. Raises InputError."""
+    search = experiment.search
+    if search.sampler.type not in OWN_SAMPLERS or search.sampler.options:
+        make_sampler(search.sampler, search.seed)
+        study = optuna.create_study()
+        study.ask()
+        Proposer(search.space, search.sampler, search.seed).propose(study, study.get_trials()[0], {})
+    if search.pruner.type not in OWN_PRUNERS or search.pruner.options:
+        make_pruner(search.pruner, experiment.cross_validation.folds)
 
 
 @dataclass(frozen=True)
@@ -93,7 +112,7 @@ class Proposer:
         except InputError:
             raise
         except Exception as error:
-            if self.sampler.type in ("tpe", "random"):
+            if self.sampler.type in OWN_SAMPLERS and not self.sampler.options:
                 raise
             raise InputError(
                 "search.sampler",

@@ -676,17 +676,19 @@ def schedule_rules(experiment: Experiment, sweep: SweepRecord) -> ScheduleRules:
     automatic: Literal["off", "racing"] = "off" if is_in_time else "racing"
     # A pruner that judges epochs leaves the folds to racing.
     by_fold = "auto" if pruner.every == "epoch" else pruner.type
+    startup = sampler.options.get("n_startup_trials")
+    is_own = by_fold in OWN_PRUNERS and (by_fold != "median" or not pruner.options)
     return ScheduleRules(
         folds=sweep.folds,
         metric=sweep.metric,
         goal=sweep.goal,
-        pruner=automatic if by_fold == "auto" else _PRUNERS.get(by_fold, "optuna"),
+        pruner=automatic if by_fold == "auto" else _PRUNERS[by_fold] if is_own else "optuna",
         racing_threshold=pruner.threshold,
         refit_top=experiment.refit.top,
         workers=experiment.execution.workers,
         is_learning=sampler.type not in _NOT_LEARNING,
-        startup=int(sampler.options.get("n_startup_trials", STARTUP_TRIALS)),
-        judge=FoldPruner(pruner, sweep.goal, sweep.folds) if by_fold not in OWN_PRUNERS else None,
+        startup=startup if isinstance(startup, int) else STARTUP_TRIALS,
+        judge=FoldPruner(pruner, sweep.goal, sweep.folds) if not is_own else None,
     )
 
 

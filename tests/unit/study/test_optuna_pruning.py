@@ -34,6 +34,7 @@ PRUNERS: list[dict[str, Any]] = [
     {"type": "hyperband", "reduction_factor": 2},
     {"type": "successive_halving", "reduction_factor": 2},
     {"type": "percentile", "n_startup_trials": 2},
+    {"type": "median", "n_startup_trials": 2},
     {"type": "patient", "patience": 0, "wrapped_pruner": {"type": "threshold", "lower": 0.5}},
     {"type": "threshold", "lower": 0.5},
     {"type": "wilcoxon", "p_threshold": 0.3, "n_startup_steps": 0},
@@ -98,3 +99,13 @@ def test_a_study_s_pruner_ends_trials(tmp_path: Path) -> None:
     claim(leases)
     trial = store.trial(hopeless.number)
     assert (trial.state, trial.reason, trial.value) == ("pruned", "1 fold: threshold stopped it", 0.1)
+
+
+def test_median_with_options_is_optuna_s(tmp_path: Path) -> None:
+    store = make_study(tmp_path, trials=4, pruner={"type": "median", "n_startup_trials": 1})
+    leases = store.leases()
+    complete(leases, claim(leases), 0.9)
+    hopeless = claim(leases)
+    record_fold(leases, hopeless, fold(0, 0.1), 0.1)
+    claim(leases)
+    assert store.trial(hopeless.number).reason == "1 fold: median stopped it"

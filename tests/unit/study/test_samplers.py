@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.study.studies import claim, complete, experiment, leases_of, make_study
 from winnow.config.errors import InputError
-from winnow.study.optuna_classes import check_search
+from winnow.study.space import check_search
 from winnow.study.store import StudyStore
 
 SPACE: dict[str, Any] = {
@@ -102,6 +102,7 @@ def test_a_grid_tries_every_point_once(tmp_path: Path) -> None:
         ({"sampler": {"type": "tpe", "n_startup_trails": 3}}, "search.sampler.n_startup_trails", "'n_startup_trials'"),
         ({"sampler": {"type": "random", "seed": 3}}, "search.sampler.seed", "search.seed"),
         ({"sampler": {"type": "tpe", "group": True, "multivariate": False}}, "search.sampler", "ValueError"),
+        ({"sampler": {"type": "tpe", "n_startup_trials": "three"}}, "search.sampler", "TypeError"),
         ({"sampler": "optuna.samplers:NoSampler"}, "search.sampler.type", "no such name"),
         ({"sampler": "optuna.pruners:MedianPruner"}, "search.sampler.type", "a subclass of optuna's BaseSampler"),
         ({"pruner": {"type": "hyperband", "max_ressource": 3}}, "search.pruner.max_ressource", "'max_resource'"),
