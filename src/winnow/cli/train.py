@@ -20,7 +20,6 @@ from winnow.cli.options import (
 )
 from winnow.cli.wording import count
 from winnow.config.next_command import Value, next_command, next_flag
-from winnow.config.search import ENDINGS
 
 if TYPE_CHECKING:
     from winnow.api import SweepResult
@@ -103,6 +102,8 @@ def describe(result: SweepResult, config: Path, platform: str = "local", study: 
     again: dict[str, Value] = {"platform": platform, "config": config, "study": study}
     lines = [f"study {result.study}: {count(result.trials, 'trial')} done ({counts})"]
     if result.ended_by != "trials":
+        from winnow.config.search import ENDINGS
+
         lines.append(f"  ended because {ENDINGS[result.ended_by]}")
     if result.was_done:
         lines.append(f"  nothing was left to do; more: {next_command('train', **again, trials=2 * result.trials)}")
