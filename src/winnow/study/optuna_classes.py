@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import importlib.util
 import inspect
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
@@ -108,7 +110,10 @@ def _made(cls: type, options: Mapping[str, Any], given: Mapping[str, Any], place
                 remedy=f"{did_you_mean(name, known)} It takes: {listed}.".lstrip(),
             )
     try:
-        return cls(**options, **given)
+        with warnings.catch_warnings():
+            # The user has asked for them, and each trial makes its own.
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return cls(**options, **given)
     except InputError:
         raise
     except Exception as error:

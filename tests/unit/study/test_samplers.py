@@ -117,6 +117,11 @@ def test_a_sampler_or_pruner_that_cannot_be_made_is_refused(search: dict[str, An
     assert text in str(refused.value)
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_experimental_option_that_was_asked_for_is_no_warning() -> None:
+    check_search(experiment(sampler={"type": "tpe", "group": True}))
+
+
 @pytest.mark.skipif(importlib.util.find_spec("cmaes") is not None, reason="cmaes is installed")
 def test_a_sampler_whose_package_is_missing_names_it() -> None:
     with pytest.raises(InputError, match="pip install cmaes"):
