@@ -139,7 +139,8 @@ def test_the_stack_in_use_is_meant_wherever_one_is_called(tmp_path: Path) -> Non
     made.touch()
     record = replace(planned().record, compose_file=str(made), env_file=str(made.with_name(".env")))
     here = Project("winnow", tmp_path / "compose.yaml", tmp_path / ".env")
-    here.compose_file.touch()
+    for name in ("compose.yaml", "Dockerfile.train"):
+        (tmp_path / name).touch()
     assert project_for({}, record, tmp_path) == Project("winnow", made, made.with_name(".env"))
     assert project_for({}, None, tmp_path) == here
     # Its folder was moved to here.
