@@ -41,7 +41,8 @@ DISTINCT = 0.95
 """Whole numbers that differ in 95 % of at least 50 rows are taken for an identifier."""
 MOSTLY = 0.5
 """From this share of numbers, or of dates, on, another text is taken for a mistake and not for a category."""
-ISO_DATE = re.compile(r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}")
+ANY_DATE = re.compile(r"\s*([0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}|[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{4})(?![0-9])")
+"""Dates in ISO 8601 and in other forms, which are refused: 03/04/2026 is in March or in April."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def _of_texts(name: str, texts: list[str], values: Any, rows: int, source: str) 
         return Column(name, "number", "long" if is_long else "double")
     if all(text.strip().lower() in ("true", "false") for text in texts):
         return Column(name, "boolean", "boolean")
-    dates = [text for text in texts if ISO_DATE.match(text)]
+    dates = [text for text in texts if ANY_DATE.match(text)]
     if len(dates) >= MOSTLY * len(texts):
         wrong = next((text for text in texts if moment_of(text) is None), None)
         if wrong is None:

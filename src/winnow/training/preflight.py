@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from winnow.bundle.columns import UNKNOWN, slices_of
 from winnow.config.conditions import activating, active_values
 from winnow.config.errors import InputError
 from winnow.config.experiment import (
@@ -33,6 +34,7 @@ from winnow.config.experiment import (
 from winnow.config.functions import line_in
 from winnow.config.nearest import did_you_mean
 from winnow.config.space import float_for_whole_numbers
+from winnow.data.dataset import DataSet
 from winnow.data.preprocessing import TargetScale, fit_preprocessing
 from winnow.data.rows import spread
 from winnow.data.splits import split_watch
@@ -210,7 +212,7 @@ def _check_augmentation(prepared: Prepared) -> None:
         found = augmentation.apply(rows, [0])
         is_alike = isinstance(found, torch.Tensor) and (found.shape, found.dtype) == (rows.shape, rows.dtype)
         kind = f"{list(found.shape)} of {found.dtype}" if isinstance(found, torch.Tensor) else type(found).__name__
-        problem = None if is_alike else kind
+        problem = _broken_codes(data, found) if is_alike else kind
     except InputError:
         raise
     except Exception as error:  # noqa: BLE001 - a function of the user's may raise anything
@@ -222,6 +224,17 @@ def _check_augmentation(prepared: Prepared) -> None:
             found=problem,
             remedy="It gets a batch of rows as they were loaded, before they are scaled, and returns one.",
         )
+
+
+def _broken_codes(data: DataSet, rows: Tensor) -> str | None:
+    """The first column of categories with numbers that are no codes of theirs."""
+    columns = data.columns or ()
+    for column, part in zip(columns, slices_of(columns), strict=True):
+        codes = rows[:, part][~rows[:, part].isnan()]
+        known = (codes == codes.round()) & (codes >= UNKNOWN) & (codes < len(column.categories))
+        if column.kind == "category" and not known.all():
+            return f"{float(codes[~known][0]):.4g} in column '{column.name}', which is no code of a category"
+    return None
 
 
 def _check_watch(prepared: Prepared) -> None:

@@ -3,6 +3,7 @@
 import random
 
 import numpy as np
+import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
@@ -26,6 +27,12 @@ class Marked(Dataset):
 
 def plain(**options):
     return Marked(**options)
+
+
+def table():
+    rows = range(60)
+    plans = [f"plan {row % 3}" for row in rows]
+    return pd.DataFrame({"age": [row / 7 for row in rows], "plan": plans}), [row % 2 for row in rows]
 
 
 def unsteady():

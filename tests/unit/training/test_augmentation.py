@@ -108,6 +108,9 @@ def test_a_large_dataset_is_read_item_by_item(monkeypatch: pytest.MonkeyPatch) -
         ("plain", {"augment": f"{HERE}:failing"}, {}, "data.augment", "ValueError: no augmentation"),
         ("plain", {"augment": {"type": f"{HERE}:note", "bye": 1}}, {}, "data.augment", "TypeError"),
         ("plain", {"augment": f"{HERE}:nothing"}, {}, "data.augment", "no such name"),
+        ("plain", {"augment": "winnow.augment:flip"}, {}, "data.augment", "it changes images, and these are rows of"),
+        ("plain", {"augment": "winnow.augment:crop"}, {}, "data.augment", "it changes images, and these are rows of"),
+        ("table", {"augment": "winnow.augment:noise"}, {}, "data.augment", "in column 'plan', which is no code of a"),
         ("two", {}, {"loop": "tests.unit.training.parts:train_fold"}, "data.augment", "a Dataset for training"),
     ],
 )
