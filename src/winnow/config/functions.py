@@ -28,6 +28,7 @@ SQLITE = "sqlite:"
 """Prefix of a `data.source` that names a file with an SQLite database."""
 IMAGES = "images:"
 """Prefix of a `data.source` that names a folder of images."""
+_INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 FORMS = "`package.module:function` or `path/file.py:function`"
 
 
@@ -83,14 +84,15 @@ def line_in(file: str | None, error: Exception) -> str:
     """The line of a user's file that raised an error, as " (net.py, line 12)"; "" if another file raised it.
 
     Args:
-        file: its path as in `__file__` or `co_filename`; None for the first file in the traceback that is neither this
-            one nor Python's import machinery.
+        file: its path as in `__file__` or `co_filename`; None for the first file in the traceback that belongs neither
+            to winnow nor to Python nor to an installed package.
     """
+    foreign = ("<frozen", str(Path(__file__).parents[1]), *_INSTALLED)
     line = 0
     trace = error.__traceback__
     while trace is not None:
         name = trace.tb_frame.f_code.co_filename
-        if file is None and not name.startswith("<frozen") and name not in (__file__, importlib.__file__):
+        if file is None and not name.startswith(foreign):
             file = name
         if name == file:
             line = trace.tb_lineno

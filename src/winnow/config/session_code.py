@@ -24,6 +24,7 @@ from typing import Any
 from winnow.config.errors import InputError
 
 _HEADER = '"""Copied by winnow from the script or notebook that called `winnow.train`. Edit that one."""\n'
+_AT_THE_TOP = "Define it with `def` or `class` at the top level"
 _LONGEST_VALUE = 10_000
 """Characters of a value that is copied; longer ones are data."""
 _PLAIN = (bool, int, float, complex, str, bytes, tuple, list, dict, set, frozenset, type(None))
@@ -52,11 +53,7 @@ class SessionCode:
         function = inspect.unwrap(function)
         name = getattr(function, "__qualname__", "")
         if not isinstance(function, FunctionType | type) or not name.isidentifier():
-            raise _refused(
-                place,
-                _shown(function),
-                "Define it with `def` or `class` at the top level; fixed arguments are options.",
-            )
+            raise _refused(place, _shown(function), f"{_AT_THE_TOP}; fixed arguments are options.")
         if function.__module__ != "__main__":
             return f"{_module_of(function)}:{name}"
         self._add(name, function, place)
@@ -94,6 +91,8 @@ class SessionCode:
     def _define(self, name: str, value: FunctionType | type, place: str) -> None:
         """Add a definition after what it uses."""
         value = inspect.unwrap(value)
+        if not value.__qualname__.isidentifier():
+            raise _refused(place, f"`{name}`, {_shown(value)}, which it uses", f"{_AT_THE_TOP}.")
         text = _source_of(value, name)
         if text is None or value.__qualname__ != name:
             raise _refused(place, f"`{name}`, whose source is not at hand", "Put it into a file and import it.")
@@ -179,7 +178,11 @@ def _is_plain(value: Any) -> bool:
 
 
 def _shown(value: object) -> str:
-    return "a lambda" if getattr(value, "__name__", "") == "<lambda>" else f"a value of type {type(value).__name__}"
+    if getattr(value, "__name__", "") == "<lambda>":
+        return "a lambda"
+    if "<locals>" in getattr(value, "__qualname__", ""):
+        return f"a {'class' if isinstance(value, type) else 'function'} that is defined inside a function"
+    return f"a value of type {type(value).__name__}"
 
 
 def _refused(place: str, found: str, remedy: str) -> InputError:

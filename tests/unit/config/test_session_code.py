@@ -80,12 +80,18 @@ def test_a_function_is_copied_with_all_that_it_uses(tmp_path: Path) -> None:
         ("functools.partial(load, 1)", "a value of type partial"),
         ("(lambda: load)().__call__", "a value of type method-wrapper"),
         ("twice(again).__closure__[0].cell_contents and (lambda x: (lambda: x))(1)", "a lambda"),
+        ("nested()", "a function that is defined inside a function"),
         ("uses", "`UNUSED`, a value of type object, which it uses"),
+        ("calls", "`square`, a lambda, which it uses"),
         ("made", "`made`, whose source is not at hand"),
     ],
 )
 def test_what_cannot_be_copied_is_refused(tmp_path: Path, call: str, found: str) -> None:
-    before = "def uses():\n    return UNUSED\nexec('def made(): pass')\n"
+    before = (
+        "def uses():\n    return UNUSED\nexec('def made(): pass')\n"
+        "def nested():\n    def inner(): pass\n    return inner\n"
+        "square = lambda x: x * x\ndef calls():\n    return square(2)\n"
+    )
     done = run(f'code.name_of({call}, "data.source")', tmp_path, before)
     assert done.returncode == 1
     assert done.stderr.startswith(f"data.source: expected a function that other processes can import, found {found}. ")
