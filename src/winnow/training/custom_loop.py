@@ -110,7 +110,9 @@ class LoopFold:
                 `val_`. A metric may be called `loss`.
         """
         (training,) = loss or (metrics.pop("loss"),)
-        self._on_epoch(epoch, epochs, float(training), **{name: float(value) for name, value in metrics.items()})
+        self._on_epoch(
+            int(epoch), int(epochs), float(training), **{name: float(value) for name, value in metrics.items()}
+        )
 
     @cached_property
     def preprocess(self) -> nn.Module:
@@ -164,21 +166,21 @@ def run_loop(
     """
     returned = function(fold, dict(params))
     if not isinstance(returned, Mapping):
-        raise TypeError(f"train_fold returned {type(returned).__name__}, not a mapping of metrics")
+        raise TypeError(f"training.loop returned {type(returned).__name__}, not a mapping of metrics")
     model = returned.get(MODEL)
     if model is not None and not isinstance(model, nn.Module):
-        raise TypeError(f"train_fold returned a {type(model).__name__} as 'model', not an nn.Module")
+        raise TypeError(f"training.loop returned a {type(model).__name__} as 'model', not an nn.Module")
     metrics = {name: _number(name, value) for name, value in returned.items() if name not in _NOT_METRICS}
     _check_names(metrics)
     missing = [name for name in asked if name not in metrics]
     if missing:
         named = {name: "search.metric" if name == asked[0] else "search.metrics" for name in missing}
         listed = ", ".join(f"{name!r} of {place}" for name, place in named.items())
-        raise KeyError(f"train_fold returned the metrics {sorted(metrics)}, without {listed}")
+        raise KeyError(f"training.loop returned the metrics {sorted(metrics)}, without {listed}")
     if returned.get(ONNX) is None:
         return LoopResult(metrics, model)
     if model is not None:
-        raise ValueError("train_fold returned both 'model' and 'onnx'; one of them is exported")
+        raise ValueError("training.loop returned both 'model' and 'onnx'; one of them is exported")
     return LoopResult(metrics, _checked_onnx(returned[ONNX], returned.get(PREDICTIONS), fold))
 
 
@@ -186,7 +188,9 @@ def _number(name: str, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"train_fold returned a {type(value).__name__} as the metric {name!r}, not a number") from error
+        raise TypeError(
+            f"training.loop returned a {type(value).__name__} as the metric {name!r}, not a number"
+        ) from error
 
 
 def _checked_onnx(model: Any, predictions: Any, fold: LoopFold) -> nn.Module:
@@ -201,13 +205,13 @@ def _checked_onnx(model: Any, predictions: Any, fold: LoopFold) -> nn.Module:
     network = network_of(model, features, fold.outputs, is_probability=is_probability)
     if predictions is None:
         raise ValueError(
-            "train_fold returned 'onnx' without 'predictions', the model's own answers to fold.validation_features "
+            "training.loop returned 'onnx' without 'predictions', the model's own answers to fold.validation_features "
             f"[{len(features)}, {fold.outputs}], with which the ONNX model is compared"
         )
     expected = np.asarray(predictions.cpu() if isinstance(predictions, Tensor) else predictions, dtype=np.float32)
     if not is_probability and expected.ndim == 1:
         expected = expected[:, None]
-    check_parity(expected, network.answer(features), is_probability, of="the predictions that train_fold returned")
+    check_parity(expected, network.answer(features), is_probability, of="the predictions that training.loop returned")
     return network
 
 
@@ -217,5 +221,5 @@ def _check_names(metrics: Mapping[str, float]) -> None:
         other = recorded.setdefault(recorded_name(name), name)
         if other != name:
             raise ValueError(
-                f"train_fold returned {other!r} and {name!r}, which MLflow both records as {recorded_name(name)!r}"
+                f"training.loop returned {other!r} and {name!r}, which MLflow both records as {recorded_name(name)!r}"
             )

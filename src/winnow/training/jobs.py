@@ -232,7 +232,9 @@ class Jobs:
         train, watch = split_watch(prepared.data, prepared.holdout.rest, _LOOP_WATCH, splitter, seed)
         result = self._run_loop(loop, job.params, train, watch, len(prepared.folds), self._report)
         if result.model is None:
-            raise LookupError("train_fold returned neither 'model' nor 'onnx', so there is nothing to score and export")
+            raise LookupError(
+                "training.loop returned neither 'model' nor 'onnx', so there is nothing to score and export"
+            )
         head = nn.Softmax(-1) if prepared.data.task == "classification" else nn.Identity()
         rows = self._data.raw_rows()
         loss = row_loss(experiment.training.loss, prepared.data.task)
@@ -283,7 +285,7 @@ class Jobs:
         return values[torch.from_numpy(rows).to(values.device)]
 
     def _report(self, epoch: int, epochs: int, loss: float, /, **metrics: float) -> None:
-        self._send(Progress(epoch, epochs, loss))
+        self._send(Progress(epoch, epochs))
 
 
 def _curve_name(metric: str) -> str:

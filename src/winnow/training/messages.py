@@ -73,7 +73,6 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
 
     epoch: int
     epochs: int
-    loss: float
 
 
 class EpochScored(msgspec.Struct, frozen=True, tag="epoch_scored"):

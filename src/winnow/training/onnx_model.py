@@ -122,7 +122,7 @@ def _proto(model: Any) -> Any:
     if isinstance(model, onnx.ModelProto):
         return model
     if not isinstance(model, bytes):
-        raise TypeError(f"train_fold returned a {type(model).__name__} as 'onnx', not a ModelProto or its bytes")
+        raise TypeError(f"training.loop returned a {type(model).__name__} as 'onnx', not a ModelProto or its bytes")
     try:
         return onnx.load_model_from_string(model)
     except Exception as error:  # protobuf's DecodeError is not onnx's to import

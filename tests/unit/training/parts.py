@@ -1,8 +1,10 @@
 """A model factory and training functions of a person's own, as tests name them; they misbehave on demand."""
 
+import math
 import os
 import sys
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -91,6 +93,12 @@ def train_fold_with_accelerator(fold, params):
 def train_fold_with_curves(fold, params):
     fold.report(1, 2, 1.0, accuracy=0.25)
     fold.report(2, 2, 0.5, accuracy=0.5, train_accuracy=0.75)
+    return {"accuracy": 0.5}
+
+
+def train_fold_with_nan(fold, params):
+    fold.report(1, 2, math.nan, accuracy=math.inf)
+    fold.report(np.int64(2), 2, np.float32(0.5))
     return {"accuracy": 0.5}
 
 

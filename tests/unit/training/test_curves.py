@@ -3,11 +3,12 @@
 import itertools
 import math
 
+import msgspec
 import pytest
 
 from tests.unit.training.test_jobs import PARTS, _jobs
 from winnow.training.curves import MOST_POINTS, Curves
-from winnow.training.messages import FoldJob, FoldStopped
+from winnow.training.messages import FoldJob, FoldStopped, FromRank, Progress
 
 JOB = FoldJob(0, 0, {"lr": 0.01})
 
@@ -23,11 +24,13 @@ def test_a_curve_has_no_more_points_than_are_kept_with_both_ends_and_six_digits(
 
 
 def test_a_fold_has_its_training_loss_after_every_epoch(world):
-    sent = []
-    scored = _jobs(world, sent=sent, training={"epochs": 4}).train_fold(JOB)
-    assert scored.curves == {
-        "train_loss": tuple((each.epoch, pytest.approx(each.loss, rel=1e-5)) for each in sent),
-    }
+    jobs = _jobs(world, training={"epochs": 4})
+    learning, resting = (jobs.train_fold(FoldJob(0, 0, {"lr": lr})).curves for lr in (0.01, 1e-12))
+    assert set(learning) == set(resting) == {"train_loss"}
+    epochs, losses = zip(*learning["train_loss"], strict=True)
+    assert epochs == (1, 2, 3, 4)
+    assert list(losses) == sorted(set(losses), reverse=True)
+    assert dict(resting["train_loss"]) == pytest.approx(dict.fromkeys(epochs, resting["train_loss"][0][1]), rel=1e-5)
 
 
 def test_early_stopping_adds_the_loss_of_the_watched_rows(world):
@@ -76,6 +79,14 @@ def test_what_a_training_function_reports_becomes_its_curves(world):
         "val_accuracy": ((1, 0.25), (2, 0.5)),
         "train_accuracy": ((2, 0.75),),
     }
+
+
+def test_a_loss_of_nan_in_a_training_function_reaches_the_supervisor_without_harm(world):
+    sent = []
+    jobs = _jobs(world, sent=sent, training={"loop": f"{PARTS}:train_fold_with_nan"})
+    assert jobs.train_fold(JOB).curves == {"train_loss": ((2, 0.5),)}
+    decoder = msgspec.json.Decoder(FromRank)
+    assert [decoder.decode(msgspec.json.encode(message)) for message in sent] == [Progress(1, 2), Progress(2, 2)]
 
 
 def test_a_fold_stops_with_the_epoch_after_which_the_supervisor_says_so(world):

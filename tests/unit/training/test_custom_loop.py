@@ -125,7 +125,7 @@ def test_a_model_of_another_library_is_exported_and_scored_as_it_answers(world, 
 @pytest.mark.parametrize(
     ("loop", "error", "said"),
     [
-        ("differing", ExportDiffersError, "differs from the predictions that train_fold returned in 24 of 24 rows"),
+        ("differing", ExportDiffersError, "differs from the predictions that training.loop returned in 24 of 24 rows"),
         ("without_predictions", ValueError, r"without 'predictions', .* \[24, 3\]"),
         ("with_both", ValueError, "both 'model' and 'onnx'"),
     ],

@@ -55,7 +55,7 @@ def main() -> None:
         job = msgspec.json.decode(line, type=ToRank)
         if isinstance(job, Stop):
             return
-        say(channel, Progress(epoch=1, epochs=2, loss=1.0))
+        say(channel, Progress(epoch=1, epochs=2))
         for answer in answers_to(job):
             say(channel, answer)
 
