@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import yaml
 
-from winnow.config.next_command import is_clone, render
+from winnow.config.next_command import has_targets, render
 from winnow.config.settings import Settings
 from winnow.orchestrators.settings import current
 from winnow.study.database import Database
@@ -171,7 +171,7 @@ def check_ctrl_c_leaves_the_workers_and_cancel_ends_them(sweep: RemoteSweep, tri
     wait_until(lambda: sweep.folds() >= 1)
     code, output = end(orchestrator, signal.SIGINT)
     assert code == 130
-    assert render("cancel", {"study": sweep.study}, is_clone=is_clone()) in output
+    assert render("cancel", {"study": sweep.study}, has_targets=has_targets()) in output
     jobs = sweep.run("jobs")
     assert (jobs.stdout.count(sweep.target), jobs.stdout.count("running")) == (2, 2), jobs.stdout
     cancelled = sweep.run("cancel")

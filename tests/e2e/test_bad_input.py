@@ -124,7 +124,7 @@ BAD = {
     "a name that is no name": Bad("FILE: name", "'My Study'", "Lower-case letters", {"name": "My Study"}),
     "bounds the wrong way round": Bad("FILE: search.space.x", "[0.1, 0.001]", "", space(x={"float": [0.1, 0.001]})),
     "log from zero": Bad("FILE: search.space.x", "0", "", space(x={"float": [0, 1], "log": True})),
-    "a missing section": Bad("FILE: model.factory", "nothing", "Add it", {"model": None}),
+    "a missing section": Bad("FILE: model.factory", "neither", "Name one", {"model": None}),
     # the data
     "a missing column": Bad(
         "FILE: data.target", "'targt'", "Did you mean 'target'?", {"data": {"source": "rows.csv", "target": "targt"}}
