@@ -81,7 +81,14 @@ def _tuple_of_list(value: Any) -> Any:
 ListAsTuple = BeforeValidator(_tuple_of_list)
 """Where a validator runs before its section, pydantic no longer knows that a list comes from JSON."""
 
-ClassName = str | int | float | bool
+
+def _checked_class_name(name: Any) -> Any:
+    if not isinstance(name, str | int | float):
+        raise ValueError("the name of a class: a text, a number, true or false")  # noqa: TRY004 - for pydantic
+    return name
+
+
+ClassName = Annotated[str | int | float | bool, BeforeValidator(_checked_class_name)]
 """A class as people write it: `yes`, `1` or `true`."""
 
 
@@ -549,6 +556,15 @@ class LossConfig(Frozen):
     )
 
 
+def _checked_class_weights(weights: Any) -> Any:
+    is_weights = isinstance(weights, dict) and all(
+        isinstance(weight, int | float) and not isinstance(weight, bool) and weight >= 0 for weight in weights.values()
+    )
+    if weights not in ("balanced", None) and not is_weights:
+        raise ValueError("balanced, or a mapping of classes to numbers of at least 0")
+    return weights
+
+
 ClassWeight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -566,7 +582,9 @@ class TrainingConfig(Frozen):
     loss: Annotated[LossConfig, NameOrMapping] = Field(
         default=LossConfig(), description="A name, or `{type: focal, gamma: 2}`."
     )
-    class_weights: Literal["balanced"] | dict[str, ClassWeight] | None = Field(
+    class_weights: Annotated[
+        Literal["balanced"] | dict[str, ClassWeight] | None, BeforeValidator(_checked_class_weights)
+    ] = Field(
         default=None,
         description="What the rows of a class count in the loss: `balanced` (inversely to the class's share of the "
         "training rows) or `{class: weight}`, 1 for classes that it leaves out.",

@@ -17,7 +17,9 @@ def class_index(written: str | int | float | bool, classes: Sequence[str], place
     name = str(written)
     shown = name.lower() if isinstance(written, bool) else name
     whole = str(int(written)) if isinstance(written, float) and written.is_integer() else name
-    for candidate in (name, shown, whole):
+    # A key of a mapping arrives as text, also where it is a boolean in YAML.
+    key = name.capitalize() if name in ("true", "false") else name
+    for candidate in (name, shown, whole, key):
         if candidate in classes:
             return classes.index(candidate)
     known = ", ".join(classes[:10]) + (", …" if len(classes) > 10 else "")

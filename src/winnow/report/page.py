@@ -10,7 +10,7 @@ import html
 import json
 import math
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from string import Template
@@ -129,6 +129,7 @@ def _winner(view: StudyView, facts: Facts) -> str:
     rows = [
         ("on each fold", folds + more),
         ("on the holdout", holdout or "not refitted yet" if _has_holdout(view) else "none was kept"),
+        *_calibration(best.record.calibration),
         *((f"mean {_e(name)}", score(value)) for name, value in others.items()),
         ("trained for", f"{duration(best.train_s)} in {len(best.scores)} folds"),
         ("model", _model(best, view.champion)),
@@ -140,6 +141,18 @@ def _winner(view: StudyView, facts: Facts) -> str:
         f"</p><h3>Parameters</h3>{_facts(params) if params else _empty('none')}<h3>Results</h3>{_facts(rows)}"
     )
     return _section("winner", f"Winner: trial {best.record.number}", body, "winner")
+
+
+def _calibration(found: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    """The threshold and the temperature of the refitted model."""
+    meanings = {
+        "threshold": "the positive class is predicted from this probability on, also on the holdout",
+        "temperature": "divides the logits",
+    }
+    for name, meaning in meanings.items():
+        value = found.get(f"calibration.{name}")
+        if value is not None:
+            yield name, f"{score(value)}: {meaning}"
 
 
 def _model(best: TrialFacts, champion: Champion | None) -> str:

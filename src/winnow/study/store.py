@@ -659,6 +659,7 @@ def _record(
         ended_at_ms=task.ended_at_ms if task is not None else None,
         run_id=task.run_id if task is not None else None,
         holdout=refitted.get("metrics", {}),
+        calibration=refitted.get("calibration", {}),
         holdout_at_ms=refit.ended_at_ms if refit is not None and refitted else None,
         code=own_code,
         has_other_code=bool(own_code) and own_code != code,

@@ -87,6 +87,7 @@ class TrialRecord:
         run_id: its run in the tracking store.
         holdout: metrics of its refit on the holdout; empty before the refit.
         holdout_at_ms: when these were computed, since the epoch.
+        calibration: its refit's temperature and threshold, with the metrics before and after; empty without any.
         code: digest of the user's code that trained its folds; empty if there is none or it is unknown.
         has_other_code: whether that is known to differ from the study's present code.
         curves: learning curves by fold, also of a fold in which the trial was pruned.
@@ -105,6 +106,7 @@ class TrialRecord:
     run_id: str | None = None
     holdout: Mapping[str, float] = field(default_factory=dict)
     holdout_at_ms: int | None = None
+    calibration: Mapping[str, float] = field(default_factory=dict)
     code: str = ""
     has_other_code: bool = False
     curves: Mapping[int, Mapping[str, tuple[tuple[int, float], ...]]] = field(default_factory=dict)

@@ -139,7 +139,8 @@ class Jobs:
             path = Path(job.directory).with_name(PARQUET)
             write_outputs(prepared, folds, path)
             artifacts = (str(path),)
-        return Refitted(job.trial, job.directory, metrics, parity, train_s, artifacts)
+        chosen = dict((fitted.calibration or Calibration()).metrics)
+        return Refitted(job.trial, job.directory, metrics, parity, train_s, artifacts, chosen)
 
     def _export(self, fitted: Fitted, job: Refit, metrics: Mapping[str, float]) -> float:
         # Folds need neither ONNX nor its runtime, so their imports wait for the first refit.

@@ -160,6 +160,7 @@ class Refitted(msgspec.Struct, frozen=True, tag="refitted"):
 
     Attributes:
         artifacts: files beside the bundle that belong to the trial's run.
+        calibration: temperature and threshold, and the metrics that they were chosen by; empty without any.
     """
 
     trial: int
@@ -168,6 +169,7 @@ class Refitted(msgspec.Struct, frozen=True, tag="refitted"):
     parity: float
     train_s: float
     artifacts: tuple[str, ...] = ()
+    calibration: dict[str, float] = {}
 
 
 ToRank = TrainFolds | Refit | EpochVerdict | Stop

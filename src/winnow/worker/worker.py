@@ -358,7 +358,7 @@ class Worker:
                 _log.warning("model of trial %d waits for the tracking store: %s", trial.number, error)
                 self._show("refitting", trial=trial.number, waits_for=str(error))
                 time.sleep(2.0)
-        result = {"version": version.version, "metrics": refitted.metrics}
+        result = {"version": version.version, "metrics": refitted.metrics, "calibration": refitted.calibration}
         self._retrying(self._leases.finish_task, lease, result=result)
 
     def _report(self, lease: Lease) -> None:

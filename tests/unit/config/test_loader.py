@@ -95,6 +95,13 @@ def test_an_unknown_key_of_a_parameter_is_found_at_its_own_path(file: Path) -> N
         ('training: {epochs: "10"}', "training.epochs", "a whole number", "'10'"),
         ("training: {epochs: true}", "training.epochs", "a whole number", "true"),
         ("training: {epochs: 0}", "training.epochs", "at least 1", "0"),
+        (
+            "training: {class_weights: blanced}",
+            "training.class_weights",
+            "balanced, or a mapping of classes",
+            "'blanced'",
+        ),
+        ("training: {class_weights: {a: -1}}", "training.class_weights", "balanced, or a mapping of", "{'a': -1}"),
         ("training: {clip_norm: 0}", "training.clip_norm", "more than 0.0", "0"),
         ("training: [epochs]", "training", "a mapping of epochs, ", "['epochs']"),
         ("training:", "training", "a mapping of epochs, ", "nothing"),

@@ -138,6 +138,15 @@ def test_the_summary_says_what_happened() -> None:
     assert "version 3, @champion since" in text
 
 
+def test_the_winner_tells_its_threshold_and_temperature() -> None:
+    view = view_of("usual")
+    found = {"calibration.threshold": 0.31, "calibration.temperature": 1.25}
+    trials = tuple(replace(each, calibration=found) for each in view.trials)
+    text = Page(render_report(replace(view, trials=trials))).text
+    assert "threshold 0.3100: the positive class is predicted from this probability on" in text
+    assert "temperature 1.2500: divides the logits" in text
+
+
 def test_the_table_is_sorted_and_holds_every_trial() -> None:
     view = view_of("usual")
     page = Page(render_report(view))

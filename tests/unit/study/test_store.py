@@ -197,12 +197,12 @@ def test_a_study_without_the_table_of_curves_is_read_and_gets_it_with_the_next_s
     assert store.trial(0).curves == {}
 
 
-def test_a_refit_gives_its_trial_the_holdout(tmp_path: Path) -> None:
+def test_a_refit_gives_its_trial_the_holdout_and_the_calibration(tmp_path: Path) -> None:
     store = make_study(tmp_path, trials=1)
     leases = leases_of(store)
     complete(leases, claim(leases), 0.5)
-    leases.finish_task(claim(leases), result={"version": "4", "metrics": {"f1": 0.8}})
-    assert store.trial(0).holdout == {"f1": 0.8}
+    leases.finish_task(claim(leases), result={"version": "4", "metrics": {"f1": 0.8}, "calibration": {"t": 0.3}})
+    assert (store.trial(0).holdout, store.trial(0).calibration) == ({"f1": 0.8}, {"t": 0.3})
     assert [(refit.trial, refit.version) for refit in store.refits()] == [(0, "4")]
 
 

@@ -126,6 +126,7 @@ def test_a_refitted_model_carries_temperature_and_threshold(world, tmp_path):
     found = calibrate(prepared, out_of_fold.read_outputs(prepared, kept))
     assert (manifest.positive, manifest.threshold) == ("leaves", found.threshold)
     assert 0.1 < found.threshold < 0.5
+    assert refitted.calibration == found.metrics
     assert {name: manifest.metrics[name] for name in found.metrics} == pytest.approx(dict(found.metrics))
     assert found.metrics["calibration.f1.after"] > found.metrics["calibration.f1.before"]
     assert found.metrics["calibration.log_loss.after"] <= found.metrics["calibration.log_loss.before"]

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment, LossConfig, TrainingConfig
+from winnow.config.loader import load_experiment
 from winnow.data.sources import load_data
 from winnow.training.jobs import Jobs
 from winnow.training.loop import Rows, train
@@ -109,6 +110,17 @@ def test_balanced_weights_are_those_of_the_training_rows():
     named = row_weights(data, {"malignant": 4.0}, train_rows)
     np.testing.assert_allclose(named, np.where(data.target == 0, 4.0, 1.0))
     assert row_weights(data, None, train_rows) is None
+
+
+def yes_and_no():
+    return {"X": np.eye(2, dtype=np.float32), "y": [False, True]}
+
+
+def test_a_class_that_is_a_boolean_may_have_a_weight():
+    content = _experiment(source=f"{__name__}:yes_and_no").model_dump(mode="json", by_alias=True)
+    content["training"]["class_weights"] = {True: 3}
+    tried = load_experiment(content)
+    assert row_weights(load_data(tried.data), tried.training.class_weights, np.arange(2)).tolist() == [1, 3]
 
 
 def weighted_rows():
