@@ -24,7 +24,13 @@ def _notes(prepared: Prepared) -> Iterator[str]:
             f"{experiment.data.source} gives whole numbers, which {experiment.model.factory} looks up in a table: they "
             "are not scaled (data.scaling: none)"
         )
-    if prepared.loop is not None and isinstance(features, np.ndarray) and "prepared" not in _source(prepared.loop):
+    loop = "" if prepared.loop is None else _source(prepared.loop)
+    if loop and experiment.search.pruner.every == "epoch" and ".report(" not in loop:
+        yield (
+            f"{experiment.training.loop} never calls fold.report, so nothing is pruned by epoch "
+            f"(fold.report(epoch, epochs, loss, {prepared.objective}=…))"
+        )
+    if prepared.loop is not None and isinstance(features, np.ndarray) and "prepared" not in loop:
         blanks = int(np.isnan(features.reshape(len(features), -1)).any(1).sum())
         if blanks:
             yield (

@@ -73,6 +73,27 @@ def test_a_note_says_that_a_loop_gets_blanks_unless_it_asks_for_prepared_rows(ta
     assert note.startswith("12 of 60 rows have missing values, which ")
 
 
+@pytest.mark.parametrize(
+    ("body", "every", "said"),
+    [
+        ("return {'f1': 1.0}", "epoch", ["silent.py:train never calls fold.report, so nothing is pruned by epoch"]),
+        ("return {'f1': 1.0}", "fold", []),
+        ("fold.report(1, 1, 0.5, f1=1.0)", "epoch", []),
+    ],
+)
+def test_a_note_says_that_a_loop_that_reports_nothing_is_not_pruned_by_epoch(tmp_path, body, every, said):
+    (tmp_path / "silent.py").write_text(f"def train(fold, params):\n    {body}\n")
+    pruner = {"type": "median", "every": every}
+    parts = {
+        "name": "a",
+        "data": {"source": "sklearn:iris"},
+        "search": {"space": {"lr": {"float": [1, 2]}}, "metric": {"name": "f1"}, "pruner": pruner},
+        "training": {"loop": f"{tmp_path}/silent.py:train"},
+    }
+    notes = notes_of(prepare(Experiment.model_validate(parts)))
+    assert [note.removeprefix(f"{tmp_path}/").partition(" (")[0] for note in notes] == said
+
+
 def test_metrics_that_the_experiment_names_are_missed_by_name(world):
     fold = fold_of(world)
     with pytest.raises(KeyError, match=r"\['f1'\], without 'accuracy' of search.metric, 'auroc' of search.metrics"):
