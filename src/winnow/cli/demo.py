@@ -23,7 +23,10 @@ _STEPS = 4
 @config_option
 @click.option("--keep", is_flag=True, help="Keep serving the model at the end.")
 def command(config: Path, keep: bool) -> None:
-    """Sweep, select, serve and predict on bundled data. Running it again reuses what is done."""
+    """Sweep, select, serve and predict on bundled data.
+
+    In a project, its own experiment is swept. Running it again reuses what is done.
+    """
     from winnow import api
     from winnow.cli import prod, select_model, train
     from winnow.config.grid import trials_wanted
@@ -59,8 +62,17 @@ def command(config: Path, keep: bool) -> None:
     click.secho("Where to look", bold=True)
     click.echo(f"  the study's report    {report.absolute().as_uri()}")
     click.echo(f"  every run in MLflow   {next_command('ui')}")
-    click.echo("  every setting         experiments/breast_cancer.yaml, which explains itself")
-    click.echo('  your own model        README.md, "Your own model and data"')
+    click.echo("\n".join(documents(Path.cwd())))
+
+
+def documents(folder: Path) -> tuple[str, ...]:
+    """What to read next, in the clone or in a project of one's own."""
+    if not (folder / "experiments/breast_cancer.yaml").is_file():
+        return ("  every setting         docs/configuration.md of winnow",)
+    return (
+        "  every setting         experiments/breast_cancer.yaml, which explains itself",
+        '  your own model        README.md, "Your own model and data"',
+    )
 
 
 @contextmanager
