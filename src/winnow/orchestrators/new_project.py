@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,8 @@ def project_files(name: str, winnow: str) -> Mapping[str, str]:
 
 def name_of(folder: Path) -> str:
     """A study's name that is like a folder's."""
-    name = re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-")[:LONGEST_STUDY].strip("-")
+    plain = "".join(each for each in unicodedata.normalize("NFKD", folder.name) if not unicodedata.combining(each))
+    name = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:LONGEST_STUDY].strip("-")
     return name or "my-project"
 
 

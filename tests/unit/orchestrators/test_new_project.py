@@ -58,7 +58,8 @@ def test_a_name_that_no_study_can_have_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("folder", "name"), [("Red Wines (2)", "red-wines-2"), ("_", "my-project"), ("a" * 70, "a" * 63), ("x", "x")]
+    ("folder", "name"),
+    [("Red Wines (2)", "red-wines-2"), ("Régions", "regions"), ("_", "my-project"), ("a" * 70, "a" * 63), ("x", "x")],
 )
 def test_the_name_is_like_the_folders(folder: str, name: str) -> None:
     assert name_of(Path("/home") / folder) == name
