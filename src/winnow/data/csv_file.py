@@ -30,7 +30,7 @@ PLACE = "data.source"
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 SAMPLE_CHARACTERS, SAMPLE_RECORDS = 2**16, 100
 COMMA_NUMBER = r"\s*[+-]?(?:[0-9]+(?:,[0-9]*)?|,[0-9]+)(?:[eE][+-]?[0-9]+)?\s*"
-THOUSANDS = r"\s*[+-]?[0-9]{1,3}(?:,[0-9]{3})*\s*"
+THOUSANDS = r"\s*[+-]?(?:0|[1-9][0-9]{0,2}(?:,[0-9]{3})*)\s*"
 
 
 def read_csv(content: IO[bytes], name: str, read: ReadConfig, texts: Collection[str], labels: Collection[str]) -> Any:

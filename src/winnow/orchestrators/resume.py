@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from winnow.config.errors import InputError
+from winnow.config.experiment import Experiment
 from winnow.config.next_command import next_command, next_flag
 from winnow.config.user_code import changed_files
 from winnow.orchestrators.sweep_request import SweepRequest
@@ -67,6 +68,13 @@ def resume(store: StudyStore, request: SweepRequest, code: Mapping[str, str], ex
         return None
     check_retry(store, request.study, executor)
     return retry_failed(store)
+
+
+def unused_warm_start(store: StudyStore, experiment: Experiment) -> str | None:
+    """A line about a warm start that was added to the file of an existing study; None if there is none."""
+    if experiment.search.warm_start is None or store.points():
+        return None
+    return f"study {store.name}: search.warm_start is not used: it is for the first trials of a new study"
 
 
 def _check_idle(store: StudyStore, executor: Executor, why: str) -> None:

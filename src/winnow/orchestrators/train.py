@@ -23,7 +23,7 @@ from winnow.orchestrators.opened_study import describe_sweep, find_study, is_fin
 from winnow.orchestrators.preflight import DataFile, check_data_files, check_training, data_file
 from winnow.orchestrators.progress import SweepView
 from winnow.orchestrators.report import report_path, write_report
-from winnow.orchestrators.resume import check_retry, resume, settled_code
+from winnow.orchestrators.resume import check_retry, resume, settled_code, unused_warm_start
 from winnow.orchestrators.supervise import SweepFailedError, SweepSupervisor, stop, trials_left
 from winnow.orchestrators.sweep_platform import sweep_platform
 from winnow.orchestrators.sweep_request import SweepRequest
@@ -174,6 +174,8 @@ def _train(
     sweep = describe_sweep(experiment, study, checked, code, request.folder, settings.home)
     if existing is not None:
         existing.check(experiment, sweep)
+        if (unused := unused_warm_start(existing, experiment)) is not None:
+            view.note(unused)
         if (retried := resume(existing, request, code or {}, executor)) is not None:
             view.note(retried)
     store = open_study(experiment, study, settings, sweep, points)

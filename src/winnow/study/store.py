@@ -191,13 +191,11 @@ class StudyStore:
     def leases(self) -> Leases:
         """The leases of this study."""
         execution, search = self.header.experiment.execution, self.header.experiment.search
-        with self.database.reading() as connection:
-            points = optuna_tables.attribute(connection, self.study_id, _POINTS) or ()
         rules = LeaseRules(
             ttl_s=execution.storage_patience_s + LEASE_MARGIN_S,
             retries=execution.retries,
             schedule=schedule_rules(self.header.experiment, self.header.sweep),
-            proposer=Proposer(search.space, search.sampler, search.seed, points),
+            proposer=Proposer(search.space, search.sampler, search.seed, self.points()),
             budget=search.budget,
         )
         return Leases(self.database, self.study_id, rules, self._clock_ms)
@@ -257,6 +255,11 @@ class StudyStore:
         with self.database.reading() as connection:
             refused = optuna_tables.attribute(connection, self.study_id, REFUSED)
         return InputError(**refused) if refused else None
+
+    def points(self) -> list[dict[str, Any]]:
+        """What its first trials try, as `create` stored it."""
+        with self.database.reading() as connection:
+            return optuna_tables.attribute(connection, self.study_id, _POINTS) or []
 
     def set_not_packed(self, reason: str) -> None:
         """Store why models train one after another although several could train as one."""

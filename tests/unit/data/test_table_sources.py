@@ -134,6 +134,12 @@ def test_a_decimal_mark_that_is_not_clear_is_refused(text: str, found: str, tmp_
     assert caught.value.found == found
 
 
+def test_a_comma_after_a_zero_is_a_decimal_one(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("a;y\n0,125;0\n0,250;1\n")
+    assert load_data(DataConfig(source=str(path), target="y")).features.tolist() == [[0.125], [0.25]]
+
+
 def test_lists_with_commas_stay_text(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("a;y\n1,2,3;0\n4,5;1\n")

@@ -11,14 +11,14 @@ import pytest
 
 from tests.unit.orchestrators.test_groups import CONTAINERS, LOCAL
 from tests.unit.study import studies
-from tests.unit.study.studies import claim, complete, fail, leases_of, make_study
+from tests.unit.study.studies import claim, complete, fail, leases_of, make_study, sweep, url
 from winnow.config.errors import InputError
-from winnow.config.experiment import Experiment
+from winnow.config.experiment import Experiment, WarmStartConfig
 from winnow.config.settings import Settings
 from winnow.orchestrators.attach import is_attachable
 from winnow.orchestrators.preflight import check_training, start_check
 from winnow.orchestrators.progress import ProgressView
-from winnow.orchestrators.resume import check_retry, resume, retry_failed
+from winnow.orchestrators.resume import check_retry, resume, retry_failed, unused_warm_start
 from winnow.orchestrators.supervise import SweepSupervisor
 from winnow.orchestrators.sweep_platform import sweep_platform
 from winnow.orchestrators.sweep_request import SweepRequest
@@ -220,6 +220,21 @@ def test_a_done_study_is_not_attached_to_while_its_groups_are_still_reported_as_
     store.set_tracked([store.trial(0)])
     assert not is_attached(store, 1, ("w0",), trials=1)
     assert is_attached(store, 1, ("w0",), trials=2)
+
+
+def test_a_warm_start_that_is_added_to_a_study_is_told_to_be_unused(tmp_path: Path) -> None:
+    store = make_study(tmp_path)
+    added = store.header.experiment.search.model_copy(update={"warm_start": WarmStartConfig(points=({"lr": 0.1},))})
+    asked = store.header.experiment.model_copy(update={"search": added})
+    told = "study a-study: search.warm_start is not used: it is for the first trials of a new study"
+    assert unused_warm_start(store, asked) == told
+    assert unused_warm_start(store, store.header.experiment) is None
+    store.database.close()
+
+    (tmp_path / "warm").mkdir()
+    warm = StudyStore(Database(url(tmp_path / "warm"), create=True), "a-study")
+    warm.create(asked, sweep(), [{"lr": 0.1}])
+    assert unused_warm_start(warm, asked) is None
 
 
 def test_a_group_that_runs_is_attached_to_by_a_start_of_its_own(tmp_path: Path) -> None:
