@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,12 +72,19 @@ def write_files(frame: pd.DataFrame, answer: Mapping[str, Any], output: Path, *,
             remedy=f"Choose another with {next_flag('output')}, or overwrite it with {next_flag('force', True)}.",
         )
     text = json.dumps(answer, indent=2) + "\n"
+    with writing(output), replacing(output) as drawn, replacing(beside) as known:
+        known.write_text(text, encoding="utf-8")
+        (frame.to_csv if output.suffix == ".csv" else frame.to_parquet)(drawn, index=False)
+        share(known)
+        share(drawn)
+    return beside
+
+
+@contextmanager
+def writing(output: Path) -> Iterator[None]:
+    """Write `output`. Raises InputError where the disk is full or read-only."""
     try:
-        with replacing(output) as drawn, replacing(beside) as known:
-            known.write_text(text, encoding="utf-8")
-            (frame.to_csv if output.suffix == ".csv" else frame.to_parquet)(drawn, index=False)
-            share(known)
-            share(drawn)
+        yield
     except OSError as error:
         raise InputError(
             str(output),
@@ -84,7 +92,6 @@ def write_files(frame: pd.DataFrame, answer: Mapping[str, Any], output: Path, *,
             found=f"'{error.strerror or error}'",
             remedy=f"Choose another place with {next_flag('output')}, or make room.",
         ) from error
-    return beside
 
 
 def check_numbers(rows: int, seed: int) -> None:

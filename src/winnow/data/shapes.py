@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_flag
-from winnow.data.generated import ANSWER_SUFFIX, check_numbers
+from winnow.data.generated import ANSWER_SUFFIX, check_numbers, writing
 
 SIDE = 32
 CLASSES = ("circle", "square", "triangle")
@@ -45,7 +45,7 @@ def write_shapes(output: Path, rows: int, seed: int, *, force: bool = False) -> 
             found="a folder" if output.is_dir() else "a file",
             remedy=f"Choose another with {next_flag('output')}{flag}.",
         )
-    try:
+    with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as scratch:
             drawn = Path(scratch) / output.name
@@ -54,13 +54,6 @@ def write_shapes(output: Path, rows: int, seed: int, *, force: bool = False) -> 
                 shutil.rmtree(output)
             drawn.rename(output)
         answer.write_text(json.dumps(_truth(rows, seed), indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            str(output),
-            expected="permission and room to write",
-            found=f"'{error.strerror or error}'",
-            remedy=f"Choose another place with {next_flag('output')}, or make room.",
-        ) from error
     return answer
 
 
