@@ -1,7 +1,7 @@
 """Keep winnow's files private to their user: folders get mode 0700, files 0600.
 
-A command and its workers set a umask for new files, and a command tightens an existing home. A file that the user names
-with `--output` gets its mode from the usual umask.
+A command and its workers set a umask for new files, and a command tightens an existing home. What the user names (a
+file or folder of `--output`, a project folder) gets its mode from the usual umask.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ def restrict_umask() -> None:
 
 
 def share(path: Path) -> None:
-    """Give a file the mode that it would have without `restrict_umask`."""
-    if _usual_umask is not None:
-        path.chmod(0o666 & ~_usual_umask)
+    """Give a file, or a folder and all that is in it, the mode that it would have without `restrict_umask`."""
+    if _usual_umask is None:
+        return
+    for each in (path, *path.rglob("*")):
+        each.chmod((0o777 if each.is_dir() else 0o666) & ~_usual_umask)
 
 
 def make_home(home: Path) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_flag
+from winnow.config.private import share
 from winnow.data.generated import ANSWER_SUFFIX, check_numbers, writing
 
 SIDE = 32
@@ -50,10 +51,12 @@ def write_shapes(output: Path, rows: int, seed: int, *, force: bool = False) -> 
         with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as scratch:
             drawn = Path(scratch) / output.name
             _write_images(drawn, rows, np.random.default_rng(seed))
+            share(drawn)
             if output.exists():
                 shutil.rmtree(output)
             drawn.rename(output)
         answer.write_text(json.dumps(_truth(rows, seed), indent=2) + "\n", encoding="utf-8")
+        share(answer)
     return answer
 
 

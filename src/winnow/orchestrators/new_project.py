@@ -16,6 +16,7 @@ from pathlib import Path
 
 from winnow.config.errors import InputError
 from winnow.config.names import LONGEST_STUDY, check_study_name
+from winnow.config.private import share
 from winnow.config.schema import SCHEMA_FILE, experiment_schema
 
 STARTER = Path(__file__).parent / "starter"
@@ -49,9 +50,13 @@ def make_project(folder: Path, name: str | None = None) -> NewProject:
             found=", ".join(taken),
             remedy="Name another folder, or move these away. Nothing was written.",
         )
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     for file, text in files.items():
         (folder / file).write_text(text, encoding="utf-8")
+        share(folder / file)
+    if is_new:
+        share(folder)
     return NewProject(folder, chosen, tuple(map(Path, files)))
 
 

@@ -70,3 +70,22 @@ def test_a_command_tightens_its_home_and_leaves_what_a_person_names_to_the_umask
     assert done.returncode == 0, done.stderr
     found = modes(tmp_path)
     assert (found["rows.csv"], found["home of mine"], found["home of mine/mlflow.db"]) == ("644", "700", "600")
+
+
+def test_folders_that_a_person_names_are_as_open_as_the_umask_says(tmp_path: Path) -> None:
+    winnow = f"{sys.executable} -m winnow"
+    images = "generate-data --kind images --rows 10 --output drawn"
+    done = subprocess.run(
+        ["sh", "-c", f"umask 022; {winnow} init project && {winnow} {images}"],
+        cwd=tmp_path,
+        env={**os.environ, "WINNOW_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for folder in ("project", "drawn"):
+        found = {(path.is_dir(), f"{path.stat().st_mode & 0o777:o}") for path in (tmp_path / folder).rglob("*")}
+        assert found <= {(True, "755"), (False, "644")}
+        assert f"{(tmp_path / folder).stat().st_mode & 0o777:o}" == "755"
+    assert modes(tmp_path)["drawn.answer.json"] == "644"
