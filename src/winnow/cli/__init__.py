@@ -20,6 +20,7 @@ from winnow.config.addresses import own_addresses_directly
 from winnow.config.disk import disk_fault, home_of, probe
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.exit_codes import CommandExit, leave
+from winnow.config.interrupts import repeat_ignored_interrupts
 from winnow.config.nearest import did_you_mean
 from winnow.config.private import restrict_umask, tighten
 from winnow.config.streams import accept_any_text
@@ -137,6 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     restrict_umask()
     tighten(home_of())
     accept_any_text(sys.stdout, sys.stderr)
+    repeat_ignored_interrupts()
     os.environ.update(own_addresses_directly(os.environ))
     leave(run(arguments))
 
