@@ -29,10 +29,10 @@ from tests.kubernetes.serving import ONLY_BY_HAND, Site
 
 from winnow.bundle.manifest import EXAMPLE
 from winnow.config.errors import InputError
-from winnow.platforms.deployer import Deployer, Deployment, DeploymentRequest, DeploymentState, Release
 from winnow.platforms.docker.client import connect
-from winnow.platforms.docker.deployer import DockerDeployer
-from winnow.platforms.kubernetes.deployer import KubernetesDeployer
+from winnow.platforms.docker.release_deployer import DockerDeployer
+from winnow.platforms.kubernetes.release_deployer import KubernetesDeployer
+from winnow.platforms.release_deployer import Deployer, Deployment, DeploymentRequest, DeploymentState, Release
 
 RATE_PER_S = 100.0
 MOST_SECONDS = 60

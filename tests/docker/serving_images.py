@@ -13,11 +13,11 @@ import msgspec
 
 from tests.unit.serving import bundles
 from winnow.bundle.manifest import REFERENCE, Manifest, read_manifest, sha256_of, write_manifest
-from winnow.platforms.deployer import Release
 from winnow.platforms.docker import prod_image
 from winnow.platforms.docker.client import connect
 from winnow.platforms.images import ModelImageRequest
 from winnow.platforms.labels import DEPLOYMENT
+from winnow.platforms.release_deployer import Release
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,9 +11,9 @@ import pytest
 from tests import previous
 from tests.docker import serving_images
 from tests.docker.groups import IMAGE, SLEEP, Sandbox, sandbox
-from winnow.platforms.deployer import DeploymentRequest, DeploymentState, Release
-from winnow.platforms.docker.deployer import DockerDeployer
+from winnow.platforms.docker.release_deployer import DockerDeployer
 from winnow.platforms.executor import GroupState
+from winnow.platforms.release_deployer import DeploymentRequest, DeploymentState, Release
 
 pytestmark = pytest.mark.docker
 

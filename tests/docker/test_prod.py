@@ -24,7 +24,11 @@ from tests.docker.load import Load, Outcome, running
 from winnow.bundle.manifest import EXAMPLE
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, WinnowError
-from winnow.platforms.deployer import (
+from winnow.platforms.docker.client import connect
+from winnow.platforms.docker.release_deployer import DockerDeployer
+from winnow.platforms.docker.traefik import IMAGE
+from winnow.platforms.labels import DEPLOYMENT
+from winnow.platforms.release_deployer import (
     Action,
     Deployment,
     DeploymentFailedError,
@@ -32,10 +36,6 @@ from winnow.platforms.deployer import (
     DeploymentState,
     Release,
 )
-from winnow.platforms.docker.client import connect
-from winnow.platforms.docker.deployer import DockerDeployer
-from winnow.platforms.docker.traefik import IMAGE
-from winnow.platforms.labels import DEPLOYMENT
 
 pytestmark = pytest.mark.docker
 
@@ -136,8 +136,8 @@ def deploying_elsewhere(site: Site, name: str) -> subprocess.Popen[bytes]:
     release = site.releases[name]
     code = (
         "import sys; from pathlib import Path\n"
-        "from winnow.platforms.deployer import DeploymentRequest, Release\n"
-        "from winnow.platforms.docker.deployer import DockerDeployer\n"
+        "from winnow.platforms.release_deployer import DeploymentRequest, Release\n"
+        "from winnow.platforms.docker.release_deployer import DockerDeployer\n"
         "name, home, bundle, digest, image = sys.argv[1:]\n"
         "deployer = DockerDeployer(Path(home))\n"
         "deployer.deploy(deployer.plan(DeploymentRequest(name, Release('cells', '2', digest, Path(bundle), image), 2)))"

@@ -23,8 +23,8 @@ import pytest
 
 from tests.unit.serving import bundles
 from winnow.bundle.manifest import read_manifest
-from winnow.platforms.deployer import DeploymentRequest, Release
-from winnow.platforms.local.deployer import LocalDeployer
+from winnow.platforms.local.release_deployer import LocalDeployer
+from winnow.platforms.release_deployer import DeploymentRequest, Release
 
 ROWS = {"rows": [[1, 2, 3]]}
 NO_KEEPING = httpx.Limits(max_keepalive_connections=0)

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from tests.kubernetes.places import Place
-from winnow.platforms.deployer import Release
 from winnow.platforms.docker.client import connect
 from winnow.platforms.docker.delivery import deliver
 from winnow.platforms.images import ImageRoute
-from winnow.platforms.kubernetes.deployment_plan import CONTAINER, KINDS
+from winnow.platforms.kubernetes.release_plan import CONTAINER, KINDS
 from winnow.platforms.labels import DEPLOYMENT
+from winnow.platforms.release_deployer import Release
 
 ONLY_BY_HAND = {"WINNOW_REPLICA_CPU_TARGET": "100000", "WINNOW_SCALE_DOWN_AFTER_S": "0"}
 """An autoscaler that no load moves, and that lets go of replicas that nobody asks for."""

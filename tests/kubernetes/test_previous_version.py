@@ -14,9 +14,9 @@ from tests.kubernetes import serving
 from tests.kubernetes.groups import SLEEP, Sandbox, remove, sandbox, wait_until
 from tests.kubernetes.places import Place
 from tests.kubernetes.serving import Site
-from winnow.platforms.deployer import DeploymentRequest, DeploymentState, Release
 from winnow.platforms.executor import GroupState
-from winnow.platforms.kubernetes.deployer import KubernetesDeployer
+from winnow.platforms.kubernetes.release_deployer import KubernetesDeployer
+from winnow.platforms.release_deployer import DeploymentRequest, DeploymentState, Release
 
 pytestmark = pytest.mark.kubernetes
 

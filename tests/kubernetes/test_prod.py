@@ -23,7 +23,11 @@ from tests.kubernetes.places import ROOT, Place
 from tests.kubernetes.serving import ONLY_BY_HAND, Site
 from winnow.bundle.manifest import EXAMPLE
 from winnow.config.errors import InputError
-from winnow.platforms.deployer import (
+from winnow.platforms.kubernetes.kinds import LEASE
+from winnow.platforms.kubernetes.release_deployer import KubernetesDeployer
+from winnow.platforms.kubernetes.release_plan import object_name
+from winnow.platforms.labels import DEPLOYMENT
+from winnow.platforms.release_deployer import (
     Action,
     Deployment,
     DeploymentFailedError,
@@ -31,10 +35,6 @@ from winnow.platforms.deployer import (
     DeploymentState,
     Release,
 )
-from winnow.platforms.kubernetes.deployer import KubernetesDeployer
-from winnow.platforms.kubernetes.deployment_plan import object_name
-from winnow.platforms.kubernetes.kinds import LEASE
-from winnow.platforms.labels import DEPLOYMENT
 
 pytestmark = pytest.mark.kubernetes
 
@@ -214,8 +214,8 @@ def deploying_elsewhere(site: Site, release: Release) -> subprocess.Popen[str]:
     """A process that deploys a release, and waits for it."""
     code = (
         "import sys; from pathlib import Path\n"
-        "from winnow.platforms.deployer import DeploymentRequest, Release\n"
-        "from winnow.platforms.kubernetes.deployer import KubernetesDeployer\n"
+        "from winnow.platforms.release_deployer import DeploymentRequest, Release\n"
+        "from winnow.platforms.kubernetes.release_deployer import KubernetesDeployer\n"
         "name, home, bundle, digest, image = sys.argv[1:]\n"
         "deployer = KubernetesDeployer(Path(home))\n"
         "release = Release('cells', '9', digest, Path(bundle), image)\n"

@@ -82,7 +82,10 @@ if TYPE_CHECKING:
     from winnow.orchestrators.supervise import SweepFailedError
     from winnow.orchestrators.train import SweepResult
     from winnow.orchestrators.workers import Jobs, WorkerGroup
-    from winnow.platforms.deployer import (
+    from winnow.platforms.diagnosis import Diagnosis
+    from winnow.platforms.executor import GroupState, GroupStatus
+    from winnow.platforms.images import BuildFailedError, BuildStep
+    from winnow.platforms.release_deployer import (
         Deployment,
         DeploymentFailedError,
         DeploymentState,
@@ -91,9 +94,6 @@ if TYPE_CHECKING:
         Replica,
         UnknownDeploymentError,
     )
-    from winnow.platforms.diagnosis import Diagnosis
-    from winnow.platforms.executor import GroupState, GroupStatus
-    from winnow.platforms.images import BuildFailedError, BuildStep
     from winnow.platforms.stack import StackEnd, StackError
     from winnow.serving.client import NoAnswerError
     from winnow.study.catalog import StudySummary
@@ -128,7 +128,7 @@ _LATE = {
         "orchestrators.supervise": "SweepFailedError",
         "orchestrators.train": "SweepResult",
         "orchestrators.workers": "Jobs WorkerGroup",
-        "platforms.deployer": "Deployment DeploymentFailedError DeploymentState ManualAccess Release Replica "
+        "platforms.release_deployer": "Deployment DeploymentFailedError DeploymentState ManualAccess Release Replica "
         "UnknownDeploymentError",
         "platforms.diagnosis": "Diagnosis",
         "platforms.executor": "GroupState GroupStatus",

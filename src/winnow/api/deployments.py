@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from winnow.orchestrators.difference import Difference
     from winnow.orchestrators.holdout import HoldoutRow
     from winnow.orchestrators.inference import Inference
-    from winnow.platforms.deployer import Deployment
     from winnow.platforms.images import BuildStep
+    from winnow.platforms.release_deployer import Deployment
 
 
 def plan_serving(

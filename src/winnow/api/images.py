@@ -12,8 +12,8 @@ from winnow.api.arguments import silent, study_name
 
 if TYPE_CHECKING:
     from winnow.orchestrators.build import BuiltImage, PlannedBuild
-    from winnow.platforms.deployer import Release
     from winnow.platforms.images import BuildOptions, BuildStep
+    from winnow.platforms.release_deployer import Release
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from winnow.config.settings import Settings
-from winnow.platforms.deployer import Release
 from winnow.platforms.images import BuildOptions, ImageBuild, ImageRoute, Images, Show, silent
+from winnow.platforms.release_deployer import Release
 from winnow.platforms.table import all_platforms
 
 

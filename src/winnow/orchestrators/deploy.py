@@ -15,7 +15,9 @@ from winnow.config.errors import InputError, UnavailableError, UnreachableError,
 from winnow.config.settings import Settings
 from winnow.orchestrators.deployments import Access, access_to, ask_deployers, find_deployment
 from winnow.orchestrators.releases import ModelRegistry, as_kept, choose_version, fetch_release, shown_release
-from winnow.platforms.deployer import (
+from winnow.platforms.images import PROD_BASE, BuildOptions, ImageBuild, ModelImageRequest, Show, silent, with_route
+from winnow.platforms.platform import Platform
+from winnow.platforms.release_deployer import (
     Action,
     AnyPlan,
     Deployer,
@@ -26,8 +28,6 @@ from winnow.platforms.deployer import (
     UnknownDeploymentError,
     mute,
 )
-from winnow.platforms.images import PROD_BASE, BuildOptions, ImageBuild, ModelImageRequest, Show, silent, with_route
-from winnow.platforms.platform import Platform
 from winnow.platforms.table import images, platform_for
 from winnow.tracking.tracker import ModelVersion
 

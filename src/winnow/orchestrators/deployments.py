@@ -14,9 +14,9 @@ from winnow.orchestrators.releases import champion_number
 from winnow.orchestrators.settings import current
 from winnow.orchestrators.several_deployments import SeveralDeploymentsError
 from winnow.orchestrators.workers import chosen_platforms
-from winnow.platforms.deployer import Deployer, Deployment, ManualAccess, Say, UnknownDeploymentError, mute
 from winnow.platforms.platform import Platform
 from winnow.platforms.readiness import ASKED_WITHIN_S, NoModelError, model_at
+from winnow.platforms.release_deployer import Deployer, Deployment, ManualAccess, Say, UnknownDeploymentError, mute
 from winnow.platforms.table import platform_for
 from winnow.serving.settings import from_environment
 

@@ -14,8 +14,8 @@ from winnow.config.errors import InputError, WinnowError
 from winnow.config.next_command import next_command, next_flag
 from winnow.config.settings import Settings
 from winnow.orchestrators.deployments import ask_deployers, find_deployment
-from winnow.platforms.deployer import Deployment, Endpoint, Say
 from winnow.platforms.readiness import ServedModel, model_of
+from winnow.platforms.release_deployer import Deployment, Endpoint, Say
 from winnow.serving.client import Asked, NoAnswerError, ask, card, media_type_of
 from winnow.serving.codec import JSON
 from winnow.serving.examples import curl

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from winnow.config.settings import Settings
-from winnow.platforms.deployer import AnyPlan, Deployer, DeploymentRequest, Say
 from winnow.platforms.executor import Executor
 from winnow.platforms.images import ImageBuild, ImageRoute, Show, silent
 from winnow.platforms.lookup import Lookup
+from winnow.platforms.release_deployer import AnyPlan, Deployer, DeploymentRequest, Say
 from winnow.platforms.stack import ChoosePort, Stack, any_port
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from winnow.platforms.deployer import Release
+from winnow.platforms.release_deployer import Release
 
 
 def release_text(release: Release) -> str:

@@ -16,11 +16,11 @@ from winnow.config.errors import InputError
 from winnow.config.settings import Settings
 from winnow.orchestrators.deployments import address_warning
 from winnow.orchestrators.inference import check_model
-from winnow.platforms.deployer import Deployment, DeploymentRequest, DeploymentState, Release, Replica, mute
-from winnow.platforms.local.deployer import LocalDeployer
+from winnow.platforms.local.release_deployer import LocalDeployer
+from winnow.platforms.release_deployer import Deployment, DeploymentRequest, DeploymentState, Release, Replica, mute
 from winnow.platforms.table import platform_for
 from winnow.serving.client import Asked
-from winnow.testing.deployer import MemoryDeployer, MemoryWorld
+from winnow.testing.release_deployer import MemoryDeployer, MemoryWorld
 
 FIRST = Release("cells", "1", "aa" * 32, Path("/models/aa"))
 SECOND = Release("cells", "2", "bb" * 32, Path("/models/bb"))

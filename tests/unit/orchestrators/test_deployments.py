@@ -12,8 +12,8 @@ from winnow.orchestrators.deployments import (
     find_deployment,
     list_deployments,
 )
-from winnow.platforms.deployer import DeploymentRequest, Release, UnknownDeploymentError
-from winnow.testing.deployer import MemoryDeployer, MemoryWorld
+from winnow.platforms.release_deployer import DeploymentRequest, Release, UnknownDeploymentError
+from winnow.testing.release_deployer import MemoryDeployer, MemoryWorld
 
 
 def _deployer(*names: str) -> MemoryDeployer:

@@ -16,7 +16,7 @@ from winnow.orchestrators.releases import (
     fetch_release,
     shown_release,
 )
-from winnow.platforms.deployer import Release
+from winnow.platforms.release_deployer import Release
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_flag
-from winnow.platforms.docker import deployment_plan as docker_plan
+from winnow.platforms.docker import release_plan as docker_plan
 from winnow.platforms.docker import traefik
-from winnow.platforms.docker.deployment_plan import EngineDeployment, ProxyFound, ReplicaFound, ReplicaSettings
+from winnow.platforms.docker.release_plan import EngineDeployment, ProxyFound, ReplicaFound, ReplicaSettings
 from winnow.platforms.labels import DEPLOYMENT, RELEASE, ROLE, SERIAL
 from winnow.platforms.ports import url_for_clients
 from winnow.platforms.readiness import READY_PATH, ask_own

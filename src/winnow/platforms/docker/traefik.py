@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import yaml
 
-from winnow.platforms.deployer import Release
 from winnow.platforms.readiness import READY_PATH
+from winnow.platforms.release_deployer import Release
 from winnow.platforms.release_json import path_of
 
 IMAGE = "traefik:v3.6"

@@ -1,6 +1,6 @@
 """How replicas on Kubernetes run and are reached, read from the environment of the `prod` command.
 
-A variable that is not set leaves its setting as it is; an empty one resets it to the default. `deployment_plan` puts
+A variable that is not set leaves its setting as it is; an empty one resets it to the default. `release_plan` puts
 the settings into manifests.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from winnow.config.errors import InputError
-from winnow.platforms.deployer import DeploymentRequest
+from winnow.platforms.release_deployer import DeploymentRequest
 from winnow.platforms.serving_limits import CPUS, MEMORY, REQUESTS, check_requests, cpus_of, memory_of, wrong
 
 PASSED_ON = (*REQUESTS, "WINNOW_DRAIN_S", "WINNOW_ACCESS_LOG")

@@ -13,10 +13,16 @@ from winnow.config.errors import InputError
 from winnow.config.next_command import next_command, next_flag
 from winnow.platforms import labels
 from winnow.platforms.api_key import API_KEY
-from winnow.platforms.deployer import DeploymentState, Release, Replica
 from winnow.platforms.diagnosis import Diagnosis
 from winnow.platforms.kubernetes.client import Cluster
-from winnow.platforms.kubernetes.deployment_plan import (
+from winnow.platforms.kubernetes.deployment_settings import DeploymentSettings
+from winnow.platforms.kubernetes.diagnosis import diagnosis_of, diagnosis_of_owner
+from winnow.platforms.kubernetes.forward import is_ready
+from winnow.platforms.kubernetes.kinds import AUTOSCALER, DEPLOYMENT, POD, REPLICA_SET, SECRET, Manifest, name_of
+from winnow.platforms.kubernetes.ownership import check_ours
+from winnow.platforms.kubernetes.pods import is_over
+from winnow.platforms.kubernetes.refusals import NotFoundError, NotStartedError
+from winnow.platforms.kubernetes.release_plan import (
     CONTAINER,
     FINGERPRINT,
     MANAGED_BY,
@@ -28,13 +34,7 @@ from winnow.platforms.kubernetes.deployment_plan import (
     labels_of,
     object_name,
 )
-from winnow.platforms.kubernetes.deployment_settings import DeploymentSettings
-from winnow.platforms.kubernetes.diagnosis import diagnosis_of, diagnosis_of_owner
-from winnow.platforms.kubernetes.forward import is_ready
-from winnow.platforms.kubernetes.kinds import AUTOSCALER, DEPLOYMENT, POD, REPLICA_SET, SECRET, Manifest, name_of
-from winnow.platforms.kubernetes.ownership import check_ours
-from winnow.platforms.kubernetes.pods import is_over
-from winnow.platforms.kubernetes.refusals import NotFoundError, NotStartedError
+from winnow.platforms.release_deployer import DeploymentState, Release, Replica
 from winnow.platforms.release_json import release_of
 
 

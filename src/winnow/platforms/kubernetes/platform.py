@@ -11,19 +11,19 @@ from pathlib import Path
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
 from winnow.config.stack_record import ClusterStackRecord
-from winnow.platforms.deployer import DeploymentRequest, Say
 from winnow.platforms.images import ImageBuild, ImageRoute, Images, Show, silent
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.connection import CONTEXT, NAMESPACE
-from winnow.platforms.kubernetes.deployer import KubernetesDeployer, plan_first
 from winnow.platforms.kubernetes.deployment_settings import READY_WITHIN_S
 from winnow.platforms.kubernetes.executor import KubernetesExecutor
 from winnow.platforms.kubernetes.group_plan import KubernetesWorkers
+from winnow.platforms.kubernetes.release_deployer import KubernetesDeployer, plan_first
 from winnow.platforms.kubernetes.stack_lifecycle import KubernetesStack
 from winnow.platforms.kubernetes.stores import cluster_named, local_settings, silence
 from winnow.platforms.kubernetes.sweep import KubernetesSweep
 from winnow.platforms.lookup import Lookup
 from winnow.platforms.platform import Capabilities, OfflinePlan, PlatformDocuments
+from winnow.platforms.release_deployer import DeploymentRequest, Say
 from winnow.platforms.stack import ChoosePort, any_port
 
 

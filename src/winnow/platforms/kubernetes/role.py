@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 import yaml
 
 from winnow.config.reference import markdown_table, variables_table
-from winnow.platforms.kubernetes import deployer, executor, stack
+from winnow.platforms.kubernetes import executor, stack
+from winnow.platforms.kubernetes import release_deployer as deployer
 from winnow.platforms.kubernetes.kinds import Manifest
 from winnow.platforms.kubernetes.permissions import Permission
 from winnow.platforms.platform import PlatformDocuments

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
-from winnow.platforms.deployer import Say
 from winnow.platforms.kubernetes import observe
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.forward import is_ready
 from winnow.platforms.kubernetes.observe import Pods
 from winnow.platforms.kubernetes.refusals import NOT_NOW
+from winnow.platforms.release_deployer import Say
 
 DIAGNOSE_AFTER_S, DIAGNOSE_EVERY_S = 8.0, 5.0
 """When to look for the first time for what keeps pods from getting ready, and then how often."""

@@ -8,13 +8,13 @@ from typing import NoReturn
 
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
-from winnow.platforms.deployer import DeploymentRequest, Say, mute
 from winnow.platforms.images import ImageBuild, Show, silent
-from winnow.platforms.local.deployer import LocalDeployer
 from winnow.platforms.local.executor import LocalExecutor
+from winnow.platforms.local.release_deployer import LocalDeployer
 from winnow.platforms.local.sweep import LocalSweep
 from winnow.platforms.lookup import Lookup
 from winnow.platforms.platform import Capabilities, OfflinePlan, PlatformDocuments
+from winnow.platforms.release_deployer import DeploymentRequest, Say, mute
 from winnow.platforms.stack import ChoosePort, any_port
 
 

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from winnow.config.errors import InputError
-from winnow.platforms.deployer import Action, DeploymentRequest, Release
-from winnow.platforms.docker import deployment_plan as docker_plan
+from winnow.platforms.docker import release_plan as docker_plan
 from winnow.platforms.docker import traefik
-from winnow.platforms.docker.deployment_plan import (
+from winnow.platforms.docker.release_plan import (
     DockerPlan,
     EngineDeployment,
     ProxyFound,
@@ -19,6 +18,7 @@ from winnow.platforms.docker.deployment_plan import (
     settings_of,
 )
 from winnow.platforms.docker.traefik import Route
+from winnow.platforms.release_deployer import Action, DeploymentRequest, Release
 from winnow.platforms.release_json import release_of
 
 FOLDER = Path("/home/ada/.winnow/deployments/docker/cells/routes")

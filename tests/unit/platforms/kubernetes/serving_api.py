@@ -10,8 +10,8 @@ from typing import Any
 from tests.unit.platforms.kubernetes.api_server import NAMESPACE, Asked, FakeApi, reply, stream
 from tests.unit.platforms.kubernetes.field_owners import applied, edited
 from winnow.config.clock import Clock
-from winnow.platforms.deployer import Release
 from winnow.platforms.labels import RELEASE
+from winnow.platforms.release_deployer import Release
 from winnow.platforms.release_json import release_of
 
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"

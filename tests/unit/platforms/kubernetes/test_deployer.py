@@ -19,7 +19,18 @@ from tests.unit.platforms.kubernetes.serving_api import ServingApi
 from winnow.config.errors import InputError, UnreachableError
 from winnow.orchestrators.deployments import other_answer
 from winnow.platforms.api_key import API_KEY
-from winnow.platforms.deployer import (
+from winnow.platforms.kubernetes.deployment_settings import READY_WITHIN_S
+from winnow.platforms.kubernetes.lease import DURATION_S
+from winnow.platforms.kubernetes.refusals import SILENT_S
+from winnow.platforms.kubernetes.release_deployer import (
+    ANSWERS_S,
+    BACK_WITHIN_S,
+    NO_ADDRESS,
+    READ_PERMISSIONS,
+    HalfChangedError,
+    KubernetesDeployer,
+)
+from winnow.platforms.release_deployer import (
     Action,
     Deployment,
     DeploymentFailedError,
@@ -30,17 +41,6 @@ from winnow.platforms.deployer import (
     Say,
     mute,
 )
-from winnow.platforms.kubernetes.deployer import (
-    ANSWERS_S,
-    BACK_WITHIN_S,
-    NO_ADDRESS,
-    READ_PERMISSIONS,
-    HalfChangedError,
-    KubernetesDeployer,
-)
-from winnow.platforms.kubernetes.deployment_settings import READY_WITHIN_S
-from winnow.platforms.kubernetes.lease import DURATION_S
-from winnow.platforms.kubernetes.refusals import SILENT_S
 
 ROOT = Path(__file__).parents[4]
 FIRST = Release("cells", "1", "aa" * 32, Path("/models/aa"), "winnow-prod-cells@sha256:aa")

@@ -10,9 +10,11 @@ from pydantic import TypeAdapter, ValidationError
 from tests.unit.platforms.kubernetes.diffs import diff, kept
 from winnow.config.errors import InputError
 from winnow.config.experiment import Name
-from winnow.platforms.deployer import Action, DeploymentRequest, Release
-from winnow.platforms.kubernetes import deployment_plan as kubernetes_plan
-from winnow.platforms.kubernetes.deployment_plan import (
+from winnow.platforms.kubernetes import release_plan as kubernetes_plan
+from winnow.platforms.kubernetes.deployment_settings import DeploymentSettings, check_entry, settings_of
+from winnow.platforms.kubernetes.kinds import Manifest, kind_of
+from winnow.platforms.kubernetes.manifests import load
+from winnow.platforms.kubernetes.release_plan import (
     FINGERPRINT,
     TEMPLATE,
     ClusterDeployment,
@@ -23,10 +25,8 @@ from winnow.platforms.kubernetes.deployment_plan import (
     object_name,
     url_of,
 )
-from winnow.platforms.kubernetes.deployment_settings import DeploymentSettings, check_entry, settings_of
-from winnow.platforms.kubernetes.kinds import Manifest, kind_of
-from winnow.platforms.kubernetes.manifests import load
 from winnow.platforms.labels import DEPLOYMENT
+from winnow.platforms.release_deployer import Action, DeploymentRequest, Release
 from winnow.platforms.release_json import release_of
 
 FILES = load(Path(__file__).parents[4] / "k8s" / "prod")

@@ -9,9 +9,9 @@ from tests.unit.serving import bundles
 from winnow.bundle.manifest import ONNX, read_manifest
 from winnow.config.errors import InputError
 from winnow.config.process_identity import ProcessIdentity
-from winnow.platforms.deployer import Release
-from winnow.platforms.local.deployer import LocalDeployer
-from winnow.platforms.local.deployment_plan import Record, ReplicaRecord
+from winnow.platforms.local.release_deployer import LocalDeployer
+from winnow.platforms.local.release_plan import Record, ReplicaRecord
+from winnow.platforms.release_deployer import Release
 
 GONE = ReplicaRecord(ProcessIdentity(2**22 - 1, "1"), "2-0")
 

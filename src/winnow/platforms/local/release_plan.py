@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 
 from winnow.config.process_identity import ProcessIdentity
-from winnow.platforms.deployer import Action, DeploymentRequest, Release
 from winnow.platforms.local.process import FIRST_PASSED_FD
+from winnow.platforms.release_deployer import Action, DeploymentRequest, Release
 
 
 class ReplicaRecord(msgspec.Struct, frozen=True):

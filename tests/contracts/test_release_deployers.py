@@ -18,7 +18,11 @@ from tests.docker import serving_images
 from tests.kubernetes import serving
 from tests.kubernetes.places import Place, place
 from winnow.config.errors import InputError
-from winnow.platforms.deployer import (
+from winnow.platforms.docker.client import connect
+from winnow.platforms.docker.release_deployer import DockerDeployer
+from winnow.platforms.kubernetes.release_deployer import KubernetesDeployer
+from winnow.platforms.local.release_deployer import LocalDeployer
+from winnow.platforms.release_deployer import (
     Action,
     Deployer,
     DeploymentFailedError,
@@ -27,12 +31,8 @@ from winnow.platforms.deployer import (
     Release,
     UnknownDeploymentError,
 )
-from winnow.platforms.docker.client import connect
-from winnow.platforms.docker.deployer import DockerDeployer
-from winnow.platforms.kubernetes.deployer import KubernetesDeployer
-from winnow.platforms.local.deployer import LocalDeployer
 from winnow.serving.client import NoAnswerError, card
-from winnow.testing.deployer import MemoryDeployer, MemoryWorld
+from winnow.testing.release_deployer import MemoryDeployer, MemoryWorld
 
 
 class Backend(Protocol):

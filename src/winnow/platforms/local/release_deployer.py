@@ -2,7 +2,7 @@
 
 The deployer opens the socket and every replica inherits it. The replicas of a new model get the same socket from an old
 one (see `winnow.serving.server`). The old ones drain when the new ones are ready, so the address always answers.
-`deployment_plan` plans, and lists the files.
+`release_plan` plans, and lists the files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ from winnow.config.clock import Clock
 from winnow.config.errors import InputError
 from winnow.config.file_lock import locked
 from winnow.config.next_command import next_command
-from winnow.platforms.deployer import (
+from winnow.platforms.local import process
+from winnow.platforms.local.release_plan import Folder, LocalPlan, Record, ReplicaCommand, ReplicaRecord, plan
+from winnow.platforms.ports import bound, url_for_clients
+from winnow.platforms.readiness import ask_own
+from winnow.platforms.release_deployer import (
     Action,
     Deployment,
     DeploymentFailedError,
@@ -39,10 +43,6 @@ from winnow.platforms.deployer import (
     no_previous,
     rendered_change,
 )
-from winnow.platforms.local import process
-from winnow.platforms.local.deployment_plan import Folder, LocalPlan, Record, ReplicaCommand, ReplicaRecord, plan
-from winnow.platforms.ports import bound, url_for_clients
-from winnow.platforms.readiness import ask_own
 from winnow.platforms.release_json import path_of
 
 DRAIN_S = 35.0

@@ -19,11 +19,11 @@ from typing import Any
 
 from winnow.platforms.api_key import API_KEY
 from winnow.platforms.container import USER
-from winnow.platforms.deployer import Action, DeploymentRequest, Release
 from winnow.platforms.docker import traefik
 from winnow.platforms.docker.container_request import LOCKED_DOWN, cpu_limit, docker_command, memory_limit
 from winnow.platforms.docker.traefik import Route
 from winnow.platforms.labels import DEPLOYMENT, PREVIOUS, RELEASE, ROLE, SERIAL
+from winnow.platforms.release_deployer import Action, DeploymentRequest, Release
 from winnow.platforms.release_json import release_text
 from winnow.platforms.serving_limits import CPUS, MEMORY, REQUESTS, check_requests, cpus_of, memory_of
 

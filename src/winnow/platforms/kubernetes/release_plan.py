@@ -26,7 +26,6 @@ from winnow.config.errors import InputError
 from winnow.config.quantities import cpu_text, memory_text
 from winnow.platforms import labels
 from winnow.platforms.api_key import API_KEY
-from winnow.platforms.deployer import Action, DeploymentRequest, Release
 from winnow.platforms.kubernetes.deployment_settings import DRAIN, MOST, SETTLE, USUAL_DRAIN_S, DeploymentSettings
 from winnow.platforms.kubernetes.kinds import (
     AUTOSCALER,
@@ -44,6 +43,7 @@ from winnow.platforms.kubernetes.kinds import (
     shortened,
 )
 from winnow.platforms.kubernetes.manifests import FieldPath, Named, changed, merged, to_yaml
+from winnow.platforms.release_deployer import Action, DeploymentRequest, Release
 from winnow.platforms.release_json import release_text
 
 SERVER_PORT = 8080

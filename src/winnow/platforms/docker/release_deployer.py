@@ -2,7 +2,7 @@
 
 A change starts new replicas beside the old ones, waits until they are ready, and moves all requests by one rename of
 the route file. It confirms through the entry point that Traefik has read the file, and only then ends the old replicas.
-`deployment_plan` holds plans and names, `traefik` the configuration of Traefik.
+`release_plan` holds plans and names, `traefik` the configuration of Traefik.
 
 The engine has to run on this machine: a folder is mounted.
 """
@@ -25,7 +25,14 @@ from winnow.config.errors import InputError, WinnowError
 from winnow.config.file_lock import locked
 from winnow.config.next_command import next_command, next_flag
 from winnow.platforms.api_key import key_file
-from winnow.platforms.deployer import (
+from winnow.platforms.docker import observe, traefik
+from winnow.platforms.docker import release_plan as docker_plan
+from winnow.platforms.docker.client import asking, connect
+from winnow.platforms.docker.release_plan import ContainerRequest, DockerPlan, EngineDeployment, ReplicaFound
+from winnow.platforms.interrupts import uninterrupted
+from winnow.platforms.labels import DEPLOYMENT, SERIAL
+from winnow.platforms.ports import bound, is_free, url_for_clients
+from winnow.platforms.release_deployer import (
     Action,
     Deployment,
     DeploymentFailedError,
@@ -39,13 +46,6 @@ from winnow.platforms.deployer import (
     no_previous,
     rendered_change,
 )
-from winnow.platforms.docker import deployment_plan as docker_plan
-from winnow.platforms.docker import observe, traefik
-from winnow.platforms.docker.client import asking, connect
-from winnow.platforms.docker.deployment_plan import ContainerRequest, DockerPlan, EngineDeployment, ReplicaFound
-from winnow.platforms.interrupts import uninterrupted
-from winnow.platforms.labels import DEPLOYMENT, SERIAL
-from winnow.platforms.ports import bound, is_free, url_for_clients
 from winnow.platforms.serving_limits import MEMORY
 
 if TYPE_CHECKING:

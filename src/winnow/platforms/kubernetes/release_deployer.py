@@ -1,6 +1,6 @@
 """Serves models on a Kubernetes cluster.
 
-This module applies the objects of `deployment_plan`, waits until every replica is new and ready, and restores the
+This module applies the objects of `release_plan`, waits until every replica is new and ready, and restores the
 previous state if that fails. `observe` reads the cluster.
 """
 
@@ -18,7 +18,33 @@ from winnow.config.clock import Clock
 from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.config.next_command import next_command, next_flag
 from winnow.platforms import api_key, labels
-from winnow.platforms.deployer import (
+from winnow.platforms.interrupts import uninterrupted
+from winnow.platforms.kubernetes import deployment_settings, forward, lease, observe
+from winnow.platforms.kubernetes import release_plan as kubernetes_plan
+from winnow.platforms.kubernetes.applied import applied_of
+from winnow.platforms.kubernetes.client import Cluster
+from winnow.platforms.kubernetes.connection import connect
+from winnow.platforms.kubernetes.deployment_settings import ENTRY, READY_WITHIN_S
+from winnow.platforms.kubernetes.difference import difference
+from winnow.platforms.kubernetes.forward import Forward, is_ready
+from winnow.platforms.kubernetes.kinds import DEPLOYMENT, EVENT, INGRESS, POD, REPLICA_SET, Manifest, kind_of, name_of
+from winnow.platforms.kubernetes.lease import HeldLease, OvertakenError
+from winnow.platforms.kubernetes.manifests import load
+from winnow.platforms.kubernetes.observe import Pods
+from winnow.platforms.kubernetes.permissions import applying, check, verbs
+from winnow.platforms.kubernetes.prune import apply_all, orphans
+from winnow.platforms.kubernetes.refusals import NOT_NOW, SILENT_S
+from winnow.platforms.kubernetes.release_plan import (
+    FOLDER,
+    KINDS,
+    SERVER_PORT,
+    KubernetesPlan,
+    labels_of,
+    object_name,
+)
+from winnow.platforms.kubernetes.rollout_progress import Progress
+from winnow.platforms.readiness import NoModelError, is_answering, is_known, model_at
+from winnow.platforms.release_deployer import (
     Action,
     Deployment,
     DeploymentFailedError,
@@ -33,32 +59,6 @@ from winnow.platforms.deployer import (
     mute,
     no_previous,
 )
-from winnow.platforms.interrupts import uninterrupted
-from winnow.platforms.kubernetes import deployment_plan as kubernetes_plan
-from winnow.platforms.kubernetes import deployment_settings, forward, lease, observe
-from winnow.platforms.kubernetes.applied import applied_of
-from winnow.platforms.kubernetes.client import Cluster
-from winnow.platforms.kubernetes.connection import connect
-from winnow.platforms.kubernetes.deployment_plan import (
-    FOLDER,
-    KINDS,
-    SERVER_PORT,
-    KubernetesPlan,
-    labels_of,
-    object_name,
-)
-from winnow.platforms.kubernetes.deployment_settings import ENTRY, READY_WITHIN_S
-from winnow.platforms.kubernetes.difference import difference
-from winnow.platforms.kubernetes.forward import Forward, is_ready
-from winnow.platforms.kubernetes.kinds import DEPLOYMENT, EVENT, INGRESS, POD, REPLICA_SET, Manifest, kind_of, name_of
-from winnow.platforms.kubernetes.lease import HeldLease, OvertakenError
-from winnow.platforms.kubernetes.manifests import load
-from winnow.platforms.kubernetes.observe import Pods
-from winnow.platforms.kubernetes.permissions import applying, check, verbs
-from winnow.platforms.kubernetes.prune import apply_all, orphans
-from winnow.platforms.kubernetes.refusals import NOT_NOW, SILENT_S
-from winnow.platforms.kubernetes.rollout_progress import Progress
-from winnow.platforms.readiness import NoModelError, is_answering, is_known, model_at
 
 READ_PERMISSIONS = (*(each for kind in KINDS for each in verbs(kind, "get", "list")), *verbs(POD, "list"))
 PERMISSIONS = (

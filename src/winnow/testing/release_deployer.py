@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from winnow.config.errors import InputError
-from winnow.platforms.deployer import (
+from winnow.platforms.release_deployer import (
     Action,
     Deployment,
     DeploymentFailedError,
