@@ -32,7 +32,13 @@ from winnow.config.errors import InputError
 from winnow.platforms.docker.client import connect
 from winnow.platforms.docker.release_deployer import DockerDeployer
 from winnow.platforms.kubernetes.release_deployer import KubernetesDeployer
-from winnow.platforms.release_deployer import Deployer, Deployment, DeploymentRequest, DeploymentState, Release
+from winnow.platforms.release_deployer import (
+    Deployer,
+    Deployment,
+    DeploymentRequest,
+    DeploymentState,
+)
+from winnow.routing import Release
 
 RATE_PER_S = 100.0
 MOST_SECONDS = 60

@@ -28,9 +28,9 @@ from winnow.platforms.release_deployer import (
     DeploymentFailedError,
     DeploymentRequest,
     DeploymentState,
-    Release,
     UnknownDeploymentError,
 )
+from winnow.routing import Release
 from winnow.serving.client import NoAnswerError, card
 from winnow.testing.release_deployer import MemoryDeployer, MemoryWorld
 

@@ -17,7 +17,7 @@ from winnow.platforms.docker import prod_image
 from winnow.platforms.docker.client import connect
 from winnow.platforms.images import ModelImageRequest
 from winnow.platforms.labels import DEPLOYMENT
-from winnow.platforms.release_deployer import Release
+from winnow.routing import Release
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,7 +13,8 @@ from tests.docker import serving_images
 from tests.docker.groups import IMAGE, SLEEP, Sandbox, sandbox
 from winnow.platforms.docker.release_deployer import DockerDeployer
 from winnow.platforms.executor import GroupState
-from winnow.platforms.release_deployer import DeploymentRequest, DeploymentState, Release
+from winnow.platforms.release_deployer import DeploymentRequest, DeploymentState
+from winnow.routing import Release
 
 pytestmark = pytest.mark.docker
 

@@ -34,8 +34,8 @@ from winnow.platforms.release_deployer import (
     DeploymentFailedError,
     DeploymentRequest,
     DeploymentState,
-    Release,
 )
+from winnow.routing import Release
 
 pytestmark = pytest.mark.docker
 

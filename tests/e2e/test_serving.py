@@ -24,7 +24,8 @@ import pytest
 from tests.unit.serving import bundles
 from winnow.bundle.manifest import read_manifest
 from winnow.platforms.local.release_deployer import LocalDeployer
-from winnow.platforms.release_deployer import DeploymentRequest, Release
+from winnow.platforms.release_deployer import DeploymentRequest
+from winnow.routing import Release
 
 ROWS = {"rows": [[1, 2, 3]]}
 NO_KEEPING = httpx.Limits(max_keepalive_connections=0)

@@ -13,7 +13,7 @@ from winnow.platforms.docker.delivery import deliver
 from winnow.platforms.images import ImageRoute
 from winnow.platforms.kubernetes.release_plan import CONTAINER, KINDS
 from winnow.platforms.labels import DEPLOYMENT
-from winnow.platforms.release_deployer import Release
+from winnow.routing import Release
 
 ONLY_BY_HAND = {"WINNOW_REPLICA_CPU_TARGET": "100000", "WINNOW_SCALE_DOWN_AFTER_S": "0"}
 """An autoscaler that no load moves, and that lets go of replicas that nobody asks for."""

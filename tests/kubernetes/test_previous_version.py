@@ -16,7 +16,8 @@ from tests.kubernetes.places import Place
 from tests.kubernetes.serving import Site
 from winnow.platforms.executor import GroupState
 from winnow.platforms.kubernetes.release_deployer import KubernetesDeployer
-from winnow.platforms.release_deployer import DeploymentRequest, DeploymentState, Release
+from winnow.platforms.release_deployer import DeploymentRequest, DeploymentState
+from winnow.routing import Release
 
 pytestmark = pytest.mark.kubernetes
 

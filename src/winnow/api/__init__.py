@@ -90,11 +90,11 @@ if TYPE_CHECKING:
         DeploymentFailedError,
         DeploymentState,
         ManualAccess,
-        Release,
         Replica,
         UnknownDeploymentError,
     )
     from winnow.platforms.stack import StackEnd, StackError
+    from winnow.routing import Release
     from winnow.serving.client import NoAnswerError
     from winnow.study.catalog import StudySummary
     from winnow.study.fold_racing import FoldRacing

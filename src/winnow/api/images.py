@@ -13,7 +13,7 @@ from winnow.api.arguments import silent, study_name
 if TYPE_CHECKING:
     from winnow.orchestrators.build import BuiltImage, PlannedBuild
     from winnow.platforms.images import BuildOptions, BuildStep
-    from winnow.platforms.release_deployer import Release
+    from winnow.routing import Release
 
 
 @dataclass(frozen=True)

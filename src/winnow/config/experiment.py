@@ -8,28 +8,24 @@ One file describes one study: its data, model, search, cross-validation, trainin
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
     Tag,
     model_validator,
 )
-from pydantic_core import CoreSchema
-from pydantic_core.core_schema import no_info_before_validator_function
 
 from winnow.config.addresses import holds_password, shown_value
+from winnow.config.frozen import Frozen, NameOrMapping, Shorthand
 from winnow.config.functions import SQLITE, names_data_function
 from winnow.config.names import fault_in_study_name
 from winnow.config.quantities import DURATION, QUANTITY, seconds_of
+from winnow.config.serving import ServingConfig
 
 
 def _checked_name(name: str) -> str:
@@ -41,37 +37,6 @@ def _checked_name(name: str) -> str:
 
 Name = Annotated[str, AfterValidator(_checked_name)]
 """A study's name, which becomes part of the names of files, containers and Kubernetes objects."""
-
-
-class Frozen(BaseModel):
-    """A frozen value that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-@dataclass(frozen=True)
-class _Shorthand:
-    """Lets a text stand for a mapping with one key: `adam` for `{type: adam}`. The JSON schema has both forms."""
-
-    key: str
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        def expand(value: Any) -> Any:
-            return {self.key: value} if isinstance(value, str) else value
-
-        return no_info_before_validator_function(expand, handler(source))
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        mapping = handler(schema)
-        forms = mapping.get("anyOf", [mapping])
-        model = handler.resolve_ref_schema(next(form for form in forms if "$ref" in form))
-        text = {
-            name: value for name, value in model["properties"][self.key].items() if name not in ("default", "title")
-        }
-        return {"anyOf": [text, *forms]}
-
-
-NameOrMapping = _Shorthand("type")
 
 
 def _tuple_of_list(value: Any) -> Any:
@@ -380,7 +345,7 @@ class MetricConfig(Frozen):
         return own if self.of_class is None else f"{own}.{self.of_class}"
 
 
-Metric = Annotated[MetricConfig, _Shorthand("name")]
+Metric = Annotated[MetricConfig, Shorthand("name")]
 
 
 class SamplerConfig(Frozen):
@@ -753,6 +718,7 @@ class Experiment(Frozen):
     training: TrainingConfig = TrainingConfig()
     execution: ExecutionConfig = ExecutionConfig()
     refit: RefitConfig = RefitConfig()
+    serving: ServingConfig = ServingConfig()
     tags: dict[str, str] = Field(default={}, description="Tags for every run of this study.")
 
     def without_secrets(self) -> Experiment:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from winnow.config.settings import Settings
 from winnow.platforms.images import BuildOptions, ImageBuild, ImageRoute, Images, Show, silent
-from winnow.platforms.release_deployer import Release
 from winnow.platforms.table import all_platforms
+from winnow.routing import Release
 
 
 @dataclass(frozen=True)

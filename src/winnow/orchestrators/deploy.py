@@ -23,12 +23,12 @@ from winnow.platforms.release_deployer import (
     Deployer,
     Deployment,
     DeploymentRequest,
-    Release,
     Say,
     UnknownDeploymentError,
     mute,
 )
 from winnow.platforms.table import images, platform_for
+from winnow.routing import Release
 from winnow.tracking.tracker import ModelVersion
 
 

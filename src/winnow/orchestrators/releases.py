@@ -13,7 +13,7 @@ from typing import Protocol
 from winnow.bundle.manifest import read_manifest
 from winnow.config.errors import InputError
 from winnow.config.next_command import next_command
-from winnow.platforms.release_deployer import Release
+from winnow.routing import Release
 from winnow.tracking.tracker import ModelVersion, NoStoreError, TrackingUnavailableError
 
 

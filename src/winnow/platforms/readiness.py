@@ -15,7 +15,7 @@ from email.message import Message
 from urllib.parse import urlsplit
 
 from winnow.config.addresses import reached
-from winnow.platforms.release_deployer import Release
+from winnow.routing import Release
 from winnow.serving.signature import MODEL_HEADER
 
 READY_PATH = "/readyz"

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.next_command import next_command
+from winnow.routing import Release
 
 
 class DeploymentState(StrEnum):
@@ -33,28 +33,6 @@ class Action(StrEnum):
     NOTHING = "nothing"
     START = "start"
     REPLACE = "replace"
-
-
-@dataclass(frozen=True)
-class Release:
-    """A model as it is served.
-
-    Attributes:
-        model, version: as registered.
-        digest: `Manifest.digest` of its bundle; in older records the sha256 of the ONNX file alone.
-        bundle: the folder that holds it.
-        image: the image that replicas run, by its id or its digest; empty where the platform runs none.
-    """
-
-    model: str
-    version: str
-    digest: str
-    bundle: Path
-    image: str = ""
-
-    def is_same(self, other: Release) -> bool:
-        """Whether both are served alike: name, version, files and image are equal; the folder may differ."""
-        return replace(self, bundle=other.bundle) == other
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from winnow.platforms.release_deployer import Release
+from winnow.routing import Release
 
 
 def release_text(release: Release) -> str:

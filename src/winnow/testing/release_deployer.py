@@ -15,13 +15,13 @@ from winnow.platforms.release_deployer import (
     DeploymentRequest,
     DeploymentState,
     Endpoint,
-    Release,
     Replica,
     UnknownDeploymentError,
     look_at_listener,
     no_previous,
     rendered_change,
 )
+from winnow.routing import Release
 
 FIRST_PORT = 20_000
 

@@ -17,8 +17,15 @@ from winnow.config.settings import Settings
 from winnow.orchestrators.deployments import address_warning
 from winnow.orchestrators.inference import check_model
 from winnow.platforms.local.release_deployer import LocalDeployer
-from winnow.platforms.release_deployer import Deployment, DeploymentRequest, DeploymentState, Release, Replica, mute
+from winnow.platforms.release_deployer import (
+    Deployment,
+    DeploymentRequest,
+    DeploymentState,
+    Replica,
+    mute,
+)
 from winnow.platforms.table import platform_for
+from winnow.routing import Release
 from winnow.serving.client import Asked
 from winnow.testing.release_deployer import MemoryDeployer, MemoryWorld
 

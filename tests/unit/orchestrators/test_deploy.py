@@ -13,7 +13,8 @@ from tests.unit.serving import bundles
 from winnow.config.errors import InputError, UnavailableError
 from winnow.config.settings import Settings
 from winnow.orchestrators.deploy import ServeRequest, plan_serving, preview_serving, rolls_forward
-from winnow.platforms.release_deployer import DeploymentRequest, Release
+from winnow.platforms.release_deployer import DeploymentRequest
+from winnow.routing import Release
 from winnow.testing.release_deployer import MemoryDeployer, MemoryWorld
 
 

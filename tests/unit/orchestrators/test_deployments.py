@@ -12,7 +12,8 @@ from winnow.orchestrators.deployments import (
     find_deployment,
     list_deployments,
 )
-from winnow.platforms.release_deployer import DeploymentRequest, Release, UnknownDeploymentError
+from winnow.platforms.release_deployer import DeploymentRequest, UnknownDeploymentError
+from winnow.routing import Release
 from winnow.testing.release_deployer import MemoryDeployer, MemoryWorld
 
 

@@ -16,7 +16,7 @@ from winnow.orchestrators.releases import (
     fetch_release,
     shown_release,
 )
-from winnow.platforms.release_deployer import Release
+from winnow.routing import Release
 
 
 @pytest.fixture(scope="module")

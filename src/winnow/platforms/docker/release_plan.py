@@ -23,9 +23,10 @@ from winnow.platforms.docker import traefik
 from winnow.platforms.docker.container_request import LOCKED_DOWN, cpu_limit, docker_command, memory_limit
 from winnow.platforms.docker.traefik import Route
 from winnow.platforms.labels import DEPLOYMENT, PREVIOUS, RELEASE, ROLE, SERIAL
-from winnow.platforms.release_deployer import Action, DeploymentRequest, Release
+from winnow.platforms.release_deployer import Action, DeploymentRequest
 from winnow.platforms.release_json import release_text
 from winnow.platforms.serving_limits import CPUS, MEMORY, REQUESTS, check_requests, cpus_of, memory_of
+from winnow.routing import Release
 
 REPLICA, PROXY = "replica", "proxy"
 PASSED_ON = (API_KEY, *REQUESTS, "WINNOW_SETTLE_S", "WINNOW_DRAIN_S", "WINNOW_ACCESS_LOG")

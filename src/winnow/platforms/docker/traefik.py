@@ -15,8 +15,8 @@ import msgspec
 import yaml
 
 from winnow.platforms.readiness import READY_PATH
-from winnow.platforms.release_deployer import Release
 from winnow.platforms.release_json import path_of
+from winnow.routing import Release
 
 IMAGE = "traefik:v3.6"
 DIRECTORY = "/routes"

@@ -34,8 +34,9 @@ from winnow.platforms.kubernetes.release_plan import (
     labels_of,
     object_name,
 )
-from winnow.platforms.release_deployer import DeploymentState, Release, Replica
+from winnow.platforms.release_deployer import DeploymentState, Replica
 from winnow.platforms.release_json import release_of
+from winnow.routing import Release
 
 
 @dataclass(frozen=True)

@@ -52,13 +52,13 @@ from winnow.platforms.release_deployer import (
     DeploymentState,
     Endpoint,
     ManualAccess,
-    Release,
     Say,
     UnknownDeploymentError,
     changed_meanwhile,
     mute,
     no_previous,
 )
+from winnow.routing import Release
 
 READ_PERMISSIONS = (*(each for kind in KINDS for each in verbs(kind, "get", "list")), *verbs(POD, "list"))
 PERMISSIONS = (

@@ -43,8 +43,9 @@ from winnow.platforms.kubernetes.kinds import (
     shortened,
 )
 from winnow.platforms.kubernetes.manifests import FieldPath, Named, changed, merged, to_yaml
-from winnow.platforms.release_deployer import Action, DeploymentRequest, Release
+from winnow.platforms.release_deployer import Action, DeploymentRequest
 from winnow.platforms.release_json import release_text
+from winnow.routing import Release
 
 SERVER_PORT = 8080
 

@@ -35,7 +35,6 @@ from winnow.platforms.release_deployer import (
     DeploymentRequest,
     DeploymentState,
     Endpoint,
-    Release,
     Replica,
     UnknownDeploymentError,
     changed_meanwhile,
@@ -44,6 +43,7 @@ from winnow.platforms.release_deployer import (
     rendered_change,
 )
 from winnow.platforms.release_json import path_of
+from winnow.routing import Release
 
 DRAIN_S = 35.0
 """How long a replica may take to finish its requests after it has settled; slightly more than its own limit."""

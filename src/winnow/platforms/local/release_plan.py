@@ -17,7 +17,8 @@ import msgspec
 
 from winnow.config.process_identity import ProcessIdentity
 from winnow.platforms.local.process import FIRST_PASSED_FD
-from winnow.platforms.release_deployer import Action, DeploymentRequest, Release
+from winnow.platforms.release_deployer import Action, DeploymentRequest
+from winnow.routing import Release
 
 
 class ReplicaRecord(msgspec.Struct, frozen=True):

@@ -18,8 +18,9 @@ from winnow.platforms.docker.release_plan import (
     settings_of,
 )
 from winnow.platforms.docker.traefik import Route
-from winnow.platforms.release_deployer import Action, DeploymentRequest, Release
+from winnow.platforms.release_deployer import Action, DeploymentRequest
 from winnow.platforms.release_json import release_of
+from winnow.routing import Release
 
 FOLDER = Path("/home/ada/.winnow/deployments/docker/cells/routes")
 FIRST = Release("cells", "1", "aa" * 32, Path("/models/aa"), "sha256:1111")

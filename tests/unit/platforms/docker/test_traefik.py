@@ -7,7 +7,7 @@ import yaml
 
 from winnow.platforms.docker import traefik
 from winnow.platforms.docker.traefik import Route
-from winnow.platforms.release_deployer import Release
+from winnow.routing import Release
 from winnow.serving.server import KEEP_ALIVE_S
 
 FIRST = Release("cells", "1", "aa" * 32, Path("/models/aa"), "sha256:1111")

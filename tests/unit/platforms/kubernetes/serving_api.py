@@ -11,8 +11,8 @@ from tests.unit.platforms.kubernetes.api_server import NAMESPACE, Asked, FakeApi
 from tests.unit.platforms.kubernetes.field_owners import applied, edited
 from winnow.config.clock import Clock
 from winnow.platforms.labels import RELEASE
-from winnow.platforms.release_deployer import Release
 from winnow.platforms.release_json import release_of
+from winnow.routing import Release
 
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
 CREATED = "2026-01-01T00:00:00Z"

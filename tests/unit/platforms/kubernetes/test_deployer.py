@@ -37,10 +37,10 @@ from winnow.platforms.release_deployer import (
     DeploymentRequest,
     DeploymentState,
     ManualAccess,
-    Release,
     Say,
     mute,
 )
+from winnow.routing import Release
 
 ROOT = Path(__file__).parents[4]
 FIRST = Release("cells", "1", "aa" * 32, Path("/models/aa"), "winnow-prod-cells@sha256:aa")

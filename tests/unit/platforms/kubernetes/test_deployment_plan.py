@@ -26,8 +26,9 @@ from winnow.platforms.kubernetes.release_plan import (
     url_of,
 )
 from winnow.platforms.labels import DEPLOYMENT
-from winnow.platforms.release_deployer import Action, DeploymentRequest, Release
+from winnow.platforms.release_deployer import Action, DeploymentRequest
 from winnow.platforms.release_json import release_of
+from winnow.routing import Release
 
 FILES = load(Path(__file__).parents[4] / "k8s" / "prod")
 IMAGE = "registry.example.com/winnow-prod-cells@sha256:"

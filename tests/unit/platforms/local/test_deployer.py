@@ -11,7 +11,7 @@ from winnow.config.errors import InputError
 from winnow.config.process_identity import ProcessIdentity
 from winnow.platforms.local.release_deployer import LocalDeployer
 from winnow.platforms.local.release_plan import Record, ReplicaRecord
-from winnow.platforms.release_deployer import Release
+from winnow.routing import Release
 
 GONE = ReplicaRecord(ProcessIdentity(2**22 - 1, "1"), "2-0")
 

@@ -8,7 +8,8 @@ import msgspec
 
 from winnow.config.process_identity import ProcessIdentity
 from winnow.platforms.local.release_plan import Folder, LocalPlan, Record, ReplicaCommand, ReplicaRecord, plan
-from winnow.platforms.release_deployer import Action, DeploymentRequest, Release
+from winnow.platforms.release_deployer import Action, DeploymentRequest
+from winnow.routing import Release
 
 FOLDER = Folder(Path("/home/ada/.winnow/deployments/cells"))
 FIRST = Release("cells", "1", "aa" * 32, Path("/models/aa"))

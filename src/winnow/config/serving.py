@@ -1,0 +1,177 @@
+"""The section `serving` of the experiment file: how the winner is served, the same way on every platform."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from winnow.config.frozen import Frozen, NameOrMapping, Shorthand
+from winnow.config.quantities import QUANTITY
+
+CPUS = r"^([0-9]+(\.[0-9]+)?|[0-9]+m)$"
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Cpus = Annotated[str, BeforeValidator(_text), Field(pattern=CPUS)]
+Memory = Annotated[str, BeforeValidator(_text), Field(pattern=QUANTITY)]
+
+
+class ResourcesConfig(Frozen):
+    """What one replica may use."""
+
+    cpu: Cpus = Field(default="1", description="Limit of CPUs: `500m` or `0.5`.")
+    memory: Memory = Field(default="1Gi", description="Limit of memory, including swap: `512Mi`.")
+    cpu_request: Cpus = Field(default="250m", description="CPUs that a cluster reserves; at most `cpu`.")
+    memory_request: Memory = Field(default="256Mi", description="Memory that a cluster reserves; at most `memory`.")
+
+
+class AutoscaleConfig(Frozen):
+    """When a cluster adds replicas; `replicas` is then the least number."""
+
+    max: int | None = Field(default=None, ge=1, description="The most replicas; by default twice `replicas`.")
+    cpu: int = Field(default=80, ge=1, description="Percent of the CPU request above which it adds replicas.")
+    scale_down_after_s: int = Field(
+        default=300, ge=0, le=3600, description="Seconds before it removes replicas that are no longer needed."
+    )
+
+
+class LimitsConfig(Frozen):
+    """What the server accepts from its clients; by default as `serving.settings` has it."""
+
+    max_body_bytes: int | None = Field(default=None, ge=1, description="Largest body.")
+    max_rows: int | None = Field(default=None, ge=1, description="Most rows in one request.")
+    max_header_bytes: int | None = Field(default=None, ge=1024, description="Largest request line and headers.")
+    max_connections: int | None = Field(default=None, ge=1, description="Most connections of one replica.")
+    max_inflight_bytes: int | None = Field(
+        default=None, ge=1, description="Most bytes of large bodies and unread responses at one time."
+    )
+    header_timeout_s: float | None = Field(default=None, ge=0.1, description="Seconds for the whole header.")
+    body_timeout_s: float | None = Field(default=None, ge=0.1, description="Seconds for the whole body.")
+
+
+class KeyConfig(Frozen):
+    """Where the API key is; never the key itself. Give one."""
+
+    env: str | None = Field(default=None, description="Name of an environment variable of the command.")
+    file: str | None = Field(default=None, description="Path of a file.")
+
+
+class ConditionConfig(Frozen):
+    """What a step of a rollout has to show. `{type: errors, margin: 0.01}`."""
+
+    type: Literal["errors", "latency", "agreement", "prometheus", "metric"] = Field(
+        description="`errors`: the candidate's share of failed requests. `latency`: a quantile of its time to answer. "
+        "`agreement`: mirrored predictions that differ from the stable revision's. `prometheus`: a query. `metric`: a "
+        "URL that answers with a number."
+    )
+    margin: float | None = Field(
+        default=None,
+        ge=0,
+        description="How much worse the candidate may be: of errors, a difference of shares (0.01); of latency, a "
+        "share of the stable revision's quantile (0.2).",
+    )
+    quantile: float = Field(default=0.99, gt=0, lt=1, description="latency: the quantile.")
+    max_flips: float | None = Field(default=None, ge=0, le=1, description="agreement: allowed share of flips.")
+    url: str | None = Field(default=None, description="prometheus: its address. metric: what is asked.")
+    query: str | None = Field(default=None, description="prometheus: a query with one result.")
+    min: float | None = Field(default=None, description="prometheus, metric: the least value that passes.")
+    max: float | None = Field(default=None, description="prometheus, metric: the largest value that passes.")
+
+
+class RolloutConfig(Frozen):
+    """How traffic moves to another revision. A name, or `{strategy: canary, …}`."""
+
+    strategy: Literal["rolling", "canary", "shadow", "ab"] = Field(
+        default="rolling",
+        description="`rolling`: all requests at once, when every replica is ready. `canary`: step by step. `shadow`: "
+        "copies of requests first, whose answers are compared and dropped; then as `then` says. `ab`: fixed shares, "
+        "until a person or an outcome decides.",
+    )
+    initial_weight: float = Field(default=0.01, gt=0, lt=1, description="canary: the first step's share of requests.")
+    weight_steps: tuple[float, ...] = Field(
+        default=(0.05, 0.25, 0.5, 1.0), description="canary: the further shares, rising, the last one 1."
+    )
+    step_duration_seconds: float = Field(default=300, gt=0, description="How long a step lasts at least.")
+    max_step_duration_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="How long a step waits for its verdict before it pauses; by default 12 times the least.",
+    )
+    rollback_on_failure: bool = Field(
+        default=True,
+        description="Whether a failed verdict sends all requests back to stable; else it pauses.",
+    )
+    pause_at: tuple[float, ...] = Field(default=(), description="Weights at which a person has to let it go on.")
+    conditions: tuple[Annotated[ConditionConfig, NameOrMapping], ...] = Field(
+        default=(ConditionConfig(type="errors"), ConditionConfig(type="latency")),
+        description="What every step has to show.",
+    )
+    alpha: float = Field(
+        default=0.05,
+        gt=0,
+        lt=0.5,
+        description="Probability that a rollout of an equal candidate fails.",
+    )
+    mirror: float = Field(default=1.0, gt=0, le=1, description="shadow: the share of requests that is copied.")
+    comparisons: int | None = Field(default=None, ge=1, description="shadow: how many comparisons are enough.")
+    then: Literal["rolling", "canary"] = Field(default="rolling", description="shadow: how traffic moves afterwards.")
+    weights: tuple[float, ...] = Field(default=(0.5, 0.5), description="ab: shares of stable and candidate; sum 1.")
+    unit: str = Field(
+        default="request",
+        description="What meets one revision: `request`, or `header:NAME`, whose value is hashed (`header:x-user-id`).",
+    )
+    may_choose: bool = Field(
+        default=False, description="Whether clients may name a revision in the header `x-winnow-revision`."
+    )
+    traffic: Literal["router", "gateway"] = Field(
+        default="router",
+        description="`router`: winnow's own, which fails open and compares. `gateway`: the weights of the platform's "
+        "gateway, without either.",
+    )
+    routers: int = Field(default=2, ge=1, description="How many routers stand in the way during a rollout.")
+
+
+class StageConfig(Frozen):
+    """What differs in a stage; keys as in `serving`."""
+
+    replicas: int | None = Field(default=None, ge=1)
+    resources: ResourcesConfig | None = None
+    autoscale: AutoscaleConfig | None = None
+    host: str | None = None
+    rollout: Annotated[RolloutConfig, Shorthand("strategy")] | None = None
+
+
+class ServingConfig(Frozen):
+    """How the winner is served."""
+
+    replicas: int = Field(default=1, ge=1, description="How many servers (`REPLICAS=`).")
+    resources: ResourcesConfig = ResourcesConfig()
+    autoscale: AutoscaleConfig | None = Field(default=AutoscaleConfig(), description="On a cluster; `null` for none.")
+    max_unavailable: int = Field(default=1, ge=1, description="How many replicas a node drain may evict at a time.")
+    host: str | None = Field(
+        default=None,
+        description="Local and Docker: the address to listen on, by default 127.0.0.1. On a cluster: the host of the "
+        "Ingress, by default any; `*` stands for the deployment's name (`HOST=`).",
+    )
+    port: int | None = Field(
+        default=None, ge=1, le=65535, description="Local, Docker: by default a free one (`PORT=`)."
+    )
+    ingress_class: str = Field(default="", description="Class of the Ingress; by default the cluster's.")
+    tls_secret: str = Field(default="", description="Secret with the Ingress's certificate, in the namespace.")
+    gateway: str = Field(default="", description="`NAMESPACE/NAME` of a Gateway: an HTTPRoute replaces the Ingress.")
+    api_key: KeyConfig | None = Field(
+        default=None, description="By default WINNOW_API_KEY or WINNOW_API_KEY_FILE of the command; unset, it stays."
+    )
+    limits: LimitsConfig = LimitsConfig()
+    settle_s: float | None = Field(
+        default=None, ge=0, le=3600, description="Seconds for which a terminating replica still answers."
+    )
+    drain_s: float = Field(default=30, ge=0, le=3600, description="Seconds for its requests after that.")
+    access_log: bool = Field(default=False, description="One JSON line per request.")
+    history: int = Field(default=3, ge=1, description="How many revisions are kept for a rollback.")
+    rollout: Annotated[RolloutConfig, Shorthand("strategy")] = RolloutConfig()
+    stages: dict[str, StageConfig] = Field(default={}, description="What differs per stage (`STAGE=`).")
