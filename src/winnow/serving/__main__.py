@@ -25,8 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.settle_s is not None:
         chosen = dataclasses.replace(chosen, settle_s=given.settle_s)
     # Late, so that wrong arguments are answered before ONNX Runtime is loaded.
+    from winnow.serving.listening import Listening, PortTakenError
     from winnow.serving.predictor import WrongModelError
-    from winnow.serving.server import Listening, PortTakenError, run
+    from winnow.serving.server import run
 
     listening = Listening(given.host, given.port, given.fd, given.door_fd, given.ready_file)
     try:

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import itertools
 import resource
-from typing import Any
+from typing import Any, Protocol
 
 from uvicorn._types import HTTPScope
 from uvicorn.config import Config
@@ -22,7 +22,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from winnow.serving import problems
-from winnow.serving.app import App
 from winnow.serving.budget import ByteBudget
 from winnow.serving.problems import ProblemError
 from winnow.serving.request import Receive, Scope, Send
@@ -38,6 +37,23 @@ SPARE_DESCRIPTORS = 128
 """For the model, the log, listening sockets, and modules that are imported late."""
 
 
+class Application(Protocol):
+    """What connections need of the application (ASGI) that answers their requests."""
+
+    @property
+    def budget(self) -> ByteBudget:
+        """What large bodies and unread answers take."""
+
+    def start_draining(self) -> None:
+        """Stop being ready, and ask every client to close its connection after the next answer."""
+
+    async def answer_health_alone(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request beyond the most connections: health checks, the rest with 429."""
+
+    def refusal(self, problem: ProblemError, *, is_counted: bool) -> bytes:
+        """A whole HTTP response to a request that was not received whole."""
+
+
 class Connections:
     """All connections of a server.
 
@@ -45,7 +61,7 @@ class Connections:
         most: connections above which room is made; twice as many are never exceeded.
     """
 
-    def __init__(self, app: App, settings: ServingSettings, most: int) -> None:
+    def __init__(self, app: Application, settings: ServingSettings, most: int) -> None:
         self.app = app
         self.budget: ByteBudget = app.budget
         self.settings = settings

@@ -37,7 +37,7 @@ DOCKERFILE = "Dockerfile.prod"
 INPUTS = "winnow.image.inputs"
 """Label: sha256 over everything that the image is made of."""
 
-PARTS = ("__init__.py", "bundle", "config/__init__.py", "config/atomic_write.py", "serving")
+PARTS = ("__init__.py", "bundle", "config/__init__.py", "config/atomic_write.py", "routing.py", "serving")
 """The files and folders of the package that a server imports: a change in any other leaves the image as it is."""
 
 _PACKAGE = Path(__file__).parents[2]

@@ -1,7 +1,7 @@
 """Serve on this machine with detached processes that share one listening socket. Their state is on disk.
 
 The deployer opens the socket and every replica inherits it. The replicas of a new model get the same socket from an old
-one (see `winnow.serving.server`). The old ones drain when the new ones are ready, so the address always answers.
+one (see `winnow.serving.listening`). The old ones drain when the new ones are ready, so the address always answers.
 `release_plan` plans, and lists the files.
 """
 

@@ -1,0 +1,86 @@
+"""Stops a server without losing a request.
+
+On SIGTERM uvicorn alone would close its listening socket at once, while load balancers still send requests there. So a
+`DrainingServer` first stops being ready and keeps answering for `settle_s`, asking clients to close their connections;
+then it closes the socket, lets requests end for at most the configured time, and exits. An idle connection is kept for
+`LINGER_S`: its request may be on the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from winnow.serving.connections import Connections
+from winnow.serving.listening import Door
+
+log = logging.getLogger("winnow.serving")
+
+LINGER_S = 1.0
+
+
+class DrainingServer(uvicorn.Server):
+    """uvicorn with a stop in steps: not ready, not accepting, ended. A second signal skips to the last."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        connections: Connections,
+        settle_s: float,
+        on_listening: Callable[[], None],
+        door: Door,
+    ) -> None:
+        super().__init__(config)
+        self._connections = connections
+        self._settle_s = settle_s
+        self._on_listening = on_listening
+        self._door = door
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_stopping = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then report it."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        self._door.open(self._loop)
+        self._connections.sweep_repeatedly(self._loop)
+        self._on_listening()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop; called by the interpreter between two instructions of the main thread."""
+        if self._loop is None or self._is_stopping:
+            self.should_exit = True
+            self.force_exit = self.force_exit or sig == signal.SIGINT
+            return
+        self._is_stopping = True
+        self._loop.call_soon_threadsafe(self._settle)
+
+    def _settle(self) -> None:
+        assert self._loop is not None
+        log.info("stopping: not ready, answering for another %.3g s", self._settle_s)
+        self._connections.app.start_draining()
+        self._loop.call_later(self._settle_s, self._close)
+
+    def _close(self) -> None:
+        """Stop accepting, and give connections that were just accepted the time to send their request.
+
+        uvicorn would close them unread, since it treats a connection without a request as idle.
+        """
+        assert self._loop is not None
+        self._door.close(self._loop)
+        for server in self.servers:
+            server.close()
+        self._linger(self._loop.time() + LINGER_S)
+
+    def _linger(self, until: float) -> None:
+        assert self._loop is not None
+        if self.server_state.connections and self._loop.time() < until:
+            self._loop.call_later(0.02, self._linger, until)
+        else:
+            self.should_exit = True
