@@ -1,0 +1,397 @@
+"""A deployer without processes: keeps the contract in memory, for tests and for trying a composition out.
+
+A `MemoryWorld` is the platform: it outlives deployers, replicas in it become ready while they are observed, and tests
+may break it. Its deployments answer requests with the number of a revision (`MemoryWorld.ask`), and its routers count.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+
+import msgspec
+
+from winnow.config.errors import InputError, WinnowError
+from winnow.platforms.deployer import Endpoint, OvertakenError, UnknownDeploymentError, look_at_listener
+from winnow.routing import (
+    Counts,
+    Observation,
+    Record,
+    ReplicaObserved,
+    Revision,
+    Route,
+    RouterReport,
+    to_json,
+)
+
+FIRST_PORT = 20_000
+
+
+@dataclass
+class MemoryReplica:
+    """One replica or router.
+
+    Attributes:
+        observations: how many more observations find it starting.
+        failure: see `ReplicaObserved`.
+    """
+
+    identifier: str
+    revision: int
+    observations: int = 0
+    failure: str = ""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it takes requests."""
+        return not self.failure and not self.observations
+
+
+@dataclass
+class MemoryRouter(MemoryReplica):
+    """A router, with its route and what it has counted."""
+
+    route: Route = field(default_factory=Route)
+    stable: int = 0
+    candidate: int = 0
+    credit: float = 0.0
+
+    def choose(self) -> int:
+        """The number of the revision that answers the next request."""
+        self.credit += self.route.weight
+        if self.credit >= 1 - 1e-9 and self.route.candidate is not None:
+            self.credit -= 1
+            self.candidate += 1
+            return self.route.candidate
+        self.stable += 1
+        return self.route.stable
+
+
+@dataclass
+class MemoryDeployment:
+    """One deployment.
+
+    Attributes:
+        follows: the route that requests follow; None before the first one.
+        keys: API keys by their fingerprint.
+        logs: by the revision's number.
+    """
+
+    record: Record
+    port: int | None = None
+    follows: Route | None = None
+    wish: str = ""
+    replicas: list[MemoryReplica] = field(default_factory=list)
+    routers: list[MemoryRouter] = field(default_factory=list)
+    keys: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class MemoryWorld:
+    """What survives a deployer, and what a test does to it.
+
+    Attributes:
+        unready: digests of releases whose replicas fail.
+        ready_after: how many observations find a new replica starting before it is ready or has failed.
+        taken_ports: those that others listen on.
+        are_routers_broken: routers do not become ready.
+        on_step: called with a step's name and the deployment's before the step; what it raises interrupts the deployer.
+        report: what a router reports instead of what it counted.
+    """
+
+    unready: set[str] = field(default_factory=set)
+    ready_after: int = 0
+    taken_ports: set[int] = field(default_factory=set)
+    are_routers_broken: bool = False
+    on_step: Callable[[str, str], None] = lambda _step, _name: None
+    report: Callable[[RouterReport], RouterReport] = lambda report: report
+    deployments: dict[str, MemoryDeployment] = field(default_factory=dict)
+    logs: dict[str, dict[int, list[str]]] = field(default_factory=dict)
+    holders: dict[str, int] = field(default_factory=dict)
+    numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    def kill(self, name: str, identifier: str) -> None:
+        """Let one replica or router die, as a crash would."""
+        deployment = self.deployments[name]
+        for each in (*deployment.replicas, *deployment.routers):
+            if each.identifier == identifier:
+                each.failure = "its process was killed"
+
+    def kill_holder(self, name: str) -> None:
+        """Let the process die that has the right to change a deployment."""
+        self.holders.pop(name, None)
+
+    def ask(self, name: str) -> int | None:
+        """The number of the revision that answers a request; None where none does."""
+        deployment = self.deployments.get(name)
+        if deployment is None or deployment.follows is None:
+            return None
+        ready = {each.revision for each in deployment.replicas if each.is_ready}
+        number = deployment.follows.stable
+        if deployment.follows.needs_routers:
+            routers = [each for each in deployment.routers if each.is_ready]
+            if not routers:
+                return None
+            number = min(routers, key=lambda each: each.stable + each.candidate).choose()
+        return number if number in ready else deployment.follows.stable if deployment.follows.stable in ready else None
+
+
+@dataclass(frozen=True)
+class MemoryHeld:
+    """See `Held`."""
+
+    world: MemoryWorld
+    name: str
+    number: int
+
+    def renew(self) -> None:
+        """See `Held.renew`."""
+        if self.world.holders.get(self.name) != self.number:
+            raise OvertakenError(self.name)
+
+
+class MemoryDeployer:
+    """`Deployer` in a `MemoryWorld`."""
+
+    def __init__(self, world: MemoryWorld) -> None:
+        self._world = world
+
+    @property
+    def place(self) -> str:
+        """See `Deployer.place`."""
+        return "on this machine"
+
+    def check(self, *, is_read_only: bool = False) -> None:
+        """See `Deployer.check`."""
+
+    def check_change(self, record: Record, number: int) -> None:
+        """See `Deployer.check_change`."""
+        if record.entry.port is not None and record.entry.port in self._taken_ports(record.name):
+            raise InputError(
+                f"port {record.entry.port}",
+                expected="a free port",
+                found="one in use",
+                remedy="Leave the port out or change it.",
+            )
+
+    def names(self) -> tuple[str, ...]:
+        """See `Deployer.names`."""
+        return tuple(sorted(self._world.deployments))
+
+    def observe(self, name: str) -> Observation:
+        """See `Deployer.observe`. Time passes by it: replicas that start come nearer to being ready."""
+        deployment = self._deployment(name)
+        for each in (*deployment.replicas, *deployment.routers):
+            if each.observations:
+                each.observations -= 1
+                self._settle(deployment, each)
+        return Observation(
+            record=deployment.record,
+            replicas=tuple(_observed(each) for each in deployment.replicas),
+            routers=tuple(
+                _observed(each)
+                for each in deployment.routers
+                if deployment.follows is not None and each.route == deployment.follows
+            ),
+            entry_serial=deployment.follows.serial if deployment.follows is not None else None,
+            wish=deployment.wish,
+            url=f"http://127.0.0.1:{deployment.port}" if deployment.port is not None else "",
+        )
+
+    @contextmanager
+    def held(self, name: str) -> Iterator[MemoryHeld]:
+        """See `Deployer.held`."""
+        if name in self._world.holders:
+            raise InputError(
+                f"deployment '{name}'",
+                expected="no other command that changes it",
+                found="one that does",
+                remedy="Wait until it has ended.",
+            )
+        held = MemoryHeld(self._world, name, next(self._world.numbers))
+        self._world.holders[name] = held.number
+        try:
+            yield held
+        finally:
+            if self._world.holders.get(name) == held.number:
+                del self._world.holders[name]
+
+    def write(self, record: Record) -> None:
+        """See `Deployer.write`."""
+        self._world.on_step("write", record.name)
+        deployment = self._world.deployments.get(record.name)
+        stored = deployment.record if deployment is not None else Record(record.name)
+        if record.serial != stored.serial + 1 and record != stored:
+            raise OvertakenError(record.name)
+        if deployment is None:
+            self._world.deployments[record.name] = MemoryDeployment(record)
+        else:
+            deployment.record = record
+
+    def wish(self, name: str, wish: str) -> None:
+        """See `Deployer.wish`."""
+        self._deployment(name).wish = wish
+
+    def key(self, record: Record) -> str | None:
+        """See `Deployer.key`."""
+        serving = record.serving
+        if serving is None or not serving.settings.key:
+            return None
+        return self._deployment(record.name).keys[serving.settings.key]
+
+    def start(self, record: Record, number: int, key: str | None) -> None:
+        """See `Deployer.start`."""
+        self._world.on_step("start", record.name)
+        deployment, revision = self._deployment(record.name), _revision(record, number)
+        if key is not None:
+            deployment.keys[revision.settings.key] = key
+        alive = [each for each in deployment.replicas if each.revision == number and not each.failure]
+        others = [each for each in deployment.replicas if each.revision != number]
+        missing = max(revision.scale.replicas - len(alive), 0)
+        started = [
+            MemoryReplica(str(next(self._world.numbers)), number, self._world.ready_after) for _ in range(missing)
+        ]
+        deployment.replicas = [*others, *alive, *started]
+        for each in started:
+            self._log(record.name, number, f"replica {each.identifier} starts")
+            self._settle(deployment, each)
+
+    def scale(self, record: Record, number: int, replicas: int) -> None:
+        """See `Deployer.scale`."""
+        self._world.on_step("scale", record.name)
+        deployment, revision = self._deployment(record.name), _revision(record, number)
+        alive = [each for each in deployment.replicas if each.revision == number and not each.failure]
+        others = [each for each in deployment.replicas if each.revision != number]
+        deployment.replicas = [*others, *alive[:replicas]]
+        if replicas > len(alive):
+            scale = msgspec.structs.replace(revision.scale, replicas=replicas)
+            revisions = tuple(
+                msgspec.structs.replace(each, scale=scale) if each.number == number else each
+                for each in record.revisions
+            )
+            self.start(msgspec.structs.replace(record, revisions=revisions), number, None)
+
+    def route(self, record: Record) -> None:
+        """See `Deployer.route`."""
+        self._world.on_step("route", record.name)
+        deployment = self._deployment(record.name)
+        self.check_change(record, record.route.stable)
+        if record.serial != deployment.record.serial + 1 and record != deployment.record:
+            raise OvertakenError(record.name)
+        if not any(each.is_ready and each.revision == record.route.stable for each in deployment.replicas):
+            raise WinnowError(f"deployment '{record.name}': no replica of revision {record.route.stable} is ready")
+        routers = []
+        if record.route.needs_routers:
+            if self._world.are_routers_broken:
+                raise WinnowError(f"deployment '{record.name}': its routers did not become ready")
+            routers = [each for each in deployment.routers if each.route == record.route and not each.failure]
+            routers += [
+                MemoryRouter(str(next(self._world.numbers)), 0, route=record.route)
+                for _ in range(record.router_replicas - len(routers))
+            ]
+        port = record.entry.port or deployment.port
+        taken = self._taken_ports(record.name)
+        deployment.port = port or next(each for each in itertools.count(FIRST_PORT) if each not in taken)
+        deployment.record, deployment.follows, deployment.routers = record, record.route, routers
+
+    def renew(self, record: Record) -> tuple[RouterReport, ...]:
+        """See `Deployer.renew`."""
+        if not record.route.needs_routers:
+            return ()
+        return tuple(
+            self._world.report(
+                RouterReport(
+                    router=each.identifier,
+                    serial=each.route.serial,
+                    stable=Counts(requests=each.stable),
+                    candidate=Counts(requests=each.candidate),
+                )
+            )
+            for each in self._deployment(record.name).routers
+            if each.is_ready and each.route.serial == record.route.serial
+        )
+
+    def retire(self, record: Record, number: int) -> None:
+        """See `Deployer.retire`."""
+        self._world.on_step("retire", record.name)
+        deployment = self._deployment(record.name)
+        deployment.replicas = [each for each in deployment.replicas if each.revision != number]
+
+    def remove(self, name: str) -> bool:
+        """See `Deployer.remove`."""
+        self._world.on_step("remove", name)
+        return self._world.deployments.pop(name, None) is not None
+
+    def render(self, record: Record, number: int) -> str:
+        """See `Deployer.render`."""
+        revision = _revision(record, number)
+        return f"{record.name}: start {to_json(revision)}\n{record.name}: follow {to_json(record.route)}\n"
+
+    def difference(self, record: Record, number: int) -> str:
+        """See `Deployer.difference`."""
+        return self.render(record, number)
+
+    def endpoint(self, observed: Observation) -> AbstractContextManager[Endpoint]:
+        """See `Deployer.endpoint`."""
+        return nullcontext(Endpoint(observed.url))
+
+    def manual_access(self, observed: Observation) -> None:
+        """See `Deployer.manual_access`."""
+
+    def logs_hint(self, observed: Observation) -> str:
+        """See `Deployer.logs_hint`."""
+        return f"the log of {observed.record.name}"
+
+    def address_hint(self, observed: Observation) -> str:
+        """See `Deployer.address_hint`."""
+        return look_at_listener(self.logs_hint(observed))
+
+    def images_hint(self, name: str) -> str:
+        """See `Deployer.images_hint`."""
+        return ""
+
+    def logs(self, name: str, number: int | None = None, lines: int = 20) -> list[str]:
+        """See `Deployer.logs`."""
+        kept = self._world.logs.get(name, {})
+        if not kept:
+            raise UnknownDeploymentError(name, self.names())
+        return kept.get(number if number is not None else max(kept), [])[-lines:]
+
+    def log_place(self, name: str, number: int) -> str:
+        """See `Deployer.log_place`."""
+        return f"the log of {name}'s revision {number}"
+
+    def _deployment(self, name: str) -> MemoryDeployment:
+        if name not in self._world.deployments:
+            raise UnknownDeploymentError(name, self.names())
+        return self._world.deployments[name]
+
+    def _settle(self, deployment: MemoryDeployment, replica: MemoryReplica) -> None:
+        """Let a replica that has started become ready, or fail."""
+        revision = deployment.record.revision(replica.revision)
+        if revision is None or replica.observations:
+            return
+        is_failing = revision.release.digest in self._world.unready
+        replica.failure = "its process ended before it was ready" if is_failing else ""
+        self._log(deployment.record.name, replica.revision, replica.failure or f"replica {replica.identifier} is ready")
+
+    def _log(self, name: str, number: int, line: str) -> None:
+        self._world.logs.setdefault(name, {}).setdefault(number, []).append(line)
+
+    def _taken_ports(self, name: str) -> set[int | None]:
+        others = (each.port for other, each in self._world.deployments.items() if other != name)
+        return {*self._world.taken_ports, *others}
+
+
+def _revision(record: Record, number: int) -> Revision:
+    found = record.revision(number)
+    if found is None:
+        raise ValueError(f"deployment '{record.name}' has no revision {number}")
+    return found
+
+
+def _observed(replica: MemoryReplica) -> ReplicaObserved:
+    waiting = "it starts" if replica.observations else ""
+    return ReplicaObserved(replica.identifier, replica.revision, replica.is_ready, replica.failure, waiting)

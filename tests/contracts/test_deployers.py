@@ -1,0 +1,618 @@
+"""What every deployer keeps, whatever it starts.
+
+Most facts share one deployment per platform: each starts from whatever revision serves, and leaves one that does.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import pytest
+
+from tests.docker import serving_images
+from tests.kubernetes import serving
+from tests.kubernetes.places import Place, place
+from winnow.config.errors import InputError, WinnowError
+from winnow.platforms.deployer import Deployer, OvertakenError, UnknownDeploymentError
+from winnow.platforms.docker.client import connect
+from winnow.routing import (
+    Entry,
+    Observation,
+    Record,
+    Release,
+    ReplicaSettings,
+    Revision,
+    Route,
+    RouterReport,
+    Scale,
+)
+from winnow.serving.client import NoAnswerError, ask
+from winnow.testing.deployer import MemoryDeployer, MemoryWorld
+
+KEY = "a key of the tests"
+FINGERPRINT = sha256(KEY.encode()).hexdigest()[:12]
+READY_WITHIN_S = 90.0
+VERSIONS = {"first": "1", "second": "2", "broken": "3"}
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from importlib import import_module
+module, _, kind = {kind!r}.rpartition(".")
+with getattr(import_module(module), kind)(Path({home!r}), environment={environment!r}).held({name!r}) as held:
+    print("held", flush=True)
+    while True:
+        time.sleep(1)
+        held.renew()
+"""
+"""A driver that does nothing else than to have the right to change a deployment."""
+
+
+class Backend(Protocol):
+    """A kind of deployer with what a test has to do behind its back."""
+
+    name: str
+    """What its deployment is called."""
+    entry: Entry
+    settle_s: float
+    """How long a replica of this platform has to answer after it was asked to end."""
+    router_image: str
+    taken_over_within_s: float
+    """How long after its death a process is known to have lost the right to change a deployment."""
+
+    def deployer(self) -> Deployer:
+        """A new deployer that knows the world only by looking."""
+
+    def ask(self, observed: Observation) -> str:
+        """The version of the model that answers a request; empty where none does."""
+
+    def kill(self, identifier: str) -> None:
+        """Let a replica or router die."""
+
+    def take_port(self) -> int | None:
+        """A port that another process holds; None where entries have none."""
+
+    def hold(self, name: str) -> Callable[[], None]:
+        """Have another process hold a deployment. Returns what kills it."""
+
+    def close(self) -> None: ...
+
+
+class MemoryBackend:
+    name = "cells"
+    entry = Entry()
+    settle_s = 0.0
+    router_image = ""
+    taken_over_within_s = 0.0
+
+    def __init__(self, broken_digest: str) -> None:
+        self._world = MemoryWorld(unready={broken_digest}, ready_after=2)
+
+    def deployer(self) -> Deployer:
+        return MemoryDeployer(self._world)
+
+    def ask(self, observed: Observation) -> str:
+        number = self._world.ask(self.name)
+        revision = self._world.deployments[self.name].record.revision(number) if number is not None else None
+        return revision.release.version if revision is not None else ""
+
+    def kill(self, identifier: str) -> None:
+        self._world.kill(self.name, identifier)
+
+    def take_port(self) -> int:
+        self._world.taken_ports.add(4711)
+        return 4711
+
+    def hold(self, name: str) -> Callable[[], None]:
+        self._world.holders[name] = -1
+        return lambda: self._world.kill_holder(name)
+
+    def close(self) -> None:
+        return
+
+
+class _ServerBackend:
+    """A platform whose deployments answer over HTTP."""
+
+    kind: str
+    name: str
+    home: Path
+    entry = Entry(host="127.0.0.1")
+    settle_s = 0.2
+    router_image = ""
+    taken_over_within_s = 5.0
+    environment: dict[str, str]
+
+    def deployer(self) -> Deployer:
+        module, _, kind = self.kind.rpartition(".")
+        made: Deployer = getattr(import_module(module), kind)(self.home, environment=self.environment)
+        return made
+
+    def ask(self, observed: Observation) -> str:
+        """A lost connection is a failed request; other servers' answers name no model of this deployment."""
+        if not observed.url:
+            return ""
+        try:
+            answer = ask(observed.url, b'{"rows": [[1, 2, 3]]}', key=KEY.encode(), timeout_s=10)
+        except NoAnswerError:
+            return ""
+        return answer.model.partition(" ")[0].rpartition("/")[2] if answer.status == 200 else ""
+
+    def hold(self, name: str) -> Callable[[], None]:
+        program = HOLD.format(kind=self.kind, home=str(self.home), environment=dict(self.environment), name=name)
+        process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+
+        def kill() -> None:
+            process.kill()
+            process.wait()
+
+        return kill
+
+
+class LocalBackend(_ServerBackend):
+    kind = "winnow.platforms.local.deployer.LocalDeployer"
+    name = "cells"
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="winnow-test-")
+        self.home = Path(self._folder.name)
+        self.environment = dict(os.environ)
+        self._sockets: list[socket.socket] = []
+
+    def kill(self, identifier: str) -> None:
+        os.kill(int(identifier), signal.SIGKILL)
+
+    def take_port(self) -> int:
+        taken = socket.create_server(("127.0.0.1", 0))
+        self._sockets.append(taken)
+        return int(taken.getsockname()[1])
+
+    def close(self) -> None:
+        for name in self.deployer().names():
+            self.deployer().remove(name)
+        for each in self._sockets:
+            each.close()
+        self._folder.cleanup()
+
+
+class DockerBackend(LocalBackend):
+    kind = "winnow.platforms.docker.deployer.DockerDeployer"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = f"t{secrets.token_hex(4)}"
+
+    def kill(self, identifier: str) -> None:
+        connect().containers.get(identifier).kill()  # as a person would: it does not come back by itself
+
+    def close(self) -> None:
+        serving_images.remove_deployment(self.name)
+        for each in self._sockets:
+            each.close()
+        self._folder.cleanup()
+
+
+class KubernetesBackend(_ServerBackend):
+    """In the namespace of a least-privileged person."""
+
+    kind = "winnow.platforms.kubernetes.deployer.KubernetesDeployer"
+    settle_s = 1.0
+    taken_over_within_s = 40.0
+
+    def __init__(self, where: Place) -> None:
+        self._site = serving.Site(where, f"t{secrets.token_hex(4)}")
+        self.name = self._site.name
+        self.home = where.home
+        self.environment = {**where.environment, "WINNOW_INGRESS_URL": os.environ["WINNOW_INGRESS_URL"]}
+        self.entry = Entry(host=f"{self.name}.localhost")
+
+    def kill(self, identifier: str) -> None:
+        self._site.kill(identifier)
+
+    def take_port(self) -> None:
+        return None
+
+    def close(self) -> None:
+        self._site.close()
+
+
+@pytest.fixture(scope="module")
+def bundled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Release]:
+    """Two models, and one that does not start: its reference rows do not hold."""
+    return serving_images.make_releases(tmp_path_factory.mktemp("bundles"))
+
+
+@pytest.fixture(scope="module")
+def imaged(bundled: dict[str, Release]) -> Iterator[dict[str, Release]]:
+    yield {name: serving_images.with_image(release) for name, release in bundled.items()}
+    serving_images.forget(bundled.values())
+
+
+@pytest.fixture(scope="module")
+def somewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    with place(tmp_path_factory.mktemp("place")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def delivered(imaged: dict[str, Release], somewhere: Place) -> dict[str, Release]:
+    return {name: serving.delivered(release, somewhere) for name, release in imaged.items()}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        "memory",
+        "local",
+        pytest.param("docker", marks=pytest.mark.docker),
+        pytest.param("kubernetes", marks=pytest.mark.kubernetes),
+    ],
+)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def releases(kind: str, request: pytest.FixtureRequest) -> dict[str, Release]:
+    found: dict[str, Release] = request.getfixturevalue(
+        {"docker": "imaged", "kubernetes": "delivered"}.get(kind, "bundled")
+    )
+    return found
+
+
+@contextmanager
+def _backend(kind: str, request: pytest.FixtureRequest) -> Iterator[Backend]:
+    backends: dict[str, Callable[[], Backend]] = {
+        "memory": lambda: MemoryBackend(request.getfixturevalue("bundled")["broken"].digest),
+        "local": LocalBackend,
+        "docker": DockerBackend,
+        "kubernetes": lambda: KubernetesBackend(request.getfixturevalue("somewhere")),
+    }
+    if kind != "memory":
+        pytest.importorskip(f"winnow.platforms.{kind}.deployer")
+    made = backends[kind]()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def shared(kind: str, releases: dict[str, Release], request: pytest.FixtureRequest) -> Iterator[Deployed]:
+    """A deployment that serves, with a revision of its own for each test that asks for one."""
+    with _backend(kind, request) as backend:
+        deployed = Deployed(backend, releases)
+        deployed.serve("first")
+        yield deployed
+
+
+@pytest.fixture
+def backend(kind: str, request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """Nothing deployed."""
+    with _backend(kind, request) as made:
+        yield made
+
+
+@dataclass
+class Deployed:
+    """A deployment, and the steps that a driver makes with it."""
+
+    backend: Backend
+    releases: dict[str, Release]
+
+    @property
+    def deployer(self) -> Deployer:
+        return self.backend.deployer()
+
+    @property
+    def record(self) -> Record:
+        try:
+            return self.observe().record
+        except UnknownDeploymentError:
+            image = self.backend.router_image
+            return Record(self.backend.name, entry=self.backend.entry, router_replicas=1, router_image=image)
+
+    def observe(self) -> Observation:
+        return self.deployer.observe(self.backend.name)
+
+    def add(self, release: str, replicas: int = 1) -> tuple[Record, int]:
+        """Write a further revision into the record; returns the record, and the revision's number."""
+        record = self.record
+        number = max((each.number for each in record.revisions), default=0) + 1
+        settings = ReplicaSettings(
+            cpu_request=0.05,
+            memory_request_bytes=128 * 2**20,
+            settle_s=self.backend.settle_s,
+            drain_s=5,
+            key=FINGERPRINT,
+        )
+        revision = Revision(number, self.releases[release], settings, Scale(replicas))
+        record = _changed(record, revisions=(*record.revisions, revision))
+        self.deployer.write(record)
+        return record, number
+
+    def start(self, release: str, replicas: int = 1) -> tuple[Record, int]:
+        """Have a further revision ready, without traffic."""
+        record, number = self.add(release, replicas)
+        self.deployer.start(record, number, KEY)
+        self.wait(lambda observed: observed.ready(number) == replicas)
+        return record, number
+
+    def serve(self, release: str, replicas: int = 1) -> int:
+        """Have a further revision answer all requests. Nothing is left of those before."""
+        record, number = self.start(release, replicas)
+        self.deployer.route(_to(record, number))
+        self.leave_only(number)
+        return number
+
+    def leave_only(self, number: int) -> None:
+        """Remove every revision that does not serve."""
+        record = self.record
+        others = [each.number for each in record.revisions if each.number != number]
+        for each in others:
+            self.deployer.scale(record, each, 0)
+        if others:
+            kept = tuple(each for each in record.revisions if each.number == number)
+            record = _changed(record, revisions=kept)
+            self.deployer.write(record)
+        for each in others:
+            self.deployer.retire(record, each)
+
+    def wait(self, is_so: Callable[[Observation], bool], within_s: float = READY_WITHIN_S) -> Observation:
+        """Observe until something is so."""
+        deadline = time.monotonic() + within_s
+        while not is_so(observed := self.observe()):
+            assert time.monotonic() < deadline, msgspec.json.format(
+                msgspec.json.encode(observed, enc_hook=str)
+            ).decode()
+            time.sleep(0.05)
+        return observed
+
+    def answers(self, count: int = 1) -> Counter[str]:
+        """Versions that answer that many requests; failed requests are counted as an empty version."""
+        observed = self.observe()
+        return Counter(self.backend.ask(observed) for _ in range(count))
+
+
+def _changed(record: Record, **changes: Any) -> Record:
+    return msgspec.structs.replace(record, serial=record.serial + 1, **changes)
+
+
+def _to(record: Record, stable: int, **changes: Any) -> Record:
+    """The record with a route to that revision."""
+    return _changed(record, route=Route(serial=record.serial + 1, stable=stable, **changes))
+
+
+def test_a_first_revision_answers_once_it_is_routed_and_nothing_is_left_after_its_removal(
+    backend: Backend, releases: dict[str, Release]
+) -> None:
+    """The life of a deployment; each step is made twice, which is harmless."""
+    deployed = Deployed(backend, releases)
+    deployer, name = backend.deployer(), backend.name
+    record, number = deployed.add("first", replicas=2)
+    backend.deployer().write(record)
+    deployer.start(record, number, KEY)
+    backend.deployer().start(record, number, KEY)
+    observed = deployed.wait(lambda observed: observed.ready(number) == 2)
+    assert (observed.record, len(observed.replicas), observed.entry_serial) == (record, 2, None)
+    assert backend.ask(observed) == ""
+
+    record = _to(record, number)
+    deployer.route(record)
+    backend.deployer().route(record)
+    observed = deployer.observe(name)
+    assert (observed.record, observed.ready(number), observed.routers) == (record, 2, ())
+    assert (observed.entry_serial, observed.wish) == (record.route.serial, "")
+    assert backend.deployer().observe(name) == observed
+    assert backend.ask(observed) == "1"
+    assert name in deployer.names()
+    assert deployer.logs(name)
+    assert deployer.log_place(name, number)
+    with deployer.endpoint(observed) as endpoint:
+        assert endpoint.url
+
+    assert deployer.remove(name) is True
+    assert backend.deployer().remove(name) is False
+    assert name not in deployer.names()
+    assert deployer.logs(name)
+    assert backend.ask(observed) == ""
+
+
+def test_an_unknown_name_is_one_error(backend: Backend, releases: dict[str, Release]) -> None:
+    deployer = backend.deployer()
+    for ask_for in (deployer.observe, deployer.logs, lambda name: deployer.wish(name, "pause")):
+        with pytest.raises(UnknownDeploymentError):
+            ask_for("nothing-of-that-name")
+    assert deployer.remove("nothing-of-that-name") is False
+
+
+def test_a_taken_port_is_refused_before_anything_is_created(backend: Backend, releases: dict[str, Release]) -> None:
+    deployer = backend.deployer()
+    port = backend.take_port()
+    if port is None:
+        pytest.skip("entries have no port")
+    entry = Entry(host=backend.entry.host, port=port)
+    record = Record(backend.name, 1, (_revision(1, releases["first"]),), entry=entry)
+    with pytest.raises(InputError, match=str(port)):
+        deployer.check_change(record, 1)
+    assert backend.name not in deployer.names()
+
+
+def test_a_route_moves_from_one_revision_to_another_and_back_at_the_same_address(shared: Deployed) -> None:
+    """An update, and the rollback to a revision that is kept without replicas."""
+    old = shared.serve("first")
+    before = shared.observe()
+    record, new = shared.start("second")
+    assert shared.answers(5) == {"1": 5}
+    record = _to(record, new)
+    shared.deployer.route(record)
+    assert shared.answers(5) == {"2": 5}
+    shared.deployer.scale(record, old, 0)
+    shared.deployer.scale(record, old, 0)
+    observed = shared.observe()
+    assert (observed.url, observed.entry_serial) == (before.url, record.route.serial)
+    assert (len(observed.of(old)), observed.ready(new)) == (0, 1)
+    assert [each.number for each in observed.record.revisions] == [old, new]
+
+    shared.deployer.start(record, old, shared.deployer.key(record))
+    shared.wait(lambda observed: observed.ready(old) == 1)
+    record = _to(record, old)
+    shared.deployer.route(record)
+    assert shared.answers(5) == {"1": 5}
+    shared.leave_only(old)
+    observed = shared.observe()
+    assert ([each.number for each in observed.record.revisions], len(observed.replicas)) == ([old], 1)
+    shared.deployer.retire(observed.record, new)
+
+
+def test_a_serving_revision_is_scaled_up_and_down(shared: Deployed) -> None:
+    number = shared.serve("first")
+    shared.deployer.scale(shared.record, number, 3)
+    shared.wait(lambda observed: observed.ready(number) == 3)
+    shared.deployer.scale(shared.record, number, 1)
+    observed = shared.wait(lambda observed: len(observed.of(number)) == 1)
+    assert observed.ready(number) == 1
+    assert shared.answers(5) == {"1": 5}
+
+
+def test_a_route_with_a_candidate_goes_through_routers_that_split_and_count(shared: Deployed) -> None:
+    old = shared.serve("first")
+    record, new = shared.start("second")
+    assert shared.deployer.renew(record) == ()
+    canary = _to(record, old, candidate=new, weight=0.25, lease_s=60.0)
+    shared.deployer.route(canary)
+    shared.deployer.route(canary)
+    observed = shared.observe()
+    assert [(each.revision, each.is_ready) for each in observed.routers] == [(0, True)]
+    assert observed.entry_serial == canary.route.serial
+    assert shared.answers(20) == {"1": 15, "2": 5}
+    assert _counted(shared.deployer.renew(canary)) == (canary.route.serial, 15, 5)
+
+    further = _to(canary, old, candidate=new, weight=0.5, lease_s=60.0)
+    shared.deployer.route(further)
+    assert shared.answers(20) == {"1": 10, "2": 10}
+    assert _counted(shared.deployer.renew(further)) == (further.route.serial, 10, 10)
+
+    straight = _to(further, new)
+    shared.deployer.route(straight)
+    assert shared.answers(5) == {"2": 5}
+    assert shared.wait(lambda observed: not observed.routers).entry_serial == straight.route.serial
+    shared.leave_only(new)
+
+
+def test_a_revision_that_fails_is_reported_and_costs_the_serving_one_nothing(shared: Deployed) -> None:
+    old = shared.serve("first")
+    serving = shared.observe().of(old)
+    record, broken = shared.add("broken")
+    shared.deployer.start(record, broken, KEY)
+    observed = shared.wait(lambda observed: any(each.failure for each in observed.of(broken)))
+    assert observed.ready(broken) == 0
+    assert shared.deployer.logs(shared.backend.name, broken)
+    assert observed.of(old) == serving
+    with pytest.raises(WinnowError):
+        shared.deployer.route(_to(record, broken))
+    assert shared.answers(5) == {"1": 5}
+    shared.leave_only(old)
+    assert shared.observe().of(broken) == ()
+
+
+def test_a_dead_replica_is_seen_and_starting_again_heals(shared: Deployed) -> None:
+    number = shared.serve("first", replicas=2)
+    observed = shared.observe()
+    shared.backend.kill(observed.of(number)[0].identifier)
+    shared.wait(lambda observed: observed.ready(number) == 1, within_s=20)
+    shared.deployer.start(observed.record, number, KEY)
+    healed = shared.wait(lambda observed: observed.ready(number) == 2)
+    assert (len(healed.replicas), healed.url) == (2, observed.url)
+    assert shared.answers(10) == {"1": 10}
+
+
+def test_what_an_interrupted_driver_has_started_is_seen_and_can_be_retired(shared: Deployed) -> None:
+    old = shared.serve("first")
+    record, left = shared.add("second")
+    shared.deployer.start(record, left, KEY)
+    observed = shared.observe()
+    assert (observed.record, len(observed.of(left))) == (record, 1)
+    shared.leave_only(old)
+    assert [each.revision for each in shared.observe().replicas] == [old]
+
+
+def test_a_write_that_was_overtaken_changes_nothing(shared: Deployed) -> None:
+    number = shared.record.route.stable
+    stale = shared.record
+    record = _changed(stale, history=7)
+    shared.deployer.write(record)
+    with pytest.raises(OvertakenError):
+        shared.deployer.write(_changed(stale, history=8))
+    with pytest.raises(OvertakenError):
+        shared.deployer.route(_to(stale, number))
+    assert shared.record == record
+
+
+def test_one_process_at_a_time_has_the_right_to_change_a_deployment(shared: Deployed) -> None:
+    deployer, name = shared.deployer, shared.backend.name
+    kill = shared.backend.hold(name)
+    try:
+        with pytest.raises(InputError), deployer.held(name):
+            pass
+    finally:
+        kill()
+    deadline = time.monotonic() + shared.backend.taken_over_within_s
+    while True:
+        try:
+            with deployer.held(name) as held:
+                held.renew()
+            break
+        except InputError:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+    with deployer.held(name) as held:
+        held.renew()
+
+
+def test_a_wish_appears_until_it_is_taken_back(shared: Deployed) -> None:
+    for wish in ("pause", "abort", ""):
+        shared.deployer.wish(shared.backend.name, wish)
+        assert shared.observe().wish == wish
+
+
+def test_another_deployer_knows_the_key_of_the_serving_revision(shared: Deployed) -> None:
+    assert shared.deployer.key(shared.record) == KEY
+
+
+def test_rendering_is_pure_and_shows_no_key(shared: Deployed) -> None:
+    record = Record(
+        "cells", 2, (_revision(1, shared.releases["first"]), _revision(2, shared.releases["second"])), Route(2, 2)
+    )
+    rendered = shared.deployer.render(record, 2)
+    assert rendered == shared.deployer.render(record, 2)
+    assert rendered
+    assert KEY not in rendered
+
+
+def _revision(number: int, release: Release) -> Revision:
+    return Revision(number, release, ReplicaSettings(key=FINGERPRINT), Scale())
+
+
+def _counted(reports: tuple[RouterReport, ...]) -> tuple[int, int, int]:
+    """The serial of the routers' route, and how many requests went to stable and to the candidate."""
+    (serial,) = {each.serial for each in reports}
+    return serial, sum(each.stable.requests for each in reports), sum(each.candidate.requests for each in reports)
