@@ -88,6 +88,7 @@ class Revision(Struct, frozen=True):
     Attributes:
         number: 1 for a deployment's first revision; numbers are never reused.
         signature: digest of the request and response schema, so that revisions can be checked to be interchangeable.
+        is_classifier: whether it answers with classes, which routers compare as such; else with numbers.
     """
 
     number: int
@@ -95,6 +96,7 @@ class Revision(Struct, frozen=True):
     settings: ReplicaSettings
     scale: Scale
     signature: str = ""
+    is_classifier: bool = False
 
     def is_same(self, other: Revision) -> bool:
         """Whether both serve the same release with the same settings, at any scale."""

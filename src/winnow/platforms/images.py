@@ -284,6 +284,9 @@ class Images(Protocol):
             InputError: the bundle is damaged, or the project's files are not in the folder.
         """
 
+    def plan_router_image(self, folder: Path, options: BuildOptions, *, is_cached: bool = True) -> ImageBuild:
+        """The image of the routers between two revisions, which holds no model; else as `plan_model_image`."""
+
     def size_bytes(self, reference: str) -> int:
         """The size of an image on the engine, by its id or its digest."""
 

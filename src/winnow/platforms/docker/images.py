@@ -48,15 +48,21 @@ class DockerImages:
         return TrainImageBuild(train_image.plan_tracking(folder, options, extras), is_pushed=False)
 
     def plan_model_image(self, request: ModelImageRequest) -> ModelImageBuild:
-        base = request.options.base_image or prod_image.BASE_IMAGE
-        unknown: tuple[str, ...] = ()
+        base_id, unknown = self._base(request.options)
+        return ModelImageBuild(prod_image.plan(request, base_id), request.is_cached, unknown, lambda: self.engine)
+
+    def plan_router_image(self, folder: Path, options: BuildOptions, *, is_cached: bool = True) -> ModelImageBuild:
+        base_id, unknown = self._base(options)
+        image = prod_image.plan_router(folder, options, base_id)
+        return ModelImageBuild(image, is_cached, unknown, lambda: self.engine)
+
+    def _base(self, options: BuildOptions) -> tuple[str, tuple[str, ...]]:
+        """The base image's id, empty where it is not known, and what is unknown then."""
+        base = options.base_image or prod_image.BASE_IMAGE
         try:
-            base_id = prod_image.base_id(self.engine, base)
+            return prod_image.base_id(self.engine, base), ()
         except UnavailableError:
-            unknown = (f"the id of the base image {base}, on which the image's tag depends: no Docker engine answers",)
-            base_id = ""
-        image = prod_image.plan(request, base_id)
-        return ModelImageBuild(image, request.is_cached, unknown, lambda: self.engine)
+            return "", (f"the id of the base image {base}, on which the image's tag depends: no Docker engine answers",)
 
     @asking("an image")
     def size_bytes(self, reference: str) -> int:
@@ -97,7 +103,7 @@ class TrainImageBuild:
 
 @dataclass(frozen=True)
 class ModelImageBuild:
-    """`ImageBuild` of a model's image.
+    """`ImageBuild` of a model's or the router's image.
 
     Attributes:
         engine: connects to the engine. Raises UnavailableError.

@@ -1,4 +1,4 @@
-"""The image that serves one model: what goes into it, its name and its labels, and whether it is there already.
+"""The images that serve: one per model, and the router's, which holds none. Their contents, names, labels; find, build.
 
 An image is a function of its inputs: the bundle, the serving part of this package, the lock, the Dockerfile, the base.
 Their digest is a label by which an image built from the same inputs is found, so asking again changes nothing. The
@@ -34,11 +34,13 @@ if TYPE_CHECKING:
 
 BASE_IMAGE = "python:3.11-slim-bookworm"
 DOCKERFILE = "Dockerfile.prod"
+ROUTER, ROUTER_TARGET = "winnow-router", "router"
+"""The repository of the router's image, and the stage of the Dockerfile that makes it."""
 INPUTS = "winnow.image.inputs"
 """Label: sha256 over everything that the image is made of."""
 
 PARTS = ("__init__.py", "bundle", "config/__init__.py", "config/atomic_write.py", "routing.py", "serving")
-"""The files and folders of the package that a server imports: a change in any other leaves the image as it is."""
+"""The files and folders of the package that a server or a router imports: no other change makes another image."""
 
 _PACKAGE = Path(__file__).parents[2]
 _LIMIT = 128
@@ -52,14 +54,14 @@ class ProdImage:
     Attributes:
         folder: the clone of winnow, with Dockerfile.prod and requirements.lock.
         requirements: what a server needs, as pip reads it.
-        bundle: the model's folder.
+        bundle: the model's folder; None for the router's image.
         version: what the server calls the model's version; no part of the model's layer.
         inputs: digest over all of it.
     """
 
     folder: Path
     requirements: str
-    bundle: Path
+    bundle: Path | None
     tag: str
     version: str
     labels: Mapping[str, str]
@@ -73,11 +75,13 @@ class ProdImage:
 
     def command(self, context: Path) -> BuildPlan:
         """The build, with its files laid out in `context`."""
+        version = {} if self.bundle is None else {"MODEL_VERSION": self.version}
         return BuildPlan(
             dockerfile=self.folder / DOCKERFILE,
             context=context,
             tags=(self.tag,),
-            arguments={"BASE_IMAGE": self.options.base_image or BASE_IMAGE, "MODEL_VERSION": self.version},
+            target=ROUTER_TARGET if self.bundle is None else "",
+            arguments={"BASE_IMAGE": self.options.base_image or BASE_IMAGE, **version},
             labels={**self.labels, INPUTS: self.inputs},
             network=self.options.network,
             pip_config=self.options.pip_config,
@@ -87,8 +91,9 @@ class ProdImage:
         """The build for people."""
         parts = ", ".join(f"winnow/{name}" for name in (*PARTS, "config/version.py"))
         push = f"\ndocker push {self.tag}" if self.is_pushed else ""
+        model = "" if self.bundle is None else ", the model as model.tar"
         return (
-            f"# CONTEXT: requirements.txt (what a server needs), requirements.lock, {parts}, the model as model.tar\n"
+            f"# CONTEXT: requirements.txt (what a server needs), requirements.lock, {parts}{model}\n"
             f"{self.command(Path('CONTEXT')).render()}{push}"
         )
 
@@ -109,13 +114,43 @@ def plan(request: ModelImageRequest, base_id: str = "") -> ProdImage:
     needed = ["serve"] if manifest.images is None else ["serve", "images"]
     requirements = "\n".join((*extras(read_project(folder / "pyproject.toml"), needed), ""))
     facts = {**labels, "base": base_id or base_image, "version": version, "requirements": requirements}
-    inputs = _digest(folder, request.bundle, manifest, facts)
+    model = {**manifest.files, MANIFEST: sha256_of(request.bundle / MANIFEST)}
+    inputs = _digest(folder, {**facts, **model})
     return ProdImage(
         folder=folder,
         requirements=requirements,
         bundle=request.bundle.absolute(),
         tag=full_tag(request.tag, manifest.name, version, options.registry, inputs),
         version=version,
+        labels=labels,
+        options=options,
+        inputs=inputs,
+    )
+
+
+def plan_router(project: Path, options: BuildOptions, base_id: str = "") -> ProdImage:
+    """Work out the router's image, which depends on no model; the packages are those of a model's image.
+
+    Args:
+        base_id: as for `plan`.
+
+    Raises:
+        InputError: there is no clone of winnow.
+    """
+    folder, base_image = source_folder(project, DOCKERFILE), options.base_image or BASE_IMAGE
+    requirements = "\n".join((*extras(read_project(folder / "pyproject.toml"), ["serve"]), ""))
+    labels = {
+        "org.opencontainers.image.title": ROUTER,
+        "org.opencontainers.image.description": "splits the requests of a deployment between two revisions",
+        "org.opencontainers.image.base.name": base_image,
+    }
+    inputs = _digest(folder, {**labels, "base": base_id or base_image, "requirements": requirements})
+    return ProdImage(
+        folder=folder,
+        requirements=requirements,
+        bundle=None,
+        tag=full_tag(f"{ROUTER}:{inputs[:8]}", "", "", options.registry, inputs),
+        version="",
         labels=labels,
         options=options,
         inputs=inputs,
@@ -226,7 +261,8 @@ def lay_out(image: ProdImage, context: Path) -> None:
         destination.chmod(0o644)
     for folder in context.rglob("*/"):
         folder.chmod(0o755)
-    write_model_layer(image.bundle, context / "model.tar")
+    if image.bundle is not None:
+        write_model_layer(image.bundle, context / "model.tar")
 
 
 def write_model_layer(bundle: Path, destination: Path) -> None:
@@ -255,15 +291,9 @@ def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
     yield "winnow/config/version.py", f'__version__ = "{__version__}"\n'.encode()
 
 
-def _digest(folder: Path, bundle: Path, manifest: Manifest, facts: Mapping[str, str]) -> str:
+def _digest(folder: Path, facts: Mapping[str, str]) -> str:
     files = {name: hashlib.sha256(content).hexdigest() for name, content in _files(folder)}
-    made_of = {
-        **facts,
-        **files,
-        **manifest.files,
-        DOCKERFILE: sha256_of(folder / DOCKERFILE),
-        MANIFEST: sha256_of(bundle / MANIFEST),
-    }
+    made_of = {**facts, **files, DOCKERFILE: sha256_of(folder / DOCKERFILE)}
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
 

@@ -16,7 +16,16 @@ from winnow.bundle.manifest import MANIFEST, ONNX, sha256_of
 from winnow.config.errors import InputError
 from winnow.platforms.docker import prod_image
 from winnow.platforms.docker.build import PROJECT, project_id
-from winnow.platforms.docker.prod_image import INPUTS, ProdImage, find, full_tag, lay_out, plan, write_model_layer
+from winnow.platforms.docker.prod_image import (
+    INPUTS,
+    ProdImage,
+    find,
+    full_tag,
+    lay_out,
+    plan,
+    plan_router,
+    write_model_layer,
+)
 from winnow.platforms.images import BuildOptions, ModelImageRequest
 
 ROOT = Path(__file__).parents[4]
@@ -130,6 +139,7 @@ def test_what_is_laid_out_is_what_serves(image: ProdImage, tmp_path: Path) -> No
         "__init__.py",
         "bundle",
         "config",
+        "routing.py",
         "serving",
     }
     assert "onnxruntime" in (tmp_path / "requirements.txt").read_text()
@@ -178,3 +188,25 @@ def test_a_damaged_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
 def test_a_project_outside_the_clone_serves_from_the_clones_files(bundle: Path, tmp_path: Path) -> None:
     made = plan(ModelImageRequest(bundle, "7", tmp_path))
     assert (made.folder, made.labels[PROJECT]) == (ROOT, project_id(tmp_path))
+
+
+def test_the_routers_image_depends_on_no_model_and_holds_none(image: ProdImage, tmp_path: Path) -> None:
+    router = plan_router(tmp_path, BuildOptions(registry="registry.example/team"))
+    lay_out(router, tmp_path)
+    assert router.command(Path("/laid-out")).argv == (
+        "docker",
+        "build",
+        "--progress=plain",
+        f"--file={ROOT}/Dockerfile.prod",
+        "--target=router",
+        f"--tag=registry.example/team/winnow-router:{router.inputs[:8]}",
+        "--build-arg=BASE_IMAGE=python:3.11-slim-bookworm",
+        "--label=org.opencontainers.image.title=winnow-router",
+        "--label=org.opencontainers.image.description=splits the requests of a deployment between two revisions",
+        "--label=org.opencontainers.image.base.name=python:3.11-slim-bookworm",
+        f"--label={INPUTS}={router.inputs}",
+        "/laid-out",
+    )
+    assert not (tmp_path / "model.tar").exists()
+    assert router.requirements == image.requirements
+    assert plan_router(ROOT, BuildOptions()).inputs == router.inputs
