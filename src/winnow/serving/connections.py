@@ -71,12 +71,21 @@ class Connections:
         """Those that wait for bytes of a request, with when that began; the longest waiting first."""
         self.unread: set[Connection] = set()
         """Those whose client reads its answer slowly."""
+        self.entry: object = None
+        """What connections are accepted from besides the server's own socket. Those of an earlier one are asked to
+        end."""
 
     def protocol(
-        self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: Any = None,
+        *,
+        entry: object = None,
     ) -> asyncio.Protocol:
-        """A new connection's protocol, for uvicorn."""
-        return Connection(self, config, server_state, app_state, _loop)
+        """A new connection's protocol, for uvicorn. `entry`: where it comes from; None for the server's own socket."""
+        return Connection(self, config, server_state, app_state, _loop, entry)
 
     def admit(self, connection: Connection, now: float) -> bool:
         """Add a new connection and close an unused one if there are too many; False if all are in use."""
@@ -125,9 +134,11 @@ class Connection(HttpToolsProtocol):
         server_state: ServerState,
         app_state: dict[str, Any],
         loop: asyncio.AbstractEventLoop | None,
+        entry: object,
     ) -> None:
         super().__init__(config, server_state, app_state, loop)
         self._table = connections
+        self._entry = entry
         self._largest_head = connections.settings.max_header_bytes
         self._head_bytes = 0
         self._whole_scope: HTTPScope | None = None
@@ -192,6 +203,12 @@ class Connection(HttpToolsProtocol):
             return False
         self.cycle.keep_alive = False  # the last request's: connections close after their last answer
         return True
+
+    def on_headers_complete(self) -> None:
+        """See `httptools`."""
+        super().on_headers_complete()
+        if self._entry is not None and self._entry is not self._table.entry and self.cycle is not None:
+            self.cycle.keep_alive = False  # the client comes back through the entry, to the revision that serves now
 
     def on_message_complete(self) -> None:
         """See `httptools`."""

@@ -9,6 +9,7 @@ then it closes the socket, lets requests end for at most the configured time, an
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import signal
 import socket
@@ -43,14 +44,28 @@ class DrainingServer(uvicorn.Server):
         self._door = door
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_stopping = False
+        self._entered: asyncio.Server | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then report it."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
-        self._door.open(self._loop)
+        self._door.open(self._loop, self._enter)
         self._connections.sweep_repeatedly(self._loop)
         self._on_listening()
+
+    async def _enter(self, entry: socket.socket | None) -> None:
+        """Accept connections from an entry instead of the one before. Those of that one end after their next answer."""
+        assert self._loop is not None
+        left, self._entered = self._entered, None
+        if entry is not None:
+            accept = functools.partial(self._connections.protocol, self.config, self.server_state, {}, entry=entry)
+            self._entered = await self._loop.create_server(accept, sock=entry, backlog=self.config.backlog)
+            self.servers.append(self._entered)
+        self._connections.entry = entry
+        if left is not None:
+            left.close()
+            self.servers.remove(left)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop; called by the interpreter between two instructions of the main thread."""
@@ -73,7 +88,7 @@ class DrainingServer(uvicorn.Server):
         uvicorn would close them unread, since it treats a connection without a request as idle.
         """
         assert self._loop is not None
-        self._door.close(self._loop)
+        self._door.close()
         for server in self.servers:
             server.close()
         self._linger(self._loop.time() + LINGER_S)

@@ -1,7 +1,8 @@
-"""Where a process listens: an address of its own, or a socket that it inherits and shares with other processes.
+"""Where a process listens: an address of its own, and the entry of a deployment, which processes share and hand over.
 
-A process passes an inherited socket on to clients of its door, an inherited Unix socket. So a new version takes over an
-address that never stops listening.
+On one machine a deployment's address is one listening socket, the *entry*. It never closes: processes pass it on over
+their doors, Unix sockets, and any number of them may accept connections from it at a time. So requests move from one
+revision to another without a moment in which nothing listens.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +22,7 @@ class Listening:
     Attributes:
         port: 0 for a free one.
         fd: an inherited, bound socket instead of host and port.
-        door_fd: an inherited, listening Unix socket that passes the other one to its clients.
+        door_fd: an inherited, listening Unix socket, over which the process is told what to accept; see `Door`.
         ready_file: written with pid, host, port and URL as JSON once the server is ready.
     """
 
@@ -35,30 +37,57 @@ class PortTakenError(Exception):
     """The address cannot be listened on."""
 
 
+Enter = Callable[[socket.socket | None], Awaitable[None]]
+"""Accepts connections from an entry instead of the one before; with None from none."""
+
+TAKE, HOLD, GIVE = b"take", b"hold", b"give"
+"""What a client asks of a door: to accept connections from the entry that it sends; to keep that entry, and to accept
+none; to send the entry, or, from a process that was sent none, its own socket."""
+DONE = b"done"
+TOLD_WITHIN_S = 1.0
+
+
 class Door:
-    """Hands the listening socket to clients of a Unix socket; the mode of its folder decides who can connect."""
+    """Does what clients of a Unix socket ask, one after another; the mode of its folder decides who can connect."""
 
     def __init__(self, fd: int | None, listener: socket.socket) -> None:
-        self._listener = listener
-        self._socket = None if fd is None else socket.socket(fileno=fd)
+        self._entry = listener
+        self._is_taken = False
+        self._door = None if fd is None else socket.socket(fileno=fd)
+        self._task: asyncio.Task[None] | None = None
 
-    def open(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin to answer clients."""
-        if self._socket is not None:
-            self._socket.setblocking(False)
-            loop.add_reader(self._socket, self._hand_over, self._socket)
+    def open(self, loop: asyncio.AbstractEventLoop, enter: Enter) -> None:
+        """Begin to answer clients; those that came before wait since then."""
+        if self._door is not None:
+            self._door.setblocking(False)
+            self._task = loop.create_task(self._answer_all(loop, self._door, enter))
 
-    def close(self, loop: asyncio.AbstractEventLoop) -> None:
+    def close(self) -> None:
         """Stop answering clients."""
-        if self._socket is not None:
-            loop.remove_reader(self._socket)
-            self._socket.close()
+        if self._task is not None:
+            self._task.cancel()
 
-    def _hand_over(self, door: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # the client has gone
-            connection, _ = door.accept()
-            with connection:
-                socket.send_fds(connection, [b"listener"], [self._listener.fileno()])
+    async def _answer_all(self, loop: asyncio.AbstractEventLoop, door: socket.socket, enter: Enter) -> None:
+        with door:
+            while True:
+                client, _ = await loop.sock_accept(door)
+                with client, contextlib.suppress(OSError):  # it has gone
+                    client.settimeout(TOLD_WITHIN_S)
+                    await self._answer(client, enter)
+
+    async def _answer(self, client: socket.socket, enter: Enter) -> None:
+        asked, fds, _, _ = socket.recv_fds(client, 16, 1)
+        if asked == GIVE:
+            socket.send_fds(client, [DONE], [self._entry.fileno()])
+            return
+        if asked not in (TAKE, HOLD) or not fds:
+            return
+        entry = socket.socket(fileno=fds[0])
+        is_other = entry.getsockname() != self._entry.getsockname()
+        if asked == HOLD or is_other or not self._is_taken:
+            await enter(entry.dup() if asked == TAKE else None)
+        self._entry, self._is_taken = entry, asked == TAKE
+        client.sendall(DONE)
 
 
 def open_listener(listening: Listening) -> socket.socket:

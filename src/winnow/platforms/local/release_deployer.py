@@ -44,6 +44,7 @@ from winnow.platforms.release_deployer import (
 )
 from winnow.platforms.release_json import path_of
 from winnow.routing import Release
+from winnow.serving.listening import GIVE
 
 DRAIN_S = 35.0
 """How long a replica may take to finish its requests after it has settled; slightly more than its own limit."""
@@ -340,6 +341,7 @@ def _borrow(replicas: Sequence[ReplicaRecord], folder: Folder) -> socket.socket 
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.settimeout(2.0)
                 connection.connect(path)
+                connection.sendall(GIVE)
                 _, fds, _, _ = socket.recv_fds(connection, 16, 1)
             if fds:
                 return socket.socket(fileno=fds[0])
