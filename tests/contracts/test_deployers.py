@@ -162,7 +162,7 @@ class _ServerBackend:
 
         def kill() -> None:
             process.kill()
-            process.wait()
+            process.communicate()
 
         return kill
 

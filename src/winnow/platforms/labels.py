@@ -17,5 +17,13 @@ DEPLOYMENT, SERIAL, RELEASE, PREVIOUS, ROLE = (
 )
 """Labels of what serves: the deployment, the number of the change that made it, the release as JSON, and its part."""
 
+REVISION, REVISION_JSON, FOLDER, FOLDER_ID = (
+    "winnow.revision",
+    "winnow.revision.json",
+    "winnow.folder",
+    "winnow.folder.id",
+)
+"""Labels of what serves a revision: its number, all of it; on Docker also the deployment's folder, and its inode."""
+
 STACK = "winnow.stack"
 """Label of all that a tracking stack consists of; on Docker its value is the name of the project."""

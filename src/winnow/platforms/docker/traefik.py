@@ -9,6 +9,9 @@ Traefik neither talks to Docker nor has a dashboard: an attacker who controls it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -16,7 +19,7 @@ import yaml
 
 from winnow.platforms.readiness import READY_PATH
 from winnow.platforms.release_json import path_of
-from winnow.routing import Release
+from winnow.routing import Record, Release, record_of, to_json
 
 IMAGE = "traefik:v3.6"
 DIRECTORY = "/routes"
@@ -53,6 +56,108 @@ class Route(msgspec.Struct, frozen=True):
     release: Release
     previous: Release | None
     replicas: tuple[str, ...]
+
+
+_RECORD = "# winnow record: "
+_WHOLE = 10_000
+"""Traefik's weights are whole numbers; a hundredth of a percent is the finest share."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Servers that share requests evenly.
+
+    Attributes:
+        hosts: their host names on the deployment's network.
+        weight: share of all requests, 0 to 1.
+    """
+
+    name: str
+    hosts: tuple[str, ...]
+    weight: float = 1.0
+
+
+def route_file(record: Record, backends: Sequence[Backend]) -> str:
+    """The route file: the record in a comment, then the routes."""
+    return f"{_first_line(record)}\n{yaml.safe_dump(_routes(record.route.serial, backends), sort_keys=False)}"
+
+
+def with_record(text: str, record: Record) -> str:
+    """A route file with another record and the same routes; without any where `text` is empty."""
+    return f"{_first_line(record)}\n{text.partition(chr(10))[2]}"
+
+
+def record_in(text: str) -> Record:
+    """The record in a route file.
+
+    Raises:
+        ValueError: it is no route file of this version's.
+    """
+    first = text.partition("\n")[0]
+    if not first.startswith(_RECORD):
+        raise ValueError(f"expected a first line that begins with {_RECORD!r}")
+    return record_of(first.removeprefix(_RECORD))
+
+
+def mark(serial: int, backends: Sequence[Backend]) -> str:
+    """The value of `SERIAL_HEADER`: the route's serial, and a digest by which other servers make another value."""
+    return f"{serial}-{sha256(repr(tuple(backends)).encode()).hexdigest()[:8]}"
+
+
+def serial_in(mark: str) -> int | None:
+    """The route's serial in a mark; None where it is none."""
+    serial = mark.partition("-")[0]
+    return int(serial) if serial.isdecimal() else None
+
+
+def _first_line(record: Record) -> str:
+    """Traefik reads the file as a template, in which two braces begin an action: JSON has them only within strings."""
+    return _RECORD + to_json(record).replace("{{", "{\\u007b")
+
+
+def _routes(serial: int, backends: Sequence[Backend]) -> dict[str, Any]:
+    """The routes in Traefik's own terms; a backend without ready servers gets no requests."""
+    health = {
+        "path": READY_PATH,
+        "interval": f"{HEALTH_INTERVAL_S}s",
+        "unhealthyInterval": "1s",
+        "timeout": f"{HEALTH_TIMEOUT_S}s",
+    }
+    timeouts = {
+        "dialTimeout": f"{DIAL_MS}ms",
+        "responseHeaderTimeout": f"{ANSWER_S}s",
+        "idleConnTimeout": f"{IDLE_CONNECTION_S}s",
+    }
+    services: dict[str, Any] = {
+        each.name: {
+            "loadBalancer": {
+                "servers": [{"url": f"http://{host}:{SERVER_PORT}"} for host in each.hosts],
+                "healthCheck": health,
+                "serversTransport": "replicas",
+            }
+        }
+        for each in backends
+    }
+    shares = [{"name": each.name, "weight": round(each.weight * _WHOLE)} for each in backends]
+    if len(backends) > 1:
+        services["split"] = {"weighted": {"services": shares, "healthCheck": {}}}
+    model = {
+        "entryPoints": ["web"],
+        "rule": "PathPrefix(`/`)",
+        "middlewares": ["serial", "retry"],
+        "service": "split" if len(backends) > 1 else backends[0].name,
+    }
+    return {
+        "http": {
+            "routers": {"model": model},
+            "middlewares": {
+                "serial": {"headers": {"customResponseHeaders": {SERIAL_HEADER: mark(serial, backends)}}},
+                "retry": {"retry": {"attempts": ATTEMPTS, "initialInterval": f"{FIRST_WAIT_MS}ms"}},
+            },
+            "services": services,
+            "serversTransports": {"replicas": {"maxIdleConnsPerHost": 200, "forwardingTimeouts": timeouts}},
+        }
+    }
 
 
 def arguments() -> tuple[str, ...]:

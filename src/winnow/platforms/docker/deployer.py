@@ -1,0 +1,764 @@
+"""Serves revisions on a Docker engine: replicas of immutable images behind one Traefik container.
+
+All requests move by one rename of the route file, whose first line holds the record; the entry itself confirms that it
+has read the file. `revision_plan` holds names and requests, `traefik` the configuration of Traefik,
+`engine_deployment` what an engine has.
+
+The engine has to run on this machine: a folder is mounted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from winnow.config.atomic_write import replace_text
+from winnow.config.clock import Clock
+from winnow.config.errors import InputError, WinnowError
+from winnow.config.file_lock import locked, try_locked
+from winnow.config.next_command import next_command, next_flag
+from winnow.platforms.deployer import Endpoint, OvertakenError, Say, UnknownDeploymentError, look_at_listener, mute
+from winnow.platforms.docker import engine_deployment as on_engine
+from winnow.platforms.docker import revision_plan, traefik
+from winnow.platforms.docker.client import asking, connect
+from winnow.platforms.docker.engine_deployment import EngineDeployment, checked, is_alive
+from winnow.platforms.docker.images import DockerImages
+from winnow.platforms.docker.prod_image import ROUTER as ROUTER_IMAGE
+from winnow.platforms.docker.revision_plan import PORTS, PROXY, ROUTER_SETTINGS, ContainerRequest, container_name
+from winnow.platforms.docker.traefik import Backend
+from winnow.platforms.images import PROD_BASE, BuildOptions
+from winnow.platforms.interrupts import uninterrupted
+from winnow.platforms.labels import DEPLOYMENT, FOLDER, FOLDER_ID
+from winnow.platforms.ports import bound, is_free, url_for_clients
+from winnow.platforms.readiness import NoModelError, ask_ready
+from winnow.routing import Observation, Record, ReplicaObserved, Revision, RouterReport
+
+if TYPE_CHECKING:
+    import docker
+    from docker.models.containers import Container
+
+    from winnow.platforms.docker.client import Engine
+
+PROXY_IMAGE = "WINNOW_PROXY_IMAGE"
+FIRST_OPEN_PORT = 1024
+TAKEOVER_S, ROUTERS_S = 20.0, 60.0
+HELD_WITHIN_S = 1.0
+UNKNOWN_STOP_S = 40.0
+"""How long a replica of an earlier version may take to end."""
+SHOWN_LINES, KEPT_LINES, KEPT_LOGS = 20, 1000, 20
+RENEW = f"""
+import os, urllib.request
+token = os.environ["{revision_plan.ROUTER_TOKEN}"]
+url = "http://127.0.0.1:{revision_plan.CONTROL_PORT}/renew"
+asked = urllib.request.Request(url, b"", {{"authorization": "Bearer " + token}})
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({{}}))
+print(opener.open(asked, timeout=2).read().decode())
+"""
+"""A program that runs in a router's container, whose control port is its own alone."""
+_WHAT = "the deployments on Docker"
+
+
+@dataclass(frozen=True)
+class _Held:
+    """See `Held`. The system keeps a lock for as long as its process lives."""
+
+    def renew(self) -> None:
+        """See `Held.renew`."""
+
+
+class DockerDeployer:
+    """`Deployer` with containers.
+
+    Args:
+        home: folder below which a new deployment's files are kept.
+        environment: where the engine is, the entry's image, and how the routers' image is built.
+
+    Every method raises InputError where there is no engine or the engine refuses, EngineError where it fails, and
+    UnreachableError where it stops answering.
+    """
+
+    def __init__(
+        self, home: Path, *, environment: Mapping[str, str] = os.environ, clock: Clock | None = None, say: Say = mute
+    ) -> None:
+        self._root = home.absolute() / "deployments" / "docker"
+        self._environment = environment
+        self._clock = clock if clock is not None else Clock()
+        self._say = say
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return connect(self._environment)
+
+    @property
+    def place(self) -> str:
+        """See `Deployer.place`."""
+        return "on the Docker engine"
+
+    def check(self, *, is_read_only: bool = False) -> None:
+        """See `Deployer.check`. An engine that answers permits everything."""
+
+    @asking(_WHAT)
+    def check_change(self, record: Record, number: int) -> None:
+        """See `Deployer.check_change`. A revision without an image is one whose image is still to be built."""
+        import docker
+
+        revision, found = _revision(record, number), self._find(record.name)
+        host = record.entry.host or revision_plan.DEFAULT_HOST
+        _refuse_too_many(revision, int(self._engine.info()["MemTotal"]))
+        if revision.release.image:
+            try:
+                self._engine.images.get(revision.release.image)
+            except docker.errors.ImageNotFound as error:
+                raise _no_image(record.name, revision) from error
+        replicas = [f"{number}-{index}" for index in range(revision.scale.replicas)]
+        for name in (container_name(record.name, each) for each in (PROXY, *replicas)):
+            with contextlib.suppress(docker.errors.NotFound):
+                if self._engine.containers.get(name).labels.get(DEPLOYMENT) != record.name:
+                    raise on_engine.taken("container", name)
+        current = _published(found.proxies[0]) if found is not None and found.proxies else None
+        port = record.entry.port if record.entry.port is not None else current[1] if current is not None else None
+        # Below the first open port the engine may listen where this person may not try.
+        if (host, port) != current and (port is None or port >= FIRST_OPEN_PORT):
+            bound(host, port).close()
+
+    @asking(_WHAT)
+    def names(self) -> tuple[str, ...]:
+        """See `Deployer.names`."""
+        return tuple(sorted(on_engine.names(self._engine)))
+
+    @asking(_WHAT)
+    def observe(self, name: str) -> Observation:
+        """See `Deployer.observe`. Where the route file is lost, the record has the replicas' revisions and no route."""
+        found = self._found(name)
+        record, routers = found.record, found.current_routers
+        ready = found.ready((*found.replicas, *routers))
+        url, serial = "", None
+        if found.proxies:
+            url = url_for_clients(*_published(found.proxies[0]))
+            mark = _mark_at(*_published(found.proxies[0]))
+            serial = traefik.serial_in(mark) if mark is not None else None
+        return Observation(
+            record=record,
+            replicas=_observed(found.replicas, ready),
+            routers=_observed(routers, ready),
+            entry_serial=serial,
+            wish=_text_of(found.folder / "wish"),
+            url=url,
+        )
+
+    @contextlib.contextmanager
+    def held(self, name: str) -> Iterator[_Held]:
+        """See `Deployer.held`. The system releases a dead process's lock."""
+        with asking(_WHAT):
+            lock = self._folder(name) / "lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with try_locked(lock, within_s=HELD_WITHIN_S) as is_held:
+            if not is_held:
+                raise InputError(
+                    f"deployment '{name}'",
+                    expected="no other process that changes it",
+                    found="one that does",
+                    remedy=f"Wait until it has ended (`{next_command('rollout-status', name=name)}`).",
+                )
+            yield _Held()
+
+    @asking(_WHAT)
+    def write(self, record: Record) -> None:
+        """See `Deployer.write`."""
+        found = self._find(record.name)
+        if found is None or found.network is None:
+            found = self._make_network(record.name, found)
+        self._replace(checked(found), record, lambda text: traefik.with_record(text, record))
+
+    @asking(_WHAT)
+    def wish(self, name: str, wish: str) -> None:
+        """See `Deployer.wish`."""
+        replace_text(self._found(name).folder / "wish", wish)
+
+    @asking(_WHAT)
+    def key(self, record: Record) -> str | None:
+        """See `Deployer.key`."""
+        serving = record.serving
+        if serving is None or not serving.settings.key:
+            return None
+        return _kept_key(self._found(record.name), serving)
+
+    @asking(_WHAT)
+    def start(self, record: Record, number: int, key: str | None) -> None:
+        """See `Deployer.start`."""
+        revision = _revision(record, number)
+        self._bring(self._found(record.name), record, revision, revision.scale.replicas, key)
+
+    @asking(_WHAT)
+    def scale(self, record: Record, number: int, replicas: int) -> None:
+        """See `Deployer.scale`. The entry sends no further requests to replicas before they are asked to end."""
+        found = self._found(record.name)
+        missing = replicas - sum(is_alive(each) for each in found.of(number))
+        if missing > 0:
+            self._bring(found, record, _revision(record, number), replicas, None)
+            return
+        alive = [each for each in found.of(number) if is_alive(each)]
+        leaving = [each for each in found.of(number) if each not in alive[:replicas]]
+        self._refresh(record.name, leaving)
+        self._retire([*leaving, *_leftovers(found, record)], found.folder)
+
+    @asking(_WHAT)
+    def route(self, record: Record) -> None:
+        """See `Deployer.route`."""
+        found = self._found(record.name)
+        _check_next(found.record, record)
+        if not found.ready(found.of(record.route.stable)):
+            raise WinnowError(f"deployment '{record.name}': no replica of revision {record.route.stable} is ready.")
+        with contextlib.ExitStack() as undo:
+            self._prepare_folder(found)
+            self._start_routers(found, record, undo)
+            hosts = tuple(revision_plan.router_hosts(record)) if record.route.needs_routers else ()
+            backends = revision_plan.backends(record.route, found.hosts(), hosts)
+            undo.callback(_restore, found)
+            self._replace(found, record, lambda _: traefik.route_file(record, backends))
+            with self._entry(found, record) as (host, port):
+                self._wait_for_takeover(record, host, port, backends)
+            undo.pop_all()
+        found = self._found(record.name)
+        routed = (record.route.stable, record.route.candidate)
+        restart: Any = {"Name": "unless-stopped"}  # which the SDK's published types lack
+        for each in found.replicas:
+            if on_engine.number_of(each) in routed and is_alive(each) and _is_untried(each):
+                each.update(restart_policy=restart)  # from now on the engine restarts it
+        self._retire(_leftovers(found, record), found.folder)
+
+    @asking(_WHAT)
+    def renew(self, record: Record) -> tuple[RouterReport, ...]:
+        """See `Deployer.renew`."""
+        if not record.route.needs_routers:
+            return ()
+        serial = record.route.serial
+        routers = [each for each in self._found(record.name).routers if on_engine.serial_of(each) == serial]
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            return tuple(each for each in pool.map(_renewed, routers) if each is not None)
+
+    @asking(_WHAT)
+    def retire(self, record: Record, number: int) -> None:
+        """See `Deployer.retire`."""
+        found = self._found(record.name)
+        self._retire([*found.of(number), *_leftovers(found, record)], found.folder)
+        used = {each.settings.key for each in record.revisions}
+        for path in (found.folder / "keys").glob("*"):
+            if path.name not in used:
+                path.unlink(missing_ok=True)
+
+    @asking(_WHAT)
+    def remove(self, name: str) -> bool:
+        """See `Deployer.remove`. Images and the ends of logs stay. Removes deployments of earlier versions too."""
+        found = self._find(name)
+        if found is None:
+            return False
+        # The entry ends first: it refuses new requests and answers those that it has.
+        for each in found.proxies:
+            _stop(each, traefik.GRACE_S + revision_plan.SPARE_S)
+        mounted = [_mounted(each) for each in found.proxies]
+        self._retire([each for each in found.containers if each not in found.proxies], found.folder)
+        for each in found.proxies:
+            _remove(each)
+        if found.network is not None:
+            found.network.remove()
+        for folder in (found.routes, found.folder / "keys", *(each for each in mounted if each is not None)):
+            shutil.rmtree(folder, ignore_errors=True)
+        (found.folder / "wish").unlink(missing_ok=True)
+        return True
+
+    def render(self, record: Record, number: int) -> str:
+        """See `Deployer.render`."""
+        routes, image = self._root / record.name / "routes", record.router_image or ROUTER_IMAGE
+        return revision_plan.render(record, number, routes, self._proxy_image, image)
+
+    def difference(self, record: Record, number: int) -> str:
+        """See `Deployer.difference`."""
+        return self.render(record, number)
+
+    def endpoint(self, observed: Observation) -> contextlib.AbstractContextManager[Endpoint]:
+        """See `Deployer.endpoint`."""
+        return contextlib.nullcontext(Endpoint(observed.url))
+
+    def manual_access(self, observed: Observation) -> None:
+        """See `Deployer.manual_access`."""
+
+    def logs_hint(self, observed: Observation) -> str:
+        """See `Deployer.logs_hint`."""
+        serving = observed.of(observed.record.route.stable) or observed.replicas
+        name = observed.record.name
+        return f"docker logs {serving[-1].identifier if serving else container_name(name, PROXY)}"
+
+    def address_hint(self, observed: Observation) -> str:
+        """See `Deployer.address_hint`."""
+        return look_at_listener(self.logs_hint(observed))
+
+    def images_hint(self, name: str) -> str:
+        """See `Deployer.images_hint`."""
+        return f"Its images stay: docker image ls 'winnow-prod-{name}'"
+
+    @asking(_WHAT)
+    def logs(self, name: str, number: int | None = None, lines: int = SHOWN_LINES) -> list[str]:
+        """See `Deployer.logs`."""
+        found = self._find(name)
+        replicas = [] if found is None else found.replicas if number is None else found.of(number)
+        if replicas:
+            return on_engine.log(replicas[-1], lines)
+        kept = self._kept_logs(name, number)
+        if not kept and found is None:
+            raise UnknownDeploymentError(name, self.names())
+        return kept[-1].read_text(encoding="utf-8").splitlines()[-lines:] if kept else []
+
+    @asking(_WHAT)
+    def log_place(self, name: str, number: int) -> str:
+        """See `Deployer.log_place`."""
+        found = self._find(name)
+        if found is not None and found.of(number):
+            return f"docker logs {found.of(number)[-1].name}"
+        kept = self._kept_logs(name, number)
+        return str(kept[-1] if kept else self._folder(name) / "logs")
+
+    def _kept_logs(self, name: str, number: int | None) -> list[Path]:
+        """The logs of replicas that are gone, oldest first."""
+        wanted = container_name(name, "*" if number is None else f"{number}-*")
+        return sorted((self._folder(name) / "logs").glob(f"{wanted}.log"), key=lambda path: path.stat().st_mtime_ns)
+
+    @property
+    def _proxy_image(self) -> str:
+        return self._environment.get(PROXY_IMAGE) or traefik.IMAGE
+
+    def _find(self, name: str) -> EngineDeployment | None:
+        return on_engine.find(self._engine, name, self._root / name)
+
+    def _found(self, name: str) -> EngineDeployment:
+        """The deployment. Raises UnknownDeploymentError, and InputError where an earlier version made it."""
+        found = self._find(name)
+        if found is None:
+            raise UnknownDeploymentError(name, self.names())
+        return checked(found)
+
+    def _folder(self, name: str) -> Path:
+        found = self._find(name)
+        return found.folder if found is not None else self._root / name
+
+    def _make_network(self, name: str, found: EngineDeployment | None) -> EngineDeployment:
+        """Make the network, from whose label every terminal knows the deployment's folder."""
+        folder = found.folder if found is not None else self._root / name
+        # Without masquerading nothing leaves the network: a replica can only answer its entry.
+        self._engine.networks.create(
+            revision_plan.network_name(name),
+            driver="bridge",
+            labels={DEPLOYMENT: name, FOLDER: str(folder)},
+            options={"com.docker.network.bridge.enable_ip_masquerade": "false"},
+        )
+        made = self._find(name)
+        assert made is not None
+        return made
+
+    def _prepare_folder(self, found: EngineDeployment) -> None:
+        found.routes.mkdir(parents=True, exist_ok=True)
+        found.routes.chmod(0o755)  # despite the umask: the entry runs as another user
+
+    def _replace(self, found: EngineDeployment, record: Record, make: Callable[[str], str]) -> None:
+        """Replace the route file, in one step, unless another process has since it was read.
+
+        Raises:
+            OvertakenError: another process has.
+        """
+        self._prepare_folder(found)
+        with locked(found.routes):
+            text = _text_of(found.routes / traefik.FILE)
+            _check_next(replace(found, text=text).record, record)
+            _write(found, make(text))
+
+    def _refresh(self, name: str, leaving: Sequence[Container]) -> None:
+        """Have the entry know which replicas there are, where it sends them requests itself."""
+        found = self._found(name)
+        route = found.record.route
+        if not found.text or found.record.serving is None or route.needs_routers:
+            return
+        gone = {on_engine.host_of(each) for each in leaving}
+        hosts = {number: tuple(each for each in of if each not in gone) for number, of in found.hosts().items()}
+        backends = revision_plan.backends(route, hosts, ())
+        text = traefik.route_file(found.record, backends)
+        if text == found.text:
+            return
+        with locked(found.routes):
+            _write(found, text)
+        if found.proxies:
+            with contextlib.suppress(WinnowError):  # a silent entry sends nothing to replicas that leave
+                self._wait_for_takeover(found.record, *_published(found.proxies[0]), backends)
+
+    def _bring(self, found: EngineDeployment, record: Record, revision: Revision, count: int, key: str | None) -> None:
+        """Start the replicas that a revision lacks, and those anew that ended."""
+        if revision.settings.key:
+            key = key if key is not None else _kept_key(found, revision)
+            _keep_key(found.folder / "keys", revision.settings.key, key)
+        is_routed = revision.number in (found.record.route.stable, found.record.route.candidate)
+        before = {str(each.name): each for each in found.of(revision.number)}
+        for index in range(count):
+            request = revision_plan.replica(record.name, revision, index, key, is_restarted=is_routed)
+            current = before.get(request.name)
+            if current is not None and is_alive(current):
+                continue
+            if current is not None:
+                self._retire([current], found.folder)
+            self._start(request)
+        self._refresh(record.name, ())
+
+    def _start_routers(self, found: EngineDeployment, record: Record, undo: contextlib.ExitStack) -> None:
+        """Start the routers of a route, and wait until they are ready.
+
+        Raises:
+            WinnowError: they do not become ready.
+        """
+        if not record.route.needs_routers:
+            return
+        image = record.router_image or self._router_image()
+        present = {str(each.name): each for each in found.routers}
+        waiting = []
+        for index in range(record.router_replicas):
+            request = revision_plan.router(record, index, image, secrets.token_urlsafe(32))
+            current = present.get(request.name)
+            if current is not None and not _is_router_of(current, request):
+                self._retire([current], found.folder)
+                current = None
+            waiting.append(current if current is not None else self._start(request))
+            if current is None:
+                undo.callback(self._retire, [waiting[-1]], found.folder, 0)
+        deadline = self._clock.now() + ROUTERS_S
+        while True:
+            for each in waiting:
+                each.reload()
+            names = found.ready(waiting)
+            if len(names) == len(waiting):
+                return
+            failed = next((each for each in waiting if not is_alive(each) or each.attrs["RestartCount"]), None)
+            if failed is not None or self._clock.now() > deadline:
+                failed = failed or next(each for each in waiting if each.name not in names)
+                lines = "\n".join(f"    {line}" for line in on_engine.log(failed, SHOWN_LINES))
+                raise WinnowError(f"router {failed.name} did not become ready. The end of its log:\n{lines}")
+            self._clock.sleep(0.1)
+
+    def _router_image(self) -> str:
+        """The routers' image, built where the engine does not have it."""
+        options = replace(BuildOptions.from_environment(self._environment, base=PROD_BASE), registry="")
+        build = DockerImages(self._environment, engine=self._engine).plan_router_image(Path.cwd(), options)
+        found = build.find()
+        if found is not None:
+            return found
+        self._say(f"building {build.tag}, the image of the routers")
+        return build.build()
+
+    def _start(self, request: ContainerRequest) -> Container:
+        """Create and start a container, or leave none."""
+        import docker
+
+        api: Any = self._engine.api
+        with uninterrupted():
+            try:
+                made = api.create_container_from_config(request.body(), request.name)
+                container = self._engine.containers.get(made["Id"])
+            except docker.errors.APIError as error:
+                raise _refused(request.name, error) from error
+            try:
+                container.start()
+            except docker.errors.APIError as error:
+                _remove(container)
+                raise _refused(request.name, error) from error
+            container.reload()
+        return container
+
+    @contextlib.contextmanager
+    def _entry(self, found: EngineDeployment, record: Record) -> Iterator[tuple[str, int]]:
+        """Yield the address of the wanted entry. The one before is removed only when the new one has worked."""
+        host = record.entry.host or revision_plan.DEFAULT_HOST
+        current = found.proxies[0] if found.proxies else None
+        port = record.entry.port or (_published(current)[1] if current is not None else _free_port(host))
+        folder_id = str(found.routes.stat().st_ino)
+        wanted = revision_plan.proxy(record.name, found.routes, folder_id, self._proxy_image, (host, str(port)))
+        old = list(found.proxies)
+        if current is not None and _is_as_wanted(current, wanted):
+            yield host, port
+            old.remove(current)
+        else:
+            with contextlib.ExitStack() as undo:
+                self._pull(wanted.image)
+                for each in old:
+                    undo.callback(each.start)
+                    undo.callback(_rename, each, wanted.name)
+                    _rename(each, f"{wanted.name}-old")
+                    if _published(each)[1] == port:  # two cannot publish one port: for a moment none answers
+                        _stop(each, traefik.GRACE_S)
+                with uninterrupted():
+                    proxy, port = self._open(wanted, host, port, is_asked=record.entry.port is not None)
+                    undo.callback(_remove, proxy)
+                yield host, port
+                undo.pop_all()
+        for each in old:
+            _stop(each, traefik.GRACE_S)
+            _remove(each)
+
+    def _open(self, proxy: ContainerRequest, host: str, port: int, *, is_asked: bool) -> tuple[Container, int]:
+        """Start the entry at its port, or at another free one where the caller did not choose the port."""
+        while True:
+            try:
+                return self._start(replace(proxy, published=(host, str(port)))), port
+            except WinnowError:
+                if is_asked or is_free(host, port):
+                    raise
+                port = _free_port(host)
+
+    def _pull(self, image: str) -> None:
+        import docker
+
+        try:
+            self._engine.images.get(image)
+        except docker.errors.ImageNotFound:
+            try:
+                self._engine.images.pull(image)
+            except docker.errors.APIError as error:
+                raise InputError(
+                    f"image {image}",
+                    expected="the image of the entry, on the engine or in its registry",
+                    found=error.explanation or str(error),
+                    remedy=f"Make it available (`docker pull {image}`), or name another with {PROXY_IMAGE}.",
+                ) from error
+
+    def _wait_for_takeover(self, record: Record, host: str, port: int, backends: Sequence[Backend]) -> None:
+        wanted, deadline = traefik.mark(record.route.serial, backends), self._clock.now() + TAKEOVER_S
+        while _mark_at(host, port) != wanted:
+            if self._clock.now() > deadline:
+                proxies = self._found(record.name).proxies
+                lines = "\n".join(f"    {line}" for each in proxies for line in on_engine.log(each, SHOWN_LINES))
+                raise WinnowError(
+                    f"deployment '{record.name}': the entry at {host}:{port} did not take the new route over within "
+                    f"{TAKEOVER_S:g} s. The end of its log:\n{lines}"
+                )
+            self._clock.sleep(0.05)
+
+    def _retire(self, containers: Sequence[Container], folder: Path, within_s: float | None = None) -> None:
+        """Stop containers in parallel, keep the end of their logs, and remove them."""
+
+        def retire(container: Container) -> None:
+            _stop(container, _stop_within_s(container) if within_s is None else within_s)
+            _keep_log(container, folder / "logs")
+            _remove(container)
+
+        if containers:
+            with ThreadPoolExecutor(max_workers=8) as pool:
+                list(pool.map(retire, containers))
+
+
+def _revision(record: Record, number: int) -> Revision:
+    found = record.revision(number)
+    if found is None:
+        raise ValueError(f"deployment '{record.name}' has no revision {number}")
+    return found
+
+
+def _observed(containers: Sequence[Container], ready: frozenset[str]) -> tuple[ReplicaObserved, ...]:
+    found = (on_engine.observed(each, is_ready=str(each.name) in ready) for each in containers)
+    return tuple(each for each in found if each is not None)
+
+
+def _leftovers(found: EngineDeployment, record: Record) -> list[Container]:
+    """Routers of other routes than the record's, and replicas of revisions that the record does not keep."""
+    route = record.route
+    routers = [each for each in found.routers if not route.needs_routers or on_engine.serial_of(each) != route.serial]
+    return [*routers, *(each for each in found.replicas if record.revision(on_engine.number_of(each)) is None)]
+
+
+def _is_router_of(container: Container, wanted: ContainerRequest) -> bool:
+    """Whether a router lives and was given the wanted route."""
+    given = on_engine.variable(container, ROUTER_SETTINGS)
+    return is_alive(container) and given == wanted.environment[ROUTER_SETTINGS]
+
+
+def _renewed(router: Container) -> RouterReport | None:
+    """A router's report; None where it does not answer."""
+    import docker
+
+    try:
+        return msgspec.json.decode(on_engine.run_in(router, RENEW), type=RouterReport)
+    except (docker.errors.APIError, ValueError):  # it does not run, or the program printed an error
+        return None
+
+
+def _kept_key(found: EngineDeployment, revision: Revision) -> str:
+    key = found.key_of(revision)
+    if key is None:
+        raise InputError(
+            f"API key of deployment '{found.name}'",
+            expected="the key that its replicas ask for, in a container or in the deployment's folder",
+            found="none",
+            remedy="Set WINNOW_API_KEY to a key, or to the empty string to serve without one.",
+        )
+    return key
+
+
+def _keep_key(folder: Path, fingerprint: str, key: str) -> None:
+    """Keep a key for the time when no replica has it."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    replace_text(folder / fingerprint, key, mode=0o600)
+
+
+def _check_next(stored: Record, record: Record) -> None:
+    if record != stored and record.serial != stored.serial + 1:
+        raise OvertakenError(record.name)
+
+
+def _write(found: EngineDeployment, text: str) -> None:
+    """Replace the route file. Traefik runs as another user, and skips the draft, whose name does not end in `.yaml`."""
+    replace_text(found.routes / traefik.FILE, text, mode=0o644)
+
+
+def _restore(found: EngineDeployment) -> None:
+    """Put the route file back as it was found."""
+    with locked(found.routes):
+        if found.text:
+            _write(found, found.text)
+        else:
+            (found.routes / traefik.FILE).unlink(missing_ok=True)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+
+
+def _mark_at(host: str, port: int) -> str | None:
+    """The mark of the routes by which an entry answers; None where it does not."""
+    try:
+        return ask_ready(url_for_clients(host, port), is_proxied=False).headers.get(traefik.SERIAL_HEADER)
+    except NoModelError:
+        return None
+
+
+def _published(proxy: Container) -> tuple[str, int]:
+    """The address and port of this machine that lead to an entry."""
+    bindings = proxy.attrs["HostConfig"]["PortBindings"] or {}
+    published = next(iter(bindings.get(f"{traefik.ENTRY_PORT}/tcp") or []), {"HostIp": "", "HostPort": "0"})
+    return published["HostIp"] or "0.0.0.0", int(published["HostPort"])
+
+
+def _mounted(proxy: Container) -> Path | None:
+    """The folder that an entry mounts."""
+    sources = [each["Source"] for each in proxy.attrs["Mounts"] if each["Destination"] == traefik.DIRECTORY]
+    return Path(sources[0]) if sources else None
+
+
+def _is_as_wanted(proxy: Container, wanted: ContainerRequest) -> bool:
+    """Whether an entry runs as wanted, and has the route folder that is there, not one that was removed."""
+    host, port = _published(proxy)
+    config = proxy.attrs["Config"]
+    found = (host, str(port)), config["Image"], tuple(config["Cmd"] or ()), proxy.labels.get(FOLDER_ID)
+    return on_engine.is_running(proxy) and found == (
+        wanted.published,
+        wanted.image,
+        wanted.command,
+        wanted.labels[FOLDER_ID],
+    )
+
+
+def _is_untried(container: Container) -> bool:
+    """Whether a container was never ready: the engine does not restart it."""
+    return bool(container.attrs["HostConfig"]["RestartPolicy"]["Name"] == "no")
+
+
+def _stop_within_s(container: Container) -> float:
+    """How long a container may take to end. One that never served may be loading, and not handle SIGTERM yet."""
+    return 0 if _is_untried(container) else container.attrs["Config"].get("StopTimeout") or UNKNOWN_STOP_S
+
+
+def _keep_log(container: Container, folder: Path) -> None:
+    """Keep the end of a replica's log, and only the newest `KEPT_LOGS` logs."""
+    import docker
+
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        text = "\n".join(on_engine.log(container, KEPT_LINES))
+    except docker.errors.NotFound:  # another process has removed it
+        return
+    (folder / f"{container.name}.log").write_text(f"{text}\n", encoding="utf-8")
+    kept = sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
+    for path in kept[:-KEPT_LOGS]:
+        path.unlink(missing_ok=True)
+
+
+def _stop(container: Container, within_s: float) -> None:
+    import docker
+
+    with contextlib.suppress(docker.errors.NotFound):
+        container.stop(timeout=int(within_s))
+
+
+def _remove(container: Container) -> None:
+    import docker
+
+    with contextlib.suppress(docker.errors.NotFound):
+        container.remove(force=True, v=True)
+
+
+def _rename(container: Container, name: str) -> None:
+    if container.name != name:
+        container.rename(name)
+        container.reload()
+
+
+def _free_port(host: str) -> int:
+    """A free port of this machine.
+
+    Raises:
+        InputError: there is none, or the address is none of this machine's.
+    """
+    bound(host, None).close()
+    free = next((port for port in PORTS if is_free(host, port)), None)
+    if free is None:
+        raise InputError(
+            f"ports {PORTS[0]} to {PORTS[-1]} of {host}",
+            expected="one that is free",
+            found="none",
+            remedy=f"Choose another with {next_flag('port')}.",
+        )
+    return free
+
+
+def _refused(name: str, error: docker.errors.APIError) -> WinnowError:
+    return WinnowError(f"container {name}: the Docker engine refused it: {error.explanation or error}")
+
+
+def _refuse_too_many(revision: Revision, memory_bytes: int) -> None:
+    """Refuse replicas whose limits together are more than an engine's memory: a mistyped number would take it all."""
+    each, count = revision.settings.memory_bytes, revision.scale.replicas
+    if each * count > memory_bytes:
+        raise InputError(
+            "REPLICAS",
+            expected=f"at most {memory_bytes // each}, for the engine has {memory_bytes / 2**30:.1f} GiB of memory and "
+            f"a replica may use {each / 2**30:.2g} GiB",
+            found=str(count),
+            remedy="Ask for fewer, or give each less with `serving.resources.memory`.",
+        )
+
+
+def _no_image(name: str, revision: Revision) -> InputError:
+    release = revision.release
+    return InputError(
+        f"image {release.image} of {release.model} version {release.version}",
+        expected="an image that the Docker engine has",
+        found="none",
+        remedy=f"It was removed: build it again with `{next_command('build-prod', name=name)}`, or deploy another "
+        "version.",
+    )
