@@ -58,10 +58,10 @@ def stop(
 ) -> None:
     """Ask processes to end, and kill those that have not ended after `within_s`."""
     for process in processes:
-        _signal(process, signal.SIGTERM)
+        signal_process(process, signal.SIGTERM)
     wait_until(lambda: not any(is_alive(process) for process in processes), within_s, clock=clock, sleep=sleep)
     for process in processes:
-        _signal(process, signal.SIGKILL)
+        signal_process(process, signal.SIGKILL)
 
 
 def wait_until(
@@ -77,7 +77,8 @@ def wait_until(
         sleep(0.02)
 
 
-def _signal(process: ProcessIdentity, number: int) -> None:
+def signal_process(process: ProcessIdentity, number: int) -> None:
+    """Send a signal to that same process, if it runs."""
     if is_alive(process):
         with contextlib.suppress(ProcessLookupError):  # it ended in between
             os.kill(process.pid, number)
