@@ -199,6 +199,8 @@ class Record(Struct, frozen=True):
         serial: number of the last write. A write of another process since then is a conflict.
         revisions: those kept, oldest first; most have no replicas.
         previous: number of the revision that a rollback would serve; None where there is none.
+        served: numbers of the kept revisions that have answered all requests, the latest last.
+        highest: the highest number ever given, so that none is reused.
         rollout: the current or last one; None where all updates were made at once.
         router_replicas, router_image: of the routers, while there are any.
     """
@@ -208,6 +210,8 @@ class Record(Struct, frozen=True):
     revisions: tuple[Revision, ...] = ()
     route: Route = Route()
     previous: int | None = None
+    served: tuple[int, ...] = ()
+    highest: int = 0
     entry: Entry = Entry()
     rollout: Rollout | None = None
     history: int = 3
@@ -217,6 +221,11 @@ class Record(Struct, frozen=True):
     def revision(self, number: int | None) -> Revision | None:
         """The revision of that number; None where it is not kept."""
         return next((each for each in self.revisions if each.number == number), None)
+
+    @property
+    def next_number(self) -> int:
+        """The number of a new revision."""
+        return max(self.highest, *(each.number for each in self.revisions), 0) + 1
 
     @property
     def serving(self) -> Revision | None:

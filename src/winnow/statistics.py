@@ -1,0 +1,1 @@
+"""Sequential tests that hold at every look, each with its formula and its source."""
