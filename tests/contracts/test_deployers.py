@@ -16,16 +16,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from hashlib import sha256
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
 
-import msgspec
 import pytest
 
+from tests.contracts.deployed import FINGERPRINT, KEY, Backend, Deployed, changed, to
 from tests.docker import serving_images
+from tests.docker.load import Load, running
 from tests.kubernetes import serving
 from tests.kubernetes.places import Place, place
 from winnow.config.errors import InputError, WinnowError
@@ -45,15 +44,11 @@ from winnow.routing import (
 from winnow.serving.client import NoAnswerError, ask
 from winnow.testing.deployer import MemoryDeployer, MemoryWorld
 
-KEY = "a key of the tests"
-FINGERPRINT = sha256(KEY.encode()).hexdigest()[:12]
-READY_WITHIN_S = 90.0
-VERSIONS = {"first": "1", "second": "2", "broken": "3"}
-
 HOLD = """
 import sys, time
 from pathlib import Path
 from importlib import import_module
+from importlib.util import find_spec
 module, _, kind = {kind!r}.rpartition(".")
 with getattr(import_module(module), kind)(Path({home!r}), environment={environment!r}).held({name!r}) as held:
     print("held", flush=True)
@@ -62,36 +57,6 @@ with getattr(import_module(module), kind)(Path({home!r}), environment={environme
         held.renew()
 """
 """A driver that does nothing else than to have the right to change a deployment."""
-
-
-class Backend(Protocol):
-    """A kind of deployer with what a test has to do behind its back."""
-
-    name: str
-    """What its deployment is called."""
-    entry: Entry
-    settle_s: float
-    """How long a replica of this platform has to answer after it was asked to end."""
-    router_image: str
-    taken_over_within_s: float
-    """How long after its death a process is known to have lost the right to change a deployment."""
-
-    def deployer(self) -> Deployer:
-        """A new deployer that knows the world only by looking."""
-
-    def ask(self, observed: Observation) -> str:
-        """The version of the model that answers a request; empty where none does."""
-
-    def kill(self, identifier: str) -> None:
-        """Let a replica or router die."""
-
-    def take_port(self) -> int | None:
-        """A port that another process holds; None where entries have none."""
-
-    def hold(self, name: str) -> Callable[[], None]:
-        """Have another process hold a deployment. Returns what kills it."""
-
-    def close(self) -> None: ...
 
 
 class MemoryBackend:
@@ -311,96 +276,6 @@ def backend(kind: str, request: pytest.FixtureRequest) -> Iterator[Backend]:
         yield made
 
 
-@dataclass
-class Deployed:
-    """A deployment, and the steps that a driver makes with it."""
-
-    backend: Backend
-    releases: dict[str, Release]
-
-    @property
-    def deployer(self) -> Deployer:
-        return self.backend.deployer()
-
-    @property
-    def record(self) -> Record:
-        try:
-            return self.observe().record
-        except UnknownDeploymentError:
-            image = self.backend.router_image
-            return Record(self.backend.name, entry=self.backend.entry, router_replicas=1, router_image=image)
-
-    def observe(self) -> Observation:
-        return self.deployer.observe(self.backend.name)
-
-    def add(self, release: str, replicas: int = 1) -> tuple[Record, int]:
-        """Write a further revision into the record; returns the record, and the revision's number."""
-        record = self.record
-        number = max((each.number for each in record.revisions), default=0) + 1
-        settings = ReplicaSettings(
-            cpu_request=0.05,
-            memory_request_bytes=128 * 2**20,
-            settle_s=self.backend.settle_s,
-            drain_s=5,
-            key=FINGERPRINT,
-        )
-        revision = Revision(number, self.releases[release], settings, Scale(replicas))
-        record = _changed(record, revisions=(*record.revisions, revision))
-        self.deployer.write(record)
-        return record, number
-
-    def start(self, release: str, replicas: int = 1) -> tuple[Record, int]:
-        """Have a further revision ready, without traffic."""
-        record, number = self.add(release, replicas)
-        self.deployer.start(record, number, KEY)
-        self.wait(lambda observed: observed.ready(number) == replicas)
-        return record, number
-
-    def serve(self, release: str, replicas: int = 1) -> int:
-        """Have a further revision answer all requests. Nothing is left of those before."""
-        record, number = self.start(release, replicas)
-        self.deployer.route(_to(record, number))
-        self.leave_only(number)
-        return number
-
-    def leave_only(self, number: int) -> None:
-        """Remove every revision that does not serve."""
-        record = self.record
-        others = [each.number for each in record.revisions if each.number != number]
-        for each in others:
-            self.deployer.scale(record, each, 0)
-        if others:
-            kept = tuple(each for each in record.revisions if each.number == number)
-            record = _changed(record, revisions=kept)
-            self.deployer.write(record)
-        for each in others:
-            self.deployer.retire(record, each)
-
-    def wait(self, is_so: Callable[[Observation], bool], within_s: float = READY_WITHIN_S) -> Observation:
-        """Observe until something is so."""
-        deadline = time.monotonic() + within_s
-        while not is_so(observed := self.observe()):
-            assert time.monotonic() < deadline, msgspec.json.format(
-                msgspec.json.encode(observed, enc_hook=str)
-            ).decode()
-            time.sleep(0.05)
-        return observed
-
-    def answers(self, count: int = 1) -> Counter[str]:
-        """Versions that answer that many requests; failed requests are counted as an empty version."""
-        observed = self.observe()
-        return Counter(self.backend.ask(observed) for _ in range(count))
-
-
-def _changed(record: Record, **changes: Any) -> Record:
-    return msgspec.structs.replace(record, serial=record.serial + 1, **changes)
-
-
-def _to(record: Record, stable: int, **changes: Any) -> Record:
-    """The record with a route to that revision."""
-    return _changed(record, route=Route(serial=record.serial + 1, stable=stable, **changes))
-
-
 def test_a_first_revision_answers_once_it_is_routed_and_nothing_is_left_after_its_removal(
     backend: Backend, releases: dict[str, Release]
 ) -> None:
@@ -415,7 +290,7 @@ def test_a_first_revision_answers_once_it_is_routed_and_nothing_is_left_after_it
     assert (observed.record, len(observed.replicas), observed.entry_serial) == (record, 2, None)
     assert backend.ask(observed) == ""
 
-    record = _to(record, number)
+    record = to(record, number)
     deployer.route(record)
     backend.deployer().route(record)
     observed = deployer.observe(name)
@@ -462,7 +337,7 @@ def test_a_route_moves_from_one_revision_to_another_and_back_at_the_same_address
     before = shared.observe()
     record, new = shared.start("second")
     assert shared.answers(5) == {"1": 5}
-    record = _to(record, new)
+    record = to(record, new)
     shared.deployer.route(record)
     assert shared.answers(5) == {"2": 5}
     shared.deployer.scale(record, old, 0)
@@ -474,7 +349,7 @@ def test_a_route_moves_from_one_revision_to_another_and_back_at_the_same_address
 
     shared.deployer.start(record, old, shared.deployer.key(record))
     shared.wait(lambda observed: observed.ready(old) == 1)
-    record = _to(record, old)
+    record = to(record, old)
     shared.deployer.route(record)
     assert shared.answers(5) == {"1": 5}
     shared.leave_only(old)
@@ -499,7 +374,7 @@ def test_a_route_with_a_candidate_goes_through_routers_that_split_and_count(shar
     old = shared.serve("first")
     record, new = shared.start("second")
     assert shared.deployer.renew(record) == ()
-    canary = _to(record, old, candidate=new, weight=0.25, lease_s=60.0)
+    canary = to(record, old, candidate=new, weight=0.25, lease_s=60.0)
     shared.deployer.route(canary)
     shared.deployer.route(canary)
     observed = shared.observe()
@@ -508,12 +383,12 @@ def test_a_route_with_a_candidate_goes_through_routers_that_split_and_count(shar
     assert shared.answers(20) == {"1": 15, "2": 5}
     assert _counted(shared.deployer.renew(canary)) == (canary.route.serial, 15, 5)
 
-    further = _to(canary, old, candidate=new, weight=0.5, lease_s=60.0)
+    further = to(canary, old, candidate=new, weight=0.5, lease_s=60.0)
     shared.deployer.route(further)
     assert shared.answers(20) == {"1": 10, "2": 10}
     assert _counted(shared.deployer.renew(further)) == (further.route.serial, 10, 10)
 
-    straight = _to(further, new)
+    straight = to(further, new)
     shared.deployer.route(straight)
     assert shared.answers(5) == {"2": 5}
     assert shared.wait(lambda observed: not observed.routers).entry_serial == straight.route.serial
@@ -530,7 +405,7 @@ def test_a_revision_that_fails_is_reported_and_costs_the_serving_one_nothing(sha
     assert shared.deployer.logs(shared.backend.name, broken)
     assert observed.of(old) == serving
     with pytest.raises(WinnowError):
-        shared.deployer.route(_to(record, broken))
+        shared.deployer.route(to(record, broken))
     assert shared.answers(5) == {"1": 5}
     shared.leave_only(old)
     assert shared.observe().of(broken) == ()
@@ -560,12 +435,12 @@ def test_what_an_interrupted_driver_has_started_is_seen_and_can_be_retired(share
 def test_a_write_that_was_overtaken_changes_nothing(shared: Deployed) -> None:
     number = shared.record.route.stable
     stale = shared.record
-    record = _changed(stale, history=7)
+    record = changed(stale, history=7)
     shared.deployer.write(record)
     with pytest.raises(OvertakenError):
-        shared.deployer.write(_changed(stale, history=8))
+        shared.deployer.write(changed(stale, history=8))
     with pytest.raises(OvertakenError):
-        shared.deployer.route(_to(stale, number))
+        shared.deployer.route(to(stale, number))
     assert shared.record == record
 
 
@@ -608,6 +483,34 @@ def test_rendering_is_pure_and_shows_no_key(shared: Deployed) -> None:
     assert rendered == shared.deployer.render(record, 2)
     assert rendered
     assert KEY not in rendered
+
+
+def test_no_request_is_lost_while_routes_move(shared: Deployed) -> None:
+    """An update, a rollback, scaling, a canary, and its abort; clients with new and with kept connections."""
+    if isinstance(shared.backend, MemoryBackend):
+        pytest.skip("it has no connections")
+    old = shared.serve("first")
+    url = f"{shared.observe().url}/predict"
+    headers = (f"authorization: Bearer {KEY}",)
+    with running(Load(url, b'{"rows": [[1, 2, 3]]}', rate_per_s=100, most=12_000, headers=headers)) as outcome:
+        record, new = shared.start("second")
+        shared.deployer.route(record := to(record, new))
+        shared.deployer.scale(record, old, 0)
+        shared.deployer.start(record, old, KEY)
+        shared.wait(lambda observed: observed.ready(old) == 1)
+        shared.deployer.route(record := to(record, old))
+        shared.deployer.scale(record, old, 3)
+        shared.wait(lambda observed: observed.ready(old) == 3)
+        shared.deployer.scale(record, old, 1)
+        for weight in (0.1, 0.5) if find_spec("winnow.serving.router") else ():
+            shared.deployer.route(record := to(record, old, candidate=new, weight=weight, lease_s=60.0))
+            time.sleep(0.5)
+        shared.deployer.route(record := to(record, old))
+        shared.deployer.scale(record, new, 0)
+    assert outcome.failed == Counter()
+    assert outcome.ok == outcome.sent > 100
+    assert set(outcome.versions) == {"1", "2"}
+    shared.leave_only(old)
 
 
 def _revision(number: int, release: Release) -> Revision:
