@@ -220,6 +220,9 @@ class DockerDeployer:
         if not found.ready(found.of(record.route.stable)):
             raise WinnowError(f"deployment '{record.name}': no replica of revision {record.route.stable} is ready.")
         with contextlib.ExitStack() as undo:
+            if found.proxies:
+                address = _published(found.proxies[0])
+                undo.callback(self._await_mark, *address, _mark_at(*address))
             self._prepare_folder(found)
             self._start_routers(found, record, undo)
             hosts = tuple(revision_plan.router_hosts(record)) if record.route.needs_routers else ()
@@ -395,9 +398,8 @@ class DockerDeployer:
             return
         with locked(found.routes):
             _write(found, text)
-        if found.proxies:
-            with contextlib.suppress(WinnowError):  # a silent entry sends nothing to replicas that leave
-                self._wait_for_takeover(found.record, *_published(found.proxies[0]), backends)
+        if found.proxies:  # a silent entry sends nothing to replicas that leave
+            self._await_mark(*_published(found.proxies[0]), traefik.mark(route.serial, backends))
 
     def _bring(self, found: EngineDeployment, record: Record, revision: Revision, count: int, key: str | None) -> None:
         """Start the replicas that a revision lacks, and those anew that ended."""
@@ -536,16 +538,23 @@ class DockerDeployer:
                 ) from error
 
     def _wait_for_takeover(self, record: Record, host: str, port: int, backends: Sequence[Backend]) -> None:
-        wanted, deadline = traefik.mark(record.route.serial, backends), self._clock.now() + TAKEOVER_S
+        """Raises WinnowError where the entry does not follow a route in time."""
+        if not self._await_mark(host, port, traefik.mark(record.route.serial, backends)):
+            proxies = self._found(record.name).proxies
+            lines = "\n".join(f"    {line}" for each in proxies for line in on_engine.log(each, SHOWN_LINES))
+            raise WinnowError(
+                f"deployment '{record.name}': the entry at {host}:{port} did not take the new route over within "
+                f"{TAKEOVER_S:g} s. The end of its log:\n{lines}"
+            )
+
+    def _await_mark(self, host: str, port: int, wanted: str | None) -> bool:
+        """Whether an entry answers by the routes of a mark in time."""
+        deadline = self._clock.now() + TAKEOVER_S
         while _mark_at(host, port) != wanted:
             if self._clock.now() > deadline:
-                proxies = self._found(record.name).proxies
-                lines = "\n".join(f"    {line}" for each in proxies for line in on_engine.log(each, SHOWN_LINES))
-                raise WinnowError(
-                    f"deployment '{record.name}': the entry at {host}:{port} did not take the new route over within "
-                    f"{TAKEOVER_S:g} s. The end of its log:\n{lines}"
-                )
+                return False
             self._clock.sleep(0.05)
+        return True
 
     def _retire(self, containers: Sequence[Container], folder: Path, within_s: float | None = None) -> None:
         """Stop containers in parallel, keep the end of their logs, and remove them."""
@@ -557,7 +566,7 @@ class DockerDeployer:
 
         if containers:
             with ThreadPoolExecutor(max_workers=8) as pool:
-                list(pool.map(retire, containers))
+                list(pool.map(retire, {each.id: each for each in containers}.values()))
 
 
 def _revision(record: Record, number: int) -> Revision:
