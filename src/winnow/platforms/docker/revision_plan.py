@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from winnow.platforms.api_key import API_KEY
 from winnow.platforms.container import USER
 from winnow.platforms.docker import traefik
@@ -179,9 +181,10 @@ def router_settings(record: Record) -> RouterSettings:
 
 
 def router(record: Record, index: int, image: str, token: str) -> ContainerRequest:
-    """Router number `index` of a record's route."""
+    """Router number `index` of a record's route; it limits clients as the stable revision does."""
+    given = router_settings(record)
     stable = record.revision(record.route.stable)
-    drain_s = stable.settings.drain_s if stable is not None else ReplicaSettings().drain_s
+    settings = stable.settings if stable is not None else ReplicaSettings()
     return ContainerRequest(
         name=container_name(record.name, f"{ROUTER}-{record.route.serial}-{index}"),
         image=image,
@@ -191,12 +194,11 @@ def router(record: Record, index: int, image: str, token: str) -> ContainerReque
         hostname=f"{ROUTER}-{record.route.serial}-{index}",
         cpus=ROUTER_CPUS,
         memory_bytes=ROUTER_MEMORY,
-        stop_within_s=SETTLE_S + drain_s + SPARE_S,
+        stop_within_s=_stop_within_s(settings),
         environment={
-            ROUTER_SETTINGS: to_json(router_settings(record)),
+            **server_environment(msgspec.structs.replace(settings, is_access_logged=False)),
+            ROUTER_SETTINGS: to_json(given),
             ROUTER_TOKEN: token,
-            "WINNOW_SETTLE_S": f"{SETTLE_S:g}",
-            "WINNOW_DRAIN_S": f"{drain_s:g}",
         },
     )
 
