@@ -59,13 +59,17 @@ class Connections:
 
     Args:
         most: connections above which room is made; twice as many are never exceeded.
+        longest_s: age from which a client is asked to close its connection with the next answer.
     """
 
-    def __init__(self, app: Application, settings: ServingSettings, most: int) -> None:
+    def __init__(
+        self, app: Application, settings: ServingSettings, most: int, *, longest_s: float = float("inf")
+    ) -> None:
         self.app = app
         self.budget: ByteBudget = app.budget
         self.settings = settings
         self.most = most
+        self.longest_s = longest_s
         self.all: set[Connection] = set()
         self.waiting: dict[Connection, float] = {}
         """Those that wait for bytes of a request, with when that began; the longest waiting first."""
@@ -139,6 +143,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, loop)
         self._table = connections
         self._entry = entry
+        self._born = 0.0
         self._largest_head = connections.settings.max_header_bytes
         self._head_bytes = 0
         self._whole_scope: HTTPScope | None = None
@@ -159,7 +164,7 @@ class Connection(HttpToolsProtocol):
         now = self.loop.time()
         if not self._table.admit(self, now):
             self.app = self._answer_health_alone
-        self._table.waiting[self] = now
+        self._table.waiting[self] = self._born = now
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
@@ -207,8 +212,10 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """See `httptools`."""
         super().on_headers_complete()
-        if self._entry is not None and self._entry is not self._table.entry and self.cycle is not None:
-            self.cycle.keep_alive = False  # the client comes back through the entry, to the revision that serves now
+        is_left = self._entry is not None and self._entry is not self._table.entry
+        is_old = self.loop.time() - self._born > self._table.longest_s
+        if (is_left or is_old) and self.cycle is not None:
+            self.cycle.keep_alive = False  # the client comes back, to the revision or the router that is chosen then
 
     def on_message_complete(self) -> None:
         """See `httptools`."""

@@ -24,6 +24,8 @@ from winnow.serving.listening import Door
 log = logging.getLogger("winnow.serving")
 
 LINGER_S = 1.0
+KEEP_ALIVE_S = 75
+"""Longer than the 60 s after which load balancers commonly close idle connections: they must close first."""
 
 
 class DrainingServer(uvicorn.Server):

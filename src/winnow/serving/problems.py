@@ -31,6 +31,8 @@ TITLES: Mapping[str, tuple[int, str]] = {
     "head-too-large": (431, "The request's head is too large"),
     "model-failed": (500, "The model failed"),
     "server-failed": (500, "The server failed"),
+    "unavailable": (503, "No replica answers"),
+    "answer-timeout": (504, "The answer did not come in time"),
 }
 """Every kind of problem with its status and title; the documentation page lists them."""
 

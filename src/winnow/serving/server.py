@@ -21,7 +21,7 @@ from winnow.config.atomic_write import replace_bytes
 from winnow.serving import codec
 from winnow.serving.app import App
 from winnow.serving.connections import Connections, most_connections
-from winnow.serving.draining import DrainingServer
+from winnow.serving.draining import KEEP_ALIVE_S, DrainingServer
 from winnow.serving.examples import examples_of
 from winnow.serving.listening import Door, Listening, open_listener
 from winnow.serving.predict_codec import PredictCodec
@@ -31,9 +31,6 @@ from winnow.serving.request import ASGIApp
 from winnow.serving.settings import ServingSettings
 
 log = logging.getLogger("winnow.serving")
-
-KEEP_ALIVE_S = 75
-"""Longer than the 60 s after which load balancers commonly close idle connections: they must close first."""
 
 
 def run(bundle: Path, version: str | None, listening: Listening, settings: ServingSettings) -> None:

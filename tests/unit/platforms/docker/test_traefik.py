@@ -8,7 +8,7 @@ import yaml
 from winnow.platforms.docker import traefik
 from winnow.platforms.docker.traefik import Route
 from winnow.routing import Release
-from winnow.serving.server import KEEP_ALIVE_S
+from winnow.serving.draining import KEEP_ALIVE_S
 
 FIRST = Release("cells", "1", "aa" * 32, Path("/models/aa"), "sha256:1111")
 SECOND = Release("cells", "2", "bb" * 32, Path("/models/bb"), "sha256:2222")

@@ -1,0 +1,271 @@
+"""The router's ASGI application: it sends each request to a revision, and the candidate's failures never to a client.
+
+A request is received whole before it is sent on, within the server's own limits, and kept until it is answered. So what
+the candidate does not answer well and in time, stable answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import secrets
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from winnow.routing import Comparisons, RouterReport, RouterSettings
+from winnow.serving import problems, request
+from winnow.serving.budget import ByteBudget, Reservation
+from winnow.serving.problems import ProblemError
+from winnow.serving.request import ClientGoneError, Head, Headers, Receive, Reply, Scope, Send
+from winnow.serving.router.counters import Counter
+from winnow.serving.router.fail_open import AnswerTimes, Breaker
+from winnow.serving.router.split import REVISION_HEADER, Choice, Split
+from winnow.serving.router.upstream import HOP_BY_HOP, Answer, Upstream, UpstreamError
+from winnow.serving.settings import ServingSettings
+
+log = logging.getLogger("winnow.serving")
+
+JSON = b"application/json"
+READY = frozenset(("/readyz", "/ping", "/health", "/v2/health/ready"))
+LIVE = frozenset(("/livez", "/v2/health/live"))
+READY_REQUEST = b"GET /readyz HTTP/1.1\r\nhost: router\r\n\r\n"
+READY_S = 2.0
+ANSWER_S = 120.0
+"""How long stable may take for an answer, and then for each further piece of a large one."""
+MOST_IN_FLIGHT = 128
+"""Requests that the candidate may have at a time; further ones go to stable at once."""
+
+_DROPPED = HOP_BY_HOP | {b"content-length", b"expect"}
+
+
+class RouterApp:
+    """The application for one route.
+
+    Args:
+        clock: seconds that never go back.
+    """
+
+    def __init__(
+        self, router: RouterSettings, settings: ServingSettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.budget = ByteBudget(settings.max_inflight_bytes)
+        self._router, self._route = router, router.route
+        self._largest = settings.max_body_bytes
+        self._clock = clock
+        self._name = secrets.token_hex(8)
+        self._started = self._renewed = clock()
+        self._split = Split(router, random.random)
+        self._stable, self._candidate = Upstream(router.stable), Upstream(router.candidate)
+        self._breaker, self._times = Breaker(), AnswerTimes()
+        self._in_flight = self._misses = 0
+        self._stable_counter, self._candidate_counter = Counter(), Counter()
+        self._is_draining = False
+        self._further: Headers = ()
+
+    def start_draining(self) -> None:
+        """Stop being ready, and ask every client to close its connection after the next answer."""
+        self._is_draining = True
+        self._further = ((b"connection", b"close"),)
+
+    def close(self) -> None:
+        """Close connections to the replicas."""
+        self._stable.close()
+        self._candidate.close()
+
+    def renew(self) -> RouterReport:
+        """Renew the lease of the route; what was counted so far."""
+        report = self.report()
+        self._renewed = self._clock()
+        return report
+
+    def report(self) -> RouterReport:
+        """What was counted so far."""
+        return RouterReport(
+            router=self._name,
+            serial=self._route.serial,
+            uptime_s=self._clock() - self._started,
+            stable=self._stable_counter.counts,
+            candidate=self._candidate_counter.counts,
+            comparisons=Comparisons(),
+            misses=self._misses,
+            is_expired=self.is_expired,
+            is_open=self._breaker.is_open,
+        )
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether no driver has renewed the route for too long."""
+        lease_s = self._route.lease_s
+        return lease_s is not None and self._clock() - self._renewed > lease_s
+
+    async def is_ready(self) -> bool:
+        """Whether it takes requests: it is not stopping, and stable answers that it is ready."""
+        if self._is_draining:
+            return False
+        try:
+            return (await self._stable.ask(READY_REQUEST, READY_S)).status == 200
+        except UpstreamError:
+            return False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI)."""
+        head = request.head_of(scope)
+        if head.path in READY or head.path in LIVE:
+            await self._answer_health(head, send)
+            return
+        reserved = Reservation(self.budget)
+        try:
+            body = await request.body_of(head, receive, self._largest, reserved)
+            number, answer = await self._answer(head, scope, request_bytes(scope, head, body))
+            await self._pass_on(number, answer, head, send)
+        except ProblemError as problem:
+            await request.reply_with(_problem(problem, head.request_id), head, send, self._further)
+        except ClientGoneError:
+            pass
+        except Exception:
+            log.exception("request %s failed", head.request_id)
+            with contextlib.suppress(RuntimeError):  # the answer has begun: the connection is closed
+                reply = _problem(problems.server_failed(), head.request_id)
+                await request.reply_with(reply, head, send, ((b"connection", b"close"),))
+        finally:
+            reserved.release()
+
+    async def answer_health_alone(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request beyond the most connections (ASGI): health, the rest with 429."""
+        head = request.head_of(scope)
+        if head.path in READY or head.path in LIVE:
+            await self._answer_health(head, send)
+            return
+        busy = problems.too_busy("Expected a free connection, found every one in use: send the request again.")
+        await request.reply_with(_problem(busy, head.request_id), head, send, self._further)
+
+    def refusal(self, problem: ProblemError, *, is_counted: bool) -> bytes:
+        """A whole HTTP response to a request that was not received whole."""
+        request_id = request.own_id()
+        return request.raw_response(_problem(problem, request_id), request_id, self._further)
+
+    async def _answer_health(self, head: Head, send: Send) -> None:
+        if head.method not in ("GET", "HEAD"):
+            allowed = ProblemError("method-not-allowed", "Expected GET.", headers=[(b"allow", b"GET, HEAD")])
+            reply = _problem(allowed, head.request_id)
+        elif head.path in LIVE:
+            reply = Reply(200, JSON, b'{"live":true}')
+        else:
+            is_ready = await self.is_ready()
+            reply = Reply(200 if is_ready else 503, JSON, msgspec.json.encode({"ready": is_ready}))
+        await request.reply_with(reply, head, send, self._further)
+
+    async def _answer(self, head: Head, scope: Scope, whole: bytes) -> tuple[int, Answer]:
+        """The number of the revision that answers, and its answer."""
+        choice = self._split.choose(head.method, head.path, scope["headers"])
+        candidate = self._route.candidate
+        if choice.is_candidate and candidate is not None and not self.is_expired:
+            answer = await self._ask_candidate(choice, whole, is_head=head.method == "HEAD")
+            if answer is not None:
+                return candidate, answer
+            choice = Choice(is_candidate=False, is_routed=False)
+        return self._route.stable, await self._ask_stable(choice, whole, is_head=head.method == "HEAD")
+
+    async def _ask_candidate(self, choice: Choice, whole: bytes, *, is_head: bool) -> Answer | None:
+        """The candidate's answer; None where it has none that a client should see."""
+        started = self._clock()
+        answer: Answer | None = None
+        seconds: float | None = None
+        # Room first: a request that the breaker admits must have an outcome.
+        if self._in_flight < MOST_IN_FLIGHT and self._breaker.admits(started):
+            self._in_flight += 1
+            try:
+                found = await self._candidate.ask(whole, self._times.limit_s(len(whole)), is_head=is_head)
+                seconds = self._clock() - started
+                if is_failure(found.status):
+                    _drop(found)
+                    seconds = None
+                else:
+                    answer = found
+            except UpstreamError as error:
+                seconds = self._clock() - started if error.is_late else None
+            finally:
+                self._in_flight -= 1
+                if answer is None:
+                    self._breaker.miss(self._clock())
+                else:
+                    self._breaker.hit()
+        self._misses += answer is None
+        if choice.is_routed:
+            self._candidate_counter.add(seconds, is_error=answer is None)
+        return answer
+
+    async def _ask_stable(self, choice: Choice, whole: bytes, *, is_head: bool) -> Answer:
+        started = self._clock()
+        try:
+            answer = await self._stable.ask(whole, ANSWER_S, is_head=is_head)
+        except UpstreamError as error:
+            if choice.is_routed:
+                self._stable_counter.add(self._clock() - started if error.is_late else None, is_error=True)
+            if error.is_late:
+                raise ProblemError("answer-timeout", "Expected the model's answer, which did not come.") from error
+            raise ProblemError("unavailable", "Expected a replica that answers, found none.") from error
+        if choice.is_routed:
+            seconds = self._clock() - started
+            is_error = answer.status >= 500
+            if not is_error:
+                # The same limit as the candidate's, or equal revisions would not have equal shares of errors.
+                is_error = seconds > self._times.limit_s(len(whole))
+                self._times.add(len(whole), seconds)
+            self._stable_counter.add(seconds, is_error=is_error)
+        return answer
+
+    async def _pass_on(self, number: int, answer: Answer, head: Head, send: Send) -> None:
+        headers = [*answer.headers, (REVISION_HEADER.encode(), b"%d" % number), *self._further]
+        rest = answer.rest
+        if rest is None and head.method != "HEAD" and answer.status not in (204, 304):
+            headers = [each for each in headers if each[0] != b"content-length"]
+            headers.append((b"content-length", b"%d" % len(answer.body)))
+        try:
+            await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+            await send({"type": "http.response.body", "body": answer.body, "more_body": rest is not None})
+            while rest is not None:
+                piece = await rest.next_piece(ANSWER_S)
+                await send({"type": "http.response.body", "body": piece, "more_body": bool(piece)})
+                if not piece:
+                    return
+        finally:
+            _drop(answer)
+
+
+def is_failure(status: int) -> bool:
+    """Whether an answer of the candidate costs it the request: an error, or no room."""
+    return status >= 500 or status == 429
+
+
+def request_bytes(scope: Scope, head: Head, body: bytes) -> bytes:
+    """The whole request for a replica, without what concerns the client's connection alone."""
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    named = {token.strip().lower() for name, value in headers if name == b"connection" for token in value.split(b",")}
+    dropped = _DROPPED | named
+    query = scope["query_string"]
+    lines = [b"%s %s%s HTTP/1.1" % (head.method.encode(), scope["raw_path"], b"?" + query if query else b"")]
+    lines += [b"%s: %s" % each for each in headers if each[0] not in dropped]
+    names = {name for name, _ in headers}
+    if b"host" not in names:
+        lines.append(b"host: router")
+    if b"x-request-id" not in names:
+        lines.append(b"x-request-id: %s" % head.request_id.encode())  # both revisions log the same one
+    if body or names & {b"content-length", b"transfer-encoding"}:
+        lines.append(b"content-length: %d" % len(body))
+    return b"\r\n".join([*lines, b"", body])
+
+
+def _drop(answer: Answer) -> None:
+    if answer.rest is not None:
+        answer.rest.close()
+
+
+def _problem(problem: ProblemError, request_id: str) -> Reply:
+    if problem.status >= 500:
+        log.error("request %s: %s", request_id, problem.detail)
+    body = msgspec.json.encode(problems.members_of(problem, request_id))
+    return Reply(problem.status, problems.MEDIA_TYPE, body, problem.headers)

@@ -1,0 +1,72 @@
+"""The router's own address: a driver renews the lease there, Prometheus and the platform ask there."""
+
+from __future__ import annotations
+
+import hmac
+
+import msgspec
+
+from winnow.routing import Route, to_json
+from winnow.serving import problems, request
+from winnow.serving.budget import ByteBudget
+from winnow.serving.problems import ProblemError
+from winnow.serving.request import Head, Receive, Reply, Scope, Send
+from winnow.serving.router.app import RouterApp
+from winnow.serving.router.counters import exposition
+
+METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+MOST_BODY_BYTES = 65_536
+
+
+class ControlApp:
+    """The application (ASGI) for the control address.
+
+    Args:
+        token: of those who may renew the lease.
+    """
+
+    def __init__(self, router: RouterApp, route: Route, token: bytes) -> None:
+        self.budget = ByteBudget(MOST_BODY_BYTES)
+        self._router = router
+        self._route = route
+        self._token = token
+
+    def start_draining(self) -> None:
+        """A stopping router is asked for its last counts."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI)."""
+        head = request.head_of(scope)
+        try:
+            reply = await self._reply(head)
+        except ProblemError as problem:
+            members = problems.members_of(problem, head.request_id)
+            reply = Reply(problem.status, problems.MEDIA_TYPE, msgspec.json.encode(members), problem.headers)
+        await request.reply_with(reply, head, send, ())
+
+    async def answer_health_alone(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request beyond the most connections (ASGI)."""
+        await self(scope, receive, send)
+
+    def refusal(self, problem: ProblemError, *, is_counted: bool) -> bytes:
+        """A whole HTTP response to a request that was not received whole."""
+        request_id = request.own_id()
+        body = msgspec.json.encode(problems.members_of(problem, request_id))
+        return request.raw_response(Reply(problem.status, problems.MEDIA_TYPE, body, problem.headers), request_id, ())
+
+    async def _reply(self, head: Head) -> Reply:
+        if head.path == "/renew":
+            if head.method != "POST":
+                raise ProblemError("method-not-allowed", "Expected POST.", headers=[(b"allow", b"POST")])
+            scheme, _, given = head.authorization.partition(b" ")
+            if scheme.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self._token):
+                wanted = [(b"www-authenticate", b"Bearer")]
+                raise ProblemError("key-required", 'Expected the header "authorization: Bearer TOKEN".', headers=wanted)
+            return Reply(200, b"application/json", to_json(self._router.renew()).encode())
+        if head.path == "/readyz":
+            is_ready = await self._router.is_ready()
+            body = msgspec.json.encode({"ready": is_ready})
+            return Reply(200 if is_ready else 503, b"application/json", body)
+        if head.path == "/metrics":
+            return Reply(200, METRICS_TYPE, exposition(self._router.report(), self._route))
+        raise ProblemError("not-found", "Here are /renew, /readyz and /metrics.")

@@ -1,0 +1,97 @@
+"""One router process: it waits for stable, listens, and stops as the model's server does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from typing import Any
+
+import msgspec
+import uvicorn
+from uvicorn.server import ServerState
+
+from winnow.config.atomic_write import replace_bytes
+from winnow.serving.connections import Connections, most_connections
+from winnow.serving.draining import KEEP_ALIVE_S, DrainingServer
+from winnow.serving.listening import Door, Listening, open_listener
+from winnow.serving.router.app import RouterApp
+from winnow.serving.router.control import ControlApp
+from winnow.serving.router.settings import Given
+from winnow.serving.settings import ServingSettings
+
+log = logging.getLogger("winnow.serving")
+
+LONGEST_S = 60.0
+"""Age from which clients are asked to close a connection, so that services before the routers choose another one."""
+LOOK_S = 0.05
+CONTROL_CONNECTIONS = 32
+
+
+def run(given: Given, listening: Listening, control: Listening, settings: ServingSettings) -> None:
+    """Route requests until SIGTERM or SIGINT.
+
+    Raises:
+        PortTakenError: one of the addresses cannot be listened on.
+    """
+    listener, control_listener = open_listener(listening), open_listener(control)
+    host, port = listener.getsockname()[:2]
+    control_port = control_listener.getsockname()[1]
+    app = RouterApp(given.router, settings)
+
+    def on_listening() -> None:
+        log.info("routing at http://%s:%d, controlled at port %d", host, port, control_port)
+        if listening.ready_file is not None:
+            url = f"http://{host}:{port}"
+            ready = {"pid": os.getpid(), "host": host, "port": port, "url": url, "control_port": control_port}
+            replace_bytes(listening.ready_file, msgspec.json.encode(ready))
+
+    # Each request of a client may need a connection to a replica as well.
+    most = max(most_connections(2 * settings.max_connections) // 2, 1)
+    connections = Connections(app, settings, most, longest_s=LONGEST_S)
+    config = _config(app, connections, max(int(settings.drain_s), 1))
+    controls = Connections(ControlApp(app, given.router.route, given.token), settings, CONTROL_CONNECTIONS)
+    door = Door(listening.door_fd, listener)
+    server = _RoutingServer(config, connections, settings.settle_s, on_listening, door)
+    server.control(controls, control_listener)
+    server.run([listener])
+
+
+class _RoutingServer(DrainingServer):
+    """A draining server that first waits for stable, and has a second address."""
+
+    def control(self, connections: Connections, listener: socket.socket) -> None:
+        """Set the second address; it answers from before the first does until the process ends."""
+        self._control = connections, listener
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the control address, wait until stable is ready, and listen."""
+        loop = asyncio.get_running_loop()
+        connections, listener = self._control
+        config = _config(connections.app, connections, 1)
+        config.load()
+        state = ServerState()
+        await loop.create_server(lambda: connections.protocol(config, state, {}, loop), sock=listener)
+        connections.sweep_repeatedly(loop)
+        app = self._connections.app
+        assert isinstance(app, RouterApp)
+        while not self.should_exit and not await app.is_ready():
+            await asyncio.sleep(LOOK_S)
+        await super().startup(sockets)
+
+
+def _config(app: Any, connections: Connections, drain_s: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=connections.protocol,  # type: ignore[arg-type]  # it is called and nothing else
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=drain_s,
+    )
