@@ -19,13 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from tests.unit.serving import bundles
 from winnow.bundle.manifest import read_manifest
+from winnow.platforms.local import deployer as local
 from winnow.platforms.local.release_deployer import LocalDeployer
 from winnow.platforms.release_deployer import DeploymentRequest
-from winnow.routing import Release
+from winnow.routing import Record, Release, ReplicaSettings, Revision, Route, Scale
 
 ROWS = {"rows": [[1, 2, 3]]}
 NO_KEEPING = httpx.Limits(max_keepalive_connections=0)
@@ -251,3 +253,36 @@ def test_another_model_takes_over_without_a_failed_request(bundle: Path, other_b
             deployer.remove("cells")
     assert {status for status, _ in found} == {200}
     assert {version for _, version in found} == {"0", "1"}
+
+
+def test_a_kept_connection_moves_to_the_revision_that_serves_after_one_more_answer(
+    bundle: Path, other_bundle: Path, tmp_path: Path
+) -> None:
+    """One to the replica's own port, as routers have it, stays."""
+    deployer = local.LocalDeployer(tmp_path)
+    releases = [
+        Release("cells", str(i), read_manifest(each).digest, each) for i, each in enumerate((bundle, other_bundle))
+    ]
+    revisions = tuple(Revision(i + 1, each, ReplicaSettings(), Scale()) for i, each in enumerate(releases))
+    record = Record("cells", 1, revisions)
+    try:
+        deployer.write(record)
+        for revision in revisions:
+            deployer.start(record, revision.number, None)
+        while len([each for each in deployer.observe("cells").replicas if each.is_ready]) < 2:
+            time.sleep(0.02)
+        deployer.route(msgspec.structs.replace(record, serial=2, route=Route(2, stable=1)))
+        own = json.loads((tmp_path / "deployments" / "cells" / "run" / "1-0.ready").read_text())["url"]
+        with httpx.Client(base_url=deployer.observe("cells").url) as client, httpx.Client(base_url=own) as router:
+            answers = [each.post("/predict", json=ROWS) for each in (client, router)]
+            deployer.route(msgspec.structs.replace(record, serial=3, route=Route(3, stable=2)))
+            answers += [each.post("/predict", json=ROWS) for each in (client, router, client)]
+    finally:
+        deployer.remove("cells")
+    assert [(each.json()["model"]["version"], each.headers.get("connection", "")) for each in answers] == [
+        ("0", ""),
+        ("0", ""),
+        ("0", "close"),
+        ("0", ""),
+        ("1", ""),
+    ]
