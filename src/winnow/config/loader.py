@@ -26,11 +26,12 @@ from pydantic_core import ErrorDetails
 from winnow.config.addresses import without_password
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
-from winnow.config.keys import PARAMETERS, SPACE, fields_of, model_in, sections
+from winnow.config.keys import PARAMETERS, SPACE, fields_of, item_model_in, model_in, sections
 from winnow.config.names import shown_text
 from winnow.config.nearest import did_you_mean
 from winnow.config.next_command import next_flag
 from winnow.config.search import faults_in_search
+from winnow.config.serving_faults import faults_in_serving
 from winnow.config.space import faults_in_space
 from winnow.config.yaml_text import Document, KeyPath, not_yaml, read_yaml
 
@@ -143,7 +144,7 @@ def load_experiment(path: Given, overrides: Mapping[str, Any] = {}) -> Experimen
     except pydantic.ValidationError as error:
         faults = [_fault(source, details) for details in error.errors(include_url=False)]
     else:
-        faults = [*faults_in_space(experiment), *faults_in_search(experiment)]
+        faults = [*faults_in_space(experiment), *faults_in_search(experiment), *faults_in_serving(experiment)]
         for fault in faults:
             source.locate(fault)
         if not faults:
@@ -312,11 +313,15 @@ def _model_at(location: KeyPath) -> type[BaseModel] | None:
     model: type[BaseModel] | None = Experiment
     if location[:2] == SPACE and len(location) > 3:
         model, location = PARAMETERS[str(location[3])], location[4:]
+    item: type[BaseModel] | None = None
     for key in location:
-        if model is None:
+        if item is not None:
+            model, item = item, None
+            continue
+        field = fields_of(model).get(str(key)) if model is not None else None
+        if field is None:
             return None
-        field = fields_of(model).get(str(key))
-        model = model_in(field.annotation) if field is not None else None
+        model, item = model_in(field.annotation), item_model_in(field.annotation)
     return model
 
 

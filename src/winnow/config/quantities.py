@@ -16,6 +16,11 @@ def bytes_of(quantity: str) -> int:
     return int(float(number) * _UNITS[quantity.removeprefix(number)])
 
 
+def cpus_of(quantity: str) -> float:
+    """CPUs of a quantity such as `500m` or `0.5`. Raises ValueError for any other text."""
+    return float(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity)
+
+
 def memory_text(amount: int) -> str:
     """Bytes as a quantity, in the largest unit that gives a whole number."""
     return next(

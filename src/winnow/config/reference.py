@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
-from winnow.config.keys import PARAMETERS, SPACE, fields_of, model_in
+from winnow.config.keys import PARAMETERS, SPACE, fields_of, item_model_in, model_in
 from winnow.config.settings import Settings, Variable
 
 REGION = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n).*?(<!-- end generated -->)", re.DOTALL)
@@ -94,6 +94,7 @@ def _section(path: str, model: type[BaseModel]) -> Iterator[str]:
     yield f"### {f'`{path}`' if path else 'Top level'}\n"
     yield f"{_first_paragraph(model)}\n"
     fields = fields_of(model)
+    shown = {*model.__mro__, *(model_in(field.annotation) for field in fields.values())}
     rows = [(f"`{key}`", _kind(field), _default(field), _meaning(field)) for key, field in fields.items()]
     yield markdown_table(("key", "type", "default", "meaning"), rows) + "\n"
     for key, field in fields.items():
@@ -104,6 +105,8 @@ def _section(path: str, model: type[BaseModel]) -> Iterator[str]:
                 yield from _section(f"{below}.NAME: {{{kind}: …}}", parameter)
         elif inner is not None:
             yield from _section(below, inner)
+        elif (item := item_model_in(field.annotation)) is not None and item not in shown:
+            yield from _section(f"{below}[]", item)
 
 
 def _first_paragraph(model: type[BaseModel]) -> str:
@@ -152,4 +155,6 @@ def _default(field: FieldInfo) -> str:
     value = field.get_default()
     if isinstance(value, BaseModel):
         return ""
-    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
+    if isinstance(value, str):
+        return f"`{value}`" if value else ""
+    return f"`{json.dumps(value, default=lambda each: each.type)}`"

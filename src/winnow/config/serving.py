@@ -1,10 +1,14 @@
-"""The section `serving` of the experiment file: how the winner is served, the same way on every platform."""
+"""The section `serving` of the experiment file: how the winner is served, the same way on every platform.
+
+`serving_faults` checks what several keys say together.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_serializer
 
 from winnow.config.frozen import Frozen, NameOrMapping, Shorthand
 from winnow.config.quantities import QUANTITY
@@ -16,6 +20,12 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
+def _tuple(value: Any) -> Any:
+    """A list as a tuple: below a key that may also be a name, values are no longer JSON but Python's."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+Shares = Annotated[tuple[float, ...], BeforeValidator(_tuple)]
 Cpus = Annotated[str, BeforeValidator(_text), Field(pattern=CPUS)]
 Memory = Annotated[str, BeforeValidator(_text), Field(pattern=QUANTITY)]
 
@@ -40,17 +50,25 @@ class AutoscaleConfig(Frozen):
 
 
 class LimitsConfig(Frozen):
-    """What the server accepts from its clients; by default as `serving.settings` has it."""
+    """What the server accepts from its clients."""
 
-    max_body_bytes: int | None = Field(default=None, ge=1, description="Largest body.")
-    max_rows: int | None = Field(default=None, ge=1, description="Most rows in one request.")
-    max_header_bytes: int | None = Field(default=None, ge=1024, description="Largest request line and headers.")
-    max_connections: int | None = Field(default=None, ge=1, description="Most connections of one replica.")
-    max_inflight_bytes: int | None = Field(
-        default=None, ge=1, description="Most bytes of large bodies and unread responses at one time."
+    max_body_bytes: int | None = Field(default=None, ge=1, description="Largest body; by default 32 MiB.")
+    max_rows: int | None = Field(default=None, ge=1, description="Most rows in one request; by default 100,000.")
+    max_header_bytes: int | None = Field(
+        default=None, ge=1024, description="Largest request line and headers; by default 64 KiB."
     )
-    header_timeout_s: float | None = Field(default=None, ge=0.1, description="Seconds for the whole header.")
-    body_timeout_s: float | None = Field(default=None, ge=0.1, description="Seconds for the whole body.")
+    max_connections: int | None = Field(
+        default=None, ge=1, description="Most connections of one replica; by default 1,000."
+    )
+    max_inflight_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Most bytes of large bodies and unread responses at one time; by default 4 times the largest body.",
+    )
+    header_timeout_s: float | None = Field(
+        default=None, ge=0.1, description="Seconds for the whole header; by default 20."
+    )
+    body_timeout_s: float | None = Field(default=None, ge=0.1, description="Seconds for the whole body; by default 60.")
 
 
 class KeyConfig(Frozen):
@@ -61,7 +79,7 @@ class KeyConfig(Frozen):
 
 
 class ConditionConfig(Frozen):
-    """What a step of a rollout has to show. `{type: errors, margin: 0.01}`."""
+    """What a step of a rollout has to show. A name, or a mapping such as `{type: errors, margin: 0.01}`."""
 
     type: Literal["errors", "latency", "agreement", "prometheus", "metric"] = Field(
         description="`errors`: the candidate's share of failed requests. `latency`: a quantile of its time to answer. "
@@ -92,7 +110,7 @@ class RolloutConfig(Frozen):
         "until a person or an outcome decides.",
     )
     initial_weight: float = Field(default=0.01, gt=0, lt=1, description="canary: the first step's share of requests.")
-    weight_steps: tuple[float, ...] = Field(
+    weight_steps: Shares = Field(
         default=(0.05, 0.25, 0.5, 1.0), description="canary: the further shares, rising, the last one 1."
     )
     step_duration_seconds: float = Field(default=300, gt=0, description="How long a step lasts at least.")
@@ -105,10 +123,10 @@ class RolloutConfig(Frozen):
         default=True,
         description="Whether a failed verdict sends all requests back to stable; else it pauses.",
     )
-    pause_at: tuple[float, ...] = Field(default=(), description="Weights at which a person has to let it go on.")
-    conditions: tuple[Annotated[ConditionConfig, NameOrMapping], ...] = Field(
+    pause_at: Shares = Field(default=(), description="Weights at which a person has to let it go on.")
+    conditions: Annotated[tuple[Annotated[ConditionConfig, NameOrMapping], ...], BeforeValidator(_tuple)] = Field(
         default=(ConditionConfig(type="errors"), ConditionConfig(type="latency")),
-        description="What every step has to show.",
+        description="What every step has to show: names, or mappings.",
     )
     alpha: float = Field(
         default=0.05,
@@ -119,7 +137,7 @@ class RolloutConfig(Frozen):
     mirror: float = Field(default=1.0, gt=0, le=1, description="shadow: the share of requests that is copied.")
     comparisons: int | None = Field(default=None, ge=1, description="shadow: how many comparisons are enough.")
     then: Literal["rolling", "canary"] = Field(default="rolling", description="shadow: how traffic moves afterwards.")
-    weights: tuple[float, ...] = Field(default=(0.5, 0.5), description="ab: shares of stable and candidate; sum 1.")
+    weights: Shares = Field(default=(0.5, 0.5), description="ab: shares of stable and candidate; sum 1.")
     unit: str = Field(
         default="request",
         description="What meets one revision: `request`, or `header:NAME`, whose value is hashed (`header:x-user-id`).",
@@ -136,17 +154,7 @@ class RolloutConfig(Frozen):
 
 
 class StageConfig(Frozen):
-    """What differs in a stage; keys as in `serving`."""
-
-    replicas: int | None = Field(default=None, ge=1)
-    resources: ResourcesConfig | None = None
-    autoscale: AutoscaleConfig | None = None
-    host: str | None = None
-    rollout: Annotated[RolloutConfig, Shorthand("strategy")] | None = None
-
-
-class ServingConfig(Frozen):
-    """How the winner is served."""
+    """How the winner is served; below `serving.stages.NAME`, what differs there."""
 
     replicas: int = Field(default=1, ge=1, description="How many servers (`REPLICAS=`).")
     resources: ResourcesConfig = ResourcesConfig()
@@ -168,10 +176,41 @@ class ServingConfig(Frozen):
     )
     limits: LimitsConfig = LimitsConfig()
     settle_s: float | None = Field(
-        default=None, ge=0, le=3600, description="Seconds for which a terminating replica still answers."
+        default=None,
+        ge=0,
+        le=3600,
+        description="Seconds for which a terminating replica still answers; by default as long as the platform needs.",
     )
     drain_s: float = Field(default=30, ge=0, le=3600, description="Seconds for its requests after that.")
     access_log: bool = Field(default=False, description="One JSON line per request.")
     history: int = Field(default=3, ge=1, description="How many revisions are kept for a rollback.")
     rollout: Annotated[RolloutConfig, Shorthand("strategy")] = RolloutConfig()
-    stages: dict[str, StageConfig] = Field(default={}, description="What differs per stage (`STAGE=`).")
+
+
+class ServingConfig(StageConfig):
+    """How the winner is served: the settings of a deployment, which later calls may change."""
+
+    stages: dict[str, StageConfig] = Field(
+        default={},
+        description="By name, what differs in a stage, which is a deployment of its own, `NAME-STAGE` (`STAGE=`). Any "
+        "key of `serving` but this; what a section leaves out stays.",
+    )
+
+    @field_serializer("stages")
+    def _given(self, stages: dict[str, StageConfig]) -> dict[str, Any]:
+        """A stage's own keys alone: its other values are those of `serving`."""
+        return {name: stage.model_dump(mode="json", exclude_unset=True) for name, stage in stages.items()}
+
+    def of_stage(self, stage: str | None) -> StageConfig:
+        """The settings of a stage; None for the deployment without one. Raises KeyError for an unknown stage."""
+        own = self.stages[stage].model_dump(exclude_unset=True) if stage is not None else {}
+        return StageConfig.model_validate(_merged(self.model_dump(exclude={"stages"}), own))
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping with another's values in its place, in nested mappings too."""
+    inner = {
+        key: _merged(below[key], value) if isinstance(value, dict) and isinstance(below.get(key), dict) else value
+        for key, value in above.items()
+    }
+    return {**below, **inner}

@@ -1,0 +1,154 @@
+"""Check the section `serving` by the experiment file alone: what several keys say together.
+
+As in `space`, these checks are not in the types, so that a stored study of another version can still be read.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+
+from winnow.config.errors import InputError
+from winnow.config.experiment import Experiment
+from winnow.config.names import fault_in_study_name
+from winnow.config.quantities import bytes_of, cpus_of
+from winnow.config.serving import ConditionConfig, KeyConfig, LimitsConfig, ResourcesConfig, RolloutConfig, StageConfig
+
+LEAST_CPUS, LEAST_MEMORY = 0.01, 6 * 2**20
+"""What Docker accepts at least."""
+
+HEADER = re.compile(r"header:[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+GATEWAY = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?/[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+_SHARES_SUM = 1e-9
+
+
+def deployment_name(name: str, stage: str | None) -> str:
+    """The deployment of a model, or of a stage of it."""
+    return name if stage is None else f"{name}-{stage}"
+
+
+def faults_in_serving(experiment: Experiment) -> Iterator[InputError]:
+    """The faults in `serving` and in each of its stages, each with its key as the place."""
+    serving = experiment.serving
+    whole = list(_faults("serving", serving))
+    yield from whole
+    for stage in serving.stages:
+        place, name = f"serving.stages.{stage}", deployment_name(experiment.name, stage)
+        fault = fault_in_study_name(stage) or fault_in_study_name(name)
+        if fault is not None:
+            yield InputError(
+                place, expected=fault, found=f"'{name}'", remedy="The stage's deployment is called NAME-STAGE."
+            )
+        elif not whole:  # a stage inherits what is wrong above it
+            yield from _faults(place, serving.of_stage(stage))
+
+
+def _faults(place: str, config: StageConfig) -> Iterator[InputError]:
+    yield from _faults_in_resources(f"{place}.resources", config.resources)
+    if config.autoscale is not None and (config.autoscale.max or config.replicas) < config.replicas:
+        yield _fault(f"{place}.autoscale.max", f"at least `replicas`, {config.replicas}", config.autoscale.max)
+    if config.gateway and GATEWAY.fullmatch(config.gateway) is None:
+        yield _fault(f"{place}.gateway", "NAMESPACE/NAME of a Gateway", f"'{config.gateway}'")
+    elif config.gateway and (config.ingress_class or config.tls_secret):
+        key = "ingress_class" if config.ingress_class else "tls_secret"
+        remedy = "An HTTPRoute has no such setting: remove it, or `gateway`; the Gateway has its own certificates."
+        yield _fault(f"{place}.{key}", "nothing, because `gateway` is set", f"'{getattr(config, key)}'", remedy)
+    if config.api_key is not None:
+        yield from _faults_in_key(f"{place}.api_key", config.api_key)
+    yield from _faults_in_limits(f"{place}.limits", config.limits)
+    yield from _faults_in_rollout(f"{place}.rollout", config.rollout)
+
+
+def _faults_in_resources(place: str, resources: ResourcesConfig) -> Iterator[InputError]:
+    limit, memory = cpus_of(resources.cpu), bytes_of(resources.memory)
+    if limit < LEAST_CPUS:
+        yield _fault(f"{place}.cpu", f"at least {LEAST_CPUS:g}", resources.cpu)
+    elif not 0 < cpus_of(resources.cpu_request) <= limit:
+        yield _fault(f"{place}.cpu_request", f"more than 0 and at most `cpu`, {resources.cpu}", resources.cpu_request)
+    if memory < LEAST_MEMORY:
+        yield _fault(f"{place}.memory", "at least 6Mi", resources.memory)
+    elif not 0 < bytes_of(resources.memory_request) <= memory:
+        expected = f"more than 0 and at most `memory`, {resources.memory}"
+        yield _fault(f"{place}.memory_request", expected, resources.memory_request)
+
+
+def _faults_in_key(place: str, key: KeyConfig) -> Iterator[InputError]:
+    if bool(key.env) == bool(key.file):
+        found = "both" if key.env else "neither"
+        yield _fault(place, "one of `env` and `file`", found, "Leave `api_key` out to keep the key that is in use.")
+
+
+def _faults_in_limits(place: str, limits: LimitsConfig) -> Iterator[InputError]:
+    inflight, body = limits.max_inflight_bytes, limits.max_body_bytes or LARGEST_BODY
+    if inflight is not None and inflight < body:
+        yield _fault(f"{place}.max_inflight_bytes", f"at least `max_body_bytes`, {body}", inflight)
+
+
+LARGEST_BODY = 32 * 2**20
+"""The default of `limits.max_body_bytes`, as `serving.settings` has it."""
+
+
+def _faults_in_rollout(place: str, rollout: RolloutConfig) -> Iterator[InputError]:
+    is_canary = rollout.strategy == "canary" or (rollout.strategy == "shadow" and rollout.then == "canary")
+    if is_canary:
+        yield from _faults_in_steps(place, rollout)
+    if rollout.strategy == "ab" and (
+        len(rollout.weights) != 2 or min(rollout.weights) <= 0 or abs(sum(rollout.weights) - 1) > _SHARES_SUM
+    ):
+        yield _fault(f"{place}.weights", "two shares above 0 that sum to 1", _shown(rollout.weights))
+    longest = rollout.max_step_duration_seconds
+    if longest is not None and longest < rollout.step_duration_seconds:
+        expected = f"at least `step_duration_seconds`, {rollout.step_duration_seconds:g}"
+        yield _fault(f"{place}.max_step_duration_seconds", expected, f"{longest:g}")
+    if rollout.unit != "request" and HEADER.fullmatch(rollout.unit) is None:
+        yield _fault(f"{place}.unit", "`request`, or `header:NAME` with a request header's name", f"'{rollout.unit}'")
+    if rollout.traffic == "gateway":
+        yield from _faults_of_gateways(place, rollout)
+    for index, condition in enumerate(rollout.conditions):
+        yield from _faults_in_condition(f"{place}.conditions[{index}]", condition)
+
+
+def _faults_in_steps(place: str, rollout: RolloutConfig) -> Iterator[InputError]:
+    steps = rollout.weight_steps
+    if not steps or steps[-1] != 1 or any(later <= before for before, later in itertools.pairwise(steps)):
+        yield _fault(f"{place}.weight_steps", "rising shares, of which the last one is 1", _shown(steps))
+        return
+    if rollout.initial_weight >= steps[0]:
+        expected = f"less than the first of `weight_steps`, {steps[0]:g}"
+        yield _fault(f"{place}.initial_weight", expected, f"{rollout.initial_weight:g}")
+    unknown = [weight for weight in rollout.pause_at if weight not in (rollout.initial_weight, *steps)]
+    if unknown:
+        weights = _shown((rollout.initial_weight, *steps))
+        yield _fault(f"{place}.pause_at", f"weights of its steps: {weights}", _shown(unknown))
+
+
+def _faults_of_gateways(place: str, rollout: RolloutConfig) -> Iterator[InputError]:
+    needs = {
+        "strategy": rollout.strategy == "shadow",
+        "unit": rollout.unit != "request",
+        "may_choose": rollout.may_choose,
+    }
+    for key in (key for key, is_needed in needs.items() if is_needed):
+        remedy = "A gateway splits by weight alone: use `traffic: router`."
+        yield _fault(f"{place}.{key}", "what a gateway can do", f"'{getattr(rollout, key)}'", remedy)
+
+
+def _faults_in_condition(place: str, condition: ConditionConfig) -> Iterator[InputError]:
+    if condition.type not in ("prometheus", "metric"):
+        return
+    missing = [key for key in ("url", "query") if not getattr(condition, key)]
+    if condition.type == "metric":
+        missing = [key for key in missing if key != "query"]
+    if missing:
+        yield _fault(f"{place}.{missing[0]}", f"a value, for `type: {condition.type}`", "nothing")
+    elif condition.min is None and condition.max is None:
+        yield _fault(place, "`min`, `max` or both", "neither")
+
+
+def _shown(numbers: Sequence[float]) -> str:
+    return f"[{', '.join(f'{number:g}' for number in numbers)}]"
+
+
+def _fault(place: str, expected: str, found: object, remedy: str = "Correct it.") -> InputError:
+    return InputError(place, expected=expected, found=str(found), remedy=remedy)
