@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -48,7 +47,6 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from importlib import import_module
-from importlib.util import find_spec
 module, _, kind = {kind!r}.rpartition(".")
 with getattr(import_module(module), kind)(Path({home!r}), environment={environment!r}).held({name!r}) as held:
     print("held", flush=True)
@@ -369,8 +367,6 @@ def test_a_serving_revision_is_scaled_up_and_down(shared: Deployed) -> None:
 
 
 def test_a_route_with_a_candidate_goes_through_routers_that_split_and_count(shared: Deployed) -> None:
-    if not isinstance(shared.backend, MemoryBackend):
-        pytest.importorskip("winnow.serving.router")
     old = shared.serve("first")
     record, new = shared.start("second")
     assert shared.deployer.renew(record) == ()
@@ -502,7 +498,7 @@ def test_no_request_is_lost_while_routes_move(shared: Deployed) -> None:
         shared.deployer.scale(record, old, 3)
         shared.wait(lambda observed: observed.ready(old) == 3)
         shared.deployer.scale(record, old, 1)
-        for weight in (0.1, 0.5) if find_spec("winnow.serving.router") else ():
+        for weight in (0.1, 0.5):
             shared.deployer.route(record := to(record, old, candidate=new, weight=weight, lease_s=60.0))
             time.sleep(0.5)
         shared.deployer.route(record := to(record, old))
