@@ -64,6 +64,23 @@ class ReplicaSettings(Struct, frozen=True):
     key: str = ""
 
 
+def server_settings(settings: ReplicaSettings, *, settle_s: float = 0.0) -> str:
+    """The settings of a replica's server as JSON, for `WINNOW_SERVING` or the file that `WINNOW_SERVING_FILE` names.
+
+    Equal settings give equal text, also after they were stored. The API key is not in it.
+
+    Args:
+        settle_s: what the platform needs where the settings leave it open.
+    """
+    numbers = {
+        **settings.limits,
+        "settle_s": settle_s if settings.settle_s is None else settings.settle_s,
+        "drain_s": settings.drain_s,
+    }
+    whole = {name: int(number) if number == int(number) else number for name, number in numbers.items()}
+    return msgspec.json.encode({**whole, "is_access_logged": settings.is_access_logged}, order="sorted").decode()
+
+
 class Scale(Struct, frozen=True):
     """How many replicas a revision has while it serves. It may change without another revision.
 

@@ -43,7 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m winnow.serving",
         description="Serve a model bundle over HTTP. Further settings are environment variables: WINNOW_API_KEY, "
-        "WINNOW_API_KEY_FILE, WINNOW_MAX_BODY_BYTES, WINNOW_MAX_ROWS, WINNOW_MAX_HEADER_BYTES, WINNOW_MAX_CONNECTIONS, "
+        "WINNOW_API_KEY_FILE, and all others as JSON in WINNOW_SERVING or in the file WINNOW_SERVING_FILE, or one by "
+        "one: WINNOW_MAX_BODY_BYTES, WINNOW_MAX_ROWS, WINNOW_MAX_HEADER_BYTES, WINNOW_MAX_CONNECTIONS, "
         "WINNOW_MAX_INFLIGHT_BYTES, WINNOW_HEADER_TIMEOUT_S, WINNOW_BODY_TIMEOUT_S, WINNOW_SETTLE_S, WINNOW_DRAIN_S, "
         "WINNOW_ACCESS_LOG.",
     )

@@ -1,4 +1,9 @@
-"""How one server runs, read from the environment: an image is configured from outside. No setting changes answers."""
+"""How one server runs, read from the environment: an image is configured from outside. No setting changes answers.
+
+Deployers give all settings at once, as JSON in `WINNOW_SERVING` or in a file that `WINNOW_SERVING_FILE` names
+(`routing.server_settings` writes it). A setting that is not in it is the single variable's, else the default, so that
+`docker run -e WINNOW_MAX_ROWS=10 IMAGE` works.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from winnow.serving.signature import MOST_ROWS
 
@@ -71,28 +78,60 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> ServingSett
     Raises:
         SettingError: a variable has a wrong value.
     """
-    numbers = {field: _number(environment, field, getattr(ServingSettings, field), LEAST[field]) for field in LEAST}
+    given = _given(environment)
+    numbers = {
+        field: _number(given, environment, field, getattr(ServingSettings, field), LEAST[field]) for field in LEAST
+    }
     body = numbers["max_body_bytes"]
     return ServingSettings(
         **numbers,
-        max_inflight_bytes=_number(environment, "max_inflight_bytes", 4 * body, body),
-        is_access_logged=environment.get("WINNOW_ACCESS_LOG", "") in ("1", "true", "yes"),
+        max_inflight_bytes=_number(given, environment, "max_inflight_bytes", 4 * body, body),
+        is_access_logged=given.get(
+            "is_access_logged", environment.get("WINNOW_ACCESS_LOG", "") in ("1", "true", "yes")
+        ),
         api_key=_api_key(environment),
     )
 
 
-def _number(environment: Mapping[str, str], field: str, default: float, least: float) -> Any:
-    """The variable's number, of the default's type."""
-    name = f"WINNOW_{field.upper()}"
-    text = environment.get(name, "")
+SERVING, SERVING_FILE = "WINNOW_SERVING", "WINNOW_SERVING_FILE"
+_KEYS = ("is_access_logged", "max_inflight_bytes", *LEAST)
+
+
+def _given(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The settings that are given as one JSON text."""
+    name, text = SERVING, environment.get(SERVING, "")
+    if not text and environment.get(SERVING_FILE):
+        name, path = SERVING_FILE, environment[SERVING_FILE]
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except OSError as error:
+            raise SettingError(name, "a readable file", f"{path!r} ({error.strerror})") from error
     if not text:
+        return {}
+    try:
+        given = msgspec.json.decode(text, type=dict[str, bool | float])
+    except msgspec.MsgspecError as error:
+        raise SettingError(name, "a JSON object of numbers and booleans", f"something else ({error})") from error
+    unknown = [key for key in given if key not in _KEYS]
+    if unknown:
+        raise SettingError(name, f"keys among {', '.join(sorted(_KEYS))}", repr(unknown[0]))
+    if not isinstance(given.get("is_access_logged", False), bool):
+        raise SettingError(f"is_access_logged in {name}", "true or false", repr(given["is_access_logged"]))
+    return given
+
+
+def _number(given: Mapping[str, Any], environment: Mapping[str, str], field: str, default: float, least: float) -> Any:
+    """The setting's number, of the default's type."""
+    name = f"{field} in {SERVING}" if field in given else f"WINNOW_{field.upper()}"
+    found = given[field] if field in given else environment.get(name, "")
+    if found == "":
         return default
     try:
-        value = float(text)
+        value = float("nan") if isinstance(found, bool) else float(found)
     except ValueError:
         value = float("nan")
     if not least <= value < float("inf"):
-        raise SettingError(name, f"a number of at least {least:.12g}", repr(text))
+        raise SettingError(name, f"a number of at least {least:.12g}", repr(found))
     return type(default)(value)
 
 

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from winnow.config.errors import InputError
 from winnow.platforms.serving_limits import REQUESTS, check_requests
+from winnow.routing import ReplicaSettings, server_settings, to_json
 from winnow.serving.settings import ServingSettings, SettingError, from_environment
 
 
@@ -62,3 +64,40 @@ def test_a_key_file_has_to_hold_a_key(tmp_path: Path) -> None:
     for path in (tmp_path / "empty", tmp_path / "none"):
         with pytest.raises(SettingError, match="WINNOW_API_KEY_FILE"):
             from_environment({"WINNOW_API_KEY_FILE": str(path)})
+
+
+def test_a_deployer_gives_a_server_the_settings_of_a_revision_at_once(tmp_path: Path) -> None:
+    settings = ReplicaSettings(drain_s=9, limits={"max_rows": 10, "body_timeout_s": 2.5}, is_access_logged=True)
+    text = server_settings(settings, settle_s=5)
+    assert text == '{"body_timeout_s":2.5,"drain_s":9,"is_access_logged":true,"max_rows":10,"settle_s":5}'
+    assert server_settings(msgspec.json.decode(to_json(settings), type=ReplicaSettings), settle_s=5) == text
+    wanted = ServingSettings(max_rows=10, settle_s=5, drain_s=9, is_access_logged=True, body_timeout_s=2.5)
+    assert from_environment({"WINNOW_SERVING": text}) == wanted
+    (tmp_path / "serving.json").write_text(text)
+    assert from_environment({"WINNOW_SERVING_FILE": str(tmp_path / "serving.json")}) == wanted
+
+
+def test_settings_given_at_once_override_single_variables() -> None:
+    found = from_environment({"WINNOW_SERVING": '{"max_rows": 10}', "WINNOW_MAX_ROWS": "20", "WINNOW_DRAIN_S": "9"})
+    assert found == ServingSettings(max_rows=10, drain_s=9)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ('{"max_rows": 0}', "max_rows in WINNOW_SERVING: expected a number of at least 1, found 0"),
+        ('{"max_rows": true}', "max_rows in WINNOW_SERVING: expected a number of at least 1, found True"),
+        ('{"is_access_logged": 1}', "is_access_logged in WINNOW_SERVING: expected true or false, found 1"),
+        ('{"rows": 1}', "WINNOW_SERVING: expected keys among body_timeout_s, drain_s, .*, found 'rows'"),
+        ('{"max_rows": "10"}', "WINNOW_SERVING: expected a JSON object of numbers and booleans"),
+        ("[]", "WINNOW_SERVING: expected a JSON object of numbers and booleans"),
+    ],
+)
+def test_wrong_settings_given_at_once_are_refused(text: str, error: str) -> None:
+    with pytest.raises(SettingError, match=error):
+        from_environment({"WINNOW_SERVING": text})
+
+
+def test_a_missing_file_of_settings_is_refused() -> None:
+    with pytest.raises(SettingError, match="WINNOW_SERVING_FILE: expected a readable file, found '/none'"):
+        from_environment({"WINNOW_SERVING_FILE": "/none"})
