@@ -20,7 +20,7 @@ import msgspec
 
 from winnow.config.process_identity import ProcessIdentity
 from winnow.platforms.local.process import FIRST_PASSED_FD
-from winnow.routing import Record, ReplicaSettings, Revision, Route, RouterSettings, to_json
+from winnow.routing import Record, ReplicaSettings, Revision, Route, RouterSettings, server_settings, to_json
 
 SETTLE_S = 0.2
 """How long an ending process answers where its settings leave that to the platform: it has left the entry before."""
@@ -130,21 +130,14 @@ def router_command(label: str, folder: Folder, python: str) -> tuple[str, ...]:
 
 def replica_environment(settings: ReplicaSettings, folder: Folder) -> dict[str, str]:
     """The variables that tell a replica its settings."""
-    variables = {f"WINNOW_{name.upper()}": f"{value:.12g}" for name, value in settings.limits.items()}
-    variables["WINNOW_SETTLE_S"] = f"{settle_s(settings):g}"
-    variables["WINNOW_DRAIN_S"] = f"{settings.drain_s:g}"
-    if settings.is_access_logged:
-        variables["WINNOW_ACCESS_LOG"] = "1"
-    if settings.key:
-        variables["WINNOW_API_KEY_FILE"] = str(folder.key(settings.key))
-    return dict(sorted(variables.items()))
+    key = {"WINNOW_API_KEY_FILE": str(folder.key(settings.key))} if settings.key else {}
+    return {**key, "WINNOW_SERVING": server_settings(settings, settle_s=SETTLE_S)}
 
 
 def router_environment(settings: ReplicaSettings, route: RouterSettings, token: str) -> dict[str, str]:
     """The variables that tell a router its route, who may renew its lease, and limits: those of stable's replicas."""
-    limits = {f"WINNOW_{name.upper()}": f"{value:.12g}" for name, value in settings.limits.items()}
-    drain = {"WINNOW_SETTLE_S": f"{SETTLE_S:g}", "WINNOW_DRAIN_S": f"{settings.drain_s:g}"}
-    return {**limits, **drain, "WINNOW_ROUTER": to_json(route), "WINNOW_ROUTER_TOKEN": token}
+    serving = server_settings(settings, settle_s=SETTLE_S)
+    return {"WINNOW_SERVING": serving, "WINNOW_ROUTER": to_json(route), "WINNOW_ROUTER_TOKEN": token}
 
 
 def settle_s(settings: ReplicaSettings) -> float:

@@ -25,9 +25,10 @@ def test_a_revision_and_its_route_are_shown_as_commands() -> None:
     record = Record("cells", 3, (Revision(2, RELEASE, SETTINGS, Scale(2)),), Route(3, 2), entry=Entry(port=8080))
     folder = Folder(Path("/home/.winnow/deployments/cells"))
     start = (
-        "  start  WINNOW_ACCESS_LOG=1 WINNOW_API_KEY_FILE=/home/.winnow/deployments/cells/keys/0123 WINNOW_DRAIN_S=30 "
-        "WINNOW_MAX_ROWS=10 WINNOW_SETTLE_S=1.5 python -P -m winnow.serving --bundle /models/bb --model-version 2 --fd "
-        "3 --door-fd 4 --ready-file /home/.winnow/deployments/cells/run/2-{}.ready"
+        "  start  WINNOW_API_KEY_FILE=/home/.winnow/deployments/cells/keys/0123"
+        """ 'WINNOW_SERVING={"drain_s":30,"is_access_logged":true,"max_rows":10,"settle_s":1.5}'"""
+        " python -P -m winnow.serving --bundle /models/bb --model-version 2 --fd 3 --door-fd 4"
+        " --ready-file /home/.winnow/deployments/cells/run/2-{}.ready"
     )
     assert revision_plan.render(record, record.revisions[0], folder, "python").splitlines() == [
         f"cells: revision 2 is cells version 2 (sha256 {'bb' * 6})",
