@@ -17,23 +17,25 @@ def key_file(environment: Mapping[str, str]) -> str | None:
         InputError: it cannot be read, or is empty. No model is served without a key for a file that is not there yet.
     """
     path = environment.get(FILE)
-    if not path:
-        return None
+    return key_in(FILE, path, "Correct it, or unset it; with WINNOW_API_KEY= no key is asked for.") if path else None
+
+
+def key_in(place: str, path: str, remedy: str) -> str:
+    """The API key in a file. `place`: what names the file.
+
+    Raises:
+        InputError: it cannot be read, or is empty.
+    """
     try:
         key = Path(path).read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise _no_key(path, (error.strerror or str(error)).lower()) from error
+        raise _no_key(place, f"'{path}' ({(error.strerror or str(error)).lower()})", remedy) from error
     except UnicodeDecodeError as error:
-        raise _no_key(path, "no text") from error
+        raise _no_key(place, f"'{path}' (no text)", remedy) from error
     if not key:
-        raise _no_key(path, "empty")
+        raise _no_key(place, f"'{path}' (empty)", remedy)
     return key
 
 
-def _no_key(path: str, found: str) -> InputError:
-    return InputError(
-        FILE,
-        expected="a readable file with the API key",
-        found=f"'{path}' ({found})",
-        remedy="Correct it, or unset it; with WINNOW_API_KEY= no key is asked for.",
-    )
+def _no_key(place: str, found: str, remedy: str) -> InputError:
+    return InputError(place, expected="a readable file with the API key", found=found, remedy=remedy)

@@ -1,0 +1,188 @@
+"""From the section `serving` to what deployers are given: pure but for the API key, which may be in a file."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Literal
+
+from winnow.config.errors import InputError
+from winnow.config.nearest import did_you_mean
+from winnow.config.next_command import next_flag
+from winnow.config.quantities import bytes_of, cpus_of
+from winnow.config.serving import AutoscaleConfig, KeyConfig, RolloutConfig, ServingConfig, StageConfig
+from winnow.config.serving_faults import deployment_name
+from winnow.platforms.api_key import API_KEY, key_file, key_in
+from winnow.routing import Entry, ReplicaSettings, Scale
+
+
+@dataclass(frozen=True)
+class ServedSettings:
+    """How a deployment is served.
+
+    Attributes:
+        name: the deployment's: the model's, or `NAME-STAGE`.
+        replicas: how each replica of a revision runs, with the fingerprint of no API key.
+        scale: how many replicas.
+        api_key: where the file says that the API key is; None leaves it to the environment.
+        rollout: how requests move to a new revision.
+        history: how many revisions are kept.
+        routers: how many routers stand in the way during a rollout.
+    """
+
+    name: str
+    replicas: ReplicaSettings
+    scale: Scale
+    entry: Entry
+    api_key: KeyConfig | None
+    rollout: RolloutConfig
+    history: int
+    routers: int
+
+
+def served(
+    config: ServingConfig,
+    name: str,
+    stage: str | None = None,
+    *,
+    has_ingress: bool = False,
+    replicas: int | None = None,
+    host: str | None = None,
+    port: int | None = None,
+) -> ServedSettings:
+    """The settings of a deployment.
+
+    Args:
+        name: the model's name.
+        has_ingress: the platform is a cluster. A host name in the file is then the Ingress's, and an address is not
+            used; elsewhere an address is listened on, and a host name is not used.
+        replicas, host, port: flags, which override the file.
+
+    Raises:
+        InputError: there is no such stage, or a flag's value cannot be used.
+    """
+    if stage is not None and stage not in config.stages:
+        raise _unknown_stage(config, stage)
+    if replicas is not None and replicas < 1:
+        remedy = "To stop serving, remove the deployment."
+        raise InputError(next_flag("replicas"), expected="1 or more", found=str(replicas), remedy=remedy)
+    chosen, deployment = config.of_stage(stage), deployment_name(name, stage)
+    return ServedSettings(
+        deployment,
+        _replica_settings(chosen),
+        _scale(chosen, chosen.replicas if replicas is None else replicas),
+        Entry(
+            host=_host(chosen.host, host, has_ingress=has_ingress).replace("*", deployment),
+            port=chosen.port if port is None else port,
+            ingress_class=chosen.ingress_class,
+            tls_secret=chosen.tls_secret,
+            gateway=chosen.gateway,
+        ),
+        chosen.api_key,
+        chosen.rollout,
+        chosen.history,
+        chosen.rollout.routers,
+    )
+
+
+class Keep(Enum):
+    """The API key of the serving revision stays."""
+
+    KEEP = "keep"
+
+
+KEEP: Final = Keep.KEEP
+
+
+def key_of(config: KeyConfig | None, environment: Mapping[str, str]) -> str | Literal[Keep.KEEP] | None:
+    """The API key that replicas ask for; None for none, and `KEEP` where no one says: that of the serving revision.
+
+    Where the file names none, it is WINNOW_API_KEY_FILE's or WINNOW_API_KEY's; set and empty, there is none.
+
+    Raises:
+        InputError: the file or the variable that is named has no key. No model is served without a key by mistake.
+    """
+    if config is None:
+        found = key_file(environment)
+        return found if found is not None else (environment[API_KEY] or None) if API_KEY in environment else KEEP
+    if config.file:
+        return key_in("serving.api_key.file", config.file, "Correct it.")
+    name = config.env or ""
+    if not environment.get(name):
+        raise InputError(
+            "serving.api_key.env",
+            expected=f"the environment variable {name}, with the API key",
+            found="an empty one" if name in environment else "none",
+            remedy="Set it, or remove `api_key` from the file to keep the key that is in use.",
+        )
+    return environment[name]
+
+
+def fingerprint(deployment: str, key: str | None) -> str:
+    """What a record keeps of an API key: `ReplicaSettings.key`; empty for no key."""
+    return "" if key is None else hashlib.sha256(f"{deployment}\n{key}".encode()).hexdigest()[:16]
+
+
+def _replica_settings(config: StageConfig) -> ReplicaSettings:
+    resources = config.resources
+    limits = config.limits.model_dump(exclude_none=True)
+    return ReplicaSettings(
+        cpus=cpus_of(resources.cpu),
+        memory_bytes=bytes_of(resources.memory),
+        cpu_request=cpus_of(resources.cpu_request),
+        memory_request_bytes=bytes_of(resources.memory_request),
+        settle_s=config.settle_s,
+        drain_s=float(config.drain_s),
+        limits={name: float(limits[name]) for name in sorted(limits)},
+        is_access_logged=config.access_log,
+    )
+
+
+def _scale(config: StageConfig, replicas: int) -> Scale:
+    if config.autoscale is None:
+        return Scale(replicas, max_unavailable=config.max_unavailable)
+    autoscale: AutoscaleConfig = config.autoscale
+    return Scale(
+        replicas,
+        max(replicas, autoscale.max or 2 * replicas),
+        autoscale.cpu,
+        autoscale.scale_down_after_s,
+        config.max_unavailable,
+    )
+
+
+def _host(given: str | None, flag: str | None, *, has_ingress: bool) -> str:
+    """The entry's host; empty for the platform's default."""
+    if flag is None:
+        return given if given is not None and _is_address(given) != has_ingress else ""
+    if not has_ingress or not _is_address(flag):
+        return flag
+    if flag == "localhost" or ipaddress.ip_address(flag).is_loopback:
+        return ""
+    raise InputError(
+        next_flag("host"),
+        expected="the host name of an Ingress, such as cells.example.com",
+        found=f"the address {flag}",
+        remedy="Name a host, or leave it out for the Ingress to take any.",
+    )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return True
+
+
+def _unknown_stage(config: ServingConfig, stage: str) -> InputError:
+    known = sorted(config.stages)
+    return InputError(
+        next_flag("stage"),
+        expected=f"one of serving.stages: {', '.join(known)}" if known else "a stage in `serving.stages`",
+        found=f"'{stage}'" if known else f"'{stage}', and the file has none",
+        remedy=did_you_mean(stage, known) or "Add it to the file, or leave the stage out.",
+    )
