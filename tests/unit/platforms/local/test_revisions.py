@@ -28,12 +28,12 @@ def test_a_revision_and_its_route_are_shown_as_commands() -> None:
         "  start  WINNOW_API_KEY_FILE=/home/.winnow/deployments/cells/keys/0123"
         """ 'WINNOW_SERVING={"drain_s":30,"is_access_logged":true,"max_rows":10,"settle_s":1.5}'"""
         " python -P -m winnow.serving --bundle /models/bb --model-version 2 --fd 3 --door-fd 4"
-        " --ready-file /home/.winnow/deployments/cells/run/2-{}.ready"
+        " --ready-file /home/.winnow/deployments/cells/run/2-0.ready"
     )
     assert revision_plan.render(record, record.revisions[0], folder, "python").splitlines() == [
         f"cells: revision 2 is cells version 2 (sha256 {'bb' * 6})",
-        start.format(0),
-        start.format(1),
+        start,
+        start.replace("2-0", "2-1"),
         "cells: 127.0.0.1:8080 leads to revision 2",
     ]
 
