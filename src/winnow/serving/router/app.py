@@ -15,14 +15,15 @@ from collections.abc import Callable
 
 import msgspec
 
-from winnow.routing import Comparisons, RouterReport, RouterSettings
+from winnow.routing import RouterReport, RouterSettings
 from winnow.serving import problems, request
 from winnow.serving.budget import ByteBudget, Reservation
 from winnow.serving.problems import ProblemError
 from winnow.serving.request import ClientGoneError, Head, Headers, Receive, Reply, Scope, Send
 from winnow.serving.router.counters import Counter
 from winnow.serving.router.fail_open import AnswerTimes, Breaker
-from winnow.serving.router.split import REVISION_HEADER, Choice, Split
+from winnow.serving.router.mirror import Mirror
+from winnow.serving.router.split import REVISION_HEADER, Choice, Share, Split
 from winnow.serving.router.upstream import HOP_BY_HOP, Answer, Upstream, UpstreamError
 from winnow.serving.settings import ServingSettings
 
@@ -62,6 +63,8 @@ class RouterApp:
         self._breaker, self._times = Breaker(), AnswerTimes()
         self._in_flight = self._misses = 0
         self._stable_counter, self._candidate_counter = Counter(), Counter()
+        copied = Share(self._route.mirror, random.random)
+        self._mirror = Mirror(self._candidate, copied, is_classifier=router.is_classifier, clock=clock)
         self._is_draining = False
         self._further: Headers = ()
 
@@ -89,7 +92,8 @@ class RouterApp:
             uptime_s=self._clock() - self._started,
             stable=self._stable_counter.counts,
             candidate=self._candidate_counter.counts,
-            comparisons=Comparisons(),
+            mirrored=self._mirror.counter.counts,
+            comparisons=self._mirror.comparisons,
             misses=self._misses,
             is_expired=self.is_expired,
             is_open=self._breaker.is_open,
@@ -119,8 +123,7 @@ class RouterApp:
         reserved = Reservation(self.budget)
         try:
             body = await request.body_of(head, receive, self._largest, reserved)
-            number, answer = await self._answer(head, scope, request_bytes(scope, head, body))
-            await self._pass_on(number, answer, head, send)
+            await self._route_one(head, scope, request_bytes(scope, head, body), send)
         except ProblemError as problem:
             await request.reply_with(_problem(problem, head.request_id), head, send, self._further)
         except ClientGoneError:
@@ -158,16 +161,20 @@ class RouterApp:
             reply = Reply(200 if is_ready else 503, JSON, msgspec.json.encode({"ready": is_ready}))
         await request.reply_with(reply, head, send, self._further)
 
-    async def _answer(self, head: Head, scope: Scope, whole: bytes) -> tuple[int, Answer]:
-        """The number of the revision that answers, and its answer."""
+    async def _route_one(self, head: Head, scope: Scope, whole: bytes, send: Send) -> None:
+        """Have one of the revisions answer a request, and the other one compared where the route says so."""
         choice = self._split.choose(head.method, head.path, scope["headers"])
-        candidate = self._route.candidate
-        if choice.is_candidate and candidate is not None and not self.is_expired:
-            answer = await self._ask_candidate(choice, whole, is_head=head.method == "HEAD")
+        route, is_head = self._route, head.method == "HEAD"
+        if choice.is_candidate and route.candidate is not None and not self.is_expired:
+            answer = await self._ask_candidate(choice, whole, is_head=is_head)
             if answer is not None:
-                return candidate, answer
+                await self._pass_on(route.candidate, answer, head, send)
+                return
             choice = Choice(is_candidate=False, is_routed=False)
-        return self._route.stable, await self._ask_stable(choice, whole, is_head=head.method == "HEAD")
+        answer = await self._ask_stable(choice, whole, is_head=is_head)
+        await self._pass_on(route.stable, answer, head, send)
+        if choice.is_routed and answer.status == 200 and route.candidate is not None and not self.is_expired:
+            self._mirror.offer(head.path, whole, answer)
 
     async def _ask_candidate(self, choice: Choice, whole: bytes, *, is_head: bool) -> Answer | None:
         """The candidate's answer; None where it has none that a client should see."""

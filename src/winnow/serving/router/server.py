@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import socket
+import sys
 from typing import Any
 
 import msgspec
@@ -35,6 +37,7 @@ def run(given: Given, listening: Listening, control: Listening, settings: Servin
     Raises:
         PortTakenError: one of the addresses cannot be listened on.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as process 1 of a container nothing happens by itself
     listener, control_listener = open_listener(listening), open_listener(control)
     host, port = listener.getsockname()[:2]
     control_port = control_listener.getsockname()[1]
@@ -78,7 +81,8 @@ class _RoutingServer(DrainingServer):
         assert isinstance(app, RouterApp)
         while not self.should_exit and not await app.is_ready():
             await asyncio.sleep(LOOK_S)
-        await super().startup(sockets)
+        if not self.should_exit:
+            await super().startup(sockets)
 
 
 def _config(app: Any, connections: Connections, drain_s: int) -> uvicorn.Config:
