@@ -391,6 +391,20 @@ def test_a_route_with_a_candidate_goes_through_routers_that_split_and_count(shar
     shared.leave_only(new)
 
 
+def test_a_dead_router_is_replaced_when_its_route_is_repeated(shared: Deployed) -> None:
+    old = shared.serve("first")
+    record, new = shared.start("second")
+    canary = to(record, old, candidate=new, weight=0.5, lease_s=60.0)
+    shared.deployer.route(canary)
+    (router,) = shared.observe().routers
+    shared.backend.kill(router.identifier)
+    shared.deployer.route(canary)
+    shared.wait(lambda observed: sum(each.is_ready for each in observed.routers) == 1)
+    assert shared.answers(10) == {"1": 5, "2": 5}
+    shared.deployer.route(to(canary, old))
+    shared.leave_only(old)
+
+
 def test_a_revision_that_fails_is_reported_and_costs_the_serving_one_nothing(shared: Deployed) -> None:
     old = shared.serve("first")
     serving = shared.observe().of(old)

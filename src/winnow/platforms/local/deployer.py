@@ -181,19 +181,19 @@ class LocalDeployer:
         """See `Deployer.route`."""
         folder = self._folder(record.name)
         processes = self._processes(folder)
+        _check_gateway(record.route)
         with locked(folder.lock):
             state = self._state(record.name)
             following = _replaced(state, record)
-            if record.route.is_gateway:
-                raise InputError(
-                    "serving.rollout.traffic",
-                    expected="router, since this machine has no gateway",
-                    found="gateway",
-                    remedy="Leave it out.",
-                )
             processes.forget_ended()
-            members = self._members(record)
-            with self._entry(record.entry, state) as entry:
+            before = processes.running()
+            try:
+                members = self._members(record)
+                entry = self._entry(record.entry, state)
+            except BaseException:
+                processes.end((each for each in processes.running() if each not in before), _end_s(record, 0))
+                raise
+            with entry:
                 host, port = _host(record.entry), entry.getsockname()[1]
                 following = msgspec.structs.replace(following, host=host, port=port)
                 # If this process dies now, the entry's serial is not the route's: the move is not over.
@@ -202,7 +202,7 @@ class LocalDeployer:
                 if not any(have_taken):
                     _write(folder, state)
                     raise WinnowError(f"deployment '{record.name}': no process took over {host}:{port}")
-                others = [each for each in processes.running() if each not in members]
+                others = [each for each in processes.kept() if each not in members]
                 for each in others:
                     processes.tell(each, HOLD, entry)
             _write(folder, msgspec.structs.replace(following, entry_serial=record.route.serial))
@@ -352,7 +352,6 @@ class LocalDeployer:
         while not all(processes.is_listening(each) for each in routers):
             failed = next((each for each in routers if not process.is_alive(each.process)), None)
             if failed is not None or self._clock.now() > deadline:
-                processes.end(routers, _end_s(record, 0))
                 log = self._folder(record.name).log((failed or routers[0]).label)
                 raise WinnowError(f"deployment '{record.name}': its routers did not become ready. See {log}.")
             self._clock.sleep(LOOK_S)
@@ -422,6 +421,16 @@ class LocalDeployer:
                 if is_router is not bool(each.revision):
                     processes.end([each], _end_s(state.record, each.revision))
             processes.wait_for_end()
+
+
+def _check_gateway(route: Route) -> None:
+    if route.is_gateway:
+        raise InputError(
+            "serving.rollout.traffic",
+            expected="router, since this machine has no gateway",
+            found="gateway",
+            remedy="Leave it out.",
+        )
 
 
 def _host(entry: Entry) -> str:
