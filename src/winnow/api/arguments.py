@@ -9,6 +9,8 @@ from winnow.config.names import check_study_name
 
 ARGUMENTS: Mapping[str, str] = {
     "config": "the experiment file.",
+    "name": "name of the model and its deployment; by default that of the study, else the experiment's.",
+    "stage": "stage of the deployment, from `serving.stages`; by default none.",
     "study": "name of the study; by default the experiment's.",
     "trials": "number of trials that the study holds when it is done; by default as many as the file says.",
     "workers": "number of worker groups that run at once; by default as many as the file says.",
@@ -80,6 +82,24 @@ def study_name(config: Path | str | None, study: str | None) -> str:
     from winnow.config.loader import load_experiment
 
     return load_experiment(Path(config)).name
+
+
+def model_name(config: Path | str | None, study: str | None, name: str | None = None) -> str:
+    """Return `name`, else the name of the model whose versions `study` registers, else the name in the file.
+
+    Raises:
+        InputError: the file is missing or wrong, a name is not valid, or the database of studies cannot be read.
+        TypeError: none is given.
+    """
+    if name is not None:
+        return check_study_name(name, "name")
+    checked = study_name(config, study)
+    if study is None:
+        return checked
+    from winnow.orchestrators.model_name import model_of_study
+    from winnow.orchestrators.settings import current
+
+    return model_of_study(current(), checked)
 
 
 def silent(_message: object) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from winnow.api.arguments import silent, study_name
+from winnow.api.arguments import model_name, silent
 from winnow.config.errors import InputError, WinnowError
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def serve(
     config: Path | str | None = None,
     *,
     study: str | None = None,
+    name: str | None = None,
     alias: str = "champion",
     version: str | None = None,
     replicas: int | None = None,
@@ -75,7 +76,7 @@ def serve(
     image_load: str = "",
     say: Callable[[str], None] = silent,
 ) -> Deployment:
-    """Serve a study's champion.
+    """Serve a model's champion.
 
     The previous model keeps answering until the new one is ready. Serving the same model again changes nothing.
 
@@ -93,10 +94,10 @@ def serve(
         BuildFailedError: the image cannot be built or delivered.
         DeploymentFailedError: the new model did not become ready; the old one still serves.
     """
-    name = study_name(config, study)
+    chosen = model_name(config, study, name)
     from winnow.orchestrators.deploy import ServeRequest
 
-    request = ServeRequest(name, alias, version, replicas, host, port, registry, image_load)
+    request = ServeRequest(chosen, alias, version, replicas, host, port, registry, image_load)
     return plan_serving(request, platform, say=say).deploy()
 
 
@@ -104,13 +105,14 @@ def status(
     config: Path | str | None = None,
     *,
     study: str | None = None,
+    name: str | None = None,
     platform: str | None = None,
     say: Callable[[str], None] = silent,
 ) -> Serving:
     """Show what is being served: versions, replicas, addresses.
 
     Args:
-        study: name of the study whose deployment to show; by default all.
+        name: name of the deployment to show; by default that of the study or the file, else all.
         platform: "local", "docker" or "kubernetes"; by default all platforms in use.
         say: is called with a line for each platform that does not answer.
 
@@ -120,24 +122,25 @@ def status(
     Raises:
         InputError: nothing with that name is served, or the named platform does not answer.
     """
-    name = _deployment_name(config, study)
+    chosen = _deployment_name(config, study, name)
     from winnow.config.settings import Settings
     from winnow.orchestrators.deployments import observe_serving
 
-    return observe_serving(Settings.from_environment(), name, platform, say)
+    return observe_serving(Settings.from_environment(), chosen, platform, say)
 
 
 def plan_rollback(
     config: Path | str | None = None,
     *,
     study: str | None = None,
+    name: str | None = None,
     platform: str | None = None,
     say: Callable[[str], None] = silent,
 ) -> ServePlan:
     """Plan to serve the model that was served before the current one.
 
     Args:
-        study: name of the study whose deployment to roll back; by default the only deployment.
+        name: name of the deployment to roll back; by default that of the study or the file, else the only one.
         platform: "local", "docker" or "kubernetes"; by default the one that serves it.
         say: is called with lines about the change while `ServePlan.deploy` makes it.
 
@@ -148,24 +151,25 @@ def plan_rollback(
         SeveralDeploymentsError: there are several deployments, or several with that name.
         InputError: it is not served, nothing was served before, or the platform does not answer.
     """
-    name = _deployment_name(config, study)
+    chosen = _deployment_name(config, study, name)
     from winnow.config.settings import Settings
     from winnow.orchestrators import deploy
 
-    return deploy.plan_rollback(Settings.from_environment(), name, platform, say=say)
+    return deploy.plan_rollback(Settings.from_environment(), chosen, platform, say=say)
 
 
 def rollback(
     config: Path | str | None = None,
     *,
     study: str | None = None,
+    name: str | None = None,
     platform: str | None = None,
     say: Callable[[str], None] = silent,
 ) -> Deployment:
     """Serve the model that was served before the current one.
 
     Args:
-        study: name of the study whose deployment to roll back; by default the only deployment.
+        name: name of the deployment to roll back; by default that of the study or the file, else the only one.
         platform: "local", "docker" or "kubernetes"; by default the one that serves it.
 
     Raises:
@@ -173,13 +177,14 @@ def rollback(
         InputError: it is not served, nothing was served before, or the platform does not answer.
         DeploymentFailedError: the model did not become ready; the current one still serves.
     """
-    return plan_rollback(config, study=study, platform=platform, say=say).deploy()
+    return plan_rollback(config, study=study, name=name, platform=platform, say=say).deploy()
 
 
 def remove_deployment(
     config: Path | str | None = None,
     *,
     study: str | None = None,
+    name: str | None = None,
     platform: str | None = None,
     dry_run: bool = False,
     say: Callable[[str], None] = silent,
@@ -189,7 +194,7 @@ def remove_deployment(
     This also removes what a failed change left behind.
 
     Args:
-        study: name of the study whose deployment to remove; by default the only deployment.
+        name: name of the deployment to remove; by default that of the study or the file, else the only one.
         platform: "local", "docker" or "kubernetes"; by default the one that serves it.
         say: is called with a line for each platform that does not answer.
 
@@ -200,14 +205,16 @@ def remove_deployment(
         SeveralDeploymentsError: there are several deployments, or several with that name.
         InputError: the platform does not answer.
     """
-    name = _deployment_name(config, study)
+    chosen = _deployment_name(config, study, name)
     from winnow.config.settings import Settings
     from winnow.orchestrators import deployments
 
-    return deployments.remove_deployment(Settings.from_environment(), name, platform, say, dry_run=dry_run)
+    return deployments.remove_deployment(Settings.from_environment(), chosen, platform, say, dry_run=dry_run)
 
 
-def stop_serving(config: Path | str | None = None, *, study: str | None = None, platform: str = "local") -> bool:
+def stop_serving(
+    config: Path | str | None = None, *, study: str | None = None, name: str | None = None, platform: str = "local"
+) -> bool:
     """Finish running requests, then stop all replicas of a study's deployment on one platform. Images and logs stay.
 
     Returns:
@@ -216,7 +223,7 @@ def stop_serving(config: Path | str | None = None, *, study: str | None = None, 
     Raises:
         InputError: the platform does not answer.
     """
-    removal = remove_deployment(study=study_name(config, study), platform=platform)
+    removal = remove_deployment(name=model_name(config, study, name), platform=platform)
     return removal.is_removed or removal.has_removed_parts
 
 
@@ -224,6 +231,7 @@ def diff(
     config: Path | str | None = None,
     *,
     study: str | None = None,
+    name: str | None = None,
     part: str | None = None,
     alias: str = "champion",
     version: str | None = None,
@@ -254,7 +262,7 @@ def diff(
         from winnow.tracking.registry import Registry
 
         settings = current()
-        request = ServeRequest(study_name(config, study), alias, version, replicas)
+        request = ServeRequest(model_name(config, study, name), alias, version, replicas)
         return prod_difference("kubernetes", settings, Registry(settings.tracking_uri), request)
 
     parts = {"stack": stack, "prod": prod}
@@ -267,6 +275,7 @@ def inference_one(
     config: Path | str | None = None,
     *,
     study: str | None = None,
+    name: str | None = None,
     platform: str | None = None,
     url: str | None = None,
     source: Path | str | None = None,
@@ -275,7 +284,7 @@ def inference_one(
     """Send one request to a served model and check which model answers.
 
     Args:
-        study: name of the study whose deployment to use; by default the only deployment.
+        name: name of the deployment to use; by default that of the study or the file, else the only one.
         platform: "local", "docker" or "kubernetes"; by default the one that serves it.
         url: address of a server, instead of a deployment.
         source: JSON file to send: {"rows": […]}, one row or a list of rows, any of MLflow's forms, or an inference
@@ -290,12 +299,12 @@ def inference_one(
         InputError: no model server answers, a different model answers, or the server rejects the file.
         WinnowError: the server fails.
     """
-    name = _deployment_name(config, study) if url is None else None
+    chosen = _deployment_name(config, study, name) if url is None else None
     from winnow.config.settings import Settings
     from winnow.orchestrators.inference import infer_once
 
     file = None if source is None else Path(source)
-    return infer_once(Settings.from_environment(), name, platform, url=url, source=file, say=say)
+    return infer_once(Settings.from_environment(), chosen, platform, url=url, source=file, say=say)
 
 
 def holdout_row(config: Path | str) -> HoldoutRow:
@@ -338,6 +347,6 @@ def predict(url: str, rows: Sequence[Mapping[str, float | None] | Sequence[Any]]
     return answer
 
 
-def _deployment_name(config: Path | str | None, study: str | None) -> str | None:
-    """The name of the deployment; None if neither argument names one."""
-    return None if config is None and study is None else study_name(config, study)
+def _deployment_name(config: Path | str | None, study: str | None, name: str | None) -> str | None:
+    """The name of the deployment; None if no argument names one."""
+    return None if config is None and study is None and name is None else model_name(config, study, name)

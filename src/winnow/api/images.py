@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from winnow.api.arguments import silent, study_name
+from winnow.api.arguments import model_name, silent
 
 if TYPE_CHECKING:
     from winnow.orchestrators.build import BuiltImage, PlannedBuild
@@ -104,6 +104,7 @@ def plan_build_prod(
     config: Path | str | None = None,
     *,
     study: str | None = None,
+    name: str | None = None,
     alias: str = "champion",
     version: str | None = None,
     tag: str = "",
@@ -121,7 +122,7 @@ def plan_build_prod(
     Raises:
         InputError: there is no such version, or the store does not answer.
     """
-    name = study_name(config, study)
+    model = model_name(config, study, name)
     from winnow.orchestrators.build import PlannedBuild, load_routes
     from winnow.orchestrators.releases import choose_version, fetch_release, shown_release
     from winnow.orchestrators.settings import current
@@ -132,7 +133,7 @@ def plan_build_prod(
     settings = current()
     environment, build = _options(options, PROD_BASE)
     registry, store, home = Registry(settings.tracking_uri), settings.tracking_uri, settings.home
-    chosen = choose_version(registry, name, store=store, alias=alias, number=version)
+    chosen = choose_version(registry, model, store=store, alias=alias, number=version)
 
     def plan(release: Release) -> PlannedBuild:
         request = ModelImageRequest(
@@ -153,6 +154,7 @@ def build_prod(
     config: Path | str | None = None,
     *,
     study: str | None = None,
+    name: str | None = None,
     alias: str = "champion",
     version: str | None = None,
     tag: str = "",
@@ -165,7 +167,7 @@ def build_prod(
         InputError: there is no such version, or the store or the engine does not answer.
         BuildFailedError: the build, a push or a load failed.
     """
-    plan = plan_build_prod(config, study=study, alias=alias, version=version, tag=tag, options=options)
+    plan = plan_build_prod(config, study=study, name=name, alias=alias, version=version, tag=tag, options=options)
     return plan.run(show)
 
 

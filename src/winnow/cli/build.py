@@ -16,9 +16,9 @@ from winnow.cli.options import (
     config_option,
     dry_run_option,
     in_order,
+    model_options,
     registry_options,
     say,
-    study_option,
     version_options,
 )
 
@@ -70,7 +70,7 @@ def build_train(
 
 @click.command("build-prod", cls=StoreVerb)
 @config_option
-@study_option
+@model_options
 @version_options
 @build_options
 @click.option(
@@ -82,6 +82,7 @@ def build_train(
 def build_prod(
     config: Path,
     study: str | None,
+    name: str | None,
     alias: str,
     version: str | None,
     tag: str,
@@ -94,7 +95,7 @@ def build_prod(
 
     options = api.ImageOptions(**shared, is_cached=not no_cache)
     plan = api.plan_build_prod(
-        config, study=study, alias=alias, version=version, tag=tag, options=options, dry_run=dry_run
+        config, study=study, name=name, alias=alias, version=version, tag=tag, options=options, dry_run=dry_run
     )
     if dry_run:
         for fact in plan.unknown:

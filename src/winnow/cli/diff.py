@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from winnow.cli.options import config_option, say, study_option, version_options
+from winnow.cli.options import config_option, model_options, say, version_options
 
 DIFFERENT = 1
 """Exit status with `--exit-code` if something would change, as for `diff`."""
@@ -18,7 +18,7 @@ NOT_COMPARED = 2
 
 @click.command("diff")
 @config_option
-@study_option
+@model_options
 @click.option("--part", type=click.Choice(["stack", "prod"]), help="Compare only this part; by default both.")
 @version_options
 @click.option("--replicas", type=click.IntRange(min=1), help="As for prod.")

@@ -37,16 +37,38 @@ config_option = click.option(
 """Gives the verb `config: Path`. `load_experiment` checks it."""
 
 
-def _checked_study(_context: click.Context, _parameter: click.Parameter, name: str | None) -> str | None:
-    return None if name is None else check_study_name(name, "--study")
+def _checked_name(_context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+    return None if name is None else check_study_name(name, parameter.opts[0])
+
+
+def in_order(*options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
+    """Several options as one, listed by `--help` in this order."""
+
+    def add(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 def study_flag(text: str, *, required: bool = False) -> Callable[[_Command], _Command]:
     """Gives the verb `study`: a valid name, or None if the flag is left out."""
-    return click.option("--study", metavar="NAME", required=required, callback=_checked_study, help=text)
+    return click.option("--study", metavar="NAME", required=required, callback=_checked_name, help=text)
 
 
 study_option = study_flag("Name of the study; by default the experiment's name.")
+
+model_options = in_order(
+    study_flag("Study whose model is meant; by default the experiment's."),
+    click.option(
+        "--name",
+        metavar="NAME",
+        callback=_checked_name,
+        help="Name of the model and its deployment; by default the experiment's name.",
+    ),
+)
+"""Give the verb `study` and `name`: which model it works on."""
 
 workers_platform_option = click.option(
     "--platform",
@@ -69,17 +91,6 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 """Gives the verb `as_json: bool`."""
 
 
-def in_order(*options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
-    """Several options as one, listed by `--help` in this order."""
-
-    def add(command: _Command) -> _Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
-
 deployment_options = in_order(
     click.option("--config", type=click.Path(path_type=Path), help="Experiment file of the deployment."),
     click.option(
@@ -87,9 +98,10 @@ deployment_options = in_order(
         type=click.Choice(PLATFORMS),
         help="Platform of the deployment; by default the one that serves it.",
     ),
-    study_flag("Name of the deployment's study."),
+    click.option("--name", metavar="NAME", callback=_checked_name, help="Name of the deployment."),
+    study_flag("Study whose model is deployed."),
 )
-"""Give the verb `config`, `platform` and `study`, each None by default: the only deployment."""
+"""Give the verb `config`, `platform`, `name` and `study`, each None by default: the only deployment."""
 
 
 def registry_options(registry: str = "registry") -> Callable[[_Command], _Command]:
@@ -144,7 +156,7 @@ def command_for(name: str, platform: str | None = None) -> str:
         for each in context.command.params
         if each.name is not None and context.get_parameter_source(each.name) is ParameterSource.COMMANDLINE
     }
-    flags |= {"study": name, "config": None}
+    flags |= {"name": name, "study": None, "config": None}
     if platform is not None:
         flags["platform"] = platform
     return next_command(str(context.command.name), **flags)

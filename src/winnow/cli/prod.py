@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from winnow.api.arguments import study_name
+from winnow.api.arguments import model_name
 from winnow.cli.options import (
     StoreVerb,
     candidates_as_commands,
@@ -17,9 +17,9 @@ from winnow.cli.options import (
     deployment_options,
     dry_run_option,
     json_option,
+    model_options,
     registry_options,
     say,
-    study_option,
     version_options,
     warn,
 )
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--platform", type=click.Choice(PLATFORMS), default="local", show_default=True, help="Platform to serve it on."
 )
-@study_option
+@model_options
 @version_options
 @click.option("--replicas", type=click.IntRange(min=1), help="Number of servers; by default as many as run now, or 1.")
 @click.option(
@@ -48,16 +48,16 @@ if TYPE_CHECKING:
 @click.option("--port", type=click.IntRange(1, 65535), help="Port; by default the one in use, or a free one.")
 @registry_options("image_registry")
 @dry_run_option
-def prod(config: Path, platform: str, study: str | None, dry_run: bool, **options: Any) -> None:
+def prod(config: Path, platform: str, study: str | None, name: str | None, dry_run: bool, **options: Any) -> None:
     """Serve the selected model and print its address.
 
     The previous model keeps answering until the new one is ready, or if the new one fails.
     """
-    name = study_name(config, study)
+    model = model_name(config, study, name)
     from winnow import api
     from winnow.cli.build import shown_steps
 
-    request = api.ServeRequest(name, **options)
+    request = api.ServeRequest(model, **options)
     if dry_run:
         preview = api.preview_serving(request, platform)
         for reason in preview.absences:
@@ -78,14 +78,14 @@ def prod(config: Path, platform: str, study: str | None, dry_run: bool, **option
 @click.command("prod-status")
 @deployment_options
 @json_option
-def status(config: Path | None, platform: str | None, study: str | None, as_json: bool) -> int:
+def status(config: Path | None, platform: str | None, study: str | None, name: str | None, as_json: bool) -> int:
     """Show what is being served: versions, replicas, addresses.
 
     Exit status 1: nothing was found, but a platform in use did not answer.
     """
     from winnow import api
 
-    found = api.status(config, study=study, platform=platform, say=say)
+    found = api.status(config, study=study, name=name, platform=platform, say=say)
     if as_json:
         import msgspec
 
@@ -104,7 +104,7 @@ def status(config: Path | None, platform: str | None, study: str | None, as_json
 @click.command("prod-remove")
 @deployment_options
 @dry_run_option
-def remove(config: Path | None, platform: str | None, study: str | None, dry_run: bool) -> int:
+def remove(config: Path | None, platform: str | None, study: str | None, name: str | None, dry_run: bool) -> int:
     """Stop serving: finish running requests, then stop all replicas. Images and logs stay.
 
     By default this removes the only deployment. Exit status 1: it was not found, but a platform in use did not answer.
@@ -112,7 +112,7 @@ def remove(config: Path | None, platform: str | None, study: str | None, dry_run
     from winnow import api
 
     with candidates_as_commands():
-        found = api.remove_deployment(config, study=study, platform=platform, dry_run=dry_run, say=say)
+        found = api.remove_deployment(config, study=study, name=name, platform=platform, dry_run=dry_run, say=say)
     if found.place is None:
         what = f"{found.name} is not" if found.name is not None else "nothing is"
         click.echo(
@@ -137,12 +137,12 @@ def remove(config: Path | None, platform: str | None, study: str | None, dry_run
 @click.command("rollback", cls=StoreVerb)
 @deployment_options
 @dry_run_option
-def rollback(config: Path | None, platform: str | None, study: str | None, dry_run: bool) -> None:
+def rollback(config: Path | None, platform: str | None, study: str | None, name: str | None, dry_run: bool) -> None:
     """Serve the model that was served before the current one. By default this changes the only deployment."""
     from winnow import api
 
     with candidates_as_commands():
-        plan = api.plan_rollback(config, study=study, platform=platform, say=say)
+        plan = api.plan_rollback(config, study=study, name=name, platform=platform, say=say)
     if dry_run:
         click.echo(plan.render())
     else:
@@ -165,9 +165,9 @@ def _deploy(plan: ServePlan) -> None:
         f"  docs     {url}/docs\n"
         f"  metrics  {url}/metrics\n"
         f"  logs     {access.logs}\n"
-        f"  stop     {next_command('prod-remove', study=deployment.name, platform=platform)}\n"
+        f"  stop     {next_command('prod-remove', name=deployment.name, platform=platform)}\n"
         "Get a prediction:\n"
-        f"  {next_command('inference-one', study=deployment.name, platform=platform)}\n"
+        f"  {next_command('inference-one', name=deployment.name, platform=platform)}\n"
         "or\n"
         f"  curl -s {url}/predict -H 'content-type: application/json' \\\n{key}"
         f"  -d {shlex.quote(f'@{access.example}')}"
@@ -199,7 +199,7 @@ def _print_status(served: ServedDeployment) -> None:
         standing = "it is the champion"
     click.echo(f"  platform {served.platform}; all requests go to version {release.version}; {standing}")
     if deployment.previous is not None:
-        rollback = next_command("rollback", study=deployment.name, platform=served.platform)
+        rollback = next_command("rollback", name=deployment.name, platform=served.platform)
         click.echo(f"  back to version {deployment.previous.version}: {rollback}")
     if served.manual is not None:
         click.echo(f"  {served.manual.reason}")

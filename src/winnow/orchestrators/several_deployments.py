@@ -27,7 +27,7 @@ class SeveralDeploymentsError(InputError):
             found=f"{len(found)}: {', '.join(f'{each} ({platform})' for platform, each in found)}",
             remedy="",
         )
-        flags = [{"study": each, "platform": platform} for each, platform in self.candidates]
+        flags = [{"name": each, "platform": platform} for each, platform in self.candidates]
         self.suggest([" ".join(next_flag(key, value) for key, value in one.items() if value) for one in flags])
 
     def suggest(self, commands: Sequence[str]) -> None:

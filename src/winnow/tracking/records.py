@@ -43,6 +43,11 @@ class SweepRecord:
     splitter: str = ""
     code: Mapping[str, str] | None = None
 
+    @property
+    def model(self) -> str:
+        """Name of the registered model: the experiment's when the study was made. Older versions had the study's."""
+        return str(self.experiment.get("name") or self.study)
+
 
 Curves = Mapping[str, tuple[tuple[int, float], ...]]
 """Learning curves by name: epochs (1-based) with the values measured after them."""

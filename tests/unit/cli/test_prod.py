@@ -79,7 +79,7 @@ def test_removing_what_is_not_served_names_what_is(silent_cluster: dict[str, str
     removed = invoke("prod-remove", {**silent_cluster, "WINNOW_NAMESPACE": ""})
     assert removed.return_value == 0
     assert removed.stdout == "Nothing was removed: cells is not being served on this machine.\n"
-    assert removed.stderr == f"  wine is being served: WINNOW_HOME={home} make prod-remove STUDY=wine\n"
+    assert removed.stderr == f"  wine is being served: WINNOW_HOME={home} make prod-remove NAME=wine\n"
 
 
 @pytest.mark.parametrize("target", ["local", "kubernetes"])

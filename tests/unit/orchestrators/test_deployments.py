@@ -48,7 +48,7 @@ def test_several_that_may_be_meant_are_listed_with_the_command_for_each() -> Non
     with pytest.raises(SeveralDeploymentsError) as unnamed:
         find_deployment(deployers, None)
     assert unnamed.value.candidates == (("cells", "local"), ("wine", None), ("cells", "docker"))
-    assert "Choose one:\n  STUDY=cells PLATFORM=local\n  STUDY=wine\n" in str(unnamed.value)
+    assert "Choose one:\n  NAME=cells PLATFORM=local\n  NAME=wine\n" in str(unnamed.value)
     unnamed.value.suggest(["stop cells on local", "stop wine", "stop cells on docker"])
     assert str(unnamed.value) == (
         "deployments: expected one, since none is named, found 3: cells (local), wine (local), cells (docker). "
@@ -58,7 +58,7 @@ def test_several_that_may_be_meant_are_listed_with_the_command_for_each() -> Non
         find_deployment(deployers, "cells")
     assert str(named.value) == (
         "deployment 'cells': expected one platform that serves it, found 2: cells (local), cells (docker). "
-        "Choose one:\n  STUDY=cells PLATFORM=local\n  STUDY=cells PLATFORM=docker"
+        "Choose one:\n  NAME=cells PLATFORM=local\n  NAME=cells PLATFORM=docker"
     )
     assert len(list_deployments(deployers, "cells")) == 2
 
