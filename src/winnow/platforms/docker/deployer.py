@@ -26,36 +26,28 @@ from winnow.config.atomic_write import replace_text
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.file_lock import locked, try_locked
-from winnow.config.next_command import next_command, next_flag
+from winnow.config.next_command import next_command
 from winnow.platforms.deployer import Endpoint, OvertakenError, Say, UnknownDeploymentError, look_at_listener, mute
+from winnow.platforms.docker import containers, revision_plan, traefik
 from winnow.platforms.docker import engine_deployment as on_engine
-from winnow.platforms.docker import revision_plan, traefik
 from winnow.platforms.docker.client import asking, connect
 from winnow.platforms.docker.engine_deployment import EngineDeployment, checked, is_alive
+from winnow.platforms.docker.entry import PROXY_IMAGE, TAKEOVER_S, Address, address_of, check_address, entry, folder_of
 from winnow.platforms.docker.images import DockerImages
 from winnow.platforms.docker.prod_image import ROUTER as ROUTER_IMAGE
-from winnow.platforms.docker.revision_plan import PORTS, PROXY, ROUTER_SETTINGS, ContainerRequest, container_name
-from winnow.platforms.docker.traefik import Backend
+from winnow.platforms.docker.revision_plan import PROXY, ROUTER_SETTINGS, ContainerRequest, container_name
 from winnow.platforms.images import PROD_BASE, BuildOptions
-from winnow.platforms.interrupts import uninterrupted
-from winnow.platforms.labels import DEPLOYMENT, FOLDER, FOLDER_ID
-from winnow.platforms.ports import bound, is_free, url_for_clients
-from winnow.platforms.readiness import NoModelError, ask_ready
+from winnow.platforms.labels import DEPLOYMENT, FOLDER
 from winnow.routing import Observation, Record, ReplicaObserved, Revision, RouterReport
 
 if TYPE_CHECKING:
-    import docker
     from docker.models.containers import Container
 
     from winnow.platforms.docker.client import Engine
 
-PROXY_IMAGE = "WINNOW_PROXY_IMAGE"
-FIRST_OPEN_PORT = 1024
-TAKEOVER_S, ROUTERS_S = 20.0, 60.0
+ROUTERS_S = 60.0
 HELD_WITHIN_S = 1.0
-UNKNOWN_STOP_S = 40.0
-"""How long a replica of an earlier version may take to end."""
-SHOWN_LINES, KEPT_LINES, KEPT_LOGS = 20, 1000, 20
+SHOWN_LINES = 20
 RENEW = f"""
 import os, urllib.request
 token = os.environ["{revision_plan.ROUTER_TOKEN}"]
@@ -113,7 +105,6 @@ class DockerDeployer:
         import docker
 
         revision, found = _revision(record, number), self._find(record.name)
-        host = record.entry.host or revision_plan.DEFAULT_HOST
         _refuse_too_many(revision, int(self._engine.info()["MemTotal"]))
         if revision.release.image:
             try:
@@ -125,11 +116,7 @@ class DockerDeployer:
             with contextlib.suppress(docker.errors.NotFound):
                 if self._engine.containers.get(name).labels.get(DEPLOYMENT) != record.name:
                     raise on_engine.taken("container", name)
-        current = _published(found.proxies[0]) if found is not None and found.proxies else None
-        port = record.entry.port if record.entry.port is not None else current[1] if current is not None else None
-        # Below the first open port the engine may listen where this person may not try.
-        if (host, port) != current and (port is None or port >= FIRST_OPEN_PORT):
-            bound(host, port).close()
+        check_address(record, address_of(found.proxies[0]) if found is not None and found.proxies else None)
 
     @asking(_WHAT)
     def names(self) -> tuple[str, ...]:
@@ -144,9 +131,8 @@ class DockerDeployer:
         ready = found.ready((*found.replicas, *routers))
         url, serial = "", None
         if found.proxies:
-            url = url_for_clients(*_published(found.proxies[0]))
-            mark = _mark_at(*_published(found.proxies[0]))
-            serial = traefik.serial_in(mark) if mark is not None else None
+            address = address_of(found.proxies[0])
+            url, serial = address.url, traefik.serial_in(address.mark() or "")
         return Observation(
             record=record,
             replicas=_observed(found.replicas, ready),
@@ -210,7 +196,7 @@ class DockerDeployer:
         alive = [each for each in found.of(number) if is_alive(each)]
         leaving = [each for each in found.of(number) if each not in alive[:replicas]]
         self._refresh(record.name, leaving)
-        self._retire([*leaving, *_leftovers(found, record)], found.folder)
+        containers.retire([*leaving, *_leftovers(found, record)], found.logs)
 
     @asking(_WHAT)
     def route(self, record: Record) -> None:
@@ -221,24 +207,25 @@ class DockerDeployer:
             raise WinnowError(f"deployment '{record.name}': no replica of revision {record.route.stable} is ready.")
         with contextlib.ExitStack() as undo:
             if found.proxies:
-                address = _published(found.proxies[0])
-                undo.callback(self._await_mark, *address, _mark_at(*address))
+                before = address_of(found.proxies[0])
+                undo.callback(before.follows, before.mark(), self._clock)
             self._prepare_folder(found)
             self._start_routers(found, record, undo)
             hosts = tuple(revision_plan.router_hosts(record)) if record.route.needs_routers else ()
             backends = revision_plan.backends(record.route, found.hosts(), hosts)
             undo.callback(_restore, found)
             self._replace(found, record, lambda _: traefik.route_file(record, backends))
-            with self._entry(found, record) as (host, port):
-                self._wait_for_takeover(record, host, port, backends)
+            with entry(self._engine, found, record, self._proxy_image) as address:
+                if not address.follows(traefik.mark(record.route.serial, backends), self._clock):
+                    raise self._not_taken_over(record.name, address)
             undo.pop_all()
         found = self._found(record.name)
         routed = (record.route.stable, record.route.candidate)
         restart: Any = {"Name": "unless-stopped"}  # which the SDK's published types lack
         for each in found.replicas:
-            if on_engine.number_of(each) in routed and is_alive(each) and _is_untried(each):
+            if on_engine.number_of(each) in routed and is_alive(each) and containers.is_untried(each):
                 each.update(restart_policy=restart)  # from now on the engine restarts it
-        self._retire(_leftovers(found, record), found.folder)
+        containers.retire(_leftovers(found, record), found.logs)
 
     @asking(_WHAT)
     def renew(self, record: Record) -> tuple[RouterReport, ...]:
@@ -254,7 +241,7 @@ class DockerDeployer:
     def retire(self, record: Record, number: int) -> None:
         """See `Deployer.retire`."""
         found = self._found(record.name)
-        self._retire([*found.of(number), *_leftovers(found, record)], found.folder)
+        containers.retire([*found.of(number), *_leftovers(found, record)], found.logs)
         used = {each.settings.key for each in record.revisions}
         for path in (found.folder / "keys").glob("*"):
             if path.name not in used:
@@ -268,11 +255,11 @@ class DockerDeployer:
             return False
         # The entry ends first: it refuses new requests and answers those that it has.
         for each in found.proxies:
-            _stop(each, traefik.GRACE_S + revision_plan.SPARE_S)
-        mounted = [_mounted(each) for each in found.proxies]
-        self._retire([each for each in found.containers if each not in found.proxies], found.folder)
+            containers.stop(each, traefik.GRACE_S + revision_plan.SPARE_S)
+        mounted = [folder_of(each) for each in found.proxies]
+        containers.retire([each for each in found.containers if each not in found.proxies], found.logs)
         for each in found.proxies:
-            _remove(each)
+            containers.remove(each)
         if found.network is not None:
             found.network.remove()
         for folder in (found.routes, found.folder / "keys", *(each for each in mounted if each is not None)):
@@ -398,8 +385,8 @@ class DockerDeployer:
             return
         with locked(found.routes):
             _write(found, text)
-        if found.proxies:  # a silent entry sends nothing to replicas that leave
-            self._await_mark(*_published(found.proxies[0]), traefik.mark(route.serial, backends))
+        if found.proxies:  # a silent one sends nothing to replicas that leave
+            address_of(found.proxies[0]).follows(traefik.mark(route.serial, backends), self._clock)
 
     def _bring(self, found: EngineDeployment, record: Record, revision: Revision, count: int, key: str | None) -> None:
         """Start the replicas that a revision lacks, and those anew that ended."""
@@ -414,8 +401,8 @@ class DockerDeployer:
             if current is not None and is_alive(current):
                 continue
             if current is not None:
-                self._retire([current], found.folder)
-            self._start(request)
+                containers.retire([current], found.logs)
+            containers.start(self._engine, request)
         self._refresh(record.name, ())
 
     def _start_routers(self, found: EngineDeployment, record: Record, undo: contextlib.ExitStack) -> None:
@@ -433,11 +420,11 @@ class DockerDeployer:
             request = revision_plan.router(record, index, image, secrets.token_urlsafe(32))
             current = present.get(request.name)
             if current is not None and not _is_router_of(current, request):
-                self._retire([current], found.folder)
+                containers.retire([current], found.logs)
                 current = None
-            waiting.append(current if current is not None else self._start(request))
+            waiting.append(current if current is not None else containers.start(self._engine, request))
             if current is None:
-                undo.callback(self._retire, [waiting[-1]], found.folder, 0)
+                undo.callback(containers.retire, [waiting[-1]], found.logs, 0)
         deadline = self._clock.now() + ROUTERS_S
         while True:
             for each in waiting:
@@ -452,6 +439,15 @@ class DockerDeployer:
                 raise WinnowError(f"router {failed.name} did not become ready. The end of its log:\n{lines}")
             self._clock.sleep(0.1)
 
+    def _not_taken_over(self, name: str, address: Address) -> WinnowError:
+        lines = "\n".join(
+            f"    {line}" for each in self._found(name).proxies for line in on_engine.log(each, SHOWN_LINES)
+        )
+        return WinnowError(
+            f"deployment '{name}': the entry at {address.host}:{address.port} did not take the new route over within "
+            f"{TAKEOVER_S:g} s. The end of its log:\n{lines}"
+        )
+
     def _router_image(self) -> str:
         """The routers' image, built where the engine does not have it."""
         options = replace(BuildOptions.from_environment(self._environment, base=PROD_BASE), registry="")
@@ -461,112 +457,6 @@ class DockerDeployer:
             return found
         self._say(f"building {build.tag}, the image of the routers")
         return build.build()
-
-    def _start(self, request: ContainerRequest) -> Container:
-        """Create and start a container, or leave none."""
-        import docker
-
-        api: Any = self._engine.api
-        with uninterrupted():
-            try:
-                made = api.create_container_from_config(request.body(), request.name)
-                container = self._engine.containers.get(made["Id"])
-            except docker.errors.APIError as error:
-                raise _refused(request.name, error) from error
-            try:
-                container.start()
-            except docker.errors.APIError as error:
-                _remove(container)
-                raise _refused(request.name, error) from error
-            container.reload()
-        return container
-
-    @contextlib.contextmanager
-    def _entry(self, found: EngineDeployment, record: Record) -> Iterator[tuple[str, int]]:
-        """Yield the address of the wanted entry. The one before is removed only when the new one has worked."""
-        host = record.entry.host or revision_plan.DEFAULT_HOST
-        current = found.proxies[0] if found.proxies else None
-        port = record.entry.port or (_published(current)[1] if current is not None else _free_port(host))
-        folder_id = str(found.routes.stat().st_ino)
-        wanted = revision_plan.proxy(record.name, found.routes, folder_id, self._proxy_image, (host, str(port)))
-        old = list(found.proxies)
-        if current is not None and _is_as_wanted(current, wanted):
-            yield host, port
-            old.remove(current)
-        else:
-            with contextlib.ExitStack() as undo:
-                self._pull(wanted.image)
-                for each in old:
-                    undo.callback(each.start)
-                    undo.callback(_rename, each, wanted.name)
-                    _rename(each, f"{wanted.name}-old")
-                    if _published(each)[1] == port:  # two cannot publish one port: for a moment none answers
-                        _stop(each, traefik.GRACE_S)
-                with uninterrupted():
-                    proxy, port = self._open(wanted, host, port, is_asked=record.entry.port is not None)
-                    undo.callback(_remove, proxy)
-                yield host, port
-                undo.pop_all()
-        for each in old:
-            _stop(each, traefik.GRACE_S)
-            _remove(each)
-
-    def _open(self, proxy: ContainerRequest, host: str, port: int, *, is_asked: bool) -> tuple[Container, int]:
-        """Start the entry at its port, or at another free one where the caller did not choose the port."""
-        while True:
-            try:
-                return self._start(replace(proxy, published=(host, str(port)))), port
-            except WinnowError:
-                if is_asked or is_free(host, port):
-                    raise
-                port = _free_port(host)
-
-    def _pull(self, image: str) -> None:
-        import docker
-
-        try:
-            self._engine.images.get(image)
-        except docker.errors.ImageNotFound:
-            try:
-                self._engine.images.pull(image)
-            except docker.errors.APIError as error:
-                raise InputError(
-                    f"image {image}",
-                    expected="the image of the entry, on the engine or in its registry",
-                    found=error.explanation or str(error),
-                    remedy=f"Make it available (`docker pull {image}`), or name another with {PROXY_IMAGE}.",
-                ) from error
-
-    def _wait_for_takeover(self, record: Record, host: str, port: int, backends: Sequence[Backend]) -> None:
-        """Raises WinnowError where the entry does not follow a route in time."""
-        if not self._await_mark(host, port, traefik.mark(record.route.serial, backends)):
-            proxies = self._found(record.name).proxies
-            lines = "\n".join(f"    {line}" for each in proxies for line in on_engine.log(each, SHOWN_LINES))
-            raise WinnowError(
-                f"deployment '{record.name}': the entry at {host}:{port} did not take the new route over within "
-                f"{TAKEOVER_S:g} s. The end of its log:\n{lines}"
-            )
-
-    def _await_mark(self, host: str, port: int, wanted: str | None) -> bool:
-        """Whether an entry answers by the routes of a mark in time."""
-        deadline = self._clock.now() + TAKEOVER_S
-        while _mark_at(host, port) != wanted:
-            if self._clock.now() > deadline:
-                return False
-            self._clock.sleep(0.05)
-        return True
-
-    def _retire(self, containers: Sequence[Container], folder: Path, within_s: float | None = None) -> None:
-        """Stop containers in parallel, keep the end of their logs, and remove them."""
-
-        def retire(container: Container) -> None:
-            _stop(container, _stop_within_s(container) if within_s is None else within_s)
-            _keep_log(container, folder / "logs")
-            _remove(container)
-
-        if containers:
-            with ThreadPoolExecutor(max_workers=8) as pool:
-                list(pool.map(retire, {each.id: each for each in containers}.values()))
 
 
 def _revision(record: Record, number: int) -> Revision:
@@ -646,107 +536,6 @@ def _text_of(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return ""
-
-
-def _mark_at(host: str, port: int) -> str | None:
-    """The mark of the routes by which an entry answers; None where it does not."""
-    try:
-        return ask_ready(url_for_clients(host, port), is_proxied=False).headers.get(traefik.SERIAL_HEADER)
-    except NoModelError:
-        return None
-
-
-def _published(proxy: Container) -> tuple[str, int]:
-    """The address and port of this machine that lead to an entry."""
-    bindings = proxy.attrs["HostConfig"]["PortBindings"] or {}
-    published = next(iter(bindings.get(f"{traefik.ENTRY_PORT}/tcp") or []), {"HostIp": "", "HostPort": "0"})
-    return published["HostIp"] or "0.0.0.0", int(published["HostPort"])
-
-
-def _mounted(proxy: Container) -> Path | None:
-    """The folder that an entry mounts."""
-    sources = [each["Source"] for each in proxy.attrs["Mounts"] if each["Destination"] == traefik.DIRECTORY]
-    return Path(sources[0]) if sources else None
-
-
-def _is_as_wanted(proxy: Container, wanted: ContainerRequest) -> bool:
-    """Whether an entry runs as wanted, and has the route folder that is there, not one that was removed."""
-    host, port = _published(proxy)
-    config = proxy.attrs["Config"]
-    found = (host, str(port)), config["Image"], tuple(config["Cmd"] or ()), proxy.labels.get(FOLDER_ID)
-    return on_engine.is_running(proxy) and found == (
-        wanted.published,
-        wanted.image,
-        wanted.command,
-        wanted.labels[FOLDER_ID],
-    )
-
-
-def _is_untried(container: Container) -> bool:
-    """Whether a container was never ready: the engine does not restart it."""
-    return bool(container.attrs["HostConfig"]["RestartPolicy"]["Name"] == "no")
-
-
-def _stop_within_s(container: Container) -> float:
-    """How long a container may take to end. One that never served may be loading, and not handle SIGTERM yet."""
-    return 0 if _is_untried(container) else container.attrs["Config"].get("StopTimeout") or UNKNOWN_STOP_S
-
-
-def _keep_log(container: Container, folder: Path) -> None:
-    """Keep the end of a replica's log, and only the newest `KEPT_LOGS` logs."""
-    import docker
-
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        text = "\n".join(on_engine.log(container, KEPT_LINES))
-    except docker.errors.NotFound:  # another process has removed it
-        return
-    (folder / f"{container.name}.log").write_text(f"{text}\n", encoding="utf-8")
-    kept = sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
-    for path in kept[:-KEPT_LOGS]:
-        path.unlink(missing_ok=True)
-
-
-def _stop(container: Container, within_s: float) -> None:
-    import docker
-
-    with contextlib.suppress(docker.errors.NotFound):
-        container.stop(timeout=int(within_s))
-
-
-def _remove(container: Container) -> None:
-    import docker
-
-    with contextlib.suppress(docker.errors.NotFound):
-        container.remove(force=True, v=True)
-
-
-def _rename(container: Container, name: str) -> None:
-    if container.name != name:
-        container.rename(name)
-        container.reload()
-
-
-def _free_port(host: str) -> int:
-    """A free port of this machine.
-
-    Raises:
-        InputError: there is none, or the address is none of this machine's.
-    """
-    bound(host, None).close()
-    free = next((port for port in PORTS if is_free(host, port)), None)
-    if free is None:
-        raise InputError(
-            f"ports {PORTS[0]} to {PORTS[-1]} of {host}",
-            expected="one that is free",
-            found="none",
-            remedy=f"Choose another with {next_flag('port')}.",
-        )
-    return free
-
-
-def _refused(name: str, error: docker.errors.APIError) -> WinnowError:
-    return WinnowError(f"container {name}: the Docker engine refused it: {error.explanation or error}")
 
 
 def _refuse_too_many(revision: Revision, memory_bytes: int) -> None:

@@ -78,6 +78,11 @@ class EngineDeployment:
         return self.folder / "routes"
 
     @property
+    def logs(self) -> Path:
+        """The folder with the ends of logs of containers that are gone."""
+        return self.folder / "logs"
+
+    @property
     def is_previous(self) -> bool:
         """Whether an earlier version of winnow made it."""
         is_labelled = self.network is None or FOLDER in labels_of(self.network)

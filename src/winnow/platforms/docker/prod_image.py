@@ -25,9 +25,9 @@ from winnow.config.version import __version__
 from winnow.platforms.docker import build as docker_build
 from winnow.platforms.docker.build import PROJECT, BuildPlan, project_id, source_folder
 from winnow.platforms.docker.client import asking
+from winnow.platforms.docker.engine_deployment import images_of
 from winnow.platforms.docker.requirements import extras, read_project
 from winnow.platforms.images import BuildOptions, ModelImageRequest, Show, silent
-from winnow.platforms.labels import DEPLOYMENT
 
 if TYPE_CHECKING:
     from winnow.platforms.docker.client import Engine
@@ -221,8 +221,7 @@ def build(engine: Engine, image: ProdImage, show: Show = silent, *, is_cached: b
 @asking("a model's image")
 def _keep_name(engine: Engine, image: ProdImage, identifier: str) -> None:
     """Give a second name to an image that is to be built again and that a deployment serves, or may roll back to."""
-    containers = engine.containers.list(all=True, filters={"label": DEPLOYMENT}, ignore_removed=True)
-    if any(identifier in text for each in containers for text in each.labels.values()):
+    if identifier in images_of(engine):
         repository, _, tag = image.tag.rpartition(":")
         engine.images.get(identifier).tag(repository, f"{tag}-{identifier.removeprefix('sha256:')[:8]}")
 
