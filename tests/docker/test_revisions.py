@@ -30,6 +30,7 @@ from winnow.config.errors import InputError, WinnowError
 from winnow.platforms.deployer import UnknownDeploymentError
 from winnow.platforms.docker.client import connect
 from winnow.platforms.docker.deployer import DockerDeployer
+from winnow.platforms.docker.engine_deployment import images_of
 from winnow.platforms.docker.traefik import IMAGE
 from winnow.platforms.labels import DEPLOYMENT
 from winnow.platforms.readiness import is_answering
@@ -175,6 +176,7 @@ def test_no_request_fails_while_a_deployment_is_updated_rolled_back_and_scaled(s
     assert set(scaled_up.versions) == set(scaled_down.versions) == {"1"}
     assert [each.number for each in site.record.revisions] == [first, second]
     assert site.containers() == [f"{first}-0", "proxy"]
+    assert {site.releases["first"].image, site.releases["second"].image} <= images_of(connect())
     with pytest.raises(HTTPError, match="401"):
         urllib.request.urlopen(urllib.request.Request(f"{site.observe().url}/predict", data=b"{}"), timeout=5)
 
@@ -279,7 +281,7 @@ def test_a_lost_folder_is_made_up_for_at_the_same_address(site: Site) -> None:
     first = site.deploy("first")
     before = site.observe()
     shutil.rmtree(site.home)
-    lost = site.wait(lambda observed: observed.entry_serial is None)
+    lost = site.observe()
     assert (lost.record.revisions, lost.record.route) == (before.record.revisions, Route())
     site.serve(first)
     healed = site.observe()
@@ -422,6 +424,32 @@ def test_the_gateways_weights_are_exact_and_follow_readiness(shared: Site) -> No
         pass
     assert (_is_clean(without), set(without.versions)) == (True, {"1"})
     shared.route(1)
+    shared.deployer().retire(shared.write(revisions=shared.record.revisions[:1]), second)
+
+
+def test_a_canary_costs_no_request_whatever_its_candidate_and_its_routers_do(shared: Site) -> None:
+    second = shared.add("second")
+    shared.start(second)
+    candidate, router = (f"winnow-prod-{shared.name}-{each}" for each in (f"{second}-0", "router-{}-0"))
+    with running(shared.load()) as good:
+        record = shared.route(1, candidate=second, weight=0.5, lease_s=60)
+        time.sleep(1)
+        reports = shared.deployer().renew(record)
+    with running(shared.load()) as hanging:
+        connect().containers.get(candidate).pause()
+        time.sleep(2)
+        record = shared.route(1, candidate=second, weight=0.75, lease_s=60)
+    with running(shared.load()) as dying:
+        connect().containers.get(candidate).kill()
+        time.sleep(1)
+        missed = sum(each.misses for each in shared.deployer().renew(record))
+        shared.route(1)
+    outcomes = (good, hanging, dying)
+    assert [(_is_clean(each), each.failed) for each in outcomes] == [(True, Counter())] * 3
+    assert set(good.versions) == {"1", "2"}
+    assert min(sum(each.candidate.requests for each in reports), missed) > 0
+    assert shared.containers() == ["1-0", f"{second}-0", "proxy"]
+    assert (shared.observe().routers, router.format(record.route.serial) in shared.containers()) == ((), False)
     shared.deployer().retire(shared.write(revisions=shared.record.revisions[:1]), second)
 
 

@@ -29,7 +29,8 @@ from winnow.platforms.docker import traefik
 from winnow.platforms.docker.container_request import LOCKED_DOWN, cpu_limit, docker_command, memory_limit
 from winnow.platforms.docker.traefik import Backend
 from winnow.platforms.labels import DEPLOYMENT, FOLDER_ID, REVISION, REVISION_JSON, ROLE, SERIAL
-from winnow.routing import Record, ReplicaSettings, Revision, Route, RouterSettings, to_json
+from winnow.routing import Record, ReplicaSettings, Revision, Route, RouterSettings, server_settings, to_json
+from winnow.serving.settings import SERVING
 
 REPLICA, ROUTER, PROXY = "replica", "router", "proxy"
 ROUTER_SETTINGS, ROUTER_TOKEN = "WINNOW_ROUTER", "WINNOW_ROUTER_TOKEN"
@@ -149,20 +150,12 @@ def replica(name: str, revision: Revision, index: int, key: str | None, *, is_re
         cpus=settings.cpus,
         memory_bytes=settings.memory_bytes,
         stop_within_s=_stop_within_s(settings),
-        environment={**server_environment(settings), **({API_KEY: key} if key is not None else {})},
+        environment={
+            SERVING: server_settings(settings, settle_s=SETTLE_S),
+            **({API_KEY: key} if key is not None else {}),
+        },
         is_restarted=is_restarted,
     )
-
-
-def server_environment(settings: ReplicaSettings) -> dict[str, str]:
-    """The variables that configure a replica's server; without the API key."""
-    limits = {f"WINNOW_{field.upper()}": f"{value:.12g}" for field, value in sorted(settings.limits.items())}
-    return {
-        **limits,
-        "WINNOW_SETTLE_S": f"{_settle_s(settings):g}",
-        "WINNOW_DRAIN_S": f"{settings.drain_s:g}",
-        **({"WINNOW_ACCESS_LOG": "1"} if settings.is_access_logged else {}),
-    }
 
 
 def router_settings(record: Record) -> RouterSettings:
@@ -196,7 +189,7 @@ def router(record: Record, index: int, image: str, token: str) -> ContainerReque
         memory_bytes=ROUTER_MEMORY,
         stop_within_s=_stop_within_s(settings),
         environment={
-            **server_environment(msgspec.structs.replace(settings, is_access_logged=False)),
+            SERVING: server_settings(msgspec.structs.replace(settings, is_access_logged=False), settle_s=SETTLE_S),
             ROUTER_SETTINGS: to_json(given),
             ROUTER_TOKEN: token,
         },

@@ -34,10 +34,7 @@ def test_a_replica_is_locked_in_and_says_what_it_is() -> None:
         "Image": "sha256:2222",
         "Cmd": ["--model-version", "2"],
         "Env": [
-            "WINNOW_MAX_ROWS=7",
-            "WINNOW_SETTLE_S=0.2",
-            "WINNOW_DRAIN_S=10",
-            "WINNOW_ACCESS_LOG=1",
+            'WINNOW_SERVING={"drain_s":10,"is_access_logged":true,"max_rows":7,"settle_s":0.2}',
             "WINNOW_API_KEY=secret",
         ],
         "Labels": {
@@ -75,9 +72,7 @@ def test_a_router_finds_replicas_by_name_and_limits_clients_as_the_stable_revisi
     wanted = RouterSettings("cells", CANARY.route, ("replica-1-0:8080", "replica-1-1:8080"), ("replica-2-0:8080",))
     assert (request.name, request.hostname) == ("winnow-prod-cells-router-3-1", "router-3-1")
     assert request.environment == {
-        "WINNOW_MAX_ROWS": "7",
-        "WINNOW_SETTLE_S": "0.2",
-        "WINNOW_DRAIN_S": "10",
+        "WINNOW_SERVING": '{"drain_s":10,"is_access_logged":false,"max_rows":7,"settle_s":0.2}',
         "WINNOW_ROUTER": to_json(wanted),
         "WINNOW_ROUTER_TOKEN": "token",
     }
@@ -106,8 +101,9 @@ def test_rendering_shows_commands_that_a_shell_takes_and_the_route_file() -> Non
         "docker run --detach --name winnow-prod-cells-1-1 --hostname replica-1-1"
         f" --network winnow-prod-cells --network-alias replica-1-1 {common} {locked}"
         " --memory 1073741824 --memory-swap 1073741824 --pids-limit 128 --dns 127.0.0.1 --restart no"
-        f" --stop-timeout 16 {rest} --env WINNOW_MAX_ROWS=7 --env WINNOW_SETTLE_S=0.2 --env WINNOW_DRAIN_S=10"
-        " --env WINNOW_ACCESS_LOG=1 --env WINNOW_API_KEY sha256:1111 --model-version 1"
+        f" --stop-timeout 16 {rest}"
+        """ --env WINNOW_SERVING='{"drain_s":10,"is_access_logged":true,"max_rows":7,"settle_s":0.2}'"""
+        " --env WINNOW_API_KEY sha256:1111 --model-version 1"
     )
     assert lines[2] == (
         "docker run --detach --name winnow-prod-cells-proxy --hostname proxy"
