@@ -281,6 +281,57 @@ def test_a_run_that_could_not_be_kept_is_found_by_the_next_try(backend: Backend)
     assert run_of(backend, 0).params["lr"] == "0.01"
 
 
+def twice(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> Tracker:
+    """A tracker that makes each run twice, as a client does that repeats a request whose answer was lost."""
+    create = tracker._create
+    monkeypatch.setattr(tracker, "_create", lambda *what: (create(*what), create(*what))[1])
+    return tracker
+
+
+def test_runs_of_which_no_answer_came_are_gone_when_the_sweep_ends(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, begun = sweep(), trial(0, (), "running", value=None)
+    with monkeypatch.context() as lossy:
+        tracker = twice(backend.tracker(), lossy)
+        parent = tracker.start_sweep(record)
+        kept = tracker.sync_trial(record, parent, begun, Sent()).run_id
+    assert [run.status for run in backend.runs()] == ["RUNNING"] * 4
+    whole = replace(trial(0), run_id=kept)
+    tracker.sync_trial(record, parent, whole, Sent(kept))
+    tracker.finish_sweep(record, parent, [whole], None)
+    assert {(run.run_id, run.status) for run in backend.runs()} == {(parent, "FINISHED"), (kept, "FINISHED")}
+
+
+def test_a_sweep_that_is_resumed_goes_on_in_the_run_that_the_study_keeps(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = sweep()
+
+    def killed(run_id: str) -> str:
+        raise ConnectionError("the process is killed")
+
+    with monkeypatch.context() as lossy, pytest.raises(ConnectionError):
+        twice(backend.tracker(), lossy).start_sweep(record, killed)
+    first, kept = sorted(run.run_id for run in backend.runs())
+    assert backend.tracker().start_sweep(record, run_id=kept) == kept
+    assert [run.run_id for run in backend.runs()] == [kept], f"the killed process left {first}"
+
+
+def test_runs_of_another_study_of_the_same_name_stay(backend: Backend) -> None:
+    record, other = sweep(), replace(sweep(), started_at_ms=sweep().started_at_ms + 1)
+    tracker = backend.tracker()
+    parent = tracker.start_sweep(other)
+    theirs = trial(0, (), "running", value=None)
+    running = tracker.sync_trial(other, parent, theirs, Sent()).run_id
+    ours = replace(trial(0), started_at_ms=theirs.started_at_ms + 1)
+    begun = replace(ours, state="running", folds=(), value=None, ended_at_ms=None)
+    kept = backend.tracker().sync_trial(record, parent, begun, Sent()).run_id
+    tracker.sync_trial(record, parent, ours, Sent(kept))
+    tracker.finish_sweep(record, parent, [replace(ours, run_id=kept)], None)
+    assert {running, kept, parent} == {run.run_id for run in backend.runs()}
+
+
 def test_the_run_that_a_record_names_is_the_one_that_is_written_to(backend: Backend) -> None:
     tracker, record = backend.tracker(), sweep()
     parent = tracker.start_sweep(record)

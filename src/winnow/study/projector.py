@@ -217,8 +217,9 @@ class Projector:
 
 def start_run(store: StudyStore, tracker: Tracker) -> str:
     """Find or make the sweep's run, and keep it in the study; return its id. Raises TrackingUnavailableError."""
-    keep = functools.partial(store.keep_parent_run_id, instead_of=store.parent_run_id())
-    return tracker.start_sweep(store.header.sweep, keep)
+    kept = store.parent_run_id()
+    keep = functools.partial(store.keep_parent_run_id, instead_of=kept)
+    return tracker.start_sweep(store.header.sweep, keep, kept)
 
 
 def keep_in(store: StudyStore, record: TrialRecord) -> Keep:

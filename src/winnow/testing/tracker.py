@@ -53,13 +53,16 @@ class MemoryTracker:
         """Requests a store would have got."""
         return self._calls
 
-    def start_sweep(self, sweep: SweepRecord, keep: Keep = as_offered) -> str:
+    def start_sweep(self, sweep: SweepRecord, keep: Keep = as_offered, run_id: str | None = None) -> str:
         """Make the sweep's parent run, or find it."""
         start = projection.sweep_start(sweep)
-        made = self._find({projection.KIND: "sweep", projection.STUDY: sweep.study}) or self._create(start)
+        found = self.runs.get(run_id or "") or self._find({projection.KIND: "sweep", projection.STUDY: sweep.study})
+        made = found or self._create(start)
         run = self.runs[keep(made.run_id)]
         if run is not made:
             del self.runs[made.run_id]
+        if found is not None:
+            self._delete_doubles(run.run_id)
         run.tags |= start.tags
         run.params = run.params or projection.sweep_params(sweep)
         run.status = "RUNNING"
@@ -117,6 +120,7 @@ class MemoryTracker:
         self._add(run, projection.sweep_summary(sweep, trials))
         if report is not None:
             run.files.add(report.name)
+        self._delete_doubles(parent_run_id, trials)
         self._request()
         run.status = "FINISHED"
         run.ended_at_ms = max((t.ended_at_ms or t.started_at_ms for t in trials), default=sweep.started_at_ms)
@@ -133,6 +137,16 @@ class MemoryTracker:
             del self.runs[run.run_id]
         self._log_data_set(kept, sweep)
         return kept
+
+    def _delete_doubles(self, parent_run_id: str, trials: Sequence[TrialRecord] = ()) -> None:
+        """Delete running runs that are not the kept ones but start with them."""
+        self._request()
+        kept_ids = {parent_run_id, *(trial.run_id for trial in trials)}
+        for kept in [run for run in self.runs.values() if run.run_id in kept_ids]:
+            for run in list(self.runs.values()):
+                is_alike = (run.name, run.started_at_ms) == (kept.name, kept.started_at_ms)
+                if run is not kept and is_alike and run.status == "RUNNING":
+                    del self.runs[run.run_id]
 
     def _find(self, tags: dict[str, str]) -> MemoryRun | None:
         self._request()

@@ -7,7 +7,6 @@ in this process or another.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import tempfile
@@ -55,7 +54,7 @@ class MlflowTracker:
         """Requests made to the store so far, without uploads."""
         return self._calls
 
-    def start_sweep(self, sweep: SweepRecord, keep: Keep = as_offered) -> str:
+    def start_sweep(self, sweep: SweepRecord, keep: Keep = as_offered, run_id: str | None = None) -> str:
         """Make the sweep's parent run, or find it; see `Tracker`."""
         try:
             if sqlite_path(self._uri) is not None:
@@ -64,7 +63,8 @@ class MlflowTracker:
             raise TrackingUnavailableError(str(error)) from error
         experiment_id = self._experiment_id(sweep)
         start = projection.sweep_start(sweep)
-        found = self._find(experiment_id, {projection.KIND: "sweep", projection.STUDY: sweep.study})
+        tags = {projection.KIND: "sweep", projection.STUDY: sweep.study}
+        found = self._active(run_id) or self._find(experiment_id, tags)
         own = self._create(experiment_id, start) if found is None else str(found.info.run_id)
         run_id = keep(own)
         if run_id != own:
@@ -76,6 +76,7 @@ class MlflowTracker:
             self._send(run_id, Batch(tags=start.tags))
             if found.info.status != "RUNNING":
                 self._set_status(run_id, "RUNNING", found.info.end_time)
+            self._delete_doubles(sweep, run_id)
         self._log_data_set(run_id, sweep)
         text = yaml.safe_dump(dict(sweep.experiment), sort_keys=False, allow_unicode=True)
         self._upload(self._client.log_text, run_id, text, "experiment.yaml")
@@ -184,6 +185,7 @@ class MlflowTracker:
             self._send(parent_run_id, projection.sweep_summary(sweep, trials))
         if report is not None:
             self._upload(self._client.log_artifact, parent_run_id, str(report))
+        self._delete_doubles(sweep, parent_run_id, trials)
         ended = max((trial.ended_at_ms or trial.started_at_ms for trial in trials), default=sweep.started_at_ms)
         self._set_status(parent_run_id, "FINISHED", ended)
         refresh_statistics(self._uri)
@@ -239,11 +241,9 @@ class MlflowTracker:
 
     def _find_trial(self, sweep: SweepRecord, trial: TrialRecord) -> Any | None:
         """The active run that the record names, else the oldest with this trial's tags."""
-        if trial.run_id is not None:
-            with contextlib.suppress(self._refusal):
-                run = self._request(self._client.get_run, trial.run_id)
-                if run.info.lifecycle_stage == "active":
-                    return run
+        kept = self._active(trial.run_id)
+        if kept is not None:
+            return kept
         if trial.attempts <= 1 and (trial.study, trial.number) not in self._in_doubt:
             run_id = self._listed(sweep).get(trial.number)
             run = None if run_id is None else self._request(self._client.get_run, run_id)
@@ -298,6 +298,39 @@ class MlflowTracker:
             order_by=["attributes.start_time ASC"],
         )
         return runs[0] if runs else None
+
+    def _active(self, run_id: str | None) -> Any | None:
+        """The run, unless it was deleted."""
+        if run_id is None:
+            return None
+        try:
+            run = self._request(self._client.get_run, run_id)
+        except self._refusal:
+            return None
+        return run if run.info.lifecycle_stage == "active" else None
+
+    def _delete_doubles(self, sweep: SweepRecord, parent_run_id: str, trials: Sequence[TrialRecord] = ()) -> None:
+        """Delete runs of the sweep, and of trials, that are not the kept ones.
+
+        A process that is killed after the request for a run, or before it can offer the run to the study, leaves one if
+        another process makes a run at the same time. MLflow's client leaves one by itself: it repeats a request whose
+        answer was lost. Nothing is ever written to such a run, so it is still running. It starts with the kept run, to
+        the millisecond, unlike runs of a study in another database that has the same name.
+        """
+        kept = {("sweep", None): parent_run_id} | {("trial", str(trial.number)): trial.run_id for trial in trials}
+        running = every_page(
+            functools.partial(self._request, self._client.search_runs),
+            [self._experiment_id(sweep)],
+            f"tags.`{projection.STUDY}` = '{sweep.study}' and attributes.status = 'RUNNING'",
+            max_results=1000,
+        )
+        for run in list(running):  # deleting moves the pages
+            kept_id = kept.get((run.data.tags.get(projection.KIND), run.data.tags.get(projection.TRIAL)))
+            if run.info.run_id == kept_id:
+                continue
+            other = self._active(kept_id)
+            if other is not None and other.info.start_time == run.info.start_time:
+                self._request(self._client.delete_run, run.info.run_id)
 
     def _create(self, experiment_id: str, start: RunStart) -> str:
         run = self._request(

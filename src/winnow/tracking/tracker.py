@@ -44,7 +44,8 @@ Keep = Callable[[str], str]
 """Offers a trial's run, found or made; returns the run that the study keeps for the trial.
 
 Finding and making a run are two steps, so two processes may each make one. The study keeps one of them in a single
-step; the other is deleted.
+step; the other is deleted. A process that ends between these steps, or never gets the store's answer, leaves its run to
+`finish_sweep`.
 """
 
 
@@ -73,10 +74,14 @@ class Tracker(Protocol):
     def calls(self) -> int:
         """Requests made to the store so far."""
 
-    def start_sweep(self, sweep: SweepRecord, keep: Keep = as_offered) -> str:
+    def start_sweep(self, sweep: SweepRecord, keep: Keep = as_offered, run_id: str | None = None) -> str:
         """Find or make the sweep's parent run, and an SQLite store that does not exist; return the run's id.
 
         The run is offered to `keep`, and deleted if another one is kept.
+
+        Args:
+            run_id: the run that the study keeps, if any. Another one is found by its tags, or made, only if this one
+                was deleted.
         """
 
     def add_trials(
@@ -119,4 +124,7 @@ class Tracker(Protocol):
     def finish_sweep(
         self, sweep: SweepRecord, parent_run_id: str, trials: Sequence[TrialRecord], report: Path | None
     ) -> None:
-        """Add the summary (best value, counts by state, best trial) and the report to the parent run, and end it."""
+        """Add the summary (best value, counts by state, best trial) and the report to the parent run, and end it.
+
+        Runs that were made for the sweep or its trials but are not the kept ones are deleted.
+        """

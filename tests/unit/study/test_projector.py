@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from pathlib import Path
 
 from tests.unit.study.studies import claim, fail, fold, leases_of, make_study, record_fold
 from tests.unit.tracking.made_up import new_store
 from tests.unit.worker.waiting import wait_until
-from winnow.study.projector import Projector
+from winnow.study.projector import Projector, start_run
 from winnow.testing.tracker import MemoryTracker
 from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.projection import RunStart
 from winnow.tracking.records import SweepRecord, TrialRecord
 from winnow.tracking.run_search import MlflowRunSearch
-from winnow.tracking.tracker import Keep, Sent, as_offered
+from winnow.tracking.tracker import Keep, Sent, TrackingUnavailableError, as_offered
 
 
 class Watched(MemoryTracker):
@@ -147,6 +148,42 @@ def test_an_outage_of_the_tracking_store_loses_nothing(tmp_path: Path) -> None:
     assert projector.close(5.0)
     assert store.untracked() == []
     assert store.trial(0).run_id is not None
+
+
+def test_two_machines_that_lose_the_study_while_they_make_the_sweep_s_run_leave_one_run(tmp_path: Path) -> None:
+    uri = new_store(tmp_path)
+    store = make_study(tmp_path, trials=1)
+    both_have_made_one = threading.Barrier(2)
+
+    class Cut(MlflowTracker):
+        """Loses the study after it has made a run, as when the database restarts or the process is killed."""
+
+        def _create(self, experiment_id: str, start: RunStart) -> str:
+            super()._create(experiment_id, start)
+            both_have_made_one.wait(30.0)
+            raise TrackingUnavailableError("no answer came")
+
+    def cut_off() -> None:
+        with contextlib.suppress(TrackingUnavailableError):
+            start_run(store, Cut(uri))
+
+    machines = [threading.Thread(target=cut_off) for _ in range(2)]
+    for machine in machines:
+        machine.start()
+    for machine in machines:
+        machine.join(30.0)
+    assert running_runs(uri, store.name) == 2
+    parent = start_run(store, MlflowTracker(uri))
+    assert (store.parent_run_id(), running_runs(uri, store.name)) == (parent, 1)
+
+
+def running_runs(uri: str, study: str) -> int:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(study)
+    assert experiment is not None
+    return len(client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'"))
 
 
 def test_two_machines_that_send_one_trial_at_once_leave_one_run(tmp_path: Path) -> None:
