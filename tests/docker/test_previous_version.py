@@ -11,10 +11,11 @@ import pytest
 from tests import previous
 from tests.docker import serving_images
 from tests.docker.groups import IMAGE, SLEEP, Sandbox, sandbox
-from winnow.platforms.docker.release_deployer import DockerDeployer
+from winnow.config.errors import InputError
+from winnow.platforms.docker.deployer import DockerDeployer
 from winnow.platforms.executor import GroupState
-from winnow.platforms.release_deployer import DeploymentRequest, DeploymentState
-from winnow.routing import Release
+from winnow.platforms.readiness import is_answering
+from winnow.routing import Record, Release
 
 pytestmark = pytest.mark.docker
 
@@ -57,22 +58,29 @@ def test_its_worker_group_is_listed_not_started_twice_and_cancelled(here: Sandbo
     assert here.left() == []
 
 
-def test_its_deployment_is_listed_rolled_forward_and_back_and_removed(tmp_path: Path) -> None:
+def test_its_deployment_is_listed_refused_with_the_command_that_removes_it_and_removed(tmp_path: Path) -> None:
     made = serving_images.make_releases(tmp_path / "bundles")
-    first, second = (serving_images.with_image(made[name]) for name in ("first", "second"))
+    first = serving_images.with_image(made["first"])
     name, home = f"t{secrets.token_hex(4)}", tmp_path / "home"
-    deployer = DockerDeployer(home)
+    deployer = DockerDeployer(tmp_path / "another-home")
     try:
         url = previous.run(SERVE, str(home), name, *described(first))
-        found = deployer.status(name)
-        assert (found.state, found.url, found.release, len(found.replicas)) == (DeploymentState.READY, url, first, 2)
-        rolled = deployer.deploy(deployer.plan(DeploymentRequest(name, second, ready_within_s=60)))
-        assert (rolled.url, rolled.release, rolled.previous, len(rolled.replicas)) == (url, second, first, 2)
-        assert deployer.deploy(deployer.plan_rollback(name)).release == first
-        assert (deployer.remove(name), deployer.names()) == (True, ())
+        assert name in deployer.names()
+        record = Record(name, 1)
+        for refused in (
+            lambda: deployer.observe(name),
+            lambda: deployer.write(record),
+            lambda: deployer.wish(name, ""),
+        ):
+            with pytest.raises(InputError, match=r"one of an earlier version.*prod-remove"):
+                refused()
+        assert is_answering(url)
+        assert deployer.remove(name)
+        assert (name in deployer.names(), is_answering(url), deployer.remove(name)) == (False, False, False)
+        assert list(home.rglob("route.yaml")) == []
     finally:
         serving_images.remove_deployment(name)
-        serving_images.forget((first, second))
+        serving_images.forget([first])
 
 
 def described(release: Release) -> tuple[str, ...]:
