@@ -27,6 +27,7 @@ from tests.docker.load import Load, running
 from tests.kubernetes import serving
 from tests.kubernetes.places import Place, place
 from winnow.config.errors import InputError, WinnowError
+from winnow.config.process_identity import identity_of, is_running
 from winnow.platforms.deployer import Deployer, OvertakenError, UnknownDeploymentError
 from winnow.platforms.docker.client import connect
 from winnow.routing import (
@@ -141,7 +142,10 @@ class LocalBackend(_ServerBackend):
         self._sockets: list[socket.socket] = []
 
     def kill(self, identifier: str) -> None:
-        os.kill(int(identifier), signal.SIGKILL)
+        process = identity_of(int(identifier))
+        os.kill(process.pid, signal.SIGKILL)
+        while is_running(process):
+            time.sleep(0.01)
 
     def take_port(self) -> int:
         taken = socket.create_server(("127.0.0.1", 0))

@@ -117,7 +117,7 @@ class MemoryWorld:
         deployment = self.deployments[name]
         for each in (*deployment.replicas, *deployment.routers):
             if each.identifier == identifier:
-                each.failure = "its process was killed"
+                each.failure = "was killed"
 
     def kill_holder(self, name: str) -> None:
         """Let the process die that has the right to change a deployment."""
@@ -374,8 +374,10 @@ class MemoryDeployer:
         if revision is None or replica.observations:
             return
         is_failing = revision.release.digest in self._world.unready
-        replica.failure = "its process ended before it was ready" if is_failing else ""
-        self._log(deployment.record.name, replica.revision, replica.failure or f"replica {replica.identifier} is ready")
+        replica.failure = "ended before it was ready" if is_failing else ""
+        self._log(
+            deployment.record.name, replica.revision, f"replica {replica.identifier} {replica.failure or 'is ready'}"
+        )
 
     def _log(self, name: str, number: int, line: str) -> None:
         self._world.logs.setdefault(name, {}).setdefault(number, []).append(line)

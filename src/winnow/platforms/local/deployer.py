@@ -112,12 +112,12 @@ class LocalDeployer:
         processes = self._processes(folder)
         kept = processes.kept()
         route = state.record.route
-        is_listened_to = any(processes.is_listening(each) for each in kept if _accepts(each, state.record))
+        ahead = [each for each in kept if _accepts(each, state.record) and processes.is_listening(each)]
         return Observation(
             record=state.record,
             replicas=tuple(processes.observed(each) for each in kept if each.revision),
             routers=tuple(processes.observed(each) for each in kept if _is_router_of(each, route)),
-            entry_serial=state.entry_serial if is_listened_to else None,
+            entry_serial=state.entry_serial if ahead and all(each.is_told for each in ahead) else None,
             wish=_text(folder.wish),
             url=url_for_clients(state.host, state.port) if state.port is not None else "",
         )
@@ -189,6 +189,7 @@ class LocalDeployer:
             before = processes.running()
             try:
                 members = self._members(record)
+                others = [each for each in processes.kept() if each not in members]
                 entry = self._entry(record.entry, state)
             except BaseException:
                 processes.end((each for each in processes.running() if each not in before), _end_s(record, 0))
@@ -202,7 +203,6 @@ class LocalDeployer:
                 if not any(have_taken):
                     _write(folder, state)
                     raise WinnowError(f"deployment '{record.name}': no process took over {host}:{port}")
-                others = [each for each in processes.kept() if each not in members]
                 for each in others:
                     processes.tell(each, HOLD, entry)
             _write(folder, msgspec.structs.replace(following, entry_serial=record.route.serial))
@@ -351,6 +351,10 @@ class LocalDeployer:
         deadline = self._clock.now() + ROUTERS_READY_WITHIN_S
         while not all(processes.is_listening(each) for each in routers):
             failed = next((each for each in routers if not process.is_alive(each.process)), None)
+            if failed in running:  # one that was taken for running when the others were started
+                running = processes.running()
+                routers = self._start_routers(record, running)
+                continue
             if failed is not None or self._clock.now() > deadline:
                 log = self._folder(record.name).log((failed or routers[0]).label)
                 raise WinnowError(f"deployment '{record.name}': its routers did not become ready. See {log}.")

@@ -61,7 +61,7 @@ class Processes:
         is_ready, failure, waiting = False, "", ""
         has_listened = self._folder.ready(process.label).is_file()
         if not is_alive(process.process):
-            failure = "its process ended" if has_listened else "its process ended before it was ready"
+            failure = "ended" if has_listened else "ended before it was ready"
         elif not has_listened:
             waiting = "it loads and checks what it serves"
         else:
@@ -100,7 +100,10 @@ class Processes:
 
     def tell(self, process: Process, what: bytes, entry: socket.socket) -> bool:
         """Tell it to take the entry or to hold it; whether it has. One that loads does so once it listens."""
-        return tell(self._folder.door(process.label), what, entry, waits=self.is_listening(process))
+        is_done = tell(self._folder.door(process.label), what, entry, waits=self.is_listening(process))
+        if not process.is_told:
+            self._write(msgspec.structs.replace(process, is_told=True))
+        return is_done
 
     def end(self, which: Iterable[Process], within_s: float) -> None:
         """Ask processes to drain and end, for which they have that time. Does not wait."""

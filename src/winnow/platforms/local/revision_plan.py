@@ -50,6 +50,7 @@ class Process(msgspec.Struct, frozen=True):
         router: what a router was given; None for a replica.
         token: of a router, to renew its lease.
         port: on which it listens on `OWN_HOST`.
+        is_told: it was told to take the entry or to hold it; one that was not accepts nothing from it.
         kill_at: when it is killed, by the machine's monotonic clock; 0 where it was not asked to end.
     """
 
@@ -59,6 +60,7 @@ class Process(msgspec.Struct, frozen=True):
     router: RouterSettings | None = None
     token: str = ""
     port: int = 0
+    is_told: bool = False
     kill_at: float = 0.0
 
 
