@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +30,7 @@ from winnow.study import optuna_tables
 from winnow.study.catalog import delete_study, summaries
 from winnow.study.database import Database, NoStudiesError
 from winnow.study.leases import LeaseLostError
+from winnow.study.schedule import Job, ScheduleView
 from winnow.study.status import WorkerStatus
 from winnow.study.store import StudyStore
 
@@ -87,6 +89,22 @@ def test_processes_that_start_at_once_make_exactly_the_trials_that_were_asked_fo
 def test_processes_that_make_a_study_at_once_make_one(database_url: str) -> None:
     made = at_once(make, *(((database_url,),) * 3))
     assert made == [made[0]] * 3
+
+
+def test_a_study_is_resumed_while_a_worker_claims(database_url: str) -> None:
+    store = make_study_in(database_url)
+    resumed = threading.Thread(target=lambda: make_study_in(database_url, trials=7).database.close(), daemon=True)
+
+    def decide(view: ScheduleView) -> tuple[Job, ...]:
+        if not resumed.is_alive():
+            resumed.start()
+            time.sleep(0.5)  # until it waits for this claim
+        return one_job(view)
+
+    claimed = leases_of(store).claim("w0/1", "w0", decide)
+    resumed.join(30.0)
+    assert ([lease.number for lease in claimed.leases], store.target()) == ([0], 7)
+    store.database.close()
 
 
 def test_a_stale_lease_writes_nothing(database_url: str) -> None:

@@ -170,9 +170,10 @@ def add_study(connection: Connection, name: str, goal: Goal) -> int:
 
 
 def lock_study(connection: Connection, study_id: int) -> None:
-    """Make other transactions that lock this study wait for this one."""
+    """Make other transactions that lock this study wait for this one; its trials and attributes can be written."""
     query = sa.select(_studies.c.study_id).where(_studies.c.study_id == study_id)
-    connection.execute(query.with_for_update()).one()
+    # With a full lock, a claim that adds a trial would wait for this transaction, which may wait for the claim.
+    connection.execute(query.with_for_update(key_share=True)).one()
 
 
 def study_names(connection: Connection) -> dict[int, str]:

@@ -130,7 +130,9 @@ class StudyStore:
                 study_id = optuna_tables.add_study(connection, self.name, sweep.goal)
             # Of two processes that make the study at once, the second waits here and then finds the first one's row.
             optuna_tables.lock_study(connection, study_id)
-            known = connection.execute(sa.select(studies).where(studies.c.study_id == study_id)).one_or_none()
+            # Claims lock this row before they write attributes, so it is locked first here, too.
+            row = sa.select(studies).where(studies.c.study_id == study_id).with_for_update()
+            known = connection.execute(row).one_or_none()
             optuna_tables.name_metric(connection, study_id, sweep.metric)
             trials = optuna_tables.count_trials(connection, study_id)
             target = self._target(connection, study_id, experiment, trials)
