@@ -24,7 +24,7 @@ from winnow.serving.router.counters import Counter
 from winnow.serving.router.fail_open import AnswerTimes, Breaker
 from winnow.serving.router.mirror import Mirror
 from winnow.serving.router.split import REVISION_HEADER, Choice, Share, Split
-from winnow.serving.router.upstream import HOP_BY_HOP, Answer, Upstream, UpstreamError
+from winnow.serving.router.upstream import HOP_BY_HOP, Answer, Request, Upstream, UpstreamError
 from winnow.serving.settings import ServingSettings
 
 log = logging.getLogger("winnow.serving")
@@ -32,7 +32,7 @@ log = logging.getLogger("winnow.serving")
 JSON = b"application/json"
 READY = frozenset(("/readyz", "/ping", "/health", "/v2/health/ready"))
 LIVE = frozenset(("/livez", "/v2/health/live"))
-READY_REQUEST = b"GET /readyz HTTP/1.1\r\nhost: router\r\n\r\n"
+READY_REQUEST = Request(b"GET /readyz HTTP/1.1\r\nhost: router\r\n\r\n")
 READY_S = 2.0
 ANSWER_S = 120.0
 """How long stable may take for an answer, and then for each further piece of a large one."""
@@ -123,7 +123,7 @@ class RouterApp:
         reserved = Reservation(self.budget)
         try:
             body = await request.body_of(head, receive, self._largest, reserved)
-            await self._route_one(head, scope, request_bytes(scope, head, body), send)
+            await self._route_one(head, scope, request_of(scope, head, body), send)
         except ProblemError as problem:
             await request.reply_with(_problem(problem, head.request_id), head, send, self._further)
         except ClientGoneError:
@@ -161,7 +161,7 @@ class RouterApp:
             reply = Reply(200 if is_ready else 503, JSON, msgspec.json.encode({"ready": is_ready}))
         await request.reply_with(reply, head, send, self._further)
 
-    async def _route_one(self, head: Head, scope: Scope, whole: bytes, send: Send) -> None:
+    async def _route_one(self, head: Head, scope: Scope, whole: Request, send: Send) -> None:
         """Have one of the revisions answer a request, and the other one compared where the route says so."""
         choice = self._split.choose(head.method, head.path, scope["headers"])
         route, is_head = self._route, head.method == "HEAD"
@@ -176,7 +176,7 @@ class RouterApp:
         if choice.is_routed and answer.status == 200 and route.candidate is not None and not self.is_expired:
             self._mirror.offer(head.path, whole, answer)
 
-    async def _ask_candidate(self, choice: Choice, whole: bytes, *, is_head: bool) -> Answer | None:
+    async def _ask_candidate(self, choice: Choice, whole: Request, *, is_head: bool) -> Answer | None:
         """The candidate's answer; None where it has none that a client should see."""
         started = self._clock()
         answer: Answer | None = None
@@ -185,7 +185,7 @@ class RouterApp:
         if self._in_flight < MOST_IN_FLIGHT and self._breaker.admits(started):
             self._in_flight += 1
             try:
-                found = await self._candidate.ask(whole, self._times.limit_s(len(whole)), is_head=is_head)
+                found = await self._candidate.ask(whole, self._times.limit_s(whole.size), is_head=is_head)
                 seconds = self._clock() - started
                 if is_failure(found.status):
                     _drop(found)
@@ -205,7 +205,7 @@ class RouterApp:
             self._candidate_counter.add(seconds, is_error=answer is None)
         return answer
 
-    async def _ask_stable(self, choice: Choice, whole: bytes, *, is_head: bool) -> Answer:
+    async def _ask_stable(self, choice: Choice, whole: Request, *, is_head: bool) -> Answer:
         started = self._clock()
         try:
             answer = await self._stable.ask(whole, ANSWER_S, is_head=is_head)
@@ -220,8 +220,8 @@ class RouterApp:
             is_error = answer.status >= 500
             if not is_error:
                 # The same limit as the candidate's, or equal revisions would not have equal shares of errors.
-                is_error = seconds > self._times.limit_s(len(whole))
-                self._times.add(len(whole), seconds)
+                is_error = seconds > self._times.limit_s(whole.size)
+                self._times.add(whole.size, seconds)
             self._stable_counter.add(seconds, is_error=is_error)
         return answer
 
@@ -248,8 +248,8 @@ def is_failure(status: int) -> bool:
     return status >= 500 or status == 429
 
 
-def request_bytes(scope: Scope, head: Head, body: bytes) -> bytes:
-    """The whole request for a replica, without what concerns the client's connection alone."""
+def request_of(scope: Scope, head: Head, body: bytes) -> Request:
+    """The request for a replica, without what concerns the client's connection alone."""
     headers: list[tuple[bytes, bytes]] = scope["headers"]
     named = {token.strip().lower() for name, value in headers if name == b"connection" for token in value.split(b",")}
     dropped = _DROPPED | named
@@ -263,7 +263,7 @@ def request_bytes(scope: Scope, head: Head, body: bytes) -> bytes:
         lines.append(b"x-request-id: %s" % head.request_id.encode())  # both revisions log the same one
     if body or names & {b"content-length", b"transfer-encoding"}:
         lines.append(b"content-length: %d" % len(body))
-    return b"\r\n".join([*lines, b"", body])
+    return Request(b"\r\n".join([*lines, b"", b""]), body)
 
 
 def _drop(answer: Answer) -> None:

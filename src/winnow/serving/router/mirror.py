@@ -11,7 +11,7 @@ from winnow.routing import Comparisons
 from winnow.serving.router.compare import Comparison, compare
 from winnow.serving.router.counters import Counter
 from winnow.serving.router.split import Share
-from winnow.serving.router.upstream import Answer, Upstream, UpstreamError
+from winnow.serving.router.upstream import Answer, Request, Upstream, UpstreamError
 
 MOST_BYTES = 256 * 2**10
 """Larger requests and answers are not copied: comparing them would delay the requests of clients."""
@@ -22,7 +22,7 @@ TIMEOUT_S = 5.0
 
 class _Copy(NamedTuple):
     path: str
-    request: bytes
+    request: Request
     expected: bytes
 
 
@@ -58,11 +58,11 @@ class Mirror:
             largest_distance=self._largest,
         )
 
-    def offer(self, path: str, request: bytes, answer: Answer) -> None:
+    def offer(self, path: str, request: Request, answer: Answer) -> None:
         """Copy a prediction that stable has answered with 200, if it belongs to the share. Returns at once."""
         if not self._share.take():
             return
-        is_large = answer.rest is not None or max(len(request), len(answer.body)) > MOST_BYTES
+        is_large = answer.rest is not None or max(request.size, len(answer.body)) > MOST_BYTES
         if is_large or len(self._waiting) >= MOST_WAITING:
             self._dropped += 1
             return

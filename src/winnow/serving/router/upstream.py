@@ -48,6 +48,18 @@ class UpstreamError(Exception):
         self.is_late = is_late
 
 
+class Request(NamedTuple):
+    """A whole request in HTTP/1.1: everything up to the empty line, and the body."""
+
+    head: bytes
+    body: bytes = b""
+
+    @property
+    def size(self) -> int:
+        """Bytes of both."""
+        return len(self.head) + len(self.body)
+
+
 class Answer(NamedTuple):
     """A revision's answer.
 
@@ -74,8 +86,8 @@ class Upstream:
         self._addresses = tuple(_Address(each) for each in addresses)
         self._turn = 0
 
-    async def ask(self, request: bytes, timeout_s: float, *, is_head: bool = False) -> Answer:
-        """The answer to a whole request in HTTP/1.1.
+    async def ask(self, request: Request, timeout_s: float, *, is_head: bool = False) -> Answer:
+        """The answer to a request.
 
         A connection that closes before the answer is whole is no answer: the replica may have closed it while it was
         idle, or have died. The request goes to another one.
@@ -95,7 +107,7 @@ class Upstream:
             for connection in tuple(address.idle):
                 connection.close()
 
-    async def _try(self, request: bytes, is_head: bool) -> Answer:
+    async def _try(self, request: Request, is_head: bool) -> Answer:
         now = asyncio.get_running_loop().time()
         lost, sent = UpstreamError("no address"), 0
         for count, address in zip(range(MOST_TRIES), self._in_turn(now), strict=False):
@@ -188,8 +200,8 @@ class Connection(asyncio.Protocol):
         is_open = not self._is_lost and self._transport is not None and not self._transport.is_closing()
         return is_open and now - self._born < LONGEST_S
 
-    async def ask(self, request: bytes, is_head: bool) -> Answer:
-        """The answer to a whole request.
+    async def ask(self, request: Request, is_head: bool) -> Answer:
+        """The answer to a request.
 
         Raises:
             UpstreamError: the connection was lost, or what came is no HTTP.
@@ -198,7 +210,9 @@ class Connection(asyncio.Protocol):
             raise UpstreamError("connection lost")
         waiter: asyncio.Future[Answer] = self._loop.create_future()
         self._begin(waiter, is_head=is_head)
-        self._transport.write(request)
+        self._transport.write(request.head)
+        if request.body:
+            self._transport.write(request.body)
         try:
             return await waiter
         except asyncio.CancelledError:

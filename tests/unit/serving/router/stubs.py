@@ -68,7 +68,7 @@ class Replica:
                     continue
                 self.seen.append(head + body)
                 await self._answer(head, writer)
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+        except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             self.writers.discard(writer)
