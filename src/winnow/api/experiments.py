@@ -53,7 +53,9 @@ def as_given(
     name = study or whole.get("name")
     code = SessionCode(home_of() / "code" / f"{(name or 'session').replace('-', '_')}.py")
     content = with_names(whole, code)
-    if name is None:
+    if name is not None:
+        content = {"name": name, **content}
+    else:
         digest = hashlib.sha256((json.dumps(content, sort_keys=True, default=str) + code.text).encode()).hexdigest()
         code.file = code.file.with_name(f"session_{digest[:8]}.py")
         content = {"name": f"session-{digest[:8]}", **with_names(whole, code)}

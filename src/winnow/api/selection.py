@@ -24,10 +24,12 @@ def select_model(
     dry_run: bool = False,
     say: Callable[[str], None] = silent,
 ) -> Outcome:
-    """Choose a study's best run by the rules and make its model the champion. Refit a winner that has no model yet.
+    """Choose a study's best run by the rules; its model becomes `@candidate` and gets the rules' alias, `@champion`.
+
+    A winner that has no model yet is refitted. Moving an alias deploys nothing.
 
     Args:
-        dry_run: choose, but do not refit and do not move the alias.
+        dry_run: choose, but do not refit and do not move the aliases.
 
     Returns:
         The selection and the winner's registered model. If no run passes, `selection.winner` is None.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow.api.arguments import silent
+from winnow.config.names import check_study_name
 
 if TYPE_CHECKING:
     from winnow.api.experiments import Part
@@ -68,8 +69,9 @@ def train(
     """
     from winnow.api.experiments import as_given
 
-    overrides = _overrides(study, trials, workers)
+    overrides = _overrides(trials, workers)
     how = {
+        "study_name": study if study is None else check_study_name(study, "study"),
         "platform": platform,
         "image": image,
         "registry": registry,
@@ -107,7 +109,7 @@ def _train(given: Given, overrides: Mapping[str, Any], how: Mapping[str, Any]) -
 
             view = progress_view(experiment.search.metric.key)
             with view.checking() as show:
-                show(f"{experiment.name}: loading PyTorch and scikit-learn")
+                show(f"{request.study}: loading PyTorch and scikit-learn")
                 from winnow.orchestrators.train import train as run
             return run(request, settings, target, server, view)
 
@@ -175,7 +177,8 @@ def plan(
     Raises:
         InputError: the file, or something it needs, has to change.
     """
-    overrides = _overrides(study, trials, workers)
+    name = study if study is None else check_study_name(study, "study")
+    overrides = _overrides(trials, workers)
     from winnow.config.loader import load_experiment, located
 
     experiment = load_experiment(Path(config), overrides)
@@ -188,11 +191,11 @@ def plan(
     lookup = Lookup(is_optional=True)
     settings = lookup("the stack's addresses on this machine", current, Settings.from_environment())
     with located(Path(config), overrides):
-        lines = plan_sweep(SweepRequest(experiment, platform=platform, image=image), settings, lookup)
+        lines = plan_sweep(SweepRequest(experiment, name, platform=platform, image=image), settings, lookup)
     for fact in lookup.unknown:
         say(f"not looked up: {fact}")
     return lines
 
 
-def _overrides(study: str | None, trials: int | None, workers: int | None) -> dict[str, Any]:
-    return {"search.trials": trials, "execution.workers": workers, "name": study}
+def _overrides(trials: int | None, workers: int | None) -> dict[str, Any]:
+    return {"search.trials": trials, "execution.workers": workers}

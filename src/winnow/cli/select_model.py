@@ -50,7 +50,7 @@ def command(
     explain: str | None,
     dry_run: bool,
 ) -> int | None:
-    """Pick the best run that passes the rules, make its model the champion, and show why others did not pass.
+    """Pick the best run that passes the rules, make its model @candidate and @champion, and show why others failed.
 
     Exit status 3: no run passes. The nearest misses are shown.
     """
@@ -68,7 +68,8 @@ def command(
         _print_outcome(outcome, runs, api.parameter_importances(study=name), dry_run=dry_run)
         if outcome.version is not None and not dry_run:
             alias = None if outcome.alias == "champion" else outcome.alias
-            click.echo(f"  next: {next_command('prod', platform='local', study=name, alias=alias)}")
+            prod = next_command("prod", platform="local", name=outcome.version.name, alias=alias)
+            click.echo(f"  next: {prod}")
     return None if outcome.selection.winner else NO_RUN_PASSES
 
 
@@ -81,6 +82,7 @@ def as_values(outcome: Outcome, runs: Sequence[CheckedRun]) -> dict[str, Any]:
         "winner": None if selection.winner is None else _run_values(selection.winner, selection),
         "version": None if version is None else {"name": version.name, "version": version.version},
         "alias": outcome.alias,
+        "aliases": list(outcome.aliases),
         "is_new": outcome.is_new,
         "reason": outcome.reason,
         "unknown": list(outcome.unknown),
@@ -139,13 +141,13 @@ def _print_outcome(outcome: Outcome, runs: Sequence[CheckedRun], shares: Mapping
 
 
 def _what_happened(outcome: Outcome, *, dry_run: bool) -> str:
-    version = outcome.version
+    version, aliases = outcome.version, " and ".join(f"@{alias}" for alias in outcome.aliases)
     if version is None:
-        return f"Dry run: the run has no model yet. It would be refitted and become @{outcome.alias}."
+        return f"Dry run: the run has no model yet. It would be refitted and become {aliases}."
     label = f"{version.name} version {version.version}"
     if not outcome.is_new:
-        return f"{label} is already @{outcome.alias}; nothing changed."
-    return f"Dry run: {label} would become @{outcome.alias}." if dry_run else f"{label} is now @{outcome.alias}."
+        return f"{label} is already {aliases}; nothing changed."
+    return f"Dry run: {label} would become {aliases}." if dry_run else f"{label} is now {aliases}."
 
 
 def _table(*headings: str, numeric: Sequence[str] = ()) -> Table:

@@ -710,7 +710,10 @@ class RefitConfig(Frozen):
 class Experiment(Frozen):
     """One experiment file."""
 
-    name: Name = Field(description="Lower-case letters, digits and dashes: names the study, its runs and its model.")
+    name: Name = Field(
+        description="Lower-case letters, digits and dashes: names the registered model, its deployment and the study, "
+        "unless `STUDY=` does."
+    )
     data: DataConfig
     model: ModelConfig = ModelConfig()
     search: SearchConfig

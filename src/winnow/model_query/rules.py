@@ -129,7 +129,7 @@ class Rules(_Frozen):
         description="Choose the simplest, by this metric, of the runs within one standard error of the best.",
     )
     alias: Annotated[str, Field(pattern=r"^[a-z]+(-[a-z]+)*$")] = Field(
-        default="champion", description="The registry alias that the winner gets."
+        default="champion", description="The registry alias that the winner gets besides `candidate`."
     )
 
 

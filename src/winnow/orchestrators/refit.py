@@ -60,7 +60,7 @@ def refit_run(
     except KeyboardInterrupt:
         stop(store, platform.executor)
         raise
-    return ModelVersion(study, version, run.run_id)
+    return ModelVersion(store.header.sweep.model, version, run.run_id)
 
 
 def _await_model(

@@ -1,4 +1,4 @@
-"""Select a study's best run: find the runs, rank them by the rules, refit the winner if needed, move the alias.
+"""Select a study's best run: find the runs, rank them by the rules, refit the winner if needed, move the aliases.
 
 `model_query` decides who wins; `tracking` reads the store and writes to the registry.
 """
@@ -26,13 +26,17 @@ from winnow.model_query.ranking import (
     unknown_names,
 )
 from winnow.model_query.rules import Rules
-from winnow.tracking.projection import CODE_SHA256
+from winnow.tracking.projection import CODE_SHA256, MODEL
 from winnow.tracking.registry import Registry
 from winnow.tracking.run_search import Order, RunSearch, TrackedRun
 from winnow.tracking.tracker import ModelVersion, TrackingUnavailableError
 
 Refit = Callable[[TrackedRun], ModelVersion]
 """Trains a run's trial on all but the holdout and registers the model."""
+
+
+CANDIDATE = "candidate"
+"""The alias of the version that was selected last."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,10 +46,10 @@ class Outcome:
     Attributes:
         selection: the winner, the runners-up, and the nearest misses of each filter.
         version: the winner's registered model; None if no run passes, or in a dry run before its refit.
-        is_new: whether the alias moves to this version.
+        is_new: whether an alias moves to this version.
         reason: why it won, as written to the history of champions.
         unknown: a sentence for each name in the rules that no run has; only filled if no run passes.
-        alias: the alias that the winner gets.
+        alias: the alias of the rules, which the winner gets besides `candidate`.
         compared: the metrics of the one-standard-error rule and of the tie-breaks.
     """
 
@@ -57,6 +61,11 @@ class Outcome:
     unknown: tuple[str, ...] = ()
     alias: str = "champion"
     compared: tuple[str, ...] = ()
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """The aliases that the winner gets."""
+        return tuple(dict.fromkeys((CANDIDATE, self.alias)))
 
     def __repr__(self) -> str:
         version = "" if self.version is None else f", version {self.version.version} @{self.alias}"
@@ -107,7 +116,7 @@ def select_model(
     *,
     dry_run: bool = False,
 ) -> Outcome:
-    """Choose a study's best run by the rules and make its model the champion. See `winnow.api.select_model`.
+    """Choose a study's best run by the rules and give its model the aliases. See `winnow.api.select_model`.
 
     Args:
         refit: trains the winner's model if it has none. Without it, such a winner raises InputError.
@@ -124,9 +133,10 @@ def select_model(
     if selection.winner is None:
         runs = search.trials(study, [], [selection.objective])
         return replace(chosen, unknown=tuple(unknown_names(runs, rules, selection.objective)))
-    version = registry.version_of(study, selection.winner.run_id)
+    model = sweep.tags.get(MODEL, study)  # sweeps of older versions have models of their own names
+    version = registry.version_of(model, selection.winner.run_id)
     if dry_run:
-        is_new = version is None or registry.champion(study, rules.alias) != version
+        is_new = version is None or any(registry.champion(model, alias) != version for alias in chosen.aliases)
         return replace(chosen, version=version, is_new=is_new)
     if version is None:
         if refit is None:
@@ -137,7 +147,8 @@ def select_model(
                 remedy=f"Raise `refit.top` and run `{next_command('train', config=...)}` again.",
             )
         version = refit(selection.winner)
-    return replace(chosen, version=version, is_new=registry.crown(version, why, rules.alias))
+    is_moved = [registry.crown(version, why, alias) for alias in chosen.aliases]
+    return replace(chosen, version=version, is_new=any(is_moved))
 
 
 def check_runs(study: str, rules: Rules, search: RunSearch) -> tuple[CheckedRun, ...]:

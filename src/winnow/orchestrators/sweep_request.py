@@ -15,7 +15,8 @@ class SweepRequest:
     """A sweep to run until its study is done.
 
     Attributes:
-        experiment: includes the caller's overrides; its name is the study's.
+        experiment: includes the caller's overrides; its name is the registered model's.
+        study_name: the study's, if it differs from the experiment's.
         folder: folder of the experiment file. Its commit is recorded if the experiment uses no code of your own.
         platform: where the worker groups run.
         image: the image that they run, instead of this project's.
@@ -25,6 +26,7 @@ class SweepRequest:
     """
 
     experiment: Experiment
+    study_name: str | None = None
     folder: Path | None = None
     platform: str = "local"
     image: str | None = None
@@ -36,7 +38,7 @@ class SweepRequest:
     @property
     def study(self) -> str:
         """The study's name."""
-        return self.experiment.name
+        return self.study_name or self.experiment.name
 
     @property
     def trials(self) -> int:

@@ -1,4 +1,4 @@
-"""A study's champion in the model registry."""
+"""The champion of a study's model in the registry."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def champion_of(view: StudyView, tracking_uri: str) -> Champion | None:
     if store is not None and not store.is_file():
         return None
     try:
-        records = Registry(tracking_uri).champions(view.sweep.study)
+        records = Registry(tracking_uri).champions(view.sweep.model)
     except TrackingUnavailableError:
         return None
     if not records:

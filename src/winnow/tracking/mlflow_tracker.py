@@ -409,7 +409,7 @@ class MlflowTracker:
                 self._client.create_registered_model,
                 manifest.name,
                 {projection.TASK: sweep.task},
-                f"Models of the study {manifest.name}.",
+                f"Models of the experiment {manifest.name}.",
             )
         except self._refusal as error:
             if not _is_taken(error):

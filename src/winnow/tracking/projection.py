@@ -30,7 +30,8 @@ KIND, STUDY, TRIAL, STATE, REASON = "winnow.kind", "winnow.study", "winnow.trial
 METRIC, GOAL, TASK, SEED, FOLDS = "winnow.metric", "winnow.goal", "winnow.task", "winnow.seed", "winnow.folds"
 ATTEMPTS, NOT_PACKED, ENDED_BY = "winnow.attempts", "winnow.not_packed", "winnow.ended_by"
 CODE_SHA256, CODE_FILES = "winnow.code.sha256", "winnow.code.files"
-DATA_SHA256, BEST_TRIAL, MODEL_SHA256 = "winnow.data.sha256", "winnow.best_trial", "winnow.model.sha256"
+DATA_SHA256, BEST_TRIAL = "winnow.data.sha256", "winnow.best_trial"
+MODEL, MODEL_SHA256 = "winnow.model", "winnow.model.sha256"
 PARENT, DESCRIPTION = "mlflow.parentRunId", "mlflow.note.content"
 
 RUN_STATUS: Mapping[TrialState, str] = {
@@ -104,6 +105,7 @@ def page(experiment_id: str) -> str:
 def sweep_start(sweep: SweepRecord) -> RunStart:
     """The parent run of a study."""
     own = {KIND: "sweep", METRIC: sweep.metric, GOAL: sweep.goal, TASK: sweep.task, FOLDS: str(sweep.folds)}
+    own[MODEL] = sweep.model
     if sweep.code:
         own[CODE_SHA256] = digest_of_code(sweep.code)
         files = {name: sha256[:12] for name, sha256 in sorted(sweep.code.items())}

@@ -56,7 +56,11 @@ CHECKED_AT_ONCE_BYTES = 2**23
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a model comes from: what its manifest says beside what the data set and the files say."""
+    """Where a model comes from: what its manifest says beside what the data set and the files say.
+
+    Attributes:
+        model: the experiment's name, which is also the registered model's; empty: the study's.
+    """
 
     study: str
     trial: int
@@ -65,6 +69,7 @@ class Origin:
     git_commit: str = ""
     positive: str | None = None
     threshold: float | None = None
+    model: str = ""
 
 
 def export(
@@ -287,7 +292,7 @@ def _onnx_outputs(session: Any, inputs: NDArray[np.float32]) -> NDArray[np.float
 
 def _manifest(data: DataSet, origin: Origin, parity: float, directory: Path) -> Manifest:
     return Manifest(
-        name=origin.study,
+        name=origin.model or origin.study,
         task=data.task,
         input_shape=data.raw_shape,
         columns=_codec(data.columns),

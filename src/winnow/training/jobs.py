@@ -154,7 +154,8 @@ class Jobs:
         named |= found.metrics
         is_named = prepared.positive is not None or found.threshold is not None
         positive = names[1 if prepared.positive is None else prepared.positive] if names and is_named else None
-        origin = Origin(prepared.experiment.name, job.trial, job.params, named, commit, positive, found.threshold)
+        name = prepared.experiment.name
+        origin = Origin(job.study or name, job.trial, job.params, named, commit, positive, found.threshold, model=name)
         try:
             model, trained = fitted.finished(self._world), prepared.holdout.rest
             return export(model, prepared.data, checked, trained, origin, Path(job.directory))

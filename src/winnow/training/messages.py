@@ -45,7 +45,8 @@ class TrainFolds(msgspec.Struct, frozen=True, tag="train_folds"):
 class Refit(msgspec.Struct, frozen=True, tag="refit"):
     """Train on all but the holdout and write a bundle into `directory`; answered by `Refitted` or `Failed`.
 
-    `metrics` are the trial's cross-validation means, for the manifest; `outputs` what its folds kept (`out_of_fold`).
+    `metrics` are the trial's cross-validation means and `study` its study, for the manifest; `outputs` what its folds
+    kept (`out_of_fold`).
     """
 
     trial: int
@@ -53,6 +54,7 @@ class Refit(msgspec.Struct, frozen=True, tag="refit"):
     metrics: dict[str, float]
     directory: str
     outputs: dict[int, bytes] = {}
+    study: str = ""
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):

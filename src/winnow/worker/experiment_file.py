@@ -25,8 +25,9 @@ class DataFileError(WinnowError):
 
 
 def write_experiment(path: Path, store: StudyStore, data: Path | None = None) -> None:
-    """Write the study's experiment for the ranks; `data` replaces its source if given."""
-    experiment, sweep = store.header.experiment, store.header.sweep
+    """Write the study's experiment, named as its model, for the ranks; `data` replaces its source if given."""
+    sweep = store.header.sweep
+    experiment = store.header.experiment.model_copy(update={"name": sweep.model})
     if data is not None:
         experiment = experiment.model_copy(update={"data": experiment.data.moved_to(str(data))})
     code = None if sweep.code is None else dict(sweep.code)

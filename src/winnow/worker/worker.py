@@ -327,7 +327,8 @@ class Worker:
         with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
             bundle = str(Path(folder, "bundle"))
             outputs = self._retrying(self._store.out_of_fold, trial.number)
-            answer = self._world.refit(Refit(trial.number, dict(trial.params), _means(trial), bundle, outputs))
+            job = Refit(trial.number, dict(trial.params), _means(trial), bundle, outputs, self._store.name)
+            answer = self._world.refit(job)
             if isinstance(answer, Failed):
                 _log.warning("refit of trial %d failed: %s", trial.number, answer.reason)
                 self._retrying(self._leases.finish_task, lease, reason=answer.reason)

@@ -46,12 +46,12 @@ def test_the_winner_is_shown_and_crowned(uri: str) -> None:
     assert result.return_value is None
     assert "→  trial 001" in result.output
     assert "activation=[relu]" in result.output
-    assert f"{STUDY} version 1 is now @champion." in result.output
+    assert f"{STUDY} version 1 is now @candidate and @champion." in result.output
     assert "is already @" in call(uri).output
 
 
 def test_a_dry_run_crowns_nobody(uri: str) -> None:
-    assert f"Dry run: {STUDY} version 1 would become @champion." in call(uri, "--dry-run").output
+    assert f"Dry run: {STUDY} version 1 would become @candidate and @champion." in call(uri, "--dry-run").output
     assert Registry(uri).champion(STUDY) is None
 
 

@@ -3,12 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from tests.unit.tracking.made_up import STUDY, bundle, new_store, sweep, trial
 from winnow.config.errors import InputError
 from winnow.model_query.rules import Rules
 from winnow.orchestrators.select_model import choose_among_all, select_model, store_is_needed
 from winnow.tracking.mlflow_tracker import MlflowTracker
+from winnow.tracking.projection import MODEL
 from winnow.tracking.records import TrialRecord
 from winnow.tracking.registry import Registry
 from winnow.tracking.run_search import MlflowRunSearch, TrackedRun
@@ -54,6 +56,40 @@ def test_a_winner_with_a_model_becomes_champion_once(study: Study) -> None:
     assert [record.reason for record in study.registry.champions(STUDY)] == [outcome.reason]
     assert outcome.reason == "trial 002: f1 0.93 ± 0, the highest of the runs that pass 1 filter(s)"
     assert not select_model(STUDY, REFITTED, study.search, study.registry).is_new
+
+
+def test_a_winner_gets_the_candidates_alias_and_that_of_the_rules(study: Study) -> None:
+    first = select_model(STUDY, REFITTED, study.search, study.registry)
+    assert first.aliases == ("candidate", "champion")
+    assert study.registry.champion(STUDY, "candidate") == study.registry.champion(STUDY) == first.version
+    other = REFITTED.model_copy(update={"alias": "challenger"})
+    again = select_model(STUDY, other, study.search, study.registry)
+    assert (again.aliases, again.is_new) == (("candidate", "challenger"), True)
+    assert study.registry.champion(STUDY, "challenger") == first.version
+
+
+def test_studies_of_one_experiment_register_versions_of_one_model(tmp_path: Path) -> None:
+    uri = new_store(tmp_path)
+    tracker = MlflowTracker(uri)
+    for number, name in enumerate(("wine", "wine-2")):
+        begun = sweep(name, experiment={"name": "wine"})
+        parent, one = tracker.start_sweep(begun), trial(number, study=name)
+        tracker.sync_trial(begun, parent, one, Sent())
+        tracker.log_bundle(begun, parent, one, bundle(tmp_path / name, one, name="wine"))
+    outcome = select_model("wine-2", Rules(), MlflowRunSearch(uri), Registry(uri))
+    assert outcome.version is not None
+    assert (outcome.version.name, outcome.version.version) == ("wine", "2")
+    assert Registry(uri).champion("wine") == outcome.version
+
+
+def test_a_study_of_an_older_version_keeps_the_model_that_is_named_like_it(tmp_path: Path) -> None:
+    uri = new_store(tmp_path)
+    tracker, begun, one = MlflowTracker(uri), sweep("wine-2"), trial(0, study="wine-2")
+    parent = tracker.start_sweep(begun)
+    tracker.sync_trial(begun, parent, one, Sent())
+    version = tracker.log_bundle(begun, parent, one, bundle(tmp_path / "bundle", one))
+    MlflowClient(uri, registry_uri=uri).delete_tag(parent, MODEL)
+    assert select_model("wine-2", Rules(), MlflowRunSearch(uri), Registry(uri)).version == version
 
 
 def test_a_winner_without_a_model_is_refitted_first(study: Study) -> None:

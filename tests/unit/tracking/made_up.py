@@ -86,7 +86,9 @@ def trial(
     return TrialRecord(**(values | changes))
 
 
-def bundle(directory: Path, of: TrialRecord, *, features: int | tuple[int, ...] = 4, scale: float = 1.0) -> Path:
+def bundle(
+    directory: Path, of: TrialRecord, *, features: int | tuple[int, ...] = 4, scale: float = 1.0, name: str = ""
+) -> Path:
     """A bundle around a small real ONNX model: softmax(flattened input · weights); columns where `features` is one
     number, a tensor where it is a shape."""
     directory.mkdir(parents=True)
@@ -113,7 +115,7 @@ def bundle(directory: Path, of: TrialRecord, *, features: int | tuple[int, ...] 
     inputs = np.random.default_rng(0).random((6, *shape), dtype=np.float32)
     np.savez(directory / REFERENCE, inputs=inputs, outputs=np.full((6, 2), 0.5, dtype=np.float32))
     manifest = Manifest(
-        name=of.study,
+        name=name or of.study,
         task="classification",
         input_shape=shape,
         feature_names=tuple(f"column {index}" for index in range(width)) if isinstance(features, int) else None,

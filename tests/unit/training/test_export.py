@@ -1,5 +1,6 @@
 """A bundle is complete, answers as torch does, or does not exist."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -42,6 +43,14 @@ class _Differs(nn.Module):
 
 def _model(network: nn.Module) -> ExportModule:
     return ExportModule(nn.Identity(), network, nn.Softmax(-1)).eval()
+
+
+def test_a_manifest_names_the_model_and_the_study(tmp_path):
+    origin = dataclasses.replace(ORIGIN, study="wine-2", model="wine")
+    model = _model(nn.Linear(2, 2))
+    export(model, _table(), np.arange(40), np.arange(40), origin, tmp_path / "bundle")
+    manifest = read_manifest(tmp_path / "bundle")
+    assert (manifest.name, manifest.study) == ("wine", "wine-2")
 
 
 def test_a_bundle_is_complete_and_answers_as_torch_does(tmp_path):
