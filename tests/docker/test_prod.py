@@ -1,22 +1,25 @@
-"""The Docker tier under load and under fire: nothing is lost in a change, and no accident leaves anything behind."""
+"""Deployments on Docker under load and fire: no change loses a request, and no accident leaves anything behind."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
+import msgspec
 import pytest
 
 from tests.docker import serving_images
@@ -24,54 +27,110 @@ from tests.docker.load import Load, Outcome, running
 from winnow.bundle.manifest import EXAMPLE
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, WinnowError
+from winnow.platforms.deployer import UnknownDeploymentError
 from winnow.platforms.docker.client import connect
-from winnow.platforms.docker.release_deployer import DockerDeployer
+from winnow.platforms.docker.deployer import DockerDeployer
+from winnow.platforms.docker.engine_deployment import images_of
 from winnow.platforms.docker.traefik import IMAGE
 from winnow.platforms.labels import DEPLOYMENT
-from winnow.platforms.release_deployer import (
-    Action,
-    Deployment,
-    DeploymentFailedError,
-    DeploymentRequest,
-    DeploymentState,
-)
-from winnow.routing import Release
+from winnow.platforms.readiness import is_answering
+from winnow.routing import Entry, Observation, Record, Release, ReplicaSettings, Revision, Route, Scale
 
 pytestmark = pytest.mark.docker
 
-KEY = "a-key-of-this-test"
+KEY, FINGERPRINT = "a-key-of-this-test", "0123abcd"
+SETTINGS = ReplicaSettings(cpu_request=0.05, drain_s=10, key=FINGERPRINT)
 RATE_PER_S = 50
 MOST_REQUESTS = 2000
 
 
 @dataclass
 class Site:
-    """One deployment's name and home, and what a test does to it."""
+    """One deployment's name and home, and a driver's steps with it."""
 
     name: str
     home: Path
     releases: Mapping[str, Release]
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def deployer(self, **environment: str) -> DockerDeployer:
         return DockerDeployer(self.home, environment={**os.environ, **environment})
 
-    def deploy(
-        self, release: str, *, replicas: int | None = None, port: int | None = None, **environment: str
-    ) -> Deployment:
-        deployer = self.deployer(**environment)
-        return deployer.deploy(deployer.plan(self.request(release, replicas=replicas, port=port)))
+    @property
+    def record(self) -> Record:
+        try:
+            return self.observe().record
+        except UnknownDeploymentError:
+            return Record(self.name, router_replicas=1)
 
-    def request(self, release: str, **changes: Any) -> DeploymentRequest:
-        return DeploymentRequest(self.name, self.releases[release], ready_within_s=60, **changes)
+    def observe(self) -> Observation:
+        return self.deployer().observe(self.name)
 
-    def load(self, url: str) -> Load:
+    def write(self, **changes: Any) -> Record:
+        record = self.record
+        changed = msgspec.structs.replace(record, serial=record.serial + 1, **changes)
+        self.deployer().write(changed)
+        return changed
+
+    def add(self, release: str, settings: ReplicaSettings = SETTINGS, replicas: int = 1) -> int:
+        """Write another revision down."""
+        number = self.record.next_number
+        revision = Revision(number, self.releases[release], settings, Scale(replicas))
+        self.write(revisions=(*self.record.revisions, revision))
+        return number
+
+    def start(self, number: int) -> None:
+        """Have a revision's replicas ready, without traffic."""
+        record = self.record
+        revision = record.revision(number)
+        assert revision is not None
+        key = KEY if revision.settings.key and record.serving is None else self.deployer().key(record)
+        self.deployer().start(record, number, key)
+        self.wait(lambda observed: observed.ready(number) == revision.scale.replicas)
+
+    def route(self, number: int, entry: Entry | None = None, **changes: Any) -> Record:
+        record = self.record
+        route = Route(record.route.serial + 1, number, **changes)
+        changed = msgspec.structs.replace(
+            record, serial=record.serial + 1, route=route, entry=record.entry if entry is None else entry
+        )
+        self.deployer().route(changed)
+        return changed
+
+    def serve(self, number: int) -> None:
+        """Have a revision answer all requests; the others keep no replicas."""
+        self.start(number)
+        self.route(number)
+        for each in self.record.revisions:
+            if each.number != number:
+                self.deployer().scale(self.record, each.number, 0)
+
+    def deploy(self, release: str, settings: ReplicaSettings = SETTINGS, replicas: int = 1) -> int:
+        number = self.add(release, settings, replicas)
+        self.serve(number)
+        return number
+
+    def rescale(self, number: int, replicas: int) -> None:
+        self.deployer().scale(self.record, number, replicas)
+        self.wait(lambda observed: observed.ready(number) == replicas)
+
+    def wait(self, is_so: Callable[[Observation], bool], within_s: float = 30) -> Observation:
+        deadline = time.monotonic() + within_s
+        while not is_so(observed := self.observe()):
+            assert time.monotonic() < deadline, observed
+            time.sleep(0.05)
+        return observed
+
+    def load(self) -> Load:
         body = (self.releases["first"].bundle / EXAMPLE).read_bytes()
         headers = (f"authorization: Bearer {KEY}",)
-        return Load(f"{url}/predict", body, rate_per_s=RATE_PER_S, most=MOST_REQUESTS, headers=headers)
+        url = f"{self.observe().url}/predict"
+        return Load(url, body, rate_per_s=RATE_PER_S, most=MOST_REQUESTS, headers=headers)
 
     def containers(self) -> list[str]:
+        """Their names, without the deployment's."""
         found = connect().containers.list(all=True, filters={"label": f"{DEPLOYMENT}={self.name}"}, ignore_removed=True)
-        return sorted(str(each.name) for each in found)
+        return sorted(str(each.name).removeprefix(f"winnow-prod-{self.name}-") for each in found)
 
 
 @pytest.fixture(scope="module")
@@ -88,236 +147,318 @@ def site(releases: dict[str, Release], tmp_path: Path) -> Iterator[Site]:
     serving_images.remove_deployment(made.name)
 
 
+@pytest.fixture(scope="module")
+def shared(releases: dict[str, Release], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A deployment whose first revision serves, for tests that leave it so."""
+    made = Site(f"t{secrets.token_hex(4)}", tmp_path_factory.mktemp("shared") / "home", releases)
+    made.deploy("first")
+    yield made
+    serving_images.remove_deployment(made.name)
+
+
 def _is_clean(outcome: Outcome) -> bool:
     return outcome.failed == Counter() and outcome.ok == outcome.sent > RATE_PER_S
 
 
-def test_no_request_fails_while_a_deployment_is_rolled_rolled_back_and_scaled(site: Site) -> None:
-    url = site.deploy("first", replicas=2, WINNOW_API_KEY=KEY).url
-    # From here on as from a terminal that does not know the key, which has to stay.
-    deployer = site.deployer()
-    with running(site.load(url)) as rolled:
-        site.deploy("second")
-    with running(site.load(url)) as rolled_back:
-        deployer.deploy(deployer.plan_rollback(site.name))
-    with running(site.load(url)) as scaled_up:
-        site.deploy("first", replicas=3)
-    with running(site.load(url)) as scaled_down:
-        site.deploy("first", replicas=1)
-    assert [_is_clean(each) for each in (rolled, rolled_back, scaled_up, scaled_down)] == [True] * 4
-    assert set(rolled.versions) == set(rolled_back.versions) == {"1", "2"}
+def test_no_request_fails_while_a_deployment_is_updated_rolled_back_and_scaled(site: Site) -> None:
+    first = site.deploy("first", replicas=2)
+    with running(site.load()) as updated:
+        second = site.deploy("second", replicas=2)
+    with running(site.load()) as rolled_back:
+        site.serve(first)
+    with running(site.load()) as scaled_up:
+        site.rescale(first, 3)
+    with running(site.load()) as scaled_down:
+        site.rescale(first, 1)
+    outcomes = (updated, rolled_back, scaled_up, scaled_down)
+    assert [(_is_clean(each), each.failed) for each in outcomes] == [(True, Counter())] * 4
+    assert set(updated.versions) == set(rolled_back.versions) == {"1", "2"}
     assert set(scaled_up.versions) == set(scaled_down.versions) == {"1"}
+    assert [each.number for each in site.record.revisions] == [first, second]
+    assert site.containers() == [f"{first}-0", "proxy"]
+    assert {site.releases["first"].image, site.releases["second"].image} <= images_of(connect())
     with pytest.raises(HTTPError, match="401"):
-        urllib.request.urlopen(urllib.request.Request(f"{url}/predict", data=b"{}"), timeout=5)
+        urllib.request.urlopen(urllib.request.Request(f"{site.observe().url}/predict", data=b"{}"), timeout=5)
 
 
-def test_scaling_leaves_the_replicas_that_fit_alone(site: Site) -> None:
-    before = site.deploy("first", replicas=1)
-    more = site.deploy("first", replicas=2)
-    assert set(before.replicas) < set(more.replicas)
-    moved = site.deploy("first", port=_free_port())
-    assert (moved.replicas, moved.url == more.url) == (more.replicas, False)
+def test_another_address_answers_before_the_old_one_closes(site: Site) -> None:
+    first = site.deploy("first")
+    old, port = site.observe(), _free_port()
+    new, answered, is_over = f"http://127.0.0.1:{port}", [], threading.Event()
+
+    def ask_both() -> None:
+        while not is_over.is_set():
+            answered.append((is_answering(old.url), is_answering(new)))
+
+    asking = threading.Thread(target=ask_both)
+    asking.start()
+    site.route(first, Entry(port=port))
+    is_over.set()
+    asking.join()
+    assert answered[0] == (True, False)
+    assert {any(each) for each in answered} == {True}
+    moved = site.observe()
+    assert (moved.url, moved.replicas) == (new, old.replicas)
+    assert (is_answering(new), is_answering(old.url)) == (True, False)
+    # A taken port is refused by the engine, and the entry is where it was.
+    with pytest.raises(WinnowError):
+        taken = connect().containers.create(IMAGE)
+        try:
+            site.route(first, Entry(host="192.0.2.1", port=port))
+        finally:
+            taken.remove()
+    assert is_answering(new)
+    assert site.containers() == ["1-0", "proxy"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root kills a process of another user")
 def test_a_killed_replica_costs_at_most_the_requests_that_it_had(site: Site) -> None:
-    deployment = site.deploy("first", replicas=3, WINNOW_API_KEY=KEY)
-    victim = connect().containers.get(deployment.replicas[0].identifier)
-    with running(site.load(deployment.url)) as outcome:
+    first = site.deploy("first", replicas=3)
+    victim = connect().containers.get(site.observe().of(first)[0].identifier)
+    with running(site.load()) as outcome:
         os.kill(victim.attrs["State"]["Pid"], signal.SIGKILL)
-        time.sleep(3)
+        time.sleep(2)
     assert set(outcome.failed) <= {"502"}
     assert outcome.failed.total() <= 2, "at 50 requests a second of a few milliseconds each, hardly one is on its way"
-    assert _state_within(site, DeploymentState.READY), "it comes back by itself"
+    site.wait(lambda observed: observed.ready(first) == 3, within_s=15)
 
 
-def deploying_elsewhere(site: Site, name: str) -> subprocess.Popen[bytes]:
-    """A process that deploys a release on two replicas."""
-    release = site.releases[name]
-    code = (
-        "import sys; from pathlib import Path\n"
-        "from winnow.platforms.release_deployer import DeploymentRequest, Release\n"
-        "from winnow.platforms.docker.release_deployer import DockerDeployer\n"
-        "name, home, bundle, digest, image = sys.argv[1:]\n"
-        "deployer = DockerDeployer(Path(home))\n"
-        "deployer.deploy(deployer.plan(DeploymentRequest(name, Release('cells', '2', digest, Path(bundle), image), 2)))"
-    )
-    argv = [sys.executable, "-c", code, site.name, str(site.home), str(release.bundle), release.digest, release.image]
-    return subprocess.Popen(argv, stderr=subprocess.DEVNULL)
+STEPS = """
+import sys
+from pathlib import Path
+from tests.docker.test_prod import Site
+from winnow.platforms.docker.deployer import DockerDeployer
+site = Site(sys.argv[1], Path(sys.argv[2]), {})
+"""
 
 
-def test_what_a_killed_deployer_left_is_cleaned_up_by_the_next(site: Site) -> None:
+@contextlib.contextmanager
+def _driving(site: Site, steps: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process that makes steps with the deployment."""
+    argv = [sys.executable, "-c", f"{STEPS}{steps}", site.name, str(site.home)]
+    with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as driving:
+        yield driving
+        driving.kill()
+
+
+def _await_container(site: Site, name: str, driving: subprocess.Popen[bytes]) -> None:
+    while name not in site.containers():
+        assert driving.poll() is None
+        time.sleep(0.02)
+
+
+def test_what_a_killed_driver_left_is_removed_by_the_next_steps(site: Site) -> None:
     first = site.deploy("first")
-    with deploying_elsewhere(site, "second") as deploying:
-        while f"winnow-prod-{site.name}-2-0" not in site.containers():
-            assert deploying.poll() is None
-            time.sleep(0.02)
-        deploying.kill()
-    assert site.deployer().status(site.name) == first
-    healed = site.deploy("second")
-    assert healed.release == site.releases["second"]
-    assert site.containers() == sorted([healed.replicas[0].identifier, f"winnow-prod-{site.name}-proxy"])
+    second = site.add("second")
+    before = site.observe()
+    with _driving(site, f"site.start({second})") as driving:
+        _await_container(site, f"{second}-0", driving)
+    assert site.observe().of(first) == before.of(first)
+    site.start(second)
+    with _driving(site, f"site.route({first}, candidate={second}, weight=0.5)") as driving:
+        _await_container(site, "router-2-0", driving)
+    assert site.observe().entry_serial == 1
+    site.route(first, candidate=second, weight=0.25)
+    site.route(first)
+    site.deployer().retire(site.write(revisions=site.record.revisions[:1]), second)
+    assert site.containers() == [f"{first}-0", "proxy"]
+    assert site.observe().of(first) == before.of(first)
 
 
-def test_an_interrupted_deployer_leaves_nothing(site: Site) -> None:
-    with deploying_elsewhere(site, "first") as deploying:
-        while f"winnow-prod-{site.name}-1-0" not in site.containers():
-            assert deploying.poll() is None
-            time.sleep(0.02)
-        deploying.send_signal(signal.SIGINT)
+def test_an_interrupted_driver_leaves_no_container_that_never_ran(site: Site) -> None:
+    first = site.add("first", replicas=4)
+    with _driving(site, f"site.start({first})") as driving:
+        _await_container(site, f"{first}-0", driving)
+        driving.send_signal(signal.SIGINT)
+        driving.wait()
+    assert {each.attrs["State"]["Status"] for each in _all(site)} <= {"running"}
+    assert site.deployer().remove(site.name)
     assert site.containers() == []
     assert connect().networks.list(filters={"label": f"{DEPLOYMENT}={site.name}"}) == []
 
 
-def test_a_lost_route_folder_is_made_up_for(site: Site) -> None:
+def test_a_lost_folder_is_made_up_for_at_the_same_address(site: Site) -> None:
     first = site.deploy("first")
+    before = site.observe()
     shutil.rmtree(site.home)
-    assert site.deployer().status(site.name).state is not DeploymentState.READY
-    healed = site.deploy("first")
-    assert (healed.state, healed.url) == (DeploymentState.READY, first.url)
+    lost = site.observe()
+    assert (lost.record.revisions, lost.record.route) == (before.record.revisions, Route())
+    site.serve(first)
+    healed = site.observe()
+    assert (healed.url, healed.of(first), healed.entry_serial) == (before.url, before.of(first), 1)
+    assert is_answering(healed.url)
 
 
-def test_another_entry_point_takes_the_port_over_or_gives_it_back(site: Site) -> None:
-    first = site.deploy("first")
-    # The image of a replica is none of an entry point: it ends at once.
-    wrong = {**os.environ, "WINNOW_PROXY_IMAGE": site.releases["first"].image}
-    hasty = DockerDeployer(site.home, environment=wrong, clock=Clock(now=lambda: time.monotonic() * 8))
-    with pytest.raises(DeploymentFailedError, match="did not take the new route over"):
-        hasty.deploy(hasty.plan(site.request("first")))
-    assert _state_within(site, DeploymentState.READY)
-    assert site.deployer().status(site.name) == first
+def test_another_entry_image_takes_the_port_over_or_gives_it_back(shared: Site) -> None:
+    before, record = shared.observe(), shared.record
+    again = msgspec.structs.replace(record, serial=record.serial + 1)
+    # The image of a replica is none of an entry: it ends at once.
+    wrong = {**os.environ, "WINNOW_PROXY_IMAGE": shared.releases["first"].image}
+    hasty = DockerDeployer(shared.home, environment=wrong, clock=Clock(now=lambda: time.monotonic() * 8))
+    with pytest.raises(WinnowError, match="did not take the new route over"):
+        hasty.route(again)
+    assert shared.wait(lambda observed: observed.entry_serial is not None, within_s=15) == before
     engine = connect()
-    engine.images.get(IMAGE).tag(f"winnow-{site.name}", "1")
-    try:
-        changed = site.deploy("first", WINNOW_PROXY_IMAGE=f"winnow-{site.name}:1")
-        assert changed == first
-        assert site.containers() == sorted([first.replicas[0].identifier, f"winnow-prod-{site.name}-proxy"])
-    finally:
-        serving_images.remove_deployment(site.name)
-        engine.images.remove(f"winnow-{site.name}:1")
+    engine.images.get(IMAGE).tag(f"winnow-{shared.name}", "1")
+    shared.deployer(WINNOW_PROXY_IMAGE=f"winnow-{shared.name}:1").route(again)
+    assert (shared.observe().url, shared.observe().entry_serial) == (before.url, before.entry_serial)
+    shared.deployer().route(again)
+    engine.images.remove(f"winnow-{shared.name}:1")
+    assert shared.containers() == ["1-0", "proxy"]
 
 
-def test_a_plan_for_what_has_changed_since_is_refused(site: Site, tmp_path: Path) -> None:
-    site.deploy("first")
-    stale = site.deployer().plan(site.request("second"))
-    elsewhere = replace(site, home=tmp_path / "another-home")
-    assert elsewhere.deployer().names().count(site.name) == 1
-    elsewhere.deploy("first", replicas=2)
-    with pytest.raises(InputError, match="another command has changed since"):
-        site.deployer().deploy(stale)
-
-
-def test_replicas_are_locked_in(site: Site) -> None:
-    deployment = site.deploy("first", WINNOW_API_KEY=KEY)
+def test_containers_are_locked_in(shared: Site) -> None:
     engine = connect()
-    replica, proxy = (
-        engine.containers.get(name) for name in (deployment.replicas[0].identifier, f"winnow-prod-{site.name}-proxy")
-    )
-    for attrs in (replica.attrs, proxy.attrs):
-        limits = attrs["HostConfig"]
+    for container in _all(shared):
+        limits = container.attrs["HostConfig"]
         assert (limits["ReadonlyRootfs"], limits["CapDrop"], limits["Privileged"]) == (True, ["ALL"], False)
         assert limits["SecurityOpt"] == ["no-new-privileges"]
         assert limits["Memory"] == limits["MemorySwap"] > 0
         assert limits["RestartPolicy"]["Name"] == "unless-stopped"
-        assert attrs["Config"]["User"] == "10001:10001"
-        assert not any("docker.sock" in each["Source"] for each in attrs["Mounts"])
-    assert replica.attrs["HostConfig"]["PortBindings"] in (None, {})
-    (network,) = engine.networks.list(names=[f"winnow-prod-{site.name}"])
+        assert container.attrs["Config"]["User"] == "10001:10001"
+        assert not any("docker.sock" in each["Source"] for each in container.attrs["Mounts"])
+    published = {str(each.name): each.attrs["HostConfig"]["PortBindings"] or {} for each in _all(shared)}
+    assert published[f"winnow-prod-{shared.name}-1-0"] == {}
+    entry = published[f"winnow-prod-{shared.name}-proxy"]
+    assert [each["HostIp"] for each in entry["8080/tcp"]] == ["127.0.0.1"]
+    (network,) = engine.networks.list(names=[f"winnow-prod-{shared.name}"])
     assert network.attrs["Options"]["com.docker.network.bridge.enable_ip_masquerade"] == "false"
-    assert [each["HostIp"] for each in proxy.attrs["HostConfig"]["PortBindings"]["8080/tcp"]] == ["127.0.0.1"]
-    assert KEY not in site.deployer(WINNOW_API_KEY=KEY).plan(site.request("second")).render()
 
 
-def test_the_same_again_changes_nothing_and_another_setting_does(site: Site) -> None:
+def test_every_home_finds_the_deployment_and_the_key(shared: Site, tmp_path: Path) -> None:
+    elsewhere = replace(shared, home=tmp_path / "another-home").deployer()
+    assert elsewhere.observe(shared.name) == shared.observe()
+    assert shared.name in elsewhere.names()
+    assert elsewhere.key(shared.record) == KEY
+    assert not (tmp_path / "another-home").exists()
+
+
+def test_the_key_of_a_revision_without_replicas_is_kept_and_a_lost_one_is_asked_for(site: Site, tmp_path: Path) -> None:
     first = site.deploy("first")
-    deployer = site.deployer(WINNOW_MAX_ROWS="7")
-    assert site.deployer().plan(site.request("first")).action is Action.NOTHING
-    assert deployer.plan(site.request("first")).action is Action.REPLACE
-    assert site.deployer().status(site.name) == first
+    folder = site.home / "deployments" / "docker" / site.name
+    assert (folder / "keys" / FINGERPRINT).stat().st_mode & 0o777 == 0o600
+    assert KEY not in (folder / "routes" / "route.yaml").read_text()
+    site.deployer().scale(site.record, first, 0)
+    assert site.deployer().key(site.record) == KEY
+    (folder / "keys" / FINGERPRINT).unlink()
+    with pytest.raises(InputError, match="API key of deployment"):
+        site.deployer().key(site.record)
+    with pytest.raises(InputError, match="API key of deployment"):
+        site.deployer().start(site.record, first, None)
 
 
 def test_names_of_others_are_refused(site: Site) -> None:
-    engine = connect()
-    name = f"winnow-prod-{site.name}"
+    engine, name = connect(), f"winnow-prod-{site.name}"
+    record = Record(site.name, 1, (Revision(1, site.releases["first"], SETTINGS, Scale()),))
     taken = engine.containers.create(site.releases["first"].image, name=f"{name}-1-0")
     try:
         with pytest.raises(InputError, match=f"container '{name}-1-0'"):
-            site.deployer().plan(site.request("first"))
+            site.deployer().check_change(record, 1)
+        site.deployer().write(record)
+        with pytest.raises(WinnowError, match="already in use"):
+            site.deployer().start(record, 1, KEY)
+        taken.reload()
+        assert site.deployer().remove(site.name)
     finally:
         taken.remove()
     network = engine.networks.create(name)
     try:
         with pytest.raises(InputError, match=f"network '{name}'"):
-            site.deployer().plan(site.request("first"))
+            site.deployer().check_change(record, 1)
     finally:
         network.remove()
     assert site.containers() == []
 
 
-def test_more_replicas_than_the_engine_has_memory_for_are_refused(site: Site) -> None:
-    with pytest.raises(InputError, match=r"^REPLICAS: expected at most \d+, .*WINNOW_REPLICA_MEMORY"):
-        site.deployer().plan(site.request("first", replicas=100_000))
-    some = site.deployer(WINNOW_REPLICA_MEMORY="64Mi").plan(site.request("first", replicas=9))
-    assert len(some.starts) == 9
+def test_what_cannot_be_started_is_refused(shared: Site) -> None:
+    def check(revision: Revision, **environment: str) -> None:
+        record = msgspec.structs.replace(shared.record, revisions=(*shared.record.revisions, revision))
+        shared.deployer(**environment).check_change(record, revision.number)
 
-
-def test_a_name_taken_since_the_plan_is_left_to_its_owner(site: Site) -> None:
-    deployer = site.deployer()
-    plan = deployer.plan(site.request("first", replicas=2))
-    engine = connect()
-    taken = engine.containers.create(site.releases["first"].image, name=f"winnow-prod-{site.name}-1-1")
-    try:
-        with pytest.raises(WinnowError, match="already in use"):
-            deployer.deploy(plan)
-        taken.reload()
-        assert site.containers() == []
-        assert engine.networks.list(names=[f"winnow-prod-{site.name}"]) == []
-    finally:
-        taken.remove()
-
-
-def test_an_image_that_is_gone_and_an_engine_that_is_away_are_refused(site: Site) -> None:
-    gone = replace(site.releases["first"], image=f"sha256:{'0' * 64}")
+    release = shared.releases["first"]
+    check(Revision(2, release, replace_settings(memory_bytes=64 * 2**20), Scale(9)))
+    with pytest.raises(InputError, match=r"^REPLICAS: expected at most \d+, .*serving.resources.memory"):
+        check(Revision(2, release, SETTINGS, Scale(100_000)))
     with pytest.raises(InputError, match="image that the Docker engine has"):
-        site.deployer().plan(replace(site.request("first"), release=gone))
-    # By TCP: of a Unix socket that nobody listens on, the SDK leaves its own end to the garbage collector.
-    away = site.deployer(DOCKER_HOST="tcp://127.0.0.1:1")
+        check(Revision(2, replace(release, image=f"sha256:{'0' * 64}"), SETTINGS, Scale()))
     with pytest.raises(InputError, match="Docker engine at tcp://"):
-        away.plan(site.request("first"))
-    assert site.containers() == []
-
-
-def test_a_rollback_to_an_image_that_was_removed_is_refused(site: Site) -> None:
-    engine = connect()
-    template = engine.containers.create(site.releases["first"].image)
-    copy = template.commit()
-    template.remove()
-    release = replace(site.releases["first"], image=str(copy.id))
-    deployer = site.deployer()
-    deployer.deploy(deployer.plan(replace(site.request("first"), release=release)))
-    second = site.deploy("second")
-    engine.images.remove(str(copy.id))
-    with pytest.raises(InputError, match="image that the Docker engine has"):
-        deployer.plan_rollback(site.name)
-    assert site.deployer().status(site.name) == second
+        # By TCP: of a Unix socket that nothing listens on, the SDK leaves its own end to the garbage collector.
+        check(Revision(2, release, SETTINGS, Scale()), DOCKER_HOST="tcp://127.0.0.1:1")
 
 
 # The SDK leaves the connection of a pull that was refused to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_entry_point_image_that_is_nowhere_leaves_nothing(site: Site) -> None:
+def test_an_entry_image_that_is_nowhere_changes_nothing(site: Site) -> None:
+    first = site.add("first")
+    site.start(first)
+    record = site.record
+    wanted = msgspec.structs.replace(record, serial=record.serial + 1, route=Route(1, first))
     with pytest.raises(InputError, match="image localhost:1/nowhere:1"):
-        site.deploy("first", WINNOW_PROXY_IMAGE="localhost:1/nowhere:1")
-    assert site.containers() == []
-    assert connect().networks.list(names=[f"winnow-prod-{site.name}"]) == []
+        site.deployer(WINNOW_PROXY_IMAGE="localhost:1/nowhere:1").route(wanted)
+    assert (site.record, site.containers()) == (record, ["1-0"])
 
 
-def _state_within(site: Site, wanted: DeploymentState) -> bool:
-    deadline = time.monotonic() + 15
-    while time.monotonic() < deadline:
-        if site.deployer().status(site.name).state is wanted:
-            return True
-        time.sleep(0.2)
-    return False
+def test_a_replica_says_why_it_ended(shared: Site) -> None:
+    number = shared.add("first", replace_settings(memory_bytes=32 * 2**20))
+    shared.deployer().start(shared.record, number, KEY)
+    observed = shared.wait(lambda observed: any(each.failure for each in observed.of(number)))
+    assert [each.failure for each in observed.of(number)] == [
+        "was stopped for using more memory than its limit (exit code 137)"
+    ]
+    shared.deployer().retire(shared.write(revisions=shared.record.revisions[:1]), number)
+    assert shared.observe().of(number) == ()
+
+
+def test_the_gateways_weights_are_exact_and_follow_readiness(shared: Site) -> None:
+    second = shared.add("second")
+    shared.start(second)
+    shared.route(1, candidate=second, weight=0.25, is_gateway=True)
+    assert shared.containers() == ["1-0", f"{second}-0", "proxy"]
+    with running(shared.load(), lead_s=1) as split:
+        pass
+    assert _is_clean(split)
+    assert abs(split.versions["2"] - split.ok / 4) <= 1
+    connect().containers.get(f"winnow-prod-{shared.name}-{second}-0").kill()
+    time.sleep(3.2)  # until Traefik has asked whether it is ready
+    with running(shared.load(), lead_s=0.7) as without:
+        pass
+    assert (_is_clean(without), set(without.versions)) == (True, {"1"})
+    shared.route(1)
+    shared.deployer().retire(shared.write(revisions=shared.record.revisions[:1]), second)
+
+
+def test_a_canary_costs_no_request_whatever_its_candidate_and_its_routers_do(shared: Site) -> None:
+    second = shared.add("second")
+    shared.start(second)
+    candidate, router = (f"winnow-prod-{shared.name}-{each}" for each in (f"{second}-0", "router-{}-0"))
+    with running(shared.load()) as good:
+        record = shared.route(1, candidate=second, weight=0.5, lease_s=60)
+        time.sleep(1)
+        reports = shared.deployer().renew(record)
+    with running(shared.load()) as hanging:
+        connect().containers.get(candidate).pause()
+        time.sleep(1)
+        record = shared.route(1, candidate=second, weight=0.75, lease_s=60)
+    with running(shared.load()) as dying:
+        connect().containers.get(candidate).kill()
+        time.sleep(1)
+        missed = sum(each.misses for each in shared.deployer().renew(record))
+        shared.route(1)
+    outcomes = (good, hanging, dying)
+    assert [(_is_clean(each), each.failed) for each in outcomes] == [(True, Counter())] * 3
+    assert set(good.versions) == {"1", "2"}
+    assert min(sum(each.candidate.requests for each in reports), missed) > 0
+    assert shared.containers() == ["1-0", f"{second}-0", "proxy"]
+    assert (shared.observe().routers, router.format(record.route.serial) in shared.containers()) == ((), False)
+    shared.deployer().retire(shared.write(revisions=shared.record.revisions[:1]), second)
+
+
+def replace_settings(**changes: Any) -> ReplicaSettings:
+    return msgspec.structs.replace(SETTINGS, **changes)
+
+
+def _all(site: Site) -> list[Any]:
+    return connect().containers.list(all=True, filters={"label": f"{DEPLOYMENT}={site.name}"}, ignore_removed=True)
 
 
 def _free_port() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
@@ -24,28 +24,14 @@ UNKNOWN_STOP_S = 40.0
 KEPT_LINES, KEPT_LOGS = 1000, 20
 
 
-def start(engine: Engine, request: ContainerRequest) -> Container:
-    """Create and start a container, or leave none.
+def start(engine: Engine, requests: Sequence[ContainerRequest]) -> list[Container]:
+    """Create and start containers in parallel; of one that is refused, none is left.
 
     Raises:
-        WinnowError: the engine refuses it.
+        WinnowError: the engine refuses one. The others are started.
     """
-    import docker
-
-    api: Any = engine.api
-    with uninterrupted():
-        try:
-            made = api.create_container_from_config(request.body(), request.name)
-            container = engine.containers.get(made["Id"])
-        except docker.errors.APIError as error:
-            raise _refused(request.name, error.explanation or str(error)) from error
-        try:
-            container.start()
-        except docker.errors.APIError as error:
-            remove(container)
-            raise _refused(request.name, error.explanation or str(error)) from error
-        container.reload()
-    return container
+    with uninterrupted(), ThreadPoolExecutor(max_workers=8) as pool:
+        return list(pool.map(lambda each: _start(engine, each), requests))
 
 
 def retire(containers: Iterable[Container], logs: Path, within_s: float | None = None) -> None:
@@ -96,6 +82,24 @@ def rename(container: Container, name: str) -> None:
 def is_untried(container: Container) -> bool:
     """Whether a container was never ready: the engine does not restart it."""
     return bool(container.attrs["HostConfig"]["RestartPolicy"]["Name"] == "no")
+
+
+def _start(engine: Engine, request: ContainerRequest) -> Container:
+    import docker
+
+    api: Any = engine.api
+    try:
+        made = api.create_container_from_config(request.body(), request.name)
+        container = engine.containers.get(made["Id"])
+    except docker.errors.APIError as error:
+        raise _refused(request.name, error.explanation or str(error)) from error
+    try:
+        container.start()
+    except docker.errors.APIError as error:
+        remove(container)
+        raise _refused(request.name, error.explanation or str(error)) from error
+    container.reload()
+    return container
 
 
 def _stop_within_s(container: Container) -> float:

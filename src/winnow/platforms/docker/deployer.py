@@ -13,7 +13,7 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -395,15 +395,14 @@ class DockerDeployer:
             key = key if key is not None else _kept_key(found, revision)
             _keep_key(found.folder / "keys", revision.settings.key, key)
         is_routed = revision.number in (found.record.route.stable, found.record.route.candidate)
-        before = {str(each.name): each for each in found.of(revision.number)}
-        for index in range(count):
-            request = revision_plan.replica(record.name, revision, index, key, is_restarted=is_routed)
-            current = before.get(request.name)
-            if current is not None and is_alive(current):
-                continue
-            if current is not None:
-                containers.retire([current], found.logs)
-            containers.start(self._engine, request)
+        requests = [
+            revision_plan.replica(record.name, revision, index, key, is_restarted=is_routed) for index in range(count)
+        ]
+        alive = {str(each.name) for each in found.of(revision.number) if is_alive(each)}
+        missing = [each for each in requests if each.name not in alive]
+        ended = {each.name for each in missing}
+        containers.retire([each for each in found.of(revision.number) if each.name in ended], found.logs)
+        containers.start(self._engine, missing)
         self._refresh(record.name, ())
 
     def _start_routers(self, found: EngineDeployment, record: Record, undo: contextlib.ExitStack) -> None:
@@ -415,30 +414,37 @@ class DockerDeployer:
         if not record.route.needs_routers:
             return
         image = record.router_image or self._router_image()
-        present = {str(each.name): each for each in found.routers}
-        waiting = []
-        for index in range(record.router_replicas):
-            request = revision_plan.router(record, index, image, secrets.token_urlsafe(32))
-            current = present.get(request.name)
-            if current is not None and not _is_router_of(current, request):
-                containers.retire([current], found.logs)
-                current = None
-            waiting.append(current if current is not None else containers.start(self._engine, request))
-            if current is None:
-                undo.callback(containers.retire, [waiting[-1]], found.logs, 0)
+        requests = {
+            each.name: each
+            for index in range(record.router_replicas)
+            for each in [revision_plan.router(record, index, image, secrets.token_urlsafe(32))]
+        }
+        present = [each for each in found.routers if str(each.name) in requests]
+        kept = {str(each.name): each for each in present if _is_router_of(each, requests[str(each.name)])}
+        containers.retire([each for each in present if str(each.name) not in kept], found.logs)
+        undo.callback(self._end_routers, record, set(kept))
+        started = containers.start(self._engine, [each for name, each in requests.items() if name not in kept])
+        self._await_routers(found, [*kept.values(), *started], started)
+
+    def _await_routers(
+        self, found: EngineDeployment, routers: Sequence[Container], started: Sequence[Container]
+    ) -> None:
         deadline = self._clock.now() + ROUTERS_S
-        while True:
-            for each in waiting:
-                each.reload()
-            names = found.ready(waiting)
-            if len(names) == len(waiting):
-                return
-            failed = next((each for each in waiting if not is_alive(each) or each.attrs["RestartCount"]), None)
+        while len(ready := found.ready(routers)) < len(routers):
+            failed = next((each for each in started if not is_alive(each) or each.attrs["RestartCount"]), None)
             if failed is not None or self._clock.now() > deadline:
-                failed = failed or next(each for each in waiting if each.name not in names)
+                failed = failed or next(each for each in routers if each.name not in ready)
                 lines = "\n".join(f"    {line}" for line in on_engine.log(failed, SHOWN_LINES))
                 raise WinnowError(f"router {failed.name} did not become ready. The end of its log:\n{lines}")
             self._clock.sleep(0.1)
+            for each in routers:
+                each.reload()
+
+    def _end_routers(self, record: Record, kept: Set[str]) -> None:
+        """End the routers of a route that did not come about, but those that were there before."""
+        found = self._found(record.name)
+        of_route = [each for each in found.routers if on_engine.serial_of(each) == record.route.serial]
+        containers.retire([each for each in of_route if each.name not in kept], found.logs, 0)
 
     def _not_taken_over(self, name: str, address: Address) -> WinnowError:
         lines = "\n".join(

@@ -137,7 +137,8 @@ def _open(engine: Engine, proxy: ContainerRequest, host: str, port: int, *, is_a
     """Start the entry at its port, or at another free one where the caller did not choose the port."""
     while True:
         try:
-            return containers.start(engine, replace(proxy, published=(host, str(port)))), port
+            (started,) = containers.start(engine, [replace(proxy, published=(host, str(port)))])
+            return started, port
         except WinnowError:
             if is_asked or is_free(host, port):
                 raise
