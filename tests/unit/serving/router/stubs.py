@@ -28,12 +28,15 @@ class Replica:
     Attributes:
         behaviour: answer, error, busy, reset, hang, slow, half, big, half-big, chunked, until-close, leave (closes the
             connection after the answer without a word), interim, nonsense, deaf (not ready).
+        script: behaviours of the next requests, before `behaviour`.
+        slow_s: for `slow`: how long an answer takes.
         seen: the requests as they came, without those for readiness.
     """
 
     def __init__(self, label: str, behaviour: str = "answer") -> None:
         self.label = label
         self.behaviour = behaviour
+        self.script: list[str] = []
         self.slow_s = 0.0
         self.seen: list[bytes] = []
         self.address = ""
@@ -51,8 +54,12 @@ class Replica:
         for writer in tuple(self.writers):
             writer.transport.abort()
 
-    def body(self) -> bytes:
-        return msgspec.json.encode({"predictions": [self.label], "probabilities": [{"a": 0.25, "b": 0.75}]})
+    def next_behaviour(self) -> str:
+        return self.script.pop(0) if self.script else self.behaviour
+
+    def body(self, asked: bytes = b"") -> bytes:
+        answer = {"predictions": [self.label], "probabilities": [{"a": 0.25, "b": 0.75}], "asked": asked.decode()}
+        return msgspec.json.encode(answer)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writers.add(writer)
@@ -67,15 +74,15 @@ class Replica:
                     writer.write(_whole(b"{}", 503 if self.behaviour == "deaf" else 200))
                     continue
                 self.seen.append(head + body)
-                await self._answer(head, writer)
+                await self._answer(head, body, writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             self.writers.discard(writer)
             writer.close()
 
-    async def _answer(self, head: bytes, writer: asyncio.StreamWriter) -> None:
-        behaviour, body = self.behaviour, self.body()
+    async def _answer(self, head: bytes, asked: bytes, writer: asyncio.StreamWriter) -> None:
+        behaviour, body = self.next_behaviour(), self.body(asked)
         if behaviour == "error":
             writer.write(_whole(b'{"status": 500}', 500))
         elif behaviour == "busy":

@@ -216,7 +216,7 @@ def test_every_way_to_frame_an_answer_is_passed_on(behaviour: str) -> None:
         async with routed([stable], [Replica("new")], weight=0.0) as site:
             for _ in range(3):
                 answer = await site.predict()
-                assert (answer.status_code, answer.content) == (200, stable.body())
+                assert (answer.status_code, answer.content) == (200, stable.body(answer.request.content))
 
     run(test())
 
