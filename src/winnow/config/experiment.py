@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from winnow.config.addresses import holds_password, shown_value
-from winnow.config.frozen import Frozen, NameOrMapping, Shorthand
+from winnow.config.frozen import Frozen, ListAsTuple, NameOrMapping, Shorthand
 from winnow.config.functions import SQLITE, names_data_function
 from winnow.config.names import fault_in_study_name
 from winnow.config.quantities import DURATION, QUANTITY, seconds_of
@@ -37,14 +37,6 @@ def _checked_name(name: str) -> str:
 
 Name = Annotated[str, AfterValidator(_checked_name)]
 """A study's name, which becomes part of the names of files, containers and Kubernetes objects."""
-
-
-def _tuple_of_list(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-ListAsTuple = BeforeValidator(_tuple_of_list)
-"""Where a validator runs before its section, pydantic no longer knows that a list comes from JSON."""
 
 
 def _checked_class_name(name: Any) -> Any:

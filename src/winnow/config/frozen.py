@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core.core_schema import CoreSchema, no_info_before_validator_function
 
 
@@ -36,5 +36,12 @@ class Shorthand:
         }
         return {"anyOf": [text, *forms]}
 
+
+def _tuple_of_list(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+ListAsTuple = BeforeValidator(_tuple_of_list)
+"""Where a validator runs before its section, pydantic no longer knows that a list comes from JSON."""
 
 NameOrMapping = Shorthand("type")

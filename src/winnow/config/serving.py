@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_serializer
 
-from winnow.config.frozen import Frozen, NameOrMapping, Shorthand
+from winnow.config.frozen import Frozen, ListAsTuple, NameOrMapping, Shorthand
 from winnow.config.quantities import QUANTITY
 
 CPUS = r"^([0-9]+(\.[0-9]+)?|[0-9]+m)$"
@@ -20,14 +20,9 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-def _tuple(value: Any) -> Any:
-    """A list as a tuple: below a key that may also be a name, values are no longer JSON but Python's."""
-    return tuple(value) if isinstance(value, list) else value
-
-
-Shares = Annotated[tuple[float, ...], BeforeValidator(_tuple)]
-Cpus = Annotated[str, BeforeValidator(_text), Field(pattern=CPUS)]
-Memory = Annotated[str, BeforeValidator(_text), Field(pattern=QUANTITY)]
+Shares = Annotated[tuple[float, ...], ListAsTuple]
+Cpus = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | float), Field(pattern=CPUS)]
+Memory = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | float), Field(pattern=QUANTITY)]
 
 
 class ResourcesConfig(Frozen):
@@ -124,7 +119,7 @@ class RolloutConfig(Frozen):
         description="Whether a failed verdict sends all requests back to stable; else it pauses.",
     )
     pause_at: Shares = Field(default=(), description="Weights at which a person has to let it go on.")
-    conditions: Annotated[tuple[Annotated[ConditionConfig, NameOrMapping], ...], BeforeValidator(_tuple)] = Field(
+    conditions: Annotated[tuple[Annotated[ConditionConfig, NameOrMapping], ...], ListAsTuple] = Field(
         default=(ConditionConfig(type="errors"), ConditionConfig(type="latency")),
         description="What every step has to show: names, or mappings.",
     )

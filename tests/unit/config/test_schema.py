@@ -66,6 +66,8 @@ def test_a_new_projects_experiment_is_valid_and_names_its_schema() -> None:
         ("execution", {"pack": "off"}),
         ("execution", {"pack": 4}),
         ("data", {"source": "x.csv", "target": "y", "holdout": 0}),
+        ("serving", {"resources": {"cpu": 0.5}, "rollout": "canary", "stages": {"prod": {"replicas": 2}}}),
+        ("serving", {"rollout": {"strategy": "canary", "conditions": ["errors", {"type": "latency", "margin": 0.1}]}}),
     ],
 )
 def test_both_forms_of_a_setting_are_valid(section: str, value: Any, tmp_path: Path) -> None:
@@ -88,6 +90,9 @@ def test_both_forms_of_a_setting_are_valid(section: str, value: Any, tmp_path: P
         ("search", {**SMALL["search"], "pruner": {"type": "medain"}}),
         ("execution", {"pack": 0.5}),
         ("data", {}),
+        ("serving", {"rollout": "canari"}),
+        ("serving", {"stages": {"prod": {"replica": 2}}}),
+        ("serving", {"rollout": {"conditions": [{"type": "error"}]}}),
         ("tags", {"a": 1}),
     ],
 )
