@@ -118,7 +118,7 @@ class RolloutConfig(Frozen):
         default=True,
         description="Whether a failed verdict sends all requests back to stable; else it pauses.",
     )
-    pause_at: Shares = Field(default=(), description="Weights at which a person has to let it go on.")
+    pause_at: Shares = Field(default=(), description="Weights below 1 at which a person has to let it go on.")
     conditions: Annotated[tuple[Annotated[ConditionConfig, NameOrMapping], ...], ListAsTuple] = Field(
         default=(ConditionConfig(type="errors"), ConditionConfig(type="latency")),
         description="What every step has to show: names, or mappings.",

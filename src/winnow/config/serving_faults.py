@@ -117,10 +117,10 @@ def _faults_in_steps(place: str, rollout: RolloutConfig) -> Iterator[InputError]
     if rollout.initial_weight >= steps[0]:
         expected = f"less than the first of `weight_steps`, {steps[0]:g}"
         yield _fault(f"{place}.initial_weight", expected, f"{rollout.initial_weight:g}")
-    unknown = [weight for weight in rollout.pause_at if weight not in (rollout.initial_weight, *steps)]
+    weights = (rollout.initial_weight, *steps[:-1])
+    unknown = [weight for weight in rollout.pause_at if weight not in weights]
     if unknown:
-        weights = _shown((rollout.initial_weight, *steps))
-        yield _fault(f"{place}.pause_at", f"weights of its steps: {weights}", _shown(unknown))
+        yield _fault(f"{place}.pause_at", f"weights of its steps: {_shown(weights)}", _shown(unknown))
 
 
 def _faults_of_gateways(place: str, rollout: RolloutConfig) -> Iterator[InputError]:

@@ -57,8 +57,8 @@ def served(
 
     Args:
         name: the model's name.
-        has_ingress: the platform is a cluster. A host name in the file is then the Ingress's, and an address is not
-            used; elsewhere an address is listened on, and a host name is not used.
+        has_ingress: the platform's `Capabilities.has_ingress`. With one, a host name in the file is its host, and an
+            address is not used; elsewhere an address is listened on, and a host name is not used.
         replicas, host, port: flags, which override the file.
 
     Raises:

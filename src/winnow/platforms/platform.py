@@ -28,6 +28,8 @@ class Capabilities:
     Attributes:
         shares_files: workers and replicas see this machine's files and run this installation of winnow. Elsewhere
             they run an image, and need stores that answer over the network.
+        has_ingress: a deployment is reached by a host name, at an Ingress or a Gateway, instead of an address of this
+            machine.
         workers: what messages call the workers.
         is_remote: it is another system than this machine. A verb that names no platform asks it only where it is in
             use.
@@ -42,6 +44,7 @@ class Capabilities:
     """
 
     shares_files: bool
+    has_ingress: bool
     workers: str
     is_remote: bool
     replica: str

@@ -32,6 +32,7 @@ class DockerPlatform:
     name = "docker"
     capabilities = Capabilities(
         shares_files=False,
+        has_ingress=False,
         workers="containers on this machine",
         is_remote=False,
         replica="container",

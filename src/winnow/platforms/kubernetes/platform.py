@@ -38,6 +38,7 @@ class KubernetesPlatform:
     name = "kubernetes"
     capabilities = Capabilities(
         shares_files=False,
+        has_ingress=True,
         workers="pods",
         is_remote=True,
         replica="pod",

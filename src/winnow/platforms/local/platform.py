@@ -24,6 +24,7 @@ class LocalPlatform:
     name = "local"
     capabilities = Capabilities(
         shares_files=True,
+        has_ingress=False,
         workers="processes on this machine",
         is_remote=False,
         replica="process",
