@@ -301,10 +301,11 @@ class Counts(Struct, frozen=True):
 
     Attributes:
         requests: those that the route gave to the revision, mirrored ones not counted.
-        errors: of these, answers with a status of 500 or more, lost connections and timeouts.
-        latency: how many of the requests took up to `LATENCY_BOUNDS_S[i]` (and more than the bound before); one more
-            number than bounds, for the slower ones.
-        latency_sum_s: of all requests.
+        errors: of these, answers with a status of 500 or more, lost connections, and answers that took longer than the
+            router's limit, which is the same for both revisions.
+        latency: how many answers took up to `LATENCY_BOUNDS_S[i]` (and more than the bound before); one more number
+            than bounds, for the slower ones. Requests that the candidate failed at once are not among them.
+        latency_sum_s: of all requests in `latency`.
     """
 
     requests: int = 0

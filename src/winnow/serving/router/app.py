@@ -181,6 +181,7 @@ class RouterApp:
         started = self._clock()
         answer: Answer | None = None
         seconds: float | None = None
+        failure = "interrupted"
         # Room first: a request that the breaker admits must have an outcome.
         if self._in_flight < MOST_IN_FLIGHT and self._breaker.admits(started):
             self._in_flight += 1
@@ -189,21 +190,28 @@ class RouterApp:
                 seconds = self._clock() - started
                 if is_failure(found.status):
                     _drop(found)
-                    seconds = None
+                    failure, seconds = f"status {found.status}", None
                 else:
                     answer = found
             except UpstreamError as error:
+                failure = str(error)
                 seconds = self._clock() - started if error.is_late else None
             finally:
                 self._in_flight -= 1
                 if answer is None:
-                    self._breaker.miss(self._clock())
+                    self._note_miss(started, failure)
                 else:
-                    self._breaker.hit()
+                    self._breaker.hit(started)
         self._misses += answer is None
         if choice.is_routed:
             self._candidate_counter.add(seconds, is_error=answer is None)
         return answer
+
+    def _note_miss(self, began: float, failure: str) -> None:
+        was_open = self._breaker.is_open
+        self._breaker.miss(began, self._clock())
+        if self._breaker.is_open and not was_open:
+            log.warning("revision %s is not tried for now: %s", self._route.candidate, failure)
 
     async def _ask_stable(self, choice: Choice, whole: Request, *, is_head: bool) -> Answer:
         started = self._clock()

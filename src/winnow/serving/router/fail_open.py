@@ -6,8 +6,9 @@ from collections import deque
 
 MOST_CONSECUTIVE = 5
 WINDOW = 20
-OPEN_S = 5.0
-"""A breaker opens after so many misses in a row, or when more than half of a window are misses, for so long."""
+"""A breaker opens after so many misses in a row, or when more than half of a window are misses."""
+FIRST_OPEN_S, MOST_OPEN_S = 0.5, 5.0
+"""It stays open for so long, twice as long after each failed probe, and at most for the second time."""
 
 MULTIPLE = 3.0
 LEAST_S = 0.05
@@ -19,11 +20,16 @@ ENOUGH = 32
 
 
 class Breaker:
-    """Stops requests to a candidate that fails; every `OPEN_S` a single one tries it again."""
+    """Stops requests to a candidate that fails; now and then a single one, a probe, tries it again.
+
+    Of misses that overlap in time one counts: a short stall of the candidate concerns all requests that are under way.
+    """
 
     def __init__(self) -> None:
         self._recent: deque[bool] = deque(maxlen=WINDOW)
         self._consecutive = 0
+        self._last_miss = float("-inf")
+        self._open_s = FIRST_OPEN_S
         self._open_until: float | None = None
         self._is_probing = False
 
@@ -41,23 +47,31 @@ class Breaker:
         self._is_probing = True
         return True
 
-    def hit(self) -> None:
-        """The candidate has answered."""
-        if self._open_until is not None and not self._is_probing:
-            return  # an answer to a request from before it opened
-        self._recent.append(True)
-        self._consecutive = 0
-        if self._is_probing:
+    def hit(self, began: float) -> None:
+        """The candidate has answered a request that was sent to it at `began`."""
+        if self._open_until is None:
+            self._recent.append(True)
+            self._consecutive = 0
+        elif self._is_probing and began >= self._open_until:
             self._recent.clear()
-        self._open_until, self._is_probing = None, False
+            self._consecutive, self._open_s = 0, FIRST_OPEN_S
+            self._open_until, self._is_probing = None, False
 
-    def miss(self, now: float) -> None:
-        """The candidate has not answered as it should."""
+    def miss(self, began: float, now: float) -> None:
+        """The candidate has not answered such a request as it should."""
+        if self._open_until is not None:
+            if self._is_probing and began >= self._open_until:
+                self._open_s = min(2 * self._open_s, MOST_OPEN_S)
+                self._open_until, self._is_probing = now + self._open_s, False
+            return
+        if began < self._last_miss:
+            return
+        self._last_miss = now
         self._recent.append(False)
         self._consecutive += 1
         is_half = len(self._recent) == WINDOW and self._recent.count(False) * 2 > WINDOW
-        if self._is_probing or self._consecutive >= MOST_CONSECUTIVE or is_half:
-            self._open_until, self._is_probing = now + OPEN_S, False
+        if self._consecutive >= MOST_CONSECUTIVE or is_half:
+            self._open_until = now + self._open_s
 
 
 class AnswerTimes:

@@ -79,6 +79,7 @@ class _RoutingServer(DrainingServer):
         connections.sweep_repeatedly(loop)
         app = self._connections.app
         assert isinstance(app, RouterApp)
+        log.info("waiting until the stable revision is ready")
         while not self.should_exit and not await app.is_ready():
             await asyncio.sleep(LOOK_S)
         if not self.should_exit:

@@ -279,7 +279,8 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """See `httptools`."""
-        self._headers.append((name.lower(), value))
+        if not self._has_head:  # else it is a trailer
+            self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """See `httptools`."""

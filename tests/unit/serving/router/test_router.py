@@ -84,7 +84,7 @@ def test_the_breaker_closes_when_the_candidate_answers_again() -> None:
                 await site.predict()
             assert len(candidate.seen) == 5
             candidate.behaviour = "answer"
-            now[0] = 5.0
+            now[0] = 0.5
             assert {(await site.predict()).headers["x-winnow-revision"] for _ in range(5)} == {"2"}
             assert not site.app.report().is_open
 
