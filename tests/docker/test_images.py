@@ -209,6 +209,17 @@ def test_it_serves_without_network_name_or_writable_root(engine: docker.DockerCl
         container.remove(force=True)
 
 
+def test_the_routers_image_holds_no_model_and_says_what_it_needs(
+    engine: docker.DockerClient, model_image: str, build_options: BuildOptions
+) -> None:
+    router = prod_image.build(engine, prod_image.plan_router(ROOT, replace(build_options, base_image="")))
+    assert [name for name in files_of(engine, router) if name.startswith("/model")] == []
+    layers = [engine.images.get(image).attrs["RootFS"]["Layers"] for image in (router, model_image)]
+    assert layers[0] == layers[1][:-1]
+    with pytest.raises(docker.errors.ContainerError, match="WINNOW_ROUTER_TOKEN: expected a secret text"):
+        engine.containers.run(router, remove=True, **LOCKED_DOWN)
+
+
 def test_an_image_says_what_model_it_serves(engine: docker.DockerClient, model: ProdImage, model_image: str) -> None:
     config = engine.images.get(model_image).attrs["Config"]
     manifest = read_manifest(model.bundle)
