@@ -240,7 +240,7 @@ def no_previous(name: str) -> InputError:
         f"deployment '{name}'",
         expected="a revision that was served before the current one",
         found="none",
-        remedy=f"Deploy another model first, or choose one with `{next_command('select-model', name=name)}`.",
+        remedy=f"Deploy another model first, or choose one with `{next_command('select-model', study=name)}`.",
     )
 
 
