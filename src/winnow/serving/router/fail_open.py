@@ -13,7 +13,8 @@ FIRST_OPEN_S, MOST_OPEN_S = 0.5, 5.0
 MULTIPLE = 3.0
 LEAST_S = 0.05
 UNKNOWN_S = 1.0
-"""The candidate may take so many times stable's 99th percentile, at least so long; so long while that is unknown."""
+"""The candidate may take so many times stable's 99th percentile, and at least so long. While that is unknown, it may
+take the third, and as long again for each MiB of the request."""
 
 RECENT = 256
 ENOUGH = 32
@@ -88,7 +89,7 @@ class AnswerTimes:
         """How long the candidate may take for a request of this size."""
         recent = self._by_size.get(_class_of(request_bytes))
         if recent is None or recent.p99 is None:
-            return UNKNOWN_S
+            return UNKNOWN_S * (1 + request_bytes / 2**20)
         return max(LEAST_S, MULTIPLE * recent.p99)
 
 
