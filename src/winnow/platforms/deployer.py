@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from winnow.config.errors import InputError
+from winnow.config.errors import InputError, WinnowError
 from winnow.config.next_command import next_command
 from winnow.routing import Observation, Record, RouterReport
 
@@ -72,6 +72,21 @@ class UnknownDeploymentError(InputError):
             remedy=f"Deploy it first (`{next_command('prod', platform='local', name=name)}`, or on another platform)"
             f"{', or name one of these' if known else ''}.",
         )
+
+
+class DeploymentFailedError(WinnowError):
+    """New replicas did not become ready; what was served before still is.
+
+    Args:
+        lines: the last ones of the failed replica's log.
+        log: where the whole log is.
+    """
+
+    def __init__(self, name: str, reason: str, lines: Sequence[str], log: str, *, is_old_serving: bool) -> None:
+        self.lines = tuple(lines)
+        kept = "what was served before still is" if is_old_serving else "nothing is being served"
+        shown = "".join(f"\n    {line}" for line in lines) or " (empty)"
+        super().__init__(f"deployment '{name}': {reason}; {kept}. The end of {log}:{shown}")
 
 
 class OvertakenError(Exception):

@@ -1,0 +1,230 @@
+"""Drive a deployment to what is wanted: observe it, take the next action, and so on until there is an end.
+
+`rollout.step.next_action` decides; this module carries out. It keeps nothing that another process would need: what must
+outlast it is in the record, so a driver that is killed is continued by running the same command again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from msgspec.structs import replace
+
+from winnow.config.clock import Clock
+from winnow.config.errors import UnreachableError, WinnowError
+from winnow.platforms.deployer import (
+    Deployer,
+    DeploymentFailedError,
+    Held,
+    OvertakenError,
+    Say,
+    UnknownDeploymentError,
+    changed_meanwhile,
+    mute,
+)
+from winnow.platforms.interrupts import uninterrupted
+from winnow.rollout.step import (
+    Aborted,
+    Action,
+    Desired,
+    Done,
+    Fail,
+    Forget,
+    Move,
+    Paused,
+    Rescale,
+    Retire,
+    Scale,
+    Start,
+    Wait,
+    Write,
+    next_action,
+    paused,
+)
+from winnow.rollout.verdict import Verdict
+from winnow.routing import Observation, Record, Rollout, RouterReport
+
+POLL_S = 0.25
+SILENT_S = 120.0
+"""How long the platform may be away while a deployment is driven."""
+SHOWN_LINES = 20
+
+Judge = Callable[[Rollout, Sequence[RouterReport]], Verdict | None]
+"""Judges the current step of a rollout by what its routers have counted; None while there is nothing to judge."""
+
+
+def no_judge(rollout: Rollout, reports: Sequence[RouterReport]) -> None:
+    """Judges nothing: for what has no steps with two revisions."""
+
+
+@dataclass(frozen=True)
+class Driver:
+    """What driving takes.
+
+    Attributes:
+        key: the API key that new replicas ask for; None for none.
+        say: receives a line for each step.
+        wall: seconds since the epoch, for what the record keeps.
+        on_observation: called with what was observed, before the action is taken.
+    """
+
+    deployer: Deployer
+    name: str
+    desired: Desired
+    key: str | None = field(default=None, repr=False)
+    judge: Judge = no_judge
+    say: Say = mute
+    clock: Clock = field(default_factory=Clock)
+    wall: Callable[[], float] = time.time
+    on_observation: Callable[[Observation], None] = lambda _observed: None
+
+    def drive(self) -> Done | Aborted | Paused:
+        """Take actions until there is an end.
+
+        Ctrl-C undoes what has no requests yet, and pauses a rollout at its current weights.
+
+        Raises:
+            DeploymentFailedError: the target did not become ready; what served before still does.
+            InputError: another process changes the deployment.
+            UnreachableError: the platform was away for more than `SILENT_S`.
+        """
+        try:
+            with self.deployer.held(self.name) as held:
+                try:
+                    return self._loop(held)
+                except KeyboardInterrupt:
+                    with uninterrupted():
+                        self._leave_safe()
+                    raise
+        except OvertakenError as error:
+            raise changed_meanwhile(self.name) from error
+
+    def _loop(self, held: Held) -> Done | Aborted | Paused:
+        reports: dict[str, RouterReport] = {}
+        said, heard = "", self.clock.now()
+        while True:
+            try:
+                held.renew()
+                observed = observe(self.deployer, self.name)
+                self.on_observation(observed)
+                verdict = self._verdict(observed, reports)
+                action = next_action(self.desired, observed, verdict, self.wall())
+                reason = getattr(action, "reason", "")
+                if reason and reason != said and not isinstance(action, Fail):
+                    self.say(reason)
+                    said = reason
+                self._carry_out(action, observed)
+            except UnreachableError:
+                if self.clock.now() - heard > SILENT_S:
+                    raise
+                self.clock.sleep(1.0)
+                continue
+            heard = self.clock.now()
+            if isinstance(action, Done | Aborted | Paused):
+                return action
+
+    def _verdict(self, observed: Observation, reports: dict[str, RouterReport]) -> Verdict | None:
+        """The verdict on the current step. A router that ended keeps its last report."""
+        rollout, route = observed.record.rollout, observed.record.route
+        if rollout is None or not rollout.is_open or route.candidate is None:
+            return None
+        for router, report in list(reports.items()):
+            if report.serial != route.serial:
+                del reports[router]
+        reports |= {each.router: each for each in self.deployer.renew(observed.record) if each.serial == route.serial}
+        return self.judge(rollout, tuple(reports.values()))
+
+    def _carry_out(self, action: Action, observed: Observation) -> None:
+        deployer, record = self.deployer, observed.record
+        match action:
+            case Write(record=written):
+                deployer.write(written)
+            case Start(number=number):
+                deployer.start(record, number, self.key)
+                self.clock.sleep(POLL_S)
+            case Rescale(record=written, number=number):
+                deployer.start(written, number, self.key)
+                deployer.write(written)
+            case Scale(number=number, replicas=replicas):
+                deployer.scale(record, number, replicas)
+            case Move(record=moved):
+                deployer.route(moved)
+            case Retire(record=left, number=number):
+                deployer.retire(left, number)
+                if left != record:
+                    deployer.write(left)
+            case Forget():
+                deployer.wish(self.name, "")
+            case Wait():
+                self.clock.sleep(POLL_S)
+            case Fail():
+                self._fail(action, observed)
+
+    def _fail(self, action: Fail, observed: Observation) -> NoReturn:
+        """Read the log of the target, clean up, and raise."""
+        number = self.desired.target.number
+        try:
+            lines = self.deployer.logs(self.name, number, SHOWN_LINES)
+        except UnknownDeploymentError:
+            lines = []
+        place = self.deployer.log_place(self.name, number)
+        if action.cleaning is not None:
+            self._carry_out(action.cleaning, observed)
+        is_old_serving = observed.record.serving is not None
+        if not is_old_serving:
+            self.deployer.remove(self.name)
+        raise DeploymentFailedError(self.name, action.reason, lines, place, is_old_serving=is_old_serving)
+
+    def _leave_safe(self) -> None:
+        """After Ctrl-C: pause a rollout, or remove a revision that no request went to."""
+        try:
+            observed = observe(self.deployer, self.name)
+            record, target = observed.record, self.desired.target.number
+            if record.rollout is not None and record.rollout.is_open:
+                left = paused(record, "the command was interrupted", self.wall())
+                if left != record:
+                    self.deployer.route(left)
+                self.say(f"interrupted: the rollout is paused; {shares(left)}")
+            elif target not in (record.route.stable, *record.served) and record.revision(target) is not None:
+                self.say("undoing the change, since it was interrupted")
+                self._undo(record, target)
+            else:
+                self.say(f"interrupted: {shares(record)}")
+        except (UnreachableError, WinnowError, OvertakenError) as error:
+            self.say(f"interrupted, and the platform did not take what would have undone the change: {error}")
+
+    def _undo(self, record: Record, target: int) -> None:
+        if record.serving is None:
+            self.deployer.remove(self.name)
+            self.say(f"nothing of '{self.name}' is left")
+            return
+        left = tuple(each for each in record.revisions if each.number != target)
+        cleaned = replace(record, revisions=left, serial=record.serial + 1)
+        self.deployer.retire(cleaned, target)
+        self.deployer.write(cleaned)
+        self.say(f"the change was undone: {shares(cleaned)}")
+
+
+def observe(deployer: Deployer, name: str) -> Observation:
+    """What is deployed under a name; an empty record where nothing is."""
+    try:
+        return deployer.observe(name)
+    except UnknownDeploymentError:
+        return Observation(Record(name))
+
+
+def shares(record: Record) -> str:
+    """Which versions answer which share of the requests, as a clause."""
+    route, stable = record.route, record.serving
+    if stable is None:
+        return "nothing is served"
+    candidate = record.revision(route.candidate)
+    if candidate is None:
+        return f"version {stable.release.version} answers all requests"
+    what = f"version {candidate.release.version} (revision {candidate.number})"
+    if route.mirror:
+        return f"version {stable.release.version} answers all requests, {route.mirror:.3g} of them are copied to {what}"
+    return f"{what} answers {route.weight:.3g} of the requests, version {stable.release.version} the others"
