@@ -239,7 +239,7 @@ class Connection(asyncio.Protocol):
         self._held = 0
         pieces = b"".join(self._pieces)
         self._pieces.clear()
-        if self._is_paused and self._transport is not None:
+        if self._is_paused and self._transport is not None and not self._transport.is_closing():
             self._is_paused = False
             self._transport.resume_reading()
         return pieces

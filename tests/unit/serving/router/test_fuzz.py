@@ -40,10 +40,8 @@ def _framed(body: bytes, framing: str) -> bytes:
         return b"HTTP/1.1 200 OK\r\nx-a: b\r\nContent-Length: %d\r\n\r\n" % len(body) + body
     if framing == "chunked":
         pieces = b"".join(b"1\r\n%c\r\n" % each for each in body)
-        return (
-            b"HTTP/1.1 200 OK\r\nx-a: b\r\nTransfer-Encoding: chunked\r\nConnection: x-b\r\nX-B: 1\r\n\r\n%s0\r\n\r\n"
-            % pieces
-        )
+        head = b"HTTP/1.1 200 OK\r\nx-a: b\r\nTransfer-Encoding: chunked\r\nConnection: x-b\r\nX-B: 1\r\n\r\n"
+        return head + pieces + b"0\r\nx-trailer: 1\r\n\r\n"
     return b"HTTP/1.1 103 Early\r\nx-early: 1\r\n\r\nHTTP/1.0 200 OK\r\nx-a: b\r\n\r\n" + body
 
 
