@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -13,7 +14,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,32 @@ from tests.docker.load import Load, Outcome, running
 from winnow.bundle.manifest import EXAMPLE
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, WinnowError
-from winnow.platforms.deployer import UnknownDeploymentError
+from winnow.orchestrators.drive import Driver, observe
+from winnow.platforms.deployer import DeploymentFailedError, UnknownDeploymentError
 from winnow.platforms.docker.client import connect
 from winnow.platforms.docker.deployer import DockerDeployer
 from winnow.platforms.docker.engine_deployment import images_of
 from winnow.platforms.docker.traefik import IMAGE
 from winnow.platforms.labels import DEPLOYMENT
 from winnow.platforms.readiness import is_answering
-from winnow.routing import Entry, Observation, Record, Release, ReplicaSettings, Revision, Route, Scale
+from winnow.rollout.plan import Step
+from winnow.rollout.step import Desired, Done, revision_for
+from winnow.rollout.verdict import Result, Verdict
+from winnow.routing import (
+    Entry,
+    Observation,
+    Record,
+    Release,
+    ReplicaSettings,
+    Revision,
+    Rollout,
+    RolloutState,
+    Route,
+    RouterReport,
+    Scale,
+    revision_of,
+    to_json,
+)
 
 pytestmark = pytest.mark.docker
 
@@ -263,6 +282,50 @@ def test_what_a_killed_driver_left_is_removed_by_the_next_steps(site: Site) -> N
     site.deployer().retire(site.write(revisions=site.record.revisions[:1]), second)
     assert site.containers() == [f"{first}-0", "proxy"]
     assert site.observe().of(first) == before.of(first)
+
+
+def drive(name: str, home: str, wanted: str, steps: str) -> None:
+    """Drive a deployment to a revision; every step passes after a second."""
+
+    def judge(rollout: Rollout, reports: Sequence[RouterReport]) -> Verdict | None:
+        is_over = time.time() - rollout.step_started_at > 1
+        return Verdict(rollout.step, (), Result.PASS, "it has lasted") if is_over and reports else None
+
+    deployer = DockerDeployer(Path(home))
+    target = revision_for(observe(deployer, name), revision_of(wanted))
+    planned = msgspec.json.decode(steps, type=tuple[Step, ...])
+    desired = Desired(target, planned, "canary", started=time.time(), ready_within_s=60, router_replicas=1)
+    assert isinstance(Driver(deployer, name, desired, KEY, judge).drive(), Done)
+
+
+def test_drivers_that_are_killed_at_random_lose_no_request_and_the_last_one_leaves_nothing_over(site: Site) -> None:
+    site.deploy("first")
+    wanted = to_json(Revision(0, site.releases["second"], SETTINGS, Scale()))
+    steps = msgspec.json.encode([Step(weight=each, most_s=60) for each in (0.25, 0.5)]).decode()
+    program = f"from tests.docker.test_prod import drive; drive(*{(site.name, str(site.home), wanted, steps)})"
+    seconds = random.Random(16)
+    with running(site.load()) as rolled:
+        for limit_s in [*(seconds.uniform(0.8, 3) for _ in range(4)), 60]:
+            driving = subprocess.Popen([sys.executable, "-c", program])
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                driving.wait(limit_s)
+            driving.kill()
+            driving.wait()
+    assert (driving.returncode, rolled.failed, _is_clean(rolled)) == (0, Counter(), True)
+    assert set(rolled.versions) == {"1", "2"}
+    record = site.record
+    assert (record.route.stable, record.route.candidate, record.previous) == (2, None, 1)
+    assert record.rollout is not None and record.rollout.state is RolloutState.PROMOTED
+    assert site.containers() == ["2-0", "proxy"]
+
+
+def test_a_revision_that_does_not_start_is_one_error_and_leaves_nothing(site: Site) -> None:
+    wanted = to_json(Revision(0, site.releases["broken"], SETTINGS, Scale()))
+    with pytest.raises(DeploymentFailedError, match="ended before it was ready") as refused:
+        drive(site.name, str(site.home), wanted, "[]")
+    (kept,) = site.home.rglob("logs/*.log")
+    assert str(kept) in str(refused.value)
+    assert (site.containers(), site.name in site.deployer().names()) == ([], False)
 
 
 def test_an_interrupted_driver_leaves_no_container_that_never_ran(site: Site) -> None:

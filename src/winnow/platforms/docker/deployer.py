@@ -312,10 +312,12 @@ class DockerDeployer:
 
     @asking(_WHAT)
     def log_place(self, name: str, number: int) -> str:
-        """See `Deployer.log_place`."""
+        """See `Deployer.log_place`. The log of a replica that failed is kept when the replica is removed."""
         found = self._find(name)
         if found is not None and found.of(number):
-            return f"docker logs {found.of(number)[-1].name}"
+            newest = found.of(number)[-1]
+            is_kept = is_alive(newest) and not containers.is_untried(newest)
+            return f"docker logs {newest.name}" if is_kept else str(found.logs / f"{newest.name}.log")
         kept = self._kept_logs(name, number)
         return str(kept[-1] if kept else self._folder(name) / "logs")
 
