@@ -28,6 +28,28 @@ KEEP_ALIVE_S = 75
 """Longer than the 60 s after which load balancers commonly close idle connections: they must close first."""
 
 
+def config_of(connections: Connections, drain_s: float, *, has_date: bool = True) -> uvicorn.Config:
+    """uvicorn's configuration for the application of `connections`.
+
+    Args:
+        drain_s: how long requests may take to end, once the socket is closed.
+        has_date: answers get the header `date`.
+    """
+    return uvicorn.Config(
+        connections.app,  # type: ignore[arg-type]  # uvicorn has types of its own for ASGI
+        http=connections.protocol,  # type: ignore[arg-type]  # it is called and nothing else
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=has_date,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(int(drain_s), 1),
+    )
+
+
 class DrainingServer(uvicorn.Server):
     """uvicorn with a stop in steps: not ready, not accepting, ended. A second signal skips to the last."""
 

@@ -15,13 +15,12 @@ from pathlib import Path
 from types import FrameType
 
 import msgspec
-import uvicorn
 
 from winnow.config.atomic_write import replace_bytes
 from winnow.serving import codec
 from winnow.serving.app import App
 from winnow.serving.connections import Connections, most_connections
-from winnow.serving.draining import KEEP_ALIVE_S, DrainingServer
+from winnow.serving.draining import DrainingServer, config_of
 from winnow.serving.examples import examples_of
 from winnow.serving.listening import Door, Listening, open_listener
 from winnow.serving.predict_codec import PredictCodec
@@ -56,18 +55,7 @@ def run(bundle: Path, version: str | None, listening: Listening, settings: Servi
             replace_bytes(listening.ready_file, msgspec.json.encode(ready))
 
     connections = Connections(app, settings, most_connections(settings.max_connections))
-    config = uvicorn.Config(
-        app,
-        http=connections.protocol,  # type: ignore[arg-type]  # it is called and nothing else
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=max(int(settings.drain_s), 1),
-    )
+    config = config_of(connections, settings.drain_s)
     door = Door(listening.door_fd, listener)
     DrainingServer(config, connections, settings.settle_s, on_listening, door).run([listener])
     app.close()

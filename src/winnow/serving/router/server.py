@@ -8,15 +8,13 @@ import os
 import signal
 import socket
 import sys
-from typing import Any
 
 import msgspec
-import uvicorn
 from uvicorn.server import ServerState
 
 from winnow.config.atomic_write import replace_bytes
 from winnow.serving.connections import Connections, most_connections
-from winnow.serving.draining import KEEP_ALIVE_S, DrainingServer
+from winnow.serving.draining import DrainingServer, config_of
 from winnow.serving.listening import Door, Listening, open_listener
 from winnow.serving.router.app import RouterApp
 from winnow.serving.router.control import ControlApp
@@ -53,7 +51,7 @@ def run(given: Given, listening: Listening, control: Listening, settings: Servin
     # Each request of a client may need a connection to a replica as well.
     most = max(most_connections(2 * settings.max_connections) // 2, 1)
     connections = Connections(app, settings, most, longest_s=LONGEST_S)
-    config = _config(app, connections, max(int(settings.drain_s), 1))
+    config = config_of(connections, settings.drain_s, has_date=False)
     controls = Connections(ControlApp(app, given.router.route, given.token), settings, CONTROL_CONNECTIONS)
     door = Door(listening.door_fd, listener)
     server = _RoutingServer(config, connections, settings.settle_s, on_listening, door)
@@ -72,7 +70,7 @@ class _RoutingServer(DrainingServer):
         """Open the control address, wait until stable is ready, and listen."""
         loop = asyncio.get_running_loop()
         connections, listener = self._control
-        config = _config(connections.app, connections, 1)
+        config = config_of(connections, 1)
         config.load()
         state = ServerState()
         await loop.create_server(lambda: connections.protocol(config, state, {}, loop), sock=listener)
@@ -84,19 +82,3 @@ class _RoutingServer(DrainingServer):
             await asyncio.sleep(LOOK_S)
         if not self.should_exit:
             await super().startup(sockets)
-
-
-def _config(app: Any, connections: Connections, drain_s: int) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http=connections.protocol,  # type: ignore[arg-type]  # it is called and nothing else
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=drain_s,
-    )
