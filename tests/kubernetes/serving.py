@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from tests.kubernetes.places import Place
+from tests.kubernetes.pods import until
 from winnow.platforms.docker.client import connect
 from winnow.platforms.docker.delivery import deliver
 from winnow.platforms.images import ImageRoute
@@ -41,8 +42,15 @@ class Site:
         return {**self.place.environment, **ingress, **SMALL, **self.settings, **settings}
 
     def kill(self, pod: str) -> None:
-        """End its server at once, as a crash would; the pod starts it again."""
+        """End its server at once, as a crash would; the pod starts it again. Returns when the cluster has seen it."""
+        before = self._restarts(pod)
         self.place.admin("exec", pod, "--container", CONTAINER, "--", "python", "-c", _END)
+        until(lambda: self._restarts(pod) != before)
+
+    def _restarts(self, pod: str) -> str:
+        """What changes when the pod's server ends."""
+        path = "{range .status.containerStatuses[*]}{.restartCount} {.state.terminated.finishedAt}{end}"
+        return self.place.admin("get", "pod", pod, "--output", f"jsonpath={path}")
 
     def evict(self, pod: str) -> str:
         """Have a pod leave by the API that drains nodes; what it says where it refuses."""

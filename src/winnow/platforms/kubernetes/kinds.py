@@ -53,6 +53,8 @@ INGRESS = _known("networking.k8s.io/v1", "Ingress", "ingresses")
 NETWORK_POLICY = _known("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 DISRUPTION_BUDGET = _known("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 AUTOSCALER = _known("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+ENDPOINT_SLICE = _known("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
+HTTP_ROUTE = _known("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
 LEASE = _known("coordination.k8s.io/v1", "Lease", "leases")
 
 KINDS = tuple(_BY_NAME.values())

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, UnreachableError
+from winnow.platforms.deployer import OvertakenError
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.kinds import LEASE
 from winnow.platforms.kubernetes.permissions import verbs
@@ -21,10 +22,6 @@ from winnow.platforms.kubernetes.refusals import ClusterError, ConflictError
 
 DURATION_S, RENEWED_EVERY_S = 15.0, 4.0
 PERMISSIONS = verbs(LEASE, "get", "create", "patch", "delete")
-
-
-class OvertakenError(Exception):
-    """Another process has taken the lease, or has changed what it guards."""
 
 
 class HeldLease:

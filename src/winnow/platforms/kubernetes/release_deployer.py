@@ -18,6 +18,7 @@ from winnow.config.clock import Clock
 from winnow.config.errors import InputError, UnreachableError, WinnowError
 from winnow.config.next_command import next_command, next_flag
 from winnow.platforms import api_key, labels
+from winnow.platforms.deployer import OvertakenError
 from winnow.platforms.interrupts import uninterrupted
 from winnow.platforms.kubernetes import deployment_settings, forward, lease, observe
 from winnow.platforms.kubernetes import release_plan as kubernetes_plan
@@ -28,7 +29,7 @@ from winnow.platforms.kubernetes.deployment_settings import ENTRY, READY_WITHIN_
 from winnow.platforms.kubernetes.difference import difference
 from winnow.platforms.kubernetes.forward import Forward, is_ready
 from winnow.platforms.kubernetes.kinds import DEPLOYMENT, EVENT, INGRESS, POD, REPLICA_SET, Manifest, kind_of, name_of
-from winnow.platforms.kubernetes.lease import HeldLease, OvertakenError
+from winnow.platforms.kubernetes.lease import HeldLease
 from winnow.platforms.kubernetes.manifests import load
 from winnow.platforms.kubernetes.observe import Pods
 from winnow.platforms.kubernetes.permissions import applying, check, verbs

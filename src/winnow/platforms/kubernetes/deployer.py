@@ -1,0 +1,689 @@
+"""Serves revisions on a Kubernetes cluster: a Deployment of pods for each, behind one Service.
+
+All requests move by one patch of that Service, which changes its selector and the record in its annotation.
+`revision_plan` makes the objects, `cluster_deployment` reads what a cluster has.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import functools
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from winnow.config.clock import Clock
+from winnow.config.errors import InputError, UnreachableError, WinnowError
+from winnow.config.next_command import next_flag
+from winnow.platforms import labels
+from winnow.platforms.api_key import API_KEY
+from winnow.platforms.deployer import Endpoint, ManualAccess, OvertakenError, Say, UnknownDeploymentError, mute
+from winnow.platforms.kubernetes import cluster_deployment as on_cluster
+from winnow.platforms.kubernetes import forward, lease, revision_plan
+from winnow.platforms.kubernetes.client import Cluster
+from winnow.platforms.kubernetes.cluster_deployment import ClusterDeployment
+from winnow.platforms.kubernetes.connection import connect
+from winnow.platforms.kubernetes.difference import difference
+from winnow.platforms.kubernetes.forward import Forward, is_ready
+from winnow.platforms.kubernetes.kinds import (
+    DEPLOYMENT,
+    ENDPOINT_SLICE,
+    EVENT,
+    HTTP_ROUTE,
+    INGRESS,
+    POD,
+    SECRET,
+    SERVICE,
+    Manifest,
+    kind_of,
+    name_of,
+)
+from winnow.platforms.kubernetes.manifests import load, merged
+from winnow.platforms.kubernetes.permissions import applying, check, verbs
+from winnow.platforms.kubernetes.pod_request import post
+from winnow.platforms.kubernetes.prune import apply_all, orphans
+from winnow.platforms.kubernetes.refusals import NOT_NOW, SILENT_S, ConflictError
+from winnow.platforms.kubernetes.revision_plan import (
+    CONTROL_PORT,
+    FOLDER,
+    KINDS,
+    MANAGED_BY,
+    RECORD,
+    ROUTER_TOKEN,
+    SERVER_PORT,
+    WISH,
+    labels_of,
+    labels_of_routers,
+    object_name,
+    revision_in,
+)
+from winnow.platforms.readiness import is_answering
+from winnow.routing import Observation, Record, Revision, RouterReport, to_json
+
+READ_PERMISSIONS = (
+    *(each for kind in KINDS for each in verbs(kind, "get", "list")),
+    *verbs(POD, "list"),
+    *verbs(EVENT, "list"),
+    *verbs(POD, "get", subresource="log"),
+)
+PERMISSIONS = (
+    *READ_PERMISSIONS,
+    *applying(*KINDS),
+    *(each for kind in KINDS for each in verbs(kind, "delete")),
+    *verbs(DEPLOYMENT, "patch", subresource="scale"),
+    *verbs(POD, "delete"),
+    *verbs(ENDPOINT_SLICE, "list"),
+    *lease.PERMISSIONS,
+)
+CANARY_PERMISSIONS = forward.PERMISSIONS
+"""What reports of routers take besides."""
+GATEWAY_PERMISSIONS = (*applying(HTTP_ROUTE), *verbs(HTTP_ROUTE, "get", "delete"))
+"""What a Gateway takes besides."""
+
+INGRESS_URL = "WINNOW_INGRESS_URL"
+ROUTERS_S, MOVED_S, GONE_S = 120.0, 30.0, 10.0
+"""How long routers may take to become ready, the entry's endpoints to follow, and pods to be told to end."""
+POLL_S = 0.3
+FORWARDED_PORT = 8080
+SHOWN_LINES, KEPT_LINES, KEPT_LOGS = 20, 1000, 40
+NO_ADDRESS = (
+    "The Ingress has no address that answers from here: no controller has taken it yet, or it names none. "
+    f"Set {INGRESS_URL} to where its controller is reached from here."
+)
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def _insisting(method: _Method) -> _Method:
+    """Repeat an idempotent method while an API that has answered before does not, as when its server restarts."""
+
+    @functools.wraps(method)
+    def insist(self: KubernetesDeployer, *arguments: Any, **named: Any) -> Any:
+        return self.insist(lambda: method(self, *arguments, **named))
+
+    return cast(_Method, insist)
+
+
+class _Held:
+    """See `Held`."""
+
+    def __init__(self, held: lease.HeldLease, deployer: KubernetesDeployer) -> None:
+        self._held, self._deployer = held, deployer
+
+    def renew(self) -> None:
+        """See `Held.renew`."""
+        self._deployer.insist(self._held.renew)
+
+
+class KubernetesDeployer:
+    """`Deployer` with pods.
+
+    Args:
+        home: folder for the logs of removed replicas.
+        cluster: None: kubeconfig's, found when it is first needed.
+        environment: names the cluster, and the address of its Ingress controller.
+        folder: of the manifests.
+
+    Every method raises InputError where the cluster refuses or none is configured, UnreachableError where it does not
+    answer, and ClusterError where it fails.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        cluster: Cluster | None = None,
+        environment: Mapping[str, str] = os.environ,
+        folder: Path = FOLDER,
+        clock: Clock | None = None,
+        say: Say = mute,
+    ) -> None:
+        self._home = home.absolute()
+        self._given = cluster
+        self._environment = environment
+        self._folder = folder
+        self._clock = clock if clock is not None else Clock()
+        self._say = say
+        self._is_checked = self._is_heard = False
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        return self._given if self._given is not None else connect(self._environment)
+
+    @cached_property
+    def _files(self) -> tuple[Manifest, ...]:
+        return load(self._folder)
+
+    @property
+    def place(self) -> str:
+        """See `Deployer.place`."""
+        return self.cluster.place
+
+    def insist(self, step: Callable[[], Any]) -> Any:
+        """The result of an idempotent step; repeated for `SILENT_S` where the API has answered before.
+
+        Raises:
+            UnreachableError: the API does not answer.
+        """
+        deadline = self._clock.now() + (SILENT_S if self._is_heard else 0.0)
+        while True:
+            try:
+                made = step()
+            except UnreachableError:
+                if self._clock.now() >= deadline:
+                    raise
+                self._clock.sleep(1.0)
+            else:
+                self._is_heard = True
+                return made
+
+    def check(self, *, is_read_only: bool = False) -> None:
+        """See `Deployer.check`. Asks once; the error names every missing permission."""
+        if is_read_only:
+            check(self.cluster, READ_PERMISSIONS, "reading what is served on the cluster")
+        elif not self._is_checked:
+            check(self.cluster, PERMISSIONS, "serving on the cluster")
+            self._is_checked = True
+
+    def check_change(self, record: Record, number: int) -> None:
+        """See `Deployer.check_change`. The cluster itself checks every object, by a dry run."""
+        if record.entry.port is not None:
+            raise _no_port(record.entry.port)
+        self.check()
+        wanted = revision_plan.all_objects(self._files, record, number)
+        for each in wanted:
+            if kind_of(each) in KINDS and (live := self.cluster.get(kind_of(each), name_of(each))) is not None:
+                on_cluster.check_is_of(live, record.name)
+        for other in self.cluster.find(INGRESS, MANAGED_BY).items:
+            owner = on_cluster.mark(other, labels.DEPLOYMENT)
+            if owner != record.name and any(_collide(each, other) for each in wanted if kind_of(each) == INGRESS):
+                raise _same_host(owner, _host(other))
+        if record.route.needs_routers or (record.rollout is not None and record.rollout.strategy != "rolling"):
+            check(self.cluster, CANARY_PERMISSIONS, "reading the reports of routers through the API server")
+        if record.entry.gateway:
+            check(self.cluster, GATEWAY_PERMISSIONS, "serving through a Gateway")
+        if record.route.is_gateway and not record.entry.gateway:
+            raise _no_gateway()
+        for each in wanted:
+            self.cluster.apply(each, is_dry_run=True)
+
+    def names(self) -> tuple[str, ...]:
+        """See `Deployer.names`."""
+        return on_cluster.names(self.cluster)
+
+    @_insisting
+    def observe(self, name: str) -> Observation:
+        """See `Deployer.observe`."""
+        found = on_cluster.found(self.cluster, name)
+        record = found.record
+        replicas = [each for each in found.pods if on_cluster.revision_of(each)]
+        return Observation(
+            record=record,
+            replicas=(
+                *on_cluster.observed(self.cluster, replicas),
+                *on_cluster.uncreated(self.cluster, name, replicas),
+            ),
+            routers=on_cluster.observed(self.cluster, found.routers) if record.route.needs_routers else (),
+            entry_serial=found.entry_serial,
+            wish=found.wish,
+            url=self._url(record) if record.serving is not None else "",
+        )
+
+    @contextlib.contextmanager
+    def held(self, name: str) -> Iterator[_Held]:
+        """See `Deployer.held`. A dead process's lease expires."""
+        what = f"deployment '{name}'"
+        with lease.held(self.cluster, object_name(name), labels_of(name), what, self._clock) as held:
+            yield _Held(held, self)
+
+    @_insisting
+    def write(self, record: Record) -> None:
+        """See `Deployer.write`."""
+        found = on_cluster.find(self.cluster, record.name, has_pods=False)
+        if found is None:
+            self.cluster.apply(_noted(revision_plan.entry_service(self._files, record), record))
+        else:
+            self._store(found, record, self._annotate)
+
+    @_insisting
+    def wish(self, name: str, wish: str) -> None:
+        """See `Deployer.wish`."""
+        on_cluster.found(self.cluster, name, has_pods=False)
+        self.cluster.merge(SERVICE, object_name(name), {"metadata": {"annotations": {WISH: wish or None}}})
+
+    @_insisting
+    def key(self, record: Record) -> str | None:
+        """See `Deployer.key`."""
+        serving = record.serving
+        return self._key(record.name, serving) if serving is not None and serving.settings.key else None
+
+    @_insisting
+    def start(self, record: Record, number: int, key: str | None) -> None:
+        """See `Deployer.start`. What exists keeps its pod template: a revision never changes."""
+        revision, found = revision_in(record, number), on_cluster.found(self.cluster, record.name)
+        for pod in found.of(number):
+            if on_cluster.failure(pod):
+                self._keep_log(record.name, pod)
+                self.cluster.delete(POD, name_of(pod), uid=pod["metadata"]["uid"])
+        if revision.settings.key:
+            value = key if key is not None else self._key(record.name, revision)
+            self.cluster.apply(revision_plan.key_secret(record.name, revision.settings.key, value))
+        for each in revision_plan.shared(self._files, record):
+            if kind_of(each) not in (INGRESS, HTTP_ROUTE):
+                self.cluster.apply(each)
+        self._bring(record, revision, revision.scale.replicas)
+
+    @_insisting
+    def scale(self, record: Record, number: int, replicas: int) -> None:
+        """See `Deployer.scale`."""
+        revision, name = revision_in(record, number), record.name
+        live = self.cluster.get(DEPLOYMENT, object_name(name, str(number)))
+        if live is None and not replicas:
+            return
+        if live is None or int(live["spec"].get("replicas", 1)) < replicas:
+            self._bring(record, revision, replicas)
+            return
+        if not replicas:
+            for pod in on_cluster.found(self.cluster, name).of(number):
+                self._keep_log(name, pod)
+        self._set_replicas(name, number, replicas)
+        self._await_fewer(name, number, replicas, revision_plan.grace_s(revision.settings))
+        self._tidy(record)
+
+    @_insisting
+    def route(self, record: Record) -> None:
+        """See `Deployer.route`."""
+        found = on_cluster.found(self.cluster, record.name)
+        _check_next(found.record, record)
+        stable = revision_in(record, record.route.stable)
+        if not any(map(is_ready, found.of(stable.number))):
+            raise WinnowError(f"deployment '{record.name}': no replica of revision {stable.number} is ready.")
+        self._start_routers(record)
+        wanted = revision_plan.shared(self._files, record)
+        is_moved = found.entry_serial != record.route.serial
+        self._store(found, record, self._move)
+        # The Ingress comes last: it leads to an entry that answers.
+        for each in wanted:
+            self.cluster.apply(each)
+        self._await_moved(record)
+        if is_moved:
+            self._clock.sleep(revision_plan.settle_s(stable.settings))
+        self._tidy(record, wanted)
+
+    @_insisting
+    def renew(self, record: Record) -> tuple[RouterReport, ...]:
+        """See `Deployer.renew`."""
+        if not record.route.needs_routers:
+            return ()
+        token = self._secret(object_name(record.name, f"router-{record.route.serial}"), ROUTER_TOKEN)
+        pods = forward.ready_pods(self.cluster, labels_of_routers(record.name, record.route.serial))
+        if token is None or not pods:
+            return ()
+
+        def renewed(pod: Manifest) -> RouterReport | None:
+            answer = post(self.cluster, name_of(pod), CONTROL_PORT, "/renew", token)
+            try:
+                return None if answer is None else msgspec.json.decode(answer, type=RouterReport)
+            except ValueError:
+                return None
+
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            return tuple(each for each in pool.map(renewed, pods) if each is not None)
+
+    @_insisting
+    def retire(self, record: Record, number: int) -> None:
+        """See `Deployer.retire`."""
+        name = record.name
+        for pod in on_cluster.living(self.cluster, name):
+            if on_cluster.revision_of(pod) == number:
+                self._keep_log(name, pod)
+        self._tidy(record)
+        deadline = self._clock.now() + GONE_S
+        while any(on_cluster.revision_of(each) == number for each in on_cluster.living(self.cluster, name)):
+            if self._clock.now() > deadline:
+                return
+            self._clock.sleep(POLL_S)
+
+    @_insisting
+    def remove(self, name: str) -> bool:
+        """See `Deployer.remove`. Images and the ends of logs stay. Removes deployments of earlier versions too."""
+        if not orphans(self.cluster, (), labels_of(name), KINDS):
+            return False
+        pods = self.cluster.find(POD, labels_of(name)).items
+        for pod in pods:
+            self._keep_log(name, pod)
+        if self._gateway(name):
+            self.cluster.delete(HTTP_ROUTE, object_name(name))
+        apply_all(self.cluster, (), labels_of(name), KINDS)
+        given = [float(each["spec"].get("terminationGracePeriodSeconds", 30)) for each in pods]
+        deadline = self._clock.now() + max(given, default=0.0) + GONE_S
+        while self.cluster.find(POD, labels_of(name)).items and self._clock.now() < deadline:
+            self._clock.sleep(POLL_S)
+        return True
+
+    def render(self, record: Record, number: int) -> str:
+        """See `Deployer.render`."""
+        return revision_plan.render(self._files, record, number)
+
+    def difference(self, record: Record, number: int) -> str:
+        """See `Deployer.difference`: by a dry run, with the stored record, which every step changes."""
+        revision, name = revision_in(record, number), record.name
+        key = self._secret(revision_plan.key_name(name, revision.settings.key), API_KEY) or ""
+        entry = self.cluster.get(SERVICE, object_name(name))
+        stored = {} if entry is None else entry["metadata"].get("annotations") or {}
+        kept = {"metadata": {"annotations": {RECORD: stored[RECORD]}}} if RECORD in stored else {}
+        wanted = [
+            merged(each, kept) if kind_of(each) == SERVICE and name_of(each) == object_name(name) else each
+            for each in revision_plan.all_objects(self._files, record, number, key)
+        ]
+        return difference(self.cluster, wanted, labels_of(name), ())
+
+    @contextlib.contextmanager
+    def endpoint(self, observed: Observation) -> Iterator[Endpoint]:
+        """See `Deployer.endpoint`: where the Ingress has no address, a forwarded port."""
+        manual = self.manual_access(observed)
+        if manual is None:
+            yield Endpoint(observed.url)
+            return
+        check(self.cluster, forward.PERMISSIONS, "asking replicas through the API server")
+        record = observed.record
+        chosen = {**MANAGED_BY, **revision_plan.selector(record)}
+        with Forward(self.cluster, chosen, SERVER_PORT) as way:
+            yield Endpoint(f"http://127.0.0.1:{way.port}", manual, lambda: way.diagnosis)
+
+    def manual_access(self, observed: Observation) -> ManualAccess | None:
+        """See `Deployer.manual_access`: where neither the Ingress has an address nor the Service answers."""
+        name = object_name(observed.record.name)
+        if self._environment.get(INGRESS_URL) or observed.record.entry.gateway:
+            return None
+        if revision_plan.address_of(self.cluster.get(INGRESS, name)) or is_answering(observed.url):
+            return None
+        command = f"kubectl port-forward --namespace {self.cluster.namespace} service/{name} {FORWARDED_PORT}:80"
+        return ManualAccess(NO_ADDRESS, command, f"http://127.0.0.1:{FORWARDED_PORT}")
+
+    def logs_hint(self, observed: Observation) -> str:
+        """See `Deployer.logs_hint`."""
+        chosen = f"{labels.DEPLOYMENT}={observed.record.name}"
+        return f"kubectl logs --namespace {self.cluster.namespace} --selector {chosen} --prefix"
+
+    def address_hint(self, observed: Observation) -> str:
+        """See `Deployer.address_hint`."""
+        where = f"--namespace {self.cluster.namespace} {object_name(observed.record.name)}"
+        return (
+            f"Check the Ingress's class (`serving.ingress_class`) and host ({next_flag('host')}, `serving.host`): "
+            f"`kubectl describe ingress {where}`. {INGRESS_URL} names the address of its controller from here."
+        )
+
+    def images_hint(self, name: str) -> str:
+        """See `Deployer.images_hint`."""
+        return "Its images stay where they were pushed or loaded."
+
+    @_insisting
+    def logs(self, name: str, number: int | None = None, lines: int = SHOWN_LINES) -> list[str]:
+        """See `Deployer.logs`."""
+        pods = self._replicas(name, number)
+        for pod in reversed(pods):
+            if said := on_cluster.log(self.cluster, pod, lines):
+                return said
+        kept = self._kept_logs(name, number)
+        if not kept and not pods and not self.cluster.get(SERVICE, object_name(name)):
+            raise UnknownDeploymentError(name, self.names())
+        return kept[-1].read_text(encoding="utf-8").splitlines()[-lines:] if kept else []
+
+    @_insisting
+    def log_place(self, name: str, number: int) -> str:
+        """See `Deployer.log_place`."""
+        if pods := self._replicas(name, number):
+            return f"kubectl logs --namespace {self.cluster.namespace} {name_of(pods[-1])}"
+        kept = self._kept_logs(name, number)
+        return str(kept[-1] if kept else self._logs(name))
+
+    def _replicas(self, name: str, number: int | None) -> list[Manifest]:
+        """Pods of a revision or of all, also those that have ended, the oldest first."""
+        found = self.cluster.find(POD, on_cluster.selected(name, number)).items
+        replicas = [each for each in found if on_cluster.mark(each, labels.ROLE) != revision_plan.ROUTER]
+        return sorted(replicas, key=lambda each: str(each["metadata"]["creationTimestamp"]))
+
+    def _url(self, record: Record) -> str:
+        address = self._environment.get(INGRESS_URL, "")
+        ingress = None
+        if not address and not record.entry.gateway:
+            ingress = self.cluster.get(INGRESS, object_name(record.name))
+        return revision_plan.url_of(record.name, self.cluster.namespace, record.entry, ingress, address)
+
+    def _gateway(self, name: str) -> str:
+        with contextlib.suppress(InputError):
+            found = on_cluster.find(self.cluster, name, has_pods=False)
+            return "" if found is None else found.record.entry.gateway
+        return ""
+
+    def _secret(self, own: str, field: str) -> str | None:
+        """A value in a Secret; None where it is missing."""
+        live = self.cluster.get(SECRET, own)
+        try:
+            return base64.b64decode(((live or {}).get("data") or {})[field]).decode()
+        except (KeyError, binascii.Error, UnicodeDecodeError):
+            return None
+
+    def _key(self, name: str, revision: Revision) -> str:
+        own = revision_plan.key_name(name, revision.settings.key)
+        key = self._secret(own, API_KEY)
+        if not key:
+            raise InputError(
+                f"API key of deployment '{name}'",
+                expected=f"the key that its replicas ask for, in the Secret '{own}'",
+                found="none",
+                remedy="Set WINNOW_API_KEY to a key, or to the empty string to serve without one.",
+            )
+        return key
+
+    def _store(
+        self, found: ClusterDeployment, record: Record, store: Callable[[ClusterDeployment, Record], None]
+    ) -> None:
+        """Store a record in one step, unless another process has since it was read; a wish is no reason.
+
+        Raises:
+            OvertakenError: another process has.
+        """
+        while True:
+            _check_next(found.record, record)
+            try:
+                return store(found, record)
+            except ConflictError:
+                found = on_cluster.found(self.cluster, record.name, has_pods=False)
+
+    def _annotate(self, found: ClusterDeployment, record: Record) -> None:
+        metadata = {"resourceVersion": _version(found), "annotations": {RECORD: to_json(record)}}
+        if self.cluster.merge(SERVICE, object_name(record.name), {"metadata": metadata}) is None:
+            raise OvertakenError(record.name)
+
+    def _move(self, found: ClusterDeployment, record: Record) -> None:
+        entry = _noted(revision_plan.entry_service(self._files, record), record)
+        self.cluster.apply(merged(entry, {"metadata": {"resourceVersion": _version(found)}}))
+
+    def _bring(self, record: Record, revision: Revision, count: int) -> None:
+        """Give a revision at least so many replicas, and its autoscaler the bounds of the record."""
+        name, number = record.name, revision.number
+        live = self.cluster.get(DEPLOYMENT, object_name(name, str(number)))
+        for each in revision_plan.revision_objects(self._files, name, revision):
+            if kind_of(each) != DEPLOYMENT:
+                self.cluster.apply(each)
+            elif live is None:
+                live = self.cluster.apply(each)
+        if live is not None and int(live["spec"].get("replicas", 1)) < count:
+            self._set_replicas(name, number, count)
+
+    def _set_replicas(self, name: str, number: int, count: int) -> None:
+        own = object_name(name, str(number))
+        self.cluster.merge(DEPLOYMENT, own, {"spec": {"replicas": count}}, subresource="scale")
+
+    def _await_fewer(self, name: str, number: int, count: int, within_s: float) -> None:
+        """Return when superfluous pods have ended, or had time to."""
+        deadline = self._clock.now() + within_s
+        while self._clock.now() < deadline:
+            pods = self._replicas(name, number)
+            if len(pods) <= count:
+                return
+            for pod in pods:
+                if "deletionTimestamp" in pod["metadata"]:
+                    self._keep_log(name, pod)
+            self._clock.sleep(POLL_S)
+
+    def _await_moved(self, record: Record) -> None:
+        """Return when the entry's endpoints are pods of the route alone.
+
+        Raises:
+            WinnowError: they do not become so.
+        """
+        deadline = self._clock.now() + MOVED_S
+        chosen = {**MANAGED_BY, **revision_plan.selector(record)}
+        while True:
+            wanted = {name_of(each) for each in self.cluster.find(POD, chosen).items}
+            given = on_cluster.endpoints(self.cluster, record.name)
+            if given and given <= wanted:
+                return
+            if self._clock.now() > deadline:
+                raise WinnowError(
+                    f"deployment '{record.name}': the endpoints of the Service '{object_name(record.name)}' did not "
+                    f"follow its selector within {MOVED_S:g} s."
+                )
+            self._clock.sleep(0.1)
+
+    def _start_routers(self, record: Record) -> None:
+        """Start the routers of a route, and wait until they are ready.
+
+        Raises:
+            WinnowError: they do not become ready; none is left.
+        """
+        if not record.route.needs_routers:
+            return
+        own = object_name(record.name, f"router-{record.route.serial}")
+        token = self._secret(own, ROUTER_TOKEN) or secrets.token_urlsafe(32)
+        is_new = self.cluster.get(DEPLOYMENT, own) is None
+        if is_new:
+            for each in revision_plan.router_objects(self._files, record, token):
+                self.cluster.apply(each)
+        try:
+            self._await_routers(record)
+        except BaseException:
+            if is_new:
+                marks = labels_of_routers(record.name, record.route.serial)
+                with contextlib.suppress(*NOT_NOW):
+                    apply_all(self.cluster, (), marks, KINDS)
+            raise
+
+    def _await_routers(self, record: Record) -> None:
+        chosen = labels_of_routers(record.name, record.route.serial)
+        deadline = self._clock.now() + ROUTERS_S
+        while True:
+            pods = [each for each in on_cluster.living(self.cluster, record.name) if _has(each, chosen)]
+            if sum(map(is_ready, pods)) >= record.router_replicas:
+                return
+            failed = next((each for each in pods if on_cluster.failure(each)), None)
+            if failed is not None or self._clock.now() > deadline:
+                failed = failed or next((each for each in pods if not is_ready(each)), None)
+                raise self._router_failed(record.name, failed)
+            self._clock.sleep(POLL_S)
+
+    def _router_failed(self, name: str, pod: Manifest | None) -> WinnowError:
+        if pod is None:
+            return WinnowError(f"deployment '{name}': the cluster has created no router within {ROUTERS_S:g} s.")
+        (seen,) = on_cluster.observed(self.cluster, [pod])
+        why = seen.failure or seen.waiting or f"was not ready within {ROUTERS_S:g} s"
+        lines = "\n".join(f"    {line}" for line in on_cluster.log(self.cluster, pod, SHOWN_LINES))
+        return WinnowError(f"router {name_of(pod)} did not become ready ({why}). The end of its log:\n{lines}")
+
+    def _tidy(self, record: Record, wanted: Sequence[Manifest] | None = None) -> None:
+        """Remove what the record does not need: revisions, keys, routers; with `wanted`, what files no longer list."""
+        entry = {
+            "apiVersion": SERVICE.api_version,
+            "kind": SERVICE.kind,
+            "metadata": {"name": object_name(record.name)},
+        }
+        for each in orphans(self.cluster, (entry, *(wanted or ())), labels_of(record.name), KINDS):
+            marks = each["metadata"].get("labels") or {}
+            is_shared = not {labels.REVISION, labels.ROLE, revision_plan.KEY} & set(marks)
+            is_listed = wanted is None or not is_shared
+            if not (revision_plan.is_kept(each, record) and is_listed):
+                with contextlib.suppress(ConflictError):  # a newer object of the same name
+                    self.cluster.delete(kind_of(each), name_of(each), uid=each["metadata"]["uid"])
+
+    def _logs(self, name: str) -> Path:
+        """The folder with the logs of replicas that were removed from this home."""
+        return self._home / "deployments" / "kubernetes" / self.cluster.namespace / name / "logs"
+
+    def _kept_logs(self, name: str, number: int | None) -> list[Path]:
+        """The logs of replicas that are gone, oldest first."""
+        wanted = "*" if number is None else f"{object_name(name, str(number))}-*"
+        return sorted(self._logs(name).glob(f"{wanted}.log"), key=lambda path: path.stat().st_mtime_ns)
+
+    def _keep_log(self, name: str, pod: Manifest) -> None:
+        """Keep the end of a pod's log as far as it can be read; a full disk must not stop a change."""
+        folder = self._logs(name)
+        with contextlib.suppress(OSError, *NOT_NOW):
+            if said := on_cluster.log(self.cluster, pod, KEPT_LINES):
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / f"{name_of(pod)}.log").write_text("\n".join([*said, ""]), encoding="utf-8")
+            for path in self._kept_logs(name, None)[:-KEPT_LOGS]:
+                path.unlink(missing_ok=True)
+
+
+def _noted(entry: Manifest, record: Record) -> Manifest:
+    return merged(entry, {"metadata": {"annotations": {RECORD: to_json(record)}}})
+
+
+def _version(found: ClusterDeployment) -> str:
+    return str(found.entry["metadata"]["resourceVersion"])
+
+
+def _has(live: Manifest, chosen: Mapping[str, str]) -> bool:
+    return chosen.items() <= (live["metadata"].get("labels") or {}).items()
+
+
+def _check_next(stored: Record, record: Record) -> None:
+    if record != stored and record.serial != stored.serial + 1:
+        raise OvertakenError(record.name)
+
+
+def _host(ingress: Manifest) -> str:
+    return next((str(rule.get("host", "")) for rule in ingress["spec"].get("rules") or ()), "")
+
+
+def _collide(one: Manifest, other: Manifest) -> bool:
+    """Whether two Ingresses would take the same requests. One without a class may have the class of the other."""
+    classes = {each["spec"]["ingressClassName"] for each in (one, other) if each["spec"].get("ingressClassName")}
+    return _host(one) == _host(other) and len(classes) < 2
+
+
+def _same_host(owner: str, host: str) -> InputError:
+    return InputError(
+        "serving.host",
+        expected=f"another host: requests to {host or 'any host'} go to the deployment '{owner}'",
+        found=f"'{host}'" if host else "none",
+        remedy=f"Name one in the experiment file, or with {next_flag('host')}.",
+    )
+
+
+def _no_port(port: int) -> InputError:
+    return InputError(
+        "PORT",
+        expected="none: requests arrive at the port of the Ingress controller",
+        found=str(port),
+        remedy=f"Leave it out; {next_flag('host')} names the host that the Ingress listens to.",
+    )
+
+
+def _no_gateway() -> InputError:
+    return InputError(
+        "rollout.traffic",
+        expected="`router`, since no Gateway is named that could split by weight",
+        found="`gateway`",
+        remedy="Name a Gateway with `serving.gateway`, or leave `rollout.traffic` out.",
+    )
