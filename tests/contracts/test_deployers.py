@@ -382,6 +382,7 @@ def test_a_route_with_a_candidate_goes_through_routers_that_split_and_count(shar
     assert observed.entry_serial == canary.route.serial
     assert shared.answers(20) == {"1": 15, "2": 5}
     assert _counted(shared.deployer.renew(canary)) == (canary.route.serial, 15, 5)
+    assert _counted(shared.deployer.renew(canary, is_read_only=True)) == (canary.route.serial, 15, 5)
 
     further = to(canary, old, candidate=new, weight=0.5, lease_s=60.0)
     shared.deployer.route(further)

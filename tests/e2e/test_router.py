@@ -180,6 +180,7 @@ def test_a_router_listens_once_stable_is_ready_and_only_the_token_renews(tmp_pat
         assert httpx.post(f"{control}/renew").status_code == 401
         assert httpx.post(f"{control}/renew", headers={"authorization": "Bearer other"}).status_code == 401
         assert httpx.get(f"{control}/renew").status_code == 405
+        assert httpx.post(f"{control}/report").status_code == 401
         assert httpx.get(f"{control}/").status_code == 404
         assert router.report().serial == 3
         metrics = httpx.get(f"{control}/metrics").text

@@ -193,10 +193,13 @@ class Deployer(Protocol):
             WinnowError: routers or the entry did not become ready; the entry is where it was.
         """
 
-    def renew(self, record: Record) -> tuple[RouterReport, ...]:
+    def renew(self, record: Record, *, is_read_only: bool = False) -> tuple[RouterReport, ...]:
         """Renew the lease of the route at every router that answers, and return what each has counted.
 
         Empty where the route needs no routers.
+
+        Args:
+            is_read_only: renew no lease: of those who only look.
         """
 
     def retire(self, record: Record, number: int) -> None:

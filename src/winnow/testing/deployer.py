@@ -99,6 +99,7 @@ class MemoryWorld:
         are_routers_broken: routers do not become ready.
         on_step: called with a step's name and the deployment's before the step; what it raises interrupts the deployer.
         report: what a router reports instead of what it counted.
+        renewals: how often leases were renewed, by the deployment's name.
     """
 
     unready: set[str] = field(default_factory=set)
@@ -107,6 +108,7 @@ class MemoryWorld:
     are_routers_broken: bool = False
     on_step: Callable[[str, str], None] = lambda _step, _name: None
     report: Callable[[RouterReport], RouterReport] = lambda report: report
+    renewals: dict[str, int] = field(default_factory=dict)
     deployments: dict[str, MemoryDeployment] = field(default_factory=dict)
     logs: dict[str, dict[int, list[str]]] = field(default_factory=dict)
     holders: dict[str, int] = field(default_factory=dict)
@@ -296,8 +298,10 @@ class MemoryDeployer:
         deployment.port = port or next(each for each in itertools.count(FIRST_PORT) if each not in taken)
         deployment.record, deployment.follows, deployment.routers = record, record.route, routers
 
-    def renew(self, record: Record) -> tuple[RouterReport, ...]:
+    def renew(self, record: Record, *, is_read_only: bool = False) -> tuple[RouterReport, ...]:
         """See `Deployer.renew`."""
+        if not is_read_only:
+            self._world.renewals[record.name] = self._world.renewals.get(record.name, 0) + 1
         if not record.route.needs_routers:
             return ()
         return tuple(

@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,16 +48,16 @@ if TYPE_CHECKING:
 ROUTERS_S = 60.0
 HELD_WITHIN_S = 1.0
 SHOWN_LINES = 20
-RENEW = f"""
+ASK = f"""
 import os, socket
 token = os.environ["{revision_plan.ROUTER_TOKEN}"]
-head = "POST /renew HTTP/1.0\\r\\ncontent-length: 0\\r\\nauthorization: Bearer " + token
+head = "POST /PATH HTTP/1.0\\r\\ncontent-length: 0\\r\\nauthorization: Bearer " + token
 with socket.create_connection(("127.0.0.1", {revision_plan.CONTROL_PORT}), 2) as connection:
     connection.sendall(head.encode() + b"\\r\\n\\r\\n")
     answer = b"".join(iter(lambda: connection.recv(65536), b""))
 print(answer.partition(b"\\r\\n\\r\\n")[2].decode())
 """
-"""A program that runs in a router's container, whose control port is its own alone."""
+"""A program that asks for PATH in a router's container, whose control port is its own alone."""
 _WHAT = "the deployments on Docker"
 
 
@@ -229,14 +229,15 @@ class DockerDeployer:
         containers.retire(_leftovers(found, record), found.logs)
 
     @asking(_WHAT)
-    def renew(self, record: Record) -> tuple[RouterReport, ...]:
+    def renew(self, record: Record, *, is_read_only: bool = False) -> tuple[RouterReport, ...]:
         """See `Deployer.renew`."""
         if not record.route.needs_routers:
             return ()
         serial = record.route.serial
+        program = ASK.replace("PATH", "report" if is_read_only else "renew")
         routers = [each for each in self._found(record.name).routers if on_engine.serial_of(each) == serial]
         with ThreadPoolExecutor(max_workers=8) as pool:
-            return tuple(each for each in pool.map(_renewed, routers) if each is not None)
+            return tuple(each for each in pool.map(partial(_reported, program), routers) if each is not None)
 
     @asking(_WHAT)
     def retire(self, record: Record, number: int) -> None:
@@ -493,12 +494,12 @@ def _is_router_of(container: Container, wanted: ContainerRequest) -> bool:
     return is_alive(container) and given == wanted.environment[ROUTER_SETTINGS]
 
 
-def _renewed(router: Container) -> RouterReport | None:
+def _reported(program: str, router: Container) -> RouterReport | None:
     """A router's report; None where it does not answer."""
     import docker
 
     try:
-        return msgspec.json.decode(on_engine.run_in(router, RENEW), type=RouterReport)
+        return msgspec.json.decode(on_engine.run_in(router, program), type=RouterReport)
     except (docker.errors.APIError, ValueError):  # it does not run, or the program printed an error
         return None
 

@@ -318,7 +318,7 @@ class KubernetesDeployer:
         self._tidy(record, wanted)
 
     @_insisting
-    def renew(self, record: Record) -> tuple[RouterReport, ...]:
+    def renew(self, record: Record, *, is_read_only: bool = False) -> tuple[RouterReport, ...]:
         """See `Deployer.renew`."""
         if not record.route.needs_routers:
             return ()
@@ -327,15 +327,17 @@ class KubernetesDeployer:
         if token is None or not pods:
             return ()
 
-        def renewed(pod: Manifest) -> RouterReport | None:
-            answer = post(self.cluster, name_of(pod), CONTROL_PORT, "/renew", token)
+        path = "/report" if is_read_only else "/renew"
+
+        def reported(pod: Manifest) -> RouterReport | None:
+            answer = post(self.cluster, name_of(pod), CONTROL_PORT, path, token)
             try:
                 return None if answer is None else msgspec.json.decode(answer, type=RouterReport)
             except ValueError:
                 return None
 
         with ThreadPoolExecutor(max_workers=8) as pool:
-            return tuple(each for each in pool.map(renewed, pods) if each is not None)
+            return tuple(each for each in pool.map(reported, pods) if each is not None)
 
     @_insisting
     def retire(self, record: Record, number: int) -> None:

@@ -208,11 +208,13 @@ class LocalDeployer:
             _write(folder, msgspec.structs.replace(following, entry_serial=record.route.serial))
             processes.end((each for each in others if not each.revision), _end_s(record, 0))
 
-    def renew(self, record: Record) -> tuple[RouterReport, ...]:
+    def renew(self, record: Record, *, is_read_only: bool = False) -> tuple[RouterReport, ...]:
         """See `Deployer.renew`."""
         processes = self._processes(self._folder(record.name))
         routers = [each for each in processes.running() if _is_router_of(each, record.route)]
-        return tuple(report for each in routers if (report := processes.renew(each)) is not None)
+        return tuple(
+            report for each in routers if (report := processes.renew(each, is_read_only=is_read_only)) is not None
+        )
 
     def retire(self, record: Record, number: int) -> None:
         """See `Deployer.retire`. Logs stay."""

@@ -127,12 +127,13 @@ class Processes:
                 self._forget(each.label)
         return not ending
 
-    def renew(self, router: Process) -> RouterReport | None:
-        """Renew a router's lease; None where it does not answer."""
+    def renew(self, router: Process, *, is_read_only: bool) -> RouterReport | None:
+        """Renew a router's lease, or only read what it has counted; None where it does not answer."""
+        path = "report" if is_read_only else "renew"
         try:
             ready = msgspec.json.decode(self._folder.ready(router.label).read_bytes())
             request = urllib.request.Request(
-                f"http://{OWN_HOST}:{ready['control_port']}/renew",
+                f"http://{OWN_HOST}:{ready['control_port']}/{path}",
                 data=b"",
                 headers={"authorization": f"Bearer {router.token}"},
             )

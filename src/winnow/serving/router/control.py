@@ -22,7 +22,7 @@ class ControlApp:
     """The application (ASGI) for the control address.
 
     Args:
-        token: of those who may renew the lease.
+        token: of those who may renew the lease (`POST /renew`), or read the counts without that (`POST /report`).
     """
 
     def __init__(self, router: RouterApp, route: Route, token: bytes) -> None:
@@ -55,18 +55,19 @@ class ControlApp:
         return request.raw_response(Reply(problem.status, problems.MEDIA_TYPE, body, problem.headers), request_id, ())
 
     async def _reply(self, head: Head) -> Reply:
-        if head.path == "/renew":
+        if head.path in ("/renew", "/report"):
             if head.method != "POST":
                 raise ProblemError("method-not-allowed", "Expected POST.", headers=[(b"allow", b"POST")])
             scheme, _, given = head.authorization.partition(b" ")
             if scheme.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self._token):
                 wanted = [(b"www-authenticate", b"Bearer")]
                 raise ProblemError("key-required", 'Expected the header "authorization: Bearer TOKEN".', headers=wanted)
-            return Reply(200, b"application/json", to_json(self._router.renew()).encode())
+            report = self._router.renew() if head.path == "/renew" else self._router.report()
+            return Reply(200, b"application/json", to_json(report).encode())
         if head.path == "/readyz":
             is_ready = await self._router.is_ready()
             body = msgspec.json.encode({"ready": is_ready})
             return Reply(200 if is_ready else 503, b"application/json", body)
         if head.path == "/metrics":
             return Reply(200, METRICS_TYPE, exposition(self._router.report(), self._route))
-        raise ProblemError("not-found", "Here are /renew, /readyz and /metrics.")
+        raise ProblemError("not-found", "Here are /renew, /report, /readyz and /metrics.")
