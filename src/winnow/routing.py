@@ -190,6 +190,7 @@ class Rollout(Struct, frozen=True):
         started_at, step_started_at: seconds since the epoch.
         reason: why it is paused, aborted or promoted, as a sentence.
         verdicts: the last verdicts of the current step, as JSON values.
+        rollback_on_failure: a failed verdict sends all requests back to stable; else it pauses.
     """
 
     candidate: int
@@ -202,6 +203,7 @@ class Rollout(Struct, frozen=True):
     step_started_at: float = 0.0
     reason: str = ""
     verdicts: tuple[dict[str, Any], ...] = ()
+    rollback_on_failure: bool = True
 
     @property
     def is_open(self) -> bool:

@@ -232,7 +232,14 @@ def _bring_up(desired: Desired, observed: Observation, now: float) -> Action:
         return Move(_promoted(record, number, None), f"all requests go to revision {number}")
     if not observed.ready(stable):
         return _await(desired, observed, stable, now)
-    rollout = Rollout(number, stable, desired.strategy, to_values(desired.steps), started_at=now)
+    rollout = Rollout(
+        number,
+        stable,
+        desired.strategy,
+        to_values(desired.steps),
+        started_at=now,
+        rollback_on_failure=desired.rollback_on_failure,
+    )
     return _enter(record, rollout, 0, now)
 
 

@@ -1,0 +1,276 @@
+"""See how a rollout goes, and promote, pause, resume or abort it.
+
+A wish is left with the platform for the process that drives the rollout. Where none does, this process drives on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from winnow.config.clock import Clock
+from winnow.config.errors import InputError, WinnowError
+from winnow.config.next_command import next_command
+from winnow.orchestrators.drive import Driver, Judge, no_judge
+from winnow.platforms.deployer import Deployer, Say, mute
+from winnow.rollout.plan import from_values
+from winnow.rollout.step import Desired
+from winnow.rollout.verdict import Finding
+from winnow.routing import LATENCY_BOUNDS_S, Counts, Observation, Record, Rollout, RolloutState, RouterReport
+
+Wish = Literal["promote", "pause", "resume", "abort"]
+
+POLL_S = 0.5
+HEARD_WITHIN_S = 120.0
+"""How long a driver may take to fulfil a wish: it may be starting routers, or waiting for requests to drain."""
+
+
+@dataclass(frozen=True)
+class RevisionCounts:
+    """What the routers of the current step have counted of one revision.
+
+    Attributes:
+        revision: its number.
+        version: the model's version.
+        share: of the requests that it answers, 0 to 1.
+        replicas: how many are ready.
+        requests, errors: since the step began.
+        p50_s, p99_s: answer times in seconds: the upper bound of the histogram's class; None without requests.
+    """
+
+    revision: int
+    version: str
+    share: float
+    replicas: int
+    requests: int
+    errors: int
+    p50_s: float | None
+    p99_s: float | None
+
+
+@dataclass(frozen=True)
+class RolloutStatus:
+    """How a deployment's current or last rollout goes.
+
+    Attributes:
+        name: the deployment.
+        strategy: canary, shadow or ab.
+        state: running, paused, promoted or aborted.
+        step, steps: of how many steps it is at which, from 1.
+        stable, candidate: what was counted of the two revisions.
+        mirror: share of the requests that are copied to the candidate, 0 to 1.
+        compared, agreed, flips: copied requests whose answers were compared, were equal, named different classes.
+        findings: the last verdict of each condition of the step.
+        reason: why it is paused, aborted or promoted; empty while it runs.
+        passes_in_s: how long the step lasts at least from now; None where it is not running.
+        pauses_in_s: how long it waits for its verdict at most; None where it waits for a person, or is not running.
+        wish: what a person asked for and the driver has not yet done; empty for nothing.
+        is_expired: no driver has renewed the route for too long, so that all requests go to the stable revision.
+    """
+
+    name: str
+    strategy: str
+    state: RolloutState
+    step: int
+    steps: int
+    stable: RevisionCounts
+    candidate: RevisionCounts
+    mirror: float
+    compared: int
+    agreed: int
+    flips: int
+    findings: tuple[Finding, ...]
+    reason: str
+    passes_in_s: float | None
+    pauses_in_s: float | None
+    wish: str
+    is_expired: bool
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still moves requests, or waits for a person to let it."""
+        return self.state in (RolloutState.RUNNING, RolloutState.PAUSED)
+
+
+def rollout_status(deployer: Deployer, name: str, *, wall: Callable[[], float] = time.time) -> RolloutStatus:
+    """How the current or last rollout of a deployment goes. Renews no lease.
+
+    Raises:
+        InputError: there was none: all updates were made at once.
+    """
+    observed = deployer.observe(name)
+    return status_of(observed, deployer.renew(observed.record, is_read_only=True), wall())
+
+
+def status_of(observed: Observation, reports: Sequence[RouterReport], now: float) -> RolloutStatus:
+    """The status by an observation and what routers report. Pure. `now`: seconds since the epoch."""
+    record, rollout = observed.record, observed.record.rollout
+    if rollout is None:
+        raise _no_rollout(record)
+    steps, route = from_values(rollout.steps), record.route
+    index = min(rollout.step, len(steps) - 1)
+    is_running = rollout.state is RolloutState.RUNNING
+    elapsed_s = now - rollout.step_started_at
+    longest_s = steps[index].most_s if is_running else None
+    mine = [each for each in reports if each.serial == route.serial]
+    return RolloutStatus(
+        name=record.name,
+        strategy=rollout.strategy,
+        state=rollout.state,
+        step=index + 1,
+        steps=len(steps),
+        stable=_counted(observed, rollout.stable, [each.stable for each in mine]),
+        candidate=_counted(observed, rollout.candidate, [each.candidate for each in mine]),
+        mirror=route.mirror,
+        compared=sum(each.comparisons.compared for each in mine),
+        agreed=sum(each.comparisons.agreed for each in mine),
+        flips=sum(each.comparisons.flips for each in mine),
+        findings=msgspec.convert(rollout.verdicts, tuple[Finding, ...]),
+        reason=rollout.reason,
+        passes_in_s=max(steps[index].least_s - elapsed_s, 0.0) if is_running else None,
+        pauses_in_s=None if longest_s is None else max(longest_s - elapsed_s, 0.0),
+        wish=observed.wish,
+        is_expired=any(each.is_expired for each in mine),
+    )
+
+
+def quantile_s(latency: Sequence[int], share: float) -> float | None:
+    """The answer time that a share of the requests does not exceed, in seconds; None without requests.
+
+    Args:
+        latency: as `Counts.latency`; the result is the upper bound of a class, 10 % above its lower one.
+    """
+    wanted, seen = share * sum(latency), 0
+    for index, count in enumerate(latency):
+        seen += count
+        if count and seen >= wanted:
+            return LATENCY_BOUNDS_S[min(index, len(LATENCY_BOUNDS_S) - 1)]
+    return None
+
+
+def ask(
+    deployer: Deployer,
+    name: str,
+    wish: Wish,
+    *,
+    ready_within_s: float = 300.0,
+    judge: Judge = no_judge,
+    say: Say = mute,
+    clock: Clock | None = None,
+    wall: Callable[[], float] = time.time,
+) -> RolloutStatus:
+    """Promote, pause, resume or abort the open rollout of a deployment.
+
+    The process that drives it does that, and this one waits until it has. Where no process drives it, this one does,
+    to the rollout's end or next pause.
+
+    Args:
+        ready_within_s: how long replicas may take to become ready.
+
+    Raises:
+        InputError: no rollout is open.
+        WinnowError: the driver did not do it in time. It may still.
+    """
+    clock = Clock() if clock is None else clock
+    rollout = open_rollout(deployer.observe(name).record)
+    is_so = rollout.state is {"pause": RolloutState.PAUSED, "resume": RolloutState.RUNNING}.get(wish)
+    if is_so and (wish == "pause" or not _is_free(deployer, name)):
+        say(f"the rollout is {rollout.state.value} already")
+        return rollout_status(deployer, name, wall=wall)
+    if not is_so:
+        deployer.wish(name, wish)
+    until = clock.now() + HEARD_WITHIN_S
+    while not _is_free(deployer, name):
+        if _is_done(wish, deployer.observe(name).record.rollout, rollout):
+            return rollout_status(deployer, name, wall=wall)
+        if clock.now() > until:
+            raise WinnowError(
+                f"deployment '{name}': the process that drives the rollout did not {wish} it within "
+                f"{HEARD_WITHIN_S:.0f} s; it will once it looks"
+            )
+        clock.sleep(POLL_S)
+    observed = deployer.observe(name)
+    if observed.record.rollout is not None and observed.record.rollout.is_open:
+        desired = desired_of(observed.record, ready_within_s, wall())
+        Driver(deployer, name, desired, deployer.key(observed.record), judge, say, clock, wall).drive()
+    return rollout_status(deployer, name, wall=wall)
+
+
+def desired_of(record: Record, ready_within_s: float, now: float) -> Desired:
+    """What goes on with the open rollout of a record."""
+    rollout = open_rollout(record)
+    target = record.revision(rollout.candidate)
+    if target is None:
+        raise ValueError(f"deployment '{record.name}' does not keep revision {rollout.candidate}")
+    return Desired(
+        target,
+        steps=from_values(rollout.steps),
+        strategy=rollout.strategy,
+        history=record.history,
+        ready_within_s=ready_within_s,
+        rollback_on_failure=rollout.rollback_on_failure,
+        started=now,
+        router_replicas=record.router_replicas,
+    )
+
+
+def open_rollout(record: Record) -> Rollout:
+    """The rollout that still moves requests or waits. Raises InputError where none is open."""
+    rollout = record.rollout
+    if rollout is None:
+        raise _no_rollout(record)
+    if not rollout.is_open:
+        raise InputError(
+            f"rollout of '{record.name}'",
+            expected="one that is running or paused",
+            found=f"one that was {rollout.state.value}: {rollout.reason}",
+            remedy=f"See it with `{next_command('rollout-status', name=record.name)}`.",
+        )
+    return rollout
+
+
+def _is_done(wish: Wish, now: Rollout | None, before: Rollout) -> bool:
+    """Whether a rollout shows the effect of a wish, or has ended."""
+    if now is None or not now.is_open:
+        return True
+    if wish == "pause":
+        return now.state is RolloutState.PAUSED
+    return wish == "resume" and now.state is RolloutState.RUNNING and now.step_started_at > before.step_started_at
+
+
+def _is_free(deployer: Deployer, name: str) -> bool:
+    """Whether no process drives a deployment."""
+    try:
+        with deployer.held(name):
+            return True
+    except InputError:
+        return False
+
+
+def _counted(observed: Observation, number: int, counts: Sequence[Counts]) -> RevisionCounts:
+    route, revision = observed.record.route, observed.record.revision(number)
+    weight = route.weight if route.candidate is not None else 0.0
+    latency = [sum(each) for each in zip(*(each.latency for each in counts if each.latency), strict=True)]
+    return RevisionCounts(
+        revision=number,
+        version="" if revision is None else revision.release.version,
+        share=weight if number == route.candidate else 1 - weight if number == route.stable else 0.0,
+        replicas=observed.ready(number),
+        requests=sum(each.requests for each in counts),
+        errors=sum(each.errors for each in counts),
+        p50_s=quantile_s(latency, 0.5),
+        p99_s=quantile_s(latency, 0.99),
+    )
+
+
+def _no_rollout(record: Record) -> InputError:
+    return InputError(
+        f"rollout of '{record.name}'",
+        expected="a rollout in steps",
+        found="none: all updates of this deployment were made at once",
+        remedy="Set `serving.rollout.strategy` in the experiment file, and serve another model.",
+    )
