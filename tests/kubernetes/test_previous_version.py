@@ -1,4 +1,4 @@
-"""What an earlier version of winnow has left on a cluster is found, changed and ended by this one."""
+"""What an earlier version of winnow has left on a cluster is found and ended by this one."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.kubernetes import serving
 from tests.kubernetes.groups import SLEEP, Sandbox, remove, sandbox, wait_until
 from tests.kubernetes.places import Place
 from tests.kubernetes.serving import Site
+from winnow.config.errors import InputError
 from winnow.platforms.executor import GroupState
-from winnow.platforms.kubernetes.release_deployer import KubernetesDeployer
-from winnow.platforms.release_deployer import DeploymentRequest, DeploymentState
+from winnow.platforms.kubernetes.deployer import KubernetesDeployer
 from winnow.routing import Release
 
 pytestmark = pytest.mark.kubernetes
@@ -65,28 +65,23 @@ def test_its_worker_group_is_listed_not_started_twice_and_cancelled(here: Sandbo
     wait_until(lambda: here.left() == [])
 
 
-def test_its_deployment_is_listed_rolled_forward_and_back_and_removed(shared_place: Place, tmp_path: Path) -> None:
+def test_its_deployment_is_listed_named_with_the_command_that_removes_it_and_removed(
+    shared_place: Place, tmp_path: Path
+) -> None:
     made = serving_images.make_releases(tmp_path)
-    first, second = (
-        serving.delivered(serving_images.with_image(made[name]), shared_place) for name in ("first", "second")
-    )
+    first = serving.delivered(serving_images.with_image(made["first"]), shared_place)
     site = Site(shared_place, f"t{secrets.token_hex(4)}")
     deployer = KubernetesDeployer(shared_place.home, environment=site.environment())
     try:
-        url = previous.run(SERVE, str(shared_place.home), site.name, *described(first), given=site.environment())
-        found = deployer.status(site.name)
-        assert (found.state, found.url, served(found.release)) == (DeploymentState.READY, url, served(first))
-        rolled = deployer.deploy(deployer.plan(DeploymentRequest(site.name, second, ready_within_s=90)))
-        assert (rolled.url, served(rolled.release)) == (url, served(second))
-        assert served(deployer.deploy(deployer.plan_rollback(site.name)).release) == served(first)
+        previous.run(SERVE, str(shared_place.home), site.name, *described(first), given=site.environment())
+        assert site.name in deployer.names()
+        with pytest.raises(InputError, match="prod-remove"):
+            deployer.observe(site.name)
         assert (deployer.remove(site.name), site.name in deployer.names()) == (True, False)
+        assert deployer.remove(site.name) is False
     finally:
         site.close()
-        serving_images.forget((first, second))
-
-
-def served(release: Release) -> tuple[str, ...]:
-    return release.model, release.version, release.digest, release.image
+        serving_images.forget((first,))
 
 
 def described(release: Release) -> tuple[str, ...]:

@@ -1,46 +1,94 @@
-"""The Kubernetes tier under load and under fire, through the Ingress, as somebody with the Role alone."""
+"""Deployments on Kubernetes under load and under fire, through the Ingress, as somebody with the Role alone.
+
+`tests/contracts/test_deployers.py` moves routes under load; here the cluster, its owner and other processes interfere.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import random
 import secrets
-import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from urllib.error import HTTPError
+from pathlib import Path
 
+import msgspec
 import pytest
 
+from tests.contracts.deployed import KEY, Deployed, changed, to
 from tests.docker import serving_images
 from tests.docker.load import Load, Outcome, running
 from tests.kubernetes import serving
-from tests.kubernetes.places import ROOT, Place
-from tests.kubernetes.serving import ONLY_BY_HAND, Site
+from tests.kubernetes.places import Place
+from tests.kubernetes.serving import Site
 from winnow.bundle.manifest import EXAMPLE
 from winnow.config.errors import InputError
-from winnow.platforms.kubernetes.kinds import LEASE
-from winnow.platforms.kubernetes.release_deployer import KubernetesDeployer
-from winnow.platforms.kubernetes.release_plan import object_name
+from winnow.orchestrators.drive import Driver, observe
+from winnow.platforms.kubernetes.deployer import KubernetesDeployer
+from winnow.platforms.kubernetes.revision_plan import object_name
 from winnow.platforms.labels import DEPLOYMENT
-from winnow.platforms.release_deployer import (
-    Action,
-    Deployment,
-    DeploymentFailedError,
-    DeploymentRequest,
-    DeploymentState,
+from winnow.rollout.plan import Step
+from winnow.rollout.step import Desired, Done, revision_for
+from winnow.rollout.verdict import Result, Verdict
+from winnow.routing import (
+    Entry,
+    Release,
+    ReplicaSettings,
+    Revision,
+    Rollout,
+    RolloutState,
+    RouterReport,
+    Scale,
+    revision_of,
+    to_json,
 )
-from winnow.routing import Release
 
 pytestmark = pytest.mark.kubernetes
 
-KEY = "a-key-of-this-test"
 RATE_PER_S = 40
 MOST_REQUESTS = 6000
+SMALL = ReplicaSettings(cpu_request=0.05, memory_request_bytes=128 * 2**20, settle_s=1, drain_s=5)
+
+
+@dataclass
+class _Backend:
+    """A deployment's name and place, as `Deployed` needs them."""
+
+    site: Site
+    settle_s: float = 2.0
+    router_image: str = ""
+    taken_over_within_s: float = 40.0
+
+    @property
+    def name(self) -> str:
+        return self.site.name
+
+    @property
+    def entry(self) -> Entry:
+        return Entry(host=f"{self.site.name}.localhost")
+
+    def deployer(self) -> KubernetesDeployer:
+        return KubernetesDeployer(self.site.place.home, environment=self.site.environment())
+
+    def ask(self, observed: object) -> str:
+        raise NotImplementedError
+
+    def kill(self, identifier: str) -> None:
+        self.site.kill(identifier)
+
+    def take_port(self) -> None:
+        return None
+
+    def hold(self, name: str) -> Callable[[], None]:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self.site.close()
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +96,21 @@ def releases(tmp_path_factory: pytest.TempPathFactory, shared_place: Place) -> I
     made = serving_images.make_releases(tmp_path_factory.mktemp("bundles"))
     yield {name: serving.delivered(serving_images.with_image(each), shared_place) for name, each in made.items()}
     serving_images.forget(made.values())
+
+
+@contextlib.contextmanager
+def deployed_in(place: Place, releases: dict[str, Release]) -> Iterator[Deployed]:
+    backend = _Backend(Site(place, f"t{secrets.token_hex(4)}"))
+    try:
+        yield Deployed(backend, releases)
+    finally:
+        backend.close()
+
+
+@pytest.fixture
+def deployed(shared_place: Place, releases: dict[str, Release]) -> Iterator[Deployed]:
+    with deployed_in(shared_place, releases) as made:
+        yield made
 
 
 @dataclass(frozen=True)
@@ -60,267 +123,199 @@ class Scaled:
     outcome: Outcome
 
 
-@dataclass(frozen=True)
-class Slow:
-    """What takes long because the cluster waits; it goes on beside the other tests of this module."""
-
-    scaled: Future[Scaled]
-    made_up_for: Future[list[object]]
-
-
 @pytest.fixture(scope="module", autouse=True)
-def slow(shared_place: Place, releases: dict[str, Release]) -> Iterator[Slow]:
-    sites = [Site(shared_place, f"t{secrets.token_hex(4)}") for _ in range(2)]
-    with ThreadPoolExecutor(2) as pool:
-        yield Slow(pool.submit(scale, sites[0], releases), pool.submit(make_up_for_a_killed_change, sites[1], releases))
-    for each in sites:
-        each.close()
+def scaled(shared_place: Place, releases: dict[str, Release]) -> Iterator[Future[Scaled]]:
+    """What takes long because the cluster waits; it goes on beside the other tests of this module."""
+    with deployed_in(shared_place, releases) as made, ThreadPoolExecutor(1) as pool:
+        yield pool.submit(autoscale, made)
 
 
-@pytest.fixture
-def site(shared_place: Place) -> Iterator[Site]:
-    made = Site(shared_place, f"t{secrets.token_hex(4)}")
-    yield made
-    made.close()
+def autoscale(deployed: Deployed) -> Scaled:
+    scale = Scale(1, most=2, cpu_target_percent=50, scale_down_after_s=5)
+    settings = msgspec.structs.replace(SMALL, cpu_request=0.02)
+    record = changed(deployed.record, revisions=(Revision(1, deployed.releases["first"], settings, scale),))
+    deployed.deployer.write(record)
+    deployed.deployer.start(record, 1, None)
+    deployed.wait(lambda observed: observed.ready(1) == 1)
+    deployed.deployer.route(to(record, 1))
+    began = time.monotonic()
+    with running(load_of(deployed)) as outcome:
+        deployed.wait(lambda observed: observed.ready(1) == 2, within_s=120)
+        added_s = time.monotonic() - began
+    ended = time.monotonic()
+    deployed.wait(lambda observed: len(observed.of(1)) == 1, within_s=150)
+    return Scaled(added_s, time.monotonic() - ended, outcome)
 
 
-def deployer_of(site: Site, **settings: str) -> KubernetesDeployer:
-    return KubernetesDeployer(site.place.home, environment=site.environment(**settings))
-
-
-def request_of(site: Site, release: Release, replicas: int | None = None, within_s: float = 90.0) -> DeploymentRequest:
-    return DeploymentRequest(site.name, release, replicas, ready_within_s=within_s)
-
-
-def deploy(site: Site, release: Release, replicas: int | None = None, **settings: str) -> Deployment:
-    deployer = deployer_of(site, **settings)
-    return deployer.deploy(deployer.plan(request_of(site, release, replicas)))
-
-
-def load_of(deployment: Deployment, rate_per_s: float = RATE_PER_S) -> Load:
-    body = (deployment.release.bundle / EXAMPLE).read_bytes()
+def load_of(deployed: Deployed) -> Load:
+    body = (deployed.releases["first"].bundle / EXAMPLE).read_bytes()
     headers = (f"authorization: Bearer {KEY}",)
-    return Load(f"{deployment.url}/predict", body, rate_per_s=rate_per_s, most=MOST_REQUESTS, headers=headers)
+    url = f"{deployed.observe().url}/predict"
+    return Load(url, body, rate_per_s=RATE_PER_S, most=MOST_REQUESTS, headers=headers)
 
 
-def unpullable(release: Release) -> Release:
-    """A version whose pods never start."""
-    return replace(release, version="9", digest="9" * 64, image=f"{release.image.partition('@')[0]}:nobody-pushed-this")
+def site_of(deployed: Deployed) -> Site:
+    assert isinstance(deployed.backend, _Backend)
+    return deployed.backend.site
+
+
+def objects_of(deployed: Deployed) -> list[str]:
+    """All that a deployment consists of, without its prefix and without what the cluster makes."""
+    kinds = "deployment,service,ingress,poddisruptionbudget,horizontalpodautoscaler,networkpolicy,secret,lease"
+    found = site_of(deployed).place.admin.json("get", kinds, f"--selector={DEPLOYMENT}={deployed.backend.name}")
+    own = object_name(deployed.backend.name)
+    return sorted(f"{each['kind']}{each['metadata']['name'].removeprefix(own)}" for each in found["items"])
 
 
 def is_clean(outcome: Outcome) -> bool:
     return outcome.failed == Counter() and outcome.ok == outcome.sent > RATE_PER_S
 
 
-def becomes(wanted: Callable[[], bool], within_s: float) -> bool:
+def until(is_so: Callable[[], bool], within_s: float = 60) -> None:
     deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        if wanted():
-            return True
+    while not is_so():
+        assert time.monotonic() < deadline
         time.sleep(0.5)
-    return wanted()
 
 
-def test_no_request_fails_while_a_deployment_is_rolled_rolled_back_and_scaled(
-    site: Site, releases: dict[str, Release]
-) -> None:
-    first = deploy(site, releases["first"], 1, WINNOW_API_KEY=KEY, WINNOW_SETTLE_S="5", **ONLY_BY_HAND)
-    # From here on as from a terminal that does not know the key, which has to stay.
-    deployer = deployer_of(site, WINNOW_SETTLE_S="5")
-    with running(load_of(first)) as rolled:
-        deploy(site, releases["second"], WINNOW_SETTLE_S="5")
-    with running(load_of(first)) as rolled_back:
-        deployer.deploy(deployer.plan_rollback(site.name))
-    with running(load_of(first)) as scaled_up:
-        up = deploy(site, releases["first"], 4, WINNOW_SETTLE_S="5")
-    with running(load_of(first)) as scaled_down:
-        deploy(site, releases["first"], 2, WINNOW_SETTLE_S="5")
-        assert becomes(lambda: len(deployer.status(site.name).replicas) == 2, within_s=60)
-        time.sleep(6)  # until those that leave have left
-    assert {each.failed.total() for each in (rolled, rolled_back, scaled_up, scaled_down)} == {0}
-    assert [is_clean(each) for each in (rolled, rolled_back, scaled_up, scaled_down)] == [True] * 4
-    assert set(rolled.versions) == set(rolled_back.versions) == {"1", "2"}
-    assert set(scaled_up.versions) == set(scaled_down.versions) == {"1"}
-    assert set(deployer.status(site.name).replicas) < set(up.replicas)
-    assert set(first.replicas).isdisjoint(up.replicas)
-    status, _ = answer(f"{first.url}/predict", b"{}")
-    assert status == 401
-
-
-def test_no_request_fails_while_every_pod_is_evicted_in_turn(site: Site, releases: dict[str, Release]) -> None:
-    deployment = deploy(site, releases["first"], 2, WINNOW_SETTLE_S="5", **ONLY_BY_HAND)
-    deployer = deployer_of(site)
-    one, other = (each.identifier for each in deployment.replicas)
-    with running(load_of(deployment)) as outcome:
+def test_no_request_fails_while_every_pod_is_evicted_in_turn(deployed: Deployed) -> None:
+    number = deployed.serve("first", replicas=2)
+    site = site_of(deployed)
+    one, other = (each.identifier for each in deployed.observe().of(number))
+    with running(load_of(deployed)) as outcome:
         assert site.evict(one) == ""
         assert "disruption budget" in site.evict(other), "one at a time"
-        assert becomes(lambda: site.evict(other) == "", within_s=60)
-        assert becomes(lambda: deployer.status(site.name).state is DeploymentState.READY, within_s=60)
-        time.sleep(6)
-    assert outcome.failed == Counter()
-    assert is_clean(outcome)
-    now = {each.identifier for each in deployer.status(site.name).replicas}
-    assert len(now) == 2
-    assert now.isdisjoint({one, other})
+        until(lambda: site.evict(other) == "")
+        after = deployed.wait(lambda observed: observed.ready(number) == 2)
+        time.sleep(3)
+    assert (outcome.failed, is_clean(outcome)) == (Counter(), True)
+    assert not any(each.failure for each in after.replicas)
+    assert {one, other}.isdisjoint(each.identifier for each in after.replicas)
 
 
-def scale(site: Site, releases: dict[str, Release]) -> Scaled:
-    settings = {
-        "WINNOW_MAX_REPLICAS": "2",
-        "WINNOW_REPLICA_CPU_TARGET": "50",
-        "WINNOW_REPLICA_CPU_REQUEST": "20m",
-        "WINNOW_SCALE_DOWN_AFTER_S": "5",
+def test_a_canary_costs_no_request_whatever_its_candidate_and_its_routers_do(deployed: Deployed) -> None:
+    old = deployed.serve("first")
+    record, new = deployed.start("second")
+    site = site_of(deployed)
+    with running(load_of(deployed)) as good:
+        record = to(msgspec.structs.replace(record, router_replicas=2), old, candidate=new, weight=0.5, lease_s=60)
+        deployed.deployer.route(record)
+        time.sleep(1)
+        routed = sum(each.candidate.requests for each in deployed.deployer.renew(record))
+    with running(load_of(deployed)) as dying:
+        site.kill(deployed.observe().of(new)[0].identifier)
+        time.sleep(1)
+    with running(load_of(deployed)) as evicted:
+        assert site.evict(deployed.observe().routers[0].identifier) == ""
+        deployed.wait(lambda observed: sum(each.is_ready for each in observed.routers) == 2)
+        record = to(record, old)
+        deployed.deployer.route(record)
+        deployed.deployer.scale(record, new, 0)
+        time.sleep(2)
+    outcomes = (good, dying, evicted)
+    assert [(each.failed, is_clean(each)) for each in outcomes] == [(Counter(), True)] * 3
+    assert routed > 0
+    assert set(good.versions) == {"1", "2"}
+    assert not [each for each in objects_of(deployed) if "router" in each]
+
+
+def drive(name: str, home: str, environment: Mapping[str, str], wanted: str, steps: str) -> None:
+    """Drive a deployment to a revision; every step passes after a second."""
+
+    def judge(rollout: Rollout, reports: Sequence[RouterReport]) -> Verdict | None:
+        is_over = time.time() - rollout.step_started_at > 1
+        return Verdict(rollout.step, (), Result.PASS, "it has lasted") if is_over and reports else None
+
+    deployer = KubernetesDeployer(Path(home), environment=environment)
+    target = revision_for(observe(deployer, name), revision_of(wanted))
+    planned = msgspec.json.decode(steps, type=tuple[Step, ...])
+    desired = Desired(target, planned, "canary", started=time.time(), ready_within_s=60, router_replicas=1)
+    assert isinstance(Driver(deployer, name, desired, KEY, judge).drive(), Done)
+
+
+def test_a_driver_that_is_killed_loses_no_request_and_the_next_one_leaves_nothing_over(deployed: Deployed) -> None:
+    deployed.serve("first")
+    site = site_of(deployed)
+    settings = deployed.record.revisions[0].settings
+    wanted = to_json(Revision(0, deployed.releases["second"], settings, Scale()))
+    steps = msgspec.json.encode([Step(weight=0.5, most_s=60)]).decode()
+    facts = (site.name, str(site.place.home), dict(site.environment()), wanted, steps)
+    program = f"from tests.kubernetes.test_prod import drive; drive(*{facts})"
+    seconds = random.Random(16)
+    with running(load_of(deployed)) as rolled:
+        for limit_s in (seconds.uniform(4, 9), 120):
+            driving = subprocess.Popen([sys.executable, "-c", program])
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                driving.wait(limit_s)
+            driving.kill()
+            driving.wait()
+    assert (driving.returncode, rolled.failed, is_clean(rolled)) == (0, Counter(), True)
+    assert set(rolled.versions) == {"1", "2"}
+    record = deployed.record
+    assert (record.route.stable, record.route.candidate, record.previous) == (2, None, 1)
+    assert record.rollout is not None and record.rollout.state is RolloutState.PROMOTED
+    own = [f"{kind}-{number}" for kind in ("Deployment", "PodDisruptionBudget", "Service") for number in (1, 2)]
+    key = f"Secret-key-{settings.key}"
+    assert objects_of(deployed) == sorted([*own, key, "Service", "Ingress", "NetworkPolicy"])
+
+
+def test_pods_that_do_not_start_or_are_not_created_say_why(deployed: Deployed, own_place: Place) -> None:
+    release = deployed.releases["second"]
+    deployed.releases = {
+        **deployed.releases,
+        "nowhere": replace(release, image=f"{release.image.partition('@')[0]}:no"),
     }
-    deployment = deploy(site, releases["first"], 1, **settings)
-    deployer = deployer_of(site)
-
-    def is_ready_with(count: int) -> bool:
-        status = deployer.status(site.name)
-        return (len(status.replicas), status.state) == (count, DeploymentState.READY)
-
-    began = time.monotonic()
-    with running(load_of(deployment)) as outcome:
-        assert becomes(lambda: is_ready_with(2), within_s=120)
-        added_s = time.monotonic() - began
-    ended = time.monotonic()
-    assert becomes(lambda: is_ready_with(1), within_s=150)
-    return Scaled(added_s, time.monotonic() - ended, outcome)
+    record, number = deployed.add("nowhere")
+    deployed.deployer.start(record, number, KEY)
+    observed = deployed.wait(lambda observed: any(each.waiting for each in observed.of(number)))
+    assert "Image" in observed.of(number)[0].waiting
+    own_place.admin("create", "quota", "small", "--hard=pods=0")
+    with deployed_in(own_place, deployed.releases) as refused:
+        record, number = refused.add("first")
+        refused.deployer.start(record, number, KEY)
+        observed = refused.wait(lambda observed: observed.of(number) != ())
+        assert "exceeded quota: small" in observed.of(number)[0].waiting
+        assert refused.deployer.remove(refused.backend.name) is True
+        assert objects_of(refused) == []
 
 
-def test_a_version_that_never_becomes_ready_is_undone_and_its_log_shown(
-    site: Site, releases: dict[str, Release]
-) -> None:
-    before = deploy(site, releases["first"], 1)
-    objects = applied(site)
-    deployer = deployer_of(site, WINNOW_API_KEY=KEY, WINNOW_MAX_ROWS="7")
-    with running(load_of(before)) as outcome, pytest.raises(DeploymentFailedError) as caught:
-        deployer.deploy(deployer.plan(request_of(site, unpullable(releases["second"]), 2, within_s=6)))
-    said = str(caught.value)
-    assert "no new replica was ready within 6 s (container server: " in said
-    assert "ImagePull" in said and "what was served before still is" in said
-    assert becomes(lambda: deployer.status(site.name) == before, within_s=20)
-    assert applied(site) == objects
-    assert outcome.failed == Counter()
-
-
-def applied(site: Site) -> list[object]:
-    """All that a deployment consists of, as it was asked for."""
-    kinds = "deployment,service,ingress,poddisruptionbudget,horizontalpodautoscaler,networkpolicy,secret,lease"
-    found = site.place.admin.json("get", kinds, f"--selector={DEPLOYMENT}={site.name}")["items"]
-    return [(each["kind"], each["metadata"]["name"], each.get("spec"), each.get("data")) for each in found]
-
-
-def deploying_elsewhere(site: Site, release: Release) -> subprocess.Popen[str]:
-    """A process that deploys a release, and waits for it."""
-    code = (
-        "import sys; from pathlib import Path\n"
-        "from winnow.platforms.release_deployer import DeploymentRequest, Release\n"
-        "from winnow.platforms.kubernetes.release_deployer import KubernetesDeployer\n"
-        "name, home, bundle, digest, image = sys.argv[1:]\n"
-        "deployer = KubernetesDeployer(Path(home))\n"
-        "release = Release('cells', '9', digest, Path(bundle), image)\n"
-        "deployer.deploy(deployer.plan(DeploymentRequest(name, release, ready_within_s=200)))"
-    )
-    facts = [site.name, str(site.place.home), str(release.bundle), release.digest, release.image]
-    argv = [sys.executable, "-c", code, *facts]
-    started = subprocess.Popen(
-        argv, cwd=ROOT, env=site.environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    )
-    chosen = f"--selector={DEPLOYMENT}={site.name}"
-    before = set(site.place.admin.names("pods", chosen))
-    assert becomes(lambda: bool(set(site.place.admin.names("pods", chosen)) - before), within_s=60), "its pod is there"
-    assert started.poll() is None
-    return started
-
-
-def test_a_second_change_is_refused_and_an_interrupted_one_is_undone(site: Site, releases: dict[str, Release]) -> None:
-    before = deploy(site, releases["first"])
-    stale = deployer_of(site).plan(request_of(site, releases["second"]))
-    with deploying_elsewhere(site, unpullable(releases["second"])) as deploying:
-        with pytest.raises(InputError, match="expected no other process that changes it"):
-            deployer_of(site).deploy(stale)
-        deploying.send_signal(signal.SIGINT)
-        said = deploying.communicate(timeout=30)[1]
-    assert "KeyboardInterrupt" in said
-    assert becomes(lambda: deployer_of(site).status(site.name) == before, within_s=20)
-    assert site.place.cluster().get(LEASE, object_name(site.name)) is None
-    deploy(site, releases["second"])
-    with pytest.raises(InputError, match="another command has changed since"):
-        deployer_of(site).deploy(stale)
-
-
-def test_an_interrupted_first_change_leaves_nothing(site: Site, releases: dict[str, Release]) -> None:
-    with deploying_elsewhere(site, unpullable(releases["second"])) as deploying:
-        deploying.send_signal(signal.SIGINT)
-        deploying.communicate(timeout=30)
-    assert applied(site) == []
-
-
-def make_up_for_a_killed_change(site: Site, releases: dict[str, Release]) -> list[object]:
-    with deploying_elsewhere(site, unpullable(releases["second"])) as deploying:
-        deploying.kill()
-        deploying.communicate(timeout=30)
-    healed = deploy(site, releases["first"])
-    assert (healed.state, healed.release) == (DeploymentState.READY, releases["first"])
-    assert deployer_of(site).remove(site.name) is True
-    return applied(site)
-
-
-def test_a_key_is_kept_changed_and_taken_away_and_shown_to_nobody(site: Site, releases: dict[str, Release]) -> None:
-    first = deploy(site, releases["first"], 1, WINNOW_API_KEY=KEY)
-    assert deployer_of(site).plan(request_of(site, releases["first"])).action is Action.NOTHING
-    assert deployer_of(site, WINNOW_API_KEY=KEY).plan(request_of(site, releases["first"])).action is Action.NOTHING
-    changed = deployer_of(site, WINNOW_API_KEY="another")
-    plan = changed.plan(request_of(site, releases["first"]))
-    difference = changed.difference(plan)
-    assert f"{object_name(site.name)}-key-2" in difference and "another" not in difference + plan.render() + repr(plan)
-    changed.deploy(plan)
-    assert (asked_with(first, KEY), asked_with(first, "another")) == (401, 200)
-    assert changed.difference(changed.plan(request_of(site, releases["first"]))) == ""
-    deploy(site, releases["first"], WINNOW_API_KEY="")
-    assert asked_with(first, "whatever") == 200
-    assert [each for each in applied(site) if isinstance(each, tuple) and each[0] == "Secret"] == []
-
-
-def test_hosts_and_names_of_others_are_refused(site: Site, releases: dict[str, Release]) -> None:
-    deploy(site, releases["first"])
-    other = replace(site, name=f"{site.name}x")
+def test_hosts_and_names_of_others_are_refused_and_nothing_is_made(deployed: Deployed) -> None:
+    deployed.serve("first")
+    site = site_of(deployed)
+    other = Deployed(_Backend(replace(site, name=f"{site.name}x")), deployed.releases)
+    revisions = (Revision(1, deployed.releases["first"], SMALL, Scale()),)
+    record = changed(other.record, revisions=revisions)
+    taken = msgspec.structs.replace(record, entry=deployed.backend.entry)
+    with pytest.raises(InputError, match=f"requests to {site.name}.localhost go to the deployment '{site.name}'"):
+        other.deployer.check_change(taken, 1)
+    with pytest.raises(InputError, match="PORT"):
+        other.deployer.check_change(msgspec.structs.replace(record, entry=Entry(port=80)), 1)
+    with pytest.raises(InputError, match=r"serving\.gateway"):
+        route = msgspec.structs.replace(record.route, is_gateway=True)
+        other.deployer.check_change(msgspec.structs.replace(record, route=route), 1)
+    other.deployer.check_change(record, 1)
+    site.place.admin("create", "service", "clusterip", object_name(other.backend.name), "--tcp=80")
     try:
-        with pytest.raises(InputError, match=f"requests to {site.name}.localhost go to the deployment '{site.name}'"):
-            deployer_of(other, WINNOW_INGRESS_HOST=f"{site.name}.localhost").plan(request_of(other, releases["first"]))
-        site.place.admin("create", "service", "clusterip", object_name(other.name), "--tcp=80")
-        with pytest.raises(InputError, match=f"Service '{object_name(other.name)}'"):
-            deployer_of(other).plan(request_of(other, releases["first"]))
+        with pytest.raises(InputError, match=f"Service '{object_name(other.backend.name)}'"):
+            other.deployer.check_change(record, 1)
     finally:
-        site.place.admin("delete", "service", object_name(other.name), "--ignore-not-found")
-    assert applied(other) == []
+        site.place.admin("delete", "service", object_name(other.backend.name))
+    assert objects_of(other) == []
 
 
-def test_a_killed_change_is_made_up_for_when_its_lease_is_no_longer_renewed(slow: Slow) -> None:
-    assert slow.made_up_for.result(timeout=200) == []
+def test_a_difference_is_empty_for_what_is_served_and_shows_no_key(deployed: Deployed) -> None:
+    number = deployed.serve("first")
+    record = deployed.record
+    assert deployed.deployer.difference(record, number) == ""
+    (served,) = record.revisions
+    scale = msgspec.structs.replace(served.scale, most=3)
+    other = msgspec.structs.replace(served, number=number + 1, scale=scale)
+    difference = deployed.deployer.difference(changed(record, revisions=(served, other)), number + 1)
+    assert f"+++ deployments/{object_name(deployed.backend.name)}-{number + 1} (planned)" in difference
+    assert KEY not in difference
 
 
-def test_the_autoscaler_adds_replicas_under_load_and_takes_them_away(slow: Slow) -> None:
-    scaled = slow.scaled.result(timeout=280)
-    print(f"a replica was added after {scaled.added_s:.0f} s of load, and gone {scaled.gone_s:.0f} s after it")
-    assert scaled.outcome.failed == Counter()
-    assert scaled.outcome.ok == scaled.outcome.sent > RATE_PER_S
-
-
-def asked_with(deployment: Deployment, key: str) -> int:
-    body = (deployment.release.bundle / EXAMPLE).read_bytes()
-    return answer(f"{deployment.url}/predict", body, key)[0]
-
-
-def answer(url: str, body: bytes, key: str = "") -> tuple[int, bytes]:
-    scheme, _, rest = url.partition("://")
-    host, _, path = rest.partition("/")
-    headers = {"host": host, "content-type": "application/json", "authorization": f"Bearer {key}"}
-    port = host.partition(":")[2]
-    address = f"{scheme}://localhost{':' + port if port else ''}/{path}"
-    try:
-        with urllib.request.urlopen(urllib.request.Request(address, body, headers), timeout=10) as response:
-            return response.status, response.read()
-    except HTTPError as error:
-        with error:
-            return error.code, error.read()
+def test_the_autoscaler_adds_replicas_under_load_and_takes_them_away(scaled: Future[Scaled]) -> None:
+    done = scaled.result(timeout=280)
+    print(f"a replica was added after {done.added_s:.0f} s of load, and gone {done.gone_s:.0f} s after it")
+    assert (done.outcome.failed, is_clean(done.outcome)) == (Counter(), True)

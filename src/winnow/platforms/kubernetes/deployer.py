@@ -12,6 +12,7 @@ import contextlib
 import functools
 import os
 import secrets
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -112,14 +113,26 @@ def _insisting(method: _Method) -> _Method:
 
 
 class _Held:
-    """See `Held`."""
+    """See `Held`. A thread renews the lease meanwhile, since a step may last longer than the lease."""
 
     def __init__(self, held: lease.HeldLease, deployer: KubernetesDeployer) -> None:
         self._held, self._deployer = held, deployer
+        self._is_over = threading.Event()
+        threading.Thread(target=self._keep, name="winnow-lease", daemon=True).start()
 
     def renew(self) -> None:
         """See `Held.renew`."""
         self._deployer.insist(self._held.renew)
+
+    def end(self) -> None:
+        """Renew it no longer."""
+        self._is_over.set()
+
+    def _keep(self) -> None:
+        while not self._is_over.wait(lease.RENEWED_EVERY_S):
+            # The next step finds out what is wrong.
+            with contextlib.suppress(OvertakenError, *NOT_NOW):
+                self._held.confirm()
 
 
 class KubernetesDeployer:
@@ -241,7 +254,11 @@ class KubernetesDeployer:
         """See `Deployer.held`. A dead process's lease expires."""
         what = f"deployment '{name}'"
         with lease.held(self.cluster, object_name(name), labels_of(name), what, self._clock) as held:
-            yield _Held(held, self)
+            kept = _Held(held, self)
+            try:
+                yield kept
+            finally:
+                kept.end()
 
     @_insisting
     def write(self, record: Record) -> None:
@@ -375,16 +392,20 @@ class KubernetesDeployer:
         return revision_plan.render(self._files, record, number)
 
     def difference(self, record: Record, number: int) -> str:
-        """See `Deployer.difference`: by a dry run, with the stored record, which every step changes."""
+        """See `Deployer.difference`: by a dry run. A revision that exists changes in its scale alone."""
         revision, name = revision_in(record, number), record.name
         key = self._secret(revision_plan.key_name(name, revision.settings.key), API_KEY) or ""
         entry = self.cluster.get(SERVICE, object_name(name))
         stored = {} if entry is None else entry["metadata"].get("annotations") or {}
+        # Every step changes the record, so it is not compared.
         kept = {"metadata": {"annotations": {RECORD: stored[RECORD]}}} if RECORD in stored else {}
-        wanted = [
-            merged(each, kept) if kind_of(each) == SERVICE and name_of(each) == object_name(name) else each
-            for each in revision_plan.all_objects(self._files, record, number, key)
-        ]
+        wanted = []
+        for each in revision_plan.all_objects(self._files, record, number, key):
+            own = kind_of(each), name_of(each)
+            if own == (SERVICE, object_name(name)):
+                wanted.append(merged(each, kept))
+            elif own[0] != DEPLOYMENT or self.cluster.get(*own) is None:
+                wanted.append(each)
         return difference(self.cluster, wanted, labels_of(name), ())
 
     @contextlib.contextmanager

@@ -47,7 +47,7 @@ from winnow.routing import Entry, Record, ReplicaSettings, Revision, RouterSetti
 from winnow.serving.settings import SERVING
 
 FOLDER = Path("k8s") / "prod"
-BASE, CONTAINER = "winnow-prod", "server"
+BASE, CONTAINER, MODEL = "winnow-prod", "server", "winnow.model"
 SERVER_PORT, CONTROL_PORT = 8080, 8081
 """The control port listens inside a router's pod alone; a forwarded port reaches it."""
 ROUTER_SETTINGS, ROUTER_TOKEN = "WINNOW_ROUTER", "WINNOW_ROUTER_TOKEN"
@@ -337,6 +337,8 @@ def _deployment(made: Manifest, name: str, revision: Revision, selected: Mapping
     release, settings = revision.release, revision.settings
     marks = {**labels_of_revision(name, revision.number), labels.ROLE: REPLICA}
     server: FieldPath = ("spec", "template", "spec", "containers", Named(CONTAINER))
+    described = {MODEL: f"{release.model}/{release.version}", f"{MODEL}.sha256": release.digest}
+    made = merged(made, {"spec": {"template": {"metadata": {"annotations": described}}}})
     made = _pods(made, settings, marks, selected)
     (container,) = (each for each in made["spec"]["template"]["spec"]["containers"] if each["name"] == CONTAINER)
     reference = {"secretKeyRef": {"name": key_name(name, settings.key), "key": API_KEY}}
@@ -345,10 +347,6 @@ def _deployment(made: Manifest, name: str, revision: Revision, selected: Mapping
         made,
         {
             ("spec", "replicas"): revision.scale.replicas,
-            ("metadata", "annotations"): {
-                **(made["metadata"].get("annotations") or {}),
-                labels.REVISION_JSON: to_json(revision),
-            },
             (*server, "image"): release.image or _NO_IMAGE,
             (*server, "args"): ["--model-version", release.version],
             (*server, "env"): [*container["env"], *key],
