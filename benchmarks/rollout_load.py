@@ -26,10 +26,6 @@ from tests.docker.load import Load, Outcome, running
 from tests.kubernetes import serving
 from tests.kubernetes.places import place
 from tests.kubernetes.serving import ONLY_BY_HAND, Site
-
-from winnow.bundle.manifest import EXAMPLE
-from winnow.config.errors import InputError
-from winnow.platforms.docker.client import connect
 from winnow.platforms.docker.release_deployer import DockerDeployer
 from winnow.platforms.kubernetes.release_deployer import KubernetesDeployer
 from winnow.platforms.release_deployer import (
@@ -38,6 +34,10 @@ from winnow.platforms.release_deployer import (
     DeploymentRequest,
     DeploymentState,
 )
+
+from winnow.bundle.manifest import EXAMPLE
+from winnow.config.errors import InputError
+from winnow.platforms.docker.client import connect
 from winnow.routing import Release
 
 RATE_PER_S = 100.0

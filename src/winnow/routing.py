@@ -247,6 +247,12 @@ class Record(Struct, frozen=True):
         return max(self.highest, *(each.number for each in self.revisions), 0) + 1
 
     @property
+    def routed(self) -> tuple[Revision, ...]:
+        """The revisions that requests may reach."""
+        found = (self.revision(self.route.stable), self.revision(self.route.candidate))
+        return tuple(each for each in found if each is not None)
+
+    @property
     def serving(self) -> Revision | None:
         """The revision that answers when in doubt; None before the first deployment has succeeded."""
         return self.revision(self.route.stable)

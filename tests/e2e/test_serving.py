@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -25,8 +24,6 @@ import pytest
 from tests.unit.serving import bundles
 from winnow.bundle.manifest import read_manifest
 from winnow.platforms.local import deployer as local
-from winnow.platforms.local.release_deployer import LocalDeployer
-from winnow.platforms.release_deployer import DeploymentRequest
 from winnow.routing import Record, Release, ReplicaSettings, Revision, Route, Scale
 
 ROWS = {"rows": [[1, 2, 3]]}
@@ -217,42 +214,6 @@ def test_serving_loads_neither_training_nor_tracking(bundle: Path) -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert ended.stdout.strip() == "[]"
-
-
-def test_another_model_takes_over_without_a_failed_request(bundle: Path, other_bundle: Path) -> None:
-    """Clients with new and with kept connections, all at one address, while two models take turns."""
-    with tempfile.TemporaryDirectory(prefix="winnow-test-") as home:
-        deployer = LocalDeployer(Path(home))
-        releases = [
-            Release("cells", str(number), read_manifest(each).digest, each)
-            for number, each in enumerate((bundle, other_bundle))
-        ]
-        url = deployer.deploy(deployer.plan(DeploymentRequest("cells", releases[0], replicas=2))).url
-        is_over = threading.Event()
-
-        def send(keeps: bool) -> list[tuple[int, str]]:
-            found = []
-            with httpx.Client(limits=httpx.Limits() if keeps else NO_KEEPING, timeout=20) as client:
-                while not is_over.is_set():
-                    answer = client.post(f"{url}/predict", json=ROWS)
-                    found.append((answer.status_code, answer.json()["model"]["version"]))
-            return found
-
-        try:
-            with concurrent.futures.ThreadPoolExecutor() as pool:
-                senders = [pool.submit(send, keeps) for keeps in (False, False, True)]
-                for turn in (1, 0, 1):
-                    assert (
-                        deployer.deploy(deployer.plan(DeploymentRequest("cells", releases[turn], settle_s=0.5))).url
-                        == url
-                    )
-                is_over.set()
-                found = [each for sender in senders for each in sender.result(30)]
-        finally:
-            is_over.set()
-            deployer.remove("cells")
-    assert {status for status, _ in found} == {200}
-    assert {version for _, version in found} == {"0", "1"}
 
 
 def test_a_kept_connection_moves_to_the_revision_that_serves_after_one_more_answer(

@@ -12,7 +12,7 @@ from tests.kubernetes.pods import until
 from winnow.platforms.docker.client import connect
 from winnow.platforms.docker.delivery import deliver
 from winnow.platforms.images import ImageRoute
-from winnow.platforms.kubernetes.release_plan import CONTAINER, KINDS
+from winnow.platforms.kubernetes.revision_plan import CONTAINER, KINDS
 from winnow.platforms.labels import DEPLOYMENT
 from winnow.routing import Release
 

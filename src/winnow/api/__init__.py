@@ -67,7 +67,8 @@ if TYPE_CHECKING:
     from winnow.orchestrators.build import BuiltImage, PlannedBuild
     from winnow.orchestrators.cancel import Cancelled
     from winnow.orchestrators.dashboard import Dashboard
-    from winnow.orchestrators.deploy import ServePlan, ServePreview, ServeRequest
+    from winnow.orchestrators.deploy import RolloutAbortedError, ServePlan, ServePreview, ServeRequest
+    from winnow.orchestrators.deployment import Deployment, DeploymentState, Replica, Share
     from winnow.orchestrators.deployments import Access, Removal, ServedDeployment, Serving
     from winnow.orchestrators.difference import Difference
     from winnow.orchestrators.holdout import HoldoutRow
@@ -82,17 +83,10 @@ if TYPE_CHECKING:
     from winnow.orchestrators.supervise import SweepFailedError
     from winnow.orchestrators.train import SweepResult
     from winnow.orchestrators.workers import Jobs, WorkerGroup
+    from winnow.platforms.deployer import DeploymentFailedError, ManualAccess, UnknownDeploymentError
     from winnow.platforms.diagnosis import Diagnosis
     from winnow.platforms.executor import GroupState, GroupStatus
     from winnow.platforms.images import BuildFailedError, BuildStep
-    from winnow.platforms.release_deployer import (
-        Deployment,
-        DeploymentFailedError,
-        DeploymentState,
-        ManualAccess,
-        Replica,
-        UnknownDeploymentError,
-    )
     from winnow.platforms.stack import StackEnd, StackError
     from winnow.routing import Release
     from winnow.serving.client import NoAnswerError
@@ -113,7 +107,8 @@ _LATE = {
         "orchestrators.build": "BuiltImage PlannedBuild",
         "orchestrators.cancel": "Cancelled",
         "orchestrators.dashboard": "Dashboard",
-        "orchestrators.deploy": "ServePlan ServePreview ServeRequest",
+        "orchestrators.deploy": "RolloutAbortedError ServePlan ServePreview ServeRequest",
+        "orchestrators.deployment": "Deployment DeploymentState Replica Share",
         "orchestrators.deployments": "Access Removal ServedDeployment Serving",
         "orchestrators.difference": "Difference",
         "orchestrators.holdout": "HoldoutRow",
@@ -128,8 +123,8 @@ _LATE = {
         "orchestrators.supervise": "SweepFailedError",
         "orchestrators.train": "SweepResult",
         "orchestrators.workers": "Jobs WorkerGroup",
-        "platforms.release_deployer": "Deployment DeploymentFailedError DeploymentState ManualAccess Release Replica "
-        "UnknownDeploymentError",
+        "platforms.deployer": "DeploymentFailedError ManualAccess UnknownDeploymentError",
+        "routing": "Release",
         "platforms.diagnosis": "Diagnosis",
         "platforms.executor": "GroupState GroupStatus",
         "platforms.images": "BuildFailedError BuildStep",
@@ -191,6 +186,7 @@ __all__ = [
     "Release",
     "Removal",
     "Replica",
+    "RolloutAbortedError",
     "Selection",
     "ServePlan",
     "ServePreview",
@@ -198,6 +194,7 @@ __all__ = [
     "ServedDeployment",
     "Serving",
     "SeveralDeploymentsError",
+    "Share",
     "StackEnd",
     "StackError",
     "StackStart",

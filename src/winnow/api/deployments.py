@@ -11,12 +11,12 @@ from winnow.config.errors import InputError, WinnowError
 
 if TYPE_CHECKING:
     from winnow.orchestrators.deploy import ServePlan, ServePreview, ServeRequest
+    from winnow.orchestrators.deployment import Deployment
     from winnow.orchestrators.deployments import Removal, Serving
     from winnow.orchestrators.difference import Difference
     from winnow.orchestrators.holdout import HoldoutRow
     from winnow.orchestrators.inference import Inference
     from winnow.platforms.images import BuildStep
-    from winnow.platforms.release_deployer import Deployment
 
 
 def plan_serving(
@@ -47,8 +47,11 @@ def plan_serving(
     return deploy.plan_serving(platform, settings, Registry(settings.tracking_uri), request, show=show, say=say)
 
 
-def preview_serving(request: ServeRequest, platform: str = "local") -> ServePreview:
+def preview_serving(request: ServeRequest, platform: str = "local", *, image: str = "") -> ServePreview:
     """Show what `plan_serving` would plan. This keeps no file and builds no image; engine and cluster may be down.
+
+    Args:
+        image: the image that replicas run, by its digest; empty: looked up, if an engine answers.
 
     Raises:
         InputError: there is no such version, or the port is taken.
@@ -58,7 +61,7 @@ def preview_serving(request: ServeRequest, platform: str = "local") -> ServePrev
     from winnow.tracking.registry import Registry
 
     settings = current()
-    return deploy.preview_serving(platform, settings, Registry(settings.tracking_uri), request)
+    return deploy.preview_serving(platform, settings, Registry(settings.tracking_uri), request, image)
 
 
 def serve(
@@ -69,20 +72,22 @@ def serve(
     alias: str = "champion",
     version: str | None = None,
     replicas: int | None = None,
-    host: str = "127.0.0.1",
+    host: str | None = None,
     port: int | None = None,
+    stage: str | None = None,
     platform: str = "local",
     registry: str = "",
     image_load: str = "",
     say: Callable[[str], None] = silent,
 ) -> Deployment:
-    """Serve a model's champion.
+    """Serve a model's champion, as the section `serving` of its experiment file says.
 
-    The previous model keeps answering until the new one is ready. Serving the same model again changes nothing.
+    The previous model keeps answering until the new one is ready; then requests move to it as `serving.rollout` says.
+    Serving the same model again changes nothing. The same call after an interrupted one goes on with its rollout.
 
     Args:
-        host: address to listen on; on Kubernetes the host of the Ingress, in which * stands for the deployment's name.
-        port: the port; by default the one in use, or a free one.
+        replicas, host, port: override the file.
+        stage: a stage of `serving.stages`, served under the name NAME-STAGE.
         platform: "local" processes, "docker" containers behind one entry point, or "kubernetes" pods.
 
     Returns:
@@ -93,11 +98,15 @@ def serve(
         UnreachableError: the platform does not answer.
         BuildFailedError: the image cannot be built or delivered.
         DeploymentFailedError: the new model did not become ready; the old one still serves.
+        RolloutAbortedError: the rollout did not pass, or was aborted; the old model still serves.
     """
     chosen = model_name(config, study, name)
     from winnow.orchestrators.deploy import ServeRequest
 
-    request = ServeRequest(chosen, alias, version, replicas, host, port, registry, image_load)
+    file = None if config is None else Path(config)
+    request = ServeRequest(
+        chosen, alias, version, replicas, host, port, registry, image_load, stage=stage, config=file, study=study
+    )
     return plan_serving(request, platform, say=say).deploy()
 
 
@@ -106,6 +115,7 @@ def status(
     *,
     study: str | None = None,
     name: str | None = None,
+    stage: str | None = None,
     platform: str | None = None,
     say: Callable[[str], None] = silent,
 ) -> Serving:
@@ -122,7 +132,7 @@ def status(
     Raises:
         InputError: nothing with that name is served, or the named platform does not answer.
     """
-    chosen = _deployment_name(config, study, name)
+    chosen = _deployment_name(config, study, name, stage)
     from winnow.config.settings import Settings
     from winnow.orchestrators.deployments import observe_serving
 
@@ -134,6 +144,7 @@ def plan_rollback(
     *,
     study: str | None = None,
     name: str | None = None,
+    stage: str | None = None,
     platform: str | None = None,
     say: Callable[[str], None] = silent,
 ) -> ServePlan:
@@ -151,7 +162,7 @@ def plan_rollback(
         SeveralDeploymentsError: there are several deployments, or several with that name.
         InputError: it is not served, nothing was served before, or the platform does not answer.
     """
-    chosen = _deployment_name(config, study, name)
+    chosen = _deployment_name(config, study, name, stage)
     from winnow.config.settings import Settings
     from winnow.orchestrators import deploy
 
@@ -163,6 +174,7 @@ def rollback(
     *,
     study: str | None = None,
     name: str | None = None,
+    stage: str | None = None,
     platform: str | None = None,
     say: Callable[[str], None] = silent,
 ) -> Deployment:
@@ -177,7 +189,7 @@ def rollback(
         InputError: it is not served, nothing was served before, or the platform does not answer.
         DeploymentFailedError: the model did not become ready; the current one still serves.
     """
-    return plan_rollback(config, study=study, name=name, platform=platform, say=say).deploy()
+    return plan_rollback(config, study=study, name=name, stage=stage, platform=platform, say=say).deploy()
 
 
 def remove_deployment(
@@ -185,6 +197,7 @@ def remove_deployment(
     *,
     study: str | None = None,
     name: str | None = None,
+    stage: str | None = None,
     platform: str | None = None,
     dry_run: bool = False,
     say: Callable[[str], None] = silent,
@@ -205,7 +218,7 @@ def remove_deployment(
         SeveralDeploymentsError: there are several deployments, or several with that name.
         InputError: the platform does not answer.
     """
-    chosen = _deployment_name(config, study, name)
+    chosen = _deployment_name(config, study, name, stage)
     from winnow.config.settings import Settings
     from winnow.orchestrators import deployments
 
@@ -236,6 +249,7 @@ def diff(
     alias: str = "champion",
     version: str | None = None,
     replicas: int | None = None,
+    stage: str | None = None,
     say: Callable[[str], None] = silent,
 ) -> tuple[Difference, ...]:
     """Show what `mlflow_init` and `serve` would change on Kubernetes, without changing it.
@@ -262,7 +276,10 @@ def diff(
         from winnow.tracking.registry import Registry
 
         settings = current()
-        request = ServeRequest(model_name(config, study, name), alias, version, replicas)
+        file = None if config is None else Path(config)
+        request = ServeRequest(
+            model_name(config, study, name), alias, version, replicas, stage=stage, config=file, study=study
+        )
         return prod_difference("kubernetes", settings, Registry(settings.tracking_uri), request)
 
     parts = {"stack": stack, "prod": prod}
@@ -276,6 +293,7 @@ def inference_one(
     *,
     study: str | None = None,
     name: str | None = None,
+    stage: str | None = None,
     platform: str | None = None,
     url: str | None = None,
     source: Path | str | None = None,
@@ -299,7 +317,7 @@ def inference_one(
         InputError: no model server answers, a different model answers, or the server rejects the file.
         WinnowError: the server fails.
     """
-    chosen = _deployment_name(config, study, name) if url is None else None
+    chosen = _deployment_name(config, study, name, stage) if url is None else None
     from winnow.config.settings import Settings
     from winnow.orchestrators.inference import infer_once
 
@@ -347,6 +365,12 @@ def predict(url: str, rows: Sequence[Mapping[str, float | None] | Sequence[Any]]
     return answer
 
 
-def _deployment_name(config: Path | str | None, study: str | None, name: str | None) -> str | None:
+def _deployment_name(config: Path | str | None, study: str | None, name: str | None, stage: str | None) -> str | None:
     """The name of the deployment; None if no argument names one."""
-    return None if config is None and study is None and name is None else model_name(config, study, name)
+    if config is None and study is None and name is None:
+        if stage is not None:
+            raise InputError("stage", expected="a model's name with it", found="none", remedy="Name the model too.")
+        return None
+    from winnow.config.serving_faults import deployment_name
+
+    return deployment_name(model_name(config, study, name), stage)

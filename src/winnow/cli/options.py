@@ -91,6 +91,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 """Gives the verb `as_json: bool`."""
 
 
+stage_option = click.option("--stage", metavar="STAGE", help="Stage of the deployment, from `serving.stages`.")
+"""Gives the verb `stage: str | None`."""
+
 deployment_options = in_order(
     click.option("--config", type=click.Path(path_type=Path), help="Experiment file of the deployment."),
     click.option(
@@ -100,8 +103,9 @@ deployment_options = in_order(
     ),
     click.option("--name", metavar="NAME", callback=_checked_name, help="Name of the deployment."),
     study_flag("Study whose model is deployed."),
+    stage_option,
 )
-"""Give the verb `config`, `platform`, `name` and `study`, each None by default: the only deployment."""
+"""Give the verb `config`, `platform`, `name`, `study` and `stage`, each None by default: the only deployment."""
 
 
 def registry_options(registry: str = "registry") -> Callable[[_Command], _Command]:
@@ -156,7 +160,7 @@ def command_for(name: str, platform: str | None = None) -> str:
         for each in context.command.params
         if each.name is not None and context.get_parameter_source(each.name) is ParameterSource.COMMANDLINE
     }
-    flags |= {"name": name, "study": None, "config": None}
+    flags |= {"name": name, "study": None, "config": None, "stage": None}
     if platform is not None:
         flags["platform"] = platform
     return next_command(str(context.command.name), **flags)

@@ -20,6 +20,7 @@ from winnow.cli.options import (
     model_options,
     registry_options,
     say,
+    stage_option,
     version_options,
     warn,
 )
@@ -28,7 +29,7 @@ from winnow.config.next_command import next_command
 from winnow.config.platforms import PLATFORMS
 
 if TYPE_CHECKING:
-    from winnow.api import ServedDeployment, ServePlan
+    from winnow.api import Deployment, ServedDeployment, ServePlan
 
 
 @click.command("prod", cls=StoreVerb)
@@ -38,26 +39,27 @@ if TYPE_CHECKING:
 )
 @model_options
 @version_options
-@click.option("--replicas", type=click.IntRange(min=1), help="Number of servers; by default as many as run now, or 1.")
+@stage_option
+@click.option("--replicas", type=click.IntRange(min=1), help="Number of servers, instead of the file's.")
 @click.option(
     "--host",
-    default="127.0.0.1",
-    show_default=True,
-    help="Address to listen on; on Kubernetes the host of the Ingress, in which * stands for the deployment's name.",
+    help="Address to listen on, instead of the file's; on Kubernetes the host of the Ingress, in which * stands for "
+    "the deployment's name.",
 )
-@click.option("--port", type=click.IntRange(1, 65535), help="Port; by default the one in use, or a free one.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port, instead of the file's; else a free one.")
 @registry_options("image_registry")
 @dry_run_option
 def prod(config: Path, platform: str, study: str | None, name: str | None, dry_run: bool, **options: Any) -> None:
-    """Serve the selected model and print its address.
+    """Serve the selected model as the section `serving` of the experiment file says, and print its address.
 
-    The previous model keeps answering until the new one is ready, or if the new one fails.
+    The previous model keeps answering until the new one is ready, or if the new one fails. The same command goes on
+    with a rollout that was interrupted or paused. Exit status 1: the rollout was aborted.
     """
     model = model_name(config, study, name)
     from winnow import api
     from winnow.cli.build import shown_steps
 
-    request = api.ServeRequest(model, **options)
+    request = api.ServeRequest(model, config=config, study=study, **options)
     if dry_run:
         preview = api.preview_serving(request, platform)
         for reason in preview.absences:
@@ -78,14 +80,14 @@ def prod(config: Path, platform: str, study: str | None, name: str | None, dry_r
 @click.command("prod-status")
 @deployment_options
 @json_option
-def status(config: Path | None, platform: str | None, study: str | None, name: str | None, as_json: bool) -> int:
+def status(as_json: bool, **deployment: Any) -> int:
     """Show what is being served: versions, replicas, addresses.
 
     Exit status 1: nothing was found, but a platform in use did not answer.
     """
     from winnow import api
 
-    found = api.status(config, study=study, name=name, platform=platform, say=say)
+    found = api.status(**deployment, say=say)
     if as_json:
         import msgspec
 
@@ -104,7 +106,7 @@ def status(config: Path | None, platform: str | None, study: str | None, name: s
 @click.command("prod-remove")
 @deployment_options
 @dry_run_option
-def remove(config: Path | None, platform: str | None, study: str | None, name: str | None, dry_run: bool) -> int:
+def remove(dry_run: bool, **deployment: Any) -> int:
     """Stop serving: finish running requests, then stop all replicas. Images and logs stay.
 
     By default this removes the only deployment. Exit status 1: it was not found, but a platform in use did not answer.
@@ -112,7 +114,7 @@ def remove(config: Path | None, platform: str | None, study: str | None, name: s
     from winnow import api
 
     with candidates_as_commands():
-        found = api.remove_deployment(config, study=study, name=name, platform=platform, dry_run=dry_run, say=say)
+        found = api.remove_deployment(**deployment, dry_run=dry_run, say=say)
     if found.place is None:
         what = f"{found.name} is not" if found.name is not None else "nothing is"
         click.echo(
@@ -137,12 +139,12 @@ def remove(config: Path | None, platform: str | None, study: str | None, name: s
 @click.command("rollback", cls=StoreVerb)
 @deployment_options
 @dry_run_option
-def rollback(config: Path | None, platform: str | None, study: str | None, name: str | None, dry_run: bool) -> None:
+def rollback(dry_run: bool, **deployment: Any) -> None:
     """Serve the model that was served before the current one. By default this changes the only deployment."""
     from winnow import api
 
     with candidates_as_commands():
-        plan = api.plan_rollback(config, study=study, name=name, platform=platform, say=say)
+        plan = api.plan_rollback(**deployment, say=say)
     if dry_run:
         click.echo(plan.render())
     else:
@@ -150,8 +152,9 @@ def rollback(config: Path | None, platform: str | None, study: str | None, name:
 
 
 def _deploy(plan: ServePlan) -> None:
+    is_served = plan.changes_nothing
     deployment = plan.deploy()
-    if plan.changes_nothing:
+    if is_served:
         click.echo("This model is already being served; nothing was changed.")
     access, release, platform = plan.access(deployment), deployment.release, plan.platform
     url, way = access.url, ""
@@ -180,7 +183,7 @@ def _facts(served: ServedDeployment) -> dict[str, Any]:
     import msgspec
 
     facts: dict[str, Any] = msgspec.to_builtins(served.deployment, enc_hook=str)
-    traffic = {served.deployment.release.version: 1.0}
+    traffic = {each.version: each.weight for each in served.deployment.shares}
     return {**facts, "platform": served.platform, "traffic": traffic, "champion": served.champion}
 
 
@@ -197,9 +200,17 @@ def _print_status(served: ServedDeployment) -> None:
         standing = "the registry has no champion or does not answer"
     elif served.champion == release.version:
         standing = "it is the champion"
-    click.echo(f"  platform {served.platform}; all requests go to version {release.version}; {standing}")
+    click.echo(f"  platform {served.platform}; {_traffic(deployment)}; {standing}")
     if deployment.previous is not None:
         rollback = next_command("rollback", name=deployment.name, platform=served.platform)
         click.echo(f"  back to version {deployment.previous.version}: {rollback}")
     if served.manual is not None:
         click.echo(f"  {served.manual.reason}")
+
+
+def _traffic(deployment: Deployment) -> str:
+    """Where requests go, and the state of the rollout that divides them."""
+    if len(deployment.shares) < 2:
+        return f"all requests go to version {deployment.release.version}"
+    to = ", ".join(f"{each.weight:.3g} of the requests go to version {each.version}" for each in deployment.shares)
+    return f"{to}; the rollout is {deployment.rollout}"

@@ -1,81 +1,91 @@
 """Plan to serve a registered version on a platform, with its image if the platform runs images.
 
-`releases` chooses the version and fetches its bundle; `deployments` covers what is already served.
+`releases` chooses the version and fetches its bundle, `serving_settings` reads the section `serving`, `drive` carries
+the plan out; `deployments` covers what is already served.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
+import msgspec
+from msgspec import structs
+
+from winnow.bundle.manifest import Manifest, read_manifest
 from winnow.config.errors import InputError, UnavailableError, UnreachableError, WinnowError
+from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
+from winnow.orchestrators.deployment import Deployment, deployment_of
 from winnow.orchestrators.deployments import Access, access_to, ask_deployers, find_deployment
+from winnow.orchestrators.drive import Driver, observe, shares
+from winnow.orchestrators.judge import judge
+from winnow.orchestrators.old_variables import refuse_old_variables
 from winnow.orchestrators.releases import ModelRegistry, as_kept, choose_version, fetch_release, shown_release
+from winnow.orchestrators.serving_config import serving_config
+from winnow.orchestrators.serving_settings import KEEP, ServedSettings, fingerprint, key_of, served
+from winnow.platforms.deployer import Deployer, Say, mute, no_previous
 from winnow.platforms.images import PROD_BASE, BuildOptions, ImageBuild, ModelImageRequest, Show, silent, with_route
 from winnow.platforms.platform import Platform
-from winnow.platforms.release_deployer import (
-    Action,
-    AnyPlan,
-    Deployer,
-    Deployment,
-    DeploymentRequest,
-    Say,
-    UnknownDeploymentError,
-    mute,
-)
 from winnow.platforms.table import images, platform_for
-from winnow.routing import Release
+from winnow.rollout.plan import steps_of
+from winnow.rollout.step import Aborted, Desired, Done, Paused, next_action, revision_for
+from winnow.routing import Observation, Record, Release, Revision
 from winnow.tracking.tracker import ModelVersion
+
+UNBUILT = "IMAGE-TO-BE-BUILT"
+"""What a plan that is only shown calls an image that is not there."""
 
 
 @dataclass(frozen=True)
 class ServeRequest:
-    """How to serve a study's model. None keeps the current value, or leaves it to the platform.
+    """How to serve a model. None leaves it to the section `serving` of the experiment file.
 
     Attributes:
-        name: the study's name, which is also the model's and the deployment's.
+        name: the model's name.
         alias: registry alias of the version to serve.
         version: number of the version, instead of the alias.
-        replicas: number of servers; None keeps as many as run now, or starts one.
-        port: None keeps the one in use, or finds a free one.
-        host: the address to listen on; on a cluster the host of the Ingress, unless it is an IP address.
+        replicas: number of servers.
+        host: the address to listen on; on a cluster the host of the Ingress.
+        port: the port.
         image_registry, image_load: how the image reaches a cluster; by default as the environment says.
-
-    Raises:
-        InputError: `replicas` is below 1.
+        stage: a stage of `serving.stages`; its deployment is called NAME-STAGE.
+        config: the experiment file with the section `serving`; by default that of the model's study.
+        study: a study of the model, whose section counts where there is no file.
     """
 
     name: str
     alias: str = "champion"
     version: str | None = None
     replicas: int | None = None
-    host: str = "127.0.0.1"
+    host: str | None = None
     port: int | None = None
     image_registry: str = ""
     image_load: str = ""
-
-    def __post_init__(self) -> None:
-        if self.replicas is not None and self.replicas < 1:
-            raise InputError(
-                "replicas",
-                expected="1 or more",
-                found=str(self.replicas),
-                remedy="To stop serving, remove the deployment.",
-            )
+    stage: str | None = None
+    config: Path | None = None
+    study: str | None = None
 
     @property
     def environment(self) -> dict[str, str]:
         """The environment, with the request's registry and load command."""
         return with_route(os.environ, registry=self.image_registry, load=self.image_load)
 
-    def on(self, platform: Platform, release: Release) -> DeploymentRequest:
-        """The request to a platform's deployer."""
-        ready_within_s = platform.capabilities.ready_within_s
-        return DeploymentRequest(self.name, release, self.replicas, self.host, self.port, ready_within_s=ready_within_s)
+    def settings_on(self, platform: Platform, settings: Settings) -> ServedSettings:
+        """The deployment's settings on a platform.
+
+        Raises:
+            InputError: the section or a flag is wrong, or a variable is set that the section replaces.
+        """
+        refuse_old_variables(os.environ)
+        config = serving_config(settings, self.name, config=self.config, study=self.study)
+        has_ingress = platform.capabilities.has_ingress
+        flags = {"replicas": self.replicas, "host": self.host, "port": self.port}
+        return served(config, self.name, self.stage, has_ingress=has_ingress, **flags)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -84,30 +94,62 @@ class ServePlan:
 
     Attributes:
         platform: the platform that will serve it.
-        note: says that the plan undoes a rollback; empty if it does not.
+        note: says that the plan undoes a rollback or continues a rollout; empty if it does not.
+        is_offline: the platform did not answer, so it is planned as a first deployment.
     """
 
-    deployer: Deployer[Any] = field(repr=False)
-    plan: AnyPlan = field(repr=False)
+    deployer: Deployer = field(repr=False)
+    driver: Driver = field(repr=False)
+    observed: Observation = field(repr=False)
     platform: str
     note: str = ""
+    is_offline: bool = False
+
+    @property
+    def record(self) -> Record:
+        """What the platform will keep once the target serves all requests, but for the serial."""
+        return planned(self.observed, self.driver.desired)
 
     @property
     def changes_nothing(self) -> bool:
         """Whether the model is already being served."""
-        return self.plan.action is Action.NOTHING
+        return isinstance(next_action(self.driver.desired, self.observed, None, self.driver.wall()), Done)
 
     def render(self) -> str:
         """The commands or manifests, as text."""
-        return self.plan.render()
+        target = self.driver.desired.target
+        if self.changes_nothing:
+            return f"# {self.driver.name}: version {target.release.version} is being served already; nothing to do."
+        return self.deployer.render(self.record, target.number)
 
     def deploy(self) -> Deployment:
-        """Serve it. Raises DeploymentFailedError if new replicas do not become ready; the old ones still serve."""
-        return self.deployer.deploy(self.plan)
+        """Serve it.
+
+        Raises:
+            DeploymentFailedError: new replicas did not become ready; the old ones still serve.
+            RolloutAbortedError: the rollout did not pass, or was aborted; the old replicas still serve.
+        """
+        end = self.driver.drive()
+        observed = self.deployer.observe(self.driver.name)
+        if isinstance(end, Aborted):
+            raise RolloutAbortedError(self.driver.name, end.reason, shares(observed.record))
+        if isinstance(end, Paused):
+            flags = {"name": self.driver.name, "platform": self.platform}
+            self.driver.say(f"{shares(observed.record)}. Go on with `{next_command('rollout-resume', **flags)}`.")
+        deployment = deployment_of(observed)
+        assert deployment is not None
+        return deployment
 
     def access(self, deployment: Deployment) -> Access:
         """How to use the deployment from this machine."""
-        return access_to(self.deployer, deployment)
+        return access_to(self.deployer, self.deployer.observe(deployment.name))
+
+
+class RolloutAbortedError(WinnowError):
+    """A rollout was aborted; what was served before still is."""
+
+    def __init__(self, name: str, reason: str, serving: str) -> None:
+        super().__init__(f"deployment '{name}': the rollout was aborted: {reason}; {serving}, as before")
 
 
 @dataclass(frozen=True)
@@ -120,14 +162,14 @@ class ServePreview:
         absences: why they could not.
     """
 
-    plan: AnyPlan = field(repr=False)
+    text: str = field(repr=False)
     note: str
     unknown: tuple[str, ...] = ()
     absences: tuple[str, ...] = ()
 
     def render(self) -> str:
         """The commands or manifests, as text."""
-        return self.plan.render()
+        return self.text
 
 
 def plan_serving(
@@ -144,44 +186,163 @@ def plan_serving(
     See `winnow.api.plan_serving`.
     """
     chosen = platform_for(platform, settings, request.environment)
+    asked = request.settings_on(chosen, settings)
     deployer = checked_deployer(chosen, say=say)
     version = _version(settings, registry, request)
     release = fetch_release(registry, version, settings.home, store=settings.tracking_uri)
+    observed = observe(deployer, asked.name)
+    found = key_of(asked.api_key, os.environ)
+    key = deployer.key(observed.record) if found is KEEP else found
+    target = revision_for(observed, revision(asked, release, key))
     if not chosen.capabilities.shares_files:
-        deployer.plan(request.on(chosen, release))  # refuses a taken name or port before anything is built
+        check_plan(deployer, observed, desired_of(asked, target, chosen))  # refuse before an image is built
         release = replace(release, image=chosen.prepare_image(_image(request, release, version), show))
-    plan = deployer.plan(request.on(chosen, release))
-    return ServePlan(deployer, plan, platform, rolls_forward(deployer, plan, request))
+        target = revision_for(observed, revision(asked, release, key))
+    desired = desired_of(asked, target, chosen)
+    check_plan(deployer, observed, desired)
+    driver = Driver(deployer, asked.name, desired, key, judge=judge, say=say)
+    return ServePlan(deployer, driver, observed, platform, note_of(observed, desired, request))
 
 
 def plan_rollback(settings: Settings, name: str | None, platform: str | None, *, say: Say = mute) -> ServePlan:
-    """Plan to serve the release before the current one. See `winnow.api.plan_rollback`."""
+    """Plan to serve the revision before the current one. See `winnow.api.plan_rollback`."""
     deployers, _ = ask_deployers(settings, platform, say)
     found_on, chosen = find_deployment(deployers, name)
-    return ServePlan(deployers[found_on], deployers[found_on].plan_rollback(chosen), found_on)
+    deployer, on = deployers[found_on], platform_for(found_on, settings)
+    observed = deployer.observe(chosen)
+    record = observed.record
+    previous, serving = record.revision(record.previous), record.serving
+    if previous is None or serving is None:
+        raise no_previous(chosen)
+    key = deployer.key(record)
+    # A key that was changed since stays changed: an old one may be known to others.
+    settings_now = structs.replace(previous.settings, key=serving.settings.key)
+    target = revision_for(observed, structs.replace(previous, settings=settings_now))
+    desired = Desired(
+        target,
+        history=record.history,
+        ready_within_s=on.capabilities.ready_within_s,
+        started=time.time(),
+        router_replicas=record.router_replicas,
+    )
+    check_plan(deployer, observed, desired)
+    return ServePlan(deployer, Driver(deployer, chosen, desired, key, judge=judge, say=say), observed, found_on)
 
 
-def preview_serving(platform: str, settings: Settings, registry: ModelRegistry, request: ServeRequest) -> ServePreview:
-    """Plan to serve a version without keeping a file or building an image, even if engine or cluster are away."""
+def preview_serving(
+    platform: str, settings: Settings, registry: ModelRegistry, request: ServeRequest, image: str = ""
+) -> ServePreview:
+    """Plan to serve a version without keeping a file or building an image, even if engine or cluster are away.
+
+    Args:
+        image: what replicas run; empty: looked up, if an engine answers.
+    """
     chosen = platform_for(platform, settings, request.environment)
-    deployer: Deployer[Any] | None = None
     absences: list[WinnowError] = []
-    no_engine: list[WinnowError] = []
+    plan = shown_plan(chosen, settings, registry, request, image, on_absence=absences.append)
+    unknown = [f"what is served as '{plan.driver.name}': planned as a first deployment"] if plan.is_offline else []
+    if plan.driver.desired.target.release.image == UNBUILT:
+        unknown.append("the image's id, since it is not built")
+    return ServePreview(plan.render(), plan.note, tuple(unknown), tuple(dict.fromkeys(map(str, absences))))
+
+
+def shown_plan(
+    chosen: Platform,
+    settings: Settings,
+    registry: ModelRegistry,
+    request: ServeRequest,
+    image: str = "",
+    *,
+    on_absence: Callable[[WinnowError], object] | None = None,
+) -> ServePlan:
+    """A plan that is only shown. No file is kept, and no image is built: one that is not there is called `UNBUILT`.
+
+    Args:
+        image: what replicas run; empty: looked up.
+        on_absence: is called if the platform, or the engine with the image, does not answer; None raises the error.
+
+    Raises:
+        InputError: a setting, the version or its bundle cannot be used, or the platform refuses.
+    """
+    asked = request.settings_on(chosen, settings)
+    deployer, observed, is_offline = chosen.deployer(say=mute), Observation(Record(asked.name)), False
     try:
         deployer = checked_deployer(chosen, is_read_only=True)
+        observed = observe(deployer, asked.name)
     except (UnavailableError, UnreachableError) as error:
-        absences.append(error)
-    wanted = shown_request(chosen, settings, registry, request, on_no_engine=no_engine.append)
-    of_image = ("whether the image is there, and its id",) if no_engine else ()
-    reasons = tuple(dict.fromkeys(map(str, (*absences, *no_engine))))
-    if deployer is None:
-        offline = chosen.plan_offline(wanted)
-        return ServePreview(offline.plan, "", (*offline.unknown, *of_image), reasons)
-    plan = deployer.plan(wanted)
-    return ServePreview(plan, rolls_forward(deployer, plan, request), of_image, reasons)
+        _tell(on_absence, error)
+        is_offline = True
+    key = key_of(asked.api_key, os.environ)
+    if key is KEEP:
+        key = deployer.key(observed.record) if observed.record.serving is not None else None
+    version = _version(settings, registry, request)
+    with shown_release(registry, version, settings.home, store=settings.tracking_uri) as shown:
+        if not image and not chosen.capabilities.shares_files:
+            try:
+                image = chosen.find_image(_image(request, shown, version)) or UNBUILT
+            except (UnavailableError, UnreachableError) as error:
+                _tell(on_absence, error)
+                image = UNBUILT
+        target = revision_for(observed, revision(asked, replace(shown, image=image), key))
+        if not is_offline:
+            check_plan(deployer, observed, desired_of(asked, target, chosen))
+    kept = structs.replace(target, release=as_kept(target.release, settings.home))
+    desired = desired_of(asked, kept, chosen)
+    driver = Driver(deployer, asked.name, desired, key)
+    return ServePlan(deployer, driver, observed, chosen.name, note_of(observed, desired, request), is_offline)
 
 
-def checked_deployer(platform: Platform, *, say: Say = mute, is_read_only: bool = False) -> Deployer[Any]:
+def _tell(on_absence: Callable[[WinnowError], object] | None, error: WinnowError) -> None:
+    if on_absence is None:
+        raise error
+    on_absence(error)
+
+
+def desired_of(asked: ServedSettings, target: Revision, platform: Platform) -> Desired:
+    """What a driver is asked for."""
+    return Desired(
+        target,
+        steps=steps_of(asked.rollout),
+        strategy=asked.rollout.strategy,
+        history=asked.history,
+        ready_within_s=platform.capabilities.ready_within_s,
+        rollback_on_failure=asked.rollout.rollback_on_failure,
+        started=time.time(),
+        entry=asked.entry,
+        router_replicas=asked.routers,
+    )
+
+
+def revision(asked: ServedSettings, release: Release, key: str | None) -> Revision:
+    """The wanted revision, without a number. `release.bundle` is read."""
+    manifest = read_manifest(release.bundle)
+    settings = structs.replace(asked.replicas, key=fingerprint(asked.name, key))
+    return Revision(0, release, settings, asked.scale, signature_of(manifest), manifest.task == "classification")
+
+
+def signature_of(manifest: Manifest) -> str:
+    """A digest of what requests and answers of a model look like: columns, input, classes and targets."""
+    columns = None if manifest.table is None else [(each.name, each.kind) for each in manifest.table]
+    facts = (manifest.task, columns, manifest.input_shape if columns is None else None, manifest.images)
+    named = (manifest.class_names, manifest.target_names)
+    return hashlib.sha256(msgspec.json.encode((facts, named), order="sorted")).hexdigest()[:16]
+
+
+def planned(observed: Observation, desired: Desired) -> Record:
+    """The record once the target serves all requests."""
+    record, target = observed.record, desired.target
+    others = tuple(each for each in record.revisions if each.number != target.number)
+    return structs.replace(
+        record,
+        revisions=(*others, target),
+        route=structs.replace(record.route, stable=target.number, candidate=None, serial=record.route.serial + 1),
+        entry=record.entry if desired.entry is None else desired.entry,
+        history=desired.history,
+        router_replicas=desired.router_replicas,
+    )
+
+
+def checked_deployer(platform: Platform, *, say: Say = mute, is_read_only: bool = False) -> Deployer:
     """The platform's deployer, once the platform answers and permits serving; `is_read_only` for a plan to show.
 
     Raises:
@@ -194,53 +355,57 @@ def checked_deployer(platform: Platform, *, say: Say = mute, is_read_only: bool 
     return deployer
 
 
-def shown_request(
-    platform: Platform,
-    settings: Settings,
-    registry: ModelRegistry,
-    request: ServeRequest,
-    *,
-    on_no_engine: Callable[[WinnowError], object] | None = None,
-) -> DeploymentRequest:
-    """The request to the deployer for a plan that is only shown. It names the image if there is one.
-
-    Args:
-        on_no_engine: is called if no engine answers that could have the image; None raises the error.
-
-    Raises:
-        InputError: the version or its bundle cannot be used.
-    """
-    version = _version(settings, registry, request)
-    with shown_release(registry, version, settings.home, store=settings.tracking_uri) as shown:
-        release = as_kept(shown, settings.home)
-        if not platform.capabilities.shares_files:
-            try:
-                release = replace(release, image=platform.find_image(_image(request, shown, version)))
-            except (UnavailableError, UnreachableError) as error:
-                if on_no_engine is None:
-                    raise
-                on_no_engine(error)
-    return request.on(platform, release)
-
-
-def rolls_forward(deployer: Deployer[Any], plan: AnyPlan, request: ServeRequest) -> str:
-    """A sentence that the plan undoes a rollback; empty if it does not.
-
-    A deployment remembers the release before the current one. If that is the one to serve now, it was rolled back, or
-    another version was selected in between.
-    """
-    wanted = plan.request.release
-    if plan.action is not Action.REPLACE:
-        return ""
-    try:
-        found = deployer.status(plan.request.name)
-    except UnknownDeploymentError:
-        return ""
-    current, previous = found.release, found.previous
-    if previous is None or (previous.version, previous.digest) != (wanted.version, wanted.digest):
+def note_of(observed: Observation, desired: Desired, request: ServeRequest) -> str:
+    """A sentence that the plan undoes a rollback or continues a rollout; empty if it does neither."""
+    record, target = observed.record, desired.target
+    rollout, serving = record.rollout, record.serving
+    if rollout is not None and rollout.is_open and target.number == rollout.candidate:
+        return f"Going on with the rollout of version {target.release.version}, from step {rollout.step + 1}."
+    if serving is None or target.number != record.previous or serving.number == target.number:
         return ""
     alias = f"is @{request.alias} and " if request.version is None else ""
-    return f"Rolling forward to version {wanted.version}, which {alias}was served before version {current.version}."
+    return (
+        f"Rolling forward to version {target.release.version}, which {alias}was served before version "
+        f"{serving.release.version}."
+    )
+
+
+def check_plan(deployer: Deployer, observed: Observation, desired: Desired) -> None:
+    """Refuse before anything is changed.
+
+    Raises:
+        InputError: another rollout is open, the candidate's signature is another one, or the platform refuses.
+    """
+    record, target, serving = observed.record, desired.target, observed.record.serving
+    rollout = record.rollout
+    if rollout is not None and rollout.is_open and target.number not in (rollout.candidate, rollout.stable):
+        raise _another_rollout(record)
+    if desired.steps and serving is not None and serving.signature not in ("", target.signature):
+        raise _another_signature(record.name, serving, target, desired.strategy)
+    deployer.check_change(planned(observed, desired), target.number)
+
+
+def _another_rollout(record: Record) -> InputError:
+    assert record.rollout is not None
+    candidate = record.revision(record.rollout.candidate)
+    version = "?" if candidate is None else candidate.release.version
+    return InputError(
+        f"deployment '{record.name}'",
+        expected="no other rollout",
+        found=f"one of version {version}, {record.rollout.state.value} at step {record.rollout.step + 1}",
+        remedy=f"Wait for it, end it with `{next_command('rollout-promote', name=record.name)}`, or with "
+        f"`{next_command('rollout-abort', name=record.name)}`.",
+    )
+
+
+def _another_signature(name: str, serving: Revision, target: Revision, strategy: str) -> InputError:
+    return InputError(
+        f"version {target.release.version} of {target.release.model}",
+        expected=f"the columns and classes of version {serving.release.version}, which '{name}' serves: with the "
+        f"strategy {strategy}, both answer the same clients",
+        found="others",
+        remedy="Serve it at once with `serving.rollout: rolling`, or under another name or stage.",
+    )
 
 
 def _version(settings: Settings, registry: ModelRegistry, request: ServeRequest) -> ModelVersion:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from winnow.bundle.manifest import EXAMPLE
 from winnow.config.errors import InputError, UnreachableError
 from winnow.config.settings import Settings
+from winnow.orchestrators.deployment import Deployment, deployment_of
 from winnow.orchestrators.releases import champion_number
 from winnow.orchestrators.settings import current
 from winnow.orchestrators.several_deployments import SeveralDeploymentsError
 from winnow.orchestrators.workers import chosen_platforms
+from winnow.platforms.deployer import Deployer, ManualAccess, Say, UnknownDeploymentError, mute
 from winnow.platforms.platform import Platform
 from winnow.platforms.readiness import ASKED_WITHIN_S, NoModelError, model_at
-from winnow.platforms.release_deployer import Deployer, Deployment, ManualAccess, Say, UnknownDeploymentError, mute
 from winnow.platforms.table import platform_for
-from winnow.serving.settings import from_environment
+from winnow.routing import Observation, ReplicaObserved
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Removal:
 
 def ask_deployers(
     settings: Settings, platform: str | None, say: Say = mute
-) -> tuple[dict[str, Deployer[Any]], dict[str, str]]:
+) -> tuple[dict[str, Deployer], dict[str, str]]:
     """The deployers that answer, and the errors of remote platforms that do not, by platform.
 
     If `platform` is given, only that one is asked. Otherwise a remote platform is only asked if it is in use or has
@@ -121,7 +121,7 @@ def ask_deployers(
         # Deployments leave records in the home that made them.
         return each.is_in_use or (settings.home / "deployments" / each.name).is_dir()
 
-    found: dict[str, Deployer[Any]] = {}
+    found: dict[str, Deployer] = {}
     absent: dict[str, str] = {}
     for each in chosen_platforms(settings, platform, is_used):
         try:
@@ -137,7 +137,7 @@ def ask_deployers(
     return found, absent
 
 
-def find_deployment(deployers: Mapping[str, Deployer[Any]], name: str | None) -> tuple[str, str]:
+def find_deployment(deployers: Mapping[str, Deployer], name: str | None) -> tuple[str, str]:
     """The platform and the name of a deployment. `name`: None for the only one.
 
     Raises:
@@ -152,16 +152,16 @@ def find_deployment(deployers: Mapping[str, Deployer[Any]], name: str | None) ->
     return found[0]
 
 
-def list_deployments(deployers: Mapping[str, Deployer[Any]], name: str | None = None) -> list[tuple[str, Deployment]]:
-    """All deployments with their platforms, or those of one name.
+def list_deployments(deployers: Mapping[str, Deployer], name: str | None = None) -> list[tuple[str, Observation]]:
+    """All deployments that have served, with their platforms, or those of one name.
 
     Raises:
         UnknownDeploymentError: nothing with that name is served.
     """
-    return [(platform, deployers[platform].status(each)) for platform, each in _find(deployers, name)]
+    return [(platform, deployers[platform].observe(each)) for platform, each in _find(deployers, name)]
 
 
-def _find(deployers: Mapping[str, Deployer[Any]], name: str | None) -> list[tuple[str, str]]:
+def _find(deployers: Mapping[str, Deployer], name: str | None) -> list[tuple[str, str]]:
     known = [(platform, each) for platform, deployer in deployers.items() for each in deployer.names()]
     found = [(platform, each) for platform, each in known if name in (None, each)]
     if name is not None and not found:
@@ -172,49 +172,53 @@ def _find(deployers: Mapping[str, Deployer[Any]], name: str | None) -> list[tupl
 def observe_serving(settings: Settings, name: str | None, platform: str | None, say: Say) -> Serving:
     """What is being served: under one name or any, on one platform or all. See `winnow.api.status`."""
     deployers, absent = ask_deployers(settings, platform, say)
-    found = list_deployments(deployers, name)
+    observed = list_deployments(deployers, name)
+    found = [(where, each, made) for where, each in observed if (made := deployment_of(each)) is not None]
     champions: dict[str, str | None] = {}
     if found:
         # It imports MLflow, which takes a second or two.
         from winnow.tracking.registry import Registry
 
         registry = Registry(current().tracking_uri)
-        champions = {model: champion_number(registry, model) for model in {each.release.model for _, each in found}}
+        champions = {model: champion_number(registry, model) for model in {each.release.model for _, _, each in found}}
     served = tuple(
         ServedDeployment(
             where,
             deployment,
             platform_for(where, settings).capabilities.replica,
             champions[deployment.release.model],
-            deployers[where].manual_access(deployment),
+            deployers[where].manual_access(each),
         )
-        for where, deployment in found
+        for where, each, deployment in found
     )
     return Serving(served, tuple(each.place for each in deployers.values()), absent)
 
 
-def access_to(deployer: Deployer[Any], deployment: Deployment) -> Access:
+def access_to(deployer: Deployer, observed: Observation) -> Access:
     """How to use a deployment from this machine. Its address is asked once."""
-    manual = deployer.manual_access(deployment)
+    manual, serving = deployer.manual_access(observed), observed.record.serving
+    assert serving is not None
     return Access(
-        url=deployment.url if manual is None else manual.url,
+        url=observed.url if manual is None else manual.url,
         manual=manual,
-        example=deployment.release.bundle / EXAMPLE,
-        needs_key=from_environment().api_key is not None,
-        logs=deployer.logs_hint(deployment),
-        warning=address_warning(deployer, deployment) if manual is None else "",
+        example=serving.release.bundle / EXAMPLE,
+        needs_key=bool(serving.settings.key),
+        logs=deployer.logs_hint(observed),
+        warning=address_warning(deployer, observed) if manual is None else "",
     )
 
 
-def address_warning(deployer: Deployer[Any], deployment: Deployment) -> str:
-    """A warning that something else answers at the deployment's address; empty if the deployment's model does."""
-    found, release = other_answer(deployment), deployment.release
-    if not found:
+def address_warning(deployer: Deployer, observed: Observation) -> str:
+    """A warning that something else answers at the deployment's address; empty if one of its revisions does."""
+    deployment = deployment_of(observed)
+    found = "" if deployment is None else other_answer(observed)
+    if deployment is None or not found:
         return ""
+    release = deployment.release
     return (
         f"{deployment.url} does not lead to {release.model} version {release.version} "
         f"(sha256 {release.digest[:12]}), whose replicas are {deployment.state}: {found}. "
-        f"{deployer.address_hint(deployment)}"
+        f"{deployer.address_hint(observed)}"
     )
 
 
@@ -233,14 +237,23 @@ def remove_deployment(
     deployer = deployers[found_on]
     found = replace(nothing, name=chosen, place=deployer.place, images=deployer.images_hint(chosen))
     if dry_run:
-        return replace(found, replicas=tuple(each.identifier for each in deployer.status(chosen).replicas))
+        return replace(found, replicas=tuple(each.identifier for each in _replicas(deployer, chosen)))
     return replace(found, is_removed=deployer.remove(chosen))
 
 
-def other_answer(deployment: Deployment) -> str:
-    """What answers at a deployment's address instead of its model; empty if the model does."""
+def other_answer(observed: Observation) -> str:
+    """What answers at a deployment's address instead of its models; empty if one of them does."""
     try:
-        found = model_at(deployment.url, timeout_s=ASKED_WITHIN_S)
+        found = model_at(observed.url, timeout_s=ASKED_WITHIN_S)
     except NoModelError as error:
         return f"no model answers there ({error})"
-    return "" if found.is_of(deployment.release) else f"{found} answers there"
+    return "" if any(found.is_of(each.release) for each in observed.record.routed) else f"{found} answers there"
+
+
+def _replicas(deployer: Deployer, name: str) -> tuple[ReplicaObserved, ...]:
+    """Replicas and routers; none of a deployment of an earlier version, which can only be removed."""
+    try:
+        observed = deployer.observe(name)
+    except InputError:
+        return ()
+    return (*observed.routers, *observed.replicas)

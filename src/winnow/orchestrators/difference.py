@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from winnow.config.errors import WinnowError
 from winnow.config.settings import Settings
-from winnow.orchestrators.deploy import ServeRequest, checked_deployer, shown_request
+from winnow.orchestrators.deploy import ServeRequest, shown_plan
 from winnow.orchestrators.releases import ModelRegistry, NoChampionError
 from winnow.platforms.table import platform_for
 
@@ -47,6 +47,5 @@ def prod_difference(platform: str, settings: Settings, registry: ModelRegistry, 
         NoChampionError: no version has been selected yet.
         InputError, UnreachableError: the platform, the engine or the store does not answer.
     """
-    chosen = platform_for(platform, settings, request.environment)
-    deployer = checked_deployer(chosen, is_read_only=True)
-    return deployer.difference(deployer.plan(shown_request(chosen, settings, registry, request)))
+    plan = shown_plan(platform_for(platform, settings, request.environment), settings, registry, request)
+    return plan.deployer.difference(plan.record, plan.driver.desired.target.number)

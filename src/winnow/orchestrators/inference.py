@@ -14,8 +14,9 @@ from winnow.config.errors import InputError, WinnowError
 from winnow.config.next_command import next_command, next_flag
 from winnow.config.settings import Settings
 from winnow.orchestrators.deployments import ask_deployers, find_deployment
+from winnow.platforms.deployer import Endpoint, Say
 from winnow.platforms.readiness import ServedModel, model_of
-from winnow.platforms.release_deployer import Deployment, Endpoint, Say
+from winnow.routing import Observation, Release
 from winnow.serving.client import Asked, NoAnswerError, ask, card, media_type_of
 from winnow.serving.codec import JSON
 from winnow.serving.examples import curl
@@ -42,7 +43,7 @@ def infer_once(
 ) -> Inference:
     """Send one request to a deployment, or to the server at `url`. See `winnow.api.inference_one`."""
     key = from_environment().api_key
-    with _endpoint(settings, name, platform, url, say) as (endpoint, deployment):
+    with _endpoint(settings, name, platform, url, say) as (endpoint, observed):
         address = endpoint.url.rstrip("/")
         try:
             body = _read(source) if source is not None else msgspec.json.encode(card(address)["input_example"])
@@ -55,8 +56,8 @@ def infer_once(
                 remedy=f"Start one (`{next_command('prod', platform='local')}`), or name another with "
                 f"{next_flag('url')}. WINNOW_INGRESS_URL sets the Ingress controller's address as seen from here.",
             ) from error
-    if deployment is not None:
-        check_model(asked, deployment)
+    if observed is not None:
+        check_model(asked, observed)
     if asked.status != 200:
         raise _refused(asked, source)
     manual = endpoint.manual
@@ -70,39 +71,42 @@ def infer_once(
 @contextmanager
 def _endpoint(
     settings: Settings, name: str | None, platform: str | None, url: str | None, say: Say
-) -> Iterator[tuple[Endpoint, Deployment | None]]:
+) -> Iterator[tuple[Endpoint, Observation | None]]:
     """The server's address, and its deployment unless an address was given."""
     if url is not None:
         yield Endpoint(url), None
         return
     deployers, _ = ask_deployers(settings, platform, say)
     found_on, chosen = find_deployment(deployers, name)
-    deployment = deployers[found_on].status(chosen)
-    with deployers[found_on].endpoint(deployment) as endpoint:
+    observed = deployers[found_on].observe(chosen)
+    with deployers[found_on].endpoint(observed) as endpoint:
         if endpoint.manual is not None:
             say(f"{endpoint.manual.reason} This goes through the cluster's API server.")
-        yield endpoint, deployment
+        yield endpoint, observed
 
 
-def check_model(asked: Asked, deployment: Deployment) -> None:
-    """Check that the deployment's model answered. Raises InputError.
+def check_model(asked: Asked, observed: Observation) -> None:
+    """Check that one of the deployment's revisions answered. Raises InputError.
 
-    An answer that names no model passes, because a proxy may drop the header. So does the previous release while a
-    replica still serves it.
+    An answer that names no model passes, because a proxy may drop the header. So does one of a revision that requests
+    no longer go to, while it still has replicas.
     """
-    release, old = deployment.release, deployment.previous
-    is_changing = old is not None and any(each.version == old.version for each in deployment.replicas)
-    known = [release, *([old] if old is not None and is_changing else [])]
+    record = observed.record
+    ending = [each for each in record.revisions if observed.of(each.number) and each not in record.routed]
+    known = [each.release for each in (*record.routed, *ending)]
     found = model_of(asked.model)
     if found is not None and not any(found.is_of(each) for each in known):
         raise InputError(
             asked.address,
-            expected=f"an answer of {ServedModel(release.model, release.version, release.digest)}, which "
-            f"'{deployment.name}' serves",
+            expected=f"an answer of {' or '.join(map(_shown, known))}, which '{record.name}' serves",
             found=f"one of {found}",
             remedy="Something else has its address. Check the Ingress's class and host (`kubectl describe ingress`), "
             "or which process listens there. If a change is in progress, try again in a few seconds.",
         )
+
+
+def _shown(release: Release) -> str:
+    return str(ServedModel(release.model, release.version, release.digest))
 
 
 def _read(source: Path) -> bytes:

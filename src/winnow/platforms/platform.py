@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from winnow.config.settings import Settings
+from winnow.platforms.deployer import Deployer, Say
 from winnow.platforms.executor import Executor
 from winnow.platforms.images import ImageBuild, ImageRoute, Show, silent
 from winnow.platforms.lookup import Lookup
-from winnow.platforms.release_deployer import AnyPlan, Deployer, DeploymentRequest, Say
 from winnow.platforms.stack import ChoosePort, Stack, any_port
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Platform(Protocol):
             UnreachableError: it does not answer.
         """
 
-    def deployer(self, *, say: Say) -> Deployer[Any]:
+    def deployer(self, *, say: Say) -> Deployer:
         """The deployer; making it contacts nothing. `say` receives lines about a change while the change lasts."""
 
     def stack(self, given: Mapping[str, str], *, folder: Path, say: Say) -> Stack:
@@ -117,9 +117,6 @@ class Platform(Protocol):
     def silent_stack(self) -> str | None:
         """What to do about the platform's stack in use where it takes no connections; None where it does."""
 
-    def plan_offline(self, request: DeploymentRequest) -> OfflinePlan:
-        """Plan a first deployment without the platform. Raises InputError where a setting is wrong."""
-
     def image_route(self) -> ImageRoute | None:
         """How images of this machine's engine reach the nodes; None where the platform needs no delivery."""
 
@@ -139,14 +136,6 @@ class Platform(Protocol):
     @property
     def documents(self) -> PlatformDocuments:
         """What the documents say about the platform, as the code declares it."""
-
-
-@dataclass(frozen=True)
-class OfflinePlan:
-    """A plan that was made without the platform, and the facts that it lacks."""
-
-    plan: AnyPlan
-    unknown: tuple[str, ...]
 
 
 @dataclass(frozen=True)

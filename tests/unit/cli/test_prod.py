@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -16,18 +16,20 @@ from winnow.config.errors import InputError
 from winnow.config.settings import Settings
 from winnow.orchestrators.deployments import address_warning
 from winnow.orchestrators.inference import check_model
-from winnow.platforms.local.release_deployer import LocalDeployer
-from winnow.platforms.release_deployer import (
-    Deployment,
-    DeploymentRequest,
-    DeploymentState,
-    Replica,
-    mute,
-)
+from winnow.platforms.deployer import mute
+from winnow.platforms.local.deployer import LocalDeployer
 from winnow.platforms.table import platform_for
-from winnow.routing import Release
+from winnow.routing import (
+    Observation,
+    Record,
+    Release,
+    ReplicaObserved,
+    ReplicaSettings,
+    Revision,
+    Route,
+    Scale,
+)
 from winnow.serving.client import Asked
-from winnow.testing.release_deployer import MemoryDeployer, MemoryWorld
 
 FIRST = Release("cells", "1", "aa" * 32, Path("/models/aa"))
 SECOND = Release("cells", "2", "bb" * 32, Path("/models/bb"))
@@ -72,10 +74,7 @@ def test_without_a_cluster_nothing_is_served_and_that_is_fine(silent_cluster: di
 
 def test_removing_what_is_not_served_names_what_is(silent_cluster: dict[str, str]) -> None:
     home = Path(silent_cluster["WINNOW_HOME"])
-    folder = home / "deployments" / "wine"
-    folder.mkdir(parents=True)
-    (folder / "state.json").touch()
-    assert LocalDeployer(home).names() == ("wine",)
+    LocalDeployer(home).write(Record("wine", 1, (Revision(1, OTHER, ReplicaSettings(), Scale()),)))
     removed = invoke("prod-remove", {**silent_cluster, "WINNOW_NAMESPACE": ""})
     assert removed.return_value == 0
     assert removed.stdout == "Nothing was removed: cells is not being served on this machine.\n"
@@ -89,15 +88,14 @@ def test_an_address_that_leads_to_another_model_is_warned_of(silent_cluster: dic
 
     deployer = platform_for(target, Settings.from_environment(silent_cluster), silent_cluster).deployer(say=mute)
     with running(FakeApi(answers={"/readyz": answering})) as api:
-        served = replace(deployed(FIRST), url=api.url)
+        served = msgspec.structs.replace(deployed(FIRST), url=api.url)
         answers_as = f"cells/1 sha256:{FIRST.digest}"
         assert address_warning(deployer, served) == ""
         answers_as = f"wine/1 sha256:{OTHER.digest}"
         warning = address_warning(deployer, served)
     assert warning.startswith(f"{api.url} does not lead to cells version 1 (sha256 aaaaaaaaaaaa)")
     assert "wine version 1 (sha256 cccccccccccc) answers there" in warning
-    described = "`kubectl describe ingress --namespace place winnow-prod-cells`"
-    assert (described in warning and "WINNOW_INGRESS_CLASS" in warning) == (target == "kubernetes")
+    assert ("`kubectl describe ingress --namespace place winnow-prod-cells`" in warning) == (target == "kubernetes")
 
 
 def answer(release: Release | None) -> Asked:
@@ -105,11 +103,12 @@ def answer(release: Release | None) -> Asked:
     return Asked("http://q4.localhost:8000/predict", b"{}", 200, {}, model)
 
 
-def deployed(*releases: Release) -> Deployment:
-    deployer = MemoryDeployer(MemoryWorld())
-    for release in releases:
-        deployment = deployer.deploy(deployer.plan(DeploymentRequest("cells", release)))
-    return deployment
+def deployed(*releases: Release, candidate: int | None = None, with_replicas: tuple[int, ...] = ()) -> Observation:
+    """All of the releases have served, the last one does now. Revisions are counted from 1."""
+    revisions = tuple(Revision(i, each, ReplicaSettings(), Scale()) for i, each in enumerate(releases, 1))
+    stable = len(releases) if candidate is None else candidate - 1
+    replicas = tuple(ReplicaObserved(str(number), number, is_ready=True) for number in with_replicas)
+    return Observation(Record("cells", 1, revisions, Route(1, stable, candidate, 0.5)), replicas, entry_serial=1)
 
 
 def test_an_answer_of_another_model_is_an_error() -> None:
@@ -122,16 +121,9 @@ def test_an_answer_of_another_model_is_an_error() -> None:
         assert "kubectl describe ingress" in str(caught.value)
 
 
-def test_the_release_before_answers_as_long_as_replicas_are_of_it() -> None:
-    rolled = deployed(FIRST, SECOND)
+def test_both_revisions_of_a_rollout_answer_and_one_that_still_has_replicas() -> None:
     with pytest.raises(InputError, match="found one of cells version 1"):
-        check_model(answer(FIRST), rolled)
-    rolling = Deployment(
-        name="cells",
-        state=DeploymentState.DEGRADED,
-        url=rolled.url,
-        release=SECOND,
-        replicas=(*rolled.replicas, Replica("old", "1", DeploymentState.READY)),
-        previous=FIRST,
-    )
-    check_model(answer(FIRST), rolling)
+        check_model(answer(FIRST), deployed(FIRST, SECOND))
+    check_model(answer(FIRST), deployed(FIRST, SECOND, with_replicas=(1,)))
+    for each in (FIRST, SECOND):
+        check_model(answer(each), deployed(FIRST, SECOND, candidate=2))

@@ -1,21 +1,35 @@
 from __future__ import annotations
 
+import json
 import os
 import socket
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from tests.unit.orchestrators.registries import FakeRegistry
+from tests.unit.orchestrators.serving import revision, serve
 from tests.unit.platforms.kubernetes.api_server import kubeconfig
 from tests.unit.serving import bundles
+from tests.unit.study.studies import experiment
+from winnow.bundle.manifest import read_manifest
 from winnow.config.errors import InputError, UnavailableError
+from winnow.config.serving import RolloutConfig
 from winnow.config.settings import Settings
-from winnow.orchestrators.deploy import ServeRequest, plan_serving, preview_serving, rolls_forward
-from winnow.platforms.release_deployer import DeploymentRequest
-from winnow.routing import Release
-from winnow.testing.release_deployer import MemoryDeployer, MemoryWorld
+from winnow.orchestrators.deploy import (
+    ServeRequest,
+    check_plan,
+    note_of,
+    plan_serving,
+    preview_serving,
+    signature_of,
+)
+from winnow.rollout.plan import Step, steps_of, to_values
+from winnow.rollout.step import Desired
+from winnow.routing import Observation, Record, Rollout, Route
+from winnow.testing.deployer import MemoryDeployer, MemoryWorld
 
 
 @pytest.fixture(scope="module")
@@ -23,45 +37,102 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bundles.classification(tmp_path_factory.mktemp("bundle") / "cells")
 
 
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings.from_environment({"WINNOW_HOME": str(tmp_path)})
+
+
+CANARY = RolloutConfig(strategy="canary", initial_weight=0.1, weight_steps=(0.5, 1.0))
+
+
+def desired(version: int, *, number: int | None = None, signature: str = "", steps: tuple[Step, ...] = ()) -> Desired:
+    wanted = structs.replace(revision("cells", version), signature=signature)
+    return Desired(structs.replace(wanted, number=version if number is None else number), steps)
+
+
 def test_serving_the_champion_after_a_rollback_says_that_it_rolls_forward() -> None:
-    first, second = (
-        Release("cells", version, digest * 32, Path("/models")) for version, digest in (("1", "aa"), ("2", "bb"))
+    deployer, request = MemoryDeployer(MemoryWorld()), ServeRequest("cells")
+    serve(deployer, "cells", "1")
+    assert note_of(deployer.observe("cells"), desired(2), request) == ""
+    for version in ("2", "1"):
+        serve(deployer, "cells", version)
+    said = note_of(deployer.observe("cells"), desired(2), request)
+    assert said == "Rolling forward to version 2, which is @champion and was served before version 1."
+
+
+def test_a_candidate_with_other_columns_or_classes_is_refused_where_both_would_answer() -> None:
+    first = structs.replace(revision("cells", 1), signature="old")
+    observed = Observation(Record("cells", revisions=(first,), route=Route(1, stable=1)))
+    steps, deployer = steps_of(CANARY), MemoryDeployer(MemoryWorld())
+    check_plan(deployer, observed, desired(2, signature="old", steps=steps))
+    check_plan(deployer, observed, desired(2, signature="new"))  # at once
+    with pytest.raises(InputError, match="version 2 of cells: expected the columns and classes of version 1"):
+        check_plan(deployer, observed, desired(2, signature="new", steps=steps))
+
+
+def test_a_second_rollout_is_refused_while_one_is_open() -> None:
+    record = Record(
+        "cells",
+        revisions=(revision("cells", 1), revision("cells", 2)),
+        route=Route(1, stable=1, candidate=2, weight=0.1),
+        rollout=Rollout(2, 1, "canary", to_values(steps_of(CANARY))),
     )
     deployer = MemoryDeployer(MemoryWorld())
-
-    def said(release: Release) -> str:
-        return rolls_forward(deployer, deployer.plan(DeploymentRequest("cells", release)), ServeRequest("cells"))
-
-    assert said(first) == ""
-    deployer.deploy(deployer.plan(DeploymentRequest("cells", first)))
-    assert said(second) == ""
-    deployer.deploy(deployer.plan(DeploymentRequest("cells", second)))
-    assert said(second) == ""
-    deployer.deploy(deployer.plan_rollback("cells"))
-    assert said(second) == "Rolling forward to version 2, which is @champion and was served before version 1."
+    for number in (1, 2):  # one ends it, the other goes on with it
+        check_plan(deployer, Observation(record), desired(number))
+    with pytest.raises(InputError, match="expected no other rollout, found one of version 2, running at step 1"):
+        check_plan(deployer, Observation(record), desired(3))
 
 
-def test_fewer_replicas_than_one_are_refused() -> None:
-    with pytest.raises(InputError, match="replicas: expected 1 or more, found 0"):
-        ServeRequest("cells", replicas=0)
+def test_a_signature_tells_columns_and_classes_apart_but_not_fits(bundle: Path) -> None:
+    manifest = read_manifest(bundle)
+    same = structs.replace(manifest, trial=7, metrics={"f1": 0.5})
+    others = (structs.replace(manifest, class_names=("a", "b")), structs.replace(manifest, feature_names=("x",)))
+    assert signature_of(same) == signature_of(manifest)
+    assert len({signature_of(each) for each in (manifest, *others)}) == 3
 
 
-def test_a_version_is_planned_on_its_platform(bundle: Path, tmp_path: Path) -> None:
-    settings = Settings.from_environment({"WINNOW_HOME": str(tmp_path)})
+def test_fewer_replicas_than_one_are_refused(bundle: Path, settings: Settings) -> None:
+    with pytest.raises(InputError, match="expected 1 or more, found 0"):
+        plan_serving("local", settings, FakeRegistry(bundle), ServeRequest("cells", replicas=0))
+    assert list(settings.home.iterdir()) == []
+
+
+def test_an_unknown_stage_is_refused(bundle: Path, settings: Settings) -> None:
+    with pytest.raises(InputError, match=r"expected a stage in `serving\.stages`, found 'live'"):
+        plan_serving("local", settings, FakeRegistry(bundle), ServeRequest("cells", stage="live"))
+    assert list(settings.home.iterdir()) == []
+
+
+def test_a_version_is_planned_on_its_platform(bundle: Path, settings: Settings) -> None:
     registry, request = FakeRegistry(bundle, ("3", "2")), ServeRequest("cells", replicas=2)
     planned = plan_serving("local", settings, registry, request)
-    assert planned.plan.render().count("--model-version 3") == 2
-    assert planned.deployer.names() == ()
+    assert planned.render().count("--model-version 3") == 2
+    assert (planned.deployer.names(), planned.changes_nothing) == ((), False)
     older = plan_serving("local", settings, registry, replace(request, version="2"))
-    assert older.plan.render().count("--model-version 2") == 2
+    assert older.render().count("--model-version 2") == 2
 
 
-def test_a_preview_on_this_machine_looks_everything_up(bundle: Path, tmp_path: Path) -> None:
-    settings = Settings.from_environment({"WINNOW_HOME": str(tmp_path)})
+def test_the_file_says_how_it_is_served_and_flags_say_otherwise(bundle: Path, settings: Settings) -> None:
+    file = settings.home / "experiment.yaml"
+    stages = {"live": {"replicas": 3}}
+    content = experiment().model_dump(mode="json", by_alias=True)
+    file.write_text(json.dumps({**content, "name": "cells", "serving": {"replicas": 2, "stages": stages}}))
+    request = ServeRequest("cells", config=file)
+    asked = (request, replace(request, stage="live"), replace(request, replicas=4, port=8999))
+    planned = [plan_serving("local", settings, FakeRegistry(bundle), each).record for each in asked]
+    assert [(each.name, each.revisions[0].scale.replicas, each.entry.port) for each in planned] == [
+        ("cells", 2, None),
+        ("cells-live", 3, None),
+        ("cells", 4, 8999),
+    ]
+
+
+def test_a_preview_on_this_machine_looks_everything_up(bundle: Path, settings: Settings) -> None:
     preview = preview_serving("local", settings, FakeRegistry(bundle), ServeRequest("cells"))
     assert (preview.unknown, preview.absences, preview.note) == ((), (), "")
-    assert "--model-version 3" in preview.plan.render()
-    assert list(tmp_path.iterdir()) == []
+    assert "--model-version 3" in preview.render()
+    assert list(settings.home.iterdir()) == []
 
 
 @pytest.fixture
@@ -75,19 +146,17 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 @pytest.mark.parametrize(
     ("platform", "planned"),
-    [("docker", "IMAGE-TO-BE-BUILT --model-version 2"), ("kubernetes", "image: IMAGE-TO-BE-BUILT")],
+    [("docker", "IMAGE-TO-BE-BUILT"), ("kubernetes", "image: IMAGE-TO-BE-BUILT")],
 )
 def test_a_preview_needs_neither_engine_nor_cluster(
     platform: str, planned: str, bundle: Path, nowhere: Settings
 ) -> None:
     registry, request = FakeRegistry(bundle, ("3", "2")), ServeRequest("cells", version="2")
     preview = preview_serving(platform, nowhere, registry, request)
-    assert planned in preview.plan.render()
-    not_permitted = ("whether the namespace takes the manifests, and whether you may apply them",)
+    assert planned in preview.render()
     assert preview.unknown == (
-        "what serves now, so it is planned as a first deployment",
-        *(not_permitted if platform == "kubernetes" else ()),
-        "whether the image is there, and its id",
+        "what is served as 'cells': planned as a first deployment",
+        "the image's id, since it is not built",
     )
     engine = f"the Docker engine at {os.environ['DOCKER_HOST']}: "
     cluster = (f"kubeconfig {os.environ['KUBECONFIG']}: ",) if platform == "kubernetes" else ()
@@ -104,5 +173,5 @@ def test_a_preview_does_not_need_a_cluster_that_is_down(
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig(nowhere.home.with_name("kubeconfig"), address)))
     monkeypatch.setenv("WINNOW_NAMESPACE", "place")
     preview = preview_serving("kubernetes", nowhere, FakeRegistry(bundle), ServeRequest("cells"))
-    assert preview.unknown[0] == "what serves now, so it is planned as a first deployment"
+    assert preview.unknown[0] == "what is served as 'cells': planned as a first deployment"
     assert address in preview.absences[0]

@@ -4,32 +4,72 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.orchestrators.serving import revision, serve
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
+from winnow.orchestrators.deployment import Deployment, DeploymentState, Replica, Share, deployment_of
 from winnow.orchestrators.deployments import (
     SeveralDeploymentsError,
     ask_deployers,
     find_deployment,
     list_deployments,
 )
-from winnow.platforms.release_deployer import DeploymentRequest, UnknownDeploymentError
-from winnow.routing import Release
-from winnow.testing.release_deployer import MemoryDeployer, MemoryWorld
+from winnow.platforms.deployer import UnknownDeploymentError
+from winnow.routing import Observation, Record, ReplicaObserved, Rollout, RolloutState, Route
+from winnow.testing.deployer import MemoryDeployer, MemoryWorld
 
 
 def _deployer(*names: str) -> MemoryDeployer:
     """A deployer that serves a model under each of the names."""
     deployer = MemoryDeployer(MemoryWorld())
     for name in names:
-        release = Release(name, "1", "aa" * 32, Path("/models/aa"))
-        deployer.deploy(deployer.plan(DeploymentRequest(name, release)))
+        serve(deployer, name, "1")
     return deployer
+
+
+def test_a_deployment_shows_where_requests_go_and_what_a_rollback_would_serve() -> None:
+    first, second = (revision("cells", number) for number in (1, 2))
+    record = Record(
+        "cells",
+        revisions=(first, second),
+        route=Route(3, stable=1, candidate=2, weight=0.25),
+        previous=2,
+        rollout=Rollout(2, 1, "canary", state=RolloutState.PAUSED),
+    )
+    replicas = (ReplicaObserved("a", 1, is_ready=True), ReplicaObserved("b", 2, is_ready=False))
+    shown = deployment_of(Observation(record, replicas, entry_serial=3, url="http://here"))
+    assert shown == Deployment(
+        name="cells",
+        state=DeploymentState.DEGRADED,
+        url="http://here",
+        release=first.release,
+        replicas=(
+            Replica("a", "1", DeploymentState.READY, 1),
+            Replica("b", "2", DeploymentState.DOWN, 2),
+        ),
+        previous=second.release,
+        revision=1,
+        shares=(Share(1, "1", 0.75), Share(2, "2", 0.25)),
+        rollout="paused",
+    )
+    assert deployment_of(Observation(Record("cells"))) is None
+
+
+@pytest.mark.parametrize(("ready", "serial", "state"), [(1, 3, "ready"), (0, 3, "down"), (1, 2, "degraded")])
+def test_a_deployment_is_ready_where_the_entry_follows_the_route_to_ready_replicas(
+    ready: int, serial: int, state: str
+) -> None:
+    record = Record("cells", revisions=(revision("cells", 1),), route=Route(3, stable=1))
+    replicas = tuple(ReplicaObserved(str(each), 1, is_ready=True) for each in range(ready))
+    shown = deployment_of(Observation(record, replicas, entry_serial=serial))
+    assert shown is not None
+    assert shown.state == state
 
 
 def test_the_platform_that_serves_a_name_is_found() -> None:
     deployers = {"local": _deployer("cells"), "docker": _deployer("digits")}
     assert find_deployment(deployers, "digits") == ("docker", "digits")
-    assert [(platform, each.name) for platform, each in list_deployments(deployers)] == [
+    assert [(platform, each.record.name) for platform, each in list_deployments(deployers)] == [
         ("local", "cells"),
         ("docker", "digits"),
     ]

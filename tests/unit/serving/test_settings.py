@@ -5,8 +5,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from winnow.config.errors import InputError
-from winnow.platforms.serving_limits import REQUESTS, check_requests
 from winnow.routing import ReplicaSettings, server_settings, to_json
 from winnow.serving.settings import ServingSettings, SettingError, from_environment
 
@@ -41,16 +39,6 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
 def test_a_limit_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(SettingError, match="WINNOW_MAX_ROWS: expected a number of at least 1"):
         from_environment({"WINNOW_MAX_ROWS": text})
-
-
-def test_deployers_take_for_replicas_what_a_server_takes() -> None:
-    for name, least in REQUESTS.items():
-        body = {"WINNOW_MAX_BODY_BYTES": "1"}  # the least for those in flight
-        check_requests({name: str(least)})
-        from_environment({**body, name: str(least)})
-        for refuse, error in ((check_requests, InputError), (from_environment, SettingError)):
-            with pytest.raises(error, match=f"{name}: expected a number of at least {least:g}"):
-                refuse({**body, name: str(least * 0.99)})
 
 
 def test_the_largest_body_has_room_among_those_in_flight() -> None:

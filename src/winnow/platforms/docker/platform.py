@@ -11,15 +11,15 @@ from urllib.parse import urlsplit
 from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
 from winnow.config.stack_record import StackRecord
+from winnow.platforms.deployer import Say
+from winnow.platforms.docker.deployer import DockerDeployer
 from winnow.platforms.docker.executor import DockerExecutor, DockerWorkers
 from winnow.platforms.docker.images import DockerImages
-from winnow.platforms.docker.release_deployer import DockerDeployer, plan_first
 from winnow.platforms.docker.stack import DockerStack
 from winnow.platforms.docker.sweep import DockerSweep
 from winnow.platforms.images import ImageBuild, Show, silent
 from winnow.platforms.lookup import Lookup
-from winnow.platforms.platform import Capabilities, OfflinePlan, PlatformDocuments
-from winnow.platforms.release_deployer import DeploymentRequest, Say
+from winnow.platforms.platform import Capabilities, PlatformDocuments
 from winnow.platforms.stack import ChoosePort, any_port
 
 _ANSWER_S = 2.0
@@ -98,10 +98,6 @@ class DockerPlatform:
                     f"Start it again with `{next_command('mlflow-init')}`, or end its use with `{stack.ending}`."
                 )
         return None
-
-    def plan_offline(self, request: DeploymentRequest) -> OfflinePlan:
-        plan = plan_first(request, self._settings.home)
-        return OfflinePlan(plan, unknown=("what serves now, so it is planned as a first deployment",))
 
     def image_route(self) -> None:
         """See `Platform.image_route`."""

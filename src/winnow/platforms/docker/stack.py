@@ -22,6 +22,7 @@ from winnow.config.file_lock import locked
 from winnow.config.next_command import next_command
 from winnow.config.stack_record import AnyStack, forget_stack
 from winnow.platforms import stack_variables as variables
+from winnow.platforms.deployer import Say
 from winnow.platforms.docker import env_file
 from winnow.platforms.docker import stack_owner as owner
 from winnow.platforms.docker.build import build
@@ -40,7 +41,6 @@ from winnow.platforms.docker.stack_settings import choose, choose_ports
 from winnow.platforms.images import TRAIN_BASE, BuildOptions, Show, silent
 from winnow.platforms.labels import STACK, STUDY
 from winnow.platforms.ports import is_free
-from winnow.platforms.release_deployer import Say
 from winnow.platforms.stack import LOG_LINES, MINIO, MLFLOW, POSTGRES, StackEnd, StackError, redacted
 
 if TYPE_CHECKING:

@@ -140,7 +140,7 @@ class KubernetesDeployer:
 
     Args:
         home: folder for the logs of removed replicas.
-        cluster: None: kubeconfig's, found when it is first needed.
+        cluster: or what finds it when it is first needed; None: kubeconfig's.
         environment: names the cluster, and the address of its Ingress controller.
         folder: of the manifests.
 
@@ -152,7 +152,7 @@ class KubernetesDeployer:
         self,
         home: Path,
         *,
-        cluster: Cluster | None = None,
+        cluster: Cluster | Callable[[], Cluster] | None = None,
         environment: Mapping[str, str] = os.environ,
         folder: Path = FOLDER,
         clock: Clock | None = None,
@@ -168,7 +168,8 @@ class KubernetesDeployer:
 
     @cached_property
     def cluster(self) -> Cluster:
-        return self._given if self._given is not None else connect(self._environment)
+        given = self._given if self._given is not None else connect(self._environment)
+        return given() if callable(given) else given
 
     @cached_property
     def _files(self) -> tuple[Manifest, ...]:

@@ -11,19 +11,18 @@ from pathlib import Path
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
 from winnow.config.stack_record import ClusterStackRecord
+from winnow.platforms.deployer import Say
 from winnow.platforms.images import ImageBuild, ImageRoute, Images, Show, silent
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.connection import CONTEXT, NAMESPACE
-from winnow.platforms.kubernetes.deployment_settings import READY_WITHIN_S
+from winnow.platforms.kubernetes.deployer import KubernetesDeployer
 from winnow.platforms.kubernetes.executor import KubernetesExecutor
 from winnow.platforms.kubernetes.group_plan import KubernetesWorkers
-from winnow.platforms.kubernetes.release_deployer import KubernetesDeployer, plan_first
 from winnow.platforms.kubernetes.stack_lifecycle import KubernetesStack
 from winnow.platforms.kubernetes.stores import cluster_named, local_settings, silence
 from winnow.platforms.kubernetes.sweep import KubernetesSweep
 from winnow.platforms.lookup import Lookup
-from winnow.platforms.platform import Capabilities, OfflinePlan, PlatformDocuments
-from winnow.platforms.release_deployer import DeploymentRequest, Say
+from winnow.platforms.platform import Capabilities, PlatformDocuments
 from winnow.platforms.stack import ChoosePort, any_port
 
 
@@ -42,7 +41,7 @@ class KubernetesPlatform:
         workers="pods",
         is_remote=True,
         replica="pod",
-        ready_within_s=READY_WITHIN_S,
+        ready_within_s=300,
         has_nodes=True,
         limits_resources=True,
         schedules_machines=True,
@@ -76,7 +75,9 @@ class KubernetesPlatform:
 
     def deployer(self, *, say: Say) -> KubernetesDeployer:
         """See `Platform.deployer`."""
-        return KubernetesDeployer(self._settings.home, cluster=self.cluster, say=say)
+        return KubernetesDeployer(
+            self._settings.home, cluster=lambda: self.cluster, environment=self._environment, say=say
+        )
 
     def stack(self, given: Mapping[str, str], *, folder: Path, say: Say) -> KubernetesStack:
         """See `Platform.stack`."""
@@ -102,14 +103,6 @@ class KubernetesPlatform:
         """See `Platform.silent_stack`."""
         stack = self._settings.stack
         return silence(self._settings, stack, self._environment) if isinstance(stack, ClusterStackRecord) else None
-
-    def plan_offline(self, request: DeploymentRequest) -> OfflinePlan:
-        """See `Platform.plan_offline`."""
-        unknown = (
-            "what serves now, so it is planned as a first deployment",
-            "whether the namespace takes the manifests, and whether you may apply them",
-        )
-        return OfflinePlan(plan_first(request), unknown)
 
     def image_route(self) -> ImageRoute:
         """See `Platform.image_route`."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import yaml
 
 from winnow.config.reference import markdown_table, variables_table
-from winnow.platforms.kubernetes import deployer, executor, release_deployer, stack
+from winnow.platforms.kubernetes import deployer, executor, stack
 from winnow.platforms.kubernetes.kinds import Manifest
 from winnow.platforms.kubernetes.permissions import Permission
 from winnow.platforms.platform import PlatformDocuments
@@ -21,7 +21,6 @@ USED: Mapping[str, tuple[Permission, ...]] = {
     "every verb that works on the stack's runs or studies": stack.STORE_PERMISSIONS,
     "`train-kubernetes`, `jobs`, `logs`, `cancel`": executor.PERMISSIONS,
     "`prod-kubernetes`, `rollback`": (
-        *release_deployer.PERMISSIONS,
         *deployer.PERMISSIONS,
         *deployer.CANARY_PERMISSIONS,
         *deployer.GATEWAY_PERMISSIONS,

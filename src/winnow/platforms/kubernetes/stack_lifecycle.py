@@ -12,6 +12,7 @@ from typing import NoReturn
 from winnow.config.errors import InputError, UnavailableError, UnreachableError
 from winnow.config.next_command import next_command
 from winnow.config.stack_record import AnyStack, ClusterStackRecord, forget_stack
+from winnow.platforms.deployer import Say
 from winnow.platforms.images import (
     TRACKING,
     TRAIN_BASE,
@@ -46,7 +47,6 @@ from winnow.platforms.kubernetes.stack_plan import (
     secret_manifest,
 )
 from winnow.platforms.kubernetes.stack_settings import Chosen, choose
-from winnow.platforms.release_deployer import Say
 from winnow.platforms.stack import StackEnd
 from winnow.platforms.stack_variables import new_password
 

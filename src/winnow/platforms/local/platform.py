@@ -8,13 +8,13 @@ from typing import NoReturn
 
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
+from winnow.platforms.deployer import Say
 from winnow.platforms.images import ImageBuild, Show, silent
+from winnow.platforms.local.deployer import LocalDeployer
 from winnow.platforms.local.executor import LocalExecutor
-from winnow.platforms.local.release_deployer import LocalDeployer
 from winnow.platforms.local.sweep import LocalSweep
 from winnow.platforms.lookup import Lookup
-from winnow.platforms.platform import Capabilities, OfflinePlan, PlatformDocuments
-from winnow.platforms.release_deployer import DeploymentRequest, Say, mute
+from winnow.platforms.platform import Capabilities, PlatformDocuments
 from winnow.platforms.stack import ChoosePort, any_port
 
 
@@ -69,10 +69,6 @@ class LocalPlatform:
 
     def silent_stack(self) -> None:
         """None: there is no local stack."""
-
-    def plan_offline(self, request: DeploymentRequest) -> OfflinePlan:
-        """See `Platform.plan_offline`. This machine is always available."""
-        return OfflinePlan(self.deployer(say=mute).plan(request), unknown=())
 
     def image_route(self) -> None:
         """See `Platform.image_route`."""

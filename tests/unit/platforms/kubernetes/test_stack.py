@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.unit.platforms.kubernetes.api_server import NAMESPACE, Answer, FakeApi, cluster_of, refuse, reply, running
-from tests.unit.platforms.kubernetes.serving_api import Time
+from tests.unit.platforms.kubernetes.passing_time import Time
 from winnow.config.errors import InputError, UnreachableError
 from winnow.platforms.kubernetes.stack import ClusterStack
 from winnow.platforms.kubernetes.stack_plan import LABELS, ClusterStackPlan, Place, plan_stack

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.unit.platforms.kubernetes.serving_api import Time
+from tests.unit.platforms.kubernetes.passing_time import Time
 from winnow.config.errors import UnreachableError
 from winnow.platforms.kubernetes.client import Change, Listing
 from winnow.platforms.kubernetes.kinds import POD, Kind

@@ -1,0 +1,23 @@
+"""Deployments in memory, for tests of the verbs around serving."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from winnow.config.clock import Clock
+from winnow.orchestrators.drive import Driver, observe
+from winnow.rollout.step import Desired, revision_for
+from winnow.routing import Release, ReplicaSettings, Revision, Scale
+from winnow.testing.deployer import MemoryDeployer
+
+
+def revision(model: str, number: int) -> Revision:
+    """A revision whose model's version has the same number."""
+    release = Release(model, str(number), f"{number:02}" * 32, Path(f"/models/{number}"))
+    return Revision(number, release, ReplicaSettings(), Scale())
+
+
+def serve(deployer: MemoryDeployer, name: str, version: str) -> None:
+    """Serve a version of the model called like the deployment."""
+    target = revision_for(observe(deployer, name), revision(name, int(version)))
+    Driver(deployer, name, Desired(target), clock=Clock(sleep=lambda _seconds: None), wall=lambda: 0.0).drive()
