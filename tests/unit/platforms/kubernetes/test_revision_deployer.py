@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.platforms.kubernetes.serving_api import Time
+from tests.unit.platforms.kubernetes.passing_time import Time
 from winnow.config.errors import UnreachableError
 from winnow.platforms.kubernetes.deployer import KubernetesDeployer
 from winnow.platforms.kubernetes.refusals import SILENT_S
