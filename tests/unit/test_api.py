@@ -23,6 +23,7 @@ OTHER_NAMES = {
     "prod": "serve",
     "prod-remove": "remove_deployment",
     "prod-status": "status",
+    **{f"rollout-{each}": "change_rollout" for each in ("promote", "pause", "resume", "abort")},
     # `winnow.report` is a package.
     "report": "write_report",
 }

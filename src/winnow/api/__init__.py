@@ -39,6 +39,7 @@ from winnow.api.documents import Document, config_reference
 from winnow.api.generation import GeneratedData, generate_data
 from winnow.api.images import ImageOptions, build_prod, build_train, plan_build_prod, plan_build_train
 from winnow.api.project import init, schema
+from winnow.api.rollouts import change_rollout, render, rollout_status
 from winnow.api.selection import check_runs, explain_run, parameter_importances, select_model
 from winnow.api.stack import (
     MadeSecrets,
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from winnow.orchestrators.pages import TrackingPages
     from winnow.orchestrators.refit import RefitFailedError
     from winnow.orchestrators.releases import NoChampionError
+    from winnow.orchestrators.rollouts import RevisionCounts, RolloutStatus
     from winnow.orchestrators.select_model import CheckedRun, Explanation, Outcome
     from winnow.orchestrators.several_deployments import SeveralDeploymentsError
     from winnow.orchestrators.studies import Deletion, ListedStudy
@@ -88,7 +90,8 @@ if TYPE_CHECKING:
     from winnow.platforms.executor import GroupState, GroupStatus
     from winnow.platforms.images import BuildFailedError, BuildStep
     from winnow.platforms.stack import StackEnd, StackError
-    from winnow.routing import Release
+    from winnow.rollout.verdict import Finding
+    from winnow.routing import Release, RolloutState
     from winnow.serving.client import NoAnswerError
     from winnow.study.catalog import StudySummary
     from winnow.study.fold_racing import FoldRacing
@@ -117,6 +120,7 @@ _LATE = {
         "orchestrators.pages": "TrackingPages",
         "orchestrators.refit": "RefitFailedError",
         "orchestrators.releases": "NoChampionError",
+        "orchestrators.rollouts": "RevisionCounts RolloutStatus",
         "orchestrators.select_model": "CheckedRun Explanation Outcome",
         "orchestrators.several_deployments": "SeveralDeploymentsError",
         "orchestrators.studies": "Deletion ListedStudy",
@@ -124,7 +128,8 @@ _LATE = {
         "orchestrators.train": "SweepResult",
         "orchestrators.workers": "Jobs WorkerGroup",
         "platforms.deployer": "DeploymentFailedError ManualAccess UnknownDeploymentError",
-        "routing": "Release",
+        "rollout.verdict": "Finding",
+        "routing": "Release RolloutState",
         "platforms.diagnosis": "Diagnosis",
         "platforms.executor": "GroupState GroupStatus",
         "platforms.images": "BuildFailedError BuildStep",
@@ -159,6 +164,7 @@ __all__ = [
     "Document",
     "Experiment",
     "Explanation",
+    "Finding",
     "FoldRacing",
     "FoldRecord",
     "GeneratedData",
@@ -186,7 +192,10 @@ __all__ = [
     "Release",
     "Removal",
     "Replica",
+    "RevisionCounts",
     "RolloutAbortedError",
+    "RolloutState",
+    "RolloutStatus",
     "Selection",
     "ServePlan",
     "ServePreview",
@@ -213,6 +222,7 @@ __all__ = [
     "build_prod",
     "build_train",
     "cancel",
+    "change_rollout",
     "check_runs",
     "compose_logs",
     "config_reference",
@@ -241,8 +251,10 @@ __all__ = [
     "predict",
     "preview_serving",
     "remove_deployment",
+    "render",
     "retry",
     "rollback",
+    "rollout_status",
     "schema",
     "select_model",
     "serve",

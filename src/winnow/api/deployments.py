@@ -132,7 +132,7 @@ def status(
     Raises:
         InputError: nothing with that name is served, or the named platform does not answer.
     """
-    chosen = _deployment_name(config, study, name, stage)
+    chosen = deployment_name_of(config, study, name, stage)
     from winnow.config.settings import Settings
     from winnow.orchestrators.deployments import observe_serving
 
@@ -162,7 +162,7 @@ def plan_rollback(
         SeveralDeploymentsError: there are several deployments, or several with that name.
         InputError: it is not served, nothing was served before, or the platform does not answer.
     """
-    chosen = _deployment_name(config, study, name, stage)
+    chosen = deployment_name_of(config, study, name, stage)
     from winnow.config.settings import Settings
     from winnow.orchestrators import deploy
 
@@ -218,7 +218,7 @@ def remove_deployment(
         SeveralDeploymentsError: there are several deployments, or several with that name.
         InputError: the platform does not answer.
     """
-    chosen = _deployment_name(config, study, name, stage)
+    chosen = deployment_name_of(config, study, name, stage)
     from winnow.config.settings import Settings
     from winnow.orchestrators import deployments
 
@@ -317,7 +317,7 @@ def inference_one(
         InputError: no model server answers, a different model answers, or the server rejects the file.
         WinnowError: the server fails.
     """
-    chosen = _deployment_name(config, study, name, stage) if url is None else None
+    chosen = deployment_name_of(config, study, name, stage) if url is None else None
     from winnow.config.settings import Settings
     from winnow.orchestrators.inference import infer_once
 
@@ -365,7 +365,7 @@ def predict(url: str, rows: Sequence[Mapping[str, float | None] | Sequence[Any]]
     return answer
 
 
-def _deployment_name(config: Path | str | None, study: str | None, name: str | None, stage: str | None) -> str | None:
+def deployment_name_of(config: Path | str | None, study: str | None, name: str | None, stage: str | None) -> str | None:
     """The name of the deployment; None if no argument names one."""
     if config is None and study is None and name is None:
         if stage is not None:

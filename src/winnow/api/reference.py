@@ -26,6 +26,7 @@ GROUPS: Mapping[str, str] = {
     "Selection": "selection",
     "Images": "images",
     "Serving": "deployments",
+    "Rollouts": "rollouts",
     "The tracking stack": "stack",
     "Data": "generation",
     "Documents": "documents",

@@ -68,6 +68,15 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "prod-status": ("prod:status", "Show what is being served."),
         "prod-remove": ("prod:remove", "Stop serving."),
         "rollback": ("prod:rollback", "Serve the previous model again."),
+        "rollout-status": (
+            "rollouts:status",
+            "Show how a rollout goes: step, requests, errors, answer times, verdicts.",
+        ),
+        "rollout-promote": ("rollouts:promote", "Send all requests to the candidate of a rollout."),
+        "rollout-pause": ("rollouts:pause", "Leave the weights of a rollout as they are."),
+        "rollout-resume": ("rollouts:resume", "Go on with a rollout."),
+        "rollout-abort": ("rollouts:abort", "Send all requests back to the revision that served before."),
+        "render": ("rollouts:render", "Print what a platform would be sent, without asking it."),
         "inference-one": ("inference_one:command", "Get one prediction from a served model."),
     },
     "Stack": {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from msgspec import structs
 
 from winnow.bundle.manifest import Manifest, read_manifest
 from winnow.config.errors import InputError, UnavailableError, UnreachableError, WinnowError
-from winnow.config.next_command import next_command
+from winnow.config.next_command import next_command, next_flag
 from winnow.config.settings import Settings
 from winnow.orchestrators.deployment import Deployment, deployment_of
 from winnow.orchestrators.deployments import Access, access_to, ask_deployers, find_deployment
@@ -246,6 +247,22 @@ def preview_serving(
     return ServePreview(plan.render(), plan.note, tuple(unknown), tuple(dict.fromkeys(map(str, absences))))
 
 
+def render(platform: str, settings: Settings, registry: ModelRegistry, request: ServeRequest, image: str) -> str:
+    """What a first deployment would send to a platform, which is not asked. See `winnow.api.render`."""
+    chosen = platform_for(platform, settings, request.environment)
+    runs_images = not chosen.capabilities.shares_files
+    if runs_images != bool(re.search("@sha256:[0-9a-f]{64}$", image)) or (image and not runs_images):
+        raise InputError(
+            next_flag("image"),
+            expected="an image by its digest: REPOSITORY@sha256:…" if runs_images else f"none on {platform}",
+            found=f"'{image}'" if image else "none",
+            remedy=f"Build it with `{next_command('build-prod')}`, which prints its digest once it is pushed."
+            if runs_images
+            else "Leave it out: replicas run this installation.",
+        )
+    return shown_plan(chosen, settings, registry, request, image, is_asked=False).render()
+
+
 def shown_plan(
     chosen: Platform,
     settings: Settings,
@@ -254,21 +271,24 @@ def shown_plan(
     image: str = "",
     *,
     on_absence: Callable[[WinnowError], object] | None = None,
+    is_asked: bool = True,
 ) -> ServePlan:
     """A plan that is only shown. No file is kept, and no image is built: one that is not there is called `UNBUILT`.
 
     Args:
         image: what replicas run; empty: looked up.
+        is_asked: whether the platform is asked what it serves; else a first deployment is planned.
         on_absence: is called if the platform, or the engine with the image, does not answer; None raises the error.
 
     Raises:
         InputError: a setting, the version or its bundle cannot be used, or the platform refuses.
     """
     asked = request.settings_on(chosen, settings)
-    deployer, observed, is_offline = chosen.deployer(say=mute), Observation(Record(asked.name)), False
+    deployer, observed, is_offline = chosen.deployer(say=mute), Observation(Record(asked.name)), not is_asked
     try:
-        deployer = checked_deployer(chosen, is_read_only=True)
-        observed = observe(deployer, asked.name)
+        if is_asked:
+            deployer = checked_deployer(chosen, is_read_only=True)
+            observed = observe(deployer, asked.name)
     except (UnavailableError, UnreachableError) as error:
         _tell(on_absence, error)
         is_offline = True

@@ -15,8 +15,12 @@ import msgspec
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.next_command import next_command
-from winnow.orchestrators.drive import Driver, Judge, no_judge
+from winnow.config.settings import Settings
+from winnow.orchestrators.deployments import ask_deployers, find_deployment
+from winnow.orchestrators.drive import Driver, Judge
+from winnow.orchestrators.judge import judge
 from winnow.platforms.deployer import Deployer, Say, mute
+from winnow.platforms.table import platform_for
 from winnow.rollout.plan import from_values
 from winnow.rollout.step import Desired
 from winnow.rollout.verdict import Finding
@@ -96,6 +100,37 @@ class RolloutStatus:
         return self.state in (RolloutState.RUNNING, RolloutState.PAUSED)
 
 
+@dataclass(frozen=True)
+class FoundDeployment:
+    """A deployment whose rollout is looked at or changed.
+
+    Attributes:
+        ready_within_s: how long replicas may take to become ready there.
+    """
+
+    deployer: Deployer
+    name: str
+    ready_within_s: float
+    say: Say
+
+    def status(self) -> RolloutStatus:
+        """See `rollout_status`."""
+        return rollout_status(self.deployer, self.name)
+
+    def change(self, wish: Wish) -> RolloutStatus:
+        """See `ask`."""
+        within_s = self.ready_within_s
+        return ask(self.deployer, self.name, wish, ready_within_s=within_s, judge=judge, say=self.say)
+
+
+def find_rollout(settings: Settings, name: str | None, platform: str | None, say: Say) -> FoundDeployment:
+    """The deployment of a name, or the only one. See `winnow.api.rollout_status`."""
+    deployers, _ = ask_deployers(settings, platform, say)
+    found_on, chosen = find_deployment(deployers, name)
+    within_s = platform_for(found_on, settings).capabilities.ready_within_s
+    return FoundDeployment(deployers[found_on], chosen, within_s, say)
+
+
 def rollout_status(deployer: Deployer, name: str, *, wall: Callable[[], float] = time.time) -> RolloutStatus:
     """How the current or last rollout of a deployment goes. Renews no lease.
 
@@ -158,7 +193,7 @@ def ask(
     wish: Wish,
     *,
     ready_within_s: float = 300.0,
-    judge: Judge = no_judge,
+    judge: Judge = judge,
     say: Say = mute,
     clock: Clock | None = None,
     wall: Callable[[], float] = time.time,

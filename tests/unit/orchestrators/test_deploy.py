@@ -24,6 +24,7 @@ from winnow.orchestrators.deploy import (
     note_of,
     plan_serving,
     preview_serving,
+    render,
     signature_of,
 )
 from winnow.rollout.plan import Step, steps_of, to_values
@@ -142,6 +143,29 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{closed.getsockname()[1]}")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     return Settings.from_environment({"WINNOW_HOME": str(tmp_path / "home")})
+
+
+IMAGE = f"registry.example/cells@sha256:{'1' * 64}"
+
+
+@pytest.mark.parametrize(("platform", "image"), [("local", ""), ("docker", IMAGE), ("kubernetes", IMAGE)])
+def test_rendering_asks_no_platform_and_gives_equal_text(
+    platform: str, image: str, bundle: Path, nowhere: Settings
+) -> None:
+    first, second = (render(platform, nowhere, FakeRegistry(bundle), ServeRequest("cells"), image) for _ in range(2))
+    assert first == second
+    assert image in first
+    assert "cells" in first
+
+
+@pytest.mark.parametrize(
+    ("platform", "image"), [("local", IMAGE), ("docker", ""), ("kubernetes", "registry.example/cells:latest")]
+)
+def test_rendering_refuses_an_image_that_is_not_named_by_its_digest(
+    platform: str, image: str, bundle: Path, nowhere: Settings
+) -> None:
+    with pytest.raises(InputError, match=r"image by its digest|none on local"):
+        render(platform, nowhere, FakeRegistry(bundle), ServeRequest("cells"), image)
 
 
 @pytest.mark.parametrize(

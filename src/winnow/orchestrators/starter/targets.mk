@@ -16,6 +16,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
 .DEFAULT_GOAL := help
 .PHONY: help init demo generate-data train train-docker train-kubernetes retry jobs logs cancel studies delete-study \
         report ui dashboard select-model prod-local prod-docker prod-kubernetes prod-status prod-remove rollback \
+        rollout-status rollout-promote rollout-pause rollout-resume rollout-abort render \
         inference-one inference-one-input build-train build-prod mlflow-init mlflow-remove kubernetes-secrets \
         compose-logs diff schema
 
@@ -113,6 +114,24 @@ prod-remove: setup ## Stop serving (STUDY or CONFIG if there are several deploym
 
 rollback: setup ## Serve the previous model again (STUDY or CONFIG, PLATFORM)
 	@$(WINNOW) rollback $(FLAGS)
+
+rollout-status: setup ## Show how a rollout goes (NAME, STAGE, PLATFORM, JSON=1)
+	@$(WINNOW) rollout-status $(FLAGS)
+
+rollout-promote: setup ## Send all requests to the candidate of a rollout (NAME, STAGE, PLATFORM)
+	@$(WINNOW) rollout-promote $(FLAGS)
+
+rollout-pause: setup ## Leave the weights of a rollout as they are (NAME, STAGE, PLATFORM)
+	@$(WINNOW) rollout-pause $(FLAGS)
+
+rollout-resume: setup ## Go on with a rollout that is paused, or whose process died (NAME, STAGE, PLATFORM)
+	@$(WINNOW) rollout-resume $(FLAGS)
+
+rollout-abort: setup ## Send all requests back to the revision that served before (NAME, STAGE, PLATFORM)
+	@$(WINNOW) rollout-abort $(FLAGS)
+
+render: setup ## Print what a platform would be sent, without asking it (PLATFORM, IMAGE=…@sha256:…, CONFIG, STAGE, VERSION)
+	@$(WINNOW) render $(FLAGS)
 
 inference-one inference-one-input: setup ## Get one prediction from a served model (INPUT=file.json, STUDY or CONFIG, PLATFORM)
 	@$(WINNOW) inference-one $(FLAGS)

@@ -1,0 +1,113 @@
+"""See how a rollout goes, and promote, pause, resume or abort it; print what a platform would be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from winnow.api.arguments import model_name, silent
+from winnow.api.deployments import deployment_name_of
+
+if TYPE_CHECKING:
+    from winnow.orchestrators.rollouts import RolloutStatus, Wish
+
+
+def rollout_status(
+    config: Path | str | None = None,
+    *,
+    study: str | None = None,
+    name: str | None = None,
+    stage: str | None = None,
+    platform: str | None = None,
+    say: Callable[[str], None] = silent,
+) -> RolloutStatus:
+    """Show how the current or last rollout of a deployment goes: step, requests, errors, answer times, verdicts.
+
+    Args:
+        name: name of the deployment; by default that of the study or the file, else the only one.
+        platform: "local", "docker" or "kubernetes"; by default the one that serves it.
+        say: is called with a line for each platform that does not answer.
+
+    Raises:
+        SeveralDeploymentsError: there are several deployments, or several with that name.
+        InputError: it is not served, there was no rollout, or the platform does not answer.
+    """
+    chosen = deployment_name_of(config, study, name, stage)
+    from winnow.config.settings import Settings
+    from winnow.orchestrators.rollouts import find_rollout
+
+    return find_rollout(Settings.from_environment(), chosen, platform, say).status()
+
+
+def change_rollout(
+    wish: Wish,
+    config: Path | str | None = None,
+    *,
+    study: str | None = None,
+    name: str | None = None,
+    stage: str | None = None,
+    platform: str | None = None,
+    say: Callable[[str], None] = silent,
+) -> RolloutStatus:
+    """Promote, pause, resume or abort the open rollout of a deployment.
+
+    The process that drives the rollout does it, and this call waits until it has. Where no process drives the rollout,
+    this call does, to its end or its next pause.
+
+    Args:
+        wish: "promote": all requests go to the candidate; "pause": the weights stay; "resume": go on with the steps;
+            "abort": all requests go to the stable revision.
+        name: name of the deployment; by default that of the study or the file, else the only one.
+        platform: "local", "docker" or "kubernetes"; by default the one that serves it.
+
+    Returns:
+        How the rollout goes afterwards.
+
+    Raises:
+        SeveralDeploymentsError: there are several deployments, or several with that name.
+        InputError: it is not served, no rollout is open, or the platform does not answer.
+        WinnowError: the process that drives the rollout did not do it within two minutes.
+    """
+    chosen = deployment_name_of(config, study, name, stage)
+    from winnow.config.settings import Settings
+    from winnow.orchestrators.rollouts import find_rollout
+
+    return find_rollout(Settings.from_environment(), chosen, platform, say).change(wish)
+
+
+def render(
+    config: Path | str | None = None,
+    *,
+    platform: str = "kubernetes",
+    image: str = "",
+    study: str | None = None,
+    name: str | None = None,
+    stage: str | None = None,
+    alias: str = "champion",
+    version: str | None = None,
+    replicas: int | None = None,
+    host: str | None = None,
+    port: int | None = None,
+) -> str:
+    """Return everything that a first deployment would send to a platform. The platform is not asked.
+
+    Equal arguments, environment, experiment file and model give equal text.
+
+    Args:
+        image: the replicas' image by its digest: `REPOSITORY@sha256:…`; none for "local", where replicas run this
+            installation.
+        host: address to listen on; on Kubernetes the host of the Ingress, in which * stands for the deployment's name.
+        port: the port; by default that of the file.
+
+    Raises:
+        InputError: there is no such version, a setting is wrong, or the image is not named by its digest.
+    """
+    chosen = model_name(config, study, name)
+    from winnow.orchestrators import deploy
+    from winnow.orchestrators.settings import current
+    from winnow.tracking.registry import Registry
+
+    settings, file = current(), None if config is None else Path(config)
+    request = deploy.ServeRequest(chosen, alias, version, replicas, host, port, stage=stage, config=file, study=study)
+    return deploy.render(platform, settings, Registry(settings.tracking_uri), request, image)

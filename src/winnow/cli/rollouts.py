@@ -1,0 +1,144 @@
+"""`winnow rollout-status`, `-promote`, `-pause`, `-resume`, `-abort` and `render`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from winnow.cli.options import (
+    StoreVerb,
+    candidates_as_commands,
+    config_option,
+    deployment_options,
+    json_option,
+    model_options,
+    say,
+    stage_option,
+    version_options,
+)
+from winnow.config.platforms import PLATFORMS
+
+if TYPE_CHECKING:
+    from winnow.api import RevisionCounts, RolloutStatus
+
+REDRAWN_EVERY_S = 1.0
+
+
+@click.command("rollout-status")
+@deployment_options
+@json_option
+def status(as_json: bool, **deployment: Any) -> None:
+    """Show how a rollout goes: step, requests, errors, answer times, verdicts.
+
+    On a terminal the table is redrawn until the rollout ends or pauses; Ctrl-C ends the view, not the rollout.
+    """
+    from winnow import api
+
+    with candidates_as_commands():
+        found = api.rollout_status(**deployment, say=say)
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+    elif sys.stdout.isatty() and found.state == "running":
+        _watch(found, deployment)
+    else:
+        click.echo("\n".join(lines_of(found)))
+
+
+def _wish(wish: Literal["promote", "pause", "resume", "abort"], text: str) -> click.Command:
+    @click.command(f"rollout-{wish}", help=text)
+    @deployment_options
+    def command(**deployment: Any) -> int:
+        from winnow import api
+
+        with candidates_as_commands():
+            found = api.change_rollout(wish, **deployment, say=say)
+        click.echo("\n".join(lines_of(found)))
+        return 1 if found.state == "aborted" and wish != "abort" else 0
+
+    return command
+
+
+promote = _wish("promote", "Send all requests to the candidate, whatever the verdicts are.")
+pause = _wish("pause", "Leave the weights of the current step as they are until rollout-resume.")
+resume = _wish("resume", "Go on with a paused rollout, or with one whose process has died, to its end or next pause.")
+abort = _wish("abort", "Send all requests back to the revision that served before.")
+
+
+@click.command("render", cls=StoreVerb)
+@config_option
+@click.option(
+    "--platform", type=click.Choice(PLATFORMS), default="kubernetes", show_default=True, help="Platform it is for."
+)
+@click.option("--image", metavar="IMAGE@sha256:…", default="", help="The replicas' image, by its digest.")
+@model_options
+@stage_option
+@version_options
+@click.option("--replicas", type=click.IntRange(min=1), help="Number of servers, instead of the file's.")
+@click.option("--host", help="Address to listen on; on Kubernetes the host of the Ingress.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port, instead of the file's.")
+def render(config: Path, **options: Any) -> None:
+    """Print everything that a first deployment would send to a platform. The platform is not asked.
+
+    Equal input gives equal text: `winnow render … > model.yaml` can be kept under version control.
+    """
+    from winnow import api
+
+    click.echo(api.render(config, **options), nl=False)
+
+
+def lines_of(status: RolloutStatus) -> list[str]:
+    """The status as lines for people."""
+    rows: list[tuple[str, ...]] = [("revision", "version", "share", "ready", "requests", "errors", "p50", "p99")]
+    rows += [_row("stable", status.stable), _row("candidate", status.candidate)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [f"{status.name}  {status.strategy}, {status.state}: step {status.step} of {status.steps}"]
+    lines += [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    if status.mirror or status.compared:
+        lines.append(
+            f"  {status.mirror:.3g} of the requests are copied: {status.compared} compared, {status.agreed} agree, "
+            f"{status.flips} name another class"
+        )
+    lines += [f"  {each.condition}: {each.result}; {each.reason}" for each in status.findings]
+    if status.is_expired:
+        lines.append("  no process has driven it for too long: all requests go to the stable revision")
+    if status.reason:
+        lines.append(f"  {status.state}: {status.reason}")
+    if status.wish:
+        lines.append(f"  asked to {status.wish}")
+    if status.passes_in_s is not None:
+        limit = "a person decides" if status.pauses_in_s is None else f"pauses in {status.pauses_in_s:.0f} s"
+        lines.append(f"  the step lasts another {status.passes_in_s:.0f} s at least; without a verdict {limit}")
+    return lines
+
+
+def _row(role: str, counts: RevisionCounts) -> tuple[str, ...]:
+    numbers = (f"{counts.share:.3g}", f"{counts.replicas}", f"{counts.requests}", f"{counts.errors}")
+    times = ("-" if each is None else f"{each * 1000:.3g} ms" for each in (counts.p50_s, counts.p99_s))
+    return (f"{counts.revision} ({role})", counts.version, *numbers, *times)
+
+
+def _watch(found: RolloutStatus, deployment: dict[str, Any]) -> None:
+    """Redraw the table until the rollout ends or pauses."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    from winnow import api
+
+    def drawn(status: RolloutStatus) -> Text:
+        return Text("\n".join(lines_of(status)))
+
+    console = Console(highlight=False, emoji=False, markup=False)
+    with Live(drawn(found), console=console, auto_refresh=False, vertical_overflow="visible") as live:
+        while found.state == "running":
+            time.sleep(REDRAWN_EVERY_S)
+            found = api.rollout_status(**deployment, say=say)
+            live.update(drawn(found), refresh=True)

@@ -1,0 +1,45 @@
+"""How `winnow rollout-status` shows a rollout."""
+
+from __future__ import annotations
+
+from winnow.cli.rollouts import lines_of
+from winnow.orchestrators.rollouts import RevisionCounts, RolloutStatus
+from winnow.rollout.verdict import Finding, Result
+from winnow.routing import RolloutState
+
+STABLE = RevisionCounts(1, "7", 0.75, 2, 1500, 0, 0.0051, 0.021)
+CANDIDATE = RevisionCounts(2, "8", 0.25, 1, 500, 3, 0.0062, None)
+FINDING = Finding("errors", 0.1, (None, 0.02), 2000, 0.01, "a rule", Result.NOT_ENOUGH_DATA, "300 requests are missing")
+RUNNING = RolloutStatus(
+    "cells",
+    "canary",
+    RolloutState.RUNNING,
+    2,
+    3,
+    STABLE,
+    CANDIDATE,
+    0.1,
+    50,
+    49,
+    1,
+    (FINDING,),
+    "",
+    12.0,
+    None,
+    "pause",
+    True,
+)
+
+
+def test_all_that_is_known_of_a_running_rollout_is_shown() -> None:
+    assert lines_of(RUNNING) == [
+        "cells  canary, running: step 2 of 3",
+        "  revision       version  share  ready  requests  errors  p50     p99",
+        "  1 (stable)     7        0.75   2      1500      0       5.1 ms  21 ms",
+        "  2 (candidate)  8        0.25   1      500       3       6.2 ms  -",
+        "  0.1 of the requests are copied: 50 compared, 49 agree, 1 name another class",
+        "  errors: not_enough_data; 300 requests are missing",
+        "  no process has driven it for too long: all requests go to the stable revision",
+        "  asked to pause",
+        "  the step lasts another 12 s at least; without a verdict a person decides",
+    ]
