@@ -85,7 +85,7 @@ class ConditionConfig(Frozen):
         default=None,
         ge=0,
         description="How much worse the candidate may be: of errors, a difference of shares (0.01); of latency, a "
-        "share of the stable revision's quantile (0.2).",
+        "share of the stable revision's quantile (0.5).",
     )
     quantile: float = Field(default=0.99, gt=0, lt=1, description="latency: the quantile.")
     max_flips: float | None = Field(default=None, ge=0, le=1, description="agreement: allowed share of flips.")

@@ -24,7 +24,7 @@ from winnow.config.settings import Settings
 from winnow.orchestrators.deployment import Deployment, deployment_of
 from winnow.orchestrators.deployments import Access, access_to, ask_deployers, find_deployment
 from winnow.orchestrators.drive import Driver, observe, shares
-from winnow.orchestrators.judge import judge
+from winnow.orchestrators.judge import StepJudge
 from winnow.orchestrators.old_variables import refuse_old_variables
 from winnow.orchestrators.releases import ModelRegistry, as_kept, choose_version, fetch_release, shown_release
 from winnow.orchestrators.serving_config import serving_config
@@ -201,7 +201,7 @@ def plan_serving(
         target = revision_for(observed, revision(asked, release, key))
     desired = desired_of(asked, target, chosen)
     check_plan(deployer, observed, desired)
-    driver = Driver(deployer, asked.name, desired, key, judge=judge, say=say)
+    driver = Driver(deployer, asked.name, desired, key, judge=StepJudge(), say=say)
     return ServePlan(deployer, driver, observed, platform, note_of(observed, desired, request))
 
 
@@ -227,7 +227,7 @@ def plan_rollback(settings: Settings, name: str | None, platform: str | None, *,
         router_replicas=record.router_replicas,
     )
     check_plan(deployer, observed, desired)
-    return ServePlan(deployer, Driver(deployer, chosen, desired, key, judge=judge, say=say), observed, found_on)
+    return ServePlan(deployer, Driver(deployer, chosen, desired, key, judge=StepJudge(), say=say), observed, found_on)
 
 
 def preview_serving(

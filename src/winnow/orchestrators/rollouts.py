@@ -18,7 +18,7 @@ from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
 from winnow.orchestrators.deployments import ask_deployers, find_deployment
 from winnow.orchestrators.drive import Driver, Judge
-from winnow.orchestrators.judge import judge
+from winnow.orchestrators.judge import StepJudge
 from winnow.platforms.deployer import Deployer, Say, mute
 from winnow.platforms.table import platform_for
 from winnow.rollout.plan import from_values
@@ -120,7 +120,7 @@ class FoundDeployment:
     def change(self, wish: Wish) -> RolloutStatus:
         """See `ask`."""
         within_s = self.ready_within_s
-        return ask(self.deployer, self.name, wish, ready_within_s=within_s, judge=judge, say=self.say)
+        return ask(self.deployer, self.name, wish, ready_within_s=within_s, say=self.say)
 
 
 def find_rollout(settings: Settings, name: str | None, platform: str | None, say: Say) -> FoundDeployment:
@@ -193,7 +193,7 @@ def ask(
     wish: Wish,
     *,
     ready_within_s: float = 300.0,
-    judge: Judge = judge,
+    judge: Judge | None = None,
     say: Say = mute,
     clock: Clock | None = None,
     wall: Callable[[], float] = time.time,
@@ -231,7 +231,7 @@ def ask(
     observed = deployer.observe(name)
     if observed.record.rollout is not None and observed.record.rollout.is_open:
         desired = desired_of(observed.record, ready_within_s, wall())
-        Driver(deployer, name, desired, deployer.key(observed.record), judge, say, clock, wall).drive()
+        Driver(deployer, name, desired, deployer.key(observed.record), judge or StepJudge(), say, clock, wall).drive()
     return rollout_status(deployer, name, wall=wall)
 
 

@@ -22,7 +22,7 @@ LEAST_LEASE_S = 30.0
 MOST_STEPS = 12
 """`max_step_duration_seconds` in step durations, by default."""
 
-MARGINS = {"errors": 0.01, "latency": 0.2, "agreement": 0.0, "prometheus": 0.0, "metric": 0.0}
+MARGINS = {"errors": 0.01, "latency": 0.5, "agreement": 0.0, "prometheus": 0.0, "metric": 0.0}
 """Default margins by condition."""
 
 MAX_FLIPS = 0.005

@@ -1,10 +1,27 @@
-"""What the observed requests say about one step of a rollout."""
+"""What the observed requests say about one step of a rollout.
+
+α, the probability that a rollout of an equal candidate fails, is split evenly over the steps with conditions
+(`plan.steps_of`), and a step's part evenly over its conditions that count requests. The probability that a worse
+candidate passes a step is bounded by the step's part, undivided, as it has to pass every condition. All tests hold at
+every look.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from enum import StrEnum
 
+import numpy as np
 from msgspec import Struct
+
+from winnow import statistics
+from winnow.rollout.conditions import Measured
+from winnow.rollout.plan import Condition, Step
+from winnow.rollout.sizes import errors_to_pass, judged_by_counts, share_to_pass
+from winnow.routing import LATENCY_BOUNDS_S, Counts, RouterReport
+
+BOUNDS_S = np.asarray(LATENCY_BOUNDS_S)
 
 
 class Result(StrEnum):
@@ -53,3 +70,171 @@ class Verdict(Struct, frozen=True):
     findings: tuple[Finding, ...]
     result: Result
     reason: str
+
+
+def judge(index: int, step: Step, report: RouterReport, measured: Mapping[int, Measured]) -> Verdict:
+    """The verdict of a step from all that its routers have counted. Pure.
+
+    Args:
+        index: of the step.
+        report: `accumulate.total` of the step's reports.
+        measured: by a condition's index, as `conditions.measure_all` gives it.
+    """
+    fail_alpha = step.alpha / max(len(judged_by_counts(step)), 1)
+    findings = tuple(
+        _finding(each, step, report, measured.get(i, Measured(None, "nothing was measured")), fail_alpha)
+        for i, each in enumerate(step.conditions)
+    )
+    failed = [each for each in findings if each.result is Result.FAIL]
+    if failed:
+        return Verdict(index, findings, Result.FAIL, failed[0].reason)
+    lacking = [each.reason for each in findings if each.result is Result.NOT_ENOUGH_DATA]
+    compared = report.comparisons.compared
+    if compared < step.min_comparisons:
+        lacking.append(f"{compared} of {step.min_comparisons} comparisons are made")
+    if lacking:
+        return Verdict(index, findings, Result.NOT_ENOUGH_DATA, "; ".join(lacking))
+    return Verdict(index, findings, Result.PASS, "all conditions pass")
+
+
+def _finding(condition: Condition, step: Step, report: RouterReport, measured: Measured, fail_alpha: float) -> Finding:
+    candidate = report.mirrored if step.mirror else report.candidate
+    if condition.type == "errors":
+        return errors(candidate, report.stable, condition.margin, step.alpha, fail_alpha)
+    if condition.type == "latency":
+        return latency(candidate, report.stable, condition, step.alpha, fail_alpha)
+    if condition.type == "agreement":
+        return agreement(report, condition.max_flips, step.alpha, fail_alpha)
+    return value(condition, measured)
+
+
+def errors(candidate: Counts, stable: Counts, margin: float, alpha: float, fail_alpha: float) -> Finding:
+    """Whether the candidate errs more often: `statistics.log_more_errors` against 1/`fail_alpha`.
+
+    It passes once the upper bound of `statistics.difference_interval` at `alpha` is at most `margin`. A candidate that
+    is worse, but shown to be within the margin, passes.
+    """
+    counts = (candidate.errors, candidate.requests, stable.errors, stable.requests)
+    log_e = float(statistics.log_more_errors(*counts))
+    low, high = (float(each) for each in statistics.difference_interval(*counts, alpha))
+    rate, other = _share(candidate.errors, candidate.requests), _share(stable.errors, stable.requests)
+    said = (
+        f"{rate:.2%} of {candidate.requests} requests failed, {other:.2%} of {stable.requests} on the stable revision"
+    )
+    result = _result(passed=high <= margin, failed=log_e >= -math.log(fail_alpha))
+    if result is Result.NOT_ENOUGH_DATA:
+        weight = _share(candidate.requests, candidate.requests + stable.requests) or 0.5
+        needed = errors_to_pass(float(f"{min(weight, 0.99):.1g}"), float(f"{other:.1g}"), margin, alpha)
+        said = f"errors: {_so_far(candidate.requests, 'requests', needed)}"
+    return Finding(
+        "errors", rate - other, (low, high), candidate.requests, margin, "truncated-Beta mixture", result, said
+    )
+
+
+def latency(candidate: Counts, stable: Counts, condition: Condition, alpha: float, fail_alpha: float) -> Finding:
+    """Whether a quantile of the candidate's latencies exceeds the stable revision's by more than the margin.
+
+    Both quantiles are bounded by `statistics.quantile_bounds` at half of α each, so that the stable one's estimate
+    has its part of the error. It fails if the candidate's lower bound exceeds (1 + margin) times the stable upper
+    bound, and passes if its upper bound is within (1 + margin) times the stable lower bound. Both limits are rounded up
+    to the histogram's next bound: up to 10 % in favour of the candidate, which is the only approximation.
+    """
+    n, others, margin, quantile = sum(candidate.latency), sum(stable.latency), condition.margin, condition.quantile
+    rule, said = f"{quantile:g} quantile, truncated-Beta mixture", f"{n} answers"
+    if not n or not others:
+        lacking = f"latency: {_so_far(n, 'answers', None)}"
+        return Finding("latency", None, (None, None), n, margin, rule, Result.NOT_ENOUGH_DATA, lacking)
+    low, high = _bounds(candidate, quantile, fail_alpha / 2)[0], _bounds(candidate, quantile, alpha / 2)[1]
+    other_high, other_low = _bounds(stable, quantile, fail_alpha / 2)[1], _bounds(stable, quantile, alpha / 2)[0]
+    mine, other = _quantile_s(candidate, quantile), _quantile_s(stable, quantile)
+    said = f"{quantile:g} of the answers took up to {mine * 1e3:.3g} ms, {other * 1e3:.3g} ms on the stable revision"
+    result = _result(passed=high <= _at_least(other_low, margin), failed=low >= _at_least(other_high, margin))
+    if result is Result.NOT_ENOUGH_DATA:
+        limit_s = _at_least(other, margin)
+        slower = sum(count for count, bound in zip(stable.latency[:-1], BOUNDS_S, strict=True) if bound > limit_s)
+        needed = share_to_pass((slower + stable.latency[-1]) / others, 1 - quantile, alpha / 2)
+        said = f"latency: {_so_far(n, 'answers', needed)}"
+    interval = (_ratio(low, other_high), _ratio(high, other_low))
+    return Finding("latency", mine / other - 1, interval, n, margin, rule, result, said)
+
+
+def agreement(report: RouterReport, most: float, alpha: float, fail_alpha: float) -> Finding:
+    """Whether more mirrored answers differ than may: other predictions, and errors of the candidate."""
+    found = report.comparisons
+    n, differing = found.compared + found.errors, found.compared - found.agreed + found.errors
+    low, high = (float(each) for each in statistics.share_interval(differing, n, alpha))
+    passed = float(statistics.log_below(differing, n, most)) >= -math.log(alpha)
+    failed = float(statistics.log_above(differing, n, most)) >= -math.log(fail_alpha)
+    result, share = _result(passed=passed, failed=failed), _share(differing, n)
+    said = f"{share:.2%} of {n} compared predictions differ, {most:.2%} may"
+    if result is Result.NOT_ENOUGH_DATA:
+        said = f"agreement: {_so_far(n, 'comparisons', share_to_pass(share, most, alpha))}"
+    return Finding("agreement", share if n else None, (low, high), n, most, "truncated-Beta mixture", result, said)
+
+
+def value(condition: Condition, measured: Measured) -> Finding:
+    """Whether a measured value is within its limits. It is compared as it is, without a test."""
+    limits, found = (condition.min, condition.max), measured.value
+    what = condition.query or condition.url
+    if found is None:
+        return Finding(
+            condition.type,
+            None,
+            limits,
+            0,
+            0.0,
+            "limits",
+            Result.NOT_ENOUGH_DATA,
+            f"{condition.type}: {measured.reason}",
+        )
+    is_inside = (limits[0] is None or found >= limits[0]) and (limits[1] is None or found <= limits[1])
+    said = f"{what} is {found:g}, within its limits" if is_inside else f"{what} is {found:g}, expected {_range(limits)}"
+    return Finding(
+        condition.type, found, limits, 1, 0.0, "limits", _result(passed=is_inside, failed=not is_inside), said
+    )
+
+
+def _result(*, passed: bool, failed: bool) -> Result:
+    return Result.PASS if passed else Result.FAIL if failed else Result.NOT_ENOUGH_DATA
+
+
+def _so_far(n: int, what: str, needed: int | None) -> str:
+    """What a verdict rests on so far, and what it would take to pass."""
+    if needed is None or needed <= n:
+        return f"{n} {what} of the candidate, too few for a verdict"
+    return f"{n} {what} of the candidate, where a pass takes about {needed}"
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+def _bounds(counts: Counts, quantile: float, alpha: float) -> tuple[float, float]:
+    """A confidence sequence for a quantile, in seconds: 0 and infinity where nothing is shown."""
+    last_below, first_above = statistics.quantile_bounds(counts.latency, quantile, alpha)
+    low = BOUNDS_S[last_below] if last_below >= 0 else 0.0
+    return float(low), float(BOUNDS_S[first_above]) if first_above < len(BOUNDS_S) else math.inf
+
+
+def _at_least(seconds: float, margin: float) -> float:
+    """The histogram's first bound that is at least (1 + margin) times as long; 0 for 0."""
+    if seconds <= 0:
+        return 0.0
+    index = int(np.searchsorted(BOUNDS_S, (1 + margin) * seconds * (1 - 1e-9)))
+    return float(BOUNDS_S[index]) if index < len(BOUNDS_S) else math.inf
+
+
+def _quantile_s(counts: Counts, quantile: float) -> float:
+    """The estimated quantile: the upper bound of its bin."""
+    index = int(np.searchsorted(np.cumsum(counts.latency), quantile * sum(counts.latency)))
+    return float(BOUNDS_S[min(index, len(BOUNDS_S) - 1)])
+
+
+def _ratio(seconds: float, other: float) -> float | None:
+    return seconds / other - 1 if other > 0 and math.isfinite(seconds) and math.isfinite(other) else None
+
+
+def _range(limits: tuple[float | None, float | None]) -> str:
+    low, high = limits
+    parts = [f"at least {low:g}"] if low is not None else []
+    return " and ".join([*parts, *([f"at most {high:g}"] if high is not None else [])]) or "a number"

@@ -6,7 +6,7 @@ from winnow.config.serving import ConditionConfig, RolloutConfig
 from winnow.rollout.plan import Condition, Step, from_values, steps_of, to_values
 from winnow.routing import Route
 
-ERRORS, LATENCY = Condition("errors", margin=0.01), Condition("latency", margin=0.2)
+ERRORS, LATENCY = Condition("errors", margin=0.01), Condition("latency", margin=0.5)
 
 
 def test_a_rolling_update_has_no_step_with_two_revisions():
