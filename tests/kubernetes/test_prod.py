@@ -30,6 +30,7 @@ from winnow.bundle.manifest import EXAMPLE
 from winnow.config.errors import InputError
 from winnow.orchestrators.drive import Driver, observe
 from winnow.platforms.kubernetes.deployer import KubernetesDeployer
+from winnow.platforms.kubernetes.manifests import to_yaml
 from winnow.platforms.kubernetes.revision_plan import object_name
 from winnow.platforms.labels import DEPLOYMENT
 from winnow.rollout.plan import Step
@@ -63,6 +64,7 @@ class _Backend:
     settle_s: float = 2.0
     router_image: str = ""
     taken_over_within_s: float = 40.0
+    gateway: str = ""
 
     @property
     def name(self) -> str:
@@ -70,7 +72,7 @@ class _Backend:
 
     @property
     def entry(self) -> Entry:
-        return Entry(host=f"{self.site.name}.localhost")
+        return Entry(host=f"{self.site.name}.localhost", gateway=self.gateway)
 
     def deployer(self) -> KubernetesDeployer:
         return KubernetesDeployer(self.site.place.home, environment=self.site.environment())
@@ -99,8 +101,8 @@ def releases(tmp_path_factory: pytest.TempPathFactory, shared_place: Place) -> I
 
 
 @contextlib.contextmanager
-def deployed_in(place: Place, releases: dict[str, Release]) -> Iterator[Deployed]:
-    backend = _Backend(Site(place, f"t{secrets.token_hex(4)}"))
+def deployed_in(place: Place, releases: dict[str, Release], gateway: str = "") -> Iterator[Deployed]:
+    backend = _Backend(Site(place, f"t{secrets.token_hex(4)}"), gateway=gateway)
     try:
         yield Deployed(backend, releases)
     finally:
@@ -257,6 +259,45 @@ def test_a_driver_that_is_killed_loses_no_request_and_the_next_one_leaves_nothin
     own = [f"{kind}-{number}" for kind in ("Deployment", "PodDisruptionBudget", "Service") for number in (1, 2)]
     key = f"Secret-key-{settings.key}"
     assert objects_of(deployed) == sorted([*own, key, "Service", "Ingress", "NetworkPolicy"])
+
+
+@pytest.fixture
+def gateway(shared_place: Place) -> Iterator[str]:
+    """A Gateway of Traefik's, at the port at which it listens already."""
+    api, name = "gateway.networking.k8s.io/v1", shared_place.namespace
+    listener = {"name": "http", "port": 8000, "protocol": "HTTP"}
+    made = [
+        {"kind": "GatewayClass", "spec": {"controllerName": "traefik.io/gateway-controller"}},
+        {"kind": "Gateway", "spec": {"gatewayClassName": name, "listeners": [listener]}},
+    ]
+    manifests = to_yaml({"apiVersion": api, "metadata": {"name": name}, **each} for each in made)
+    shared_place.admin("create", "--filename", "-", given=manifests)
+    yield f"{shared_place.namespace}/{name}"
+    shared_place.admin("delete", "gateway", name)
+    shared_place.admin("delete", "gatewayclass", name)
+
+
+def test_a_gateway_splits_by_weight_without_routers_and_loses_no_request(
+    shared_place: Place, releases: dict[str, Release], gateway: str
+) -> None:
+    with deployed_in(shared_place, releases, gateway) as deployed:
+        old = deployed.serve("first")
+        assert "Ingress" not in objects_of(deployed)
+        record, new = deployed.start("second")
+        deployed.deployer.check_change(record, new)
+        with running(load_of(deployed)) as moved:
+            record = to(record, old, candidate=new, weight=0.25, is_gateway=True)
+            deployed.deployer.route(record)
+            with running(load_of(deployed)) as split:
+                time.sleep(2)
+            record = to(record, old)
+            deployed.deployer.route(record)
+            deployed.deployer.scale(record, new, 0)
+        assert [(each.failed, is_clean(each)) for each in (moved, split)] == [(Counter(), True)] * 2
+        # The split is exact for both loads together; each of them has every other request or so.
+        assert abs(split.versions["2"] / split.ok - 0.25) < 0.1
+        assert deployed.deployer.remove(deployed.backend.name) is True
+        assert not shared_place.admin.names("httproutes", f"--selector={DEPLOYMENT}={deployed.backend.name}")
 
 
 def test_pods_that_do_not_start_or_are_not_created_say_why(deployed: Deployed, own_place: Place) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -235,8 +236,9 @@ def http_route(record: Record) -> Manifest:
     route, host = record.route, record.entry.host
     weights = {object_name(record.name): 1}
     if route.is_gateway and route.candidate is not None:
-        part = round(route.weight * 10_000)
-        numbers = {route.stable: 10_000 - part, route.candidate: part}
+        # The smallest whole numbers: Traefik needs as many requests as a weight has units until a split is exact.
+        part = Fraction(route.weight).limit_denominator(1000)
+        numbers = {route.stable: part.denominator - part.numerator, route.candidate: part.numerator}
         weights = {object_name(record.name, str(number)): weight for number, weight in numbers.items()}
     backends = [{"name": name, "port": 80, "weight": weight} for name, weight in weights.items()]
     return {

@@ -114,8 +114,8 @@ def test_an_entry_is_an_ingress_or_the_route_of_a_gateway() -> None:
     assert gateway[-1]["spec"]["parentRefs"] == [{"name": "public", "namespace": "edge"}]
     (rule,) = gateway[-1]["spec"]["rules"]
     assert [(each["name"], each["weight"]) for each in rule["backendRefs"]] == [
-        ("winnow-prod-wine-1", 7500),
-        ("winnow-prod-wine-2", 2500),
+        ("winnow-prod-wine-1", 3),
+        ("winnow-prod-wine-2", 1),
     ]
 
 
