@@ -356,8 +356,8 @@ def test_a_home_that_is_a_file_is_refused(person: Person) -> None:
     [
         ("select-model", "tracking store", "train"),
         ("prod", "tracking store", "train"),
-        ("rollback", "deployment 'bad'", "winnow prod --platform local --study bad"),
-        ("inference-one", "deployment 'bad'", "winnow prod --platform local --study bad"),
+        ("rollback", "deployment 'bad'", "winnow prod --platform local --name bad"),
+        ("inference-one", "deployment 'bad'", "winnow prod --platform local --name bad"),
         ("report", "HOME/studies.db", "train"),
         ("cancel", "HOME/studies.db", "train"),
         ("ui", "HOME/mlflow.db", "train"),
@@ -497,7 +497,7 @@ def test_a_study_without_a_champion_is_not_served(serving: Person) -> None:
 def test_a_rollback_needs_something_to_go_back_to(serving: Person) -> None:
     serve(serving, "prod")
     message = serving.refused("rollback", "--study", "cells")
-    assert message.startswith("deployment 'cells': expected a release that was served before")
+    assert message.startswith("deployment 'cells': expected a revision that was served before")
 
 
 # Disks

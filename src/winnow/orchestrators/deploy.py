@@ -241,9 +241,13 @@ def preview_serving(
     chosen = platform_for(platform, settings, request.environment)
     absences: list[WinnowError] = []
     plan = shown_plan(chosen, settings, registry, request, image, on_absence=absences.append)
-    unknown = [f"what is served as '{plan.driver.name}': planned as a first deployment"] if plan.is_offline else []
+    unknown = (
+        ["what serves now, and whether the platform takes the change: it is planned as a first deployment"]
+        if plan.is_offline
+        else []
+    )
     if plan.driver.desired.target.release.image == UNBUILT:
-        unknown.append("the image's id, since it is not built")
+        unknown.append("whether the image is there, and its id")
     return ServePreview(plan.render(), plan.note, tuple(unknown), tuple(dict.fromkeys(map(str, absences))))
 
 

@@ -152,13 +152,28 @@ def find_deployment(deployers: Mapping[str, Deployer], name: str | None) -> tupl
     return found[0]
 
 
-def list_deployments(deployers: Mapping[str, Deployer], name: str | None = None) -> list[tuple[str, Observation]]:
-    """All deployments that have served, with their platforms, or those of one name.
+def list_deployments(
+    deployers: Mapping[str, Deployer], name: str | None = None, say: Say = mute
+) -> list[tuple[str, Observation]]:
+    """All deployments, with their platforms, or those of one name.
+
+    Args:
+        say: is called with the error of each that cannot be read, such as one of an earlier version; a list of all
+            goes on without it.
 
     Raises:
         UnknownDeploymentError: nothing with that name is served.
+        InputError: the named one cannot be read.
     """
-    return [(platform, deployers[platform].observe(each)) for platform, each in _find(deployers, name)]
+    found = []
+    for platform, each in _find(deployers, name):
+        try:
+            found.append((platform, deployers[platform].observe(each)))
+        except InputError as error:
+            if name is not None:
+                raise
+            say(f"warning: {error}")
+    return found
 
 
 def _find(deployers: Mapping[str, Deployer], name: str | None) -> list[tuple[str, str]]:
@@ -172,7 +187,7 @@ def _find(deployers: Mapping[str, Deployer], name: str | None) -> list[tuple[str
 def observe_serving(settings: Settings, name: str | None, platform: str | None, say: Say) -> Serving:
     """What is being served: under one name or any, on one platform or all. See `winnow.api.status`."""
     deployers, absent = ask_deployers(settings, platform, say)
-    observed = list_deployments(deployers, name)
+    observed = list_deployments(deployers, name, say)
     found = [(where, each, made) for where, each in observed if (made := deployment_of(each)) is not None]
     champions: dict[str, str | None] = {}
     if found:

@@ -15,8 +15,7 @@ from winnow.tracking.mlflow_tracker import MlflowTracker
 from winnow.tracking.registry import Registry
 
 UNSET = {name: None for name in os.environ if name.startswith(("WINNOW_", "MLFLOW_", "KUBE", "DOCKER_"))}
-NOW = "not looked up: what serves now, so it is planned as a first deployment"
-TAKEN = "not looked up: whether the namespace takes the manifests, and whether you may apply them"
+NOW = "not looked up: what serves now, and whether the platform takes the change: it is planned as a first deployment"
 IMAGE = "not looked up: whether the image is there, and its id"
 BASE = (
     "not looked up: the id of the base image python:3.11-slim-bookworm, on which the image's tag depends: "
@@ -47,7 +46,7 @@ def shown(store: str, home: Path, *arguments: str) -> Result:
     ("arguments", "planned", "unknown"),
     [
         (("prod", "--platform", "docker"), "IMAGE-TO-BE-BUILT --model-version 1", [NOW, IMAGE]),
-        (("prod", "--platform", "kubernetes"), "kind: Deployment", [NOW, TAKEN, IMAGE]),
+        (("prod", "--platform", "kubernetes"), "kind: Deployment", [NOW, IMAGE]),
         (("build-prod",), "--tag=winnow-prod-cells:1-", [BASE]),
     ],
     ids=["docker", "kubernetes", "build"],

@@ -179,8 +179,8 @@ def test_a_preview_needs_neither_engine_nor_cluster(
     preview = preview_serving(platform, nowhere, registry, request)
     assert planned in preview.render()
     assert preview.unknown == (
-        "what is served as 'cells': planned as a first deployment",
-        "the image's id, since it is not built",
+        "what serves now, and whether the platform takes the change: it is planned as a first deployment",
+        "whether the image is there, and its id",
     )
     engine = f"the Docker engine at {os.environ['DOCKER_HOST']}: "
     cluster = (f"kubeconfig {os.environ['KUBECONFIG']}: ",) if platform == "kubernetes" else ()
@@ -197,5 +197,8 @@ def test_a_preview_does_not_need_a_cluster_that_is_down(
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig(nowhere.home.with_name("kubeconfig"), address)))
     monkeypatch.setenv("WINNOW_NAMESPACE", "place")
     preview = preview_serving("kubernetes", nowhere, FakeRegistry(bundle), ServeRequest("cells"))
-    assert preview.unknown[0] == "what is served as 'cells': planned as a first deployment"
+    assert (
+        preview.unknown[0]
+        == "what serves now, and whether the platform takes the change: it is planned as a first deployment"
+    )
     assert address in preview.absences[0]
