@@ -73,11 +73,11 @@ def test_without_a_champion_or_a_model_or_an_engine_nothing_is_changed(winnow: W
     assert winnow.run("prod-status", DOCKER_HOST=f"unix://{winnow.home}/nobody.sock").returncode == 2
 
 
-def test_what_a_change_has_left_is_removed_too(winnow: Winnow) -> None:
+def test_a_deployment_that_has_lost_its_entry_is_removed(winnow: Winnow) -> None:
     winnow.crown(0)
     assert winnow.run("prod", "--platform", "docker").returncode == 0
     connect().containers.get(f"winnow-prod-{winnow.name}-proxy").remove(force=True)
     removed = winnow.run("prod-remove")
-    assert "was not being served. Removed what a failed change had left behind" in removed.stdout, removed.stderr
+    assert "no longer served" in removed.stdout, removed.stderr
     assert winnow.containers() == 0
     assert winnow.run("prod-remove").stdout.startswith(f"Nothing was removed: {winnow.name} is not being served ")

@@ -83,7 +83,7 @@ def serve(
     """Serve a model's champion, as the section `serving` of its experiment file says.
 
     The previous model keeps answering until the new one is ready; then requests move to it as `serving.rollout` says.
-    Serving the same model again changes nothing. The same call after an interrupted one goes on with its rollout.
+    Serving the same model again changes nothing. The same call after one that was killed goes on with its rollout.
 
     Args:
         replicas, host, port: override the file.

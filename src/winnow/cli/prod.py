@@ -53,7 +53,7 @@ def prod(config: Path, platform: str, study: str | None, name: str | None, dry_r
     """Serve the selected model as the section `serving` of the experiment file says, and print its address.
 
     The previous model keeps answering until the new one is ready, or if the new one fails. The same command goes on
-    with a rollout that was interrupted or paused. Exit status 1: the rollout was aborted.
+    with a rollout whose driver was killed. Exit status 1: the rollout was aborted.
     """
     model = model_name(config, study, name)
     from winnow import api

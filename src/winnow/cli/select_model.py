@@ -68,7 +68,8 @@ def command(
         _print_outcome(outcome, runs, api.parameter_importances(study=name), dry_run=dry_run)
         if outcome.version is not None and not dry_run:
             alias = None if outcome.alias == "champion" else outcome.alias
-            prod = next_command("prod", platform="local", name=outcome.version.name, alias=alias)
+            named: dict[str, Any] = {"config": config} if study is None else {"name": outcome.version.name}
+            prod = next_command("prod", platform="local", **named, alias=alias)
             click.echo(f"  next: {prod}")
     return None if outcome.selection.winner else NO_RUN_PASSES
 

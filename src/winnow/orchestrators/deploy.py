@@ -38,9 +38,6 @@ from winnow.rollout.step import Aborted, Desired, Done, Paused, next_action, rev
 from winnow.routing import Observation, Record, Release, Revision
 from winnow.tracking.tracker import ModelVersion
 
-UNBUILT = "IMAGE-TO-BE-BUILT"
-"""What a plan that is only shown calls an image that is not there."""
-
 
 @dataclass(frozen=True)
 class ServeRequest:
@@ -213,6 +210,8 @@ def plan_rollback(settings: Settings, name: str | None, platform: str | None, *,
     observed = deployer.observe(chosen)
     record = observed.record
     previous, serving = record.revision(record.previous), record.serving
+    if record.rollout is not None and record.rollout.is_open:
+        raise _another_rollout(record)
     if previous is None or serving is None:
         raise no_previous(chosen)
     key = deployer.key(record)
@@ -246,7 +245,7 @@ def preview_serving(
         if plan.is_offline
         else []
     )
-    if plan.driver.desired.target.release.image == UNBUILT:
+    if not plan.driver.desired.target.release.image and not chosen.capabilities.shares_files:
         unknown.append("whether the image is there, and its id")
     return ServePreview(plan.render(), plan.note, tuple(unknown), tuple(dict.fromkeys(map(str, absences))))
 
@@ -277,7 +276,7 @@ def shown_plan(
     on_absence: Callable[[WinnowError], object] | None = None,
     is_asked: bool = True,
 ) -> ServePlan:
-    """A plan that is only shown. No file is kept, and no image is built: one that is not there is called `UNBUILT`.
+    """A plan that is only shown. No file is kept, and no image is built: one that is not there has no name.
 
     Args:
         image: what replicas run; empty: looked up.
@@ -303,10 +302,10 @@ def shown_plan(
     with shown_release(registry, version, settings.home, store=settings.tracking_uri) as shown:
         if not image and not chosen.capabilities.shares_files:
             try:
-                image = chosen.find_image(_image(request, shown, version)) or UNBUILT
+                image = chosen.find_image(_image(request, shown, version))
             except (UnavailableError, UnreachableError) as error:
                 _tell(on_absence, error)
-                image = UNBUILT
+                image = ""
         target = revision_for(observed, revision(asked, replace(shown, image=image), key))
         if not is_offline:
             check_plan(deployer, observed, desired_of(asked, target, chosen))

@@ -51,6 +51,8 @@ POLL_S = 0.25
 SILENT_S = 120.0
 """How long the platform may be away while a deployment is driven."""
 SHOWN_LINES = 20
+SAID_EVERY_S = 10.0
+"""How often it is said what is waited for; counts change at every look."""
 
 Judge = Callable[[Rollout, Sequence[RouterReport]], Verdict | None]
 """Judges the current step of a rollout by what its routers have counted; None while there is nothing to judge."""
@@ -104,7 +106,7 @@ class Driver:
 
     def _loop(self, held: Held) -> Done | Aborted | Paused:
         reports: dict[str, RouterReport] = {}
-        said, heard = "", self.clock.now()
+        said, said_at, heard = "", -SAID_EVERY_S, self.clock.now()
         while True:
             try:
                 held.renew()
@@ -113,9 +115,10 @@ class Driver:
                 verdict = self._verdict(observed, reports)
                 action = next_action(self.desired, observed, verdict, self.wall())
                 reason = getattr(action, "reason", "")
-                if reason and reason != said and not isinstance(action, Fail):
+                is_due = not isinstance(action, Wait | Fail) or self.clock.now() - said_at >= SAID_EVERY_S
+                if reason and reason != said and is_due:
                     self.say(reason)
-                    said = reason
+                    said, said_at = reason, self.clock.now()
                 self._carry_out(action, observed)
             except UnreachableError:
                 if self.clock.now() - heard > SILENT_S:

@@ -145,7 +145,7 @@ def status_of(observed: Observation, reports: Sequence[RouterReport], now: float
     """The status by an observation and what routers report. Pure. `now`: seconds since the epoch."""
     record, rollout = observed.record, observed.record.rollout
     if rollout is None:
-        raise _no_rollout(record)
+        raise _no_rollout(observed)
     steps, route = from_values(rollout.steps), record.route
     index = min(rollout.step, len(steps) - 1)
     is_running = rollout.state is RolloutState.RUNNING
@@ -257,7 +257,7 @@ def open_rollout(record: Record) -> Rollout:
     """The rollout that still moves requests or waits. Raises InputError where none is open."""
     rollout = record.rollout
     if rollout is None:
-        raise _no_rollout(record)
+        raise _no_rollout(Observation(record))
     if not rollout.is_open:
         raise InputError(
             f"rollout of '{record.name}'",
@@ -302,7 +302,17 @@ def _counted(observed: Observation, number: int, counts: Sequence[Counts]) -> Re
     )
 
 
-def _no_rollout(record: Record) -> InputError:
+def _no_rollout(observed: Observation) -> InputError:
+    record = observed.record
+    for each in record.revisions:
+        if each.number > record.route.stable and observed.of(each.number):
+            return InputError(
+                f"rollout of '{record.name}'",
+                expected="one that has begun",
+                found=f"revision {each.number} (version {each.release.version}), of which "
+                f"{observed.ready(each.number)} of {each.scale.replicas} replicas are ready",
+                remedy="Ask again once they are.",
+            )
     return InputError(
         f"rollout of '{record.name}'",
         expected="a rollout in steps",

@@ -150,10 +150,7 @@ def latency(candidate: Counts, stable: Counts, condition: Condition, alpha: floa
     said = f"{quantile:g} of the answers took up to {mine * 1e3:.3g} ms, {other * 1e3:.3g} ms on the stable revision"
     result = _result(passed=high <= _at_least(other_low, margin), failed=low >= _at_least(other_high, margin))
     if result is Result.NOT_ENOUGH_DATA:
-        limit_s = _at_least(other, margin)
-        slower = sum(count for count, bound in zip(stable.latency[:-1], BOUNDS_S, strict=True) if bound > limit_s)
-        needed = share_to_pass((slower + stable.latency[-1]) / others, 1 - quantile, alpha / 2)
-        said = f"latency: {_so_far(n, 'answers', needed)}"
+        said = f"latency: {_so_far(n, 'answers', None)}"
     interval = (_ratio(low, other_high), _ratio(high, other_low))
     return Finding("latency", mine / other - 1, interval, n, margin, rule, result, said)
 
