@@ -39,7 +39,7 @@ from winnow.api.documents import Document, config_reference
 from winnow.api.generation import GeneratedData, generate_data
 from winnow.api.images import ImageOptions, build_prod, build_train, plan_build_prod, plan_build_train
 from winnow.api.project import init, schema
-from winnow.api.rollouts import change_rollout, render, rollout_status
+from winnow.api.rollouts import change_rollout, plan_rollout, render, rollout_status
 from winnow.api.selection import check_runs, explain_run, parameter_importances, select_model
 from winnow.api.stack import (
     MadeSecrets,
@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     from winnow.platforms.executor import GroupState, GroupStatus
     from winnow.platforms.images import BuildFailedError, BuildStep
     from winnow.platforms.stack import StackEnd, StackError
+    from winnow.rollout.forecast import Forecast, Need
     from winnow.rollout.verdict import Finding
     from winnow.routing import Release, RolloutState
     from winnow.serving.client import NoAnswerError
@@ -128,6 +129,7 @@ _LATE = {
         "orchestrators.train": "SweepResult",
         "orchestrators.workers": "Jobs WorkerGroup",
         "platforms.deployer": "DeploymentFailedError ManualAccess UnknownDeploymentError",
+        "rollout.forecast": "Forecast Need",
         "rollout.verdict": "Finding",
         "routing": "Release RolloutState",
         "platforms.diagnosis": "Diagnosis",
@@ -167,6 +169,7 @@ __all__ = [
     "Finding",
     "FoldRacing",
     "FoldRecord",
+    "Forecast",
     "GeneratedData",
     "GroupState",
     "GroupStatus",
@@ -180,6 +183,7 @@ __all__ = [
     "ManualAccess",
     "Miss",
     "ModelVersion",
+    "Need",
     "NewProject",
     "NoAnswerError",
     "NoChampionError",
@@ -247,6 +251,7 @@ __all__ = [
     "plan_build_train",
     "plan_deletion",
     "plan_rollback",
+    "plan_rollout",
     "plan_serving",
     "predict",
     "preview_serving",

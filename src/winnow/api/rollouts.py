@@ -11,6 +11,7 @@ from winnow.api.deployments import deployment_name_of
 
 if TYPE_CHECKING:
     from winnow.orchestrators.rollouts import RolloutStatus, Wish
+    from winnow.rollout.forecast import Forecast
 
 
 def rollout_status(
@@ -74,6 +75,35 @@ def change_rollout(
     from winnow.orchestrators.rollouts import find_rollout
 
     return find_rollout(Settings.from_environment(), chosen, platform, say).change(wish)
+
+
+def plan_rollout(
+    config: Path | str, *, stage: str | None = None, rate: float, error_rate: float = 0.001, flip_rate: float = 0.0
+) -> Forecast:
+    """How many requests and how long each step of a rollout takes until it can pass. No platform is asked.
+
+    Args:
+        rate: requests per second to the deployment, above 0.
+        error_rate: share of the requests at which both revisions err, from 0 to below 1.
+        flip_rate: share of the compared predictions that differ, likewise.
+
+    Raises:
+        InputError: the file is wrong, has no such stage, or a rate is out of its range.
+    """
+    from winnow.config.errors import InputError
+    from winnow.config.loader import load_experiment
+    from winnow.config.next_command import next_flag
+    from winnow.orchestrators.serving_settings import stage_of
+    from winnow.rollout.forecast import forecast
+
+    if not 0 < rate < float("inf"):
+        raise InputError(
+            next_flag("rate"), expected="a number above 0", found=f"{rate:g}", remedy="Give requests per second."
+        )
+    for name, share in (("error_rate", error_rate), ("flip_rate", flip_rate)):
+        if not 0 <= share < 1:
+            raise InputError(next_flag(name), expected="from 0 to below 1", found=f"{share:g}", remedy="Give a share.")
+    return forecast(stage_of(load_experiment(config).serving, stage).rollout, rate, error_rate, flip_rate)
 
 
 def render(

@@ -68,6 +68,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "prod-status": ("prod:status", "Show what is being served."),
         "prod-remove": ("prod:remove", "Stop serving."),
         "rollback": ("prod:rollback", "Serve the previous model again."),
+        "plan-rollout": ("rollouts:plan", "Show how long the steps of a rollout take."),
         "rollout-status": (
             "rollouts:status",
             "Show how a rollout goes: step, requests, errors, answer times, verdicts.",

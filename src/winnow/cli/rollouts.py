@@ -23,7 +23,7 @@ from winnow.cli.options import (
 from winnow.config.platforms import PLATFORMS
 
 if TYPE_CHECKING:
-    from winnow.api import RevisionCounts, RolloutStatus
+    from winnow.api import Forecast, RevisionCounts, RolloutStatus
 
 REDRAWN_EVERY_S = 1.0
 
@@ -90,6 +90,44 @@ def render(config: Path, **options: Any) -> None:
     from winnow import api
 
     click.echo(api.render(config, **options), nl=False)
+
+
+@click.command("plan-rollout")
+@config_option
+@stage_option
+@click.option("--rate", type=float, required=True, help="Requests per second.")
+@click.option("--error-rate", type=float, default=0.001, show_default=True, help="Share at which both revisions err.")
+@click.option("--flip-rate", type=float, default=0.0, show_default=True, help="Share of predictions that differ.")
+@json_option
+def plan(config: Path, as_json: bool, **options: Any) -> None:
+    """Show how many requests and how long each step of a rollout takes."""
+    from winnow import api
+
+    found = api.plan_rollout(config, **options)
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+    else:
+        click.echo("\n".join(plan_lines(found)))
+
+
+FITS = {"least": "yes", "longest": "waits longer than the least duration", "no": "NO: pauses first"}
+
+
+def plan_lines(found: Forecast) -> list[str]:
+    """The plan as lines for people."""
+    if not found.needs:
+        return [f"{found.strategy}: no step waits for a number of requests, so there is nothing to plan"]
+    lines = ["step  share   condition  needed    in the least  seconds   in time"]
+    for each in found.needs:
+        needed = "never" if each.requests is None else f"{each.requests}"
+        seconds = "-" if each.seconds is None else f"{each.seconds:.0f}"
+        lines.append(
+            f"{each.step:<4}  {each.share:<6.3g}  {each.condition:<9}  {needed:<8}  {each.least_requests:<12}  "
+            f"{seconds:<8}  {FITS[each.fits]}"
+        )
+    return [*lines, "With these keys every step can be judged:", found.proposal.rstrip()] if found.proposal else lines
 
 
 def lines_of(status: RolloutStatus) -> list[str]:

@@ -178,6 +178,13 @@ def _is_address(host: str) -> bool:
     return True
 
 
+def stage_of(config: ServingConfig, stage: str | None) -> StageConfig:
+    """The settings of a stage; None for the deployment without one. Raises InputError for an unknown one."""
+    if stage is not None and stage not in config.stages:
+        raise _unknown_stage(config, stage)
+    return config.of_stage(stage)
+
+
 def _unknown_stage(config: ServingConfig, stage: str) -> InputError:
     known = sorted(config.stages)
     return InputError(

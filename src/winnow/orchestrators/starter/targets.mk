@@ -16,7 +16,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
 .DEFAULT_GOAL := help
 .PHONY: help init demo generate-data train train-docker train-kubernetes retry jobs logs cancel studies delete-study \
         report ui dashboard select-model prod-local prod-docker prod-kubernetes prod-status prod-remove rollback \
-        rollout-status rollout-promote rollout-pause rollout-resume rollout-abort render \
+        plan-rollout rollout-status rollout-promote rollout-pause rollout-resume rollout-abort render \
         inference-one inference-one-input build-train build-prod mlflow-init mlflow-remove kubernetes-secrets \
         compose-logs diff schema
 
@@ -114,6 +114,9 @@ prod-remove: setup ## Stop serving (STUDY or CONFIG if there are several deploym
 
 rollback: setup ## Serve the previous model again (STUDY or CONFIG, PLATFORM)
 	@$(WINNOW) rollback $(FLAGS)
+
+plan-rollout: setup ## Show how long the steps of a rollout take (RATE, CONFIG, STAGE, JSON=1)
+	@$(WINNOW) plan-rollout $(FLAGS)
 
 rollout-status: setup ## Show how a rollout goes (NAME, STAGE, PLATFORM, JSON=1)
 	@$(WINNOW) rollout-status $(FLAGS)
