@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tests.unit.serving import bundles
 from tests.unit.tracking import made_up
@@ -24,7 +26,9 @@ ROOT = Path(__file__).parents[2]
 class Winnow:
     """The command line with a home of its own, and two registered models."""
 
-    def __init__(self, home: Path, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self, home: Path, environment: Mapping[str, str] = os.environ, serving: Mapping[str, Any] | None = None
+    ) -> None:
         self.home = home
         self._environment = environment
         self.name = f"t{secrets.token_hex(4)}"
@@ -38,13 +42,29 @@ class Winnow:
             bundle = bundles.classification(home / f"bundle-{number}", name=self.name, scale=scale)
             trial = made_up.trial(number, study=self.name)
             self.versions.append(tracker.log_bundle(sweep, parent, trial, bundle))
+        self.file = home / "experiment.yaml"
+        self.serve_as(serving or {})
+
+    def serve_as(self, serving: Mapping[str, Any]) -> None:
+        """Write the experiment file with another section `serving`."""
+        search = {"space": {"lr": {"float": [0.01, 0.1]}}, "trials": 1, "metric": {"name": "f1"}}
+        whole = {"name": self.name, "data": {"source": "sklearn:iris"}, "search": search, "serving": dict(serving)}
+        self.file.write_text(json.dumps(whole), encoding="utf-8")
 
     def crown(self, number: int) -> None:
         Registry(self.uri).crown(self.versions[number], "test")
 
     def run(self, verb: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         variables = {**self._environment, "WINNOW_HOME": str(self.home), "MLFLOW_TRACKING_URI": self.uri, **environment}
-        argv = [sys.executable, "-c", "from winnow.cli import main; main()", verb, "--study", self.name, *arguments]
+        argv = [
+            sys.executable,
+            "-c",
+            "from winnow.cli import main; main()",
+            verb,
+            "--config",
+            str(self.file),
+            *arguments,
+        ]
         return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False, env=variables)
 
     def forget(self) -> None:

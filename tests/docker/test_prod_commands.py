@@ -33,7 +33,7 @@ def test_a_champion_is_served_found_and_removed(winnow: Winnow, tmp_path: Path) 
     served = winnow.run("prod", "--platform", "docker", "--replicas", "2")
     assert served.returncode == 0, served.stderr
     assert winnow.containers() == 3
-    again = winnow.run("prod", "--platform", "docker")
+    again = winnow.run("prod", "--platform", "docker", "--replicas", "2")
     assert "nothing was changed" in again.stdout, again.stderr
 
     # Another home, as another person's: the tier says itself what it serves.

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 PYTHON_IMAGE = "python:3.11-slim-bookworm"
 TIMEOUT_S = 120.0
 
-_WHO = "winnow-user"
+PERSON = "winnow-user"
 _OF_THE_TESTER = ("KUBECONFIG", "MLFLOW_TRACKING_URI")
 
 
@@ -143,4 +143,4 @@ def kubeconfig_of(admin: Kubectl, token: str, file: Path) -> Path:
 
 
 def _kubeconfig(admin: Kubectl, file: Path) -> Path:
-    return kubeconfig_of(admin, least_privileged(admin, _WHO, ROOT / "k8s" / "role.yaml"), file)
+    return kubeconfig_of(admin, least_privileged(admin, PERSON, ROOT / "k8s" / "role.yaml"), file)

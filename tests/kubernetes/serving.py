@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from tests.kubernetes.places import Place
 from tests.kubernetes.pods import until
@@ -16,14 +15,12 @@ from winnow.platforms.kubernetes.revision_plan import CONTAINER, KINDS
 from winnow.platforms.labels import DEPLOYMENT
 from winnow.routing import Release
 
-ONLY_BY_HAND = {"WINNOW_REPLICA_CPU_TARGET": "100000", "WINNOW_SCALE_DOWN_AFTER_S": "0"}
-"""An autoscaler that no load moves, and that lets go of replicas that nobody asks for."""
-SMALL = {
-    "WINNOW_REPLICA_CPU_REQUEST": "50m",
-    "WINNOW_REPLICA_MEMORY_REQUEST": "128Mi",
-    "WINNOW_SETTLE_S": "2",
+SERVING = {
+    "host": "*.localhost",
+    "resources": {"cpu_request": "50m", "memory_request": "128Mi"},
+    "settle_s": 2,
 }
-"""Settings with which many replicas fit on a small node, and leave it soon."""
+"""The section `serving` with which many replicas fit on a small node, and leave it soon; the host leads here."""
 
 _END = "import os, signal; os.kill(1, signal.SIGTERM); os.kill(1, signal.SIGINT)"
 
@@ -34,12 +31,11 @@ class Site:
 
     place: Place
     name: str
-    settings: Mapping[str, str] = field(default_factory=dict)
 
     def environment(self, **settings: str) -> dict[str, str]:
-        """What its deployers are run with: a host of its own, which leads to this machine."""
-        ingress = {"WINNOW_INGRESS_URL": os.environ["WINNOW_INGRESS_URL"], "WINNOW_INGRESS_HOST": "*.localhost"}
-        return {**self.place.environment, **ingress, **SMALL, **self.settings, **settings}
+        """What its deployers and commands are run with."""
+        ingress = {"WINNOW_INGRESS_URL": os.environ["WINNOW_INGRESS_URL"]}
+        return {**self.place.environment, **ingress, **settings}
 
     def kill(self, pod: str) -> None:
         """End its server at once, as a crash would; the pod starts it again. Returns when the cluster has seen it."""

@@ -12,7 +12,7 @@ from tests import previous
 from tests.docker import serving_images
 from tests.kubernetes import serving
 from tests.kubernetes.groups import SLEEP, Sandbox, remove, sandbox, wait_until
-from tests.kubernetes.places import Place
+from tests.kubernetes.places import PERSON, Place
 from tests.kubernetes.serving import Site
 from winnow.config.errors import InputError
 from winnow.platforms.executor import GroupState
@@ -73,6 +73,10 @@ def test_its_deployment_is_listed_named_with_the_command_that_removes_it_and_rem
     site = Site(shared_place, f"t{secrets.token_hex(4)}")
     deployer = KubernetesDeployer(shared_place.home, environment=site.environment())
     try:
+        # The earlier version also listed ReplicaSets.
+        shared_place.admin("create", "role", "earlier", "--verb=list", "--resource=replicasets.apps")
+        person = f"--serviceaccount={shared_place.namespace}:{PERSON}"
+        shared_place.admin("create", "rolebinding", "earlier", "--role=earlier", person)
         previous.run(SERVE, str(shared_place.home), site.name, *described(first), given=site.environment())
         assert site.name in deployer.names()
         with pytest.raises(InputError, match="prod-remove"):

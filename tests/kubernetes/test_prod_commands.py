@@ -14,7 +14,7 @@ import yaml
 
 from tests.docker.champions import Winnow
 from tests.kubernetes.places import Place
-from tests.kubernetes.serving import Site
+from tests.kubernetes.serving import SERVING, Site
 from winnow.platforms.labels import DEPLOYMENT
 
 pytestmark = pytest.mark.kubernetes
@@ -28,7 +28,7 @@ DIFF = ("diff", "--part", "prod", "--exit-code")
 @pytest.fixture
 def winnow(tmp_path: Path, shared_place: Place) -> Iterator[Winnow]:
     site = Site(shared_place, "")
-    made = Winnow(tmp_path, site.environment())
+    made = Winnow(tmp_path, site.environment(), SERVING)
     yield made
     Site(shared_place, made.name).close()
     made.forget()
@@ -50,12 +50,12 @@ def test_a_champion_is_served_asked_changed_rolled_back_and_removed(
         *("Deployment", "Service", "Ingress", "NetworkPolicy", "PodDisruptionBudget", "HorizontalPodAutoscaler"),
     }, planned.stderr
     assert differs.returncode == 1, differs.stderr
-    assert f"+++ deployments/winnow-prod-{winnow.name} (planned)" in differs.stdout
+    assert f"+++ deployments/winnow-prod-{winnow.name}-1 (planned)" in differs.stdout
     assert objects(winnow, shared_place) == []
     served = winnow.run("prod", *TIER, "--replicas", "1")
     assert served.returncode == 0, served.stderr
     assert f"http://{winnow.name}.localhost" in served.stdout
-    assert len(objects(winnow, shared_place)) == 6
+    assert len(objects(winnow, shared_place)) == 7
 
     # Another home, as another person's: the cluster says itself what it serves.
     elsewhere = {"WINNOW_HOME": str(tmp_path / "elsewhere")}
@@ -94,7 +94,8 @@ def test_a_champion_that_does_not_start_ends_with_an_error_and_leaves_nothing(
 ) -> None:
     winnow.crown(0)
     # More than any model fits into is asked of a replica that may have next to nothing.
-    failed = winnow.run("prod", *TIER, WINNOW_REPLICA_MEMORY="16Mi")
+    winnow.serve_as({**SERVING, "resources": {**SERVING["resources"], "memory": "16Mi", "memory_request": "16Mi"}})
+    failed = winnow.run("prod", *TIER)
     assert failed.returncode == 1
     assert "nothing is being served" in failed.stderr and "Traceback" not in failed.stderr
     assert objects(winnow, shared_place) == []

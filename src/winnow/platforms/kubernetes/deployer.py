@@ -66,7 +66,7 @@ from winnow.platforms.kubernetes.revision_plan import (
     object_name,
     revision_in,
 )
-from winnow.platforms.readiness import is_answering
+from winnow.platforms.readiness import is_answering, is_known
 from winnow.routing import Observation, Record, Revision, RouterReport, to_json
 
 READ_PERMISSIONS = (
@@ -93,6 +93,7 @@ INGRESS_URL = "WINNOW_INGRESS_URL"
 ROUTERS_S, MOVED_S, GONE_S = 120.0, 30.0, 10.0
 """How long routers may take to become ready, the entry's endpoints to follow, and pods to be told to end."""
 POLL_S = 0.3
+ANSWERS_S = 15.0
 FORWARDED_PORT = 8080
 SHOWN_LINES, KEPT_LINES, KEPT_LOGS = 20, 1000, 40
 NO_ADDRESS = (
@@ -333,6 +334,8 @@ class KubernetesDeployer:
         self._await_moved(record)
         if is_moved:
             self._clock.sleep(revision_plan.settle_s(stable.settings))
+        if found.entry_serial is None or found.record.entry != record.entry:
+            self._await_answer(self._url(record))
         self._tidy(record, wanted)
 
     @_insisting
@@ -579,6 +582,12 @@ class KubernetesDeployer:
                     f"follow its selector within {MOVED_S:g} s."
                 )
             self._clock.sleep(0.1)
+
+    def _await_answer(self, url: str) -> None:
+        """Wait a little until the Ingress leads to the entry. It may not be reached from here, which is no error."""
+        deadline = self._clock.now() + ANSWERS_S
+        while is_known(url) and not is_answering(url) and self._clock.now() < deadline:
+            self._clock.sleep(POLL_S)
 
     def _start_routers(self, record: Record) -> None:
         """Start the routers of a route, and wait until they are ready.
