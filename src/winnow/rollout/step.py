@@ -142,12 +142,11 @@ Action = Write | Start | Rescale | Scale | Move | Retire | Forget | Wait | End
 def revision_for(observed: Observation, wanted: Revision) -> Revision:
     """The revision to serve: a kept one that is the same, at the wanted scale, else `wanted` with a new number.
 
-    A kept revision whose replicas fail is not tried again under its number unless it serves.
+    A kept revision whose replicas fail is not tried again under its number unless requests go to it.
     """
     record = observed.record
     for each in reversed(record.revisions):
-        is_serving = each.number == record.route.stable
-        if each.is_same(wanted) and (is_serving or not _failure(observed, each.number)):
+        if each.is_same(wanted) and (each in record.routed or not _failure(observed, each.number)):
             return replace(each, scale=wanted.scale)
     return replace(wanted, number=record.next_number)
 
