@@ -87,7 +87,7 @@ class ConditionConfig(Frozen):
         description="How much worse the candidate may be: of errors, a difference of shares (0.01); of latency, a "
         "share of the stable revision's quantile (0.5).",
     )
-    quantile: float = Field(default=0.99, gt=0, lt=1, description="latency: the quantile.")
+    quantile: float = Field(default=0.95, gt=0, lt=1, description="latency: the quantile.")
     max_flips: float | None = Field(default=None, ge=0, le=1, description="agreement: allowed share of flips.")
     url: str | None = Field(default=None, description="prometheus: its address. metric: what is asked.")
     query: str | None = Field(default=None, description="prometheus: a query with one result.")

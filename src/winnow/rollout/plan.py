@@ -37,7 +37,7 @@ class Condition(Struct, frozen=True):
 
     type: str
     margin: float = 0.0
-    quantile: float = 0.99
+    quantile: float = 0.95
     max_flips: float = MAX_FLIPS
     url: str = ""
     query: str = ""
