@@ -6,6 +6,7 @@ which revisions a deployment's requests go to. A *record* is what a platform kee
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -324,6 +325,20 @@ class Counts(Struct, frozen=True):
 
 LATENCY_BOUNDS_S: tuple[float, ...] = tuple(round(0.0005 * 1.1**step, 7) for step in range(128))
 """Upper bounds of the latency histogram: from 0.5 ms in steps of 10 % to 90 s."""
+
+
+def quantile_s(latency: Sequence[int], share: float) -> float | None:
+    """The answer time that a share of the requests does not exceed, in seconds; None without requests.
+
+    Args:
+        latency: as `Counts.latency`; the result is the upper bound of a class, 10 % above its lower one.
+    """
+    wanted, seen = share * sum(latency), 0
+    for index, count in enumerate(latency):
+        seen += count
+        if count and seen >= wanted:
+            return LATENCY_BOUNDS_S[min(index, len(LATENCY_BOUNDS_S) - 1)]
+    return None
 
 
 class Comparisons(Struct, frozen=True):

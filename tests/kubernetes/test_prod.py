@@ -1,4 +1,4 @@
-"""Deployments on Kubernetes under load and under fire, through the Ingress, as somebody with the Role alone.
+"""Deployments on Kubernetes under load and under fire, through the Ingress, with the permissions of the Role alone.
 
 `tests/contracts/test_deployers.py` moves routes under load; here the cluster, its owner and other processes interfere.
 """

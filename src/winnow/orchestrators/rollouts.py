@@ -21,10 +21,11 @@ from winnow.orchestrators.drive import Driver, Judge
 from winnow.orchestrators.judge import StepJudge
 from winnow.platforms.deployer import Deployer, Say, mute
 from winnow.platforms.table import platform_for
+from winnow.rollout.accumulate import total
 from winnow.rollout.plan import from_values
 from winnow.rollout.step import Desired
 from winnow.rollout.verdict import Finding
-from winnow.routing import LATENCY_BOUNDS_S, Counts, Observation, Record, Rollout, RolloutState, RouterReport
+from winnow.routing import Counts, Observation, Record, Rollout, RolloutState, RouterReport, quantile_s
 
 Wish = Literal["promote", "pause", "resume", "abort"]
 
@@ -151,40 +152,26 @@ def status_of(observed: Observation, reports: Sequence[RouterReport], now: float
     is_running = rollout.state is RolloutState.RUNNING
     elapsed_s = now - rollout.step_started_at
     longest_s = steps[index].most_s if is_running else None
-    mine = [each for each in reports if each.serial == route.serial]
+    seen = total(each for each in reports if each.serial == route.serial)
     return RolloutStatus(
         name=record.name,
         strategy=rollout.strategy,
         state=rollout.state,
         step=index + 1,
         steps=len(steps),
-        stable=_counted(observed, rollout.stable, [each.stable for each in mine]),
-        candidate=_counted(observed, rollout.candidate, [each.candidate for each in mine]),
+        stable=_counted(observed, rollout.stable, seen.stable),
+        candidate=_counted(observed, rollout.candidate, seen.candidate),
         mirror=route.mirror,
-        compared=sum(each.comparisons.compared for each in mine),
-        agreed=sum(each.comparisons.agreed for each in mine),
-        flips=sum(each.comparisons.flips for each in mine),
+        compared=seen.comparisons.compared,
+        agreed=seen.comparisons.agreed,
+        flips=seen.comparisons.flips,
         findings=msgspec.convert(rollout.verdicts, tuple[Finding, ...]),
         reason=rollout.reason,
         passes_in_s=max(steps[index].least_s - elapsed_s, 0.0) if is_running else None,
         pauses_in_s=None if longest_s is None else max(longest_s - elapsed_s, 0.0),
         wish=observed.wish,
-        is_expired=any(each.is_expired for each in mine),
+        is_expired=seen.is_expired,
     )
-
-
-def quantile_s(latency: Sequence[int], share: float) -> float | None:
-    """The answer time that a share of the requests does not exceed, in seconds; None without requests.
-
-    Args:
-        latency: as `Counts.latency`; the result is the upper bound of a class, 10 % above its lower one.
-    """
-    wanted, seen = share * sum(latency), 0
-    for index, count in enumerate(latency):
-        seen += count
-        if count and seen >= wanted:
-            return LATENCY_BOUNDS_S[min(index, len(LATENCY_BOUNDS_S) - 1)]
-    return None
 
 
 def ask(
@@ -286,19 +273,18 @@ def _is_free(deployer: Deployer, name: str) -> bool:
         return False
 
 
-def _counted(observed: Observation, number: int, counts: Sequence[Counts]) -> RevisionCounts:
+def _counted(observed: Observation, number: int, counts: Counts) -> RevisionCounts:
     route, revision = observed.record.route, observed.record.revision(number)
     weight = route.weight if route.candidate is not None else 0.0
-    latency = [sum(each) for each in zip(*(each.latency for each in counts if each.latency), strict=True)]
     return RevisionCounts(
         revision=number,
         version="" if revision is None else revision.release.version,
         share=weight if number == route.candidate else 1 - weight if number == route.stable else 0.0,
         replicas=observed.ready(number),
-        requests=sum(each.requests for each in counts),
-        errors=sum(each.errors for each in counts),
-        p50_s=quantile_s(latency, 0.5),
-        p99_s=quantile_s(latency, 0.99),
+        requests=counts.requests,
+        errors=counts.errors,
+        p50_s=quantile_s(counts.latency, 0.5),
+        p99_s=quantile_s(counts.latency, 0.99),
     )
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 STUDY, GROUP, NODE = "winnow.study", "winnow.group", "winnow.node"
 """Labels of a worker group's containers and networks: its study, its name, the index of its node."""
 
-DEPLOYMENT, SERIAL, RELEASE, PREVIOUS, ROLE = (
+DEPLOYMENT, SERIAL, RELEASE, ROLE = (
     "winnow.deployment",
     "winnow.serial",
     "winnow.release",
-    "winnow.previous",
     "winnow.role",
 )
 """Labels of what serves: the deployment, the number of the change that made it, the release as JSON, and its part."""

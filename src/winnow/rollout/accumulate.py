@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import zip_longest
 
 from winnow.routing import Comparisons, Counts, RouterReport
-
-Reports = Mapping[str, RouterReport]
-"""The last report of each router of a step, by the router's identifier. A driver begins a step with an empty one."""
-
-
-def add(reports: Reports, latest: Iterable[RouterReport]) -> Reports:
-    """Replace earlier reports of the same routers. A router that vanished keeps its last; a new start is new."""
-    return {**reports, **{each.router: each for each in latest}}
 
 
 def total(reports: Iterable[RouterReport]) -> RouterReport:

@@ -19,7 +19,7 @@ from winnow import statistics
 from winnow.rollout.conditions import Measured
 from winnow.rollout.plan import Condition, Step
 from winnow.rollout.sizes import errors_to_pass, judged_by_counts, share_to_pass
-from winnow.routing import LATENCY_BOUNDS_S, Counts, RouterReport
+from winnow.routing import LATENCY_BOUNDS_S, Counts, RouterReport, quantile_s
 
 BOUNDS_S = np.asarray(LATENCY_BOUNDS_S)
 
@@ -146,7 +146,7 @@ def latency(candidate: Counts, stable: Counts, condition: Condition, alpha: floa
         return Finding("latency", None, (None, None), n, margin, rule, Result.NOT_ENOUGH_DATA, lacking)
     low, high = _bounds(candidate, quantile, fail_alpha / 2)[0], _bounds(candidate, quantile, alpha / 2)[1]
     other_high, other_low = _bounds(stable, quantile, fail_alpha / 2)[1], _bounds(stable, quantile, alpha / 2)[0]
-    mine, other = _quantile_s(candidate, quantile), _quantile_s(stable, quantile)
+    mine, other = quantile_s(candidate.latency, quantile) or 0.0, quantile_s(stable.latency, quantile) or 0.0
     said = f"{quantile:g} of the answers took up to {mine * 1e3:.3g} ms, {other * 1e3:.3g} ms on the stable revision"
     result = _result(passed=high <= _at_least(other_low, margin), failed=low >= _at_least(other_high, margin))
     if result is Result.NOT_ENOUGH_DATA:
@@ -219,12 +219,6 @@ def _at_least(seconds: float, margin: float) -> float:
         return 0.0
     index = int(np.searchsorted(BOUNDS_S, (1 + margin) * seconds * (1 - 1e-9)))
     return float(BOUNDS_S[index]) if index < len(BOUNDS_S) else math.inf
-
-
-def _quantile_s(counts: Counts, quantile: float) -> float:
-    """The estimated quantile: the upper bound of its bin."""
-    index = int(np.searchsorted(np.cumsum(counts.latency), quantile * sum(counts.latency)))
-    return float(BOUNDS_S[min(index, len(BOUNDS_S) - 1)])
 
 
 def _ratio(seconds: float, other: float) -> float | None:

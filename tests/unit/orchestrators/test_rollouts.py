@@ -10,8 +10,8 @@ from msgspec.structs import replace as with_values
 from tests.unit.orchestrators.test_drive import CANARY, NAME, Site
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, WinnowError
-from winnow.orchestrators.rollouts import RevisionCounts, RolloutStatus, Wish, ask, quantile_s, rollout_status
-from winnow.routing import LATENCY_BOUNDS_S, Comparisons, Counts, Observation, RolloutState, RouterReport
+from winnow.orchestrators.rollouts import RevisionCounts, RolloutStatus, Wish, ask, rollout_status
+from winnow.routing import LATENCY_BOUNDS_S, Comparisons, Counts, Observation, RolloutState, RouterReport, quantile_s
 
 
 class Killed(BaseException):
