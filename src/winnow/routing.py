@@ -363,6 +363,24 @@ class Comparisons(Struct, frozen=True):
     largest_distance: float = 0.0
 
 
+class OutcomeCounts(Struct, frozen=True):
+    """What was learnt later of the requests that a route gave to one revision.
+
+    Attributes:
+        revision: the number of the revision that the route chose, also where another one answered in its place.
+        requests: predictions in the log.
+        outcomes: of these, those with an outcome; a prediction counts once.
+        total, square_total: sums of the metric's value for each outcome (1 for a right class and 0 for a wrong one, or
+            a number), and of its square.
+    """
+
+    revision: int
+    requests: int = 0
+    outcomes: int = 0
+    total: float = 0.0
+    square_total: float = 0.0
+
+
 class RouterReport(Struct, frozen=True):
     """A router's answer to a renewal of its lease.
 

@@ -28,6 +28,7 @@ from tests.docker.load import Load, Outcome, running
 from winnow.bundle.manifest import EXAMPLE
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, WinnowError
+from winnow.finding import Result
 from winnow.orchestrators.drive import Driver, observe
 from winnow.platforms.deployer import DeploymentFailedError, UnknownDeploymentError
 from winnow.platforms.docker.client import connect
@@ -38,7 +39,7 @@ from winnow.platforms.labels import DEPLOYMENT
 from winnow.platforms.readiness import is_answering
 from winnow.rollout.plan import Step
 from winnow.rollout.step import Desired, Done, revision_for
-from winnow.rollout.verdict import Result, Verdict
+from winnow.rollout.verdict import Verdict
 from winnow.routing import (
     Entry,
     Observation,

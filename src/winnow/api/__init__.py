@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from winnow.config.experiment import Experiment
     from winnow.config.loader import load_experiment
     from winnow.config.settings import Variable
+    from winnow.finding import Finding
     from winnow.model_query.ranking import Demand, Miss, Selection
     from winnow.orchestrators.build import BuiltImage, PlannedBuild
     from winnow.orchestrators.cancel import Cancelled
@@ -91,7 +92,6 @@ if TYPE_CHECKING:
     from winnow.platforms.images import BuildFailedError, BuildStep
     from winnow.platforms.stack import StackEnd, StackError
     from winnow.rollout.forecast import Forecast, Need
-    from winnow.rollout.verdict import Finding
     from winnow.routing import Release, RolloutState
     from winnow.serving.client import NoAnswerError
     from winnow.study.catalog import StudySummary
@@ -107,6 +107,7 @@ _LATE = {
         "config.experiment": "Experiment",
         "config.loader": "load_experiment",
         "config.settings": "Variable",
+        "finding": "Finding",
         "model_query.ranking": "Demand Miss Selection",
         "orchestrators.build": "BuiltImage PlannedBuild",
         "orchestrators.cancel": "Cancelled",
@@ -130,7 +131,6 @@ _LATE = {
         "orchestrators.workers": "Jobs WorkerGroup",
         "platforms.deployer": "DeploymentFailedError ManualAccess UnknownDeploymentError",
         "rollout.forecast": "Forecast Need",
-        "rollout.verdict": "Finding",
         "routing": "Release RolloutState",
         "platforms.diagnosis": "Diagnosis",
         "platforms.executor": "GroupState GroupStatus",

@@ -16,6 +16,7 @@ from winnow.config.clock import Clock
 from winnow.config.errors import InputError, WinnowError
 from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
+from winnow.finding import Finding
 from winnow.orchestrators.deployments import ask_deployers, find_deployment
 from winnow.orchestrators.drive import Driver, Judge
 from winnow.orchestrators.judge import StepJudge
@@ -24,7 +25,6 @@ from winnow.platforms.table import platform_for
 from winnow.rollout.accumulate import total
 from winnow.rollout.plan import from_values
 from winnow.rollout.step import Desired
-from winnow.rollout.verdict import Finding
 from winnow.routing import Counts, Observation, Record, Rollout, RolloutState, RouterReport, quantile_s
 
 Wish = Literal["promote", "pause", "resume", "abort"]

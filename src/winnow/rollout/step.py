@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import msgspec
 from msgspec.structs import replace
 
+from winnow.finding import Result
 from winnow.rollout.plan import Step, from_values, to_values
-from winnow.rollout.verdict import Result, Verdict
+from winnow.rollout.verdict import Verdict
 from winnow.routing import Entry, Observation, Record, Revision, Rollout, RolloutState, Route
 
 GROWTH = 1.5

@@ -10,50 +10,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from enum import StrEnum
 
 import numpy as np
 from msgspec import Struct
 
 from winnow import statistics
+from winnow.finding import Finding, Result
 from winnow.rollout.conditions import Measured
 from winnow.rollout.plan import Condition, Step
 from winnow.rollout.sizes import errors_to_pass, judged_by_counts, share_to_pass
 from winnow.routing import LATENCY_BOUNDS_S, Counts, RouterReport, quantile_s
 
 BOUNDS_S = np.asarray(LATENCY_BOUNDS_S)
-
-
-class Result(StrEnum):
-    """A verdict. Only `pass` promotes."""
-
-    PASS = "pass"
-    FAIL = "fail"
-    NOT_ENOUGH_DATA = "not_enough_data"
-
-
-class Finding(Struct, frozen=True):
-    """The verdict of one condition.
-
-    Attributes:
-        condition: its type.
-        estimate: what was measured; None where nothing was.
-        interval: that contains the true value with the stated probability at every look; None for an open end.
-        n: requests, comparisons or values that it rests on.
-        margin: how much worse the candidate may be.
-        rule: the test, in words.
-        result: what follows.
-        reason: one sentence for people: what was found, or what is missing.
-    """
-
-    condition: str
-    estimate: float | None
-    interval: tuple[float | None, float | None]
-    n: int
-    margin: float
-    rule: str
-    result: Result
-    reason: str
 
 
 class Verdict(Struct, frozen=True):

@@ -12,11 +12,12 @@ import pytest
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, UnreachableError
 from winnow.config.serving import RolloutConfig
+from winnow.finding import Result
 from winnow.orchestrators.drive import Driver, observe, shares
 from winnow.platforms.deployer import DeploymentFailedError
 from winnow.rollout.plan import steps_of
 from winnow.rollout.step import Aborted, Desired, Done, Paused, revision_for
-from winnow.rollout.verdict import Result, Verdict
+from winnow.rollout.verdict import Verdict
 from winnow.routing import Observation, Release, ReplicaSettings, Revision, Rollout, RolloutState, RouterReport, Scale
 from winnow.testing.deployer import MemoryDeployer, MemoryWorld
 

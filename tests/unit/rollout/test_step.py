@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.unit.rollout.world import Replica, World, revision, verdict_of
 from winnow.config.serving import ConditionConfig, RolloutConfig
+from winnow.finding import Result
 from winnow.rollout.plan import steps_of
 from winnow.rollout.step import (
     Aborted,
@@ -28,7 +29,6 @@ from winnow.rollout.step import (
     paused,
     revision_for,
 )
-from winnow.rollout.verdict import Result
 from winnow.routing import Observation, Record, RolloutState
 from winnow.routing import Scale as Size
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from winnow.config.serving import ConditionConfig, RolloutConfig
+from winnow.finding import Result
 from winnow.rollout.conditions import Measured
 from winnow.rollout.plan import Step, steps_of
-from winnow.rollout.verdict import Result, judge
+from winnow.rollout.verdict import judge
 from winnow.routing import LATENCY_BOUNDS_S, Comparisons, Counts, RouterReport
 
 FAST_S, SPREAD = 0.005, 0.3

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from winnow.finding import Finding, Result
 from winnow.rollout.step import (
     Aborted,
     Action,
@@ -25,7 +26,7 @@ from winnow.rollout.step import (
     Write,
     next_action,
 )
-from winnow.rollout.verdict import Finding, Result, Verdict
+from winnow.rollout.verdict import Verdict
 from winnow.routing import Observation, Record, Release, ReplicaObserved, ReplicaSettings, Revision
 from winnow.routing import Scale as Size
 

@@ -1,0 +1,57 @@
+"""What gates and comparisons judge by: the answers of two versions to the same rows. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from winnow.bundle.manifest import Manifest
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """A registered version and its answers.
+
+    Attributes:
+        version: the registered version's number.
+        outputs: float32 [rows, outputs]: class probabilities or target values, as `model.onnx` gives them.
+        folds: the cross-validation's scores of its trial, by metric: float64 [folds].
+        fold_rows: rows that each fold trained on and validated on.
+        latency_s: seconds of repeated answers to a single row, float64 [repeats]; empty where none was measured.
+        size_bytes: of the exported model.
+    """
+
+    version: str
+    manifest: Manifest
+    outputs: NDArray[np.float32]
+    folds: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    fold_rows: tuple[int, int] = (0, 0)
+    latency_s: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Rows that the candidate has not seen, what is true of them, and what the versions answer.
+
+    Attributes:
+        source: where the rows are from, for people: a file, or `the holdout of study cells`.
+        rows: the rows as they were read, a DataFrame with every column, also those that are no features; for tensors
+            an array [rows, ...].
+        target: class indexes in the candidate's order int64 [rows], or values float [rows, targets].
+        champion: None where there is no champion yet.
+        is_unseen: bool [rows]: rows that the champion was not trained on. None where that is not known.
+        missing: why there are no rows, or why `is_unseen` is not known, as a sentence; empty otherwise.
+    """
+
+    source: str
+    rows: Any
+    target: NDArray[np.generic]
+    candidate: Answers
+    champion: Answers | None = None
+    is_unseen: NDArray[np.bool_] | None = None
+    missing: str = ""
