@@ -40,7 +40,7 @@ from winnow.api.generation import GeneratedData, generate_data
 from winnow.api.images import ImageOptions, build_prod, build_train, plan_build_prod, plan_build_train
 from winnow.api.project import init, schema
 from winnow.api.rollouts import change_rollout, plan_rollout, render, rollout_status
-from winnow.api.selection import check_runs, explain_run, parameter_importances, select_model
+from winnow.api.selection import check_runs, explain_run, parameter_importances, select_model, winner_certainty
 from winnow.api.stack import (
     MadeSecrets,
     PrintedLogs,
@@ -95,6 +95,7 @@ if TYPE_CHECKING:
     from winnow.routing import Release, RolloutState
     from winnow.serving.client import NoAnswerError
     from winnow.study.catalog import StudySummary
+    from winnow.study.certainty import Certainty, Lead
     from winnow.study.fold_racing import FoldRacing
     from winnow.study.store import RefitResult
     from winnow.tracking.records import FoldRecord, TrialRecord
@@ -138,6 +139,7 @@ _LATE = {
         "platforms.stack": "StackEnd StackError",
         "serving.client": "NoAnswerError",
         "study.catalog": "StudySummary",
+        "study.certainty": "Certainty Lead",
         "study.fold_racing": "FoldRacing",
         "study.store": "RefitResult",
         "tracking.records": "FoldRecord TrialRecord",
@@ -154,6 +156,7 @@ __all__ = [
     "BuildStep",
     "BuiltImage",
     "Cancelled",
+    "Certainty",
     "CheckedRun",
     "Dashboard",
     "Deletion",
@@ -178,6 +181,7 @@ __all__ = [
     "Inference",
     "InputError",
     "Jobs",
+    "Lead",
     "ListedStudy",
     "MadeSecrets",
     "ManualAccess",
@@ -269,6 +273,7 @@ __all__ = [
     "studies",
     "train",
     "ui",
+    "winner_certainty",
     "write_report",
 ]
 

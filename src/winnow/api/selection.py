@@ -12,6 +12,7 @@ from winnow.api.arguments import silent, study_name
 if TYPE_CHECKING:
     from winnow.model_query.rules import Rules
     from winnow.orchestrators.select_model import CheckedRun, Explanation, Outcome
+    from winnow.study.certainty import Certainty
     from winnow.tracking.run_search import RunSearch, TrackedRun
     from winnow.tracking.tracker import ModelVersion
 
@@ -106,6 +107,24 @@ def parameter_importances(config: Path | str | None = None, *, study: str | None
     from winnow.orchestrators.settings import current
 
     return shares_of(current(), name)
+
+
+def winner_certainty(
+    config: Path | str | None = None, *, study: str | None = None, trial: int | None = None
+) -> Certainty | None:
+    """How sure it is that a trial is its study's best, from the scores on the folds.
+
+    Args:
+        trial: the selected trial's number; by default the one with the best mean.
+
+    Returns:
+        None with fewer than three complete trials or a single fold, or if the study cannot be read.
+    """
+    name = study_name(config, study)
+    from winnow.orchestrators.report import certainty_in
+    from winnow.orchestrators.settings import current
+
+    return certainty_in(current(), name, trial)
 
 
 def _load_rules(rules: Path | str | None) -> Rules:

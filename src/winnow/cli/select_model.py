@@ -9,6 +9,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from winnow.config.next_command import next_command
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from winnow.api import CheckedRun, Explanation, Outcome, Selection, TrackedRun
+    from winnow.api import Certainty, CheckedRun, Explanation, Outcome, Selection, TrackedRun
 
 NO_RUN_PASSES = 3
 
@@ -62,19 +63,21 @@ def command(
         return None
     outcome = api.select_model(study=name, rules=rules_file, dry_run=dry_run, say=say)
     runs = api.check_runs(study=name, rules=rules_file) if show_all else ()
+    winner = outcome.selection.winner
+    certainty = None if winner is None else api.winner_certainty(study=name, trial=winner.trial)
     if as_json:
-        click.echo(json.dumps(as_values(outcome, runs), indent=2))
+        click.echo(json.dumps(as_values(outcome, runs, certainty), indent=2))
     else:
-        _print_outcome(outcome, runs, api.parameter_importances(study=name), dry_run=dry_run)
+        _print_outcome(outcome, runs, api.parameter_importances(study=name), certainty, dry_run=dry_run)
         if outcome.version is not None and not dry_run:
             alias = None if outcome.alias == "champion" else outcome.alias
             named: dict[str, Any] = {"config": config} if study is None else {"name": outcome.version.name}
             prod = next_command("prod", platform="local", **named, alias=alias)
             click.echo(f"  next: {prod}")
-    return None if outcome.selection.winner else NO_RUN_PASSES
+    return None if winner else NO_RUN_PASSES
 
 
-def as_values(outcome: Outcome, runs: Sequence[CheckedRun]) -> dict[str, Any]:
+def as_values(outcome: Outcome, runs: Sequence[CheckedRun], certainty: Certainty | None = None) -> dict[str, Any]:
     """An outcome as JSON values."""
     selection, version = outcome.selection, outcome.version
     values: dict[str, Any] = {
@@ -86,6 +89,7 @@ def as_values(outcome: Outcome, runs: Sequence[CheckedRun]) -> dict[str, Any]:
         "aliases": list(outcome.aliases),
         "is_new": outcome.is_new,
         "reason": outcome.reason,
+        "certainty": None if certainty is None else asdict(certainty),
         "unknown": list(outcome.unknown),
         "runners_up": [_run_values(run, selection) for run in selection.runners_up],
         "misses": {
@@ -119,12 +123,23 @@ def _whole_trial(run: TrackedRun) -> dict[str, float]:
     return {name: value for name, value in run.metrics.items() if not name.endswith(".fold")}
 
 
-def _print_outcome(outcome: Outcome, runs: Sequence[CheckedRun], shares: Mapping[str, float], *, dry_run: bool) -> None:
+def _print_outcome(
+    outcome: Outcome,
+    runs: Sequence[CheckedRun],
+    shares: Mapping[str, float],
+    certainty: Certainty | None,
+    *,
+    dry_run: bool,
+) -> None:
     console = _console()
     selection = outcome.selection
     if selection.winner is not None:
         console.print(_runs_table(outcome, shares))
         console.print(f"\n{outcome.reason}", style="bold")
+        if certainty is not None:
+            console.print(certainty.verdict)
+            for alarm in certainty.alarms:
+                console.print(f"! {alarm}", style="yellow")
     else:
         console.print(f"No run of {outcome.study} passes the rules.", style="bold")
         for sentence in outcome.unknown:

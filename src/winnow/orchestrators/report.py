@@ -11,6 +11,7 @@ from winnow.config.errors import InputError, WinnowError
 from winnow.config.next_command import next_flag
 from winnow.config.private import share
 from winnow.config.settings import Settings
+from winnow.study.certainty import Certainty, certainty_of
 from winnow.study.champion import champion_of
 from winnow.study.database import Database
 from winnow.study.store import StudyStore
@@ -51,6 +52,15 @@ def shares_of(settings: Settings, study: str) -> dict[str, float]:
     from winnow.report.importances import importances_of
 
     return importances_of(view, facts_of(view).complete)
+
+
+def certainty_in(settings: Settings, study: str, winner: int | None) -> Certainty | None:
+    """How sure it is that a trial is the study's best; None with too few trials or an unreadable study."""
+    try:
+        view = StudyStore(Database(settings.storage_url), study).view()
+    except WinnowError:
+        return None
+    return certainty_of(replace(view, champion=champion_of(view, settings.tracking_uri)), winner)
 
 
 def write_page(view: StudyView, page: Path) -> None:

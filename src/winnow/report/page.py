@@ -30,6 +30,7 @@ from winnow.report.facts import STATES, Facts, TrialFacts, facts_of
 from winnow.report.importances import FEWEST_TRIALS, importances_of
 from winnow.report.learning import MOST_FOLDS, MOST_TRIALS
 from winnow.report.timeline import FEW_BARS, Job, jobs_of
+from winnow.study.certainty import Certainty, Lead, certainty_of
 from winnow.study.formatting import duration, score, setting
 from winnow.study.view import Champion, StudyView
 from winnow.tracking.records import TrialState
@@ -47,6 +48,7 @@ def render_report(view: StudyView) -> str:
     sections = [
         _winner(view, facts),
         _importances(importances_of(view, facts.complete), facts),
+        _certainty(view),
         _history(view, facts),
         _parallel(view, facts),
         _heat_map(view, facts),
@@ -143,6 +145,37 @@ def _winner(view: StudyView, facts: Facts) -> str:
     return _section("winner", f"Winner: trial {best.record.number}", body, "winner")
 
 
+def _certainty(view: StudyView) -> str:
+    """How far the winner can be told from the others; nothing where too few trials are complete."""
+    found, metric = certainty_of(view), _e(view.sweep.metric)
+    if found is None:
+        return ""
+    bars = _bars({f"trial {number}": share for number, share in found.shares.items()})
+    near = ", ".join(map(str, found.within_one_error[:20])) + (" …" if len(found.within_one_error) > 20 else "")
+    rows = [
+        (f"{metric} less its luck", f"{score(found.expected)}: the best of many trials looks better than it is"),
+        *(
+            (f"lead over {name}", f"{lead.estimate:+.3g}, 95 % interval {lead.low:+.3g} to {lead.high:+.3g}")
+            for name, lead in _leads(found)
+        ),
+        ("within one standard error", f"{len(found.within_one_error)} of {found.trials} trials: {near}"),
+        ("noise", f"{found.noise:.0%} of the spread between the trials"),
+    ]
+    alarms = "".join(f'<p class="alarm">{_e(each)}</p>' for each in found.alarms)
+    body = (
+        f"<p>{_e(found.verdict)}</p>{alarms}<h3>Probability of being the best</h3>"
+        f'<dl class="bars">{bars}</dl>{_facts(rows)}'
+    )
+    return _section("certainty", "How sure the winner is", body, "wide")
+
+
+def _leads(found: Certainty) -> Iterator[tuple[str, Lead]]:
+    if found.runner_up is not None:
+        yield f"trial {found.runner_up.trial}, the next", found.runner_up
+    if found.champion is not None:
+        yield f"trial {found.champion.trial}, the champion's", found.champion
+
+
 def _calibration(found: Mapping[str, float]) -> Iterator[tuple[str, str]]:
     """The threshold and the temperature of the refitted model."""
     meanings = {
@@ -192,13 +225,16 @@ def _importances(shares: Mapping[str, float], facts: Facts) -> str:
         "How much each parameter separates the best tenth of the trials from all trials (PED-ANOVA), as shares of the "
         f"total. From {done} complete trials{': only a hint' if done < 50 else ''}."
     )
-    longest = max(shares.values())
-    rows = "".join(
+    body = f'{_note(note)}<dl id="importances" class="bars">{_bars(shares)}</dl>'
+    return _section("importances-section", "Parameter importances", body)
+
+
+def _bars(shares: Mapping[str, float]) -> str:
+    longest = max(shares.values()) or 1.0
+    return "".join(
         f'<dt>{_e(name)}</dt><dd><span style="width:{80 * share / longest:.1f}%"></span>{share:.0%}</dd>'
         for name, share in shares.items()
     )
-    body = f'{_note(note)}<dl id="importances" class="bars">{rows}</dl>'
-    return _section("importances-section", "Parameter importances", body)
 
 
 def _parallel(view: StudyView, facts: Facts) -> str:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.unit.report.sample_study import SPACE, SampleStudy
 from winnow.report import render_report
+from winnow.study.certainty import certainty_of
 from winnow.study.view import StudyView
 
 NO_CURVES = "No epoch was recorded (training.curves)."
@@ -145,6 +146,15 @@ def test_the_winner_tells_its_threshold_and_temperature() -> None:
     text = Page(render_report(replace(view, trials=trials))).text
     assert "threshold 0.3100: the positive class is predicted from this probability on" in text
     assert "temperature 1.2500: divides the logits" in text
+
+
+def test_the_report_says_how_sure_the_winner_is() -> None:
+    view = SampleStudy(trials=12).view()
+    found = certainty_of(view)
+    assert found is not None
+    page = render_report(view)
+    assert found.verdict in page and f"{found.within_one_error[0]}" in page
+    assert "How sure the winner is" not in render_report(SampleStudy(trials=2).view())
 
 
 def test_the_table_is_sorted_and_holds_every_trial() -> None:
