@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,12 @@ class Answers:
     Attributes:
         version: the registered version's number.
         outputs: float32 [rows, outputs]: class probabilities or target values, as `model.onnx` gives them.
-        folds: the cross-validation's scores of its trial, by metric: float64 [folds].
+        folds: the cross-validation's scores of its trial, by metric: float64 [folds]. They are paired with the
+            champion's where both have the same data and as many folds.
         fold_rows: rows that each fold trained on and validated on.
         latency_s: seconds of repeated answers to a single row, float64 [repeats]; empty where none was measured.
         size_bytes: of the exported model.
+        bundle: the folder of its bundle on this machine, for tests of the user's own.
     """
 
     version: str
@@ -32,6 +35,7 @@ class Answers:
     fold_rows: tuple[int, int] = (0, 0)
     latency_s: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     size_bytes: int = 0
+    bundle: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,9 +15,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from winnow.config.errors import InputError
+from winnow.config.experiment import MetricConfig
 from winnow.config.nearest import did_you_mean
 from winnow.config.next_command import next_flag
 from winnow.config.yaml_text import Document, KeyPath, not_yaml, read_yaml
+from winnow.model_query.gates import GATES, Gates
 
 DEFAULT_RULES = Path(__file__).with_name("metrics_config.yaml")
 HOLDOUT = "holdout."
@@ -129,8 +131,19 @@ class Rules(_Frozen):
         description="Choose the simplest, by this metric, of the runs within one standard error of the best.",
     )
     alias: Annotated[str, Field(pattern=r"^[a-z]+(-[a-z]+)*$")] = Field(
-        default="champion", description="The registry alias that the winner gets besides `candidate`."
+        default="champion", description="The registry alias that the winner gets besides `candidate`; without `gates`."
     )
+    gates: Gates | None = Field(
+        default=None, description="What a version has to show before `promote-model` moves `@staging` or `@champion`."
+    )
+
+    @model_validator(mode="after")
+    def _leaves_the_aliases_to_the_gates(self) -> Self:
+        if self.gates is not None and "alias" in self.model_fields_set:
+            raise ValueError(
+                "`alias` or `gates`: with gates, the winner becomes `@candidate` alone, and gates move the rest"
+            )
+        return self
 
 
 def _shown(value: Any) -> str:
@@ -178,6 +191,8 @@ def _read(path: Path) -> Document:
 
 def _fault(path: Path, document: Document, details: Any) -> InputError:
     location = tuple(details["loc"])
+    if location[0:1] == ("gates",):
+        location = (*location[:3], *location[4:])  # without the gate's type, which pydantic puts before its keys
     # The longest part that is in the file: pydantic appends missing keys and the names of union members.
     keys: KeyPath = next(
         (location[:end] for end in range(len(location), 0, -1) if location[:end] in document.lines), ()
@@ -186,7 +201,7 @@ def _fault(path: Path, document: Document, details: Any) -> InputError:
     place = f"{path}:{document.lines[keys]}: {dotted}" if keys else str(path)
     remedy = f"{DEFAULT_RULES} explains every key."
     if details["type"] == "extra_forbidden":
-        model = _SECTIONS[location[0]] if len(location) > 1 else Rules
+        model = _model_at(location, document.content)
         names = [field.alias or name for name, field in model.model_fields.items()]
         return InputError(
             place,
@@ -197,14 +212,33 @@ def _fault(path: Path, document: Document, details: Any) -> InputError:
     if details["type"] == "missing":
         return InputError(place, expected=f"`{location[-1]}`", found="nothing", remedy=remedy)
     value = details["input"]
+    if details["type"].startswith("union_tag"):
+        kind = value.get("type")
+        hint = did_you_mean(str(kind), GATES)
+        found = "a gate without `type`" if kind is None else repr(kind)
+        return InputError(place, expected=f"`type`: {', '.join(GATES)}", found=found, remedy=hint or remedy)
     if isinstance(value, dict):
         found = "{" + ", ".join(f"{key}: {each}" for key, each in value.items()) + "}"
     else:
         found = repr(value)
-    expected = details["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    expected = _EXPECTATIONS.get(details["type"]) or details["msg"].removeprefix("Value error, ")
+    expected = expected.removeprefix("Input should be ")
     return InputError(place, expected=expected, found=found, remedy=remedy)
 
 
+def _model_at(location: KeyPath, content: Any) -> type[BaseModel]:
+    """The section that an unknown key stands in."""
+    if len(location) == 1:
+        return Rules
+    if location[0] != "gates":
+        return _SECTIONS[location[0]]
+    if len(location) == 2:
+        return Gates
+    gate = GATES[content["gates"][location[1]][location[2]]["type"]]
+    return MetricConfig if len(location) > 4 else gate
+
+
+_EXPECTATIONS = {"tuple_type": "a list", "model_type": "a mapping", "model_attributes_type": "a mapping"}
 _SECTIONS: dict[str | int, type[BaseModel]] = {
     "objective": Objective,
     "filters": Filter,
