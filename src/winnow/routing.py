@@ -188,10 +188,13 @@ class Rollout(Struct, frozen=True):
         strategy: its name: rolling, canary, shadow or ab.
         steps: the steps as `winnow.rollout` planned them, in plain JSON values.
         step: index of the current step; `len(steps)` after the last one.
-        started_at, step_started_at: seconds since the epoch.
+        started_at: seconds since the epoch.
+        step_started_at: when the current step, its pause, or its current driver began.
         reason: why it is paused, aborted or promoted, as a sentence.
         verdicts: the last verdicts of the current step, as JSON values.
         rollback_on_failure: a failed verdict sends all requests back to stable; else it pauses.
+        spent_s: how long the current step had run before `step_started_at`: until it was paused.
+        counted: what its routers had counted until then; None for nothing.
     """
 
     candidate: int
@@ -205,6 +208,8 @@ class Rollout(Struct, frozen=True):
     reason: str = ""
     verdicts: tuple[dict[str, Any], ...] = ()
     rollback_on_failure: bool = True
+    spent_s: float = 0.0
+    counted: RouterReport | None = None
 
     @property
     def is_open(self) -> bool:

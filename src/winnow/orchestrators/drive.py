@@ -93,19 +93,19 @@ class Driver:
             InputError: another process changes the deployment.
             UnreachableError: the platform was away for more than `SILENT_S`.
         """
+        reports: dict[str, RouterReport] = {}
         try:
             with self.deployer.held(self.name) as held:
                 try:
-                    return self._loop(held)
+                    return self._loop(held, reports)
                 except KeyboardInterrupt:
                     with uninterrupted():
-                        self._leave_safe()
+                        self._leave_safe(reports)
                     raise
         except OvertakenError as error:
             raise changed_meanwhile(self.name) from error
 
-    def _loop(self, held: Held) -> Done | Aborted | Paused:
-        reports: dict[str, RouterReport] = {}
+    def _loop(self, held: Held, reports: dict[str, RouterReport]) -> Done | Aborted | Paused:
         said, said_at, heard = "", -SAID_EVERY_S, self.clock.now()
         while True:
             try:
@@ -181,13 +181,14 @@ class Driver:
             self.deployer.remove(self.name)
         raise DeploymentFailedError(self.name, action.reason, lines, place, is_old_serving=is_old_serving)
 
-    def _leave_safe(self) -> None:
+    def _leave_safe(self, reports: dict[str, RouterReport]) -> None:
         """After Ctrl-C: pause a rollout, or remove a revision that no request went to."""
         try:
             observed = observe(self.deployer, self.name)
             record, target = observed.record, self.desired.target.number
             if record.rollout is not None and record.rollout.is_open:
-                left = paused(record, "the command was interrupted", self.wall())
+                verdict = self._verdict(observed, reports)
+                left = paused(record, verdict, "the command was interrupted", self.wall())
                 if left != record:
                     self.deployer.route(left)
                 self.say(f"interrupted: the rollout is paused; {shares(left)}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from winnow.config.clock import Clock
 from winnow.rollout import verdict
-from winnow.rollout.accumulate import total
+from winnow.rollout.accumulate import counted
 from winnow.rollout.conditions import Measured, measure_all
 from winnow.rollout.plan import Step, from_values
 from winnow.rollout.verdict import Verdict
@@ -35,4 +35,4 @@ class StepJudge:
         now, of = self._clock.now(), (rollout.candidate, rollout.step)
         if of != self._of or now - self._at >= MEASURED_EVERY_S:
             self._measured, self._of, self._at = self._measure(step), of, now
-        return verdict.judge(rollout.step, step, total(reports), self._measured)
+        return verdict.judge(rollout.step, step, counted(rollout, reports), self._measured)

@@ -22,7 +22,7 @@ from winnow.orchestrators.drive import Driver, Judge
 from winnow.orchestrators.judge import StepJudge
 from winnow.platforms.deployer import Deployer, Say, mute
 from winnow.platforms.table import platform_for
-from winnow.rollout.accumulate import total
+from winnow.rollout.accumulate import counted
 from winnow.rollout.plan import from_values
 from winnow.rollout.step import Desired
 from winnow.routing import Counts, Observation, Record, Rollout, RolloutState, RouterReport, quantile_s
@@ -150,9 +150,9 @@ def status_of(observed: Observation, reports: Sequence[RouterReport], now: float
     steps, route = from_values(rollout.steps), record.route
     index = min(rollout.step, len(steps) - 1)
     is_running = rollout.state is RolloutState.RUNNING
-    elapsed_s = now - rollout.step_started_at
+    elapsed_s = now - rollout.step_started_at + rollout.spent_s
     longest_s = steps[index].most_s if is_running else None
-    seen = total(each for each in reports if each.serial == route.serial)
+    seen = counted(rollout, (each for each in reports if each.serial == route.serial))
     return RolloutStatus(
         name=record.name,
         strategy=rollout.strategy,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import zip_longest
 
-from winnow.routing import Comparisons, Counts, RouterReport
+from winnow.routing import Comparisons, Counts, Rollout, RouterReport
 
 
 def total(reports: Iterable[RouterReport]) -> RouterReport:
@@ -22,6 +22,11 @@ def total(reports: Iterable[RouterReport]) -> RouterReport:
         is_expired=any(report.is_expired for report in each),
         is_open=any(report.is_open for report in each),
     )
+
+
+def counted(rollout: Rollout, reports: Iterable[RouterReport]) -> RouterReport:
+    """What the current step of a rollout has counted: before it was paused, and since by its routers' reports."""
+    return total(reports if rollout.counted is None else (rollout.counted, *reports))
 
 
 def _counts(counts: Iterable[Counts]) -> Counts:

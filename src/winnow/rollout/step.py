@@ -181,12 +181,12 @@ def next_action(desired: Desired, observed: Observation, verdict: Verdict | None
     return _bring_up(desired, observed, now)
 
 
-def paused(record: Record, reason: str, now: float) -> Record:
+def paused(record: Record, verdict: Verdict | None, reason: str, now: float) -> Record:
     """The record of the same weights without a lease: where a rollout is left to wait. Unchanged without a rollout."""
     rollout = record.rollout
     if rollout is None or rollout.state is not RolloutState.RUNNING:
         return record
-    return _paused(record, rollout, reason, now)
+    return _paused(record, _kept(rollout, verdict, now), reason, now)
 
 
 def _keep(desired: Desired, observed: Observation, now: float) -> Action:
@@ -240,7 +240,7 @@ def _bring_up(desired: Desired, observed: Observation, now: float) -> Action:
         started_at=now,
         rollback_on_failure=desired.rollback_on_failure,
     )
-    return _enter(record, rollout, 0, now)
+    return _enter(record, rollout, now)
 
 
 def _continue(desired: Desired, observed: Observation, rollout: Rollout, verdict: Verdict | None, now: float) -> Action:
@@ -248,14 +248,20 @@ def _continue(desired: Desired, observed: Observation, rollout: Rollout, verdict
     record, step = observed.record, from_values(rollout.steps)[rollout.step]
     wish, candidate = observed.wish, rollout.candidate
     is_paused = rollout.state is RolloutState.PAUSED
-    verdict = verdict if verdict is not None and verdict.step == rollout.step and not is_paused else None
-    elapsed_s = now - max(rollout.step_started_at, desired.started)
+    verdict = verdict if verdict is not None and verdict.step == rollout.step else None
+    if is_paused and verdict is not None:
+        rollout, verdict = replace(rollout, counted=verdict.counted), None
+    began_at = max(rollout.step_started_at, desired.started)
+    elapsed_s = now - began_at + (0.0 if is_paused else rollout.spent_s)
     longest_s = desired.ready_within_s if is_paused else math.inf if step.most_s is None else step.most_s
     has_stable, is_complete = observed.ready(rollout.stable) > 0, _is_complete(observed, candidate)
     if reason := _reason_to_abort(desired, observed, rollout, verdict):
         return _abort(desired, observed, rollout, verdict, reason, now)
     if wish == "promote" and is_complete:
         return Move(_promoted(record, candidate, _ended(rollout, "a person promoted it", now)), "a person promoted it")
+    if not is_paused and rollout.step_started_at < desired.started:
+        # How long the step had no driver is unknown: its time goes on from here, for status as well.
+        return Write(_next(replace(record, rollout=replace(rollout, step_started_at=now))))
     if has_stable and not _is_followed(observed) and elapsed_s < longest_s:
         return Move(record, "the entry does not follow the route")
     if is_paused and not wish:
@@ -264,18 +270,19 @@ def _continue(desired: Desired, observed: Observation, rollout: Rollout, verdict
         short = candidate if has_stable else rollout.stable
         return _heal(observed, short) if elapsed_s < longest_s else Fail(_shortage(observed, short))
     if wish == "resume" and is_paused:
-        return _advance(record, rollout, now) if step.is_pause else _enter(record, rollout, rollout.step, now)
+        return _advance(record, rollout, now) if step.is_pause else _enter(record, rollout, now)
     if wish == "pause" and not is_paused:
-        return _pause(record, _judged(rollout, verdict), "a person paused it", now)
+        return _pause(record, _kept(rollout, verdict, now), "a person paused it", now)
     if wish and wish != "promote":
         return Forget(wish)
     if verdict is not None and verdict.result is Result.FAIL:
-        return _pause(record, _judged(rollout, verdict), verdict.reason, now)
+        return _pause(record, _begun(_judged(rollout, verdict)), verdict.reason, now)
     has_passed = verdict is not None and verdict.result is Result.PASS and step.most_s is not None
     if has_passed and is_complete and elapsed_s >= step.least_s:
         return _advance(record, _judged(rollout, verdict), now)
     if elapsed_s >= longest_s:
-        return _pause(record, _judged(rollout, verdict), _no_verdict(observed, rollout, verdict), now)
+        kept = replace(_kept(rollout, verdict, now), spent_s=0.0)  # resuming it grants the time again
+        return _pause(record, kept, _no_verdict(observed, rollout, verdict), now)
     return _watch(observed, rollout, verdict)
 
 
@@ -336,15 +343,28 @@ def _advance(record: Record, rollout: Rollout, now: float) -> Move:
         return Move(_promoted(record, rollout.candidate, _ended(rollout, reason, now)), reason)
     if steps[index].is_pause:
         reason = f"a person has to let it go on from {steps[index].weight:.3g} of the requests"
-        return _pause(record, replace(rollout, step=index), reason, now)
-    return _enter(record, rollout, index, now)
+        return _pause(record, replace(_begun(rollout), step=index), reason, now)
+    return _enter(record, replace(_begun(rollout), step=index), now)
 
 
-def _enter(record: Record, rollout: Rollout, index: int, now: float) -> Move:
-    """Begin a step, or begin it again."""
-    step = from_values(rollout.steps)[index]
+def _begun(rollout: Rollout) -> Rollout:
+    """The rollout at a step of which nothing has been counted yet."""
+    return replace(rollout, spent_s=0.0, counted=None)
+
+
+def _kept(rollout: Rollout, verdict: Verdict | None, now: float) -> Rollout:
+    """The rollout with what its step has counted and how long it has run, so that a pause loses neither."""
+    counted = rollout.counted if verdict is None else verdict.counted
+    spent_s = rollout.spent_s + max(now - rollout.step_started_at, 0.0)
+    return replace(_judged(rollout, verdict), spent_s=spent_s, counted=counted)
+
+
+def _enter(record: Record, rollout: Rollout, now: float) -> Move:
+    """Begin the rollout's step, or go on with it."""
+    step = from_values(rollout.steps)[rollout.step]
     route = step.route(record.route.serial + 1, rollout.stable, rollout.candidate)
-    entered = replace(rollout, step=index, state=RolloutState.RUNNING, step_started_at=now, reason="", verdicts=())
+    verdicts = () if rollout.counted is None else rollout.verdicts
+    entered = replace(rollout, state=RolloutState.RUNNING, step_started_at=now, reason="", verdicts=verdicts)
     share = f"{step.mirror:.3g} of the requests are mirrored to" if step.mirror else f"{step.weight:.3g} go to"
     return Move(_next(replace(record, route=route, rollout=entered)), f"{share} revision {rollout.candidate}")
 

@@ -32,12 +32,14 @@ class Verdict(Struct, frozen=True):
         findings: one per condition.
         result: fails where one condition fails, passes where all pass.
         reason: one sentence for people.
+        counted: what it rests on, of the whole step.
     """
 
     step: int
     findings: tuple[Finding, ...]
     result: Result
     reason: str
+    counted: RouterReport | None = None
 
 
 def judge(index: int, step: Step, report: RouterReport, measured: Mapping[int, Measured]) -> Verdict:
@@ -55,14 +57,14 @@ def judge(index: int, step: Step, report: RouterReport, measured: Mapping[int, M
     )
     failed = [each for each in findings if each.result is Result.FAIL]
     if failed:
-        return Verdict(index, findings, Result.FAIL, failed[0].reason)
-    lacking = [each.reason for each in findings if each.result is Result.NOT_ENOUGH_DATA]
+        return Verdict(index, findings, Result.FAIL, failed[0].reason, report)
+    lacking = [f"{each.condition}: {each.reason}" for each in findings if each.result is Result.NOT_ENOUGH_DATA]
     compared = report.comparisons.compared
     if compared < step.min_comparisons:
         lacking.append(f"{compared} of {step.min_comparisons} comparisons are made")
     if lacking:
-        return Verdict(index, findings, Result.NOT_ENOUGH_DATA, "; ".join(lacking))
-    return Verdict(index, findings, Result.PASS, "all conditions pass")
+        return Verdict(index, findings, Result.NOT_ENOUGH_DATA, "; ".join(lacking), report)
+    return Verdict(index, findings, Result.PASS, "all conditions pass", report)
 
 
 def _finding(condition: Condition, step: Step, report: RouterReport, measured: Measured, fail_alpha: float) -> Finding:
@@ -93,7 +95,7 @@ def errors(candidate: Counts, stable: Counts, margin: float, alpha: float, fail_
     if result is Result.NOT_ENOUGH_DATA:
         weight = _share(candidate.requests, candidate.requests + stable.requests) or 0.5
         needed = errors_to_pass(float(f"{min(weight, 0.99):.1g}"), float(f"{other:.1g}"), margin, alpha)
-        said = f"errors: {_so_far(candidate.requests, 'requests', needed)}"
+        said = _so_far(candidate.requests, "requests", needed)
     return Finding(
         "errors", rate - other, (low, high), candidate.requests, margin, "truncated-Beta mixture", result, said
     )
@@ -110,7 +112,7 @@ def latency(candidate: Counts, stable: Counts, condition: Condition, alpha: floa
     n, others, margin, quantile = sum(candidate.latency), sum(stable.latency), condition.margin, condition.quantile
     rule, said = f"{quantile:g} quantile, truncated-Beta mixture", f"{n} answers"
     if not n or not others:
-        lacking = f"latency: {_so_far(n, 'answers', None)}"
+        lacking = _so_far(n, "answers", None)
         return Finding("latency", None, (None, None), n, margin, rule, Result.NOT_ENOUGH_DATA, lacking)
     low, high = _bounds(candidate, quantile, fail_alpha / 2)[0], _bounds(candidate, quantile, alpha / 2)[1]
     other_high, other_low = _bounds(stable, quantile, fail_alpha / 2)[1], _bounds(stable, quantile, alpha / 2)[0]
@@ -118,7 +120,7 @@ def latency(candidate: Counts, stable: Counts, condition: Condition, alpha: floa
     said = f"{quantile:g} of the answers took up to {mine * 1e3:.3g} ms, {other * 1e3:.3g} ms on the stable revision"
     result = _result(passed=high <= _at_least(other_low, margin), failed=low >= _at_least(other_high, margin))
     if result is Result.NOT_ENOUGH_DATA:
-        said = f"latency: {_so_far(n, 'answers', None)}"
+        said = _so_far(n, "answers", None)
     interval = (_ratio(low, other_high), _ratio(high, other_low))
     return Finding("latency", mine / other - 1, interval, n, margin, rule, result, said)
 
@@ -133,7 +135,7 @@ def agreement(report: RouterReport, most: float, alpha: float, fail_alpha: float
     result, share = _result(passed=passed, failed=failed), _share(differing, n)
     said = f"{share:.2%} of {n} compared predictions differ, {most:.2%} may"
     if result is Result.NOT_ENOUGH_DATA:
-        said = f"agreement: {_so_far(n, 'comparisons', share_to_pass(share, most, alpha))}"
+        said = _so_far(n, "comparisons", share_to_pass(share, most, alpha))
     return Finding("agreement", share if n else None, (low, high), n, most, "truncated-Beta mixture", result, said)
 
 
@@ -150,7 +152,7 @@ def value(condition: Condition, measured: Measured) -> Finding:
             0.0,
             "limits",
             Result.NOT_ENOUGH_DATA,
-            f"{condition.type}: {measured.reason}",
+            measured.reason,
         )
     is_inside = (limits[0] is None or found >= limits[0]) and (limits[1] is None or found <= limits[1])
     said = f"{what} is {found:g}, within its limits" if is_inside else f"{what} is {found:g}, expected {_range(limits)}"

@@ -10,6 +10,7 @@ from msgspec.structs import replace as with_values
 from tests.unit.orchestrators.test_drive import CANARY, NAME, Site
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, WinnowError
+from winnow.orchestrators.judge import StepJudge
 from winnow.orchestrators.rollouts import RevisionCounts, RolloutStatus, Wish, ask, rollout_status
 from winnow.routing import LATENCY_BOUNDS_S, Comparisons, Counts, Observation, RolloutState, RouterReport, quantile_s
 
@@ -101,6 +102,20 @@ def test_a_paused_rollout_is_resumed_to_its_end() -> None:
     assert site.said[-1] == "the rollout is paused already"
     assert asked(site, "resume").state is RolloutState.PROMOTED
     assert site.answers() == {2}
+
+
+def test_a_pause_loses_nothing_that_was_counted() -> None:
+    site = begun()
+
+    def report(report: RouterReport) -> RouterReport:
+        return with_values(report, candidate=Counts(100))
+
+    site.world.report = report
+    judged = StepJudge(lambda _step: {})
+    driver = site.driver("2", CANARY)
+    ask(site.deployer(), NAME, "pause", judge=judged, say=site.said.append, clock=driver.clock, wall=driver.wall)
+    # Two routers before the pause and two since.
+    assert rollout_status(site.deployer(), NAME).candidate.requests == 400
 
 
 def test_a_wish_waits_for_the_process_that_drives() -> None:

@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,12 +25,14 @@ from winnow.rollout.step import (
     Retire,
     Scale,
     Start,
+    Wait,
     Write,
     next_action,
     paused,
     revision_for,
 )
-from winnow.routing import Observation, Record, RolloutState
+from winnow.rollout.verdict import Verdict
+from winnow.routing import Counts, Observation, Record, RolloutState, RouterReport
 from winnow.routing import Scale as Size
 
 CANARY = steps_of(
@@ -177,11 +180,66 @@ def test_a_step_without_a_verdict_pauses_after_its_longest_duration_and_says_why
     assert 120 <= world.now - began < 140
 
 
-def test_a_resumed_step_is_judged_anew():
-    world = served(results=(Result.NOT_ENOUGH_DATA,))
-    world.drive(canary())
-    world.wish, world.results = "resume", (Result.PASS,)
-    assert world.drive(canary()) == Done()
+def counting(requests: int, result: Result = Result.NOT_ENOUGH_DATA) -> Verdict:
+    report = RouterReport("", 0, candidate=Counts(requests=requests))
+    return msgspec.structs.replace(verdict_of(0, result, requests), counted=report)
+
+
+def stepped(world: World, desired: Desired, verdict: Verdict | None) -> Record:
+    """The record after the next action."""
+    world.carry_out(next_action(desired, world.observe(), verdict, world.now))
+    return world.record
+
+
+def test_a_resumed_step_goes_on_with_its_counts_and_its_time():
+    world, desired = served(), canary()
+    enter(world, desired)
+    began, world.now, world.wish = world.now, world.now + 15, "pause"
+    left = stepped(world, desired, counting(700)).rollout
+    assert (left.state, left.counted.candidate.requests, left.spent_s) == (
+        RolloutState.PAUSED,
+        700,
+        pytest.approx(15, abs=1),
+    )
+    world.now, world.wish = world.now + 5000, "resume"
+    left = stepped(world, desired, counting(750)).rollout
+    assert (left.state, left.counted.candidate.requests, left.spent_s) == (
+        RolloutState.RUNNING,
+        750,
+        pytest.approx(15, abs=1),
+    )
+    world.wish, began = "", world.now
+    while world.record.rollout.step == 0:
+        stepped(world, desired, counting(750, Result.PASS))
+    assert world.now - began < 10, "the step of 10 s had run for longer already"
+    assert (world.record.rollout.counted, world.record.rollout.spent_s) == (None, 0.0)
+
+
+def test_a_step_that_has_lasted_too_long_keeps_its_counts_and_gets_its_time_again():
+    world, desired = served(), canary()
+    enter(world, desired)
+    world.now += 200
+    left = stepped(world, desired, counting(40)).rollout
+    assert (left.state, left.counted.candidate.requests, left.spent_s) == (RolloutState.PAUSED, 40, 0.0)
+    world.wish = "resume"
+    stepped(world, desired, None)
+    world.wish = ""
+    assert isinstance(next_action(desired, world.observe(), counting(45), world.now), Wait | Write)
+
+
+def test_a_step_that_failed_is_judged_anew_when_a_person_resumes_it():
+    world, desired = served(), canary(rollback_on_failure=False)
+    enter(world, desired)
+    assert stepped(world, desired, counting(40, Result.FAIL)).rollout.counted is None
+
+
+def test_a_driver_that_takes_over_does_not_count_the_time_without_one():
+    world = served()
+    enter(world, canary())
+    world.now += 5000
+    desired = replace(canary(), started=world.now)
+    assert stepped(world, desired, None).rollout.step_started_at == world.now - 0.1
+    assert isinstance(next_action(desired, world.observe(), None, world.now), Wait)
 
 
 def test_a_step_lasts_as_long_as_it_has_to():
@@ -261,7 +319,7 @@ def test_a_driver_that_is_interrupted_leaves_the_weights_without_a_lease():
     world = served()
     desired = canary()
     enter(world, desired)
-    left = paused(world.record, "interrupted", world.now)
+    left = paused(world.record, None, "interrupted", world.now)
     assert (left.route.weight, left.route.lease_s, left.rollout.state) == (0.1, None, RolloutState.PAUSED)
     assert left.route.serial == world.record.route.serial + 1
 
