@@ -1,23 +1,28 @@
 """Requests that fail, and how long they take, while a deployment is updated, scaled, rolled out and shot at.
 
 An open-loop load of a bounded number of requests runs beside each change; every request is accounted for. The driver is
-the one of `make prod-*`. On this machine candidates also misbehave while they serve: a module that Python loads at
-its start changes the server of version 2. Docker needs an engine of this machine, and root to kill.
+the one of `make prod-*`. Candidates also misbehave while they serve: a module that Python loads at its start changes
+their server. Docker needs an engine of this machine, and root to kill.
 
-    python benchmarks/rollout_load.py [local|docker] [requests per second]
+    python benchmarks/rollout_load.py [local|docker] [requests per second] [rows whose name contains this]
 """
 
 from __future__ import annotations
 
-import contextlib
+import multiprocessing
 import os
+import random
 import secrets
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Protocol
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -34,42 +39,119 @@ from winnow.platforms.docker.deployer import DockerDeployer
 from winnow.platforms.local.deployer import LocalDeployer
 from winnow.rollout.plan import steps_of
 from winnow.rollout.step import Desired, revision_for
-from winnow.routing import Observation, Release, ReplicaSettings, Revision, Scale
+from winnow.routing import Observation, Release, ReplicaObserved, ReplicaSettings, Revision, Scale
 
 RATE_PER_S = 100.0
-MOST_SECONDS = 300
+MOST_SECONDS = 600
 LEAD_S = 1.0
 STEP_S = 5.0
 WEIGHTS = (0.25, 0.5, 1.0)
+KILLS, KILL_EVERY_S = 20, (1.0, 6.0)
+"""How often the driver, a router or a replica is killed during one rollout, and after how long each time."""
 FAULTS = {
     "crashes": "os._exit(1)",
     "answers 500": "raise RuntimeError('a fault of the benchmark')",
     "hangs": "await asyncio.sleep(3600)",
-    "is slow": "await asyncio.sleep(0.02)",
+    "is five times slower": "await asyncio.sleep(4 * USUAL_S)",
 }
 """What a candidate of a fault does with a prediction, after a second of good ones, by the fault."""
 
+USUAL_S = 0.0025
+"""Half of the requests are answered within this time by a revision without faults."""
+
 PATCH = """
 import asyncio, os, sys, time
+USUAL_S = {usual_s}
 if "winnow.serving" in sys.orig_argv and "2" in sys.orig_argv[sys.orig_argv.index("--model-version"):][1:2]:
     from winnow.serving.app import App
     predict, first = App._predict, []
     async def faulty(*arguments):
         first.append(time.monotonic()) if not first else None
         if time.monotonic() - first[0] > 1:
-            FAULT
+            {fault}
         return await predict(*arguments)
     App._predict = faulty
 """
 
 
-class Site:
-    """A deployment of its own, whose changes are measured."""
+class Platform(Protocol):
+    """Where deployments are made, in a folder of their own."""
 
-    def __init__(self, deployer: Deployer, releases: Mapping[str, Release], rate_per_s: float) -> None:
-        self.name = f"t{secrets.token_hex(4)}"
-        self.deployer, self._releases, self._rate = deployer, releases, rate_per_s
-        self.end = ""
+    releases: dict[str, Release]
+
+    def deployer(self) -> Deployer:
+        """What changes them."""
+
+    def kill(self, identifier: str) -> None:
+        """End a replica or a router with SIGKILL."""
+
+    def misbehave(self, patch: str) -> None:
+        """From now on replicas of the second release load this module at their start."""
+
+
+@dataclass
+class OnThisMachine:
+    """Processes."""
+
+    folder: Path
+    releases: dict[str, Release]
+
+    def deployer(self) -> Deployer:
+        """See `Platform`."""
+        patches = self.folder / "patches"
+        patches.mkdir(parents=True, exist_ok=True)
+        return LocalDeployer(self.folder / "home", environment={**os.environ, "PYTHONPATH": str(patches)})
+
+    def kill(self, identifier: str) -> None:
+        """See `Platform`."""
+        os.kill(int(identifier), signal.SIGKILL)
+
+    def misbehave(self, patch: str) -> None:
+        """See `Platform`."""
+        (self.folder / "patches" / "sitecustomize.py").write_text(patch)
+
+
+@dataclass
+class OnDocker:
+    """Containers of an engine of this machine."""
+
+    folder: Path
+    releases: dict[str, Release]
+
+    def __post_init__(self) -> None:
+        self.releases = {each: serving_images.with_image(found) for each, found in self.releases.items()}
+
+    def deployer(self) -> Deployer:
+        """See `Platform`."""
+        return DockerDeployer(self.folder)
+
+    def kill(self, identifier: str) -> None:
+        """See `Platform`."""
+        os.kill(connect().containers.get(identifier).attrs["State"]["Pid"], signal.SIGKILL)
+
+    def misbehave(self, patch: str) -> None:
+        """See `Platform`. An image of the same release with one file more."""
+        image = serving_images.patched(self.releases["second"].image, patch, self.folder / "patched")
+        self.releases["second"] = replace(self.releases["second"], image=image)
+
+
+PLATFORMS: dict[str, Callable[[Path, dict[str, Release]], Platform]] = {"local": OnThisMachine, "docker": OnDocker}
+
+
+@dataclass
+class Site:
+    """A deployment of its own, whose changes are measured. Another process can be sent it."""
+
+    platform: Platform
+    rate_per_s: float
+    only: str = ""
+    name: str = field(default_factory=lambda: f"t{secrets.token_hex(4)}")
+    end: str = ""
+
+    @property
+    def deployer(self) -> Deployer:
+        """What changes the deployment."""
+        return self.platform.deployer()
 
     def serve(
         self,
@@ -81,7 +163,7 @@ class Site:
     ) -> None:
         """Drive to a release, and keep how it ended."""
         settings = ReplicaSettings(drain_s=5)
-        wanted = Revision(0, self._releases[release], settings, Scale(replicas), "same", is_classifier=True)
+        wanted = Revision(0, self.platform.releases[release], settings, Scale(replicas), "same", is_classifier=True)
         target = revision_for(observe(self.deployer, self.name), wanted)
         rollout = RolloutConfig(
             strategy="canary" if is_canary else "rolling",
@@ -100,10 +182,14 @@ class Site:
 
     def row(self, what: str, change: Callable[[], object]) -> None:
         """Print a line of the table: what became of the requests beside a change."""
+        if self.only not in what:
+            return
         observed, self.end = self.deployer.observe(self.name), ""
         assert observed.record.serving is not None
         body = (observed.record.serving.release.bundle / EXAMPLE).read_bytes()
-        load = Load(f"{observed.url}/predict", body, rate_per_s=self._rate, most=int(self._rate * MOST_SECONDS))
+        load = Load(
+            f"{observed.url}/predict", body, rate_per_s=self.rate_per_s, most=int(self.rate_per_s * MOST_SECONDS)
+        )
         started = time.perf_counter()
         with running(load, lead_s=LEAD_S) as outcome:
             change()
@@ -118,98 +204,113 @@ def _row(what: str, seconds: float, outcome: Outcome, end: str) -> str:
     return f"| {what} | {seconds:.1f} s | {outcome.sent} | {failed} | {versions} | {late} | {end} |"
 
 
-def measure(site: Site, kill: Callable[[str], None], faults: Iterator[tuple[str, Callable[[], object]]]) -> None:
-    """Every change once. `faults`: what makes the next candidate misbehave."""
-
-    def killing(number: Callable[[Observation], int | None]) -> Callable[[Observation], None]:
-        """Once, at the second step: every replica of a revision, or every router."""
-        killed: list[str] = []
-
-        def look(observed: Observation) -> None:
-            rollout = observed.record.rollout
-            which = number(observed)
-            if rollout is not None and rollout.is_open and rollout.step == 1 and which is not None and not killed:
-                found = observed.of(which) if which else observed.routers
-                killed.extend(each.identifier for each in found)
-                for each in killed:
-                    kill(each)
-
-        return look
-
-    def kill_one() -> None:
-        kill(site.deployer.observe(site.name).replicas[0].identifier)
-        time.sleep(1)
-        site.serve("first")
-
+def measure(site: Site) -> None:
+    """Every change once."""
     site.serve("first")
     site.row("none", lambda: time.sleep(5))
     site.row("update", lambda: site.serve("second"))
     site.row("rollback", lambda: site.serve("first"))
     site.row("scale 2 to 4", lambda: site.serve("first", 4))
     site.row("scale 4 to 2", lambda: site.serve("first", 2))
-    site.row("SIGKILL of 1 replica of 2", kill_one)
-    site.row("canary, good", lambda: site.serve("second", is_canary=True))
+    site.row("SIGKILL of 1 replica of 2", lambda: _kill_one(site))
+    _canary(site, "good", lambda: site.serve("second", is_canary=True))
+    _canary(site, "not ready", lambda: site.serve("broken", is_canary=True))
+    candidates = _killing(site, lambda observed: observed.of(observed.record.route.candidate or 0))
+    _canary(site, "SIGKILL", lambda: site.serve("second", is_canary=True, on_observation=candidates))
+    one_router = _killing(site, lambda observed: observed.routers[:1])
+    _canary(site, "SIGKILL of 1 router of 2", lambda: site.serve("second", is_canary=True, on_observation=one_router))
+    routers = _killing(site, lambda observed: observed.routers)
+    _canary(site, "SIGKILL of all routers", lambda: site.serve("second", is_canary=True, on_observation=routers))
+    _canary(site, "drivers, routers and replicas get SIGKILL at random", lambda: _canary_of_killed_drivers(site))
+    for fault, line in FAULTS.items():
+        site.platform.misbehave(PATCH.format(usual_s=USUAL_S, fault=line))
+        _canary(site, fault, lambda: site.serve("second", is_canary=True))
+
+
+def _canary(site: Site, what: str, change: Callable[[], object]) -> None:
+    """A row of a canary, and everything as before."""
+    site.row(f"canary, {what}", change)
     site.serve("first")
-    site.row("canary, not ready", lambda: site.serve("broken", is_canary=True))
-    candidate, router = killing(lambda each: each.record.route.candidate), killing(lambda _each: 0)
-    site.row("canary, SIGKILL", lambda: site.serve("second", is_canary=True, on_observation=candidate))
+
+
+def _kill_one(site: Site) -> None:
+    site.platform.kill(site.deployer.observe(site.name).replicas[0].identifier)
+    time.sleep(1)
     site.serve("first")
-    site.row("canary, routers' SIGKILL", lambda: site.serve("second", is_canary=True, on_observation=router))
-    site.serve("first")
-    for fault, begin in faults:
-        begin()
-        site.row(f"canary, {fault}", lambda: site.serve("second", is_canary=True))
-        if site.deployer.observe(site.name).record.route.candidate is not None:
-            site.serve("first")
 
 
-def _on_this_machine(folder: Path, releases: Mapping[str, Release], rate_per_s: float) -> None:
-    patches = folder / "patches"
-    patches.mkdir(parents=True)
-    deployer = LocalDeployer(folder / "home", environment={**os.environ, "PYTHONPATH": str(patches)})
-    site = Site(deployer, releases, rate_per_s)
+def _killing(site: Site, which: Callable[[Observation], Sequence[ReplicaObserved]]) -> Callable[[Observation], None]:
+    """Kill some of the servers once, at the second step."""
+    killed: list[str] = []
 
-    def faults() -> Iterator[tuple[str, Callable[[], object]]]:
-        for fault, line in FAULTS.items():
-            text = PATCH.replace("FAULT", line)
-            yield fault, lambda text=text: (patches / "sitecustomize.py").write_text(text)  # type: ignore[misc]
+    def look(observed: Observation) -> None:
+        rollout = observed.record.rollout
+        if rollout is not None and rollout.is_open and rollout.step == 1 and not killed:
+            killed.extend(each.identifier for each in which(observed))
+            for each in killed:
+                site.platform.kill(each)
 
-    with contextlib.closing(_Removed(site)):
-        measure(site, lambda process: os.kill(int(process), signal.SIGKILL), faults())
-
-
-def _on_docker(folder: Path, releases: Mapping[str, Release], rate_per_s: float) -> None:
-    site = Site(
-        DockerDeployer(folder), {each: serving_images.with_image(found) for each, found in releases.items()}, rate_per_s
-    )
-
-    def kill(container: str) -> None:
-        os.kill(connect().containers.get(container).attrs["State"]["Pid"], signal.SIGKILL)
-
-    with contextlib.closing(_Removed(site)):
-        measure(site, kill, iter(()))
+    return look
 
 
-class _Removed:
-    """Closes by removing a site's deployment."""
+def _canary_of_killed_drivers(site: Site) -> None:
+    """Drive a canary by a process that is killed and started again; meanwhile kill routers and replicas, too.
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    A router or a replica is killed where another one of its kind is ready. After the last kill the rollout goes on to
+    its end.
+    """
+    chance = random.Random(0)
+    killed: Counter[str] = Counter()
+    driver = _driven(site)
+    for _ in range(KILLS):
+        driver.join(chance.uniform(*KILL_EVERY_S))
+        if not driver.is_alive():
+            break
+        observed = site.deployer.observe(site.name)
+        candidate, stable = observed.record.route.candidate, observed.record.route.stable
+        kinds = {"routers": observed.routers, "stable": observed.of(stable), "candidate": observed.of(candidate or 0)}
+        kind = chance.choice(("driver", *kinds))
+        ready = [each for each in kinds.get(kind, ()) if each.is_ready]
+        if kind == "driver":
+            driver.kill()
+            driver.join()
+            driver = _driven(site)
+        elif len(ready) > 1:
+            site.platform.kill(chance.choice(ready).identifier)
+        else:
+            continue
+        killed[kind] += 1
+    driver.join()
+    record = site.deployer.observe(site.name).record
+    state = record.rollout.state if record.rollout is not None else "done"
+    site.end = f"{state}; killed: {', '.join(f'{count} × {kind}' for kind, count in sorted(killed.items()))}"
 
-    def close(self) -> None:
-        self._site.deployer.remove(self._site.name)
+
+def _driven(site: Site) -> BaseProcess:
+    process = multiprocessing.get_context("spawn").Process(target=_canary_to_its_end, args=(site,), daemon=True)
+    process.start()
+    return process
 
 
-def main(where: str, rate_per_s: float) -> None:
+def _canary_to_its_end(site: Site) -> None:
+    site.serve("second", is_canary=True)
+
+
+def main(where: str, rate_per_s: float, only: str) -> None:
     """Measure one platform."""
     with tempfile.TemporaryDirectory(prefix="winnow-rollout-") as name:
         folder = Path(name)
         print(f"{where}: {os.cpu_count()} cores, {rate_per_s:g} requests/s, half of them on connections of their own\n")
         print("| change | took | requests | failed | answered by version | p50 | p99 | slowest | end |")
         print("|---|---|---|---|---|---|---|---|---|", flush=True)
-        made = serving_images.make_releases(folder / "models")
-        {"local": _on_this_machine, "docker": _on_docker}[where](folder / "platform", made, rate_per_s)
+        platform = PLATFORMS[where](folder / "platform", serving_images.make_releases(folder / "models"))
+        site = Site(platform, rate_per_s, only)
+        try:
+            measure(site)
+        finally:
+            site.deployer.remove(site.name)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if sys.argv[1:] else "local", float(sys.argv[2]) if sys.argv[2:] else RATE_PER_S)
+    given = [*sys.argv[1:], *("local", str(RATE_PER_S), "")[len(sys.argv) - 1 :]]
+    main(given[0], float(given[1]), given[2])

@@ -20,6 +20,7 @@ from winnow.platforms.labels import DEPLOYMENT
 from winnow.routing import Release
 
 ROOT = Path(__file__).parents[2]
+SITE_PACKAGES = "/opt/venv/lib/python3.11/site-packages/"
 
 
 def broken_bundle(directory: Path) -> Path:
@@ -42,6 +43,15 @@ def with_image(release: Release) -> Release:
     """The release with an image on the engine."""
     image = prod_image.plan(ModelImageRequest(release.bundle, release.version, ROOT, tag=_tag(release)))
     return replace(release, image=prod_image.build(connect(), image))
+
+
+def patched(image: str, patch: str, folder: Path) -> str:
+    """An image of a model whose Python loads one module more at its start."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sitecustomize.py").write_text(patch)
+    (folder / "Dockerfile").write_text(f"FROM {image}\nCOPY sitecustomize.py {SITE_PACKAGES}\n")
+    made, _ = connect().images.build(path=str(folder), rm=True)
+    return str(made.id)
 
 
 def forget(releases: Iterable[Release]) -> None:
