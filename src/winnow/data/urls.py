@@ -19,6 +19,7 @@ from winnow.config.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 PLACE = "data.source"
 FETCH_TIMEOUT_S = 60
@@ -43,6 +44,18 @@ def fetch(url: str) -> io.BytesIO:
         raise _unreachable(url, f"{error.code} {error.reason}") from error
     except (URLError, TimeoutError, ConnectionError) as error:
         raise _unreachable(url, str(getattr(error, "reason", error))) from error
+
+
+def download(url: str, path: Path) -> None:
+    """Copy what is behind a URL to a file; of S3 in pieces, so that it need not fit into memory.
+
+    Raises:
+        InputError: as `fetch`.
+    """
+    if urlsplit(url).scheme == "s3":
+        _with_s3(url, lambda client, bucket, key: client.download_file(bucket, key, str(path)))
+    else:
+        path.write_bytes(fetch(url).getbuffer())
 
 
 def list_urls(url: str) -> list[str] | None:
