@@ -256,8 +256,8 @@ def _killing(site: Site, which: Callable[[Observation], Sequence[ReplicaObserved
 def _canary_of_killed_drivers(site: Site) -> None:
     """Drive a canary by a process that is killed and started again; meanwhile kill routers and replicas, too.
 
-    A router or a replica is killed where another one of its kind is ready. After the last kill the rollout goes on to
-    its end.
+    A router, or a replica of the stable revision, is killed where another one is ready: of a candidate, a replica that
+    dies ends the rollout. After the last kill the rollout goes on to its end.
     """
     chance = random.Random(0)
     killed: Counter[str] = Counter()
@@ -267,8 +267,7 @@ def _canary_of_killed_drivers(site: Site) -> None:
         if not driver.is_alive():
             break
         observed = site.deployer.observe(site.name)
-        candidate, stable = observed.record.route.candidate, observed.record.route.stable
-        kinds = {"routers": observed.routers, "stable": observed.of(stable), "candidate": observed.of(candidate or 0)}
+        kinds = {"router": observed.routers, "replica": observed.of(observed.record.route.stable)}
         kind = chance.choice(("driver", *kinds))
         ready = [each for each in kinds.get(kind, ()) if each.is_ready]
         if kind == "driver":
@@ -281,9 +280,9 @@ def _canary_of_killed_drivers(site: Site) -> None:
             continue
         killed[kind] += 1
     driver.join()
-    record = site.deployer.observe(site.name).record
-    state = record.rollout.state if record.rollout is not None else "done"
-    site.end = f"{state}; killed: {', '.join(f'{count} × {kind}' for kind, count in sorted(killed.items()))}"
+    rollout = site.deployer.observe(site.name).record.rollout
+    end = f"{rollout.state}: {rollout.reason}" if rollout is not None else ""
+    site.end = f"{end}; killed: {', '.join(f'{count} × {kind}' for kind, count in sorted(killed.items()))}"
 
 
 def _driven(site: Site) -> BaseProcess:

@@ -220,13 +220,14 @@ def proxy(name: str, routes: Path, folder_id: str, image: str, published: tuple[
 
 
 def backends(route: Route, hosts: Mapping[int, Sequence[str]], routers: Sequence[str]) -> tuple[Backend, ...]:
-    """Where a route sends requests.
+    """Where a route sends requests; past routers that are all gone to the stable revision.
 
     Args:
         hosts: host names of replicas, by the number of their revision.
     """
     if route.needs_routers:
-        return (Backend(f"routers-{route.serial}", tuple(routers)),)
+        spare = tuple(hosts.get(route.stable, ()))
+        return (Backend(f"routers-{route.serial}", tuple(routers), spare=spare),)
     stable = Backend(f"revision-{route.stable}", tuple(hosts.get(route.stable, ())), 1.0)
     if route.candidate is None:
         return (stable,)

@@ -36,7 +36,8 @@ DIAL_MS = 250
 """A container that vanished refuses nothing: its address is silent, and so is Docker 20.10 when asked for its name.
 Each try costs this long, on a network where connecting takes less than a millisecond."""
 ANSWER_S = 60
-HEALTH_INTERVAL_S, HEALTH_TIMEOUT_S = 3, 2
+HEALTH_INTERVAL_S, HEALTH_TIMEOUT_S, SPARED_INTERVAL_S = 3, 2, 1
+"""The third: of servers that have spare ones."""
 GRACE_S = 30
 _RECORD = "# winnow record: "
 _WHOLE = 10_000
@@ -50,11 +51,13 @@ class Backend:
     Attributes:
         hosts: their host names on the deployment's network.
         weight: share of all requests, 0 to 1.
+        spare: host names of servers that are asked while none of `hosts` is ready.
     """
 
     name: str
     hosts: tuple[str, ...]
     weight: float = 1.0
+    spare: tuple[str, ...] = ()
 
 
 def route_file(record: Record, backends: Sequence[Backend]) -> str:
@@ -97,35 +100,30 @@ def _first_line(record: Record) -> str:
 
 def _routes(serial: int, backends: Sequence[Backend]) -> dict[str, Any]:
     """The routes in Traefik's own terms; a backend without ready servers gets no requests."""
-    health = {
-        "path": READY_PATH,
-        "interval": f"{HEALTH_INTERVAL_S}s",
-        "unhealthyInterval": "1s",
-        "timeout": f"{HEALTH_TIMEOUT_S}s",
-    }
     timeouts = {
         "dialTimeout": f"{DIAL_MS}ms",
         "responseHeaderTimeout": f"{ANSWER_S}s",
         "idleConnTimeout": f"{IDLE_CONNECTION_S}s",
     }
-    services: dict[str, Any] = {
-        each.name: {
-            "loadBalancer": {
-                "servers": [{"url": f"http://{host}:{SERVER_PORT}"} for host in each.hosts],
-                "healthCheck": health,
-                "serversTransport": "replicas",
-            }
-        }
-        for each in backends
-    }
+    services = {each.name: _servers(each.hosts, HEALTH_INTERVAL_S) for each in backends}
     shares = [{"name": each.name, "weight": round(each.weight * _WHOLE)} for each in backends]
+    service = backends[0].name
     if len(backends) > 1:
-        services["split"] = {"weighted": {"services": shares, "healthCheck": {}}}
+        service = "split"
+        services[service] = {"weighted": {"services": shares, "healthCheck": {}}}
+    elif spare := backends[0].spare:
+        # It is the health check alone that turns requests to the spare servers: until then they are tried in vain.
+        services = {
+            service: _servers(backends[0].hosts, SPARED_INTERVAL_S),
+            "spare": _servers(spare, HEALTH_INTERVAL_S),
+        }
+        services["spared"] = {"failover": {"service": service, "fallback": "spare"}}
+        service = "spared"
     model = {
         "entryPoints": ["web"],
         "rule": "PathPrefix(`/`)",
         "middlewares": ["serial", "retry"],
-        "service": "split" if len(backends) > 1 else backends[0].name,
+        "service": service,
     }
     return {
         "http": {
@@ -138,6 +136,17 @@ def _routes(serial: int, backends: Sequence[Backend]) -> dict[str, Any]:
             "serversTransports": {"replicas": {"maxIdleConnsPerHost": 200, "forwardingTimeouts": timeouts}},
         }
     }
+
+
+def _servers(hosts: Sequence[str], interval_s: int) -> dict[str, Any]:
+    health = {
+        "path": READY_PATH,
+        "interval": f"{interval_s}s",
+        "unhealthyInterval": "1s",
+        "timeout": f"{min(HEALTH_TIMEOUT_S, interval_s)}s",
+    }
+    servers = [{"url": f"http://{host}:{SERVER_PORT}"} for host in hosts]
+    return {"loadBalancer": {"servers": servers, "healthCheck": health, "serversTransport": "replicas"}}
 
 
 def arguments() -> tuple[str, ...]:

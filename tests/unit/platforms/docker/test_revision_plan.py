@@ -83,7 +83,8 @@ def test_a_route_with_one_revision_goes_straight_to_it() -> None:
     hosts = {1: ("replica-1-0", "replica-1-1"), 2: ("replica-2-0",)}
     straight, gateway = Route(1, 1), Route(3, 1, candidate=2, weight=0.25, is_gateway=True)
     assert backends(straight, hosts, ()) == (Backend("revision-1", hosts[1]),)
-    assert backends(CANARY.route, hosts, ("router-3-0",)) == (Backend("routers-3", ("router-3-0",)),)
+    routed = (Backend("routers-3", ("router-3-0",), spare=hosts[1]),)
+    assert backends(CANARY.route, hosts, ("router-3-0",)) == routed
     assert backends(gateway, hosts, ()) == (
         Backend("revision-1", hosts[1], 0.75),
         Backend("revision-2", hosts[2], 0.25),

@@ -77,6 +77,18 @@ def test_a_gateway_splits_by_weight_and_passes_over_a_revision_without_ready_ser
     }
 
 
+def test_while_no_router_is_ready_the_stable_revision_is_asked() -> None:
+    http = yaml.safe_load(route_file(RECORD, (Backend("routers-4", ("router-4-0",), spare=("replica-1-0",)),)))["http"]
+    assert http["routers"]["model"]["service"] == "spared"
+    assert http["services"]["spared"] == {"failover": {"service": "routers-4", "fallback": "spare"}}
+    asked = {name: http["services"][name]["loadBalancer"] for name in ("routers-4", "spare")}
+    assert {name: each["servers"] for name, each in asked.items()} == {
+        "routers-4": [{"url": "http://router-4-0:8080"}],
+        "spare": [{"url": "http://replica-1-0:8080"}],
+    }
+    assert [each["healthCheck"]["interval"] for each in asked.values()] == ["1s", "3s"]
+
+
 def test_another_record_leaves_the_routes_as_they_are() -> None:
     text, later = route_file(RECORD, STRAIGHT), replace(RECORD, serial=8)
     changed = with_record(text, later)
