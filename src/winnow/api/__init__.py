@@ -39,7 +39,7 @@ from winnow.api.documents import Document, config_reference
 from winnow.api.generation import GeneratedData, generate_data
 from winnow.api.images import ImageOptions, build_prod, build_train, plan_build_prod, plan_build_train
 from winnow.api.project import init, schema
-from winnow.api.rollouts import change_rollout, plan_rollout, render, rollout_status
+from winnow.api.rollouts import change_rollout, detach_rollout, plan_rollout, render, rollout_status
 from winnow.api.selection import check_runs, explain_run, parameter_importances, select_model, winner_certainty
 from winnow.api.stack import (
     MadeSecrets,
@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     from winnow.platforms.diagnosis import Diagnosis
     from winnow.platforms.executor import GroupState, GroupStatus
     from winnow.platforms.images import BuildFailedError, BuildStep
+    from winnow.platforms.rollout_driver import RolloutDriver
     from winnow.platforms.stack import StackEnd, StackError
     from winnow.rollout.forecast import Forecast, Need
     from winnow.routing import Release, RolloutState
@@ -136,6 +137,7 @@ _LATE = {
         "platforms.diagnosis": "Diagnosis",
         "platforms.executor": "GroupState GroupStatus",
         "platforms.images": "BuildFailedError BuildStep",
+        "platforms.rollout_driver": "RolloutDriver",
         "platforms.stack": "StackEnd StackError",
         "serving.client": "NoAnswerError",
         "study.catalog": "StudySummary",
@@ -202,6 +204,7 @@ __all__ = [
     "Replica",
     "RevisionCounts",
     "RolloutAbortedError",
+    "RolloutDriver",
     "RolloutState",
     "RolloutStatus",
     "Selection",
@@ -236,6 +239,7 @@ __all__ = [
     "config_reference",
     "dashboard",
     "delete_study",
+    "detach_rollout",
     "diff",
     "explain_run",
     "generate_data",

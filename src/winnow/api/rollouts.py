@@ -11,6 +11,7 @@ from winnow.api.deployments import deployment_name_of
 
 if TYPE_CHECKING:
     from winnow.orchestrators.rollouts import RolloutStatus, Wish
+    from winnow.platforms.rollout_driver import RolloutDriver
     from winnow.rollout.forecast import Forecast
 
 
@@ -75,6 +76,36 @@ def change_rollout(
     from winnow.orchestrators.rollouts import find_rollout
 
     return find_rollout(Settings.from_environment(), chosen, platform, say).change(wish)
+
+
+def detach_rollout(
+    config: Path | str | None = None,
+    *,
+    study: str | None = None,
+    name: str | None = None,
+    stage: str | None = None,
+    platform: str | None = None,
+    say: Callable[[str], None] = silent,
+) -> tuple[RolloutDriver, str, str]:
+    """Leave the open rollout of a deployment to a process of its own; on Kubernetes to a Job.
+
+    Args:
+        name: name of the deployment; by default that of the study or the file, else the only one.
+        platform: "local", "docker" or "kubernetes"; by default the one that serves it.
+
+    Returns:
+        What drives it, the deployment's name, and the platform.
+
+    Raises:
+        SeveralDeploymentsError: there are several deployments, or several with that name.
+        InputError: it is not served, no rollout is open, another process drives it, or the driver cannot start.
+    """
+    chosen = deployment_name_of(config, study, name, stage)
+    from winnow.config.settings import Settings
+    from winnow.orchestrators.rollouts import find_rollout
+
+    found = find_rollout(Settings.from_environment(), chosen, platform, say)
+    return found.detach(), found.name, found.platform.name
 
 
 def plan_rollout(

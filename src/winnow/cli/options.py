@@ -91,6 +91,13 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 """Gives the verb `as_json: bool`."""
 
 
+detach_option = click.option(
+    "--detach",
+    "is_detached",
+    is_flag=True,
+    help="Leave the steps of the rollout to a process of its own; on Kubernetes, to a Job.",
+)
+
 stage_option = click.option("--stage", metavar="STAGE", help="Stage of the deployment, from `serving.stages`.")
 """Gives the verb `stage: str | None`."""
 

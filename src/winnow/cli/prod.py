@@ -15,6 +15,7 @@ from winnow.cli.options import (
     command_for,
     config_option,
     deployment_options,
+    detach_option,
     dry_run_option,
     json_option,
     model_options,
@@ -25,11 +26,12 @@ from winnow.cli.options import (
     warn,
 )
 from winnow.cli.wording import either
+from winnow.config.interrupts import treat_sigterm_as_interrupt
 from winnow.config.next_command import next_command
 from winnow.config.platforms import PLATFORMS
 
 if TYPE_CHECKING:
-    from winnow.api import Deployment, ServedDeployment, ServePlan
+    from winnow.api import Deployment, RolloutDriver, ServedDeployment, ServePlan
 
 
 @click.command("prod", cls=StoreVerb)
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 )
 @click.option("--port", type=click.IntRange(1, 65535), help="Port, instead of the file's; else a free one.")
 @registry_options("image_registry")
+@detach_option
 @dry_run_option
 def prod(config: Path, platform: str, study: str | None, name: str | None, dry_run: bool, **options: Any) -> None:
     """Serve the selected model as the section `serving` of the experiment file says, and print its address.
@@ -152,8 +155,14 @@ def rollback(dry_run: bool, **deployment: Any) -> None:
 
 
 def _deploy(plan: ServePlan) -> None:
+    treat_sigterm_as_interrupt()
     is_served = plan.changes_nothing
-    deployment = plan.deploy()
+    if plan.start_driver is not None:
+        deployment, driver = plan.begin()
+        if driver is not None:
+            click.echo("\n".join(driver_lines(driver, deployment.name, plan.platform)))
+    else:
+        deployment = plan.deploy()
     if is_served:
         click.echo("This model is already being served; nothing was changed.")
     access, release, platform = plan.access(deployment), deployment.release, plan.platform
@@ -177,6 +186,17 @@ def _deploy(plan: ServePlan) -> None:
     )
     if access.warning:
         warn(access.warning)
+
+
+def driver_lines(driver: RolloutDriver, name: str, platform: str) -> list[str]:
+    """What drives a rollout from now on, and how to see and end it."""
+    flags = {"name": name, "platform": platform}
+    return [
+        f"{driver.what} goes on with the rollout of {name}.",
+        f"  watch    {next_command('rollout-status', **flags)}",
+        f"  log      {driver.log}",
+        f"  abort    {next_command('rollout-abort', **flags)}",
+    ]
 
 
 def _facts(served: ServedDeployment) -> dict[str, Any]:

@@ -14,12 +14,15 @@ from winnow.cli.options import (
     candidates_as_commands,
     config_option,
     deployment_options,
+    detach_option,
     json_option,
     model_options,
     say,
     stage_option,
     version_options,
 )
+from winnow.cli.prod import driver_lines
+from winnow.config.interrupts import treat_sigterm_as_interrupt
 from winnow.config.platforms import PLATFORMS
 
 if TYPE_CHECKING:
@@ -50,24 +53,43 @@ def status(as_json: bool, **deployment: Any) -> None:
         click.echo("\n".join(lines_of(found)))
 
 
-def _wish(wish: Literal["promote", "pause", "resume", "abort"], text: str) -> click.Command:
+def _wish(wish: Literal["promote", "pause", "abort"], text: str) -> click.Command:
     @click.command(f"rollout-{wish}", help=text)
     @deployment_options
     def command(**deployment: Any) -> int:
-        from winnow import api
-
-        with candidates_as_commands():
-            found = api.change_rollout(wish, **deployment, say=say)
-        click.echo("\n".join(lines_of(found)))
-        return 1 if found.state == "aborted" and wish != "abort" else 0
+        return _change(wish, deployment)
 
     return command
 
 
+def _change(wish: Literal["promote", "pause", "resume", "abort"], deployment: dict[str, Any]) -> int:
+    from winnow import api
+
+    treat_sigterm_as_interrupt()
+    with candidates_as_commands():
+        found = api.change_rollout(wish, **deployment, say=say)
+    click.echo("\n".join(lines_of(found)))
+    return 1 if found.state == "aborted" and wish != "abort" else 0
+
+
 promote = _wish("promote", "Send all requests to the candidate, whatever the verdicts are.")
 pause = _wish("pause", "Leave the weights of the current step as they are until rollout-resume.")
-resume = _wish("resume", "Go on with a paused rollout, or with one whose process has died, to its end or next pause.")
 abort = _wish("abort", "Send all requests back to the revision that served before.")
+
+
+@click.command("rollout-resume")
+@deployment_options
+@detach_option
+def resume(is_detached: bool, **deployment: Any) -> int:
+    """Go on with a paused rollout, or with one whose process has died, to its end or next pause."""
+    if not is_detached:
+        return _change("resume", deployment)
+    from winnow import api
+
+    with candidates_as_commands():
+        driver, name, platform = api.detach_rollout(**deployment, say=say)
+    click.echo("\n".join(driver_lines(driver, name, platform)))
+    return 0
 
 
 @click.command("render", cls=StoreVerb)

@@ -1,8 +1,9 @@
-"""Deliver Ctrl-C again where Python has ignored it."""
+"""What Ctrl-C and SIGTERM do."""
 
 from __future__ import annotations
 
 import _thread
+import signal
 import sys
 import threading
 from typing import Any
@@ -27,3 +28,8 @@ def repeat_ignored_interrupts() -> None:
         again.start()
 
     sys.unraisablehook = hook
+
+
+def treat_sigterm_as_interrupt() -> None:
+    """Make SIGTERM, as from a shutdown or an eviction, do what Ctrl-C does: leave things safe, and end."""
+    signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))

@@ -23,7 +23,7 @@ from winnow.config.next_command import next_command, next_flag
 from winnow.config.settings import Settings
 from winnow.orchestrators.deployment import Deployment, deployment_of
 from winnow.orchestrators.deployments import Access, access_to, ask_deployers, find_deployment
-from winnow.orchestrators.drive import Driver, observe, shares
+from winnow.orchestrators.drive import Begun, Driver, End, observe, shares
 from winnow.orchestrators.judge import StepJudge
 from winnow.orchestrators.old_variables import refuse_old_variables
 from winnow.orchestrators.releases import ModelRegistry, as_kept, choose_version, fetch_release, shown_release
@@ -32,6 +32,7 @@ from winnow.orchestrators.serving_settings import KEEP, ServedSettings, fingerpr
 from winnow.platforms.deployer import Deployer, Say, mute, no_previous
 from winnow.platforms.images import PROD_BASE, BuildOptions, ImageBuild, ModelImageRequest, Show, silent, with_route
 from winnow.platforms.platform import Platform
+from winnow.platforms.rollout_driver import RolloutDriver
 from winnow.platforms.table import images, platform_for
 from winnow.rollout.plan import steps_of
 from winnow.rollout.step import Aborted, Desired, Done, Paused, next_action, revision_for
@@ -54,6 +55,7 @@ class ServeRequest:
         stage: a stage of `serving.stages`; its deployment is called NAME-STAGE.
         config: the experiment file with the section `serving`; by default that of the model's study.
         study: a study of the model, whose section counts where there is no file.
+        is_detached: another process drives the steps of the rollout.
     """
 
     name: str
@@ -67,6 +69,7 @@ class ServeRequest:
     stage: str | None = None
     config: Path | None = None
     study: str | None = None
+    is_detached: bool = False
 
     @property
     def environment(self) -> dict[str, str]:
@@ -102,6 +105,8 @@ class ServePlan:
     platform: str
     note: str = ""
     is_offline: bool = False
+    start_driver: Callable[[str], RolloutDriver] | None = field(default=None, repr=False)
+    """Goes on with the rollout of a deployment; None where this process is to drive it."""
 
     @property
     def record(self) -> Record:
@@ -127,7 +132,22 @@ class ServePlan:
             DeploymentFailedError: new replicas did not become ready; the old ones still serve.
             RolloutAbortedError: the rollout did not pass, or was aborted; the old replicas still serve.
         """
-        end = self.driver.drive()
+        return self._ended(self.driver.drive())
+
+    def begin(self) -> tuple[Deployment, RolloutDriver | None]:
+        """Serve it as far as the first step of its rollout, and leave the rest to another process.
+
+        Returns:
+            The deployment, and what drives its rollout; None where there is none, so that all is done.
+
+        Raises:
+            As `deploy`, and InputError where that process cannot be started.
+        """
+        assert self.start_driver is not None
+        end = replace(self.driver, until_begun=True).drive()
+        return self._ended(end), self.start_driver(self.driver.name) if isinstance(end, Begun) else None
+
+    def _ended(self, end: End) -> Deployment:
         observed = self.deployer.observe(self.driver.name)
         if isinstance(end, Aborted):
             raise RolloutAbortedError(self.driver.name, end.reason, shares(observed.record))
@@ -199,7 +219,9 @@ def plan_serving(
     desired = desired_of(asked, target, chosen)
     check_plan(deployer, observed, desired)
     driver = Driver(deployer, asked.name, desired, key, judge=StepJudge(), say=say)
-    return ServePlan(deployer, driver, observed, platform, note_of(observed, desired, request))
+    note = note_of(observed, desired, request)
+    start_driver = chosen.prepare_driver() if request.is_detached and desired.steps else None
+    return ServePlan(deployer, driver, observed, platform, note, start_driver=start_driver)
 
 
 def plan_rollback(settings: Settings, name: str | None, platform: str | None, *, say: Say = mute) -> ServePlan:

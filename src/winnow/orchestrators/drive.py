@@ -45,7 +45,7 @@ from winnow.rollout.step import (
     paused,
 )
 from winnow.rollout.verdict import Verdict
-from winnow.routing import Observation, Record, Rollout, RouterReport
+from winnow.routing import Observation, Record, Rollout, RolloutState, RouterReport
 
 POLL_S = 0.25
 SILENT_S = 120.0
@@ -53,6 +53,14 @@ SILENT_S = 120.0
 SHOWN_LINES = 20
 SAID_EVERY_S = 10.0
 """How often it is said what is waited for; counts change at every look."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The end where another process goes on: a rollout is running, and requests follow it."""
+
+
+End = Done | Aborted | Paused | Begun
 
 Judge = Callable[[Rollout, Sequence[RouterReport]], Verdict | None]
 """Judges the current step of a rollout by what its routers have counted; None while there is nothing to judge."""
@@ -71,6 +79,7 @@ class Driver:
         say: receives a line for each step.
         wall: seconds since the epoch, for what the record keeps.
         on_observation: called with what was observed, before the action is taken.
+        until_begun: end once requests follow the first step of a rollout, for another process to go on.
     """
 
     deployer: Deployer
@@ -82,8 +91,9 @@ class Driver:
     clock: Clock = field(default_factory=Clock)
     wall: Callable[[], float] = time.time
     on_observation: Callable[[Observation], None] = lambda _observed: None
+    until_begun: bool = False
 
-    def drive(self) -> Done | Aborted | Paused:
+    def drive(self) -> End:
         """Take actions until there is an end.
 
         Ctrl-C undoes what has no requests yet, and pauses a rollout at its current weights.
@@ -105,13 +115,15 @@ class Driver:
         except OvertakenError as error:
             raise changed_meanwhile(self.name) from error
 
-    def _loop(self, held: Held, reports: dict[str, RouterReport]) -> Done | Aborted | Paused:
+    def _loop(self, held: Held, reports: dict[str, RouterReport]) -> End:
         said, said_at, heard = "", -SAID_EVERY_S, self.clock.now()
         while True:
             try:
                 held.renew()
                 observed = observe(self.deployer, self.name)
                 self.on_observation(observed)
+                if self.until_begun and _has_begun(observed):
+                    return Begun()
                 verdict = self._verdict(observed, reports)
                 action = next_action(self.desired, observed, verdict, self.wall())
                 reason = getattr(action, "reason", "")
@@ -210,6 +222,12 @@ class Driver:
         self.deployer.retire(cleaned, target)
         self.deployer.write(cleaned)
         self.say(f"the change was undone: {shares(cleaned)}")
+
+
+def _has_begun(observed: Observation) -> bool:
+    rollout = observed.record.rollout
+    is_running = rollout is not None and rollout.state is RolloutState.RUNNING
+    return is_running and observed.entry_serial == observed.record.route.serial
 
 
 def observe(deployer: Deployer, name: str) -> Observation:

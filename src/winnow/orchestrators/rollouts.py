@@ -21,6 +21,8 @@ from winnow.orchestrators.deployments import ask_deployers, find_deployment
 from winnow.orchestrators.drive import Driver, Judge
 from winnow.orchestrators.judge import StepJudge
 from winnow.platforms.deployer import Deployer, Say, mute
+from winnow.platforms.platform import Platform
+from winnow.platforms.rollout_driver import RolloutDriver
 from winnow.platforms.table import platform_for
 from winnow.rollout.accumulate import counted
 from winnow.rollout.plan import from_values
@@ -106,12 +108,12 @@ class FoundDeployment:
     """A deployment whose rollout is looked at or changed.
 
     Attributes:
-        ready_within_s: how long replicas may take to become ready there.
+        platform: that it is on.
     """
 
     deployer: Deployer
     name: str
-    ready_within_s: float
+    platform: Platform
     say: Say
 
     def status(self) -> RolloutStatus:
@@ -120,16 +122,23 @@ class FoundDeployment:
 
     def change(self, wish: Wish) -> RolloutStatus:
         """See `ask`."""
-        within_s = self.ready_within_s
+        within_s = self.platform.capabilities.ready_within_s
         return ask(self.deployer, self.name, wish, ready_within_s=within_s, say=self.say)
+
+    def detach(self) -> RolloutDriver:
+        """See `winnow.api.detach_rollout`."""
+        open_rollout(self.deployer.observe(self.name).record)
+        start = self.platform.prepare_driver()
+        with self.deployer.held(self.name):  # raises where another process drives it
+            pass
+        return start(self.name)
 
 
 def find_rollout(settings: Settings, name: str | None, platform: str | None, say: Say) -> FoundDeployment:
     """The deployment of a name, or the only one. See `winnow.api.rollout_status`."""
     deployers, _ = ask_deployers(settings, platform, say)
     found_on, chosen = find_deployment(deployers, name)
-    within_s = platform_for(found_on, settings).capabilities.ready_within_s
-    return FoundDeployment(deployers[found_on], chosen, within_s, say)
+    return FoundDeployment(deployers[found_on], chosen, platform_for(found_on, settings), say)
 
 
 def rollout_status(deployer: Deployer, name: str, *, wall: Callable[[], float] = time.time) -> RolloutStatus:

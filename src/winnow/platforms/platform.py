@@ -15,6 +15,7 @@ from winnow.platforms.deployer import Deployer, Say
 from winnow.platforms.executor import Executor
 from winnow.platforms.images import ImageBuild, ImageRoute, Show, silent
 from winnow.platforms.lookup import Lookup
+from winnow.platforms.rollout_driver import RolloutDriver
 from winnow.platforms.stack import ChoosePort, Stack, any_port
 
 if TYPE_CHECKING:
@@ -89,6 +90,16 @@ class Platform(Protocol):
 
     def deployer(self, *, say: Say) -> Deployer:
         """The deployer; making it contacts nothing. `say` receives lines about a change while the change lasts."""
+
+    def prepare_driver(self) -> Callable[[str], RolloutDriver]:
+        """Check and deliver what it takes to go on with a rollout without this process.
+
+        Returns:
+            What starts the driver of the deployment of a name, which this process no longer holds.
+
+        Raises:
+            InputError: it cannot start there, or may not. What is returned raises it, too.
+        """
 
     def stack(self, given: Mapping[str, str], *, folder: Path, say: Say) -> Stack:
         """The platform's tracking stack, started or not; nothing is contacted.

@@ -10,8 +10,10 @@ from msgspec.structs import replace as with_values
 from tests.unit.orchestrators.test_drive import CANARY, NAME, Site
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, WinnowError
+from winnow.orchestrators.drive import Begun
 from winnow.orchestrators.judge import StepJudge
 from winnow.orchestrators.rollouts import RevisionCounts, RolloutStatus, Wish, ask, rollout_status
+from winnow.rollout.step import Done
 from winnow.routing import LATENCY_BOUNDS_S, Comparisons, Counts, Observation, RolloutState, RouterReport, quantile_s
 
 
@@ -171,3 +173,17 @@ def test_a_rollout_keeps_whether_a_failed_verdict_pauses_it() -> None:
     rollout = site.deployer().observe(NAME).record.rollout
     assert rollout is not None
     assert not rollout.rollback_on_failure
+
+
+def test_a_rollout_that_was_begun_is_left_to_another_process() -> None:
+    site = Site()
+    site.driver("1").drive()
+    assert replace(site.driver("2", CANARY), until_begun=True).drive() == Begun()
+    assert (site.deployer().observe(NAME).record.rollout.state, site.answers()) == (RolloutState.RUNNING, {1, 2})  # type: ignore[union-attr]
+    assert asked(site, "resume").state is RolloutState.PROMOTED
+
+
+def test_an_update_without_steps_leaves_nothing_to_another_process() -> None:
+    site = Site()
+    site.driver("1").drive()
+    assert replace(site.driver("2"), until_begun=True).drive() == Done()

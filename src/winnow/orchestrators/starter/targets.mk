@@ -3,7 +3,7 @@
 # flags.
 
 # Flags without a value: DRY_RUN=1 is --dry-run, DRY_RUN=0 is nothing.
-SWITCHES := ALL ALLOW_CHANGED_CODE DRY_RUN EXIT_CODE FOLLOW FORCE JSON KEEP NO_CACHE VOLUMES YES
+SWITCHES := ALL ALLOW_CHANGED_CODE DETACH DRY_RUN EXIT_CODE FOLLOW FORCE JSON KEEP NO_CACHE VOLUMES YES
 # Variables of the Makefile itself, which are no flags.
 OWN      := ARGS DIR PYTHON TORCH_INDEX UPGRADE VENV WINNOW
 GIVEN     = $(filter-out $(OWN),$(strip $(foreach name,$(.VARIABLES),\
@@ -97,13 +97,13 @@ select-model: setup ## Pick the best run that passes the rules, and show why oth
 build-prod: setup ## Build the image that serves the selected model (CONFIG, STUDY, VERSION, BASE_IMAGE, TAG, REGISTRY)
 	@$(WINNOW) build-prod $(FLAGS)
 
-prod-local: setup ## Serve the selected model on this machine (CONFIG, STUDY, VERSION, REPLICAS, PORT)
+prod-local: setup ## Serve the selected model on this machine (CONFIG, STUDY, VERSION, REPLICAS, PORT, DETACH=1)
 	@$(WINNOW) prod --platform local $(FLAGS)
 
-prod-docker: setup ## Serve the selected model in containers behind one entry point (CONFIG, STUDY, VERSION, REPLICAS, PORT)
+prod-docker: setup ## Serve the selected model in containers behind one entry point (CONFIG, STUDY, VERSION, REPLICAS, PORT, DETACH=1)
 	@$(WINNOW) prod --platform docker $(FLAGS)
 
-prod-kubernetes: setup ## Serve the selected model in pods behind an Ingress (CONFIG, STUDY, VERSION, REPLICAS, HOST, REGISTRY or IMAGE_LOAD)
+prod-kubernetes: setup ## Serve the selected model in pods behind an Ingress (CONFIG, STUDY, VERSION, REPLICAS, HOST, REGISTRY or IMAGE_LOAD, DETACH=1)
 	@$(WINNOW) prod --platform kubernetes $(FLAGS)
 
 prod-status: setup ## Show what is being served, by default on all platforms (PLATFORM)
@@ -127,7 +127,7 @@ rollout-promote: setup ## Send all requests to the candidate of a rollout (NAME,
 rollout-pause: setup ## Leave the weights of a rollout as they are (NAME, STAGE, PLATFORM)
 	@$(WINNOW) rollout-pause $(FLAGS)
 
-rollout-resume: setup ## Go on with a rollout that is paused, or whose process died (NAME, STAGE, PLATFORM)
+rollout-resume: setup ## Go on with a rollout that is paused, or whose process died (NAME, STAGE, PLATFORM, DETACH=1)
 	@$(WINNOW) rollout-resume $(FLAGS)
 
 rollout-abort: setup ## Send all requests back to the revision that served before (NAME, STAGE, PLATFORM)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +20,7 @@ from winnow.platforms.docker.sweep import DockerSweep
 from winnow.platforms.images import ImageBuild, Show, silent
 from winnow.platforms.lookup import Lookup
 from winnow.platforms.platform import Capabilities, PlatformDocuments
+from winnow.platforms.rollout_driver import RolloutDriver, start_process
 from winnow.platforms.stack import ChoosePort, any_port
 
 _ANSWER_S = 2.0
@@ -64,6 +65,10 @@ class DockerPlatform:
     def deployer(self, *, say: Say) -> DockerDeployer:
         """The deployer; its changes are too short to tell of."""
         return DockerDeployer(self._settings.home)
+
+    def prepare_driver(self) -> Callable[[str], RolloutDriver]:
+        """See `Platform.prepare_driver`: a process of this machine."""
+        return lambda name: start_process(name, self.name, self._settings.home)
 
     def stack(self, given: Mapping[str, str], *, folder: Path, say: Say) -> DockerStack:
         """The stack of the Compose project that is meant."""

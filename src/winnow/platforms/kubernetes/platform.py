@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from winnow.config.clock import Clock
 from winnow.config.errors import InputError
 from winnow.config.settings import Settings
 from winnow.config.stack_record import ClusterStackRecord
 from winnow.platforms.deployer import Say
-from winnow.platforms.images import ImageBuild, ImageRoute, Images, Show, silent
+from winnow.platforms.images import TRAIN, ImageBuild, ImageRoute, Images, Show, silent
+from winnow.platforms.kubernetes import driver_job, permissions
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.connection import CONTEXT, NAMESPACE
 from winnow.platforms.kubernetes.deployer import KubernetesDeployer
@@ -23,6 +25,7 @@ from winnow.platforms.kubernetes.stores import cluster_named, local_settings, si
 from winnow.platforms.kubernetes.sweep import KubernetesSweep
 from winnow.platforms.lookup import Lookup
 from winnow.platforms.platform import Capabilities, PlatformDocuments
+from winnow.platforms.rollout_driver import RolloutDriver
 from winnow.platforms.stack import ChoosePort, any_port
 
 
@@ -78,6 +81,12 @@ class KubernetesPlatform:
         return KubernetesDeployer(
             self._settings.home, cluster=lambda: self.cluster, environment=self._environment, say=say
         )
+
+    def prepare_driver(self) -> Callable[[str], RolloutDriver]:
+        """See `Platform.prepare_driver`: a Job of the cluster, from the workers' image."""
+        permissions.check(self.cluster, driver_job.PERMISSIONS, "a rollout that a Job drives")
+        image = self._images.deliver(self._images.train_image(None, Path.cwd()), TRAIN, self.image_route())
+        return lambda name: driver_job.start(self.cluster, name, image, Clock())
 
     def stack(self, given: Mapping[str, str], *, folder: Path, say: Say) -> KubernetesStack:
         """See `Platform.stack`."""

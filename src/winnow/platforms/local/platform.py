@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,6 +15,7 @@ from winnow.platforms.local.executor import LocalExecutor
 from winnow.platforms.local.sweep import LocalSweep
 from winnow.platforms.lookup import Lookup
 from winnow.platforms.platform import Capabilities, PlatformDocuments
+from winnow.platforms.rollout_driver import RolloutDriver, start_process
 from winnow.platforms.stack import ChoosePort, any_port
 
 
@@ -53,6 +54,10 @@ class LocalPlatform:
     def deployer(self, *, say: Say) -> LocalDeployer:
         """The deployer. Its changes are too short to report on."""
         return LocalDeployer(self._settings.home)
+
+    def prepare_driver(self) -> Callable[[str], RolloutDriver]:
+        """See `Platform.prepare_driver`: a process of this machine."""
+        return lambda name: start_process(name, self.name, self._settings.home)
 
     def stack(self, given: Mapping[str, str], *, folder: Path, say: Say) -> NoReturn:
         """Raises InputError: there is no local stack."""

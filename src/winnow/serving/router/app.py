@@ -26,6 +26,7 @@ from winnow.serving.router.mirror import Mirror
 from winnow.serving.router.split import REVISION_HEADER, Choice, Share, Split
 from winnow.serving.router.upstream import HOP_BY_HOP, Answer, Request, Upstream, UpstreamError
 from winnow.serving.settings import ServingSettings
+from winnow.serving.signature import MODEL_HEADER
 
 log = logging.getLogger("winnow.serving")
 
@@ -107,12 +108,17 @@ class RouterApp:
 
     async def is_ready(self) -> bool:
         """Whether it takes requests: it is not stopping, and stable answers that it is ready."""
+        return await self._ready_answer() is not None
+
+    async def _ready_answer(self) -> Answer | None:
+        """Stable's answer that it is ready; None where it is not, or where this router is stopping."""
         if self._is_draining:
-            return False
+            return None
         try:
-            return (await self._stable.ask(READY_REQUEST, READY_S)).status == 200
+            answer = await self._stable.ask(READY_REQUEST, READY_S)
         except UpstreamError:
-            return False
+            return None
+        return answer if answer.status == 200 else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
@@ -157,8 +163,11 @@ class RouterApp:
         elif head.path in LIVE:
             reply = Reply(200, JSON, b'{"live":true}')
         else:
-            is_ready = await self.is_ready()
-            reply = Reply(200 if is_ready else 503, JSON, msgspec.json.encode({"ready": is_ready}))
+            ready = await self._ready_answer()
+            # A client that asks which model serves gets stable's.
+            named = () if ready is None else tuple(each for each in ready.headers if each[0] == MODEL_HEADER.encode())
+            body = msgspec.json.encode({"ready": ready is not None})
+            reply = Reply(503 if ready is None else 200, JSON, body, named)
         await request.reply_with(reply, head, send, self._further)
 
     async def _route_one(self, head: Head, scope: Scope, whole: Request, send: Send) -> None:

@@ -71,7 +71,8 @@ class Replica:
                 )
                 body = await reader.readexactly(length)
                 if head.startswith(b"GET /readyz"):
-                    writer.write(_whole(b"{}", 503 if self.behaviour == "deaf" else 200))
+                    named = b"x-winnow-model: cells/3 sha256:0\r\n"
+                    writer.write(_whole(b"{}", 503 if self.behaviour == "deaf" else 200, more=named))
                     continue
                 self.seen.append(head + body)
                 await self._answer(head, body, writer)
@@ -119,9 +120,10 @@ class Replica:
                 writer.close()
 
 
-def _whole(body: bytes, status: int = 200, length: int | None = None) -> bytes:
+def _whole(body: bytes, status: int = 200, length: int | None = None, more: bytes = b"") -> bytes:
     size = len(body) if length is None else length
-    return b"HTTP/1.1 %d Some\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (status, size) + body
+    head = b"HTTP/1.1 %d Some\r\ncontent-type: application/json\r\n%bcontent-length: %d\r\n\r\n"
+    return head % (status, more, size) + body
 
 
 class Site:

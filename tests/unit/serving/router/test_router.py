@@ -129,7 +129,8 @@ def test_a_stable_revision_that_is_gone_is_a_problem() -> None:
     async def test() -> None:
         stable = Replica("old")
         async with routed([stable], [Replica("new")], weight=0.0) as site:
-            assert (await site.client.get("/readyz")).json() == {"ready": True}
+            ready = await site.client.get("/readyz")
+            assert (ready.json(), ready.headers["x-winnow-model"]) == ({"ready": True}, "cells/3 sha256:0")
             stable.stop()
             answer = await site.predict()
             assert (answer.status_code, answer.json()["type"]) == (503, "/docs#unavailable")

@@ -1,0 +1,120 @@
+"""A Job that drives a deployment's rollout, so that it goes on without the machine that began it.
+
+Its pod runs `winnow rollout-resume` from the workers' image, with the permissions of a ServiceAccount that the
+namespace's owner has made (`k8s/driver.yaml`). Winnow's own Role includes neither accounts nor bindings.
+"""
+
+from __future__ import annotations
+
+from winnow.config.clock import Clock
+from winnow.config.errors import InputError
+from winnow.platforms import labels
+from winnow.platforms.kubernetes.client import Cluster
+from winnow.platforms.kubernetes.kinds import EVENT, JOB, POD, SERVICE, Manifest, name_of
+from winnow.platforms.kubernetes.permissions import verbs
+from winnow.platforms.kubernetes.revision_plan import labels_of, object_name
+from winnow.platforms.rollout_driver import RolloutDriver, arguments
+
+ACCOUNT, DRIVER = "winnow-driver", "driver"
+PERMISSIONS = (*verbs(JOB, "get", "create", "delete"), *verbs(POD, "list"), *verbs(EVENT, "list"))
+RESTARTS = 10
+KEPT_S = 24 * 3600
+STARTS_WITHIN_S = 120.0
+POLL_S = 0.5
+
+
+def plan(name: str, image: str, owner: Manifest) -> Manifest:
+    """The Job. `owner`: the Service of the deployment's entry, with which the cluster deletes it.
+
+    A pod that is evicted or killed is replaced, and the next one goes on. Exit status 1 and 2, an aborted rollout and
+    one that is over, end the Job.
+    """
+    own = {**labels_of(name), labels.ROLE: DRIVER}
+    container = {
+        "name": DRIVER,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["/opt/venv/bin/python", "-m", "winnow", *arguments(name, "kubernetes")],
+        "env": [{"name": "WINNOW_HOME", "value": "/winnow"}, {"name": "HOME", "value": "/tmp"}],
+        "resources": {
+            "requests": {"cpu": "100m", "memory": "256Mi"},
+            "limits": {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "1Gi"},
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "winnow", "mountPath": "/winnow"}],
+    }
+    pod = {
+        "serviceAccountName": ACCOUNT,
+        "restartPolicy": "Never",
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 10001,
+            "runAsGroup": 10001,
+            "fsGroup": 10001,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": [{"name": each, "emptyDir": {"sizeLimit": "512Mi"}} for each in ("tmp", "winnow")],
+    }
+    ends = {"action": "FailJob", "onExitCodes": {"containerName": DRIVER, "operator": "In", "values": [1, 2]}}
+    reference = {key: owner[key] for key in ("apiVersion", "kind")}
+    return {
+        "apiVersion": JOB.api_version,
+        "kind": JOB.kind,
+        "metadata": {
+            "name": object_name(name, DRIVER),
+            "labels": own,
+            "ownerReferences": [{**reference, "name": name_of(owner), "uid": owner["metadata"]["uid"]}],
+        },
+        "spec": {
+            "backoffLimit": RESTARTS,
+            "podFailurePolicy": {"rules": [ends]},
+            "ttlSecondsAfterFinished": KEPT_S,
+            "template": {"metadata": {"labels": own}, "spec": pod},
+        },
+    }
+
+
+def start(cluster: Cluster, name: str, image: str, clock: Clock) -> RolloutDriver:
+    """Replace the Job of an earlier rollout, and wait until the new one's pod runs.
+
+    Raises:
+        InputError: the ServiceAccount is missing, or the pod does not start.
+    """
+    owner = cluster.get(SERVICE, object_name(name))
+    if owner is None:
+        raise ValueError(f"deployment '{name}' has no entry")
+    job = plan(name, image, owner)
+    deadline = clock.now() + STARTS_WITHIN_S
+    cluster.delete(JOB, name_of(job))
+    while cluster.get(JOB, name_of(job)) is not None and clock.now() < deadline:
+        clock.sleep(POLL_S)
+    made = cluster.create(job)
+    while not _has_started(cluster, made):
+        said = [str(each.get("message", "")) for each in cluster.events(made) if each.get("reason") == "FailedCreate"]
+        if said or clock.now() > deadline:
+            cluster.delete(JOB, name_of(job))
+            raise _not_started(cluster, name, said[-1] if said else f"none that runs within {STARTS_WITHIN_S:.0f} s")
+        clock.sleep(POLL_S)
+    log = f"kubectl --namespace {cluster.namespace} logs --follow job/{name_of(job)}"
+    return RolloutDriver(f"Job {name_of(job)}", log)
+
+
+def _has_started(cluster: Cluster, job: Manifest) -> bool:
+    pods = cluster.find(POD, {"batch.kubernetes.io/controller-uid": job["metadata"]["uid"]}).items
+    return any(each.get("status", {}).get("phase") in ("Running", "Succeeded", "Failed") for each in pods)
+
+
+def _not_started(cluster: Cluster, name: str, found: str) -> InputError:
+    return InputError(
+        f"the Job that drives the rollout of '{name}'",
+        expected=f"a pod with the ServiceAccount {ACCOUNT}",
+        found=found,
+        remedy=f"Ask the owner of the namespace for `kubectl --namespace {cluster.namespace} apply -f k8s/role.yaml "
+        "-f k8s/driver.yaml`. The rollout waits at its first step until `winnow rollout-resume` goes on with it.",
+    )
