@@ -407,8 +407,12 @@ class LocalDeployer:
             self._clock.sleep(LOOK_S)
 
     def _end(self, state: State, which: Sequence[Process]) -> None:
-        """Drain replicas of one revision, and wait for them, and for those that an interrupted step left draining."""
+        """Drain replicas of one revision, and wait for them, and for those that an interrupted step left draining.
+
+        Routers that leave end first: as long as they have clients, they ask these replicas.
+        """
         processes = self._processes(self._folder(state.record.name))
+        processes.wait_for_end(lambda each: not each.revision)
         leaving = [each for each in which if _accepts(each, state.record)]
         entry = processes.borrow(state.port) if leaving and state.port is not None else None
         if entry is not None:

@@ -9,12 +9,13 @@ import pytest
 
 from tests.unit.serving import bundles
 from winnow.bundle.manifest import ONNX, read_manifest
+from winnow.config.clock import Clock
 from winnow.config.errors import InputError
 from winnow.config.process_identity import identity_of, is_running
 from winnow.platforms.deployer import OvertakenError
 from winnow.platforms.local import revision_plan
 from winnow.platforms.local.deployer import LocalDeployer
-from winnow.platforms.local.revision_plan import EarlierProcess, EarlierState, Folder
+from winnow.platforms.local.revision_plan import EarlierProcess, EarlierState, Folder, Process
 from winnow.routing import Entry, Record, Release, ReplicaSettings, Revision, Route, Scale
 
 RELEASE = Release("cells", "2", "bb" * 32, Path("/models/bb"))
@@ -126,3 +127,21 @@ def test_a_driver_whose_deployment_was_removed_under_it_has_lost_it(tmp_path: Pa
         (tmp_path / "deployments" / "cells" / "driver.lock").unlink()
         with pytest.raises(OvertakenError):
             held.renew()
+
+
+def test_replicas_end_after_the_routers_that_ask_them(tmp_path: Path) -> None:
+    deployer, record = _recorded(tmp_path, RELEASE)
+    folder = Folder(tmp_path / "deployments" / "cells")
+    folder.run.mkdir()
+    ending, asked = "sleep 0.3; touch router-gone", "trap 'ls > at-end; exit' TERM; while :; do sleep 0.02; done"
+    with (
+        subprocess.Popen(["sh", "-c", ending], cwd=tmp_path) as router,
+        subprocess.Popen(["sh", "-c", asked], cwd=tmp_path) as replica,
+    ):
+        for each in (
+            Process(identity_of(router.pid), "router-1-0", kill_at=Clock().now() + 10),
+            Process(identity_of(replica.pid), "1-0", 1),
+        ):
+            folder.process(each.label).write_bytes(msgspec.json.encode(each))
+        deployer.scale(record, 1, 0)
+    assert "router-gone" in (tmp_path / "at-end").read_text().split()
