@@ -12,6 +12,7 @@ where nothing else is said.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -48,21 +49,13 @@ class Ranking(NamedTuple):
 
 Fraction = Callable[[Counts], tuple[Tensor, Tensor]]
 """A part and its whole, [..., classes]."""
+Counted = Callable[[Counts], Tensor]
+"""A score from counted rows, [...]."""
 Area = Callable[[Ranking], Tensor]
 """A value for each class, [..., classes]."""
 
 _SMALLEST_TRUTH = 1.17e-06
 """Relative errors are relative to at least this (torchmetrics.functional.regression.mape)."""
-
-
-def accuracy(probabilities: Tensor, classes: Tensor) -> Tensor:
-    """The share of right rows."""
-    return (probabilities.argmax(-1) == classes).double().mean(-1)
-
-
-def balanced_accuracy(probabilities: Tensor, classes: Tensor) -> Tensor:
-    """The mean of the classes' recall."""
-    return recall(probabilities, classes)
 
 
 def recall_fraction(counts: Counts) -> tuple[Tensor, Tensor]:
@@ -91,11 +84,20 @@ def jaccard_fraction(counts: Counts) -> tuple[Tensor, Tensor]:
     return counts.right, counts.true + counts.guessed - counts.right
 
 
-def averaged(fraction: Fraction, average: Average) -> Score:
+@dataclass(frozen=True)
+class OfCounts:
+    """A score of predicted classes that depends on the counts of true and predicted classes alone."""
+
+    counted: Counted
+
+    def __call__(self, probabilities: Tensor, classes: Tensor) -> Tensor:
+        return self.counted(_counts(probabilities, classes))
+
+
+def averaged(fraction: Fraction, average: Average) -> OfCounts:
     """A score from a fraction of counted rows, averaged as scikit-learn does; an index means that class alone."""
 
-    def score(probabilities: Tensor, classes: Tensor) -> Tensor:
-        counts = _counts(probabilities, classes)
+    def counted(counts: Counts) -> Tensor:
         part, whole = fraction(counts)
         if average == "micro":
             return _share(part.sum(-1), whole.sum(-1))
@@ -106,28 +108,26 @@ def averaged(fraction: Fraction, average: Average) -> Score:
             (values * counts.true).sum(-1) / counts.rows.squeeze(-1) if average == "weighted" else values[..., average]
         )
 
-    return score
+    return OfCounts(counted)
 
 
-recall = averaged(recall_fraction, "macro")
-precision = averaged(precision_fraction, "macro")
-specificity = averaged(specificity_fraction, "macro")
-f1 = averaged(f1_fraction, "macro")
-jaccard = averaged(jaccard_fraction, "macro")
+def accuracy_of(counts: Counts) -> Tensor:
+    """The share of right rows."""
+    return counts.right.sum(-1) / counts.rows.squeeze(-1)
 
 
-def mcc(probabilities: Tensor, classes: Tensor) -> Tensor:
+def mcc_of(counts: Counts) -> Tensor:
     """Matthews' correlation coefficient (Gorodkin 2004).
 
     Where only one class is true, or only one guessed, it is 0 of several classes. For two classes torchmetrics takes
     the limit of Chicco and Jurman 2020, which is 1 where all rows are right and -1 where none is.
     """
-    right, true, guessed, rows = _counts(probabilities, classes)
+    right, true, guessed, rows = counts
     rows, hits = rows.squeeze(-1), right.sum(-1)
     covariance = hits * rows - (true * guessed).sum(-1)
     spread = (rows**2 - (guessed**2).sum(-1)) * (rows**2 - (true**2).sum(-1))
     defined = covariance / spread.sqrt()
-    if probabilities.shape[-1] != 2:
+    if right.shape[-1] != 2:
         return torch.where(spread == 0, 0.0, defined)
     misses = rows - hits
     limit = (hits - misses) / (rows * hits * misses).sqrt()
@@ -135,11 +135,16 @@ def mcc(probabilities: Tensor, classes: Tensor) -> Tensor:
     return torch.where(spread == 0, limit, defined)
 
 
-def kappa(probabilities: Tensor, classes: Tensor) -> Tensor:
+def kappa_of(counts: Counts) -> Tensor:
     """Cohen's kappa; NaN where all rows are of one class and are guessed to be."""
-    right, true, guessed, rows = _counts(probabilities, classes)
+    right, true, guessed, rows = counts
     rows = rows.squeeze(-1)
     return 1 - (rows - right.sum(-1)) / (rows - (true * guessed).sum(-1) / rows)
+
+
+accuracy, mcc, kappa = OfCounts(accuracy_of), OfCounts(mcc_of), OfCounts(kappa_of)
+balanced_accuracy = averaged(recall_fraction, "macro")
+"""The mean of the classes' recall."""
 
 
 def auroc_of_classes(ranking: Ranking) -> Tensor:
@@ -269,7 +274,11 @@ def _counts(probabilities: Tensor, classes: Tensor) -> Counts:
     guesses = probabilities.argmax(-1)
     cells = (classes * number + guesses).flatten(0, -2) if guesses.dim() > 1 else (classes * number + guesses)[None]
     confusion = cells.new_zeros(len(cells), number * number).scatter_add(-1, cells, torch.ones_like(cells)).double()
-    confusion = confusion.view(*guesses.shape[:-1], number, number)
+    return counts_of(confusion.view(*guesses.shape[:-1], number, number))
+
+
+def counts_of(confusion: Tensor) -> Counts:
+    """The counts of a confusion matrix [..., true class, predicted class], float64."""
     right, true, guessed = confusion.diagonal(dim1=-2, dim2=-1), confusion.sum(-1), confusion.sum(-2)
     return Counts(right, true, guessed, true.sum(-1, keepdim=True))
 
