@@ -195,6 +195,7 @@ class Rollout(Struct, frozen=True):
         rollback_on_failure: a failed verdict sends all requests back to stable; else it pauses.
         spent_s: how long the current step had run before `step_started_at`: until it was paused.
         counted: what its routers had counted until then; None for nothing.
+        first_serial: serial of the first route whose requests count for the current step.
     """
 
     candidate: int
@@ -210,6 +211,7 @@ class Rollout(Struct, frozen=True):
     rollback_on_failure: bool = True
     spent_s: float = 0.0
     counted: RouterReport | None = None
+    first_serial: int = 0
 
     @property
     def is_open(self) -> bool:

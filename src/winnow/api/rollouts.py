@@ -109,7 +109,14 @@ def detach_rollout(
 
 
 def plan_rollout(
-    config: Path | str, *, stage: str | None = None, rate: float, error_rate: float = 0.001, flip_rate: float = 0.0
+    config: Path | str,
+    *,
+    stage: str | None = None,
+    rate: float,
+    error_rate: float = 0.001,
+    flip_rate: float = 0.0,
+    outcome_rate: float = 1.0,
+    spread: float = 0.357,
 ) -> Forecast:
     """How many requests and how long each step of a rollout takes until it can pass. No platform is asked.
 
@@ -117,24 +124,31 @@ def plan_rollout(
         rate: requests per second to the deployment, above 0.
         error_rate: share of the requests at which both revisions err, from 0 to below 1.
         flip_rate: share of the compared predictions that differ, likewise.
+        outcome_rate: of an A/B test, share of the requests whose outcome becomes known, above 0 and at most 1.
+        spread: of an A/B test, the standard deviation of its metric, above 0: √(p (1 - p)) of a share p; by default
+            that of an accuracy of 0.85.
 
     Raises:
-        InputError: the file is wrong, has no such stage, or a rate is out of its range.
+        InputError: the file is wrong, has no such stage, or a number is out of its range.
     """
     from winnow.config.errors import InputError
     from winnow.config.loader import load_experiment
     from winnow.config.next_command import next_flag
     from winnow.orchestrators.serving_settings import stage_of
-    from winnow.rollout.forecast import forecast
+    from winnow.rollout.forecast import Traffic, forecast
 
-    if not 0 < rate < float("inf"):
-        raise InputError(
-            next_flag("rate"), expected="a number above 0", found=f"{rate:g}", remedy="Give requests per second."
-        )
-    for name, share in (("error_rate", error_rate), ("flip_rate", flip_rate)):
-        if not 0 <= share < 1:
-            raise InputError(next_flag(name), expected="from 0 to below 1", found=f"{share:g}", remedy="Give a share.")
-    return forecast(stage_of(load_experiment(config).serving, stage).rollout, rate, error_rate, flip_rate)
+    numbers = {
+        "rate": (rate, 0 < rate < float("inf"), "a number of requests per second above 0"),
+        "error_rate": (error_rate, 0 <= error_rate < 1, "a share from 0 to below 1"),
+        "flip_rate": (flip_rate, 0 <= flip_rate < 1, "a share from 0 to below 1"),
+        "outcome_rate": (outcome_rate, 0 < outcome_rate <= 1, "a share above 0 and up to 1"),
+        "spread": (spread, 0 < spread < float("inf"), "a standard deviation above 0"),
+    }
+    for name, (number, is_possible, expected) in numbers.items():
+        if not is_possible:
+            raise InputError(next_flag(name), expected=expected, found=f"{number:g}", remedy="Correct it.")
+    traffic = Traffic(rate, error_rate, flip_rate, outcome_rate, spread)
+    return forecast(stage_of(load_experiment(config).serving, stage).rollout, traffic)
 
 
 def render(

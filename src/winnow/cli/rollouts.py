@@ -120,6 +120,16 @@ def render(config: Path, **options: Any) -> None:
 @click.option("--rate", type=float, required=True, help="Requests per second.")
 @click.option("--error-rate", type=float, default=0.001, show_default=True, help="Share at which both revisions err.")
 @click.option("--flip-rate", type=float, default=0.0, show_default=True, help="Share of predictions that differ.")
+@click.option(
+    "--outcome-rate", type=float, default=1.0, show_default=True, help="A/B: share of requests with a known outcome."
+)
+@click.option(
+    "--spread",
+    type=float,
+    default=0.357,
+    show_default=True,
+    help="A/B: standard deviation of the metric; of a share p, √(p (1 - p)).",
+)
 @json_option
 def plan(config: Path, as_json: bool, **options: Any) -> None:
     """Show how many requests and how long each step of a rollout takes."""
@@ -149,7 +159,9 @@ def plan_lines(found: Forecast) -> list[str]:
             f"{each.step:<4}  {each.share:<6.3g}  {each.condition:<9}  {needed:<8}  {each.least_requests:<12}  "
             f"{seconds:<8}  {FITS[each.fits]}"
         )
-    return [*lines, "With these keys every step can be judged:", found.proposal.rstrip()] if found.proposal else lines
+    if found.proposal:
+        lines += ["With these keys every step can be judged:", found.proposal.rstrip()]
+    return [*lines, found.advice] if found.advice else lines
 
 
 def lines_of(status: RolloutStatus) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_serializer
 
 from winnow.config.frozen import Frozen, ListAsTuple, NameOrMapping, Shorthand
-from winnow.config.quantities import QUANTITY
+from winnow.config.quantities import DURATION, QUANTITY
 
 CPUS = r"^([0-9]+(\.[0-9]+)?|[0-9]+m)$"
 
@@ -20,6 +20,11 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
+def _paths(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+Paths = Annotated[tuple[str, ...], BeforeValidator(_paths, json_schema_input_type=str | tuple[str, ...])]
 Shares = Annotated[tuple[float, ...], ListAsTuple]
 Cpus = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | float), Field(pattern=CPUS)]
 Memory = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | float), Field(pattern=QUANTITY)]
@@ -102,7 +107,7 @@ class RolloutConfig(Frozen):
         default="rolling",
         description="`rolling`: all requests at once, when every replica is ready. `canary`: step by step. `shadow`: "
         "copies of requests first, whose answers are compared and dropped; then as `then` says. `ab`: fixed shares, "
-        "until a person or an outcome decides.",
+        "until outcomes show a winner by `metric`, or without `metric` a person decides.",
     )
     initial_weight: float = Field(default=0.01, gt=0, lt=1, description="canary: the first step's share of requests.")
     weight_steps: Shares = Field(
@@ -133,6 +138,24 @@ class RolloutConfig(Frozen):
     comparisons: int | None = Field(default=None, ge=1, description="shadow: how many comparisons are enough.")
     then: Literal["rolling", "canary"] = Field(default="rolling", description="shadow: how traffic moves afterwards.")
     weights: Shares = Field(default=(0.5, 0.5), description="ab: shares of stable and candidate; sum 1.")
+    metric: Literal["accuracy", "absolute_error", "squared_error", "value"] | None = Field(
+        default=None,
+        description="ab: what outcomes are compared by. `accuracy`: the share of right classes; `absolute_error` and "
+        "`squared_error`: of numbers, the smaller the better; `value`: the outcome itself, the larger the better.",
+    )
+    min_effect: float = Field(
+        default=0.01, gt=0, description="ab: by how much the metric's mean has to differ for a change to be worth it."
+    )
+    max_duration: str = Field(
+        default="14d",
+        pattern=DURATION,
+        description="ab: how long outcomes are awaited before the rollout pauses: `14d`, `36h`.",
+    )
+    outcomes: Paths = Field(
+        default=(),
+        description="ab: what collectors have written of the prediction log and its feedback: files, patterns such as "
+        "`logs/*.jsonl`, `s3://BUCKET/PREFIX`.",
+    )
     unit: str = Field(
         default="request",
         description="What meets one revision: `request`, or `header:NAME`, whose value is hashed (`header:x-user-id`).",

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from winnow.config.errors import InputError
 from winnow.config.experiment import Experiment
 from winnow.config.names import fault_in_study_name
-from winnow.config.quantities import bytes_of, cpus_of
+from winnow.config.quantities import bytes_of, cpus_of, seconds_of
 from winnow.config.serving import ConditionConfig, KeyConfig, LimitsConfig, ResourcesConfig, RolloutConfig, StageConfig
 
 LEAST_CPUS, LEAST_MEMORY = 0.01, 6 * 2**20
@@ -97,6 +97,7 @@ def _faults_in_rollout(place: str, rollout: RolloutConfig) -> Iterator[InputErro
         len(rollout.weights) != 2 or min(rollout.weights) <= 0 or abs(sum(rollout.weights) - 1) > _SHARES_SUM
     ):
         yield _fault(f"{place}.weights", "two shares above 0 that sum to 1", _shown(rollout.weights))
+    yield from _faults_of_outcomes(place, rollout)
     longest = rollout.max_step_duration_seconds
     if longest is not None and longest < rollout.step_duration_seconds:
         expected = f"at least `step_duration_seconds`, {rollout.step_duration_seconds:g}"
@@ -123,6 +124,27 @@ def _faults_in_steps(place: str, rollout: RolloutConfig) -> Iterator[InputError]
         yield _fault(f"{place}.pause_at", f"weights of its steps: {_shown(weights)}", _shown(unknown))
 
 
+def _faults_of_outcomes(place: str, rollout: RolloutConfig) -> Iterator[InputError]:
+    """What a comparison by outcomes cannot do. Only one fault is reported: the others follow from it."""
+    if rollout.metric is None:
+        if rollout.outcomes:
+            yield _fault(f"{place}.outcomes", "nothing without `metric`", _named(rollout.outcomes))
+    elif rollout.strategy != "ab":
+        remedy = "Use `strategy: ab`, or remove `metric`."
+        yield _fault(f"{place}.metric", "nothing, with another strategy than `ab`", f"'{rollout.metric}'", remedy)
+    elif not rollout.outcomes:
+        yield _fault(f"{place}.outcomes", "where the prediction log and its feedback are", "nothing")
+    elif rollout.unit != "request":
+        remedy = "Outcomes of one user depend on each other, which the test does not know: remove `unit` or `metric`."
+        yield _fault(f"{place}.unit", "`request`, because `metric` is set", f"'{rollout.unit}'", remedy)
+    elif rollout.traffic == "gateway":
+        remedy = "A gateway does not mark which revision it has chosen: use `traffic: router`, or remove `metric`."
+        yield _fault(f"{place}.traffic", "`router`, because `metric` is set", "'gateway'", remedy)
+    elif seconds_of(rollout.max_duration) < rollout.step_duration_seconds:
+        expected = f"at least `step_duration_seconds`, {rollout.step_duration_seconds:g} s"
+        yield _fault(f"{place}.max_duration", expected, f"'{rollout.max_duration}'")
+
+
 def _faults_of_gateways(place: str, rollout: RolloutConfig) -> Iterator[InputError]:
     needs = {
         "strategy": rollout.strategy == "shadow",
@@ -144,6 +166,10 @@ def _faults_in_condition(place: str, condition: ConditionConfig) -> Iterator[Inp
         yield _fault(f"{place}.{missing[0]}", f"a value, for `type: {condition.type}`", "nothing")
     elif condition.min is None and condition.max is None:
         yield _fault(place, "`min`, `max` or both", "neither")
+
+
+def _named(paths: Sequence[str]) -> str:
+    return ", ".join(f"'{path}'" for path in paths)
 
 
 def _shown(numbers: Sequence[float]) -> str:

@@ -11,7 +11,8 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from winnow.rollout.plan import OF_ROUTERS, Condition, Step
+from winnow.rollout.plan import OF_ADDRESSES, Condition, Step
+from winnow.routing import OutcomeCounts
 
 TIMEOUT_S = 5.0
 MOST_BYTES = 1_000_000
@@ -24,10 +25,12 @@ class Measured:
     Attributes:
         value: None where there is none.
         reason: why there is none.
+        outcomes: of the stable revision and the candidate; only for the type `outcomes`.
     """
 
     value: float | None
     reason: str = ""
+    outcomes: tuple[OutcomeCounts, OutcomeCounts] | None = None
 
 
 Fetch = Callable[[str], bytes]
@@ -77,5 +80,5 @@ def _of_prometheus(answer: dict[str, dict[str, object]]) -> float:
 
 
 def measure_all(step: Step, fetch: Fetch = fetch) -> dict[int, Measured]:
-    """The values of a step's conditions that are asked for outside, by the condition's index."""
-    return {i: measure(each, fetch) for i, each in enumerate(step.conditions) if each.type not in OF_ROUTERS}
+    """The values of a step's conditions that an address answers, by the condition's index."""
+    return {i: measure(each, fetch) for i, each in enumerate(step.conditions) if each.type in OF_ADDRESSES}

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from msgspec import Struct
 
 from winnow.config.serving import RolloutConfig
-from winnow.rollout.plan import Step, steps_of
-from winnow.rollout.sizes import judged_by_counts, to_pass
+from winnow.rollout.plan import Condition, Step, steps_of
+from winnow.rollout.sizes import judged_by_counts, outcomes_to_find, pairs_to_find, to_pass
+
+SPREAD_OF_85 = 0.357
+"""The standard deviation of an accuracy of 0.85."""
+
+WAY = "`compare-ab`"
 
 
 class Need(Struct, frozen=True):
@@ -33,27 +39,51 @@ class Need(Struct, frozen=True):
 
 
 class Forecast(Struct, frozen=True):
-    """What a rollout takes. `proposal`: keys of `serving.rollout` with which every step can be judged, as YAML."""
+    """What a rollout takes.
+
+    Attributes:
+        proposal: keys of `serving.rollout` with which every step can be judged, as YAML.
+        advice: how many outcomes an A/B test takes, and how many rows another test would; empty without one.
+    """
 
     strategy: str
     needs: tuple[Need, ...]
     proposal: str
+    advice: str = ""
 
 
-def forecast(config: RolloutConfig, rate: float, error_rate: float = 0.001, flip_rate: float = 0.0) -> Forecast:
-    """What each step takes at `rate` requests per second, if both revisions err at `error_rate`.
+@dataclass(frozen=True)
+class Traffic:
+    """What is expected of a deployment.
 
-    Args:
+    Attributes:
+        rate: requests per second.
+        error_rate: share at which both revisions err.
         flip_rate: share of the compared predictions that differ.
+        outcome_rate: share of the requests whose outcome becomes known.
+        spread: standard deviation of the metric of an A/B test; of a share p, √(p (1 - p)).
     """
-    steps = steps_of(config)
-    needs = tuple(
-        _need(number, step, condition.type, to_pass(condition, step, error_rate, flip_rate), rate)
-        for number, step in enumerate(steps, start=1)
-        if not step.is_pause
-        for condition in judged_by_counts(step)
-    )
-    return Forecast(config.strategy, needs, _proposal(needs))
+
+    rate: float
+    error_rate: float = 0.001
+    flip_rate: float = 0.0
+    outcome_rate: float = 1.0
+    spread: float = SPREAD_OF_85
+
+
+def forecast(config: RolloutConfig, traffic: Traffic) -> Forecast:
+    """What each step takes, if both revisions are equally good but for the minimal effect of an A/B test."""
+    needs, advice = [], ""
+    for number, step in enumerate(steps_of(config), start=1):
+        for condition in () if step.is_pause else judged_by_counts(step):
+            needed = to_pass(condition, step, traffic.error_rate, traffic.flip_rate)
+            needs.append(_need(number, step, condition.type, needed, traffic.rate))
+        for condition in (each for each in step.conditions if each.type == "outcomes"):
+            needed = outcomes_to_find(condition.margin, traffic.spread, step.weight, step.alpha)
+            mine = None if needed is None else math.ceil(needed * step.weight)
+            needs.append(_need(number, step, condition.metric, mine, traffic.rate * traffic.outcome_rate))
+            advice = _advice(condition, needed)
+    return Forecast(config.strategy, tuple(needs), _proposal(tuple(needs), config), advice)
 
 
 def _need(number: int, step: Step, condition: str, requests: int | None, rate: float) -> Need:
@@ -67,9 +97,27 @@ def _need(number: int, step: Step, condition: str, requests: int | None, rate: f
     return Need(number, share, condition, requests, seconds, int(rate * share * step.least_s), fits)
 
 
-def _proposal(needs: tuple[Need, ...]) -> str:
+def _advice(condition: Condition, outcomes: int | None) -> str:
+    """How many outcomes the minimal effect takes, and when a test on the same rows is better."""
+    effect, metric = condition.margin, condition.metric
+    said = f"A difference of {effect:g} in {metric} takes about {outcomes or 'more than 100,000,000'} outcomes. "
+    if metric != "accuracy":
+        return (
+            f"{said}Where outcomes do not depend on the answers, compare both versions on the same rows first: {WAY}."
+        )
+    few, many = (round(pairs_to_find(effect, max(share, effect)), -2) for share in (0.05, 0.2))
+    return (
+        f"{said}On rows with known outcomes that both versions predict, about {few:,} to {many:,} show it where 5 to "
+        f"20 % of the predictions differ: unless outcomes depend on the answers, that is the better way ({WAY})."
+    )
+
+
+def _proposal(needs: tuple[Need, ...], config: RolloutConfig) -> str:
     late = [each.seconds for each in needs if each.fits == "no"]
     known = [each for each in late if each is not None]
     if not late or len(known) < len(late):
         return ""
-    return f"serving:\n  rollout:\n    max_step_duration_seconds: {60 * math.ceil(max(known) / 60)}\n"
+    longest = f"max_step_duration_seconds: {60 * math.ceil(max(known) / 60)}"
+    if config.metric is not None:
+        longest = f"max_duration: {math.ceil(max(known) / 3600)}h"
+    return f"serving:\n  rollout:\n    {longest}\n"

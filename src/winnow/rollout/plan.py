@@ -1,7 +1,7 @@
 """A strategy as data: the steps of a rollout.
 
 `rolling` has no step with two revisions. `canary` raises the candidate's weight step by step. `shadow` has one step
-that mirrors requests, then goes on as configured. `ab` has one step that lasts until a person decides.
+that mirrors requests, then goes on as configured. `ab` has one step that lasts until outcomes or a person decide.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from winnow.config.quantities import seconds_of
 from winnow.config.serving import ConditionConfig, RolloutConfig
 from winnow.routing import Route
 
@@ -31,9 +32,19 @@ MAX_FLIPS = 0.005
 OF_ROUTERS = ("errors", "latency", "agreement")
 """Conditions judged by what routers count."""
 
+OF_ADDRESSES = ("prometheus", "metric")
+"""Conditions judged by a number that an address answers with."""
+
 
 class Condition(Struct, frozen=True):
-    """What a step has to show, as `winnow.config.serving.ConditionConfig`, with the defaults filled in."""
+    """What a step has to show, as `winnow.config.serving.ConditionConfig`, with the defaults filled in.
+
+    The type `outcomes` is that of an A/B test; its `margin` is the least difference that is worth a change.
+
+    Attributes:
+        metric: what outcomes are compared by.
+        paths: where the prediction log and its feedback are.
+    """
 
     type: str
     margin: float = 0.0
@@ -43,6 +54,8 @@ class Condition(Struct, frozen=True):
     query: str = ""
     min: float | None = None
     max: float | None = None
+    metric: str = ""
+    paths: tuple[str, ...] = ()
 
 
 class Step(Struct, frozen=True):
@@ -134,7 +147,12 @@ def _shadow(config: RolloutConfig) -> tuple[Step, ...]:
 
 
 def _ab(config: RolloutConfig) -> tuple[Step, ...]:
-    return (msgspec.structs.replace(_step(config, weight=config.weights[1]), most_s=None),)
+    step = _step(config, weight=config.weights[1])
+    if config.metric is None:
+        return (msgspec.structs.replace(step, most_s=None),)
+    outcomes = Condition("outcomes", margin=config.min_effect, metric=config.metric, paths=config.outcomes)
+    most_s, conditions = seconds_of(config.max_duration), (*step.conditions, outcomes)
+    return (msgspec.structs.replace(step, most_s=most_s, conditions=conditions),)
 
 
 def _step(config: RolloutConfig, *, weight: float = 0.0, mirror: float = 0.0) -> Step:

@@ -8,11 +8,15 @@ import math
 import numpy as np
 from scipy.stats import norm
 
+from winnow.rollout.ab import SCALE
 from winnow.rollout.plan import OF_ROUTERS, Condition, Step
-from winnow.statistics import difference_interval, log_below
+from winnow.statistics import difference_interval, log_below, mean_difference
 
 SIZES = np.unique(np.geomspace(10, 1e8, 300).astype(np.int64))
 """The numbers of requests that are tried."""
+
+POWER = 0.8
+"""Probability that the planned numbers of outcomes and of rows find a difference."""
 
 SPREAD = 0.5
 """Standard deviation of the logarithm of latencies, where none are known: p99 is 3.2 times the median."""
@@ -50,6 +54,38 @@ def errors_to_pass(weight: float, rate: float, margin: float, alpha: float) -> i
     others = SIZES * (1 - weight) / weight
     _low, high = difference_interval(rate * SIZES, SIZES, rate * others, others, alpha)
     return _first(high <= margin)
+
+
+def outcomes_to_find(effect: float, spread: float, weight: float, alpha: float) -> int | None:
+    """How many outcomes of both revisions show a difference of `effect` in four of five A/B tests.
+
+    So many that the expected difference is beyond the bound of `ab.compare` by 0.84 standard errors. Looking at every
+    outcome makes it somewhat fewer.
+
+    Args:
+        effect: of the means; also the test's minimal effect.
+        spread: standard deviation of the values.
+        weight: the candidate's share of the outcomes.
+    """
+    mine, others = weight * SIZES, (1 - weight) * SIZES
+    first = (mine, mine * effect, mine * effect**2 + (mine - 1) * spread**2)
+    other = (others, 0 * others, (others - 1) * spread**2)
+    low, _high = mean_difference(first, other, alpha=alpha, scale=SCALE * effect).interval
+    return _first(low >= norm.ppf(POWER) * spread * np.sqrt(1 / mine + 1 / others))
+
+
+def pairs_to_find(effect: float, differing: float, alpha: float = 0.05) -> int:
+    """How many rows that both models predict show a difference of accuracy in four of five tests.
+
+    Of a one-sided test at `alpha`, as the exact McNemar test. Source: Connor: "Sample size for testing differences in
+    proportions for the paired-sample design", 1987.
+
+    Args:
+        effect: the difference of accuracy.
+        differing: share of the rows on which exactly one of the models is right.
+    """
+    deviations = float(norm.ppf(1 - alpha) + norm.ppf(POWER))
+    return math.ceil(deviations**2 * (differing - effect**2) / effect**2)
 
 
 def share_to_pass(rate: float, most: float, alpha: float) -> int | None:

@@ -279,7 +279,7 @@ def _continue(desired: Desired, observed: Observation, rollout: Rollout, verdict
         return _pause(record, _begun(_judged(rollout, verdict)), verdict.reason, now)
     has_passed = verdict is not None and verdict.result is Result.PASS and step.most_s is not None
     if has_passed and is_complete and elapsed_s >= step.least_s:
-        return _advance(record, _judged(rollout, verdict), now)
+        return _advance(record, _judged(rollout, verdict), now, verdict)
     if elapsed_s >= longest_s:
         kept = replace(_kept(rollout, verdict, now), spent_s=0.0)  # resuming it grants the time again
         return _pause(record, kept, _no_verdict(observed, rollout, verdict), now)
@@ -313,7 +313,9 @@ def _reason_to_abort(desired: Desired, observed: Observation, rollout: Rollout, 
         return f"revision {desired.target.number} was asked for"
     if observed.wish == "abort":
         return "a person aborted it"
-    if verdict is not None and verdict.result is Result.FAIL and desired.rollback_on_failure:
+    if verdict is None or verdict.result is not Result.FAIL or verdict.is_void:
+        return ""
+    if desired.rollback_on_failure:
         return verdict.reason
     return ""
 
@@ -335,11 +337,13 @@ def _abort(
     return _heal(observed, rollout.stable)
 
 
-def _advance(record: Record, rollout: Rollout, now: float) -> Move:
+def _advance(record: Record, rollout: Rollout, now: float, verdict: Verdict | None = None) -> Move:
     """To the next step; after the last one, all requests go to the candidate."""
     index, steps = rollout.step + 1, from_values(rollout.steps)
     if index == len(steps):
         reason = f"all {sum(not each.is_pause for each in steps)} steps passed"
+        if verdict is not None and len(steps) == 1:
+            reason = verdict.reason
         return Move(_promoted(record, rollout.candidate, _ended(rollout, reason, now)), reason)
     if steps[index].is_pause:
         reason = f"a person has to let it go on from {steps[index].weight:.3g} of the requests"
@@ -349,7 +353,7 @@ def _advance(record: Record, rollout: Rollout, now: float) -> Move:
 
 def _begun(rollout: Rollout) -> Rollout:
     """The rollout at a step of which nothing has been counted yet."""
-    return replace(rollout, spent_s=0.0, counted=None)
+    return replace(rollout, spent_s=0.0, counted=None, first_serial=0)
 
 
 def _kept(rollout: Rollout, verdict: Verdict | None, now: float) -> Rollout:
@@ -364,7 +368,14 @@ def _enter(record: Record, rollout: Rollout, now: float) -> Move:
     step = from_values(rollout.steps)[rollout.step]
     route = step.route(record.route.serial + 1, rollout.stable, rollout.candidate)
     verdicts = () if rollout.counted is None else rollout.verdicts
-    entered = replace(rollout, state=RolloutState.RUNNING, step_started_at=now, reason="", verdicts=verdicts)
+    entered = replace(
+        rollout,
+        state=RolloutState.RUNNING,
+        step_started_at=now,
+        reason="",
+        verdicts=verdicts,
+        first_serial=rollout.first_serial or route.serial,
+    )
     share = f"{step.mirror:.3g} of the requests are mirrored to" if step.mirror else f"{step.weight:.3g} go to"
     return Move(_next(replace(record, route=route, rollout=entered)), f"{share} revision {rollout.candidate}")
 

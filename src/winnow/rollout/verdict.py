@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from winnow import statistics
 from winnow.finding import Finding, Result
+from winnow.rollout import ab
 from winnow.rollout.conditions import Measured
 from winnow.rollout.plan import Condition, Step
 from winnow.rollout.sizes import errors_to_pass, judged_by_counts, share_to_pass
@@ -33,6 +34,7 @@ class Verdict(Struct, frozen=True):
         result: fails where one condition fails, passes where all pass.
         reason: one sentence for people.
         counted: what it rests on, of the whole step.
+        is_void: it fails for what the step's data are worth, not for what the candidate is: the rollout pauses.
     """
 
     step: int
@@ -40,6 +42,7 @@ class Verdict(Struct, frozen=True):
     result: Result
     reason: str
     counted: RouterReport | None = None
+    is_void: bool = False
 
 
 def judge(index: int, step: Step, report: RouterReport, measured: Mapping[int, Measured]) -> Verdict:
@@ -57,14 +60,16 @@ def judge(index: int, step: Step, report: RouterReport, measured: Mapping[int, M
     )
     failed = [each for each in findings if each.result is Result.FAIL]
     if failed:
-        return Verdict(index, findings, Result.FAIL, failed[0].reason, report)
+        is_void = all(each.condition == ab.MISMATCH for each in failed)
+        return Verdict(index, findings, Result.FAIL, failed[0].reason, report, is_void)
     lacking = [f"{each.condition}: {each.reason}" for each in findings if each.result is Result.NOT_ENOUGH_DATA]
     compared = report.comparisons.compared
     if compared < step.min_comparisons:
         lacking.append(f"{compared} of {step.min_comparisons} comparisons are made")
     if lacking:
         return Verdict(index, findings, Result.NOT_ENOUGH_DATA, "; ".join(lacking), report)
-    return Verdict(index, findings, Result.PASS, "all conditions pass", report)
+    won = [each.reason for each, of in zip(findings, step.conditions, strict=True) if of.type == "outcomes"]
+    return Verdict(index, findings, Result.PASS, won[0] if won else "all conditions pass", report)
 
 
 def _finding(condition: Condition, step: Step, report: RouterReport, measured: Measured, fail_alpha: float) -> Finding:
@@ -75,6 +80,8 @@ def _finding(condition: Condition, step: Step, report: RouterReport, measured: M
         return latency(candidate, report.stable, condition, step.alpha, fail_alpha)
     if condition.type == "agreement":
         return agreement(report, condition.max_flips, step.alpha, fail_alpha)
+    if condition.type == "outcomes":
+        return outcomes(condition, measured, step)
     return value(condition, measured)
 
 
@@ -137,6 +144,14 @@ def agreement(report: RouterReport, most: float, alpha: float, fail_alpha: float
     if result is Result.NOT_ENOUGH_DATA:
         said = _so_far(n, "comparisons", share_to_pass(share, most, alpha))
     return Finding("agreement", share if n else None, (low, high), n, most, "truncated-Beta mixture", result, said)
+
+
+def outcomes(condition: Condition, measured: Measured, step: Step) -> Finding:
+    """Which revision has the better outcomes: `ab.judge`."""
+    if measured.outcomes is not None:
+        return ab.judge(condition, measured.outcomes, step.weight, step.alpha)
+    lacking, metric = Result.NOT_ENOUGH_DATA, condition.metric
+    return Finding(metric, None, (None, None), 0, condition.margin, ab.RULE, lacking, measured.reason)
 
 
 def value(condition: Condition, measured: Measured) -> Finding:

@@ -16,6 +16,8 @@ EXPERIMENT = {
     "search": {"metric": "f1", "space": {"lr": {"float": [0.001, 0.1]}}},
 }
 
+AB = {"strategy": "ab", "metric": "accuracy", "outcomes": "logs/*.jsonl"}
+
 
 def loaded(serving: dict[str, Any]) -> Experiment:
     return load_experiment({**EXPERIMENT, "serving": serving})
@@ -78,6 +80,14 @@ def loaded(serving: dict[str, Any]) -> Experiment:
             "rollout.conditions[0]: expected `min`, `max` or both, found neither.",
         ),
         ({"rollout": {"conditions": [{"type": "errors", "margn": 1}]}}, "Did you mean 'margin'?"),
+        ({"rollout": {"outcomes": "a.jsonl"}}, "rollout.outcomes: expected nothing without `metric`, found 'a.jsonl'."),
+        ({"rollout": {"metric": "accuracy"}}, "rollout.metric: expected nothing, with another strategy than `ab`"),
+        ({"rollout": {"strategy": "ab", "metric": "recall"}}, "rollout.metric: expected 'accuracy', 'absolute_error'"),
+        ({"rollout": AB | {"outcomes": []}}, "rollout.outcomes: expected where the prediction log and its feedback"),
+        ({"rollout": AB | {"unit": "header:x-user"}}, "rollout.unit: expected `request`, because `metric` is set"),
+        ({"rollout": AB | {"traffic": "gateway"}}, "rollout.traffic: expected `router`, because `metric` is set"),
+        ({"rollout": AB | {"max_duration": "1m"}}, "rollout.max_duration: expected at least `step_duration_seconds`"),
+        ({"rollout": AB | {"max_duration": "soon"}}, "rollout.max_duration: expected"),
         ({"rollout": "canari"}, "Did you mean 'canary'?"),
         ({"stages": {"Prod": {}}}, "stages.Prod: expected lower-case letters, digits and dashes"),
         ({"stages": {"x" * 60: {}}}, f"stages.{'x' * 60}: expected at most 63 characters, found 'wine-xxx"),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from winnow.config.serving import RolloutConfig
-from winnow.rollout.forecast import forecast
+from winnow.rollout.forecast import Traffic, forecast
+from winnow.rollout.sizes import pairs_to_find
 
 
 def test_one_percent_of_100_requests_a_second_is_too_few_within_300_seconds() -> None:
     config = RolloutConfig.model_validate(
         {"strategy": "canary", "max_step_duration_seconds": 300, "conditions": [{"type": "errors"}]}
     )
-    found = forecast(config, 100)
+    found = forecast(config, Traffic(100))
     first = found.needs[0]
     assert (first.least_requests, first.fits) == (300, "no")
     assert first.requests is not None and first.requests > 300
@@ -18,4 +19,23 @@ def test_one_percent_of_100_requests_a_second_is_too_few_within_300_seconds() ->
 
 
 def test_rolling_has_nothing_to_plan() -> None:
-    assert forecast(RolloutConfig(), 100).needs == ()
+    assert forecast(RolloutConfig(), Traffic(100)).needs == ()
+
+
+AB = {"strategy": "ab", "metric": "accuracy", "outcomes": "log.jsonl", "conditions": []}
+
+
+def test_an_ab_test_says_how_long_its_outcomes_take_and_that_a_paired_test_takes_fewer_rows() -> None:
+    config = RolloutConfig.model_validate({**AB, "min_effect": 0.01, "max_duration": "1d"})
+    found = forecast(config, Traffic(1.0, outcome_rate=0.5))
+    (need,) = found.needs
+    assert (need.condition, need.share, need.fits) == ("accuracy", 0.5, "no")
+    assert need.requests is not None and 25_000 < need.requests < 50_000
+    assert need.seconds == need.requests / 0.25
+    hours = -(-need.requests // 900)
+    assert found.proposal == f"serving:\n  rollout:\n    max_duration: {hours}h\n"
+    assert "about 3,100 to 12,400 show it where 5 to 20 %" in found.advice
+
+
+def test_one_point_of_accuracy_takes_so_many_rows_by_how_many_predictions_differ() -> None:
+    assert [round(pairs_to_find(0.01, differing), -2) for differing in (0.05, 0.1, 0.2)] == [3100, 6200, 12400]

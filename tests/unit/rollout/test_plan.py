@@ -41,6 +41,16 @@ def test_an_ab_test_lasts_until_a_person_decides():
     assert step.route(4, 1, 2) == Route(serial=4, stable=1, candidate=2, weight=0.3, unit="x-user-id", lease_s=900.0)
 
 
+def test_an_ab_test_by_outcomes_lasts_until_they_show_a_winner_or_max_duration():
+    config = RolloutConfig(
+        strategy="ab", metric="accuracy", min_effect=0.02, max_duration="2d", outcomes=("log.jsonl",), conditions=()
+    )
+    outcomes = Condition("outcomes", margin=0.02, metric="accuracy", paths=("log.jsonl",))
+    assert steps_of(config) == (
+        Step(weight=0.5, least_s=300.0, most_s=172_800.0, lease_s=900.0, conditions=(outcomes,), alpha=0.05),
+    )
+
+
 def test_a_gateway_counts_nothing_and_keeps_no_lease():
     conditions = (ConditionConfig(type="errors"), ConditionConfig(type="metric", url="http://localhost/", max=1))
     config = RolloutConfig(

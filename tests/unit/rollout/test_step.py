@@ -276,6 +276,57 @@ def test_an_ab_test_ends_when_a_person_promotes():
     assert world.drive(desired) == Done()
 
 
+def ab_by_outcomes() -> Desired:
+    keys = {"metric": "accuracy", "outcomes": ("log.jsonl",), "max_duration": "10m", "conditions": ()}
+    return canary(steps=steps_of(RolloutConfig(strategy="ab", step_duration_seconds=10, **keys)), strategy="ab")
+
+
+def test_the_winner_of_an_ab_test_is_promoted_with_its_verdict():
+    world = served(results=(Result.NOT_ENOUGH_DATA, Result.PASS))
+    assert world.drive(ab_by_outcomes()) == Done()
+    assert moves(world) == [(1, 2, 0.5), (2, None, 0.0)]
+    assert world.record.rollout.reason == "pass of 100"
+
+
+def test_the_loser_of_an_ab_test_leaves_all_requests_to_the_stable_revision():
+    world = served(results=(Result.FAIL,))
+    assert world.drive(ab_by_outcomes()) == Aborted("fail of 100")
+    assert moves(world) == [(1, 2, 0.5), (1, None, 0.0)]
+
+
+def test_an_ab_test_without_a_winner_pauses_at_max_duration():
+    world = served(results=(Result.NOT_ENOUGH_DATA,))
+    began = world.now
+    assert world.drive(ab_by_outcomes()) == Paused("step 1 has lasted as long as it may: not_enough_data of 100")
+    assert 600 <= world.now - began < 620
+
+
+def test_a_step_whose_data_are_void_pauses_and_is_begun_anew():
+    world = served()
+    desired = ab_by_outcomes()
+    enter(world, desired)
+    first = world.record.rollout.first_serial
+    assert first == world.record.route.serial
+    void = msgspec.structs.replace(verdict_of(0, Result.FAIL), is_void=True)
+    world.carry_out(next_action(desired, world.observe(), void, world.now))
+    assert (world.record.rollout.state, world.record.rollout.reason) == (RolloutState.PAUSED, "fail of 100")
+    world.wish = "resume"
+    world.carry_out(next_action(desired, world.observe(), None, world.now))
+    assert world.record.rollout.first_serial == world.record.route.serial > first
+
+
+def test_a_pause_keeps_the_requests_of_an_ab_test():
+    world = served()
+    desired = ab_by_outcomes()
+    enter(world, desired)
+    first = world.record.rollout.first_serial
+    for wish in ("pause", "resume"):
+        world.wish = wish
+        world.carry_out(next_action(desired, world.observe(), None, world.now))
+        world.wish = ""
+    assert (world.record.rollout.first_serial, world.record.route.serial) == (first, first + 2)
+
+
 def test_a_candidate_that_loses_its_replicas_is_aborted():
     world = served()
     desired = canary()
