@@ -63,7 +63,7 @@ SELECT coalesce(deployment, '') AS deployment, request_id, coalesce("row", 0) AS
         {is_unseen: coalesce(kind, '') <> 'fallback', time: coalesce(time, 0)}) AS line
 FROM lines
 WHERE event = 'prediction' AND request_id IS NOT NULL AND prediction IS NOT NULL
-    AND ($route IS NULL OR route = $route) AND ($deployment IS NULL OR deployment = $deployment)
+    AND ($since_route IS NULL OR route >= $since_route) AND ($deployment IS NULL OR deployment = $deployment)
 GROUP BY ALL)
 """
 _OUTCOMES = """
@@ -126,7 +126,7 @@ class JoinedOutcomes(Struct, frozen=True):
 
 
 def outcome_counts(
-    paths: Sequence[str], metric: str, route: int | None = None, deployment: str | None = None
+    paths: Sequence[str], metric: str, since_route: int | None = None, deployment: str | None = None
 ) -> tuple[OutcomeCounts, ...]:
     """What is known of the requests of each revision, by the revision that the route chose, in order of their numbers.
 
@@ -135,14 +135,15 @@ def outcome_counts(
     Args:
         paths: as `log_files.local_files`.
         metric: an `OutcomeMetric`.
-        route: `Route.serial`: the lines of that route alone. None: those of all, also without a router.
+        since_route: `Route.serial`: the lines of that route and of later ones. None: those of all, also without a
+            router.
         deployment: its name. None: all lines; serials and numbers of several deployments would mix.
 
     Raises:
         InputError: there is no such metric, no file, or outcomes have no value of the metric.
         WinnowError: the files cannot be read.
     """
-    with _joined(paths, metric, route, deployment, "outcomes") as connection:
+    with _joined(paths, metric, since_route, deployment, "outcomes") as connection:
         query = _COUNTS.format(groups="assigned", further="", where="kind NOT IN ('mirrored', 'chosen')")
         return tuple(OutcomeCounts(*row) for row in connection.execute(query).fetchall())
 
@@ -202,7 +203,7 @@ def mean_interval(counts: OutcomeCounts, metric: str) -> tuple[float | None, flo
 
 @contextmanager
 def _joined(
-    paths: Sequence[str], metric: str, route: int | None, deployment: str | None, place: str
+    paths: Sequence[str], metric: str, since_route: int | None, deployment: str | None, place: str
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with the tables `predictions`, `outcomes` and `joined`."""
     if metric not in METRICS:
@@ -216,7 +217,7 @@ def _joined(
         try:
             names = "[" + ", ".join("'" + each.replace("'", "''") + "'" for each in files) + "]"
             connection.execute(_LINES.format(files=names, longest=LONGEST_LINE))
-            connection.execute(_PREDICTIONS, {"route": route, "deployment": deployment})
+            connection.execute(_PREDICTIONS, {"since_route": since_route, "deployment": deployment})
             connection.execute(_OUTCOMES)
             connection.execute(_JOINED.format(value=_VALUES[metric]))
             _check_values(connection, metric)

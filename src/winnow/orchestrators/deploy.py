@@ -26,6 +26,7 @@ from winnow.orchestrators.deployments import Access, access_to, ask_deployers, f
 from winnow.orchestrators.drive import Begun, Driver, End, observe, shares
 from winnow.orchestrators.judge import StepJudge
 from winnow.orchestrators.old_variables import refuse_old_variables
+from winnow.orchestrators.outcome_reader import OutcomeReader
 from winnow.orchestrators.releases import ModelRegistry, as_kept, choose_version, fetch_release, shown_release
 from winnow.orchestrators.serving_config import serving_config
 from winnow.orchestrators.serving_settings import KEEP, ServedSettings, fingerprint, key_of, served
@@ -218,7 +219,7 @@ def plan_serving(
         target = revision_for(observed, revision(asked, release, key))
     desired = desired_of(asked, target, chosen)
     check_plan(deployer, observed, desired)
-    driver = Driver(deployer, asked.name, desired, key, judge=StepJudge(), say=say)
+    driver = Driver(deployer, asked.name, desired, key, judge=StepJudge(OutcomeReader(asked.name)), say=say)
     note = note_of(observed, desired, request)
     start_driver = chosen.prepare_driver() if request.is_detached and desired.steps else None
     return ServePlan(deployer, driver, observed, platform, note, start_driver=start_driver)
@@ -248,7 +249,7 @@ def plan_rollback(settings: Settings, name: str | None, platform: str | None, *,
         router_replicas=record.router_replicas,
     )
     check_plan(deployer, observed, desired)
-    return ServePlan(deployer, Driver(deployer, chosen, desired, key, judge=StepJudge(), say=say), observed, found_on)
+    return ServePlan(deployer, Driver(deployer, chosen, desired, key, say=say), observed, found_on)
 
 
 def preview_serving(

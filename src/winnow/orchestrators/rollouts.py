@@ -20,6 +20,7 @@ from winnow.finding import Finding
 from winnow.orchestrators.deployments import ask_deployers, find_deployment
 from winnow.orchestrators.drive import Driver, Judge
 from winnow.orchestrators.judge import StepJudge
+from winnow.orchestrators.outcome_reader import OutcomeReader
 from winnow.platforms.deployer import Deployer, Say, mute
 from winnow.platforms.platform import Platform
 from winnow.platforms.rollout_driver import RolloutDriver
@@ -227,7 +228,16 @@ def ask(
     observed = deployer.observe(name)
     if observed.record.rollout is not None and observed.record.rollout.is_open:
         desired = desired_of(observed.record, ready_within_s, wall())
-        Driver(deployer, name, desired, deployer.key(observed.record), judge or StepJudge(), say, clock, wall).drive()
+        Driver(
+            deployer,
+            name,
+            desired,
+            deployer.key(observed.record),
+            judge or StepJudge(OutcomeReader(name)),
+            say,
+            clock,
+            wall,
+        ).drive()
     return rollout_status(deployer, name, wall=wall)
 
 

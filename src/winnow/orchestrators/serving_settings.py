@@ -7,6 +7,7 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Final, Literal
 
 from winnow.config.errors import InputError
@@ -82,7 +83,7 @@ def served(
             gateway=chosen.gateway,
         ),
         chosen.api_key,
-        chosen.rollout,
+        chosen.rollout.model_copy(update={"outcomes": tuple(map(_absolute, chosen.rollout.outcomes))}),
         chosen.history,
         chosen.rollout.routers,
     )
@@ -152,6 +153,11 @@ def _scale(config: StageConfig, replicas: int) -> Scale:
         autoscale.scale_down_after_s,
         config.max_unavailable,
     )
+
+
+def _absolute(path: str) -> str:
+    """A path that another process can read, wherever it runs on this machine."""
+    return path if "://" in path else str(Path(path).absolute())
 
 
 def _host(given: str | None, flag: str | None, *, has_ingress: bool) -> str:

@@ -56,18 +56,20 @@ def test_a_fallback_counts_for_the_assigned_revision_by_the_answer_that_the_clie
     assert counts(late, instead, known("x", "yes"), path=tmp_path) == (OutcomeCounts(2, 1, 1, 1.0, 1.0),)
 
 
-def test_copies_chosen_revisions_and_other_routes_do_not_count(tmp_path: Path) -> None:
+def test_copies_chosen_revisions_and_earlier_routes_do_not_count(tmp_path: Path) -> None:
     lines = [
         predicted("x", "yes"),
         predicted("x", "no", revision=2, assigned=2, kind="mirrored"),
         predicted("y", "no", revision=2, assigned=2, kind="chosen"),
         predicted("z", "no", route=None),
+        predicted("w", "no", route=2),
+        predicted("u", "yes", route=4),
         predicted("v", "no", deployment="other"),
-        *(known(each, "yes") for each in "xyzv"),
+        *(known(each, "yes") for each in "xyzwuv"),
     ]
 
-    assert counts(*lines, path=tmp_path, route=3, deployment="cells") == (OutcomeCounts(1, 1, 1, 1.0, 1.0),)
-    assert counts(*lines, path=tmp_path, deployment="cells") == (OutcomeCounts(1, 2, 2, 1.0, 1.0),)
+    assert counts(*lines, path=tmp_path, since_route=3, deployment="cells") == (OutcomeCounts(1, 2, 2, 2.0, 2.0),)
+    assert counts(*lines, path=tmp_path, deployment="cells") == (OutcomeCounts(1, 4, 4, 2.0, 2.0),)
 
 
 def test_the_rows_of_a_request_are_one_observation(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_a_pause_loses_nothing_that_was_counted() -> None:
         return with_values(report, candidate=Counts(100))
 
     site.world.report = report
-    judged = StepJudge(lambda _step: {})
+    judged = StepJudge(measure=lambda _step: {})
     driver = site.driver("2", CANARY)
     ask(site.deployer(), NAME, "pause", judge=judged, say=site.said.append, clock=driver.clock, wall=driver.wall)
     # Two routers before the pause and two since.
