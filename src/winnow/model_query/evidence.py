@@ -37,6 +37,22 @@ class Answers:
     size_bytes: int = 0
     bundle: Path | None = None
 
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """The index of the predicted class [rows]: the likeliest, or of two the positive one from the threshold on."""
+        threshold, names, positive = self.manifest.threshold, self.manifest.class_names, self.manifest.positive
+        if threshold is None or positive is None or names is None:
+            return np.asarray(self.outputs.argmax(axis=1))
+        at = names.index(positive)
+        return np.where(self.outputs[:, at] >= np.float32(threshold), at, 1 - at)
+
+    @property
+    def predictions(self) -> NDArray[Any]:
+        """The predicted class names [rows], or values: [rows], or [rows, targets] for several targets."""
+        if self.manifest.class_names is not None:
+            return np.asarray(self.manifest.class_names, dtype=object)[self.labels]
+        return self.outputs[:, 0] if self.outputs.shape[1] == 1 else self.outputs
+
 
 @dataclass(frozen=True, eq=False)
 class Evidence:

@@ -64,7 +64,7 @@ class Measure:
         outputs = torch.from_numpy(np.ascontiguousarray(answers.outputs))
         if not self.is_of_labels:
             return outputs
-        return torch.nn.functional.one_hot(torch.from_numpy(labels(answers)), outputs.shape[1]).float()
+        return torch.nn.functional.one_hot(torch.from_numpy(answers.labels), outputs.shape[1]).float()
 
 
 @dataclass(frozen=True)
@@ -93,15 +93,6 @@ class Draws:
 
     plain: Floats
     worse: Floats
-
-
-def labels(answers: Answers) -> Indexes:
-    """The predicted class of each row: the likeliest, or of two the positive one from the threshold on."""
-    manifest, outputs = answers.manifest, answers.outputs
-    if manifest.threshold is None or manifest.positive is None or manifest.class_names is None:
-        return np.asarray(outputs.argmax(axis=1))
-    positive = manifest.class_names.index(manifest.positive)
-    return np.where(outputs[:, positive] >= np.float32(manifest.threshold), positive, 1 - positive)
 
 
 def aligned(answers: Answers, names: tuple[str, ...]) -> Answers:
@@ -213,7 +204,7 @@ def resample(
     """The metric of resampled rows, the same rows for all versions and, with the same seed, in every call."""
     random = np.random.default_rng(seed)
     if isinstance(measure.score, OfCounts):
-        guesses = [labels(each) for each in versions]
+        guesses = [each.labels for each in versions]
         classes = versions[0].outputs.shape[1]
         return _by_cells(measure.score.counted, guesses, np.asarray(target, dtype=np.int64), classes, most, random)
     return _by_rows(measure, versions, target, most, random)

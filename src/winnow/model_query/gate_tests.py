@@ -1,0 +1,112 @@
+"""Tests of the user's own about a candidate: pytest in a process of its own, with the evidence as fixtures.
+
+The process reads the evidence from a folder that an environment variable names. `winnow.testing.candidate` is the
+plugin that does.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from winnow.config.errors import InputError
+from winnow.model_query.evidence import Evidence
+from winnow.model_query.gates import TestsGate
+
+FOLDER, PLUGIN = "WINNOW_GATE_FOLDER", "winnow.testing.candidate"
+CANDIDATE, CHAMPION, ROWS, TARGET, PREDICTIONS = (
+    "candidate",
+    "champion",
+    "rows.parquet",
+    "target.npy",
+    "predictions.npy",
+)
+NO_TESTS = 5
+"""pytest's exit status where it finds no test (pytest.ExitCode)."""
+MOST_SHOWN = 300
+"""Characters of a failure that are shown."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What pytest found.
+
+    Attributes:
+        tests: that passed or failed.
+        said: one sentence.
+    """
+
+    has_passed: bool
+    tests: int
+    said: str
+
+
+def file_of(gate: TestsGate, evidence: Evidence, place: str) -> Path:
+    """The gate's file.
+
+    Raises:
+        InputError: it does not exist, pytest is not installed, or the candidate's bundle is not at hand.
+    """
+    file = Path(gate.file).expanduser().resolve()
+    if not file.is_file():
+        raise InputError(place, expected=f"a file of tests at {file}", found="no such file", remedy="Correct the path.")
+    if importlib.util.find_spec("pytest") is None:
+        raise InputError(place, expected="pytest", found="none", remedy="Install it: pip install pytest.")
+    if len(evidence.target) and evidence.candidate.bundle is None:
+        raise InputError(
+            place, expected="the candidate's bundle", found="none", remedy="Evidence for tests needs `Answers.bundle`."
+        )
+    return file
+
+
+def run(file: Path, timeout_s: float, evidence: Evidence) -> Run:
+    """Run a file of tests."""
+    with tempfile.TemporaryDirectory(prefix="winnow-gate-") as folder:
+        _write(evidence, Path(folder))
+        command = [sys.executable, "-m", "pytest", "-q", "--no-header", "--tb=line", "--color=no", "-p", PLUGIN]
+        try:
+            ended = subprocess.run(
+                [*command, "-p", "no:cacheprovider", str(file)],
+                env={**os.environ, FOLDER: folder},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Run(False, 0, f"the tests of {file.name} took longer than {timeout_s:g} s")
+    counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|errors?)\b", ended.stdout)}
+    tests = sum(counts.values())
+    if ended.returncode == 0:
+        return Run(True, tests, f"{counts.get('passed', 0)} tests of {file.name} passed")
+    if ended.returncode == NO_TESTS:
+        return Run(False, 0, f"{file.name} has no tests")
+    failed = [line for line in ended.stdout.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+    first = (failed or ended.stderr.strip().splitlines() or ["pytest failed"])[0]
+    first = re.sub(rf"\S*{re.escape(file.name)}", file.name, first)[:MOST_SHOWN]
+    return Run(False, tests, f"{tests - counts.get('passed', 0)} of {tests} tests of {file.name} failed: {first}")
+
+
+def _write(evidence: Evidence, folder: Path) -> None:
+    """Write what the fixtures read: bundles by their paths, the rest as files."""
+    for name, answers in ((CANDIDATE, evidence.candidate), (CHAMPION, evidence.champion)):
+        if answers is not None and answers.bundle is not None:
+            (folder / name).write_text(str(answers.bundle.resolve()), encoding="utf-8")
+    if hasattr(evidence.rows, "to_parquet"):
+        evidence.rows.to_parquet(folder / ROWS, index=False)
+    else:
+        np.save((folder / ROWS).with_suffix(".npy"), evidence.rows)
+    names = evidence.candidate.manifest.class_names
+    np.save(folder / TARGET, evidence.target if names is None else np.asarray(names)[evidence.target])
+    predictions = evidence.candidate.predictions
+    np.save(folder / PREDICTIONS, predictions if names is None else predictions.astype(str))

@@ -1,0 +1,57 @@
+"""The pytest plugin of a gate's tests: what is to be promoted, as fixtures.
+
+    def test_more_rooms_are_not_cheaper(candidate, rows):
+        larger = candidate.predict(rows.assign(rooms=rows.rooms + 1))
+        assert (larger.price >= candidate.predict(rows).price - 0.01).mean() > 0.95
+
+`winnow.model_query.gate_tests` writes the folder that the fixtures read.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from winnow.model_query.gate_tests import CANDIDATE, CHAMPION, FOLDER, PREDICTIONS, ROWS, TARGET
+from winnow.tracking.pyfunc import BundleModel
+
+
+def _folder() -> Path:
+    return Path(os.environ[FOLDER])
+
+
+@pytest.fixture(scope="session")
+def candidate() -> BundleModel:
+    """The version that is to be promoted. `predict(rows)` gives a DataFrame, as `mlflow.pyfunc` does."""
+    return BundleModel(Path((_folder() / CANDIDATE).read_text(encoding="utf-8")))
+
+
+@pytest.fixture(scope="session")
+def champion() -> BundleModel | None:
+    """The version that it would replace; None where there is none."""
+    file = _folder() / CHAMPION
+    return BundleModel(Path(file.read_text(encoding="utf-8"))) if file.exists() else None
+
+
+@pytest.fixture
+def rows() -> Any:
+    """The rows that the gates judge by: a DataFrame with all columns, or an array [rows, ...]."""
+    file = _folder() / ROWS
+    return pd.read_parquet(file) if file.exists() else np.load(file.with_suffix(".npy"))
+
+
+@pytest.fixture
+def target() -> Any:
+    """What is true of the rows: class names [rows], or values [rows, targets]."""
+    return np.load(_folder() / TARGET)
+
+
+@pytest.fixture
+def predictions() -> Any:
+    """What the candidate predicts for the rows: class names [rows], or values [rows] or [rows, targets]."""
+    return np.load(_folder() / PREDICTIONS)
