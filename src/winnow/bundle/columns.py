@@ -147,6 +147,26 @@ class Column:
         return text if found is None else found
 
 
+def encode_frame(columns: Sequence[Column], frame: Any) -> NDArray[np.float32]:
+    """The numbers of a pandas DataFrame that has the columns, float32 [rows, width]; others are left out.
+
+    Raises:
+        KeyError: it lacks one of the columns.
+        ValueError: a value that its column does not take; the message names row and column.
+    """
+    parts = []
+    for column in columns:
+        values = frame[column.name]
+        if column.kind == "number" and values.dtype.kind in "iuf":
+            parts.append(values.to_numpy(dtype=np.float64, na_value=np.nan)[:, np.newaxis])
+            continue
+        try:
+            parts.append(column.encode(values.to_numpy() if values.dtype.kind == "M" else values))
+        except ColumnValueError as error:
+            raise ValueError(f"row {error.row}, column '{column.name}': expected {error.expected}") from None
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
 def width_of(columns: Sequence[Column]) -> int:
     """How many numbers encode one row."""
     return sum(column.width for column in columns)

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 import pandas as pd
 
-from winnow.bundle.columns import Column, ColumnValueError
+from winnow.bundle.columns import Column, encode_frame
 
 
 class BundleModel:
@@ -28,8 +28,10 @@ class BundleModel:
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Predict. MLflow passes `params`; they are ignored."""
-        is_table = isinstance(model_input, pd.DataFrame) and self._columns is not None
-        inputs = self._encoded(model_input) if is_table else np.asarray(model_input, dtype=np.float32)
+        if isinstance(model_input, pd.DataFrame) and self._columns is not None:
+            inputs = encode_frame(self._columns, model_input)
+        else:
+            inputs = np.asarray(model_input, dtype=np.float32)
         inputs = inputs.reshape(-1, *self._manifest["input_shape"])
         (outputs,) = self._session.run(["output"], {"input": inputs})
         index = model_input.index if isinstance(model_input, pd.DataFrame) else None
@@ -39,25 +41,6 @@ class BundleModel:
         answer = pd.DataFrame(outputs, columns=[f"probability.{name}" for name in classes], index=index)
         answer.insert(0, "prediction", np.asarray(classes)[self._indexes(outputs, classes)])
         return answer
-
-    def _encoded(self, frame: pd.DataFrame) -> Any:
-        """The columns' numbers, float32 [rows, width].
-
-        Raises:
-            ValueError: a value that its column does not take.
-        """
-        parts = []
-        for column in self._columns or ():
-            values = frame[column.name]
-            if column.kind == "number" and values.dtype.kind in "iuf":
-                parts.append(values.to_numpy(dtype=np.float64, na_value=np.nan)[:, np.newaxis])
-                continue
-            try:
-                parts.append(column.encode(values.to_numpy() if values.dtype.kind == "M" else values))
-            except ColumnValueError as error:
-                message = f"row {error.row}, column '{column.name}': expected {error.expected}"
-                raise ValueError(message) from None
-        return np.concatenate(parts, axis=1).astype(np.float32)
 
     def _indexes(self, outputs: Any, classes: list[str]) -> Any:
         """The predicted class of each row: the likeliest, or of two the positive one from the threshold on."""

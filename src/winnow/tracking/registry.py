@@ -23,13 +23,18 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from winnow.bundle.manifest import read_manifest
+from winnow.bundle.row_digests import TRAINED_ROWS, read_digests
 from winnow.tracking.connection import every_page, failures_as_unavailable, open_client, sqlite_path, transferring
 from winnow.tracking.mlflow_model import BUNDLE
 from winnow.tracking.tracker import ModelVersion
 
 ALIAS = "champion"
+FOLD = ".fold"
+"""The end of the name of a metric with a step for each fold."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,26 @@ class Registry:
             read_manifest(downloaded)
             shutil.move(downloaded, destination)
         return destination
+
+    def trained_rows(self, version: ModelVersion) -> NDArray[np.uint64] | None:
+        """Digests of the rows that a version was trained on, sorted; None where they were not kept, as once."""
+        from mlflow.artifacts import download_artifacts
+
+        with tempfile.TemporaryDirectory(prefix="winnow-rows-") as folder, transferring():
+            kept = [found.path for found in self._client.list_artifacts(version.run_id)]
+            if TRAINED_ROWS not in kept:
+                return None
+            uri = f"runs:/{version.run_id}/{TRAINED_ROWS}"
+            return read_digests(Path(download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=self._uri)))
+
+    def fold_scores(self, version: ModelVersion) -> dict[str, NDArray[np.float64]]:
+        """What the version's trial scored on each fold, by metric, in the order of the folds."""
+        with failures_as_unavailable():
+            metrics = self._client.get_run(version.run_id).data.metrics
+            names = [name.removesuffix(FOLD) for name in metrics if name.endswith(FOLD)]
+            found = {name: self._client.get_metric_history(version.run_id, f"{name}{FOLD}") for name in names}
+        by_step = {name: {point.step: point.value for point in points} for name, points in found.items()}
+        return {name: np.array([each[step] for step in sorted(each)]) for name, each in by_step.items()}
 
     @functools.cached_property
     def _client(self) -> Any:

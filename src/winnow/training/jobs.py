@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from winnow.config.user_code import folder_of_code
-from winnow.data.rows import RowSource, SelectedRows
+from winnow.data.rows import RowSource, SelectedRows, rows_in
 from winnow.data.splits import split_watch
 from winnow.training.calibration import Calibration, calibrate
 from winnow.training.curves import Curves, OnEpoch, Points
@@ -34,7 +34,7 @@ from winnow.training.loop import OnStep, Trained, train
 from winnow.training.losses import row_loss
 from winnow.training.messages import EpochScored, FoldJob, FoldScored, FoldStopped, FromRank, Progress, Refit, Refitted
 from winnow.training.optimization import make_optimizer
-from winnow.training.out_of_fold import PARQUET, kept_outputs, read_outputs, write_outputs
+from winnow.training.out_of_fold import PARQUET, FoldOutputs, kept_outputs, read_outputs, write_outputs
 from winnow.training.packs import Alone, Packed, Packs
 from winnow.training.preparation import Prepared
 from winnow.training.weights import row_weights
@@ -44,6 +44,8 @@ Send = Callable[[FromRank], None]
 AfterEpoch = Callable[[Fitted, int, int], None]
 """Called on every rank after an epoch with the model as it is, the epoch's number from 1, and the number of epochs."""
 
+DIGESTED_BYTES = 2**26
+"""Rows whose digests are made at a time."""
 _LOOP_WATCH = 0.1
 """Share of the training rows that a custom training function gets as validation rows in a refit."""
 
@@ -134,13 +136,24 @@ class Jobs:
             metrics = fitted.score(prepared, holdout.holdout, self._world)
             check_finite(metrics, "the holdout")
         parity = self._export(fitted, job, metrics) if self._world.is_first else 0.0
-        artifacts: tuple[str, ...] = ()
-        if folds is not None and self._world.is_first:
-            path = Path(job.directory).with_name(PARQUET)
-            write_outputs(prepared, folds, path)
-            artifacts = (str(path),)
+        artifacts = self._artifacts(job, folds) if self._world.is_first else ()
         chosen = dict((fitted.calibration or Calibration()).metrics)
         return Refitted(job.trial, job.directory, metrics, parity, train_s, artifacts, chosen)
+
+    def _artifacts(self, job: Refit, folds: tuple[FoldOutputs, ...] | None) -> tuple[str, ...]:
+        """Write what is kept beside the bundle: which rows the model was trained on, and the folds' outputs."""
+        from winnow.bundle.row_digests import TRAINED_ROWS, row_digests, write_digests
+
+        prepared, trained = self._prepared, Path(job.directory).with_name(TRAINED_ROWS)
+        features, rest = prepared.data.features, prepared.holdout.rest
+        at_once = max(rows_in(DIGESTED_BYTES, features.shape), 1)
+        parts = [row_digests(features[rest[start : start + at_once]]) for start in range(0, len(rest), at_once)]
+        write_digests(trained, np.concatenate(parts))
+        if folds is None:
+            return (str(trained),)
+        path = Path(job.directory).with_name(PARQUET)
+        write_outputs(prepared, folds, path)
+        return str(trained), str(path)
 
     def _export(self, fitted: Fitted, job: Refit, metrics: Mapping[str, float]) -> float:
         # Folds need neither ONNX nor its runtime, so their imports wait for the first refit.
