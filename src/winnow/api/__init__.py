@@ -36,6 +36,7 @@ from winnow.api.deployments import (
     stop_serving,
 )
 from winnow.api.documents import Document, config_reference
+from winnow.api.evaluation import compare_ab, evaluate
 from winnow.api.generation import GeneratedData, generate_data
 from winnow.api.images import ImageOptions, build_prod, build_train, plan_build_prod, plan_build_train
 from winnow.api.project import init, schema
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from winnow.orchestrators.deployment import Deployment, DeploymentState, Replica, Share
     from winnow.orchestrators.deployments import Access, Removal, ServedDeployment, Serving
     from winnow.orchestrators.difference import Difference
+    from winnow.orchestrators.evaluate import Comparison, Evaluation, MeasuredMetric, RowSlice
     from winnow.orchestrators.holdout import HoldoutRow
     from winnow.orchestrators.inference import Inference
     from winnow.orchestrators.new_project import NewProject
@@ -118,6 +120,7 @@ _LATE = {
         "orchestrators.deployment": "Deployment DeploymentState Replica Share",
         "orchestrators.deployments": "Access Removal ServedDeployment Serving",
         "orchestrators.difference": "Difference",
+        "orchestrators.evaluate": "Comparison Evaluation MeasuredMetric RowSlice",
         "orchestrators.holdout": "HoldoutRow",
         "orchestrators.inference": "Inference",
         "orchestrators.new_project": "NewProject",
@@ -160,6 +163,7 @@ __all__ = [
     "Cancelled",
     "Certainty",
     "CheckedRun",
+    "Comparison",
     "Dashboard",
     "Deletion",
     "Demand",
@@ -169,6 +173,7 @@ __all__ = [
     "Diagnosis",
     "Difference",
     "Document",
+    "Evaluation",
     "Experiment",
     "Explanation",
     "Finding",
@@ -187,6 +192,7 @@ __all__ = [
     "ListedStudy",
     "MadeSecrets",
     "ManualAccess",
+    "MeasuredMetric",
     "Miss",
     "ModelVersion",
     "Need",
@@ -207,6 +213,7 @@ __all__ = [
     "RolloutDriver",
     "RolloutState",
     "RolloutStatus",
+    "RowSlice",
     "Selection",
     "ServePlan",
     "ServePreview",
@@ -235,12 +242,14 @@ __all__ = [
     "cancel",
     "change_rollout",
     "check_runs",
+    "compare_ab",
     "compose_logs",
     "config_reference",
     "dashboard",
     "delete_study",
     "detach_rollout",
     "diff",
+    "evaluate",
     "explain_run",
     "generate_data",
     "holdout_row",

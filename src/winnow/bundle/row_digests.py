@@ -5,6 +5,7 @@ A file of them is stored beside a registered model, not in its bundle, so that i
 
 from __future__ import annotations
 
+import math
 from hashlib import blake2b
 from pathlib import Path
 
@@ -26,7 +27,8 @@ def row_digests(inputs: NDArray[np.float32]) -> NDArray[np.uint64]:
     Args:
         inputs: float32 [rows, *input_shape].
     """
-    rows = np.ascontiguousarray(inputs, dtype="<f4").reshape(len(inputs), -1) + np.float32(0)
+    shape = (len(inputs), math.prod(inputs.shape[1:]))
+    rows = np.ascontiguousarray(inputs, dtype="<f4").reshape(shape) + np.float32(0)
     rows[np.isnan(rows)] = _CANONICAL_NAN
     found = b"".join(blake2b(row, digest_size=8).digest() for row in rows)
     return np.frombuffer(found, dtype="<u8").astype(np.uint64)

@@ -61,6 +61,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "select_model:command",
             "Pick the best run that passes the rules, and show why others did not.",
         ),
+        "evaluate": ("evaluation:evaluate", "Measure a registered version on rows, with intervals."),
+        "compare-ab": ("evaluation:compare", "Compare two registered versions on the same rows."),
     },
     "Serve": {
         "build-prod": ("build:build_prod", "Build the image that serves the selected model."),

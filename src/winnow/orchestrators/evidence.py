@@ -23,8 +23,9 @@ from winnow.data.sources import load_data
 from winnow.data.splits import split_holdout
 from winnow.model_query.evidence import Answers, Evidence
 from winnow.orchestrators.opened_study import find_study
-from winnow.orchestrators.releases import ModelRegistry, fetch_release
+from winnow.orchestrators.releases import ModelRegistry, choose_version, fetch_release
 from winnow.serving.predictor import Predictor, WrongModelError
+from winnow.serving.problems import ProblemError
 from winnow.tracking.tracker import ModelVersion
 
 AT_ONCE = 4096
@@ -114,13 +115,28 @@ def load_version(registry: VersionRegistry, version: ModelVersion, settings: Set
     return LoadedVersion(version, bundle, read_manifest(bundle), registry.trained_rows(version))
 
 
-def rows_from(source: str, version: LoadedVersion, settings: Settings) -> Rows:
-    """The rows of `INPUT=`, as a version takes them.
+def choose(
+    registry: VersionRegistry, name: str, settings: Settings, *, alias: str = "champion", number: str | None = None
+) -> LoadedVersion:
+    """Load the version of a model with this number, or else with this alias.
 
     Raises:
-        InputError: they cannot be read, or lack the target.
+        InputError: there is none, the store does not answer, or the bundle is damaged.
     """
-    experiment = _experiment_of(version, settings)
+    store = settings.tracking_uri
+    version = choose_version(registry, name, store=store, alias=alias, number=number)
+    return load_version(registry, version, settings)
+
+
+def rows_for(source: str | None, version: LoadedVersion, settings: Settings) -> Rows:
+    """The rows of `INPUT=`, as a version takes them; without it the holdout of the version's study.
+
+    Raises:
+        InputError: those of a source cannot be read, or lack the target.
+    """
+    if source is None:
+        return holdout_of(version, settings)
+    experiment = experiment_of(version, settings)
     read = None if experiment is None else experiment.data
     return Rows(read_labelled(source, version.manifest, next_flag("input"), read))
 
@@ -130,7 +146,7 @@ def holdout_of(version: LoadedVersion, settings: Settings) -> Rows:
     manifest = version.manifest
     what = f"the holdout of study {manifest.study}"
     none = LabelledRows(what, np.empty((0, *manifest.input_shape), np.float32), np.empty(0))
-    experiment = _experiment_of(version, settings)
+    experiment = experiment_of(version, settings)
     if experiment is None:
         return Rows(none, f"study '{manifest.study}' is not in the database of studies, so its holdout is not known")
     if not experiment.data.holdout:
@@ -187,8 +203,8 @@ def gather(
     elif not rows.missing:
         evidence = replace(
             evidence,
-            missing=f"it is not known which rows version {other.number} was trained on, as an earlier winnow registered "
-            f"it: name rows that it has not seen ({next_flag('input')})",
+            missing=f"it is not known which rows version {other.number}, of an older winnow, was trained on: name rows "
+            f"that it has not seen ({next_flag('input')})",
         )
     if latency and len(inputs):
         return _with_latency(evidence, (candidate, other), (inputs, theirs))
@@ -203,14 +219,14 @@ def with_folds(
     settings: Settings,
 ) -> Evidence:
     """The evidence with the folds' scores; the other version's only where its study dealt the same rows alike."""
-    experiment = _experiment_of(candidate, settings)
+    experiment = experiment_of(candidate, settings)
     found = replace(evidence.candidate, folds=registry.fold_scores(candidate.registered))
     if experiment is not None and (folds := _fold_rows(experiment, candidate)) is not None:
         found = replace(found, fold_rows=folds)
     evidence = replace(evidence, candidate=found)
     if other is None or evidence.champion is None or experiment is None:
         return evidence
-    theirs = _experiment_of(other, settings)
+    theirs = experiment_of(other, settings)
     is_same = theirs is not None and other.manifest.data_sha256 == candidate.manifest.data_sha256
     if theirs is None or not is_same or _dealing(theirs) != _dealing(experiment):
         return evidence
@@ -236,7 +252,8 @@ def check_same_kind(candidate: LoadedVersion, other: LoadedVersion) -> None:
         )
 
 
-def _experiment_of(version: LoadedVersion, settings: Settings) -> Experiment | None:
+def experiment_of(version: LoadedVersion, settings: Settings) -> Experiment | None:
+    """The experiment of the version's study; None where the study is not in the database."""
     store = find_study(settings, version.manifest.study)
     return None if store is None else store.header.experiment
 

@@ -15,7 +15,7 @@ FLAGS     = $(foreach name,$(GIVEN),$(if $(filter $(name),$(SWITCHES)),\
 
 .DEFAULT_GOAL := help
 .PHONY: help init demo generate-data train train-docker train-kubernetes retry jobs logs cancel studies delete-study \
-        report ui dashboard select-model prod-local prod-docker prod-kubernetes prod-status prod-remove rollback \
+        report ui dashboard select-model evaluate compare-ab prod-local prod-docker prod-kubernetes prod-status prod-remove rollback \
         plan-rollout rollout-status rollout-promote rollout-pause rollout-resume rollout-abort render \
         inference-one inference-one-input build-train build-prod mlflow-init mlflow-remove kubernetes-secrets \
         compose-logs diff schema
@@ -92,6 +92,12 @@ delete-study: setup ## Delete a study with its logs and report; models and runs 
 ##@ Select
 select-model: setup ## Pick the best run that passes the rules, and show why others did not (CONFIG, STUDY, RULES, ALL=1, EXPLAIN=RUN)
 	@$(WINNOW) select-model $(FLAGS)
+
+evaluate: setup ## Measure a registered version on rows, with intervals (INPUT, VERSION or ALIAS, BY, METRIC, JSON=1)
+	@$(WINNOW) evaluate $(FLAGS)
+
+compare-ab: setup ## Compare two registered versions on the same rows (A, B, INPUT, METRIC, JSON=1)
+	@$(WINNOW) compare-ab $(FLAGS)
 
 ##@ Serve
 build-prod: setup ## Build the image that serves the selected model (CONFIG, STUDY, VERSION, BASE_IMAGE, TAG, REGISTRY)
