@@ -81,9 +81,8 @@ def test_every_flag_without_a_value_is_a_switch_of_the_makefile() -> None:
     """One that is not would be passed as `--flag 1`, and the 1 refused."""
     commands = [winnow.get_command(click.Context(winnow), verb) for verb in VERBS if verb != "config-reference"]
     options = [option for command in commands if command for option in command.params]
-    flags = {
-        opt[2:] for option in options if isinstance(option, click.Option) and option.is_flag for opt in option.opts
-    }
+    switched = [each for each in options if isinstance(each, click.Option) and each.is_flag and not each.hidden]
+    flags = {opt[2:] for option in switched for opt in option.opts}
     switches = re.search(r"^SWITCHES := (.*)$", (STARTER / "targets.mk").read_text(), re.MULTILINE)
     assert switches is not None
     assert set(switches[1].split()) == {flag.upper().replace("-", "_") for flag in flags}

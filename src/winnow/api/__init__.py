@@ -40,7 +40,7 @@ from winnow.api.evaluation import compare_ab, evaluate
 from winnow.api.generation import GeneratedData, generate_data
 from winnow.api.images import ImageOptions, build_prod, build_train, plan_build_prod, plan_build_train
 from winnow.api.project import init, schema
-from winnow.api.rollouts import change_rollout, detach_rollout, plan_rollout, render, rollout_status
+from winnow.api.rollouts import change_rollout, detach_rollout, drive_rollout, plan_rollout, render, rollout_status
 from winnow.api.selection import check_runs, explain_run, parameter_importances, select_model, winner_certainty
 from winnow.api.stack import (
     MadeSecrets,
@@ -249,6 +249,7 @@ __all__ = [
     "delete_study",
     "detach_rollout",
     "diff",
+    "drive_rollout",
     "evaluate",
     "explain_run",
     "generate_data",

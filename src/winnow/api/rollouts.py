@@ -78,6 +78,24 @@ def change_rollout(
     return find_rollout(Settings.from_environment(), chosen, platform, say).change(wish)
 
 
+def drive_rollout(
+    *, name: str, platform: str, is_replaced: bool = False, say: Callable[[str], None] = silent
+) -> RolloutStatus:
+    """Drive the running rollout of a deployment to its end or next pause; a paused one stays so.
+
+    Args:
+        platform: "local", "docker" or "kubernetes".
+        is_replaced: another process takes the place of this one where it is interrupted: the rollout is not paused.
+
+    Raises:
+        InputError: it is not served, there was no rollout, or another process drives it.
+    """
+    from winnow.config.settings import Settings
+    from winnow.orchestrators.rollouts import find_rollout
+
+    return find_rollout(Settings.from_environment(), name, platform, say).go_on(is_replaced=is_replaced)
+
+
 def detach_rollout(
     config: Path | str | None = None,
     *,
@@ -86,7 +104,7 @@ def detach_rollout(
     stage: str | None = None,
     platform: str | None = None,
     say: Callable[[str], None] = silent,
-) -> tuple[RolloutDriver, str, str]:
+) -> RolloutDriver | None:
     """Leave the open rollout of a deployment to a process of its own; on Kubernetes to a Job.
 
     Args:
@@ -94,7 +112,7 @@ def detach_rollout(
         platform: "local", "docker" or "kubernetes"; by default the one that serves it.
 
     Returns:
-        What drives it, the deployment's name, and the platform.
+        What drives it; None where it ended or paused at once.
 
     Raises:
         SeveralDeploymentsError: there are several deployments, or several with that name.
@@ -104,8 +122,7 @@ def detach_rollout(
     from winnow.config.settings import Settings
     from winnow.orchestrators.rollouts import find_rollout
 
-    found = find_rollout(Settings.from_environment(), chosen, platform, say)
-    return found.detach(), found.name, found.platform.name
+    return find_rollout(Settings.from_environment(), chosen, platform, say).detach()
 
 
 def plan_rollout(

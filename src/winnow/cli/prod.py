@@ -160,7 +160,7 @@ def _deploy(plan: ServePlan) -> None:
     if plan.start_driver is not None:
         deployment, driver = plan.begin()
         if driver is not None:
-            click.echo("\n".join(driver_lines(driver, deployment.name, plan.platform)))
+            click.echo("\n".join(driver_lines(driver, deployment.name)))
     else:
         deployment = plan.deploy()
     if is_served:
@@ -188,9 +188,9 @@ def _deploy(plan: ServePlan) -> None:
         warn(access.warning)
 
 
-def driver_lines(driver: RolloutDriver, name: str, platform: str) -> list[str]:
+def driver_lines(driver: RolloutDriver, name: str) -> list[str]:
     """What drives a rollout from now on, and how to see and end it."""
-    flags = {"name": name, "platform": platform}
+    flags = {"name": name, "platform": driver.platform}
     return [
         f"{driver.what} goes on with the rollout of {name}.",
         f"  watch    {next_command('rollout-status', **flags)}",

@@ -68,6 +68,10 @@ def _change(wish: Literal["promote", "pause", "resume", "abort"], deployment: di
     treat_sigterm_as_interrupt()
     with candidates_as_commands():
         found = api.change_rollout(wish, **deployment, say=say)
+    return _shown(found, wish)
+
+
+def _shown(found: RolloutStatus, wish: str) -> int:
     click.echo("\n".join(lines_of(found)))
     return 1 if found.state == "aborted" and wish != "abort" else 0
 
@@ -80,15 +84,24 @@ abort = _wish("abort", "Send all requests back to the revision that served befor
 @click.command("rollout-resume")
 @deployment_options
 @detach_option
-def resume(is_detached: bool, **deployment: Any) -> int:
+@click.option("--as-driver", is_flag=True, hidden=True, help="Go on where it is running; leave it paused.")
+@click.option("--replaced", is_flag=True, hidden=True, help="Leave it running where this process is interrupted.")
+def resume(is_detached: bool, as_driver: bool, replaced: bool, **deployment: Any) -> int:
     """Go on with a paused rollout, or with one whose process has died, to its end or next pause."""
-    if not is_detached:
-        return _change("resume", deployment)
     from winnow import api
 
+    if as_driver:
+        treat_sigterm_as_interrupt()
+        name, platform = deployment["name"], deployment["platform"]
+        return _shown(api.drive_rollout(name=name, platform=platform, is_replaced=replaced, say=say), "resume")
+    if not is_detached:
+        return _change("resume", deployment)
     with candidates_as_commands():
-        driver, name, platform = api.detach_rollout(**deployment, say=say)
-    click.echo("\n".join(driver_lines(driver, name, platform)))
+        driver = api.detach_rollout(**deployment, say=say)
+        found = api.rollout_status(**deployment)
+    if driver is None:
+        return _shown(found, "resume")
+    click.echo("\n".join(driver_lines(driver, found.name)))
     return 0
 
 

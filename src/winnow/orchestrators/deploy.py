@@ -37,7 +37,7 @@ from winnow.platforms.rollout_driver import RolloutDriver
 from winnow.platforms.table import images, platform_for
 from winnow.rollout.plan import steps_of
 from winnow.rollout.step import Aborted, Desired, Done, Paused, next_action, revision_for
-from winnow.routing import Observation, Record, Release, Revision
+from winnow.routing import Observation, Record, Release, Revision, Rollout, RolloutState
 from winnow.tracking.tracker import ModelVersion
 
 
@@ -212,11 +212,11 @@ def plan_serving(
     observed = observe(deployer, asked.name)
     found = key_of(asked.api_key, os.environ)
     key = deployer.key(observed.record) if found is KEEP else found
-    target = revision_for(observed, revision(asked, release, key))
     if not chosen.capabilities.shares_files:
-        check_plan(deployer, observed, desired_of(asked, target, chosen))  # refuse before an image is built
+        unbuilt = revision_for(observed, revision(asked, _as_routed(observed.record, release), key))
+        check_plan(deployer, observed, desired_of(asked, unbuilt, chosen))  # refuse before an image is built
         release = replace(release, image=chosen.prepare_image(_image(request, release, version), show))
-        target = revision_for(observed, revision(asked, release, key))
+    target = revision_for(observed, revision(asked, release, key))
     desired = desired_of(asked, target, chosen)
     check_plan(deployer, observed, desired)
     driver = Driver(deployer, asked.name, desired, key, judge=StepJudge(OutcomeReader(asked.name)), say=say)
@@ -388,6 +388,12 @@ def planned(observed: Observation, desired: Desired) -> Record:
     )
 
 
+def _as_routed(record: Record, release: Release) -> Release:
+    """The release with the image of a revision that serves it already; else without one."""
+    same = (each.release for each in record.routed if replace(each.release, image="").is_same(release))
+    return replace(release, image=next((each.image for each in same), ""))
+
+
 def checked_deployer(platform: Platform, *, say: Say = mute, is_read_only: bool = False) -> Deployer:
     """The platform's deployer, once the platform answers and permits serving; `is_read_only` for a plan to show.
 
@@ -420,12 +426,15 @@ def check_plan(deployer: Deployer, observed: Observation, desired: Desired) -> N
     """Refuse before anything is changed.
 
     Raises:
-        InputError: another rollout is open, the candidate's signature is another one, or the platform refuses.
+        InputError: another rollout is open, or the target's is paused; the candidate's signature is another one, or the
+            platform refuses.
     """
     record, target, serving = observed.record, desired.target, observed.record.serving
     rollout = record.rollout
     if rollout is not None and rollout.is_open and target.number not in (rollout.candidate, rollout.stable):
         raise _another_rollout(record)
+    if rollout is not None and rollout.state is RolloutState.PAUSED and target.number == rollout.candidate:
+        raise _paused_rollout(record, rollout)
     if desired.steps and serving is not None and serving.signature not in ("", target.signature):
         raise _another_signature(record.name, serving, target, desired.strategy)
     deployer.check_change(planned(observed, desired), target.number)
@@ -440,6 +449,17 @@ def _another_rollout(record: Record) -> InputError:
         expected="no other rollout",
         found=f"one of version {version}, {record.rollout.state.value} at step {record.rollout.step + 1}",
         remedy=f"Wait for it, end it with `{next_command('rollout-promote', name=record.name)}`, or with "
+        f"`{next_command('rollout-abort', name=record.name)}`.",
+    )
+
+
+def _paused_rollout(record: Record, rollout: Rollout) -> InputError:
+    return InputError(
+        f"deployment '{record.name}'",
+        expected="a rollout of this version that is running, or none",
+        found=f"one that is paused at step {rollout.step + 1} of {len(rollout.steps)} ({rollout.reason})",
+        remedy=f"It stays so until you go on with `{next_command('rollout-resume', name=record.name)}`, or end it with "
+        f"`{next_command('rollout-promote', name=record.name)}` or "
         f"`{next_command('rollout-abort', name=record.name)}`.",
     )
 

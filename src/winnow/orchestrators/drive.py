@@ -75,11 +75,12 @@ class Driver:
     """What driving takes.
 
     Attributes:
-        key: the API key that new replicas ask for; None for none.
+        key: the API key that new replicas of the target ask for; None for none, or the one that the platform keeps.
         say: receives a line for each step.
         wall: seconds since the epoch, for what the record keeps.
         on_observation: called with what was observed, before the action is taken.
         until_begun: end once requests follow the first step of a rollout, for another process to go on.
+        is_replaced: where this process is interrupted, another takes its place: a rollout is left as it is.
     """
 
     deployer: Deployer
@@ -92,6 +93,7 @@ class Driver:
     wall: Callable[[], float] = time.time
     on_observation: Callable[[Observation], None] = lambda _observed: None
     until_begun: bool = False
+    is_replaced: bool = False
 
     def drive(self) -> End:
         """Take actions until there is an end.
@@ -109,8 +111,9 @@ class Driver:
                 try:
                     return self._loop(held, reports)
                 except KeyboardInterrupt:
-                    with uninterrupted():
-                        self._leave_safe(reports)
+                    if not self.is_replaced:
+                        with uninterrupted():
+                            self._leave_safe(reports)
                     raise
         except OvertakenError as error:
             raise changed_meanwhile(self.name) from error
@@ -158,10 +161,10 @@ class Driver:
             case Write(record=written):
                 deployer.write(written)
             case Start(number=number):
-                deployer.start(record, number, self.key)
+                deployer.start(record, number, self._key_of(number))
                 self.clock.sleep(POLL_S)
             case Rescale(record=written, number=number):
-                deployer.start(written, number, self.key)
+                deployer.start(written, number, self._key_of(number))
                 deployer.write(written)
             case Scale(number=number, replicas=replicas):
                 deployer.scale(record, number, replicas)
@@ -177,6 +180,9 @@ class Driver:
                 self.clock.sleep(POLL_S)
             case Fail():
                 self._fail(action, observed)
+
+    def _key_of(self, number: int) -> str | None:
+        return self.key if number == self.desired.target.number else None
 
     def _fail(self, action: Fail, observed: Observation) -> NoReturn:
         """Read the log of the target, clean up, and raise."""

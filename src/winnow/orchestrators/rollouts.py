@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
@@ -18,7 +18,7 @@ from winnow.config.next_command import next_command
 from winnow.config.settings import Settings
 from winnow.finding import Finding
 from winnow.orchestrators.deployments import ask_deployers, find_deployment
-from winnow.orchestrators.drive import Driver, Judge
+from winnow.orchestrators.drive import Begun, Driver, Judge
 from winnow.orchestrators.judge import StepJudge
 from winnow.orchestrators.outcome_reader import OutcomeReader
 from winnow.platforms.deployer import Deployer, Say, mute
@@ -126,13 +126,30 @@ class FoundDeployment:
         within_s = self.platform.capabilities.ready_within_s
         return ask(self.deployer, self.name, wish, ready_within_s=within_s, say=self.say)
 
-    def detach(self) -> RolloutDriver:
+    def go_on(self, *, is_replaced: bool = False) -> RolloutStatus:
+        """Drive a running rollout to its end or next pause; a paused one stays so.
+
+        Args:
+            is_replaced: see `Driver`.
+        """
+        replace(self._driver, is_replaced=is_replaced).drive()
+        return self.status()
+
+    def detach(self) -> RolloutDriver | None:
         """See `winnow.api.detach_rollout`."""
-        open_rollout(self.deployer.observe(self.name).record)
+        rollout = open_rollout(self.deployer.observe(self.name).record)
         start = self.platform.prepare_driver()
         with self.deployer.held(self.name):  # raises where another process drives it
             pass
-        return start(self.name)
+        if rollout.state is RolloutState.PAUSED:
+            self.deployer.wish(self.name, "resume")
+        end = replace(self._driver, until_begun=True).drive()
+        return start(self.name) if isinstance(end, Begun) else None
+
+    @property
+    def _driver(self) -> Driver:
+        within_s = self.platform.capabilities.ready_within_s
+        return driver_of(self.deployer, self.name, ready_within_s=within_s, say=self.say)
 
 
 def find_rollout(settings: Settings, name: str | None, platform: str | None, say: Say) -> FoundDeployment:
@@ -227,26 +244,51 @@ def ask(
         clock.sleep(POLL_S)
     observed = deployer.observe(name)
     if observed.record.rollout is not None and observed.record.rollout.is_open:
-        desired = desired_of(observed.record, ready_within_s, wall())
-        Driver(
-            deployer,
-            name,
-            desired,
-            deployer.key(observed.record),
-            judge or StepJudge(OutcomeReader(name)),
-            say,
-            clock,
-            wall,
-        ).drive()
+        within_s = ready_within_s
+        driver_of(deployer, name, ready_within_s=within_s, judge=judge, say=say, clock=clock, wall=wall).drive()
     return rollout_status(deployer, name, wall=wall)
 
 
+def driver_of(
+    deployer: Deployer,
+    name: str,
+    *,
+    ready_within_s: float = 300.0,
+    judge: Judge | None = None,
+    say: Say = mute,
+    clock: Clock | None = None,
+    wall: Callable[[], float] = time.time,
+) -> Driver:
+    """What goes on with the rollout of a deployment. The record has all that it takes.
+
+    Raises:
+        InputError: there was no rollout.
+    """
+    desired = desired_of(deployer.observe(name).record, ready_within_s, wall())
+    return Driver(
+        deployer,
+        name,
+        desired,
+        judge=judge or StepJudge(OutcomeReader(name)),
+        say=say,
+        clock=clock or Clock(),
+        wall=wall,
+    )
+
+
 def desired_of(record: Record, ready_within_s: float, now: float) -> Desired:
-    """What goes on with the open rollout of a record."""
-    rollout = open_rollout(record)
-    target = record.revision(rollout.candidate)
+    """What goes on with the rollout of a record. After its end that is to remove what its driver left behind.
+
+    Raises:
+        InputError: there was no rollout.
+    """
+    rollout = record.rollout
+    if rollout is None:
+        raise _no_rollout(Observation(record))
+    number = record.route.stable if rollout.state is RolloutState.ABORTED else rollout.candidate
+    target = record.revision(number)
     if target is None:
-        raise ValueError(f"deployment '{record.name}' does not keep revision {rollout.candidate}")
+        raise ValueError(f"deployment '{record.name}' does not keep revision {number}")
     return Desired(
         target,
         steps=from_values(rollout.steps),

@@ -19,15 +19,17 @@ class RolloutDriver:
     Attributes:
         what: a process or a Job, by its number or name.
         log: the path of its log, or the command that shows it.
+        platform: of the deployment.
     """
 
     what: str
     log: str
+    platform: str
 
 
 def arguments(name: str, platform: str) -> list[str]:
-    """The arguments of `winnow` that go on with a deployment's rollout."""
-    return ["rollout-resume", "--name", name, "--platform", platform]
+    """The arguments of `winnow` that go on with a deployment's running rollout."""
+    return ["rollout-resume", "--name", name, "--platform", platform, "--as-driver"]
 
 
 def start_process(name: str, platform: str, home: Path, command: Sequence[str] = ()) -> RolloutDriver:
@@ -55,4 +57,4 @@ def start_process(name: str, platform: str, home: Path, command: Sequence[str] =
         ],
         setsid=True,
     )
-    return RolloutDriver(f"process {process}", str(log))
+    return RolloutDriver(f"process {process}", str(log), platform)

@@ -29,7 +29,7 @@ from winnow.orchestrators.deploy import (
 )
 from winnow.rollout.plan import Step, steps_of, to_values
 from winnow.rollout.step import Desired
-from winnow.routing import Observation, Record, Rollout, Route
+from winnow.routing import Observation, Record, Rollout, RolloutState, Route
 from winnow.testing.deployer import MemoryDeployer, MemoryWorld
 
 
@@ -83,6 +83,22 @@ def test_a_second_rollout_is_refused_while_one_is_open() -> None:
         check_plan(deployer, Observation(record), desired(number))
     with pytest.raises(InputError, match="expected no other rollout, found one of version 2, running at step 1"):
         check_plan(deployer, Observation(record), desired(3))
+
+
+def test_a_paused_rollout_stays_paused_when_its_version_is_served_again() -> None:
+    stopped = Rollout(2, 1, "canary", to_values(steps_of(CANARY)), 1, RolloutState.PAUSED, reason="a person paused it")
+    record = Record(
+        "cells",
+        revisions=(revision("cells", 1), revision("cells", 2)),
+        route=Route(1, stable=1, candidate=2, weight=0.5),
+        rollout=stopped,
+    )
+    deployer = MemoryDeployer(MemoryWorld())
+    check_plan(deployer, Observation(record), desired(1))  # ends it
+    with pytest.raises(InputError) as caught:
+        check_plan(deployer, Observation(record), desired(2))
+    assert "found one that is paused at step 2 of 2 (a person paused it)" in str(caught.value)
+    assert "`make rollout-resume NAME=cells`" in str(caught.value)
 
 
 def test_a_signature_tells_columns_and_classes_apart_but_not_fits(bundle: Path) -> None:

@@ -10,10 +10,10 @@ from msgspec.structs import replace as with_values
 from tests.unit.orchestrators.test_drive import CANARY, NAME, Site
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError, WinnowError
-from winnow.orchestrators.drive import Begun
+from winnow.orchestrators.drive import Begun, Driver
 from winnow.orchestrators.judge import StepJudge
-from winnow.orchestrators.rollouts import RevisionCounts, RolloutStatus, Wish, ask, rollout_status
-from winnow.rollout.step import Done
+from winnow.orchestrators.rollouts import RevisionCounts, RolloutStatus, Wish, ask, driver_of, rollout_status
+from winnow.rollout.step import Done, Paused
 from winnow.routing import LATENCY_BOUNDS_S, Comparisons, Counts, Observation, RolloutState, RouterReport, quantile_s
 
 
@@ -187,3 +187,69 @@ def test_an_update_without_steps_leaves_nothing_to_another_process() -> None:
     site = Site()
     site.driver("1").drive()
     assert replace(site.driver("2"), until_begun=True).drive() == Done()
+
+
+def going_on(site: Site) -> Driver:
+    """What a detached process drives with."""
+    driver = site.driver("2", CANARY)
+    return driver_of(
+        site.deployer(), NAME, judge=driver.judge, say=site.said.append, clock=driver.clock, wall=driver.wall
+    )
+
+
+def test_a_driver_that_takes_the_place_of_another_goes_on_and_leaves_a_pause_alone() -> None:
+    site = begun()
+    asked(site, "pause")
+    assert going_on(site).drive() == Paused("a person paused it")
+    site.deployer().wish(NAME, "resume")
+    assert (going_on(site).drive(), site.answers()) == (Done(), {2})
+
+
+def test_a_driver_that_is_replaced_leaves_a_rollout_running_when_it_is_interrupted() -> None:
+    site = begun()
+
+    def interrupt(_observed: Observation) -> None:
+        raise KeyboardInterrupt
+
+    before = site.deployer().observe(NAME).record
+    with pytest.raises(KeyboardInterrupt):
+        replace(going_on(site), is_replaced=True, on_observation=interrupt).drive()
+    assert site.deployer().observe(NAME).record == before
+
+
+@pytest.mark.parametrize(("wish", "answers"), [("promote", {2}), ("abort", {1})])
+def test_a_driver_that_comes_after_the_end_removes_what_is_left_and_tries_nothing_again(
+    wish: Wish, answers: set[int]
+) -> None:
+    site = begun()
+
+    def die(step: str, _name: str) -> None:
+        if step == "scale":
+            raise Killed
+
+    site.world.on_step = die
+    with pytest.raises(Killed):
+        asked(site, wish)
+    site.world.on_step = lambda _step, _name: None
+    site.now += 1000
+    assert (going_on(site).drive(), site.answers()) == (Done(), answers)
+    assert {each.revision for each in site.deployer().observe(NAME).replicas} == answers
+
+
+def test_each_revision_keeps_its_own_api_key_while_replicas_are_replaced() -> None:
+    site = Site()
+
+    def driver(version: str, key: str) -> Driver:
+        made = site.driver(version, CANARY)
+        settings = with_values(made.desired.target.settings, key=f"print of {key}")
+        target = with_values(made.desired.target, settings=settings)
+        return replace(made, key=key, desired=replace(made.desired, target=target))
+
+    driver("1", "old").drive()
+
+    def lose(observed: Observation) -> None:
+        if observed.record.route.candidate is not None and observed.ready(1) == 2:
+            site.world.kill(NAME, observed.of(1)[0].identifier)
+
+    assert replace(driver("2", "new"), on_observation=lose).drive() == Done()
+    assert site.world.deployments[NAME].keys == {"print of old": "old", "print of new": "new"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from winnow.config.clock import Clock
 from winnow.config.errors import InputError
+from winnow.config.exit_codes import CommandExit
 from winnow.platforms import labels
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.kinds import EVENT, JOB, POD, SERVICE, Manifest, name_of
@@ -15,6 +16,7 @@ from winnow.platforms.kubernetes.permissions import verbs
 from winnow.platforms.kubernetes.revision_plan import labels_of, object_name
 from winnow.platforms.rollout_driver import RolloutDriver, arguments
 
+PLATFORM = "kubernetes"
 ACCOUNT, DRIVER = "winnow-driver", "driver"
 PERMISSIONS = (*verbs(JOB, "get", "create", "delete"), *verbs(POD, "list"), *verbs(EVENT, "list"))
 RESTARTS = 10
@@ -27,14 +29,14 @@ def plan(name: str, image: str, owner: Manifest) -> Manifest:
     """The Job. `owner`: the Service of the deployment's entry, with which the cluster deletes it.
 
     A pod that is evicted or killed is replaced, and the next one goes on. Exit status 1 and 2, an aborted rollout and
-    one that is over, end the Job.
+    one that another process drives, end the Job.
     """
     own = {**labels_of(name), labels.ROLE: DRIVER}
     container = {
         "name": DRIVER,
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["/opt/venv/bin/python", "-m", "winnow", *arguments(name, "kubernetes")],
+        "command": ["/opt/venv/bin/python", "-m", "winnow", *arguments(name, PLATFORM), "--replaced"],
         "env": [{"name": "WINNOW_HOME", "value": "/winnow"}, {"name": "HOME", "value": "/tmp"}],
         "resources": {
             "requests": {"cpu": "100m", "memory": "256Mi"},
@@ -62,6 +64,9 @@ def plan(name: str, image: str, owner: Manifest) -> Manifest:
         "volumes": [{"name": each, "emptyDir": {"sizeLimit": "512Mi"}} for each in ("tmp", "winnow")],
     }
     ends = {"action": "FailJob", "onExitCodes": {"containerName": DRIVER, "operator": "In", "values": [1, 2]}}
+    interrupted = int(CommandExit.INTERRUPTED)
+    goes_on = {"action": "Ignore", "onExitCodes": {"containerName": DRIVER, "operator": "In", "values": [interrupted]}}
+    drained = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
     reference = {key: owner[key] for key in ("apiVersion", "kind")}
     return {
         "apiVersion": JOB.api_version,
@@ -73,7 +78,7 @@ def plan(name: str, image: str, owner: Manifest) -> Manifest:
         },
         "spec": {
             "backoffLimit": RESTARTS,
-            "podFailurePolicy": {"rules": [ends]},
+            "podFailurePolicy": {"rules": [ends, goes_on, drained]},
             "ttlSecondsAfterFinished": KEPT_S,
             "template": {"metadata": {"labels": own}, "spec": pod},
         },
@@ -102,7 +107,7 @@ def start(cluster: Cluster, name: str, image: str, clock: Clock) -> RolloutDrive
             raise _not_started(cluster, name, said[-1] if said else f"none that runs within {STARTS_WITHIN_S:.0f} s")
         clock.sleep(POLL_S)
     log = f"kubectl --namespace {cluster.namespace} logs --follow job/{name_of(job)}"
-    return RolloutDriver(f"Job {name_of(job)}", log)
+    return RolloutDriver(f"Job {name_of(job)}", log, PLATFORM)
 
 
 def _has_started(cluster: Cluster, job: Manifest) -> bool:

@@ -52,7 +52,9 @@ def started(cluster: Any) -> RolloutDriver:
 def test_a_job_goes_on_with_the_rollout_as_an_account_of_its_own() -> None:
     cluster = Jobs("Running")
     assert started(cluster) == RolloutDriver(
-        "Job winnow-prod-cells-driver", "kubectl --namespace models logs --follow job/winnow-prod-cells-driver"
+        "Job winnow-prod-cells-driver",
+        "kubectl --namespace models logs --follow job/winnow-prod-cells-driver",
+        "kubernetes",
     )
     job = cluster.jobs["winnow-prod-cells-driver"]
     pod = job["spec"]["template"]["spec"]
@@ -60,7 +62,15 @@ def test_a_job_goes_on_with_the_rollout_as_an_account_of_its_own() -> None:
     assert job["metadata"]["ownerReferences"] == [
         {"apiVersion": "v1", "kind": "Service", "name": "winnow-prod-cells", "uid": "7"}
     ]
-    assert container["command"][3:] == ["rollout-resume", "--name", "cells", "--platform", "kubernetes"]
+    assert container["command"][3:] == [
+        *("rollout-resume", "--name", "cells", "--platform", "kubernetes"),
+        *("--as-driver", "--replaced"),
+    ]
+    rules = job["spec"]["podFailurePolicy"]["rules"]
+    assert [(each["action"], each.get("onExitCodes", {}).get("values")) for each in rules] == [
+        *(("FailJob", [1, 2]), ("Ignore", [130])),
+        ("Ignore", None),
+    ]
     assert pod["serviceAccountName"] == "winnow-driver"
     assert pod["securityContext"]["runAsNonRoot"] and container["securityContext"]["readOnlyRootFilesystem"]
 
