@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,26 @@ class Release:
         return replace(self, bundle=other.bundle) == other
 
 
+STDOUT = "stdout"
+
+
+class PredictionLogSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a server logs of its predictions, as JSON lines.
+
+    Attributes:
+        sample: share of the requests, above 0 and up to 1, chosen by their ids.
+        fields: columns of the input that are logged too.
+        to: `STDOUT`, or the absolute path of a file, which several replicas may share.
+        deployment, revision: of the replica, for its lines. A deployer sets them; a revision's settings do not.
+    """
+
+    sample: float = 1.0
+    fields: tuple[str, ...] = ()
+    to: str = STDOUT
+    deployment: str = ""
+    revision: int = 0
+
+
 class ReplicaSettings(Struct, frozen=True):
     """How every replica of a revision runs. Another value makes another revision.
 
@@ -50,6 +70,7 @@ class ReplicaSettings(Struct, frozen=True):
         limits: the server's limits of its clients that differ from its defaults, by the field of
             `serving.settings.ServingSettings`.
         is_access_logged: one JSON line per request.
+        log: what is logged of predictions; None for nothing.
         key: fingerprint of the API key that the replicas ask for; empty where they ask for none. A record never
             contains the key.
     """
@@ -63,23 +84,35 @@ class ReplicaSettings(Struct, frozen=True):
     limits: dict[str, float] = {}
     is_access_logged: bool = False
     key: str = ""
+    log: PredictionLogSettings | None = None
+
+    @property
+    def of_routers(self) -> ReplicaSettings:
+        """Those of the routers before the replicas, which limit clients alike and log nothing."""
+        return structs.replace(self, is_access_logged=False, log=None)
 
 
-def server_settings(settings: ReplicaSettings, *, settle_s: float = 0.0) -> str:
+def server_settings(
+    settings: ReplicaSettings, *, settle_s: float = 0.0, deployment: str = "", revision: int = 0
+) -> str:
     """The settings of a replica's server as JSON, for `WINNOW_SERVING` or the file that `WINNOW_SERVING_FILE` names.
 
     Equal settings give equal text, also after they were stored. The API key is not in it.
 
     Args:
         settle_s: what the platform needs where the settings leave it open.
+        deployment, revision: of the replica, for the lines of its log.
     """
     numbers = {
         **settings.limits,
         "settle_s": settle_s if settings.settle_s is None else settings.settle_s,
         "drain_s": settings.drain_s,
     }
-    whole = {name: int(number) if number == int(number) else number for name, number in numbers.items()}
-    return msgspec.json.encode({**whole, "is_access_logged": settings.is_access_logged}, order="sorted").decode()
+    whole: dict[str, Any] = {name: int(number) if number == int(number) else number for name, number in numbers.items()}
+    given = {**whole, "is_access_logged": settings.is_access_logged}
+    if settings.log is not None:  # servers of earlier images do not know the key
+        given["log"] = structs.replace(settings.log, deployment=deployment, revision=revision)
+    return msgspec.json.encode(given, order="sorted").decode()
 
 
 class Scale(Struct, frozen=True):

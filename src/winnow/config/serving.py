@@ -78,6 +78,19 @@ class KeyConfig(Frozen):
     file: str | None = Field(default=None, description="Path of a file.")
 
 
+class LogConfig(Frozen):
+    """What servers log of their predictions, for docs/outcomes.md. The destination alone, or a mapping."""
+
+    sample: float = Field(default=1.0, gt=0, le=1, description="Share of the requests that are logged.")
+    fields: Annotated[tuple[str, ...], ListAsTuple] = Field(
+        default=(), description="Columns of the input that are logged, too."
+    )
+    to: str = Field(
+        default="stdout",
+        description="`stdout`, or where replicas are processes of this machine a file's absolute path.",
+    )
+
+
 class ConditionConfig(Frozen):
     """What a step of a rollout has to show. A name, or a mapping such as `{type: errors, margin: 0.01}`."""
 
@@ -201,6 +214,9 @@ class StageConfig(Frozen):
     )
     drain_s: float = Field(default=30, ge=0, le=3600, description="Seconds for its requests after that.")
     access_log: bool = Field(default=False, description="One JSON line per request.")
+    log: Annotated[LogConfig | None, Shorthand("to")] = Field(
+        default=None, description="Log of predictions and outcomes; none by default."
+    )
     history: int = Field(default=3, ge=1, description="How many revisions are kept for a rollback.")
     rollout: Annotated[RolloutConfig, Shorthand("strategy")] = RolloutConfig()
 

@@ -57,6 +57,9 @@ def _faults(place: str, config: StageConfig) -> Iterator[InputError]:
     if config.api_key is not None:
         yield from _faults_in_key(f"{place}.api_key", config.api_key)
     yield from _faults_in_limits(f"{place}.limits", config.limits)
+    if config.log is not None and config.log.to != "stdout" and not config.log.to.startswith("/"):
+        remedy = "Every replica is to find the same file."
+        yield _fault(f"{place}.log.to", "`stdout` or the absolute path of a file", f"'{config.log.to}'", remedy)
     yield from _faults_in_rollout(f"{place}.rollout", config.rollout)
 
 

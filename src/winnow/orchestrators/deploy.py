@@ -19,6 +19,7 @@ from msgspec import structs
 
 from winnow.bundle.manifest import Manifest, read_manifest
 from winnow.config.errors import InputError, UnavailableError, UnreachableError, WinnowError
+from winnow.config.nearest import did_you_mean
 from winnow.config.next_command import next_command, next_flag
 from winnow.config.settings import Settings
 from winnow.orchestrators.deployment import Deployment, deployment_of
@@ -85,9 +86,12 @@ class ServeRequest:
         """
         refuse_old_variables(os.environ)
         config = serving_config(settings, self.name, config=self.config, study=self.study)
-        has_ingress = platform.capabilities.has_ingress
+        facts = {
+            "has_ingress": platform.capabilities.has_ingress,
+            "shares_files": platform.capabilities.shares_files,
+        }
         flags = {"replicas": self.replicas, "host": self.host, "port": self.port}
-        return served(config, self.name, self.stage, has_ingress=has_ingress, **flags)  # type: ignore[arg-type]
+        return served(config, self.name, self.stage, **facts, **flags)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -360,8 +364,18 @@ def desired_of(asked: ServedSettings, target: Revision, platform: Platform) -> D
 
 
 def revision(asked: ServedSettings, release: Release, key: str | None) -> Revision:
-    """The wanted revision, without a number. `release.bundle` is read."""
+    """The wanted revision, without a number. `release.bundle` is read.
+
+    Raises:
+        InputError: `serving.log` names a column that the model does not have.
+    """
     manifest = read_manifest(release.bundle)
+    for column in asked.replicas.log.fields if asked.replicas.log is not None else ():
+        known = [each.name for each in manifest.table or ()]
+        if column not in known:
+            expected = f"columns of {release.model} version {release.version}"
+            remedy = did_you_mean(column, known) or (f"It has {', '.join(known)}." if known else "It has no columns.")
+            raise InputError("serving.log.fields", expected=expected, found=f"'{column}'", remedy=remedy)
     settings = structs.replace(asked.replicas, key=fingerprint(asked.name, key))
     return Revision(0, release, settings, asked.scale, signature_of(manifest), manifest.task == "classification")
 

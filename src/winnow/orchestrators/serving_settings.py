@@ -17,7 +17,7 @@ from winnow.config.quantities import bytes_of, cpus_of
 from winnow.config.serving import AutoscaleConfig, KeyConfig, RolloutConfig, ServingConfig, StageConfig
 from winnow.config.serving_faults import deployment_name
 from winnow.platforms.api_key import API_KEY, key_file, key_in
-from winnow.routing import Entry, ReplicaSettings, Scale
+from winnow.routing import STDOUT, Entry, PredictionLogSettings, ReplicaSettings, Scale
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ def served(
     stage: str | None = None,
     *,
     has_ingress: bool = False,
+    shares_files: bool = True,
     replicas: int | None = None,
     host: str | None = None,
     port: int | None = None,
@@ -60,10 +61,11 @@ def served(
         name: the model's name.
         has_ingress: the platform's `Capabilities.has_ingress`. With one, a host name in the file is its host, and an
             address is not used; elsewhere an address is listened on, and a host name is not used.
+        shares_files: the platform's `Capabilities.shares_files`.
         replicas, host, port: flags, which override the file.
 
     Raises:
-        InputError: there is no such stage, or a flag's value cannot be used.
+        InputError: there is no such stage, or a flag's value or the log's file cannot be used.
     """
     if stage is not None and stage not in config.stages:
         raise _unknown_stage(config, stage)
@@ -71,6 +73,10 @@ def served(
         remedy = "To stop serving, remove the deployment."
         raise InputError(next_flag("replicas"), expected="1 or more", found=str(replicas), remedy=remedy)
     chosen, deployment = config.of_stage(stage), deployment_name(name, stage)
+    if chosen.log is not None and chosen.log.to != STDOUT and not shares_files:
+        remedy = "Write to `stdout`, which the platform's collector reads."
+        expected = "`stdout`, because replicas in containers have files of their own"
+        raise InputError("serving.log.to", expected=expected, found=f"'{chosen.log.to}'", remedy=remedy)
     return ServedSettings(
         deployment,
         _replica_settings(chosen),
@@ -139,6 +145,7 @@ def _replica_settings(config: StageConfig) -> ReplicaSettings:
         drain_s=float(config.drain_s),
         limits={name: float(limits[name]) for name in sorted(limits)},
         is_access_logged=config.access_log,
+        log=None if config.log is None else PredictionLogSettings(**config.log.model_dump()),
     )
 
 

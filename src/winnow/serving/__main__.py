@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run(given.bundle, given.model_version, listening, chosen)
     except WrongModelError as error:
         return _fail(error, 1)
-    except PortTakenError as error:
+    except (PortTakenError, SettingError) as error:
         return _fail(error, 2)
     return 0
 

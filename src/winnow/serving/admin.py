@@ -23,11 +23,17 @@ from winnow.serving.signature import Signature
 
 ASSETS = {"docs.css": "text/css", "docs.js": "text/javascript"}
 CONTENT_POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:"
-ADDRESSES = "/predict, /invocations, /v2, /model, /openapi.json, /livez, /readyz and /metrics"
+ADDRESSES = "/predict, /invocations, /v2, /feedback, /model, /openapi.json, /livez, /readyz and /metrics"
 
 
 def make_admin(
-    manifest: Manifest, signature: Signature, example: bytes, examples: tuple[Example, ...], *, needs_key: bool
+    manifest: Manifest,
+    signature: Signature,
+    example: bytes,
+    examples: tuple[Example, ...],
+    *,
+    needs_key: bool,
+    has_log: bool = False,
 ) -> ASGIApp:
     """The FastAPI application for one model.
 
@@ -35,9 +41,10 @@ def make_admin(
 
     Args:
         example: the bundle's own input example, a body of `/predict`.
+        has_log: whether it takes outcomes at `/feedback`.
     """
     app = FastAPI(title=signature.name, version=signature.version, openapi_url=None, docs_url=None, redoc_url=None)
-    document = msgspec.json.encode(openapi_of(signature, examples, needs_key=needs_key))
+    document = msgspec.json.encode(openapi_of(signature, examples, needs_key=needs_key, has_log=has_log))
     served = {"version": signature.version, "digest": signature.digest, "input_example": msgspec.Raw(example)}
     card = msgspec.json.encode({**msgspec.to_builtins(manifest), **served})
     folder = resources.files("winnow.serving").joinpath("assets")

@@ -25,10 +25,12 @@ from winnow.config.version import __version__
 from winnow.serving import inference_codec, problems, request
 from winnow.serving.budget import ByteBudget, Reservation
 from winnow.serving.codec import Codec
+from winnow.serving.feedback import Feedback
 from winnow.serving.inference_codec import InferenceCodec
 from winnow.serving.invocations_codec import InvocationsCodec
 from winnow.serving.metrics import CONTENT_TYPE, Metrics
 from winnow.serving.predict_codec import PredictCodec
+from winnow.serving.prediction_log import PredictionLog
 from winnow.serving.predictor import Predictor
 from winnow.serving.problems import ProblemError
 from winnow.serving.request import ASGIApp, ClientGoneError, Head, Headers, Receive, Reply, Scope, Send
@@ -49,6 +51,9 @@ class App:
     Args:
         make_admin: makes the application for every address that is not answered here; called in a thread, and again
             after a failure.
+
+    Raises:
+        SettingError: what is to be logged cannot be.
     """
 
     def __init__(self, predictor: Predictor, settings: ServingSettings, make_admin: Callable[[], ASGIApp]) -> None:
@@ -67,12 +72,15 @@ class App:
         v2 = f"/v2/models/{signature.name}"
         version = f"{v2}/versions/{signature.version}"
         self._inference = InferenceCodec(signature)
+        self._log = None if settings.log is None else PredictionLog(signature, settings.log, self.metrics)
+        self._feedback = Feedback(signature, self._log)
         # For each address its label in metrics, and its protocol.
-        self._predicting: dict[str, tuple[str, Codec]] = {
+        self._posted: dict[str, tuple[str, Codec | Feedback]] = {
             "/predict": ("/predict", PredictCodec(signature)),
             "/invocations": ("/invocations", InvocationsCodec(signature)),
             f"{v2}/infer": ("/v2/infer", self._inference),
             f"{version}/infer": ("/v2/infer", self._inference),
+            "/feedback": ("/feedback", self._feedback),
         }
         metadata = {
             "name": signature.name,
@@ -97,17 +105,19 @@ class App:
         self._further = (*self._further, (b"connection", b"close"))
 
     def close(self) -> None:
-        """Release the worker thread."""
+        """Release the worker thread, and write the last lines of the log."""
         self._worker.shutdown(wait=False)
+        if self._log is not None:
+            self._log.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI). It raises nothing: unforeseen errors are answered as problems, too."""
         if scope["type"] != "http":
             return
-        route = self._predicting.get(scope["path"])
+        route = self._posted.get(scope["path"])
         try:
             if route is not None:
-                await self._predict(*route, scope, receive, send)
+                await self._post(*route, scope, receive, send)
             else:
                 await self._other(scope, receive, send)
         except Exception:
@@ -141,7 +151,7 @@ class App:
             self.metrics.answered("other", problem.status, 0.0, 0)
         return request.raw_response(self._problem(problem, request_id), request_id, self._further)
 
-    async def _predict(self, label: str, codec: Codec, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _post(self, label: str, codec: Codec | Feedback, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         self.metrics.in_flight.inc()
         head = request.head_of(scope)
@@ -151,7 +161,7 @@ class App:
         try:
             try:
                 body, rows = await self._answer(codec, head, receive, reserved)
-                reply = Reply(200, JSON, body)
+                reply = Reply(202 if codec is self._feedback else 200, JSON, body)
             except ProblemError as problem:
                 reply = self._problem(problem, head.request_id, codec)
             except ClientGoneError:
@@ -167,7 +177,9 @@ class App:
             self.metrics.in_flight.dec()
             self._record(label, status, time.perf_counter() - started, rows, head)
 
-    async def _answer(self, codec: Codec, head: Head, receive: Receive, reserved: Reservation) -> tuple[bytes, int]:
+    async def _answer(
+        self, codec: Codec | Feedback, head: Head, receive: Receive, reserved: Reservation
+    ) -> tuple[bytes, int]:
         """The body of the answer, and how many rows it predicts."""
         if head.method != "POST":
             raise ProblemError("method-not-allowed", "Expected POST.", headers=[(b"allow", b"POST")])
@@ -176,13 +188,19 @@ class App:
         media_type = request.media_type_of(head, codec.media_types)
         body = await request.body_of(head, receive, self._settings.max_body_bytes, reserved)
         if len(body) <= self._predictor.inline_bytes:
-            return self._work(codec, body, media_type, head.request_id)
+            return self._work(codec, body, media_type, head)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._worker, self._work, codec, body, media_type, head.request_id)
+        return await loop.run_in_executor(self._worker, self._work, codec, body, media_type, head)
 
-    def _work(self, codec: Codec, body: bytes, media_type: str, request_id: str) -> tuple[bytes, int]:
+    def _work(self, codec: Codec | Feedback, body: bytes, media_type: str, head: Head) -> tuple[bytes, int]:
+        if isinstance(codec, Feedback):
+            return codec.take(body, head.request_id), 0
         inference = codec.decode(body, media_type)
-        return codec.encode(inference, self._predictor.outputs(inference.matrix), request_id), len(inference.matrix)
+        outputs = self._predictor.outputs(inference.matrix)
+        answer = codec.encode(inference, outputs, head.request_id)
+        if self._log is not None:
+            self._log.predicted(head.request_id, head.route, inference.matrix, outputs)
+        return answer, len(outputs)
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
@@ -238,7 +256,7 @@ class App:
             log.exception("request %s failed", head.request_id)
         return status
 
-    def _problem(self, problem: ProblemError, request_id: str, codec: Codec | None = None) -> Reply:
+    def _problem(self, problem: ProblemError, request_id: str, codec: Codec | Feedback | None = None) -> Reply:
         if problem.status >= 500 and problem.__cause__ is not None:
             log.error("request %s: %s", request_id, problem.detail, exc_info=problem.__cause__)
         members = problems.members_of(problem, request_id)

@@ -31,8 +31,8 @@ _TYPES: Mapping[DType, Schema] = {
 }
 
 
-def openapi_of(signature: Signature, examples: Sequence[Example], *, needs_key: bool) -> Schema:
-    """The document, in OpenAPI 3.1."""
+def openapi_of(signature: Signature, examples: Sequence[Example], *, needs_key: bool, has_log: bool = False) -> Schema:
+    """The document, in OpenAPI 3.1; with `/feedback` where the server keeps a log."""
     v2 = f"/v2/models/{signature.name}"
     predicting = {
         "/predict": _predicting("Predict rows", "Predict", "/predict", examples),
@@ -42,6 +42,11 @@ def openapi_of(signature: Signature, examples: Sequence[Example], *, needs_key: 
     if signature.images is not None:
         image: Schema = {media_type: {"schema": {}} for media_type in image_rows.MEDIA_TYPES}
         predicting["/predict"]["post"]["requestBody"]["content"].update(image)
+    if has_log:
+        feedback = _predicting("What turned out to be true of predictions", "Feedback", "/feedback", ())
+        answers = feedback["post"]["responses"]
+        answers["202"] = {**answers.pop("200"), "description": "Taken for the log"}
+        predicting["/feedback"] = feedback
     reading = {
         v2: _reading("The model's inputs and outputs (Open Inference Protocol)"),
         f"{v2}/ready": _reading("Whether the model is ready (Open Inference Protocol)", not_ready=True),
@@ -124,6 +129,9 @@ def _schemas(signature: Signature) -> Schema:
         "instances": rows,
         "inputs": {"oneOf": [rows, columns]},
     }
+    outcome = _object(
+        {"request_id": TEXT, "outcome": prediction, "row": {**INTEGER, "minimum": 0}}, ["request_id", "outcome"]
+    )
     answer = {
         "predictions": _array(prediction),
         "probabilities" if signature.classes else "values": _array(outputs),
@@ -136,6 +144,8 @@ def _schemas(signature: Signature) -> Schema:
         "PredictAnswer": _object(answer),
         "Invocations": {"oneOf": [_object({form: schema}) for form, schema in forms.items()]},
         "InvocationsAnswer": _object({"predictions": _array({"type": "object"})}),
+        "Feedback": {"oneOf": [outcome, {**_array(outcome), "minItems": 1}]},
+        "FeedbackAnswer": _object({"accepted": INTEGER, "request_id": TEXT}),
         **_inference(signature),
         "Problem": _problem(),
     }

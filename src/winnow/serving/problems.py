@@ -26,6 +26,7 @@ TITLES: Mapping[str, tuple[int, str]] = {
     "too-large": (413, "The request is too large"),
     "unsupported-media-type": (415, "The content type is not one that this route takes"),
     "invalid-input": (422, "The rows do not fit the model"),
+    "invalid-outcome": (422, "The outcomes do not fit the model"),
     "no-answer": (422, "The model gives no answer for these rows"),
     "too-busy": (429, "The server has too many requests"),
     "head-too-large": (431, "The request's head is too large"),

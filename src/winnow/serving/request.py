@@ -27,6 +27,9 @@ LONGEST_LENGTH = 20
 DISCARD_FACTOR = 4
 """Bodies up to so many times the limit are read and discarded, since a client reads no answer while it sends."""
 
+ROUTE_NAME = b"x-winnow-route"
+"""Set by routers, for the prediction log: `SERIAL REVISION KIND`, as `prediction_log.parsed_route` reads it."""
+
 _GOOD_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _own_prefix = os.urandom(6).hex()
 _own_numbers = itertools.count()
@@ -57,6 +60,7 @@ class Head(NamedTuple):
     api_key: bytes
     traceparent: bytes
     request_id: str
+    route: bytes
 
 
 def head_of(scope: Scope) -> Head:
@@ -67,7 +71,6 @@ def head_of(scope: Scope) -> Head:
     if len(length) >= LONGEST_LENGTH:  # Python reads no numbers of more than 4,300 digits
         length = length.lstrip(b"0")[:LONGEST_LENGTH] or b"0"
     given = get(b"x-request-id", b"")
-    is_good = _GOOD_ID.fullmatch(given) is not None
     return Head(
         method=scope["method"],
         path=scope["path"],
@@ -77,8 +80,14 @@ def head_of(scope: Scope) -> Head:
         authorization=get(b"authorization", b""),
         api_key=get(b"x-api-key", b""),
         traceparent=get(b"traceparent", b""),
-        request_id=given.decode() if is_good else own_id(),
+        request_id=given.decode() if _GOOD_ID.fullmatch(given) is not None else own_id(),
+        route=get(ROUTE_NAME, b""),
     )
+
+
+def is_request_id(text: str) -> bool:
+    """Whether a request may have this id."""
+    return text.isascii() and _GOOD_ID.fullmatch(text.encode()) is not None
 
 
 def own_id() -> str:

@@ -37,6 +37,7 @@ def run(bundle: Path, version: str | None, listening: Listening, settings: Servi
 
     Raises:
         WrongModelError: the bundle cannot be served; nothing was listened on.
+        SettingError: what is to be logged cannot be.
         PortTakenError: the address cannot be listened on.
     """
     started = time.perf_counter()
@@ -66,6 +67,7 @@ def load_app(bundle: Path, version: str | None, settings: ServingSettings) -> Ap
 
     Raises:
         WrongModelError: the bundle cannot be served.
+        SettingError: what is to be logged cannot be.
     """
     predictor = Predictor(bundle, version, settings.max_rows)
     predict = PredictCodec(predictor.signature)
@@ -79,8 +81,8 @@ def load_app(bundle: Path, version: str | None, settings: ServingSettings) -> Ap
         from winnow.serving.admin import make_admin as make
 
         examples = examples_of(predictor.signature, request.matrix)
-        needs_key = settings.api_key is not None
-        return make(predictor.manifest, predictor.signature, predictor.example, examples, needs_key=needs_key)
+        facts = {"needs_key": settings.api_key is not None, "has_log": settings.log is not None}
+        return make(predictor.manifest, predictor.signature, predictor.example, examples, **facts)
 
     return App(predictor, settings, make_admin)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from winnow.routing import PredictionLogSettings
 from winnow.serving.signature import MOST_ROWS
 
 KIBIBYTE, MEBIBYTE = 2**10, 2**20
@@ -36,6 +37,7 @@ class ServingSettings:
         settle_s: how long a stopping server goes on answering while load balancers notice (`WINNOW_SETTLE_S`).
         drain_s: how long requests may then take to end (`WINNOW_DRAIN_S`).
         is_access_logged: one JSON line per request on standard output (`WINNOW_ACCESS_LOG=1`).
+        log: what is logged of predictions; None for nothing (in WINNOW_SERVING alone).
         api_key: guards the predicting routes if set (`WINNOW_API_KEY`, or `WINNOW_API_KEY_FILE` with its path).
     """
 
@@ -50,6 +52,7 @@ class ServingSettings:
     max_inflight_bytes: int = 4 * 32 * MEBIBYTE
     header_timeout_s: float = 20.0
     body_timeout_s: float = 60.0
+    log: PredictionLogSettings | None = None
 
 
 class SettingError(ValueError):
@@ -90,11 +93,12 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> ServingSett
             "is_access_logged", environment.get("WINNOW_ACCESS_LOG", "") in ("1", "true", "yes")
         ),
         api_key=_api_key(environment),
+        log=_log(given),
     )
 
 
 SERVING, SERVING_FILE = "WINNOW_SERVING", "WINNOW_SERVING_FILE"
-_KEYS = ("is_access_logged", "max_inflight_bytes", *LEAST)
+_KEYS = ("is_access_logged", "log", "max_inflight_bytes", *LEAST)
 
 
 def _given(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -109,15 +113,24 @@ def _given(environment: Mapping[str, str]) -> dict[str, Any]:
     if not text:
         return {}
     try:
-        given = msgspec.json.decode(text, type=dict[str, bool | float])
+        given = msgspec.json.decode(text, type=dict[str, bool | float | PredictionLogSettings])
     except msgspec.MsgspecError as error:
-        raise SettingError(name, "a JSON object of numbers and booleans", f"something else ({error})") from error
+        raise SettingError(name, "a JSON object of numbers, booleans and `log`", f"something else ({error})") from error
     unknown = [key for key in given if key not in _KEYS]
     if unknown:
         raise SettingError(name, f"keys among {', '.join(sorted(_KEYS))}", repr(unknown[0]))
     if not isinstance(given.get("is_access_logged", False), bool):
         raise SettingError(f"is_access_logged in {name}", "true or false", repr(given["is_access_logged"]))
     return given
+
+
+def _log(given: Mapping[str, Any]) -> PredictionLogSettings | None:
+    found = given.get("log")
+    if found is not None and not isinstance(found, PredictionLogSettings):
+        raise SettingError(f"log in {SERVING}", "an object", repr(found))
+    if found is not None and not 0 < found.sample <= 1:
+        raise SettingError(f"log.sample in {SERVING}", "a share above 0, up to 1", repr(found.sample))
+    return found
 
 
 def _number(given: Mapping[str, Any], environment: Mapping[str, str], field: str, default: float, least: float) -> Any:
@@ -128,7 +141,7 @@ def _number(given: Mapping[str, Any], environment: Mapping[str, str], field: str
         return default
     try:
         value = float("nan") if isinstance(found, bool) else float(found)
-    except ValueError:
+    except (TypeError, ValueError):
         value = float("nan")
     if not least <= value < float("inf"):
         raise SettingError(name, f"a number of at least {least:.12g}", repr(found))

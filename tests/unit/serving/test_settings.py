@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from winnow.routing import ReplicaSettings, server_settings, to_json
+from winnow.routing import PredictionLogSettings, ReplicaSettings, server_settings, to_json
 from winnow.serving.settings import ServingSettings, SettingError, from_environment
 
 
@@ -77,8 +77,8 @@ def test_settings_given_at_once_override_single_variables() -> None:
         ('{"max_rows": true}', "max_rows in WINNOW_SERVING: expected a number of at least 1, found True"),
         ('{"is_access_logged": 1}', "is_access_logged in WINNOW_SERVING: expected true or false, found 1"),
         ('{"rows": 1}', "WINNOW_SERVING: expected keys among body_timeout_s, drain_s, .*, found 'rows'"),
-        ('{"max_rows": "10"}', "WINNOW_SERVING: expected a JSON object of numbers and booleans"),
-        ("[]", "WINNOW_SERVING: expected a JSON object of numbers and booleans"),
+        ('{"max_rows": "10"}', "WINNOW_SERVING: expected a JSON object of numbers, booleans and `log`"),
+        ("[]", "WINNOW_SERVING: expected a JSON object of numbers, booleans and `log`"),
     ],
 )
 def test_wrong_settings_given_at_once_are_refused(text: str, error: str) -> None:
@@ -89,3 +89,11 @@ def test_wrong_settings_given_at_once_are_refused(text: str, error: str) -> None
 def test_a_missing_file_of_settings_is_refused() -> None:
     with pytest.raises(SettingError, match="WINNOW_SERVING_FILE: expected a readable file, found '/none'"):
         from_environment({"WINNOW_SERVING_FILE": "/none"})
+
+
+def test_a_log_is_given_with_the_replicas_own_names_and_never_to_routers() -> None:
+    settings = ReplicaSettings(log=PredictionLogSettings(sample=0.1, fields=("age",)))
+    found = from_environment({"WINNOW_SERVING": server_settings(settings, deployment="cells", revision=3)})
+    assert found.log == PredictionLogSettings(0.1, ("age",), "stdout", "cells", 3)
+    assert from_environment({"WINNOW_SERVING": server_settings(settings.of_routers)}).log is None
+    assert '"log"' not in server_settings(ReplicaSettings())  # servers of earlier images do not know it

@@ -21,8 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from winnow.platforms.api_key import API_KEY
 from winnow.platforms.container import USER
 from winnow.platforms.docker import traefik
@@ -151,7 +149,7 @@ def replica(name: str, revision: Revision, index: int, key: str | None, *, is_re
         memory_bytes=settings.memory_bytes,
         stop_within_s=_stop_within_s(settings),
         environment={
-            SERVING: server_settings(settings, settle_s=SETTLE_S),
+            SERVING: server_settings(settings, settle_s=SETTLE_S, deployment=name, revision=revision.number),
             **({API_KEY: key} if key is not None else {}),
         },
         is_restarted=is_restarted,
@@ -189,7 +187,7 @@ def router(record: Record, index: int, image: str, token: str) -> ContainerReque
         memory_bytes=ROUTER_MEMORY,
         stop_within_s=_stop_within_s(settings),
         environment={
-            SERVING: server_settings(msgspec.structs.replace(settings, is_access_logged=False), settle_s=SETTLE_S),
+            SERVING: server_settings(settings.of_routers, settle_s=SETTLE_S),
             ROUTER_SETTINGS: to_json(given),
             ROUTER_TOKEN: token,
         },

@@ -203,10 +203,10 @@ def router_objects(files: Sequence[Manifest], record: Record, token: str) -> tup
     selected = {labels.DEPLOYMENT: name, labels.ROLE: ROUTER, labels.SERIAL: str(route.serial)}
     addresses = [(f"{object_name(name, str(each.number))}:80",) for each in (stable, candidate)]
     settings = RouterSettings(name, route, addresses[0], addresses[1], stable.is_classifier)
-    like = msgspec.structs.replace(stable.settings, cpus=1.0, memory_bytes=256 * 2**20, cpu_request=0.05)
-    like = msgspec.structs.replace(like, memory_request_bytes=128 * 2**20, is_access_logged=False, key="")
+    like = msgspec.structs.replace(stable.settings.of_routers, cpus=1.0, memory_bytes=256 * 2**20, cpu_request=0.05)
+    like = msgspec.structs.replace(like, memory_request_bytes=128 * 2**20, key="")
     file = merged(_file(files, DEPLOYMENT), {"metadata": {"name": own, "labels": marks}})
-    made = _pods(file, like, marks, selected)
+    made = _pods(file, like, _serving(like), marks, selected)
     server: FieldPath = ("spec", "template", "spec", "containers", Named(CONTAINER))
     arguments = ["--port", str(SERVER_PORT), "--control-host", "127.0.0.1", "--control-port", str(CONTROL_PORT)]
     given = [
@@ -341,7 +341,8 @@ def _deployment(made: Manifest, name: str, revision: Revision, selected: Mapping
     server: FieldPath = ("spec", "template", "spec", "containers", Named(CONTAINER))
     described = {MODEL: f"{release.model}/{release.version}", f"{MODEL}.sha256": release.digest}
     made = merged(made, {"spec": {"template": {"metadata": {"annotations": described}}}})
-    made = _pods(made, settings, marks, selected)
+    serving = _serving(settings, deployment=name, revision=revision.number)
+    made = _pods(made, settings, serving, marks, selected)
     (container,) = (each for each in made["spec"]["template"]["spec"]["containers"] if each["name"] == CONTAINER)
     reference = {"secretKeyRef": {"name": key_name(name, settings.key), "key": API_KEY}}
     key = [{"name": API_KEY, "valueFrom": reference}] if settings.key else []
@@ -356,12 +357,19 @@ def _deployment(made: Manifest, name: str, revision: Revision, selected: Mapping
     )
 
 
-def _pods(made: Manifest, settings: ReplicaSettings, marks: Mapping[str, str], selected: Mapping[str, str]) -> Manifest:
-    """A Deployment whose pods run a server with these settings."""
+def _serving(settings: ReplicaSettings, *, deployment: str = "", revision: int = 0) -> str:
+    """The settings of a pod's server; it is told to end only when no more requests come."""
+    settings = msgspec.structs.replace(settings, settle_s=KEPT_CONNECTIONS_S)
+    return server_settings(settings, deployment=deployment, revision=revision)
+
+
+def _pods(
+    made: Manifest, settings: ReplicaSettings, serving: str, marks: Mapping[str, str], selected: Mapping[str, str]
+) -> Manifest:
+    """A Deployment whose pods run a server with these settings, `serving` of the server itself."""
     pod: FieldPath = ("spec", "template", "spec")
     server: FieldPath = (*pod, "containers", Named(CONTAINER))
     spreads = len(made["spec"]["template"]["spec"].get("topologySpreadConstraints") or ())
-    serving = server_settings(msgspec.structs.replace(settings, settle_s=KEPT_CONNECTIONS_S))
     own = (API_KEY, SERVING, "WINNOW_SETTLE_S")
     containers = made["spec"]["template"]["spec"]["containers"]
     theirs = [each for one in containers if one["name"] == CONTAINER for each in one.get("env") or ()]

@@ -317,7 +317,7 @@ class LocalDeployer:
         started = []
         for label in itertools.islice(free, missing):
             command = revision_plan.replica_command(revision, label, bundle, folder, self._python)
-            environment = revision_plan.replica_environment(revision.settings, folder)
+            environment = revision_plan.replica_environment(revision, folder)
             port = known[label].port if label in known else 0  # routers know the replica by its port
             started.append(
                 processes.spawn(command, environment, Process(NOT_STARTED, label, revision.number, port=port))

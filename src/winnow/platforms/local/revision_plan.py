@@ -130,15 +130,17 @@ def router_command(label: str, folder: Folder, python: str) -> tuple[str, ...]:
     )
 
 
-def replica_environment(settings: ReplicaSettings, folder: Folder) -> dict[str, str]:
+def replica_environment(revision: Revision, folder: Folder) -> dict[str, str]:
     """The variables that tell a replica its settings."""
+    settings, name = revision.settings, folder.path.name
     key = {"WINNOW_API_KEY_FILE": str(folder.key(settings.key))} if settings.key else {}
-    return {**key, "WINNOW_SERVING": server_settings(settings, settle_s=SETTLE_S)}
+    serving = server_settings(settings, settle_s=SETTLE_S, deployment=name, revision=revision.number)
+    return {**key, "WINNOW_SERVING": serving}
 
 
 def router_environment(settings: ReplicaSettings, route: RouterSettings, token: str) -> dict[str, str]:
     """The variables that tell a router its route, who may renew its lease, and limits: those of stable's replicas."""
-    serving = server_settings(settings, settle_s=SETTLE_S)
+    serving = server_settings(settings.of_routers, settle_s=SETTLE_S)
     return {"WINNOW_SERVING": serving, "WINNOW_ROUTER": to_json(route), "WINNOW_ROUTER_TOKEN": token}
 
 
@@ -157,7 +159,7 @@ def render(record: Record, revision: Revision, folder: Folder, python: str) -> s
     release = revision.release
     what = f"{release.model} version {release.version} (sha256 {release.digest[:12]})"
     lines = [f"{record.name}: revision {revision.number} is {what}"]
-    variables = shlex.join(f"{name}={value}" for name, value in replica_environment(revision.settings, folder).items())
+    variables = shlex.join(f"{name}={value}" for name, value in replica_environment(revision, folder).items())
     for index in range(revision.scale.replicas):
         command = replica_command(revision, f"{revision.number}-{index}", release.bundle, folder, python)
         lines.append(f"  start  {variables} {shlex.join(command)}")

@@ -40,7 +40,7 @@ ANSWER_S = 120.0
 MOST_IN_FLIGHT = 128
 """Requests that the candidate may have at a time; further ones go to stable at once."""
 
-_DROPPED = HOP_BY_HOP | {b"content-length", b"expect"}
+_DROPPED = HOP_BY_HOP | {b"content-length", b"expect", b"x-request-id", request.ROUTE_NAME}
 
 
 class RouterApp:
@@ -175,15 +175,29 @@ class RouterApp:
         choice = self._split.choose(head.method, head.path, scope["headers"])
         route, is_head = self._route, head.method == "HEAD"
         if choice.is_candidate and route.candidate is not None and not self.is_expired:
-            answer = await self._ask_candidate(choice, whole, is_head=is_head)
+            marked = self._marked(whole, choice, route.candidate)
+            answer = await self._ask_candidate(choice, marked, is_head=is_head)
             if answer is not None:
                 await self._pass_on(route.candidate, answer, head, send)
                 return
+            marked = self._marked(whole, choice, route.candidate, b"fallback")
             choice = Choice(is_candidate=False, is_routed=False)
-        answer = await self._ask_stable(choice, whole, is_head=is_head)
+        elif choice.is_candidate and route.candidate is not None:  # the lease has expired
+            marked = self._marked(whole, choice, route.candidate, b"fallback")
+        else:
+            marked = self._marked(whole, choice, route.stable)
+        answer = await self._ask_stable(choice, marked, is_head=is_head)
         await self._pass_on(route.stable, answer, head, send)
         if choice.is_routed and answer.status == 200 and route.candidate is not None and not self.is_expired:
-            self._mirror.offer(head.path, whole, answer)
+            self._mirror.offer(head.path, self._marked(whole, choice, route.candidate, b"mirrored"), answer)
+
+    def _marked(self, whole: Request, choice: Choice, number: int, kind: bytes = b"assigned") -> Request:
+        """The request with what the replica's log says of it: route, revision that the route chose, and its way."""
+        if not choice.is_routed and not self._route.may_choose:
+            return whole  # no prediction
+        kind = kind if choice.is_routed else b"chosen"
+        mark = b"%s: %d %d %s\r\n\r\n" % (request.ROUTE_NAME, self._route.serial, number, kind)
+        return Request(whole.head[:-2] + mark, whole.body)
 
     async def _ask_candidate(self, choice: Choice, whole: Request, *, is_head: bool) -> Answer | None:
         """The candidate's answer; None where it has none that a client should see."""
@@ -276,8 +290,7 @@ def request_of(scope: Scope, head: Head, body: bytes) -> Request:
     names = {name for name, _ in headers}
     if b"host" not in names:
         lines.append(b"host: router")
-    if b"x-request-id" not in names:
-        lines.append(b"x-request-id: %s" % head.request_id.encode())  # both revisions log the same one
+    lines.append(b"x-request-id: %s" % head.request_id.encode())  # both revisions log the same one
     if body or names & {b"content-length", b"transfer-encoding"}:
         lines.append(b"content-length: %d" % len(body))
     return Request(b"\r\n".join([*lines, b"", b""]), body)

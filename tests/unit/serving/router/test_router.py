@@ -312,3 +312,65 @@ def test_the_limits_are_the_servers() -> None:
             assert stable.seen == []
 
     run(test())
+
+
+def _marks(replica: Replica) -> list[str]:
+    """What replicas are told of each request."""
+    lines = [line for seen in replica.seen for line in seen.decode().split("\r\n")]
+    return [line.partition(": ")[2] for line in lines if line.startswith("x-winnow-route")]
+
+
+def test_replicas_are_told_which_revision_the_route_chose_and_what_clients_say_of_it_is_dropped() -> None:
+    async def test() -> None:
+        stable, candidate = Replica("old"), Replica("new")
+        async with routed([stable], [candidate], weight=0.5, mirror=1.0) as site:
+            for _ in range(2):
+                await site.predict(**{"x-winnow-route": "9 9 assigned"})
+            await _eventually(site, 1)
+        assert _marks(stable) == ["7 1 assigned"]
+        assert sorted(_marks(candidate)) == ["7 2 assigned", "7 2 mirrored"]
+
+    run(test())
+
+
+def test_a_fallback_is_told_the_revision_that_it_answers_for() -> None:
+    async def test() -> None:
+        stable = Replica("old")
+        async with routed([stable], [Replica("new", "error")], weight=1.0) as site:
+            await site.predict()
+        assert _marks(stable) == ["7 2 fallback"]
+        now = [0.0]
+        late = Replica("old")
+        async with routed([late], [Replica("new")], weight=1.0, lease_s=1.0, clock=lambda: now[0]) as site:
+            now[0] = 5.0
+            await site.predict()
+        assert _marks(late) == ["7 2 fallback"]
+
+    run(test())
+
+
+def test_a_revision_that_the_client_chose_is_told_so() -> None:
+    async def test() -> None:
+        candidate = Replica("new")
+        async with routed([Replica("old")], [candidate], weight=0.0, may_choose=True) as site:
+            await site.predict(**{"x-winnow-revision": "2"})
+        assert _marks(candidate) == ["7 2 chosen"]
+
+    run(test())
+
+
+def test_both_revisions_log_the_id_that_the_client_sees() -> None:
+    async def test() -> None:
+        stable, candidate = Replica("old"), Replica("new")
+        async with routed([stable], [candidate], weight=0.0, mirror=1.0) as site:
+            await site.predict(**{"x-request-id": "not a good id"})
+            await _eventually(site, 1)
+        ids = [
+            [line for line in each.seen[0].decode().split("\r\n") if line.startswith("x-request-id")]
+            for each in (stable, candidate)
+        ]
+        assert ids[0] == ids[1]
+        assert len(ids[0]) == 1
+        assert "not a good id" not in ids[0][0]
+
+    run(test())
