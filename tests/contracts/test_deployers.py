@@ -461,10 +461,12 @@ def test_a_write_that_was_overtaken_changes_nothing(shared: Deployed) -> None:
 
 def test_one_process_at_a_time_has_the_right_to_change_a_deployment(shared: Deployed) -> None:
     deployer, name = shared.deployer, shared.backend.name
+    assert deployer.driver(name) == ""
     kill = shared.backend.hold(name)
     try:
         with pytest.raises(InputError), deployer.held(name):
             pass
+        assert "process" in deployer.driver(name)
     finally:
         kill()
     deadline = time.monotonic() + shared.backend.taken_over_within_s
@@ -478,6 +480,8 @@ def test_one_process_at_a_time_has_the_right_to_change_a_deployment(shared: Depl
             time.sleep(0.5)
     with deployer.held(name) as held:
         held.renew()
+        assert "process" in deployer.driver(name)
+    assert deployer.driver(name) == ""
 
 
 def test_a_wish_appears_until_it_is_taken_back(shared: Deployed) -> None:

@@ -23,6 +23,7 @@ from winnow.cli.options import (
 )
 from winnow.cli.prod import driver_lines
 from winnow.config.interrupts import treat_sigterm_as_interrupt
+from winnow.config.next_command import next_command
 from winnow.config.platforms import PLATFORMS
 
 if TYPE_CHECKING:
@@ -192,6 +193,10 @@ def lines_of(status: RolloutStatus) -> list[str]:
             f"{status.flips} name another class"
         )
     lines += [f"  {each.condition}: {each.result}; {each.reason}" for each in status.findings]
+    if status.is_open and status.driver:
+        lines.append(f"  driven by {status.driver}")
+    elif status.state == "running":
+        lines.append(f"  no process drives it: {next_command('rollout-resume', name=status.name)}")
     if status.is_expired:
         lines.append("  no process has driven it for too long: all requests go to the stable revision")
     if status.reason:

@@ -78,6 +78,7 @@ class RolloutStatus:
         pauses_in_s: how long it waits for its verdict at most; None where it waits for a person, or is not running.
         wish: what a person asked for and the driver has not yet done; empty for nothing.
         is_expired: no driver has renewed the route for too long, so that all requests go to the stable revision.
+        driver: the process that drives it, and where its log is if it is detached; empty where none does.
     """
 
     name: str
@@ -97,6 +98,7 @@ class RolloutStatus:
     pauses_in_s: float | None
     wish: str
     is_expired: bool
+    driver: str = ""
 
     @property
     def is_open(self) -> bool:
@@ -166,7 +168,8 @@ def rollout_status(deployer: Deployer, name: str, *, wall: Callable[[], float] =
         InputError: there was none: all updates were made at once.
     """
     observed = deployer.observe(name)
-    return status_of(observed, deployer.renew(observed.record, is_read_only=True), wall())
+    reports = deployer.renew(observed.record, is_read_only=True)
+    return replace(status_of(observed, reports, wall()), driver=deployer.driver(name))
 
 
 def status_of(observed: Observation, reports: Sequence[RouterReport], now: float) -> RolloutStatus:

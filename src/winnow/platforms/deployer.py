@@ -148,6 +148,9 @@ class Deployer(Protocol):
             InputError: another process has it. A dead process's right is taken over.
         """
 
+    def driver(self, name: str) -> str:
+        """The process that has that right, and where its log is if it is detached; empty where none has it."""
+
     def write(self, record: Record) -> None:
         """Store a record and move nothing. `record.serial` is one more than that of the record that it replaces.
 

@@ -32,6 +32,16 @@ def arguments(name: str, platform: str) -> list[str]:
     return ["rollout-resume", "--name", name, "--platform", platform, "--as-driver"]
 
 
+LOG = "WINNOW_DRIVER_LOG"
+"""The variable that names the log of a detached process."""
+
+
+def this_process() -> str:
+    """What others are told of the process that drives a rollout."""
+    log = os.environ.get(LOG)
+    return f"process {os.getpid()}" + (f", whose log is {log}" if log else "")
+
+
 def start_process(name: str, platform: str, home: Path, command: Sequence[str] = ()) -> RolloutDriver:
     """Start a driver as a process of this machine, in a session of its own, with its log below `home`.
 
@@ -41,7 +51,7 @@ def start_process(name: str, platform: str, home: Path, command: Sequence[str] =
     Raises:
         OSError: the log cannot be written.
     """
-    log = home / "deployments" / "drivers" / f"{platform}-{name}.log"
+    log = home.absolute() / "deployments" / "drivers" / f"{platform}-{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.touch(mode=0o600)
     command = [*(command or (sys.executable, "-m", "winnow")), *arguments(name, platform)]
@@ -49,7 +59,7 @@ def start_process(name: str, platform: str, home: Path, command: Sequence[str] =
     process = os.posix_spawn(
         command[0],
         command,
-        {**os.environ, "PYTHONUNBUFFERED": "1"},
+        {**os.environ, "PYTHONUNBUFFERED": "1", LOG: str(log)},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_APPEND, 0),

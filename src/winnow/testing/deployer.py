@@ -220,6 +220,10 @@ class MemoryDeployer:
             if self._world.holders.get(name) == held.number:
                 del self._world.holders[name]
 
+    def driver(self, name: str) -> str:
+        """See `Deployer.driver`."""
+        return f"process {self._world.holders[name]}" if name in self._world.holders else ""
+
     def write(self, record: Record) -> None:
         """See `Deployer.write`."""
         self._world.on_step("write", record.name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from winnow.cli.rollouts import lines_of
 from winnow.orchestrators.rollouts import RevisionCounts, RolloutStatus
 from winnow.rollout.verdict import Finding, Result
@@ -39,7 +41,14 @@ def test_all_that_is_known_of_a_running_rollout_is_shown() -> None:
         "  2 (candidate)  8        0.25   1      500       3       6.2 ms  -",
         "  0.1 of the requests are copied: 50 compared, 49 agree, 1 name another class",
         "  errors: not_enough_data; 300 requests are missing",
+        "  no process drives it: make rollout-resume NAME=cells",
         "  no process has driven it for too long: all requests go to the stable revision",
         "  asked to pause",
         "  the step lasts another 12 s at least; without a verdict a person decides",
     ]
+
+
+def test_the_process_that_drives_a_rollout_is_named_with_its_log() -> None:
+    status = replace(RUNNING, driver="process 7, whose log is /home/winnow/cells.log", is_expired=False)
+    assert "  driven by process 7, whose log is /home/winnow/cells.log" in lines_of(status)
+    assert not [line for line in lines_of(status) if "no process" in line]

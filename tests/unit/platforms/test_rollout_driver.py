@@ -9,7 +9,7 @@ from pathlib import Path
 
 from winnow.platforms.rollout_driver import start_process
 
-SCRIPT = "import os, sys; print(os.getsid(0) == os.getpid(), *sys.argv[1:])"
+SCRIPT = "import os, sys; print(os.environ['WINNOW_DRIVER_LOG'], os.getsid(0) == os.getpid(), *sys.argv[1:])"
 
 
 def test_a_driver_has_a_session_of_its_own_and_a_log(tmp_path: Path) -> None:
@@ -18,6 +18,6 @@ def test_a_driver_has_a_session_of_its_own_and_a_log(tmp_path: Path) -> None:
     until = time.monotonic() + 20
     while not log.read_text() and time.monotonic() < until:
         time.sleep(0.02)
-    assert log.read_text() == "True rollout-resume --name cells --platform local --as-driver\n"
+    assert log.read_text() == f"{log} True rollout-resume --name cells --platform local --as-driver\n"
     assert driver.log == str(log)
     os.waitpid(int(driver.what.removeprefix("process ")), 0)

@@ -38,6 +38,7 @@ from winnow.platforms.docker.prod_image import ROUTER as ROUTER_IMAGE
 from winnow.platforms.docker.revision_plan import PROXY, ROUTER_SETTINGS, ContainerRequest, container_name
 from winnow.platforms.images import PROD_BASE, BuildOptions
 from winnow.platforms.labels import DEPLOYMENT, FOLDER
+from winnow.platforms.rollout_driver import this_process
 from winnow.routing import Observation, Record, ReplicaObserved, Revision, RouterReport
 
 if TYPE_CHECKING:
@@ -154,10 +155,20 @@ class DockerDeployer:
                 raise InputError(
                     f"deployment '{name}'",
                     expected="no other process that changes it",
-                    found="one that does",
+                    found=f"{_text_of(lock) or 'one'}, which does",
                     remedy=f"Wait until it has ended (`{next_command('rollout-status', name=name)}`).",
                 )
+            lock.write_text(this_process(), encoding="utf-8")
             yield _Held()
+
+    def driver(self, name: str) -> str:
+        """See `Deployer.driver`."""
+        with asking(_WHAT):
+            lock = self._folder(name) / "lock"
+        if not lock.is_file():
+            return ""
+        with try_locked(lock) as is_free:
+            return "" if is_free else _text_of(lock)
 
     @asking(_WHAT)
     def write(self, record: Record) -> None:

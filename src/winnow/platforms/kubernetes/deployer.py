@@ -28,7 +28,7 @@ from winnow.platforms import labels
 from winnow.platforms.api_key import API_KEY
 from winnow.platforms.deployer import Endpoint, ManualAccess, OvertakenError, Say, UnknownDeploymentError, mute
 from winnow.platforms.kubernetes import cluster_deployment as on_cluster
-from winnow.platforms.kubernetes import forward, lease, revision_plan
+from winnow.platforms.kubernetes import driver_job, forward, lease, revision_plan
 from winnow.platforms.kubernetes.client import Cluster
 from winnow.platforms.kubernetes.cluster_deployment import ClusterDeployment
 from winnow.platforms.kubernetes.connection import connect
@@ -261,6 +261,17 @@ class KubernetesDeployer:
                 yield kept
             finally:
                 kept.end()
+
+    @_insisting
+    def driver(self, name: str) -> str:
+        """See `Deployer.driver`."""
+        holder = lease.holder(self.cluster, object_name(name))
+        if holder is None:
+            return ""
+        host, process = holder
+        if not host.startswith(object_name(name, driver_job.DRIVER)):
+            return f"process {process} on {host}"
+        return f"pod {host}, whose log `{driver_job.log_command(self.cluster, name)}` shows"
 
     @_insisting
     def write(self, record: Record) -> None:

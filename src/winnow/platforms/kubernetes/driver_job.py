@@ -106,8 +106,12 @@ def start(cluster: Cluster, name: str, image: str, clock: Clock) -> RolloutDrive
             cluster.delete(JOB, name_of(job))
             raise _not_started(cluster, name, said[-1] if said else f"none that runs within {STARTS_WITHIN_S:.0f} s")
         clock.sleep(POLL_S)
-    log = f"kubectl --namespace {cluster.namespace} logs --follow job/{name_of(job)}"
-    return RolloutDriver(f"Job {name_of(job)}", log, PLATFORM)
+    return RolloutDriver(f"Job {name_of(job)}", log_command(cluster, name), PLATFORM)
+
+
+def log_command(cluster: Cluster, name: str) -> str:
+    """The command that shows the log of a deployment's Job."""
+    return f"kubectl --namespace {cluster.namespace} logs --follow job/{object_name(name, DRIVER)}"
 
 
 def _has_started(cluster: Cluster, job: Manifest) -> bool:

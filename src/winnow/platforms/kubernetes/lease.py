@@ -86,6 +86,18 @@ def held(
         lease.release()
 
 
+def holder(cluster: Cluster, name: str) -> tuple[str, str] | None:
+    """The host and the process that hold a lease, for people; None where it is free or has expired by this clock."""
+    found = cluster.get(LEASE, name)
+    if found is None:
+        return None
+    renewed = datetime.fromisoformat(found["spec"]["renewTime"])
+    if (datetime.now(UTC) - renewed).total_seconds() > DURATION_S:
+        return None
+    host, process, _ = found["spec"]["holderIdentity"].rsplit("-", 2)
+    return host, process
+
+
 def _wait_for_end(cluster: Cluster, name: str, what: str, clock: Clock) -> None:
     """Return when the lease is gone. Raises InputError where its holder renews it."""
     found = cluster.get(LEASE, name)

@@ -31,6 +31,7 @@ from winnow.platforms.local import process, revision_plan
 from winnow.platforms.local.processes import LOOK_S, Processes
 from winnow.platforms.local.revision_plan import OWN_HOST, EarlierState, Folder, Process, State
 from winnow.platforms.ports import bound, url_for_clients
+from winnow.platforms.rollout_driver import this_process
 from winnow.routing import (
     Entry,
     Observation,
@@ -45,6 +46,8 @@ from winnow.routing import (
 from winnow.serving.listening import HOLD, TAKE
 
 ROUTERS_READY_WITHIN_S = 30.0
+HELD_WITHIN_S = 1.0
+"""Longer than `driver` looks."""
 PORT_FREED_WITHIN_S = 1.0
 EARLIER_DRAIN_S = 35.0
 NOT_STARTED = ProcessIdentity(0, "")
@@ -127,16 +130,24 @@ class LocalDeployer:
         """See `Deployer.held`."""
         folder = self._folder(name)
         folder.path.mkdir(parents=True, exist_ok=True)
-        with try_locked(folder.driver) as is_held:
+        with try_locked(folder.driver, within_s=HELD_WITHIN_S) as is_held:
             if not is_held:
                 raise InputError(
                     f"deployment '{name}'",
                     expected="no other command that changes it",
-                    found=f"process {_text(folder.driver)}, which does",
+                    found=f"{_text(folder.driver)}, which does",
                     remedy="Wait until it has ended, or end it, and run the command again.",
                 )
-            folder.driver.write_text(str(os.getpid()), encoding="utf-8")
+            folder.driver.write_text(this_process(), encoding="utf-8")
             yield LocalHeld(folder)
+
+    def driver(self, name: str) -> str:
+        """See `Deployer.driver`."""
+        lock = self._folder(name).driver
+        if not lock.is_file():
+            return ""
+        with try_locked(lock) as is_free:
+            return "" if is_free else _text(lock)
 
     def write(self, record: Record) -> None:
         """See `Deployer.write`."""

@@ -2,7 +2,7 @@
 
 HOME/deployments/NAME/state.json        `State`: the record, and where its entry is
                      wish               what a person asked the driver of its rollout to do
-                     driver.lock        held by that driver; contains its process id
+                     driver.lock        held by that driver; names its process
                      lock               held while a step lasts
                      keys/FINGERPRINT   API key of revisions
                      logs/LABEL.log     output of a process; LABEL is REVISION-I, or router-SERIAL-I
