@@ -2,13 +2,15 @@
 
 An open-loop load of a bounded number of requests runs beside each change; every request is accounted for. The driver is
 the one of `make prod-*`. Candidates also misbehave while they serve: a module that Python loads at its start changes
-their server. Docker needs an engine of this machine, and root to kill.
+their server. Docker needs an engine of this machine, Kubernetes a node of it and what its
+tests need; both need root to kill.
 
-    python benchmarks/rollout_load.py [local|docker] [requests per second] [rows whose name contains this]
+    python benchmarks/rollout_load.py [local|docker|kubernetes] [requests per second] [rows whose name contains this]
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import random
@@ -18,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -28,6 +30,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.docker import serving_images
 from tests.docker.load import Load, Outcome, running
+from tests.kubernetes import serving
+from tests.kubernetes.places import Place, place
 
 from winnow.bundle.manifest import EXAMPLE
 from winnow.config.serving import RolloutConfig
@@ -36,16 +40,19 @@ from winnow.orchestrators.judge import StepJudge
 from winnow.platforms.deployer import Deployer, DeploymentFailedError
 from winnow.platforms.docker.client import connect
 from winnow.platforms.docker.deployer import DockerDeployer
+from winnow.platforms.kubernetes.deployer import KubernetesDeployer
 from winnow.platforms.local.deployer import LocalDeployer
 from winnow.rollout.plan import steps_of
 from winnow.rollout.step import Desired, revision_for
-from winnow.routing import Observation, Release, ReplicaObserved, ReplicaSettings, Revision, Scale
+from winnow.routing import Entry, Observation, Release, ReplicaObserved, ReplicaSettings, Revision, Scale
 
 RATE_PER_S = 100.0
 MOST_SECONDS = 600
 LEAD_S = 1.0
 STEP_S = 5.0
 WEIGHTS = (0.25, 0.5, 1.0)
+PLAIN = ReplicaSettings(drain_s=5)
+SMALL = ReplicaSettings(cpu_request=0.05, memory_request_bytes=128 * 2**20, drain_s=5)
 KILLS, KILL_EVERY_S = 20, (1.0, 6.0)
 """How often the driver, a router or a replica is killed during one rollout, and after how long each time."""
 FAULTS = {
@@ -78,6 +85,9 @@ class Platform(Protocol):
     """Where deployments are made, in a folder of their own."""
 
     releases: dict[str, Release]
+    settings: ReplicaSettings
+    hosts: str
+    """Requests go to this host below a deployment's name; empty: to an address of its own."""
 
     def deployer(self) -> Deployer:
         """What changes them."""
@@ -95,6 +105,8 @@ class OnThisMachine:
 
     folder: Path
     releases: dict[str, Release]
+    settings: ReplicaSettings = PLAIN
+    hosts: str = ""
 
     def deployer(self) -> Deployer:
         """See `Platform`."""
@@ -117,6 +129,8 @@ class OnDocker:
 
     folder: Path
     releases: dict[str, Release]
+    settings: ReplicaSettings = PLAIN
+    hosts: str = ""
 
     def __post_init__(self) -> None:
         self.releases = {each: serving_images.with_image(found) for each, found in self.releases.items()}
@@ -135,7 +149,47 @@ class OnDocker:
         self.releases["second"] = replace(self.releases["second"], image=image)
 
 
-PLATFORMS: dict[str, Callable[[Path, dict[str, Release]], Platform]] = {"local": OnThisMachine, "docker": OnDocker}
+@dataclass
+class OnKubernetes:
+    """Pods of a namespace, behind the Ingress, made with the permissions of the Role alone."""
+
+    folder: Path
+    releases: dict[str, Release]
+    where: Place
+    settings: ReplicaSettings = SMALL
+    hosts: str = "localhost"
+
+    def __post_init__(self) -> None:
+        built = {each: serving_images.with_image(found) for each, found in self.releases.items()}
+        self.releases = {each: serving.delivered(found, self.where) for each, found in built.items()}
+        self._plain = built["second"]
+
+    def deployer(self) -> Deployer:
+        """See `Platform`."""
+        return KubernetesDeployer(self.folder, environment=serving.Site(self.where, "").environment())
+
+    def kill(self, identifier: str) -> None:
+        """See `Platform`. Nothing inside its container could."""
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                is_of = f"HOSTNAME={identifier}".encode() in (process / "environ").read_bytes().split(b"\0")
+                if is_of and b"winnow.serving" in (process / "cmdline").read_bytes():
+                    os.kill(int(process.name), signal.SIGKILL)
+
+    def misbehave(self, patch: str) -> None:
+        """See `Platform`. An image of the same release with one file more."""
+        image = serving_images.patched(self._plain.image, patch, self.folder / "patched")
+        self.releases["second"] = serving.delivered(replace(self._plain, image=image), self.where)
+
+
+@contextlib.contextmanager
+def platform(kind: str, folder: Path, releases: dict[str, Release]) -> Iterator[Platform]:
+    """A place for deployments of their own."""
+    if kind == "kubernetes":
+        with place(folder) as where:
+            yield OnKubernetes(folder, releases, where)
+    else:
+        yield OnDocker(folder, releases) if kind == "docker" else OnThisMachine(folder, releases)
 
 
 @dataclass
@@ -162,8 +216,8 @@ class Site:
         on_observation: Callable[[Observation], None] = lambda _observed: None,
     ) -> None:
         """Drive to a release, and keep how it ended."""
-        settings = ReplicaSettings(drain_s=5)
-        wanted = Revision(0, self.platform.releases[release], settings, Scale(replicas), "same", is_classifier=True)
+        made, settings = self.platform.releases[release], self.platform.settings
+        wanted = Revision(0, made, settings, Scale(replicas), "same", is_classifier=True)
         target = revision_for(observe(self.deployer, self.name), wanted)
         rollout = RolloutConfig(
             strategy="canary" if is_canary else "rolling",
@@ -172,7 +226,9 @@ class Site:
             step_duration_seconds=STEP_S,
             max_step_duration_seconds=24 * STEP_S,
         )
-        desired = Desired(target, steps_of(rollout), rollout.strategy, ready_within_s=60, started=time.time())
+        entry = Entry(host=f"{self.name}.{self.platform.hosts}") if self.platform.hosts else None
+        now = time.time()
+        desired = Desired(target, steps_of(rollout), rollout.strategy, ready_within_s=60, started=now, entry=entry)
         driver = Driver(self.deployer, self.name, desired, judge=StepJudge(), on_observation=on_observation)
         try:
             end = driver.drive()
@@ -302,12 +358,12 @@ def main(where: str, rate_per_s: float, only: str) -> None:
         print(f"{where}: {os.cpu_count()} cores, {rate_per_s:g} requests/s, half of them on connections of their own\n")
         print("| change | took | requests | failed | answered by version | p50 | p99 | slowest | end |")
         print("|---|---|---|---|---|---|---|---|---|", flush=True)
-        platform = PLATFORMS[where](folder / "platform", serving_images.make_releases(folder / "models"))
-        site = Site(platform, rate_per_s, only)
-        try:
-            measure(site)
-        finally:
-            site.deployer.remove(site.name)
+        with platform(where, folder / "platform", serving_images.make_releases(folder / "models")) as found:
+            site = Site(found, rate_per_s, only)
+            try:
+                measure(site)
+            finally:
+                site.deployer.remove(site.name)
 
 
 if __name__ == "__main__":
